@@ -1,0 +1,59 @@
+"""`sns-export-labels`: dense label images from a trained scene."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from semantic_ns.cli.main import run_command
+from semantic_ns.errors import SceneError
+from semantic_ns.export.labels import Frames, LabelExporter, RenderingModel, choose_frames, input_paths
+
+
+@dataclass
+class ExportLabels:
+    """Write dense label images (source ids), colour previews and confidence in the layout of the input."""
+
+    load_config: Path
+    """The run's config.yml."""
+    output_dir: Path
+    """Folder to write to; outside the scene's folder."""
+    frames: Frames = "train"
+    """Which views: training frames, test frames, all frames, or a camera path."""
+    camera_path_filename: Path | None = None
+    """Camera path saved by the viewer, for --frames camera-path."""
+    confidence: bool = True
+    """Also write the confidence (0..255 for 0..1) beside each label image."""
+
+    def main(self) -> None:
+        """Load the run, render the frames and write them."""
+        if not self.load_config.is_file():
+            raise SceneError(
+                f"Expected the config.yml of a training run, found no file {self.load_config}; "
+                "ns-train prints its path when it ends."
+            )
+        # Slow to import, and not needed to refuse a wrong option.
+        from nerfstudio.utils.eval_utils import eval_setup
+
+        _, pipeline, _, _ = eval_setup(self.load_config, test_mode="inference")
+        if not isinstance(pipeline.model, RenderingModel):
+            raise SceneError(
+                f"Expected a run of one of this package's methods, found a {type(pipeline.model).__name__}, which "
+                f"renders no labels, in {self.load_config}; train with ns-train semantic-nerf."
+            )
+        datamanager = pipeline.datamanager
+        frames = choose_frames(datamanager, self.frames, self.camera_path_filename)
+        exporter = LabelExporter(pipeline.model, self.output_dir, input_paths(datamanager), self.confidence)
+        paths = exporter.export(frames)
+        Console().print(f"Wrote {len(paths)} label images to {self.output_dir}", soft_wrap=True, highlight=False)
+
+
+def entrypoint() -> None:
+    """Console script `sns-export-labels`."""
+    command = tyro.cli(tyro.conf.FlagConversionOff[ExportLabels])
+    run_command(command.main)
+
+
+if __name__ == "__main__":
+    entrypoint()

@@ -1,0 +1,1 @@
+"""Images, labels and rays for training and evaluation."""

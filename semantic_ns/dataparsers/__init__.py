@@ -1,0 +1,1 @@
+"""Scene folders to cameras, label paths and taxonomy."""

@@ -1,0 +1,35 @@
+"""Keys of `DataparserOutputs.metadata` that every dataparser of this package fills, and how.
+
+Lists hold one item per image of the split, in the order of its images and cameras.
+"""
+
+from typing import Any
+
+TAXONOMY = "taxonomy"
+"""`Taxonomy`: the classes of the scene, the same in every split."""
+
+LABEL_FILENAMES = "label_filenames"
+"""`list[Path | None]`: label image of each frame, None where it has none."""
+
+LABEL_EXPORT_NAMES = "label_export_names"
+"""`list[str]`: where the label image of each frame is or would be, relative to the scene folder, with `/`."""
+
+DEPTH_FILENAMES = "depth_filenames"
+"""`list[Path | None]`: planar depth image of each frame; the key is absent where the scene has no depth."""
+
+DEPTH_METRES_PER_UNIT = "depth_metres_per_unit"
+"""`float`: metres per unit of the depth images (0.001 for millimetres)."""
+
+METRES_PER_UNIT = "metres_per_unit"
+"""`float`: metres per scene unit, 1 / dataparser_scale."""
+
+SPLIT = "split"
+"""`str`: which frames train and which are scored, as a sentence."""
+
+VOID_RULE = "void_rule"
+"""`str`: what becomes of void pixels, as a sentence."""
+
+NEAR_FAR_M = "near_far_m"
+"""`tuple[float, float] | None`: nearest and farthest geometry in metres, None where it is not known."""
+
+Metadata = dict[str, Any]

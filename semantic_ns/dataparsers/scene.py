@@ -1,0 +1,174 @@
+"""What the dataparsers share: validation of a scene's files, its classes, and the metadata handed on."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+
+from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.errors import SceneError
+from semantic_ns.labels.class_table import ClassTable
+from semantic_ns.labels.images import color_image_size, read_label_image
+from semantic_ns.labels.taxonomy import Taxonomy
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+ImageSize = tuple[int, int]
+"""Width, height."""
+
+
+@dataclass(frozen=True)
+class FrameFiles:
+    """The files of one frame.
+
+    Attributes:
+        image: colour image.
+        label: label image, None where there is none.
+        depth: planar depth image, None where there is none.
+        label_export_name: where the label image is or would be, relative to the scene folder, with `/`.
+    """
+
+    image: Path
+    label: Path | None
+    depth: Path | None
+    label_export_name: str
+
+
+@dataclass(frozen=True)
+class SceneClasses:
+    """The classes of a scene, and for each frame whether its label image holds one that is not void."""
+
+    taxonomy: Taxonomy
+    is_labelled: tuple[bool, ...]
+
+
+def announce(parser_name: str, text: str) -> None:
+    """Tell the user what a dataparser chose."""
+    Console(soft_wrap=True).print(f"[bold green]{escape(parser_name)}[/]: {escape(text)}", highlight=False)
+
+
+def require_folder(path: Path) -> None:
+    """Raise a SceneError unless `path` is a folder."""
+    if not path.is_dir():
+        found = "a file" if path.exists() else "nothing"
+        raise SceneError(f"Expected the folder of a scene at {path}, found {found}; check --data.")
+
+
+def common_image_size(images: Sequence[Path]) -> ImageSize:
+    """Size of all images, read from their headers.
+
+    Raises:
+        SceneError: if an image cannot be read, or two differ in size.
+    """
+    sizes = _in_parallel(color_image_size, images)
+    for path, size in zip(images, sizes, strict=True):
+        if size != sizes[0]:
+            raise SceneError(
+                f"Expected all images of a scene to have one size, found {_times(sizes[0])} in {images[0]} and "
+                f"{_times(size)} in {path}; resize the images or split the scene."
+            )
+    return sizes[0]
+
+
+def read_classes(frames: Sequence[FrameFiles], size: ImageSize, table: ClassTable, folder: Path) -> SceneClasses:
+    """Read every label image once and fix the classes of the scene.
+
+    Args:
+        frames: every frame of the scene that is used, whatever its split.
+        size: width and height of the colour images.
+        table: what the ids mean.
+        folder: the scene, for the error.
+
+    Raises:
+        SceneError: if a label image cannot be read, differs in size from its image or holds an id outside the table,
+            or if no label image holds a class.
+    """
+    known = {entry.id for entry in table.entries} | table.void_ids
+    labels = [frame.label for frame in frames]
+
+    def read_ids(path: Path | None) -> frozenset[int]:
+        return frozenset() if path is None else _label_ids(path, size, known, table.name)
+
+    ids_of_frame = _in_parallel(read_ids, labels)
+    taxonomy = Taxonomy.from_table(table, frozenset().union(*ids_of_frame))
+    if not taxonomy.num_classes:
+        num_labels = sum(label is not None for label in labels)
+        found = f"{num_labels} label images with void pixels only" if num_labels else "none"
+        raise SceneError(
+            f"Expected label images such as {folder / frames[0].label_export_name}, found "
+            f"{found} for {len(frames)} images; add labels, or train colour alone with `ns-train nerfacto`."
+        )
+    return SceneClasses(taxonomy, tuple(bool(ids - table.void_ids) for ids in ids_of_frame))
+
+
+def require_training_labels(classes: SceneClasses, train: Iterable[int], where: Path) -> None:
+    """Raise a SceneError unless some frame of the training split has a label image that is not all void."""
+    train = list(train)
+    if not any(classes.is_labelled[index] for index in train):
+        raise SceneError(
+            f"Expected a labelled image in the training split of {where}, found none among its {len(train)} images; "
+            "label one of them or choose another split."
+        )
+
+
+def frame_metadata(frames: Sequence[FrameFiles], depth_metres_per_unit: float) -> keys.Metadata:
+    """The metadata that lists one item per image of a split."""
+    result: keys.Metadata = {
+        keys.LABEL_FILENAMES: [frame.label for frame in frames],
+        keys.LABEL_EXPORT_NAMES: [frame.label_export_name for frame in frames],
+    }
+    if any(frame.depth is not None for frame in frames):
+        result[keys.DEPTH_FILENAMES] = [frame.depth for frame in frames]
+        result[keys.DEPTH_METRES_PER_UNIT] = depth_metres_per_unit
+    return result
+
+
+def scene_metadata(
+    taxonomy: Taxonomy, split: str, metres_per_unit: float, near_far_m: tuple[float, float] | None
+) -> keys.Metadata:
+    """The metadata that is the same in every split."""
+    ids = ", ".join(str(number) for number in taxonomy.void_source_ids)
+    return {
+        keys.TAXONOMY: taxonomy,
+        keys.METRES_PER_UNIT: metres_per_unit,
+        keys.SPLIT: split,
+        keys.VOID_RULE: f"pixels whose label is void (id {ids}) are neither trained nor scored",
+        keys.NEAR_FAR_M: near_far_m,
+    }
+
+
+def _label_ids(path: Path, size: ImageSize, known: set[int], table_name: str) -> frozenset[int]:
+    raw = read_label_image(path)
+    height, width = raw.shape
+    if (width, height) != size:
+        raise SceneError(
+            f"Expected a label image of {_times(size)} like its colour image at {path}, found "
+            f"{_times((width, height))}; resize it with nearest neighbours."
+        )
+    # Far faster than np.unique; 16-bit ids need 65536 bins at most, and anything else is outside every table.
+    ids = np.flatnonzero(np.bincount(raw.ravel())) if 0 <= raw.min() and raw.max() <= 65535 else np.unique(raw)
+    found = frozenset(ids.tolist())
+    if not found <= known:
+        unknown = ", ".join(str(number) for number in sorted(found - known)[:8])
+        raise SceneError(
+            f"Expected only ids of the class table {table_name} in the label image {path}, found {unknown}; correct "
+            "the image or pass a table with these ids by --classes."
+        )
+    return found
+
+
+def _times(size: ImageSize) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _in_parallel(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    # Decoding PNG releases the GIL. Results, and thus the first error, come in order.
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(function, items))

@@ -1,0 +1,1 @@
+"""Hash-grid encodings: one table layout, several back ends."""

@@ -1,0 +1,1 @@
+"""Scores: pure metrics and the pipeline that reports them."""

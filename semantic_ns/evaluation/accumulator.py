@@ -1,0 +1,91 @@
+"""Running sums of one evaluation: what `ns-eval` pools over images instead of averaging per image."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from semantic_ns.evaluation.depth import DepthSums, depth_sums
+from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
+
+
+class SceneAccumulator:
+    """Sums over all evaluated pixels of a scene.
+
+    Args:
+        num_classes: C.
+        metres_per_unit: Metres per scene unit, to report depth in metres.
+    """
+
+    def __init__(self, num_classes: int, metres_per_unit: float) -> None:
+        self.num_classes = num_classes
+        self.metres_per_unit = metres_per_unit
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self._confusion = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64)
+        self._depth = DepthSums()
+        self._has_depth = False
+        self._squared_error = 0.0
+        self._num_color_values = 0
+
+    def add(
+        self,
+        labels: Int64[Tensor, "height width 1"],
+        target: Int64[Tensor, "height width 1"],
+        planar_depth: Float[Tensor, "height width 1"] | None = None,
+        depth_m: Float[Tensor, "height width 1"] | None = None,
+    ) -> None:
+        """Add one image.
+
+        Args:
+            labels: Predicted classes 0..C-1.
+            target: True classes, -1 (void) where nothing is scored.
+            planar_depth: Rendered depth along the optical axis, scene units.
+            depth_m: True depth along the optical axis in metres, 0 where unknown.
+        """
+        target = target.to(labels.device)
+        self._confusion += confusion_matrix(labels, target, self.num_classes).cpu()
+        if planar_depth is not None and depth_m is not None:
+            self._has_depth = True
+            self._depth += depth_sums(planar_depth * self.metres_per_unit, depth_m.to(planar_depth.device))
+
+    def add_color(self, rendered: Float[Tensor, "height width 3"], target: Float[Tensor, "height width 3"]) -> None:
+        """Add the colours of one image, both in [0, 1], for the pooled PSNR."""
+        error = rendered.double() - target.to(rendered.device).double()
+        self._squared_error += float(error.square().sum())
+        self._num_color_values += error.numel()
+
+    def result(self, class_names: Sequence[str]) -> dict[str, float]:
+        """Pooled scores of all images added since the last reset; NaN for a score without pixels.
+
+        Args:
+            class_names: The C names, for the keys `iou/<name>` of classes with ground truth or prediction.
+
+        Returns:
+            `miou miou_present class_accuracy pixel_accuracy fwiou iou/<name>`; `psnr_pooled` when colours were added
+            and `depth_l1 depth_rel depth_delta1` when depth was.
+        """
+        scores = segmentation_scores(self._confusion)
+        result = {
+            "miou": scores.miou,
+            "miou_present": scores.miou_present,
+            "class_accuracy": scores.class_accuracy,
+            "pixel_accuracy": scores.pixel_accuracy,
+            "fwiou": scores.fwiou,
+        }
+        named = zip(class_names, scores.class_iou, strict=True)
+        result |= {f"iou/{name}": iou for name, iou in named if not math.isnan(iou)}
+        if self._num_color_values > 0:
+            result["psnr_pooled"] = self._pooled_psnr()
+        if self._has_depth:
+            result |= self._depth.scores()
+        return result
+
+    def _pooled_psnr(self) -> float:
+        """-10 log10 of the mean squared error over all values of all images; infinite for no error."""
+        mean_squared_error = self._squared_error / self._num_color_values
+        return -10 * math.log10(mean_squared_error) if mean_squared_error > 0 else math.inf

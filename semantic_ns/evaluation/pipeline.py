@@ -1,0 +1,118 @@
+"""The pipeline that adds pooled scores to what `ns-eval` and the trainer report."""
+
+import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+import torch
+from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from torch.cuda.amp.grad_scaler import GradScaler
+
+from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.evaluation.accumulator import SceneAccumulator
+from semantic_ns.evaluation.pictures import draw_legend
+from semantic_ns.export.files import write_png
+from semantic_ns.labels.taxonomy import Taxonomy
+
+MIOU_RULE = (
+    "one confusion matrix over all scored pixels of all evaluated images; "
+    "miou: mean IoU over classes with ground truth or prediction; miou_present: over classes with ground truth"
+)
+
+
+class ScoredModel(Protocol):
+    """What the pipeline asks of a model beyond nerfstudio's `Model`."""
+
+    taxonomy: Taxonomy
+    evaluation_state: SceneAccumulator
+    """Filled by the model's `get_image_metrics_and_images`."""
+
+    def raw_outputs(self) -> AbstractContextManager[Any]:
+        """Inside it, the model also renders integer labels and planar depth."""
+        ...
+
+
+@dataclass
+class SemanticPipelineConfig(VanillaPipelineConfig):
+    """Configuration of `SemanticPipeline`."""
+
+    _target: type = field(default_factory=lambda: SemanticPipeline)
+
+
+class SemanticPipeline(VanillaPipeline):
+    """A `VanillaPipeline` whose evaluation pools labels and depth over all images.
+
+    nerfstudio averages per-image numbers, from which the mIoU of a scene cannot be had. Only that one method is
+    extended; training is the parent's.
+    """
+
+    def __init__(
+        self,
+        config: VanillaPipelineConfig,
+        device: str | torch.device,
+        test_mode: Literal["test", "val", "inference"] = "val",
+        world_size: int = 1,
+        local_rank: int = 0,
+        grad_scaler: GradScaler | None = None,
+    ) -> None:
+        # The parent says str, but is given a torch.device by nerfstudio's eval_setup.
+        super().__init__(config, cast(str, device), test_mode, world_size, local_rank, grad_scaler)
+        eval_dataset = getattr(self.datamanager, "eval_dataset", None)
+        if hasattr(eval_dataset, "load_depth"):
+            cast(Any, eval_dataset).load_depth = True
+
+    def get_average_image_metrics(
+        self,
+        data_loader: Any,
+        image_prefix: str,
+        step: int | None = None,
+        output_path: Path | None = None,
+        get_std: bool = False,
+    ) -> dict[str, Any]:
+        """Evaluate all images: the parent's means plus pooled scores.
+
+        Args:
+            data_loader: Gives (camera, batch) of each image, and has a length.
+            image_prefix: Start of the file names of saved pictures.
+            step: Training step, or None outside training (`ns-eval`).
+            output_path: Folder for the pictures, if they are to be saved; a legend of the classes is added.
+            get_std: Also give the standard deviation over images of each per-image number.
+
+        Returns:
+            Numbers by name. Without a step also the texts `split`, `void_rule` and `miou_rule`, and None for numbers
+            that do not exist (JSON has no NaN); with a step, such numbers are left out, since log writers take
+            finite numbers only.
+        """
+        model = cast(ScoredModel, self.model)
+        model.evaluation_state.reset()
+        with model.raw_outputs():
+            metrics: dict[str, Any] = super().get_average_image_metrics(
+                data_loader, image_prefix, step, output_path, get_std
+            )
+        metrics |= model.evaluation_state.result(model.taxonomy.names)
+        metrics["num_images"] = len(data_loader)
+        if output_path is not None:
+            write_png(output_path / f"{image_prefix}_legend.png", draw_legend(model.taxonomy))
+        if step is None:
+            return without_nan(metrics) | self._rules()
+        return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+    def _rules(self) -> dict[str, str]:
+        """How the numbers came about, in sentences."""
+        metadata: Mapping[str, Any] = getattr(getattr(self.datamanager, "eval_dataset", None), "metadata", {})
+        said = {name: str(metadata[name]) for name in (keys.SPLIT, keys.VOID_RULE) if name in metadata}
+        return said | {"miou_rule": MIOU_RULE}
+
+
+def without_nan(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace NaN and infinity, which JSON does not have, with None (null).
+
+    They stand for a standard deviation over one image or a score without a single pixel.
+    """
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in metrics.items()
+    }

@@ -1,0 +1,251 @@
+"""Dense label images of a trained scene, in the layout of its input and never over it."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from nerfstudio.cameras.camera_paths import get_path_from_json
+from nerfstudio.cameras.cameras import Cameras
+from numpy import ndarray
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+
+from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.errors import SceneError
+from semantic_ns.export.files import write_json, write_png
+from semantic_ns.labels.taxonomy import Taxonomy
+
+Frames = Literal["train", "test", "all", "camera-path"]
+CLASSES_FILE = "classes.json"
+WRITTEN_BY = "sns-export-labels"
+_MAX_UINT8 = 255
+
+
+@runtime_checkable
+class RenderingModel(Protocol):
+    """What the export asks of a model."""
+
+    taxonomy: Taxonomy
+    device: Any
+
+    def raw_outputs(self) -> AbstractContextManager[Any]:
+        """Inside it, the model also renders integer labels."""
+        ...
+
+    def get_outputs_for_camera(self, camera: Cameras) -> dict[str, Tensor]:
+        """Render one camera; each output is [H, W, c]."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One view to export."""
+
+    name: PurePosixPath
+    """Path of its label image relative to the output folder."""
+    camera: Cameras
+    """A batch of one camera."""
+
+    @property
+    def color_name(self) -> PurePosixPath:
+        """Path of the colour preview: same file name, in the parallel folder `<folder>_colour`."""
+        return _in_parallel_folder(self.name, "colour")
+
+    @property
+    def confidence_name(self) -> PurePosixPath:
+        """Path of the confidence image, in the parallel folder `<folder>_confidence`."""
+        return _in_parallel_folder(self.name, "confidence")
+
+
+def _in_parallel_folder(name: PurePosixPath, suffix: str) -> PurePosixPath:
+    folder = name.parent
+    return folder.with_name(f"{folder.name}_{suffix}") / name.name if folder.name else folder / suffix / name.name
+
+
+def dataset_frames(dataset: Any) -> list[Frame]:
+    """The frames of a data set under the names that its dataparser gives their label images.
+
+    Raises:
+        SceneError: if the data set was not read by one of this package's dataparsers.
+    """
+    names = dataset.metadata.get(keys.LABEL_EXPORT_NAMES)
+    if names is None or len(names) != len(dataset.cameras):
+        raise SceneError(
+            "Expected a run trained on semantic-data, replica-data or nerfstudio-semantic-data, found one whose "
+            "dataparser does not say where label images belong; train with one of these or use --frames camera-path."
+        )
+    return [Frame(_png_name(name), dataset.cameras[i : i + 1]) for i, name in enumerate(names)]
+
+
+def _png_name(name: str) -> PurePosixPath:
+    path = PurePosixPath(name).with_suffix(".png")
+    if path.is_absolute() or ".." in path.parts:
+        raise SceneError(f"Expected a label path inside the scene folder, found '{name}'; move the labels there.")
+    return path
+
+
+def unique_frames(frames: Iterable[Frame]) -> list[Frame]:
+    """The frames in order, each name once (with split `all`, train and test hold the same frames)."""
+    first: dict[PurePosixPath, Frame] = {}
+    for frame in frames:
+        first.setdefault(frame.name, frame)
+    return list(first.values())
+
+
+def camera_path_frames(path: Path) -> list[Frame]:
+    """The frames of a camera path as the viewer saves it, named `semantics/frame_00001.png` and so on.
+
+    Raises:
+        SceneError: if the file is missing, is not JSON or holds no camera path.
+    """
+    try:
+        cameras = get_path_from_json(json.loads(path.read_text("utf8")))
+    except OSError as error:
+        raise SceneError(f"Expected a camera path file, found none that can be read at {path} ({error}).") from error
+    except json.JSONDecodeError as error:
+        raise SceneError(f"Expected JSON in {path}, found a mistake at line {error.lineno}: {error.msg}.") from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise SceneError(
+            f"Expected a camera path as the viewer's Render tab saves it, found a file without a usable one "
+            f"({type(error).__name__}: {error}) in {path}; save the path again."
+        ) from error
+    return [Frame(PurePosixPath(f"semantics/frame_{i + 1:05d}.png"), cameras[i : i + 1]) for i in range(len(cameras))]
+
+
+@dataclass(frozen=True)
+class LabelExporter:
+    """Renders frames and writes their labels.
+
+    Raises:
+        SceneError: from `export`, if a file would be written over the input or over files not written by an export,
+            or if a frame cannot be rendered; the message names it.
+    """
+
+    model: RenderingModel
+    output_dir: Path
+    protected: Sequence[Path]
+    """Folders in which nothing may be written, and files that may not be replaced (the input)."""
+    with_confidence: bool = True
+
+    def export(self, frames: Sequence[Frame]) -> list[Path]:
+        """Write the label image of each frame, its colour preview and its confidence, and the table of classes.
+
+        Returns:
+            The paths of the label images.
+        """
+        if not frames:
+            raise SceneError("Expected at least one frame to export, found none; choose other frames with --frames.")
+        self._refuse_to_overwrite(frames)
+        # Written first: it marks the folder as ours, so that a run that was stopped can be repeated.
+        write_json(self.output_dir / CLASSES_FILE, {"written_by": WRITTEN_BY, **_class_table(self.model.taxonomy)})
+        columns = (TextColumn("Exporting labels"), BarColumn(), MofNCompleteColumn())
+        with self.model.raw_outputs(), Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
+            return [self._export_frame(frame, index, len(frames)) for index, frame in enumerate(progress.track(frames))]
+
+    def _export_frame(self, frame: Frame, index: int, num_frames: int) -> Path:
+        try:
+            outputs = self.model.get_outputs_for_camera(frame.camera.to(self.model.device))
+        except (RuntimeError, ValueError) as error:
+            raise SceneError(
+                f"Expected to render {num_frames} frames, found frame {frame.name} impossible ({error}); "
+                f"{index} frames were written to {self.output_dir}."
+            ) from error
+        labels = outputs["semantics_labels"][..., 0].cpu()  # [H, W]
+        taxonomy = self.model.taxonomy
+        path = self.output_dir / frame.name
+        write_png(self.output_dir / frame.color_name, _to_uint8(taxonomy.colorize(labels)))
+        if self.with_confidence:
+            confidence = outputs["semantics_confidence"][..., 0]
+            write_png(self.output_dir / frame.confidence_name, _to_uint8(confidence))
+        # The label image comes last: where it exists, the frame is complete.
+        write_png(path, label_image(labels.numpy(), taxonomy))
+        return path
+
+    def _refuse_to_overwrite(self, frames: Sequence[Frame]) -> None:
+        is_ours = _is_export_folder(self.output_dir)
+        for target in self._targets(frames):
+            resolved = target.resolve()
+            for kept in self.protected:
+                if resolved.is_relative_to(kept.resolve()):
+                    raise SceneError(
+                        f"Expected an output folder outside the scene, found that {target} would be written into "
+                        f"the input {kept}; choose another --output-dir."
+                    )
+            if target.exists() and not is_ours:
+                raise SceneError(
+                    f"Expected an empty output folder or one of an earlier {WRITTEN_BY}, found {target}, which this "
+                    "command did not write; choose another --output-dir."
+                )
+
+    def _targets(self, frames: Sequence[Frame]) -> Iterable[Path]:
+        yield self.output_dir / CLASSES_FILE
+        for frame in frames:
+            yield self.output_dir / frame.name
+            yield self.output_dir / frame.color_name
+            if self.with_confidence:
+                yield self.output_dir / frame.confidence_name
+
+
+def label_image(labels: ndarray, taxonomy: Taxonomy) -> ndarray:
+    """Classes 0..C-1 [H, W] as source ids: uint8, or uint16 where the scene has an id above 255."""
+    largest = max(*taxonomy.source_ids, taxonomy.void_source_id)
+    return taxonomy.decode(labels).astype(np.uint8 if largest <= _MAX_UINT8 else np.uint16)
+
+
+def _to_uint8(image: Tensor) -> ndarray:
+    """Map [0, 1] to 0..255, rounded."""
+    return (image.float().clamp(0, 1) * 255).round().byte().cpu().numpy()
+
+
+def _class_table(taxonomy: Taxonomy) -> dict[str, Any]:
+    classes = zip(taxonomy.source_ids, taxonomy.names, taxonomy.colors, taxonomy.is_thing, strict=True)
+    return {
+        "void_id": taxonomy.void_source_id,
+        "classes": [
+            {"id": source_id, "name": name, "color": list(color), "is_thing": is_thing}
+            for source_id, name, color, is_thing in classes
+        ],
+    }
+
+
+def _is_export_folder(folder: Path) -> bool:
+    """Whether an earlier export wrote here."""
+    try:
+        return json.loads((folder / CLASSES_FILE).read_text("utf8")).get("written_by") == WRITTEN_BY
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def choose_frames(datamanager: Any, frames: Frames, camera_path: Path | None) -> list[Frame]:
+    """The frames that the command line asks for.
+
+    Args:
+        datamanager: Holds `train_dataset` and `eval_dataset`.
+        frames: `train`, `test`, `all` (both), or `camera-path`.
+        camera_path: File of the camera path, needed for `camera-path` only.
+    """
+    if frames == "camera-path":
+        if camera_path is None:
+            raise SceneError("Expected a camera path, found none; give it with --camera-path-filename FILE.")
+        return camera_path_frames(camera_path)
+    chosen: dict[str, Callable[[], list[Frame]]] = {
+        "train": lambda: dataset_frames(datamanager.train_dataset),
+        "test": lambda: dataset_frames(datamanager.eval_dataset),
+        "all": lambda: dataset_frames(datamanager.train_dataset) + dataset_frames(datamanager.eval_dataset),
+    }
+    return unique_frames(chosen[frames]())
+
+
+def input_paths(datamanager: Any) -> list[Path]:
+    """What an export must not write to: the scene's folder, and every image, label and depth file of it."""
+    data = Path(datamanager.config.dataparser.data)
+    paths = {data if data.is_dir() else data.parent}
+    for dataset in (datamanager.train_dataset, datamanager.eval_dataset):
+        paths.update(dataset.image_filenames)
+        for key in (keys.LABEL_FILENAMES, keys.DEPTH_FILENAMES):
+            paths.update(path for path in dataset.metadata.get(key) or () if path is not None)
+    return sorted(paths)

@@ -1,0 +1,1 @@
+"""Semantic radiance fields."""

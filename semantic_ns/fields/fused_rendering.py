@@ -1,0 +1,78 @@
+"""Autograd wrapper of the fused CPU kernel: rays in; colour, semantic features and weights out."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class _FusedRendering(torch.autograd.Function):
+    """Field and volume rendering of a batch of rays in one pass over memory."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, enc: Tensor, cond: Tensor, delta: Tensor, options: tuple[float, float, bool], *network: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        from semantic_ns.fields import render_numba as kernels
+
+        matrices = tuple(m.detach().contiguous() for m in network)
+        arrays = tuple(m.numpy() for m in matrices)
+        scale, min_light = np.float32(options[0]), np.float32(options[1])
+        num_rays, num_samples = delta.shape
+        hidden = torch.empty(enc.shape[0], matrices[2].shape[1])
+        weights = torch.empty(num_rays, num_samples)
+        rgb, features = torch.empty(num_rays, 3), torch.empty(num_rays, matrices[9].shape[1])
+        enc, cond, delta = enc.detach().contiguous(), cond.detach().contiguous(), delta.detach().contiguous()
+        kernels.render_forward(
+            enc.numpy(), cond.numpy(), delta.numpy(), arrays, scale, min_light,
+            hidden.numpy(), weights.numpy(), rgb.numpy(), features.numpy(),
+        )  # fmt: skip
+        ctx.save_for_backward(enc, cond, delta, hidden, weights, *matrices)
+        ctx.options = options
+        return rgb, features, weights
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        from semantic_ns.fields import render_numba as kernels
+
+        enc, cond, delta, hidden, weights, *matrices = ctx.saved_tensors
+        g_rgb, g_features, g_weights = (g.contiguous() for g in gradients)
+        scale, min_light, pass_semantics = np.float32(ctx.options[0]), np.float32(ctx.options[1]), ctx.options[2]
+        w1, _, w2, _, c1, c2, _, _, _, s1, _ = matrices
+        transposed = tuple(m.T.contiguous().numpy() for m in (w1, w2, c1, c2, s1))
+        g_enc, g_cond = torch.empty_like(enc), torch.empty_like(cond)
+        threads = kernels.number_of_threads()
+        g_network = tuple(torch.zeros(threads, *m.shape) for m in matrices)
+        kernels.render_backward(
+            enc.numpy(), cond.numpy(), delta.numpy(), tuple(m.numpy() for m in matrices), transposed,
+            scale, min_light, pass_semantics, hidden.numpy(), weights.numpy(),
+            g_weights.numpy(), g_rgb.numpy(), g_features.numpy(), g_enc.numpy(), g_cond.numpy(),
+            tuple(g.numpy() for g in g_network),
+        )  # fmt: skip
+        return g_enc, g_cond, None, None, *(g.sum(dim=0) for g in g_network)
+
+
+def render_fused(
+    enc: Float[Tensor, "all_samples encoded"],
+    cond: Float[Tensor, "rays hidden"],
+    delta: Float[Tensor, "rays samples"],
+    network: tuple[Tensor, ...],
+    density_scale: float,
+    pass_semantics: bool,
+    min_light: float = 1e-4,
+) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays features"], Float[Tensor, "rays samples"]]:
+    """Colour, composited semantic features and weights of each ray.
+
+    Args:
+        enc: encoded sample positions, samples of one ray adjacent.
+        cond: what is constant along a ray, through the first colour layer, bias included.
+        delta: interval lengths in scene units.
+        network: ``w1 b1 w2 b2 c1 c2 d2 c3 d3 s1 t1`` as described in ``render_numba``; matrices are [in, out], ``c3``
+            is [3, hidden].
+        density_scale: factor of the exponential density activation.
+        pass_semantics: whether the features' gradient reaches weights and geometry.
+        min_light: light below which a sample's colour and semantics are not evaluated.
+    """
+    return _FusedRendering.apply(enc, cond, delta, (density_scale, min_light, pass_semantics), *network)  # type: ignore

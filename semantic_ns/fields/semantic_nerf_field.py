@@ -1,0 +1,153 @@
+"""Nerfacto's field with a view-independent semantic head."""
+
+from enum import Enum
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from nerfstudio.cameras.rays import RayBundle, RaySamples
+from nerfstudio.data.scene_box import SceneBox
+from nerfstudio.field_components.activations import trunc_exp
+from nerfstudio.field_components.field_heads import FieldHeadNames
+from nerfstudio.fields.base_field import get_normalized_directions
+from nerfstudio.fields.nerfacto_field import NerfactoField
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semantic_ns.encodings.hash_grid import Backend, HashGrid, replace_hash_encodings
+from semantic_ns.fields.fused_rendering import render_fused
+from semantic_ns.sampling.proposal_sampler import scene_to_unit_box
+
+
+class SemanticHeadNames(Enum):
+    """Field outputs beyond nerfstudio's ``FieldHeadNames``, an enumeration that cannot be extended."""
+
+    SEMANTIC_FEATURES = "semantic_features"
+
+
+class SemanticNerfField(NerfactoField):
+    """Density, colour and class logits of one scene (Zhi et al. 2021, equation (3), on a hash grid).
+
+    Logits depend on position only. The head is split at its last, linear layer: the field returns the features before
+    it, the renderer composites them and applies ``semantic_head`` once per ray, which is exact.
+
+    Args:
+        aabb: scene box [2, 3] in scene units.
+        num_images: training images, for appearance embeddings.
+        num_classes: classes C without void.
+        semantic_width: width of the semantic hidden layer.
+        pass_semantic_gradients: whether the semantic loss reaches the density and the features shared with colour.
+        hash_backend: back end of the hash grid.
+        kwargs: further arguments of nerfacto's field.
+    """
+
+    def __init__(
+        self,
+        aabb: Tensor,
+        num_images: int,
+        num_classes: int,
+        semantic_width: int = 64,
+        pass_semantic_gradients: bool = True,
+        hash_backend: Backend = "auto",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(aabb, num_images, pass_semantic_gradients=pass_semantic_gradients, **kwargs)
+        replace_hash_encodings(self, hash_backend)
+        self.semantic_trunk = nn.Sequential(nn.Linear(self.geo_feat_dim, semantic_width), nn.ReLU())
+        self.semantic_head = nn.Linear(semantic_width, num_classes)
+
+    def unit_positions(self, positions: Float[Tensor, "*bs 3"]) -> Float[Tensor, "*bs 3"]:
+        """Positions in scene units to the unit cube of the hash grid."""
+        if self.spatial_distortion is not None:
+            return (self.spatial_distortion(positions) + 2.0) / 4.0
+        return SceneBox.get_normalized_positions(positions, self.aabb)
+
+    def get_density(self, ray_samples: RaySamples) -> tuple[Float[Tensor, "*bs 1"], Float[Tensor, "*bs features"]]:
+        """Density per scene unit and the geometry features, without asking for position gradients."""
+        positions = self.unit_positions(ray_samples.frustums.get_positions())
+        inside = ((positions > 0.0) & (positions < 1.0)).all(dim=-1, keepdim=True)
+        hidden = self.mlp_base(positions * inside)
+        raw_density, features = torch.split(hidden, [1, self.geo_feat_dim], dim=-1)
+        return self.average_init_density * trunc_exp(raw_density.float()) * inside, features
+
+    def get_outputs(
+        self, ray_samples: RaySamples, density_embedding: Tensor | None = None
+    ) -> dict[FieldHeadNames | SemanticHeadNames, Tensor]:
+        """Colour [*bs, 3] and semantic features [*bs, semantic_width] of every sample."""
+        assert density_embedding is not None
+        semantic_input = density_embedding if self.pass_semantic_gradients else density_embedding.detach()
+        return {
+            FieldHeadNames.RGB: self._colour(ray_samples, density_embedding),
+            SemanticHeadNames.SEMANTIC_FEATURES: self.semantic_trunk(semantic_input),
+        }
+
+    def _split_first_colour_layer(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Columns of the colour net's first layer, in nerfacto's order: direction, geometry features, appearance."""
+        weight = self.mlp_head.layers[0].weight
+        direction = self.direction_encoding.get_out_dim()
+        return torch.split(weight, [direction, self.geo_feat_dim, weight.shape[1] - direction - self.geo_feat_dim], dim=1)
+
+    def _colour(self, ray_samples: RaySamples, features: Tensor) -> Tensor:
+        """Nerfacto's colour head; what is constant along a ray enters its first layer once per ray."""
+        if self.mlp_head.tcnn_encoding is not None:
+            return super().get_outputs(ray_samples, features)[FieldHeadNames.RGB]
+        first, *others = self.mlp_head.layers
+        by_direction, by_features, by_appearance = self._split_first_colour_layer()
+        cameras = None if ray_samples.camera_indices is None else ray_samples.camera_indices[..., :1, :]
+        per_ray = self.ray_conditioning(ray_samples.frustums.directions[..., :1, :], cameras)
+        x = F.linear(features, by_features) + F.linear(
+            per_ray, torch.cat([by_direction, by_appearance], dim=1), first.bias
+        )
+        for layer in others:
+            x = layer(F.relu(x))
+        return torch.sigmoid(x)
+
+    def ray_conditioning(
+        self, directions: Float[Tensor, "*rays 3"], camera_indices: Int[Tensor, "*rays 1"] | None
+    ) -> Float[Tensor, "*rays channels"]:
+        """Encoded direction and appearance of each ray."""
+        encoded = self.direction_encoding(get_normalized_directions(directions))
+        if self.embedding_appearance is None:
+            return encoded
+        if self.training:
+            assert camera_indices is not None
+            appearance = self.embedding_appearance(camera_indices[..., 0])
+        elif self.use_average_appearance_embedding:
+            appearance = self.embedding_appearance.mean(dim=0).expand(*encoded.shape[:-1], -1)
+        else:
+            appearance = encoded.new_zeros(*encoded.shape[:-1], self.appearance_embedding_dim)
+        return torch.cat([encoded, appearance], dim=-1)
+
+    @property
+    def can_fuse(self) -> bool:
+        """Whether the CPU kernel knows this field: torch networks of nerfacto's depth over a numba hash grid."""
+        if self.mlp_base.tcnn_encoding is not None or not hasattr(self.mlp_base, "model"):
+            return False
+        grid, density = self.mlp_base.model
+        return isinstance(grid, HashGrid) and len(density.layers) == 2 and len(self.mlp_head.layers) == 3
+
+    def render_rays(self, ray_bundle: RayBundle, t_edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Colour [rays, 3], semantic features [rays, semantic_width] and weights [rays, samples] by the CPU kernel.
+
+        Equal to evaluating every sample and compositing, except where less than 1e-4 of the light arrives.
+        """
+        from semantic_ns.sampling.proposal_numba import unit_positions
+
+        x = torch.empty(t_edges.shape[0] * (t_edges.shape[1] - 1), 3)
+        unit_positions(
+            ray_bundle.origins.detach().contiguous().numpy(), ray_bundle.directions.detach().contiguous().numpy(),
+            t_edges.numpy(), *scene_to_unit_box(self), x.numpy(),
+        )  # fmt: skip
+        grid, density = self.mlp_base.model
+        first, second, third = self.mlp_head.layers
+        by_direction, by_features, by_appearance = self._split_first_colour_layer()
+        cond = F.linear(self.ray_conditioning(ray_bundle.directions, ray_bundle.camera_indices), torch.cat([by_direction, by_appearance], dim=1), first.bias)
+        raw_row = by_features.new_zeros(1, by_features.shape[0])
+        semantic = self.semantic_trunk[0]
+        network = (
+            density.layers[0].weight.T, density.layers[0].bias, density.layers[1].weight.T, density.layers[1].bias,
+            torch.cat([raw_row, by_features.T]), second.weight.T, second.bias, third.weight, third.bias,
+            torch.cat([semantic.weight.new_zeros(1, semantic.weight.shape[0]), semantic.weight.T]), semantic.bias,
+        )  # fmt: skip
+        delta = t_edges[:, 1:] - t_edges[:, :-1]
+        return render_fused(grid(x), cond, delta, network, self.average_init_density, self.pass_semantic_gradients)

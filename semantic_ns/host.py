@@ -1,0 +1,193 @@
+"""What nerfstudio 1.1.5 needs from outside to run everywhere: each fix of the host lives here, with its reason.
+
+`prepare` runs when `semantic_ns.methods` is imported, which every `ns-*` command does. It therefore has to be cheap
+(about a millisecond), to change nothing for other methods, and never to fail.
+"""
+
+import hashlib
+import importlib.util
+import os
+import pickle
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from nerfstudio.utils.rich_utils import CONSOLE
+from rich.console import Console
+from rich.text import Text
+from torch import Tensor
+
+from semantic_ns.errors import SceneError
+
+
+def prepare() -> None:
+    """Apply the fixes that every `ns-*` command needs; calling it again changes nothing."""
+    allow_numpy_scalars_in_checkpoints()
+    show_scene_errors_as_one_sentence()
+    put_ffmpeg_on_path()
+
+
+def default_device() -> Literal["cuda", "cpu"]:
+    """Return the device to train on unless the user says otherwise; nerfstudio's own default is always CUDA."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def allow_numpy_scalars_in_checkpoints() -> None:
+    """Let `torch.load` read nerfstudio's checkpoints, which hold the learning rates as NumPy scalars.
+
+    From torch 2.6 on it reads tensors and plain values only, and nerfstudio 1.1.5 does not ask for more. Naming the few
+    types keeps that protection, which an environment variable would switch off for every file.
+    """
+    if torch.__version__ < "2.6":  # compared as versions, not as text
+        return
+    try:
+        from numpy._core.multiarray import scalar  # pyright: ignore[reportAttributeAccessIssue]
+    except ImportError:  # NumPy 1
+        from numpy.core.multiarray import scalar  # pyright: ignore[reportAttributeAccessIssue]
+    # A checkpoint names the module as the NumPy that wrote it did, which need not be the one that reads it.
+    torch.serialization.add_safe_globals(
+        [
+            (scalar, "numpy.core.multiarray.scalar"),
+            (scalar, "numpy._core.multiarray.scalar"),
+            np.dtype,
+            *(type(np.dtype(code)) for code in ("f8", "f4", "i8", "i4", "b1")),
+        ]
+    )
+
+
+def show_scene_errors_as_one_sentence() -> None:
+    """Make every command end with the sentence of a `SceneError` and status 1 instead of a traceback.
+
+    Other exceptions go to the hook that was there before.
+    """
+    previous = sys.excepthook
+    if getattr(previous, "shows_scene_errors", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if isinstance(error, SceneError):
+            print_in_red(str(error))
+        else:
+            previous(kind, error, traceback)
+
+    hook.shows_scene_errors = True  # pyright: ignore[reportFunctionMemberAccess]
+    sys.excepthook = hook
+
+
+def print_in_red(sentence: str) -> None:
+    """Print a sentence to standard error, in red on a terminal, unbroken so that paths in it can be copied."""
+    Console(stderr=True).print(Text(sentence, style="bold red"), soft_wrap=True)
+
+
+def put_ffmpeg_on_path() -> None:
+    """Offer imageio-ffmpeg's program under the name `ffmpeg` if the machine has none; `ns-render` refuses without.
+
+    The program comes as `ffmpeg-linux-x86_64-v7...`, so a link with the right name is made in the user's cache folder,
+    one for each installation, and that folder goes to the end of this process's PATH.
+    """
+    if shutil.which("ffmpeg") is not None:
+        return
+    # Without the package, or in a home folder that cannot be written, ns-render says itself what is missing.
+    with suppress(OSError, ImportError, ValueError):
+        program = _bundled_ffmpeg()
+        if program is not None:
+            folder = _link_as_ffmpeg(program)
+            os.environ["PATH"] = os.pathsep.join(filter(None, (os.environ.get("PATH"), str(folder))))
+
+
+def _bundled_ffmpeg() -> Path | None:
+    # Found without importing imageio_ffmpeg, which would run the program to check it.
+    spec = importlib.util.find_spec("imageio_ffmpeg")
+    if spec is None or spec.origin is None:
+        return None
+    return next(iter(sorted((Path(spec.origin).parent / "binaries").glob("ffmpeg-*"))), None)
+
+
+def _link_as_ffmpeg(program: Path) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "semantic_ns" / f"ffmpeg-{hashlib.sha256(str(program).encode()).hexdigest()[:12]}"
+    link = folder / f"ffmpeg{program.suffix if program.suffix == '.exe' else ''}"
+    if not link.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        # Made beside and moved into place, because two commands may start at once.
+        temporary = folder / f"{link.name}.{os.getpid()}"
+        try:
+            temporary.symlink_to(program)
+        except OSError:  # a file system or a Windows account without links
+            shutil.copy2(program, temporary)
+        temporary.replace(link)
+    return folder
+
+
+class LpipsIfAvailable:
+    """Stands in for torchmetrics' LPIPS, whose constructor downloads AlexNet.
+
+    The real metric is built at the first use, and only if its weights are already in torch's hub folder
+    (`$TORCH_HOME/hub/checkpoints`). It is no module of the model, so its 2.5 million weights stay out of checkpoints.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Store the options of `torchmetrics.image.lpip.LearnedPerceptualImagePatchSimilarity`."""
+        self._options = options
+        self._metric: torch.nn.Module | None = None
+        self._missing = False
+
+    @property
+    def available(self) -> bool:
+        """Whether LPIPS can be computed without a download; if not, says so once."""
+        if self._metric is None and not self._missing:
+            self._metric = self._build()
+            self._missing = self._metric is None
+        return self._metric is not None
+
+    def __call__(self, image: Tensor, reference: Tensor) -> Tensor:
+        """Compare two batches of images [N, 3, H, W] with values in 0..1; NaN if `available` is false."""
+        if not self.available:
+            return torch.tensor(float("nan"))
+        metric = cast(torch.nn.Module, self._metric).to(image.device)
+        return metric(image, reference)
+
+    def _build(self) -> torch.nn.Module | None:
+        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+        weights = _alexnet_weights()
+        if not weights.is_file():
+            _say(f"LPIPS is left out: its AlexNet weights are not at {weights} (nothing is downloaded here).")
+            return None
+        try:
+            return LearnedPerceptualImagePatchSimilarity(**self._options)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            _say(f"LPIPS is left out: {weights} is not AlexNet's weights ({str(error).splitlines()[0]}).")
+            return None
+
+
+def _alexnet_weights() -> Path:
+    from torchvision.models import AlexNet_Weights
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(AlexNet_Weights.IMAGENET1K_V1.url).name
+
+
+def _say(sentence: str) -> None:
+    CONSOLE.print(sentence, style="yellow", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def without_lpips_download() -> Iterator[None]:
+    """Within this context a model gets `LpipsIfAvailable` where it asks torchmetrics for LPIPS.
+
+    Wrap `super().populate_modules()` in it: nerfstudio's models build LPIPS there, and with it download AlexNet.
+    """
+    from torchmetrics.image import lpip
+
+    original = lpip.LearnedPerceptualImagePatchSimilarity
+    lpip.LearnedPerceptualImagePatchSimilarity = LpipsIfAvailable  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        lpip.LearnedPerceptualImagePatchSimilarity = original

@@ -1,0 +1,1 @@
+"""Label images as data: class tables, remapping, reading. Pure code, no nerfstudio."""

@@ -1,0 +1,45 @@
+"""Text and JSON files of the user, read so that a mistake in them is told with its line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from semantic_ns.errors import SceneError
+
+
+def read_text(path: Path) -> str:
+    """The content of a UTF-8 text file, with or without a byte order mark.
+
+    Raises:
+        SceneError: if the file is missing, cannot be read or is not UTF-8 (names the line).
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise SceneError(f"Expected a file at {path}, found none; check the path.") from error
+    except OSError as error:
+        raise SceneError(f"Expected a readable file at {path}, found '{error.strerror}'; check its rights.") from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SceneError(
+            f"Expected UTF-8 text in {path}, found a byte at line {line} that is not; save the file as UTF-8."
+        ) from error
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        SceneError: if the file cannot be read or is not JSON (names line and column).
+    """
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise SceneError(
+            f"Expected JSON in {path}, found a mistake at line {error.lineno}, column {error.colno} ({error.msg}); "
+            "correct the file."
+        ) from error
+    except RecursionError as error:
+        raise SceneError(f"Expected JSON in {path}, found lists nested too deeply; correct the file.") from error

@@ -1,0 +1,86 @@
+"""The registered methods. Every `ns-*` command imports this module: it must stay light."""
+
+from typing import Any
+
+from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
+from nerfstudio.plugins.types import MethodSpecification
+
+from semantic_ns import host
+from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
+from semantic_ns.evaluation.pipeline import SemanticPipelineConfig
+from semantic_ns.models.semantic_nerf import SemanticNerfModelConfig
+from semantic_ns.optimizers import FusedAdamConfig, RunDecayConfig
+from semantic_ns.trainer import SemanticTrainerConfig
+
+host.prepare()
+
+
+def _method(
+    name: str,
+    description: str,
+    model: SemanticNerfModelConfig,
+    num_iterations: int,
+    rays_per_batch: int,
+) -> MethodSpecification:
+    """A method: what all have in common around one model configuration."""
+    device = host.default_device()
+    model.camera_optimizer.mode = "off"
+
+    def optimiser(learning_rate: float) -> dict[str, Any]:
+        return {
+            "optimizer": FusedAdamConfig(lr=learning_rate, eps=1e-15),
+            "scheduler": RunDecayConfig(),
+        }
+
+    config = SemanticTrainerConfig(
+        method_name=name,
+        steps_per_eval_batch=1000,
+        steps_per_eval_image=1000,
+        steps_per_eval_all_images=1_000_000,
+        steps_per_save=1000,
+        max_num_iterations=num_iterations,
+        mixed_precision=device == "cuda",
+        machine=MachineConfig(device_type=device),
+        viewer=ViewerConfig(num_rays_per_chunk=1 << 15),
+        vis="viewer",
+        pipeline=SemanticPipelineConfig(
+            datamanager=SemanticDataManagerConfig(
+                train_num_rays_per_batch=rays_per_batch, eval_num_rays_per_batch=1024
+            ),
+            model=model,
+        ),
+        optimizers={
+            "proposal_networks": optimiser(1e-2),
+            "fields": optimiser(1e-2),
+            "camera_opt": optimiser(1e-3),
+        },
+    )
+    return MethodSpecification(config=config, description=description)
+
+
+semantic_nerf = _method(
+    "semantic-nerf",
+    "Posed images and label images to a 3D-consistent semantic scene; trains on a CPU in minutes.",
+    SemanticNerfModelConfig(
+        num_levels=10,
+        max_res=1024,
+        log2_hashmap_size=16,
+        num_proposal_iterations=1,
+        num_proposal_samples_per_ray=(48,),
+        num_nerf_samples_per_ray=24,
+        proposal_net_args_list=[{"hidden_dim": 16, "log2_hashmap_size": 16, "num_levels": 5, "max_res": 128}],
+        proposal_warmup=500,
+        proposal_weights_anneal_max_num_iters=300,
+        use_appearance_embedding=False,
+        eval_num_rays_per_chunk=1 << 14,
+    ),
+    num_iterations=4000,
+    rays_per_batch=2048,
+)
+semantic_nerf_big = _method(
+    "semantic-nerf-big",
+    "semantic-nerf with nerfacto's sizes; for a CUDA device.",
+    SemanticNerfModelConfig(eval_num_rays_per_chunk=1 << 15),
+    num_iterations=30_000,
+    rays_per_batch=4096,
+)

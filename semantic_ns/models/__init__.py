@@ -1,0 +1,1 @@
+"""Models: fields, sampling, rendering and losses of one method each."""

@@ -1,0 +1,290 @@
+"""nerfstudio's trainer, made safe to stop: whole checkpoints only, a clean end on a signal, exact resuming."""
+
+import os
+import re
+import shutil
+import signal
+import threading
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import yaml
+from nerfstudio.engine.optimizers import Optimizers
+from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer, TrainerConfig
+from nerfstudio.utils.decorators import check_main_thread
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch.cuda.amp.grad_scaler import GradScaler
+
+from semantic_ns.errors import SceneError
+from semantic_ns.optimizers import scale_schedules_to_run
+
+RESUME_CONFIG = "resume.yml"
+"""File beside `config.yml` with which `ns-train <method> --load-config` goes on where the newest checkpoint is."""
+
+_CHECKPOINT_NAME = re.compile(r"step-(\d{9,})\.ckpt")
+
+
+@dataclass
+class SemanticTrainerConfig(TrainerConfig):
+    """Options of the trainer; `max_num_iterations` counts all steps, those before a resume included."""
+
+    _target: type = field(default_factory=lambda: SemanticTrainer)
+
+    def save_config(self) -> None:
+        """Write `config.yml` of the run whole or not at all: the run being resumed may be the one that it describes."""
+        path = self.get_base_dir() / "config.yml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        CONSOLE.log(f"Saving config to: {path}")
+        write_text_atomically(path, yaml.dump(self))
+
+
+class LenientGradScaler(GradScaler):
+    """A gradient scaler that starts afresh from the empty state of a checkpoint that was made on a CPU."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Load the scale of a CUDA run; an empty state means that there was none."""
+        if state_dict:
+            super().load_state_dict(dict(state_dict))
+
+
+class _StopRequestedError(Exception):
+    """A signal asked the training to end; leaves the parent's loop, never the trainer."""
+
+
+class SemanticTrainer(Trainer):
+    """Trainer with whole checkpoints, a clean end on SIGTERM and SIGINT, and `max_num_iterations` as a total."""
+
+    config: SemanticTrainerConfig
+
+    def __init__(self, config: SemanticTrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
+        super().__init__(config, local_rank, world_size)
+        # The parent decides before it knows that there is no mixed precision on a CPU. It wants the class under its old
+        # name, about which newer versions of torch warn.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            self.grad_scaler = LenientGradScaler(enabled=self.use_grad_scaler and self.device != "cpu")
+        self._total_iterations = config.max_num_iterations
+        self._last_step: int | None = None  # the last step that was finished in this process
+        self._saved_step: int | None = None
+        self._stop_signal: signal.Signals | None = None
+        self._previous_handlers: dict[signal.Signals, Any] = {}
+
+    def setup_optimizers(self) -> Optimizers:
+        """Build the optimisers; schedules given in fractions of the run learn how long it is."""
+        requested = self.config
+        scaled = scale_schedules_to_run(requested.optimizers, self._total_iterations)
+        self.config = replace(requested, optimizers=scaled)
+        try:
+            return super().setup_optimizers()
+        finally:
+            self.config = requested
+
+    def train(self) -> None:
+        """Train up to `max_num_iterations` steps in total, or until a signal.
+
+        Raises:
+            SystemExit: After SIGTERM (status 143) or SIGINT (130), with a checkpoint of the last finished step.
+        """
+        requested = self.config
+        # The parent trains this many more steps, and saves under the number in `step` even if it trains none.
+        self.config = replace(requested, max_num_iterations=max(0, self._total_iterations - self._start_step))
+        self.step = max(0, self._start_step - 1)
+        try:
+            with self._stopping_on_signals():
+                super().train()
+        except _StopRequestedError:
+            pass
+        finally:
+            self.config = requested
+        if self._stop_signal is not None:
+            self._save_and_exit(self._stop_signal)
+
+    def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
+        """Run one step and remember that it is finished."""
+        if self._stop_signal is not None:
+            self.stop_training = True  # the signal came before the parent cleared this
+        result = super().train_iteration(step)
+        self._last_step = step
+        return result
+
+    @check_main_thread
+    def save_checkpoint(self, step: int) -> None:
+        """Save the state after `step`; whatever happens meanwhile, the folder holds whole checkpoints only.
+
+        The parent writes into its checkpoint folder and removes the older files there. Given a folder of its own beside
+        the real one it does neither to the checkpoints that exist; the new file is moved in when it is on the disk.
+        """
+        folder = self.checkpoint_dir
+        partial = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
+        self.checkpoint_dir = partial
+        try:
+            super().save_checkpoint(step)
+            saved = publish_checkpoint(partial, folder)
+        finally:
+            self.checkpoint_dir = folder
+            shutil.rmtree(partial, ignore_errors=True)
+        write_text_atomically(self.base_dir / RESUME_CONFIG, yaml.dump(self._resume_config()))
+        if self.config.save_only_latest_checkpoint:
+            for other in folder.glob("*.ckpt"):
+                if other != saved:
+                    other.unlink()
+        self._saved_step = step
+
+    def _resume_config(self) -> SemanticTrainerConfig:
+        return replace(
+            self.config,
+            max_num_iterations=self._total_iterations,
+            load_dir=self.checkpoint_dir,
+            load_step=None,
+            load_checkpoint=None,
+        )
+
+    def _load_checkpoint(self) -> None:
+        requested = self.config
+        if requested.load_dir is not None:
+            # The parent takes every file of the folder for a checkpoint.
+            path = find_checkpoint(requested.load_dir, requested.load_step)
+            self.config = replace(requested, load_dir=None, load_checkpoint=path)
+        elif requested.load_checkpoint is not None:
+            path = check_is_whole(requested.load_checkpoint)
+        else:
+            path = None
+        try:
+            super()._load_checkpoint()
+        finally:
+            self.config = requested
+        if path is not None:
+            self._say_what_is_resumed(path)
+
+    def _say_what_is_resumed(self, path: Path) -> None:
+        sentence = f"Resuming from {path}: {self._start_step} of {self._total_iterations} steps are done."
+        if self._start_step >= self._total_iterations:
+            sentence += " Nothing is left to train; raise --max-num-iterations, which counts all steps, to go on."
+        CONSOLE.print(sentence, style="bold", markup=False, soft_wrap=True)
+
+    def _after_train(self) -> None:
+        if self._stop_signal is not None:
+            raise _StopRequestedError
+        super()._after_train()
+
+    def _train_complete_viewer(self) -> None:
+        if self._stop_signal is not None:
+            raise _StopRequestedError
+        # From here on there is nothing to save, and the parent waits for a keyboard interrupt.
+        self._restore_handlers()
+        try:
+            super()._train_complete_viewer()
+        except KeyboardInterrupt:
+            self.shutdown()
+
+    @contextmanager
+    def _stopping_on_signals(self) -> Iterator[None]:
+        # With several processes each would stop after a step of its own choice and the others would wait for it.
+        if self.world_size > 1 or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._previous_handlers[number] = signal.signal(number, self._request_stop)
+        try:
+            yield
+        finally:
+            self._restore_handlers()
+
+    def _restore_handlers(self) -> None:
+        while self._previous_handlers:
+            signal.signal(*self._previous_handlers.popitem())
+
+    def _request_stop(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self._stop_signal = signal.Signals(number)
+        self.stop_training = True
+        for again in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(again, signal.SIG_DFL)
+        # Not through the console, which may be in the middle of a line.
+        os.write(2, f"\n{self._stop_signal.name}: stopping after this step; once more stops at once.\n".encode())
+
+    def _save_and_exit(self, number: signal.Signals) -> NoReturn:
+        if self._last_step is None:
+            message = f"Stopped by {number.name} before a step was finished; nothing new to save."
+        else:
+            if self._saved_step != self._last_step:
+                self.save_checkpoint(self._last_step)
+            message = (
+                f"Stopped by {number.name} after {self._last_step + 1} of {self._total_iterations} steps. "
+                f"Checkpoint: {self.checkpoint_dir / f'step-{self._last_step:09d}.ckpt'}\n"
+                f"Resume with: ns-train {self.config.method_name} --load-config {self.base_dir / RESUME_CONFIG}"
+            )
+        CONSOLE.print(message, style="bold yellow", markup=False, soft_wrap=True)
+        self.shutdown()
+        raise SystemExit(128 + number)
+
+
+def publish_checkpoint(source: Path, target: Path) -> Path:
+    """Move the one checkpoint in `source` into `target`, once its content is on the disk; returns its new path."""
+    (path,) = source.glob("*.ckpt")
+    _flush_to_disk(path)
+    target.mkdir(parents=True, exist_ok=True)
+    os.replace(path, target / path.name)
+    _flush_to_disk(target)
+    return target / path.name
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader, even after a crash, finds the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(text, encoding="utf8")
+    _flush_to_disk(temporary)
+    os.replace(temporary, path)
+
+
+def _flush_to_disk(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows has no handle for a folder
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def find_checkpoint(folder: Path, step: int | None = None) -> Path:
+    """Return the checkpoint of a step, or the newest one, among the whole checkpoints of a folder.
+
+    Raises:
+        SceneError: There is no such folder, no checkpoint in it, not this one, or it is only a part of a file.
+    """
+    if not folder.is_dir():
+        raise SceneError(
+            f"--load-dir must be a folder of checkpoints (<run>/nerfstudio_models), but there is no folder {folder}."
+        )
+    found = {int(match[1]): path for path in folder.iterdir() if (match := _CHECKPOINT_NAME.fullmatch(path.name))}
+    if not found:
+        raise SceneError(
+            f"--load-dir {folder} holds no checkpoint (step-000000000.ckpt and so on): "
+            "choose the folder nerfstudio_models of a run, or leave --load-dir out to train from the start."
+        )
+    if step is not None and step not in found:
+        raise SceneError(
+            f"--load-step {step} is not in {folder}: it holds the steps {', '.join(map(str, sorted(found)))}."
+        )
+    return check_is_whole(found[max(found) if step is None else step])
+
+
+def check_is_whole(path: Path) -> Path:
+    """Return the path of a checkpoint if the file is there and complete.
+
+    Raises:
+        SceneError: The file is missing, or is cut off: a checkpoint is a zip archive, whose directory is at its end.
+    """
+    if not path.is_file():
+        raise SceneError(f"There is no checkpoint {path}.")
+    if not zipfile.is_zipfile(path):
+        raise SceneError(f"The checkpoint {path} is only a part of a file: choose an older one with --load-checkpoint.")
+    return path

@@ -1,0 +1,1 @@
+"""What the nerfstudio viewer shows beyond the pictures."""

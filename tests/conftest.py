@@ -1,0 +1,38 @@
+"""Fixtures that several test modules share. Scenes are read-only: copy one before changing it."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from semantic_ns.synthetic_scene import write_nerfstudio_scene, write_replica_scene
+
+
+@pytest.fixture(scope="session")
+def replica_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Replica layout, 48x36, Sequence_1 and Sequence_2 of 12 frames each, 10 classes and some void."""
+    return write_replica_scene(tmp_path_factory.mktemp("replica") / "room", sequences=2)
+
+
+@pytest.fixture(scope="session")
+def nerfstudio_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """nerfstudio's format with labels and depth, 48x36, 12 frames of the same room as `replica_scene`."""
+    return write_nerfstudio_scene(tmp_path_factory.mktemp("nerfstudio") / "room")
+
+
+@pytest.fixture
+def copy_scene(tmp_path: Path) -> Callable[[Path], Path]:
+    """Copies a scene folder to where a test may change it."""
+    return lambda folder: Path(shutil.copytree(folder, tmp_path / "scene"))
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder of the real scenes, which are not part of the repository; skips where they are missing."""
+    default = Path(__file__).parents[1] / ".." / "shared" / "data"
+    folder = Path(os.environ.get("SEMANTIC_NS_DATA", default)).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no scenes at {folder}; set SEMANTIC_NS_DATA to a folder with rendered/ and replica/")
+    return folder

@@ -1,0 +1,86 @@
+"""What nerfstudio finds after the installation, in fresh processes and in either order of import."""
+
+from importlib.metadata import EntryPoint, entry_points
+
+import pytest
+from fresh_process import HIDE_PLUGIN, last_line
+from nerfstudio.engine.trainer import TrainerConfig
+from nerfstudio.plugins.registry_dataparser import DataParserSpecification
+from nerfstudio.plugins.types import MethodSpecification
+
+METHODS = "nerfstudio.method_configs"
+DATAPARSERS = "nerfstudio.dataparser_configs"
+COMMANDS = "console_scripts"
+EXPECTED = {
+    METHODS: {"semantic-nerf", "semantic-nerf-big"},
+    DATAPARSERS: {"semantic-data", "replica-data", "nerfstudio-semantic-data"},
+    COMMANDS: {"sns-export-labels"},
+}
+
+
+def ours(group: str) -> list[EntryPoint]:
+    return [point for point in entry_points(group=group) if point.value.startswith("semantic_ns.")]
+
+
+@pytest.mark.parametrize("group", EXPECTED)
+def test_the_installation_offers_exactly_these_names(group: str) -> None:
+    assert {point.name for point in ours(group)} == EXPECTED[group]
+
+
+@pytest.mark.parametrize("point", ours(COMMANDS), ids=lambda point: point.name)
+def test_a_command_is_a_function_without_arguments(point: EntryPoint) -> None:
+    assert callable(point.load())
+
+
+@pytest.mark.parametrize("point", ours(METHODS), ids=lambda point: point.name)
+def test_a_method_is_registered_under_its_own_name(point: EntryPoint) -> None:
+    specification = point.load()
+    assert isinstance(specification, MethodSpecification)
+    assert isinstance(specification.config, TrainerConfig)
+    # Evaluation looks the method up by this name, and the command line shows this and not the entry point's.
+    assert specification.config.method_name == point.name
+    assert specification.description
+
+
+def test_methods_share_no_configuration_object() -> None:
+    configs = [point.load().config for point in ours(METHODS)]
+    assert len({id(config.pipeline) for config in configs}) == len(configs)
+    assert len({id(config.pipeline.model) for config in configs}) == len(configs)
+    assert len({id(config.pipeline.datamanager) for config in configs}) == len(configs)
+
+
+@pytest.mark.parametrize("point", ours(DATAPARSERS), ids=lambda point: point.name)
+def test_a_dataparser_is_registered(point: EntryPoint) -> None:
+    specification = point.load()
+    assert isinstance(specification, DataParserSpecification)
+    assert specification.description
+
+
+REGISTERED = (
+    "from nerfstudio.configs.method_configs import all_methods\n"
+    "from nerfstudio.configs.dataparser_configs import all_dataparsers\n"
+    "print(*all_methods, *all_dataparsers)"
+)
+
+
+@pytest.mark.parametrize(
+    "first",
+    ["nerfstudio.scripts.train", "semantic_ns.methods", "semantic_ns.dataparsers.specifications"],
+)
+def test_methods_and_dataparsers_appear_in_any_order_of_import(first: str) -> None:
+    names = set(last_line(f"import {first}\n{REGISTERED}").split())
+    assert names >= EXPECTED[METHODS] | EXPECTED[DATAPARSERS] | {"nerfacto", "nerfstudio-data"}
+
+
+def test_the_methods_of_the_host_are_the_same_with_and_without_this_package() -> None:
+    # Addresses of functions differ from process to process.
+    show = (
+        "import re\n"
+        "from nerfstudio.configs.method_configs import all_methods\n"
+        "print({name: re.sub('0x[0-9a-f]+', '', repr(config)) for name, config in sorted(all_methods.items())\n"
+        "       if not name.startswith('semantic-nerf') or name == 'semantic-nerfw'}, len(all_methods))"
+    )
+    with_plugin, num_with = last_line(show).rsplit(" ", 1)
+    without, num_without = last_line(f"{HIDE_PLUGIN}\n{show}").rsplit(" ", 1)
+    assert with_plugin == without
+    assert int(num_with) == int(num_without) + len(EXPECTED[METHODS])

@@ -1,0 +1,329 @@
+"""Label export: what is written, under which names, and what is never written over."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from PIL import Image
+from torch import Tensor
+
+from semantic_ns.cli.export_labels import entrypoint
+from semantic_ns.cli.main import run_command
+from semantic_ns.errors import SceneError
+from semantic_ns.export.files import replacing, write_json, write_png
+from semantic_ns.export.labels import (
+    Frame,
+    LabelExporter,
+    camera_path_frames,
+    choose_frames,
+    dataset_frames,
+    input_paths,
+    label_image,
+    unique_frames,
+)
+from semantic_ns.labels.taxonomy import Taxonomy
+
+HEIGHT, WIDTH = 3, 5
+
+
+def taxonomy_of(*source_ids: int) -> Taxonomy:
+    count = len(source_ids)
+    return Taxonomy(
+        source_ids=source_ids,
+        names=tuple(f"class {i}" for i in source_ids),
+        colors=tuple((10 * k + 10, 5, 200) for k in range(count)),
+        is_thing=(True,) * count,
+        void_source_id=0,
+    )
+
+
+class FakeModel:
+    """Renders labels that depend on the camera's position: class (x + camera) mod C in column x."""
+
+    device = "cpu"
+
+    def __init__(self, taxonomy: Taxonomy, fails_at: int | None = None) -> None:
+        self.taxonomy = taxonomy
+        self.fails_at = fails_at
+        self.is_raw = False
+
+    @contextmanager
+    def raw_outputs(self) -> Iterator[None]:
+        self.is_raw = True
+        yield
+        self.is_raw = False
+
+    def get_outputs_for_camera(self, camera: Cameras) -> dict[str, Tensor]:
+        assert self.is_raw
+        assert camera.shape == (1,)
+        index = int(camera.camera_to_worlds[0, 0, 3])
+        if index == self.fails_at:
+            raise RuntimeError("out of memory")
+        columns = (torch.arange(WIDTH) + index) % self.taxonomy.num_classes
+        labels = columns.expand(HEIGHT, WIDTH)[..., None]
+        return {"semantics_labels": labels, "semantics_confidence": torch.full((HEIGHT, WIDTH, 1), 0.25)}
+
+
+def cameras_of(count: int) -> Cameras:
+    poses = torch.eye(4)[:3].repeat(count, 1, 1)
+    poses[:, 0, 3] = torch.arange(count)
+    return Cameras(poses, fx=5.0, fy=5.0, cx=2.5, cy=1.5, width=WIDTH, height=HEIGHT)
+
+
+def frames_of(count: int) -> list[Frame]:
+    cameras = cameras_of(count)
+    return [Frame(PurePosixPath(f"seq/semantic_class/label_{i}.png"), cameras[i : i + 1]) for i in range(count)]
+
+
+def dataset_of(names: list[str], folder: Path, labels: list[Path | None] | None = None) -> SimpleNamespace:
+    return SimpleNamespace(
+        cameras=cameras_of(len(names)),
+        image_filenames=[folder / f"rgb/{i}.png" for i in range(len(names))],
+        metadata={"label_export_names": names, "label_filenames": labels or [None] * len(names)},
+    )
+
+
+def write_camera_path(path: Path, **changes: object) -> Path:
+    camera = {"camera_to_world": torch.eye(4).flatten().tolist(), "fov": 60.0, "aspect": 1.0}
+    content = {"render_height": HEIGHT, "render_width": WIDTH, "camera_path": [camera, camera], "seconds": 1}
+    path.write_text(json.dumps(content | changes), "utf8")
+    return path
+
+
+def test_label_images_hold_the_source_ids_that_were_rendered(tmp_path: Path) -> None:
+    paths = LabelExporter(FakeModel(taxonomy_of(4, 9)), tmp_path, []).export(frames_of(2))
+    assert paths == [tmp_path / f"seq/semantic_class/label_{i}.png" for i in range(2)]
+    for index, path in enumerate(paths):
+        written = np.asarray(Image.open(path))
+        assert written.dtype == np.uint8
+        assert written.tolist() == [[(4, 9)[(x + index) % 2] for x in range(WIDTH)]] * HEIGHT
+
+
+def test_colour_and_confidence_lie_in_parallel_folders_under_the_same_name(tmp_path: Path) -> None:
+    model = FakeModel(taxonomy_of(4, 9))
+    LabelExporter(model, tmp_path, []).export(frames_of(1))
+    color = np.asarray(Image.open(tmp_path / "seq/semantic_class_colour/label_0.png"))
+    assert color[0].tolist() == [list(model.taxonomy.colors[x % 2]) for x in range(WIDTH)]
+    confidence = np.asarray(Image.open(tmp_path / "seq/semantic_class_confidence/label_0.png"))
+    assert confidence.tolist() == [[64] * WIDTH] * HEIGHT
+
+
+def test_confidence_can_be_left_out(tmp_path: Path) -> None:
+    LabelExporter(FakeModel(taxonomy_of(1)), tmp_path, [], with_confidence=False).export(frames_of(1))
+    assert not list(tmp_path.rglob("*confidence*"))
+
+
+@pytest.mark.parametrize(("largest", "dtype"), [(255, np.uint8), (256, np.uint16), (1191, np.uint16)])
+def test_ids_above_255_are_written_with_16_bits_and_read_back(largest: int, dtype: type, tmp_path: Path) -> None:
+    labels = np.array([[0, 1], [1, 0]])
+    image = label_image(labels, taxonomy_of(1, largest))
+    assert image.dtype == dtype
+    write_png(tmp_path / "a.png", image)
+    assert np.asarray(Image.open(tmp_path / "a.png")).tolist() == [[1, largest], [largest, 1]]
+
+
+def test_an_exported_label_image_encodes_back_to_the_rendered_classes(tmp_path: Path) -> None:
+    taxonomy = taxonomy_of(4, 9, 700)
+    (path,) = LabelExporter(FakeModel(taxonomy), tmp_path, []).export(frames_of(1))
+    encoded = taxonomy.encode(np.asarray(Image.open(path)).astype(np.int64), where=str(path))
+    assert encoded.tolist() == [[x % 3 for x in range(WIDTH)]] * HEIGHT
+
+
+def test_the_class_table_is_written_beside_the_labels(tmp_path: Path) -> None:
+    LabelExporter(FakeModel(taxonomy_of(4, 9)), tmp_path, []).export(frames_of(1))
+    table = json.loads((tmp_path / "classes.json").read_text("utf8"))
+    assert table["void_id"] == 0
+    assert [entry["id"] for entry in table["classes"]] == [4, 9]
+    assert table["classes"][0] == {"id": 4, "name": "class 4", "color": [10, 5, 200], "is_thing": True}
+
+
+def test_nothing_is_written_inside_the_scene(tmp_path: Path) -> None:
+    scene = tmp_path / "scene"
+    scene.mkdir()
+    with pytest.raises(SceneError, match="choose another --output-dir"):
+        LabelExporter(FakeModel(taxonomy_of(4)), scene / "out", [scene]).export(frames_of(1))
+    assert not list(scene.iterdir())
+
+
+def test_a_link_into_the_scene_is_seen_through(tmp_path: Path) -> None:
+    scene = tmp_path / "scene"
+    (scene / "seq").mkdir(parents=True)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "seq").symlink_to(scene / "seq")
+    with pytest.raises(SceneError, match="written into the input"):
+        LabelExporter(FakeModel(taxonomy_of(4)), out, [scene]).export(frames_of(1))
+    assert not list((scene / "seq").iterdir())
+
+
+def test_an_input_label_outside_the_scene_folder_is_never_replaced(tmp_path: Path) -> None:
+    label = tmp_path / "seq/semantic_class/label_0.png"
+    write_png(label, np.full((2, 2), 7, np.uint8))
+    before = label.read_bytes()
+    with pytest.raises(SceneError, match=r"label_0\.png"):
+        LabelExporter(FakeModel(taxonomy_of(4)), tmp_path, [label]).export(frames_of(1))
+    assert label.read_bytes() == before
+
+
+def test_files_that_no_export_wrote_are_never_replaced(tmp_path: Path) -> None:
+    label = tmp_path / "seq/semantic_class/label_0.png"
+    write_png(label, np.full((2, 2), 7, np.uint8))
+    with pytest.raises(SceneError, match="which this command did not write"):
+        LabelExporter(FakeModel(taxonomy_of(4)), tmp_path, []).export(frames_of(1))
+    assert not (tmp_path / "classes.json").exists()
+
+
+def test_an_export_may_be_repeated_over_itself(tmp_path: Path) -> None:
+    exporter = LabelExporter(FakeModel(taxonomy_of(4)), tmp_path, [])
+    assert exporter.export(frames_of(1)) == exporter.export(frames_of(1))
+
+
+def test_a_frame_that_cannot_be_rendered_is_named_and_the_export_can_be_repeated(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match=r"3 frames, found frame seq/semantic_class/label_1\.png.*1 frames were"):
+        LabelExporter(FakeModel(taxonomy_of(4), fails_at=1), tmp_path, []).export(frames_of(3))
+    assert len(LabelExporter(FakeModel(taxonomy_of(4)), tmp_path, []).export(frames_of(3))) == 3
+
+
+def test_no_frame_at_all_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="at least one frame"):
+        LabelExporter(FakeModel(taxonomy_of(4)), tmp_path / "out", []).export([])
+
+
+def test_frames_take_the_names_of_the_dataparser_and_one_camera_each(tmp_path: Path) -> None:
+    frames = dataset_frames(dataset_of(["a/x.png", "a/y.tif"], tmp_path))
+    assert [str(frame.name) for frame in frames] == ["a/x.png", "a/y.png"]
+    assert [int(frame.camera.camera_to_worlds[0, 0, 3]) for frame in frames] == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["/etc/x.png", "../x.png"])
+def test_names_that_leave_the_output_folder_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="inside the scene folder"):
+        dataset_frames(dataset_of([name], tmp_path))
+
+
+def test_a_run_of_a_foreign_dataparser_is_refused(tmp_path: Path) -> None:
+    dataset = dataset_of(["a.png"], tmp_path)
+    del dataset.metadata["label_export_names"]
+    with pytest.raises(SceneError, match="--frames camera-path"):
+        dataset_frames(dataset)
+
+
+def test_all_is_train_then_test_each_frame_once(tmp_path: Path) -> None:
+    train, test = dataset_of(["l/1.png", "l/2.png"], tmp_path), dataset_of(["l/2.png", "l/3.png"], tmp_path)
+    manager = SimpleNamespace(train_dataset=train, eval_dataset=test)
+    names = {choice: [f.name.name for f in choose_frames(manager, choice, None)] for choice in ("train", "test", "all")}
+    assert names == {
+        "train": ["1.png", "2.png"],
+        "test": ["2.png", "3.png"],
+        "all": ["1.png", "2.png", "3.png"],
+    }
+
+
+def test_unique_frames_keeps_the_first_of_each_name() -> None:
+    first, second = frames_of(2)
+    assert unique_frames([first, second, Frame(first.name, second.camera)]) == [first, second]
+
+
+def test_a_camera_path_gives_one_frame_per_camera_with_its_size(tmp_path: Path) -> None:
+    frames = camera_path_frames(write_camera_path(tmp_path / "path.json"))
+    assert [str(frame.name) for frame in frames] == ["semantics/frame_00001.png", "semantics/frame_00002.png"]
+    assert (int(frames[0].camera.height), int(frames[0].camera.width)) == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "none that can be read"),
+        ("{\n,", "line 2"),
+        ("{}", "KeyError"),
+        ("[1]", "TypeError"),
+        ('{"render_height": 4, "render_width": 4, "camera_path": []}', "camera path"),
+        ('{"render_height": 4, "render_width": 4, "camera_path": [{"camera_to_world": [1, 2], "fov": 3}]}', "camera"),
+    ],
+)
+def test_a_file_without_a_camera_path_is_refused_with_its_name(content: str | None, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "path.json"
+    if content is not None:
+        path.write_text(content, "utf8")
+    with pytest.raises(SceneError, match=said) as caught:
+        camera_path_frames(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_camera_path_needs_its_file(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="--camera-path-filename"):
+        choose_frames(SimpleNamespace(), "camera-path", None)
+
+
+def test_the_protected_input_is_the_scene_folder_and_every_file_of_it(tmp_path: Path) -> None:
+    label = tmp_path / "elsewhere/label.png"
+    manager = SimpleNamespace(
+        config=SimpleNamespace(dataparser=SimpleNamespace(data=tmp_path / "scene")),
+        train_dataset=dataset_of(["a.png", "b.png"], tmp_path / "images", [label, None]),
+        eval_dataset=dataset_of(["c.png"], tmp_path / "images"),
+    )
+    (tmp_path / "scene").mkdir()
+    assert {tmp_path / "scene", label, tmp_path / "images/rgb/1.png"} <= set(input_paths(manager))
+
+
+def test_a_scene_given_as_a_file_protects_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "transforms.json").write_text("{}", "utf8")
+    manager = SimpleNamespace(
+        config=SimpleNamespace(dataparser=SimpleNamespace(data=tmp_path / "transforms.json")),
+        train_dataset=dataset_of([], tmp_path),
+        eval_dataset=dataset_of([], tmp_path),
+    )
+    assert input_paths(manager) == [tmp_path]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+
+    def fail() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half", "utf8")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert json.loads(path.read_text("utf8")) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_bad_input_ends_a_command_with_one_sentence_and_status_1(capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse() -> None:
+        raise SceneError("Expected this, found that.")
+
+    with pytest.raises(SystemExit) as caught:
+        run_command(refuse)
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == "Error: Expected this, found that.\n"
+
+
+def test_a_fault_of_the_program_keeps_its_traceback() -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_command(fail)
+
+
+def test_the_command_says_which_config_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--load-config", str(tmp_path / "config.yml"), "--output-dir", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["sns-export-labels", *options])
+    with pytest.raises(SystemExit) as caught:
+        entrypoint()
+    assert caught.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"Error: Expected the config.yml of a training run, found no file {tmp_path}")
+    assert said.count("\n") == 1

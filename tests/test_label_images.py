@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from semantic_ns.errors import SceneError
+from semantic_ns.labels.images import color_image_size, read_depth_image, read_label_image
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(("dtype", "high"), [(np.uint8, 256), (np.uint16, 65536), (np.int32, 100_000)])
+def test_label_image_gives_the_ids_that_were_saved(tmp_path, dtype, high):
+    ids = RNG.integers(0, high, (5, 7)).astype(dtype)
+    Image.fromarray(ids).save(tmp_path / "label.tiff" if dtype is np.int32 else tmp_path / "label.png")
+    path = next(tmp_path.iterdir())
+    result = read_label_image(path)
+    assert result.dtype == np.int64
+    np.testing.assert_array_equal(result, ids)
+
+
+def test_index_image_gives_indices_and_not_palette_colours(tmp_path):
+    ids = RNG.integers(0, 40, (5, 7)).astype(np.uint8)
+    image = Image.fromarray(ids, "P")
+    image.putpalette(RNG.integers(0, 256, 768).astype(np.uint8).tobytes())
+    image.save(tmp_path / "label.png")
+    np.testing.assert_array_equal(read_label_image(tmp_path / "label.png"), ids)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_label_image_with_several_channels_is_refused(tmp_path, mode):
+    Image.new(mode, (7, 5)).save(tmp_path / "label.png")
+    with pytest.raises(SceneError, match=rf"label\.png, found {len(mode)} channels"):
+        read_label_image(tmp_path / "label.png")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
+def test_truncated_label_image_is_refused_wherever_it_ends(tmp_path, share):
+    path = tmp_path / "label.png"
+    Image.fromarray(RNG.integers(0, 256, (64, 64)).astype(np.uint8)).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(SceneError, match=r"label\.png.*truncated"):
+        read_label_image(path)
+
+
+def test_damaged_label_image_is_refused(tmp_path):
+    path = tmp_path / "label.png"
+    Image.fromarray(RNG.integers(0, 256, (64, 64)).astype(np.uint8)).save(path)
+    content = bytearray(path.read_bytes())
+    content[50:150] = bytes(100)
+    path.write_bytes(content)
+    with pytest.raises(SceneError, match=r"label\.png"):
+        read_label_image(path)
+
+
+def test_missing_files_are_told(tmp_path):
+    for read in (read_label_image, color_image_size, lambda path: read_depth_image(path, 1.0)):
+        with pytest.raises(SceneError, match=r"absent\.png, found none"):
+            read(tmp_path / "absent.png")
+
+
+def test_depth_is_in_metres_with_zero_unknown(tmp_path):
+    millimetres = np.array([[0, 1, 1000], [65535, 2500, 7]], np.uint16)
+    Image.fromarray(millimetres).save(tmp_path / "depth.png")
+    depth = read_depth_image(tmp_path / "depth.png", 0.001)
+    assert depth.dtype == np.float32
+    np.testing.assert_allclose(depth, millimetres / 1000, rtol=1e-6)
+
+
+def test_depth_array_that_is_not_finite_or_negative_is_unknown(tmp_path):
+    np.save(tmp_path / "depth.npy", np.array([[np.nan, np.inf], [-1, 2]], np.float64)[..., None])
+    np.testing.assert_array_equal(read_depth_image(tmp_path / "depth.npy", 0.5), [[0, 0], [0, 1]])
+
+
+def test_depth_with_three_channels_is_refused(tmp_path):
+    Image.new("RGB", (7, 5)).save(tmp_path / "depth.png")
+    with pytest.raises(SceneError, match=r"depth\.png, found channels RGB"):
+        read_depth_image(tmp_path / "depth.png", 0.001)
+
+
+def test_colour_image_size_is_width_height(tmp_path):
+    Image.new("RGB", (7, 5)).save(tmp_path / "rgb.png")
+    assert color_image_size(tmp_path / "rgb.png") == (7, 5)
+
+
+def test_colour_image_with_palette_is_refused(tmp_path):
+    Image.new("P", (7, 5)).save(tmp_path / "rgb.png")
+    with pytest.raises(SceneError, match=r"rgb\.png, found mode P"):
+        color_image_size(tmp_path / "rgb.png")

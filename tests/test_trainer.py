@@ -1,0 +1,272 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from tiny_training import TinyPipelineConfig, start, tiny_config
+from torch.cuda.amp.grad_scaler import GradScaler
+
+from semantic_ns.errors import SceneError
+from semantic_ns.trainer import LenientGradScaler, SemanticTrainer, SemanticTrainerConfig, find_checkpoint
+
+RUN = Path("tiny/tiny/run")
+CHECKPOINTS = RUN / "nerfstudio_models"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def finished(config: SemanticTrainerConfig) -> SemanticTrainer:
+    trainer = start(config)
+    trainer.train()
+    return trainer
+
+
+def stopped(config: SemanticTrainerConfig) -> SemanticTrainer:
+    trainer = start(config)
+    with pytest.raises(SystemExit):
+        trainer.train()
+    return trainer
+
+
+def resume_config(run: Path) -> SemanticTrainerConfig:
+    config = yaml.load((run / "resume.yml").read_text(), Loader=yaml.Loader)
+    config.pipeline.signal_at_step = -1
+    return config
+
+
+def child(config: SemanticTrainerConfig, *arguments: str) -> "subprocess.Popen[str]":
+    path = Path(config.output_dir) / "child.yml"
+    path.write_text(yaml.dump(config))
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", "import tiny_training; tiny_training.main()", str(path), *arguments],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+# Saving
+
+
+def test_only_the_newest_checkpoint_stays_by_default(tmp_path: Path) -> None:
+    finished(tiny_config(tmp_path, steps=10, steps_per_save=3))
+    assert names(tmp_path / CHECKPOINTS) == ["step-000000009.ckpt"]
+
+
+def test_all_checkpoints_stay_if_asked(tmp_path: Path) -> None:
+    finished(tiny_config(tmp_path, steps=10, steps_per_save=4, save_only_latest_checkpoint=False))
+    assert names(tmp_path / CHECKPOINTS) == ["step-000000004.ckpt", "step-000000008.ckpt", "step-000000009.ckpt"]
+
+
+def test_a_saved_checkpoint_leaves_no_temporary_file(tmp_path: Path) -> None:
+    trainer = finished(tiny_config(tmp_path))
+    assert trainer.checkpoint_dir == tmp_path / CHECKPOINTS
+    assert not [path for path in tmp_path.rglob("*") if "partial" in path.name]
+
+
+def test_a_save_that_fails_keeps_the_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = finished(tiny_config(tmp_path, steps=3))
+
+    def full_disk(content: Any, path: Path) -> None:
+        path.write_bytes(b"PK")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        trainer.save_checkpoint(7)
+    assert names(tmp_path / CHECKPOINTS) == ["step-000000002.ckpt"]
+    assert not [path for path in tmp_path.rglob("*") if "partial" in path.name]
+
+
+def test_a_kill_in_the_middle_of_a_save_keeps_the_previous_checkpoint_and_training_goes_on(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, steps=20, steps_per_save=5)
+    process = child(config, "2")  # the second save, of step 10, is cut off
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, output
+    assert names(tmp_path / CHECKPOINTS) == ["step-000000005.ckpt"]
+    assert [path for path in tmp_path.rglob("*") if "partial" in path.name], "the save was not cut off"
+
+    trainer = finished(resume_config(tmp_path / RUN))
+    assert trainer.pipeline.steps == list(range(6, 20))  # pyright: ignore[reportAttributeAccessIssue]
+    assert names(tmp_path / CHECKPOINTS) == ["step-000000019.ckpt"]
+
+
+def test_config_of_a_run_is_written_whole(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path)
+    config.save_config()
+    assert names(tmp_path / RUN) == ["config.yml"]
+    assert yaml.load((tmp_path / RUN / "config.yml").read_text(), Loader=yaml.Loader) == config
+
+
+# Signals
+
+
+def test_a_signal_ends_a_command_after_a_whole_step_with_a_checkpoint(tmp_path: Path) -> None:
+    process = child(tiny_config(tmp_path, steps=10**9, pipeline=TinyPipelineConfig(announce=True)))
+    assert process.stdout is not None
+    while process.stdout.readline() != "step 3\n":
+        assert process.poll() is None, process.stdout.read()
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    last = max([3, *map(int, re.findall(r"^step (\d+)$", output, re.MULTILINE))])
+    assert process.returncode == 143, output
+    assert names(tmp_path / CHECKPOINTS) == [f"step-{last:09d}.ckpt"]
+    assert f"step-{last:09d}.ckpt" in output
+    assert f"Resume with: ns-train tiny --load-config {tmp_path / RUN / 'resume.yml'}" in output
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_the_exit_status_names_the_signal(tmp_path: Path, number: signal.Signals, status: int) -> None:
+    trainer = start(tiny_config(tmp_path, pipeline=TinyPipelineConfig(signal_at_step=2, signal_number=int(number))))
+    with pytest.raises(SystemExit) as end:
+        trainer.train()
+    assert end.value.code == status
+    assert names(tmp_path / CHECKPOINTS) == ["step-000000002.ckpt"]
+
+
+def test_the_second_signal_ends_a_command_at_once(tmp_path: Path) -> None:
+    process = child(tiny_config(tmp_path, pipeline=TinyPipelineConfig(signal_at_step=3, signal_count=2)))
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM, output
+    assert not (tmp_path / CHECKPOINTS).exists()
+
+
+def test_stopping_and_resuming_equals_training_without_a_stop(tmp_path: Path) -> None:
+    whole = finished(tiny_config(tmp_path / "whole"))
+    part = stopped(tiny_config(tmp_path / "part", pipeline=TinyPipelineConfig(signal_at_step=4)))
+    rest = finished(resume_config(tmp_path / "part" / RUN))
+    assert part.pipeline.steps == [0, 1, 2, 3, 4]  # pyright: ignore[reportAttributeAccessIssue]
+    assert rest.pipeline.steps == [5, 6, 7, 8, 9]  # pyright: ignore[reportAttributeAccessIssue]
+    assert torch.equal(rest.pipeline.vector, whole.pipeline.vector)  # pyright: ignore[reportArgumentType]
+    assert not torch.equal(part.pipeline.vector, whole.pipeline.vector)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_signal_in_the_last_step_saves_it_once_and_still_ends_with_its_status(tmp_path: Path) -> None:
+    trainer = start(tiny_config(tmp_path, pipeline=TinyPipelineConfig(signal_at_step=9)))
+    with pytest.raises(SystemExit) as end:
+        trainer.train()
+    assert end.value.code == 143
+    assert names(tmp_path / CHECKPOINTS) == ["step-000000009.ckpt"]
+
+
+def test_a_paused_training_stops_on_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = start(tiny_config(tmp_path, start_paused=True))
+    monkeypatch.setattr("nerfstudio.engine.trainer.time.sleep", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as end:
+        trainer.train()
+    assert end.value.code == 143
+    assert not (tmp_path / CHECKPOINTS).exists()
+
+
+def test_signals_mean_afterwards_what_they_meant_before(tmp_path: Path) -> None:
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    stopped(tiny_config(tmp_path, pipeline=TinyPipelineConfig(signal_at_step=1)))
+    finished(tiny_config(tmp_path))
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+# Resuming
+
+
+def test_the_number_of_iterations_is_a_total(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finished(tiny_config(tmp_path, steps=4))
+    more = finished(tiny_config(tmp_path, steps=10, timestamp="more", load_dir=tmp_path / CHECKPOINTS))
+    assert more.pipeline.steps == [4, 5, 6, 7, 8, 9]  # pyright: ignore[reportAttributeAccessIssue]
+    assert more.config.max_num_iterations == 10
+    assert "4 of 10 steps are done" in capsys.readouterr().out
+
+
+def test_without_a_checkpoint_all_iterations_are_trained(tmp_path: Path) -> None:
+    assert finished(tiny_config(tmp_path, steps=5)).pipeline.steps == [0, 1, 2, 3, 4]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_finished_training_resumes_to_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = finished(tiny_config(tmp_path, steps=4))
+    again = finished(resume_config(tmp_path / RUN))
+    assert again.pipeline.steps == []  # pyright: ignore[reportAttributeAccessIssue]
+    assert torch.equal(again.pipeline.vector, first.pipeline.vector)  # pyright: ignore[reportArgumentType]
+    assert names(tmp_path / CHECKPOINTS) == ["step-000000003.ckpt"]
+    assert "Nothing is left to train" in capsys.readouterr().out
+
+
+def test_a_single_file_can_be_resumed(tmp_path: Path) -> None:
+    finished(tiny_config(tmp_path, steps=4))
+    path = tmp_path / CHECKPOINTS / "step-000000003.ckpt"
+    more = finished(tiny_config(tmp_path, steps=6, timestamp="more", load_checkpoint=path))
+    assert more.pipeline.steps == [4, 5]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_the_newest_checkpoint_is_chosen_by_number_among_other_files(tmp_path: Path) -> None:
+    finished(tiny_config(tmp_path, steps=4, steps_per_save=2, save_only_latest_checkpoint=False))
+    folder = tmp_path / CHECKPOINTS
+    (folder / "notes.txt").write_text("mine")
+    (folder / ".step-000000009.ckpt.swp").write_text("an editor's")
+    assert find_checkpoint(folder).name == "step-000000003.ckpt"
+    assert find_checkpoint(folder, 2).name == "step-000000002.ckpt"
+
+
+def no_folder(folder: Path) -> Path:
+    return folder / "absent"
+
+
+def empty_folder(folder: Path) -> Path:
+    (folder / "empty").mkdir()
+    return folder / "empty"
+
+
+def half_a_checkpoint(folder: Path) -> Path:
+    torch.save({"step": 7, "weights": torch.zeros(1000)}, folder / "step-000000007.ckpt")
+    data = (folder / "step-000000007.ckpt").read_bytes()
+    (folder / "step-000000007.ckpt").write_bytes(data[: len(data) // 2])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [(no_folder, "there is no folder"), (empty_folder, "holds no checkpoint"), (half_a_checkpoint, "part of a file")],
+)
+def test_what_cannot_be_resumed_is_said_in_one_sentence(tmp_path: Path, make: Any, sentence: str) -> None:
+    config = tiny_config(tmp_path / "out", load_dir=make(tmp_path))
+    with pytest.raises(SceneError, match=sentence) as error:
+        start(config)
+    assert "\n" not in str(error.value)
+    assert str(tmp_path) in str(error.value)
+
+
+def test_a_step_that_is_not_there_is_answered_with_those_that_are(tmp_path: Path) -> None:
+    finished(tiny_config(tmp_path, steps=4, steps_per_save=2, save_only_latest_checkpoint=False))
+    with pytest.raises(SceneError, match=r"--load-step 1 .* holds the steps 2, 3"):
+        find_checkpoint(tmp_path / CHECKPOINTS, 1)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_scaler_takes_the_empty_state_of_a_cpu_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    with pytest.raises(RuntimeError, match="empty"):
+        GradScaler().load_state_dict({})
+    scaler = LenientGradScaler(init_scale=8.0)
+    scaler.load_state_dict({})
+    assert scaler.get_scale() == 8.0
+    scaler.load_state_dict(GradScaler(init_scale=4.0).state_dict())
+    assert scaler.get_scale() == 4.0
+
+
+def test_gradients_are_not_scaled_on_a_cpu_even_where_cuda_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    config = tiny_config(tmp_path, mixed_precision=True)
+    assert not config.setup().grad_scaler.is_enabled()
+    cuda = replace(config, machine=replace(config.machine, device_type="cuda"))
+    assert cuda.setup().grad_scaler.is_enabled()
