@@ -45,6 +45,7 @@ BROWSER_FLAGS = (
     "--remote-debugging-port=0",
 )
 OUTPUT_LABEL = "Output type"
+HIDE_CAMERAS = "Hide Train Cams"
 COLOR_TOLERANCE = 24
 """Largest difference of a channel (0..255): the viewer sends JPEG."""
 SMALLEST_SHARE = 0.001
@@ -116,11 +117,13 @@ class CheckViewer:
 
     def _look(self, page: "Page") -> dict[str, float]:
         """Select the output and watch the picture until it rests and shows enough classes, or the time is over."""
-        page.click("button", "Hide Train Cams", self.timeout_s)
         panel_left = page.click("label", OUTPUT_LABEL, self.timeout_s)
         page.click("[role=option]", self.output, self.timeout_s)
+        if page.find("button", HIDE_CAMERAS):  # An earlier visitor of the same viewer may have hidden them.
+            page.click("button", HIDE_CAMERAS, self.timeout_s)
         legend = wait_for(lambda: page.evaluate(FIND_LEGEND), self.timeout_s, "class legend in the viewer")
         page.evaluate(SHOW_LEGEND)
+        page.call("Input.dispatchMouseEvent", type="mouseMoved", x=5, y=5)  # A hint would cover the panel.
         shares: dict[str, float] = {}
         screen = page.screenshot()
         deadline = time.monotonic() + self.timeout_s
@@ -222,10 +225,13 @@ class Page:
         """The value of a JavaScript expression; None while the page cannot tell."""
         return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
+    def find(self, selector: str, text: str) -> dict[str, float] | None:
+        """Where to click on the visible element with this text: x, y and its left edge; None if there is none."""
+        return self.evaluate(FIND_CENTRE % (json.dumps(selector), json.dumps(text)))
+
     def click(self, selector: str, text: str, timeout_s: float) -> float:
         """Click the visible element with this text, or the input that it labels; gives the element's left edge."""
-        expression = FIND_CENTRE % (json.dumps(selector), json.dumps(text))
-        place = wait_for(lambda: self.evaluate(expression), timeout_s, f"'{text}' on the viewer's page")
+        place = wait_for(lambda: self.find(selector, text), timeout_s, f"'{text}' on the viewer's page")
         for kind in ("mousePressed", "mouseReleased"):
             where = {"x": place["x"], "y": place["y"], "button": "left", "clickCount": 1}
             self.call("Input.dispatchMouseEvent", type=kind, **where)

@@ -1,10 +1,13 @@
 """Distortion loss and its gradient in one pass per ray, O(S) instead of O(S^2)."""
 
+from typing import no_type_check
+
 import numpy as np
 from numba import njit, prange
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@no_type_check
 def distortion(edges, weights, losses, gradient):
     """Loss [R] of each ray and its gradient [R, S] in the weights, by running sums from both ends."""
     num_rays, num_samples = weights.shape

@@ -8,7 +8,7 @@ import threading
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
@@ -16,12 +16,14 @@ from typing import Any, NoReturn
 
 import yaml
 from nerfstudio.engine.optimizers import Optimizers
+from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer, TrainerConfig
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch.cuda.amp.grad_scaler import GradScaler
 
 from semantic_ns.errors import SceneError
+from semantic_ns.optimizers import scale_schedules_to_run
 from semantic_ns.optimizers import scale_schedules_to_run
 
 RESUME_CONFIG = "resume.yml"
@@ -85,23 +87,27 @@ class SemanticTrainer(Trainer):
         finally:
             self.config = requested
 
+    def setup_optimizers(self) -> Optimizers:
+        """Set up the optimisers, with schedules that know the length of the run."""
+        optimizers = scale_schedules_to_run(self.config.optimizers, self._total_iterations)
+        with self._changed_config(optimizers=optimizers):
+            return super().setup_optimizers()
+
     def train(self) -> None:
         """Train up to `max_num_iterations` steps in total, or until a signal.
 
         Raises:
             SystemExit: After SIGTERM (status 143) or SIGINT (130), with a checkpoint of the last finished step.
         """
-        requested = self.config
         # The parent trains this many more steps, and saves under the number in `step` even if it trains none.
-        self.config = replace(requested, max_num_iterations=max(0, self._total_iterations - self._start_step))
+        remaining = max(0, self._total_iterations - self._start_step)
         self.step = max(0, self._start_step - 1)
-        try:
-            with self._stopping_on_signals():
-                super().train()
-        except _StopRequestedError:
-            pass
-        finally:
-            self.config = requested
+        with (
+            self._changed_config(max_num_iterations=remaining),
+            self._stopping_on_signals(),
+            suppress(_StopRequestedError),
+        ):
+            super().train()
         if self._stop_signal is not None:
             self._save_and_exit(self._stop_signal)
 
@@ -147,19 +153,14 @@ class SemanticTrainer(Trainer):
         )
 
     def _load_checkpoint(self) -> None:
-        requested = self.config
-        if requested.load_dir is not None:
-            # The parent takes every file of the folder for a checkpoint.
-            path = find_checkpoint(requested.load_dir, requested.load_step)
-            self.config = replace(requested, load_dir=None, load_checkpoint=path)
-        elif requested.load_checkpoint is not None:
-            path = check_is_whole(requested.load_checkpoint)
-        else:
-            path = None
-        try:
+        path = self.config.load_checkpoint
+        if self.config.load_dir is not None:
+            path = find_checkpoint(self.config.load_dir, self.config.load_step)
+        elif path is not None:
+            check_is_whole(path)
+        # The parent takes every file of a folder for a checkpoint, so it gets the file.
+        with self._changed_config(load_dir=None, load_checkpoint=path):
             super()._load_checkpoint()
-        finally:
-            self.config = requested
         if path is not None:
             self._say_what_is_resumed(path)
 
@@ -183,6 +184,15 @@ class SemanticTrainer(Trainer):
             super()._train_complete_viewer()
         except KeyboardInterrupt:
             self.shutdown()
+
+    @contextmanager
+    def _changed_config(self, **changes: Any) -> Iterator[None]:
+        requested = self.config
+        self.config = replace(requested, **changes)
+        try:
+            yield
+        finally:
+            self.config = requested
 
     @contextmanager
     def _stopping_on_signals(self) -> Iterator[None]:

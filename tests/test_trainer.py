@@ -14,6 +14,7 @@ from tiny_training import TinyPipelineConfig, start, tiny_config
 from torch.cuda.amp.grad_scaler import GradScaler
 
 from semantic_ns.errors import SceneError
+from semantic_ns.optimizers import RunDecayConfig
 from semantic_ns.trainer import LenientGradScaler, SemanticTrainer, SemanticTrainerConfig, find_checkpoint
 
 RUN = Path("tiny/tiny/run")
@@ -214,6 +215,15 @@ def test_the_newest_checkpoint_is_chosen_by_number_among_other_files(tmp_path: P
     (folder / ".step-000000009.ckpt.swp").write_text("an editor's")
     assert find_checkpoint(folder).name == "step-000000003.ckpt"
     assert find_checkpoint(folder, 2).name == "step-000000002.ckpt"
+
+
+def test_schedules_know_the_length_of_the_run(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, steps=70)
+    config.optimizers["fields"]["scheduler"] = RunDecayConfig(max_steps=1)
+    trainer = start(config)
+    assert trainer.optimizers.config["fields"]["scheduler"].max_steps == 70
+    assert trainer.config is config
+    assert config.optimizers["fields"]["scheduler"].max_steps == 1
 
 
 def no_folder(folder: Path) -> Path:

@@ -11,6 +11,8 @@ Mueller, Evans, Schied, Keller: Instant Neural Graphics Primitives, SIGGRAPH 202
 A point exactly on a grid line gives its upper neighbour the weight 0, so ``floor + 1`` and nerfstudio's ``ceil`` agree.
 """
 
+from typing import no_type_check
+
 import numpy as np
 from numba import njit, prange
 
@@ -22,12 +24,14 @@ _ONE = np.uint32(1)
 
 
 @njit(cache=True)
+@no_type_check
 def _hash(ix, iy, iz, mask):
     """Equation (4): spatial hash of a grid vertex, modulo a power of two."""
     return (ix ^ (iy * _PRIME_Y) ^ (iz * _PRIME_Z)) & mask
 
 
 @njit(fastmath=True, cache=True)
+@no_type_check
 def _interpolate(x, n, scale, base, mask, table, y, column):
     """One level of one point: equation (2) at the eight corners, blended trilinearly."""
     px, py, pz = x[n, 0] * scale, x[n, 1] * scale, x[n, 2] * scale
@@ -54,6 +58,7 @@ def _interpolate(x, n, scale, base, mask, table, y, column):
 
 
 @njit(fastmath=True, cache=True)
+@no_type_check
 def encode_rows(x, first, last, table, s, table_size, y):
     """Encode the points ``first`` to ``last`` level by level: each level's table stays in the cache meanwhile."""
     mask = np.uint32(table_size - 1)
@@ -63,6 +68,7 @@ def encode_rows(x, first, last, table, s, table_size, y):
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@no_type_check
 def encode(x, table, s, table_size, y):
     """Write the trilinear interpolation of every level into ``y``."""
     num_points = x.shape[0]
@@ -71,6 +77,7 @@ def encode(x, table, s, table_size, y):
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@no_type_check
 def scatter_table_gradient(x, y_gradient, s, table_size, table_gradient):
     """Add d loss / d table to ``table_gradient``; levels run in parallel, so no two threads share a row."""
     num_points, num_levels, num_features = x.shape[0], s.shape[0], table_gradient.shape[1]
@@ -109,6 +116,7 @@ def scatter_table_gradient(x, y_gradient, s, table_size, table_gradient):
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@no_type_check
 def position_gradient(x, table, y_gradient, s, table_size, x_gradient):
     """Write d loss / d x; needed for normals and camera optimisation only."""
     num_points, num_levels, num_features = x.shape[0], s.shape[0], table.shape[1]

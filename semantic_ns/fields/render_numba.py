@@ -18,6 +18,7 @@ is left out changes a ray's colour by less than ``min_light``. Behind the last s
 """
 
 import math
+from typing import no_type_check
 
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
@@ -27,6 +28,7 @@ _RAW_DENSITY_LIMIT = np.float32(15.0)
 
 
 @njit(fastmath=True, cache=True)
+@no_type_check
 def _linear(a, w, b, out, num_rows):
     """out = a w + b for an even number of rows; register blocks of 2 rows x 4 inputs."""
     num_in, num_out = w.shape
@@ -49,6 +51,7 @@ def _linear(a, w, b, out, num_rows):
 
 
 @njit(fastmath=True, cache=True)
+@no_type_check
 def _accumulate_weight_gradient(a, g, out, num_rows):
     """out += a^T g for a multiple of 8 rows."""
     num_in, num_out = out.shape
@@ -64,6 +67,7 @@ def _accumulate_weight_gradient(a, g, out, num_rows):
 
 
 @njit(fastmath=True, cache=True)
+@no_type_check
 def _accumulate_rows(g, out, num_rows):
     for r in range(num_rows):
         for j in range(out.shape[0]):
@@ -71,6 +75,7 @@ def _accumulate_rows(g, out, num_rows):
 
 
 @njit(fastmath=True, cache=True)
+@no_type_check
 def _relu(a, num_rows):
     for r in range(num_rows):
         for j in range(a.shape[1]):
@@ -78,6 +83,7 @@ def _relu(a, num_rows):
 
 
 @njit(fastmath=True, cache=True)
+@no_type_check
 def _mask_by_relu(g, a, num_rows):
     for r in range(num_rows):
         for j in range(a.shape[1]):
@@ -85,6 +91,7 @@ def _mask_by_relu(g, a, num_rows):
 
 
 @njit(fastmath=True, cache=True)
+@no_type_check
 def _zero_rows(a, first, last):
     for r in range(first, last):
         for j in range(a.shape[1]):
@@ -92,11 +99,13 @@ def _zero_rows(a, first, last):
 
 
 @njit(cache=True)
+@no_type_check
 def _pad8(num_rows):
     return (num_rows + 7) // 8 * 8
 
 
 @njit(fastmath=True, cache=True)
+@no_type_check
 def _weights_of_ray(raw, delta, scale, weights, light):
     """Rendering weights of one ray; ``light`` [S] receives T_k. Returns the light behind the last sample."""
     transmittance = np.float32(1)
@@ -109,6 +118,7 @@ def _weights_of_ray(raw, delta, scale, weights, light):
 
 
 @njit(fastmath=True, cache=True)
+@no_type_check
 def _gather_lit(hidden, light, behind, min_light, lit_row, lit_ray, lit_input, num_rays, num_samples):
     """Copy the network inputs of samples that light reaches; returns their number."""
     count = 0
@@ -125,6 +135,7 @@ def _gather_lit(hidden, light, behind, min_light, lit_row, lit_ray, lit_input, n
 
 
 @njit(fastmath=True, cache=True)
+@no_type_check
 def _colour_layers(lit_input, lit_ray, cond, c1, zero, c2, d2, h1, h2, count, first_ray):
     padded = _pad8(count)
     _linear(lit_input, c1, zero, h1, padded)
@@ -138,6 +149,7 @@ def _colour_layers(lit_input, lit_ray, cond, c1, zero, c2, d2, h1, h2, count, fi
 
 
 @njit(fastmath=True, cache=True)
+@no_type_check
 def _sigmoid_colour(h2, c3, d3, i, channel):
     value = d3[channel]
     for j in range(h2.shape[1]):
@@ -146,6 +158,7 @@ def _sigmoid_colour(h2, c3, d3, i, channel):
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@no_type_check
 def render_forward(enc, cond, delta, network, scale, min_light, hidden, weights, rgb, features):
     """Fill ``hidden`` [R S, G], ``weights`` [R, S], ``rgb`` [R, 3] and ``features`` [R, F]."""
     w1, b1, w2, b2, c1, c2, d2, c3, d3, s1, t1 = network
@@ -197,6 +210,7 @@ def render_forward(enc, cond, delta, network, scale, min_light, hidden, weights,
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@no_type_check
 def render_backward(
     enc, cond, delta, network, transposed, scale, min_light, pass_semantics, hidden, weights,
     g_weights, g_rgb, g_features, g_enc, g_cond, g_network,

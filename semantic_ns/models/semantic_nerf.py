@@ -213,7 +213,7 @@ class SemanticNerfModel(NerfactoModel):
 
     # Losses and metrics
 
-    def get_metrics_dict(self, outputs: Outputs, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def get_metrics_dict(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """PSNR of the batch and, while training, the distortion."""
         if "fused" not in outputs:
             return super().get_metrics_dict(outputs, batch)
@@ -226,7 +226,7 @@ class SemanticNerfModel(NerfactoModel):
         }
 
     def get_loss_dict(
-        self, outputs: Outputs, batch: Mapping[str, Tensor], metrics_dict: dict[str, Tensor] | None = None
+        self, outputs: Outputs, batch: Mapping[str, Any], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """Nerfacto's losses and the weighted cross-entropy."""
         if "fused" in outputs:
@@ -240,7 +240,7 @@ class SemanticNerfModel(NerfactoModel):
         return losses
 
     def _fused_losses(
-        self, outputs: Outputs, batch: Mapping[str, Tensor], metrics: Mapping[str, Tensor]
+        self, outputs: Outputs, batch: Mapping[str, Any], metrics: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Nerfacto's colour, distortion and interlevel losses from the edges that the kernels give."""
         config, fused = self.config, outputs["fused"]
@@ -260,7 +260,7 @@ class SemanticNerfModel(NerfactoModel):
         return losses
 
     def get_image_metrics_and_images(
-        self, outputs: Outputs, batch: Mapping[str, Tensor]
+        self, outputs: Outputs, batch: Mapping[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
         """Nerfacto's per-image metrics, our pictures; pooled scores go to ``evaluation_state``."""
         # The parent draws the depth of each proposal network, which the fused path does not render.

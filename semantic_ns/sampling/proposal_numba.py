@@ -9,6 +9,7 @@ units. ``jitter`` [R, 2] holds one uniform draw per ray for each stage; a negati
 """
 
 import math
+from typing import no_type_check
 
 import numpy as np
 from numba import njit, prange
@@ -21,6 +22,7 @@ _HALF, _ONE, _TWO = np.float32(0.5), np.float32(1), np.float32(2)
 
 
 @njit(fastmath=True, cache=True)
+@no_type_check
 def _spacing(t, piecewise):
     """Distance to spacing: linear up to 1, linear in disparity beyond (or linear throughout)."""
     if not piecewise:
@@ -29,6 +31,7 @@ def _spacing(t, piecewise):
 
 
 @njit(fastmath=True, cache=True)
+@no_type_check
 def _distance(spacing, piecewise):
     if not piecewise:
         return spacing
@@ -36,6 +39,7 @@ def _distance(spacing, piecewise):
 
 
 @njit(fastmath=True, cache=True)
+@no_type_check
 def _contract_to_unit(p, contract, low, size):
     """Scene position to the unit cube, in place: L-infinity contraction (Barron et al. 2022, equation (10))."""
     if contract:
@@ -49,6 +53,7 @@ def _contract_to_unit(p, contract, low, size):
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@no_type_check
 def unit_positions(origins, directions, t_edges, contract, low, size, x):
     """Centres of the intervals of every ray in the unit cube, ``x`` [R S, 3]."""
     num_rays, num_samples = t_edges.shape[0], t_edges.shape[1] - 1
@@ -64,6 +69,7 @@ def unit_positions(origins, directions, t_edges, contract, low, size, x):
 
 
 @njit(fastmath=True, cache=True)
+@no_type_check
 def _resample(s_edges, weights, anneal, jitter, new_edges):
     """Invert the padded cumulative distribution at evenly spaced values (nerfstudio's ``PDFSampler``)."""
     num_bins, num_edges = weights.shape[0], new_edges.shape[0]
@@ -84,6 +90,7 @@ def _resample(s_edges, weights, anneal, jitter, new_edges):
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@no_type_check
 def propose(
     origins, directions, near, far, jitter, box, network, table, scalings, table_size, scale, anneal, piecewise,
     s_edges, weights, s_new, t_new,

@@ -1,0 +1,66 @@
+"""Slow, obvious twins of the fast formulas: loops over rays, samples and classes."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> float:
+    """Mean negative log-probability of the labelled rays, ray by ray."""
+    total, count = 0.0, 0
+    for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
+        if label == -1:
+            continue
+        biggest = max(row)
+        log_sum = biggest + math.log(sum(math.exp(value - biggest) for value in row))
+        total += log_sum - row[label]
+        count += 1
+    return total / max(1, count)
+
+
+def render_logits(weights: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Zhi et al. 2021, equation (4): the last layer applied at every sample, then summed with the weights."""
+    rays, samples, _ = weights.shape
+    result = torch.zeros(rays, weight.shape[0])
+    for r in range(rays):
+        for k in range(samples):
+            result[r] += weights[r, k, 0] * (weight @ features[r, k] + bias)
+    return result
+
+
+def distortion(edges: Tensor, weights: Tensor) -> Tensor:
+    """Barron et al. 2022, equation (15), as a double sum; mean over rays."""
+    centres = (edges[:, 1:] + edges[:, :-1]) / 2
+    total = weights.new_zeros(())
+    samples = weights.shape[1]
+    for r in range(weights.shape[0]):
+        for i in range(samples):
+            for j in range(samples):
+                total = total + weights[r, i] * weights[r, j] * (centres[r, i] - centres[r, j]).abs()
+            total = total + weights[r, i] ** 2 * (edges[r, i + 1] - edges[r, i]) / 3
+    return total / weights.shape[0]
+
+
+def render_field(
+    enc: Tensor, cond: Tensor, delta: Tensor, network: tuple[Tensor, ...], scale: float, pass_semantics: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The lean field and its compositing in plain torch; the symbols are those of `fields.render_numba`.
+
+    Samples that less than 1e-4 of the light reaches have no colour and no semantics, as in the kernel.
+    """
+    w1, b1, w2, b2, c1, c2, d2, c3, d3, s1, t1 = network
+    rays, samples = delta.shape
+    hidden = (torch.relu(enc @ w1 + b1) @ w2 + b2).view(rays, samples, -1)
+    optical = scale * torch.exp(hidden[..., 0]) * delta
+    light = torch.exp(-torch.cat([torch.zeros(rays, 1), optical.cumsum(-1)], -1))  # [rays, samples + 1]
+    weights = light[:, :-1] - light[:, 1:]
+    behind = torch.cat([torch.zeros(rays, samples - 1), light[:, -1:]], -1)
+    lit = (light[:, :-1] > 1e-4).float()
+    lit[:, -1] = torch.maximum(lit[:, -1], (light[:, -1] > 1e-4).float())
+    x = torch.relu(torch.relu(hidden @ c1 + cond[:, None]) @ c2 + d2)
+    colour = torch.sigmoid(x @ c3.T + d3)
+    semantic_input, semantic_weights = (hidden, weights) if pass_semantics else (hidden.detach(), weights.detach())
+    features = torch.relu(semantic_input @ s1 + t1)
+    rgb = (((weights + behind) * lit)[..., None] * colour).sum(1)
+    return rgb, ((semantic_weights * lit)[..., None] * features).sum(1), weights

@@ -1,0 +1,70 @@
+"""Cross-entropy and distortion against their definitions."""
+
+import pytest
+import reference
+import torch
+from nerfstudio.model_components.losses import lossfun_distortion
+
+from semantic_ns.losses import distortion_loss_cpu, semantic_cross_entropy
+
+
+def random_logits(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(40, 7, generator=generator)
+    return logits, torch.randint(-1, 7, (40,), generator=generator)
+
+
+def test_cross_entropy_is_the_mean_over_labelled_rays() -> None:
+    logits, labels = random_logits()
+    assert semantic_cross_entropy(logits, labels).item() == pytest.approx(reference.cross_entropy(logits, labels), rel=1e-5)
+
+
+def test_void_rays_change_neither_the_loss_nor_any_gradient() -> None:
+    logits, labels = random_logits()
+    more = torch.cat([logits, torch.randn(9, 7) * 100]).requires_grad_()
+    loss = semantic_cross_entropy(more, torch.cat([labels, torch.full((9,), -1)]))
+    loss.backward()
+    assert loss.item() == pytest.approx(semantic_cross_entropy(logits, labels).item(), rel=1e-6)
+    assert more.grad is not None
+    assert more.grad[-9:].abs().max() == 0
+
+
+def test_a_batch_without_labels_has_loss_zero_and_gradient_zero() -> None:
+    logits = torch.randn(5, 3, requires_grad=True)
+    loss = semantic_cross_entropy(logits, torch.full((5,), -1))
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad is not None
+    assert torch.equal(logits.grad, torch.zeros(5, 3))
+
+
+def test_cross_entropy_gradient_agrees_with_finite_differences() -> None:
+    logits, labels = random_logits(1)
+    logits = logits[:6].double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: semantic_cross_entropy(x, labels[:6]), logits)
+
+
+def random_histogram(rays: int, samples: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    edges = torch.rand(rays, samples + 1, generator=generator).sort(dim=-1).values
+    return edges, torch.rand(rays, samples, generator=generator).requires_grad_()
+
+
+@pytest.mark.parametrize(("rays", "samples"), [(1, 1), (3, 7), (17, 24)])
+def test_distortion_and_its_gradient_equal_the_double_sum(rays: int, samples: int) -> None:
+    edges, weights = random_histogram(rays, samples)
+    fast, slow = distortion_loss_cpu(edges, weights), reference.distortion(edges, weights)
+    torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-6)
+    fast_gradient, slow_gradient = (torch.autograd.grad(3 * loss, weights)[0] for loss in (fast, slow))
+    torch.testing.assert_close(fast_gradient, slow_gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_distortion_equals_nerfstudios() -> None:
+    edges, weights = random_histogram(50, 24)
+    torch.testing.assert_close(
+        distortion_loss_cpu(edges, weights), lossfun_distortion(edges, weights).mean(), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_distortion_of_no_rays_is_zero() -> None:
+    assert distortion_loss_cpu(torch.zeros(0, 5), torch.zeros(0, 4)).item() == 0

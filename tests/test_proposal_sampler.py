@@ -1,0 +1,89 @@
+"""Fused proposal sampling against nerfstudio's sampler for equal random draws."""
+
+from unittest import mock
+
+import pytest
+import torch
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.field_components.spatial_distortions import SceneContraction
+from nerfstudio.fields.density_fields import HashMLPDensityField
+from nerfstudio.model_components.ray_samplers import UniformSampler
+
+from semantic_ns.encodings.hash_grid import replace_hash_encodings
+from semantic_ns.sampling.proposal_sampler import FusedProposalSampler, edges_of
+
+RAYS = 37
+
+
+def rays() -> RayBundle:
+    torch.manual_seed(1)
+    return RayBundle(
+        origins=torch.randn(RAYS, 3) * 0.3,
+        directions=torch.nn.functional.normalize(torch.randn(RAYS, 3), dim=-1),
+        pixel_area=torch.ones(RAYS, 1),
+        nears=torch.full((RAYS, 1), 0.05),
+        fars=torch.full((RAYS, 1), 4.0),
+        camera_indices=torch.zeros(RAYS, 1, dtype=torch.long),
+    )
+
+
+def network(contracted: bool = True) -> HashMLPDensityField:
+    torch.manual_seed(0)
+    built = HashMLPDensityField(
+        torch.tensor([[-5.0, -5, -5], [5, 5, 5]]),
+        spatial_distortion=SceneContraction(order=float("inf")) if contracted else None,
+        hidden_dim=16,
+        log2_hashmap_size=10,
+        num_levels=4,
+        max_res=64,
+        implementation="torch",
+    )
+    built.encoding.hash_table.data *= 3000  # a scene with structure
+    replace_hash_encodings(built)
+    return built
+
+
+def sampler(piecewise: bool) -> FusedProposalSampler:
+    built = FusedProposalSampler(
+        piecewise=piecewise,
+        num_proposal_samples_per_ray=(33,),
+        num_nerf_samples_per_ray=14,
+        num_proposal_network_iterations=1,
+        single_jitter=True,
+        initial_sampler=None if piecewise else UniformSampler(single_jitter=True),
+    )
+    built.set_anneal(0.7)
+    return built
+
+
+@pytest.mark.parametrize("contracted", [True, False])
+@pytest.mark.parametrize("piecewise", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_edges_equal_nerfstudios_for_equal_draws(piecewise: bool, training: bool, contracted: bool) -> None:
+    built, field, bundle = sampler(piecewise).train(training), network(contracted), rays()
+    draws = torch.rand(RAYS, 2, generator=torch.Generator().manual_seed(5))
+    stages = [draws[:, :1].clone(), draws[:, 1:].clone()]
+    with torch.no_grad(), mock.patch("torch.rand", side_effect=lambda *_, **__: stages.pop(0)):
+        samples, weights, proposals = built.generate_ray_samples(bundle, [field.density_fn])
+    with mock.patch("torch.rand", side_effect=lambda *_, **__: draws):
+        spacings, distances = built.sample_edges(bundle, field)
+    expected_spacings, expected_distances = edges_of(samples)
+    torch.testing.assert_close(spacings, expected_spacings, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(distances, expected_distances, rtol=1e-4, atol=1e-4)
+    proposal_spacings, proposal_weights = built.last_proposal
+    torch.testing.assert_close(proposal_spacings, edges_of(proposals[0])[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(proposal_weights, weights[0][..., 0], rtol=1e-3, atol=1e-5)
+
+
+def test_edges_ascend_between_near_and_far() -> None:
+    _, distances = sampler(True).train().sample_edges(rays(), network())
+    assert (distances.diff(dim=-1) >= 0).all()
+    assert distances.min() >= 0.05 - 1e-6
+    assert distances.max() <= 4.0 + 1e-4
+
+
+def test_only_one_proposal_network_on_the_cpu_is_fused() -> None:
+    field = network()
+    assert sampler(True).can_fuse(rays(), torch.nn.ModuleList([field]))
+    field.encoding.backend = "torch"
+    assert not sampler(True).can_fuse(rays(), torch.nn.ModuleList([field]))
