@@ -28,9 +28,27 @@ from semantic_ns.errors import SceneError
 
 def prepare() -> None:
     """Apply the fixes that every `ns-*` command needs; calling it again changes nothing."""
+    let_idle_threads_sleep()
     allow_numpy_scalars_in_checkpoints()
     show_scene_errors_as_one_sentence()
     put_ffmpeg_on_path()
+
+
+def let_idle_threads_sleep() -> None:
+    """Let the threads of an OpenMP pool that starts from now on sleep between two kernels instead of spinning.
+
+    numba and torch bring a pool each. A thread of one that spins while the other works takes a core from it: on two
+    cores, or beside any other busy process, that costs more than half of the speed. A user's own setting stays.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def leave_cores_to_kernels() -> None:
+    """Let torch use one thread: the heavy work of a fused model is in numba's kernels, which use all cores.
+
+    torch's pool is older than `let_idle_threads_sleep`, so its threads would spin beside the kernels.
+    """
+    torch.set_num_threads(1)
 
 
 def default_device() -> Literal["cuda", "cpu"]:

@@ -16,14 +16,12 @@ from typing import Any, NoReturn
 
 import yaml
 from nerfstudio.engine.optimizers import Optimizers
-from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer, TrainerConfig
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch.cuda.amp.grad_scaler import GradScaler
 
 from semantic_ns.errors import SceneError
-from semantic_ns.optimizers import scale_schedules_to_run
 from semantic_ns.optimizers import scale_schedules_to_run
 
 RESUME_CONFIG = "resume.yml"
@@ -79,16 +77,6 @@ class SemanticTrainer(Trainer):
 
     def setup_optimizers(self) -> Optimizers:
         """Build the optimisers; schedules given in fractions of the run learn how long it is."""
-        requested = self.config
-        scaled = scale_schedules_to_run(requested.optimizers, self._total_iterations)
-        self.config = replace(requested, optimizers=scaled)
-        try:
-            return super().setup_optimizers()
-        finally:
-            self.config = requested
-
-    def setup_optimizers(self) -> Optimizers:
-        """Set up the optimisers, with schedules that know the length of the run."""
         optimizers = scale_schedules_to_run(self.config.optimizers, self._total_iterations)
         with self._changed_config(optimizers=optimizers):
             return super().setup_optimizers()

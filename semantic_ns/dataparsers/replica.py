@@ -2,7 +2,7 @@
 
 A scene folder holds `info_semantic.json` (class names, optional) and folders `Sequence_<k>`, each with
 
-- `rgb/rgb_<i>.png`: 8 bit colour,
+- `rgb/rgb_<i>.png` (or `.jpg`): 8 bit colour,
 - `depth/depth_<i>.png`: uint16 planar depth in millimetres, 0 is unknown (optional),
 - `semantic_class/semantic_class_<i>.png`: class ids, 0 is void (optional per frame),
 - `traj_w_c.txt`: row i holds 16 numbers, the row-major camera-to-world matrix of frame i (OpenCV camera, metres, z up).
@@ -204,9 +204,9 @@ def sequence_names(folder: Path) -> list[str]:
 
 def _read_sequence(folder: Path, scene_folder: Path) -> tuple[ReplicaFrame, ...]:
     """The frames of a sequence that have a colour image, in numeric order."""
-    images = _numbered_files(folder / "rgb", "rgb")
+    images = _numbered_files(folder / "rgb", "rgb", (".png", ".jpg", ".jpeg"))
     if not images:
-        raise SceneError(f"Expected images rgb_<number>.png in {folder / 'rgb'}, found none; check --data.")
+        raise SceneError(f"Expected images rgb_<number>.png (or .jpg) in {folder / 'rgb'}, found none; check --data.")
     labels = _numbered_files(folder / "semantic_class", "semantic_class")
     depths = _numbered_files(folder / "depth", "depth")
     c2w = _read_trajectory(folder / TRAJECTORY)
@@ -232,12 +232,12 @@ def _read_sequence(folder: Path, scene_folder: Path) -> tuple[ReplicaFrame, ...]
     return tuple(frames)
 
 
-def _numbered_files(folder: Path, stem: str) -> dict[int, Path]:
-    """Files `<stem>_<number>.png` by number; pictures of labels (`vis_...`) and other files are passed over."""
+def _numbered_files(folder: Path, stem: str, suffixes: tuple[str, ...] = (".png",)) -> dict[int, Path]:
+    """Files `<stem>_<number>` of one of the suffixes by number; pictures of labels (`vis_...`) and other files are passed over."""
     files: dict[int, Path] = {}
-    for path in sorted(folder.glob(f"{stem}_*.png")):
+    for path in sorted(folder.glob(f"{stem}_*")):
         match = re.fullmatch(rf"{stem}_(\d+)", path.stem)
-        if match is None:
+        if match is None or path.suffix not in suffixes:
             continue
         number = int(match[1])
         if number in files:

@@ -85,6 +85,12 @@ def scatter_table_gradient(x, y_gradient, s, table_size, table_gradient):
     for level in prange(num_levels):
         scale, base = s[level], level * table_size
         for n in range(num_points):
+            # Samples that no light reaches have no gradient, and are many.
+            touched = False
+            for f in range(num_features):
+                touched |= y_gradient[n, level * num_features + f] != np.float32(0)
+            if not touched:
+                continue
             px, py, pz = x[n, 0] * scale, x[n, 1] * scale, x[n, 2] * scale
             fx, fy, fz = np.floor(px), np.floor(py), np.floor(pz)
             wx, wy, wz = px - fx, py - fy, pz - fz

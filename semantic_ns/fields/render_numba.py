@@ -223,17 +223,16 @@ def render_backward(
     rays_per_tile = max(1, _ROWS_PER_TILE // num_samples)
     num_tiles = (num_rays + rays_per_tile - 1) // rays_per_tile
     rows = _pad8(rays_per_tile * num_samples)
-    width, num_features, num_hidden = w1.shape[1], s1.shape[1], w2.shape[1]
+    num_encoded, width, num_features, num_hidden = enc.shape[1], w1.shape[1], s1.shape[1], w2.shape[1]
     for tile in prange(num_tiles):
         t = get_thread_id()
         first = tile * rays_per_tile
         rays = min(rays_per_tile, num_rays - first)
-        n, padded = rays * num_samples, _pad8(rays * num_samples)
+        n = rays * num_samples
         start = first * num_samples
-        tile_enc = np.zeros((rows, enc.shape[1]), np.float32)
-        g_tile_enc = np.empty((rows, enc.shape[1]), np.float32)
+        lit_enc, g_lit_enc = np.empty((rows, num_encoded), np.float32), np.empty((rows, num_encoded), np.float32)
         h, g_h = np.empty((rows, width), np.float32), np.empty((rows, width), np.float32)
-        out, g_out = np.empty((rows, num_hidden), np.float32), np.zeros((rows, num_hidden), np.float32)
+        out, g_out = np.empty((rows, num_hidden), np.float32), np.empty((rows, num_hidden), np.float32)
         light, behind = np.empty((rays_per_tile, num_samples), np.float32), np.empty(rays_per_tile, np.float32)
         ray_weights, g_w = np.empty(num_samples, np.float32), np.empty((rays_per_tile, num_samples), np.float32)
         lit_row, lit_ray = np.empty(rows, np.int64), np.empty(rows, np.int64)
@@ -241,17 +240,13 @@ def render_backward(
         h1, h2 = np.empty((rows, width), np.float32), np.empty((rows, width), np.float32)
         g_h1, g_h2 = np.empty((rows, width), np.float32), np.empty((rows, width), np.float32)
         sem, g_sem = np.empty((rows, num_features), np.float32), np.empty((rows, num_features), np.float32)
-        zero, zero_in, zero_enc = np.zeros(width, np.float32), np.zeros(num_hidden, np.float32), np.zeros(enc.shape[1], np.float32)
+        zero, zero_in, zero_enc = np.zeros(width, np.float32), np.zeros(num_hidden, np.float32), np.zeros(num_encoded, np.float32)
         colour = np.zeros((rows, 3), np.float32)
         last_colour = np.zeros((rays_per_tile, 3), np.float32)
-        # Forward again: cheaper than keeping the activations of all samples in memory.
+        # Forward again, where light arrives: cheaper than keeping the activations in memory. The rest has no gradient.
         for r in range(n):
-            for j in range(enc.shape[1]):
-                tile_enc[r, j] = enc[start + r, j]
             for j in range(num_hidden):
                 out[r, j] = hidden[start + r, j]
-        _linear(tile_enc, w1, b1, h, padded)
-        _relu(h, padded)
         for r in range(rays):
             behind[r] = _weights_of_ray(
                 out[r * num_samples : (r + 1) * num_samples], delta[first + r], scale, ray_weights, light[r]
@@ -262,6 +257,12 @@ def render_backward(
                 g_cond[first + r, j] = np.float32(0)
         count = _gather_lit(out, light, behind, min_light, lit_row, lit_ray, lit_input, rays, num_samples)
         lit_padded = _pad8(count)
+        for i in range(count):
+            for j in range(num_encoded):
+                lit_enc[i, j] = enc[start + lit_row[i], j]
+        _zero_rows(lit_enc, count, lit_padded)
+        _linear(lit_enc, w1, b1, h, lit_padded)
+        _relu(h, lit_padded)
         _colour_layers(lit_input, lit_ray, cond, c1, zero, c2, d2, h1, h2, count, first)
         _linear(lit_input, s1, t1, sem, lit_padded)
         _relu(sem, lit_padded)
@@ -306,35 +307,37 @@ def render_backward(
         for i in range(count):
             for j in range(width):
                 g_cond[first + lit_ray[i], j] += g_h1[i, j]
-        _linear(g_h1, c1_t, zero_in, g_lit, lit_padded)
-        for i in range(count):
-            for j in range(1, num_hidden):
-                g_out[lit_row[i], j] = g_lit[i, j]
+        _linear(g_h1, c1_t, zero_in, g_out, lit_padded)
         if pass_semantics:
             _linear(g_sem, s1_t, zero_in, g_lit, lit_padded)
             for i in range(count):
                 for j in range(1, num_hidden):
-                    g_out[lit_row[i], j] += g_lit[i, j]
+                    g_out[i, j] += g_lit[i, j]
         # From weights to raw densities: dw_k/da_k = T_{k+1}, dw_j/da_k = -w_j for j > k, with a = sigma delta.
         for r in range(rays):
             behind_sum = np.float32(0)
             for k in range(num_samples - 1, -1, -1):
-                n_k = r * num_samples + k
                 after = light[r, k + 1] if k + 1 < num_samples else behind[r]
                 g_optical = g_w[r, k] * after - behind_sum
                 behind_sum += g_w[r, k] * weights[first + r, k]
-                slope = np.float32(math.exp(min(out[n_k, 0], _RAW_DENSITY_LIMIT)))
-                g_out[n_k, 0] = g_optical * delta[first + r, k] * scale * slope
-        _accumulate_weight_gradient(h, g_out, g_w2[t], padded)
-        _accumulate_rows(g_out, g_b2[t], n)
-        _linear(g_out, w2_t, zero, g_h, padded)
-        _mask_by_relu(g_h, h, padded)
-        _accumulate_weight_gradient(tile_enc, g_h, g_w1[t], padded)
-        _accumulate_rows(g_h, g_b1[t], n)
-        _linear(g_h, w1_t, zero_enc, g_tile_enc, padded)
+                slope = np.float32(math.exp(min(out[r * num_samples + k, 0], _RAW_DENSITY_LIMIT)))
+                g_w[r, k] = g_optical * delta[first + r, k] * scale * slope
+        for i in range(count):
+            g_out[i, 0] = g_w[lit_ray[i], lit_row[i] - lit_ray[i] * num_samples]
+        _zero_rows(g_out, count, lit_padded)
+        _accumulate_weight_gradient(h, g_out, g_w2[t], lit_padded)
+        _accumulate_rows(g_out, g_b2[t], count)
+        _linear(g_out, w2_t, zero, g_h, lit_padded)
+        _mask_by_relu(g_h, h, lit_padded)
+        _accumulate_weight_gradient(lit_enc, g_h, g_w1[t], lit_padded)
+        _accumulate_rows(g_h, g_b1[t], count)
+        _linear(g_h, w1_t, zero_enc, g_lit_enc, lit_padded)
         for r in range(n):
-            for j in range(enc.shape[1]):
-                g_enc[start + r, j] = g_tile_enc[r, j]
+            for j in range(num_encoded):
+                g_enc[start + r, j] = np.float32(0)
+        for i in range(count):
+            for j in range(num_encoded):
+                g_enc[start + lit_row[i], j] = g_lit_enc[i, j]
 
 
 def number_of_threads() -> int:

@@ -20,7 +20,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.accumulator import SceneAccumulator
 from semantic_ns.evaluation.pictures import picture_grid
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
-from semantic_ns.host import LpipsIfAvailable, without_lpips_download
+from semantic_ns.host import LpipsIfAvailable, leave_cores_to_kernels, without_lpips_download
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.losses import distortion_loss_cpu, semantic_cross_entropy
 from semantic_ns.rendering import composite_logits, confidence, median_distance, normalised_entropy, planar_depth
@@ -80,6 +80,8 @@ class SemanticNerfModel(NerfactoModel):
         if self.config.use_scene_bounds and near_far_m is not None:
             near, far = (distance / self.metres_per_unit for distance in near_far_m)
             self.collider = NearFarCollider(near_plane=near, far_plane=far)
+        if self.config.fuse_on_cpu and self.config.num_proposal_iterations == 1 and str(self.kwargs.get("device")) == "cpu":
+            leave_cores_to_kernels()
         # Slow to import, and of use only where there is a model to look at.
         from semantic_ns.viewer.panel import SemanticPanel
 

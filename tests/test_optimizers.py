@@ -1,0 +1,54 @@
+"""Schedules in fractions of the run."""
+
+import pytest
+import torch
+
+from semantic_ns.optimizers import FusedAdamConfig, RunDecayConfig, scale_schedules_to_run
+
+
+def rates(num_iterations: int) -> list[float]:
+    groups = {"fields": {"optimizer": FusedAdamConfig(lr=0.01, eps=1e-15), "scheduler": RunDecayConfig()}}
+    group = scale_schedules_to_run(groups, num_iterations)["fields"]
+    optimizer = group["optimizer"].setup([torch.nn.Parameter(torch.zeros(3))])
+    scheduler = group["scheduler"].setup().get_scheduler(optimizer, 0.01)
+    result = []
+    for _ in range(num_iterations):
+        result.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return result
+
+
+def test_a_shorter_run_has_the_same_schedule_in_fractions() -> None:
+    short, long = rates(100), rates(1000)
+    assert long[::10][5:] == pytest.approx(short[5:], rel=0.1)
+
+
+def test_the_rate_rises_to_its_value_and_ends_at_the_final_fraction() -> None:
+    values = rates(500)
+    assert max(values) == pytest.approx(0.01, rel=0.02)
+    assert values[0] < 0.001
+    assert values[-1] == pytest.approx(0.01 * RunDecayConfig().final_fraction, rel=0.02)
+
+
+def test_other_schedules_and_the_given_configuration_stay_as_they_are() -> None:
+    config = RunDecayConfig()
+    groups = {"a": {"optimizer": None, "scheduler": None}, "b": {"optimizer": None, "scheduler": config}}
+    scaled = scale_schedules_to_run(groups, 77)
+    assert scaled["a"]["scheduler"] is None
+    assert scaled["b"]["scheduler"].max_steps == 77
+    assert config.max_steps == RunDecayConfig().max_steps
+
+
+def test_adam_steps_like_torchs_default() -> None:
+    torch.manual_seed(0)
+    start, gradients = torch.randn(50), torch.randn(5, 50)
+    results = []
+    for build in (FusedAdamConfig(lr=0.01, eps=1e-15).setup, lambda p: torch.optim.Adam(p, lr=0.01, eps=1e-15)):
+        parameter = torch.nn.Parameter(start.clone())
+        optimizer = build([parameter])
+        for gradient in gradients:
+            parameter.grad = gradient.clone()
+            optimizer.step()
+        results.append(parameter.detach())
+    torch.testing.assert_close(*results)
