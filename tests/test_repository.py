@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fresh_process import ROOT
 
-SCENE = "scenes/"
+SCENE = "scripts/demo_scene/"
 MIB = 2**20
 MAX_LINES = 400
 
