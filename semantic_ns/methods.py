@@ -74,7 +74,7 @@ semantic_nerf = _method(
         use_appearance_embedding=False,
         eval_num_rays_per_chunk=1 << 14,
     ),
-    num_iterations=4000,
+    num_iterations=3000,
     rays_per_batch=2048,
 )
 semantic_nerf_big = _method(

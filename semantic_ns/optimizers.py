@@ -46,7 +46,7 @@ class RunDecayConfig(ExponentialDecaySchedulerConfig):
 class RunDecayScheduler(ExponentialDecayScheduler):
     """nerfstudio's exponential decay, its steps taken from fractions of the run."""
 
-    config: RunDecayConfig
+    config: RunDecayConfig  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def get_scheduler(self, optimizer: torch.optim.Optimizer, lr_init: float) -> LRScheduler:
         """Scheduler from `lr_init` to `final_fraction * lr_init` over `max_steps` steps."""

@@ -1,7 +1,7 @@
 """Volume rendering of semantics as pure functions.
 
-Symbols, used by every function of this module: ``weights`` w [rays, samples, 1] (they sum to the accumulation of a ray),
-``logits`` s [..., classes], ``probabilities`` p = softmax(s). Samples are axis -2, classes and features axis -1.
+Symbols, used by every function of this module: ``weights`` w [rays, samples, 1] (they sum to the accumulation of a
+ray), ``logits`` s [..., classes], ``probabilities`` p = softmax(s). Samples are axis -2, classes and features axis -1.
 """
 
 import math

@@ -13,7 +13,7 @@ def grids(**changes: int) -> tuple[HashGrid, HashEncoding]:
     """The same grid in both back ends, with features of size 1."""
     torch.manual_seed(0)
     options = {"num_levels": 4, "min_res": 4, "max_res": 40, "log2_hashmap_size": 8, "features_per_level": 2} | changes
-    slow = HashEncoding(implementation="torch", hash_init_scale=1.0, **options)
+    slow = HashEncoding(implementation="torch", hash_init_scale=1.0, **options)  # type: ignore
     return HashGrid.from_encoding(slow, "numba"), slow
 
 

@@ -16,7 +16,9 @@ def random_logits(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_cross_entropy_is_the_mean_over_labelled_rays() -> None:
     logits, labels = random_logits()
-    assert semantic_cross_entropy(logits, labels).item() == pytest.approx(reference.cross_entropy(logits, labels), rel=1e-5)
+    assert semantic_cross_entropy(logits, labels).item() == pytest.approx(
+        reference.cross_entropy(logits, labels), rel=1e-5
+    )
 
 
 def test_void_rays_change_neither_the_loss_nor_any_gradient() -> None:

@@ -9,7 +9,7 @@ from nerfstudio.field_components.spatial_distortions import SceneContraction
 from nerfstudio.fields.density_fields import HashMLPDensityField
 from nerfstudio.model_components.ray_samplers import UniformSampler
 
-from semantic_ns.encodings.hash_grid import replace_hash_encodings
+from semantic_ns.encodings.hash_grid import HashGrid, replace_hash_encodings
 from semantic_ns.sampling.proposal_sampler import FusedProposalSampler, edges_of
 
 RAYS = 37
@@ -85,5 +85,6 @@ def test_edges_ascend_between_near_and_far() -> None:
 def test_only_one_proposal_network_on_the_cpu_is_fused() -> None:
     field = network()
     assert sampler(True).can_fuse(rays(), torch.nn.ModuleList([field]))
+    assert isinstance(field.encoding, HashGrid)
     field.encoding.backend = "torch"
     assert not sampler(True).can_fuse(rays(), torch.nn.ModuleList([field]))

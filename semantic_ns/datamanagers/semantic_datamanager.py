@@ -21,4 +21,4 @@ class SemanticDataManagerConfig(VanillaDataManagerConfig):
 class SemanticDataManager(VanillaDataManager[SemanticDataset]):
     """Batches of rays with colour [rays, 3] and `semantics` [rays, 1], classes -1..C-1."""
 
-    config: SemanticDataManagerConfig
+    config: SemanticDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -233,7 +233,7 @@ def _read_sequence(folder: Path, scene_folder: Path) -> tuple[ReplicaFrame, ...]
 
 
 def _numbered_files(folder: Path, stem: str, suffixes: tuple[str, ...] = (".png",)) -> dict[int, Path]:
-    """Files `<stem>_<number>` of one of the suffixes by number; pictures of labels (`vis_...`) and other files are passed over."""
+    """Files `<stem>_<number>` of one of the suffixes by number; others (`vis_...`) are passed over."""
     files: dict[int, Path] = {}
     for path in sorted(folder.glob(f"{stem}_*")):
         match = re.fullmatch(rf"{stem}_(\d+)", path.stem)

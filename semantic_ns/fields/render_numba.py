@@ -21,7 +21,8 @@ import math
 from typing import no_type_check
 
 import numpy as np
-from numba import get_num_threads, get_thread_id, njit, prange
+from numba import get_num_threads, njit, prange
+from numba.np.ufunc.parallel import get_thread_id
 
 _ROWS_PER_TILE = 128
 _RAW_DENSITY_LIMIT = np.float32(15.0)
@@ -30,7 +31,7 @@ _RAW_DENSITY_LIMIT = np.float32(15.0)
 @njit(fastmath=True, cache=True)
 @no_type_check
 def _linear(a, w, b, out, num_rows):
-    """out = a w + b for an even number of rows; register blocks of 2 rows x 4 inputs."""
+    """Out = a w + b for an even number of rows; register blocks of 2 rows x 4 inputs."""
     num_in, num_out = w.shape
     blocked = num_in - num_in % 4
     for r in range(0, num_rows, 2):
@@ -53,7 +54,7 @@ def _linear(a, w, b, out, num_rows):
 @njit(fastmath=True, cache=True)
 @no_type_check
 def _accumulate_weight_gradient(a, g, out, num_rows):
-    """out += a^T g for a multiple of 8 rows."""
+    """Out += a^T g for a multiple of 8 rows."""
     num_in, num_out = out.shape
     for r in range(0, num_rows, 8):
         for k in range(num_in):
@@ -177,7 +178,11 @@ def render_forward(enc, cond, delta, network, scale, min_light, hidden, weights,
         light, behind = np.empty((rays_per_tile, num_samples), np.float32), np.empty(rays_per_tile, np.float32)
         lit_row, lit_ray = np.empty(rows, np.int64), np.empty(rows, np.int64)
         lit_input = np.empty((rows, w2.shape[1]), np.float32)
-        h1, h2, sem = np.empty((rows, width), np.float32), np.empty((rows, width), np.float32), np.empty((rows, num_features), np.float32)
+        h1, h2, sem = (
+            np.empty((rows, width), np.float32),
+            np.empty((rows, width), np.float32),
+            np.empty((rows, num_features), np.float32),
+        )
         zero = np.zeros(width, np.float32)
         for r in range(n):
             for j in range(enc.shape[1]):
@@ -216,7 +221,7 @@ def render_backward(
     g_weights, g_rgb, g_features, g_enc, g_cond, g_network,
 ):  # fmt: skip
     """Fill ``g_enc`` [R S, E], ``g_cond`` [R, H]; add to ``g_network``, one slice per thread."""
-    w1, b1, w2, b2, c1, c2, d2, c3, d3, s1, t1 = network
+    w1, b1, w2, _, c1, c2, d2, c3, d3, s1, t1 = network
     w1_t, w2_t, c1_t, c2_t, s1_t = transposed
     g_w1, g_b1, g_w2, g_b2, g_c1, g_c2, g_d2, g_c3, g_d3, g_s1, g_t1 = g_network
     num_rays, num_samples = delta.shape
@@ -240,7 +245,11 @@ def render_backward(
         h1, h2 = np.empty((rows, width), np.float32), np.empty((rows, width), np.float32)
         g_h1, g_h2 = np.empty((rows, width), np.float32), np.empty((rows, width), np.float32)
         sem, g_sem = np.empty((rows, num_features), np.float32), np.empty((rows, num_features), np.float32)
-        zero, zero_in, zero_enc = np.zeros(width, np.float32), np.zeros(num_hidden, np.float32), np.zeros(num_encoded, np.float32)
+        zero, zero_in, zero_enc = (
+            np.zeros(width, np.float32),
+            np.zeros(num_hidden, np.float32),
+            np.zeros(num_encoded, np.float32),
+        )
         colour = np.zeros((rows, 3), np.float32)
         last_colour = np.zeros((rays_per_tile, 3), np.float32)
         # Forward again, where light arrives: cheaper than keeping the activations in memory. The rest has no gradient.

@@ -1,7 +1,7 @@
 """Nerfacto's field with a view-independent semantic head."""
 
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +23,11 @@ class SemanticHeadNames(Enum):
     """Field outputs beyond nerfstudio's ``FieldHeadNames``, an enumeration that cannot be extended."""
 
     SEMANTIC_FEATURES = "semantic_features"
+
+
+def _linears(network: nn.Module) -> list[nn.Linear]:
+    """Layers of one of nerfstudio's torch networks."""
+    return list(cast(nn.ModuleList, network.layers))  # type: ignore
 
 
 class SemanticNerfField(NerfactoField):
@@ -70,7 +75,7 @@ class SemanticNerfField(NerfactoField):
         raw_density, features = torch.split(hidden, [1, self.geo_feat_dim], dim=-1)
         return self.average_init_density * trunc_exp(raw_density.float()) * inside, features
 
-    def get_outputs(
+    def get_outputs(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, ray_samples: RaySamples, density_embedding: Tensor | None = None
     ) -> dict[FieldHeadNames | SemanticHeadNames, Tensor]:
         """Colour [*bs, 3] and semantic features [*bs, semantic_width] of every sample."""
@@ -81,23 +86,25 @@ class SemanticNerfField(NerfactoField):
             SemanticHeadNames.SEMANTIC_FEATURES: self.semantic_trunk(semantic_input),
         }
 
-    def _split_first_colour_layer(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Columns of the colour net's first layer, in nerfacto's order: direction, geometry features, appearance."""
-        weight = self.mlp_head.layers[0].weight
-        direction = self.direction_encoding.get_out_dim()
-        return torch.split(weight, [direction, self.geo_feat_dim, weight.shape[1] - direction - self.geo_feat_dim], dim=1)
+    def _split_first_colour_layer(self) -> tuple[Tensor, Tensor]:
+        """The colour net's first matrix, split into what belongs to the ray and to the geometry features.
+
+        Nerfacto's columns are direction, geometry features, appearance.
+        """
+        weight = _linears(self.mlp_head)[0].weight
+        first = cast(int, self.direction_encoding.get_out_dim())
+        last = first + self.geo_feat_dim
+        return torch.cat([weight[:, :first], weight[:, last:]], dim=1), weight[:, first:last]
 
     def _colour(self, ray_samples: RaySamples, features: Tensor) -> Tensor:
         """Nerfacto's colour head; what is constant along a ray enters its first layer once per ray."""
         if self.mlp_head.tcnn_encoding is not None:
             return super().get_outputs(ray_samples, features)[FieldHeadNames.RGB]
-        first, *others = self.mlp_head.layers
-        by_direction, by_features, by_appearance = self._split_first_colour_layer()
+        first, *others = _linears(self.mlp_head)
+        by_ray, by_features = self._split_first_colour_layer()
         cameras = None if ray_samples.camera_indices is None else ray_samples.camera_indices[..., :1, :]
         per_ray = self.ray_conditioning(ray_samples.frustums.directions[..., :1, :], cameras)
-        x = F.linear(features, by_features) + F.linear(
-            per_ray, torch.cat([by_direction, by_appearance], dim=1), first.bias
-        )
+        x = F.linear(features, by_features) + F.linear(per_ray, by_ray, first.bias)
         for layer in others:
             x = layer(F.relu(x))
         return torch.sigmoid(x)
@@ -124,7 +131,7 @@ class SemanticNerfField(NerfactoField):
         if self.mlp_base.tcnn_encoding is not None or not hasattr(self.mlp_base, "model"):
             return False
         grid, density = self.mlp_base.model
-        return isinstance(grid, HashGrid) and len(density.layers) == 2 and len(self.mlp_head.layers) == 3
+        return isinstance(grid, HashGrid) and len(_linears(density)) == 2 and len(_linears(self.mlp_head)) == 3
 
     def render_rays(self, ray_bundle: RayBundle, t_edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Colour [rays, 3], semantic features [rays, semantic_width] and weights [rays, samples] by the CPU kernel.
@@ -138,14 +145,14 @@ class SemanticNerfField(NerfactoField):
             ray_bundle.origins.detach().contiguous().numpy(), ray_bundle.directions.detach().contiguous().numpy(),
             t_edges.numpy(), *scene_to_unit_box(self), x.numpy(),
         )  # fmt: skip
-        grid, density = self.mlp_base.model
-        first, second, third = self.mlp_head.layers
-        by_direction, by_features, by_appearance = self._split_first_colour_layer()
-        cond = F.linear(self.ray_conditioning(ray_bundle.directions, ray_bundle.camera_indices), torch.cat([by_direction, by_appearance], dim=1), first.bias)
+        grid, density = self.mlp_base.model[0], _linears(self.mlp_base.model[1])
+        first, second, third = _linears(self.mlp_head)
+        by_ray, by_features = self._split_first_colour_layer()
+        cond = F.linear(self.ray_conditioning(ray_bundle.directions, ray_bundle.camera_indices), by_ray, first.bias)
         raw_row = by_features.new_zeros(1, by_features.shape[0])
-        semantic = self.semantic_trunk[0]
+        semantic = cast(nn.Linear, self.semantic_trunk[0])
         network = (
-            density.layers[0].weight.T, density.layers[0].bias, density.layers[1].weight.T, density.layers[1].bias,
+            density[0].weight.T, density[0].bias, density[1].weight.T, density[1].bias,
             torch.cat([raw_row, by_features.T]), second.weight.T, second.bias, third.weight, third.bias,
             torch.cat([semantic.weight.new_zeros(1, semantic.weight.shape[0]), semantic.weight.T]), semantic.bias,
         )  # fmt: skip

@@ -9,6 +9,7 @@ import torch
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.field_components.field_heads import FieldHeadNames
 from nerfstudio.field_components.spatial_distortions import SceneContraction
+from nerfstudio.fields.density_fields import HashMLPDensityField
 from nerfstudio.model_components.losses import lossfun_outer, ray_samples_to_sdist
 from nerfstudio.model_components.scene_colliders import NearFarCollider
 from nerfstudio.models.nerfacto import NerfactoModel, NerfactoModelConfig
@@ -53,14 +54,15 @@ class SemanticNerfModelConfig(NerfactoModelConfig):
 class SemanticNerfModel(NerfactoModel):
     """Nerfacto plus class logits, rendered by Zhi et al. 2021, equation (4).
 
-    Outputs at evaluation, each [rays, c] float: ``rgb`` 3, ``accumulation`` 1, ``depth`` 1 (median distance along the unit
-    ray, scene units), ``expected_depth`` 1, ``semantics_colormap`` 3, ``semantics_overlay`` 3, ``semantics_confidence`` 1,
-    ``semantics_entropy`` 1 (divided by ln C). Inside :meth:`raw_outputs` also ``semantics_labels`` 1 (int64, 0..C-1) and
-    ``planar_depth`` 1 (scene units).
+    Outputs at evaluation, each [rays, c] float: ``rgb`` 3, ``accumulation`` 1, ``depth`` 1 (median distance along the
+    unit ray, scene units), ``expected_depth`` 1, ``semantics_colormap`` 3, ``semantics_overlay`` 3,
+    ``semantics_confidence`` 1, ``semantics_entropy`` 1 (divided by ln C). Inside :meth:`raw_outputs` also
+    ``semantics_labels`` 1 (int64, 0..C-1) and ``planar_depth`` 1 (scene units).
     """
 
-    config: SemanticNerfModelConfig
+    config: SemanticNerfModelConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     lpips: LpipsIfAvailable
+    class_source_ids: Tensor
 
     def populate_modules(self) -> None:
         """Build nerfacto, then its field again with a semantic head, and everything that knows the classes."""
@@ -80,7 +82,11 @@ class SemanticNerfModel(NerfactoModel):
         if self.config.use_scene_bounds and near_far_m is not None:
             near, far = (distance / self.metres_per_unit for distance in near_far_m)
             self.collider = NearFarCollider(near_plane=near, far_plane=far)
-        if self.config.fuse_on_cpu and self.config.num_proposal_iterations == 1 and str(self.kwargs.get("device")) == "cpu":
+        if (
+            self.config.fuse_on_cpu
+            and self.config.num_proposal_iterations == 1
+            and str(self.kwargs.get("device")) == "cpu"
+        ):
             leave_cores_to_kernels()
         # Slow to import, and of use only where there is a model to look at.
         from semantic_ns.viewer.panel import SemanticPanel
@@ -155,7 +161,7 @@ class SemanticNerfModel(NerfactoModel):
             spacings, distances = edges_of(samples)
             proposals = (samples_list[0], weights_list[0])
         else:
-            spacings, distances = self.proposal_sampler.sample_edges(ray_bundle, self.proposal_networks[0])
+            spacings, distances = self.proposal_sampler.sample_edges(ray_bundle, self._proposal_network())
         rgb, features, weights = self.field.render_rays(ray_bundle, distances)
         head, accumulation = self.field.semantic_head, weights.sum(dim=-1, keepdim=True)
         semantic_accumulation = accumulation if self.config.pass_semantic_gradients else accumulation.detach()
@@ -170,6 +176,11 @@ class SemanticNerfModel(NerfactoModel):
         outputs["depth"] = median_distance(weights, centres)
         outputs["expected_depth"] = (weights * centres).sum(-1, keepdim=True) / accumulation.clamp(min=1e-10)
         return outputs
+
+    def _proposal_network(self) -> HashMLPDensityField:
+        network = self.proposal_networks[0]
+        assert isinstance(network, HashMLPDensityField)
+        return network
 
     def _render_samples(self, ray_bundle: RayBundle) -> Outputs:
         """Nerfacto's path, sample by sample: any device, any number of proposal networks."""
@@ -299,7 +310,7 @@ class SemanticNerfModel(NerfactoModel):
         if missing or unexpected or resized:
             raise SceneError(
                 f"The checkpoint does not fit this model (missing: {missing or 'none'}; unexpected: "
-                f"{unexpected or 'none'}; of another size: {sorted(resized) or 'none'}); load it with the options it was "
-                "trained with, or train again."
+                f"{unexpected or 'none'}; of another size: {sorted(resized) or 'none'}); load it with the options it "
+                "was trained with, or train again."
             )
         return super().load_state_dict(state_dict, strict=strict, assign=assign)

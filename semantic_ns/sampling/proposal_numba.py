@@ -43,7 +43,7 @@ def _distance(spacing, piecewise):
 def _contract_to_unit(p, contract, low, size):
     """Scene position to the unit cube, in place: L-infinity contraction (Barron et al. 2022, equation (10))."""
     if contract:
-        norm = max(abs(p[0]), max(abs(p[1]), abs(p[2])))
+        norm = max(abs(p[0]), abs(p[1]), abs(p[2]))
         factor = _ONE if norm < _ONE else (_TWO - _ONE / norm) / norm
         for axis in range(3):
             p[axis] = (p[axis] * factor + _TWO) * np.float32(0.25)

@@ -1,7 +1,7 @@
 """nerfstudio's proposal sampler with a fused CPU path for the steps that do not train the proposal network."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from nerfstudio.cameras.rays import RayBundle, RaySamples
 from nerfstudio.field_components.spatial_distortions import SceneContraction
 from nerfstudio.fields.density_fields import HashMLPDensityField
 from nerfstudio.model_components.ray_samplers import ProposalNetworkSampler
-from torch import Tensor
+from torch import Tensor, nn
 
 from semantic_ns.encodings.hash_grid import HashGrid
 
@@ -40,7 +40,7 @@ class FusedProposalSampler(ProposalNetworkSampler):
             return False
         return self._steps_since_update > self.update_sched(self._step) or self._step < 10
 
-    def can_fuse(self, ray_bundle: RayBundle, networks: torch.nn.ModuleList) -> bool:
+    def can_fuse(self, ray_bundle: RayBundle, networks: nn.ModuleList) -> bool:
         """Whether the kernel can serve this batch."""
         if self.num_proposal_network_iterations != 1 or ray_bundle.origins.device.type != "cpu":
             return False
@@ -49,7 +49,9 @@ class FusedProposalSampler(ProposalNetworkSampler):
             return False
         distortion = network.spatial_distortion
         # An infinite order and no contraction are the two maps that the kernel knows.
-        known_map = distortion is None or (isinstance(distortion, SceneContraction) and distortion.order == float("inf"))
+        known_map = distortion is None or (
+            isinstance(distortion, SceneContraction) and distortion.order == float("inf")
+        )
         grid = network.encoding
         return known_map and isinstance(grid, HashGrid) and grid.uses_numba(ray_bundle.origins)
 
@@ -64,20 +66,18 @@ class FusedProposalSampler(ProposalNetworkSampler):
 
         num_rays = ray_bundle.origins.shape[0]
         num_bins = self.num_proposal_samples_per_ray[0]
-        grid, layers = network.encoding, network.mlp_base[1].layers
+        grid, layers = cast(HashGrid, network.encoding), cast(Sequence[nn.Linear], network.mlp_base[1].layers)
         s_edges, weights = torch.empty(num_rays, num_bins + 1), torch.empty(num_rays, num_bins)
         s_new = torch.empty(num_rays, self.num_nerf_samples_per_ray + 1)
         t_new = torch.empty_like(s_new)
         jitter = torch.rand(num_rays, 2) if self.training else torch.full((num_rays, 2), -1.0)
-        matrices = tuple(
-            m.detach().contiguous().numpy()
-            for layer in layers
-            for m in (layer.weight.T, layer.bias)
-        )
-        assert ray_bundle.nears is not None and ray_bundle.fars is not None
+        matrices = tuple(m.detach().contiguous().numpy() for layer in layers for m in (layer.weight.T, layer.bias))
+        nears, fars = ray_bundle.nears, ray_bundle.fars
+        assert nears is not None
+        assert fars is not None
         kernels.propose(
             ray_bundle.origins.contiguous().numpy(), ray_bundle.directions.contiguous().numpy(),
-            ray_bundle.nears.reshape(-1).contiguous().numpy(), ray_bundle.fars.reshape(-1).contiguous().numpy(),
+            nears.reshape(-1).contiguous().numpy(), fars.reshape(-1).contiguous().numpy(),
             jitter.numpy(), scene_to_unit_box(network), matrices,
             grid.hash_table.detach().numpy(), grid.scalings32.numpy(), grid.hash_table_size,
             np.float32(network.average_init_density), np.float32(self._anneal), self.piecewise,
@@ -90,10 +90,8 @@ class FusedProposalSampler(ProposalNetworkSampler):
 def edges_of(ray_samples: RaySamples) -> tuple[Tensor, Tensor]:
     """Edges [rays, S + 1] of nerfstudio's samples, as normalised spacings and as distances."""
     frustums = ray_samples.frustums
-    assert ray_samples.spacing_starts is not None and ray_samples.spacing_ends is not None
+    assert ray_samples.spacing_starts is not None
+    assert ray_samples.spacing_ends is not None
     s = torch.cat([ray_samples.spacing_starts[..., 0], ray_samples.spacing_ends[..., -1:, 0]], dim=-1)
     t = torch.cat([frustums.starts[..., 0], frustums.ends[..., -1:, 0]], dim=-1)
     return s, t
-
-
-DensityFunctions = list[Callable[..., Tensor]]
