@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -22,7 +23,10 @@ def run(title: str, command: str, *options: str) -> float:
     CONSOLE.rule(f"[bold]{title}")
     CONSOLE.print("$", command, *options, markup=False, highlight=False)
     start = time.monotonic()
-    status = subprocess.run([str(Path(sys.executable).parent / command), *options], cwd=ROOT, check=False).returncode
+    # nerfstudio and its dependencies warn at every start about what they do with newer versions of torch.
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    program = str(Path(sys.executable).parent / command)
+    status = subprocess.run([program, *options], cwd=ROOT, env=environment, check=False).returncode
     if status != 0:
         CONSOLE.print(f"{command} ended with status {status}: the demo stops here.", style="bold red")
         sys.exit(status if status > 0 else 1)

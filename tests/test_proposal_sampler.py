@@ -7,6 +7,7 @@ import torch
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.field_components.spatial_distortions import SceneContraction
 from nerfstudio.fields.density_fields import HashMLPDensityField
+from nerfstudio.model_components.losses import interlevel_loss
 from nerfstudio.model_components.ray_samplers import UniformSampler
 
 from semantic_ns.encodings.hash_grid import HashGrid, replace_hash_encodings
@@ -66,17 +67,16 @@ def test_edges_equal_nerfstudios_for_equal_draws(piecewise: bool, training: bool
     with torch.no_grad(), mock.patch("torch.rand", side_effect=lambda *_, **__: stages.pop(0)):
         samples, weights, proposals = built.generate_ray_samples(bundle, [field.density_fn])
     with mock.patch("torch.rand", side_effect=lambda *_, **__: draws):
-        spacings, distances = built.sample_edges(bundle, field)
+        spacings, distances, proposal = built.sample_edges(bundle, field)
     expected_spacings, expected_distances = edges_of(samples)
     torch.testing.assert_close(spacings, expected_spacings, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(distances, expected_distances, rtol=1e-4, atol=1e-4)
-    proposal_spacings, proposal_weights = built.last_proposal
-    torch.testing.assert_close(proposal_spacings, edges_of(proposals[0])[0], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(proposal_weights, weights[0][..., 0], rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(proposal.s_edges, edges_of(proposals[0])[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(proposal.weights, weights[0][..., 0], rtol=1e-3, atol=1e-5)
 
 
 def test_edges_ascend_between_near_and_far() -> None:
-    _, distances = sampler(True).train().sample_edges(rays(), network())
+    _, distances, _ = sampler(True).train().sample_edges(rays(), network())
     assert (distances.diff(dim=-1) >= 0).all()
     assert distances.min() >= 0.05 - 1e-6
     assert distances.max() <= 4.0 + 1e-4
@@ -88,3 +88,30 @@ def test_only_one_proposal_network_on_the_cpu_is_fused() -> None:
     assert isinstance(field.encoding, HashGrid)
     field.encoding.backend = "torch"
     assert not sampler(True).can_fuse(rays(), torch.nn.ModuleList([field]))
+
+
+@pytest.mark.parametrize("contracted", [True, False])
+def test_interlevel_loss_and_its_gradients_equal_nerfstudios(contracted: bool) -> None:
+    built, field, bundle = sampler(True).eval(), network(contracted), rays()
+    samples, weights_list, proposals = built.generate_ray_samples(bundle, [field.density_fn])
+    field_weights = torch.rand(RAYS, 14, 1, generator=torch.Generator().manual_seed(2))
+    slow = interlevel_loss([*weights_list, field_weights], [*proposals, samples])
+    spacings, _, proposal = built.sample_edges(bundle, field)
+    fast = built.interlevel_loss(proposal, field, spacings, field_weights[..., 0])
+    torch.testing.assert_close(fast, slow, rtol=1e-3, atol=1e-6)
+    assert fast > 1e-3
+    names, parameters = zip(*field.mlp_base.named_parameters(), strict=True)
+    for name, a, b in zip(
+        names, torch.autograd.grad(2 * fast, parameters), torch.autograd.grad(2 * slow, parameters), strict=True
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-4 * b.abs().max().item(), msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_the_network_is_trained_in_the_turns_of_nerfstudios_schedule() -> None:
+    built = FusedProposalSampler(update_sched=lambda step: 3, num_proposal_network_iterations=1)
+    turns = []
+    for step in range(30):
+        turns.append(built.take_turn())
+        built.step_cb(step)
+    assert all(turns[:11])  # steps 0 to 9 have been counted by then
+    assert [step for step in range(11, 30) if turns[step]] == [14, 18, 22, 26]

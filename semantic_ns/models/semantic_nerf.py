@@ -10,7 +10,6 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.field_components.field_heads import FieldHeadNames
 from nerfstudio.field_components.spatial_distortions import SceneContraction
 from nerfstudio.fields.density_fields import HashMLPDensityField
-from nerfstudio.model_components.losses import lossfun_outer, ray_samples_to_sdist
 from nerfstudio.model_components.scene_colliders import NearFarCollider
 from nerfstudio.models.nerfacto import NerfactoModel, NerfactoModelConfig
 from torch import Tensor
@@ -25,7 +24,7 @@ from semantic_ns.host import LpipsIfAvailable, leave_cores_to_kernels, without_l
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.losses import distortion_loss_cpu, semantic_cross_entropy
 from semantic_ns.rendering import composite_logits, confidence, median_distance, normalised_entropy, planar_depth
-from semantic_ns.sampling.proposal_sampler import FusedProposalSampler, edges_of
+from semantic_ns.sampling.proposal_sampler import FusedProposalSampler
 
 Outputs = dict[str, Any]
 
@@ -155,13 +154,8 @@ class SemanticNerfModel(NerfactoModel):
 
     def _render_fused(self, ray_bundle: RayBundle) -> Outputs:
         """The fused CPU path: two kernels per batch instead of some hundred small operations."""
-        proposals = None
-        if self.training and self.proposal_sampler.trains_proposals():
-            samples, weights_list, samples_list = self.proposal_sampler(ray_bundle, density_fns=self.density_fns)
-            spacings, distances = edges_of(samples)
-            proposals = (samples_list[0], weights_list[0])
-        else:
-            spacings, distances = self.proposal_sampler.sample_edges(ray_bundle, self._proposal_network())
+        network = self._proposal_network()
+        spacings, distances, proposal = self.proposal_sampler.sample_edges(ray_bundle, network)
         rgb, features, weights = self.field.render_rays(ray_bundle, distances)
         head, accumulation = self.field.semantic_head, weights.sum(dim=-1, keepdim=True)
         semantic_accumulation = accumulation if self.config.pass_semantic_gradients else accumulation.detach()
@@ -171,7 +165,10 @@ class SemanticNerfModel(NerfactoModel):
             "semantics": features @ head.weight.T + semantic_accumulation * head.bias,
         }
         if self.training:
-            return outputs | {"fused": {"spacings": spacings, "weights": weights, "proposals": proposals}}
+            due = self.proposal_sampler.take_turn()
+            return outputs | {
+                "fused": {"spacings": spacings, "weights": weights, "proposal": proposal if due else None}
+            }
         centres = (distances[:, 1:] + distances[:, :-1]) / 2
         outputs["depth"] = median_distance(weights, centres)
         outputs["expected_depth"] = (weights * centres).sum(-1, keepdim=True) / accumulation.clamp(min=1e-10)
@@ -264,12 +261,10 @@ class SemanticNerfModel(NerfactoModel):
             "rgb_loss": self.rgb_loss(target, rendered),
             "distortion_loss": config.distortion_loss_mult * metrics["distortion"],
         }
-        if fused["proposals"] is not None:
-            samples, weights = fused["proposals"]
-            outer = lossfun_outer(
-                fused["spacings"], fused["weights"].detach(), ray_samples_to_sdist(samples), weights[..., 0]
+        if fused["proposal"] is not None:
+            losses["interlevel_loss"] = config.interlevel_loss_mult * self.proposal_sampler.interlevel_loss(
+                fused["proposal"], self._proposal_network(), fused["spacings"], fused["weights"]
             )
-            losses["interlevel_loss"] = config.interlevel_loss_mult * outer.mean()
         return losses
 
     def get_image_metrics_and_images(

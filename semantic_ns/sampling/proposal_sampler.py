@@ -1,10 +1,12 @@
-"""nerfstudio's proposal sampler with a fused CPU path for the steps that do not train the proposal network."""
+"""nerfstudio's proposal sampler with a fused CPU path."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle, RaySamples
 from nerfstudio.field_components.spatial_distortions import SceneContraction
 from nerfstudio.fields.density_fields import HashMLPDensityField
@@ -20,13 +22,22 @@ def scene_to_unit_box(field: Any) -> tuple[bool, np.ndarray, np.ndarray]:
     return field.spatial_distortion is not None, aabb[0].numpy(), (aabb[1] - aabb[0]).numpy()
 
 
+@dataclass
+class FusedProposal:
+    """What one proposal stage leaves for its loss: bins as normalised spacings [R, P + 1] and their weights [R, P]."""
+
+    ray_bundle: RayBundle
+    s_edges: Tensor
+    weights: Tensor
+
+
 class FusedProposalSampler(ProposalNetworkSampler):
     """Proposal sampling that takes one numba kernel per batch where it can, and nerfstudio's path elsewhere.
 
-    The kernel serves CPU rays with one proposal network on steps without a gradient for it: four of five training
-    steps and all of rendering. Results equal the parent's for equal random draws.
+    The kernels serve CPU rays with one proposal network. Results equal the parent's for equal random draws.
 
     Args:
+        piecewise: whether the first bins are spaced as nerfstudio's ``UniformLinDispPiecewiseSampler`` does, or evenly.
         kwargs: arguments of ``ProposalNetworkSampler``.
     """
 
@@ -34,21 +45,22 @@ class FusedProposalSampler(ProposalNetworkSampler):
         super().__init__(**kwargs)
         self.piecewise = piecewise
 
-    def trains_proposals(self) -> bool:
-        """Whether this step gives the proposal network a gradient (the parent's schedule)."""
-        if not torch.is_grad_enabled():
-            return False
-        return self._steps_since_update > self.update_sched(self._step) or self._step < 10
+    def take_turn(self) -> bool:
+        """Whether this step trains the proposal network (the parent's schedule), which then waits for its next turn."""
+        due = self._steps_since_update > self.update_sched(self._step) or self._step < 10
+        if due:
+            self._steps_since_update = 0
+        return due
 
     def can_fuse(self, ray_bundle: RayBundle, networks: nn.ModuleList) -> bool:
-        """Whether the kernel can serve this batch."""
+        """Whether the kernels can serve this batch."""
         if self.num_proposal_network_iterations != 1 or ray_bundle.origins.device.type != "cpu":
             return False
         network = networks[0]
         if not isinstance(network, HashMLPDensityField) or network.use_linear:
             return False
         distortion = network.spatial_distortion
-        # An infinite order and no contraction are the two maps that the kernel knows.
+        # An infinite order and no contraction are the two maps that the kernels know.
         known_map = distortion is None or (
             isinstance(distortion, SceneContraction) and distortion.order == float("inf")
         )
@@ -56,35 +68,104 @@ class FusedProposalSampler(ProposalNetworkSampler):
         return known_map and isinstance(grid, HashGrid) and grid.uses_numba(ray_bundle.origins)
 
     @torch.no_grad()
-    def sample_edges(self, ray_bundle: RayBundle, network: HashMLPDensityField) -> tuple[Tensor, Tensor]:
+    def sample_edges(
+        self, ray_bundle: RayBundle, network: HashMLPDensityField
+    ) -> tuple[Float[Tensor, "rays edges"], Float[Tensor, "rays edges"], FusedProposal]:
         """Interval edges of the field's samples.
 
         Returns:
-            edges [rays, S + 1] as normalised spacings and as distances in scene units.
+            edges as normalised spacings, the same as distances in scene units, and the proposal that led to them.
         """
         from semantic_ns.sampling import proposal_numba as kernels
 
         num_rays = ray_bundle.origins.shape[0]
         num_bins = self.num_proposal_samples_per_ray[0]
-        grid, layers = cast(HashGrid, network.encoding), cast(Sequence[nn.Linear], network.mlp_base[1].layers)
         s_edges, weights = torch.empty(num_rays, num_bins + 1), torch.empty(num_rays, num_bins)
         s_new = torch.empty(num_rays, self.num_nerf_samples_per_ray + 1)
         t_new = torch.empty_like(s_new)
         jitter = torch.rand(num_rays, 2) if self.training else torch.full((num_rays, 2), -1.0)
-        matrices = tuple(m.detach().contiguous().numpy() for layer in layers for m in (layer.weight.T, layer.bias))
-        nears, fars = ray_bundle.nears, ray_bundle.fars
-        assert nears is not None
-        assert fars is not None
+        grid = cast(HashGrid, network.encoding)
         kernels.propose(
-            ray_bundle.origins.contiguous().numpy(), ray_bundle.directions.contiguous().numpy(),
-            nears.reshape(-1).contiguous().numpy(), fars.reshape(-1).contiguous().numpy(),
-            jitter.numpy(), scene_to_unit_box(network), matrices,
-            grid.hash_table.detach().numpy(), grid.scalings32.numpy(), grid.hash_table_size,
-            np.float32(network.average_init_density), np.float32(self._anneal), self.piecewise,
+            *_ray_arrays(ray_bundle), jitter.numpy(), scene_to_unit_box(network),
+            tuple(matrix.detach().contiguous().numpy() for matrix in _matrices(network)),
+            *_grid_arrays(grid), np.float32(network.average_init_density), np.float32(self._anneal), self.piecewise,
             s_edges.numpy(), weights.numpy(), s_new.numpy(), t_new.numpy(),
         )  # fmt: skip
-        self.last_proposal = (s_edges, weights)
-        return s_new, t_new
+        return s_new, t_new, FusedProposal(ray_bundle, s_edges, weights)
+
+    def interlevel_loss(
+        self,
+        proposal: FusedProposal,
+        network: HashMLPDensityField,
+        s_field: Float[Tensor, "rays edges"],
+        w_field: Float[Tensor, "rays samples"],
+    ) -> Float[Tensor, ""]:
+        """Loss that makes the proposal's weights bound the field's (Barron et al. 2022, equation (13)).
+
+        Mean over rays and samples; differentiable in the proposal network's parameters alone.
+
+        Args:
+            proposal: what :meth:`sample_edges` returned for this batch.
+            network: the proposal network.
+            s_field: edges of the field's samples as normalised spacings.
+            w_field: the field's rendering weights.
+        """
+        constants = (proposal, network, s_field.detach(), w_field.detach(), self.piecewise)
+        loss = _FusedInterlevel.apply(constants, cast(HashGrid, network.encoding).hash_table, *_matrices(network))
+        assert isinstance(loss, Tensor)
+        return loss
+
+
+class _FusedInterlevel(torch.autograd.Function):
+    """Interlevel loss whose gradients come with its value."""
+
+    @staticmethod
+    def forward(ctx: Any, constants: tuple[Any, ...], table: Tensor, *matrices: Tensor) -> Tensor:
+        from semantic_ns.encodings import hash_grid_numba
+        from semantic_ns.sampling import proposal_numba as kernels
+
+        proposal, network, s_field, w_field, piecewise = constants
+        rays, bins = proposal.weights.shape
+        grid = cast(HashGrid, network.encoding)
+        losses, x = torch.empty(rays), torch.empty(rays * bins, 3)
+        g_enc, g_table = torch.empty(rays * bins, matrices[0].shape[0]), torch.zeros_like(table)
+        g_matrices = tuple(torch.zeros(kernels.get_num_threads(), *matrix.shape) for matrix in matrices)
+        kernels.interlevel(
+            *_ray_arrays(proposal.ray_bundle), scene_to_unit_box(network),
+            tuple(matrix.detach().contiguous().numpy() for matrix in matrices),
+            *_grid_arrays(grid), np.float32(network.average_init_density), piecewise,
+            proposal.s_edges.numpy(), proposal.weights.numpy(), s_field.contiguous().numpy(),
+            w_field.contiguous().numpy(), losses.numpy(), x.numpy(), g_enc.numpy(),
+            tuple(gradient.numpy() for gradient in g_matrices),
+        )  # fmt: skip
+        hash_grid_numba.scatter_table_gradient(
+            x.numpy(), g_enc.numpy(), grid.scalings32.numpy(), grid.hash_table_size, g_table.numpy()
+        )
+        ctx.save_for_backward(g_table, *(gradient.sum(dim=0) for gradient in g_matrices))
+        ctx.count = max(1, w_field.numel())
+        return losses.sum() / ctx.count
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return (None, *(saved * (gradients[0] / ctx.count) for saved in ctx.saved_tensors))
+
+
+def _matrices(network: HashMLPDensityField) -> list[Tensor]:
+    """The proposal network's layers as the kernels want them: w1 [in, out], b1, w2, b2."""
+    layers = cast(Sequence[nn.Linear], network.mlp_base[1].layers)
+    return [tensor for layer in layers for tensor in (layer.weight.T, layer.bias)]
+
+
+def _ray_arrays(ray_bundle: RayBundle) -> list[np.ndarray]:
+    nears, fars = ray_bundle.nears, ray_bundle.fars
+    assert nears is not None
+    assert fars is not None
+    tensors = (ray_bundle.origins, ray_bundle.directions, nears.reshape(-1), fars.reshape(-1))
+    return [tensor.detach().contiguous().numpy() for tensor in tensors]
+
+
+def _grid_arrays(grid: HashGrid) -> tuple[np.ndarray, np.ndarray, int]:
+    return grid.hash_table.detach().numpy(), grid.scalings32.numpy(), grid.hash_table_size
 
 
 def edges_of(ray_samples: RaySamples) -> tuple[Tensor, Tensor]:
