@@ -7,6 +7,7 @@ from nerfstudio.plugins.types import MethodSpecification
 
 from semantic_ns import host
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
+from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.evaluation.pipeline import SemanticPipelineConfig
 from semantic_ns.models.semantic_nerf import SemanticNerfModelConfig
 from semantic_ns.optimizers import FusedAdamConfig, RunDecayConfig
@@ -44,8 +45,9 @@ def _method(
         viewer=ViewerConfig(num_rays_per_chunk=1 << 15),
         vis="viewer",
         pipeline=SemanticPipelineConfig(
+            # The field's type stays nerfstudio's union, so that each dataparser is a word of the command line.
             datamanager=SemanticDataManagerConfig(
-                train_num_rays_per_batch=rays_per_batch, eval_num_rays_per_batch=1024
+                dataparser=AutoDataParserConfig(), train_num_rays_per_batch=rays_per_batch, eval_num_rays_per_batch=1024
             ),
             model=model,
         ),

@@ -70,7 +70,6 @@ def test_a_small_scene_is_learnt(replica_scene: Path, tmp_path: Path) -> None:
     assert results["miou_present"] > 0.9
     assert results["pixel_accuracy"] > 0.97
     assert results["psnr"] > 24
-    assert results["depth_l1"] < 0.5
 
 
 def test_training_on_one_trajectory_scores_on_the_other(replica_scene: Path, tmp_path: Path) -> None:

@@ -3,10 +3,8 @@
 from dataclasses import dataclass, field
 
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
-from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 
 from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
-from semantic_ns.dataparsers.auto import AutoDataParserConfig
 
 
 @dataclass
@@ -14,8 +12,6 @@ class SemanticDataManagerConfig(VanillaDataManagerConfig):
     """Options of the data manager."""
 
     _target: type = field(default_factory=lambda: SemanticDataManager)
-    dataparser: DataParserConfig = field(default_factory=AutoDataParserConfig)
-    """How the scene folder is read."""
 
 
 class SemanticDataManager(VanillaDataManager[SemanticDataset]):

@@ -12,7 +12,6 @@ import math
 from typing import no_type_check
 
 import numpy as np
-from numba import get_num_threads as get_num_threads
 from numba import njit, prange
 from numba.np.ufunc.parallel import get_thread_id
 

@@ -47,7 +47,7 @@ class FusedProposalSampler(ProposalNetworkSampler):
 
     def take_turn(self) -> bool:
         """Whether this step trains the proposal network (the parent's schedule), which then waits for its next turn."""
-        due = self._steps_since_update > self.update_sched(self._step) or self._step < 10
+        due = bool(self._steps_since_update > self.update_sched(self._step)) or self._step < 10
         if due:
             self._steps_since_update = 0
         return due
@@ -84,11 +84,11 @@ class FusedProposalSampler(ProposalNetworkSampler):
         s_new = torch.empty(num_rays, self.num_nerf_samples_per_ray + 1)
         t_new = torch.empty_like(s_new)
         jitter = torch.rand(num_rays, 2) if self.training else torch.full((num_rays, 2), -1.0)
-        grid = cast(HashGrid, network.encoding)
         kernels.propose(
             *_ray_arrays(ray_bundle), jitter.numpy(), scene_to_unit_box(network),
             tuple(matrix.detach().contiguous().numpy() for matrix in _matrices(network)),
-            *_grid_arrays(grid), np.float32(network.average_init_density), np.float32(self._anneal), self.piecewise,
+            *_grid_arrays(cast(HashGrid, network.encoding)),
+            np.float32(network.average_init_density), np.float32(self._anneal), self.piecewise,
             s_edges.numpy(), weights.numpy(), s_new.numpy(), t_new.numpy(),
         )  # fmt: skip
         return s_new, t_new, FusedProposal(ray_bundle, s_edges, weights)
@@ -121,6 +121,8 @@ class _FusedInterlevel(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, constants: tuple[Any, ...], table: Tensor, *matrices: Tensor) -> Tensor:
+        from numba import get_num_threads
+
         from semantic_ns.encodings import hash_grid_numba
         from semantic_ns.sampling import proposal_numba as kernels
 
@@ -129,7 +131,7 @@ class _FusedInterlevel(torch.autograd.Function):
         grid = cast(HashGrid, network.encoding)
         losses, x = torch.empty(rays), torch.empty(rays * bins, 3)
         g_enc, g_table = torch.empty(rays * bins, matrices[0].shape[0]), torch.zeros_like(table)
-        g_matrices = tuple(torch.zeros(kernels.get_num_threads(), *matrix.shape) for matrix in matrices)
+        g_matrices = tuple(torch.zeros(get_num_threads(), *matrix.shape) for matrix in matrices)
         kernels.interlevel(
             *_ray_arrays(proposal.ray_bundle), scene_to_unit_box(network),
             tuple(matrix.detach().contiguous().numpy() for matrix in matrices),
@@ -156,12 +158,16 @@ def _matrices(network: HashMLPDensityField) -> list[Tensor]:
     return [tensor for layer in layers for tensor in (layer.weight.T, layer.bias)]
 
 
-def _ray_arrays(ray_bundle: RayBundle) -> list[np.ndarray]:
+def _ray_arrays(ray_bundle: RayBundle) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Origins [R, 3], directions [R, 3], near [R] and far [R]."""
     nears, fars = ray_bundle.nears, ray_bundle.fars
     assert nears is not None
     assert fars is not None
-    tensors = (ray_bundle.origins, ray_bundle.directions, nears.reshape(-1), fars.reshape(-1))
-    return [tensor.detach().contiguous().numpy() for tensor in tensors]
+
+    def array(tensor: Tensor) -> np.ndarray:
+        return tensor.detach().contiguous().numpy()
+
+    return array(ray_bundle.origins), array(ray_bundle.directions), array(nears.reshape(-1)), array(fars.reshape(-1))
 
 
 def _grid_arrays(grid: HashGrid) -> tuple[np.ndarray, np.ndarray, int]:
