@@ -32,29 +32,40 @@ def _hash(ix, iy, iz, mask):
 
 @njit(fastmath=True, cache=True)
 @no_type_check
-def _interpolate(x, n, scale, base, mask, table, y, column):
-    """One level of one point: equation (2) at the eight corners, blended trilinearly."""
+def _cell(x, n, scale, base, mask):
+    """Table rows of the eight corners around a point, x fastest, and its weights: along x, and of the four x-edges."""
     px, py, pz = x[n, 0] * scale, x[n, 1] * scale, x[n, 2] * scale
     fx, fy, fz = np.floor(px), np.floor(py), np.floor(pz)
     wx, wy, wz = px - fx, py - fy, pz - fz
     x0, y0, z0 = np.uint32(np.int64(fx)), np.uint32(np.int64(fy)), np.uint32(np.int64(fz))
+    x1 = x0 + _ONE
     hy0, hy1 = y0 * _PRIME_Y, (y0 + _ONE) * _PRIME_Y
     hz0, hz1 = z0 * _PRIME_Z, (z0 + _ONE) * _PRIME_Z
-    x1 = x0 + _ONE
-    i000 = base + np.int64((x0 ^ hy0 ^ hz0) & mask)
-    i100 = base + np.int64((x1 ^ hy0 ^ hz0) & mask)
-    i010 = base + np.int64((x0 ^ hy1 ^ hz0) & mask)
-    i110 = base + np.int64((x1 ^ hy1 ^ hz0) & mask)
-    i001 = base + np.int64((x0 ^ hy0 ^ hz1) & mask)
-    i101 = base + np.int64((x1 ^ hy0 ^ hz1) & mask)
-    i011 = base + np.int64((x0 ^ hy1 ^ hz1) & mask)
-    i111 = base + np.int64((x1 ^ hy1 ^ hz1) & mask)
-    vx, vy, vz = np.float32(1) - wx, np.float32(1) - wy, np.float32(1) - wz
-    a00, a10, a01, a11 = vy * vz, wy * vz, vy * wz, wy * wz
+    rows = (
+        base + np.int64((x0 ^ hy0 ^ hz0) & mask),
+        base + np.int64((x1 ^ hy0 ^ hz0) & mask),
+        base + np.int64((x0 ^ hy1 ^ hz0) & mask),
+        base + np.int64((x1 ^ hy1 ^ hz0) & mask),
+        base + np.int64((x0 ^ hy0 ^ hz1) & mask),
+        base + np.int64((x1 ^ hy0 ^ hz1) & mask),
+        base + np.int64((x0 ^ hy1 ^ hz1) & mask),
+        base + np.int64((x1 ^ hy1 ^ hz1) & mask),
+    )
+    vy, vz = np.float32(1) - wy, np.float32(1) - wz
+    return rows, wx, (vy * vz, wy * vz, vy * wz, wy * wz)
+
+
+@njit(fastmath=True, cache=True)
+@no_type_check
+def _interpolate(x, n, scale, base, mask, table, y, column):
+    """One level of one point: equation (2) at the eight corners, blended trilinearly."""
+    rows, wx, edges = _cell(x, n, scale, base, mask)
     for f in range(table.shape[1]):
-        low = table[i000, f] * a00 + table[i010, f] * a10 + table[i001, f] * a01 + table[i011, f] * a11
-        high = table[i100, f] * a00 + table[i110, f] * a10 + table[i101, f] * a01 + table[i111, f] * a11
-        y[n, column + f] = vx * low + wx * high
+        low = table[rows[0], f] * edges[0] + table[rows[2], f] * edges[1]
+        low += table[rows[4], f] * edges[2] + table[rows[6], f] * edges[3]
+        high = table[rows[1], f] * edges[0] + table[rows[3], f] * edges[1]
+        high += table[rows[5], f] * edges[2] + table[rows[7], f] * edges[3]
+        y[n, column + f] = (np.float32(1) - wx) * low + wx * high
 
 
 @njit(fastmath=True, cache=True)
@@ -91,34 +102,18 @@ def scatter_table_gradient(x, y_gradient, s, table_size, table_gradient):
                 touched |= y_gradient[n, level * num_features + f] != np.float32(0)
             if not touched:
                 continue
-            px, py, pz = x[n, 0] * scale, x[n, 1] * scale, x[n, 2] * scale
-            fx, fy, fz = np.floor(px), np.floor(py), np.floor(pz)
-            wx, wy, wz = px - fx, py - fy, pz - fz
-            x0, y0, z0 = np.uint32(np.int64(fx)), np.uint32(np.int64(fy)), np.uint32(np.int64(fz))
-            hy0, hy1 = y0 * _PRIME_Y, (y0 + _ONE) * _PRIME_Y
-            hz0, hz1 = z0 * _PRIME_Z, (z0 + _ONE) * _PRIME_Z
-            x1 = x0 + _ONE
-            i000 = base + np.int64((x0 ^ hy0 ^ hz0) & mask)
-            i100 = base + np.int64((x1 ^ hy0 ^ hz0) & mask)
-            i010 = base + np.int64((x0 ^ hy1 ^ hz0) & mask)
-            i110 = base + np.int64((x1 ^ hy1 ^ hz0) & mask)
-            i001 = base + np.int64((x0 ^ hy0 ^ hz1) & mask)
-            i101 = base + np.int64((x1 ^ hy0 ^ hz1) & mask)
-            i011 = base + np.int64((x0 ^ hy1 ^ hz1) & mask)
-            i111 = base + np.int64((x1 ^ hy1 ^ hz1) & mask)
-            vx, vy, vz = np.float32(1) - wx, np.float32(1) - wy, np.float32(1) - wz
-            a00, a10, a01, a11 = vy * vz, wy * vz, vy * wz, wy * wz
+            rows, wx, edges = _cell(x, n, scale, base, mask)
             for f in range(num_features):
                 g = y_gradient[n, level * num_features + f]
-                low, high = g * vx, g * wx
-                table_gradient[i000, f] += low * a00
-                table_gradient[i100, f] += high * a00
-                table_gradient[i010, f] += low * a10
-                table_gradient[i110, f] += high * a10
-                table_gradient[i001, f] += low * a01
-                table_gradient[i101, f] += high * a01
-                table_gradient[i011, f] += low * a11
-                table_gradient[i111, f] += high * a11
+                low, high = g * (np.float32(1) - wx), g * wx
+                table_gradient[rows[0], f] += low * edges[0]
+                table_gradient[rows[1], f] += high * edges[0]
+                table_gradient[rows[2], f] += low * edges[1]
+                table_gradient[rows[3], f] += high * edges[1]
+                table_gradient[rows[4], f] += low * edges[2]
+                table_gradient[rows[5], f] += high * edges[2]
+                table_gradient[rows[6], f] += low * edges[3]
+                table_gradient[rows[7], f] += high * edges[3]
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
