@@ -1,4 +1,4 @@
-"""nerfstudio's trainer, made safe to stop: whole checkpoints only, a clean end on a signal, exact resuming."""
+"""nerfstudio's trainer, made safe to stop: whole checkpoints only, a clean end on a signal, resuming."""
 
 import os
 import re

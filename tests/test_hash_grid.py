@@ -7,6 +7,7 @@ from nerfstudio.field_components.encodings import HashEncoding
 from nerfstudio.fields.density_fields import HashMLPDensityField
 
 from semantic_ns.encodings.hash_grid import HashGrid, replace_hash_encodings
+from semantic_ns.errors import SceneError
 
 
 def grids(**changes: int) -> tuple[HashGrid, HashEncoding]:
@@ -111,3 +112,9 @@ def test_swapping_the_back_end_keeps_the_checkpoint_and_the_result() -> None:
     other = HashMLPDensityField(box, **options)  # type: ignore
     other.load_state_dict(stored)
     torch.testing.assert_close(other.density_fn(x), before)
+
+
+def test_the_numba_back_end_refuses_tensors_of_another_device() -> None:
+    fast, _ = grids()
+    with pytest.raises(SceneError, match="CPU tensors, found one on meta"):
+        fast(torch.zeros(3, 3, device="meta"))

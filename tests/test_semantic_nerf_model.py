@@ -8,6 +8,7 @@ import pytest
 import torch
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
+from nerfstudio.model_components.renderers import background_color_override_context
 from nerfstudio.models.nerfacto import NerfactoModel
 
 from semantic_ns.errors import SceneError
@@ -187,3 +188,40 @@ def test_without_lpips_weights_the_images_are_scored_without_it() -> None:
     assert metrics.keys() >= {"psnr", "ssim"}
     assert all(picture.shape[-1] == 3 for name, picture in pictures.items() if name != "accumulation")
     assert model.evaluation_state.result(CLASSES.names)["pixel_accuracy"] <= 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hidden_dim_color": 32},
+        {"disable_scene_contraction": True},
+        {"background_color": "white"},
+        {"use_gradient_scaling": True},
+        {"use_single_jitter": False},
+        {"num_proposal_iterations": 2, "num_proposal_samples_per_ray": (16, 8)},
+        {"hash_backend": "torch"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_the_kernels_do_not_know_is_rendered_sample_by_sample(changes: dict[str, Any]) -> None:
+    model = build(lean_config(**changes)).train()
+    outputs = model(rays())
+    assert "fused" not in outputs
+    losses = model.get_loss_dict(outputs, batch(), model.get_metrics_dict(outputs, batch()))
+    torch.stack(list(losses.values())).sum().backward()
+    assert model.field.semantic_head.weight.grad is not None
+
+
+def test_the_viewers_crop_sets_the_background_and_leaves_no_class_outside() -> None:
+    model = build(lean_config()).eval()
+    bundle = rays()
+    bundle.nears, bundle.fars = torch.full((RAYS, 1), 1e10), torch.full((RAYS, 1), 1e10)  # all miss the box
+    with torch.no_grad(), background_color_override_context(torch.tensor([0.25, 0.5, 0.75])):
+        outputs = model(bundle)
+    torch.testing.assert_close(outputs["rgb"], torch.tensor([[0.25, 0.5, 0.75]]).expand(RAYS, 3))
+    assert outputs["semantics_colormap"].abs().max() == 0
+
+
+def test_normals_are_refused() -> None:
+    with pytest.raises(SceneError, match="does not predict normals"):
+        build(lean_config(predict_normals=True))

@@ -9,6 +9,8 @@ from jaxtyping import Float
 from nerfstudio.field_components.encodings import HashEncoding
 from torch import Tensor, nn
 
+from semantic_ns.errors import SceneError
+
 Backend = Literal["auto", "numba", "torch"]
 
 
@@ -98,6 +100,10 @@ class HashGrid(HashEncoding):
         """Whether the numba kernels encode this tensor."""
         if self.backend == "auto":
             return in_tensor.device.type == "cpu" and numba_is_available()
+        if self.backend == "numba" and in_tensor.device.type != "cpu":
+            raise SceneError(
+                f"The numba hash grid encodes CPU tensors, found one on {in_tensor.device}; use auto or torch."
+            )
         return self.backend == "numba"
 
 

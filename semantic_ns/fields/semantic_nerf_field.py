@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from semantic_ns.encodings.hash_grid import Backend, HashGrid, replace_hash_encodings
 from semantic_ns.fields.fused_rendering import render_fused
-from semantic_ns.sampling.proposal_sampler import scene_to_unit_box
+from semantic_ns.sampling.proposal_sampler import is_infinity_contraction, scene_to_unit_box
 
 
 class SemanticHeadNames(Enum):
@@ -71,9 +71,10 @@ class SemanticNerfField(NerfactoField):
         """Density per scene unit and the geometry features, without asking for position gradients."""
         positions = self.unit_positions(ray_samples.frustums.get_positions())
         inside = ((positions > 0.0) & (positions < 1.0)).all(dim=-1, keepdim=True)
-        hidden = self.mlp_base(positions * inside)
+        # tiny-cuda-nn takes rows and gives half precision.
+        hidden = self.mlp_base((positions * inside).view(-1, 3)).view(*positions.shape[:-1], -1).to(positions)
         raw_density, features = torch.split(hidden, [1, self.geo_feat_dim], dim=-1)
-        return self.average_init_density * trunc_exp(raw_density.float()) * inside, features
+        return self.average_init_density * trunc_exp(raw_density) * inside, features
 
     def get_outputs(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, ray_samples: RaySamples, density_embedding: Tensor | None = None
@@ -128,10 +129,18 @@ class SemanticNerfField(NerfactoField):
     @property
     def can_fuse(self) -> bool:
         """Whether the CPU kernel knows this field: torch networks of nerfacto's depth over a numba hash grid."""
-        if self.mlp_base.tcnn_encoding is not None or not hasattr(self.mlp_base, "model"):
+        base = getattr(self.mlp_base, "model", None)
+        if not isinstance(base, nn.Sequential) or self.mlp_head.tcnn_encoding is not None:
             return False
-        grid, density = self.mlp_base.model
-        return isinstance(grid, HashGrid) and len(_linears(density)) == 2 and len(_linears(self.mlp_head)) == 3
+        grid, density, colour = base[0], _linears(base[1]), _linears(self.mlp_head)
+        return (
+            isinstance(grid, HashGrid)
+            and len(density) == 2
+            and len(colour) == 3
+            # The kernel sizes its buffers by one width.
+            and density[0].out_features == colour[0].out_features == colour[1].out_features
+            and is_infinity_contraction(self.spatial_distortion)
+        )
 
     def render_rays(self, ray_bundle: RayBundle, t_edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Colour [rays, 3], semantic features [rays, semantic_width] and weights [rays, samples] by the CPU kernel.

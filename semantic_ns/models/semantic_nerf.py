@@ -10,6 +10,8 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.field_components.field_heads import FieldHeadNames
 from nerfstudio.field_components.spatial_distortions import SceneContraction
 from nerfstudio.fields.density_fields import HashMLPDensityField
+from nerfstudio.model_components import renderers
+from nerfstudio.model_components.losses import scale_gradients_by_distance_squared
 from nerfstudio.model_components.scene_colliders import NearFarCollider
 from nerfstudio.models.nerfacto import NerfactoModel, NerfactoModelConfig
 from torch import Tensor
@@ -21,7 +23,7 @@ from semantic_ns.evaluation.accumulator import SceneAccumulator
 from semantic_ns.evaluation.pictures import picture_grid
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
 from semantic_ns.host import LpipsIfAvailable, leave_cores_to_kernels, without_lpips_download
-from semantic_ns.labels.taxonomy import Taxonomy
+from semantic_ns.labels.taxonomy import VOID, Taxonomy
 from semantic_ns.losses import distortion_loss_cpu, semantic_cross_entropy
 from semantic_ns.rendering import composite_logits, confidence, median_distance, normalised_entropy, planar_depth
 from semantic_ns.sampling.proposal_sampler import FusedProposalSampler
@@ -65,6 +67,8 @@ class SemanticNerfModel(NerfactoModel):
 
     def populate_modules(self) -> None:
         """Build nerfacto, then its field again with a semantic head, and everything that knows the classes."""
+        if self.config.predict_normals:
+            raise SceneError("semantic-nerf does not predict normals; leave --pipeline.model.predict-normals out.")
         with without_lpips_download():
             super().populate_modules()
         metadata = self.kwargs["metadata"]
@@ -81,11 +85,7 @@ class SemanticNerfModel(NerfactoModel):
         if self.config.use_scene_bounds and near_far_m is not None:
             near, far = (distance / self.metres_per_unit for distance in near_far_m)
             self.collider = NearFarCollider(near_plane=near, far_plane=far)
-        if (
-            self.config.fuse_on_cpu
-            and self.config.num_proposal_iterations == 1
-            and str(self.kwargs.get("device")) == "cpu"
-        ):
+        if self._kernels_know_configuration() and str(self.kwargs.get("device")) == "cpu":
             leave_cores_to_kernels()
         # Slow to import, and of use only where there is a model to look at.
         from semantic_ns.viewer.panel import SemanticPanel
@@ -110,7 +110,6 @@ class SemanticNerfModel(NerfactoModel):
             hidden_dim_color=config.hidden_dim_color,
             hidden_dim_transient=config.hidden_dim_transient,
             spatial_distortion=None if config.disable_scene_contraction else SceneContraction(order=float("inf")),
-            use_pred_normals=config.predict_normals,
             use_average_appearance_embedding=config.use_average_appearance_embedding,
             appearance_embedding_dim=config.appearance_embed_dim if config.use_appearance_embedding else 0,
             average_init_density=config.average_init_density,
@@ -140,15 +139,23 @@ class SemanticNerfModel(NerfactoModel):
             self._describe_semantics(outputs, ray_bundle)
         return outputs
 
-    def _can_fuse(self, ray_bundle: RayBundle) -> bool:
+    def _kernels_know_configuration(self) -> bool:
         config = self.config
-        # The kernels give no gradient in the rays, and know one background.
-        moves_rays = self.training and config.camera_optimizer.mode != "off"
         return (
             config.fuse_on_cpu
-            and not (moves_rays or config.predict_normals or config.use_gradient_scaling)
+            and config.num_proposal_iterations == 1
+            and not config.use_gradient_scaling
             and config.background_color == "last_sample"
             and self.field.can_fuse
+        )
+
+    def _can_fuse(self, ray_bundle: RayBundle) -> bool:
+        # The kernels give no gradient in the rays. The viewer's crop sets a background and makes rays without end.
+        moves_rays = self.training and self.config.camera_optimizer.mode != "off"
+        return (
+            not moves_rays
+            and renderers.BACKGROUND_COLOR_OVERRIDE is None
+            and self._kernels_know_configuration()
             and self.proposal_sampler.can_fuse(ray_bundle, self.proposal_networks)
         )
 
@@ -182,7 +189,9 @@ class SemanticNerfModel(NerfactoModel):
     def _render_samples(self, ray_bundle: RayBundle) -> Outputs:
         """Nerfacto's path, sample by sample: any device, any number of proposal networks."""
         samples, weights_list, samples_list = self.proposal_sampler(ray_bundle, density_fns=self.density_fns)
-        values = self.field(samples, compute_normals=self.config.predict_normals)
+        values: dict[Any, Tensor] = self.field(samples)
+        if self.config.use_gradient_scaling:
+            values = scale_gradients_by_distance_squared(values, samples)
         weights = samples.get_weights(values[FieldHeadNames.DENSITY])
         semantic_weights = weights if self.config.pass_semantic_gradients else weights.detach()
         head = self.field.semantic_head
@@ -203,7 +212,9 @@ class SemanticNerfModel(NerfactoModel):
         """Replace logits, which neither viewer nor ns-render can show, by what they can."""
         logits = outputs.pop("semantics")
         labels = logits.argmax(dim=-1, keepdim=True)
-        colormap = self.taxonomy.colorize(labels[..., 0])
+        # Where the viewer's crop leaves nothing there is no class either.
+        empty = ~(outputs["accumulation"] > 1e-3)
+        colormap = self.taxonomy.colorize(labels.masked_fill(empty, VOID)[..., 0])
         outputs["semantics_colormap"] = colormap
         outputs["semantics_overlay"] = self.panel.compose(outputs["rgb"], colormap, labels)
         outputs["semantics_confidence"] = confidence(logits)
@@ -243,7 +254,7 @@ class SemanticNerfModel(NerfactoModel):
             losses = self._fused_losses(outputs, batch, metrics_dict or {})
         else:
             losses = super().get_loss_dict(outputs, batch, metrics_dict)
-        if "semantics" in outputs:  # training and evaluation batches, not evaluation images
+        if "semantics" in outputs:  # nerfstudio's evaluation batches are rendered for looking, without logits
             labels = batch["semantics"].to(self.device).reshape(-1)
             cross_entropy = semantic_cross_entropy(outputs["semantics"], labels)
             losses["semantic_loss"] = self.config.semantic_loss_weight * cross_entropy

@@ -22,6 +22,11 @@ def scene_to_unit_box(field: Any) -> tuple[bool, np.ndarray, np.ndarray]:
     return field.spatial_distortion is not None, aabb[0].numpy(), (aabb[1] - aabb[0]).numpy()
 
 
+def is_infinity_contraction(distortion: Any) -> bool:
+    """Whether a spatial distortion is the contraction to a cube, the one map that the kernels serve."""
+    return isinstance(distortion, SceneContraction) and distortion.order == float("inf")
+
+
 @dataclass
 class FusedProposal:
     """What one proposal stage leaves for its loss: bins as normalised spacings [R, P + 1] and their weights [R, P]."""
@@ -57,15 +62,16 @@ class FusedProposalSampler(ProposalNetworkSampler):
         if self.num_proposal_network_iterations != 1 or ray_bundle.origins.device.type != "cpu":
             return False
         network = networks[0]
-        if not isinstance(network, HashMLPDensityField) or network.use_linear:
+        if not isinstance(network, HashMLPDensityField) or network.use_linear or len(_matrices(network)) != 4:
             return False
-        distortion = network.spatial_distortion
-        # An infinite order and no contraction are the two maps that the kernels know.
-        known_map = distortion is None or (
-            isinstance(distortion, SceneContraction) and distortion.order == float("inf")
-        )
         grid = network.encoding
-        return known_map and isinstance(grid, HashGrid) and grid.uses_numba(ray_bundle.origins)
+        return (
+            # Without a contraction nothing lies outside the unit cube only if the mask of nerfstudio's path says so.
+            is_infinity_contraction(network.spatial_distortion)
+            and self.pdf_sampler.single_jitter
+            and isinstance(grid, HashGrid)
+            and grid.uses_numba(ray_bundle.origins)
+        )
 
     @torch.no_grad()
     def sample_edges(
