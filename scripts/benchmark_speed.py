@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("nerfacto", "semantic-nerf")
 # (steps that are not counted, steps that are): nerfacto takes seconds for a step on a CPU.
 STEPS = {"nerfacto": (2, 6), "semantic-nerf": (60, 240)}
-# Both are timed far behind the warm-up of their proposal networks, when these are trained every few steps only. To train
-# that long would take nerfacto hours, so the callbacks are told that it is over; the very first steps stay uncounted.
+# Both are timed far behind the warm-up of their proposal networks, when these are trained every few steps only. To
+# train that long would take nerfacto hours, so the callbacks are told that it is over.
 FIRST_STEP = 20_000
 
 

@@ -115,10 +115,22 @@ class CheckViewer:
             raise SceneError(f"Expected a config.yml with --load-config, or --url, found {self.load_config}.")
         return self.load_config
 
+    def _select_output(self, page: "Page") -> float:
+        """Choose the output in its list; gives the left edge of the side panel."""
+        deadline = time.monotonic() + self.timeout_s
+        while True:
+            left = page.click("label", OUTPUT_LABEL, self.timeout_s)
+            try:
+                page.click("[role=option]", self.output, 8.0)
+                return left
+            except SceneError:
+                # The list is filled, and closed, when the first picture is there.
+                if time.monotonic() > deadline:
+                    raise
+
     def _look(self, page: "Page") -> dict[str, float]:
         """Select the output and watch the picture until it rests and shows enough classes, or the time is over."""
-        panel_left = page.click("label", OUTPUT_LABEL, self.timeout_s)
-        page.click("[role=option]", self.output, self.timeout_s)
+        panel_left = self._select_output(page)
         if page.find("button", HIDE_CAMERAS):  # An earlier visitor of the same viewer may have hidden them.
             page.click("button", HIDE_CAMERAS, self.timeout_s)
         legend = wait_for(lambda: page.evaluate(FIND_LEGEND), self.timeout_s, "class legend in the viewer")
