@@ -14,12 +14,12 @@ from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.evaluation.pipeline import SemanticPipelineConfig
 from semantic_ns.models.semantic_nerf import SemanticNerfModelConfig
 from semantic_ns.models.semantic_ngp import SemanticNgpModelConfig
-from semantic_ns.optimizers import FusedAdamConfig, RunDecayConfig
+from semantic_ns.optimizers import FusedAdamConfig, FusedAdamWConfig, RunDecayConfig
 from semantic_ns.trainer import SemanticTrainerConfig
 
 host.prepare()
 
-_NERF_LEARNING_RATES = {"proposal_networks": 1e-2, "fields": 1e-2, "camera_opt": 1e-3}
+_NERF_LEARNING_RATES = {"proposal_networks": 1e-2, "fields": 1e-2, "grids": 1e-2, "camera_opt": 1e-3}
 
 
 def _method(
@@ -33,11 +33,9 @@ def _method(
     """A method: what all have in common around one model configuration."""
     device = host.default_device()
 
-    def optimiser(learning_rate: float) -> dict[str, Any]:
-        return {
-            "optimizer": FusedAdamConfig(lr=learning_rate, eps=1e-15),
-            "scheduler": RunDecayConfig(),
-        }
+    def optimiser(group: str, learning_rate: float) -> dict[str, Any]:
+        adam = FusedAdamWConfig if group == "grids" else FusedAdamConfig
+        return {"optimizer": adam(lr=learning_rate, eps=1e-15), "scheduler": RunDecayConfig()}
 
     config = SemanticTrainerConfig(
         method_name=name,
@@ -57,7 +55,7 @@ def _method(
             ),
             model=model,
         ),
-        optimizers={group: optimiser(learning_rate) for group, learning_rate in learning_rates.items()},
+        optimizers={group: optimiser(group, learning_rate) for group, learning_rate in learning_rates.items()},
     )
     return MethodSpecification(config=config, description=description)
 
@@ -108,5 +106,5 @@ semantic_ngp = _method(
     ),
     num_iterations=3000,
     rays_per_batch=2048,
-    learning_rates={"fields": 1e-2},
+    learning_rates={"fields": 1e-2, "grids": 1e-2},
 )

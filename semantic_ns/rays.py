@@ -9,14 +9,11 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.model_components.ray_generators import RayGenerator
 from torch import Tensor
 
-from semantic_ns.encodings.hash_grid import is_installed
-
 
 def are_simple(cameras: Cameras) -> bool:
     """Whether a kernel knows these cameras: perspective without distortion, on the CPU, one batch axis at most."""
     return (
         cameras.camera_to_worlds.device.type == "cpu"
-        and is_installed("numba")
         and len(cameras.shape) <= 1
         and cameras.times is None
         and not cameras.metadata

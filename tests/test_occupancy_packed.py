@@ -85,12 +85,15 @@ def test_weights_of_a_ray_sum_to_what_it_stops() -> None:
 
 def test_the_median_distance_is_that_of_each_ray_alone() -> None:
     lengths, densities, rays = packed()
-    weights, distances = packed_weights(lengths, densities, rays, len(COUNTS)), lengths.cumsum(0)
-    median = packed_median_distance(weights, distances, rays, len(COUNTS))
+    weights, ends = packed_weights(lengths, densities, rays, len(COUNTS)), lengths.cumsum(0)
+    edges = torch.stack([ends - lengths, ends], dim=-1)
+    median = packed_median_distance(weights, edges, rays, len(COUNTS))
     for r, count in enumerate(COUNTS):
         mine = rays == r
-        alone = median_distance(weights[mine][None], distances[mine][None])[0] if count else torch.zeros(1)
-        assert torch.equal(median[r], alone)
+        alone = torch.zeros(1)
+        if count:
+            alone = median_distance(weights[mine][None], torch.cat([edges[mine][:1, 0], ends[mine]])[None])[0]
+        torch.testing.assert_close(median[r], alone, rtol=1e-5, atol=1e-5)
 
 
 def test_visible_is_what_light_reaches_and_stops() -> None:
@@ -104,6 +107,6 @@ def test_no_samples_give_zeros() -> None:
     none, rays = torch.empty(0), torch.empty(0, dtype=torch.long)
     assert packed_weights(none, none, rays, 2).shape == (0,)
     assert torch.equal(composite_packed(none, torch.empty(0, 3), rays, 2), torch.zeros(2, 3))
-    assert torch.equal(packed_median_distance(none, none, rays, 2), torch.zeros(2, 1))
+    assert torch.equal(packed_median_distance(none, torch.empty(0, 2), rays, 2), torch.zeros(2, 1))
     assert packed_visibility(none, rays, 2, 0.1, 0.1).shape == (0,)
     assert first_samples(rays, 2).tolist() == [0, 0, 0]

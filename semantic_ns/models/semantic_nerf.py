@@ -20,7 +20,7 @@ from semantic_ns.host import leave_cores_to_kernels
 from semantic_ns.losses import distortion_loss_cpu
 from semantic_ns.models.semantic_outputs import Outputs, SemanticModel, SemanticOptions
 from semantic_ns.rendering import composite_logits, median_distance
-from semantic_ns.sampling.proposal_sampler import FusedProposalSampler
+from semantic_ns.sampling.proposal_sampler import FusedProposalSampler, edges_of
 
 
 @dataclass
@@ -112,7 +112,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
                 "fused": {"spacings": spacings, "weights": weights, "proposal": proposal if due else None}
             }
         centres = (distances[:, 1:] + distances[:, :-1]) / 2
-        outputs["depth"] = median_distance(weights, centres)
+        outputs["depth"] = median_distance(weights, distances)
         outputs["expected_depth"] = (weights * centres).sum(-1, keepdim=True) / accumulation.clamp(min=1e-10)
         return outputs
 
@@ -138,7 +138,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
             outputs["semantics"] = composite_logits(semantic_weights, features, head.weight, head.bias)
         if self.training:
             return outputs | {"weights_list": [*weights_list, weights], "ray_samples_list": [*samples_list, samples]}
-        outputs["depth"] = self.renderer_depth(weights=weights, ray_samples=samples)
+        outputs["depth"] = median_distance(weights[..., 0], edges_of(samples)[1])
         outputs["expected_depth"] = self.renderer_expected_depth(weights=weights, ray_samples=samples)
         return outputs
 

@@ -133,7 +133,8 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         if self.training:
             return outputs | {"num_samples_per_ray": torch.bincount(rays, minlength=num_rays)}
         distances = ((frustums.starts + frustums.ends) / 2)[:, 0]
-        median = packed_median_distance(weights, distances[:, 0], rays, num_rays)
+        edges = torch.cat([frustums.starts, frustums.ends], dim=-1)[:, 0]
+        median = packed_median_distance(weights, edges, rays, num_rays)
         outputs["depth"] = median * (accumulation > 0)
         expected = composite_packed(weights, distances, rays, num_rays)
         outputs["expected_depth"] = expected / accumulation.clamp(min=1e-10)

@@ -3,18 +3,21 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.field_components.spatial_distortions import SceneContraction
 from nerfstudio.model_components.renderers import RGBRenderer
 from nerfstudio.model_components.scene_colliders import NearFarCollider
 from nerfstudio.models.base_model import Model
 from torch import Tensor
+from torch.nn import Parameter
 
 from semantic_ns.dataparsers import metadata as keys
-from semantic_ns.encodings.hash_grid import Backend
+from semantic_ns.encodings.hash_grid import Backend, HashGrid
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.accumulator import SceneAccumulator
 from semantic_ns.evaluation.pictures import picture_grid
@@ -22,6 +25,7 @@ from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
 from semantic_ns.host import LpipsIfAvailable, without_lpips_download
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
 from semantic_ns.losses import semantic_cross_entropy
+from semantic_ns.rays import are_simple, rays_of_image
 from semantic_ns.rendering import confidence, normalised_entropy, planar_depth
 
 Outputs = dict[str, Any]
@@ -62,6 +66,7 @@ class SemanticModel(Model):
     config: Any
     """``SemanticOptions`` beside nerfstudio's; sizes of the field under the names that nerfacto gives them."""
     lpips: LpipsIfAvailable
+    field: SemanticNerfField
     renderer_rgb: RGBRenderer
     class_source_ids: Tensor
 
@@ -107,6 +112,22 @@ class SemanticModel(Model):
             average_init_density=config.average_init_density,
             implementation=config.implementation,
         )
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        """The parent's groups, with the tables of the field's hash grids in a group of their own: they alone decay."""
+        groups = super().get_param_groups()
+        grids = [module for module in self.field.modules() if isinstance(module, HashGrid)]
+        tables = [cast(Parameter, grid.hash_table) for grid in grids]
+        is_table = {id(table) for table in tables}
+        groups["fields"] = [parameter for parameter in groups["fields"] if id(parameter) not in is_table]
+        return groups | ({"grids": tables} if tables else {})
+
+    @torch.no_grad()
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> Outputs:
+        """Render an image [H, W, c]; rays of simple cameras come from one kernel."""
+        if obb_box is None and are_simple(camera):
+            return self.get_outputs_for_camera_ray_bundle(rays_of_image(camera))
+        return super().get_outputs_for_camera(camera, obb_box)
 
     def _describe_semantics(self, outputs: Outputs, ray_bundle: RayBundle) -> None:
         """Replace logits, which neither viewer nor ns-render can show, by what they can."""

@@ -127,20 +127,26 @@ def packed_visibility(
 
 def packed_median_distance(
     weights: Float[Tensor, "samples"],
-    distances: Float[Tensor, "samples"],
+    edges: Float[Tensor, "samples 2"],
     rays: Int[Tensor, "samples"],
     num_rays: int,
 ) -> Float[Tensor, "rays 1"]:
-    """Distance of each ray's first sample at which half of the light is gone (``rendering.median_distance``).
+    """Distance at which half of each ray's light is gone (``rendering.median_distance``); 0 for one without samples.
 
-    The last sample's if that never happens, 0 for a ray without samples.
+    Args:
+        weights: rendering weights.
+        edges: start and end of the interval of each sample.
+        rays: ray of each sample.
+        num_rays: number of rays.
     """
     first = first_samples(rays, num_rays)
     # One sum over all rays, in double precision because it grows with their number.
     total = torch.cat([weights.new_zeros(1, dtype=torch.float64), weights.double().cumsum(0)])
-    is_lit = total[1:] - total[first[rays]] < 0.5
-    num_lit = torch.bincount(rays[is_lit], minlength=num_rays)
+    gone = total[1:] - total[first[rays]]
     counts = first[1:] - first[:-1]
-    index = first[:-1] + torch.minimum(num_lit, counts - 1)
-    padded = torch.cat([distances, distances.new_zeros(1)])
-    return padded[torch.where(counts > 0, index, weights.shape[0])].unsqueeze(-1)
+    num_lit = torch.bincount(rays[gone < 0.5], minlength=num_rays)
+    # The last place belongs to no sample: all zero, for rays without any.
+    index = torch.where(counts > 0, first[:-1] + torch.minimum(num_lit, counts - 1), weights.shape[0])
+    gone, weights, edges = (torch.cat([x, x.new_zeros(1, *x.shape[1:])])[index] for x in (gone, weights, edges))
+    share = (0.5 - gone.float() + weights) / weights.clamp(min=1e-10)
+    return torch.lerp(edges[:, 0], edges[:, 1], share.clamp(0.0, 1.0)).unsqueeze(-1)
