@@ -29,7 +29,7 @@ LAYERS = (
     ("fields", "sampling"),
     ("host", "evaluation.pictures", "viewer"),
     ("models",),
-    ("evaluation", "export"),
+    ("evaluation", "doctor", "export", "importing"),
     ("trainer",),
     ("methods",),
     ("cli",),
