@@ -1,115 +1,231 @@
-"""Rays per second in training: methods in turn, each turn a process of its own, on one scene and one machine."""
+"""Speed of training, rendering and start-up on one scene and one machine; each turn is a process of its own.
+
+Without a mode it times the arms in turn. The modes --startup and --curve add their part to the same JSON file, which
+--report turns into tables and a plot.
+"""
 
 import argparse
-import copy
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+# A process starts with the memory that its parent had in use: this one must stay small, so it imports no torch.
+from speed_arms import ARMS
+from speed_statistics import arm_summaries, seconds_to, summary, turn_ratios
+
 ROOT = Path(__file__).resolve().parents[1]
-METHODS = ("nerfacto", "semantic-nerf")
-# (steps that are not counted, steps that are): nerfacto takes seconds for a step on a CPU.
-STEPS = {"nerfacto": (2, 6), "semantic-nerf": (60, 240)}
-# Both are timed far behind the warm-up of their proposal networks, when these are trained every few steps only. To
-# train that long would take nerfacto hours, so the callbacks are told that it is over.
-FIRST_STEP = 20_000
+CURVE_STEPS = (100, 200, 300, 400, 500, 600, 800, 1000, 1250, 1500, 2000, 2500, 3000)
+MIOU_THRESHOLDS = (0.80, 0.90, 0.95)
+RESULT = "RESULT "
+
+NS_TRAIN = """
+import time
+from nerfstudio.engine.trainer import Trainer
+from nerfstudio.scripts.train import entrypoint
+train_iteration = Trainer.train_iteration
+def timed(trainer, step):
+    result = train_iteration(trainer, step)
+    print("RESULT", time.time(), flush=True)
+    return result
+Trainer.train_iteration = timed
+entrypoint()
+"""
+"""`ns-train`, which also says when each step was finished."""
 
 
-def build(method: str, scene: Path) -> tuple[Any, Any]:
-    """The pipeline and the optimisers of a method, as its trainer would make them."""
-    import torch
-    from nerfstudio.configs.method_configs import all_methods
-    from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManagerConfig
-    from nerfstudio.engine.optimizers import Optimizers
-
-    from semantic_ns.dataparsers.auto import AutoDataParserConfig
-    from semantic_ns.host import without_lpips_download
-    from semantic_ns.optimizers import scale_schedules_to_run
-
-    torch.manual_seed(0)
-    config = copy.deepcopy(all_methods[method])
-    if method == "nerfacto":
-        config.pipeline.datamanager = VanillaDataManagerConfig(
-            train_num_rays_per_batch=config.pipeline.datamanager.train_num_rays_per_batch,
-            dataparser=AutoDataParserConfig(),
-        )
-        config.pipeline.model.implementation = "torch"
-    config.pipeline.datamanager.data = scene
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with without_lpips_download():
-        pipeline = config.pipeline.setup(device=device, test_mode="val")
-    groups = scale_schedules_to_run(config.optimizers, config.max_num_iterations)
-    return pipeline, Optimizers(groups, pipeline.get_param_groups())
+def child(arguments: argparse.Namespace, *options: str) -> dict[str, Any]:
+    """Run this script again for one measurement and return it; what it prints meanwhile is passed on."""
+    command = [sys.executable, "-W", "ignore", __file__, "--scene", str(arguments.scene), *options]
+    result = None
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(RESULT):
+                result = json.loads(line.removeprefix(RESULT))
+            elif line.startswith("step "):
+                print(line, end="", flush=True)
+    if result is None or process.returncode != 0:
+        raise SystemExit(f"{' '.join(options)} ended with status {process.returncode} and without a result")
+    return result
 
 
-def one_turn(method: str, scene: Path) -> dict[str, Any]:
-    """Train some steps as the trainer does and measure."""
-    import torch
-    from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCallbackLocation
+def measure_arms(arguments: argparse.Namespace) -> dict[str, Any]:
+    """All chosen arms in turn, as many rounds as asked for."""
+    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in arguments.arms}
+    for _ in range(arguments.rounds):
+        for name, results in turns.items():
+            results.append(child(arguments, "--one", name, "--steps", str(arguments.steps)))
+            said = results[-1].get("not_measured")
+            figures = f"not measured: {said}" if said else _figures(results[-1])
+            print(f"{name:>22} {figures}", flush=True)
+    ratios = turn_ratios(turns)
+    for name, ratio in ratios.items():
+        print(f"{name}: {ratio['median']:.3g} ({ratio['min']:.3g} to {ratio['max']:.3g})")
+    return {"rounds": arguments.rounds, "arms": arm_summaries(turns), "ratios": ratios}
 
-    pipeline, optimizers = build(method, scene)
-    callbacks = pipeline.get_training_callbacks(
-        TrainingCallbackAttributes(optimizers=None, grad_scaler=None, pipeline=pipeline, trainer=None)
+
+def _figures(turn: dict[str, Any]) -> str:
+    return (
+        f"{turn['training_rays_per_second']:9.0f} rays/s training, {turn['seconds_per_frame']:6.2f} s a frame, "
+        f"{turn['peak_gib']:.2f} GiB"
     )
-    pipeline.train()
-    warm_up, counted = STEPS[method]
-    start = 0.0
-    for step in range(warm_up + counted):
-        if step == warm_up:
-            start = time.perf_counter()
-        for callback in callbacks:
-            callback.run_callback_at_location(FIRST_STEP + step, TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
-        optimizers.zero_grad_all()
-        _, losses, _ = pipeline.get_train_loss_dict(step)
-        torch.stack([loss.reshape(()) for loss in losses.values()]).sum().backward()
-        optimizers.optimizer_step_all()
-        optimizers.scheduler_step_all(step)
-        for callback in callbacks:
-            callback.run_callback_at_location(FIRST_STEP + step, TrainingCallbackLocation.AFTER_TRAIN_ITERATION)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    seconds = time.perf_counter() - start
-    rays = pipeline.datamanager.get_train_rays_per_batch()
-    return {"rays_per_second": counted * rays / seconds, "steps": counted, "rays_per_step": rays}
+
+
+def measure_startup(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Seconds from the launch of `ns-train` to the end of its first step; the first run only fills the caches."""
+    seconds = []
+    for _ in range(arguments.rounds + 1):
+        with TemporaryDirectory() as folder:
+            options = ["--vis", "tensorboard", "--max-num-iterations", "2", "--output-dir", folder]
+            command = [sys.executable, "-W", "ignore", "-c", NS_TRAIN, "semantic-nerf", "--data", str(arguments.scene)]
+            start = time.time()
+            output = subprocess.run([*command, *options], check=True, stdout=subprocess.PIPE, text=True).stdout
+        finished = [float(line.removeprefix(RESULT)) for line in output.splitlines() if line.startswith(RESULT)]
+        seconds.append(finished[0] - start)
+        print(f"start to first step: {seconds[-1]:.2f} s", flush=True)
+    return {"before": seconds[0], **summary(seconds[1:])}
+
+
+def measure_curve(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Quality over the training seconds of one run, and when it reached each threshold."""
+    options = ["--curve", "--curve-method", arguments.curve_method, "--one", "curve"]
+    for name in ("curve_images", "curve_iterations"):
+        if getattr(arguments, name) is not None:
+            options += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
+    options += ["--curve-steps", ",".join(map(str, arguments.curve_steps))]
+    curve = child(arguments, *options)
+    reached = {f"{t:.2f}": seconds_to(curve["points"], "miou_present", t) for t in MIOU_THRESHOLDS}
+    print(json.dumps(reached))
+    return curve | {"seconds_to_miou_present": reached}
+
+
+def one(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The measurement of this process, which `child` started."""
+    if arguments.curve:
+        from speed_curve import one_curve
+
+        return one_curve(
+            arguments.curve_method,
+            arguments.scene,
+            arguments.curve_steps,
+            arguments.curve_images,
+            arguments.curve_iterations,
+        )
+    from speed_turn import one_turn
+
+    return one_turn(ARMS[arguments.one].scaled(arguments.steps), arguments.scene)
+
+
+def circumstances(scene: Path) -> dict[str, Any]:
+    """Where, when and with what a part was measured."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+    return {
+        "processor": processor or platform.machine(),
+        "cores": os.cpu_count(),
+        "gpu": _first_line("nvidia-smi", "--query-gpu=name", "--format=csv,noheader"),
+        "python": platform.python_version(),
+        **{package: _version(package) for package in ("torch", "nerfstudio", "numba", "triton", "nerfacc")},
+        "commit": _first_line("git", "rev-parse", "HEAD"),
+        "uncommitted_changes": _first_line("git", "status", "--porcelain", "--untracked-files=no") is not None,
+        "time": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+        "scene": scene.resolve().name,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _first_line(*command: str) -> str | None:
+    """What a command says first; None if it says nothing, fails or does not exist."""
+    try:
+        output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return next(iter(output.splitlines()), None)
+
+
+def add_to(path: Path, part: str, measured: dict[str, Any]) -> None:
+    """Write one part into the JSON file and keep its other parts."""
+    parts = json.loads(path.read_text()) if path.exists() else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(parts | {part: measured}, indent=2) + "\n")
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """Write tables and plot, with what `benchmark_encoding.py` may have left beside the JSON file."""
+    from speed_report import encoding_ratio, write_report
+
+    parts = json.loads(arguments.output.read_text())
+    encodings = arguments.output.with_name("benchmark_encoding.json")
+    if encodings.exists():
+        parts["encoding"] = encoding_ratio(json.loads(encodings.read_text()))
+    write_report(parts, arguments.docs)
+
+
+def arm_names(text: str) -> list[str]:
+    """Names separated by commas."""
+    names = text.split(",")
+    if unknown := set(names) - ARMS.keys():
+        raise argparse.ArgumentTypeError(f"no arm {', '.join(sorted(unknown))}; there are {', '.join(ARMS)}")
+    return names
+
+
+def step_numbers(text: str) -> list[int]:
+    """Whole numbers separated by commas."""
+    return [int(number) for number in text.split(",")]
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scene", type=Path, default=ROOT / "scripts" / "demo_scene")
+    parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "benchmark_speed.json")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--arms", type=arm_names, default=list(ARMS), help=f"of {','.join(ARMS)}")
+    parser.add_argument("--steps", type=float, default=1.0, help="factor of each arm's numbers of steps and frames")
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument("--startup", action="store_true", help="time from ns-train to its first step")
+    modes.add_argument("--curve", action="store_true", help="mIoU and PSNR over the training seconds of one run")
+    modes.add_argument("--report", action="store_true", help="tables and plot in docs/ from the JSON file")
+    parser.add_argument("--curve-method", default="semantic-nerf")
+    parser.add_argument("--curve-steps", type=step_numbers, default=list(CURVE_STEPS), help="when to score")
+    parser.add_argument("--curve-images", type=int, help="test images to score; all if not given")
+    parser.add_argument("--curve-iterations", type=int, help="length of the run, with its schedule; else the default")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where --report writes")
+    parser.add_argument("--one", choices=(*ARMS, "curve"), help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
 def main() -> None:
-    """Measure all methods in turn and print and write medians, spreads and ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scene", type=Path, default=ROOT / "scripts" / "demo_scene")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "benchmark_speed.json")
-    parser.add_argument("--one", choices=METHODS, help="measure one turn of this method and print it (internal)")
-    arguments = parser.parse_args()
+    """Measure what the command line asks for."""
+    arguments = parse_arguments()
     if arguments.one:
-        print("RESULT " + json.dumps(one_turn(arguments.one, arguments.scene)))
+        print(RESULT + json.dumps(one(arguments)), flush=True)
         return
-    turns: dict[str, list[dict[str, Any]]] = {method: [] for method in METHODS}
-    for _ in range(arguments.rounds):
-        for method in METHODS:
-            command = [sys.executable, "-W", "ignore", __file__, "--one", method, "--scene", str(arguments.scene)]
-            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            turns[method].append(json.loads(output.split("RESULT ")[-1]))
-            print(method, f"{turns[method][-1]['rays_per_second']:.0f} rays/s", flush=True)
-    rates = {method: [turn["rays_per_second"] for turn in results] for method, results in turns.items()}
-    ratios = [ours / theirs for ours, theirs in zip(rates["semantic-nerf"], rates["nerfacto"], strict=True)]
-    report = {
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
-        "methods": {
-            m: {"median": statistics.median(r), "min": min(r), "max": max(r), **turns[m][0], "turns": r}
-            for m, r in rates.items()
-        },
-        "semantic-nerf / nerfacto": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
-    }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(report, indent=2) + "\n")
-    print(json.dumps(report["semantic-nerf / nerfacto"]))
+    if arguments.report:
+        report(arguments)
+        return
+    if arguments.startup:
+        part, measured = "startup", measure_startup(arguments)
+    elif arguments.curve:
+        part, measured = f"curve {arguments.curve_method}", measure_curve(arguments)
+    else:
+        part, measured = "turns", measure_arms(arguments)
+    add_to(arguments.output, part, {"circumstances": circumstances(arguments.scene)} | measured)
+    print(f"{part}: written to {arguments.output}")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,35 @@ def semantic_cross_entropy(logits: Float[Tensor, "rays classes"], labels: Int[Te
         sum over labelled rays / max(1, number of labelled rays), in nats.
     """
     num_labelled = (labels != VOID).sum().clamp(min=1)
+    if logits.device.type == "cpu" and logits.dtype == torch.float32:
+        loss = _NumbaCrossEntropy.apply(logits, labels, num_labelled)
+        assert isinstance(loss, Tensor)
+        return loss
     return F.cross_entropy(logits, labels, ignore_index=VOID, reduction="sum") / num_labelled
+
+
+class _NumbaCrossEntropy(torch.autograd.Function):
+    """Cross-entropy of the labelled rays over their number by the numba kernel."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, labels: Tensor, num_labelled: Tensor) -> Tensor:
+        from semantic_ns import losses_numba as kernels
+
+        num_classes = logits.shape[1]
+        if labels.numel() and not (int(labels.min()) >= VOID and int(labels.max()) < num_classes):
+            found = f"{int(labels.min())}..{int(labels.max())}"
+            raise ValueError(f"expected labels in {VOID}..{num_classes - 1}, found {found}; check the class table")
+        losses, gradient = torch.empty(logits.shape[0]), torch.empty(logits.shape)
+        kernels.cross_entropy(
+            logits.detach().contiguous().numpy(), labels.contiguous().numpy(), losses.numpy(), gradient.numpy()
+        )
+        ctx.save_for_backward(gradient, num_labelled)
+        return losses.sum() / num_labelled
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        gradient, num_labelled = ctx.saved_tensors
+        return gradient * (gradients[0] / num_labelled), None, None
 
 
 class _NumbaDistortion(torch.autograd.Function):

@@ -1,15 +1,17 @@
-"""Distortion loss and its gradient in one pass per ray, O(S) instead of O(S^2)."""
+"""Losses of rays and their gradients in one pass each."""
 
 from typing import no_type_check
 
 import numpy as np
 from numba import njit, prange
 
+from semantic_ns.kernels.exponential_numba import exp32
+
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
 @no_type_check
 def distortion(edges, weights, losses, gradient):
-    """Loss [R] of each ray and its gradient [R, S] in the weights, by running sums from both ends."""
+    """Loss [R] of each ray and its gradient [R, S] in the weights, by running sums from both ends: O(S), not O(S^2)."""
     num_rays, num_samples = weights.shape
     half, third = np.float32(0.5), np.float32(1.0 / 3.0)
     for r in prange(num_rays):
@@ -30,3 +32,28 @@ def distortion(edges, weights, losses, gradient):
             above_w += w
             above_wu += w * u
         losses[r] = loss
+
+
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@no_type_check
+def cross_entropy(logits, labels, losses, gradient):
+    """Loss [R] of each ray and its gradient [R, C] in the logits, both 0 where the label is negative."""
+    num_rays, num_classes = logits.shape
+    for r in prange(num_rays):
+        label = labels[r]
+        if label < 0:
+            losses[r] = np.float32(0)
+            for c in range(num_classes):
+                gradient[r, c] = np.float32(0)
+            continue
+        highest = logits[r, 0]
+        for c in range(1, num_classes):
+            highest = max(highest, logits[r, c])
+        total = np.float32(0)
+        for c in range(num_classes):
+            gradient[r, c] = exp32(logits[r, c] - highest)
+            total += gradient[r, c]
+        for c in range(num_classes):
+            gradient[r, c] /= total
+        losses[r] = np.log(total) + highest - logits[r, label]
+        gradient[r, label] -= np.float32(1)

@@ -1,8 +1,11 @@
 """The registered methods. Every `ns-*` command imports this module: it must stay light."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
+from nerfstudio.models.base_model import ModelConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from semantic_ns import host
@@ -10,28 +13,29 @@ from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerCon
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.evaluation.pipeline import SemanticPipelineConfig
 from semantic_ns.models.semantic_nerf import SemanticNerfModelConfig
-from semantic_ns.optimizers import FusedAdamConfig, RunDecayConfig
+from semantic_ns.models.semantic_ngp import SemanticNgpModelConfig
+from semantic_ns.optimizers import FusedAdamConfig, FusedAdamWConfig, RunDecayConfig
 from semantic_ns.trainer import SemanticTrainerConfig
 
 host.prepare()
+
+_NERF_LEARNING_RATES = {"proposal_networks": 1e-2, "fields": 1e-2, "grids": 1e-2, "camera_opt": 1e-3}
 
 
 def _method(
     name: str,
     description: str,
-    model: SemanticNerfModelConfig,
+    model: ModelConfig,
     num_iterations: int,
     rays_per_batch: int,
+    learning_rates: Mapping[str, float],
 ) -> MethodSpecification:
     """A method: what all have in common around one model configuration."""
     device = host.default_device()
-    model.camera_optimizer.mode = "off"
 
-    def optimiser(learning_rate: float) -> dict[str, Any]:
-        return {
-            "optimizer": FusedAdamConfig(lr=learning_rate, eps=1e-15),
-            "scheduler": RunDecayConfig(),
-        }
+    def optimiser(group: str, learning_rate: float) -> dict[str, Any]:
+        adam = FusedAdamWConfig if group == "grids" else FusedAdamConfig
+        return {"optimizer": adam(lr=learning_rate, eps=1e-15), "scheduler": RunDecayConfig()}
 
     config = SemanticTrainerConfig(
         method_name=name,
@@ -42,7 +46,7 @@ def _method(
         max_num_iterations=num_iterations,
         mixed_precision=device == "cuda",
         machine=MachineConfig(device_type=device),
-        viewer=ViewerConfig(num_rays_per_chunk=1 << 15),
+        viewer=ViewerConfig(num_rays_per_chunk=min(1 << 15, 2 * model.eval_num_rays_per_chunk)),
         vis="viewer",
         pipeline=SemanticPipelineConfig(
             # The field's type stays nerfstudio's union, so that each dataparser is a word of the command line.
@@ -51,11 +55,7 @@ def _method(
             ),
             model=model,
         ),
-        optimizers={
-            "proposal_networks": optimiser(1e-2),
-            "fields": optimiser(1e-2),
-            "camera_opt": optimiser(1e-3),
-        },
+        optimizers={group: optimiser(group, learning_rate) for group, learning_rate in learning_rates.items()},
     )
     return MethodSpecification(config=config, description=description)
 
@@ -74,15 +74,37 @@ semantic_nerf = _method(
         proposal_warmup=500,
         proposal_weights_anneal_max_num_iters=300,
         use_appearance_embedding=False,
+        camera_optimizer=CameraOptimizerConfig(mode="off"),
         eval_num_rays_per_chunk=1 << 14,
     ),
     num_iterations=3000,
     rays_per_batch=2048,
+    learning_rates=_NERF_LEARNING_RATES,
 )
 semantic_nerf_big = _method(
     "semantic-nerf-big",
     "semantic-nerf with nerfacto's sizes; for a CUDA device.",
-    SemanticNerfModelConfig(eval_num_rays_per_chunk=1 << 15),
+    SemanticNerfModelConfig(camera_optimizer=CameraOptimizerConfig(mode="off"), eval_num_rays_per_chunk=1 << 15),
     num_iterations=30_000,
     rays_per_batch=4096,
+    learning_rates=_NERF_LEARNING_RATES,
+)
+semantic_ngp = _method(
+    "semantic-ngp",
+    "semantic-nerf with an occupancy grid in place of the proposal network.",
+    SemanticNgpModelConfig(
+        num_levels=10,
+        max_res=1024,
+        log2_hashmap_size=16,
+        grid_resolution=64,
+        grid_levels=3,
+        grid_decay=0.7,
+        grid_threshold=0.05,
+        average_init_density=0.1,
+        render_step_size=0.01,
+        eval_num_rays_per_chunk=1 << 12,
+    ),
+    num_iterations=3000,
+    rays_per_batch=2048,
+    learning_rates={"fields": 1e-2, "grids": 1e-2},
 )

@@ -55,11 +55,21 @@ def normalised_entropy(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor,
 
 
 def median_distance(
-    weights: Float[Tensor, "rays samples"], distances: Float[Tensor, "rays samples"]
+    weights: Float[Tensor, "rays samples"], edges: Float[Tensor, "rays edges"]
 ) -> Float[Tensor, "rays 1"]:
-    """Distance of the first sample at which half of the light is gone; the last sample's if that never happens."""
-    index = (weights.cumsum(dim=-1) < 0.5).sum(dim=-1, keepdim=True).clamp(max=weights.shape[-1] - 1)
-    return distances.gather(-1, index)
+    """Distance at which half of the light is gone, linearly inside its interval; the far end if that never happens.
+
+    nerfstudio's median depth is the middle of that interval, which is long where samples are few.
+
+    Args:
+        weights: rendering weights.
+        edges: distances of the ends of the intervals, one more than there are samples.
+    """
+    gone = weights.cumsum(dim=-1)
+    index = (gone < 0.5).sum(dim=-1, keepdim=True).clamp(max=weights.shape[-1] - 1)
+    weight, start, end = weights.gather(-1, index), edges.gather(-1, index), edges.gather(-1, index + 1)
+    share = (0.5 - gone.gather(-1, index) + weight) / weight.clamp(min=1e-10)
+    return torch.lerp(start, end, share.clamp(0.0, 1.0))
 
 
 def planar_depth(

@@ -1,7 +1,9 @@
 """Slow, obvious twins of the fast formulas: loops over rays, samples and classes."""
 
 import math
+from collections.abc import Callable, Sequence
 
+import numba
 import torch
 from torch import Tensor
 
@@ -43,11 +45,17 @@ def distortion(edges: Tensor, weights: Tensor) -> Tensor:
 
 
 def render_field(
-    enc: Tensor, cond: Tensor, delta: Tensor, network: tuple[Tensor, ...], scale: float, pass_semantics: bool
+    enc: Tensor,
+    cond: Tensor,
+    delta: Tensor,
+    network: tuple[Tensor, ...],
+    scale: float,
+    pass_semantics: bool,
+    min_light: float = 1e-4,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The lean field and its compositing in plain torch; the symbols are those of `fields.render_numba`.
 
-    Samples that less than 1e-4 of the light reaches have no colour and no semantics, as in the kernel.
+    Samples that no more than `min_light` of the light reaches have no colour and no semantics, as in the kernel.
     """
     w1, b1, w2, b2, c1, c2, d2, c3, d3, s1, t1 = network
     rays, samples = delta.shape
@@ -56,11 +64,26 @@ def render_field(
     light = torch.exp(-torch.cat([torch.zeros(rays, 1), optical.cumsum(-1)], -1))  # [rays, samples + 1]
     weights = light[:, :-1] - light[:, 1:]
     behind = torch.cat([torch.zeros(rays, samples - 1), light[:, -1:]], -1)
-    lit = (light[:, :-1] > 1e-4).float()
-    lit[:, -1] = torch.maximum(lit[:, -1], (light[:, -1] > 1e-4).float())
+    lit = (light[:, :-1] > min_light).float()
+    lit[:, -1] = torch.maximum(lit[:, -1], (light[:, -1] > min_light).float())
     x = torch.relu(torch.relu(hidden @ c1 + cond[:, None]) @ c2 + d2)
-    colour = torch.sigmoid(x @ c3.T + d3)
+    colour = torch.sigmoid(x @ c3 + d3)
     semantic_input, semantic_weights = (hidden, weights) if pass_semantics else (hidden.detach(), weights.detach())
     features = torch.relu(semantic_input @ s1 + t1)
     rgb = (((weights + behind) * lit)[..., None] * colour).sum(1)
     return rgb, ((semantic_weights * lit)[..., None] * features).sum(1), weights
+
+
+def assert_same_with_any_number_of_threads(compute: Callable[[], Sequence[Tensor]]) -> None:
+    """Assert that a computation by kernels does not depend on the number of their threads, but for rounding."""
+    before = numba.get_num_threads()
+    results = []
+    try:
+        for threads in {1, before}:
+            numba.set_num_threads(threads)
+            results.append([result.clone() for result in compute()])
+    finally:
+        numba.set_num_threads(before)
+    for result in results[1:]:
+        for a, b in zip(result, results[0], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)

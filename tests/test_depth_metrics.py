@@ -69,14 +69,12 @@ def test_no_known_depth_gives_nan() -> None:
 
 def test_the_accumulator_turns_scene_units_into_metres() -> None:
     accumulator = SceneAccumulator(1, metres_per_unit=4.0)
-    labels = torch.zeros(1, 2, 1, dtype=torch.int64)
-    accumulator.add(labels, labels, torch.full((1, 2, 1), 0.5), torch.tensor([[[2.5], [0.0]]]))
+    accumulator.add_depth(torch.full((1, 2, 1), 0.5), torch.tensor([[[2.5], [0.0]]]))
     assert accumulator.result(["wall"])["depth_l1"] == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("given", ["nothing", "rendered", "truth"])
-def test_depth_is_reported_only_with_a_truth_and_a_rendering(given: str) -> None:
+def test_what_was_not_added_is_not_reported() -> None:
     accumulator = SceneAccumulator(1, metres_per_unit=1.0)
-    labels, depth = torch.zeros(1, 2, 1, dtype=torch.int64), torch.ones(1, 2, 1)
-    accumulator.add(labels, labels, depth if given == "rendered" else None, depth if given == "truth" else None)
+    assert accumulator.result(["wall"]) == {}
+    accumulator.add_labels(torch.zeros(1, 2, 1, dtype=torch.int64), torch.zeros(1, 2, 1, dtype=torch.int64))
     assert not any(name.startswith("depth") for name in accumulator.result(["wall"]))

@@ -60,9 +60,9 @@ class FakeModel(nn.Module):
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
         self.num_seen += 1
-        self.evaluation_state.add(
-            outputs["semantics_labels"], batch["semantics"], outputs["planar_depth"], batch.get("depth_image_m")
-        )
+        self.evaluation_state.add_labels(outputs["semantics_labels"], batch["semantics"])
+        if "depth_image_m" in batch:
+            self.evaluation_state.add_depth(outputs["planar_depth"], batch["depth_image_m"])
         return {"psnr": 10.0 * self.num_seen}, {"grid": torch.zeros(HEIGHT, WIDTH, 3)}
 
 

@@ -1,10 +1,10 @@
 """The numba hash grid against nerfstudio's torch loop, its slow twin."""
 
-import numba
 import pytest
 import torch
 from nerfstudio.field_components.encodings import HashEncoding
 from nerfstudio.fields.density_fields import HashMLPDensityField
+from reference import assert_same_with_any_number_of_threads
 
 from semantic_ns.encodings.hash_grid import HashGrid, replace_hash_encodings
 from semantic_ns.errors import SceneError
@@ -82,19 +82,13 @@ def test_non_contiguous_positions_and_gradients_are_read_right() -> None:
 
 def test_any_number_of_threads_gives_the_same_result() -> None:
     fast, _ = grids()
-    x, results = positions(9000), []
-    before = numba.get_num_threads()
-    for threads in {1, before}:
-        numba.set_num_threads(threads)
-        fast.hash_table.grad = None
+    x = positions(9000)
+
+    def everything() -> list[torch.Tensor]:
         encoded = fast(x)
-        encoded.square().sum().backward()
-        assert fast.hash_table.grad is not None
-        results.append((encoded.detach(), fast.hash_table.grad.clone()))
-    numba.set_num_threads(before)
-    for encoded, gradient in results[1:]:
-        torch.testing.assert_close(encoded, results[0][0])
-        torch.testing.assert_close(gradient, results[0][1])
+        return [encoded.detach(), *torch.autograd.grad(encoded.square().sum(), [fast.hash_table])]
+
+    assert_same_with_any_number_of_threads(everything)
 
 
 def test_swapping_the_back_end_keeps_the_checkpoint_and_the_result() -> None:

@@ -21,6 +21,23 @@ def test_cross_entropy_is_the_mean_over_labelled_rays() -> None:
     )
 
 
+@pytest.mark.parametrize(("rays", "classes"), [(0, 3), (1, 1), (33, 101)])
+def test_the_kernel_equals_torch_in_value_and_gradient(rays: int, classes: int) -> None:
+    generator = torch.Generator().manual_seed(rays)
+    logits = (torch.randn(rays, classes, generator=generator) * 20).requires_grad_()
+    labels = torch.randint(-1, classes, (rays,), generator=generator)
+    fast, slow = semantic_cross_entropy(logits, labels), semantic_cross_entropy(logits.double(), labels)
+    torch.testing.assert_close(fast.double(), slow, rtol=1e-5, atol=1e-6)
+    gradients = [torch.autograd.grad(3 * loss, logits)[0] for loss in (fast, slow)]
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("label", [-2, 7])
+def test_a_label_outside_the_classes_is_refused(label: int) -> None:
+    with pytest.raises(ValueError, match=r"expected labels in -1\.\.6"):
+        semantic_cross_entropy(torch.zeros(2, 7), torch.tensor([0, label]))
+
+
 def test_void_rays_change_neither_the_loss_nor_any_gradient() -> None:
     logits, labels = random_logits()
     more = torch.cat([logits, torch.randn(9, 7) * 100]).requires_grad_()

@@ -15,10 +15,10 @@ from nerfstudio.scripts.train import main as train
 from PIL import Image
 
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
-from semantic_ns.methods import semantic_nerf, semantic_nerf_big
+from semantic_ns.methods import semantic_nerf, semantic_nerf_big, semantic_ngp
 from semantic_ns.trainer import SemanticTrainerConfig
 
-METHODS = [semantic_nerf, semantic_nerf_big]
+METHODS = [semantic_nerf, semantic_nerf_big, semantic_ngp]
 
 
 def configured(
@@ -46,9 +46,8 @@ def scores(config: SemanticTrainerConfig, folder: Path) -> dict[str, Any]:
 def test_a_method_trains_and_is_scored_and_rendered_in_every_output(
     method: MethodSpecification, nerfstudio_scene: Path, tmp_path: Path
 ) -> None:
-    config = configured(
-        method, nerfstudio_scene, tmp_path, 3, num_nerf_samples_per_ray=8, num_levels=4, log2_hashmap_size=8
-    )
+    samples = {"grid_resolution": 16} if method is semantic_ngp else {"num_nerf_samples_per_ray": 8}
+    config = configured(method, nerfstudio_scene, tmp_path, 3, num_levels=4, log2_hashmap_size=8, **samples)
     train(config)
     assert 0 <= scores(config, tmp_path)["miou_present"] <= 1
     DatasetRender(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from semantic_ns.optimizers import FusedAdamConfig, RunDecayConfig, scale_schedules_to_run
+from semantic_ns.optimizers import FusedAdamConfig, FusedAdamWConfig, RunDecayConfig, scale_schedules_to_run
 
 
 def rates(num_iterations: int) -> list[float]:
@@ -31,6 +31,11 @@ def test_the_rate_rises_to_its_value_and_ends_at_the_final_fraction() -> None:
     assert values[-1] == pytest.approx(0.01 * RunDecayConfig().final_fraction, rel=0.02)
 
 
+@pytest.mark.parametrize("num_iterations", [1, 2])
+def test_the_shortest_runs_have_a_schedule(num_iterations: int) -> None:
+    assert all(0 <= rate <= 0.01 * (1 + 1e-9) for rate in rates(num_iterations))
+
+
 def test_other_schedules_and_the_given_configuration_stay_as_they_are() -> None:
     config = RunDecayConfig()
     groups = {"a": {"optimizer": None, "scheduler": None}, "b": {"optimizer": None, "scheduler": config}}
@@ -52,3 +57,22 @@ def test_adam_steps_like_torchs_default() -> None:
             optimizer.step()
         results.append(parameter.detach())
     torch.testing.assert_close(*results)
+
+
+def test_decay_without_a_gradient_shrinks_by_the_share_of_the_learning_rate() -> None:
+    parameter = torch.nn.Parameter(torch.tensor([2.0, -4.0]))
+    optimizer = FusedAdamWConfig(lr=0.1, eps=1e-15, weight_decay=0.5).setup([parameter])
+    parameter.grad = torch.zeros(2)
+    optimizer.step()
+    torch.testing.assert_close(parameter.detach(), torch.tensor([2.0, -4.0]) * (1 - 0.1 * 0.5))
+
+
+def test_decay_does_not_change_the_step_that_the_gradient_makes() -> None:
+    steps = []
+    for config in (FusedAdamConfig(lr=0.1, eps=1e-15), FusedAdamWConfig(lr=0.1, eps=1e-15, weight_decay=0.5)):
+        parameter = torch.nn.Parameter(torch.tensor([2.0, -4.0]))
+        parameter.grad = torch.tensor([1e-3, 5.0])
+        config.setup([parameter]).step()
+        shrunk = torch.tensor([2.0, -4.0]) * (1 - 0.1 * getattr(config, "weight_decay", 0.0))
+        steps.append(parameter.detach() - shrunk)
+    torch.testing.assert_close(steps[0], steps[1])

@@ -9,11 +9,12 @@ from nerfstudio.field_components.spatial_distortions import SceneContraction
 from nerfstudio.fields.density_fields import HashMLPDensityField
 from nerfstudio.model_components.losses import interlevel_loss
 from nerfstudio.model_components.ray_samplers import UniformSampler
+from reference import assert_same_with_any_number_of_threads
 
 from semantic_ns.encodings.hash_grid import HashGrid, replace_hash_encodings
 from semantic_ns.sampling.proposal_sampler import FusedProposalSampler, edges_of
 
-RAYS = 37
+RAYS = 150  # tiles of the kernels, and a rest
 
 
 def rays() -> RayBundle:
@@ -28,14 +29,14 @@ def rays() -> RayBundle:
     )
 
 
-def network(contracted: bool = True) -> HashMLPDensityField:
+def network(contracted: bool = True, hidden_dim: int = 16, num_levels: int = 4) -> HashMLPDensityField:
     torch.manual_seed(0)
     built = HashMLPDensityField(
         torch.tensor([[-5.0, -5, -5], [5, 5, 5]]),
         spatial_distortion=SceneContraction(order=float("inf")) if contracted else None,
-        hidden_dim=16,
+        hidden_dim=hidden_dim,
         log2_hashmap_size=10,
-        num_levels=4,
+        num_levels=num_levels,
         max_res=64,
         implementation="torch",
     )
@@ -90,9 +91,10 @@ def test_only_one_proposal_network_on_the_cpu_is_fused() -> None:
     assert not sampler(True).can_fuse(rays(), torch.nn.ModuleList([field]))
 
 
+@pytest.mark.parametrize("sizes", [(16, 4), (12, 5)])
 @pytest.mark.parametrize("contracted", [True, False])
-def test_interlevel_loss_and_its_gradients_equal_nerfstudios(contracted: bool) -> None:
-    built, field, bundle = sampler(True).eval(), network(contracted), rays()
+def test_interlevel_loss_and_its_gradients_equal_nerfstudios(contracted: bool, sizes: tuple[int, int]) -> None:
+    built, field, bundle = sampler(True).eval(), network(contracted, *sizes), rays()
     samples, weights_list, proposals = built.generate_ray_samples(bundle, [field.density_fn])
     field_weights = torch.rand(RAYS, 14, 1, generator=torch.Generator().manual_seed(2))
     slow = interlevel_loss([*weights_list, field_weights], [*proposals, samples])
@@ -115,3 +117,16 @@ def test_the_network_is_trained_in_the_turns_of_nerfstudios_schedule() -> None:
         built.step_cb(step)
     assert all(turns[:11])  # steps 0 to 9 have been counted by then
     assert [step for step in range(11, 30) if turns[step]] == [14, 18, 22, 26]
+
+
+def test_any_number_of_threads_gives_the_same_samples_and_gradients() -> None:
+    built, field, bundle = sampler(True).eval(), network(), rays()
+    field_weights = torch.rand(RAYS, 14, generator=torch.Generator().manual_seed(2))
+    parameters = list(field.mlp_base.parameters())
+
+    def everything() -> list[torch.Tensor]:
+        spacings, distances, proposal = built.sample_edges(bundle, field)
+        loss = built.interlevel_loss(proposal, field, spacings, field_weights)
+        return [spacings, distances, proposal.weights, loss.detach(), *torch.autograd.grad(loss, parameters)]
+
+    assert_same_with_any_number_of_threads(everything)

@@ -66,9 +66,24 @@ def test_entropy_and_confidence_equal_their_definitions() -> None:
 
 
 def test_median_distance_is_where_half_of_the_light_is_gone() -> None:
-    distances = torch.tensor([[1.0, 2.0, 3.0]] * 3)
-    weights = torch.tensor([[0.6, 0.4, 0.0], [0.2, 0.2, 0.6], [0.1, 0.1, 0.1]])
-    assert median_distance(weights, distances).flatten().tolist() == [1.0, 3.0, 3.0]
+    edges = torch.tensor([[1.0, 2.0, 3.0, 5.0]] * 4)
+    weights = torch.tensor([[1.0, 0.0, 0.0], [0.2, 0.2, 0.6], [0.5, 0.0, 0.5], [0.1, 0.1, 0.1]])
+    expected = torch.tensor([1.5, 3 + 2 * 0.1 / 0.6, 2.0, 5.0])
+    torch.testing.assert_close(median_distance(weights, edges).flatten(), expected)
+
+
+def test_median_distance_equals_a_search_along_the_ray() -> None:
+    generator = torch.Generator().manual_seed(3)
+    weights = torch.rand(20, 6, generator=generator)
+    weights /= weights.sum(-1, keepdim=True)
+    edges = torch.rand(20, 7, generator=generator).cumsum(-1)
+    for row, row_edges, found in zip(weights.tolist(), edges.tolist(), median_distance(weights, edges), strict=True):
+        left = 0.5
+        for weight, start, end in zip(row, row_edges[:-1], row_edges[1:], strict=True):
+            if weight >= left:
+                assert found.item() == pytest.approx(start + (end - start) * left / weight, rel=1e-4)
+                break
+            left -= weight
 
 
 def test_planar_depth_of_a_wall_is_the_same_for_every_ray() -> None:

@@ -109,7 +109,20 @@ def test_colour_equals_nerfactos_for_equal_weights() -> None:
         expected = NerfactoModel.get_outputs(model, model.collider(rays()))
         rendered = model(rays())
     torch.testing.assert_close(rendered["rgb"], expected["rgb"], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(rendered["depth"], expected["depth"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(rendered["expected_depth"], expected["expected_depth"], rtol=1e-4, atol=1e-5)
+
+
+def test_every_parameter_is_in_one_group_and_only_tables_decay() -> None:
+    model = build(lean_config())
+    groups = model.get_param_groups()
+    grouped = [id(parameter) for group in groups.values() for parameter in group]
+    parameters = {id(p) for name, p in model.named_parameters() if name != "device_indicator_param"}
+    assert sorted(grouped) == sorted(parameters)
+    tables = {id(p) for name, p in model.field.named_parameters() if name.endswith("hash_table")}
+    assert {id(parameter) for parameter in groups["grids"]} == tables
+    assert tables
+    configured = semantic_nerf.config.optimizers
+    assert {name for name in groups if configured[name]["optimizer"].weight_decay} == {"grids"}
 
 
 @pytest.mark.parametrize("fuse", [True, False])

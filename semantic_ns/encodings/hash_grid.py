@@ -1,6 +1,8 @@
 """One hash-grid class over several back ends that share table layout, hash and result."""
 
 import importlib.util
+from functools import cache
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -8,60 +10,93 @@ import torch
 from jaxtyping import Float
 from nerfstudio.field_components.encodings import HashEncoding
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from semantic_ns.errors import SceneError
 
-Backend = Literal["auto", "numba", "torch"]
+Backend = Literal["auto", "numba", "triton", "torch"]
+ChosenBackend = Literal["numba", "triton", "torch"]
+
+TRITON_FEATURES = (1, 2, 4, 8)
+"""Features per level that the Triton kernels read as whole vectors."""
 
 
-class _NumbaHashGrid(torch.autograd.Function):
-    """Hash-grid encoding by the numba kernels, differentiable once in table and positions."""
+def _kernels(backend: ChosenBackend) -> ModuleType:
+    """The module with a back end's kernels, imported when they are first needed: both compilers load slowly."""
+    if backend == "numba":
+        from semantic_ns.encodings import hash_grid_numba as kernels
+    else:
+        from semantic_ns.encodings import hash_grid_triton as kernels
+    return kernels
+
+
+class _KernelHashGrid(torch.autograd.Function):
+    """Hash-grid encoding by the kernels of a back end, differentiable once in table and positions."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, table: Tensor, scalings: Tensor, table_size: int) -> Tensor:
-        from semantic_ns.encodings import hash_grid_numba as kernels
-
+    def forward(
+        ctx: Any, x: Tensor, table: Tensor, scalings: Tensor, table_size: int, backend: ChosenBackend
+    ) -> Tensor:
         x, table = x.detach().contiguous(), table.detach().contiguous()
-        y = torch.empty(x.shape[0], scalings.shape[0] * table.shape[1])
-        kernels.encode(x.numpy(), table.numpy(), scalings.numpy(), table_size, y.numpy())
+        points, channels = x.shape[0], scalings.shape[0] * table.shape[1]
+        if backend == "triton":
+            # A program writes one level: with the points of a column side by side, its writes fill whole sectors.
+            y = x.new_empty(channels, points).t()
+        else:
+            y = x.new_empty(points, channels)
         ctx.save_for_backward(x, table, scalings)
-        ctx.table_size = table_size
+        ctx.table_size, ctx.backend = table_size, backend
+        arrays = _arrays(backend, x, table, scalings)
+        _kernels(backend).encode(*arrays, table_size, *_arrays(backend, y))
         return y
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        from semantic_ns.encodings import hash_grid_numba as kernels
-
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         x, table, scalings = ctx.saved_tensors
-        y_gradient = gradients[0].contiguous().numpy()
+        kernels, size = _kernels(ctx.backend), ctx.table_size
+        y_gradient = gradients[0] if ctx.backend == "triton" else gradients[0].contiguous()
+        points, rows, y_bar, s = _arrays(ctx.backend, x, table, y_gradient, scalings)
         x_gradient = table_gradient = None
         if ctx.needs_input_grad[0]:
             x_gradient = torch.empty_like(x)
-            kernels.position_gradient(
-                x.numpy(), table.numpy(), y_gradient, scalings.numpy(), ctx.table_size, x_gradient.numpy()
-            )
+            kernels.position_gradient(points, rows, y_bar, s, size, *_arrays(ctx.backend, x_gradient))
         if ctx.needs_input_grad[1]:
-            table_gradient = torch.zeros_like(table)
-            kernels.scatter_table_gradient(
-                x.numpy(), y_gradient, scalings.numpy(), ctx.table_size, table_gradient.numpy()
-            )
-        return x_gradient, table_gradient, None, None
+            # Many small terms meet in one row, so they are added in single precision whatever the table's.
+            table_gradient = torch.zeros_like(table, dtype=torch.float32)
+            kernels.scatter_table_gradient(points, y_bar, s, size, *_arrays(ctx.backend, table_gradient))
+            table_gradient = table_gradient.to(table.dtype)
+        return x_gradient, table_gradient, None, None, None
 
 
-def numba_is_available() -> bool:
-    """Whether the numba back end can be used, without importing numba."""
-    return importlib.util.find_spec("numba") is not None
+def _arrays(backend: ChosenBackend, *tensors: Tensor) -> list[Any]:
+    """The tensors as a back end's kernels take them, sharing memory."""
+    return [tensor.numpy() for tensor in tensors] if backend == "numba" else list(tensors)
+
+
+@cache
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported, without importing it."""
+    return importlib.util.find_spec(package) is not None
 
 
 class HashGrid(HashEncoding):
-    """nerfstudio's hash encoding with a fast CPU back end.
+    """nerfstudio's hash encoding with fast back ends for the CPU and for NVIDIA GPUs.
 
     Table, hash and result are those of ``HashEncoding(implementation="torch")`` (Mueller et al. 2022, equations
-    (2)-(4)), so checkpoints move freely between the two. Positions must lie in [0, 1].
+    (2)-(4)), so checkpoints move freely between all back ends. The result is in single precision whatever the table's
+    type, also under autocast: the layers after it cast it. Positions must lie in [0, 1].
+
+    tiny-cuda-nn is no back end of this class. It stays reachable through ``implementation="tcnn"`` of nerfstudio's
+    encodings and of the fields, which :func:`replace_hash_encodings` leaves alone; but it stores coarse levels as dense
+    grids, places vertices half a cell off and keeps all levels in one flat vector, so its checkpoints fit itself only.
 
     Args:
-        backend: ``numba`` (CPU only), ``torch`` (any device, slow, the reference), or ``auto``: numba for tensors on
-            the CPU when it is installed, else torch.
+        backend: ``numba`` (CPU only), ``triton`` (CUDA; 1, 2, 4 or 8 features per level), ``torch`` (any device, slow,
+            the reference), or ``auto``: numba for tensors on the CPU and Triton for those on a GPU where it is
+            installed and fits, else torch. numba and Triton can be differentiated once, torch any number of times.
         kwargs: arguments of ``HashEncoding``; ``implementation`` is fixed.
     """
 
@@ -89,22 +124,49 @@ class HashGrid(HashEncoding):
 
     def forward(self, in_tensor: Float[Tensor, "*bs 3"]) -> Float[Tensor, "*bs features"]:
         """Encode positions in [0, 1]; levels are outermost in the feature axis."""
-        if not self.uses_numba(in_tensor):
+        backend = self.backend_on(in_tensor.device)
+        if backend == "torch":
             return self.pytorch_fwd(in_tensor)
         flat = in_tensor.reshape(-1, 3).float()
-        encoded = _NumbaHashGrid.apply(flat, self.hash_table, self.scalings32, self.hash_table_size)
+        encoded = _KernelHashGrid.apply(flat, self.hash_table, self.scalings32, self.hash_table_size, backend)
         assert isinstance(encoded, Tensor)
         return encoded.view(*in_tensor.shape[:-1], encoded.shape[-1])
 
     def uses_numba(self, in_tensor: Tensor) -> bool:
         """Whether the numba kernels encode this tensor."""
+        return self.backend_on(in_tensor.device) == "numba"
+
+    def backend_on(self, device: torch.device) -> ChosenBackend:
+        """The back end that encodes tensors on a device.
+
+        Raises:
+            SceneError: the back end that was asked for cannot.
+        """
         if self.backend == "auto":
-            return in_tensor.device.type == "cpu" and numba_is_available()
-        if self.backend == "numba" and in_tensor.device.type != "cpu":
+            return self._fastest_on(device)
+        if self.backend == "numba" and device.type != "cpu":
+            raise SceneError(f"The numba hash grid encodes CPU tensors, found one on {device}; use auto or torch.")
+        if self.backend == "triton":
+            self._check_triton(device)
+        return self.backend
+
+    def _fastest_on(self, device: torch.device) -> ChosenBackend:
+        if device.type == "cpu" and is_installed("numba"):
+            return "numba"
+        if device.type == "cuda" and is_installed("triton") and self.features_per_level in TRITON_FEATURES:
+            return "triton"
+        return "torch"
+
+    def _check_triton(self, device: torch.device) -> None:
+        if not is_installed("triton"):
+            raise SceneError("The Triton hash grid needs the package triton, found none; install it or use auto.")
+        if self.features_per_level not in TRITON_FEATURES:
             raise SceneError(
-                f"The numba hash grid encodes CPU tensors, found one on {in_tensor.device}; use auto or torch."
+                f"The Triton hash grid takes 1, 2, 4 or 8 features per level, found {self.features_per_level}; "
+                "use auto or torch."
             )
-        return self.backend == "numba"
+        if device.type != "cuda" and not (device.type == "cpu" and _kernels("triton").is_interpreted()):
+            raise SceneError(f"The Triton hash grid encodes CUDA tensors, found one on {device}; use auto or torch.")
 
 
 def replace_hash_encodings(module: nn.Module, backend: Backend = "auto") -> None:

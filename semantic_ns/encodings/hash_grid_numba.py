@@ -17,7 +17,9 @@ import numpy as np
 from numba import njit, prange
 
 # Points that one task encodes level by level: the level's table stays in the second-level cache meanwhile.
-_CHUNK = 2048
+_CHUNK = 4096
+# Points whose corners are computed together, in vector registers, before their features are fetched one by one.
+_BLOCK = 64
 _PRIME_Y = np.uint32(2654435761)
 _PRIME_Z = np.uint32(805459861)
 _ONE = np.uint32(1)
@@ -32,50 +34,71 @@ def _hash(ix, iy, iz, mask):
 
 @njit(fastmath=True, cache=True)
 @no_type_check
-def _cell(x, n, scale, base, mask):
-    """Table rows of the eight corners around a point, x fastest, and its weights: along x, and of the four x-edges."""
-    px, py, pz = x[n, 0] * scale, x[n, 1] * scale, x[n, 2] * scale
-    fx, fy, fz = np.floor(px), np.floor(py), np.floor(pz)
-    wx, wy, wz = px - fx, py - fy, pz - fz
-    x0, y0, z0 = np.uint32(np.int64(fx)), np.uint32(np.int64(fy)), np.uint32(np.int64(fz))
-    x1 = x0 + _ONE
-    hy0, hy1 = y0 * _PRIME_Y, (y0 + _ONE) * _PRIME_Y
-    hz0, hz1 = z0 * _PRIME_Z, (z0 + _ONE) * _PRIME_Z
-    rows = (
-        base + np.int64((x0 ^ hy0 ^ hz0) & mask),
-        base + np.int64((x1 ^ hy0 ^ hz0) & mask),
-        base + np.int64((x0 ^ hy1 ^ hz0) & mask),
-        base + np.int64((x1 ^ hy1 ^ hz0) & mask),
-        base + np.int64((x0 ^ hy0 ^ hz1) & mask),
-        base + np.int64((x1 ^ hy0 ^ hz1) & mask),
-        base + np.int64((x0 ^ hy1 ^ hz1) & mask),
-        base + np.int64((x1 ^ hy1 ^ hz1) & mask),
-    )
-    vy, vz = np.float32(1) - wy, np.float32(1) - wz
-    return rows, wx, (vy * vz, wy * vz, vy * wz, wy * wz)
+def _corners(block, count, scale, mask, rows, shares):
+    """Table rows and trilinear weights, [8, points] each, of the corners around the points ``block`` [3, points].
+
+    Corner c lies at offset (c & 1, c >> 1 & 1, c >> 2). One loop without branches: it compiles to vector code.
+    """
+    for i in range(count):
+        px, py, pz = block[0, i] * scale, block[1, i] * scale, block[2, i] * scale
+        fx, fy, fz = np.floor(px), np.floor(py), np.floor(pz)
+        wx, wy, wz = px - fx, py - fy, pz - fz
+        vx, vy, vz = np.float32(1) - wx, np.float32(1) - wy, np.float32(1) - wz
+        x0 = np.uint32(np.int32(fx))
+        y0, z0 = np.uint32(np.int32(fy)) * _PRIME_Y, np.uint32(np.int32(fz)) * _PRIME_Z
+        x1, y1, z1 = np.uint32(x0 + _ONE), np.uint32(y0 + _PRIME_Y), np.uint32(z0 + _PRIME_Z)
+        edge00, edge10, edge01, edge11 = y0 ^ z0, y1 ^ z0, y0 ^ z1, y1 ^ z1
+        rows[0, i], rows[1, i] = (x0 ^ edge00) & mask, (x1 ^ edge00) & mask
+        rows[2, i], rows[3, i] = (x0 ^ edge10) & mask, (x1 ^ edge10) & mask
+        rows[4, i], rows[5, i] = (x0 ^ edge01) & mask, (x1 ^ edge01) & mask
+        rows[6, i], rows[7, i] = (x0 ^ edge11) & mask, (x1 ^ edge11) & mask
+        share00, share10, share01, share11 = vy * vz, wy * vz, vy * wz, wy * wz
+        shares[0, i], shares[1, i] = vx * share00, wx * share00
+        shares[2, i], shares[3, i] = vx * share10, wx * share10
+        shares[4, i], shares[5, i] = vx * share01, wx * share01
+        shares[6, i], shares[7, i] = vx * share11, wx * share11
 
 
 @njit(fastmath=True, cache=True)
 @no_type_check
-def _interpolate(x, n, scale, base, mask, table, y, column):
-    """One level of one point: equation (2) at the eight corners, blended trilinearly."""
-    rows, wx, edges = _cell(x, n, scale, base, mask)
-    for f in range(table.shape[1]):
-        low = table[rows[0], f] * edges[0] + table[rows[2], f] * edges[1]
-        low += table[rows[4], f] * edges[2] + table[rows[6], f] * edges[3]
-        high = table[rows[1], f] * edges[0] + table[rows[3], f] * edges[1]
-        high += table[rows[5], f] * edges[2] + table[rows[7], f] * edges[3]
-        y[n, column + f] = (np.float32(1) - wx) * low + wx * high
+def _blend(rows, shares, count, table, base, y, first, column):
+    """Equation (2): features of the eight corners by their weights, for one level of a block of points."""
+    if table.shape[1] == 2:  # the usual case, unrolled
+        for i in range(count):
+            a, b = np.float32(0), np.float32(0)
+            for c in range(8):
+                row, share = base + np.uint64(rows[c, i]), shares[c, i]
+                a += share * table[row, 0]
+                b += share * table[row, 1]
+            y[first + i, column], y[first + i, column + 1] = a, b
+        return
+    for i in range(count):
+        for f in range(table.shape[1]):
+            a = np.float32(0)
+            for c in range(8):
+                a += shares[c, i] * table[base + np.uint64(rows[c, i]), f]
+            y[first + i, column + f] = a
 
 
 @njit(fastmath=True, cache=True)
 @no_type_check
 def encode_rows(x, first, last, table, s, table_size, y):
-    """Encode the points ``first`` to ``last`` level by level: each level's table stays in the cache meanwhile."""
+    """Encode the points ``first`` to ``last`` of ``x`` into the first rows of ``y``, level by level.
+
+    Each level's table stays in the cache meanwhile.
+    """
     mask = np.uint32(table_size - 1)
+    rows, shares = np.empty((8, _BLOCK), np.uint32), np.empty((8, _BLOCK), np.float32)
+    block = np.empty((3, _BLOCK), np.float32)
     for level in range(s.shape[0]):
-        for n in range(first, last):
-            _interpolate(x, n, s[level], level * table_size, mask, table, y, level * table.shape[1])
+        base, column = np.uint64(level * table_size), level * table.shape[1]
+        for start in range(first, last, _BLOCK):
+            count = min(_BLOCK, last - start)
+            for i in range(count):
+                for axis in range(3):
+                    block[axis, i] = x[start + i, axis]
+            _corners(block, count, s[level], mask, rows, shares)
+            _blend(rows, shares, count, table, base, y, start - first, column)
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
@@ -84,7 +107,47 @@ def encode(x, table, s, table_size, y):
     """Write the trilinear interpolation of every level into ``y``."""
     num_points = x.shape[0]
     for chunk in prange((num_points + _CHUNK - 1) // _CHUNK):
-        encode_rows(x, chunk * _CHUNK, min(num_points, (chunk + 1) * _CHUNK), table, s, table_size, y)
+        first, last = chunk * _CHUNK, min(num_points, (chunk + 1) * _CHUNK)
+        encode_rows(x, first, last, table, s, table_size, y[first:last])
+
+
+@njit(fastmath=True, cache=True)
+@no_type_check
+def _gather_touched(x, y_gradient, start, stop, column, num_features, block, gradient):
+    """Points with a gradient, and it, into ``block`` and ``gradient``; returns their number.
+
+    Samples that no light reaches have none, and are many.
+    """
+    count = 0
+    for n in range(start, stop):
+        touched = False
+        for f in range(num_features):
+            value = y_gradient[n, column + f]
+            gradient[count, f] = value
+            touched |= value != np.float32(0)
+        if touched:
+            for axis in range(3):
+                block[axis, count] = x[n, axis]
+            count += 1
+    return count
+
+
+@njit(fastmath=True, cache=True)
+@no_type_check
+def _scatter(rows, shares, count, gradient, base, table_gradient):
+    """Transpose of :func:`_blend`."""
+    if table_gradient.shape[1] == 2:  # the usual case, unrolled
+        for i in range(count):
+            a, b = gradient[i, 0], gradient[i, 1]
+            for c in range(8):
+                row, share = base + np.uint64(rows[c, i]), shares[c, i]
+                table_gradient[row, 0] += share * a
+                table_gradient[row, 1] += share * b
+        return
+    for i in range(count):
+        for c in range(8):
+            for f in range(table_gradient.shape[1]):
+                table_gradient[base + np.uint64(rows[c, i]), f] += shares[c, i] * gradient[i, f]
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
@@ -94,26 +157,13 @@ def scatter_table_gradient(x, y_gradient, s, table_size, table_gradient):
     num_points, num_levels, num_features = x.shape[0], s.shape[0], table_gradient.shape[1]
     mask = np.uint32(table_size - 1)
     for level in prange(num_levels):
-        scale, base = s[level], level * table_size
-        for n in range(num_points):
-            # Samples that no light reaches have no gradient, and are many.
-            touched = False
-            for f in range(num_features):
-                touched |= y_gradient[n, level * num_features + f] != np.float32(0)
-            if not touched:
-                continue
-            rows, wx, edges = _cell(x, n, scale, base, mask)
-            for f in range(num_features):
-                g = y_gradient[n, level * num_features + f]
-                low, high = g * (np.float32(1) - wx), g * wx
-                table_gradient[rows[0], f] += low * edges[0]
-                table_gradient[rows[1], f] += high * edges[0]
-                table_gradient[rows[2], f] += low * edges[1]
-                table_gradient[rows[3], f] += high * edges[1]
-                table_gradient[rows[4], f] += low * edges[2]
-                table_gradient[rows[5], f] += high * edges[2]
-                table_gradient[rows[6], f] += low * edges[3]
-                table_gradient[rows[7], f] += high * edges[3]
+        rows, shares = np.empty((8, _BLOCK), np.uint32), np.empty((8, _BLOCK), np.float32)
+        block, gradient = np.empty((3, _BLOCK), np.float32), np.empty((_BLOCK + 1, num_features), np.float32)
+        for start in range(0, num_points, _BLOCK):
+            stop = min(start + _BLOCK, num_points)
+            count = _gather_touched(x, y_gradient, start, stop, level * num_features, num_features, block, gradient)
+            _corners(block, count, s[level], mask, rows, shares)
+            _scatter(rows, shares, count, gradient, np.uint64(level * table_size), table_gradient)
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)

@@ -27,31 +27,28 @@ class SceneAccumulator:
     def reset(self) -> None:
         """Forget all images."""
         self._confusion = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64)
+        self._has_labels = False
         self._depth = DepthSums()
         self._has_depth = False
         self._squared_error = 0.0
         self._num_color_values = 0
 
-    def add(
-        self,
-        labels: Int64[Tensor, "height width 1"],
-        target: Int64[Tensor, "height width 1"],
-        planar_depth: Float[Tensor, "height width 1"] | None = None,
-        depth_m: Float[Tensor, "height width 1"] | None = None,
-    ) -> None:
-        """Add one image.
+    def add_labels(self, labels: Int64[Tensor, "height width 1"], target: Int64[Tensor, "height width 1"]) -> None:
+        """Add the classes of one image.
 
         Args:
             labels: Predicted classes 0..C-1.
             target: True classes, -1 (void) where nothing is scored.
-            planar_depth: Rendered depth along the optical axis, scene units.
-            depth_m: True depth along the optical axis in metres, 0 where unknown.
         """
-        target = target.to(labels.device)
-        self._confusion += confusion_matrix(labels, target, self.num_classes).cpu()
-        if planar_depth is not None and depth_m is not None:
-            self._has_depth = True
-            self._depth += depth_sums(planar_depth * self.metres_per_unit, depth_m.to(planar_depth.device))
+        self._has_labels = True
+        self._confusion += confusion_matrix(labels, target.to(labels.device), self.num_classes).cpu()
+
+    def add_depth(
+        self, planar_depth: Float[Tensor, "height width 1"], depth_m: Float[Tensor, "height width 1"]
+    ) -> None:
+        """Add the depth of one image, along the optical axis: rendered in scene units, true in metres (0: unknown)."""
+        self._has_depth = True
+        self._depth += depth_sums(planar_depth * self.metres_per_unit, depth_m.to(planar_depth.device))
 
     def add_color(self, rendered: Float[Tensor, "height width 3"], target: Float[Tensor, "height width 3"]) -> None:
         """Add the colours of one image, both in [0, 1], for the pooled PSNR."""
@@ -66,9 +63,17 @@ class SceneAccumulator:
             class_names: The C names, for the keys `iou/<name>` of classes with ground truth or prediction.
 
         Returns:
-            `miou miou_present class_accuracy pixel_accuracy fwiou iou/<name>`; `psnr_pooled` when colours were added
-            and `depth_l1 depth_rel depth_delta1` when depth was.
+            `miou miou_present class_accuracy pixel_accuracy fwiou iou/<name>` when labels were added, `psnr_pooled`
+            when colours were and `depth_l1 depth_rel depth_delta1` when depth was.
         """
+        result = self._label_scores(class_names) if self._has_labels else {}
+        if self._num_color_values > 0:
+            result["psnr_pooled"] = self._pooled_psnr()
+        if self._has_depth:
+            result |= self._depth.scores()
+        return result
+
+    def _label_scores(self, class_names: Sequence[str]) -> dict[str, float]:
         scores = segmentation_scores(self._confusion)
         result = {
             "miou": scores.miou,
@@ -78,12 +83,7 @@ class SceneAccumulator:
             "fwiou": scores.fwiou,
         }
         named = zip(class_names, scores.class_iou, strict=True)
-        result |= {f"iou/{name}": iou for name, iou in named if not math.isnan(iou)}
-        if self._num_color_values > 0:
-            result["psnr_pooled"] = self._pooled_psnr()
-        if self._has_depth:
-            result |= self._depth.scores()
-        return result
+        return result | {f"iou/{name}": iou for name, iou in named if not math.isnan(iou)}
 
     def _pooled_psnr(self) -> float:
         """-10 log10 of the mean squared error over all values of all images; infinite for no error."""

@@ -6,6 +6,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
+
+_BLOCK = 8
+"""The kernel's matrices have a multiple of this many rows and columns."""
 
 
 class _FusedRendering(torch.autograd.Function):
@@ -26,7 +30,7 @@ class _FusedRendering(torch.autograd.Function):
         rgb, features = torch.empty(num_rays, 3), torch.empty(num_rays, matrices[9].shape[1])
         enc, cond, delta = enc.detach().contiguous(), cond.detach().contiguous(), delta.detach().contiguous()
         kernels.render_forward(
-            enc.numpy(), cond.numpy(), delta.numpy(), arrays, scale, min_light,
+            enc.numpy(), cond.numpy(), delta.numpy(), arrays, scale, min_light, kernels.number_of_threads(),
             hidden.numpy(), weights.numpy(), rgb.numpy(), features.numpy(),
         )  # fmt: skip
         ctx.save_for_backward(enc, cond, delta, hidden, weights, *matrices)
@@ -40,8 +44,8 @@ class _FusedRendering(torch.autograd.Function):
         enc, cond, delta, hidden, weights, *matrices = ctx.saved_tensors
         g_rgb, g_features, g_weights = (g.contiguous() for g in gradients)
         scale, min_light, pass_semantics = np.float32(ctx.options[0]), np.float32(ctx.options[1]), ctx.options[2]
-        w1, _, w2, _, c1, c2, _, _, _, s1, _ = matrices
-        transposed = tuple(m.T.contiguous().numpy() for m in (w1, w2, c1, c2, s1))
+        w1, _, w2, _, c1, c2, _, c3, _, s1, _ = matrices
+        transposed = tuple(m.T.contiguous().numpy() for m in (w1, w2, c1, c2, c3, s1))
         g_enc, g_cond = torch.empty_like(enc), torch.empty_like(cond)
         threads = kernels.number_of_threads()
         g_network = tuple(torch.zeros(threads, *m.shape) for m in matrices)
@@ -69,10 +73,20 @@ def render_fused(
         enc: encoded sample positions, samples of one ray adjacent.
         cond: what is constant along a ray, through the first colour layer, bias included.
         delta: interval lengths in scene units.
-        network: ``w1 b1 w2 b2 c1 c2 d2 c3 d3 s1 t1`` as described in ``render_numba``; matrices are [in, out], ``c3``
-            is [3, hidden].
+        network: ``w1 b1 w2 b2 c1 c2 d2 c3 d3 s1 t1`` as described in ``render_numba``; matrices are [in, out].
         density_scale: factor of the exponential density activation.
         pass_semantics: whether the features' gradient reaches weights and geometry.
         min_light: light below which a sample's colour and semantics are not evaluated.
     """
-    return _FusedRendering.apply(enc, cond, delta, (density_scale, min_light, pass_semantics), *network)  # type: ignore
+    num_features = network[-1].shape[0]
+    padded = tuple(F.pad(matrix, _missing(matrix)) for matrix in network)
+    cond = F.pad(cond, _missing(cond)[:2])
+    rgb, features, weights = _FusedRendering.apply(  # type: ignore
+        enc, cond, delta, (density_scale, min_light, pass_semantics), *padded
+    )
+    return rgb, features[:, :num_features], weights
+
+
+def _missing(matrix: Tensor) -> tuple[int, ...]:
+    """Zeros to append to each axis, the last one first, as ``pad`` wants them."""
+    return tuple(zeros for size in reversed(matrix.shape) for zeros in (0, -size % _BLOCK))

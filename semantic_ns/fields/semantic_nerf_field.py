@@ -142,10 +142,13 @@ class SemanticNerfField(NerfactoField):
             and is_infinity_contraction(self.spatial_distortion)
         )
 
-    def render_rays(self, ray_bundle: RayBundle, t_edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def render_rays(
+        self, ray_bundle: RayBundle, t_edges: Tensor, use_semantics: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Colour [rays, 3], semantic features [rays, semantic_width] and weights [rays, samples] by the CPU kernel.
 
-        Equal to evaluating every sample and compositing, except where less than 1e-4 of the light arrives.
+        Equal to evaluating every sample and compositing, except where less than 1e-4 of the light arrives. Without
+        semantics the features are [rays, 0].
         """
         from semantic_ns.sampling.proposal_numba import unit_positions
 
@@ -160,10 +163,12 @@ class SemanticNerfField(NerfactoField):
         cond = F.linear(self.ray_conditioning(ray_bundle.directions, ray_bundle.camera_indices), by_ray, first.bias)
         raw_row = by_features.new_zeros(1, by_features.shape[0])
         semantic = cast(nn.Linear, self.semantic_trunk[0])
+        columns = slice(None if use_semantics else 0)
+        semantic_matrix = torch.cat([semantic.weight.new_zeros(1, semantic.weight.shape[0]), semantic.weight.T])
         network = (
             density[0].weight.T, density[0].bias, density[1].weight.T, density[1].bias,
-            torch.cat([raw_row, by_features.T]), second.weight.T, second.bias, third.weight, third.bias,
-            torch.cat([semantic.weight.new_zeros(1, semantic.weight.shape[0]), semantic.weight.T]), semantic.bias,
+            torch.cat([raw_row, by_features.T]), second.weight.T, second.bias, third.weight.T, third.bias,
+            semantic_matrix[:, columns], semantic.bias[columns],
         )  # fmt: skip
         delta = t_edges[:, 1:] - t_edges[:, :-1]
         return render_fused(grid(x), cond, delta, network, self.average_init_density, self.pass_semantic_gradients)

@@ -8,7 +8,6 @@ Symbols: R rays, P proposal samples, S field samples; ``s`` are normalised spaci
 units. ``jitter`` [R, 2] holds one uniform draw per ray for each stage; a negative value means no jitter.
 """
 
-import math
 from typing import no_type_check
 
 import numpy as np
@@ -16,12 +15,17 @@ from numba import njit, prange
 from numba.np.ufunc.parallel import get_thread_id
 
 from semantic_ns.encodings.hash_grid_numba import encode_rows
+from semantic_ns.kernels.exponential_numba import exp32
+from semantic_ns.kernels.matrix_numba import add_outer, linear, padded
 
-_RAYS_PER_TILE = 8
+# Enough points that a level's table, once in the second-level cache, is used many times.
+_RAYS_PER_TILE = 64
+# Rows that go through the network at once.
+_ROWS_PER_BLOCK = 64
 _HISTOGRAM_PADDING = np.float32(0.01)
 _RAW_DENSITY_LIMIT = np.float32(15.0)
 _EPSILON = np.float32(1e-7)
-_HALF, _ONE, _TWO = np.float32(0.5), np.float32(1), np.float32(2)
+_QUARTER, _HALF, _ONE, _TWO = np.float32(0.25), np.float32(0.5), np.float32(1), np.float32(2)
 
 
 @njit(fastmath=True, cache=True)
@@ -43,16 +47,23 @@ def _distance(spacing, piecewise):
 
 @njit(fastmath=True, cache=True)
 @no_type_check
-def _contract_to_unit(p, contract, low, size):
-    """Scene position to the unit cube, in place: L-infinity contraction (Barron et al. 2022, equation (10))."""
-    if contract:
-        norm = max(abs(p[0]), abs(p[1]), abs(p[2]))
-        factor = _ONE if norm < _ONE else (_TWO - _ONE / norm) / norm
-        for axis in range(3):
-            p[axis] = (p[axis] * factor + _TWO) * np.float32(0.25)
-    else:
-        for axis in range(3):
-            p[axis] = (p[axis] - low[axis]) / size[axis]
+def _unit_centres(origin, direction, t_edges, box, x):
+    """Centres of one ray's intervals in the unit cube, ``x`` [S, 3].
+
+    With the L-infinity contraction of Barron et al. 2022, equation (10), or by the scene box.
+    """
+    contract, low, size = box
+    for k in range(t_edges.shape[0] - 1):
+        t = (t_edges[k] + t_edges[k + 1]) * _HALF
+        px, py, pz = origin[0] + t * direction[0], origin[1] + t * direction[1], origin[2] + t * direction[2]
+        if contract:
+            norm = max(abs(px), abs(py), abs(pz))
+            factor = _ONE if norm < _ONE else (_TWO - _ONE / norm) / norm
+            x[k, 0] = (px * factor + _TWO) * _QUARTER
+            x[k, 1] = (py * factor + _TWO) * _QUARTER
+            x[k, 2] = (pz * factor + _TWO) * _QUARTER
+        else:
+            x[k, 0], x[k, 1], x[k, 2] = (px - low[0]) / size[0], (py - low[1]) / size[1], (pz - low[2]) / size[2]
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
@@ -61,23 +72,16 @@ def unit_positions(origins, directions, t_edges, contract, low, size, x):
     """Centres of the intervals of every ray in the unit cube, ``x`` [R S, 3]."""
     num_rays, num_samples = t_edges.shape[0], t_edges.shape[1] - 1
     for r in prange(num_rays):
-        p = np.empty(3, np.float32)
-        for k in range(num_samples):
-            t = (t_edges[r, k] + t_edges[r, k + 1]) * _HALF
-            for axis in range(3):
-                p[axis] = origins[r, axis] + t * directions[r, axis]
-            _contract_to_unit(p, contract, low, size)
-            for axis in range(3):
-                x[r * num_samples + k, axis] = p[axis]
+        rows = x[r * num_samples : (r + 1) * num_samples]
+        _unit_centres(origins[r], directions[r], t_edges[r], (contract, low, size), rows)
 
 
 @njit(fastmath=True, cache=True)
 @no_type_check
-def _resample(s_edges, weights, anneal, jitter, new_edges):
+def _resample(s_edges, weights, anneal, jitter, pdf, new_edges):
     """Invert the padded cumulative distribution at evenly spaced values (nerfstudio's ``PDFSampler``)."""
     num_bins, num_edges = weights.shape[0], new_edges.shape[0]
     total = np.float32(0)
-    pdf = np.empty(num_bins, np.float32)
     for k in range(num_bins):
         pdf[k] = weights[k] ** anneal + _HISTOGRAM_PADDING
         total += pdf[k]
@@ -94,37 +98,34 @@ def _resample(s_edges, weights, anneal, jitter, new_edges):
 
 @njit(fastmath=True, cache=True)
 @no_type_check
-def _place_bins(origin, direction, near, far, piecewise, box, s_edges, t_edges, x):
-    """Bin edges of one ray as distances, and its bin centres in the unit cube."""
-    contract, low, size = box
+def _distances(spacings, near, far, piecewise, t_edges):
+    """Normalised spacings of one ray to distances."""
     s_near, s_far = _spacing(near, piecewise), _spacing(far, piecewise)
-    for k in range(s_edges.shape[0]):
-        t_edges[k] = _distance(s_edges[k] * s_far + (_ONE - s_edges[k]) * s_near, piecewise)
-    p = np.empty(3, np.float32)
-    for k in range(s_edges.shape[0] - 1):
-        t = (t_edges[k] + t_edges[k + 1]) * _HALF
-        for axis in range(3):
-            p[axis] = origin[axis] + t * direction[axis]
-        _contract_to_unit(p, contract, low, size)
-        for axis in range(3):
-            x[k, axis] = p[axis]
+    for k in range(spacings.shape[0]):
+        t_edges[k] = _distance(spacings[k] * s_far + (_ONE - spacings[k]) * s_near, piecewise)
 
 
 @njit(fastmath=True, cache=True)
 @no_type_check
-def _raw_density(enc, network, hidden):
-    """The proposal network at one point; ``hidden`` receives its hidden layer after the ReLU."""
-    w1, b1, w2, b2 = network
-    for j in range(w1.shape[1]):
-        hidden[j] = b1[j]
-    for i in range(w1.shape[0]):
-        for j in range(w1.shape[1]):
-            hidden[j] += enc[i] * w1[i, j]
-    raw = b2[0]
-    for j in range(w1.shape[1]):
-        hidden[j] = max(hidden[j], np.float32(0))
-        raw += hidden[j] * w2[j, 0]
-    return raw
+def _hidden_layer(enc, network, hidden, num_rows):
+    """First layer of the proposal network after the ReLU."""
+    linear(enc, network[0], network[1], hidden, num_rows)
+    for r in range(num_rows):
+        for j in range(hidden.shape[1]):
+            # Not max(), which the compiler does not turn into vector code here.
+            hidden[r, j] = np.float32(hidden[r, j] > np.float32(0)) * hidden[r, j]
+
+
+@njit(fastmath=True, cache=True)
+@no_type_check
+def _output_layer(hidden, network, num_rows, raw):
+    """Raw density, the second layer."""
+    w2, b2 = network[2], network[3]
+    for r in range(num_rows):
+        value = b2[0]
+        for j in range(hidden.shape[1]):
+            value += hidden[r, j] * w2[j, 0]
+        raw[r] = value
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
@@ -138,10 +139,13 @@ def propose(
     num_features, width = network[0].shape
     for tile in prange((num_rays + _RAYS_PER_TILE - 1) // _RAYS_PER_TILE):
         first, last = tile * _RAYS_PER_TILE, min(num_rays, (tile + 1) * _RAYS_PER_TILE)
-        x = np.empty((_RAYS_PER_TILE * num_bins, 3), np.float32)
-        enc = np.empty((_RAYS_PER_TILE * num_bins, num_features), np.float32)
-        hidden = np.empty(width, np.float32)
+        num_points = (last - first) * num_bins
+        x = np.empty((num_points, 3), np.float32)
+        enc = np.zeros((padded(num_points, 4), num_features), np.float32)
+        hidden = np.empty((_ROWS_PER_BLOCK, width), np.float32)
+        raw = np.empty(padded(num_points, 4), np.float32)
         t_edges = np.empty((_RAYS_PER_TILE, num_bins + 1), np.float32)
+        pdf = np.empty(num_bins, np.float32)
         for r in range(first, last):
             for k in range(num_bins + 1):
                 edge = np.float32(k)
@@ -151,22 +155,24 @@ def propose(
                     edge = lower + (upper - lower) * jitter[r, 0]
                 s_edges[r, k] = edge / np.float32(num_bins)
             rows = x[(r - first) * num_bins : (r - first + 1) * num_bins]
-            _place_bins(
-                origins[r], directions[r], near[r], far[r], piecewise, box, s_edges[r], t_edges[r - first], rows
-            )
-        encode_rows(x, 0, (last - first) * num_bins, table, scalings, table_size, enc)
+            _distances(s_edges[r], near[r], far[r], piecewise, t_edges[r - first])
+            _unit_centres(origins[r], directions[r], t_edges[r - first], box, rows)
+        encode_rows(x, 0, num_points, table, scalings, table_size, enc)
+        for block in range(0, num_points, _ROWS_PER_BLOCK):
+            count = min(_ROWS_PER_BLOCK, enc.shape[0] - block)
+            _hidden_layer(enc[block : block + count], network, hidden, count)
+            _output_layer(hidden, network, count, raw[block : block + count])
         for r in range(first, last):
+            through = raw[(r - first) * num_bins : (r - first + 1) * num_bins]
+            for k in range(num_bins):
+                delta = t_edges[r - first, k + 1] - t_edges[r - first, k]
+                through[k] = exp32(-scale * exp32(through[k]) * delta)
             transmittance = _ONE
             for k in range(num_bins):
-                raw = _raw_density(enc[(r - first) * num_bins + k], network, hidden)
-                delta = t_edges[r - first, k + 1] - t_edges[r - first, k]
-                through = np.float32(math.exp(-scale * np.float32(math.exp(raw)) * delta))
-                weights[r, k] = transmittance * (_ONE - through)
-                transmittance *= through
-            _resample(s_edges[r], weights[r], anneal, jitter[r, 1], s_new[r])
-            s_near, s_far = _spacing(near[r], piecewise), _spacing(far[r], piecewise)
-            for i in range(s_new.shape[1]):
-                t_new[r, i] = _distance(s_new[r, i] * s_far + (_ONE - s_new[r, i]) * s_near, piecewise)
+                weights[r, k] = transmittance * (_ONE - through[k])
+                transmittance *= through[k]
+            _resample(s_edges[r], weights[r], anneal, jitter[r, 1], pdf, s_new[r])
+            _distances(s_new[r], near[r], far[r], piecewise, t_new[r])
 
 
 @njit(fastmath=True, cache=True)
@@ -208,42 +214,52 @@ def interlevel(
     g_w1, g_b1, g_w2, g_b2 = g_network
     num_rays, num_bins = weights.shape
     num_features, width = w1.shape
+    no_bias = np.zeros(padded(num_features, 8), np.float32)
+    w1_t = np.zeros((width, padded(num_features, 8)), np.float32)
+    for i in range(num_features):
+        for j in range(width):
+            w1_t[j, i] = w1[i, j]
     for tile in prange((num_rays + _RAYS_PER_TILE - 1) // _RAYS_PER_TILE):
         thread = get_thread_id()
         first, last = tile * _RAYS_PER_TILE, min(num_rays, (tile + 1) * _RAYS_PER_TILE)
-        enc = np.empty((_RAYS_PER_TILE * num_bins, num_features), np.float32)
+        rows_of_ray = padded(num_bins, 4)
+        enc = np.zeros(((last - first) * num_bins, num_features), np.float32)
         t_edges = np.empty((_RAYS_PER_TILE, num_bins + 1), np.float32)
-        hidden, raw = np.empty((num_bins, width), np.float32), np.empty(num_bins, np.float32)
+        ray_enc = np.zeros((rows_of_ray, num_features), np.float32)
+        hidden, raw = np.empty((rows_of_ray, width), np.float32), np.empty(rows_of_ray, np.float32)
+        g_hidden = np.zeros((rows_of_ray, width), np.float32)
+        g_rows = np.empty((rows_of_ray, w1_t.shape[1]), np.float32)
         light, g_weights = np.empty(num_bins + 1, np.float32), np.empty(num_bins, np.float32)
         for r in range(first, last):
             rows = x[r * num_bins : (r + 1) * num_bins]
-            _place_bins(
-                origins[r], directions[r], near[r], far[r], piecewise, box, s_edges[r], t_edges[r - first], rows
-            )
+            _distances(s_edges[r], near[r], far[r], piecewise, t_edges[r - first])
+            _unit_centres(origins[r], directions[r], t_edges[r - first], box, rows)
         tile_x = x[first * num_bins : last * num_bins]
         encode_rows(tile_x, 0, tile_x.shape[0], table, scalings, table_size, enc)
         for r in range(first, last):
             losses[r] = _interlevel_of_ray(s_field[r], w_field[r], s_edges[r], weights[r], g_weights)
+            for k in range(num_bins):
+                for i in range(num_features):
+                    ray_enc[k, i] = enc[(r - first) * num_bins + k, i]
+            _hidden_layer(ray_enc, network, hidden, rows_of_ray)
+            _output_layer(hidden, network, rows_of_ray, raw)
             light[0] = _ONE
             for k in range(num_bins):
-                raw[k] = _raw_density(enc[(r - first) * num_bins + k], network, hidden[k])
                 light[k + 1] = light[k] - weights[r, k]
             behind = np.float32(0)
             for k in range(num_bins - 1, -1, -1):
-                n = (r - first) * num_bins + k
                 g_optical = g_weights[k] * light[k + 1] - behind
                 behind += g_weights[k] * weights[r, k]
                 delta = t_edges[r - first, k + 1] - t_edges[r - first, k]
-                g_raw = g_optical * delta * scale * np.float32(math.exp(min(raw[k], _RAW_DENSITY_LIMIT)))
+                g_raw = g_optical * delta * scale * exp32(min(raw[k], _RAW_DENSITY_LIMIT))
                 g_b2[thread, 0] += g_raw
-                for i in range(num_features):
-                    g_enc[r * num_bins + k, i] = np.float32(0)
-                if g_raw == np.float32(0):
-                    continue
                 for j in range(width):
                     g_w2[thread, j, 0] += g_raw * hidden[k, j]
-                    g_hidden = g_raw * w2[j, 0] if hidden[k, j] > np.float32(0) else np.float32(0)
-                    g_b1[thread, j] += g_hidden
-                    for i in range(num_features):
-                        g_w1[thread, i, j] += enc[n, i] * g_hidden
-                        g_enc[r * num_bins + k, i] += g_hidden * w1[i, j]
+                    g = g_raw * w2[j, 0] if hidden[k, j] > np.float32(0) else np.float32(0)
+                    g_hidden[k, j] = g
+                    g_b1[thread, j] += g
+            add_outer(ray_enc, g_hidden, g_w1[thread], rows_of_ray)
+            linear(g_hidden, w1_t, no_bias, g_rows, rows_of_ray)
+            for k in range(num_bins):
+                for i in range(g_enc.shape[1]):
+                    g_enc[r * num_bins + k, i] = g_rows[k, i]

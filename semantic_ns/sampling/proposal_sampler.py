@@ -1,6 +1,5 @@
 """nerfstudio's proposal sampler with a fused CPU path."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,6 +11,7 @@ from nerfstudio.field_components.spatial_distortions import SceneContraction
 from nerfstudio.fields.density_fields import HashMLPDensityField
 from nerfstudio.model_components.ray_samplers import ProposalNetworkSampler
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from semantic_ns.encodings.hash_grid import HashGrid
 
@@ -62,7 +62,7 @@ class FusedProposalSampler(ProposalNetworkSampler):
         if self.num_proposal_network_iterations != 1 or ray_bundle.origins.device.type != "cpu":
             return False
         network = networks[0]
-        if not isinstance(network, HashMLPDensityField) or network.use_linear or len(_matrices(network)) != 4:
+        if not isinstance(network, HashMLPDensityField) or network.use_linear or len(_layers(network)) != 2:
             return False
         grid = network.encoding
         return (
@@ -136,7 +136,7 @@ class _FusedInterlevel(torch.autograd.Function):
         rays, bins = proposal.weights.shape
         grid = cast(HashGrid, network.encoding)
         losses, x = torch.empty(rays), torch.empty(rays * bins, 3)
-        g_enc, g_table = torch.empty(rays * bins, matrices[0].shape[0]), torch.zeros_like(table)
+        g_enc, g_table = torch.empty(rays * bins, grid.get_out_dim()), torch.zeros_like(table)
         g_matrices = tuple(torch.zeros(get_num_threads(), *matrix.shape) for matrix in matrices)
         kernels.interlevel(
             *_ray_arrays(proposal.ray_bundle), scene_to_unit_box(network),
@@ -158,10 +158,20 @@ class _FusedInterlevel(torch.autograd.Function):
         return (None, *(saved * (gradients[0] / ctx.count) for saved in ctx.saved_tensors))
 
 
+def _layers(network: HashMLPDensityField) -> list[nn.Linear]:
+    return list(cast(nn.ModuleList, network.mlp_base[1].layers))  # type: ignore
+
+
 def _matrices(network: HashMLPDensityField) -> list[Tensor]:
-    """The proposal network's layers as the kernels want them: w1 [in, out], b1, w2, b2."""
-    layers = cast(Sequence[nn.Linear], network.mlp_base[1].layers)
-    return [tensor for layer in layers for tensor in (layer.weight.T, layer.bias)]
+    """The proposal network's layers as the kernels want them: w1 [in, out], b1, w2, b2, padded to whole blocks."""
+    first, second = _layers(network)
+    inputs, width = -first.in_features % 4, -first.out_features % 8
+    return [
+        F.pad(first.weight.T, (0, width, 0, inputs)),
+        F.pad(first.bias, (0, width)),
+        F.pad(second.weight.T, (0, 0, 0, width)),
+        second.bias,
+    ]
 
 
 def _ray_arrays(ray_bundle: RayBundle) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -1,0 +1,1 @@
+"""Numeric parts that the CPU kernels of encodings, samplers and fields share."""

@@ -1,0 +1,166 @@
+"""``semantic-ngp``: the field of ``semantic-nerf``, sampled by an occupancy grid instead of a proposal network."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from nerfstudio.cameras.rays import RayBundle, RaySamples
+from nerfstudio.field_components.field_heads import FieldHeadNames
+from nerfstudio.model_components.losses import scale_gradients_by_distance_squared
+from nerfstudio.models import instant_ngp
+from nerfstudio.models.instant_ngp import InstantNGPModelConfig, NGPModel
+from torch import Tensor
+
+from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
+from semantic_ns.host import leave_cores_to_kernels
+from semantic_ns.models.semantic_outputs import Outputs, SemanticModel, SemanticOptions
+from semantic_ns.sampling.occupancy import OccupancyGrid, OccupancySampler, require_nerfacc_kernels
+from semantic_ns.sampling.packed import composite_packed, packed_median_distance, packed_weights
+
+
+@dataclass
+class SemanticNgpModelConfig(SemanticOptions, InstantNGPModelConfig):
+    """Options of the semantic-ngp model; the rest are instant-ngp's."""
+
+    _target: type = field(default_factory=lambda: SemanticNgpModel)
+    max_samples_per_ray: int = 32
+    """While training on the CPU, steps are longer where a batch would have more samples per ray in the mean."""
+    grid_decay: float = 0.95
+    """Share of a cell's occupancy that remains at each update; a short training needs less."""
+    grid_threshold: float = 0.01
+    """Density times step above which a cell is occupied, after a warm-up; a higher one removes thin fog."""
+    num_levels: int = 16
+    """Levels of the hash grid."""
+    base_res: int = 16
+    """Resolution of its coarsest level."""
+    features_per_level: int = 2
+    """Features of a vertex."""
+    hidden_dim: int = 64
+    """Width of the density network."""
+    hidden_dim_color: int = 64
+    """Width of the colour network."""
+    average_init_density: float = 1.0
+    """Density at the start of training, per scene unit."""
+    appearance_embed_dim: int = 32
+    """Size of an image's appearance embedding."""
+    use_average_appearance_embedding: bool = True
+    """Render with the mean appearance of the training images, not with none."""
+
+
+@contextmanager
+def _field_built_by(build: Any) -> Iterator[None]:
+    """Within this context nerfstudio's model takes this field where it builds its own, of fixed sizes."""
+    module: Any = instant_ngp
+    original, module.NerfactoField = module.NerfactoField, build
+    try:
+        yield
+    finally:
+        module.NerfactoField = original
+
+
+class SemanticNgpModel(SemanticModel, NGPModel):
+    """Instant NGP (Mueller et al. 2022) plus class logits, rendered by Zhi et al. 2021, equation (4).
+
+    Samples are packed: N samples of all rays, one ray behind the other. A ray that meets no occupied cell shows the
+    background, its depth is 0 and it trains nothing. While training there is also ``num_samples_per_ray`` [rays].
+
+    Raises:
+        SceneError: on a CUDA device where nerfacc's kernels are missing and cannot be built.
+    """
+
+    config: SemanticNgpModelConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    field: SemanticNerfField  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def populate_modules(self) -> None:
+        """Build nerfstudio's model around our field, then its grid again, which also works on the CPU."""
+        if torch.device(self.kwargs.get("device", "cpu")).type == "cuda":
+            require_nerfacc_kernels()
+        with _field_built_by(lambda **_: self._build_field()):
+            super().populate_modules()
+        self.occupancy_grid = OccupancyGrid(
+            roi_aabb=self.scene_aabb,
+            resolution=self.config.grid_resolution,
+            levels=self.config.grid_levels,
+            max_samples_per_ray=self.config.max_samples_per_ray,
+            decay=self.config.grid_decay,
+            threshold=self.config.grid_threshold,
+        )
+        self.sampler = OccupancySampler(self.occupancy_grid, self.field.density_fn)
+        if str(self.kwargs.get("device")) == "cpu":
+            leave_cores_to_kernels()
+
+    def _sample(self, ray_bundle: RayBundle) -> tuple[RaySamples, Tensor]:
+        """Samples [N, 1] and the ray of each [N]; at least one, of no length where no cell is occupied."""
+        config = self.config
+        assert config.render_step_size is not None
+        with torch.no_grad():
+            samples, rays = self.sampler(
+                ray_bundle=ray_bundle,
+                render_step_size=config.render_step_size,
+                near_plane=config.near_plane,
+                far_plane=config.far_plane,
+                alpha_thre=config.alpha_thre,
+                cone_angle=config.cone_angle,
+            )
+        # The field takes the samples of one ray as axis -2.
+        return samples[:, None], rays
+
+    def get_outputs(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, ray_bundle: RayBundle
+    ) -> Outputs:
+        """Render a batch of rays; see :class:`SemanticModel` for the outputs."""
+        samples, rays = self._sample(ray_bundle)
+        num_rays = len(ray_bundle)
+        values: dict[Any, Tensor] = self.field(samples)
+        if self.config.use_gradient_scaling:
+            values = scale_gradients_by_distance_squared(values, samples)
+        frustums = samples.frustums
+        lengths = (frustums.ends - frustums.starts)[:, 0, 0]
+        weights = packed_weights(lengths, values[FieldHeadNames.DENSITY][:, 0, 0], rays, num_rays)
+        accumulation = self.renderer_accumulation(weights=weights[:, None], ray_indices=rays, num_rays=num_rays)
+        outputs: Outputs = {
+            "rgb": self.renderer_rgb(
+                rgb=values[FieldHeadNames.RGB][:, 0].float(),
+                weights=weights[:, None],
+                ray_indices=rays,
+                num_rays=num_rays,
+            ),
+            "accumulation": accumulation,
+            "semantics": self._render_logits(values, weights, accumulation, rays),
+        }
+        if self.training:
+            return outputs | {"num_samples_per_ray": torch.bincount(rays, minlength=num_rays)}
+        distances = ((frustums.starts + frustums.ends) / 2)[:, 0]
+        edges = torch.cat([frustums.starts, frustums.ends], dim=-1)[:, 0]
+        median = packed_median_distance(weights, edges, rays, num_rays)
+        outputs["depth"] = median * (accumulation > 0)
+        expected = composite_packed(weights, distances, rays, num_rays)
+        outputs["expected_depth"] = expected / accumulation.clamp(min=1e-10)
+        self._describe_semantics(outputs, ray_bundle)
+        return outputs
+
+    def _render_logits(
+        self, values: Mapping[Any, Tensor], weights: Tensor, accumulation: Tensor, rays: Tensor
+    ) -> Tensor:
+        """The linear last layer once per ray; see ``rendering.composite_logits``."""
+        if not self.config.pass_semantic_gradients:
+            weights, accumulation = weights.detach(), accumulation.detach()
+        features = values[SemanticHeadNames.SEMANTIC_FEATURES][:, 0].float()
+        head = self.field.semantic_head
+        return composite_packed(weights, features, rays, len(accumulation)) @ head.weight.T + accumulation * head.bias
+
+    def get_metrics_dict(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """PSNR of the batch and, while training, the number of its samples."""
+        if "num_samples_per_ray" in outputs:
+            return super().get_metrics_dict(outputs, batch)
+        metrics = super().get_metrics_dict(outputs | {"num_samples_per_ray": outputs["rgb"].new_zeros(0)}, batch)
+        del metrics["num_samples_per_batch"]
+        return metrics
+
+    def get_loss_dict(
+        self, outputs: Outputs, batch: Mapping[str, Any], metrics_dict: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """The colour loss and the weighted cross-entropy."""
+        return super().get_loss_dict(outputs, batch, metrics_dict) | self._semantic_losses(outputs, batch)

@@ -1,0 +1,207 @@
+"""What every model with classes shares: its field, the description of its outputs, its scores and its checkpoints."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import OrientedBox
+from nerfstudio.field_components.spatial_distortions import SceneContraction
+from nerfstudio.model_components.renderers import RGBRenderer
+from nerfstudio.model_components.scene_colliders import NearFarCollider
+from nerfstudio.models.base_model import Model
+from torch import Tensor
+from torch.nn import Parameter
+
+from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.encodings.hash_grid import Backend, HashGrid
+from semantic_ns.errors import SceneError
+from semantic_ns.evaluation.accumulator import SceneAccumulator
+from semantic_ns.evaluation.pictures import picture_grid
+from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
+from semantic_ns.host import LpipsIfAvailable, without_lpips_download
+from semantic_ns.labels.taxonomy import VOID, Taxonomy
+from semantic_ns.losses import semantic_cross_entropy
+from semantic_ns.rays import are_simple, rays_of_image
+from semantic_ns.rendering import confidence, normalised_entropy, planar_depth
+
+Outputs = dict[str, Any]
+
+
+@dataclass
+class SemanticOptions:
+    """Options of every model with classes; to be listed before the configuration of nerfstudio's model."""
+
+    implementation: Literal["tcnn", "torch"] = "torch"
+    """Networks and hash grids by torch (everywhere) or by tiny-cuda-nn (CUDA, where it is installed)."""
+    hash_backend: Backend = "auto"
+    """Hash grids of the torch implementation: numba (CPU), torch (slow, everywhere), or what fits the device."""
+    use_semantics: bool = True
+    """Train and render classes; without them the model is scored in colour and depth alone."""
+    use_scene_bounds: bool = True
+    """Take near and far plane from the data set where it states them in metres (Replica: 0.1 to 10)."""
+    semantic_loss_weight: float = 0.04
+    """Weight of the cross-entropy beside the colour loss (Zhi et al. 2021, equation (8))."""
+    pass_semantic_gradients: bool = True
+    """Whether the semantic loss also trains geometry and the features shared with colour."""
+    semantic_width: int = 64
+    """Width of the semantic hidden layer."""
+
+
+class SemanticModel(Model):
+    """Adds classes to a model of nerfstudio; to be listed before it as a base class.
+
+    The model renders ``rgb``, ``accumulation``, ``semantics`` (logits) and, at evaluation, ``depth`` and
+    ``expected_depth``, and then calls :meth:`_describe_semantics`.
+
+    Outputs at evaluation, each [rays, c] float: ``rgb`` 3, ``accumulation`` 1, ``depth`` 1 (median distance along the
+    unit ray, scene units), ``expected_depth`` 1, ``semantics_colormap`` 3, ``semantics_overlay`` 3,
+    ``semantics_confidence`` 1, ``semantics_entropy`` 1 (divided by ln C). Inside :meth:`raw_outputs` also
+    ``semantics_labels`` 1 (int64, 0..C-1) and ``planar_depth`` 1 (scene units).
+    """
+
+    config: Any
+    """``SemanticOptions`` beside nerfstudio's; sizes of the field under the names that nerfacto gives them."""
+    lpips: LpipsIfAvailable
+    field: SemanticNerfField
+    renderer_rgb: RGBRenderer
+    class_source_ids: Tensor
+
+    def populate_modules(self) -> None:
+        """Build nerfstudio's model without a download, and everything that knows the classes but the field."""
+        metadata = self.kwargs["metadata"]
+        # Before nerfstudio's model, which may build the field.
+        self.taxonomy: Taxonomy = metadata[keys.TAXONOMY]
+        with without_lpips_download():
+            super().populate_modules()
+        self.metres_per_unit: float = metadata[keys.METRES_PER_UNIT]
+        self.register_buffer("class_source_ids", torch.tensor(self.taxonomy.source_ids))
+        self.evaluation_state = SceneAccumulator(self.taxonomy.num_classes, self.metres_per_unit)
+        self._renders_raw_outputs = False
+        near_far_m = metadata.get(keys.NEAR_FAR_M)
+        if self.config.use_scene_bounds and near_far_m is not None:
+            near, far = (distance / self.metres_per_unit for distance in near_far_m)
+            self.collider = NearFarCollider(near_plane=near, far_plane=far)
+        # Slow to import, and of use only where there is a model to look at.
+        from semantic_ns.viewer.panel import SemanticPanel
+
+        self.panel = SemanticPanel(self.taxonomy)
+
+    def _build_field(self) -> SemanticNerfField:
+        config = self.config
+        return SemanticNerfField(
+            self.scene_box.aabb,
+            self.num_train_data,
+            num_classes=self.taxonomy.num_classes,
+            semantic_width=config.semantic_width,
+            pass_semantic_gradients=config.pass_semantic_gradients,
+            hash_backend=config.hash_backend,
+            hidden_dim=config.hidden_dim,
+            num_levels=config.num_levels,
+            max_res=config.max_res,
+            base_res=config.base_res,
+            features_per_level=config.features_per_level,
+            log2_hashmap_size=config.log2_hashmap_size,
+            hidden_dim_color=config.hidden_dim_color,
+            spatial_distortion=None if config.disable_scene_contraction else SceneContraction(order=float("inf")),
+            use_average_appearance_embedding=config.use_average_appearance_embedding,
+            appearance_embedding_dim=config.appearance_embed_dim if config.use_appearance_embedding else 0,
+            average_init_density=config.average_init_density,
+            implementation=config.implementation,
+        )
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        """The parent's groups, with the tables of the field's hash grids in a group of their own: they alone decay."""
+        groups = super().get_param_groups()
+        grids = [module for module in self.field.modules() if isinstance(module, HashGrid)]
+        tables = [cast(Parameter, grid.hash_table) for grid in grids]
+        is_table = {id(table) for table in tables}
+        groups["fields"] = [parameter for parameter in groups["fields"] if id(parameter) not in is_table]
+        return groups | ({"grids": tables} if tables else {})
+
+    @torch.no_grad()
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> Outputs:
+        """Render an image [H, W, c]; rays of simple cameras come from one kernel."""
+        if obb_box is None and are_simple(camera):
+            return self.get_outputs_for_camera_ray_bundle(rays_of_image(camera))
+        return super().get_outputs_for_camera(camera, obb_box)
+
+    def _describe_semantics(self, outputs: Outputs, ray_bundle: RayBundle) -> None:
+        """Replace logits, which neither viewer nor ns-render can show, by what they can."""
+        if self._renders_raw_outputs:
+            outputs["planar_depth"] = planar_depth(outputs["depth"], ray_bundle.metadata["directions_norm"])
+        if "semantics" not in outputs:
+            return
+        logits = outputs.pop("semantics")
+        labels = logits.argmax(dim=-1, keepdim=True)
+        # Where the viewer's crop leaves nothing there is no class either.
+        empty = ~(outputs["accumulation"] > 1e-3)
+        colormap = self.taxonomy.colorize(labels.masked_fill(empty, VOID)[..., 0])
+        outputs["semantics_colormap"] = colormap
+        outputs["semantics_overlay"] = self.panel.compose(outputs["rgb"], colormap, labels)
+        outputs["semantics_confidence"] = confidence(logits)
+        outputs["semantics_entropy"] = normalised_entropy(logits)
+        if self._renders_raw_outputs:
+            outputs["semantics_labels"] = labels
+
+    @contextmanager
+    def raw_outputs(self) -> Iterator[None]:
+        """Inside it the model also renders ``semantics_labels`` and ``planar_depth``."""
+        before, self._renders_raw_outputs = self._renders_raw_outputs, True
+        try:
+            yield
+        finally:
+            self._renders_raw_outputs = before
+
+    def _semantic_losses(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The weighted cross-entropy; nothing for nerfstudio's evaluation batches, which have no logits."""
+        if "semantics" not in outputs:
+            return {}
+        labels = batch["semantics"].to(self.device).reshape(-1)
+        cross_entropy = semantic_cross_entropy(outputs["semantics"], labels)
+        return {"semantic_loss": self.config.semantic_loss_weight * cross_entropy}
+
+    def get_image_metrics_and_images(
+        self, outputs: Outputs, batch: Mapping[str, Any]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """The parent's per-image metrics, our pictures; pooled scores go to ``evaluation_state``."""
+        metrics, images = super().get_image_metrics_and_images(outputs, dict(batch))
+        if not self.lpips.available:
+            metrics.pop("lpips", None)
+        if "planar_depth" in outputs:
+            depth_m = batch.get("depth_image_m")
+            if depth_m is not None:
+                self.evaluation_state.add_depth(outputs["planar_depth"], depth_m)
+            image = self.renderer_rgb.blend_background(batch["image"].to(self.device))
+            self.evaluation_state.add_color(outputs["rgb"], image)
+            if "semantics_labels" in outputs:
+                target = batch["semantics"]
+                self.evaluation_state.add_labels(outputs["semantics_labels"], target)
+                images |= picture_grid(outputs, image, target, depth_m, self.taxonomy, self.metres_per_unit)
+        return metrics, images
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load a checkpoint whole; nerfstudio would go on without what does not fit.
+
+        Raises:
+            SceneError: if the checkpoint has other parameters, other sizes or other classes than this model.
+        """
+        stored = state_dict.get("class_source_ids")
+        if stored is not None and stored.tolist() != self.class_source_ids.tolist():
+            raise SceneError(
+                f"The checkpoint was trained on the classes with ids {stored.tolist()}, but the scene has "
+                f"{self.class_source_ids.tolist()}; load it with the labels it was trained on, or train again."
+            )
+        own = self.state_dict()
+        missing, unexpected = sorted(own.keys() - state_dict.keys()), sorted(state_dict.keys() - own.keys())
+        resized = [k for k in own.keys() & state_dict.keys() if own[k].shape != state_dict[k].shape]
+        if missing or unexpected or resized:
+            raise SceneError(
+                f"The checkpoint does not fit this model (missing: {missing or 'none'}; unexpected: "
+                f"{unexpected or 'none'}; of another size: {sorted(resized) or 'none'}); load it with the options it "
+                "was trained with, or train again."
+            )
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)

@@ -1,0 +1,55 @@
+"""Rays by our kernel against nerfstudio's ``Cameras``."""
+
+import pytest
+import torch
+from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.cameras.rays import RayBundle
+
+from semantic_ns.rays import FastRayGenerator, are_simple, rays_of_image
+
+
+def make_cameras(camera_type: CameraType = CameraType.PERSPECTIVE, distortion: float = 0.0) -> Cameras:
+    generator = torch.Generator().manual_seed(0)
+    rotations = torch.linalg.qr(torch.randn(3, 3, 3, generator=generator))[0]
+    return Cameras(
+        camera_to_worlds=torch.cat([rotations, torch.randn(3, 3, 1, generator=generator)], dim=-1),
+        fx=torch.tensor([[30.0], [25.0], [40.0]]),
+        fy=torch.tensor([[31.0], [27.0], [39.0]]),
+        cx=torch.tensor([[16.0], [15.3], [17.0]]),
+        cy=torch.tensor([[12.0], [11.0], [12.9]]),
+        width=32,
+        height=24,
+        distortion_params=torch.full((3, 6), distortion),
+        camera_type=camera_type,
+    )
+
+
+def assert_same_rays(a: RayBundle, b: RayBundle) -> None:
+    assert a.shape == b.shape
+    for name in ("origins", "directions", "camera_indices"):
+        torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(a.pixel_area, b.pixel_area, rtol=1e-3, atol=1e-7)
+    torch.testing.assert_close(a.metadata["directions_norm"], b.metadata["directions_norm"])
+
+
+@pytest.mark.parametrize("num_rays", [0, 1, 77])
+def test_rays_of_pixels_equal_nerfstudios(num_rays: int) -> None:
+    cameras = make_cameras()
+    torch.manual_seed(num_rays)
+    indices = (torch.rand(num_rays, 3) * torch.tensor([3, 24, 32])).long()
+    ours = FastRayGenerator(cameras)(indices)
+    assert_same_rays(ours, cameras.generate_rays(indices[:, :1], coords=indices[:, 1:] + 0.5))
+
+
+def test_rays_of_an_image_equal_nerfstudios() -> None:
+    camera = make_cameras()[1:2]
+    assert are_simple(camera)
+    assert_same_rays(rays_of_image(camera), camera.generate_rays(camera_indices=0, keep_shape=True))
+
+
+@pytest.mark.parametrize("cameras", [make_cameras(CameraType.FISHEYE), make_cameras(distortion=0.1)])
+def test_other_cameras_are_left_to_nerfstudio(cameras: Cameras) -> None:
+    indices = torch.tensor([[2, 3, 4], [0, 23, 31]])
+    assert not are_simple(cameras)
+    ours = FastRayGenerator(cameras)(indices)
+    assert_same_rays(ours, cameras.generate_rays(indices[:, :1], coords=indices[:, 1:] + 0.5))
