@@ -32,6 +32,11 @@ def each_pose(change: Callable[[np.ndarray], np.ndarray]) -> Change:
     return edit(apply)
 
 
+def positions_times(factor: float) -> np.ndarray:
+    """What to multiply a pose with."""
+    return np.array([[1, 1, 1, factor]] * 3 + [[1, 1, 1, 1]], float)
+
+
 def each_image(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Change:
     def apply(folder: Path) -> None:
         for path in (folder / name).iterdir():
@@ -89,6 +94,21 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         each_pose(lambda pose: np.linalg.inv(pose * AXES)),
         "world-to-camera poses with flipped axes",
         "invert each matrix, then",
+    ),
+    "positions in millimetres": (
+        each_pose(lambda pose: pose * positions_times(1000)),
+        "camera positions in millimetres",
+        "by 0.001",
+    ),
+    "positions in centimetres": (
+        each_pose(lambda pose: pose * positions_times(100)),
+        "camera positions in centimetres",
+        "by 0.01",
+    ),
+    "positions in kilometres": (
+        each_pose(lambda pose: pose * positions_times(0.001)),
+        "camera positions in kilometres",
+        "by 1000",
     ),
     "depth in 1/6553.5 m": (each_image("depth", lambda d: d * 6.5535), "depth scale 6553.5", "to 6553.5"),
     "depth in 1/5000 m": (each_image("depth", lambda d: d * 5), "depth scale 5000", "to 5000"),

@@ -36,6 +36,18 @@ def test_the_layout_is_recognised_and_said(request, capsys, scene, path, parser)
     assert len(outputs.image_filenames) == 10
 
 
+def test_nerfstudios_format_with_images_in_a_folder_rgb_is_recognised(nerfstudio_scene, copy_scene):
+    folder = copy_scene(nerfstudio_scene)
+    (folder / "images").rename(folder / "rgb")
+    path = folder / "transforms.json"
+    path.write_text(path.read_text().replace("images/", "rgb/"))
+    config, found = AutoDataParserConfig(data=folder).setup().choose()
+    assert isinstance(config, NerfstudioSemanticDataParserConfig)
+    assert "transforms.json" in found
+    (folder / "traj.txt").write_text("")
+    assert isinstance(AutoDataParserConfig(data=folder).setup().choose()[0], ReplicaDataParserConfig)
+
+
 @pytest.fixture(scope="module")
 def scannet_scan(tmp_path_factory):
     return write_scan(tmp_path_factory.mktemp("scannet"))

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from broken_scenes import MISTAKES, each_image, edit
+from broken_scenes import MISTAKES, each_image, each_pose, edit, positions_times
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from PIL import Image
 
@@ -93,6 +93,61 @@ def test_labels_that_disagree_are_a_problem_without_a_name(healthy, copy_scene):
     assert any(problem.startswith("Labels agree") for problem in report.problems)
 
 
+def test_views_that_do_not_meet_are_a_problem(healthy, copy_scene):
+    folder = copy_scene(healthy)
+    each_pose(lambda pose: pose * positions_times(60))(folder)
+    report = examined(folder)
+    assert report.diagnosis is not None
+    assert report.diagnosis.given.agreeing.sum() == 0
+    assert not report.is_healthy
+    assert report.problems[-1].startswith("No point of one view lies in another one")
+
+
+def with_repeated_views(scene, times, factor):
+    """Some of 24 frames several times, so that many pairs of neighbours are from one place, and scaled positions."""
+    places = np.repeat(np.arange(0, 24, times), times)
+    views = scene.views
+    changed = replace(
+        views,
+        c2w=views.c2w[places] * positions_times(factor),
+        read_depth=lambda i: views.read_depth(int(places[i])),
+        read_labels=lambda i: views.read_labels(int(places[i])),
+    )
+    return replace(scene, views=changed)
+
+
+@pytest.mark.parametrize("factor", [0.1, 10, 40])
+def test_views_from_one_place_do_not_hide_that_the_others_disagree(healthy, factor):
+    scene = load_scene(parser_config("semantic-data", healthy))
+    report = examine(with_repeated_views(scene, 6, factor), "room")
+    assert any("lies in another" in text or "from two places" in text for text in report.problems), report.problems
+    assert examine(with_repeated_views(scene, 6, 1), "room").is_healthy
+
+
+def test_positions_of_another_unit_are_named_though_views_from_one_place_agree(healthy):
+    scene = load_scene(parser_config("semantic-data", healthy))
+    report = examine(with_repeated_views(scene, 3, 1000), "room")
+    assert report.diagnosis is not None
+    assert report.diagnosis.given.score > 0.97
+    assert report.mistake is not None
+    assert report.mistake.name == "camera positions in millimetres"
+
+
+def test_labels_that_never_meet_are_no_problem(healthy, copy_scene):
+    """One of 24 frames is labelled."""
+    folder = copy_scene(healthy)
+    for path in sorted((folder / "semantics").iterdir())[:-1]:
+        path.unlink()
+    content = transforms(folder)
+    content["train_filenames"] = [frame["file_path"] for frame in content["frames"]]
+    content["test_filenames"] = content["train_filenames"]
+    (folder / "transforms.json").write_text(json.dumps(content))
+    report = examined(folder)
+    assert report.is_healthy, report.problems
+    assert "No point is labelled in both views, so labels were not compared." in report.remarks
+    assert report.to_json()["agreement"]["label_agreement"] is None
+
+
 def test_a_scene_without_depth_is_told_how_to_compare_its_views(healthy, copy_scene):
     folder = copy_scene(healthy)
     edit(lambda content: [frame.pop("depth_file_path") for frame in content["frames"]])(folder)
@@ -130,6 +185,21 @@ def test_intrinsics_and_path_are_judged(healthy):
     assert "span" in replace(report.path, extent_m=(0.0, 900.0, 0.0)).problems()[0]
     assert "rotation" in replace(report.path, largest_rotation_error=0.1).problems()[0]
     assert "finite" in replace(report.path, num_not_finite=2).problems()[0]
+
+
+def test_the_principal_point_is_judged_unless_depth_shows_that_it_is_right(healthy, copy_scene):
+    """Images cut on the right, as a tilted or cropped camera has them."""
+    folder = copy_scene(healthy)
+    for name in ("images", "depth", "semantics"):
+        for path in (folder / name).iterdir():
+            image = Image.open(path)
+            image.crop((0, 0, 48, 48)).save(path)
+    edit(lambda content: content.update(w=48))(folder)
+    report = examined(folder)
+    assert "cx" in report.intrinsics.problems()[0]
+    assert report.is_healthy, report.problems
+    edit(lambda content: [frame.pop("depth_file_path") for frame in content["frames"]])(folder)
+    assert "cx" in examined(folder).problems[0]
 
 
 def transforms(folder):

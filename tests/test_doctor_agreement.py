@@ -10,6 +10,7 @@ from broken_scenes import lengths_of_rays
 
 from semantic_ns.doctor.agreement import Reading, ViewComparison, neighbouring_pairs
 from semantic_ns.doctor.geometry import Pixels, Surface, are_inside_regions, project, rays
+from semantic_ns.doctor.mistakes import diagnose, usual_mistakes
 from semantic_ns.doctor.views import SceneViews
 from semantic_ns.synthetic_scene import make_trajectory, render
 
@@ -158,7 +159,38 @@ def test_a_reading_undoes_what_was_done():
     assert Reading(is_flipped=True).poses(c2w * flip) == pytest.approx(c2w)
     assert Reading(is_inverted=True, is_flipped=True).poses(np.linalg.inv(c2w * flip)) == pytest.approx(c2w)
     assert Reading(intrinsics_factor=0.5, pixel_shift=0.5).intrinsics(2 * given - [0, 0, 1, 1]) == pytest.approx(given)
+    in_millimetres = c2w * np.array([[1, 1, 1, 1000]] * 3 + [[1] * 4])
+    assert Reading(position_factor=0.001).poses(in_millimetres) == pytest.approx(c2w)
     assert Reading(is_swapped=True).intrinsics(given[:, [1, 0, 3, 2]]) == pytest.approx(given)
+
+
+def test_rendered_depth_has_no_mistake_of_scale(views):
+    def names(of):
+        return {mistake.name for mistake in usual_mistakes(of)}
+
+    rendered = replace(views, is_depth_rendered=True)
+    gone = names(views) - names(rendered)
+    assert {"depth scale 5000", "ray distance for planar depth", "camera positions in millimetres"} <= gone
+    assert {"camera axes flipped", "labels of the next frame"} <= names(rendered)
+
+
+@pytest.mark.parametrize(("depth", "positions"), [(1000.0, 1.0), (1.0, 1000.0)])
+def test_of_depth_and_positions_that_is_mended_which_is_no_scale_of_a_scene(views, depth, positions):
+    c2w = views.c2w * (np.array([[1, 1, 1, positions]] * 3 + [[1] * 4]))
+    wrong = replace(views, c2w=c2w, read_depth=lambda i: views.read_depth(i) * np.float32(depth))
+    # Images read with 1 unit per metre instead of 1000.
+    wrong = replace(wrong, metres_per_depth_unit=1.0 if depth > 1 else 0.001)
+    mistake = diagnose(ViewComparison(wrong, neighbouring_pairs(6, 4), 300)).mistake
+    assert mistake is not None
+    assert mistake.name == ("depth scale 1000" if depth > 1 else "camera positions in millimetres")
+
+
+def test_the_median_depth_is_that_of_what_is_known(views):
+    depths = [np.where(np.arange(WIDTH) < 8, 0, 2.0) * np.ones((HEIGHT, 1)), np.full((HEIGHT, WIDTH), 2.0)]
+    labels = [np.ones((HEIGHT, WIDTH), int)] * 2
+    assert ViewComparison(views_of(depths, labels, [np.eye(4)] * 2), [(0, 1)]).median_depth() == 2
+    nothing = [np.zeros((HEIGHT, WIDTH))] * 2
+    assert math.isnan(ViewComparison(views_of(nothing, labels, [np.eye(4)] * 2), [(0, 1)]).median_depth())
 
 
 def all_pixels(step=1):

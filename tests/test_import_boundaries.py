@@ -15,6 +15,7 @@ LAYERS = (
     ("errors",),
     (
         "labels",
+        "files",
         "losses",
         "rendering",
         "kernels",

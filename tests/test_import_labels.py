@@ -192,6 +192,26 @@ def test_a_labelme_circle_is_a_disc(scene, tmp_path):
     np.testing.assert_array_equal(read_labels(scene)["frame_00003.png"], is_inside)
 
 
+def test_a_grey_mask_value_of_255_is_void(scene, truth, tmp_path):
+    folder = writers.write_voc(tmp_path / "labels", truth, "L")
+    path = folder / "SegmentationClass" / "frame_00001.png"
+    values = np.array(Image.open(path))
+    values[:5] = 255
+    Image.fromarray(values).save(path)
+    run_import(scene, folder, "auto", writers.write_classes(tmp_path / "table.csv", truth[1]), unlabelled="wall")
+    imported = read_labels(scene)["frame_00001.png"]
+    assert (imported[:5] == 0).all()
+    np.testing.assert_array_equal(imported[5:] == 0, np.zeros_like(imported[5:], bool))
+
+
+@pytest.mark.parametrize("value", [None, "", " ", 7, ["a"]])
+def test_a_labelme_file_without_an_image_path_belongs_to_the_image_of_its_name(scene, tmp_path, value):
+    shapes = [{"label": "plate", "points": [[0, 0], [9, 9]], "shape_type": "rectangle"}]
+    content = writers.labelme("x.png", np.zeros((HEIGHT, WIDTH)), shapes) | {"imagePath": value}
+    run_import(scene, write_json(tmp_path / "frame_00003.json", content))
+    assert sorted(read_labels(scene)) == ["frame_00003.png"]
+
+
 def test_in_coco_the_smaller_annotation_wins_and_among_equals_the_later(scene, tmp_path):
     def annotation(number, *corners):
         points = [coordinate for x, y in zip(corners[::2], corners[1::2], strict=True) for coordinate in (x, y)]

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from semantic_ns.errors import SceneError
+from semantic_ns.importing import scene_labels
 from semantic_ns.importing.formats import read_annotations
 from semantic_ns.importing.scene_labels import ImportOptions, import_labels
 from semantic_ns.labels.class_table import ClassTable
@@ -309,3 +310,55 @@ def test_a_folder_that_is_no_scene_is_told(tmp_path: Path) -> None:
     folder = tmp_path / "empty"
     folder.mkdir()
     assert "transforms.json" in refusal(folder, masks(tmp_path))
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_both_the_listed_label_image_and_the_one_to_be_written_are_protected(scene: Path, tmp_path: Path) -> None:
+    (scene / "mine").mkdir()
+    for name in (f"mine/{NAME}", f"semantics/{NAME}"):
+        Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(scene / name)
+    path = scene / "transforms.json"
+    content = json.loads(path.read_text())
+    content["frames"][1]["semantics_path"] = f"mine/{NAME}"
+    path.write_text(json.dumps(content))
+    message = refusal(scene, masks(tmp_path))
+    for part in (f"mine/{NAME}", f"semantics/{NAME}", "found 2", "--overwrite"):
+        assert part in message
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_an_import_that_is_stopped_leaves_ids_and_classes_as_they_were(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """One image had labels before, which come back; the other one had none."""
+    run_import(scene, masks(tmp_path))
+    before = everything(scene)
+    truth = {NAME: one_image().T.reshape(HEIGHT, WIDTH), "frame_00002.png": one_image()}
+    labels = writers.write_voc(tmp_path / "others", (truth, TABLE), "RGB")
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(scene_labels, "write_json", fail)
+    with pytest.raises(SceneError if isinstance(error, OSError) else KeyboardInterrupt):
+        import_labels(scene, read_annotations(labels), ImportOptions(overwrite=True))
+    after = everything(scene)
+    assert after.pop("transforms.json.bak1") == before["transforms.json"]
+    assert after == before
+    monkeypatch.undo()
+    import_labels(scene, read_annotations(labels), ImportOptions(overwrite=True))
+    assert everything(scene)[f"semantics/{NAME}"] != before[f"semantics/{NAME}"]
+
+
+def test_a_scene_that_cannot_be_written_is_told(scene: Path, tmp_path: Path) -> None:
+    (scene / "semantics").rmdir()
+    (scene / "semantics").write_text("in the way of the folder")
+    before = everything(scene)
+    with pytest.raises(SceneError, match="found that it cannot be written"):
+        run_import(scene, masks(tmp_path))
+    after = everything(scene)
+    assert after.pop("transforms.json.bak") == before["transforms.json"]
+    assert after == before

@@ -130,6 +130,25 @@ def test_filtered_labels_go_before_unfiltered_ones(scan):
     assert parse(scan).metadata["label_filenames"][0].parent.name == "label"
 
 
+def test_empty_label_folders_do_not_count(scan):
+    shutil.copytree(scan / "label-filt", scan / "label")
+    for path in (scan / "label-filt").iterdir():
+        path.unlink()
+    assert parse(scan).metadata["label_filenames"][0].parent.name == "label"
+
+
+def test_a_link_to_a_scan_counts_by_its_own_name_and_place(scan, tmp_path):
+    (scan.parent / TABLE).rename(tmp_path / TABLE)
+    store = tmp_path / "store" / "0815"
+    store.parent.mkdir()
+    scan.rename(store)
+    scan.symlink_to(store)
+    (store / f"{NAME}.txt").write_text("fx_color = 24\nfy_color = 25\nmx_color = 23.5\nmy_color = 17.5\n")
+    shutil.rmtree(store / "intrinsic")
+    (tmp_path / TABLE).rename(scan.parent / TABLE)
+    assert parse(scan).cameras[0].fy.item() == 25
+
+
 def test_frames_without_a_finite_pose_are_dropped_and_counted(scan, capsys):
     np.savetxt(scan / "pose" / "3.txt", LOST)
     np.savetxt(scan / "pose" / "5.txt", np.full((4, 4), np.nan))

@@ -7,6 +7,7 @@ import torch
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from PIL import Image
 
+from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
 from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.errors import SceneError
@@ -77,6 +78,31 @@ def test_what_an_item_holds_can_be_changed_without_harm(outputs):
     before = dataset[0]["semantics"].clone()
     dataset[0]["semantics"].fill_(99)
     torch.testing.assert_close(dataset[0]["semantics"], before)
+
+
+def test_labels_of_16_bits_are_the_same_numbers(outputs):
+    small, large = SemanticDataset(outputs), SemanticDataset(outputs)
+    small.has_16_bit_labels = True
+    assert small[0]["semantics"].dtype == torch.int16
+    torch.testing.assert_close(small[0]["semantics"].long(), large[0]["semantics"])
+    small[0]["semantics"].fill_(99)
+    torch.testing.assert_close(small[0]["semantics"].long(), large[0]["semantics"])
+
+
+def test_the_data_manager_keeps_labels_of_16_bits_and_gives_wide_ones(replica_scene):
+    config = SemanticDataManagerConfig(
+        dataparser=ReplicaDataParserConfig(data=replica_scene), train_num_rays_per_batch=64
+    )
+    manager = config.setup(device="cpu", test_mode="val", world_size=1, local_rank=0)
+    cached = manager.train_image_dataloader.cached_collated_batch
+    assert cached["semantics"].dtype == torch.int16
+    _, batch = manager.next_train(0)
+    assert batch["semantics"].dtype == torch.int64
+    places = {int(number): place for place, number in enumerate(cached["image_idx"])}
+    assert batch["semantics"].shape == (64, 1)
+    for (image, row, column), label in zip(batch["indices"].tolist(), batch["semantics"][:, 0].tolist(), strict=True):
+        assert cached["semantics"][places[image], row, column, 0] == label
+    assert manager.eval_dataset[0]["semantics"].dtype == torch.int64
 
 
 def test_downscaled_images_get_downscaled_labels_of_the_pixel_centres(outputs):

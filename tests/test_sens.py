@@ -253,3 +253,9 @@ def test_a_place_that_cannot_be_written_is_told(sens_path, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SceneError, match=r"file/out, found that it cannot be written"):
         ExtractSens(sens_path, tmp_path / "file" / "out").main()
+
+
+def test_a_start_beyond_the_end_is_told(sens_path, tmp_path):
+    with pytest.raises(SceneError, match=r"--start below the 4 frames of .*scan\.sens, found 4"):
+        ExtractSens(sens_path, tmp_path / "out", start=NUM_FRAMES).main()
+    assert not (tmp_path / "out").exists()

@@ -7,6 +7,7 @@ import tyro
 from rich.console import Console
 
 from semantic_ns.cli.main import run_command
+from semantic_ns.errors import SceneError
 
 
 @dataclass
@@ -31,6 +32,11 @@ class ExtractSens:
         from semantic_ns.dataparsers.sens_file import SensFile
 
         with SensFile(self.sens) as sens:
+            if self.start >= sens.header.num_frames:
+                raise SceneError(
+                    f"Expected --start below the {sens.header.num_frames} frames of {self.sens}, found {self.start}; "
+                    "lower it."
+                )
             num_frames = export_frames(sens, sens.frames(self.start, self.stop, self.stride), self.output)
             text = f"Wrote {num_frames} of {sens.header.num_frames} frames to {self.output}"
         Console().print(text, soft_wrap=True, highlight=False, markup=False)

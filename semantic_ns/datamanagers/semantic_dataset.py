@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int16, Int64, Shaped, UInt8
+from jaxtyping import Float32, Int16, Integer, Shaped, UInt8
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from numpy import ndarray
@@ -43,6 +43,7 @@ class SemanticDataset(InputDataset):
 
     Attributes:
         load_depth: whether items hold `depth_image_m` (where the scene has depth); off while training.
+        has_16_bit_labels: whether `semantics` is int16 instead of int64, for a cache of all items; off unless set.
 
     Raises:
         SceneError: on a damaged image, or a label or depth image of another shape (width / height) than its image.
@@ -55,6 +56,7 @@ class SemanticDataset(InputDataset):
         # A list per object: nerfstudio's data managers remove keys from it in place.
         self.exclude_batch_keys_from_device = [*InputDataset.exclude_batch_keys_from_device, SEMANTICS, DEPTH_M]
         self.load_depth = load_depth
+        self.has_16_bit_labels = False
         self._labels: dict[int, Int16[Tensor, "height width 1"]] = {}
 
     @property
@@ -84,7 +86,7 @@ class SemanticDataset(InputDataset):
             data: `image_idx` and `image` [H, W, channels] of the image.
 
         Returns:
-            `semantics` int64 [H, W, 1]; with `load_depth` and depth files `depth_image_m` float32 [H, W, 1].
+            `semantics` int64 (or int16) [H, W, 1]; with `load_depth` and depth files `depth_image_m` float32 [H, W, 1].
         """
         index, (height, width) = data["image_idx"], data["image"].shape[:2]
         result: dict[str, Tensor] = {SEMANTICS: self._semantics(index, height, width)}
@@ -93,7 +95,7 @@ class SemanticDataset(InputDataset):
             result[DEPTH_M] = self._depth(index, depths[index], height, width)
         return result
 
-    def _semantics(self, index: int, height: int, width: int) -> Int64[Tensor, "height width 1"]:
+    def _semantics(self, index: int, height: int, width: int) -> Integer[Tensor, "height width 1"]:
         if index not in self._labels:
             path = self.metadata[keys.LABEL_FILENAMES][index]
             if path is None:
@@ -104,7 +106,8 @@ class SemanticDataset(InputDataset):
                 labels = labels if label_map is None else label_map.apply(labels, str(path))
                 labels = self.taxonomy.encode(labels, str(path))
             self._labels[index] = torch.from_numpy(labels)[..., None]
-        return self._labels[index].long()
+        labels = self._labels[index]
+        return labels.clone() if self.has_16_bit_labels else labels.long()
 
     def _depth(self, index: int, path: Path | None, height: int, width: int) -> Float32[Tensor, "height width 1"]:
         if path is None:

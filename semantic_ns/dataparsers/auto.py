@@ -77,12 +77,15 @@ class AutoDataParser(DataParser):
         if data.suffix == ".json" and data.is_file():
             return self._nerfstudio_config(), "a json file, which replaces transforms.json (nerfstudio-semantic-data)"
         scene.require_folder(data)
-        if layout := layout_of(data):
+        layout = layout_of(data)
+        # Scenes in nerfstudio's format may keep their images in rgb/ too.
+        is_nerfstudio = (data / TRANSFORMS).is_file() and not (layout and (data / layout.trajectory).is_file())
+        if layout and not is_nerfstudio:
             files = f"{Path(layout.image).parent}/ and {layout.trajectory}"
             return self._replica_config(), f"{files} of {layout.name} (replica-data)"
         if sequence_names(data):
             return self._replica_config(), f"{', '.join(sequence_names(data))} (replica-data)"
-        if (data / TRANSFORMS).is_file():
+        if is_nerfstudio:
             return self._nerfstudio_config(), f"{TRANSFORMS} (nerfstudio-semantic-data)"
         if any(data.glob(_HYPERSIM_IMAGES)):
             return self._hypersim_config(), f"{_HYPERSIM_IMAGES} (hypersim-data)"

@@ -9,6 +9,7 @@ from PIL import Image
 
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
+from semantic_ns.files import replacing, told_if_not_writable
 from semantic_ns.labels.images import read_label_image, told_as_scene_error
 
 
@@ -42,27 +43,29 @@ def four_thirds_color(source: Path, copy: Path, size: ImageSize) -> Path:
 
     Args:
         source: 8 bit colour image.
-        copy: PNG to write; it is kept if it is newer than the source.
+        copy: PNG to write, with the source's time of modification; it is kept while the two times are equal.
         size: width and height of the copy.
 
     Raises:
         SceneError: if the source cannot be read or is not about 4:3, or the copy cannot be written.
     """
     if not _is_current(source, copy):
+        modified_ns = _modified_ns(source)
         with told_as_scene_error(source, "colour image"), Image.open(source) as image:
             rows = rows_to_four_thirds(image.size, source)
             pixels = np.pad(np.asarray(image.convert("RGB")), ((rows, rows), (0, 0), (0, 0)))
-        _save(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR), copy)
+        _save(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR), copy, modified_ns)
     return copy
 
 
 def four_thirds_labels(source: Path, copy: Path, size: ImageSize, void: int) -> Path:
     """Write 16 bit labels as `four_thirds_color` writes colour, with void rows and by nearest neighbours."""
     if not _is_current(source, copy):
+        modified_ns = _modified_ns(source)
         raw = read_label_image(source)
         rows = rows_to_four_thirds((raw.shape[1], raw.shape[0]), source)
         labels = np.pad(raw, ((rows, rows), (0, 0)), constant_values=void)
-        _save(Image.fromarray(labels.astype(np.uint16)).resize(size, Image.Resampling.NEAREST), copy)
+        _save(Image.fromarray(labels.astype(np.uint16)).resize(size, Image.Resampling.NEAREST), copy, modified_ns)
     return copy
 
 
@@ -83,17 +86,18 @@ def rows_to_four_thirds(size: ImageSize, path: Path) -> int:
 
 
 def _is_current(source: Path, copy: Path) -> bool:
-    return copy.is_file() and source.is_file() and copy.stat().st_mtime_ns >= source.stat().st_mtime_ns
+    # Not "newer than the source": unpacked or restored files are older than what they replace.
+    return copy.is_file() and source.is_file() and copy.stat().st_mtime_ns == source.stat().st_mtime_ns
 
 
-def _save(image: Image.Image, path: Path) -> None:
-    # Under another name first: a copy that was not finished must not be taken for one.
-    temporary = path.with_suffix(".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+def _modified_ns(source: Path) -> int:
+    # Taken before the source is read: what changes it meanwhile makes the copy out of date.
+    with told_as_scene_error(source, "source image"):
+        return source.stat().st_mtime_ns
+
+
+def _save(image: Image.Image, path: Path, modified_ns: int) -> None:
+    # At once, as a copy that was not finished must not be taken for one.
+    with told_if_not_writable(path), replacing(path) as temporary:
         image.save(temporary, "PNG", compress_level=1)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise SceneError(
-            f"Expected to write {path}, found '{error.strerror}'; make room or change its rights."
-        ) from error
+        os.utime(temporary, ns=(modified_ns, modified_ns))

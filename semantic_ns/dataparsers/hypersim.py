@@ -77,7 +77,7 @@ class HypersimDataParser(DataParser):
         config = self.config
         scene.require_folder(config.data)
         folder = HypersimFolder(config.data, config.camera, config.color)
-        row = read_camera_row(self._camera_table(), config.data.resolve().name)
+        row = read_camera_row(self._camera_table(), scene.folder_name(config.data))
         pinhole = exact_pinhole(row, scene.common_image_size(list(folder.colors.values())))
         metres_per_asset_unit = folder.metres_per_asset_unit() or row.metres_per_asset_unit
         frames, num_left_out = _with_rotation(folder.frames(pinhole.nominal_from_opencv, metres_per_asset_unit))
@@ -106,14 +106,15 @@ class HypersimDataParser(DataParser):
     def _camera_table(self) -> Path:
         if self.config.camera_parameters is not None:
             return self.config.camera_parameters
-        folder = self.config.data.resolve()
-        for parent in (folder, *folder.parents):
-            if (parent / CAMERA_TABLE).is_file():
-                return parent / CAMERA_TABLE
-        raise SceneError(
-            f"Expected {CAMERA_TABLE} in {folder} or a folder above, found none; get it from Hypersim's source "
-            "repository and give it by --camera-parameters, as most scenes do not have the nominal camera."
-        )
+        folder = self.config.data
+        table = scene.find_upwards(folder, CAMERA_TABLE)
+        if table is None:
+            raise SceneError(
+                f"Expected {CAMERA_TABLE} in {folder} or a folder above, found none; get it from Hypersim's source "
+                "repository and put it there or give it by --camera-parameters (an option of hypersim-data), as most "
+                "scenes do not have the nominal camera."
+            )
+        return table
 
 
 def _with_rotation(frames: Sequence[PosedFrame]) -> tuple[tuple[PosedFrame, ...], int]:
@@ -140,7 +141,7 @@ def _label_map(space: str) -> LabelMap:
         _UNLABELLED: _VOID_OF_NYU40,
         _VOID_OF_NYU40: _VOID_OF_NYU40,
     }
-    return LabelMap("NYU40, -1 is void", table, ids).then(map_to_space(space, table))
+    return LabelMap("Hypersim's ids (NYU40's, -1 is void)", table, ids).then(map_to_space(space, table))
 
 
 def _image_metadata(folder: HypersimFolder, pinhole: Pinhole) -> keys.Metadata:

@@ -75,10 +75,10 @@ class HypersimFolder:
         folder = self._color_folder
         found = "none" if folder.is_dir() else "no such folder"
         others = [camera for camera in cameras if _frames_in(self._images_folder(camera, kind), modality)]
-        choice = f"choose another --camera ({', '.join(others)})" if others else "choose another --color or camera"
+        choice = f"--camera ({', '.join(others)})" if others else "--camera or --color"
         return (
             f"Expected colour images frame.<number>.{modality} of {self.camera} in {folder}, found {found}; restore "
-            f"them or {choice}."
+            f"them or choose another {choice}, with hypersim-data."
         )
 
     def frames(

@@ -81,10 +81,11 @@ class PosedScene:
         width, height = self.intrinsics.size
         return Cameras(
             camera_to_worlds=torch.from_numpy(self.similarity.apply_to_poses(c2w)).float(),
-            fx=self.intrinsics.fx,
-            fy=self.intrinsics.fy,
-            cx=self.intrinsics.cx,
-            cy=self.intrinsics.cy,
+            # Plain numbers: nerfstudio keeps those of numpy in double precision.
+            fx=float(self.intrinsics.fx),
+            fy=float(self.intrinsics.fy),
+            cx=float(self.intrinsics.cx),
+            cy=float(self.intrinsics.cy),
             width=width,
             height=height,
             camera_type=CameraType.PERSPECTIVE,

@@ -128,7 +128,7 @@ def layout_of(folder: Path) -> ReplicaLayout | None:
     """The layout of the sequence in a folder, None where it is no sequence of Replica."""
     for layout in _LAYOUTS:
         if any(all(any(folder.glob(pattern)) for pattern in group) for group in layout.signs):
-            is_vmap = layout.trajectory == _VMAP.trajectory and folder.resolve().parent.name in ("imap", "vmap")
+            is_vmap = layout.trajectory == _VMAP.trajectory and folder.absolute().parent.name in ("imap", "vmap")
             return _VMAP if is_vmap else layout
     return None
 

@@ -203,7 +203,7 @@ def _published(numbers: Int64[ndarray, "numbers"], count: int, data: Path) -> tu
     if len(numbers) < 2 * count:
         raise SceneError(
             f"Expected {2 * count} frames or more in {data} for --split published with --num-frames {count}, found "
-            f"{len(numbers)}; lower --num-frames or choose another --split."
+            f"{len(numbers)}; choose another --split, or lower --num-frames (an option of scannet-semantic-data)."
         )
     train, evaluation = (_evenly(len(numbers), count, is_half_way) for is_half_way in (False, True))
     used = np.union1d(train, evaluation)
@@ -243,7 +243,7 @@ def _in_paper_size(
     def copied(frame: PosedFrame) -> PosedFrame:
         image = four_thirds_color(frame.image, cache / "color" / f"{frame.id}.png", _PAPER_SIZE)
         label = frame.label and four_thirds_labels(
-            frame.label, cache / f"label_void_{void}" / f"{frame.id}.png", _PAPER_SIZE, void
+            frame.label, cache / f"{frame.label.parent.name}_void_{void}" / f"{frame.id}.png", _PAPER_SIZE, void
         )
         return replace(frame, image=image, label=label)
 

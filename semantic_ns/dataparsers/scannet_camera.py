@@ -6,7 +6,7 @@ import numpy as np
 
 from semantic_ns.dataparsers.posed_scene import Intrinsics
 from semantic_ns.dataparsers.scannet_frames import read_matrix
-from semantic_ns.dataparsers.scene import ImageSize
+from semantic_ns.dataparsers.scene import ImageSize, folder_name
 from semantic_ns.dataparsers.sens_export import INTRINSIC
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.text_files import read_text
@@ -67,8 +67,7 @@ def _stated(folder: Path, scene: Path, info: dict[str, float]) -> tuple[Path, tu
     skew = 0.0
     if path is not None:
         matrix = read_matrix(path)
-        # Plain numbers: nerfstudio keeps those of numpy in double precision.
-        fx, fy, cx, cy, skew = (float(matrix[place]) for place in ((0, 0), (1, 1), (0, 2), (1, 2), (0, 1)))
+        fx, fy, cx, cy, skew = (matrix[place] for place in ((0, 0), (1, 1), (0, 2), (1, 2), (0, 1)))
     elif info.keys() >= set(_INFO_KEYS):
         path = _info_path(scene)
         fx, fy, cx, cy = (info[key] for key in _INFO_KEYS)
@@ -92,7 +91,7 @@ def _is_middle(cx: float, cy: float, size: ImageSize) -> bool:
 
 
 def _info_path(scene: Path) -> Path:
-    return scene / f"{scene.resolve().name}.txt"
+    return scene / f"{folder_name(scene)}.txt"
 
 
 def _scan_info(scene: Path) -> dict[str, float]:

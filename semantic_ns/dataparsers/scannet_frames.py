@@ -15,10 +15,11 @@ from numpy import ndarray
 from PIL import Image
 
 from semantic_ns.dataparsers.frame_cache import cache_folder
-from semantic_ns.dataparsers.scene import announce
-from semantic_ns.dataparsers.sens_export import COLOR, DEPTH, POSE, export_frames, pose_file
+from semantic_ns.dataparsers.scene import announce, folder_name
+from semantic_ns.dataparsers.sens_export import COLOR, DEPTH, POSE, export_frames
 from semantic_ns.dataparsers.sens_file import SensFile
 from semantic_ns.errors import SceneError
+from semantic_ns.files import replacing, told_if_not_writable
 from semantic_ns.labels.images import told_as_scene_error
 from semantic_ns.labels.text_files import read_text
 
@@ -64,17 +65,26 @@ class SensFrames:
     def provide(self, numbers: Collection[int]) -> Path:
         """A cache with at least these frames; another `.sens` file than before starts it anew."""
         cache = cache_folder(self.path.parent, _SENS_CACHE)
-        stat = self.path.stat()
-        stamp, text = cache / "source.txt", f"{self.path.name} {stat.st_size} {stat.st_mtime_ns}\n"
-        if not stamp.is_file() or stamp.read_text() != text:
-            for number in numbered_files(cache / POSE, (".txt",)):
-                pose_file(cache, number).unlink()
-            stamp.write_text(text)
+        with told_as_scene_error(self.path, ".sens file"):
+            stat = self.path.stat()
+        stamp, text = cache / "source.txt", f"{self.path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode()
+        with told_if_not_writable(cache):
+            if not stamp.is_file() or stamp.read_bytes() != text:
+                _remove_frames(cache)
+                with replacing(stamp) as temporary:
+                    temporary.write_bytes(text)
         with SensFile(self.path) as sens:
             wanted = (frame for frame in sens.frames() if frame.number in numbers)
             num_new = export_frames(sens, wanted, cache, skip_existing=True)
         announce(PARSER_NAME, f"frames of {self.path} lie in {cache}, {num_new} of {len(numbers)} extracted just now")
         return cache
+
+
+def _remove_frames(cache: Path) -> None:
+    # Poses first: a frame without one is not complete. Colour may come back under another suffix.
+    for name in (POSE, COLOR, DEPTH):
+        for path in (cache / name).glob("*"):
+            path.unlink(missing_ok=True)
 
 
 def find_frames(scene: Path) -> ExportedFrames | SensFrames | None:
@@ -96,7 +106,7 @@ def color_and_depth(folder: Path) -> tuple[dict[int, Path], dict[int, Path]]:
 
 
 def label_folder(scene: Path) -> Path:
-    """The folder with the label images of a scene, `label-filt` before the unfiltered `label`; it may not exist.
+    """The folder with the label images of a scene, `label-filt` before the unfiltered `label`; empty ones do not count.
 
     Raises:
         SceneError: if the labels are still packed, or are those of the benchmark's 25k subset, which are NYU40 ids.
@@ -106,10 +116,10 @@ def label_folder(scene: Path) -> Path:
         for name in ("label-filt", "label")
         for place in (
             *(scene / part / name for part in _SUBFOLDERS),
-            scene / f"{scene.resolve().name}_2d-{name}" / name,
+            scene / f"{folder_name(scene)}_2d-{name}" / name,
         )
     ]
-    found = next((folder for folder in candidates if folder.is_dir()), None)
+    found = next((folder for folder in candidates if folder.is_dir() and any(folder.iterdir())), None)
     if found is None:
         packed = sorted(scene.glob("*_2d-label*.zip"))
         if packed:

@@ -10,6 +10,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
+from semantic_ns.dataparsers.scene import find_upwards
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.class_table import MAX_ID, ClassEntry, ClassTable, voc_color
 from semantic_ns.labels.label_map import LabelMap, void_id_of
@@ -38,15 +39,14 @@ def find_label_table(folder: Path) -> Path:
     Raises:
         SceneError: if there is none.
     """
-    folder = folder.resolve()
-    for place in (folder, *folder.parents):
-        if (place / TABLE_NAME).is_file():
-            return place / TABLE_NAME
-    raise SceneError(
-        f"Expected ScanNet's label table {TABLE_NAME} in {folder} or a folder above it, found none; put it there or "
-        "pass it by --label-table (it comes with ScanNet, whose terms of use keep it out of this package), or pass "
-        "the table of your own ids by --classes."
-    )
+    path = find_upwards(folder, TABLE_NAME)
+    if path is None:
+        raise SceneError(
+            f"Expected ScanNet's label table {TABLE_NAME} in {folder} or a folder above it, found none; put it there "
+            "or pass it by --label-table, an option of scannet-semantic-data (it comes with ScanNet, whose terms of "
+            "use keep it out of this package), or pass the table of your own ids by --classes."
+        )
+    return path
 
 
 def classes_in_space(path: Path, label_space: str) -> tuple[ClassTable, LabelMap | None]:

@@ -72,6 +72,20 @@ def require_folder(path: Path) -> None:
         raise SceneError(f"Expected the folder of a scene at {path}, found {found}; check --data.")
 
 
+def folder_name(folder: Path) -> str:
+    """Name of a folder as it was given, also where it is a link to one of another name."""
+    return folder.name if folder.name not in ("", "..") else folder.resolve().name
+
+
+def find_upwards(folder: Path, name: str) -> Path | None:
+    """The file `name` in a folder or the nearest one above it, as given or else where links lead; None without one."""
+    for start in (folder.absolute(), folder.resolve()):
+        for place in (start, *start.parents):
+            if (place / name).is_file():
+                return place / name
+    return None
+
+
 def common_image_size(images: Sequence[Path]) -> ImageSize:
     """Size of all images, read from their headers.
 

@@ -1,6 +1,5 @@
 """From a `.sens` file to ScanNet's folders of frames: color, depth, pose, intrinsic."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from numpy import ndarray
 from PIL import Image
 
 from semantic_ns.dataparsers.sens_file import SensFile, SensFrame
-from semantic_ns.errors import SceneError
+from semantic_ns.files import replacing, told_if_not_writable
 
 COLOR, DEPTH, POSE, INTRINSIC = "color", "depth", "pose", "intrinsic"
 DEPTH_UNITS_PER_METRE = 1000
@@ -35,7 +34,7 @@ def export_frames(sens: SensFile, frames: Iterable[SensFrame], output: Path, ski
     Raises:
         SceneError: if a frame is damaged or a file cannot be written.
     """
-    try:
+    with told_if_not_writable(output):
         for name in (COLOR, DEPTH, POSE, INTRINSIC):
             (output / name).mkdir(parents=True, exist_ok=True)
         for name in _MATRICES:
@@ -43,11 +42,6 @@ def export_frames(sens: SensFile, frames: Iterable[SensFrame], output: Path, ski
         frames = [frame for frame in frames if not (skip_existing and pose_file(output, frame.number).is_file())]
         for frame in frames:
             _export(sens, frame, output)
-    except OSError as error:
-        raise SceneError(
-            f"Expected a folder to write frames to at {output}, found that it cannot be written ({error.strerror}); "
-            "choose another or make room."
-        ) from error
     return len(frames)
 
 
@@ -56,11 +50,14 @@ def pose_file(folder: Path, number: int) -> Path:
     return folder / POSE / f"{number}.txt"
 
 
+# Every file is replaced at once, as another run may read the folder or write the same frames.
 def _export(sens: SensFile, frame: SensFrame, output: Path) -> None:
     content, suffix = sens.encoded_color(frame)
-    (output / COLOR / f"{frame.number}{suffix}").write_bytes(content)
+    with replacing(output / COLOR / f"{frame.number}{suffix}") as temporary:
+        temporary.write_bytes(content)
     depth = _millimetres(sens.depth(frame), sens.header.units_per_metre)
-    Image.fromarray(depth).save(output / DEPTH / f"{frame.number}.png", compress_level=1)
+    with replacing(output / DEPTH / f"{frame.number}.png") as temporary:
+        Image.fromarray(depth).save(temporary, "PNG", compress_level=1)
     _write_matrix(pose_file(output, frame.number), frame.c2w_opencv)
 
 
@@ -71,6 +68,5 @@ def _millimetres(depth: UInt16[ndarray, "height width"], units_per_metre: float)
 
 
 def _write_matrix(path: Path, matrix: Float[ndarray, "4 4"]) -> None:
-    temporary = path.with_suffix(".part")
-    np.savetxt(temporary, matrix, fmt="%.9g")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        np.savetxt(temporary, matrix, fmt="%.9g")

@@ -8,12 +8,12 @@ pixel away from label edges: the nearest pixel is up to half a pixel off and may
 share with label edges is given as well.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float32, Int, Int16, Shaped
 from numpy import ndarray
 
 from semantic_ns.doctor.geometry import Pixels, Surface, are_inside_regions, project, rays
@@ -35,6 +35,7 @@ class Reading:
         is_inverted: the poses are world to camera.
         is_flipped: camera axes y and z point the other way.
         depth_factor: on depth.
+        position_factor: on the positions in the poses, as they are given.
         ray_power: depth is multiplied by this power of the length of the pixel's ray whose z is 1: -1 where the files
             hold distances along the ray, 1 where planar depth was taken for such distances.
         pixel_shift: added to cx and cy.
@@ -48,6 +49,7 @@ class Reading:
     is_inverted: bool = False
     is_flipped: bool = False
     depth_factor: float = 1.0
+    position_factor: float = 1.0
     ray_power: int = 0
     pixel_shift: float = 0.0
     intrinsics_factor: float = 1.0
@@ -58,7 +60,8 @@ class Reading:
 
     def poses(self, c2w: Float[ndarray, "frames 4 4"]) -> Float[ndarray, "frames 4 4"]:
         """The OpenCV camera-to-world poses that the given ones mean."""
-        result = np.linalg.inv(c2w) if self.is_inverted else c2w
+        given = c2w * np.array([[1, 1, 1, self.position_factor]] * 3 + [[1] * 4])
+        result = np.linalg.inv(given) if self.is_inverted else given
         return result * [1.0, -1.0, -1.0, 1.0] if self.is_flipped else result
 
     def intrinsics(self, given: Float[ndarray, "frames 4"]) -> Float[ndarray, "frames 4"]:
@@ -120,6 +123,10 @@ class Agreement:
         """
         same = self.label_share if self.labelled.any() else 1.0
         return _share(self.agreeing, self.seen) * same if self.seen.any() else 0.0
+
+    def of_pairs(self, chosen: Bool[ndarray, "pairs"]) -> "Agreement":
+        """That of some of the pairs."""
+        return Agreement(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
     @property
     def pair_scores(self) -> Float[ndarray, "pairs"]:
@@ -185,6 +192,21 @@ class ViewComparison:
         is_seen = surface.is_plane & (inverse > 0)
         pair, pixels, there, z = pair[is_seen], pixels[is_seen], there[is_seen], z[is_seen]
         return self._count(reading, pair, (pixels, there), z, z - 1 / inverse[is_seen])
+
+    def are_apart(self) -> Bool[ndarray, "pairs"]:
+        """Whether the cameras of each pair stand apart, by more than 1 % of the largest distance of a pair.
+
+        Views from one place agree whatever the units of positions and depth are.
+        """
+        first, second = (self.views.c2w[[pair[i] for pair in self.pairs], :3, 3] for i in (0, 1))
+        distance = np.linalg.norm(second - first, axis=1)
+        return distance > 0.01 * distance.max()
+
+    def median_depth(self) -> float:
+        """Median of the known depth of the compared views in metres, as given; NaN without any."""
+        thinned = self._depth[:, ::8, ::8]
+        known = thinned[thinned > 0]
+        return float(np.median(known)) if known.size else float("nan")
 
     def _count(
         self,
@@ -262,11 +284,19 @@ class ViewComparison:
         return np.searchsorted(self._frames, [second for _, second in self.pairs])
 
     @cached_property
-    def _labels(self) -> Int[ndarray, "frames height width"]:
-        return np.stack([self.views.read_labels(int(i)) for i in self._frames])
+    def _labels(self) -> Int16[ndarray, "frames height width"]:
+        return self._read(self.views.read_labels, np.int16)
 
     @cached_property
-    def _depth(self) -> Float[ndarray, "frames height width"]:
+    def _depth(self) -> Float32[ndarray, "frames height width"]:
         if self.views.read_depth is None:
             raise ValueError("views are compared by their depth, and these have none")
-        return np.stack([self.views.read_depth(int(i)) for i in self._frames])
+        return self._read(self.views.read_depth, np.float32)
+
+    def _read(self, read: Callable[[int], ndarray], dtype: type[np.number]) -> Shaped[ndarray, "frames height width"]:
+        # Into one array: a list and its stack would need the memory twice.
+        width, height = self.views.size
+        images = np.empty((len(self._frames), height, width), dtype)
+        for place, index in enumerate(self._frames):
+            images[place] = read(int(index))
+        return images

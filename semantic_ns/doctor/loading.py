@@ -25,11 +25,13 @@ from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.dataparsers.replica_labels import scene_class_table
 from semantic_ns.dataparsers.replica_layouts import layout_of, sequence_names
 from semantic_ns.dataparsers.scannet import ScanNetDataParserConfig
+from semantic_ns.dataparsers.scannet_labels import classes_in_space, find_label_table
 from semantic_ns.doctor.views import SceneViews
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.class_table import MAX_ID, ClassTable
 from semantic_ns.labels.images import read_label_image
 from semantic_ns.labels.label_map import LabelMap
+from semantic_ns.labels.label_spaces import NATIVE
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.labels.text_files import read_json
 
@@ -40,6 +42,7 @@ _PARSERS = {
     "scannet-semantic-data": ScanNetDataParserConfig,
     "hypersim-data": HypersimDataParserConfig,
 }
+_CONFIGS_WITH_OPENGL_FILES = (NerfstudioSemanticDataParserConfig, HypersimDataParserConfig)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class LoadedScene:
         label_files: label image of each frame.
         has_depth: whether each frame has a depth image.
         has_distortion: whether the cameras have lens distortion, which the comparison of views leaves out.
+        has_known_camera: whether the camera comes from a table of the data set, where it may be far off-centre.
         split: which frames train and which are scored, as a sentence.
         places: data set, and index in it, of each frame.
     """
@@ -86,6 +90,7 @@ class LoadedScene:
     label_files: tuple[Path | None, ...]
     has_depth: tuple[bool, ...]
     has_distortion: bool
+    has_known_camera: bool
     split: str
     places: tuple[tuple[SemanticDataset, int], ...]
 
@@ -110,30 +115,54 @@ def parser_config(parser_name: str, data: Path) -> DataParserConfig:
     return _PARSERS[parser_name](data=data)
 
 
-def load_scene(config: DataParserConfig) -> LoadedScene:
+def load_scene(config: DataParserConfig, options: Mapping[str, str | Path] | None = None) -> LoadedScene:
     """Read a scene with the dataparser that `config` names.
 
+    Args:
+        config: of a dataparser; that of `semantic-data` becomes that of the layout.
+        options: fields to set in the configuration of the layout.
+
     Raises:
-        SceneError: if the dataparser refuses the scene for another reason than the ids in its label images.
+        SceneError: if the dataparser has no such option, or refuses the scene for another reason than the ids in its
+            label images.
     """
-    layout = next((f"read as {name}" for name, kind in _PARSERS.items() if type(config) is kind), "read as in the run")
+    name = next((name for name, kind in _PARSERS.items() if type(config) is kind), None)
+    layout = f"read as {name}" if name else "read as in the run"
     if isinstance(config, AutoDataParserConfig):
         config, layout = AutoDataParser(config).choose()
+    config = _with_options(config, options or {}, layout)
     try:
         return _load(config, config, layout)
     except SceneError as error:
-        table = _own_table(config)
-        if table is None:
-            raise
         refusal = error
+    table = None
+    with contextlib.suppress(SceneError):
+        table = _own_table(config)
+    if table is None:
+        raise refusal
     # Ids above 255 are rare, and a table of all of them is slow.
     for largest_id in (255, MAX_ID):
         with contextlib.suppress(SceneError), tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "any_id.json"
             path.write_text(json.dumps(_with_every_id(table, largest_id)), "utf8")
-            tolerant = cast(Any, replace)(config, classes=path)
-            return replace(_load(tolerant, config, layout), refusal=str(refusal))
+            return replace(_load(_with_classes(config, path), config, layout), refusal=str(refusal))
     raise refusal
+
+
+def _with_options(config: DataParserConfig, options: Mapping[str, str | Path], layout: str) -> DataParserConfig:
+    for name in options:
+        if not hasattr(config, name):
+            raise SceneError(
+                f"Expected an option of the dataparser of {config.data} ({layout}), found --{name.replace('_', '-')}, "
+                "which it does not have; leave it out."
+            )
+    return cast(Any, replace)(config, **options)
+
+
+def _with_classes(config: DataParserConfig, path: Path) -> DataParserConfig:
+    # ScanNet's parser takes one of the two tables, and other label spaces would make the unknown ids void.
+    others = {"label_table": None, "label_space": NATIVE} if isinstance(config, ScanNetDataParserConfig) else {}
+    return cast(Any, replace)(config, classes=path, **others)
 
 
 def _load(config: DataParserConfig, original: DataParserConfig, layout: str) -> LoadedScene:
@@ -153,12 +182,13 @@ def _load(config: DataParserConfig, original: DataParserConfig, layout: str) -> 
     return LoadedScene(
         layout=layout,
         refusal=None,
-        views=_views(images, places, parts, isinstance(config, NerfstudioSemanticDataParserConfig)),
+        views=_views(images, places, parts, isinstance(config, _CONFIGS_WITH_OPENGL_FILES)),
         taxonomy=metadata[keys.TAXONOMY],
         meanings=_meanings(table, label_map, metadata[keys.TAXONOMY]),
         label_files=tuple(dataset.metadata[keys.LABEL_FILENAMES][i] for dataset, i in places),
         has_depth=tuple(has_depth),
         has_distortion=any(_has_distortion(dataset.cameras) for dataset in datasets),
+        has_known_camera=isinstance(config, HypersimDataParserConfig),
         split=metadata[keys.SPLIT],
         places=places,
     )
@@ -230,6 +260,10 @@ def _own_table(config: DataParserConfig) -> ClassTable | None:
         names = sequence_names(config.data)
         is_sequence = layout_of(config.data) is not None or not names
         return scene_class_table(config.data if is_sequence else config.data / names[0], config.classes)
+    if isinstance(config, ScanNetDataParserConfig):
+        if config.classes is not None:
+            return ClassTable.load(config.classes)
+        return classes_in_space(config.label_table or find_label_table(config.data), NATIVE)[0]
     if isinstance(config, NerfstudioSemanticDataParserConfig):
         if config.classes is not None:
             return ClassTable.load(config.classes)

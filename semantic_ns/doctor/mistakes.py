@@ -10,6 +10,8 @@ from semantic_ns.doctor.views import SceneViews
 LEAST_DEPTH_SHARE = 0.9
 LEAST_LABEL_SHARE = 0.9
 _DEPTH_UNITS_PER_METRE = (1.0, 1000.0, 4000.0, 5000.0, 6553.5)
+_POSITION_FACTORS = {"in millimetres": 0.001, "in centimetres": 0.01, "in kilometres": 1000.0}
+_MEDIAN_DEPTH_RANGE_M = (0.1, 100.0)
 _LEAST_GAIN = 0.03
 _LEAST_MENDED_SCORE = 0.6
 _LEAST_T = 4.0
@@ -47,8 +49,9 @@ class Diagnosis:
 
 
 def usual_mistakes(views: SceneViews) -> list[Mistake]:
-    """The mistakes to try, worded for the convention of the scene's files."""
-    return [*_pose_mistakes(views), *_depth_mistakes(views), *_intrinsics_mistakes(views), *_order_mistakes()]
+    """The mistakes to try, worded for the convention of the scene's files; rendered depth is planar and to scale."""
+    of_scale = [] if views.is_depth_rendered else [*_depth_mistakes(views), *_position_mistakes()]
+    return [*_pose_mistakes(views), *of_scale, *_intrinsics_mistakes(views), *_order_mistakes()]
 
 
 def _pose_mistakes(views: SceneViews) -> list[Mistake]:
@@ -105,6 +108,18 @@ def _depth_mistakes(views: SceneViews) -> list[Mistake]:
     ]
 
 
+def _position_mistakes() -> list[Mistake]:
+    return [
+        Mistake(
+            f"camera positions {name}",
+            Reading(position_factor=factor),
+            f"The camera positions are {name} where metres are expected: multiply the position (first three numbers of "
+            f"the last column) in each pose by {factor:g}.",
+        )
+        for name, factor in _POSITION_FACTORS.items()
+    ]
+
+
 def _intrinsics_mistakes(views: SceneViews) -> list[Mistake]:
     fx, fy, cx, cy = views.intrinsics.mean(axis=0)
     factor = float(views.size[0] / (2 * cx))
@@ -152,11 +167,18 @@ def diagnose(comparison: ViewComparison) -> Diagnosis:
     """Compare the views as given and under each usual mistake, and choose the one that mends them, if any does.
 
     A mistake is named if without it the score rises by 0.03 or more, clearly over the pairs (paired t of 4), to 0.6 or
-    more. Half a pixel hardly moves the score and shows in the residual of depth between the views: it is named if a
-    shift of half a pixel or more has the smallest residual of all shifts, 30 % less than as given, again clearly.
+    more; or if it stays as high while a quarter more points agree. Half a pixel hardly moves the score and shows in the
+    residual of depth between the views: it is named if a shift of half a pixel or more has the smallest residual of all
+    shifts, 30 % less than as given, again clearly.
+    Positions a thousand times smaller fit as depth a thousand times larger does; that one counts which leaves the
+    median depth between 0.1 m and 100 m.
     """
     given = comparison.measure(Reading())
-    tried = [(mistake, comparison.measure(mistake.reading)) for mistake in usual_mistakes(comparison.views)]
+    median_depth_m = comparison.median_depth()
+    mistakes = [
+        item for item in usual_mistakes(comparison.views) if _has_scale_of_a_scene(item.reading, median_depth_m)
+    ]
+    tried = [(mistake, comparison.measure(mistake.reading)) for mistake in mistakes]
     mending = [(mistake, mended) for mistake, mended in tried if _mends(given, mended)]
     if mending:
         mistake, mended = max(mending, key=lambda item: item[1].score)
@@ -164,14 +186,28 @@ def diagnose(comparison: ViewComparison) -> Diagnosis:
     return _diagnose_pixel(comparison, given)
 
 
+def _has_scale_of_a_scene(reading: Reading, median_depth_m: float) -> bool:
+    low, high = _MEDIAN_DEPTH_RANGE_M
+    is_scaled = reading.depth_factor != 1 or reading.position_factor != 1
+    return not is_scaled or low <= median_depth_m * reading.depth_factor <= high
+
+
 def _mends(given: Agreement, mended: Agreement) -> bool:
+    if _joins(given, mended):
+        return True
     if mended.score < max(given.score + _LEAST_GAIN, _LEAST_MENDED_SCORE):
         return False
     # What is seen by chance, in a corner, may agree by chance.
     if mended.seen.sum() < 0.3 * given.seen.sum():
         return False
     both = (given.seen >= _LEAST_SEEN) & (mended.seen >= _LEAST_SEEN)
-    return both.sum() < 2 or _paired_t((mended.pair_scores - given.pair_scores)[both]) >= _LEAST_T
+    return int(both.sum()) < 2 or _paired_t((mended.pair_scores - given.pair_scores)[both]) >= _LEAST_T
+
+
+def _joins(given: Agreement, mended: Agreement) -> bool:
+    # Far too large positions leave the views from one place, which agree, and no others.
+    is_as_good = mended.score >= max(given.score - _LEAST_GAIN, _LEAST_MENDED_SCORE)
+    return is_as_good and int(mended.agreeing.sum()) >= 1.25 * int(given.agreeing.sum())
 
 
 def _diagnose_pixel(comparison: ViewComparison, given: Agreement) -> Diagnosis:

@@ -53,10 +53,11 @@ class Intrinsics:
         hfov, vfov = (2 * math.degrees(math.atan(n / 2 / f)) for n, f in ((width, fx), (height, fy)))
         return cls(width, height, fx, fy, cx, cy, hfov, vfov, bool(np.ptp(views.intrinsics, axis=0).max() < 1e-3))
 
-    def problems(self) -> list[str]:
-        """What cannot be right about them, as sentences."""
+    def problems(self, may_be_off_centre: bool = False) -> list[str]:
+        """What cannot be right about them, as sentences; the principal point is judged unless it is known."""
         found = []
-        for name, centre, length in (("cx", self.cx, self.width), ("cy", self.cy, self.height)):
+        sides = () if may_be_off_centre else (("cx", self.cx, self.width), ("cy", self.cy, self.height))
+        for name, centre, length in sides:
             if abs(centre / length - 0.5) > _LARGEST_OFF_CENTRE:
                 found.append(f"The principal point {name} {centre:.1f} is far from the middle of {length} pixels.")
         low, high = _FOV_RANGE_DEGREES
@@ -225,10 +226,19 @@ def _agreement_sentence(agreement: Agreement, source: str) -> str:
         return f"no point of one view lies in another one where depth is smooth; {source}"
     rule = f"; {source}, agreeing within max({SMALLEST_TOLERANCE_M * 100:g} cm, {RELATIVE_TOLERANCE:.1%})"
     return (
-        f"labels agree on {agreement.label_share:.2%} of the points ({agreement.label_share_anywhere:.2%} with label "
-        f"edges), depth on {agreement.depth_share:.2%} ({agreement.hidden_share:.1%} hidden); "
+        f"{_label_sentence(agreement)}; depth agrees on {agreement.depth_share:.2%} of the points "
+        f"({agreement.hidden_share:.1%} hidden); "
         f"{int(agreement.seen.sum())} points in {len(agreement.seen)} pairs of views{rule if source else ''}"
     )
+
+
+def _label_sentence(agreement: Agreement) -> str:
+    if not agreement.labelled_anywhere.any():
+        return "No point is labelled in both views"
+    with_edges = f"{agreement.label_share_anywhere:.2%} with label edges"
+    if not agreement.labelled.any():
+        return f"Labels agree on {with_edges}, and no point lies away from them"
+    return f"Labels agree on {agreement.label_share:.2%} of the points ({with_edges})"
 
 
 def examine(scene: LoadedScene, name: str, depth_source: str = "depth images", num_views: int = MANY_VIEWS) -> Report:
@@ -242,14 +252,17 @@ def examine(scene: LoadedScene, name: str, depth_source: str = "depth images", n
     """
     views, labels = scene.views, LabelCounts.of(scene)
     intrinsics, path = Intrinsics.of(views), CameraPath.of(views)
-    diagnosis, mistake = None, None
+    diagnosis, mistake, disagreement = None, None, []
     if views.read_depth is not None and len(views) > 1:
-        diagnosis = diagnose(ViewComparison(views, neighbouring_pairs(len(views), num_views)))
+        comparison = ViewComparison(views, neighbouring_pairs(len(views), num_views))
+        diagnosis = diagnose(comparison)
         mistake = diagnosis.mistake
+        disagreement = _agreement_problems(diagnosis, diagnosis.given.of_pairs(comparison.are_apart()))
     if mistake is None:
         mistake = find_id_offset(labels, surface_points(scene, num_views), scene.meanings)
-    problems = [*([scene.refusal] if scene.refusal else []), *intrinsics.problems(), *path.problems()]
-    problems += _agreement_problems(diagnosis)
+    is_centre_known = scene.has_known_camera or _is_depth_agreeing(diagnosis)
+    problems = [*([scene.refusal] if scene.refusal else []), *intrinsics.problems(is_centre_known), *path.problems()]
+    problems += disagreement
     if mistake is not None:
         problems.append(f"Likely mistake: {mistake.name}.")
     return Report(
@@ -269,17 +282,34 @@ def examine(scene: LoadedScene, name: str, depth_source: str = "depth images", n
     )
 
 
-def _agreement_problems(diagnosis: Diagnosis | None) -> list[str]:
-    if diagnosis is None or (diagnosis.given.seen.sum() < _LEAST_SEEN and diagnosis.mistake is None):
+def _is_depth_agreeing(diagnosis: Diagnosis | None) -> bool:
+    if diagnosis is None or diagnosis.given.seen.sum() < _LEAST_SEEN:
+        return False
+    return diagnosis.given.depth_share >= LEAST_DEPTH_SHARE
+
+
+def _agreement_problems(diagnosis: Diagnosis, apart: Agreement) -> list[str]:
+    """What speaks against the scene; `apart` is what was found of pairs of views from two places."""
+    given = diagnosis.given
+    if apart.agreeing.sum() < len(apart.agreeing):
+        number = "Hardly a" if apart.agreeing.any() else "No"
+        return [
+            f"{number} point of one view lies in another one: poses and depth do not fit together (their units, or "
+            "their order)."
+        ]
+    if given.seen.sum() < _LEAST_SEEN and diagnosis.mistake is None:
         return []
-    given, found = diagnosis.given, []
+    found = []
     if not given.depth_share >= LEAST_DEPTH_SHARE:
         found.append(f"Depth agrees on {given.depth_share:.1%} of the points, below {LEAST_DEPTH_SHARE:.0%}.")
-    if not min(given.label_share, given.label_share_anywhere) >= LEAST_LABEL_SHARE:
+    elif apart.seen.sum() >= _LEAST_SEEN and not apart.depth_share >= LEAST_DEPTH_SHARE:
         found.append(
-            f"Labels agree on {given.label_share:.1%} of the points ({given.label_share_anywhere:.1%} with label edges)"
-            f", below {LEAST_LABEL_SHARE:.0%}."
+            f"Depth agrees on {apart.depth_share:.1%} of the points between views from two places, below "
+            f"{LEAST_DEPTH_SHARE:.0%}."
         )
+    # Without such points there is no disagreement either.
+    if given.labelled.any() and min(given.label_share, given.label_share_anywhere) < LEAST_LABEL_SHARE:
+        found.append(f"{_label_sentence(given)}, below {LEAST_LABEL_SHARE:.0%}.")
     return found
 
 
@@ -296,6 +326,8 @@ def _remarks(scene: LoadedScene, labels: LabelCounts, diagnosis: Diagnosis | Non
             f"The views agree best with cx and cy {diagnosis.best_pixel_shift:+g} pixels on, as after taking every "
             "second pixel of a larger image."
         )
+    if diagnosis is not None and diagnosis.given.agreeing.any() and not diagnosis.given.labelled_anywhere.any():
+        remarks.append("No point is labelled in both views, so labels were not compared.")
     if scene.has_distortion:
         remarks.append("Lens distortion is left out of the comparison of views.")
     if labels.num_unlabelled + labels.num_all_void:

@@ -52,4 +52,4 @@ def load_trained_scene(load_config: Path, data: Path) -> LoadedScene:
             outputs = model.get_outputs_for_camera(scene.camera(index).to(model.device))
         return (outputs["planar_depth"][..., 0].cpu().numpy() * metres_per_unit).astype(np.float32)
 
-    return replace(scene, views=replace(scene.views, read_depth=render, metres_per_depth_unit=1.0))
+    return replace(scene, views=replace(scene.views, read_depth=render, is_depth_rendered=True))

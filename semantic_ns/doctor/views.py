@@ -20,7 +20,8 @@ class SceneViews:
         read_labels: classes -1..C-1 (-1 is void) of a frame [H, W].
         read_depth: planar depth of a frame in metres [H, W], 0 where unknown; None where the scene has no depth.
         metres_per_depth_unit: of the depth images.
-        has_opengl_files: whether the pose files hold OpenGL cameras (nerfstudio's format) instead of OpenCV ones.
+        has_opengl_files: whether the pose files hold OpenGL cameras (nerfstudio, Hypersim) instead of OpenCV ones.
+        is_depth_rendered: whether depth was rendered by a trained scene, so that it has the scale of the poses.
     """
 
     images: tuple[Path, ...]
@@ -31,6 +32,7 @@ class SceneViews:
     read_depth: Callable[[int], Float32[ndarray, "height width"]] | None
     metres_per_depth_unit: float
     has_opengl_files: bool
+    is_depth_rendered: bool = False
 
     def __len__(self) -> int:
         return len(self.images)

@@ -92,7 +92,9 @@ def _read(path: Path) -> _File:
         raise SceneError(f"Expected imageWidth and imageHeight above 0 in {path}, found {size}; correct them.")
     found = [_shape(shape, size, f"shape number {i} of {path}") for i, shape in enumerate(shapes)]
     kept = tuple(shape for shape in found if shape is not None)
-    return _File(path, content.get("imagePath") or path.name, size, kept, len(found) - len(kept))
+    image = content.get("imagePath")
+    name = image if isinstance(image, str) and image.strip() else path.name
+    return _File(path, name, size, kept, len(found) - len(kept))
 
 
 def _shape(record: Any, size: ImageSize, where: str) -> _Shape | None:

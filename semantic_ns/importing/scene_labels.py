@@ -8,6 +8,8 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,8 @@ from numpy import ndarray
 from semantic_ns.dataparsers import nerfstudio_semantic as layout
 from semantic_ns.dataparsers.scene import FrameFiles
 from semantic_ns.errors import SceneError
-from semantic_ns.export.files import write_json, write_png
 from semantic_ns.export.labels import label_image
+from semantic_ns.files import told_if_not_writable, write_json, write_png
 from semantic_ns.importing.annotations import UNLABELLED, AnnotatedImage, Annotations, ClassNames
 from semantic_ns.importing.matching import Matches, enumerate_names, match_images
 from semantic_ns.labels.class_table import ClassTable
@@ -116,7 +118,7 @@ def import_labels(data: Path, annotations: Annotations, options: ImportOptions) 
     Raises:
         SceneError: if the scene or an annotation cannot be used, an annotated image has not the size of its frame, no
             pixel gets a class, label images would be overwritten without being asked for, or labelled frames would
-            be left that mean other classes.
+            be left that mean other classes; if the scene cannot be written, which then stays as it was.
     """
     loaded = _Scene.load(data)
     if options.unlabelled is not None:
@@ -127,7 +129,10 @@ def import_labels(data: Path, annotations: Annotations, options: ImportOptions) 
     _refuse_to_mix_tables(loaded, matches, annotations.table)
     # Beside the scene's files, so that moving the label images cannot fail for want of space.
     folder = None if options.dry_run else loaded.path.parent
-    with tempfile.TemporaryDirectory(prefix="import-labels-", dir=folder) as temporary:
+    with (
+        told_if_not_writable(loaded.path.parent),
+        tempfile.TemporaryDirectory(prefix="import-labels-", dir=folder, ignore_cleanup_errors=True) as temporary,
+    ):
         counts = _draw(loaded, matches, annotations, options, Path(temporary))
         backup = None if options.dry_run else _install(loaded, matches, annotations.table, Path(temporary))
     names = annotations.taxonomy.names
@@ -173,8 +178,8 @@ def _refuse_to_overwrite(loaded: _Scene, matches: Matches) -> None:
     existing = [
         str(path)
         for index, _ in matches.pairs
-        for path in (loaded.frames[index].label or loaded.path.parent / loaded.label_name(index),)
-        if path.exists()
+        for path in dict.fromkeys((loaded.frames[index].label, loaded.path.parent / loaded.label_name(index)))
+        if path is not None and path.exists()
     ]
     if existing:
         raise SceneError(
@@ -206,17 +211,39 @@ def _means_the_same(loaded: _Scene, table: ClassTable) -> bool:
 def _install(loaded: _Scene, matches: Matches, table: ClassTable, drawn: Path) -> Path:
     """Move the label images into the scene and replace its json file; returns the copy of the old one."""
     backup = _backup(loaded.path)
-    folder = loaded.path.parent
-    (folder / layout.SEMANTICS_FOLDER).mkdir(exist_ok=True)
     frames = [dict(entry) for entry in loaded.content["frames"]]
     for index, _ in matches.pairs:
-        name = loaded.label_name(index)
-        os.replace(drawn / name, folder / name)
-        frames[index]["semantics_path"] = name
+        frames[index]["semantics_path"] = loaded.label_name(index)
     classes = [asdict(entry) for entry in table.entries]
     meanings = {"semantic_classes": classes, "semantic_void_id": sorted(table.void_ids)}
-    write_json(loaded.path, {**loaded.content, **meanings, "frames": frames})
+    names = [loaded.label_name(index) for index, _ in matches.pairs]
+    with _images_in_place(names, drawn, loaded.path.parent):
+        write_json(loaded.path, {**loaded.content, **meanings, "frames": frames})
     return backup
+
+
+@contextmanager
+def _images_in_place(names: Sequence[str], drawn: Path, folder: Path) -> Iterator[None]:
+    """Move the drawn label images into the scene; what was there before comes back if this or the block fails.
+
+    New ids must not be left beside the old class list.
+    """
+    old = drawn / "replaced"
+    try:
+        for name in names:
+            for path in (folder / name, old / name):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            if (folder / name).exists():
+                os.replace(folder / name, old / name)
+            os.replace(drawn / name, folder / name)
+        yield
+    except BaseException:
+        for name in names:
+            if (old / name).exists():
+                os.replace(old / name, folder / name)
+            elif not (drawn / name).exists():
+                (folder / name).unlink(missing_ok=True)
+        raise
 
 
 def _backup(path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 - A line of `labelmap.txt` is `name:r,g,b:parts:actions`; the last two are not used, `#` begins a remark.
 - Pixels of masks in colour, or with a palette, stand for the class of their colour; pixels of grey masks for that of
-  their line in `labelmap.txt`, counted from 0.
+  their line in `labelmap.txt`, counted from 0, and 255 is void unless there are as many lines.
 - `background` is where nothing was annotated, and so is black unless it is another class's colour. VOC's border
   colour (224, 224, 192) is void unless it is a class's.
 - Without a class table the classes have the ids 1, 2, 3, ... in the order of the lines, without `background`
@@ -39,6 +39,7 @@ _MASK_FOLDER = "SegmentationClass"
 _BACKGROUND = "background"
 _BLACK = (0, 0, 0)
 _BORDER = (224, 224, 192)
+_GREY_VOID = 255
 
 _Color = tuple[int, int, int]
 
@@ -81,7 +82,7 @@ def read_voc(folder: Path, table: ClassTable | None) -> Annotations:
     indices = [UNLABELLED if line.is_background else names.index(line.name, line.where) for line in lines]
     of_color = {_packed(_BLACK): UNLABELLED, _packed(_BORDER): VOID}
     of_color |= {_packed(line.color): index for line, index in zip(lines, indices, strict=True)}
-    meanings = _Meanings(of_color, dict(enumerate(indices)))
+    meanings = _Meanings(of_color, {_GREY_VOID: VOID, **dict(enumerate(indices))})
     masks = png_files(folder / _MASK_FOLDER if (folder / _MASK_FOLDER).is_dir() else folder)
     if not masks:
         raise SceneError(f"Expected masks (PNG) in {folder / _MASK_FOLDER}, found none; check the path.")

@@ -57,7 +57,7 @@ class LabelMap:
         if is_unknown.any():
             raise SceneError(
                 f"Expected only ids that the map {self.name} knows in {where}, found "
-                f"{enumerate_ids(np.unique(raw[is_unknown]).tolist())}; correct the image or give a map with these ids."
+                f"{enumerate_ids(np.unique(raw[is_unknown]).tolist())}; correct the image, or what the map is from."
             )
         return mapped
 
