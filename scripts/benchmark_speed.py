@@ -6,6 +6,7 @@ Without a mode it times the arms in turn. The modes --startup and --curve add th
 
 import argparse
 import json
+import math
 import os
 import platform
 import subprocess
@@ -73,7 +74,7 @@ def measure_arms(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _figures(turn: dict[str, Any]) -> str:
     return (
-        f"{turn['training_rays_per_second']:9.0f} rays/s training, {turn['seconds_per_frame']:6.2f} s a frame, "
+        f"{turn['training_rays_per_second']:9.0f} rays/s training, {turn.get('seconds_per_frame', math.nan):6.2f} s a frame, "
         f"{turn['peak_gib']:.2f} GiB"
     )
 

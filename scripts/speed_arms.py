@@ -23,15 +23,15 @@ class Arm:
     steps: tuple[int, int]
     """Training steps that are not counted, and those that are."""
     frames: tuple[int, int]
-    """Whole test images rendered after them: not counted, counted."""
+    """Whole test images rendered after them: not counted, counted; none where that takes too long."""
     first_step: int = FIRST_STEP
     """Number of the first step in the eyes of the callbacks."""
     needs_cuda: bool = False
 
     def scaled(self, scale: float) -> "Arm":
-        """The same arm with fewer (or more) steps and frames, at least one counted of each."""
+        """The same arm with fewer (or more) steps and frames, at least one counted where any is."""
         counts = {
-            name: (round(scale * idle), max(1, round(scale * counted)))
+            name: (round(scale * idle), max(min(1, counted), round(scale * counted)))
             for name, (idle, counted) in (("steps", self.steps), ("frames", self.frames))
         }
         return replace(self, **counts)
@@ -132,8 +132,8 @@ def _tiny_cuda_nn() -> Any:
     return _semantic_nerf(implementation="tcnn")()
 
 
-# nerfacto takes seconds for a step on a CPU.
-_SLOW: dict[str, Any] = {"steps": (2, 6), "frames": (0, 1)}
+# nerfacto takes seconds for a step on a CPU, and minutes for a frame.
+_SLOW: dict[str, Any] = {"steps": (2, 6), "frames": (0, 0)}
 _MIDDLE: dict[str, Any] = {"steps": (5, 25), "frames": (1, 3)}
 _QUICK: dict[str, Any] = {"steps": (60, 240), "frames": (1, 5)}
 

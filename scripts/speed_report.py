@@ -136,7 +136,7 @@ def arms_table(arms: Mapping[str, Mapping[str, Any]]) -> str:
             rows.append((name, f"{NOT_MEASURED}: {arm['not_measured']}", *("",) * 5))
             continue
         names = ("training_rays_per_second", "rendering_rays_per_second", "seconds_per_frame", "peak_gib")
-        rows.append((name, *(spread(arm[key]) for key in names), _counts(arm["steps"]), _counts(arm["frames"])))
+        rows.append((name, *(spread(arm.get(key)) for key in names), _counts(arm["steps"]), _counts(arm["frames"])))
     header = ("arm", "training, rays/s", "rendering, rays/s", "one frame, s", "peak memory, GiB", "steps", "frames")
     return table(header, rows)
 

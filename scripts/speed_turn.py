@@ -61,6 +61,8 @@ def _call_back(trainer: Trainer, step: int, location: TrainingCallbackLocation) 
 
 def render_frames(trainer: Trainer, idle: int, counted: int) -> dict[str, Any]:
     """Render whole test images with all outputs; the first `idle` ones are not counted."""
+    if counted == 0:
+        return {}
     model: Any = trainer.pipeline.model
     dataset: Any = trainer.pipeline.datamanager.eval_dataset
     cameras = dataset.cameras.to(trainer.device)

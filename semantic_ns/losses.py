@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 VOID = -1
 """Label of a pixel that is neither trained nor scored."""
@@ -54,6 +55,7 @@ class _NumbaCrossEntropy(torch.autograd.Function):
         return losses.sum() / num_labelled
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         gradient, num_labelled = ctx.saved_tensors
         return gradient * (gradients[0] / num_labelled), None, None
@@ -74,6 +76,7 @@ class _NumbaDistortion(torch.autograd.Function):
         return losses.sum() / max(1, weights.shape[0])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
         (gradient,) = ctx.saved_tensors
         return None, gradient * (gradients[0] / max(1, gradient.shape[0]))

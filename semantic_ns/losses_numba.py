@@ -3,12 +3,13 @@
 from typing import no_type_check
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from semantic_ns.kernels.compilation import kernel
 from semantic_ns.kernels.exponential_numba import exp32
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@kernel
 @no_type_check
 def distortion(edges, weights, losses, gradient):
     """Loss [R] of each ray and its gradient [R, S] in the weights, by running sums from both ends: O(S), not O(S^2)."""
@@ -34,7 +35,7 @@ def distortion(edges, weights, losses, gradient):
         losses[r] = loss
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@kernel
 @no_type_check
 def cross_entropy(logits, labels, losses, gradient):
     """Loss [R] of each ray and its gradient [R, C] in the logits, both 0 where the label is negative."""

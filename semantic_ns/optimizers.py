@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import torch
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
-from nerfstudio.engine.schedulers import ExponentialDecayScheduler, ExponentialDecaySchedulerConfig, Scheduler
+from nerfstudio.engine.schedulers import ExponentialDecayScheduler, ExponentialDecaySchedulerConfig
 from torch.optim.lr_scheduler import LRScheduler
 
 
@@ -85,4 +85,4 @@ def scale_schedules_to_run(optimizers: dict[str, Any], num_iterations: int) -> d
     }
 
 
-__all__ = ["FusedAdamConfig", "RunDecayConfig", "Scheduler", "scale_schedules_to_run"]
+__all__ = ["FusedAdamConfig", "FusedAdamWConfig", "RunDecayConfig", "scale_schedules_to_run"]

@@ -7,7 +7,7 @@ ray), ``logits`` s [..., classes], ``probabilities`` p = softmax(s). Samples are
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 
@@ -36,7 +36,20 @@ def composite_logits(
         weight: W.
         bias: b.
     """
-    return composite(weights, features) @ weight.T + weights.sum(dim=-2) * bias
+    return head_of_composited(composite(weights, features), weights.sum(dim=-2), weight, bias)
+
+
+def head_of_composited(
+    features: Float[Tensor, "*rays channels"],
+    accumulation: Float[Tensor, "*rays 1"],
+    weight: Float[Tensor, "classes channels"],
+    bias: Float[Tensor, "classes"],
+) -> Float[Tensor, "*rays classes"]:
+    """Logits W f + b a of composited features f and accumulation a, see :func:`composite_logits`.
+
+    The bias is a column of one matrix product: a product and a sum of their own cost more where classes are many.
+    """
+    return torch.cat([features, accumulation], dim=-1) @ torch.cat([weight, bias[:, None]], dim=-1).T
 
 
 def confidence(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch 1"]:
@@ -52,6 +65,21 @@ def normalised_entropy(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor,
     log_p = logits.log_softmax(dim=-1)
     entropy = -(log_p.exp() * log_p).sum(dim=-1, keepdim=True)
     return (entropy / math.log(num_classes)).clamp(0.0, 1.0)
+
+
+def describe_logits(
+    logits: Float[Tensor, "rays classes"],
+) -> tuple[Int64[Tensor, "rays 1"], Float[Tensor, "rays 1"], Float[Tensor, "rays 1"]]:
+    """Most likely class, :func:`confidence` and :func:`normalised_entropy` of each ray, on the CPU in one pass."""
+    if logits.device.type != "cpu" or logits.dtype != torch.float32:
+        return logits.argmax(dim=-1, keepdim=True), confidence(logits), normalised_entropy(logits)
+    from semantic_ns import rendering_numba as kernels
+
+    num_rays, num_classes = logits.shape
+    labels, likeliest, entropy = torch.empty(num_rays, dtype=torch.int64), torch.empty(num_rays), torch.empty(num_rays)
+    kernels.describe(logits.detach().contiguous().numpy(), labels.numpy(), likeliest.numpy(), entropy.numpy())
+    entropy = (entropy / max(math.log(num_classes), 1e-9)).clamp(0.0, 1.0)
+    return labels[:, None], likeliest[:, None], entropy[:, None]
 
 
 def median_distance(

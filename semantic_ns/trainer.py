@@ -77,6 +77,12 @@ class SemanticTrainer(Trainer):
 
     def setup_optimizers(self) -> Optimizers:
         """Build the optimisers; schedules given in fractions of the run learn how long it is."""
+        missing = self.pipeline.get_param_groups().keys() - self.config.optimizers.keys() - {"camera_opt"}
+        if missing:
+            raise SceneError(
+                f"Expected an optimiser for each of the model's parameter groups, found none for "
+                f"{', '.join(sorted(missing))}: the configuration is of another version; train again with this one."
+            )
         optimizers = scale_schedules_to_run(self.config.optimizers, self._total_iterations)
         with self._changed_config(optimizers=optimizers):
             return super().setup_optimizers()
@@ -148,7 +154,13 @@ class SemanticTrainer(Trainer):
             check_is_whole(path)
         # The parent takes every file of a folder for a checkpoint, so it gets the file.
         with self._changed_config(load_dir=None, load_checkpoint=path):
-            super()._load_checkpoint()
+            try:
+                super()._load_checkpoint()
+            except ValueError as error:  # torch's, where an optimiser has other parameters
+                raise SceneError(
+                    f"Expected a checkpoint of this version and method at {path}, found other optimisers ({error}); "
+                    "evaluate it as it is, or train again."
+                ) from error
         if path is not None:
             self._say_what_is_resumed(path)
 

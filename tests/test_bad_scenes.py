@@ -68,6 +68,12 @@ def remove_labels(folder: Path, frames: range) -> None:
         (folder / f"semantic_class_{i}.png").unlink()
 
 
+def remove_folder(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+
+
 def rewrite(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
@@ -76,6 +82,7 @@ def rewrite(path: Path, old: str, new: str) -> None:
 
 S1 = "Sequence_1"
 LABELS = f"{S1}/semantic_class"
+INSTANCES = f"{S1}/semantic_instance"
 TRAJECTORY = f"{S1}/traj_w_c.txt"
 
 REPLICA_CASES = {
@@ -136,7 +143,37 @@ REPLICA_CASES = {
     ),
     "no image": Case(lambda s: [path.unlink() for path in (s / S1 / "rgb").iterdir()], (f"{S1}/rgb", "found none")),
     "no label at all": Case(
-        lambda s: remove_labels(s / LABELS, range(12)), (LABELS, "found none for 12 images", "ns-train nerfacto")
+        lambda s: [remove_folder(s / LABELS), remove_folder(s / INSTANCES)],
+        (LABELS, "found none for 12 images", "ns-train nerfacto"),
+    ),
+    "instance ids without a list of classes": Case(
+        lambda s: remove_folder(s / LABELS), ("info_semantic.json", "id_to_label", "class ids")
+    ),
+    "instance ids without info_semantic.json": Case(
+        lambda s: [remove_folder(s / LABELS), (s / "info_semantic.json").unlink()],
+        (S1, "instance ids", "info_semantic.json"),
+    ),
+    "id_to_label too short": Case(
+        lambda s: [
+            remove_folder(s / LABELS),
+            edit_json(s / "info_semantic.json", lambda c: c.update(id_to_label=[-2, 93])),
+        ],
+        ("semantic_instance_", "id_to_label", "2 entries", "found 2, "),
+    ),
+    "id_to_label with other classes": Case(
+        lambda s: [
+            remove_folder(s / LABELS),
+            edit_json(s / "info_semantic.json", lambda c: c.update(id_to_label=[500])),
+        ],
+        ("info_semantic.json", "id_to_label", "--classes"),
+    ),
+    "fewer poses than frames": Case(
+        lambda s: (s / TRAJECTORY).write_text("".join((s / TRAJECTORY).open().readlines()[:7])),
+        ("rgb_7.png", TRAJECTORY, "row 8", "7 rows for 12 images"),
+    ),
+    "unknown label space": Case(lambda s: None, ("--label-space", "nyu40", "'nyu14'"), {"label_space": "nyu14"}),
+    "label space in a file that is not there": Case(
+        lambda s: None, ("none/own.csv", "found none"), {"label_space": "none/own.csv"}
     ),
     "labels that are all void": Case(
         lambda s: [edit_label(s / LABELS / f"semantic_class_{i}.png", np.zeros_like) for i in range(12)],

@@ -16,8 +16,14 @@ DATAPARSERS = "nerfstudio.dataparser_configs"
 COMMANDS = "console_scripts"
 EXPECTED = {
     METHODS: {"semantic-nerf", "semantic-nerf-big", "semantic-ngp"},
-    DATAPARSERS: {"semantic-data", "replica-data", "nerfstudio-semantic-data"},
-    COMMANDS: {"sns-export-labels"},
+    DATAPARSERS: {
+        "semantic-data",
+        "replica-data",
+        "nerfstudio-semantic-data",
+        "scannet-semantic-data",
+        "hypersim-data",
+    },
+    COMMANDS: {"sns-doctor", "sns-export-labels", "sns-extract-sens", "sns-import-labels"},
 }
 
 OURS = EXPECTED[METHODS] | EXPECTED[DATAPARSERS]

@@ -79,6 +79,17 @@ def test_samples_in_the_dark_change_nothing() -> None:
     torch.testing.assert_close(again[1], features)
 
 
+def test_a_density_beyond_all_bounds_is_opaque_and_trains_nothing_to_nan() -> None:
+    enc, cond, delta, network = problem(4, 10)
+    with torch.no_grad():
+        network[3][0] = 200.0
+        delta[:] = 100.0
+    rgb, features, weights = render_fused(enc, cond, delta, network, 1.0, True)
+    torch.testing.assert_close(weights[:, 0], torch.ones(4))
+    gradients = torch.autograd.grad(rgb.sum() + features.sum(), [enc, cond, *network])
+    assert all(bool(gradient.isfinite().all()) for gradient in gradients)
+
+
 def test_no_rays_give_empty_outputs() -> None:
     enc, cond, delta, network = problem(2, 4)
     outputs = render_fused(enc[:0], cond[:0], delta[:0], network, 1.0, True)

@@ -61,6 +61,23 @@ def test_points_on_the_border_are_encoded_as_nerfstudio_does() -> None:
     torch.testing.assert_close(fast(corners), slow(corners), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("features", [1, 2])
+def test_position_gradients_agree_on_the_border_and_on_grid_lines(features: int) -> None:
+    fast, slow = grids(features_per_level=features)
+    x = torch.tensor([[0.0, 0.5, 1.0], [1.0, 1.0, 1.0], [0.25, 0.3, 0.75], [0.0, 0.0, 0.0]])
+    gradients = []
+    for grid in (fast, slow):
+        points = x.clone().requires_grad_()
+        gradients.append(torch.autograd.grad(grid(points).square().sum(), points)[0])
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_gradient_that_is_not_a_number_reaches_the_table() -> None:
+    fast, _ = grids()
+    (gradient,) = torch.autograd.grad(fast(positions(3)), [fast.hash_table], torch.full((3, 8), torch.nan))
+    assert gradient.isnan().any()
+
+
 def test_an_empty_batch_gives_an_empty_encoding_and_a_zero_gradient() -> None:
     fast, _ = grids()
     encoded = fast(torch.zeros(0, 3))

@@ -220,6 +220,7 @@ def test_the_tests_for_a_device_pass_under_tritons_interpreter() -> None:
         ("auto", "cuda", 2, ("triton",), "torch"),
         ("auto", "cuda", 3, (), "torch"),
         ("auto", "meta", 2, (), "torch"),
+        ("auto", "cuda", 2, ("C compiler",), "torch"),
         ("triton", "cuda", 4, (), "triton"),
         ("torch", "cuda", 2, (), "torch"),
     ],
@@ -233,6 +234,7 @@ def test_the_back_end_follows_device_and_what_is_installed(
     expected: str,
 ) -> None:
     monkeypatch.setattr(hash_grid, "is_installed", lambda package: package not in missing)
+    monkeypatch.setattr(hash_grid, "has_c_compiler", lambda: "C compiler" not in missing)
     grid = HashGrid(backend=backend, **(SMALL | {"features_per_level": features}))
     assert grid.backend_on(torch.device(device)) == expected
 
@@ -244,12 +246,14 @@ def test_the_back_end_follows_device_and_what_is_installed(
         ("meta", 2, (), "CUDA tensors, found one on meta"),
         ("cuda", 3, (), "1, 2, 4 or 8 features per level, found 3"),
         ("cuda", 2, ("triton",), "needs the package triton"),
+        ("cuda", 2, ("C compiler",), "needs a C compiler"),
     ],
 )
 def test_triton_refuses_what_it_cannot_encode(
     monkeypatch: pytest.MonkeyPatch, device: str, features: int, missing: tuple[str, ...], message: str
 ) -> None:
     monkeypatch.setattr(hash_grid, "is_installed", lambda package: package not in missing)
+    monkeypatch.setattr(hash_grid, "has_c_compiler", lambda: "C compiler" not in missing)
     grid = HashGrid(backend="triton", **(SMALL | {"features_per_level": features}))
     with pytest.raises(SceneError, match=message):
         grid.backend_on(torch.device(device))

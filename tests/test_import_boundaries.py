@@ -15,6 +15,7 @@ LAYERS = (
     ("errors",),
     (
         "labels",
+        "files",
         "losses",
         "rendering",
         "kernels",
@@ -31,7 +32,7 @@ LAYERS = (
     ("fields", "sampling"),
     ("host", "evaluation.pictures", "viewer"),
     ("models",),
-    ("evaluation", "export"),
+    ("evaluation", "doctor", "export", "importing"),
     ("trainer",),
     ("methods",),
     ("cli",),

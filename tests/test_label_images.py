@@ -1,9 +1,11 @@
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
 from semantic_ns.errors import SceneError
-from semantic_ns.labels.images import color_image_size, read_depth_image, read_label_image
+from semantic_ns.labels.hdf5_files import read_hdf5
+from semantic_ns.labels.images import color_image_size, read_depth_image, read_hdr_image, read_label_image
 
 RNG = np.random.default_rng(0)
 
@@ -87,3 +89,75 @@ def test_colour_image_with_palette_is_refused(tmp_path):
     Image.new("P", (7, 5)).save(tmp_path / "rgb.png")
     with pytest.raises(SceneError, match=r"rgb\.png, found mode P"):
         color_image_size(tmp_path / "rgb.png")
+
+
+def write_hdf5(path, values, name="dataset"):
+    with h5py.File(path, "w") as file:
+        file[name] = values
+    return path
+
+
+def test_hdf5_labels_are_the_numbers_that_were_saved(tmp_path):
+    ids = RNG.integers(-1, 41, (5, 7)).astype(np.int16)
+    result = read_label_image(write_hdf5(tmp_path / "label.hdf5", ids))
+    assert result.dtype == np.int64
+    np.testing.assert_array_equal(result, ids)
+
+
+def test_hdf5_depth_is_in_metres_with_zero_unknown(tmp_path):
+    depth = np.array([[np.nan, np.inf, -1], [0, 2, 3]], np.float16)
+    result = read_depth_image(write_hdf5(tmp_path / "depth.h5", depth), 0.5)
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, [[0, 0, 0], [0, 1, 1.5]])
+
+
+def test_hdf5_colour_is_linear_and_its_size_is_width_height(tmp_path):
+    hdr = RNG.lognormal(0, 2, (5, 7, 3)).astype(np.float16)
+    path = write_hdf5(tmp_path / "color.HDF5", hdr)
+    assert color_image_size(path) == (7, 5)
+    result = read_hdr_image(path)
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, hdr)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 4), (2, 5, 7, 3)])
+def test_hdf5_colour_of_another_shape_is_refused(tmp_path, shape):
+    path = write_hdf5(tmp_path / "color.hdf5", np.zeros(shape, np.float16))
+    for read in (color_image_size, read_hdr_image):
+        with pytest.raises(SceneError, match=r"color\.hdf5, found \("):
+            read(path)
+
+
+@pytest.mark.parametrize("values", [np.zeros((5, 7), np.float32), np.zeros((5, 7, 3), np.uint8)])
+def test_hdf5_labels_that_are_no_ids_are_refused(tmp_path, values):
+    with pytest.raises(SceneError, match=r"label\.hdf5, found (float32|uint8) of shape"):
+        read_label_image(write_hdf5(tmp_path / "label.hdf5", values))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
+def test_truncated_hdf5_file_is_refused_wherever_it_ends(tmp_path, share):
+    path = write_hdf5(tmp_path / "label.hdf5", RNG.integers(0, 41, (64, 64)))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(SceneError, match=r"label\.hdf5.*truncated"):
+        read_label_image(path)
+
+
+def test_damaged_hdf5_data_are_refused(tmp_path):
+    path = tmp_path / "label.hdf5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("dataset", data=RNG.integers(0, 41, (64, 64)), compression="gzip", chunks=(64, 64))
+        offset = file["dataset"].id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[offset : offset + 500] = bytes(500)
+    path.write_bytes(content)
+    with pytest.raises(SceneError, match=r"label\.hdf5"):
+        read_label_image(path)
+
+
+def test_hdf5_files_without_the_array_of_numbers_are_refused(tmp_path):
+    for name, values in (("other", 1), ("dataset/below", 1), ("dataset", "text")):
+        with pytest.raises(SceneError, match=f"named 'dataset' in the trajectory .*found {name.partition('/')[0]}"):
+            read_hdf5(write_hdf5(tmp_path / "a.hdf5", values, name), "trajectory")
+    with pytest.raises(SceneError, match=r"trajectory at .*b\.hdf5, found none"):
+        read_hdf5(tmp_path / "b.hdf5", "trajectory")

@@ -87,3 +87,23 @@ def test_distortion_equals_nerfstudios() -> None:
 
 def test_distortion_of_no_rays_is_zero() -> None:
     assert distortion_loss_cpu(torch.zeros(0, 5), torch.zeros(0, 4)).item() == 0
+
+
+def test_any_number_of_threads_gives_the_same_losses() -> None:
+    logits, labels = random_logits(4)
+    logits.requires_grad_()
+    edges, weights = random_histogram(50, 9)
+
+    def everything() -> list[torch.Tensor]:
+        losses = [semantic_cross_entropy(logits, labels), distortion_loss_cpu(edges, weights)]
+        return [*(x.detach() for x in losses), *torch.autograd.grad(losses[0] + losses[1], [logits, weights])]
+
+    reference.assert_same_with_any_number_of_threads(everything)
+
+
+def test_non_contiguous_logits_and_labels_are_read_right() -> None:
+    logits, labels = random_logits(5)
+    strided = torch.stack([logits, logits * 0], dim=-1)[..., 0]
+    strided_labels = torch.stack([labels, labels * 0], dim=-1)[..., 0]
+    assert not strided.is_contiguous()
+    assert semantic_cross_entropy(strided, strided_labels) == semantic_cross_entropy(logits, labels)

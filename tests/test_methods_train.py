@@ -14,7 +14,9 @@ from nerfstudio.scripts.render import DatasetRender
 from nerfstudio.scripts.train import main as train
 from PIL import Image
 
+from semantic_ns.cli.export_labels import ExportLabels
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
+from semantic_ns.errors import SceneError
 from semantic_ns.methods import semantic_nerf, semantic_nerf_big, semantic_ngp
 from semantic_ns.trainer import SemanticTrainerConfig
 
@@ -59,6 +61,24 @@ def test_a_method_trains_and_is_scored_and_rendered_in_every_output(
         "semantics_entropy",
     }  # fmt: skip
     assert Image.open(next((tmp_path / "rendered").rglob("semantics_colormap/*.png"))).mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [(semantic_nerf, {}), (semantic_nerf, {"fuse_on_cpu": False}), (semantic_ngp, {"grid_resolution": 16})],
+)
+def test_without_semantics_colour_and_depth_are_trained_and_scored_and_no_labels_exported(
+    method: MethodSpecification, options: dict[str, Any], replica_scene: Path, tmp_path: Path
+) -> None:
+    sizes = {"num_levels": 4, "log2_hashmap_size": 8}
+    config = configured(method, replica_scene, tmp_path, 3, use_semantics=False, **sizes, **options)
+    train(config)
+    results = scores(config, tmp_path)
+    assert results["psnr"] > 0
+    assert results["depth_l1"] > 0
+    assert not any("iou" in name and name != "miou_rule" for name in results)
+    with pytest.raises(SceneError, match="use-semantics False"):
+        ExportLabels(config.get_base_dir() / "config.yml", tmp_path / "labels", "test").main()
 
 
 def test_a_small_scene_is_learnt(replica_scene: Path, tmp_path: Path) -> None:

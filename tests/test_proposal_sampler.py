@@ -130,3 +130,20 @@ def test_any_number_of_threads_gives_the_same_samples_and_gradients() -> None:
         return [spacings, distances, proposal.weights, loss.detach(), *torch.autograd.grad(loss, parameters)]
 
     assert_same_with_any_number_of_threads(everything)
+
+
+def test_no_rays_give_empty_samples_and_a_loss_of_zero() -> None:
+    built, field, bundle = sampler(True).eval(), network(), rays()[:0]
+    spacings, distances, proposal = built.sample_edges(bundle, field)
+    assert spacings.shape == distances.shape == (0, 15)
+    loss = built.interlevel_loss(proposal, field, spacings, torch.empty(0, 14))
+    assert loss == 0
+    assert all(bool((g == 0).all()) for g in torch.autograd.grad(loss, list(field.mlp_base.parameters())))
+
+
+def test_a_proposal_density_beyond_all_bounds_puts_all_weight_on_the_first_bin() -> None:
+    field = network()
+    with torch.no_grad():
+        field.mlp_base[1].layers[1].bias[:] = 200.0  # type: ignore
+    _, _, proposal = sampler(True).eval().sample_edges(rays(), field)
+    torch.testing.assert_close(proposal.weights[:, 0], torch.ones(RAYS))

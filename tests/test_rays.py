@@ -4,6 +4,7 @@ import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.cameras.rays import RayBundle
+from reference import assert_same_with_any_number_of_threads
 
 from semantic_ns.rays import FastRayGenerator, are_simple, rays_of_image
 
@@ -53,3 +54,11 @@ def test_other_cameras_are_left_to_nerfstudio(cameras: Cameras) -> None:
     assert not are_simple(cameras)
     ours = FastRayGenerator(cameras)(indices)
     assert_same_rays(ours, cameras.generate_rays(indices[:, :1], coords=indices[:, 1:] + 0.5))
+
+
+def test_any_number_of_threads_gives_the_same_rays() -> None:
+    def everything() -> list[torch.Tensor]:
+        rays = rays_of_image(make_cameras()[0:1])
+        return [rays.origins, rays.directions, rays.pixel_area]
+
+    assert_same_with_any_number_of_threads(everything)

@@ -10,6 +10,7 @@ from semantic_ns.rendering import (
     composite,
     composite_logits,
     confidence,
+    describe_logits,
     median_distance,
     normalised_entropy,
     planar_depth,
@@ -63,6 +64,19 @@ def test_entropy_and_confidence_equal_their_definitions() -> None:
     p = [value / sum(exponentials) for value in exponentials]
     assert normalised_entropy(logits).item() == pytest.approx(-sum(q * math.log(q) for q in p) / math.log(4), rel=1e-5)
     assert confidence(logits).item() == pytest.approx(max(p), rel=1e-5)
+
+
+@pytest.mark.parametrize(("rays", "classes"), [(0, 3), (1, 1), (50, 24)])
+def test_the_description_of_logits_is_that_of_each_function_alone(rays: int, classes: int) -> None:
+    logits = torch.randn(rays, classes, generator=torch.Generator().manual_seed(rays)) * 5
+    labels, likeliest, entropy = describe_logits(logits)
+    assert torch.equal(labels, logits.argmax(-1, keepdim=True))
+    torch.testing.assert_close(likeliest, confidence(logits), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(entropy, normalised_entropy(logits), rtol=1e-4, atol=1e-5)
+
+
+def test_the_first_of_equal_classes_is_chosen() -> None:
+    assert describe_logits(torch.tensor([[1.0, 3.0, 3.0]]))[0].item() == 1
 
 
 def test_median_distance_is_where_half_of_the_light_is_gone() -> None:

@@ -226,6 +226,13 @@ def test_schedules_know_the_length_of_the_run(tmp_path: Path) -> None:
     assert config.optimizers["fields"]["scheduler"].max_steps == 1
 
 
+def test_a_configuration_of_another_version_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path)
+    del config.optimizers["fields"]
+    with pytest.raises(SceneError, match="found none for fields"):
+        start(config)
+
+
 def no_folder(folder: Path) -> Path:
     return folder / "absent"
 

@@ -4,21 +4,33 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int16, Int64, Shaped, UInt8
+from jaxtyping import Float32, Int16, Integer, Shaped, UInt8
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from numpy import ndarray
+from PIL import Image
 from torch import Tensor
 
+from semantic_ns.dataparsers import image_metadata
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
-from semantic_ns.labels.images import color_image_size, read_depth_image, read_label_image, told_as_scene_error
+from semantic_ns.labels.hdf5_files import is_hdf5
+from semantic_ns.labels.images import (
+    color_image_size,
+    read_depth_image,
+    read_hdr_image,
+    read_label_image,
+    told_as_scene_error,
+)
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
+from semantic_ns.labels.tone_mapping import tone_map
 
 SEMANTICS = "semantics"
 """Batch key: int64 [H, W, 1] of classes -1..C-1, -1 is void or unlabelled."""
 DEPTH_M = "depth_image_m"
 """Batch key: float32 [H, W, 1], planar depth in metres, 0 is unknown."""
+_ASPECT_TOLERANCE = 0.02
+"""Cameras that record depth apart from colour differ in shape by less than this; other images differ by more."""
 
 
 class SemanticDataset(InputDataset):
@@ -26,11 +38,15 @@ class SemanticDataset(InputDataset):
 
     Not nerfstudio's SemanticDataset, which turns void into a mask and so takes it away from the colour loss.
 
+    Labels and depth of another size than the colour image are resized by nearest neighbours. Linear colour (HDF5) is
+    tone-mapped, ids go through the scene's `LabelMap`, and ray distances become planar depth.
+
     Attributes:
         load_depth: whether items hold `depth_image_m` (where the scene has depth); off while training.
+        has_16_bit_labels: whether `semantics` is int16 instead of int64, for a cache of all items; off unless set.
 
     Raises:
-        SceneError: on a damaged image, or a label or depth image of another size than its image.
+        SceneError: on a damaged image, or a label or depth image of another shape (width / height) than its image.
     """
 
     def __init__(
@@ -40,6 +56,7 @@ class SemanticDataset(InputDataset):
         # A list per object: nerfstudio's data managers remove keys from it in place.
         self.exclude_batch_keys_from_device = [*InputDataset.exclude_batch_keys_from_device, SEMANTICS, DEPTH_M]
         self.load_depth = load_depth
+        self.has_16_bit_labels = False
         self._labels: dict[int, Int16[Tensor, "height width 1"]] = {}
 
     @property
@@ -49,8 +66,18 @@ class SemanticDataset(InputDataset):
 
     def get_numpy_image(self, image_idx: int) -> UInt8[ndarray, "height width channels"]:
         """The colour image; a damaged one raises SceneError."""
-        with told_as_scene_error(self.image_filenames[image_idx], "colour image"):
+        path = self.image_filenames[image_idx]
+        if is_hdf5(path):
+            return self._tone_mapped_image(path)
+        with told_as_scene_error(path, "colour image"):
             return super().get_numpy_image(image_idx)
+
+    def _tone_mapped_image(self, path: Path) -> UInt8[ndarray, "height width 3"]:
+        image = tone_map(read_hdr_image(path), self.metadata[image_metadata.EXPOSURE])
+        if self.scale_factor == 1.0:
+            return image
+        height, width = (int(length * self.scale_factor) for length in image.shape[:2])
+        return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
     def get_metadata(self, data: dict) -> dict:
         """The labels of the image, all void if it has none, and its depth if asked for and known.
@@ -59,7 +86,7 @@ class SemanticDataset(InputDataset):
             data: `image_idx` and `image` [H, W, channels] of the image.
 
         Returns:
-            `semantics` int64 [H, W, 1]; with `load_depth` and depth files `depth_image_m` float32 [H, W, 1].
+            `semantics` int64 (or int16) [H, W, 1]; with `load_depth` and depth files `depth_image_m` float32 [H, W, 1].
         """
         index, (height, width) = data["image_idx"], data["image"].shape[:2]
         result: dict[str, Tensor] = {SEMANTICS: self._semantics(index, height, width)}
@@ -68,37 +95,52 @@ class SemanticDataset(InputDataset):
             result[DEPTH_M] = self._depth(index, depths[index], height, width)
         return result
 
-    def _semantics(self, index: int, height: int, width: int) -> Int64[Tensor, "height width 1"]:
+    def _semantics(self, index: int, height: int, width: int) -> Integer[Tensor, "height width 1"]:
         if index not in self._labels:
             path = self.metadata[keys.LABEL_FILENAMES][index]
             if path is None:
                 labels = np.full((height, width), VOID, np.int16)
             else:
                 labels = self._fitted(read_label_image(path), path, index, (height, width))
+                label_map = self.metadata.get(keys.LABEL_MAP)
+                labels = labels if label_map is None else label_map.apply(labels, str(path))
                 labels = self.taxonomy.encode(labels, str(path))
             self._labels[index] = torch.from_numpy(labels)[..., None]
-        return self._labels[index].long()
+        labels = self._labels[index]
+        return labels.clone() if self.has_16_bit_labels else labels.long()
 
     def _depth(self, index: int, path: Path | None, height: int, width: int) -> Float32[Tensor, "height width 1"]:
         if path is None:
             return torch.zeros(height, width, 1)
         depth = read_depth_image(path, self.metadata[keys.DEPTH_METRES_PER_UNIT])
+        planar_per_ray = self.metadata.get(image_metadata.PLANAR_PER_RAY_DEPTH)
+        if planar_per_ray is not None:
+            if depth.shape != planar_per_ray.shape:
+                raise SceneError(
+                    f"Expected a depth image of {_size(planar_per_ray.shape)} at {path}, found {_size(depth.shape)}; "
+                    "ray distances belong to the pixels of the camera, so give them at its size."
+                )
+            depth = depth * planar_per_ray
         return torch.from_numpy(self._fitted(depth, path, index, (height, width)))[..., None]
 
     def _fitted(
         self, values: Shaped[ndarray, "rows columns"], path: Path, index: int, size: tuple[int, int]
     ) -> Shaped[ndarray, "height width"]:
         """Values at the size (height, width) of a possibly downscaled image, by nearest neighbours."""
-        image = self.image_filenames[index]
-        width, height = color_image_size(image)
-        if values.shape != (height, width):
-            raise SceneError(
-                f"Expected {path} to have the size of its image {image}, {width}x{height}, found "
-                f"{values.shape[1]}x{values.shape[0]}; resize it with nearest neighbours."
-            )
         if size == values.shape:
             return values
+        image = self.image_filenames[index]
+        width, height = color_image_size(image)
+        if abs(values.shape[1] * height / (values.shape[0] * width) - 1) > _ASPECT_TOLERANCE:
+            raise SceneError(
+                f"Expected {path} to have the shape of its image {image}, {_size((height, width))} or in proportion, "
+                f"found {_size(values.shape)}; cut it out or resize it with nearest neighbours."
+            )
         rows, columns = (
-            ((np.arange(n) + 0.5) * full / n).astype(np.int64) for n, full in zip(size, (height, width), strict=True)
+            ((np.arange(n) + 0.5) * full / n).astype(np.int64) for n, full in zip(size, values.shape, strict=True)
         )
         return values[np.ix_(rows, columns)]
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"

@@ -7,17 +7,17 @@ from typing import Any, cast
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 
 from semantic_ns.dataparsers import scene
+from semantic_ns.dataparsers.hypersim import HypersimDataParserConfig
 from semantic_ns.dataparsers.nerfstudio_semantic import TRANSFORMS, NerfstudioSemanticDataParserConfig
-from semantic_ns.dataparsers.replica import (
-    SEQUENCE_PATTERN,
-    TRAJECTORY,
-    ReplicaDataParserConfig,
-    is_sequence,
-    sequence_names,
-)
+from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
+from semantic_ns.dataparsers.replica_layouts import EXPECTED, layout_of, sequence_names
+from semantic_ns.dataparsers.scannet import ScanNetDataParserConfig
+from semantic_ns.dataparsers.scannet_frames import find_frames
 from semantic_ns.dataparsers.splits import SplitMethod
 from semantic_ns.errors import SceneError
+from semantic_ns.labels.label_spaces import NATIVE
 
+_HYPERSIM_IMAGES = "images/scene_cam_*"
 _NUM_NAMES_SHOWN = 6
 
 
@@ -33,18 +33,22 @@ class AutoDataParserConfig(DataParserConfig):
     eval_sequence: str | None = None
     """Sequence to score, all of it, while all of train-sequence trains (Replica)."""
     split: SplitMethod = "auto"
-    """Which frames train and which are scored: published (Replica), interval, fraction, all; auto: published for
-    Replica captures that look like the published ones, else interval."""
+    """Which frames train and which are scored: published (not in nerfstudio's format), interval, fraction, all; auto:
+    published for Replica and ScanNet captures that look like the published ones, else interval."""
     eval_interval: int = 8
     """Every how many frames one is scored (split interval)."""
     train_fraction: float = 0.9
     """Share of the frames that trains (split fraction)."""
     classes: Path | None = None
     """Own class table, CSV (id,name[,r,g,b][,is_thing]) or JSON; else the one that belongs to the scene."""
+    label_space: str | None = None
+    """Classes to train: native (the scene's), nyu40, nyu13, scannet20, viewseg37, or a class table (.csv or .json)
+    whose names, and names in its column from, say which class becomes which; if not given, nyu40 for ScanNet and
+    native for the others. From Replica to NYU40 this project's own proposal is used."""
 
 
 class AutoDataParser(DataParser):
-    """Recognises Replica's layout and nerfstudio's and reads the scene with the parser for it.
+    """Recognises Replica's layouts, nerfstudio's, Hypersim's and ScanNet's, and reads the scene with its parser.
 
     Raises:
         SceneError: if the folder has no known layout (says what was looked for), and whatever the parser raises.
@@ -73,16 +77,24 @@ class AutoDataParser(DataParser):
         if data.suffix == ".json" and data.is_file():
             return self._nerfstudio_config(), "a json file, which replaces transforms.json (nerfstudio-semantic-data)"
         scene.require_folder(data)
-        if is_sequence(data):
-            return self._replica_config(), f"rgb/ and {TRAJECTORY} (replica-data)"
+        layout = layout_of(data)
+        # Scenes in nerfstudio's format may keep their images in rgb/ too.
+        is_nerfstudio = (data / TRANSFORMS).is_file() and not (layout and (data / layout.trajectory).is_file())
+        if layout and not is_nerfstudio:
+            files = f"{Path(layout.image).parent}/ and {layout.trajectory}"
+            return self._replica_config(), f"{files} of {layout.name} (replica-data)"
         if sequence_names(data):
             return self._replica_config(), f"{', '.join(sequence_names(data))} (replica-data)"
-        if (data / TRANSFORMS).is_file():
+        if is_nerfstudio:
             return self._nerfstudio_config(), f"{TRANSFORMS} (nerfstudio-semantic-data)"
+        if any(data.glob(_HYPERSIM_IMAGES)):
+            return self._hypersim_config(), f"{_HYPERSIM_IMAGES} (hypersim-data)"
+        if frames := find_frames(data):
+            return self._scannet_config(), f"{frames.path} with ScanNet's frames (scannet-semantic-data)"
         raise SceneError(
-            f"Expected a scene in {data}, found no known layout: looked for {SEQUENCE_PATTERN}/rgb or rgb with "
-            f"{TRAJECTORY} (Replica) and for {TRANSFORMS} (nerfstudio), and it holds {_content(data)}; pass the folder "
-            "of one scene."
+            f"Expected a scene in {data}, found no known layout: looked for {EXPECTED}, for {TRANSFORMS} (nerfstudio), "
+            f"{_HYPERSIM_IMAGES} (Hypersim), and color with pose or a .sens file (ScanNet), and it holds "
+            f"{_content(data)}; pass the folder of one scene."
         )
 
     def _replica_config(self) -> ReplicaDataParserConfig:
@@ -95,19 +107,16 @@ class AutoDataParser(DataParser):
             eval_interval=config.eval_interval,
             train_fraction=config.train_fraction,
             classes=config.classes,
+            label_space=config.label_space or NATIVE,
         )
 
     def _nerfstudio_config(self) -> NerfstudioSemanticDataParserConfig:
         config = self.config
-        if config.train_sequence or config.eval_sequence:
-            raise SceneError(
-                "Expected a scene with sequences (Replica) for --train-sequence and --eval-sequence, found "
-                f"nerfstudio's format in {config.data}; list its train_filenames and test_filenames instead."
-            )
+        self._refuse_sequences("nerfstudio's format", "list its train_filenames and test_filenames instead")
         if config.split == "published":
             raise SceneError(
-                f"Expected numbered Replica frames for --split published, found nerfstudio's format in {config.data}; "
-                "choose interval, fraction or all."
+                f"Expected numbered frames for --split published, found nerfstudio's format in {config.data}; choose "
+                "interval, fraction or all."
             )
         return NerfstudioSemanticDataParserConfig(
             data=config.data,
@@ -115,7 +124,44 @@ class AutoDataParser(DataParser):
             eval_interval=config.eval_interval,
             train_split_fraction=config.train_fraction,
             classes=config.classes,
+            label_space=config.label_space or NATIVE,
         )
+
+    def _hypersim_config(self) -> HypersimDataParserConfig:
+        config = self.config
+        self._refuse_sequences("a Hypersim scene", "name a camera with hypersim-data --camera instead")
+        if config.classes is not None:
+            raise SceneError(
+                "Expected a scene with ids of its own for --classes, found a Hypersim scene, whose ids are NYU40's, "
+                f"in {config.data}; pass the table by --label-space instead."
+            )
+        return HypersimDataParserConfig(
+            data=config.data,
+            split="interval" if config.split == "auto" else config.split,
+            eval_interval=config.eval_interval,
+            train_fraction=config.train_fraction,
+            label_space=config.label_space or NATIVE,
+        )
+
+    def _scannet_config(self) -> ScanNetDataParserConfig:
+        config = self.config
+        self._refuse_sequences("a ScanNet scan", "leave them out")
+        return ScanNetDataParserConfig(
+            data=config.data,
+            split=config.split,
+            eval_interval=config.eval_interval,
+            train_fraction=config.train_fraction,
+            classes=config.classes,
+            label_space=config.label_space,
+        )
+
+    def _refuse_sequences(self, found: str, remedy: str) -> None:
+        config = self.config
+        if config.train_sequence or config.eval_sequence:
+            raise SceneError(
+                "Expected a scene with sequences (Replica) for --train-sequence and --eval-sequence, found "
+                f"{found} in {config.data}; {remedy}."
+            )
 
 
 def _content(folder: Path) -> str:

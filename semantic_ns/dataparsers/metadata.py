@@ -8,6 +8,9 @@ from typing import Any
 TAXONOMY = "taxonomy"
 """`Taxonomy`: the classes of the scene, the same in every split."""
 
+LABEL_MAP = "label_map"
+"""`LabelMap | None`: from the ids in the label images to the source ids of the taxonomy; None where they are these."""
+
 LABEL_FILENAMES = "label_filenames"
 """`list[Path | None]`: label image of each frame, None where it has none."""
 

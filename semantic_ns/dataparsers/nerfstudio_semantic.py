@@ -27,6 +27,8 @@ from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers import poses, scene
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.class_table import ClassTable
+from semantic_ns.labels.label_map import LabelMap
+from semantic_ns.labels.label_spaces import NATIVE, map_to_space
 from semantic_ns.labels.text_files import read_json
 
 TRANSFORMS = "transforms.json"
@@ -48,6 +50,9 @@ class NerfstudioSemanticDataParserConfig(NerfstudioDataParserConfig):
     Lists train_filenames, val_filenames, test_filenames in the json file go before."""
     classes: Path | None = None
     """Own class table, CSV (id,name[,r,g,b][,is_thing]) or JSON; else semantic_classes of the json file."""
+    label_space: str = NATIVE
+    """Classes to train: native (the scene's), nyu40, nyu13, scannet20, viewseg37, or a class table (.csv or .json)
+    whose names, and names in its column from, say which class becomes which."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class _Scene:
     meta: dict[str, Any]
     files_of_image: dict[Path, scene.FrameFiles]
     classes: scene.SceneClasses
-    labelled_images: frozenset[Path]
+    label_map: LabelMap | None
 
 
 class NerfstudioSemanticDataParser(Nerfstudio):
@@ -87,7 +92,11 @@ class NerfstudioSemanticDataParser(Nerfstudio):
             # The parent writes None where there is no depth, on which nerfstudio's DepthDataset downloads a network.
             **{key: value for key, value in outputs.metadata.items() if key != keys.DEPTH_FILENAMES},
             **scene.scene_metadata(
-                loaded.classes.taxonomy, self._split_sentence, 1 / float(outputs.dataparser_scale), None
+                loaded.classes.taxonomy,
+                self._split_sentence,
+                1 / float(outputs.dataparser_scale),
+                None,
+                loaded.label_map,
             ),
             **scene.frame_metadata(frames, self.config.depth_unit_scale_factor),
         }
@@ -95,7 +104,7 @@ class NerfstudioSemanticDataParser(Nerfstudio):
         return outputs
 
     def _load(self) -> _Scene:
-        path = _transforms_path(self.config.data)
+        path = transforms_path(self.config.data)
         if self.config.downscale_factor not in (None, 1):
             raise SceneError(
                 f"Expected --downscale-factor 1 for {path}, found {self.config.downscale_factor}; labels have the size "
@@ -104,15 +113,15 @@ class NerfstudioSemanticDataParser(Nerfstudio):
         # Images above 1600 pixels must not make the parent look for images_2.
         self.downscale_factor = 1
         meta = read_json(path)
-        entries = _frame_entries(meta, path)
+        entries = frame_entries(meta, path)
         table = self._class_table(meta, path)
         num_of_stem = Counter(Path(entry["file_path"]).stem for entry in entries)
-        frames = [_frame_files(entry, num_of_stem, path.parent) for entry in entries]
+        frames = [frame_files(entry, num_of_stem, path.parent) for entry in entries]
         size = scene.common_image_size([frame.image for frame in frames])
         _check_stated_size(meta, entries, size, path)
-        classes = scene.read_classes(frames, size, table, path.parent)
-        labelled = (frame.image for frame, is_labelled in zip(frames, classes.is_labelled, strict=True) if is_labelled)
-        return _Scene(meta, {frame.image: frame for frame in frames}, classes, frozenset(labelled))
+        label_map = map_to_space(self.config.label_space, table)
+        classes = scene.read_classes(frames, size, table, path.parent, label_map)
+        return _Scene(meta, {frame.image: frame for frame in frames}, classes, label_map)
 
     def _class_table(self, meta: dict[str, Any], path: Path) -> ClassTable:
         if self.config.classes is not None:
@@ -148,8 +157,10 @@ class NerfstudioSemanticDataParser(Nerfstudio):
     def _describe_split(self, split: str, outputs: DataparserOutputs, loaded: _Scene) -> str:
         other = self._parent_outputs("val" if split == "train" else "train", loaded.meta)
         train, evaluation = (outputs, other) if split == "train" else (other, outputs)
-        if not loaded.labelled_images & set(train.image_filenames):
-            scene.require_training_labels(loaded.classes, (), self.config.data)
+        place_of_image = {image: place for place, image in enumerate(loaded.files_of_image)}
+        scene.require_training_labels(
+            loaded.classes, [place_of_image[image] for image in train.image_filenames], self.config.data
+        )
         config = self.config
         rules = {
             "interval": f"interval (one frame in {config.eval_interval} is scored, the others train)",
@@ -160,12 +171,16 @@ class NerfstudioSemanticDataParser(Nerfstudio):
         is_listed = any(f"{name}_filenames" in loaded.meta for name in _SPLITS)
         rule = f"lists of file names in {TRANSFORMS}" if is_listed else rules[config.eval_mode]
         sentence = f"{rule}: {len(train.image_filenames)} train, {len(evaluation.image_filenames)} test images"
-        num_classes = loaded.classes.taxonomy.num_classes
-        scene.announce("nerfstudio-semantic-data", f"{config.data}, {num_classes} classes, split {sentence}")
+        scene.announce_scene("nerfstudio-semantic-data", str(config.data), loaded.classes, loaded.label_map, sentence)
         return sentence
 
 
-def _transforms_path(data: Path) -> Path:
+def transforms_path(data: Path) -> Path:
+    """The json file of a scene, which is given by its folder or by the file itself.
+
+    Raises:
+        SceneError: if the folder, or `transforms.json` in it, is missing.
+    """
     if data.suffix == ".json" and not data.is_dir():
         return data
     scene.require_folder(data)
@@ -176,8 +191,16 @@ def _transforms_path(data: Path) -> Path:
     return data / TRANSFORMS
 
 
-def _frame_entries(meta: Any, path: Path) -> list[dict[str, Any]]:
-    """The frames of the file, checked: each has an image path and a pose that is a rigid motion."""
+def frame_entries(meta: Any, path: Path) -> list[dict[str, Any]]:
+    """The frames of the json file, checked: each has an image path and a pose that is a rigid motion.
+
+    Args:
+        meta: the content of the file.
+        path: the file, for errors.
+
+    Raises:
+        SceneError: if there is no frame, a frame has no image path or no such pose, or an image is named twice.
+    """
     entries = meta.get("frames") if isinstance(meta, dict) else None
     if not isinstance(entries, list) or not entries:
         raise SceneError(f"Expected a list of frames in {path}, found none; make it with `ns-process-data`.")
@@ -212,7 +235,17 @@ def _matrix(entry: dict[str, Any], path: Path) -> np.ndarray:
     return matrix
 
 
-def _frame_files(entry: dict[str, Any], num_of_stem: Counter[str], folder: Path) -> scene.FrameFiles:
+def frame_files(entry: dict[str, Any], num_of_stem: Counter[str], folder: Path) -> scene.FrameFiles:
+    """The files of one frame of the json file.
+
+    Args:
+        entry: the frame, see `frame_entries`.
+        num_of_stem: how many images of the scene have each name without folder and suffix.
+        folder: what the paths are relative to.
+
+    Raises:
+        SceneError: if the label image that the frame names is missing, or one found by its name fits several images.
+    """
     image = Path(entry["file_path"])
     sibling = Path(SEMANTICS_FOLDER) / f"{image.stem}.png"
     relative = Path(entry.get("semantics_path") or sibling)

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from jaxtyping import Integer
+from numpy import ndarray
 from rich.console import Console
 from rich.markup import escape
 
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
-from semantic_ns.labels.class_table import ClassTable
+from semantic_ns.labels.class_table import MAX_ID, ClassTable
 from semantic_ns.labels.images import color_image_size, read_label_image
-from semantic_ns.labels.taxonomy import Taxonomy
+from semantic_ns.labels.label_map import LabelMap
+from semantic_ns.labels.taxonomy import Taxonomy, enumerate_ids
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -54,11 +57,33 @@ def announce(parser_name: str, text: str) -> None:
     Console(soft_wrap=True).print(f"[bold green]{escape(parser_name)}[/]: {escape(text)}", highlight=False)
 
 
+def announce_scene(
+    parser_name: str, where: str, classes: SceneClasses, label_map: LabelMap | None, split_sentence: str
+) -> None:
+    """Tell the user what of a scene is used: the folder, the classes and how they came about, and the split."""
+    mapped = "" if label_map is None else f" ({label_map.name})"
+    announce(parser_name, f"{where}, {classes.taxonomy.num_classes} classes{mapped}, split {split_sentence}")
+
+
 def require_folder(path: Path) -> None:
     """Raise a SceneError unless `path` is a folder."""
     if not path.is_dir():
         found = "a file" if path.exists() else "nothing"
         raise SceneError(f"Expected the folder of a scene at {path}, found {found}; check --data.")
+
+
+def folder_name(folder: Path) -> str:
+    """Name of a folder as it was given, also where it is a link to one of another name."""
+    return folder.name if folder.name not in ("", "..") else folder.resolve().name
+
+
+def find_upwards(folder: Path, name: str) -> Path | None:
+    """The file `name` in a folder or the nearest one above it, as given or else where links lead; None without one."""
+    for start in (folder.absolute(), folder.resolve()):
+        for place in (start, *start.parents):
+            if (place / name).is_file():
+                return place / name
+    return None
 
 
 def common_image_size(images: Sequence[Path]) -> ImageSize:
@@ -77,24 +102,43 @@ def common_image_size(images: Sequence[Path]) -> ImageSize:
     return sizes[0]
 
 
-def read_classes(frames: Sequence[FrameFiles], size: ImageSize, table: ClassTable, folder: Path) -> SceneClasses:
+def read_classes(
+    frames: Sequence[FrameFiles],
+    size: ImageSize,
+    table: ClassTable,
+    folder: Path,
+    label_map: LabelMap | None = None,
+    any_label_size: bool = False,
+) -> SceneClasses:
     """Read every label image once and fix the classes of the scene.
 
     Args:
         frames: every frame of the scene that is used, whatever its split.
         size: width and height of the colour images.
-        table: what the ids mean.
+        table: what the ids mean; those of the images or, with a map, those that it gives (then its table).
         folder: the scene, for the error.
+        label_map: from the ids in the images to those of its table.
+        any_label_size: whether label images may differ in size from their images.
 
     Raises:
-        SceneError: if a label image cannot be read, differs in size from its image or holds an id outside the table,
-            or if no label image holds a class.
+        SceneError: if a label image cannot be read, differs in size from its image or holds an id outside the table
+            or unknown to the map, or if no label image holds a class.
     """
+    table = table if label_map is None else label_map.table
     known = {entry.id for entry in table.entries} | table.void_ids
     labels = [frame.label for frame in frames]
 
     def read_ids(path: Path | None) -> frozenset[int]:
-        return frozenset() if path is None else _label_ids(path, size, known, table.name)
+        if path is None:
+            return frozenset()
+        raw = read_label_image(path)
+        if not any_label_size:
+            _require_label_size(raw, size, path)
+        ids = _ids_in(raw)
+        if label_map is not None:
+            return frozenset(label_map.apply(np.array(sorted(ids), np.int64), str(path)).tolist())
+        _require_known(ids, known, path, table.name)
+        return ids
 
     ids_of_frame = _in_parallel(read_ids, labels)
     taxonomy = Taxonomy.from_table(table, frozenset().union(*ids_of_frame))
@@ -131,12 +175,17 @@ def frame_metadata(frames: Sequence[FrameFiles], depth_metres_per_unit: float) -
 
 
 def scene_metadata(
-    taxonomy: Taxonomy, split: str, metres_per_unit: float, near_far_m: tuple[float, float] | None
+    taxonomy: Taxonomy,
+    split: str,
+    metres_per_unit: float,
+    near_far_m: tuple[float, float] | None,
+    label_map: LabelMap | None = None,
 ) -> keys.Metadata:
-    """The metadata that is the same in every split."""
+    """The metadata that is the same in every split; `label_map` is that of `read_classes`."""
     ids = ", ".join(str(number) for number in taxonomy.void_source_ids)
     return {
         keys.TAXONOMY: taxonomy,
+        keys.LABEL_MAP: label_map,
         keys.METRES_PER_UNIT: metres_per_unit,
         keys.SPLIT: split,
         keys.VOID_RULE: f"pixels whose label is void (id {ids}) are neither trained nor scored",
@@ -144,24 +193,28 @@ def scene_metadata(
     }
 
 
-def _label_ids(path: Path, size: ImageSize, known: set[int], table_name: str) -> frozenset[int]:
-    raw = read_label_image(path)
+def _require_label_size(raw: Integer[ndarray, "height width"], size: ImageSize, path: Path) -> None:
     height, width = raw.shape
     if (width, height) != size:
         raise SceneError(
             f"Expected a label image of {_times(size)} like its colour image at {path}, found "
             f"{_times((width, height))}; resize it with nearest neighbours."
         )
-    # Far faster than np.unique; 16-bit ids need 65536 bins at most, and anything else is outside every table.
-    ids = np.flatnonzero(np.bincount(raw.ravel())) if 0 <= raw.min() and raw.max() <= 65535 else np.unique(raw)
-    found = frozenset(ids.tolist())
-    if not found <= known:
-        unknown = ", ".join(str(number) for number in sorted(found - known)[:8])
+
+
+def _ids_in(raw: Integer[ndarray, "height width"]) -> frozenset[int]:
+    # Far faster than np.unique; 16-bit ids need 65536 bins at most.
+    is_16_bit = 0 <= raw.min() and raw.max() <= MAX_ID
+    ids = np.flatnonzero(np.bincount(raw.ravel())) if is_16_bit else np.unique(raw)
+    return frozenset(ids.tolist())
+
+
+def _require_known(ids: frozenset[int], known: set[int], path: Path, table_name: str) -> None:
+    if not ids <= known:
         raise SceneError(
-            f"Expected only ids of the class table {table_name} in the label image {path}, found {unknown}; correct "
-            "the image or pass a table with these ids by --classes."
+            f"Expected only ids of the class table {table_name} in the label image {path}, found "
+            f"{enumerate_ids(ids - known)}; correct the image or pass a table with these ids by --classes."
         )
-    return found
 
 
 def _times(size: ImageSize) -> str:

@@ -1,6 +1,8 @@
 """One hash-grid class over several back ends that share table layout, hash and result."""
 
 import importlib.util
+import os
+import shutil
 from functools import cache
 from types import ModuleType
 from typing import Any, Literal
@@ -82,6 +84,12 @@ def is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
+@cache
+def has_c_compiler() -> bool:
+    """Whether Triton can build the launchers of its kernels, which it does when it first runs them."""
+    return bool(os.environ.get("CC")) or any(shutil.which(name) for name in ("cc", "gcc", "clang"))
+
+
 class HashGrid(HashEncoding):
     """nerfstudio's hash encoding with fast back ends for the CPU and for NVIDIA GPUs.
 
@@ -96,7 +104,8 @@ class HashGrid(HashEncoding):
     Args:
         backend: ``numba`` (CPU only), ``triton`` (CUDA; 1, 2, 4 or 8 features per level), ``torch`` (any device, slow,
             the reference), or ``auto``: numba for tensors on the CPU and Triton for those on a GPU where it is
-            installed and fits, else torch. numba and Triton can be differentiated once, torch any number of times.
+            installed and fits and a C compiler is at hand (it builds its launchers by one), else torch. numba and
+            Triton can be differentiated once, torch any number of times.
         kwargs: arguments of ``HashEncoding``; ``implementation`` is fixed.
     """
 
@@ -153,13 +162,14 @@ class HashGrid(HashEncoding):
     def _fastest_on(self, device: torch.device) -> ChosenBackend:
         if device.type == "cpu" and is_installed("numba"):
             return "numba"
-        if device.type == "cuda" and is_installed("triton") and self.features_per_level in TRITON_FEATURES:
-            return "triton"
-        return "torch"
+        can_use_triton = is_installed("triton") and has_c_compiler() and self.features_per_level in TRITON_FEATURES
+        return "triton" if device.type == "cuda" and can_use_triton else "torch"
 
     def _check_triton(self, device: torch.device) -> None:
         if not is_installed("triton"):
             raise SceneError("The Triton hash grid needs the package triton, found none; install it or use auto.")
+        if not has_c_compiler():
+            raise SceneError("The Triton hash grid needs a C compiler such as gcc, found none; install it or use auto.")
         if self.features_per_level not in TRITON_FEATURES:
             raise SceneError(
                 f"The Triton hash grid takes 1, 2, 4 or 8 features per level, found {self.features_per_level}; "

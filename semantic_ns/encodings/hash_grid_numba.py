@@ -8,13 +8,16 @@ Symbols, used by every kernel of this module:
 * ``y`` [N, L F]     encoded features, level-major
 
 Mueller, Evans, Schied, Keller: Instant Neural Graphics Primitives, SIGGRAPH 2022, equations (2)-(4).
-A point exactly on a grid line gives its upper neighbour the weight 0, so ``floor + 1`` and nerfstudio's ``ceil`` agree.
+A point exactly on a grid line gives its upper neighbour the weight 0, so for values ``floor + 1`` and nerfstudio's
+``ceil`` agree; for the gradient in the position they do not, and it takes ``ceil``.
 """
 
 from typing import no_type_check
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from semantic_ns.kernels.compilation import exact_part, kernel, part
 
 # Points that one task encodes level by level: the level's table stays in the second-level cache meanwhile.
 _CHUNK = 4096
@@ -25,14 +28,14 @@ _PRIME_Z = np.uint32(805459861)
 _ONE = np.uint32(1)
 
 
-@njit(cache=True)
+@exact_part
 @no_type_check
 def _hash(ix, iy, iz, mask):
     """Equation (4): spatial hash of a grid vertex, modulo a power of two."""
     return (ix ^ (iy * _PRIME_Y) ^ (iz * _PRIME_Z)) & mask
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def _corners(block, count, scale, mask, rows, shares):
     """Table rows and trilinear weights, [8, points] each, of the corners around the points ``block`` [3, points].
@@ -59,7 +62,7 @@ def _corners(block, count, scale, mask, rows, shares):
         shares[6, i], shares[7, i] = vx * share11, wx * share11
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def _blend(rows, shares, count, table, base, y, first, column):
     """Equation (2): features of the eight corners by their weights, for one level of a block of points."""
@@ -80,7 +83,7 @@ def _blend(rows, shares, count, table, base, y, first, column):
             y[first + i, column + f] = a
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def encode_rows(x, first, last, table, s, table_size, y):
     """Encode the points ``first`` to ``last`` of ``x`` into the first rows of ``y``, level by level.
@@ -101,7 +104,7 @@ def encode_rows(x, first, last, table, s, table_size, y):
             _blend(rows, shares, count, table, base, y, start - first, column)
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@kernel
 @no_type_check
 def encode(x, table, s, table_size, y):
     """Write the trilinear interpolation of every level into ``y``."""
@@ -111,20 +114,20 @@ def encode(x, table, s, table_size, y):
         encode_rows(x, first, last, table, s, table_size, y[first:last])
 
 
-@njit(fastmath=True, cache=True)
+@exact_part
 @no_type_check
-def _gather_touched(x, y_gradient, start, stop, column, num_features, block, gradient):
+def _gather_touched(x, y_gradient, bits, start, stop, column, num_features, block, gradient):
     """Points with a gradient, and it, into ``block`` and ``gradient``; returns their number.
 
-    Samples that no light reaches have none, and are many.
+    Samples that no light reaches have none, and are many. Zero is told by its bits (but the sign's): inside a kernel of
+    fast arithmetic a comparison would take what is not a number for it, and a run that diverged would look sound.
     """
     count = 0
     for n in range(start, stop):
         touched = False
         for f in range(num_features):
-            value = y_gradient[n, column + f]
-            gradient[count, f] = value
-            touched |= value != np.float32(0)
+            gradient[count, f] = y_gradient[n, column + f]
+            touched |= bits[n, column + f] << np.int32(1) != np.int32(0)
         if touched:
             for axis in range(3):
                 block[axis, count] = x[n, axis]
@@ -132,7 +135,7 @@ def _gather_touched(x, y_gradient, start, stop, column, num_features, block, gra
     return count
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def _scatter(rows, shares, count, gradient, base, table_gradient):
     """Transpose of :func:`_blend`."""
@@ -150,23 +153,26 @@ def _scatter(rows, shares, count, gradient, base, table_gradient):
                 table_gradient[base + np.uint64(rows[c, i]), f] += shares[c, i] * gradient[i, f]
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@kernel
 @no_type_check
 def scatter_table_gradient(x, y_gradient, s, table_size, table_gradient):
     """Add d loss / d table to ``table_gradient``; levels run in parallel, so no two threads share a row."""
     num_points, num_levels, num_features = x.shape[0], s.shape[0], table_gradient.shape[1]
-    mask = np.uint32(table_size - 1)
-    for level in prange(num_levels):
+    mask, bits = np.uint32(table_size - 1), y_gradient.view(np.int32)
+    for slot in prange(num_levels):
+        # Fine levels cost more, and neighbours go to one thread: first the even levels, then the odd ones.
+        level = 2 * slot if 2 * slot < num_levels else 2 * slot - (num_levels - 1 + num_levels % 2)
         rows, shares = np.empty((8, _BLOCK), np.uint32), np.empty((8, _BLOCK), np.float32)
         block, gradient = np.empty((3, _BLOCK), np.float32), np.empty((_BLOCK + 1, num_features), np.float32)
         for start in range(0, num_points, _BLOCK):
             stop = min(start + _BLOCK, num_points)
-            count = _gather_touched(x, y_gradient, start, stop, level * num_features, num_features, block, gradient)
+            column = level * num_features
+            count = _gather_touched(x, y_gradient, bits, start, stop, column, num_features, block, gradient)
             _corners(block, count, s[level], mask, rows, shares)
             _scatter(rows, shares, count, gradient, np.uint64(level * table_size), table_gradient)
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@kernel
 @no_type_check
 def position_gradient(x, table, y_gradient, s, table_size, x_gradient):
     """Write d loss / d x; needed for normals and camera optimisation only."""
@@ -180,9 +186,11 @@ def position_gradient(x, table, y_gradient, s, table_size, x_gradient):
             fx, fy, fz = np.floor(px), np.floor(py), np.floor(pz)
             wx, wy, wz = px - fx, py - fy, pz - fz
             x0, y0, z0 = np.uint32(np.int64(fx)), np.uint32(np.int64(fy)), np.uint32(np.int64(fz))
+            cx, cy, cz = np.ceil(px), np.ceil(py), np.ceil(pz)
+            x1, y1, z1 = np.uint32(np.int64(cx)), np.uint32(np.int64(cy)), np.uint32(np.int64(cz))
             for corner in range(8):
                 bx, by, bz = corner & 1, (corner >> 1) & 1, (corner >> 2) & 1
-                row = base + np.int64(_hash(x0 + np.uint32(bx), y0 + np.uint32(by), z0 + np.uint32(bz), mask))
+                row = base + np.int64(_hash(x1 if bx else x0, y1 if by else y0, z1 if bz else z0, mask))
                 value = np.float32(0)
                 for f in range(num_features):
                     value += table[row, f] * y_gradient[n, level * num_features + f]

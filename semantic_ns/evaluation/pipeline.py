@@ -14,7 +14,7 @@ from torch.cuda.amp.grad_scaler import GradScaler
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.evaluation.accumulator import SceneAccumulator
 from semantic_ns.evaluation.pictures import draw_legend
-from semantic_ns.export.files import write_png
+from semantic_ns.files import write_png
 from semantic_ns.labels.taxonomy import Taxonomy
 
 MIOU_RULE = (

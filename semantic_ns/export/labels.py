@@ -154,6 +154,11 @@ class LabelExporter:
                 f"Expected to render {num_frames} frames, found frame {frame.name} impossible ({error}); "
                 f"{index} frames were written to {self.output_dir}."
             ) from error
+        if "semantics_labels" not in outputs:
+            raise SceneError(
+                "Expected a model with classes, found one trained with --pipeline.model.use-semantics False; train it "
+                "with classes to export labels."
+            )
         labels = outputs["semantics_labels"][..., 0].cpu()  # [H, W]
         taxonomy = self.model.taxonomy
         path = self.output_dir / frame.name

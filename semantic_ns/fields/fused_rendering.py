@@ -79,14 +79,16 @@ def render_fused(
         min_light: light below which a sample's colour and semantics are not evaluated.
     """
     num_features = network[-1].shape[0]
-    padded = tuple(F.pad(matrix, _missing(matrix)) for matrix in network)
-    cond = F.pad(cond, _missing(cond)[:2])
+    padded = tuple(_padded(matrix) for matrix in network)
+    if cond.shape[1] % _BLOCK:
+        cond = F.pad(cond, (0, -cond.shape[1] % _BLOCK))
     rgb, features, weights = _FusedRendering.apply(  # type: ignore
         enc, cond, delta, (density_scale, min_light, pass_semantics), *padded
     )
     return rgb, features[:, :num_features], weights
 
 
-def _missing(matrix: Tensor) -> tuple[int, ...]:
-    """Zeros to append to each axis, the last one first, as ``pad`` wants them."""
-    return tuple(zeros for size in reversed(matrix.shape) for zeros in (0, -size % _BLOCK))
+def _padded(matrix: Tensor) -> Tensor:
+    """Zeros appended to each axis up to whole blocks; the matrix itself where none are missing."""
+    missing = [zeros for size in reversed(matrix.shape) for zeros in (0, -size % _BLOCK)]
+    return F.pad(matrix, missing) if any(missing) else matrix

@@ -22,18 +22,21 @@ changes a ray's colour by less than ``min_light``. Behind the last sample its co
 from typing import no_type_check
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 from numba.np.ufunc.parallel import get_thread_id
 
+from semantic_ns.kernels.compilation import exact_part, inlined_part, kernel, part
 from semantic_ns.kernels.exponential_numba import exp32
 from semantic_ns.kernels.matrix_numba import add_outer, linear, padded
 
 _ROWS_PER_TILE = 64
 _ROW_MULTIPLE = 4
 _RAW_DENSITY_LIMIT = np.float32(15.0)
+# Nothing is more opaque than this; more would overflow times a length, and fast arithmetic has no infinity.
+_OPAQUE_RAW_DENSITY = np.float32(60.0)
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def _add_rows(g, out, num_rows):
     for r in range(num_rows):
@@ -41,14 +44,14 @@ def _add_rows(g, out, num_rows):
             out[j] += g[r, j]
 
 
-@njit(fastmath=True, cache=True, inline="always")
+@inlined_part
 @no_type_check
 def _positive(value):
     # A product, not max() or a choice: only of this does the compiler make vector code in place.
     return np.float32(value > np.float32(0)) * value
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def _relu(a, num_rows):
     for r in range(num_rows):
@@ -56,7 +59,7 @@ def _relu(a, num_rows):
             a[r, j] = _positive(a[r, j])
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def _add_rows_of_rays(g, row_ray, num_rows, out):
     """Add every row to that of its ray, four at a time where they belong to one."""
@@ -73,7 +76,7 @@ def _add_rows_of_rays(g, row_ray, num_rows, out):
             i += 1
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def _mask_by_relu(g, a, num_rows):
     for r in range(num_rows):
@@ -81,7 +84,7 @@ def _mask_by_relu(g, a, num_rows):
             g[r, j] = g[r, j] if a[r, j] > np.float32(0) else np.float32(0)
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def _zero_rows(a, first, last):
     for r in range(first, last):
@@ -89,20 +92,20 @@ def _zero_rows(a, first, last):
             a[r, j] = np.float32(0)
 
 
-@njit(cache=True)
+@exact_part
 @no_type_check
 def _carve(scratch, at, rows, columns):
     """A matrix out of a thread's scratch memory, and where the next one begins."""
     return scratch[at : at + rows * columns].reshape(rows, columns), at + rows * columns
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def _weights_of_ray(raw, delta, scale, weights, light):
     """Rendering weights of one ray; ``light`` [S] receives T_k. Returns the light behind the last sample."""
     transmittance = np.float32(1)
     for k in range(delta.shape[0]):
-        light[k] = exp32(-scale * exp32(raw[k, 0]) * delta[k])
+        light[k] = exp32(-scale * exp32(min(raw[k, 0], _OPAQUE_RAW_DENSITY)) * delta[k])
     for k in range(delta.shape[0]):
         through = light[k]
         light[k] = transmittance
@@ -111,15 +114,15 @@ def _weights_of_ray(raw, delta, scale, weights, light):
     return transmittance
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
-def _gather_lit(hidden, light, behind, min_light, lit_row, lit_ray, lit_input, num_rays, num_samples):
+def _gather_lit(hidden, light, min_light, lit_row, lit_ray, lit_input, num_rays, num_samples):
     """Copy the network inputs of samples that light reaches; returns their number."""
     count = 0
     for r in range(num_rays):
         for k in range(num_samples):
             n = r * num_samples + k
-            if light[r, k] > min_light or (k == num_samples - 1 and behind[r] > min_light):
+            if light[r, k] > min_light:
                 lit_row[count], lit_ray[count] = n, r
                 for j in range(lit_input.shape[1]):
                     lit_input[count, j] = hidden[n, j]
@@ -128,7 +131,7 @@ def _gather_lit(hidden, light, behind, min_light, lit_row, lit_ray, lit_input, n
     return count
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def _colour_layers(lit_input, lit_ray, cond, c1, zero, c2, d2, h1, h2, count, first_ray):
     rows = padded(count, _ROW_MULTIPLE)
@@ -142,7 +145,7 @@ def _colour_layers(lit_input, lit_ray, cond, c1, zero, c2, d2, h1, h2, count, fi
     _relu(h2, rows)
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def _sigmoid_colour(h2, c3, d3, colour, count):
     linear(h2, c3, d3, colour, padded(count, _ROW_MULTIPLE))
@@ -151,7 +154,7 @@ def _sigmoid_colour(h2, c3, d3, colour, count):
         flat[i] = np.float32(1) / (np.float32(1) + exp32(-flat[i]))
 
 
-@njit(cache=True)
+@exact_part
 @no_type_check
 def _tile_shape(num_rays, num_samples):
     """Rays of a tile, number of tiles, and rows of its buffers."""
@@ -159,7 +162,7 @@ def _tile_shape(num_rays, num_samples):
     return rays, (num_rays + rays - 1) // rays, padded(rays * num_samples, _ROW_MULTIPLE)
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@kernel
 @no_type_check
 def render_forward(enc, cond, delta, network, scale, min_light, num_threads, hidden, weights, rgb, features):
     """Fill ``hidden`` [R S, G], ``weights`` [R, S], ``rgb`` [R, 3] and ``features`` [R, F]."""
@@ -208,7 +211,7 @@ def render_forward(enc, cond, delta, network, scale, min_light, num_threads, hid
                 rgb[first + r, j] = np.float32(0)
             for j in range(num_features):
                 features[first + r, j] = np.float32(0)
-        count = _gather_lit(out, light, behind, min_light, lit_row, lit_ray, lit_input, rays, num_samples)
+        count = _gather_lit(out, light, min_light, lit_row, lit_ray, lit_input, rays, num_samples)
         _colour_layers(lit_input, lit_ray, cond, c1, zero, c2, d2, h1, h2, count, first)
         linear(lit_input, s1, t1, sem, padded(count, _ROW_MULTIPLE))
         _sigmoid_colour(h2, c3, d3, colour, count)
@@ -222,7 +225,7 @@ def render_forward(enc, cond, delta, network, scale, min_light, num_threads, hid
                 features[first + r, j] += weight * _positive(sem[i, j])
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@kernel
 @no_type_check
 def render_backward(
     enc, cond, delta, network, transposed, scale, min_light, pass_semantics, hidden, weights,
@@ -236,7 +239,7 @@ def render_backward(
     rays_per_tile, num_tiles, rows = _tile_shape(num_rays, num_samples)
     num_encoded, width, num_hidden, num_features = w1.shape[0], w1.shape[1], w2.shape[1], s1.shape[1]
     floats = (
-        rows * (2 * num_encoded + 5 * width + 4 * num_hidden + 2 * num_features + 4 + c3.shape[1]) + 3 * rays_per_tile
+        rows * (2 * num_encoded + 5 * width + 4 * num_hidden + 2 * num_features + 2 + c3.shape[1]) + 3 * rays_per_tile
     )
     num_threads = g_b1.shape[0]
     scratches = np.empty((num_threads, floats), np.float32)
@@ -285,7 +288,7 @@ def render_backward(
                 g_cond[first + r, j] = np.float32(0)
             for channel in range(3):
                 last_colour[r, channel] = np.float32(0)
-        count = _gather_lit(out, light, behind, min_light, lit_row, lit_ray, lit_input, rays, num_samples)
+        count = _gather_lit(out, light, min_light, lit_row, lit_ray, lit_input, rays, num_samples)
         lit_padded = padded(count, _ROW_MULTIPLE)
         for i in range(count):
             for j in range(enc.shape[1]):

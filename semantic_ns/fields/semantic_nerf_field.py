@@ -41,6 +41,7 @@ class SemanticNerfField(NerfactoField):
         num_images: training images, for appearance embeddings.
         num_classes: classes C without void.
         semantic_width: width of the semantic hidden layer.
+        use_semantics: whether samples get semantic features; the head is there either way.
         pass_semantic_gradients: whether the semantic loss reaches the density and the features shared with colour.
         hash_backend: back end of the hash grid.
         kwargs: further arguments of nerfacto's field.
@@ -52,12 +53,14 @@ class SemanticNerfField(NerfactoField):
         num_images: int,
         num_classes: int,
         semantic_width: int = 64,
+        use_semantics: bool = True,
         pass_semantic_gradients: bool = True,
         hash_backend: Backend = "auto",
         **kwargs: Any,
     ) -> None:
         super().__init__(aabb, num_images, pass_semantic_gradients=pass_semantic_gradients, **kwargs)
         replace_hash_encodings(self, hash_backend)
+        self.use_semantics = use_semantics
         self.semantic_trunk = nn.Sequential(nn.Linear(self.geo_feat_dim, semantic_width), nn.ReLU())
         self.semantic_head = nn.Linear(semantic_width, num_classes)
 
@@ -81,11 +84,13 @@ class SemanticNerfField(NerfactoField):
     ) -> dict[FieldHeadNames | SemanticHeadNames, Tensor]:
         """Colour [*bs, 3] and semantic features [*bs, semantic_width] of every sample."""
         assert density_embedding is not None
-        semantic_input = density_embedding if self.pass_semantic_gradients else density_embedding.detach()
-        return {
-            FieldHeadNames.RGB: self._colour(ray_samples, density_embedding),
-            SemanticHeadNames.SEMANTIC_FEATURES: self.semantic_trunk(semantic_input),
+        outputs: dict[FieldHeadNames | SemanticHeadNames, Tensor] = {
+            FieldHeadNames.RGB: self._colour(ray_samples, density_embedding)
         }
+        if self.use_semantics:
+            semantic_input = density_embedding if self.pass_semantic_gradients else density_embedding.detach()
+            outputs[SemanticHeadNames.SEMANTIC_FEATURES] = self.semantic_trunk(semantic_input)
+        return outputs
 
     def _split_first_colour_layer(self) -> tuple[Tensor, Tensor]:
         """The colour net's first matrix, split into what belongs to the ray and to the geometry features.
@@ -135,6 +140,7 @@ class SemanticNerfField(NerfactoField):
         grid, density, colour = base[0], _linears(base[1]), _linears(self.mlp_head)
         return (
             isinstance(grid, HashGrid)
+            and grid.backend in ("auto", "numba")
             and len(density) == 2
             and len(colour) == 3
             # The kernel sizes its buffers by one width.
@@ -142,9 +148,7 @@ class SemanticNerfField(NerfactoField):
             and is_infinity_contraction(self.spatial_distortion)
         )
 
-    def render_rays(
-        self, ray_bundle: RayBundle, t_edges: Tensor, use_semantics: bool = True
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def render_rays(self, ray_bundle: RayBundle, t_edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Colour [rays, 3], semantic features [rays, semantic_width] and weights [rays, samples] by the CPU kernel.
 
         Equal to evaluating every sample and compositing, except where less than 1e-4 of the light arrives. Without
@@ -163,7 +167,7 @@ class SemanticNerfField(NerfactoField):
         cond = F.linear(self.ray_conditioning(ray_bundle.directions, ray_bundle.camera_indices), by_ray, first.bias)
         raw_row = by_features.new_zeros(1, by_features.shape[0])
         semantic = cast(nn.Linear, self.semantic_trunk[0])
-        columns = slice(None if use_semantics else 0)
+        columns = slice(None if self.use_semantics else 0)
         semantic_matrix = torch.cat([semantic.weight.new_zeros(1, semantic.weight.shape[0]), semantic.weight.T])
         network = (
             density[0].weight.T, density[0].bias, density[1].weight.T, density[1].bias,

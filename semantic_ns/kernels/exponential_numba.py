@@ -3,7 +3,8 @@
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
+
+from semantic_ns.kernels.compilation import inlined_part
 
 _LOWEST, _HIGHEST = np.float32(-87.0), np.float32(88.0)
 _LOG2_E = np.float32(1.4426950408889634)
@@ -15,10 +16,10 @@ _ONE, _HALF = np.float32(1), np.float32(0.5)
 _EXPONENT_BIAS, _MANTISSA_BITS = np.int32(127), np.int32(23)
 
 
-@njit(fastmath=True, cache=True, inline="always")
+@inlined_part
 @no_type_check
 def exp32(x):
-    """``e^x`` to about 2e-7 of its value; x is clamped to [-87, 88], where float32 ends."""
+    """``e^x`` to about 2e-7 of its value; x, which must be finite, is clamped to [-87, 88], where float32 ends."""
     x = min(max(x, _LOWEST), _HIGHEST)
     n = np.floor(x * _LOG2_E + _HALF)
     r = (x - n * _LN2_HIGH) - n * _LN2_LOW

@@ -11,9 +11,11 @@ a multiple of 8: callers pad their tiles, see :func:`padded`.
 from typing import no_type_check
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from semantic_ns.kernels.compilation import exact_part, part
 
 _LANES = 8
 _ROWS = 4
@@ -90,14 +92,14 @@ def _block_product(num_vectors):
 _block_16, _block_8 = _block_product(2), _block_product(1)
 
 
-@njit(cache=True)
+@exact_part
 @no_type_check
 def padded(count, multiple):
     """The next multiple of ``multiple``."""
     return (count + multiple - 1) // multiple * multiple
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def linear(a, w, b, out, num_rows):
     """Out = a w + b; the columns of ``a`` beyond the rows of ``w`` are not read."""
@@ -114,7 +116,7 @@ def linear(a, w, b, out, num_rows):
             _block_8(out, r * stride + j, stride, a, r * width, 1, width, w, j, num_out, num_in)
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def add_outer(a, g, out, num_rows):
     """Out += a^T g over the rows: the gradient of a weight matrix [in, out]."""

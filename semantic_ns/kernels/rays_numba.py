@@ -3,10 +3,12 @@
 from typing import no_type_check
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from semantic_ns.kernels.compilation import inlined_part, kernel
 
 
-@njit(fastmath=True, cache=True, inline="always")
+@inlined_part
 @no_type_check
 def _direction(c2w, x, y):
     """World direction of a point of the image plane z = -1, and its length before it is normalised to 1."""
@@ -17,7 +19,7 @@ def _direction(c2w, x, y):
     return dx / norm, dy / norm, dz / norm, norm
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@kernel
 @no_type_check
 def perspective_rays(c2w, intrinsics, indices, origins, directions, pixel_area, norms):
     """Fill the rays through the centres of the pixels ``indices`` [N, 3] (camera, row, column).

@@ -12,7 +12,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.labels.text_files import read_json, read_text
 
 TABLES_FOLDER = Path(__file__).parent / "tables"
-BUILT_IN_TABLES = ("replica", "nyu40", "nyu13", "scannet20")
+BUILT_IN_TABLES = ("replica", "nyu40", "nyu13", "scannet20", "viewseg37")
 VOID_NAME = "void"
 STUFF_NAMES = frozenset({"wall", "floor", "ceiling"})
 MAX_ID = 65535  # label images have 8 or 16 bits
@@ -68,7 +68,7 @@ class ClassTable:
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> "ClassTable":
-        """A table of the package (`replica`, `nyu40`, `nyu13`, `scannet20`) or the user's own CSV or JSON file.
+        """A table of the package (one of `BUILT_IN_TABLES`) or the user's own CSV or JSON file.
 
         Raises:
             SceneError: if there is no such table or file, or if the file cannot be understood (names the line).

@@ -64,8 +64,8 @@ class Taxonomy:
         unknown = present - {entry.id for entry in table.entries} - table.void_ids
         if unknown:
             raise SceneError(
-                f"Expected label ids of the class table {table.name}, found {_enumerate(unknown)}; correct the label "
-                "images or give a table that has these ids."
+                f"Expected label ids of the class table {table.name}, found {enumerate_ids(unknown)}; correct the "
+                "label images or give a table that has these ids."
             )
         entries = sorted((entry for entry in table.entries if entry.id in present), key=lambda entry: entry.id)
         void_ids = sorted(table.void_ids) or [next(i for i in (0, 255, MAX_ID) if i not in present)]
@@ -103,7 +103,8 @@ class Taxonomy:
         if is_unknown.any():
             raise SceneError(
                 f"Expected only label ids of the scene's class table in {where}, found "
-                f"{_enumerate(np.unique(raw[is_unknown]).tolist())}; correct the image or add these ids to the table."
+                f"{enumerate_ids(np.unique(raw[is_unknown]).tolist())}; correct the image or add these ids to the "
+                "table."
             )
         return labels
 
@@ -142,7 +143,7 @@ class Taxonomy:
         )
 
 
-def _enumerate(numbers: Iterable[int]) -> str:
+def enumerate_ids(numbers: Iterable[int]) -> str:
     """Numbers in ascending order, shortened: `3, 5, 8` or `1, 2, ... (40 in all)`."""
     ordered = sorted(numbers)
     shown = ", ".join(str(number) for number in ordered[:_NUM_IDS_SHOWN])

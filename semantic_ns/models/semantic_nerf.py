@@ -19,7 +19,7 @@ from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNe
 from semantic_ns.host import leave_cores_to_kernels
 from semantic_ns.losses import distortion_loss_cpu
 from semantic_ns.models.semantic_outputs import Outputs, SemanticModel, SemanticOptions
-from semantic_ns.rendering import composite_logits, median_distance
+from semantic_ns.rendering import composite_logits, head_of_composited, median_distance
 from semantic_ns.sampling.proposal_sampler import FusedProposalSampler, edges_of
 
 
@@ -99,13 +99,13 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         """The fused CPU path: two kernels per batch instead of some hundred small operations."""
         network = self._proposal_network()
         spacings, distances, proposal = self.proposal_sampler.sample_edges(ray_bundle, network)
-        rgb, features, weights = self.field.render_rays(ray_bundle, distances, self.config.use_semantics)
+        rgb, features, weights = self.field.render_rays(ray_bundle, distances)
         accumulation = weights.sum(dim=-1, keepdim=True)
         outputs: Outputs = {"rgb": rgb, "accumulation": accumulation}
         if self.config.use_semantics:
             head = self.field.semantic_head
             semantic_accumulation = accumulation if self.config.pass_semantic_gradients else accumulation.detach()
-            outputs["semantics"] = features @ head.weight.T + semantic_accumulation * head.bias
+            outputs["semantics"] = head_of_composited(features, semantic_accumulation, head.weight, head.bias)
         if self.training:
             due = self.proposal_sampler.take_turn()
             return outputs | {

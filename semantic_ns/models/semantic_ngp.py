@@ -16,6 +16,7 @@ from torch import Tensor
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
 from semantic_ns.host import leave_cores_to_kernels
 from semantic_ns.models.semantic_outputs import Outputs, SemanticModel, SemanticOptions
+from semantic_ns.rendering import head_of_composited
 from semantic_ns.sampling.occupancy import OccupancyGrid, OccupancySampler, require_nerfacc_kernels
 from semantic_ns.sampling.packed import composite_packed, packed_median_distance, packed_weights
 
@@ -128,8 +129,9 @@ class SemanticNgpModel(SemanticModel, NGPModel):
                 num_rays=num_rays,
             ),
             "accumulation": accumulation,
-            "semantics": self._render_logits(values, weights, accumulation, rays),
         }
+        if self.config.use_semantics:
+            outputs["semantics"] = self._render_logits(values, weights, accumulation, rays)
         if self.training:
             return outputs | {"num_samples_per_ray": torch.bincount(rays, minlength=num_rays)}
         distances = ((frustums.starts + frustums.ends) / 2)[:, 0]
@@ -148,8 +150,8 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         if not self.config.pass_semantic_gradients:
             weights, accumulation = weights.detach(), accumulation.detach()
         features = values[SemanticHeadNames.SEMANTIC_FEATURES][:, 0].float()
-        head = self.field.semantic_head
-        return composite_packed(weights, features, rays, len(accumulation)) @ head.weight.T + accumulation * head.bias
+        head, composited = self.field.semantic_head, composite_packed(weights, features, rays, len(accumulation))
+        return head_of_composited(composited, accumulation, head.weight, head.bias)
 
     def get_metrics_dict(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """PSNR of the batch and, while training, the number of its samples."""

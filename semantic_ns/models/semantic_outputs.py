@@ -26,7 +26,7 @@ from semantic_ns.host import LpipsIfAvailable, without_lpips_download
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
 from semantic_ns.losses import semantic_cross_entropy
 from semantic_ns.rays import are_simple, rays_of_image
-from semantic_ns.rendering import confidence, normalised_entropy, planar_depth
+from semantic_ns.rendering import describe_logits, planar_depth
 
 Outputs = dict[str, Any]
 
@@ -38,7 +38,7 @@ class SemanticOptions:
     implementation: Literal["tcnn", "torch"] = "torch"
     """Networks and hash grids by torch (everywhere) or by tiny-cuda-nn (CUDA, where it is installed)."""
     hash_backend: Backend = "auto"
-    """Hash grids of the torch implementation: numba (CPU), torch (slow, everywhere), or what fits the device."""
+    """Hash grids of the torch implementation: numba (CPU), triton (CUDA), torch (slow, everywhere), or what fits."""
     use_semantics: bool = True
     """Train and render classes; without them the model is scored in colour and depth alone."""
     use_scene_bounds: bool = True
@@ -97,6 +97,7 @@ class SemanticModel(Model):
             self.num_train_data,
             num_classes=self.taxonomy.num_classes,
             semantic_width=config.semantic_width,
+            use_semantics=config.use_semantics,
             pass_semantic_gradients=config.pass_semantic_gradients,
             hash_backend=config.hash_backend,
             hidden_dim=config.hidden_dim,
@@ -136,14 +137,14 @@ class SemanticModel(Model):
         if "semantics" not in outputs:
             return
         logits = outputs.pop("semantics")
-        labels = logits.argmax(dim=-1, keepdim=True)
+        labels, confidence, entropy = describe_logits(logits)
         # Where the viewer's crop leaves nothing there is no class either.
         empty = ~(outputs["accumulation"] > 1e-3)
         colormap = self.taxonomy.colorize(labels.masked_fill(empty, VOID)[..., 0])
         outputs["semantics_colormap"] = colormap
         outputs["semantics_overlay"] = self.panel.compose(outputs["rgb"], colormap, labels)
-        outputs["semantics_confidence"] = confidence(logits)
-        outputs["semantics_entropy"] = normalised_entropy(logits)
+        outputs["semantics_confidence"] = confidence
+        outputs["semantics_entropy"] = entropy
         if self._renders_raw_outputs:
             outputs["semantics_labels"] = labels
 

@@ -37,7 +37,8 @@ def require_nerfacc_kernels() -> None:
         # nerfacc imports this when its first kernel is called.
         kernels = importlib.import_module("nerfacc.cuda._backend")._C
     except (ImportError, OSError, RuntimeError) as error:
-        raise _no_kernels(f"could not be built ({str(error).strip().splitlines()[0]})") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise _no_kernels(f"could not be built ({reason})") from error
     if kernels is None:
         raise _no_kernels("were not installed, and no CUDA toolkit (nvcc) was found to build them")
 
@@ -45,7 +46,7 @@ def require_nerfacc_kernels() -> None:
 def _no_kernels(reason: str) -> SceneError:
     return SceneError(
         f"semantic-ngp on a CUDA device needs the CUDA kernels of nerfacc, which {reason}; train semantic-nerf, which "
-        "needs none, or semantic-ngp with --machine.device-type cpu."
+        "needs none, or hide the device by CUDA_VISIBLE_DEVICES='' to use the CPU."
     )
 
 

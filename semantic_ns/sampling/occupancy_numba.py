@@ -7,10 +7,12 @@ operations.
 from typing import no_type_check
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from semantic_ns.kernels.compilation import exact_kernel, exact_part
 
 
-@njit(cache=True)
+@exact_part
 @no_type_check
 def _last_distance(origin, direction, box, far):
     """Distance at which a ray leaves the box, at most ``far``; negative infinity if it misses it."""
@@ -26,7 +28,7 @@ def _last_distance(origin, direction, box, far):
     return leave if leave > enter else -np.inf
 
 
-@njit(cache=True)
+@exact_part
 @no_type_check
 def _is_occupied(origin, direction, t, boxes, cells_per_unit, binaries):
     """Whether the cell at distance ``t`` is occupied, in the finest level that contains it; no cell is not."""
@@ -42,7 +44,7 @@ def _is_occupied(origin, direction, t, boxes, cells_per_unit, binaries):
     return False
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@exact_kernel
 @no_type_check
 def march(
     origins, directions, near, far, step, cone_angle, boxes, cells_per_unit, binaries, first, t_starts, t_ends, rays,

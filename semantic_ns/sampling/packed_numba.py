@@ -9,12 +9,14 @@ import math
 from typing import no_type_check
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from semantic_ns.kernels.compilation import kernel
 
 _ONE = np.float32(1)
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@kernel
 @no_type_check
 def weights_forward(optical, first, weights):
     """Rendering weights T_k (1 - exp(-optical_k)) with the light T_k that reaches a sample."""
@@ -26,7 +28,7 @@ def weights_forward(optical, first, weights):
             light *= through
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@kernel
 @no_type_check
 def weights_backward(optical, first, weights, g_weights, g_optical):
     """Gradient in the optical thickness: a sample gains what it does not pass on, all behind it lose their share."""
@@ -41,7 +43,7 @@ def weights_backward(optical, first, weights, g_weights, g_optical):
             behind += g_weights[k] * weights[k]
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@kernel
 @no_type_check
 def mark_visible(optical, first, min_light, min_opacity, visible):
     """Whether enough light reaches a sample and enough of it is stopped there."""
@@ -53,7 +55,7 @@ def mark_visible(optical, first, min_light, min_opacity, visible):
             light *= through
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@kernel
 @no_type_check
 def composite_forward(weights, values, first, sums):
     """Sums [R, C] of the weighted values of each ray."""
@@ -65,7 +67,7 @@ def composite_forward(weights, values, first, sums):
                 sums[r, c] += weights[k] * values[k, c]
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@kernel
 @no_type_check
 def composite_backward(weights, values, first, g_sums, g_weights, g_values):
     """Gradients of the sums in weights and values."""

@@ -11,10 +11,11 @@ units. ``jitter`` [R, 2] holds one uniform draw per ray for each stage; a negati
 from typing import no_type_check
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numba.np.ufunc.parallel import get_thread_id
 
 from semantic_ns.encodings.hash_grid_numba import encode_rows
+from semantic_ns.kernels.compilation import kernel, part
 from semantic_ns.kernels.exponential_numba import exp32
 from semantic_ns.kernels.matrix_numba import add_outer, linear, padded
 
@@ -24,11 +25,12 @@ _RAYS_PER_TILE = 64
 _ROWS_PER_BLOCK = 64
 _HISTOGRAM_PADDING = np.float32(0.01)
 _RAW_DENSITY_LIMIT = np.float32(15.0)
+_OPAQUE_RAW_DENSITY = np.float32(60.0)  # see fields.render_numba
 _EPSILON = np.float32(1e-7)
 _QUARTER, _HALF, _ONE, _TWO = np.float32(0.25), np.float32(0.5), np.float32(1), np.float32(2)
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def _spacing(t, piecewise):
     """Distance to spacing: linear up to 1, linear in disparity beyond (or linear throughout)."""
@@ -37,7 +39,7 @@ def _spacing(t, piecewise):
     return t * _HALF if t < _ONE else _ONE - _HALF / t
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def _distance(spacing, piecewise):
     if not piecewise:
@@ -45,7 +47,7 @@ def _distance(spacing, piecewise):
     return spacing * _TWO if spacing < _HALF else _HALF / (_ONE - spacing)
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def _unit_centres(origin, direction, t_edges, box, x):
     """Centres of one ray's intervals in the unit cube, ``x`` [S, 3].
@@ -66,7 +68,7 @@ def _unit_centres(origin, direction, t_edges, box, x):
             x[k, 0], x[k, 1], x[k, 2] = (px - low[0]) / size[0], (py - low[1]) / size[1], (pz - low[2]) / size[2]
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@kernel
 @no_type_check
 def unit_positions(origins, directions, t_edges, contract, low, size, x):
     """Centres of the intervals of every ray in the unit cube, ``x`` [R S, 3]."""
@@ -76,7 +78,7 @@ def unit_positions(origins, directions, t_edges, contract, low, size, x):
         _unit_centres(origins[r], directions[r], t_edges[r], (contract, low, size), rows)
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def _resample(s_edges, weights, anneal, jitter, pdf, new_edges):
     """Invert the padded cumulative distribution at evenly spaced values (nerfstudio's ``PDFSampler``)."""
@@ -96,7 +98,7 @@ def _resample(s_edges, weights, anneal, jitter, pdf, new_edges):
         new_edges[i] = s_edges[k] + fraction * (s_edges[k + 1] - s_edges[k])
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def _distances(spacings, near, far, piecewise, t_edges):
     """Normalised spacings of one ray to distances."""
@@ -105,7 +107,7 @@ def _distances(spacings, near, far, piecewise, t_edges):
         t_edges[k] = _distance(spacings[k] * s_far + (_ONE - spacings[k]) * s_near, piecewise)
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def _hidden_layer(enc, network, hidden, num_rows):
     """First layer of the proposal network after the ReLU."""
@@ -116,7 +118,7 @@ def _hidden_layer(enc, network, hidden, num_rows):
             hidden[r, j] = np.float32(hidden[r, j] > np.float32(0)) * hidden[r, j]
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def _output_layer(hidden, network, num_rows, raw):
     """Raw density, the second layer."""
@@ -128,7 +130,7 @@ def _output_layer(hidden, network, num_rows, raw):
         raw[r] = value
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@kernel
 @no_type_check
 def propose(
     origins, directions, near, far, jitter, box, network, table, scalings, table_size, scale, anneal, piecewise,
@@ -166,7 +168,7 @@ def propose(
             through = raw[(r - first) * num_bins : (r - first + 1) * num_bins]
             for k in range(num_bins):
                 delta = t_edges[r - first, k + 1] - t_edges[r - first, k]
-                through[k] = exp32(-scale * exp32(through[k]) * delta)
+                through[k] = exp32(-scale * exp32(min(through[k], _OPAQUE_RAW_DENSITY)) * delta)
             transmittance = _ONE
             for k in range(num_bins):
                 weights[r, k] = transmittance * (_ONE - through[k])
@@ -175,7 +177,7 @@ def propose(
             _distances(s_new[r], near[r], far[r], piecewise, t_new[r])
 
 
-@njit(fastmath=True, cache=True)
+@part
 @no_type_check
 def _interlevel_of_ray(s_field, w_field, s_edges, weights, gradient):
     """Loss of one ray (Barron et al. 2022, equations (12), (13)) and its gradient in the proposal weights."""
@@ -200,7 +202,7 @@ def _interlevel_of_ray(s_field, w_field, s_edges, weights, gradient):
     return loss
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@kernel
 @no_type_check
 def interlevel(
     origins, directions, near, far, box, network, table, scalings, table_size, scale, piecewise,

@@ -11,6 +11,7 @@ from nerfstudio.field_components.spatial_distortions import SceneContraction
 from nerfstudio.fields.density_fields import HashMLPDensityField
 from nerfstudio.model_components.ray_samplers import ProposalNetworkSampler
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from semantic_ns.encodings.hash_grid import HashGrid
@@ -66,7 +67,7 @@ class FusedProposalSampler(ProposalNetworkSampler):
             return False
         grid = network.encoding
         return (
-            # Without a contraction nothing lies outside the unit cube only if the mask of nerfstudio's path says so.
+            # Without a contraction points may lie outside the unit cube, where nerfstudio's density is 0, ours is not.
             is_infinity_contraction(network.spatial_distortion)
             and self.pdf_sampler.single_jitter
             and isinstance(grid, HashGrid)
@@ -154,6 +155,7 @@ class _FusedInterlevel(torch.autograd.Function):
         return losses.sum() / ctx.count
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         return (None, *(saved * (gradients[0] / ctx.count) for saved in ctx.saved_tensors))
 
@@ -166,6 +168,8 @@ def _matrices(network: HashMLPDensityField) -> list[Tensor]:
     """The proposal network's layers as the kernels want them: w1 [in, out], b1, w2, b2, padded to whole blocks."""
     first, second = _layers(network)
     inputs, width = -first.in_features % 4, -first.out_features % 8
+    if not inputs and not width:
+        return [first.weight.T, first.bias, second.weight.T, second.bias]
     return [
         F.pad(first.weight.T, (0, width, 0, inputs)),
         F.pad(first.bias, (0, width)),

@@ -1,0 +1,55 @@
+"""`sns-import-labels`: annotations made with other tools into a scene in nerfstudio's format."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from rich.console import Console
+
+from semantic_ns.cli.main import run_command
+
+
+@dataclass
+class ImportLabels:
+    """Write COCO, LabelMe, CVAT/VOC or plain PNG annotations into a scene as nerfstudio-semantic-data reads it.
+
+    Images are matched by file name without folder and suffix. Pixels in no annotation are void.
+    """
+
+    scene: tyro.conf.Positional[Path]
+    """Folder with transforms.json; label images go into its folder semantics."""
+    labels: tyro.conf.Positional[Path]
+    """COCO or LabelMe file, or folder of LabelMe files, of masks with labelmap.txt, or of label images (PNG)."""
+    format: Literal["auto", "coco", "labelme", "voc", "png"] = "auto"
+    """Format of the annotations; auto decides by the content."""
+    classes: Path | None = None
+    """Class table: CSV (id,name[,r,g,b][,is_thing]), JSON, or text with one name per line (ids 0, 1, 2, ...). Needed
+    for plain PNGs; the other formats bring their own classes."""
+    unlabelled: str | None = None
+    """Class of the pixels in no annotation, such as background; void if not given."""
+    overwrite: bool = False
+    """Replace label images that exist."""
+    dry_run: bool = False
+    """Read and check everything and tell what would be written, but write nothing."""
+
+    def main(self) -> None:
+        """Read the annotations, write them into the scene and tell what was written."""
+        # Slow to import, and not needed to show the help.
+        from semantic_ns.importing.formats import read_annotations
+        from semantic_ns.importing.scene_labels import ImportOptions, import_labels
+
+        annotations = read_annotations(self.labels, self.format, self.classes)
+        summary = import_labels(self.scene, annotations, ImportOptions(self.unlabelled, self.overwrite, self.dry_run))
+        for line in summary.lines():
+            Console().print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def entrypoint() -> None:
+    """Console script `sns-import-labels`."""
+    command = tyro.cli(ImportLabels)
+    run_command(command.main)
+
+
+if __name__ == "__main__":
+    entrypoint()

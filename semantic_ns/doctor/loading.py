@@ -1,0 +1,284 @@
+"""A scene as its dataparser reads it, and, where the dataparser refuses ids of its labels, with these as classes."""
+
+import contextlib
+import json
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from jaxtyping import Float, Float32, Int16, Int64
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from numpy import ndarray
+
+from semantic_ns.datamanagers.semantic_dataset import DEPTH_M, SEMANTICS, SemanticDataset
+from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.dataparsers import poses
+from semantic_ns.dataparsers.auto import AutoDataParser, AutoDataParserConfig
+from semantic_ns.dataparsers.hypersim import HypersimDataParserConfig
+from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig, transforms_path
+from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
+from semantic_ns.dataparsers.replica_labels import scene_class_table
+from semantic_ns.dataparsers.replica_layouts import layout_of, sequence_names
+from semantic_ns.dataparsers.scannet import ScanNetDataParserConfig
+from semantic_ns.dataparsers.scannet_labels import classes_in_space, find_label_table
+from semantic_ns.doctor.views import SceneViews
+from semantic_ns.errors import SceneError
+from semantic_ns.labels.class_table import MAX_ID, ClassTable
+from semantic_ns.labels.images import read_label_image
+from semantic_ns.labels.label_map import LabelMap
+from semantic_ns.labels.label_spaces import NATIVE
+from semantic_ns.labels.taxonomy import Taxonomy
+from semantic_ns.labels.text_files import read_json
+
+_PARSERS = {
+    "semantic-data": AutoDataParserConfig,
+    "replica-data": ReplicaDataParserConfig,
+    "nerfstudio-semantic-data": NerfstudioSemanticDataParserConfig,
+    "scannet-semantic-data": ScanNetDataParserConfig,
+    "hypersim-data": HypersimDataParserConfig,
+}
+_CONFIGS_WITH_OPENGL_FILES = (NerfstudioSemanticDataParserConfig, HypersimDataParserConfig)
+
+
+@dataclass(frozen=True)
+class IdMeanings:
+    """What the ids in the label images mean: the name of each class, and the ids that mean void."""
+
+    names: Mapping[int, str]
+    void_ids: frozenset[int]
+
+    @classmethod
+    def of(cls, table: ClassTable, label_map: LabelMap | None) -> "IdMeanings":
+        """Those of a class table, or of the ids that lead to one."""
+        names = {entry.id: entry.name for entry in table.entries}
+        if label_map is None:
+            return cls(names, table.void_ids)
+        return cls(
+            {raw: names[number] for raw, number in label_map.ids.items() if number in names},
+            frozenset(raw for raw, number in label_map.ids.items() if number in label_map.table.void_ids),
+        )
+
+
+@dataclass(frozen=True)
+class LoadedScene:
+    """A parsed scene.
+
+    Attributes:
+        layout: what it was recognised as, and by which dataparser.
+        refusal: what the dataparser says against the ids of the labels; None if nothing.
+        views: every frame once, by name.
+        taxonomy: the classes.
+        meanings: of the ids in the label images.
+        label_files: label image of each frame.
+        has_depth: whether each frame has a depth image.
+        has_distortion: whether the cameras have lens distortion, which the comparison of views leaves out.
+        has_known_camera: whether the camera comes from a table of the data set, where it may be far off-centre.
+        split: which frames train and which are scored, as a sentence.
+        places: data set, and index in it, of each frame.
+    """
+
+    layout: str
+    refusal: str | None
+    views: SceneViews
+    taxonomy: Taxonomy
+    meanings: IdMeanings
+    label_files: tuple[Path | None, ...]
+    has_depth: tuple[bool, ...]
+    has_distortion: bool
+    has_known_camera: bool
+    split: str
+    places: tuple[tuple[SemanticDataset, int], ...]
+
+    def read_ids(self, index: int) -> Int64[ndarray, "rows columns"] | None:
+        """The ids in the label image of a frame as they are; None where it has none."""
+        path = self.label_files[index]
+        return None if path is None else read_label_image(path)
+
+    def read_color(self, index: int) -> Float[ndarray, "height width 3"]:
+        """The colour image in [0, 1]."""
+        dataset, place = self.places[index]
+        return dataset.get_image_float32(place)[..., :3].double().numpy()
+
+    def camera(self, index: int) -> Cameras:
+        """A batch of the one camera of a frame, in scene units."""
+        dataset, place = self.places[index]
+        return dataset.cameras[place : place + 1]
+
+
+def parser_config(parser_name: str, data: Path) -> DataParserConfig:
+    """The default configuration of one of this package's dataparsers, by the name that the command line has."""
+    return _PARSERS[parser_name](data=data)
+
+
+def load_scene(config: DataParserConfig, options: Mapping[str, str | Path] | None = None) -> LoadedScene:
+    """Read a scene with the dataparser that `config` names.
+
+    Args:
+        config: of a dataparser; that of `semantic-data` becomes that of the layout.
+        options: fields to set in the configuration of the layout.
+
+    Raises:
+        SceneError: if the dataparser has no such option, or refuses the scene for another reason than the ids in its
+            label images.
+    """
+    name = next((name for name, kind in _PARSERS.items() if type(config) is kind), None)
+    layout = f"read as {name}" if name else "read as in the run"
+    if isinstance(config, AutoDataParserConfig):
+        config, layout = AutoDataParser(config).choose()
+    config = _with_options(config, options or {}, layout)
+    try:
+        return _load(config, config, layout)
+    except SceneError as error:
+        refusal = error
+    table = None
+    with contextlib.suppress(SceneError):
+        table = _own_table(config)
+    if table is None:
+        raise refusal
+    # Ids above 255 are rare, and a table of all of them is slow.
+    for largest_id in (255, MAX_ID):
+        with contextlib.suppress(SceneError), tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "any_id.json"
+            path.write_text(json.dumps(_with_every_id(table, largest_id)), "utf8")
+            return replace(_load(_with_classes(config, path), config, layout), refusal=str(refusal))
+    raise refusal
+
+
+def _with_options(config: DataParserConfig, options: Mapping[str, str | Path], layout: str) -> DataParserConfig:
+    for name in options:
+        if not hasattr(config, name):
+            raise SceneError(
+                f"Expected an option of the dataparser of {config.data} ({layout}), found --{name.replace('_', '-')}, "
+                "which it does not have; leave it out."
+            )
+    return cast(Any, replace)(config, **options)
+
+
+def _with_classes(config: DataParserConfig, path: Path) -> DataParserConfig:
+    # ScanNet's parser takes one of the two tables, and other label spaces would make the unknown ids void.
+    others = {"label_table": None, "label_space": NATIVE} if isinstance(config, ScanNetDataParserConfig) else {}
+    return cast(Any, replace)(config, classes=path, **others)
+
+
+def _load(config: DataParserConfig, original: DataParserConfig, layout: str) -> LoadedScene:
+    """Read with `config`, and name the ids as `original` says."""
+    parser = cast(DataParser, config.setup())
+    parts = [parser.get_dataparser_outputs(split) for split in ("train", "val")]
+    datasets = [SemanticDataset(part, load_depth=True) for part in parts]
+    place_of_image = {image: (dataset, i) for dataset in datasets for i, image in enumerate(dataset.image_filenames)}
+    images = sorted(place_of_image, key=_natural)
+    places = tuple(place_of_image[image] for image in images)
+    metadata = parts[0].metadata
+    label_map: LabelMap | None = metadata[keys.LABEL_MAP]
+    table = label_map.table if label_map is not None else _own_table(original)
+    has_depth = [
+        (dataset.metadata.get(keys.DEPTH_FILENAMES) or [None] * len(dataset))[i] is not None for dataset, i in places
+    ]
+    return LoadedScene(
+        layout=layout,
+        refusal=None,
+        views=_views(images, places, parts, isinstance(config, _CONFIGS_WITH_OPENGL_FILES)),
+        taxonomy=metadata[keys.TAXONOMY],
+        meanings=_meanings(table, label_map, metadata[keys.TAXONOMY]),
+        label_files=tuple(dataset.metadata[keys.LABEL_FILENAMES][i] for dataset, i in places),
+        has_depth=tuple(has_depth),
+        has_distortion=any(_has_distortion(dataset.cameras) for dataset in datasets),
+        has_known_camera=isinstance(config, HypersimDataParserConfig),
+        split=metadata[keys.SPLIT],
+        places=places,
+    )
+
+
+def _meanings(table: ClassTable | None, label_map: LabelMap | None, taxonomy: Taxonomy) -> IdMeanings:
+    if table is None:
+        names = dict(zip(taxonomy.source_ids, taxonomy.names, strict=True))
+        return IdMeanings(names, frozenset(taxonomy.void_source_ids))
+    return IdMeanings.of(table, label_map)
+
+
+def _views(
+    images: Sequence[Path],
+    places: Sequence[tuple[SemanticDataset, int]],
+    parts: Sequence[DataparserOutputs],
+    has_opengl_files: bool,
+) -> SceneViews:
+    with_depth = [part for part in parts if keys.DEPTH_FILENAMES in part.metadata]
+    cameras = [dataset.cameras[i] for dataset, i in places]
+    height, width = int(cameras[0].height), int(cameras[0].width)
+    to_scene = parts[0].dataparser_transform.double().numpy()
+    c2w = np.tile(np.eye(4), (len(cameras), 1, 1))
+    c2w[:, :3] = np.stack([camera.camera_to_worlds.double().numpy() for camera in cameras])
+    # p_scene = scale (R p_world + t), solved for the world.
+    rotation, translation = to_scene[:, :3], to_scene[:, 3]
+    c2w[:, :3, 3] = (c2w[:, :3, 3] / parts[0].dataparser_scale - translation) @ rotation
+    c2w[:, :3, :3] = rotation.T @ c2w[:, :3, :3]
+    intrinsics = [[float(getattr(camera, name)) for name in ("fx", "fy", "cx", "cy")] for camera in cameras]
+
+    def read(index: int, key: str) -> ndarray:
+        dataset, place = places[index]
+        # Only the shape of the image counts there.
+        return dataset.get_metadata({"image_idx": place, "image": np.empty((height, width, 3), bool)})[key].numpy()
+
+    def read_labels(index: int) -> Int16[ndarray, "height width"]:
+        return read(index, SEMANTICS)[..., 0].astype(np.int16)
+
+    def read_depth(index: int) -> Float32[ndarray, "height width"]:
+        dataset, _ = places[index]
+        known = keys.DEPTH_FILENAMES in dataset.metadata
+        return read(index, DEPTH_M)[..., 0] if known else np.zeros((height, width), np.float32)
+
+    return SceneViews(
+        images=tuple(images),
+        c2w=poses.opencv_to_opengl(c2w),  # its own inverse
+        intrinsics=np.array(intrinsics, np.float64),
+        size=(width, height),
+        read_labels=read_labels,
+        read_depth=read_depth if with_depth else None,
+        metres_per_depth_unit=with_depth[0].metadata[keys.DEPTH_METRES_PER_UNIT] if with_depth else 1.0,
+        has_opengl_files=has_opengl_files,
+    )
+
+
+def _has_distortion(cameras: Cameras) -> bool:
+    parameters = cameras.distortion_params
+    return parameters is not None and bool((parameters != 0).any())
+
+
+def _natural(path: Path) -> list[tuple[bool, int, str]]:
+    """Key by which frame_9 comes before frame_10."""
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", str(path))]
+
+
+def _own_table(config: DataParserConfig) -> ClassTable | None:
+    """The class table that a scene is read with, None where the parser takes no other."""
+    if isinstance(config, ReplicaDataParserConfig):
+        names = sequence_names(config.data)
+        is_sequence = layout_of(config.data) is not None or not names
+        return scene_class_table(config.data if is_sequence else config.data / names[0], config.classes)
+    if isinstance(config, ScanNetDataParserConfig):
+        if config.classes is not None:
+            return ClassTable.load(config.classes)
+        return classes_in_space(config.label_table or find_label_table(config.data), NATIVE)[0]
+    if isinstance(config, NerfstudioSemanticDataParserConfig):
+        if config.classes is not None:
+            return ClassTable.load(config.classes)
+        path = transforms_path(config.data)
+        content = read_json(path)
+        if isinstance(content, dict) and "semantic_classes" in content:
+            return ClassTable.from_list(
+                content["semantic_classes"], content.get("semantic_void_id"), f"semantic_classes of {path}"
+            )
+    return None
+
+
+def _with_every_id(table: ClassTable, largest_id: int) -> dict[str, Any]:
+    """A class table as JSON in which every other id up to the largest is a class of its own."""
+    known = {entry.id for entry in table.entries} | table.void_ids
+    entries = [{"id": entry.id, "name": entry.name, "color": list(entry.color)} for entry in table.entries]
+    others = [{"id": i, "name": f"id {i} (not in the class table)"} for i in range(largest_id + 1) if i not in known]
+    return {"classes": entries + others, "void_id": sorted(table.void_ids)}

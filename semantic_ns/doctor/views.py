@@ -1,0 +1,38 @@
+"""The frames of a parsed scene as the checks need them: OpenCV poses in metres, classes and planar depth by index."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxtyping import Float, Float32, Int16
+from numpy import ndarray
+
+
+@dataclass(frozen=True)
+class SceneViews:
+    """All frames of a scene, in the order of their file names.
+
+    Attributes:
+        images: colour image of each frame.
+        c2w: OpenCV camera to world as the files say, metres.
+        intrinsics: fx, fy, cx, cy of each frame in pixels, pixel centres at +0.5.
+        size: width, height.
+        read_labels: classes -1..C-1 (-1 is void) of a frame [H, W].
+        read_depth: planar depth of a frame in metres [H, W], 0 where unknown; None where the scene has no depth.
+        metres_per_depth_unit: of the depth images.
+        has_opengl_files: whether the pose files hold OpenGL cameras (nerfstudio, Hypersim) instead of OpenCV ones.
+        is_depth_rendered: whether depth was rendered by a trained scene, so that it has the scale of the poses.
+    """
+
+    images: tuple[Path, ...]
+    c2w: Float[ndarray, "frames 4 4"]
+    intrinsics: Float[ndarray, "frames 4"]
+    size: tuple[int, int]
+    read_labels: Callable[[int], Int16[ndarray, "height width"]]
+    read_depth: Callable[[int], Float32[ndarray, "height width"]] | None
+    metres_per_depth_unit: float
+    has_opengl_files: bool
+    is_depth_rendered: bool = False
+
+    def __len__(self) -> int:
+        return len(self.images)

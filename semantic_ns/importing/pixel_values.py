@@ -1,0 +1,44 @@
+"""Masks whose pixel values stand for classes, as numbers or as colours."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, Int64
+from numpy import ndarray
+
+from semantic_ns.errors import SceneError
+
+
+def png_files(folder: Path) -> list[Path]:
+    """The PNGs in a folder and its subfolders, in order of their names."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".png")
+
+
+def classes_of_values(
+    values: Int[ndarray, "height width"],
+    class_of_value: Mapping[int, int],
+    path: Path,
+    tell: Callable[[int], str],
+) -> Int64[ndarray, "height width"]:
+    """Look up the class of every pixel.
+
+    Args:
+        values: the pixels of the mask.
+        class_of_value: what each value stands for.
+        path: the mask, for the error.
+        tell: a value and where it should have been found, for the error.
+
+    Raises:
+        SceneError: if a value stands for nothing; the sentence names the first such pixel.
+    """
+    known = np.array(sorted(class_of_value))
+    places = np.searchsorted(known, values).clip(max=len(known) - 1)
+    is_unknown = known[places] != values
+    if is_unknown.any():
+        row, column = np.argwhere(is_unknown)[0]
+        raise SceneError(
+            f"Expected only {tell(int(values[row, column]))} at row {row}, column {column} of {path} "
+            f"({is_unknown.sum()} pixels in all are unknown); correct the mask or add what is missing."
+        )
+    return np.array([class_of_value[value] for value in known.tolist()])[places]
