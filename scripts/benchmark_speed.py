@@ -73,10 +73,9 @@ def measure_arms(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _figures(turn: dict[str, Any]) -> str:
-    return (
-        f"{turn['training_rays_per_second']:9.0f} rays/s training, {turn.get('seconds_per_frame', math.nan):6.2f} s a frame, "
-        f"{turn['peak_gib']:.2f} GiB"
-    )
+    frame = turn.get("seconds_per_frame", math.nan)
+    rate = turn["training_rays_per_second"]
+    return f"{rate:9.0f} rays/s training, {frame:6.2f} s a frame, {turn['peak_gib']:.2f} GiB"
 
 
 def measure_startup(arguments: argparse.Namespace) -> dict[str, Any]:

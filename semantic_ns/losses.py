@@ -56,7 +56,9 @@ class _NumbaCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor, None, None]:
         gradient, num_labelled = ctx.saved_tensors
         return gradient * (gradients[0] / num_labelled), None, None
 
@@ -77,7 +79,9 @@ class _NumbaDistortion(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[None, Tensor]:
         (gradient,) = ctx.saved_tensors
         return None, gradient * (gradients[0] / max(1, gradient.shape[0]))
 

@@ -156,7 +156,9 @@ class _FusedInterlevel(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
         return (None, *(saved * (gradients[0] / ctx.count) for saved in ctx.saved_tensors))
 
 
