@@ -13,6 +13,7 @@ import torch
 from nerfstudio.engine.callbacks import TrainingCallbackLocation
 from nerfstudio.engine.trainer import Trainer
 from nerfstudio.scripts.train import _set_random_seed
+from nerfstudio.utils import writer
 from speed_arms import Arm, NotMeasuredError
 
 from semantic_ns.host import default_device, without_lpips_download
@@ -33,7 +34,14 @@ def trainer_of(config: Any, scene: Path) -> Iterator[Trainer]:
         with without_lpips_download():
             trainer.setup(test_mode="val")
         trainer.pipeline.train()
-        yield trainer
+        try:
+            yield trainer
+        finally:
+            # nerfstudio keeps them for the whole process, and they would go on writing into the folder.
+            for event_writer in writer.EVENT_WRITERS:
+                if isinstance(event_writer, writer.TensorboardWriter):
+                    event_writer.tb_writer.close()
+            writer.EVENT_WRITERS.clear()
 
 
 def finish_device_work() -> None:

@@ -17,7 +17,6 @@ from torch import Tensor
 from semantic_ns.cli.export_labels import entrypoint
 from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
-from semantic_ns.export.files import replacing, write_json, write_png
 from semantic_ns.export.labels import (
     Frame,
     LabelExporter,
@@ -28,6 +27,7 @@ from semantic_ns.export.labels import (
     label_image,
     unique_frames,
 )
+from semantic_ns.files import replacing, write_json, write_png
 from semantic_ns.labels.taxonomy import Taxonomy
 
 HEIGHT, WIDTH = 3, 5

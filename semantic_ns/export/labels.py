@@ -16,7 +16,7 @@ from torch import Tensor
 
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
-from semantic_ns.export.files import write_json, write_png
+from semantic_ns.files import write_json, write_png
 from semantic_ns.labels.taxonomy import Taxonomy
 
 Frames = Literal["train", "test", "all", "camera-path"]
