@@ -184,7 +184,6 @@ def test_a_second_derivative_is_refused_rather_than_wrong() -> None:
 
 @on_device
 def test_a_checkpoint_of_the_numba_grid_gives_the_same_outputs_in_triton(tmp_path: Path) -> None:
-    pytest.importorskip("numba", reason="numba is not installed")
     saved = HashGrid(backend="numba", hash_init_scale=1.0, **SMALL)
     torch.save(saved.state_dict(), tmp_path / "checkpoint.pt")
     loaded = HashGrid(backend="triton", **SMALL).to(DEVICE)
