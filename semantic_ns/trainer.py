@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import yaml
 from nerfstudio.engine.optimizers import Optimizers
@@ -21,6 +21,7 @@ from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch.cuda.amp.grad_scaler import GradScaler
 
+from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManager
 from semantic_ns.errors import SceneError
 from semantic_ns.optimizers import scale_schedules_to_run
 
@@ -74,6 +75,13 @@ class SemanticTrainer(Trainer):
         self._saved_step: int | None = None
         self._stop_signal: signal.Signals | None = None
         self._previous_handlers: dict[signal.Signals, Any] = {}
+
+    def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
+        """Set up as the parent does; labels that are not the scene's own are kept beside the run."""
+        super().setup(test_mode)
+        datamanager = self.pipeline.datamanager
+        if isinstance(datamanager, SemanticDataManager) and self.local_rank == 0:
+            datamanager.write_training_labels(self.base_dir / "labels")
 
     def setup_optimizers(self) -> Optimizers:
         """Build the optimisers; schedules given in fractions of the run learn how long it is."""

@@ -23,7 +23,15 @@ EXPECTED = {
         "scannet-semantic-data",
         "hypersim-data",
     },
-    COMMANDS: {"sns-doctor", "sns-export-labels", "sns-extract-sens", "sns-import-labels"},
+    COMMANDS: {
+        "sns-audit-labels",
+        "sns-benchmark",
+        "sns-doctor",
+        "sns-export-labels",
+        "sns-extract-sens",
+        "sns-fuse-labels",
+        "sns-import-labels",
+    },
 }
 
 OURS = EXPECTED[METHODS] | EXPECTED[DATAPARSERS]

@@ -240,11 +240,14 @@ def test_ns_eval_of_a_trained_run_writes_all_scores_and_pictures(trained_run: Pa
 
     written = json.loads((tmp_path / "scores.json").read_text("utf8"), parse_constant=refuse)
     results = written["results"]
-    assert {"psnr", "ssim", "psnr_pooled", "depth_l1", "depth_rel", "depth_delta1"} | POOLED | RULES <= set(results)
+    depth = {"depth_l1", "depth_rel", "depth_delta1"}
+    assert {"psnr", "ssim", "psnr_pooled", "ece"} | depth | POOLED | RULES <= set(results)
     assert any(name.startswith("iou/") for name in results)
-    assert all(0 <= results[name] <= 1 for name in POOLED)
+    assert all(0 <= results[name] <= 1 for name in {"ece"} | POOLED)
     pictures = [path.name for path in (tmp_path / "pictures").glob("eval_grid_*.png")]
     assert len(pictures) == results["num_images"] > 0
+    with Image.open(tmp_path / "pictures/eval_reliability.png") as diagram:
+        assert diagram.mode == "RGB"
 
 
 def test_labels_of_a_trained_run_are_exported_under_the_names_of_the_input(

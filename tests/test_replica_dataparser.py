@@ -63,6 +63,19 @@ def test_scale_is_metric_and_cameras_fill_the_cube_but_for_the_margin(replica_sc
     torch.testing.assert_close(outputs.scene_box.aabb, torch.tensor([[-1.0, -1, -1], [1, 1, 1]]))
 
 
+def test_instance_images_are_those_of_their_frames_and_not_named_where_there_are_none(replica_scene, copy_scene):
+    options = {"train_sequence": "Sequence_1", "eval_sequence": "Sequence_2"}
+    scene = copy_scene(replica_scene)
+    (scene / "Sequence_1/semantic_instance/semantic_instance_3.png").unlink()
+    for split, sequence in (("train", "Sequence_1"), ("val", "Sequence_2")):
+        outputs = parse(scene, split, **options)
+        for number, path in zip(ids_of(outputs), outputs.metadata["instance_filenames"], strict=True):
+            expected = scene / sequence / f"semantic_instance/semantic_instance_{number}.png"
+            assert path == (expected if expected.exists() else None)
+    shutil.rmtree(scene / "Sequence_1/semantic_instance")
+    assert "instance_filenames" not in parse(scene).metadata
+
+
 def test_world_up_stays_up(replica_scene):
     """OpenGL cameras that stand upright have their y axis along world z."""
     assert (parse(replica_scene).cameras.camera_to_worlds[:, 2, 1] > 0.5).all()

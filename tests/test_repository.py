@@ -17,7 +17,7 @@ MACHINE_PATH = re.compile(r"(?<![\w.:/~}$-])/(?:home|mnt|opt|root|tmp|Users|work
 PACKAGE_INDEX = re.compile(
     r"--(?:extra-)?index-url|--find-links|pypi\.(?:org|python)|download\.pytorch\.org/whl|pypi\.nvidia|files\.python(?:hosted)"
 )
-RUNNABLE = ("scripts/demo", "scripts/setup_environment", "scripts/test", ".ci/run")
+RUNNABLE = ("scripts/measure_audit", "scripts/demo", "scripts/setup_environment", "scripts/test", ".ci/run")
 
 
 def tracked_files() -> list[Path]:

@@ -1,13 +1,33 @@
 """nerfstudio's data manager over labelled images."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
+from jaxtyping import Int16
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
+from nerfstudio.data.pixel_samplers import PixelSampler
+from numpy import ndarray
 
+from semantic_ns.datamanagers.pixel_sampler import NUM_UNIFORM_RAYS, add_labelled_rays
 from semantic_ns.datamanagers.semantic_dataset import SEMANTICS, SemanticDataset
+from semantic_ns.datamanagers.training_labels import (
+    LabelSource,
+    corrupted_labels,
+    read_label_folder,
+    write_label_folder,
+)
+from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.rays import FastRayGenerator
+
+if TYPE_CHECKING:  # compiles kernels, which registration must not
+    from semantic_ns.propagation.targets import PropagatedLabels
+
+SEMANTIC_TARGETS = "semantic_targets"
+"""Batch key: float32 [rays, C], the distribution to be taught in place of the label; zero rows teach nothing."""
 
 
 @dataclass
@@ -15,22 +35,90 @@ class SemanticDataManagerConfig(VanillaDataManagerConfig):
     """Options of the data manager."""
 
     _target: type = field(default_factory=lambda: SemanticDataManager)
+    corruption: CorruptionConfig = field(default=CorruptionConfig())
+    """Fewer or wrong labels for training, to see how well they are made good."""
+    train_labels: str | None = None
+    """Folder of label images that replace the scene's for training only, such as the predictions of a 2D network:
+    its name beside the scene's label folder, or an absolute path."""
+    labelled_share: float = 0.25
+    """Share of a batch that is drawn from labelled pixels where fewer of all pixels are labelled; 0: never."""
+    balance_classes: bool = False
+    """Whether labelled pixels are drawn from all classes alike, instead of from all labelled pixels alike."""
+    evaluate_on: Literal["test", "train"] = "test"
+    """Poses to render and score, always against the scene's own labels."""
 
 
 class SemanticDataManager(VanillaDataManager[SemanticDataset]):
-    """Batches of rays with colour [rays, 3] and `semantics` int64 [rays, 1], classes -1..C-1."""
+    """Batches of rays with colour [rays, 3] and `semantics` int64 [rays, 1], classes -1..C-1.
+
+    Training batches also hold `num_uniform_rays`: the rows before it are rays of pixels drawn from all alike,
+    the others are further ones with labels (see `add_labelled_rays`).
+    """
 
     config: SemanticDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    propagated: "PropagatedLabels | None" = None
+    """From when on it is set, batches hold `semantic_targets`, float32 [rays, C]."""
+
+    @cached_property
+    def training_labels(self) -> list[Int16[ndarray, "height width"]]:
+        """Classes of each training image as training sees them: replaced and corrupted as the options say.
+
+        Raises:
+            SceneError: see `read_label_folder` and `corrupt_labels`.
+        """
+        dataset, source = self.train_dataset, self._label_source
+        if source.train_labels is None:
+            labels = [dataset.labels_of(index) for index in range(len(dataset))]
+        else:
+            data = Path(self.config.dataparser.data)
+            labels = read_label_folder(source.train_labels, dataset, data if data.is_dir() else data.parent)
+        return labels if source.corruption.is_clean else corrupted_labels(dataset, labels, source.corruption)
+
+    @property
+    def _label_source(self) -> LabelSource:
+        return LabelSource(self.config.train_labels, self.config.corruption)
+
+    def write_training_labels(self, folder: Path) -> None:
+        """Write the labels that training sees and how they came about, unless they are the scene's own.
+
+        The absolute path of the folder is a value of `train_labels`, which gives these labels again.
+        """
+        if not self._label_source.is_scene:
+            write_label_folder(folder, self.train_dataset, self.training_labels, self._label_source)
+
+    def create_eval_dataset(self) -> SemanticDataset:
+        """The parent's, or with `evaluate_on` train the training images with the scene's own labels."""
+        if self.config.evaluate_on == "test":
+            return super().create_eval_dataset()
+        metadata = dict(self.train_dataparser_outputs.metadata)
+        metadata[keys.SPLIT] = f"{metadata[keys.SPLIT]}; but here the training frames are scored"
+        outputs = replace(self.train_dataparser_outputs, metadata=metadata)
+        return self.dataset_type(dataparser_outputs=outputs, scale_factor=self.config.camera_res_scale_factor)
 
     def setup_train(self) -> None:
         """The parent's loaders and samplers, over labels of 16 bits, and rays from one kernel."""
         # The parent keeps all images; 64 bits would be 40 % of them.
         self.train_dataset.has_16_bit_labels = True
+        if not self._label_source.is_scene:
+            self.train_dataset.replace_labels(self.training_labels)
         super().setup_train()
         self.train_ray_generator = FastRayGenerator(self.train_dataset.cameras.to(self.device))
+
+    def _get_pixel_sampler(self, dataset: SemanticDataset, num_rays_per_batch: int) -> PixelSampler:
+        sampler = super()._get_pixel_sampler(dataset, num_rays_per_batch)
+        if dataset is not self.train_dataset:
+            return sampler
+        return add_labelled_rays(sampler, self.config.labelled_share, self.config.balance_classes)
 
     def next_train(self, step: int) -> tuple[RayBundle, dict[str, Any]]:
         """The parent's batch, its labels widened."""
         ray_bundle, batch = super().next_train(step)
         batch[SEMANTICS] = batch[SEMANTICS].long()
+        batch.setdefault(NUM_UNIFORM_RAYS, len(batch[SEMANTICS]))
+        if self.propagated is not None:
+            rays = ray_bundle.origins.cpu(), ray_bundle.directions.cpu()
+            labels = batch[SEMANTICS].cpu().reshape(-1)
+            batch[SEMANTIC_TARGETS] = self.propagated.targets(
+                rays, batch["indices"].cpu(), batch["image"][..., :3].cpu(), labels
+            )
         return ray_bundle, batch

@@ -1,10 +1,11 @@
 """Images with class labels, and depth in metres where evaluation asks for it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int16, Integer, Shaped, UInt8
+from jaxtyping import Float32, Int16, Int64, Shaped, UInt8
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from numpy import ndarray
@@ -57,7 +58,7 @@ class SemanticDataset(InputDataset):
         self.exclude_batch_keys_from_device = [*InputDataset.exclude_batch_keys_from_device, SEMANTICS, DEPTH_M]
         self.load_depth = load_depth
         self.has_16_bit_labels = False
-        self._labels: dict[int, Int16[Tensor, "height width 1"]] = {}
+        self._labels: dict[int, Int16[ndarray, "height width"]] = {}
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -89,25 +90,42 @@ class SemanticDataset(InputDataset):
             `semantics` int64 (or int16) [H, W, 1]; with `load_depth` and depth files `depth_image_m` float32 [H, W, 1].
         """
         index, (height, width) = data["image_idx"], data["image"].shape[:2]
-        result: dict[str, Tensor] = {SEMANTICS: self._semantics(index, height, width)}
+        labels = torch.from_numpy(self.labels_of(index))[..., None]
+        result: dict[str, Tensor] = {SEMANTICS: labels.clone() if self.has_16_bit_labels else labels.long()}
         depths = self.metadata.get(keys.DEPTH_FILENAMES)
         if self.load_depth and depths is not None:
             result[DEPTH_M] = self._depth(index, depths[index], height, width)
         return result
 
-    def _semantics(self, index: int, height: int, width: int) -> Integer[Tensor, "height width 1"]:
+    def labels_of(self, index: int) -> Int16[ndarray, "height width"]:
+        """Classes -1..C-1 of an image, void everywhere if it has no label; read once, and not to be changed."""
         if index not in self._labels:
             path = self.metadata[keys.LABEL_FILENAMES][index]
             if path is None:
-                labels = np.full((height, width), VOID, np.int16)
+                self._labels[index] = self.without_label(index)
             else:
-                labels = self._fitted(read_label_image(path), path, index, (height, width))
+                ids = self.read_ids(path, index)
                 label_map = self.metadata.get(keys.LABEL_MAP)
-                labels = labels if label_map is None else label_map.apply(labels, str(path))
-                labels = self.taxonomy.encode(labels, str(path))
-            self._labels[index] = torch.from_numpy(labels)[..., None]
-        labels = self._labels[index]
-        return labels.clone() if self.has_16_bit_labels else labels.long()
+                ids = ids if label_map is None else label_map.apply(ids, str(path))
+                self._labels[index] = self.taxonomy.encode(ids, str(path))
+        return self._labels[index]
+
+    def replace_labels(self, labels: Sequence[Int16[ndarray, "height width"]]) -> None:
+        """Give every image other labels, classes -1..C-1 at its size, in place of those of its file."""
+        self._labels = dict(enumerate(labels))
+
+    def without_label(self, index: int) -> Int16[ndarray, "height width"]:
+        """Void at the size of an image."""
+        return np.full(self._size_of(index), VOID, np.int16)
+
+    def read_ids(self, path: Path, index: int) -> Int64[ndarray, "height width"]:
+        """The ids in a label or instance image, at the size of image `index`."""
+        return self._fitted(read_label_image(path), path, index, self._size_of(index))
+
+    def _size_of(self, index: int) -> tuple[int, int]:
+        """Height and width of a possibly downscaled image."""
+        width, height = color_image_size(self.image_filenames[index])
+        return int(height * self.scale_factor), int(width * self.scale_factor)
 
     def _depth(self, index: int, path: Path | None, height: int, width: int) -> Float32[Tensor, "height width 1"]:
         if path is None:

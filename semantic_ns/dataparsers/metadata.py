@@ -17,6 +17,9 @@ LABEL_FILENAMES = "label_filenames"
 LABEL_EXPORT_NAMES = "label_export_names"
 """`list[str]`: where the label image of each frame is or would be, relative to the scene folder, with `/`."""
 
+INSTANCE_FILENAMES = "instance_filenames"
+"""`list[Path | None]`: image of instance ids of each frame; the key is absent where the scene has none."""
+
 DEPTH_FILENAMES = "depth_filenames"
 """`list[Path | None]`: planar depth image of each frame; the key is absent where the scene has no depth."""
 

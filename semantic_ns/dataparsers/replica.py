@@ -80,23 +80,30 @@ class ReplicaDataParser(DataParser):
     def __init__(self, config: ReplicaDataParserConfig) -> None:
         super().__init__(config)
         self._scene: PosedScene | None = None
+        self._instances: dict[Path, Path] = {}
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs: Any) -> DataparserOutputs:
         del kwargs
         if self._scene is None:
             self._scene = self._load()
-        return self._scene.outputs(split)
+        outputs = self._scene.outputs(split)
+        if self._instances:
+            outputs.metadata[keys.INSTANCE_FILENAMES] = [self._instances.get(path) for path in outputs.image_filenames]
+        return outputs
 
     def _load(self) -> PosedScene:
         scene.require_folder(self.config.data)
         train_folder, eval_folder = self._sequence_folders()
         sequence = read_sequence(train_folder, self.config.data)
         frames = sequence.frames
+        self._instances.update(sequence.instances)
         if eval_folder is None:
             options = SplitOptions(self.config.split, self.config.eval_interval, self.config.train_fraction)
             split = split_frames([frame.id for frame in frames], options, str(train_folder))
         else:
-            frames += _read_like(sequence, eval_folder, self.config.data).frames
+            other = _read_like(sequence, eval_folder, self.config.data)
+            frames += other.frames
+            self._instances.update(other.instances)
             num_train = len(sequence.frames)
             split = split_sequences(num_train, len(frames) - num_train, train_folder.name, eval_folder.name)
         c2w = np.stack([frame.c2w_opencv for frame in frames])

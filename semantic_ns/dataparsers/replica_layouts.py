@@ -15,7 +15,7 @@ frame do no harm.
 """  # noqa: E501 - a row of the table is one line
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,12 +68,21 @@ class ReplicaLayout:
 
 @dataclass(frozen=True)
 class ReplicaSequence:
-    """A sequence: its frames in numeric order, and whether their labels are instance ids instead of class ids."""
+    """A sequence.
+
+    Attributes:
+        folder: where it lies.
+        layout: of its files.
+        frames: in numeric order.
+        has_instance_ids: whether their labels are instance ids instead of class ids.
+        instances: images of instance ids by colour image, for the frames that have one.
+    """
 
     folder: Path
     layout: ReplicaLayout
     frames: tuple[PosedFrame, ...]
     has_instance_ids: bool
+    instances: Mapping[Path, Path]
 
 
 _SEMANTIC_NERF = ReplicaLayout(
@@ -163,7 +172,8 @@ def read_sequence(folder: Path, scene_folder: Path) -> ReplicaSequence:
             "found none; check --data."
         )
     class_ids = _numbered_files(folder, layout.label)
-    labels = class_ids or _numbered_files(folder, _INSTANCES)
+    instances = _numbered_files(folder, _INSTANCES)
+    labels = class_ids or instances
     depths = _numbered_files(folder, layout.depth)
     trajectory = folder / layout.trajectory
     c2w = _read_trajectory(trajectory)
@@ -186,7 +196,8 @@ def read_sequence(folder: Path, scene_folder: Path) -> ReplicaSequence:
                 c2w_opencv=c2w[number],
             )
         )
-    return ReplicaSequence(folder, layout, tuple(frames), bool(labels) and not class_ids)
+    instance_of_image = {images[number]: path for number, path in instances.items() if number in images}
+    return ReplicaSequence(folder, layout, tuple(frames), bool(labels) and not class_ids, instance_of_image)
 
 
 def guess_depth_unit(frames: Sequence[FrameFiles]) -> float:

@@ -7,8 +7,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from semantic_ns.evaluation.calibration import CalibrationSums, calibration_sums
 from semantic_ns.evaluation.depth import DepthSums, depth_sums
 from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
+from semantic_ns.labels.taxonomy import VOID
 
 
 class SceneAccumulator:
@@ -17,6 +19,9 @@ class SceneAccumulator:
     Args:
         num_classes: C.
         metres_per_unit: Metres per scene unit, to report depth in metres.
+
+    Attributes:
+        calibration: Right and wrong pixels by confidence.
     """
 
     def __init__(self, num_classes: int, metres_per_unit: float) -> None:
@@ -28,20 +33,32 @@ class SceneAccumulator:
         """Forget all images."""
         self._confusion = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64)
         self._has_labels = False
+        self.calibration = CalibrationSums()
+        self._has_confidence = False
         self._depth = DepthSums()
         self._has_depth = False
         self._squared_error = 0.0
         self._num_color_values = 0
 
-    def add_labels(self, labels: Int64[Tensor, "height width 1"], target: Int64[Tensor, "height width 1"]) -> None:
+    def add_labels(
+        self,
+        labels: Int64[Tensor, "height width 1"],
+        target: Int64[Tensor, "height width 1"],
+        confidence: Float[Tensor, "height width 1"] | None = None,
+    ) -> None:
         """Add the classes of one image.
 
         Args:
             labels: Predicted classes 0..C-1.
             target: True classes, -1 (void) where nothing is scored.
+            confidence: Probability of the predicted classes, if it is to be scored.
         """
         self._has_labels = True
-        self._confusion += confusion_matrix(labels, target.to(labels.device), self.num_classes).cpu()
+        target = target.to(labels.device)
+        self._confusion += confusion_matrix(labels, target, self.num_classes).cpu()
+        if confidence is not None:
+            self._has_confidence = True
+            self.calibration += calibration_sums(confidence, labels == target, target != VOID)
 
     def add_depth(
         self, planar_depth: Float[Tensor, "height width 1"], depth_m: Float[Tensor, "height width 1"]
@@ -63,10 +80,13 @@ class SceneAccumulator:
             class_names: The C names, for the keys `iou/<name>` of classes with ground truth or prediction.
 
         Returns:
-            `miou miou_present class_accuracy pixel_accuracy fwiou iou/<name>` when labels were added, `psnr_pooled`
-            when colours were and `depth_l1 depth_rel depth_delta1` when depth was.
+            `miou miou_present class_accuracy pixel_accuracy fwiou iou/<name>` when labels were added, `ece` (expected
+            calibration error) when their confidence was, `psnr_pooled` when colours were and `depth_l1 depth_rel
+            depth_delta1` when depth was.
         """
         result = self._label_scores(class_names) if self._has_labels else {}
+        if self._has_confidence:
+            result["ece"] = self.calibration.expected_error()
         if self._num_color_values > 0:
             result["psnr_pooled"] = self._pooled_psnr()
         if self._has_depth:

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 import torch
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from torch.cuda.amp.grad_scaler import GradScaler
 
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.evaluation.accumulator import SceneAccumulator
+from semantic_ns.evaluation.calibration import reliability_diagram
 from semantic_ns.evaluation.pictures import draw_legend
 from semantic_ns.files import write_png
 from semantic_ns.labels.taxonomy import Taxonomy
+from semantic_ns.propagation.config import PropagationConfig
 
 MIOU_RULE = (
     "one confusion matrix over all scored pixels of all evaluated images; "
@@ -40,6 +43,8 @@ class SemanticPipelineConfig(VanillaPipelineConfig):
     """Configuration of `SemanticPipeline`."""
 
     _target: type = field(default_factory=lambda: SemanticPipeline)
+    propagation: PropagationConfig = field(default_factory=PropagationConfig)
+    """How labels spread over the surface while the model trains."""
 
 
 class SemanticPipeline(VanillaPipeline):
@@ -64,6 +69,21 @@ class SemanticPipeline(VanillaPipeline):
         if hasattr(eval_dataset, "load_depth"):
             cast(Any, eval_dataset).load_depth = True
 
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """The parent's, and the spreading of labels."""
+        callbacks = super().get_training_callbacks(training_callback_attributes)
+        trainer = training_callback_attributes.trainer
+        config = cast(SemanticPipelineConfig, self.config).propagation
+        if trainer is None or not config.enabled or not getattr(self.model.config, "use_semantics", False):
+            return callbacks
+        from semantic_ns.propagation.stage import PropagationStage
+
+        stage = PropagationStage(config, self.model, self.datamanager, trainer.config.max_num_iterations)
+        where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
+        return [*callbacks, TrainingCallback(where_to_run=where, update_every_num_iters=1, func=stage.before_step)]
+
     def get_average_image_metrics(
         self,
         data_loader: Any,
@@ -78,7 +98,8 @@ class SemanticPipeline(VanillaPipeline):
             data_loader: Gives (camera, batch) of each image, and has a length.
             image_prefix: Start of the file names of saved pictures.
             step: Training step, or None outside training (`ns-eval`).
-            output_path: Folder for the pictures, if they are to be saved; a legend of the classes is added.
+            output_path: Folder for the pictures, if they are to be saved; a legend of the classes is added, and a
+                reliability diagram of the confidence.
             get_std: Also give the standard deviation over images of each per-image number.
 
         Returns:
@@ -96,6 +117,9 @@ class SemanticPipeline(VanillaPipeline):
         metrics["num_images"] = len(data_loader)
         if output_path is not None:
             write_png(output_path / f"{image_prefix}_legend.png", draw_legend(model.taxonomy))
+            calibration = model.evaluation_state.calibration
+            if calibration.has_pixels:
+                write_png(output_path / f"{image_prefix}_reliability.png", reliability_diagram(calibration))
         if step is None:
             return without_nan(metrics) | self._rules()
         return {name: value for name, value in metrics.items() if math.isfinite(value)}

@@ -164,7 +164,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
             losses = self._fused_losses(outputs, batch, metrics_dict or {})
         else:
             losses = super().get_loss_dict(outputs, batch, metrics_dict)
-        return losses | self._semantic_losses(outputs, batch)
+        return losses | self._opacity_loss(outputs, batch) | self._semantic_losses(outputs, batch)
 
     def _fused_losses(
         self, outputs: Outputs, batch: Mapping[str, Any], metrics: Mapping[str, Tensor]
@@ -174,8 +174,9 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         rendered, target = self.renderer_rgb.blend_background_for_loss_computation(
             pred_image=outputs["rgb"], pred_accumulation=outputs["accumulation"], gt_image=batch["image"]
         )
+        uniform = slice(batch.get("num_uniform_rays"))
         losses = {
-            "rgb_loss": self.rgb_loss(target, rendered),
+            "rgb_loss": self.rgb_loss(target[uniform], rendered[uniform]),
             "distortion_loss": config.distortion_loss_mult * metrics["distortion"],
         }
         if fused["proposal"] is not None:

@@ -43,6 +43,8 @@ class SemanticOptions:
     """Train and render classes; without them the model is scored in colour and depth alone."""
     use_scene_bounds: bool = True
     """Take near and far plane from the data set where it states them in metres (Replica: 0.1 to 10)."""
+    opacity_loss_weight: float = 0.01
+    """Weight of the loss that wants every ray to end on something; only for images without transparency."""
     semantic_loss_weight: float = 0.04
     """Weight of the cross-entropy beside the colour loss (Zhi et al. 2021, equation (8))."""
     pass_semantic_gradients: bool = True
@@ -157,12 +159,30 @@ class SemanticModel(Model):
         finally:
             self._renders_raw_outputs = before
 
+    def _opacity_loss(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Light that passes through the whole scene, as a loss.
+
+        The colour behind the last sample continues (``last_sample``), which would else paint a plain wall without
+        there being one.
+        """
+        if self.config.opacity_loss_weight == 0 or batch["image"].shape[-1] == 4:
+            return {}
+        uniform = slice(batch.get("num_uniform_rays"))
+        accumulation = outputs["accumulation"][uniform]
+        return {"opacity_loss": -self.config.opacity_loss_weight * (accumulation + 1e-2).log().mean()}
+
     def _semantic_losses(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """The weighted cross-entropy; nothing for nerfstudio's evaluation batches, which have no logits."""
         if "semantics" not in outputs:
             return {}
         labels = batch["semantics"].to(self.device).reshape(-1)
-        cross_entropy = semantic_cross_entropy(outputs["semantics"], labels)
+        targets = batch.get("semantic_targets")
+        if targets is None:
+            cross_entropy = semantic_cross_entropy(outputs["semantics"], labels)
+        else:
+            targets = targets.to(self.device)
+            weights = targets.sum(-1)
+            cross_entropy = -(targets * outputs["semantics"].log_softmax(-1)).sum() / weights.sum().clamp(min=1e-6)
         return {"semantic_loss": self.config.semantic_loss_weight * cross_entropy}
 
     def get_image_metrics_and_images(
@@ -180,7 +200,7 @@ class SemanticModel(Model):
             self.evaluation_state.add_color(outputs["rgb"], image)
             if "semantics_labels" in outputs:
                 target = batch["semantics"]
-                self.evaluation_state.add_labels(outputs["semantics_labels"], target)
+                self.evaluation_state.add_labels(outputs["semantics_labels"], target, outputs["semantics_confidence"])
                 images |= picture_grid(outputs, image, target, depth_m, self.taxonomy, self.metres_per_unit)
         return metrics, images
 

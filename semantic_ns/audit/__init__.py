@@ -1,0 +1,1 @@
+"""Input labels that a trained field contradicts."""

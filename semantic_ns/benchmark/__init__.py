@@ -1,0 +1,1 @@
+"""Benchmarks: many trainings of one kind, their scores, and tables and plots of them."""

@@ -1,0 +1,200 @@
+"""One training of a benchmark: what it is, where its result lies, and whether there is one."""
+
+import hashlib
+import json
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from json import JSONDecodeError
+from pathlib import Path
+from typing import Any, Literal
+
+from semantic_ns.benchmark.modes import TWO_FRAMES, Mode, find_mode
+from semantic_ns.errors import SceneError
+from semantic_ns.files import told_if_not_writable, write_json
+
+CELLS = "cells"
+CELL = "cell.json"
+RESULT = "result.json"
+LOG = "log.txt"
+BASE_VARIANT = "default"
+DATAPARSER = "semantic-data"
+_CORRUPTION = "--pipeline.datamanager.corruption."
+
+State = Literal["done", "failed", "open"]
+
+
+@dataclass(frozen=True)
+class BenchmarkScene:
+    """A scene of a benchmark.
+
+    Attributes:
+        data: its folder.
+        name: for results; unique in a benchmark.
+        options: of the dataparser, as on the command line, with its name first; may be empty.
+        frames: the frames that keep their labels in the mode `two-frames`; empty: chosen by what they show.
+        region_classes: whose instances region noise corrupts.
+    """
+
+    data: Path
+    name: str
+    options: tuple[str, ...] = ()
+    frames: tuple[str, ...] = ()
+    region_classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A training: everything that decides its outcome.
+
+    Attributes:
+        scene: what it is trained and scored on.
+        method: name of the method, as `ns-train` knows it.
+        mode: name of the supervision mode.
+        seed: of the trainer and of the corruption.
+        num_steps: training steps.
+        variant: name of the options.
+        options: more options of the method, as on the command line.
+    """
+
+    scene: BenchmarkScene
+    method: str
+    mode: str
+    seed: int
+    num_steps: int
+    variant: str = BASE_VARIANT
+    options: tuple[str, ...] = ()
+
+    def arguments(self, chosen: Sequence[str] = ()) -> list[str]:
+        """The training as arguments of `ns-train`.
+
+        Args:
+            chosen: the frames that keep their labels in the mode `two-frames`, where the scene names none.
+
+        Raises:
+            SceneError: if the mode is unknown, or needs what the scene does not give.
+        """
+        mode = find_mode(self.mode)
+        corruption = self._corruption(mode, (self.scene.frames or chosen) if self.mode == TWO_FRAMES else ())
+        labels = [] if mode.train_labels is None else ["--pipeline.datamanager.train-labels", mode.train_labels]
+        return [
+            self.method,
+            # Before options with one value: a list would take the dataparser's name, too.
+            *corruption,
+            *labels,
+            *("--max-num-iterations", str(self.num_steps)),
+            *("--machine.seed", str(self.seed)),
+            *("--data", str(self.scene.data)),
+            *self.options,
+            *self.scene.options,
+        ]
+
+    def _corruption(self, mode: Mode, frames: Sequence[str]) -> list[str]:
+        fields: dict[str, Any] = dict(mode.corruption)
+        if frames:
+            fields["label_frames"] = frames
+        if mode.needs_region_classes:
+            if not self.scene.region_classes:
+                raise SceneError(
+                    f"Expected the classes to corrupt in mode {mode.name}, found none for {self.scene.name}; name some "
+                    "with --region-classes (or region_classes in the plan), such as chair."
+                )
+            fields["region_classes"] = self.scene.region_classes
+        if fields:
+            fields["seed"] = self.seed
+        found: list[str] = []
+        for name, value in fields.items():
+            values = value if isinstance(value, list | tuple) else [value]
+            found += [_CORRUPTION + name.replace("_", "-"), *(str(item) for item in values)]
+        return found
+
+    @property
+    def key(self) -> str:
+        """Name of the cell's folder: readable, and different for cells that differ in anything."""
+        said = f"{self.scene.name} {self.method} {self.mode} {self.variant} steps-{self.num_steps} seed-{self.seed}"
+        identity = json.dumps([self.scene.name, self.variant, self.arguments()])
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+        return f"{re.sub(r'[^A-Za-z0-9.%_-]+', '--', said.replace(' ', '__'))}__{digest}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The cell as JSON has it."""
+        found = asdict(self)
+        found["scene"]["data"] = str(self.scene.data)
+        return found
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Cell":
+        """The cell that `to_json` told of."""
+        scene = content["scene"]
+        lists = {name: tuple(scene[name]) for name in ("options", "frames", "region_classes")}
+        return cls(
+            **content
+            | {
+                "scene": BenchmarkScene(**scene | lists | {"data": Path(scene["data"])}),
+                "options": tuple(content["options"]),
+            }
+        )
+
+
+def cell_folder(output: Path, cell: Cell) -> Path:
+    """Where the files of a cell lie."""
+    return output / CELLS / cell.key
+
+
+def write_cell(folder: Path, cell: Cell) -> None:
+    """Write what the cell in a folder is; a result of before goes, since the cell starts over."""
+    with told_if_not_writable(folder):
+        (folder / RESULT).unlink(missing_ok=True)
+        write_json(folder / CELL, cell.to_json())
+
+
+def read_cell(folder: Path) -> Cell:
+    """What the cell in a folder is."""
+    return Cell.from_json(json.loads((folder / CELL).read_text("utf8")))
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """The result in a cell's folder; None if there is none that can be read."""
+    try:
+        return json.loads((folder / RESULT).read_text("utf8"))
+    except (OSError, JSONDecodeError):
+        return None
+
+
+def state_of(folder: Path) -> State:
+    """Whether the cell in a folder is done, failed, or neither (never started, or only half-finished)."""
+    result = read_result(folder)
+    return "open" if result is None else result["state"]
+
+
+def write_done(folder: Path, cell: Cell, outcome: dict[str, Any], arguments: Sequence[str]) -> None:
+    """Write the result of a cell that came to its end."""
+    write_json(folder / RESULT, _head("done", cell) | {"command": _command(arguments)} | outcome)
+
+
+def write_failed(folder: Path, cell: Cell, error: str) -> None:
+    """Write why a cell came to no end."""
+    write_json(folder / RESULT, _head("failed", cell) | {"error": error})
+
+
+def _head(state: State, cell: Cell) -> dict[str, Any]:
+    return {"state": state, "cell": cell.to_json(), "versions": versions()}
+
+
+def _command(arguments: Sequence[str]) -> str:
+    return shlex.join(["ns-train", *arguments])
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": sys.version.split()[0]}
+    for name in ("semantic-ns", "nerfstudio", "torch", "numpy", "numba"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,162 @@
+"""Trains and scores a cell in a process of its own: `python -m semantic_ns.benchmark.one_cell [--keep-run] FOLDER`."""
+
+import contextlib
+import io
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from semantic_ns.benchmark.cells import Cell, read_cell, write_done, write_failed
+from semantic_ns.benchmark.modes import TWO_FRAMES
+from semantic_ns.benchmark.plan import Plan
+from semantic_ns.errors import SceneError
+
+RUN = "run"
+KEEP_RUN = "--keep-run"
+MODULE = ("-m", "semantic_ns.benchmark.one_cell")
+"""What runs a cell, as arguments of Python."""
+_RULES = ("split", "void_rule", "miou_rule")
+
+
+def training_config(arguments: Sequence[str]) -> Any:
+    """The trainer's configuration that `ns-train` would make of these arguments.
+
+    Raises:
+        SceneError: if it would refuse them.
+    """
+    import tyro
+    from nerfstudio.configs.method_configs import AnnotatedBaseConfigUnion
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            config: Any = tyro.cli(AnnotatedBaseConfigUnion, args=list(arguments))
+    except SystemExit as error:
+        raise SceneError(
+            f"Expected options that ns-train takes, found {' '.join(arguments)!r}: {_plain(said.getvalue())}"
+        ) from error
+    config.pipeline.datamanager.data = config.data
+    config.vis = "none"
+    config.logging.local_writer.enable = False
+    return config
+
+
+def _plain(box: str) -> str:
+    """The first sentence of tyro's error box, without its border."""
+    lines = [line.strip("╭╮╰╯│─ ") for line in box.splitlines()]
+    return " ".join([line for line in lines if line][1:3])
+
+
+def checked_cells(plan: Plan) -> list[Cell]:
+    """The cells of a plan, tried as options of `ns-train` before anything is trained.
+
+    Raises:
+        SceneError: if the method or a mode is unknown, or options are refused.
+    """
+    from nerfstudio.configs.method_configs import all_methods
+
+    if plan.method not in all_methods:
+        raise SceneError(f"Expected a method that ns-train knows, found {plan.method!r}; ns-train --help lists them.")
+    cells = plan.cells(all_methods[plan.method].max_num_iterations)
+    for cell in cells:
+        training_config(cell.arguments())
+    return cells
+
+
+def train_and_score(cell: Cell, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Train a cell and score it on test and training poses.
+
+    Args:
+        cell: what to train.
+        folder: for the run; it is emptied first.
+
+    Returns:
+        Scores and circumstances, and the arguments of `ns-train`.
+    """
+    from nerfstudio.scripts.train import _set_random_seed
+
+    arguments = cell.arguments(_label_frames(cell))
+    config = training_config(arguments)
+    shutil.rmtree(folder, ignore_errors=True)
+    config.output_dir, config.experiment_name, config.timestamp = folder, cell.scene.name, RUN
+    config.steps_per_save = config.max_num_iterations
+    _set_random_seed(config.machine.seed)
+    trainer = config.setup(local_rank=0, world_size=1)
+    config.save_config()
+    trainer.setup(test_mode="test")
+    started = time.perf_counter()
+    trainer.train()
+    trained = time.perf_counter()
+    outcome = _scores(trainer.pipeline)
+    outcome |= {
+        "training_seconds": trained - started,
+        "scoring_seconds": time.perf_counter() - trained,
+        "semantics": "miou" in outcome["scores"]["test"],
+        **_circumstances(config),
+    }
+    return outcome, arguments
+
+
+def _scores(pipeline: Any) -> dict[str, Any]:
+    from semantic_ns.benchmark.scoring import INPUT_RULE, input_scores, pose_scores
+
+    manager = pipeline.datamanager
+    clean = clean_training_dataset(manager)
+    scores = {
+        "test": pose_scores(pipeline, manager.eval_dataset, "test"),
+        "train": pose_scores(pipeline, clean, "train"),
+        "input": input_scores(manager.train_dataset, clean),
+    }
+    rules = {name: scores["test"][name] for name in _RULES if name in scores["test"]}
+    for found in scores.values():
+        for name in _RULES:
+            found.pop(name, None)
+    return {"scores": scores, **rules, "input_rule": INPUT_RULE}
+
+
+def clean_training_dataset(manager: Any) -> Any:
+    """The training poses with the scene's own labels, whatever the training was given."""
+    from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
+
+    return SemanticDataset(manager.train_dataparser_outputs, manager.config.camera_res_scale_factor)
+
+
+def _label_frames(cell: Cell) -> Sequence[str]:
+    """The two frames that keep their labels, where they are to be chosen here."""
+    if cell.mode != TWO_FRAMES or cell.scene.frames:
+        return ()
+    from semantic_ns.benchmark.scoring import chosen_frames
+    from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
+
+    parser = training_config(cell.arguments()).pipeline.datamanager.dataparser
+    parser.data = cell.scene.data
+    return chosen_frames(SemanticDataset(parser.setup().get_dataparser_outputs(split="train")))
+
+
+def _circumstances(config: Any) -> dict[str, Any]:
+    import numba
+
+    return {"device": config.machine.device_type, "threads": numba.get_num_threads()}
+
+
+def main(folder: Path, keep_run: bool) -> None:
+    """Train and score the cell in a folder and leave its result there, an error too; and perhaps the run itself."""
+    cell = read_cell(folder)
+    try:
+        outcome, arguments = train_and_score(cell, folder / RUN)
+        if not keep_run:
+            shutil.rmtree(folder / RUN)
+        write_done(folder, cell, outcome, arguments)
+    except SceneError as error:
+        write_failed(folder, cell, str(error))
+    # Anything that goes wrong in one cell must not end the others; what asks the process to end is no Exception.
+    except Exception:
+        write_failed(folder, cell, traceback.format_exc())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[-1]), KEEP_RUN in sys.argv)

@@ -1,0 +1,117 @@
+"""The report of a benchmark: tables and plots from the results that are there."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from semantic_ns.benchmark.cells import BASE_VARIANT
+from semantic_ns.benchmark.plots import plot_modes, plot_sparsity
+from semantic_ns.benchmark.results import Failure, Result, grouped, mean_over_scenes, read_results
+from semantic_ns.benchmark.tables import SHAPES, ablation_table, markdown, paper_table, semantics_table
+from semantic_ns.files import replacing, told_if_not_writable
+
+REPORT = "report.md"
+PICTURES = "pictures"
+_INTRODUCTION = """# Few and noisy labels
+
+Each figure is the mean over seeds ± their sample standard deviation. Scores are against clean labels. *paper*: Zhi et
+al., ICCV 2021, means over Replica scenes of 180 training frames at 200 000 steps; which of the two mIoUs it prints is
+not stated. *bar*: what `miou_present` has to reach on the rendered room."""
+
+
+def write_report(output: Path) -> Path:
+    """Write `report.md` and its pictures into the folder of a benchmark; returns the path of the report.
+
+    Raises:
+        SceneError: if there is no result, or the folder cannot be written.
+    """
+    results, failures = read_results(output)
+    with told_if_not_writable(output):
+        parts = [_INTRODUCTION]
+        for (method, steps), same in grouped(results, lambda r: (r.cell.method, r.cell.num_steps)).items():
+            parts += [f"# {method}, {steps} steps", *_method_parts(same, output, f"{method}_{steps}")]
+        parts += _failure_parts(failures)
+        with replacing(output / REPORT) as temporary:
+            temporary.write_text("\n\n".join(part for part in parts if part) + "\n", "utf8")
+    return output / REPORT
+
+
+def base_variant(results: Sequence[Result]) -> str:
+    """The variant whose tables are shown: `default`, or the first with classes, or the first."""
+    names = list(grouped(sorted(results, key=lambda result: not result.has_semantics), lambda r: r.cell.variant))
+    return BASE_VARIANT if BASE_VARIANT in names else names[0]
+
+
+def _method_parts(results: Sequence[Result], output: Path, stem: str) -> list[str]:
+    """What the report says about one method and number of steps."""
+    base = base_variant(results)
+    by_scene = grouped(results, lambda result: result.cell.scene.name)
+    with_base = {name: _only(same, base) for name, same in by_scene.items()}
+    parts = [_circumstances(results)]
+    name = f"sparsity_{_file_name(stem)}.png"
+    if plot_sparsity(with_base, output / PICTURES / name):
+        parts.append(f"![miou_present over sparsity]({PICTURES}/{name})")
+    if len(by_scene) > 1:
+        mean = f"mean of {len(by_scene)} scenes"
+        by_scene[mean] = mean_over_scenes(results, mean)
+    for scene, same in by_scene.items():
+        parts += _scene_parts(scene, same, base, output, stem)
+    return parts
+
+
+def _scene_parts(scene: str, results: Sequence[Result], base: str, output: Path, stem: str) -> list[str]:
+    if not results:
+        return []
+    shown = _only(results, base)
+    name = f"modes_{_file_name(f'{stem}_{scene}')}.png"
+    picture = plot_modes(shown, output / PICTURES / name)
+    return [
+        f"## {scene}",
+        _scene_rules(results),
+        *(paper_table(shape, shown) for shape in SHAPES),
+        f"![miou_present of all modes]({PICTURES}/{name})" if picture else "",
+        ablation_table(results),
+        semantics_table(results, base),
+    ]
+
+
+def _only(results: Sequence[Result], variant: str) -> list[Result]:
+    return [result for result in results if result.cell.variant == variant]
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "_", text)
+
+
+def _circumstances(results: Sequence[Result]) -> str:
+    """Variants and their options, versions, device and threads."""
+    variants = {result.cell.variant: " ".join(result.cell.options) or "no options" for result in results}
+    versions = sorted({", ".join(f"{k} {v}" for k, v in result.content["versions"].items()) for result in results})
+    places = sorted({f"{r.content['device']}, {r.content['threads']} threads a training" for r in results})
+    lines = [
+        *(f"- variant `{name}`: {options}" for name, options in variants.items()),
+        *(f"- {version}" for version in versions),
+        *(f"- {place}" for place in places),
+        f"- mIoU: {results[0].content.get('miou_rule', 'not scored')}",
+        f"- input labels: {results[0].content['input_rule']}",
+    ]
+    return "\n".join(lines)
+
+
+def _scene_rules(results: Sequence[Result]) -> str:
+    """How a scene was split and what became of void."""
+    content = results[0].content
+    frames = " and ".join(
+        f"{results[0].scores[poses]['num_images']:g} {name} frames"
+        for poses, name in (("train", "training"), ("test", "test"))
+        if "num_images" in results[0].scores[poses]
+    )
+    said = [frames, *(str(content[name]) for name in ("split", "void_rule") if name in content)]
+    return ". ".join(text.strip().rstrip(".") for text in said if text) + "."
+
+
+def _failure_parts(failures: Sequence[Failure]) -> list[str]:
+    if not failures:
+        return []
+    rows = [(f"`{failure.key}`", failure.error.strip().splitlines()[-1].replace("|", "\\|")) for failure in failures]
+    return ["# Failed", markdown(("cell", "why"), rows)]

@@ -1,0 +1,109 @@
+"""`sns-fuse-labels`: 2D predictions of all views, fused on the surfaces that the views share."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from semantic_ns.cli.main import run_command
+from semantic_ns.errors import SceneError
+
+_SCORES = ("miou", "miou_present", "pixel_accuracy", "class_accuracy", "ece", "nll", "coverage")
+
+
+@dataclass
+class FuseLabels:
+    """Fuse the predictions of a 2D network over the views of a scene, and write them as label images.
+
+    Needs depth: that of the scene's files, or what a training run of the scene renders.
+    """
+
+    data: Path
+    """Folder of the scene."""
+    labels: Path
+    """Folder of predictions, named like the frames' label images or colour images: label images with ids like the
+    scene's (.png), or probabilities [H, W, C] by ascending id (.npy, or .npz with 'probabilities' and 'ids')."""
+    output: Path
+    """Folder to write to: a label image for each frame, and fusion.json."""
+    rule: Literal["bayes", "average"] = "bayes"
+    """Normalised product of the views' probabilities, or their mean."""
+    confidence: float = 0.9
+    """Probability of the label where a prediction is a label image; the other classes share the rest."""
+    depth: Literal["given", "rendered"] = "given"
+    """Depth of the scene's files, or rendered by the run of --load-config."""
+    load_config: Path | None = None
+    """The config.yml of a run on the scene, for --depth rendered."""
+    frames: Literal["all", "train", "test"] = "all"
+    """Frames that are fused with each other."""
+    split: Literal["auto", "published", "interval", "fraction", "all"] | None = None
+    """Which frames train, as in ns-train; a run says it itself."""
+    eval_interval: int | None = None
+    """Every how many frames one is no training frame (split interval); a run says it itself."""
+    score: bool = False
+    """Also score the predictions and the fused labels against the scene's own labels."""
+
+    def main(self) -> None:
+        """Read, fuse, write, and tell the scores."""
+        # Slow to import, and not needed to show the help.
+        from semantic_ns.fusing.folder import Fusion
+        from semantic_ns.fusing.predictions import find_predictions
+        from semantic_ns.fusing.views import read_views
+
+        config, read_depth = self._parser_and_depth()
+        scene = read_views(config, self.frames)
+        predictions = find_predictions(self.labels, scene, self.confidence)
+        depth = "given" if self.load_config is None else f"rendered by {self.load_config}"
+        sources = {"data": str(self.data), "labels": str(self.labels), "depth": depth, "frames_of": self.frames}
+        result = Fusion(predictions, self.rule, read_depth, sources).run(self.output, self.score)
+        console = Console(soft_wrap=True, highlight=False, markup=False)
+        console.print(f"Wrote {len(scene.views)} label images to {self.output}")
+        if self.score:
+            console.print(_score_table(result["scores"]))
+            for rule in ("split", "void_rule"):
+                console.print(f"{rule}: {result[rule]}")
+
+    def _parser_and_depth(self) -> tuple[Any, Any]:
+        """The configuration of the scene's dataparser, and what gives the depth of a view."""
+        from semantic_ns.dataparsers.auto import AutoDataParserConfig
+        from semantic_ns.fusing.views import SceneView, load_run
+
+        options: dict[str, Any] = {
+            name: value for name in ("split", "eval_interval") if (value := getattr(self, name)) is not None
+        }
+        if (self.depth == "rendered") != (self.load_config is not None):
+            found = "only the former" if self.depth == "rendered" else "only the latter"
+            raise SceneError(
+                f"Expected both --depth rendered and --load-config, or neither, found {found}; give both to fuse with "
+                "rendered depth."
+            )
+        if self.load_config is None:
+            return AutoDataParserConfig(data=self.data, **options), SceneView.given_depth
+        if options:
+            raise SceneError(
+                "Expected either --load-config, whose run says how the frames are split, or --split and "
+                "--eval-interval, found both; leave out one."
+            )
+        model, config = load_run(self.load_config, self.data)
+        return config, partial(SceneView.rendered_depth, model=model)
+
+
+def _score_table(scores: dict[str, dict[str, float | None]]) -> Table:
+    table = Table("score", *scores, box=None)
+    for score in _SCORES:
+        cells = [values[score] for values in scores.values()]
+        table.add_row(score, *("-" if value is None else f"{value:.4f}" for value in cells))
+    return table
+
+
+def entrypoint() -> None:
+    """Console script `sns-fuse-labels`."""
+    command = tyro.cli(FuseLabels)
+    run_command(command.main)
+
+
+if __name__ == "__main__":
+    entrypoint()

@@ -1,0 +1,190 @@
+"""Labels that only training sees: read from a folder of label images, corrupted, written as such a folder."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int16, Int64
+from numpy import ndarray
+
+from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
+from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.dataparsers.scene import announce
+from semantic_ns.errors import SceneError
+from semantic_ns.files import told_if_not_writable, write_json, write_png
+from semantic_ns.labels.corruption import CorruptedScene, CorruptionConfig, corrupt_labels, frame_number
+from semantic_ns.labels.taxonomy import VOID, Taxonomy
+from semantic_ns.labels.text_files import read_json
+
+PARAMETERS_FILE = "corruption.json"
+"""File in a written folder: how its labels came about. The ids beside it are those of the taxonomy."""
+
+_SUFFIXES = frozenset({".png", ".hdf5"})
+_Labels = list[Int16[ndarray, "height width"]]
+
+
+def frame_names(dataset: SemanticDataset) -> list[str]:
+    """A name for each image that is a file name, too: without suffix, and with its folders where two would be equal."""
+    paths = [Path(path) for path in dataset.image_filenames]
+    stems = [path.stem for path in paths]
+    if len(set(stems)) == len(stems):
+        return stems
+    common = Path(os.path.commonpath(paths))
+    return ["_".join(path.relative_to(common).with_suffix("").parts) for path in paths]
+
+
+def corrupted_labels(dataset: SemanticDataset, labels: _Labels, config: CorruptionConfig) -> _Labels:
+    """Corrupt the labels of the images of a data set, see `corrupt_labels`; instance images are read where needed."""
+    paths = dataset.metadata.get(keys.INSTANCE_FILENAMES)
+    instances = None
+    if config.region_noise > 0 and paths is not None:
+        instances = [None if path is None else dataset.read_ids(path, i) for i, path in enumerate(paths)]
+    taxonomy = dataset.taxonomy
+    scene = CorruptedScene(taxonomy.names, frame_names(dataset), instances)
+    return corrupt_labels(labels, config, taxonomy.num_classes, scene)
+
+
+def read_label_folder(name: str, dataset: SemanticDataset, scene_folder: Path) -> _Labels:
+    """Labels of the images of a data set from another folder than the scene's, at their sizes.
+
+    The file of an image has its name, or that of its label image, or else the same number at its end. An image without
+    a file has no label. Ids mean what those of the scene's label images mean. Void becomes of classes that no label
+    image of the scene holds: a network may predict them, but they are none of the classes that are trained.
+
+    Args:
+        name: an absolute path, or relative to the folder that holds the scene's label folder, or to the scene.
+        dataset: whose images they are.
+        scene_folder: of the scene.
+
+    Raises:
+        SceneError: if there is no such folder, no file in it for any image, two for one or one for two, an image that
+            cannot be used, ids that the scene's label map does not know, or no labelled pixel.
+    """
+    exports = [scene_folder / export for export in dataset.metadata[keys.LABEL_EXPORT_NAMES]]
+    folder = _find_folder(name, [exports[0].parent.parent, scene_folder])
+    files = _files_of_frames(folder, frame_names(dataset), [export.stem for export in exports])
+    label_map = None if _holds_taxonomy_ids(folder, dataset.taxonomy) else dataset.metadata.get(keys.LABEL_MAP)
+    labels, num_foreign, num_pixels = [], 0, 0
+    for index, path in enumerate(files):
+        if path is None:
+            labels.append(dataset.without_label(index))
+            continue
+        ids = dataset.read_ids(path, index)
+        ids = ids if label_map is None else label_map.apply(ids, str(path))
+        is_foreign = _is_foreign(ids, dataset.taxonomy)
+        num_foreign, num_pixels = num_foreign + int(is_foreign.sum()), num_pixels + ids.size
+        labels.append(dataset.taxonomy.encode(np.where(is_foreign, dataset.taxonomy.void_source_id, ids), str(path)))
+    if not any((image != VOID).any() for image in labels):
+        raise SceneError(
+            f"Expected a labelled pixel in the label images of {folder}, found none with a class of the scene; check "
+            "the ids, or choose another folder."
+        )
+    num_files = sum(path is not None for path in files)
+    foreign = f"{num_foreign / num_pixels:.1%} of their pixels are void for a class that the scene's labels do not hold"
+    announce("training labels", f"{folder}, for {num_files} of {len(files)} frames; {foreign}")
+    return labels
+
+
+def _is_foreign(ids: Int64[ndarray, "height width"], taxonomy: Taxonomy) -> ndarray:
+    return ~np.isin(ids, [*taxonomy.source_ids, *taxonomy.void_source_ids])
+
+
+def _find_folder(name: str, places: Sequence[Path]) -> Path:
+    candidates = [place / name for place in dict.fromkeys(places)]  # an absolute name stays itself
+    for folder in candidates:
+        if folder.is_dir():
+            return folder
+    looked_at = " or ".join(str(folder) for folder in dict.fromkeys(candidates))
+    raise SceneError(
+        f"Expected a folder of label images for --pipeline.datamanager.train-labels {name}, found none at {looked_at}; "
+        "give its name beside the scene's label folder, or its absolute path."
+    )
+
+
+def _files_of_frames(folder: Path, names: Sequence[str], label_stems: Sequence[str]) -> list[Path | None]:
+    by_stem: dict[str, Path] = {}
+    by_number: dict[int | None, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in _SUFFIXES:
+            by_stem[path.stem] = path
+            by_number.setdefault(frame_number(path.stem), []).append(path)
+    found: list[Path | None] = []
+    for name, stem in zip(names, label_stems, strict=True):
+        number = frame_number(stem)
+        candidates = [by_stem[word] for word in (name, stem) if word in by_stem]
+        if not candidates and number is not None:
+            candidates = by_number.get(number, [])
+            if len(candidates) > 1:
+                raise SceneError(
+                    f"Expected one label image of frame {name} in {folder}, found {candidates[0].name} and "
+                    f"{candidates[1].name}; name it {stem}.png."
+                )
+        path = candidates[0] if candidates else None
+        if path is not None and path in found:
+            raise SceneError(
+                f"Expected a label image of each frame in {folder}, found {path.name} for the frames "
+                f"{names[found.index(path)]} and {name}; name the images after the frames."
+            )
+        found.append(path)
+    if not any(found):
+        raise SceneError(
+            f"Expected label images such as {label_stems[0]}.png or {names[0]}.png in {folder}, found none for any of "
+            f"the {len(names)} training frames; rename them, or choose another folder."
+        )
+    return found
+
+
+def _holds_taxonomy_ids(folder: Path, taxonomy: Taxonomy) -> bool:
+    """Whether the folder was written here, for these classes; others have the ids of the scene's label images."""
+    path = next((folder / name for name in (PARAMETERS_FILE, "fusion.json") if (folder / name).is_file()), None)
+    if path is None:
+        return False
+    content = read_json(path)
+    classes = content.get("classes") if isinstance(content, dict) else None
+    if classes != _classes(taxonomy):
+        raise SceneError(
+            f"Expected labels of the {taxonomy.num_classes} classes of the scene in {folder}, found other classes in "
+            f"{path}; choose labels that were written for this scene and label space."
+        )
+    return True
+
+
+def _classes(taxonomy: Taxonomy) -> dict[str, str]:
+    return {str(number): name for number, name in zip(taxonomy.source_ids, taxonomy.names, strict=True)}
+
+
+@dataclass(frozen=True)
+class LabelSource:
+    """What the training labels were made from and how, for the record."""
+
+    train_labels: str | None
+    corruption: CorruptionConfig
+
+    @property
+    def is_scene(self) -> bool:
+        """Whether training sees the scene's own labels as they are."""
+        return self.train_labels is None and self.corruption.is_clean
+
+
+def write_label_folder(folder: Path, dataset: SemanticDataset, labels: _Labels, source: LabelSource) -> None:
+    """Write labels as 16 bit PNG images of source ids `<frame>.png`, which `read_label_folder` gives back unchanged.
+
+    Frames without a label have no file. All parameters go to `corruption.json`.
+
+    Raises:
+        SceneError: if the folder cannot be written.
+    """
+    taxonomy = dataset.taxonomy
+    with told_if_not_writable(folder):
+        for name, image in zip(frame_names(dataset), labels, strict=True):
+            path = folder / f"{name}.png"
+            if (image != VOID).any():
+                write_png(path, taxonomy.decode(image).astype(np.uint16))
+            else:
+                path.unlink(missing_ok=True)  # of an earlier start of the run with other options
+        content: dict[str, Any] = {**asdict(source), "classes": _classes(taxonomy), "void_id": taxonomy.void_source_id}
+        write_json(folder / PARAMETERS_FILE, json.loads(json.dumps(content)))

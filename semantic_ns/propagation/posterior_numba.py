@@ -1,0 +1,77 @@
+"""Conjugate gradients for many right-hand sides on a graph of fixed degree."""
+
+from typing import no_type_check
+
+import numpy as np
+from numba import prange
+
+from semantic_ns.kernels.compilation import exact_part, kernel, part
+
+_BLOCK = 1024
+
+
+@exact_part
+@no_type_check
+def count_votes(nodes, labels, votes):
+    """Add the labels [N] of points to the votes [M, C] of their voxels; points without either do not vote."""
+    for i in range(nodes.shape[0]):
+        if nodes[i] >= 0 and labels[i] >= 0:
+            votes[nodes[i], labels[i]] += np.float32(1)
+
+
+@part
+@no_type_check
+def _multiply_rows(neighbours, weights, diagonal, x, first, last, out):
+    """Rows of (D - W) x."""
+    for i in range(first, last):
+        for c in range(x.shape[1]):
+            out[i, c] = diagonal[i] * x[i, c]
+        for e in range(neighbours.shape[1]):
+            weight = weights[i, e]
+            if weight > np.float32(0):
+                j = neighbours[i, e]
+                for c in range(x.shape[1]):
+                    out[i, c] -= weight * x[j, c]
+
+
+@kernel
+@no_type_check
+def multiply(neighbours, weights, diagonal, x, out, partial):
+    """Fill ``out`` [M, C] with (D - W) x; ``partial`` [blocks, C] with the products x . out of blocks of rows."""
+    for block in prange(partial.shape[0]):
+        first, last = block * _BLOCK, min((block + 1) * _BLOCK, x.shape[0])
+        _multiply_rows(neighbours, weights, diagonal, x, first, last, out)
+        partial[block] = 0.0
+        for i in range(first, last):
+            for c in range(x.shape[1]):
+                partial[block, c] += x[i, c] * out[i, c]
+
+
+@kernel
+@no_type_check
+def advance(x, residual, direction, product, diagonal, step, partial):
+    """x += a p, r -= a A p; ``partial`` [blocks, C] receives r . D^-1 r."""
+    for block in prange(partial.shape[0]):
+        first, last = block * _BLOCK, min((block + 1) * _BLOCK, x.shape[0])
+        partial[block] = 0.0
+        for i in range(first, last):
+            inverse = np.float32(1) / diagonal[i]
+            for c in range(x.shape[1]):
+                x[i, c] += step[c] * direction[i, c]
+                residual[i, c] -= step[c] * product[i, c]
+                partial[block, c] += residual[i, c] * residual[i, c] * inverse
+
+
+@kernel
+@no_type_check
+def turn(direction, residual, diagonal, ratio):
+    """p = D^-1 r + b p."""
+    for i in prange(direction.shape[0]):
+        inverse = np.float32(1) / diagonal[i]
+        for c in range(direction.shape[1]):
+            direction[i, c] = residual[i, c] * inverse + ratio[c] * direction[i, c]
+
+
+def number_of_blocks(num_rows: int) -> int:
+    """Rows of the partial sums."""
+    return max(1, -(-num_rows // _BLOCK))

@@ -1,0 +1,115 @@
+"""What each training pixel is to be taught, from the classes of the surface and from the pixel's own label."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64, Integer
+from numpy import ndarray
+from torch import Tensor
+
+from semantic_ns.propagation import targets_numba as kernels
+from semantic_ns.propagation.posterior import LabelPosterior
+from semantic_ns.propagation.surface_graph import SurfaceGraph
+
+_COLOUR_SLOPE = 200.0
+_NORMAL_SLOPE = 4.0
+_SPREAD = 0.5
+"""Standard deviation, in voxels, of the weight by distance."""
+
+
+@dataclass(frozen=True)
+class SurfaceMaps:
+    """What the field shows at every `stride`-th pixel of the training images.
+
+    Attributes:
+        stride: in pixels, along rows and columns; the first row and column are in the maps.
+        depths: distance along the unit ray, scene units.
+        colours: rendered RGB in 0..1.
+        normals: of the surface, unit length, scene frame.
+    """
+
+    stride: int
+    depths: Float32[ndarray, "frames height width"]
+    colours: Float32[ndarray, "frames height width 3"]
+    normals: Float32[ndarray, "frames height width 3"]
+
+    def at(
+        self, pixels: Int64[ndarray, "rays 3"], colours: Float32[ndarray, "rays 3"]
+    ) -> tuple[Float32[ndarray, "rays"], Float32[ndarray, "rays 3"]]:
+        """Depth and normal of image pixels (frame, row, column) of the given colours.
+
+        Of the four pixels of the maps around each, the one that looks most like it: it is on the same side of an edge.
+        """
+        chosen = np.empty((len(pixels), 2), np.int64)
+        kernels.nearest_alike(self.depths, self.colours, pixels, colours, self.stride, chosen)
+        where = (pixels[:, 0], chosen[:, 0], chosen[:, 1])
+        return self.depths[where], self.normals[where]
+
+
+@dataclass(frozen=True)
+class PropagatedLabels:
+    """Class distributions of training pixels, from the posterior of the surface.
+
+    Attributes:
+        maps: where the pixels' surface points are.
+        graph, posterior: the surface and its classes.
+        unit_positions: from scene units [N, 3] to the unit cube of the graph.
+    """
+
+    maps: SurfaceMaps
+    graph: SurfaceGraph
+    posterior: LabelPosterior
+    unit_positions: Callable[[Tensor], Tensor]
+
+    def targets(
+        self,
+        rays: tuple[Float32[Tensor, "rays 3"], Float32[Tensor, "rays 3"]],
+        pixels: Int64[Tensor, "rays 3"],
+        colours: Float32[Tensor, "rays 3"],
+        labels: Integer[Tensor, "rays"],
+    ) -> Float32[Tensor, "rays classes"]:
+        """Distribution over the classes for each ray; all zero where nothing is known.
+
+        Args:
+            rays: origins and unit directions, scene units.
+            pixels: training image, row and column.
+            colours: of the pixels, RGB in 0..1.
+            labels: of the pixels, -1 for void.
+        """
+        origins, directions = rays
+        own = colours.contiguous().numpy()
+        depths, normals = self.maps.at(pixels.contiguous().numpy(), own)
+        points = self.unit_positions(origins + directions * torch.from_numpy(depths)[:, None]).contiguous().numpy()
+        result = np.empty((len(points), self.posterior.probabilities.shape[1]), np.float32)
+        nearness = np.float32(0.5 * (self.graph.resolution / _SPREAD) ** 2)
+        kernels.interpolate(
+            self.graph.nodes_of(points), points, own, np.ascontiguousarray(normals), self.graph.neighbours,
+            self.graph.centres, self.graph.colours, self.graph.normals, self.posterior.probabilities,
+            nearness, np.float32(_COLOUR_SLOPE), np.float32(_NORMAL_SLOPE), result,
+        )  # fmt: skip
+        return with_own_labels(torch.from_numpy(result), labels, self.posterior.noise_rate)
+
+
+def with_own_labels(
+    prior: Float32[Tensor, "rays classes"], labels: Integer[Tensor, "rays"], noise_rate: float
+) -> Float32[Tensor, "rays classes"]:
+    """Bayes: a prior over the classes of each ray, and its label through the noise channel.
+
+    p(t | y) is proportional to p(t) ((1 - eta) [t = y] + eta / C). A ray without a label keeps its prior; one whose
+    prior knows nothing takes its label.
+
+    Args:
+        prior: rows sum to one, or are zero where nothing is known.
+        labels: 0..C-1, -1 for void.
+        noise_rate: eta.
+    """
+    num_classes = prior.shape[1]
+    labelled = labels >= 0
+    likelihood = torch.full_like(prior, noise_rate / num_classes)
+    likelihood[torch.arange(len(labels)), labels.clamp(min=0)] += 1 - noise_rate
+    known = prior.sum(dim=1, keepdim=True) > 0
+    combined = torch.where(known, prior, torch.ones_like(prior)) * likelihood
+    combined = combined / combined.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    return torch.where(labelled[:, None], combined, prior)

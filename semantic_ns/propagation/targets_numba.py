@@ -1,0 +1,67 @@
+"""Class distributions of pixels from those of the voxels around their surface points."""
+
+from typing import no_type_check
+
+import numpy as np
+from numba import prange
+
+from semantic_ns.kernels.compilation import kernel
+from semantic_ns.propagation.surface_graph_numba import NUM_NEIGHBOURS
+
+
+@kernel
+@no_type_check
+def interpolate(
+    nodes, positions, colours, normals, neighbours, centres, node_colours, node_normals, probabilities,
+    nearness, colour_slope, normal_slope, targets,
+):  # fmt: skip
+    """Fill ``targets`` [N, C] with means over the voxels around each point; zero where it lies in none."""
+    for i in prange(nodes.shape[0]):
+        for c in range(targets.shape[1]):
+            targets[i, c] = np.float32(0)
+        node = nodes[i]
+        if node < 0:
+            continue
+        total = np.float32(0)
+        for e in range(NUM_NEIGHBOURS):
+            j = neighbours[node, e]
+            if j < 0:
+                continue
+            distance, difference, cosine = np.float32(0), np.float32(0), np.float32(0)
+            for axis in range(3):
+                distance += (positions[i, axis] - centres[j, axis]) ** 2
+                difference += (colours[i, axis] - node_colours[j, axis]) ** 2
+                cosine += normals[i, axis] * node_normals[j, axis]
+            exponent = nearness * distance + colour_slope * difference + normal_slope * (np.float32(1) - cosine)
+            weight = np.exp(-exponent) + np.float32(1e-12)
+            total += weight
+            for c in range(targets.shape[1]):
+                targets[i, c] += weight * probabilities[j, c]
+        for c in range(targets.shape[1]):
+            targets[i, c] /= total
+
+
+@kernel
+@no_type_check
+def nearest_alike(depths, colours, pixels, own_colours, stride, chosen):
+    """Fill ``chosen`` [N, 2] with the row and column of the map's pixel around each image pixel that looks most alike.
+
+    ``depths`` [F, h, w], ``colours`` [F, h, w, 3] are maps of every ``stride``-th pixel, ``pixels`` [N, 3] frame, row
+    and column in the image.
+    """
+    height, width = depths.shape[1], depths.shape[2]
+    for i in prange(pixels.shape[0]):
+        frame, row, column = pixels[i, 0], pixels[i, 1], pixels[i, 2]
+        best = np.float32(np.inf)
+        for k in range(4):
+            r, c = row // stride + k // 2, column // stride + k % 2
+            if (r >= height or c >= width) and k > 0:
+                continue
+            r, c = min(r, height - 1), min(c, width - 1)
+            away = np.float32((r * stride - row) ** 2 + (c * stride - column) ** 2) / np.float32(stride * stride)
+            score = np.float32(1e-3) * away
+            for channel in range(3):
+                score += (own_colours[i, channel] - colours[frame, r, c, channel]) ** 2
+            if score < best:
+                best = score
+                chosen[i, 0], chosen[i, 1] = r, c

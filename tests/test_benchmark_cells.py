@@ -1,0 +1,264 @@
+"""Benchmarks of labels: which cells there are, and that each is trained once, whatever happens to the others."""
+
+import json
+import os
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import benchmark_cells
+import pytest
+from benchmark_cells import FakeBackend, cell
+
+from semantic_ns.benchmark.backend import ProcessBackend, thread_counts
+from semantic_ns.benchmark.cells import RESULT, Cell, cell_folder, read_result, state_of, write_cell
+from semantic_ns.benchmark.modes import MODES, find_mode
+from semantic_ns.benchmark.plan import Plan, make_scene, parse_scene, parse_variant, read_plan
+from semantic_ns.benchmark.published import REFERENCES
+from semantic_ns.benchmark.run import run_cells
+from semantic_ns.errors import SceneError
+from semantic_ns.labels.corruption import CorruptionConfig
+
+PROGRAM = (benchmark_cells.__file__,)
+
+
+def nothing(sentence: str) -> None:
+    del sentence
+
+
+def test_modes_name_fields_of_the_corruption() -> None:
+    known = {entry.name for entry in fields(CorruptionConfig)}
+    assert all(mode.corruption.keys() <= known for mode in MODES.values())
+    assert REFERENCES.keys() <= MODES.keys()
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=lambda mode: mode.name)
+def test_each_mode_is_a_corruption_within_its_ranges(mode: Any) -> None:
+    needs: dict[str, Any] = {"region_classes": ("chair",)} if mode.needs_region_classes else {}
+    config = CorruptionConfig(**mode.corruption, **needs)
+    config.check()
+    assert config.is_clean == (mode.name in {"all", "two-frames"})
+
+
+def test_noise_is_scored_on_training_poses_and_few_labels_on_test_poses() -> None:
+    assert find_mode("click").poses == find_mode("sparse-0.9").poses == find_mode("two-frames").poses == "test"
+    assert find_mode("pixel-noise-90%").poses == find_mode("super-dense-8").poses == find_mode("cnn:x").poses == "train"
+
+
+@pytest.mark.parametrize("name", ["klick", "", "cnn:"])
+def test_an_unknown_mode_is_refused(name: str) -> None:
+    with pytest.raises(SceneError, match="Expected a mode among all, click"):
+        find_mode(name)
+
+
+def test_arguments_are_a_command_line_of_ns_train_with_the_dataparser_last() -> None:
+    options = ("--pipeline.model.use-semantics", "False")
+    assert " ".join(cell("5%", 3, options=options).arguments()) == (
+        "semantic-nerf --pipeline.datamanager.corruption.propagation 5.0 --pipeline.datamanager.corruption.seed 3 "
+        "--max-num-iterations 100 --machine.seed 3 --data /data/room --pipeline.model.use-semantics False "
+        "semantic-data --split all"
+    )
+
+
+def test_clean_labels_have_no_corruption_and_those_of_a_network_name_their_folder() -> None:
+    assert not any("corruption" in argument for argument in cell("all").arguments())
+    arguments = cell("cnn:predicted").arguments()
+    assert arguments[1:3] == ["--pipeline.datamanager.train-labels", "predicted"]
+
+
+def test_two_frames_are_those_of_the_scene_or_else_those_chosen() -> None:
+    named = replace(cell("two-frames").scene, frames=("4", "9"))
+    option = "--pipeline.datamanager.corruption.label-frames"
+    assert cell("two-frames", scene=named).arguments(["1", "2"])[1:4] == [option, "4", "9"]
+    assert cell("two-frames").arguments(["1", "2"])[1:4] == [option, "1", "2"]
+    assert option not in cell("click", scene=named).arguments(["1", "2"])
+
+
+def test_region_noise_needs_classes() -> None:
+    scene = replace(cell().scene, region_classes=())
+    with pytest.raises(SceneError, match="--region-classes"):
+        cell("region-even-30%", scene=scene).arguments()
+
+
+def test_the_key_is_readable_and_stays_the_same() -> None:
+    assert cell().key == "room__semantic-nerf__click__default__steps-100__seed-0__" + cell().key[-8:]
+    assert cell().key == Cell.from_json(json.loads(json.dumps(cell().to_json()))).key
+    # The name of a folder on disk: a change here has every finished cell trained again.
+    assert cell().key.endswith("__029e9c9c")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mode": "1%"}, {"seed": 1}, {"num_steps": 101}, {"variant": "other"}, {"method": "semantic-ngp"},
+        {"options": ("--pipeline.model.use-semantics", "False")},
+        {"scene": replace(cell().scene, data=Path("/other/room"))},
+        {"scene": replace(cell().scene, options=())},
+    ],
+)  # fmt: skip
+def test_cells_that_differ_in_anything_have_different_keys(change: dict[str, Any]) -> None:
+    assert cell(**change).key != cell().key
+
+
+def test_frames_and_region_classes_change_the_key_of_the_modes_that_use_them_only() -> None:
+    other = replace(cell().scene, frames=("1", "2"), region_classes=("table",))
+    assert cell("click", scene=other).key == cell("click").key
+    assert cell("two-frames", scene=other).key != cell("two-frames").key
+    assert cell("region-sort-30%", scene=other).key != cell("region-sort-30%").key
+
+
+def test_a_cell_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    write_cell(tmp_path / "a", cell("region-even-30%", 2, options=("--a", "b")))
+    assert benchmark_cells.read_cell(tmp_path / "a") == cell("region-even-30%", 2, options=("--a", "b"))
+
+
+def test_a_finished_cell_is_not_trained_again(tmp_path: Path) -> None:
+    cells = [cell(seed=seed) for seed in range(4)]
+    first, second, third = FakeBackend(stop_after=2), FakeBackend(), FakeBackend()
+    assert run_cells(cells, tmp_path, first, nothing) == {"done": 2, "open": 2}
+    assert run_cells(cells, tmp_path, second, nothing) == {"done": 4}
+    assert run_cells(cells, tmp_path, third, nothing) == {"done": 4}
+    assert sorted([*first.ran, *second.ran]) == sorted(cell_folder(tmp_path, each) for each in cells)
+    assert third.ran == []
+
+
+def test_a_failed_cell_is_recorded_and_tried_again(tmp_path: Path) -> None:
+    cells = [cell(seed=seed) for seed in range(3)]
+    said: list[str] = []
+    assert run_cells(cells, tmp_path, FakeBackend(failing=[1]), said.append) == {"done": 2, "failed": 1}
+    assert "failed: ValueError: no luck" in said[2]
+    again = FakeBackend()
+    assert run_cells(cells, tmp_path, again, nothing) == {"done": 3}
+    assert again.ran == [cell_folder(tmp_path, cells[1])]
+
+
+def test_a_half_written_result_is_none(tmp_path: Path) -> None:
+    folder = cell_folder(tmp_path, cell())
+    run_cells([cell()], tmp_path, FakeBackend(), nothing)
+    (folder / RESULT).write_text((folder / RESULT).read_text()[:100])
+    assert state_of(folder) == "open"
+    again = FakeBackend()
+    run_cells([cell()], tmp_path, again, nothing)
+    assert again.ran == [folder]
+
+
+def test_a_result_says_how_to_train_the_cell_and_with_what_it_was_made(tmp_path: Path) -> None:
+    run_cells([cell()], tmp_path, FakeBackend(), nothing)
+    result = read_result(cell_folder(tmp_path, cell()))
+    assert result is not None
+    assert result["command"].startswith("ns-train semantic-nerf --pipeline")
+    assert result["versions"].keys() >= {"python", "torch", "nerfstudio", "semantic-ns"}
+
+
+def test_a_process_that_dies_is_recorded_with_its_last_words_and_the_others_go_on(tmp_path: Path) -> None:
+    cells = [cell(method=method) for method in ("dies", "works", "leaves-nothing")]
+    assert run_cells(cells, tmp_path, ProcessBackend(2, PROGRAM), nothing) == {"done": 1, "failed": 2}
+    died, _, left = (read_result(cell_folder(tmp_path, each)) for each in cells)
+    assert died is not None
+    assert "signal 9" in died["error"]
+    assert died["error"].endswith("the last words")
+    assert left is not None
+    assert "status 0 and left no result" in left["error"]
+
+
+def test_processes_share_the_cores_unless_the_user_says_otherwise(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    assert thread_counts(3)["OMP_NUM_THREADS"] == "2"
+    assert thread_counts(9)["NUMBA_NUM_THREADS"] == "1"
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "7")
+    run_cells([cell(method="works")], tmp_path, ProcessBackend(2, PROGRAM), nothing)
+    assert (cell_folder(tmp_path, cell(method="works")) / "log.txt").read_text() == "7\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_stopping_ends_the_processes_and_leaves_their_cells_open(tmp_path: Path) -> None:
+    waiting, working = cell(method="waits"), cell(method="works-when-another-waits")
+    folders = [tmp_path / "waiting", tmp_path / "working"]
+    for folder, each in zip(folders, (waiting, working), strict=True):
+        write_cell(folder, each)
+    os.mkfifo(tmp_path / "fifo")
+    backend = ProcessBackend(2, PROGRAM)
+    cells = iter(backend.run(folders))
+    assert next(cells) == folders[1]
+    (process,) = backend._running
+    assert str(process.pid) == (folders[0] / "pid").read_text()
+    cells.close()  # type: ignore
+    assert process.wait(30) == -15
+    assert state_of(folders[0]) == "open"
+
+
+def test_a_plan_is_the_product_of_its_parts_seed_by_seed(tmp_path: Path) -> None:
+    scenes = tuple(replace(cell().scene, name=name) for name in "ab")
+    plan = Plan(scenes, ("all", "click", "click"), (0, 1), variants={"default": (), "other": ("--x", "1")})
+    cells = plan.cells(3000)
+    assert len(cells) == 2 * 2 * 2 * 2
+    assert [each.seed for each in cells] == [0] * 8 + [1] * 8
+    assert {each.num_steps for each in cells} == {3000}
+    assert replace(plan, max_num_iterations=7).cells(3000)[0].num_steps == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scenes": ()}, "one scene"), ({"modes": ()}, "one mode"), ({"seeds": ()}, "one seed"),
+        ({"modes": ("clack",)}, "found 'clack'"), ({"scenes": (cell().scene,) * 2}, "more than once"),
+    ],
+)  # fmt: skip
+def test_a_plan_that_cannot_be_is_refused(change: dict[str, Any], message: str) -> None:
+    plan = Plan((cell().scene,), ("all",), (0,))
+    with pytest.raises(SceneError, match=message):
+        replace(plan, **change).cells(10)
+
+
+def test_a_scene_of_the_command_line_may_have_options(tmp_path: Path) -> None:
+    scene = parse_scene(f"{tmp_path}::--split interval --eval-interval 2", ["3"], ["chair"])
+    assert scene.data == tmp_path.resolve()
+    assert scene.name == tmp_path.name
+    assert scene.options == ("semantic-data", "--split", "interval", "--eval-interval", "2")
+    assert (scene.frames, scene.region_classes) == (("3",), ("chair",))
+    assert parse_scene(f"{tmp_path}::replica-data --split all").options == ("replica-data", "--split", "all")
+    assert parse_scene(str(tmp_path)).options == ()
+
+
+def test_a_variant_of_the_command_line_has_a_name_and_options() -> None:
+    assert parse_variant("flat=--a.b False --c 1") == ("flat", ("--a.b", "False", "--c", "1"))
+    assert parse_variant("default=") == ("default", ())
+
+
+@pytest.mark.parametrize("text", ["flat", "=--a 1", "--a.b=False"])
+def test_a_variant_without_a_name_is_refused(text: str) -> None:
+    with pytest.raises(SceneError, match="NAME=OPTIONS"):
+        parse_variant(text)
+
+
+def test_a_plan_file_says_the_same_as_the_options(tmp_path: Path) -> None:
+    (tmp_path / "room").mkdir()
+    (tmp_path / "plan.yml").write_text(
+        "scenes: [{data: room, options: --split all, frames: [3, 40], region_classes: [chair]}]\n"
+        "modes: [click, 1%]\nseeds: [0, 1]\nmax_num_iterations: 50\n"
+        "variants: {default: , flat: --pipeline.model.use-semantics False}\n"
+    )
+    variants = {"default": (), "flat": ("--pipeline.model.use-semantics", "False")}
+    scene = parse_scene(f"{tmp_path / 'room'}::--split all", ["3", "40"], ["chair"])
+    expected = Plan((scene,), ("click", "1%"), (0, 1), max_num_iterations=50, variants=variants)
+    assert read_plan(tmp_path / "plan.yml") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[", "a plan in YAML"), ("hello", "no such entries"), ("sceness: []", "found sceness"),
+        ("scenes: [{data: nowhere}]", "found nothing at .*nowhere"), ("scenes: [{dta: x}]", "found dta"),
+        ("scenes: [{name: x}]", "found nothing"), ("seeds: 3", "Expected lists"), ("variants: [a]", "Expected lists"),
+        ("seeds: [a]", "Expected lists"), ("scenes: [room]", "Expected lists"),
+    ],
+)  # fmt: skip
+def test_a_bad_plan_file_is_refused_in_a_sentence(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "plan.yml").write_text(text)
+    with pytest.raises(SceneError, match=message):
+        read_plan(tmp_path / "plan.yml")
+
+
+def test_a_scene_that_is_not_there_is_refused() -> None:
+    with pytest.raises(SceneError, match="found nothing at /no/where"):
+        make_scene({"data": "/no/where"})

@@ -1,0 +1,226 @@
+"""Labels spread over the surface: the graph, its posterior, and what pixels are taught from it."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from semantic_ns.propagation.posterior import count_votes, noise_rate, solve_posterior
+from semantic_ns.propagation.stage import normals_of
+from semantic_ns.propagation.surface_graph import (
+    COLOUR_SLOPE,
+    NORMAL_SLOPE,
+    SurfaceGraph,
+    SurfacePoints,
+    build_surface_graph,
+)
+from semantic_ns.propagation.targets import PropagatedLabels, SurfaceMaps, with_own_labels
+
+
+def random_points(seed: int, count: int = 4000) -> SurfacePoints:
+    """Points on two planes of the unit cube that meet in an edge, each with a colour of its own and some noise."""
+    g = np.random.default_rng(seed)
+    plane = g.integers(0, 2, count)
+    uv = 0.1 + 0.5 * g.random((count, 2))
+    positions = np.where(plane[:, None] == 0, np.c_[uv, np.full(count, 0.1)], np.c_[np.full(count, 0.1), uv])
+    colours = np.where(plane[:, None] == 0, 0.2, 0.8) + 0.01 * g.standard_normal((count, 3))
+    normals = np.where(plane[:, None] == 0, np.array([0, 0, 1.0]), np.array([1.0, 0, 0]))
+    return SurfacePoints(*(x.astype(np.float32) for x in (positions, colours, normals)))
+
+
+def laplacian(graph: SurfaceGraph) -> np.ndarray:
+    """Dense D - W."""
+    result = np.zeros((graph.num_nodes, graph.num_nodes))
+    for i, e in itertools.product(range(graph.num_nodes), range(27)):
+        j = graph.neighbours[i, e]
+        if j >= 0:
+            result[i, j] -= graph.weights[i, e]
+            result[i, i] += graph.weights[i, e]
+    return result
+
+
+def test_voxels_are_those_that_points_lie_in_and_their_means_are_those_of_the_points() -> None:
+    points = random_points(0)
+    graph = build_surface_graph(points, 200)
+    voxels = np.floor(points.positions * np.float32(graph.resolution)).astype(np.int64)
+    keys = (voxels[:, 0] * graph.resolution + voxels[:, 1]) * graph.resolution + voxels[:, 2]
+    assert np.array_equal(graph.keys, np.unique(keys))
+    assert np.array_equal(graph.nodes_of(points.positions), np.searchsorted(graph.keys, keys))
+    for node in range(0, graph.num_nodes, 17):
+        inside = keys == graph.keys[node]
+        assert np.allclose(graph.centres[node], points.positions[inside].mean(0), atol=1e-5)
+        assert np.allclose(graph.colours[node], points.colours[inside].mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("wanted", [60, 400])
+def test_the_number_of_voxels_is_about_the_one_asked_for(wanted: int) -> None:
+    found = build_surface_graph(random_points(1, 20000), wanted).num_nodes
+    assert 0.6 * wanted < found < 1.6 * wanted
+
+
+def test_edges_join_touching_voxels_symmetrically_by_how_alike_they_look() -> None:
+    graph = build_surface_graph(random_points(2), 150)
+    place = {int(key): i for i, key in enumerate(graph.keys)}
+    r = graph.resolution
+    offsets = list(itertools.product((-1, 0, 1), repeat=3))
+    for i, key in enumerate(graph.keys):
+        x, y, z = int(key) // r**2, int(key) // r % r, int(key) % r
+        for e, (dx, dy, dz) in enumerate(offsets):
+            inside = all(0 <= v < r for v in (x + dx, y + dy, z + dz))
+            j = place.get(((x + dx) * r + y + dy) * r + z + dz, -1) if inside else -1
+            assert graph.neighbours[i, e] == j
+            if j < 0 or j == i:
+                assert graph.weights[i, e] == 0
+                continue
+            colour = ((graph.colours[i] - graph.colours[j]) ** 2).sum()
+            crease = 1 - graph.normals[i] @ graph.normals[j]
+            expected = np.exp(-COLOUR_SLOPE * colour - NORMAL_SLOPE * crease) / np.sqrt(abs(dx) + abs(dy) + abs(dz))
+            assert graph.weights[i, e] == pytest.approx(expected + 1e-5, rel=2e-3)
+            assert graph.weights[j, 26 - e] == pytest.approx(graph.weights[i, e], rel=1e-4)
+
+
+def test_points_outside_the_cube_belong_to_no_voxel() -> None:
+    points = random_points(3)
+    points.positions[:7] = [[-0.1, 0.5, 0.5], [1.0, 0, 0], [0, 1.5, 0], [0, 0, -1e-6], [np.nan, 0, 0], [9, 9, 9], [0, 0, 1]]
+    graph = build_surface_graph(points, 100)
+    assert (graph.nodes_of(points.positions[:7]) == -1).all()
+    assert (graph.keys >= 0).all()
+
+
+def test_the_posterior_solves_the_normal_equations() -> None:
+    graph = build_surface_graph(random_points(4), 120)
+    g = np.random.default_rng(4)
+    votes = g.integers(0, 3, (graph.num_nodes, 5)).astype(np.float32) * (g.random((graph.num_nodes, 1)) < 0.3)
+    eta = noise_rate(votes)
+    strength, counts = (1 - eta) / (eta + 0.02), votes.sum(1)
+    matrix = laplacian(graph) + np.diag(strength * (1 - eta) * counts + 1e-9)
+    x = np.linalg.solve(matrix, strength * (votes - eta / 5 * counts[:, None])).clip(min=0)
+    expected = x / x.sum(1, keepdims=True)
+    found = solve_posterior(graph, votes.astype(np.float32), max_iterations=500, tolerance=1e-6).probabilities
+    assert np.abs(found - expected).max() < 2e-3
+
+
+def test_one_click_on_each_plane_labels_both_planes() -> None:
+    points = random_points(5)
+    graph = build_surface_graph(points, 300)
+    votes = np.zeros((graph.num_nodes, 2), np.float32)
+    is_floor = graph.normals[:, 2] > 0.9
+    is_wall = graph.normals[:, 0] > 0.9
+    for label, side in enumerate((is_floor, is_wall)):
+        away = np.abs(graph.centres - graph.centres[side].mean(0)).sum(1)
+        votes[np.argmin(np.where(side, away, np.inf)), label] = 1
+    classes = solve_posterior(graph, votes, max_iterations=400).probabilities.argmax(1)
+    assert (classes[is_floor] == 0).mean() > 0.97
+    assert (classes[is_wall] == 1).mean() > 0.97
+
+
+def test_permuting_classes_permutes_the_posterior() -> None:
+    graph = build_surface_graph(random_points(6), 100)
+    votes = np.random.default_rng(6).integers(0, 3, (graph.num_nodes, 4)).astype(np.float32)
+    order = [2, 0, 3, 1]
+    found = solve_posterior(graph, votes).probabilities
+    permuted = solve_posterior(graph, np.ascontiguousarray(votes[:, order])).probabilities
+    assert np.abs(found[:, order] - permuted).max() < 1e-4
+
+
+def test_without_a_vote_nothing_is_known() -> None:
+    graph = build_surface_graph(random_points(7), 50)
+    posterior = solve_posterior(graph, np.zeros((graph.num_nodes, 3), np.float32))
+    assert not posterior.probabilities.any()
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("num_classes", [4, 24])
+def test_the_noise_rate_of_random_replacement_is_found(rate: float, num_classes: int) -> None:
+    g = np.random.default_rng(8)
+    nodes = np.repeat(np.arange(2000, dtype=np.int32), 40)
+    labels = np.repeat(g.integers(0, num_classes, 2000), 40)
+    noisy = g.random(len(labels)) < rate
+    labels[noisy] = g.integers(0, num_classes, noisy.sum())
+    assert noise_rate(count_votes(nodes, labels, 2000, num_classes)) == pytest.approx(rate, abs=0.02)
+
+
+def test_few_labels_count_as_clean() -> None:
+    assert noise_rate(count_votes(np.arange(30, dtype=np.int32), np.zeros(30, np.int64), 100, 5)) == 0.01
+
+
+def test_votes_are_counts_and_void_or_lost_pixels_have_none() -> None:
+    nodes, labels = np.array([0, 0, 1, -1, 2, 2], np.int32), np.array([1, 1, 0, 1, -1, 2])
+    assert count_votes(nodes, labels, 3, 3).tolist() == [[0, 2, 0], [1, 0, 0], [0, 0, 1]]
+
+
+def test_a_label_and_a_prior_combine_by_bayes() -> None:
+    g = torch.Generator().manual_seed(0)
+    prior = torch.rand(50, 6, generator=g)
+    prior = prior / prior.sum(1, keepdim=True)
+    labels, eta = torch.randint(-1, 6, (50,), generator=g), 0.3
+    found = with_own_labels(prior, labels, eta)
+    for row, label in enumerate(labels.tolist()):
+        expected = prior[row].clone()
+        if label >= 0:
+            for t in range(6):
+                expected[t] *= (1 - eta) * (t == label) + eta / 6
+            expected = expected / expected.sum()
+        assert torch.allclose(found[row], expected, atol=1e-6)
+
+
+def test_a_ray_of_which_nothing_is_known_takes_its_label_and_without_one_teaches_nothing() -> None:
+    found = with_own_labels(torch.zeros(2, 3), torch.tensor([2, -1]), 0.01)
+    assert found[0].argmax() == 2
+    assert found[0].sum() == pytest.approx(1)
+    assert not found[1].any()
+
+
+def maps_of_two_colours() -> SurfaceMaps:
+    """A frame of 4x4 map pixels, left half near and dark, right half far and bright."""
+    left = np.arange(4) < 2
+    depths = np.where(left, 1.0, 3.0)[None, None].repeat(4, 1).astype(np.float32)
+    colours = np.where(left, 0.1, 0.9)[None, None, :, None].repeat(4, 1).repeat(3, 3).astype(np.float32)
+    return SurfaceMaps(2, depths, colours, np.tile(np.array([0, 0, 1], np.float32), (1, 4, 4, 1)))
+
+
+def test_a_pixel_on_an_edge_takes_the_depth_of_the_side_it_looks_like() -> None:
+    maps = maps_of_two_colours()
+    pixels = np.array([[0, 3, 3], [0, 3, 3], [0, 0, 0], [0, 7, 7]])
+    colours = np.array([[0.2] * 3, [0.8] * 3, [0.1] * 3, [0.9] * 3], np.float32)
+    depths, normals = maps.at(pixels, colours)
+    assert depths.tolist() == [1, 3, 1, 3]
+    assert normals.shape == (4, 3)
+
+
+def test_targets_are_means_over_voxels_weighted_by_nearness_colour_and_normal() -> None:
+    points = random_points(9)
+    graph = build_surface_graph(points, 150)
+    votes = np.random.default_rng(9).integers(0, 4, (graph.num_nodes, 3)).astype(np.float32)
+    posterior = solve_posterior(graph, votes)
+    # Each "pixel" looks at a point of its own: one row of maps, rays from the origin.
+    chosen = np.arange(0, 4000, 97)
+    distance = np.linalg.norm(points.positions[chosen], axis=1)
+    maps = SurfaceMaps(
+        1, distance[None, None].astype(np.float32), points.colours[chosen][None, None], points.normals[chosen][None, None]
+    )
+    directions = torch.from_numpy(points.positions[chosen] / distance[:, None])
+    pixels = torch.stack([torch.zeros(len(chosen)), torch.zeros(len(chosen)), torch.arange(len(chosen))], 1).long()
+    propagated = PropagatedLabels(maps, graph, posterior, lambda positions: positions)
+    found = propagated.targets(
+        (torch.zeros(len(chosen), 3), directions), pixels, torch.from_numpy(points.colours[chosen]),
+        torch.full((len(chosen),), -1),
+    )  # fmt: skip
+    for row, index in enumerate(chosen):
+        node = graph.nodes_of(points.positions[index : index + 1])[0]
+        around = [j for j in graph.neighbours[node] if j >= 0]
+        weights = []
+        for j in around:
+            away = ((points.positions[index] - graph.centres[j]) ** 2).sum() * graph.resolution**2 / (2 * 0.5**2)
+            unlike = 200 * ((points.colours[index] - graph.colours[j]) ** 2).sum()
+            tilted = 4 * (1 - points.normals[index] @ graph.normals[j])
+            weights.append(np.exp(-away - unlike - tilted))
+        expected = np.average(posterior.probabilities[around], axis=0, weights=weights)
+        assert np.allclose(found[row].numpy(), expected, atol=1e-3)
+
+
+def test_normals_of_a_tilted_plane_are_those_of_the_plane() -> None:
+    rows, columns = torch.meshgrid(torch.arange(5.0), torch.arange(6.0), indexing="ij")
+    points = torch.stack([columns, rows, 0.5 * columns - 0.25 * rows], dim=-1)
+    expected = torch.nn.functional.normalize(torch.tensor([-0.5, 0.25, 1.0]), dim=0)
+    assert torch.allclose(normals_of(points).abs(), expected.abs().expand(5, 6, 3), atol=1e-5)
