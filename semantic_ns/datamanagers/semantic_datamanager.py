@@ -8,6 +8,7 @@ from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, Va
 
 from semantic_ns.datamanagers.semantic_dataset import SEMANTICS, SemanticDataset
 from semantic_ns.rays import FastRayGenerator
+from semantic_ns.supervision import attach_targets
 
 
 @dataclass
@@ -33,4 +34,5 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         """The parent's batch, its labels widened."""
         ray_bundle, batch = super().next_train(step)
         batch[SEMANTICS] = batch[SEMANTICS].long()
+        attach_targets(ray_bundle, batch)
         return ray_bundle, batch

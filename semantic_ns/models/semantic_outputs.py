@@ -24,9 +24,9 @@ from semantic_ns.evaluation.pictures import picture_grid
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
 from semantic_ns.host import LpipsIfAvailable, without_lpips_download
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
-from semantic_ns.losses import semantic_cross_entropy
 from semantic_ns.rays import are_simple, rays_of_image
 from semantic_ns.rendering import describe_logits, planar_depth
+from semantic_ns.supervision import semantic_loss
 
 Outputs = dict[str, Any]
 
@@ -161,9 +161,7 @@ class SemanticModel(Model):
         """The weighted cross-entropy; nothing for nerfstudio's evaluation batches, which have no logits."""
         if "semantics" not in outputs:
             return {}
-        labels = batch["semantics"].to(self.device).reshape(-1)
-        cross_entropy = semantic_cross_entropy(outputs["semantics"], labels)
-        return {"semantic_loss": self.config.semantic_loss_weight * cross_entropy}
+        return {"semantic_loss": self.config.semantic_loss_weight * semantic_loss(outputs["semantics"], batch)}
 
     def get_image_metrics_and_images(
         self, outputs: Outputs, batch: Mapping[str, Any]
