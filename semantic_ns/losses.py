@@ -15,7 +15,9 @@ VOID = -1
 """Label of a pixel that is neither trained nor scored."""
 
 
-def semantic_cross_entropy(logits: Float[Tensor, "rays classes"], labels: Int[Tensor, "rays"]) -> Float[Tensor, ""]:
+def semantic_cross_entropy(
+    logits: Float[Tensor, "rays classes"], labels: Int[Tensor, "rays"], weights: Float[Tensor, "rays"] | None = None
+) -> Float[Tensor, ""]:
     """Mean cross-entropy over the labelled rays of a batch (Zhi et al. 2021, equation (7), as a mean).
 
     Void rays neither count nor receive a gradient. A batch without any label gives 0 with gradient 0, where torch's
@@ -24,43 +26,96 @@ def semantic_cross_entropy(logits: Float[Tensor, "rays classes"], labels: Int[Te
     Args:
         logits: rendered class logits, equation (4).
         labels: class of each ray, -1 for void.
+        weights: how much each ray counts, 0 or more; all the same if left out.
 
     Returns:
-        sum over labelled rays / max(1, number of labelled rays), in nats.
+        weighted mean over the labelled rays, in nats; see :func:`label_shares`.
     """
-    num_labelled = (labels != VOID).sum().clamp(min=1)
+    shares = label_shares(labels, weights)
     if logits.device.type == "cpu" and logits.dtype == torch.float32:
-        loss = _NumbaCrossEntropy.apply(logits, labels, num_labelled)
-        assert isinstance(loss, Tensor)
-        return loss
-    return F.cross_entropy(logits, labels, ignore_index=VOID, reduction="sum") / num_labelled
+        return _cross_entropy_cpu(logits, labels, shares)
+    losses = F.cross_entropy(logits, labels, ignore_index=VOID, reduction="none")
+    return (shares.to(losses.dtype) * losses).sum()
+
+
+def soft_cross_entropy(
+    logits: Float[Tensor, "rays classes"], targets: Float[Tensor, "rays columns"], weights: Float[Tensor, "rays"]
+) -> Float[Tensor, ""]:
+    """Weighted mean over rays of the cross-entropy against distributions: - sum_c t_c log p_c.
+
+    Args:
+        logits: rendered class logits.
+        targets: t of each class, 0 or more; rows need not sum to 1.
+        weights: how much each ray counts, 0 or more; without any weight the loss and its gradient are 0.
+
+    Returns:
+        sum of weighted losses / sum of weights, in nats.
+
+    Raises:
+        ValueError: if the distributions are over other classes than the logits.
+    """
+    if targets.shape != logits.shape:
+        found = tuple(targets.shape)
+        raise ValueError(
+            f"expected distributions {tuple(logits.shape)} like the logits, found {found}; check the labels"
+        )
+    shares = _shares(weights)
+    if logits.device.type == "cpu" and logits.dtype == torch.float32:
+        return _cross_entropy_cpu(logits, targets.float(), shares)
+    losses = F.cross_entropy(logits, targets.to(logits.dtype), reduction="none")
+    return (shares.to(losses.dtype) * losses).sum()
+
+
+def label_shares(labels: Int[Tensor, "rays"], weights: Float[Tensor, "rays"] | None = None) -> Float[Tensor, "rays"]:
+    """What each ray's cross-entropy counts in the mean: 0 where void, sum 1, or all 0 where nothing counts."""
+    labelled = (labels != VOID).float()
+    return _shares(labelled if weights is None else labelled * weights)
+
+
+def _shares(weights: Tensor) -> Tensor:
+    total = weights.sum()
+    return weights / total.masked_fill(total <= 0, 1.0)
+
+
+def check_labels(labels: Int[Tensor, "rays"], num_classes: int) -> None:
+    """Refuse labels that the kernels would read beyond the end of an array.
+
+    Raises:
+        ValueError: if a label is neither void nor a class.
+    """
+    if labels.numel() and not (int(labels.min()) >= VOID and int(labels.max()) < num_classes):
+        found = f"{int(labels.min())}..{int(labels.max())}"
+        raise ValueError(f"expected labels in {VOID}..{num_classes - 1}, found {found}; check the class table")
+
+
+def _cross_entropy_cpu(logits: Tensor, targets: Tensor, shares: Tensor) -> Tensor:
+    loss = _NumbaCrossEntropy.apply(logits, targets, shares)
+    assert isinstance(loss, Tensor)
+    return loss
 
 
 class _NumbaCrossEntropy(torch.autograd.Function):
-    """Cross-entropy of the labelled rays over their number by the numba kernel."""
+    """Sum of the rays' cross-entropies times their shares; targets are labels [R] or distributions [R, C]."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, num_labelled: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, shares: Tensor) -> Tensor:
         from semantic_ns import losses_numba as kernels
 
-        num_classes = logits.shape[1]
-        if labels.numel() and not (int(labels.min()) >= VOID and int(labels.max()) < num_classes):
-            found = f"{int(labels.min())}..{int(labels.max())}"
-            raise ValueError(f"expected labels in {VOID}..{num_classes - 1}, found {found}; check the class table")
+        if targets.ndim == 1:
+            check_labels(targets, logits.shape[1])
+        kernel = kernels.cross_entropy if targets.ndim == 1 else kernels.soft_cross_entropy
         losses, gradient = torch.empty(logits.shape[0]), torch.empty(logits.shape)
-        kernels.cross_entropy(
-            logits.detach().contiguous().numpy(), labels.contiguous().numpy(), losses.numpy(), gradient.numpy()
-        )
-        ctx.save_for_backward(gradient, num_labelled)
-        return losses.sum() / num_labelled
+        kernel(logits.detach().contiguous().numpy(), targets.contiguous().numpy(), losses.numpy(), gradient.numpy())
+        ctx.save_for_backward(gradient, shares)
+        return (losses * shares).sum()
 
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor, None, None]:
-        gradient, num_labelled = ctx.saved_tensors
-        return gradient * (gradients[0] / num_labelled), None, None
+        gradient, shares = ctx.saved_tensors
+        return gradient * (gradients[0] * shares)[:, None], None, None
 
 
 class _NumbaDistortion(torch.autograd.Function):
@@ -101,3 +156,10 @@ def distortion_loss_cpu(
     loss = _NumbaDistortion.apply(edges, weights)
     assert isinstance(loss, Tensor)
     return loss
+
+
+def opacity_loss(accumulation: Float[Tensor, "rays 1"]) -> Float[Tensor, ""]:
+    """Mean of -log(accumulation + 0.01): rays that end nowhere cost most, those that end cost nothing."""
+    from semantic_ns.losses_numba import OPACITY_OFFSET
+
+    return -(accumulation + OPACITY_OFFSET).log().mean()

@@ -5,56 +5,101 @@ from typing import no_type_check
 import numpy as np
 from numba import prange
 
-from semantic_ns.kernels.compilation import kernel
+from semantic_ns.kernels.compilation import kernel, part
 from semantic_ns.kernels.exponential_numba import exp32
+
+OPACITY_OFFSET = 0.01
+"""What `losses.opacity_loss` adds to the accumulation, so that an empty ray has a bounded gradient."""
+
+
+@part
+@no_type_check
+def distortion_of_ray(edges, weights, gradient):
+    """Distortion of one ray; fills its ``gradient`` [S], by running sums from both ends: O(S), not O(S^2)."""
+    num_samples = weights.shape[0]
+    half, third = np.float32(0.5), np.float32(1.0 / 3.0)
+    below_w, below_wu = np.float32(0), np.float32(0)
+    loss = np.float32(0)
+    for k in range(num_samples):
+        u, w = (edges[k] + edges[k + 1]) * half, weights[k]
+        width = edges[k + 1] - edges[k]
+        to_below = below_w * u - below_wu
+        loss += np.float32(2) * w * to_below + third * w * w * width
+        gradient[k] = np.float32(2) * to_below + np.float32(2) * third * w * width
+        below_w += w
+        below_wu += w * u
+    above_w, above_wu = np.float32(0), np.float32(0)
+    for k in range(num_samples - 1, -1, -1):
+        u, w = (edges[k] + edges[k + 1]) * half, weights[k]
+        gradient[k] += np.float32(2) * (above_wu - above_w * u)
+        above_w += w
+        above_wu += w * u
+    return loss
+
+
+@part
+@no_type_check
+def _softmax(logits, probabilities):
+    """Fill ``probabilities`` [C]; returns the logarithm of the sum of the exponentials."""
+    num_classes = logits.shape[0]
+    highest = logits[0]
+    for c in range(1, num_classes):
+        highest = max(highest, logits[c])
+    total = np.float32(0)
+    for c in range(num_classes):
+        probabilities[c] = exp32(logits[c] - highest)
+        total += probabilities[c]
+    for c in range(num_classes):
+        probabilities[c] /= total
+    return np.log(total) + highest
+
+
+@part
+@no_type_check
+def cross_entropy_of_ray(logits, label, gradient):
+    """Cross-entropy of one ray with a label 0..C-1; fills its ``gradient`` [C]."""
+    loss = _softmax(logits, gradient) - logits[label]
+    gradient[label] -= np.float32(1)
+    return loss
+
+
+@part
+@no_type_check
+def soft_cross_entropy_of_ray(logits, target, gradient):
+    """Cross-entropy of one ray with a distribution [C], sum_c t_c (log sum_d e^s_d - s_c); fills its ``gradient``."""
+    log_sum, loss, mass = _softmax(logits, gradient), np.float32(0), np.float32(0)
+    for c in range(target.shape[0]):
+        loss += target[c] * (log_sum - logits[c])
+        mass += target[c]
+    for c in range(target.shape[0]):
+        gradient[c] = mass * gradient[c] - target[c]
+    return loss
 
 
 @kernel
 @no_type_check
 def distortion(edges, weights, losses, gradient):
-    """Loss [R] of each ray and its gradient [R, S] in the weights, by running sums from both ends: O(S), not O(S^2)."""
-    num_rays, num_samples = weights.shape
-    half, third = np.float32(0.5), np.float32(1.0 / 3.0)
-    for r in prange(num_rays):
-        below_w, below_wu = np.float32(0), np.float32(0)
-        loss = np.float32(0)
-        for k in range(num_samples):
-            u, w = (edges[r, k] + edges[r, k + 1]) * half, weights[r, k]
-            width = edges[r, k + 1] - edges[r, k]
-            to_below = below_w * u - below_wu
-            loss += np.float32(2) * w * to_below + third * w * w * width
-            gradient[r, k] = np.float32(2) * to_below + np.float32(2) * third * w * width
-            below_w += w
-            below_wu += w * u
-        above_w, above_wu = np.float32(0), np.float32(0)
-        for k in range(num_samples - 1, -1, -1):
-            u, w = (edges[r, k] + edges[r, k + 1]) * half, weights[r, k]
-            gradient[r, k] += np.float32(2) * (above_wu - above_w * u)
-            above_w += w
-            above_wu += w * u
-        losses[r] = loss
+    """Loss [R] of each ray and its gradient [R, S] in the weights."""
+    for r in prange(weights.shape[0]):
+        losses[r] = distortion_of_ray(edges[r], weights[r], gradient[r])
 
 
 @kernel
 @no_type_check
 def cross_entropy(logits, labels, losses, gradient):
     """Loss [R] of each ray and its gradient [R, C] in the logits, both 0 where the label is negative."""
-    num_rays, num_classes = logits.shape
-    for r in prange(num_rays):
-        label = labels[r]
-        if label < 0:
+    for r in prange(logits.shape[0]):
+        if labels[r] < 0:
             losses[r] = np.float32(0)
-            for c in range(num_classes):
+            for c in range(logits.shape[1]):
                 gradient[r, c] = np.float32(0)
-            continue
-        highest = logits[r, 0]
-        for c in range(1, num_classes):
-            highest = max(highest, logits[r, c])
-        total = np.float32(0)
-        for c in range(num_classes):
-            gradient[r, c] = exp32(logits[r, c] - highest)
-            total += gradient[r, c]
-        for c in range(num_classes):
-            gradient[r, c] /= total
-        losses[r] = np.log(total) + highest - logits[r, label]
-        gradient[r, label] -= np.float32(1)
+        else:
+            losses[r] = cross_entropy_of_ray(logits[r], labels[r], gradient[r])
+
+
+@kernel
+@no_type_check
+def soft_cross_entropy(logits, targets, losses, gradient):
+    """The same against distributions ``targets`` [R, C]."""
+    for r in prange(logits.shape[0]):
+        losses[r] = soft_cross_entropy_of_ray(logits[r], targets[r], gradient[r])

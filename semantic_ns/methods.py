@@ -100,6 +100,7 @@ semantic_ngp = _method(
         grid_levels=3,
         grid_decay=0.7,
         grid_threshold=0.05,
+        max_samples_per_ray=16,
         average_init_density=0.1,
         render_step_size=0.01,
         eval_num_rays_per_chunk=1 << 12,

@@ -1,17 +1,80 @@
 """Optimisers and schedules that nerfstudio does not have."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.engine.schedulers import ExponentialDecayScheduler, ExponentialDecaySchedulerConfig
+from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
+
+_KERNEL_ENTRIES = 1 << 16
+"""From this many entries in a parameter on, a kernel on all cores takes less time than torch's pass on one."""
+
+
+class _AdamStepByKernel(torch.optim.Optimizer):
+    """Step of Adam or AdamW, whose class follows, by one kernel for groups with large CPU parameters.
+
+    State and options are torch's own, so that checkpoints fit either. Everything else, and the first step, which makes
+    the state, is left to torch.
+    """
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step along the gradients that are there."""
+        if closure is not None or not all(self._suits_kernel(group) for group in self.param_groups):
+            return super().step(closure)
+        with torch.no_grad():
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        _step_by_kernel(parameter, self.state[parameter], group)
+        return None
+
+    def _suits_kernel(self, group: dict[str, Any]) -> bool:
+        trained = [parameter for parameter in group["params"] if parameter.grad is not None]
+        return (
+            any(parameter.numel() >= _KERNEL_ENTRIES for parameter in trained)
+            and all(_is_plain(x) for parameter in trained for x in (parameter, parameter.grad))
+            and all("step" in self.state.get(parameter, ()) for parameter in trained)
+            and (isinstance(self, torch.optim.AdamW) or not group["weight_decay"])
+            and not (group["amsgrad"] or group["maximize"] or group["differentiable"])
+        )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.is_contiguous()
+
+
+def _step_by_kernel(parameter: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+    from semantic_ns.optimizers_numba import adam_step
+
+    assert parameter.grad is not None
+    state["step"] += 1
+    beta1, beta2 = group["betas"]
+    t, rate = int(state["step"]), float(group["lr"])
+    scalars = (1 - rate * group["weight_decay"], rate / (1 - beta1**t), (1 - beta2**t) ** -0.5, group["eps"])
+    tensors = (parameter, parameter.grad, state["exp_avg"], state["exp_avg_sq"])
+    arrays = tuple(tensor.detach().view(-1).numpy() for tensor in tensors)
+    decays = (np.float32(beta1), np.float32(beta2))
+    adam_step(*(*arrays, decays, *map(np.float32, scalars)))
+
+
+class KernelAdam(_AdamStepByKernel, torch.optim.Adam):
+    """``torch.optim.Adam`` whose step over large CPU parameters takes all cores."""
+
+
+class KernelAdamW(_AdamStepByKernel, torch.optim.AdamW):
+    """``torch.optim.AdamW`` whose step over large CPU parameters takes all cores."""
 
 
 @dataclass
 class FusedAdamConfig(AdamOptimizerConfig):
-    """Adam in one pass over the parameters, where torch has it (2.4 and up on the CPU)."""
+    """Adam in one pass over the parameters: by a kernel, or torch's where it has one (2.4 and up on the CPU)."""
+
+    _target: type = KernelAdam
 
     def setup(self, params: Any) -> torch.optim.Optimizer:
         """Build the optimiser over the parameters."""
@@ -30,7 +93,7 @@ class FusedAdamWConfig(FusedAdamConfig):
     (Barron et al. 2023, Zip-NeRF, section 3, give such decay as a loss).
     """
 
-    _target: type = torch.optim.AdamW
+    _target: type = KernelAdamW
     weight_decay: float = 1.0
     """Share of the learning rate by which every entry shrinks in a step."""
 
@@ -85,4 +148,6 @@ def scale_schedules_to_run(optimizers: dict[str, Any], num_iterations: int) -> d
     }
 
 
-__all__ = ["FusedAdamConfig", "FusedAdamWConfig", "RunDecayConfig", "scale_schedules_to_run"]
+__all__ = [
+    "FusedAdamConfig", "FusedAdamWConfig", "KernelAdam", "KernelAdamW", "RunDecayConfig", "scale_schedules_to_run",
+]  # fmt: skip

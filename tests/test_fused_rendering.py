@@ -14,7 +14,7 @@ def problem(
     torch.manual_seed(rays + samples)
 
     def parameter(*shape: int) -> Tensor:
-        return (torch.randn(*shape) * shape[0] ** -0.5).requires_grad_()
+        return (torch.randn(*shape) * max(1, shape[0]) ** -0.5).requires_grad_()
 
     network = [
         parameter(encoded, width), parameter(width), parameter(width, hidden), parameter(hidden),

@@ -17,6 +17,7 @@ LAYERS = (
         "labels",
         "files",
         "losses",
+        "supervision",
         "rendering",
         "kernels",
         "encodings",

@@ -5,7 +5,7 @@ import reference
 import torch
 from nerfstudio.model_components.losses import lossfun_distortion
 
-from semantic_ns.losses import distortion_loss_cpu, semantic_cross_entropy
+from semantic_ns.losses import distortion_loss_cpu, label_shares, semantic_cross_entropy, soft_cross_entropy
 
 
 def random_logits(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -61,6 +61,62 @@ def test_cross_entropy_gradient_agrees_with_finite_differences() -> None:
     logits, labels = random_logits(1)
     logits = logits[:6].double().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: semantic_cross_entropy(x, labels[:6]), logits)
+
+
+def random_distributions(rays: int, classes: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits, distributions and weights, some of which are 0."""
+    generator = torch.Generator().manual_seed(rays)
+    logits = (torch.randn(rays, classes, generator=generator) * 20).requires_grad_()
+    weights = torch.rand(rays, generator=generator)
+    return logits, torch.rand(rays, classes, generator=generator), weights * (weights > 0.3)
+
+
+@pytest.mark.parametrize(("rays", "classes"), [(0, 3), (1, 1), (33, 101)])
+def test_the_kernel_for_distributions_equals_torch_in_value_and_gradient(rays: int, classes: int) -> None:
+    logits, targets, weights = random_distributions(rays, classes)
+    fast, slow = soft_cross_entropy(logits, targets, weights), soft_cross_entropy(logits.double(), targets, weights)
+    torch.testing.assert_close(fast.double(), slow, rtol=1e-5, atol=1e-6)
+    gradients = [torch.autograd.grad(3 * loss, logits)[0] for loss in (fast, slow)]
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
+
+
+def test_soft_cross_entropy_is_the_weighted_mean_of_minus_t_log_p() -> None:
+    logits, targets, weights = random_distributions(12, 5)
+    by_ray = -(targets * logits.softmax(dim=-1).log()).sum(dim=-1)
+    expected = (weights * by_ray).sum() / weights.sum()
+    torch.testing.assert_close(soft_cross_entropy(logits, targets, weights), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_of_labels_count_like_repeated_rays() -> None:
+    logits, labels = random_logits(6)
+    times = torch.arange(40) % 3
+    repeated = semantic_cross_entropy(logits.repeat_interleave(times, 0), labels.repeat_interleave(times))
+    torch.testing.assert_close(semantic_cross_entropy(logits, labels, times.float()), repeated)
+
+
+def test_without_any_weight_the_losses_and_their_gradients_are_zero() -> None:
+    logits, targets, _ = random_distributions(6, 4)
+    nothing = torch.zeros(6)
+    for loss in (
+        soft_cross_entropy(logits, targets, nothing),
+        semantic_cross_entropy(logits, torch.ones(6, dtype=torch.long), nothing),
+    ):
+        assert loss.item() == 0
+        assert torch.autograd.grad(loss, logits)[0].abs().max() == 0
+
+
+def test_shares_are_zero_where_void_and_sum_to_one() -> None:
+    labels = torch.tensor([2, -1, 0, 1])
+    torch.testing.assert_close(label_shares(labels), torch.tensor([1.0, 0.0, 1.0, 1.0]) / 3)
+    torch.testing.assert_close(
+        label_shares(labels, torch.tensor([3.0, 9.0, 1.0, 0.0])), torch.tensor([0.75, 0, 0.25, 0])
+    )
+    assert label_shares(torch.full((3,), -1)).abs().max() == 0
+
+
+def test_distributions_over_other_classes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(2, 7\) like the logits, found \(2, 6\)"):
+        soft_cross_entropy(torch.zeros(2, 7), torch.zeros(2, 6), torch.ones(2))
 
 
 def random_histogram(rays: int, samples: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

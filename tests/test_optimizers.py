@@ -1,9 +1,21 @@
-"""Schedules in fractions of the run."""
+"""Optimisers against torch's, and schedules in fractions of the run."""
+
+from copy import deepcopy
 
 import pytest
 import torch
 
-from semantic_ns.optimizers import FusedAdamConfig, FusedAdamWConfig, RunDecayConfig, scale_schedules_to_run
+from semantic_ns.optimizers import (
+    FusedAdamConfig,
+    FusedAdamWConfig,
+    KernelAdam,
+    KernelAdamW,
+    RunDecayConfig,
+    scale_schedules_to_run,
+)
+
+LARGE = (1 << 16) + 5
+"""Entries with which a parameter is stepped by the kernel."""
 
 
 def rates(num_iterations: int) -> list[float]:
@@ -76,3 +88,72 @@ def test_decay_does_not_change_the_step_that_the_gradient_makes() -> None:
         shrunk = torch.tensor([2.0, -4.0]) * (1 - 0.1 * getattr(config, "weight_decay", 0.0))
         steps.append(parameter.detach() - shrunk)
     torch.testing.assert_close(steps[0], steps[1])
+
+
+def paths(optimizers: list[torch.optim.Optimizer], start: int, stop: int) -> None:
+    """Give every optimiser the same gradients, some of them zero, at rates that change as a schedule's do."""
+    for step in range(start, stop):
+        generator = torch.Generator().manual_seed(step)
+        scale = torch.randint(-3, 2, (LARGE,), generator=generator)
+        gradient = torch.randn(LARGE, generator=generator) * (scale > -3) * 10.0**scale
+        for optimizer in optimizers:
+            optimizer.param_groups[0]["lr"] = 0.01 / (1 + step)
+            large, small, idle = optimizer.param_groups[0]["params"]
+            large.grad, small.grad, idle.grad = gradient.clone(), gradient[:6].clone().view(2, 3), None
+            optimizer.step()
+
+
+def fresh(build: type[torch.optim.Optimizer], **options: object) -> torch.optim.Optimizer:
+    start = torch.randn(LARGE, generator=torch.Generator().manual_seed(9))
+    parts = (start.clone(), start[:6].clone().view(2, 3), start[:4].clone())
+    return build([torch.nn.Parameter(part) for part in parts], lr=0.01, eps=1e-15, **options)  # type: ignore
+
+
+def assert_same_parameters(one: torch.optim.Optimizer, other: torch.optim.Optimizer) -> None:
+    for a, b in zip(one.param_groups[0]["params"], other.param_groups[0]["params"], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+KINDS = pytest.mark.parametrize(
+    ("fast", "slow", "options"),
+    [
+        (KernelAdam, torch.optim.Adam, {}),
+        (KernelAdam, torch.optim.Adam, {"weight_decay": 0.1}),
+        (KernelAdamW, torch.optim.AdamW, {"weight_decay": 1.0}),
+        (KernelAdamW, torch.optim.AdamW, {"amsgrad": True}),
+    ],
+)
+
+
+@KINDS
+def test_the_kernel_steps_like_torch_step_by_step(fast: type, slow: type, options: dict[str, object]) -> None:
+    pair = [fresh(fast, **options), fresh(slow, **options)]
+    for step in range(6):
+        paths(pair, step, step + 1)
+        assert_same_parameters(*pair)
+
+
+@KINDS
+def test_a_run_resumes_from_torchs_state_and_torch_from_ours(
+    fast: type, slow: type, options: dict[str, object]
+) -> None:
+    first, second = fresh(fast, **options), fresh(slow, **options)
+    paths([first, second], 0, 3)
+    resumed = fresh(slow, **options), fresh(fast, **options)
+    for new, old in zip(resumed, (first, second), strict=True):
+        new.load_state_dict(deepcopy(old.state_dict()))
+        for a, b in zip(new.param_groups[0]["params"], old.param_groups[0]["params"], strict=True):
+            a.data.copy_(b)
+    paths([first, second, *resumed], 3, 6)
+    for other in (second, *resumed):
+        assert_same_parameters(first, other)
+    assert first.state_dict()["state"][0]["step"] == second.state_dict()["state"][0]["step"] == 6
+
+
+def test_a_gradient_that_is_not_a_number_reaches_the_parameter() -> None:
+    optimizer = fresh(KernelAdamW)
+    paths([optimizer], 0, 2)
+    large = optimizer.param_groups[0]["params"][0]
+    large.grad = torch.zeros(LARGE).index_fill(0, torch.tensor([7]), torch.nan)
+    optimizer.step()
+    assert large.isnan().nonzero().tolist() == [[7]]

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+
 from semantic_ns.propagation.posterior import count_votes, noise_rate, solve_posterior
 from semantic_ns.propagation.stage import normals_of
 from semantic_ns.propagation.surface_graph import (
@@ -81,7 +82,15 @@ def test_edges_join_touching_voxels_symmetrically_by_how_alike_they_look() -> No
 
 def test_points_outside_the_cube_belong_to_no_voxel() -> None:
     points = random_points(3)
-    points.positions[:7] = [[-0.1, 0.5, 0.5], [1.0, 0, 0], [0, 1.5, 0], [0, 0, -1e-6], [np.nan, 0, 0], [9, 9, 9], [0, 0, 1]]
+    points.positions[:7] = [
+        [-0.1, 0.5, 0.5],
+        [1.0, 0, 0],
+        [0, 1.5, 0],
+        [0, 0, -1e-6],
+        [np.nan, 0, 0],
+        [9, 9, 9],
+        [0, 0, 1],
+    ]
     graph = build_surface_graph(points, 100)
     assert (graph.nodes_of(points.positions[:7]) == -1).all()
     assert (graph.keys >= 0).all()
@@ -197,7 +206,10 @@ def test_targets_are_means_over_voxels_weighted_by_nearness_colour_and_normal() 
     chosen = np.arange(0, 4000, 97)
     distance = np.linalg.norm(points.positions[chosen], axis=1)
     maps = SurfaceMaps(
-        1, distance[None, None].astype(np.float32), points.colours[chosen][None, None], points.normals[chosen][None, None]
+        1,
+        distance[None, None].astype(np.float32),
+        points.colours[chosen][None, None],
+        points.normals[chosen][None, None],
     )
     directions = torch.from_numpy(points.positions[chosen] / distance[:, None])
     pixels = torch.stack([torch.zeros(len(chosen)), torch.zeros(len(chosen)), torch.arange(len(chosen))], 1).long()

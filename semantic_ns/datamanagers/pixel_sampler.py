@@ -8,12 +8,11 @@ from jaxtyping import Bool, Float, Int, Int64
 from nerfstudio.data.pixel_samplers import PixelSampler, PixelSamplerConfig
 from torch import Tensor
 
+from semantic_ns.datamanagers.pixel_batches import GatheringPixelSampler
 from semantic_ns.datamanagers.semantic_dataset import SEMANTICS
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.taxonomy import VOID
-
-NUM_UNIFORM_RAYS = "num_uniform_rays"
-"""Batch key: int, how many rows from the first on are drawn from all pixels alike; the others are labelled ones."""
+from semantic_ns.supervision import NUM_UNIFORM
 
 _MAX_INT32 = 2**31 - 1
 
@@ -29,7 +28,7 @@ class LabelledPixelSamplerConfig(PixelSamplerConfig):
     """Whether labelled pixels are drawn from all classes alike, instead of from all labelled pixels alike."""
 
 
-class LabelledPixelSampler(PixelSampler):
+class LabelledPixelSampler(GatheringPixelSampler):
     """nerfstudio's pixels, and in the last rows of the batch labelled ones where labels are few.
 
     If less than `labelled_share` of the pixels that may be drawn (a mask may exclude some) is labelled, the last
@@ -67,7 +66,7 @@ class LabelledPixelSampler(PixelSampler):
         result = super().collate_image_dataset_batch(batch, num_rays_per_batch - num_labelled, keep_full_image)
         if labelled is not None:
             _append_rows(result, batch, labelled.draw(num_labelled, self.config.balance_classes))
-        result[NUM_UNIFORM_RAYS] = num_rays_per_batch - num_labelled
+        result[NUM_UNIFORM] = num_rays_per_batch - num_labelled
         return result
 
     def _labelled_pixels(self, batch: dict[str, Any]) -> "_LabelledPixels | None":

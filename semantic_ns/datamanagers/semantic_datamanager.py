@@ -11,7 +11,7 @@ from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, Va
 from nerfstudio.data.pixel_samplers import PixelSampler
 from numpy import ndarray
 
-from semantic_ns.datamanagers.pixel_sampler import NUM_UNIFORM_RAYS, add_labelled_rays
+from semantic_ns.datamanagers.pixel_sampler import add_labelled_rays
 from semantic_ns.datamanagers.semantic_dataset import SEMANTICS, SemanticDataset
 from semantic_ns.datamanagers.training_labels import (
     LabelSource,
@@ -22,12 +22,10 @@ from semantic_ns.datamanagers.training_labels import (
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.rays import FastRayGenerator
+from semantic_ns.supervision import LABEL_WEIGHTS, NUM_UNIFORM, SOFT_LABELS, attach_targets
 
 if TYPE_CHECKING:  # compiles kernels, which registration must not
     from semantic_ns.propagation.targets import PropagatedLabels
-
-SEMANTIC_TARGETS = "semantic_targets"
-"""Batch key: float32 [rays, C], the distribution to be taught in place of the label; zero rows teach nothing."""
 
 
 @dataclass
@@ -57,7 +55,7 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
 
     config: SemanticDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     propagated: "PropagatedLabels | None" = None
-    """From when on it is set, batches hold `semantic_targets`, float32 [rays, C]."""
+    """From when on it is set, batches hold `soft_semantics` and `semantic_weights`, see `semantic_ns.supervision`."""
 
     @cached_property
     def training_labels(self) -> list[Int16[ndarray, "height width"]]:
@@ -114,11 +112,18 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         """The parent's batch, its labels widened."""
         ray_bundle, batch = super().next_train(step)
         batch[SEMANTICS] = batch[SEMANTICS].long()
-        batch.setdefault(NUM_UNIFORM_RAYS, len(batch[SEMANTICS]))
+        batch.setdefault(NUM_UNIFORM, len(batch[SEMANTICS]))
         if self.propagated is not None:
-            rays = ray_bundle.origins.cpu(), ray_bundle.directions.cpu()
-            labels = batch[SEMANTICS].cpu().reshape(-1)
-            batch[SEMANTIC_TARGETS] = self.propagated.targets(
-                rays, batch["indices"].cpu(), batch["image"][..., :3].cpu(), labels
-            )
+            self._teach_propagated(ray_bundle, batch)
+        attach_targets(ray_bundle, batch)
         return ray_bundle, batch
+
+    def _teach_propagated(self, ray_bundle: RayBundle, batch: dict[str, Any]) -> None:
+        """Put the distributions that spread over the surface in place of the labels."""
+        assert self.propagated is not None
+        rays = ray_bundle.origins.cpu(), ray_bundle.directions.cpu()
+        labels, colours = batch[SEMANTICS].cpu().reshape(-1), batch["image"][..., :3].cpu()
+        targets = self.propagated.targets(rays, batch["indices"].cpu(), colours, labels)
+        batch[SOFT_LABELS] = targets
+        # Where nothing is known there is nothing to teach.
+        batch[LABEL_WEIGHTS] = targets.sum(dim=-1, keepdim=True)

@@ -67,7 +67,9 @@ class _KernelHashGrid(torch.autograd.Function):
             kernels.position_gradient(points, rows, y_bar, s, size, *_arrays(ctx.backend, x_gradient))
         if ctx.needs_input_grad[1]:
             # Many small terms meet in one row, so they are added in single precision whatever the table's.
-            table_gradient = torch.zeros_like(table, dtype=torch.float32)
+            table_gradient = torch.empty_like(table, dtype=torch.float32)
+            if ctx.backend == "triton":
+                table_gradient.zero_()  # its programs share a level; numba's clear their own
             kernels.scatter_table_gradient(points, y_bar, s, size, *_arrays(ctx.backend, table_gradient))
             table_gradient = table_gradient.to(table.dtype)
         return x_gradient, table_gradient, None, None, None

@@ -18,6 +18,7 @@ import numpy as np
 from numba import prange
 
 from semantic_ns.kernels.compilation import exact_part, kernel, part
+from semantic_ns.kernels.pairs_numba import blend_pairs, prefetch_pair, spread_pair
 
 # Points that one task encodes level by level: the level's table stays in the second-level cache meanwhile.
 _CHUNK = 4096
@@ -64,22 +65,21 @@ def _corners(block, count, scale, mask, rows, shares):
 
 @part
 @no_type_check
-def _blend(rows, shares, count, table, base, y, first, column):
+def _blend(rows, shares, count, level_table, y, first, column):
     """Equation (2): features of the eight corners by their weights, for one level of a block of points."""
-    if table.shape[1] == 2:  # the usual case, unrolled
+    if level_table.shape[1] == 2:  # the usual case
+        # Corners that differ in x alone lie in one line of the cache most of the time.
+        for c in range(0, 8, 2):
+            for i in range(count):
+                prefetch_pair(level_table, rows[c, i])
         for i in range(count):
-            a, b = np.float32(0), np.float32(0)
-            for c in range(8):
-                row, share = base + np.uint64(rows[c, i]), shares[c, i]
-                a += share * table[row, 0]
-                b += share * table[row, 1]
-            y[first + i, column], y[first + i, column + 1] = a, b
+            blend_pairs(rows, shares, i, level_table, y, (first + i) * y.shape[1] + column)
         return
     for i in range(count):
-        for f in range(table.shape[1]):
+        for f in range(level_table.shape[1]):
             a = np.float32(0)
             for c in range(8):
-                a += shares[c, i] * table[base + np.uint64(rows[c, i]), f]
+                a += shares[c, i] * level_table[np.uint64(rows[c, i]), f]
             y[first + i, column + f] = a
 
 
@@ -94,14 +94,14 @@ def encode_rows(x, first, last, table, s, table_size, y):
     rows, shares = np.empty((8, _BLOCK), np.uint32), np.empty((8, _BLOCK), np.float32)
     block = np.empty((3, _BLOCK), np.float32)
     for level in range(s.shape[0]):
-        base, column = np.uint64(level * table_size), level * table.shape[1]
+        level_table, column = table[level * table_size : (level + 1) * table_size], level * table.shape[1]
         for start in range(first, last, _BLOCK):
             count = min(_BLOCK, last - start)
             for i in range(count):
                 for axis in range(3):
                     block[axis, i] = x[start + i, axis]
             _corners(block, count, s[level], mask, rows, shares)
-            _blend(rows, shares, count, table, base, y, start - first, column)
+            _blend(rows, shares, count, level_table, y, start - first, column)
 
 
 @kernel
@@ -137,26 +137,25 @@ def _gather_touched(x, y_gradient, bits, start, stop, column, num_features, bloc
 
 @part
 @no_type_check
-def _scatter(rows, shares, count, gradient, base, table_gradient):
+def _scatter(rows, shares, count, gradient, level_gradient):
     """Transpose of :func:`_blend`."""
-    if table_gradient.shape[1] == 2:  # the usual case, unrolled
+    if level_gradient.shape[1] == 2:  # the usual case
         for i in range(count):
-            a, b = gradient[i, 0], gradient[i, 1]
-            for c in range(8):
-                row, share = base + np.uint64(rows[c, i]), shares[c, i]
-                table_gradient[row, 0] += share * a
-                table_gradient[row, 1] += share * b
+            spread_pair(rows, shares, i, level_gradient, gradient)
         return
     for i in range(count):
         for c in range(8):
-            for f in range(table_gradient.shape[1]):
-                table_gradient[base + np.uint64(rows[c, i]), f] += shares[c, i] * gradient[i, f]
+            for f in range(level_gradient.shape[1]):
+                level_gradient[np.uint64(rows[c, i]), f] += shares[c, i] * gradient[i, f]
 
 
 @kernel
 @no_type_check
 def scatter_table_gradient(x, y_gradient, s, table_size, table_gradient):
-    """Add d loss / d table to ``table_gradient``; levels run in parallel, so no two threads share a row."""
+    """Write d loss / d table into ``table_gradient``; levels run in parallel, so no two threads share a row.
+
+    What was in it does not count: clearing a level's part just before it is summed brings it into the cache.
+    """
     num_points, num_levels, num_features = x.shape[0], s.shape[0], table_gradient.shape[1]
     mask, bits = np.uint32(table_size - 1), y_gradient.view(np.int32)
     for slot in prange(num_levels):
@@ -164,12 +163,13 @@ def scatter_table_gradient(x, y_gradient, s, table_size, table_gradient):
         level = 2 * slot if 2 * slot < num_levels else 2 * slot - (num_levels - 1 + num_levels % 2)
         rows, shares = np.empty((8, _BLOCK), np.uint32), np.empty((8, _BLOCK), np.float32)
         block, gradient = np.empty((3, _BLOCK), np.float32), np.empty((_BLOCK + 1, num_features), np.float32)
+        level_gradient, column = table_gradient[level * table_size : (level + 1) * table_size], level * num_features
+        level_gradient[:] = np.float32(0)
         for start in range(0, num_points, _BLOCK):
             stop = min(start + _BLOCK, num_points)
-            column = level * num_features
             count = _gather_touched(x, y_gradient, bits, start, stop, column, num_features, block, gradient)
             _corners(block, count, s[level], mask, rows, shares)
-            _scatter(rows, shares, count, gradient, np.uint64(level * table_size), table_gradient)
+            _scatter(rows, shares, count, gradient, level_gradient)
 
 
 @kernel

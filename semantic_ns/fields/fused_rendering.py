@@ -1,5 +1,6 @@
 """Autograd wrapper of the fused CPU kernel: rays in; colour, semantic features and weights out."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-_BLOCK = 8
-"""The kernel's matrices have a multiple of this many rows and columns."""
+BLOCK = 8
+"""The kernels' matrices have a multiple of this many rows and columns."""
+
+_INPUT_BLOCK = 4
+"""Except for the rows of the first one."""
 
 
 class _FusedRendering(torch.autograd.Function):
@@ -44,13 +48,11 @@ class _FusedRendering(torch.autograd.Function):
         enc, cond, delta, hidden, weights, *matrices = ctx.saved_tensors
         g_rgb, g_features, g_weights = (g.contiguous() for g in gradients)
         scale, min_light, pass_semantics = np.float32(ctx.options[0]), np.float32(ctx.options[1]), ctx.options[2]
-        w1, _, w2, _, c1, c2, _, c3, _, s1, _ = matrices
-        transposed = tuple(m.T.contiguous().numpy() for m in (w1, w2, c1, c2, c3, s1))
         g_enc, g_cond = torch.empty_like(enc), torch.empty_like(cond)
         threads = kernels.number_of_threads()
         g_network = tuple(torch.zeros(threads, *m.shape) for m in matrices)
         kernels.render_backward(
-            enc.numpy(), cond.numpy(), delta.numpy(), tuple(m.numpy() for m in matrices), transposed,
+            enc.numpy(), cond.numpy(), delta.numpy(), tuple(m.numpy() for m in matrices), transposed_matrices(matrices),
             scale, min_light, pass_semantics, hidden.numpy(), weights.numpy(),
             g_weights.numpy(), g_rgb.numpy(), g_features.numpy(), g_enc.numpy(), g_cond.numpy(),
             tuple(g.numpy() for g in g_network),
@@ -79,16 +81,27 @@ def render_fused(
         min_light: light below which a sample's colour and semantics are not evaluated.
     """
     num_features = network[-1].shape[0]
-    padded = tuple(_padded(matrix) for matrix in network)
-    if cond.shape[1] % _BLOCK:
-        cond = F.pad(cond, (0, -cond.shape[1] % _BLOCK))
     rgb, features, weights = _FusedRendering.apply(  # type: ignore
-        enc, cond, delta, (density_scale, min_light, pass_semantics), *padded
-    )
+        enc, whole_blocks(cond, axes=1), delta, (density_scale, min_light, pass_semantics),
+        *kernel_matrices(network),
+    )  # fmt: skip
     return rgb, features[:, :num_features], weights
 
 
-def _padded(matrix: Tensor) -> Tensor:
-    """Zeros appended to each axis up to whole blocks; the matrix itself where none are missing."""
-    missing = [zeros for size in reversed(matrix.shape) for zeros in (0, -size % _BLOCK)]
+def whole_blocks(matrix: Tensor, axes: int = 2, rows: int = BLOCK) -> Tensor:
+    """Zeros appended to each of the last axes up to whole blocks; the matrix itself where none are missing."""
+    multiples = (BLOCK, rows)
+    missing = [zeros for i in range(min(axes, matrix.ndim)) for zeros in (0, -matrix.shape[-1 - i] % multiples[i])]
     return F.pad(matrix, missing) if any(missing) else matrix
+
+
+def kernel_matrices(network: Sequence[Tensor]) -> list[Tensor]:
+    """The network ``w1 b1 w2 b2 c1 c2 d2 c3 d3 s1 t1`` in the sizes that the kernels want."""
+    return [whole_blocks(network[0], rows=_INPUT_BLOCK), *(whole_blocks(matrix) for matrix in network[1:])]
+
+
+def transposed_matrices(network: Sequence[Tensor]) -> tuple[np.ndarray, ...]:
+    """Matrices [out, in] of the layers w1 w2 c1 c2 c3 s1, for the way back; of c3 only what belongs to the colours."""
+    w1, _, w2, _, c1, c2, _, c3, _, s1, _ = network
+    transposed = (whole_blocks(w1.T), w2.T, c1.T, c2.T, c3.T[:3], s1.T)
+    return tuple(m.detach().contiguous().numpy() for m in transposed)

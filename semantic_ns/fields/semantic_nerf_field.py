@@ -15,8 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semantic_ns.encodings.hash_grid import Backend, HashGrid, replace_hash_encodings
+from semantic_ns.encodings.spherical_harmonics import SphericalHarmonics
 from semantic_ns.fields.fused_rendering import render_fused
+from semantic_ns.fields.fused_training import LossWeights, TrainedRays, train_fused
 from semantic_ns.sampling.proposal_sampler import is_infinity_contraction, scene_to_unit_box
+from semantic_ns.supervision import Targets
 
 
 class SemanticHeadNames(Enum):
@@ -60,6 +63,8 @@ class SemanticNerfField(NerfactoField):
     ) -> None:
         super().__init__(aabb, num_images, pass_semantic_gradients=pass_semantic_gradients, **kwargs)
         replace_hash_encodings(self, hash_backend)
+        if self.direction_encoding.tcnn_encoding is None:
+            self.direction_encoding = SphericalHarmonics()
         self.use_semantics = use_semantics
         self.semantic_trunk = nn.Sequential(nn.Linear(self.geo_feat_dim, semantic_width), nn.ReLU())
         self.semantic_head = nn.Linear(semantic_width, num_classes)
@@ -154,6 +159,30 @@ class SemanticNerfField(NerfactoField):
         Equal to evaluating every sample and compositing, except where less than 1e-4 of the light arrives. Without
         semantics the features are [rays, 0].
         """
+        enc, cond, delta = self._kernel_inputs(ray_bundle, t_edges)
+        network = self._kernel_matrices()
+        return render_fused(enc, cond, delta, network, self.average_init_density, self.pass_semantic_gradients)
+
+    def train_rays(
+        self, ray_bundle: RayBundle, edges: tuple[Tensor, Tensor], targets: Targets, weights: tuple[float, float, float]
+    ) -> TrainedRays:
+        """Losses of rays that know their targets, by one pass of the CPU kernel; see ``train_fused``.
+
+        Args:
+            ray_bundle: rays [rays].
+            edges: interval edges [rays, samples + 1] as normalised spacings, and as distances in scene units.
+            targets: what the rays should look like.
+            weights: factors of the distortion, the semantic and the opacity loss.
+        """
+        spacings, distances = edges
+        enc, cond, delta = self._kernel_inputs(ray_bundle, distances)
+        head = (self.semantic_head.weight, self.semantic_head.bias) if self.use_semantics else None
+        distortion, semantic, opacity = weights
+        options = LossWeights(distortion, semantic, self.average_init_density, self.pass_semantic_gradients, opacity)
+        return train_fused(enc, cond, (delta, spacings), self._kernel_matrices(), head, targets, options)
+
+    def _kernel_inputs(self, ray_bundle: RayBundle, t_edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Encoded samples, what is constant along a ray after the first colour layer, and lengths of intervals."""
         from semantic_ns.sampling.proposal_numba import unit_positions
 
         x = torch.empty(t_edges.shape[0] * (t_edges.shape[1] - 1), 3)
@@ -161,18 +190,21 @@ class SemanticNerfField(NerfactoField):
             ray_bundle.origins.detach().contiguous().numpy(), ray_bundle.directions.detach().contiguous().numpy(),
             t_edges.numpy(), *scene_to_unit_box(self), x.numpy(),
         )  # fmt: skip
-        grid, density = self.mlp_base.model[0], _linears(self.mlp_base.model[1])
-        first, second, third = _linears(self.mlp_head)
-        by_ray, by_features = self._split_first_colour_layer()
-        cond = F.linear(self.ray_conditioning(ray_bundle.directions, ray_bundle.camera_indices), by_ray, first.bias)
+        by_ray, _ = self._split_first_colour_layer()
+        bias = _linears(self.mlp_head)[0].bias
+        cond = F.linear(self.ray_conditioning(ray_bundle.directions, ray_bundle.camera_indices), by_ray, bias)
+        return self.mlp_base.model[0](x), cond, t_edges[:, 1:] - t_edges[:, :-1]
+
+    def _kernel_matrices(self) -> tuple[Tensor, ...]:
+        """``w1 b1 w2 b2 c1 c2 d2 c3 d3 s1 t1`` as described in ``render_numba``."""
+        density, (_, second, third) = _linears(self.mlp_base.model[1]), _linears(self.mlp_head)
+        _, by_features = self._split_first_colour_layer()
         raw_row = by_features.new_zeros(1, by_features.shape[0])
         semantic = cast(nn.Linear, self.semantic_trunk[0])
         columns = slice(None if self.use_semantics else 0)
         semantic_matrix = torch.cat([semantic.weight.new_zeros(1, semantic.weight.shape[0]), semantic.weight.T])
-        network = (
+        return (
             density[0].weight.T, density[0].bias, density[1].weight.T, density[1].bias,
             torch.cat([raw_row, by_features.T]), second.weight.T, second.bias, third.weight.T, third.bias,
             semantic_matrix[:, columns], semantic.bias[columns],
         )  # fmt: skip
-        delta = t_edges[:, 1:] - t_edges[:, :-1]
-        return render_fused(grid(x), cond, delta, network, self.average_init_density, self.pass_semantic_gradients)

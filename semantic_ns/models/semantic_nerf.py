@@ -15,12 +15,14 @@ from torch import Tensor
 
 from semantic_ns.encodings.hash_grid import replace_hash_encodings
 from semantic_ns.errors import SceneError
+from semantic_ns.fields.fused_training import TrainedRays
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
 from semantic_ns.host import leave_cores_to_kernels
 from semantic_ns.losses import distortion_loss_cpu
-from semantic_ns.models.semantic_outputs import Outputs, SemanticModel, SemanticOptions
+from semantic_ns.models.semantic_outputs import Outputs, SemanticModel, SemanticOptions, uniform_rays
 from semantic_ns.rendering import composite_logits, head_of_composited, median_distance
 from semantic_ns.sampling.proposal_sampler import FusedProposalSampler, edges_of
+from semantic_ns.supervision import Targets, take_targets
 
 
 @dataclass
@@ -70,7 +72,13 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         """Render a batch of rays; see :class:`SemanticModel` for the outputs."""
         if self.training:
             self.camera_optimizer.apply_to_raybundle(ray_bundle)
-        outputs = self._render_fused(ray_bundle) if self._can_fuse(ray_bundle) else self._render_samples(ray_bundle)
+        targets = take_targets(ray_bundle)
+        if not self._can_fuse(ray_bundle):
+            outputs = self._render_samples(ray_bundle)
+        elif self.training and targets is not None:
+            outputs = self._train_fused(ray_bundle, targets)
+        else:
+            outputs = self._render_fused(ray_bundle)
         if not self.training:
             self._describe_semantics(outputs, ray_bundle)
         return outputs
@@ -116,6 +124,16 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         outputs["expected_depth"] = (weights * centres).sum(-1, keepdim=True) / accumulation.clamp(min=1e-10)
         return outputs
 
+    def _train_fused(self, ray_bundle: RayBundle, targets: Targets) -> Outputs:
+        """One step of rays that know their targets: the field is passed once, forward and backward."""
+        network, config = self._proposal_network(), self.config
+        spacings, distances, proposal = self.proposal_sampler.sample_edges(ray_bundle, network)
+        loss_weights = (config.distortion_loss_mult, config.semantic_loss_weight, config.opacity_loss_weight)
+        trained = self.field.train_rays(ray_bundle, (spacings, distances), targets, loss_weights)
+        due = self.proposal_sampler.take_turn()
+        fused = {"spacings": spacings, "weights": trained.weights, "proposal": proposal if due else None}
+        return {"rgb": trained.rgb, "trained": trained, "fused": fused}
+
     def _proposal_network(self) -> HashMLPDensityField:
         network = self.proposal_networks[0]
         assert isinstance(network, HashMLPDensityField)
@@ -147,7 +165,12 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
     def get_metrics_dict(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """PSNR of the batch and, while training, the distortion."""
         if "fused" not in outputs:
-            return super().get_metrics_dict(outputs, batch)
+            return super().get_metrics_dict(*uniform_rays(outputs, batch))
+        if "trained" in outputs:
+            trained: TrainedRays = outputs["trained"]
+            distortion = trained.distortion_loss.detach() / (self.config.distortion_loss_mult or 1.0)
+            return {"psnr": -10.0 * torch.log10(trained.colour_loss.detach()), "distortion": distortion}
+        outputs, batch = uniform_rays(outputs, batch)
         with torch.no_grad():
             error = (outputs["rgb"] - self.renderer_rgb.blend_background(batch["image"])).square().mean()
         fused = outputs["fused"]
@@ -160,30 +183,44 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         self, outputs: Outputs, batch: Mapping[str, Any], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """Nerfacto's losses and the weighted cross-entropy."""
+        if "trained" in outputs:
+            return self._ready_losses(outputs["trained"]) | self._interlevel_loss(outputs)
         if "fused" in outputs:
-            losses = self._fused_losses(outputs, batch, metrics_dict or {})
+            losses = self._fused_losses(*uniform_rays(outputs, batch), metrics_dict or {})
         else:
-            losses = super().get_loss_dict(outputs, batch, metrics_dict)
+            losses = super().get_loss_dict(*uniform_rays(outputs, batch), metrics_dict)
         return losses | self._opacity_loss(outputs, batch) | self._semantic_losses(outputs, batch)
 
     def _fused_losses(
         self, outputs: Outputs, batch: Mapping[str, Any], metrics: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Nerfacto's colour, distortion and interlevel losses from the edges that the kernels give."""
-        config, fused = self.config, outputs["fused"]
         rendered, target = self.renderer_rgb.blend_background_for_loss_computation(
             pred_image=outputs["rgb"], pred_accumulation=outputs["accumulation"], gt_image=batch["image"]
         )
-        uniform = slice(batch.get("num_uniform_rays"))
         losses = {
-            "rgb_loss": self.rgb_loss(target[uniform], rendered[uniform]),
-            "distortion_loss": config.distortion_loss_mult * metrics["distortion"],
+            "rgb_loss": self.rgb_loss(target, rendered),
+            "distortion_loss": self.config.distortion_loss_mult * metrics["distortion"],
         }
-        if fused["proposal"] is not None:
-            losses["interlevel_loss"] = config.interlevel_loss_mult * self.proposal_sampler.interlevel_loss(
-                fused["proposal"], self._proposal_network(), fused["spacings"], fused["weights"]
-            )
-        return losses
+        return losses | self._interlevel_loss(outputs)
+
+    def _ready_losses(self, trained: TrainedRays) -> dict[str, Tensor]:
+        losses = {
+            "rgb_loss": trained.colour_loss,
+            "distortion_loss": trained.distortion_loss,
+            "opacity_loss": trained.opacity_loss,
+        }
+        return losses | ({"semantic_loss": trained.semantic_loss} if self.config.use_semantics else {})
+
+    def _interlevel_loss(self, outputs: Outputs) -> dict[str, Tensor]:
+        """The loss of the proposal network, in the steps that train it."""
+        fused = outputs["fused"]
+        if fused["proposal"] is None:
+            return {}
+        loss = self.proposal_sampler.interlevel_loss(
+            fused["proposal"], self._proposal_network(), fused["spacings"], fused["weights"]
+        )
+        return {"interlevel_loss": self.config.interlevel_loss_mult * loss}
 
     def get_image_metrics_and_images(
         self, outputs: Outputs, batch: Mapping[str, Any]

@@ -3,22 +3,26 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from nerfstudio.cameras.rays import RayBundle, RaySamples
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.field_components.field_heads import FieldHeadNames
 from nerfstudio.model_components.losses import scale_gradients_by_distance_squared
 from nerfstudio.models import instant_ngp
 from nerfstudio.models.instant_ngp import InstantNGPModelConfig, NGPModel
 from torch import Tensor
 
+from semantic_ns.fields.packed_rendering import packed_densities, render_packed, render_packed_for_evaluation
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
 from semantic_ns.host import leave_cores_to_kernels
-from semantic_ns.models.semantic_outputs import Outputs, SemanticModel, SemanticOptions
+from semantic_ns.models.semantic_outputs import Outputs, SemanticModel, SemanticOptions, uniform_rays
 from semantic_ns.rendering import head_of_composited
 from semantic_ns.sampling.occupancy import OccupancyGrid, OccupancySampler, require_nerfacc_kernels
 from semantic_ns.sampling.packed import composite_packed, packed_median_distance, packed_weights
+from semantic_ns.supervision import take_targets
 
 
 @dataclass
@@ -42,6 +46,8 @@ class SemanticNgpModelConfig(SemanticOptions, InstantNGPModelConfig):
     """Width of the density network."""
     hidden_dim_color: int = 64
     """Width of the colour network."""
+    fuse_on_cpu: bool = True
+    """Render whole rays in fused CPU kernels where the configuration allows it."""
     average_init_density: float = 1.0
     """Density at the start of training, per scene unit."""
     appearance_embed_dim: int = 32
@@ -92,26 +98,67 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         if str(self.kwargs.get("device")) == "cpu":
             leave_cores_to_kernels()
 
-    def _sample(self, ray_bundle: RayBundle) -> tuple[RaySamples, Tensor]:
-        """Samples [N, 1] and the ray of each [N]; at least one, of no length where no cell is occupied."""
-        config = self.config
-        assert config.render_step_size is not None
-        with torch.no_grad():
-            samples, rays = self.sampler(
-                ray_bundle=ray_bundle,
-                render_step_size=config.render_step_size,
-                near_plane=config.near_plane,
-                far_plane=config.far_plane,
-                alpha_thre=config.alpha_thre,
-                cone_angle=config.cone_angle,
-            )
-        # The field takes the samples of one ray as axis -2.
-        return samples[:, None], rays
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """Update the grid before each step, as the parent does, by the kernels where they know the field."""
+        del training_callback_attributes
+        step_size = self.config.render_step_size
+
+        def update(step: int) -> None:
+            density: Any = partial(packed_densities, self.field) if self._can_fuse() else self.field.density_fn
+            self.occupancy_grid.update_every_n_steps(step, lambda x: density(x) * step_size)
+
+        return [TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], update, update_every_num_iters=1)]
+
+    def _can_fuse(self) -> bool:
+        """Whether the CPU kernels know this configuration."""
+        return self.device.type == "cpu" and self.config.fuse_on_cpu and self.field.can_fuse
+
+    def _sampling_options(self) -> dict[str, Any]:
+        names = ("render_step_size", "near_plane", "far_plane", "alpha_thre", "cone_angle")
+        return {name: getattr(self.config, name) for name in names}
 
     def get_outputs(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, ray_bundle: RayBundle
     ) -> Outputs:
         """Render a batch of rays; see :class:`SemanticModel` for the outputs."""
+        take_targets(ray_bundle)  # they are of use to a model that knows the losses while it renders
+        if self._can_fuse() and not self.config.use_gradient_scaling:
+            outputs = self._render_fused(ray_bundle)
+        else:
+            outputs = self._render_samples(ray_bundle)
+        if not self.training:
+            self._describe_semantics(outputs, ray_bundle)
+        return outputs
+
+    def _render_fused(self, ray_bundle: RayBundle) -> Outputs:
+        """The fused CPU path: the field is asked on the way, and a ray ends where its light does."""
+        march = self.sampler.plan(ray_bundle, **self._sampling_options())
+        render = render_packed if self.training else render_packed_for_evaluation
+        rendered = render(self.field, ray_bundle, march)
+        accumulation = rendered.accumulation
+        # The renderer knows the backgrounds: the ray's colour as a sample, and a black one for the rest of the weights.
+        colours = torch.stack([rendered.rgb, torch.zeros_like(rendered.rgb)], dim=1)
+        weights = torch.stack([torch.ones_like(accumulation), accumulation - 1.0], dim=1)
+        outputs: Outputs = {"rgb": self.renderer_rgb(rgb=colours, weights=weights), "accumulation": accumulation}
+        if self.config.use_semantics:
+            head = self.field.semantic_head
+            share = accumulation if self.config.pass_semantic_gradients else accumulation.detach()
+            outputs["semantics"] = head_of_composited(rendered.features, share, head.weight, head.bias)
+        if self.training:
+            return outputs | {"num_samples_per_ray": rendered.num_samples}
+        return outputs | {"depth": rendered.median_distance, "expected_depth": rendered.expected_distance}
+
+    def _sample(self, ray_bundle: RayBundle) -> tuple[RaySamples, Tensor]:
+        """Samples [N, 1] and the ray of each [N]; at least one, of no length where no cell is occupied."""
+        with torch.no_grad():
+            samples, rays = self.sampler(ray_bundle=ray_bundle, **self._sampling_options())
+        # The field takes the samples of one ray as axis -2.
+        return samples[:, None], rays
+
+    def _render_samples(self, ray_bundle: RayBundle) -> Outputs:
+        """The path that every configuration and device can take: all samples first, then the field at the visible."""
         samples, rays = self._sample(ray_bundle)
         num_rays = len(ray_bundle)
         values: dict[Any, Tensor] = self.field(samples)
@@ -140,7 +187,6 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         outputs["depth"] = median * (accumulation > 0)
         expected = composite_packed(weights, distances, rays, num_rays)
         outputs["expected_depth"] = expected / accumulation.clamp(min=1e-10)
-        self._describe_semantics(outputs, ray_bundle)
         return outputs
 
     def _render_logits(
@@ -156,7 +202,7 @@ class SemanticNgpModel(SemanticModel, NGPModel):
     def get_metrics_dict(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """PSNR of the batch and, while training, the number of its samples."""
         if "num_samples_per_ray" in outputs:
-            return super().get_metrics_dict(outputs, batch)
+            return super().get_metrics_dict(*uniform_rays(outputs, batch))
         metrics = super().get_metrics_dict(outputs | {"num_samples_per_ray": outputs["rgb"].new_zeros(0)}, batch)
         del metrics["num_samples_per_batch"]
         return metrics
@@ -165,4 +211,5 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         self, outputs: Outputs, batch: Mapping[str, Any], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """The colour loss and the weighted cross-entropy."""
-        return super().get_loss_dict(outputs, batch, metrics_dict) | self._semantic_losses(outputs, batch)
+        losses = super().get_loss_dict(*uniform_rays(outputs, batch), metrics_dict)
+        return losses | self._semantic_losses(outputs, batch)

@@ -24,11 +24,21 @@ from semantic_ns.evaluation.pictures import picture_grid
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
 from semantic_ns.host import LpipsIfAvailable, without_lpips_download
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
-from semantic_ns.losses import semantic_cross_entropy
+from semantic_ns.losses import opacity_loss
 from semantic_ns.rays import are_simple, rays_of_image
 from semantic_ns.rendering import describe_logits, planar_depth
+from semantic_ns.supervision import NUM_UNIFORM, semantic_loss
 
 Outputs = dict[str, Any]
+
+
+def uniform_rays(outputs: Outputs, batch: Mapping[str, Any]) -> tuple[Outputs, dict[str, Any]]:
+    """Colour of the rays that are uniform over all pixels; the further, labelled ones would bias it."""
+    count = batch.get(NUM_UNIFORM)  # absent in evaluation
+    if count is None:
+        return outputs, dict(batch)
+    colour = {name: outputs[name][:count] for name in ("rgb", "accumulation") if name in outputs}
+    return outputs | colour, {**batch, "image": batch["image"][:count]}
 
 
 @dataclass
@@ -160,30 +170,17 @@ class SemanticModel(Model):
             self._renders_raw_outputs = before
 
     def _opacity_loss(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Light that passes through the whole scene, as a loss.
-
-        The colour behind the last sample continues (``last_sample``), which would else paint a plain wall without
-        there being one.
-        """
+        # Nerfstudio lets the last sample's colour go on behind it, and so paints a plain wall without there being one.
         if self.config.opacity_loss_weight == 0 or batch["image"].shape[-1] == 4:
             return {}
-        uniform = slice(batch.get("num_uniform_rays"))
-        accumulation = outputs["accumulation"][uniform]
-        return {"opacity_loss": -self.config.opacity_loss_weight * (accumulation + 1e-2).log().mean()}
+        accumulation = uniform_rays(outputs, batch)[0]["accumulation"]
+        return {"opacity_loss": self.config.opacity_loss_weight * opacity_loss(accumulation)}
 
     def _semantic_losses(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """The weighted cross-entropy; nothing for nerfstudio's evaluation batches, which have no logits."""
         if "semantics" not in outputs:
             return {}
-        labels = batch["semantics"].to(self.device).reshape(-1)
-        targets = batch.get("semantic_targets")
-        if targets is None:
-            cross_entropy = semantic_cross_entropy(outputs["semantics"], labels)
-        else:
-            targets = targets.to(self.device)
-            weights = targets.sum(-1)
-            cross_entropy = -(targets * outputs["semantics"].log_softmax(-1)).sum() / weights.sum().clamp(min=1e-6)
-        return {"semantic_loss": self.config.semantic_loss_weight * cross_entropy}
+        return {"semantic_loss": self.config.semantic_loss_weight * semantic_loss(outputs["semantics"], batch)}
 
     def get_image_metrics_and_images(
         self, outputs: Outputs, batch: Mapping[str, Any]

@@ -50,7 +50,7 @@ def multiply(neighbours, weights, diagonal, x, out, partial):
 @kernel
 @no_type_check
 def advance(x, residual, direction, product, diagonal, step, partial):
-    """x += a p, r -= a A p; ``partial`` [blocks, C] receives r . D^-1 r."""
+    """X += a p, r -= a A p; ``partial`` [blocks, C] receives r . D^-1 r."""
     for block in prange(partial.shape[0]):
         first, last = block * _BLOCK, min((block + 1) * _BLOCK, x.shape[0])
         partial[block] = 0.0
@@ -65,7 +65,7 @@ def advance(x, residual, direction, product, diagonal, step, partial):
 @kernel
 @no_type_check
 def turn(direction, residual, diagonal, ratio):
-    """p = D^-1 r + b p."""
+    """P = D^-1 r + b p."""
     for i in prange(direction.shape[0]):
         inverse = np.float32(1) / diagonal[i]
         for c in range(direction.shape[1]):

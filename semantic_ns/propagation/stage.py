@@ -14,7 +14,7 @@ from torch import Tensor
 from semantic_ns.datamanagers.semantic_dataset import SEMANTICS
 from semantic_ns.propagation.config import PropagationConfig
 from semantic_ns.propagation.posterior import count_votes, solve_posterior
-from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
+from semantic_ns.propagation.surface_graph import SurfacePoints, build_surface_graph
 from semantic_ns.propagation.targets import PropagatedLabels, SurfaceMaps
 
 

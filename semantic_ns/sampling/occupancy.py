@@ -2,12 +2,14 @@
 
 import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from nerfacc import OccGridEstimator
+from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.model_components.ray_samplers import VolumetricSampler
 from torch import Tensor
 
@@ -106,6 +108,20 @@ class OccupancyGrid(OccGridEstimator):
         """
         if rays_o.device.type != "cpu":
             return super().sampling(rays_o, rays_d, sigma_fn, **options)
+        march = self.plan(rays_o, rays_d, **options)
+        rays, starts, ends = self.march(march.rays, march.step, march.cone_angle)
+        if sigma_fn is None:
+            return rays, starts, ends
+        optical = sigma_fn(starts, ends, rays) * (ends - starts)
+        visible = packed_visibility(optical, rays, rays_o.shape[0], march.min_light, march.min_opacity)
+        return rays[visible], starts[visible], ends[visible]
+
+    def plan(self, rays_o: Float[Tensor, "rays 3"], rays_d: Float[Tensor, "rays 3"], **options: Any) -> "March":
+        """How a batch of CPU rays goes through the grid; arguments as for :meth:`sampling`.
+
+        Raises:
+            SceneError: the step has no length.
+        """
         if not options["render_step_size"] > 0:
             raise SceneError(
                 f"--pipeline.model.render-step-size must be positive, found {options['render_step_size']}; "
@@ -122,14 +138,10 @@ class OccupancyGrid(OccGridEstimator):
             stretch = self._stretch((rays_o, rays_d, near, far), step, cone_angle)
             step, cone_angle = step * stretch, cone_angle * stretch
             near += torch.rand(near.shape) * step
-        rays, starts, ends = self.march((rays_o, rays_d, near, far), step, cone_angle)
-        if sigma_fn is None:
-            return rays, starts, ends
-        optical = sigma_fn(starts, ends, rays) * (ends - starts)
         # nerfacc's bound: a thin scene must not lose all of its samples.
         min_opacity = min(options["alpha_thre"], self.occs.mean().item())
-        visible = packed_visibility(optical, rays, rays_o.shape[0], options.get("early_stop_eps", 1e-4), min_opacity)
-        return rays[visible], starts[visible], ends[visible]
+        min_light = options.get("early_stop_eps", 1e-4)
+        return March(self, (rays_o, rays_d, near, far), step, cone_angle, min_light, min_opacity)
 
     def march(
         self, rays: _Rays, step: float, cone_angle: float
@@ -141,36 +153,53 @@ class OccupancyGrid(OccGridEstimator):
             step: smallest length of a step.
             cone_angle: length of a step over the distance of its start, where that is more.
         """
-        first = self._count(rays, step, cone_angle)
+        from semantic_ns.sampling import occupancy_numba as kernels
+
+        march = March(self, rays, step, cone_angle)
+        first = march.count()
         room = _room_for(int(first[-1]))
         if first[-1] > 0:
-            self._fill(rays, step, cone_angle, first, room)
+            kernels.march(*march.arguments(), first, *room)
         t_starts, t_ends, indices = (torch.from_numpy(array) for array in room)
         return indices, t_starts, t_ends
 
     def _stretch(self, rays: _Rays, step: float, cone_angle: float) -> float:
         """How much longer the steps must be for a batch to keep to ``max_samples_per_ray``; at least 1."""
         some = [tensor[::_RAYS_PER_COUNTED] for tensor in rays]
-        mean = self._count((some[0], some[1], some[2], some[3]), step, cone_angle)[-1] / max(1, len(some[0]))
+        march = March(self, (some[0], some[1], some[2], some[3]), step, cone_angle)
+        mean = march.count()[-1] / max(1, len(some[0]))
         return max(1.0, float(mean) / self.max_samples_per_ray)
 
-    def _count(self, rays: _Rays, step: float, cone_angle: float) -> np.ndarray:
-        """Index [R + 1] of each ray's first sample, and the number of samples."""
-        first = np.zeros(len(rays[0]) + 1, np.int64)
-        self._fill(rays, step, cone_angle, first, _room_for(0))
-        return np.cumsum(first)
 
-    def _fill(
-        self, rays: _Rays, step: float, cone_angle: float, first: np.ndarray, room: tuple[np.ndarray, ...]
-    ) -> None:
+@dataclass(frozen=True)
+class March:
+    """Rays on their way through an occupancy grid, and which of their samples count; for CPU tensors."""
+
+    grid: OccupancyGrid
+    rays: _Rays
+    step: float
+    """Smallest length of a step in scene units."""
+    cone_angle: float
+    """Length of a step over the distance of its start, where that is more."""
+    min_light: float = 1e-4
+    """Share of the light that must reach a sample."""
+    min_opacity: float = 0.0
+    """Opacity that it must have."""
+
+    def arguments(self) -> tuple[Any, Any, Any]:
+        """Rays, steps and occupancy as the kernels take them."""
+        boxes = self.grid.aabbs.numpy().astype(np.float64)
+        cells_per_unit = self.grid.resolution.numpy() / (boxes[:, 3:] - boxes[:, :3])
+        bundle = tuple(tensor.detach().contiguous().numpy() for tensor in self.rays)
+        return bundle, (float(self.step), float(self.cone_angle)), (boxes, cells_per_unit, self.grid.binaries.numpy())
+
+    def count(self) -> np.ndarray:
+        """Index [R + 1] of each ray's first step in an occupied cell, and the number of all."""
         from semantic_ns.sampling import occupancy_numba as kernels
 
-        boxes = self.aabbs.numpy().astype(np.float64)
-        arguments: tuple[Any, ...] = (
-            *(tensor.detach().contiguous().numpy() for tensor in rays), float(step), float(cone_angle),
-            boxes, self.resolution.numpy() / (boxes[:, 3:] - boxes[:, :3]), self.binaries.numpy(), first, *room,
-        )  # fmt: skip
-        kernels.march(*arguments)
+        first = np.zeros(len(self.rays[0]) + 1, np.int64)
+        kernels.march(*self.arguments(), first, *_room_for(0))
+        return np.cumsum(first)
 
 
 def _room_for(num_samples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -179,6 +208,19 @@ def _room_for(num_samples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 class OccupancySampler(VolumetricSampler):
     """nerfstudio's sampler; it leaves out what is invisible not only while training, but in every rendering."""
+
+    def plan(self, ray_bundle: RayBundle, **options: Any) -> March:
+        """How the sampler takes CPU rays through the grid, for kernels that go along; options as for a call of it."""
+        nears, fars = ray_bundle.nears, ray_bundle.fars
+        grid: Any = self.occupancy_grid
+        return grid.plan(
+            ray_bundle.origins,
+            ray_bundle.directions,
+            t_min=None if nears is None else nears.reshape(-1),
+            t_max=None if fars is None else fars.reshape(-1),
+            stratified=self.training,
+            **options,
+        )
 
     def get_sigma_fn(
         self, origins: Tensor, directions: Tensor, times: Tensor | None = None

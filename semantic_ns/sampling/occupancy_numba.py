@@ -11,10 +11,12 @@ from numba import prange
 
 from semantic_ns.kernels.compilation import exact_kernel, exact_part
 
+_NO_LIMIT = 1 << 62
+
 
 @exact_part
 @no_type_check
-def _last_distance(origin, direction, box, far):
+def last_distance(origin, direction, box, far):
     """Distance at which a ray leaves the box, at most ``far``; negative infinity if it misses it."""
     enter, leave = -np.inf, far
     for axis in range(3):
@@ -44,31 +46,49 @@ def _is_occupied(origin, direction, t, boxes, cells_per_unit, binaries):
     return False
 
 
+@exact_part
+@no_type_check
+def next_samples(origin, direction, t, last, steps, occupancy, limit, starts, ends):
+    """Write the next samples of a ray, at most ``limit``, from distance ``t`` on.
+
+    ``steps`` is (smallest length, length over distance). Returns their number, less than ``limit`` where the ray ends,
+    and where to go on. With ``starts`` of size 0 it counts only.
+    """
+    boxes, cells_per_unit, binaries = occupancy
+    count = 0
+    while count < limit:
+        t_next = t + max(steps[0], steps[1] * t)
+        middle = 0.5 * (t + t_next)
+        if not middle < last:
+            break
+        if _is_occupied(origin, direction, middle, boxes, cells_per_unit, binaries):
+            if starts.shape[0] > 0:
+                starts[count], ends[count] = t, t_next
+            count += 1
+        t = t_next
+    return count, t
+
+
 @exact_kernel
 @no_type_check
-def march(
-    origins, directions, near, far, step, cone_angle, boxes, cells_per_unit, binaries, first, t_starts, t_ends, rays,
-):  # fmt: skip
+def march(bundle, steps, occupancy, first, t_starts, t_ends, rays):
     """Write the samples of every ray from ``first`` [R + 1] on; with no room to write, count them into ``first``.
 
-    ``boxes`` [L, 6] and ``cells_per_unit`` [L, 3] are double, ``binaries`` [L, X, Y, Z] bool; each box contains the one
-    before it. With ``t_starts`` of size 0, ``first[r + 1]`` receives the number of samples of ray r.
+    ``bundle`` is (origins [R, 3], directions [R, 3], near [R], far [R]); ``occupancy`` is (boxes [L, 6], cells per unit
+    [L, 3], both double, and binaries [L, X, Y, Z] bool); each box contains the one before it. With ``t_starts`` of size
+    0, ``first[r + 1]`` receives the number of samples of ray r.
     """
+    origins, directions, near, far = bundle
     is_counting = t_starts.shape[0] == 0
     for r in prange(origins.shape[0]):
-        last = _last_distance(origins[r], directions[r], boxes[-1], np.float64(far[r]))
-        t, count = np.float64(near[r]), 0
-        while True:
-            t_next = t + max(step, cone_angle * t)
-            middle = 0.5 * (t + t_next)
-            if not middle < last:
-                break
-            if _is_occupied(origins[r], directions[r], middle, boxes, cells_per_unit, binaries):
-                if not is_counting:
-                    t_starts[first[r] + count] = t
-                    t_ends[first[r] + count] = t_next
-                    rays[first[r] + count] = r
-                count += 1
-            t = t_next
+        last = last_distance(origins[r], directions[r], occupancy[0][-1], np.float64(far[r]))
+        begin, end = (0, 0) if is_counting else (first[r], first[r + 1])
+        limit = _NO_LIMIT if is_counting else end - begin
+        count, _ = next_samples(
+            origins[r], directions[r], np.float64(near[r]), last, steps, occupancy, limit,
+            t_starts[begin:end], t_ends[begin:end],
+        )  # fmt: skip
         if is_counting:
             first[r + 1] = count
+        for k in range(begin, end):
+            rays[k] = r

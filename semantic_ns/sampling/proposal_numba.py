@@ -25,7 +25,7 @@ _RAYS_PER_TILE = 64
 _ROWS_PER_BLOCK = 64
 _HISTOGRAM_PADDING = np.float32(0.01)
 _RAW_DENSITY_LIMIT = np.float32(15.0)
-_OPAQUE_RAW_DENSITY = np.float32(60.0)  # see fields.render_numba
+_OPAQUE_RAW_DENSITY = np.float32(60.0)  # see fields.tile_numba
 _EPSILON = np.float32(1e-7)
 _QUARTER, _HALF, _ONE, _TWO = np.float32(0.25), np.float32(0.5), np.float32(1), np.float32(2)
 
@@ -85,16 +85,19 @@ def _resample(s_edges, weights, anneal, jitter, pdf, new_edges):
     num_bins, num_edges = weights.shape[0], new_edges.shape[0]
     total = np.float32(0)
     for k in range(num_bins):
-        pdf[k] = weights[k] ** anneal + _HISTOGRAM_PADDING
+        # The power costs as much as all else, and after the first steps it is 1.
+        pdf[k] = (weights[k] if anneal == _ONE else weights[k] ** anneal) + _HISTOGRAM_PADDING
         total += pdf[k]
+    for k in range(num_bins):
+        pdf[k] /= total
     offset = jitter if jitter >= 0 else _HALF
     k, below = 0, np.float32(0)
     for i in range(num_edges):
         u = (np.float32(i) + offset) / np.float32(num_edges)
-        while k < num_bins - 1 and below + pdf[k] / total <= u:
-            below += pdf[k] / total
+        while k < num_bins - 1 and below + pdf[k] <= u:
+            below += pdf[k]
             k += 1
-        fraction = min(max((u - below) / (pdf[k] / total), np.float32(0)), _ONE)
+        fraction = min(max((u - below) / pdf[k], np.float32(0)), _ONE)
         new_edges[i] = s_edges[k] + fraction * (s_edges[k + 1] - s_edges[k])
 
 

@@ -16,11 +16,18 @@ from torch.nn import functional as F
 
 from semantic_ns.encodings.hash_grid import HashGrid
 
+_UNIT_CUBE = np.zeros(3, np.float32), np.ones(3, np.float32)
+
 
 def scene_to_unit_box(field: Any) -> tuple[bool, np.ndarray, np.ndarray]:
-    """How a field maps scene positions to the unit cube: (contracted, low corner [3], size [3])."""
+    """How a field maps scene positions to the unit cube: (contracted, low corner [3], size [3]).
+
+    A contraction knows no box; that of a field that contracts is the unit cube here, and is not read.
+    """
+    if field.spatial_distortion is not None:
+        return True, *_UNIT_CUBE
     aabb = field.aabb.detach().float()
-    return field.spatial_distortion is not None, aabb[0].numpy(), (aabb[1] - aabb[0]).numpy()
+    return False, aabb[0].numpy(), (aabb[1] - aabb[0]).numpy()
 
 
 def is_infinity_contraction(distortion: Any) -> bool:
@@ -137,7 +144,7 @@ class _FusedInterlevel(torch.autograd.Function):
         rays, bins = proposal.weights.shape
         grid = cast(HashGrid, network.encoding)
         losses, x = torch.empty(rays), torch.empty(rays * bins, 3)
-        g_enc, g_table = torch.empty(rays * bins, grid.get_out_dim()), torch.zeros_like(table)
+        g_enc, g_table = torch.empty(rays * bins, grid.get_out_dim()), torch.empty_like(table)
         g_matrices = tuple(torch.zeros(get_num_threads(), *matrix.shape) for matrix in matrices)
         kernels.interlevel(
             *_ray_arrays(proposal.ray_bundle), scene_to_unit_box(network),

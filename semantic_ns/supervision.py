@@ -1,0 +1,84 @@
+"""What a batch of rays is trained towards, and how it reaches the model before the model renders.
+
+A model that knows the targets while it renders needs no second pass over its field. Data managers attach them to the
+rays with :func:`attach_targets`; models take them off with :func:`take_targets`. Where there are none, the losses are
+computed from the rendered outputs and the batch, as in any model of nerfstudio.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from nerfstudio.cameras.rays import RayBundle
+from torch import Tensor
+
+from semantic_ns.losses import label_shares, semantic_cross_entropy, soft_cross_entropy
+
+COLOUR = "image"
+"""Batch: colours [R, 3] in [0, 1]."""
+LABELS = "semantics"
+"""Batch: classes [R, 1] int64, 0..C-1, void -1."""
+SOFT_LABELS = "soft_semantics"
+"""Batch, optional: class distributions [R, C] float32, which then stand in for the labels."""
+LABEL_WEIGHTS = "semantic_weights"
+"""Batch, optional: how much each ray counts in the semantic loss [R, 1] float32; 1 if left out."""
+NUM_UNIFORM = "num_uniform_rays"
+"""Batch, optional: number of rays, the first ones, that are drawn uniformly; the rest carry labels alone."""
+
+_TARGETS = "targets"
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Targets of R rays, on the CPU."""
+
+    colour: Float[Tensor, "uniform 3"]
+    """Colours of the first rays; the others have no colour loss and no distortion loss."""
+    labels: Int64[Tensor, "rays"]
+    """Classes, -1 for void."""
+    soft_labels: Float[Tensor, "rays classes"] | None = None
+    """Class distributions, which then stand in for the labels."""
+    label_weights: Float[Tensor, "rays"] | None = None
+    """How much each ray counts in the semantic loss."""
+
+    def label_shares(self) -> Float[Tensor, "rays"]:
+        """What each ray counts in the weighted mean of the semantic loss."""
+        if self.soft_labels is None:
+            return label_shares(self.labels, self.label_weights)
+        return label_shares(torch.zeros_like(self.labels), self.label_weights)
+
+
+def semantic_loss(logits: Float[Tensor, "rays classes"], batch: Mapping[str, Any]) -> Float[Tensor, ""]:
+    """Cross-entropy of rendered logits against the labels or distributions of a batch, weighted if it has weights."""
+    weights = batch.get(LABEL_WEIGHTS)
+    weights = None if weights is None else weights.to(logits.device).reshape(-1)
+    soft = batch.get(SOFT_LABELS)
+    if soft is None:
+        return semantic_cross_entropy(logits, batch[LABELS].to(logits.device).reshape(-1), weights)
+    ones = torch.ones(logits.shape[0], device=logits.device)
+    return soft_cross_entropy(logits, soft.to(logits.device), ones if weights is None else weights)
+
+
+def attach_targets(ray_bundle: RayBundle, batch: Mapping[str, Any]) -> None:
+    """Put the targets of a batch [R] on its rays, if they are of the common kind: CPU, colours without alpha."""
+    colour, labels = batch[COLOUR], batch[LABELS]
+    num_rays = ray_bundle.origins.shape[0]
+    is_common = colour.dtype == torch.float32 and colour.shape[1:] == (3,) and len(labels) == num_rays
+    if ray_bundle.origins.device.type != "cpu" or colour.device.type != "cpu" or not is_common:
+        return
+    weights, soft = batch.get(LABEL_WEIGHTS), batch.get(SOFT_LABELS)
+    metadata: dict[str, Any] = ray_bundle.metadata
+    metadata[_TARGETS] = Targets(
+        colour=colour[: batch.get(NUM_UNIFORM, num_rays)],
+        labels=labels.reshape(-1),
+        soft_labels=soft,
+        label_weights=None if weights is None else weights.reshape(-1),
+    )
+
+
+def take_targets(ray_bundle: RayBundle) -> Targets | None:
+    """Take the targets off the rays: what samples rays expects tensors in their metadata."""
+    metadata: dict[str, Any] = ray_bundle.metadata
+    return metadata.pop(_TARGETS, None)

@@ -1,0 +1,184 @@
+"""The training kernel against plain torch: losses and gradients, whatever the rays and their targets are."""
+
+from dataclasses import replace
+
+import pytest
+import reference
+import torch
+from test_fused_rendering import problem
+from torch import Tensor
+
+from semantic_ns.fields.fused_training import LossWeights, TrainedRays, train_fused
+from semantic_ns.losses import semantic_cross_entropy, soft_cross_entropy
+from semantic_ns.rendering import head_of_composited
+from semantic_ns.supervision import Targets
+
+OPTIONS = LossWeights(distortion=0.3, semantic=0.7, density_scale=0.7, min_light=0.0)
+Head = tuple[Tensor, Tensor]
+Sizes = dict[str, int]
+
+
+def head_of(classes: int, features: int = 64) -> Head:
+    torch.manual_seed(classes)
+    return torch.randn(classes, features, requires_grad=True), torch.randn(classes, requires_grad=True)
+
+
+def spacings_of(rays: int, samples: int) -> Tensor:
+    return torch.rand(rays, samples + 1, generator=torch.Generator().manual_seed(samples)).sort(dim=-1).values
+
+
+def targets_of(rays: int, classes: int, uniform: int | None = None, kind: str = "labels") -> Targets:
+    generator = torch.Generator().manual_seed(rays + classes)
+    targets = Targets(
+        colour=torch.rand(rays, 3, generator=generator)[:uniform],
+        labels=torch.randint(-1, classes, (rays,), generator=generator),
+    )
+    weights = torch.rand(rays, generator=generator) * (torch.rand(rays, generator=generator) > 0.3)
+    soft = torch.rand(rays, classes, generator=generator) / classes
+    return {
+        "labels": targets,
+        "weighted labels": replace(targets, label_weights=weights),
+        "distributions": replace(targets, soft_labels=soft),
+        "weighted distributions": replace(targets, soft_labels=soft, label_weights=weights),
+        "all void": replace(targets, labels=torch.full((rays,), -1)),
+        "no weight": replace(targets, label_weights=torch.zeros(rays)),
+    }[kind]
+
+
+def slow_losses(
+    enc: Tensor, cond: Tensor, delta: Tensor, spacings: Tensor, network: tuple[Tensor, ...],
+    head: Head | None, targets: Targets, options: LossWeights,
+) -> TrainedRays:  # fmt: skip
+    """Plain torch: render everything, then one loss after the other."""
+    rgb, features, weights = reference.render_field(
+        enc, cond, delta, network, options.density_scale, options.pass_semantics, options.min_light
+    )
+    uniform = targets.colour.shape[0]
+    semantic = torch.zeros(())
+    if head is not None:
+        accumulation = weights.sum(-1, keepdim=True)
+        logits = head_of_composited(features, accumulation if options.pass_semantics else accumulation.detach(), *head)
+        ones = torch.ones(len(logits)) if targets.label_weights is None else targets.label_weights
+        # In double precision torch computes it, not the kernel.
+        if targets.soft_labels is None:
+            semantic = semantic_cross_entropy(logits.double(), targets.labels, ones)
+        else:
+            semantic = soft_cross_entropy(logits.double(), targets.soft_labels, ones)
+    colour = (rgb[:uniform] - targets.colour).square().mean() if uniform else torch.zeros(())
+    distortion = reference.distortion(spacings[:uniform], weights[:uniform]) if uniform else torch.zeros(())
+    return TrainedRays(colour, options.distortion * distortion, options.semantic * semantic.float(), rgb, weights)
+
+
+def total(result: TrainedRays) -> Tensor:
+    return result.colour_loss + result.distortion_loss + result.semantic_loss
+
+
+def assert_equal_to_torch(
+    rays: int, samples: int, classes: int, targets: Targets, options: LossWeights = OPTIONS, sizes: Sizes | None = None
+) -> None:
+    sizes = sizes or {}
+    enc, cond, delta, network = problem(rays, samples, **sizes)
+    spacings = spacings_of(rays, samples)
+    head = head_of(classes, sizes.get("features", 64)) if classes else None
+    inputs = [tensor for tensor in (enc, cond, *network, *(head or ())) if tensor.numel()]
+    fast = train_fused(enc, cond, (delta, spacings), network, head, targets, options)
+    slow = slow_losses(enc, cond, delta, spacings, network, head, targets, options)
+    for name in ("colour_loss", "distortion_loss", "semantic_loss", "rgb", "weights"):
+        torch.testing.assert_close(getattr(fast, name), getattr(slow, name), rtol=1e-4, atol=1e-5)
+    assert not fast.rgb.requires_grad
+    assert not fast.weights.requires_grad
+    gradients = [torch.autograd.grad(2 * total(result), inputs, allow_unused=True) for result in (fast, slow)]
+    for a, b in zip(*gradients, strict=True):
+        expected = torch.zeros_like(a) if b is None else b
+        # Sums of hundreds of terms of either sign: what rounding leaves is relative to the largest.
+        torch.testing.assert_close(a, expected, rtol=1e-3, atol=1e-5 * max(1.0, expected.abs().max().item()))
+
+
+@pytest.mark.parametrize("pass_semantics", [True, False])
+@pytest.mark.parametrize(("rays", "samples", "classes"), [(1, 1, 1), (5, 7, 24), (33, 16, 101), (2, 70, 2)])
+def test_losses_and_all_gradients_equal_plain_torch(
+    rays: int, samples: int, classes: int, pass_semantics: bool
+) -> None:
+    options = replace(OPTIONS, pass_semantics=pass_semantics)
+    assert_equal_to_torch(rays, samples, classes, targets_of(rays, classes), options)
+
+
+@pytest.mark.parametrize(
+    "kind", ["weighted labels", "distributions", "weighted distributions", "all void", "no weight"]
+)
+def test_every_kind_of_target_trains_like_plain_torch(kind: str) -> None:
+    assert_equal_to_torch(13, 8, 9, targets_of(13, 9, kind=kind))
+
+
+@pytest.mark.parametrize("uniform", [0, 1, 6])
+def test_rays_beyond_the_uniform_ones_train_semantics_alone(uniform: int) -> None:
+    assert_equal_to_torch(11, 8, 5, targets_of(11, 5, uniform))
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"encoded": 10, "width": 32}, {"features": 24}, {"encoded": 7, "hidden": 9, "features": 13}]
+)
+def test_any_layer_sizes_train_like_plain_torch(sizes: dict[str, int]) -> None:
+    assert_equal_to_torch(6, 10, 4, targets_of(6, 4), sizes=sizes)
+
+
+def test_without_classes_colour_and_distortion_train_like_plain_torch() -> None:
+    assert_equal_to_torch(6, 10, 0, targets_of(6, 3), sizes={"features": 0})
+
+
+def test_without_any_lit_sample_the_kernel_trains_weights_alone() -> None:
+    # The least light is never exceeded, so no sample has a colour; the gradient of dark samples is left out.
+    rays, samples = 5, 6
+    enc, cond, delta, network = problem(rays, samples)
+    head, targets = head_of(4), targets_of(rays, 4)
+    result = train_fused(
+        enc, cond, (delta, spacings_of(rays, samples)), network, head, targets, replace(OPTIONS, min_light=1.0)
+    )
+    torch.testing.assert_close(result.colour_loss, targets.colour.square().mean())
+    gradients = torch.autograd.grad(total(result), [enc, cond, *network, *head])
+    assert all(gradient.abs().max() == 0 for gradient in gradients[:-1])
+    assert gradients[-1].abs().max() > 0  # the head's bias sees the accumulation
+
+
+def test_no_rays_have_losses_zero() -> None:
+    enc, cond, delta, network = problem(2, 4)
+    result = train_fused(
+        enc[:0], cond[:0], (delta[:0], torch.zeros(0, 5)), network, head_of(3), targets_of(0, 3), OPTIONS
+    )
+    assert total(result).item() == 0
+
+
+def test_any_number_of_threads_gives_the_same_losses_and_gradients() -> None:
+    enc, cond, delta, network = problem(67, 16)
+    head, targets, edges = head_of(7), targets_of(67, 7), (delta, spacings_of(67, 16))
+
+    def everything() -> list[Tensor]:
+        result = train_fused(enc, cond, edges, network, head, targets, OPTIONS)
+        return [total(result).detach(), *torch.autograd.grad(total(result), [enc, cond, *network, *head])]
+
+    reference.assert_same_with_any_number_of_threads(everything)
+
+
+def test_losses_of_different_factors_are_refused() -> None:
+    enc, cond, delta, network = problem(3, 4)
+    result = train_fused(enc, cond, (delta, spacings_of(3, 4)), network, head_of(3), targets_of(3, 3), OPTIONS)
+    with pytest.raises(RuntimeError, match=r"sum of the losses.*\[1\.0, 2\.0, 1\.0\]"):
+        (total(result) + result.distortion_loss).backward()
+
+
+def test_labels_and_distributions_that_fit_no_class_are_refused() -> None:
+    enc, cond, delta, network = problem(3, 4)
+    arguments = (enc, cond, (delta, spacings_of(3, 4)), network, head_of(3))
+    with pytest.raises(ValueError, match=r"expected labels in -1\.\.2"):
+        train_fused(*arguments, replace(targets_of(3, 3), labels=torch.tensor([0, 3, 1])), OPTIONS)
+    with pytest.raises(ValueError, match=r"\(3, 3\), found \(3, 4\)"):
+        train_fused(*arguments, targets_of(3, 4, kind="distributions"), OPTIONS)
+
+
+def test_non_contiguous_targets_are_read_right() -> None:
+    enc, cond, delta, network = problem(9, 5)
+    targets, head, edges = targets_of(9, 4, kind="weighted distributions"), head_of(4), (delta, spacings_of(9, 5))
+    assert targets.soft_labels is not None
+    strided = replace(targets, colour=targets.colour.T.contiguous().T, soft_labels=targets.soft_labels.T.contiguous().T)
+    results = [train_fused(enc, cond, edges, network, head, x, OPTIONS) for x in (targets, strided)]
+    assert total(results[0]) == total(results[1])

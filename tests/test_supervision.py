@@ -1,0 +1,120 @@
+"""Targets that travel with the rays train the model like the same targets in the batch."""
+
+from typing import Any
+
+import pytest
+import torch
+from test_semantic_nerf_model import RAYS, batch, build, lean_config, rays
+from torch import Tensor
+
+from semantic_ns.models.semantic_nerf import SemanticNerfModel
+from semantic_ns.supervision import attach_targets, semantic_loss, take_targets
+
+
+def training_model(**changes: Any) -> SemanticNerfModel:
+    model = build(lean_config(**changes)).train()
+    model.proposal_sampler.eval()  # no jitter, so that all paths see the same samples
+    model.proposal_sampler.step_cb(100)
+    return model
+
+
+def losses_of(
+    model: SemanticNerfModel, targets: dict[str, Any], attach: bool
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Losses and metrics of one batch."""
+    bundle = rays()
+    if attach:
+        attach_targets(bundle, targets)
+    outputs = model(bundle)
+    assert ("trained" in outputs) == attach
+    metrics = model.get_metrics_dict(outputs, targets)
+    return model.get_loss_dict(outputs, targets, metrics), metrics
+
+
+def soft_batch() -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(8)
+    weights = torch.rand(RAYS, 1, generator=generator)
+    return batch() | {
+        "soft_semantics": torch.rand(RAYS, 3, generator=generator).softmax(dim=-1),
+        "semantic_weights": weights * (weights > 0.3),
+    }
+
+
+@pytest.mark.parametrize("targets", [batch(), soft_batch()], ids=["labels", "weighted distributions"])
+@pytest.mark.parametrize("changes", [{}, {"pass_semantic_gradients": False}, {"use_semantics": False}], ids=str)
+def test_targets_on_the_rays_and_in_the_batch_train_the_same(changes: dict[str, Any], targets: dict[str, Any]) -> None:
+    gradients, parts = [], []
+    for attach in (True, False):
+        model = training_model(**changes)
+        losses, metrics = losses_of(model, targets, attach)
+        torch.stack(list(losses.values())).sum().backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+        parts.append(losses | metrics)
+    assert parts[0].keys() == parts[1].keys()
+    for name, expected in parts[1].items():
+        torch.testing.assert_close(parts[0][name], expected, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, expected in gradients[1].items():
+        tolerance = 1e-5 * max(1.0, expected.abs().max().item())
+        torch.testing.assert_close(
+            gradients[0][name], expected, rtol=1e-3, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+def test_some_steps_lead_to_the_same_model_either_way() -> None:
+    models = [training_model(), training_model()]
+    for model, attach in zip(models, (True, False), strict=True):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        for _ in range(5):
+            optimizer.zero_grad()
+            losses, _ = losses_of(model, batch(), attach)
+            torch.stack(list(losses.values())).sum().backward()
+            optimizer.step()
+    fast, slow = (dict(model.named_parameters()) for model in models)
+    start = dict(training_model().named_parameters())
+    assert any(not torch.equal(slow[name], start[name]) for name in slow)
+    for name, expected in slow.items():
+        torch.testing.assert_close(fast[name], expected, rtol=1e-3, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_rays_beyond_the_uniform_ones_have_no_colour_loss() -> None:
+    targets: dict[str, Any] = batch() | {"num_uniform": 20}
+    losses, metrics = losses_of(training_model(), targets, attach=True)
+    model = training_model()
+    rendered = model(rays())["rgb"]
+    expected = (rendered[:20] - targets["image"][:20]).square().mean()
+    torch.testing.assert_close(losses["rgb_loss"], expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(metrics["psnr"], -10 * torch.log10(expected), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{"fuse_on_cpu": False}, {"background_color": "white"}], ids=str)
+def test_where_the_kernel_cannot_train_the_batch_does(changes: dict[str, Any]) -> None:
+    bundle = rays()
+    attach_targets(bundle, batch())
+    model = training_model(**changes)
+    outputs = model(bundle)
+    assert "trained" not in outputs
+    losses = model.get_loss_dict(outputs, batch(), model.get_metrics_dict(outputs, batch()))
+    torch.stack(list(losses.values())).sum().backward()
+
+
+def test_colours_with_alpha_are_not_attached() -> None:
+    bundle = rays()
+    attach_targets(bundle, batch() | {"image": torch.rand(RAYS, 4)})
+    assert take_targets(bundle) is None
+
+
+def test_targets_are_taken_once() -> None:
+    bundle = rays()
+    attach_targets(bundle, batch())
+    assert take_targets(bundle) is not None
+    assert take_targets(bundle) is None
+
+
+def test_a_certain_distribution_is_a_label() -> None:
+    logits, targets = torch.randn(RAYS, 3), batch()
+    labels = targets["semantics"][:, 0]
+    soft = torch.nn.functional.one_hot(labels.clamp(min=0), 3).float()
+    weights = (labels >= 0).float()[:, None]
+    certain = targets | {"soft_semantics": soft, "semantic_weights": weights}
+    torch.testing.assert_close(semantic_loss(logits, certain), semantic_loss(logits, targets))
