@@ -13,7 +13,7 @@ from semantic_ns.losses import semantic_cross_entropy, soft_cross_entropy
 from semantic_ns.rendering import head_of_composited
 from semantic_ns.supervision import Targets
 
-OPTIONS = LossWeights(distortion=0.3, semantic=0.7, density_scale=0.7, min_light=0.0)
+OPTIONS = LossWeights(distortion=0.3, semantic=0.7, density_scale=0.7, opacity=0.2, min_light=0.0)
 Head = tuple[Tensor, Tensor]
 Sizes = dict[str, int]
 
@@ -66,11 +66,13 @@ def slow_losses(
             semantic = soft_cross_entropy(logits.double(), targets.soft_labels, ones)
     colour = (rgb[:uniform] - targets.colour).square().mean() if uniform else torch.zeros(())
     distortion = reference.distortion(spacings[:uniform], weights[:uniform]) if uniform else torch.zeros(())
-    return TrainedRays(colour, options.distortion * distortion, options.semantic * semantic.float(), rgb, weights)
+    opacity = -(weights[:uniform].sum(-1) + 0.01).log().mean() if uniform else torch.zeros(())
+    losses = (options.distortion * distortion, options.opacity * opacity, options.semantic * semantic.float())
+    return TrainedRays(colour, *losses, rgb, weights)
 
 
 def total(result: TrainedRays) -> Tensor:
-    return result.colour_loss + result.distortion_loss + result.semantic_loss
+    return result.colour_loss + result.distortion_loss + result.opacity_loss + result.semantic_loss
 
 
 def assert_equal_to_torch(
@@ -83,7 +85,7 @@ def assert_equal_to_torch(
     inputs = [tensor for tensor in (enc, cond, *network, *(head or ())) if tensor.numel()]
     fast = train_fused(enc, cond, (delta, spacings), network, head, targets, options)
     slow = slow_losses(enc, cond, delta, spacings, network, head, targets, options)
-    for name in ("colour_loss", "distortion_loss", "semantic_loss", "rgb", "weights"):
+    for name in ("colour_loss", "distortion_loss", "opacity_loss", "semantic_loss", "rgb", "weights"):
         torch.testing.assert_close(getattr(fast, name), getattr(slow, name), rtol=1e-4, atol=1e-5)
     assert not fast.rgb.requires_grad
     assert not fast.weights.requires_grad

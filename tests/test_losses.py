@@ -1,11 +1,19 @@
 """Cross-entropy and distortion against their definitions."""
 
+import math
+
 import pytest
 import reference
 import torch
 from nerfstudio.model_components.losses import lossfun_distortion
 
-from semantic_ns.losses import distortion_loss_cpu, label_shares, semantic_cross_entropy, soft_cross_entropy
+from semantic_ns.losses import (
+    distortion_loss_cpu,
+    label_shares,
+    opacity_loss,
+    semantic_cross_entropy,
+    soft_cross_entropy,
+)
 
 
 def random_logits(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -163,3 +171,10 @@ def test_non_contiguous_logits_and_labels_are_read_right() -> None:
     strided_labels = torch.stack([labels, labels * 0], dim=-1)[..., 0]
     assert not strided.is_contiguous()
     assert semantic_cross_entropy(strided, strided_labels) == semantic_cross_entropy(logits, labels)
+
+
+def test_the_opacity_loss_falls_with_the_light_that_ends_somewhere_and_is_about_zero_when_all_does() -> None:
+    losses = [float(opacity_loss(torch.full((3, 1), share))) for share in (0.0, 0.3, 0.7, 1.0)]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[0] == pytest.approx(-math.log(0.01))
+    assert abs(losses[-1]) < 0.011

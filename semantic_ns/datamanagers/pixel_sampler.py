@@ -22,7 +22,7 @@ class LabelledPixelSamplerConfig(PixelSamplerConfig):
     """Options of the sampler."""
 
     _target: type = field(default_factory=lambda: LabelledPixelSampler)
-    labelled_share: float = 0.25
+    labelled_share: float = 0.05
     """Share of a batch that is drawn from labelled pixels where fewer of all pixels are labelled, 0 to below 1."""
     balance_classes: bool = False
     """Whether labelled pixels are drawn from all classes alike, instead of from all labelled pixels alike."""

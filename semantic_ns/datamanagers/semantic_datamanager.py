@@ -38,7 +38,7 @@ class SemanticDataManagerConfig(VanillaDataManagerConfig):
     train_labels: str | None = None
     """Folder of label images that replace the scene's for training only, such as the predictions of a 2D network:
     its name beside the scene's label folder, or an absolute path."""
-    labelled_share: float = 0.25
+    labelled_share: float = 0.05
     """Share of a batch that is drawn from labelled pixels where fewer of all pixels are labelled; 0: never."""
     balance_classes: bool = False
     """Whether labelled pixels are drawn from all classes alike, instead of from all labelled pixels alike."""
@@ -120,10 +120,11 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
 
     def _teach_propagated(self, ray_bundle: RayBundle, batch: dict[str, Any]) -> None:
         """Put the distributions that spread over the surface in place of the labels."""
+        from semantic_ns.propagation.targets import teaching_weights
+
         assert self.propagated is not None
         rays = ray_bundle.origins.cpu(), ray_bundle.directions.cpu()
         labels, colours = batch[SEMANTICS].cpu().reshape(-1), batch["image"][..., :3].cpu()
         targets = self.propagated.targets(rays, batch["indices"].cpu(), colours, labels)
         batch[SOFT_LABELS] = targets
-        # Where nothing is known there is nothing to teach.
-        batch[LABEL_WEIGHTS] = targets.sum(dim=-1, keepdim=True)
+        batch[LABEL_WEIGHTS] = teaching_weights(targets, labels)[:, None]

@@ -106,7 +106,7 @@ def train(
     inputs, network, transposed, head, pass_semantics, targets, factors,
     losses, rgb, weights, g_enc, g_cond, g_network, g_head,
 ):  # fmt: skip
-    """Fill ``losses`` [4, R] (colour, distortion, opacity, semantics), ``rgb`` [R, 3], ``weights`` [R, S] and the gradients.
+    """Fill ``losses`` [4, R] (colour, distortion, opacity, semantics), ``rgb`` [R, 3], ``weights`` [R, S], gradients.
 
     ``g_enc`` [R S, E] and ``g_cond`` [R, H] are filled; ``g_network`` and ``g_head``, one slice per thread, are added
     to.

@@ -55,7 +55,7 @@ class SemanticOptions:
     """Take near and far plane from the data set where it states them in metres (Replica: 0.1 to 10)."""
     opacity_loss_weight: float = 0.01
     """Weight of the loss that wants every ray to end on something; only for images without transparency."""
-    semantic_loss_weight: float = 0.04
+    semantic_loss_weight: float = 0.015
     """Weight of the cross-entropy beside the colour loss (Zhi et al. 2021, equation (8))."""
     pass_semantic_gradients: bool = True
     """Whether the semantic loss also trains geometry and the features shared with colour."""

@@ -11,7 +11,7 @@ class PropagationConfig:
     """Teach each pixel what its label and the labels of all views say of its surface point, not its label alone."""
     fractions: tuple[float, ...] = (0.35, 0.65)
     """When to do so, in fractions of the run; from the first on, pixels without a label are taught as well."""
-    num_nodes: int = 120_000
+    num_nodes: int = 60_000
     """Voxels that the surface is divided into, about."""
-    num_rays: int = 1_200_000
+    num_rays: int = 600_000
     """Rays of the training cameras that find the surface, at most."""

@@ -8,9 +8,9 @@ from numpy import ndarray
 
 from semantic_ns.propagation import surface_graph_numba as kernels
 
-COLOUR_SLOPE = 1000.0
+COLOUR_SLOPE = 3000.0
 """How fast an edge weakens with the squared difference of colours (RGB in 0..1)."""
-NORMAL_SLOPE = 4.0
+NORMAL_SLOPE = 10.0
 """How fast an edge weakens with one minus the cosine between normals."""
 _FLOOR = 1e-5
 """Weight of an edge between voxels that have nothing in common, so that every voxel is reached."""
@@ -56,10 +56,14 @@ class SurfaceGraph:
         """Number of voxels M."""
         return len(self.keys)
 
+    def keys_of(self, positions: Float32[ndarray, "points 3"]) -> Int64[ndarray, "points"]:
+        """The key of the voxel, occupied or not, that each position lies in; -1 outside the cube."""
+        return _keys_of(positions, self.resolution)
+
     def nodes_of(self, positions: Float32[ndarray, "points 3"]) -> Int32[ndarray, "points"]:
         """The voxel that each position lies in, -1 where none is occupied there."""
         nodes = np.empty(len(positions), np.int32)
-        kernels.find_all(self.keys, _keys_of(positions, self.resolution), nodes)
+        kernels.find_all(self.keys, self.keys_of(positions), nodes)
         return nodes
 
 

@@ -50,17 +50,23 @@ def find_all(sorted_keys, keys, nodes):
         nodes[i] = find(sorted_keys, keys[i]) if keys[i] >= 0 else -1
 
 
+@exact_part
+@no_type_check
+def neighbours_of_key(sorted_keys, key, resolution, neighbours):
+    """Fill ``neighbours`` [27] with the voxels around that of a key, -1 where there is none."""
+    x, y, z = key // (resolution * resolution), key // resolution % resolution, key % resolution
+    for e in range(NUM_NEIGHBOURS):
+        nx, ny, nz = x + e // 9 - 1, y + e // 3 % 3 - 1, z + e % 3 - 1
+        inside = 0 <= nx < resolution and 0 <= ny < resolution and 0 <= nz < resolution
+        neighbours[e] = find(sorted_keys, (nx * resolution + ny) * resolution + nz) if inside else -1
+
+
 @exact_kernel
 @no_type_check
 def find_neighbours(sorted_keys, resolution, neighbours):
     """Fill ``neighbours`` [M, 27] with the voxels around each voxel, -1 where there is none."""
     for i in prange(sorted_keys.shape[0]):
-        key = sorted_keys[i]
-        x, y, z = key // (resolution * resolution), key // resolution % resolution, key % resolution
-        for e in range(NUM_NEIGHBOURS):
-            nx, ny, nz = x + e // 9 - 1, y + e // 3 % 3 - 1, z + e % 3 - 1
-            inside = 0 <= nx < resolution and 0 <= ny < resolution and 0 <= nz < resolution
-            neighbours[i, e] = find(sorted_keys, (nx * resolution + ny) * resolution + nz) if inside else -1
+        neighbours_of_key(sorted_keys, sorted_keys[i], resolution, neighbours[i])
 
 
 @exact_kernel

@@ -15,6 +15,9 @@ from semantic_ns.propagation.surface_graph import SurfaceGraph
 
 _COLOUR_SLOPE = 200.0
 _NORMAL_SLOPE = 4.0
+_SPREAD_WEIGHT = 0.2
+"""Weight of a ray without a label whose class is certain, beside that of a ray with one."""
+_CONFIDENCE_POWER = 4
 _SPREAD = 0.5
 """Standard deviation, in voxels, of the weight by distance."""
 
@@ -85,8 +88,9 @@ class PropagatedLabels:
         result = np.empty((len(points), self.posterior.probabilities.shape[1]), np.float32)
         nearness = np.float32(0.5 * (self.graph.resolution / _SPREAD) ** 2)
         kernels.interpolate(
-            self.graph.nodes_of(points), points, own, np.ascontiguousarray(normals), self.graph.neighbours,
-            self.graph.centres, self.graph.colours, self.graph.normals, self.posterior.probabilities,
+            self.graph.keys_of(points), np.empty((len(points), 27), np.int32), points, own,
+            np.ascontiguousarray(normals), self.graph.keys, self.graph.resolution, self.graph.centres,
+            self.graph.colours, self.graph.normals, self.posterior.probabilities,
             nearness, np.float32(_COLOUR_SLOPE), np.float32(_NORMAL_SLOPE), result,
         )  # fmt: skip
         return with_own_labels(torch.from_numpy(result), labels, self.posterior.noise_rate)
@@ -113,3 +117,18 @@ def with_own_labels(
     combined = torch.where(known, prior, torch.ones_like(prior)) * likelihood
     combined = combined / combined.sum(dim=1, keepdim=True).clamp(min=1e-12)
     return torch.where(labelled[:, None], combined, prior)
+
+
+def teaching_weights(
+    targets: Float32[Tensor, "rays classes"], labels: Integer[Tensor, "rays"]
+) -> Float32[Tensor, "rays"]:
+    """How much each ray counts: one with a label in full, another by its confidence, one of nothing known not at all.
+
+    What has spread is least sure at the edges between classes, and there the labels are to decide.
+
+    Args:
+        targets: distributions, or zero rows.
+        labels: -1 for void.
+    """
+    spread = _SPREAD_WEIGHT * targets.amax(dim=-1) ** _CONFIDENCE_POWER
+    return torch.where(labels >= 0, targets.sum(dim=-1), spread)

@@ -6,25 +6,29 @@ import numpy as np
 from numba import prange
 
 from semantic_ns.kernels.compilation import kernel
-from semantic_ns.propagation.surface_graph_numba import NUM_NEIGHBOURS
+from semantic_ns.propagation.surface_graph_numba import NUM_NEIGHBOURS, neighbours_of_key
 
 
 @kernel
 @no_type_check
 def interpolate(
-    nodes, positions, colours, normals, neighbours, centres, node_colours, node_normals, probabilities,
-    nearness, colour_slope, normal_slope, targets,
+    keys, nodes, positions, colours, normals, sorted_keys, resolution, centres, node_colours, node_normals,
+    probabilities, nearness, colour_slope, normal_slope, targets,
 ):  # fmt: skip
-    """Fill ``targets`` [N, C] with means over the voxels around each point; zero where it lies in none."""
-    for i in prange(nodes.shape[0]):
+    """Fill ``targets`` [N, C] with means over the voxels around each point; zero where there is none.
+
+    ``nodes`` [N, 27] is filled, too, with these voxels. The point's own voxel may be empty: not every pixel was seen
+    when the surface was divided.
+    """
+    for i in prange(keys.shape[0]):
         for c in range(targets.shape[1]):
             targets[i, c] = np.float32(0)
-        node = nodes[i]
-        if node < 0:
+        if keys[i] < 0:
             continue
+        neighbours_of_key(sorted_keys, keys[i], resolution, nodes[i])
         total = np.float32(0)
         for e in range(NUM_NEIGHBOURS):
-            j = neighbours[node, e]
+            j = nodes[i, e]
             if j < 0:
                 continue
             distance, difference, cosine = np.float32(0), np.float32(0), np.float32(0)
@@ -37,8 +41,9 @@ def interpolate(
             total += weight
             for c in range(targets.shape[1]):
                 targets[i, c] += weight * probabilities[j, c]
-        for c in range(targets.shape[1]):
-            targets[i, c] /= total
+        if total > np.float32(0):
+            for c in range(targets.shape[1]):
+                targets[i, c] /= total
 
 
 @kernel
