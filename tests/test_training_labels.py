@@ -252,7 +252,7 @@ def test_region_noise_without_instance_images_is_said(nerfstudio_scene):
 def test_configurations_from_before_these_options_are_clean():
     old = SemanticDataManagerConfig.__new__(SemanticDataManagerConfig)
     assert old.corruption.is_clean
-    assert (old.train_labels, old.labelled_share, old.evaluate_on) == (None, 0.25, "test")
+    assert (old.train_labels, old.labelled_share, old.evaluate_on) == (None, 0.05, "test")
 
 
 def test_one_click_per_class_trains_and_is_scored_on_the_training_poses(replica_scene, tmp_path):

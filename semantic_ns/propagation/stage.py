@@ -17,6 +17,10 @@ from semantic_ns.propagation.posterior import count_votes, solve_posterior
 from semantic_ns.propagation.surface_graph import SurfacePoints, build_surface_graph
 from semantic_ns.propagation.targets import PropagatedLabels, SurfaceMaps
 
+_DENSE = 0.5
+_CLEAN = 0.03
+"""Labels of more than so many pixels, of which less than so many are wrong, need no help."""
+
 
 def render_maps(model: Any, ray_generator: Any, image_sizes: list[tuple[int, int]], num_rays: int) -> SurfaceMaps:
     """Depth, colour and normals at every n-th pixel of the training images, as the model shows them now.
@@ -66,6 +70,7 @@ class PropagationStage:
 
     def __init__(self, config: PropagationConfig, model: Any, datamanager: Any, num_steps: int) -> None:
         self._config, self._model, self._datamanager = config, model, datamanager
+        self._labelled_share = 0.0
         self._steps = sorted(round(fraction * num_steps) for fraction in config.fractions) if config.enabled else []
 
     def before_step(self, step: int) -> None:
@@ -73,7 +78,11 @@ class PropagationStage:
         due = [at for at in self._steps if at <= step]
         if due:
             self._steps = self._steps[len(due) :]
-            self._datamanager.propagated = self.propagate()
+            propagated = self.propagate()
+            if self._labelled_share > _DENSE and propagated.posterior.noise_rate < _CLEAN:
+                self._steps = []  # nothing to complete, nothing to clean: the labels stand as they are
+            else:
+                self._datamanager.propagated = propagated
 
     def propagate(self) -> PropagatedLabels:
         """Labels of the training images on the surface as it is now."""
@@ -83,12 +92,15 @@ class PropagationStage:
         generator = self._datamanager.train_ray_generator
         maps = render_maps(self._model, generator, sizes, self._config.num_rays)
         graph = build_surface_graph(self._surface_points(maps, sizes[0]), self._config.num_nodes)
+        num_labelled, num_pixels = 0, sum(height * width for height, width in sizes)
         votes = np.zeros((graph.num_nodes, self._model.taxonomy.num_classes), np.float32)
         for frame, (pixels, colours, labels) in enumerate(self._labelled_pixels()):
+            num_labelled += len(labels)
             if len(labels):
                 depths, _ = maps.at(pixels, colours)
                 points = self._unit_points(frame, pixels, depths)
                 votes += count_votes(graph.nodes_of(points), labels, *votes.shape)
+        self._labelled_share = num_labelled / num_pixels
         return PropagatedLabels(maps, graph, solve_posterior(graph, votes), self._to_unit)
 
     def _to_unit(self, positions: Tensor) -> Tensor:

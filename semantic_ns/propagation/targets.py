@@ -89,7 +89,8 @@ class PropagatedLabels:
         nearness = np.float32(0.5 * (self.graph.resolution / _SPREAD) ** 2)
         kernels.interpolate(
             self.graph.keys_of(points), np.empty((len(points), 27), np.int32), points, own,
-            np.ascontiguousarray(normals), self.graph.keys, self.graph.resolution, self.graph.centres,
+            np.ascontiguousarray(normals), self.graph.keys, self.graph.neighbours,
+            self.graph.resolution, self.graph.centres,
             self.graph.colours, self.graph.normals, self.posterior.probabilities,
             nearness, np.float32(_COLOUR_SLOPE), np.float32(_NORMAL_SLOPE), result,
         )  # fmt: skip

@@ -6,18 +6,19 @@ import numpy as np
 from numba import prange
 
 from semantic_ns.kernels.compilation import kernel
-from semantic_ns.propagation.surface_graph_numba import NUM_NEIGHBOURS, neighbours_of_key
+from semantic_ns.kernels.exponential_numba import exp32
+from semantic_ns.propagation.surface_graph_numba import NUM_NEIGHBOURS, find, neighbours_of_key
 
 
 @kernel
 @no_type_check
 def interpolate(
-    keys, nodes, positions, colours, normals, sorted_keys, resolution, centres, node_colours, node_normals,
-    probabilities, nearness, colour_slope, normal_slope, targets,
+    keys, around, positions, colours, normals, sorted_keys, neighbours, resolution, centres, node_colours,
+    node_normals, probabilities, nearness, colour_slope, normal_slope, targets,
 ):  # fmt: skip
     """Fill ``targets`` [N, C] with means over the voxels around each point; zero where there is none.
 
-    ``nodes`` [N, 27] is filled, too, with these voxels. The point's own voxel may be empty: not every pixel was seen
+    ``around`` [N, 27] is filled, too, with these voxels. The point's own voxel may be empty: not every pixel was seen
     when the surface was divided.
     """
     for i in prange(keys.shape[0]):
@@ -25,10 +26,14 @@ def interpolate(
             targets[i, c] = np.float32(0)
         if keys[i] < 0:
             continue
-        neighbours_of_key(sorted_keys, keys[i], resolution, nodes[i])
+        node = find(sorted_keys, keys[i])
+        if node < 0:
+            neighbours_of_key(sorted_keys, keys[i], resolution, around[i])
+        else:
+            around[i] = neighbours[node]
         total = np.float32(0)
         for e in range(NUM_NEIGHBOURS):
-            j = nodes[i, e]
+            j = around[i, e]
             if j < 0:
                 continue
             distance, difference, cosine = np.float32(0), np.float32(0), np.float32(0)
@@ -37,7 +42,7 @@ def interpolate(
                 difference += (colours[i, axis] - node_colours[j, axis]) ** 2
                 cosine += normals[i, axis] * node_normals[j, axis]
             exponent = nearness * distance + colour_slope * difference + normal_slope * (np.float32(1) - cosine)
-            weight = np.exp(-exponent) + np.float32(1e-12)
+            weight = exp32(-min(exponent, np.float32(27.0)))
             total += weight
             for c in range(targets.shape[1]):
                 targets[i, c] += weight * probabilities[j, c]
