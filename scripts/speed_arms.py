@@ -37,6 +37,15 @@ class Arm:
         return replace(self, **counts)
 
 
+def without_spreading(config: Any) -> Any:
+    """The configuration as it trains once a run has found its labels to be many and clean, and leaves them alone.
+
+    A field of the first steps would not find that: its surface is nonsense.
+    """
+    config.pipeline.propagation.enabled = False
+    return config
+
+
 def registered(method: str) -> Any:
     """A copy of the configuration of a method that nerfstudio knows.
 
@@ -101,7 +110,7 @@ def _nerfacto_options(config: Any) -> dict[str, Any]:
 
 def _semantic_nerf(**options: Any) -> Callable[[], Any]:
     def config() -> Any:
-        made = registered("semantic-nerf")
+        made = without_spreading(registered("semantic-nerf"))
         for name, value in options.items():
             if not hasattr(made.pipeline.model, name):
                 raise NotMeasuredError(f"semantic-nerf has no option {name}")
@@ -117,7 +126,7 @@ def _with_classes(num_classes: int) -> Callable[[], Any]:
     def config() -> Any:
         from speed_models import FoldedClassesDataParserConfig
 
-        made = registered("semantic-nerf")
+        made = without_spreading(registered("semantic-nerf"))
         made.pipeline.datamanager.dataparser = FoldedClassesDataParserConfig(num_classes=num_classes)
         return made
 
@@ -142,12 +151,15 @@ ARMS: dict[str, Arm] = {
     "nerfacto-same-sizes": Arm(nerfacto_same_sizes, **_MIDDLE),
     "per-sample-head": Arm(per_sample_head, **_MIDDLE),
     "semantic-nerf": Arm(_semantic_nerf(), **_QUICK),
+    "semantic-nerf-spread": Arm(lambda: registered("semantic-nerf"), **_QUICK),
     "semantic-nerf-no-head": Arm(_semantic_nerf(use_semantics=False), **_QUICK),
     "semantic-nerf-C13": Arm(_with_classes(13), **_QUICK),
     "semantic-nerf-C40": Arm(_with_classes(40), **_QUICK),
     "semantic-nerf-C101": Arm(_with_classes(101), **_QUICK),
     # The grid has to learn where the scene is empty, and looks at all of its cells in the first 256 steps only.
-    "semantic-ngp": Arm(lambda: registered("semantic-ngp"), steps=(300, 240), frames=(1, 5), first_step=0),
+    "semantic-ngp": Arm(
+        lambda: without_spreading(registered("semantic-ngp")), steps=(300, 240), frames=(1, 5), first_step=0
+    ),
     "semantic-nerf-triton": Arm(_semantic_nerf(hash_backend="triton"), **_QUICK, needs_cuda=True),
     "semantic-nerf-torch": Arm(_semantic_nerf(hash_backend="torch"), **_QUICK, needs_cuda=True),
     "semantic-nerf-tcnn": Arm(_tiny_cuda_nn, **_QUICK, needs_cuda=True),

@@ -164,7 +164,7 @@ def test_any_number_of_threads_gives_the_same_losses_and_gradients() -> None:
 def test_losses_of_different_factors_are_refused() -> None:
     enc, cond, delta, network = problem(3, 4)
     result = train_fused(enc, cond, (delta, spacings_of(3, 4)), network, head_of(3), targets_of(3, 3), OPTIONS)
-    with pytest.raises(RuntimeError, match=r"sum of the losses.*\[1\.0, 2\.0, 1\.0\]"):
+    with pytest.raises(RuntimeError, match=r"sum of the losses.*\[1\.0, 2\.0, 1\.0, 1\.0\]"):
         (total(result) + result.distortion_loss).backward()
 
 

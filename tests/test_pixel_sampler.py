@@ -32,9 +32,10 @@ def labels():
     return values
 
 
-def sampler(num_rays=64, seed=0, **options):
+def sampler(num_rays=64, seed=0, labelled_share=0.25, **options):
     torch.manual_seed(seed)
-    return LabelledPixelSamplerConfig(num_rays_per_batch=num_rays, **options).setup()
+    config = LabelledPixelSamplerConfig(num_rays_per_batch=num_rays, labelled_share=labelled_share, **options)
+    return config.setup()
 
 
 def places_of(batch, rows=slice(None)):

@@ -8,7 +8,7 @@ from test_semantic_nerf_model import RAYS, batch, build, lean_config, rays
 from torch import Tensor
 
 from semantic_ns.models.semantic_nerf import SemanticNerfModel
-from semantic_ns.supervision import attach_targets, semantic_loss, take_targets
+from semantic_ns.supervision import NUM_UNIFORM, attach_targets, semantic_loss, take_targets
 
 
 def training_model(**changes: Any) -> SemanticNerfModel:
@@ -78,7 +78,7 @@ def test_some_steps_lead_to_the_same_model_either_way() -> None:
 
 
 def test_rays_beyond_the_uniform_ones_have_no_colour_loss() -> None:
-    targets: dict[str, Any] = batch() | {"num_uniform": 20}
+    targets: dict[str, Any] = batch() | {NUM_UNIFORM: 20}
     losses, metrics = losses_of(training_model(), targets, attach=True)
     model = training_model()
     rendered = model(rays())["rgb"]
