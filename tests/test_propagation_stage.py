@@ -86,6 +86,11 @@ def test_labels_that_are_many_and_clean_stand_as_they_are(replica_scene: Path, t
             fresh.propagate = lambda fresh=fresh, answer=answer: _with_share(fresh, answer)  # type: ignore
             fresh.before_step(5)
             assert (pipeline.datamanager.propagated is None) == stands
+            pipeline.datamanager.propagated = None
+            never = stage_of(pipeline, replace(CONFIG, clean_noise_rate=0.0))
+            never.propagate = lambda never=never, answer=answer: _with_share(never, answer)  # type: ignore
+            never.before_step(5)
+            assert pipeline.datamanager.propagated is answer
 
 
 def _with_share(stage: PropagationStage, answer: Any) -> Any:

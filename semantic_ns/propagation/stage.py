@@ -18,8 +18,7 @@ from semantic_ns.propagation.surface_graph import SurfacePoints, build_surface_g
 from semantic_ns.propagation.targets import PropagatedLabels, SurfaceMaps
 
 _DENSE = 0.5
-_CLEAN = 0.03
-"""Labels of more than so many pixels, of which less than so many are wrong, need no help."""
+"""Share of labelled pixels from which on there is nothing to complete."""
 
 
 def render_maps(model: Any, ray_generator: Any, image_sizes: list[tuple[int, int]], num_rays: int) -> SurfaceMaps:
@@ -79,7 +78,7 @@ class PropagationStage:
         if due:
             self._steps = self._steps[len(due) :]
             propagated = self.propagate()
-            if self._labelled_share > _DENSE and propagated.posterior.noise_rate < _CLEAN:
+            if self._labelled_share > _DENSE and propagated.posterior.noise_rate < self._config.clean_noise_rate:
                 self._steps = []  # nothing to complete, nothing to clean: the labels stand as they are
             else:
                 self._datamanager.propagated = propagated
