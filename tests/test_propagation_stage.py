@@ -81,7 +81,7 @@ def test_labels_that_are_many_and_clean_stand_as_they_are(replica_scene: Path, t
         # Without a trained field the surface is nonsense and nothing agrees: what it says is set by hand.
         propagated = stage.propagate()
         for rate, stands in ((0.01, True), (0.5, False)):
-            pipeline.datamanager.propagated = None
+            pipeline.datamanager.propagated = propagated  # of an earlier turn
             fresh = stage_of(pipeline)
             answer = replace(propagated, posterior=replace(propagated.posterior, noise_rate=rate))
             fresh.propagate = lambda fresh=fresh, answer=answer: _with_share(fresh, answer)  # type: ignore

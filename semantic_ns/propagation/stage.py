@@ -79,7 +79,8 @@ class PropagationStage:
             self._steps = self._steps[len(due) :]
             propagated = self.propagate()
             if self._labelled_share > _DENSE and propagated.posterior.noise_rate < self._config.clean_noise_rate:
-                self._steps = []  # nothing to complete, nothing to clean: the labels stand as they are
+                # Nothing to complete, nothing to clean: the labels stand as they are, whatever an earlier turn found.
+                self._steps, self._datamanager.propagated = [], None
             else:
                 self._datamanager.propagated = propagated
 
