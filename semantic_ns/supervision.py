@@ -49,6 +49,13 @@ class Targets:
             return label_shares(self.labels, self.label_weights)
         return label_shares(torch.zeros_like(self.labels), self.label_weights)
 
+    def semantic_loss(self, logits: Float[Tensor, "rays classes"]) -> Float[Tensor, ""]:
+        """Weighted cross-entropy of rendered logits against these labels, or the distributions in their stead."""
+        if self.soft_labels is None:
+            return semantic_cross_entropy(logits, self.labels, self.label_weights)
+        weights = self.label_weights
+        return soft_cross_entropy(logits, self.soft_labels, torch.ones(len(logits)) if weights is None else weights)
+
 
 def semantic_loss(logits: Float[Tensor, "rays classes"], batch: Mapping[str, Any]) -> Float[Tensor, ""]:
     """Cross-entropy of rendered logits against the labels or distributions of a batch, weighted if it has weights."""

@@ -21,6 +21,7 @@ from semantic_ns.datamanagers.training_labels import (
 )
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.labels.corruption import CorruptionConfig
+from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.rays import FastRayGenerator
 from semantic_ns.supervision import LABEL_WEIGHTS, NUM_UNIFORM, SOFT_LABELS, attach_targets
 
@@ -40,6 +41,9 @@ class SemanticDataManagerConfig(VanillaDataManagerConfig):
     its name beside the scene's label folder, or an absolute path."""
     labelled_share: float = 0.05
     """Share of a batch that is drawn from labelled pixels where fewer of all pixels are labelled; 0: never."""
+    semantic_share: float = 0.5
+    """Share of the rays drawn from all pixels that also train classes, which need fewer rays than colours do. Once
+    labels have spread, all do."""
     balance_classes: bool = False
     """Whether labelled pixels are drawn from all classes alike, instead of from all labelled pixels alike."""
     evaluate_on: Literal["test", "train"] = "test"
@@ -50,7 +54,8 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
     """Batches of rays with colour [rays, 3] and `semantics` int64 [rays, 1], classes -1..C-1.
 
     Training batches also hold `num_uniform_rays`: the rows before it are rays of pixels drawn from all alike,
-    the others are further ones with labels (see `add_labelled_rays`).
+    the others are further ones with labels (see `add_labelled_rays`). Of the former the first ones, all but
+    `semantic_share`, are for colour alone and their classes -1, unless labels have spread.
     """
 
     config: SemanticDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -115,6 +120,8 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         batch.setdefault(NUM_UNIFORM, len(batch[SEMANTICS]))
         if self.propagated is not None:
             self._teach_propagated(ray_bundle, batch)
+        else:
+            batch[SEMANTICS][: round((1 - self.config.semantic_share) * batch[NUM_UNIFORM])] = VOID
         attach_targets(ray_bundle, batch)
         return ray_bundle, batch
 

@@ -139,7 +139,7 @@ def heads_forward(hidden, lengths, rays, first, cond, heads, scale, weights, acc
 
 @part
 @no_type_check
-def _layer_backward(inputs, g_outputs, transposed, no_bias, g_matrix, g_bias, g_inputs, rows):
+def layer_backward(inputs, g_outputs, transposed, no_bias, g_matrix, g_bias, g_inputs, rows):
     """Gradients of a linear layer; those of its bias are left out where ``g_bias`` is empty."""
     add_outer(inputs, g_outputs, g_matrix, rows)
     for i in range(rows):
@@ -206,18 +206,18 @@ def heads_backward(
             _output_gradients(
                 weights[begin:], block_rays, g_rgb, g_sums, pass_semantics, colour, features, count, g_weights[begin:]
             )
-            _layer_backward(h2, colour, c3_t, zero, g_c3[thread], g_d3[thread], g_h2, rows)
+            layer_backward(h2, colour, c3_t, zero, g_c3[thread], g_d3[thread], g_h2, rows)
             _through_rectifier(g_h2, h2, rows)
-            _layer_backward(h1, g_h2, c2_t, zero, g_c2[thread], g_d2[thread], g_h1, rows)
+            layer_backward(h1, g_h2, c2_t, zero, g_c2[thread], g_d2[thread], g_h1, rows)
             _through_rectifier(g_h1, h1, rows)
             for i in range(count):
                 for j in range(width):
                     g_cond[block_rays[i], j] += g_h1[i, j]
-            _layer_backward(inputs, g_h1, c1_t, zero, g_c1[thread], no_bias, g_inputs, rows)
+            layer_backward(inputs, g_h1, c1_t, zero, g_c1[thread], no_bias, g_inputs, rows)
             for i in range(count):
                 for j in range(num_hidden):
                     g_hidden[begin + i, j] = g_inputs[i, j]
-            _layer_backward(inputs, features, s1_t, zero, g_s1[thread], g_t1[thread], g_inputs, rows)
+            layer_backward(inputs, features, s1_t, zero, g_s1[thread], g_t1[thread], g_inputs, rows)
             if pass_semantics:
                 for i in range(count):
                     for j in range(num_hidden):
@@ -258,9 +258,9 @@ def density_backward(enc, density, transposed, g_hidden, g_enc, g_density):
         copy_rows(enc, begin, count, inputs)
         density_layers(inputs, density, h, out, rows)
         copy_rows(g_hidden, begin, count, out)
-        _layer_backward(h, out, w2_t, zero, g_w2[thread], g_b2[thread], g_h, rows)
+        layer_backward(h, out, w2_t, zero, g_w2[thread], g_b2[thread], g_h, rows)
         _through_rectifier(g_h, h, rows)
-        _layer_backward(inputs, g_h, w1_t, zero, g_w1[thread], g_b1[thread], g_inputs, rows)
+        layer_backward(inputs, g_h, w1_t, zero, g_w1[thread], g_b1[thread], g_inputs, rows)
         for i in range(count):
             for j in range(enc.shape[1]):
                 g_enc[begin + i, j] = g_inputs[i, j]

@@ -1,5 +1,6 @@
 """Nerfacto's field with a view-independent semantic head."""
 
+from dataclasses import replace
 from enum import Enum
 from typing import Any, cast
 
@@ -18,6 +19,8 @@ from semantic_ns.encodings.hash_grid import Backend, HashGrid, replace_hash_enco
 from semantic_ns.encodings.spherical_harmonics import SphericalHarmonics
 from semantic_ns.fields.fused_rendering import render_fused
 from semantic_ns.fields.fused_training import LossWeights, TrainedRays, train_fused
+from semantic_ns.fields.semantic_grid import LEAST_WEIGHT, SemanticGrid
+from semantic_ns.rendering import head_of_composited
 from semantic_ns.sampling.proposal_sampler import is_infinity_contraction, scene_to_unit_box
 from semantic_ns.supervision import Targets
 
@@ -46,18 +49,21 @@ class SemanticNerfField(NerfactoField):
         semantic_width: width of the semantic hidden layer.
         use_semantics: whether samples get semantic features; the head is there either way.
         pass_semantic_gradients: whether the semantic loss reaches the density and the features shared with colour.
+        semantic_grid: gives the semantic features; none: a layer on what the density network hands to colour.
         hash_backend: back end of the hash grid.
         kwargs: further arguments of nerfacto's field.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  -- nerfstudio's field takes its options one by one
         self,
         aabb: Tensor,
         num_images: int,
+        *,
         num_classes: int,
         semantic_width: int = 64,
         use_semantics: bool = True,
         pass_semantic_gradients: bool = True,
+        semantic_grid: SemanticGrid | None = None,
         hash_backend: Backend = "auto",
         **kwargs: Any,
     ) -> None:
@@ -66,7 +72,9 @@ class SemanticNerfField(NerfactoField):
         if self.direction_encoding.tcnn_encoding is None:
             self.direction_encoding = SphericalHarmonics()
         self.use_semantics = use_semantics
-        self.semantic_trunk = nn.Sequential(nn.Linear(self.geo_feat_dim, semantic_width), nn.ReLU())
+        self.semantic_grid = semantic_grid
+        if semantic_grid is None:
+            self.semantic_trunk = nn.Sequential(nn.Linear(self.geo_feat_dim, semantic_width), nn.ReLU())
         self.semantic_head = nn.Linear(semantic_width, num_classes)
 
     def unit_positions(self, positions: Float[Tensor, "*bs 3"]) -> Float[Tensor, "*bs 3"]:
@@ -93,9 +101,31 @@ class SemanticNerfField(NerfactoField):
             FieldHeadNames.RGB: self._colour(ray_samples, density_embedding)
         }
         if self.use_semantics:
-            semantic_input = density_embedding if self.pass_semantic_gradients else density_embedding.detach()
-            outputs[SemanticHeadNames.SEMANTIC_FEATURES] = self.semantic_trunk(semantic_input)
+            outputs[SemanticHeadNames.SEMANTIC_FEATURES] = self._semantic_features(ray_samples, density_embedding)
         return outputs
+
+    def _semantic_features(self, ray_samples: RaySamples, density_embedding: Tensor) -> Tensor:
+        if self.semantic_grid is None:
+            return self.semantic_trunk(
+                density_embedding if self.pass_semantic_gradients else density_embedding.detach()
+            )
+        with torch.no_grad():
+            positions = self.unit_positions(ray_samples.frustums.get_positions()).clamp(0.0, 1.0)
+        return self.semantic_grid(positions)
+
+    @property
+    def _shares_features(self) -> bool:
+        """Whether the kernels evaluate semantic features, out of what the density network hands to colour."""
+        return self.use_semantics and self.semantic_grid is None
+
+    def semantic_weights(self, weights: Tensor) -> Tensor:
+        """Rendering weights [*bs] with which semantic features are composited."""
+        if self.semantic_grid is not None:
+            weights = weights * (weights.detach() >= LEAST_WEIGHT)
+        return self._pass_semantics(weights)
+
+    def _pass_semantics(self, values: Tensor) -> Tensor:
+        return values if self.pass_semantic_gradients else values.detach()
 
     def _split_first_colour_layer(self) -> tuple[Tensor, Tensor]:
         """The colour net's first matrix, split into what belongs to the ray and to the geometry features.
@@ -153,15 +183,27 @@ class SemanticNerfField(NerfactoField):
             and is_infinity_contraction(self.spatial_distortion)
         )
 
-    def render_rays(self, ray_bundle: RayBundle, t_edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Colour [rays, 3], semantic features [rays, semantic_width] and weights [rays, samples] by the CPU kernel.
+    def render_rays(
+        self, ray_bundle: RayBundle, t_edges: Tensor
+    ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays classes"] | None, Float[Tensor, "rays samples"]]:
+        """Colour, class logits (none without semantics) and weights by the CPU kernels.
 
-        Equal to evaluating every sample and compositing, except where less than 1e-4 of the light arrives. Without
-        semantics the features are [rays, 0].
+        Equal to evaluating every sample and compositing, except where less than 1e-4 of the light arrives.
         """
-        enc, cond, delta = self._kernel_inputs(ray_bundle, t_edges)
+        enc, cond, delta, x = self._kernel_inputs(ray_bundle, t_edges)
         network = self._kernel_matrices()
-        return render_fused(enc, cond, delta, network, self.average_init_density, self.pass_semantic_gradients)
+        rgb, features, weights = render_fused(
+            enc, cond, delta, network, self.average_init_density, self.pass_semantic_gradients
+        )
+        return rgb, self._logits(x, features, weights) if self.use_semantics else None, weights
+
+    def _logits(self, x: Tensor, features: Tensor, weights: Tensor) -> Tensor:
+        """Logits [rays, classes] of shared features that the kernel composited, or of the semantic grid."""
+        weights = self._pass_semantics(weights)
+        accumulation = weights.sum(dim=-1, keepdim=True)
+        if self.semantic_grid is not None:
+            features, accumulation = self.semantic_grid.composite(x, weights)
+        return head_of_composited(features, accumulation, self.semantic_head.weight, self.semantic_head.bias)
 
     def train_rays(
         self, ray_bundle: RayBundle, edges: tuple[Tensor, Tensor], targets: Targets, weights: tuple[float, float, float]
@@ -175,14 +217,30 @@ class SemanticNerfField(NerfactoField):
             weights: factors of the distortion, the semantic and the opacity loss.
         """
         spacings, distances = edges
-        enc, cond, delta = self._kernel_inputs(ray_bundle, distances)
-        head = (self.semantic_head.weight, self.semantic_head.bias) if self.use_semantics else None
+        enc, cond, delta, x = self._kernel_inputs(ray_bundle, distances)
+        head = (self.semantic_head.weight, self.semantic_head.bias) if self._shares_features else None
         distortion, semantic, opacity = weights
         options = LossWeights(distortion, semantic, self.average_init_density, self.pass_semantic_gradients, opacity)
-        return train_fused(enc, cond, (delta, spacings), self._kernel_matrices(), head, targets, options)
+        trained = train_fused(enc, cond, (delta, spacings), self._kernel_matrices(), head, targets, options)
+        if not self.use_semantics or self.semantic_grid is None:
+            return trained
+        return replace(trained, semantic_loss=semantic * self._loss_of_grid(x, trained.weights, targets))
 
-    def _kernel_inputs(self, ray_bundle: RayBundle, t_edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Encoded samples, what is constant along a ray after the first colour layer, and lengths of intervals."""
+    def _loss_of_grid(self, x: Tensor, weights: Tensor, targets: Targets) -> Tensor:
+        """Cross-entropy of the rays that count; the samples of others are left out."""
+        counted = weights * (targets.label_shares() > 0)[:, None]
+        return targets.semantic_loss(self._logits(x, counted, counted))
+
+    @property
+    def can_train_fused(self) -> bool:
+        """Whether one pass gives all gradients: a grid of its own cannot reach the weights in that pass."""
+        return not (self.use_semantics and self.semantic_grid is not None and self.pass_semantic_gradients)
+
+    def _kernel_inputs(self, ray_bundle: RayBundle, t_edges: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Encoded samples, what is constant along a ray after the first colour layer, lengths of intervals, positions.
+
+        Positions [all samples, 3] are in the unit cube.
+        """
         from semantic_ns.sampling.proposal_numba import unit_positions
 
         x = torch.empty(t_edges.shape[0] * (t_edges.shape[1] - 1), 3)
@@ -193,18 +251,19 @@ class SemanticNerfField(NerfactoField):
         by_ray, _ = self._split_first_colour_layer()
         bias = _linears(self.mlp_head)[0].bias
         cond = F.linear(self.ray_conditioning(ray_bundle.directions, ray_bundle.camera_indices), by_ray, bias)
-        return self.mlp_base.model[0](x), cond, t_edges[:, 1:] - t_edges[:, :-1]
+        return self.mlp_base.model[0](x), cond, t_edges[:, 1:] - t_edges[:, :-1], x
 
     def _kernel_matrices(self) -> tuple[Tensor, ...]:
         """``w1 b1 w2 b2 c1 c2 d2 c3 d3 s1 t1`` as described in ``render_numba``."""
         density, (_, second, third) = _linears(self.mlp_base.model[1]), _linears(self.mlp_head)
         _, by_features = self._split_first_colour_layer()
         raw_row = by_features.new_zeros(1, by_features.shape[0])
-        semantic = cast(nn.Linear, self.semantic_trunk[0])
-        columns = slice(None if self.use_semantics else 0)
-        semantic_matrix = torch.cat([semantic.weight.new_zeros(1, semantic.weight.shape[0]), semantic.weight.T])
+        weight, bias = raw_row.new_zeros(0, self.geo_feat_dim), raw_row.new_zeros(0)
+        if self._shares_features:
+            weight, bias = cast(nn.Linear, self.semantic_trunk[0]).parameters()
+        semantic_matrix = torch.cat([weight.new_zeros(1, len(weight)), weight.T])
         return (
             density[0].weight.T, density[0].bias, density[1].weight.T, density[1].bias,
             torch.cat([raw_row, by_features.T]), second.weight.T, second.bias, third.weight.T, third.bias,
-            semantic_matrix[:, columns], semantic.bias[columns],
+            semantic_matrix, bias,
         )  # fmt: skip

@@ -20,7 +20,7 @@ from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNe
 from semantic_ns.host import leave_cores_to_kernels
 from semantic_ns.losses import distortion_loss_cpu
 from semantic_ns.models.semantic_outputs import Outputs, SemanticModel, SemanticOptions, uniform_rays
-from semantic_ns.rendering import composite_logits, head_of_composited, median_distance
+from semantic_ns.rendering import composite_logits, median_distance
 from semantic_ns.sampling.proposal_sampler import FusedProposalSampler, edges_of
 from semantic_ns.supervision import Targets, take_targets
 
@@ -75,7 +75,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         targets = take_targets(ray_bundle)
         if not self._can_fuse(ray_bundle):
             outputs = self._render_samples(ray_bundle)
-        elif self.training and targets is not None:
+        elif self.training and targets is not None and self.field.can_train_fused:
             outputs = self._train_fused(ray_bundle, targets)
         else:
             outputs = self._render_fused(ray_bundle)
@@ -107,13 +107,11 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         """The fused CPU path: two kernels per batch instead of some hundred small operations."""
         network = self._proposal_network()
         spacings, distances, proposal = self.proposal_sampler.sample_edges(ray_bundle, network)
-        rgb, features, weights = self.field.render_rays(ray_bundle, distances)
+        rgb, logits, weights = self.field.render_rays(ray_bundle, distances)
         accumulation = weights.sum(dim=-1, keepdim=True)
         outputs: Outputs = {"rgb": rgb, "accumulation": accumulation}
-        if self.config.use_semantics:
-            head = self.field.semantic_head
-            semantic_accumulation = accumulation if self.config.pass_semantic_gradients else accumulation.detach()
-            outputs["semantics"] = head_of_composited(features, semantic_accumulation, head.weight, head.bias)
+        if logits is not None:
+            outputs["semantics"] = logits
         if self.training:
             due = self.proposal_sampler.take_turn()
             return outputs | {
@@ -151,7 +149,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
             "accumulation": self.renderer_accumulation(weights=weights),
         }
         if self.config.use_semantics:
-            semantic_weights = weights if self.config.pass_semantic_gradients else weights.detach()
+            semantic_weights = self.field.semantic_weights(weights)
             features, head = values[SemanticHeadNames.SEMANTIC_FEATURES].float(), self.field.semantic_head
             outputs["semantics"] = composite_logits(semantic_weights, features, head.weight, head.bias)
         if self.training:

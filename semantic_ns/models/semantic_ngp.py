@@ -113,7 +113,7 @@ class SemanticNgpModel(SemanticModel, NGPModel):
 
     def _can_fuse(self) -> bool:
         """Whether the CPU kernels know this configuration."""
-        return self.device.type == "cpu" and self.config.fuse_on_cpu and self.field.can_fuse
+        return self.device.type == "cpu" and self.config.fuse_on_cpu and self.field.can_fuse_packed
 
     def _sampling_options(self) -> dict[str, Any]:
         names = ("render_step_size", "near_plane", "far_plane", "alpha_thre", "cone_angle")
@@ -193,8 +193,9 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         self, values: Mapping[Any, Tensor], weights: Tensor, accumulation: Tensor, rays: Tensor
     ) -> Tensor:
         """The linear last layer once per ray; see ``rendering.composite_logits``."""
+        weights = self.field.semantic_weights(weights)
         if not self.config.pass_semantic_gradients:
-            weights, accumulation = weights.detach(), accumulation.detach()
+            accumulation = accumulation.detach()
         features = values[SemanticHeadNames.SEMANTIC_FEATURES][:, 0].float()
         head, composited = self.field.semantic_head, composite_packed(weights, features, rays, len(accumulation))
         return head_of_composited(composited, accumulation, head.weight, head.bias)

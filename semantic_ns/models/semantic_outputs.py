@@ -21,6 +21,7 @@ from semantic_ns.encodings.hash_grid import Backend, HashGrid
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.accumulator import SceneAccumulator
 from semantic_ns.evaluation.pictures import picture_grid
+from semantic_ns.fields.semantic_grid import SemanticGrid
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
 from semantic_ns.host import LpipsIfAvailable, without_lpips_download
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
@@ -55,10 +56,16 @@ class SemanticOptions:
     """Take near and far plane from the data set where it states them in metres (Replica: 0.1 to 10)."""
     opacity_loss_weight: float = 0.01
     """Weight of the loss that wants every ray to end on something; only for images without transparency."""
-    semantic_loss_weight: float = 0.015
-    """Weight of the cross-entropy beside the colour loss (Zhi et al. 2021, equation (8))."""
-    pass_semantic_gradients: bool = True
-    """Whether the semantic loss also trains geometry and the features shared with colour."""
+    semantic_loss_weight: float = 0.04
+    """Weight of the cross-entropy beside the colour loss (Zhi et al. 2021, section 3.2)."""
+    pass_semantic_gradients: bool = False
+    """Whether the semantic loss also trains geometry and, where they are shared, the features of colour."""
+    semantic_features: Literal["own", "shared"] = "own"
+    """Classes from a hash grid of their own, or from the features that colour is made of."""
+    semantic_levels: int = 6
+    """Levels of the classes' own hash grid."""
+    semantic_max_res: int = 512
+    """Cells per axis of its finest level."""
     semantic_width: int = 64
     """Width of the semantic hidden layer."""
 
@@ -102,6 +109,13 @@ class SemanticModel(Model):
 
         self.panel = SemanticPanel(self.taxonomy)
 
+    def _build_semantic_grid(self) -> SemanticGrid | None:
+        config = self.config
+        if config.semantic_features == "shared":
+            return None
+        sizes = (config.semantic_levels, config.base_res, config.semantic_max_res, config.log2_hashmap_size)
+        return SemanticGrid(*sizes, config.semantic_width, config.hash_backend)
+
     def _build_field(self) -> SemanticNerfField:
         config = self.config
         return SemanticNerfField(
@@ -111,6 +125,7 @@ class SemanticModel(Model):
             semantic_width=config.semantic_width,
             use_semantics=config.use_semantics,
             pass_semantic_gradients=config.pass_semantic_gradients,
+            semantic_grid=self._build_semantic_grid(),
             hash_backend=config.hash_backend,
             hidden_dim=config.hidden_dim,
             num_levels=config.num_levels,
