@@ -45,10 +45,6 @@ def uniform_rays(outputs: Outputs, batch: Mapping[str, Any]) -> tuple[Outputs, d
 class SemanticOptions:
     """Options of every model with classes; to be listed before the configuration of nerfstudio's model."""
 
-    implementation: Literal["tcnn", "torch"] = "torch"
-    """Networks and hash grids by torch (everywhere) or by tiny-cuda-nn (CUDA, where it is installed)."""
-    hash_backend: Backend = "auto"
-    """Hash grids of the torch implementation: numba (CPU), triton (CUDA), torch (slow, everywhere), or what fits."""
     use_semantics: bool = True
     """Train and render classes; without them the model is scored in colour and depth alone."""
     use_scene_bounds: bool = True
@@ -61,6 +57,16 @@ class SemanticOptions:
     """Whether the semantic loss also trains geometry and the features shared with colour."""
     semantic_width: int = 64
     """Width of the semantic hidden layer."""
+
+
+@dataclass
+class HashGridOptions(SemanticOptions):
+    """Options of the models whose field is on a hash grid; to be listed as :class:`SemanticOptions` are."""
+
+    implementation: Literal["tcnn", "torch"] = "torch"
+    """Networks and hash grids by torch (everywhere) or by tiny-cuda-nn (CUDA, where it is installed)."""
+    hash_backend: Backend = "auto"
+    """Hash grids of the torch implementation: numba (CPU), triton (CUDA), torch (slow, everywhere), or what fits."""
 
 
 class SemanticModel(Model):
