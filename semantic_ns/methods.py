@@ -5,6 +5,7 @@ from typing import Any
 
 from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
+from nerfstudio.engine.schedulers import ExponentialDecaySchedulerConfig
 from nerfstudio.models.base_model import ModelConfig
 from nerfstudio.plugins.types import MethodSpecification
 
@@ -15,11 +16,40 @@ from semantic_ns.evaluation.pipeline import SemanticPipelineConfig
 from semantic_ns.models.semantic_nerf import SemanticNerfModelConfig
 from semantic_ns.models.semantic_ngp import SemanticNgpModelConfig
 from semantic_ns.optimizers import FusedAdamConfig, FusedAdamWConfig, RunDecayConfig
+from semantic_ns.propagation.config import PropagationConfig
 from semantic_ns.trainer import SemanticTrainerConfig
+from semantic_ns.vanilla.datamanager import PaperDataManagerConfig
+from semantic_ns.vanilla.model import PaperModelConfig
 
 host.prepare()
 
 _NERF_LEARNING_RATES = {"proposal_networks": 1e-2, "fields": 1e-2, "grids": 1e-2, "camera_opt": 1e-3}
+
+
+def _specification(
+    name: str,
+    description: str,
+    pipeline: SemanticPipelineConfig,
+    num_iterations: int,
+    optimizers: dict[str, dict[str, Any]],
+    mixed_precision: bool,
+) -> MethodSpecification:
+    """A method: what all have in common around one pipeline configuration."""
+    config = SemanticTrainerConfig(
+        method_name=name,
+        steps_per_eval_batch=1000,
+        steps_per_eval_image=1000,
+        steps_per_eval_all_images=1_000_000,
+        steps_per_save=1000,
+        max_num_iterations=num_iterations,
+        mixed_precision=mixed_precision,
+        machine=MachineConfig(device_type=host.default_device()),
+        viewer=ViewerConfig(num_rays_per_chunk=min(1 << 15, 2 * pipeline.model.eval_num_rays_per_chunk)),
+        vis="viewer",
+        pipeline=pipeline,
+        optimizers=optimizers,
+    )
+    return MethodSpecification(config=config, description=description)
 
 
 def _method(
@@ -30,34 +60,23 @@ def _method(
     rays_per_batch: int,
     learning_rates: Mapping[str, float],
 ) -> MethodSpecification:
-    """A method: what all have in common around one model configuration."""
-    device = host.default_device()
+    """A method with a hash grid: what these have in common around one model configuration."""
 
     def optimiser(group: str, learning_rate: float) -> dict[str, Any]:
         adam = FusedAdamWConfig if group == "grids" else FusedAdamConfig
         return {"optimizer": adam(lr=learning_rate, eps=1e-15), "scheduler": RunDecayConfig()}
 
-    config = SemanticTrainerConfig(
-        method_name=name,
-        steps_per_eval_batch=1000,
-        steps_per_eval_image=1000,
-        steps_per_eval_all_images=1_000_000,
-        steps_per_save=1000,
-        max_num_iterations=num_iterations,
-        mixed_precision=device == "cuda",
-        machine=MachineConfig(device_type=device),
-        viewer=ViewerConfig(num_rays_per_chunk=min(1 << 15, 2 * model.eval_num_rays_per_chunk)),
-        vis="viewer",
-        pipeline=SemanticPipelineConfig(
-            # The field's type stays nerfstudio's union, so that each dataparser is a word of the command line.
-            datamanager=SemanticDataManagerConfig(
-                dataparser=AutoDataParserConfig(), train_num_rays_per_batch=rays_per_batch, eval_num_rays_per_batch=1024
-            ),
-            model=model,
+    pipeline = SemanticPipelineConfig(
+        # The field's type stays nerfstudio's union, so that each dataparser is a word of the command line.
+        datamanager=SemanticDataManagerConfig(
+            dataparser=AutoDataParserConfig(), train_num_rays_per_batch=rays_per_batch, eval_num_rays_per_batch=1024
         ),
-        optimizers={group: optimiser(group, learning_rate) for group, learning_rate in learning_rates.items()},
+        model=model,
     )
-    return MethodSpecification(config=config, description=description)
+    optimizers = {group: optimiser(group, learning_rate) for group, learning_rate in learning_rates.items()}
+    return _specification(
+        name, description, pipeline, num_iterations, optimizers, mixed_precision=host.default_device() == "cuda"
+    )
 
 
 semantic_nerf = _method(
@@ -111,4 +130,24 @@ semantic_ngp = _method(
     num_iterations=3000,
     rays_per_batch=2048,
     learning_rates={"fields": 1e-2, "grids": 1e-2},
+)
+semantic_nerf_vanilla = _specification(
+    "semantic-nerf-vanilla",
+    "The network, sampling and schedule of the Semantic-NeRF paper as published; hours on a CUDA device.",
+    SemanticPipelineConfig(
+        datamanager=PaperDataManagerConfig(
+            dataparser=AutoDataParserConfig(), train_num_rays_per_batch=1024, eval_num_rays_per_batch=1024
+        ),
+        model=PaperModelConfig(eval_num_rays_per_chunk=1 << 9),
+        propagation=PropagationConfig(enabled=False),
+    ),
+    num_iterations=200_000,
+    optimizers={
+        "fields": {
+            "optimizer": FusedAdamConfig(lr=5e-4, eps=1e-8),
+            # 0.1^(step / 250 000), however long the run is.
+            "scheduler": ExponentialDecaySchedulerConfig(lr_final=5e-5, max_steps=250_000),
+        }
+    },
+    mixed_precision=False,
 )

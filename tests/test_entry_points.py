@@ -15,7 +15,7 @@ METHODS = "nerfstudio.method_configs"
 DATAPARSERS = "nerfstudio.dataparser_configs"
 COMMANDS = "console_scripts"
 EXPECTED = {
-    METHODS: {"semantic-nerf", "semantic-nerf-big", "semantic-ngp"},
+    METHODS: {"semantic-nerf", "semantic-nerf-big", "semantic-ngp", "semantic-nerf-vanilla"},
     DATAPARSERS: {
         "semantic-data",
         "replica-data",

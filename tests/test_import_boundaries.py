@@ -35,6 +35,7 @@ LAYERS = (
     ("fields", "sampling"),
     ("host", "evaluation.pictures", "viewer"),
     ("models",),
+    ("vanilla",),
     ("evaluation", "doctor", "export", "importing", "fusing", "audit", "propagation.stage"),
     ("trainer",),
     ("methods",),

@@ -17,10 +17,17 @@ from PIL import Image
 from semantic_ns.cli.export_labels import ExportLabels
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.errors import SceneError
-from semantic_ns.methods import semantic_nerf, semantic_nerf_big, semantic_ngp
+from semantic_ns.methods import semantic_nerf, semantic_nerf_big, semantic_nerf_vanilla, semantic_ngp
 from semantic_ns.trainer import SemanticTrainerConfig
 
-METHODS = [semantic_nerf, semantic_nerf_big, semantic_ngp]
+SMALL = {
+    "semantic-nerf": {"num_levels": 4, "log2_hashmap_size": 8, "num_nerf_samples_per_ray": 8},
+    "semantic-nerf-big": {"num_levels": 4, "log2_hashmap_size": 8, "num_nerf_samples_per_ray": 8},
+    "semantic-ngp": {"num_levels": 4, "log2_hashmap_size": 8, "grid_resolution": 16},
+    "semantic-nerf-vanilla": {"hidden_dim": 16, "num_coarse_samples": 8, "num_importance_samples": 8},
+}
+"""Model options of the methods that make them small."""
+METHODS = [semantic_nerf, semantic_nerf_big, semantic_ngp, semantic_nerf_vanilla]
 
 
 def configured(
@@ -34,7 +41,8 @@ def configured(
     config.machine.device_type = "cpu"
     config.pipeline.datamanager.data = scene  # type: ignore
     config.pipeline.datamanager.train_num_rays_per_batch = 512  # type: ignore
-    for name, value in ({"log2_hashmap_size": 12, "max_res": 128} | model).items():
+    has_grid = method is not semantic_nerf_vanilla
+    for name, value in (({"log2_hashmap_size": 12, "max_res": 128} if has_grid else {}) | model).items():
         setattr(config.pipeline.model, name, value)
     return config
 
@@ -48,8 +56,7 @@ def scores(config: SemanticTrainerConfig, folder: Path) -> dict[str, Any]:
 def test_a_method_trains_and_is_scored_and_rendered_in_every_output(
     method: MethodSpecification, nerfstudio_scene: Path, tmp_path: Path
 ) -> None:
-    samples = {"grid_resolution": 16} if method is semantic_ngp else {"num_nerf_samples_per_ray": 8}
-    config = configured(method, nerfstudio_scene, tmp_path, 3, num_levels=4, log2_hashmap_size=8, **samples)
+    config = configured(method, nerfstudio_scene, tmp_path, 3, **SMALL[str(method.config.method_name)])
     train(config)
     assert 0 <= scores(config, tmp_path)["miou_present"] <= 1
     DatasetRender(
@@ -65,12 +72,12 @@ def test_a_method_trains_and_is_scored_and_rendered_in_every_output(
 
 @pytest.mark.parametrize(
     ("method", "options"),
-    [(semantic_nerf, {}), (semantic_nerf, {"fuse_on_cpu": False}), (semantic_ngp, {"grid_resolution": 16})],
+    [(semantic_nerf, {}), (semantic_nerf, {"fuse_on_cpu": False}), (semantic_ngp, {}), (semantic_nerf_vanilla, {})],
 )
 def test_without_semantics_colour_and_depth_are_trained_and_scored_and_no_labels_exported(
     method: MethodSpecification, options: dict[str, Any], replica_scene: Path, tmp_path: Path
 ) -> None:
-    sizes = {"num_levels": 4, "log2_hashmap_size": 8}
+    sizes = SMALL[str(method.config.method_name)]
     config = configured(method, replica_scene, tmp_path, 3, use_semantics=False, **sizes, **options)
     train(config)
     results = scores(config, tmp_path)

@@ -19,14 +19,14 @@ from semantic_ns.fields.fused_training import TrainedRays
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
 from semantic_ns.host import leave_cores_to_kernels
 from semantic_ns.losses import distortion_loss_cpu
-from semantic_ns.models.semantic_outputs import Outputs, SemanticModel, SemanticOptions, uniform_rays
+from semantic_ns.models.semantic_outputs import HashGridOptions, Outputs, SemanticModel, uniform_rays
 from semantic_ns.rendering import composite_logits, median_distance
 from semantic_ns.sampling.proposal_sampler import FusedProposalSampler, edges_of
 from semantic_ns.supervision import Targets, take_targets
 
 
 @dataclass
-class SemanticNerfModelConfig(SemanticOptions, NerfactoModelConfig):
+class SemanticNerfModelConfig(HashGridOptions, NerfactoModelConfig):
     """Options of the semantic-nerf model; the rest are nerfacto's."""
 
     _target: type = field(default_factory=lambda: SemanticNerfModel)

@@ -18,7 +18,7 @@ from torch import Tensor
 from semantic_ns.fields.packed_rendering import packed_densities, render_packed, render_packed_for_evaluation
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
 from semantic_ns.host import leave_cores_to_kernels
-from semantic_ns.models.semantic_outputs import Outputs, SemanticModel, SemanticOptions, uniform_rays
+from semantic_ns.models.semantic_outputs import HashGridOptions, Outputs, SemanticModel, uniform_rays
 from semantic_ns.rendering import head_of_composited
 from semantic_ns.sampling.occupancy import OccupancyGrid, OccupancySampler, require_nerfacc_kernels
 from semantic_ns.sampling.packed import composite_packed, packed_median_distance, packed_weights
@@ -26,7 +26,7 @@ from semantic_ns.supervision import take_targets
 
 
 @dataclass
-class SemanticNgpModelConfig(SemanticOptions, InstantNGPModelConfig):
+class SemanticNgpModelConfig(HashGridOptions, InstantNGPModelConfig):
     """Options of the semantic-ngp model; the rest are instant-ngp's."""
 
     _target: type = field(default_factory=lambda: SemanticNgpModel)

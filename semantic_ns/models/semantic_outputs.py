@@ -46,10 +46,6 @@ def uniform_rays(outputs: Outputs, batch: Mapping[str, Any]) -> tuple[Outputs, d
 class SemanticOptions:
     """Options of every model with classes; to be listed before the configuration of nerfstudio's model."""
 
-    implementation: Literal["tcnn", "torch"] = "torch"
-    """Networks and hash grids by torch (everywhere) or by tiny-cuda-nn (CUDA, where it is installed)."""
-    hash_backend: Backend = "auto"
-    """Hash grids of the torch implementation: numba (CPU), triton (CUDA), torch (slow, everywhere), or what fits."""
     use_semantics: bool = True
     """Train and render classes; without them the model is scored in colour and depth alone."""
     use_scene_bounds: bool = True
@@ -59,15 +55,25 @@ class SemanticOptions:
     semantic_loss_weight: float = 0.04
     """Weight of the cross-entropy beside the colour loss (Zhi et al. 2021, section 3.2)."""
     pass_semantic_gradients: bool = False
-    """Whether the semantic loss also trains geometry and, where they are shared, the features of colour."""
+    """Whether the semantic loss also trains geometry, and the features that classes share with colour."""
+    semantic_width: int = 64
+    """Width of the semantic hidden layer."""
+
+
+@dataclass
+class HashGridOptions(SemanticOptions):
+    """Options of the models whose field is on a hash grid; to be listed as :class:`SemanticOptions` are."""
+
+    implementation: Literal["tcnn", "torch"] = "torch"
+    """Networks and hash grids by torch (everywhere) or by tiny-cuda-nn (CUDA, where it is installed)."""
+    hash_backend: Backend = "auto"
+    """Hash grids of the torch implementation: numba (CPU), triton (CUDA), torch (slow, everywhere), or what fits."""
     semantic_features: Literal["own", "shared"] = "own"
     """Classes from a hash grid of their own, or from the features that colour is made of."""
     semantic_levels: int = 6
     """Levels of the classes' own hash grid."""
     semantic_max_res: int = 512
     """Cells per axis of its finest level."""
-    semantic_width: int = 64
-    """Width of the semantic hidden layer."""
 
 
 class SemanticModel(Model):
