@@ -67,7 +67,8 @@ def test_corrupted_labels_train_and_clean_ones_score(replica_scene):
 
 
 def test_few_labels_get_their_share_of_each_batch(replica_scene):
-    data = manager(replica_scene, test_mode="val", corruption=CorruptionConfig(propagation=0.0), labelled_share=0.5)
+    corruption = CorruptionConfig(propagation=0.0)
+    data = manager(replica_scene, test_mode="val", corruption=corruption, labelled_share=0.5, semantic_share=1.0)
     for step in range(3):
         rays, batch = data.next_train(step)
         assert batch["num_uniform_rays"] == 32
@@ -75,6 +76,13 @@ def test_few_labels_get_their_share_of_each_batch(replica_scene):
         assert rays.camera_indices[:, 0].tolist() == batch["indices"][:, 0].tolist()
         for (frame, row, column), label in zip(batch["indices"].tolist(), batch["semantics"][:, 0], strict=True):
             assert data.training_labels[frame][row, column] == label
+
+
+def test_a_share_of_the_uniform_rays_and_all_labelled_ones_train_classes(replica_scene):
+    data = manager(replica_scene, test_mode="val", labelled_share=0.0, semantic_share=0.25)
+    labels = data.next_train(0)[1]["semantics"]
+    assert (labels[:48] == -1).all()
+    assert (labels[48:] != -1).any()
 
 
 def test_without_options_training_sees_the_labels_of_the_scene(replica_scene, tmp_path):

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -12,12 +11,23 @@ from torch.nn import functional as F
 from semantic_ns.encodings.hash_grid import Backend, HashGrid
 from semantic_ns.fields.fused_rendering import whole_blocks
 
-LEAST_WEIGHT = 0.01
-"""Samples that give a ray less of its light than this have no say in its class."""
+_LEAST_SHARE = 0.25
+"""Samples that give a ray less of its light than this share of what its strongest gives have no say in its class."""
+
+_GAIN = 16.0
+"""Factor of the grid's features: tables whose steps all have one length (Adam) learn classes that much faster."""
+
+
+def have_a_say(weights: Float[Tensor, "*rays samples"]) -> Bool[Tensor, "*rays samples"]:
+    """Samples that count for the class of their ray: those around its surfaces, which are a few of all.
+
+    Their neighbours in the tails are near them and look the same, but would cost as much.
+    """
+    return (weights > 0) & (weights >= _LEAST_SHARE * weights.amax(dim=-1, keepdim=True))
 
 
 class SemanticGrid(nn.Module):
-    """Positions to semantic features f = relu(W h(x) + b), h a hash grid (Mueller et al. 2022) for classes alone.
+    """Positions to semantic features f = relu(g W h(x) + b), h a hash grid (Mueller et al. 2022) for classes alone, g a gain.
 
     Classes and colours that share a grid get in each other's way: its tables are small, few labels pull at them
     everywhere, and both surface and colours suffer.
@@ -47,18 +57,18 @@ class SemanticGrid(nn.Module):
 
     def forward(self, x: Float[Tensor, "*bs 3"]) -> Float[Tensor, "*bs features"]:
         """Features of positions in the unit cube."""
-        return F.relu(self.layer(self.grid(x)))
+        return F.relu(F.linear(self.grid(x), _GAIN * self.layer.weight, self.layer.bias))
 
     def composite(
         self, x: Float[Tensor, "all_samples 3"], weights: Float[Tensor, "rays samples"]
     ) -> tuple[Float[Tensor, "rays features"], Float[Tensor, "rays 1"]]:
-        """Composited features and accumulation of rays, of the samples whose weight is ``LEAST_WEIGHT`` or more.
+        """Composited features and accumulation of rays, of the samples that have a say.
 
         Args:
             x: positions in the unit cube, samples of one ray adjacent.
             weights: rendering weights; they get a gradient.
         """
-        kept = weights.detach() >= LEAST_WEIGHT
+        kept = have_a_say(weights.detach())
         index = kept.view(-1).nonzero()[:, 0]
         first = F.pad(kept.sum(dim=1).cumsum(0), (1, 0))
         shares = weights.reshape(-1)[index]
@@ -76,7 +86,7 @@ def composite_packed_features(
     weights: Float[Tensor, "samples"],
     layer: nn.Linear,
 ) -> Float[Tensor, "rays features"]:
-    """sum_k w_k relu(W e_k + b) over the samples of each ray, on the CPU.
+    """sum_k w_k relu(g W e_k + b) over the samples of each ray, on the CPU.
 
     Args:
         enc: e, samples of one ray adjacent.
@@ -84,7 +94,7 @@ def composite_packed_features(
         weights: w.
         layer: W and b.
     """
-    sums = _PackedFeatures.apply(enc, first, weights, whole_blocks(layer.weight.T), whole_blocks(layer.bias))
+    sums = _PackedFeatures.apply(enc, first, weights, whole_blocks(_GAIN * layer.weight.T), whole_blocks(layer.bias))
     assert isinstance(sums, Tensor)
     return sums[:, : layer.out_features]
 
@@ -96,7 +106,8 @@ class _PackedFeatures(torch.autograd.Function):
 
         tensors = [tensor.detach().contiguous() for tensor in (enc, first, weights, s1, t1)]
         sums = torch.empty(len(first) - 1, s1.shape[1])
-        kernels.composite_forward(*(tensor.numpy() for tensor in tensors), sums.numpy())
+        arrays: tuple[Any, ...] = (*(tensor.numpy() for tensor in tensors), sums.numpy())
+        kernels.composite_forward(*arrays)
         ctx.save_for_backward(*tensors)
         return sums
 
@@ -113,6 +124,6 @@ class _PackedFeatures(torch.autograd.Function):
         g_enc, g_weights = torch.empty_like(enc), torch.empty_like(weights)
         g_s1, g_t1 = (torch.zeros(get_num_threads(), *matrix.shape) for matrix in (s1, t1))
         arrays = (enc, first, weights, s1, s1.T.contiguous(), t1, gradients[0].contiguous())
-        inputs: tuple[np.ndarray, ...] = tuple(array.numpy() for array in arrays)
+        inputs: tuple[Any, ...] = tuple(array.numpy() for array in arrays)
         kernels.composite_backward(*inputs, *(gradient.numpy() for gradient in (g_enc, g_weights, g_s1, g_t1)))
         return g_enc, None, g_weights, g_s1.sum(dim=0), g_t1.sum(dim=0)

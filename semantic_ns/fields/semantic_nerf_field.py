@@ -19,7 +19,7 @@ from semantic_ns.encodings.hash_grid import Backend, HashGrid, replace_hash_enco
 from semantic_ns.encodings.spherical_harmonics import SphericalHarmonics
 from semantic_ns.fields.fused_rendering import render_fused
 from semantic_ns.fields.fused_training import LossWeights, TrainedRays, train_fused
-from semantic_ns.fields.semantic_grid import LEAST_WEIGHT, SemanticGrid
+from semantic_ns.fields.semantic_grid import SemanticGrid, have_a_say
 from semantic_ns.rendering import head_of_composited
 from semantic_ns.sampling.proposal_sampler import is_infinity_contraction, scene_to_unit_box
 from semantic_ns.supervision import Targets
@@ -119,9 +119,9 @@ class SemanticNerfField(NerfactoField):
         return self.use_semantics and self.semantic_grid is None
 
     def semantic_weights(self, weights: Tensor) -> Tensor:
-        """Rendering weights [*bs] with which semantic features are composited."""
+        """Rendering weights [*rays, samples, 1] with which semantic features are composited."""
         if self.semantic_grid is not None:
-            weights = weights * (weights.detach() >= LEAST_WEIGHT)
+            weights = weights * have_a_say(weights.detach()[..., 0])[..., None]
         return self._pass_semantics(weights)
 
     def _pass_semantics(self, values: Tensor) -> Tensor:
@@ -230,6 +230,11 @@ class SemanticNerfField(NerfactoField):
         """Cross-entropy of the rays that count; the samples of others are left out."""
         counted = weights * (targets.label_shares() > 0)[:, None]
         return targets.semantic_loss(self._logits(x, counted, counted))
+
+    @property
+    def can_fuse_packed(self) -> bool:
+        """Whether the CPU kernels for packed samples know this field: they have no second grid."""
+        return self.can_fuse and (self._shares_features or not self.use_semantics)
 
     @property
     def can_train_fused(self) -> bool:

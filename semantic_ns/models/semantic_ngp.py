@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from nerfstudio.cameras.rays import RayBundle, RaySamples
@@ -30,6 +30,12 @@ class SemanticNgpModelConfig(HashGridOptions, InstantNGPModelConfig):
     """Options of the semantic-ngp model; the rest are instant-ngp's."""
 
     _target: type = field(default_factory=lambda: SemanticNgpModel)
+    semantic_features: Literal["own", "shared"] = "shared"
+    """Classes from a hash grid of their own (slow: no CPU kernel knows it), or from the features of colour."""
+    pass_semantic_gradients: bool = True
+    """Whether the semantic loss also trains geometry, and the features that classes share with colour."""
+    semantic_loss_weight: float = 0.015
+    """Weight of the cross-entropy beside the colour loss; where features are shared, more of it costs PSNR."""
     max_samples_per_ray: int = 32
     """While training on the CPU, steps are longer where a batch would have more samples per ray in the mean."""
     grid_decay: float = 0.95
@@ -193,9 +199,8 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         self, values: Mapping[Any, Tensor], weights: Tensor, accumulation: Tensor, rays: Tensor
     ) -> Tensor:
         """The linear last layer once per ray; see ``rendering.composite_logits``."""
-        weights = self.field.semantic_weights(weights)
         if not self.config.pass_semantic_gradients:
-            accumulation = accumulation.detach()
+            weights, accumulation = weights.detach(), accumulation.detach()
         features = values[SemanticHeadNames.SEMANTIC_FEATURES][:, 0].float()
         head, composited = self.field.semantic_head, composite_packed(weights, features, rays, len(accumulation))
         return head_of_composited(composited, accumulation, head.weight, head.bias)
