@@ -27,7 +27,7 @@ def have_a_say(weights: Float[Tensor, "*rays samples"]) -> Bool[Tensor, "*rays s
 
 
 class SemanticGrid(nn.Module):
-    """Positions to semantic features f = relu(g W h(x) + b), h a hash grid (Mueller et al. 2022) for classes alone, g a gain.
+    """Semantic features of positions: relu(g W h(x) + b) with a hash grid h (Mueller et al. 2022) and a gain g.
 
     Classes and colours that share a grid get in each other's way: its tables are small, few labels pull at them
     everywhere, and both surface and colours suffer.
