@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from semantic_ns.propagation.posterior import count_votes, noise_rate, solve_posterior
+from semantic_ns.propagation.posterior import affordable_nodes, count_votes, noise_rate, solve_posterior
 from semantic_ns.propagation.stage import normals_of
 from semantic_ns.propagation.surface_graph import (
     COLOUR_SLOPE,
@@ -151,6 +151,21 @@ def test_the_noise_rate_of_random_replacement_is_found(rate: float, num_classes:
 
 def test_few_labels_count_as_clean() -> None:
     assert noise_rate(count_votes(np.arange(30, dtype=np.int32), np.zeros(30, np.int64), 100, 5)) == 0.01
+
+
+@pytest.mark.parametrize(("per_voxel", "rate", "factor"), [(40, 0.5, 2.5), (40, 0.9, 1), (10, 0.0, 1), (200, 0.0, 4)])
+def test_voxels_are_divided_while_each_keeps_eight_right_votes(per_voxel: int, rate: float, factor: float) -> None:
+    g = np.random.default_rng(8)
+    nodes = np.repeat(np.arange(2000, dtype=np.int32), per_voxel)
+    labels = np.repeat(g.integers(0, 20, 2000), per_voxel)
+    noisy = g.random(len(labels)) < rate
+    labels[noisy] = g.integers(0, 20, noisy.sum())
+    assert affordable_nodes(count_votes(nodes, labels, 2000, 20)) == pytest.approx(2000 * factor, rel=0.05)
+
+
+def test_without_a_vote_there_are_no_more_voxels() -> None:
+    assert affordable_nodes(np.zeros((7, 3), np.float32)) == 7
+    assert affordable_nodes(np.zeros((0, 3), np.float32)) == 0
 
 
 def test_votes_are_counts_and_void_or_lost_pixels_have_none() -> None:

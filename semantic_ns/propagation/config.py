@@ -14,6 +14,6 @@ class PropagationConfig:
     clean_noise_rate: float = 0.03
     """Labels of most pixels stand as they are if less than this share of them is wrong; 0: never."""
     num_nodes: int = 60_000
-    """Voxels that the surface is divided into, about."""
+    """Voxels that the surface is divided into, about; up to four times as many where labels are dense."""
     num_rays: int = 1_200_000
     """Rays of the training cameras that find the surface, at most."""

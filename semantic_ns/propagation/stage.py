@@ -13,8 +13,8 @@ from torch import Tensor
 
 from semantic_ns.datamanagers.semantic_dataset import SEMANTICS
 from semantic_ns.propagation.config import PropagationConfig
-from semantic_ns.propagation.posterior import count_votes, solve_posterior
-from semantic_ns.propagation.surface_graph import SurfacePoints, build_surface_graph
+from semantic_ns.propagation.posterior import affordable_nodes, count_votes, solve_posterior
+from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
 from semantic_ns.propagation.targets import PropagatedLabels, SurfaceMaps
 
 _DENSE = 0.5
@@ -91,17 +91,26 @@ class PropagationStage:
         sizes = [(int(h), int(w)) for h, w in zip(cameras.height.view(-1), cameras.width.view(-1), strict=True)]
         generator = self._datamanager.train_ray_generator
         maps = render_maps(self._model, generator, sizes, self._config.num_rays)
-        graph = build_surface_graph(self._surface_points(maps, sizes[0]), self._config.num_nodes)
-        num_labelled, num_pixels = 0, sum(height * width for height, width in sizes)
+        surface = self._surface_points(maps, sizes[0])
+        graph = build_surface_graph(surface, self._config.num_nodes)
+        votes = self._votes(maps, graph)
+        if (num_nodes := affordable_nodes(votes)) > graph.num_nodes:
+            graph = build_surface_graph(surface, num_nodes)
+            votes = self._votes(maps, graph)
+        return PropagatedLabels(maps, graph, solve_posterior(graph, votes), self._to_unit)
+
+    def _votes(self, maps: SurfaceMaps, graph: SurfaceGraph) -> Float32[ndarray, "nodes classes"]:
+        """Votes of all labelled pixels; notes how many there are."""
         votes = np.zeros((graph.num_nodes, self._model.taxonomy.num_classes), np.float32)
+        num_labelled, cameras = 0, self._datamanager.train_dataset.cameras
         for frame, (pixels, colours, labels) in enumerate(self._labelled_pixels()):
             num_labelled += len(labels)
             if len(labels):
                 depths, _ = maps.at(pixels, colours)
                 points = self._unit_points(frame, pixels, depths)
                 votes += count_votes(graph.nodes_of(points), labels, *votes.shape)
-        self._labelled_share = num_labelled / num_pixels
-        return PropagatedLabels(maps, graph, solve_posterior(graph, votes), self._to_unit)
+        self._labelled_share = num_labelled / int((cameras.height * cameras.width).sum())
+        return votes
 
     def _to_unit(self, positions: Tensor) -> Tensor:
         with torch.no_grad():
