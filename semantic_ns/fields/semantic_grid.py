@@ -73,7 +73,7 @@ class SemanticGrid(nn.Module):
         first = F.pad(kept.sum(dim=1).cumsum(0), (1, 0))
         shares = weights.reshape(-1)[index]
         accumulation = (weights * kept).sum(dim=1, keepdim=True)
-        if x.device.type != "cpu" or self.grid.backend == "torch":
+        if not self.grid.uses_numba(x):
             rays = torch.repeat_interleave(torch.arange(len(weights), device=x.device), first[1:] - first[:-1])
             features = self(x[index]) * shares[:, None]
             return features.new_zeros(len(weights), features.shape[1]).index_add(0, rays, features), accumulation
