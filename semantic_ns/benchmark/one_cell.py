@@ -77,17 +77,8 @@ def train_and_score(cell: Cell, folder: Path) -> tuple[dict[str, Any], list[str]
     Returns:
         Scores and circumstances, and the arguments of `ns-train`.
     """
-    from nerfstudio.scripts.train import _set_random_seed
-
     arguments = cell.arguments(_label_frames(cell))
-    config = training_config(arguments)
-    shutil.rmtree(folder, ignore_errors=True)
-    config.output_dir, config.experiment_name, config.timestamp = folder, cell.scene.name, RUN
-    config.steps_per_save = config.max_num_iterations
-    _set_random_seed(config.machine.seed)
-    trainer = config.setup(local_rank=0, world_size=1)
-    config.save_config()
-    trainer.setup(test_mode="test")
+    trainer = started_trainer(cell, arguments, folder)
     started = time.perf_counter()
     trainer.train()
     trained = time.perf_counter()
@@ -96,9 +87,30 @@ def train_and_score(cell: Cell, folder: Path) -> tuple[dict[str, Any], list[str]
         "training_seconds": trained - started,
         "scoring_seconds": time.perf_counter() - trained,
         "semantics": "miou" in outcome["scores"]["test"],
-        **_circumstances(config),
+        **circumstances(trainer.config),
     }
     return outcome, arguments
+
+
+def started_trainer(cell: Cell, arguments: Sequence[str], folder: Path) -> Any:
+    """The trainer of a cell, set up, its random generators at the cell's seed.
+
+    Args:
+        cell: what to train.
+        arguments: of `ns-train`.
+        folder: for the run; it is emptied first.
+    """
+    from nerfstudio.scripts.train import _set_random_seed
+
+    config = training_config(arguments)
+    shutil.rmtree(folder, ignore_errors=True)
+    config.output_dir, config.experiment_name, config.timestamp = folder, cell.scene.name, RUN
+    config.steps_per_save = config.max_num_iterations
+    _set_random_seed(config.machine.seed)
+    trainer = config.setup(local_rank=0, world_size=1)
+    config.save_config()
+    trainer.setup(test_mode="test")
+    return trainer
 
 
 def _scores(pipeline: Any) -> dict[str, Any]:
@@ -137,7 +149,8 @@ def _label_frames(cell: Cell) -> Sequence[str]:
     return chosen_frames(SemanticDataset(parser.setup().get_dataparser_outputs(split="train")))
 
 
-def _circumstances(config: Any) -> dict[str, Any]:
+def circumstances(config: Any) -> dict[str, Any]:
+    """Device and threads of a training."""
     import numba
 
     return {"device": config.machine.device_type, "threads": numba.get_num_threads()}

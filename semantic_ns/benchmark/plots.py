@@ -12,7 +12,8 @@ from semantic_ns.files import replacing
 _NUM_TWO = 2
 
 
-def _new_figure(width: float) -> tuple[Any, Any]:
+def new_figure(width: float) -> tuple[Any, Any]:
+    """A figure, 4 inches high, and its axes."""
     # No pyplot: it would choose a backend for the whole process.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -22,7 +23,8 @@ def _new_figure(width: float) -> tuple[Any, Any]:
     return figure, figure.add_subplot()
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure as PNG."""
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
 
@@ -50,7 +52,7 @@ def plot_sparsity(by_scene: Mapping[str, Sequence[Result]], path: Path) -> bool:
     curves = {name: points for name, points in curves.items() if len(points) > 1}
     if not curves:
         return False
-    figure, axes = _new_figure(6.0)
+    figure, axes = new_figure(6.0)
     for name, points in curves.items():
         x = [100 * sparsity for sparsity, _ in points]
         values = [value for _, value in points]
@@ -59,7 +61,7 @@ def plot_sparsity(by_scene: Mapping[str, Sequence[Result]], path: Path) -> bool:
     axes.set(xlabel="label images dropped, %", ylabel="miou_present, test poses")
     axes.grid(alpha=0.3)
     axes.legend()
-    _save(figure, path)
+    save_figure(figure, path)
     return True
 
 
@@ -69,7 +71,7 @@ def plot_modes(results: Sequence[Result], path: Path) -> bool:
     modes = [mode for mode in sorted(by_mode, key=mode_order) if own_score(by_mode[mode]) is not None]
     if not modes:
         return False
-    figure, axes = _new_figure(2 + 0.6 * len(modes))
+    figure, axes = new_figure(2 + 0.6 * len(modes))
     places = list(range(len(modes)))
     values = [value for mode in modes if (value := own_score(by_mode[mode])) is not None]
     deviations = [value.deviation for value in values]
@@ -85,7 +87,7 @@ def plot_modes(results: Sequence[Result], path: Path) -> bool:
     axes.set_xticks(places, modes, rotation=60, ha="right")
     axes.set(ylabel="miou_present", ylim=(0, 1.05))
     figure.legend(loc="outside upper center", ncols=4)
-    _save(figure, path)
+    save_figure(figure, path)
     return True
 
 

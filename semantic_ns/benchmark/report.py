@@ -30,7 +30,7 @@ def write_report(output: Path) -> Path:
         parts = [_INTRODUCTION]
         for (method, steps), same in grouped(results, lambda r: (r.cell.method, r.cell.num_steps)).items():
             parts += [f"# {method}, {steps} steps", *_method_parts(same, output, f"{method}_{steps}")]
-        parts += _failure_parts(failures)
+        parts += failure_parts(failures)
         with replacing(output / REPORT) as temporary:
             temporary.write_text("\n\n".join(part for part in parts if part) + "\n", "utf8")
     return output / REPORT
@@ -110,7 +110,8 @@ def _scene_rules(results: Sequence[Result]) -> str:
     return ". ".join(text.strip().rstrip(".") for text in said if text) + "."
 
 
-def _failure_parts(failures: Sequence[Failure]) -> list[str]:
+def failure_parts(failures: Sequence[Failure]) -> list[str]:
+    """What the report says about cells that failed."""
     if not failures:
         return []
     rows = [(f"`{failure.key}`", failure.error.strip().splitlines()[-1].replace("|", "\\|")) for failure in failures]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -11,6 +11,9 @@ from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
 
 if TYPE_CHECKING:
+    from collections import Counter
+
+    from semantic_ns.benchmark.cells import State
     from semantic_ns.benchmark.plan import Plan
 
 
@@ -66,11 +69,7 @@ class Labels:
         counts = run_cells(cells, self.output, ProcessBackend(self.jobs, arguments), _say)
         if counts["done"]:
             _say(f"Report: {write_report(self.output)}")
-        if missing := len(cells) - counts["done"]:
-            raise SceneError(
-                f"Expected all {len(cells)} cells to be trained, found {missing} failed or interrupted in "
-                f"{self.output}; result.json and log.txt of a cell say why, and the same command tries it again."
-            )
+        _refuse_missing(counts, self.output)
 
     def _plan(self) -> "Plan":
         from semantic_ns.benchmark.plan import Plan, parse_scene, parse_variant, read_plan
@@ -82,6 +81,66 @@ class Labels:
         variants = dict(parse_variant(text) for text in self.variants or ("default=",))
         scenes = tuple(parse_scene(text, self.frames, self.region_classes) for text in self.data)
         return Plan(scenes, self.modes, self.seeds, self.method, self.max_num_iterations, variants)
+
+
+@dataclass
+class Active:
+    """Compare strategies of active learning on scenes x seeds, and write curves and tables; what is done stays done.
+
+    Strategies: random, entropy, least-confidence, margin, coverage, core-set, geometry, and geometry with a part less
+    or changed: geometry-without-discard-unsure-depth (-use-entropy, -count-views, -damp-near-labels, -greedy-coverage),
+    geometry-greedy-coverage-alone, geometry-with-balanced-creases.
+    """
+
+    output: Path
+    """Folder for the results; run again with the same one to go on."""
+    data: tuple[str, ...]
+    """Scenes: FOLDER, or FOLDER::OPTIONS with options of the dataparser."""
+    strategies: tuple[str, ...] = ("random", "entropy", "coverage", "geometry")
+    """Strategies."""
+    units: tuple[Literal["pixel", "region", "frame"], ...] = ("region",)
+    """What is asked for at a time."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds, of the training of colours and classes and of choosing."""
+    budgets: tuple[float, ...] = ()
+    """What may have been spent after each round, as shares of the pixels (frames) of the training images; by default
+    0.5 to 32 % of the pixels, 2 to 128 of 180 frames, doubling."""
+    error_rate: float = 0.0
+    """Share of the units that get a random other class."""
+    max_num_iterations: int = 3000
+    """Steps of the training of colours."""
+    round_steps: int = 500
+    """Steps of the training of classes in each round."""
+    score_stride: int = 1
+    """Score every n-th test image."""
+    jobs: int = 1
+    """Cells at a time; they share the cores."""
+
+    def main(self) -> None:
+        """Run what is not done and write the report."""
+        # Slow to import, and not needed for --help.
+        from semantic_ns.benchmark.active_plan import ActivePlan
+        from semantic_ns.benchmark.active_report import write_active_report
+        from semantic_ns.benchmark.active_run import run_active
+        from semantic_ns.benchmark.plan import parse_scene
+
+        scenes = tuple(parse_scene(text) for text in self.data)
+        plan = ActivePlan(
+            scenes, self.strategies, self.units, self.seeds, self.max_num_iterations, self.budgets, self.error_rate
+        )
+        counts = run_active(plan, self.output, self.jobs, (self.round_steps, self.score_stride), _say)
+        if counts["done"]:
+            _say(f"Report: {write_active_report(self.output)}")
+        _refuse_missing(counts, self.output)
+
+
+def _refuse_missing(counts: "Counter[State]", output: Path) -> None:
+    total = sum(counts.values())
+    if missing := total - counts["done"]:
+        raise SceneError(
+            f"Expected all {total} cells to be trained, found {missing} failed or interrupted in {output}; result.json "
+            "and log.txt of a cell say why, and the same command tries it again."
+        )
 
 
 @dataclass
@@ -104,8 +163,10 @@ def _say(sentence: str) -> None:
 
 def entrypoint() -> None:
     """Console script `sns-benchmark`."""
-    command: Labels | Report = tyro.cli(
-        Annotated[Labels, tyro.conf.subcommand("labels")] | Annotated[Report, tyro.conf.subcommand("report")],  # pyright: ignore
+    command: Labels | Active | Report = tyro.cli(
+        Annotated[Labels, tyro.conf.subcommand("labels")]  # pyright: ignore
+        | Annotated[Active, tyro.conf.subcommand("active")]
+        | Annotated[Report, tyro.conf.subcommand("report")],
         config=(tyro.conf.FlagConversionOff,),
     )
     run_command(command.main)

@@ -5,12 +5,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import torch
 from jaxtyping import Int16
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.pixel_samplers import PixelSampler
 from numpy import ndarray
 
+from semantic_ns.active.schedule import ActiveConfig
 from semantic_ns.datamanagers.pixel_sampler import add_labelled_rays
 from semantic_ns.datamanagers.semantic_dataset import SEMANTICS, SemanticDataset
 from semantic_ns.datamanagers.training_labels import (
@@ -26,7 +29,10 @@ from semantic_ns.rays import FastRayGenerator
 from semantic_ns.supervision import LABEL_WEIGHTS, NUM_UNIFORM, SOFT_LABELS, attach_targets
 
 if TYPE_CHECKING:  # compiles kernels, which registration must not
+    from semantic_ns.active.state import GivenLabels
     from semantic_ns.propagation.targets import PropagatedLabels
+
+_Labels = list[Int16[ndarray, "height width"]]
 
 
 @dataclass
@@ -46,6 +52,8 @@ class SemanticDataManagerConfig(VanillaDataManagerConfig):
     labels have spread, all do."""
     balance_classes: bool = False
     """Whether labelled pixels are drawn from all classes alike, instead of from all labelled pixels alike."""
+    active: ActiveConfig = field(default=ActiveConfig())
+    """Labels asked for in the course of the run, instead of all from the start."""
     evaluate_on: Literal["test", "train"] = "test"
     """Poses to render and score, always against the scene's own labels."""
 
@@ -62,14 +70,47 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
     propagated: "PropagatedLabels | None" = None
     """From when on it is set, batches hold `soft_semantics` and `semantic_weights`, see `semantic_ns.supervision`."""
 
-    @cached_property
-    def training_labels(self) -> list[Int16[ndarray, "height width"]]:
-        """Classes of each training image as training sees them: replaced and corrupted as the options say.
+    given: "GivenLabels | None"
+    """With active learning: the labels that were given so far."""
+
+    def __init__(self, config: SemanticDataManagerConfig, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        self.given = None
+        if config.active.strategy is not None:
+            # Compiles kernels, which registration must not.
+            from semantic_ns.active.state import GivenLabels
+
+            dataset, active = self.train_dataset, config.active
+            labels = [dataset.labels_of(index) for index in range(len(dataset))]
+            self.given = GivenLabels(labels, f"{active.unit}, {active.region_pixels} pixels a region")
+
+    def create_train_dataset(self) -> SemanticDataset:
+        """The parent's; with active learning it has no label, and its label files are not read."""
+        dataset = super().create_train_dataset()
+        if self.config.active.strategy is not None:
+            dataset.replace_labels([dataset.without_label(index) for index in range(len(dataset))])
+        return dataset
+
+    @property
+    def training_labels(self) -> _Labels:
+        """Classes of each training image as training sees them: those of the options, or those given so far.
 
         Raises:
             SceneError: see `read_label_folder` and `corrupt_labels`.
         """
-        dataset, source = self.train_dataset, self._label_source
+        return self.labels_by_options if self.given is None else self.given.labels
+
+    @cached_property
+    def labels_by_options(self) -> _Labels:
+        """Classes of each training image, replaced and corrupted as the options say, whatever training sees of them.
+
+        Raises:
+            SceneError: see `read_label_folder` and `corrupt_labels`.
+        """
+        source = self._label_source
+        dataset = self.train_dataset
+        if self.config.active.strategy is not None:  # whose labels are taken away there
+            dataset = SemanticDataset(self.train_dataparser_outputs, self.config.camera_res_scale_factor)
         if source.train_labels is None:
             labels = [dataset.labels_of(index) for index in range(len(dataset))]
         else:
@@ -86,7 +127,7 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
 
         The absolute path of the folder is a value of `train_labels`, which gives these labels again.
         """
-        if not self._label_source.is_scene:
+        if not self._label_source.is_scene and self.given is None:
             write_label_folder(folder, self.train_dataset, self.training_labels, self._label_source)
 
     def create_eval_dataset(self) -> SemanticDataset:
@@ -102,10 +143,19 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         """The parent's loaders and samplers, over labels of 16 bits, and rays from one kernel."""
         # The parent keeps all images; 64 bits would be 40 % of them.
         self.train_dataset.has_16_bit_labels = True
-        if not self._label_source.is_scene:
-            self.train_dataset.replace_labels(self.training_labels)
+        if not self._label_source.is_scene and self.config.active.strategy is None:
+            self.train_dataset.replace_labels(self.labels_by_options)
         super().setup_train()
         self.train_ray_generator = FastRayGenerator(self.train_dataset.cameras.to(self.device))
+
+    def show_given_labels(self) -> None:
+        """Let training see the labels that were given since the images were loaded."""
+        assert self.given is not None
+        images = self.train_image_dataloader.cached_collated_batch
+        if images is not None:  # otherwise the next ones are loaded with them
+            labels = [self.given.labels[int(number)] for number in images["image_idx"]]
+            # A new tensor: the sampler knows by it that the labels are others.
+            images[SEMANTICS] = torch.from_numpy(np.stack(labels))[..., None]
 
     def _get_pixel_sampler(self, dataset: SemanticDataset, num_rays_per_batch: int) -> PixelSampler:
         sampler = super()._get_pixel_sampler(dataset, num_rays_per_batch)

@@ -1,24 +1,32 @@
 """The pipeline that adds pooled scores to what `ns-eval` and the trainer report."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import torch
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from torch.cuda.amp.grad_scaler import GradScaler
 
+from semantic_ns.active.restart import start_classes_over
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.accumulator import SceneAccumulator
 from semantic_ns.evaluation.calibration import reliability_diagram
 from semantic_ns.evaluation.pictures import draw_legend
 from semantic_ns.files import write_png
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.propagation.config import PropagationConfig
+
+if TYPE_CHECKING:  # compile kernels, which registration must not
+    from semantic_ns.active.resume import RunMoment
+    from semantic_ns.active.stage import ActiveStage
+    from semantic_ns.propagation.stage import PropagationStage
 
 MIOU_RULE = (
     "one confusion matrix over all scored pixels of all evaluated images; "
@@ -68,21 +76,48 @@ class SemanticPipeline(VanillaPipeline):
         eval_dataset = getattr(self.datamanager, "eval_dataset", None)
         if hasattr(eval_dataset, "load_depth"):
             cast(Any, eval_dataset).load_depth = True
+        self.moment = _moment_of(self.datamanager, self.model)
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
-        """The parent's, and the spreading of labels."""
+        """The parent's, the rounds of active learning, and the spreading of labels."""
         callbacks = super().get_training_callbacks(training_callback_attributes)
         trainer = training_callback_attributes.trainer
         config = cast(SemanticPipelineConfig, self.config).propagation
-        if trainer is None or not config.enabled or not getattr(self.model.config, "use_semantics", False):
+        if trainer is None:
+            return callbacks
+        if not getattr(self.model.config, "use_semantics", False):
+            self._refuse_to_ask()
             return callbacks
         from semantic_ns.propagation.stage import PropagationStage
 
         stage = PropagationStage(config, self.model, self.datamanager, trainer.config.max_num_iterations)
-        where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
-        return [*callbacks, TrainingCallback(where_to_run=where, update_every_num_iters=1, func=stage.before_step)]
+        spreading = [_before_each_step(stage.before_step)] if config.enabled else []
+        if self.moment is None:
+            return [*callbacks, *spreading]
+        active = self._active_stage(trainer, stage if config.enabled else None)
+        # First the resumed state: the model's own callbacks may draw random numbers.
+        resume, ask, note = (_before_each_step(f) for f in (active.resume, active.before_step, active.note_spreading))
+        return [resume, *callbacks, ask, *spreading, note]
+
+    def _refuse_to_ask(self) -> None:
+        if self.moment is not None:
+            raise SceneError(
+                "Expected a model with classes to ask for labels, found --pipeline.model.use-semantics False; leave it "
+                "out, or --pipeline.datamanager.active.strategy."
+            )
+
+    def _active_stage(self, trainer: Any, propagation: "PropagationStage | None") -> "ActiveStage":
+        from semantic_ns.active.stage import ActiveStage
+
+        start_over = None
+        if cast(Any, self.datamanager).config.active.restart:
+            start_over = partial(start_classes_over, cast(Any, self.model.field), trainer.optimizers.optimizers)
+        return ActiveStage(
+            self.model, self.datamanager, propagation, cast("RunMoment", self.moment),
+            trainer.config.max_num_iterations, log_folder=trainer.base_dir, start_classes_over=start_over,
+        )  # fmt: skip
 
     def get_average_image_metrics(
         self,
@@ -129,6 +164,19 @@ class SemanticPipeline(VanillaPipeline):
         metadata: Mapping[str, Any] = getattr(getattr(self.datamanager, "eval_dataset", None), "metadata", {})
         said = {name: str(metadata[name]) for name in (keys.SPLIT, keys.VOID_RULE) if name in metadata}
         return said | {"miou_rule": MIOU_RULE}
+
+
+def _moment_of(datamanager: Any, model: Any) -> "RunMoment | None":
+    """What a resumed run with active learning takes up."""
+    if getattr(datamanager, "given", None) is None:
+        return None
+    from semantic_ns.active.resume import RunMoment
+
+    return RunMoment(model)
+
+
+def _before_each_step(function: Callable[[int], None]) -> TrainingCallback:
+    return TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], function, update_every_num_iters=1)
 
 
 def without_nan(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,26 +71,44 @@ class PropagationStage:
         self._config, self._model, self._datamanager = config, model, datamanager
         self._labelled_share = 0.0
         self._steps = sorted(round(fraction * num_steps) for fraction in config.fractions) if config.enabled else []
+        self._first_step = self._steps[0] if self._steps else num_steps
 
     def before_step(self, step: int) -> None:
         """Spread the labels if it is time: the first step from each fraction on that this is called for."""
         due = [at for at in self._steps if at <= step]
         if due:
             self._steps = self._steps[len(due) :]
-            propagated = self.propagate()
-            if self._labelled_share > _DENSE and propagated.posterior.noise_rate < self._config.clean_noise_rate:
-                # Nothing to complete, nothing to clean: the labels stand as they are, whatever an earlier turn found.
-                self._steps, self._datamanager.propagated = [], None
-            else:
-                self._datamanager.propagated = propagated
+            self._settle(self.propagate())
 
-    def propagate(self) -> PropagatedLabels:
-        """Labels of the training images on the surface as it is now."""
+    def labels_changed(self, step: int) -> None:
+        """Have labels spread anew before this step, if it is not before the first fraction."""
+        if step >= self._first_step:
+            self._steps = sorted({step, *self._steps})
+
+    def resume(self, step: int, maps: SurfaceMaps) -> None:
+        """Spread the labels over the surface of before, and take the fractions before this step as done."""
+        self._steps = [at for at in self._steps if at >= step]
+        self.spread(maps)
+
+    def spread(self, maps: SurfaceMaps) -> None:
+        """Spread the labels over a surface that was found before."""
+        self._settle(self.propagate(maps))
+
+    def _settle(self, propagated: PropagatedLabels) -> None:
+        if self._labelled_share > _DENSE and propagated.posterior.noise_rate < self._config.clean_noise_rate:
+            # Nothing to complete, nothing to clean: the labels stand as they are, whatever an earlier turn found.
+            self._steps, self._datamanager.propagated = [], None
+        else:
+            self._datamanager.propagated = propagated
+
+    def propagate(self, maps: SurfaceMaps | None = None) -> PropagatedLabels:
+        """Labels of the training images on the surface as it is now, or as some maps show it."""
         dataset = self._datamanager.train_dataset
         cameras = dataset.cameras
         sizes = [(int(h), int(w)) for h, w in zip(cameras.height.view(-1), cameras.width.view(-1), strict=True)]
-        generator = self._datamanager.train_ray_generator
-        maps = render_maps(self._model, generator, sizes, self._config.num_rays)
+        if maps is None:
+            generator = self._datamanager.train_ray_generator
+            maps = render_maps(self._model, generator, sizes, self._config.num_rays)
         surface = self._surface_points(maps, sizes[0])
         graph = build_surface_graph(surface, self._config.num_nodes)
         votes = self._votes(maps, graph)

@@ -1,0 +1,45 @@
+"""How much a label is worth where, from what a field renders; nothing in here knows a label."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Float64, Int64
+from numpy import ndarray
+from torch import Tensor
+
+from semantic_ns.active.config import Strategy
+
+
+def margin(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch"]:
+    """Largest class probability minus the second largest, in [0, 1]; 1 for a single class."""
+    probabilities = logits.softmax(dim=-1)
+    if probabilities.shape[-1] == 1:
+        return probabilities[..., 0]
+    first, second = torch.topk(probabilities, 2, dim=-1).values.unbind(dim=-1)
+    return first - second
+
+
+def uncertainty(
+    strategy: Strategy,
+    entropy: Float32[ndarray, "pixels"],
+    confidence: Float32[ndarray, "pixels"],
+    margin: Float32[ndarray, "pixels"],
+) -> Float32[ndarray, "pixels"]:
+    """How unsure the field is of each pixel, for the strategies that go by this alone: larger is less sure."""
+    return {"entropy": entropy, "least-confidence": 1 - confidence, "margin": 1 - margin}[strategy]
+
+
+def mean_by_group(
+    values: Float[ndarray, "pixels *channels"], groups: Int64[ndarray, "pixels"], num_groups: int
+) -> Float64[ndarray, "groups *channels"]:
+    """Mean of the values of each group's pixels; NaN for a group without any.
+
+    Args:
+        values: of the pixels.
+        groups: 0..G-1 for each pixel.
+        num_groups: G.
+    """
+    columns = values.reshape(len(values), int(np.prod(values.shape[1:]))).T
+    sums = np.stack([np.bincount(groups, column, num_groups) for column in columns], axis=-1)
+    counts = np.bincount(groups, minlength=num_groups)
+    with np.errstate(invalid="ignore"):
+        return (sums / counts[:, None]).reshape(num_groups, *values.shape[1:])

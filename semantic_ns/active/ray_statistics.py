@@ -1,0 +1,102 @@
+"""Classes and ends of rays, with how sure the ends are."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.field_components.field_heads import FieldHeadNames
+from nerfstudio.fields.density_fields import HashMLPDensityField
+from torch import Tensor
+
+from semantic_ns.errors import SceneError
+from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames
+from semantic_ns.models.semantic_nerf import SemanticNerfModel
+from semantic_ns.rendering import composite_logits, median_distance
+from semantic_ns.sampling.proposal_sampler import edges_of
+
+_QUARTILES_APART = 1.349
+"""Distance of the quartiles of a normal distribution in standard deviations."""
+
+
+@dataclass(frozen=True, eq=False)
+class RayStatistics:
+    """What rays end in.
+
+    Attributes:
+        logits: of the classes, rendered.
+        distance: along the unit ray at which half of the light is gone, scene units.
+        spread: of the distance at which light is taken, scene units; see :func:`distance_spread`.
+        accumulation: share of the light that is taken.
+    """
+
+    logits: Float[Tensor, "rays classes"]
+    distance: Float[Tensor, "rays"]
+    spread: Float[Tensor, "rays"]
+    accumulation: Float[Tensor, "rays"]
+
+
+def distance_spread(
+    weights: Float[Tensor, "rays samples"], edges: Float[Tensor, "rays edges"]
+) -> Float[Tensor, "rays"]:
+    """Standard deviation of the normal distribution with the quartiles of where a ray's light is taken.
+
+    The standard deviation of the light itself says little: a haze of a few per cent far from the surface outweighs it.
+
+    Args:
+        weights: rendering weights; light is taken evenly within each interval.
+        edges: distances of the ends of the intervals, one more than there are samples.
+    """
+    shares = weights / weights.sum(dim=-1, keepdim=True).clamp(min=1e-10)
+    # A share p of the light is gone where a half of it, scaled by 1 / 2 p, would be.
+    first, third = (median_distance(shares * (0.5 / share), edges)[:, 0] for share in (0.25, 0.75))
+    return (third - first) / _QUARTILES_APART
+
+
+def describe_rays(model: Any, rays: RayBundle) -> RayStatistics:
+    """Render the statistics of rays [rays] at evaluation, in chunks as the model renders images.
+
+    Raises:
+        SceneError: if the model is no semantic-nerf, or has no classes.
+    """
+    if not isinstance(model, SemanticNerfModel):
+        raise SceneError(
+            f"Expected a run of semantic-nerf to choose labels for, found a {type(model).__name__}; train with "
+            "ns-train semantic-nerf."
+        )
+    if not model.config.use_semantics:
+        raise SceneError(
+            "Expected a model with classes, found one trained with --pipeline.model.use-semantics False; train it "
+            "with classes to choose labels."
+        )
+    chunk = model.config.eval_num_rays_per_chunk
+    with torch.no_grad():
+        parts = [_describe(model, rays[start : start + chunk].to(model.device)) for start in range(0, len(rays), chunk)]
+    columns = ([getattr(part, name) for part in parts] for name in ("logits", "distance", "spread", "accumulation"))
+    return RayStatistics(*(torch.cat(column) for column in columns))
+
+
+def _describe(model: SemanticNerfModel, rays: RayBundle) -> RayStatistics:
+    if model.collider is not None:
+        rays = model.collider(rays)
+    logits, weights, edges = _render(model, rays)
+    return RayStatistics(
+        logits, median_distance(weights, edges)[:, 0], distance_spread(weights, edges), weights.sum(dim=-1)
+    )
+
+
+def _render(model: SemanticNerfModel, rays: RayBundle) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, weights [rays, samples] and edges of the intervals: without what colours need, where that is extra."""
+    sampler, field = model.proposal_sampler, model.field
+    if model.config.fuse_on_cpu and field.can_fuse and sampler.can_fuse(rays, model.proposal_networks):
+        _, edges, _ = sampler.sample_edges(rays, cast(HashMLPDensityField, model.proposal_networks[0]))
+        _, logits, weights = field.render_rays(rays, edges)
+        assert logits is not None
+        return logits, weights, edges
+    samples, _, _ = sampler(rays, density_fns=model.density_fns)
+    values = field(samples)
+    weights = samples.get_weights(values[FieldHeadNames.DENSITY])
+    features, head = values[SemanticHeadNames.SEMANTIC_FEATURES].float(), field.semantic_head
+    logits = composite_logits(field.semantic_weights(weights), features, head.weight, head.bias)
+    return logits, weights[..., 0], edges_of(samples)[1]

@@ -1,0 +1,77 @@
+"""A cell of a benchmark of active learning in a process of its own: a colour training, or all rounds of a strategy.
+
+`python -m semantic_ns.benchmark.active_cell ROUND_STEPS SCORE_STRIDE FOLDER`
+"""
+
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from semantic_ns.benchmark.active_plan import COLOUR, colour_cell
+from semantic_ns.benchmark.cells import Cell, read_cell, write_done, write_failed
+from semantic_ns.benchmark.one_cell import RUN, circumstances, started_trainer
+from semantic_ns.errors import SceneError
+
+MODULE = ("-m", "semantic_ns.benchmark.active_cell")
+"""What runs a cell, as arguments of Python."""
+
+
+def train_colours(cell: Cell, folder: Path) -> dict[str, Any]:
+    """Train geometry and colours of a scene without any label; the run stays in the folder."""
+    trainer = started_trainer(cell, cell.arguments(), folder / RUN)
+    started = time.perf_counter()
+    trainer.train()
+    return {"training_seconds": time.perf_counter() - started, **circumstances(trainer.config)}
+
+
+def run_rounds(cell: Cell, folder: Path, round_steps: int, score_stride: int) -> dict[str, Any]:
+    """All rounds of a strategy on the colour training of its scene and seed, which lies beside this cell.
+
+    Raises:
+        SceneError: if that training is missing.
+    """
+    import torch
+
+    from semantic_ns.benchmark.active_rounds import Rounds
+    from semantic_ns.trainer import find_checkpoint
+
+    below = folder.parent / colour_cell(cell.scene, cell.seed, cell.num_steps).key
+    checkpoints = sorted(below.rglob("nerfstudio_models"))
+    if not checkpoints:
+        raise SceneError(f"Expected a colour training in {below}, found none; it may have failed, see result.json.")
+    trainer = started_trainer(cell, cell.arguments(), folder / RUN)
+    state = torch.load(find_checkpoint(checkpoints[-1]), map_location="cpu")
+    trainer.pipeline.load_pipeline(state["pipeline"], state["step"])
+    started = time.perf_counter()
+    rounds = Rounds(trainer.pipeline, trainer.config, below, cell.seed, score_stride)
+    found = [rounds.next_round(round_steps) for _ in trainer.config.pipeline.datamanager.active.budgets]
+    return {
+        "rounds": found,
+        "training_seconds": time.perf_counter() - started,
+        **rounds.circumstances(),
+        **circumstances(trainer.config),
+    }
+
+
+def main(folder: Path, round_steps: int, score_stride: int) -> None:
+    """Run the cell in a folder and leave its result there, an error too."""
+    cell = read_cell(folder)
+    try:
+        if cell.variant == COLOUR:
+            outcome: dict[str, Any] = {"scores": {"test": {}, "train": {}}, **train_colours(cell, folder)}
+        else:
+            outcome = run_rounds(cell, folder, round_steps, score_stride)
+            outcome |= {"round_steps": round_steps, "score_stride": score_stride}
+            outcome["scores"] = {"test": outcome["rounds"][-1]["scores"], "train": {}}
+        write_done(folder, cell, outcome, cell.arguments())
+    except SceneError as error:
+        write_failed(folder, cell, str(error))
+    # Anything that goes wrong in one cell must not end the others; what asks the process to end is no Exception.
+    except Exception:
+        write_failed(folder, cell, traceback.format_exc())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[-1]), *(int(word) for word in sys.argv[-3:-1]))

@@ -1,0 +1,106 @@
+"""Which cells a benchmark of active learning has: strategies x seeds x scenes, and the colour trainings below them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import get_args
+
+from semantic_ns.active.config import Strategy, Unit
+from semantic_ns.benchmark.cells import BenchmarkScene, Cell
+from semantic_ns.errors import SceneError
+
+COLOUR = "colour"
+ALL_LABELS = "all-labels"
+METHOD = "semantic-nerf"
+_PREFIX = "--pipeline.datamanager.active."
+_SEMANTICS_OFF = ("--pipeline.model.use-semantics", "False")
+_PARTS = ("discard-unsure-depth", "use-entropy", "count-views", "damp-near-labels", "greedy-coverage")
+
+
+def _without(*parts: str) -> tuple[str, ...]:
+    return ("--strategy", "geometry", *(word for part in parts for word in (f"--{part}", "False")))
+
+
+VARIANTS: dict[str, tuple[str, ...]] = {
+    **{name: ("--strategy", name) for name in get_args(Strategy)},
+    **{f"geometry-without-{part}": _without(part) for part in _PARTS},
+    "geometry-greedy-coverage-alone": _without(*_PARTS[:-1]),
+    "geometry-with-balanced-creases": ("--strategy", "geometry", "--balance-creases", "True"),
+}
+"""Strategies, and `geometry` without its parts: options of active learning."""
+SHARES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
+"""Budgets of pixels and regions, of the pixels of the pool."""
+FRAME_SHARES = tuple(2**power / 90 for power in range(7))
+"""Budgets of frames: 2, 4, 8 ... 128 of 180."""
+
+
+@dataclass(frozen=True)
+class ActivePlan:
+    """A benchmark of active learning.
+
+    Attributes:
+        scenes: what is trained on.
+        strategies: names of `VARIANTS`.
+        units: what is asked for.
+        seeds: of the colour training, of choosing, and of the training of classes.
+        num_steps: of the colour training.
+        budgets: after each round, as shares of the pool; empty: by the unit.
+        error_rate: share of the units that are answered wrongly.
+    """
+
+    scenes: tuple[BenchmarkScene, ...]
+    strategies: tuple[str, ...]
+    units: tuple[Unit, ...]
+    seeds: tuple[int, ...]
+    num_steps: int
+    budgets: tuple[float, ...] = ()
+    error_rate: float = 0.0
+
+    def colour_cells(self) -> list[Cell]:
+        """The trainings of geometry and colours, one for each scene and seed.
+
+        Raises:
+            SceneError: if there is nothing to train.
+        """
+        for what, given in (("scene", self.scenes), ("strategy", self.strategies), ("seed", self.seeds)):
+            if not given:
+                raise SceneError(f"Expected at least one {what}, found none; name one.")
+        return [colour_cell(scene, seed, self.num_steps) for seed, scene in product(self.seeds, self.scenes)]
+
+    def cells(self) -> list[Cell]:
+        """All rounds of each strategy, and the upper bound with all labels, seed by seed.
+
+        Raises:
+            SceneError: if a strategy is unknown.
+        """
+        if unknown := [name for name in self.strategies if name not in VARIANTS]:
+            raise SceneError(f"Expected a strategy among {', '.join(VARIANTS)}, found {unknown[0]!r}; choose one.")
+        options = {ALL_LABELS: (*_lists((1.0,)), "--strategy", "random", "--unit", "pixel")} | {
+            f"{unit}-{name}": (*self._options(unit), *VARIANTS[name], "--unit", unit)
+            for unit, name in product(self.units, self.strategies)
+        }
+        return [
+            Cell(scene, METHOD, "all", seed, self.num_steps, name, _words(words, seed))
+            for seed, (name, words), scene in product(self.seeds, options.items(), self.scenes)
+        ]
+
+    def _options(self, unit: Unit) -> tuple[str, ...]:
+        budgets = self.budgets or (FRAME_SHARES if unit == "frame" else SHARES)
+        cost = "frames" if unit == "frame" else "pixels"
+        return (*_lists(budgets), "--cost", cost, "--error-rate", str(self.error_rate))
+
+
+def colour_cell(scene: BenchmarkScene, seed: int, num_steps: int) -> Cell:
+    """The training that all strategies of a scene and seed start from; it sees no label."""
+    return Cell(scene, METHOD, "all", seed, num_steps, COLOUR, _SEMANTICS_OFF)
+
+
+def _lists(budgets: Sequence[float]) -> tuple[str, ...]:
+    shares = [repr(float(budget)) for budget in budgets]
+    # When is of no matter here: each round has the steps that it is given.
+    return ("--budgets", *shares, "--fractions", *("0.0" for _ in shares))
+
+
+def _words(words: Sequence[str], seed: int) -> tuple[str, ...]:
+    """Options of `ns-train`; one with a single value comes last: a list would take the dataparser's name, too."""
+    return tuple(f"{_PREFIX}{word[2:]}" if word.startswith("--") else word for word in (*words, "--seed", str(seed)))

@@ -1,0 +1,58 @@
+"""Runs a benchmark of active learning: first the colour trainings, then the strategies on top of them."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from semantic_ns.benchmark.active_cell import MODULE
+from semantic_ns.benchmark.active_plan import ActivePlan
+from semantic_ns.benchmark.backend import ProcessBackend
+from semantic_ns.benchmark.cells import State
+from semantic_ns.benchmark.one_cell import training_config
+from semantic_ns.benchmark.run import run_cells
+from semantic_ns.errors import SceneError
+from semantic_ns.files import told_if_not_writable, write_json
+
+SETTINGS = "settings.json"
+"""File in a benchmark's folder: what all its cells have in common."""
+
+
+def run_active(
+    plan: ActivePlan, output: Path, jobs: int, settings: tuple[int, int], say: Callable[[str], None] = print
+) -> Counter[State]:
+    """Run what is not done.
+
+    Args:
+        plan: what the benchmark consists of.
+        output: its folder.
+        jobs: cells at a time.
+        settings: steps of a round, and the stride of scored images.
+        say: told a sentence for each cell that ends.
+
+    Returns:
+        How many of all cells are done, failed, and open (interrupted) now.
+
+    Raises:
+        SceneError: if an option is refused, or the folder holds results with other settings.
+    """
+    steps, stride = settings
+    if min(jobs, steps, stride) < 1:
+        raise SceneError(
+            f"Expected numbers above 0, found --jobs {jobs} --round-steps {steps} --score-stride {stride}."
+        )
+    colours, cells = plan.colour_cells(), plan.cells()
+    for cell in {cell.variant: cell for cell in (*colours, *cells)}.values():  # seconds for each
+        training_config(cell.arguments())
+    _keep_settings(output, {"round_steps": steps, "score_stride": stride})
+    backend = ProcessBackend(jobs, (*MODULE, str(steps), str(stride)))
+    counts = run_cells(colours, output, backend, say)
+    return counts + run_cells(cells, output, backend, say)
+
+
+def _keep_settings(output: Path, settings: dict[str, int]) -> None:
+    path = output / SETTINGS
+    if path.exists() and (found := json.loads(path.read_text("utf8"))) != settings:
+        raise SceneError(f"Expected results with {settings} in {output}, found {found}; choose another --output.")
+    with told_if_not_writable(output):
+        write_json(path, settings)

@@ -1,0 +1,132 @@
+"""Training of classes alone, in a field whose geometry and colours stay as they are."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from numpy import ndarray
+from torch import Tensor
+
+from semantic_ns.active.restart import class_modules
+from semantic_ns.benchmark.class_rays import ClassRays, collect_rays
+from semantic_ns.encodings.hash_grid import HashGrid
+from semantic_ns.labels.taxonomy import VOID
+from semantic_ns.optimizers import scale_schedules_to_run
+from semantic_ns.propagation.targets import SurfaceMaps, teaching_weights
+from semantic_ns.supervision import LABEL_WEIGHTS, LABELS, SOFT_LABELS, semantic_loss
+
+RAYS = 2048
+"""Rays of a step."""
+
+
+@dataclass(frozen=True, eq=False)
+class PoolRays:
+    """Rays of the pixels of the maps that labels spread over: every n-th row and column of all frames.
+
+    Attributes:
+        maps: what the field shows there.
+        rays: the same pixels, frame by frame and row by row.
+    """
+
+    maps: SurfaceMaps
+    rays: ClassRays
+
+    def pixels_of(self, numbers: Int64[ndarray, "rays"]) -> Int64[ndarray, "rays 3"]:
+        """Frame, row and column in the images."""
+        frames, rows, columns = np.unravel_index(numbers, self.maps.depths.shape)
+        return np.stack([frames, rows * self.maps.stride, columns * self.maps.stride], axis=-1).astype(np.int64)
+
+
+def train_classes(model: Any, datamanager: Any, pool: PoolRays, optimizers: dict[str, Any], num_steps: int) -> None:
+    """Train what only classes are made of, on the labels that there are and on what has spread of them.
+
+    As in a whole training, a batch holds pixels of all frames and, where fewer are labelled than the share that the
+    data manager is to see to, a share of labelled ones. Draws come from torch's and numpy's generators.
+
+    Args:
+        model: `semantic-nerf`.
+        datamanager: with `given` labels, perhaps `propagated`.
+        pool: rays of the training images.
+        optimizers: of the method, by parameter group.
+        num_steps: of Adam, with the schedules of the method over their whole length.
+    """
+    steppers = [*_optimizers(model.field, optimizers, num_steps)]
+    for rays, numbers, batch in _batches(model, datamanager, pool, num_steps):
+        logits = torch.cat([part.logits(model.field, of_part) for part, of_part in zip(rays, numbers, strict=True)])
+        for optimizer, _ in steppers:
+            optimizer.zero_grad(set_to_none=True)
+        semantic_loss(logits, batch).backward()
+        for optimizer, schedule in steppers:
+            optimizer.step()
+            schedule.step()
+
+
+def _optimizers(field: Any, optimizers: dict[str, Any], num_steps: int) -> Iterator[tuple[Any, Any]]:
+    modules = [part for whole in class_modules(field) for part in whole.modules()]
+    tables = [module.hash_table for module in modules if isinstance(module, HashGrid)]
+    others = [p for module in modules if isinstance(module, torch.nn.Linear) for p in module.parameters()]
+    scaled = scale_schedules_to_run(optimizers, num_steps)
+    for group, parameters in (("grids", tables), ("fields", others)):
+        config = scaled[group]["optimizer"]
+        optimizer = config.setup(params=parameters)
+        yield optimizer, scaled[group]["scheduler"].setup().get_scheduler(optimizer, config.lr)
+
+
+def _batches(
+    model: Any, datamanager: Any, pool: PoolRays, num_steps: int
+) -> Iterator[tuple[list[ClassRays], list[ndarray], dict[str, Tensor]]]:
+    share = datamanager.config.labelled_share
+    labelled = _labelled_pixels(datamanager.given.labels, share)
+    num_labelled = 0 if labelled is None else round(share * RAYS)
+    drawn = torch.empty(0, 3, dtype=torch.int64)
+    if labelled is not None:
+        drawn = labelled[torch.randint(len(labelled), (num_steps * num_labelled,))]
+    further = collect_rays(model, datamanager.train_ray_generator, drawn) if len(drawn) else None
+    images = _Images(datamanager)
+    for step in range(num_steps):
+        numbers = torch.randint(len(pool.rays), (RAYS - num_labelled,)).numpy()
+        rays, chosen, pixels = [pool.rays], [numbers], pool.pixels_of(numbers)
+        if further is not None:
+            own = np.arange(step * num_labelled, (step + 1) * num_labelled)
+            rays, chosen = [*rays, further], [*chosen, own]
+            pixels = np.concatenate([pixels, drawn.numpy()[own]])
+        yield rays, chosen, _targets(datamanager, images, torch.from_numpy(pixels))
+
+
+def _labelled_pixels(labels: list[ndarray], share: float) -> Tensor | None:
+    """Frame, row and column of each labelled pixel, if they are fewer than a share of all."""
+    count, total = (sum(numbers) for numbers in zip(*((int((x != VOID).sum()), x.size) for x in labels), strict=True))
+    if not 0 < count < share * total:
+        return None
+    found = [np.argwhere(image != VOID) for image in labels]
+    frames = np.repeat(np.arange(len(labels)), [len(pixels) for pixels in found])
+    return torch.from_numpy(np.concatenate([frames[:, None], np.concatenate(found)], axis=1))
+
+
+class _Images:
+    """Colours and given labels of pixels of the training images."""
+
+    def __init__(self, datamanager: Any) -> None:
+        batch = datamanager.train_image_dataloader.cached_collated_batch
+        self._images: Tensor = batch["image"]
+        self._places = torch.argsort(torch.as_tensor(batch["image_idx"]))
+        self._labels: Tensor = batch[LABELS]
+
+    def at(self, pixels: Int64[Tensor, "rays 3"]) -> tuple[Tensor, Tensor]:
+        """Colours [rays, 3] and classes [rays] of pixels (frame, row, column)."""
+        where = self._places[pixels[:, 0]], pixels[:, 1], pixels[:, 2]
+        return self._images[where][:, :3], self._labels[where][:, 0].long()
+
+
+def _targets(datamanager: Any, images: _Images, pixels: Int64[Tensor, "rays 3"]) -> dict[str, Tensor]:
+    """What the classes of pixels are trained towards."""
+    colours, labels = images.at(pixels)
+    batch = {LABELS: labels[:, None]}
+    if datamanager.propagated is None:
+        return batch
+    rays = datamanager.train_ray_generator(pixels)
+    targets = datamanager.propagated.targets((rays.origins, rays.directions), pixels, colours.contiguous(), labels)
+    return {**batch, SOFT_LABELS: targets, LABEL_WEIGHTS: teaching_weights(targets, labels)[:, None]}

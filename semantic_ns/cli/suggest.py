@@ -1,0 +1,68 @@
+"""`sns-suggest`: what to label next in a trained scene."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import tyro
+from rich.console import Console
+
+from semantic_ns.active.config import SelectionConfig
+from semantic_ns.cli.main import run_command
+from semantic_ns.errors import SceneError
+
+
+@dataclass
+class Suggest:
+    """Show the pixels, regions or frames of the training images that are most worth a label, best first."""
+
+    load_config: Path
+    """The run's config.yml."""
+    budget: int
+    """How many to suggest."""
+    output: Path
+    """New folder for suggestions.json and the pictures."""
+    selection: tyro.conf.OmitArgPrefixes[SelectionConfig] = field(default_factory=SelectionConfig)
+    """By which rule."""
+
+    def main(self) -> None:
+        """Load the run, render its training images, choose, and write what was chosen."""
+        self._check_options()
+        # Slow to import, and not needed to refuse a wrong option.
+        from nerfstudio.utils.eval_utils import eval_setup
+
+        from semantic_ns.active.suggestions import suggest, write_suggestions
+        from semantic_ns.audit.report import refuse_used_folder
+        from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
+
+        refuse_used_folder(self.output, "--output")
+        _, pipeline, _, _ = eval_setup(self.load_config, test_mode="inference")
+        units, choice = suggest(pipeline, self.budget, self.selection)
+        dataset = cast(SemanticDataset, pipeline.datamanager.train_dataset)
+        write_suggestions(self.output, dataset, units, choice, self.selection)
+        frames = len(set(units.frames[choice.chosen].tolist()))
+        Console(soft_wrap=True, highlight=False).print(
+            f"Suggested {len(choice.chosen)} of {len(units)} {self.selection.unit}s in {frames} of {len(units.maps)} "
+            f"training images; the list and the pictures are in {self.output}.",
+            markup=False,
+        )
+
+    def _check_options(self) -> None:
+        if not self.load_config.is_file():
+            raise SceneError(
+                f"Expected the config.yml of a training run, found no file {self.load_config}; "
+                "ns-train prints its path when it ends."
+            )
+        if self.budget < 1:
+            raise SceneError(f"Expected --budget of at least 1, found {self.budget}; change it.")
+        self.selection.refuse_wrong_values()
+
+
+def entrypoint() -> None:
+    """Console script `sns-suggest`."""
+    command = tyro.cli(Suggest)
+    run_command(command.main)
+
+
+if __name__ == "__main__":
+    entrypoint()

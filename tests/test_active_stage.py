@@ -1,0 +1,395 @@
+"""Active learning in a training run: what training sees, what selection may not see, and what a checkpoint keeps."""
+
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from nerfstudio.scripts.train import _set_random_seed
+from PIL import Image
+from test_methods_train import SMALL, configured
+
+from semantic_ns.active.folder import ANSWERS
+from semantic_ns.active.restart import start_classes_over
+from semantic_ns.active.resume import RunMoment
+from semantic_ns.active.schedule import ActiveConfig
+from semantic_ns.active.stage import LOG_FILE, divide_pool
+from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
+from semantic_ns.datamanagers.semantic_dataset import SEMANTICS
+from semantic_ns.datamanagers.training_labels import frame_names
+from semantic_ns.errors import SceneError
+from semantic_ns.files import write_json, write_png
+from semantic_ns.host import allow_numpy_scalars_in_checkpoints
+from semantic_ns.labels.taxonomy import VOID
+from semantic_ns.methods import semantic_nerf
+from semantic_ns.propagation.config import PropagationConfig
+from semantic_ns.supervision import SOFT_LABELS
+
+ACTIVE = ActiveConfig(
+    strategy="entropy", region_pixels=60, fractions=(0.0, 0.4, 0.7), budgets=(0.05, 0.15, 0.3), seed=2
+)
+STEPS = 60
+
+
+class KilledError(Exception):
+    """The end of a process, as far as its state in memory goes."""
+
+
+def config_of(scene: Path, output: Path, active: ActiveConfig = ACTIVE, **options: Any) -> Any:
+    sizes = SMALL["semantic-nerf"]
+    config: Any = configured(semantic_nerf, scene, output, STEPS, **sizes)
+    config.timestamp, config.steps_per_save = "run", 25
+    config.pipeline.datamanager.active = active
+    config.pipeline.datamanager.train_num_rays_per_batch = 256
+    config.pipeline.propagation = PropagationConfig(fractions=(0.5,), num_nodes=400, num_rays=4000)
+    for name, value in options.items():
+        setattr(config, name, value)
+    return config
+
+
+@contextmanager
+def trainer_of(config: Any) -> Iterator[Any]:
+    from nerfstudio.utils import writer  # nerfstudio's configurations import it and are imported by it
+
+    allow_numpy_scalars_in_checkpoints()
+    _set_random_seed(config.machine.seed)
+    trainer = config.setup(local_rank=0, world_size=1)
+    trainer.setup()
+    try:
+        yield trainer
+    finally:
+        for event_writer in writer.EVENT_WRITERS:
+            if isinstance(event_writer, writer.TensorboardWriter):
+                event_writer.tb_writer.close()
+        writer.EVENT_WRITERS.clear()
+
+
+def given_of(trainer: Any) -> Any:
+    return trainer.pipeline.datamanager.given
+
+
+def truth_of(trainer: Any) -> list[np.ndarray]:
+    return trainer.pipeline.datamanager.labels_by_options
+
+
+def cached_labels(datamanager: Any) -> dict[int, np.ndarray]:
+    batch = datamanager.train_image_dataloader.cached_collated_batch
+    return {
+        int(number): labels[..., 0].numpy() for number, labels in zip(batch["image_idx"], batch[SEMANTICS], strict=True)
+    }
+
+
+# What training sees
+
+
+def test_training_sees_no_label_that_was_not_given(replica_scene: Path, tmp_path: Path) -> None:
+    with trainer_of(config_of(replica_scene, tmp_path)) as trainer:
+        datamanager, given = trainer.pipeline.datamanager, given_of(trainer)
+        assert all((labels == VOID).all() for labels in cached_labels(datamanager).values())
+        seen = []
+        original = datamanager.next_train
+
+        def watched(step: int) -> Any:
+            rays, batch = original(step)
+            seen.append(step)
+            for (frame, row, column), label in zip(
+                batch["indices"].tolist(), batch[SEMANTICS][:, 0].tolist(), strict=True
+            ):
+                assert label in (VOID, given.labels[frame][row, column])
+            return rays, batch
+
+        datamanager.next_train = watched
+        trainer.train()
+        assert seen == list(range(STEPS))
+        assert [entry["step"] for entry in given.rounds] == [0, 24, 42]
+        for number, labels in cached_labels(datamanager).items():
+            np.testing.assert_array_equal(labels, given.labels[number])
+            np.testing.assert_array_equal(datamanager.train_dataset.labels_of(number), given.labels[number])
+            is_given = labels != VOID
+            np.testing.assert_array_equal(labels[is_given], truth_of(trainer)[number][is_given])
+        assert datamanager.training_labels is given.labels
+
+
+def test_rounds_keep_within_their_budgets_and_the_log_tells_what_they_cost(replica_scene: Path, tmp_path: Path) -> None:
+    with trainer_of(config_of(replica_scene, tmp_path)) as trainer:
+        trainer.train()
+        log = json.loads((trainer.base_dir / LOG_FILE).read_text())
+        given, total = given_of(trainer), 10 * 36 * 48
+    assert log["rounds"] == given.rounds
+    assert log["units_without_answer"] == 0
+    for entry, budget in list(zip(given.rounds, ACTIVE.budgets, strict=True))[1:]:
+        assert 0.5 * budget * total < entry["pixels"] <= budget * total
+    num_given = sum(int((labels != VOID).sum()) for labels in given.labels)
+    assert num_given <= given.rounds[-1]["pixels"]
+    assert len(given.asked) == len(set(given.asked.tolist())) == given.rounds[-1]["clicks"]
+
+
+def test_void_pixels_are_charged(replica_scene: Path, tmp_path: Path) -> None:
+    active = replace(ACTIVE, strategy="random", fractions=(0.0,), budgets=(0.9,))
+    with trainer_of(config_of(replica_scene, tmp_path, active, max_num_iterations=1)) as trainer:
+        trainer.train()
+        given, maps = given_of(trainer), divide_pool(trainer.pipeline.datamanager, active).maps
+        num_asked = sum(int(np.isin(numbers, given.asked).sum()) for numbers in maps)
+    assert given.rounds[0]["pixels"] == num_asked > sum(int((labels != VOID).sum()) for labels in given.labels)
+
+
+def test_labels_spread_after_each_round_from_the_first_fraction_of_propagation_on(
+    replica_scene: Path, tmp_path: Path
+) -> None:
+    with trainer_of(config_of(replica_scene, tmp_path)) as trainer:
+        datamanager, found = trainer.pipeline.datamanager, {}
+        original = datamanager.next_train
+
+        def watched(step: int) -> Any:
+            rays, batch = original(step)
+            found[step] = id(datamanager.propagated)
+            assert (SOFT_LABELS in batch) == (datamanager.propagated is not None)
+            return rays, batch
+
+        datamanager.next_train = watched
+        trainer.train()
+    changes = [step for step in range(1, STEPS) if found[step] != found[step - 1]]
+    assert changes == [30, 42]
+
+
+# What selection sees
+
+
+def poison(trainer: Any, asked: np.ndarray) -> None:
+    """Replace all labels outside the units asked for."""
+    datamanager, draw = trainer.pipeline.datamanager, np.random.default_rng(9)
+    for labels, numbers in zip(
+        truth_of(trainer), divide_pool(datamanager, datamanager.config.active).maps, strict=True
+    ):
+        labels[...] = np.where(np.isin(numbers, asked), labels, draw.integers(-1, 5, labels.shape))
+
+
+@pytest.mark.parametrize("strategy", ["entropy", "core-set", "geometry"])
+def test_labels_of_units_that_are_not_chosen_change_nothing(replica_scene: Path, tmp_path: Path, strategy: Any) -> None:
+    active = replace(ACTIVE, strategy=strategy)
+    with trainer_of(config_of(replica_scene, tmp_path / "clean", active)) as trainer:
+        trainer.train()
+        clean, weights = given_of(trainer), weights_of(trainer)
+    with trainer_of(config_of(replica_scene, tmp_path / "poisoned", active)) as trainer:
+        poison(trainer, clean.asked)
+        trainer.train()
+        assert_same_outcome(trainer, clean, weights)
+
+
+def weights_of(trainer: Any) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in trainer.pipeline.model.state_dict().items()}
+
+
+def assert_same_outcome(trainer: Any, given: Any, weights: dict[str, torch.Tensor]) -> None:
+    """The same units in the same order, the same labels, and a model that is equal bit by bit."""
+    found = given_of(trainer)
+    assert found.asked.tolist() == given.asked.tolist()
+    assert found.rounds == given.rounds
+    for image, other in zip(given.labels, found.labels, strict=True):
+        np.testing.assert_array_equal(other, image)
+    for name, tensor in weights_of(trainer).items():
+        torch.testing.assert_close(tensor, weights[name], rtol=0, atol=0, msg=name)
+
+
+# Breaks
+
+
+def killed_at(trainer: Any, step_of_death: int) -> None:
+    datamanager = trainer.pipeline.datamanager
+    original = datamanager.next_train
+
+    def next_train(step: int) -> Any:
+        if step == step_of_death:
+            raise KilledError
+        return original(step)
+
+    datamanager.next_train = next_train
+
+
+def train_with_breaks(config: Any, deaths: list[int], prepare: Any = lambda trainer: None) -> Iterator[Any]:
+    """Start, be killed in the given steps and resumed each time; gives the trainer at the end."""
+    for step in deaths:
+        with trainer_of(config) as trainer:
+            prepare(trainer)
+            killed_at(trainer, step)
+            with pytest.raises(KilledError):
+                trainer.train()
+            resume = trainer.base_dir / "resume.yml"
+        config = yaml.load(resume.read_text(), Loader=yaml.Loader)
+    with trainer_of(config) as trainer:
+        prepare(trainer)
+        trainer.train()
+        yield trainer
+
+
+@pytest.mark.parametrize("active", [ACTIVE, replace(ACTIVE, strategy="geometry", restart=True, error_rate=0.2)])
+def test_a_run_that_is_killed_twice_ends_as_an_unbroken_one(replica_scene: Path, tmp_path: Path, active: Any) -> None:
+    with trainer_of(config_of(replica_scene, tmp_path / "unbroken", active)) as trainer:
+        trainer.train()
+        given, weights = given_of(trainer), weights_of(trainer)
+    # Checkpoints are after the steps 15, 30 and 45: between rounds, and with labels that have spread.
+    config = config_of(replica_scene, tmp_path / "broken", active, steps_per_save=15)
+    for broken in train_with_breaks(config, [22, 48]):
+        assert_same_outcome(broken, given, weights)
+
+
+def answers_of(folder: Path, names: list[str], trainer: Any) -> None:
+    """A script that answers every question there is: with a class for each unit, or with a label image."""
+    taxonomy = trainer.pipeline.datamanager.train_dataset.taxonomy
+    for path in folder.glob("round-*_frame-*.json"):
+        question = json.loads(path.read_text())
+        labels = truth_of(trainer)[names.index(Path(question["image"]).stem)]
+        if len(question["units"]) % 2:
+            write_png(folder / ANSWERS / f"{path.stem}.png", taxonomy.decode(labels).astype(np.uint16))
+            continue
+        numbers = np.array(Image.open(folder / question["image_of_units"]))
+        usual: dict[str, Any] = {}
+        for number in range(1, len(question["units"]) + 1):
+            counts = np.bincount(labels[numbers == number] + 1, minlength=2)
+            usual[str(number)] = ["void", *taxonomy.names][int(counts.argmax())]
+        write_json(folder / ANSWERS / f"{path.stem}.json", usual)
+
+
+def answering(folder: Path) -> Any:
+    """Has the script look at the folder every 7 steps of a run."""
+
+    def prepare(trainer: Any) -> None:
+        datamanager = trainer.pipeline.datamanager
+        names, original = frame_names(datamanager.train_dataset), datamanager.next_train
+
+        def next_train(step: int) -> Any:
+            if step % 7 == 6:
+                answers_of(folder, names, trainer)
+            return original(step)
+
+        datamanager.next_train = next_train
+
+    return prepare
+
+
+def test_a_run_answered_by_a_script_and_killed_twice_ends_with_the_labels_of_an_unbroken_one(
+    replica_scene: Path, tmp_path: Path
+) -> None:
+    folders = tmp_path / "questions", tmp_path / "questions of the broken run"
+    active = replace(ACTIVE, oracle_folder=folders[0])
+    with trainer_of(config_of(replica_scene, tmp_path / "unbroken", active)) as trainer:
+        answering(folders[0])(trainer)
+        trainer.train()
+        given, weights = given_of(trainer), weights_of(trainer)
+    assert [entry["step"] for entry in given.rounds] == [0, 24, 42]
+    assert given.is_answered.all()
+    config = config_of(replica_scene, tmp_path / "broken", replace(ACTIVE, oracle_folder=folders[1]), steps_per_save=15)
+    for broken in train_with_breaks(config, [28, 52], answering(folders[1])):
+        assert_same_outcome(broken, given, weights)
+
+
+def test_without_answers_a_run_goes_on_and_asks_no_more(replica_scene: Path, tmp_path: Path) -> None:
+    config = config_of(replica_scene, tmp_path, replace(ACTIVE, oracle_folder=tmp_path / "questions"))
+    with trainer_of(config) as trainer:
+        trainer.train()
+        given = given_of(trainer)
+        assert len(given.rounds) == 1
+        assert len(given.pending) == len(given.asked) > 0
+        assert all((labels == VOID).all() for labels in given.labels)
+        assert all(torch.isfinite(tensor).all() for tensor in weights_of(trainer).values())
+        # What was asked is shown again where somebody cleared the folder meanwhile.
+        config = yaml.load((trainer.base_dir / "resume.yml").read_text(), Loader=yaml.Loader)
+    shutil.rmtree(tmp_path / "questions")
+    config.max_num_iterations = STEPS + 1
+    with trainer_of(config) as trainer:
+        trainer.train()
+    assert list((tmp_path / "questions").glob("round-00_frame-*.json"))
+
+
+# Checkpoints and options
+
+
+def test_checkpoints_of_runs_without_active_learning_know_nothing_of_it(replica_scene: Path, tmp_path: Path) -> None:
+    with trainer_of(config_of(replica_scene, tmp_path, ActiveConfig())) as trainer:
+        assert not any("extra_state" in name for name in trainer.pipeline.state_dict())
+        assert trainer.pipeline.datamanager.training_labels is trainer.pipeline.datamanager.labels_by_options
+        state = trainer.pipeline.state_dict()
+        names = [callback.func.__qualname__ for callback in trainer.callbacks]
+    assert not any("ActiveStage" in name for name in names)
+    with trainer_of(config_of(replica_scene, tmp_path / "other")) as trainer:
+        trainer.pipeline.load_pipeline(state, 0)
+        assert not len(given_of(trainer).asked)
+
+
+def test_configurations_from_before_active_learning_are_without_it() -> None:
+    old = SemanticDataManagerConfig.__new__(SemanticDataManagerConfig)
+    assert old.active.strategy is None
+
+
+def test_labels_given_to_a_run_are_those_of_its_evaluation(replica_scene: Path, tmp_path: Path) -> None:
+    from nerfstudio.utils.eval_utils import eval_setup
+
+    config = config_of(replica_scene, tmp_path)
+    with trainer_of(config) as trainer:
+        config.save_config()
+        trainer.train()
+        labels, path = given_of(trainer).labels, trainer.base_dir / "config.yml"
+    _, pipeline, _, _ = eval_setup(path, test_mode="inference")
+    for image, other in zip(labels, pipeline.datamanager.training_labels, strict=True):  # type: ignore
+        np.testing.assert_array_equal(other, image)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"budgets": (0.1,)}, "one budget for each round"),
+        ({"fractions": (0.4, 0.1, 0.5)}, "ascending shares"),
+        ({"budgets": (0.1, 0.2, 1.5)}, "ascending shares"),
+        ({"error_rate": 2.0}, "error-rate"),
+        ({"region_pixels": 0}, "region_pixels"),
+    ],
+)
+def test_options_that_do_not_fit_are_said(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(SceneError, match=message):
+        replace(ACTIVE, **wrong).steps(100)
+
+
+def test_active_learning_without_classes_is_refused(replica_scene: Path, tmp_path: Path) -> None:
+    config = config_of(replica_scene, tmp_path)
+    config.pipeline.model.use_semantics = False
+    with pytest.raises(SceneError, match="use-semantics"), trainer_of(config):
+        pass
+
+
+# Parts
+
+
+def test_starting_over_changes_classes_alone_and_forgets_their_moments(replica_scene: Path, tmp_path: Path) -> None:
+    with trainer_of(config_of(replica_scene, tmp_path)) as trainer:
+        trainer.train()
+        before, optimizers = weights_of(trainer), trainer.optimizers.optimizers
+        start_classes_over(trainer.pipeline.model.field, optimizers)
+        changed = {name for name, tensor in weights_of(trainer).items() if (tensor != before[name]).any()}
+        own = {f"field.{name}" for name, _ in trainer.pipeline.model.field.named_parameters() if "semantic" in name}
+        assert changed == own
+        for optimizer in optimizers.values():
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    is_own = any(parameter is p for n, p in trainer.pipeline.model.named_parameters() if n in own)
+                    assert (parameter in optimizer.state) == (not is_own)
+        trainer.train_iteration(STEPS)
+
+
+def test_a_resumed_moment_draws_what_would_have_been_drawn() -> None:
+    moment = RunMoment(object())
+    state = moment.state_dict()
+    drawn = random.random(), float(np.random.normal()), float(torch.rand(()))
+    other = RunMoment(object())
+    other.load_state_dict(state)
+    assert other.is_loaded
+    other.restore()
+    assert (random.random(), float(np.random.normal()), float(torch.rand(()))) == drawn
+    assert not other.is_loaded
