@@ -176,8 +176,8 @@ def test_families_hold_together_the_more_the_more_voxels_have_votes() -> None:
     for known in (1, 20, 40):
         votes[:known, 1] = 5
         ties.append(family_tie(votes))
-    assert ties == pytest.approx([0.02, 0.02 + 0.5 / 40, 0.27, 0.52])
-    assert family_tie(np.zeros((0, 3), np.float32)) == 0.02
+    assert ties == pytest.approx([0.003, 0.003 + 0.5 / 40, 0.253, 0.503])
+    assert family_tie(np.zeros((0, 3), np.float32)) == 0.003
 
 
 def test_one_click_on_each_plane_labels_both_planes() -> None:

@@ -15,7 +15,7 @@ _PRIOR_PAIRS = 500
 _LEAST_NOISE = 0.01
 _VOTE_STRENGTH = 1.0
 """Weight of one vote, over its variance, beside an edge between voxels that look the same."""
-_LEAST_TIE = 0.02
+_LEAST_TIE = 0.003
 _TIE_BY_SHARE = 0.5
 """What ties a voxel to its family grows with the share of voxels that have votes: the mean of a family of which few
 members are known says little, and would wash out the way along the surface."""
