@@ -22,7 +22,7 @@ from speed_arms import ARMS
 from speed_statistics import arm_summaries, seconds_to, summary, turn_ratios
 
 ROOT = Path(__file__).resolve().parents[1]
-CURVE_STEPS = (100, 200, 300, 400, 500, 600, 800, 1000, 1250, 1500, 2000, 2500, 3000)
+CURVE_STEPS = (100, 200, 300, 400, 500, 600, 800, 1000, 1250, 1500, 2000)
 MIOU_THRESHOLDS = (0.80, 0.90, 0.95)
 RESULT = "RESULT "
 

@@ -16,7 +16,7 @@ from semantic_ns.benchmark.cells import BenchmarkScene, Cell
 from semantic_ns.benchmark.run import run_cells
 
 ROOT = Path(__file__).resolve().parents[1]
-NUM_STEPS = {"semantic-nerf": 3000, "semantic-nerf-vanilla": 200_000}
+NUM_STEPS = {"semantic-nerf": 2000, "semantic-nerf-vanilla": 200_000}
 """The methods and the lengths of their runs, which decide their schedules; the budget may end a run before."""
 MODES = ("click", "all")
 SCENE = Path("rendered", "room_0")

@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--scene", type=Path, required=True, help="scene whose label images hold its classes' ids")
     parser.add_argument("--output", type=Path, required=True, help="new folder for the copy, the run and the audit")
     parser.add_argument("--method", default="semantic-nerf", help="the method to train")
-    parser.add_argument("--max-num-iterations", type=int, default=3000, help="training steps")
+    parser.add_argument("--max-num-iterations", type=int, default=2000, help="training steps")
     parser.add_argument("--seed", type=int, default=0, help="of the errors and of the training")
     parser.add_argument("--instances", type=float, default=0.2, help="share of images with a wrong region")
     parser.add_argument("--blobs", type=float, default=0.2, help="share of images with a wrong disc")

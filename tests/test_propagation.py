@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from semantic_ns.propagation.posterior import affordable_nodes, count_votes, noise_rate, solve_posterior
+from semantic_ns.propagation.families import Families, find_families
+from semantic_ns.propagation.posterior import (
+    count_votes,
+    family_tie,
+    noise_rate,
+    onto_simplex,
+    solve_posterior,
+)
 from semantic_ns.propagation.stage import normals_of
 from semantic_ns.propagation.surface_graph import (
     COLOUR_SLOPE,
@@ -27,6 +34,17 @@ def random_points(seed: int, count: int = 4000) -> SurfacePoints:
     colours = np.where(plane[:, None] == 0, 0.2, 0.8) + 0.01 * g.standard_normal((count, 3))
     normals = np.where(plane[:, None] == 0, np.array([0, 0, 1.0]), np.array([1.0, 0, 0]))
     return SurfacePoints(*(x.astype(np.float32) for x in (positions, colours, normals)))
+
+
+def family_laplacian(families: Families) -> np.ndarray:
+    """Of sum over divisions of |x_v - mean of the family of v|^2, by definition."""
+    num_nodes = families.numbers.shape[1]
+    total = np.zeros((num_nodes, num_nodes))
+    for row in families.numbers:
+        same = row[:, None] == row[None]
+        away = np.eye(num_nodes) - same / same.sum(1, keepdims=True)
+        total += away.T @ away
+    return total
 
 
 def laplacian(graph: SurfaceGraph) -> np.ndarray:
@@ -102,11 +120,64 @@ def test_the_posterior_solves_the_normal_equations() -> None:
     votes = g.integers(0, 3, (graph.num_nodes, 5)).astype(np.float32) * (g.random((graph.num_nodes, 1)) < 0.3)
     eta = noise_rate(votes)
     strength, counts = (1 - eta) / (eta + 0.02), votes.sum(1)
-    matrix = laplacian(graph) + np.diag(strength * (1 - eta) * counts + 1e-9)
-    x = np.linalg.solve(matrix, strength * (votes - eta / 5 * counts[:, None])).clip(min=0)
-    expected = x / x.sum(1, keepdims=True)
+    matrix = (
+        laplacian(graph)
+        + family_tie(votes) * family_laplacian(find_families(graph))
+        + np.diag(strength * (1 - eta) * counts + 1e-9)
+    )
+    x = np.linalg.solve(matrix, strength * (votes - eta / 5 * counts[:, None]))
+    expected = onto_simplex((x / x.sum(1, keepdims=True)).astype(np.float32))
     found = solve_posterior(graph, votes.astype(np.float32), max_iterations=500, tolerance=1e-6).probabilities
-    assert np.abs(found - expected).max() < 2e-3
+    # A voxel that hangs on the weakest of edges is solved less exactly by 32 bits.
+    joined = np.diag(matrix) > 1e-2
+    assert joined.mean() > 0.8
+    assert np.abs(found - expected)[joined].max() < 1e-3
+    assert np.abs(found - expected).max() < 1e-2
+
+
+def test_no_distribution_is_nearer_than_the_projection_onto_the_simplex() -> None:
+    g = np.random.default_rng(11)
+    rows = np.concatenate([g.normal(0.2, 0.4, (200, 6)), np.eye(6), np.full((1, 6), -3.0)]).astype(np.float32)
+    found = onto_simplex(rows)
+    assert (found >= 0).all()
+    assert np.allclose(found.sum(1), 1, atol=1e-5)
+    # The slow twin: tau by bisection on the sum, which falls as tau grows.
+    low, high = np.full(len(rows), -10.0), np.full(len(rows), 10.0)
+    for _ in range(60):
+        tau = (low + high) / 2
+        above = np.maximum(rows - tau[:, None], 0).sum(1) > 1
+        low, high = np.where(above, tau, low), np.where(above, high, tau)
+    assert np.allclose(found, np.maximum(rows - low[:, None], 0), atol=1e-5)
+    others = g.dirichlet(np.ones(6), 500)
+    distance = ((rows - found) ** 2).sum(1)
+    assert (((rows[:, None] - others) ** 2).sum(2) >= distance[:, None] - 1e-5).all()
+
+
+def test_families_are_the_cells_of_shifted_grids_over_position_colour_and_normal() -> None:
+    graph = build_surface_graph(random_points(12), 300)
+    found = find_families(graph)
+    assert found.numbers.shape == (4, graph.num_nodes)
+    apart = 0
+    for numbers, sizes in zip(found.numbers, found.sizes, strict=True):
+        for family in range(numbers.max() + 1):
+            members = numbers == family
+            assert members.sum() == sizes[family] > 0
+            assert (np.ptp(graph.centres[members], axis=0) * graph.resolution <= graph.num_nodes**0.5 / 12 + 1e-3).all()
+            assert (np.ptp(graph.colours[members], axis=0) <= 1 / 28 + 1e-6).all()
+            assert (np.ptp(graph.normals[members], axis=0) <= 1 + 1e-6).all()
+        apart += (numbers != found.numbers[0]).any()
+    assert apart == 3
+    assert (find_families(graph).numbers == found.numbers).all()
+
+
+def test_families_hold_together_the_more_the_more_voxels_have_votes() -> None:
+    votes = np.zeros((40, 3), np.float32)
+    ties = [family_tie(votes)]
+    for known in (1, 20, 40):
+        votes[:known, 1] = 5
+        ties.append(family_tie(votes))
+    assert ties == pytest.approx([0.003, 0.003 + 0.5 / 40, 0.253, 0.503])
+    assert family_tie(np.zeros((0, 3), np.float32)) == 0.003
 
 
 def test_one_click_on_each_plane_labels_both_planes() -> None:
@@ -151,21 +222,6 @@ def test_the_noise_rate_of_random_replacement_is_found(rate: float, num_classes:
 
 def test_few_labels_count_as_clean() -> None:
     assert noise_rate(count_votes(np.arange(30, dtype=np.int32), np.zeros(30, np.int64), 100, 5)) == 0.01
-
-
-@pytest.mark.parametrize(("per_voxel", "rate", "factor"), [(40, 0.5, 2.5), (40, 0.9, 1), (10, 0.0, 1), (200, 0.0, 4)])
-def test_voxels_are_divided_while_each_keeps_eight_right_votes(per_voxel: int, rate: float, factor: float) -> None:
-    g = np.random.default_rng(8)
-    nodes = np.repeat(np.arange(2000, dtype=np.int32), per_voxel)
-    labels = np.repeat(g.integers(0, 20, 2000), per_voxel)
-    noisy = g.random(len(labels)) < rate
-    labels[noisy] = g.integers(0, 20, noisy.sum())
-    assert affordable_nodes(count_votes(nodes, labels, 2000, 20)) == pytest.approx(2000 * factor, rel=0.05)
-
-
-def test_without_a_vote_there_are_no_more_voxels() -> None:
-    assert affordable_nodes(np.zeros((7, 3), np.float32)) == 7
-    assert affordable_nodes(np.zeros((0, 3), np.float32)) == 0
 
 
 def test_votes_are_counts_and_void_or_lost_pixels_have_none() -> None:
@@ -238,7 +294,7 @@ def test_targets_are_means_over_voxels_weighted_by_nearness_colour_and_normal() 
         around = [j for j in graph.neighbours[node] if j >= 0]
         weights = []
         for j in around:
-            away = ((points.positions[index] - graph.centres[j]) ** 2).sum() * graph.resolution**2 / (2 * 0.5**2)
+            away = ((points.positions[index] - graph.centres[j]) ** 2).sum() * graph.resolution**2 / (2 * 0.8**2)
             unlike = 200 * ((points.colours[index] - graph.colours[j]) ** 2).sum()
             tilted = 4 * (1 - points.normals[index] @ graph.normals[j])
             weights.append(np.exp(-away - unlike - tilted))

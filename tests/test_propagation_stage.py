@@ -14,6 +14,7 @@ from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.methods import semantic_nerf, semantic_ngp
 from semantic_ns.propagation.config import PropagationConfig
 from semantic_ns.propagation.stage import PropagationStage
+from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
 from semantic_ns.supervision import LABEL_WEIGHTS, SOFT_LABELS
 
 CONFIG = PropagationConfig(fractions=(0.5,), num_nodes=400)
@@ -75,28 +76,26 @@ def test_every_fraction_comes_once_and_a_resumed_run_starts_with_the_last_one(
         assert found[2] == found[3]
 
 
-def test_labels_that_are_many_and_clean_stand_as_they_are(replica_scene: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("rate", "clean_below", "stand"), [(0.01, 0.03, True), (0.5, 0.03, False), (0.01, 0.0, False)])
+def test_labels_that_are_many_and_clean_stand_as_they_are(
+    replica_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float, clean_below: float, stand: bool
+) -> None:
+    # Without a trained field the surface is nonsense and nothing agrees: what the votes say is set by hand.
+    monkeypatch.setattr("semantic_ns.propagation.stage.noise_rate", lambda votes: rate)
     with pipeline_of(replica_scene, tmp_path, CorruptionConfig()) as pipeline:
-        stage = stage_of(pipeline)
-        # Without a trained field the surface is nonsense and nothing agrees: what it says is set by hand.
-        propagated = stage.propagate()
-        for rate, stands in ((0.01, True), (0.5, False)):
-            pipeline.datamanager.propagated = propagated  # of an earlier turn
-            fresh = stage_of(pipeline)
-            answer = replace(propagated, posterior=replace(propagated.posterior, noise_rate=rate))
-            fresh.propagate = lambda fresh=fresh, answer=answer: _with_share(fresh, answer)  # type: ignore
-            fresh.before_step(5)
-            assert (pipeline.datamanager.propagated is None) == stands
-            pipeline.datamanager.propagated = None
-            never = stage_of(pipeline, replace(CONFIG, clean_noise_rate=0.0))
-            never.propagate = lambda never=never, answer=answer: _with_share(never, answer)  # type: ignore
-            never.before_step(5)
-            assert pipeline.datamanager.propagated is answer
+        stage = stage_of(pipeline, replace(CONFIG, fractions=(0.2, 0.5), clean_noise_rate=clean_below))
+        pipeline.datamanager.propagated = "of an earlier turn"
+        stage.before_step(2)
+        assert (pipeline.datamanager.propagated is None) == stand
+        pipeline.datamanager.propagated = "kept"
+        stage.before_step(5)
+        assert (pipeline.datamanager.propagated == "kept") == stand  # the later turns are dropped with the first
 
 
-def _with_share(stage: PropagationStage, answer: Any) -> Any:
-    stage._labelled_share = 1.0
-    return answer
+def test_few_labels_spread_however_clean(replica_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semantic_ns.propagation.stage.noise_rate", lambda votes: 0.01)
+    with pipeline_of(replica_scene, tmp_path, CLICKS) as pipeline:
+        assert stage_of(pipeline).propagate() is not None
 
 
 def test_a_run_can_leave_labels_as_they_are(replica_scene: Path, tmp_path: Path) -> None:
@@ -104,3 +103,20 @@ def test_a_run_can_leave_labels_as_they_are(replica_scene: Path, tmp_path: Path)
         stage = stage_of(pipeline, replace(CONFIG, enabled=False))
         stage.before_step(9)
         assert pipeline.datamanager.propagated is None
+
+
+def test_each_turn_divides_the_surface_four_times_as_finely_as_the_one_before(
+    replica_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def noted(points: SurfacePoints, num_nodes: int) -> SurfaceGraph:
+        asked.append(num_nodes)
+        return build_surface_graph(points, num_nodes)
+
+    monkeypatch.setattr("semantic_ns.propagation.stage.build_surface_graph", noted)
+    with pipeline_of(replica_scene, tmp_path, CLICKS) as pipeline:
+        stage = stage_of(pipeline, replace(CONFIG, fractions=(0.2, 0.4, 0.8)))
+        for step in (2, 4, 8):
+            stage.before_step(step)
+    assert asked == [25, 100, 400]

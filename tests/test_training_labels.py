@@ -78,6 +78,12 @@ def test_few_labels_get_their_share_of_each_batch(replica_scene):
             assert data.training_labels[frame][row, column] == label
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_a_share_of_rays_outside_0_to_1_is_refused(replica_scene: Path, share: float) -> None:
+    with pytest.raises(SceneError, match="semantic-share, found"):
+        manager(replica_scene, test_mode="val", semantic_share=share)
+
+
 def test_a_share_of_the_uniform_rays_and_all_labelled_ones_train_classes(replica_scene):
     data = manager(replica_scene, test_mode="val", labelled_share=0.0, semantic_share=0.25)
     labels = data.next_train(0)[1]["semantics"]

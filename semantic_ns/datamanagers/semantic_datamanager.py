@@ -23,6 +23,7 @@ from semantic_ns.datamanagers.training_labels import (
     write_label_folder,
 )
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.errors import SceneError
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.rays import FastRayGenerator
@@ -48,8 +49,8 @@ class SemanticDataManagerConfig(VanillaDataManagerConfig):
     labelled_share: float = 0.05
     """Share of a batch that is drawn from labelled pixels where fewer of all pixels are labelled; 0: never."""
     semantic_share: float = 0.5
-    """Share of the rays drawn from all pixels that also train classes, which need fewer rays than colours do. Once
-    labels have spread, all do."""
+    """Share, 0 to 1, of the rays drawn from all pixels that also train classes, which need fewer rays than colours do.
+    Once labels have spread, all do."""
     balance_classes: bool = False
     """Whether labelled pixels are drawn from all classes alike, instead of from all labelled pixels alike."""
     active: ActiveConfig = field(default=ActiveConfig())
@@ -140,7 +141,16 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         return self.dataset_type(dataparser_outputs=outputs, scale_factor=self.config.camera_res_scale_factor)
 
     def setup_train(self) -> None:
-        """The parent's loaders and samplers, over labels of 16 bits, and rays from one kernel."""
+        """The parent's loaders and samplers, over labels of 16 bits, and rays from one kernel.
+
+        Raises:
+            SceneError: `semantic_share` is not a share.
+        """
+        if not 0 <= self.config.semantic_share <= 1:
+            raise SceneError(
+                "Expected a share from 0 to 1 for --pipeline.datamanager.semantic-share, found "
+                f"{self.config.semantic_share}; choose one."
+            )
         # The parent keeps all images; 64 bits would be 40 % of them.
         self.train_dataset.has_16_bit_labels = True
         if not self._label_source.is_scene and self.config.active.strategy is None:

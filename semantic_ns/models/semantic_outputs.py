@@ -53,7 +53,8 @@ class SemanticOptions:
     opacity_loss_weight: float = 0.01
     """Weight of the loss that wants every ray to end on something; only for images without transparency."""
     semantic_loss_weight: float = 0.04
-    """Weight of the cross-entropy beside the colour loss (Zhi et al. 2021, section 3.2)."""
+    """Weight of the cross-entropy beside the colour loss (Zhi et al. 2021, section 3.2). Classes with a grid of their
+    own train the same with any, for Adam divides it out; it matters where they share features or geometry."""
     pass_semantic_gradients: bool = False
     """Whether the semantic loss also trains geometry, and the features that classes share with colour."""
     semantic_width: int = 64

@@ -9,11 +9,12 @@ class PropagationConfig:
 
     enabled: bool = True
     """Teach each pixel what its label and the labels of all views say of its surface point, not its label alone."""
-    fractions: tuple[float, ...] = (0.35, 0.6, 0.85)
+    fractions: tuple[float, ...] = (0.35, 0.7)
     """When to do so, in fractions of the run; from the first on, pixels without a label are taught as well."""
     clean_noise_rate: float = 0.03
     """Labels of most pixels stand as they are if less than this share of them is wrong; 0: never."""
-    num_nodes: int = 60_000
-    """Voxels that the surface is divided into, about; up to four times as many where labels are dense."""
+    num_nodes: int = 240_000
+    """Voxels that the surface is divided into at the last time, about; a quarter of it, whose surface is rough yet, at
+    the time before, and so on."""
     num_rays: int = 1_200_000
     """Rays of the training cameras that find the surface, at most."""

@@ -7,6 +7,7 @@ from jaxtyping import Float32, Int32, Integer
 from numpy import ndarray
 
 from semantic_ns.propagation import posterior_numba as kernels
+from semantic_ns.propagation.families import Families, find_families
 from semantic_ns.propagation.surface_graph import SurfaceGraph
 
 _PRIOR_PAIRS = 500
@@ -14,10 +15,10 @@ _PRIOR_PAIRS = 500
 _LEAST_NOISE = 0.01
 _VOTE_STRENGTH = 1.0
 """Weight of one vote, over its variance, beside an edge between voxels that look the same."""
-_ENOUGH_VOTES = 8
-"""Right votes that a voxel needs in the mean, for its class not to hang on its neighbours."""
-_FINEST = 4
-"""Times as many voxels as are asked for, at most."""
+_LEAST_TIE = 0.003
+_TIE_BY_SHARE = 0.5
+"""What ties a voxel to its family grows with the share of voxels that have votes: the mean of a family of which few
+members are known says little, and would wash out the way along the surface."""
 
 
 @dataclass(frozen=True)
@@ -67,32 +68,25 @@ def noise_rate(votes: Float32[ndarray, "nodes classes"]) -> float:
     return float(np.clip(1 - max(both_true, 0.0) ** 0.5, _LEAST_NOISE, 0.98))
 
 
-def affordable_nodes(votes: Float32[ndarray, "nodes classes"]) -> int:
-    """How many voxels the labels can tell the classes of: M, or up to 4 M where votes are plenty.
-
-    A voxel blurs the edges of things to its size. Where the voxels have at least twice 8 right votes in the mean, there
-    are to be as many as leave 8.
-
-    Args:
-        votes: for the M voxels there are.
-    """
-    right_votes = (1 - noise_rate(votes)) * float(votes.sum(dtype=np.float64)) / max(1, len(votes))
-    factor = min(right_votes / _ENOUGH_VOTES, _FINEST)
-    return round(len(votes) * factor) if factor >= 2 else len(votes)
+def family_tie(votes: Float32[ndarray, "nodes classes"]) -> float:
+    """Weight f of what ties a voxel to its family, in each division."""
+    return _LEAST_TIE + _TIE_BY_SHARE * float((votes.sum(axis=1) > 0).mean()) if len(votes) else _LEAST_TIE
 
 
 def solve_posterior(
-    graph: SurfaceGraph, votes: Float32[ndarray, "nodes classes"], max_iterations: int = 120, tolerance: float = 1e-3
+    graph: SurfaceGraph, votes: Float32[ndarray, "nodes classes"], max_iterations: int = 120, tolerance: float = 3e-3
 ) -> LabelPosterior:
     """Spread votes over the surface: a random walk that likes to stay on one colour and one plane.
 
     For each class the minimum over x of
 
-        sum_v s n_v |n_vc / n_v - ((1 - eta) x_v + eta / C)|^2 + sum_ij w_ij |x_i - x_j|^2
+        sum_v s n_v |n_vc / n_v - ((1 - eta) x_v + eta / C)|^2 + sum_ij w_ij |x_i - x_j|^2 + f sum_dv |x_v - m_d(v)|^2
 
     with n the votes, eta the noise rate and s the strength of a vote: the random walker (Grady 2006, equation (8), with
-    the priors of Grady 2005) whose priors are votes through the noise channel. Few votes spread far, many noisy votes
-    for a voxel average out, and many clean ones stand. Solved by conjugate gradients with Jacobi preconditioning.
+    the priors of Grady 2005) whose priors are votes through the noise channel. m_d(v) is the mean of x over the family
+    of v in division d: a class also reaches what looks alike nearby but does not touch, as in the bilateral solver
+    (Barron and Poole 2016). Few votes spread far, many noisy votes for a voxel average out, and many clean ones stand.
+    Solved by conjugate gradients with Jacobi preconditioning; the distribution nearest to the solution is taken.
 
     Args:
         graph: the voxels.
@@ -104,23 +98,57 @@ def solve_posterior(
     eta = noise_rate(votes)
     counts = votes.sum(axis=1)
     strength = np.float32(_VOTE_STRENGTH * (1 - eta) / (eta + 0.02))
-    diagonal = graph.weights.sum(axis=1) + strength * np.float32(1 - eta) * counts + np.float32(1e-9)
+    families = find_families(graph)
+    tie = family_tie(votes)
+    diagonal = graph.weights.sum(axis=1) + strength * np.float32(1 - eta) * counts
+    diagonal += np.float32(tie * len(families.numbers) + 1e-9)
     target = strength * (votes - np.float32(eta / num_classes) * counts[:, None])
-    solution = _conjugate_gradients(graph, diagonal, target, max_iterations, tolerance)
-    positive = np.maximum(solution, 0.0)
-    total = positive.sum(axis=1, keepdims=True)
+    solution = _conjugate_gradients(_System(graph, families, tie, diagonal), target, max_iterations, tolerance)
+    total = solution.sum(axis=1, keepdims=True)
     reached = total > 1e-6
-    return LabelPosterior(np.where(reached, positive / np.maximum(total, 1e-6), 0).astype(np.float32), eta)
+    return LabelPosterior(np.where(reached, onto_simplex(solution / np.maximum(total, 1e-6)), 0), eta)
+
+
+def onto_simplex(x: Float32[ndarray, "rows classes"]) -> Float32[ndarray, "rows classes"]:
+    """The distribution nearest to each row: max(x - tau, 0) with the tau that makes it sum to one.
+
+    Held, Wolfe and Crowder (1974). What noise scatters over many classes about zero is dropped, where cutting at zero
+    would keep the upper half of it.
+    """
+    descending = -np.sort(-x, axis=1)
+    excess = np.cumsum(descending, axis=1, dtype=np.float64) - 1
+    taus = excess / np.arange(1, x.shape[1] + 1)
+    support = (descending > taus).sum(axis=1)
+    tau = np.take_along_axis(taus, support[:, None] - 1, axis=1)
+    return np.maximum(x - tau, 0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _System:
+    """The matrix D - W - f sum_d P_d diag(1 / sizes) P_d^T, with P_d [M, families] the membership in division d."""
+
+    graph: SurfaceGraph
+    families: Families
+    tie: float
+    diagonal: Float32[ndarray, "nodes"]
+
+    def times(
+        self, x: Float32[ndarray, "nodes classes"], product: Float32[ndarray, "nodes classes"], partial: ndarray
+    ) -> None:
+        """Fill `product`, and `partial` [blocks, C] with sums over blocks of rows of x times it."""
+        means = np.zeros((*self.families.sizes.shape, x.shape[1]), np.float32)
+        kernels.family_means(self.families.numbers, self.families.sizes, x, means)
+        kernels.multiply(
+            self.graph.neighbours, self.graph.weights, self.diagonal, self.families.numbers, means,
+            np.float32(self.tie), x, product, partial,
+        )  # fmt: skip
 
 
 def _conjugate_gradients(
-    graph: SurfaceGraph,
-    diagonal: Float32[ndarray, "nodes"],
-    target: Float32[ndarray, "nodes classes"],
-    max_iterations: int,
-    tolerance: float,
+    system: _System, target: Float32[ndarray, "nodes classes"], max_iterations: int, tolerance: float
 ) -> Float32[ndarray, "nodes classes"]:
-    """Solve (D - W) x = b for each column."""
+    """Solve A x = b for each column."""
+    diagonal = system.diagonal
     x, residual = np.zeros_like(target), target.copy()
     direction, product = target / diagonal[:, None], np.empty_like(target)
     partial = np.empty((kernels.number_of_blocks(len(target)), target.shape[1]))
@@ -129,7 +157,7 @@ def _conjugate_gradients(
     for _ in range(max_iterations):
         if (squared <= enough).all():
             break
-        kernels.multiply(graph.neighbours, graph.weights, diagonal, direction, product, partial)
+        system.times(direction, product, partial)
         step = squared / np.maximum(partial.sum(axis=0), 1e-30)
         kernels.advance(x, residual, direction, product, diagonal, step.astype(np.float32), partial)
         before, squared = squared, partial.sum(axis=0)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from semantic_ns.datamanagers.semantic_dataset import SEMANTICS
 from semantic_ns.propagation.config import PropagationConfig
-from semantic_ns.propagation.posterior import affordable_nodes, count_votes, solve_posterior
+from semantic_ns.propagation.posterior import count_votes, noise_rate, solve_posterior
 from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
 from semantic_ns.propagation.targets import PropagatedLabels, SurfaceMaps
 
@@ -94,27 +94,28 @@ class PropagationStage:
         """Spread the labels over a surface that was found before."""
         self._settle(self.propagate(maps))
 
-    def _settle(self, propagated: PropagatedLabels) -> None:
-        if self._labelled_share > _DENSE and propagated.posterior.noise_rate < self._config.clean_noise_rate:
-            # Nothing to complete, nothing to clean: the labels stand as they are, whatever an earlier turn found.
-            self._steps, self._datamanager.propagated = [], None
-        else:
-            self._datamanager.propagated = propagated
+    def _settle(self, propagated: PropagatedLabels | None) -> None:
+        self._datamanager.propagated = propagated
+        if propagated is None:
+            self._steps = []  # the labels stand as they are, whatever an earlier turn found
 
-    def propagate(self, maps: SurfaceMaps | None = None) -> PropagatedLabels:
-        """Labels of the training images on the surface as it is now, or as some maps show it."""
+    def propagate(self, maps: SurfaceMaps | None = None) -> PropagatedLabels | None:
+        """Labels of the training images on the surface as it is now, or as some maps show it.
+
+        Returns:
+            None if nothing is to be completed or cleaned.
+        """
         dataset = self._datamanager.train_dataset
         cameras = dataset.cameras
         sizes = [(int(h), int(w)) for h, w in zip(cameras.height.view(-1), cameras.width.view(-1), strict=True)]
         if maps is None:
             generator = self._datamanager.train_ray_generator
             maps = render_maps(self._model, generator, sizes, self._config.num_rays)
-        surface = self._surface_points(maps, sizes[0])
-        graph = build_surface_graph(surface, self._config.num_nodes)
+        num_nodes = max(1, self._config.num_nodes // 4 ** len(self._steps))
+        graph = build_surface_graph(self._surface_points(maps, sizes[0]), num_nodes)
         votes = self._votes(maps, graph)
-        if (num_nodes := affordable_nodes(votes)) > graph.num_nodes:
-            graph = build_surface_graph(surface, num_nodes)
-            votes = self._votes(maps, graph)
+        if self._labelled_share > _DENSE and noise_rate(votes) < self._config.clean_noise_rate:
+            return None
         return PropagatedLabels(maps, graph, solve_posterior(graph, votes), self._to_unit)
 
     def _votes(self, maps: SurfaceMaps, graph: SurfaceGraph) -> Float32[ndarray, "nodes classes"]:

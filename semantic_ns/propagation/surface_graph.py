@@ -8,9 +8,9 @@ from numpy import ndarray
 
 from semantic_ns.propagation import surface_graph_numba as kernels
 
-COLOUR_SLOPE = 3000.0
+COLOUR_SLOPE = 1500.0
 """How fast an edge weakens with the squared difference of colours (RGB in 0..1)."""
-NORMAL_SLOPE = 10.0
+NORMAL_SLOPE = 6.0
 """How fast an edge weakens with one minus the cosine between normals."""
 _FLOOR = 1e-5
 """Weight of an edge between voxels that have nothing in common, so that every voxel is reached."""

@@ -18,7 +18,7 @@ _NORMAL_SLOPE = 4.0
 _SPREAD_WEIGHT = 0.2
 """Weight of a ray without a label whose class is certain, beside that of a ray with one."""
 _CONFIDENCE_POWER = 4
-_SPREAD = 0.5
+_SPREAD = 0.8
 """Standard deviation, in voxels, of the weight by distance."""
 
 
