@@ -17,7 +17,17 @@ MACHINE_PATH = re.compile(r"(?<![\w.:/~}$-])/(?:home|mnt|opt|root|tmp|Users|work
 PACKAGE_INDEX = re.compile(
     r"--(?:extra-)?index-url|--find-links|pypi\.(?:org|python)|download\.pytorch\.org/whl|pypi\.nvidia|files\.python(?:hosted)"
 )
-RUNNABLE = ("scripts/measure_audit", "scripts/demo", "scripts/setup_environment", "scripts/test", ".ci/run")
+RUNNABLE = (
+    "scripts/benchmark_selection",
+    "scripts/benchmark_speed",
+    "scripts/check_viewer",
+    "scripts/compare_with_paper_network",
+    "scripts/demo",
+    "scripts/measure_audit",
+    "scripts/setup_environment",
+    "scripts/test",
+    ".ci/run",
+)
 
 
 def tracked_files() -> list[Path]:

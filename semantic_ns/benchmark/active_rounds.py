@@ -52,7 +52,11 @@ class Rounds:
         self._scored = range(0, len(self._manager.eval_dataset), score_stride)
         self._units = self._divided(cache)
         self._oracle = make_oracle(self._manager, self._units, self._active)
-        self._propagation = PropagationStage(config.pipeline.propagation, self._model, self._manager, 1)
+        # Every round spreads once. A quarter of a run's voxels is as fair to all strategies, and four times as fast.
+        spreading = replace(
+            config.pipeline.propagation, fractions=(), num_nodes=config.pipeline.propagation.num_nodes // 4
+        )
+        self._propagation = PropagationStage(spreading, self._model, self._manager, 1)
         sizes = [self._size(camera) for camera in self._manager.train_dataset.cameras]
         generator, num_rays = self._manager.train_ray_generator, config.pipeline.propagation.num_rays
         maps = render_maps(self._model, generator, sizes, num_rays)

@@ -107,7 +107,7 @@ class Active:
     0.5 to 32 % of the pixels, 2 to 128 of 180 frames, doubling."""
     error_rate: float = 0.0
     """Share of the units that get a random other class."""
-    max_num_iterations: int = 3000
+    max_num_iterations: int = 2000
     """Steps of the training of colours."""
     round_steps: int = 500
     """Steps of the training of classes in each round."""
