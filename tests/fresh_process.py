@@ -30,7 +30,7 @@ def run_python(code: str, **environment: str) -> "subprocess.CompletedProcess[st
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
 
 

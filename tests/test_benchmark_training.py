@@ -142,7 +142,7 @@ def test_the_configuration_is_that_of_the_command_line_and_the_steps_those_of_th
         "print(steps, manager.corruption.propagation, manager.corruption.seed, config.machine.seed, manager.data,\n"
         "      manager.dataparser.split, config.pipeline.model.use_semantics, config.max_num_iterations)"
     )
-    assert said == "3000 5.0 3 3 /data/room all False 100"
+    assert said == "2000 5.0 3 3 /data/room all False 100"
 
 
 def test_options_that_ns_train_refuses_are_refused_before_anything_is_trained() -> None:

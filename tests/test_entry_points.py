@@ -31,6 +31,7 @@ EXPECTED = {
         "sns-extract-sens",
         "sns-fuse-labels",
         "sns-import-labels",
+        "sns-suggest",
     },
 }
 
