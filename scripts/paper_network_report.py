@@ -132,7 +132,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
             panel.plot(seconds, values, style, marker="o", markersize=3, label=f"{_title(result)} ({_budget(result)})")
         panel.set(xlabel="training time (s)", ylabel=label, xscale="log")
         panel.grid(alpha=0.3)
-    panels[0].legend(fontsize="small")
+    panels[1].legend(fontsize="small", loc="center right")  # between the curves of the two methods
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
