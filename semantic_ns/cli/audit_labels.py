@@ -6,7 +6,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from semantic_ns.cli.main import run_command
+from semantic_ns.cli.main import refuse_missing_run, run_command
 from semantic_ns.errors import SceneError
 
 
@@ -58,11 +58,7 @@ class AuditLabels:
             )
 
     def _check_options(self) -> None:
-        if not self.load_config.is_file():
-            raise SceneError(
-                f"Expected the config.yml of a training run, found no file {self.load_config}; "
-                "ns-train prints its path when it ends."
-            )
+        refuse_missing_run(self.load_config)
         for name, value, is_right, expected in (
             ("--min-area", self.min_area, self.min_area >= 1, "at least 1"),
             ("--min-confidence", self.min_confidence, 0 <= self.min_confidence <= 1, "in [0, 1]"),

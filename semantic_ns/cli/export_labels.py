@@ -6,7 +6,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from semantic_ns.cli.main import run_command
+from semantic_ns.cli.main import refuse_missing_run, run_command
 from semantic_ns.errors import SceneError
 from semantic_ns.export.labels import Frames, LabelExporter, RenderingModel, choose_frames, input_paths
 
@@ -28,11 +28,7 @@ class ExportLabels:
 
     def main(self) -> None:
         """Load the run, render the frames and write them."""
-        if not self.load_config.is_file():
-            raise SceneError(
-                f"Expected the config.yml of a training run, found no file {self.load_config}; "
-                "ns-train prints its path when it ends."
-            )
+        refuse_missing_run(self.load_config)
         # Slow to import, and not needed to refuse a wrong option.
         from nerfstudio.utils.eval_utils import eval_setup
 

@@ -8,7 +8,7 @@ import tyro
 from rich.console import Console
 
 from semantic_ns.active.config import SelectionConfig
-from semantic_ns.cli.main import run_command
+from semantic_ns.cli.main import refuse_missing_run, run_command
 from semantic_ns.errors import SceneError
 
 
@@ -48,11 +48,7 @@ class Suggest:
         )
 
     def _check_options(self) -> None:
-        if not self.load_config.is_file():
-            raise SceneError(
-                f"Expected the config.yml of a training run, found no file {self.load_config}; "
-                "ns-train prints its path when it ends."
-            )
+        refuse_missing_run(self.load_config)
         if self.budget < 1:
             raise SceneError(f"Expected --budget of at least 1, found {self.budget}; change it.")
         self.selection.refuse_wrong_values()

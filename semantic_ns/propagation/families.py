@@ -9,11 +9,13 @@ from numpy import ndarray
 from semantic_ns.propagation.surface_graph import SurfaceGraph
 
 _NUM_DIVISIONS = 4
-"""Shifted against each other, so that no two voxels are on different sides of the same borders in all of them."""
+"""Shifted against each other: neighbours that a border of one parts are mostly together in another."""
 _EDGE = 1 / 12
 """Length of a neighbourhood, in roots of the area of the surface: about 0.6 m in a room."""
 _COLOUR_STEP = 1 / 28
+"""Edge of a cell along red, green and blue, which are in 0..1."""
 _NORMAL_STEP = 1.0
+"""Edge of a cell along the components of unit normals."""
 
 
 @dataclass(frozen=True)
