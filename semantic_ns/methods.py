@@ -63,6 +63,7 @@ def _method(
     num_iterations: int,
     rays_per_batch: int,
     learning_rates: Mapping[str, float],
+    semantic_interval: int = 1,
 ) -> MethodSpecification:
     """A method with a hash grid: what these have in common around one model configuration."""
 
@@ -75,7 +76,10 @@ def _method(
     pipeline = SemanticPipelineConfig(
         # The field's type stays nerfstudio's union, so that each dataparser is a word of the command line.
         datamanager=SemanticDataManagerConfig(
-            dataparser=AutoDataParserConfig(), train_num_rays_per_batch=rays_per_batch, eval_num_rays_per_batch=1024
+            dataparser=AutoDataParserConfig(),
+            train_num_rays_per_batch=rays_per_batch,
+            eval_num_rays_per_batch=1024,
+            semantic_interval=semantic_interval,
         ),
         model=model,
     )
@@ -105,6 +109,7 @@ semantic_nerf = _method(
     num_iterations=2000,
     rays_per_batch=2048,
     learning_rates={**_NERF_LEARNING_RATES, "grids": _SHORT_RUN_GRID_RATE},
+    semantic_interval=4,
 )
 semantic_nerf_big = _method(
     "semantic-nerf-big",

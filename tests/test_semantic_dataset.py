@@ -91,7 +91,7 @@ def test_labels_of_16_bits_are_the_same_numbers(outputs):
 
 def test_the_data_manager_keeps_labels_of_16_bits_and_gives_wide_ones(replica_scene):
     config = SemanticDataManagerConfig(
-        dataparser=ReplicaDataParserConfig(data=replica_scene), train_num_rays_per_batch=64, semantic_share=1.0
+        dataparser=ReplicaDataParserConfig(data=replica_scene), train_num_rays_per_batch=64
     )
     manager = config.setup(device="cpu", test_mode="val", world_size=1, local_rank=0)
     cached = manager.train_image_dataloader.cached_collated_batch

@@ -77,6 +77,16 @@ def test_some_steps_lead_to_the_same_model_either_way() -> None:
         torch.testing.assert_close(fast[name], expected, rtol=1e-3, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
+def test_without_a_label_on_any_ray_classes_take_no_step() -> None:
+    model = training_model()
+    void = batch() | {"semantics": torch.full((RAYS, 1), -1)}
+    losses, _ = losses_of(model, void, attach=True)
+    assert losses["semantic_loss"] == 0
+    torch.stack(list(losses.values())).sum().backward()
+    reached = {name.partition(".")[0] for name, p in model.field.named_parameters() if p.grad is not None}
+    assert reached == {"mlp_base", "mlp_head"}
+
+
 def test_rays_beyond_the_uniform_ones_have_no_colour_loss() -> None:
     targets: dict[str, Any] = batch() | {NUM_UNIFORM: 20}
     losses, metrics = losses_of(training_model(), targets, attach=True)

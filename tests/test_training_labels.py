@@ -68,7 +68,7 @@ def test_corrupted_labels_train_and_clean_ones_score(replica_scene):
 
 def test_few_labels_get_their_share_of_each_batch(replica_scene):
     corruption = CorruptionConfig(propagation=0.0)
-    data = manager(replica_scene, test_mode="val", corruption=corruption, labelled_share=0.5, semantic_share=1.0)
+    data = manager(replica_scene, test_mode="val", corruption=corruption, labelled_share=0.5)
     for step in range(3):
         rays, batch = data.next_train(step)
         assert batch["num_uniform_rays"] == 32
@@ -78,17 +78,16 @@ def test_few_labels_get_their_share_of_each_batch(replica_scene):
             assert data.training_labels[frame][row, column] == label
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
-def test_a_share_of_rays_outside_0_to_1_is_refused(replica_scene: Path, share: float) -> None:
-    with pytest.raises(SceneError, match="semantic-share, found"):
-        manager(replica_scene, test_mode="val", semantic_share=share)
+@pytest.mark.parametrize("interval", [0, -4])
+def test_an_interval_below_one_step_is_refused(replica_scene: Path, interval: int) -> None:
+    with pytest.raises(SceneError, match=f"semantic-interval, found {interval}"):
+        manager(replica_scene, test_mode="val", semantic_interval=interval)
 
 
-def test_a_share_of_the_uniform_rays_and_all_labelled_ones_train_classes(replica_scene):
-    data = manager(replica_scene, test_mode="val", labelled_share=0.0, semantic_share=0.25)
-    labels = data.next_train(0)[1]["semantics"]
-    assert (labels[:48] == -1).all()
-    assert (labels[48:] != -1).any()
+def test_classes_train_in_every_nth_step_alone(replica_scene):
+    data = manager(replica_scene, test_mode="val", labelled_share=0.0, semantic_interval=3)
+    trains = [bool((data.next_train(step)[1]["semantics"] != -1).any()) for step in range(7)]
+    assert trains == [True, False, False, True, False, False, True]
 
 
 def test_without_options_training_sees_the_labels_of_the_scene(replica_scene, tmp_path):

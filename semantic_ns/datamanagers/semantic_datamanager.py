@@ -48,9 +48,8 @@ class SemanticDataManagerConfig(VanillaDataManagerConfig):
     its name beside the scene's label folder, or an absolute path."""
     labelled_share: float = 0.05
     """Share of a batch that is drawn from labelled pixels where fewer of all pixels are labelled; 0: never."""
-    semantic_share: float = 0.5
-    """Share, 0 to 1, of the rays drawn from all pixels that also train classes, which need fewer rays than colours do.
-    Once labels have spread, all do."""
+    semantic_interval: int = 1
+    """Classes train in every n-th step, for they need fewer rays than colours do; once labels have spread, in all."""
     balance_classes: bool = False
     """Whether labelled pixels are drawn from all classes alike, instead of from all labelled pixels alike."""
     active: ActiveConfig = field(default=ActiveConfig())
@@ -63,8 +62,8 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
     """Batches of rays with colour [rays, 3] and `semantics` int64 [rays, 1], classes -1..C-1.
 
     Training batches also hold `num_uniform_rays`: the rows before it are rays of pixels drawn from all alike,
-    the others are further ones with labels (see `add_labelled_rays`). Of the former the first ones, all but
-    `semantic_share`, are for colour alone and their classes -1, unless labels have spread.
+    the others are further ones with labels (see `add_labelled_rays`). In the steps between those that train classes
+    (`semantic_interval`) all classes are -1.
     """
 
     config: SemanticDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -144,12 +143,12 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         """The parent's loaders and samplers, over labels of 16 bits, and rays from one kernel.
 
         Raises:
-            SceneError: `semantic_share` is not a share.
+            SceneError: `semantic_interval` is not positive.
         """
-        if not 0 <= self.config.semantic_share <= 1:
+        if self.config.semantic_interval < 1:
             raise SceneError(
-                "Expected a share from 0 to 1 for --pipeline.datamanager.semantic-share, found "
-                f"{self.config.semantic_share}; choose one."
+                "Expected 1 step or more for --pipeline.datamanager.semantic-interval, found "
+                f"{self.config.semantic_interval}; 1 trains classes in every step."
             )
         # The parent keeps all images; 64 bits would be 40 % of them.
         self.train_dataset.has_16_bit_labels = True
@@ -180,8 +179,8 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         batch.setdefault(NUM_UNIFORM, len(batch[SEMANTICS]))
         if self.propagated is not None:
             self._teach_propagated(ray_bundle, batch)
-        else:
-            batch[SEMANTICS][: round((1 - self.config.semantic_share) * batch[NUM_UNIFORM])] = VOID
+        elif step % self.config.semantic_interval:
+            batch[SEMANTICS].fill_(VOID)
         attach_targets(ray_bundle, batch)
         return ray_bundle, batch
 

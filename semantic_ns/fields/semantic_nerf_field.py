@@ -227,8 +227,11 @@ class SemanticNerfField(NerfactoField):
         return replace(trained, semantic_loss=semantic * self._loss_of_grid(x, trained.weights, targets))
 
     def _loss_of_grid(self, x: Tensor, weights: Tensor, targets: Targets) -> Tensor:
-        """Cross-entropy of the rays that count; the samples of others are left out."""
-        counted = weights * (targets.label_shares() > 0)[:, None]
+        """Cross-entropy of the rays that count; the samples of others are left out, and without any there is no step."""
+        has_say = targets.label_shares() > 0
+        if not has_say.any():
+            return weights.new_zeros(())
+        counted = weights * has_say[:, None]
         return targets.semantic_loss(self._logits(x, counted, counted))
 
     @property

@@ -46,8 +46,6 @@ class PaperDataManagerConfig(SemanticDataManagerConfig):
     _target: type = field(default_factory=lambda: PaperDataManager)
     labelled_share: float = 0.0
     """Share of a batch that is drawn from labelled pixels where fewer of all pixels are labelled; 0: never."""
-    semantic_share: float = 1.0
-    """Share of the rays drawn from all pixels that also train classes."""
     one_image_per_batch: bool = True
     """Whether all rays of a step are of one image, as in the paper's code; else they are of all images."""
 
