@@ -195,6 +195,9 @@ def test_a_plan_is_the_product_of_its_parts_seed_by_seed(tmp_path: Path) -> None
     assert [each.seed for each in cells] == [0] * 8 + [1] * 8
     assert {each.num_steps for each in cells} == {3000}
     assert replace(plan, max_num_iterations=7).cells(3000)[0].num_steps == 7
+    strided = replace(plan, score_stride=2).cells(3000)
+    assert {each.score_stride for each in strided} == {2}
+    assert not {each.key for each in strided} & {each.key for each in cells}
 
 
 @pytest.mark.parametrize(
@@ -202,6 +205,7 @@ def test_a_plan_is_the_product_of_its_parts_seed_by_seed(tmp_path: Path) -> None
     [
         ({"scenes": ()}, "one scene"), ({"modes": ()}, "one mode"), ({"seeds": ()}, "one seed"),
         ({"modes": ("clack",)}, "found 'clack'"), ({"scenes": (cell().scene,) * 2}, "more than once"),
+        ({"score_stride": 0}, "found 0; 1 scores every image"),
     ],
 )  # fmt: skip
 def test_a_plan_that_cannot_be_is_refused(change: dict[str, Any], message: str) -> None:
@@ -235,12 +239,12 @@ def test_a_plan_file_says_the_same_as_the_options(tmp_path: Path) -> None:
     (tmp_path / "room").mkdir()
     (tmp_path / "plan.yml").write_text(
         "scenes: [{data: room, options: --split all, frames: [3, 40], region_classes: [chair]}]\n"
-        "modes: [click, 1%]\nseeds: [0, 1]\nmax_num_iterations: 50\n"
+        "modes: [click, 1%]\nseeds: [0, 1]\nmax_num_iterations: 50\nscore_stride: 3\n"
         "variants: {default: , flat: --pipeline.model.use-semantics False}\n"
     )
     variants = {"default": (), "flat": ("--pipeline.model.use-semantics", "False")}
     scene = parse_scene(f"{tmp_path / 'room'}::--split all", ["3", "40"], ["chair"])
-    expected = Plan((scene,), ("click", "1%"), (0, 1), max_num_iterations=50, variants=variants)
+    expected = Plan((scene,), ("click", "1%"), (0, 1), max_num_iterations=50, variants=variants, score_stride=3)
     assert read_plan(tmp_path / "plan.yml") == expected
 
 

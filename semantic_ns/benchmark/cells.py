@@ -57,6 +57,7 @@ class Cell:
         num_steps: training steps.
         variant: name of the options.
         options: more options of the method, as on the command line.
+        score_stride: every n-th image of either poses is scored.
     """
 
     scene: BenchmarkScene
@@ -66,6 +67,7 @@ class Cell:
     num_steps: int
     variant: str = BASE_VARIANT
     options: tuple[str, ...] = ()
+    score_stride: int = 1
 
     def arguments(self, chosen: Sequence[str] = ()) -> list[str]:
         """The training as arguments of `ns-train`.
@@ -114,7 +116,8 @@ class Cell:
     def key(self) -> str:
         """Name of the cell's folder: readable, and different for cells that differ in anything."""
         said = f"{self.scene.name} {self.method} {self.mode} {self.variant} steps-{self.num_steps} seed-{self.seed}"
-        identity = json.dumps([self.scene.name, self.variant, self.arguments()])
+        how_scored = [] if self.score_stride == 1 else [self.score_stride]
+        identity = json.dumps([self.scene.name, self.variant, self.arguments(), *how_scored])
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
         return f"{re.sub(r'[^A-Za-z0-9.%_-]+', '--', said.replace(' ', '__'))}__{digest}"
 

@@ -82,7 +82,7 @@ def train_and_score(cell: Cell, folder: Path) -> tuple[dict[str, Any], list[str]
     started = time.perf_counter()
     trainer.train()
     trained = time.perf_counter()
-    outcome = _scores(trainer.pipeline)
+    outcome = _scores(trainer.pipeline, cell.score_stride)
     outcome |= {
         "training_seconds": trained - started,
         "scoring_seconds": time.perf_counter() - trained,
@@ -113,17 +113,19 @@ def started_trainer(cell: Cell, arguments: Sequence[str], folder: Path) -> Any:
     return trainer
 
 
-def _scores(pipeline: Any) -> dict[str, Any]:
+def _scores(pipeline: Any, stride: int) -> dict[str, Any]:
     from semantic_ns.benchmark.scoring import INPUT_RULE, input_scores, pose_scores
 
     manager = pipeline.datamanager
     clean = clean_training_dataset(manager)
     scores = {
-        "test": pose_scores(pipeline, manager.eval_dataset, "test"),
-        "train": pose_scores(pipeline, clean, "train"),
+        "test": pose_scores(pipeline, manager.eval_dataset, "test", stride),
+        "train": pose_scores(pipeline, clean, "train", stride),
         "input": input_scores(manager.train_dataset, clean),
     }
     rules = {name: scores["test"][name] for name in _RULES if name in scores["test"]}
+    if stride > 1:
+        rules["split"] += f"; of both poses, the first of every {stride} images is scored"
     for found in scores.values():
         for name in _RULES:
             found.pop(name, None)

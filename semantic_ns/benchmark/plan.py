@@ -28,6 +28,7 @@ class Plan:
         method: name of the method.
         max_num_iterations: training steps; None: the method's default.
         variants: name and options of each variant of the method.
+        score_stride: every n-th image of test and training poses is scored.
     """
 
     scenes: tuple[BenchmarkScene, ...]
@@ -36,6 +37,7 @@ class Plan:
     method: str = "semantic-nerf"
     max_num_iterations: int | None = None
     variants: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {BASE_VARIANT: ()})
+    score_stride: int = 1
 
     def cells(self, default_steps: int) -> list[Cell]:
         """All trainings, seed by seed, so that a benchmark that is stopped has seen every mode.
@@ -46,6 +48,8 @@ class Plan:
         Raises:
             SceneError: if there is nothing to train, two scenes share a name, or a mode cannot be used.
         """
+        if self.score_stride < 1:
+            raise SceneError(f"Expected a score stride of 1 or more, found {self.score_stride}; 1 scores every image.")
         for what, given in (("scene", self.scenes), ("mode", self.modes), ("seed", self.seeds)):
             if not given:
                 raise SceneError(f"Expected at least one {what} to train, found none; name one.")
@@ -56,7 +60,7 @@ class Plan:
             )
         steps = self.max_num_iterations or default_steps
         found = [
-            Cell(scene, self.method, find_mode(mode).name, seed, steps, name, options)
+            Cell(scene, self.method, find_mode(mode).name, seed, steps, name, options, self.score_stride)
             for seed, (name, options), scene, mode in product(
                 self.seeds, self.variants.items(), self.scenes, self.modes
             )
@@ -131,6 +135,7 @@ def read_plan(path: Path) -> Plan:
             str(content.get("method") or Plan.method),
             content.get("max_num_iterations"),
             {str(name): tuple(shlex.split(str(options or ""))) for name, options in variants.items()},
+            int(content.get("score_stride") or Plan.score_stride),
         )
     except (TypeError, ValueError, AttributeError) as error:
         if isinstance(error, SceneError):

@@ -22,16 +22,18 @@ INPUT_RULE = (
 )
 
 
-def pose_scores(pipeline: Any, dataset: SemanticDataset, name: str) -> dict[str, Any]:
+def pose_scores(pipeline: Any, dataset: SemanticDataset, name: str, stride: int = 1) -> dict[str, Any]:
     """What `ns-eval` reports, over the images of a dataset; scored against the labels that the dataset gives.
 
     Args:
         pipeline: a trained `SemanticPipeline`.
         dataset: poses, images, labels and perhaps depth.
         name: for the pictures' file names.
+        stride: every n-th image is scored.
     """
     dataset.load_depth = True
-    loader = FixedIndicesEvalDataloader(dataset, device=pipeline.device)
+    numbers = tuple(range(0, len(dataset), stride))
+    loader = FixedIndicesEvalDataloader(dataset, image_indices=numbers, device=pipeline.device)
     return pipeline.get_average_image_metrics(loader, name)
 
 

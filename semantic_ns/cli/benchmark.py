@@ -46,9 +46,11 @@ class Labels:
     """The frames that keep their labels in the mode two-frames; if not given, those whose labels show most."""
     region_classes: tuple[str, ...] = ()
     """Classes whose instances region noise corrupts, such as chair."""
+    score_stride: int = 1
+    """Score every n-th image, of test and of training poses."""
     plan: Path | None = None
-    """YAML file with scenes (data, name, options, frames, region_classes), modes, seeds, method, max_num_iterations and
-    variants, in place of all these options."""
+    """YAML file with scenes (data, name, options, frames, region_classes), modes, seeds, method, max_num_iterations,
+    variants and score_stride, in place of all these options."""
     jobs: int = 1
     """Trainings at a time; they share the cores."""
     keep_runs: bool = False
@@ -80,7 +82,7 @@ class Labels:
             return read_plan(self.plan)
         variants = dict(parse_variant(text) for text in self.variants or ("default=",))
         scenes = tuple(parse_scene(text, self.frames, self.region_classes) for text in self.data)
-        return Plan(scenes, self.modes, self.seeds, self.method, self.max_num_iterations, variants)
+        return Plan(scenes, self.modes, self.seeds, self.method, self.max_num_iterations, variants, self.score_stride)
 
 
 @dataclass

@@ -227,7 +227,7 @@ class SemanticNerfField(NerfactoField):
         return replace(trained, semantic_loss=semantic * self._loss_of_grid(x, trained.weights, targets))
 
     def _loss_of_grid(self, x: Tensor, weights: Tensor, targets: Targets) -> Tensor:
-        """Cross-entropy of the rays that count; the samples of others are left out, and without any there is no step."""
+        """Cross-entropy of the rays that count; the samples of others are left out, and without any all are."""
         has_say = targets.label_shares() > 0
         if not has_say.any():
             return weights.new_zeros(())
