@@ -153,6 +153,9 @@ ARMS: dict[str, Arm] = {
     "semantic-nerf": Arm(_semantic_nerf(), **_QUICK),
     "semantic-nerf-spread": Arm(lambda: registered("semantic-nerf"), **_QUICK),
     "semantic-nerf-no-head": Arm(_semantic_nerf(use_semantics=False), **_QUICK),
+    # While labels train the geometry, too.
+    "semantic-nerf-start": Arm(_semantic_nerf(), **_QUICK, first_step=0),
+    "semantic-nerf-no-head-start": Arm(_semantic_nerf(use_semantics=False), **_QUICK, first_step=0),
     "semantic-nerf-C13": Arm(_with_classes(13), **_QUICK),
     "semantic-nerf-C40": Arm(_with_classes(40), **_QUICK),
     "semantic-nerf-C101": Arm(_with_classes(101), **_QUICK),

@@ -103,13 +103,14 @@ semantic_nerf = _method(
         proposal_warmup=500,
         proposal_weights_anneal_max_num_iters=300,
         use_appearance_embedding=False,
+        geometry_fraction=0.35,
         camera_optimizer=CameraOptimizerConfig(mode="off"),
         eval_num_rays_per_chunk=1 << 14,
     ),
     num_iterations=2000,
     rays_per_batch=2048,
     learning_rates={**_NERF_LEARNING_RATES, "grids": _SHORT_RUN_GRID_RATE},
-    semantic_interval=4,
+    semantic_interval=2,
 )
 semantic_nerf_big = _method(
     "semantic-nerf-big",

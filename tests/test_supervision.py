@@ -77,6 +77,24 @@ def test_some_steps_lead_to_the_same_model_either_way() -> None:
         torch.testing.assert_close(fast[name], expected, rtol=1e-3, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.parametrize("labelled", [True, False])
+def test_where_classes_of_their_own_grid_train_the_geometry_only_steps_without_labels_take_one_pass(
+    labelled: bool,
+) -> None:
+    targets = batch() if labelled else batch() | {"semantics": torch.full((RAYS, 1), -1)}
+    gradients = []
+    for attach in (True, False):
+        model, bundle = training_model(pass_semantic_gradients=True), rays()
+        if attach:
+            attach_targets(bundle, targets)
+        outputs = model(bundle)
+        assert ("trained" in outputs) == (attach and not labelled)
+        losses = model.get_loss_dict(outputs, targets, model.get_metrics_dict(outputs, targets))
+        torch.stack(list(losses.values())).sum().backward()
+        gradients.append(model.field.mlp_base.model[0].hash_table.grad)
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5 * max(1.0, gradients[1].abs().max().item()))
+
+
 def test_without_a_label_on_any_ray_classes_take_no_step() -> None:
     model = training_model()
     void = batch() | {"semantics": torch.full((RAYS, 1), -1)}

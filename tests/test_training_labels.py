@@ -84,6 +84,16 @@ def test_an_interval_below_one_step_is_refused(replica_scene: Path, interval: in
         manager(replica_scene, test_mode="val", semantic_interval=interval)
 
 
+@pytest.mark.parametrize(
+    ("corruption", "is_complete"), [({}, True), ({"pixel_noise": 0.5}, False), ({"propagation": 0.0}, False)]
+)
+def test_labels_of_all_pixels_are_complete_and_noisy_or_few_ones_are_not(
+    corruption: dict[str, Any], is_complete: bool, replica_scene: Path
+) -> None:
+    data = manager(replica_scene, test_mode="val", corruption=CorruptionConfig(**corruption))
+    assert data.has_complete_labels == is_complete
+
+
 def test_classes_train_in_every_nth_step_alone(replica_scene):
     data = manager(replica_scene, test_mode="val", labelled_share=0.0, semantic_interval=3)
     trains = [bool((data.next_train(step)[1]["semantics"] != -1).any()) for step in range(7)]

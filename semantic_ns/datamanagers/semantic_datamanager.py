@@ -24,7 +24,9 @@ from semantic_ns.datamanagers.training_labels import (
 )
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
+from semantic_ns.labels.completeness import are_complete
 from semantic_ns.labels.corruption import CorruptionConfig
+from semantic_ns.labels.spacing import evenly_spaced
 from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.rays import FastRayGenerator
 from semantic_ns.supervision import LABEL_WEIGHTS, NUM_UNIFORM, SOFT_LABELS, attach_targets
@@ -33,6 +35,7 @@ if TYPE_CHECKING:  # compiles kernels, which registration must not
     from semantic_ns.active.state import GivenLabels
     from semantic_ns.propagation.targets import PropagatedLabels
 
+_MOST_FRAMES = 64
 _Labels = list[Int16[ndarray, "height width"]]
 
 
@@ -117,6 +120,13 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
             data = Path(self.config.dataparser.data)
             labels = read_label_folder(source.train_labels, dataset, data if data.is_dir() else data.parent)
         return labels if source.corruption.is_clean else corrupted_labels(dataset, labels, source.corruption)
+
+    @cached_property
+    def has_complete_labels(self) -> bool:
+        """Whether labels of the training images can be trusted one by one, see `are_complete`; of 64 images at most."""
+        dataset = self.train_dataset
+        frames = evenly_spaced(min(_MOST_FRAMES, len(dataset)), len(dataset))
+        return are_complete(dataset.labels_of(int(frame)) for frame in frames)
 
     @property
     def _label_source(self) -> LabelSource:

@@ -90,6 +90,7 @@ class SemanticPipeline(VanillaPipeline):
         if not getattr(self.model.config, "use_semantics", False):
             self._refuse_to_ask()
             return callbacks
+        callbacks += self._geometry_teaching(trainer.config.max_num_iterations)
         from semantic_ns.propagation.stage import PropagationStage
 
         stage = PropagationStage(config, self.model, self.datamanager, trainer.config.max_num_iterations)
@@ -100,6 +101,22 @@ class SemanticPipeline(VanillaPipeline):
         # First the resumed state: the model's own callbacks may draw random numbers.
         resume, ask, note = (_before_each_step(f) for f in (active.resume, active.before_step, active.note_spreading))
         return [resume, *callbacks, ask, *spreading, note]
+
+    def _geometry_teaching(self, num_steps: int) -> list[TrainingCallback]:
+        """Labels that can be trusted train the geometry, too, in the first part of a run."""
+        config, network = cast(Any, self.model.config), cast(Any, self.model.field)
+        fraction = getattr(config, "geometry_fraction", 0.0)
+        if not 0 <= fraction <= 1:
+            raise SceneError(
+                f"Expected a share from 0 to 1 for --pipeline.model.geometry-fraction, found {fraction}; 0 is never."
+            )
+        if fraction == 0 or not cast(Any, self.datamanager).has_complete_labels:
+            return []
+
+        def teach(step: int) -> None:
+            network.pass_semantic_gradients = config.pass_semantic_gradients or step < fraction * num_steps
+
+        return [_before_each_step(teach)]
 
     def _refuse_to_ask(self) -> None:
         if self.moment is not None:

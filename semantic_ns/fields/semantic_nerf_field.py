@@ -239,10 +239,10 @@ class SemanticNerfField(NerfactoField):
         """Whether the CPU kernels for packed samples know this field: they have no second grid."""
         return self.can_fuse and (self._shares_features or not self.use_semantics)
 
-    @property
-    def can_train_fused(self) -> bool:
+    def can_train_fused(self, targets: Targets) -> bool:
         """Whether one pass gives all gradients: a grid of its own cannot reach the weights in that pass."""
-        return not (self.use_semantics and self.semantic_grid is not None and self.pass_semantic_gradients)
+        has_own_path = self.use_semantics and self.semantic_grid is not None and self.pass_semantic_gradients
+        return not (has_own_path and bool((targets.label_shares() > 0).any()))
 
     def _kernel_inputs(self, ray_bundle: RayBundle, t_edges: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Encoded samples, what is constant along a ray after the first colour layer, lengths of intervals, positions.

@@ -75,7 +75,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         targets = take_targets(ray_bundle)
         if not self._can_fuse(ray_bundle):
             outputs = self._render_samples(ray_bundle)
-        elif self.training and targets is not None and self.field.can_train_fused:
+        elif self.training and targets is not None and self.field.can_train_fused(targets):
             outputs = self._train_fused(ray_bundle, targets)
         else:
             outputs = self._render_fused(ray_bundle)

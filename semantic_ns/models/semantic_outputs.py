@@ -57,6 +57,9 @@ class SemanticOptions:
     own train the same with any, for Adam divides it out; it matters where they share features or geometry."""
     pass_semantic_gradients: bool = False
     """Whether the semantic loss also trains geometry, and the features that classes share with colour."""
+    geometry_fraction: float = 0.0
+    """Share of the run, from its start, in which it does so anyway if labels are complete (see `are_complete`): they
+    flatten plain walls, which colour leaves open."""
     semantic_width: int = 64
     """Width of the semantic hidden layer."""
 
