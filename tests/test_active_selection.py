@@ -142,14 +142,54 @@ def test_creases_weigh_their_share_of_the_surface() -> None:
     turned = np.where(pool.points_m[:, :1] < 0.1, flat, flat[:, [2, 1, 0]])
     pool = replace(pool, normals=turned)
     is_crease = voxels.is_crease(turned)
-    before = voxel_weights(pool, voxels, geometry())
-    after = voxel_weights(pool, voxels, geometry(balance_creases=True))
+    values = voxels.mean(pool.entropy)
+    before = voxel_weights(pool, voxels, geometry(), values)
+    after = voxel_weights(pool, voxels, geometry(balance_creases=True), values)
     assert 0 < is_crease.mean() < 1
     assert not np.isclose(before[is_crease].sum() / before.sum(), is_crease.mean(), rtol=1e-3)
     assert np.isclose(after[is_crease].sum() / after.sum(), is_crease.mean())
     assert (after[~is_crease] == before[~is_crease]).all()
     level = replace(pool, normals=flat)
-    assert (voxel_weights(level, voxels, geometry(balance_creases=True)) == before).all()
+    assert (voxel_weights(level, voxels, geometry(balance_creases=True), values) == before).all()
+
+
+def wall_with_a_picture() -> tuple[Pool, np.ndarray]:
+    """Views of a wall with a picture, of another colour, in one corner; and the blocks that show some of it."""
+    wall = np.stack(np.meshgrid(np.arange(WIDTH) * 0.1, np.arange(HEIGHT) * 0.1, [0.0], indexing="xy"), axis=-1)[
+        :, :, 0
+    ]
+    pool = pool_of(np.stack([wall + 0.01] * FRAMES))
+    is_picture = (pool.rows >= 5) & (pool.columns >= 9)
+    colours = np.where(is_picture[:, None], np.float32([0.9, 0.1, 0.1]), np.float32(0.5))
+    return replace(pool, colours=colours), np.unique(pool.units_of(UNITS)[is_picture])
+
+
+def test_reach_goes_first_where_nothing_labelled_looks_alike() -> None:
+    pool, of_picture = wall_with_a_picture()
+    labelled = np.zeros(len(UNITS), bool)
+    labelled[0] = True
+    config = SelectionConfig(strategy="reach", voxel_size_m=0.1, damp_near_labels=False)
+    chosen = select(pool, UNITS, labelled, 1.0, "clicks", config, SEED)
+    assert chosen.tolist()[0] in of_picture
+    # Whatever the field is sure of.
+    sure = replace(pool, entropy=np.zeros_like(pool.entropy), confidence=np.ones_like(pool.entropy))
+    assert select(sure, UNITS, labelled, 1.0, "clicks", config, SEED).tolist() == chosen.tolist()
+
+
+def test_once_the_picture_has_a_label_reach_goes_elsewhere() -> None:
+    pool, of_picture = wall_with_a_picture()
+    labelled = np.zeros(len(UNITS), bool)
+    labelled[of_picture] = True
+    config = SelectionConfig(strategy="reach", voxel_size_m=0.1)
+    assert select(pool, UNITS, labelled, 1.0, "clicks", config, SEED)[0] not in of_picture
+
+
+def test_reach_without_colours_and_without_a_surface() -> None:
+    pool, labelled = random_pool(1), np.zeros(len(UNITS), bool)
+    with pytest.raises(SceneError, match="colours"):
+        select(replace(pool, colours=None), UNITS, labelled, 2.0, "clicks", SelectionConfig(strategy="reach"), SEED)
+    nowhere = replace(pool, points_m=np.full_like(pool.points_m, np.nan))
+    assert len(select(nowhere, UNITS, labelled, 2.0, "clicks", SelectionConfig(strategy="reach"), SEED)) == 2
 
 
 @pytest.mark.parametrize("strategy", ["entropy", "least-confidence", "margin"])

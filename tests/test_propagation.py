@@ -12,6 +12,7 @@ from semantic_ns.propagation.posterior import (
     family_tie,
     noise_rate,
     onto_simplex,
+    reach_of,
     solve_posterior,
 )
 from semantic_ns.propagation.stage import normals_of
@@ -201,6 +202,23 @@ def test_permuting_classes_permutes_the_posterior() -> None:
     found = solve_posterior(graph, votes).probabilities
     permuted = solve_posterior(graph, np.ascontiguousarray(votes[:, order])).probabilities
     assert np.abs(found[:, order] - permuted).max() < 1e-4
+
+
+@pytest.mark.parametrize("leak", [0.01, 0.1, 1.0])
+def test_reach_is_the_probability_that_a_walk_meets_a_label_before_it_dies(leak: float) -> None:
+    graph = build_surface_graph(random_points(5), 300)
+    has_label = np.random.default_rng(0).random(graph.num_nodes) < 0.05
+    matrix = laplacian(graph) + leak * np.eye(graph.num_nodes)
+    free = ~has_label
+    expected = np.ones(graph.num_nodes)
+    expected[free] = np.linalg.solve(matrix[np.ix_(free, free)], -matrix[np.ix_(free, has_label)].sum(axis=1))
+    np.testing.assert_allclose(reach_of(graph, has_label, leak, tolerance=1e-5), expected, atol=5e-3)
+
+
+def test_no_label_reaches_nothing_and_labels_everywhere_reach_all() -> None:
+    graph = build_surface_graph(random_points(5), 300)
+    assert not reach_of(graph, np.zeros(graph.num_nodes, bool)).any()
+    assert (reach_of(graph, np.ones(graph.num_nodes, bool)) == 1).all()
 
 
 def test_without_a_vote_nothing_is_known() -> None:

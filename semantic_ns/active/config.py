@@ -5,14 +5,14 @@ from typing import Literal
 
 from semantic_ns.errors import SceneError
 
-Strategy = Literal["random", "entropy", "least-confidence", "margin", "coverage", "core-set", "geometry"]
+Strategy = Literal["random", "entropy", "least-confidence", "margin", "coverage", "core-set", "geometry", "reach"]
 Unit = Literal["pixel", "region", "frame"]
 Cost = Literal["pixels", "clicks", "frames"]
 
 
 @dataclass
 class SelectionConfig:
-    """How the next units to label are chosen. The switches are of the strategy `geometry`."""
+    """How the next units to label are chosen. The switches are of the strategies `geometry` and `reach`."""
 
     strategy: Strategy = "geometry"
     """By which rule."""
@@ -27,7 +27,7 @@ class SelectionConfig:
     discard_unsure_depth: bool = True
     """Leave out pixels whose ray ends nowhere, or on two surfaces."""
     use_entropy: bool = True
-    """Voxels count by the entropy of their classes; otherwise all alike."""
+    """Voxels count by the entropy of their classes; otherwise all alike. Of `geometry` alone."""
     count_views: bool = True
     """Voxels count by ln(1 + number of frames that see them)."""
     damp_near_labels: bool = True

@@ -58,7 +58,11 @@ def choose_by_surface(pool: Pool, candidates: Candidates, config: SelectionConfi
         candidates: the units.
         config: its switches leave out one part each.
     """
-    surface = surface_of(pool, candidates, config)
+    return choose_greedily(surface_of(pool, candidates, config), candidates, config)
+
+
+def choose_greedily(surface: Surface, candidates: Candidates, config: SelectionConfig) -> Choice:
+    """The choice that `choose_by_surface` describes, for any weights of the voxels."""
     is_damped = config.damp_near_labels
     factors = surface.factors(candidates) if is_damped else np.ones(len(surface.keys))
     if not config.greedy_coverage:
@@ -81,19 +85,29 @@ def choose_by_surface(pool: Pool, candidates: Candidates, config: SelectionConfi
 
 def surface_of(pool: Pool, candidates: Candidates, config: SelectionConfig) -> Surface:
     """The voxels of the pool, their weights, and what each candidate shows of them."""
+    voxels, first, shown = show(pool, candidates, config)
+    values = voxels.mean(pool.entropy) if config.use_entropy else np.ones(len(voxels))
+    return Surface(voxels.keys, voxel_weights(pool, voxels, config, values), first, shown)
+
+
+def show(
+    pool: Pool, candidates: Candidates, config: SelectionConfig
+) -> tuple[Voxels, Int64[ndarray, "candidates_plus_one"], Int64[ndarray, "pairs"]]:
+    """The voxels of the pool, and what each candidate shows of them as in `Surface`."""
     is_used = pool.has_sure_depth if config.discard_unsure_depth else np.isfinite(pool.points_m).all(axis=1)
     voxels = voxelise(pool.points_m, is_used, config.voxel_size_m)
-    first, shown = voxels.by_group(candidates.of_pixels, len(candidates))
-    return Surface(voxels.keys, voxel_weights(pool, voxels, config), first, shown)
+    return voxels, *voxels.by_group(candidates.of_pixels, len(candidates))
 
 
-def voxel_weights(pool: Pool, voxels: Voxels, config: SelectionConfig) -> Float64[ndarray, "voxels"]:
-    """What a label on each voxel is worth: mean entropy times ln(1 + number of frames that see it).
+def voxel_weights(
+    pool: Pool, voxels: Voxels, config: SelectionConfig, values: Float64[ndarray, "voxels"]
+) -> Float64[ndarray, "voxels"]:
+    """What a label on each voxel is worth: its value, such as mean entropy, times ln(1 + number of frames that see it).
 
     With `balance_creases`, voxels where the surface turns are scaled to weigh, together, their share of all voxels:
     they are where the field is least sure, and where neither side is seen well.
     """
-    weights = voxels.mean(pool.entropy) if config.use_entropy else np.ones(len(voxels))
+    weights = values
     if config.count_views:
         weights = weights * np.log1p(voxels.num_frames(pool.frames))
     if config.balance_creases:

@@ -40,6 +40,7 @@ class Pool:
         camera_positions_m: of each frame, scene frame, metres.
         viewing_directions: of each frame, unit length, scene frame.
         features: rendered logits, where they were asked for.
+        colours: rendered, in 0..1; the strategy reach needs them.
     """
 
     stride: int
@@ -56,6 +57,7 @@ class Pool:
     camera_positions_m: Float32[ndarray, "frames 3"]
     viewing_directions: Float32[ndarray, "frames 3"]
     features: Float16[ndarray, "pixels channels"] | None = None
+    colours: Float32[ndarray, "pixels 3"] | None = None
 
     @property
     def has_sure_depth(self) -> Bool[ndarray, "pixels"]:
@@ -149,5 +151,6 @@ def _columns(seen: RayStatistics, metres_per_unit: float) -> dict[str, ndarray]:
         "margin": margin(seen.logits),
         "spread_m": seen.spread * metres_per_unit,
         "accumulation": seen.accumulation,
+        "colours": seen.colours,
     }
     return {name: tensor.float().cpu().numpy() for name, tensor in tensors.items()}

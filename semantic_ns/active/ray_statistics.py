@@ -16,6 +16,7 @@ from semantic_ns.models.semantic_nerf import SemanticNerfModel
 from semantic_ns.rendering import composite_logits, median_distance
 from semantic_ns.sampling.proposal_sampler import edges_of
 
+_NAMES = ("logits", "distance", "spread", "accumulation", "colours")
 _QUARTILES_APART = 1.349
 """Distance of the quartiles of a normal distribution in standard deviations."""
 
@@ -29,12 +30,14 @@ class RayStatistics:
         distance: along the unit ray at which half of the light is gone, scene units.
         spread: of the distance at which light is taken, scene units; see :func:`distance_spread`.
         accumulation: share of the light that is taken.
+        colours: rendered.
     """
 
     logits: Float[Tensor, "rays classes"]
     distance: Float[Tensor, "rays"]
     spread: Float[Tensor, "rays"]
     accumulation: Float[Tensor, "rays"]
+    colours: Float[Tensor, "rays 3"]
 
 
 def distance_spread(
@@ -73,30 +76,31 @@ def describe_rays(model: Any, rays: RayBundle) -> RayStatistics:
     chunk = model.config.eval_num_rays_per_chunk
     with torch.no_grad():
         parts = [_describe(model, rays[start : start + chunk].to(model.device)) for start in range(0, len(rays), chunk)]
-    columns = ([getattr(part, name) for part in parts] for name in ("logits", "distance", "spread", "accumulation"))
+    columns = ([getattr(part, name) for part in parts] for name in _NAMES)
     return RayStatistics(*(torch.cat(column) for column in columns))
 
 
 def _describe(model: SemanticNerfModel, rays: RayBundle) -> RayStatistics:
     if model.collider is not None:
         rays = model.collider(rays)
-    logits, weights, edges = _render(model, rays)
+    logits, colours, weights, edges = _render(model, rays)
     return RayStatistics(
-        logits, median_distance(weights, edges)[:, 0], distance_spread(weights, edges), weights.sum(dim=-1)
+        logits, median_distance(weights, edges)[:, 0], distance_spread(weights, edges), weights.sum(dim=-1), colours
     )
 
 
-def _render(model: SemanticNerfModel, rays: RayBundle) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, weights [rays, samples] and edges of the intervals: without what colours need, where that is extra."""
+def _render(model: SemanticNerfModel, rays: RayBundle) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Logits, colours, weights [rays, samples] and edges of the intervals."""
     sampler, field = model.proposal_sampler, model.field
     if model.config.fuse_on_cpu and field.can_fuse and sampler.can_fuse(rays, model.proposal_networks):
         _, edges, _ = sampler.sample_edges(rays, cast(HashMLPDensityField, model.proposal_networks[0]))
-        _, logits, weights = field.render_rays(rays, edges)
+        colours, logits, weights = field.render_rays(rays, edges)
         assert logits is not None
-        return logits, weights, edges
+        return logits, colours, weights, edges
     samples, _, _ = sampler(rays, density_fns=model.density_fns)
     values = field(samples)
     weights = samples.get_weights(values[FieldHeadNames.DENSITY])
     features, head = values[SemanticHeadNames.SEMANTIC_FEATURES].float(), field.semantic_head
     logits = composite_logits(field.semantic_weights(weights), features, head.weight, head.bias)
-    return logits, weights[..., 0], edges_of(samples)[1]
+    colours = model.renderer_rgb(rgb=values[FieldHeadNames.RGB], weights=weights)
+    return logits, colours, weights[..., 0], edges_of(samples)[1]

@@ -11,6 +11,7 @@ from semantic_ns.active.config import Cost, SelectionConfig, Unit
 from semantic_ns.active.farthest import choose_farthest, pose_places, principal_axes
 from semantic_ns.active.geometry import choose_by_surface
 from semantic_ns.active.pool import Pool
+from semantic_ns.active.reach import choose_unreached
 from semantic_ns.active.units import Units
 from semantic_ns.errors import SceneError
 
@@ -57,7 +58,7 @@ def choose(
     Returns:
         numbers of units; scores are the mean uncertainty for `entropy`, `least-confidence` and `margin`, the distance
         from the nearest labelled or chosen unit for `coverage` and `core-set`, the sum of weights of voxels over the
-        cost for `geometry`, NaN for `random`.
+        cost for `geometry` and `reach`, NaN for `random`.
 
     Raises:
         SceneError: if the budget is no number >= 0, an option is out of range, or core-set lacks features.
@@ -85,6 +86,8 @@ def _choose(pool: Pool, candidates: Candidates, config: SelectionConfig) -> Choi
         return choose_farthest(principal_axes(features), candidates)
     if config.strategy == "geometry":
         return choose_by_surface(pool, candidates, config)
+    if config.strategy == "reach":
+        return choose_unreached(pool, candidates, config)
     unsure = uncertainty(config.strategy, pool.entropy, pool.confidence, pool.margin)
     return candidates.best(mean_by_group(unsure, candidates.of_pixels, len(candidates)))
 

@@ -32,7 +32,7 @@ def pose_scores(pipeline: Any, dataset: SemanticDataset, name: str, stride: int 
         stride: every n-th image is scored.
     """
     dataset.load_depth = True
-    numbers = tuple(range(0, len(dataset), stride))
+    numbers: Any = tuple(range(0, len(dataset), stride))  # declared as a tuple of one number
     loader = FixedIndicesEvalDataloader(dataset, image_indices=numbers, device=pipeline.device)
     return pipeline.get_average_image_metrics(loader, name)
 
