@@ -113,7 +113,7 @@ def solve_posterior(
 
 
 def reach_of(
-    graph: SurfaceGraph, has_label: Bool[ndarray, "nodes"], leak: float = 0.1, tolerance: float = 1e-2
+    graph: SurfaceGraph, has_label: Bool[ndarray, "nodes"], leak: float = 0.1, tolerance: float = 3e-4
 ) -> Float32[ndarray, "nodes"]:
     """Probability that a walk over the surface from each voxel meets a label before it dies.
 
