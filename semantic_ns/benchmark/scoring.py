@@ -34,7 +34,8 @@ def pose_scores(pipeline: Any, dataset: SemanticDataset, name: str, stride: int 
     dataset.load_depth = True
     numbers: Any = tuple(range(0, len(dataset), stride))  # declared as a tuple of one number
     loader = FixedIndicesEvalDataloader(dataset, image_indices=numbers, device=pipeline.device)
-    return pipeline.get_average_image_metrics(loader, name)
+    # The loader's length is that of its dataset, whichever images it gives.
+    return pipeline.get_average_image_metrics(loader, name) | {"num_images": len(numbers)}
 
 
 def input_scores(given: SemanticDataset, clean: SemanticDataset) -> dict[str, float | None]:
