@@ -103,7 +103,7 @@ semantic_nerf = _method(
         proposal_warmup=500,
         proposal_weights_anneal_max_num_iters=300,
         use_appearance_embedding=False,
-        geometry_fraction=0.35,
+        geometry_fraction=0.15,
         camera_optimizer=CameraOptimizerConfig(mode="off"),
         eval_num_rays_per_chunk=1 << 14,
     ),
