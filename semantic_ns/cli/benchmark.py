@@ -89,9 +89,9 @@ class Labels:
 class Active:
     """Compare strategies of active learning on scenes x seeds, and write curves and tables; what is done stays done.
 
-    Strategies: random, entropy, least-confidence, margin, coverage, core-set, geometry, and geometry with a part less
-    or changed: geometry-without-discard-unsure-depth (-use-entropy, -count-views, -damp-near-labels, -greedy-coverage),
-    geometry-greedy-coverage-alone, geometry-with-balanced-creases.
+    Strategies: random, entropy, least-confidence, margin, coverage, core-set, reach, geometry, and geometry with a part
+    less or changed: geometry-without-discard-unsure-depth (-use-entropy, -count-views, -damp-near-labels,
+    -greedy-coverage), geometry-greedy-coverage-alone, geometry-with-balanced-creases.
     """
 
     output: Path
