@@ -160,7 +160,7 @@ def wall_with_a_picture() -> tuple[Pool, np.ndarray]:
     ]
     pool = pool_of(np.stack([wall + 0.01] * FRAMES))
     is_picture = (pool.rows >= 5) & (pool.columns >= 9)
-    colours = np.where(is_picture[:, None], np.float32([0.9, 0.1, 0.1]), np.float32(0.5))
+    colours = np.where(is_picture[:, None], np.array([0.9, 0.1, 0.1], np.float32), np.float32(0.5))
     return replace(pool, colours=colours), np.unique(pool.units_of(UNITS)[is_picture])
 
 
