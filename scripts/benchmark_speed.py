@@ -1,7 +1,7 @@
 """Speed of training, rendering and start-up on one scene and one machine; each turn is a process of its own.
 
-Without a mode it times the arms in turn. The modes --startup and --curve add their part to the same JSON file, which
---report turns into tables and a plot.
+Without a mode it times the arms in turn. The modes --paired, --startup and --curve add their part to the same JSON
+file, which --report turns into tables and a plot.
 """
 
 import argparse
@@ -19,10 +19,11 @@ from typing import Any
 
 # A process starts with the memory that its parent had in use: this one must stay small, so it imports no torch.
 from speed_arms import ARMS
-from speed_statistics import arm_summaries, seconds_to, summary, turn_ratios
+from speed_statistics import arm_summaries, paired_summary, seconds_to, summary, turn_ratios
 
 ROOT = Path(__file__).resolve().parents[1]
 CURVE_STEPS = (100, 200, 300, 400, 500, 600, 800, 1000, 1250, 1500, 2000)
+PAIRED_STEPS = 12
 MIOU_THRESHOLDS = (0.80, 0.90, 0.95)
 RESULT = "RESULT "
 
@@ -78,6 +79,20 @@ def _figures(turn: dict[str, Any]) -> str:
     return f"{rate:9.0f} rays/s training, {frame:6.2f} s a frame, {turn['peak_gib']:.2f} GiB"
 
 
+def measure_paired(arguments: argparse.Namespace) -> dict[str, Any]:
+    """A few steps of each chosen arm in turn, in one process: for arms that hardly differ."""
+    options = ("--paired", "--one", "paired", "--arms", ",".join(arguments.arms))
+    options = (*options, "--steps", str(arguments.steps), "--rounds", str(arguments.rounds))
+    measured = paired_summary(child(arguments, *options))
+    for name, arm in measured.items():
+        low, high = arm["quartiles"]
+        print(
+            f"{name:>28}: {arm['milliseconds_per_step']:.1f} ms a step, {arm['over_first']:.3f} of {arguments.arms[0]} "
+            f"({low:.3f} to {high:.3f}; of sums {arm['of_sums']:.3f})"
+        )
+    return {"rounds": arguments.rounds, "steps": PAIRED_STEPS, "arms": measured}
+
+
 def measure_startup(arguments: argparse.Namespace) -> dict[str, Any]:
     """Seconds from the launch of `ns-train` to the end of its first step; the first run only fills the caches."""
     seconds = []
@@ -118,8 +133,11 @@ def one(arguments: argparse.Namespace) -> dict[str, Any]:
             arguments.curve_images,
             arguments.curve_iterations,
         )
-    from speed_turn import one_turn
+    from speed_turn import one_turn, paired_turns
 
+    if arguments.paired:
+        arms = {name: ARMS[name].scaled(arguments.steps) for name in arguments.arms}
+        return paired_turns(arms, arguments.scene, arguments.rounds, PAIRED_STEPS)
     return one_turn(ARMS[arguments.one].scaled(arguments.steps), arguments.scene)
 
 
@@ -195,17 +213,19 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "benchmark_speed.json")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--arms", type=arm_names, default=list(ARMS), help=f"of {','.join(ARMS)}")
+    parser.add_argument("--name", default="", help="of these turns, to keep them beside others in the same file")
     parser.add_argument("--steps", type=float, default=1.0, help="factor of each arm's numbers of steps and frames")
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--startup", action="store_true", help="time from ns-train to its first step")
     modes.add_argument("--curve", action="store_true", help="mIoU and PSNR over the training seconds of one run")
+    modes.add_argument("--paired", action="store_true", help="arms in one process, a few steps each in turn")
     modes.add_argument("--report", action="store_true", help="tables and plot in docs/ from the JSON file")
     parser.add_argument("--curve-method", default="semantic-nerf")
     parser.add_argument("--curve-steps", type=step_numbers, default=list(CURVE_STEPS), help="when to score")
     parser.add_argument("--curve-images", type=int, help="test images to score; all if not given")
     parser.add_argument("--curve-iterations", type=int, help="length of the run, with its schedule; else the default")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where --report writes")
-    parser.add_argument("--one", choices=(*ARMS, "curve"), help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=(*ARMS, "curve", "paired"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -220,10 +240,12 @@ def main() -> None:
         return
     if arguments.startup:
         part, measured = "startup", measure_startup(arguments)
+    elif arguments.paired:
+        part, measured = f"paired {arguments.name}".strip(), measure_paired(arguments)
     elif arguments.curve:
         part, measured = f"curve {arguments.curve_method}", measure_curve(arguments)
     else:
-        part, measured = "turns", measure_arms(arguments)
+        part, measured = f"turns {arguments.name}".strip(), measure_arms(arguments)
     add_to(arguments.output, part, {"circumstances": circumstances(arguments.scene)} | measured)
     print(f"{part}: written to {arguments.output}")
 

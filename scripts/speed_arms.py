@@ -154,7 +154,7 @@ ARMS: dict[str, Arm] = {
     "semantic-nerf-spread": Arm(lambda: registered("semantic-nerf"), **_QUICK),
     "semantic-nerf-no-head": Arm(_semantic_nerf(use_semantics=False), **_QUICK),
     # While labels train the geometry, too.
-    "semantic-nerf-start": Arm(_semantic_nerf(), **_QUICK, first_step=0),
+    "semantic-nerf-start": Arm(_semantic_nerf(geometry_fraction=1.0), **_QUICK, first_step=0),
     "semantic-nerf-no-head-start": Arm(_semantic_nerf(use_semantics=False), **_QUICK, first_step=0),
     "semantic-nerf-C13": Arm(_with_classes(13), **_QUICK),
     "semantic-nerf-C40": Arm(_with_classes(40), **_QUICK),

@@ -111,7 +111,7 @@ def goal_row(report: Mapping[str, Any], goal: Goal) -> tuple[str, ...]:
     sign = ">=" if goal.at_least else "<="
     bar = f"{sign} {limit(goal.bar)}{goal.unit}"
     stretch = "" if goal.stretch is None else f"{limit(goal.stretch)}{goal.unit}"
-    found = at(report, goal.place)
+    found = at({**report, "turns": _all_turns(report)}, goal.place)
     if found is None:
         # A quality that a measured run has not reached is another thing than a run that was not made.
         reached = at(report, goal.place[:-1]) if goal.place[1:2] == ("seconds_to_miou_present",) else None
@@ -121,6 +121,17 @@ def goal_row(report: Mapping[str, Any], goal: Goal) -> tuple[str, ...]:
     if goal.stretch is not None and goal.met(value, goal.stretch):
         verdict = "met, stretch too"
     return goal.what, bar, stretch, shown + goal.unit, verdict
+
+
+def turns_of(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The parts of the report that hold turns of arms."""
+    return [part for name, part in report.items() if name == "turns" or name.startswith("turns ")]
+
+
+def _all_turns(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Arms and ratios of all these parts; what several hold is that of the first."""
+    parts = turns_of(report)[::-1]
+    return {key: {name: x for part in parts for name, x in part.get(key, {}).items()} for key in ("arms", "ratios")}
 
 
 def goals_table(report: Mapping[str, Any]) -> str:
@@ -161,6 +172,21 @@ def curve_table(curve: Mapping[str, Any]) -> str:
     return table(("step", "training seconds", "`miou_present`", "PSNR, dB", "depth error, m"), rows)
 
 
+def paired_table(arms: Mapping[str, Mapping[str, Any]]) -> str:
+    """Milliseconds of arms that took turns in one process, and over those of the first."""
+    first = next(iter(arms))
+    rows = [
+        (
+            name,
+            number(arm["milliseconds_per_step"]),
+            f"{arm['over_first']:.3f} ({' to '.join(f'{quartile:.3f}' for quartile in arm['quartiles'])})",
+            f"{arm['of_sums']:.3f}",
+        )
+        for name, arm in arms.items()
+    ]
+    return table(("arm", "ms a step, median", f"turn by turn over {first} (quartiles)", "of sums"), rows)
+
+
 def said(circumstances: Mapping[str, Any]) -> str:
     """Circumstances as a sentence."""
     hidden = ("uncommitted_changes", "commit", "time", "scene", "processor", "cores", "gpu")
@@ -189,10 +215,15 @@ def tables(report: Mapping[str, Any]) -> str:
     ]
     if CURVE in report:
         parts.append(f"The run is semantic-nerf, {_extent(report[CURVE])}.")
-    if "turns" in report:
-        turns = report["turns"]
+    for turns in turns_of(report):
         parts += ["## Arms", said(turns["circumstances"]) + f" Rounds: {turns['rounds']}.", arms_table(turns["arms"])]
-        parts += ["Steps and frames: not counted + counted.", "## Ratios", ratios_table(turns["ratios"])]
+        parts += ["Steps and frames: not counted + counted."]
+        if turns["ratios"]:
+            parts += ["### Ratios", ratios_table(turns["ratios"])]
+    for name, paired in report.items():
+        if name == "paired" or name.startswith("paired "):
+            how = f" {paired['rounds']} turns of {paired['steps']} steps each, in one process."
+            parts += ["## Arms in one process", said(paired["circumstances"]) + how, paired_table(paired["arms"])]
     if "startup" in report:
         start = report["startup"]
         parts += ["## Start", said(start["circumstances"]), f"Start to first step: {spread(start)} s."]

@@ -71,6 +71,24 @@ def turn_ratios(turns: Turns) -> dict[str, dict[str, Any]]:
     return result
 
 
+def paired_summary(milliseconds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Medians of arms that took turns in one process, and the quartiles of their times over those of the first arm."""
+    first = next(iter(milliseconds.values()))
+    ratios = {
+        name: [ours / theirs for ours, theirs in zip(turns, first, strict=True)] for name, turns in milliseconds.items()
+    }
+    return {
+        name: {
+            "milliseconds_per_step": statistics.median(turns),
+            "over_first": statistics.median(ratios[name]),
+            "quartiles": statistics.quantiles(ratios[name], n=4)[::2],
+            "of_sums": sum(turns) / sum(first),
+            "turns": list(turns),
+        }
+        for name, turns in milliseconds.items()
+    }
+
+
 def seconds_to(points: Sequence[Mapping[str, float]], score: str, threshold: float) -> dict[str, float] | None:
     """Training seconds at which a score first reaches a threshold, linear between the two points around it.
 

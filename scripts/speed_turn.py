@@ -3,8 +3,8 @@
 import os
 import resource
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -106,6 +106,30 @@ def process_age() -> float:
     started_ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
     uptime = float(Path("/proc/uptime").read_text().split()[0])
     return uptime - started_ticks / os.sysconf("SC_CLK_TCK")
+
+
+def paired_turns(arms: Mapping[str, Arm], scene: Path, rounds: int, steps: int) -> dict[str, list[float]]:
+    """Milliseconds a step of several arms that take a few steps each in turn, in this one process.
+
+    A machine whose speed drifts by more than two arms differ says nothing about them from turn to turn of a process
+    each; from one second to the next it drifts little.
+
+    Args:
+        arms: all for the CPU; each is trained its uncounted steps first.
+        scene: what they train on.
+        rounds: turns of each arm.
+        steps: of a turn; even, so that every turn of an arm that trains classes in every second step does the same.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    with ExitStack() as stack:
+        trainers = {name: stack.enter_context(trainer_of(arm.config(), scene)) for name, arm in arms.items()}
+        for name, arm in arms.items():
+            take_steps(trainers[name], range(arm.steps[0]), arm.first_step)
+        for number in range(rounds):
+            for name, arm in arms.items():
+                first = arm.steps[0] + number * steps
+                seconds[name].append(take_steps(trainers[name], range(first, first + steps), arm.first_step))
+    return {name: [1000 * turn / steps for turn in turns] for name, turns in seconds.items()}
 
 
 def one_turn(arm: Arm, scene: Path) -> dict[str, Any]:

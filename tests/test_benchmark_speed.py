@@ -16,8 +16,8 @@ from speed_arms import ARMS, Arm, NotMeasuredError, registered
 from speed_curve import scored_steps
 from speed_models import FoldedClassesDataParserConfig, PerSampleHeadModelConfig, folded
 from speed_report import GOALS, encoding_ratio, goal_row, goals_table, number, tables, write_report
-from speed_statistics import RATIOS, arm_summaries, seconds_to, summary, turn_ratios
-from speed_turn import take_steps, trainer_of
+from speed_statistics import RATIOS, arm_summaries, paired_summary, seconds_to, summary, turn_ratios
+from speed_turn import paired_turns, take_steps, trainer_of
 
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
@@ -199,6 +199,33 @@ def test_summaries_hold_the_values_of_all_turns() -> None:
     assert (arm["training_rays_per_second"]["median"], arm["steps"]) == (2, [1, 2])
 
 
+def test_paired_arms_are_compared_turn_by_turn_with_the_first() -> None:
+    found = paired_summary({"off": [10.0, 40.0, 20.0], "on": [11.0, 48.0, 20.0]})
+    assert found["off"]["over_first"] == 1.0
+    assert found["on"]["milliseconds_per_step"] == 20.0
+    assert found["on"]["over_first"] == pytest.approx(1.1)
+    assert found["on"]["quartiles"] == pytest.approx([1.0, 1.2])
+    assert found["on"]["of_sums"] == pytest.approx(79 / 70)
+
+
+def test_paired_arms_train_in_turn_in_one_process(replica_scene: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[tuple[int, range]] = []
+
+    def noted(trainer: Any, steps: range, callback_offset: int = 0) -> float:
+        taken.append((id(trainer), steps))
+        return take_steps(trainer, steps, callback_offset)
+
+    monkeypatch.setattr("speed_turn.take_steps", noted)
+    arms = {
+        name: Arm(ARMS[name].config, steps=(1, 0), frames=(0, 0)) for name in ("semantic-nerf-no-head", "semantic-nerf")
+    }
+    found = paired_turns(arms, replica_scene, 2, 2)
+    assert {name: len(turns) for name, turns in found.items()} == {"semantic-nerf-no-head": 2, "semantic-nerf": 2}
+    assert min(min(turns) for turns in found.values()) > 0
+    one, other = dict.fromkeys(trainer for trainer, _ in taken)
+    assert taken == [(t, s) for s in (range(1), range(1, 3), range(3, 5)) for t in (one, other)]
+
+
 def test_the_time_to_a_score_is_linear_between_points() -> None:
     assert seconds_to(POINTS, "miou_present", 0.75) == pytest.approx({"seconds": 25.0, "after": 20.0, "before": 40.0})
 
@@ -241,6 +268,16 @@ def test_a_rate_has_to_be_at_least_its_bar(ratio: float, verdict: str) -> None:
     assert goal_row(report, goal("nerfacto's defaults"))[-1] == verdict
 
 
+def test_ratios_of_all_turns_count_and_those_of_the_first_come_first() -> None:
+    named = {
+        name: {"ratios": {"training: semantic-nerf / nerfacto": summary([x])}}
+        for name, x in (("turns", 70.0), ("turns slow", 3.0))
+    }
+    assert goal_row(named, goal("nerfacto's defaults"))[-1] == "met, stretch too"
+    del named["turns"]
+    assert goal_row(named, goal("nerfacto's defaults"))[-1] == "missed"
+
+
 def test_what_is_missing_is_said_to_be_not_measured() -> None:
     rows = goals_table({}).splitlines()[2:]
     assert len(rows) == len(GOALS)
@@ -269,12 +306,22 @@ def test_the_page_names_every_arm_and_why_one_was_not_measured(tmp_path: Path) -
             "circumstances": CIRCUMSTANCES, "rounds": 1,
             "arms": arm_summaries(turns), "ratios": turn_ratios(turns),
         },
+        "turns slow": {
+            "circumstances": CIRCUMSTANCES, "rounds": 2,
+            "arms": arm_summaries({"semantic-ngp": [turn(7), turn(8)]}), "ratios": {},
+        },
+        "paired start": {
+            "circumstances": CIRCUMSTANCES, "rounds": 2, "steps": 12,
+            "arms": paired_summary({"off": [10.0, 20.0], "on": [11.0, 22.0]}),
+        },
         "startup": {"circumstances": CIRCUMSTANCES, **summary([5.5])},
         "curve semantic-nerf": curve(POINTS),
     }  # fmt: skip
     page = tables(report)
     assert "| semantic-nerf-triton | not measured: no GPU |" in page
     assert "| training rays/s over nerfacto's defaults | >= 40 | 60 | 50.0 (50.0 to 50.0) | met |" in page
+    assert "| semantic-ngp | 7.50 (7.00 to 8.00) |" in page
+    assert "| on | 16.5 | 1.100 (1.100 to 1.100) | 1.100 |" in page
     assert "The run is semantic-nerf, 100 steps (default 3000) on room, scored on 3 of 30 test images." in page
     write_report(report, tmp_path)
     assert (tmp_path / "results" / "speed_tables.md").read_text() == page

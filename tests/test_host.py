@@ -1,6 +1,8 @@
+import inspect
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -167,3 +169,35 @@ def test_a_missing_imageio_ffmpeg_is_no_error(tmp_path: Path, monkeypatch: pytes
 def test_the_default_device_is_what_is_there(available: bool, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
     assert host.default_device() == device
+
+
+# inspect
+
+
+class _Watched(ModuleType):
+    """A module that knows when somebody looks where it lies."""
+
+    looks = 0
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "__file__":
+            _Watched.looks += 1
+        return super().__getattribute__(name)
+
+
+def test_frames_of_the_import_system_are_found_without_a_look_at_every_module(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "watched", _Watched("watched"))
+    names: dict[str, Any] = {}
+
+    def frame_of(file: str) -> Any:
+        exec(compile("import sys; frame = sys._getframe()", file, "exec"), names)
+        return names["frame"]
+
+    host.prepare()
+    _Watched.looks = 0
+    found = inspect.getframeinfo(frame_of("<frozen importlib._bootstrap>"))
+    assert (found.filename, _Watched.looks) == ("<frozen importlib._bootstrap>", 0)
+    inspect.getframeinfo(frame_of("<frozen nobody>"))
+    assert _Watched.looks > 0
