@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float32, Float64
 from numpy import ndarray
+from scipy.spatial import KDTree
 
 from semantic_ns.active import farthest_numba as kernels
 from semantic_ns.active.candidates import Candidates, Choice, with_rounding
@@ -29,18 +30,26 @@ def choose_farthest(places: Float64[ndarray, "candidates axes"], candidates: Can
     by_rank = np.argsort(candidates.ranks)
     by_rank = by_rank[np.argsort(~has_place[by_rank], kind="stable")]
     labelled, by_rank = by_rank[~candidates.is_open[by_rank]], by_rank[candidates.is_open[by_rank]]
+    seeds = labelled[has_place[labelled]]
+    scores, left, begun = np.full(len(candidates), np.nan), with_rounding(candidates.budget), by_rank[:0]
+    if len(seeds) == 0 and len(by_rank) > 0:
+        if not has_place[by_rank[0]] or candidates.costs[by_rank[0]] > left:
+            return candidates.affordable(by_rank, scores)
+        begun = seeds = by_rank[:1]
+        left, by_rank = left - candidates.costs[begun[0]], by_rank[1:]
     num_free = min(_MOST_PLACES, int(has_place[by_rank].sum()))
-    free, seeds = np.sort(by_rank[:num_free]), labelled[has_place[labelled]][:_MOST_PLACES]
-    order, distances, scores = np.empty(num_free, np.int64), np.empty(num_free), np.full(len(candidates), np.nan)
-    count = 0
+    free = np.sort(by_rank[:num_free])
+    order, distances, count = np.empty(num_free, np.int64), np.empty(num_free), 0
     if num_free > 0:
+        nearest = KDTree(places[seeds]).query(places[free])[1]
+        # Seeds that are nearest to nothing give nothing away.
+        used, owners = np.unique(nearest, return_inverse=True)
         count = kernels.choose_farthest(
-            np.ascontiguousarray(places), seeds if len(seeds) else by_rank[:1], free, candidates.costs,
-            with_rounding(candidates.budget), len(seeds) == 0, order, distances,
-        )  # fmt: skip
+            np.ascontiguousarray(places), seeds[used], free, owners, candidates.costs, left, order, distances
+        )
     scores[order[:count]] = distances[:count]
     rest = by_rank[num_free:] if count == num_free else by_rank[:0]
-    return candidates.affordable(np.concatenate([order[:count], rest]), scores)
+    return candidates.affordable(np.concatenate([begun, order[:count], rest]), scores)
 
 
 def principal_axes(features: Float64[ndarray, "candidates channels"]) -> Float64[ndarray, "candidates axes"]:

@@ -64,8 +64,8 @@ def _farthest_of(head, following, distances):
 
 @exact_part
 @no_type_check
-def choose_farthest(places, seeds, free, costs, budget, seeds_count, order, scores):
-    """Fill ``order`` and ``scores`` with points and their distances from all before them; how many.
+def choose_farthest(places, seeds, free, owners, costs, budget, order, scores):
+    """Fill ``order`` and ``scores`` with points and their distances from the seeds and all before them; how many.
 
     Every point belongs to the cell of the nearest centre. A new centre at least twice a cell's radius from that
     cell's takes no point from it (triangle inequality), so that most cells are not looked into.
@@ -73,48 +73,43 @@ def choose_farthest(places, seeds, free, costs, budget, seeds_count, order, scor
     Args:
         places: [N, K].
         seeds: points that are centres from the start.
-        free: points to choose from; seeds may be among them if ``seeds_count``.
+        free: points to choose from, no seeds.
+        owners: index of the seed nearest to each free point.
         costs: [N].
         budget: for the chosen points.
-        seeds_count: the seeds are chosen points themselves.
         order: [free].
-        scores: [free], those of seeds NaN.
+        scores: [free].
     """
     most = seeds.shape[0] + free.shape[0]
     centres, heads, farthest = np.empty(most, np.int64), np.full(most, _END), np.full(most, _END)
     following, distances = np.full(places.shape[0], _END), np.full(places.shape[0], np.inf)
-    count, spent, cells, source = 0, 0.0, 0, 0
+    count, spent, cells = 0, 0.0, seeds.shape[0]
+    centres[:cells] = seeds
+    for i in range(free.shape[0]):
+        point, cell = free[i], owners[i]
+        distances[point] = _distance(places, point, seeds[cell])
+        following[point] = heads[cell]
+        heads[cell] = point
+    for cell in range(cells):
+        farthest[cell] = _farthest_of(heads[cell], following, distances)
     while True:
-        if cells < seeds.shape[0]:
-            chosen, is_seed = seeds[cells], True
-        else:
-            is_seed, source = False, -1
-            for cell in range(cells):
-                if farthest[cell] != _END and (
-                    source == -1 or _is_farther(distances, farthest[cell], farthest[source])
-                ):
-                    source = cell
-            if source == -1:
-                return count
-            chosen = farthest[source]
-        if seeds_count or not is_seed:
-            if spent + costs[chosen] > budget:
-                return count
-            spent += costs[chosen]
-            order[count] = chosen
-            scores[count] = np.nan if is_seed else distances[chosen]
-            count += 1
+        source = -1
+        for cell in range(cells):
+            if farthest[cell] != _END and (source == -1 or _is_farther(distances, farthest[cell], farthest[source])):
+                source = cell
+        if source == -1:
+            return count
+        chosen = farthest[source]
+        if spent + costs[chosen] > budget:
+            return count
+        spent += costs[chosen]
+        order[count], scores[count] = chosen, distances[chosen]
+        count += 1
         centres[cells] = chosen
-        if cells == 0:
-            for point in free:
-                if point != chosen:
-                    distances[point] = _distance(places, point, chosen)
-                    following[point] = heads[0]
-                    heads[0] = point
         for cell in range(cells):
             if farthest[cell] != _END:
                 apart = _distance(places, chosen, centres[cell])
-                if (cell == source and not is_seed) or apart < 2.0 * distances[farthest[cell]]:
+                if cell == source or apart < 2.0 * distances[farthest[cell]]:
                     farthest[cell] = _hand_over(places, cell, cells, chosen, heads, following, distances)
         farthest[cells] = _farthest_of(heads[cells], following, distances)
         cells += 1

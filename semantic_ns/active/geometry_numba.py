@@ -18,6 +18,8 @@ _MOST_NEIGHBOURS = (2 * RADIUS + 1) ** 3
 def _cover(voxels, keys, is_damped, factors, found):
     """Set the factors of voxels to 0, and of those near them to a half at most."""
     for voxel in voxels:
+        if factors[voxel] == 0.0:  # and so are those near it, already
+            continue
         factors[voxel] = 0.0
         if is_damped:
             for k in range(neighbours(keys, voxel, RADIUS, found)):

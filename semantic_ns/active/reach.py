@@ -1,7 +1,5 @@
 """Where no label reaches: a surface walk from there seldom meets one."""
 
-from dataclasses import replace
-
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
 from numpy import ndarray
@@ -14,8 +12,6 @@ from semantic_ns.errors import SceneError
 from semantic_ns.propagation.posterior import reach_of
 from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
 
-_TURNS = 4
-"""Parts of a round's budget; before each it is found anew what labels reach, those of the parts before included."""
 _NUM_NODES = 30_000
 _OUTLIERS = 0.001
 """Share of the points on either side, along each axis, beyond which the surface is not looked at."""
@@ -40,17 +36,10 @@ def choose_unreached(pool: Pool, candidates: Candidates, config: SelectionConfig
     """
     voxels, first, shown = show(pool, candidates, config)
     graph, nodes = _surface_of(pool)
-    order, scores = np.empty(0, np.int64), np.empty(0)
-    is_open, left = candidates.is_open.copy(), candidates.budget
-    for turn in range(_TURNS):
-        unreached = _unreached(graph, nodes, ~is_open[candidates.of_pixels])
-        weights = voxel_weights(pool, voxels, config, voxels.mean(unreached))
-        of_turn = replace(candidates, is_open=is_open, budget=left / (_TURNS - turn))
-        choice = choose_greedily(Surface(voxels.keys, weights, first, shown), of_turn, config)
-        order, scores = np.concatenate([order, choice.chosen]), np.concatenate([scores, choice.scores])
-        is_open[choice.chosen] = False
-        left -= float(candidates.costs[choice.chosen].sum())
-    return Choice(order, scores)
+    # Found once a round: that choices damp the voxels near them is enough (4 and 16 times chose no better).
+    unreached = _unreached(graph, nodes, ~candidates.is_open[candidates.of_pixels])
+    weights = voxel_weights(pool, voxels, config, voxels.mean(unreached))
+    return choose_greedily(Surface(voxels.keys, weights, first, shown), candidates, config)
 
 
 def _surface_of(pool: Pool) -> tuple[SurfaceGraph | None, Int32[ndarray, "pixels"]]:
