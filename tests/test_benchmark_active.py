@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from semantic_ns.benchmark.cells import (
 )
 from semantic_ns.benchmark.class_rays import ClassRays, collect_rays
 from semantic_ns.benchmark.results import read_results
+from semantic_ns.cli.benchmark import Report
 from semantic_ns.errors import SceneError
 from semantic_ns.methods import semantic_nerf
 
@@ -85,13 +87,16 @@ def test_the_command_line_of_a_cell_sets_its_strategy_seed_and_budgets() -> None
         "from semantic_ns.benchmark.one_cell import training_config\n"
         "scene = BenchmarkScene(Path('/data/room'), 'room', ('semantic-data', '--split', 'all'))\n"
         "plan = ActivePlan((scene,), ('geometry-greedy-coverage-alone',), ('region',), (3,), 30, (0.25, 0.5), 0.1)\n"
-        "config = training_config(plan.cells()[1].arguments())\n"
-        "print(json.dumps(vars(config.pipeline.datamanager.active), default=str))\n"
+        "from semantic_ns.benchmark.active_cell import arguments_of\n"
+        "config = training_config(arguments_of(plan.cells()[1]))\n"
+        "active = vars(config.pipeline.datamanager.active) | {'device': config.machine.device_type}\n"
+        "print(json.dumps(active, default=str))\n"
     )
     active = json.loads(last_line(code))
     assert (active["strategy"], active["seed"], active["unit"]) == ("geometry", 3, "region")
     assert (active["budgets"], active["fractions"], active["error_rate"]) == ([0.25, 0.5], [0.0, 0.0], 0.1)
     assert active["greedy_coverage"]
+    assert active["device"] == "cpu"
     assert not any(active[part] for part in ("use_entropy", "count_views", "damp_near_labels", "discard_unsure_depth"))
 
 
@@ -174,7 +179,9 @@ class FakeBackend:
 @pytest.fixture
 def fake_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(active_run, "ProcessBackend", FakeBackend)
-    monkeypatch.setattr(active_run, "training_config", lambda arguments: None)
+    unasked = SimpleNamespace(strategy=None)
+    config = SimpleNamespace(pipeline=SimpleNamespace(datamanager=SimpleNamespace(active=unasked)))
+    monkeypatch.setattr(active_run, "training_config", lambda arguments: config)
 
 
 @pytest.mark.usefixtures("fake_backend")
@@ -190,7 +197,7 @@ def test_the_report_has_curves_areas_costs_and_ratios(tmp_path: Path) -> None:
     assert "| geometry | 0.700 ± 0.000 | 0.800 ± 0.000 | 0.900 ± 0.000 |" in text
     assert "| random | - | - | - |" in text
     # random does not arrive and counts with its last budget: 0.5 / 0.0398.
-    assert "| geometry | 12.56 (12.56 to 12.56; other not reached in 2 of 2) | - |" in text
+    assert "| geometry | 12.56 (2 pairs; other not reached in 2 of 2) | - |" in text
     assert "| random | - | - |" in text
     assert (tmp_path / "pictures/active_region_room.png").stat().st_size > 1000
     assert run_active(made, tmp_path, 1, (5, 1), lambda _: None) == {"done": 8}
@@ -214,8 +221,25 @@ def test_results_with_other_settings_are_not_mixed(tmp_path: Path) -> None:
     run_active(plan(), tmp_path, 1, (5, 1), lambda _: None)
     with pytest.raises(SceneError, match="another --output"):
         run_active(plan(), tmp_path, 1, (6, 1), lambda _: None)
+    for changed in (plan(error_rate=0.1), plan(num_steps=40), plan(budgets=(0.01, 0.2))):
+        with pytest.raises(SceneError, match="another --output"):
+            run_active(changed, tmp_path, 1, (5, 1), lambda _: None)
     with pytest.raises(SceneError, match="above 0"):
         run_active(plan(), tmp_path, 1, (0, 1), lambda _: None)
+
+
+def test_scenes_of_one_name_are_refused() -> None:
+    scenes = (BenchmarkScene(Path("/a/room"), "room"), BenchmarkScene(Path("/b/room"), "room"))
+    with pytest.raises(SceneError, match="name of its own"):
+        plan(scenes=scenes).colour_cells()
+
+
+@pytest.mark.usefixtures("fake_backend")
+def test_the_command_report_knows_results_of_active_learning(tmp_path: Path) -> None:
+    run_active(plan(), tmp_path, 1, (5, 1), lambda _: None)
+    (tmp_path / REPORT).unlink(missing_ok=True)
+    Report(tmp_path).main()
+    assert (tmp_path / REPORT).exists()
 
 
 def test_a_folder_without_a_finished_strategy_has_no_report(tmp_path: Path) -> None:
@@ -252,6 +276,7 @@ def make_small(patch: pytest.MonkeyPatch) -> None:
         scene, steps = Path(options.pop("data")[0]), int(options.pop("max-num-iterations")[0])
         config: Any = configured(semantic_nerf, scene, Path(), steps, **SMALL["semantic-nerf"])
         config.machine.seed = int(options.pop("machine.seed")[0])
+        assert options.pop("machine.device-type") == ["cpu"]
         config.pipeline.datamanager.train_num_rays_per_batch = 256
         config.pipeline.propagation.num_nodes, config.pipeline.propagation.num_rays = 400, 4000
         active = config.pipeline.datamanager.active = ActiveConfig(region_pixels=60)

@@ -18,9 +18,15 @@ MODULE = ("-m", "semantic_ns.benchmark.active_cell")
 """What runs a cell, as arguments of Python."""
 
 
+def arguments_of(cell: Cell) -> list[str]:
+    """The cell as arguments of `ns-train`, on the CPU: only there can classes train alone."""
+    method, *others = cell.arguments()
+    return [method, "--machine.device-type", "cpu", *others]
+
+
 def train_colours(cell: Cell, folder: Path) -> dict[str, Any]:
     """Train geometry and colours of a scene without any label; the run stays in the folder."""
-    trainer = started_trainer(cell, cell.arguments(), folder / RUN)
+    trainer = started_trainer(cell, arguments_of(cell), folder / RUN)
     started = time.perf_counter()
     trainer.train()
     return {"training_seconds": time.perf_counter() - started, **circumstances(trainer.config)}
@@ -41,7 +47,7 @@ def run_rounds(cell: Cell, folder: Path, round_steps: int, score_stride: int) ->
     checkpoints = sorted(below.rglob("nerfstudio_models"))
     if not checkpoints:
         raise SceneError(f"Expected a colour training in {below}, found none; it may have failed, see result.json.")
-    trainer = started_trainer(cell, cell.arguments(), folder / RUN)
+    trainer = started_trainer(cell, arguments_of(cell), folder / RUN)
     state = torch.load(find_checkpoint(checkpoints[-1]), map_location="cpu")
     trainer.pipeline.load_pipeline(state["pipeline"], state["step"])
     started = time.perf_counter()
@@ -65,7 +71,7 @@ def main(folder: Path, round_steps: int, score_stride: int) -> None:
             outcome = run_rounds(cell, folder, round_steps, score_stride)
             outcome |= {"round_steps": round_steps, "score_stride": score_stride}
             outcome["scores"] = {"test": outcome["rounds"][-1]["scores"], "train": {}}
-        write_done(folder, cell, outcome, cell.arguments())
+        write_done(folder, cell, outcome, arguments_of(cell))
     except SceneError as error:
         write_failed(folder, cell, str(error))
     # Anything that goes wrong in one cell must not end the others; what asks the process to end is no Exception.

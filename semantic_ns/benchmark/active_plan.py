@@ -7,6 +7,7 @@ from typing import get_args
 
 from semantic_ns.active.config import Strategy, Unit
 from semantic_ns.benchmark.cells import BenchmarkScene, Cell
+from semantic_ns.benchmark.plan import refuse_equal_names
 from semantic_ns.errors import SceneError
 
 COLOUR = "colour"
@@ -15,19 +16,21 @@ METHOD = "semantic-nerf"
 _PREFIX = "--pipeline.datamanager.active."
 _SEMANTICS_OFF = ("--pipeline.model.use-semantics", "False")
 _PARTS = ("discard-unsure-depth", "use-entropy", "count-views", "damp-near-labels", "greedy-coverage")
+_BY_SURFACE: tuple[Strategy, ...] = ("geometry", "reach")
 
 
-def _without(*parts: str) -> tuple[str, ...]:
-    return ("--strategy", "geometry", *(word for part in parts for word in (f"--{part}", "False")))
+def _without(strategy: Strategy, *parts: str) -> tuple[str, ...]:
+    return ("--strategy", strategy, *(word for part in parts for word in (f"--{part}", "False")))
 
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     **{name: ("--strategy", name) for name in get_args(Strategy)},
-    **{f"geometry-without-{part}": _without(part) for part in _PARTS},
-    "geometry-greedy-coverage-alone": _without(*_PARTS[:-1]),
-    "geometry-with-balanced-creases": ("--strategy", "geometry", "--balance-creases", "True"),
+    **{f"geometry-without-{part}": _without("geometry", part) for part in _PARTS},
+    **{f"reach-without-{part}": _without("reach", part) for part in _PARTS if part != "use-entropy"},
+    "geometry-greedy-coverage-alone": _without("geometry", *_PARTS[:-1]),
+    **{f"{name}-with-balanced-creases": ("--strategy", name, "--balance-creases", "True") for name in _BY_SURFACE},
 }
-"""Strategies, and `geometry` without its parts: options of active learning."""
+"""Strategies, and those by surface without one of their parts: options of active learning."""
 SHARES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 """Budgets of pixels and regions, of the pixels of the pool."""
 FRAME_SHARES = tuple(2**power / 90 for power in range(7))
@@ -65,6 +68,7 @@ class ActivePlan:
         for what, given in (("scene", self.scenes), ("strategy", self.strategies), ("seed", self.seeds)):
             if not given:
                 raise SceneError(f"Expected at least one {what}, found none; name one.")
+        refuse_equal_names(self.scenes)
         return [colour_cell(scene, seed, self.num_steps) for seed, scene in product(self.seeds, self.scenes)]
 
     def cells(self) -> list[Cell]:

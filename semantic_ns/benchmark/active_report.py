@@ -20,6 +20,7 @@ ENOUGH = 0.95
 COMPARED = ("random", "coverage")
 """Strategies that the others' costs are compared with."""
 CURRENCIES = ("pixels", "clicks", "frames")
+_FEWEST_FOR_INTERVAL = 2
 _INTRODUCTION = """# Labels asked for
 
 The protocol is this project's own. Geometry and colours are trained once for each scene and seed, without labels. Then
@@ -173,13 +174,15 @@ def _ratio(pairs: Sequence[tuple[Curve, Curve]]) -> str:
     ratio = cost_ratio(counted)
     if ratio is None:
         return "-"
+    # A bootstrap over one or two numbers is no interval.
+    interval = f"{ratio.low:.2f} to {ratio.high:.2f}; " if ratio.count > _FEWEST_FOR_INTERVAL else ""
     late = [sum(pair[place] is None for pair in costs) for place in (0, 1)]
     said = "".join(
         f"; {who} not reached in {count} of {len(pairs)}"
         for who, count in zip(("own", "other"), late, strict=True)
         if count
     )
-    return f"{ratio.mean:.2f} ({ratio.low:.2f} to {ratio.high:.2f}{said})"
+    return f"{ratio.mean:.2f} ({interval}{ratio.count} pairs{said})"
 
 
 def _plot(curves: Sequence[Curve], path: Path) -> None:

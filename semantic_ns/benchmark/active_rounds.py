@@ -12,9 +12,12 @@ from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.active.acquisition import margin
+from semantic_ns.active.dropout import NUM_MEMBERS, with_dropout_members
 from semantic_ns.active.pool import Pool, render_pool
+from semantic_ns.active.ray_statistics import split_members
 from semantic_ns.active.restart import start_classes_over
 from semantic_ns.active.schedule import ActiveConfig
+from semantic_ns.active.selection import needs_of
 from semantic_ns.active.stage import choose_units, divide_pool, make_oracle
 from semantic_ns.active.state import GivenLabels
 from semantic_ns.active.units import Units
@@ -98,21 +101,25 @@ class Rounds:
 
     def _shown_pool(self) -> Pool:
         """What the field shows; geometry is rendered once, classes as they are now."""
-        features = self._active.strategy == "core-set"
+        needs = needs_of(self._active.strategy)
         if self._pool is None:
             manager = self._manager
             num_rays = self._config.pipeline.propagation.num_rays
             cameras = manager.train_dataset.cameras
-            self._pool = render_pool(
-                self._model, manager.train_ray_generator, cameras, num_rays, with_features=features
-            )
-        with torch.no_grad():
-            logits = torch.cat(list(self._logits(self._pool_rays.rays, len(self._pool_rays.rays))))
+            self._pool = render_pool(self._model, manager.train_ray_generator, cameras, num_rays, needs)
+        num_members = NUM_MEMBERS if "disagreement" in needs else 0
+        num_classes = self._manager.train_dataset.taxonomy.num_classes
+        with torch.no_grad(), with_dropout_members(self._model.field, num_members):
+            rendered = self._logits(self._pool_rays.rays, len(self._pool_rays.rays))
+            parts = [split_members(columns, num_classes) for columns in rendered]
+        logits = torch.cat([part for part, _ in parts])
         _, confidence, entropy = describe_logits(logits)
         shown = {"confidence": confidence[:, 0], "entropy": entropy[:, 0], "margin": margin(logits)}
         found = {name: values.numpy() for name, values in shown.items()}
-        if features:
+        if "features" in needs:
             found["features"] = logits.numpy().astype(np.float16)
+        if num_members:
+            found["disagreement"] = torch.cat([cast(Tensor, differ) for _, differ in parts]).numpy()
         return replace(self._pool, **cast(dict[str, Any], found))
 
     def _logits(self, rays: ClassRays, step: int) -> Any:

@@ -4,8 +4,9 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from semantic_ns.benchmark.active_cell import MODULE
+from semantic_ns.benchmark.active_cell import MODULE, arguments_of
 from semantic_ns.benchmark.active_plan import ActivePlan
 from semantic_ns.benchmark.backend import ProcessBackend
 from semantic_ns.benchmark.cells import State
@@ -43,14 +44,18 @@ def run_active(
         )
     colours, cells = plan.colour_cells(), plan.cells()
     for cell in {cell.variant: cell for cell in (*colours, *cells)}.values():  # seconds for each
-        training_config(cell.arguments())
-    _keep_settings(output, {"round_steps": steps, "score_stride": stride})
+        active = training_config(arguments_of(cell)).pipeline.datamanager.active
+        if active.strategy is not None:
+            active.steps(plan.num_steps)
+    # What cells share that the tables do not tell apart.
+    shared = {"max_num_iterations": plan.num_steps, "budgets": list(plan.budgets), "error_rate": plan.error_rate}
+    _keep_settings(output, {"round_steps": steps, "score_stride": stride, **shared})
     backend = ProcessBackend(jobs, (*MODULE, str(steps), str(stride)))
     counts = run_cells(colours, output, backend, say)
     return counts + run_cells(cells, output, backend, say)
 
 
-def _keep_settings(output: Path, settings: dict[str, int]) -> None:
+def _keep_settings(output: Path, settings: dict[str, Any]) -> None:
     path = output / SETTINGS
     if path.exists() and (found := json.loads(path.read_text("utf8"))) != settings:
         raise SceneError(f"Expected results with {settings} in {output}, found {found}; choose another --output.")

@@ -53,11 +53,7 @@ class Plan:
         for what, given in (("scene", self.scenes), ("mode", self.modes), ("seed", self.seeds)):
             if not given:
                 raise SceneError(f"Expected at least one {what} to train, found none; name one.")
-        names = Counter(scene.name for scene in self.scenes)
-        if twice := [name for name, count in names.items() if count > 1]:
-            raise SceneError(
-                f"Expected each scene to have a name of its own, found {twice[0]} more than once; give names in a plan."
-            )
+        refuse_equal_names(self.scenes)
         steps = self.max_num_iterations or default_steps
         found = [
             Cell(scene, self.method, find_mode(mode).name, seed, steps, name, options, self.score_stride)
@@ -66,6 +62,20 @@ class Plan:
             )
         ]
         return list({cell.key: cell for cell in found}.values())
+
+
+def refuse_equal_names(scenes: Sequence[BenchmarkScene]) -> None:
+    """Check that results of scenes can be told apart.
+
+    Raises:
+        SceneError: if two scenes share a name.
+    """
+    names = Counter(scene.name for scene in scenes)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise SceneError(
+            f"Expected each scene to have a name of its own, found {twice[0]} more than once; rename a folder, or give "
+            "names in a plan."
+        )
 
 
 def parse_scene(text: str, frames: Sequence[str] = (), region_classes: Sequence[str] = ()) -> BenchmarkScene:

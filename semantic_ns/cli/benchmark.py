@@ -89,9 +89,10 @@ class Labels:
 class Active:
     """Compare strategies of active learning on scenes x seeds, and write curves and tables; what is done stays done.
 
-    Strategies: random, entropy, least-confidence, margin, coverage, core-set, reach, geometry, and geometry with a part
-    less or changed: geometry-without-discard-unsure-depth (-use-entropy, -count-views, -damp-near-labels,
-    -greedy-coverage), geometry-greedy-coverage-alone, geometry-with-balanced-creases.
+    Strategies: random, entropy, least-confidence, margin, disagreement, coverage, core-set, reach, geometry, and
+    geometry with a part less or changed: geometry-without-discard-unsure-depth (-use-entropy, -count-views,
+    -damp-near-labels, -greedy-coverage), geometry-greedy-coverage-alone, geometry-with-balanced-creases; the same of
+    reach, which has no entropy and no greedy coverage alone.
     """
 
     output: Path
@@ -154,9 +155,12 @@ class Report:
 
     def main(self) -> None:
         """Write the report and say where."""
+        from semantic_ns.benchmark.active_report import write_active_report
+        from semantic_ns.benchmark.active_run import SETTINGS
         from semantic_ns.benchmark.report import write_report
 
-        _say(f"Report: {write_report(self.output)}")
+        write = write_active_report if (self.output / SETTINGS).exists() else write_report
+        _say(f"Report: {write(self.output)}")
 
 
 def _say(sentence: str) -> None:
