@@ -51,6 +51,7 @@ def random_pool(seed: int, size_m: float = 0.6) -> Pool:
         viewing_directions=(directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32),
         features=generator.normal(size=(count, 5)).astype(np.float16),
         colours=draw(3),
+        disagreement=draw(),
     )
 
 

@@ -1,5 +1,6 @@
 """What a label is worth: scores of pixels, ends of rays, voxels, and points far from each other."""
 
+import math
 from itertools import product
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from semantic_ns.active.acquisition import margin, mean_by_group, uncertainty
+from semantic_ns.active.acquisition import disagreement, margin, mean_by_group, uncertainty
 from semantic_ns.active.candidates import Candidates
 from semantic_ns.active.farthest import choose_farthest, pose_places, principal_axes
 from semantic_ns.active.ray_statistics import distance_spread
@@ -118,6 +119,21 @@ def test_creases_are_where_the_surface_turns_by_more_than_30_degrees_whichever_w
     normals[1::2] *= -1
     voxels = voxelise(points.astype(np.float32), np.ones(10, bool), 0.1)
     assert voxels.is_crease(normals.astype(np.float32)).tolist() == [False, True, True, False, False]
+
+
+def test_disagreement_is_what_the_members_entropies_lack_of_that_of_their_mean() -> None:
+    logits = 3 * torch.randn(7, 4, 5, generator=torch.Generator().manual_seed(0))
+    found = disagreement(logits)
+    for ray in range(7):
+        members = [[math.exp(x) / sum(map(math.exp, row)) for x in row] for row in logits[ray].tolist()]
+        mean = [sum(column) / 4 for column in zip(*members, strict=True)]
+        entropies = [-sum(p * math.log(p) for p in row) for row in (mean, *members)]
+        assert float(found[ray]) == pytest.approx((entropies[0] - sum(entropies[1:]) / 4) / math.log(5), abs=1e-5)
+    same = logits[:, :1].expand(-1, 4, -1)
+    torch.testing.assert_close(disagreement(same), torch.zeros(7), rtol=0, atol=1e-6)
+    apart = 50 * torch.eye(4)[None]
+    torch.testing.assert_close(disagreement(apart), torch.ones(1))
+    assert (disagreement(logits[..., :1]) == 0).all()
 
 
 def candidates_of(is_open: np.ndarray, budget: float, **changed: Any) -> Candidates:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from semantic_ns.active.folder import ANSWERS, FolderOracle, boxes_of, draw_units
 from semantic_ns.active.oracle import GroundTruthOracle, Oracle, uniform_of
@@ -328,11 +328,70 @@ def test_a_resumed_run_finds_its_questions_and_takes_answers_when_it_took_them(
     assert [len(again.answers(ASKED[1:2], step)) for step in (10, 20, 30)] == [0, 0, 1]
 
 
-def test_a_folder_of_another_run_is_refused(folder: Path, dataset: SemanticDataset) -> None:
+def test_a_run_that_starts_anew_takes_all_answers_at_once(folder: Path, dataset: SemanticDataset) -> None:
+    oracle = folder_oracle(folder, dataset)
+    oracle.ask(0, ASKED)
+    assert not oracle.answers(ASKED, 1990)
+    (folder / ANSWERS / f"{FIRST}.json").write_text('{"1": "void", "2": "void"}')  # after its last look
+    units = cells(len(dataset))
+    anew = FolderOracle(folder, units, dataset, {"strategy": "random"}, is_resumed=False)
+    (found,) = anew.answers(ASKED, 0)
+    assert sorted(found.units.tolist()) == [0, 3]
+
+
+def test_an_answer_that_is_added_to_gives_the_added_units_alone(folder: Path, dataset: SemanticDataset) -> None:
+    oracle = folder_oracle(folder, dataset)
+    oracle.ask(0, ASKED)
+    path = folder / ANSWERS / f"{FIRST}.json"
+    path.write_text('{"1": "void"}')
+    (first,) = oracle.answers(ASKED, 0)
+    pending = np.setdiff1d(ASKED, first.units)
+    assert not oracle.answers(pending, 10)
+    path.write_text('{"1": "void", "2": "void"}')
+    (second,) = oracle.answers(pending, 20)
+    assert (first.units.tolist(), second.units.tolist()) == ([3], [0])
+
+
+def test_files_that_answer_no_question_are_named_once(
+    folder: Path, dataset: SemanticDataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    oracle = folder_oracle(folder, dataset)
+    oracle.ask(0, ASKED)
+    for name in (f"{FIRST}.PNG", "frame-0000.json", ".hidden"):
+        (folder / ANSWERS / name).write_text("{}")
+    capsys.readouterr()
+    oracle.answers(ASKED, 0)
+    said = capsys.readouterr().out
+    assert f"{FIRST}.PNG" in said
+    assert "frame-0000.json" in said
+    assert "hidden" not in said
+    oracle.answers(ASKED, 10)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_number_of_a_bent_unit_lies_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = np.zeros((20, 20), np.int64)
+    numbers[2:18, 2:4] = numbers[2:4, 2:18] = 1  # a corner around the middle of its box
+    numbers[9:12, 9:12] = 2
+    places: dict[str, tuple[float, float]] = {}
+
+    def noted(pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, **_: Any) -> None:
+        places[text] = place
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", noted)
+    factor = draw_units(np.zeros((20, 20, 3), np.uint8), numbers).shape[0] // 20
+    for text, (x, y) in places.items():
+        assert numbers[int(y / factor), int(x / factor)] == int(text)
+    assert len(places) == 2
+
+
+def test_a_folder_of_another_run_or_scene_is_refused(folder: Path, dataset: SemanticDataset) -> None:
     folder_oracle(folder, dataset, seed=0)
     folder_oracle(folder, dataset, seed=0)
     with pytest.raises(SceneError, match="oracle-folder"):
         folder_oracle(folder, dataset, seed=1)
+    with pytest.raises(SceneError, match="oracle-folder"):  # as many frames of the same names, divided otherwise
+        FolderOracle(folder, cells(len(dataset) + 1), dataset, {"strategy": "random", "seed": 0})
 
 
 def test_both_are_oracles(folder: Path, dataset: SemanticDataset) -> None:

@@ -11,8 +11,10 @@ import torch
 from selection_pools import pool_of
 from test_propagation_stage import CLICKS, pipeline_of
 
-from semantic_ns.active.acquisition import margin
-from semantic_ns.active.pool import Pool, render_pool
+from semantic_ns.active.acquisition import disagreement, margin
+from semantic_ns.active.dropout import with_dropout_members
+from semantic_ns.active.pool import Extra, Pool, render_pool
+from semantic_ns.active.ray_statistics import describe_rays
 from semantic_ns.errors import SceneError
 from semantic_ns.rendering import normalised_entropy
 
@@ -23,15 +25,15 @@ def pipeline(replica_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         yield pipeline
 
 
-def pool_of_run(pipeline: Any, num_rays: int, with_features: bool = False) -> Pool:
+def pool_of_run(pipeline: Any, num_rays: int, *needs: Extra) -> Pool:
     datamanager = pipeline.datamanager
     cameras = datamanager.train_dataset.cameras
-    return render_pool(pipeline.model, datamanager.train_ray_generator, cameras, num_rays, with_features)
+    return render_pool(pipeline.model, datamanager.train_ray_generator, cameras, num_rays, needs)
 
 
 @pytest.fixture(scope="module")
 def pool(pipeline: Any) -> Pool:
-    return pool_of_run(pipeline, 10 * 48 * 36 // 6, with_features=True)
+    return pool_of_run(pipeline, 10 * 48 * 36 // 6, "features", "disagreement")
 
 
 def test_every_third_pixel_of_every_frame_is_shown_where_a_sixth_is_more_than_enough(pool: Pool) -> None:
@@ -73,8 +75,8 @@ def test_scores_follow_from_the_rendered_logits(pool: Pool) -> None:
 def test_the_slow_path_renders_the_same(pipeline: Any, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline.model.config, "fuse_on_cpu", False)
     monkeypatch.setattr(pipeline.model.config, "eval_num_rays_per_chunk", 100)
-    slow = pool_of_run(pipeline, 10 * 48 * 36 // 6, with_features=True)
-    for name in ("entropy", "confidence", "margin", "accumulation", "features"):
+    slow = pool_of_run(pipeline, 10 * 48 * 36 // 6, "features", "disagreement")
+    for name in ("entropy", "confidence", "margin", "accumulation", "features", "disagreement"):
         assert np.allclose(getattr(slow, name), getattr(pool, name), atol=2e-3), name
     for name in ("points_m", "spread_m"):
         assert np.allclose(getattr(slow, name), getattr(pool, name), rtol=0.02, atol=0.02), name
@@ -87,8 +89,42 @@ def test_rendering_leaves_the_model_in_training_and_knows_no_labels(pipeline: An
         train_dataset=SimpleNamespace(cameras=pipeline.datamanager.train_dataset.cameras),
     )
     again = pool_of_run(SimpleNamespace(model=pipeline.model, datamanager=shown), 10 * 48 * 36 // 6)
-    assert (again.entropy == pool.entropy).all()
+    assert np.allclose(again.entropy, pool.entropy, atol=1e-5)  # a wider product rounds otherwise
     assert again.features is None
+    assert again.disagreement is None
+
+
+def test_members_are_the_head_on_some_of_its_features_and_the_head_comes_back(pipeline: Any) -> None:
+    model = pipeline.model
+    head, num_classes = model.field.semantic_head, model.taxonomy.num_classes
+    pixels = torch.tensor([[0, 3, 4], [2, 20, 30], [9, 35, 47]])
+
+    def logits_of(weight: torch.Tensor) -> torch.Tensor:
+        changed = torch.nn.Linear(weight.shape[1], weight.shape[0])
+        changed.weight.data, changed.bias.data = weight, head.bias.data
+        model.field.semantic_head = changed
+        return describe_rays(model, pipeline.datamanager.train_ray_generator(pixels)).logits
+
+    model.eval()
+    with with_dropout_members(model.field, 3):
+        wide = model.field.semantic_head.weight.view(4, num_classes, -1).clone()
+        with pytest.raises(RuntimeError), with_dropout_members(model.field, 2):
+            raise RuntimeError
+    assert model.field.semantic_head is head
+    seen = describe_rays(model, pipeline.datamanager.train_ray_generator(pixels), 3)
+    try:
+        members = torch.stack([logits_of(weight) for weight in wide[1:]], dim=1)
+    finally:
+        model.field.semantic_head = head
+        model.train()
+    assert torch.equal(wide[0], head.weight)
+    for member in wide[1:]:
+        sees = ~torch.isclose(member, torch.zeros(())).all(dim=0)
+        assert 0.4 < sees.float().mean() < 1
+        torch.testing.assert_close(member[:, sees], head.weight[:, sees] / 0.75)
+    assert len({tuple(member[0].tolist()) for member in wide[1:]}) == 3
+    assert seen.disagreement is not None
+    torch.testing.assert_close(seen.disagreement, disagreement(members), rtol=1e-3, atol=1e-5)
 
 
 def test_depth_is_sure_where_rays_end_on_one_surface() -> None:

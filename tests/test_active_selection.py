@@ -14,7 +14,7 @@ from selection_pools import FRAMES, HEIGHT, WIDTH, block_units, pool_of, random_
 from semantic_ns.active.candidates import Choice
 from semantic_ns.active.config import Cost, SelectionConfig, Strategy, Unit
 from semantic_ns.active.pool import Pool
-from semantic_ns.active.selection import choose, initial_units, select
+from semantic_ns.active.selection import choose, initial_units, needs_of, select
 from semantic_ns.active.units import Units, divide
 from semantic_ns.errors import SceneError
 
@@ -192,10 +192,14 @@ def test_reach_without_colours_and_without_a_surface() -> None:
     assert len(select(nowhere, UNITS, labelled, 2.0, "clicks", SelectionConfig(strategy="reach"), SEED)) == 2
 
 
-@pytest.mark.parametrize("strategy", ["entropy", "least-confidence", "margin"])
+@pytest.mark.parametrize("strategy", ["entropy", "least-confidence", "margin", "disagreement"])
 def test_uncertainty_takes_the_least_sure_units_first(strategy: Strategy) -> None:
     pool, labelled = random_pool(1), some_labelled(len(UNITS))
-    values = {"entropy": pool.entropy, "least-confidence": 1 - pool.confidence, "margin": 1 - pool.margin}[strategy]
+    assert pool.disagreement is not None
+    values = {
+        "entropy": pool.entropy, "least-confidence": 1 - pool.confidence, "margin": 1 - pool.margin,
+        "disagreement": pool.disagreement,
+    }[strategy]  # fmt: skip
     means = [values[pool.units_of(UNITS) == unit].mean() for unit in range(len(UNITS))]
     expected = [unit for unit in np.argsort(-np.array(means)) if not labelled[unit]][:9]
     choice = choose(pool, UNITS, labelled, 9.0, "clicks", SelectionConfig(strategy=strategy), SEED)
@@ -236,8 +240,16 @@ def test_the_core_set_goes_by_features() -> None:
     places = np.array([values[pool.units_of(UNITS) == unit].mean(axis=0) for unit in range(len(UNITS))])
     chosen = select(pool, UNITS, labelled, 9.0, "clicks", SelectionConfig(strategy="core-set"), SEED)
     assert chosen.tolist() == farthest(places, labelled, 9)
-    with pytest.raises(SceneError, match="with_features"):
-        select(replace(pool, features=None), UNITS, labelled, 9.0, "clicks", SelectionConfig(strategy="core-set"), SEED)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "lacking"), [("core-set", "features"), ("disagreement", "disagreement"), ("reach", "colours")]
+)
+def test_a_pool_without_what_a_strategy_needs_is_refused(strategy: Strategy, lacking: str) -> None:
+    pool = replace(random_pool(1), **{lacking: None})
+    with pytest.raises(SceneError, match=f"a pool with {lacking}"):
+        select(pool, UNITS, some_labelled(len(UNITS)), 9.0, "clicks", SelectionConfig(strategy=strategy), SEED)
+    assert needs_of(strategy) == ({lacking} if lacking != "colours" else frozenset())
 
 
 ALL = [(strategy, unit) for strategy in get_args(Strategy) for unit in get_args(Unit)]

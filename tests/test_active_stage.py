@@ -21,15 +21,15 @@ from semantic_ns.active.folder import ANSWERS
 from semantic_ns.active.restart import start_classes_over
 from semantic_ns.active.resume import RunMoment
 from semantic_ns.active.schedule import ActiveConfig
-from semantic_ns.active.stage import LOG_FILE, divide_pool
+from semantic_ns.active.stage import LABELS_FOLDER, LOG_FILE, divide_pool
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
 from semantic_ns.datamanagers.semantic_dataset import SEMANTICS
-from semantic_ns.datamanagers.training_labels import frame_names
+from semantic_ns.datamanagers.training_labels import frame_names, read_label_folder
 from semantic_ns.errors import SceneError
 from semantic_ns.files import write_json, write_png
 from semantic_ns.host import allow_numpy_scalars_in_checkpoints
 from semantic_ns.labels.taxonomy import VOID
-from semantic_ns.methods import semantic_nerf
+from semantic_ns.methods import semantic_nerf, semantic_ngp
 from semantic_ns.propagation.config import PropagationConfig
 from semantic_ns.supervision import SOFT_LABELS
 
@@ -172,7 +172,7 @@ def poison(trainer: Any, asked: np.ndarray) -> None:
         labels[...] = np.where(np.isin(numbers, asked), labels, draw.integers(-1, 5, labels.shape))
 
 
-@pytest.mark.parametrize("strategy", ["entropy", "core-set", "geometry"])
+@pytest.mark.parametrize("strategy", ["disagreement", "core-set", "geometry", "reach"])
 def test_labels_of_units_that_are_not_chosen_change_nothing(replica_scene: Path, tmp_path: Path, strategy: Any) -> None:
     active = replace(ACTIVE, strategy=strategy)
     with trainer_of(config_of(replica_scene, tmp_path / "clean", active)) as trainer:
@@ -355,6 +355,36 @@ def test_labels_given_to_a_run_are_those_of_its_evaluation(replica_scene: Path, 
 def test_options_that_do_not_fit_are_said(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(SceneError, match=message):
         replace(ACTIVE, **wrong).steps(100)
+
+
+@pytest.mark.parametrize("unit", ["frame", "pixel"])
+def test_frames_and_pixels_are_asked_for_within_budgets_that_round_0_may_have_spent(
+    replica_scene: Path, tmp_path: Path, unit: Any
+) -> None:
+    active = replace(ACTIVE, unit=unit, strategy="geometry", cost="frames" if unit == "frame" else "pixels")
+    with trainer_of(config_of(replica_scene, tmp_path, replace(active, budgets=(0.05, 0.15, 0.4)))) as trainer:
+        trainer.train()
+        given = given_of(trainer)
+    # Two of ten frames in the first round, whatever its budget: nothing is left for the second.
+    expected = [2, 0, 2] if unit == "frame" else [864, 1728, 4320]
+    assert [entry["units"] for entry in given.rounds] == expected
+    assert given.is_answered.all()
+
+
+def test_labels_that_were_given_lie_beside_the_run_and_can_be_read_back(replica_scene: Path, tmp_path: Path) -> None:
+    with trainer_of(config_of(replica_scene, tmp_path)) as trainer:
+        trainer.train()
+        given, dataset = given_of(trainer), trainer.pipeline.datamanager.train_dataset
+        folder = trainer.base_dir / LABELS_FOLDER
+        for image, other in zip(given.labels, read_label_folder(str(folder), dataset, tmp_path), strict=True):
+            np.testing.assert_array_equal(other, image)
+
+
+def test_a_model_that_cannot_be_asked_is_refused_before_it_trains(replica_scene: Path, tmp_path: Path) -> None:
+    config: Any = configured(semantic_ngp, replica_scene, tmp_path, STEPS, **SMALL["semantic-ngp"])
+    config.pipeline.datamanager.active = ACTIVE
+    with pytest.raises(SceneError, match="a run of semantic-nerf"), trainer_of(config):
+        pass
 
 
 def test_active_learning_without_classes_is_refused(replica_scene: Path, tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.pipeline import SemanticPipeline
 
 
-def passing(is_complete: bool, fraction: float, always: bool = False) -> list[bool]:
+def passing(is_complete: bool, fraction: float, always: bool = False, moment: Any = None) -> list[bool]:
     """Whether the semantic loss reaches the geometry in each of 10 steps."""
     config = SimpleNamespace(geometry_fraction=fraction, pass_semantic_gradients=always)
     field = SimpleNamespace(pass_semantic_gradients=always)
     manager = SimpleNamespace(has_complete_labels=is_complete)
-    pipeline = SimpleNamespace(model=SimpleNamespace(config=config, field=field), datamanager=manager)
+    pipeline = SimpleNamespace(model=SimpleNamespace(config=config, field=field), datamanager=manager, moment=moment)
     callbacks = SemanticPipeline._geometry_teaching(cast(Any, pipeline), 10)
     found = []
     for step in range(10):
@@ -31,6 +31,10 @@ def test_complete_labels_do_so_up_to_a_fraction_of_the_run(fraction: float) -> N
 
 def test_other_labels_never_do() -> None:
     assert not any(passing(False, 0.35))
+
+
+def test_labels_that_are_asked_for_never_do_however_many_a_resumed_run_finds() -> None:
+    assert not any(passing(True, 0.35, moment=object()))
 
 
 def test_where_the_loss_always_reaches_the_geometry_nothing_changes() -> None:

@@ -59,7 +59,7 @@ def test_regions_are_drawn_and_listed_best_first(run: Path, tmp_path: Path, caps
         assert entry["image"].endswith(".png")
 
 
-@pytest.mark.parametrize("strategy", ["random", "coverage", "core-set"])
+@pytest.mark.parametrize("strategy", ["random", "coverage", "core-set", "disagreement"])
 def test_frames_with_labels_are_not_suggested(run: Path, tmp_path: Path, strategy: Any) -> None:
     Suggest(run, 100, tmp_path / "out", SelectionConfig(strategy=strategy, unit="frame", region_pixels=60)).main()
     entries = written(tmp_path / "out")
@@ -83,7 +83,7 @@ def test_a_run_with_all_labels_is_told(replica_scene: Path, tmp_path: Path) -> N
     assert not (tmp_path / "out").exists()
 
 
-def test_units_count_as_labelled_from_half_of_their_pixels_on() -> None:
+def test_frames_count_as_labelled_from_half_of_their_pixels_on_and_regions_from_a_click_on() -> None:
     units = block_units(2)
     given = [np.full((8, 12), -1, np.int16) for _ in range(2)]
     given[1][units.maps[1] == len(units) - 1] = 4
@@ -92,9 +92,12 @@ def test_units_count_as_labelled_from_half_of_their_pixels_on() -> None:
     given[0][rows[:half], columns[:half]] = 0
     expected = np.zeros(len(units), bool)
     expected[[0, len(units) - 1]] = True
-    assert (have_labels(units, given) == expected).all()
+    assert (have_labels(units, given, "frame") == expected).all()
     given[0][rows[:1], columns[:1]] = -1
-    assert have_labels(units, given).sum() == 1
+    assert have_labels(units, given, "frame").sum() == 1
+    assert (have_labels(units, given, "region") == expected).all()
+    given[0][rows[:half], columns[:half]] = -1
+    assert have_labels(units, given, "region").sum() == 1
 
 
 @pytest.mark.parametrize(

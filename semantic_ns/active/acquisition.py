@@ -1,5 +1,7 @@
 """How much a label is worth where, from what a field renders; nothing in here knows a label."""
 
+import math
+
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Float64, Int64
@@ -16,6 +18,24 @@ def margin(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch"]:
         return probabilities[..., 0]
     first, second = torch.topk(probabilities, 2, dim=-1).values.unbind(dim=-1)
     return first - second
+
+
+def disagreement(logits: Float[Tensor, "*batch members classes"]) -> Float[Tensor, "*batch"]:
+    """How much members differ in what they hold for likely, in [0, 1]: H(mean_m p_m) - mean_m H(p_m), over ln C.
+
+    The information that a member's answer gives on which member it is (Houlsby et al. 2011, equation (2)); 0 where all
+    agree, however unsure they are, and for a single class.
+
+    Args:
+        logits: of each member of an ensemble.
+    """
+    num_classes = logits.shape[-1]
+    if num_classes == 1:
+        return torch.zeros_like(logits[..., 0, 0])
+    logs = logits.log_softmax(dim=-1)
+    mean = logs.exp().mean(dim=-2)
+    each = torch.special.entr(logs.exp()).sum(dim=-1).mean(dim=-1)
+    return ((torch.special.entr(mean).sum(dim=-1) - each) / math.log(num_classes)).clamp(min=0.0)
 
 
 def uncertainty(

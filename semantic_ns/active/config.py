@@ -5,7 +5,9 @@ from typing import Literal
 
 from semantic_ns.errors import SceneError
 
-Strategy = Literal["random", "entropy", "least-confidence", "margin", "coverage", "core-set", "geometry", "reach"]
+Strategy = Literal[
+    "random", "entropy", "least-confidence", "margin", "disagreement", "coverage", "core-set", "geometry", "reach"
+]
 Unit = Literal["pixel", "region", "frame"]
 Cost = Literal["pixels", "clicks", "frames"]
 

@@ -27,6 +27,7 @@ RUN_FILE = "run.json"
 """File that says which run asks here."""
 TAKEN_FILE = "taken.json"
 """File that says at which step of the run each answer was taken, and up to which step answers were looked for."""
+_ENDINGS = (".json", ".png")
 _LONGEST_SIDE_PX = 960
 _MOST_NUMBERS = 300
 """A picture with more units than this has no room for their numbers."""
@@ -55,26 +56,37 @@ class FolderOracle:
         units: division of the pool.
         dataset: the pool: images, their names, and classes.
         settings: what distinguishes the run; a folder of a run with others is refused.
+        is_resumed: whether the run goes on from a checkpoint. One that starts anew takes all answers that are there
+            with its first look: they came while no run was there to take them.
 
     Raises:
         SceneError: if the folder belongs to another run, or cannot be written to.
     """
 
-    def __init__(self, folder: Path, units: Units, dataset: SemanticDataset, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, units: Units, dataset: SemanticDataset, settings: dict[str, Any], is_resumed: bool = True
+    ) -> None:
         self._folder, self._units, self._dataset = folder, units, dataset
         self._names = frame_names(dataset)
         self._taken: dict[str, list[Any]] = {}
         self._looked = self._looked_before = -1
         self._unread: dict[Path, tuple[int, int]] = {}
         self._told: dict[Path, tuple[int, int]] = {}
-        content = {"settings": settings, "frames": self._names}
+        self._foreign: set[str] = set()
+        # The number of units tells scenes apart whose frames have the same names.
+        content = {
+            "settings": settings,
+            "frames": self._names,
+            "classes": list(dataset.taxonomy.names),
+            "num_units": len(units),
+        }
         if (folder / RUN_FILE).exists():
             if read_json(folder / RUN_FILE) != content:
                 raise SceneError(
                     f"Expected a new folder, or the one of this run, found {folder / RUN_FILE} of a run with other "
-                    "frames or options; choose another --pipeline.datamanager.active.oracle-folder."
+                    "frames, classes or options; choose another --pipeline.datamanager.active.oracle-folder."
                 )
-            if (folder / TAKEN_FILE).exists():
+            if is_resumed and (folder / TAKEN_FILE).exists():
                 log = read_json(folder / TAKEN_FILE)
                 self._taken, self._looked, self._looked_before = log["taken"], log["looked"], log["looked"]
         with told_if_not_writable(folder):
@@ -107,16 +119,25 @@ class FolderOracle:
         for path in sorted(self._folder.glob("round-*_frame-*.json")):
             question = path.stem
             frame, asked = int(question.rpartition("-")[2]), None
-            for answer in (self._folder / ANSWERS / f"{question}{ending}" for ending in (".json", ".png")):
+            for answer in (self._folder / ANSWERS / f"{question}{ending}" for ending in _ENDINGS):
                 if answer.exists():
                     asked = np.array(read_json(path)["units"], np.int64) if asked is None else asked
                     if np.isin(asked, pending).any():
-                        found += self._take(answer, frame, asked, step)
+                        found += self._take(answer, frame, asked, pending, step)
+        self._tell_of_foreign_files()
         if step > self._looked or json.dumps(self._taken) != before:
             self._looked = max(step, self._looked)
             with told_if_not_writable(self._folder):
                 write_json(self._folder / TAKEN_FILE, {"looked": self._looked, "taken": self._taken})
         return found
+
+    def _tell_of_foreign_files(self) -> None:
+        """Name files, once each, that answer no question: a wrong name or ending would wait for ever."""
+        known = {f"{path.stem}{ending}" for path in self._folder.glob("round-*_frame-*.json") for ending in _ENDINGS}
+        names = {path.name for path in (self._folder / ANSWERS).iterdir()} - known - self._foreign
+        for name in sorted(name for name in names if not name.startswith(".")):
+            announce("active learning", f"{ANSWERS}/{name} answers no question; see how_to_answer in the questions.")
+        self._foreign |= names
 
     def _by_frame(self, chosen: Int64[ndarray, "chosen"]) -> Iterator[tuple[int, Int64[ndarray, "asked"]]]:
         frames = self._units.frames[chosen]
@@ -153,7 +174,9 @@ class FolderOracle:
         places[asked] = np.arange(1, len(asked) + 1)
         return places[self._units.maps[frame]]
 
-    def _take(self, path: Path, frame: int, asked: Int64[ndarray, "asked"], step: int) -> list[Answer]:
+    def _take(
+        self, path: Path, frame: int, asked: Int64[ndarray, "asked"], pending: Int64[ndarray, "pending"], step: int
+    ) -> list[Answer]:
         status = path.stat()
         stamp = status.st_mtime_ns, status.st_size
         if self._told.get(path) == stamp:
@@ -166,7 +189,8 @@ class FolderOracle:
                 self._told[path] = stamp
             self._unread[path] = stamp
             return []
-        places = self._due(path.name, places, step)
+        # What was taken before stays in the file.
+        places = self._due(path.name, places[np.isin(asked[places], pending)], step)
         return [Answer(frame, asked[places], labels)] if len(places) else []
 
     def _due(self, name: str, places: Int64[ndarray, "answered"], step: int) -> Int64[ndarray, "due"]:
@@ -175,8 +199,8 @@ class FolderOracle:
         new = [place for place in places.tolist() if place not in before] if step > self._looked_before else []
         if new:
             self._taken.setdefault(name, []).append([step, new])
-        due = [place for place in places.tolist() if before.get(place, step + 1) <= step or place in new]
-        return np.array(due, np.int64)
+        due = [place for place in places.tolist() if before.get(place, step + 1) <= step]
+        return np.array(sorted([*due, *new]), np.int64)
 
     def _read(
         self, path: Path, frame: int, asked: Int64[ndarray, "asked"]
@@ -255,6 +279,22 @@ def draw_units(
     if len(boxes) <= _MOST_NUMBERS:
         pen, font = ImageDraw.Draw(image), ImageFont.load_default()
         for number, box in enumerate(boxes, 1):
-            middle = factor * (box[0] + box[2]) / 2, factor * (box[1] + box[3]) / 2
-            pen.text(middle, str(number), fill="white", font=font, anchor="mm", stroke_width=1, stroke_fill="black")
+            column, row = _inside(numbers, number, box)
+            pen.text(
+                (factor * (column + 0.5), factor * (row + 0.5)),
+                str(number),
+                fill="white",
+                font=font,
+                anchor="mm",
+                stroke_width=1,
+                stroke_fill="black",
+            )
     return np.asarray(image)
+
+
+def _inside(numbers: Integer[ndarray, "height width"], number: int, box: list[int]) -> tuple[int, int]:
+    """Column and row of the pixel of a unit that is nearest to the middle of its box: a bent one may not cover that."""
+    left, top, right, bottom = box
+    rows, columns = np.nonzero(numbers[top:bottom, left:right] == number)
+    nearest = np.argmin((columns - (right - left - 1) / 2) ** 2 + (rows - (bottom - top - 1) / 2) ** 2)
+    return left + int(columns[nearest]), top + int(rows[nearest])

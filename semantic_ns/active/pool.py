@@ -1,10 +1,10 @@
 """What a field shows of the frames that may be labelled; no label is in here."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,11 +13,14 @@ from nerfstudio.cameras.cameras import Cameras
 from numpy import ndarray
 
 from semantic_ns.active.acquisition import margin
+from semantic_ns.active.dropout import NUM_MEMBERS
 from semantic_ns.active.ray_statistics import RayStatistics, describe_rays
 from semantic_ns.active.units import Units
 from semantic_ns.propagation.stage import normals_of
 from semantic_ns.rendering import describe_logits
 
+Extra = Literal["features", "disagreement"]
+"""What a pool holds for one strategy alone."""
 _LEAST_ACCUMULATION = 0.9
 _LARGEST_SPREAD_M = 0.1
 _TIMES_MEDIAN = 2.0
@@ -40,6 +43,7 @@ class Pool:
         camera_positions_m: of each frame, scene frame, metres.
         viewing_directions: of each frame, unit length, scene frame.
         features: rendered logits, where they were asked for.
+        disagreement: of members that see some of the semantic features each, where it was asked for.
         colours: rendered, in 0..1; the strategy reach needs them.
     """
 
@@ -57,6 +61,7 @@ class Pool:
     camera_positions_m: Float32[ndarray, "frames 3"]
     viewing_directions: Float32[ndarray, "frames 3"]
     features: Float16[ndarray, "pixels channels"] | None = None
+    disagreement: Float32[ndarray, "pixels"] | None = None
     colours: Float32[ndarray, "pixels 3"] | None = None
 
     @property
@@ -95,7 +100,7 @@ class Pool:
 
 
 def render_pool(
-    model: Any, ray_generator: Any, cameras: Cameras, num_rays: int = 1_200_000, with_features: bool = False
+    model: Any, ray_generator: Any, cameras: Cameras, num_rays: int = 1_200_000, needs: Collection[Extra] = ()
 ) -> Pool:
     """Render every n-th pixel of all frames, frame by frame.
 
@@ -104,7 +109,7 @@ def render_pool(
         ray_generator: gives the rays of (camera, row, column).
         cameras: of the frames.
         num_rays: at most, over all frames; it decides n.
-        with_features: keep the rendered logits, which the strategy core-set needs.
+        needs: what the strategy needs beyond the rest, see `needs_of`.
 
     Raises:
         SceneError: if the model is of another kind, or has no classes.
@@ -114,7 +119,7 @@ def render_pool(
     was_training = model.training
     model.eval()
     try:
-        rendered = list(_render_frames(model, ray_generator, sizes, stride, with_features))
+        rendered = list(_render_frames(model, ray_generator, sizes, stride, needs))
     finally:
         model.train(was_training)
     columns = {name: np.concatenate([frame[name] for frame in rendered]) for name in rendered[0]}
@@ -124,21 +129,21 @@ def render_pool(
 
 
 def _render_frames(
-    model: Any, ray_generator: Any, sizes: list[tuple[int, int]], stride: int, with_features: bool
+    model: Any, ray_generator: Any, sizes: list[tuple[int, int]], stride: int, needs: Collection[Extra]
 ) -> Iterator[dict[str, ndarray]]:
     for number, (height, width) in enumerate(sizes):
         axes = torch.tensor([number]), torch.arange(0, height, stride), torch.arange(0, width, stride)
         grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)[0]  # [h, w, 3]
         with torch.no_grad():
             rays = ray_generator(grid.view(-1, 3))
-            seen = describe_rays(model, rays)
+            seen = describe_rays(model, rays, NUM_MEMBERS if "disagreement" in needs else 0)
             points = rays.origins + rays.directions * seen.distance[:, None].to(rays.origins)
             points = (points * model.metres_per_unit).view(*grid.shape)
             frame = _columns(seen, model.metres_per_unit)
         frame["frames"], frame["rows"], frame["columns"] = grid.view(-1, 3).numpy().astype(np.int32).T
         frame["points_m"] = points.view(-1, 3).cpu().numpy()
         frame["normals"] = normals_of(points).view(-1, 3).cpu().numpy()
-        if with_features:
+        if "features" in needs:
             frame["features"] = seen.logits.cpu().numpy().astype(np.float16)
         yield frame
 
@@ -153,4 +158,6 @@ def _columns(seen: RayStatistics, metres_per_unit: float) -> dict[str, ndarray]:
         "accumulation": seen.accumulation,
         "colours": seen.colours,
     }
+    if seen.disagreement is not None:
+        tensors["disagreement"] = seen.disagreement
     return {name: tensor.float().cpu().numpy() for name, tensor in tensors.items()}

@@ -1,22 +1,28 @@
 """Which units of the pool are to be labelled next. No label enters here: only where there are some."""
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 from nerfstudio.cameras.cameras import Cameras
 from numpy import ndarray
 
 from semantic_ns.active.acquisition import mean_by_group, uncertainty
 from semantic_ns.active.candidates import Candidates, Choice
-from semantic_ns.active.config import Cost, SelectionConfig, Unit
+from semantic_ns.active.config import Cost, SelectionConfig, Strategy, Unit
 from semantic_ns.active.farthest import choose_farthest, pose_places, principal_axes
 from semantic_ns.active.geometry import choose_by_surface
-from semantic_ns.active.pool import Pool
+from semantic_ns.active.pool import Extra, Pool
 from semantic_ns.active.reach import choose_unreached
 from semantic_ns.active.units import Units
 from semantic_ns.errors import SceneError
 
 _FRAMES_PER_FIRST = 90
 _LEAST_FIRST = 2
+
+
+def needs_of(strategy: Strategy | None) -> frozenset[Extra]:
+    """What a pool must hold for a strategy beyond what all pools do."""
+    needs: dict[Strategy | None, Extra] = {"core-set": "features", "disagreement": "disagreement"}
+    return frozenset({needs[strategy]} if strategy in needs else ())
 
 
 def select(
@@ -56,12 +62,14 @@ def choose(
         seed: with `config.seed`, of random draws and of the order among equals.
 
     Returns:
-        numbers of units; scores are the mean uncertainty for `entropy`, `least-confidence` and `margin`, the distance
+        numbers of units; scores are the mean uncertainty for `entropy`, `least-confidence`, `margin` and
+        `disagreement`, the distance
         from the nearest labelled or chosen unit for `coverage` and `core-set`, the sum of weights of voxels over the
         cost for `geometry` and `reach`, NaN for `random`.
 
     Raises:
-        SceneError: if the budget is no number >= 0, an option is out of range, or core-set lacks features.
+        SceneError: if the budget is no number >= 0, an option is out of range, or the pool lacks what the
+            strategy needs (`needs_of`).
     """
     config.refuse_wrong_values()
     if not 0 <= budget < float("inf"):
@@ -81,15 +89,23 @@ def _choose(pool: Pool, candidates: Candidates, config: SelectionConfig) -> Choi
         return choose_farthest(_places(pool, candidates, config.unit), candidates)
     if config.strategy == "core-set":
         if pool.features is None:
-            raise SceneError("Expected a pool with features for core-set, found none; render it with_features.")
+            raise SceneError("Expected a pool with features for core-set, found none; render it with them.")
         features = mean_by_group(pool.features, candidates.of_pixels, len(candidates))
         return choose_farthest(principal_axes(features), candidates)
     if config.strategy == "geometry":
         return choose_by_surface(pool, candidates, config)
     if config.strategy == "reach":
         return choose_unreached(pool, candidates, config)
-    unsure = uncertainty(config.strategy, pool.entropy, pool.confidence, pool.margin)
+    unsure = _uncertainty_of(pool, config.strategy)
     return candidates.best(mean_by_group(unsure, candidates.of_pixels, len(candidates)))
+
+
+def _uncertainty_of(pool: Pool, strategy: Strategy) -> Float32[ndarray, "pixels"]:
+    if strategy != "disagreement":
+        return uncertainty(strategy, pool.entropy, pool.confidence, pool.margin)
+    if pool.disagreement is None:
+        raise SceneError("Expected a pool with disagreement for this strategy, found none; render it with it.")
+    return pool.disagreement
 
 
 def _places(pool: Pool, candidates: Candidates, unit: Unit) -> Float64[ndarray, "candidates axes"]:

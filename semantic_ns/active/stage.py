@@ -12,15 +12,18 @@ from numpy import ndarray
 from semantic_ns.active.folder import FolderOracle
 from semantic_ns.active.oracle import GroundTruthOracle, Oracle
 from semantic_ns.active.pool import Pool, render_pool
+from semantic_ns.active.ray_statistics import refuse_other_models
 from semantic_ns.active.resume import RunMoment
 from semantic_ns.active.schedule import ActiveConfig
-from semantic_ns.active.selection import initial_units, select
+from semantic_ns.active.selection import initial_units, needs_of, select
 from semantic_ns.active.state import GivenLabels, spent
 from semantic_ns.active.units import Units, divide
 from semantic_ns.dataparsers.scene import announce
 from semantic_ns.files import told_if_not_writable, write_json
 from semantic_ns.propagation.stage import PropagationStage
 
+LABELS_FOLDER = "labels"
+"""Folder beside a run's configuration: the labels that were given so far, for `train-labels` of other runs."""
 LOG_FILE = "active.json"
 """File beside a run's configuration: what was asked and given in each round, and what it cost."""
 _STEPS_BETWEEN_LOOKS = 10
@@ -34,8 +37,14 @@ def divide_pool(datamanager: Any, config: ActiveConfig) -> Units:
     return divide(images, config.unit, config.region_pixels)
 
 
-def make_oracle(datamanager: Any, units: Units, config: ActiveConfig) -> Oracle:
+def make_oracle(datamanager: Any, units: Units, config: ActiveConfig, is_resumed: bool = False) -> Oracle:
     """Whoever answers by the options: the labels that there would be without active learning, or a folder.
+
+    Args:
+        datamanager: of the training images.
+        units: their division.
+        config: who answers.
+        is_resumed: whether the run goes on from a checkpoint.
 
     Raises:
         SceneError: if the folder cannot be used.
@@ -44,7 +53,7 @@ def make_oracle(datamanager: Any, units: Units, config: ActiveConfig) -> Oracle:
     if config.oracle_folder is None:
         labels, classes = datamanager.labels_by_options, dataset.taxonomy.num_classes
         return GroundTruthOracle(labels, units, classes, config.error_rate, config.seed)
-    return FolderOracle(config.oracle_folder, units, dataset, vars(config.selection))
+    return FolderOracle(config.oracle_folder, units, dataset, vars(config.selection), is_resumed)
 
 
 def choose_units(
@@ -73,12 +82,12 @@ def choose_units(
         return initial_units(cameras, units, config.unit, config.seed, config.budgets[0])
     # Lest rounding costs the last of some whole frames.
     budget = (1 + 1e-9) * config.budgets[number] * float(units.costs(config.cost).sum())
-    left = budget - spent(units, given.asked)[config.cost]
+    # Round 0 may cost more than its budget: it has two frames at least.
+    left = max(0.0, budget - spent(units, given.asked)[config.cost])
     if shown is not None:
         pool = shown()
     else:
-        features = config.strategy == "core-set"
-        pool = render_pool(model, datamanager.train_ray_generator, cameras, with_features=features)
+        pool = render_pool(model, datamanager.train_ray_generator, cameras, needs=needs_of(config.strategy))
     seed = int(np.random.SeedSequence([config.seed, number]).generate_state(1)[0])
     return select(pool, units, given.is_asked(len(units)), left, config.cost, config.selection, seed)
 
@@ -96,7 +105,8 @@ class ActiveStage:
         start_classes_over: called after each round, before training goes on; none: classes train on.
 
     Raises:
-        SceneError: if the options do not fit each other; in the first step, if the oracle's folder cannot be used.
+        SceneError: if the options do not fit each other, or the model is no semantic-nerf with classes; in the first
+            step, if the oracle's folder cannot be used.
     """
 
     def __init__(
@@ -115,6 +125,8 @@ class ActiveStage:
         self._model, self._datamanager, self._propagation = model, datamanager, propagation
         self._moment, self._log_folder, self._start_over = moment, log_folder, start_classes_over
         self._given: GivenLabels = datamanager.given
+        self._num_steps, self._is_resumed = num_steps, False
+        refuse_other_models(model)  # before hours of training, not at the first round
 
     # Both take their time, which whoever only sets up a run need not wait for.
     @cached_property
@@ -123,12 +135,13 @@ class ActiveStage:
 
     @cached_property
     def _oracle(self) -> Oracle:
-        return make_oracle(self._datamanager, self._units, self._config)
+        return make_oracle(self._datamanager, self._units, self._config, self._is_resumed)
 
     def resume(self, step: int) -> None:
         """Take up what a checkpoint holds, if one was loaded; to come before everything else in a step."""
         if not self._moment.is_loaded:
             return
+        self._is_resumed = True
         self._datamanager.show_given_labels()
         if self._propagation is not None and self._moment.maps is not None:
             self._propagation.resume(step, self._moment.maps)
@@ -144,6 +157,12 @@ class ActiveStage:
         if number < len(self._steps) and self._steps[number] <= step and not len(self._given.pending):
             self._ask(number, step)
             self._take_answers(step)
+        if step == self._num_steps - 1 and len(self._given.pending):
+            announce(
+                "active learning",
+                f"{len(self._given.pending)} questions are still open at the end of the run. Answer them in "
+                f"{self._config.oracle_folder} and run the same command again: it takes all answers at its start.",
+            )
 
     def note_spreading(self, step: int) -> None:
         """Remember the surface that labels have spread over; to come after propagation in a step."""
@@ -173,12 +192,17 @@ class ActiveStage:
         answers = self._oracle.answers(pending, step)
         if not answers:
             return
+        num_open = len(pending)
         self._given.give(self._units, answers)
         self._datamanager.show_given_labels()
         if self._propagation is not None:
             self._propagation.labels_changed(step)
         if self._start_over is not None and not len(self._given.pending):
             self._start_over()
+        still_open = len(self._given.pending)
+        announce("active learning", f"{num_open - still_open} answers taken at step {step}, {still_open} still open.")
+        if self._log_folder is not None:
+            self._datamanager.write_given_labels(self._log_folder / LABELS_FOLDER)
         self._write_log()
 
     def _write_log(self) -> None:

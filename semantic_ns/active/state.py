@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int16, Int64
 from numpy import ndarray
 from torch import Tensor, nn
 
-from semantic_ns.active.config import Cost
+from semantic_ns.active.config import Cost, SelectionConfig
 from semantic_ns.active.units import Units
 from semantic_ns.errors import SceneError
 
@@ -29,6 +29,11 @@ class Answer:
     frame: int
     units: Int64[ndarray, "units"]
     labels: Int16[ndarray, "height width"]
+
+
+def division_name(config: SelectionConfig) -> str:
+    """How the pool is divided into units."""
+    return f"{config.unit}, {config.region_pixels} pixels a region"
 
 
 def spent(units: Units, chosen: Int64[ndarray, "chosen"]) -> dict[Cost, float]:
@@ -63,6 +68,11 @@ class GivenLabels(nn.Module):
     def pending(self) -> Int64[ndarray, "pending"]:
         """Units that were asked for and not answered yet."""
         return self.asked[~self.is_answered]
+
+    def is_of(self, units: Units, config: SelectionConfig) -> bool:
+        """Whether the units that were asked for are of this division."""
+        is_known = len(self.asked) == 0 or int(self.asked.max()) < len(units)
+        return is_known and self._division == division_name(config)
 
     def is_asked(self, num_units: int) -> Bool[ndarray, "units"]:
         """Which of all units were asked for, answered or not."""

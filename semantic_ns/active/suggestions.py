@@ -9,10 +9,10 @@ from jaxtyping import Bool, Int16, Int32
 from numpy import ndarray
 
 from semantic_ns.active.candidates import Choice
-from semantic_ns.active.config import Cost, SelectionConfig
+from semantic_ns.active.config import Cost, SelectionConfig, Unit
 from semantic_ns.active.folder import boxes_of, draw_units
 from semantic_ns.active.pool import render_pool
-from semantic_ns.active.selection import choose
+from semantic_ns.active.selection import choose, needs_of
 from semantic_ns.active.units import Units, divide
 from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
@@ -23,18 +23,19 @@ from semantic_ns.rays import FastRayGenerator
 LIST_FILE = "suggestions.json"
 
 
-def have_labels(units: Units, given: Sequence[Int16[ndarray, "_height _width"]]) -> Bool[ndarray, "units"]:
-    """Units of which at least half of the pixels have a label.
+def have_labels(units: Units, given: Sequence[Int16[ndarray, "_height _width"]], unit: Unit) -> Bool[ndarray, "units"]:
+    """Units with a label: pixels and regions, which one click labels, with any; frames from half of their pixels on.
 
     Args:
         units: division of the training images.
         given: labels of these images, -1 for none.
+        unit: what the units are.
     """
     counts = np.zeros(len(units), np.int64)
     for units_of_pixels, labels in zip(units.maps, given, strict=True):
         numbers, of_unit = np.unique(units_of_pixels[labels != VOID], return_counts=True)
         counts[numbers] = of_unit
-    return 2 * counts >= units.num_pixels
+    return 2 * counts >= units.num_pixels if unit == "frame" else counts > 0
 
 
 def suggest(pipeline: Any, budget: int, config: SelectionConfig) -> tuple[Units, Choice]:
@@ -51,12 +52,13 @@ def suggest(pipeline: Any, budget: int, config: SelectionConfig) -> tuple[Units,
     model, datamanager = pipeline.model, pipeline.datamanager
     dataset = datamanager.train_dataset
     # Before anything else: it refuses a model that it cannot render.
-    with_features = config.strategy == "core-set"
     generator = FastRayGenerator(dataset.cameras.to(model.device))
-    pool = render_pool(model, generator, dataset.cameras, with_features=with_features)
+    pool = render_pool(model, generator, dataset.cameras, needs=needs_of(config.strategy))
     images = [dataset.get_image_float32(i)[..., :3].expand(-1, -1, 3).numpy() for i in range(len(dataset))]
     units = divide(images, config.unit, config.region_pixels)
-    labelled = have_labels(units, datamanager.training_labels)
+    labelled = have_labels(units, datamanager.training_labels, config.unit)
+    if datamanager.given is not None and datamanager.given.is_of(units, config):
+        labelled |= datamanager.given.is_asked(len(units))  # those that were answered with void, too
     if labelled.all():
         raise SceneError(
             f"Expected something without labels, found labels on every {config.unit} of {len(images)} training images; "

@@ -56,7 +56,7 @@ class Suggest:
 
 def entrypoint() -> None:
     """Console script `sns-suggest`."""
-    command = tyro.cli(Suggest)
+    command = tyro.cli(Suggest, config=(tyro.conf.FlagConversionOff,))
     run_command(command.main)
 
 

@@ -81,11 +81,11 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         self.given = None
         if config.active.strategy is not None:
             # Compiles kernels, which registration must not.
-            from semantic_ns.active.state import GivenLabels
+            from semantic_ns.active.state import GivenLabels, division_name
 
             dataset, active = self.train_dataset, config.active
             labels = [dataset.labels_of(index) for index in range(len(dataset))]
-            self.given = GivenLabels(labels, f"{active.unit}, {active.region_pixels} pixels a region")
+            self.given = GivenLabels(labels, division_name(active))
 
     def create_train_dataset(self) -> SemanticDataset:
         """The parent's; with active learning it has no label, and its label files are not read."""
@@ -139,6 +139,11 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         """
         if not self._label_source.is_scene and self.given is None:
             write_label_folder(folder, self.train_dataset, self.training_labels, self._label_source)
+
+    def write_given_labels(self, folder: Path) -> None:
+        """Write the labels that were given so far, as `write_training_labels` writes others."""
+        assert self.given is not None
+        write_label_folder(folder, self.train_dataset, self.given.labels, self._label_source)
 
     def create_eval_dataset(self) -> SemanticDataset:
         """The parent's, or with `evaluate_on` train the training images with the scene's own labels."""

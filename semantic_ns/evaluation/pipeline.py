@@ -110,7 +110,8 @@ class SemanticPipeline(VanillaPipeline):
             raise SceneError(
                 f"Expected a share from 0 to 1 for --pipeline.model.geometry-fraction, found {fraction}; 0 is never."
             )
-        if fraction == 0 or not cast(Any, self.datamanager).has_complete_labels:
+        # Labels that are asked for are few in that part of a run, and a resumed run would judge by others.
+        if fraction == 0 or self.moment is not None or not cast(Any, self.datamanager).has_complete_labels:
             return []
 
         def teach(step: int) -> None:
