@@ -25,6 +25,7 @@ from semantic_ns.active.stage import LABELS_FOLDER, LOG_FILE, divide_pool
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
 from semantic_ns.datamanagers.semantic_dataset import SEMANTICS
 from semantic_ns.datamanagers.training_labels import frame_names, read_label_folder
+from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
 from semantic_ns.errors import SceneError
 from semantic_ns.files import write_json, write_png
 from semantic_ns.host import allow_numpy_scalars_in_checkpoints
@@ -289,6 +290,37 @@ def test_a_run_answered_by_a_script_and_killed_twice_ends_with_the_labels_of_an_
     config = config_of(replica_scene, tmp_path / "broken", replace(ACTIVE, oracle_folder=folders[1]), steps_per_save=15)
     for broken in train_with_breaks(config, [28, 52], answering(folders[1])):
         assert_same_outcome(broken, given, weights)
+
+
+def test_a_scene_without_any_label_is_labelled_from_the_folder_alone(
+    nerfstudio_scene: Path, copy_scene: Any, tmp_path: Path
+) -> None:
+    scene, folder = copy_scene(nerfstudio_scene), tmp_path / "questions"
+    for labels in (scene / "semantics").glob("*.png"):
+        labels.unlink()
+    content = json.loads((scene / "transforms.json").read_text())
+    for frame in content["frames"]:
+        frame.pop("semantics_path", None)
+    write_json(scene / "transforms.json", content)
+
+    def answer_all_with_one_class(trainer: Any) -> int:
+        taxonomy = trainer.pipeline.datamanager.train_dataset.taxonomy
+        for path in folder.glob("round-*_frame-*.json"):
+            units = range(1, 1 + len(json.loads(path.read_text())["units"]))
+            write_json(folder / ANSWERS / path.name, dict.fromkeys(map(str, units), taxonomy.names[3]))
+        return 3
+
+    active = replace(ACTIVE, oracle_folder=folder)
+    for run in ("first", "second"):  # answered after the end of the first, taken by the second
+        config = config_of(scene, tmp_path / run, active)
+        config.pipeline.datamanager.dataparser = NerfstudioSemanticDataParserConfig(data=scene, all_classes=True)
+        with trainer_of(config) as trainer:
+            trainer.train()
+            given = given_of(trainer)
+            known = {int(label) for image in given.labels for label in np.unique(image)}
+            assert given.is_answered[: int(given.rounds[0]["units"])].all() == (run == "second")
+            assert known == ({VOID} if run == "first" else {VOID, 3})
+            assert answer_all_with_one_class(trainer) == 3
 
 
 def test_without_answers_a_run_goes_on_and_asks_no_more(replica_scene: Path, tmp_path: Path) -> None:

@@ -144,3 +144,11 @@ def test_sequences_can_be_given_on_the_command_line():
     args = "--data d --train-sequence Sequence_1 --eval-sequence Sequence_2 --split all".split()
     config = tyro.cli(AutoDataParserConfig, args=args)
     assert (config.train_sequence, config.eval_sequence, config.split) == ("Sequence_1", "Sequence_2", "all")
+
+
+def test_all_classes_are_for_scenes_that_are_still_to_be_labelled(replica_scene: Path, nerfstudio_scene: Path) -> None:
+    chosen, _ = AutoDataParserConfig(data=nerfstudio_scene, all_classes=True).setup().choose()
+    assert isinstance(chosen, NerfstudioSemanticDataParserConfig)
+    assert chosen.all_classes
+    with pytest.raises(SceneError, match="--all-classes"):
+        AutoDataParserConfig(data=replica_scene, all_classes=True).setup().choose()

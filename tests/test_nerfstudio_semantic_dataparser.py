@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -221,3 +222,30 @@ def test_another_downscale_factor_is_refused(nerfstudio_scene):
 def test_an_empty_evaluation_split_is_refused(nerfstudio_scene):
     with pytest.raises(SceneError, match="split val"):
         parse(nerfstudio_scene, "train", eval_mode="fraction", train_split_fraction=1.0)
+
+
+def test_a_scene_that_is_still_to_be_labelled_has_every_class_of_its_table(edit):
+    def leave_labels_out(content):
+        for frame in content["frames"]:
+            frame.pop("semantics_path", None)
+
+    scene = edit(leave_labels_out)
+    if (scene / "semantics").is_dir():
+        shutil.rmtree(scene / "semantics")
+    with pytest.raises(SceneError, match="--all-classes True"):
+        parse(scene)
+    outputs = parse(scene, all_classes=True)
+    table = json.loads((scene / "transforms.json").read_text())["semantic_classes"]
+    named = [entry if isinstance(entry, str) else entry["name"] for entry in table]
+    assert set(outputs.metadata["taxonomy"].names) == {name for name in named if name.casefold() != "void"}
+    assert outputs.metadata["label_filenames"] == [None] * len(outputs.image_filenames)
+    assert (SemanticDataset(outputs)[0]["semantics"] == -1).all()
+
+
+def test_classes_that_no_label_shows_yet_are_there_on_demand_alone(edit):
+    def name_one_more(content):
+        content["semantic_classes"].append({"id": 99, "name": "not painted yet"})
+
+    scene = edit(name_one_more)
+    assert "not painted yet" not in parse(scene).metadata["taxonomy"].names
+    assert parse(scene, all_classes=True).metadata["taxonomy"].names[-1] == "not painted yet"

@@ -45,6 +45,9 @@ class AutoDataParserConfig(DataParserConfig):
     """Classes to train: native (the scene's), nyu40, nyu13, scannet20, viewseg37, or a class table (.csv or .json)
     whose names, and names in its column from, say which class becomes which; if not given, nyu40 for ScanNet and
     native for the others. From Replica to NYU40 this project's own proposal is used."""
+    all_classes: bool = False
+    """Take every class of the table, also one that no label image shows yet: for a scene that is still to be labelled
+    (nerfstudio's format alone)."""
 
 
 class AutoDataParser(DataParser):
@@ -73,6 +76,15 @@ class AutoDataParser(DataParser):
         Raises:
             SceneError: if the layout is not known, or an option does not exist in it.
         """
+        chosen = self._choose()
+        if self.config.all_classes and not isinstance(chosen[0], NerfstudioSemanticDataParserConfig):
+            raise SceneError(
+                f"Expected a scene in nerfstudio's format for --all-classes, found {chosen[1]} in {self.config.data}; "
+                "leave it out."
+            )
+        return chosen
+
+    def _choose(self) -> tuple[DataParserConfig, str]:
         data = self.config.data
         if data.suffix == ".json" and data.is_file():
             return self._nerfstudio_config(), "a json file, which replaces transforms.json (nerfstudio-semantic-data)"
@@ -125,6 +137,7 @@ class AutoDataParser(DataParser):
             train_split_fraction=config.train_fraction,
             classes=config.classes,
             label_space=config.label_space or NATIVE,
+            all_classes=config.all_classes,
         )
 
     def _hypersim_config(self) -> HypersimDataParserConfig:

@@ -53,6 +53,9 @@ class NerfstudioSemanticDataParserConfig(NerfstudioDataParserConfig):
     label_space: str = NATIVE
     """Classes to train: native (the scene's), nyu40, nyu13, scannet20, viewseg37, or a class table (.csv or .json)
     whose names, and names in its column from, say which class becomes which."""
+    all_classes: bool = False
+    """Take every class of the table, also one that no label image shows yet: for a scene that is still to be labelled
+    (active learning with a folder). Needs no label image."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class NerfstudioSemanticDataParser(Nerfstudio):
 
     Raises:
         SceneError: on any scene that cannot be used, see `semantic_ns.dataparsers.scene`; a scene without any label,
-            or without one in the training split, is refused.
+            or without one in the training split, is refused unless it takes all classes of its table.
     """
 
     config: NerfstudioSemanticDataParserConfig  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -120,7 +123,8 @@ class NerfstudioSemanticDataParser(Nerfstudio):
         size = scene.common_image_size([frame.image for frame in frames])
         _check_stated_size(meta, entries, size, path)
         label_map = map_to_space(self.config.label_space, table)
-        classes = scene.read_classes(frames, size, table, path.parent, label_map)
+        every = self.config.all_classes
+        classes = scene.read_classes(frames, size, table, path.parent, label_map, all_classes=every)
         return _Scene(meta, {frame.image: frame for frame in frames}, classes, label_map)
 
     def _class_table(self, meta: dict[str, Any], path: Path) -> ClassTable:
@@ -158,9 +162,10 @@ class NerfstudioSemanticDataParser(Nerfstudio):
         other = self._parent_outputs("val" if split == "train" else "train", loaded.meta)
         train, evaluation = (outputs, other) if split == "train" else (other, outputs)
         place_of_image = {image: place for place, image in enumerate(loaded.files_of_image)}
-        scene.require_training_labels(
-            loaded.classes, [place_of_image[image] for image in train.image_filenames], self.config.data
-        )
+        if not self.config.all_classes:
+            scene.require_training_labels(
+                loaded.classes, [place_of_image[image] for image in train.image_filenames], self.config.data
+            )
         config = self.config
         rules = {
             "interval": f"interval (one frame in {config.eval_interval} is scored, the others train)",

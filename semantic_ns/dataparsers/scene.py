@@ -109,6 +109,7 @@ def read_classes(
     folder: Path,
     label_map: LabelMap | None = None,
     any_label_size: bool = False,
+    all_classes: bool = False,
 ) -> SceneClasses:
     """Read every label image once and fix the classes of the scene.
 
@@ -119,6 +120,7 @@ def read_classes(
         folder: the scene, for the error.
         label_map: from the ids in the images to those of its table.
         any_label_size: whether label images may differ in size from their images.
+        all_classes: whether the scene has every class of the table; else those that some label image holds.
 
     Raises:
         SceneError: if a label image cannot be read, differs in size from its image or holds an id outside the table
@@ -141,13 +143,15 @@ def read_classes(
         return ids
 
     ids_of_frame = _in_parallel(read_ids, labels)
-    taxonomy = Taxonomy.from_table(table, frozenset().union(*ids_of_frame))
+    present = {entry.id for entry in table.entries} if all_classes else frozenset().union(*ids_of_frame)
+    taxonomy = Taxonomy.from_table(table, present)
     if not taxonomy.num_classes:
         num_labels = sum(label is not None for label in labels)
         found = f"{num_labels} label images with void pixels only" if num_labels else "none"
         raise SceneError(
             f"Expected label images such as {folder / frames[0].label_export_name}, found "
-            f"{found} for {len(frames)} images; add labels, or train colour alone with `ns-train nerfacto`."
+            f"{found} for {len(frames)} images; add labels, train colour alone with `ns-train nerfacto`, or, in "
+            "nerfstudio's format, let the run ask for labels of all classes of the table: --all-classes True."
         )
     return SceneClasses(taxonomy, tuple(bool(ids - table.void_ids) for ids in ids_of_frame))
 
