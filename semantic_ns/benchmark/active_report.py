@@ -202,6 +202,7 @@ def _plot(curves: Sequence[Curve], path: Path) -> None:
         axes.axhline(bound.mean, color="black", linewidth=1, label="all labels")
         axes.axhline(ENOUGH * bound.mean, color="black", linewidth=1, linestyle=":", label="95 % of it")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set(xlabel=f"{curves[0].main_currency} labelled, %", ylabel=f"{SCORE}, test poses")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize="small")
