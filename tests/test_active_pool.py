@@ -12,9 +12,9 @@ from selection_pools import pool_of
 from test_propagation_stage import CLICKS, pipeline_of
 
 from semantic_ns.active.acquisition import disagreement, margin
-from semantic_ns.active.dropout import with_dropout_members
-from semantic_ns.active.pool import Extra, Pool, render_pool
+from semantic_ns.active.pool import Pool, render_pool
 from semantic_ns.active.ray_statistics import describe_rays
+from semantic_ns.active.wider_head import NUM_MEMBERS, Extra, with_wider_head
 from semantic_ns.errors import SceneError
 from semantic_ns.rendering import normalised_entropy
 
@@ -65,11 +65,18 @@ def test_the_pool_shows_what_the_model_renders(pipeline: Any, pool: Pool) -> Non
     assert np.allclose(np.linalg.norm(pool.normals, axis=1), 1, atol=1e-4)
 
 
-def test_scores_follow_from_the_rendered_logits(pool: Pool) -> None:
+def test_scores_follow_from_the_features_through_the_head(
+    pipeline: Any, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert pool.features is not None
-    logits = torch.from_numpy(pool.features.astype(np.float32))
-    assert np.allclose(pool.margin, margin(logits), atol=1e-2)
-    assert np.allclose(pool.entropy, normalised_entropy(logits)[:, 0], atol=1e-2)
+    head = pipeline.model.field.semantic_head
+    monkeypatch.setattr(head.bias, "data", torch.zeros_like(head.bias))  # it comes with the accumulation
+    unbiased = pool_of_run(pipeline, 10 * 48 * 36 // 6, "features")
+    assert unbiased.features is not None
+    np.testing.assert_array_equal(unbiased.features, pool.features)
+    logits = torch.from_numpy(pool.features.astype(np.float32)) @ head.weight.detach().T
+    assert np.allclose(unbiased.margin, margin(logits), atol=1e-2)
+    assert np.allclose(unbiased.entropy, normalised_entropy(logits)[:, 0], atol=1e-2)
 
 
 def test_the_slow_path_renders_the_same(pipeline: Any, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,12 +113,12 @@ def test_members_are_the_head_on_some_of_its_features_and_the_head_comes_back(pi
         return describe_rays(model, pipeline.datamanager.train_ray_generator(pixels)).logits
 
     model.eval()
-    with with_dropout_members(model.field, 3):
-        wide = model.field.semantic_head.weight.view(4, num_classes, -1).clone()
-        with pytest.raises(RuntimeError), with_dropout_members(model.field, 2):
+    with with_wider_head(model.field, {"disagreement"}):
+        wide = model.field.semantic_head.weight.view(1 + NUM_MEMBERS, num_classes, -1).clone()
+        with pytest.raises(RuntimeError), with_wider_head(model.field, {"features"}):
             raise RuntimeError
     assert model.field.semantic_head is head
-    seen = describe_rays(model, pipeline.datamanager.train_ray_generator(pixels), 3)
+    seen = describe_rays(model, pipeline.datamanager.train_ray_generator(pixels), {"disagreement"})
     try:
         members = torch.stack([logits_of(weight) for weight in wide[1:]], dim=1)
     finally:
@@ -122,7 +129,7 @@ def test_members_are_the_head_on_some_of_its_features_and_the_head_comes_back(pi
         sees = ~torch.isclose(member, torch.zeros(())).all(dim=0)
         assert 0.4 < sees.float().mean() < 1
         torch.testing.assert_close(member[:, sees], head.weight[:, sees] / 0.75)
-    assert len({tuple(member[0].tolist()) for member in wide[1:]}) == 3
+    assert len({tuple(member[0].tolist()) for member in wide[1:]}) == NUM_MEMBERS
     assert seen.disagreement is not None
     torch.testing.assert_close(seen.disagreement, disagreement(members), rtol=1e-3, atol=1e-5)
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,14 +13,12 @@ from nerfstudio.cameras.cameras import Cameras
 from numpy import ndarray
 
 from semantic_ns.active.acquisition import margin
-from semantic_ns.active.dropout import NUM_MEMBERS
 from semantic_ns.active.ray_statistics import RayStatistics, describe_rays
 from semantic_ns.active.units import Units
+from semantic_ns.active.wider_head import Extra
 from semantic_ns.propagation.stage import normals_of
 from semantic_ns.rendering import describe_logits
 
-Extra = Literal["features", "disagreement"]
-"""What a pool holds for one strategy alone."""
 _LEAST_ACCUMULATION = 0.9
 _LARGEST_SPREAD_M = 0.1
 _TIMES_MEDIAN = 2.0
@@ -42,7 +40,7 @@ class Pool:
         normals: of the surface, unit length, towards either side, scene frame.
         camera_positions_m: of each frame, scene frame, metres.
         viewing_directions: of each frame, unit length, scene frame.
-        features: rendered logits, where they were asked for.
+        features: composited semantic features, where they were asked for.
         disagreement: of members that see some of the semantic features each, where it was asked for.
         colours: rendered, in 0..1; the strategy reach needs them.
     """
@@ -136,15 +134,15 @@ def _render_frames(
         grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)[0]  # [h, w, 3]
         with torch.no_grad():
             rays = ray_generator(grid.view(-1, 3))
-            seen = describe_rays(model, rays, NUM_MEMBERS if "disagreement" in needs else 0)
+            seen = describe_rays(model, rays, needs)
             points = rays.origins + rays.directions * seen.distance[:, None].to(rays.origins)
             points = (points * model.metres_per_unit).view(*grid.shape)
             frame = _columns(seen, model.metres_per_unit)
         frame["frames"], frame["rows"], frame["columns"] = grid.view(-1, 3).numpy().astype(np.int32).T
         frame["points_m"] = points.view(-1, 3).cpu().numpy()
         frame["normals"] = normals_of(points).view(-1, 3).cpu().numpy()
-        if "features" in needs:
-            frame["features"] = seen.logits.cpu().numpy().astype(np.float16)
+        if seen.features is not None:
+            frame["features"] = seen.features.cpu().numpy().astype(np.float16)
         yield frame
 
 

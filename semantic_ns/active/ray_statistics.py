@@ -1,5 +1,6 @@
 """Classes and ends of rays, with how sure the ends are."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -10,15 +11,14 @@ from nerfstudio.field_components.field_heads import FieldHeadNames
 from nerfstudio.fields.density_fields import HashMLPDensityField
 from torch import Tensor
 
-from semantic_ns.active.acquisition import disagreement
-from semantic_ns.active.dropout import with_dropout_members
+from semantic_ns.active.wider_head import Extra, split_columns, with_wider_head
 from semantic_ns.errors import SceneError
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames
 from semantic_ns.models.semantic_nerf import SemanticNerfModel
 from semantic_ns.rendering import composite_logits, median_distance
 from semantic_ns.sampling.proposal_sampler import edges_of
 
-_NAMES = ("logits", "distance", "spread", "accumulation", "colours", "disagreement")
+_NAMES = ("logits", "distance", "spread", "accumulation", "colours")
 _QUARTILES_APART = 1.349
 """Distance of the quartiles of a normal distribution in standard deviations."""
 
@@ -33,7 +33,8 @@ class RayStatistics:
         spread: of the distance at which light is taken, scene units; see :func:`distance_spread`.
         accumulation: share of the light that is taken.
         colours: rendered.
-        disagreement: of the members of `with_dropout_members`; none without any.
+        features: composited semantic features, if asked for.
+        disagreement: of the ensemble of `with_wider_head`, if asked for.
     """
 
     logits: Float[Tensor, "rays classes"]
@@ -41,6 +42,7 @@ class RayStatistics:
     spread: Float[Tensor, "rays"]
     accumulation: Float[Tensor, "rays"]
     colours: Float[Tensor, "rays 3"]
+    features: Float[Tensor, "rays channels"] | None = None
     disagreement: Float[Tensor, "rays"] | None = None
 
 
@@ -79,40 +81,32 @@ def refuse_other_models(model: Any) -> None:
         )
 
 
-def describe_rays(model: Any, rays: RayBundle, num_members: int = 0) -> RayStatistics:
+def describe_rays(model: Any, rays: RayBundle, extras: Collection[Extra] = ()) -> RayStatistics:
     """Render the statistics of rays [rays] at evaluation, in chunks as the model renders images.
 
     Args:
         model: semantic-nerf.
         rays: of any cameras.
-        num_members: of the ensemble whose disagreement is wanted; 0: none.
+        extras: what is wanted beyond the rest.
 
     Raises:
         SceneError: see `refuse_other_models`.
     """
     refuse_other_models(model)
     chunk = model.config.eval_num_rays_per_chunk
-    with torch.no_grad(), with_dropout_members(model.field, num_members):
-        parts = [_describe(model, rays[start : start + chunk].to(model.device)) for start in range(0, len(rays), chunk)]
-    names = _NAMES if num_members else _NAMES[:-1]
-    return RayStatistics(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+    starts = range(0, len(rays), chunk)
+    with torch.no_grad(), with_wider_head(model.field, extras):
+        parts = [_describe(model, rays[start : start + chunk].to(model.device), extras) for start in starts]
+    return RayStatistics(**{name: torch.cat([getattr(part, name) for part in parts]) for name in (*_NAMES, *extras)})
 
 
-def _describe(model: SemanticNerfModel, rays: RayBundle) -> RayStatistics:
+def _describe(model: SemanticNerfModel, rays: RayBundle, extras: Collection[Extra]) -> RayStatistics:
     if model.collider is not None:
         rays = model.collider(rays)
-    logits, colours, weights, edges = _render(model, rays)
-    logits, differ = split_members(logits, model.taxonomy.num_classes)
+    rendered, colours, weights, edges = _render(model, rays)
+    logits, features, differ = split_columns(rendered, model.taxonomy.num_classes, extras)
     distance, spread = median_distance(weights, edges)[:, 0], distance_spread(weights, edges)
-    return RayStatistics(logits, distance, spread, weights.sum(dim=-1), colours, differ)
-
-
-def split_members(
-    logits: Float[Tensor, "rays columns"], num_classes: int
-) -> tuple[Float[Tensor, "rays classes"], Float[Tensor, "rays"] | None]:
-    """The logits of the head, and the disagreement of the members that `with_dropout_members` put beside it, if any."""
-    by_member = logits.view(len(logits), -1, num_classes)
-    return by_member[:, 0], disagreement(by_member[:, 1:]) if by_member.shape[1] > 1 else None
+    return RayStatistics(logits, distance, spread, weights.sum(dim=-1), colours, features, differ)
 
 
 def _render(model: SemanticNerfModel, rays: RayBundle) -> tuple[Tensor, Tensor, Tensor, Tensor]:

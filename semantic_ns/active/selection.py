@@ -10,9 +10,10 @@ from semantic_ns.active.candidates import Candidates, Choice
 from semantic_ns.active.config import Cost, SelectionConfig, Strategy, Unit
 from semantic_ns.active.farthest import choose_farthest, pose_places, principal_axes
 from semantic_ns.active.geometry import choose_by_surface
-from semantic_ns.active.pool import Extra, Pool
+from semantic_ns.active.pool import Pool
 from semantic_ns.active.reach import choose_unreached
 from semantic_ns.active.units import Units
+from semantic_ns.active.wider_head import Extra
 from semantic_ns.errors import SceneError
 
 _FRAMES_PER_FIRST = 90

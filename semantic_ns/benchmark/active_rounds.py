@@ -12,15 +12,14 @@ from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.active.acquisition import margin
-from semantic_ns.active.dropout import NUM_MEMBERS, with_dropout_members
 from semantic_ns.active.pool import Pool, render_pool
-from semantic_ns.active.ray_statistics import split_members
 from semantic_ns.active.restart import start_classes_over
 from semantic_ns.active.schedule import ActiveConfig
 from semantic_ns.active.selection import needs_of
 from semantic_ns.active.stage import choose_units, divide_pool, make_oracle
 from semantic_ns.active.state import GivenLabels
 from semantic_ns.active.units import Units
+from semantic_ns.active.wider_head import split_columns, with_wider_head
 from semantic_ns.benchmark.class_rays import ClassRays, collect_rays
 from semantic_ns.benchmark.class_training import PoolRays, train_classes
 from semantic_ns.dataparsers import metadata as keys
@@ -107,19 +106,17 @@ class Rounds:
             num_rays = self._config.pipeline.propagation.num_rays
             cameras = manager.train_dataset.cameras
             self._pool = render_pool(self._model, manager.train_ray_generator, cameras, num_rays, needs)
-        num_members = NUM_MEMBERS if "disagreement" in needs else 0
         num_classes = self._manager.train_dataset.taxonomy.num_classes
-        with torch.no_grad(), with_dropout_members(self._model.field, num_members):
+        with torch.no_grad(), with_wider_head(self._model.field, needs):
             rendered = self._logits(self._pool_rays.rays, len(self._pool_rays.rays))
-            parts = [split_members(columns, num_classes) for columns in rendered]
-        logits = torch.cat([part for part, _ in parts])
+            parts = [split_columns(columns, num_classes, needs) for columns in rendered]
+        logits = torch.cat([part.logits for part in parts])
         _, confidence, entropy = describe_logits(logits)
         shown = {"confidence": confidence[:, 0], "entropy": entropy[:, 0], "margin": margin(logits)}
         found = {name: values.numpy() for name, values in shown.items()}
-        if "features" in needs:
-            found["features"] = logits.numpy().astype(np.float16)
-        if num_members:
-            found["disagreement"] = torch.cat([cast(Tensor, differ) for _, differ in parts]).numpy()
+        for name in needs:
+            values = torch.cat([getattr(part, name) for part in parts]).numpy()
+            found[name] = values.astype(np.float16) if name == "features" else values
         return replace(self._pool, **cast(dict[str, Any], found))
 
     def _logits(self, rays: ClassRays, step: int) -> Any:
