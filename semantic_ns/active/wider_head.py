@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from semantic_ns.active.acquisition import disagreement
 
@@ -61,7 +62,8 @@ def _widened(head: nn.Linear, extras: Collection[Extra]) -> nn.Linear:
         weights.append((head.weight * sees.to(head.weight) / (1 - _RATE)).reshape(-1, head.in_features))
         biases.append(cast(Tensor, head.bias).repeat(NUM_MEMBERS))
     bias = torch.cat(biases)
-    wide = nn.Linear(head.in_features, len(bias)).to(head.weight)
+    # Drawing first weights would move the random state of the run.
+    wide = cast(nn.Linear, skip_init(nn.Linear, head.in_features, len(bias))).to(head.weight)
     with torch.no_grad():
         wide.weight.copy_(torch.cat(weights))
         wide.bias.copy_(bias)
