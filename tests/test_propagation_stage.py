@@ -12,7 +12,7 @@ from test_methods_train import configured
 
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.methods import semantic_nerf, semantic_ngp
-from semantic_ns.propagation.config import PropagationConfig
+from semantic_ns.propagation.config import PropagationConfig, SpreadingConfig
 from semantic_ns.propagation.stage import PropagationStage
 from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
 from semantic_ns.supervision import LABEL_WEIGHTS, SOFT_LABELS
@@ -110,9 +110,9 @@ def test_each_turn_divides_the_surface_four_times_as_finely_as_the_one_before(
 ) -> None:
     asked: list[int] = []
 
-    def noted(points: SurfacePoints, num_nodes: int) -> SurfaceGraph:
+    def noted(points: SurfacePoints, num_nodes: int, *slopes: float) -> SurfaceGraph:
         asked.append(num_nodes)
-        return build_surface_graph(points, num_nodes)
+        return build_surface_graph(points, num_nodes, *slopes)
 
     monkeypatch.setattr("semantic_ns.propagation.stage.build_surface_graph", noted)
     with pipeline_of(replica_scene, tmp_path, CLICKS) as pipeline:
@@ -120,3 +120,15 @@ def test_each_turn_divides_the_surface_four_times_as_finely_as_the_one_before(
         for step in (2, 4, 8):
             stage.before_step(step)
     assert asked == [25, 100, 400]
+
+
+@pytest.mark.parametrize("part", ["colours", "normals", "families", "noise"])
+def test_every_part_of_spreading_can_be_left_out(replica_scene: Path, tmp_path: Path, part: str) -> None:
+    corruption = CorruptionConfig(propagation=0.0, pixel_noise=0.3, seed=1)
+    with pipeline_of(replica_scene, tmp_path, corruption) as pipeline:
+        without = replace(CONFIG, spreading=SpreadingConfig(**{part: False}))
+        found = [stage_of(pipeline, config).propagate() for config in (CONFIG, without)]
+        assert all(labels is not None for labels in found)
+        spread, other = (labels.posterior.probabilities for labels in found if labels is not None)
+        assert spread.shape == other.shape
+        assert abs(spread - other).max() > 1e-3

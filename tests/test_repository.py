@@ -24,6 +24,7 @@ RUNNABLE = (
     "scripts/compare_with_paper_network",
     "scripts/demo",
     "scripts/measure_audit",
+    "scripts/measure_spreading",
     "scripts/setup_environment",
     "scripts/test",
     ".ci/run",

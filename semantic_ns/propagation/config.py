@@ -3,6 +3,24 @@
 from dataclasses import dataclass
 
 
+# Frozen, so that it can be the default of a field: then configurations of runs from before it load, too.
+@dataclass(frozen=True)
+class SpreadingConfig:
+    """What labels spread by; a part is left out to see what it brings."""
+
+    colours: bool = True
+    """Voxels of other colour stop a class."""
+    normals: bool = True
+    """Creases stop a class."""
+    families: bool = True
+    """A class also reaches what looks alike nearby without touching."""
+    noise: bool = True
+    """Find out from their disagreement how many labels are wrong, and trust single ones as much; else trust all."""
+
+
+ALL_PARTS = SpreadingConfig()
+
+
 @dataclass
 class PropagationConfig:
     """Options of spreading labels over the surface while a model trains."""
@@ -18,3 +36,5 @@ class PropagationConfig:
     the time before, and so on."""
     num_rays: int = 1_200_000
     """Rays of the training cameras that find the surface, at most."""
+    spreading: SpreadingConfig = ALL_PARTS
+    """What labels spread by."""

@@ -7,12 +7,14 @@ from jaxtyping import Bool, Float32, Int32, Integer
 from numpy import ndarray
 
 from semantic_ns.propagation import posterior_numba as kernels
+from semantic_ns.propagation.config import ALL_PARTS, SpreadingConfig
 from semantic_ns.propagation.families import Families, find_families
 from semantic_ns.propagation.surface_graph import SurfaceGraph
 
 _PRIOR_PAIRS = 500
 """Pairs of votes in agreement that are taken for granted: few labels say nothing about how noisy they are."""
-_LEAST_NOISE = 0.01
+LEAST_NOISE = 0.01
+"""Share of wrong labels below which none is estimated: what labels are trusted with that nobody doubts."""
 _VOTE_STRENGTH = 1.0
 """Weight of one vote, over its variance, beside an edge between voxels that look the same."""
 _HOLD = np.float32(1e3)
@@ -63,12 +65,12 @@ def noise_rate(votes: Float32[ndarray, "nodes classes"]) -> float:
     """
     num_classes = votes.shape[1]
     if num_classes == 1:
-        return _LEAST_NOISE
+        return LEAST_NOISE
     counts = votes.sum(axis=1, dtype=np.float64)
     agreeing = float((votes.astype(np.float64) * (votes - 1)).sum()) + _PRIOR_PAIRS
     agreement = agreeing / (float((counts * (counts - 1)).sum()) + _PRIOR_PAIRS)
     both_true = (agreement - 1 / num_classes) / (1 - 1 / num_classes)
-    return float(np.clip(1 - max(both_true, 0.0) ** 0.5, _LEAST_NOISE, 0.98))
+    return float(np.clip(1 - max(both_true, 0.0) ** 0.5, LEAST_NOISE, 0.98))
 
 
 def family_tie(votes: Float32[ndarray, "nodes classes"]) -> float:
@@ -77,7 +79,11 @@ def family_tie(votes: Float32[ndarray, "nodes classes"]) -> float:
 
 
 def solve_posterior(
-    graph: SurfaceGraph, votes: Float32[ndarray, "nodes classes"], max_iterations: int = 120, tolerance: float = 3e-3
+    graph: SurfaceGraph,
+    votes: Float32[ndarray, "nodes classes"],
+    max_iterations: int = 120,
+    tolerance: float = 3e-3,
+    spreading: SpreadingConfig = ALL_PARTS,
 ) -> LabelPosterior:
     """Spread votes over the surface: a random walk that likes to stay on one colour and one plane.
 
@@ -96,12 +102,13 @@ def solve_posterior(
         votes: of labelled pixels.
         max_iterations: of the solver.
         tolerance: residual norm over that of the right-hand side at which it stops.
+        spreading: without families f is 0, without noise eta is 0.01; colours and normals are the graph's.
     """
     num_classes = votes.shape[1]
-    eta = noise_rate(votes)
+    eta = noise_rate(votes) if spreading.noise else LEAST_NOISE
     counts = votes.sum(axis=1)
     strength = np.float32(_VOTE_STRENGTH * (1 - eta) / (eta + 0.02))
-    families = find_families(graph)
+    families = find_families(graph) if spreading.families else _no_families(graph)
     tie = family_tie(votes)
     diagonal = graph.weights.sum(axis=1) + strength * np.float32(1 - eta) * counts
     diagonal += np.float32(tie * len(families.numbers) + 1e-9)
@@ -127,10 +134,15 @@ def reach_of(
         tolerance: residual norm over that of the right-hand side at which the solver stops.
     """
     target = np.where(has_label, _HOLD, np.float32(0))[:, None]
-    none = Families(np.empty((0, graph.num_nodes), np.int32), np.empty((0, 0), np.float32))
     diagonal = graph.weights.sum(axis=1) + target[:, 0] + np.float32(leak)
-    solution = _conjugate_gradients(_System(graph, none, 0.0, diagonal), target, _REACH_ITERATIONS, tolerance)
+    solution = _conjugate_gradients(
+        _System(graph, _no_families(graph), 0.0, diagonal), target, _REACH_ITERATIONS, tolerance
+    )
     return np.where(has_label, np.float32(1), np.clip(solution[:, 0], 0, 1))
+
+
+def _no_families(graph: SurfaceGraph) -> Families:
+    return Families(np.empty((0, graph.num_nodes), np.int32), np.empty((0, 0), np.float32))
 
 
 def onto_simplex(x: Float32[ndarray, "rows classes"]) -> Float32[ndarray, "rows classes"]:

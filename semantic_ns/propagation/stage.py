@@ -14,7 +14,13 @@ from torch import Tensor
 from semantic_ns.datamanagers.semantic_dataset import SEMANTICS
 from semantic_ns.propagation.config import PropagationConfig
 from semantic_ns.propagation.posterior import count_votes, noise_rate, solve_posterior
-from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
+from semantic_ns.propagation.surface_graph import (
+    COLOUR_SLOPE,
+    NORMAL_SLOPE,
+    SurfaceGraph,
+    SurfacePoints,
+    build_surface_graph,
+)
 from semantic_ns.propagation.targets import PropagatedLabels, SurfaceMaps
 
 _DENSE = 0.5
@@ -112,11 +118,13 @@ class PropagationStage:
             generator = self._datamanager.train_ray_generator
             maps = render_maps(self._model, generator, sizes, self._config.num_rays)
         num_nodes = max(1, self._config.num_nodes // 4 ** len(self._steps))
-        graph = build_surface_graph(self._surface_points(maps, sizes[0]), num_nodes)
+        spreading = self._config.spreading
+        slopes = COLOUR_SLOPE * spreading.colours, NORMAL_SLOPE * spreading.normals
+        graph = build_surface_graph(self._surface_points(maps, sizes[0]), num_nodes, *slopes)
         votes = self._votes(maps, graph)
         if self._labelled_share > _DENSE and noise_rate(votes) < self._config.clean_noise_rate:
             return None
-        return PropagatedLabels(maps, graph, solve_posterior(graph, votes), self._to_unit)
+        return PropagatedLabels(maps, graph, solve_posterior(graph, votes, spreading=spreading), self._to_unit)
 
     def _votes(self, maps: SurfaceMaps, graph: SurfaceGraph) -> Float32[ndarray, "nodes classes"]:
         """Votes of all labelled pixels; notes how many there are."""

@@ -67,7 +67,9 @@ class SurfaceGraph:
         return nodes
 
 
-def build_surface_graph(points: SurfacePoints, num_nodes: int) -> SurfaceGraph:
+def build_surface_graph(
+    points: SurfacePoints, num_nodes: int, colour_slope: float = COLOUR_SLOPE, normal_slope: float = NORMAL_SLOPE
+) -> SurfaceGraph:
     """Divide the points into about as many voxels as asked for, and join those that touch.
 
     The weight of an edge is exp(-a |c_i - c_j|^2 - b (1 - n_i . n_j)) over the root of the number of axes along which
@@ -77,6 +79,8 @@ def build_surface_graph(points: SurfacePoints, num_nodes: int) -> SurfaceGraph:
         points: of all views together.
         num_nodes: voxels wanted; a surface fills a share of the cube that falls with the resolution, so that the
             number grows with its square.
+        colour_slope: a, 0 or more.
+        normal_slope: b, 0 or more.
     """
     keys, resolution = _fitting_keys(points.positions, num_nodes)
     unique, nodes = np.unique(keys, return_inverse=True)
@@ -90,7 +94,7 @@ def build_surface_graph(points: SurfacePoints, num_nodes: int) -> SurfaceGraph:
     neighbours, weights = np.empty((len(unique), 27), np.int32), np.empty((len(unique), 27), np.float32)
     kernels.find_neighbours(unique, resolution, neighbours)
     kernels.edge_weights(
-        neighbours, colours, normals, np.float32(COLOUR_SLOPE), np.float32(NORMAL_SLOPE), np.float32(_FLOOR), weights
+        neighbours, colours, normals, np.float32(colour_slope), np.float32(normal_slope), np.float32(_FLOOR), weights
     )
     return SurfaceGraph(resolution, unique, neighbours, weights, centres, colours, normals)
 
