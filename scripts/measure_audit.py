@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,14 @@ def copy_with_errors(scene: Path, copy: Path, shares: dict[str, float], seed: in
     outputs = AutoDataParser(AutoDataParserConfig(data=copy)).get_dataparser_outputs("train")
     if outputs.metadata[keys.LABEL_MAP] is not None:
         raise SceneError(f"Expected label images with the ids of the scene's classes, found others in {scene}.")
-    paths = [path for path in outputs.metadata[keys.LABEL_FILENAMES] if path is not None]
-    images = [read_label_image(path) for path in paths]
+    numbered = [(i, path) for i, path in enumerate(outputs.metadata[keys.LABEL_FILENAMES]) if path is not None]
+    images = [read_label_image(path) for _, path in numbered]
     changed, planted = plant(images, outputs.metadata[keys.TAXONOMY].source_ids, shares, seed, smallest)
-    for path, before, after in zip(paths, images, changed, strict=True):
+    for (_, path), before, after in zip(numbered, images, changed, strict=True):
         if (before != after).any():
             path.unlink()
             write_png(path, after.astype(np.uint16))
-    return planted
+    return [replace(error, frame=numbered[error.frame][0]) for error in planted]
 
 
 def train(scene: Path, output: Path, options: argparse.Namespace) -> Path:
@@ -51,6 +52,8 @@ def train(scene: Path, output: Path, options: argparse.Namespace) -> Path:
         str(Path(sys.executable).parent / "ns-train"), options.method, "--data", str(scene), "--output-dir",
         str(output), "--experiment-name", "audit", "--timestamp", "run", "--vis", "tensorboard",
         "--max-num-iterations", str(options.max_num_iterations), "--machine.seed", str(options.seed),
+        # As the README says to: else a few errors do not keep labels from being taken as they are.
+        "--pipeline.propagation.clean-noise-rate", "0",
     ]  # fmt: skip
     subprocess.run(command, check=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
     return output / "audit" / options.method / "run" / "config.yml"
@@ -64,9 +67,10 @@ def listed_regions(run: TrainedRun, options: argparse.Namespace, folder: Path) -
     write_audit(folder, run, findings)
     listed = []
     for finding in findings:
-        mask = np.zeros(run.images[finding.region.frame].given.shape, bool)
+        image = run.images[finding.region.frame]
+        mask = np.zeros(image.given.shape, bool)
         mask[finding.region.pixels] = True
-        listed.append(Listed(finding.region.frame, mask, run.dataset.taxonomy.source_ids[finding.region.suggested]))
+        listed.append(Listed(image.index, mask, run.dataset.taxonomy.source_ids[finding.region.suggested]))
     return listed
 
 
@@ -77,7 +81,7 @@ def show(result: dict[str, Any]) -> None:
     for name in columns:
         table.add_column(name.replace("_", " "), justify="right")
     for row in result["by_rank"]:
-        table.add_row(str(row["regions"]), *[f"{row[name]:.3f}" for name in columns[1:]])
+        table.add_row(str(row["regions"]), *["-" if row[name] is None else f"{row[name]:.3f}" for name in columns[1:]])
     CONSOLE.print(table)
     CONSOLE.print("Recall by kind:", {kind: round(recall, 3) for kind, recall in result["recall_by_kind"].items()})
 
@@ -110,7 +114,7 @@ def main() -> None:
     result = {
         "options": {name: str(value) for name, value in vars(options).items()},
         "num_images": len(run.images),
-        "num_planted": len(planted),
+        "num_planted": sum(error.is_to_be_found for error in planted),
         "num_listed": len(listed),
         "by_rank": [
             {name: None if math.isnan(value) else value for name, value in row.items()}

@@ -15,13 +15,23 @@ Mask = Bool[ndarray, "height width"]
 
 @dataclass(frozen=True, eq=False)
 class Planted:
-    """A connected region that was given a wrong class; `truth` holds the labels of its whole image before."""
+    """A connected region that was given a wrong class.
+
+    Attributes:
+        frame: number of its image.
+        kind: how it came about.
+        mask: its pixels.
+        wrong: the class.
+        truth: labels of the whole image before.
+        is_to_be_found: false for crumbs, which a list may have or not.
+    """
 
     frame: int
     kind: str
     mask: Mask
     wrong: int
     truth: Labels
+    is_to_be_found: bool = True
 
 
 def components(mask: Mask) -> list[Mask]:
@@ -83,7 +93,8 @@ def plant(
     """Plant errors of each kind in a share of the images, at most one kind in an image.
 
     Returns:
-        The changed images, and every connected region of `smallest` pixels at least that one wrong class was given.
+        The changed images, and every connected region that one wrong class was given; those of `smallest` pixels at
+        least are to be found.
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(images)).tolist()
@@ -98,10 +109,9 @@ def plant(
 
 def _regions(frame: int, kind: str, truth: Labels, changed: Labels, smallest: int) -> list[Planted]:
     return [
-        Planted(frame, kind, mask, int(wrong), truth)
+        Planted(frame, kind, mask, int(wrong), truth, bool(mask.sum() >= smallest))
         for wrong in np.unique(changed[changed != truth])
         for mask in components((changed != truth) & (changed == wrong))
-        if mask.sum() >= smallest
     ]
 
 
@@ -120,8 +130,10 @@ def precision_and_recall(
     """What the first regions of the list are worth, for each number of regions in `ranks`.
 
     A region is an error if at least half of its pixels were planted, and right if besides at least half of its pixels
-    had the suggested class before. A planted error is found if the list covers at least half of its pixels.
+    had the suggested class before. A planted error is found if the list covers at least half of its pixels; recall is
+    over those that are to be found.
     """
+    wanted = [error for error in planted if error.is_to_be_found]
     are_errors = [_share(_planted_pixels(region, planted), region.mask) >= 0.5 for region in listed]
     are_right = [
         is_error and _share(_truth(region.frame, planted) == region.suggested, region.mask) >= 0.5
@@ -130,7 +142,7 @@ def precision_and_recall(
     rows = []
     for rank in ranks:
         first = listed[:rank]
-        found = [_share(_union(error.frame, error.mask.shape, first), error.mask) >= 0.5 for error in planted]
+        found = [_share(_union(error.frame, error.mask.shape, first), error.mask) >= 0.5 for error in wanted]
         rows.append(
             {
                 "regions": len(first),
@@ -148,7 +160,7 @@ def recall_by_kind(listed: Sequence[Listed], planted: Sequence[Planted]) -> dict
         kind: precision_and_recall(listed, [error for error in planted if error.kind == kind], [len(listed)])[0][
             "recall"
         ]
-        for kind in sorted({error.kind for error in planted})
+        for kind in sorted({error.kind for error in planted if error.is_to_be_found})
     }
 
 

@@ -20,12 +20,13 @@ def outcome(miou: float, **changes: Any) -> dict[str, Any]:
     scores = dict.fromkeys(("miou_present", "miou", "class_accuracy", "pixel_accuracy"), miou)
     return {
         "scores": {
-            "test": {**scores, "psnr": 30.0 + miou, "depth_l1": 0.1, "num_images": 20.0},
-            "train": {**scores, "miou_present": miou + 0.05, "num_images": 40.0},
+            "test": {**scores, "ece": 0.02, "psnr": 30.0 + miou, "depth_l1": 0.1, "num_images": 20.0},
+            "train": {**scores, "ece": 0.02, "miou_present": miou + 0.05, "num_images": 40.0},
             "input": {**scores, "miou_present": 0.25, "labelled_share": 0.5},
         },
         "split": "every second frame", "void_rule": "void is not scored", "miou_rule": "pooled", "input_rule": "pooled",
-        "training_seconds": 10.0, "scoring_seconds": 1.0, "semantics": True, "device": "cpu", "threads": 1, **changes,
+        "training_seconds": 10.0, "scoring_seconds": 1.0, "semantics": True, "device": "cpu", "threads": 1,
+        "frames": {"training": 60, "labelled": 2}, **changes,
     }  # fmt: skip
 
 

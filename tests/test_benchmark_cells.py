@@ -11,7 +11,7 @@ import pytest
 from benchmark_cells import FakeBackend, cell
 
 from semantic_ns.benchmark.backend import ProcessBackend, thread_counts
-from semantic_ns.benchmark.cells import RESULT, Cell, cell_folder, read_result, state_of, write_cell
+from semantic_ns.benchmark.cells import RESULT, Cell, cell_folder, read_result, refuse_mixed, state_of, write_cell
 from semantic_ns.benchmark.modes import MODES, find_mode
 from semantic_ns.benchmark.plan import Plan, make_scene, parse_scene, parse_variant, read_plan
 from semantic_ns.benchmark.published import REFERENCES
@@ -64,6 +64,23 @@ def test_clean_labels_have_no_corruption_and_those_of_a_network_name_their_folde
     assert not any("corruption" in argument for argument in cell("all").arguments())
     arguments = cell("cnn:predicted").arguments()
     assert arguments[1:3] == ["--pipeline.datamanager.train-labels", "predicted"]
+
+
+def test_corruption_by_a_variant_gets_the_seed_of_the_cell() -> None:
+    options = ("--pipeline.datamanager.corruption.pixel-noise", "0.7")
+    for mode in ("all", "cnn:predicted", "click"):
+        arguments = cell(mode, 5, options=options).arguments()
+        place = arguments.index("--pipeline.datamanager.corruption.seed")
+        assert arguments[place + 1] == "5"
+
+
+def test_cells_of_one_name_may_differ_in_their_seeds_alone() -> None:
+    refuse_mixed([cell(), cell(seed=1), cell("all", score_stride=2), cell(variant="other", options=("--a", "1"))])
+    with pytest.raises(SceneError, match="found score_stride 1 and 2"):
+        refuse_mixed([cell(), cell(seed=1, score_stride=2)])
+    other = replace(cell().scene, options=("semantic-data", "--split", "fraction"))
+    with pytest.raises(SceneError, match="room, click, default that differ in their seeds alone, found scene"):
+        refuse_mixed([cell(), cell(scene=other)])
 
 
 def test_two_frames_are_those_of_the_scene_or_else_those_chosen() -> None:
@@ -255,6 +272,7 @@ def test_a_plan_file_says_the_same_as_the_options(tmp_path: Path) -> None:
         ("scenes: [{data: nowhere}]", "found nothing at .*nowhere"), ("scenes: [{dta: x}]", "found dta"),
         ("scenes: [{name: x}]", "found nothing"), ("seeds: 3", "Expected lists"), ("variants: [a]", "Expected lists"),
         ("seeds: [a]", "Expected lists"), ("scenes: [room]", "Expected lists"),
+        ("modes: all", "write it as .all."),
     ],
 )  # fmt: skip
 def test_a_bad_plan_file_is_refused_in_a_sentence(text: str, message: str, tmp_path: Path) -> None:

@@ -59,22 +59,35 @@ def test_propagation_has_our_figures_beside_those_of_the_paper() -> None:
     click, one = rows(paper_table(SHAPES[1], seeds))
     assert click[:3] == ["single click", "test poses", "0.500"]
     assert one[:3] == ["1 %", "test poses", "0.650 ± 0.071"]
-    assert one[6:] == ["0.700 ± 0.071", "0.706", "0.934", "0.944", ">= 0.75", "10 ± 0", "2"]
+    assert one[6:] == ["0.700 ± 0.071", "0.020 ± 0.000", "0.706", "0.934", "0.944", ">= 0.75", "10 ± 0", "2"]
 
 
 def test_noise_has_the_labels_that_were_given_and_the_trained_ones() -> None:
     given, trained = rows(paper_table(SHAPES[3], [result(0.5, "region-even-30%")]))
     assert given[:3] == ["even, 30 %", "input labels", "0.250"]
-    assert given[7] == "0.741"
+    assert given[8] == "0.741"
     assert trained[:3] == ["even, 30 %", "training poses", "0.550"]
-    assert trained[6:8] == ["0.500", "0.796"]
-    assert trained[10] == ">= input + 0.055"
+    assert trained[6:9] == ["0.500", "0.020", "0.796"]
+    assert trained[11] == ">= input + 0.055"
 
 
 def test_labels_of_a_network_of_any_folder_are_in_one_table() -> None:
     found = rows(paper_table(SHAPES[5], [result(0.5, "cnn:a"), result(0.6, "cnn:b"), result(0.6, "all")]))
     assert [row[0] for row in found] == ["labels of a"] * 2 + ["labels of b"] * 2
-    assert found[1][7] == "0.680"
+    assert found[1][8] == "0.680"
+
+
+def test_fusion_of_the_same_predictions_stands_between_input_and_field() -> None:
+    fused = {"miou_present": 0.45, "miou": 0.4, "class_accuracy": 0.5, "pixel_accuracy": 0.6, "ece": 0.03}
+    trained = result(0.5, "cnn:a")
+    names = ("predictions", "bayes_given_depth", "average_rendered_depth")
+    found = rows(paper_table(SHAPES[5], [replace(trained, scores=trained.scores | dict.fromkeys(names, fused))]))
+    assert [row[1] for row in found] == [
+        "input labels", "predictions, all pixels", "fused: bayes given depth", "fused: average rendered depth",
+        "training poses",
+    ]  # fmt: skip
+    assert found[2][2:8] == ["0.450", "0.400", "0.500", "0.600", "", "0.030"]
+    assert len({len(row) for row in found}) == 1
 
 
 def test_every_mode_is_in_one_table_only() -> None:
@@ -95,11 +108,28 @@ def test_variants_are_rows_and_modes_are_columns() -> None:
     assert rows(table) == [["default", "0.500", "0.600"], ["bare", "-", "0.400"]]
 
 
-def test_one_training_without_classes_stands_beside_every_mode() -> None:
+def test_a_training_without_classes_stands_beside_its_mode_or_else_beside_all_of_them() -> None:
     assert semantics_table([result(0.5)], "default") == ""
     found = rows(semantics_table([result(0.6, "click"), result(0.5, "all"), result(0.4, variant="flat")], "default"))
-    assert found[0] == ["flat", "all labels", "30.50", "30.40", "+0.10", "0.100", "0.100", "+0.000"]
-    assert found[1][:5] == ["flat", "single click", "30.60", "30.40", "+0.20"]
+    assert found[0] == ["flat", "all labels", "single click", "30.50", "30.40", "+0.10", "0.100", "0.100", "+0.000"]
+    assert found[1][:6] == ["flat", "single click", "single click", "30.60", "30.40", "+0.20"]
+
+
+def test_trainings_with_and_without_classes_are_compared_seed_by_seed_within_a_mode() -> None:
+    trained = [result(0.5, seed=0), result(0.9, seed=1), result(0.6, "all", seed=0)]
+    plain = [result(0.1, seed=0, variant="flat"), result(0.3, "all", seed=0, variant="flat")]
+    found = rows(semantics_table([*trained, *plain], "default"))
+    assert [row[:6] for row in found] == [
+        ["flat", "all labels", "all labels", "30.60", "30.30", "+0.30"],
+        ["flat", "single click", "single click", "30.50", "30.10", "+0.40"],
+    ]
+
+
+@pytest.mark.parametrize("change", [{"score_stride": 3}, {"options": ("--pipeline.model.semantic-loss-weight", "1")}])
+def test_results_that_differ_in_more_than_their_seeds_are_not_averaged(tmp_path: Path, change: dict[str, Any]) -> None:
+    written([result(0.5, seed=0), result(0.6, seed=1, **change)], tmp_path)
+    with pytest.raises(SceneError, match=f"seeds alone, found {next(iter(change))}"):
+        write_report(tmp_path)
 
 
 def test_the_mean_of_scenes_is_taken_seed_by_seed_over_those_that_all_have() -> None:
@@ -112,7 +142,7 @@ def test_the_mean_of_scenes_is_taken_seed_by_seed_over_those_that_all_have() -> 
 def test_the_curve_goes_from_all_labels_to_two_frames() -> None:
     modes = ("two-frames", "sparse-0.9", "all", "click", "sparse-0.5")
     points = sparsity_points([result(0.9 - 0.1 * place, mode) for place, mode in enumerate(modes)])
-    assert [sparsity for sparsity, _ in points] == [0, 0.5, 0.9, 1 - 2 / 40]
+    assert [sparsity for sparsity, _ in points] == [0, 0.5, 0.9, 1 - 2 / 60]
     assert [value.mean for _, value in points] == pytest.approx([0.7, 0.5, 0.8, 0.9])
 
 

@@ -97,6 +97,19 @@ def test_input_scores_are_perfect_for_clean_labels_and_leave_void_out(replica_sc
     assert scores["labelled_share"] == pytest.approx(scored / total)
 
 
+def test_input_scores_with_a_stride_are_those_of_every_nth_frame(replica_scene: Path) -> None:
+    clean, given = dataset(replica_scene), dataset(replica_scene)
+    labels = [given.labels_of(index).copy() for index in range(len(given))]
+    for index in range(len(labels)):
+        labels[index][: index + 3] = 4
+    given.replace_labels(labels)
+    scored = range(0, len(clean), 3)
+    pairs = [(clean.labels_of(i)[clean.labels_of(i) >= 0], labels[i][clean.labels_of(i) >= 0]) for i in scored]
+    right = sum(int((a == b).sum()) for a, b in pairs) / sum(len(a) for a, _ in pairs)
+    assert input_scores(given, clean, 3)["pixel_accuracy"] == pytest.approx(right)
+    assert input_scores(given, clean)["pixel_accuracy"] != pytest.approx(right)
+
+
 def test_labels_of_nothing_but_void_score_none(replica_scene: Path) -> None:
     given = dataset(replica_scene)
     given.replace_labels([np.full_like(given.labels_of(index), -1) for index in range(len(given))])
@@ -161,8 +174,9 @@ def test_an_unknown_method_is_refused() -> None:
 def test_bad_options_of_the_command_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="--jobs 0"):
         Labels(tmp_path, jobs=0).main()
-    with pytest.raises(SceneError, match="both"):
-        Labels(tmp_path, data=("a",), plan=tmp_path / "plan.yml").main()
+    for option in ({"data": ("a",)}, {"seeds": (0, 1)}, {"score_stride": 2}):
+        with pytest.raises(SceneError, match="both"):
+            Labels(tmp_path, plan=tmp_path / "plan.yml", **option).main()  # pyright: ignore[reportArgumentType]
     with pytest.raises(SceneError, match="one scene"):
         Labels(tmp_path).main()
 

@@ -4,9 +4,10 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import pytest
@@ -14,12 +15,15 @@ import torch
 from numpy import ndarray
 from PIL import Image
 
+from semantic_ns.benchmark.fusion_baselines import baseline_scores
+from semantic_ns.benchmark.fusion_names import BASELINES, PREDICTIONS, baseline_name
 from semantic_ns.cli.fuse_labels import FuseLabels, entrypoint
+from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.errors import SceneError
 from semantic_ns.fusing.predictions import find_predictions
 from semantic_ns.fusing.views import SceneView, load_run, read_views
-from semantic_ns.labels.fusion import most_likely
+from semantic_ns.labels.fusion import Rule, most_likely
 from semantic_ns.synthetic_scene import write_replica_scene
 
 WIDTH, HEIGHT, FRAMES = 32, 24, 24
@@ -94,6 +98,33 @@ def test_scores_are_those_of_the_files(room: Path, noisy: Path, tmp_path: Path) 
         is_scored = (truth != 0) & (predicted != 0)
         assert scores[name]["pixel_accuracy"] == pytest.approx(np.mean((predicted == truth)[is_scored]))
         assert scores[name]["coverage"] == pytest.approx(is_scored.sum() / (truth != 0).sum())
+
+
+def test_the_baselines_of_a_benchmark_are_what_the_command_gives_on_the_scored_frames(
+    room: Path, noisy: Path, tmp_path: Path
+) -> None:
+    parser: Any = AutoDataParserConfig(data=room, split="interval", eval_interval=3).setup()
+    clean = SemanticDataset(parser.get_dataparser_outputs("train"))
+    model = FakeModel(tuple(read_views(AutoDataParserConfig(data=room), "all").views))
+    every = baseline_scores(str(noisy), clean, room, model, 1)
+    assert every.keys() == {PREDICTIONS, *BASELINES}
+    for rule in get_args(Rule):
+        command = FuseLabels(room, noisy, tmp_path / rule, rule, frames="train", split="interval", eval_interval=3)
+        replace(command, score=True).main()
+        scores = json.loads((tmp_path / rule / "fusion.json").read_text("utf8"))["scores"]
+        assert every[PREDICTIONS] == pytest.approx(scores["predictions"], nan_ok=True)
+        assert every[baseline_name(rule, "given")] == pytest.approx(scores["fused"], nan_ok=True)
+        rendered = every[baseline_name(rule, "rendered")]["pixel_accuracy"]
+        assert rendered == pytest.approx(scores["fused"]["pixel_accuracy"], abs=0.01)
+    right = scored = 0
+    for index in range(0, len(clean), 4):  # fused by all views, scored on some
+        stem = Path(clean.metadata["label_export_names"][index]).stem
+        fused = np.asarray(Image.open(tmp_path / f"bayes/{stem}.png")).astype(int)
+        truth = clean.taxonomy.decode(clean.labels_of(index))
+        is_scored = (truth != 0) & (fused != 0)
+        right, scored = right + int((fused == truth)[is_scored].sum()), scored + int(is_scored.sum())
+    some = baseline_scores(str(noisy), clean, room, model, 4)
+    assert some["bayes_given_depth"]["pixel_accuracy"] == pytest.approx(right / scored)
 
 
 def test_only_the_chosen_frames_are_fused(room: Path, noisy: Path, tmp_path: Path) -> None:
@@ -202,11 +233,25 @@ def test_rendered_depth_serves_as_given_depth_does(
     assert "config.yml" in json.loads((tmp_path / "rendered/fusion.json").read_text("utf8"))["depth"]
 
 
+def test_with_given_depth_a_run_says_how_the_scene_is_read(
+    room: Path, noisy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = AutoDataParserConfig(data=room, split="interval", eval_interval=3)
+    monkeypatch.setattr("semantic_ns.fusing.views.load_run", lambda path, data: (None, config))
+    FuseLabels(room, noisy, tmp_path / "run", load_config=Path("config.yml"), frames="train").main()
+    FuseLabels(room, noisy, tmp_path / "options", frames="train", split="interval", eval_interval=3).main()
+    run, options = (json.loads((tmp_path / name / "fusion.json").read_text("utf8")) for name in ("run", "options"))
+    assert run == options
+    by_run, by_options = written(tmp_path / "run"), written(tmp_path / "options")
+    assert by_run.keys() == by_options.keys()
+    assert all((by_run[name] == by_options[name]).all() for name in by_run)
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"depth": "rendered"},
-        {"load_config": Path("config.yml")},
+        {"load_config": Path("config.yml"), "split": "all"},
         {"depth": "rendered", "load_config": Path("config.yml"), "eval_interval": 2},
     ],
 )

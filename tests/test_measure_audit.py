@@ -1,6 +1,7 @@
 """Planted errors are what they are called, and precision and recall count them as they should."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,14 @@ def test_precision_and_recall_count_what_they_say() -> None:
     assert third["precision"] == pytest.approx(2 / 3)
     assert last["precision"] == 0.5
     assert recall_by_kind(listed, planted) == {"blob": 1.0, "swap": 0.0}
+
+
+def test_crumbs_of_an_error_need_not_be_found_but_are_no_false_alarm() -> None:
+    crumb = replace(error(0, box(0, 2), "swap"), is_to_be_found=False)
+    planted = [error(0, box(10, 20)), crumb]
+    (row,) = precision_and_recall([Listed(0, box(0, 2), 3)], planted, [1])
+    assert row == {"regions": 1, "precision": 1, "precision_with_class": 1, "recall": 0}
+    assert recall_by_kind([], planted) == {"blob": 0.0}
 
 
 def test_an_empty_list_has_no_precision_and_finds_nothing() -> None:

@@ -82,6 +82,15 @@ def test_labelled_rows_have_the_stated_frequencies(labels, balance_classes):
     assert (np.abs(uniform - expected) < 5 * np.sqrt(expected)).all()
 
 
+def test_balanced_rows_are_added_however_many_labels_there_are(labels):
+    complete = torch.where(labels == -1, 2, labels)
+    batch = sampler(40_000, labelled_share=0.25, balance_classes=True).sample(image_batch(complete))
+    assert batch["num_uniform_rays"] == 30_000
+    counts = np.unique(batch["semantics"][30_000:].numpy(), return_counts=True)[1]
+    assert len(counts) == 3
+    assert (np.abs(counts / 10_000 - 1 / 3) < 0.03).all()
+
+
 def test_with_labels_enough_nothing_is_added(labels):
     batch = sampler(labelled_share=0.06).sample(image_batch(labels))
     assert batch["num_uniform_rays"] == 64

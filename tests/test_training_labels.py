@@ -16,7 +16,7 @@ from test_methods_train import configured, scores
 
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
 from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
-from semantic_ns.datamanagers.training_labels import frame_names, read_label_folder
+from semantic_ns.datamanagers.training_labels import files_of_frames, frame_names, read_label_folder
 from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.errors import SceneError
@@ -50,6 +50,36 @@ def predictions(replica_scene, tmp_path_factory) -> Path:
         target.parent.mkdir(exist_ok=True)
         Image.fromarray(np.roll(np.array(Image.open(path)), 1, axis=1)).save(target)
     return scene
+
+
+def test_probabilities_train_by_their_most_likely_class(predictions: Path, tmp_path: Path) -> None:
+    data = manager(predictions)
+    dataset = data.train_dataset
+    generator = np.random.default_rng(0)
+    hard, soft = tmp_path / "hard", tmp_path / "soft"
+    hard.mkdir()
+    soft.mkdir()
+    ids = np.array([*dataset.taxonomy.source_ids, 12])  # 12: a class that the scene does not have
+    for index, stem in enumerate(Path(name).stem for name in dataset.metadata["label_export_names"]):
+        shape = dataset.labels_of(index).shape
+        probabilities = generator.dirichlet(np.ones(len(ids)), shape).astype(np.float32)
+        probabilities[:2] = 0
+        best = ids[probabilities.argmax(axis=-1)]
+        best[:2] = dataset.taxonomy.void_source_id
+        Image.fromarray(best.astype(np.uint8)).save(hard / f"{stem}.png")
+        np.savez(soft / f"{stem}.npz", probabilities=probabilities, ids=ids)
+    expected = read_label_folder(str(hard), dataset, predictions)
+    assert (np.stack(expected) == -1).mean() > 0.05
+    assert_all_equal(read_label_folder(str(soft), dataset, predictions), expected)
+
+
+def test_labels_written_here_are_found_by_their_names_alone(tmp_path: Path) -> None:
+    names = ["cam0_t12", "cam1_t12"]
+    path = tmp_path / "cam1_t12.png"
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(path)
+    assert files_of_frames(tmp_path, names, names, by_number=False) == [None, path]
+    with pytest.raises(SceneError, match="for the frames cam0_t12 and cam1_t12"):
+        files_of_frames(tmp_path, names, names, by_number=True)
 
 
 def test_corrupted_labels_train_and_clean_ones_score(replica_scene):

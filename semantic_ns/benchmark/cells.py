@@ -5,8 +5,8 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Literal
@@ -104,7 +104,8 @@ class Cell:
                     "with --region-classes (or region_classes in the plan), such as chair."
                 )
             fields["region_classes"] = self.scene.region_classes
-        if fields:
+        # Options of a variant may corrupt labels, too.
+        if fields or any(option.startswith(_CORRUPTION) for option in self.options):
             fields["seed"] = self.seed
         found: list[str] = []
         for name, value in fields.items():
@@ -156,6 +157,33 @@ def write_cell(folder: Path, cell: Cell) -> None:
 def read_cell(folder: Path) -> Cell:
     """What the cell in a folder is."""
     return Cell.from_json(json.loads((folder / CELL).read_text("utf8")))
+
+
+def done_cells(output: Path) -> list[Cell]:
+    """The cells in a benchmark's folder that have a result."""
+    folders = [path.parent for path in sorted((output / CELLS).glob(f"*/{RESULT}"))]
+    results = [read_result(folder) for folder in folders]
+    return [Cell.from_json(read["cell"]) for read in results if read is not None and read["state"] == "done"]
+
+
+def refuse_mixed(cells: Iterable[Cell]) -> None:
+    """Check that cells of one name in tables differ in their seeds alone: they are averaged.
+
+    Raises:
+        SceneError: naming what differs.
+    """
+    first: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for cell in cells:
+        content = replace(cell, seed=0).to_json()
+        name = (cell.scene.name, cell.method, cell.num_steps, cell.mode, cell.variant)
+        other = first.setdefault(name, content)
+        if other != content:
+            what = next(key for key in content if other[key] != content[key])
+            raise SceneError(
+                f"Expected results of {cell.scene.name}, {cell.mode}, {cell.variant} that differ in their seeds alone, "
+                f"found {what} {other[what]} and {content[what]}; choose another --output, or another name for the "
+                "variant."
+            )
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from semantic_ns.benchmark.cells import Cell, read_cell, write_done, write_failed
-from semantic_ns.benchmark.modes import TWO_FRAMES
+from semantic_ns.benchmark.modes import TWO_FRAMES, find_mode
 from semantic_ns.benchmark.plan import Plan
 from semantic_ns.errors import SceneError
 
@@ -82,7 +82,7 @@ def train_and_score(cell: Cell, folder: Path) -> tuple[dict[str, Any], list[str]
     started = time.perf_counter()
     trainer.train()
     trained = time.perf_counter()
-    outcome = _scores(trainer.pipeline, cell.score_stride)
+    outcome = _scores(trainer.pipeline, cell.mode, cell.score_stride)
     outcome |= {
         "training_seconds": trained - started,
         "scoring_seconds": time.perf_counter() - trained,
@@ -113,7 +113,8 @@ def started_trainer(cell: Cell, arguments: Sequence[str], folder: Path) -> Any:
     return trainer
 
 
-def _scores(pipeline: Any, stride: int) -> dict[str, Any]:
+def _scores(pipeline: Any, mode: str, stride: int) -> dict[str, Any]:
+    from semantic_ns.benchmark.fusion_baselines import baseline_scores
     from semantic_ns.benchmark.scoring import INPUT_RULE, input_scores, pose_scores
 
     manager = pipeline.datamanager
@@ -121,15 +122,20 @@ def _scores(pipeline: Any, stride: int) -> dict[str, Any]:
     scores = {
         "test": pose_scores(pipeline, manager.eval_dataset, "test", stride),
         "train": pose_scores(pipeline, clean, "train", stride),
-        "input": input_scores(manager.train_dataset, clean),
+        "input": input_scores(manager.train_dataset, clean, stride),
     }
+    if (folder := find_mode(mode).train_labels) is not None:
+        data = Path(manager.get_datapath())
+        scores |= baseline_scores(folder, clean, data, pipeline.model, stride)
     rules = {name: scores["test"][name] for name in _RULES if name in scores["test"]}
     if stride > 1:
         rules["split"] += f"; of both poses, the first of every {stride} images is scored"
     for found in scores.values():
         for name in _RULES:
             found.pop(name, None)
-    return {"scores": scores, **rules, "input_rule": INPUT_RULE}
+    labels = [manager.train_dataset.labels_of(index) for index in range(len(clean))]
+    frames = {"training": len(labels), "labelled": sum(bool((image >= 0).any()) for image in labels)}
+    return {"scores": scores, **rules, "input_rule": INPUT_RULE, "frames": frames}
 
 
 def clean_training_dataset(manager: Any) -> Any:

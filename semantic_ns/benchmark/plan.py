@@ -156,6 +156,8 @@ def read_plan(path: Path) -> Plan:
 
 
 def _texts(values: Any) -> tuple[str, ...]:
+    if isinstance(values, str):
+        raise SceneError(f"Expected a list, found {values!r}; write it as [{values}].")
     return tuple(str(value) for value in values or ())
 
 

@@ -9,8 +9,6 @@ from semantic_ns.benchmark.results import Result, Spread, grouped, own_score, sc
 from semantic_ns.benchmark.tables import mode_order, reference_of
 from semantic_ns.files import replacing
 
-_NUM_TWO = 2
-
 
 def new_figure(width: float) -> tuple[Any, Any]:
     """A figure, 4 inches high, and its axes."""
@@ -39,7 +37,8 @@ def sparsity_points(results: Sequence[Result]) -> list[tuple[float, Spread]]:
     for mode, same in grouped(results, lambda result: result.cell.mode).items():
         sparsity = find_mode(mode).sparsity
         if mode == TWO_FRAMES:
-            sparsity = 1 - _NUM_TWO / same[0].scores["train"]["num_images"]
+            frames = same[0].content["frames"]
+            sparsity = 1 - frames["labelled"] / frames["training"]
         value = own_score(same)
         if sparsity is not None and value is not None:
             points.append((sparsity, value))

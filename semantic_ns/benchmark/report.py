@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from semantic_ns.benchmark.cells import BASE_VARIANT
+from semantic_ns.benchmark.cells import BASE_VARIANT, refuse_mixed
 from semantic_ns.benchmark.plots import plot_modes, plot_sparsity
 from semantic_ns.benchmark.results import Failure, Result, grouped, mean_over_scenes, read_results
 from semantic_ns.benchmark.tables import SHAPES, ablation_table, markdown, paper_table, semantics_table
@@ -23,9 +23,10 @@ def write_report(output: Path) -> Path:
     """Write `report.md` and its pictures into the folder of a benchmark; returns the path of the report.
 
     Raises:
-        SceneError: if there is no result, or the folder cannot be written.
+        SceneError: if there is no result, results differ in more than their seeds, or the folder cannot be written.
     """
     results, failures = read_results(output)
+    refuse_mixed(result.cell for result in results)
     with told_if_not_writable(output):
         parts = [_INTRODUCTION]
         for (method, steps), same in grouped(results, lambda r: (r.cell.method, r.cell.num_steps)).items():
@@ -106,7 +107,10 @@ def _scene_rules(results: Sequence[Result]) -> str:
         for poses, name in (("train", "training"), ("test", "test"))
         if "num_images" in results[0].scores[poses]
     )
-    said = [frames, *(str(content[name]) for name in ("split", "void_rule") if name in content)]
+    said = [
+        f"{frames} scored" if frames else "",
+        *(str(content[name]) for name in ("split", "void_rule") if name in content),
+    ]
     return ". ".join(text.strip().rstrip(".") for text in said if text) + "."
 
 

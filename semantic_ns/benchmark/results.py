@@ -11,7 +11,8 @@ from semantic_ns.benchmark.modes import find_mode
 from semantic_ns.errors import SceneError
 
 SCORES = ("miou_present", "miou", "class_accuracy", "pixel_accuracy")
-_AVERAGED = (*SCORES, "psnr", "depth_l1", "num_images")
+ECE = "ece"
+_AVERAGED = (*SCORES, ECE, "psnr", "depth_l1", "num_images")
 INPUT = "input"
 
 

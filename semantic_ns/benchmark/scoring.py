@@ -17,7 +17,7 @@ from semantic_ns.evaluation.pipeline import without_nan
 from semantic_ns.labels.taxonomy import VOID
 
 INPUT_RULE = (
-    "the labels that training saw against the clean labels of the training poses; pixels that are void in either are "
+    "the labels that training saw against the clean labels of the scored training poses; pixels that are void in either are "
     "not counted (labelled_share: share of the clean labels that are)"
 )
 
@@ -38,8 +38,8 @@ def pose_scores(pipeline: Any, dataset: SemanticDataset, name: str, stride: int 
     return pipeline.get_average_image_metrics(loader, name) | {"num_images": len(numbers)}
 
 
-def input_scores(given: SemanticDataset, clean: SemanticDataset) -> dict[str, float | None]:
-    """Score the labels that a training was given against the clean ones, pooled over the frames.
+def input_scores(given: SemanticDataset, clean: SemanticDataset, stride: int = 1) -> dict[str, float | None]:
+    """Score the labels that a training was given against the clean ones, pooled over every n-th frame.
 
     Pixels that are void in either fall out of the matrix (Zhi et al. 2021, as their released metric does).
 
@@ -50,7 +50,7 @@ def input_scores(given: SemanticDataset, clean: SemanticDataset) -> dict[str, fl
     num_classes = len(clean.taxonomy.names)
     confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
     num_clean = 0
-    for index in range(len(clean)):
+    for index in range(0, len(clean), stride):
         labels, target = torch.from_numpy(given.labels_of(index)), torch.from_numpy(clean.labels_of(index))
         num_clean += int((target != VOID).sum())
         confusion += confusion_matrix(labels, torch.where(labels == VOID, VOID, target.long()), num_classes)

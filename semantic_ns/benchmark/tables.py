@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from semantic_ns.benchmark.fusion_names import BASELINES, PREDICTIONS
 from semantic_ns.benchmark.modes import CNN_PREFIX, MODES, TWO_FRAMES, find_mode
 from semantic_ns.benchmark.published import CNN, NOTHING, REFERENCES, Figures, Reference
-from semantic_ns.benchmark.results import INPUT, SCORES, Result, Spread, grouped, own_score, score, spread
+from semantic_ns.benchmark.results import ECE, INPUT, SCORES, Result, Spread, grouped, own_score, score, spread
 
 _NAMES = {"test": "test poses", "train": "training poses"}
 _HEADER = (
-    "labels", "scored", *(f"`{name}`" for name in SCORES), "`miou_present`, other poses", "paper: mIoU", "avg acc",
-    "total acc", "bar", "training, s", "seeds",
+    "labels", "scored", *(f"`{name}`" for name in SCORES), "`miou_present`, other poses", "ECE", "paper: mIoU",
+    "avg acc", "total acc", "bar", "training, s", "seeds",
 )  # fmt: skip
 
 
@@ -65,13 +66,25 @@ def paper_table(shape: TableShape, results: Sequence[Result]) -> str:
         if mode in shape.modes or (CNN_PREFIX in shape.modes and mode.startswith(CNN_PREFIX)):
             if shape.with_input:
                 rows.append(_input_row(mode, by_mode[mode]))
+            rows += _baseline_rows(mode, by_mode[mode])
             rows.append(_trained_row(mode, by_mode[mode]))
     return f"### {shape.title}\n\n{markdown(_HEADER, rows)}" if rows else ""
 
 
 def _input_row(mode: str, results: Sequence[Result]) -> tuple[str, ...]:
     scores = (shown(score(results, INPUT, name)) for name in SCORES)
-    return find_mode(mode).title, "input labels", *scores, "", *_figures(reference_of(mode).paper_input), "", "", ""
+    return find_mode(mode).title, "input labels", *scores, "", "", *_figures(reference_of(mode).paper_input), "", "", ""
+
+
+def _baseline_rows(mode: str, results: Sequence[Result]) -> list[tuple[str, ...]]:
+    """What was there to train with, and what fusing it without a field gives, on the frames of the trained row."""
+    rows = []
+    for name in (PREDICTIONS, *BASELINES):
+        if all(name in result.scores for result in results):
+            what = "predictions, all pixels" if name == PREDICTIONS else f"fused: {name.replace('_', ' ')}"
+            scores = (shown(score(results, name, key)) for key in SCORES)
+            rows.append((find_mode(mode).title, what, *scores, "", shown(score(results, name, ECE)), *[""] * 6))
+    return rows
 
 
 def _trained_row(mode: str, results: Sequence[Result]) -> tuple[str, ...]:
@@ -86,6 +99,7 @@ def _trained_row(mode: str, results: Sequence[Result]) -> tuple[str, ...]:
         _NAMES[found.poses],
         *(shown(score(results, found.poses, name)) for name in SCORES),
         shown(score(results, other, "miou_present")),
+        shown(score(results, found.poses, ECE)),
         *_figures(reference.paper),
         bar,
         shown(seconds, 0),
@@ -128,6 +142,9 @@ def ablation_table(results: Sequence[Result]) -> str:
 def semantics_table(results: Sequence[Result], base: str) -> str:
     """PSNR (dB) and depth error (m) on test poses of the base variant in each mode, beside those without classes.
 
+    A training without classes is compared with those of its mode, seed by seed; a mode that has none with the first one
+    that has. Labels do count a little without classes: where they are few, some rays are drawn among them.
+
     Args:
         results: of one method, number of steps and scene. Empty text if classes were trained in all.
         base: name of the variant with classes.
@@ -136,15 +153,27 @@ def semantics_table(results: Sequence[Result], base: str) -> str:
     trained = grouped((result for result in results if result.cell.variant == base), lambda result: result.cell.mode)
     without = (result for result in results if not result.has_semantics)
     for variant, plain in grouped(without, lambda result: result.cell.variant).items():
-        # Without classes the labels are not looked at, so one mode stands for all.
+        by_mode = grouped(plain, lambda result: result.cell.mode)
         for mode in sorted(trained, key=mode_order):
-            row = [variant, find_mode(mode).title]
+            other = mode if mode in by_mode else min(by_mode, key=mode_order)
+            row = [variant, find_mode(mode).title, find_mode(other).title]
+            pairs = _of_common_seeds(trained[mode], by_mode[other])
             for name, digits in (("psnr", 2), ("depth_l1", 3)):
-                pair = score(trained[mode], "test", name), score(plain, "test", name)
+                pair = score(pairs[0], "test", name), score(pairs[1], "test", name)
                 row += [shown(value, digits) for value in pair]
                 row.append("-" if None in pair else f"{pair[0].mean - pair[1].mean:+.{digits}f}")  # pyright: ignore
             rows.append(row)
     if not rows:
         return ""
     names = [f"{what} {how}" for what in ("PSNR, dB:", "depth L1, m:") for how in ("with", "without", "difference")]
-    return "### With and without classes\n\n" + markdown(("variant without", "labels", *names), rows)
+    header = ("variant without", "labels with", "labels without", *names)
+    return "### With and without classes\n\n" + markdown(header, rows)
+
+
+def _of_common_seeds(first: Sequence[Result], second: Sequence[Result]) -> tuple[list[Result], list[Result]]:
+    """The results whose seeds both have; all of them if there is no such seed."""
+    common = {result.cell.seed for result in first} & {result.cell.seed for result in second}
+    if not common:
+        return list(first), list(second)
+    kept = [[result for result in results if result.cell.seed in common] for results in (first, second)]
+    return kept[0], kept[1]

@@ -60,6 +60,7 @@ class Labels:
         """Train what is not done and write the report."""
         # Slow to import, and not needed for --help.
         from semantic_ns.benchmark.backend import ProcessBackend
+        from semantic_ns.benchmark.cells import done_cells, refuse_mixed
         from semantic_ns.benchmark.one_cell import KEEP_RUN, MODULE, checked_cells
         from semantic_ns.benchmark.report import write_report
         from semantic_ns.benchmark.run import run_cells
@@ -67,6 +68,7 @@ class Labels:
         if self.jobs < 1:
             raise SceneError(f"Expected at least one training at a time, found --jobs {self.jobs}; raise it.")
         cells = checked_cells(self._plan())
+        refuse_mixed([*cells, *done_cells(self.output)])
         arguments = (*MODULE, KEEP_RUN) if self.keep_runs else MODULE
         counts = run_cells(cells, self.output, ProcessBackend(self.jobs, arguments), _say)
         if counts["done"]:
@@ -77,8 +79,11 @@ class Labels:
         from semantic_ns.benchmark.plan import Plan, parse_scene, parse_variant, read_plan
 
         if self.plan is not None:
-            if self.data:
-                raise SceneError("Expected scenes either from --data or from --plan, found both; leave out one.")
+            in_plan = ("data", "modes", "seeds", "method", "max_num_iterations", "variants", "frames", "region_classes")
+            for name in (*in_plan, "score_stride"):
+                if getattr(self, name) != getattr(type(self), name):
+                    option = name.replace("_", "-")
+                    raise SceneError(f"Expected --{option} or --plan, found both; write it into {self.plan}.")
             return read_plan(self.plan)
         variants = dict(parse_variant(text) for text in self.variants or ("default=",))
         scenes = tuple(parse_scene(text, self.frames, self.region_classes) for text in self.data)

@@ -36,7 +36,8 @@ class FuseLabels:
     depth: Literal["given", "rendered"] = "given"
     """Depth of the scene's files, or rendered by the run of --load-config."""
     load_config: Path | None = None
-    """The config.yml of a run on the scene, for --depth rendered."""
+    """The config.yml of a run on the scene: for --depth rendered, or to read the scene as the run does (its sequences,
+    split, label space and classes)."""
     frames: Literal["all", "train", "test"] = "all"
     """Frames that are fused with each other."""
     split: Literal["auto", "published", "interval", "fraction", "all"] | None = None
@@ -56,7 +57,7 @@ class FuseLabels:
         config, read_depth = self._parser_and_depth()
         scene = read_views(config, self.frames)
         predictions = find_predictions(self.labels, scene, self.confidence)
-        depth = "given" if self.load_config is None else f"rendered by {self.load_config}"
+        depth = "given" if self.depth == "given" else f"rendered by {self.load_config}"
         sources = {"data": str(self.data), "labels": str(self.labels), "depth": depth, "frames_of": self.frames}
         result = Fusion(predictions, self.rule, read_depth, sources).run(self.output, self.score)
         console = Console(soft_wrap=True, highlight=False, markup=False)
@@ -74,12 +75,8 @@ class FuseLabels:
         options: dict[str, Any] = {
             name: value for name in ("split", "eval_interval") if (value := getattr(self, name)) is not None
         }
-        if (self.depth == "rendered") != (self.load_config is not None):
-            found = "only the former" if self.depth == "rendered" else "only the latter"
-            raise SceneError(
-                f"Expected both --depth rendered and --load-config, or neither, found {found}; give both to fuse with "
-                "rendered depth."
-            )
+        if self.depth == "rendered" and self.load_config is None:
+            raise SceneError("Expected a run for --depth rendered, found none; name its config.yml with --load-config.")
         if self.load_config is None:
             return AutoDataParserConfig(data=self.data, **options), SceneView.given_depth
         if options:
@@ -88,7 +85,8 @@ class FuseLabels:
                 "--eval-interval, found both; leave out one."
             )
         model, config = load_run(self.load_config, self.data)
-        return config, partial(SceneView.rendered_depth, model=model)
+        rendered = partial(SceneView.rendered_depth, model=model)
+        return config, rendered if self.depth == "rendered" else SceneView.given_depth
 
 
 def _score_table(scores: dict[str, dict[str, float | None]]) -> Table:

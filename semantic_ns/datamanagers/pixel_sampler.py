@@ -1,5 +1,6 @@
 """Batches of pixels with a minimum share of labels, for scenes of which only a few pixels are labelled."""
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -25,15 +26,16 @@ class LabelledPixelSamplerConfig(PixelSamplerConfig):
     labelled_share: float = 0.05
     """Share of a batch that is drawn from labelled pixels where fewer of all pixels are labelled, 0 to below 1."""
     balance_classes: bool = False
-    """Whether labelled pixels are drawn from all classes alike, instead of from all labelled pixels alike."""
+    """Whether that share is drawn from all classes alike, and always, instead of from all labelled pixels alike."""
 
 
 class LabelledPixelSampler(GatheringPixelSampler):
     """nerfstudio's pixels, and in the last rows of the batch labelled ones where labels are few.
 
-    If less than `labelled_share` of the pixels that may be drawn (a mask may exclude some) is labelled, the last
-    round(labelled_share * batch) rows are drawn from the labelled pixels. The rows before stay uniform over all pixels:
-    colour is to be trained on them alone, lest labelled places count more. Draws come from torch's generator.
+    If less than `labelled_share` of the pixels that may be drawn (a mask may exclude some) is labelled, or classes are
+    balanced, the last round(labelled_share * batch) rows are drawn from the labelled pixels. The rows before stay
+    uniform over all pixels: colour is to be trained on them alone, lest labelled places count more. Draws come from
+    torch's generator.
 
     Raises:
         SceneError: if the share is not in [0, 1).
@@ -78,7 +80,9 @@ class LabelledPixelSampler(GatheringPixelSampler):
             mask = None if self.config.ignore_mask else batch.get("mask")
             is_drawable = None if mask is None else mask.to(labels.device)[..., 0].bool()
             self._labels = labels
-            self._labelled = _find_labelled(labels[..., 0], is_drawable, self.config.labelled_share)
+            # Balanced, rows of labelled pixels say more than uniform ones even where all pixels have labels.
+            below = math.inf if self.config.balance_classes else self.config.labelled_share
+            self._labelled = _find_labelled(labels[..., 0], is_drawable, below)
         return self._labelled
 
 
@@ -108,14 +112,14 @@ def _random_below(counts: Int64[Tensor, "draws"], uniform: Float[Tensor, "draws"
 
 
 def _find_labelled(
-    labels: Int[Tensor, "images height width"], is_drawable: Bool[Tensor, "images height width"] | None, share: float
+    labels: Int[Tensor, "images height width"], is_drawable: Bool[Tensor, "images height width"] | None, below: float
 ) -> _LabelledPixels | None:
     is_labelled = labels != VOID
     if is_drawable is not None:
         is_labelled &= is_drawable
     num_drawable = labels.numel() if is_drawable is None else int(is_drawable.sum())
     num_labelled = int(is_labelled.sum())
-    if num_labelled == 0 or num_labelled >= share * num_drawable:
+    if num_labelled == 0 or num_labelled >= below * num_drawable:
         return None
     pixels = is_labelled.reshape(-1).nonzero()[:, 0].cpu()
     classes, order = labels.reshape(-1)[pixels.to(labels.device)].cpu().sort(stable=True)

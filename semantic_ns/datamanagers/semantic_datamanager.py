@@ -54,7 +54,7 @@ class SemanticDataManagerConfig(VanillaDataManagerConfig):
     semantic_interval: int = 1
     """Classes train in every n-th step, for they need fewer rays than colours do; once labels have spread, in all."""
     balance_classes: bool = False
-    """Whether labelled pixels are drawn from all classes alike, instead of from all labelled pixels alike."""
+    """Whether that share is drawn from all classes alike, and always, instead of from all labelled pixels alike."""
     active: ActiveConfig = field(default=ActiveConfig())
     """Labels asked for in the course of the run, instead of all from the start."""
     evaluate_on: Literal["test", "train"] = "test"

@@ -120,7 +120,11 @@ class SemanticDataset(InputDataset):
 
     def read_ids(self, path: Path, index: int) -> Int64[ndarray, "height width"]:
         """The ids in a label or instance image, at the size of image `index`."""
-        return self._fitted(read_label_image(path), path, index, self._size_of(index))
+        return self.fit_ids(read_label_image(path), path, index)
+
+    def fit_ids(self, ids: Int64[ndarray, "rows columns"], path: Path, index: int) -> Int64[ndarray, "height width"]:
+        """Ids read from a file at the size of image `index`, by nearest neighbours."""
+        return self._fitted(ids, path, index, self._size_of(index))
 
     def _size_of(self, index: int) -> tuple[int, int]:
         """Height and width of a possibly downscaled image."""

@@ -17,13 +17,14 @@ from semantic_ns.dataparsers.scene import announce
 from semantic_ns.errors import SceneError
 from semantic_ns.files import told_if_not_writable, write_json, write_png
 from semantic_ns.labels.corruption import CorruptedScene, CorruptionConfig, corrupt_labels, frame_number
+from semantic_ns.labels.probability_files import PROBABILITY_SUFFIXES, read_most_likely_ids
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
 from semantic_ns.labels.text_files import read_json
 
 PARAMETERS_FILE = "corruption.json"
 """File in a written folder: how its labels came about. The ids beside it are those of the taxonomy."""
 
-_SUFFIXES = frozenset({".png", ".hdf5"})
+_SUFFIXES = frozenset({".png", ".hdf5", *PROBABILITY_SUFFIXES})
 _Labels = list[Int16[ndarray, "height width"]]
 
 
@@ -52,8 +53,9 @@ def read_label_folder(name: str, dataset: SemanticDataset, scene_folder: Path) -
     """Labels of the images of a data set from another folder than the scene's, at their sizes.
 
     The file of an image has its name, or that of its label image, or else the same number at its end. An image without
-    a file has no label. Ids mean what those of the scene's label images mean. Void becomes of classes that no label
-    image of the scene holds: a network may predict them, but they are none of the classes that are trained.
+    a file has no label. Ids mean what those of the scene's label images mean; of probabilities (`.npy`, `.npz`, see
+    `probability_files`) the most likely class counts. Void becomes of classes that no label image of the scene holds: a
+    network may predict them, but they are none of the classes that are trained.
 
     Args:
         name: an absolute path, or relative to the folder that holds the scene's label folder, or to the scene.
@@ -65,16 +67,22 @@ def read_label_folder(name: str, dataset: SemanticDataset, scene_folder: Path) -
             cannot be used, ids that the scene's label map does not know, or no labelled pixel.
     """
     exports = [scene_folder / export for export in dataset.metadata[keys.LABEL_EXPORT_NAMES]]
-    folder = _find_folder(name, [exports[0].parent.parent, scene_folder])
-    files = _files_of_frames(folder, frame_names(dataset), [export.stem for export in exports])
-    label_map = None if _holds_taxonomy_ids(folder, dataset.taxonomy) else dataset.metadata.get(keys.LABEL_MAP)
+    folder = find_label_folder(name, dataset, scene_folder)
+    was_written_here = _holds_taxonomy_ids(folder, dataset.taxonomy)
+    stems = [export.stem for export in exports]
+    # Here, a frame without a file has no label, and another frame's file may end with its number.
+    files = files_of_frames(folder, frame_names(dataset), stems, by_number=not was_written_here)
+    label_map = None if was_written_here else dataset.metadata.get(keys.LABEL_MAP)
     labels, num_foreign, num_pixels = [], 0, 0
     for index, path in enumerate(files):
         if path is None:
             labels.append(dataset.without_label(index))
             continue
-        ids = dataset.read_ids(path, index)
-        ids = ids if label_map is None else label_map.apply(ids, str(path))
+        if path.suffix.lower() in PROBABILITY_SUFFIXES:
+            ids = dataset.fit_ids(read_most_likely_ids(path, dataset.taxonomy), path, index)
+        else:
+            ids = dataset.read_ids(path, index)
+            ids = ids if label_map is None else label_map.apply(ids, str(path))
         is_foreign = _is_foreign(ids, dataset.taxonomy)
         num_foreign, num_pixels = num_foreign + int(is_foreign.sum()), num_pixels + ids.size
         labels.append(dataset.taxonomy.encode(np.where(is_foreign, dataset.taxonomy.void_source_id, ids), str(path)))
@@ -93,7 +101,14 @@ def _is_foreign(ids: Int64[ndarray, "height width"], taxonomy: Taxonomy) -> ndar
     return ~np.isin(ids, [*taxonomy.source_ids, *taxonomy.void_source_ids])
 
 
-def _find_folder(name: str, places: Sequence[Path]) -> Path:
+def find_label_folder(name: str, dataset: SemanticDataset, scene_folder: Path) -> Path:
+    """The folder that `read_label_folder` would read.
+
+    Raises:
+        SceneError: if there is none.
+    """
+    label_folder = (scene_folder / dataset.metadata[keys.LABEL_EXPORT_NAMES][0]).parent
+    places = [label_folder.parent, scene_folder]
     candidates = [place / name for place in dict.fromkeys(places)]  # an absolute name stays itself
     for folder in candidates:
         if folder.is_dir():
@@ -105,19 +120,32 @@ def _find_folder(name: str, places: Sequence[Path]) -> Path:
     )
 
 
-def _files_of_frames(folder: Path, names: Sequence[str], label_stems: Sequence[str]) -> list[Path | None]:
+def files_of_frames(
+    folder: Path, names: Sequence[str], label_stems: Sequence[str], by_number: bool
+) -> list[Path | None]:
+    """The label image of each frame in a folder, None for a frame without one.
+
+    Args:
+        folder: where to look.
+        names: of the frames.
+        label_stems: file names, without suffix, of the frames' label images in the scene.
+        by_number: whether a file may also be that of the frame whose name ends with the same number.
+
+    Raises:
+        SceneError: if there is none for any frame, two for one or one for two.
+    """
     by_stem: dict[str, Path] = {}
-    by_number: dict[int | None, list[Path]] = {}
+    numbered: dict[int | None, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in _SUFFIXES:
             by_stem[path.stem] = path
-            by_number.setdefault(frame_number(path.stem), []).append(path)
+            numbered.setdefault(frame_number(path.stem), []).append(path)
     found: list[Path | None] = []
     for name, stem in zip(names, label_stems, strict=True):
         number = frame_number(stem)
         candidates = [by_stem[word] for word in (name, stem) if word in by_stem]
-        if not candidates and number is not None:
-            candidates = by_number.get(number, [])
+        if not candidates and by_number and number is not None:
+            candidates = numbered.get(number, [])
             if len(candidates) > 1:
                 raise SceneError(
                     f"Expected one label image of frame {name} in {folder}, found {candidates[0].name} and "

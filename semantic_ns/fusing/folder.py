@@ -64,7 +64,7 @@ class Fusion:
         views = self.predictions.scene.views
         with_depth = [view.with_depth(self.read_depth(view)) for view in track(views, "Reading depth")]
         fused = fuse(with_depth, self.predictions.votes, self.predictions.taxonomy.num_classes, self.rule)
-        before, after = _Scores(self.predictions), _Scores(self.predictions)
+        before, after = FusionScores(self.predictions), FusionScores(self.predictions)
         with told_if_not_writable(output):
             # Written first: it marks the folder as ours, so that a run that was stopped can be repeated.
             write_json(output / PARAMETERS_FILE, self._parameters())
@@ -73,7 +73,7 @@ class Fusion:
                 labels = most_likely(probabilities)
                 write_png(output / f"{view.label_stem}.png", label_image(labels, self.predictions.taxonomy))
                 if is_scored:
-                    before.add(view, _as_image(self.predictions.votes(index)))
+                    before.add(view, as_image(self.predictions.votes(index)))
                     after.add(view, probabilities)
             parameters = self._parameters()
             if is_scored:
@@ -104,7 +104,7 @@ class Fusion:
         }
 
 
-class _Scores:
+class FusionScores:
     """Scores of distributions against the scene's own labels, pooled over views.
 
     Classes that only the predictions have count like all others.
@@ -120,6 +120,7 @@ class _Scores:
         self._num_labelled = 0
 
     def add(self, view: SceneView, probabilities: Float32[ndarray, "height width classes"]) -> None:
+        """Add a view by the distributions of its pixels, all 0 where there is none."""
         labels = most_likely(probabilities).astype(np.int64)
         target: Int64[ndarray, "height width"] = np.append(self._class_of, VOID)[view.labels]
         self._num_labelled += int((target != VOID).sum())
@@ -130,6 +131,7 @@ class _Scores:
         self._likelihood += likelihood_sums(torch.from_numpy(probabilities), scored)
 
     def result(self) -> dict[str, float | None]:
+        """`miou`, `miou_present` and what else `ns-eval` reports of labels; None where nothing was scored."""
         scores = self._sums.result(self._taxonomy.names)
         scores |= {
             "nll": self._likelihood.mean(),
@@ -138,7 +140,7 @@ class _Scores:
         return {name: value if np.isfinite(value) else None for name, value in scores.items()}
 
 
-def _as_image(votes: Votes) -> Float32[ndarray, "height width classes"]:
+def as_image(votes: Votes) -> Float32[ndarray, "height width classes"]:
     """The distribution of each pixel, all 0 where it abstains."""
     image = votes.table[votes.choice].astype(np.float32)
     image[votes.choice < 0] = 0

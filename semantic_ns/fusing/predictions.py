@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Int64
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
 from semantic_ns.fusing.views import SceneViews
 from semantic_ns.labels.class_table import MAX_ID
 from semantic_ns.labels.fusion import Votes, label_votes, soft_votes
-from semantic_ns.labels.images import read_label_image, told_as_scene_error
+from semantic_ns.labels.images import read_label_image
+from semantic_ns.labels.probability_files import PROBABILITY_SUFFIXES, read_probabilities, read_probability_ids
 from semantic_ns.labels.taxonomy import VOID, Taxonomy, enumerate_ids
 
-_SUFFIXES = (".png", ".npy", ".npz")
-_SUM_TOLERANCE = 0.02
+_SUFFIXES = (".png", *PROBABILITY_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Predictions:
             label_ids = _read_labels(path, self.scene)
             _require_size(label_ids.shape, size, path)
             return label_votes(self.taxonomy.encode(label_ids, str(path)), num_classes, self.confidence)
-        ids, given = _read_probabilities(path, self.scene.taxonomy)
+        ids, given = read_probabilities(path, self.scene.taxonomy)
         _require_size(given.shape[:2], size, path)
         classes = self.taxonomy.encode(ids, str(path))
         probabilities = np.zeros((*size, num_classes), np.float32)
@@ -119,53 +119,13 @@ def _ids_in(path: Path, scene: SceneViews) -> frozenset[int]:
     if path.suffix == ".png":
         ids = np.unique(_read_labels(path, scene))
         return frozenset(ids.tolist()) - frozenset(scene.taxonomy.void_source_ids)
-    return frozenset(_read_ids(path, scene.taxonomy).tolist())
+    return frozenset(read_probability_ids(path, scene.taxonomy).tolist())
 
 
 def _read_labels(path: Path, scene: SceneViews) -> Int64[ndarray, "rows columns"]:
     """A label image in the ids of classes."""
     raw = read_label_image(path)
     return raw if scene.label_map is None else scene.label_map.apply(raw, str(path))
-
-
-def _read_ids(path: Path, taxonomy: Taxonomy) -> Int64[ndarray, "classes"]:
-    """The id of each channel of probabilities."""
-    if path.suffix == ".npy":
-        return np.array(taxonomy.source_ids, np.int64)
-    with told_as_scene_error(path, "probability file"), np.load(path, allow_pickle=False) as arrays:
-        names = sorted(arrays)
-        ids = arrays["ids"] if names == ["ids", "probabilities"] else np.zeros(0)
-    is_good = ids.ndim == 1 and ids.dtype.kind in "iu" and len(ids) == len(np.unique(ids)) > 0
-    if not is_good or set(ids.tolist()) & set(taxonomy.void_source_ids) or ids.min() < 0 or ids.max() > MAX_ID:
-        raise SceneError(
-            f"Expected the arrays 'probabilities' and 'ids' (one class id per channel, each once, none of them void) "
-            f"in {path}, found {', '.join(names)} with ids {ids.tolist()}; save them so."
-        )
-    return ids.astype(np.int64)
-
-
-def _read_probabilities(
-    path: Path, taxonomy: Taxonomy
-) -> tuple[Int64[ndarray, "classes"], Float32[ndarray, "height width classes"]]:
-    ids = _read_ids(path, taxonomy)
-    with told_as_scene_error(path, "probability file"):
-        loaded = np.load(path, allow_pickle=False)
-        values = loaded if isinstance(loaded, np.ndarray) else loaded["probabilities"]
-    if values.ndim != 3 or values.shape[-1] != len(ids) or values.dtype.kind != "f":
-        raise SceneError(
-            f"Expected probabilities [height, width, {len(ids)}] as floats in {path}, found {values.dtype} "
-            f"{values.shape}; save one channel per class by ascending id, or an .npz with ids."
-        )
-    probabilities = values.astype(np.float32)
-    total = probabilities.sum(axis=-1)
-    is_distribution = (np.abs(total - 1) < _SUM_TOLERANCE) & (probabilities >= 0).all(axis=-1)
-    if not (is_distribution | (total == 0)).all():
-        raise SceneError(
-            f"Expected probabilities of sum 1 (or all 0 where there is no prediction) in {path}, found sums "
-            f"{total.min():.3g} to {total.max():.3g} and a least value of {probabilities.min():.3g}; apply the "
-            "soft-max before saving."
-        )
-    return ids, probabilities
 
 
 def _require_size(found: tuple[int, ...], expected: tuple[int, int], path: Path) -> None:

@@ -1,0 +1,62 @@
+"""What fusing the predictions of a network without a field gives, on the frames that a trained field is scored on."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+from semantic_ns.benchmark.fusion_names import PREDICTIONS, baseline_name
+from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
+from semantic_ns.datamanagers.training_labels import find_label_folder
+from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.fusing.folder import FusionScores, as_image
+from semantic_ns.fusing.predictions import find_predictions
+from semantic_ns.fusing.views import SceneView, SceneViews
+from semantic_ns.labels.fusion import Rule, fuse
+
+CONFIDENCE = 0.9
+"""Probability of the class that a label image names, as by default in `sns-fuse-labels`."""
+
+
+def baseline_scores(
+    folder: str, clean: SemanticDataset, scene_folder: Path, model: Any, stride: int
+) -> dict[str, dict[str, float | None]]:
+    """Score the predictions of a network for the training images, and what fusing all of them gives.
+
+    Args:
+        folder: of the predictions, as the data manager's `train_labels` names it.
+        clean: the training images with the scene's own labels.
+        scene_folder: of the scene.
+        model: renders depth.
+        stride: every n-th image is scored.
+
+    Returns:
+        Scores by `predictions` and, for each rule and where depth comes from, such as `bayes_given_depth`; those with
+        given depth are left out where the scene has none.
+
+    Raises:
+        SceneError: if the predictions cannot be used, see `find_predictions`.
+    """
+    clean.load_depth = True
+    metadata = clean.metadata
+    views = tuple(SceneView(clean, index) for index in range(len(clean)))
+    scene = SceneViews(
+        views, metadata[keys.TAXONOMY], metadata[keys.LABEL_MAP], metadata[keys.SPLIT], metadata[keys.VOID_RULE]
+    )
+    predictions = find_predictions(find_label_folder(folder, clean, scene_folder), scene, CONFIDENCE)
+    scored = range(0, len(views), stride)
+    before = FusionScores(predictions)
+    for index in scored:
+        before.add(views[index], as_image(predictions.votes(index)))
+    found = {PREDICTIONS: before.result()}
+    readers = {"given": SceneView.given_depth, "rendered": partial(SceneView.rendered_depth, model=model)}
+    for depth, read in readers.items():
+        if depth == "given" and keys.DEPTH_FILENAMES not in metadata:
+            continue
+        with_depth = [view.with_depth(read(view)) for view in views]
+        for rule in get_args(Rule):
+            after = FusionScores(predictions)
+            for index, fused in enumerate(fuse(with_depth, predictions.votes, predictions.taxonomy.num_classes, rule)):
+                if index in scored:
+                    after.add(views[index], fused)
+            found[baseline_name(rule, depth)] = after.result()
+    return found
