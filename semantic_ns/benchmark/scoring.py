@@ -17,8 +17,8 @@ from semantic_ns.evaluation.pipeline import without_nan
 from semantic_ns.labels.taxonomy import VOID
 
 INPUT_RULE = (
-    "the labels that training saw against the clean labels of the scored training poses; pixels that are void in either are "
-    "not counted (labelled_share: share of the clean labels that are)"
+    "the labels that training saw against the clean labels of the scored training poses; pixels that are void in "
+    "either are not counted (labelled_share: share of the clean labels that are)"
 )
 
 
