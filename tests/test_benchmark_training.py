@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from fresh_process import last_line
 from semantic_ns.benchmark import one_cell
 from semantic_ns.benchmark.backend import ProcessBackend
 from semantic_ns.benchmark.cells import BenchmarkScene, Cell, read_result, write_cell
+from semantic_ns.benchmark.fusion_names import BASELINES, PREDICTIONS
 from semantic_ns.benchmark.one_cell import MODULE, checked_cells
 from semantic_ns.benchmark.plan import Plan
 from semantic_ns.benchmark.scoring import best_pair, chosen_frames, class_counts, input_scores
@@ -61,6 +63,18 @@ def test_a_cell_trains_and_is_scored_on_both_poses_against_clean_labels(replica_
     assert scores["input"]["pixel_accuracy"] == pytest.approx(expected, abs=0.02)
     assert result.keys() >= {"split", "void_rule", "miou_rule", "input_rule", "training_seconds", "threads", "device"}
     assert not (tmp_path / "run").exists()
+
+
+def test_a_cell_of_predictions_is_scored_beside_their_fusion(replica_scene: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(replica_scene, tmp_path / "room"))
+    shutil.copytree(copy / "Sequence_1/semantic_class", copy / "Sequence_1/predicted")
+    one = cell("cnn:predicted", scene=BenchmarkScene(copy, "room"), num_steps=2, options=SMALL, score_stride=5)
+    result = trained(one, tmp_path / "cell")
+    assert result["state"] == "done", result["error"]
+    assert result["scores"].keys() == {"test", "train", "input", PREDICTIONS, *BASELINES}
+    assert result["scores"][PREDICTIONS]["miou"] == 1
+    assert result["scores"]["bayes_given_depth"]["pixel_accuracy"] > 0.9
+    assert 0 <= result["scores"]["average_rendered_depth"]["pixel_accuracy"] <= 1
 
 
 @pytest.mark.parametrize(("error", "start"), [(SceneError("no chair"), "no chair"), (KeyError("x"), "Traceback")])

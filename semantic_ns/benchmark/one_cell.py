@@ -126,6 +126,7 @@ def _scores(pipeline: Any, mode: str, stride: int) -> dict[str, Any]:
     }
     if (folder := find_mode(mode).train_labels) is not None:
         data = Path(manager.get_datapath())
+        pipeline.eval()  # scoring leaves it as a training has it, without depth
         scores |= baseline_scores(folder, clean, data, pipeline.model, stride)
     rules = {name: scores["test"][name] for name in _RULES if name in scores["test"]}
     if stride > 1:
