@@ -15,7 +15,7 @@ import torch
 from numpy import ndarray
 from PIL import Image
 
-from semantic_ns.benchmark.fusion_baselines import baseline_scores
+from semantic_ns.benchmark.fusion_baselines import baseline_scores, scores_or_reason
 from semantic_ns.benchmark.fusion_names import BASELINES, PREDICTIONS, baseline_name
 from semantic_ns.cli.fuse_labels import FuseLabels, entrypoint
 from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
@@ -125,6 +125,18 @@ def test_the_baselines_of_a_benchmark_are_what_the_command_gives_on_the_scored_f
         right, scored = right + int((fused == truth)[is_scored].sum()), scored + int(is_scored.sum())
     some = baseline_scores(str(noisy), clean, room, model, 4)
     assert some["bayes_given_depth"]["pixel_accuracy"] == pytest.approx(right / scored)
+
+
+def test_labels_that_cannot_be_fused_leave_a_reason_in_place_of_baselines(room: Path, tmp_path: Path) -> None:
+    parser: Any = AutoDataParserConfig(data=room).setup()
+    clean = SemanticDataset(parser.get_dataparser_outputs("train"))
+    folder = tmp_path / "by_number"
+    folder.mkdir()
+    Image.fromarray(true_labels(room)[0]).save(folder / "predicted_0.png")  # trains frame 0, but has no frame's name
+    scores, reason = scores_or_reason(str(folder), clean, room, FakeModel(()), 1)
+    assert scores == {}
+    assert reason is not None
+    assert "none that has the name of a frame" in reason
 
 
 def test_only_the_chosen_frames_are_fused(room: Path, noisy: Path, tmp_path: Path) -> None:

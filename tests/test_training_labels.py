@@ -71,6 +71,9 @@ def test_probabilities_train_by_their_most_likely_class(predictions: Path, tmp_p
     expected = read_label_folder(str(hard), dataset, predictions)
     assert (np.stack(expected) == -1).mean() > 0.05
     assert_all_equal(read_label_folder(str(soft), dataset, predictions), expected)
+    for path in hard.iterdir():
+        np.save(path.with_suffix(".npy"), np.zeros(3))  # of whatever, beside the label images
+    assert_all_equal(read_label_folder(str(hard), dataset, predictions), expected)
 
 
 def test_labels_written_here_are_found_by_their_names_alone(tmp_path: Path) -> None:

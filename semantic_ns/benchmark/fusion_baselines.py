@@ -8,9 +8,10 @@ from semantic_ns.benchmark.fusion_names import PREDICTIONS, baseline_name
 from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
 from semantic_ns.datamanagers.training_labels import find_label_folder
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.errors import SceneError
 from semantic_ns.fusing.folder import FusionScores, as_image
 from semantic_ns.fusing.predictions import find_predictions
-from semantic_ns.fusing.views import SceneView, SceneViews
+from semantic_ns.fusing.views import SceneView, SceneViews, refuse_distortion
 from semantic_ns.labels.fusion import Rule, fuse
 
 CONFIDENCE = 0.9
@@ -34,8 +35,9 @@ def baseline_scores(
         given depth are left out where the scene has none.
 
     Raises:
-        SceneError: if the predictions cannot be used, see `find_predictions`.
+        SceneError: if the predictions cannot be used, see `find_predictions`, or the cameras have lens distortion.
     """
+    refuse_distortion(clean)
     clean.load_depth = True
     metadata = clean.metadata
     views = tuple(SceneView(clean, index) for index in range(len(clean)))
@@ -60,3 +62,11 @@ def baseline_scores(
                     after.add(views[index], fused)
             found[baseline_name(rule, depth)] = after.result()
     return found
+
+
+def scores_or_reason(*arguments: Any) -> tuple[dict[str, dict[str, float | None]], str | None]:
+    """What `baseline_scores` gives, or nothing and why not: a training can learn labels that fusion refuses."""
+    try:
+        return baseline_scores(*arguments), None
+    except SceneError as error:
+        return {}, str(error)

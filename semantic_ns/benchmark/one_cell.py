@@ -114,7 +114,7 @@ def started_trainer(cell: Cell, arguments: Sequence[str], folder: Path) -> Any:
 
 
 def _scores(pipeline: Any, mode: str, stride: int) -> dict[str, Any]:
-    from semantic_ns.benchmark.fusion_baselines import baseline_scores
+    from semantic_ns.benchmark.fusion_baselines import scores_or_reason
     from semantic_ns.benchmark.scoring import INPUT_RULE, input_scores, pose_scores
 
     manager = pipeline.datamanager
@@ -124,10 +124,13 @@ def _scores(pipeline: Any, mode: str, stride: int) -> dict[str, Any]:
         "train": pose_scores(pipeline, clean, "train", stride),
         "input": input_scores(manager.train_dataset, clean, stride),
     }
+    not_fused: dict[str, str] = {}
     if (folder := find_mode(mode).train_labels) is not None:
         data = Path(manager.get_datapath())
         pipeline.eval()  # scoring leaves it as a training has it, without depth
-        scores |= baseline_scores(folder, clean, data, pipeline.model, stride)
+        fused, reason = scores_or_reason(folder, clean, data, pipeline.model, stride)
+        scores |= fused
+        not_fused = {} if reason is None else {"not_fused": reason}
     rules = {name: scores["test"][name] for name in _RULES if name in scores["test"]}
     if stride > 1:
         rules["split"] += f"; of both poses, the first of every {stride} images is scored"
@@ -136,7 +139,7 @@ def _scores(pipeline: Any, mode: str, stride: int) -> dict[str, Any]:
             found.pop(name, None)
     labels = [manager.train_dataset.labels_of(index) for index in range(len(clean))]
     frames = {"training": len(labels), "labelled": sum(bool((image >= 0).any()) for image in labels)}
-    return {"scores": scores, **rules, "input_rule": INPUT_RULE, "frames": frames}
+    return {"scores": scores, **rules, "input_rule": INPUT_RULE, "frames": frames, **not_fused}
 
 
 def clean_training_dataset(manager: Any) -> Any:

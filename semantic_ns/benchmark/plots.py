@@ -36,8 +36,8 @@ def sparsity_points(results: Sequence[Result]) -> list[tuple[float, Spread]]:
     points = []
     for mode, same in grouped(results, lambda result: result.cell.mode).items():
         sparsity = find_mode(mode).sparsity
-        if mode == TWO_FRAMES:
-            frames = same[0].content["frames"]
+        frames = same[0].content.get("frames")  # not in results of before they were counted
+        if mode == TWO_FRAMES and frames is not None:
             sparsity = 1 - frames["labelled"] / frames["training"]
         value = own_score(same)
         if sparsity is not None and value is not None:

@@ -24,7 +24,7 @@ from semantic_ns.labels.text_files import read_json
 PARAMETERS_FILE = "corruption.json"
 """File in a written folder: how its labels came about. The ids beside it are those of the taxonomy."""
 
-_SUFFIXES = frozenset({".png", ".hdf5", *PROBABILITY_SUFFIXES})
+_IMAGE_SUFFIXES = frozenset({".png", ".hdf5"})
 _Labels = list[Int16[ndarray, "height width"]]
 
 
@@ -54,8 +54,8 @@ def read_label_folder(name: str, dataset: SemanticDataset, scene_folder: Path) -
 
     The file of an image has its name, or that of its label image, or else the same number at its end. An image without
     a file has no label. Ids mean what those of the scene's label images mean; of probabilities (`.npy`, `.npz`, see
-    `probability_files`) the most likely class counts. Void becomes of classes that no label image of the scene holds: a
-    network may predict them, but they are none of the classes that are trained.
+    `probability_files`), in a folder without label images, the most likely class counts. Void becomes of classes that
+    no label image of the scene holds: a network may predict them, but they are none of the classes that are trained.
 
     Args:
         name: an absolute path, or relative to the folder that holds the scene's label folder, or to the scene.
@@ -78,7 +78,7 @@ def read_label_folder(name: str, dataset: SemanticDataset, scene_folder: Path) -
         if path is None:
             labels.append(dataset.without_label(index))
             continue
-        if path.suffix.lower() in PROBABILITY_SUFFIXES:
+        if path.suffix in PROBABILITY_SUFFIXES:
             ids = dataset.fit_ids(read_most_likely_ids(path, dataset.taxonomy), path, index)
         else:
             ids = dataset.read_ids(path, index)
@@ -123,7 +123,7 @@ def find_label_folder(name: str, dataset: SemanticDataset, scene_folder: Path) -
 def files_of_frames(
     folder: Path, names: Sequence[str], label_stems: Sequence[str], by_number: bool
 ) -> list[Path | None]:
-    """The label image of each frame in a folder, None for a frame without one.
+    """The label image of each frame in a folder, or its probabilities if no file there is a label image; None: neither.
 
     Args:
         folder: where to look.
@@ -136,10 +136,12 @@ def files_of_frames(
     """
     by_stem: dict[str, Path] = {}
     numbered: dict[int | None, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in _SUFFIXES:
-            by_stem[path.stem] = path
-            numbered.setdefault(frame_number(path.stem), []).append(path)
+    paths = sorted(folder.iterdir())
+    # Beside label images, arrays may be anything: confidences, features.
+    images = [path for path in paths if path.suffix.lower() in _IMAGE_SUFFIXES]
+    for path in images or [path for path in paths if path.suffix in PROBABILITY_SUFFIXES]:
+        by_stem[path.stem] = path
+        numbered.setdefault(frame_number(path.stem), []).append(path)
     found: list[Path | None] = []
     for name, stem in zip(names, label_stems, strict=True):
         number = frame_number(stem)

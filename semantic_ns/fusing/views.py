@@ -129,7 +129,7 @@ def read_views(config: DataParserConfig, frames: Frames) -> SceneViews:
     for name, split in (("train", "train"), ("test", "val")):
         if frames in (name, "all"):
             dataset = SemanticDataset(parser.get_dataparser_outputs(split), load_depth=True)
-            _refuse_distortion(dataset)
+            refuse_distortion(dataset)
             metadata = dataset.metadata
             for view in (SceneView(dataset, index) for index in range(len(dataset))):
                 chosen.setdefault(view.image, view)
@@ -166,7 +166,12 @@ def load_run(load_config: Path, data: Path) -> tuple[RenderingModel, DataParserC
     return pipeline.model, parser_config
 
 
-def _refuse_distortion(dataset: SemanticDataset) -> None:
+def refuse_distortion(dataset: SemanticDataset) -> None:
+    """Check that views can be projected into each other.
+
+    Raises:
+        SceneError: if the cameras have lens distortion.
+    """
     parameters = dataset.cameras.distortion_params
     if parameters is not None and bool((parameters != 0).any()):
         raise SceneError(
