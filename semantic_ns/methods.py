@@ -108,7 +108,7 @@ semantic_nerf = _method(
         eval_num_rays_per_chunk=1 << 14,
     ),
     num_iterations=2000,
-    rays_per_batch=2048,
+    rays_per_batch=1920,  # 2048 with the unseen ones
     learning_rates={**_NERF_LEARNING_RATES, "grids": _SHORT_RUN_GRID_RATE},
     semantic_interval=2,
 )

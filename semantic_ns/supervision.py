@@ -13,8 +13,9 @@ import torch
 from jaxtyping import Float, Int64
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
+from torch.nn import functional as F
 
-from semantic_ns.losses import label_shares, semantic_cross_entropy, soft_cross_entropy
+from semantic_ns.losses import VOID, label_shares, semantic_cross_entropy, soft_cross_entropy
 
 COLOUR = "image"
 """Batch: colours [R, 3] in [0, 1]."""
@@ -42,6 +43,18 @@ class Targets:
     """Class distributions, which then stand in for the labels."""
     label_weights: Float[Tensor, "rays"] | None = None
     """How much each ray counts in the semantic loss."""
+
+    def with_void(self, count: int) -> "Targets":
+        """These targets, and behind them those of ``count`` rays that have neither a colour nor a class."""
+        soft, weights = self.soft_labels, self.label_weights
+        if soft is not None and weights is None:
+            weights = torch.ones(len(self.labels))  # a distribution of zeros does not say that a ray is void
+        return Targets(
+            colour=self.colour,
+            labels=F.pad(self.labels, (0, count), value=VOID),
+            soft_labels=None if soft is None else F.pad(soft, (0, 0, 0, count)),
+            label_weights=None if weights is None else F.pad(weights, (0, count)),
+        )
 
     def label_shares(self) -> Float[Tensor, "rays"]:
         """What each ray counts in the weighted mean of the semantic loss."""

@@ -9,6 +9,7 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
 from nerfstudio.field_components.spatial_distortions import SceneContraction
 from nerfstudio.model_components.renderers import RGBRenderer
 from nerfstudio.model_components.scene_colliders import NearFarCollider
@@ -28,6 +29,7 @@ from semantic_ns.labels.taxonomy import VOID, Taxonomy
 from semantic_ns.losses import opacity_loss
 from semantic_ns.rays import are_simple, rays_of_image
 from semantic_ns.rendering import describe_logits, planar_depth
+from semantic_ns.sampling.unseen_rays import UnseenRays
 from semantic_ns.supervision import NUM_UNIFORM, semantic_loss
 
 Outputs = dict[str, Any]
@@ -78,6 +80,12 @@ class HashGridOptions(SemanticOptions):
     """Levels of the classes' own hash grid."""
     semantic_max_res: int = 512
     """Cells per axis of its finest level."""
+    near_camera_loss_weight: float = 0.02
+    """Weight of the price of what a ray meets close to its camera, so that no veil hangs before a lens; 0: none."""
+    near_camera_reach: float = 0.4
+    """Distance from the camera at which the price ends, in scene units; the cameras lie within 1 of the origin."""
+    num_unseen_rays: int = 128
+    """Rays from between the training cameras that are added to each batch and pay that price, too; 0: none."""
 
 
 class SemanticModel(Model):
@@ -110,6 +118,7 @@ class SemanticModel(Model):
         self.register_buffer("class_source_ids", torch.tensor(self.taxonomy.source_ids))
         self.evaluation_state = SceneAccumulator(self.taxonomy.num_classes, self.metres_per_unit)
         self._renders_raw_outputs = False
+        self._unseen_rays: UnseenRays | None = None
         near_far_m = metadata.get(keys.NEAR_FAR_M)
         if self.config.use_scene_bounds and near_far_m is not None:
             near, far = (distance / self.metres_per_unit for distance in near_far_m)
@@ -160,6 +169,29 @@ class SemanticModel(Model):
         groups["fields"] = [parameter for parameter in groups["fields"] if id(parameter) not in is_table]
         return groups | ({"grids": tables} if tables else {})
 
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """The parent's; from here on the model knows where the training cameras are."""
+        self._remember_cameras(training_callback_attributes)
+        return super().get_training_callbacks(training_callback_attributes)
+
+    def _remember_cameras(self, attributes: TrainingCallbackAttributes) -> None:
+        dataset = getattr(getattr(attributes.pipeline, "datamanager", None), "train_dataset", None)
+        if dataset is not None and getattr(self.config, "near_camera_loss_weight", 0.0) > 0:
+            self._unseen_rays = UnseenRays(dataset.cameras.camera_to_worlds[:, :3, 3])
+
+    def _with_unseen_rays(self, ray_bundle: RayBundle) -> RayBundle:
+        """While training: the rays of a batch, and behind them those from between the cameras."""
+        if not self.training or self._unseen_rays is None:
+            return ray_bundle
+        return self._unseen_rays.append(ray_bundle, self.config.num_unseen_rays)
+
+    @staticmethod
+    def _of_batch(outputs: Outputs, num_rays: int) -> Outputs:
+        """What the losses compare with the batch, without the unseen rays behind it."""
+        return {name: outputs[name][:num_rays] for name in ("rgb", "accumulation", "semantics") if name in outputs}
+
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> Outputs:
         """Render an image [H, W, c]; rays of simple cameras come from one kernel."""
@@ -200,6 +232,12 @@ class SemanticModel(Model):
             return {}
         accumulation = uniform_rays(outputs, batch)[0]["accumulation"]
         return {"opacity_loss": self.config.opacity_loss_weight * opacity_loss(accumulation)}
+
+    def _near_camera_loss(self, outputs: Outputs) -> dict[str, Tensor]:
+        """The mean price of what rays meet close to their cameras."""
+        if self.config.near_camera_loss_weight == 0 or "near_camera_prices" not in outputs:
+            return {}
+        return {"near_camera_loss": self.config.near_camera_loss_weight * outputs["near_camera_prices"].mean()}
 
     def _semantic_losses(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """The weighted cross-entropy; nothing for nerfstudio's evaluation batches, which have no logits."""
