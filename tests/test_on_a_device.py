@@ -45,7 +45,7 @@ def test_the_fake_device_refuses_a_mixture_and_a_question() -> None:
     with fake_cuda() as cuda:
         there = cuda(torch.ones(3))
         with pytest.raises(RuntimeError, match="two different devices"):
-            there + torch.ones(3)
+            _ = there + torch.ones(3)
         with pytest.raises(WAITS_FOR_DEVICE):
             bool(there.any())
 
