@@ -70,11 +70,13 @@ def measure(options: argparse.Namespace) -> int:
         how = outcome.reason or "ended well"
         print(f"{outcome.stage}: {len(outcome.rows)} rows in {outcome.seconds:.1f} s; {how}", flush=True)
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         run_stages(chosen(options.stages, dict(options.seconds), settings), settings, options.budget, tell)
     except KeyboardInterrupt:
         print("The run was stopped; what was measured is in the folder.", flush=True)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(markdown(output), flush=True)
     return 0 if outcomes and all(outcome.reason is None for outcome in outcomes) else 1
 

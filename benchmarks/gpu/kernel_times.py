@@ -51,5 +51,5 @@ def _own_time(event: Any, settings: Settings) -> tuple[float, bool]:
     """Microseconds on the device of what runs there, on the CPU of operations; and whether it is such a kernel."""
     if settings.device == "cpu":
         return float(event.self_cpu_time_total), True
-    is_kernel = "CUDA" in str(event.device_type)
+    is_kernel = "CUDA" in str(event.device_type) and not getattr(event, "is_user_annotation", False)
     return (float(event.self_device_time_total) if is_kernel else 0.0), is_kernel

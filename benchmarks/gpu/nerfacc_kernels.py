@@ -92,6 +92,9 @@ def use_kernels(settings: Settings, rows: Rows) -> None:
         os.environ.update(build_environment(settings, f"{major}.{minor}"))
         if not (settings.rows_of("nerfacc").exists() and "compile_seconds" in settings.rows_of("nerfacc").read_text()):
             raise NotPossibleError("semantic-ngp needs nerfacc's kernels on CUDA, which stage nerfacc did not compile.")
+        from benchmarks.gpu.marked_tests import run
+
+        run("tests of nerfacc's kernels", "tests/test_occupancy_sampling.py", settings, rows)
     from benchmarks.gpu.speed import measure_ngp
 
     measure_ngp(settings, rows)

@@ -52,7 +52,7 @@ class Outcome:
 
 
 class Running:
-    """A stage at work.
+    """A stage at work, for at most `bound` seconds.
 
     Args:
         stage: what to run.
@@ -61,7 +61,8 @@ class Running:
     """
 
     def __init__(self, stage: Stage, settings: Settings, seconds: float) -> None:
-        self.stage, self._settings, self._bound = stage, settings, min(seconds, stage.seconds)
+        self.stage, self._settings = stage, settings
+        self.bound = min(seconds, stage.seconds)
         for path in (settings.rows_of(stage.name), settings.log_of(stage.name)):
             path.unlink(missing_ok=True)
         self._start = time.monotonic()
@@ -79,7 +80,7 @@ class Running:
 
     def wait(self) -> Outcome:
         """Wait for its end, or end it when its seconds are over."""
-        self._process.join(max(0.0, self._bound - (time.monotonic() - self._start)))
+        self._process.join(max(0.0, self.bound - (time.monotonic() - self._start)))
         is_late = self._process.is_alive()
         self._end()
         rows = read_rows(self._settings.rows_of(self.stage.name))
@@ -93,20 +94,24 @@ class Running:
 
     def _end(self) -> None:
         """End the process and all that it started."""
-        group = self._process.pid
-        if group is None:
-            return
         if self._process.is_alive():
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(group, signal.SIGTERM)
+            self._send(signal.SIGTERM)
             self._process.join(_PATIENCE)
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, signal.SIGKILL)
+        self._send(signal.SIGKILL)
         self._process.join(_PATIENCE)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._process.pid is None:
+            return
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:  # it has ended, or has not come to make a group of its own
+            with suppress(ProcessLookupError):
+                self._process.kill()
 
     def _reason(self, is_late: bool) -> str | None:
         if is_late:
-            return f"The stage was ended after its {self._bound:.0f} s; give it more with --seconds."
+            return f"The stage was ended after its {self.bound:.0f} s; give it more with --seconds."
         status = self._process.exitcode
         if status == 0:
             return None
@@ -189,12 +194,13 @@ def run_stages(
 
     def finish(running: Running) -> None:
         try:
-            outcomes.append(running.wait())
+            outcome, is_stopped = running.wait(), False
         except KeyboardInterrupt:
-            outcomes.append(running.stop("The run was stopped."))
-            raise
-        finally:
-            tell(outcomes[-1])
+            outcome, is_stopped = running.stop("The run was stopped."), True
+        outcomes.append(outcome)
+        tell(outcome)
+        if is_stopped:
+            raise KeyboardInterrupt
 
     for stage in (stage for stage in stages if not stage.in_background):
         if stage.is_timed:

@@ -7,6 +7,8 @@ from benchmarks.gpu.runner import Stage
 from benchmarks.gpu.settings import Settings
 
 _PACKAGE = "benchmarks.gpu"
+_PATIENCE_WITH_CPU = 10
+"""Nobody waits for it, and it may be busy."""
 
 STAGES: tuple[Stage, ...] = (
     Stage("nerfacc", f"{_PACKAGE}.nerfacc_kernels:measure", 150, "compile nerfacc's kernels", in_background=True),
@@ -37,7 +39,7 @@ def chosen(names: Sequence[str], seconds: Mapping[str, float], settings: Setting
 
     Args:
         names: all if empty.
-        seconds: bounds by name.
+        seconds: bounds by name, for CUDA.
         settings: of the run.
     """
     wanted = {stage for name in names for stage in GROUPS.get(name, (name,))} or {stage.name for stage in STAGES}
@@ -47,7 +49,8 @@ def chosen(names: Sequence[str], seconds: Mapping[str, float], settings: Setting
     if settings.device == "cuda":
         return stages
     interpreted = {"TRITON_INTERPRET": "1"}
-    return [replace(stage, environment=interpreted) if stage.name == "kernels" else stage for stage in stages]
+    stages = [replace(stage, environment=interpreted) if stage.name == "kernels" else stage for stage in stages]
+    return [replace(stage, seconds=_PATIENCE_WITH_CPU * stage.seconds) for stage in stages]
 
 
 def names() -> tuple[str, ...]:
