@@ -93,14 +93,14 @@ class SemanticNerfField(NerfactoField):
         return self.average_init_density * trunc_exp(raw_density) * inside, features
 
     def get_outputs(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, ray_samples: RaySamples, density_embedding: Tensor | None = None
+        self, ray_samples: RaySamples, density_embedding: Tensor | None = None, with_semantics: bool = True
     ) -> dict[FieldHeadNames | SemanticHeadNames, Tensor]:
-        """Colour [*bs, 3] and semantic features [*bs, semantic_width] of every sample."""
+        """Colour [*bs, 3] and, where wanted and there, semantic features [*bs, semantic_width] of every sample."""
         assert density_embedding is not None
         outputs: dict[FieldHeadNames | SemanticHeadNames, Tensor] = {
             FieldHeadNames.RGB: self._colour(ray_samples, density_embedding)
         }
-        if self.use_semantics:
+        if self.use_semantics and with_semantics:
             outputs[SemanticHeadNames.SEMANTIC_FEATURES] = self._semantic_features(ray_samples, density_embedding)
         return outputs
 

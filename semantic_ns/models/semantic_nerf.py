@@ -105,7 +105,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         targets, num_rays = take_targets(ray_bundle), len(ray_bundle)
         ray_bundle = self._with_unseen_rays(ray_bundle)
         if not self._can_fuse(ray_bundle):
-            outputs = self._render_samples(ray_bundle)
+            outputs = self._render_samples(ray_bundle, targets is None or targets.trains_classes)
         elif self.training and targets is not None and self.field.can_train_fused(targets):
             outputs = self._train_fused(ray_bundle, targets.with_void(len(ray_bundle) - num_rays))
         else:
@@ -173,10 +173,12 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         assert isinstance(network, HashMLPDensityField)
         return network
 
-    def _render_samples(self, ray_bundle: RayBundle) -> Outputs:
+    def _render_samples(self, ray_bundle: RayBundle, with_semantics: bool) -> Outputs:
         """Nerfacto's path, sample by sample: any device, any number of proposal networks."""
         samples, weights_list, samples_list = self.proposal_sampler(ray_bundle, density_fns=self.density_fns)
-        values: dict[Any, Tensor] = self.field(samples)
+        density, embedding = self.field.get_density(samples)
+        values: dict[Any, Tensor] = {**self.field.get_outputs(samples, embedding, with_semantics)}
+        values[FieldHeadNames.DENSITY] = density
         if self.config.use_gradient_scaling:
             values = scale_gradients_by_distance_squared(values, samples)
         weights = samples.get_weights(values[FieldHeadNames.DENSITY])
@@ -184,10 +186,11 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
             "rgb": self.renderer_rgb(rgb=values[FieldHeadNames.RGB], weights=weights),
             "accumulation": self.renderer_accumulation(weights=weights),
         }
-        if self.config.use_semantics:
+        if self.config.use_semantics and with_semantics:
             semantic_weights = self.field.semantic_weights(weights)
             features, head = values[SemanticHeadNames.SEMANTIC_FEATURES].float(), self.field.semantic_head
-            outputs["semantics"] = composite_logits(semantic_weights, features, head.weight, head.bias)
+            with torch.autocast(features.device.type, enabled=False):  # sums in half precision would lose small weights
+                outputs["semantics"] = composite_logits(semantic_weights, features, head.weight, head.bias)
         distances = edges_of(samples)[1]
         if self.training:
             centres = (distances[:, 1:] + distances[:, :-1]) / 2

@@ -21,6 +21,7 @@ from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.encodings.hash_grid import Backend, HashGrid
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.accumulator import SceneAccumulator
+from semantic_ns.evaluation.color import PeakSignalNoiseRatio
 from semantic_ns.evaluation.pictures import picture_grid
 from semantic_ns.fields.semantic_grid import SemanticGrid
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
@@ -114,6 +115,7 @@ class SemanticModel(Model):
         self.taxonomy: Taxonomy = metadata[keys.TAXONOMY]
         with without_lpips_download():
             super().populate_modules()
+        self.psnr = PeakSignalNoiseRatio()
         self.metres_per_unit: float = metadata[keys.METRES_PER_UNIT]
         self.register_buffer("class_source_ids", torch.tensor(self.taxonomy.source_ids))
         self.evaluation_state = SceneAccumulator(self.taxonomy.num_classes, self.metres_per_unit)
