@@ -52,7 +52,8 @@ class Targets:
         """These targets, and behind them those of ``count`` rays that have neither a colour nor a class."""
         soft, weights = self.soft_labels, self.label_weights
         if soft is not None and weights is None:
-            weights = torch.ones_like(self.labels, dtype=torch.float32)  # a distribution of zeros does not say that a ray is void
+            # A distribution of zeros does not say that a ray is void.
+            weights = torch.ones_like(self.labels, dtype=torch.float32)
         return Targets(
             colour=self.colour,
             labels=F.pad(self.labels, (0, count), value=VOID),
