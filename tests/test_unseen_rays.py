@@ -70,8 +70,8 @@ def test_cameras_in_one_place_give_rays_from_that_place() -> None:
     assert extended.origins.abs().max() == 0
 
 
-def losses_with(unseen: int, **changes: Any) -> dict[str, torch.Tensor]:
-    model = build(lean_config(num_unseen_rays=unseen, near_camera_reach=3.0, **changes)).train()
+def losses_with(unseen: float, **changes: Any) -> dict[str, torch.Tensor]:
+    model = build(lean_config(unseen_ray_share=unseen, near_camera_reach=3.0, **changes)).train()
     model.proposal_sampler.eval()  # no jitter, so that all see the same samples
     model._unseen_rays = UnseenRays(torch.randn(5, 3, generator=torch.Generator().manual_seed(1)))
     bundle = rays()
@@ -87,7 +87,7 @@ def losses_with(unseen: int, **changes: Any) -> dict[str, torch.Tensor]:
 def test_unseen_rays_change_the_price_near_the_camera_and_no_loss_that_compares_with_images(
     changes: dict[str, Any],
 ) -> None:
-    without, with_them = losses_with(0, **changes), losses_with(40, **changes)
+    without, with_them = losses_with(0.0, **changes), losses_with(0.8, **changes)
     assert without.keys() == with_them.keys()
     for name in ("rgb_loss", "opacity_loss", "semantic_loss"):
         torch.testing.assert_close(without[name], with_them[name], rtol=1e-5, atol=1e-7)
@@ -95,7 +95,7 @@ def test_unseen_rays_change_the_price_near_the_camera_and_no_loss_that_compares_
 
 
 def test_the_fused_path_and_the_plain_one_price_the_same_unseen_rays_alike() -> None:
-    fused, plain = losses_with(40), losses_with(40, fuse_on_cpu=False)
+    fused, plain = losses_with(0.8), losses_with(0.8, fuse_on_cpu=False)
     torch.testing.assert_close(fused["near_camera_loss"], plain["near_camera_loss"], rtol=1e-3, atol=1e-6)
 
 

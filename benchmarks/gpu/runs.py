@@ -46,10 +46,11 @@ class Run:
 
 RUNS = (
     Run("default"),
-    Run("float32", mixed_precision=False),
-    Run("8192 rays, 800 steps, float32", steps=800, rays=8192, mixed_precision=False),
     Run("16384 rays, 500 steps, float32", steps=500, rays=16_384, mixed_precision=False),
-    Run("big, 4000 steps", method="semantic-nerf-big", steps=4000),
+    Run("16384 rays, 1000 steps, float32", steps=1000, rays=16_384, mixed_precision=False),
+    Run("8192 rays, 1000 steps, float32", steps=1000, rays=8192, mixed_precision=False),
+    Run("float32", mixed_precision=False),
+    Run("big, 2000 steps", method="semantic-nerf-big", steps=2000),
 )
 
 

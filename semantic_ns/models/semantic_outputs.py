@@ -85,8 +85,9 @@ class HashGridOptions(SemanticOptions):
     """Weight of the price of what a ray meets close to its camera, so that no veil hangs before a lens; 0: none."""
     near_camera_reach: float = 0.4
     """Distance from the camera at which the price ends, in scene units; the cameras lie within 1 of the origin."""
-    num_unseen_rays: int = 128
-    """Rays from between the training cameras that are added to each batch and pay that price, too; 0: none."""
+    unseen_ray_share: float = 0.0667
+    """Rays from between the training cameras that are added to each batch, as a share of it, and pay that price, too;
+    0: none."""
 
 
 class SemanticModel(Model):
@@ -187,7 +188,7 @@ class SemanticModel(Model):
         """While training: the rays of a batch, and behind them those from between the cameras."""
         if not self.training or self._unseen_rays is None:
             return ray_bundle
-        return self._unseen_rays.append(ray_bundle, self.config.num_unseen_rays)
+        return self._unseen_rays.append(ray_bundle, round(self.config.unseen_ray_share * len(ray_bundle)))
 
     @staticmethod
     def _of_batch(outputs: Outputs, num_rays: int) -> Outputs:
