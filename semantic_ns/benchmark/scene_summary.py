@@ -111,6 +111,13 @@ def read_scoreboard(output: Path) -> tuple[list[Result], list[Failed], list[Cell
     return done, failed, unfinished
 
 
+def other_commits(output: Path, own: str | None) -> list[str]:
+    """The commits, other than one's own, of the results in a folder: a scoreboard is of one version of the code."""
+    results = (read_result(folder) for folder in (output / CELLS).glob("*"))
+    found = {result.get("commit") for result in results if result is not None and result["state"] == "done"}
+    return sorted(commit for commit in found if commit is not None and commit != own)
+
+
 def row_of(cell: Cell) -> Row:
     """The row that a cell belongs to."""
     return Row(cell.scene.name, cell.method, cell.mode, cell.variant)

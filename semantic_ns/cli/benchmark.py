@@ -182,10 +182,12 @@ class Scenes:
         # Slow to import, and not needed for --help.
         from semantic_ns.benchmark.backend import ProcessBackend
         from semantic_ns.benchmark.one_cell import KEEP_RUN, check_cells
+        from semantic_ns.benchmark.place import commit
         from semantic_ns.benchmark.run import run_cells
         from semantic_ns.benchmark.scene_cell import MODULE
         from semantic_ns.benchmark.scene_plan import ScenePlan, scoreboard_scene
         from semantic_ns.benchmark.scene_report import write_scoreboard
+        from semantic_ns.benchmark.scene_summary import other_commits
 
         _refuse_no_jobs(self.jobs)
         scenes = tuple(scoreboard_scene(text, self.split) for text in self.data)
@@ -195,6 +197,8 @@ class Scenes:
         )  # fmt: skip
         cells = plan.cells()
         check_cells(self.method, cells)
+        if others := other_commits(self.output, commit()):
+            _say(f"{self.output} holds results of other commits, which stay as they are: {', '.join(others)}.")
         arguments = (*MODULE, KEEP_RUN) if self.keep_runs else MODULE
         counts = run_cells(cells, self.output, ProcessBackend(self.jobs, arguments), _say)
         if counts["done"] or counts["failed"]:
