@@ -2,10 +2,10 @@
 
 A thread of libgomp that waits for the next kernel spins for milliseconds, and so takes a core from whatever else wants
 to run. `OMP_WAIT_POLICY=PASSIVE` forbids it, but is read when the library is loaded: torch loads it long before
-nerfstudio imports a plugin. Once the library manages more threads than there are cores, however, its threads spin for
-some forty microseconds only (`do_spin` in libgomp's `config/linux/wait.h`). So this adds a second pool, whose threads
-are as many as the cores and sleep until the process ends. The pools that run kernels keep their threads and their
-division of work, so that results stay the same to the digit.
+nerfstudio imports a plugin. Once the library manages more threads than there are cores, however, its threads spin for a
+few microseconds only (`do_spin` in libgomp's `config/linux/wait.h`). So this adds a second pool, whose threads are as
+many as the cores and sleep until the process ends. The pools that run kernels keep their threads and their division of
+work, so that results stay the same to the digit.
 """
 
 import ctypes
