@@ -1,8 +1,8 @@
 """Milliseconds a step of one training alone and of several side by side, started as a user starts `ns-train`.
 
 Three arms in turn: as shipped; with the spinning that GNU's OpenMP library does by itself; and with OMP_WAIT_POLICY set
-before the start, which is the best that a user can do. The machine must have nothing else to do. The processor's time of
-a step, over all threads, is less easily disturbed: what spins uses it up.
+before the start, which is the best that a user can do. The machine must have nothing else to do. The processor's time
+of a step, over all threads, is less easily disturbed: what spins uses it up.
 """
 
 import argparse

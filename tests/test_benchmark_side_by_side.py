@@ -1,6 +1,11 @@
 """The benchmark of trainings side by side counts the time in which all of them train."""
 
+import sys
+
 import pytest
+from fresh_process import ROOT
+
+sys.path.insert(0, str(ROOT / "scripts"))
 from benchmark_side_by_side import ARMS, common_milliseconds, plain_environment, summary
 
 

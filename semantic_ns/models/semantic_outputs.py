@@ -85,7 +85,7 @@ class HashGridOptions(SemanticOptions):
     """Weight of the price of what a ray meets close to its camera, so that no veil hangs before a lens; 0: none."""
     near_camera_reach: float = 0.4
     """Distance from the camera at which the price ends, in scene units; the cameras lie within 1 of the origin."""
-    unseen_ray_share: float = 0.0667
+    unseen_ray_share: float = 0.05
     """Rays from between the training cameras that are added to each batch, as a share of it, and pay that price, too;
     0: none."""
 
