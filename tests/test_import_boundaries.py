@@ -28,6 +28,7 @@ LAYERS = (
         "evaluation.depth",
         "evaluation.accumulator",
         "evaluation.calibration",
+        "evaluation.worst_images",
         "propagation",
         "active.config",
         "active.schedule",

@@ -205,9 +205,15 @@ class PaperModel(SemanticModel, NeRFModel):
         return composite_logits(semantic_weights, features, head.weight, head.bias)
 
     def _last_interval(self, ray_bundle: RayBundle) -> Float[Tensor, "rays 1"]:
-        """Distance behind the last sample; none where the viewer's crop, which sets a background, ends rays early."""
+        """Distance behind the last sample; none of rays that end before the far plane.
+
+        The viewer's crop, which sets a background, makes such rays, and so does whoever asks for a part of a ray.
+        """
         norms = ray_bundle.metadata["directions_norm"]
-        return torch.zeros_like(norms) if renderers.BACKGROUND_COLOR_OVERRIDE is not None else LAST_INTERVAL * norms
+        if renderers.BACKGROUND_COLOR_OVERRIDE is not None:
+            return torch.zeros_like(norms)
+        assert ray_bundle.fars is not None
+        return LAST_INTERVAL * norms * (ray_bundle.fars >= self.bounds.far * norms)
 
     # Losses and metrics
 
