@@ -29,6 +29,7 @@ LAYERS = (
         "evaluation.accumulator",
         "evaluation.calibration",
         "evaluation.color",
+        "evaluation.worst_images",
         "propagation",
         "active.config",
         "active.schedule",

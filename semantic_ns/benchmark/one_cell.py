@@ -125,10 +125,14 @@ def started_trainer(cell: Cell, arguments: Sequence[str], folder: Path) -> Any:
     """
     from nerfstudio.scripts.train import _set_random_seed
 
+    from semantic_ns.evaluation.pipeline import SemanticPipelineConfig
+
     config = training_config(arguments)
     shutil.rmtree(folder, ignore_errors=True)
     config.output_dir, config.experiment_name, config.timestamp = folder, cell.scene.name, RUN
     config.steps_per_save = config.max_num_iterations
+    if isinstance(config.pipeline, SemanticPipelineConfig):
+        config.pipeline.eval_images_at_end = 0  # all are scored afterwards, and it would count as training
     _set_random_seed(config.machine.seed)
     trainer = config.setup(local_rank=0, world_size=1)
     config.save_config()

@@ -28,7 +28,7 @@ from semantic_ns.supervision import Targets, take_targets
 
 
 @dataclass
-class SemanticNerfModelConfig(HashGridOptions, NerfactoModelConfig):
+class SemanticNerfModelConfig(HashGridOptions, NerfactoModelConfig):  # pyright: ignore[reportIncompatibleVariableOverride]
     """Options of the semantic-nerf model; the rest are nerfacto's."""
 
     _target: type = field(default_factory=lambda: SemanticNerfModel)

@@ -27,7 +27,7 @@ from semantic_ns.supervision import take_targets
 
 
 @dataclass
-class SemanticNgpModelConfig(HashGridOptions, InstantNGPModelConfig):
+class SemanticNgpModelConfig(HashGridOptions, InstantNGPModelConfig):  # pyright: ignore[reportIncompatibleVariableOverride]
     """Options of the semantic-ngp model; the rest are instant-ngp's."""
 
     _target: type = field(default_factory=lambda: SemanticNgpModel)
@@ -123,8 +123,15 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         return self.device.type == "cpu" and self.config.fuse_on_cpu and self.field.can_fuse_packed
 
     def _sampling_options(self) -> dict[str, Any]:
-        names = ("render_step_size", "near_plane", "far_plane", "alpha_thre", "cone_angle")
-        return {name: getattr(self.config, name) for name in names}
+        names = ("render_step_size", "alpha_thre", "cone_angle")
+        return {name: getattr(self.config, name) for name in names} | self._march_bounds()
+
+    def _march_bounds(self) -> dict[str, float]:
+        """Where rays start and end, in training and evaluation; the collider may narrow that, ray by ray."""
+        config = self.config
+        if config.prefer_scene_bounds and config.near_plane is not None and config.far_plane is not None:
+            return {"near_plane": config.near_plane, "far_plane": config.far_plane}  # as its run was trained
+        return {"near_plane": self.bounds.near, "far_plane": self.bounds.far}
 
     def get_outputs(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, ray_bundle: RayBundle

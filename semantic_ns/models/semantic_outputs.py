@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import torch
+import tyro
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.dataparsers.scene import announce
 from semantic_ns.encodings.hash_grid import Backend, HashGrid
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.accumulator import SceneAccumulator
@@ -28,6 +30,7 @@ from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
 from semantic_ns.host import LpipsIfAvailable, without_lpips_download
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
 from semantic_ns.losses import opacity_loss
+from semantic_ns.models.scene_bounds import SceneBounds, StatedBounds, resolve_bounds
 from semantic_ns.rays import are_simple, rays_of_image
 from semantic_ns.rendering import describe_logits, planar_depth
 from semantic_ns.sampling.unseen_rays import UnseenRays
@@ -51,8 +54,18 @@ class SemanticOptions:
 
     use_semantics: bool = True
     """Train and render classes; without them the model is scored in colour and depth alone."""
+    near_plane: float | None = None
+    """Distance from the camera, in scene units, at which training rays start; without it that of the data set where
+    `use_scene_bounds` finds one, else the method's own (0.05)."""
+    far_plane: float | None = None
+    """Distance from the camera, in scene units, at which rays end; without it that of the data set where
+    `use_scene_bounds` finds one, else the method's own (1000)."""
     use_scene_bounds: bool = True
-    """Take near and far plane from the data set where it states them in metres (Replica: 0.1 to 10)."""
+    """Take near and far plane from the data set where it states them in metres (Replica: 0.1 to 10) and no option
+    gives them."""
+    prefer_scene_bounds: tyro.conf.Suppress[bool] = False
+    """Whether bounds of the data set win over those of the options, as they did when options had a value of their own
+    by default; set in configurations of that time, whose runs are to be rendered as they were trained."""
     opacity_loss_weight: float = 0.01
     """Weight of the loss that wants every ray to end on something; only for images without transparency."""
     semantic_loss_weight: float = 0.04
@@ -65,6 +78,10 @@ class SemanticOptions:
     flatten plain walls, which colour leaves open."""
     semantic_width: int = 64
     """Width of the semantic hidden layer."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the configuration from a file or a copy; one from before `prefer_scene_bounds` gets it as True."""
+        self.__dict__.update({"prefer_scene_bounds": True} | state)
 
 
 @dataclass
@@ -108,6 +125,8 @@ class SemanticModel(Model):
     field: SemanticNerfField
     renderer_rgb: RGBRenderer
     class_source_ids: Tensor
+    bounds: SceneBounds
+    """Where training rays start and all rays end, once the start no longer moves."""
 
     def populate_modules(self) -> None:
         """Build nerfstudio's model without a download, and everything that knows the classes but the field."""
@@ -122,14 +141,28 @@ class SemanticModel(Model):
         self.evaluation_state = SceneAccumulator(self.taxonomy.num_classes, self.metres_per_unit)
         self._renders_raw_outputs = False
         self._unseen_rays: UnseenRays | None = None
-        near_far_m = metadata.get(keys.NEAR_FAR_M)
-        if self.config.use_scene_bounds and near_far_m is not None:
-            near, far = (distance / self.metres_per_unit for distance in near_far_m)
-            self.collider = NearFarCollider(near_plane=near, far_plane=far)
+        self.bounds = resolve_bounds(self._stated_bounds())
+        self.collider = NearFarCollider(near_plane=self.bounds.near, far_plane=self.bounds.far)
+        announce("bounds", self.bounds.sentence(self.metres_per_unit))
         # Slow to import, and of use only where there is a model to look at.
         from semantic_ns.viewer.panel import SemanticPanel
 
         self.panel = SemanticPanel(self.taxonomy)
+
+    def _stated_bounds(self) -> list[StatedBounds]:
+        """The sources of near and far plane, the one that wins first."""
+        options, known = self._option_bounds(), self.kwargs["metadata"].get(keys.NEAR_FAR_M)
+        if known is None or not self.config.use_scene_bounds:
+            return [*options, self._default_bounds()]
+        scene = StatedBounds("stated by the data set", *(plane / self.metres_per_unit for plane in known))
+        return [scene] if self.config.prefer_scene_bounds else [*options, scene]
+
+    def _option_bounds(self) -> list[StatedBounds]:
+        return [StatedBounds("given by option", self.config.near_plane, self.config.far_plane)]
+
+    def _default_bounds(self) -> StatedBounds:
+        """What nerfstudio has for nerfacto and instant-ngp."""
+        return StatedBounds("the method's default", 0.05, 1000.0)
 
     def _build_semantic_grid(self) -> SemanticGrid | None:
         config = self.config
