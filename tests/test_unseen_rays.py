@@ -1,10 +1,12 @@
 """Rays from between the training cameras: where they start, what they cost, and that nothing else changes by them."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.engine.callbacks import TrainingCallbackAttributes
 from test_semantic_nerf_model import batch, build, lean_config, rays
 
 from semantic_ns.errors import SceneError
@@ -123,3 +125,29 @@ def test_a_ramp_is_0_before_1_behind_and_linear_between() -> None:
 def test_shares_out_of_order_are_refused(shares: tuple[float, float]) -> None:
     with pytest.raises(SceneError, match=r"Expected two shares of the run for --x"):
         checked_ramp(shares, "--x")
+
+
+def remembering(positions: torch.Tensor) -> Any:
+    """A model that has been told where the training cameras are."""
+    model = build(lean_config(near_camera_reach=0.5))
+    poses = torch.cat([torch.eye(3).expand(len(positions), 3, 3), positions[:, :, None]], dim=2)
+    dataset = SimpleNamespace(cameras=SimpleNamespace(camera_to_worlds=poses))
+    pipeline: Any = SimpleNamespace(datamanager=SimpleNamespace(train_dataset=dataset))
+    model.get_training_callbacks(TrainingCallbackAttributes(None, None, pipeline, None))
+    return model.train()
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 300.0])
+def test_the_price_reaches_as_far_in_a_scene_of_any_scale(scale: float) -> None:
+    # The cameras of the line lie up to 5.75 from their middle.
+    assert remembering(scale * LINE)._near_camera_reach == pytest.approx(0.5 * 5.75 * scale)
+
+
+@pytest.mark.parametrize("positions", [LINE[:1], LINE[:1].expand(4, 3)])
+def test_cameras_in_one_place_train_without_a_price(positions: torch.Tensor) -> None:
+    model, bundle = remembering(positions), rays()
+    attach_targets(bundle, batch())
+    outputs = model(bundle)
+    losses = model.get_loss_dict(outputs, batch(), model.get_metrics_dict(outputs, batch()))
+    assert float(losses["near_camera_loss"]) == 0
+    assert all(bool(torch.isfinite(loss)) for loss in losses.values())

@@ -19,7 +19,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.fields.fused_training import LossWeights, TrainedRays
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
 from semantic_ns.host import leave_cores_to_kernels
-from semantic_ns.losses import distortion_loss_cpu, near_camera_prices
+from semantic_ns.losses import distortion_loss_cpu
 from semantic_ns.models.schedules import checked_ramp, ramp
 from semantic_ns.models.semantic_outputs import HashGridOptions, Outputs, SemanticModel, uniform_rays
 from semantic_ns.rendering import composite_logits, median_distance
@@ -144,13 +144,11 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         outputs: Outputs = {"rgb": rgb, "accumulation": accumulation}
         if logits is not None:
             outputs["semantics"] = logits
-        centres = (distances[:, 1:] + distances[:, :-1]) / 2
         if self.training:
             due = self.proposal_sampler.take_turn()
-            return outputs | {
-                "near_camera_prices": near_camera_prices(weights, centres, self.config.near_camera_reach),
-                "fused": {"spacings": spacings, "weights": weights, "proposal": proposal if due else None},
-            }
+            fused = {"spacings": spacings, "weights": weights, "proposal": proposal if due else None}
+            return outputs | self._near_camera_prices(weights, distances) | {"fused": fused}
+        centres = (distances[:, 1:] + distances[:, :-1]) / 2
         outputs["depth"] = median_distance(weights, distances)
         outputs["expected_depth"] = (weights * centres).sum(-1, keepdim=True) / accumulation.clamp(min=1e-10)
         return outputs
@@ -161,7 +159,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         spacings, distances, proposal = self.proposal_sampler.sample_edges(ray_bundle, network)
         loss_weights = LossWeights(
             self._distortion_loss_mult(), config.semantic_loss_weight, opacity=config.opacity_loss_weight,
-            near_camera=config.near_camera_loss_weight, near_camera_reach=config.near_camera_reach,
+            near_camera=self._near_camera_weight, near_camera_reach=self._near_camera_reach or 1.0,
         )  # fmt: skip
         trained = self.field.train_rays(ray_bundle, (spacings, distances), targets, loss_weights)
         due = self.proposal_sampler.take_turn()
@@ -193,12 +191,8 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
                 outputs["semantics"] = composite_logits(semantic_weights, features, head.weight, head.bias)
         distances = edges_of(samples)[1]
         if self.training:
-            centres = (distances[:, 1:] + distances[:, :-1]) / 2
-            return outputs | {
-                "near_camera_prices": near_camera_prices(weights[..., 0], centres, self.config.near_camera_reach),
-                "weights_list": [*weights_list, weights],
-                "ray_samples_list": [*samples_list, samples],
-            }
+            lists = {"weights_list": [*weights_list, weights], "ray_samples_list": [*samples_list, samples]}
+            return outputs | self._near_camera_prices(weights[..., 0], distances) | lists
         outputs["depth"] = median_distance(weights[..., 0], distances)
         outputs["expected_depth"] = self.renderer_expected_depth(weights=weights, ray_samples=samples)
         return outputs

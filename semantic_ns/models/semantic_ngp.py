@@ -152,7 +152,7 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         """The fused CPU path: the field is asked on the way, and a ray ends where its light does."""
         march = self.sampler.plan(ray_bundle, **self._sampling_options())
         if self.training:
-            rendered = render_packed(self.field, ray_bundle, march, self.config.near_camera_reach)
+            rendered = render_packed(self.field, ray_bundle, march, self._near_camera_reach or 1.0)
         else:
             rendered = render_packed_for_evaluation(self.field, ray_bundle, march)
         accumulation = rendered.accumulation
@@ -200,7 +200,7 @@ class SemanticNgpModel(SemanticModel, NGPModel):
             outputs["semantics"] = self._render_logits(values, weights, accumulation, rays)
         distances = ((frustums.starts + frustums.ends) / 2)[:, 0]
         if self.training:
-            price = price_of_distance(distances, self.config.near_camera_reach)
+            price = price_of_distance(distances, self._near_camera_reach or 1.0)
             prices = {"near_camera_prices": composite_packed(weights, price, rays, num_rays)[:, 0]}
             return outputs | prices | {"num_samples_per_ray": torch.bincount(rays, minlength=num_rays)}
         edges = torch.cat([frustums.starts, frustums.ends], dim=-1)[:, 0]

@@ -29,7 +29,7 @@ from semantic_ns.fields.semantic_grid import SemanticGrid
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
 from semantic_ns.host import LpipsIfAvailable, without_lpips_download
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
-from semantic_ns.losses import opacity_loss
+from semantic_ns.losses import near_camera_prices, opacity_loss
 from semantic_ns.models.scene_bounds import SceneBounds, StatedBounds, resolve_bounds
 from semantic_ns.rays import are_simple, rays_of_image
 from semantic_ns.rendering import describe_logits, planar_depth
@@ -100,8 +100,9 @@ class HashGridOptions(SemanticOptions):
     """Cells per axis of its finest level."""
     near_camera_loss_weight: float = 0.02
     """Weight of the price of what a ray meets close to its camera, so that no veil hangs before a lens; 0: none."""
-    near_camera_reach: float = 0.4
-    """Distance from the camera at which the price ends, in scene units; the cameras lie within 1 of the origin."""
+    near_camera_reach: float = 0.65
+    """Distance from the camera at which the price ends, as a share of how far the cameras lie from their middle along
+    an axis; cameras in one place have no parallax, and nothing a price."""
     unseen_ray_share: float = 0.05
     """Rays from between the training cameras that are added to each batch, as a share of it, and pay that price, too;
     0: none."""
@@ -123,6 +124,8 @@ class SemanticModel(Model):
     """``SemanticOptions`` beside nerfstudio's; sizes of the field under the names that nerfacto gives them."""
     lpips: LpipsIfAvailable
     field: SemanticNerfField
+    _camera_extent = 1.0
+    """Largest distance of a training camera from the middle of all along an axis, in scene units."""
     renderer_rgb: RGBRenderer
     class_source_ids: Tensor
     bounds: SceneBounds
@@ -214,8 +217,28 @@ class SemanticModel(Model):
 
     def _remember_cameras(self, attributes: TrainingCallbackAttributes) -> None:
         dataset = getattr(getattr(attributes.pipeline, "datamanager", None), "train_dataset", None)
-        if dataset is not None and getattr(self.config, "near_camera_loss_weight", 0.0) > 0:
-            self._unseen_rays = UnseenRays(dataset.cameras.camera_to_worlds[:, :3, 3])
+        if dataset is None or not isinstance(self.config, HashGridOptions):
+            return
+        positions = dataset.cameras.camera_to_worlds[:, :3, 3].float()
+        self._camera_extent = float((positions - positions.mean(dim=0)).abs().max())
+        if self._near_camera_weight > 0:
+            self._unseen_rays = UnseenRays(positions)
+
+    @property
+    def _near_camera_weight(self) -> float:
+        return self.config.near_camera_loss_weight if self._near_camera_reach > 0 else 0.0
+
+    @property
+    def _near_camera_reach(self) -> float:
+        """Distance in scene units at which the price ends."""
+        return self.config.near_camera_reach * self._camera_extent
+
+    def _near_camera_prices(self, weights: Tensor, edges: Tensor) -> dict[str, Tensor]:
+        """Prices [rays] of weights [rays, samples] between edges [rays, samples + 1] in scene units; none if free."""
+        if self._near_camera_weight == 0:
+            return {}
+        centres = (edges[:, 1:] + edges[:, :-1]) / 2
+        return {"near_camera_prices": near_camera_prices(weights, centres, self._near_camera_reach)}
 
     def _with_unseen_rays(self, ray_bundle: RayBundle) -> RayBundle:
         """While training: the rays of a batch, and behind them those from between the cameras."""
@@ -271,9 +294,9 @@ class SemanticModel(Model):
 
     def _near_camera_loss(self, outputs: Outputs) -> dict[str, Tensor]:
         """The mean price of what rays meet close to their cameras."""
-        if self.config.near_camera_loss_weight == 0 or "near_camera_prices" not in outputs:
+        if "near_camera_prices" not in outputs:
             return {}
-        return {"near_camera_loss": self.config.near_camera_loss_weight * outputs["near_camera_prices"].mean()}
+        return {"near_camera_loss": self._near_camera_weight * outputs["near_camera_prices"].mean()}
 
     def _semantic_losses(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """The weighted cross-entropy; nothing for nerfstudio's evaluation batches, which have no logits."""
