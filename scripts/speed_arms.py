@@ -101,11 +101,12 @@ def _without_labels(config: Any) -> Any:
 
 
 def _nerfacto_options(config: Any) -> dict[str, Any]:
-    """What semantic-nerf sets of nerfacto's options."""
+    """What semantic-nerf sets of nerfacto's options; the planes, which it takes from the scene, are nerfacto's."""
     from nerfstudio.models.nerfacto import NerfactoModelConfig
 
     names = {option.name for option in fields(NerfactoModelConfig)} - {"_target"}
-    return {name: getattr(config.pipeline.model, name) for name in names}
+    options = {name: getattr(config.pipeline.model, name) for name in names}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _semantic_nerf(**options: Any) -> Callable[[], Any]:
