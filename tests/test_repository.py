@@ -20,11 +20,13 @@ PACKAGE_INDEX = re.compile(
 RUNNABLE = (
     "scripts/benchmark_selection",
     "scripts/benchmark_speed",
+    "scripts/check_offline_bundle",
     "scripts/check_viewer",
     "scripts/compare_with_paper_network",
     "scripts/demo",
     "scripts/measure_audit",
     "scripts/measure_spreading",
+    "scripts/offline_bundle",
     "scripts/setup_environment",
     "scripts/test",
     ".ci/run",
