@@ -48,20 +48,27 @@ def name_frozen_importers_to_inspect() -> None:
 
 
 def let_idle_threads_sleep() -> None:
-    """Let the threads of an OpenMP pool that starts from now on sleep between two kernels instead of spinning.
+    """Let the threads of OpenMP libraries that are loaded from now on sleep between two kernels instead of spinning.
 
-    numba and torch bring a pool each. A thread of one that spins while the other works takes a core from it: on two
-    cores, or beside any other busy process, that costs more than half of the speed. A user's own setting stays.
+    A thread that spins takes a core from others: on two cores, or beside any other busy process, that costs more than
+    half of the speed. A user's own setting stays. torch's library is older than this: see `leave_cores_to_kernels`.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def leave_cores_to_kernels() -> None:
-    """Let torch use one thread: the heavy work of a fused model is in numba's kernels, which use all cores.
+    """Let torch use one thread, and the threads of numba's kernels sleep between two of them.
 
-    torch's pool is older than `let_idle_threads_sleep`, so its threads would spin beside the kernels.
+    The heavy work of a fused model is in the kernels, which use all cores. They take their threads from the OpenMP
+    library that torch has loaded, which did not see the setting of `let_idle_threads_sleep`. A user who has them spin
+    (OMP_WAIT_POLICY=ACTIVE, or any GOMP_SPINCOUNT) is obeyed.
     """
     torch.set_num_threads(1)
+    if os.environ.get("OMP_WAIT_POLICY", "").upper() == "ACTIVE" or "GOMP_SPINCOUNT" in os.environ:
+        return
+    from semantic_ns.kernels import idle_threads  # loads numba, which registration must not
+
+    idle_threads.let_idle_threads_sleep()
 
 
 def default_device() -> Literal["cuda", "cpu"]:

@@ -158,6 +158,29 @@ def distortion_loss_cpu(
     return loss
 
 
+def near_camera_prices(
+    weights: Float[Tensor, "rays samples"], distances: Float[Tensor, "rays samples"], reach: float
+) -> Float[Tensor, "rays"]:
+    """sum_k w_k max(0, 1 - t_k / reach) of each ray: what it meets close to its camera has a price.
+
+    Nothing but the colour of one image speaks about the space in front of its own camera, and a plain wall looks the
+    same painted on a veil before the lens. The price decides: of two surfaces that explain the images, the farther one
+    is taken. It is the occlusion regularisation of Yang et al. 2023 (FreeNeRF, section 3.3) on rendering weights, which
+    sum to 1 at most, in place of densities, and with a price that falls to 0 instead of ending at an edge.
+
+    Args:
+        weights: rendering weights.
+        distances: of the samples' centres from the camera, along the unit ray.
+        reach: distance from which on nothing has a price, in the units of ``distances``.
+    """
+    return (weights * price_of_distance(distances, reach)).sum(dim=-1)
+
+
+def price_of_distance(distances: Float[Tensor, "*samples"], reach: float) -> Float[Tensor, "*samples"]:
+    """max(0, 1 - t / reach), what a weight of 1 costs at a distance from the camera."""
+    return (1.0 - distances / reach).clamp(min=0.0)
+
+
 def opacity_loss(accumulation: Float[Tensor, "rays 1"]) -> Float[Tensor, ""]:
     """Mean of -log(accumulation + 0.01): rays that end nowhere cost most, those that end cost nothing."""
     from semantic_ns.losses_numba import OPACITY_OFFSET

@@ -39,6 +39,21 @@ def distortion_of_ray(edges, weights, gradient):
 
 @part
 @no_type_check
+def near_camera_of_ray(start, lengths, weights, factor, per_reach, gradient):
+    """`losses.near_camera_prices` of one ray times a factor; adds its derivatives to ``gradient`` [S]."""
+    loss, distance = np.float32(0), start
+    for k in range(weights.shape[0]):
+        nearness = np.float32(1) - (distance + np.float32(0.5) * lengths[k]) * per_reach
+        if nearness <= np.float32(0):
+            break
+        loss += factor * nearness * weights[k]
+        gradient[k] += factor * nearness
+        distance += lengths[k]
+    return loss
+
+
+@part
+@no_type_check
 def _softmax(logits, probabilities):
     """Fill ``probabilities`` [C]; returns the logarithm of the sum of the exponentials."""
     num_classes = logits.shape[0]

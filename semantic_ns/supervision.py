@@ -13,8 +13,9 @@ import torch
 from jaxtyping import Float, Int64
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
+from torch.nn import functional as F
 
-from semantic_ns.losses import label_shares, semantic_cross_entropy, soft_cross_entropy
+from semantic_ns.losses import VOID, label_shares, semantic_cross_entropy, soft_cross_entropy
 
 COLOUR = "image"
 """Batch: colours [R, 3] in [0, 1]."""
@@ -26,13 +27,15 @@ LABEL_WEIGHTS = "semantic_weights"
 """Batch, optional: how much each ray counts in the semantic loss [R, 1] float32; 1 if left out."""
 NUM_UNIFORM = "num_uniform_rays"
 """Batch, optional: number of rays, the first ones, that are drawn uniformly; the rest carry labels alone."""
+TRAINS_CLASSES = "trains_classes"
+"""Batch, optional: False in a step that leaves classes out, whose labels are all void; True if left out."""
 
 _TARGETS = "targets"
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Targets of R rays, on the CPU."""
+    """Targets of R rays; on their device, or on the CPU."""
 
     colour: Float[Tensor, "uniform 3"]
     """Colours of the first rays; the others have no colour loss and no distortion loss."""
@@ -42,6 +45,22 @@ class Targets:
     """Class distributions, which then stand in for the labels."""
     label_weights: Float[Tensor, "rays"] | None = None
     """How much each ray counts in the semantic loss."""
+    trains_classes: bool = True
+    """Whether there may be labels among them: known without asking a device, which would have to come to rest."""
+
+    def with_void(self, count: int) -> "Targets":
+        """These targets, and behind them those of ``count`` rays that have neither a colour nor a class."""
+        soft, weights = self.soft_labels, self.label_weights
+        if soft is not None and weights is None:
+            # A distribution of zeros does not say that a ray is void.
+            weights = torch.ones_like(self.labels, dtype=torch.float32)
+        return Targets(
+            colour=self.colour,
+            labels=F.pad(self.labels, (0, count), value=VOID),
+            soft_labels=None if soft is None else F.pad(soft, (0, 0, 0, count)),
+            label_weights=None if weights is None else F.pad(weights, (0, count)),
+            trains_classes=self.trains_classes,
+        )
 
     def label_shares(self) -> Float[Tensor, "rays"]:
         """What each ray counts in the weighted mean of the semantic loss."""
@@ -69,11 +88,11 @@ def semantic_loss(logits: Float[Tensor, "rays classes"], batch: Mapping[str, Any
 
 
 def attach_targets(ray_bundle: RayBundle, batch: Mapping[str, Any]) -> None:
-    """Put the targets of a batch [R] on its rays, if they are of the common kind: CPU, colours without alpha."""
+    """Put the targets of a batch [R] on its rays, if they are of the common kind: colours without alpha."""
     colour, labels = batch[COLOUR], batch[LABELS]
     num_rays = ray_bundle.origins.shape[0]
     is_common = colour.dtype == torch.float32 and colour.shape[1:] == (3,) and len(labels) == num_rays
-    if ray_bundle.origins.device.type != "cpu" or colour.device.type != "cpu" or not is_common:
+    if not is_common:
         return
     weights, soft = batch.get(LABEL_WEIGHTS), batch.get(SOFT_LABELS)
     metadata: dict[str, Any] = ray_bundle.metadata
@@ -82,6 +101,7 @@ def attach_targets(ray_bundle: RayBundle, batch: Mapping[str, Any]) -> None:
         labels=labels.reshape(-1),
         soft_labels=soft,
         label_weights=None if weights is None else weights.reshape(-1),
+        trains_classes=batch.get(TRAINS_CLASSES, True),
     )
 
 

@@ -46,7 +46,20 @@ class SemanticTrainerConfig(TrainerConfig):
 
 
 class LenientGradScaler(GradScaler):
-    """A gradient scaler that starts afresh from the empty state of a checkpoint that was made on a CPU."""
+    """A gradient scaler that starts afresh from the empty state of a checkpoint that was made on a CPU.
+
+    It is never waited for while training: nerfstudio asks for the scale twice in every step, only to hold the schedules
+    back by the few steps that overflow, and each answer lets the device come to rest.
+    """
+
+    def get_scale(self) -> float:
+        """The scale of the start, whatever it is now; that is in :meth:`state_dict`."""
+        return self._init_scale if self._enabled else 1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The parent's state, with the scale as it is now."""
+        state = super().state_dict()
+        return state | {"scale": super().get_scale()} if state else state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load the scale of a CUDA run; an empty state means that there was none."""

@@ -238,7 +238,7 @@ def test_scenes_of_one_name_are_refused() -> None:
 def test_the_command_report_knows_results_of_active_learning(tmp_path: Path) -> None:
     run_active(plan(), tmp_path, 1, (5, 1), lambda _: None)
     (tmp_path / REPORT).unlink(missing_ok=True)
-    Report(tmp_path).main()
+    Report((tmp_path,)).main()
     assert (tmp_path / REPORT).exists()
 
 

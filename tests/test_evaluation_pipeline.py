@@ -29,6 +29,7 @@ HEIGHT, WIDTH = 2, 4
 METRES_PER_UNIT = 2.0
 POOLED = {"miou", "miou_present", "class_accuracy", "pixel_accuracy", "fwiou"}
 RULES = {"split", "void_rule", "miou_rule"}
+WORST = {"worst_miou_present", "worst_depth_l1"}
 TIMES = {"num_rays_per_sec", "fps"}
 
 
@@ -132,7 +133,7 @@ def test_ns_eval_gets_every_score_the_split_and_the_rules() -> None:
     results = ns_eval(make_pipeline(TWO_IMAGES))
     per_image = {"psnr", "psnr_std", *TIMES, *(f"{name}_std" for name in TIMES)}
     depth = {"depth_l1", "depth_rel", "depth_delta1"}
-    assert set(results) == per_image | POOLED | depth | RULES | {"iou/wall", "iou/lamp", "num_images"}
+    assert set(results) == per_image | POOLED | depth | RULES | WORST | {"iou/wall", "iou/lamp", "num_images"}
     assert results["num_images"] == 2
     assert results["split"] == FakeEvalDataset.metadata["split"]
     assert results["void_rule"] == FakeEvalDataset.metadata["void_rule"]
@@ -164,6 +165,19 @@ def test_a_data_set_without_depth_gets_no_depth_scores() -> None:
 
     results = ns_eval(make_pipeline([], WithoutDepth()))
     assert not any(name.startswith("depth") for name in results)
+
+
+def test_the_worst_images_are_named_with_their_scores_and_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    results = ns_eval(make_pipeline(TWO_IMAGES))
+    perfect, poor = (
+        {"image": f"image {i}", "psnr": None, "miou_present": pytest.approx(miou), "depth_l1": 1.0}
+        for i, miou in ((0, 1.0), (1, (2 / 6 + 0) / 2))
+    )
+    assert results["worst_miou_present"] == [poor, perfect]
+    assert {image["image"] for image in results["worst_depth_l1"]} == {"image 0", "image 1"}
+    said = capsys.readouterr().out
+    assert "all 2 scored" in said
+    assert f"{results['miou_present']:.3f}" in said
 
 
 def test_evaluating_twice_gives_the_same_scores() -> None:
@@ -241,7 +255,13 @@ def test_ns_eval_of_a_trained_run_writes_all_scores_and_pictures(trained_run: Pa
     written = json.loads((tmp_path / "scores.json").read_text("utf8"), parse_constant=refuse)
     results = written["results"]
     depth = {"depth_l1", "depth_rel", "depth_delta1"}
-    assert {"psnr", "ssim", "psnr_pooled", "ece"} | depth | POOLED | RULES <= set(results)
+    assert {"psnr", "ssim", "psnr_pooled", "ece", "worst_psnr"} | depth | POOLED | RULES | WORST <= set(results)
+    assert [image["image"] for image in results["worst_psnr"]] in (
+        ["rgb_0.png", "rgb_8.png"],
+        ["rgb_8.png", "rgb_0.png"],
+    )
+    mean = sum(image["psnr"] for image in results["worst_psnr"]) / results["num_images"]
+    assert mean == pytest.approx(results["psnr"], abs=1e-3)
     assert any(name.startswith("iou/") for name in results)
     assert all(0 <= results[name] <= 1 for name in {"ece"} | POOLED)
     pictures = [path.name for path in (tmp_path / "pictures").glob("eval_grid_*.png")]

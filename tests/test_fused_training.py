@@ -8,12 +8,14 @@ import torch
 from test_fused_rendering import problem
 from torch import Tensor
 
-from semantic_ns.fields.fused_training import LossWeights, TrainedRays, train_fused
-from semantic_ns.losses import semantic_cross_entropy, soft_cross_entropy
+from semantic_ns.fields.fused_training import Intervals, LossWeights, TrainedRays, train_fused
+from semantic_ns.losses import near_camera_prices, semantic_cross_entropy, soft_cross_entropy
 from semantic_ns.rendering import head_of_composited
 from semantic_ns.supervision import Targets
 
-OPTIONS = LossWeights(distortion=0.3, semantic=0.7, density_scale=0.7, opacity=0.2, min_light=0.0)
+OPTIONS = LossWeights(
+    distortion=0.3, semantic=0.7, density_scale=0.7, opacity=0.2, near_camera=0.4, near_camera_reach=0.8, min_light=0.0
+)
 Head = tuple[Tensor, Tensor]
 Sizes = dict[str, int]
 
@@ -25,6 +27,12 @@ def head_of(classes: int, features: int = 64) -> Head:
 
 def spacings_of(rays: int, samples: int) -> Tensor:
     return torch.rand(rays, samples + 1, generator=torch.Generator().manual_seed(samples)).sort(dim=-1).values
+
+
+def intervals_of(delta: Tensor) -> Intervals:
+    rays, samples = delta.shape
+    starts = torch.rand(rays, generator=torch.Generator().manual_seed(rays)) / 2
+    return Intervals(delta, spacings_of(rays, samples), starts)
 
 
 def targets_of(rays: int, classes: int, uniform: int | None = None, kind: str = "labels") -> Targets:
@@ -46,10 +54,11 @@ def targets_of(rays: int, classes: int, uniform: int | None = None, kind: str = 
 
 
 def slow_losses(
-    enc: Tensor, cond: Tensor, delta: Tensor, spacings: Tensor, network: tuple[Tensor, ...],
+    enc: Tensor, cond: Tensor, intervals: Intervals, network: tuple[Tensor, ...],
     head: Head | None, targets: Targets, options: LossWeights,
 ) -> TrainedRays:  # fmt: skip
     """Plain torch: render everything, then one loss after the other."""
+    delta, spacings, starts = intervals
     rgb, features, weights = reference.render_field(
         enc, cond, delta, network, options.density_scale, options.pass_semantics, options.min_light
     )
@@ -67,12 +76,15 @@ def slow_losses(
     colour = (rgb[:uniform] - targets.colour).square().mean() if uniform else torch.zeros(())
     distortion = reference.distortion(spacings[:uniform], weights[:uniform]) if uniform else torch.zeros(())
     opacity = -(weights[:uniform].sum(-1) + 0.01).log().mean() if uniform else torch.zeros(())
-    losses = (options.distortion * distortion, options.opacity * opacity, options.semantic * semantic.float())
-    return TrainedRays(colour, *losses, rgb, weights)
+    centres = starts[:, None] + delta.cumsum(-1) - delta / 2
+    near = near_camera_prices(weights, centres, options.near_camera_reach).mean()
+    losses = (options.distortion * distortion, options.opacity * opacity, options.near_camera * near)
+    return TrainedRays(colour, *losses, options.semantic * semantic.float(), rgb, weights)
 
 
 def total(result: TrainedRays) -> Tensor:
-    return result.colour_loss + result.distortion_loss + result.opacity_loss + result.semantic_loss
+    geometry = result.distortion_loss + result.opacity_loss + result.near_camera_loss
+    return result.colour_loss + geometry + result.semantic_loss
 
 
 def assert_equal_to_torch(
@@ -80,12 +92,19 @@ def assert_equal_to_torch(
 ) -> None:
     sizes = sizes or {}
     enc, cond, delta, network = problem(rays, samples, **sizes)
-    spacings = spacings_of(rays, samples)
     head = head_of(classes, sizes.get("features", 64)) if classes else None
     inputs = [tensor for tensor in (enc, cond, *network, *(head or ())) if tensor.numel()]
-    fast = train_fused(enc, cond, (delta, spacings), network, head, targets, options)
-    slow = slow_losses(enc, cond, delta, spacings, network, head, targets, options)
-    for name in ("colour_loss", "distortion_loss", "opacity_loss", "semantic_loss", "rgb", "weights"):
+    fast = train_fused(enc, cond, intervals_of(delta), network, head, targets, options)
+    slow = slow_losses(enc, cond, intervals_of(delta), network, head, targets, options)
+    for name in (
+        "colour_loss",
+        "distortion_loss",
+        "opacity_loss",
+        "near_camera_loss",
+        "semantic_loss",
+        "rgb",
+        "weights",
+    ):
         torch.testing.assert_close(getattr(fast, name), getattr(slow, name), rtol=1e-4, atol=1e-5)
     assert not fast.rgb.requires_grad
     assert not fast.weights.requires_grad
@@ -113,7 +132,7 @@ def test_every_kind_of_target_trains_like_plain_torch(kind: str) -> None:
 
 
 @pytest.mark.parametrize("uniform", [0, 1, 6])
-def test_rays_beyond_the_uniform_ones_train_semantics_alone(uniform: int) -> None:
+def test_rays_beyond_the_uniform_ones_train_semantics_and_keep_the_space_before_the_camera_empty(uniform: int) -> None:
     assert_equal_to_torch(11, 8, 5, targets_of(11, 5, uniform))
 
 
@@ -133,9 +152,7 @@ def test_without_any_lit_sample_the_kernel_trains_weights_alone() -> None:
     rays, samples = 5, 6
     enc, cond, delta, network = problem(rays, samples)
     head, targets = head_of(4), targets_of(rays, 4)
-    result = train_fused(
-        enc, cond, (delta, spacings_of(rays, samples)), network, head, targets, replace(OPTIONS, min_light=1.0)
-    )
+    result = train_fused(enc, cond, intervals_of(delta), network, head, targets, replace(OPTIONS, min_light=1.0))
     torch.testing.assert_close(result.colour_loss, targets.colour.square().mean())
     gradients = torch.autograd.grad(total(result), [enc, cond, *network, *head])
     assert all(gradient.abs().max() == 0 for gradient in gradients[:-1])
@@ -144,15 +161,14 @@ def test_without_any_lit_sample_the_kernel_trains_weights_alone() -> None:
 
 def test_no_rays_have_losses_zero() -> None:
     enc, cond, delta, network = problem(2, 4)
-    result = train_fused(
-        enc[:0], cond[:0], (delta[:0], torch.zeros(0, 5)), network, head_of(3), targets_of(0, 3), OPTIONS
-    )
+    intervals = Intervals(*(tensor[:0] for tensor in intervals_of(delta)))
+    result = train_fused(enc[:0], cond[:0], intervals, network, head_of(3), targets_of(0, 3), OPTIONS)
     assert total(result).item() == 0
 
 
 def test_any_number_of_threads_gives_the_same_losses_and_gradients() -> None:
     enc, cond, delta, network = problem(67, 16)
-    head, targets, edges = head_of(7), targets_of(67, 7), (delta, spacings_of(67, 16))
+    head, targets, edges = head_of(7), targets_of(67, 7), intervals_of(delta)
 
     def everything() -> list[Tensor]:
         result = train_fused(enc, cond, edges, network, head, targets, OPTIONS)
@@ -163,14 +179,14 @@ def test_any_number_of_threads_gives_the_same_losses_and_gradients() -> None:
 
 def test_losses_of_different_factors_are_refused() -> None:
     enc, cond, delta, network = problem(3, 4)
-    result = train_fused(enc, cond, (delta, spacings_of(3, 4)), network, head_of(3), targets_of(3, 3), OPTIONS)
-    with pytest.raises(RuntimeError, match=r"sum of the losses.*\[1\.0, 2\.0, 1\.0, 1\.0\]"):
+    result = train_fused(enc, cond, intervals_of(delta), network, head_of(3), targets_of(3, 3), OPTIONS)
+    with pytest.raises(RuntimeError, match=r"sum of the losses.*\[1\.0, 2\.0, 1\.0, 1\.0, 1\.0\]"):
         (total(result) + result.distortion_loss).backward()
 
 
 def test_labels_and_distributions_that_fit_no_class_are_refused() -> None:
     enc, cond, delta, network = problem(3, 4)
-    arguments = (enc, cond, (delta, spacings_of(3, 4)), network, head_of(3))
+    arguments = (enc, cond, intervals_of(delta), network, head_of(3))
     with pytest.raises(ValueError, match=r"expected labels in -1\.\.2"):
         train_fused(*arguments, replace(targets_of(3, 3), labels=torch.tensor([0, 3, 1])), OPTIONS)
     with pytest.raises(ValueError, match=r"\(3, 3\), found \(3, 4\)"):
@@ -179,7 +195,7 @@ def test_labels_and_distributions_that_fit_no_class_are_refused() -> None:
 
 def test_non_contiguous_targets_are_read_right() -> None:
     enc, cond, delta, network = problem(9, 5)
-    targets, head, edges = targets_of(9, 4, kind="weighted distributions"), head_of(4), (delta, spacings_of(9, 5))
+    targets, head, edges = targets_of(9, 4, kind="weighted distributions"), head_of(4), intervals_of(delta)
     assert targets.soft_labels is not None
     strided = replace(targets, colour=targets.colour.T.contiguous().T, soft_labels=targets.soft_labels.T.contiguous().T)
     results = [train_fused(enc, cond, edges, network, head, x, OPTIONS) for x in (targets, strided)]

@@ -28,6 +28,8 @@ LAYERS = (
         "evaluation.depth",
         "evaluation.accumulator",
         "evaluation.calibration",
+        "evaluation.color",
+        "evaluation.worst_images",
         "propagation",
         "active.config",
         "active.schedule",

@@ -10,6 +10,7 @@ from nerfstudio.model_components.losses import lossfun_distortion
 from semantic_ns.losses import (
     distortion_loss_cpu,
     label_shares,
+    near_camera_prices,
     opacity_loss,
     semantic_cross_entropy,
     soft_cross_entropy,
@@ -178,3 +179,20 @@ def test_the_opacity_loss_falls_with_the_light_that_ends_somewhere_and_is_about_
     assert losses == sorted(losses, reverse=True)
     assert losses[0] == pytest.approx(-math.log(0.01))
     assert abs(losses[-1]) < 0.011
+
+
+def test_what_is_near_costs_its_weight_times_how_near_it_is() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights, distances = torch.rand(4, 6, generator=generator), torch.rand(4, 6, generator=generator) * 2
+    reach = 0.8
+    slow = [
+        sum(w * (1 - t / reach) for w, t in zip(ws, ts, strict=True) if t < reach)
+        for ws, ts in zip(weights.tolist(), distances.tolist(), strict=True)
+    ]
+    assert near_camera_prices(weights, distances, reach).tolist() == pytest.approx(slow, rel=1e-5)
+
+
+def test_a_surface_moved_away_from_the_camera_never_costs_more() -> None:
+    weight = torch.ones(1, 1)
+    prices = [float(near_camera_prices(weight, torch.full((1, 1), t), 0.4)) for t in (0.0, 0.1, 0.3, 0.4, 7.0)]
+    assert prices == pytest.approx([1.0, 0.75, 0.25, 0.0, 0.0])

@@ -19,6 +19,7 @@ PACKAGE_INDEX = re.compile(
 )
 RUNNABLE = (
     "scripts/benchmark_selection",
+    "scripts/benchmark_side_by_side",
     "scripts/benchmark_speed",
     "scripts/check_offline_bundle",
     "scripts/check_viewer",

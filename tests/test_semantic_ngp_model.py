@@ -128,7 +128,7 @@ def test_an_empty_scene_shows_the_background_and_trains_nothing() -> None:
 def test_colour_and_classes_train_every_part_of_the_field() -> None:
     model = build(lean_config())
     outputs, parts = losses(model)
-    assert parts.keys() == {"rgb_loss", "semantic_loss"}
+    assert parts.keys() == {"rgb_loss", "near_camera_loss", "semantic_loss"}
     assert outputs["num_samples_per_ray"].shape == (RAYS,)
     sum(parts.values(), torch.zeros(())).backward()
     for name, parameter in model.field.named_parameters():

@@ -54,7 +54,7 @@ class Cell:
         method: name of the method, as `ns-train` knows it.
         mode: name of the supervision mode.
         seed: of the trainer and of the corruption.
-        num_steps: training steps.
+        num_steps: training steps; 0: the method's own number, without an option.
         variant: name of the options.
         options: more options of the method, as on the command line.
         score_stride: every n-th image of either poses is scored.
@@ -86,7 +86,7 @@ class Cell:
             # Before options with one value: a list would take the dataparser's name, too.
             *corruption,
             *labels,
-            *("--max-num-iterations", str(self.num_steps)),
+            *(("--max-num-iterations", str(self.num_steps)) if self.num_steps else ()),
             *("--machine.seed", str(self.seed)),
             *("--data", str(self.scene.data)),
             *self.options,

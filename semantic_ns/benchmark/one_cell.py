@@ -59,12 +59,35 @@ def checked_cells(plan: Plan) -> list[Cell]:
     """
     from nerfstudio.configs.method_configs import all_methods
 
-    if plan.method not in all_methods:
-        raise SceneError(f"Expected a method that ns-train knows, found {plan.method!r}; ns-train --help lists them.")
+    refuse_unknown_method(plan.method)
     cells = plan.cells(all_methods[plan.method].max_num_iterations)
     for cell in cells:
         training_config(cell.arguments())
     return cells
+
+
+def refuse_unknown_method(method: str) -> None:
+    """Check the name of a method.
+
+    Raises:
+        SceneError: if nerfstudio does not know it.
+    """
+    from nerfstudio.configs.method_configs import all_methods
+
+    if method not in all_methods:
+        raise SceneError(f"Expected a method that ns-train knows, found {method!r}; ns-train --help lists them.")
+
+
+def check_cells(method: str, cells: Sequence[Cell]) -> None:
+    """Try each different set of options of ns-train once, before anything is trained.
+
+    Raises:
+        SceneError: if the method or a mode is unknown, or options are refused.
+    """
+    refuse_unknown_method(method)
+    different = {(cell.mode, cell.options, cell.scene.options): cell for cell in cells}
+    for cell in different.values():
+        training_config(cell.arguments())
 
 
 def train_and_score(cell: Cell, folder: Path) -> tuple[dict[str, Any], list[str]]:
@@ -102,10 +125,14 @@ def started_trainer(cell: Cell, arguments: Sequence[str], folder: Path) -> Any:
     """
     from nerfstudio.scripts.train import _set_random_seed
 
+    from semantic_ns.evaluation.pipeline import SemanticPipelineConfig
+
     config = training_config(arguments)
     shutil.rmtree(folder, ignore_errors=True)
     config.output_dir, config.experiment_name, config.timestamp = folder, cell.scene.name, RUN
     config.steps_per_save = config.max_num_iterations
+    if isinstance(config.pipeline, SemanticPipelineConfig):
+        config.pipeline.eval_images_at_end = 0  # all are scored afterwards, and it would count as training
     _set_random_seed(config.machine.seed)
     trainer = config.setup(local_rank=0, world_size=1)
     config.save_config()

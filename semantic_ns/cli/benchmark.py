@@ -1,5 +1,6 @@
-"""`sns-benchmark`: many trainings of a scene with few or noisy labels, and tables and plots of their scores."""
+"""`sns-benchmark`: many trainings with few or noisy labels, or of many scenes, and tables and plots of their scores."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -65,8 +66,7 @@ class Labels:
         from semantic_ns.benchmark.report import write_report
         from semantic_ns.benchmark.run import run_cells
 
-        if self.jobs < 1:
-            raise SceneError(f"Expected at least one training at a time, found --jobs {self.jobs}; raise it.")
+        _refuse_no_jobs(self.jobs)
         cells = checked_cells(self._plan())
         refuse_mixed([*cells, *done_cells(self.output)])
         arguments = (*MODULE, KEEP_RUN) if self.keep_runs else MODULE
@@ -142,6 +142,75 @@ class Active:
         _refuse_missing(counts, self.output)
 
 
+@dataclass
+class Scenes:
+    """Train all scenes x seeds with the defaults of a method, and write one table: mean, worst seed, worst image.
+
+    What is done is not done again. To share the work among machines, give each some of the scenes or seeds, copy the
+    folders in OUTPUT/cells of all into one, and run sns-benchmark report OUTPUT. Options after -- go to ns-train.
+    """
+
+    output: Path
+    """Folder for the results; run again with the same one to go on."""
+    data: tuple[str, ...]
+    """Scenes: FOLDER, or FOLDER::OPTIONS with options of the dataparser, such as
+    "kitchen::--split interval --eval-interval 2"."""
+    split: str | None = None
+    """Options of the dataparser for the scenes that name none, such as "--split fraction"; by default those of
+    Replica's layout without the published split train on every second frame."""
+    seeds: tuple[int, ...] = (42, 1, 2, 7, 11)
+    """Seeds."""
+    method: str = "semantic-nerf"
+    """Method, as ns-train knows it."""
+    modes: tuple[str, ...] = ("all",)
+    """Supervision modes; see sns-benchmark labels."""
+    label: str = "default"
+    """Name of these trainings, to keep trainings with other options or another version apart in one folder."""
+    max_num_iterations: int | None = None
+    """Training steps; the method's default if not given."""
+    score_stride: int = 1
+    """Score every n-th image."""
+    jobs: int = 1
+    """Trainings at a time; they share the cores."""
+    keep_runs: bool = False
+    """Keep the folder of each training, with its checkpoint."""
+    options: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """Options of ns-train."""
+
+    def main(self) -> None:
+        """Train what is not done and write the table."""
+        # Slow to import, and not needed for --help.
+        from semantic_ns.benchmark.backend import ProcessBackend
+        from semantic_ns.benchmark.one_cell import KEEP_RUN, check_cells
+        from semantic_ns.benchmark.place import commit
+        from semantic_ns.benchmark.run import run_cells
+        from semantic_ns.benchmark.scene_cell import MODULE
+        from semantic_ns.benchmark.scene_plan import ScenePlan, scoreboard_scene
+        from semantic_ns.benchmark.scene_report import write_scoreboard
+        from semantic_ns.benchmark.scene_summary import other_commits
+
+        _refuse_no_jobs(self.jobs)
+        scenes = tuple(scoreboard_scene(text, self.split) for text in self.data)
+        plan = ScenePlan(
+            scenes, self.seeds, self.method, self.modes, self.label, self.options, self.max_num_iterations or 0,
+            self.score_stride,
+        )  # fmt: skip
+        cells = plan.cells()
+        check_cells(self.method, cells)
+        if others := other_commits(self.output, commit()):
+            _say(f"{self.output} holds results of other commits, which stay as they are: {', '.join(others)}.")
+        arguments = (*MODULE, KEEP_RUN) if self.keep_runs else MODULE
+        counts = run_cells(cells, self.output, ProcessBackend(self.jobs, arguments), _say)
+        if counts["done"] or counts["failed"]:
+            _say(f"Report: {write_scoreboard(self.output)}")
+        _refuse_missing(counts, self.output)
+
+
+def _refuse_no_jobs(jobs: int) -> None:
+    if jobs < 1:
+        raise SceneError(f"Expected at least one training at a time, found --jobs {jobs}; raise it.")
+
+
 def _refuse_missing(counts: "Counter[State]", output: Path) -> None:
     total = sum(counts.values())
     if missing := total - counts["done"]:
@@ -153,19 +222,41 @@ def _refuse_missing(counts: "Counter[State]", output: Path) -> None:
 
 @dataclass
 class Report:
-    """Write tables and plots of the results that are there."""
+    """Write tables and plots of the results that are there; of two scoreboards, print both beside each other."""
 
-    output: Path
-    """Folder of the results."""
+    folders: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Folder of the results; two folders of sns-benchmark scenes are compared: BEFORE AFTER."""
+    output: Path | None = None
+    """Folder of the results, as an option."""
+    against: Path | None = None
+    """Folder of an earlier scoreboard to compare with."""
 
     def main(self) -> None:
-        """Write the report and say where."""
-        from semantic_ns.benchmark.active_report import write_active_report
-        from semantic_ns.benchmark.active_run import SETTINGS
-        from semantic_ns.benchmark.report import write_report
+        """Write the report and say where, or print the comparison."""
+        folders = [*([self.against] if self.against else []), *self.folders, *([self.output] if self.output else [])]
+        if len(folders) not in (1, 2) or folders == [self.against]:
+            raise SceneError(
+                "Expected the folder of the results, or two to compare, found "
+                f"{', '.join(map(str, folders)) or 'none'}; write sns-benchmark report FOLDER, or BEFORE AFTER."
+            )
+        if len(folders) == 1:
+            _say(f"Report: {_write_report(folders[0])}")
+            return
+        from semantic_ns.benchmark.scene_report import compared
 
-        write = write_active_report if (self.output / SETTINGS).exists() else write_report
-        _say(f"Report: {write(self.output)}")
+        _say(compared(*folders))
+
+
+def _write_report(output: Path) -> Path:
+    from semantic_ns.benchmark.active_report import write_active_report
+    from semantic_ns.benchmark.active_run import SETTINGS
+    from semantic_ns.benchmark.report import write_report
+    from semantic_ns.benchmark.scene_report import write_scoreboard
+    from semantic_ns.benchmark.scene_summary import is_scoreboard
+
+    if is_scoreboard(output):
+        return write_scoreboard(output)
+    return write_active_report(output) if (output / SETTINGS).exists() else write_report(output)
 
 
 def _say(sentence: str) -> None:
@@ -174,13 +265,30 @@ def _say(sentence: str) -> None:
 
 def entrypoint() -> None:
     """Console script `sns-benchmark`."""
-    command: Labels | Active | Report = tyro.cli(
+    from semantic_ns.benchmark.place import register_uninstalled
+
+    arguments, options = sys.argv[1:], None
+    if "--" in arguments:
+        place = arguments.index("--")
+        arguments, options = arguments[:place], tuple(arguments[place + 1 :])
+    command: Labels | Scenes | Active | Report = tyro.cli(
         Annotated[Labels, tyro.conf.subcommand("labels")]  # pyright: ignore
+        | Annotated[Scenes, tyro.conf.subcommand("scenes")]
         | Annotated[Active, tyro.conf.subcommand("active")]
         | Annotated[Report, tyro.conf.subcommand("report")],
+        args=arguments,
         config=(tyro.conf.FlagConversionOff,),
     )
-    run_command(command.main)
+    register_uninstalled()
+    run_command(lambda: _run(command, options))
+
+
+def _run(command: Labels | Scenes | Active | Report, options: tuple[str, ...] | None) -> None:
+    if options is not None:
+        if not isinstance(command, Scenes):
+            raise SceneError("Expected options of ns-train after -- of sns-benchmark scenes alone; leave them out.")
+        command.options = options
+    command.main()
 
 
 if __name__ == "__main__":

@@ -97,11 +97,13 @@ class _LabelledPixels:
 
     def draw(self, count: int, balance_classes: bool) -> Int64[Tensor, "count 3"]:
         """Image, row and column of random pixels: all alike, or classes alike and then the pixels of each."""
+        device = self.pixels.device
         if balance_classes:
-            classes = torch.randint(len(self.starts), (count,))
-            places = self.starts[classes] + _random_below(self.counts[classes], torch.rand(count, dtype=torch.float64))
+            classes = torch.randint(len(self.starts), (count,), device=device)
+            uniform = torch.rand(count, dtype=torch.float64, device=device)
+            places = self.starts[classes] + _random_below(self.counts[classes], uniform)
         else:
-            places = torch.randint(len(self.pixels), (count,))
+            places = torch.randint(len(self.pixels), (count,), device=device)
         flat = self.pixels[places].long()
         height, width = self.image_shape
         return torch.stack([flat // (height * width), flat // width % height, flat % width], dim=-1)
@@ -121,8 +123,8 @@ def _find_labelled(
     num_labelled = int(is_labelled.sum())
     if num_labelled == 0 or num_labelled >= below * num_drawable:
         return None
-    pixels = is_labelled.reshape(-1).nonzero()[:, 0].cpu()
-    classes, order = labels.reshape(-1)[pixels.to(labels.device)].cpu().sort(stable=True)
+    pixels = is_labelled.reshape(-1).nonzero()[:, 0]
+    classes, order = labels.reshape(-1)[pixels].sort(stable=True)
     counts = classes.unique_consecutive(return_counts=True)[1]
     pixels = pixels[order].to(torch.int32 if labels.numel() <= _MAX_INT32 else torch.int64)
     return _LabelledPixels(pixels, counts.cumsum(0) - counts, counts, (labels.shape[1], labels.shape[2]))
@@ -131,9 +133,9 @@ def _find_labelled(
 def _append_rows(result: dict[str, Any], batch: dict[str, Any], indices: Int64[Tensor, "rows 3"]) -> None:
     """Append the values of further pixels to a batch of them."""
     for key in result.keys() & batch.keys():
-        result[key] = torch.cat([result[key], batch[key][tuple(indices.unbind(-1))]])
+        result[key] = torch.cat([result[key], batch[key][tuple(indices.to(batch[key].device).unbind(-1))]])
     # Rows of the images at hand become numbers of cameras.
-    cameras = batch["image_idx"].cpu()[indices[:, :1]]
+    cameras = batch["image_idx"].to(indices.device)[indices[:, :1]]
     further = torch.cat([cameras, indices[:, 1:]], dim=-1)
     result["indices"] = torch.cat([result["indices"], further.to(result["indices"].device)])
 

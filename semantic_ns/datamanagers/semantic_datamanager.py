@@ -1,5 +1,7 @@
 """nerfstudio's data manager over labelled images."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,13 +31,15 @@ from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.labels.spacing import evenly_spaced
 from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.rays import FastRayGenerator
-from semantic_ns.supervision import LABEL_WEIGHTS, NUM_UNIFORM, SOFT_LABELS, attach_targets
+from semantic_ns.supervision import COLOUR, LABEL_WEIGHTS, NUM_UNIFORM, SOFT_LABELS, TRAINS_CLASSES, attach_targets
 
 if TYPE_CHECKING:  # compiles kernels, which registration must not
     from semantic_ns.active.state import GivenLabels
     from semantic_ns.propagation.targets import PropagatedLabels
 
 _MOST_FRAMES = 64
+_BYTES_PER_PIXEL = 4 * 4 + 2
+"""Of a colour with alpha in single precision and a label."""
 _Labels = list[Int16[ndarray, "height width"]]
 
 
@@ -59,6 +63,9 @@ class SemanticDataManagerConfig(VanillaDataManagerConfig):
     """Labels asked for in the course of the run, instead of all from the start."""
     evaluate_on: Literal["test", "train"] = "test"
     """Poses to render and score, always against the scene's own labels."""
+    device_cache_share: float = 0.25
+    """Share of a CUDA device's free memory that training images and labels may take there; batches of such images are
+    drawn and gathered without a copy. 0: they stay in the memory of the CPU."""
 
 
 class SemanticDataManager(VanillaDataManager[SemanticDataset]):
@@ -169,8 +176,30 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         self.train_dataset.has_16_bit_labels = True
         if not self._label_source.is_scene and self.config.active.strategy is None:
             self.train_dataset.replace_labels(self.labels_by_options)
-        super().setup_train()
+        with self._training_images_on_device():
+            super().setup_train()
         self.train_ray_generator = FastRayGenerator(self.train_dataset.cameras.to(self.device))
+
+    @contextmanager
+    def _training_images_on_device(self) -> Iterator[None]:
+        """Within it, images are loaded to the training's device if they fit there; those of evaluation never are."""
+        usual = self.exclude_batch_keys_from_device
+        if self._training_images_fit_on_device():
+            self.exclude_batch_keys_from_device = [key for key in usual if key not in (COLOUR, SEMANTICS)]
+        try:
+            yield
+        finally:
+            self.exclude_batch_keys_from_device = usual
+
+    def _training_images_fit_on_device(self) -> bool:
+        device = torch.device(self.device)
+        if device.type != "cuda":
+            return False
+        cameras, wanted = self.train_dataset.cameras, self.config.train_num_images_to_sample_from
+        share = 1.0 if wanted < 0 else min(1.0, wanted / len(self.train_dataset))
+        num_bytes = share * int((cameras.height * cameras.width).sum()) * _BYTES_PER_PIXEL
+        is_uniform = all(bool((sizes == sizes.view(-1)[0]).all()) for sizes in (cameras.height, cameras.width))
+        return is_uniform and num_bytes <= self.config.device_cache_share * torch.cuda.mem_get_info(device)[0]
 
     def show_given_labels(self) -> None:
         """Let training see the labels that were given since the images were loaded."""
@@ -179,7 +208,7 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         if images is not None:  # otherwise the next ones are loaded with them
             labels = [self.given.labels[int(number)] for number in images["image_idx"]]
             # A new tensor: the sampler knows by it that the labels are others.
-            images[SEMANTICS] = torch.from_numpy(np.stack(labels))[..., None]
+            images[SEMANTICS] = torch.from_numpy(np.stack(labels))[..., None].to(images[SEMANTICS].device)
 
     def _get_pixel_sampler(self, dataset: SemanticDataset, num_rays_per_batch: int) -> PixelSampler:
         sampler = super()._get_pixel_sampler(dataset, num_rays_per_batch)
@@ -196,6 +225,7 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
             self._teach_propagated(ray_bundle, batch)
         elif step % self.config.semantic_interval:
             batch[SEMANTICS].fill_(VOID)
+            batch[TRAINS_CLASSES] = False
         attach_targets(ray_bundle, batch)
         return ray_bundle, batch
 

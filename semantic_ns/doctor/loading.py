@@ -4,12 +4,13 @@ import contextlib
 import json
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 from jaxtyping import Float, Float32, Int16, Int64
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
@@ -28,6 +29,7 @@ from semantic_ns.dataparsers.scannet import ScanNetDataParserConfig
 from semantic_ns.dataparsers.scannet_labels import classes_in_space, find_label_table
 from semantic_ns.doctor.views import SceneViews
 from semantic_ns.errors import SceneError
+from semantic_ns.evaluation.veil import Veils
 from semantic_ns.labels.class_table import MAX_ID, ClassTable
 from semantic_ns.labels.images import read_label_image
 from semantic_ns.labels.label_map import LabelMap
@@ -80,6 +82,7 @@ class LoadedScene:
         has_known_camera: whether the camera comes from a table of the data set, where it may be far off-centre.
         split: which frames train and which are scored, as a sentence.
         places: data set, and index in it, of each frame.
+        find_veils: looks for veils before the cameras of a trained scene; None where nothing was trained.
     """
 
     layout: str
@@ -93,6 +96,7 @@ class LoadedScene:
     has_known_camera: bool
     split: str
     places: tuple[tuple[SemanticDataset, int], ...]
+    find_veils: Callable[[], Veils | None] | None = None
 
     def read_ids(self, index: int) -> Int64[ndarray, "rows columns"] | None:
         """The ids in the label image of a frame as they are; None where it has none."""
@@ -108,6 +112,15 @@ class LoadedScene:
         """A batch of the one camera of a frame, in scene units."""
         dataset, place = self.places[index]
         return dataset.cameras[place : place + 1]
+
+    def cameras(self) -> Cameras:
+        """A batch of the cameras of all frames, in scene units."""
+        each = [self.camera(index) for index in range(len(self.places))]
+        names = ("camera_to_worlds", "fx", "fy", "cx", "cy", "width", "height", "camera_type")
+        values: dict[str, Any] = {name: torch.cat([getattr(camera, name) for camera in each]) for name in names}
+        if all(camera.distortion_params is not None for camera in each):
+            values["distortion_params"] = torch.cat([cast(torch.Tensor, camera.distortion_params) for camera in each])
+        return Cameras(**values)
 
 
 def parser_config(parser_name: str, data: Path) -> DataParserConfig:

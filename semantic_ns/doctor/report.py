@@ -21,6 +21,7 @@ from semantic_ns.doctor.label_ids import LabelCounts, find_id_offset, surface_po
 from semantic_ns.doctor.loading import LoadedScene
 from semantic_ns.doctor.mistakes import LEAST_DEPTH_SHARE, LEAST_LABEL_SHARE, Diagnosis, Mistake, diagnose
 from semantic_ns.doctor.views import SceneViews
+from semantic_ns.evaluation.veil import Veils
 from semantic_ns.labels.taxonomy import enumerate_ids
 
 MANY_VIEWS = 16
@@ -122,6 +123,7 @@ class Report:
         mistake: the one that explains the problems.
         problems: sentences.
         remarks: sentences on what is no problem.
+        veils: before the cameras of a trained scene, None where none was looked for.
     """
 
     scene: str
@@ -137,6 +139,7 @@ class Report:
     mistake: Mistake | None
     problems: tuple[str, ...]
     remarks: tuple[str, ...]
+    veils: Veils | None = None
 
     @property
     def is_healthy(self) -> bool:
@@ -168,6 +171,7 @@ class Report:
             "agreement": None if diagnosis is None else _figures(diagnosis.given),
             "agreement_without_mistake": _figures(diagnosis.mended) if diagnosis and diagnosis.mended else None,
             "best_pixel_shift": None if diagnosis is None else diagnosis.best_pixel_shift,
+            "veiled_share_by_frame": None if self.veils is None else dict(self.veils.veiled()),
         }
 
     def to_text(self) -> RenderableType:
@@ -186,6 +190,7 @@ class Report:
             ("camera path", f"{' x '.join(f'{length:.2f}' for length in path.extent_m)} m, {path.length_m:.1f} m long, "
              f"median step {path.median_step_m:.3f} m, |R^T R - I| up to {path.largest_rotation_error:.1g}"),
             *self._agreement_rows(),
+            *self._veil_rows(),
             *(("remark", sentence) for sentence in self.remarks),
             *(("problem", sentence) for sentence in self.problems),
         ]  # fmt: skip
@@ -196,6 +201,12 @@ class Report:
         verdict = "[bold green]Healthy.[/]" if self.is_healthy else "[bold red]Something is wrong.[/]"
         mistake = [f"[bold]{escape(self.mistake.sentence)}[/]"] if self.mistake else []
         return Group(table, verdict, *mistake)
+
+    def _veil_rows(self) -> list[tuple[str, str]]:
+        if self.veils is None:
+            return []
+        veiled = [f"{name} {share:.0%}" for name, share in self.veils.veiled()]
+        return [("behind a veil", ", ".join(veiled) or f"none of {len(self.veils.names)} views")]
 
     def _agreement_rows(self) -> list[tuple[str, str]]:
         if self.diagnosis is None:
@@ -263,6 +274,9 @@ def examine(scene: LoadedScene, name: str, depth_source: str = "depth images", n
     is_centre_known = scene.has_known_camera or _is_depth_agreeing(diagnosis)
     problems = [*([scene.refusal] if scene.refusal else []), *intrinsics.problems(is_centre_known), *path.problems()]
     problems += disagreement
+    veils = None if scene.find_veils is None else scene.find_veils()
+    if veils is not None and (sentence := veils.sentence()) is not None:
+        problems.append(f"{sentence}; train again with --pipeline.model.near-plane above that.")
     if mistake is not None:
         problems.append(f"Likely mistake: {mistake.name}.")
     return Report(
@@ -279,6 +293,7 @@ def examine(scene: LoadedScene, name: str, depth_source: str = "depth images", n
         mistake=mistake,
         problems=tuple(problems),
         remarks=tuple(_remarks(scene, labels, diagnosis)),
+        veils=veils,
     )
 
 

@@ -1,7 +1,7 @@
-"""Depth that a trained scene renders, for scenes without depth images."""
+"""What a trained scene renders: depth, for scenes without depth images, and veils before its cameras."""
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +13,12 @@ from numpy import ndarray
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.doctor.loading import LoadedScene, load_scene
 from semantic_ns.errors import SceneError
+from semantic_ns.evaluation.veil import Veils
+from semantic_ns.evaluation.worst_images import short_names
 from semantic_ns.export.labels import RenderingModel
+
+_NUM_RAYS = 192
+"""Of each frame, to look for veils."""
 
 
 def load_trained_scene(load_config: Path, data: Path) -> LoadedScene:
@@ -52,4 +57,15 @@ def load_trained_scene(load_config: Path, data: Path) -> LoadedScene:
             outputs = model.get_outputs_for_camera(scene.camera(index).to(model.device))
         return (outputs["planar_depth"][..., 0].cpu().numpy() * metres_per_unit).astype(np.float32)
 
-    return replace(scene, views=replace(scene.views, read_depth=render, is_depth_rendered=True))
+    views = replace(scene.views, read_depth=render, is_depth_rendered=True)
+    return replace(scene, views=views, find_veils=partial(_find_veils, scene, model))
+
+
+def _find_veils(scene: LoadedScene, model: Any) -> Veils | None:
+    from semantic_ns.evaluation.veil_of_model import find_veils_of
+    from semantic_ns.models.semantic_outputs import SemanticModel
+
+    if not isinstance(model, SemanticModel):
+        return None  # it cannot be asked ray by ray
+    cameras = scene.cameras().to(model.device)
+    return find_veils_of(model, cameras, short_names(scene.views.images), num_rays=_NUM_RAYS)

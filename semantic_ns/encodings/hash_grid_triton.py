@@ -201,11 +201,15 @@ def _launch(kernel: Any, levels: int, x: Tensor, *arguments: Any) -> None:
 
     Blocks come first in the grid and so run first: all points of a level before the next level, so that the table of
     about one level (4 MiB at 2^19 rows of two features) competes for the second-level cache.
+
+    Products are rounded before they are added to. With a fused multiply-add a point's place in its cell would be that
+    of another position than the one whose cell was taken, and the result not that of the other back ends.
     """
     if x.shape[0] == 0:
         return  # a grid without blocks is refused by some drivers
     with torch.cuda.device_of(x):
-        kernel[((x.shape[0] + _BLOCK - 1) // _BLOCK, levels)](x, *arguments, BLOCK=_BLOCK, num_warps=_WARPS)
+        blocks = (x.shape[0] + _BLOCK - 1) // _BLOCK
+        kernel[(blocks, levels)](x, *arguments, BLOCK=_BLOCK, num_warps=_WARPS, enable_fp_fusion=False)
 
 
 def encode(

@@ -10,6 +10,7 @@ from torch import Tensor
 from semantic_ns.evaluation.calibration import CalibrationSums, calibration_sums
 from semantic_ns.evaluation.depth import DepthSums, depth_sums
 from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
+from semantic_ns.evaluation.worst_images import ImageScores
 from semantic_ns.labels.taxonomy import VOID
 
 
@@ -39,6 +40,20 @@ class SceneAccumulator:
         self._has_depth = False
         self._squared_error = 0.0
         self._num_color_values = 0
+        self._images: list[tuple[str, SceneAccumulator]] = []
+
+    def begin_image(self, name: str) -> None:
+        """Keep sums of their own of what is added until the next image begins, for `image_scores`."""
+        self._images.append((name, SceneAccumulator(self.num_classes, self.metres_per_unit)))
+
+    def image_scores(self) -> list[ImageScores]:
+        """Scores of each image that was begun, in that order."""
+        unnamed = [""] * self.num_classes
+        results = [(name, image.result(unnamed)) for name, image in self._images]
+        return [
+            ImageScores(name, *(_finite(result.get(score)) for score in ("psnr_pooled", "miou_present", "depth_l1")))
+            for name, result in results
+        ]
 
     def add_labels(
         self,
@@ -53,6 +68,8 @@ class SceneAccumulator:
             target: True classes, -1 (void) where nothing is scored.
             confidence: Probability of the predicted classes, if it is to be scored.
         """
+        for image in self._image:
+            image.add_labels(labels, target)
         self._has_labels = True
         target = target.to(labels.device)
         self._confusion += confusion_matrix(labels, target, self.num_classes).cpu()
@@ -64,14 +81,23 @@ class SceneAccumulator:
         self, planar_depth: Float[Tensor, "height width 1"], depth_m: Float[Tensor, "height width 1"]
     ) -> None:
         """Add the depth of one image, along the optical axis: rendered in scene units, true in metres (0: unknown)."""
+        for image in self._image:
+            image.add_depth(planar_depth, depth_m)
         self._has_depth = True
         self._depth += depth_sums(planar_depth * self.metres_per_unit, depth_m.to(planar_depth.device))
 
     def add_color(self, rendered: Float[Tensor, "height width 3"], target: Float[Tensor, "height width 3"]) -> None:
         """Add the colours of one image, both in [0, 1], for the pooled PSNR."""
+        for image in self._image:
+            image.add_color(rendered, target)
         error = rendered.double() - target.to(rendered.device).double()
         self._squared_error += float(error.square().sum())
         self._num_color_values += error.numel()
+
+    @property
+    def _image(self) -> "list[SceneAccumulator]":
+        """The sums of the present image alone, none where no image was begun."""
+        return [image for _, image in self._images[-1:]]
 
     def result(self, class_names: Sequence[str]) -> dict[str, float]:
         """Pooled scores of all images added since the last reset; NaN for a score without pixels.
@@ -109,3 +135,7 @@ class SceneAccumulator:
         """-10 log10 of the mean squared error over all values of all images; infinite for no error."""
         mean_squared_error = self._squared_error / self._num_color_values
         return -10 * math.log10(mean_squared_error) if mean_squared_error > 0 else math.inf
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

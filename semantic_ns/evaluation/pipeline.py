@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 import torch
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch.cuda.amp.grad_scaler import GradScaler
 
 from semantic_ns.active.restart import start_classes_over
@@ -19,6 +20,8 @@ from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.accumulator import SceneAccumulator
 from semantic_ns.evaluation.calibration import reliability_diagram
 from semantic_ns.evaluation.pictures import draw_legend
+from semantic_ns.evaluation.run_notices import EndScores, VeilWarnings
+from semantic_ns.evaluation.worst_images import NamedImages, worst_as_json, worst_table
 from semantic_ns.files import write_png
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.propagation.config import PropagationConfig
@@ -53,6 +56,11 @@ class SemanticPipelineConfig(VanillaPipelineConfig):
     _target: type = field(default_factory=lambda: SemanticPipeline)
     propagation: PropagationConfig = field(default_factory=PropagationConfig)
     """How labels spread over the surface while the model trains."""
+    eval_images_at_end: int = 8
+    """Evaluation images, evenly spaced, that are scored when a training is over, to name the worst; 0: none. All are
+    where --steps-per-eval-all-images is within the run."""
+    warn_of_veils: bool = True
+    """Look at 60 % and at the end of a training whether something hangs close before cameras that no other one sees."""
 
 
 class SemanticPipeline(VanillaPipeline):
@@ -81,12 +89,19 @@ class SemanticPipeline(VanillaPipeline):
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
-        """The parent's, the rounds of active learning, and the spreading of labels."""
+        """The parent's, the rounds of active learning, the spreading of labels, and what a run tells about itself."""
         callbacks = super().get_training_callbacks(training_callback_attributes)
         trainer = training_callback_attributes.trainer
-        config = cast(SemanticPipelineConfig, self.config).propagation
         if trainer is None:
             return callbacks
+        config = cast(SemanticPipelineConfig, self.config)
+        notices = EndScores(self, trainer, config.eval_images_at_end).callbacks()
+        if config.warn_of_veils:
+            notices = [*VeilWarnings(self, trainer).callbacks(), *notices]
+        return [*self._with_class_callbacks(callbacks, trainer), *notices]
+
+    def _with_class_callbacks(self, callbacks: list[TrainingCallback], trainer: Any) -> list[TrainingCallback]:
+        config = cast(SemanticPipelineConfig, self.config).propagation
         if not getattr(self.model.config, "use_semantics", False):
             self._refuse_to_ask()
             return callbacks
@@ -145,10 +160,10 @@ class SemanticPipeline(VanillaPipeline):
         output_path: Path | None = None,
         get_std: bool = False,
     ) -> dict[str, Any]:
-        """Evaluate all images: the parent's means plus pooled scores.
+        """Evaluate all images: the parent's means plus pooled scores, and the worst images.
 
         Args:
-            data_loader: Gives (camera, batch) of each image, and has a length.
+            data_loader: Gives (camera, batch) of each image, and has a length; or `NamedImages` of such a one.
             image_prefix: Start of the file names of saved pictures.
             step: Training step, or None outside training (`ns-eval`).
             output_path: Folder for the pictures, if they are to be saved; a legend of the classes is added, and a
@@ -156,25 +171,30 @@ class SemanticPipeline(VanillaPipeline):
             get_std: Also give the standard deviation over images of each per-image number.
 
         Returns:
-            Numbers by name. Without a step also the texts `split`, `void_rule` and `miou_rule`, and None for numbers
+            Numbers by name. Without a step also the texts `split`, `void_rule` and `miou_rule`, the lists `worst_psnr`,
+            `worst_miou_present` and `worst_depth_l1` (see `worst_as_json`), which are printed, and None for numbers
             that do not exist (JSON has no NaN); with a step, such numbers are left out, since log writers take
             finite numbers only.
         """
         model = cast(ScoredModel, self.model)
         model.evaluation_state.reset()
+        if not isinstance(data_loader, NamedImages):
+            data_loader = NamedImages(data_loader, model.evaluation_state)
         with model.raw_outputs():
             metrics: dict[str, Any] = super().get_average_image_metrics(
                 data_loader, image_prefix, step, output_path, get_std
             )
         metrics |= model.evaluation_state.result(model.taxonomy.names)
-        metrics["num_images"] = len(data_loader)
+        images = model.evaluation_state.image_scores()
+        metrics["num_images"] = len(images)
         if output_path is not None:
             write_png(output_path / f"{image_prefix}_legend.png", draw_legend(model.taxonomy))
             calibration = model.evaluation_state.calibration
             if calibration.has_pixels:
                 write_png(output_path / f"{image_prefix}_reliability.png", reliability_diagram(calibration))
         if step is None:
-            return without_nan(metrics) | self._rules()
+            CONSOLE.print(worst_table(images, metrics, data_loader.num_all))
+            return without_nan(metrics) | worst_as_json(images) | self._rules()
         return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
     def _rules(self) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Autograd wrapper of the training kernel: rays and their targets in, losses out, the gradients already computed."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,17 +15,31 @@ from semantic_ns.losses import check_labels
 from semantic_ns.supervision import Targets
 
 
+class Intervals(NamedTuple):
+    """The intervals of R rays with S samples each, by which they are rendered."""
+
+    lengths: Float[Tensor, "rays samples"]
+    """In scene units."""
+    spacings: Float[Tensor, "rays samples_plus_one"]
+    """Edges as normalised spacings."""
+    starts: Float[Tensor, "rays"]
+    """Distance of each ray's first edge from its origin, in scene units."""
+
+
 @dataclass(frozen=True)
 class LossWeights:
     """Factors of the losses, and what they are computed with."""
 
     distortion: float
     semantic: float
-    density_scale: float
+    density_scale: float = 1.0
     """Factor of the exponential density activation."""
     pass_semantics: bool = True
     """Whether the semantic loss reaches weights and geometry."""
     opacity: float = 0.0
+    near_camera: float = 0.0
+    near_camera_reach: float = 1.0
+    """Distance from the camera, in scene units, from which on weights have no price."""
     min_light: float = 1e-4
     """Light below which a sample's colour and semantics are not evaluated."""
 
@@ -40,6 +54,8 @@ class TrainedRays:
     """Barron et al. 2022, equation (15), mean over the same rays."""
     opacity_loss: Float[Tensor, ""]
     """``losses.opacity_loss`` over the same rays."""
+    near_camera_loss: Float[Tensor, ""]
+    """Mean of ``losses.near_camera_prices`` over all rays."""
     semantic_loss: Float[Tensor, ""]
     """Cross-entropy, weighted mean over the labelled rays; 0 without a head."""
     rgb: Float[Tensor, "rays 3"]
@@ -56,16 +72,16 @@ class _FusedTraining(torch.autograd.Function):
         from semantic_ns.fields import training_numba
         from semantic_ns.fields.render_numba import number_of_threads
 
-        (delta, spacings), targets, options, num_classes = constants
+        (delta, spacings, starts), targets, options, num_classes = constants
         num_rays, num_samples = delta.shape
         threads = number_of_threads()
         matrices = tuple(m.detach().contiguous() for m in network)
         enc, cond, head = enc.detach().contiguous(), cond.detach().contiguous(), head.detach().contiguous()
-        losses, rgb, weights = torch.empty(4, num_rays), torch.empty(num_rays, 3), torch.empty(num_rays, num_samples)
+        losses, rgb, weights = torch.empty(5, num_rays), torch.empty(num_rays, 3), torch.empty(num_rays, num_samples)
         g_enc, g_cond, g_head = torch.empty_like(enc), torch.empty_like(cond), torch.zeros(threads, *head.shape)
         g_network = tuple(torch.zeros(threads, *m.shape) for m in matrices)
         training_numba.train(
-            (enc.numpy(), cond.numpy(), delta.contiguous().numpy(), spacings.contiguous().numpy()),
+            (enc.numpy(), cond.numpy(), *(edge.contiguous().numpy() for edge in (delta, spacings, starts))),
             tuple(m.numpy() for m in matrices),
             transposed_matrices(matrices),
             (head.numpy(), head.T.contiguous().numpy()),
@@ -77,7 +93,7 @@ class _FusedTraining(torch.autograd.Function):
         )  # fmt: skip
         ctx.save_for_backward(g_enc, g_cond, g_head.sum(dim=0), *(g.sum(dim=0) for g in g_network))
         ctx.mark_non_differentiable(rgb, weights)
-        ctx.num_losses = 4 if num_classes else 3
+        ctx.num_losses = 5 if num_classes else 4
         return *losses.sum(dim=1).unbind(), rgb, weights
 
     @staticmethod
@@ -116,8 +132,9 @@ def _no_labels(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _factors(targets: Targets, options: LossWeights) -> tuple[np.float32, ...]:
     num_rays = max(1, targets.colour.shape[0])
-    by_ray = (1.0 / (3 * num_rays), options.distortion / num_rays, options.opacity / num_rays)
-    factors = (options.density_scale, options.min_light, *by_ray)
+    by_ray = (factor / num_rays for factor in (1 / 3, options.distortion, options.opacity))
+    near = (options.near_camera / max(1, targets.labels.shape[0]), 1.0 / options.near_camera_reach)
+    factors = (options.density_scale, options.min_light, *by_ray, *near)
     return tuple(np.float32(factor) for factor in factors)
 
 
@@ -131,7 +148,7 @@ def _head_matrix(weight: Tensor, bias: Tensor) -> Tensor:
 def train_fused(
     enc: Float[Tensor, "all_samples encoded"],
     cond: Float[Tensor, "rays hidden"],
-    edges: tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples_plus_one"]],
+    edges: Intervals,
     network: tuple[Tensor, ...],
     head: tuple[Float[Tensor, "classes features"], Float[Tensor, "classes"]] | None,
     targets: Targets,
@@ -145,7 +162,7 @@ def train_fused(
     Args:
         enc: encoded sample positions, samples of one ray adjacent.
         cond: what is constant along a ray, through the first colour layer, bias included.
-        edges: interval lengths in scene units, and interval edges as normalised spacings.
+        edges: the intervals of the rays.
         network: ``w1 b1 w2 b2 c1 c2 d2 c3 d3 s1 t1`` as described in ``render_numba``; matrices are [in, out].
         head: weight and bias of the last semantic layer; none where ``network`` has no semantic features.
         targets: what the rays should look like.

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from semantic_ns.encodings.hash_grid import HashGrid
 from semantic_ns.fields.fused_rendering import transposed_matrices, whole_blocks
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField, _linears
+from semantic_ns.losses import price_of_distance
 from semantic_ns.sampling.occupancy import March
 
 _NUM_DENSITY_MATRICES = 4
@@ -30,6 +31,7 @@ class RenderedRays:
     expected_distance: Float[Tensor, "rays 1"] | None = None
     median_distance: Float[Tensor, "rays 1"] | None = None
     num_samples: Int[Tensor, "rays"] | None = None
+    near_camera_prices: Float[Tensor, "rays"] | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class _Constants:
     grid: HashGrid
     scale: float
     pass_semantics: bool
+    near_camera_reach: float
 
     @property
     def limits(self) -> tuple[np.float32, np.float32, np.float32]:
@@ -63,7 +66,7 @@ class _PackedField(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, constants: _Constants, cond: Tensor, table: Tensor, *network: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         from semantic_ns.fields import packed_heads_numba as kernels
 
         arrays = _arrays(network)
@@ -80,10 +83,12 @@ class _PackedField(torch.autograd.Function):
             *_arrays((weights, accumulation, rgb, sums)),
         )  # fmt: skip
         kernels.heads_forward(*arguments)
-        ctx.save_for_backward(first, rays, lengths, x, enc, hidden, weights, cond, table, *network)
+        price = price_of_distance(edges.mean(dim=1), constants.near_camera_reach)
+        prices = torch.zeros(num_rays).index_add_(0, rays, weights * price)
+        ctx.save_for_backward(first, rays, lengths, price, x, enc, hidden, weights, cond, table, *network)
         ctx.constants = constants
         ctx.mark_non_differentiable(counts)
-        return rgb, sums, accumulation, counts
+        return rgb, sums, accumulation, prices, counts
 
     @staticmethod
     @once_differentiable
@@ -95,14 +100,14 @@ class _PackedField(torch.autograd.Function):
         from semantic_ns.encodings import hash_grid_numba
         from semantic_ns.fields import packed_heads_numba as kernels
 
-        first, rays, lengths, x, enc, hidden, weights, cond, table, *network = ctx.saved_tensors
+        first, rays, lengths, price, x, enc, hidden, weights, cond, table, *network = ctx.saved_tensors
         constants: _Constants = ctx.constants
-        g_rgb, g_sums, g_accumulation = (gradient.contiguous() for gradient in gradients[:3])
+        g_rgb, g_sums, g_accumulation, g_prices = (gradient.contiguous() for gradient in gradients[:4])
         w1_t, w2_t, *heads_t = transposed_matrices(network)
         arrays, threads = _arrays(network), get_num_threads()
         g_network = tuple(torch.zeros(threads, *matrix.shape) for matrix in network)
         g_density, g_heads = (_arrays(part) for part in (g_network[:4], g_network[4:]))
-        g_weights, g_cond = g_accumulation[rays], torch.zeros_like(cond)
+        g_weights, g_cond = g_accumulation[rays] + g_prices[rays] * price, torch.zeros_like(cond)
         g_hidden, g_enc = torch.empty_like(hidden), torch.empty_like(enc)
         arguments: tuple[Any, ...] = (
             *_arrays((hidden, rays, first, cond)), arrays[_NUM_DENSITY_MATRICES:], tuple(heads_t),
@@ -158,11 +163,14 @@ def _conditioning(field: SemanticNerfField, ray_bundle: RayBundle) -> Tensor:
     return whole_blocks(cond, axes=1)
 
 
-def _constants_of(field: SemanticNerfField, march: March) -> _Constants:
-    return _Constants(march, _grid_of(field), field.average_init_density, field.pass_semantic_gradients)
+def _constants_of(field: SemanticNerfField, march: March, near_camera_reach: float = 1.0) -> _Constants:
+    scale, passes = field.average_init_density, field.pass_semantic_gradients
+    return _Constants(march, _grid_of(field), scale, passes, near_camera_reach)
 
 
-def render_packed(field: SemanticNerfField, ray_bundle: RayBundle, march: March) -> RenderedRays:
+def render_packed(
+    field: SemanticNerfField, ray_bundle: RayBundle, march: March, near_camera_reach: float = 1.0
+) -> RenderedRays:
     """Render rays with gradients in the field's parameters, without a background.
 
     The samples are those that ``OccupancySampler`` keeps; behind the last one of a ray nothing is evaluated.
@@ -171,13 +179,17 @@ def render_packed(field: SemanticNerfField, ray_bundle: RayBundle, march: March)
         field: a field that the kernels know (``can_fuse``).
         ray_bundle: R rays, with cameras while training.
         march: how they go through the occupancy grid.
+        near_camera_reach: distance in scene units at which ``losses.near_camera_prices`` end.
     """
     network = _network_of(field)
-    rgb, features, accumulation, counts = _PackedField.apply(  # type: ignore
-        _constants_of(field, march), _conditioning(field, ray_bundle), _grid_of(field).hash_table, *network
+    rgb, features, accumulation, prices, counts = _PackedField.apply(  # type: ignore
+        _constants_of(field, march, near_camera_reach),
+        _conditioning(field, ray_bundle),
+        _grid_of(field).hash_table,
+        *network,
     )
     width = field.semantic_head.in_features if field.use_semantics else 0
-    return RenderedRays(rgb, features[:, :width], accumulation[:, None], num_samples=counts)
+    return RenderedRays(rgb, features[:, :width], accumulation[:, None], num_samples=counts, near_camera_prices=prices)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from semantic_ns.encodings.hash_grid import Backend, HashGrid, replace_hash_encodings
 from semantic_ns.encodings.spherical_harmonics import SphericalHarmonics
 from semantic_ns.fields.fused_rendering import render_fused
-from semantic_ns.fields.fused_training import LossWeights, TrainedRays, train_fused
+from semantic_ns.fields.fused_training import Intervals, LossWeights, TrainedRays, train_fused
 from semantic_ns.fields.semantic_grid import SemanticGrid, have_a_say
 from semantic_ns.rendering import head_of_composited
 from semantic_ns.sampling.proposal_sampler import is_infinity_contraction, scene_to_unit_box
@@ -93,14 +93,14 @@ class SemanticNerfField(NerfactoField):
         return self.average_init_density * trunc_exp(raw_density) * inside, features
 
     def get_outputs(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, ray_samples: RaySamples, density_embedding: Tensor | None = None
+        self, ray_samples: RaySamples, density_embedding: Tensor | None = None, with_semantics: bool = True
     ) -> dict[FieldHeadNames | SemanticHeadNames, Tensor]:
-        """Colour [*bs, 3] and semantic features [*bs, semantic_width] of every sample."""
+        """Colour [*bs, 3] and, where wanted and there, semantic features [*bs, semantic_width] of every sample."""
         assert density_embedding is not None
         outputs: dict[FieldHeadNames | SemanticHeadNames, Tensor] = {
             FieldHeadNames.RGB: self._colour(ray_samples, density_embedding)
         }
-        if self.use_semantics:
+        if self.use_semantics and with_semantics:
             outputs[SemanticHeadNames.SEMANTIC_FEATURES] = self._semantic_features(ray_samples, density_embedding)
         return outputs
 
@@ -206,7 +206,7 @@ class SemanticNerfField(NerfactoField):
         return head_of_composited(features, accumulation, self.semantic_head.weight, self.semantic_head.bias)
 
     def train_rays(
-        self, ray_bundle: RayBundle, edges: tuple[Tensor, Tensor], targets: Targets, weights: tuple[float, float, float]
+        self, ray_bundle: RayBundle, edges: tuple[Tensor, Tensor], targets: Targets, weights: LossWeights
     ) -> TrainedRays:
         """Losses of rays that know their targets, by one pass of the CPU kernel; see ``train_fused``.
 
@@ -214,17 +214,17 @@ class SemanticNerfField(NerfactoField):
             ray_bundle: rays [rays].
             edges: interval edges [rays, samples + 1] as normalised spacings, and as distances in scene units.
             targets: what the rays should look like.
-            weights: factors of the distortion, the semantic and the opacity loss.
+            weights: factors of the losses; how the density is scaled and what semantics train is the field's to say.
         """
         spacings, distances = edges
         enc, cond, delta, x = self._kernel_inputs(ray_bundle, distances)
         head = (self.semantic_head.weight, self.semantic_head.bias) if self._shares_features else None
-        distortion, semantic, opacity = weights
-        options = LossWeights(distortion, semantic, self.average_init_density, self.pass_semantic_gradients, opacity)
-        trained = train_fused(enc, cond, (delta, spacings), self._kernel_matrices(), head, targets, options)
+        options = replace(weights, density_scale=self.average_init_density, pass_semantics=self.pass_semantic_gradients)
+        intervals = Intervals(delta, spacings, distances[:, 0])
+        trained = train_fused(enc, cond, intervals, self._kernel_matrices(), head, targets, options)
         if not self.use_semantics or self.semantic_grid is None:
             return trained
-        return replace(trained, semantic_loss=semantic * self._loss_of_grid(x, trained.weights, targets))
+        return replace(trained, semantic_loss=weights.semantic * self._loss_of_grid(x, trained.weights, targets))
 
     def _loss_of_grid(self, x: Tensor, weights: Tensor, targets: Targets) -> Tensor:
         """Cross-entropy of the rays that count; the samples of others are left out, and without any all are."""

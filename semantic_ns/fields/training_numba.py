@@ -2,12 +2,13 @@
 
 Symbols are those of ``render_numba``; C classes, in whole blocks of columns where they are outputs of the head.
 
-* ``inputs``       ``enc``, ``cond``, ``delta`` and ``spacings`` [R, S + 1], the edges as normalised spacings
+* ``inputs``       ``enc``, ``cond``, ``delta``, ``spacings`` [R, S + 1], the edges as normalised spacings, and
+                   ``starts`` [R], the distance of each ray's first edge
 * ``head``         [F + 8, C] and its transpose: the last semantic layer, its bias in row F, zeros below
 * ``targets``      colours [R', 3] of the first R' rays, labels [R], distributions [R, C] or none [0, C], and what each
                    ray's cross-entropy counts in the total [R]
-* ``factors``      factor of the density, least light, factors of the rays' squared colour errors, distortions and
-                   logarithms of what they pass on
+* ``factors``      factor of the density, least light, factors of the rays' squared colour errors, distortions,
+                   logarithms of what they pass on and weights close to the camera, and 1 / the reach of the last
 """
 
 from typing import no_type_check
@@ -36,7 +37,13 @@ from semantic_ns.fields.tile_numba import (
 )
 from semantic_ns.kernels.compilation import kernel, part
 from semantic_ns.kernels.matrix_numba import add_outer, linear, padded
-from semantic_ns.losses_numba import OPACITY_OFFSET, cross_entropy_of_ray, distortion_of_ray, soft_cross_entropy_of_ray
+from semantic_ns.losses_numba import (
+    OPACITY_OFFSET,
+    cross_entropy_of_ray,
+    distortion_of_ray,
+    near_camera_of_ray,
+    soft_cross_entropy_of_ray,
+)
 
 _ROWS_PER_TILE = 64
 
@@ -55,9 +62,11 @@ def _keep_rows(a, rows, count):
 
 @part
 @no_type_check
-def _losses_of_geometry(first, weights, rgb, spacings, target, factors, g_rgb, g_weights, losses):
-    """Losses of a tile's rays and their gradients; 0 for rays that have no colour target."""
-    colour_factor, distortion_factor, opacity_factor = factors[2], factors[3], factors[4]
+def _losses_of_geometry(first, weights, rgb, edges, target, factors, g_rgb, g_weights, losses):
+    """Losses of a tile's rays and their gradients; of rays without a colour target only what is near costs."""
+    delta, spacings, starts = edges
+    colour_factor, distortion_factor, opacity_factor, near_factor = factors[2], factors[3], factors[4], factors[5]
+    per_reach = factors[6]
     for r in range(weights.shape[0]):
         ray, error = first + r, np.float32(0)
         losses[2, ray] = np.float32(0)
@@ -78,6 +87,7 @@ def _losses_of_geometry(first, weights, rgb, spacings, target, factors, g_rgb, g
             zero_rows(g_weights, r, r + 1)
             losses[1, ray] = np.float32(0)
         losses[0, ray] = colour_factor * error
+        losses[3, ray] = near_camera_of_ray(starts[ray], delta[ray], weights[r], near_factor, per_reach, g_weights[r])
 
 
 @part
@@ -97,7 +107,7 @@ def _semantics(first, num_rays, labels, distributions, shares, logits, g_logits,
                 loss = cross_entropy_of_ray(logits[r, :num_classes], labels[ray], g_logits[r, :num_classes])
             for c in range(num_classes):
                 g_logits[r, c] *= share
-        losses[3, ray] = share * loss
+        losses[4, ray] = share * loss
 
 
 @kernel
@@ -106,12 +116,12 @@ def train(
     inputs, network, transposed, head, pass_semantics, targets, factors,
     losses, rgb, weights, g_enc, g_cond, g_network, g_head,
 ):  # fmt: skip
-    """Fill ``losses`` [4, R] (colour, distortion, opacity, semantics), ``rgb`` [R, 3], ``weights`` [R, S], gradients.
+    """Fill ``losses`` [5, R] as ``TrainedRays`` lists them, ``rgb`` [R, 3], ``weights`` [R, S], gradients.
 
     ``g_enc`` [R S, E] and ``g_cond`` [R, H] are filled; ``g_network`` and ``g_head``, one slice per thread, are added
     to.
     """
-    enc, cond, delta, spacings = inputs
+    enc, cond, delta, spacings, starts = inputs
     w1, b1, w2, b2, _, _, _, _, _, s1, _ = network
     head_matrix, head_transposed = head
     target, labels, distributions, shares = targets
@@ -163,7 +173,8 @@ def train(
         zero_rows(sums, 0, padded_rays)
         composite_lit(lit_row, lit_ray, count, tile_weights, behind, colour, sem, tile_rgb, sums)
         # Losses.
-        _losses_of_geometry(first, tile_weights, tile_rgb, spacings, target, factors, g_rgb, g_w, losses)
+        edges = (delta, spacings, starts)
+        _losses_of_geometry(first, tile_weights, tile_rgb, edges, target, factors, g_rgb, g_w, losses)
         for r in range(rays):
             for k in range(num_samples):
                 sums[r, num_features] += tile_weights[r, k]

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.field_components.field_heads import FieldHeadNames
 from nerfstudio.fields.density_fields import HashMLPDensityField
 from nerfstudio.model_components import renderers
@@ -15,10 +16,11 @@ from torch import Tensor
 
 from semantic_ns.encodings.hash_grid import replace_hash_encodings
 from semantic_ns.errors import SceneError
-from semantic_ns.fields.fused_training import TrainedRays
+from semantic_ns.fields.fused_training import LossWeights, TrainedRays
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
 from semantic_ns.host import leave_cores_to_kernels
-from semantic_ns.losses import distortion_loss_cpu
+from semantic_ns.losses import distortion_loss_cpu, near_camera_prices
+from semantic_ns.models.schedules import checked_ramp, ramp
 from semantic_ns.models.semantic_outputs import HashGridOptions, Outputs, SemanticModel, uniform_rays
 from semantic_ns.rendering import composite_logits, median_distance
 from semantic_ns.sampling.proposal_sampler import FusedProposalSampler, edges_of
@@ -26,12 +28,15 @@ from semantic_ns.supervision import Targets, take_targets
 
 
 @dataclass
-class SemanticNerfModelConfig(HashGridOptions, NerfactoModelConfig):
+class SemanticNerfModelConfig(HashGridOptions, NerfactoModelConfig):  # pyright: ignore[reportIncompatibleVariableOverride]
     """Options of the semantic-nerf model; the rest are nerfacto's."""
 
     _target: type = field(default_factory=lambda: SemanticNerfModel)
     fuse_on_cpu: bool = True
     """Sample and render whole rays in fused CPU kernels where the configuration allows it."""
+    distortion_ramp: tuple[float, float] = (0.4, 0.8)
+    """Shares of the run between which the distortion loss rises from 0 to its weight. It wants each ray to end in one
+    place, and before the surface is found that place is often one before the lens; (0, 0): in full from the start."""
 
 
 class SemanticNerfModel(SemanticModel, NerfactoModel):
@@ -64,6 +69,31 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
             initial_sampler=built.initial_sampler,
         )
 
+    # Schedule
+
+    _distortion_ramp = 1.0
+    """Share of the distortion loss that counts in this step."""
+
+    def _distortion_loss_mult(self) -> float:
+        return self.config.distortion_loss_mult * self._distortion_ramp
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """The parent's, and the rise of the distortion loss."""
+        callbacks = super().get_training_callbacks(training_callback_attributes)
+        trainer = training_callback_attributes.trainer
+        if trainer is None:
+            return callbacks
+        first, last = checked_ramp(self.config.distortion_ramp, "--pipeline.model.distortion-ramp")
+        num_steps = trainer.config.max_num_iterations
+
+        def rise(step: int) -> None:
+            self._distortion_ramp = ramp(step / num_steps, first, last)
+
+        where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
+        return [*callbacks, TrainingCallback(where, rise, update_every_num_iters=1)]
+
     # Rendering
 
     def get_outputs(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -72,15 +102,17 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         """Render a batch of rays; see :class:`SemanticModel` for the outputs."""
         if self.training:
             self.camera_optimizer.apply_to_raybundle(ray_bundle)
-        targets = take_targets(ray_bundle)
+        targets, num_rays = take_targets(ray_bundle), len(ray_bundle)
+        ray_bundle = self._with_unseen_rays(ray_bundle)
         if not self._can_fuse(ray_bundle):
-            outputs = self._render_samples(ray_bundle)
+            outputs = self._render_samples(ray_bundle, targets is None or targets.trains_classes)
         elif self.training and targets is not None and self.field.can_train_fused(targets):
-            outputs = self._train_fused(ray_bundle, targets)
+            outputs = self._train_fused(ray_bundle, targets.with_void(len(ray_bundle) - num_rays))
         else:
             outputs = self._render_fused(ray_bundle)
-        if not self.training:
-            self._describe_semantics(outputs, ray_bundle)
+        if self.training:
+            return outputs | self._of_batch(outputs, num_rays)
+        self._describe_semantics(outputs, ray_bundle)
         return outputs
 
     def _kernels_know_configuration(self) -> bool:
@@ -112,12 +144,13 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         outputs: Outputs = {"rgb": rgb, "accumulation": accumulation}
         if logits is not None:
             outputs["semantics"] = logits
+        centres = (distances[:, 1:] + distances[:, :-1]) / 2
         if self.training:
             due = self.proposal_sampler.take_turn()
             return outputs | {
-                "fused": {"spacings": spacings, "weights": weights, "proposal": proposal if due else None}
+                "near_camera_prices": near_camera_prices(weights, centres, self.config.near_camera_reach),
+                "fused": {"spacings": spacings, "weights": weights, "proposal": proposal if due else None},
             }
-        centres = (distances[:, 1:] + distances[:, :-1]) / 2
         outputs["depth"] = median_distance(weights, distances)
         outputs["expected_depth"] = (weights * centres).sum(-1, keepdim=True) / accumulation.clamp(min=1e-10)
         return outputs
@@ -126,7 +159,10 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         """One step of rays that know their targets: the field is passed once, forward and backward."""
         network, config = self._proposal_network(), self.config
         spacings, distances, proposal = self.proposal_sampler.sample_edges(ray_bundle, network)
-        loss_weights = (config.distortion_loss_mult, config.semantic_loss_weight, config.opacity_loss_weight)
+        loss_weights = LossWeights(
+            self._distortion_loss_mult(), config.semantic_loss_weight, opacity=config.opacity_loss_weight,
+            near_camera=config.near_camera_loss_weight, near_camera_reach=config.near_camera_reach,
+        )  # fmt: skip
         trained = self.field.train_rays(ray_bundle, (spacings, distances), targets, loss_weights)
         due = self.proposal_sampler.take_turn()
         fused = {"spacings": spacings, "weights": trained.weights, "proposal": proposal if due else None}
@@ -137,10 +173,12 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         assert isinstance(network, HashMLPDensityField)
         return network
 
-    def _render_samples(self, ray_bundle: RayBundle) -> Outputs:
+    def _render_samples(self, ray_bundle: RayBundle, with_semantics: bool) -> Outputs:
         """Nerfacto's path, sample by sample: any device, any number of proposal networks."""
         samples, weights_list, samples_list = self.proposal_sampler(ray_bundle, density_fns=self.density_fns)
-        values: dict[Any, Tensor] = self.field(samples)
+        density, embedding = self.field.get_density(samples)
+        values: dict[Any, Tensor] = {**self.field.get_outputs(samples, embedding, with_semantics)}
+        values[FieldHeadNames.DENSITY] = density
         if self.config.use_gradient_scaling:
             values = scale_gradients_by_distance_squared(values, samples)
         weights = samples.get_weights(values[FieldHeadNames.DENSITY])
@@ -148,13 +186,20 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
             "rgb": self.renderer_rgb(rgb=values[FieldHeadNames.RGB], weights=weights),
             "accumulation": self.renderer_accumulation(weights=weights),
         }
-        if self.config.use_semantics:
+        if self.config.use_semantics and with_semantics:
             semantic_weights = self.field.semantic_weights(weights)
             features, head = values[SemanticHeadNames.SEMANTIC_FEATURES].float(), self.field.semantic_head
-            outputs["semantics"] = composite_logits(semantic_weights, features, head.weight, head.bias)
+            with torch.autocast(features.device.type, enabled=False):  # sums in half precision would lose small weights
+                outputs["semantics"] = composite_logits(semantic_weights, features, head.weight, head.bias)
+        distances = edges_of(samples)[1]
         if self.training:
-            return outputs | {"weights_list": [*weights_list, weights], "ray_samples_list": [*samples_list, samples]}
-        outputs["depth"] = median_distance(weights[..., 0], edges_of(samples)[1])
+            centres = (distances[:, 1:] + distances[:, :-1]) / 2
+            return outputs | {
+                "near_camera_prices": near_camera_prices(weights[..., 0], centres, self.config.near_camera_reach),
+                "weights_list": [*weights_list, weights],
+                "ray_samples_list": [*samples_list, samples],
+            }
+        outputs["depth"] = median_distance(weights[..., 0], distances)
         outputs["expected_depth"] = self.renderer_expected_depth(weights=weights, ray_samples=samples)
         return outputs
 
@@ -166,7 +211,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
             return super().get_metrics_dict(*uniform_rays(outputs, batch))
         if "trained" in outputs:
             trained: TrainedRays = outputs["trained"]
-            distortion = trained.distortion_loss.detach() / (self.config.distortion_loss_mult or 1.0)
+            distortion = trained.distortion_loss.detach() / (self._distortion_loss_mult() or 1.0)
             return {"psnr": -10.0 * torch.log10(trained.colour_loss.detach()), "distortion": distortion}
         outputs, batch = uniform_rays(outputs, batch)
         with torch.no_grad():
@@ -187,7 +232,10 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
             losses = self._fused_losses(*uniform_rays(outputs, batch), metrics_dict or {})
         else:
             losses = super().get_loss_dict(*uniform_rays(outputs, batch), metrics_dict)
-        return losses | self._opacity_loss(outputs, batch) | self._semantic_losses(outputs, batch)
+            if "distortion_loss" in losses:
+                losses["distortion_loss"] = losses["distortion_loss"] * self._distortion_ramp
+        losses |= self._opacity_loss(outputs, batch) | self._near_camera_loss(outputs)
+        return losses | self._semantic_losses(outputs, batch)
 
     def _fused_losses(
         self, outputs: Outputs, batch: Mapping[str, Any], metrics: Mapping[str, Tensor]
@@ -198,7 +246,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         )
         losses = {
             "rgb_loss": self.rgb_loss(target, rendered),
-            "distortion_loss": self.config.distortion_loss_mult * metrics["distortion"],
+            "distortion_loss": self._distortion_loss_mult() * metrics["distortion"],
         }
         return losses | self._interlevel_loss(outputs)
 
@@ -207,6 +255,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
             "rgb_loss": trained.colour_loss,
             "distortion_loss": trained.distortion_loss,
             "opacity_loss": trained.opacity_loss,
+            "near_camera_loss": trained.near_camera_loss,
         }
         return losses | ({"semantic_loss": trained.semantic_loss} if self.config.use_semantics else {})
 

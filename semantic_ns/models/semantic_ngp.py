@@ -18,6 +18,7 @@ from torch import Tensor
 from semantic_ns.fields.packed_rendering import packed_densities, render_packed, render_packed_for_evaluation
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
 from semantic_ns.host import leave_cores_to_kernels
+from semantic_ns.losses import price_of_distance
 from semantic_ns.models.semantic_outputs import HashGridOptions, Outputs, SemanticModel, uniform_rays
 from semantic_ns.rendering import head_of_composited
 from semantic_ns.sampling.occupancy import OccupancyGrid, OccupancySampler, require_nerfacc_kernels
@@ -26,7 +27,7 @@ from semantic_ns.supervision import take_targets
 
 
 @dataclass
-class SemanticNgpModelConfig(HashGridOptions, InstantNGPModelConfig):
+class SemanticNgpModelConfig(HashGridOptions, InstantNGPModelConfig):  # pyright: ignore[reportIncompatibleVariableOverride]
     """Options of the semantic-ngp model; the rest are instant-ngp's."""
 
     _target: type = field(default_factory=lambda: SemanticNgpModel)
@@ -108,7 +109,7 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
         """Update the grid before each step, as the parent does, by the kernels where they know the field."""
-        del training_callback_attributes
+        self._remember_cameras(training_callback_attributes)
         step_size = self.config.render_step_size
 
         def update(step: int) -> None:
@@ -122,27 +123,38 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         return self.device.type == "cpu" and self.config.fuse_on_cpu and self.field.can_fuse_packed
 
     def _sampling_options(self) -> dict[str, Any]:
-        names = ("render_step_size", "near_plane", "far_plane", "alpha_thre", "cone_angle")
-        return {name: getattr(self.config, name) for name in names}
+        names = ("render_step_size", "alpha_thre", "cone_angle")
+        return {name: getattr(self.config, name) for name in names} | self._march_bounds()
+
+    def _march_bounds(self) -> dict[str, float]:
+        """Where rays start and end, in training and evaluation; the collider may narrow that, ray by ray."""
+        config = self.config
+        if config.prefer_scene_bounds and config.near_plane is not None and config.far_plane is not None:
+            return {"near_plane": config.near_plane, "far_plane": config.far_plane}  # as its run was trained
+        return {"near_plane": self.bounds.near, "far_plane": self.bounds.far}
 
     def get_outputs(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, ray_bundle: RayBundle
     ) -> Outputs:
         """Render a batch of rays; see :class:`SemanticModel` for the outputs."""
         take_targets(ray_bundle)  # they are of use to a model that knows the losses while it renders
+        num_rays, ray_bundle = len(ray_bundle), self._with_unseen_rays(ray_bundle)
         if self._can_fuse() and not self.config.use_gradient_scaling:
             outputs = self._render_fused(ray_bundle)
         else:
             outputs = self._render_samples(ray_bundle)
-        if not self.training:
-            self._describe_semantics(outputs, ray_bundle)
+        if self.training:
+            return outputs | self._of_batch(outputs, num_rays)
+        self._describe_semantics(outputs, ray_bundle)
         return outputs
 
     def _render_fused(self, ray_bundle: RayBundle) -> Outputs:
         """The fused CPU path: the field is asked on the way, and a ray ends where its light does."""
         march = self.sampler.plan(ray_bundle, **self._sampling_options())
-        render = render_packed if self.training else render_packed_for_evaluation
-        rendered = render(self.field, ray_bundle, march)
+        if self.training:
+            rendered = render_packed(self.field, ray_bundle, march, self.config.near_camera_reach)
+        else:
+            rendered = render_packed_for_evaluation(self.field, ray_bundle, march)
         accumulation = rendered.accumulation
         # The renderer knows the backgrounds: the ray's colour as a sample, and a black one for the rest of the weights.
         colours = torch.stack([rendered.rgb, torch.zeros_like(rendered.rgb)], dim=1)
@@ -153,7 +165,8 @@ class SemanticNgpModel(SemanticModel, NGPModel):
             share = accumulation if self.config.pass_semantic_gradients else accumulation.detach()
             outputs["semantics"] = head_of_composited(rendered.features, share, head.weight, head.bias)
         if self.training:
-            return outputs | {"num_samples_per_ray": rendered.num_samples}
+            prices = {"near_camera_prices": rendered.near_camera_prices}
+            return outputs | prices | {"num_samples_per_ray": rendered.num_samples}
         return outputs | {"depth": rendered.median_distance, "expected_depth": rendered.expected_distance}
 
     def _sample(self, ray_bundle: RayBundle) -> tuple[RaySamples, Tensor]:
@@ -185,9 +198,11 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         }
         if self.config.use_semantics:
             outputs["semantics"] = self._render_logits(values, weights, accumulation, rays)
-        if self.training:
-            return outputs | {"num_samples_per_ray": torch.bincount(rays, minlength=num_rays)}
         distances = ((frustums.starts + frustums.ends) / 2)[:, 0]
+        if self.training:
+            price = price_of_distance(distances, self.config.near_camera_reach)
+            prices = {"near_camera_prices": composite_packed(weights, price, rays, num_rays)[:, 0]}
+            return outputs | prices | {"num_samples_per_ray": torch.bincount(rays, minlength=num_rays)}
         edges = torch.cat([frustums.starts, frustums.ends], dim=-1)[:, 0]
         median = packed_median_distance(weights, edges, rays, num_rays)
         outputs["depth"] = median * (accumulation > 0)
@@ -218,4 +233,4 @@ class SemanticNgpModel(SemanticModel, NGPModel):
     ) -> dict[str, Tensor]:
         """The colour loss and the weighted cross-entropy."""
         losses = super().get_loss_dict(*uniform_rays(outputs, batch), metrics_dict)
-        return losses | self._semantic_losses(outputs, batch)
+        return losses | self._near_camera_loss(outputs) | self._semantic_losses(outputs, batch)

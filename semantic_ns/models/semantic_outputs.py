@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import torch
+import tyro
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
 from nerfstudio.field_components.spatial_distortions import SceneContraction
 from nerfstudio.model_components.renderers import RGBRenderer
 from nerfstudio.model_components.scene_colliders import NearFarCollider
@@ -17,17 +19,21 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.dataparsers.scene import announce
 from semantic_ns.encodings.hash_grid import Backend, HashGrid
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.accumulator import SceneAccumulator
+from semantic_ns.evaluation.color import PeakSignalNoiseRatio
 from semantic_ns.evaluation.pictures import picture_grid
 from semantic_ns.fields.semantic_grid import SemanticGrid
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
 from semantic_ns.host import LpipsIfAvailable, without_lpips_download
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
 from semantic_ns.losses import opacity_loss
+from semantic_ns.models.scene_bounds import SceneBounds, StatedBounds, resolve_bounds
 from semantic_ns.rays import are_simple, rays_of_image
 from semantic_ns.rendering import describe_logits, planar_depth
+from semantic_ns.sampling.unseen_rays import UnseenRays
 from semantic_ns.supervision import NUM_UNIFORM, semantic_loss
 
 Outputs = dict[str, Any]
@@ -48,8 +54,18 @@ class SemanticOptions:
 
     use_semantics: bool = True
     """Train and render classes; without them the model is scored in colour and depth alone."""
+    near_plane: float | None = None
+    """Distance from the camera, in scene units, at which training rays start; without it that of the data set where
+    `use_scene_bounds` finds one, else the method's own (0.05)."""
+    far_plane: float | None = None
+    """Distance from the camera, in scene units, at which rays end; without it that of the data set where
+    `use_scene_bounds` finds one, else the method's own (1000)."""
     use_scene_bounds: bool = True
-    """Take near and far plane from the data set where it states them in metres (Replica: 0.1 to 10)."""
+    """Take near and far plane from the data set where it states them in metres (Replica: 0.1 to 10) and no option
+    gives them."""
+    prefer_scene_bounds: tyro.conf.Suppress[bool] = False
+    """Whether bounds of the data set win over those of the options, as they did when options had a value of their own
+    by default; set in configurations of that time, whose runs are to be rendered as they were trained."""
     opacity_loss_weight: float = 0.01
     """Weight of the loss that wants every ray to end on something; only for images without transparency."""
     semantic_loss_weight: float = 0.04
@@ -62,6 +78,10 @@ class SemanticOptions:
     flatten plain walls, which colour leaves open."""
     semantic_width: int = 64
     """Width of the semantic hidden layer."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the configuration from a file or a copy; one from before `prefer_scene_bounds` gets it as True."""
+        self.__dict__.update({"prefer_scene_bounds": True} | state)
 
 
 @dataclass
@@ -78,6 +98,13 @@ class HashGridOptions(SemanticOptions):
     """Levels of the classes' own hash grid."""
     semantic_max_res: int = 512
     """Cells per axis of its finest level."""
+    near_camera_loss_weight: float = 0.02
+    """Weight of the price of what a ray meets close to its camera, so that no veil hangs before a lens; 0: none."""
+    near_camera_reach: float = 0.4
+    """Distance from the camera at which the price ends, in scene units; the cameras lie within 1 of the origin."""
+    unseen_ray_share: float = 0.05
+    """Rays from between the training cameras that are added to each batch, as a share of it, and pay that price, too;
+    0: none."""
 
 
 class SemanticModel(Model):
@@ -98,6 +125,8 @@ class SemanticModel(Model):
     field: SemanticNerfField
     renderer_rgb: RGBRenderer
     class_source_ids: Tensor
+    bounds: SceneBounds
+    """Where training rays start and all rays end, once the start no longer moves."""
 
     def populate_modules(self) -> None:
         """Build nerfstudio's model without a download, and everything that knows the classes but the field."""
@@ -106,18 +135,34 @@ class SemanticModel(Model):
         self.taxonomy: Taxonomy = metadata[keys.TAXONOMY]
         with without_lpips_download():
             super().populate_modules()
+        self.psnr = PeakSignalNoiseRatio()
         self.metres_per_unit: float = metadata[keys.METRES_PER_UNIT]
         self.register_buffer("class_source_ids", torch.tensor(self.taxonomy.source_ids))
         self.evaluation_state = SceneAccumulator(self.taxonomy.num_classes, self.metres_per_unit)
         self._renders_raw_outputs = False
-        near_far_m = metadata.get(keys.NEAR_FAR_M)
-        if self.config.use_scene_bounds and near_far_m is not None:
-            near, far = (distance / self.metres_per_unit for distance in near_far_m)
-            self.collider = NearFarCollider(near_plane=near, far_plane=far)
+        self._unseen_rays: UnseenRays | None = None
+        self.bounds = resolve_bounds(self._stated_bounds())
+        self.collider = NearFarCollider(near_plane=self.bounds.near, far_plane=self.bounds.far)
+        announce("bounds", self.bounds.sentence(self.metres_per_unit))
         # Slow to import, and of use only where there is a model to look at.
         from semantic_ns.viewer.panel import SemanticPanel
 
         self.panel = SemanticPanel(self.taxonomy)
+
+    def _stated_bounds(self) -> list[StatedBounds]:
+        """The sources of near and far plane, the one that wins first."""
+        options, known = self._option_bounds(), self.kwargs["metadata"].get(keys.NEAR_FAR_M)
+        if known is None or not self.config.use_scene_bounds:
+            return [*options, self._default_bounds()]
+        scene = StatedBounds("stated by the data set", *(plane / self.metres_per_unit for plane in known))
+        return [scene] if self.config.prefer_scene_bounds else [*options, scene]
+
+    def _option_bounds(self) -> list[StatedBounds]:
+        return [StatedBounds("given by option", self.config.near_plane, self.config.far_plane)]
+
+    def _default_bounds(self) -> StatedBounds:
+        """What nerfstudio has for nerfacto and instant-ngp."""
+        return StatedBounds("the method's default", 0.05, 1000.0)
 
     def _build_semantic_grid(self) -> SemanticGrid | None:
         config = self.config
@@ -160,6 +205,29 @@ class SemanticModel(Model):
         groups["fields"] = [parameter for parameter in groups["fields"] if id(parameter) not in is_table]
         return groups | ({"grids": tables} if tables else {})
 
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """The parent's; from here on the model knows where the training cameras are."""
+        self._remember_cameras(training_callback_attributes)
+        return super().get_training_callbacks(training_callback_attributes)
+
+    def _remember_cameras(self, attributes: TrainingCallbackAttributes) -> None:
+        dataset = getattr(getattr(attributes.pipeline, "datamanager", None), "train_dataset", None)
+        if dataset is not None and getattr(self.config, "near_camera_loss_weight", 0.0) > 0:
+            self._unseen_rays = UnseenRays(dataset.cameras.camera_to_worlds[:, :3, 3])
+
+    def _with_unseen_rays(self, ray_bundle: RayBundle) -> RayBundle:
+        """While training: the rays of a batch, and behind them those from between the cameras."""
+        if not self.training or self._unseen_rays is None:
+            return ray_bundle
+        return self._unseen_rays.append(ray_bundle, round(self.config.unseen_ray_share * len(ray_bundle)))
+
+    @staticmethod
+    def _of_batch(outputs: Outputs, num_rays: int) -> Outputs:
+        """What the losses compare with the batch, without the unseen rays behind it."""
+        return {name: outputs[name][:num_rays] for name in ("rgb", "accumulation", "semantics") if name in outputs}
+
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> Outputs:
         """Render an image [H, W, c]; rays of simple cameras come from one kernel."""
@@ -200,6 +268,12 @@ class SemanticModel(Model):
             return {}
         accumulation = uniform_rays(outputs, batch)[0]["accumulation"]
         return {"opacity_loss": self.config.opacity_loss_weight * opacity_loss(accumulation)}
+
+    def _near_camera_loss(self, outputs: Outputs) -> dict[str, Tensor]:
+        """The mean price of what rays meet close to their cameras."""
+        if self.config.near_camera_loss_weight == 0 or "near_camera_prices" not in outputs:
+            return {}
+        return {"near_camera_loss": self.config.near_camera_loss_weight * outputs["near_camera_prices"].mean()}
 
     def _semantic_losses(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """The weighted cross-entropy; nothing for nerfstudio's evaluation batches, which have no logits."""

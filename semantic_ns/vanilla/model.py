@@ -12,8 +12,8 @@ from nerfstudio.model_components.ray_samplers import UniformSampler
 from nerfstudio.models.vanilla_nerf import NeRFModel, VanillaModelConfig
 from torch import Tensor
 
-from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
+from semantic_ns.models.scene_bounds import StatedBounds
 from semantic_ns.models.semantic_outputs import Outputs, SemanticModel, SemanticOptions, uniform_rays
 from semantic_ns.rendering import composite, composite_logits
 from semantic_ns.sampling.proposal_sampler import edges_of
@@ -27,6 +27,10 @@ from semantic_ns.vanilla.sampling import (
     refined_distances,
 )
 from semantic_ns.vanilla.world import WORLD_FROM_SCENE
+
+
+def _default_collider_params() -> dict[str, float]:
+    return {"near_plane": 0.1, "far_plane": 10.0}
 
 
 @dataclass
@@ -47,8 +51,10 @@ class PaperModelConfig(SemanticOptions, VanillaModelConfig):
     world_metres: bool = True
     """The networks see metres in the world of the data set, as in the paper; False: the dataparser's centred and scaled
     coordinates as if they were metres, for scenes far larger than a room."""
-    collider_params: dict[str, float] | None = field(default_factory=lambda: {"near_plane": 0.1, "far_plane": 10.0})
-    """Planar depth of the first and the last sample, in metres with world-metres and in scene units without."""
+    collider_params: dict[str, float] | None = field(default_factory=_default_collider_params)
+    """Planar depth of the first and the last sample, in metres with world-metres and in scene units without, where no
+    near-plane, far-plane (both in scene units) or data set states them; other values than these defaults win over the
+    data set, too."""
     background_color: Literal["random", "last_sample", "black", "white"] = "black"
     """What is seen where rays end on nothing."""
 
@@ -96,7 +102,7 @@ class PaperModel(SemanticModel, NeRFModel):
         self.field_coarse, self.field_fine = self._build_network(), self._build_network()
         self.sampler_uniform = UniformSampler(num_samples=self.config.num_coarse_samples - 1)
         self.register_buffer("world_from_scene", self._world_from_scene(), persistent=False)
-        self.collider = PlanarDepthCollider(*self._bounds())
+        self.collider = PlanarDepthCollider(self.bounds.near, self.bounds.far)
 
     @property
     def field(self) -> PaperField:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -120,14 +126,18 @@ class PaperModel(SemanticModel, NeRFModel):
         # Other data managers do not say where the world's origin is.
         return self.kwargs["metadata"].get(WORLD_FROM_SCENE, self.metres_per_unit * torch.eye(3, 4))
 
-    def _bounds(self) -> tuple[float, float]:
-        """Planar depth of the near and the far plane in scene units."""
-        known = self.kwargs["metadata"].get(keys.NEAR_FAR_M) if self.config.use_scene_bounds else None
-        if known is not None:
-            return known[0] / self.metres_per_unit, known[1] / self.metres_per_unit
-        assert self.config.collider_params is not None
+    def _option_bounds(self) -> list[StatedBounds]:
+        """Those of every model, then `collider_params` where it differs from its default."""
+        given, default = self.config.collider_params or {}, _default_collider_params()
+        changed = {name: value for name, value in given.items() if value != default.get(name)}
+        return [*super()._option_bounds(), self._collider_bounds("given by collider-params", changed)]
+
+    def _default_bounds(self) -> StatedBounds:
+        return self._collider_bounds("the method's default", _default_collider_params())
+
+    def _collider_bounds(self, source: str, params: Mapping[str, float]) -> StatedBounds:
         unit = self.metres_per_unit if self.config.world_metres else 1.0
-        return self.config.collider_params["near_plane"] / unit, self.config.collider_params["far_plane"] / unit
+        return StatedBounds(source, *(params[n] / unit if n in params else None for n in ("near_plane", "far_plane")))
 
     # Rendering
 
@@ -195,9 +205,15 @@ class PaperModel(SemanticModel, NeRFModel):
         return composite_logits(semantic_weights, features, head.weight, head.bias)
 
     def _last_interval(self, ray_bundle: RayBundle) -> Float[Tensor, "rays 1"]:
-        """Distance behind the last sample; none where the viewer's crop, which sets a background, ends rays early."""
+        """Distance behind the last sample; none of rays that end before the far plane.
+
+        The viewer's crop, which sets a background, makes such rays, and so does whoever asks for a part of a ray.
+        """
         norms = ray_bundle.metadata["directions_norm"]
-        return torch.zeros_like(norms) if renderers.BACKGROUND_COLOR_OVERRIDE is not None else LAST_INTERVAL * norms
+        if renderers.BACKGROUND_COLOR_OVERRIDE is not None:
+            return torch.zeros_like(norms)
+        assert ray_bundle.fars is not None
+        return LAST_INTERVAL * norms * (ray_bundle.fars >= self.bounds.far * norms)
 
     # Losses and metrics
 

@@ -1,0 +1,93 @@
+"""A training of a scoreboard in a process of its own: `python -m semantic_ns.benchmark.scene_cell FOLDER`."""
+
+import shutil
+import statistics
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from semantic_ns.benchmark.cells import Cell, read_cell, write_done, write_failed
+from semantic_ns.benchmark.image_scores import scores_and_images, worst_image
+from semantic_ns.benchmark.modes import find_mode
+from semantic_ns.benchmark.one_cell import KEEP_RUN, RUN, circumstances, clean_training_dataset, started_trainer
+from semantic_ns.benchmark.place import commit, processor
+from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.errors import SceneError
+
+MODULE = ("-m", "semantic_ns.benchmark.scene_cell")
+"""What runs a cell, as arguments of Python."""
+_BLOCK = 20
+"""Steps of which the time is taken together: not every step trains classes."""
+
+
+def train_and_score(cell: Cell, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Train a cell and score it on the poses that its labels are compared by, image by image.
+
+    Args:
+        cell: what to train.
+        folder: for the run; it is emptied first.
+
+    Returns:
+        Scores and circumstances, and the arguments of `ns-train`.
+    """
+    arguments = cell.arguments()
+    found = {"commit": commit(), "processor": processor()}  # of the code as it was loaded
+    trainer = started_trainer(cell, arguments, folder)
+    milliseconds = _watched_steps(trainer)
+    started = time.perf_counter()
+    trainer.train()
+    trained = time.perf_counter()
+    outcome = _scores(trainer.pipeline, find_mode(cell.mode).poses, cell.score_stride)
+    outcome |= {
+        "steps": trainer.config.max_num_iterations,
+        "training_seconds": trained - started,
+        "milliseconds_per_step": statistics.median(milliseconds()) if milliseconds() else None,
+        "scoring_seconds": time.perf_counter() - trained,
+        **circumstances(trainer.config),
+        **found,
+    }
+    return outcome, arguments
+
+
+def _scores(pipeline: Any, poses: str, stride: int) -> dict[str, Any]:
+    manager = pipeline.datamanager
+    scores: dict[str, dict[str, Any]] = {"test": {}, "train": {}}
+    dataset = manager.eval_dataset if poses == "test" else clean_training_dataset(manager)
+    scores[poses], images = scores_and_images(pipeline, dataset, stride)
+    rule = {"miou_rule": scores[poses].pop("miou_rule")}
+    said = {name: str(dataset.metadata[name]) for name in (keys.SPLIT, keys.VOID_RULE) if name in dataset.metadata}
+    return {"scores": scores, "poses": poses, "images": images, "worst_image": worst_image(images), **said, **rule}
+
+
+def _watched_steps(trainer: Any) -> Any:
+    """A function that gives the milliseconds a step of each block of steps that has been taken."""
+    original, moments = trainer.train_iteration, []
+
+    def train_iteration(step: int) -> Any:
+        result = original(step)
+        moments.append(time.perf_counter())
+        return result
+
+    trainer.train_iteration = train_iteration
+    return lambda: [1000 * (b - a) / _BLOCK for a, b in zip(moments[::_BLOCK], moments[_BLOCK::_BLOCK], strict=False)]
+
+
+def main(folder: Path, keep_run: bool) -> None:
+    """Train and score the cell in a folder and leave its result there, an error too; and perhaps the run itself."""
+    cell = read_cell(folder)
+    try:
+        outcome, arguments = train_and_score(cell, folder / RUN)
+        if not keep_run:
+            shutil.rmtree(folder / RUN)
+        write_done(folder, cell, outcome, arguments)
+    except SceneError as error:
+        write_failed(folder, cell, str(error))
+    # Anything that goes wrong in one cell must not end the others; what asks the process to end is no Exception.
+    except Exception:
+        write_failed(folder, cell, traceback.format_exc())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[-1]), KEEP_RUN in sys.argv)

@@ -1,0 +1,174 @@
+"""What a scoreboard says of one scene: means over seeds, the worst of them, and the worst image of all."""
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from semantic_ns.benchmark.cells import CELLS, Cell, read_cell, read_result, refuse_mixed
+from semantic_ns.benchmark.results import Result, grouped
+from semantic_ns.errors import SceneError
+
+IMAGES = "images"
+
+
+class Row(NamedTuple):
+    """What the results of a row have in common."""
+
+    scene: str
+    method: str
+    mode: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A cell that failed, and why."""
+
+    cell: Cell
+    error: str
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A number over seeds.
+
+    Attributes:
+        mean: over seeds.
+        worst: of them.
+        worst_seed: whose it is.
+        spread: largest minus smallest.
+    """
+
+    mean: float
+    worst: float
+    worst_seed: int
+    spread: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A row of the scoreboard.
+
+    Attributes:
+        row: what it is of.
+        seeds: of the trainings that are done.
+        failed: seeds of those that failed.
+        miou_present, psnr, depth_l1: over seeds; None where it is not known. PSNR in dB, depth error in metres.
+        psnr_between_images: mean over seeds of the standard deviation between images, dB.
+        worst_image: `image`, `psnr` and `seed` of the worst image of all seeds.
+        seconds: of training, mean over seeds.
+        milliseconds_per_step: median of a training, mean over seeds.
+        steps: of a training.
+    """
+
+    row: Row
+    seeds: tuple[int, ...]
+    failed: tuple[int, ...]
+    miou_present: Statistic | None
+    psnr: Statistic | None
+    depth_l1: Statistic | None
+    psnr_between_images: float | None
+    worst_image: dict[str, Any] | None
+    seconds: float | None
+    milliseconds_per_step: float | None
+    steps: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as JSON has it."""
+        found = asdict(self)
+        return found.pop("row")._asdict() | found
+
+
+def is_scoreboard(output: Path) -> bool:
+    """Whether a folder holds results of `sns-benchmark scenes`."""
+    results = (read_result(folder) for folder in (output / CELLS).glob("*"))
+    return any(result is not None and IMAGES in result for result in results)
+
+
+def read_scoreboard(output: Path) -> tuple[list[Result], list[Failed], list[Cell]]:
+    """Results, failures and cells without an end in a folder, in the order of the cells' names.
+
+    Raises:
+        SceneError: if there is none, or results of one row differ in more than seed and folder.
+    """
+    done, failed, unfinished = [], [], []
+    for folder in sorted(path.parent for path in (output / CELLS).glob("*/cell.json")):
+        content = read_result(folder)
+        if content is None:
+            unfinished.append(read_cell(folder))
+        elif content["state"] == "failed":
+            failed.append(Failed(Cell.from_json(content["cell"]), content["error"]))
+        else:
+            done.append(Result(Cell.from_json(content["cell"]), content["scores"], content))
+    if not done and not failed:
+        raise SceneError(
+            f"Expected results of sns-benchmark scenes in {output}, found none; run it with --output {output} first."
+        )
+    # Machines that share the work may have the scenes in different places.
+    refuse_mixed(replace(cell, scene=replace(cell.scene, data=Path())) for cell in (result.cell for result in done))
+    return done, failed, unfinished
+
+
+def other_commits(output: Path, own: str | None) -> list[str]:
+    """The commits, other than one's own, of the results in a folder: a scoreboard is of one version of the code."""
+    results = (read_result(folder) for folder in (output / CELLS).glob("*"))
+    found = {result.get("commit") for result in results if result is not None and result["state"] == "done"}
+    return sorted(commit for commit in found if commit is not None and commit != own)
+
+
+def row_of(cell: Cell) -> Row:
+    """The row that a cell belongs to."""
+    return Row(cell.scene.name, cell.method, cell.mode, cell.variant)
+
+
+def summaries(results: Sequence[Result], failed: Sequence[Failed]) -> list[Summary]:
+    """A row for each scene, method, mode and label, sorted."""
+    by_row = grouped(results, lambda result: row_of(result.cell))
+    rows = sorted({*by_row, *(row_of(failure.cell) for failure in failed)})
+    return [
+        summary_of(row, by_row.get(row, []), [each.cell.seed for each in failed if row_of(each.cell) == row])
+        for row in rows
+    ]
+
+
+def summary_of(row: Row, results: Sequence[Result], failed: Iterable[int] = ()) -> Summary:
+    """A row from the results of its seeds."""
+    images = [
+        {"image": result.content["worst_image"]["image"], "psnr": result.content["worst_image"]["psnr"]}
+        | {"seed": result.cell.seed}
+        for result in results
+        if result.content["worst_image"] is not None
+    ]
+    return Summary(
+        row=row,
+        seeds=tuple(sorted(result.cell.seed for result in results)),
+        failed=tuple(sorted(failed)),
+        miou_present=_statistic(results, "miou_present", min),
+        psnr=_statistic(results, "psnr", min),
+        depth_l1=_statistic(results, "depth_l1", max),
+        psnr_between_images=_mean(_own(result).get("psnr_std") for result in results),
+        worst_image=min(images, key=lambda image: image["psnr"], default=None),
+        seconds=_mean(result.content["training_seconds"] for result in results),
+        milliseconds_per_step=_mean(result.content["milliseconds_per_step"] for result in results),
+        steps=results[0].content["steps"] if results else None,
+    )
+
+
+def _own(result: Result) -> dict[str, Any]:
+    """Scores on the poses that the labels are compared by."""
+    return result.scores[result.content["poses"]]
+
+
+def _statistic(results: Sequence[Result], name: str, worst: Callable[..., Any]) -> Statistic | None:
+    values = {result.cell.seed: _own(result)[name] for result in results if _own(result).get(name) is not None}
+    if not values:
+        return None
+    seed = worst(sorted(values), key=lambda seed: values[seed])
+    return Statistic(statistics.fmean(values.values()), values[seed], seed, max(values.values()) - min(values.values()))
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    found = [value for value in values if value is not None]
+    return statistics.fmean(found) if found else None

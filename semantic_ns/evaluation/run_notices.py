@@ -1,0 +1,117 @@
+"""What a training tells about itself: veils before its cameras, and the worst evaluation images at its end."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from semantic_ns.errors import SceneError
+from semantic_ns.evaluation.veil_of_model import find_veils_of
+from semantic_ns.evaluation.worst_images import NamedImages, short_names
+from semantic_ns.labels.spacing import evenly_spaced
+
+_LOOK_AFTER = 0.6
+_LEAST_STEPS = 500
+_NUM_CAMERAS, _NUM_RAYS = 40, 64
+
+
+class EndScores:
+    """Scores some evaluation images when a training is over, and prints the worst ones.
+
+    A training that a signal ends is not over: nerfstudio's callbacks of the end do not run then.
+
+    Args:
+        pipeline: a `SemanticPipeline`.
+        trainer: that trains it.
+        num_images: at most so many images, evenly spaced; all of them where the run evaluates all images anyway
+            (`steps_per_eval_all_images` within its length); 0: none.
+
+    Raises:
+        SceneError: if `num_images` is negative.
+    """
+
+    def __init__(self, pipeline: Any, trainer: Any, num_images: int) -> None:
+        if num_images < 0:
+            raise SceneError(
+                f"Expected a number of images for --pipeline.eval-images-at-end, found {num_images}; 0 scores none."
+            )
+        self._pipeline, self._trainer = pipeline, trainer
+        config = trainer.config
+        self._scores_all = num_images > 0 and config.steps_per_eval_all_images <= config.max_num_iterations
+        self._num_images = num_images
+
+    def after_train(self, step: int) -> None:
+        """Score and print."""
+        del step
+        dataset = self._pipeline.datamanager.eval_dataset
+        count = len(dataset) if self._scores_all else min(self._num_images, len(dataset))
+        if count == 0 or self._trainer.local_rank != 0 or self._trainer.stop_training:
+            return
+        chosen: Any = tuple(int(i) for i in evenly_spaced(count, len(dataset)))  # declared as a tuple of one number
+        loader = FixedIndicesEvalDataloader(dataset, image_indices=chosen, device=self._pipeline.device)
+        with self._trainer.train_lock:  # the viewer renders meanwhile
+            state = self._pipeline.model.evaluation_state
+            self._pipeline.get_average_image_metrics(
+                NamedImages(loader, state, is_over=lambda: self._trainer.stop_training), "eval"
+            )
+
+    def callbacks(self) -> list[TrainingCallback]:
+        """The call at the end of the training."""
+        return [_callback(TrainingCallbackLocation.AFTER_TRAIN, self.after_train)]
+
+
+class VeilWarnings:
+    """Warns of veils before training cameras, see `find_veils`: after 60 % of a run and at its end.
+
+    It looks through 64 pixels of 40 cameras at most and draws no random number. A run of fewer than 500 steps has no
+    surfaces yet and is not judged.
+
+    Args:
+        pipeline: a `SemanticPipeline`.
+        trainer: that trains it.
+    """
+
+    def __init__(self, pipeline: Any, trainer: Any) -> None:
+        self._pipeline, self._trainer = pipeline, trainer
+        self._num_steps = trainer.config.max_num_iterations
+
+    def before_step(self, step: int) -> None:
+        """Look, if it is time."""
+        if step == math.ceil(_LOOK_AFTER * self._num_steps):
+            self._look()
+
+    def after_train(self, step: int) -> None:
+        """Look once more."""
+        del step
+        if not self._trainer.stop_training:
+            with self._trainer.train_lock:  # the viewer renders meanwhile
+                self._look()
+
+    def _look(self) -> None:
+        if self._num_steps < _LEAST_STEPS or self._trainer.local_rank != 0:
+            return
+        model, manager = self._pipeline.model, self._pipeline.datamanager
+        dataset = manager.train_dataset
+        cameras = dataset.cameras.to(model.device)
+        veils = find_veils_of(model, cameras, short_names(dataset.image_filenames), _NUM_CAMERAS, _NUM_RAYS)
+        if veils is not None and (sentence := veils.sentence()) is not None:
+            run = self._trainer.base_dir / "config.yml"
+            said = (
+                f"Warning: {sentence}. Train again with --pipeline.model.near-plane above that (now "
+                f"{model.bounds.near:.2g}), or see all of them: sns-doctor {manager.get_datapath()} --trained {run}"
+            )
+            CONSOLE.print(said, style="bold yellow", markup=False, highlight=False, soft_wrap=True)
+
+    def callbacks(self) -> list[TrainingCallback]:
+        """The calls before each step and at the end of the training."""
+        return [
+            _callback(TrainingCallbackLocation.BEFORE_TRAIN_ITERATION, self.before_step),
+            _callback(TrainingCallbackLocation.AFTER_TRAIN, self.after_train),
+        ]
+
+
+def _callback(location: TrainingCallbackLocation, function: Callable[[int], None]) -> TrainingCallback:
+    return TrainingCallback([location], function, update_every_num_iters=1)

@@ -1,0 +1,72 @@
+"""A model as `find_veils` asks it, in the middle of a training as well as after it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.cameras.rays import RayBundle
+from torch import Tensor
+
+from semantic_ns.evaluation.veil import Veils, find_veils
+
+
+@dataclass(frozen=True)
+class ModelRays:
+    """Renders single rays of a model as evaluation does.
+
+    Attributes:
+        model: of this package, in evaluation mode.
+    """
+
+    model: Any
+
+    def depth(self, rays: RayBundle) -> Float[Tensor, "rays"]:
+        """The median distance of each ray (the mean one in semantic-nerf-vanilla)."""
+        return self._render(rays, "depth")[0]
+
+    def near_weight(self, rays: RayBundle, end: float) -> tuple[Float[Tensor, "rays"], Float[Tensor, "rays"]]:
+        """Of rays that are cut off at `end`: their accumulation, and the mean distance."""
+        # What the collider sets, it does not set again.
+        cut = self.model.collider(replace(rays))
+        cut.fars = torch.full_like(cut.fars, end)
+        is_open = (cut.nears < cut.fars)[..., 0]
+        cut.nears = torch.minimum(cut.nears, 0.999 * cut.fars)
+        accumulation, distance = self._render(cut, "accumulation", "expected_depth")
+        return accumulation * is_open, distance
+
+    def _render(self, rays: RayBundle, *names: str) -> list[Float[Tensor, "rays"]]:
+        size = self.model.config.eval_num_rays_per_chunk
+        parts = [self.model(rays[start : start + size].to(self.model.device)) for start in range(0, len(rays), size)]
+        return [torch.cat([part[name][..., 0].float() for part in parts]) for name in names]
+
+
+@contextmanager
+def undisturbed(model: Any) -> Iterator[None]:
+    """Inside it the model renders as at evaluation; afterwards a training goes on as if nothing had been rendered."""
+    was_training = model.training
+    sampler = getattr(model, "proposal_sampler", None)
+    # nerfstudio's sampler takes any rendering for a turn of the proposal network.
+    turns = {} if sampler is None else {name: getattr(sampler, name) for name in ("_steps_since_update", "_step")}
+    devices = [model.device] if torch.device(model.device).type == "cuda" else []
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        model.train(was_training)
+        for name, value in turns.items():
+            setattr(sampler, name, value)
+
+
+def find_veils_of(
+    model: Any, cameras: Cameras, names: Sequence[str], num_cameras: int = 10**9, num_rays: int = 64
+) -> Veils | None:
+    """Look for veils before the cameras of a model, see `find_veils`; None where they are not perspective cameras."""
+    if len(cameras) < 2 or not bool((cameras.camera_type == CameraType.PERSPECTIVE.value).all()):
+        return None
+    with undisturbed(model):
+        return find_veils(cameras, names, ModelRays(model), num_cameras, num_rays)

@@ -1,0 +1,67 @@
+"""Near and far plane of a scene: several sources may state them, and the first one that does counts."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from semantic_ns.errors import SceneError
+
+
+@dataclass(frozen=True)
+class StatedBounds:
+    """The planes that one source states.
+
+    Attributes:
+        source: the source, in words that follow "near plane at 0.1 scene units, ".
+        near: distance of the near plane in scene units, None where the source does not state it.
+        far: distance of the far plane in scene units, None where the source does not state it.
+    """
+
+    source: str
+    near: float | None = None
+    far: float | None = None
+
+
+@dataclass(frozen=True)
+class SceneBounds:
+    """Where rays start and end.
+
+    Attributes:
+        near: distance of the near plane in scene units.
+        far: distance of the far plane in scene units.
+        near_source: the source that states the near plane.
+        far_source: the source that states the far plane.
+    """
+
+    near: float
+    far: float
+    near_source: str
+    far_source: str
+
+    def sentence(self, metres_per_unit: float) -> str:
+        """Both planes in scene units and metres, and who states them, on one line."""
+        near, far = (f"{plane:.4g} scene units ({plane * metres_per_unit:.4g} m)" for plane in (self.near, self.far))
+        if self.near_source == self.far_source:
+            return f"near plane at {near}, far plane at {far}, both {self.near_source}"
+        return f"near plane at {near}, {self.near_source}; far plane at {far}, {self.far_source}"
+
+
+def resolve_bounds(sources: Sequence[StatedBounds]) -> SceneBounds:
+    """Choose each plane from the first source that states it.
+
+    Args:
+        sources: in the order of their precedence; at least one states each plane.
+
+    Raises:
+        SceneError: unless 0 < near < far, both finite.
+    """
+    near, near_source = next((s.near, s.source) for s in sources if s.near is not None)
+    far, far_source = next((s.far, s.source) for s in sources if s.far is not None)
+    # NaN fails each of these comparisons.
+    if not (0 < near < far and math.isfinite(far)):
+        raise SceneError(
+            f"Expected a near plane above 0 and before a finite far plane, found the near plane at {near:g} scene "
+            f"units ({near_source}) and the far plane at {far:g} ({far_source}); change --pipeline.model.near-plane or "
+            "--pipeline.model.far-plane."
+        )
+    return SceneBounds(near, far, near_source, far_source)

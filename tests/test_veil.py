@@ -1,0 +1,213 @@
+"""A veil is found where one hangs before one camera; clean views and real surfaces close to the lens are not named."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.cameras.rays import RayBundle
+from torch import Tensor
+
+from semantic_ns.evaluation.veil import LEAST_SHARE, Veils, find_veils
+
+ROOM = 3.0
+"""Half the side of a cubic room around the origin."""
+
+
+def look_at(position: Any, target: Any) -> Tensor:
+    """OpenGL camera to world [3, 4] of an upright camera, z up."""
+    back = np.subtract(position, target) / np.linalg.norm(np.subtract(position, target))
+    right = np.cross([0, 0, 1], back)
+    right /= np.linalg.norm(right)
+    return torch.from_numpy(np.stack([right, np.cross(back, right), back, np.array(position)], axis=1)).float()
+
+
+def cameras_at(poses: Sequence[Tensor]) -> Cameras:
+    return Cameras(torch.stack(list(poses)), 32.0, 32.0, 32.0, 24.0, 64, 48, camera_type=CameraType.PERSPECTIVE)
+
+
+def ring(radius: float = 1.5, count: int = 8, inward: bool = True) -> list[Tensor]:
+    """Cameras on a circle that look across its middle, or away from it."""
+    poses = []
+    for angle in np.arange(count) * 2 * math.pi / count:
+        position = np.array([radius * math.cos(angle), radius * math.sin(angle), 0.0])
+        poses.append(look_at(position, [0.0, 0.0, 0.0] if inward else 2 * position))
+    return poses
+
+
+@dataclass
+class Spheres:
+    """Light stops at the first of some spheres in a room, a share of it at veils on the way.
+
+    Attributes:
+        balls: centre and radius of opaque balls.
+        coats: centre, radius and share of the light that stops at balls that let some of it through.
+    """
+
+    balls: list[tuple[list[float], float]] = field(default_factory=list)
+    coats: list[tuple[list[float], float, float]] = field(default_factory=list)
+    num_rays: int = 0
+
+    def hit(self, rays: RayBundle, centre: list[float], radius: float) -> Tensor:
+        """Distance of a ball, infinite where it is missed; its inside is hollow, so that a camera there sees it."""
+        offset = rays.origins - torch.tensor(centre)
+        half = (rays.directions * offset).sum(-1)
+        root = half**2 - (offset**2).sum(-1) + radius**2
+        near, far = -half - root.clamp(min=0).sqrt(), -half + root.clamp(min=0).sqrt()
+        return torch.where(root <= 0, math.inf, torch.where(near > 0, near, torch.where(far > 0, far, math.inf)))
+
+    def surface(self, rays: RayBundle) -> Tensor:
+        """Distance of what is opaque."""
+        wall = ((ROOM * rays.directions.sign() - rays.origins) / rays.directions).nan_to_num(math.inf).amin(-1)
+        return torch.stack([wall, *(self.hit(rays, *ball) for ball in self.balls)]).amin(0)
+
+    def stops(self, rays: RayBundle) -> list[tuple[Tensor, Tensor]]:
+        """Distance and weight of what stops light, the nearest first per kind."""
+        left, found, end = torch.ones(len(rays)), [], self.surface(rays)
+        for centre, radius, share in self.coats:
+            distance = self.hit(rays, centre, radius)
+            weight = torch.where(distance < end, share * left, 0.0)
+            left = left - weight
+            found.append((distance, weight))
+        return [*found, (end, left)]
+
+    def depth(self, rays: RayBundle) -> Tensor:
+        self.num_rays += len(rays)
+        distances, weights = (torch.stack(values) for values in zip(*self.stops(rays), strict=True))
+        order = distances.argsort(dim=0)
+        passed = weights.gather(0, order).cumsum(0)
+        first = (passed >= 0.5).int().argmax(0, keepdim=True)
+        return distances.gather(0, order).gather(0, first)[0]
+
+    def near_weight(self, rays: RayBundle, end: float) -> tuple[Tensor, Tensor]:
+        self.num_rays += len(rays)
+        near = [(distance, torch.where(distance < end, weight, 0.0)) for distance, weight in self.stops(rays)]
+        total: Any = sum(weight for _, weight in near)
+        mean: Any = sum(torch.where(weight > 0, distance * weight, 0.0) for distance, weight in near)
+        return total, mean / total.clamp(min=1e-10)
+
+
+def named(poses: list[Tensor], scene: Spheres, **options: int) -> Veils:
+    return find_veils(cameras_at(poses), [f"view {i}" for i in range(len(poses))], scene, **options)
+
+
+def before(pose: Tensor, distance: float) -> list[float]:
+    """A place on the optical axis of a camera."""
+    return (pose[:, 3] - distance * pose[:, 2]).tolist()
+
+
+def beside(pose: Tensor, target: list[float]) -> list[Tensor]:
+    """Cameras left and right of another one that look at a point before it."""
+    return [look_at((pose[:, 3] + side * pose[:, 0]).tolist(), target) for side in (-0.3, 0.3)]
+
+
+# Others look through the thin veil, and away from the dense ones.
+@pytest.mark.parametrize(("share", "inward"), [(0.3, True), (0.6, False), (1.0, False)])
+def test_a_veil_before_one_camera_is_found_and_only_it_is_named(share: float, inward: bool) -> None:
+    poses = ring(inward=inward)
+    found = named(poses, Spheres(coats=[(poses[2][:, 3].tolist(), 0.1, share)]))
+    assert [name for name, _ in found.veiled()] == ["view 2"]
+    assert found.shares[2] == 1
+    assert found.end == pytest.approx(0.1, rel=1e-3)
+    sentence = found.sentence()
+    assert sentence is not None
+    assert "1 of 8 views" in sentence
+    assert "view 2 100%" in sentence
+    assert "0.1 scene units" in sentence
+
+
+def test_a_thin_haze_is_no_veil() -> None:
+    poses = ring()
+    assert named(poses, Spheres(coats=[(poses[2][:, 3].tolist(), 0.1, 0.15)])).veiled() == []
+
+
+@pytest.mark.parametrize("inward", [True, False])
+def test_clean_views_are_not_named(inward: bool) -> None:
+    found = named(ring(inward=inward), Spheres())
+    assert found.sentence() is None
+    assert not found.shares.any()
+    assert math.isnan(found.end)
+
+
+def test_a_real_surface_close_to_the_lens_that_a_second_camera_sees_is_not_named() -> None:
+    poses = ring()
+    ball = (before(poses[0], 0.4), 0.2)
+    found = named([*poses, *beside(poses[0], ball[0])], Spheres(balls=[ball]), num_rays=192)
+    assert found.near > 0.3
+    assert found.veiled() == []
+    # The same ball that is there for the first camera alone would be named.
+    alone = named([poses[0], look_at([0.0, 0.0, 2.0], [0.1, 0.0, 3.0])], Spheres(balls=[ball]), num_rays=192)
+    assert [name for name, _ in alone.veiled()] == ["view 0"]
+
+
+def test_a_part_of_a_view_that_is_veiled_counts_by_its_share() -> None:
+    poses = ring()
+    coat = (before(poses[3], 0.1), 0.03, 0.3)
+    found = named(poses, Spheres(coats=[coat]), num_rays=1000)
+    covered = math.pi * 0.03**2 / (0.1**2 - 0.03**2) * 32 * 32 / (64 * 48)
+    assert found.shares[3] == pytest.approx(covered, rel=0.15)
+    assert (covered < LEAST_SHARE) == (found.veiled() == [])
+
+
+def test_a_camera_from_the_same_place_confirms_nothing() -> None:
+    poses = ring(inward=False)
+    twin = poses[2].clone()
+    twin[:, 3] += 0.01 * twin[:, 0]
+    found = named([*poses, twin], Spheres(coats=[(poses[2][:, 3].tolist(), 0.1, 0.9)]))
+    assert {name for name, _ in found.veiled()} == {"view 2", "view 8"}
+
+
+def test_veils_before_most_cameras_are_found() -> None:
+    poses = ring(inward=False)
+    found = named(poses, Spheres(coats=[(pose[:, 3].tolist(), 0.1, 0.9) for pose in poses[:5]]))
+    assert {name for name, _ in found.veiled()} == {f"view {i}" for i in range(5)}
+
+
+def test_only_some_cameras_are_examined_and_all_confirm() -> None:
+    poses = ring()
+    ball = (before(poses[0], 0.4), 0.2)
+    found = named([*poses, *beside(poses[0], ball[0])], Spheres(balls=[ball]), num_cameras=2, num_rays=12)
+    assert found.names == ("view 0", "view 5")
+    assert found.veiled() == []
+    scene = Spheres(coats=[(poses[4][:, 3].tolist(), 0.1, 0.3)])
+    assert [name for name, _ in named(poses, scene, num_cameras=2, num_rays=12).veiled()] == ["view 4"]
+    assert scene.num_rays <= (2 + 2 + 8) * 12
+
+
+@pytest.mark.parametrize("factor", [0.01, 100.0])
+def test_the_unit_of_length_does_not_matter(factor: float) -> None:
+    poses, place = ring(), 2
+
+    def scaled(pose: Tensor) -> Tensor:
+        return torch.cat([pose[:, :3], factor * pose[:, 3:]], dim=1)
+
+    class Scaled(Spheres):
+        def depth(self, rays: RayBundle) -> Tensor:
+            return factor * super().depth(shrunk(rays))
+
+        def near_weight(self, rays: RayBundle, end: float) -> tuple[Tensor, Tensor]:
+            weight, distance = super().near_weight(shrunk(rays), end / factor)
+            return weight, factor * distance
+
+    def shrunk(rays: RayBundle) -> RayBundle:
+        return RayBundle(rays.origins / factor, rays.directions, rays.pixel_area)
+
+    found = named([scaled(pose) for pose in poses], Scaled(coats=[(poses[place][:, 3].tolist(), 0.1, 0.3)]))
+    assert [name for name, _ in found.veiled()] == [f"view {place}"]
+    assert found.end == pytest.approx(0.1 * factor, rel=1e-3)
+
+
+def test_rays_that_meet_nothing_are_no_veil() -> None:
+    class Nothing(Spheres):
+        def depth(self, rays: RayBundle) -> Tensor:
+            return torch.zeros(len(rays))
+
+        def near_weight(self, rays: RayBundle, end: float) -> tuple[Tensor, Tensor]:
+            assert end == 0
+            return torch.zeros(len(rays)), torch.zeros(len(rays))
+
+    assert named(ring(), Nothing()).veiled() == []
