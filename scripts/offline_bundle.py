@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from offline_folder import write_folder
-from offline_pip import PipFetch, Run, run_pip, tested_versions, wheel_metadata
+from offline_pip import PipFetch, Run, pinned_versions, run_pip, wheel_metadata
 from offline_plan import (
     BundleError,
     Plan,
@@ -63,7 +63,7 @@ def make_bundle(options: argparse.Namespace, run: Run = run_pip) -> Plan:
         folder = Path(unfinished) / "bundle"
         folder.mkdir()
         own = own_wheel(folder, run)
-        tested = tested_versions((ROOT / "constraints.txt").read_text())
+        tested = pinned_versions((ROOT / "constraints.txt").read_text())
         fetch = PipFetch(python, options.platform, folder, tested, run)
         on_machine = packages_on_machine(options.beside_torch, brought)
         plan = Resolution(fetch, marker_environment(python, options.platform), on_machine).resolve(own, brought)

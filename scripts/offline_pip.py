@@ -132,7 +132,7 @@ class PipFetch:
             raise failure(", ".join(packages), f"Python {self.python} on {self.platform}", process.stderr)
 
 
-def tested_versions(constraints: str) -> dict[str, str]:
+def pinned_versions(constraints: str) -> dict[str, str]:
     """Read the versions that a constraints file pins, by canonical name."""
     pins = re.findall(r"^([\w.-]+)==(\S+)$", constraints, re.MULTILINE)
     return {canonicalize_name(name): version for name, version in pins}

@@ -216,11 +216,10 @@ class Resolution:
     def _note(self, name: str, requirement: Requirement, parent: str) -> bool:
         """Enter a requirement into the plan; return whether a wheel has to meet it."""
         plan = self.plan
-        if name in LEFT_OUT and parent != "--bring":
-            if name not in plan.wheels:
-                plan.left_out[name] = LEFT_OUT[name]
+        # What the user wants brought comes first, so that its versions are noted before a package asks for it.
+        if name in LEFT_OUT and parent != "--bring" and name not in plan.versions:
+            plan.left_out[name] = LEFT_OUT[name]
             return False
-        plan.left_out.pop(name, None)
         relaxed = RELAXED.get((parent, name))
         stated = SpecifierSet(relaxed.versions) if relaxed else requirement.specifier
         plan.versions[name] = plan.versions.get(name, SpecifierSet()) & stated

@@ -65,6 +65,5 @@ BESIDE_TORCH = (
     "tensorboard",
     "torch",
     "torchvision",
-    "typing-extensions",
 )
 """The large packages, and torch's own, that are taken to be where torch is; canonical names."""

@@ -16,7 +16,7 @@ from packaging.specifiers import SpecifierSet
 sys.path.insert(0, str(ROOT / "scripts"))
 import offline_bundle
 from offline_folder import shown, simplified
-from offline_pip import PipFetch, failure, tested_versions, wheel_metadata
+from offline_pip import PipFetch, failure, pinned_versions, wheel_metadata
 from offline_plan import BundleError, NoWheelError
 
 NONE = "ERROR: Could not find a version that satisfies the requirement x\nERROR: No matching distribution found for x"
@@ -168,7 +168,7 @@ def fetched(folder: Path, index: Mapping[str, tuple[str, ...]], tested: dict[str
 
 
 def test_the_tested_version_is_taken_where_it_is_allowed_and_has_a_wheel(tmp_path: Path) -> None:
-    tested = tested_versions("# a comment\nA==1.5\nb==3\n")
+    tested = pinned_versions("# a comment\nA==1.5\nb==3\n")
     assert tested == {"a": "1.5", "b": "3"}
     index = {"a": ("1", "1.5", "2")}
     assert fetched(tmp_path, index, tested, "") == "1.5"
