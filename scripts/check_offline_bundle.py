@@ -10,12 +10,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
 from offline_bundle import make_bundle
 from offline_bundle import parse as parse_bundle
-from offline_plan import BundleError
+from offline_plan import BundleError, marker_environment
 from offline_rules import BESIDE_TORCH
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -25,15 +26,22 @@ NOT_LINKED = ("numpy", "pillow")
 """Packages that torchvision needs and the bundle has to bring."""
 
 
-def torch_packages(site: Path) -> list[metadata.Distribution]:
-    """Torch, torchvision and what they need in a site-packages folder, but for what the bundle has to bring."""
+def torch_packages(site: Path, environment: Mapping[str, str]) -> list[metadata.Distribution]:
+    """Torch, torchvision and what they need in a site-packages folder, but for what the bundle has to bring.
+
+    Args:
+        site: the folder.
+        environment: markers' values, see `marker_environment`. Extras are not followed: they lead to scipy and numba.
+    """
     found = {canonicalize_name(package.name): package for package in metadata.distributions(path=[str(site)])}
+    without_extras = {**environment, "extra": ""}
     todo, done = list(TORCH), {}
     while todo:
         name = canonicalize_name(todo.pop())
         if name in found and name not in done and name not in NOT_LINKED:
             done[name] = found[name]
-            todo += [Requirement(line).name for line in found[name].requires or ()]
+            lines = map(Requirement, found[name].requires or ())
+            todo += [line.name for line in lines if not line.marker or line.marker.evaluate(without_extras)]
     return [done[name] for name in sorted(done)]
 
 
@@ -81,7 +89,8 @@ def main() -> None:
             sys.exit(str(error))
         subprocess.run([python, "-m", "venv", folder / "environment"], check=True)
         inside = folder / "environment" / "bin" / "python"
-        link_packages(torch_packages(site_of(python)), site_of(python), site_of(inside))
+        markers = marker_environment(version, parse_bundle(["--output", "."]).platform)
+        link_packages(torch_packages(site_of(python), markers), site_of(python), site_of(inside))
         # No setting of this machine may help, such as a folder of further wheels.
         settings = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull, "PYTHON": str(inside)}
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}

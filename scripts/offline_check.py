@@ -31,6 +31,16 @@ SMALL = {
 """Options with which a method of a large network takes ten steps in seconds on a CPU."""
 STEPS = 10
 
+MODULES = (
+    "torch",
+    "numba",
+    "nerfstudio.scripts.train",
+    "nerfstudio.scripts.eval",
+    "nerfstudio.scripts.render",
+    "nerfstudio.scripts.viewer.run_viewer",
+)
+"""What has to import for our commands and for ns-train, ns-eval, ns-render and ns-viewer to start."""
+
 
 def installed_version(name: str) -> "str | None":
     """Version of a package or of one that stands in for it; None where there is none."""
@@ -197,7 +207,7 @@ def check_training(device: str) -> "list[str]":
 
 def check_parts(train: bool) -> int:
     """Check imports, methods, CUDA and, if wanted, training; return the number of problems."""
-    problems = [problem for problem in map(import_problem, ("torch", "numba", "nerfstudio.scripts.train")) if problem]
+    problems = [problem for problem in map(import_problem, MODULES) if problem]
     if problems:
         print(*problems, sep="\n")
         return len(problems)

@@ -13,7 +13,7 @@ LEFT_OUT = {
     "comet-ml": "a tracking service, which `--vis comet` alone uses",
     "cryptography": _OTHER_COMMANDS,
     "gdown": "it downloads scenes",
-    "imageio-ffmpeg": "it carries ffmpeg (65 MB), which only videos need",
+    "imageio-ffmpeg": "it carries ffmpeg (170 MB unpacked), which ns-render alone wants",
     "ipywidgets": "notebooks",
     "jupyterlab": "notebooks",
     "msgpack": "nerfstudio's old viewer",

@@ -15,9 +15,10 @@ from packaging.specifiers import SpecifierSet
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import offline_bundle
+from check_offline_bundle import torch_packages
 from offline_folder import shown, simplified
 from offline_pip import PipFetch, failure, pinned_versions, wheel_metadata
-from offline_plan import BundleError, NoWheelError
+from offline_plan import BundleError, NoWheelError, marker_environment
 
 NONE = "ERROR: Could not find a version that satisfies the requirement x\nERROR: No matching distribution found for x"
 NO_NETWORK = (
@@ -219,3 +220,17 @@ def test_the_folder_s_scripts_name_files_that_are_written() -> None:
     for name in ("offline_install.sh", "offline_check.py"):
         text = (ROOT / "scripts" / name).read_text()
         assert re.search(r"check\.py", text)
+
+
+def test_an_environment_that_sees_torch_sees_nothing_that_torch_asks_for_in_an_extra(tmp_path: Path) -> None:
+    installed = {
+        "torch": ("sympy", "numba; extra == 'fast'", "old; python_version < '3.12'"),
+        "torchvision": ("torch", "numpy", "pillow"),
+        "sympy": ("mpmath",),
+        **{name: () for name in ("mpmath", "numba", "old", "numpy", "pillow", "scipy")},
+    }
+    for name, requires in installed.items():
+        with zipfile.ZipFile(write_wheel(tmp_path, name, "1", requires)) as archive:
+            archive.extractall(tmp_path)
+    found = torch_packages(tmp_path, marker_environment("3.12", "manylinux_2_28_x86_64"))
+    assert [package.name for package in found] == ["mpmath", "sympy", "torch", "torchvision"]
