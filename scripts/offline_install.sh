@@ -12,6 +12,10 @@ if [[ -n ${1:-} ]]; then
     # The environment's variable, not only pip's option: what an earlier call put there counts as installed.
     export PYTHONPATH=$folder${PYTHONPATH:+:$PYTHONPATH}
     into=(--target "$folder")
+    # pip replaces the whole `bin` of a target; the commands that earlier calls put there are put back below.
+    commands=$(mktemp -d)
+    trap 'rm -rf "$commands"' EXIT
+    [[ ! -d $folder/bin ]] || cp -a "$folder/bin/." "$commands"
 fi
 wheels=$("$python" "$here/check.py" --missing)
 cd "$here"
@@ -21,4 +25,7 @@ cd "$here"
         "bash install.sh FOLDER" >&2
     exit 1
 }
+[[ -z ${1:-} ]] || for command in "$commands"/*; do
+    [[ ! -e $command || -e $folder/bin/${command##*/} ]] || cp -a "$command" "$folder/bin"
+done
 "$python" -W ignore check.py
