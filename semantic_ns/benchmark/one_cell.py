@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -195,11 +195,17 @@ def circumstances(config: Any) -> dict[str, Any]:
     return {"device": config.machine.device_type, "threads": numba.get_num_threads()}
 
 
-def main(folder: Path, keep_run: bool) -> None:
-    """Train and score the cell in a folder and leave its result there, an error too; and perhaps the run itself."""
+def run_cell(folder: Path, keep_run: bool, train: Callable[[Cell, Path], tuple[dict[str, Any], list[str]]]) -> None:
+    """Train and score the cell in a folder and leave its result there, an error too; and perhaps the run itself.
+
+    Args:
+        folder: of the cell.
+        keep_run: whether the folder of the training stays.
+        train: trains and scores a cell in a folder for its run; gives the outcome and the command line.
+    """
     cell = read_cell(folder)
     try:
-        outcome, arguments = train_and_score(cell, folder / RUN)
+        outcome, arguments = train(cell, folder / RUN)
         if not keep_run:
             shutil.rmtree(folder / RUN)
         write_done(folder, cell, outcome, arguments)
@@ -208,6 +214,11 @@ def main(folder: Path, keep_run: bool) -> None:
     # Anything that goes wrong in one cell must not end the others; what asks the process to end is no Exception.
     except Exception:
         write_failed(folder, cell, traceback.format_exc())
+
+
+def main(folder: Path, keep_run: bool) -> None:
+    """Train and score the cell in a folder."""
+    run_cell(folder, keep_run, train_and_score)
 
 
 if __name__ == "__main__":

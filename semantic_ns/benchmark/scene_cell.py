@@ -1,20 +1,17 @@
 """A training of a scoreboard in a process of its own: `python -m semantic_ns.benchmark.scene_cell FOLDER`."""
 
-import shutil
 import statistics
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
-from semantic_ns.benchmark.cells import Cell, read_cell, write_done, write_failed
+from semantic_ns.benchmark.cells import Cell
 from semantic_ns.benchmark.image_scores import scores_and_images, worst_image
 from semantic_ns.benchmark.modes import find_mode
-from semantic_ns.benchmark.one_cell import KEEP_RUN, RUN, circumstances, clean_training_dataset, started_trainer
+from semantic_ns.benchmark.one_cell import KEEP_RUN, circumstances, clean_training_dataset, run_cell, started_trainer
 from semantic_ns.benchmark.place import commit, processor
 from semantic_ns.dataparsers import metadata as keys
-from semantic_ns.errors import SceneError
 
 MODULE = ("-m", "semantic_ns.benchmark.scene_cell")
 """What runs a cell, as arguments of Python."""
@@ -75,18 +72,8 @@ def _watched_steps(trainer: Any) -> Any:
 
 
 def main(folder: Path, keep_run: bool) -> None:
-    """Train and score the cell in a folder and leave its result there, an error too; and perhaps the run itself."""
-    cell = read_cell(folder)
-    try:
-        outcome, arguments = train_and_score(cell, folder / RUN)
-        if not keep_run:
-            shutil.rmtree(folder / RUN)
-        write_done(folder, cell, outcome, arguments)
-    except SceneError as error:
-        write_failed(folder, cell, str(error))
-    # Anything that goes wrong in one cell must not end the others; what asks the process to end is no Exception.
-    except Exception:
-        write_failed(folder, cell, traceback.format_exc())
+    """Train and score the cell in a folder, image by image."""
+    run_cell(folder, keep_run, train_and_score)
 
 
 if __name__ == "__main__":
