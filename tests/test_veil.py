@@ -12,6 +12,7 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
+from semantic_ns.evaluation import veil
 from semantic_ns.evaluation.veil import LEAST_SHARE, Veils, find_veils
 
 ROOM = 3.0
@@ -211,3 +212,15 @@ def test_rays_that_meet_nothing_are_no_veil() -> None:
             return torch.zeros(len(rays)), torch.zeros(len(rays))
 
     assert named(ring(), Nothing()).veiled() == []
+
+
+def test_points_looked_at_in_parts_are_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    poses = ring()
+    ball = (before(poses[0], 0.4), 0.2)
+    scene = Spheres(balls=[ball], coats=[(poses[3][:, 3].tolist(), 0.1, 0.3)])
+    together = named([*poses, *beside(poses[0], ball[0])], scene)
+    monkeypatch.setattr(veil, "_MOST_PAIRS", 3 * 10)  # three points and the ten cameras
+    parts = named([*poses, *beside(poses[0], ball[0])], scene)
+    assert together.veiled()
+    assert parts.shares.tolist() == together.shares.tolist()
+    assert parts.end == together.end

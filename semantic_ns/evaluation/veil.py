@@ -42,6 +42,8 @@ _SMALLEST_TOLERANCE = 0.02
 _VEIL_END = 0.9
 """Quantile of the distances of veiled points that is given as the end of the veil."""
 _NUM_NAMED = 3
+_MOST_PAIRS = 1 << 20
+"""Of a point and a camera that are looked at together: a scene of many frames must not need tens of gigabytes."""
 
 
 @runtime_checkable
@@ -191,6 +193,24 @@ def _sightings(
     most: int = 8,
 ) -> tuple[Int64[ndarray, "sightings"], Int64[ndarray, "sightings"]]:
     """Number of the point, and camera, of the pairs in which a camera can judge a point; the nearest `most` a point."""
+    size = max(1, _MOST_PAIRS // len(cameras))
+    found = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    for first in range(0, len(points), size):
+        part = slice(first, first + size)
+        point, camera = _sightings_at_once(cameras, points[part], owner[part], distance[part], most)
+        found.append((point + first, camera))
+    point, camera = zip(*found, strict=True)
+    return np.concatenate(point), np.concatenate(camera)
+
+
+def _sightings_at_once(
+    cameras: Cameras,
+    points: Float64[ndarray, "points 3"],
+    owner: Int64[ndarray, "points"],
+    distance: Float64[ndarray, "points"],
+    most: int,
+) -> tuple[Int64[ndarray, "sightings"], Int64[ndarray, "sightings"]]:
+    """`_sightings` in arrays of all pairs of a point and a camera."""
     c2w = np.tile(np.eye(4), (len(cameras), 1, 1))
     c2w[:, :3] = _numbers(cameras.camera_to_worlds)
     c2w = opencv_to_opengl(c2w)  # its own inverse
