@@ -162,6 +162,15 @@ def test_a_camera_from_the_same_place_confirms_nothing() -> None:
     assert {name for name, _ in found.veiled()} == {"view 2", "view 8"}
 
 
+def test_of_a_panorama_nothing_can_be_said() -> None:
+    near_ball = ([0.7, 0.0, 0.0], 0.3)
+    panorama = named(ring(radius=0.01, inward=False), Spheres(balls=[near_ball]))
+    assert panorama.sentence() is None
+    # A camera that stands far enough away to see it, and does not, is enough to doubt it.
+    aside = look_at([0.0, 2.0, 0.0], [0.0, 3.0, 0.0])
+    assert named([*ring(radius=0.01, inward=False), aside], Spheres(balls=[near_ball])).sentence() is not None
+
+
 def test_veils_before_most_cameras_are_found() -> None:
     poses = ring(inward=False)
     found = named(poses, Spheres(coats=[(pose[:, 3].tolist(), 0.1, 0.9) for pose in poses[:5]]))
