@@ -187,3 +187,16 @@ def test_a_cuda_device_without_nerfaccs_kernels_is_refused_before_training(monke
     monkeypatch.setitem(sys.modules, "nerfacc.cuda._backend", backend)
     with pytest.raises(SceneError, match=r"needs the CUDA kernels of nerfacc.*train semantic-nerf"):
         build(lean_config(), device="cuda:0")
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+def test_rays_pay_for_ending_on_nothing_where_that_has_a_weight_and_by_default_do_not(fuse: bool) -> None:
+    assert "opacity_loss" not in losses(build(lean_config(fuse_on_cpu=fuse)))[1]
+    model = build(lean_config(fuse_on_cpu=fuse, opacity_loss_weight=0.5, unseen_ray_share=0.0))
+    outputs, found = losses(model)
+    accumulation = outputs["accumulation"][: batch().get("num_uniform_rays", RAYS), 0]
+    torch.testing.assert_close(found["opacity_loss"], -0.5 * (accumulation + 0.01).log().mean())
+    found["opacity_loss"].backward()
+    gradient = model.field.mlp_base.model[0].hash_table.grad
+    assert gradient is not None
+    assert gradient.abs().sum() > 0

@@ -11,6 +11,7 @@ from test_semantic_nerf_model import batch, build, lean_config, rays
 
 from semantic_ns.errors import SceneError
 from semantic_ns.models.schedules import checked_ramp, ramp
+from semantic_ns.sampling import unseen_rays
 from semantic_ns.sampling.unseen_rays import UnseenRays
 from semantic_ns.supervision import Targets, attach_targets
 
@@ -53,6 +54,18 @@ def test_an_unseen_ray_starts_between_its_camera_and_a_neighbour_and_looks_where
     assert started == {0, 1, 2, 3}
     assert torch.equal(extended.nears, torch.full((505, 1), 0.1))
     assert torch.equal(extended.fars, torch.full((505, 1), 5.0))
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 100])
+def test_neighbours_are_the_nearest_other_cameras_however_many_are_compared_at_once(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unseen_rays, "_CAMERAS_AT_ONCE", at_once)
+    positions = torch.randn(23, 3, generator=torch.Generator().manual_seed(0))
+    found = UnseenRays(positions).neighbours
+    for camera, neighbours in enumerate(found.tolist()):
+        others = [other for other in range(23) if other != camera]
+        assert neighbours == sorted(others, key=lambda other: float((positions[other] - positions[camera]).norm()))[:3]
 
 
 @pytest.mark.parametrize("positions", [LINE[:1], LINE[:0]])

@@ -12,6 +12,7 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
+from semantic_ns.evaluation import veil
 from semantic_ns.evaluation.veil import LEAST_SHARE, Veils, find_veils
 
 ROOM = 3.0
@@ -161,6 +162,15 @@ def test_a_camera_from_the_same_place_confirms_nothing() -> None:
     assert {name for name, _ in found.veiled()} == {"view 2", "view 8"}
 
 
+def test_of_a_panorama_nothing_can_be_said() -> None:
+    near_ball = ([0.7, 0.0, 0.0], 0.3)
+    panorama = named(ring(radius=0.01, inward=False), Spheres(balls=[near_ball]))
+    assert panorama.sentence() is None
+    # A camera that stands far enough away to see it, and does not, is enough to doubt it.
+    aside = look_at([0.0, 2.0, 0.0], [0.0, 3.0, 0.0])
+    assert named([*ring(radius=0.01, inward=False), aside], Spheres(balls=[near_ball])).sentence() is not None
+
+
 def test_veils_before_most_cameras_are_found() -> None:
     poses = ring(inward=False)
     found = named(poses, Spheres(coats=[(pose[:, 3].tolist(), 0.1, 0.9) for pose in poses[:5]]))
@@ -211,3 +221,15 @@ def test_rays_that_meet_nothing_are_no_veil() -> None:
             return torch.zeros(len(rays)), torch.zeros(len(rays))
 
     assert named(ring(), Nothing()).veiled() == []
+
+
+def test_points_looked_at_in_parts_are_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    poses = ring()
+    ball = (before(poses[0], 0.4), 0.2)
+    scene = Spheres(balls=[ball], coats=[(poses[3][:, 3].tolist(), 0.1, 0.3)])
+    together = named([*poses, *beside(poses[0], ball[0])], scene)
+    monkeypatch.setattr(veil, "_MOST_PAIRS", 3 * 10)  # three points and the ten cameras
+    parts = named([*poses, *beside(poses[0], ball[0])], scene)
+    assert together.veiled()
+    assert parts.shares.tolist() == together.shares.tolist()
+    assert parts.end == together.end

@@ -1,6 +1,7 @@
 """The worst images: which they are, under which names, and when a training names them."""
 
 import os
+import pickle
 import signal
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,18 @@ def test_scores_of_an_image_are_those_of_an_evaluation_of_it_alone() -> None:
     assert together.image_scores() == []
 
 
+def test_many_images_of_many_classes_need_no_more_memory_than_two() -> None:
+    def size(num_images: int) -> int:
+        state = SceneAccumulator(300, 1.0)
+        for number in range(num_images):
+            state.begin_image(str(number))
+            state.add_labels(torch.zeros(2, 2, 1, dtype=torch.long), torch.zeros(2, 2, 1, dtype=torch.long))
+        assert len(state.image_scores()) == num_images
+        return len(pickle.dumps(state))
+
+    assert size(40) < 1.1 * size(2)
+
+
 def test_an_evaluation_that_is_stopped_has_its_first_image() -> None:
     state = SceneAccumulator(2, 1.0)
     loader = [("camera", {}), ("camera", {})]
@@ -143,6 +156,16 @@ def test_all_images_are_scored_where_the_run_evaluates_all_anyway(
     config.steps_per_eval_all_images = 2
     train(config)
     assert "all 2 scored" in capsys.readouterr().out
+
+
+def test_a_run_that_never_evaluates_all_images_scores_those_of_its_end_alone(
+    replica_scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configured(semantic_nerf, replica_scene, tmp_path, 2, **SMALL["semantic-nerf"])
+    config.pipeline.eval_images_at_end = 1  # pyright: ignore[reportAttributeAccessIssue]
+    config.steps_per_eval_all_images = 0  # nerfstudio's "never"
+    train(config)
+    assert "1 of 2 scored" in capsys.readouterr().out
 
 
 def test_a_training_that_a_signal_stops_scores_nothing(

@@ -14,8 +14,8 @@ Depth is nerfstudio's `depth_file_path`.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +34,8 @@ from semantic_ns.labels.text_files import read_json
 TRANSFORMS = "transforms.json"
 SEMANTICS_FOLDER = "semantics"
 _SPLITS = ("train", "val", "test")
+_ROUNDING = 1e-6
+"""Distance between cameras, as a share of their coordinates (1 at least), that is no distance."""
 
 
 @dataclass
@@ -117,6 +119,11 @@ class NerfstudioSemanticDataParser(Nerfstudio):
         self.downscale_factor = 1
         meta = read_json(path)
         entries = frame_entries(meta, path)
+        if self.config.center_method != "none" and _are_in_one_place(
+            entries
+        ):  # the parent would divide by how far they lie apart
+            config = replace(self.config, auto_scale_poses=False)
+            self.config = config  # pyright: ignore[reportIncompatibleVariableOverride]
         table = self._class_table(meta, path)
         num_of_stem = Counter(Path(entry["file_path"]).stem for entry in entries)
         frames = [frame_files(entry, num_of_stem, path.parent) for entry in entries]
@@ -146,7 +153,7 @@ class NerfstudioSemanticDataParser(Nerfstudio):
             split = next((name for name in ("val", "test") if name in listed), split)
         try:
             outputs = super()._generate_dataparser_outputs(split)
-        except (AssertionError, RuntimeError, KeyError, ValueError, IndexError, OSError) as error:
+        except (AssertionError, ArithmeticError, RuntimeError, KeyError, ValueError, IndexError, OSError) as error:
             raise SceneError(
                 f"Expected a scene in nerfstudio's format in {self.config.data}, found that nerfstudio cannot read its "
                 f"split {split} ({' '.join(str(error).split()) or type(error).__name__}); correct {TRANSFORMS}."
@@ -277,6 +284,15 @@ def frame_files(entry: dict[str, Any], num_of_stem: Counter[str], folder: Path) 
         depth=None if depth is None else folder / depth,
         label_export_name=(relative if is_inside else sibling).as_posix(),
     )
+
+
+def _are_in_one_place(entries: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether all cameras stand at one point, but for rounding."""
+    try:
+        places = np.array([entry["transform_matrix"] for entry in entries], float)[:, :3, 3]
+    except (KeyError, ValueError, TypeError, IndexError):
+        return False  # the parent says what is wrong
+    return bool(np.ptp(places, axis=0).max() <= _ROUNDING * max(1.0, np.abs(places).max()))
 
 
 def _check_stated_size(

@@ -40,20 +40,22 @@ class SceneAccumulator:
         self._has_depth = False
         self._squared_error = 0.0
         self._num_color_values = 0
-        self._images: list[tuple[str, SceneAccumulator]] = []
+        self._finished_images: list[ImageScores] = []
+        self._image: tuple[SceneAccumulator, ...] = ()  # sums of the present image alone, none where none was begun
+        self._image_name = ""
 
     def begin_image(self, name: str) -> None:
         """Keep sums of their own of what is added until the next image begins, for `image_scores`."""
-        self._images.append((name, SceneAccumulator(self.num_classes, self.metres_per_unit)))
+        # A confusion matrix for each of many images and classes would not fit into memory.
+        self._finished_images = self.image_scores()
+        self._image, self._image_name = (SceneAccumulator(self.num_classes, self.metres_per_unit),), name
 
     def image_scores(self) -> list[ImageScores]:
         """Scores of each image that was begun, in that order."""
-        unnamed = [""] * self.num_classes
-        results = [(name, image.result(unnamed)) for name, image in self._images]
-        return [
-            ImageScores(name, *(_finite(result.get(score)) for score in ("psnr_pooled", "miou_present", "depth_l1")))
-            for name, result in results
-        ]
+        names = ("psnr_pooled", "miou_present", "depth_l1")
+        results = [image.result([""] * self.num_classes) for image in self._image]
+        present = [ImageScores(self._image_name, *(_finite(result.get(name)) for name in names)) for result in results]
+        return [*self._finished_images, *present]
 
     def add_labels(
         self,
@@ -93,11 +95,6 @@ class SceneAccumulator:
         error = rendered.double() - target.to(rendered.device).double()
         self._squared_error += float(error.square().sum())
         self._num_color_values += error.numel()
-
-    @property
-    def _image(self) -> "list[SceneAccumulator]":
-        """The sums of the present image alone, none where no image was begun."""
-        return [image for _, image in self._images[-1:]]
 
     def result(self, class_names: Sequence[str]) -> dict[str, float]:
         """Pooled scores of all images added since the last reset; NaN for a score without pixels.

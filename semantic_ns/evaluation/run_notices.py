@@ -40,7 +40,7 @@ class EndScores:
             )
         self._pipeline, self._trainer = pipeline, trainer
         config = trainer.config
-        self._scores_all = num_images > 0 and config.steps_per_eval_all_images <= config.max_num_iterations
+        self._scores_all = num_images > 0 and 0 < config.steps_per_eval_all_images <= config.max_num_iterations
         self._num_images = num_images
 
     def after_train(self, step: int) -> None:

@@ -6,7 +6,7 @@ scene's depth, at a point that other cameras do not confirm. Such a camera has t
 least half the point's distance away from the first one, since from the same place a veil looks like a surface. It
 confirms the point if the median depth that it renders there agrees, contradicts it if that depth is larger, and says
 nothing if it is smaller (something is in between). A point is confirmed by at least as many cameras as contradict it,
-and by one at least.
+and by one at least. Where no camera stands that far away, as in a panorama, nothing can be said, and no ray is veiled.
 
 The scene's depth is the upper quartile, over cameras, of the median depth that a camera renders: veils before most of
 the cameras must not make it small. Distances are along unit rays in scene units.
@@ -42,6 +42,8 @@ _SMALLEST_TOLERANCE = 0.02
 _VEIL_END = 0.9
 """Quantile of the distances of veiled points that is given as the end of the veil."""
 _NUM_NAMED = 3
+_MOST_PAIRS = 1 << 20
+"""Of a point and a camera that are looked at together: a scene of many frames must not need tens of gigabytes."""
 
 
 @runtime_checkable
@@ -109,7 +111,7 @@ def find_veils(
     scene_depth = _depth_of_scene(_numbers(render.depth(rays)), owner)
     near = NEAR_SHARE * scene_depth
     weight, distance = (_numbers(values) for values in render.near_weight(rays, near))
-    is_veiled = weight > LEAST_WEIGHT
+    is_veiled = (weight > LEAST_WEIGHT) & (_LEAST_BASELINE * distance <= _longest_baselines(cameras, examined)[owner])
     where = np.flatnonzero(is_veiled)
     points = (_numbers(rays.origins) + _numbers(rays.directions) * distance[:, None])[where]
     is_veiled[where] = ~_are_confirmed(cameras, render, points, owner[where], distance[where], scene_depth)
@@ -143,6 +145,15 @@ def _grid(cameras: Cameras, examined: Int64[ndarray, "cameras"], num_rays: int) 
 def _depth_of_scene(depth: Float64[ndarray, "rays"], owner: Int64[ndarray, "rays"]) -> float:
     medians = [np.median(depth[(owner == camera) & (depth > 0)]) for camera in np.unique(owner[depth > 0])]
     return float(np.quantile(medians, 0.75)) if medians else 0.0
+
+
+def _longest_baselines(cameras: Cameras, examined: Int64[ndarray, "some"]) -> Float64[ndarray, "cameras"]:
+    """How far the farthest other camera is from each of the examined ones; 0 for the rest."""
+    positions = _numbers(cameras.camera_to_worlds)[:, :, 3]
+    found = np.zeros(len(positions))
+    for index in examined:
+        found[index] = np.linalg.norm(positions - positions[index], axis=1).max()
+    return found
 
 
 def _are_confirmed(
@@ -191,6 +202,24 @@ def _sightings(
     most: int = 8,
 ) -> tuple[Int64[ndarray, "sightings"], Int64[ndarray, "sightings"]]:
     """Number of the point, and camera, of the pairs in which a camera can judge a point; the nearest `most` a point."""
+    size = max(1, _MOST_PAIRS // len(cameras))
+    found = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    for first in range(0, len(points), size):
+        part = slice(first, first + size)
+        point, camera = _sightings_at_once(cameras, points[part], owner[part], distance[part], most)
+        found.append((point + first, camera))
+    point, camera = zip(*found, strict=True)
+    return np.concatenate(point), np.concatenate(camera)
+
+
+def _sightings_at_once(
+    cameras: Cameras,
+    points: Float64[ndarray, "points 3"],
+    owner: Int64[ndarray, "points"],
+    distance: Float64[ndarray, "points"],
+    most: int,
+) -> tuple[Int64[ndarray, "sightings"], Int64[ndarray, "sightings"]]:
+    """`_sightings` in arrays of all pairs of a point and a camera."""
     c2w = np.tile(np.eye(4), (len(cameras), 1, 1))
     c2w[:, :3] = _numbers(cameras.camera_to_worlds)
     c2w = opencv_to_opengl(c2w)  # its own inverse

@@ -37,6 +37,8 @@ class SemanticNgpModelConfig(HashGridOptions, InstantNGPModelConfig):  # pyright
     """Whether the semantic loss also trains geometry, and the features that classes share with colour."""
     semantic_loss_weight: float = 0.015
     """Weight of the cross-entropy beside the colour loss; where features are shared, more of it costs PSNR."""
+    opacity_loss_weight: float = 0.0
+    """Weight of the loss that wants every ray to end on something; a ray that meets no occupied cell trains nothing."""
     max_samples_per_ray: int = 32
     """While training on the CPU, steps are longer where a batch would have more samples per ray in the mean."""
     grid_decay: float = 0.95
@@ -233,4 +235,5 @@ class SemanticNgpModel(SemanticModel, NGPModel):
     ) -> dict[str, Tensor]:
         """The colour loss and the weighted cross-entropy."""
         losses = super().get_loss_dict(*uniform_rays(outputs, batch), metrics_dict)
-        return losses | self._near_camera_loss(outputs) | self._semantic_losses(outputs, batch)
+        losses |= self._opacity_loss(outputs, batch) | self._near_camera_loss(outputs)
+        return losses | self._semantic_losses(outputs, batch)

@@ -1,5 +1,6 @@
 """What every model with classes shares: its field, the description of its outputs, its scores and its checkpoints."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,6 +107,20 @@ class HashGridOptions(SemanticOptions):
     unseen_ray_share: float = 0.05
     """Rays from between the training cameras that are added to each batch, as a share of it, and pay that price, too;
     0: none."""
+
+    def check_price(self) -> None:
+        """Refuse numbers that the price close to the camera cannot have.
+
+        Raises:
+            SceneError: one of them is negative or not finite.
+        """
+        for name in ("near_camera_loss_weight", "near_camera_reach", "unseen_ray_share"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:  # NaN fails this, too
+                raise SceneError(
+                    f"Expected a finite number of 0 or more for --pipeline.model.{name.replace('_', '-')}, found "
+                    f"{value:g}; 0 means none."
+                )
 
 
 class SemanticModel(Model):
@@ -219,6 +234,7 @@ class SemanticModel(Model):
         dataset = getattr(getattr(attributes.pipeline, "datamanager", None), "train_dataset", None)
         if dataset is None or not isinstance(self.config, HashGridOptions):
             return
+        self.config.check_price()
         positions = dataset.cameras.camera_to_worlds[:, :3, 3].float()
         self._camera_extent = float((positions - positions.mean(dim=0)).abs().max())
         if self._near_camera_weight > 0:

@@ -6,12 +6,14 @@ space that no ray of an image crosses close to its lens would otherwise be free 
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
 NUM_NEIGHBOURS = 3
 """Cameras to whose positions a camera's rays are moved; those further off may be behind a wall."""
+_CAMERAS_AT_ONCE = 1024
+"""Whose distances to all others are in memory together: a video may have tens of thousands."""
 
 
 class UnseenRays:
@@ -24,10 +26,15 @@ class UnseenRays:
 
     def __init__(self, positions: Float[Tensor, "cameras 3"], num_neighbours: int = NUM_NEIGHBOURS) -> None:
         self.positions = positions.float()
-        distances = torch.cdist(self.positions, self.positions)
-        distances.fill_diagonal_(torch.inf)
-        count = min(num_neighbours, len(positions) - 1)
-        self.neighbours = distances.argsort(dim=1)[:, :count]
+        count = max(0, min(num_neighbours, len(positions) - 1))
+        parts = [self._nearest(first, count) for first in range(0, len(positions), _CAMERAS_AT_ONCE)]
+        self.neighbours = torch.cat([torch.zeros(0, count, dtype=torch.long, device=positions.device), *parts])
+
+    def _nearest(self, first: int, count: int) -> Int64[Tensor, "some count"]:
+        """The nearest other cameras of each of `_CAMERAS_AT_ONCE`, from the first one on."""
+        distances = torch.cdist(self.positions[first : first + _CAMERAS_AT_ONCE], self.positions)
+        distances.diagonal(first).fill_(torch.inf)
+        return distances.argsort(dim=1)[:, :count].clone()  # not a view that keeps all of it
 
     def append(self, rays: RayBundle, count: int) -> RayBundle:
         """The rays [R], and behind them ``count`` unseen ones, drawn from torch's global generator.
