@@ -12,7 +12,7 @@ from test_semantic_nerf_model import batch, build, lean_config, rays
 from semantic_ns.errors import SceneError
 from semantic_ns.models.schedules import checked_ramp, ramp
 from semantic_ns.sampling import unseen_rays
-from semantic_ns.sampling.unseen_rays import UnseenRays
+from semantic_ns.sampling.unseen_rays import UnseenRays, camera_extent
 from semantic_ns.supervision import Targets, attach_targets
 
 CAMERAS = [0, 0, 1, 2, 3]
@@ -164,3 +164,12 @@ def test_cameras_in_one_place_train_without_a_price(positions: torch.Tensor) -> 
     losses = model.get_loss_dict(outputs, batch(), model.get_metrics_dict(outputs, batch()))
     assert float(losses["near_camera_loss"]) == 0
     assert all(bool(torch.isfinite(loss)) for loss in losses.values())
+
+
+def test_the_extent_is_that_of_the_farthest_camera_but_for_a_stray_pose() -> None:
+    assert camera_extent(LINE) == pytest.approx(9 - 3.25)
+    assert camera_extent(LINE[:1]) == 0
+    path = torch.rand(50, 3, generator=torch.Generator().manual_seed(0))
+    stray = torch.cat([path, torch.full((1, 3), 100.0)])
+    assert camera_extent(path) <= 0.6
+    assert camera_extent(stray) <= 3 * (1 + 100 / 51)  # its pull on the middle is left

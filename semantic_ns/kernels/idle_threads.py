@@ -61,11 +61,13 @@ def _read_maps() -> str:
 
 def _keep_pools(libraries: Sequence[str], ready: threading.Event) -> None:
     """Make the pools and wait for ever: a pool ends with the thread that made it."""
-    for path in libraries:
-        # A library that cannot be asked only keeps its spinning.
-        with suppress(OSError, AttributeError):
-            _make_pool(path)
-    ready.set()
+    try:
+        for path in libraries:
+            # A library that cannot be asked only keeps its spinning.
+            with suppress(OSError, AttributeError):
+                _make_pool(path)
+    finally:
+        ready.set()
     threading.Event().wait()
 
 

@@ -34,7 +34,7 @@ from semantic_ns.losses import near_camera_prices, opacity_loss
 from semantic_ns.models.scene_bounds import SceneBounds, StatedBounds, resolve_bounds
 from semantic_ns.rays import are_simple, rays_of_image
 from semantic_ns.rendering import describe_logits, planar_depth
-from semantic_ns.sampling.unseen_rays import UnseenRays
+from semantic_ns.sampling.unseen_rays import UnseenRays, camera_extent
 from semantic_ns.supervision import NUM_UNIFORM, semantic_loss
 
 Outputs = dict[str, Any]
@@ -140,7 +140,7 @@ class SemanticModel(Model):
     lpips: LpipsIfAvailable
     field: SemanticNerfField
     _camera_extent = 1.0
-    """Largest distance of a training camera from the middle of all along an axis, in scene units."""
+    """See :func:`camera_extent`, of the training cameras, in scene units."""
     renderer_rgb: RGBRenderer
     class_source_ids: Tensor
     bounds: SceneBounds
@@ -236,7 +236,7 @@ class SemanticModel(Model):
             return
         self.config.check_price()
         positions = dataset.cameras.camera_to_worlds[:, :3, 3].float()
-        self._camera_extent = float((positions - positions.mean(dim=0)).abs().max())
+        self._camera_extent = camera_extent(positions)
         if self._near_camera_weight > 0:
             self._unseen_rays = UnseenRays(positions)
 

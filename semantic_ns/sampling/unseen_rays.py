@@ -16,6 +16,17 @@ _CAMERAS_AT_ONCE = 1024
 """Whose distances to all others are in memory together: a video may have tens of thousands."""
 
 
+def camera_extent(positions: Float[Tensor, "cameras 3"]) -> float:
+    """How far cameras lie from their middle, in the units of their positions; 0 for cameras in one place.
+
+    The largest distance along an axis, but no more than 3 times the median of the cameras' own: one stray pose must not
+    make the rest look close together.
+    """
+    positions = positions.float()
+    distances = (positions - positions.mean(dim=0)).abs().amax(dim=1)
+    return float(torch.minimum(distances.max(), 3 * distances.median()))
+
+
 class UnseenRays:
     """Draws rays with directions of training rays, from between their cameras and those cameras' neighbours.
 
