@@ -89,7 +89,7 @@ class SlowGeometry:
 
 
 def geometry(**switches: bool) -> SelectionConfig:
-    return SelectionConfig(strategy="geometry", **switches)  # type: ignore
+    return SelectionConfig(strategy="geometry", **switches)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("switched_off", [(), *((switch,) for switch in SWITCHES), SWITCHES[:4], SWITCHES], ids=str)

@@ -263,7 +263,7 @@ def test_labels_given_to_a_run_are_those_of_its_evaluation(replica_scene: Path, 
         trainer.train()
         labels, path = given_of(trainer).labels, trainer.base_dir / "config.yml"
     _, pipeline, _, _ = eval_setup(path, test_mode="inference")
-    for image, other in zip(labels, pipeline.datamanager.training_labels, strict=True):  # type: ignore
+    for image, other in zip(labels, pipeline.datamanager.training_labels, strict=True):  # pyright: ignore[reportArgumentType]
         np.testing.assert_array_equal(other, image)
 
 

@@ -108,4 +108,4 @@ def test_nothing_to_divide_is_told() -> None:
 )
 def test_an_option_out_of_range_is_named(options: dict[str, float]) -> None:
     with pytest.raises(SceneError, match=next(iter(options))):
-        SelectionConfig(**options).refuse_wrong_values()  # type: ignore
+        SelectionConfig(**options).refuse_wrong_values()  # pyright: ignore[reportArgumentType]

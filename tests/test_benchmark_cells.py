@@ -199,7 +199,7 @@ def test_stopping_ends_the_processes_and_leaves_their_cells_open(tmp_path: Path)
     assert next(cells) == folders[1]
     (process,) = backend._running
     assert str(process.pid) == (folders[0] / "pid").read_text()
-    cells.close()  # type: ignore
+    cells.close()  # pyright: ignore[reportAttributeAccessIssue]
     assert process.wait(30) == -15
     assert state_of(folders[0]) == "open"
 

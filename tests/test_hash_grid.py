@@ -14,7 +14,7 @@ def grids(**changes: int) -> tuple[HashGrid, HashEncoding]:
     """The same grid in both back ends, with features of size 1."""
     torch.manual_seed(0)
     options = {"num_levels": 4, "min_res": 4, "max_res": 40, "log2_hashmap_size": 8, "features_per_level": 2} | changes
-    slow = HashEncoding(implementation="torch", hash_init_scale=1.0, **options)  # type: ignore
+    slow = HashEncoding(implementation="torch", hash_init_scale=1.0, **options)  # pyright: ignore[reportArgumentType]
     return HashGrid.from_encoding(slow, "numba"), slow
 
 
@@ -31,8 +31,8 @@ def assert_equal_values_and_gradients(fast: HashGrid, slow: HashEncoding, x: tor
         point.grad = None
         fast.hash_table.grad = None
         output.backward(cotangent)
-        point.table_gradient = fast.hash_table.grad  # type: ignore
-    torch.testing.assert_close(inputs[0].table_gradient, inputs[1].table_gradient, rtol=1e-4, atol=1e-4)  # type: ignore
+        point.table_gradient = fast.hash_table.grad  # pyright: ignore[reportAttributeAccessIssue]
+    torch.testing.assert_close(inputs[0].table_gradient, inputs[1].table_gradient, rtol=1e-4, atol=1e-4)  # pyright: ignore[reportAttributeAccessIssue]
     torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=1e-3, atol=1e-3)
 
 
@@ -112,7 +112,7 @@ def test_swapping_the_back_end_keeps_the_checkpoint_and_the_result() -> None:
     torch.manual_seed(0)
     box = torch.tensor([[-1.0, -1, -1], [1, 1, 1]])
     options = {"num_levels": 3, "log2_hashmap_size": 8, "max_res": 32, "implementation": "torch"}
-    field = HashMLPDensityField(box, **options)  # type: ignore
+    field = HashMLPDensityField(box, **options)
     x = positions(20) - 0.5
     before, stored = field.density_fn(x), {k: v.clone() for k, v in field.state_dict().items()}
     replace_hash_encodings(field)
@@ -120,7 +120,7 @@ def test_swapping_the_back_end_keeps_the_checkpoint_and_the_result() -> None:
     assert field.encoding is field.mlp_base[0]
     assert field.state_dict().keys() == stored.keys()
     torch.testing.assert_close(field.density_fn(x), before)
-    other = HashMLPDensityField(box, **options)  # type: ignore
+    other = HashMLPDensityField(box, **options)
     other.load_state_dict(stored)
     torch.testing.assert_close(other.density_fn(x), before)
 

@@ -39,7 +39,7 @@ def on_device(test: Any) -> Any:
 def slow_grid(**changes: int) -> HashEncoding:
     """nerfstudio's grid with features of size 1."""
     torch.manual_seed(0)
-    return HashEncoding(implementation="torch", hash_init_scale=1.0, **(SMALL | changes)).to(DEVICE)  # type: ignore
+    return HashEncoding(implementation="torch", hash_init_scale=1.0, **(SMALL | changes)).to(DEVICE)  # pyright: ignore[reportArgumentType]
 
 
 def grids(**changes: int) -> tuple[HashGrid, HashEncoding]:
@@ -291,10 +291,10 @@ def compiled_for_hopper(name: str, features: int, table_type: str = "fp32") -> s
         if argument in POINTERS or argument == "row_stride"
     }
     try:
-        source = ASTSource(fn=kernel, signature=types, constexprs=constants, attrs=aligned)  # type: ignore
+        source = ASTSource(fn=kernel, signature=types, constexprs=constants, attrs=aligned)
     except TypeError as error:
         pytest.skip(f"triton {importlib.metadata.version('triton')} describes a source in another way: {error}")
-    return triton.compile(source, target=target).asm["ptx"]  # type: ignore
+    return triton.compile(source, target=target).asm["ptx"]
 
 
 @pytest.mark.skipif(INTERPRETED, reason="Triton's interpreter compiles nothing")

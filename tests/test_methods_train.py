@@ -39,8 +39,8 @@ def configured(
     config.max_num_iterations = steps
     config.vis = "tensorboard"
     config.machine.device_type = "cpu"
-    config.pipeline.datamanager.data = scene  # type: ignore
-    config.pipeline.datamanager.train_num_rays_per_batch = 512  # type: ignore
+    config.pipeline.datamanager.data = scene
+    config.pipeline.datamanager.train_num_rays_per_batch = 512  # pyright: ignore[reportAttributeAccessIssue]
     has_grid = method is not semantic_nerf_vanilla
     for name, value in (({"log2_hashmap_size": 12, "max_res": 128} if has_grid else {}) | model).items():
         setattr(config.pipeline.model, name, value)
@@ -90,7 +90,7 @@ def test_without_semantics_colour_and_depth_are_trained_and_scored_and_no_labels
 
 def test_a_small_scene_is_learnt(replica_scene: Path, tmp_path: Path) -> None:
     config = configured(semantic_nerf, replica_scene, tmp_path, 400)
-    config.pipeline.datamanager.dataparser = ReplicaDataParserConfig(split="all")  # type: ignore
+    config.pipeline.datamanager.dataparser = ReplicaDataParserConfig(split="all")  # pyright: ignore[reportAttributeAccessIssue]
     train(config)
     results = scores(config, tmp_path)
     assert results["miou_present"] > 0.9

@@ -106,7 +106,7 @@ def paths(optimizers: list[torch.optim.Optimizer], start: int, stop: int) -> Non
 def fresh(build: type[torch.optim.Optimizer], **options: object) -> torch.optim.Optimizer:
     start = torch.randn(LARGE, generator=torch.Generator().manual_seed(9))
     parts = (start.clone(), start[:6].clone().view(2, 3), start[:4].clone())
-    return build([torch.nn.Parameter(part) for part in parts], lr=0.01, eps=1e-15, **options)  # type: ignore
+    return build([torch.nn.Parameter(part) for part in parts], lr=0.01, eps=1e-15, **options)  # pyright: ignore[reportCallIssue]
 
 
 def assert_same_parameters(one: torch.optim.Optimizer, other: torch.optim.Optimizer) -> None:

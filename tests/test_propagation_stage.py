@@ -26,7 +26,7 @@ def pipeline_of(scene: Path, output: Path, corruption: CorruptionConfig, method:
     from nerfstudio.utils import writer  # nerfstudio's configurations import it and are imported by it
 
     config = configured(method, scene, output, 10, num_levels=4, log2_hashmap_size=8)
-    config.pipeline.datamanager.corruption = corruption  # type: ignore
+    config.pipeline.datamanager.corruption = corruption  # pyright: ignore[reportAttributeAccessIssue]
     trainer = config.setup(local_rank=0, world_size=1)
     trainer.setup()
     try:

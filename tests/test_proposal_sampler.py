@@ -144,6 +144,6 @@ def test_no_rays_give_empty_samples_and_a_loss_of_zero() -> None:
 def test_a_proposal_density_beyond_all_bounds_puts_all_weight_on_the_first_bin() -> None:
     field = network()
     with torch.no_grad():
-        field.mlp_base[1].layers[1].bias[:] = 200.0  # type: ignore
+        field.mlp_base[1].layers[1].bias[:] = 200.0  # pyright: ignore[reportAttributeAccessIssue, reportIndexIssue]
     _, _, proposal = sampler(True).eval().sample_edges(rays(), field)
     torch.testing.assert_close(proposal.weights[:, 0], torch.ones(RAYS))

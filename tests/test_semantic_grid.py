@@ -63,8 +63,8 @@ def test_composited_features_and_gradients_equal_a_loop(
 
 def grid(backend: str) -> SemanticGrid:
     torch.manual_seed(1)
-    built = SemanticGrid(num_levels=3, min_res=4, max_res=32, log2_hashmap_size=8, width=10, backend=backend)  # type: ignore
-    nn.init.uniform_(built.grid.hash_table, -1.0, 1.0)  # type: ignore
+    built = SemanticGrid(num_levels=3, min_res=4, max_res=32, log2_hashmap_size=8, width=10, backend=backend)  # pyright: ignore[reportArgumentType]
+    nn.init.uniform_(built.grid.hash_table, -1.0, 1.0)
     return built
 
 

@@ -196,7 +196,7 @@ def test_without_lpips_weights_the_images_are_scored_without_it() -> None:
     with torch.no_grad(), model.raw_outputs():
         outputs = {name: output.view(6, 8, -1) for name, output in model(camera_rays).items()}
     images = {"image": torch.rand(6, 8, 3), "semantics": torch.zeros(6, 8, 1, dtype=torch.long), "image_idx": 0}
-    model.ssim = lambda *_: torch.tensor(0.5)  # pyright: ignore  # the real one needs larger pictures
+    model.ssim = lambda *_: torch.tensor(0.5)  # pyright: ignore[reportAttributeAccessIssue]  # the real one needs larger pictures
     metrics, pictures = model.get_image_metrics_and_images(outputs, images)
     assert metrics.keys() >= {"psnr", "ssim"}
     assert all(picture.shape[-1] == 3 for name, picture in pictures.items() if name != "accumulation")

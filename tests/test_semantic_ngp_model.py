@@ -160,7 +160,7 @@ def test_evaluation_batches_are_measured_without_a_count_of_samples() -> None:
 
 def test_the_grid_is_updated_from_the_field_while_training() -> None:
     model = build(lean_config(average_init_density=0.01), occupied=0.0).train()
-    (callback,) = model.get_training_callbacks(TrainingCallbackAttributes(None, None, None, None))  # type: ignore
+    (callback,) = model.get_training_callbacks(TrainingCallbackAttributes(None, None, None, None))
     callback.run_callback(step=0)
     assert model.occupancy_grid.binaries.any()
     assert not model.occupancy_grid.binaries.all()

@@ -23,8 +23,8 @@ from semantic_ns.methods import semantic_nerf
 
 def trained(scene: Path, folder: Path, corruption: CorruptionConfig) -> Path:
     config = configured(semantic_nerf, scene, folder, 8, num_levels=4, log2_hashmap_size=8)
-    config.pipeline.datamanager.corruption = corruption  # type: ignore
-    config.pipeline.propagation.enabled = False  # type: ignore
+    config.pipeline.datamanager.corruption = corruption  # pyright: ignore[reportAttributeAccessIssue]
+    config.pipeline.propagation.enabled = False  # pyright: ignore[reportAttributeAccessIssue]
     train(config)
     return config.get_base_dir() / "config.yml"
 

@@ -313,8 +313,8 @@ def test_configurations_from_before_these_options_are_clean():
 
 def test_one_click_per_class_trains_and_is_scored_on_the_training_poses(replica_scene, tmp_path):
     config = configured(semantic_nerf, replica_scene, tmp_path, 3, num_levels=4, log2_hashmap_size=8)
-    config.pipeline.datamanager.corruption = CorruptionConfig(propagation=0.0, seed=1)  # type: ignore
-    config.pipeline.datamanager.evaluate_on = "train"  # type: ignore
+    config.pipeline.datamanager.corruption = CorruptionConfig(propagation=0.0, seed=1)  # pyright: ignore[reportAttributeAccessIssue]
+    config.pipeline.datamanager.evaluate_on = "train"  # pyright: ignore[reportAttributeAccessIssue]
     train(config)
     results = scores(config, tmp_path)
     assert results["num_images"] == 10

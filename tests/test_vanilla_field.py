@@ -68,7 +68,7 @@ def test_layers_have_the_sizes_of_the_paper() -> None:
     trunk = [(layer.in_features, layer.out_features) for layer in net.trunk.layers]
     assert trunk == [(63, 256), *[(256, 256)] * 4, (319, 256), *[(256, 256)] * 2]
     others = (net.density, net.semantic_trunk[0], net.semantic_head, net.feature, net.colour[0], net.colour[2])
-    sizes = [(layer.in_features, layer.out_features) for layer in others]  # type: ignore
+    sizes = [(layer.in_features, layer.out_features) for layer in others]
     assert sizes == [(256, 1), (256, 128), (128, CLASSES), (256, 256), (283, 128), (128, 3)]
 
 

@@ -168,7 +168,7 @@ def test_losses_and_all_gradients_equal_those_of_a_loop() -> None:
 def _without_jitter(model: PaperModel) -> dict[str, Any]:
     """Outputs of a training step whose samples are those of evaluation."""
     model.sampler_uniform.eval()
-    model._draws = lambda d: torch.linspace(0, 1, 5, dtype=d.dtype).expand(d.shape[0], 5)  # type: ignore
+    model._draws = lambda d: torch.linspace(0, 1, 5, dtype=d.dtype).expand(d.shape[0], 5)  # pyright: ignore[reportAttributeAccessIssue]
     return model(_in_precision_of(model, rays()))
 
 
