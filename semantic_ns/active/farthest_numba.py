@@ -64,7 +64,7 @@ def _farthest_of(head, following, distances):
 
 @exact_part
 @no_type_check
-def choose_farthest(places, seeds, free, owners, costs, budget, order, scores):
+def choose_farthest(places, seeds, free, owners, costs, budget, order, scores):  # noqa: C901
     """Fill ``order`` and ``scores`` with points and their distances from the seeds and all before them; how many.
 
     Every point belongs to the cell of the nearest centre. A new centre at least twice a cell's radius from that

@@ -51,7 +51,7 @@ class RunMoment(nn.Module):
         maps = self.maps
         return {
             "python": random.getstate(),
-            "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),  # type: ignore
+            "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),  # pyright: ignore[reportAttributeAccessIssue]
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all(),
             "turns": {name: getattr(self._samplers[0], name) for name in _TURNS if hasattr(self._samplers[0], name)},

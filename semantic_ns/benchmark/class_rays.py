@@ -86,10 +86,11 @@ def collect_rays(model: Any, ray_generator: Any, pixels: Int64[Tensor, "rays 3"]
             "Expected semantic-nerf on the CPU with --pipeline.model.semantic-features own, found another model: only "
             "there do labels leave geometry and colours alone."
         )
-    parts = []
     with torch.no_grad(), _at_evaluation(model):
-        for start in range(0, len(pixels), _RAYS_AT_A_TIME):
-            parts.append(_collect(model, ray_generator(pixels[start : start + _RAYS_AT_A_TIME])))
+        parts = [
+            _collect(model, ray_generator(pixels[start : start + _RAYS_AT_A_TIME]))
+            for start in range(0, len(pixels), _RAYS_AT_A_TIME)
+        ]
     positions, weights, counts = (np.concatenate(column) for column in zip(*parts, strict=True))
     return ClassRays(positions, weights, np.concatenate([[0], np.cumsum(counts)]))
 

@@ -45,8 +45,10 @@ def _modes() -> list[Mode]:
         title = f"{100 * (1 - ratio):.0f} % of the frames"
         modes.append(Mode(f"sparse-{ratio}", title, "test", {"sparse_ratio": ratio}, sparsity=ratio))
     modes.append(Mode(TWO_FRAMES, "two chosen frames", "test"))
-    for share in (50, 90):
-        modes.append(Mode(f"pixel-noise-{share}%", f"{share} % of the pixels", "train", {"pixel_noise": share / 100}))
+    modes += [
+        Mode(f"pixel-noise-{share}%", f"{share} % of the pixels", "train", {"pixel_noise": share / 100})
+        for share in (50, 90)
+    ]
     for order in ("sort", "even"):
         for share in (30, 40, 50):
             corruption = {"region_noise": share / 100, "region_order": order}

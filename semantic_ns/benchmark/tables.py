@@ -161,7 +161,7 @@ def semantics_table(results: Sequence[Result], base: str) -> str:
             for name, digits in (("psnr", 2), ("depth_l1", 3)):
                 pair = score(pairs[0], "test", name), score(pairs[1], "test", name)
                 row += [shown(value, digits) for value in pair]
-                row.append("-" if None in pair else f"{pair[0].mean - pair[1].mean:+.{digits}f}")  # pyright: ignore
+                row.append("-" if None in pair else f"{pair[0].mean - pair[1].mean:+.{digits}f}")  # pyright: ignore[reportOptionalMemberAccess]
             rows.append(row)
     if not rows:
         return ""

@@ -272,7 +272,7 @@ def entrypoint() -> None:
         place = arguments.index("--")
         arguments, options = arguments[:place], tuple(arguments[place + 1 :])
     command: Labels | Scenes | Active | Report = tyro.cli(
-        Annotated[Labels, tyro.conf.subcommand("labels")]  # pyright: ignore
+        Annotated[Labels, tyro.conf.subcommand("labels")]
         | Annotated[Scenes, tyro.conf.subcommand("scenes")]
         | Annotated[Active, tyro.conf.subcommand("active")]
         | Annotated[Report, tyro.conf.subcommand("report")],

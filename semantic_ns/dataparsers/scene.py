@@ -208,7 +208,7 @@ def _require_label_size(raw: Integer[ndarray, "height width"], size: ImageSize, 
 
 def _ids_in(raw: Integer[ndarray, "height width"]) -> frozenset[int]:
     # Far faster than np.unique; 16-bit ids need 65536 bins at most.
-    is_16_bit = 0 <= raw.min() and raw.max() <= MAX_ID
+    is_16_bit = raw.min() >= 0 and raw.max() <= MAX_ID
     ids = np.flatnonzero(np.bincount(raw.ravel())) if is_16_bit else np.unique(raw)
     return frozenset(ids.tolist())
 

@@ -89,7 +89,7 @@ class SensFile:
             self._file.close()
             raise
 
-    def __enter__(self) -> "SensFile":
+    def __enter__(self) -> "SensFile":  # noqa: PYI034 - typing.Self came with Python 3.11
         return self
 
     def __exit__(self, *error: object) -> None:

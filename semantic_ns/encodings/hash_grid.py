@@ -41,11 +41,8 @@ class _KernelHashGrid(torch.autograd.Function):
     ) -> Tensor:
         x, table = x.detach().contiguous(), table.detach().contiguous()
         points, channels = x.shape[0], scalings.shape[0] * table.shape[1]
-        if backend == "triton":
-            # A program writes one level: with the points of a column side by side, its writes fill whole sectors.
-            y = x.new_empty(channels, points).t()
-        else:
-            y = x.new_empty(points, channels)
+        # A Triton program writes one level: with the points of a column side by side, its writes fill whole sectors.
+        y = x.new_empty(channels, points).t() if backend == "triton" else x.new_empty(points, channels)
         ctx.save_for_backward(x, table, scalings)
         ctx.table_size, ctx.backend = table_size, backend
         arrays = _arrays(backend, x, table, scalings)

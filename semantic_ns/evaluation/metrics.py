@@ -59,7 +59,7 @@ def confusion_matrix(
     rows = target[scored].to(torch.int64)
     columns = prediction[scored].to(torch.int64)
     for name, classes in (("target", rows), ("prediction", columns)):
-        if classes.numel() > 0 and not (0 <= int(classes.min()) and int(classes.max()) < num_classes):
+        if classes.numel() > 0 and not (int(classes.min()) >= 0 and int(classes.max()) < num_classes):
             raise ValueError(
                 f"expected {name} classes in 0..{num_classes - 1}, found {int(classes.min())}..{int(classes.max())}"
             )

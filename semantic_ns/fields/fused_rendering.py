@@ -81,7 +81,7 @@ def render_fused(
         min_light: light below which a sample's colour and semantics are not evaluated.
     """
     num_features = network[-1].shape[0]
-    rgb, features, weights = _FusedRendering.apply(  # type: ignore
+    rgb, features, weights = _FusedRendering.apply(
         enc, whole_blocks(cond, axes=1), delta, (density_scale, min_light, pass_semantics),
         *kernel_matrices(network),
     )  # fmt: skip

@@ -174,7 +174,7 @@ def train_fused(
     """
     num_classes = 0 if head is None else head[0].shape[0]
     matrix = enc.new_zeros(BLOCK, 0) if head is None else _head_matrix(*head)
-    losses = _FusedTraining.apply(  # type: ignore
+    losses = _FusedTraining.apply(
         enc, whole_blocks(cond, axes=1), (edges, targets, options, num_classes), matrix,
         *kernel_matrices(network),
     )  # fmt: skip

@@ -182,7 +182,7 @@ def render_packed(
         near_camera_reach: distance in scene units at which ``losses.near_camera_prices`` end.
     """
     network = _network_of(field)
-    rgb, features, accumulation, prices, counts = _PackedField.apply(  # type: ignore
+    rgb, features, accumulation, prices, counts = _PackedField.apply(
         _constants_of(field, march, near_camera_reach),
         _conditioning(field, ray_bundle),
         _grid_of(field).hash_table,

@@ -33,7 +33,7 @@ class SemanticHeadNames(Enum):
 
 def _linears(network: nn.Module) -> list[nn.Linear]:
     """Layers of one of nerfstudio's torch networks."""
-    return list(cast(nn.ModuleList, network.layers))  # type: ignore
+    return list(cast(nn.ModuleList, network.layers))  # pyright: ignore[reportReturnType]
 
 
 class SemanticNerfField(NerfactoField):

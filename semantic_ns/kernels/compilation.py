@@ -22,8 +22,8 @@ def _cache_folder() -> Path:
     return Path(cache) / "semantic_ns" / "kernels" / code.hexdigest()[:16]
 
 
-if not numba.config.CACHE_DIR:  # type: ignore  # NUMBA_CACHE_DIR of the user goes first
-    numba.config.CACHE_DIR = str(_cache_folder())  # type: ignore
+if not numba.config.CACHE_DIR:  # pyright: ignore[reportAttributeAccessIssue, reportPrivateImportUsage]  # NUMBA_CACHE_DIR of the user goes first
+    numba.config.CACHE_DIR = str(_cache_folder())  # pyright: ignore[reportAttributeAccessIssue, reportPrivateImportUsage]
 
 kernel = njit(parallel=True, fastmath=True, cache=True, nogil=True)
 """Decorator of what Python calls: all cores, without Python's lock, kept between starts."""

@@ -31,7 +31,7 @@ def _pointer(context, builder, array_type, array, offset):
     return builder.gep(data, [offset])
 
 
-def _block_product(num_rows, num_vectors):
+def _block_product(num_rows, num_vectors):  # noqa: C901
     """Make the intrinsic ``c[i, j] = s[i, j] + sum_t a[t, i] b[t, j]`` for so many rows i and vectors of 8 columns j.
 
     Its arguments are four arrays with flat offsets and strides: c and s with the stride of i; a with those of t and i;
@@ -39,7 +39,7 @@ def _block_product(num_rows, num_vectors):
     """
 
     @intrinsic
-    def block(typing_context, c, c_at, c_row, s, s_at, s_row, a, a_at, a_step, a_row, b, b_at, b_step, terms):
+    def block(typing_context, c, c_at, c_row, s, s_at, s_row, a, a_at, a_step, a_row, b, b_at, b_step, terms):  # noqa: C901
         del typing_context
         signature = types.void(c, c_at, c_row, s, s_at, s_row, a, a_at, a_step, a_row, b, b_at, b_step, terms)
 

@@ -136,7 +136,7 @@ def corrupt_labels(
         steps.append(lambda x, i: add_pixel_noise(x, config.pixel_noise, num_classes, generator(_Mode.PIXEL, i)))
     if config.super_resolution > 1:
         lower = lower_resolution_dense if config.super_resolution_mode == "dense" else lower_resolution_sparse
-        steps.append(lambda x, i: lower(x, config.super_resolution))
+        steps.append(lambda x, _: lower(x, config.super_resolution))
     if config.propagation is not None:
         percent = config.propagation
         steps.append(lambda x, i: keep_grown_regions(x, percent, generator(_Mode.PROPAGATION, i)))

@@ -130,11 +130,11 @@ class PropagationStage:
         """Votes of all labelled pixels; notes how many there are."""
         votes = np.zeros((graph.num_nodes, self._model.taxonomy.num_classes), np.float32)
         num_labelled, cameras = 0, self._datamanager.train_dataset.cameras
-        for frame, (pixels, colours, labels) in enumerate(self._labelled_pixels()):
+        for pixels, colours, labels in self._labelled_pixels():
             num_labelled += len(labels)
             if len(labels):
                 depths, _ = maps.at(pixels, colours)
-                points = self._unit_points(frame, pixels, depths)
+                points = self._unit_points(pixels, depths)
                 votes += count_votes(graph.nodes_of(points), labels, *votes.shape)
         self._labelled_share = num_labelled / int((cameras.height * cameras.width).sum())
         return votes
@@ -143,7 +143,7 @@ class PropagationStage:
         with torch.no_grad():
             return self._model.field.unit_positions(positions.to(self._model.device)).cpu()
 
-    def _unit_points(self, frame: int, pixels: ndarray, depths: ndarray) -> ndarray:
+    def _unit_points(self, pixels: ndarray, depths: ndarray) -> ndarray:
         rays = self._datamanager.train_ray_generator(torch.from_numpy(pixels))
         distance = torch.from_numpy(depths)[:, None].to(rays.origins.device)
         return self._to_unit(rays.origins + rays.directions * distance).contiguous().numpy()
@@ -153,7 +153,7 @@ class PropagationStage:
         positions = []
         for frame, depth in enumerate(maps.depths):
             grid = np.stack(np.meshgrid([frame], rows, columns, indexing="ij"), axis=-1).reshape(-1, 3)
-            positions.append(self._unit_points(frame, grid, depth.reshape(-1)))
+            positions.append(self._unit_points(grid, depth.reshape(-1)))
         return SurfacePoints(np.concatenate(positions), maps.colours.reshape(-1, 3), maps.normals.reshape(-1, 3))
 
     def _labelled_pixels(self) -> Iterator[tuple[ndarray, ndarray, ndarray]]:

@@ -12,7 +12,7 @@ from semantic_ns.propagation.surface_graph_numba import NUM_NEIGHBOURS, find, ne
 
 @kernel
 @no_type_check
-def interpolate(
+def interpolate(  # noqa: C901
     keys, around, positions, colours, normals, sorted_keys, neighbours, resolution, centres, node_colours,
     node_normals, probabilities, nearness, colour_slope, normal_slope, targets,
 ):  # fmt: skip

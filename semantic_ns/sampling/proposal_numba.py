@@ -207,7 +207,7 @@ def _interlevel_of_ray(s_field, w_field, s_edges, weights, gradient):
 
 @kernel
 @no_type_check
-def interlevel(
+def interlevel(  # noqa: C901
     origins, directions, near, far, box, network, table, scalings, table_size, scale, piecewise,
     s_edges, weights, s_field, w_field, losses, x, g_enc, g_network,
 ):  # fmt: skip

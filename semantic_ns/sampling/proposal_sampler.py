@@ -170,7 +170,7 @@ class _FusedInterlevel(torch.autograd.Function):
 
 
 def _layers(network: HashMLPDensityField) -> list[nn.Linear]:
-    return list(cast(nn.ModuleList, network.mlp_base[1].layers))  # type: ignore
+    return list(cast(nn.ModuleList, network.mlp_base[1].layers))  # pyright: ignore[reportReturnType]
 
 
 def _matrices(network: HashMLPDensityField) -> list[Tensor]:
