@@ -42,6 +42,8 @@ class LabelledPixelSampler(GatheringPixelSampler):
     """
 
     config: LabelledPixelSamplerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    adds_labelled = True
+    """Whether the next batches have such rows; False makes all of their rows uniform."""
 
     def __init__(self, config: LabelledPixelSamplerConfig, **kwargs: Any) -> None:
         if not 0 <= config.labelled_share < 1:
@@ -73,7 +75,7 @@ class LabelledPixelSampler(GatheringPixelSampler):
 
     def _labelled_pixels(self, batch: dict[str, Any]) -> "_LabelledPixels | None":
         """None where the uniform rows hold enough labels, or where there is none. Made once for a set of images."""
-        if self.config.labelled_share == 0:
+        if self.config.labelled_share == 0 or not self.adds_labelled:
             return None
         labels: Tensor = batch[SEMANTICS]
         if labels is not self._labels:

@@ -16,7 +16,7 @@ from nerfstudio.data.pixel_samplers import PixelSampler
 from numpy import ndarray
 
 from semantic_ns.active.schedule import ActiveConfig
-from semantic_ns.datamanagers.pixel_sampler import add_labelled_rays
+from semantic_ns.datamanagers.pixel_sampler import LabelledPixelSampler, add_labelled_rays
 from semantic_ns.datamanagers.semantic_dataset import SEMANTICS, SemanticDataset
 from semantic_ns.datamanagers.training_labels import (
     LabelSource,
@@ -57,8 +57,10 @@ class SemanticDataManagerConfig(VanillaDataManagerConfig):
     """Share of a batch that is drawn from labelled pixels where fewer of all pixels are labelled; 0: never."""
     semantic_interval: int = 1
     """Classes train in every n-th step, for they need fewer rays than colours do; once labels have spread, in all."""
-    balance_classes: bool = False
-    """Whether that share is drawn from all classes alike, and always, instead of from all labelled pixels alike."""
+    balance_classes: bool | None = None
+    """Whether that share is drawn from all classes alike, and always, instead of from all labelled pixels alike. A
+    class of few pixels is learnt for certain then, and wrong labels of it are, too: by default where labels are
+    complete (see `are_complete`)."""
     active: ActiveConfig = field(default=ActiveConfig())
     """Labels asked for in the course of the run, instead of all from the start."""
     evaluate_on: Literal["test", "train"] = "test"
@@ -214,16 +216,22 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         sampler = super()._get_pixel_sampler(dataset, num_rays_per_batch)
         if dataset is not self.train_dataset:
             return sampler
-        return add_labelled_rays(sampler, self.config.labelled_share, self.config.balance_classes)
+        balances = self.config.balance_classes
+        return add_labelled_rays(
+            sampler, self.config.labelled_share, self.has_complete_labels if balances is None else balances
+        )
 
     def next_train(self, step: int) -> tuple[RayBundle, dict[str, Any]]:
-        """The parent's batch, its labels widened."""
+        """The parent's batch, its labels widened; in a step that trains no class it has no ray for the label alone."""
+        trains_classes = self.propagated is not None or step % self.config.semantic_interval == 0
+        if isinstance(self.train_pixel_sampler, LabelledPixelSampler):
+            self.train_pixel_sampler.adds_labelled = trains_classes
         ray_bundle, batch = super().next_train(step)
         batch[SEMANTICS] = batch[SEMANTICS].long()
         batch.setdefault(NUM_UNIFORM, len(batch[SEMANTICS]))
         if self.propagated is not None:
             self._teach_propagated(ray_bundle, batch)
-        elif step % self.config.semantic_interval:
+        elif not trains_classes:
             batch[SEMANTICS].fill_(VOID)
             batch[TRAINS_CLASSES] = False
         attach_targets(ray_bundle, batch)
