@@ -119,7 +119,8 @@ class SemanticPipeline(VanillaPipeline):
 
     def _geometry_teaching(self, num_steps: int) -> list[TrainingCallback]:
         """Labels that can be trusted train the geometry, too, in the first part of a run."""
-        config, network = cast(Any, self.model.config), cast(Any, self.model.field)
+        model = cast(Any, self.model)
+        config = model.config
         fraction = getattr(config, "geometry_fraction", 0.0)
         if not 0 <= fraction <= 1:
             raise SceneError(
@@ -130,7 +131,7 @@ class SemanticPipeline(VanillaPipeline):
             return []
 
         def teach(step: int) -> None:
-            network.pass_semantic_gradients = config.pass_semantic_gradients or step < fraction * num_steps
+            model.pass_semantic_gradients = config.pass_semantic_gradients or step < fraction * num_steps
 
         return [_before_each_step(teach)]
 

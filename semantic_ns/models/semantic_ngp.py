@@ -164,7 +164,7 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         outputs: Outputs = {"rgb": self.renderer_rgb(rgb=colours, weights=weights), "accumulation": accumulation}
         if self.config.use_semantics:
             head = self.field.semantic_head
-            share = accumulation if self.config.pass_semantic_gradients else accumulation.detach()
+            share = accumulation if self.pass_semantic_gradients else accumulation.detach()
             outputs["semantics"] = head_of_composited(rendered.features, share, head.weight, head.bias)
         if self.training:
             prices = {"near_camera_prices": rendered.near_camera_prices}
@@ -216,7 +216,7 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         self, values: Mapping[Any, Tensor], weights: Tensor, accumulation: Tensor, rays: Tensor
     ) -> Tensor:
         """The linear last layer once per ray; see ``rendering.composite_logits``."""
-        if not self.config.pass_semantic_gradients:
+        if not self.pass_semantic_gradients:
             weights, accumulation = weights.detach(), accumulation.detach()
         features = values[SemanticHeadNames.SEMANTIC_FEATURES][:, 0].float()
         head, composited = self.field.semantic_head, composite_packed(weights, features, rays, len(accumulation))

@@ -214,6 +214,20 @@ class SemanticModel(Model):
             implementation=config.implementation,
         )
 
+    @property
+    def pass_semantic_gradients(self) -> bool:
+        """Whether the semantic loss now trains geometry; set it to change that, in every network of the model."""
+        return self.field.pass_semantic_gradients
+
+    @pass_semantic_gradients.setter
+    def pass_semantic_gradients(self, passes: bool) -> None:
+        for network in self._networks():
+            network.pass_semantic_gradients = passes
+
+    def _networks(self) -> tuple[Any, ...]:
+        """The fields of the model, each with a switch `pass_semantic_gradients`."""
+        return (self.field,)
+
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """The parent's groups, with the tables of the field's hash grids in a group of their own: they alone decay."""
         groups = super().get_param_groups()

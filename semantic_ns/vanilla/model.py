@@ -109,6 +109,9 @@ class PaperModel(SemanticModel, NeRFModel):
         """The network that is seen."""
         return self.field_fine
 
+    def _networks(self) -> tuple[PaperField, ...]:
+        return (self.field_coarse, self.field_fine)
+
     def _build_network(self) -> PaperField:
         config = self.config
         return PaperField(
@@ -201,7 +204,7 @@ class PaperModel(SemanticModel, NeRFModel):
         if features is None:
             return None
         head = network.semantic_head
-        semantic_weights = weights if self.config.pass_semantic_gradients else weights.detach()
+        semantic_weights = weights if network.pass_semantic_gradients else weights.detach()
         return composite_logits(semantic_weights, features, head.weight, head.bias)
 
     def _last_interval(self, ray_bundle: RayBundle) -> Float[Tensor, "rays 1"]:
