@@ -17,7 +17,7 @@ LAYERS = (
         "labels",
         "files",
         "losses",
-        "supervision",
+        "batch",
         "rendering",
         "kernels",
         "encodings",

@@ -12,6 +12,7 @@ from rich.progress import track
 
 from semantic_ns.audit.other_views import LabelledViews, Votes
 from semantic_ns.audit.regions import Region, RegionRule, find_regions
+from semantic_ns.batch import PLANAR_DEPTH, RENDERED_LABELS
 from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
 from semantic_ns.datamanagers.training_labels import LabelSource
 from semantic_ns.dataparsers import metadata as keys
@@ -103,13 +104,13 @@ def render_run(pipeline: Any) -> TrainedRun:
 def _render(model: RenderingModel, view: SceneView, given: Int16[ndarray, "height width"]) -> LabelledImage:
     with torch.no_grad(), model.raw_outputs():
         outputs = model.get_outputs_for_camera(view.camera.to(model.device))
-    if "semantics_labels" not in outputs:
+    if RENDERED_LABELS not in outputs:
         raise SceneError(
             "Expected a model with classes, found one trained with --pipeline.model.use-semantics False; train it "
             "with classes to audit labels."
         )
     labels, confidence, depth = (
-        outputs[name][..., 0].cpu().numpy() for name in ("semantics_labels", "semantics_confidence", "planar_depth")
+        outputs[name][..., 0].cpu().numpy() for name in (RENDERED_LABELS, "semantics_confidence", PLANAR_DEPTH)
     )
     depth_m = (depth * view.dataset.metadata[keys.METRES_PER_UNIT]).astype(np.float32)
     return LabelledImage(view.index, given, labels.astype(np.int16), confidence, view.with_depth(depth_m))

@@ -11,12 +11,12 @@ from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.active.restart import class_modules
+from semantic_ns.batch import LABEL_WEIGHTS, LABELS, SOFT_LABELS, semantic_loss
 from semantic_ns.benchmark.class_rays import ClassRays, collect_rays
 from semantic_ns.encodings.hash_grid import HashGrid
 from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.optimizers import scale_schedules_to_run
 from semantic_ns.propagation.targets import SurfaceMaps, teaching_weights
-from semantic_ns.supervision import LABEL_WEIGHTS, LABELS, SOFT_LABELS, semantic_loss
 
 RAYS = 2048
 """Rays of a step."""

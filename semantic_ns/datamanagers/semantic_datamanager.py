@@ -16,8 +16,9 @@ from nerfstudio.data.pixel_samplers import PixelSampler
 from numpy import ndarray
 
 from semantic_ns.active.schedule import ActiveConfig
+from semantic_ns.batch import COLOR, LABEL_WEIGHTS, LABELS, NUM_UNIFORM, SOFT_LABELS, TRAINS_CLASSES, attach_targets
 from semantic_ns.datamanagers.pixel_sampler import LabelledPixelSampler, add_labelled_rays
-from semantic_ns.datamanagers.semantic_dataset import SEMANTICS, SemanticDataset
+from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
 from semantic_ns.datamanagers.training_labels import (
     LabelSource,
     corrupted_labels,
@@ -31,7 +32,6 @@ from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.labels.spacing import evenly_spaced
 from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.rays import FastRayGenerator
-from semantic_ns.supervision import COLOUR, LABEL_WEIGHTS, NUM_UNIFORM, SOFT_LABELS, TRAINS_CLASSES, attach_targets
 
 if TYPE_CHECKING:  # compiles kernels, which registration must not
     from semantic_ns.active.state import GivenLabels
@@ -80,7 +80,7 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
 
     config: SemanticDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     propagated: "PropagatedLabels | None" = None
-    """From when on it is set, batches hold `soft_semantics` and `semantic_weights`, see `semantic_ns.supervision`."""
+    """From when on it is set, batches hold `soft_semantics` and `semantic_weights`, see `semantic_ns.batch`."""
 
     given: "GivenLabels | None"
     """With active learning: the labels that were given so far."""
@@ -187,7 +187,7 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         """Within it, images are loaded to the training's device if they fit there; those of evaluation never are."""
         usual = self.exclude_batch_keys_from_device
         if self._training_images_fit_on_device():
-            self.exclude_batch_keys_from_device = [key for key in usual if key not in (COLOUR, SEMANTICS)]
+            self.exclude_batch_keys_from_device = [key for key in usual if key not in (COLOR, LABELS)]
         try:
             yield
         finally:
@@ -210,7 +210,7 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         if images is not None:  # otherwise the next ones are loaded with them
             labels = [self.given.labels[int(number)] for number in images["image_idx"]]
             # A new tensor: the sampler knows by it that the labels are others.
-            images[SEMANTICS] = torch.from_numpy(np.stack(labels))[..., None].to(images[SEMANTICS].device)
+            images[LABELS] = torch.from_numpy(np.stack(labels))[..., None].to(images[LABELS].device)
 
     def _get_pixel_sampler(self, dataset: SemanticDataset, num_rays_per_batch: int) -> PixelSampler:
         sampler = super()._get_pixel_sampler(dataset, num_rays_per_batch)
@@ -227,12 +227,12 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         if isinstance(self.train_pixel_sampler, LabelledPixelSampler):
             self.train_pixel_sampler.adds_labelled = trains_classes
         ray_bundle, batch = super().next_train(step)
-        batch[SEMANTICS] = batch[SEMANTICS].long()
-        batch.setdefault(NUM_UNIFORM, len(batch[SEMANTICS]))
+        batch[LABELS] = batch[LABELS].long()
+        batch.setdefault(NUM_UNIFORM, len(batch[LABELS]))
         if self.propagated is not None:
             self._teach_propagated(ray_bundle, batch)
         elif not trains_classes:
-            batch[SEMANTICS].fill_(VOID)
+            batch[LABELS].fill_(VOID)
             batch[TRAINS_CLASSES] = False
         attach_targets(ray_bundle, batch)
         return ray_bundle, batch
@@ -243,7 +243,7 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
 
         assert self.propagated is not None
         rays = ray_bundle.origins.cpu(), ray_bundle.directions.cpu()
-        labels, colours = batch[SEMANTICS].cpu().reshape(-1), batch["image"][..., :3].cpu()
+        labels, colours = batch[LABELS].cpu().reshape(-1), batch["image"][..., :3].cpu()
         targets = self.propagated.targets(rays, batch["indices"].cpu(), colours, labels)
         batch[SOFT_LABELS] = targets
         batch[LABEL_WEIGHTS] = teaching_weights(targets, labels)[:, None]

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float32
 from numpy import ndarray
 
+from semantic_ns.batch import PLANAR_DEPTH
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.doctor.loading import LoadedScene, load_scene
 from semantic_ns.errors import SceneError
@@ -55,7 +56,7 @@ def load_trained_scene(load_config: Path, data: Path) -> LoadedScene:
     def render(index: int) -> Float32[ndarray, "height width"]:
         with torch.no_grad(), model.raw_outputs():
             outputs = model.get_outputs_for_camera(scene.camera(index).to(model.device))
-        return (outputs["planar_depth"][..., 0].cpu().numpy() * metres_per_unit).astype(np.float32)
+        return (outputs[PLANAR_DEPTH][..., 0].cpu().numpy() * metres_per_unit).astype(np.float32)
 
     views = replace(scene.views, read_depth=render, is_depth_rendered=True)
     return replace(scene, views=views, find_veils=partial(_find_veils, scene, model))

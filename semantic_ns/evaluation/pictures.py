@@ -10,6 +10,7 @@ from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from semantic_ns.batch import PLANAR_DEPTH, RENDERED_LABELS
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
 
 WRONG_COLOR = (1.0, 0.0, 0.0)
@@ -94,10 +95,10 @@ def picture_grid(
         0 to 1), and `grid`: the first three above a row of confidence, entropy and predicted classes over colour.
     """
     rendered = {name: output.float().cpu() for name, output in outputs.items()}
-    target_rgb, target, labels = target_rgb.cpu(), target.cpu(), outputs["semantics_labels"].cpu()
+    target_rgb, target, labels = target_rgb.cpu(), target.cpu(), outputs[RENDERED_LABELS].cpu()
     rgb = rendered["rgb"].clamp(0, 1)
     truth, predicted = taxonomy.colorize(target[..., 0]), taxonomy.colorize(labels[..., 0])
-    rendered_m = rendered.get("planar_depth", rendered["depth"]) * metres_per_unit
+    rendered_m = rendered.get(PLANAR_DEPTH, rendered["depth"]) * metres_per_unit
     color_row = [target_rgb, rgb, (rgb - target_rgb).abs()]
     label_row = [truth, predicted, mark_wrong(target_rgb, labels, target)]
     depth_row = _depth_row(rendered_m, None if depth_m is None else depth_m.cpu())

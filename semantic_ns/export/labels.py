@@ -14,6 +14,7 @@ from numpy import ndarray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
+from semantic_ns.batch import RENDERED_LABELS
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.files import write_json, write_png
@@ -154,12 +155,12 @@ class LabelExporter:
                 f"Expected to render {num_frames} frames, found frame {frame.name} impossible ({error}); "
                 f"{index} frames were written to {self.output_dir}."
             ) from error
-        if "semantics_labels" not in outputs:
+        if RENDERED_LABELS not in outputs:
             raise SceneError(
                 "Expected a model with classes, found one trained with --pipeline.model.use-semantics False; train it "
                 "with classes to export labels."
             )
-        labels = outputs["semantics_labels"][..., 0].cpu()  # [H, W]
+        labels = outputs[RENDERED_LABELS][..., 0].cpu()  # [H, W]
         taxonomy = self.model.taxonomy
         path = self.output_dir / frame.name
         write_png(self.output_dir / frame.color_name, _to_uint8(taxonomy.colorize(labels)))

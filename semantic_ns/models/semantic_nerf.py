@@ -14,6 +14,7 @@ from nerfstudio.model_components.losses import scale_gradients_by_distance_squar
 from nerfstudio.models.nerfacto import NerfactoModel, NerfactoModelConfig
 from torch import Tensor
 
+from semantic_ns.batch import LOGITS, Targets, take_targets
 from semantic_ns.encodings.hash_grid import replace_hash_encodings
 from semantic_ns.errors import SceneError
 from semantic_ns.fields.fused_training import LossWeights, TrainedRays
@@ -24,7 +25,6 @@ from semantic_ns.models.schedules import checked_ramp, ramp
 from semantic_ns.models.semantic_outputs import HashGridOptions, Outputs, SemanticModel, uniform_rays
 from semantic_ns.rendering import composite_logits, median_distance
 from semantic_ns.sampling.proposal_sampler import FusedProposalSampler, edges_of
-from semantic_ns.supervision import Targets, take_targets
 
 
 @dataclass
@@ -143,7 +143,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         accumulation = weights.sum(dim=-1, keepdim=True)
         outputs: Outputs = {"rgb": rgb, "accumulation": accumulation}
         if logits is not None:
-            outputs["semantics"] = logits
+            outputs[LOGITS] = logits
         if self.training:
             due = self.proposal_sampler.take_turn()
             fused = {"spacings": spacings, "weights": weights, "proposal": proposal if due else None}
@@ -188,7 +188,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
             semantic_weights = self.field.semantic_weights(weights)
             features, head = values[SemanticHeadNames.SEMANTIC_FEATURES].float(), self.field.semantic_head
             with torch.autocast(features.device.type, enabled=False):  # sums in half precision would lose small weights
-                outputs["semantics"] = composite_logits(semantic_weights, features, head.weight, head.bias)
+                outputs[LOGITS] = composite_logits(semantic_weights, features, head.weight, head.bias)
         distances = edges_of(samples)[1]
         if self.training:
             lists = {"weights_list": [*weights_list, weights], "ray_samples_list": [*samples_list, samples]}

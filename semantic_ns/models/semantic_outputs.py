@@ -19,6 +19,7 @@ from nerfstudio.models.base_model import Model
 from torch import Tensor
 from torch.nn import Parameter
 
+from semantic_ns.batch import DEPTH_M, LABELS, LOGITS, NUM_UNIFORM, PLANAR_DEPTH, RENDERED_LABELS, semantic_loss
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.scene import announce
 from semantic_ns.encodings.hash_grid import Backend, HashGrid
@@ -35,7 +36,6 @@ from semantic_ns.models.scene_bounds import SceneBounds, StatedBounds, resolve_b
 from semantic_ns.rays import are_simple, rays_of_image
 from semantic_ns.rendering import describe_logits, planar_depth
 from semantic_ns.sampling.unseen_rays import UnseenRays, camera_extent
-from semantic_ns.supervision import NUM_UNIFORM, semantic_loss
 
 Outputs = dict[str, Any]
 
@@ -279,7 +279,7 @@ class SemanticModel(Model):
     @staticmethod
     def _of_batch(outputs: Outputs, num_rays: int) -> Outputs:
         """What the losses compare with the batch, without the unseen rays behind it."""
-        return {name: outputs[name][:num_rays] for name in ("rgb", "accumulation", "semantics") if name in outputs}
+        return {name: outputs[name][:num_rays] for name in ("rgb", "accumulation", LOGITS) if name in outputs}
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> Outputs:
@@ -291,10 +291,10 @@ class SemanticModel(Model):
     def _describe_semantics(self, outputs: Outputs, ray_bundle: RayBundle) -> None:
         """Replace logits, which neither viewer nor ns-render can show, by what they can."""
         if self._renders_raw_outputs:
-            outputs["planar_depth"] = planar_depth(outputs["depth"], ray_bundle.metadata["directions_norm"])
-        if "semantics" not in outputs:
+            outputs[PLANAR_DEPTH] = planar_depth(outputs["depth"], ray_bundle.metadata["directions_norm"])
+        if LOGITS not in outputs:
             return
-        logits = outputs.pop("semantics")
+        logits = outputs.pop(LOGITS)
         labels, confidence, entropy = describe_logits(logits)
         # Where the viewer's crop leaves nothing there is no class either.
         empty = ~(outputs["accumulation"] > 1e-3)
@@ -304,7 +304,7 @@ class SemanticModel(Model):
         outputs["semantics_confidence"] = confidence
         outputs["semantics_entropy"] = entropy
         if self._renders_raw_outputs:
-            outputs["semantics_labels"] = labels
+            outputs[RENDERED_LABELS] = labels
 
     @contextmanager
     def raw_outputs(self) -> Iterator[None]:
@@ -330,9 +330,9 @@ class SemanticModel(Model):
 
     def _semantic_losses(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """The weighted cross-entropy; nothing for nerfstudio's evaluation batches, which have no logits."""
-        if "semantics" not in outputs:
+        if LOGITS not in outputs:
             return {}
-        return {"semantic_loss": self.config.semantic_loss_weight * semantic_loss(outputs["semantics"], batch)}
+        return {"semantic_loss": self.config.semantic_loss_weight * semantic_loss(outputs[LOGITS], batch)}
 
     def get_image_metrics_and_images(
         self, outputs: Outputs, batch: Mapping[str, Any]
@@ -341,15 +341,15 @@ class SemanticModel(Model):
         metrics, images = super().get_image_metrics_and_images(outputs, dict(batch))
         if not self.lpips.available:
             metrics.pop("lpips", None)
-        if "planar_depth" in outputs:
-            depth_m = batch.get("depth_image_m")
+        if PLANAR_DEPTH in outputs:
+            depth_m = batch.get(DEPTH_M)
             if depth_m is not None:
-                self.evaluation_state.add_depth(outputs["planar_depth"], depth_m)
+                self.evaluation_state.add_depth(outputs[PLANAR_DEPTH], depth_m)
             image = self.renderer_rgb.blend_background(batch["image"].to(self.device))
             self.evaluation_state.add_color(outputs["rgb"], image)
-            if "semantics_labels" in outputs:
-                target = batch["semantics"]
-                self.evaluation_state.add_labels(outputs["semantics_labels"], target, outputs["semantics_confidence"])
+            if RENDERED_LABELS in outputs:
+                target = batch[LABELS]
+                self.evaluation_state.add_labels(outputs[RENDERED_LABELS], target, outputs["semantics_confidence"])
                 images |= picture_grid(outputs, image, target, depth_m, self.taxonomy, self.metres_per_unit)
         return metrics, images
 

@@ -11,7 +11,7 @@ from nerfstudio.cameras.rays import RayBundle
 from numpy import ndarray
 from torch import Tensor
 
-from semantic_ns.datamanagers.semantic_dataset import SEMANTICS
+from semantic_ns.batch import LABELS
 from semantic_ns.propagation.config import PropagationConfig
 from semantic_ns.propagation.posterior import count_votes, noise_rate, solve_posterior
 from semantic_ns.propagation.surface_graph import (
@@ -161,7 +161,7 @@ class PropagationStage:
         dataset = self._datamanager.train_dataset
         for frame in range(len(dataset)):
             item = dataset[frame]
-            labels = item[SEMANTICS][..., 0].numpy()
+            labels = item[LABELS][..., 0].numpy()
             rows, columns = np.nonzero(labels >= 0)
             pixels = np.stack([np.full_like(rows, frame), rows, columns], axis=-1)
             yield pixels, item["image"][..., :3].numpy()[rows, columns], labels[rows, columns]

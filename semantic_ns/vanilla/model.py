@@ -12,12 +12,12 @@ from nerfstudio.model_components.ray_samplers import UniformSampler
 from nerfstudio.models.vanilla_nerf import NeRFModel, VanillaModelConfig
 from torch import Tensor
 
+from semantic_ns.batch import LOGITS, semantic_loss, take_targets
 from semantic_ns.errors import SceneError
 from semantic_ns.models.scene_bounds import StatedBounds
 from semantic_ns.models.semantic_outputs import Outputs, SemanticModel, SemanticOptions, uniform_rays
 from semantic_ns.rendering import composite, composite_logits
 from semantic_ns.sampling.proposal_sampler import edges_of
-from semantic_ns.supervision import semantic_loss, take_targets
 from semantic_ns.vanilla.field import PaperField
 from semantic_ns.vanilla.sampling import (
     LAST_INTERVAL,
@@ -162,7 +162,7 @@ class PaperModel(SemanticModel, NeRFModel):
             "accumulation_coarse": coarse.accumulation,
         }
         if fine.logits is not None:
-            outputs["semantics"] = fine.logits
+            outputs[LOGITS] = fine.logits
         if self.training:
             return outputs if coarse.logits is None else outputs | {"semantics_coarse": coarse.logits}
         outputs |= {"depth": fine.depth, "depth_coarse": coarse.depth}
