@@ -21,7 +21,7 @@ from semantic_ns.active.schedule import ActiveConfig
 from semantic_ns.active.stage import LABELS_FOLDER, LOG_FILE, divide_pool
 from semantic_ns.batch import LABELS, SOFT_LABELS
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
-from semantic_ns.datamanagers.training_labels import read_label_folder
+from semantic_ns.datasets.training_labels import read_label_folder
 from semantic_ns.errors import SceneError
 from semantic_ns.host import allow_numpy_scalars_in_checkpoints
 from semantic_ns.labels.taxonomy import VOID

@@ -5,7 +5,7 @@ import csv
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,9 +19,9 @@ from semantic_ns.audit.report import refuse_used_folder, summary, write_audit, w
 from semantic_ns.audit.run import LabelledImage, TrainedRun, audit, render_run
 from semantic_ns.cli import audit_labels
 from semantic_ns.cli.audit_labels import AuditLabels
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
-from semantic_ns.datamanagers.training_labels import LabelSource
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.training_labels import LabelSource
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.labels.fusion import View
@@ -193,7 +193,7 @@ class FakeModel:
         return {"rgb": torch.zeros(*SHAPE, 3)}
 
 
-def pipeline_of(given: np.ndarray) -> SimpleNamespace:
+def pipeline_of(given: np.ndarray) -> Any:
     return SimpleNamespace(
         model=FakeModel(),
         datamanager=SimpleNamespace(train_dataset=FakeDataset(), training_labels=[given]),
@@ -212,7 +212,7 @@ def test_a_run_without_classes_is_refused() -> None:
 
 def test_a_run_of_another_method_is_refused() -> None:
     with pytest.raises(SceneError, match="one of this package's methods, found a NoneType"):
-        render_run(SimpleNamespace(model=None, datamanager=None))
+        render_run(cast(Any, SimpleNamespace(model=None, datamanager=None)))
 
 
 @pytest.fixture(scope="module")

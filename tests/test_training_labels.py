@@ -16,10 +16,10 @@ from test_methods_train import configured, scores
 
 from semantic_ns.datamanagers.pixel_sampler import LabelledPixelSampler
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
-from semantic_ns.datamanagers.training_labels import files_of_frames, frame_names, read_label_folder
 from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.training_labels import files_of_frames, frame_names, read_label_folder
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.methods import semantic_nerf

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from semantic_ns.audit.run import Finding, LabelledImage, TrainedRun
-from semantic_ns.datamanagers.training_labels import write_label_folder
+from semantic_ns.datasets.training_labels import write_label_folder
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.pictures import paint, tile
 from semantic_ns.files import replacing, told_if_not_writable, write_png

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +12,12 @@ from rich.progress import track
 from semantic_ns.audit.other_views import LabelledViews, Votes
 from semantic_ns.audit.regions import Region, RegionRule, find_regions
 from semantic_ns.batch import PLANAR_DEPTH, RENDERED_LABELS
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
-from semantic_ns.datamanagers.training_labels import LabelSource
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.training_labels import LabelSource
 from semantic_ns.errors import SceneError
-from semantic_ns.export.labels import RenderingModel
 from semantic_ns.fusing.views import SceneView
+from semantic_ns.interfaces import PipelineLike, RenderingModel
 from semantic_ns.labels.fusion import View
 from semantic_ns.labels.taxonomy import VOID
 
@@ -74,7 +73,7 @@ class TrainedRun:
         return (color * 255).round().byte().numpy()
 
 
-def render_run(pipeline: Any) -> TrainedRun:
+def render_run(pipeline: PipelineLike) -> TrainedRun:
     """Render every training image that has labels (slow: an image at a time).
 
     Args:

@@ -8,13 +8,16 @@ import torch
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 
 from semantic_ns.batch import DEPTH_M, LABELS, PLANAR_DEPTH, RENDERED_LABELS
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.evaluation.depth import depth_sums
 from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
-from semantic_ns.evaluation.pipeline import MIOU_RULE, without_nan
+from semantic_ns.interfaces import PipelineLike, SemanticModelLike
+from semantic_ns.pipeline import MIOU_RULE, without_nan
 
 
-def scores_and_images(pipeline: Any, dataset: SemanticDataset, stride: int = 1) -> tuple[dict[str, Any], list[dict]]:
+def scores_and_images(
+    pipeline: PipelineLike, dataset: SemanticDataset, stride: int = 1
+) -> tuple[dict[str, Any], list[dict]]:
     """Score every n-th image of a dataset, each one by itself and all of them together.
 
     Args:
@@ -47,7 +50,7 @@ def scores_and_images(pipeline: Any, dataset: SemanticDataset, stride: int = 1) 
     return {**scores, **pooled, "num_images": len(images), "miou_rule": MIOU_RULE}, images
 
 
-def image_scores(model: Any, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, float]:
+def image_scores(model: SemanticModelLike, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, float]:
     """`depth_l1` (m) and `miou_present` of one image, where it has depth and labels; NaN without a single pixel.
 
     Args:

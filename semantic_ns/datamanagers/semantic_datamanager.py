@@ -18,14 +18,14 @@ from numpy import ndarray
 from semantic_ns.active.schedule import ActiveConfig
 from semantic_ns.batch import COLOR, LABEL_WEIGHTS, LABELS, NUM_UNIFORM, SOFT_LABELS, TRAINS_CLASSES, attach_targets
 from semantic_ns.datamanagers.pixel_sampler import LabelledPixelSampler, add_labelled_rays
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
-from semantic_ns.datamanagers.training_labels import (
+from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.training_labels import (
     LabelSource,
     corrupted_labels,
     read_label_folder,
     write_label_folder,
 )
-from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.completeness import are_complete
 from semantic_ns.labels.corruption import CorruptionConfig

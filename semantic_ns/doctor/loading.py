@@ -17,7 +17,6 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserCo
 from numpy import ndarray
 
 from semantic_ns.batch import DEPTH_M, LABELS
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers import poses
 from semantic_ns.dataparsers.auto import AutoDataParser, AutoDataParserConfig
@@ -28,6 +27,7 @@ from semantic_ns.dataparsers.replica_labels import scene_class_table
 from semantic_ns.dataparsers.replica_layouts import layout_of, sequence_names
 from semantic_ns.dataparsers.scannet import ScanNetDataParserConfig
 from semantic_ns.dataparsers.scannet_labels import classes_in_space, find_label_table
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.doctor.views import SceneViews
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.veil import Veils

@@ -13,10 +13,10 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserCo
 from numpy import ndarray
 
 from semantic_ns.batch import DEPTH_M, LABELS, PLANAR_DEPTH
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
-from semantic_ns.export.labels import RenderingModel
+from semantic_ns.interfaces import RenderingModel
 from semantic_ns.labels.fusion import View
 from semantic_ns.labels.label_map import LabelMap
 from semantic_ns.labels.taxonomy import Taxonomy

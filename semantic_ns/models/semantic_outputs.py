@@ -30,6 +30,7 @@ from semantic_ns.evaluation.pictures import picture_grid
 from semantic_ns.fields.semantic_grid import SemanticGrid
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
 from semantic_ns.host import LpipsIfAvailable, without_lpips_download
+from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
 from semantic_ns.losses import near_camera_prices, opacity_loss
 from semantic_ns.models.scene_bounds import SceneBounds, StatedBounds, resolve_bounds
@@ -143,6 +144,8 @@ class SemanticModel(Model):
     """See :func:`camera_extent`, of the training cameras, in scene units."""
     renderer_rgb: RGBRenderer
     class_source_ids: Tensor
+    renders_intervals = False
+    """Whether the model has :meth:`render_intervals`, which active learning needs."""
     bounds: SceneBounds
     """Where training rays start and all rays end, once the start no longer moves."""
 
@@ -305,6 +308,10 @@ class SemanticModel(Model):
         outputs["semantics_entropy"] = entropy
         if self._renders_raw_outputs:
             outputs[RENDERED_LABELS] = labels
+
+    def render_intervals(self, ray_bundle: RayBundle) -> RenderedIntervals:
+        """Render rays [R] whose ends are known, at evaluation, with the intervals that they are made of."""
+        raise NotImplementedError(f"A {type(self).__name__} has no intervals that all rays share in number.")
 
     @contextmanager
     def raw_outputs(self) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.batch import LABELS
+from semantic_ns.interfaces import RayGeneratorLike, SemanticModelLike, TrainingDataLike
 from semantic_ns.propagation.config import PropagationConfig
 from semantic_ns.propagation.posterior import count_votes, noise_rate, solve_posterior
 from semantic_ns.propagation.surface_graph import (
@@ -27,7 +27,9 @@ _DENSE = 0.5
 """Share of labelled pixels from which on there is nothing to complete."""
 
 
-def render_maps(model: Any, ray_generator: Any, image_sizes: list[tuple[int, int]], num_rays: int) -> SurfaceMaps:
+def render_maps(
+    model: SemanticModelLike, ray_generator: RayGeneratorLike, image_sizes: list[tuple[int, int]], num_rays: int
+) -> SurfaceMaps:
     """Depth, colour and normals at every n-th pixel of the training images, as the model shows them now.
 
     Args:
@@ -73,7 +75,9 @@ class PropagationStage:
         num_steps: of the whole run.
     """
 
-    def __init__(self, config: PropagationConfig, model: Any, datamanager: Any, num_steps: int) -> None:
+    def __init__(
+        self, config: PropagationConfig, model: SemanticModelLike, datamanager: TrainingDataLike, num_steps: int
+    ) -> None:
         self._config, self._model, self._datamanager = config, model, datamanager
         self._labelled_share = 0.0
         self._steps = sorted(round(fraction * num_steps) for fraction in config.fractions) if config.enabled else []

@@ -10,7 +10,7 @@ from torch import Tensor
 from semantic_ns.datamanagers.pixel_batches import GatheringPixelSampler
 from semantic_ns.datamanagers.pixel_sampler import LabelledPixelSampler
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManager, SemanticDataManagerConfig
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.vanilla.world import WORLD_FROM_SCENE, world_from_scene
 
