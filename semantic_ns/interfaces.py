@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int16
 from nerfstudio.cameras.cameras import Cameras
@@ -51,124 +51,131 @@ class RenderingModel(Protocol):
         ...
 
 
-@runtime_checkable
-class SemanticModelLike(RenderingModel, Protocol):
-    """A model with classes while it trains or after."""
-
-    config: Any
-    training: bool
-    metres_per_unit: float
-    evaluation_state: Any
-    """A `SceneAccumulator`, filled by the model's `get_image_metrics_and_images`."""
-    collider: Any
-    bounds: Any
-    """A `SceneBounds`: where rays start and end."""
-    renders_intervals: bool
-    """Whether `render_intervals` can be asked: active learning needs it."""
-
-    @property
-    def field(self) -> Any:
-        """The network that is seen; with `unit_positions`."""
-        ...
-
-    @property
-    def pass_semantic_gradients(self) -> bool:
-        """Whether the semantic loss now trains geometry."""
-        ...
-
-    @pass_semantic_gradients.setter
-    def pass_semantic_gradients(self, passes: bool) -> None: ...
-
-    def __call__(self, ray_bundle: RayBundle) -> dict[str, Any]:
-        """Render rays [R]."""
-        ...
-
-    def train(self, mode: bool = True) -> Any:
-        """Switch to training, or with False to evaluation."""
-        ...
-
-    def eval(self) -> Any:
-        """Switch to evaluation."""
-        ...
-
-    def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> dict[str, Tensor]:
-        """Render rays [H, W]."""
-        ...
-
-    def render_intervals(self, ray_bundle: RayBundle) -> RenderedIntervals:
-        """Render rays [R] whose ends are known, at evaluation, if `renders_intervals`."""
-        ...
+def can(model: object, capability: Literal["renders_rays", "renders_intervals"]) -> bool:
+    """Whether a model states that it has a capability; one of another package states nothing."""
+    return bool(getattr(model, capability, False))
 
 
 RayGeneratorLike = Callable[[Tensor], RayBundle]
 """Gives the rays of (camera, row, column) [R, 3]."""
 
+if not TYPE_CHECKING:
+    # Of the type checker's concern alone: what is handed over has no more than is asked of it.
+    SemanticModelLike = ImagesLike = TrainingDataLike = PipelineLike = Any
+else:
 
-class ImagesLike(Protocol):
-    """A data manager of which the images are wanted."""
+    class SemanticModelLike(RenderingModel, Protocol):
+        """A model with classes while it trains or after."""
 
-    config: Any
-    train_dataset: Any
-    """A `SemanticDataset`, as the next one."""
-    eval_dataset: Any
+        config: Any
+        training: bool
+        metres_per_unit: float
+        evaluation_state: Any
+        """A `SceneAccumulator`, filled by the model's `get_image_metrics_and_images`."""
+        collider: Any
+        bounds: Any
+        """A `SceneBounds`: where rays start and end."""
+        renders_rays: bool
+        """Whether it can be called with single rays."""
+        renders_intervals: bool
+        """Whether `render_intervals` can be asked: active learning needs it."""
 
+        @property
+        def field(self) -> Any:
+            """The network that is seen; with `unit_positions`."""
+            ...
 
-class TrainingDataLike(ImagesLike, Protocol):
-    """A data manager with labels; see `SemanticDataManager`."""
+        @property
+        def pass_semantic_gradients(self) -> bool:
+            """Whether the semantic loss now trains geometry."""
+            ...
 
-    train_dataparser_outputs: Any
-    train_ray_generator: Any
-    train_image_dataloader: Any
-    propagated: Any
-    """The labels that spread over the surface, which batches then hold; None before."""
-    given: Any
-    """With active learning: the labels that were given so far; else None."""
+        @pass_semantic_gradients.setter
+        def pass_semantic_gradients(self, passes: bool) -> None: ...
 
-    @property
-    def training_labels(self) -> list[Int16[ndarray, "height width"]]:
-        """Classes of each training image as training sees them."""
-        ...
+        def __call__(self, ray_bundle: RayBundle) -> dict[str, Any]:
+            """Render rays [R]."""
+            ...
 
-    @property
-    def labels_by_options(self) -> list[Int16[ndarray, "height width"]]:
-        """The same without active learning."""
-        ...
+        def train(self, mode: bool = True) -> Any:
+            """Switch to training, or with False to evaluation."""
+            ...
 
-    @property
-    def has_complete_labels(self) -> bool:
-        """Whether labels of the training images can be trusted one by one."""
-        ...
+        def eval(self) -> Any:
+            """Switch to evaluation."""
+            ...
 
-    def show_given_labels(self) -> None:
-        """Let training see the labels that were given since the images were loaded."""
-        ...
+        def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> dict[str, Tensor]:
+            """Render rays [H, W]."""
+            ...
 
-    def write_given_labels(self, folder: Path) -> None:
-        """Write the labels that were given so far."""
-        ...
+        def render_intervals(self, ray_bundle: RayBundle) -> RenderedIntervals:
+            """Render rays [R] whose ends are known, at evaluation, if `renders_intervals`."""
+            ...
 
+    class ImagesLike(Protocol):
+        """A data manager of which the images are wanted."""
 
-class PipelineLike(Protocol):
-    """A model and its data, as nerfstudio's `eval_setup` gives them."""
+        config: Any
+        train_dataset: Any
+        """A `SemanticDataset`, as the next one."""
+        eval_dataset: Any
 
-    device: Any
+    class TrainingDataLike(ImagesLike, Protocol):
+        """A data manager with labels; see `SemanticDataManager`."""
 
-    @property
-    def model(self) -> Any:
-        """A `SemanticModelLike` if it is of one of this package's methods."""
-        ...
+        train_dataparser_outputs: Any
+        train_ray_generator: Any
+        train_image_dataloader: Any
+        propagated: Any
+        """The labels that spread over the surface, which batches then hold; None before."""
+        given: Any
+        """With active learning: the labels that were given so far; else None."""
 
-    datamanager: Any
-    """A `TrainingDataLike` if it is of one of this package's methods."""
+        @property
+        def training_labels(self) -> list[Int16[ndarray, "height width"]]:
+            """Classes of each training image as training sees them."""
+            ...
 
-    def eval(self) -> Any:
-        """Switch to evaluation."""
-        ...
+        @property
+        def labels_by_options(self) -> list[Int16[ndarray, "height width"]]:
+            """The same without active learning."""
+            ...
 
-    def train(self, mode: bool = True) -> Any:
-        """Switch to training."""
-        ...
+        @property
+        def has_complete_labels(self) -> bool:
+            """Whether labels of the training images can be trusted one by one."""
+            ...
 
-    def get_average_image_metrics(self, data_loader: Any, image_prefix: str) -> dict[str, Any]:
-        """Score the images of a loader, see `SemanticPipeline`."""
-        ...
+        def show_given_labels(self) -> None:
+            """Let training see the labels that were given since the images were loaded."""
+            ...
+
+        def write_given_labels(self, folder: Path) -> None:
+            """Write the labels that were given so far."""
+            ...
+
+    class PipelineLike(Protocol):
+        """A model and its data, as nerfstudio's `eval_setup` gives them."""
+
+        device: Any
+
+        @property
+        def model(self) -> Any:
+            """A `SemanticModelLike` if it is of one of this package's methods."""
+            ...
+
+        datamanager: Any
+        """A `TrainingDataLike` if it is of one of this package's methods."""
+
+        def eval(self) -> Any:
+            """Switch to evaluation."""
+            ...
+
+        def train(self, mode: bool = True) -> Any:
+            """Switch to training."""
+            ...
+
+        def get_average_image_metrics(self, data_loader: Any, image_prefix: str) -> dict[str, Any]:
+            """Score the images of a loader, see `SemanticPipeline`."""
+            ...

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from semantic_ns.active.wider_head import Extra, split_columns, with_wider_head
 from semantic_ns.errors import SceneError
-from semantic_ns.interfaces import SemanticModelLike
+from semantic_ns.interfaces import SemanticModelLike, can
 from semantic_ns.rendering import median_distance
 
 _NAMES = ("logits", "distance", "spread", "accumulation", "colours")
@@ -64,7 +64,7 @@ def refuse_other_models(model: SemanticModelLike) -> None:
     Raises:
         SceneError: if it is no semantic-nerf, or has no classes.
     """
-    if not getattr(model, "renders_intervals", False):
+    if not can(model, "renders_intervals"):
         raise SceneError(
             f"Expected a run of semantic-nerf to choose labels for, found a {type(model).__name__}; train with "
             "ns-train semantic-nerf."

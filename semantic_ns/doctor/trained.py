@@ -16,7 +16,7 @@ from semantic_ns.doctor.loading import LoadedScene, load_scene
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.veil import Veils
 from semantic_ns.evaluation.worst_images import short_names
-from semantic_ns.interfaces import RenderingModel, SemanticModelLike
+from semantic_ns.interfaces import RenderingModel, SemanticModelLike, can
 
 _NUM_RAYS = 192
 """Of each frame, to look for veils."""
@@ -65,7 +65,7 @@ def load_trained_scene(load_config: Path, data: Path) -> LoadedScene:
 def _find_veils(scene: LoadedScene, model: RenderingModel) -> Veils | None:
     from semantic_ns.evaluation.veil_of_model import find_veils_of
 
-    if not isinstance(model, SemanticModelLike):
-        return None  # it cannot be asked ray by ray
+    if not can(model, "renders_rays"):
+        return None
     cameras = scene.cameras().to(model.device)
-    return find_veils_of(model, cameras, short_names(scene.views.images), num_rays=_NUM_RAYS)
+    return find_veils_of(cast(SemanticModelLike, model), cameras, short_names(scene.views.images), num_rays=_NUM_RAYS)

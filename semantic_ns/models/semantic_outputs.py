@@ -144,6 +144,8 @@ class SemanticModel(Model):
     """See :func:`camera_extent`, of the training cameras, in scene units."""
     renderer_rgb: RGBRenderer
     class_source_ids: Tensor
+    renders_rays = True
+    """Whether the model can be called with single rays."""
     renders_intervals = False
     """Whether the model has :meth:`render_intervals`, which active learning needs."""
     bounds: SceneBounds
