@@ -23,6 +23,7 @@ from semantic_ns.evaluation.pictures import draw_legend
 from semantic_ns.evaluation.run_notices import EndScores, VeilWarnings
 from semantic_ns.evaluation.worst_images import NamedImages, worst_as_json, worst_table
 from semantic_ns.files import write_png
+from semantic_ns.host import guard_viewer
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.propagation.config import PropagationConfig
 
@@ -85,6 +86,8 @@ class SemanticPipeline(VanillaPipeline):
         if hasattr(eval_dataset, "load_depth"):
             cast(Any, eval_dataset).load_depth = True
         self.moment = _moment_of(self.datamanager, self.model)
+        # nerfstudio opens the viewer next; the model's panel has loaded viser.
+        guard_viewer(warn_of_network=True)
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
