@@ -40,7 +40,7 @@ LAYERS = (
     ("dataparsers", "synthetic_scene"),
     ("datamanagers",),
     ("fields", "sampling"),
-    ("host", "evaluation.pictures", "viewer"),
+    ("host", "evaluation.captions", "evaluation.pictures", "viewer"),
     ("models",),
     ("vanilla",),
     ("evaluation", "doctor", "export", "importing", "fusing", "audit", "propagation.stage", "active"),

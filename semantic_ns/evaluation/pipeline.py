@@ -19,7 +19,7 @@ from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.accumulator import SceneAccumulator
 from semantic_ns.evaluation.calibration import reliability_diagram
-from semantic_ns.evaluation.pictures import draw_legend
+from semantic_ns.evaluation.captions import draw_legend
 from semantic_ns.evaluation.run_notices import EndScores, VeilWarnings
 from semantic_ns.evaluation.worst_images import NamedImages, worst_as_json, worst_table
 from semantic_ns.files import write_png
