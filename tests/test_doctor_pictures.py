@@ -1,5 +1,6 @@
 """The picture grid of the doctor."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +51,11 @@ def test_large_frames_are_shrunk_and_their_class_colours_are_not_mixed(tmp_path:
     labels = scene.taxonomy.colorize(torch.from_numpy(scene.views.read_labels(0)).long())
     small = (labels * 255).round().byte().numpy()[1::2, 1::2]
     assert len(places_of(small, grid)) == 1
+
+
+def test_a_scene_without_depth_has_no_column_for_it(nerfstudio_scene: Path) -> None:
+    scene = scene_of(nerfstudio_scene)
+    nowhere = replace(scene.views, read_depth=lambda index: np.zeros((36, 48), np.float32))
+    without = picture_grid(replace(scene, views=replace(scene.views, read_depth=None)), 2)
+    assert np.array_equal(picture_grid(replace(scene, views=nowhere), 2), without)
+    assert without.shape[1] < picture_grid(scene, 2).shape[1]
