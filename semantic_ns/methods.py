@@ -50,7 +50,10 @@ def _specification(
         max_num_iterations=num_iterations,
         mixed_precision=mixed_precision,
         machine=MachineConfig(device_type=host.default_device()),
-        viewer=ViewerConfig(num_rays_per_chunk=min(1 << 15, 2 * pipeline.model.eval_num_rays_per_chunk)),
+        viewer=ViewerConfig(
+            num_rays_per_chunk=min(1 << 15, 2 * pipeline.model.eval_num_rays_per_chunk),
+            websocket_host="127.0.0.1",  # nerfstudio's default gives the viewer to everybody on the network
+        ),
         vis="viewer",
         pipeline=pipeline,
         optimizers=optimizers,

@@ -17,10 +17,11 @@ from semantic_ns.active.restart import start_classes_over
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.calibration import reliability_diagram
-from semantic_ns.evaluation.pictures import draw_legend
+from semantic_ns.evaluation.captions import draw_legend
 from semantic_ns.evaluation.run_notices import EndScores, VeilWarnings
 from semantic_ns.evaluation.worst_images import NamedImages, worst_as_json, worst_table
 from semantic_ns.files import write_png
+from semantic_ns.host import guard_viewer
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
 from semantic_ns.propagation.config import PropagationConfig
 
@@ -71,6 +72,8 @@ class SemanticPipeline(VanillaPipeline):
         if hasattr(eval_dataset, "load_depth"):
             cast(Any, eval_dataset).load_depth = True
         self.moment = _moment_of(self._data, self._semantic_model)
+        # nerfstudio opens the viewer next; the model's panel has loaded viser.
+        guard_viewer(warn_of_network=True)
 
     @property
     def _semantic_model(self) -> SemanticModelLike:
