@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """How long does it take to choose what to label, beyond rendering?
 
 A pool as a field would render it is made up: cameras inside a box of 6 x 5 x 2.6 m that see its walls, with smooth

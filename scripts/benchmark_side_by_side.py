@@ -78,7 +78,8 @@ def train(count: int, arm: str, options: argparse.Namespace) -> tuple[float, flo
             )
             for number in range(count)
         ]
-        if any([process.wait() != 0 for process in processes]):  # a list: all are waited for
+        failed = [process for process in processes if process.wait() != 0]  # all are waited for
+        if failed:
             raise SystemExit(f"A training failed:\n{(Path(folder) / '0.txt').read_text()[-2000:]}")
         said = [(Path(folder) / f"{number}.txt").read_text() for number in range(count)]
     lines = [[line.split() for line in text.splitlines() if line.startswith(RESULT)] for text in said]

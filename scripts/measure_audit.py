@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from nerfstudio.utils.eval_utils import eval_setup
@@ -23,7 +23,6 @@ from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.auto import AutoDataParser, AutoDataParserConfig
 from semantic_ns.errors import SceneError
 from semantic_ns.files import write_json, write_png
-from semantic_ns.interfaces import PipelineLike
 from semantic_ns.labels.images import read_label_image
 
 RANKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
@@ -109,7 +108,7 @@ def main() -> None:
     shares = {"instance": options.instances, "blob": options.blobs, "swap": options.swaps}
     planted = copy_with_errors(options.scene, output / "scene", shares, options.seed, options.smallest)
     _, pipeline, _, _ = eval_setup(train(output / "scene", output, options), test_mode="inference")
-    run = render_run(cast(PipelineLike, pipeline))
+    run = render_run(pipeline)
     listed = listed_regions(run, options, output / "audit_list")
     ranks = [rank for rank in RANKS if rank < len(listed)] + [len(listed)]
     result = {

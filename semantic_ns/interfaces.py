@@ -61,7 +61,7 @@ RayGeneratorLike = Callable[[Tensor], RayBundle]
 
 if not TYPE_CHECKING:
     # Of the type checker's concern alone: what is handed over has no more than is asked of it.
-    SemanticModelLike = ImagesLike = TrainingDataLike = PipelineLike = Any
+    SemanticModelLike = ImagesLike = TrainingDataLike = PipelineLike = ScoredPipeline = Any
 else:
 
     class SemanticModelLike(RenderingModel, Protocol):
@@ -167,6 +167,9 @@ else:
 
         datamanager: Any
         """A `TrainingDataLike` if it is of one of this package's methods."""
+
+    class ScoredPipeline(PipelineLike, Protocol):
+        """A pipeline that scores images; see `SemanticPipeline`."""
 
         def eval(self) -> Any:
             """Switch to evaluation."""

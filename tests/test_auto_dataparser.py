@@ -141,7 +141,7 @@ def test_every_parser_has_a_command_line_without_surprises(name):
 
 
 def test_sequences_can_be_given_on_the_command_line():
-    args = "--data d --train-sequence Sequence_1 --eval-sequence Sequence_2 --split all".split()
+    args = ["--data", "d", "--train-sequence", "Sequence_1", "--eval-sequence", "Sequence_2", "--split", "all"]
     config = tyro.cli(AutoDataParserConfig, args=args)
     assert (config.train_sequence, config.eval_sequence, config.split) == ("Sequence_1", "Sequence_2", "all")
 

@@ -111,7 +111,7 @@ def test_frames_without_label_do_not_count_as_dropped_ones():
 
 
 def test_options_come_from_the_command_line():
-    words = "--propagation 0 --seed 1 --label-frames 3 rgb_7 --super-resolution-mode dense".split()
+    words = ["--propagation", "0", "--seed", "1", "--label-frames", "3", "rgb_7", "--super-resolution-mode", "dense"]
     expected = CorruptionConfig(propagation=0.0, seed=1, label_frames=("3", "rgb_7"), super_resolution_mode="dense")
     assert tyro.cli(CorruptionConfig, args=words) == expected
 

@@ -227,7 +227,7 @@ def test_an_environment_that_sees_torch_sees_nothing_that_torch_asks_for_in_an_e
         "torch": ("sympy", "numba; extra == 'fast'", "old; python_version < '3.12'"),
         "torchvision": ("torch", "numpy", "pillow"),
         "sympy": ("mpmath",),
-        **{name: () for name in ("mpmath", "numba", "old", "numpy", "pillow", "scipy")},
+        **dict.fromkeys(("mpmath", "numba", "old", "numpy", "pillow", "scipy"), ()),
     }
     for name, requires in installed.items():
         with zipfile.ZipFile(write_wheel(tmp_path, name, "1", requires)) as archive:

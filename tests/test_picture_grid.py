@@ -41,7 +41,7 @@ def test_every_picture_is_float_rgb_between_zero_and_one() -> None:
     for name, picture in pictures.items():
         assert picture.shape[-1] == 3, name
         assert picture.dtype == torch.float32, name
-        assert 0 <= float(picture.min()), name
+        assert float(picture.min()) >= 0, name
         assert float(picture.max()) <= 1, name
 
 

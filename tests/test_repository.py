@@ -23,6 +23,7 @@ RUNNABLE = (
     "scripts/benchmark_speed",
     "scripts/check_offline_bundle",
     "scripts/check_viewer",
+    "scripts/check_wheel",
     "scripts/compare_with_paper_network",
     "scripts/demo",
     "scripts/measure_audit",
@@ -30,6 +31,7 @@ RUNNABLE = (
     "scripts/offline_bundle",
     "scripts/setup_environment",
     "scripts/test",
+    "scripts/write_reference",
     ".ci/run",
 )
 

@@ -11,12 +11,12 @@ from semantic_ns.batch import DEPTH_M, LABELS, PLANAR_DEPTH, RENDERED_LABELS
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.evaluation.depth import depth_sums
 from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
-from semantic_ns.interfaces import PipelineLike, SemanticModelLike
+from semantic_ns.interfaces import ScoredPipeline, SemanticModelLike
 from semantic_ns.pipeline import MIOU_RULE, without_nan
 
 
 def scores_and_images(
-    pipeline: PipelineLike, dataset: SemanticDataset, stride: int = 1
+    pipeline: ScoredPipeline, dataset: SemanticDataset, stride: int = 1
 ) -> tuple[dict[str, Any], list[dict]]:
     """Score every n-th image of a dataset, each one by itself and all of them together.
 

@@ -14,7 +14,7 @@ from semantic_ns.benchmark.cells import Cell, read_cell, write_done, write_faile
 from semantic_ns.benchmark.modes import TWO_FRAMES, find_mode
 from semantic_ns.benchmark.plan import Plan
 from semantic_ns.errors import SceneError
-from semantic_ns.interfaces import PipelineLike, TrainingDataLike
+from semantic_ns.interfaces import ScoredPipeline, TrainingDataLike
 
 RUN = "run"
 KEEP_RUN = "--keep-run"
@@ -141,7 +141,7 @@ def started_trainer(cell: Cell, arguments: Sequence[str], folder: Path) -> Any:
     return trainer
 
 
-def _scores(pipeline: PipelineLike, mode: str, stride: int) -> dict[str, Any]:
+def _scores(pipeline: ScoredPipeline, mode: str, stride: int) -> dict[str, Any]:
     from semantic_ns.benchmark.fusion_baselines import scores_or_reason
     from semantic_ns.benchmark.scoring import INPUT_RULE, input_scores, pose_scores
 

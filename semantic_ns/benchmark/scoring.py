@@ -13,7 +13,7 @@ from numpy import ndarray
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import frame_names
 from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
-from semantic_ns.interfaces import PipelineLike
+from semantic_ns.interfaces import ScoredPipeline
 from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.pipeline import without_nan
 
@@ -23,7 +23,7 @@ INPUT_RULE = (
 )
 
 
-def pose_scores(pipeline: PipelineLike, dataset: SemanticDataset, name: str, stride: int = 1) -> dict[str, Any]:
+def pose_scores(pipeline: ScoredPipeline, dataset: SemanticDataset, name: str, stride: int = 1) -> dict[str, Any]:
     """What `ns-eval` reports, over the images of a dataset; scored against the labels that the dataset gives.
 
     Args:

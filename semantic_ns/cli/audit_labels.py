@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import tyro
 from rich.console import Console
 
 from semantic_ns.cli.main import refuse_missing_run, run_command
 from semantic_ns.errors import SceneError
-from semantic_ns.interfaces import PipelineLike
 
 
 @dataclass
@@ -45,7 +43,7 @@ class AuditLabels:
         if self.fix is not None:
             refuse_used_folder(self.fix, "--fix")
         _, pipeline, _, _ = eval_setup(self.load_config, test_mode="inference")
-        run = render_run(cast(PipelineLike, pipeline))
+        run = render_run(pipeline)
         rule = RegionRule(self.min_area, self.min_confidence, self.border_px)
         findings = audit(run, rule, self.max_regions)
         write_audit(self.output, run, findings)

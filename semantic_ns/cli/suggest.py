@@ -10,7 +10,6 @@ from rich.console import Console
 from semantic_ns.active.config import SelectionConfig
 from semantic_ns.cli.main import refuse_missing_run, run_command
 from semantic_ns.errors import SceneError
-from semantic_ns.interfaces import PipelineLike
 
 
 @dataclass
@@ -38,7 +37,7 @@ class Suggest:
 
         refuse_used_folder(self.output, "--output")
         _, pipeline, _, _ = eval_setup(self.load_config, test_mode="inference")
-        units, choice = suggest(cast(PipelineLike, pipeline), self.budget, self.selection)
+        units, choice = suggest(pipeline, self.budget, self.selection)
         dataset = cast(SemanticDataset, pipeline.datamanager.train_dataset)
         write_suggestions(self.output, dataset, units, choice, self.selection)
         frames = len(set(units.frames[choice.chosen].tolist()))
