@@ -21,8 +21,8 @@ from rich.console import Console
 from semantic_ns.benchmark.modes import TWO_FRAMES, Mode, find_mode
 from semantic_ns.benchmark.one_cell import clean_training_dataset
 from semantic_ns.benchmark.scoring import chosen_frames
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
-from semantic_ns.datamanagers.training_labels import corrupted_labels, read_label_folder
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.training_labels import corrupted_labels, read_label_folder
 from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
 from semantic_ns.files import write_json
 from semantic_ns.labels.corruption import CorruptionConfig

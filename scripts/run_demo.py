@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -43,6 +44,27 @@ def train(output: Path, method: str, steps: int | None) -> Path:
     return output / "demo" / method / "run" / "config.yml"
 
 
+def render_video(load: tuple[str, ...], output: Path) -> float:
+    """Render a path between the scored views to `semantics.mp4`, which has a legend; returns the seconds.
+
+    The labels must have been exported: the classes are read from there.
+    """
+    start = time.monotonic()
+    run(
+        "Video", "ns-render", "interpolate", *load, "--pose-source", "eval", "--interpolation-steps", "2",
+        "--output-format", "images", "--image-format", "png",
+        "--rendered-output-names", "rgb", "semantics_colormap", "semantics_overlay",
+        "--output-path", str(output / "frames"),
+    )  # fmt: skip
+    # Slow to import, and not needed for --help.
+    from demo_video import write_video
+
+    titles = ("colour", "classes", "classes over colour")
+    write_video(output / "semantics.mp4", output / "frames", titles, output / "labels" / "classes.json", frame_rate=12)
+    shutil.rmtree(output / "frames")
+    return time.monotonic() - start
+
+
 def show(output: Path, scores: dict, seconds: dict[str, float]) -> None:
     """Print the scores, the times and where things are."""
     table = Table(title=f"Bundled scene: {scores['split']}")
@@ -64,7 +86,10 @@ def show(output: Path, scores: dict, seconds: dict[str, float]) -> None:
         "dense labels": "labels/",
     }.items():
         CONSOLE.print(f"{what:>14}: {output / where}", highlight=False)
-    CONSOLE.print("To look around in a browser: .venv/bin/ns-viewer --load-config <the trained scene's config.yml>")
+    CONSOLE.print(
+        "To look around in a browser: .venv/bin/ns-viewer --viewer.websocket-host 127.0.0.1 --load-config "
+        "<the trained scene's config.yml>"
+    )
 
 
 def main() -> None:
@@ -82,14 +107,10 @@ def main() -> None:
     load = ("--load-config", str(config))
     pictures = ("--render-output-path", str(output / "pictures"))
     seconds["scoring"] = run("Scoring", "ns-eval", *load, "--output-path", str(output / "scores.json"), *pictures)
-    seconds["video"] = run(
-        "Video", "ns-render", "interpolate", *load, "--pose-source", "eval", "--interpolation-steps", "2",
-        "--frame-rate", "12", "--rendered-output-names", "rgb", "semantics_colormap", "semantics_overlay",
-        "--output-path", str(output / "semantics.mp4"),
-    )  # fmt: skip
     seconds["label export"] = run(
         "Labels", "sns-export-labels", *load, "--frames", "test", "--output-dir", str(output / "labels")
     )
+    seconds["video"] = render_video(load, output)
     show(output, json.loads((output / "scores.json").read_text())["results"], seconds)
 
 

@@ -1,7 +1,8 @@
 """What nerfstudio 1.1.5 needs from outside to run everywhere: each fix of the host lives here, with its reason.
 
 `prepare` runs when `semantic_ns.methods` is imported, which every `ns-*` command does. It therefore has to be cheap
-(about a millisecond), to change nothing for other methods, and never to fail.
+(about a millisecond), to change nothing for other methods (but that their viewer keeps to itself what is not its own),
+and never to fail.
 """
 
 import hashlib
@@ -11,10 +12,11 @@ import os
 import pickle
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -25,6 +27,7 @@ from rich.text import Text
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
+from semantic_ns.viewer.guard import HOSTS_VARIABLE, ViewerGuard, is_loopback, is_websocket
 
 
 def prepare() -> None:
@@ -34,6 +37,7 @@ def prepare() -> None:
     show_scene_errors_as_one_sentence()
     put_ffmpeg_on_path()
     name_frozen_importers_to_inspect()
+    guard_viewer()
 
 
 def name_frozen_importers_to_inspect() -> None:
@@ -163,6 +167,89 @@ def _link_as_ffmpeg(program: Path) -> Path:
     return folder
 
 
+def guard_viewer(*, warn_of_network: bool = False) -> None:
+    """Let viser's server answer only what `ViewerGuard` lets pass, if viser is loaded; once is enough.
+
+    viser 0.2.7, which nerfstudio 1.1.5 pins, hands out any file that the process may read, and lets any web page
+    control the viewer. Its handler of requests is a local function without a hook, so that the one it gives to
+    `websockets.server.serve` is wrapped: viser's module gets stand-ins for `websockets` and `websockets.server`.
+
+    Args:
+        warn_of_network: Also say so when a server that is started from now on can be reached from other machines.
+    """
+    viser: Any = sys.modules.get("viser.infra._infra")
+    if viser is None:
+        return
+    if not isinstance(getattr(viser, "websockets", None), _StandIn):
+        if not _is_guardable(viser):
+            _say_once(
+                "The viewer is left as it is: this is not the viser 0.2.7 that nerfstudio 1.1.5 asks for, and it is "
+                "not known here how its server is kept from handing out other files."
+            )
+            return
+        server = _StandIn(viser.websockets.server, serve=_GuardedServe(viser.websockets.server))
+        viser.websockets = _StandIn(viser.websockets, server=server)
+    viser.websockets.server.serve.warns_of_network |= warn_of_network
+
+
+def _is_guardable(viser: Any) -> bool:
+    # Its server is made by `websockets.server.serve`, and a local function, the handler, sees the served folder.
+    code = getattr(getattr(getattr(viser, "WebsockServer", None), "_background_worker", None), "__code__", None)
+    return (
+        hasattr(getattr(viser, "websockets", None), "server")
+        and isinstance(code, CodeType)
+        and {"websockets", "server", "serve"} <= set(code.co_names)
+        and any("http_server_root" in inner.co_freevars for inner in code.co_consts if isinstance(inner, CodeType))
+    )
+
+
+class _StandIn:
+    """A module with some members replaced, for one importer alone."""
+
+    def __init__(self, module: Any, **replaced: Any) -> None:
+        self.__dict__.update(replaced)
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+class _GuardedServe:
+    """`websockets.server.serve` as viser calls it, with a guard before its handler of requests."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.warns_of_network = False
+
+    def __call__(self, handler: Any, host: Any, port: int, *, process_request: Any = None, **options: Any) -> Any:
+        # An exception in here would leave the process waiting for a server that never comes.
+        bound_host = host if isinstance(host, str) else None
+        if self.warns_of_network and not is_loopback(bound_host):
+            self.warns_of_network = False  # viser calls again with the next port where one is taken
+            _say(
+                f"The viewer listens on {host}: anybody on the network can see the scene and control the viewer; "
+                "--viewer.websocket-host 127.0.0.1 keeps it to this machine, and "
+                f"`ssh -L {port}:localhost:{port} THIS_MACHINE` opens it from another one."
+            )
+        folder = inspect.getclosurevars(process_request).nonlocals["http_server_root"] if process_request else None
+        guard = ViewerGuard(folder, bound_host, os.environ.get(HOSTS_VARIABLE, ""))
+        guarded = _guarded(guard, process_request)
+        return self._server.serve(handler, host, port, process_request=guarded, **options)
+
+
+def _guarded(guard: ViewerGuard, process_request: Callable[..., Awaitable[Any]] | None) -> Callable[..., Any]:
+    async def guarded(path: str, headers: Any) -> Any:
+        refusal = guard.refusal(path, headers.raw_items())
+        if refusal is not None:
+            return refusal.status, {}, f"{refusal.sentence}\n".encode()
+        # viser would answer a WebSocket that it does not recognize (it compares with case) as a file, unchecked.
+        if process_request is None or is_websocket(headers.raw_items()):
+            return None
+        return await process_request(path, headers)
+
+    return guarded
+
+
 class LpipsIfAvailable:
     """Stands in for torchmetrics' LPIPS, whose constructor downloads AlexNet.
 
@@ -213,6 +300,11 @@ def _alexnet_weights() -> Path:
 
 def _say(sentence: str) -> None:
     CONSOLE.print(sentence, style="yellow", markup=False, soft_wrap=True)
+
+
+@cache
+def _say_once(sentence: str) -> None:
+    _say(sentence)
 
 
 @contextmanager

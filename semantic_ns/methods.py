@@ -12,10 +12,10 @@ from nerfstudio.plugins.types import MethodSpecification
 from semantic_ns import host
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
-from semantic_ns.evaluation.pipeline import SemanticPipelineConfig
 from semantic_ns.models.semantic_nerf import SemanticNerfModelConfig
 from semantic_ns.models.semantic_ngp import SemanticNgpModelConfig
 from semantic_ns.optimizers import FusedAdamConfig, FusedAdamWConfig, RunDecayConfig
+from semantic_ns.pipeline import SemanticPipelineConfig
 from semantic_ns.propagation.config import PropagationConfig
 from semantic_ns.trainer import SemanticTrainerConfig
 from semantic_ns.vanilla.datamanager import PaperDataManagerConfig
@@ -50,7 +50,10 @@ def _specification(
         max_num_iterations=num_iterations,
         mixed_precision=mixed_precision,
         machine=MachineConfig(device_type=host.default_device()),
-        viewer=ViewerConfig(num_rays_per_chunk=min(1 << 15, 2 * pipeline.model.eval_num_rays_per_chunk)),
+        viewer=ViewerConfig(
+            num_rays_per_chunk=min(1 << 15, 2 * pipeline.model.eval_num_rays_per_chunk),
+            websocket_host="127.0.0.1",  # nerfstudio's default gives the viewer to everybody on the network
+        ),
         vis="viewer",
         pipeline=pipeline,
         optimizers=optimizers,

@@ -23,8 +23,8 @@ from test_active_stage import (
 )
 
 from semantic_ns.active.folder import ANSWERS
-from semantic_ns.datamanagers.training_labels import frame_names
 from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
+from semantic_ns.datasets.training_labels import frame_names
 from semantic_ns.files import write_json, write_png
 from semantic_ns.labels.taxonomy import VOID
 

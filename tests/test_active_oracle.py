@@ -12,8 +12,8 @@ from semantic_ns.active.folder import ANSWERS, FolderOracle, boxes_of, draw_unit
 from semantic_ns.active.oracle import GroundTruthOracle, Oracle, uniform_of
 from semantic_ns.active.state import Answer, GivenLabels, spent
 from semantic_ns.active.units import Units
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.taxonomy import VOID
 

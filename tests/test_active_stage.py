@@ -19,15 +19,14 @@ from semantic_ns.active.restart import start_classes_over
 from semantic_ns.active.resume import RunMoment
 from semantic_ns.active.schedule import ActiveConfig
 from semantic_ns.active.stage import LABELS_FOLDER, LOG_FILE, divide_pool
+from semantic_ns.batch import LABELS, SOFT_LABELS
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
-from semantic_ns.datamanagers.semantic_dataset import SEMANTICS
-from semantic_ns.datamanagers.training_labels import read_label_folder
+from semantic_ns.datasets.training_labels import read_label_folder
 from semantic_ns.errors import SceneError
 from semantic_ns.host import allow_numpy_scalars_in_checkpoints
 from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.methods import semantic_nerf, semantic_ngp
 from semantic_ns.propagation.config import PropagationConfig
-from semantic_ns.supervision import SOFT_LABELS
 
 ACTIVE = ActiveConfig(
     strategy="entropy", region_pixels=60, fractions=(0.0, 0.4, 0.7), budgets=(0.05, 0.15, 0.3), seed=2
@@ -79,7 +78,7 @@ def truth_of(trainer: Any) -> list[np.ndarray]:
 def cached_labels(datamanager: Any) -> dict[int, np.ndarray]:
     batch = datamanager.train_image_dataloader.cached_collated_batch
     return {
-        int(number): labels[..., 0].numpy() for number, labels in zip(batch["image_idx"], batch[SEMANTICS], strict=True)
+        int(number): labels[..., 0].numpy() for number, labels in zip(batch["image_idx"], batch[LABELS], strict=True)
     }
 
 
@@ -97,7 +96,7 @@ def test_training_sees_no_label_that_was_not_given(replica_scene: Path, tmp_path
             rays, batch = original(step)
             seen.append(step)
             for (frame, row, column), label in zip(
-                batch["indices"].tolist(), batch[SEMANTICS][:, 0].tolist(), strict=True
+                batch["indices"].tolist(), batch[LABELS][:, 0].tolist(), strict=True
             ):
                 assert label in (VOID, given.labels[frame][row, column])
             return rays, batch

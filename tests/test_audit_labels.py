@@ -5,7 +5,7 @@ import csv
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,10 +19,11 @@ from semantic_ns.audit.report import refuse_used_folder, summary, write_audit, w
 from semantic_ns.audit.run import LabelledImage, TrainedRun, audit, render_run
 from semantic_ns.cli import audit_labels
 from semantic_ns.cli.audit_labels import AuditLabels
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
-from semantic_ns.datamanagers.training_labels import LabelSource
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.training_labels import LabelSource
 from semantic_ns.errors import SceneError
+from semantic_ns.evaluation.captions import GAP_PX
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.labels.fusion import View
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
@@ -99,12 +100,14 @@ def test_there_is_a_picture_of_each_region_with_its_outline(two_errors: TrainedR
     assert {path.name for path in tmp_path.iterdir()} == {"audit.csv", "region_001.png", "region_002.png"}
     picture = np.asarray(Image.open(tmp_path / "region_002.png"))
     # The box 3..9 x 2..7 with 8 pixels around is cut off at the image: 17 x 15 pixels, enlarged 14 times.
-    assert picture.shape == (20 + 15 * 14, 4 * 17 * 14, 3)
-    given, field, first = 17 * 14, 2 * 17 * 14, np.array([20 + 2 * 14, 3 * 14])
-    assert (picture[first[0], given + first[1]] == TAXONOMY.colors[0]).all()
-    assert (picture[first[0], field + first[1]] == TAXONOMY.colors[1]).all()
-    for panel in range(4):
-        assert (picture[first[0] - 1, panel * given + first[1]] == 255).all()
+    height, width, panel = 5 * 14, 6 * 14, 17 * 14 + GAP_PX
+    is_given = (picture == TAXONOMY.colors[0]).all(-1)
+    whole = np.lib.stride_tricks.sliding_window_view(is_given, (height, width)).all((-1, -2))
+    ((y, x),) = np.argwhere(whole).tolist()
+    assert (picture[y : y + height, x + panel : x + panel + width] == TAXONOMY.colors[1]).all()
+    for left in range(x - panel, x + 3 * panel, panel):
+        for edge in (picture[y - 1, left : left + width], picture[y : y + height, left - 1]):
+            assert (edge == 255).all()
 
 
 def test_nothing_found_gives_an_empty_list_and_says_so(tmp_path: Path) -> None:
@@ -193,7 +196,7 @@ class FakeModel:
         return {"rgb": torch.zeros(*SHAPE, 3)}
 
 
-def pipeline_of(given: np.ndarray) -> SimpleNamespace:
+def pipeline_of(given: np.ndarray) -> Any:
     return SimpleNamespace(
         model=FakeModel(),
         datamanager=SimpleNamespace(train_dataset=FakeDataset(), training_labels=[given]),
@@ -212,7 +215,7 @@ def test_a_run_without_classes_is_refused() -> None:
 
 def test_a_run_of_another_method_is_refused() -> None:
     with pytest.raises(SceneError, match="one of this package's methods, found a NoneType"):
-        render_run(SimpleNamespace(model=None, datamanager=None))
+        render_run(cast(Any, SimpleNamespace(model=None, datamanager=None)))
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,9 @@ from semantic_ns.benchmark.one_cell import MODULE, checked_cells
 from semantic_ns.benchmark.plan import Plan
 from semantic_ns.benchmark.scoring import best_pair, chosen_frames, class_counts, input_scores
 from semantic_ns.cli.benchmark import Labels
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
-from semantic_ns.datamanagers.training_labels import frame_names
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.training_labels import frame_names
 from semantic_ns.errors import SceneError
 
 SMALL = (

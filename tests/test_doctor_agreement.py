@@ -9,9 +9,9 @@ import pytest
 from broken_scenes import lengths_of_rays
 
 from semantic_ns.doctor.agreement import Reading, ViewComparison, neighbouring_pairs
-from semantic_ns.doctor.geometry import Pixels, Surface, are_inside_regions, project, rays
 from semantic_ns.doctor.mistakes import diagnose, usual_mistakes
 from semantic_ns.doctor.views import SceneViews
+from semantic_ns.geometry.pinhole import Pixels, Surface, are_inside_regions, project, rays
 from semantic_ns.synthetic_scene import make_trajectory, render
 
 WIDTH, HEIGHT = 32, 24

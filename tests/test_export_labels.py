@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -217,7 +218,7 @@ def test_a_run_of_a_foreign_dataparser_is_refused(tmp_path: Path) -> None:
 
 def test_all_is_train_then_test_each_frame_once(tmp_path: Path) -> None:
     train, test = dataset_of(["l/1.png", "l/2.png"], tmp_path), dataset_of(["l/2.png", "l/3.png"], tmp_path)
-    manager = SimpleNamespace(train_dataset=train, eval_dataset=test)
+    manager: Any = SimpleNamespace(train_dataset=train, eval_dataset=test)
     names = {choice: [f.name.name for f in choose_frames(manager, choice, None)] for choice in ("train", "test", "all")}
     assert names == {
         "train": ["1.png", "2.png"],
@@ -259,12 +260,12 @@ def test_a_file_without_a_camera_path_is_refused_with_its_name(content: str | No
 
 def test_a_camera_path_needs_its_file(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="--camera-path-filename"):
-        choose_frames(SimpleNamespace(), "camera-path", None)
+        choose_frames(cast(Any, SimpleNamespace()), "camera-path", None)
 
 
 def test_the_protected_input_is_the_scene_folder_and_every_file_of_it(tmp_path: Path) -> None:
     label = tmp_path / "elsewhere/label.png"
-    manager = SimpleNamespace(
+    manager: Any = SimpleNamespace(
         config=SimpleNamespace(dataparser=SimpleNamespace(data=tmp_path / "scene")),
         train_dataset=dataset_of(["a.png", "b.png"], tmp_path / "images", [label, None]),
         eval_dataset=dataset_of(["c.png"], tmp_path / "images"),
@@ -275,7 +276,7 @@ def test_the_protected_input_is_the_scene_folder_and_every_file_of_it(tmp_path: 
 
 def test_a_scene_given_as_a_file_protects_its_folder(tmp_path: Path) -> None:
     (tmp_path / "transforms.json").write_text("{}", "utf8")
-    manager = SimpleNamespace(
+    manager: Any = SimpleNamespace(
         config=SimpleNamespace(dataparser=SimpleNamespace(data=tmp_path / "transforms.json")),
         train_dataset=dataset_of([], tmp_path),
         eval_dataset=dataset_of([], tmp_path),

@@ -18,8 +18,8 @@ from PIL import Image
 from semantic_ns.benchmark.fusion_baselines import baseline_scores, scores_or_reason
 from semantic_ns.benchmark.fusion_names import BASELINES, PREDICTIONS, baseline_name
 from semantic_ns.cli.fuse_labels import FuseLabels, entrypoint
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.fusing.predictions import find_predictions
 from semantic_ns.fusing.views import SceneView, load_run, read_views
@@ -105,7 +105,7 @@ def test_the_baselines_of_a_benchmark_are_what_the_command_gives_on_the_scored_f
 ) -> None:
     parser: Any = AutoDataParserConfig(data=room, split="interval", eval_interval=3).setup()
     clean = SemanticDataset(parser.get_dataparser_outputs("train"))
-    model = FakeModel(tuple(read_views(AutoDataParserConfig(data=room), "all").views))
+    model: Any = FakeModel(tuple(read_views(AutoDataParserConfig(data=room), "all").views))
     every = baseline_scores(str(noisy), clean, room, model, 1)
     assert every.keys() == {PREDICTIONS, *BASELINES}
     for rule in get_args(Rule):
@@ -133,7 +133,7 @@ def test_labels_that_cannot_be_fused_leave_a_reason_in_place_of_baselines(room: 
     folder = tmp_path / "by_number"
     folder.mkdir()
     Image.fromarray(true_labels(room)[0]).save(folder / "predicted_0.png")  # trains frame 0, but has no frame's name
-    scores, reason = scores_or_reason(str(folder), clean, room, FakeModel(()), 1)
+    scores, reason = scores_or_reason(str(folder), clean, room, cast(Any, FakeModel(())), 1)
     assert scores == {}
     assert reason is not None
     assert "none that has the name of a frame" in reason
@@ -236,7 +236,7 @@ def test_rendered_depth_serves_as_given_depth_does(
     room: Path, noisy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = AutoDataParserConfig(data=room)
-    model = FakeModel(tuple(read_views(config, "all").views))
+    model: Any = FakeModel(tuple(read_views(config, "all").views))
     monkeypatch.setattr("semantic_ns.fusing.views.load_run", lambda path, data: (model, config))
     FuseLabels(room, noisy, tmp_path / "given").main()
     FuseLabels(room, noisy, tmp_path / "rendered", depth="rendered", load_config=Path("config.yml")).main()

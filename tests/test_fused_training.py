@@ -8,10 +8,10 @@ import torch
 from test_fused_rendering import problem
 from torch import Tensor
 
+from semantic_ns.batch import Targets
 from semantic_ns.fields.fused_training import Intervals, LossWeights, TrainedRays, train_fused
 from semantic_ns.losses import near_camera_prices, semantic_cross_entropy, soft_cross_entropy
 from semantic_ns.rendering import head_of_composited
-from semantic_ns.supervision import Targets
 
 OPTIONS = LossWeights(
     distortion=0.3, semantic=0.7, density_scale=0.7, opacity=0.2, near_camera=0.4, near_camera_reach=0.8, min_light=0.0

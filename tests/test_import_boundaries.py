@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 
 import fresh_process
 import pytest
@@ -10,40 +11,25 @@ from fresh_process import HIDE_PLUGIN, ROOT
 
 PACKAGE = ROOT / "semantic_ns"
 
-# A module may import those of its own layer and of the layers before it.
+# A folder, or a module at the top, may import those of its own layer and of the layers before it.
 LAYERS = (
     ("errors",),
-    (
-        "labels",
-        "files",
-        "losses",
-        "supervision",
-        "rendering",
-        "kernels",
-        "encodings",
-        "rays",
-        "distortion",
-        "optimizers",
-        "evaluation.metrics",
-        "evaluation.depth",
-        "evaluation.accumulator",
-        "evaluation.calibration",
-        "evaluation.color",
-        "evaluation.worst_images",
-        "propagation",
-        "active.config",
-        "active.schedule",
-        "active.units",
-        "active.state",
-        "active.oracle",
-    ),
+    ("kernels",),
+    ("files", "labels", "losses", "rendering", "encodings", "rays", "optimizers", "geometry"),
+    ("batch", "interfaces"),
     ("dataparsers", "synthetic_scene"),
-    ("datamanagers",),
+    ("datasets",),
+    ("propagation",),
     ("fields", "sampling"),
-    ("host", "evaluation.pictures", "viewer"),
+    ("host", "viewer", "evaluation"),
     ("models",),
+    ("active",),
+    ("datamanagers",),
     ("vanilla",),
-    ("evaluation", "doctor", "export", "importing", "fusing", "audit", "propagation.stage", "active"),
+    ("export",),
+    ("doctor", "importing", "fusing"),
+    ("audit",),
+    ("pipeline",),
     ("trainer",),
     ("methods",),
     ("benchmark",),
@@ -67,12 +53,16 @@ def is_in(module: str, parent: str) -> bool:
     return module == parent or module.startswith(parent + ".")
 
 
+def room(module: str) -> str:
+    """The folder, or the module at the top, of `semantic_ns.<module>`; a compiled twin belongs to its formula."""
+    return module.partition(".")[0].replace("_numba", "")
+
+
 def layer(module: str) -> int:
-    """Number of the layer of `semantic_ns.<module>`: that of the longest name that matches."""
-    module = module.replace("_numba", "")  # a compiled twin belongs where the formula does
-    matches = [(len(name), number) for number, names in enumerate(LAYERS) for name in names if is_in(module, name)]
-    assert matches, f"semantic_ns.{module} belongs to no layer: name it in LAYERS"
-    return max(matches)[1]
+    """Number of the layer of `semantic_ns.<module>`."""
+    found = [number for number, names in enumerate(LAYERS) if room(module) in names]
+    assert len(found) == 1, f"semantic_ns.{room(module)} belongs to {len(found)} layers: name it once in LAYERS"
+    return found[0]
 
 
 def modules() -> dict[str, ast.Module]:
@@ -134,6 +124,26 @@ def test_every_module_has_a_layer() -> None:
     assert {"errors", "trainer", "host"} <= names.keys()
     for name in names:
         layer(name)
+
+
+def test_every_name_in_a_layer_exists() -> None:
+    assert {name for names in LAYERS for name in names} == {room(name) for name in modules()}
+
+
+def test_no_folders_import_each_other_in_a_circle() -> None:
+    """Folders of one layer could; LAYERS says nothing about their order."""
+    imports = {
+        (room(name), room(other.removeprefix("semantic_ns.")))
+        for name, tree in modules().items()
+        for other in imported(tree)
+        if other.startswith("semantic_ns.")
+    }
+    assert len(imports) > 20
+    sorter = TopologicalSorter[str]()
+    for user, used in imports:
+        if user != used:
+            sorter.add(user, used)
+    sorter.prepare()  # raises CycleError otherwise
 
 
 def test_dataparsers_name_only_what_the_half_imported_host_can_give() -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.class_table import BUILT_IN_TABLES, ClassTable
 from semantic_ns.labels.label_map import LabelMap

@@ -1,13 +1,12 @@
-"""Pictures of one evaluated image and the legend."""
+"""Pictures of one evaluated image."""
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from semantic_ns.evaluation.pictures import draw_legend, mark_wrong, paint, picture_grid, tile
+from semantic_ns.evaluation.pictures import mark_wrong, paint, picture_grid, tile
 from semantic_ns.labels.taxonomy import Taxonomy
 
 HEIGHT, WIDTH = 4, 6
@@ -46,13 +45,37 @@ def test_every_picture_is_float_rgb_between_zero_and_one() -> None:
         assert float(picture.max()) <= 1, name
 
 
-def test_the_grid_has_four_rows_of_three_pictures() -> None:
+def places_of(picture: Tensor, grid: Tensor) -> list[tuple[int, int]]:
+    """Rows and columns of a grid at which a picture begins, pixel for pixel."""
+    windows = grid.unfold(0, HEIGHT, 1).unfold(1, WIDTH, 1)  # [rows, columns, 3, H, W]
+    return [tuple(place) for place in (windows == picture.permute(2, 0, 1)).all(-1).all(-1).all(-1).nonzero().tolist()]
+
+
+def test_the_grid_holds_its_pictures_in_four_rows_of_three() -> None:
     outputs, rgb, target, depth_m = random_image(1)
-    grid = picture_grid(outputs, rgb, target, depth_m, TAXONOMY, 1.0)["grid"]
-    assert grid.shape == (4 * HEIGHT, 3 * WIDTH, 3)
-    assert torch.equal(grid[:HEIGHT, :WIDTH], rgb)
-    assert torch.equal(grid[:HEIGHT, WIDTH : 2 * WIDTH], outputs["rgb"])
-    assert torch.equal(grid[:HEIGHT, 2 * WIDTH :], (outputs["rgb"] - rgb).abs())
+    pictures = picture_grid(outputs, rgb, target, depth_m, TAXONOMY, 1.0)
+    grid = pictures["grid"]
+    rows = [list(pictures[name].split(WIDTH, dim=1)) for name in ("img", "semantics", "depth")]
+    predicted = TAXONOMY.colorize(outputs["semantics_labels"][..., 0])
+    rows.append([pictures["confidence"], pictures["entropy"], torch.lerp(outputs["rgb"], predicted, 0.5)])
+    assert torch.equal(rows[0][0], rgb)
+    places = [[places_of(picture, grid) for picture in row] for row in rows]
+    assert all(len(found) == 1 for row in places for found in row)
+    tops, lefts = (
+        [{place[0][0] for place in row} for row in places],
+        [{row[i][0][1] for row in places} for i in range(3)],
+    )
+    assert all(len(shared) == 1 for shared in (*tops, *lefts))
+    assert sorted(tops, key=min) == tops
+    assert sorted(lefts, key=min) == lefts
+
+
+def test_rendered_depth_stays_in_its_column_where_no_other_is_known() -> None:
+    outputs, rgb, target, _ = random_image(1)
+    pictures = picture_grid(outputs, rgb, target, None, TAXONOMY, 1.0)
+    ((_, depth_left),) = places_of(pictures["depth"], pictures["grid"])
+    ((_, color_left),) = places_of(outputs["rgb"], pictures["grid"])
+    assert depth_left == color_left
 
 
 def test_label_pictures_show_truth_then_prediction_in_class_colours() -> None:
@@ -114,20 +137,3 @@ def test_short_rows_are_filled_with_black() -> None:
     grid = tile([[white, white], [white]])
     assert grid.shape == (4, 6, 3)
     assert float(grid[2:, 3:].max()) == 0
-
-
-def test_the_legend_holds_the_colour_of_every_class_and_of_void() -> None:
-    legend = draw_legend(TAXONOMY)
-    assert legend.dtype == np.uint8
-    colors = {tuple(color) for color in legend.reshape(-1, 3).tolist()}
-    assert {*TAXONOMY.colors, (0, 0, 0)} <= colors
-
-
-def test_the_legend_draws_the_names() -> None:
-    other = Taxonomy(TAXONOMY.source_ids, ("wall", "LAMP", "door"), TAXONOMY.colors, TAXONOMY.is_thing, 0)
-    assert not np.array_equal(draw_legend(TAXONOMY), draw_legend(other))
-
-
-def test_the_legend_can_show_names_in_any_script() -> None:
-    names = ("стена", "灯", "porte à deux battants")
-    assert draw_legend(Taxonomy(TAXONOMY.source_ids, names, TAXONOMY.colors, TAXONOMY.is_thing, 0)).ndim == 3

@@ -10,12 +10,12 @@ import pytest
 import torch
 from test_methods_train import configured
 
+from semantic_ns.batch import LABEL_WEIGHTS, SOFT_LABELS
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.methods import semantic_nerf, semantic_ngp
 from semantic_ns.propagation.config import PropagationConfig, SpreadingConfig
 from semantic_ns.propagation.stage import PropagationStage
 from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
-from semantic_ns.supervision import LABEL_WEIGHTS, SOFT_LABELS
 
 CONFIG = PropagationConfig(fractions=(0.5,), num_nodes=400)
 CLICKS = CorruptionConfig(propagation=0.0, seed=1)

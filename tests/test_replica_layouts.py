@@ -9,10 +9,11 @@ import torch
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from PIL import Image
 
-from semantic_ns.datamanagers.semantic_dataset import DEPTH_M, SEMANTICS, SemanticDataset
+from semantic_ns.batch import DEPTH_M, LABELS
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.dataparsers.replica_layouts import layout_of, sequence_names
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 
 CAM_PARAMS = {"w": 48, "h": 36, "fx": 24.0, "fy": 24.0, "cx": 23.5, "cy": 17.5, "scale": 6553.5}
@@ -77,7 +78,7 @@ def parse(folder: Path, split: str = "train", **options) -> DataparserOutputs:
 
 def semantics(outputs: DataparserOutputs) -> torch.Tensor:
     dataset = SemanticDataset(outputs)
-    return torch.stack([dataset[index][SEMANTICS] for index in range(len(dataset))])
+    return torch.stack([dataset[index][LABELS] for index in range(len(dataset))])
 
 
 def depth_m(outputs: DataparserOutputs) -> torch.Tensor:

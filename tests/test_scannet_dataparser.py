@@ -19,9 +19,9 @@ from scannet_scene import (
 )
 from scene_geometry import distance_to_synthetic_room, label_agreement, world_points
 
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
 from semantic_ns.dataparsers.frame_cache import rows_to_four_thirds
 from semantic_ns.dataparsers.scannet import ScanNetDataParserConfig
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 
 REPLICA_OF_NYU40 = {2: 40, 22: 31, 1: 93}

@@ -8,8 +8,8 @@ from nerfstudio.data.datasets.base_dataset import InputDataset
 from PIL import Image
 
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 
 

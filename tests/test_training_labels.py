@@ -14,11 +14,12 @@ from nerfstudio.scripts.train import main as train
 from PIL import Image
 from test_methods_train import configured, scores
 
+from semantic_ns.datamanagers.pixel_sampler import LabelledPixelSampler
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
-from semantic_ns.datamanagers.training_labels import files_of_frames, frame_names, read_label_folder
 from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.training_labels import files_of_frames, frame_names, read_label_folder
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.methods import semantic_nerf
@@ -127,16 +128,32 @@ def test_labels_of_all_pixels_are_complete_and_noisy_or_few_ones_are_not(
     assert data.has_complete_labels == is_complete
 
 
-def test_classes_train_in_every_nth_step_alone(replica_scene):
-    data = manager(replica_scene, test_mode="val", labelled_share=0.0, semantic_interval=3)
-    trains = [bool((data.next_train(step)[1]["semantics"] != -1).any()) for step in range(7)]
+def test_classes_train_in_every_nth_step_alone_and_rays_for_labels_alone_are_in_no_other(replica_scene):
+    data = manager(replica_scene, test_mode="val", labelled_share=0.25, semantic_interval=3, balance_classes=True)
+    batches = [data.next_train(step)[1] for step in range(7)]
+    trains = [bool((batch["semantics"] != -1).any()) for batch in batches]
     assert trains == [True, False, False, True, False, False, True]
+    assert [batch["num_uniform_rays"] for batch in batches] == [48 if step else 64 for step in trains]
+
+
+@pytest.mark.parametrize("option", [None, True, False])
+@pytest.mark.parametrize(
+    ("corruption", "is_complete"), [({}, True), ({"pixel_noise": 0.5}, False), ({"propagation": 0.0}, False)]
+)
+def test_classes_are_balanced_where_labels_are_complete_unless_an_option_says_otherwise(
+    corruption: dict[str, Any], is_complete: bool, option: bool | None, replica_scene: Path
+) -> None:
+    given = CorruptionConfig(**corruption)
+    data = manager(replica_scene, test_mode="val", corruption=given, balance_classes=option)
+    sampler = data.train_pixel_sampler
+    assert isinstance(sampler, LabelledPixelSampler)
+    assert sampler.config.balance_classes == (is_complete if option is None else option)
 
 
 def test_without_options_training_sees_the_labels_of_the_scene(replica_scene, tmp_path):
     data = manager(replica_scene, test_mode="val")
     assert_all_equal(data.training_labels, clean(data))
-    assert data.next_train(0)[1]["num_uniform_rays"] == 64
+    assert data.next_train(0)[1]["num_uniform_rays"] == 61
     data.write_training_labels(tmp_path / "labels")
     assert not (tmp_path / "labels").exists()
 
@@ -309,6 +326,7 @@ def test_configurations_from_before_these_options_are_clean():
     old = SemanticDataManagerConfig.__new__(SemanticDataManagerConfig)
     assert old.corruption.is_clean
     assert (old.train_labels, old.labelled_share, old.evaluate_on) == (None, 0.05, "test")
+    assert old.balance_classes is None
 
 
 def test_one_click_per_class_trains_and_is_scored_on_the_training_poses(replica_scene, tmp_path):

@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from semantic_ns.active.state import Answer
 from semantic_ns.active.units import Units
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
-from semantic_ns.datamanagers.training_labels import frame_names
 from semantic_ns.dataparsers.scene import announce
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.training_labels import frame_names
 from semantic_ns.errors import SceneError
 from semantic_ns.files import told_if_not_writable, write_json, write_png
 from semantic_ns.labels.images import read_label_image

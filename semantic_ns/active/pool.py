@@ -4,7 +4,6 @@ import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from semantic_ns.active.acquisition import margin
 from semantic_ns.active.ray_statistics import RayStatistics, describe_rays
 from semantic_ns.active.units import Units
 from semantic_ns.active.wider_head import Extra
+from semantic_ns.interfaces import RayGeneratorLike, SemanticModelLike
 from semantic_ns.propagation.stage import normals_of
 from semantic_ns.rendering import describe_logits
 
@@ -98,7 +98,11 @@ class Pool:
 
 
 def render_pool(
-    model: Any, ray_generator: Any, cameras: Cameras, num_rays: int = 1_200_000, needs: Collection[Extra] = ()
+    model: SemanticModelLike,
+    ray_generator: RayGeneratorLike,
+    cameras: Cameras,
+    num_rays: int = 1_200_000,
+    needs: Collection[Extra] = (),
 ) -> Pool:
     """Render every n-th pixel of all frames, frame by frame.
 
@@ -127,7 +131,11 @@ def render_pool(
 
 
 def _render_frames(
-    model: Any, ray_generator: Any, sizes: list[tuple[int, int]], stride: int, needs: Collection[Extra]
+    model: SemanticModelLike,
+    ray_generator: RayGeneratorLike,
+    sizes: list[tuple[int, int]],
+    stride: int,
+    needs: Collection[Extra],
 ) -> Iterator[dict[str, ndarray]]:
     for number, (height, width) in enumerate(sizes):
         axes = torch.tensor([number]), torch.arange(0, height, stride), torch.arange(0, width, stride)

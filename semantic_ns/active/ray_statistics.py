@@ -2,21 +2,16 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle
-from nerfstudio.field_components.field_heads import FieldHeadNames
-from nerfstudio.fields.density_fields import HashMLPDensityField
 from torch import Tensor
 
 from semantic_ns.active.wider_head import Extra, split_columns, with_wider_head
 from semantic_ns.errors import SceneError
-from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames
-from semantic_ns.models.semantic_nerf import SemanticNerfModel
-from semantic_ns.rendering import composite_logits, median_distance
-from semantic_ns.sampling.proposal_sampler import edges_of
+from semantic_ns.interfaces import SemanticModelLike, can
+from semantic_ns.rendering import median_distance
 
 _NAMES = ("logits", "distance", "spread", "accumulation", "colours")
 _QUARTILES_APART = 1.349
@@ -63,13 +58,13 @@ def distance_spread(
     return (third - first) / _QUARTILES_APART
 
 
-def refuse_other_models(model: Any) -> None:
+def refuse_other_models(model: SemanticModelLike) -> None:
     """Check that the model is one whose rays can be described.
 
     Raises:
         SceneError: if it is no semantic-nerf, or has no classes.
     """
-    if not isinstance(model, SemanticNerfModel):
+    if not can(model, "renders_intervals"):
         raise SceneError(
             f"Expected a run of semantic-nerf to choose labels for, found a {type(model).__name__}; train with "
             "ns-train semantic-nerf."
@@ -81,7 +76,7 @@ def refuse_other_models(model: Any) -> None:
         )
 
 
-def describe_rays(model: Any, rays: RayBundle, extras: Collection[Extra] = ()) -> RayStatistics:
+def describe_rays(model: SemanticModelLike, rays: RayBundle, extras: Collection[Extra] = ()) -> RayStatistics:
     """Render the statistics of rays [rays] at evaluation, in chunks as the model renders images.
 
     Args:
@@ -100,27 +95,12 @@ def describe_rays(model: Any, rays: RayBundle, extras: Collection[Extra] = ()) -
     return RayStatistics(**{name: torch.cat([getattr(part, name) for part in parts]) for name in (*_NAMES, *extras)})
 
 
-def _describe(model: SemanticNerfModel, rays: RayBundle, extras: Collection[Extra]) -> RayStatistics:
+def _describe(model: SemanticModelLike, rays: RayBundle, extras: Collection[Extra]) -> RayStatistics:
     if model.collider is not None:
         rays = model.collider(rays)
-    rendered, colours, weights, edges = _render(model, rays)
-    logits, features, differ = split_columns(rendered, model.taxonomy.num_classes, extras)
+    rendered = model.render_intervals(rays)
+    assert rendered.logits is not None
+    weights, edges = rendered.weights, rendered.edges
+    logits, features, differ = split_columns(rendered.logits, model.taxonomy.num_classes, extras)
     distance, spread = median_distance(weights, edges)[:, 0], distance_spread(weights, edges)
-    return RayStatistics(logits, distance, spread, weights.sum(dim=-1), colours, features, differ)
-
-
-def _render(model: SemanticNerfModel, rays: RayBundle) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Logits, colours, weights [rays, samples] and edges of the intervals."""
-    sampler, field = model.proposal_sampler, model.field
-    if model.config.fuse_on_cpu and field.can_fuse and sampler.can_fuse(rays, model.proposal_networks):
-        _, edges, _ = sampler.sample_edges(rays, cast(HashMLPDensityField, model.proposal_networks[0]))
-        colours, logits, weights = field.render_rays(rays, edges)
-        assert logits is not None
-        return logits, colours, weights, edges
-    samples, _, _ = sampler(rays, density_fns=model.density_fns)
-    values = field(samples)
-    weights = samples.get_weights(values[FieldHeadNames.DENSITY])
-    features, head = values[SemanticHeadNames.SEMANTIC_FEATURES].float(), field.semantic_head
-    logits = composite_logits(field.semantic_weights(weights), features, head.weight, head.bias)
-    colours = model.renderer_rgb(rgb=values[FieldHeadNames.RGB], weights=weights)
-    return logits, colours, weights[..., 0], edges_of(samples)[1]
+    return RayStatistics(logits, distance, spread, weights.sum(dim=-1), rendered.rgb, features, differ)

@@ -24,7 +24,7 @@ class RunMoment(nn.Module):
         maps: the surface that labels spread over last; none before that.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: object) -> None:
         super().__init__()
         # In a tuple, lest it become a part of this module.
         self._samplers = (getattr(model, "proposal_sampler", None),)

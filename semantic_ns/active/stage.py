@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
@@ -20,6 +19,7 @@ from semantic_ns.active.state import GivenLabels, spent
 from semantic_ns.active.units import Units, divide
 from semantic_ns.dataparsers.scene import announce
 from semantic_ns.files import told_if_not_writable, write_json
+from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
 from semantic_ns.propagation.stage import PropagationStage
 
 LABELS_FOLDER = "labels"
@@ -30,14 +30,14 @@ _STEPS_BETWEEN_LOOKS = 10
 """Steps after which the run looks for answers again."""
 
 
-def divide_pool(datamanager: Any, config: ActiveConfig) -> Units:
+def divide_pool(datamanager: TrainingDataLike, config: ActiveConfig) -> Units:
     """The training images in the units of the options."""
     dataset = datamanager.train_dataset
     images = [dataset.get_image_float32(i)[..., :3].expand(-1, -1, 3).numpy() for i in range(len(dataset))]
     return divide(images, config.unit, config.region_pixels)
 
 
-def make_oracle(datamanager: Any, units: Units, config: ActiveConfig, is_resumed: bool = False) -> Oracle:
+def make_oracle(datamanager: TrainingDataLike, units: Units, config: ActiveConfig, is_resumed: bool = False) -> Oracle:
     """Whoever answers by the options: the labels that there would be without active learning, or a folder.
 
     Args:
@@ -57,8 +57,8 @@ def make_oracle(datamanager: Any, units: Units, config: ActiveConfig, is_resumed
 
 
 def choose_units(
-    model: Any,
-    datamanager: Any,
+    model: SemanticModelLike,
+    datamanager: TrainingDataLike,
     units: Units,
     given: GivenLabels,
     config: ActiveConfig,
@@ -111,8 +111,8 @@ class ActiveStage:
 
     def __init__(
         self,
-        model: Any,
-        datamanager: Any,
+        model: SemanticModelLike,
+        datamanager: TrainingDataLike,
         propagation: PropagationStage | None,
         moment: RunMoment,
         num_steps: int,

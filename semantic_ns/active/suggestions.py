@@ -14,9 +14,10 @@ from semantic_ns.active.folder import boxes_of, draw_units
 from semantic_ns.active.pool import render_pool
 from semantic_ns.active.selection import choose, needs_of
 from semantic_ns.active.units import Units, divide
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.files import told_if_not_writable, write_json, write_png
+from semantic_ns.interfaces import PipelineLike
 from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.rays import FastRayGenerator
 
@@ -38,7 +39,7 @@ def have_labels(units: Units, given: Sequence[Int16[ndarray, "_height _width"]],
     return 2 * counts >= units.num_pixels if unit == "frame" else counts > 0
 
 
-def suggest(pipeline: Any, budget: int, config: SelectionConfig) -> tuple[Units, Choice]:
+def suggest(pipeline: PipelineLike, budget: int, config: SelectionConfig) -> tuple[Units, Choice]:
     """The next units worth a label (slow: renders the training images).
 
     Args:

@@ -9,15 +9,14 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int16, UInt8
 from numpy import ndarray
-from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from semantic_ns.audit.run import Finding, LabelledImage, TrainedRun
-from semantic_ns.datamanagers.training_labels import write_label_folder
+from semantic_ns.datasets.training_labels import write_label_folder
 from semantic_ns.errors import SceneError
-from semantic_ns.evaluation.pictures import paint, tile
+from semantic_ns.evaluation.captions import GridRow, captioned_grid, class_legend
+from semantic_ns.evaluation.pictures import paint
 from semantic_ns.files import replacing, told_if_not_writable, write_png
-from semantic_ns.labels.taxonomy import Taxonomy
 
 CSV_FILE = "audit.csv"
 COLUMNS = (
@@ -26,7 +25,6 @@ COLUMNS = (
 )  # fmt: skip
 _PANEL_PX = 240
 _SMALLEST_MARGIN_PX = 8
-_CAPTION_PX = 20
 
 
 def refuse_used_folder(folder: Path, option: str) -> None:
@@ -125,7 +123,7 @@ def fixed_labels(image: LabelledImage, findings: Sequence[Finding]) -> Int16[nda
 def draw_finding(run: TrainedRun, finding: Finding) -> UInt8[ndarray, "height width 3"]:
     """Colour, given labels, the field's labels and its confidence (black to yellow: 0 to 1) around a region.
 
-    The region is outlined in white; classes in words are above.
+    The region is outlined in white; its classes in words are above, and a legend names those around it.
     """
     region, taxonomy = finding.region, run.dataset.taxonomy
     image = run.images[region.frame]
@@ -143,8 +141,11 @@ def draw_finding(run: TrainedRun, finding: Finding) -> UInt8[ndarray, "height wi
     outline = _outline(_enlarged(mask[crop], factor))
     enlarged = [_enlarged((panel * 255).round().byte().numpy(), factor) for panel in panels]
     drawn = [np.where(outline[..., None], np.uint8(255), panel) for panel in enlarged]
-    grid = (tile([[torch.from_numpy(panel) / 255 for panel in drawn]]) * 255).round().byte().numpy()
-    return np.concatenate([_caption(finding, taxonomy, grid.shape[1]), grid])
+    titles = ("colour", "given labels", "labels of the field", "confidence, 0 to 1")
+    row = GridRow([torch.from_numpy(panel).float() / 255 for panel in drawn], column_titles=titles)
+    title = f"{finding.rank}: {taxonomy.names[region.given]} -> {taxonomy.names[region.suggested]}"
+    shown = (torch.from_numpy(image.given[crop]), torch.from_numpy(image.field[crop]))
+    return (captioned_grid([row], class_legend(taxonomy, *shown), title) * 255).round().byte().numpy()
 
 
 def _with_margin(box: tuple[slice, slice], size: tuple[int, ...]) -> tuple[slice, slice]:
@@ -162,13 +163,3 @@ def _enlarged(image: ndarray, factor: int) -> ndarray:
 
 def _outline(mask: Bool[ndarray, "height width"]) -> Bool[ndarray, "height width"]:
     return ndimage.binary_dilation(mask) & ~mask
-
-
-def _caption(finding: Finding, taxonomy: Taxonomy, width: int) -> UInt8[ndarray, "height width 3"]:
-    region = finding.region
-    text = f"{finding.rank}: {taxonomy.names[region.given]} -> {taxonomy.names[region.suggested]}"
-    # The built-in font of old Pillow versions has Latin-1 letters only.
-    text = text.encode("latin-1", "replace").decode("latin-1")
-    image = Image.new("RGB", (width, _CAPTION_PX))
-    ImageDraw.Draw(image).text((4, 4), text, fill="white", font=ImageFont.load_default())
-    return np.asarray(image)

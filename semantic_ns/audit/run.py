@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +11,13 @@ from rich.progress import track
 
 from semantic_ns.audit.other_views import LabelledViews, Votes
 from semantic_ns.audit.regions import Region, RegionRule, find_regions
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
-from semantic_ns.datamanagers.training_labels import LabelSource
+from semantic_ns.batch import PLANAR_DEPTH, RENDERED_LABELS
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.training_labels import LabelSource
 from semantic_ns.errors import SceneError
-from semantic_ns.export.labels import RenderingModel
 from semantic_ns.fusing.views import SceneView
+from semantic_ns.interfaces import PipelineLike, RenderingModel
 from semantic_ns.labels.fusion import View
 from semantic_ns.labels.taxonomy import VOID
 
@@ -73,7 +73,7 @@ class TrainedRun:
         return (color * 255).round().byte().numpy()
 
 
-def render_run(pipeline: Any) -> TrainedRun:
+def render_run(pipeline: PipelineLike) -> TrainedRun:
     """Render every training image that has labels (slow: an image at a time).
 
     Args:
@@ -103,13 +103,13 @@ def render_run(pipeline: Any) -> TrainedRun:
 def _render(model: RenderingModel, view: SceneView, given: Int16[ndarray, "height width"]) -> LabelledImage:
     with torch.no_grad(), model.raw_outputs():
         outputs = model.get_outputs_for_camera(view.camera.to(model.device))
-    if "semantics_labels" not in outputs:
+    if RENDERED_LABELS not in outputs:
         raise SceneError(
             "Expected a model with classes, found one trained with --pipeline.model.use-semantics False; train it "
             "with classes to audit labels."
         )
     labels, confidence, depth = (
-        outputs[name][..., 0].cpu().numpy() for name in ("semantics_labels", "semantics_confidence", "planar_depth")
+        outputs[name][..., 0].cpu().numpy() for name in (RENDERED_LABELS, "semantics_confidence", PLANAR_DEPTH)
     )
     depth_m = (depth * view.dataset.metadata[keys.METRES_PER_UNIT]).astype(np.float32)
     return LabelledImage(view.index, given, labels.astype(np.int16), confidence, view.with_depth(depth_m))

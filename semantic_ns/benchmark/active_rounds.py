@@ -24,8 +24,9 @@ from semantic_ns.benchmark.class_rays import ClassRays, collect_rays
 from semantic_ns.benchmark.class_training import PoolRays, train_classes
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
-from semantic_ns.evaluation.pipeline import MIOU_RULE, without_nan
 from semantic_ns.files import replacing
+from semantic_ns.interfaces import PipelineLike
+from semantic_ns.pipeline import MIOU_RULE, without_nan
 from semantic_ns.propagation.stage import PropagationStage, render_maps
 from semantic_ns.rays import FastRayGenerator
 from semantic_ns.rendering import describe_logits
@@ -47,7 +48,7 @@ class Rounds:
         score_stride: every n-th test image is scored.
     """
 
-    def __init__(self, pipeline: Any, config: Any, cache: Path, seed: int, score_stride: int) -> None:
+    def __init__(self, pipeline: PipelineLike, config: Any, cache: Path, seed: int, score_stride: int) -> None:
         self._model, self._manager, self._config, self._seed = pipeline.model, pipeline.datamanager, config, seed
         self._active: ActiveConfig = self._manager.config.active
         self._given: GivenLabels = self._manager.given

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float16, Int64, UInt16
+from nerfstudio.cameras.rays import RayBundle
 from numpy import ndarray
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.fields.semantic_grid import composite_packed_features, have_a_say
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
 from semantic_ns.files import replacing
+from semantic_ns.interfaces import RayGeneratorLike, SemanticModelLike
 from semantic_ns.rendering import head_of_composited
 
 _CELLS = 2**16 - 1
@@ -71,7 +72,9 @@ class ClassRays:
             return cls(arrays["positions"], arrays["weights"], arrays["first"])
 
 
-def collect_rays(model: Any, ray_generator: Any, pixels: Int64[Tensor, "rays 3"]) -> ClassRays:
+def collect_rays(
+    model: SemanticModelLike, ray_generator: RayGeneratorLike, pixels: Int64[Tensor, "rays 3"]
+) -> ClassRays:
     """Render pixels (camera, row, column) as far as classes need it.
 
     Raises:
@@ -96,7 +99,7 @@ def collect_rays(model: Any, ray_generator: Any, pixels: Int64[Tensor, "rays 3"]
 
 
 @contextmanager
-def _at_evaluation(model: Any) -> Iterator[None]:
+def _at_evaluation(model: SemanticModelLike) -> Iterator[None]:
     """At evaluation, and without the classes, which are not needed here."""
     was_training, had_semantics = model.training, model.field.use_semantics
     model.eval()
@@ -108,10 +111,10 @@ def _at_evaluation(model: Any) -> Iterator[None]:
         model.field.use_semantics = had_semantics
 
 
-def _collect(model: Any, rays: Any) -> tuple[ndarray, ndarray, ndarray]:
+def _collect(model: SemanticModelLike, rays: RayBundle) -> tuple[ndarray, ndarray, ndarray]:
     rays = model.collider(rays)
-    _, edges, _ = model.proposal_sampler.sample_edges(rays, model.proposal_networks[0])
-    _, _, weights = model.field.render_rays(rays, edges)
+    rendered = model.render_intervals(rays)
+    weights, edges = rendered.weights, rendered.edges
     kept = have_a_say(weights)
     owners, places = kept.nonzero(as_tuple=True)
     centres = (edges[owners, places] + edges[owners, places + 1]) / 2

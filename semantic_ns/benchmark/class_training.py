@@ -11,12 +11,13 @@ from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.active.restart import class_modules
+from semantic_ns.batch import LABEL_WEIGHTS, LABELS, SOFT_LABELS, semantic_loss
 from semantic_ns.benchmark.class_rays import ClassRays, collect_rays
 from semantic_ns.encodings.hash_grid import HashGrid
+from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
 from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.optimizers import scale_schedules_to_run
 from semantic_ns.propagation.targets import SurfaceMaps, teaching_weights
-from semantic_ns.supervision import LABEL_WEIGHTS, LABELS, SOFT_LABELS, semantic_loss
 
 RAYS = 2048
 """Rays of a step."""
@@ -40,7 +41,9 @@ class PoolRays:
         return np.stack([frames, rows * self.maps.stride, columns * self.maps.stride], axis=-1).astype(np.int64)
 
 
-def train_classes(model: Any, datamanager: Any, pool: PoolRays, optimizers: dict[str, Any], num_steps: int) -> None:
+def train_classes(
+    model: SemanticModelLike, datamanager: TrainingDataLike, pool: PoolRays, optimizers: dict[str, Any], num_steps: int
+) -> None:
     """Train what only classes are made of, on the labels that there are and on what has spread of them.
 
     As in a whole training, a batch holds pixels of all frames and, where fewer are labelled than the share that the
@@ -76,7 +79,7 @@ def _optimizers(field: Any, optimizers: dict[str, Any], num_steps: int) -> Itera
 
 
 def _batches(
-    model: Any, datamanager: Any, pool: PoolRays, num_steps: int
+    model: SemanticModelLike, datamanager: TrainingDataLike, pool: PoolRays, num_steps: int
 ) -> Iterator[tuple[list[ClassRays], list[ndarray], dict[str, Tensor]]]:
     share = datamanager.config.labelled_share
     labelled = _labelled_pixels(datamanager.given.labels, share)
@@ -109,7 +112,7 @@ def _labelled_pixels(labels: list[ndarray], share: float) -> Tensor | None:
 class _Images:
     """Colours and given labels of pixels of the training images."""
 
-    def __init__(self, datamanager: Any) -> None:
+    def __init__(self, datamanager: TrainingDataLike) -> None:
         batch = datamanager.train_image_dataloader.cached_collated_batch
         self._images: Tensor = batch["image"]
         self._places = torch.argsort(torch.as_tensor(batch["image_idx"]))
@@ -121,7 +124,7 @@ class _Images:
         return self._images[where][:, :3], self._labels[where][:, 0].long()
 
 
-def _targets(datamanager: Any, images: _Images, pixels: Int64[Tensor, "rays 3"]) -> dict[str, Tensor]:
+def _targets(datamanager: TrainingDataLike, images: _Images, pixels: Int64[Tensor, "rays 3"]) -> dict[str, Tensor]:
     """What the classes of pixels are trained towards."""
     colours, labels = images.at(pixels)
     batch = {LABELS: labels[:, None]}

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 from semantic_ns.benchmark.fusion_names import PREDICTIONS, baseline_name
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
-from semantic_ns.datamanagers.training_labels import find_label_folder
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.training_labels import find_label_folder
 from semantic_ns.errors import SceneError
 from semantic_ns.fusing.folder import FusionScores, as_image
 from semantic_ns.fusing.predictions import find_predictions
 from semantic_ns.fusing.views import SceneView, SceneViews, refuse_distortion
+from semantic_ns.interfaces import RenderingModel
 from semantic_ns.labels.fusion import Rule, fuse
 
 CONFIDENCE = 0.9
@@ -19,7 +20,7 @@ CONFIDENCE = 0.9
 
 
 def baseline_scores(
-    folder: str, clean: SemanticDataset, scene_folder: Path, model: Any, stride: int
+    folder: str, clean: SemanticDataset, scene_folder: Path, model: RenderingModel, stride: int
 ) -> dict[str, dict[str, float | None]]:
     """Score the predictions of a network for the training images, and what fusing all of them gives.
 

@@ -7,13 +7,17 @@ from typing import Any
 import torch
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 
-from semantic_ns.datamanagers.semantic_dataset import DEPTH_M, SEMANTICS, SemanticDataset
+from semantic_ns.batch import DEPTH_M, LABELS, PLANAR_DEPTH, RENDERED_LABELS
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.evaluation.depth import depth_sums
 from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
-from semantic_ns.evaluation.pipeline import MIOU_RULE, without_nan
+from semantic_ns.interfaces import ScoredPipeline, SemanticModelLike
+from semantic_ns.pipeline import MIOU_RULE, without_nan
 
 
-def scores_and_images(pipeline: Any, dataset: SemanticDataset, stride: int = 1) -> tuple[dict[str, Any], list[dict]]:
+def scores_and_images(
+    pipeline: ScoredPipeline, dataset: SemanticDataset, stride: int = 1
+) -> tuple[dict[str, Any], list[dict]]:
     """Score every n-th image of a dataset, each one by itself and all of them together.
 
     Args:
@@ -46,7 +50,7 @@ def scores_and_images(pipeline: Any, dataset: SemanticDataset, stride: int = 1) 
     return {**scores, **pooled, "num_images": len(images), "miou_rule": MIOU_RULE}, images
 
 
-def image_scores(model: Any, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, float]:
+def image_scores(model: SemanticModelLike, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, float]:
     """`depth_l1` (m) and `miou_present` of one image, where it has depth and labels; NaN without a single pixel.
 
     Args:
@@ -55,12 +59,12 @@ def image_scores(model: Any, outputs: dict[str, Any], batch: dict[str, Any]) -> 
         batch: the truth, [H, W, 1] each.
     """
     found = {}
-    if DEPTH_M in batch and "planar_depth" in outputs:
-        planar_m = outputs["planar_depth"] * model.metres_per_unit
+    if DEPTH_M in batch and PLANAR_DEPTH in outputs:
+        planar_m = outputs[PLANAR_DEPTH] * model.metres_per_unit
         found["depth_l1"] = depth_sums(planar_m, batch[DEPTH_M].to(planar_m.device)).scores()["depth_l1"]
-    if "semantics_labels" in outputs:
-        labels = outputs["semantics_labels"]
-        confusion = confusion_matrix(labels, batch[SEMANTICS].to(labels.device), model.taxonomy.num_classes)
+    if RENDERED_LABELS in outputs:
+        labels = outputs[RENDERED_LABELS]
+        confusion = confusion_matrix(labels, batch[LABELS].to(labels.device), model.taxonomy.num_classes)
         found["miou_present"] = segmentation_scores(confusion.cpu()).miou_present
     return found
 

@@ -14,6 +14,7 @@ from semantic_ns.benchmark.cells import Cell, read_cell, write_done, write_faile
 from semantic_ns.benchmark.modes import TWO_FRAMES, find_mode
 from semantic_ns.benchmark.plan import Plan
 from semantic_ns.errors import SceneError
+from semantic_ns.interfaces import ScoredPipeline, TrainingDataLike
 
 RUN = "run"
 KEEP_RUN = "--keep-run"
@@ -125,7 +126,7 @@ def started_trainer(cell: Cell, arguments: Sequence[str], folder: Path) -> Any:
     """
     from nerfstudio.scripts.train import _set_random_seed
 
-    from semantic_ns.evaluation.pipeline import SemanticPipelineConfig
+    from semantic_ns.pipeline import SemanticPipelineConfig
 
     config = training_config(arguments)
     shutil.rmtree(folder, ignore_errors=True)
@@ -140,7 +141,7 @@ def started_trainer(cell: Cell, arguments: Sequence[str], folder: Path) -> Any:
     return trainer
 
 
-def _scores(pipeline: Any, mode: str, stride: int) -> dict[str, Any]:
+def _scores(pipeline: ScoredPipeline, mode: str, stride: int) -> dict[str, Any]:
     from semantic_ns.benchmark.fusion_baselines import scores_or_reason
     from semantic_ns.benchmark.scoring import INPUT_RULE, input_scores, pose_scores
 
@@ -169,9 +170,9 @@ def _scores(pipeline: Any, mode: str, stride: int) -> dict[str, Any]:
     return {"scores": scores, **rules, "input_rule": INPUT_RULE, "frames": frames, **not_fused}
 
 
-def clean_training_dataset(manager: Any) -> Any:
+def clean_training_dataset(manager: TrainingDataLike) -> Any:
     """The training poses with the scene's own labels, whatever the training was given."""
-    from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
+    from semantic_ns.datasets.semantic_dataset import SemanticDataset
 
     return SemanticDataset(manager.train_dataparser_outputs, manager.config.camera_res_scale_factor)
 
@@ -181,7 +182,7 @@ def _label_frames(cell: Cell) -> Sequence[str]:
     if cell.mode != TWO_FRAMES or cell.scene.frames:
         return ()
     from semantic_ns.benchmark.scoring import chosen_frames
-    from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
+    from semantic_ns.datasets.semantic_dataset import SemanticDataset
 
     parser = training_config(cell.arguments()).pipeline.datamanager.dataparser
     parser.data = cell.scene.data

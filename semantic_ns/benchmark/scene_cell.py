@@ -12,6 +12,7 @@ from semantic_ns.benchmark.modes import find_mode
 from semantic_ns.benchmark.one_cell import KEEP_RUN, circumstances, clean_training_dataset, run_cell, started_trainer
 from semantic_ns.benchmark.place import commit, processor
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.interfaces import ScoredPipeline
 
 MODULE = ("-m", "semantic_ns.benchmark.scene_cell")
 """What runs a cell, as arguments of Python."""
@@ -48,7 +49,7 @@ def train_and_score(cell: Cell, folder: Path) -> tuple[dict[str, Any], list[str]
     return outcome, arguments
 
 
-def _scores(pipeline: Any, poses: str, stride: int) -> dict[str, Any]:
+def _scores(pipeline: ScoredPipeline, poses: str, stride: int) -> dict[str, Any]:
     manager = pipeline.datamanager
     scores: dict[str, dict[str, Any]] = {"test": {}, "train": {}}
     dataset = manager.eval_dataset if poses == "test" else clean_training_dataset(manager)

@@ -10,11 +10,12 @@ from jaxtyping import Int64
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 from numpy import ndarray
 
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
-from semantic_ns.datamanagers.training_labels import frame_names
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.training_labels import frame_names
 from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
-from semantic_ns.evaluation.pipeline import without_nan
+from semantic_ns.interfaces import ScoredPipeline
 from semantic_ns.labels.taxonomy import VOID
+from semantic_ns.pipeline import without_nan
 
 INPUT_RULE = (
     "the labels that training saw against the clean labels of the scored training poses; pixels that are void in "
@@ -22,7 +23,7 @@ INPUT_RULE = (
 )
 
 
-def pose_scores(pipeline: Any, dataset: SemanticDataset, name: str, stride: int = 1) -> dict[str, Any]:
+def pose_scores(pipeline: ScoredPipeline, dataset: SemanticDataset, name: str, stride: int = 1) -> dict[str, Any]:
     """What `ns-eval` reports, over the images of a dataset; scored against the labels that the dataset gives.
 
     Args:

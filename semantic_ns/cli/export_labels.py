@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import tyro
 from rich.console import Console
 
 from semantic_ns.cli.main import refuse_missing_run, run_command
 from semantic_ns.errors import SceneError
-from semantic_ns.export.labels import Frames, LabelExporter, RenderingModel, choose_frames, input_paths
+from semantic_ns.export.labels import Frames, LabelExporter, choose_frames, input_paths
+from semantic_ns.interfaces import ImagesLike, RenderingModel
 
 
 @dataclass
@@ -38,7 +40,7 @@ class ExportLabels:
                 f"Expected a run of one of this package's methods, found a {type(pipeline.model).__name__}, which "
                 f"renders no labels, in {self.load_config}; train with ns-train semantic-nerf."
             )
-        datamanager = pipeline.datamanager
+        datamanager = cast(ImagesLike, pipeline.datamanager)
         frames = choose_frames(datamanager, self.frames, self.camera_path_filename)
         exporter = LabelExporter(pipeline.model, self.output_dir, input_paths(datamanager), self.confidence)
         paths = exporter.export(frames)

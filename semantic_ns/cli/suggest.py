@@ -33,7 +33,7 @@ class Suggest:
 
         from semantic_ns.active.suggestions import suggest, write_suggestions
         from semantic_ns.audit.report import refuse_used_folder
-        from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
+        from semantic_ns.datasets.semantic_dataset import SemanticDataset
 
         refuse_used_folder(self.output, "--output")
         _, pipeline, _, _ = eval_setup(self.load_config, test_mode="inference")

@@ -9,9 +9,9 @@ from jaxtyping import Int64, Shaped
 from nerfstudio.data.pixel_samplers import PixelSampler
 from torch import Tensor
 
-from semantic_ns.datamanagers.semantic_dataset import SEMANTICS
+from semantic_ns.batch import LABELS
 
-_KNOWN_KEYS = {"image", "image_idx", SEMANTICS}
+_KNOWN_KEYS = {"image", "image_idx", LABELS}
 
 
 class GatheringPixelSampler(PixelSampler):
@@ -51,9 +51,9 @@ class GatheringPixelSampler(PixelSampler):
         image = batch["image"]
         return (
             batch.keys() == _KNOWN_KEYS
-            and image.device == batch[SEMANTICS].device
+            and image.device == batch[LABELS].device
             and image.dtype == torch.float32
-            and all(batch[key].is_contiguous() for key in ("image", SEMANTICS))
+            and all(batch[key].is_contiguous() for key in ("image", LABELS))
             and not self.config.is_equirectangular
             and self.config.fisheye_crop_radius is None
         )
@@ -62,10 +62,10 @@ class GatheringPixelSampler(PixelSampler):
 def _gather(batch: Mapping[str, Any], indices: Int64[Tensor, "rays 3"]) -> dict[str, Any]:
     # nerfstudio puts what says whose images they are on the device, even where the images themselves are not.
     numbers = torch.as_tensor(batch["image_idx"]).to(indices.device)
-    images, labels = batch["image"], batch[SEMANTICS]
+    images, labels = batch["image"], batch[LABELS]
     gather = _gather_by_kernel if indices.device.type == "cpu" else gather_by_index
     colours, classes, indices = gather(images, labels, numbers, indices)
-    return {"image": colours, SEMANTICS: classes, "indices": indices}
+    return {"image": colours, LABELS: classes, "indices": indices}
 
 
 @cache

@@ -9,11 +9,10 @@ from jaxtyping import Bool, Float, Int, Int64
 from nerfstudio.data.pixel_samplers import PixelSampler, PixelSamplerConfig
 from torch import Tensor
 
+from semantic_ns.batch import LABELS, NUM_UNIFORM
 from semantic_ns.datamanagers.pixel_batches import GatheringPixelSampler
-from semantic_ns.datamanagers.semantic_dataset import SEMANTICS
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.taxonomy import VOID
-from semantic_ns.supervision import NUM_UNIFORM
 
 _MAX_INT32 = 2**31 - 1
 
@@ -42,6 +41,8 @@ class LabelledPixelSampler(GatheringPixelSampler):
     """
 
     config: LabelledPixelSamplerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    adds_labelled = True
+    """Whether the next batches have such rows; False makes all of their rows uniform."""
 
     def __init__(self, config: LabelledPixelSamplerConfig, **kwargs: Any) -> None:
         if not 0 <= config.labelled_share < 1:
@@ -73,9 +74,9 @@ class LabelledPixelSampler(GatheringPixelSampler):
 
     def _labelled_pixels(self, batch: dict[str, Any]) -> "_LabelledPixels | None":
         """None where the uniform rows hold enough labels, or where there is none. Made once for a set of images."""
-        if self.config.labelled_share == 0:
+        if self.config.labelled_share == 0 or not self.adds_labelled:
             return None
-        labels: Tensor = batch[SEMANTICS]
+        labels: Tensor = batch[LABELS]
         if labels is not self._labels:
             mask = None if self.config.ignore_mask else batch.get("mask")
             is_drawable = None if mask is None else mask.to(labels.device)[..., 0].bool()

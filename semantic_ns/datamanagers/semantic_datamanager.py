@@ -16,22 +16,22 @@ from nerfstudio.data.pixel_samplers import PixelSampler
 from numpy import ndarray
 
 from semantic_ns.active.schedule import ActiveConfig
-from semantic_ns.datamanagers.pixel_sampler import add_labelled_rays
-from semantic_ns.datamanagers.semantic_dataset import SEMANTICS, SemanticDataset
-from semantic_ns.datamanagers.training_labels import (
+from semantic_ns.batch import COLOR, LABEL_WEIGHTS, LABELS, NUM_UNIFORM, SOFT_LABELS, TRAINS_CLASSES, attach_targets
+from semantic_ns.datamanagers.pixel_sampler import LabelledPixelSampler, add_labelled_rays
+from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.training_labels import (
     LabelSource,
     corrupted_labels,
     read_label_folder,
     write_label_folder,
 )
-from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.completeness import are_complete
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.labels.spacing import evenly_spaced
 from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.rays import FastRayGenerator
-from semantic_ns.supervision import COLOUR, LABEL_WEIGHTS, NUM_UNIFORM, SOFT_LABELS, TRAINS_CLASSES, attach_targets
 
 if TYPE_CHECKING:  # compiles kernels, which registration must not
     from semantic_ns.active.state import GivenLabels
@@ -57,8 +57,10 @@ class SemanticDataManagerConfig(VanillaDataManagerConfig):
     """Share of a batch that is drawn from labelled pixels where fewer of all pixels are labelled; 0: never."""
     semantic_interval: int = 1
     """Classes train in every n-th step, for they need fewer rays than colours do; once labels have spread, in all."""
-    balance_classes: bool = False
-    """Whether that share is drawn from all classes alike, and always, instead of from all labelled pixels alike."""
+    balance_classes: bool | None = None
+    """Whether that share is drawn from all classes alike, and always, instead of from all labelled pixels alike. A
+    class of few pixels is learnt for certain then, and wrong labels of it are, too: by default where labels are
+    complete (see `are_complete`)."""
     active: ActiveConfig = field(default=ActiveConfig())
     """Labels asked for in the course of the run, instead of all from the start."""
     evaluate_on: Literal["test", "train"] = "test"
@@ -78,7 +80,7 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
 
     config: SemanticDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     propagated: "PropagatedLabels | None" = None
-    """From when on it is set, batches hold `soft_semantics` and `semantic_weights`, see `semantic_ns.supervision`."""
+    """From when on it is set, batches hold `soft_semantics` and `semantic_weights`, see `semantic_ns.batch`."""
 
     given: "GivenLabels | None"
     """With active learning: the labels that were given so far."""
@@ -185,7 +187,7 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         """Within it, images are loaded to the training's device if they fit there; those of evaluation never are."""
         usual = self.exclude_batch_keys_from_device
         if self._training_images_fit_on_device():
-            self.exclude_batch_keys_from_device = [key for key in usual if key not in (COLOUR, SEMANTICS)]
+            self.exclude_batch_keys_from_device = [key for key in usual if key not in (COLOR, LABELS)]
         try:
             yield
         finally:
@@ -208,23 +210,29 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         if images is not None:  # otherwise the next ones are loaded with them
             labels = [self.given.labels[int(number)] for number in images["image_idx"]]
             # A new tensor: the sampler knows by it that the labels are others.
-            images[SEMANTICS] = torch.from_numpy(np.stack(labels))[..., None].to(images[SEMANTICS].device)
+            images[LABELS] = torch.from_numpy(np.stack(labels))[..., None].to(images[LABELS].device)
 
     def _get_pixel_sampler(self, dataset: SemanticDataset, num_rays_per_batch: int) -> PixelSampler:
         sampler = super()._get_pixel_sampler(dataset, num_rays_per_batch)
         if dataset is not self.train_dataset:
             return sampler
-        return add_labelled_rays(sampler, self.config.labelled_share, self.config.balance_classes)
+        balances = self.config.balance_classes
+        return add_labelled_rays(
+            sampler, self.config.labelled_share, self.has_complete_labels if balances is None else balances
+        )
 
     def next_train(self, step: int) -> tuple[RayBundle, dict[str, Any]]:
-        """The parent's batch, its labels widened."""
+        """The parent's batch, its labels widened; in a step that trains no class it has no ray for the label alone."""
+        trains_classes = self.propagated is not None or step % self.config.semantic_interval == 0
+        if isinstance(self.train_pixel_sampler, LabelledPixelSampler):
+            self.train_pixel_sampler.adds_labelled = trains_classes
         ray_bundle, batch = super().next_train(step)
-        batch[SEMANTICS] = batch[SEMANTICS].long()
-        batch.setdefault(NUM_UNIFORM, len(batch[SEMANTICS]))
+        batch[LABELS] = batch[LABELS].long()
+        batch.setdefault(NUM_UNIFORM, len(batch[LABELS]))
         if self.propagated is not None:
             self._teach_propagated(ray_bundle, batch)
-        elif step % self.config.semantic_interval:
-            batch[SEMANTICS].fill_(VOID)
+        elif not trains_classes:
+            batch[LABELS].fill_(VOID)
             batch[TRAINS_CLASSES] = False
         attach_targets(ray_bundle, batch)
         return ray_bundle, batch
@@ -235,7 +243,7 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
 
         assert self.propagated is not None
         rays = ray_bundle.origins.cpu(), ray_bundle.directions.cpu()
-        labels, colours = batch[SEMANTICS].cpu().reshape(-1), batch["image"][..., :3].cpu()
+        labels, colours = batch[LABELS].cpu().reshape(-1), batch["image"][..., :3].cpu()
         targets = self.propagated.targets(rays, batch["indices"].cpu(), colours, labels)
         batch[SOFT_LABELS] = targets
         batch[LABEL_WEIGHTS] = teaching_weights(targets, labels)[:, None]

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int16, Shaped
 from numpy import ndarray
 
-from semantic_ns.doctor.geometry import Pixels, Surface, are_inside_regions, project, rays
 from semantic_ns.doctor.views import SceneViews
+from semantic_ns.geometry.pinhole import Pixels, Surface, are_inside_regions, project, rays
 from semantic_ns.labels.taxonomy import VOID
 
 SMALLEST_TOLERANCE_M = 0.02

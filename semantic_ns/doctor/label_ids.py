@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from semantic_ns.doctor.agreement import Reading
-from semantic_ns.doctor.geometry import Pixels, Surface
 from semantic_ns.doctor.loading import IdMeanings, LoadedScene
 from semantic_ns.doctor.mistakes import Mistake
+from semantic_ns.geometry.pinhole import Pixels, Surface
 
 _NUM_POINTS = 2000
 _STEPS_ACROSS = 48

@@ -16,7 +16,7 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from numpy import ndarray
 
-from semantic_ns.datamanagers.semantic_dataset import DEPTH_M, SEMANTICS, SemanticDataset
+from semantic_ns.batch import DEPTH_M, LABELS
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers import poses
 from semantic_ns.dataparsers.auto import AutoDataParser, AutoDataParserConfig
@@ -27,6 +27,7 @@ from semantic_ns.dataparsers.replica_labels import scene_class_table
 from semantic_ns.dataparsers.replica_layouts import layout_of, sequence_names
 from semantic_ns.dataparsers.scannet import ScanNetDataParserConfig
 from semantic_ns.dataparsers.scannet_labels import classes_in_space, find_label_table
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.doctor.views import SceneViews
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.veil import Veils
@@ -238,7 +239,7 @@ def _views(
         return dataset.get_metadata({"image_idx": place, "image": np.empty((height, width, 3), bool)})[key].numpy()
 
     def read_labels(index: int) -> Int16[ndarray, "height width"]:
-        return read(index, SEMANTICS)[..., 0].astype(np.int16)
+        return read(index, LABELS)[..., 0].astype(np.int16)
 
     def read_depth(index: int) -> Float32[ndarray, "height width"]:
         dataset, _ = places[index]

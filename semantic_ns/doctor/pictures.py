@@ -2,32 +2,51 @@
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from numpy import ndarray
-from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate
 
 from semantic_ns.doctor.loading import LoadedScene
-from semantic_ns.evaluation.pictures import paint, tile
+from semantic_ns.evaluation.captions import GridRow, captioned_grid, class_legend
+from semantic_ns.evaluation.pictures import paint
 
 _LARGEST_WIDTH_PX = 320
 
 
 def picture_grid(scene: LoadedScene, num_frames: int = 4) -> UInt8[ndarray, "grid_height grid_width 3"]:
-    """One row per frame, evenly spread over the scene; depth from 0 (unknown is black) to the largest of the rows."""
+    """One row per frame, evenly spread over the scene; depth from 0 (unknown is black) to the largest of the rows.
+
+    Depth is left out where none of the frames has any. Rows have the names of the images as titles; a legend names the
+    classes of these frames.
+    """
     indices = np.unique(np.linspace(0, len(scene.views) - 1, num_frames).astype(int)).tolist()
     read_depth = scene.views.read_depth
     depths = {i: torch.from_numpy(read_depth(i).astype(np.float32))[..., None] for i in indices} if read_depth else {}
-    high = max((float(depth.max()) for depth in depths.values()), default=1.0)
-    rows = []
+    high = max((float(depth.max()) for depth in depths.values()), default=0.0)
+    depths = depths if high > 0 else {}  # none of these frames has depth
+    titles = ["colour", "labels", *([f"depth, 0 to {high:.3g} m"] if depths else []), "labels over colour"]
+    rows, seen = [], []
     for index in indices:
         color = torch.from_numpy(scene.read_color(index)).float()
         color = color.expand(-1, -1, 3)
-        labels = scene.taxonomy.colorize(torch.from_numpy(scene.views.read_labels(index)).long())
+        classes = torch.from_numpy(scene.views.read_labels(index)).long()
+        seen.append(classes)
+        labels = scene.taxonomy.colorize(classes)
         row = [color, labels]
         if index in depths:
             row.append(paint(depths[index], 0.0, high).masked_fill(depths[index] <= 0, 0.0))
-        rows.append([*row, torch.lerp(color, labels, 0.5)])
-    grid = (tile(rows).clamp(0, 1) * 255).round().byte().numpy()
-    factor = min(1.0, _LARGEST_WIDTH_PX / scene.views.size[0])
-    size = (round(grid.shape[1] * factor), round(grid.shape[0] * factor))
-    return grid if factor == 1.0 else np.asarray(Image.fromarray(grid).resize(size, Image.Resampling.NEAREST))
+        row.append(torch.lerp(color, labels, 0.5))
+        column_titles = titles if index == indices[0] else ()
+        rows.append(GridRow([_shrunk(picture) for picture in row], scene.views.images[index].name, column_titles))
+    grid = captioned_grid(rows, class_legend(scene.taxonomy, *seen))
+    return (grid.clamp(0, 1) * 255).round().byte().numpy()
+
+
+def _shrunk(picture: Float[Tensor, "height width 3"]) -> Float[Tensor, "_height _width 3"]:
+    """The picture, at most 320 pixels wide; colours of classes are not mixed."""
+    height, width = picture.shape[:2]
+    if width <= _LARGEST_WIDTH_PX:
+        return picture
+    size = (max(1, round(height * _LARGEST_WIDTH_PX / width)), _LARGEST_WIDTH_PX)
+    return interpolate(picture.permute(2, 0, 1)[None], size, mode="nearest-exact")[0].permute(1, 2, 0)

@@ -10,12 +10,13 @@ import torch
 from jaxtyping import Float32
 from numpy import ndarray
 
+from semantic_ns.batch import PLANAR_DEPTH
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.doctor.loading import LoadedScene, load_scene
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.veil import Veils
 from semantic_ns.evaluation.worst_images import short_names
-from semantic_ns.export.labels import RenderingModel
+from semantic_ns.interfaces import RenderingModel, SemanticModelLike, can
 
 _NUM_RAYS = 192
 """Of each frame, to look for veils."""
@@ -55,17 +56,16 @@ def load_trained_scene(load_config: Path, data: Path) -> LoadedScene:
     def render(index: int) -> Float32[ndarray, "height width"]:
         with torch.no_grad(), model.raw_outputs():
             outputs = model.get_outputs_for_camera(scene.camera(index).to(model.device))
-        return (outputs["planar_depth"][..., 0].cpu().numpy() * metres_per_unit).astype(np.float32)
+        return (outputs[PLANAR_DEPTH][..., 0].cpu().numpy() * metres_per_unit).astype(np.float32)
 
     views = replace(scene.views, read_depth=render, is_depth_rendered=True)
     return replace(scene, views=views, find_veils=partial(_find_veils, scene, model))
 
 
-def _find_veils(scene: LoadedScene, model: Any) -> Veils | None:
+def _find_veils(scene: LoadedScene, model: RenderingModel) -> Veils | None:
     from semantic_ns.evaluation.veil_of_model import find_veils_of
-    from semantic_ns.models.semantic_outputs import SemanticModel
 
-    if not isinstance(model, SemanticModel):
-        return None  # it cannot be asked ray by ray
+    if not can(model, "renders_rays"):
+        return None
     cameras = scene.cameras().to(model.device)
-    return find_veils_of(model, cameras, short_names(scene.views.images), num_rays=_NUM_RAYS)
+    return find_veils_of(cast(SemanticModelLike, model), cameras, short_names(scene.views.images), num_rays=_NUM_RAYS)

@@ -5,17 +5,15 @@ from functools import cache
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
-from numpy import ndarray
-from PIL import Image, ImageDraw, ImageFont
+from jaxtyping import Float, Int64
 from torch import Tensor
 
+from semantic_ns.batch import PLANAR_DEPTH, RENDERED_LABELS
+from semantic_ns.evaluation.captions import GridRow, captioned_grid, class_legend
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
 
 WRONG_COLOR = (1.0, 0.0, 0.0)
 LARGEST_DEPTH_ERROR_M = 1.0
-LEGEND_ROW_PX = 18
-LEGEND_SWATCH_PX = 20
 
 
 @cache
@@ -69,6 +67,13 @@ def _depth_row(
     return [truth, paint(rendered_m, 0.0, high), error]
 
 
+def _titled_depth(depth_row: list[Float[Tensor, "height width 3"]]) -> GridRow:
+    """The row of the depth; rendered depth stays in its column where no other is known."""
+    if len(depth_row) == 1:
+        return GridRow([None, *depth_row], "depth", ("", "rendered"))
+    return GridRow(depth_row, "depth", ("true", "rendered", f"difference, 0 to {LARGEST_DEPTH_ERROR_M:g} m"))
+
+
 def picture_grid(
     outputs: Mapping[str, Tensor],
     target_rgb: Float[Tensor, "height width 3"],
@@ -91,13 +96,14 @@ def picture_grid(
     Returns:
         `img` (true, rendered, difference), `semantics` (true, predicted, wrong pixels in red), `depth` (true, rendered,
         difference up to 1 m; only rendered where no depth is known), `confidence` and `entropy` (black to yellow:
-        0 to 1), and `grid`: the first three above a row of confidence, entropy and predicted classes over colour.
+        0 to 1), and `grid`: the first three above a row of confidence, entropy and predicted classes over colour, with
+        titles and a legend of the classes that occur in it.
     """
     rendered = {name: output.float().cpu() for name, output in outputs.items()}
-    target_rgb, target, labels = target_rgb.cpu(), target.cpu(), outputs["semantics_labels"].cpu()
+    target_rgb, target, labels = target_rgb.cpu(), target.cpu(), outputs[RENDERED_LABELS].cpu()
     rgb = rendered["rgb"].clamp(0, 1)
     truth, predicted = taxonomy.colorize(target[..., 0]), taxonomy.colorize(labels[..., 0])
-    rendered_m = rendered.get("planar_depth", rendered["depth"]) * metres_per_unit
+    rendered_m = rendered.get(PLANAR_DEPTH, rendered["depth"]) * metres_per_unit
     color_row = [target_rgb, rgb, (rgb - target_rgb).abs()]
     label_row = [truth, predicted, mark_wrong(target_rgb, labels, target)]
     depth_row = _depth_row(rendered_m, None if depth_m is None else depth_m.cpu())
@@ -109,22 +115,17 @@ def picture_grid(
         "depth": tile([depth_row]),
         "confidence": confidence,
         "entropy": entropy,
-        "grid": tile([color_row, label_row, depth_row, [confidence, entropy, torch.lerp(rgb, predicted, 0.5)]]),
+        "grid": captioned_grid(
+            [
+                GridRow(color_row, "colour", ("true", "rendered", "difference")),
+                GridRow(label_row, "classes", ("true", "predicted", "wrong in red")),
+                _titled_depth(depth_row),
+                GridRow(
+                    [confidence, entropy, torch.lerp(rgb, predicted, 0.5)],
+                    "certainty",
+                    ("confidence, 0 to 1", "entropy, 0 to 1", "classes over colour"),
+                ),
+            ],
+            class_legend(taxonomy, target, labels),
+        ),
     }
-
-
-def draw_legend(taxonomy: Taxonomy, num_columns: int = 4) -> UInt8[ndarray, "height width 3"]:
-    """Colour and name of each class, and of void, as a picture on white; at most `num_columns` columns."""
-    # The built-in font of old Pillow versions has Latin-1 letters only.
-    names = [name.encode("latin-1", "replace").decode("latin-1") for name in (*taxonomy.names, "void")]
-    colors = (*taxonomy.colors, (0, 0, 0))
-    num_rows = -(-len(names) // num_columns)
-    font = ImageFont.load_default()
-    column_px = LEGEND_SWATCH_PX + 20 + int(max(font.getlength(name) for name in names))
-    image = Image.new("RGB", (-(-len(names) // num_rows) * column_px, num_rows * LEGEND_ROW_PX), "white")
-    draw = ImageDraw.Draw(image)
-    for index, (name, color) in enumerate(zip(names, colors, strict=True)):
-        x, y = index // num_rows * column_px + 4, index % num_rows * LEGEND_ROW_PX + 3
-        draw.rectangle((x, y, x + LEGEND_SWATCH_PX, y + LEGEND_ROW_PX - 6), fill=color, outline="black")
-        draw.text((x + LEGEND_SWATCH_PX + 6, y), name, fill="black", font=font)
-    return np.asarray(image)

@@ -11,6 +11,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.veil_of_model import find_veils_of
 from semantic_ns.evaluation.worst_images import NamedImages, short_names
+from semantic_ns.interfaces import ScoredPipeline
 from semantic_ns.labels.spacing import evenly_spaced
 
 _LOOK_AFTER = 0.6
@@ -33,7 +34,7 @@ class EndScores:
         SceneError: if `num_images` is negative.
     """
 
-    def __init__(self, pipeline: Any, trainer: Any, num_images: int) -> None:
+    def __init__(self, pipeline: ScoredPipeline, trainer: Any, num_images: int) -> None:
         if num_images < 0:
             raise SceneError(
                 f"Expected a number of images for --pipeline.eval-images-at-end, found {num_images}; 0 scores none."
@@ -74,7 +75,7 @@ class VeilWarnings:
         trainer: that trains it.
     """
 
-    def __init__(self, pipeline: Any, trainer: Any) -> None:
+    def __init__(self, pipeline: ScoredPipeline, trainer: Any) -> None:
         self._pipeline, self._trainer = pipeline, trainer
         self._num_steps = trainer.config.max_num_iterations
 

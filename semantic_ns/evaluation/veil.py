@@ -25,7 +25,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.dataparsers.poses import opencv_to_opengl
-from semantic_ns.doctor.geometry import project
+from semantic_ns.geometry.pinhole import project
 from semantic_ns.labels.spacing import evenly_spaced
 from semantic_ns.rays import FastRayGenerator
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,6 +11,7 @@ from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
 from semantic_ns.evaluation.veil import Veils, find_veils
+from semantic_ns.interfaces import SemanticModelLike
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ModelRays:
         model: of this package, in evaluation mode.
     """
 
-    model: Any
+    model: SemanticModelLike
 
     def depth(self, rays: RayBundle) -> Float[Tensor, "rays"]:
         """The median distance of each ray (the mean one in semantic-nerf-vanilla)."""
@@ -45,7 +45,7 @@ class ModelRays:
 
 
 @contextmanager
-def undisturbed(model: Any) -> Iterator[None]:
+def undisturbed(model: SemanticModelLike) -> Iterator[None]:
     """Inside it the model renders as at evaluation; afterwards a training goes on as if nothing had been rendered."""
     was_training = model.training
     sampler = getattr(model, "proposal_sampler", None)
@@ -63,7 +63,7 @@ def undisturbed(model: Any) -> Iterator[None]:
 
 
 def find_veils_of(
-    model: Any, cameras: Cameras, names: Sequence[str], num_cameras: int = 10**9, num_rays: int = 64
+    model: SemanticModelLike, cameras: Cameras, names: Sequence[str], num_cameras: int = 10**9, num_rays: int = 64
 ) -> Veils | None:
     """Look for veils before the cameras of a model, see `find_veils`; None where they are not perspective cameras."""
     if len(cameras) < 2 or not bool((cameras.camera_type == CameraType.PERSPECTIVE.value).all()):

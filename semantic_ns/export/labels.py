@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import numpy as np
 from nerfstudio.cameras.camera_paths import get_path_from_json
@@ -14,31 +13,17 @@ from numpy import ndarray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
+from semantic_ns.batch import RENDERED_LABELS
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.files import write_json, write_png
+from semantic_ns.interfaces import ImagesLike, RenderingModel
 from semantic_ns.labels.taxonomy import Taxonomy
 
 Frames = Literal["train", "test", "all", "camera-path"]
 CLASSES_FILE = "classes.json"
 WRITTEN_BY = "sns-export-labels"
 _MAX_UINT8 = 255
-
-
-@runtime_checkable
-class RenderingModel(Protocol):
-    """What the export asks of a model."""
-
-    taxonomy: Taxonomy
-    device: Any
-
-    def raw_outputs(self) -> AbstractContextManager[Any]:
-        """Inside it, the model also renders integer labels."""
-        ...
-
-    def get_outputs_for_camera(self, camera: Cameras) -> dict[str, Tensor]:
-        """Render one camera; each output is [H, W, c]."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,12 +139,12 @@ class LabelExporter:
                 f"Expected to render {num_frames} frames, found frame {frame.name} impossible ({error}); "
                 f"{index} frames were written to {self.output_dir}."
             ) from error
-        if "semantics_labels" not in outputs:
+        if RENDERED_LABELS not in outputs:
             raise SceneError(
                 "Expected a model with classes, found one trained with --pipeline.model.use-semantics False; train it "
                 "with classes to export labels."
             )
-        labels = outputs["semantics_labels"][..., 0].cpu()  # [H, W]
+        labels = outputs[RENDERED_LABELS][..., 0].cpu()  # [H, W]
         taxonomy = self.model.taxonomy
         path = self.output_dir / frame.name
         write_png(self.output_dir / frame.color_name, _to_uint8(taxonomy.colorize(labels)))
@@ -225,7 +210,7 @@ def _is_export_folder(folder: Path) -> bool:
         return False
 
 
-def choose_frames(datamanager: Any, frames: Frames, camera_path: Path | None) -> list[Frame]:
+def choose_frames(datamanager: ImagesLike, frames: Frames, camera_path: Path | None) -> list[Frame]:
     """The frames that the command line asks for.
 
     Args:
@@ -245,7 +230,7 @@ def choose_frames(datamanager: Any, frames: Frames, camera_path: Path | None) ->
     return unique_frames(chosen[frames]())
 
 
-def input_paths(datamanager: Any) -> list[Path]:
+def input_paths(datamanager: ImagesLike) -> list[Path]:
     """What an export must not write to: the scene's folder, and every image, label and depth file of it."""
     data = Path(datamanager.config.dataparser.data)
     paths = {data if data.is_dir() else data.parent}

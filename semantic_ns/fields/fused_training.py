@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from semantic_ns.batch import Targets
 from semantic_ns.fields.fused_rendering import BLOCK, kernel_matrices, transposed_matrices, whole_blocks
 from semantic_ns.losses import check_labels
-from semantic_ns.supervision import Targets
 
 
 class Intervals(NamedTuple):

@@ -15,6 +15,7 @@ from nerfstudio.fields.nerfacto_field import NerfactoField
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semantic_ns.batch import Targets
 from semantic_ns.encodings.hash_grid import Backend, HashGrid, replace_hash_encodings
 from semantic_ns.encodings.spherical_harmonics import SphericalHarmonics
 from semantic_ns.fields.fused_rendering import render_fused
@@ -22,7 +23,6 @@ from semantic_ns.fields.fused_training import Intervals, LossWeights, TrainedRay
 from semantic_ns.fields.semantic_grid import SemanticGrid, have_a_say
 from semantic_ns.rendering import head_of_composited
 from semantic_ns.sampling.proposal_sampler import is_infinity_contraction, scene_to_unit_box
-from semantic_ns.supervision import Targets
 
 
 class SemanticHeadNames(Enum):

@@ -12,10 +12,11 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig
 from numpy import ndarray
 
-from semantic_ns.datamanagers.semantic_dataset import DEPTH_M, SEMANTICS, SemanticDataset
+from semantic_ns.batch import DEPTH_M, LABELS, PLANAR_DEPTH
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
-from semantic_ns.export.labels import RenderingModel
+from semantic_ns.interfaces import RenderingModel
 from semantic_ns.labels.fusion import View
 from semantic_ns.labels.label_map import LabelMap
 from semantic_ns.labels.taxonomy import Taxonomy
@@ -58,7 +59,7 @@ class SceneView:
     @property
     def labels(self) -> Int16[ndarray, "height width"]:
         """The scene's own labels, -1..C-1."""
-        return self._read(SEMANTICS).astype(np.int16)
+        return self._read(LABELS).astype(np.int16)
 
     def given_depth(self) -> Float32[ndarray, "height width"]:
         """Depth of the scene's files in metres, 0 where unknown.
@@ -76,7 +77,7 @@ class SceneView:
     def rendered_depth(self, model: RenderingModel) -> Float32[ndarray, "height width"]:
         """Depth that a model of the scene renders, in metres."""
         with torch.no_grad(), model.raw_outputs():
-            depth = model.get_outputs_for_camera(self.camera.to(model.device))["planar_depth"][..., 0]
+            depth = model.get_outputs_for_camera(self.camera.to(model.device))[PLANAR_DEPTH][..., 0]
         return depth.float().cpu().numpy() * np.float32(self.dataset.metadata[keys.METRES_PER_UNIT])
 
     def with_depth(self, depth_m: Float32[ndarray, "height width"]) -> View:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.cameras.rays import RayBundle, RaySamples
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.field_components.field_heads import FieldHeadNames
 from nerfstudio.fields.density_fields import HashMLPDensityField
@@ -14,17 +14,18 @@ from nerfstudio.model_components.losses import scale_gradients_by_distance_squar
 from nerfstudio.models.nerfacto import NerfactoModel, NerfactoModelConfig
 from torch import Tensor
 
+from semantic_ns.batch import LOGITS, Targets, take_targets
 from semantic_ns.encodings.hash_grid import replace_hash_encodings
 from semantic_ns.errors import SceneError
 from semantic_ns.fields.fused_training import LossWeights, TrainedRays
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
 from semantic_ns.host import leave_cores_to_kernels
+from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.losses import distortion_loss_cpu
 from semantic_ns.models.schedules import checked_ramp, ramp
 from semantic_ns.models.semantic_outputs import HashGridOptions, Outputs, SemanticModel, uniform_rays
 from semantic_ns.rendering import composite_logits, median_distance
 from semantic_ns.sampling.proposal_sampler import FusedProposalSampler, edges_of
-from semantic_ns.supervision import Targets, take_targets
 
 
 @dataclass
@@ -44,6 +45,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
 
     config: SemanticNerfModelConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     field: SemanticNerfField  # pyright: ignore[reportIncompatibleVariableOverride]
+    renders_intervals = True
 
     def populate_modules(self) -> None:
         """Build nerfacto, then its field again with a semantic head, and the sampler with its kernels."""
@@ -105,7 +107,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         targets, num_rays = take_targets(ray_bundle), len(ray_bundle)
         ray_bundle = self._with_unseen_rays(ray_bundle)
         if not self._can_fuse(ray_bundle):
-            outputs = self._render_samples(ray_bundle, targets is None or targets.trains_classes)
+            outputs = self._sample_outputs(ray_bundle, targets is None or targets.trains_classes)
         elif self.training and targets is not None and self.field.can_train_fused(targets):
             outputs = self._train_fused(ray_bundle, targets.with_void(len(ray_bundle) - num_rays))
         else:
@@ -135,23 +137,42 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
             and self.proposal_sampler.can_fuse(ray_bundle, self.proposal_networks)
         )
 
+    def render_intervals(self, ray_bundle: RayBundle) -> RenderedIntervals:
+        """Render rays [R] whose ends are known, at evaluation, with the intervals that they are made of."""
+        if self._can_fuse(ray_bundle):
+            _, distances, _ = self.proposal_sampler.sample_edges(ray_bundle, self._proposal_network())
+            rgb, logits, weights = self.field.render_rays(ray_bundle, distances)
+            return RenderedIntervals(rgb, logits, weights, distances)
+        outputs, samples, weights, _ = self._render_samples(ray_bundle, with_semantics=True)
+        return RenderedIntervals(outputs["rgb"], outputs.get(LOGITS), weights[..., 0], edges_of(samples)[1])
+
     def _render_fused(self, ray_bundle: RayBundle) -> Outputs:
         """The fused CPU path: two kernels per batch instead of some hundred small operations."""
+        if not self.training:
+            return self._describe_intervals(self.render_intervals(ray_bundle))
         network = self._proposal_network()
         spacings, distances, proposal = self.proposal_sampler.sample_edges(ray_bundle, network)
         rgb, logits, weights = self.field.render_rays(ray_bundle, distances)
-        accumulation = weights.sum(dim=-1, keepdim=True)
-        outputs: Outputs = {"rgb": rgb, "accumulation": accumulation}
+        outputs: Outputs = {"rgb": rgb, "accumulation": weights.sum(dim=-1, keepdim=True)}
         if logits is not None:
-            outputs["semantics"] = logits
-        if self.training:
-            due = self.proposal_sampler.take_turn()
-            fused = {"spacings": spacings, "weights": weights, "proposal": proposal if due else None}
-            return outputs | self._near_camera_prices(weights, distances) | {"fused": fused}
-        centres = (distances[:, 1:] + distances[:, :-1]) / 2
-        outputs["depth"] = median_distance(weights, distances)
-        outputs["expected_depth"] = (weights * centres).sum(-1, keepdim=True) / accumulation.clamp(min=1e-10)
-        return outputs
+            outputs[LOGITS] = logits
+        due = self.proposal_sampler.take_turn()
+        fused = {"spacings": spacings, "weights": weights, "proposal": proposal if due else None}
+        return outputs | self._near_camera_prices(weights, distances) | {"fused": fused}
+
+    @staticmethod
+    def _describe_intervals(rendered: RenderedIntervals) -> Outputs:
+        """The outputs of rays at evaluation."""
+        weights, edges = rendered.weights, rendered.edges
+        accumulation = weights.sum(dim=-1, keepdim=True)
+        centres = (edges[:, 1:] + edges[:, :-1]) / 2
+        outputs: Outputs = {
+            "rgb": rendered.rgb,
+            "accumulation": accumulation,
+            "depth": median_distance(weights, edges),
+            "expected_depth": (weights * centres).sum(-1, keepdim=True) / accumulation.clamp(min=1e-10),
+        }
+        return outputs if rendered.logits is None else outputs | {LOGITS: rendered.logits}
 
     def _train_fused(self, ray_bundle: RayBundle, targets: Targets) -> Outputs:
         """One step of rays that know their targets: the field is passed once, forward and backward."""
@@ -171,8 +192,25 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         assert isinstance(network, HashMLPDensityField)
         return network
 
-    def _render_samples(self, ray_bundle: RayBundle, with_semantics: bool) -> Outputs:
-        """Nerfacto's path, sample by sample: any device, any number of proposal networks."""
+    def _sample_outputs(self, ray_bundle: RayBundle, with_semantics: bool) -> Outputs:
+        """The outputs of :meth:`_render_samples`."""
+        outputs, samples, weights, proposals = self._render_samples(ray_bundle, with_semantics)
+        distances = edges_of(samples)[1]
+        if self.training:
+            return outputs | self._near_camera_prices(weights[..., 0], distances) | proposals
+        outputs["depth"] = median_distance(weights[..., 0], distances)
+        outputs["expected_depth"] = self.renderer_expected_depth(weights=weights, ray_samples=samples)
+        return outputs
+
+    def _render_samples(
+        self, ray_bundle: RayBundle, with_semantics: bool
+    ) -> tuple[Outputs, RaySamples, Tensor, dict[str, list[Any]]]:
+        """Nerfacto's path, sample by sample: any device, any number of proposal networks.
+
+        Returns:
+            Colour, accumulation and logits; the samples [rays, samples]; their weights [rays, samples, 1]; and the
+            weights and samples of all networks for the interlevel loss.
+        """
         samples, weights_list, samples_list = self.proposal_sampler(ray_bundle, density_fns=self.density_fns)
         density, embedding = self.field.get_density(samples)
         values: dict[Any, Tensor] = {**self.field.get_outputs(samples, embedding, with_semantics)}
@@ -184,18 +222,13 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
             "rgb": self.renderer_rgb(rgb=values[FieldHeadNames.RGB], weights=weights),
             "accumulation": self.renderer_accumulation(weights=weights),
         }
-        if self.config.use_semantics and with_semantics:
+        if self.field.use_semantics and with_semantics:
             semantic_weights = self.field.semantic_weights(weights)
             features, head = values[SemanticHeadNames.SEMANTIC_FEATURES].float(), self.field.semantic_head
             with torch.autocast(features.device.type, enabled=False):  # sums in half precision would lose small weights
-                outputs["semantics"] = composite_logits(semantic_weights, features, head.weight, head.bias)
-        distances = edges_of(samples)[1]
-        if self.training:
-            lists = {"weights_list": [*weights_list, weights], "ray_samples_list": [*samples_list, samples]}
-            return outputs | self._near_camera_prices(weights[..., 0], distances) | lists
-        outputs["depth"] = median_distance(weights[..., 0], distances)
-        outputs["expected_depth"] = self.renderer_expected_depth(weights=weights, ray_samples=samples)
-        return outputs
+                outputs[LOGITS] = composite_logits(semantic_weights, features, head.weight, head.bias)
+        proposals = {"weights_list": [*weights_list, weights], "ray_samples_list": [*samples_list, samples]}
+        return outputs, samples, weights, proposals
 
     # Losses and metrics
 

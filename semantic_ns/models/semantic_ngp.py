@@ -15,6 +15,7 @@ from nerfstudio.models import instant_ngp
 from nerfstudio.models.instant_ngp import InstantNGPModelConfig, NGPModel
 from torch import Tensor
 
+from semantic_ns.batch import LOGITS, take_targets
 from semantic_ns.fields.packed_rendering import packed_densities, render_packed, render_packed_for_evaluation
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
 from semantic_ns.host import leave_cores_to_kernels
@@ -23,7 +24,6 @@ from semantic_ns.models.semantic_outputs import HashGridOptions, Outputs, Semant
 from semantic_ns.rendering import head_of_composited
 from semantic_ns.sampling.occupancy import OccupancyGrid, OccupancySampler, require_nerfacc_kernels
 from semantic_ns.sampling.packed import composite_packed, packed_median_distance, packed_weights
-from semantic_ns.supervision import take_targets
 
 
 @dataclass
@@ -164,8 +164,8 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         outputs: Outputs = {"rgb": self.renderer_rgb(rgb=colours, weights=weights), "accumulation": accumulation}
         if self.config.use_semantics:
             head = self.field.semantic_head
-            share = accumulation if self.config.pass_semantic_gradients else accumulation.detach()
-            outputs["semantics"] = head_of_composited(rendered.features, share, head.weight, head.bias)
+            share = accumulation if self.pass_semantic_gradients else accumulation.detach()
+            outputs[LOGITS] = head_of_composited(rendered.features, share, head.weight, head.bias)
         if self.training:
             prices = {"near_camera_prices": rendered.near_camera_prices}
             return outputs | prices | {"num_samples_per_ray": rendered.num_samples}
@@ -199,7 +199,7 @@ class SemanticNgpModel(SemanticModel, NGPModel):
             "accumulation": accumulation,
         }
         if self.config.use_semantics:
-            outputs["semantics"] = self._render_logits(values, weights, accumulation, rays)
+            outputs[LOGITS] = self._render_logits(values, weights, accumulation, rays)
         distances = ((frustums.starts + frustums.ends) / 2)[:, 0]
         if self.training:
             price = price_of_distance(distances, self._near_camera_reach or 1.0)
@@ -216,7 +216,7 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         self, values: Mapping[Any, Tensor], weights: Tensor, accumulation: Tensor, rays: Tensor
     ) -> Tensor:
         """The linear last layer once per ray; see ``rendering.composite_logits``."""
-        if not self.config.pass_semantic_gradients:
+        if not self.pass_semantic_gradients:
             weights, accumulation = weights.detach(), accumulation.detach()
         features = values[SemanticHeadNames.SEMANTIC_FEATURES][:, 0].float()
         head, composited = self.field.semantic_head, composite_packed(weights, features, rays, len(accumulation))

@@ -19,6 +19,7 @@ from nerfstudio.models.base_model import Model
 from torch import Tensor
 from torch.nn import Parameter
 
+from semantic_ns.batch import DEPTH_M, LABELS, LOGITS, NUM_UNIFORM, PLANAR_DEPTH, RENDERED_LABELS, semantic_loss
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.scene import announce
 from semantic_ns.encodings.hash_grid import Backend, HashGrid
@@ -29,13 +30,13 @@ from semantic_ns.evaluation.pictures import picture_grid
 from semantic_ns.fields.semantic_grid import SemanticGrid
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
 from semantic_ns.host import LpipsIfAvailable, without_lpips_download
+from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
 from semantic_ns.losses import near_camera_prices, opacity_loss
 from semantic_ns.models.scene_bounds import SceneBounds, StatedBounds, resolve_bounds
 from semantic_ns.rays import are_simple, rays_of_image
 from semantic_ns.rendering import describe_logits, planar_depth
 from semantic_ns.sampling.unseen_rays import UnseenRays, camera_extent
-from semantic_ns.supervision import NUM_UNIFORM, semantic_loss
 
 Outputs = dict[str, Any]
 
@@ -143,6 +144,10 @@ class SemanticModel(Model):
     """See :func:`camera_extent`, of the training cameras, in scene units."""
     renderer_rgb: RGBRenderer
     class_source_ids: Tensor
+    renders_rays = True
+    """Whether the model can be called with single rays."""
+    renders_intervals = False
+    """Whether the model has :meth:`render_intervals`, which active learning needs."""
     bounds: SceneBounds
     """Where training rays start and all rays end, once the start no longer moves."""
 
@@ -214,6 +219,20 @@ class SemanticModel(Model):
             implementation=config.implementation,
         )
 
+    @property
+    def pass_semantic_gradients(self) -> bool:
+        """Whether the semantic loss now trains geometry; set it to change that, in every network of the model."""
+        return self.field.pass_semantic_gradients
+
+    @pass_semantic_gradients.setter
+    def pass_semantic_gradients(self, passes: bool) -> None:
+        for network in self._networks():
+            network.pass_semantic_gradients = passes
+
+    def _networks(self) -> tuple[Any, ...]:
+        """The fields of the model, each with a switch `pass_semantic_gradients`."""
+        return (self.field,)
+
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """The parent's groups, with the tables of the field's hash grids in a group of their own: they alone decay."""
         groups = super().get_param_groups()
@@ -265,7 +284,7 @@ class SemanticModel(Model):
     @staticmethod
     def _of_batch(outputs: Outputs, num_rays: int) -> Outputs:
         """What the losses compare with the batch, without the unseen rays behind it."""
-        return {name: outputs[name][:num_rays] for name in ("rgb", "accumulation", "semantics") if name in outputs}
+        return {name: outputs[name][:num_rays] for name in ("rgb", "accumulation", LOGITS) if name in outputs}
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> Outputs:
@@ -277,10 +296,10 @@ class SemanticModel(Model):
     def _describe_semantics(self, outputs: Outputs, ray_bundle: RayBundle) -> None:
         """Replace logits, which neither viewer nor ns-render can show, by what they can."""
         if self._renders_raw_outputs:
-            outputs["planar_depth"] = planar_depth(outputs["depth"], ray_bundle.metadata["directions_norm"])
-        if "semantics" not in outputs:
+            outputs[PLANAR_DEPTH] = planar_depth(outputs["depth"], ray_bundle.metadata["directions_norm"])
+        if LOGITS not in outputs:
             return
-        logits = outputs.pop("semantics")
+        logits = outputs.pop(LOGITS)
         labels, confidence, entropy = describe_logits(logits)
         # Where the viewer's crop leaves nothing there is no class either.
         empty = ~(outputs["accumulation"] > 1e-3)
@@ -290,7 +309,11 @@ class SemanticModel(Model):
         outputs["semantics_confidence"] = confidence
         outputs["semantics_entropy"] = entropy
         if self._renders_raw_outputs:
-            outputs["semantics_labels"] = labels
+            outputs[RENDERED_LABELS] = labels
+
+    def render_intervals(self, ray_bundle: RayBundle) -> RenderedIntervals:
+        """Render rays [R] whose ends are known, at evaluation, with the intervals that they are made of."""
+        raise NotImplementedError(f"A {type(self).__name__} has no intervals that all rays share in number.")
 
     @contextmanager
     def raw_outputs(self) -> Iterator[None]:
@@ -316,9 +339,9 @@ class SemanticModel(Model):
 
     def _semantic_losses(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """The weighted cross-entropy; nothing for nerfstudio's evaluation batches, which have no logits."""
-        if "semantics" not in outputs:
+        if LOGITS not in outputs:
             return {}
-        return {"semantic_loss": self.config.semantic_loss_weight * semantic_loss(outputs["semantics"], batch)}
+        return {"semantic_loss": self.config.semantic_loss_weight * semantic_loss(outputs[LOGITS], batch)}
 
     def get_image_metrics_and_images(
         self, outputs: Outputs, batch: Mapping[str, Any]
@@ -327,15 +350,15 @@ class SemanticModel(Model):
         metrics, images = super().get_image_metrics_and_images(outputs, dict(batch))
         if not self.lpips.available:
             metrics.pop("lpips", None)
-        if "planar_depth" in outputs:
-            depth_m = batch.get("depth_image_m")
+        if PLANAR_DEPTH in outputs:
+            depth_m = batch.get(DEPTH_M)
             if depth_m is not None:
-                self.evaluation_state.add_depth(outputs["planar_depth"], depth_m)
+                self.evaluation_state.add_depth(outputs[PLANAR_DEPTH], depth_m)
             image = self.renderer_rgb.blend_background(batch["image"].to(self.device))
             self.evaluation_state.add_color(outputs["rgb"], image)
-            if "semantics_labels" in outputs:
-                target = batch["semantics"]
-                self.evaluation_state.add_labels(outputs["semantics_labels"], target, outputs["semantics_confidence"])
+            if RENDERED_LABELS in outputs:
+                target = batch[LABELS]
+                self.evaluation_state.add_labels(outputs[RENDERED_LABELS], target, outputs["semantics_confidence"])
                 images |= picture_grid(outputs, image, target, depth_m, self.taxonomy, self.metres_per_unit)
         return metrics, images
 

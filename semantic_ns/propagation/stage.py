@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,8 @@ from nerfstudio.cameras.rays import RayBundle
 from numpy import ndarray
 from torch import Tensor
 
-from semantic_ns.datamanagers.semantic_dataset import SEMANTICS
+from semantic_ns.batch import LABELS
+from semantic_ns.interfaces import RayGeneratorLike, SemanticModelLike, TrainingDataLike
 from semantic_ns.propagation.config import PropagationConfig
 from semantic_ns.propagation.posterior import count_votes, noise_rate, solve_posterior
 from semantic_ns.propagation.surface_graph import (
@@ -27,7 +27,9 @@ _DENSE = 0.5
 """Share of labelled pixels from which on there is nothing to complete."""
 
 
-def render_maps(model: Any, ray_generator: Any, image_sizes: list[tuple[int, int]], num_rays: int) -> SurfaceMaps:
+def render_maps(
+    model: SemanticModelLike, ray_generator: RayGeneratorLike, image_sizes: list[tuple[int, int]], num_rays: int
+) -> SurfaceMaps:
     """Depth, colour and normals at every n-th pixel of the training images, as the model shows them now.
 
     Args:
@@ -73,7 +75,9 @@ class PropagationStage:
         num_steps: of the whole run.
     """
 
-    def __init__(self, config: PropagationConfig, model: Any, datamanager: Any, num_steps: int) -> None:
+    def __init__(
+        self, config: PropagationConfig, model: SemanticModelLike, datamanager: TrainingDataLike, num_steps: int
+    ) -> None:
         self._config, self._model, self._datamanager = config, model, datamanager
         self._labelled_share = 0.0
         self._steps = sorted(round(fraction * num_steps) for fraction in config.fractions) if config.enabled else []
@@ -161,7 +165,7 @@ class PropagationStage:
         dataset = self._datamanager.train_dataset
         for frame in range(len(dataset)):
             item = dataset[frame]
-            labels = item[SEMANTICS][..., 0].numpy()
+            labels = item[LABELS][..., 0].numpy()
             rows, columns = np.nonzero(labels >= 0)
             pixels = np.stack([np.full_like(rows, frame), rows, columns], axis=-1)
             yield pixels, item["image"][..., :3].numpy()[rows, columns], labels[rows, columns]

@@ -10,7 +10,7 @@ from torch import Tensor
 from semantic_ns.datamanagers.pixel_batches import GatheringPixelSampler
 from semantic_ns.datamanagers.pixel_sampler import LabelledPixelSampler
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManager, SemanticDataManagerConfig
-from semantic_ns.datamanagers.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.vanilla.world import WORLD_FROM_SCENE, world_from_scene
 
@@ -46,6 +46,8 @@ class PaperDataManagerConfig(SemanticDataManagerConfig):
     _target: type = field(default_factory=lambda: PaperDataManager)
     labelled_share: float = 0.0
     """Share of a batch that is drawn from labelled pixels where fewer of all pixels are labelled; 0: never."""
+    balance_classes: bool | None = False
+    """Whether that share is drawn from all classes alike, and always, instead of from all labelled pixels alike."""
     one_image_per_batch: bool = True
     """Whether all rays of a step are of one image, as in the paper's code; else they are of all images."""
 

@@ -12,12 +12,12 @@ from nerfstudio.model_components.ray_samplers import UniformSampler
 from nerfstudio.models.vanilla_nerf import NeRFModel, VanillaModelConfig
 from torch import Tensor
 
+from semantic_ns.batch import LOGITS, semantic_loss, take_targets
 from semantic_ns.errors import SceneError
 from semantic_ns.models.scene_bounds import StatedBounds
 from semantic_ns.models.semantic_outputs import Outputs, SemanticModel, SemanticOptions, uniform_rays
 from semantic_ns.rendering import composite, composite_logits
 from semantic_ns.sampling.proposal_sampler import edges_of
-from semantic_ns.supervision import semantic_loss, take_targets
 from semantic_ns.vanilla.field import PaperField
 from semantic_ns.vanilla.sampling import (
     LAST_INTERVAL,
@@ -109,6 +109,9 @@ class PaperModel(SemanticModel, NeRFModel):
         """The network that is seen."""
         return self.field_fine
 
+    def _networks(self) -> tuple[PaperField, ...]:
+        return (self.field_coarse, self.field_fine)
+
     def _build_network(self) -> PaperField:
         config = self.config
         return PaperField(
@@ -159,7 +162,7 @@ class PaperModel(SemanticModel, NeRFModel):
             "accumulation_coarse": coarse.accumulation,
         }
         if fine.logits is not None:
-            outputs["semantics"] = fine.logits
+            outputs[LOGITS] = fine.logits
         if self.training:
             return outputs if coarse.logits is None else outputs | {"semantics_coarse": coarse.logits}
         outputs |= {"depth": fine.depth, "depth_coarse": coarse.depth}
@@ -201,7 +204,7 @@ class PaperModel(SemanticModel, NeRFModel):
         if features is None:
             return None
         head = network.semantic_head
-        semantic_weights = weights if self.config.pass_semantic_gradients else weights.detach()
+        semantic_weights = weights if network.pass_semantic_gradients else weights.detach()
         return composite_logits(semantic_weights, features, head.weight, head.bias)
 
     def _last_interval(self, ray_bundle: RayBundle) -> Float[Tensor, "rays 1"]:

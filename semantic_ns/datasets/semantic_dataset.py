@@ -12,6 +12,7 @@ from numpy import ndarray
 from PIL import Image
 from torch import Tensor
 
+from semantic_ns.batch import DEPTH_M, LABELS
 from semantic_ns.dataparsers import image_metadata
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
@@ -26,10 +27,6 @@ from semantic_ns.labels.images import (
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
 from semantic_ns.labels.tone_mapping import tone_map
 
-SEMANTICS = "semantics"
-"""Batch key: int64 [H, W, 1] of classes -1..C-1, -1 is void or unlabelled."""
-DEPTH_M = "depth_image_m"
-"""Batch key: float32 [H, W, 1], planar depth in metres, 0 is unknown."""
 _ASPECT_TOLERANCE = 0.02
 """Cameras that record depth apart from colour differ in shape by less than this; other images differ by more."""
 
@@ -55,7 +52,7 @@ class SemanticDataset(InputDataset):
     ) -> None:
         super().__init__(dataparser_outputs, scale_factor)
         # A list per object: nerfstudio's data managers remove keys from it in place.
-        self.exclude_batch_keys_from_device = [*InputDataset.exclude_batch_keys_from_device, SEMANTICS, DEPTH_M]
+        self.exclude_batch_keys_from_device = [*InputDataset.exclude_batch_keys_from_device, LABELS, DEPTH_M]
         self.load_depth = load_depth
         self.has_16_bit_labels = False
         self._labels: dict[int, Int16[ndarray, "height width"]] = {}
@@ -91,7 +88,7 @@ class SemanticDataset(InputDataset):
         """
         index, (height, width) = data["image_idx"], data["image"].shape[:2]
         labels = torch.from_numpy(self.labels_of(index))[..., None]
-        result: dict[str, Tensor] = {SEMANTICS: labels.clone() if self.has_16_bit_labels else labels.long()}
+        result: dict[str, Tensor] = {LABELS: labels.clone() if self.has_16_bit_labels else labels.long()}
         depths = self.metadata.get(keys.DEPTH_FILENAMES)
         if self.load_depth and depths is not None:
             result[DEPTH_M] = self._depth(index, depths[index], height, width)

@@ -1,8 +1,11 @@
-"""What a batch of rays is trained towards, and how it reaches the model before the model renders.
+"""What batches and outputs are called, and how the targets of a batch reach the model before it renders.
 
 A model that knows the targets while it renders needs no second pass over its field. Data managers attach them to the
 rays with :func:`attach_targets`; models take them off with :func:`take_targets`. Where there are none, the losses are
 computed from the rendered outputs and the batch, as in any model of nerfstudio.
+
+Each key is named here, once. nerfstudio gives images and outputs the same name for classes: a batch has labels under
+``semantics``, the outputs of a model have logits.
 """
 
 from collections.abc import Mapping
@@ -17,10 +20,12 @@ from torch.nn import functional as F
 
 from semantic_ns.losses import VOID, label_shares, semantic_cross_entropy, soft_cross_entropy
 
-COLOUR = "image"
-"""Batch: colours [R, 3] in [0, 1]."""
+COLOR = "image"
+"""Item: colours [H, W, 3 or 4]; batch: [R, 3 or 4]; in [0, 1]."""
 LABELS = "semantics"
-"""Batch: classes [R, 1] int64, 0..C-1, void -1."""
+"""Item: classes [H, W, 1]; batch: [R, 1]; int64, 0..C-1, void -1."""
+DEPTH_M = "depth_image_m"
+"""Item: planar depth [H, W, 1] float32, metres; 0 is unknown."""
 SOFT_LABELS = "soft_semantics"
 """Batch, optional: class distributions [R, C] float32, which then stand in for the labels."""
 LABEL_WEIGHTS = "semantic_weights"
@@ -29,6 +34,12 @@ NUM_UNIFORM = "num_uniform_rays"
 """Batch, optional: number of rays, the first ones, that are drawn uniformly; the rest carry labels alone."""
 TRAINS_CLASSES = "trains_classes"
 """Batch, optional: False in a step that leaves classes out, whose labels are all void; True if left out."""
+LOGITS = "semantics"
+"""Output: rendered class logits [R, C]."""
+RENDERED_LABELS = "semantics_labels"
+"""Output inside `raw_outputs`: the most probable class [R, 1] int64, 0..C-1."""
+PLANAR_DEPTH = "planar_depth"
+"""Output inside `raw_outputs`: depth along the optical axis [R, 1], scene units."""
 
 _TARGETS = "targets"
 
@@ -47,6 +58,18 @@ class Targets:
     """How much each ray counts in the semantic loss."""
     trains_classes: bool = True
     """Whether there may be labels among them: known without asking a device, which would have to come to rest."""
+
+    @classmethod
+    def of(cls, batch: Mapping[str, Any]) -> "Targets":
+        """Those of a batch [R] without alpha."""
+        weights = batch.get(LABEL_WEIGHTS)
+        return cls(
+            colour=batch[COLOR][: batch.get(NUM_UNIFORM, len(batch[LABELS]))],
+            labels=batch[LABELS].reshape(-1),
+            soft_labels=batch.get(SOFT_LABELS),
+            label_weights=None if weights is None else weights.reshape(-1),
+            trains_classes=batch.get(TRAINS_CLASSES, True),
+        )
 
     def with_void(self, count: int) -> "Targets":
         """These targets, and behind them those of ``count`` rays that have neither a colour nor a class."""
@@ -73,36 +96,27 @@ class Targets:
         if self.soft_labels is None:
             return semantic_cross_entropy(logits, self.labels, self.label_weights)
         weights = self.label_weights
-        return soft_cross_entropy(logits, self.soft_labels, torch.ones(len(logits)) if weights is None else weights)
+        return soft_cross_entropy(
+            logits, self.soft_labels, torch.ones(len(logits), device=logits.device) if weights is None else weights
+        )
 
 
 def semantic_loss(logits: Float[Tensor, "rays classes"], batch: Mapping[str, Any]) -> Float[Tensor, ""]:
     """Cross-entropy of rendered logits against the labels or distributions of a batch, weighted if it has weights."""
-    weights = batch.get(LABEL_WEIGHTS)
-    weights = None if weights is None else weights.to(logits.device).reshape(-1)
-    soft = batch.get(SOFT_LABELS)
-    if soft is None:
-        return semantic_cross_entropy(logits, batch[LABELS].to(logits.device).reshape(-1), weights)
-    ones = torch.ones(logits.shape[0], device=logits.device)
-    return soft_cross_entropy(logits, soft.to(logits.device), ones if weights is None else weights)
+    given = {name: batch[name].to(logits.device) for name in (LABELS, SOFT_LABELS, LABEL_WEIGHTS) if name in batch}
+    # An alpha channel, which targets do not have, is of no concern here.
+    return Targets.of({COLOR: logits.new_zeros(0, 3), **given}).semantic_loss(logits)
 
 
 def attach_targets(ray_bundle: RayBundle, batch: Mapping[str, Any]) -> None:
     """Put the targets of a batch [R] on its rays, if they are of the common kind: colours without alpha."""
-    colour, labels = batch[COLOUR], batch[LABELS]
+    colour, labels = batch[COLOR], batch[LABELS]
     num_rays = ray_bundle.origins.shape[0]
     is_common = colour.dtype == torch.float32 and colour.shape[1:] == (3,) and len(labels) == num_rays
     if not is_common:
         return
-    weights, soft = batch.get(LABEL_WEIGHTS), batch.get(SOFT_LABELS)
     metadata: dict[str, Any] = ray_bundle.metadata
-    metadata[_TARGETS] = Targets(
-        colour=colour[: batch.get(NUM_UNIFORM, num_rays)],
-        labels=labels.reshape(-1),
-        soft_labels=soft,
-        label_weights=None if weights is None else weights.reshape(-1),
-        trains_classes=batch.get(TRAINS_CLASSES, True),
-    )
+    metadata[_TARGETS] = Targets.of(batch)
 
 
 def take_targets(ray_bundle: RayBundle) -> Targets | None:

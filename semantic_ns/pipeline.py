@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
@@ -17,13 +16,13 @@ from torch.cuda.amp.grad_scaler import GradScaler
 from semantic_ns.active.restart import start_classes_over
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
-from semantic_ns.evaluation.accumulator import SceneAccumulator
 from semantic_ns.evaluation.calibration import reliability_diagram
-from semantic_ns.evaluation.pictures import draw_legend
+from semantic_ns.evaluation.captions import draw_legend
 from semantic_ns.evaluation.run_notices import EndScores, VeilWarnings
 from semantic_ns.evaluation.worst_images import NamedImages, worst_as_json, worst_table
 from semantic_ns.files import write_png
-from semantic_ns.labels.taxonomy import Taxonomy
+from semantic_ns.host import guard_viewer
+from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
 from semantic_ns.propagation.config import PropagationConfig
 
 if TYPE_CHECKING:  # compile kernels, which registration must not
@@ -35,18 +34,6 @@ MIOU_RULE = (
     "one confusion matrix over all scored pixels of all evaluated images; "
     "miou: mean IoU over classes with ground truth or prediction; miou_present: over classes with ground truth"
 )
-
-
-class ScoredModel(Protocol):
-    """What the pipeline asks of a model beyond nerfstudio's `Model`."""
-
-    taxonomy: Taxonomy
-    evaluation_state: SceneAccumulator
-    """Filled by the model's `get_image_metrics_and_images`."""
-
-    def raw_outputs(self) -> AbstractContextManager[Any]:
-        """Inside it, the model also renders integer labels and planar depth."""
-        ...
 
 
 @dataclass
@@ -84,7 +71,17 @@ class SemanticPipeline(VanillaPipeline):
         eval_dataset = getattr(self.datamanager, "eval_dataset", None)
         if hasattr(eval_dataset, "load_depth"):
             cast(Any, eval_dataset).load_depth = True
-        self.moment = _moment_of(self.datamanager, self.model)
+        self.moment = _moment_of(self._data, self._semantic_model)
+        # nerfstudio opens the viewer next; the model's panel has loaded viser.
+        guard_viewer(warn_of_network=True)
+
+    @property
+    def _semantic_model(self) -> SemanticModelLike:
+        return cast(SemanticModelLike, self.model)
+
+    @property
+    def _data(self) -> TrainingDataLike:
+        return cast(TrainingDataLike, self.datamanager)
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
@@ -108,7 +105,7 @@ class SemanticPipeline(VanillaPipeline):
         callbacks += self._geometry_teaching(trainer.config.max_num_iterations)
         from semantic_ns.propagation.stage import PropagationStage
 
-        stage = PropagationStage(config, self.model, self.datamanager, trainer.config.max_num_iterations)
+        stage = PropagationStage(config, self._semantic_model, self._data, trainer.config.max_num_iterations)
         spreading = [_before_each_step(stage.before_step)] if config.enabled else []
         if self.moment is None:
             return [*callbacks, *spreading]
@@ -119,18 +116,19 @@ class SemanticPipeline(VanillaPipeline):
 
     def _geometry_teaching(self, num_steps: int) -> list[TrainingCallback]:
         """Labels that can be trusted train the geometry, too, in the first part of a run."""
-        config, network = cast(Any, self.model.config), cast(Any, self.model.field)
+        model = self._semantic_model
+        config = model.config
         fraction = getattr(config, "geometry_fraction", 0.0)
         if not 0 <= fraction <= 1:
             raise SceneError(
                 f"Expected a share from 0 to 1 for --pipeline.model.geometry-fraction, found {fraction}; 0 is never."
             )
         # Labels that are asked for are few in that part of a run, and a resumed run would judge by others.
-        if fraction == 0 or self.moment is not None or not cast(Any, self.datamanager).has_complete_labels:
+        if fraction == 0 or self.moment is not None or not self._data.has_complete_labels:
             return []
 
         def teach(step: int) -> None:
-            network.pass_semantic_gradients = config.pass_semantic_gradients or step < fraction * num_steps
+            model.pass_semantic_gradients = config.pass_semantic_gradients or step < fraction * num_steps
 
         return [_before_each_step(teach)]
 
@@ -145,10 +143,10 @@ class SemanticPipeline(VanillaPipeline):
         from semantic_ns.active.stage import ActiveStage
 
         start_over = None
-        if cast(Any, self.datamanager).config.active.restart:
-            start_over = partial(start_classes_over, cast(Any, self.model.field), trainer.optimizers.optimizers)
+        if self._data.config.active.restart:
+            start_over = partial(start_classes_over, self._semantic_model.field, trainer.optimizers.optimizers)
         return ActiveStage(
-            self.model, self.datamanager, propagation, cast("RunMoment", self.moment),
+            self._semantic_model, self._data, propagation, cast("RunMoment", self.moment),
             trainer.config.max_num_iterations, log_folder=trainer.base_dir, start_classes_over=start_over,
         )  # fmt: skip
 
@@ -176,7 +174,7 @@ class SemanticPipeline(VanillaPipeline):
             that do not exist (JSON has no NaN); with a step, such numbers are left out, since log writers take
             finite numbers only.
         """
-        model = cast(ScoredModel, self.model)
+        model = self._semantic_model
         model.evaluation_state.reset()
         if not isinstance(data_loader, NamedImages):
             data_loader = NamedImages(data_loader, model.evaluation_state)
@@ -204,7 +202,7 @@ class SemanticPipeline(VanillaPipeline):
         return said | {"miou_rule": MIOU_RULE}
 
 
-def _moment_of(datamanager: Any, model: Any) -> "RunMoment | None":
+def _moment_of(datamanager: TrainingDataLike, model: SemanticModelLike) -> "RunMoment | None":
     """What a resumed run with active learning takes up."""
     if getattr(datamanager, "given", None) is None:
         return None

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from semantic_ns.cli.export_labels import ExportLabels
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.accumulator import SceneAccumulator
-from semantic_ns.evaluation.pipeline import SemanticPipeline, SemanticPipelineConfig, without_nan
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.methods import semantic_nerf
+from semantic_ns.pipeline import SemanticPipeline, SemanticPipelineConfig, without_nan
 
 HEIGHT, WIDTH = 2, 4
 METRES_PER_UNIT = 2.0

@@ -7,8 +7,8 @@ import torch
 from test_semantic_nerf_model import RAYS, batch, build, lean_config, rays
 from torch import Tensor
 
+from semantic_ns.batch import NUM_UNIFORM, attach_targets, semantic_loss, take_targets
 from semantic_ns.models.semantic_nerf import SemanticNerfModel
-from semantic_ns.supervision import NUM_UNIFORM, attach_targets, semantic_loss, take_targets
 
 
 def training_model(**changes: Any) -> SemanticNerfModel:

@@ -1,0 +1,1 @@
+"""Cameras as numbers: pixels, points and the surfaces that depth images say."""
