@@ -28,12 +28,12 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
 
     def noted(pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, **options: object) -> None:
         if text:
-            box = pen.textbbox(place, text, font=options["font"], anchor=options["anchor"])  # type: ignore
+            box = pen.textbbox(place, text, font=options["font"], anchor=options["anchor"])  # pyright: ignore[reportArgumentType]
             width, height = pen.im.size
             assert 0 <= box[0] <= box[2] <= width, text
             assert 0 <= box[1] <= box[3] <= height, text
             texts.append((text, box))
-        draw(pen, place, text, **options)  # type: ignore
+        draw(pen, place, text, **options)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", noted)
     return texts

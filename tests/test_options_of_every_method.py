@@ -37,7 +37,7 @@ class Run:
         manager.train_num_rays_per_batch = 128
         for name, value in data.items():
             setattr(manager, name, value)
-        config.pipeline.propagation.enabled = False  # type: ignore
+        config.pipeline.propagation.enabled = False  # pyright: ignore[reportAttributeAccessIssue]
         torch.manual_seed(0)
         self.trainer = config.setup(local_rank=0, world_size=1)
         self.trainer.setup()
@@ -109,7 +109,7 @@ def test_complete_labels_train_geometry_in_the_stated_share_of_the_run_and_noisy
 def test_labels_that_are_asked_for_never_train_geometry(
     method: MethodSpecification, replica_scene: Path, tmp_path: Path
 ) -> None:
-    active = copy.deepcopy(method.config.pipeline.datamanager.active)  # type: ignore
+    active = copy.deepcopy(method.config.pipeline.datamanager.active)  # pyright: ignore[reportAttributeAccessIssue]
     active = type(active)(**{**vars(active), "strategy": "random"})
     given = {"pass_semantic_gradients": False, "geometry_fraction": 1.0}
     run = Run(method, replica_scene, tmp_path, {"active": active}, **given)
