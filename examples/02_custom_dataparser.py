@@ -29,9 +29,10 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserCo
 from nerfstudio.plugins.registry import discover_methods
 from nerfstudio.scripts.train import main as train
 
-from semantic_ns.dataparsers import poses, scene
+from semantic_ns.dataparsers import scene
 from semantic_ns.dataparsers.posed_scene import Intrinsics, PosedFrame, PosedScene
 from semantic_ns.dataparsers.splits import SplitOptions, split_frames
+from semantic_ns.geometry import poses
 from semantic_ns.labels.class_table import ClassTable
 
 BUNDLED_SCENE = Path(__file__).resolve().parent.parent / "scripts" / "demo_scene"

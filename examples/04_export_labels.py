@@ -16,7 +16,7 @@ from nerfstudio.utils.eval_utils import eval_setup
 
 from semantic_ns.evaluation.metrics import SegmentationScores, confusion_matrix, segmentation_scores
 from semantic_ns.export.labels import LabelExporter, choose_frames, input_paths
-from semantic_ns.labels.images import read_label_image
+from semantic_ns.io.images import read_label_image
 
 
 def export_and_score(load_config: Path, output: Path) -> tuple[list[Path], SegmentationScores]:

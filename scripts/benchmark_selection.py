@@ -18,10 +18,10 @@ from typing import get_args
 import numpy as np
 from scipy import ndimage
 
-from semantic_ns.active.config import SelectionConfig, Strategy
-from semantic_ns.active.pool import Pool
-from semantic_ns.active.selection import select
-from semantic_ns.active.units import Units, divide, super_pixels
+from semantic_ns.active_learning.config import SelectionConfig, Strategy
+from semantic_ns.active_learning.pool.pool import Pool
+from semantic_ns.active_learning.pool.units import Units, divide, super_pixels
+from semantic_ns.active_learning.strategies.selection import select
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOM_M = np.array([6.0, 5.0, 2.6])

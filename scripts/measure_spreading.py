@@ -24,7 +24,7 @@ from semantic_ns.benchmark.scoring import chosen_frames
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import corrupted_labels, read_label_folder
 from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
-from semantic_ns.files import write_json
+from semantic_ns.io.writing import write_json
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.propagation.config import PropagationConfig, SpreadingConfig

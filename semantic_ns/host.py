@@ -27,6 +27,7 @@ from rich.text import Text
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
+from semantic_ns.moved import find_moved_modules
 from semantic_ns.viewer.guard import HOSTS_VARIABLE, ViewerGuard, is_loopback, is_websocket
 
 
@@ -38,6 +39,7 @@ def prepare() -> None:
     put_ffmpeg_on_path()
     name_frozen_importers_to_inspect()
     guard_viewer()
+    find_moved_modules()
 
 
 def name_frozen_importers_to_inspect() -> None:

@@ -13,21 +13,21 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineC
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch.cuda.amp.grad_scaler import GradScaler
 
-from semantic_ns.active.restart import start_classes_over
+from semantic_ns.active_learning.rounds.reset_classes import start_classes_over
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.calibration import reliability_diagram
 from semantic_ns.evaluation.captions import draw_legend
 from semantic_ns.evaluation.run_notices import EndScores, VeilWarnings
 from semantic_ns.evaluation.worst_images import NamedImages, worst_as_json, worst_table
-from semantic_ns.files import write_png
 from semantic_ns.host import guard_viewer
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
+from semantic_ns.io.writing import write_png
 from semantic_ns.propagation.config import PropagationConfig
 
 if TYPE_CHECKING:  # compile kernels, which registration must not
-    from semantic_ns.active.resume import RunMoment
-    from semantic_ns.active.stage import ActiveStage
+    from semantic_ns.active_learning.rounds.snapshot import RunMoment
+    from semantic_ns.active_learning.rounds.stage import ActiveStage
     from semantic_ns.propagation.stage import PropagationStage
 
 MIOU_RULE = (
@@ -140,7 +140,7 @@ class SemanticPipeline(VanillaPipeline):
             )
 
     def _active_stage(self, trainer: Any, propagation: "PropagationStage | None") -> "ActiveStage":
-        from semantic_ns.active.stage import ActiveStage
+        from semantic_ns.active_learning.rounds.stage import ActiveStage
 
         start_over = None
         if self._data.config.active.restart:
@@ -206,7 +206,7 @@ def _moment_of(datamanager: TrainingDataLike, model: SemanticModelLike) -> "RunM
     """What a resumed run with active learning takes up."""
     if getattr(datamanager, "given", None) is None:
         return None
-    from semantic_ns.active.resume import RunMoment
+    from semantic_ns.active_learning.rounds.snapshot import RunMoment
 
     return RunMoment(model)
 

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from semantic_ns.labels.hdf5_files import read_hdf5
+from semantic_ns.io.hdf5 import read_hdf5
 from semantic_ns.synthetic_scene import ROOM_HALF_SIZE, make_trajectory
 
 METRES_PER_ASSET_UNIT = 0.0254

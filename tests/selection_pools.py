@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from semantic_ns.active.pool import Pool
-from semantic_ns.active.units import Units
+from semantic_ns.active_learning.pool.pool import Pool
+from semantic_ns.active_learning.pool.units import Units
 
 FRAMES, HEIGHT, WIDTH = 5, 8, 12
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from semantic_ns.active.acquisition import disagreement, margin, mean_by_group, uncertainty
-from semantic_ns.active.candidates import Candidates
-from semantic_ns.active.farthest import choose_farthest, pose_places, principal_axes
-from semantic_ns.active.ray_statistics import distance_spread
-from semantic_ns.active.voxels import distinct_pairs, voxel_keys, voxelise
-from semantic_ns.active.voxels_numba import neighbours
+from semantic_ns.active_learning.acquisition import disagreement, margin, mean_by_group, uncertainty
+from semantic_ns.active_learning.pool.ray_statistics import distance_spread
+from semantic_ns.active_learning.strategies.candidates import Candidates
+from semantic_ns.active_learning.strategies.farthest import choose_farthest, pose_places, principal_axes
+from semantic_ns.active_learning.strategies.voxels import distinct_pairs, voxel_keys, voxelise
+from semantic_ns.active_learning.strategies.voxels_numba import neighbours
 
 
 def test_the_margin_is_the_gap_between_the_two_largest_probabilities() -> None:

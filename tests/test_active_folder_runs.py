@@ -22,10 +22,10 @@ from test_active_stage import (
     weights_of,
 )
 
-from semantic_ns.active.folder import ANSWERS
+from semantic_ns.active_learning.rounds.folder_oracle import ANSWERS
 from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
 from semantic_ns.datasets.training_labels import frame_names
-from semantic_ns.files import write_json, write_png
+from semantic_ns.io.writing import write_json, write_png
 from semantic_ns.labels.taxonomy import VOID
 
 

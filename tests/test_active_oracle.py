@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from semantic_ns.active.folder import ANSWERS, FolderOracle, boxes_of, draw_units
-from semantic_ns.active.oracle import GroundTruthOracle, Oracle, uniform_of
-from semantic_ns.active.state import Answer, GivenLabels, spent
-from semantic_ns.active.units import Units
+from semantic_ns.active_learning.pool.units import Units
+from semantic_ns.active_learning.rounds.folder_oracle import ANSWERS, FolderOracle, boxes_of, draw_units
+from semantic_ns.active_learning.rounds.oracle import GroundTruthOracle, Oracle, uniform_of
+from semantic_ns.active_learning.rounds.revealed_labels import Answer, GivenLabels, spent
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError

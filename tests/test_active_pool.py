@@ -11,10 +11,10 @@ import torch
 from selection_pools import pool_of
 from test_propagation_stage import CLICKS, pipeline_of
 
-from semantic_ns.active.acquisition import disagreement, margin
-from semantic_ns.active.pool import Pool, render_pool
-from semantic_ns.active.ray_statistics import describe_rays
-from semantic_ns.active.wider_head import NUM_MEMBERS, Extra, with_wider_head
+from semantic_ns.active_learning.acquisition import disagreement, margin
+from semantic_ns.active_learning.pool.ensemble_head import NUM_MEMBERS, Extra, with_wider_head
+from semantic_ns.active_learning.pool.pool import Pool, render_pool
+from semantic_ns.active_learning.pool.ray_statistics import describe_rays
 from semantic_ns.errors import SceneError
 from semantic_ns.rendering import normalised_entropy
 

@@ -11,11 +11,11 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 from selection_pools import FRAMES, HEIGHT, WIDTH, block_units, pool_of, random_pool
 
-from semantic_ns.active.candidates import Choice
-from semantic_ns.active.config import Cost, SelectionConfig, Strategy, Unit
-from semantic_ns.active.pool import Pool
-from semantic_ns.active.selection import choose, initial_units, needs_of, select
-from semantic_ns.active.units import Units, divide
+from semantic_ns.active_learning.config import Cost, SelectionConfig, Strategy, Unit
+from semantic_ns.active_learning.pool.pool import Pool
+from semantic_ns.active_learning.pool.units import Units, divide
+from semantic_ns.active_learning.strategies.candidates import Choice
+from semantic_ns.active_learning.strategies.selection import choose, initial_units, needs_of, select
 from semantic_ns.errors import SceneError
 
 IMAGES = [np.random.default_rng(i).random((HEIGHT, WIDTH, 3), np.float32) for i in range(FRAMES)]
@@ -133,8 +133,8 @@ def test_of_two_views_of_one_wall_only_one_is_labelled() -> None:
 
 
 def test_creases_weigh_their_share_of_the_surface() -> None:
-    from semantic_ns.active.geometry import voxel_weights
-    from semantic_ns.active.voxels import voxelise
+    from semantic_ns.active_learning.strategies.surface_entropy import voxel_weights
+    from semantic_ns.active_learning.strategies.voxels import voxelise
 
     pool = random_pool(4)
     voxels = voxelise(pool.points_m, pool.has_sure_depth, 0.15)

@@ -13,19 +13,20 @@ import pytest
 import torch
 import yaml
 from nerfstudio.scripts.train import _set_random_seed
-from test_methods_train import SMALL, configured
+from registered import SMALL, configured
 
-from semantic_ns.active.restart import start_classes_over
-from semantic_ns.active.resume import RunMoment
-from semantic_ns.active.schedule import ActiveConfig
-from semantic_ns.active.stage import LABELS_FOLDER, LOG_FILE, divide_pool
+from semantic_ns.active_learning.rounds.reset_classes import start_classes_over
+from semantic_ns.active_learning.rounds.schedule import ActiveConfig
+from semantic_ns.active_learning.rounds.snapshot import RunMoment
+from semantic_ns.active_learning.rounds.stage import LABELS_FOLDER, LOG_FILE, divide_pool
 from semantic_ns.batch import LABELS, SOFT_LABELS
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
 from semantic_ns.datasets.training_labels import read_label_folder
 from semantic_ns.errors import SceneError
 from semantic_ns.host import allow_numpy_scalars_in_checkpoints
 from semantic_ns.labels.taxonomy import VOID
-from semantic_ns.methods import semantic_nerf, semantic_ngp
+from semantic_ns.methods.semantic_nerf.method import semantic_nerf
+from semantic_ns.methods.semantic_ngp.method import semantic_ngp
 from semantic_ns.propagation.config import PropagationConfig
 
 ACTIVE = ActiveConfig(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from semantic_ns.active.config import SelectionConfig, Unit
-from semantic_ns.active.units import Units, divide, super_pixels
+from semantic_ns.active_learning.config import SelectionConfig, Unit
+from semantic_ns.active_learning.pool.units import Units, divide, super_pixels
 from semantic_ns.errors import SceneError
 
 

@@ -24,10 +24,10 @@ from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import LabelSource
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.captions import GAP_PX
+from semantic_ns.fusion.label_fusion import View
 from semantic_ns.labels.corruption import CorruptionConfig
-from semantic_ns.labels.fusion import View
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
-from semantic_ns.methods import semantic_nerf
+from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.synthetic_scene import write_replica_scene
 
 SHAPE = (20, 30)

@@ -9,7 +9,7 @@ import pytest
 from semantic_ns.audit.other_views import LabelledViews, Votes
 from semantic_ns.audit.regions import LARGEST_PROBABILITY, Region, RegionRule, find_regions, log_odds
 from semantic_ns.audit.run import score
-from semantic_ns.labels.fusion import View
+from semantic_ns.fusion.label_fusion import View
 from semantic_ns.labels.taxonomy import VOID
 
 EVERY = RegionRule(min_area=1, min_confidence=0.0, border_px=0)

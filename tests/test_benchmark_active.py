@@ -14,10 +14,10 @@ import pytest
 import torch
 from fresh_process import last_line
 from nerfstudio.scripts.train import _set_random_seed
+from registered import SMALL, configured
 from test_active_stage import config_of, trainer_of
-from test_methods_train import SMALL, configured
 
-from semantic_ns.active.schedule import ActiveConfig
+from semantic_ns.active_learning.rounds.schedule import ActiveConfig
 from semantic_ns.benchmark import active_run, one_cell
 from semantic_ns.benchmark.active_cell import main as run_cell
 from semantic_ns.benchmark.active_curves import area_under, cost_at, cost_ratio
@@ -38,7 +38,7 @@ from semantic_ns.benchmark.class_rays import ClassRays, collect_rays
 from semantic_ns.benchmark.results import read_results
 from semantic_ns.cli.benchmark import Report
 from semantic_ns.errors import SceneError
-from semantic_ns.methods import semantic_nerf
+from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 
 SHARES = (0.01, 0.1, 0.5)
 

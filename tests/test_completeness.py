@@ -5,7 +5,7 @@ import pytest
 from jaxtyping import Int16
 from numpy import ndarray
 
-from semantic_ns.labels.completeness import are_complete
+from semantic_ns.labels.label_statistics import are_complete
 
 
 def stripes(width: int, height: int = 24, columns: int = 40) -> Int16[ndarray, "height columns"]:

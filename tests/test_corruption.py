@@ -18,8 +18,8 @@ from semantic_ns.labels.corruption import (
     lower_resolution_dense,
     lower_resolution_sparse,
 )
+from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.labels.corruption_propagation import keep_grown_regions
-from semantic_ns.labels.spacing import evenly_spaced
 
 NUM_CLASSES = 4
 

@@ -95,7 +95,12 @@ def registered(first: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "first",
-    ["nerfstudio.scripts.train", "semantic_ns.methods", "semantic_ns.dataparsers.specifications"],
+    [
+        "nerfstudio.scripts.train",
+        "semantic_ns.methods.semantic_nerf.method",
+        "semantic_ns.methods.semantic_nerf_vanilla.method",
+        "semantic_ns.dataparsers.specifications",
+    ],
 )
 def test_methods_and_dataparsers_appear_in_any_order_of_import(first: str) -> None:
     assert OURS | {"nerfacto", "nerfstudio-data"} <= set(registered(f"import {first}")["names"])

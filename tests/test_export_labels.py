@@ -28,7 +28,7 @@ from semantic_ns.export.labels import (
     label_image,
     unique_frames,
 )
-from semantic_ns.files import replacing, write_json, write_png
+from semantic_ns.io.writing import replacing, write_json, write_png
 from semantic_ns.labels.taxonomy import Taxonomy
 
 HEIGHT, WIDTH = 3, 5

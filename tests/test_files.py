@@ -3,7 +3,7 @@
 import pytest
 
 from semantic_ns.errors import SceneError
-from semantic_ns.files import told_if_not_writable, write_json
+from semantic_ns.io.writing import told_if_not_writable, write_json
 
 
 def test_a_place_that_cannot_be_written_is_told_in_one_sentence(tmp_path):

@@ -21,9 +21,9 @@ from semantic_ns.cli.fuse_labels import FuseLabels, entrypoint
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
-from semantic_ns.fusing.predictions import find_predictions
-from semantic_ns.fusing.views import SceneView, load_run, read_views
-from semantic_ns.labels.fusion import Rule, most_likely
+from semantic_ns.fusion.label_fusion import Rule, most_likely
+from semantic_ns.fusion.predictions import find_predictions
+from semantic_ns.fusion.views import SceneView, load_run, read_views
 from semantic_ns.synthetic_scene import write_replica_scene
 
 WIDTH, HEIGHT, FRAMES = 32, 24, 24
@@ -237,7 +237,7 @@ def test_rendered_depth_serves_as_given_depth_does(
 ) -> None:
     config = AutoDataParserConfig(data=room)
     model: Any = FakeModel(tuple(read_views(config, "all").views))
-    monkeypatch.setattr("semantic_ns.fusing.views.load_run", lambda path, data: (model, config))
+    monkeypatch.setattr("semantic_ns.fusion.views.load_run", lambda path, data: (model, config))
     FuseLabels(room, noisy, tmp_path / "given").main()
     FuseLabels(room, noisy, tmp_path / "rendered", depth="rendered", load_config=Path("config.yml")).main()
     given, rendered = written(tmp_path / "given"), written(tmp_path / "rendered")
@@ -249,7 +249,7 @@ def test_with_given_depth_a_run_says_how_the_scene_is_read(
     room: Path, noisy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = AutoDataParserConfig(data=room, split="interval", eval_interval=3)
-    monkeypatch.setattr("semantic_ns.fusing.views.load_run", lambda path, data: (None, config))
+    monkeypatch.setattr("semantic_ns.fusion.views.load_run", lambda path, data: (None, config))
     FuseLabels(room, noisy, tmp_path / "run", load_config=Path("config.yml"), frames="train").main()
     FuseLabels(room, noisy, tmp_path / "options", frames="train", split="interval", eval_interval=3).main()
     run, options = (json.loads((tmp_path / name / "fusion.json").read_text("utf8")) for name in ("run", "options"))

@@ -5,7 +5,7 @@ import reference
 import torch
 from torch import Tensor
 
-from semantic_ns.fields.fused_rendering import render_fused
+from semantic_ns.fields.cpu.render import render_fused
 
 
 def problem(

@@ -9,7 +9,7 @@ from test_fused_rendering import problem
 from torch import Tensor
 
 from semantic_ns.batch import Targets
-from semantic_ns.fields.fused_training import Intervals, LossWeights, TrainedRays, train_fused
+from semantic_ns.fields.cpu.train import Intervals, LossWeights, TrainedRays, train_fused
 from semantic_ns.losses import near_camera_prices, semantic_cross_entropy, soft_cross_entropy
 from semantic_ns.rendering import head_of_composited
 

@@ -3,7 +3,6 @@ import pytest
 import torch
 from hypersim_scene import CAMERAS, HEIGHT, SKEWED, WIDTH, world_rays, write_camera_table
 
-from semantic_ns.dataparsers import poses
 from semantic_ns.dataparsers.hypersim_camera import (
     CAMERA_TABLE,
     CameraRow,
@@ -16,6 +15,7 @@ from semantic_ns.dataparsers.posed_scene import PosedFrame, PosedScene
 from semantic_ns.dataparsers.scene import SceneClasses
 from semantic_ns.dataparsers.splits import Split
 from semantic_ns.errors import SceneError
+from semantic_ns.geometry import poses
 from semantic_ns.labels.taxonomy import Taxonomy
 
 NO_SKEW = [name for name in CAMERAS if name != SKEWED]

@@ -22,9 +22,9 @@ from scene_geometry import label_agreement, world_points
 
 from semantic_ns.dataparsers.hypersim import HypersimDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
-from semantic_ns.labels.hdf5_files import read_hdf5
-from semantic_ns.labels.images import read_hdr_image
-from semantic_ns.labels.tone_mapping import image_exposure, tone_map
+from semantic_ns.io.hdf5 import read_hdf5
+from semantic_ns.io.images import read_hdr_image
+from semantic_ns.io.tone_mapping import image_exposure, tone_map
 from semantic_ns.synthetic_scene import ROOM_HALF_SIZE
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from semantic_ns.annotations.formats import Format, read_annotations
+from semantic_ns.annotations.scene_labels import ImportOptions, import_labels
 from semantic_ns.cli.import_labels import ImportLabels, entrypoint
 from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
 from semantic_ns.errors import SceneError
-from semantic_ns.importing.formats import Format, read_annotations
-from semantic_ns.importing.scene_labels import ImportOptions, import_labels
 from semantic_ns.labels.class_table import ClassTable
 
 HEIGHT, WIDTH = 36, 48

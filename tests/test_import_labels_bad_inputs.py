@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from semantic_ns.annotations import scene_labels
+from semantic_ns.annotations.formats import read_annotations
+from semantic_ns.annotations.scene_labels import ImportOptions, import_labels
 from semantic_ns.errors import SceneError
-from semantic_ns.importing import scene_labels
-from semantic_ns.importing.formats import read_annotations
-from semantic_ns.importing.scene_labels import ImportOptions, import_labels
 from semantic_ns.labels.class_table import ClassTable
 
 HEIGHT, WIDTH = 36, 48

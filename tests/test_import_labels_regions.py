@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_functions
 
-from semantic_ns.importing.regions import circle_mask, polygon_mask, rectangle_mask
+from semantic_ns.annotations.regions import circle_mask, polygon_mask, rectangle_mask
 
 WIDTH, HEIGHT = 23, 17
 SIZE = (WIDTH, HEIGHT)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from semantic_ns.labels.fusion import Rule, View, Votes, fuse, label_votes, most_likely, soft_votes
+from semantic_ns.fusion.label_fusion import Rule, View, Votes, fuse, label_votes, most_likely, soft_votes
 from semantic_ns.synthetic_scene import make_trajectory, render
 
 WIDTH, HEIGHT, CLASSES = 20, 14, 4
@@ -89,7 +89,7 @@ def test_fusion_is_that_of_one_pixel_after_another(rule: Rule) -> None:
 def test_blocks_of_targets_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     views, probabilities = room(5), [random_probabilities(seed) for seed in range(5)]
     at_once = fused(views, probabilities, "bayes")
-    monkeypatch.setattr("semantic_ns.labels.fusion._BLOCK_BYTES", 2 * HEIGHT * WIDTH * CLASSES * 4)
+    monkeypatch.setattr("semantic_ns.fusion.label_fusion._BLOCK_BYTES", 2 * HEIGHT * WIDTH * CLASSES * 4)
     reads: list[int] = []
 
     def read(index: int) -> Votes:

@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 
 from semantic_ns.errors import SceneError
-from semantic_ns.labels.hdf5_files import read_hdf5
-from semantic_ns.labels.images import color_image_size, read_depth_image, read_hdr_image, read_label_image
+from semantic_ns.io.hdf5 import read_hdf5
+from semantic_ns.io.images import color_image_size, read_depth_image, read_hdr_image, read_label_image
 
 RNG = np.random.default_rng(0)
 

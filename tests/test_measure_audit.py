@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from measure_audit import copy_with_errors
 from planted_errors import PLANT, Listed, Planted, plant, precision_and_recall, recall_by_kind
 
-from semantic_ns.labels.images import read_label_image
+from semantic_ns.io.images import read_label_image
 
 SHAPE = (40, 60)
 CLASSES = (3, 5, 8)

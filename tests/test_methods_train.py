@@ -1,6 +1,5 @@
 """Every registered method trains, is scored, rendered and resumed, as a user would do it."""
 
-import copy
 import json
 import subprocess
 import sys
@@ -13,38 +12,15 @@ from nerfstudio.scripts.eval import ComputePSNR
 from nerfstudio.scripts.render import DatasetRender
 from nerfstudio.scripts.train import main as train
 from PIL import Image
+from registered import METHODS, SMALL, configured
 
 from semantic_ns.cli.export_labels import ExportLabels
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.errors import SceneError
-from semantic_ns.methods import semantic_nerf, semantic_nerf_big, semantic_nerf_vanilla, semantic_ngp
+from semantic_ns.methods.semantic_nerf.method import semantic_nerf
+from semantic_ns.methods.semantic_nerf_vanilla.method import semantic_nerf_vanilla
+from semantic_ns.methods.semantic_ngp.method import semantic_ngp
 from semantic_ns.trainer import SemanticTrainerConfig
-
-SMALL = {
-    "semantic-nerf": {"num_levels": 4, "log2_hashmap_size": 8, "num_nerf_samples_per_ray": 8},
-    "semantic-nerf-big": {"num_levels": 4, "log2_hashmap_size": 8, "num_nerf_samples_per_ray": 8},
-    "semantic-ngp": {"num_levels": 4, "log2_hashmap_size": 8, "grid_resolution": 16},
-    "semantic-nerf-vanilla": {"hidden_dim": 16, "num_coarse_samples": 8, "num_importance_samples": 8},
-}
-"""Model options of the methods that make them small."""
-METHODS = [semantic_nerf, semantic_nerf_big, semantic_ngp, semantic_nerf_vanilla]
-
-
-def configured(
-    method: MethodSpecification, scene: Path, output: Path, steps: int, **model: Any
-) -> SemanticTrainerConfig:
-    config = copy.deepcopy(method.config)
-    assert isinstance(config, SemanticTrainerConfig)
-    config.output_dir = output
-    config.max_num_iterations = steps
-    config.vis = "tensorboard"
-    config.machine.device_type = "cpu"
-    config.pipeline.datamanager.data = scene
-    config.pipeline.datamanager.train_num_rays_per_batch = 512  # pyright: ignore[reportAttributeAccessIssue]
-    has_grid = method is not semantic_nerf_vanilla
-    for name, value in (({"log2_hashmap_size": 12, "max_res": 128} if has_grid else {}) | model).items():
-        setattr(config.pipeline.model, name, value)
-    return config
 
 
 def scores(config: SemanticTrainerConfig, folder: Path) -> dict[str, Any]:
@@ -52,7 +28,7 @@ def scores(config: SemanticTrainerConfig, folder: Path) -> dict[str, Any]:
     return json.loads((folder / "scores.json").read_text())["results"]
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.config.method_name)
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_a_method_trains_and_is_scored_and_rendered_in_every_output(
     method: MethodSpecification, nerfstudio_scene: Path, tmp_path: Path
 ) -> None:

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from semantic_ns.rendering import median_distance
-from semantic_ns.sampling.packed import (
+from semantic_ns.methods.semantic_ngp.packed import (
     composite_packed,
     first_samples,
     packed_median_distance,
     packed_visibility,
     packed_weights,
 )
+from semantic_ns.rendering import median_distance
 
 COUNTS = [3, 0, 1, 7, 0, 0, 40, 2, 0]
 """Samples of each ray: some rays have none, the last one too."""

@@ -10,7 +10,7 @@ from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
-from semantic_ns.sampling.occupancy import OccupancyGrid, OccupancySampler, require_nerfacc_kernels
+from semantic_ns.methods.semantic_ngp.occupancy import OccupancyGrid, OccupancySampler, require_nerfacc_kernels
 
 RAYS = 60
 STEP = 0.05

@@ -11,13 +11,14 @@ import pytest
 from broken_scenes import each_image, edit
 from nerfstudio.plugins.types import MethodSpecification
 from numpy import ndarray
-from test_methods_train import SMALL, configured
+from registered import SMALL, configured
 
 from semantic_ns import synthetic_scene
 from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation import run_notices
-from semantic_ns.methods import semantic_nerf, semantic_ngp
+from semantic_ns.methods.semantic_nerf.method import semantic_nerf
+from semantic_ns.methods.semantic_ngp.method import semantic_ngp
 from semantic_ns.synthetic_scene import write_nerfstudio_scene
 
 _STEPS = 30

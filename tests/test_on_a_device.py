@@ -17,10 +17,10 @@ from torch import Tensor
 from torchmetrics.image import PeakSignalNoiseRatio as PlainPeakSignalNoiseRatio
 
 from semantic_ns.batch import NUM_UNIFORM, TRAINS_CLASSES, attach_targets
-from semantic_ns.datamanagers.pixel_batches import gather_by_index, gathered_by_kernel
-from semantic_ns.datamanagers.pixel_sampler import add_labelled_rays
+from semantic_ns.datamanagers.gathering_sampler import gather_by_index, gathered_by_kernel
+from semantic_ns.datamanagers.labelled_pixel_sampler import add_labelled_rays
 from semantic_ns.evaluation.color import PeakSignalNoiseRatio
-from semantic_ns.rays import intrinsics_of, perspective_rays, poses_of, rays_by_formula
+from semantic_ns.geometry.rays import intrinsics_of, perspective_rays, poses_of, rays_by_formula
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 

@@ -9,20 +9,18 @@ import pytest
 import torch
 from nerfstudio.engine.callbacks import TrainingCallbackLocation
 from nerfstudio.plugins.types import MethodSpecification
-from test_methods_train import SMALL, configured
+from registered import METHODS, SMALL, configured
 from torch import Tensor
 
-from semantic_ns import methods
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.corruption import CorruptionConfig
 
-METHODS = [item for item in vars(methods).values() if isinstance(item, MethodSpecification)]
 CASES = [
     pytest.param(method, options, id="-".join([str(method.config.method_name), *options]))
-    for method in METHODS
+    for method in METHODS.values()
     for options in ({}, {"fuse_on_cpu": False}, {"semantic_features": "own"}, {"semantic_features": "shared"})
     if all(hasattr(method.config.pipeline.model, name) for name in options)
-    and not (options and method is methods.semantic_nerf_big)  # semantic-nerf in other sizes
+    and not (options and method is METHODS["semantic-nerf-big"])  # semantic-nerf in other sizes
 ]
 """Each method as it is, and the other paths through it."""
 NUM_STEPS = 10
@@ -105,7 +103,7 @@ def test_complete_labels_train_geometry_in_the_stated_share_of_the_run_and_noisy
 
 
 # The other methods cannot ask.
-@pytest.mark.parametrize("method", METHODS[:2], ids=lambda method: method.config.method_name)
+@pytest.mark.parametrize("method", [METHODS["semantic-nerf"], METHODS["semantic-nerf-big"]], ids=["small", "big"])
 def test_labels_that_are_asked_for_never_train_geometry(
     method: MethodSpecification, replica_scene: Path, tmp_path: Path
 ) -> None:
@@ -120,7 +118,7 @@ def test_labels_that_are_asked_for_never_train_geometry(
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
 def test_a_fraction_outside_0_to_1_is_refused(fraction: float, replica_scene: Path, tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="geometry-fraction, found"):
-        Run(methods.semantic_nerf, replica_scene, tmp_path, {}, geometry_fraction=fraction)
+        Run(METHODS["semantic-nerf"], replica_scene, tmp_path, {}, geometry_fraction=fraction)
 
 
 @pytest.mark.parametrize(("method", "options"), CASES)
@@ -140,7 +138,7 @@ def test_a_loss_is_its_weight_times_something_and_reaches_the_parameters(
     assert float(run.losses(0).get(name, torch.zeros(()))) == 0
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.config.method_name)
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_without_semantics_no_class_is_trained(
     method: MethodSpecification, replica_scene: Path, tmp_path: Path
 ) -> None:
@@ -150,7 +148,7 @@ def test_without_semantics_no_class_is_trained(
     assert not any("semantic" in name for name in changed)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.config.method_name)
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_the_semantic_head_is_as_wide_as_stated(
     method: MethodSpecification, replica_scene: Path, tmp_path: Path
 ) -> None:

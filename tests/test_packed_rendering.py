@@ -10,8 +10,8 @@ from test_semantic_nerf_model import RAYS, batch, rays
 from test_semantic_ngp_model import build, lean_config, render
 from torch import Tensor
 
-from semantic_ns.fields.packed_rendering import packed_densities, render_packed
-from semantic_ns.models.semantic_ngp import SemanticNgpModel
+from semantic_ns.methods.semantic_ngp.model import SemanticNgpModel
+from semantic_ns.methods.semantic_ngp.packed_rendering import packed_densities, render_packed
 
 DENSE: dict[str, Any] = {"average_init_density": 2.0}
 ODD_SIZES: dict[str, Any] = {

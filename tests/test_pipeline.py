@@ -22,7 +22,7 @@ from semantic_ns.cli.export_labels import ExportLabels
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.accumulator import SceneAccumulator
 from semantic_ns.labels.taxonomy import Taxonomy
-from semantic_ns.methods import semantic_nerf
+from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.pipeline import SemanticPipeline, SemanticPipelineConfig, without_nan
 
 HEIGHT, WIDTH = 2, 4

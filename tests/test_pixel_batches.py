@@ -5,7 +5,7 @@ import torch
 from nerfstudio.data.pixel_samplers import PairPixelSampler, PairPixelSamplerConfig, PixelSampler, PixelSamplerConfig
 from torch import Tensor
 
-from semantic_ns.datamanagers.pixel_batches import GatheringPixelSampler, gathered_by_kernel
+from semantic_ns.datamanagers.gathering_sampler import GatheringPixelSampler, gathered_by_kernel
 
 RAYS = 50
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from nerfstudio.data.pixel_samplers import PatchPixelSamplerConfig, PixelSamplerConfig
 
-from semantic_ns.datamanagers.pixel_sampler import LabelledPixelSamplerConfig, add_labelled_rays
+from semantic_ns.datamanagers.labelled_pixel_sampler import LabelledPixelSamplerConfig, add_labelled_rays
 from semantic_ns.errors import SceneError
 
 SHAPE = (3, 6, 8)

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from test_methods_train import configured
+from registered import configured
 
 from semantic_ns.batch import LABEL_WEIGHTS, SOFT_LABELS
 from semantic_ns.labels.corruption import CorruptionConfig
-from semantic_ns.methods import semantic_nerf, semantic_ngp
+from semantic_ns.methods.semantic_nerf.method import semantic_nerf
+from semantic_ns.methods.semantic_ngp.method import semantic_ngp
 from semantic_ns.propagation.config import PropagationConfig, SpreadingConfig
 from semantic_ns.propagation.stage import PropagationStage
 from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph

@@ -12,7 +12,7 @@ from nerfstudio.model_components.ray_samplers import UniformSampler
 from reference import assert_same_with_any_number_of_threads
 
 from semantic_ns.encodings.hash_grid import HashGrid, replace_hash_encodings
-from semantic_ns.sampling.proposal_sampler import FusedProposalSampler, edges_of
+from semantic_ns.sampling.proposal import FusedProposalSampler, edges_of
 
 RAYS = 150  # tiles of the kernels, and a rest
 

@@ -6,7 +6,7 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.cameras.rays import RayBundle
 from reference import assert_same_with_any_number_of_threads
 
-from semantic_ns.rays import FastRayGenerator, are_simple, rays_of_image
+from semantic_ns.geometry.rays import FastRayGenerator, are_simple, rays_of_image
 
 
 def make_cameras(camera_type: CameraType = CameraType.PERSPECTIVE, distortion: float = 0.0) -> Cameras:

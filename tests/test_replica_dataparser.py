@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 from scene_geometry import distance_to_synthetic_room, label_agreement, world_points
 
-from semantic_ns.dataparsers import poses
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig, sequence_names
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
+from semantic_ns.geometry import poses
 
 
 def parse(folder, split="train", **options):

@@ -5,7 +5,7 @@ import torch
 from numba import get_num_threads, set_num_threads
 from torch import Tensor, nn
 
-from semantic_ns.fields.semantic_grid import SemanticGrid, composite_packed_features, have_a_say
+from semantic_ns.fields.feature_grid import SemanticGrid, composite_packed_features, have_a_say
 
 
 def loop_over_samples(enc: Tensor, first: Tensor, weights: Tensor, layer: nn.Linear) -> Tensor:

@@ -13,8 +13,8 @@ from nerfstudio.models.nerfacto import NerfactoModel
 
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.taxonomy import Taxonomy
-from semantic_ns.methods import semantic_nerf, semantic_nerf_big
-from semantic_ns.models.semantic_nerf import SemanticNerfModel, SemanticNerfModelConfig
+from semantic_ns.methods.semantic_nerf.method import semantic_nerf, semantic_nerf_big
+from semantic_ns.methods.semantic_nerf.model import SemanticNerfModel, SemanticNerfModelConfig
 
 CLASSES = Taxonomy((3, 7, 40), ("wall", "bed", "floor"), ((9, 9, 9), (0, 99, 0), (0, 0, 99)), (False, True, False), 0)
 RAYS = 50

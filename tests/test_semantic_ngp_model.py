@@ -19,8 +19,8 @@ from test_semantic_nerf_model import lean_config as nerf_config
 from semantic_ns.errors import SceneError
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames
 from semantic_ns.labels.taxonomy import Taxonomy
-from semantic_ns.methods import semantic_ngp
-from semantic_ns.models.semantic_ngp import SemanticNgpModel, SemanticNgpModelConfig
+from semantic_ns.methods.semantic_ngp.method import semantic_ngp
+from semantic_ns.methods.semantic_ngp.model import SemanticNgpModel, SemanticNgpModelConfig
 
 
 def lean_config(**changes: Any) -> SemanticNgpModelConfig:

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from nerfstudio.scripts.train import main as train
 from PIL import Image
+from registered import configured
 from selection_pools import block_units
-from test_methods_train import configured
 
-from semantic_ns.active.config import SelectionConfig
-from semantic_ns.active.suggestions import have_labels
+from semantic_ns.active_learning.config import SelectionConfig
+from semantic_ns.active_learning.rounds.suggestions import have_labels
 from semantic_ns.cli import suggest
 from semantic_ns.cli.suggest import Suggest
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.corruption import CorruptionConfig
-from semantic_ns.methods import semantic_nerf
+from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 
 
 def trained(scene: Path, folder: Path, corruption: CorruptionConfig) -> Path:

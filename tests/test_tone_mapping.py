@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from semantic_ns.labels.tone_mapping import image_exposure, tone_map, trajectory_exposure
+from semantic_ns.io.tone_mapping import image_exposure, tone_map, trajectory_exposure
 
 RNG = np.random.default_rng(0)
 EVERY_PIXEL = np.ones((30, 40), bool)

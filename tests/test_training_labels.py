@@ -12,9 +12,10 @@ import pytest
 import torch
 from nerfstudio.scripts.train import main as train
 from PIL import Image
-from test_methods_train import configured, scores
+from registered import configured
+from test_methods_train import scores
 
-from semantic_ns.datamanagers.pixel_sampler import LabelledPixelSampler
+from semantic_ns.datamanagers.labelled_pixel_sampler import LabelledPixelSampler
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
 from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
@@ -22,7 +23,7 @@ from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import files_of_frames, frame_names, read_label_folder
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.corruption import CorruptionConfig
-from semantic_ns.methods import semantic_nerf
+from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 
 LABELS = "Sequence_1/semantic_class"
 

@@ -11,7 +11,7 @@ from test_semantic_nerf_model import batch, build, lean_config, rays
 
 from semantic_ns.batch import Targets, attach_targets
 from semantic_ns.errors import SceneError
-from semantic_ns.models.schedules import checked_ramp, ramp
+from semantic_ns.methods.schedules import checked_ramp, ramp
 from semantic_ns.sampling import unseen_rays
 from semantic_ns.sampling.unseen_rays import UnseenRays, camera_extent
 

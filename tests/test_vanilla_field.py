@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from semantic_ns.vanilla.field import PaperField, sinusoidal_encoding
+from semantic_ns.methods.semantic_nerf_vanilla.field import PaperField, sinusoidal_encoding
 
 CLASSES = 5
 

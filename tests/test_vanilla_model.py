@@ -14,7 +14,7 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.engine.schedulers import ExponentialDecaySchedulerConfig
 from nerfstudio.model_components.renderers import background_color_override_context
-from test_methods_train import configured
+from registered import configured
 from test_semantic_nerf_model import CLASSES, RAYS, batch, rays
 from test_vanilla_sampling import slow_refined
 from torch import Tensor
@@ -24,14 +24,14 @@ from speed_turn import take_steps, trainer_of
 
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.errors import SceneError
+from semantic_ns.geometry.world import WORLD_FROM_SCENE
 from semantic_ns.labels.corruption import CorruptionConfig
-from semantic_ns.methods import semantic_nerf_vanilla
+from semantic_ns.methods.semantic_nerf_vanilla.datamanager import PaperDataManager
+from semantic_ns.methods.semantic_nerf_vanilla.field import PaperField
+from semantic_ns.methods.semantic_nerf_vanilla.method import semantic_nerf_vanilla
+from semantic_ns.methods.semantic_nerf_vanilla.model import PaperModel, PaperModelConfig
 from semantic_ns.optimizers import scale_schedules_to_run
 from semantic_ns.synthetic_scene import write_replica_scene
-from semantic_ns.vanilla.datamanager import PaperDataManager
-from semantic_ns.vanilla.field import PaperField
-from semantic_ns.vanilla.model import PaperModel, PaperModelConfig
-from semantic_ns.vanilla.world import WORLD_FROM_SCENE
 
 METRES = 2.0
 """Metres per scene unit."""

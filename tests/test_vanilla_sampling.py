@@ -13,17 +13,17 @@ from test_pixel_batches import images
 from test_semantic_nerf_model import rays
 from torch import Tensor
 
-from semantic_ns.datamanagers.pixel_sampler import LabelledPixelSamplerConfig
-from semantic_ns.sampling.proposal_sampler import edges_of
-from semantic_ns.vanilla.datamanager import OneImagePixelSampler
-from semantic_ns.vanilla.sampling import (
+from semantic_ns.datamanagers.labelled_pixel_sampler import LabelledPixelSamplerConfig
+from semantic_ns.geometry.world import world_from_scene
+from semantic_ns.methods.semantic_nerf_vanilla.datamanager import OneImagePixelSampler
+from semantic_ns.methods.semantic_nerf_vanilla.sampling import (
     PlanarDepthCollider,
     intervals_between,
     inverse_cdf,
     point_weights,
     refined_distances,
 )
-from semantic_ns.vanilla.world import world_from_scene
+from semantic_ns.sampling.proposal import edges_of
 
 RAYS = 50
 

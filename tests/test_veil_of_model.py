@@ -14,7 +14,7 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.plugins.types import MethodSpecification
 from nerfstudio.scripts.train import _set_random_seed
 from nerfstudio.scripts.train import main as train
-from test_methods_train import SMALL, configured
+from registered import SMALL, configured
 
 from semantic_ns.doctor.loading import load_scene, parser_config
 from semantic_ns.doctor.report import examine
@@ -22,7 +22,8 @@ from semantic_ns.doctor.trained import load_trained_scene
 from semantic_ns.evaluation import run_notices
 from semantic_ns.evaluation.veil import Veils
 from semantic_ns.evaluation.veil_of_model import ModelRays, find_veils_of, undisturbed
-from semantic_ns.methods import semantic_nerf, semantic_ngp
+from semantic_ns.methods.semantic_nerf.method import semantic_nerf
+from semantic_ns.methods.semantic_ngp.method import semantic_ngp
 
 VEILS = Veils(("a.png", "b.png", "c.png"), np.array([0.05, 0.3, 0.8]), 0.5, 0.04)
 

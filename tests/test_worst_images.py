@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from nerfstudio.scripts.train import main as train
+from registered import SMALL, configured
 from rich.console import Console
-from test_methods_train import SMALL, configured
 
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.accumulator import SceneAccumulator
@@ -22,7 +22,7 @@ from semantic_ns.evaluation.worst_images import (
     worst_images,
     worst_table,
 )
-from semantic_ns.methods import semantic_nerf
+from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 
 SCORES = [
     ImageScores("a", 30.0, 0.5, 0.1),

@@ -12,9 +12,9 @@ from jaxtyping import Float, Int16
 from numpy import ndarray
 
 from semantic_ns.audit.regions import Region
-from semantic_ns.dataparsers.poses import opencv_to_opengl
+from semantic_ns.fusion.label_fusion import RELATIVE_TOLERANCE, TOLERANCE_M, View
 from semantic_ns.geometry.pinhole import Pixels, project, rays
-from semantic_ns.labels.fusion import RELATIVE_TOLERANCE, TOLERANCE_M, View
+from semantic_ns.geometry.poses import opencv_to_opengl
 from semantic_ns.labels.taxonomy import VOID
 
 _MOST_POINTS = 200

@@ -16,7 +16,7 @@ from semantic_ns.datasets.training_labels import write_label_folder
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.captions import GridRow, captioned_grid, class_legend
 from semantic_ns.evaluation.pictures import paint
-from semantic_ns.files import replacing, told_if_not_writable, write_png
+from semantic_ns.io.writing import replacing, told_if_not_writable, write_png
 
 CSV_FILE = "audit.csv"
 COLUMNS = (

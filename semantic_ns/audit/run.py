@@ -16,9 +16,9 @@ from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import LabelSource
 from semantic_ns.errors import SceneError
-from semantic_ns.fusing.views import SceneView
+from semantic_ns.fusion.label_fusion import View
+from semantic_ns.fusion.views import SceneView
 from semantic_ns.interfaces import PipelineLike, RenderingModel
-from semantic_ns.labels.fusion import View
 from semantic_ns.labels.taxonomy import VOID
 
 

@@ -11,7 +11,7 @@ from semantic_ns.benchmark.report import PICTURES, failure_parts
 from semantic_ns.benchmark.results import Result, grouped, read_results, spread
 from semantic_ns.benchmark.tables import markdown, shown
 from semantic_ns.errors import SceneError
-from semantic_ns.files import replacing, told_if_not_writable
+from semantic_ns.io.writing import replacing, told_if_not_writable
 
 REPORT = "active.md"
 SCORE = "miou_present"

@@ -11,24 +11,24 @@ from jaxtyping import Int64
 from numpy import ndarray
 from torch import Tensor
 
-from semantic_ns.active.acquisition import margin
-from semantic_ns.active.pool import Pool, render_pool
-from semantic_ns.active.restart import start_classes_over
-from semantic_ns.active.schedule import ActiveConfig
-from semantic_ns.active.selection import needs_of
-from semantic_ns.active.stage import choose_units, divide_pool, make_oracle
-from semantic_ns.active.state import GivenLabels
-from semantic_ns.active.units import Units
-from semantic_ns.active.wider_head import split_columns, with_wider_head
+from semantic_ns.active_learning.acquisition import margin
+from semantic_ns.active_learning.pool.ensemble_head import split_columns, with_wider_head
+from semantic_ns.active_learning.pool.pool import Pool, render_pool
+from semantic_ns.active_learning.pool.units import Units
+from semantic_ns.active_learning.rounds.reset_classes import start_classes_over
+from semantic_ns.active_learning.rounds.revealed_labels import GivenLabels
+from semantic_ns.active_learning.rounds.schedule import ActiveConfig
+from semantic_ns.active_learning.rounds.stage import choose_units, divide_pool, make_oracle
+from semantic_ns.active_learning.strategies.selection import needs_of
 from semantic_ns.benchmark.class_rays import ClassRays, collect_rays
 from semantic_ns.benchmark.class_training import PoolRays, train_classes
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
-from semantic_ns.files import replacing
+from semantic_ns.geometry.rays import FastRayGenerator
 from semantic_ns.interfaces import PipelineLike
+from semantic_ns.io.writing import replacing
 from semantic_ns.pipeline import MIOU_RULE, without_nan
 from semantic_ns.propagation.stage import PropagationStage, render_maps
-from semantic_ns.rays import FastRayGenerator
 from semantic_ns.rendering import describe_logits
 
 _RAYS_AT_A_TIME = 1 << 16

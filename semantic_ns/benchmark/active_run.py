@@ -13,7 +13,7 @@ from semantic_ns.benchmark.cells import State
 from semantic_ns.benchmark.one_cell import training_config
 from semantic_ns.benchmark.run import run_cells
 from semantic_ns.errors import SceneError
-from semantic_ns.files import told_if_not_writable, write_json
+from semantic_ns.io.writing import told_if_not_writable, write_json
 
 SETTINGS = "settings.json"
 """File in a benchmark's folder: what all its cells have in common."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from semantic_ns.benchmark.modes import TWO_FRAMES, Mode, find_mode
 from semantic_ns.errors import SceneError
-from semantic_ns.files import told_if_not_writable, write_json
+from semantic_ns.io.writing import told_if_not_writable, write_json
 
 CELLS = "cells"
 CELL = "cell.json"

@@ -13,10 +13,10 @@ from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
-from semantic_ns.fields.semantic_grid import composite_packed_features, have_a_say
+from semantic_ns.fields.feature_grid import composite_packed_features, have_a_say
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
-from semantic_ns.files import replacing
 from semantic_ns.interfaces import RayGeneratorLike, SemanticModelLike
+from semantic_ns.io.writing import replacing
 from semantic_ns.rendering import head_of_composited
 
 _CELLS = 2**16 - 1

@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 from torch import Tensor
 
-from semantic_ns.active.restart import class_modules
+from semantic_ns.active_learning.rounds.reset_classes import class_modules
 from semantic_ns.batch import LABEL_WEIGHTS, LABELS, SOFT_LABELS, semantic_loss
 from semantic_ns.benchmark.class_rays import ClassRays, collect_rays
 from semantic_ns.encodings.hash_grid import HashGrid

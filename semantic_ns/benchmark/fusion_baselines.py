@@ -9,11 +9,11 @@ from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import find_label_folder
 from semantic_ns.errors import SceneError
-from semantic_ns.fusing.folder import FusionScores, as_image
-from semantic_ns.fusing.predictions import find_predictions
-from semantic_ns.fusing.views import SceneView, SceneViews, refuse_distortion
+from semantic_ns.fusion.folder import FusionScores, as_image
+from semantic_ns.fusion.label_fusion import Rule, fuse
+from semantic_ns.fusion.predictions import find_predictions
+from semantic_ns.fusion.views import SceneView, SceneViews, refuse_distortion
 from semantic_ns.interfaces import RenderingModel
-from semantic_ns.labels.fusion import Rule, fuse
 
 CONFIDENCE = 0.9
 """Probability of the class that a label image names, as by default in `sns-fuse-labels`."""

@@ -3,7 +3,7 @@
 from itertools import product
 from typing import get_args
 
-from semantic_ns.labels.fusion import Rule
+from semantic_ns.fusion.label_fusion import Rule
 
 PREDICTIONS = "predictions"
 """The predictions as they are, their classes that the scene does not have counted as wrong: so fused ones and a field's

@@ -7,7 +7,7 @@ from typing import Any
 from semantic_ns.benchmark.modes import TWO_FRAMES, find_mode
 from semantic_ns.benchmark.results import Result, Spread, grouped, own_score, score
 from semantic_ns.benchmark.tables import mode_order, reference_of
-from semantic_ns.files import replacing
+from semantic_ns.io.writing import replacing
 
 
 def new_figure(width: float) -> tuple[Any, Any]:

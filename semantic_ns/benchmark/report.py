@@ -8,7 +8,7 @@ from semantic_ns.benchmark.cells import BASE_VARIANT, refuse_mixed
 from semantic_ns.benchmark.plots import plot_modes, plot_sparsity
 from semantic_ns.benchmark.results import Failure, Result, grouped, mean_over_scenes, read_results
 from semantic_ns.benchmark.tables import SHAPES, ablation_table, markdown, paper_table, semantics_table
-from semantic_ns.files import replacing, told_if_not_writable
+from semantic_ns.io.writing import replacing, told_if_not_writable
 
 REPORT = "report.md"
 PICTURES = "pictures"

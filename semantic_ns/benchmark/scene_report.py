@@ -17,7 +17,7 @@ from semantic_ns.benchmark.scene_summary import (
 )
 from semantic_ns.benchmark.tables import markdown
 from semantic_ns.errors import SceneError
-from semantic_ns.files import replacing, told_if_not_writable, write_json
+from semantic_ns.io.writing import replacing, told_if_not_writable, write_json
 
 REPORT = "scenes.md"
 SCORES = "scenes.json"

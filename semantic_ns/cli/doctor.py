@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 
 from semantic_ns.errors import SceneError
-from semantic_ns.files import told_if_not_writable, write_json, write_png
+from semantic_ns.io.writing import told_if_not_writable, write_json, write_png
 
 PROBLEM_FOUND = 1
 UNUSABLE = 2

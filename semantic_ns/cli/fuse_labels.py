@@ -50,9 +50,9 @@ class FuseLabels:
     def main(self) -> None:
         """Read, fuse, write, and tell the scores."""
         # Slow to import, and not needed to show the help.
-        from semantic_ns.fusing.folder import Fusion
-        from semantic_ns.fusing.predictions import find_predictions
-        from semantic_ns.fusing.views import read_views
+        from semantic_ns.fusion.folder import Fusion
+        from semantic_ns.fusion.predictions import find_predictions
+        from semantic_ns.fusion.views import read_views
 
         config, read_depth = self._parser_and_depth()
         scene = read_views(config, self.frames)
@@ -70,7 +70,7 @@ class FuseLabels:
     def _parser_and_depth(self) -> tuple[Any, Any]:
         """The configuration of the scene's dataparser, and what gives the depth of a view."""
         from semantic_ns.dataparsers.auto import AutoDataParserConfig
-        from semantic_ns.fusing.views import SceneView, load_run
+        from semantic_ns.fusion.views import SceneView, load_run
 
         options: dict[str, Any] = {
             name: value for name in ("split", "eval_interval") if (value := getattr(self, name)) is not None

@@ -36,8 +36,8 @@ class ImportLabels:
     def main(self) -> None:
         """Read the annotations, write them into the scene and tell what was written."""
         # Slow to import, and not needed to show the help.
-        from semantic_ns.importing.formats import read_annotations
-        from semantic_ns.importing.scene_labels import ImportOptions, import_labels
+        from semantic_ns.annotations.formats import read_annotations
+        from semantic_ns.annotations.scene_labels import ImportOptions, import_labels
 
         annotations = read_annotations(self.labels, self.format, self.classes)
         summary = import_labels(self.scene, annotations, ImportOptions(self.unlabelled, self.overwrite, self.dry_run))

@@ -7,7 +7,7 @@ from typing import cast
 import tyro
 from rich.console import Console
 
-from semantic_ns.active.config import SelectionConfig
+from semantic_ns.active_learning.config import SelectionConfig
 from semantic_ns.cli.main import refuse_missing_run, run_command
 from semantic_ns.errors import SceneError
 
@@ -31,7 +31,7 @@ class Suggest:
         # Slow to import, and not needed to refuse a wrong option.
         from nerfstudio.utils.eval_utils import eval_setup
 
-        from semantic_ns.active.suggestions import suggest, write_suggestions
+        from semantic_ns.active_learning.rounds.suggestions import suggest, write_suggestions
         from semantic_ns.audit.report import refuse_used_folder
         from semantic_ns.datasets.semantic_dataset import SemanticDataset
 

@@ -15,9 +15,9 @@ from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, Va
 from nerfstudio.data.pixel_samplers import PixelSampler
 from numpy import ndarray
 
-from semantic_ns.active.schedule import ActiveConfig
+from semantic_ns.active_learning.rounds.schedule import ActiveConfig
 from semantic_ns.batch import COLOR, LABEL_WEIGHTS, LABELS, NUM_UNIFORM, SOFT_LABELS, TRAINS_CLASSES, attach_targets
-from semantic_ns.datamanagers.pixel_sampler import LabelledPixelSampler, add_labelled_rays
+from semantic_ns.datamanagers.labelled_pixel_sampler import LabelledPixelSampler, add_labelled_rays
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import (
@@ -27,14 +27,14 @@ from semantic_ns.datasets.training_labels import (
     write_label_folder,
 )
 from semantic_ns.errors import SceneError
-from semantic_ns.labels.completeness import are_complete
+from semantic_ns.geometry.rays import FastRayGenerator
 from semantic_ns.labels.corruption import CorruptionConfig
-from semantic_ns.labels.spacing import evenly_spaced
+from semantic_ns.labels.corruption_frames import evenly_spaced
+from semantic_ns.labels.label_statistics import are_complete
 from semantic_ns.labels.taxonomy import VOID
-from semantic_ns.rays import FastRayGenerator
 
 if TYPE_CHECKING:  # compiles kernels, which registration must not
-    from semantic_ns.active.state import GivenLabels
+    from semantic_ns.active_learning.rounds.revealed_labels import GivenLabels
     from semantic_ns.propagation.targets import PropagatedLabels
 
 _MOST_FRAMES = 64
@@ -90,7 +90,7 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         self.given = None
         if config.active.strategy is not None:
             # Compiles kernels, which registration must not.
-            from semantic_ns.active.state import GivenLabels, division_name
+            from semantic_ns.active_learning.rounds.revealed_labels import GivenLabels, division_name
 
             dataset, active = self.train_dataset, config.active
             labels = [dataset.labels_of(index) for index in range(len(dataset))]

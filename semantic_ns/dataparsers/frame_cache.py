@@ -9,8 +9,8 @@ from PIL import Image
 
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
-from semantic_ns.files import replacing, told_if_not_writable
-from semantic_ns.labels.images import read_label_image, told_as_scene_error
+from semantic_ns.io.images import read_label_image, told_as_scene_error
+from semantic_ns.io.writing import replacing, told_if_not_writable
 
 
 def cache_folder(scene: Path, name: str) -> Path:

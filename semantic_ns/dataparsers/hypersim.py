@@ -8,13 +8,14 @@ from typing import Any, Literal
 import numpy as np
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 
-from semantic_ns.dataparsers import image_metadata, poses, scene
+from semantic_ns.dataparsers import image_metadata, scene
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.hypersim_camera import CAMERA_TABLE, Pinhole, exact_pinhole, read_camera_row
 from semantic_ns.dataparsers.hypersim_files import HypersimFolder
 from semantic_ns.dataparsers.posed_scene import PosedFrame, PosedScene
 from semantic_ns.dataparsers.splits import SplitMethod, SplitOptions, split_frames
 from semantic_ns.errors import SceneError
+from semantic_ns.geometry import poses
 from semantic_ns.labels.class_table import ClassTable
 from semantic_ns.labels.label_map import LabelMap
 from semantic_ns.labels.label_spaces import map_to_space

@@ -21,7 +21,7 @@ from numpy import ndarray
 from semantic_ns.dataparsers.posed_scene import Intrinsics
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
-from semantic_ns.labels.text_files import read_text
+from semantic_ns.io.text import read_text
 
 CAMERA_TABLE = "metadata_camera_parameters.csv"
 MAX_SKEW_ERROR = 1e-4

@@ -22,9 +22,9 @@ from numpy import ndarray
 from semantic_ns.dataparsers.hypersim_camera import read_rows
 from semantic_ns.dataparsers.posed_scene import PosedFrame
 from semantic_ns.errors import SceneError
-from semantic_ns.labels.hdf5_files import read_hdf5
-from semantic_ns.labels.images import read_hdr_image
-from semantic_ns.labels.tone_mapping import image_exposure, trajectory_exposure
+from semantic_ns.io.hdf5 import read_hdf5
+from semantic_ns.io.images import read_hdr_image
+from semantic_ns.io.tone_mapping import image_exposure, trajectory_exposure
 
 _COLOR_FOLDERS = {"hdr": "final_hdf5", "tonemap": "final_preview", "gamma": "final_preview", "color": "final_preview"}
 _MAX_IMAGES_FOR_EXPOSURE = 16

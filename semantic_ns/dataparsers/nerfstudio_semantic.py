@@ -24,12 +24,13 @@ from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
 
 from semantic_ns.dataparsers import metadata as keys
-from semantic_ns.dataparsers import poses, scene
+from semantic_ns.dataparsers import scene
 from semantic_ns.errors import SceneError
+from semantic_ns.geometry import poses
+from semantic_ns.io.text import read_json
 from semantic_ns.labels.class_table import ClassTable
 from semantic_ns.labels.label_map import LabelMap
 from semantic_ns.labels.label_spaces import NATIVE, map_to_space
-from semantic_ns.labels.text_files import read_json
 
 TRANSFORMS = "transforms.json"
 SEMANTICS_FOLDER = "semantics"

@@ -11,8 +11,9 @@ from nerfstudio.data.scene_box import SceneBox
 from numpy import ndarray
 
 from semantic_ns.dataparsers import metadata as keys
-from semantic_ns.dataparsers import poses, scene
+from semantic_ns.dataparsers import scene
 from semantic_ns.dataparsers.splits import Split
+from semantic_ns.geometry import poses
 from semantic_ns.labels.label_map import LabelMap
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 
 from semantic_ns.dataparsers import metadata as keys
-from semantic_ns.dataparsers import poses, scene
+from semantic_ns.dataparsers import scene
 from semantic_ns.dataparsers.posed_scene import PosedScene
 from semantic_ns.dataparsers.replica_camera import CamParams, intrinsics_of, read_cam_params
 from semantic_ns.dataparsers.replica_labels import label_map_of, scene_class_table
@@ -27,6 +27,7 @@ from semantic_ns.dataparsers.replica_layouts import (
 )
 from semantic_ns.dataparsers.splits import SplitMethod, SplitOptions, split_frames, split_sequences
 from semantic_ns.errors import SceneError
+from semantic_ns.geometry import poses
 from semantic_ns.labels.label_spaces import NATIVE
 
 _NEAR_FAR_M = (0.1, 10.0)

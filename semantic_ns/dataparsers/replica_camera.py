@@ -9,7 +9,7 @@ from semantic_ns.dataparsers.posed_scene import Intrinsics
 from semantic_ns.dataparsers.replica_layouts import ReplicaSequence
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
-from semantic_ns.labels.text_files import read_json
+from semantic_ns.io.text import read_json
 
 CAM_PARAMS = "cam_params.json"
 _KEYS = ("w", "h", "fx", "fy", "cx", "cy", "scale")

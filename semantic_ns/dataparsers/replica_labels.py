@@ -4,10 +4,10 @@ from pathlib import Path
 
 from semantic_ns.dataparsers.replica_layouts import ReplicaSequence
 from semantic_ns.errors import SceneError
+from semantic_ns.io.text import read_json
 from semantic_ns.labels.class_table import ClassTable
 from semantic_ns.labels.label_map import LabelMap, void_id_of
 from semantic_ns.labels.label_spaces import map_to_space
-from semantic_ns.labels.text_files import read_json
 
 _INFO = "info_semantic.json"
 _NUM_FOLDERS = 3

@@ -26,8 +26,8 @@ from numpy import ndarray
 from semantic_ns.dataparsers.posed_scene import PosedFrame
 from semantic_ns.dataparsers.scene import FrameFiles
 from semantic_ns.errors import SceneError
-from semantic_ns.labels.images import read_depth_image
-from semantic_ns.labels.text_files import read_text
+from semantic_ns.io.images import read_depth_image
+from semantic_ns.io.text import read_text
 
 MILLIMETRE = 0.001
 TENTH_OF_16_BITS = 10 / 65535

@@ -15,7 +15,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserCo
 from numpy import ndarray
 
 from semantic_ns.dataparsers import metadata as keys
-from semantic_ns.dataparsers import poses, scannet_frames, scene
+from semantic_ns.dataparsers import scannet_frames, scene
 from semantic_ns.dataparsers.frame_cache import (
     cache_folder,
     four_thirds_color,
@@ -33,6 +33,7 @@ from semantic_ns.dataparsers.scannet_labels import (
 from semantic_ns.dataparsers.sens_export import DEPTH_UNITS_PER_METRE
 from semantic_ns.dataparsers.splits import Split, SplitMethod, SplitOptions, split_frames
 from semantic_ns.errors import SceneError
+from semantic_ns.geometry import poses
 from semantic_ns.labels.class_table import ClassTable
 from semantic_ns.labels.label_map import LabelMap, void_id_of
 from semantic_ns.labels.label_spaces import NATIVE, map_to_space

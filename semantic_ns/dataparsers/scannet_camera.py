@@ -9,7 +9,7 @@ from semantic_ns.dataparsers.scannet_frames import read_matrix
 from semantic_ns.dataparsers.scene import ImageSize, folder_name
 from semantic_ns.dataparsers.sens_export import INTRINSIC
 from semantic_ns.errors import SceneError
-from semantic_ns.labels.text_files import read_text
+from semantic_ns.io.text import read_text
 
 _FILES = (f"{INTRINSIC}/intrinsic_color.txt", "intrinsic_color.txt", "intrinsics_color.txt")
 _INFO_KEYS = ("fx_color", "fy_color", "mx_color", "my_color")

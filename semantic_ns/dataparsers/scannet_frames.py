@@ -19,9 +19,9 @@ from semantic_ns.dataparsers.scene import announce, folder_name
 from semantic_ns.dataparsers.sens_export import COLOR, DEPTH, POSE, export_frames
 from semantic_ns.dataparsers.sens_file import SensFile
 from semantic_ns.errors import SceneError
-from semantic_ns.files import replacing, told_if_not_writable
-from semantic_ns.labels.images import told_as_scene_error
-from semantic_ns.labels.text_files import read_text
+from semantic_ns.io.images import told_as_scene_error
+from semantic_ns.io.text import read_text
+from semantic_ns.io.writing import replacing, told_if_not_writable
 
 PARSER_NAME = "scannet-semantic-data"
 _SUBFOLDERS = (".", "frames", "renders")

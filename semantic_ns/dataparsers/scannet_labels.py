@@ -12,10 +12,10 @@ from pathlib import Path
 
 from semantic_ns.dataparsers.scene import find_upwards
 from semantic_ns.errors import SceneError
+from semantic_ns.io.text import read_text
 from semantic_ns.labels.class_table import MAX_ID, ClassEntry, ClassTable, voc_color
 from semantic_ns.labels.label_map import LabelMap, void_id_of
 from semantic_ns.labels.label_spaces import NATIVE, map_to_space
-from semantic_ns.labels.text_files import read_text
 
 TABLE_NAME = "scannetv2-labels.combined.tsv"
 NYU40 = "nyu40"

@@ -15,8 +15,8 @@ from rich.markup import escape
 
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
+from semantic_ns.io.images import color_image_size, read_label_image
 from semantic_ns.labels.class_table import MAX_ID, ClassTable
-from semantic_ns.labels.images import color_image_size, read_label_image
 from semantic_ns.labels.label_map import LabelMap
 from semantic_ns.labels.taxonomy import Taxonomy, enumerate_ids
 

@@ -9,7 +9,7 @@ from numpy import ndarray
 from PIL import Image
 
 from semantic_ns.dataparsers.sens_file import SensFile, SensFrame
-from semantic_ns.files import replacing, told_if_not_writable
+from semantic_ns.io.writing import replacing, told_if_not_writable
 
 COLOR, DEPTH, POSE, INTRINSIC = "color", "depth", "pose", "intrinsic"
 DEPTH_UNITS_PER_METRE = 1000

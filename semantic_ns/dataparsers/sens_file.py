@@ -21,7 +21,7 @@ from numpy import ndarray
 from PIL import Image
 
 from semantic_ns.errors import SceneError
-from semantic_ns.labels.images import told_as_scene_error
+from semantic_ns.io.images import told_as_scene_error
 
 VERSION = 4
 RAW_COLOR, PNG_COLOR, JPEG_COLOR = 0, 1, 2

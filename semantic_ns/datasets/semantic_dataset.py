@@ -16,16 +16,16 @@ from semantic_ns.batch import DEPTH_M, LABELS
 from semantic_ns.dataparsers import image_metadata
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
-from semantic_ns.labels.hdf5_files import is_hdf5
-from semantic_ns.labels.images import (
+from semantic_ns.io.hdf5 import is_hdf5
+from semantic_ns.io.images import (
     color_image_size,
     read_depth_image,
     read_hdr_image,
     read_label_image,
     told_as_scene_error,
 )
+from semantic_ns.io.tone_mapping import tone_map
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
-from semantic_ns.labels.tone_mapping import tone_map
 
 _ASPECT_TOLERANCE = 0.02
 """Cameras that record depth apart from colour differ in shape by less than this; other images differ by more."""

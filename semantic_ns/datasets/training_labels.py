@@ -15,11 +15,11 @@ from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.scene import announce
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
-from semantic_ns.files import told_if_not_writable, write_json, write_png
+from semantic_ns.io.text import read_json
+from semantic_ns.io.writing import told_if_not_writable, write_json, write_png
 from semantic_ns.labels.corruption import CorruptedScene, CorruptionConfig, corrupt_labels, frame_number
 from semantic_ns.labels.probability_files import PROBABILITY_SUFFIXES, read_most_likely_ids
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
-from semantic_ns.labels.text_files import read_json
 
 PARAMETERS_FILE = "corruption.json"
 """File in a written folder: how its labels came about. The ids beside it are those of the taxonomy."""

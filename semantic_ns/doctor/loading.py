@@ -18,7 +18,6 @@ from numpy import ndarray
 
 from semantic_ns.batch import DEPTH_M, LABELS
 from semantic_ns.dataparsers import metadata as keys
-from semantic_ns.dataparsers import poses
 from semantic_ns.dataparsers.auto import AutoDataParser, AutoDataParserConfig
 from semantic_ns.dataparsers.hypersim import HypersimDataParserConfig
 from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig, transforms_path
@@ -31,12 +30,13 @@ from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.doctor.views import SceneViews
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.veil import Veils
+from semantic_ns.geometry import poses
+from semantic_ns.io.images import read_label_image
+from semantic_ns.io.text import read_json
 from semantic_ns.labels.class_table import MAX_ID, ClassTable
-from semantic_ns.labels.images import read_label_image
 from semantic_ns.labels.label_map import LabelMap
 from semantic_ns.labels.label_spaces import NATIVE
 from semantic_ns.labels.taxonomy import Taxonomy
-from semantic_ns.labels.text_files import read_json
 
 _PARSERS = {
     "semantic-data": AutoDataParserConfig,

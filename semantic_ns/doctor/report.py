@@ -9,7 +9,6 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from semantic_ns.dataparsers.poses import ROTATION_TOLERANCE
 from semantic_ns.doctor.agreement import (
     RELATIVE_TOLERANCE,
     SMALLEST_TOLERANCE_M,
@@ -22,6 +21,7 @@ from semantic_ns.doctor.loading import LoadedScene
 from semantic_ns.doctor.mistakes import LEAST_DEPTH_SHARE, LEAST_LABEL_SHARE, Diagnosis, Mistake, diagnose
 from semantic_ns.doctor.views import SceneViews
 from semantic_ns.evaluation.veil import Veils
+from semantic_ns.geometry.poses import ROTATION_TOLERANCE
 from semantic_ns.labels.taxonomy import enumerate_ids
 
 MANY_VIEWS = 16

@@ -12,7 +12,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.veil_of_model import find_veils_of
 from semantic_ns.evaluation.worst_images import NamedImages, short_names
 from semantic_ns.interfaces import ScoredPipeline
-from semantic_ns.labels.spacing import evenly_spaced
+from semantic_ns.labels.corruption_frames import evenly_spaced
 
 _LOOK_AFTER = 0.6
 _LEAST_STEPS = 500

@@ -24,10 +24,10 @@ from nerfstudio.cameras.rays import RayBundle
 from numpy import ndarray
 from torch import Tensor
 
-from semantic_ns.dataparsers.poses import opencv_to_opengl
 from semantic_ns.geometry.pinhole import project
-from semantic_ns.labels.spacing import evenly_spaced
-from semantic_ns.rays import FastRayGenerator
+from semantic_ns.geometry.poses import opencv_to_opengl
+from semantic_ns.geometry.rays import FastRayGenerator
+from semantic_ns.labels.corruption_frames import evenly_spaced
 
 NEAR_SHARE = 0.25
 """Of the scene's depth: what is nearer is close to the lens."""

@@ -16,8 +16,8 @@ from torch import Tensor
 from semantic_ns.batch import RENDERED_LABELS
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
-from semantic_ns.files import write_json, write_png
 from semantic_ns.interfaces import ImagesLike, RenderingModel
+from semantic_ns.io.writing import write_json, write_png
 from semantic_ns.labels.taxonomy import Taxonomy
 
 Frames = Literal["train", "test", "all", "camera-path"]

@@ -18,11 +18,11 @@ from torch.nn import functional as F
 from semantic_ns.batch import Targets
 from semantic_ns.encodings.hash_grid import Backend, HashGrid, replace_hash_encodings
 from semantic_ns.encodings.spherical_harmonics import SphericalHarmonics
-from semantic_ns.fields.fused_rendering import render_fused
-from semantic_ns.fields.fused_training import Intervals, LossWeights, TrainedRays, train_fused
-from semantic_ns.fields.semantic_grid import SemanticGrid, have_a_say
+from semantic_ns.fields.cpu.render import render_fused
+from semantic_ns.fields.cpu.train import Intervals, LossWeights, TrainedRays, train_fused
+from semantic_ns.fields.feature_grid import SemanticGrid, have_a_say
 from semantic_ns.rendering import head_of_composited
-from semantic_ns.sampling.proposal_sampler import is_infinity_contraction, scene_to_unit_box
+from semantic_ns.sampling.proposal import is_infinity_contraction, scene_to_unit_box
 
 
 class SemanticHeadNames(Enum):

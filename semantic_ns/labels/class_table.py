@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semantic_ns.errors import SceneError
-from semantic_ns.labels.text_files import read_json, read_text
+from semantic_ns.io.text import read_json, read_text
 
 TABLES_FOLDER = Path(__file__).parent / "tables"
 BUILT_IN_TABLES = ("replica", "nyu40", "nyu13", "scannet20", "viewseg37")

@@ -19,9 +19,9 @@ from jaxtyping import Int16, Integer
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
+from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.labels.corruption_propagation import keep_grown_regions
 from semantic_ns.labels.corruption_regions import Order, noisy_regions
-from semantic_ns.labels.spacing import evenly_spaced
 from semantic_ns.labels.taxonomy import VOID
 
 _Image = Int16[ndarray, "height width"]

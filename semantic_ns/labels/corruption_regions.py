@@ -9,7 +9,7 @@ from jaxtyping import Int64, Integer
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
-from semantic_ns.labels.spacing import evenly_spaced
+from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.labels.taxonomy import VOID
 
 Order = Literal["even", "sort"]

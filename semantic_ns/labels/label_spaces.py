@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 
 from semantic_ns.errors import SceneError
+from semantic_ns.io.text import read_text
 from semantic_ns.labels.class_table import TABLES_FOLDER, ClassTable
 from semantic_ns.labels.label_map import LabelMap, void_id_of
-from semantic_ns.labels.text_files import read_text
 
 NATIVE = "native"
 SPACES = ("nyu40", "nyu13", "scannet20", "viewseg37")

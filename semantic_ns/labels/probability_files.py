@@ -11,8 +11,8 @@ from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
+from semantic_ns.io.images import told_as_scene_error
 from semantic_ns.labels.class_table import MAX_ID
-from semantic_ns.labels.images import told_as_scene_error
 from semantic_ns.labels.taxonomy import Taxonomy
 
 PROBABILITY_SUFFIXES = (".npy", ".npz")

@@ -17,6 +17,7 @@ from numba.np.ufunc.parallel import get_thread_id
 from semantic_ns.encodings.hash_grid_numba import encode_rows
 from semantic_ns.kernels.compilation import kernel, part
 from semantic_ns.kernels.exponential_numba import exp32
+from semantic_ns.kernels.limits_numba import GRADIENT_RAW_DENSITY_LIMIT, RAW_DENSITY_LIMIT
 from semantic_ns.kernels.matrix_numba import add_outer, linear, padded
 
 # Enough points that a level's table, once in the second-level cache, is used many times.
@@ -24,8 +25,6 @@ _RAYS_PER_TILE = 64
 # Rows that go through the network at once.
 _ROWS_PER_BLOCK = 64
 _HISTOGRAM_PADDING = np.float32(0.01)
-_RAW_DENSITY_LIMIT = np.float32(15.0)
-_OPAQUE_RAW_DENSITY = np.float32(60.0)  # see fields.tile_numba
 _EPSILON = np.float32(1e-7)
 _QUARTER, _HALF, _ONE, _TWO = np.float32(0.25), np.float32(0.5), np.float32(1), np.float32(2)
 
@@ -171,7 +170,7 @@ def propose(
             through = raw[(r - first) * num_bins : (r - first + 1) * num_bins]
             for k in range(num_bins):
                 delta = t_edges[r - first, k + 1] - t_edges[r - first, k]
-                through[k] = exp32(-scale * exp32(min(through[k], _OPAQUE_RAW_DENSITY)) * delta)
+                through[k] = exp32(-scale * exp32(min(through[k], RAW_DENSITY_LIMIT)) * delta)
             transmittance = _ONE
             for k in range(num_bins):
                 weights[r, k] = transmittance * (_ONE - through[k])
@@ -256,7 +255,7 @@ def interlevel(  # noqa: C901
                 g_optical = g_weights[k] * light[k + 1] - behind
                 behind += g_weights[k] * weights[r, k]
                 delta = t_edges[r - first, k + 1] - t_edges[r - first, k]
-                g_raw = g_optical * delta * scale * exp32(min(raw[k], _RAW_DENSITY_LIMIT))
+                g_raw = g_optical * delta * scale * exp32(min(raw[k], GRADIENT_RAW_DENSITY_LIMIT))
                 g_b2[thread, 0] += g_raw
                 for j in range(width):
                     g_w2[thread, j, 0] += g_raw * hidden[k, j]

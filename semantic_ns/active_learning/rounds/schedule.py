@@ -1,0 +1,64 @@
+"""When a training run asks for labels, for how many, and of whom; light, for every command reads it."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from semantic_ns.active_learning.config import Cost, SelectionConfig, Strategy
+from semantic_ns.errors import SceneError
+
+
+# Hashable, so that it can be the default of a field: then configurations of runs from before it load, too.
+@dataclass(unsafe_hash=True)
+class ActiveConfig(SelectionConfig):
+    """Options of active learning; without a strategy all labels are there from the start."""
+
+    strategy: Strategy | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    """How the next labels are chosen; none: active learning is off."""
+    fractions: tuple[float, ...] = (0.0, 0.35, 0.5, 0.65, 0.8)
+    """From when on each round asks, in fractions of the run. A round waits for the answers to the one before."""
+    budgets: tuple[float, ...] = (0.005, 0.01, 0.02, 0.04, 0.08)
+    """What may have been spent after each round, as shares of what the whole pool costs; ascending."""
+    cost: Cost = "pixels"
+    """What budgets count."""
+    oracle_folder: Path | None = None
+    """Folder for questions to a person or a program, and for the answers; none: the scene's labels answer at once."""
+    error_rate: float = 0.0
+    """Share of the units to which the scene's labels answer with a random other class."""
+    restart: bool = False
+    """Whether the classes' own hash grid and head start over after each round."""
+
+    @property
+    def selection(self) -> SelectionConfig:
+        """What `select` is to know.
+
+        Raises:
+            SceneError: if there is no strategy.
+        """
+        if self.strategy is None:
+            raise SceneError("Expected a strategy of active learning, found none; choose one, such as geometry.")
+        return SelectionConfig(**{entry.name: getattr(self, entry.name) for entry in fields(SelectionConfig)})
+
+    def steps(self, num_steps: int) -> list[int]:
+        """The step from which on each round is due.
+
+        Args:
+            num_steps: of the whole run.
+
+        Raises:
+            SceneError: if rounds and budgets do not fit each other, or an option is out of its range.
+        """
+        options = "--pipeline.datamanager.active."
+        self.refuse_wrong_values()
+        if len(self.fractions) != len(self.budgets) or not self.fractions:
+            raise SceneError(
+                f"Expected one budget for each round, found {len(self.fractions)} values of {options}fractions and "
+                f"{len(self.budgets)} of {options}budgets; give as many of both."
+            )
+        for name, values in (("fractions", self.fractions), ("budgets", self.budgets)):
+            if list(values) != sorted(values) or not all(0 <= value <= 1 for value in values):
+                raise SceneError(
+                    f"Expected ascending shares in 0..1 for {options}{name}, found {values}; correct them."
+                )
+        if not 0 <= self.error_rate <= 1:
+            raise SceneError(f"Expected a share in 0..1 for {options}error-rate, found {self.error_rate}; correct it.")
+        return [round(fraction * num_steps) for fraction in self.fractions]

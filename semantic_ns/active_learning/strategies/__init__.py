@@ -1,0 +1,1 @@
+"""The strategies: which of the units to ask for next."""

@@ -1,0 +1,321 @@
+"""What a tile of rays goes through in the kernels of the lean field: layers, compositing, and the way back.
+
+Samples that light reaches are "lit": sample ``lit_row[i]`` of the tile, on its ray ``lit_ray[i]``, is row i of
+whatever belongs to the lit ones. See ``render_numba`` for the other symbols. Tiles are padded to whole blocks with rows
+of zeros.
+"""
+
+from typing import no_type_check
+
+import numpy as np
+
+from semantic_ns.kernels.compilation import exact_part, part
+from semantic_ns.kernels.exponential_numba import exp32
+from semantic_ns.kernels.layers_numba import ROW_MULTIPLE, rectified, rectify
+from semantic_ns.kernels.limits_numba import GRADIENT_RAW_DENSITY_LIMIT, RAW_DENSITY_LIMIT
+from semantic_ns.kernels.matrix_numba import add_outer, linear, padded
+
+
+@part
+@no_type_check
+def _add_rows(g, out, num_rows):
+    for r in range(num_rows):
+        for j in range(out.shape[0]):
+            out[j] += g[r, j]
+
+
+@part
+@no_type_check
+def _add_rows_of_rays(g, row_ray, num_rows, out):
+    """Add every row to that of its ray, four at a time where they belong to one."""
+    i = 0
+    while i < num_rows:
+        ray = row_ray[i]
+        if i + 3 < num_rows and row_ray[i + 3] == ray:
+            for j in range(out.shape[1]):
+                out[ray, j] += (g[i, j] + g[i + 1, j]) + (g[i + 2, j] + g[i + 3, j])
+            i += 4
+        else:
+            for j in range(out.shape[1]):
+                out[ray, j] += g[i, j]
+            i += 1
+
+
+@part
+@no_type_check
+def _mask_by_relu(g, a, num_rows):
+    for r in range(num_rows):
+        for j in range(a.shape[1]):
+            g[r, j] = g[r, j] if a[r, j] > np.float32(0) else np.float32(0)
+
+
+@part
+@no_type_check
+def zero_rows(a, first, last):
+    """Fill the rows from ``first`` to ``last`` with zeros."""
+    for r in range(first, last):
+        for j in range(a.shape[1]):
+            a[r, j] = np.float32(0)
+
+
+@exact_part
+@no_type_check
+def carve(scratch, at, rows, columns):
+    """A matrix out of a thread's scratch memory, and where the next one begins."""
+    return scratch[at : at + rows * columns].reshape(rows, columns), at + rows * columns
+
+
+@exact_part
+@no_type_check
+def tile_shape(num_rays, num_samples, rows_per_tile):
+    """Rays of a tile, number of tiles, and rows of its buffers."""
+    rays = max(1, rows_per_tile // num_samples)
+    return rays, (num_rays + rays - 1) // rays, padded(rays * num_samples, ROW_MULTIPLE)
+
+
+@exact_part
+@no_type_check
+def training_floats(network, transposed, rows):
+    """Size of :func:`training_buffers`."""
+    w1, _, w2, _, _, _, _, c3, _, s1, _ = network
+    columns = w1.shape[0] + transposed[0].shape[1] + 5 * w1.shape[1] + 4 * w2.shape[1] + s1.shape[1] + c3.shape[1]
+    return rows * columns
+
+
+@exact_part
+@no_type_check
+def training_buffers(scratch, rows, network, transposed):
+    """Room for what a tile needs forward and for its gradients, and where the scratch memory goes on.
+
+    The gradient of the density network's hidden layer takes the place of the colour network's first one; those before
+    sigmoid and ReLU take the places of colours and features.
+    """
+    w1, _, w2, _, _, _, _, c3, _, s1, _ = network
+    width, num_hidden = w1.shape[1], w2.shape[1]
+    lit_enc, at = carve(scratch, 0, rows, w1.shape[0])
+    h, at = carve(scratch, at, rows, width)
+    h1, at = carve(scratch, at, rows, width)
+    h2, at = carve(scratch, at, rows, width)
+    out, at = carve(scratch, at, rows, num_hidden)
+    lit_input, at = carve(scratch, at, rows, num_hidden)
+    features, at = carve(scratch, at, rows, s1.shape[1])
+    colour, at = carve(scratch, at, rows, c3.shape[1])
+    g_lit_enc, at = carve(scratch, at, rows, transposed[0].shape[1])
+    g_h1, at = carve(scratch, at, rows, width)
+    g_h2, at = carve(scratch, at, rows, width)
+    g_out, at = carve(scratch, at, rows, num_hidden)
+    g_lit, at = carve(scratch, at, rows, num_hidden)
+    return (lit_enc, h, h1, h2, out, lit_input, features, colour), (g_lit_enc, g_h1, g_h2, g_out, g_lit), at
+
+
+# Forward
+
+
+@part
+@no_type_check
+def copy_encoded(enc, start, count, tile_enc):
+    """The encoded positions of a tile, with zeros for missing columns and up to whole blocks of rows."""
+    for r in range(count):
+        for j in range(enc.shape[1]):
+            tile_enc[r, j] = enc[start + r, j]
+        for j in range(enc.shape[1], tile_enc.shape[1]):
+            tile_enc[r, j] = np.float32(0)
+    zero_rows(tile_enc, count, padded(count, ROW_MULTIPLE))
+
+
+@part
+@no_type_check
+def weights_of_ray(raw, delta, scale, weights, light):
+    """Rendering weights of one ray; ``light`` [S] receives T_k. Returns the light behind the last sample."""
+    transmittance = np.float32(1)
+    for k in range(delta.shape[0]):
+        light[k] = exp32(-scale * exp32(min(raw[k, 0], RAW_DENSITY_LIMIT)) * delta[k])
+    for k in range(delta.shape[0]):
+        through = light[k]
+        light[k] = transmittance
+        weights[k] = transmittance * (np.float32(1) - through)
+        transmittance *= through
+    return transmittance
+
+
+@part
+@no_type_check
+def gather_lit(hidden, light, min_light, lit_row, lit_ray, lit_input, num_rays, num_samples):
+    """Copy the network inputs of samples that light reaches; returns their number."""
+    count = 0
+    for r in range(num_rays):
+        for k in range(num_samples):
+            n = r * num_samples + k
+            if light[r, k] > min_light:
+                lit_row[count], lit_ray[count] = n, r
+                for j in range(lit_input.shape[1]):
+                    lit_input[count, j] = hidden[n, j]
+                count += 1
+    zero_rows(lit_input, count, padded(count, ROW_MULTIPLE))
+    return count
+
+
+@part
+@no_type_check
+def colour_and_semantic_layers(lit_input, lit_ray, cond, network, zero, h1, h2, colour, features, count):
+    """Colours and features of the lit samples; ``cond`` [rays, H] is that of the tile."""
+    _, _, _, _, c1, c2, d2, c3, d3, s1, t1 = network
+    rows = padded(count, ROW_MULTIPLE)
+    linear(lit_input, c1, zero, h1, rows)
+    for i in range(count):
+        ray = lit_ray[i]
+        for j in range(h1.shape[1]):
+            h1[i, j] = rectified(h1[i, j] + cond[ray, j])
+    zero_rows(h1, count, rows)
+    linear(h1, c2, d2, h2, rows)
+    rectify(h2, rows)
+    linear(h2, c3, d3, colour, rows)
+    # One long loop becomes vector code, many short ones do not.
+    flat = colour.reshape(-1)
+    for i in range(count):
+        for channel in range(3):
+            flat[3 * i + channel] = colour[i, channel]
+    for i in range(3 * count):
+        flat[i] = np.float32(1) / (np.float32(1) + exp32(-flat[i]))
+    for i in range(count - 1, -1, -1):
+        for channel in range(2, -1, -1):
+            colour[i, channel] = flat[3 * i + channel]
+    linear(lit_input, s1, t1, features, rows)
+    rectify(features, rows)
+
+
+@part
+@no_type_check
+def composite_lit(lit_row, lit_ray, count, weights, behind, colour, features, rgb, sums):
+    """Fill the tile's ``rgb`` [rays, 3] and the first columns of ``sums`` [rays, F or more]."""
+    num_rays, num_samples = weights.shape
+    for r in range(num_rays):
+        for channel in range(3):
+            rgb[r, channel] = np.float32(0)
+        for j in range(features.shape[1]):
+            sums[r, j] = np.float32(0)
+    for i in range(count):
+        r, k = lit_ray[i], lit_row[i] - lit_ray[i] * num_samples
+        weight = weights[r, k]
+        colour_weight = weight + behind[r] if k == num_samples - 1 else weight
+        for channel in range(3):
+            rgb[r, channel] += colour_weight * colour[i, channel]
+        for j in range(features.shape[1]):
+            sums[r, j] += weight * features[i, j]
+
+
+# Backward
+
+
+@part
+@no_type_check
+def output_gradients(
+    lit_row, lit_ray, count, weights, behind, colour, features, g_rgb, g_sums, pass_semantics, last_colour, g_weights
+):
+    """Turn colours and features into the gradients before their sigmoid and ReLU; add to those of the weights."""
+    num_rays, num_samples = weights.shape
+    zero_rows(last_colour, 0, num_rays)
+    for i in range(count):
+        if lit_row[i] - lit_ray[i] * num_samples == num_samples - 1:
+            for channel in range(3):
+                last_colour[lit_ray[i], channel] = colour[i, channel]
+    for i in range(count):
+        r, k = lit_ray[i], lit_row[i] - lit_ray[i] * num_samples
+        weight = weights[r, k]
+        colour_weight = weight + behind[r] if k == num_samples - 1 else weight
+        towards_weight = np.float32(0)
+        for channel in range(3):
+            value, g = colour[i, channel], g_rgb[r, channel]
+            towards_weight += g * (value - last_colour[r, channel])
+            colour[i, channel] = colour_weight * g * value * (np.float32(1) - value)
+        for channel in range(3, colour.shape[1]):
+            colour[i, channel] = np.float32(0)
+        towards_features = np.float32(0)
+        for j in range(features.shape[1]):
+            value, g = features[i, j], g_sums[r, j]
+            towards_features += g * value
+            features[i, j] = weight * g if value > np.float32(0) else np.float32(0)
+        if pass_semantics:
+            towards_weight += towards_features
+        g_weights[r, k] += towards_weight
+    zero_rows(colour, count, padded(count, ROW_MULTIPLE))
+    zero_rows(features, count, padded(count, ROW_MULTIPLE))
+
+
+@part
+@no_type_check
+def layers_backward(
+    thread, lit_ray, count, pass_semantics, activations, gradients, transposed, zero, g_network, g_cond, g_lit, g_out
+):
+    """Gradients of the colour and semantic layers; ``g_out`` receives that of their inputs, ``g_cond`` the rays'.
+
+    ``activations`` are the lit samples' inputs and the colour network's hidden layers; ``gradients`` those before
+    sigmoid and ReLU, then room for those of the hidden layers.
+    """
+    lit_input, h1, h2 = activations
+    g_colour, g_features, g_h1, g_h2 = gradients
+    _, _, c1_t, c2_t, c3_t, s1_t = transposed
+    _, _, _, _, g_c1, g_c2, g_d2, g_c3, g_d3, g_s1, g_t1 = g_network
+    rows = padded(count, ROW_MULTIPLE)
+    add_outer(h2, g_colour, g_c3[thread], rows)
+    _add_rows(g_colour, g_d3[thread], count)
+    linear(g_colour, c3_t, zero, g_h2, rows)
+    _mask_by_relu(g_h2, h2, rows)
+    add_outer(h1, g_h2, g_c2[thread], rows)
+    _add_rows(g_h2, g_d2[thread], count)
+    linear(g_h2, c2_t, zero, g_h1, rows)
+    _mask_by_relu(g_h1, h1, rows)
+    add_outer(lit_input, g_h1, g_c1[thread], rows)
+    add_outer(lit_input, g_features, g_s1[thread], rows)
+    _add_rows(g_features, g_t1[thread], count)
+    zero_rows(g_cond, 0, g_cond.shape[0])
+    _add_rows_of_rays(g_h1, lit_ray, count, g_cond)
+    linear(g_h1, c1_t, zero, g_out, rows)
+    if pass_semantics:
+        linear(g_features, s1_t, zero, g_lit, rows)
+        for i in range(count):
+            for j in range(1, g_out.shape[1]):
+                g_out[i, j] += g_lit[i, j]
+
+
+@part
+@no_type_check
+def raw_density_gradients(lit_row, lit_ray, count, out, delta, scale, weights, light, behind, g_weights, g_out):
+    """Fill column 0 of the lit samples' ``g_out``; overwrites ``g_weights``.
+
+    dw_k/da_k = T_{k+1} and dw_j/da_k = -w_j for j > k, with a = sigma delta.
+    """
+    num_rays, num_samples = delta.shape
+    for r in range(num_rays):
+        behind_sum = np.float32(0)
+        for k in range(num_samples - 1, -1, -1):
+            after = light[r, k + 1] if k + 1 < num_samples else behind[r]
+            g_optical = g_weights[r, k] * after - behind_sum
+            behind_sum += g_weights[r, k] * weights[r, k]
+            slope = exp32(min(out[r * num_samples + k, 0], GRADIENT_RAW_DENSITY_LIMIT))
+            g_weights[r, k] = g_optical * delta[r, k] * scale * slope
+    for i in range(count):
+        g_out[i, 0] = g_weights[lit_ray[i], lit_row[i] - lit_ray[i] * num_samples]
+    zero_rows(g_out, count, padded(count, ROW_MULTIPLE))
+
+
+@part
+@no_type_check
+def density_backward(
+    thread, lit_row, count, lit_enc, h, g_out, transposed, zero, g_network, g_h, g_lit_enc, g_enc, start, num_rows
+):
+    """Gradients of the density network; fills the tile's rows of ``g_enc``, zeros where no light arrives."""
+    w1_t, w2_t, _, _, _, _ = transposed
+    g_w1, g_b1, g_w2, g_b2, _, _, _, _, _, _, _ = g_network
+    rows = padded(count, ROW_MULTIPLE)
+    add_outer(h, g_out, g_w2[thread], rows)
+    _add_rows(g_out, g_b2[thread], count)
+    linear(g_out, w2_t, zero, g_h, rows)
+    _mask_by_relu(g_h, h, rows)
+    add_outer(lit_enc, g_h, g_w1[thread], rows)
+    _add_rows(g_h, g_b1[thread], count)
+    linear(g_h, w1_t, zero, g_lit_enc, rows)
+    zero_rows(g_enc, start, start + num_rows)
+    for i in range(count):
+        for j in range(g_enc.shape[1]):
+            g_enc[start + lit_row[i], j] = g_lit_enc[i, j]

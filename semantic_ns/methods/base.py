@@ -1,0 +1,386 @@
+"""What every model with classes shares: its field, the description of its outputs, its scores and its checkpoints."""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+import tyro
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import OrientedBox
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
+from nerfstudio.field_components.spatial_distortions import SceneContraction
+from nerfstudio.model_components.renderers import RGBRenderer
+from nerfstudio.model_components.scene_colliders import NearFarCollider
+from nerfstudio.models.base_model import Model
+from torch import Tensor
+from torch.nn import Parameter
+
+from semantic_ns.batch import DEPTH_M, LABELS, LOGITS, NUM_UNIFORM, PLANAR_DEPTH, RENDERED_LABELS, semantic_loss
+from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.dataparsers.scene import announce
+from semantic_ns.encodings.hash_grid import Backend, HashGrid
+from semantic_ns.errors import SceneError
+from semantic_ns.evaluation.accumulator import SceneAccumulator
+from semantic_ns.evaluation.color import PeakSignalNoiseRatio
+from semantic_ns.evaluation.pictures import picture_grid
+from semantic_ns.fields.feature_grid import SemanticGrid
+from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
+from semantic_ns.geometry.rays import are_simple, rays_of_image
+from semantic_ns.host import LpipsIfAvailable, without_lpips_download
+from semantic_ns.interfaces import RenderedIntervals
+from semantic_ns.labels.taxonomy import VOID, Taxonomy
+from semantic_ns.losses import near_camera_prices, opacity_loss
+from semantic_ns.methods.scene_bounds import SceneBounds, StatedBounds, resolve_bounds
+from semantic_ns.rendering import describe_logits, planar_depth
+from semantic_ns.sampling.unseen_rays import UnseenRays, camera_extent
+
+Outputs = dict[str, Any]
+
+
+def uniform_rays(outputs: Outputs, batch: Mapping[str, Any]) -> tuple[Outputs, dict[str, Any]]:
+    """Colour of the rays that are uniform over all pixels; the further, labelled ones would bias it."""
+    count = batch.get(NUM_UNIFORM)  # absent in evaluation
+    if count is None:
+        return outputs, dict(batch)
+    colour = {name: outputs[name][:count] for name in ("rgb", "accumulation") if name in outputs}
+    return outputs | colour, {**batch, "image": batch["image"][:count]}
+
+
+@dataclass
+class SemanticOptions:
+    """Options of every model with classes; to be listed before the configuration of nerfstudio's model."""
+
+    use_semantics: bool = True
+    """Train and render classes; without them the model is scored in colour and depth alone."""
+    near_plane: float | None = None
+    """Distance from the camera, in scene units, at which training rays start; without it that of the data set where
+    `use_scene_bounds` finds one, else the method's own (0.05)."""
+    far_plane: float | None = None
+    """Distance from the camera, in scene units, at which rays end; without it that of the data set where
+    `use_scene_bounds` finds one, else the method's own (1000)."""
+    use_scene_bounds: bool = True
+    """Take near and far plane from the data set where it states them in metres (Replica: 0.1 to 10) and no option
+    gives them."""
+    prefer_scene_bounds: tyro.conf.Suppress[bool] = False
+    """Whether bounds of the data set win over those of the options, as they did when options had a value of their own
+    by default; set in configurations of that time, whose runs are to be rendered as they were trained."""
+    opacity_loss_weight: float = 0.01
+    """Weight of the loss that wants every ray to end on something; only for images without transparency."""
+    semantic_loss_weight: float = 0.04
+    """Weight of the cross-entropy beside the colour loss (Zhi et al. 2021, section 3.2). Classes with a grid of their
+    own train the same with any, for Adam divides it out; it matters where they share features or geometry."""
+    pass_semantic_gradients: bool = False
+    """Whether the semantic loss also trains geometry, and the features that classes share with colour."""
+    geometry_fraction: float = 0.0
+    """Share of the run, from its start, in which it does so anyway if labels are complete (see `are_complete`): they
+    flatten plain walls, which colour leaves open."""
+    semantic_width: int = 64
+    """Width of the semantic hidden layer."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the configuration from a file or a copy; one from before `prefer_scene_bounds` gets it as True."""
+        self.__dict__.update({"prefer_scene_bounds": True} | state)
+
+
+@dataclass
+class HashGridOptions(SemanticOptions):
+    """Options of the models whose field is on a hash grid; to be listed as :class:`SemanticOptions` are."""
+
+    implementation: Literal["tcnn", "torch"] = "torch"
+    """Networks and hash grids by torch (everywhere) or by tiny-cuda-nn (CUDA, where it is installed)."""
+    hash_backend: Backend = "auto"
+    """Hash grids of the torch implementation: numba (CPU), triton (CUDA), torch (slow, everywhere), or what fits."""
+    semantic_features: Literal["own", "shared"] = "own"
+    """Classes from a hash grid of their own, or from the features that colour is made of."""
+    semantic_levels: int = 6
+    """Levels of the classes' own hash grid."""
+    semantic_max_res: int = 512
+    """Cells per axis of its finest level."""
+    near_camera_loss_weight: float = 0.02
+    """Weight of the price of what a ray meets close to its camera, so that no veil hangs before a lens; 0: none."""
+    near_camera_reach: float = 0.65
+    """Distance from the camera at which the price ends, as a share of how far the cameras lie from their middle along
+    an axis; cameras in one place have no parallax, and nothing a price."""
+    unseen_ray_share: float = 0.05
+    """Rays from between the training cameras that are added to each batch, as a share of it, and pay that price, too;
+    0: none."""
+
+    def check_price(self) -> None:
+        """Refuse numbers that the price close to the camera cannot have.
+
+        Raises:
+            SceneError: one of them is negative or not finite.
+        """
+        for name in ("near_camera_loss_weight", "near_camera_reach", "unseen_ray_share"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:  # NaN fails this, too
+                raise SceneError(
+                    f"Expected a finite number of 0 or more for --pipeline.model.{name.replace('_', '-')}, found "
+                    f"{value:g}; 0 means none."
+                )
+
+
+class SemanticModel(Model):
+    """Adds classes to a model of nerfstudio; to be listed before it as a base class.
+
+    The model renders ``rgb``, ``accumulation``, ``semantics`` (logits) and, at evaluation, ``depth`` and
+    ``expected_depth``, and then calls :meth:`_describe_semantics`.
+
+    Outputs at evaluation, each [rays, c] float: ``rgb`` 3, ``accumulation`` 1, ``depth`` 1 (median distance along the
+    unit ray, scene units), ``expected_depth`` 1, ``semantics_colormap`` 3, ``semantics_overlay`` 3,
+    ``semantics_confidence`` 1, ``semantics_entropy`` 1 (divided by ln C). Inside :meth:`raw_outputs` also
+    ``semantics_labels`` 1 (int64, 0..C-1) and ``planar_depth`` 1 (scene units).
+    """
+
+    config: Any
+    """``SemanticOptions`` beside nerfstudio's; sizes of the field under the names that nerfacto gives them."""
+    lpips: LpipsIfAvailable
+    field: SemanticNerfField
+    _camera_extent = 1.0
+    """See :func:`camera_extent`, of the training cameras, in scene units."""
+    renderer_rgb: RGBRenderer
+    class_source_ids: Tensor
+    renders_rays = True
+    """Whether the model can be called with single rays."""
+    renders_intervals = False
+    """Whether the model has :meth:`render_intervals`, which active learning needs."""
+    bounds: SceneBounds
+    """Where training rays start and all rays end, once the start no longer moves."""
+
+    def populate_modules(self) -> None:
+        """Build nerfstudio's model without a download, and everything that knows the classes but the field."""
+        metadata = self.kwargs["metadata"]
+        # Before nerfstudio's model, which may build the field.
+        self.taxonomy: Taxonomy = metadata[keys.TAXONOMY]
+        with without_lpips_download():
+            super().populate_modules()
+        self.psnr = PeakSignalNoiseRatio()
+        self.metres_per_unit: float = metadata[keys.METRES_PER_UNIT]
+        self.register_buffer("class_source_ids", torch.tensor(self.taxonomy.source_ids))
+        self.evaluation_state = SceneAccumulator(self.taxonomy.num_classes, self.metres_per_unit)
+        self._renders_raw_outputs = False
+        self._unseen_rays: UnseenRays | None = None
+        self.bounds = resolve_bounds(self._stated_bounds())
+        self.collider = NearFarCollider(near_plane=self.bounds.near, far_plane=self.bounds.far)
+        announce("bounds", self.bounds.sentence(self.metres_per_unit))
+        # Slow to import, and of use only where there is a model to look at.
+        from semantic_ns.viewer.panel import SemanticPanel
+
+        self.panel = SemanticPanel(self.taxonomy)
+
+    def _stated_bounds(self) -> list[StatedBounds]:
+        """The sources of near and far plane, the one that wins first."""
+        options, known = self._option_bounds(), self.kwargs["metadata"].get(keys.NEAR_FAR_M)
+        if known is None or not self.config.use_scene_bounds:
+            return [*options, self._default_bounds()]
+        scene = StatedBounds("stated by the data set", *(plane / self.metres_per_unit for plane in known))
+        return [scene] if self.config.prefer_scene_bounds else [*options, scene]
+
+    def _option_bounds(self) -> list[StatedBounds]:
+        return [StatedBounds("given by option", self.config.near_plane, self.config.far_plane)]
+
+    def _default_bounds(self) -> StatedBounds:
+        """What nerfstudio has for nerfacto and instant-ngp."""
+        return StatedBounds("the method's default", 0.05, 1000.0)
+
+    def _build_semantic_grid(self) -> SemanticGrid | None:
+        config = self.config
+        if config.semantic_features == "shared":
+            return None
+        sizes = (config.semantic_levels, config.base_res, config.semantic_max_res, config.log2_hashmap_size)
+        return SemanticGrid(*sizes, config.semantic_width, config.hash_backend)
+
+    def _build_field(self) -> SemanticNerfField:
+        config = self.config
+        return SemanticNerfField(
+            self.scene_box.aabb,
+            self.num_train_data,
+            num_classes=self.taxonomy.num_classes,
+            semantic_width=config.semantic_width,
+            use_semantics=config.use_semantics,
+            pass_semantic_gradients=config.pass_semantic_gradients,
+            semantic_grid=self._build_semantic_grid(),
+            hash_backend=config.hash_backend,
+            hidden_dim=config.hidden_dim,
+            num_levels=config.num_levels,
+            max_res=config.max_res,
+            base_res=config.base_res,
+            features_per_level=config.features_per_level,
+            log2_hashmap_size=config.log2_hashmap_size,
+            hidden_dim_color=config.hidden_dim_color,
+            spatial_distortion=None if config.disable_scene_contraction else SceneContraction(order=float("inf")),
+            use_average_appearance_embedding=config.use_average_appearance_embedding,
+            appearance_embedding_dim=config.appearance_embed_dim if config.use_appearance_embedding else 0,
+            average_init_density=config.average_init_density,
+            implementation=config.implementation,
+        )
+
+    @property
+    def pass_semantic_gradients(self) -> bool:
+        """Whether the semantic loss now trains geometry; set it to change that, in every network of the model."""
+        return self.field.pass_semantic_gradients
+
+    @pass_semantic_gradients.setter
+    def pass_semantic_gradients(self, passes: bool) -> None:
+        for network in self._networks():
+            network.pass_semantic_gradients = passes
+
+    def _networks(self) -> tuple[Any, ...]:
+        """The fields of the model, each with a switch `pass_semantic_gradients`."""
+        return (self.field,)
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        """The parent's groups, with the tables of the field's hash grids in a group of their own: they alone decay."""
+        groups = super().get_param_groups()
+        grids = [module for module in self.field.modules() if isinstance(module, HashGrid)]
+        tables = [cast(Parameter, grid.hash_table) for grid in grids]
+        is_table = {id(table) for table in tables}
+        groups["fields"] = [parameter for parameter in groups["fields"] if id(parameter) not in is_table]
+        return groups | ({"grids": tables} if tables else {})
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """The parent's; from here on the model knows where the training cameras are."""
+        self._remember_cameras(training_callback_attributes)
+        return super().get_training_callbacks(training_callback_attributes)
+
+    def _remember_cameras(self, attributes: TrainingCallbackAttributes) -> None:
+        dataset = getattr(getattr(attributes.pipeline, "datamanager", None), "train_dataset", None)
+        if dataset is None or not isinstance(self.config, HashGridOptions):
+            return
+        self.config.check_price()
+        positions = dataset.cameras.camera_to_worlds[:, :3, 3].float()
+        self._camera_extent = camera_extent(positions)
+        if self._near_camera_weight > 0:
+            self._unseen_rays = UnseenRays(positions)
+
+    @property
+    def _near_camera_weight(self) -> float:
+        return self.config.near_camera_loss_weight if self._near_camera_reach > 0 else 0.0
+
+    @property
+    def _near_camera_reach(self) -> float:
+        """Distance in scene units at which the price ends."""
+        return self.config.near_camera_reach * self._camera_extent
+
+    def _near_camera_prices(self, weights: Tensor, edges: Tensor) -> dict[str, Tensor]:
+        """Prices [rays] of weights [rays, samples] between edges [rays, samples + 1] in scene units; none if free."""
+        if self._near_camera_weight == 0:
+            return {}
+        centres = (edges[:, 1:] + edges[:, :-1]) / 2
+        return {"near_camera_prices": near_camera_prices(weights, centres, self._near_camera_reach)}
+
+    def _with_unseen_rays(self, ray_bundle: RayBundle) -> RayBundle:
+        """While training: the rays of a batch, and behind them those from between the cameras."""
+        if not self.training or self._unseen_rays is None:
+            return ray_bundle
+        return self._unseen_rays.append(ray_bundle, round(self.config.unseen_ray_share * len(ray_bundle)))
+
+    @staticmethod
+    def _of_batch(outputs: Outputs, num_rays: int) -> Outputs:
+        """What the losses compare with the batch, without the unseen rays behind it."""
+        return {name: outputs[name][:num_rays] for name in ("rgb", "accumulation", LOGITS) if name in outputs}
+
+    @torch.no_grad()
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> Outputs:
+        """Render an image [H, W, c]; rays of simple cameras come from one kernel."""
+        if obb_box is None and are_simple(camera):
+            return self.get_outputs_for_camera_ray_bundle(rays_of_image(camera))
+        return super().get_outputs_for_camera(camera, obb_box)
+
+    def _describe_semantics(self, outputs: Outputs, ray_bundle: RayBundle) -> None:
+        """Replace logits, which neither viewer nor ns-render can show, by what they can."""
+        if self._renders_raw_outputs:
+            outputs[PLANAR_DEPTH] = planar_depth(outputs["depth"], ray_bundle.metadata["directions_norm"])
+        if LOGITS not in outputs:
+            return
+        logits = outputs.pop(LOGITS)
+        labels, confidence, entropy = describe_logits(logits)
+        # Where the viewer's crop leaves nothing there is no class either.
+        empty = ~(outputs["accumulation"] > 1e-3)
+        colormap = self.taxonomy.colorize(labels.masked_fill(empty, VOID)[..., 0])
+        outputs["semantics_colormap"] = colormap
+        outputs["semantics_overlay"] = self.panel.compose(outputs["rgb"], colormap, labels)
+        outputs["semantics_confidence"] = confidence
+        outputs["semantics_entropy"] = entropy
+        if self._renders_raw_outputs:
+            outputs[RENDERED_LABELS] = labels
+
+    def render_intervals(self, ray_bundle: RayBundle) -> RenderedIntervals:
+        """Render rays [R] whose ends are known, at evaluation, with the intervals that they are made of."""
+        raise NotImplementedError(f"A {type(self).__name__} has no intervals that all rays share in number.")
+
+    @contextmanager
+    def raw_outputs(self) -> Iterator[None]:
+        """Inside it the model also renders ``semantics_labels`` and ``planar_depth``."""
+        before, self._renders_raw_outputs = self._renders_raw_outputs, True
+        try:
+            yield
+        finally:
+            self._renders_raw_outputs = before
+
+    def _opacity_loss(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        # Nerfstudio lets the last sample's colour go on behind it, and so paints a plain wall without there being one.
+        if self.config.opacity_loss_weight == 0 or batch["image"].shape[-1] == 4:
+            return {}
+        accumulation = uniform_rays(outputs, batch)[0]["accumulation"]
+        return {"opacity_loss": self.config.opacity_loss_weight * opacity_loss(accumulation)}
+
+    def _near_camera_loss(self, outputs: Outputs) -> dict[str, Tensor]:
+        """The mean price of what rays meet close to their cameras."""
+        if "near_camera_prices" not in outputs:
+            return {}
+        return {"near_camera_loss": self._near_camera_weight * outputs["near_camera_prices"].mean()}
+
+    def _semantic_losses(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The weighted cross-entropy; nothing for nerfstudio's evaluation batches, which have no logits."""
+        if LOGITS not in outputs:
+            return {}
+        return {"semantic_loss": self.config.semantic_loss_weight * semantic_loss(outputs[LOGITS], batch)}
+
+    def get_image_metrics_and_images(
+        self, outputs: Outputs, batch: Mapping[str, Any]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """The parent's per-image metrics, our pictures; pooled scores go to ``evaluation_state``."""
+        metrics, images = super().get_image_metrics_and_images(outputs, dict(batch))
+        if not self.lpips.available:
+            metrics.pop("lpips", None)
+        if PLANAR_DEPTH in outputs:
+            depth_m = batch.get(DEPTH_M)
+            if depth_m is not None:
+                self.evaluation_state.add_depth(outputs[PLANAR_DEPTH], depth_m)
+            image = self.renderer_rgb.blend_background(batch["image"].to(self.device))
+            self.evaluation_state.add_color(outputs["rgb"], image)
+            if RENDERED_LABELS in outputs:
+                target = batch[LABELS]
+                self.evaluation_state.add_labels(outputs[RENDERED_LABELS], target, outputs["semantics_confidence"])
+                images |= picture_grid(outputs, image, target, depth_m, self.taxonomy, self.metres_per_unit)
+        return metrics, images
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load a checkpoint whole; nerfstudio would go on without what does not fit.
+
+        Raises:
+            SceneError: if the checkpoint has other parameters, other sizes or other classes than this model.
+        """
+        stored = state_dict.get("class_source_ids")
+        if stored is not None and stored.tolist() != self.class_source_ids.tolist():
+            raise SceneError(
+                f"The checkpoint was trained on the classes with ids {stored.tolist()}, but the scene has "
+                f"{self.class_source_ids.tolist()}; load it with the labels it was trained on, or train again."
+            )
+        own = self.state_dict()
+        missing, unexpected = sorted(own.keys() - state_dict.keys()), sorted(state_dict.keys() - own.keys())
+        resized = [k for k in own.keys() & state_dict.keys() if own[k].shape != state_dict[k].shape]
+        if missing or unexpected or resized:
+            raise SceneError(
+                f"The checkpoint does not fit this model (missing: {missing or 'none'}; unexpected: "
+                f"{unexpected or 'none'}; of another size: {sorted(resized) or 'none'}); load it with the options it "
+                "was trained with, or train again."
+            )
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)

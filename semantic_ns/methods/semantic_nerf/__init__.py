@@ -1,0 +1,1 @@
+"""semantic-nerf: hash grids, a proposal network and fused CPU kernels."""

@@ -1,0 +1,226 @@
+"""The networks of the lean field over packed samples, forward and backward, block by block in the cache.
+
+A ray has any number of samples, stored one ray behind the other. Symbols: N samples of R rays, E encoded features, H
+hidden width, G = 1 + geometry features, F semantic width; the matrices are those of ``render_numba``, [in, out], in
+whole blocks.
+
+* ``first`` [R + 1]    index of each ray's first sample, and N
+* ``rays`` [N]         ray of each sample
+* ``enc`` [N, E]       encoded positions
+* ``hidden`` [N, G]    output of the density network (column 0: raw density)
+* ``cond`` [R, H]      what is constant along a ray, already through the colour network's first layer
+* ``density``          w1 b1 w2 b2
+* ``heads``            c1 c2 d2 c3 d3 (colour), s1 t1 (semantics)
+* ``weights`` [N]      w_k = T_k (1 - exp(-sigma_k delta_k))
+
+A leading ``g_`` is the gradient of the loss in what follows. Gradients of matrices have one slice per thread.
+"""
+
+from typing import no_type_check
+
+import numpy as np
+from numba import prange
+from numba.np.ufunc.parallel import get_thread_id
+
+from semantic_ns.kernels.compilation import inlined_part, kernel, part
+from semantic_ns.kernels.exponential_numba import exp32
+from semantic_ns.kernels.layers_numba import BLOCK, ROW_MULTIPLE, copy_rows, layer_backward, rectified, rectify
+from semantic_ns.kernels.limits_numba import GRADIENT_RAW_DENSITY_LIMIT, RAW_DENSITY_LIMIT
+from semantic_ns.kernels.matrix_numba import linear, padded
+
+_RAYS_PER_TASK = 16
+_ZERO, _ONE = np.float32(0), np.float32(1)
+
+
+@inlined_part
+@no_type_check
+def passed_light(raw, length, scale):
+    """Share of the light that passes a sample, exp(-sigma delta)."""
+    return exp32(-scale * exp32(min(raw, RAW_DENSITY_LIMIT)) * length)
+
+
+@part
+@no_type_check
+def density_layers(enc, density, h, out, rows):
+    """Both layers of the density network; ``h`` receives the hidden one."""
+    w1, b1, w2, b2 = density
+    linear(enc, w1, b1, h, rows)
+    rectify(h, rows)
+    linear(h, w2, b2, out, rows)
+
+
+@part
+@no_type_check
+def head_layers(inputs, rays, cond, heads, zero, h1, h2, colour, features, count):
+    """Colours and semantic features of ``count`` samples with density outputs ``inputs``."""
+    c1, c2, d2, c3, d3, s1, t1 = heads
+    rows = padded(count, ROW_MULTIPLE)
+    linear(inputs, c1, zero, h1, rows)
+    for i in range(rows):
+        ray = rays[min(i, count - 1)]
+        for j in range(h1.shape[1]):
+            h1[i, j] = rectified(h1[i, j] + cond[ray, j])
+    linear(h1, c2, d2, h2, rows)
+    rectify(h2, rows)
+    linear(h2, c3, d3, colour, rows)
+    flat = colour.reshape(-1)  # one long loop becomes vector code, many short ones do not
+    for i in range(rows * colour.shape[1]):
+        flat[i] = _ONE / (_ONE + exp32(-flat[i]))
+    linear(inputs, s1, t1, features, rows)
+    rectify(features, rows)
+
+
+@part
+@no_type_check
+def add_weighted(weights, rays, colour, features, count, rgb, sums):
+    """Add the colours and features of a block of samples to those of their rays."""
+    for i in range(count):
+        ray, weight = rays[i], weights[i]
+        for channel in range(3):
+            rgb[ray, channel] += weight * colour[i, channel]
+        for j in range(sums.shape[1]):
+            sums[ray, j] += weight * features[i, j]
+
+
+@kernel
+@no_type_check
+def heads_forward(hidden, lengths, rays, first, cond, heads, scale, weights, accumulation, rgb, sums):
+    """Fill ``weights`` [N]; add to ``accumulation`` [R], ``rgb`` [R, 3] and the features' ``sums`` [R, F]."""
+    num_rays, width = cond.shape
+    for task in prange((num_rays + _RAYS_PER_TASK - 1) // _RAYS_PER_TASK):
+        begin_ray, end_ray = task * _RAYS_PER_TASK, min(num_rays, (task + 1) * _RAYS_PER_TASK)
+        zero = np.zeros(width, np.float32)
+        inputs = np.empty((BLOCK, hidden.shape[1]), np.float32)
+        h1, h2 = np.empty((BLOCK, width), np.float32), np.empty((BLOCK, width), np.float32)
+        colour = np.empty((BLOCK, heads[3].shape[1]), np.float32)
+        features = np.empty((BLOCK, sums.shape[1]), np.float32)
+        for r in range(begin_ray, end_ray):
+            light = _ONE
+            for k in range(first[r], first[r + 1]):
+                through = passed_light(hidden[k, 0], lengths[k], scale)
+                weights[k] = light * (_ONE - through)
+                light *= through
+                accumulation[r] += weights[k]
+        for begin in range(first[begin_ray], first[end_ray], BLOCK):
+            count = min(BLOCK, first[end_ray] - begin)
+            copy_rows(hidden, begin, count, inputs)
+            head_layers(inputs, rays[begin:], cond, heads, zero, h1, h2, colour, features, count)
+            add_weighted(weights[begin:], rays[begin:], colour, features, count, rgb, sums)
+
+
+@part
+@no_type_check
+def _through_rectifier(g, outputs, rows):
+    for i in range(rows):
+        for j in range(outputs.shape[1]):
+            g[i, j] = g[i, j] if outputs[i, j] > _ZERO else _ZERO
+
+
+@part
+@no_type_check
+def _output_gradients(weights, rays, g_rgb, g_sums, pass_semantics, colour, features, count, g_weights):
+    """Turn colours and features into the gradients before their sigmoid and ReLU; add to those of the weights."""
+    for i in range(count):
+        ray, weight, towards_colour, towards_features = rays[i], weights[i], _ZERO, _ZERO
+        for channel in range(3):
+            value, g = colour[i, channel], g_rgb[ray, channel]
+            towards_colour += g * value
+            colour[i, channel] = weight * g * value * (_ONE - value)
+        for channel in range(3, colour.shape[1]):
+            colour[i, channel] = _ZERO
+        for j in range(features.shape[1]):
+            value, g = features[i, j], g_sums[ray, j]
+            towards_features += g * value
+            features[i, j] = weight * g if value > _ZERO else _ZERO
+        g_weights[i] += towards_colour + (towards_features if pass_semantics else _ZERO)
+    for i in range(count, padded(count, ROW_MULTIPLE)):
+        colour[i, :] = _ZERO
+        features[i, :] = _ZERO
+
+
+@kernel
+@no_type_check
+def heads_backward(
+    hidden, rays, first, cond, heads, transposed, pass_semantics, weights, g_rgb, g_sums,
+    g_weights, g_hidden, g_cond, g_heads,
+):  # fmt: skip
+    """Fill ``g_hidden`` [N, G] but for its raw density; add to ``g_weights`` [N], ``g_cond`` [R, H], ``g_heads``."""
+    c1_t, c2_t, c3_t, s1_t = transposed
+    g_c1, g_c2, g_d2, g_c3, g_d3, g_s1, g_t1 = g_heads
+    num_rays, width = cond.shape
+    num_hidden = hidden.shape[1]
+    for task in prange((num_rays + _RAYS_PER_TASK - 1) // _RAYS_PER_TASK):
+        thread = get_thread_id()
+        begin_ray, end_ray = task * _RAYS_PER_TASK, min(num_rays, (task + 1) * _RAYS_PER_TASK)
+        zero, no_bias = np.zeros(max(width, num_hidden), np.float32), np.empty(0, np.float32)
+        inputs, g_inputs = np.empty((BLOCK, num_hidden), np.float32), np.empty((BLOCK, num_hidden), np.float32)
+        h1, h2 = np.empty((BLOCK, width), np.float32), np.empty((BLOCK, width), np.float32)
+        g_h1, g_h2 = np.empty((BLOCK, width), np.float32), np.empty((BLOCK, width), np.float32)
+        colour = np.empty((BLOCK, c3_t.shape[0]), np.float32)
+        features = np.empty((BLOCK, g_sums.shape[1]), np.float32)
+        for begin in range(first[begin_ray], first[end_ray], BLOCK):
+            count = min(BLOCK, first[end_ray] - begin)
+            rows, block_rays = padded(count, ROW_MULTIPLE), rays[begin:]
+            copy_rows(hidden, begin, count, inputs)
+            head_layers(inputs, block_rays, cond, heads, zero, h1, h2, colour, features, count)
+            _output_gradients(
+                weights[begin:], block_rays, g_rgb, g_sums, pass_semantics, colour, features, count, g_weights[begin:]
+            )
+            layer_backward(h2, colour, c3_t, zero, g_c3[thread], g_d3[thread], g_h2, rows)
+            _through_rectifier(g_h2, h2, rows)
+            layer_backward(h1, g_h2, c2_t, zero, g_c2[thread], g_d2[thread], g_h1, rows)
+            _through_rectifier(g_h1, h1, rows)
+            for i in range(count):
+                for j in range(width):
+                    g_cond[block_rays[i], j] += g_h1[i, j]
+            layer_backward(inputs, g_h1, c1_t, zero, g_c1[thread], no_bias, g_inputs, rows)
+            for i in range(count):
+                for j in range(num_hidden):
+                    g_hidden[begin + i, j] = g_inputs[i, j]
+            layer_backward(inputs, features, s1_t, zero, g_s1[thread], g_t1[thread], g_inputs, rows)
+            if pass_semantics:
+                for i in range(count):
+                    for j in range(num_hidden):
+                        g_hidden[begin + i, j] += g_inputs[i, j]
+
+
+@kernel
+@no_type_check
+def raw_density_gradient(scale, hidden, lengths, first, weights, g_weights, g_hidden):
+    """Fill column 0 of ``g_hidden``: dw_k/da_k = T_{k+1}, dw_j/da_k = -w_j for j > k, with a = sigma delta."""
+    for r in prange(first.shape[0] - 1):
+        light = _ONE
+        for k in range(first[r], first[r + 1]):
+            light -= weights[k]
+            g_hidden[k, 0] = light
+        behind = _ZERO
+        for k in range(first[r + 1] - 1, first[r] - 1, -1):
+            g_optical = g_weights[k] * max(g_hidden[k, 0], _ZERO) - behind
+            behind += g_weights[k] * weights[k]
+            g_hidden[k, 0] = g_optical * lengths[k] * scale * exp32(min(hidden[k, 0], GRADIENT_RAW_DENSITY_LIMIT))
+
+
+@kernel
+@no_type_check
+def density_backward(enc, density, transposed, g_hidden, g_enc, g_density):
+    """Fill ``g_enc`` [N, E]; add to ``g_density``."""
+    w1_t, w2_t = transposed
+    g_w1, g_b1, g_w2, g_b2 = g_density
+    inputs_width, width, num_hidden = density[0].shape[0], density[0].shape[1], g_hidden.shape[1]
+    for task in prange((enc.shape[0] + BLOCK - 1) // BLOCK):
+        thread, begin = get_thread_id(), task * BLOCK
+        count = min(BLOCK, enc.shape[0] - begin)
+        rows = padded(count, ROW_MULTIPLE)
+        zero = np.zeros(max(width, inputs_width), np.float32)
+        inputs, g_inputs = np.empty((BLOCK, inputs_width), np.float32), np.empty((BLOCK, inputs_width), np.float32)
+        h, g_h = np.empty((BLOCK, width), np.float32), np.empty((BLOCK, width), np.float32)
+        out = np.empty((BLOCK, num_hidden), np.float32)
+        copy_rows(enc, begin, count, inputs)
+        density_layers(inputs, density, h, out, rows)
+        copy_rows(g_hidden, begin, count, out)
+        layer_backward(h, out, w2_t, zero, g_w2[thread], g_b2[thread], g_h, rows)
+        _through_rectifier(g_h, h, rows)
+        layer_backward(inputs, g_h, w1_t, zero, g_w1[thread], g_b1[thread], g_inputs, rows)
+        for i in range(count):
+            for j in range(enc.shape[1]):
+                g_enc[begin + i, j] = g_inputs[i, j]

@@ -1,1 +1,0 @@
-"""Models: fields, sampling, rendering and losses of one method each."""

@@ -1,0 +1,41 @@
+"""The methods that the package registers, and small trainings of them."""
+
+import copy
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from nerfstudio.plugins.types import MethodSpecification
+
+from semantic_ns.trainer import SemanticTrainerConfig
+
+METHODS: dict[str, MethodSpecification] = {
+    entry.name: entry.load()
+    for entry in sorted(entry_points(group="nerfstudio.method_configs"), key=lambda entry: entry.name)
+    if entry.value.startswith("semantic_ns.")
+}
+"""By the name that `ns-train` knows."""
+SMALL = {
+    "semantic-nerf": {"num_levels": 4, "log2_hashmap_size": 8, "num_nerf_samples_per_ray": 8},
+    "semantic-nerf-big": {"num_levels": 4, "log2_hashmap_size": 8, "num_nerf_samples_per_ray": 8},
+    "semantic-ngp": {"num_levels": 4, "log2_hashmap_size": 8, "grid_resolution": 16},
+    "semantic-nerf-vanilla": {"hidden_dim": 16, "num_coarse_samples": 8, "num_importance_samples": 8},
+}
+"""Model options of the methods that make them small."""
+
+
+def configured(
+    method: MethodSpecification, scene: Path, output: Path, steps: int, **model: Any
+) -> SemanticTrainerConfig:
+    config = copy.deepcopy(method.config)
+    assert isinstance(config, SemanticTrainerConfig)
+    config.output_dir = output
+    config.max_num_iterations = steps
+    config.vis = "tensorboard"
+    config.machine.device_type = "cpu"
+    config.pipeline.datamanager.data = scene
+    config.pipeline.datamanager.train_num_rays_per_batch = 512  # pyright: ignore[reportAttributeAccessIssue]
+    has_grid = hasattr(config.pipeline.model, "log2_hashmap_size")
+    for name, value in (({"log2_hashmap_size": 12, "max_res": 128} if has_grid else {}) | model).items():
+        setattr(config.pipeline.model, name, value)
+    return config
