@@ -27,7 +27,7 @@ from rich.text import Text
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
-from semantic_ns.moved import find_moved_modules
+from semantic_ns.moved import find_moved_modules, present_options
 from semantic_ns.viewer.guard import HOSTS_VARIABLE, ViewerGuard, is_loopback, is_websocket
 
 
@@ -40,6 +40,21 @@ def prepare() -> None:
     name_frozen_importers_to_inspect()
     guard_viewer()
     find_moved_modules()
+    rename_moved_options()
+
+
+def rename_moved_options() -> None:
+    """Give options on this process's command line that moved their present names, and name them in one sentence.
+
+    nerfstudio loads its plugins before it has tyro parse `sys.argv`, which has no hook for an option's second name. No
+    other program has options that begin as these do.
+    """
+    present = present_options(sys.argv)
+    changed = [pair for pair in zip(sys.argv, present, strict=True) if pair[0] != pair[1]]
+    sys.argv[:] = present
+    if changed:
+        names = ", ".join(f"{old.partition('=')[0]} is now {new.partition('=')[0]}" for old, new in changed)
+        _say(f"Options have moved, their old names still work: {names}.")
 
 
 def name_frozen_importers_to_inspect() -> None:

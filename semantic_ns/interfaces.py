@@ -1,13 +1,13 @@
 """What the rooms beside the pipeline may ask of a model, of a data manager and of the pipeline: nothing else.
 
-A model states what it can do; nobody guesses it from its class. What is optional is None or False where it is missing.
+Models, data managers and data sets state what they can do, see `Capability`; nobody guesses it from their class or
+from their attributes. What is optional is None or False where it is missing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeGuard, runtime_checkable
 
 from jaxtyping import Float, Int16
 from nerfstudio.cameras.cameras import Cameras
@@ -35,12 +35,14 @@ class RenderedIntervals:
     edges: Float[Tensor, "rays edges"]
 
 
-@runtime_checkable
+@runtime_checkable  # for beartype in the tests; ask `gives_raw_outputs`
 class RenderingModel(Protocol):
     """A trained model with classes whose images are wanted."""
 
     taxonomy: Taxonomy
     device: Any
+    gives_raw_outputs: bool
+    """Whether it has `raw_outputs`, of which `gives_raw_outputs` asks."""
 
     def raw_outputs(self) -> AbstractContextManager[Any]:
         """Inside it, the model also renders integer labels and planar depth, see `semantic_ns.batch`."""
@@ -51,9 +53,28 @@ class RenderingModel(Protocol):
         ...
 
 
-def can(model: object, capability: Literal["renders_rays", "renders_intervals"]) -> bool:
-    """Whether a model states that it has a capability; one of another package states nothing."""
-    return bool(getattr(model, capability, False))
+Capability = Literal[
+    "renders_rays",
+    "renders_intervals",
+    "renders_classes",
+    "gives_raw_outputs",
+    "supports_propagation",
+    "supports_active_learning",
+    "supports_geometry_supervision",
+    "gives_training_labels",
+    "loads_depth",
+]
+"""What a model, a data manager (`gives_training_labels`) or a data set (`loads_depth`) may state of itself."""
+
+
+def can(stating: object, capability: Capability) -> bool:
+    """Whether a model, data manager or data set states a capability; one of another package states nothing."""
+    return bool(getattr(stating, capability, False))
+
+
+def gives_raw_outputs(model: object) -> TypeGuard[RenderingModel]:
+    """Whether a model states that its raw outputs can be rendered: the models of this package do."""
+    return can(model, "gives_raw_outputs")
 
 
 RayGeneratorLike = Callable[[Tensor], RayBundle]
@@ -78,11 +99,24 @@ else:
         renders_rays: bool
         """Whether it can be called with single rays."""
         renders_intervals: bool
-        """Whether `render_intervals` can be asked: active learning needs it."""
+        """Whether `render_intervals` can be asked."""
+        supports_propagation: bool
+        """Whether labels can spread over its surface: it renders rays [H, W], and its field has `unit_positions`."""
+        supports_active_learning: bool
+        """Whether it can be asked which labels are worth most: it renders intervals, and its field has a `head`."""
+        supports_geometry_supervision: bool
+        """Whether the semantic loss can train geometry, see `pass_semantic_gradients`."""
+        sampling_turns: Any
+        """What its sampling counts from step to step, by name, for a checkpoint or to undo a rendering; can be set."""
+
+        @property
+        def renders_classes(self) -> bool:
+            """Whether it trains and renders classes."""
+            ...
 
         @property
         def field(self) -> Any:
-            """The network that is seen; with `unit_positions`."""
+            """The network that is seen; with `unit_positions` and `head`, a `SemanticHead`."""
             ...
 
         @property
@@ -129,30 +163,11 @@ else:
         train_image_dataloader: Any
         propagated: Any
         """The labels that spread over the surface, which batches then hold; None before."""
-        given: Any
-        """With active learning: the labels that were given so far; else None."""
+        training_labels: Any
+        """A `TrainingLabels`: classes of each training image as training sees them."""
 
-        @property
-        def training_labels(self) -> list[Int16[ndarray, "height width"]]:
-            """Classes of each training image as training sees them."""
-            ...
-
-        @property
-        def labels_by_options(self) -> list[Int16[ndarray, "height width"]]:
-            """The same without active learning."""
-            ...
-
-        @property
-        def has_complete_labels(self) -> bool:
-            """Whether labels of the training images can be trusted one by one."""
-            ...
-
-        def show_given_labels(self) -> None:
-            """Let training see the labels that were given since the images were loaded."""
-            ...
-
-        def write_given_labels(self, folder: Path) -> None:
-            """Write the labels that were given so far."""
+        def set_training_labels(self, labels: Sequence[Int16[ndarray, "_height _width"]]) -> None:
+            """Let training see other labels from now on."""
             ...
 
     class PipelineLike(Protocol):
@@ -167,6 +182,8 @@ else:
 
         datamanager: Any
         """A `TrainingDataLike` if it is of one of this package's methods."""
+        revealed_labels: Any
+        """With active learning: the `RevealedLabels`; else None. Only a `SemanticPipeline` has it."""
 
     class ScoredPipeline(PipelineLike, Protocol):
         """A pipeline that scores images; see `SemanticPipeline`."""

@@ -1,7 +1,9 @@
-"""Where modules went that the `config.yml` of older runs name, so that these runs still open.
+"""Where modules and options went, so that older runs still open and older command lines still work.
 
 nerfstudio 1.1.5 writes the module of every configuration class into a run's `config.yml` and imports it by that name
-when the run is opened. A module that moved is therefore found under its old name as well.
+when the run is opened. A module that moved is therefore found under its old name as well. tyro makes the names of
+options out of the configuration classes and knows no second name for one of them, so an option that moved is renamed
+before the command line is parsed.
 """
 
 import sys
@@ -20,6 +22,8 @@ MOVED = {
     "semantic_ns.vanilla.model": "semantic_ns.methods.semantic_nerf_vanilla.model",
 }
 """Old name to present name."""
+MOVED_OPTIONS = {"--pipeline.datamanager.active.": "--pipeline.active."}
+"""Old start of options of `ns-train` to the present one."""
 _FOLDERS = {name.rpartition(".")[0] for name in MOVED}
 
 
@@ -53,3 +57,23 @@ def find_moved_modules() -> None:
     """Let old names be imported; calling it again changes nothing."""
     if not any(isinstance(finder, _MovedModules) for finder in sys.meta_path):
         sys.meta_path.append(_MovedModules())
+
+
+def present_options(arguments: Sequence[str]) -> list[str]:
+    """Arguments of `ns-train` with the present names of options; hyphens and underscores stay as they are."""
+    found = list(arguments)
+    for place, argument in enumerate(found):
+        for old, new in MOVED_OPTIONS.items():
+            if argument.startswith(old):
+                found[place] = new + argument.removeprefix(old)
+    return found
+
+
+def former_options(arguments: Sequence[str]) -> list[str]:
+    """The inverse of `present_options`, for what was named after a command line of before."""
+    found = list(arguments)
+    for place, argument in enumerate(found):
+        for old, new in MOVED_OPTIONS.items():
+            if argument.startswith(new):
+                found[place] = old + argument.removeprefix(new)
+    return found

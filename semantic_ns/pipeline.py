@@ -13,7 +13,8 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineC
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch.cuda.amp.grad_scaler import GradScaler
 
-from semantic_ns.active_learning.rounds.reset_classes import start_classes_over
+from semantic_ns.active_learning.rounds.reset_classes import reset_semantic_parameters
+from semantic_ns.active_learning.rounds.schedule import ActiveConfig
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.calibration import reliability_diagram
@@ -21,12 +22,13 @@ from semantic_ns.evaluation.captions import draw_legend
 from semantic_ns.evaluation.run_notices import EndScores, VeilWarnings
 from semantic_ns.evaluation.worst_images import NamedImages, worst_as_json, worst_table
 from semantic_ns.host import guard_viewer
-from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
+from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike, can
 from semantic_ns.io.writing import write_png
 from semantic_ns.propagation.config import PropagationConfig
 
 if TYPE_CHECKING:  # compile kernels, which registration must not
-    from semantic_ns.active_learning.rounds.snapshot import RunMoment
+    from semantic_ns.active_learning.rounds.revealed_labels import RevealedLabels
+    from semantic_ns.active_learning.rounds.snapshot import RunSnapshot
     from semantic_ns.active_learning.rounds.stage import ActiveStage
     from semantic_ns.propagation.stage import PropagationStage
 
@@ -34,6 +36,12 @@ MIOU_RULE = (
     "one confusion matrix over all scored pixels of all evaluated images; "
     "miou: mean IoU over classes with ground truth or prediction; miou_present: over classes with ground truth"
 )
+
+_FORMER_NAMES = {
+    "datamanager.given._extra_state": "revealed_labels._extra_state",
+    "moment._extra_state": "run_snapshot._extra_state",
+}
+"""What active learning keeps in a checkpoint: names of older runs, and the present ones."""
 
 
 @dataclass
@@ -43,35 +51,52 @@ class SemanticPipelineConfig(VanillaPipelineConfig):
     _target: type = field(default_factory=lambda: SemanticPipeline)
     propagation: PropagationConfig = field(default_factory=PropagationConfig)
     """How labels spread over the surface while the model trains."""
+    active: ActiveConfig = field(default_factory=ActiveConfig)
+    """Labels asked for in the course of the run, instead of all from the start."""
     eval_images_at_end: int = 8
     """Evaluation images, evenly spaced, that are scored when a training is over, to name the worst; 0: none. All are
     where --steps-per-eval-all-images is within the run."""
     warn_of_veils: bool = True
     """Look at 60 % and at the end of a training whether something hangs close before cameras that no other one sees."""
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the configuration from a file or a copy; older ones have `active` in the data manager, or nowhere."""
+        former = vars(state["datamanager"]).pop("active", None)
+        self.__dict__.update({"active": former or ActiveConfig()} | state)
+
 
 class SemanticPipeline(VanillaPipeline):
     """A `VanillaPipeline` whose evaluation pools labels and depth over all images.
 
-    nerfstudio averages per-image numbers, from which the mIoU of a scene cannot be had. Only that one method is
-    extended; training is the parent's.
+    nerfstudio averages per-image numbers, from which the mIoU of a scene cannot be had. That one method is extended.
+    Training is the parent's; with active learning the pipeline says which labels it sees.
+
+    Attributes:
+        revealed_labels: With active learning what was asked for and revealed so far, else None.
+        run_snapshot: With active learning what a resumed run takes up, else None.
     """
+
+    config: SemanticPipelineConfig
+    revealed_labels: "RevealedLabels | None"
+    run_snapshot: "RunSnapshot | None"
 
     def __init__(
         self,
-        config: VanillaPipelineConfig,
+        config: SemanticPipelineConfig,
         device: str | torch.device,
         test_mode: Literal["test", "val", "inference"] = "val",
         world_size: int = 1,
         local_rank: int = 0,
         grad_scaler: GradScaler | None = None,
     ) -> None:
+        asks = config.active.strategy is not None
+        # Before the data manager reads labels for training.
+        cast(Any, config.datamanager).starts_without_labels = asks
         # The parent says str, but is given a torch.device by nerfstudio's eval_setup.
         super().__init__(config, cast(str, device), test_mode, world_size, local_rank, grad_scaler)
-        eval_dataset = getattr(self.datamanager, "eval_dataset", None)
-        if hasattr(eval_dataset, "load_depth"):
-            cast(Any, eval_dataset).load_depth = True
-        self.moment = _moment_of(self._data, self._semantic_model)
+        if can(self.datamanager.eval_dataset, "loads_depth"):
+            self._data.eval_dataset.load_depth = True
+        self.revealed_labels, self.run_snapshot = self._begin_asking() if asks else (None, None)
         # nerfstudio opens the viewer next; the model's panel has loaded viser.
         guard_viewer(warn_of_network=True)
 
@@ -83,6 +108,25 @@ class SemanticPipeline(VanillaPipeline):
     def _data(self) -> TrainingDataLike:
         return cast(TrainingDataLike, self.datamanager)
 
+    def _begin_asking(self) -> "tuple[RevealedLabels, RunSnapshot]":
+        """What active learning keeps in checkpoints; training sees the labels that are revealed in it."""
+        # Compile kernels, which registration must not.
+        from semantic_ns.active_learning.rounds.revealed_labels import RevealedLabels, division_name
+        from semantic_ns.active_learning.rounds.snapshot import RunSnapshot
+
+        if not can(self.datamanager, "gives_training_labels"):
+            raise SceneError(
+                "Expected a data manager whose labels can be revealed bit by bit, found a "
+                f"{type(self.datamanager).__name__}; leave --pipeline.active.strategy out."
+            )
+        revealed = RevealedLabels(self._data.training_labels, division_name(self.config.active))
+        self._data.set_training_labels(revealed.labels)
+        return revealed, RunSnapshot(self._semantic_model)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool | None = None) -> None:
+        """Load a checkpoint, also one in which what active learning keeps has its former names."""
+        super().load_state_dict({_FORMER_NAMES.get(name, name): value for name, value in state_dict.items()}, strict)
+
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
@@ -91,63 +135,77 @@ class SemanticPipeline(VanillaPipeline):
         trainer = training_callback_attributes.trainer
         if trainer is None:
             return callbacks
-        config = cast(SemanticPipelineConfig, self.config)
-        notices = EndScores(self, trainer, config.eval_images_at_end).callbacks()
-        if config.warn_of_veils:
+        notices = EndScores(self, trainer, self.config.eval_images_at_end).callbacks()
+        if self.config.warn_of_veils:
             notices = [*VeilWarnings(self, trainer).callbacks(), *notices]
         return [*self._with_class_callbacks(callbacks, trainer), *notices]
 
     def _with_class_callbacks(self, callbacks: list[TrainingCallback], trainer: Any) -> list[TrainingCallback]:
-        config = cast(SemanticPipelineConfig, self.config).propagation
-        if not getattr(self.model.config, "use_semantics", False):
+        if not can(self.model, "renders_classes"):
             self._refuse_to_ask()
             return callbacks
-        callbacks += self._geometry_teaching(trainer.config.max_num_iterations)
-        from semantic_ns.propagation.stage import PropagationStage
-
-        stage = PropagationStage(config, self._semantic_model, self._data, trainer.config.max_num_iterations)
-        spreading = [_before_each_step(stage.before_step)] if config.enabled else []
-        if self.moment is None:
+        callbacks += self._geometry_supervision(trainer.config.max_num_iterations)
+        propagation = self._propagation_stage(trainer.config.max_num_iterations)
+        spreading = [] if propagation is None else [_before_each_step(propagation.before_step)]
+        active = self._active_stage(trainer, propagation)
+        if active is None:
             return [*callbacks, *spreading]
-        active = self._active_stage(trainer, stage if config.enabled else None)
         # First the resumed state: the model's own callbacks may draw random numbers.
         resume, ask, note = (_before_each_step(f) for f in (active.resume, active.before_step, active.note_spreading))
         return [resume, *callbacks, ask, *spreading, note]
 
-    def _geometry_teaching(self, num_steps: int) -> list[TrainingCallback]:
+    def _geometry_supervision(self, num_steps: int) -> list[TrainingCallback]:
         """Labels that can be trusted train the geometry, too, in the first part of a run."""
         model = self._semantic_model
+        if not can(model, "supports_geometry_supervision"):
+            return []
         config = model.config
-        fraction = getattr(config, "geometry_fraction", 0.0)
+        fraction = config.geometry_fraction
         if not 0 <= fraction <= 1:
             raise SceneError(
                 f"Expected a share from 0 to 1 for --pipeline.model.geometry-fraction, found {fraction}; 0 is never."
             )
         # Labels that are asked for are few in that part of a run, and a resumed run would judge by others.
-        if fraction == 0 or self.moment is not None or not self._data.has_complete_labels:
+        if fraction == 0 or self.revealed_labels is not None or not self._data.training_labels.are_complete:
             return []
 
-        def teach(step: int) -> None:
+        def supervise(step: int) -> None:
             model.pass_semantic_gradients = config.pass_semantic_gradients or step < fraction * num_steps
 
-        return [_before_each_step(teach)]
+        return [_before_each_step(supervise)]
+
+    def _propagation_stage(self, num_steps: int) -> "PropagationStage | None":
+        config = self.config.propagation
+        if not config.enabled:
+            return None
+        if not can(self.model, "supports_propagation"):
+            raise SceneError(
+                f"Expected a model over whose surface labels can spread, found a {type(self.model).__name__}; add "
+                "--pipeline.propagation.enabled False."
+            )
+        from semantic_ns.propagation.stage import PropagationStage
+
+        return PropagationStage(config, self._semantic_model, self._data, num_steps)
 
     def _refuse_to_ask(self) -> None:
-        if self.moment is not None:
+        if self.revealed_labels is not None:
             raise SceneError(
                 "Expected a model with classes to ask for labels, found --pipeline.model.use-semantics False; leave it "
-                "out, or --pipeline.datamanager.active.strategy."
+                "out, or --pipeline.active.strategy."
             )
 
-    def _active_stage(self, trainer: Any, propagation: "PropagationStage | None") -> "ActiveStage":
-        from semantic_ns.active_learning.rounds.stage import ActiveStage
+    def _active_stage(self, trainer: Any, propagation: "PropagationStage | None") -> "ActiveStage | None":
+        if self.revealed_labels is None or self.run_snapshot is None:
+            return None
+        from semantic_ns.active_learning.rounds.stage import ActiveRun, ActiveStage
 
-        start_over = None
-        if self._data.config.active.restart:
-            start_over = partial(start_classes_over, self._semantic_model.field, trainer.optimizers.optimizers)
+        config, reset_classes = self.config.active, None
+        if config.restart:
+            head = self._semantic_model.field.head
+            reset_classes = partial(reset_semantic_parameters, head, trainer.optimizers.optimizers)
         return ActiveStage(
-            self._semantic_model, self._data, propagation, cast("RunMoment", self.moment),
-            trainer.config.max_num_iterations, log_folder=trainer.base_dir, start_classes_over=start_over,
+            self._semantic_model, self._data, propagation, ActiveRun(config, self.revealed_labels, self.run_snapshot),
+            trainer.config.max_num_iterations, log_folder=trainer.base_dir, reset_classes=reset_classes,
         )  # fmt: skip
 
     def get_average_image_metrics(
@@ -197,18 +255,9 @@ class SemanticPipeline(VanillaPipeline):
 
     def _rules(self) -> dict[str, str]:
         """How the numbers came about, in sentences."""
-        metadata: Mapping[str, Any] = getattr(getattr(self.datamanager, "eval_dataset", None), "metadata", {})
+        metadata: Mapping[str, Any] = self._data.eval_dataset.metadata
         said = {name: str(metadata[name]) for name in (keys.SPLIT, keys.VOID_RULE) if name in metadata}
         return said | {"miou_rule": MIOU_RULE}
-
-
-def _moment_of(datamanager: TrainingDataLike, model: SemanticModelLike) -> "RunMoment | None":
-    """What a resumed run with active learning takes up."""
-    if getattr(datamanager, "given", None) is None:
-        return None
-    from semantic_ns.active_learning.rounds.snapshot import RunMoment
-
-    return RunMoment(model)
 
 
 def _before_each_step(function: Callable[[int], None]) -> TrainingCallback:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, cast
 
 import yaml
 from nerfstudio.engine.optimizers import Optimizers
@@ -21,8 +21,8 @@ from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch.cuda.amp.grad_scaler import GradScaler
 
-from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManager
 from semantic_ns.errors import SceneError
+from semantic_ns.interfaces import TrainingDataLike, can
 from semantic_ns.optimizers import scale_schedules_to_run
 
 RESUME_CONFIG = "resume.yml"
@@ -93,8 +93,10 @@ class SemanticTrainer(Trainer):
         """Set up as the parent does; labels that are not the scene's own are kept beside the run."""
         super().setup(test_mode)
         datamanager = self.pipeline.datamanager
-        if isinstance(datamanager, SemanticDataManager) and self.local_rank == 0:
-            datamanager.write_training_labels(self.base_dir / "labels")
+        if self.local_rank == 0 and can(datamanager, "gives_training_labels"):
+            labels = cast(TrainingDataLike, datamanager).training_labels
+            if labels.are_changed_by_options:
+                labels.write(self.base_dir / "labels")
 
     def setup_optimizers(self) -> Optimizers:
         """Build the optimisers; schedules given in fractions of the run learn how long it is."""

@@ -15,7 +15,7 @@ from test_active_stage import (
     STEPS,
     assert_same_outcome,
     config_of,
-    given_of,
+    revealed_of,
     train_with_breaks,
     trainer_of,
     truth_of,
@@ -71,12 +71,12 @@ def test_a_run_answered_by_a_script_and_killed_twice_ends_with_the_labels_of_an_
     with trainer_of(config_of(replica_scene, tmp_path / "unbroken", active)) as trainer:
         answering(folders[0])(trainer)
         trainer.train()
-        given, weights = given_of(trainer), weights_of(trainer)
-    assert [entry["step"] for entry in given.rounds] == [0, 24, 42]
-    assert given.is_answered.all()
+        revealed, weights = revealed_of(trainer), weights_of(trainer)
+    assert [entry["step"] for entry in revealed.rounds] == [0, 24, 42]
+    assert revealed.is_answered.all()
     config = config_of(replica_scene, tmp_path / "broken", replace(ACTIVE, oracle_folder=folders[1]), steps_per_save=15)
     for broken in train_with_breaks(config, [28, 52], answering(folders[1])):
-        assert_same_outcome(broken, given, weights)
+        assert_same_outcome(broken, revealed, weights)
 
 
 def test_a_scene_without_any_label_is_labelled_from_the_folder_alone(
@@ -103,9 +103,9 @@ def test_a_scene_without_any_label_is_labelled_from_the_folder_alone(
         config.pipeline.datamanager.dataparser = NerfstudioSemanticDataParserConfig(data=scene, all_classes=True)
         with trainer_of(config) as trainer:
             trainer.train()
-            given = given_of(trainer)
-            known = {int(label) for image in given.labels for label in np.unique(image)}
-            assert given.is_answered[: int(given.rounds[0]["units"])].all() == (run == "second")
+            revealed = revealed_of(trainer)
+            known = {int(label) for image in revealed.labels for label in np.unique(image)}
+            assert revealed.is_answered[: int(revealed.rounds[0]["units"])].all() == (run == "second")
             assert known == ({VOID} if run == "first" else {VOID, 3})
             assert answer_all_with_one_class(trainer) == 3
 
@@ -114,10 +114,10 @@ def test_without_answers_a_run_goes_on_and_asks_no_more(replica_scene: Path, tmp
     config = config_of(replica_scene, tmp_path, replace(ACTIVE, oracle_folder=tmp_path / "questions"))
     with trainer_of(config) as trainer:
         trainer.train()
-        given = given_of(trainer)
-        assert len(given.rounds) == 1
-        assert len(given.pending) == len(given.asked) > 0
-        assert all((labels == VOID).all() for labels in given.labels)
+        revealed = revealed_of(trainer)
+        assert len(revealed.rounds) == 1
+        assert len(revealed.pending) == len(revealed.asked) > 0
+        assert all((labels == VOID).all() for labels in revealed.labels)
         assert all(torch.isfinite(tensor).all() for tensor in weights_of(trainer).values())
         # What was asked is shown again where somebody cleared the folder meanwhile.
         config = yaml.load((trainer.base_dir / "resume.yml").read_text(), Loader=yaml.Loader)

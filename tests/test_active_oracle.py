@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from semantic_ns.active_learning.pool.units import Units
 from semantic_ns.active_learning.rounds.folder_oracle import ANSWERS, FolderOracle, boxes_of, draw_units
 from semantic_ns.active_learning.rounds.oracle import GroundTruthOracle, Oracle, uniform_of
-from semantic_ns.active_learning.rounds.revealed_labels import Answer, GivenLabels, spent
+from semantic_ns.active_learning.rounds.revealed_labels import Answer, RevealedLabels, spent
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
@@ -40,12 +40,12 @@ def void_labels(num_frames: int) -> list[np.ndarray]:
     return [np.full((HEIGHT, WIDTH), VOID, np.int16) for _ in range(num_frames)]
 
 
-def given_all(oracle: Oracle, units: Units, asked: np.ndarray) -> list[np.ndarray]:
-    given = GivenLabels(void_labels(len(units.maps)), "cells")
-    given.ask(units, asked, 0)
-    given.give(units, oracle.answers(given.pending, 0))
-    assert not len(given.pending)
-    return given.labels
+def revealed_all(oracle: Oracle, units: Units, asked: np.ndarray) -> list[np.ndarray]:
+    revealed = RevealedLabels(void_labels(len(units.maps)), "cells")
+    revealed.ask(units, asked, 0)
+    revealed.reveal(units, oracle.answers(revealed.pending, 0))
+    assert not len(revealed.pending)
+    return revealed.labels
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def dataset(replica_scene: Path) -> SemanticDataset:
 def test_known_labels_answer_exactly_what_is_asked_for() -> None:
     units, labels = cells(3), random_labels(3)
     asked = np.array([30, 2, 7, 13])
-    found = given_all(GroundTruthOracle(labels, units, 5), units, asked)
+    found = revealed_all(GroundTruthOracle(labels, units, 5), units, asked)
     for frame in range(3):
         for row in range(HEIGHT):
             for column in range(WIDTH):
@@ -71,7 +71,9 @@ def test_a_wrong_answer_is_one_other_class_for_the_whole_unit_and_void_stays_voi
     units, labels = cells(2), random_labels(2)
     for image in labels:
         image[units.maps[0] % NUM_CELLS == 4] = 3
-    found = given_all(GroundTruthOracle(labels, units, 5, error_rate=1.0, seed=1), units, np.arange(len(units.frames)))
+    found = revealed_all(
+        GroundTruthOracle(labels, units, 5, error_rate=1.0, seed=1), units, np.arange(len(units.frames))
+    )
     for unit in range(len(units.frames)):
         frame, inside = units.frames[unit], units.maps[units.frames[unit]] == unit
         true, said = labels[frame][inside], found[frame][inside]
@@ -84,9 +86,9 @@ def test_a_wrong_answer_is_one_other_class_for_the_whole_unit_and_void_stays_voi
 def test_errors_hang_on_the_seed_and_the_unit_and_not_on_what_else_is_asked() -> None:
     units, labels = cells(20), random_labels(20)
     oracle = GroundTruthOracle(labels, units, 5, error_rate=0.3, seed=4)
-    everything = given_all(oracle, units, np.arange(len(units.frames)))
+    everything = revealed_all(oracle, units, np.arange(len(units.frames)))
     some = np.arange(0, len(units.frames), 7)
-    few = given_all(oracle, units, some)
+    few = revealed_all(oracle, units, some)
     for frame in range(20):
         inside = np.isin(units.maps[frame], some)
         np.testing.assert_array_equal(few[frame][inside], everything[frame][inside])
@@ -94,7 +96,9 @@ def test_errors_hang_on_the_seed_and_the_unit_and_not_on_what_else_is_asked() ->
         (everything[f][units.maps[f] == u] != labels[f][units.maps[f] == u]).any() for u, f in enumerate(units.frames)
     ]
     assert np.mean(wrong) == pytest.approx(0.3, abs=0.1)
-    other = given_all(GroundTruthOracle(labels, units, 5, error_rate=0.3, seed=5), units, np.arange(len(units.frames)))
+    other = revealed_all(
+        GroundTruthOracle(labels, units, 5, error_rate=0.3, seed=5), units, np.arange(len(units.frames))
+    )
     assert any((a != b).any() for a, b in zip(everything, other, strict=True))
 
 
@@ -119,48 +123,50 @@ def test_random_numbers_of_numbers_are_uniform_and_equal_those_of_the_published_
 
 def test_void_and_wrong_pixels_are_charged_in_every_currency() -> None:
     units = cells(2)
-    given = GivenLabels(void_labels(2), "cells")
-    given.ask(units, np.array([0, 1, NUM_CELLS]), 7)
-    given.give(
+    revealed = RevealedLabels(void_labels(2), "cells")
+    revealed.ask(units, np.array([0, 1, NUM_CELLS]), 7)
+    revealed.reveal(
         units, [Answer(0, np.array([0, 1]), void_labels(1)[0]), Answer(1, np.array([NUM_CELLS]), void_labels(1)[0])]
     )
-    assert not len(given.pending)
+    assert not len(revealed.pending)
     expected = {"pixels": 3 * CELL * CELL, "clicks": 3, "frames": 3 / NUM_CELLS}
-    assert given.rounds == [{"step": 7, "units": 3, **{name: pytest.approx(value) for name, value in expected.items()}}]
+    assert revealed.rounds == [
+        {"step": 7, "units": 3, **{name: pytest.approx(value) for name, value in expected.items()}}
+    ]
     assert spent(units, np.arange(2 * NUM_CELLS))["frames"] == pytest.approx(2)
 
 
 def test_answers_to_what_was_not_asked_are_not_taken() -> None:
     units, labels = cells(1), random_labels(1)
-    given = GivenLabels(void_labels(1), "cells")
-    given.ask(units, np.array([3]), 0)
-    given.give(units, [Answer(0, np.array([2, 3]), labels[0])])
-    np.testing.assert_array_equal(given.labels[0] != VOID, (units.maps[0] == 3) & (labels[0] != VOID))
+    revealed = RevealedLabels(void_labels(1), "cells")
+    revealed.ask(units, np.array([3]), 0)
+    revealed.reveal(units, [Answer(0, np.array([2, 3]), labels[0])])
+    np.testing.assert_array_equal(revealed.labels[0] != VOID, (units.maps[0] == 3) & (labels[0] != VOID))
 
 
 def test_what_was_given_comes_back_from_a_checkpoint_into_the_same_arrays() -> None:
     units, labels = cells(2), random_labels(2)
-    first = GivenLabels(void_labels(2), "cells")
+    first = RevealedLabels(void_labels(2), "cells")
     first.ask(units, np.array([3, 20, 9]), 5)
-    first.give(units, [Answer(0, np.array([3, 9]), labels[0])])
+    first.reveal(units, [Answer(0, np.array([3, 9]), labels[0])])
     arrays = void_labels(2)
-    second = GivenLabels(arrays, "cells")
+    second = RevealedLabels(arrays, "cells")
     second.load_state_dict(first.state_dict())
     assert (second.asked.tolist(), second.is_answered.tolist()) == ([3, 20, 9], [True, False, True])
     assert second.rounds == first.rounds
     for image, array in zip(first.labels, arrays, strict=True):
         np.testing.assert_array_equal(array, image)
     with pytest.raises(SceneError, match="in units other"):
-        GivenLabels(void_labels(2), "other").load_state_dict(first.state_dict())
+        RevealedLabels(void_labels(2), "other").load_state_dict(first.state_dict())
     with pytest.raises(SceneError, match="given to 1728 pixels"):
-        GivenLabels(void_labels(1), "cells").load_state_dict(first.state_dict())
+        RevealedLabels(void_labels(1), "cells").load_state_dict(first.state_dict())
 
 
 def test_a_unit_is_asked_for_once() -> None:
-    given = GivenLabels(void_labels(1), "cells")
-    given.ask(cells(1), np.array([1]), 0)
+    revealed = RevealedLabels(void_labels(1), "cells")
+    revealed.ask(cells(1), np.array([1]), 0)
     with pytest.raises(ValueError, match="asked for before"):
-        given.ask(cells(1), np.array([2, 1]), 1)
+        revealed.ask(cells(1), np.array([2, 1]), 1)
 
 
 # The folder
@@ -233,18 +239,18 @@ def test_answers_come_as_classes_of_units_or_as_a_label_image(
 
 def test_units_may_be_left_out_and_answered_later_and_void_is_an_answer(folder: Path, dataset: SemanticDataset) -> None:
     oracle, units = folder_oracle(folder, dataset), cells(len(dataset))
-    given = GivenLabels(void_labels(len(dataset)), "cells")
-    given.ask(units, ASKED, 0)
+    revealed = RevealedLabels(void_labels(len(dataset)), "cells")
+    revealed.ask(units, ASKED, 0)
     oracle.ask(0, ASKED)
     path = folder / ANSWERS / f"{FIRST}.json"
     path.write_text('{"2": "void"}')
-    given.give(units, oracle.answers(given.pending, 0))
-    assert given.pending.tolist() == [3, NUM_CELLS + 5]
+    revealed.reveal(units, oracle.answers(revealed.pending, 0))
+    assert revealed.pending.tolist() == [3, NUM_CELLS + 5]
     path.write_text(json.dumps({"2": "void", "1": dataset.taxonomy.names[1]}))
-    given.give(units, oracle.answers(given.pending, 10))
-    assert given.pending.tolist() == [NUM_CELLS + 5]
-    assert set(given.labels[0][units.maps[0] == 3]) == {1}
-    assert set(given.labels[0][units.maps[0] == 0]) == {VOID}
+    revealed.reveal(units, oracle.answers(revealed.pending, 10))
+    assert revealed.pending.tolist() == [NUM_CELLS + 5]
+    assert set(revealed.labels[0][units.maps[0] == 3]) == {1}
+    assert set(revealed.labels[0][units.maps[0] == 0]) == {VOID}
 
 
 def whole_png(dataset: SemanticDataset, path: Path) -> bytes:

@@ -2,10 +2,11 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,9 @@ import yaml
 from nerfstudio.scripts.train import _set_random_seed
 from registered import SMALL, configured
 
-from semantic_ns.active_learning.rounds.reset_classes import start_classes_over
+from semantic_ns.active_learning.rounds.reset_classes import reset_semantic_parameters
 from semantic_ns.active_learning.rounds.schedule import ActiveConfig
-from semantic_ns.active_learning.rounds.snapshot import RunMoment
+from semantic_ns.active_learning.rounds.snapshot import RunSnapshot
 from semantic_ns.active_learning.rounds.stage import LABELS_FOLDER, LOG_FILE, divide_pool
 from semantic_ns.batch import LABELS, SOFT_LABELS
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
@@ -27,6 +28,7 @@ from semantic_ns.host import allow_numpy_scalars_in_checkpoints
 from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.methods.semantic_ngp.method import semantic_ngp
+from semantic_ns.pipeline import SemanticPipelineConfig
 from semantic_ns.propagation.config import PropagationConfig
 
 ACTIVE = ActiveConfig(
@@ -43,7 +45,7 @@ def config_of(scene: Path, output: Path, active: ActiveConfig = ACTIVE, **option
     sizes = SMALL["semantic-nerf"]
     config: Any = configured(semantic_nerf, scene, output, STEPS, **sizes)
     config.timestamp, config.steps_per_save = "run", 25
-    config.pipeline.datamanager.active = active
+    config.pipeline.active = active
     config.pipeline.datamanager.train_num_rays_per_batch = 256
     config.pipeline.propagation = PropagationConfig(fractions=(0.5,), num_nodes=400, num_rays=4000)
     for name, value in options.items():
@@ -68,12 +70,12 @@ def trainer_of(config: Any) -> Iterator[Any]:
         writer.EVENT_WRITERS.clear()
 
 
-def given_of(trainer: Any) -> Any:
-    return trainer.pipeline.datamanager.given
+def revealed_of(trainer: Any) -> Any:
+    return trainer.pipeline.revealed_labels
 
 
 def truth_of(trainer: Any) -> list[np.ndarray]:
-    return trainer.pipeline.datamanager.labels_by_options
+    return trainer.pipeline.datamanager.training_labels.by_options
 
 
 def cached_labels(datamanager: Any) -> dict[int, np.ndarray]:
@@ -88,7 +90,7 @@ def cached_labels(datamanager: Any) -> dict[int, np.ndarray]:
 
 def test_training_sees_no_label_that_was_not_given(replica_scene: Path, tmp_path: Path) -> None:
     with trainer_of(config_of(replica_scene, tmp_path)) as trainer:
-        datamanager, given = trainer.pipeline.datamanager, given_of(trainer)
+        datamanager, revealed = trainer.pipeline.datamanager, revealed_of(trainer)
         assert all((labels == VOID).all() for labels in cached_labels(datamanager).values())
         seen = []
         original = datamanager.next_train
@@ -99,42 +101,42 @@ def test_training_sees_no_label_that_was_not_given(replica_scene: Path, tmp_path
             for (frame, row, column), label in zip(
                 batch["indices"].tolist(), batch[LABELS][:, 0].tolist(), strict=True
             ):
-                assert label in (VOID, given.labels[frame][row, column])
+                assert label in (VOID, revealed.labels[frame][row, column])
             return rays, batch
 
         datamanager.next_train = watched
         trainer.train()
         assert seen == list(range(STEPS))
-        assert [entry["step"] for entry in given.rounds] == [0, 24, 42]
+        assert [entry["step"] for entry in revealed.rounds] == [0, 24, 42]
         for number, labels in cached_labels(datamanager).items():
-            np.testing.assert_array_equal(labels, given.labels[number])
-            np.testing.assert_array_equal(datamanager.train_dataset.labels_of(number), given.labels[number])
+            np.testing.assert_array_equal(labels, revealed.labels[number])
+            np.testing.assert_array_equal(datamanager.train_dataset.labels_of(number), revealed.labels[number])
             is_given = labels != VOID
             np.testing.assert_array_equal(labels[is_given], truth_of(trainer)[number][is_given])
-        assert datamanager.training_labels is given.labels
+        assert all(seen is own for seen, own in zip(datamanager.training_labels, revealed.labels, strict=True))
 
 
 def test_rounds_keep_within_their_budgets_and_the_log_tells_what_they_cost(replica_scene: Path, tmp_path: Path) -> None:
     with trainer_of(config_of(replica_scene, tmp_path)) as trainer:
         trainer.train()
         log = json.loads((trainer.base_dir / LOG_FILE).read_text())
-        given, total = given_of(trainer), 10 * 36 * 48
-    assert log["rounds"] == given.rounds
+        revealed, total = revealed_of(trainer), 10 * 36 * 48
+    assert log["rounds"] == revealed.rounds
     assert log["units_without_answer"] == 0
-    for entry, budget in list(zip(given.rounds, ACTIVE.budgets, strict=True))[1:]:
+    for entry, budget in list(zip(revealed.rounds, ACTIVE.budgets, strict=True))[1:]:
         assert 0.5 * budget * total < entry["pixels"] <= budget * total
-    num_given = sum(int((labels != VOID).sum()) for labels in given.labels)
-    assert num_given <= given.rounds[-1]["pixels"]
-    assert len(given.asked) == len(set(given.asked.tolist())) == given.rounds[-1]["clicks"]
+    num_given = sum(int((labels != VOID).sum()) for labels in revealed.labels)
+    assert num_given <= revealed.rounds[-1]["pixels"]
+    assert len(revealed.asked) == len(set(revealed.asked.tolist())) == revealed.rounds[-1]["clicks"]
 
 
 def test_void_pixels_are_charged(replica_scene: Path, tmp_path: Path) -> None:
     active = replace(ACTIVE, strategy="random", fractions=(0.0,), budgets=(0.9,))
     with trainer_of(config_of(replica_scene, tmp_path, active, max_num_iterations=1)) as trainer:
         trainer.train()
-        given, maps = given_of(trainer), divide_pool(trainer.pipeline.datamanager, active).maps
-        num_asked = sum(int(np.isin(numbers, given.asked).sum()) for numbers in maps)
-    assert given.rounds[0]["pixels"] == num_asked > sum(int((labels != VOID).sum()) for labels in given.labels)
+        revealed, maps = revealed_of(trainer), divide_pool(trainer.pipeline.datamanager, active).maps
+        num_asked = sum(int(np.isin(numbers, revealed.asked).sum()) for numbers in maps)
+    assert revealed.rounds[0]["pixels"] == num_asked > sum(int((labels != VOID).sum()) for labels in revealed.labels)
 
 
 def test_labels_spread_after_each_round_from_the_first_fraction_of_propagation_on(
@@ -162,9 +164,8 @@ def test_labels_spread_after_each_round_from_the_first_fraction_of_propagation_o
 def poison(trainer: Any, asked: np.ndarray) -> None:
     """Replace all labels outside the units asked for."""
     datamanager, draw = trainer.pipeline.datamanager, np.random.default_rng(9)
-    for labels, numbers in zip(
-        truth_of(trainer), divide_pool(datamanager, datamanager.config.active).maps, strict=True
-    ):
+    units = divide_pool(datamanager, trainer.config.pipeline.active)
+    for labels, numbers in zip(truth_of(trainer), units.maps, strict=True):
         labels[...] = np.where(np.isin(numbers, asked), labels, draw.integers(-1, 5, labels.shape))
 
 
@@ -173,7 +174,7 @@ def test_labels_of_units_that_are_not_chosen_change_nothing(replica_scene: Path,
     active = replace(ACTIVE, strategy=strategy)
     with trainer_of(config_of(replica_scene, tmp_path / "clean", active)) as trainer:
         trainer.train()
-        clean, weights = given_of(trainer), weights_of(trainer)
+        clean, weights = revealed_of(trainer), weights_of(trainer)
     with trainer_of(config_of(replica_scene, tmp_path / "poisoned", active)) as trainer:
         poison(trainer, clean.asked)
         trainer.train()
@@ -186,10 +187,10 @@ def weights_of(trainer: Any) -> dict[str, torch.Tensor]:
 
 def assert_same_outcome(trainer: Any, given: Any, weights: dict[str, torch.Tensor]) -> None:
     """The same units in the same order, the same labels, and a model that is equal bit by bit."""
-    found = given_of(trainer)
-    assert found.asked.tolist() == given.asked.tolist()
-    assert found.rounds == given.rounds
-    for image, other in zip(given.labels, found.labels, strict=True):
+    found = revealed_of(trainer)
+    assert found.asked.tolist() == revealed.asked.tolist()
+    assert found.rounds == revealed.rounds
+    for image, other in zip(revealed.labels, found.labels, strict=True):
         np.testing.assert_array_equal(other, image)
     for name, tensor in weights_of(trainer).items():
         torch.testing.assert_close(tensor, weights[name], rtol=0, atol=0, msg=name)
@@ -230,28 +231,32 @@ def train_with_breaks(config: Any, deaths: list[int], prepare: Any = lambda trai
 def test_a_run_that_is_killed_twice_ends_as_an_unbroken_one(replica_scene: Path, tmp_path: Path, active: Any) -> None:
     with trainer_of(config_of(replica_scene, tmp_path / "unbroken", active)) as trainer:
         trainer.train()
-        given, weights = given_of(trainer), weights_of(trainer)
+        revealed, weights = revealed_of(trainer), weights_of(trainer)
     # Checkpoints are after the steps 15, 30 and 45: between rounds, and with labels that have spread.
     config = config_of(replica_scene, tmp_path / "broken", active, steps_per_save=15)
     for broken in train_with_breaks(config, [22, 48]):
-        assert_same_outcome(broken, given, weights)
+        assert_same_outcome(broken, revealed, weights)
 
 
 def test_checkpoints_of_runs_without_active_learning_know_nothing_of_it(replica_scene: Path, tmp_path: Path) -> None:
     with trainer_of(config_of(replica_scene, tmp_path, ActiveConfig())) as trainer:
         assert not any("extra_state" in name for name in trainer.pipeline.state_dict())
-        assert trainer.pipeline.datamanager.training_labels is trainer.pipeline.datamanager.labels_by_options
+        assert trainer.pipeline.revealed_labels is None
+        for seen, own in zip(trainer.pipeline.datamanager.training_labels, truth_of(trainer), strict=True):
+            np.testing.assert_array_equal(seen, own)
         state = trainer.pipeline.state_dict()
         names = [callback.func.__qualname__ for callback in trainer.callbacks]
     assert not any("ActiveStage" in name for name in names)
     with trainer_of(config_of(replica_scene, tmp_path / "other")) as trainer:
         trainer.pipeline.load_pipeline(state, 0)
-        assert not len(given_of(trainer).asked)
+        assert not len(revealed_of(trainer).asked)
 
 
 def test_configurations_from_before_active_learning_are_without_it() -> None:
-    old = SemanticDataManagerConfig.__new__(SemanticDataManagerConfig)
+    old = SemanticPipelineConfig.__new__(SemanticPipelineConfig)
+    old.__setstate__({"datamanager": SemanticDataManagerConfig.__new__(SemanticDataManagerConfig)})
     assert old.active.strategy is None
+    assert not old.datamanager.starts_without_labels  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_labels_given_to_a_run_are_those_of_its_evaluation(replica_scene: Path, tmp_path: Path) -> None:
@@ -261,7 +266,7 @@ def test_labels_given_to_a_run_are_those_of_its_evaluation(replica_scene: Path, 
     with trainer_of(config) as trainer:
         config.save_config()
         trainer.train()
-        labels, path = given_of(trainer).labels, trainer.base_dir / "config.yml"
+        labels, path = revealed_of(trainer).labels, trainer.base_dir / "config.yml"
     _, pipeline, _, _ = eval_setup(path, test_mode="inference")
     for image, other in zip(labels, pipeline.datamanager.training_labels, strict=True):  # pyright: ignore[reportArgumentType]
         np.testing.assert_array_equal(other, image)
@@ -289,25 +294,25 @@ def test_frames_and_pixels_are_asked_for_within_budgets_that_round_0_may_have_sp
     active = replace(ACTIVE, unit=unit, strategy="geometry", cost="frames" if unit == "frame" else "pixels")
     with trainer_of(config_of(replica_scene, tmp_path, replace(active, budgets=(0.05, 0.15, 0.4)))) as trainer:
         trainer.train()
-        given = given_of(trainer)
+        revealed = revealed_of(trainer)
     # Two of ten frames in the first round, whatever its budget: nothing is left for the second.
     expected = [2, 0, 2] if unit == "frame" else [864, 1728, 4320]
-    assert [entry["units"] for entry in given.rounds] == expected
-    assert given.is_answered.all()
+    assert [entry["units"] for entry in revealed.rounds] == expected
+    assert revealed.is_answered.all()
 
 
 def test_labels_that_were_given_lie_beside_the_run_and_can_be_read_back(replica_scene: Path, tmp_path: Path) -> None:
     with trainer_of(config_of(replica_scene, tmp_path)) as trainer:
         trainer.train()
-        given, dataset = given_of(trainer), trainer.pipeline.datamanager.train_dataset
+        revealed, dataset = revealed_of(trainer), trainer.pipeline.datamanager.train_dataset
         folder = trainer.base_dir / LABELS_FOLDER
-        for image, other in zip(given.labels, read_label_folder(str(folder), dataset, tmp_path), strict=True):
+        for image, other in zip(revealed.labels, read_label_folder(str(folder), dataset, tmp_path), strict=True):
             np.testing.assert_array_equal(other, image)
 
 
 def test_a_model_that_cannot_be_asked_is_refused_before_it_trains(replica_scene: Path, tmp_path: Path) -> None:
     config: Any = configured(semantic_ngp, replica_scene, tmp_path, STEPS, **SMALL["semantic-ngp"])
-    config.pipeline.datamanager.active = ACTIVE
+    config.pipeline.active = ACTIVE
     with pytest.raises(SceneError, match="a run of semantic-nerf"), trainer_of(config):
         pass
 
@@ -326,7 +331,7 @@ def test_starting_over_changes_classes_alone_and_forgets_their_moments(replica_s
     with trainer_of(config_of(replica_scene, tmp_path)) as trainer:
         trainer.train()
         before, optimizers = weights_of(trainer), trainer.optimizers.optimizers
-        start_classes_over(trainer.pipeline.model.field, optimizers)
+        reset_semantic_parameters(trainer.pipeline.model.field.head, optimizers)
         changed = {name for name, tensor in weights_of(trainer).items() if (tensor != before[name]).any()}
         own = {f"field.{name}" for name, _ in trainer.pipeline.model.field.named_parameters() if "semantic" in name}
         assert changed == own
@@ -338,11 +343,16 @@ def test_starting_over_changes_classes_alone_and_forgets_their_moments(replica_s
         trainer.train_iteration(STEPS)
 
 
-def test_a_resumed_moment_draws_what_would_have_been_drawn() -> None:
-    moment = RunMoment(object())
-    state = moment.state_dict()
+class FakeSampling:
+    """A model whose sampling counts nothing."""
+
+    sampling_turns: Mapping[str, int] = MappingProxyType({})
+
+
+def test_a_resumed_snapshot_draws_what_would_have_been_drawn() -> None:
+    state = RunSnapshot(FakeSampling()).state_dict()
     drawn = random.random(), float(np.random.normal()), float(torch.rand(()))
-    other = RunMoment(object())
+    other = RunSnapshot(FakeSampling())
     other.load_state_dict(state)
     assert other.is_loaded
     other.restore()

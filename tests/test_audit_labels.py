@@ -187,7 +187,7 @@ def test_the_command_says_which_config_is_missing(
 class FakeModel:
     """A model that was trained without classes."""
 
-    taxonomy, device = TAXONOMY, "cpu"
+    taxonomy, device, gives_raw_outputs = TAXONOMY, "cpu", True
 
     def raw_outputs(self) -> Any:
         return torch.no_grad()

@@ -89,7 +89,7 @@ def test_the_command_line_of_a_cell_sets_its_strategy_seed_and_budgets() -> None
         "plan = ActivePlan((scene,), ('geometry-greedy-coverage-alone',), ('region',), (3,), 30, (0.25, 0.5), 0.1)\n"
         "from semantic_ns.benchmark.active_cell import arguments_of\n"
         "config = training_config(arguments_of(plan.cells()[1]))\n"
-        "active = vars(config.pipeline.datamanager.active) | {'device': config.machine.device_type}\n"
+        "active = vars(config.pipeline.active) | {'device': config.machine.device_type}\n"
         "print(json.dumps(active, default=str))\n"
     )
     active = json.loads(last_line(code))
@@ -279,12 +279,12 @@ def make_small(patch: pytest.MonkeyPatch) -> None:
         assert options.pop("machine.device-type") == ["cpu"]
         config.pipeline.datamanager.train_num_rays_per_batch = 256
         config.pipeline.propagation.num_nodes, config.pipeline.propagation.num_rays = 400, 4000
-        active = config.pipeline.datamanager.active = ActiveConfig(region_pixels=60)
+        active = config.pipeline.active = ActiveConfig(region_pixels=60)
         for name, words in options.items():
             if name == "pipeline.model.use-semantics":
                 config.pipeline.model.use_semantics = words == ["True"]
                 continue
-            field = name.removeprefix("pipeline.datamanager.active.").replace("-", "_")
+            field = name.removeprefix("pipeline.active.").replace("-", "_")
             known = getattr(active, field)
             value: Any = (
                 tuple(map(float, words))

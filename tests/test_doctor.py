@@ -247,6 +247,7 @@ def test_a_run_that_is_not_there_is_refused(healthy, tmp_path, monkeypatch, caps
 class RenderedTruth:
     """A model that renders the depth images of the scene, in scene units."""
 
+    gives_raw_outputs = True
     device = "cpu"
 
     def __init__(self, scene):

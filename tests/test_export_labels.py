@@ -48,6 +48,7 @@ def taxonomy_of(*source_ids: int) -> Taxonomy:
 class FakeModel:
     """Renders labels that depend on the camera's position: class (x + camera) mod C in column x."""
 
+    gives_raw_outputs = True
     device = "cpu"
 
     def __init__(self, taxonomy: Taxonomy, fails_at: int | None = None) -> None:

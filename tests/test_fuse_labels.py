@@ -212,6 +212,7 @@ def test_fusing_may_be_repeated_but_never_replaces_other_files(room: Path, noisy
 class FakeModel:
     """Renders the depth of the scene's files, in scene units."""
 
+    gives_raw_outputs = True
     device = "cpu"
     taxonomy = None
 

@@ -1,17 +1,23 @@
-"""Runs of older versions still open, although modules have moved since."""
+"""Runs and command lines of older versions still work, although modules and options have moved since."""
 
+import copy
 import json
 import shutil
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
-from fresh_process import ROOT
+from fresh_process import ROOT, run_python
 from nerfstudio.scripts.eval import ComputePSNR
+from nerfstudio.utils.eval_utils import eval_setup
 
 from semantic_ns import moved
+from semantic_ns.labels.taxonomy import VOID
 
 OLD_RUN = Path(__file__).parent / "data" / "run_of_c00dec7"
 """`semantic-nerf` with tiny tables, 800 steps on `nerfstudio_scene`, by commit c00dec7; without optimizer states."""
@@ -40,6 +46,90 @@ def test_a_configuration_of_an_older_version_is_one_of_the_present_classes(old_r
     config = yaml.load((old_run / "config.yml").read_text(), Loader=yaml.Loader)
     assert type(config.pipeline).__module__ == "semantic_ns.pipeline"
     assert type(config.pipeline.model).__module__ == "semantic_ns.methods.semantic_nerf.model"
+
+
+def loaded(run: Path) -> Any:
+    """The configuration of a run."""
+    return yaml.load((run / "config.yml").read_text(), Loader=yaml.Loader)
+
+
+def test_active_learning_of_an_older_run_is_that_of_its_pipeline(old_run: Path) -> None:
+    assert loaded(old_run).pipeline.active.strategy is None
+    text = (old_run / "config.yml").read_text()
+    assert text.count("strategy: null") == 1
+    (old_run / "config.yml").write_text(
+        text.replace("strategy: null", "strategy: margin").replace("region_pixels: 300", "region_pixels: 60")
+    )
+    pipeline = loaded(old_run).pipeline
+    assert (pipeline.active.strategy, pipeline.active.region_pixels) == ("margin", 60)
+    assert "active" not in vars(pipeline.datamanager)
+    again = yaml.load(yaml.dump(pipeline), Loader=yaml.Loader)
+    assert again.active == pipeline.active
+    assert copy.deepcopy(pipeline).active == pipeline.active
+
+
+def test_an_older_run_with_active_learning_opens_with_the_labels_that_were_revealed_in_it(
+    old_run: Path, tmp_path: Path
+) -> None:
+    text = (old_run / "config.yml").read_text().replace("strategy: null", "strategy: margin")
+    (old_run / "config.yml").write_text(text)
+    (path,) = (old_run / "nerfstudio_models").glob("*.ckpt")
+    state = torch.load(path, map_location="cpu", weights_only=False)
+    plain: Any = eval_setup(old_run / "config.yml", test_mode="inference")[1]
+    revealed, snapshot = plain.revealed_labels, plain.run_snapshot
+    assert all((labels == VOID).all() for labels in plain.datamanager.training_labels)
+    revealed.labels[1][3:5] = 2
+    revealed.asked, revealed.is_answered = np.array([7, 4]), np.array([True, False])
+    # The names that these had in checkpoints of that time.
+    state["pipeline"]["datamanager.given._extra_state"] = revealed.get_extra_state()
+    state["pipeline"]["moment._extra_state"] = snapshot.get_extra_state()
+    torch.save(state, path)
+    opened: Any = eval_setup(old_run / "config.yml", test_mode="inference")[1]
+    assert opened.revealed_labels.pending.tolist() == [4]
+    assert opened.run_snapshot.is_loaded
+    for seen, own in zip(opened.datamanager.training_labels, revealed.labels, strict=True):
+        np.testing.assert_array_equal(seen, own)
+    assert (opened.datamanager.training_labels[1][3:5] == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("old", "present"),
+    [
+        (["--pipeline.datamanager.active.strategy", "geometry"], ["--pipeline.active.strategy", "geometry"]),
+        (["--pipeline.datamanager.active.oracle-folder=a"], ["--pipeline.active.oracle-folder=a"]),
+        (["--pipeline.datamanager.active.oracle_folder=a b"], ["--pipeline.active.oracle_folder=a b"]),
+        (["--pipeline.datamanager.labelled-share", "0.1"], ["--pipeline.datamanager.labelled-share", "0.1"]),
+        (["--data", "pipeline.datamanager.active.x"], ["--data", "pipeline.datamanager.active.x"]),
+    ],
+)
+def test_a_moved_option_gets_its_present_name_and_no_other_word_changes(old: list[str], present: list[str]) -> None:
+    assert moved.present_options(old) == present
+    assert moved.former_options(present) == old
+    assert moved.present_options(present) == present
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--pipeline.datamanager.active.region-pixels", "77", "--pipeline.datamanager.active.strategy=margin"],
+        ["--pipeline.datamanager.active.region_pixels=77", "--pipeline.active.strategy", "margin"],
+    ],
+)
+def test_ns_train_takes_options_by_their_old_names_and_names_the_present_ones(words: list[str]) -> None:
+    code = (
+        "import sys\n"
+        f"sys.argv = ['ns-train', 'semantic-nerf', *{words!r}, '--data', 'scene']\n"
+        "from nerfstudio.scripts import train\n"
+        "train.main = lambda config: print(config.pipeline.active.region_pixels, config.pipeline.active.strategy)\n"
+        "train.entrypoint()\n"
+    )
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "77 margin"
+    said = [line for line in done.stdout.splitlines() if "their old names still work" in line]
+    assert len(said) == 1
+    assert "region" in said[0]
+    assert "is now --pipeline.active.region" in said[0]
 
 
 @pytest.mark.parametrize("old", moved.MOVED)

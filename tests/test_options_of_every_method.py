@@ -102,15 +102,20 @@ def test_complete_labels_train_geometry_in_the_stated_share_of_the_run_and_noisy
     assert not run.classes_move_geometry(0)
 
 
+def asking(method: MethodSpecification) -> MethodSpecification:
+    """The same method, with labels that are asked for."""
+    method = copy.deepcopy(method)
+    method.config.pipeline.active.strategy = "random"  # pyright: ignore[reportAttributeAccessIssue]
+    return method
+
+
 # The other methods cannot ask.
 @pytest.mark.parametrize("method", [METHODS["semantic-nerf"], METHODS["semantic-nerf-big"]], ids=["small", "big"])
 def test_labels_that_are_asked_for_never_train_geometry(
     method: MethodSpecification, replica_scene: Path, tmp_path: Path
 ) -> None:
-    active = copy.deepcopy(method.config.pipeline.datamanager.active)  # pyright: ignore[reportAttributeAccessIssue]
-    active = type(active)(**{**vars(active), "strategy": "random"})
     given = {"pass_semantic_gradients": False, "geometry_fraction": 1.0}
-    run = Run(method, replica_scene, tmp_path, {"active": active}, **given)
+    run = Run(asking(method), replica_scene, tmp_path, {}, **given)
     run.losses(0)
     assert not run.model.pass_semantic_gradients
 

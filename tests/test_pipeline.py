@@ -70,6 +70,7 @@ class FakeModel(nn.Module):
 class FakeEvalDataset:
     """Images whose labels are those given; with `load_depth` also a depth of 3 m."""
 
+    loads_depth = True
     load_depth = False
     metadata: ClassVar = {"split": "every 8th frame: 7 train, 1 test images", "void_rule": "void is not scored"}
 

@@ -126,7 +126,7 @@ def test_labels_of_all_pixels_are_complete_and_noisy_or_few_ones_are_not(
     corruption: dict[str, Any], is_complete: bool, replica_scene: Path
 ) -> None:
     data = manager(replica_scene, test_mode="val", corruption=CorruptionConfig(**corruption))
-    assert data.has_complete_labels == is_complete
+    assert data.training_labels.are_complete == is_complete
 
 
 def test_classes_train_in_every_nth_step_alone_and_rays_for_labels_alone_are_in_no_other(replica_scene):
@@ -155,8 +155,7 @@ def test_without_options_training_sees_the_labels_of_the_scene(replica_scene, tm
     data = manager(replica_scene, test_mode="val")
     assert_all_equal(data.training_labels, clean(data))
     assert data.next_train(0)[1]["num_uniform_rays"] == 61
-    data.write_training_labels(tmp_path / "labels")
-    assert not (tmp_path / "labels").exists()
+    assert not data.training_labels.are_changed_by_options
 
 
 def test_evaluation_on_the_training_poses_has_clean_labels(replica_scene):
@@ -173,7 +172,7 @@ def test_evaluation_on_the_training_poses_has_clean_labels(replica_scene):
 def test_written_labels_are_read_back_unchanged(replica_scene, nerfstudio_scene, tmp_path, parser, options):
     scene = replica_scene if parser is ReplicaDataParserConfig else nerfstudio_scene
     first = manager(scene, parser, corruption=CorruptionConfig(seed=4, **options))
-    first.write_training_labels(tmp_path / "labels")
+    first.training_labels.write(tmp_path / "labels")
     second = manager(scene, parser, train_labels=str(tmp_path / "labels"))
     assert_all_equal(second.training_labels, first.training_labels)
     assert not np.array_equal(second.training_labels[0], clean(second)[0])
@@ -181,7 +180,7 @@ def test_written_labels_are_read_back_unchanged(replica_scene, nerfstudio_scene,
 
 def test_written_labels_are_16_bit_ids_of_the_scene_beside_their_parameters(replica_scene, tmp_path):
     data = manager(replica_scene, corruption=CorruptionConfig(sparse_ratio=0.5, super_resolution=2, seed=8))
-    data.write_training_labels(tmp_path)
+    data.training_labels.write(tmp_path)
     names = frame_names(data.train_dataset)
     written = {path.stem for path in tmp_path.glob("*.png")}
     assert written == {name for name, labels in zip(names, data.training_labels, strict=True) if (labels != -1).any()}
@@ -200,8 +199,8 @@ def test_written_labels_are_16_bit_ids_of_the_scene_beside_their_parameters(repl
 
 
 def test_another_start_with_fewer_labels_leaves_none_of_the_old(replica_scene, tmp_path):
-    manager(replica_scene, corruption=CorruptionConfig(pixel_noise=0.1)).write_training_labels(tmp_path)
-    manager(replica_scene, corruption=CorruptionConfig(label_frames=("3",))).write_training_labels(tmp_path)
+    manager(replica_scene, corruption=CorruptionConfig(pixel_noise=0.1)).training_labels.write(tmp_path)
+    manager(replica_scene, corruption=CorruptionConfig(label_frames=("3",))).training_labels.write(tmp_path)
     assert [path.name for path in tmp_path.glob("*.png")] == ["rgb_3.png"]
 
 
@@ -212,7 +211,7 @@ def test_labels_of_another_label_space_are_read_back_but_not_by_other_classes(re
         return config.setup(device="cpu", test_mode="inference", world_size=1, local_rank=0)
 
     first = in_space("nyu40", corruption=CorruptionConfig(pixel_noise=0.2))
-    first.write_training_labels(tmp_path)
+    first.training_labels.write(tmp_path)
     assert_all_equal(in_space("nyu40", train_labels=str(tmp_path)).training_labels, first.training_labels)
     with pytest.raises(SceneError, match=r"other classes in .*corruption\.json"):
         _ = in_space("native", train_labels=str(tmp_path)).training_labels

@@ -18,7 +18,7 @@ from semantic_ns.datasets.training_labels import LabelSource
 from semantic_ns.errors import SceneError
 from semantic_ns.fusion.label_fusion import View
 from semantic_ns.fusion.views import SceneView
-from semantic_ns.interfaces import PipelineLike, RenderingModel
+from semantic_ns.interfaces import PipelineLike, RenderingModel, gives_raw_outputs
 from semantic_ns.labels.taxonomy import VOID
 
 
@@ -83,12 +83,13 @@ def render_run(pipeline: PipelineLike) -> TrainedRun:
         SceneError: if the run is none of this package's methods, has no classes, or no training image has labels.
     """
     model, datamanager = pipeline.model, pipeline.datamanager
-    if not isinstance(model, RenderingModel):
+    if not gives_raw_outputs(model):
         raise SceneError(
             f"Expected a run of one of this package's methods, found a {type(model).__name__}, which renders no "
             "labels; train with ns-train semantic-nerf."
         )
-    dataset, given = datamanager.train_dataset, datamanager.training_labels
+    labels = datamanager.training_labels
+    dataset, given = datamanager.train_dataset, list(labels)
     labelled = [index for index, labels in enumerate(given) if (labels != VOID).any()]
     if not labelled:
         raise SceneError(
@@ -96,8 +97,7 @@ def render_run(pipeline: PipelineLike) -> TrainedRun:
             "audit."
         )
     images = [_render(model, SceneView(dataset, index), given[index]) for index in track(labelled, "Rendering")]
-    config = datamanager.config
-    return TrainedRun(dataset, given, LabelSource(config.train_labels, config.corruption), images)
+    return TrainedRun(dataset, given, labels.source, images)
 
 
 def _render(model: RenderingModel, view: SceneView, given: Int16[ndarray, "height width"]) -> LabelledImage:

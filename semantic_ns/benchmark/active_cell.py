@@ -52,7 +52,7 @@ def run_rounds(cell: Cell, folder: Path, round_steps: int, score_stride: int) ->
     trainer.pipeline.load_pipeline(state["pipeline"], state["step"])
     started = time.perf_counter()
     rounds = Rounds(trainer.pipeline, trainer.config, below, cell.seed, score_stride)
-    found = [rounds.next_round(round_steps) for _ in trainer.config.pipeline.datamanager.active.budgets]
+    found = [rounds.next_round(round_steps) for _ in trainer.config.pipeline.active.budgets]
     return {
         "rounds": found,
         "training_seconds": time.perf_counter() - started,

@@ -13,7 +13,8 @@ from semantic_ns.errors import SceneError
 COLOUR = "colour"
 ALL_LABELS = "all-labels"
 METHOD = "semantic-nerf"
-_PREFIX = "--pipeline.datamanager.active."
+PREFIX = "--pipeline.active."
+"""Start of the options of `ns-train` that are of active learning."""
 _SEMANTICS_OFF = ("--pipeline.model.use-semantics", "False")
 _PARTS = ("discard-unsure-depth", "use-entropy", "count-views", "damp-near-labels", "greedy-coverage")
 _BY_SURFACE: tuple[Strategy, ...] = ("geometry", "reach")
@@ -107,4 +108,4 @@ def _lists(budgets: Sequence[float]) -> tuple[str, ...]:
 
 def _words(words: Sequence[str], seed: int) -> tuple[str, ...]:
     """Options of `ns-train`; one with a single value comes last: a list would take the dataparser's name, too."""
-    return tuple(f"{_PREFIX}{word[2:]}" if word.startswith("--") else word for word in (*words, "--seed", str(seed)))
+    return tuple(f"{PREFIX}{word[2:]}" if word.startswith("--") else word for word in (*words, "--seed", str(seed)))

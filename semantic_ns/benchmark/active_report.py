@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semantic_ns.benchmark.active_curves import area_under, cost_at, cost_ratio
-from semantic_ns.benchmark.active_plan import ALL_LABELS, COLOUR
+from semantic_ns.benchmark.active_plan import ALL_LABELS, COLOUR, PREFIX
 from semantic_ns.benchmark.plots import new_figure, save_figure
 from semantic_ns.benchmark.report import PICTURES, failure_parts
 from semantic_ns.benchmark.results import Result, grouped, read_results, spread
@@ -226,10 +226,7 @@ def _bounds(results: Sequence[Result]) -> str:
 def _circumstances(results: Sequence[Result]) -> str:
     """Steps, frames, options, versions and seconds."""
     ended = [result for result in results if "rounds" in result.content]
-    options = {
-        result.cell.variant: " ".join(result.cell.options).replace("--pipeline.datamanager.active.", "")
-        for result in ended
-    }
+    options = {result.cell.variant: " ".join(result.cell.options).replace(PREFIX, "") for result in ended}
     frames = {_frames(result) for result in ended}
     steps = {
         f"{result.cell.num_steps} steps for colours, {result.content['round_steps']} for classes" for result in ended

@@ -15,8 +15,8 @@ from semantic_ns.active_learning.acquisition import margin
 from semantic_ns.active_learning.pool.ensemble_head import split_columns, with_wider_head
 from semantic_ns.active_learning.pool.pool import Pool, render_pool
 from semantic_ns.active_learning.pool.units import Units
-from semantic_ns.active_learning.rounds.reset_classes import start_classes_over
-from semantic_ns.active_learning.rounds.revealed_labels import GivenLabels
+from semantic_ns.active_learning.rounds.reset_classes import reset_semantic_parameters
+from semantic_ns.active_learning.rounds.revealed_labels import RevealedLabels
 from semantic_ns.active_learning.rounds.schedule import ActiveConfig
 from semantic_ns.active_learning.rounds.stage import choose_units, divide_pool, make_oracle
 from semantic_ns.active_learning.strategies.selection import needs_of
@@ -50,8 +50,8 @@ class Rounds:
 
     def __init__(self, pipeline: PipelineLike, config: Any, cache: Path, seed: int, score_stride: int) -> None:
         self._model, self._manager, self._config, self._seed = pipeline.model, pipeline.datamanager, config, seed
-        self._active: ActiveConfig = self._manager.config.active
-        self._given: GivenLabels = self._manager.given
+        self._active: ActiveConfig = config.pipeline.active
+        self._revealed: RevealedLabels = pipeline.revealed_labels
         self._scored = range(0, len(self._manager.eval_dataset), score_stride)
         self._units = self._divided(cache)
         self._oracle = make_oracle(self._manager, self._units, self._active)
@@ -71,26 +71,26 @@ class Rounds:
 
     def next_round(self, num_steps: int) -> dict[str, Any]:
         """One round; returns what it asked for and cost, its scores, and the seconds that its parts took."""
-        number, clock = len(self._given.rounds), [time.perf_counter()]
-        chosen = choose_units(self._model, self._manager, self._units, self._given, self._active, self._shown_pool)
+        number, clock = len(self._revealed.rounds), [time.perf_counter()]
+        chosen = choose_units(self._model, self._manager, self._units, self._revealed, self._active, self._shown_pool)
         clock.append(time.perf_counter())
         self._oracle.ask(number, chosen)
-        self._given.ask(self._units, chosen, 0)
-        self._given.give(self._units, self._oracle.answers(self._given.pending, 0))
-        self._manager.show_given_labels()
+        self._revealed.ask(self._units, chosen, 0)
+        self._revealed.reveal(self._units, self._oracle.answers(self._revealed.pending, 0))
+        self._manager.set_training_labels(self._revealed.labels)
         self._propagation.spread(self._pool_rays.maps)
         clock.append(time.perf_counter())
         seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
         torch.manual_seed(seed)
-        start_classes_over(self._model.field, {})
+        reset_semantic_parameters(self._model.field.head, {})
         train_classes(self._model, self._manager, self._pool_rays, self._config.optimizers, num_steps)
         clock.append(time.perf_counter())
         scores = self._scores()
         clock.append(time.perf_counter())
         parts = ("choosing", "spreading", "training", "scoring")
         seconds = dict(zip(parts, np.diff(clock).tolist(), strict=True))
-        shares = {cost: self._given.rounds[-1][cost] / float(self._units.costs(cost).sum()) for cost in _CURRENCIES}
-        return {**self._given.rounds[-1], "shares": shares, "scores": scores, "seconds": seconds}
+        shares = {cost: self._revealed.rounds[-1][cost] / float(self._units.costs(cost).sum()) for cost in _CURRENCIES}
+        return {**self._revealed.rounds[-1], "shares": shares, "scores": scores, "seconds": seconds}
 
     def circumstances(self) -> dict[str, Any]:
         """Where the scores come from."""

@@ -44,7 +44,7 @@ def run_active(
         )
     colours, cells = plan.colour_cells(), plan.cells()
     for cell in {cell.variant: cell for cell in (*colours, *cells)}.values():  # seconds for each
-        active = training_config(arguments_of(cell)).pipeline.datamanager.active
+        active = training_config(arguments_of(cell)).pipeline.active
         if active.strategy is not None:
             active.steps(plan.num_steps)
     # What cells share that the tables do not tell apart.

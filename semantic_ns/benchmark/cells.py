@@ -14,6 +14,7 @@ from typing import Any, Literal
 from semantic_ns.benchmark.modes import TWO_FRAMES, Mode, find_mode
 from semantic_ns.errors import SceneError
 from semantic_ns.io.writing import told_if_not_writable, write_json
+from semantic_ns.moved import former_options, present_options
 
 CELLS = "cells"
 CELL = "cell.json"
@@ -118,7 +119,8 @@ class Cell:
         """Name of the cell's folder: readable, and different for cells that differ in anything."""
         said = f"{self.scene.name} {self.method} {self.mode} {self.variant} steps-{self.num_steps} seed-{self.seed}"
         how_scored = [] if self.score_stride == 1 else [self.score_stride]
-        identity = json.dumps([self.scene.name, self.variant, self.arguments(), *how_scored])
+        # By the former names of options: what was done before they moved stays done.
+        identity = json.dumps([self.scene.name, self.variant, former_options(self.arguments()), *how_scored])
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
         return f"{re.sub(r'[^A-Za-z0-9.%_-]+', '--', said.replace(' ', '__'))}__{digest}"
 
@@ -137,7 +139,7 @@ class Cell:
             **content
             | {
                 "scene": BenchmarkScene(**scene | lists | {"data": Path(scene["data"])}),
-                "options": tuple(content["options"]),
+                "options": tuple(present_options(content["options"])),
             }
         )
 

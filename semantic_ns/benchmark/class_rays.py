@@ -15,7 +15,7 @@ from torch import Tensor
 from semantic_ns.errors import SceneError
 from semantic_ns.fields.feature_grid import composite_packed_features, have_a_say
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
-from semantic_ns.interfaces import RayGeneratorLike, SemanticModelLike
+from semantic_ns.interfaces import RayGeneratorLike, SemanticModelLike, can
 from semantic_ns.io.writing import replacing
 from semantic_ns.rendering import head_of_composited
 
@@ -48,17 +48,17 @@ class ClassRays:
             field: with a semantic grid, on the CPU.
             rays: numbers of the rays.
         """
-        grid = field.semantic_grid
-        assert grid is not None
+        head = field.head
+        assert head.grid is not None
         counts = self.first[rays + 1] - self.first[rays]
         first = np.concatenate([[0], np.cumsum(counts)])
         samples = np.repeat(self.first[rays] - first[:-1], counts) + np.arange(first[-1])
         x = torch.from_numpy(self.positions[samples].astype(np.float32)) / _CELLS
         shares = torch.from_numpy(self.weights[samples].astype(np.float32))
-        features = composite_packed_features(grid.grid(x), torch.from_numpy(first), shares, grid.layer)
+        features = composite_packed_features(head.grid.grid(x), torch.from_numpy(first), shares, head.grid.layer)
         owners = torch.from_numpy(np.repeat(np.arange(len(rays)), counts))
         accumulation = torch.zeros(len(rays)).index_add(0, owners, shares)[:, None]
-        return head_of_composited(features, accumulation, field.semantic_head.weight, field.semantic_head.bias)
+        return head_of_composited(features, accumulation, head.linear.weight, head.linear.bias)
 
     def save(self, path: Path) -> None:
         """Write to a `.npz` file."""
@@ -81,7 +81,8 @@ def collect_rays(
         SceneError: if the model is not a semantic-nerf on the CPU whose classes have a grid of their own.
     """
     if (
-        getattr(model.field, "semantic_grid", None) is None
+        not can(model, "supports_active_learning")
+        or model.field.head.grid is None
         or model.device.type != "cpu"
         or not model.config.fuse_on_cpu
     ):

@@ -1,6 +1,6 @@
 """Training of classes alone, in a field whose geometry and colours stay as they are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,9 @@ from jaxtyping import Int64
 from numpy import ndarray
 from torch import Tensor
 
-from semantic_ns.active_learning.rounds.reset_classes import class_modules
 from semantic_ns.batch import LABEL_WEIGHTS, LABELS, SOFT_LABELS, semantic_loss
 from semantic_ns.benchmark.class_rays import ClassRays, collect_rays
-from semantic_ns.encodings.hash_grid import HashGrid
+from semantic_ns.fields.semantic_head import SemanticHead
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
 from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.optimizers import scale_schedules_to_run
@@ -51,12 +50,12 @@ def train_classes(
 
     Args:
         model: `semantic-nerf`.
-        datamanager: with `given` labels, perhaps `propagated`.
+        datamanager: The data manager with the labels, perhaps `propagated` ones.
         pool: rays of the training images.
         optimizers: of the method, by parameter group.
         num_steps: of Adam, with the schedules of the method over their whole length.
     """
-    steppers = [*_optimizers(model.field, optimizers, num_steps)]
+    steppers = [*_optimizers(model.field.head, optimizers, num_steps)]
     for rays, numbers, batch in _batches(model, datamanager, pool, num_steps):
         logits = torch.cat([part.logits(model.field, of_part) for part, of_part in zip(rays, numbers, strict=True)])
         for optimizer, _ in steppers:
@@ -67,12 +66,9 @@ def train_classes(
             schedule.step()
 
 
-def _optimizers(field: Any, optimizers: dict[str, Any], num_steps: int) -> Iterator[tuple[Any, Any]]:
-    modules = [part for whole in class_modules(field) for part in whole.modules()]
-    tables = [module.hash_table for module in modules if isinstance(module, HashGrid)]
-    others = [p for module in modules if isinstance(module, torch.nn.Linear) for p in module.parameters()]
+def _optimizers(head: SemanticHead, optimizers: dict[str, Any], num_steps: int) -> Iterator[tuple[Any, Any]]:
     scaled = scale_schedules_to_run(optimizers, num_steps)
-    for group, parameters in (("grids", tables), ("fields", others)):
+    for group, parameters in head.parameters_by_group().items():
         config = scaled[group]["optimizer"]
         optimizer = config.setup(params=parameters)
         yield optimizer, scaled[group]["scheduler"].setup().get_scheduler(optimizer, config.lr)
@@ -82,7 +78,7 @@ def _batches(
     model: SemanticModelLike, datamanager: TrainingDataLike, pool: PoolRays, num_steps: int
 ) -> Iterator[tuple[list[ClassRays], list[ndarray], dict[str, Tensor]]]:
     share = datamanager.config.labelled_share
-    labelled = _labelled_pixels(datamanager.given.labels, share)
+    labelled = _labelled_pixels(datamanager.training_labels, share)
     num_labelled = 0 if labelled is None else round(share * RAYS)
     drawn = torch.empty(0, 3, dtype=torch.int64)
     if labelled is not None:
@@ -99,7 +95,7 @@ def _batches(
         yield rays, chosen, _targets(datamanager, images, torch.from_numpy(pixels))
 
 
-def _labelled_pixels(labels: list[ndarray], share: float) -> Tensor | None:
+def _labelled_pixels(labels: Sequence[ndarray], share: float) -> Tensor | None:
     """Frame, row and column of each labelled pixel, if they are fewer than a share of all."""
     count, total = (sum(numbers) for numbers in zip(*((int((x != VOID).sum()), x.size) for x in labels), strict=True))
     if not 0 < count < share * total:
@@ -110,7 +106,7 @@ def _labelled_pixels(labels: list[ndarray], share: float) -> Tensor | None:
 
 
 class _Images:
-    """Colours and given labels of pixels of the training images."""
+    """Colours and labels of pixels of the training images."""
 
     def __init__(self, datamanager: TrainingDataLike) -> None:
         batch = datamanager.train_image_dataloader.cached_collated_batch

@@ -15,6 +15,7 @@ from semantic_ns.benchmark.modes import TWO_FRAMES, find_mode
 from semantic_ns.benchmark.plan import Plan
 from semantic_ns.errors import SceneError
 from semantic_ns.interfaces import ScoredPipeline, TrainingDataLike
+from semantic_ns.moved import present_options
 
 RUN = "run"
 KEEP_RUN = "--keep-run"
@@ -35,7 +36,7 @@ def training_config(arguments: Sequence[str]) -> Any:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            config: Any = tyro.cli(AnnotatedBaseConfigUnion, args=list(arguments))
+            config: Any = tyro.cli(AnnotatedBaseConfigUnion, args=present_options(arguments))
     except SystemExit as error:
         raise SceneError(
             f"Expected options that ns-train takes, found {' '.join(arguments)!r}: {_plain(said.getvalue())}"

@@ -10,7 +10,7 @@ from rich.console import Console
 from semantic_ns.cli.main import refuse_missing_run, run_command
 from semantic_ns.errors import SceneError
 from semantic_ns.export.labels import Frames, LabelExporter, choose_frames, input_paths
-from semantic_ns.interfaces import ImagesLike, RenderingModel
+from semantic_ns.interfaces import ImagesLike, gives_raw_outputs
 
 
 @dataclass
@@ -35,7 +35,7 @@ class ExportLabels:
         from nerfstudio.utils.eval_utils import eval_setup
 
         _, pipeline, _, _ = eval_setup(self.load_config, test_mode="inference")
-        if not isinstance(pipeline.model, RenderingModel):
+        if not gives_raw_outputs(pipeline.model):
             raise SceneError(
                 f"Expected a run of one of this package's methods, found a {type(pipeline.model).__name__}, which "
                 f"renders no labels, in {self.load_config}; train with ns-train semantic-nerf."

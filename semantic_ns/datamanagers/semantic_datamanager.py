@@ -1,46 +1,35 @@
 """nerfstudio's data manager over labelled images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+import tyro
 from jaxtyping import Int16
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.pixel_samplers import PixelSampler
 from numpy import ndarray
 
-from semantic_ns.active_learning.rounds.schedule import ActiveConfig
 from semantic_ns.batch import COLOR, LABEL_WEIGHTS, LABELS, NUM_UNIFORM, SOFT_LABELS, TRAINS_CLASSES, attach_targets
 from semantic_ns.datamanagers.labelled_pixel_sampler import LabelledPixelSampler, add_labelled_rays
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
-from semantic_ns.datasets.training_labels import (
-    LabelSource,
-    corrupted_labels,
-    read_label_folder,
-    write_label_folder,
-)
+from semantic_ns.datasets.training_labels import LabelSource, TrainingLabels
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.rays import FastRayGenerator
 from semantic_ns.labels.corruption import CorruptionConfig
-from semantic_ns.labels.corruption_frames import evenly_spaced
-from semantic_ns.labels.label_statistics import are_complete
 from semantic_ns.labels.taxonomy import VOID
 
 if TYPE_CHECKING:  # compiles kernels, which registration must not
-    from semantic_ns.active_learning.rounds.revealed_labels import GivenLabels
     from semantic_ns.propagation.targets import PropagatedLabels
 
-_MOST_FRAMES = 64
 _BYTES_PER_PIXEL = 4 * 4 + 2
 """Of a colour with alpha in single precision and a label."""
-_Labels = list[Int16[ndarray, "height width"]]
 
 
 @dataclass
@@ -61,8 +50,9 @@ class SemanticDataManagerConfig(VanillaDataManagerConfig):
     """Whether that share is drawn from all classes alike, and always, instead of from all labelled pixels alike. A
     class of few pixels is learnt for certain then, and wrong labels of it are, too: by default where labels are
     complete (see `are_complete`)."""
-    active: ActiveConfig = field(default=ActiveConfig())
-    """Labels asked for in the course of the run, instead of all from the start."""
+    starts_without_labels: tyro.conf.Suppress[bool] = False
+    """Whether training sees no label until `set_training_labels` is called; not an option, but for the pipeline to
+    say, which reveals labels in active learning."""
     evaluate_on: Literal["test", "train"] = "test"
     """Poses to render and score, always against the scene's own labels."""
     device_cache_share: float = 0.25
@@ -82,77 +72,18 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
     propagated: "PropagatedLabels | None" = None
     """From when on it is set, batches hold `soft_semantics` and `semantic_weights`, see `semantic_ns.batch`."""
 
-    given: "GivenLabels | None"
-    """With active learning: the labels that were given so far."""
-
-    def __init__(self, config: SemanticDataManagerConfig, *args: Any, **kwargs: Any) -> None:
-        super().__init__(config, *args, **kwargs)
-        self.given = None
-        if config.active.strategy is not None:
-            # Compiles kernels, which registration must not.
-            from semantic_ns.active_learning.rounds.revealed_labels import GivenLabels, division_name
-
-            dataset, active = self.train_dataset, config.active
-            labels = [dataset.labels_of(index) for index in range(len(dataset))]
-            self.given = GivenLabels(labels, division_name(active))
+    training_labels: TrainingLabels
+    """The one answer to what training sees of the labels of its images."""
+    gives_training_labels = True
+    """Whether there are `training_labels`."""
 
     def create_train_dataset(self) -> SemanticDataset:
-        """The parent's; with active learning it has no label, and its label files are not read."""
+        """The parent's, with labels to be seen as the options say or, where they are revealed later, without any."""
         dataset = super().create_train_dataset()
-        if self.config.active.strategy is not None:
-            dataset.replace_labels([dataset.without_label(index) for index in range(len(dataset))])
+        source, data = LabelSource(self.config.train_labels, self.config.corruption), Path(self.config.dataparser.data)
+        scene_folder = data if data.is_dir() else data.parent
+        self.training_labels = TrainingLabels(dataset, source, scene_folder, self.config.starts_without_labels)
         return dataset
-
-    @property
-    def training_labels(self) -> _Labels:
-        """Classes of each training image as training sees them: those of the options, or those given so far.
-
-        Raises:
-            SceneError: see `read_label_folder` and `corrupt_labels`.
-        """
-        return self.labels_by_options if self.given is None else self.given.labels
-
-    @cached_property
-    def labels_by_options(self) -> _Labels:
-        """Classes of each training image, replaced and corrupted as the options say, whatever training sees of them.
-
-        Raises:
-            SceneError: see `read_label_folder` and `corrupt_labels`.
-        """
-        source = self._label_source
-        dataset = self.train_dataset
-        if self.config.active.strategy is not None:  # whose labels are taken away there
-            dataset = SemanticDataset(self.train_dataparser_outputs, self.config.camera_res_scale_factor)
-        if source.train_labels is None:
-            labels = [dataset.labels_of(index) for index in range(len(dataset))]
-        else:
-            data = Path(self.config.dataparser.data)
-            labels = read_label_folder(source.train_labels, dataset, data if data.is_dir() else data.parent)
-        return labels if source.corruption.is_clean else corrupted_labels(dataset, labels, source.corruption)
-
-    @cached_property
-    def has_complete_labels(self) -> bool:
-        """Whether labels of the training images can be trusted one by one, see `are_complete`; of 64 images at most."""
-        dataset = self.train_dataset
-        frames = evenly_spaced(min(_MOST_FRAMES, len(dataset)), len(dataset))
-        return are_complete(dataset.labels_of(int(frame)) for frame in frames)
-
-    @property
-    def _label_source(self) -> LabelSource:
-        return LabelSource(self.config.train_labels, self.config.corruption)
-
-    def write_training_labels(self, folder: Path) -> None:
-        """Write the labels that training sees and how they came about, unless they are the scene's own.
-
-        The absolute path of the folder is a value of `train_labels`, which gives these labels again.
-        """
-        if not self._label_source.is_scene and self.given is None:
-            write_label_folder(folder, self.train_dataset, self.training_labels, self._label_source)
-
-    def write_given_labels(self, folder: Path) -> None:
-        """Write the labels that were given so far, as `write_training_labels` writes others."""
-        assert self.given is not None
-        write_label_folder(folder, self.train_dataset, self.given.labels, self._label_source)
 
     def create_eval_dataset(self) -> SemanticDataset:
         """The parent's, or with `evaluate_on` train the training images with the scene's own labels."""
@@ -176,8 +107,7 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
             )
         # The parent keeps all images; 64 bits would be 40 % of them.
         self.train_dataset.has_16_bit_labels = True
-        if not self._label_source.is_scene and self.config.active.strategy is None:
-            self.train_dataset.replace_labels(self.labels_by_options)
+        self.training_labels.load()
         with self._training_images_on_device():
             super().setup_train()
         self.train_ray_generator = FastRayGenerator(self.train_dataset.cameras.to(self.device))
@@ -203,14 +133,19 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         is_uniform = all(bool((sizes == sizes.view(-1)[0]).all()) for sizes in (cameras.height, cameras.width))
         return is_uniform and num_bytes <= self.config.device_cache_share * torch.cuda.mem_get_info(device)[0]
 
-    def show_given_labels(self) -> None:
-        """Let training see the labels that were given since the images were loaded."""
-        assert self.given is not None
-        images = self.train_image_dataloader.cached_collated_batch
+    def set_training_labels(self, labels: Sequence[Int16[ndarray, "_height _width"]]) -> None:
+        """Let training see other labels from now on, also in the images that are loaded.
+
+        Args:
+            labels: Classes -1..C-1 of all training images; they are not copied, see `TrainingLabels.reveal`.
+        """
+        self.training_labels.reveal(labels)
+        # Nothing is loaded where there is no training.
+        images = None if self.test_mode == "inference" else self.train_image_dataloader.cached_collated_batch
         if images is not None:  # otherwise the next ones are loaded with them
-            labels = [self.given.labels[int(number)] for number in images["image_idx"]]
+            seen = [labels[int(number)] for number in images["image_idx"]]
             # A new tensor: the sampler knows by it that the labels are others.
-            images[LABELS] = torch.from_numpy(np.stack(labels))[..., None].to(images[LABELS].device)
+            images[LABELS] = torch.from_numpy(np.stack(seen))[..., None].to(images[LABELS].device)
 
     def _get_pixel_sampler(self, dataset: SemanticDataset, num_rays_per_batch: int) -> PixelSampler:
         sampler = super()._get_pixel_sampler(dataset, num_rays_per_batch)
@@ -218,7 +153,7 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
             return sampler
         balances = self.config.balance_classes
         return add_labelled_rays(
-            sampler, self.config.labelled_share, self.has_complete_labels if balances is None else balances
+            sampler, self.config.labelled_share, self.training_labels.are_complete if balances is None else balances
         )
 
     def next_train(self, step: int) -> tuple[RayBundle, dict[str, Any]]:

@@ -41,11 +41,14 @@ class SemanticDataset(InputDataset):
 
     Attributes:
         load_depth: whether items hold `depth_image_m` (where the scene has depth); off while training.
+        loads_depth: a capability, see `interfaces.can`: that `load_depth` can be set.
         has_16_bit_labels: whether `semantics` is int16 instead of int64, for a cache of all items; off unless set.
 
     Raises:
         SceneError: on a damaged image, or a label or depth image of another shape (width / height) than its image.
     """
+
+    loads_depth = True
 
     def __init__(
         self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0, load_depth: bool = False
@@ -97,15 +100,18 @@ class SemanticDataset(InputDataset):
     def labels_of(self, index: int) -> Int16[ndarray, "height width"]:
         """Classes -1..C-1 of an image, void everywhere if it has no label; read once, and not to be changed."""
         if index not in self._labels:
-            path = self.metadata[keys.LABEL_FILENAMES][index]
-            if path is None:
-                self._labels[index] = self.without_label(index)
-            else:
-                ids = self.read_ids(path, index)
-                label_map = self.metadata.get(keys.LABEL_MAP)
-                ids = ids if label_map is None else label_map.apply(ids, str(path))
-                self._labels[index] = self.taxonomy.encode(ids, str(path))
+            self._labels[index] = self.read_labels(index)
         return self._labels[index]
+
+    def read_labels(self, index: int) -> Int16[ndarray, "height width"]:
+        """Classes -1..C-1 of an image out of the scene's own label file, whatever `labels_of` gives."""
+        path = self.metadata[keys.LABEL_FILENAMES][index]
+        if path is None:
+            return self.without_label(index)
+        ids = self.read_ids(path, index)
+        label_map = self.metadata.get(keys.LABEL_MAP)
+        ids = ids if label_map is None else label_map.apply(ids, str(path))
+        return self.taxonomy.encode(ids, str(path))
 
     def replace_labels(self, labels: Sequence[Int16[ndarray, "height width"]]) -> None:
         """Give every image other labels, classes -1..C-1 at its size, in place of those of its file."""

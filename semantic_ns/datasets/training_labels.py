@@ -1,11 +1,15 @@
-"""Labels that only training sees: read from a folder of label images, corrupted, written as such a folder."""
+"""The labels that training sees: the scene's or a folder's, corrupted, revealed bit by bit, written to a folder.
+
+Nothing in here knows rays or batches, so that a method that trains on whole images has the same labels.
+"""
 
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from jaxtyping import Int16, Int64
@@ -18,6 +22,8 @@ from semantic_ns.errors import SceneError
 from semantic_ns.io.text import read_json
 from semantic_ns.io.writing import told_if_not_writable, write_json, write_png
 from semantic_ns.labels.corruption import CorruptedScene, CorruptionConfig, corrupt_labels, frame_number
+from semantic_ns.labels.corruption_frames import evenly_spaced
+from semantic_ns.labels.label_statistics import are_complete
 from semantic_ns.labels.probability_files import PROBABILITY_SUFFIXES, read_most_likely_ids
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
 
@@ -25,7 +31,10 @@ PARAMETERS_FILE = "corruption.json"
 """File in a written folder: how its labels came about. The ids beside it are those of the taxonomy."""
 
 _IMAGE_SUFFIXES = frozenset({".png", ".hdf5"})
-_Labels = list[Int16[ndarray, "height width"]]
+_MOST_FRAMES = 64
+"""Frames that are looked at to tell whether labels are complete."""
+_Image = Int16[ndarray, "height width"]
+_Labels = list[_Image]
 
 
 def frame_names(dataset: SemanticDataset) -> list[str]:
@@ -200,7 +209,7 @@ class LabelSource:
         return self.train_labels is None and self.corruption.is_clean
 
 
-def write_label_folder(folder: Path, dataset: SemanticDataset, labels: _Labels, source: LabelSource) -> None:
+def write_label_folder(folder: Path, dataset: SemanticDataset, labels: Sequence[_Image], source: LabelSource) -> None:
     """Write labels as 16 bit PNG images of source ids `<frame>.png`, which `read_label_folder` gives back unchanged.
 
     Frames without a label have no file. All parameters go to `corruption.json`.
@@ -218,3 +227,108 @@ def write_label_folder(folder: Path, dataset: SemanticDataset, labels: _Labels, 
                 path.unlink(missing_ok=True)  # of an earlier start of the run with other options
         content: dict[str, Any] = {**asdict(source), "classes": _classes(taxonomy), "void_id": taxonomy.void_source_id}
         write_json(folder / PARAMETERS_FILE, json.loads(json.dumps(content)))
+
+
+class TrainingLabels(Sequence[_Image]):
+    """What training sees of the labels of its images: a sequence of classes [H, W] int16, -1..C-1, one for each image.
+
+    There are three layers. `SemanticDataset.labels_of` holds what batches are made of. `by_options` is what the options
+    make of the scene: its own labels or those of another folder, then corrupted. This sequence is `by_options` until
+    `reveal` puts other labels in their place, which the data set then holds as well.
+
+    Args:
+        dataset: The training images.
+        source: Where labels come from and how they are corrupted.
+        scene_folder: The folder of the scene, beside which a folder of labels may lie.
+        starts_void: Whether training sees no label before `reveal` is called. No label file is read then.
+    """
+
+    def __init__(
+        self, dataset: SemanticDataset, source: LabelSource, scene_folder: Path, starts_void: bool = False
+    ) -> None:
+        self.dataset, self.source = dataset, source
+        self._scene_folder = scene_folder
+        self._revealed: Sequence[_Image] | None = None
+        if starts_void:
+            self.reveal([dataset.without_label(index) for index in range(len(dataset))])
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @overload
+    def __getitem__(self, index: int) -> _Image: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> _Labels: ...
+
+    def __getitem__(self, index: int | slice) -> _Image | _Labels:
+        """Labels of an image, or of some.
+
+        Raises:
+            SceneError: See `read_label_folder` and `corrupt_labels`.
+        """
+        if isinstance(index, slice):
+            return [self[place] for place in range(len(self))[index]]
+        index = range(len(self))[index]
+        if self._revealed is not None:
+            return self._revealed[index]
+        return self._labels_of_scene(index) if self.source.is_scene else self.by_options[index]
+
+    @cached_property
+    def by_options(self) -> _Labels:
+        """Labels of all images, replaced and corrupted as the options say, whatever training sees of them.
+
+        Raises:
+            SceneError: See `read_label_folder` and `corrupt_labels`.
+        """
+        if self.source.train_labels is not None:
+            labels = read_label_folder(self.source.train_labels, self.dataset, self._scene_folder)
+        else:
+            labels = [self._labels_of_scene(index) for index in range(len(self))]
+        corruption = self.source.corruption
+        return labels if corruption.is_clean else corrupted_labels(self.dataset, labels, corruption)
+
+    def _labels_of_scene(self, index: int) -> _Image:
+        # Kept by the data set unless it holds, or is to hold, others.
+        keeps = self.source.is_scene and self._revealed is None
+        return self.dataset.labels_of(index) if keeps else self.dataset.read_labels(index)
+
+    @cached_property
+    def are_complete(self) -> bool:
+        """Whether single labels can be trusted, see `are_complete`; judged once, of 64 images at most."""
+        frames = evenly_spaced(min(_MOST_FRAMES, len(self)), len(self))
+        return are_complete(self[int(frame)] for frame in frames)
+
+    @property
+    def are_changed_by_options(self) -> bool:
+        """Whether training sees labels that options made of the scene's; revealed ones are no such labels."""
+        return self._revealed is None and not self.source.is_scene
+
+    def load(self) -> None:
+        """Let the data set hold these labels, for batches to be made of; before, it holds the scene's or revealed ones.
+
+        Raises:
+            SceneError: See `read_label_folder` and `corrupt_labels`.
+        """
+        if self.are_changed_by_options:
+            self.dataset.replace_labels(self.by_options)
+
+    def reveal(self, labels: Sequence[_Image]) -> None:
+        """Let training see other labels from now on.
+
+        Args:
+            labels: Classes of all images, void where nothing is known. They are not copied: whoever changes them in
+                place changes what is seen here and what the data set holds.
+        """
+        self._revealed = labels
+        self.dataset.replace_labels(labels)
+
+    def write(self, folder: Path) -> None:
+        """Write these labels and what they were made from, see `write_label_folder`.
+
+        The absolute path of the folder is a value of `train_labels`, which gives these labels again.
+
+        Raises:
+            SceneError: If the folder cannot be written.
+        """
+        write_label_folder(folder, self.dataset, self, self.source)

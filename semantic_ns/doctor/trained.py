@@ -16,7 +16,7 @@ from semantic_ns.doctor.loading import LoadedScene, load_scene
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.veil import Veils
 from semantic_ns.evaluation.worst_images import short_names
-from semantic_ns.interfaces import RenderingModel, SemanticModelLike, can
+from semantic_ns.interfaces import RenderingModel, SemanticModelLike, can, gives_raw_outputs
 
 _NUM_RAYS = 192
 """Of each frame, to look for veils."""
@@ -39,7 +39,7 @@ def load_trained_scene(load_config: Path, data: Path) -> LoadedScene:
 
     config, pipeline, _, _ = eval_setup(load_config, test_mode="inference")
     model = pipeline.model
-    if not isinstance(model, RenderingModel):
+    if not gives_raw_outputs(model):
         raise SceneError(
             f"Expected a run of one of this package's methods, found a {type(model).__name__} in {load_config}; train "
             "with ns-train semantic-nerf."

@@ -48,9 +48,8 @@ class ModelRays:
 def undisturbed(model: SemanticModelLike) -> Iterator[None]:
     """Inside it the model renders as at evaluation; afterwards a training goes on as if nothing had been rendered."""
     was_training = model.training
-    sampler = getattr(model, "proposal_sampler", None)
     # nerfstudio's sampler takes any rendering for a turn of the proposal network.
-    turns = {} if sampler is None else {name: getattr(sampler, name) for name in ("_steps_since_update", "_step")}
+    turns = model.sampling_turns
     devices = [model.device] if torch.device(model.device).type == "cuda" else []
     model.eval()
     try:
@@ -58,8 +57,7 @@ def undisturbed(model: SemanticModelLike) -> Iterator[None]:
             yield
     finally:
         model.train(was_training)
-        for name, value in turns.items():
-            setattr(sampler, name, value)
+        model.sampling_turns = turns
 
 
 def find_veils_of(

@@ -21,6 +21,7 @@ from semantic_ns.encodings.spherical_harmonics import SphericalHarmonics
 from semantic_ns.fields.cpu.render import render_fused
 from semantic_ns.fields.cpu.train import Intervals, LossWeights, TrainedRays, train_fused
 from semantic_ns.fields.feature_grid import SemanticGrid, have_a_say
+from semantic_ns.fields.semantic_head import SemanticHead
 from semantic_ns.rendering import head_of_composited
 from semantic_ns.sampling.proposal import is_infinity_contraction, scene_to_unit_box
 
@@ -76,6 +77,16 @@ class SemanticNerfField(NerfactoField):
         if semantic_grid is None:
             self.semantic_trunk = nn.Sequential(nn.Linear(self.geo_feat_dim, semantic_width), nn.ReLU())
         self.semantic_head = nn.Linear(semantic_width, num_classes)
+
+    @property
+    def head(self) -> SemanticHead:
+        """What classes are made of; set it to have another linear layer in the place of the last one."""
+        trunk = self.semantic_trunk if self.semantic_grid is None else None
+        return SemanticHead(self.semantic_grid, trunk, self.semantic_head)
+
+    @head.setter
+    def head(self, head: SemanticHead) -> None:
+        self.semantic_head = head.linear
 
     def unit_positions(self, positions: Float[Tensor, "*bs 3"]) -> Float[Tensor, "*bs 3"]:
         """Positions in scene units to the unit cube of the hash grid."""

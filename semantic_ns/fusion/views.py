@@ -17,7 +17,7 @@ from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.fusion.label_fusion import View
-from semantic_ns.interfaces import RenderingModel
+from semantic_ns.interfaces import RenderingModel, gives_raw_outputs
 from semantic_ns.labels.label_map import LabelMap
 from semantic_ns.labels.taxonomy import Taxonomy
 
@@ -159,7 +159,7 @@ def load_run(load_config: Path, data: Path) -> tuple[RenderingModel, DataParserC
 
     config, pipeline, _, _ = eval_setup(load_config, test_mode="inference")
     parser_config = cast(Any, config.pipeline.datamanager).dataparser
-    if not isinstance(pipeline.model, RenderingModel) or Path(parser_config.data).resolve() != data.resolve():
+    if not gives_raw_outputs(pipeline.model) or Path(parser_config.data).resolve() != data.resolve():
         raise SceneError(
             f"Expected a run of one of this package's methods on {data}, found {type(pipeline.model).__name__} on "
             f"{parser_config.data} in {load_config}; choose a run of ns-train semantic-nerf on this scene."

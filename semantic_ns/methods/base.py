@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, cast
 
 import torch
@@ -147,7 +148,17 @@ class SemanticModel(Model):
     renders_rays = True
     """Whether the model can be called with single rays."""
     renders_intervals = False
-    """Whether the model has :meth:`render_intervals`, which active learning needs."""
+    """Whether the model has :meth:`render_intervals`."""
+    gives_raw_outputs = True
+    """Whether the model has :meth:`raw_outputs`."""
+    supports_propagation = True
+    """Whether labels can spread over its surface: it renders images, and its field has ``unit_positions``."""
+    supports_active_learning = False
+    """Whether it can be asked which labels are worth most: it renders intervals, and its field has a ``head``."""
+    supports_geometry_supervision = True
+    """Whether :attr:`pass_semantic_gradients` can be set while the model trains."""
+    sampling_turns: Mapping[str, int] = MappingProxyType({})
+    """What sampling counts from step to step, by name; setting it goes back to an earlier state."""
     bounds: SceneBounds
     """Where training rays start and all rays end, once the start no longer moves."""
 
@@ -218,6 +229,11 @@ class SemanticModel(Model):
             average_init_density=config.average_init_density,
             implementation=config.implementation,
         )
+
+    @property
+    def renders_classes(self) -> bool:
+        """Whether the model trains and renders classes."""
+        return self.config.use_semantics
 
     @property
     def pass_semantic_gradients(self) -> bool:

@@ -5,6 +5,7 @@ The head is linear and comes after compositing, so that all of it costs one wide
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from semantic_ns.active_learning.acquisition import disagreement
+from semantic_ns.fields.semantic_head import SemanticHead
 
 Extra = Literal["features", "disagreement"]
 """What is rendered for one strategy alone: composited semantic features, disagreement of the ensemble."""
@@ -39,16 +41,16 @@ def with_wider_head(field: Any, extras: Collection[Extra]) -> Iterator[None]:
     the same for all rays, and weighs what it sees by 4/3.
 
     Args:
-        field: with a `semantic_head`.
-        extras: none changes nothing.
+        field: A field whose `head` (a `SemanticHead`) can be set.
+        extras: What is rendered beside logits; nothing changes where it is empty.
     """
-    head: nn.Linear = field.semantic_head
+    head: SemanticHead = field.head
     if extras:
-        field.semantic_head = _widened(head, extras)
+        field.head = replace(head, linear=_widened(head.linear, extras))
     try:
         yield
     finally:
-        field.semantic_head = head
+        field.head = head
 
 
 def _widened(head: nn.Linear, extras: Collection[Extra]) -> nn.Linear:

@@ -64,12 +64,12 @@ def refuse_other_models(model: SemanticModelLike) -> None:
     Raises:
         SceneError: if it is no semantic-nerf, or has no classes.
     """
-    if not can(model, "renders_intervals"):
+    if not can(model, "supports_active_learning"):
         raise SceneError(
             f"Expected a run of semantic-nerf to choose labels for, found a {type(model).__name__}; train with "
             "ns-train semantic-nerf."
         )
-    if not model.config.use_semantics:
+    if not can(model, "renders_classes"):
         raise SceneError(
             "Expected a model with classes, found one trained with --pipeline.model.use-semantics False; train it "
             "with classes to choose labels."

@@ -44,9 +44,9 @@ class FolderOracle:
     """Writes one question for each frame of a round into a folder, and takes up answers as they come.
 
     `round-01_frame-0012.json` lists units, classes and how to answer, `.png` shows the frame with the units outlined,
-    `_units.png` holds their numbers. `round-01.json` comes last; a round that is there is not asked anew, and answers
-    are taken at the step at which they were taken before, so that a run that is resumed goes the way that it went; one
-    that came since then waits for the first look after the last one that did not find it.
+    `_units.png` holds their numbers. `round-01.json` comes last; an existing round is
+    never re-issued. On resume, each recorded answer is applied at its original step, so the run is reproducible; newer
+    answers are applied at the first look after the last one that did not find them.
 
     An answer that cannot be read may be half-written: it is left alone until it can, and complained of once if it does
     not change any more.
@@ -84,7 +84,7 @@ class FolderOracle:
             if read_json(folder / RUN_FILE) != content:
                 raise SceneError(
                     f"Expected a new folder, or the one of this run, found {folder / RUN_FILE} of a run with other "
-                    "frames, classes or options; choose another --pipeline.datamanager.active.oracle-folder."
+                    "frames, classes or options; choose another --pipeline.active.oracle-folder."
                 )
             if is_resumed and (folder / TAKEN_FILE).exists():
                 log = read_json(folder / TAKEN_FILE)
@@ -148,7 +148,7 @@ class FolderOracle:
         if len(asked) > _MOST_UNITS:
             raise SceneError(
                 f"Expected at most {_MOST_UNITS} units of a frame to be asked for in a folder, found {len(asked)}; "
-                "ask for regions or frames, or set smaller --pipeline.datamanager.active.budgets."
+                "ask for regions or frames, or set smaller --pipeline.active.budgets."
             )
         numbers = self._numbers(frame, asked)
         colours = (self._dataset.get_image_float32(frame)[..., :3].expand(-1, -1, 3) * 255).round().byte().numpy()

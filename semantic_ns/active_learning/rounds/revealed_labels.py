@@ -1,4 +1,4 @@
-"""What a run with active learning has asked for, what it was given, and what that cost; part of its checkpoint."""
+"""What a run with active learning has asked for, what was revealed, and what that cost; part of its checkpoint."""
 
 import zlib
 from collections.abc import Sequence
@@ -42,8 +42,8 @@ def spent(units: Units, chosen: Int64[ndarray, "chosen"]) -> dict[Cost, float]:
     return {cost: float(units.costs(cost)[chosen].sum()) for cost in currencies}
 
 
-class GivenLabels(nn.Module):
-    """The labels of the pool as far as they were given; void everywhere else.
+class RevealedLabels(nn.Module):
+    """The labels of the pool as far as they were revealed; void everywhere else.
 
     Args:
         labels: of each frame, void everywhere; the arrays are written to in place, so that whoever shows them to
@@ -92,15 +92,15 @@ class GivenLabels(nn.Module):
         self.is_answered = np.concatenate([self.is_answered, np.zeros(len(chosen), bool)])
         self.rounds.append({"step": step, "units": len(chosen), **spent(units, self.asked)})
 
-    def give(self, units: Units, answers: Sequence[Answer]) -> None:
+    def reveal(self, units: Units, answers: Sequence[Answer]) -> None:
         """Take the labels of those units of the answers that were asked for; those of others are not looked at."""
-        is_given = np.zeros(len(units.frames), bool)
+        is_revealed = np.zeros(len(units.frames), bool)
         for answer in answers:
-            is_given[answer.units] = True
-        is_given &= self.is_asked(len(units.frames))
-        self.is_answered |= is_given[self.asked]
+            is_revealed[answer.units] = True
+        is_revealed &= self.is_asked(len(units.frames))
+        self.is_answered |= is_revealed[self.asked]
         for answer in answers:
-            inside = is_given[units.maps[answer.frame]]
+            inside = is_revealed[units.maps[answer.frame]]
             self.labels[answer.frame][inside] = answer.labels[inside]
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class GivenLabels(nn.Module):
         sizes = [image.size for image in self.labels]
         if state["division"] != self._division or len(flat) != sum(sizes):
             raise SceneError(
-                f"Expected labels given to {sum(sizes)} pixels in units {self._division}, found a checkpoint with "
+                f"Expected labels revealed of {sum(sizes)} pixels in units {self._division}, found a checkpoint with "
                 f"{len(flat)} pixels in units {state['division']}; go on with the options that the run had."
             )
         for image, part in zip(self.labels, np.split(flat, np.cumsum(sizes)[:-1]), strict=True):

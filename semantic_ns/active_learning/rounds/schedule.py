@@ -7,8 +7,7 @@ from semantic_ns.active_learning.config import Cost, SelectionConfig, Strategy
 from semantic_ns.errors import SceneError
 
 
-# Hashable, so that it can be the default of a field: then configurations of runs from before it load, too.
-@dataclass(unsafe_hash=True)
+@dataclass
 class ActiveConfig(SelectionConfig):
     """Options of active learning; without a strategy all labels are there from the start."""
 
@@ -47,7 +46,7 @@ class ActiveConfig(SelectionConfig):
         Raises:
             SceneError: if rounds and budgets do not fit each other, or an option is out of its range.
         """
-        options = "--pipeline.datamanager.active."
+        options = "--pipeline.active."
         self.refuse_wrong_values()
         if len(self.fractions) != len(self.budgets) or not self.fractions:
             raise SceneError(

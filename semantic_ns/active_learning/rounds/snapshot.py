@@ -7,27 +7,25 @@ import numpy as np
 import torch
 from torch import nn
 
+from semantic_ns.interfaces import SemanticModelLike
 from semantic_ns.propagation.targets import SurfaceMaps
 
-_TURNS = ("_steps_since_update", "_step")
-"""Attributes of nerfstudio's proposal sampler that say when the proposal network trains next."""
 
-
-class RunMoment(nn.Module):
-    """Random states, the turns of the proposal network, and the surface that labels spread over last.
+class RunSnapshot(nn.Module):
+    """Random states, the turns of the model's sampling, and the surface that labels spread over last.
 
     Args:
-        model: whose proposal sampler counts turns, if it has one.
+        model: The model that is trained, see its `sampling_turns`.
 
     Attributes:
         is_loaded: whether a checkpoint was loaded and `restore` was not called since.
         maps: the surface that labels spread over last; none before that.
     """
 
-    def __init__(self, model: object) -> None:
+    def __init__(self, model: SemanticModelLike) -> None:
         super().__init__()
         # In a tuple, lest it become a part of this module.
-        self._samplers = (getattr(model, "proposal_sampler", None),)
+        self._models = (model,)
         self.is_loaded = False
         self.maps: SurfaceMaps | None = None
         self._loaded: dict[str, Any] = {}
@@ -42,8 +40,7 @@ class RunMoment(nn.Module):
         torch.set_rng_state(state["torch"].cpu())
         if len(state["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([generator.cpu() for generator in state["cuda"]])
-        for name, value in state["turns"].items():
-            setattr(self._samplers[0], name, value)
+        self._models[0].sampling_turns = state["turns"]
 
     def get_extra_state(self) -> dict[str, Any]:
         """All of it, for the checkpoint."""
@@ -54,7 +51,7 @@ class RunMoment(nn.Module):
             "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),  # pyright: ignore[reportAttributeAccessIssue]
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all(),
-            "turns": {name: getattr(self._samplers[0], name) for name in _TURNS if hasattr(self._samplers[0], name)},
+            "turns": self._models[0].sampling_turns,
             "maps": None
             if maps is None
             else (maps.stride, *(torch.from_numpy(x) for x in (maps.depths, maps.colours, maps.normals))),

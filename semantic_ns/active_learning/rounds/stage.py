@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
@@ -13,9 +14,9 @@ from semantic_ns.active_learning.pool.ray_statistics import refuse_other_models
 from semantic_ns.active_learning.pool.units import Units, divide
 from semantic_ns.active_learning.rounds.folder_oracle import FolderOracle
 from semantic_ns.active_learning.rounds.oracle import GroundTruthOracle, Oracle
-from semantic_ns.active_learning.rounds.revealed_labels import GivenLabels, spent
+from semantic_ns.active_learning.rounds.revealed_labels import RevealedLabels, spent
 from semantic_ns.active_learning.rounds.schedule import ActiveConfig
-from semantic_ns.active_learning.rounds.snapshot import RunMoment
+from semantic_ns.active_learning.rounds.snapshot import RunSnapshot
 from semantic_ns.active_learning.strategies.selection import initial_units, needs_of, select
 from semantic_ns.dataparsers.scene import announce
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
@@ -23,9 +24,9 @@ from semantic_ns.io.writing import told_if_not_writable, write_json
 from semantic_ns.propagation.stage import PropagationStage
 
 LABELS_FOLDER = "labels"
-"""Folder beside a run's configuration: the labels that were given so far, for `train-labels` of other runs."""
+"""Folder beside a run's configuration: the labels that were revealed so far, for `train-labels` of other runs."""
 LOG_FILE = "active.json"
-"""File beside a run's configuration: what was asked and given in each round, and what it cost."""
+"""File beside a run's configuration: what was asked and revealed in each round, and what it cost."""
 _STEPS_BETWEEN_LOOKS = 10
 """Steps after which the run looks for answers again."""
 
@@ -51,7 +52,7 @@ def make_oracle(datamanager: TrainingDataLike, units: Units, config: ActiveConfi
     """
     dataset = datamanager.train_dataset
     if config.oracle_folder is None:
-        labels, classes = datamanager.labels_by_options, dataset.taxonomy.num_classes
+        labels, classes = datamanager.training_labels.by_options, dataset.taxonomy.num_classes
         return GroundTruthOracle(labels, units, classes, config.error_rate, config.seed)
     return FolderOracle(config.oracle_folder, units, dataset, vars(config.selection), is_resumed)
 
@@ -60,49 +61,60 @@ def choose_units(
     model: SemanticModelLike,
     datamanager: TrainingDataLike,
     units: Units,
-    given: GivenLabels,
+    revealed: RevealedLabels,
     config: ActiveConfig,
     shown: Callable[[], Pool] | None = None,
 ) -> Int64[ndarray, "chosen"]:
     """What the next round asks for; it knows no label but those that the model was trained with.
 
-    Round 0 hangs on cameras and seed alone. A later round may spend what its budget leaves, its seed follows from that
-    of the options and from its number.
+    Round 0 depends only on the cameras and the seed. A later round may spend what its budget leaves; its seed follows
+    from that of the options and from its number.
 
     Args:
-        model: what is trained.
-        datamanager: of its training images.
-        units: their division.
-        given: what was asked for so far.
-        config: how to choose.
-        shown: what the model shows of the images; if not given, it is rendered.
+        model: The model that is trained.
+        datamanager: The data manager of its training images.
+        units: The division of these images.
+        revealed: What was asked for so far.
+        config: How to choose.
+        shown: What the model shows of the images; without it, they are rendered.
     """
-    number, cameras = len(given.rounds), datamanager.train_dataset.cameras
+    number, cameras = len(revealed.rounds), datamanager.train_dataset.cameras
     if number == 0:
         return initial_units(cameras, units, config.unit, config.seed, config.budgets[0])
     # Lest rounding costs the last of some whole frames.
     budget = (1 + 1e-9) * config.budgets[number] * float(units.costs(config.cost).sum())
     # Round 0 may cost more than its budget: it has two frames at least.
-    left = max(0.0, budget - spent(units, given.asked)[config.cost])
+    left = max(0.0, budget - spent(units, revealed.asked)[config.cost])
     if shown is not None:
         pool = shown()
     else:
         pool = render_pool(model, datamanager.train_ray_generator, cameras, needs=needs_of(config.strategy))
     seed = int(np.random.SeedSequence([config.seed, number]).generate_state(1)[0])
-    return select(pool, units, given.is_asked(len(units)), left, config.cost, config.selection, seed)
+    return select(pool, units, revealed.is_asked(len(units)), left, config.cost, config.selection, seed)
+
+
+class ActiveRun(NamedTuple):
+    """What the rounds of a run share, which its pipeline owns."""
+
+    config: ActiveConfig
+    """When to ask, for how many labels, and whom."""
+    revealed: RevealedLabels
+    """What was asked for and revealed so far."""
+    snapshot: RunSnapshot
+    """What a resumed run takes up."""
 
 
 class ActiveStage:
     """Runs the rounds at set fractions of a run, each once all before are answered, and never waits for an answer.
 
     Args:
-        model: what is trained.
-        datamanager: whose `given` labels grow.
-        propagation: spreads labels anew when there are more; none: they do not spread.
-        moment: what a resumed run takes up.
-        num_steps: of the whole run.
-        log_folder: where `active.json` is kept; none: nowhere.
-        start_classes_over: called after each round, before training goes on; none: classes train on.
+        model: The model that is trained.
+        datamanager: The data manager whose training labels grow.
+        propagation: The stage that spreads labels anew when there are more, or None if they do not spread.
+        run: Options, revealed labels and snapshot of the run.
+        num_steps: The number of steps of the whole run.
+        log_folder: The folder where `active.json` is kept, or None for nowhere.
+        reset_classes: A function that is called after each round, before training goes on, or None if classes train on.
 
     Raises:
         SceneError: if the options do not fit each other, or the model is no semantic-nerf with classes; in the first
@@ -114,17 +126,16 @@ class ActiveStage:
         model: SemanticModelLike,
         datamanager: TrainingDataLike,
         propagation: PropagationStage | None,
-        moment: RunMoment,
+        run: ActiveRun,
         num_steps: int,
         *,
         log_folder: Path | None = None,
-        start_classes_over: Callable[[], None] | None = None,
+        reset_classes: Callable[[], None] | None = None,
     ) -> None:
-        self._config: ActiveConfig = datamanager.config.active
+        self._config, self._revealed, self._snapshot = run
         self._steps = self._config.steps(num_steps)
         self._model, self._datamanager, self._propagation = model, datamanager, propagation
-        self._moment, self._log_folder, self._start_over = moment, log_folder, start_classes_over
-        self._given: GivenLabels = datamanager.given
+        self._log_folder, self._reset_classes = log_folder, reset_classes
         self._num_steps, self._is_resumed = num_steps, False
         refuse_other_models(model)  # before hours of training, not at the first round
 
@@ -139,28 +150,28 @@ class ActiveStage:
 
     def resume(self, step: int) -> None:
         """Take up what a checkpoint holds, if one was loaded; to come before everything else in a step."""
-        if not self._moment.is_loaded:
+        if not self._snapshot.is_loaded:
             return
         self._is_resumed = True
-        self._datamanager.show_given_labels()
-        if self._propagation is not None and self._moment.maps is not None:
-            self._propagation.resume(step, self._moment.maps)
-        if len(self._given.pending):
-            self._oracle.ask(len(self._given.rounds) - 1, self._given.pending)
-        self._moment.restore()
+        self._datamanager.set_training_labels(self._revealed.labels)
+        if self._propagation is not None and self._snapshot.maps is not None:
+            self._propagation.resume(step, self._snapshot.maps)
+        if len(self._revealed.pending):
+            self._oracle.ask(len(self._revealed.rounds) - 1, self._revealed.pending)
+        self._snapshot.restore()
 
     def before_step(self, step: int) -> None:
         """Take what answers there are, ask if it is time."""
         if step % _STEPS_BETWEEN_LOOKS == 0:
             self._take_answers(step)
-        number = len(self._given.rounds)
-        if number < len(self._steps) and self._steps[number] <= step and not len(self._given.pending):
+        number = len(self._revealed.rounds)
+        if number < len(self._steps) and self._steps[number] <= step and not len(self._revealed.pending):
             self._ask(number, step)
             self._take_answers(step)
-        if step == self._num_steps - 1 and len(self._given.pending):
+        if step == self._num_steps - 1 and len(self._revealed.pending):
             announce(
                 "active learning",
-                f"{len(self._given.pending)} questions are still open at the end of the run. Answer them in "
+                f"{len(self._revealed.pending)} questions are still open at the end of the run. Answer them in "
                 f"{self._config.oracle_folder} and run the same command again: it takes all answers at its start.",
             )
 
@@ -168,15 +179,15 @@ class ActiveStage:
         """Remember the surface that labels have spread over; to come after propagation in a step."""
         del step
         if self._propagation is not None:
-            self._moment.maps = None if self._datamanager.propagated is None else self._datamanager.propagated.maps
+            self._snapshot.maps = None if self._datamanager.propagated is None else self._datamanager.propagated.maps
 
     def _ask(self, number: int, step: int) -> None:
         chosen = self._oracle.asked_in(number)
         if chosen is None:
-            chosen = choose_units(self._model, self._datamanager, self._units, self._given, self._config)
+            chosen = choose_units(self._model, self._datamanager, self._units, self._revealed, self._config)
         self._oracle.ask(number, chosen)
-        self._given.ask(self._units, chosen, step)
-        costs = self._given.rounds[-1]
+        self._revealed.ask(self._units, chosen, step)
+        costs = self._revealed.rounds[-1]
         share = costs[self._config.cost] / float(self._units.costs(self._config.cost).sum())
         announce(
             "active learning",
@@ -186,27 +197,27 @@ class ActiveStage:
         self._write_log()
 
     def _take_answers(self, step: int) -> None:
-        pending = self._given.pending
+        pending = self._revealed.pending
         if not len(pending):
             return
         answers = self._oracle.answers(pending, step)
         if not answers:
             return
         num_open = len(pending)
-        self._given.give(self._units, answers)
-        self._datamanager.show_given_labels()
+        self._revealed.reveal(self._units, answers)
+        self._datamanager.set_training_labels(self._revealed.labels)
         if self._propagation is not None:
             self._propagation.labels_changed(step)
-        if self._start_over is not None and not len(self._given.pending):
-            self._start_over()
-        still_open = len(self._given.pending)
+        if self._reset_classes is not None and not len(self._revealed.pending):
+            self._reset_classes()
+        still_open = len(self._revealed.pending)
         announce("active learning", f"{num_open - still_open} answers taken at step {step}, {still_open} still open.")
         if self._log_folder is not None:
-            self._datamanager.write_given_labels(self._log_folder / LABELS_FOLDER)
+            self._datamanager.training_labels.write(self._log_folder / LABELS_FOLDER)
         self._write_log()
 
     def _write_log(self) -> None:
         if self._log_folder is not None:
-            content = {"rounds": self._given.rounds, "units_without_answer": len(self._given.pending)}
+            content = {"rounds": self._revealed.rounds, "units_without_answer": len(self._revealed.pending)}
             with told_if_not_writable(self._log_folder):
                 write_json(self._log_folder / LOG_FILE, content)

@@ -24,16 +24,16 @@ from semantic_ns.labels.taxonomy import VOID
 LIST_FILE = "suggestions.json"
 
 
-def have_labels(units: Units, given: Sequence[Int16[ndarray, "_height _width"]], unit: Unit) -> Bool[ndarray, "units"]:
+def have_labels(units: Units, seen: Sequence[Int16[ndarray, "_height _width"]], unit: Unit) -> Bool[ndarray, "units"]:
     """Units with a label: pixels and regions, which one click labels, with any; frames from half of their pixels on.
 
     Args:
         units: division of the training images.
-        given: labels of these images, -1 for none.
+        seen: Labels of these images as training saw them, -1 for none.
         unit: what the units are.
     """
     counts = np.zeros(len(units), np.int64)
-    for units_of_pixels, labels in zip(units.maps, given, strict=True):
+    for units_of_pixels, labels in zip(units.maps, seen, strict=True):
         numbers, of_unit = np.unique(units_of_pixels[labels != VOID], return_counts=True)
         counts[numbers] = of_unit
     return 2 * counts >= units.num_pixels if unit == "frame" else counts > 0
@@ -58,8 +58,9 @@ def suggest(pipeline: PipelineLike, budget: int, config: SelectionConfig) -> tup
     images = [dataset.get_image_float32(i)[..., :3].expand(-1, -1, 3).numpy() for i in range(len(dataset))]
     units = divide(images, config.unit, config.region_pixels)
     labelled = have_labels(units, datamanager.training_labels, config.unit)
-    if datamanager.given is not None and datamanager.given.is_of(units, config):
-        labelled |= datamanager.given.is_asked(len(units))  # those that were answered with void, too
+    revealed = pipeline.revealed_labels
+    if revealed is not None and revealed.is_of(units, config):
+        labelled |= revealed.is_asked(len(units))  # those that were answered with void, too
     if labelled.all():
         raise SceneError(
             f"Expected something without labels, found labels on every {config.unit} of {len(images)} training images; "

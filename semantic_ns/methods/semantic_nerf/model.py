@@ -27,6 +27,9 @@ from semantic_ns.methods.schedules import checked_ramp, ramp
 from semantic_ns.rendering import composite_logits, median_distance
 from semantic_ns.sampling.proposal import FusedProposalSampler, edges_of
 
+_TURNS = ("_steps_since_update", "_step")
+"""Attributes of nerfstudio's proposal sampler that say when the proposal network trains next."""
+
 
 @dataclass
 class SemanticNerfModelConfig(HashGridOptions, NerfactoModelConfig):  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -46,6 +49,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
     config: SemanticNerfModelConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     field: SemanticNerfField  # pyright: ignore[reportIncompatibleVariableOverride]
     renders_intervals = True
+    supports_active_learning = True
 
     def populate_modules(self) -> None:
         """Build nerfacto, then its field again with a semantic head, and the sampler with its kernels."""
@@ -72,6 +76,16 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         )
 
     # Schedule
+
+    @property
+    def sampling_turns(self) -> dict[str, int]:
+        """When the proposal network trains next, as nerfstudio's sampler counts it."""
+        return {name: getattr(self.proposal_sampler, name) for name in _TURNS}
+
+    @sampling_turns.setter
+    def sampling_turns(self, turns: Mapping[str, int]) -> None:
+        for name, value in turns.items():
+            setattr(self.proposal_sampler, name, value)
 
     _distortion_ramp = 1.0
     """Share of the distortion loss that counts in this step."""

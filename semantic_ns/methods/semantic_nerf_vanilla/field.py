@@ -10,6 +10,8 @@ from nerfstudio.field_components.mlp import MLP
 from nerfstudio.field_components.spatial_distortions import SceneContraction
 from torch import Tensor, nn
 
+from semantic_ns.fields.semantic_head import SemanticHead
+
 POSITION_SCALE_M = 10.0
 """Positions are divided by these metres before they are encoded."""
 _POSITION_FREQUENCIES, _DIRECTION_FREQUENCIES = 10, 4
@@ -90,6 +92,15 @@ class PaperField(nn.Module):
             nn.Sigmoid(),
         )
         self._contraction = SceneContraction(order=float("inf"))
+
+    @property
+    def head(self) -> SemanticHead:
+        """What classes are made of; set it to have another linear layer in the place of the last one."""
+        return SemanticHead(None, self.semantic_trunk, self.semantic_head)
+
+    @head.setter
+    def head(self, head: SemanticHead) -> None:
+        self.semantic_head = head.linear
 
     def forward(self, positions_m: Float[Tensor, "rays samples 3"], directions: Float[Tensor, "rays 3"]) -> FieldValues:
         """Values of samples [rays, samples], in the precision of the positions also where layers are in a lower one.
