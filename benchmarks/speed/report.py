@@ -208,7 +208,7 @@ def tables(report: Mapping[str, Any]) -> str:
     """The report as a page of markdown."""
     parts = [
         "# Speed: tables",
-        "Written by `scripts/benchmark_speed --report`. Medians; in brackets the range over the rounds. "
+        "Written by `python -m benchmarks.speed --report`. Medians; in brackets the range over the rounds. "
         "A ratio is taken between turns of the same round.",
         "## Bars",
         goals_table(report),
@@ -282,7 +282,7 @@ def draw_curves(curves: Mapping[str, Mapping[str, Any]], path: Path) -> None:
 
 
 def encoding_ratio(encodings: Mapping[str, Any]) -> float | None:
-    """Speed of the Triton encoding over tiny-cuda-nn's in the result of `benchmark_encoding.py`; None without one."""
+    """Speed of the Triton encoding over tiny-cuda-nn's in the result of `benchmarks.encoding`; None without one."""
     times = [at(encodings, ("milliseconds", name, "both", "median")) for name in ("tinycudann", "triton")]
     return None if None in times else times[0] / times[1]
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from nerfstudio.utils.eval_utils import eval_setup
-from planted_errors import Listed, Planted, plant, precision_and_recall, recall_by_kind
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.audit.planted_errors import Listed, Planted, plant, precision_and_recall, recall_by_kind
 from semantic_ns.audit.regions import RegionRule
 from semantic_ns.audit.report import refuse_used_folder, summary, write_audit
 from semantic_ns.audit.run import TrainedRun, audit, render_run

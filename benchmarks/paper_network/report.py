@@ -1,12 +1,11 @@
-"""Page and plot of `compare_with_paper_network`, from the results of its cells."""
+"""Page and plot of `benchmarks.paper_network`, from the results of its cells."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from speed_report import NOT_MEASURED, number, said, table
-from speed_statistics import seconds_to
-
+from benchmarks.speed.report import NOT_MEASURED, number, said, table
+from benchmarks.speed.statistics import seconds_to
 from semantic_ns.benchmark.cells import CELLS, read_result
 
 FAST, PAPER = "semantic-nerf", "semantic-nerf-vanilla"
@@ -101,7 +100,7 @@ def page(results: Sequence[Result]) -> str:
     parts = [
         "# The paper's own network",
         INTRODUCTION,
-        "Written by `scripts/compare_with_paper_network`, which goes on where it was stopped. The trainings:",
+        "Written by `python -m benchmarks.paper_network`, which goes on where it was stopped. The trainings:",
         "```\n" + "\n".join(sorted({_command(result) for result in results})) + "\n```",
         scored,
         *sorted({said(result["circumstances"]) + f" Threads: {result['threads']}." for result in results}),
