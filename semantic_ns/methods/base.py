@@ -11,7 +11,7 @@ import tyro
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
-from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.field_components.spatial_distortions import SceneContraction
 from nerfstudio.model_components.renderers import RGBRenderer
 from nerfstudio.model_components.scene_colliders import NearFarCollider
@@ -35,6 +35,7 @@ from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
 from semantic_ns.losses import near_camera_prices, opacity_loss
 from semantic_ns.methods.scene_bounds import SceneBounds, StatedBounds, resolve_bounds
+from semantic_ns.methods.schedules import checked_ramp, ramp
 from semantic_ns.rendering import describe_logits, planar_depth
 from semantic_ns.sampling.unseen_rays import UnseenRays, camera_extent
 
@@ -102,6 +103,11 @@ class HashGridOptions(SemanticOptions):
     """Cells per axis of its finest level."""
     near_camera_loss_weight: float = 0.02
     """Weight of the price of what a ray meets close to its camera, so that no veil hangs before a lens; 0: none."""
+    near_camera_boost: float = 5.0
+    """Factor on that weight at the start of the run, while a surface that hangs before the true one is still easily
+    given up."""
+    near_camera_ramp: tuple[float, float] = (0.25, 0.6)
+    """Shares of the run between which that factor falls to 1."""
     near_camera_reach: float = 0.65
     """Distance from the camera at which the price ends, as a share of how far the cameras lie from their middle along
     an axis; cameras in one place have no parallax, and nothing a price."""
@@ -115,7 +121,7 @@ class HashGridOptions(SemanticOptions):
         Raises:
             SceneError: one of them is negative or not finite.
         """
-        for name in ("near_camera_loss_weight", "near_camera_reach", "unseen_ray_share"):
+        for name in ("near_camera_loss_weight", "near_camera_boost", "near_camera_reach", "unseen_ray_share"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:  # NaN fails this, too
                 raise SceneError(
@@ -245,9 +251,21 @@ class SemanticModel(Model):
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
-        """The parent's; from here on the model knows where the training cameras are."""
+        """The parent's, and the fall of the price near the camera; the model now knows the training cameras."""
         self._remember_cameras(training_callback_attributes)
-        return super().get_training_callbacks(training_callback_attributes)
+        callbacks = super().get_training_callbacks(training_callback_attributes)
+        trainer, config = training_callback_attributes.trainer, self.config
+        if trainer is None or not isinstance(config, HashGridOptions):
+            return callbacks
+        first, last = checked_ramp(config.near_camera_ramp, "--pipeline.model.near-camera-ramp")
+        num_steps = trainer.config.max_num_iterations
+
+        def fall(step: int) -> None:
+            fallen = ramp(step / num_steps, first, last)
+            self._near_camera_boost = config.near_camera_boost + fallen * (1.0 - config.near_camera_boost)
+
+        where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
+        return [*callbacks, TrainingCallback(where, fall, update_every_num_iters=1)]
 
     def _remember_cameras(self, attributes: TrainingCallbackAttributes) -> None:
         dataset = getattr(getattr(attributes.pipeline, "datamanager", None), "train_dataset", None)
@@ -256,12 +274,16 @@ class SemanticModel(Model):
         self.config.check_price()
         positions = dataset.cameras.camera_to_worlds[:, :3, 3].float()
         self._camera_extent = camera_extent(positions)
-        if self._near_camera_weight > 0:
+        if self.config.near_camera_loss_weight > 0 and self._near_camera_reach > 0:
             self._unseen_rays = UnseenRays(positions)
+
+    _near_camera_boost = 1.0
+    """Factor on the weight of the price near the camera in this step."""
 
     @property
     def _near_camera_weight(self) -> float:
-        return self.config.near_camera_loss_weight if self._near_camera_reach > 0 else 0.0
+        weight = self.config.near_camera_loss_weight * self._near_camera_boost
+        return weight if self._near_camera_reach > 0 else 0.0
 
     @property
     def _near_camera_reach(self) -> float:

@@ -43,6 +43,8 @@ class SemanticNgpModelConfig(HashGridOptions, InstantNGPModelConfig):  # pyright
     """Weight of the cross-entropy beside the colour loss; where features are shared, more of it costs PSNR."""
     opacity_loss_weight: float = 0.0
     """Weight of the loss that wants every ray to end on something; a ray that meets no occupied cell trains nothing."""
+    near_camera_boost: float = 1.0
+    """Factor on the weight of the price near the camera at the start of the run; its effect here is not measured."""
     max_samples_per_ray: int = 32
     """While training on the CPU, steps are longer where a batch would have more samples per ray in the mean."""
     grid_decay: float = 0.95
