@@ -11,7 +11,7 @@ from semantic_ns.benchmark.report import PICTURES, failure_parts
 from semantic_ns.benchmark.results import Result, grouped, read_results, spread
 from semantic_ns.benchmark.tables import markdown, shown
 from semantic_ns.errors import SceneError
-from semantic_ns.io.writing import replacing, told_if_not_writable
+from semantic_ns.io.writing import told_if_not_writable, write_text
 
 REPORT = "active.md"
 SCORE = "miou_present"
@@ -80,8 +80,7 @@ def write_active_report(output: Path) -> Path:
         for unit, same in _by(curves, "unit").items():
             parts += _unit_parts(unit, same, output)
         parts += [_bounds(results), *failure_parts(failures)]
-        with replacing(output / REPORT) as temporary:
-            temporary.write_text("\n\n".join(part for part in parts if part) + "\n", "utf8")
+        write_text(output / REPORT, "\n\n".join(part for part in parts if part) + "\n")
     return output / REPORT
 
 

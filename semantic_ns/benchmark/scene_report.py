@@ -17,7 +17,7 @@ from semantic_ns.benchmark.scene_summary import (
 )
 from semantic_ns.benchmark.tables import markdown
 from semantic_ns.errors import SceneError
-from semantic_ns.io.writing import replacing, told_if_not_writable, write_json
+from semantic_ns.io.writing import told_if_not_writable, write_json, write_text
 
 REPORT = "scenes.md"
 SCORES = "scenes.json"
@@ -57,8 +57,7 @@ def write_scoreboard(output: Path) -> Path:
     ]
     with told_if_not_writable(output):
         write_json(output / SCORES, {"rows": [row.to_json() for row in rows]})
-        with replacing(output / REPORT) as temporary:
-            temporary.write_text("\n\n".join(part for part in (_INTRODUCTION, *tables) if part) + "\n", "utf8")
+        write_text(output / REPORT, "\n\n".join(part for part in (_INTRODUCTION, *tables) if part) + "\n")
     return output / REPORT
 
 
