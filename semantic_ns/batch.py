@@ -18,7 +18,8 @@ from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 from torch.nn import functional as F
 
-from semantic_ns.losses import VOID, label_shares, semantic_cross_entropy, soft_cross_entropy
+from semantic_ns.labels.taxonomy import VOID
+from semantic_ns.losses import label_shares, semantic_cross_entropy, soft_cross_entropy
 
 COLOR = "image"
 """Item: colours [H, W, 3 or 4]; batch: [R, 3 or 4]; in [0, 1]."""

@@ -15,7 +15,7 @@ from nerfstudio.scripts.train import main as train
 from PIL import Image
 
 from semantic_ns.audit.regions import RegionRule
-from semantic_ns.audit.report import refuse_used_folder, summary, write_audit, write_fixed_labels
+from semantic_ns.audit.report import summary, write_audit, write_fixed_labels
 from semantic_ns.audit.run import LabelledImage, TrainedRun, audit, render_run
 from semantic_ns.cli import audit_labels
 from semantic_ns.cli.audit_labels import AuditLabels
@@ -25,6 +25,7 @@ from semantic_ns.datasets.training_labels import LabelSource
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.captions import GAP_PX
 from semantic_ns.fusion.label_fusion import View
+from semantic_ns.io.writing import refuse_used_folder
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf

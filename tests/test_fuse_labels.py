@@ -16,7 +16,7 @@ from numpy import ndarray
 from PIL import Image
 
 from semantic_ns.benchmark.fusion_baselines import baseline_scores, scores_or_reason
-from semantic_ns.benchmark.fusion_names import BASELINES, PREDICTIONS, baseline_name
+from semantic_ns.benchmark.results import BASELINES, PREDICTIONS, baseline_name
 from semantic_ns.cli.fuse_labels import FuseLabels, entrypoint
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset

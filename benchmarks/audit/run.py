@@ -17,13 +17,13 @@ from rich.table import Table
 
 from benchmarks.audit.planted_errors import Listed, Planted, plant, precision_and_recall, recall_by_kind
 from semantic_ns.audit.regions import RegionRule
-from semantic_ns.audit.report import refuse_used_folder, summary, write_audit
+from semantic_ns.audit.report import summary, write_audit
 from semantic_ns.audit.run import TrainedRun, audit, render_run
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.auto import AutoDataParser, AutoDataParserConfig
 from semantic_ns.errors import SceneError
 from semantic_ns.io.images import read_label_image
-from semantic_ns.io.writing import write_json, write_png
+from semantic_ns.io.writing import refuse_used_folder, write_json, write_png
 
 RANKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 CONSOLE = Console(soft_wrap=True, highlight=False)

@@ -7,7 +7,8 @@ from pathlib import Path
 from semantic_ns.benchmark.cells import BASE_VARIANT, refuse_mixed
 from semantic_ns.benchmark.plots import plot_modes, plot_sparsity
 from semantic_ns.benchmark.results import Failure, Result, grouped, mean_over_scenes, read_results
-from semantic_ns.benchmark.tables import SHAPES, ablation_table, markdown, paper_table, semantics_table
+from semantic_ns.benchmark.tables import SHAPES, ablation_table, paper_table, semantics_table
+from semantic_ns.io.text import markdown_table
 from semantic_ns.io.writing import told_if_not_writable, write_text
 
 REPORT = "report.md"
@@ -118,4 +119,4 @@ def failure_parts(failures: Sequence[Failure]) -> list[str]:
     if not failures:
         return []
     rows = [(f"`{failure.key}`", failure.error.strip().splitlines()[-1].replace("|", "\\|")) for failure in failures]
-    return ["# Failed", markdown(("cell", "why"), rows)]
+    return ["# Failed", markdown_table(("cell", "why"), rows)]

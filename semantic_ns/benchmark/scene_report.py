@@ -15,8 +15,8 @@ from semantic_ns.benchmark.scene_summary import (
     summaries,
     summary_of,
 )
-from semantic_ns.benchmark.tables import markdown
 from semantic_ns.errors import SceneError
+from semantic_ns.io.text import markdown_table
 from semantic_ns.io.writing import told_if_not_writable, write_json, write_text
 
 REPORT = "scenes.md"
@@ -49,10 +49,10 @@ def write_scoreboard(output: Path) -> Path:
     results, failed, unfinished = read_scoreboard(output)
     rows = summaries(results, failed)
     tables = [
-        markdown(_HEADER, [*map(_line, rows), *_all_scenes(rows)]),
+        markdown_table(_HEADER, [*map(_line, rows), *_all_scenes(rows)]),
         _circumstances(results),
         "## Trainings",
-        markdown(_CELL_HEADER, sorted([*map(_cell_line, results), *map(_failed_line, failed)])),
+        markdown_table(_CELL_HEADER, sorted([*map(_cell_line, results), *map(_failed_line, failed)])),
         _open_cells(unfinished),
     ]
     with told_if_not_writable(output):
@@ -87,7 +87,7 @@ def compared(before: Path, after: Path) -> str:
         )
     alone = [_only(before, first.keys() - second.keys()), _only(after, second.keys() - first.keys())]
     title = f"# {before} → {after}"
-    return "\n\n".join(part for part in (title, markdown(_COMPARED, lines), *alone) if part)
+    return "\n\n".join(part for part in (title, markdown_table(_COMPARED, lines), *alone) if part)
 
 
 def _line(row: Summary) -> tuple[str, ...]:

@@ -36,8 +36,9 @@ class AuditLabels:
         from nerfstudio.utils.eval_utils import eval_setup
 
         from semantic_ns.audit.regions import RegionRule
-        from semantic_ns.audit.report import refuse_used_folder, summary, write_audit, write_fixed_labels
+        from semantic_ns.audit.report import summary, write_audit, write_fixed_labels
         from semantic_ns.audit.run import audit, render_run
+        from semantic_ns.io.writing import refuse_used_folder
 
         refuse_used_folder(self.output, "--output")
         if self.fix is not None:

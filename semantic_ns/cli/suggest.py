@@ -32,8 +32,8 @@ class Suggest:
         from nerfstudio.utils.eval_utils import eval_setup
 
         from semantic_ns.active_learning.rounds.suggestions import suggest, write_suggestions
-        from semantic_ns.audit.report import refuse_used_folder
         from semantic_ns.datasets.semantic_dataset import SemanticDataset
+        from semantic_ns.io.writing import refuse_used_folder
 
         refuse_used_folder(self.output, "--output")
         _, pipeline, _, _ = eval_setup(self.load_config, test_mode="inference")

@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from semantic_ns.batch import DEPTH_M, LABELS
-from semantic_ns.dataparsers import image_metadata
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.io.hdf5 import is_hdf5
@@ -71,7 +70,7 @@ class SemanticDataset(InputDataset):
             return super().get_numpy_image(image_idx)
 
     def _tone_mapped_image(self, path: Path) -> UInt8[ndarray, "height width 3"]:
-        image = tone_map(read_hdr_image(path), self.metadata[image_metadata.EXPOSURE])
+        image = tone_map(read_hdr_image(path), self.metadata[keys.EXPOSURE])
         if self.scale_factor == 1.0:
             return image
         height, width = (int(length * self.scale_factor) for length in image.shape[:2])
@@ -132,7 +131,7 @@ class SemanticDataset(InputDataset):
         if path is None:
             return torch.zeros(height, width, 1)
         depth = read_depth_image(path, self.metadata[keys.DEPTH_METRES_PER_UNIT])
-        planar_per_ray = self.metadata.get(image_metadata.PLANAR_PER_RAY_DEPTH)
+        planar_per_ray = self.metadata.get(keys.PLANAR_PER_RAY_DEPTH)
         if planar_per_ray is not None:
             if depth.shape != planar_per_ray.shape:
                 raise SceneError(

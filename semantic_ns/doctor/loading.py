@@ -31,6 +31,7 @@ from semantic_ns.doctor.views import SceneViews
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.veil import Veils
 from semantic_ns.geometry import poses
+from semantic_ns.geometry.world import poses_in_world
 from semantic_ns.io.images import read_label_image
 from semantic_ns.io.text import read_json
 from semantic_ns.labels.class_table import MAX_ID, ClassTable
@@ -224,13 +225,7 @@ def _views(
     with_depth = [part for part in parts if keys.DEPTH_FILENAMES in part.metadata]
     cameras = [dataset.cameras[i] for dataset, i in places]
     height, width = int(cameras[0].height), int(cameras[0].width)
-    to_scene = parts[0].dataparser_transform.double().numpy()
-    c2w = np.tile(np.eye(4), (len(cameras), 1, 1))
-    c2w[:, :3] = np.stack([camera.camera_to_worlds.double().numpy() for camera in cameras])
-    # p_scene = scale (R p_world + t), solved for the world.
-    rotation, translation = to_scene[:, :3], to_scene[:, 3]
-    c2w[:, :3, 3] = (c2w[:, :3, 3] / parts[0].dataparser_scale - translation) @ rotation
-    c2w[:, :3, :3] = rotation.T @ c2w[:, :3, :3]
+    c2w = poses_in_world(parts[0], np.stack([camera.camera_to_worlds.double().numpy() for camera in cameras]))
     intrinsics = [[float(getattr(camera, name)) for name in ("fx", "fy", "cx", "cy")] for camera in cameras]
 
     def read(index: int, key: str) -> ndarray:

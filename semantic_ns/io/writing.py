@@ -69,3 +69,21 @@ def told_if_not_writable(place: Path) -> Iterator[None]:
             f"Expected to write to {place}, found that it cannot be written ({error.strerror or error}); make room, "
             "change its rights or choose another place."
         ) from error
+
+
+def refuse_used_folder(folder: Path, option: str) -> None:
+    """Refuse a folder that holds anything, so that no file of the user is ever replaced.
+
+    Args:
+        folder: The folder that is about to be written to.
+        option: The option of the command line that names it.
+
+    Raises:
+        SceneError: if it is a file or a folder with something in it.
+    """
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if folder.exists():
+        raise SceneError(
+            f"Expected a new or an empty folder, found something at {folder}; remove it or choose another {option}."
+        )

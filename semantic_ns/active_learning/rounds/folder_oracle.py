@@ -12,10 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from semantic_ns.active_learning.pool.units import Units
 from semantic_ns.active_learning.rounds.revealed_labels import Answer
-from semantic_ns.dataparsers.scene import announce
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import frame_names
 from semantic_ns.errors import SceneError
+from semantic_ns.io.console import announce
 from semantic_ns.io.images import read_label_image
 from semantic_ns.io.text import read_json
 from semantic_ns.io.writing import told_if_not_writable, write_json, write_png

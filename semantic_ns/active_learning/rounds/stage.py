@@ -17,8 +17,8 @@ from semantic_ns.active_learning.rounds.revealed_labels import GivenLabels, spen
 from semantic_ns.active_learning.rounds.schedule import ActiveConfig
 from semantic_ns.active_learning.rounds.snapshot import RunMoment
 from semantic_ns.active_learning.strategies.selection import initial_units, needs_of, select
-from semantic_ns.dataparsers.scene import announce
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
+from semantic_ns.io.console import announce
 from semantic_ns.io.writing import told_if_not_writable, write_json
 from semantic_ns.propagation.stage import PropagationStage
 
