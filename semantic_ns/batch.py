@@ -45,6 +45,11 @@ PLANAR_DEPTH = "planar_depth"
 _TARGETS = "targets"
 
 
+def planar_depth_m(outputs: Mapping[str, Any], metres_per_unit: float) -> Float[Tensor, "*pixels 1"]:
+    """The depth along the optical axis that a model rendered inside `raw_outputs`, in metres."""
+    return outputs[PLANAR_DEPTH].float() * metres_per_unit
+
+
 @dataclass(frozen=True)
 class Targets:
     """Targets of R rays; on their device, or on the CPU."""

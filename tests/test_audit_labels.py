@@ -5,7 +5,7 @@ import csv
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -212,11 +212,6 @@ def test_a_run_without_any_label_is_refused() -> None:
 def test_a_run_without_classes_is_refused() -> None:
     with pytest.raises(SceneError, match="use-semantics False"):
         render_run(pipeline_of(labels_with()))
-
-
-def test_a_run_of_another_method_is_refused() -> None:
-    with pytest.raises(SceneError, match="one of this package's methods, found a NoneType"):
-        render_run(cast(Any, SimpleNamespace(model=None, datamanager=None)))
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,6 @@ def baseline_scores(
         SceneError: if the predictions cannot be used, see `find_predictions`, or the cameras have lens distortion.
     """
     refuse_distortion(clean)
-    clean.load_depth = True
     metadata = clean.metadata
     views = tuple(SceneView(clean, index) for index in range(len(clean)))
     scene = SceneViews(

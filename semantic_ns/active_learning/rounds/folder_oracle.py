@@ -151,7 +151,7 @@ class FolderOracle:
                 "ask for regions or frames, or set smaller --pipeline.datamanager.active.budgets."
             )
         numbers = self._numbers(frame, asked)
-        colours = (self._dataset.get_image_float32(frame)[..., :3].expand(-1, -1, 3) * 255).round().byte().numpy()
+        colours = (self._dataset.color_of(frame) * 255).round().byte().numpy()
         taxonomy = self._dataset.taxonomy
         write_png(self._folder / f"{name}.png", draw_units(colours, numbers))
         write_png(self._folder / f"{name}_units.png", numbers.astype(np.uint16))

@@ -33,7 +33,7 @@ _STEPS_BETWEEN_LOOKS = 10
 def divide_pool(datamanager: TrainingDataLike, config: ActiveConfig) -> Units:
     """The training images in the units of the options."""
     dataset = datamanager.train_dataset
-    images = [dataset.get_image_float32(i)[..., :3].expand(-1, -1, 3).numpy() for i in range(len(dataset))]
+    images = [dataset.color_of(i).numpy() for i in range(len(dataset))]
     return divide(images, config.unit, config.region_pixels)
 
 
