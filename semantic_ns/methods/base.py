@@ -21,7 +21,6 @@ from torch.nn import Parameter
 
 from semantic_ns.batch import DEPTH_M, LABELS, LOGITS, NUM_UNIFORM, PLANAR_DEPTH, RENDERED_LABELS, semantic_loss
 from semantic_ns.dataparsers import metadata as keys
-from semantic_ns.dataparsers.scene import announce
 from semantic_ns.encodings.hash_grid import Backend, HashGrid
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.accumulator import SceneAccumulator
@@ -32,6 +31,7 @@ from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
 from semantic_ns.geometry.rays import are_simple, rays_of_image
 from semantic_ns.host import LpipsIfAvailable, without_lpips_download
 from semantic_ns.interfaces import RenderedIntervals
+from semantic_ns.io.console import announce
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
 from semantic_ns.losses import near_camera_prices, opacity_loss
 from semantic_ns.methods.scene_bounds import SceneBounds, StatedBounds, resolve_bounds
