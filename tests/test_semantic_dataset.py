@@ -71,6 +71,7 @@ def test_depth_can_be_asked_of_single_images_that_items_leave_out(outputs):
         alone, items = (SemanticDataset(outputs, scale, load_depth=load) for load in (False, True))
         for index in range(3):
             depth_m = alone.depth_of(index)
+            assert depth_m is not None
             assert depth_m.dtype == np.float32
             np.testing.assert_array_equal(depth_m, items[index]["depth_image_m"][..., 0].numpy())
     del outputs.metadata["depth_filenames"]
