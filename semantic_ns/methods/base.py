@@ -106,7 +106,7 @@ class HashGridOptions(SemanticOptions):
     near_camera_boost: float = 5.0
     """Factor on that weight at the start of the run, while a surface that hangs before the true one is still easily
     given up."""
-    near_camera_ramp: tuple[float, float] = (0.25, 0.6)
+    near_camera_ramp: tuple[float, float] = (0.1, 0.4)
     """Shares of the run between which that factor falls to 1."""
     near_camera_reach: float = 0.65
     """Distance from the camera at which the price ends, as a share of how far the cameras lie from their middle along
