@@ -19,7 +19,8 @@ from semantic_ns.batch import LOGITS, take_targets
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
 from semantic_ns.host import leave_cores_to_kernels
 from semantic_ns.losses import price_of_distance
-from semantic_ns.methods.base import HashGridOptions, Outputs, SemanticModel, uniform_rays
+from semantic_ns.methods.base import Outputs, SemanticModel, uniform_rays
+from semantic_ns.methods.options import HashGridOptions
 from semantic_ns.methods.semantic_ngp.occupancy import OccupancyGrid, OccupancySampler, require_nerfacc_kernels
 from semantic_ns.methods.semantic_ngp.packed import composite_packed, packed_median_distance, packed_weights
 from semantic_ns.methods.semantic_ngp.packed_rendering import (
