@@ -1,12 +1,8 @@
 """The benchmark of trainings side by side counts the time in which all of them train."""
 
-import sys
-
 import pytest
-from fresh_process import ROOT
 
-sys.path.insert(0, str(ROOT / "scripts"))
-from benchmark_side_by_side import ARMS, common_milliseconds, plain_environment, summary
+from benchmarks.side_by_side import ARMS, common_milliseconds, plain_environment, summary
 
 
 def test_steps_count_from_the_last_start_to_the_first_end() -> None:

@@ -1,6 +1,5 @@
 """The speed benchmark: its arms are what they are called, and its figures are what they claim."""
 
-import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -8,17 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fresh_process import ROOT, loaded_after
+from fresh_process import loaded_after
 from nerfstudio.models.nerfacto import NerfactoModelConfig
 
-sys.path.insert(0, str(ROOT / "scripts"))
-from speed_arms import ARMS, Arm, NotMeasuredError, registered
-from speed_curve import scored_steps
-from speed_models import FoldedClassesDataParserConfig, PerSampleHeadModelConfig, folded
-from speed_report import GOALS, encoding_ratio, goal_row, goals_table, number, tables, write_report
-from speed_statistics import RATIOS, arm_summaries, paired_summary, seconds_to, summary, turn_ratios
-from speed_turn import paired_turns, take_steps, trainer_of
-
+from benchmarks.speed.arms import ARMS, Arm, NotMeasuredError, registered
+from benchmarks.speed.curve import scored_steps
+from benchmarks.speed.models import FoldedClassesDataParserConfig, PerSampleHeadModelConfig, folded
+from benchmarks.speed.report import GOALS, encoding_ratio, goal_row, goals_table, number, tables, write_report
+from benchmarks.speed.statistics import RATIOS, arm_summaries, paired_summary, seconds_to, summary, turn_ratios
+from benchmarks.speed.turn import paired_turns, take_steps, trainer_of
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
@@ -69,8 +66,7 @@ def curve(points: list[dict[str, float]]) -> dict[str, Any]:
 
 def test_the_parent_process_loads_no_torch() -> None:
     # Its memory would count as that of the processes that it starts.
-    scripts = str(ROOT / "scripts")
-    assert "torch" not in loaded_after(f"sys.path.insert(0, {scripts!r}); import benchmark_speed")
+    assert "torch" not in loaded_after("import benchmarks.speed.run")
 
 
 @pytest.mark.parametrize("name", ["nerfacto-same-sizes", "per-sample-head"])
@@ -215,7 +211,7 @@ def test_paired_arms_train_in_turn_in_one_process(replica_scene: Path, monkeypat
         taken.append((id(trainer), steps))
         return take_steps(trainer, steps, callback_offset)
 
-    monkeypatch.setattr("speed_turn.take_steps", noted)
+    monkeypatch.setattr("benchmarks.speed.turn.take_steps", noted)
     arms = {
         name: Arm(ARMS[name].config, steps=(1, 0), frames=(0, 0)) for name in ("semantic-nerf-no-head", "semantic-nerf")
     }

@@ -1,23 +1,20 @@
 """The comparison with the paper's network: what it measures of a cell, and what it says of the results."""
 
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from benchmark_cells import cell
-from fresh_process import ROOT, loaded_after
+from fresh_process import loaded_after
 from test_benchmark_speed import CIRCUMSTANCES
 
-sys.path.insert(0, str(ROOT / "scripts"))
-import paper_network_cell
-from compare_with_paper_network import NUM_STEPS, one_cell_command, parse_arguments, planned_cells
-from paper_network_cell import marks_until
-from paper_network_report import finished, page, write_report
-from speed_arms import registered
-
+from benchmarks.paper_network import cell as paper_network_cell
+from benchmarks.paper_network.cell import marks_until
+from benchmarks.paper_network.report import finished, page, write_report
+from benchmarks.paper_network.run import NUM_STEPS, one_cell_command, parse_arguments, planned_cells
+from benchmarks.speed.arms import registered
 from semantic_ns.benchmark.backend import ProcessBackend
 from semantic_ns.benchmark.cells import BenchmarkScene, cell_folder, read_result, write_cell, write_done
 from semantic_ns.evaluation.accumulator import SceneAccumulator
@@ -49,8 +46,7 @@ def write_results(output: Path) -> None:
 
 def test_the_parent_process_loads_no_torch() -> None:
     # Its memory would count as that of the processes that it starts.
-    scripts = str(ROOT / "scripts")
-    assert "torch" not in loaded_after(f"sys.path.insert(0, {scripts!r}); import compare_with_paper_network")
+    assert "torch" not in loaded_after("import benchmarks.paper_network.run")
 
 
 @pytest.mark.parametrize("method", NUM_STEPS)

@@ -1,17 +1,13 @@
 """Planted errors are what they are called, and precision and recall count them as they should."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fresh_process import ROOT
 
-sys.path.insert(0, str(ROOT / "scripts"))
-from measure_audit import copy_with_errors
-from planted_errors import PLANT, Listed, Planted, plant, precision_and_recall, recall_by_kind
-
+from benchmarks.audit.planted_errors import PLANT, Listed, Planted, plant, precision_and_recall, recall_by_kind
+from benchmarks.audit.run import copy_with_errors
 from semantic_ns.io.images import read_label_image
 
 SHAPE = (40, 60)

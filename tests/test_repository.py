@@ -18,16 +18,10 @@ PACKAGE_INDEX = re.compile(
     r"--(?:extra-)?index-url|--find-links|pypi\.(?:org|python)|download\.pytorch\.org/whl|pypi\.nvidia|files\.python(?:hosted)"
 )
 RUNNABLE = (
-    "scripts/benchmark_selection",
-    "scripts/benchmark_side_by_side",
-    "scripts/benchmark_speed",
     "scripts/check_offline_bundle",
     "scripts/check_viewer",
     "scripts/check_wheel",
-    "scripts/compare_with_paper_network",
     "scripts/demo",
-    "scripts/measure_audit",
-    "scripts/measure_spreading",
     "scripts/offline_bundle",
     "scripts/setup_environment",
     "scripts/test",

@@ -2,14 +2,12 @@
 
 import copy
 import math
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from fresh_process import ROOT
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.engine.schedulers import ExponentialDecaySchedulerConfig
@@ -19,9 +17,7 @@ from test_semantic_nerf_model import CLASSES, RAYS, batch, rays
 from test_vanilla_sampling import slow_refined
 from torch import Tensor
 
-sys.path.insert(0, str(ROOT / "scripts"))
-from speed_turn import take_steps, trainer_of
-
+from benchmarks.speed.turn import take_steps, trainer_of
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.world import WORLD_FROM_SCENE

@@ -7,9 +7,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from speed_arms import FIRST_STEP, NotMeasuredError, nerfacto, nerfacto_same_sizes, registered, without_spreading
-
 from benchmarks.gpu.settings import NotPossibleError, Settings
+from benchmarks.speed.arms import (
+    FIRST_STEP,
+    NotMeasuredError,
+    nerfacto,
+    nerfacto_same_sizes,
+    registered,
+    without_spreading,
+)
 
 _TINY_MODEL = {
     "log2_hashmap_size": 8, "num_levels": 3, "max_res": 32, "num_nerf_samples_per_ray": 4, "hidden_dim": 8,
@@ -134,7 +140,7 @@ def _shrink(config: Any) -> None:
 @contextmanager
 def trainer_on(config: Any, scene: Path, settings: Settings) -> Iterator[Any]:
     """A trainer on the device of the run; what nerfstudio prints goes to the log."""
-    from speed_turn import trainer_of
+    from benchmarks.speed.turn import trainer_of
 
     config.machine.seed = 42 + settings.seed
     with trainer_of(config, scene) as trainer:

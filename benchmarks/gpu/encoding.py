@@ -4,8 +4,8 @@ import statistics
 from typing import Any
 
 import torch
-from benchmark_encoding import GRID, back_ends, one_turn, ray_points, seconds
 
+from benchmarks.encoding import GRID, back_ends, one_turn, ray_points, seconds
 from benchmarks.gpu.rows import Rows
 from benchmarks.gpu.settings import Settings
 

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from speed_turn import take_steps
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu.arms import SPEED_ARMS, configured, scene_of, trainer_on
 from benchmarks.gpu.rows import Rows
 from benchmarks.gpu.settings import Settings
+from benchmarks.speed.turn import take_steps
 
 _ARMS = ("semantic-nerf, float32", "semantic-nerf, mixed", "semantic-nerf-big, mixed")
 _TOP = 15

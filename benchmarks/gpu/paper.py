@@ -3,13 +3,13 @@
 from typing import Any
 
 import torch
-from speed_arms import registered
-from speed_turn import take_steps
 
 from benchmarks.gpu.arms import configured, of_method, scene_of, trainer_on
 from benchmarks.gpu.rows import Rows
 from benchmarks.gpu.settings import Settings
 from benchmarks.gpu.speed import frame_speed
+from benchmarks.speed.arms import registered
+from benchmarks.speed.turn import take_steps
 
 _WAYS: dict[str, tuple[str, bool]] = {
     "float32": ("highest", False), "TF32 products": ("high", False), "mixed precision": ("highest", True),

@@ -3,12 +3,12 @@
 from typing import Any
 
 import torch
-from speed_turn import take_steps
 from torch import Tensor
 
 from benchmarks.gpu.arms import configured, of_method, scene_of, trainer_on
 from benchmarks.gpu.rows import Rows
 from benchmarks.gpu.settings import Settings
+from benchmarks.speed.turn import take_steps
 
 TOLERANCES = {"mean_color_error": 1e-3, "wrong_color_share": 0.01, "other_label_share": 0.005, "mean_depth_error": 5e-3}
 """Colours in 0..1; a wrong colour is off by more than 2/255; depths, the expected ones, are relative."""

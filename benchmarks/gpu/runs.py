@@ -7,14 +7,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from speed_arms import registered
-from speed_curve import _scores, scored_steps
-from speed_statistics import seconds_to
-from speed_turn import take_steps
-
 from benchmarks.gpu.arms import configured, tiny_scene, trainer_on
 from benchmarks.gpu.rows import Rows
 from benchmarks.gpu.settings import Settings
+from benchmarks.speed.arms import registered
+from benchmarks.speed.curve import _scores, scored_steps
+from benchmarks.speed.statistics import seconds_to
+from benchmarks.speed.turn import take_steps
 
 THRESHOLDS = (0.90, 0.95)
 _SHARES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.75)

@@ -7,11 +7,11 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from speed_turn import finish_device_work, take_steps
 
 from benchmarks.gpu.arms import NGP_ARM, SPEED_ARMS, Arm, configured, scene_of, trainer_on
 from benchmarks.gpu.rows import Rows
 from benchmarks.gpu.settings import Settings
+from benchmarks.speed.turn import finish_device_work, take_steps
 
 ROUNDS = 3
 FRAME = (640, 480)

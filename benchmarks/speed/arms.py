@@ -82,7 +82,8 @@ def nerfacto_same_sizes() -> Any:
 def per_sample_head() -> Any:
     """`nerfacto_same_sizes` with nerfstudio's semantic head, on our labels."""
     from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
-    from speed_models import PerSampleHeadModelConfig
+
+    from benchmarks.speed.models import PerSampleHeadModelConfig
 
     config = registered("semantic-nerf")
     config.pipeline = VanillaPipelineConfig(
@@ -125,7 +126,7 @@ def _with_classes(num_classes: int) -> Callable[[], Any]:
     """semantic-nerf on the same scene with another number of classes; labels are folded modulo it if it has more."""
 
     def config() -> Any:
-        from speed_models import FoldedClassesDataParserConfig
+        from benchmarks.speed.models import FoldedClassesDataParserConfig
 
         made = without_spreading(registered("semantic-nerf"))
         made.pipeline.datamanager.dataparser = FoldedClassesDataParserConfig(num_classes=num_classes)

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmark_speed import RESULT, ROOT, circumstances
+from benchmarks.speed.run import RESULT, ROOT, circumstances
 
 ARMS: dict[str, dict[str, str]] = {
     "as shipped": {},

@@ -14,8 +14,8 @@ from nerfstudio.engine.callbacks import TrainingCallbackLocation
 from nerfstudio.engine.trainer import Trainer
 from nerfstudio.scripts.train import _set_random_seed
 from nerfstudio.utils import writer
-from speed_arms import Arm, NotMeasuredError
 
+from benchmarks.speed.arms import Arm, NotMeasuredError
 from semantic_ns.host import default_device, without_lpips_download
 
 

@@ -1,13 +1,13 @@
-"""Page and plot of `compare_with_paper_network`, from the results of its cells."""
+"""Page and plot of `benchmarks.paper_network`, from the results of its cells."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from speed_report import NOT_MEASURED, number, said, table
-from speed_statistics import seconds_to
-
+from benchmarks.speed.report import NOT_MEASURED, number, said
+from benchmarks.speed.statistics import seconds_to
 from semantic_ns.benchmark.cells import CELLS, read_result
+from semantic_ns.io.text import markdown_table
 
 FAST, PAPER = "semantic-nerf", "semantic-nerf-vanilla"
 WHOLE_SCHEDULE = "whole-schedule"
@@ -60,7 +60,7 @@ def cells_table(results: Sequence[Result]) -> str:
         rows.append((_title(result), _budget(result), steps, *(number(value) for value in measured), *quality))
     if not any(_budget(result) == WHOLE_SCHEDULE for result in results):
         rows.append((f"{PAPER}, whole schedule on CUDA", WHOLE_SCHEDULE, NOT_MEASURED, *("",) * 5))
-    return table(header, rows)
+    return markdown_table(header, rows)
 
 
 def overtaking_table(results: Sequence[Result]) -> str:
@@ -76,7 +76,7 @@ def overtaking_table(results: Sequence[Result]) -> str:
                 needed = "not reached" if when is None else f"{number(when['seconds'])} s"
                 spent = f"{number(paper['training_seconds'])} s"
                 rows.append((LABELS[paper["cell"]["mode"]], label, number(goal), spent, needed))
-    return table(("labels", "score", "paper's network", "after", f"{FAST} needs"), rows)
+    return markdown_table(("labels", "score", "paper's network", "after", f"{FAST} needs"), rows)
 
 
 def points_table(result: Result) -> str:
@@ -85,7 +85,7 @@ def points_table(result: Result) -> str:
         (str(p["step"]), number(p["seconds"]), f"{p['miou_present']:.3f}", f"{p['psnr_pooled']:.2f}")
         for p in result["points"]
     ]
-    return table(("step", "training seconds", "mIoU", "PSNR, dB"), rows)
+    return markdown_table(("step", "training seconds", "mIoU", "PSNR, dB"), rows)
 
 
 def page(results: Sequence[Result]) -> str:
@@ -101,7 +101,7 @@ def page(results: Sequence[Result]) -> str:
     parts = [
         "# The paper's own network",
         INTRODUCTION,
-        "Written by `scripts/compare_with_paper_network`, which goes on where it was stopped. The trainings:",
+        "Written by `python -m benchmarks.paper_network`, which goes on where it was stopped. The trainings:",
         "```\n" + "\n".join(sorted({_command(result) for result in results})) + "\n```",
         scored,
         *sorted({said(result["circumstances"]) + f" Threads: {result['threads']}." for result in results}),

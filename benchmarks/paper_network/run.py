@@ -9,13 +9,12 @@ import os
 from pathlib import Path
 
 # A process starts with the memory that its parent had in use: this one must stay small, so it imports no torch.
-from paper_network_report import WHOLE_SCHEDULE, write_report
-
+from benchmarks.paper_network.report import WHOLE_SCHEDULE, write_report
 from semantic_ns.benchmark.backend import ProcessBackend
 from semantic_ns.benchmark.cells import BenchmarkScene, Cell
 from semantic_ns.benchmark.run import run_cells
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NUM_STEPS = {"semantic-nerf": 2000, "semantic-nerf-vanilla": 200_000}
 """The methods and the lengths of their runs, which decide their schedules; the budget may end a run before."""
 MODES = ("click", "all")
@@ -36,10 +35,9 @@ def planned_cells(arguments: argparse.Namespace) -> list[Cell]:
 
 def one_cell_command(arguments: argparse.Namespace) -> tuple[str, ...]:
     """What measures a cell, as arguments of Python."""
-    script = str(Path(__file__).with_name("paper_network_cell.py"))
     scored = ("--images", str(arguments.images), "--stride", str(arguments.stride))
     budget = () if arguments.whole_schedule else ("--minutes", str(arguments.minutes))
-    return ("-W", "ignore", script, *scored, *budget)
+    return ("-W", "ignore", "-m", "benchmarks.paper_network.cell", *scored, *budget)
 
 
 def parse_arguments(given: list[str] | None = None) -> argparse.Namespace:

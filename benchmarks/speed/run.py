@@ -18,10 +18,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 # A process starts with the memory that its parent had in use: this one must stay small, so it imports no torch.
-from speed_arms import ARMS
-from speed_statistics import arm_summaries, paired_summary, seconds_to, summary, turn_ratios
+from benchmarks.speed.arms import ARMS
+from benchmarks.speed.statistics import arm_summaries, paired_summary, seconds_to, summary, turn_ratios
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CURVE_STEPS = (100, 200, 300, 400, 500, 600, 800, 1000, 1250, 1500, 2000)
 PAIRED_STEPS = 12
 MIOU_THRESHOLDS = (0.80, 0.90, 0.95)
@@ -44,7 +44,7 @@ entrypoint()
 
 def child(arguments: argparse.Namespace, *options: str) -> dict[str, Any]:
     """Run this script again for one measurement and return it; what it prints meanwhile is passed on."""
-    command = [sys.executable, "-W", "ignore", __file__, "--scene", str(arguments.scene), *options]
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.speed", "--scene", str(arguments.scene), *options]
     result = None
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -124,7 +124,7 @@ def measure_curve(arguments: argparse.Namespace) -> dict[str, Any]:
 def one(arguments: argparse.Namespace) -> dict[str, Any]:
     """The measurement of this process, which `child` started."""
     if arguments.curve:
-        from speed_curve import one_curve
+        from benchmarks.speed.curve import one_curve
 
         return one_curve(
             arguments.curve_method,
@@ -133,7 +133,7 @@ def one(arguments: argparse.Namespace) -> dict[str, Any]:
             arguments.curve_images,
             arguments.curve_iterations,
         )
-    from speed_turn import one_turn, paired_turns
+    from benchmarks.speed.turn import one_turn, paired_turns
 
     if arguments.paired:
         arms = {name: ARMS[name].scaled(arguments.steps) for name in arguments.arms}
@@ -183,8 +183,8 @@ def add_to(path: Path, part: str, measured: dict[str, Any]) -> None:
 
 
 def report(arguments: argparse.Namespace) -> None:
-    """Write tables and plot, with what `benchmark_encoding.py` may have left beside the JSON file."""
-    from speed_report import encoding_ratio, write_report
+    """Write tables and plot, with what `benchmarks.encoding` may have left beside the JSON file."""
+    from benchmarks.speed.report import encoding_ratio, write_report
 
     parts = json.loads(arguments.output.read_text())
     encodings = arguments.output.with_name("benchmark_encoding.json")

@@ -8,8 +8,9 @@ from typing import Any, cast
 import torch
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 from nerfstudio.engine.trainer import Trainer
-from speed_arms import registered
-from speed_turn import peak_gib, process_age, render_frames, take_steps, trainer_of
+
+from benchmarks.speed.arms import registered
+from benchmarks.speed.turn import peak_gib, process_age, render_frames, take_steps, trainer_of
 
 SCORES = ("miou_present", "miou", "pixel_accuracy", "psnr", "psnr_pooled", "ssim", "depth_l1")
 

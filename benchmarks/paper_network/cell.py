@@ -1,4 +1,4 @@
-"""One cell of `compare_with_paper_network`: trains for a time, scores on the way, and leaves its result in its folder.
+"""One cell of `benchmarks.paper_network`: trains for a time, scores on the way, and leaves its result in its folder.
 
 Seconds are those of training steps with all that happens between them; loading, scoring and rendering are not in it.
 """
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmark_speed import circumstances
 from nerfstudio.engine.trainer import Trainer
-from speed_turn import peak_gib, take_steps, trainer_of
 
+from benchmarks.speed.run import circumstances
+from benchmarks.speed.turn import peak_gib, take_steps, trainer_of
 from semantic_ns.benchmark.cells import Cell, read_cell, write_done, write_failed
 from semantic_ns.benchmark.one_cell import training_config
 

@@ -1,0 +1,1 @@
+"""Precision and recall of sns-audit-labels on planted errors."""

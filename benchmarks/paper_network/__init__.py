@@ -1,0 +1,1 @@
+"""The network of the Semantic-NeRF paper beside semantic-nerf."""

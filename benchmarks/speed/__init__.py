@@ -1,0 +1,1 @@
+"""Speed of training, rendering and start-up against nerfacto."""
