@@ -103,6 +103,9 @@ class SemanticModel(Model):
         self.bounds = resolve_bounds(self._stated_bounds())
         self.collider = NearFarCollider(near_plane=self.bounds.near, far_plane=self.bounds.far)
         announce("bounds", self.bounds.sentence(self.metres_per_unit))
+        lower, upper = self.scene_box.aabb.float()
+        if (doubt := self.bounds.doubt(float((upper - lower).norm()))) is not None:
+            announce("bounds", doubt)
         # Slow to import, and of use only where there is a model to look at.
         from semantic_ns.viewer.panel import SemanticPanel
 
