@@ -185,7 +185,7 @@ def weights_of(trainer: Any) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in trainer.pipeline.model.state_dict().items()}
 
 
-def assert_same_outcome(trainer: Any, given: Any, weights: dict[str, torch.Tensor]) -> None:
+def assert_same_outcome(trainer: Any, revealed: Any, weights: dict[str, torch.Tensor]) -> None:
     """The same units in the same order, the same labels, and a model that is equal bit by bit."""
     found = revealed_of(trainer)
     assert found.asked.tolist() == revealed.asked.tolist()

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -82,8 +81,6 @@ class SemanticModel(Model):
     """Whether it can be asked which labels are worth most: it renders intervals, and its field has a ``head``."""
     supports_geometry_supervision = True
     """Whether :attr:`pass_semantic_gradients` can be set while the model trains."""
-    sampling_turns: Mapping[str, int] = MappingProxyType({})
-    """What sampling counts from step to step, by name; setting it goes back to an earlier state."""
     bounds: SceneBounds
     """Where training rays start and all rays end, once the start no longer moves."""
 
@@ -157,6 +154,20 @@ class SemanticModel(Model):
             average_init_density=config.average_init_density,
             implementation=config.implementation,
         )
+
+    @property
+    def sampling_turns(self) -> Mapping[str, int]:
+        """What sampling counts from step to step, by name; setting it goes back to an earlier state.
+
+        Raises:
+            ValueError: when it is set to counts that this model's sampling does not have.
+        """
+        return {}
+
+    @sampling_turns.setter
+    def sampling_turns(self, turns: Mapping[str, int]) -> None:
+        if turns:
+            raise ValueError(f"Expected no counts for a sampling that has none, found {sorted(turns)}.")
 
     @property
     def renders_classes(self) -> bool:
