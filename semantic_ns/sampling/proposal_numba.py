@@ -5,7 +5,8 @@ proposal network at their centres, weights, inverse-CDF resampling (Barron et al
 ``interlevel_loss``.
 
 Symbols: R rays, P proposal samples, S field samples; ``s`` are normalised spacings in [0, 1], ``t`` distances in scene
-units. ``jitter`` [R, 2] holds one uniform draw per ray for each stage; a negative value means no jitter.
+units. ``jitter`` [R, 2] holds one uniform draw per ray for each stage; a negative value means no jitter. ``network`` is
+a ``ProposalMatrices``, ``grid`` are ``GridArrays``.
 """
 
 from typing import no_type_check
@@ -113,7 +114,7 @@ def _distances(spacings, near, far, piecewise, t_edges):
 @no_type_check
 def _hidden_layer(enc, network, hidden, num_rows):
     """First layer of the proposal network after the ReLU."""
-    linear(enc, network[0], network[1], hidden, num_rows)
+    linear(enc, network.w1, network.b1, hidden, num_rows)
     for r in range(num_rows):
         for j in range(hidden.shape[1]):
             # Not max(), which the compiler does not turn into vector code here.
@@ -124,23 +125,22 @@ def _hidden_layer(enc, network, hidden, num_rows):
 @no_type_check
 def _output_layer(hidden, network, num_rows, raw):
     """Raw density, the second layer."""
-    w2, b2 = network[2], network[3]
     for r in range(num_rows):
-        value = b2[0]
+        value = network.b2[0]
         for j in range(hidden.shape[1]):
-            value += hidden[r, j] * w2[j, 0]
+            value += hidden[r, j] * network.w2[j, 0]
         raw[r] = value
 
 
 @kernel
 @no_type_check
 def propose(
-    origins, directions, near, far, jitter, box, network, table, scalings, table_size, scale, anneal, piecewise,
+    origins, directions, near, far, jitter, box, network, grid, scale, anneal, piecewise,
     s_edges, weights, s_new, t_new,
 ):  # fmt: skip
     """Fill ``s_edges`` [R, P+1], ``weights`` [R, P] of the proposal and the field's edges ``s_new, t_new`` [R, S+1]."""
     num_rays, num_bins = weights.shape
-    num_features, width = network[0].shape
+    num_features, width = network.w1.shape
     for tile in prange((num_rays + _RAYS_PER_TILE - 1) // _RAYS_PER_TILE):
         first, last = tile * _RAYS_PER_TILE, min(num_rays, (tile + 1) * _RAYS_PER_TILE)
         num_points = (last - first) * num_bins
@@ -161,7 +161,7 @@ def propose(
             rows = x[(r - first) * num_bins : (r - first + 1) * num_bins]
             _distances(s_edges[r], near[r], far[r], piecewise, t_edges[r - first])
             _unit_centres(origins[r], directions[r], t_edges[r - first], box, rows)
-        encode_rows(x, 0, num_points, table, scalings, table_size, enc)
+        encode_rows(x, 0, num_points, grid.table, grid.cells_per_axis, grid.table_size, enc)
         for block in range(0, num_points, _ROWS_PER_BLOCK):
             count = min(_ROWS_PER_BLOCK, enc.shape[0] - block)
             _hidden_layer(enc[block : block + count], network, hidden, count)
@@ -207,22 +207,20 @@ def _interlevel_of_ray(s_field, w_field, s_edges, weights, gradient):
 @kernel
 @no_type_check
 def interlevel(  # noqa: C901
-    origins, directions, near, far, box, network, table, scalings, table_size, scale, piecewise,
+    origins, directions, near, far, box, network, grid, scale, piecewise,
     s_edges, weights, s_field, w_field, losses, x, g_enc, g_network,
 ):  # fmt: skip
     """Interlevel loss [R] of each ray with its gradients: ``g_enc`` [R P, E] at the unit positions ``x`` [R P, 3].
 
     Gradients of the network are added to ``g_network``, one slice per thread. All are of the sum over rays and samples.
     """
-    w1, _, w2, _ = network
-    g_w1, g_b1, g_w2, g_b2 = g_network
     num_rays, num_bins = weights.shape
-    num_features, width = w1.shape
+    num_features, width = network.w1.shape
     no_bias = np.zeros(padded(num_features, 8), np.float32)
     w1_t = np.zeros((width, padded(num_features, 8)), np.float32)
     for i in range(num_features):
         for j in range(width):
-            w1_t[j, i] = w1[i, j]
+            w1_t[j, i] = network.w1[i, j]
     for tile in prange((num_rays + _RAYS_PER_TILE - 1) // _RAYS_PER_TILE):
         thread = get_thread_id()
         first, last = tile * _RAYS_PER_TILE, min(num_rays, (tile + 1) * _RAYS_PER_TILE)
@@ -239,7 +237,7 @@ def interlevel(  # noqa: C901
             _distances(s_edges[r], near[r], far[r], piecewise, t_edges[r - first])
             _unit_centres(origins[r], directions[r], t_edges[r - first], box, rows)
         tile_x = x[first * num_bins : last * num_bins]
-        encode_rows(tile_x, 0, tile_x.shape[0], table, scalings, table_size, enc)
+        encode_rows(tile_x, 0, tile_x.shape[0], grid.table, grid.cells_per_axis, grid.table_size, enc)
         for r in range(first, last):
             losses[r] = _interlevel_of_ray(s_field[r], w_field[r], s_edges[r], weights[r], g_weights)
             for k in range(num_bins):
@@ -256,13 +254,13 @@ def interlevel(  # noqa: C901
                 behind += g_weights[k] * weights[r, k]
                 delta = t_edges[r - first, k + 1] - t_edges[r - first, k]
                 g_raw = g_optical * delta * scale * exp32(min(raw[k], GRADIENT_RAW_DENSITY_LIMIT))
-                g_b2[thread, 0] += g_raw
+                g_network.b2[thread, 0] += g_raw
                 for j in range(width):
-                    g_w2[thread, j, 0] += g_raw * hidden[k, j]
-                    g = g_raw * w2[j, 0] if hidden[k, j] > np.float32(0) else np.float32(0)
+                    g_network.w2[thread, j, 0] += g_raw * hidden[k, j]
+                    g = g_raw * network.w2[j, 0] if hidden[k, j] > np.float32(0) else np.float32(0)
                     g_hidden[k, j] = g
-                    g_b1[thread, j] += g
-            add_outer(ray_enc, g_hidden, g_w1[thread], rows_of_ray)
+                    g_network.b1[thread, j] += g
+            add_outer(ray_enc, g_hidden, g_network.w1[thread], rows_of_ray)
             linear(g_hidden, w1_t, no_bias, g_rows, rows_of_ray)
             for k in range(num_bins):
                 for i in range(g_enc.shape[1]):
