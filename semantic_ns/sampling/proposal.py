@@ -55,11 +55,12 @@ class ProposalMatrices(NamedTuple):
 
 @dataclass
 class FusedProposal:
-    """What one proposal stage leaves for its loss: bins as normalised spacings [R, P + 1] and their weights [R, P]."""
+    """What one proposal stage leaves for its loss."""
 
     ray_bundle: RayBundle
-    s_edges: Tensor
-    weights: Tensor
+    spacings: Float[Tensor, "rays edges"]
+    """Edges of its bins, normalised as those of :class:`Edges`."""
+    weights: Float[Tensor, "rays bins"]
 
 
 class FusedProposalSampler(ProposalNetworkSampler):
@@ -107,24 +108,24 @@ class FusedProposalSampler(ProposalNetworkSampler):
 
         num_rays = ray_bundle.origins.shape[0]
         num_bins = self.num_proposal_samples_per_ray[0]
-        s_edges, weights = torch.empty(num_rays, num_bins + 1), torch.empty(num_rays, num_bins)
-        s_new = torch.empty(num_rays, self.num_nerf_samples_per_ray + 1)
-        t_new = torch.empty_like(s_new)
+        spacings, weights = torch.empty(num_rays, num_bins + 1), torch.empty(num_rays, num_bins)
+        new_spacings = torch.empty(num_rays, self.num_nerf_samples_per_ray + 1)
+        new_distances = torch.empty_like(new_spacings)
         jitter = torch.rand(num_rays, 2) if self.training else torch.full((num_rays, 2), -1.0)
         kernels.propose(
             *_ray_arrays(ray_bundle), jitter.numpy(), scene_to_unit_box(network),
             as_arrays(_matrices_of(network)), cast(HashGrid, network.encoding).arrays(),
             np.float32(network.average_init_density), np.float32(self._anneal), self.piecewise,
-            s_edges.numpy(), weights.numpy(), s_new.numpy(), t_new.numpy(),
+            spacings.numpy(), weights.numpy(), new_spacings.numpy(), new_distances.numpy(),
         )  # fmt: skip
-        return Edges(s_new, t_new), FusedProposal(ray_bundle, s_edges, weights)
+        return Edges(new_spacings, new_distances), FusedProposal(ray_bundle, spacings, weights)
 
     def interlevel_loss(
         self,
         proposal: FusedProposal,
         network: HashMLPDensityField,
-        s_field: Float[Tensor, "rays edges"],
-        w_field: Float[Tensor, "rays samples"],
+        field_spacings: Float[Tensor, "rays edges"],
+        field_weights: Float[Tensor, "rays samples"],
     ) -> Float[Tensor, ""]:
         """Loss that makes the proposal's weights bound the field's (Barron et al. 2022, equation (13)).
 
@@ -133,10 +134,10 @@ class FusedProposalSampler(ProposalNetworkSampler):
         Args:
             proposal: what :meth:`sample_edges` returned for this batch.
             network: the proposal network.
-            s_field: edges of the field's samples as normalised spacings.
-            w_field: the field's rendering weights.
+            field_spacings: edges of the field's samples as normalised spacings.
+            field_weights: the field's rendering weights.
         """
-        constants = _Constants(proposal, network, s_field.detach(), w_field.detach(), self.piecewise)
+        constants = _Constants(proposal, network, field_spacings.detach(), field_weights.detach(), self.piecewise)
         table = cast(HashGrid, network.encoding).hash_table
         loss = _FusedInterlevel.apply(constants, table, *_matrices_of(network))
         assert isinstance(loss, Tensor)
@@ -148,8 +149,8 @@ class _Constants(NamedTuple):
 
     proposal: FusedProposal
     network: HashMLPDensityField
-    s_field: Float[Tensor, "rays edges"]
-    w_field: Float[Tensor, "rays samples"]
+    field_spacings: Float[Tensor, "rays edges"]
+    field_weights: Float[Tensor, "rays samples"]
     piecewise: bool
 
 
@@ -161,7 +162,7 @@ class _FusedInterlevel(torch.autograd.Function):
         from semantic_ns.encodings import hash_grid_numba
         from semantic_ns.sampling import proposal_numba as kernels
 
-        proposal, network, s_field, w_field, piecewise = constants
+        proposal, network, field_spacings, field_weights, piecewise = constants
         matrices = ProposalMatrices(*parameters)
         rays, bins = proposal.weights.shape
         grid = cast(HashGrid, network.encoding)
@@ -171,15 +172,15 @@ class _FusedInterlevel(torch.autograd.Function):
         kernels.interlevel(
             *_ray_arrays(proposal.ray_bundle), scene_to_unit_box(network), as_arrays(matrices),
             grid.arrays(), np.float32(network.average_init_density), piecewise,
-            proposal.s_edges.numpy(), proposal.weights.numpy(), s_field.contiguous().numpy(),
-            w_field.contiguous().numpy(), losses.numpy(), x.numpy(), g_enc.numpy(),
+            proposal.spacings.numpy(), proposal.weights.numpy(), field_spacings.contiguous().numpy(),
+            field_weights.contiguous().numpy(), losses.numpy(), x.numpy(), g_enc.numpy(),
             as_arrays(g_matrices),
         )  # fmt: skip
         hash_grid_numba.scatter_table_gradient(
             x.numpy(), g_enc.numpy(), grid.scalings32.numpy(), grid.hash_table_size, g_table.numpy()
         )
         ctx.save_for_backward(g_table, *(gradient.sum(dim=0) for gradient in g_matrices))
-        ctx.count = max(1, w_field.numel())
+        ctx.count = max(1, field_weights.numel())
         return losses.sum() / ctx.count
 
     @staticmethod

@@ -5,7 +5,7 @@ size [samples, width] is written to memory. The slow, obvious twin is the torch 
 
 The symbols and named tuples are those of ``network``.
 
-* ``enc`` [R S, E], ``delta`` [R, S]      encoded sample positions, interval lengths
+* ``enc`` [R S, E], ``lengths`` [R, S]    encoded sample positions, lengths delta of the intervals
 * ``cond`` [R, H]                         what is constant along a ray, already through the colour net's first layer
 * ``network``, ``transposed``             ``Network`` in whole blocks and its ``TransposedNetwork``: density E -> H -> G
                                         (column 0: raw density), colour G -> H -> H -> 8, of which 3 count, semantics
@@ -48,9 +48,9 @@ _ROWS_PER_TILE = 64
 
 @kernel
 @no_type_check
-def render_forward(enc, cond, delta, network, scale, min_light, num_threads, hidden, weights, rgb, features):
+def render_forward(enc, cond, lengths, network, scale, min_light, num_threads, hidden, weights, rgb, features):
     """Fill ``hidden`` [R S, G], ``weights`` [R, S], ``rgb`` [R, 3] and ``features`` [R, F]."""
-    num_rays, num_samples = delta.shape
+    num_rays, num_samples = lengths.shape
     rays_per_tile, num_tiles, rows = tile_shape(num_rays, num_samples, _ROWS_PER_TILE)
     (num_encoded, width), num_hidden = network.w1.shape, network.w2.shape[1]
     num_features, num_colours = network.s1.shape[1], network.c3.shape[1]
@@ -85,7 +85,7 @@ def render_forward(enc, cond, delta, network, scale, min_light, num_threads, hid
                 hidden[start + r, j] = out[r, j]
         for r in range(rays):
             behind[r] = weights_of_ray(
-                out[r * num_samples : (r + 1) * num_samples], delta[first + r], scale, weights[first + r], light[r]
+                out[r * num_samples : (r + 1) * num_samples], lengths[first + r], scale, weights[first + r], light[r]
             )
         count = gather_lit(out, light, min_light, lit_row, lit_ray, lit_input, rays, num_samples)
         colour_and_semantic_layers(lit_input, lit_ray, cond[first:last], network, zero, h1, h2, colour, sem, count)
@@ -97,11 +97,11 @@ def render_forward(enc, cond, delta, network, scale, min_light, num_threads, hid
 @kernel
 @no_type_check
 def render_backward(
-    enc, cond, delta, network, transposed, scale, min_light, pass_semantics, hidden, weights,
+    enc, cond, lengths, network, transposed, scale, min_light, pass_semantics, hidden, weights,
     g_weights, g_rgb, g_features, g_enc, g_cond, g_network,
 ):  # fmt: skip
     """Fill ``g_enc`` [R S, E], ``g_cond`` [R, H]; add to ``g_network``, one slice per thread."""
-    num_rays, num_samples = delta.shape
+    num_rays, num_samples = lengths.shape
     rays_per_tile, num_tiles, rows = tile_shape(num_rays, num_samples, _ROWS_PER_TILE)
     (num_encoded, width), num_hidden = network.w1.shape, network.w2.shape[1]
     floats = training_floats(network, transposed, rows) + 2 * rows + 3 * rays_per_tile
@@ -129,7 +129,7 @@ def render_backward(
                 out[r, j] = hidden[start + r, j]
         for r in range(rays):
             behind[r] = weights_of_ray(
-                out[r * num_samples : (r + 1) * num_samples], delta[first + r], scale, ray_weights, light[r]
+                out[r * num_samples : (r + 1) * num_samples], lengths[first + r], scale, ray_weights, light[r]
             )
             for k in range(num_samples):
                 g_w[r, k] = g_weights[first + r, k]
@@ -152,7 +152,7 @@ def render_backward(
             g_network, g_cond[first:last], g_lit, g_out,
         )  # fmt: skip
         raw_density_gradients(
-            lit_row, lit_ray, count, out, delta[first:last], scale, weights[first:last], light, behind, g_w, g_out
+            lit_row, lit_ray, count, out, lengths[first:last], scale, weights[first:last], light, behind, g_w, g_out
         )
         density_backward(
             t, lit_row, count, lit_enc, h, g_out, transposed, zero, g_network, g_h1, g_lit_enc, g_enc, start, n

@@ -124,12 +124,12 @@ def copy_encoded(enc, start, count, tile_enc):
 
 @part
 @no_type_check
-def weights_of_ray(raw, delta, scale, weights, light):
+def weights_of_ray(raw, lengths, scale, weights, light):
     """Rendering weights of one ray; ``light`` [S] receives T_k. Returns the light behind the last sample."""
     transmittance = np.float32(1)
-    for k in range(delta.shape[0]):
-        light[k] = exp32(-scale * exp32(min(raw[k, 0], RAW_DENSITY_LIMIT)) * delta[k])
-    for k in range(delta.shape[0]):
+    for k in range(lengths.shape[0]):
+        light[k] = exp32(-scale * exp32(min(raw[k, 0], RAW_DENSITY_LIMIT)) * lengths[k])
+    for k in range(lengths.shape[0]):
         through = light[k]
         light[k] = transmittance
         weights[k] = transmittance * (np.float32(1) - through)
@@ -276,12 +276,12 @@ def layers_backward(
 
 @part
 @no_type_check
-def raw_density_gradients(lit_row, lit_ray, count, out, delta, scale, weights, light, behind, g_weights, g_out):
+def raw_density_gradients(lit_row, lit_ray, count, out, lengths, scale, weights, light, behind, g_weights, g_out):
     """Fill column 0 of the lit samples' ``g_out``; overwrites ``g_weights``.
 
     dw_k/da_k = T_{k+1} and dw_j/da_k = -w_j for j > k, with a = sigma delta.
     """
-    num_rays, num_samples = delta.shape
+    num_rays, num_samples = lengths.shape
     for r in range(num_rays):
         behind_sum = np.float32(0)
         for k in range(num_samples - 1, -1, -1):
@@ -289,7 +289,7 @@ def raw_density_gradients(lit_row, lit_ray, count, out, delta, scale, weights, l
             g_optical = g_weights[r, k] * after - behind_sum
             behind_sum += g_weights[r, k] * weights[r, k]
             slope = exp32(min(out[r * num_samples + k, 0], GRADIENT_RAW_DENSITY_LIMIT))
-            g_weights[r, k] = g_optical * delta[r, k] * scale * slope
+            g_weights[r, k] = g_optical * lengths[r, k] * scale * slope
     for i in range(count):
         g_out[i, 0] = g_weights[lit_ray[i], lit_row[i] - lit_ray[i] * num_samples]
     zero_rows(g_out, count, padded(count, ROW_MULTIPLE))

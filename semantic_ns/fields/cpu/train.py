@@ -23,18 +23,18 @@ from semantic_ns.sampling.proposal import Edges
 class Intervals(NamedTuple):
     """The intervals of R rays with S samples each, by which they are rendered."""
 
-    lengths: Float[Tensor, "rays samples"]
-    """In scene units."""
-    spacings: Float[Tensor, "rays samples_plus_one"]
-    """Edges as normalised spacings."""
+    spacings: Float[Tensor, "rays edges"]
+    """Those of the edges, as :class:`Edges` has them."""
     starts: Float[Tensor, "rays"]
     """Distance of each ray's first edge from its origin, in scene units."""
+    lengths: Float[Tensor, "rays samples"]
+    """In scene units."""
 
     @classmethod
     def between(cls, edges: Edges) -> "Intervals":
         """The intervals between edges."""
-        distances = edges.distances
-        return cls(distances[:, 1:] - distances[:, :-1], edges.spacings, distances[:, 0])
+        spacings, distances = edges
+        return cls(spacings, starts=distances[:, 0], lengths=distances[:, 1:] - distances[:, :-1])
 
 
 class Head(NamedTuple):
@@ -45,13 +45,20 @@ class Head(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LossOptions:
-    """What each loss beside the colours' counts in the total, and the reach of one of them."""
+class LossWeights:
+    """What each loss counts in the total beside the colours', which counts 1."""
 
-    distortion_weight: float
-    semantic_weight: float
-    opacity_weight: float = 0.0
-    near_camera_weight: float = 0.0
+    distortion: float
+    semantic: float
+    opacity: float = 0.0
+    near_camera: float = 0.0
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """How the losses are computed."""
+
+    weights: LossWeights
     near_camera_reach: float = 1.0
     """Distance from the camera, in scene units, from which on rendering weights have no price."""
 
@@ -130,7 +137,7 @@ class _FusedTraining(torch.autograd.Function):
             enc.numpy(), cond.numpy(), as_arrays(intervals), as_arrays(network), as_arrays(network.transposed()),
             head.numpy(), head.T.contiguous().numpy(), np.float32(options.density_scale),
             np.float32(options.min_light), options.pass_semantics,
-            _target_arrays(constants.targets, constants.losses.semantic_weight, num_classes),
+            _target_arrays(constants.targets, constants.losses.weights.semantic, num_classes),
             _factors(constants.targets, constants.losses),
             losses.numpy(), rgb.numpy(), weights.numpy(), g_enc.numpy(), g_cond.numpy(),
             as_arrays(g_network), g_head.numpy(),
@@ -173,11 +180,12 @@ def _target_arrays(targets: Targets, semantic_weight: float, num_classes: int) -
 
 def _factors(targets: Targets, losses: LossOptions) -> LossFactors:
     num_uniform, num_rays = max(1, targets.colour.shape[0]), max(1, targets.labels.shape[0])
+    weights = losses.weights
     return LossFactors(
         colour=np.float32(1 / 3 / num_uniform),
-        distortion=np.float32(losses.distortion_weight / num_uniform),
-        opacity=np.float32(losses.opacity_weight / num_uniform),
-        near_camera=np.float32(losses.near_camera_weight / num_rays),
+        distortion=np.float32(weights.distortion / num_uniform),
+        opacity=np.float32(weights.opacity / num_uniform),
+        near_camera=np.float32(weights.near_camera / num_rays),
         per_reach=np.float32(1.0 / losses.near_camera_reach),
     )
 
@@ -209,7 +217,7 @@ def train_fused(
         network: matrices of any size, see ``render_numba``.
         head: last semantic layer; none where ``network`` has no semantic features.
         targets: what the rays should look like.
-        losses: weights of the losses.
+        losses: weights of the losses, and how far one of them reaches.
         options: the density's factor, the gradients of features, and the least light.
 
     Raises:
@@ -235,7 +243,7 @@ def train_rays(
         ray_bundle: rays [rays].
         edges: of the intervals.
         targets: what the rays should look like.
-        losses: weights of the losses.
+        losses: weights of the losses, and how far one of them reaches.
     """
     view = KernelView(field)
     positions = view.unit_positions(ray_bundle, edges.distances)
@@ -245,7 +253,7 @@ def train_rays(
     if not field.use_semantics or field.semantic_grid is None:
         return trained
     loss = _loss_of_grid(field, positions, trained.weights, targets)
-    return replace(trained, semantic_loss=losses.semantic_weight * loss)
+    return replace(trained, semantic_loss=losses.weights.semantic * loss)
 
 
 def _loss_of_grid(field: SemanticNerfField, positions: Tensor, weights: Tensor, targets: Targets) -> Tensor:

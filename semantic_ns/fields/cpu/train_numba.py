@@ -151,7 +151,7 @@ def train(
         g_rgb, at = carve(scratch, at, ray_rows, 3)
         last_colour, at = carve(scratch, at, ray_rows, 3)
         behind = np.empty(rays_per_tile, np.float32)
-        tile_weights, tile_rgb, tile_delta = weights[first:last], rgb[first:last], intervals.lengths[first:last]
+        tile_weights, tile_rgb, lengths = weights[first:last], rgb[first:last], intervals.lengths[first:last]
         # Forward.
         copy_encoded(enc, start, n, lit_enc)
         linear(lit_enc, network.w1, network.b1, h, padded(n, ROW_MULTIPLE))
@@ -159,7 +159,7 @@ def train(
         linear(h, network.w2, network.b2, out, padded(n, ROW_MULTIPLE))
         for r in range(rays):
             behind[r] = weights_of_ray(
-                out[r * num_samples : (r + 1) * num_samples], tile_delta[r], scale, tile_weights[r], light[r]
+                out[r * num_samples : (r + 1) * num_samples], lengths[r], scale, tile_weights[r], light[r]
             )
         count = gather_lit(out, light, min_light, lit_row, lit_ray, lit_input, rays, num_samples)
         _keep_rows(lit_enc, lit_row, count)
@@ -188,7 +188,7 @@ def train(
             t, lit_ray, count, pass_semantics, (lit_input, h1, h2), (colour, sem, g_h1, g_h2), transposed, zero,
             g_network, g_cond[first:last], g_lit, g_out,
         )  # fmt: skip
-        raw_density_gradients(lit_row, lit_ray, count, out, tile_delta, scale, tile_weights, light, behind, g_w, g_out)
+        raw_density_gradients(lit_row, lit_ray, count, out, lengths, scale, tile_weights, light, behind, g_w, g_out)
         density_backward(
             t, lit_row, count, lit_enc, h, g_out, transposed, zero, g_network, g_h1, g_lit_enc, g_enc, start, n
         )

@@ -19,7 +19,7 @@ from semantic_ns.encodings.hash_grid import replace_hash_encodings
 from semantic_ns.errors import SceneError
 from semantic_ns.fields.cpu.network import KernelView
 from semantic_ns.fields.cpu.render import render_rays
-from semantic_ns.fields.cpu.train import LossOptions, TrainedRays, train_rays
+from semantic_ns.fields.cpu.train import LossOptions, LossWeights, TrainedRays, train_rays
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
 from semantic_ns.host import leave_cores_to_kernels
 from semantic_ns.interfaces import RenderedIntervals
@@ -165,13 +165,13 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
     @staticmethod
     def _describe_intervals(rendered: RenderedIntervals) -> Outputs:
         """The outputs of rays at evaluation."""
-        weights, edges = rendered.weights, rendered.edges
+        weights, distances = rendered.weights, rendered.distances
         accumulation = weights.sum(dim=-1, keepdim=True)
-        centres = (edges[:, 1:] + edges[:, :-1]) / 2
+        centres = (distances[:, 1:] + distances[:, :-1]) / 2
         outputs: Outputs = {
             "rgb": rendered.rgb,
             "accumulation": accumulation,
-            "depth": median_distance(weights, edges),
+            "depth": median_distance(weights, distances),
             "expected_depth": (weights * centres).sum(-1, keepdim=True) / accumulation.clamp(min=1e-10),
         }
         return outputs if rendered.logits is None else outputs | {LOGITS: rendered.logits}
@@ -180,13 +180,13 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         """One step of rays that know their targets: the field is passed once, forward and backward."""
         network, config = self._proposal_network(), self.config
         edges, proposal = self.proposal_sampler.sample_edges(ray_bundle, network)
-        losses = LossOptions(
-            distortion_weight=self._distortion_loss_mult(),
-            semantic_weight=config.semantic_loss_weight,
-            opacity_weight=config.opacity_loss_weight,
-            near_camera_weight=self._near_camera_weight,
-            near_camera_reach=self._near_camera_reach or 1.0,
+        loss_weights = LossWeights(
+            distortion=self._distortion_loss_mult(),
+            semantic=config.semantic_loss_weight,
+            opacity=config.opacity_loss_weight,
+            near_camera=self._near_camera_weight,
         )
+        losses = LossOptions(loss_weights, self._near_camera_reach or 1.0)
         trained = train_rays(self.field, ray_bundle, edges, targets, losses)
         due = self.proposal_sampler.take_turn()
         fused = {"spacings": edges.spacings, "weights": trained.weights, "proposal": proposal if due else None}
