@@ -111,25 +111,24 @@ class SemanticNerfField(NerfactoField):
         """The values, cut from the gradients of the semantic loss if it is not to train geometry."""
         return values if self.pass_semantic_gradients else values.detach()
 
-    def split_first_color_layer(self) -> tuple[Tensor, Tensor]:
-        """The colour net's first matrix, split into what belongs to the ray and to the geometry features.
+    def color_by_features(self) -> Float[Tensor, "hidden features"]:
+        """The columns of the colour network's first matrix that take the geometry features."""
+        first, last = self._columns_of_features()
+        return linear_layers(self.mlp_head)[0].weight[:, first:last]
 
-        Nerfacto's columns are direction, geometry features, appearance.
-        """
-        weight = linear_layers(self.mlp_head)[0].weight
+    def _columns_of_features(self) -> tuple[int, int]:
+        """First and last column, exclusive; nerfacto's order is direction, geometry features, appearance."""
         first = cast(int, self.direction_encoding.get_out_dim())
-        last = first + self.geo_feat_dim
-        return torch.cat([weight[:, :first], weight[:, last:]], dim=1), weight[:, first:last]
+        return first, first + self.geo_feat_dim
 
     def _colour(self, ray_samples: RaySamples, features: Tensor) -> Tensor:
         """Nerfacto's colour head; what is constant along a ray enters its first layer once per ray."""
         if self.mlp_head.tcnn_encoding is not None:
             return super().get_outputs(ray_samples, features)[FieldHeadNames.RGB]
         _, *others = linear_layers(self.mlp_head)
-        _, by_features = self.split_first_color_layer()
         cameras = None if ray_samples.camera_indices is None else ray_samples.camera_indices[..., :1, :]
         per_ray = self.color_conditioning(ray_samples.frustums.directions[..., :1, :], cameras)
-        x = F.linear(features, by_features) + per_ray
+        x = F.linear(features, self.color_by_features()) + per_ray
         for layer in others:
             x = layer(F.relu(x))
         return torch.sigmoid(x)
@@ -138,9 +137,9 @@ class SemanticNerfField(NerfactoField):
         self, directions: Float[Tensor, "*rays 3"], camera_indices: Int[Tensor, "*rays 1"] | None
     ) -> Float[Tensor, "*rays hidden"]:
         """What is constant along a ray, through the colour network's first layer, bias included."""
-        by_ray, _ = self.split_first_color_layer()
-        bias = linear_layers(self.mlp_head)[0].bias
-        return F.linear(self._ray_conditioning(directions, camera_indices), by_ray, bias)
+        layer, (first, last) = linear_layers(self.mlp_head)[0], self._columns_of_features()
+        by_ray = torch.cat([layer.weight[:, :first], layer.weight[:, last:]], dim=1)
+        return F.linear(self._ray_conditioning(directions, camera_indices), by_ray, layer.bias)
 
     def _ray_conditioning(
         self, directions: Float[Tensor, "*rays 3"], camera_indices: Int[Tensor, "*rays 1"] | None

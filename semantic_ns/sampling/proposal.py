@@ -16,18 +16,26 @@ from torch.autograd.function import once_differentiable
 from semantic_ns.encodings.hash_grid import HashGrid
 from semantic_ns.kernels.layers import INPUT_BLOCK, as_arrays, linear_layers, whole_blocks, zeros_per_thread
 
-_UNIT_CUBE = np.zeros(3, np.float32), np.ones(3, np.float32)
+
+class UnitBox(NamedTuple):
+    """How a field maps positions in scene units to the unit cube, as the kernels take it."""
+
+    contracts: bool
+    """A contraction knows no box; that of a field that contracts is the unit cube here, and is not read."""
+    low: Float[np.ndarray, "3"]
+    """The corner with the least coordinates, in scene units."""
+    size: Float[np.ndarray, "3"]
 
 
-def scene_to_unit_box(field: Any) -> tuple[bool, np.ndarray, np.ndarray]:
-    """How a field maps scene positions to the unit cube: (contracted, low corner [3], size [3]).
+_CONTRACTION = UnitBox(True, np.zeros(3, np.float32), np.ones(3, np.float32))
 
-    A contraction knows no box; that of a field that contracts is the unit cube here, and is not read.
-    """
+
+def scene_to_unit_box(field: Any) -> UnitBox:
+    """How a field maps positions to the unit cube."""
     if field.spatial_distortion is not None:
-        return True, *_UNIT_CUBE
+        return _CONTRACTION
     aabb = field.aabb.detach().float()
-    return False, aabb[0].numpy(), (aabb[1] - aabb[0]).numpy()
+    return UnitBox(False, aabb[0].numpy(), (aabb[1] - aabb[0]).numpy())
 
 
 def is_infinity_contraction(distortion: Any) -> bool:

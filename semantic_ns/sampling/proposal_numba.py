@@ -6,7 +6,7 @@ proposal network at their centres, weights, inverse-CDF resampling (Barron et al
 
 Symbols: R rays, P proposal samples, S field samples; spacings are normalised, in [0, 1], distances in scene units.
 ``jitter`` [R, 2] holds one uniform draw per ray for each stage; a negative value means no jitter. ``network`` is a
-``ProposalMatrices``, ``grid`` are ``GridArrays``.
+``ProposalMatrices``, ``grid`` are ``GridArrays``, ``box`` is a ``UnitBox``.
 """
 
 from typing import no_type_check
@@ -54,28 +54,29 @@ def _unit_centres(origin, direction, distances, box, x):
 
     With the L-infinity contraction of Barron et al. 2022, equation (10), or by the scene box.
     """
-    contract, low, size = box
     for k in range(distances.shape[0] - 1):
         t = (distances[k] + distances[k + 1]) * _HALF
         px, py, pz = origin[0] + t * direction[0], origin[1] + t * direction[1], origin[2] + t * direction[2]
-        if contract:
+        if box.contracts:
             norm = max(abs(px), abs(py), abs(pz))
             factor = _ONE if norm < _ONE else (_TWO - _ONE / norm) / norm
             x[k, 0] = (px * factor + _TWO) * _QUARTER
             x[k, 1] = (py * factor + _TWO) * _QUARTER
             x[k, 2] = (pz * factor + _TWO) * _QUARTER
         else:
-            x[k, 0], x[k, 1], x[k, 2] = (px - low[0]) / size[0], (py - low[1]) / size[1], (pz - low[2]) / size[2]
+            x[k, 0] = (px - box.low[0]) / box.size[0]
+            x[k, 1] = (py - box.low[1]) / box.size[1]
+            x[k, 2] = (pz - box.low[2]) / box.size[2]
 
 
 @kernel
 @no_type_check
-def unit_positions(origins, directions, distances, contract, low, size, x):
+def unit_positions(origins, directions, distances, box, x):
     """Centres of the intervals of every ray in the unit cube, ``x`` [R S, 3]."""
     num_rays, num_samples = distances.shape[0], distances.shape[1] - 1
     for r in prange(num_rays):
         rows = x[r * num_samples : (r + 1) * num_samples]
-        _unit_centres(origins[r], directions[r], distances[r], (contract, low, size), rows)
+        _unit_centres(origins[r], directions[r], distances[r], box, rows)
 
 
 @part

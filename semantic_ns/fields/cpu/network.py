@@ -137,7 +137,7 @@ class KernelView:
         """The matrices, differentiable in the field's parameters."""
         field = self.field
         density, (_, second, third) = linear_layers(field.mlp_base.model[1]), linear_layers(field.mlp_head)
-        _, by_features = field.split_first_color_layer()
+        by_features = field.color_by_features()
         raw_row = by_features.new_zeros(1, by_features.shape[0])
         weight, bias = raw_row.new_zeros(0, field.geo_feat_dim), raw_row.new_zeros(0)
         if self.has_shared_features:
@@ -162,7 +162,7 @@ class KernelView:
         x = torch.empty(distances.shape[0] * (distances.shape[1] - 1), 3)
         unit_positions(
             ray_bundle.origins.detach().contiguous().numpy(), ray_bundle.directions.detach().contiguous().numpy(),
-            distances.numpy(), *scene_to_unit_box(self.field), x.numpy(),
+            distances.numpy(), scene_to_unit_box(self.field), x.numpy(),
         )  # fmt: skip
         return x
 

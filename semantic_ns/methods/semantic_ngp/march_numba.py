@@ -80,22 +80,23 @@ def densities(points, grid, network, scale, sigma):
 @no_type_check
 def _start_rays(bundle, occupancy, begin, count, t, last):
     """Where the rays of a tile begin and end. Not fast arithmetic: a ray that misses the grid ends at -infinity."""
-    origins, directions, near, far = bundle
     for r in range(count):
-        t[r] = near[begin + r]
-        last[r] = last_distance(origins[begin + r], directions[begin + r], occupancy[0][-1], np.float64(far[begin + r]))
+        ray = begin + r
+        t[r] = bundle.near[ray]
+        last[r] = last_distance(
+            bundle.origins[ray], bundle.directions[ray], occupancy.boxes[-1], np.float64(bundle.far[ray])
+        )
 
 
 @part
 @no_type_check
 def _next_pass(bundle, steps, occupancy, begin, live, num_live, t, last, is_over, sample_ray, edges, x):
     """The next samples of the live rays of a tile, ray by ray; returns their number."""
-    origins, directions = bundle[0], bundle[1]
     limit = max(_LEAST_SAMPLES, min(_MOST_SAMPLES, _POINTS // num_live))
     total = 0
     for i in range(num_live):
         r = live[i]
-        origin, direction = origins[begin + r], directions[begin + r]
+        origin, direction = bundle.origins[begin + r], bundle.directions[begin + r]
         count, t[r] = next_samples(
             origin, direction, t[r], last[r], steps, occupancy, limit,
             edges[0, total : total + limit], edges[1, total : total + limit],

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -72,10 +72,10 @@ class _PackedField(torch.autograd.Function):
         arrays = as_arrays(network)
         cond = cond.detach().contiguous()
         num_rays = cond.shape[0]
-        first, edges, x, enc, hidden = _collect(constants, arrays)
+        first, ends, x, enc, hidden = _collect(constants, arrays)
         counts = first[1:] - first[:-1]
         rays = torch.repeat_interleave(torch.arange(num_rays), counts)
-        lengths = edges[:, 1] - edges[:, 0]
+        lengths = ends[:, 1] - ends[:, 0]
         weights, accumulation = torch.empty_like(lengths), torch.zeros(num_rays)
         rgb, sums = torch.zeros(num_rays, 3), torch.zeros(num_rays, network.t1.shape[0])
         arguments: tuple[Any, ...] = (
@@ -83,7 +83,7 @@ class _PackedField(torch.autograd.Function):
             *as_arrays((weights, accumulation, rgb, sums)),
         )  # fmt: skip
         kernels.heads_forward(*arguments)
-        price = price_of_distance(edges.mean(dim=1), constants.near_camera_reach)
+        price = price_of_distance(ends.mean(dim=1), constants.near_camera_reach)
         prices = torch.zeros(num_rays).index_add_(0, rays, weights * price)
         ctx.save_for_backward(first, rays, lengths, price, x, enc, hidden, weights, cond, table, *network)
         ctx.constants = constants
@@ -120,8 +120,22 @@ class _PackedField(torch.autograd.Function):
         return None, g_cond, g_table, *(gradient.sum(dim=0) for gradient in g_network)
 
 
-def _collect(constants: _Constants, network: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Index [R + 1] of each ray's first visible sample; edges, unit positions, encodings, density outputs of all."""
+class _VisibleSamples(NamedTuple):
+    """The samples of R rays that count, one ray behind the other."""
+
+    first: Int64[Tensor, "rays_plus_one"]
+    """Index of each ray's first sample, and the number of samples."""
+    ends: Float[Tensor, "samples 2"]
+    """Distances in scene units at which each sample starts and ends."""
+    x: Float[Tensor, "samples 3"]
+    """Positions in the unit cube."""
+    enc: Float[Tensor, "samples encoded"]
+    hidden: Float[Tensor, "samples outputs"]
+    """Outputs of the density network."""
+
+
+def _collect(constants: _Constants, network: Any) -> _VisibleSamples:
+    """The samples that count, found by the density network, whose matrices are arrays."""
     from semantic_ns.methods.semantic_ngp import march_numba as kernels
 
     march = constants.march
@@ -137,7 +151,7 @@ def _collect(constants: _Constants, network: Any) -> tuple[Tensor, Tensor, Tenso
     packed = [torch.empty(int(packed_first[-1]), width) for width in widths]
     for source, target in zip(roomy, packed, strict=True):
         kernels.close_gaps(first, packed_first, source.numpy(), target.numpy())
-    return torch.from_numpy(packed_first), packed[0], packed[1], packed[2], packed[3]
+    return _VisibleSamples(torch.from_numpy(packed_first), *packed)
 
 
 def _constants_of(view: KernelView, march: March, near_camera_reach: float = 1.0) -> _Constants:
