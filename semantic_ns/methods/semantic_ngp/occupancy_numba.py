@@ -53,8 +53,8 @@ def _is_occupied(origin, direction, t, occupancy):
 def next_samples(origin, direction, t, last, steps, occupancy, limit, starts, ends):
     """Write the next samples of a ray, at most ``limit``, from distance ``t`` on.
 
-    Returns their number, less than ``limit`` where the ray ends, and where to go on. With ``starts`` of size 0 it counts
-    only.
+    Returns their number, less than ``limit`` where the ray ends, and where to go on; with ``starts`` of size 0 it only
+    counts.
     """
     count = 0
     while count < limit:
