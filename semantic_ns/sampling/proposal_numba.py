@@ -173,8 +173,8 @@ def propose(
         for r in range(first, last):
             through = raw[(r - first) * num_bins : (r - first + 1) * num_bins]
             for k in range(num_bins):
-                delta = distances[r - first, k + 1] - distances[r - first, k]
-                through[k] = exp32(-scale * exp32(min(through[k], RAW_DENSITY_LIMIT)) * delta)
+                length = distances[r - first, k + 1] - distances[r - first, k]
+                through[k] = exp32(-scale * exp32(min(through[k], RAW_DENSITY_LIMIT)) * length)
             transmittance = _ONE
             for k in range(num_bins):
                 weights[r, k] = transmittance * (_ONE - through[k])
@@ -256,8 +256,8 @@ def interlevel(  # noqa: C901
             for k in range(num_bins - 1, -1, -1):
                 g_optical = g_weights[k] * light[k + 1] - behind
                 behind += g_weights[k] * weights[r, k]
-                delta = distances[r - first, k + 1] - distances[r - first, k]
-                g_raw = g_optical * delta * scale * exp32(min(raw[k], GRADIENT_RAW_DENSITY_LIMIT))
+                length = distances[r - first, k + 1] - distances[r - first, k]
+                g_raw = g_optical * length * scale * exp32(min(raw[k], GRADIENT_RAW_DENSITY_LIMIT))
                 g_network.b2[thread, 0] += g_raw
                 for j in range(width):
                     g_network.w2[thread, j, 0] += g_raw * hidden[k, j]

@@ -30,6 +30,8 @@ class _FusedRendering(torch.autograd.Function):
     def forward(
         ctx: Any, enc: Tensor, cond: Tensor, lengths: Tensor, options: RenderOptions, *matrices: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
+        from numba import get_num_threads
+
         from semantic_ns.fields.cpu import render_numba as kernels
 
         network = Network(*(matrix.detach().contiguous() for matrix in matrices))
@@ -40,7 +42,7 @@ class _FusedRendering(torch.autograd.Function):
         enc, cond, lengths = enc.detach().contiguous(), cond.detach().contiguous(), lengths.detach().contiguous()
         kernels.render_forward(
             enc.numpy(), cond.numpy(), lengths.numpy(), as_arrays(network), np.float32(options.density_scale),
-            np.float32(options.min_light), kernels.number_of_threads(),
+            np.float32(options.min_light), get_num_threads(),
             hidden.numpy(), weights.numpy(), rgb.numpy(), features.numpy(),
         )  # fmt: skip
         ctx.save_for_backward(enc, cond, lengths, hidden, weights, *network)

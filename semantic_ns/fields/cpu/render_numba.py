@@ -20,7 +20,7 @@ are evaluated only where light still arrives, T_k > ``min_light``; what is left 
 from typing import no_type_check
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import prange
 from numba.np.ufunc.parallel import get_thread_id
 
 from semantic_ns.fields.cpu.tile_numba import (
@@ -157,8 +157,3 @@ def render_backward(
         density_backward(
             t, lit_row, count, lit_enc, h, g_out, transposed, zero, g_network, g_h1, g_lit_enc, g_enc, start, n
         )
-
-
-def number_of_threads() -> int:
-    """Threads that the kernels use; gradient buffers need one slice for each."""
-    return get_num_threads()

@@ -9,7 +9,6 @@ from jaxtyping import Float, Int64
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from semantic_ns.batch import Targets
 from semantic_ns.fields.cpu.network import EncodedRays, KernelView, Network, RenderOptions
@@ -192,9 +191,7 @@ def _factors(targets: Targets, losses: LossOptions) -> LossFactors:
 
 def _head_matrix(head: Head) -> Tensor:
     """The last semantic layer [F + 8, C] as the kernel wants it: the bias in row F, everything in whole blocks."""
-    (num_classes, num_features) = head.weight.shape
-    matrix = F.pad(head.weight.T, (0, 0, 0, -num_features % BLOCK))
-    return F.pad(torch.cat([matrix, head.bias[None]]), (0, -num_classes % BLOCK, 0, BLOCK - 1))
+    return torch.cat([whole_blocks(head.weight.T), whole_blocks(head.bias[None])])
 
 
 def train_fused(
