@@ -79,7 +79,7 @@ class ScoredPixels:
             places = np.sort(generator.choice(labels.size, min(count, labels.size), replace=False))
             rows, columns = np.divmod(places, labels.shape[1])
             pixels.append(np.stack([np.full_like(rows, frame), rows, columns], axis=-1))
-            colours.append(dataset.get_image_float32(frame)[..., :3].numpy()[rows, columns])
+            colours.append(dataset.color_of(frame).numpy()[rows, columns])
             classes.append(labels[rows, columns].astype(np.int64))
         return cls(*(torch.from_numpy(np.concatenate(parts)) for parts in (pixels, colours, classes)))
 

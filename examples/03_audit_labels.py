@@ -11,16 +11,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from nerfstudio.utils.eval_utils import eval_setup
-
 from semantic_ns.audit.regions import RegionRule
 from semantic_ns.audit.run import Finding, TrainedRun, audit, render_run
+from semantic_ns.runs import load_run
 
 
 def audit_run(load_config: Path, rule: RegionRule, max_regions: int) -> tuple[TrainedRun, list[Finding]]:
     """The rendered run and its most contradicted regions, worst first."""
-    _, pipeline, _, _ = eval_setup(load_config, test_mode="inference")
-    run = render_run(pipeline)
+    run = render_run(load_run(load_config).pipeline)
     return run, audit(run, rule, max_regions)
 
 

@@ -9,22 +9,21 @@ package: one confusion matrix over all pixels that have a label.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from nerfstudio.utils.eval_utils import eval_setup
 
 from semantic_ns.evaluation.metrics import SegmentationScores, confusion_matrix, segmentation_scores
 from semantic_ns.export.labels import LabelExporter, choose_frames, input_paths
 from semantic_ns.io.images import read_label_image
+from semantic_ns.runs import load_run
 
 
 def export_and_score(load_config: Path, output: Path) -> tuple[list[Path], SegmentationScores]:
     """Write the labels of the training images; their paths, and their scores against the labels of the scene."""
-    pipeline: Any = eval_setup(load_config, test_mode="inference")[1]
-    datamanager = pipeline.datamanager
+    run = load_run(load_config)
+    datamanager = run.pipeline.datamanager
     frames = choose_frames(datamanager, "train", None)
-    paths = LabelExporter(pipeline.model, output, input_paths(datamanager)).export(frames)
+    paths = LabelExporter(run.model, output, input_paths(datamanager)).export(frames)
     dataset = datamanager.train_dataset
     taxonomy = dataset.taxonomy
     confusion = torch.zeros(taxonomy.num_classes, taxonomy.num_classes, dtype=torch.int64)

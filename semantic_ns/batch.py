@@ -18,7 +18,8 @@ from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 from torch.nn import functional as F
 
-from semantic_ns.losses import VOID, label_shares, semantic_cross_entropy, soft_cross_entropy
+from semantic_ns.labels.taxonomy import VOID
+from semantic_ns.losses import label_shares, semantic_cross_entropy, soft_cross_entropy
 
 COLOR = "image"
 """Item: colours [H, W, 3 or 4]; batch: [R, 3 or 4]; in [0, 1]."""
@@ -42,6 +43,11 @@ PLANAR_DEPTH = "planar_depth"
 """Output inside `raw_outputs`: depth along the optical axis [R, 1], scene units."""
 
 _TARGETS = "targets"
+
+
+def planar_depth_m(outputs: Mapping[str, Any], metres_per_unit: float) -> Float[Tensor, "*pixels 1"]:
+    """The depth along the optical axis that a model rendered inside `raw_outputs`, in metres."""
+    return outputs[PLANAR_DEPTH].float() * metres_per_unit
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-VOID = -1
-"""Label of a pixel that is neither trained nor scored."""
+from semantic_ns.labels.taxonomy import VOID
 
 
 def semantic_cross_entropy(

@@ -23,6 +23,7 @@ from torch.cuda.amp.grad_scaler import GradScaler
 
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManager
 from semantic_ns.errors import SceneError
+from semantic_ns.io.writing import flush_to_disk, write_text
 from semantic_ns.optimizers import scale_schedules_to_run
 
 RESUME_CONFIG = "resume.yml"
@@ -40,9 +41,8 @@ class SemanticTrainerConfig(TrainerConfig):
     def save_config(self) -> None:
         """Write `config.yml` of the run whole or not at all: the run being resumed may be the one that it describes."""
         path = self.get_base_dir() / "config.yml"
-        path.parent.mkdir(parents=True, exist_ok=True)
         CONSOLE.log(f"Saving config to: {path}")
-        write_text_atomically(path, yaml.dump(self))
+        write_text(path, yaml.dump(self))
 
 
 class LenientGradScaler(GradScaler):
@@ -151,7 +151,7 @@ class SemanticTrainer(Trainer):
         finally:
             self.checkpoint_dir = folder
             shutil.rmtree(partial, ignore_errors=True)
-        write_text_atomically(self.base_dir / RESUME_CONFIG, yaml.dump(self._resume_config()))
+        write_text(self.base_dir / RESUME_CONFIG, yaml.dump(self._resume_config()))
         if self.config.save_only_latest_checkpoint:
             for other in folder.glob("*.ckpt"):
                 if other != saved:
@@ -260,29 +260,11 @@ class SemanticTrainer(Trainer):
 def publish_checkpoint(source: Path, target: Path) -> Path:
     """Move the one checkpoint in `source` into `target`, once its content is on the disk; returns its new path."""
     (path,) = source.glob("*.ckpt")
-    _flush_to_disk(path)
+    flush_to_disk(path)
     target.mkdir(parents=True, exist_ok=True)
     os.replace(path, target / path.name)
-    _flush_to_disk(target)
+    flush_to_disk(target)
     return target / path.name
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader, even after a crash, finds the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text, encoding="utf8")
-    _flush_to_disk(temporary)
-    os.replace(temporary, path)
-
-
-def _flush_to_disk(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return  # Windows has no handle for a folder
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def find_checkpoint(folder: Path, step: int | None = None) -> Path:

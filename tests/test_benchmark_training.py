@@ -16,9 +16,9 @@ from fresh_process import last_line
 from semantic_ns.benchmark import one_cell
 from semantic_ns.benchmark.backend import ProcessBackend
 from semantic_ns.benchmark.cells import BenchmarkScene, Cell, read_result, write_cell
-from semantic_ns.benchmark.fusion_names import BASELINES, PREDICTIONS
 from semantic_ns.benchmark.one_cell import MODULE, checked_cells
 from semantic_ns.benchmark.plan import Plan
+from semantic_ns.benchmark.results import BASELINES, PREDICTIONS
 from semantic_ns.benchmark.scoring import best_pair, chosen_frames, class_counts, input_scores
 from semantic_ns.cli.benchmark import Labels
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig

@@ -16,14 +16,14 @@ from numpy import ndarray
 from PIL import Image
 
 from semantic_ns.benchmark.fusion_baselines import baseline_scores, scores_or_reason
-from semantic_ns.benchmark.fusion_names import BASELINES, PREDICTIONS, baseline_name
+from semantic_ns.benchmark.results import BASELINES, PREDICTIONS, baseline_name
 from semantic_ns.cli.fuse_labels import FuseLabels, entrypoint
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.fusion.label_fusion import Rule, most_likely
 from semantic_ns.fusion.predictions import find_predictions
-from semantic_ns.fusion.views import SceneView, load_run, read_views
+from semantic_ns.fusion.views import SceneView, read_views
 from semantic_ns.synthetic_scene import write_replica_scene
 
 WIDTH, HEIGHT, FRAMES = 32, 24, 24
@@ -237,7 +237,8 @@ def test_rendered_depth_serves_as_given_depth_does(
 ) -> None:
     config = AutoDataParserConfig(data=room)
     model: Any = FakeModel(tuple(read_views(config, "all").views))
-    monkeypatch.setattr("semantic_ns.fusion.views.load_run", lambda path, data: (model, config))
+    run = SimpleNamespace(model=model, parser_config=config)
+    monkeypatch.setattr("semantic_ns.cli.fuse_labels.load_run", lambda path, scene: run)
     FuseLabels(room, noisy, tmp_path / "given").main()
     FuseLabels(room, noisy, tmp_path / "rendered", depth="rendered", load_config=Path("config.yml")).main()
     given, rendered = written(tmp_path / "given"), written(tmp_path / "rendered")
@@ -249,7 +250,8 @@ def test_with_given_depth_a_run_says_how_the_scene_is_read(
     room: Path, noisy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = AutoDataParserConfig(data=room, split="interval", eval_interval=3)
-    monkeypatch.setattr("semantic_ns.fusion.views.load_run", lambda path, data: (None, config))
+    run = SimpleNamespace(model=None, parser_config=config)
+    monkeypatch.setattr("semantic_ns.cli.fuse_labels.load_run", lambda path, scene: run)
     FuseLabels(room, noisy, tmp_path / "run", load_config=Path("config.yml"), frames="train").main()
     FuseLabels(room, noisy, tmp_path / "options", frames="train", split="interval", eval_interval=3).main()
     run, options = (json.loads((tmp_path / name / "fusion.json").read_text("utf8")) for name in ("run", "options"))
@@ -273,21 +275,6 @@ def test_options_that_contradict_each_other_are_refused(
     with pytest.raises(SceneError, match="--load-config"):
         FuseLabels(room, noisy, tmp_path / "out", **options).main()
     assert not (tmp_path / "out").exists()
-
-
-def test_a_run_of_another_scene_is_refused(room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SceneError, match="found no file"):
-        load_run(tmp_path / "config.yml", room)
-    (tmp_path / "config.yml").touch()
-    datamanager = SimpleNamespace(dataparser=AutoDataParserConfig(data=tmp_path))
-    pipeline = SimpleNamespace(model=FakeModel(()), datamanager=datamanager)
-    host = SimpleNamespace(eval_setup=lambda *_, **__: (SimpleNamespace(pipeline=pipeline), pipeline, None, None))
-    monkeypatch.setitem(sys.modules, "nerfstudio.utils.eval_utils", cast(Any, host))
-    with pytest.raises(SceneError, match="choose a run"):
-        load_run(tmp_path / "config.yml", room)
-    model, parser_config = load_run(tmp_path / "config.yml", tmp_path)
-    assert model is pipeline.model
-    assert parser_config.data == tmp_path
 
 
 def rgb_image(path: Path) -> None:

@@ -19,7 +19,7 @@ LAYERS = (
     ("labels", "losses", "rendering", "encodings", "optimizers", "geometry"),
     ("batch", "interfaces"),
     ("dataparsers", "synthetic_scene"),
-    ("datasets",),
+    ("datasets", "runs"),
     ("propagation",),
     ("fields", "sampling"),
     ("host", "viewer", "evaluation"),

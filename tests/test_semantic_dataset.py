@@ -64,6 +64,32 @@ def test_a_frame_without_depth_is_unknown_and_a_scene_without_has_no_key(outputs
     assert "depth_image_m" not in SemanticDataset(outputs, load_depth=True)[0]
 
 
+def test_depth_can_be_asked_of_single_images_that_items_leave_out(outputs):
+    outputs = deepcopy(outputs)
+    outputs.metadata["depth_filenames"][1] = None
+    for scale in (1.0, 0.5):
+        alone, items = (SemanticDataset(outputs, scale, load_depth=load) for load in (False, True))
+        for index in range(3):
+            depth_m = alone.depth_of(index)
+            assert depth_m is not None
+            assert depth_m.dtype == np.float32
+            np.testing.assert_array_equal(depth_m, items[index]["depth_image_m"][..., 0].numpy())
+    del outputs.metadata["depth_filenames"]
+    assert SemanticDataset(outputs).depth_of(0) is None
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_colours_have_three_channels_whatever_the_file_has(outputs, tmp_path, mode):
+    pixels = np.random.default_rng(0).integers(0, 256, (36, 48, len(mode))).astype(np.uint8)
+    Image.fromarray(pixels.squeeze(), mode).save(tmp_path / "color.png")
+    other = deepcopy(outputs)
+    other.image_filenames[0] = tmp_path / "color.png"
+    color = SemanticDataset(other).color_of(0)
+    assert color.dtype == torch.float32
+    assert color.shape == (36, 48, 3)
+    np.testing.assert_allclose(color.numpy() * 255, np.broadcast_to(pixels[..., :3], (36, 48, 3)), atol=1e-4)
+
+
 def test_labels_are_read_once(outputs, copy_scene, replica_scene):
     scene = copy_scene(replica_scene)
     dataset = SemanticDataset(ReplicaDataParserConfig(data=scene).setup().get_dataparser_outputs("train"))

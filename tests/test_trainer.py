@@ -72,7 +72,7 @@ def test_all_checkpoints_stay_if_asked(tmp_path: Path) -> None:
 def test_a_saved_checkpoint_leaves_no_temporary_file(tmp_path: Path) -> None:
     trainer = finished(tiny_config(tmp_path))
     assert trainer.checkpoint_dir == tmp_path / CHECKPOINTS
-    assert not [path for path in tmp_path.rglob("*") if "partial" in path.name]
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith((".partial", ".tmp"))]
 
 
 def test_a_save_that_fails_keeps_the_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_a_save_that_fails_keeps_the_previous_checkpoint(tmp_path: Path, monkeyp
     with pytest.raises(OSError, match="No space left"):
         trainer.save_checkpoint(7)
     assert names(tmp_path / CHECKPOINTS) == ["step-000000002.ckpt"]
-    assert not [path for path in tmp_path.rglob("*") if "partial" in path.name]
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith((".partial", ".tmp"))]
 
 
 def test_a_kill_in_the_middle_of_a_save_keeps_the_previous_checkpoint_and_training_goes_on(tmp_path: Path) -> None:

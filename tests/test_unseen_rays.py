@@ -1,12 +1,13 @@
 """Rays from between the training cameras: where they start, what they cost, and that nothing else changes by them."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from nerfstudio.cameras.rays import RayBundle
-from nerfstudio.engine.callbacks import TrainingCallbackAttributes
+from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCallbackLocation
 from test_semantic_nerf_model import batch, build, lean_config, rays
 
 from semantic_ns.batch import Targets, attach_targets
@@ -173,3 +174,43 @@ def test_the_extent_is_that_of_the_farthest_camera_but_for_a_stray_pose() -> Non
     stray = torch.cat([path, torch.full((1, 3), 100.0)])
     assert camera_extent(path) <= 0.6
     assert camera_extent(stray) <= 3 * (1 + 100 / 51)  # its pull on the middle is left
+
+
+def weights_of_a_run(num_steps: int, **changes: Any) -> list[float]:
+    """The weight of the price near the camera in each step."""
+    model = build(lean_config(near_camera_loss_weight=0.02, near_camera_reach=0.5, **changes))
+    poses = torch.cat([torch.eye(3).expand(len(LINE), 3, 3), LINE[:, :, None]], dim=2)
+    dataset = SimpleNamespace(cameras=SimpleNamespace(camera_to_worlds=poses))
+    pipeline: Any = SimpleNamespace(datamanager=SimpleNamespace(train_dataset=dataset))
+    trainer: Any = SimpleNamespace(config=SimpleNamespace(max_num_iterations=num_steps))
+    callbacks = model.get_training_callbacks(TrainingCallbackAttributes(None, None, pipeline, trainer))
+    weights = []
+    for step in range(num_steps):
+        for callback in callbacks:
+            if TrainingCallbackLocation.BEFORE_TRAIN_ITERATION in callback.where_to_run:
+                callback.run_callback_at_location(step, TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
+        weights.append(model._near_camera_weight)
+    return weights
+
+
+def test_the_price_near_the_camera_falls_from_its_boost_to_its_weight_and_stays_there() -> None:
+    weights = weights_of_a_run(20, near_camera_boost=5.0, near_camera_ramp=(0.25, 0.6))
+    assert weights[:6] == pytest.approx([0.1] * 6)
+    assert weights[12:] == pytest.approx([0.02] * 8)
+    falls = [a - b for a, b in pairwise(weights[5:13])]
+    assert falls == pytest.approx([0.08 / 7] * 7)
+
+
+def test_without_a_boost_the_price_near_the_camera_is_the_same_in_all_steps() -> None:
+    assert weights_of_a_run(7, near_camera_boost=1.0) == pytest.approx([0.02] * 7)
+
+
+def test_a_fall_out_of_order_is_refused() -> None:
+    with pytest.raises(SceneError, match=r"Expected two shares of the run for --pipeline.model.near-camera-ramp"):
+        weights_of_a_run(2, near_camera_ramp=(0.6, 0.25))
+
+
+@pytest.mark.parametrize("boost", [-1.0, float("inf"), float("nan")])
+def test_a_boost_that_is_no_factor_is_refused(boost: float) -> None:
+    with pytest.raises(SceneError, match=r"--pipeline.model.near-camera-boost"):
+        weights_of_a_run(2, near_camera_boost=boost)

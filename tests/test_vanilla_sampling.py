@@ -14,7 +14,7 @@ from test_semantic_nerf_model import rays
 from torch import Tensor
 
 from semantic_ns.datamanagers.labelled_pixel_sampler import LabelledPixelSamplerConfig
-from semantic_ns.geometry.world import world_from_scene
+from semantic_ns.geometry.world import poses_in_world, world_from_scene
 from semantic_ns.methods.semantic_nerf_vanilla.datamanager import OneImagePixelSampler
 from semantic_ns.methods.semantic_nerf_vanilla.sampling import (
     PlanarDepthCollider,
@@ -180,6 +180,25 @@ def test_scene_positions_become_metres_in_the_world_of_the_files() -> None:
     scene = scale * (world @ transform[:, :3].T + transform[:, 3])
     matrix = world_from_scene(outputs)
     torch.testing.assert_close(scene @ matrix[:, :3].T + matrix[:, 3], world, rtol=1e-4, atol=1e-5)
+
+
+def test_a_camera_pose_becomes_the_rigid_pose_whose_points_are_metres_in_the_world() -> None:
+    generator = torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=generator))[0]
+    transform, scale = torch.cat([turn, torch.tensor([[1.0], [-2.0], [3.0]])], dim=-1), 0.25
+    outputs = DataparserOutputs(
+        [], Cameras(torch.eye(3, 4)[None], 1.0, 1.0, 0.5, 0.5), dataparser_transform=transform, dataparser_scale=scale
+    )
+    rotation = torch.linalg.qr(torch.randn(3, 3, generator=generator).double())[0]
+    c2w = torch.cat([rotation, torch.tensor([[0.5], [0.1], [-0.2]], dtype=torch.float64)], dim=-1)
+    points_m = torch.randn(10, 3, generator=generator).double()  # in the camera's frame
+    in_scene = scale * points_m @ rotation.T + c2w[:, 3]
+    (pose,) = torch.from_numpy(poses_in_world(outputs, c2w[None].numpy()))
+    in_world = points_m @ pose[:3, :3].T + pose[:3, 3]
+    torch.testing.assert_close(
+        scale * (in_world @ transform[:, :3].double().T + transform[:, 3].double()), in_scene, rtol=1e-6, atol=1e-6
+    )
+    torch.testing.assert_close(pose[:3, :3].T @ pose[:3, :3], torch.eye(3).double(), rtol=1e-6, atol=1e-6)
 
 
 # Batches

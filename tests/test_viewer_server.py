@@ -14,10 +14,10 @@ import msgspec
 import pytest
 import viser
 from nerfstudio.configs.method_configs import all_methods
-from nerfstudio.plugins.types import MethodSpecification
+from registered import METHODS
 from websockets.sync.client import connect
 
-from semantic_ns import host, methods
+from semantic_ns import host
 
 INFRA: Any = importlib.import_module("viser.infra._infra")
 SECRET = "what the viewer must not hand out"
@@ -210,7 +210,7 @@ def test_a_viewer_that_the_network_can_reach_is_told_of(capsys: pytest.CaptureFi
 
 
 def test_our_methods_stay_on_this_machine_and_others_as_they_are() -> None:
-    ours = [value.config for value in vars(methods).values() if isinstance(value, MethodSpecification)]
+    ours = [method.config for method in METHODS.values()]
     assert len(ours) >= 4
     assert {config.viewer.websocket_host for config in ours} == {"127.0.0.1"}
     assert all_methods["nerfacto"].viewer.websocket_host == "0.0.0.0"

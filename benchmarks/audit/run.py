@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nerfstudio.utils.eval_utils import eval_setup
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.audit.planted_errors import Listed, Planted, plant, precision_and_recall, recall_by_kind
 from semantic_ns.audit.regions import RegionRule
-from semantic_ns.audit.report import refuse_used_folder, summary, write_audit
+from semantic_ns.audit.report import summary, write_audit
 from semantic_ns.audit.run import TrainedRun, audit, render_run
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.auto import AutoDataParser, AutoDataParserConfig
 from semantic_ns.errors import SceneError
 from semantic_ns.io.images import read_label_image
-from semantic_ns.io.writing import write_json, write_png
+from semantic_ns.io.writing import refuse_used_folder, write_json, write_png
+from semantic_ns.runs import load_run
 
 RANKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 CONSOLE = Console(soft_wrap=True, highlight=False)
@@ -107,8 +107,7 @@ def main() -> None:
     output = options.output.resolve()
     shares = {"instance": options.instances, "blob": options.blobs, "swap": options.swaps}
     planted = copy_with_errors(options.scene, output / "scene", shares, options.seed, options.smallest)
-    _, pipeline, _, _ = eval_setup(train(output / "scene", output, options), test_mode="inference")
-    run = render_run(pipeline)
+    run = render_run(load_run(train(output / "scene", output, options)).pipeline)
     listed = listed_regions(run, options, output / "audit_list")
     ranks = [rank for rank in RANKS if rank < len(listed)] + [len(listed)]
     result = {

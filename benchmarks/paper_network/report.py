@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed.report import NOT_MEASURED, number, said, table
+from benchmarks.speed.report import NOT_MEASURED, number, said
 from benchmarks.speed.statistics import seconds_to
 from semantic_ns.benchmark.cells import CELLS, read_result
+from semantic_ns.io.text import markdown_table
 
 FAST, PAPER = "semantic-nerf", "semantic-nerf-vanilla"
 WHOLE_SCHEDULE = "whole-schedule"
@@ -59,7 +60,7 @@ def cells_table(results: Sequence[Result]) -> str:
         rows.append((_title(result), _budget(result), steps, *(number(value) for value in measured), *quality))
     if not any(_budget(result) == WHOLE_SCHEDULE for result in results):
         rows.append((f"{PAPER}, whole schedule on CUDA", WHOLE_SCHEDULE, NOT_MEASURED, *("",) * 5))
-    return table(header, rows)
+    return markdown_table(header, rows)
 
 
 def overtaking_table(results: Sequence[Result]) -> str:
@@ -75,7 +76,7 @@ def overtaking_table(results: Sequence[Result]) -> str:
                 needed = "not reached" if when is None else f"{number(when['seconds'])} s"
                 spent = f"{number(paper['training_seconds'])} s"
                 rows.append((LABELS[paper["cell"]["mode"]], label, number(goal), spent, needed))
-    return table(("labels", "score", "paper's network", "after", f"{FAST} needs"), rows)
+    return markdown_table(("labels", "score", "paper's network", "after", f"{FAST} needs"), rows)
 
 
 def points_table(result: Result) -> str:
@@ -84,7 +85,7 @@ def points_table(result: Result) -> str:
         (str(p["step"]), number(p["seconds"]), f"{p['miou_present']:.3f}", f"{p['psnr_pooled']:.2f}")
         for p in result["points"]
     ]
-    return table(("step", "training seconds", "mIoU", "PSNR, dB"), rows)
+    return markdown_table(("step", "training seconds", "mIoU", "PSNR, dB"), rows)
 
 
 def page(results: Sequence[Result]) -> str:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from semantic_ns.io.text import markdown_table
+
 NOT_MEASURED = "not measured"
 TABLES = Path("results", "speed_tables.md")
 PLOT = Path("pictures", "speed_curve.png")
@@ -92,12 +94,6 @@ def limit(value: float) -> str:
     return f"{value:g}" if value < 1000 else number(value)
 
 
-def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """A table in markdown."""
-    lines = [header, ("---",) * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
 def _value(found: Any) -> tuple[float, str]:
     """The figure that counts of a number, a summary or a time to a score, and how to show it."""
     if isinstance(found, Mapping) and "after" in found:
@@ -136,7 +132,7 @@ def _all_turns(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def goals_table(report: Mapping[str, Any]) -> str:
     """All goals, and whether they are met."""
-    return table(("what", "bar", "stretch", "measured", "verdict"), [goal_row(report, goal) for goal in GOALS])
+    return markdown_table(("what", "bar", "stretch", "measured", "verdict"), [goal_row(report, goal) for goal in GOALS])
 
 
 def arms_table(arms: Mapping[str, Mapping[str, Any]]) -> str:
@@ -149,7 +145,7 @@ def arms_table(arms: Mapping[str, Mapping[str, Any]]) -> str:
         names = ("training_rays_per_second", "rendering_rays_per_second", "seconds_per_frame", "peak_gib")
         rows.append((name, *(spread(arm.get(key)) for key in names), _counts(arm["steps"]), _counts(arm["frames"])))
     header = ("arm", "training, rays/s", "rendering, rays/s", "one frame, s", "peak memory, GiB", "steps", "frames")
-    return table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _counts(counts: list[int]) -> str:
@@ -159,7 +155,7 @@ def _counts(counts: list[int]) -> str:
 def ratios_table(ratios: Mapping[str, Any]) -> str:
     """All ratios of arms, with each round's."""
     rows = [(name, spread(ratio), ", ".join(number(turn) for turn in ratio["turns"])) for name, ratio in ratios.items()]
-    return table(("ratio", "median (range)", "rounds"), rows)
+    return markdown_table(("ratio", "median (range)", "rounds"), rows)
 
 
 def curve_table(curve: Mapping[str, Any]) -> str:
@@ -169,7 +165,7 @@ def curve_table(curve: Mapping[str, Any]) -> str:
         (str(p["step"]), number(p["seconds"]), *(number(p[n]) if n in p else "" for n in names))
         for p in curve["points"]
     ]
-    return table(("step", "training seconds", "`miou_present`", "PSNR, dB", "depth error, m"), rows)
+    return markdown_table(("step", "training seconds", "`miou_present`", "PSNR, dB", "depth error, m"), rows)
 
 
 def paired_table(arms: Mapping[str, Mapping[str, Any]]) -> str:
@@ -184,7 +180,7 @@ def paired_table(arms: Mapping[str, Mapping[str, Any]]) -> str:
         )
         for name, arm in arms.items()
     ]
-    return table(("arm", "ms a step, median", f"turn by turn over {first} (quartiles)", "of sums"), rows)
+    return markdown_table(("arm", "ms a step, median", f"turn by turn over {first} (quartiles)", "of sums"), rows)
 
 
 def said(circumstances: Mapping[str, Any]) -> str:

@@ -13,7 +13,6 @@ from scipy import ndimage
 
 from semantic_ns.audit.run import Finding, LabelledImage, TrainedRun
 from semantic_ns.datasets.training_labels import write_label_folder
-from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.captions import GridRow, captioned_grid, class_legend
 from semantic_ns.evaluation.pictures import paint
 from semantic_ns.io.writing import replacing, told_if_not_writable, write_png
@@ -25,20 +24,6 @@ COLUMNS = (
 )  # fmt: skip
 _PANEL_PX = 240
 _SMALLEST_MARGIN_PX = 8
-
-
-def refuse_used_folder(folder: Path, option: str) -> None:
-    """Refuse a folder that holds anything: no file is ever replaced, neither labels nor an earlier audit.
-
-    Raises:
-        SceneError: if it is a file or a folder with something in it.
-    """
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if folder.exists():
-        raise SceneError(
-            f"Expected a new or an empty folder, found something at {folder}; remove it or choose another {option}."
-        )
 
 
 def write_audit(folder: Path, run: TrainedRun, findings: Sequence[Finding]) -> None:

@@ -11,7 +11,7 @@ from rich.progress import track
 
 from semantic_ns.audit.other_views import LabelledViews, Votes
 from semantic_ns.audit.regions import Region, RegionRule, find_regions
-from semantic_ns.batch import PLANAR_DEPTH, RENDERED_LABELS
+from semantic_ns.batch import RENDERED_LABELS, planar_depth_m
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import LabelSource
@@ -69,25 +69,19 @@ class TrainedRun:
 
     def color(self, image: LabelledImage) -> UInt8[ndarray, "height width 3"]:
         """The colour image."""
-        color = self.dataset.get_image_float32(image.index)[..., :3].expand(-1, -1, 3)
-        return (color * 255).round().byte().numpy()
+        return (self.dataset.color_of(image.index) * 255).round().byte().numpy()
 
 
 def render_run(pipeline: PipelineLike) -> TrainedRun:
     """Render every training image that has labels (slow: an image at a time).
 
     Args:
-        pipeline: as nerfstudio's `eval_setup` gives it.
+        pipeline: The model and data of a run, see `load_run`.
 
     Raises:
-        SceneError: if the run is none of this package's methods, has no classes, or no training image has labels.
+        SceneError: if the run has no classes, or no training image has labels.
     """
     model, datamanager = pipeline.model, pipeline.datamanager
-    if not isinstance(model, RenderingModel):
-        raise SceneError(
-            f"Expected a run of one of this package's methods, found a {type(model).__name__}, which renders no "
-            "labels; train with ns-train semantic-nerf."
-        )
     dataset, given = datamanager.train_dataset, datamanager.training_labels
     labelled = [index for index, labels in enumerate(given) if (labels != VOID).any()]
     if not labelled:
@@ -108,10 +102,8 @@ def _render(model: RenderingModel, view: SceneView, given: Int16[ndarray, "heigh
             "Expected a model with classes, found one trained with --pipeline.model.use-semantics False; train it "
             "with classes to audit labels."
         )
-    labels, confidence, depth = (
-        outputs[name][..., 0].cpu().numpy() for name in (RENDERED_LABELS, "semantics_confidence", PLANAR_DEPTH)
-    )
-    depth_m = (depth * view.dataset.metadata[keys.METRES_PER_UNIT]).astype(np.float32)
+    labels, confidence = (outputs[name][..., 0].cpu().numpy() for name in (RENDERED_LABELS, "semantics_confidence"))
+    depth_m = planar_depth_m(outputs, view.dataset.metadata[keys.METRES_PER_UNIT])[..., 0].cpu().numpy()
     return LabelledImage(view.index, given, labels.astype(np.int16), confidence, view.with_depth(depth_m))
 
 

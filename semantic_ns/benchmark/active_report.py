@@ -9,9 +9,10 @@ from semantic_ns.benchmark.active_plan import ALL_LABELS, COLOUR
 from semantic_ns.benchmark.plots import new_figure, save_figure
 from semantic_ns.benchmark.report import PICTURES, failure_parts
 from semantic_ns.benchmark.results import Result, grouped, read_results, spread
-from semantic_ns.benchmark.tables import markdown, shown
+from semantic_ns.benchmark.tables import shown
 from semantic_ns.errors import SceneError
-from semantic_ns.io.writing import replacing, told_if_not_writable
+from semantic_ns.io.text import markdown_table
+from semantic_ns.io.writing import told_if_not_writable, write_text
 
 REPORT = "active.md"
 SCORE = "miou_present"
@@ -80,8 +81,7 @@ def write_active_report(output: Path) -> Path:
         for unit, same in _by(curves, "unit").items():
             parts += _unit_parts(unit, same, output)
         parts += [_bounds(results), *failure_parts(failures)]
-        with replacing(output / REPORT) as temporary:
-            temporary.write_text("\n\n".join(part for part in parts if part) + "\n", "utf8")
+        write_text(output / REPORT, "\n\n".join(part for part in parts if part) + "\n")
     return output / REPORT
 
 
@@ -134,7 +134,7 @@ def _scores_table(curves: Sequence[Curve]) -> str:
         ]
         area = spread(area_under(curve.costs[curve.main_currency], curve.scores) for curve in same)
         rows.append((strategy, *rounds, shown(area), str(len(same))))
-    return markdown(header, rows)
+    return markdown_table(header, rows)
 
 
 def _costs_table(curves: Sequence[Curve]) -> str:
@@ -148,7 +148,7 @@ def _costs_table(curves: Sequence[Curve]) -> str:
             missing = sum(cost is None for cost in costs)
             cells.append(shown(value, 2) + (f" ({missing} not)" if missing and value is not None else ""))
         rows.append((strategy, *cells))
-    return markdown(("cost at 95 %", *(f"{name}, %" for name in CURRENCIES)), rows)
+    return markdown_table(("cost at 95 %", *(f"{name}, %" for name in CURRENCIES)), rows)
 
 
 def _ratio_table(curves: Sequence[Curve]) -> str:
@@ -160,7 +160,7 @@ def _ratio_table(curves: Sequence[Curve]) -> str:
     for name, own in by_strategy.items():
         others = [by_strategy.get(other, {}) for other in COMPARED]
         rows.append((name, *(_ratio([(own[key], other[key]) for key in own if key in other]) for other in others)))
-    return markdown(("strategy", *(f"{name}: times" for name in COMPARED)), rows)
+    return markdown_table(("strategy", *(f"{name}: times" for name in COMPARED)), rows)
 
 
 def _ratio(pairs: Sequence[tuple[Curve, Curve]]) -> str:
@@ -220,7 +220,7 @@ def _bounds(results: Sequence[Result]) -> str:
         )
         for scene, same in grouped(bounds, lambda result: result.cell.scene.name).items()
     ]
-    return "## All labels\n\n" + markdown(("scene", f"`{SCORE}`", "`miou`", "seeds"), rows) if rows else ""
+    return "## All labels\n\n" + markdown_table(("scene", f"`{SCORE}`", "`miou`", "seeds"), rows) if rows else ""
 
 
 def _circumstances(results: Sequence[Result]) -> str:

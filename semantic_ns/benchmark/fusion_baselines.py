@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from semantic_ns.benchmark.fusion_names import PREDICTIONS, baseline_name
+from semantic_ns.benchmark.results import PREDICTIONS, baseline_name
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import find_label_folder
@@ -39,7 +39,6 @@ def baseline_scores(
         SceneError: if the predictions cannot be used, see `find_predictions`, or the cameras have lens distortion.
     """
     refuse_distortion(clean)
-    clean.load_depth = True
     metadata = clean.metadata
     views = tuple(SceneView(clean, index) for index in range(len(clean)))
     scene = SceneViews(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 
-from semantic_ns.batch import DEPTH_M, LABELS, PLANAR_DEPTH, RENDERED_LABELS
+from semantic_ns.batch import DEPTH_M, LABELS, PLANAR_DEPTH, RENDERED_LABELS, planar_depth_m
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.evaluation.depth import depth_sums
 from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
@@ -60,7 +60,7 @@ def image_scores(model: SemanticModelLike, outputs: dict[str, Any], batch: dict[
     """
     found = {}
     if DEPTH_M in batch and PLANAR_DEPTH in outputs:
-        planar_m = outputs[PLANAR_DEPTH] * model.metres_per_unit
+        planar_m = planar_depth_m(outputs, model.metres_per_unit)
         found["depth_l1"] = depth_sums(planar_m, batch[DEPTH_M].to(planar_m.device)).scores()["depth_l1"]
     if RENDERED_LABELS in outputs:
         labels = outputs[RENDERED_LABELS]

@@ -7,8 +7,9 @@ from pathlib import Path
 from semantic_ns.benchmark.cells import BASE_VARIANT, refuse_mixed
 from semantic_ns.benchmark.plots import plot_modes, plot_sparsity
 from semantic_ns.benchmark.results import Failure, Result, grouped, mean_over_scenes, read_results
-from semantic_ns.benchmark.tables import SHAPES, ablation_table, markdown, paper_table, semantics_table
-from semantic_ns.io.writing import replacing, told_if_not_writable
+from semantic_ns.benchmark.tables import SHAPES, ablation_table, paper_table, semantics_table
+from semantic_ns.io.text import markdown_table
+from semantic_ns.io.writing import told_if_not_writable, write_text
 
 REPORT = "report.md"
 PICTURES = "pictures"
@@ -32,8 +33,7 @@ def write_report(output: Path) -> Path:
         for (method, steps), same in grouped(results, lambda r: (r.cell.method, r.cell.num_steps)).items():
             parts += [f"# {method}, {steps} steps", *_method_parts(same, output, f"{method}_{steps}")]
         parts += failure_parts(failures)
-        with replacing(output / REPORT) as temporary:
-            temporary.write_text("\n\n".join(part for part in parts if part) + "\n", "utf8")
+        write_text(output / REPORT, "\n\n".join(part for part in parts if part) + "\n")
     return output / REPORT
 
 
@@ -119,4 +119,4 @@ def failure_parts(failures: Sequence[Failure]) -> list[str]:
     if not failures:
         return []
     rows = [(f"`{failure.key}`", failure.error.strip().splitlines()[-1].replace("|", "\\|")) for failure in failures]
-    return ["# Failed", markdown(("cell", "why"), rows)]
+    return ["# Failed", markdown_table(("cell", "why"), rows)]

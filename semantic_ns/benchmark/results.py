@@ -3,17 +3,31 @@
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from semantic_ns.benchmark.cells import CELLS, Cell, read_result
 from semantic_ns.benchmark.modes import find_mode
 from semantic_ns.errors import SceneError
+from semantic_ns.fusion.label_fusion import Rule
 
 SCORES = ("miou_present", "miou", "class_accuracy", "pixel_accuracy")
 ECE = "ece"
 _AVERAGED = (*SCORES, ECE, "psnr", "depth_l1", "num_images")
 INPUT = "input"
+PREDICTIONS = "predictions"
+"""The predictions as they are, their classes that the scene does not have counted as wrong: so fused ones and a field's
+are scored."""
+DEPTHS = ("given", "rendered")
+
+
+def baseline_name(rule: str, depth: str) -> str:
+    """Where the scores of a fusion stand in a result."""
+    return f"{rule}_{depth}_depth"
+
+
+BASELINES = tuple(baseline_name(rule, depth) for rule, depth in product(get_args(Rule), DEPTHS))
 
 
 @dataclass(frozen=True)

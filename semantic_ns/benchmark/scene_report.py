@@ -15,9 +15,9 @@ from semantic_ns.benchmark.scene_summary import (
     summaries,
     summary_of,
 )
-from semantic_ns.benchmark.tables import markdown
 from semantic_ns.errors import SceneError
-from semantic_ns.io.writing import replacing, told_if_not_writable, write_json
+from semantic_ns.io.text import markdown_table
+from semantic_ns.io.writing import told_if_not_writable, write_json, write_text
 
 REPORT = "scenes.md"
 SCORES = "scenes.json"
@@ -49,16 +49,15 @@ def write_scoreboard(output: Path) -> Path:
     results, failed, unfinished = read_scoreboard(output)
     rows = summaries(results, failed)
     tables = [
-        markdown(_HEADER, [*map(_line, rows), *_all_scenes(rows)]),
+        markdown_table(_HEADER, [*map(_line, rows), *_all_scenes(rows)]),
         _circumstances(results),
         "## Trainings",
-        markdown(_CELL_HEADER, sorted([*map(_cell_line, results), *map(_failed_line, failed)])),
+        markdown_table(_CELL_HEADER, sorted([*map(_cell_line, results), *map(_failed_line, failed)])),
         _open_cells(unfinished),
     ]
     with told_if_not_writable(output):
         write_json(output / SCORES, {"rows": [row.to_json() for row in rows]})
-        with replacing(output / REPORT) as temporary:
-            temporary.write_text("\n\n".join(part for part in (_INTRODUCTION, *tables) if part) + "\n", "utf8")
+        write_text(output / REPORT, "\n\n".join(part for part in (_INTRODUCTION, *tables) if part) + "\n")
     return output / REPORT
 
 
@@ -88,7 +87,7 @@ def compared(before: Path, after: Path) -> str:
         )
     alone = [_only(before, first.keys() - second.keys()), _only(after, second.keys() - first.keys())]
     title = f"# {before} → {after}"
-    return "\n\n".join(part for part in (title, markdown(_COMPARED, lines), *alone) if part)
+    return "\n\n".join(part for part in (title, markdown_table(_COMPARED, lines), *alone) if part)
 
 
 def _line(row: Summary) -> tuple[str, ...]:

@@ -3,10 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from semantic_ns.benchmark.fusion_names import BASELINES, PREDICTIONS
 from semantic_ns.benchmark.modes import CNN_PREFIX, MODES, TWO_FRAMES, find_mode
 from semantic_ns.benchmark.published import CNN, NOTHING, REFERENCES, Figures, Reference
-from semantic_ns.benchmark.results import ECE, INPUT, SCORES, Result, Spread, grouped, own_score, score, spread
+from semantic_ns.benchmark.results import (
+    BASELINES,
+    ECE,
+    INPUT,
+    PREDICTIONS,
+    SCORES,
+    Result,
+    Spread,
+    grouped,
+    own_score,
+    score,
+    spread,
+)
+from semantic_ns.io.text import markdown_table
 
 _NAMES = {"test": "test poses", "train": "training poses"}
 _HEADER = (
@@ -38,11 +50,6 @@ SHAPES = (
 )
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in markdown."""
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ("---",) * len(header), *rows))
-
-
 def reference_of(mode: str) -> Reference:
     """What a mode is compared with."""
     return CNN if mode.startswith(CNN_PREFIX) else REFERENCES.get(mode, NOTHING)
@@ -68,7 +75,7 @@ def paper_table(shape: TableShape, results: Sequence[Result]) -> str:
                 rows.append(_input_row(mode, by_mode[mode]))
             rows += _baseline_rows(mode, by_mode[mode])
             rows.append(_trained_row(mode, by_mode[mode]))
-    return f"### {shape.title}\n\n{markdown(_HEADER, rows)}" if rows else ""
+    return f"### {shape.title}\n\n{markdown_table(_HEADER, rows)}" if rows else ""
 
 
 def _input_row(mode: str, results: Sequence[Result]) -> tuple[str, ...]:
@@ -136,7 +143,7 @@ def ablation_table(results: Sequence[Result]) -> str:
     for variant, same in by_variant.items():
         by_mode = grouped(same, lambda result: result.cell.mode)
         rows.append((variant, *(shown(own_score(by_mode.get(mode, []))) for mode in modes)))
-    return "### Variants, `miou_present`\n\n" + markdown(("variant", *(find_mode(m).title for m in modes)), rows)
+    return "### Variants, `miou_present`\n\n" + markdown_table(("variant", *(find_mode(m).title for m in modes)), rows)
 
 
 def semantics_table(results: Sequence[Result], base: str) -> str:
@@ -167,7 +174,7 @@ def semantics_table(results: Sequence[Result], base: str) -> str:
         return ""
     names = [f"{what} {how}" for what in ("PSNR, dB:", "depth L1, m:") for how in ("with", "without", "difference")]
     header = ("variant without", "labels with", "labels without", *names)
-    return "### With and without classes\n\n" + markdown(header, rows)
+    return "### With and without classes\n\n" + markdown_table(header, rows)
 
 
 def _of_common_seeds(first: Sequence[Result], second: Sequence[Result]) -> tuple[list[Result], list[Result]]:

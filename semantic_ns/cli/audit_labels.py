@@ -6,8 +6,9 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from semantic_ns.cli.main import refuse_missing_run, run_command
+from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
+from semantic_ns.runs import load_run, refuse_missing_run
 
 
 @dataclass
@@ -33,17 +34,15 @@ class AuditLabels:
         """Load the run, render its training images, compare, and write what was found."""
         self._check_options()
         # Slow to import, and not needed to refuse a wrong option.
-        from nerfstudio.utils.eval_utils import eval_setup
-
         from semantic_ns.audit.regions import RegionRule
-        from semantic_ns.audit.report import refuse_used_folder, summary, write_audit, write_fixed_labels
+        from semantic_ns.audit.report import summary, write_audit, write_fixed_labels
         from semantic_ns.audit.run import audit, render_run
+        from semantic_ns.io.writing import refuse_used_folder
 
         refuse_used_folder(self.output, "--output")
         if self.fix is not None:
             refuse_used_folder(self.fix, "--fix")
-        _, pipeline, _, _ = eval_setup(self.load_config, test_mode="inference")
-        run = render_run(pipeline)
+        run = render_run(load_run(self.load_config).pipeline)
         rule = RegionRule(self.min_area, self.min_confidence, self.border_px)
         findings = audit(run, rule, self.max_regions)
         write_audit(self.output, run, findings)

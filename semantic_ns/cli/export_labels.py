@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import tyro
 from rich.console import Console
 
-from semantic_ns.cli.main import refuse_missing_run, run_command
-from semantic_ns.errors import SceneError
+from semantic_ns.cli.main import run_command
 from semantic_ns.export.labels import Frames, LabelExporter, choose_frames, input_paths
-from semantic_ns.interfaces import ImagesLike, RenderingModel
+from semantic_ns.interfaces import ImagesLike
+from semantic_ns.runs import load_run
 
 
 @dataclass
@@ -30,19 +29,10 @@ class ExportLabels:
 
     def main(self) -> None:
         """Load the run, render the frames and write them."""
-        refuse_missing_run(self.load_config)
-        # Slow to import, and not needed to refuse a wrong option.
-        from nerfstudio.utils.eval_utils import eval_setup
-
-        _, pipeline, _, _ = eval_setup(self.load_config, test_mode="inference")
-        if not isinstance(pipeline.model, RenderingModel):
-            raise SceneError(
-                f"Expected a run of one of this package's methods, found a {type(pipeline.model).__name__}, which "
-                f"renders no labels, in {self.load_config}; train with ns-train semantic-nerf."
-            )
-        datamanager = cast(ImagesLike, pipeline.datamanager)
+        run = load_run(self.load_config)
+        datamanager: ImagesLike = run.pipeline.datamanager
         frames = choose_frames(datamanager, self.frames, self.camera_path_filename)
-        exporter = LabelExporter(pipeline.model, self.output_dir, input_paths(datamanager), self.confidence)
+        exporter = LabelExporter(run.model, self.output_dir, input_paths(datamanager), self.confidence)
         paths = exporter.export(frames)
         Console().print(f"Wrote {len(paths)} label images to {self.output_dir}", soft_wrap=True, highlight=False)
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
+from semantic_ns.runs import load_run
 
 _SCORES = ("miou", "miou_present", "pixel_accuracy", "class_accuracy", "ece", "nll", "coverage")
 
@@ -70,7 +71,7 @@ class FuseLabels:
     def _parser_and_depth(self) -> tuple[Any, Any]:
         """The configuration of the scene's dataparser, and what gives the depth of a view."""
         from semantic_ns.dataparsers.auto import AutoDataParserConfig
-        from semantic_ns.fusion.views import SceneView, load_run
+        from semantic_ns.fusion.views import SceneView
 
         options: dict[str, Any] = {
             name: value for name in ("split", "eval_interval") if (value := getattr(self, name)) is not None
@@ -84,9 +85,9 @@ class FuseLabels:
                 "Expected either --load-config, whose run says how the frames are split, or --split and "
                 "--eval-interval, found both; leave out one."
             )
-        model, config = load_run(self.load_config, self.data)
-        rendered = partial(SceneView.rendered_depth, model=model)
-        return config, rendered if self.depth == "rendered" else SceneView.given_depth
+        run = load_run(self.load_config, self.data)
+        rendered = partial(SceneView.rendered_depth, model=run.model)
+        return run.parser_config, rendered if self.depth == "rendered" else SceneView.given_depth
 
 
 def _score_table(scores: dict[str, dict[str, float | None]]) -> Table:

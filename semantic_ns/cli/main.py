@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from semantic_ns.errors import SceneError
 
@@ -17,16 +16,3 @@ def run_command(function: Callable[[], None]) -> None:
     except SceneError as error:
         print(f"Error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-
-
-def refuse_missing_run(load_config: Path) -> None:
-    """Check `--load-config` before anything slow is imported.
-
-    Raises:
-        SceneError: if there is no such file.
-    """
-    if not load_config.is_file():
-        raise SceneError(
-            f"Expected the config.yml of a training run, found no file {load_config}; "
-            "ns-train prints its path when it ends."
-        )

@@ -8,8 +8,9 @@ import tyro
 from rich.console import Console
 
 from semantic_ns.active_learning.config import SelectionConfig
-from semantic_ns.cli.main import refuse_missing_run, run_command
+from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
+from semantic_ns.runs import load_run, refuse_missing_run
 
 
 @dataclass
@@ -29,14 +30,12 @@ class Suggest:
         """Load the run, render its training images, choose, and write what was chosen."""
         self._check_options()
         # Slow to import, and not needed to refuse a wrong option.
-        from nerfstudio.utils.eval_utils import eval_setup
-
         from semantic_ns.active_learning.rounds.suggestions import suggest, write_suggestions
-        from semantic_ns.audit.report import refuse_used_folder
         from semantic_ns.datasets.semantic_dataset import SemanticDataset
+        from semantic_ns.io.writing import refuse_used_folder
 
         refuse_used_folder(self.output, "--output")
-        _, pipeline, _, _ = eval_setup(self.load_config, test_mode="inference")
+        pipeline = load_run(self.load_config, needs="intervals").pipeline
         units, choice = suggest(pipeline, self.budget, self.selection)
         dataset = cast(SemanticDataset, pipeline.datamanager.train_dataset)
         write_suggestions(self.output, dataset, units, choice, self.selection)

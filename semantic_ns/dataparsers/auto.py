@@ -15,6 +15,7 @@ from semantic_ns.dataparsers.scannet import ScanNetDataParserConfig
 from semantic_ns.dataparsers.scannet_frames import find_frames
 from semantic_ns.dataparsers.splits import SplitMethod
 from semantic_ns.errors import SceneError
+from semantic_ns.io.console import announce
 from semantic_ns.labels.label_spaces import NATIVE
 
 _HYPERSIM_IMAGES = "images/scene_cam_*"
@@ -66,7 +67,7 @@ class AutoDataParser(DataParser):
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs: Any) -> DataparserOutputs:
         if self._parser is None:
             parser_config, found = self.choose()
-            scene.announce("semantic-data", f"found {found} in {self.config.data}")
+            announce("semantic-data", f"found {found} in {self.config.data}")
             self._parser = cast(DataParser, parser_config.setup())
         return self._parser.get_dataparser_outputs(split, **kwargs)
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 
-from semantic_ns.dataparsers import image_metadata, scene
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.dataparsers import scene
 from semantic_ns.dataparsers.hypersim_camera import CAMERA_TABLE, Pinhole, exact_pinhole, read_camera_row
 from semantic_ns.dataparsers.hypersim_files import HypersimFolder
 from semantic_ns.dataparsers.posed_scene import PosedFrame, PosedScene
@@ -146,9 +146,9 @@ def _label_map(space: str) -> LabelMap:
 
 
 def _image_metadata(folder: HypersimFolder, pinhole: Pinhole) -> keys.Metadata:
-    result: keys.Metadata = {image_metadata.PLANAR_PER_RAY_DEPTH: pinhole.planar_per_ray_depth()}
+    result: keys.Metadata = {keys.PLANAR_PER_RAY_DEPTH: pinhole.planar_per_ray_depth()}
     if folder.is_hdr:
-        result[image_metadata.EXPOSURE] = folder.exposure()
+        result[keys.EXPOSURE] = folder.exposure()
     return result
 
 

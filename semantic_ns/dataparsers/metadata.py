@@ -1,4 +1,4 @@
-"""Keys of `DataparserOutputs.metadata` that every dataparser of this package fills, and how.
+"""Keys of `DataparserOutputs.metadata` that the dataparsers of this package fill, and how.
 
 Lists hold one item per image of the split, in the order of its images and cameras.
 """
@@ -37,5 +37,12 @@ VOID_RULE = "void_rule"
 
 NEAR_FAR_M = "near_far_m"
 """`tuple[float, float] | None`: nearest and farthest geometry in metres, None where it is not known."""
+
+EXPOSURE = "exposure"
+"""`float`: factor on linear colour (HDF5) before tone mapping, the same in every split; absent without HDF5 images."""
+
+PLANAR_PER_RAY_DEPTH = "planar_per_ray_depth"
+"""float32 `ndarray` [H, W] of the depth images: planar depth per unit of the ray distance that the files hold, the same
+in every split; absent where the files hold planar depth."""
 
 Metadata = dict[str, Any]

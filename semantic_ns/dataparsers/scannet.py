@@ -34,6 +34,7 @@ from semantic_ns.dataparsers.sens_export import DEPTH_UNITS_PER_METRE
 from semantic_ns.dataparsers.splits import Split, SplitMethod, SplitOptions, split_frames
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry import poses
+from semantic_ns.io.console import announce
 from semantic_ns.labels.class_table import ClassTable
 from semantic_ns.labels.label_map import LabelMap, void_id_of
 from semantic_ns.labels.label_spaces import NATIVE, map_to_space
@@ -119,7 +120,7 @@ class ScanNetDataParser(DataParser):
             frames, camera = _in_paper_size(frames, camera, config.data, self._void_id())
         classes = scene.read_classes(frames, camera.size, table, config.data, label_map, any_label_size=True)
         scene.require_training_labels(classes, split.train.tolist(), config.data)
-        scene.announce(
+        announce(
             scannet_frames.PARSER_NAME,
             f"{source.path}, {len(c2w_of)} frames with a finite pose ({num_dropped} without dropped), "
             f"{camera_sentence}, {classes.taxonomy.num_classes} classes of "

@@ -15,10 +15,11 @@ from numpy import ndarray
 from PIL import Image
 
 from semantic_ns.dataparsers.frame_cache import cache_folder
-from semantic_ns.dataparsers.scene import announce, folder_name
+from semantic_ns.dataparsers.scene import folder_name
 from semantic_ns.dataparsers.sens_export import COLOR, DEPTH, POSE, export_frames
 from semantic_ns.dataparsers.sens_file import SensFile
 from semantic_ns.errors import SceneError
+from semantic_ns.io.console import announce
 from semantic_ns.io.images import told_as_scene_error
 from semantic_ns.io.text import read_text
 from semantic_ns.io.writing import replacing, told_if_not_writable

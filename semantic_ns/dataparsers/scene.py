@@ -10,11 +10,10 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Integer
 from numpy import ndarray
-from rich.console import Console
-from rich.markup import escape
 
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
+from semantic_ns.io.console import announce
 from semantic_ns.io.images import color_image_size, read_label_image
 from semantic_ns.labels.class_table import MAX_ID, ClassTable
 from semantic_ns.labels.label_map import LabelMap
@@ -50,11 +49,6 @@ class SceneClasses:
 
     taxonomy: Taxonomy
     is_labelled: tuple[bool, ...]
-
-
-def announce(parser_name: str, text: str) -> None:
-    """Tell the user what a dataparser chose."""
-    Console(soft_wrap=True).print(f"[bold green]{escape(parser_name)}[/]: {escape(text)}", highlight=False)
 
 
 def announce_scene(

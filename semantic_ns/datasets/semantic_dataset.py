@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from semantic_ns.batch import DEPTH_M, LABELS
-from semantic_ns.dataparsers import image_metadata
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.io.hdf5 import is_hdf5
@@ -71,7 +70,7 @@ class SemanticDataset(InputDataset):
             return super().get_numpy_image(image_idx)
 
     def _tone_mapped_image(self, path: Path) -> UInt8[ndarray, "height width 3"]:
-        image = tone_map(read_hdr_image(path), self.metadata[image_metadata.EXPOSURE])
+        image = tone_map(read_hdr_image(path), self.metadata[keys.EXPOSURE])
         if self.scale_factor == 1.0:
             return image
         height, width = (int(length * self.scale_factor) for length in image.shape[:2])
@@ -91,8 +90,20 @@ class SemanticDataset(InputDataset):
         result: dict[str, Tensor] = {LABELS: labels.clone() if self.has_16_bit_labels else labels.long()}
         depths = self.metadata.get(keys.DEPTH_FILENAMES)
         if self.load_depth and depths is not None:
-            result[DEPTH_M] = self._depth(index, depths[index], height, width)
+            result[DEPTH_M] = torch.from_numpy(self._depth(index, depths[index], (height, width)))[..., None]
         return result
+
+    def color_of(self, index: int) -> Float32[Tensor, "height width 3"]:
+        """Colours of an image in [0, 1]; a grey one has three equal channels, and transparency is left out."""
+        return self.get_image_float32(index)[..., :3].expand(-1, -1, 3)
+
+    def depth_of(self, index: int) -> Float32[ndarray, "height width"] | None:
+        """Planar depth of an image in metres, 0 where unknown; None where the scene has no depth.
+
+        It is read anew each time, whatever `load_depth` says.
+        """
+        depths = self.metadata.get(keys.DEPTH_FILENAMES)
+        return None if depths is None else self._depth(index, depths[index], self._size_of(index))
 
     def labels_of(self, index: int) -> Int16[ndarray, "height width"]:
         """Classes -1..C-1 of an image, void everywhere if it has no label; read once, and not to be changed."""
@@ -128,11 +139,12 @@ class SemanticDataset(InputDataset):
         width, height = color_image_size(self.image_filenames[index])
         return int(height * self.scale_factor), int(width * self.scale_factor)
 
-    def _depth(self, index: int, path: Path | None, height: int, width: int) -> Float32[Tensor, "height width 1"]:
+    def _depth(self, index: int, path: Path | None, size: tuple[int, int]) -> Float32[ndarray, "height width"]:
+        """Planar depth in metres at a size (height, width), 0 where unknown: everywhere without a file."""
         if path is None:
-            return torch.zeros(height, width, 1)
+            return np.zeros(size, np.float32)
         depth = read_depth_image(path, self.metadata[keys.DEPTH_METRES_PER_UNIT])
-        planar_per_ray = self.metadata.get(image_metadata.PLANAR_PER_RAY_DEPTH)
+        planar_per_ray = self.metadata.get(keys.PLANAR_PER_RAY_DEPTH)
         if planar_per_ray is not None:
             if depth.shape != planar_per_ray.shape:
                 raise SceneError(
@@ -140,7 +152,7 @@ class SemanticDataset(InputDataset):
                     "ray distances belong to the pixels of the camera, so give them at its size."
                 )
             depth = depth * planar_per_ray
-        return torch.from_numpy(self._fitted(depth, path, index, (height, width)))[..., None]
+        return self._fitted(depth, path, index, size)
 
     def _fitted(
         self, values: Shaped[ndarray, "rows columns"], path: Path, index: int, size: tuple[int, int]

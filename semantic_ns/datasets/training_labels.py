@@ -12,9 +12,9 @@ from jaxtyping import Int16, Int64
 from numpy import ndarray
 
 from semantic_ns.dataparsers import metadata as keys
-from semantic_ns.dataparsers.scene import announce
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
+from semantic_ns.io.console import announce
 from semantic_ns.io.text import read_json
 from semantic_ns.io.writing import told_if_not_writable, write_json, write_png
 from semantic_ns.labels.corruption import CorruptedScene, CorruptionConfig, corrupt_labels, frame_number

@@ -16,7 +16,6 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from numpy import ndarray
 
-from semantic_ns.batch import DEPTH_M, LABELS
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.auto import AutoDataParser, AutoDataParserConfig
 from semantic_ns.dataparsers.hypersim import HypersimDataParserConfig
@@ -31,6 +30,7 @@ from semantic_ns.doctor.views import SceneViews
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.veil import Veils
 from semantic_ns.geometry import poses
+from semantic_ns.geometry.world import poses_in_world
 from semantic_ns.io.images import read_label_image
 from semantic_ns.io.text import read_json
 from semantic_ns.labels.class_table import MAX_ID, ClassTable
@@ -107,7 +107,7 @@ class LoadedScene:
     def read_color(self, index: int) -> Float[ndarray, "height width 3"]:
         """The colour image in [0, 1]."""
         dataset, place = self.places[index]
-        return dataset.get_image_float32(place)[..., :3].double().numpy()
+        return dataset.color_of(place).double().numpy()
 
     def camera(self, index: int) -> Cameras:
         """A batch of the one camera of a frame, in scene units."""
@@ -183,7 +183,7 @@ def _load(config: DataParserConfig, original: DataParserConfig, layout: str) -> 
     """Read with `config`, and name the ids as `original` says."""
     parser = cast(DataParser, config.setup())
     parts = [parser.get_dataparser_outputs(split) for split in ("train", "val")]
-    datasets = [SemanticDataset(part, load_depth=True) for part in parts]
+    datasets = [SemanticDataset(part) for part in parts]
     place_of_image = {image: (dataset, i) for dataset in datasets for i, image in enumerate(dataset.image_filenames)}
     images = sorted(place_of_image, key=_natural)
     places = tuple(place_of_image[image] for image in images)
@@ -224,27 +224,17 @@ def _views(
     with_depth = [part for part in parts if keys.DEPTH_FILENAMES in part.metadata]
     cameras = [dataset.cameras[i] for dataset, i in places]
     height, width = int(cameras[0].height), int(cameras[0].width)
-    to_scene = parts[0].dataparser_transform.double().numpy()
-    c2w = np.tile(np.eye(4), (len(cameras), 1, 1))
-    c2w[:, :3] = np.stack([camera.camera_to_worlds.double().numpy() for camera in cameras])
-    # p_scene = scale (R p_world + t), solved for the world.
-    rotation, translation = to_scene[:, :3], to_scene[:, 3]
-    c2w[:, :3, 3] = (c2w[:, :3, 3] / parts[0].dataparser_scale - translation) @ rotation
-    c2w[:, :3, :3] = rotation.T @ c2w[:, :3, :3]
+    c2w = poses_in_world(parts[0], np.stack([camera.camera_to_worlds.double().numpy() for camera in cameras]))
     intrinsics = [[float(getattr(camera, name)) for name in ("fx", "fy", "cx", "cy")] for camera in cameras]
 
-    def read(index: int, key: str) -> ndarray:
-        dataset, place = places[index]
-        # Only the shape of the image counts there.
-        return dataset.get_metadata({"image_idx": place, "image": np.empty((height, width, 3), bool)})[key].numpy()
-
     def read_labels(index: int) -> Int16[ndarray, "height width"]:
-        return read(index, LABELS)[..., 0].astype(np.int16)
+        dataset, place = places[index]
+        return dataset.labels_of(place)
 
     def read_depth(index: int) -> Float32[ndarray, "height width"]:
-        dataset, _ = places[index]
-        known = keys.DEPTH_FILENAMES in dataset.metadata
-        return read(index, DEPTH_M)[..., 0] if known else np.zeros((height, width), np.float32)
+        dataset, place = places[index]
+        depth_m = dataset.depth_of(place)
+        return np.zeros((height, width), np.float32) if depth_m is None else depth_m
 
     return SceneViews(
         images=tuple(images),

@@ -29,7 +29,6 @@ def picture_grid(scene: LoadedScene, num_frames: int = 4) -> UInt8[ndarray, "gri
     rows, seen = [], []
     for index in indices:
         color = torch.from_numpy(scene.read_color(index)).float()
-        color = color.expand(-1, -1, 3)
         classes = torch.from_numpy(scene.views.read_labels(index)).long()
         seen.append(classes)
         labels = scene.taxonomy.colorize(classes)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig
 from numpy import ndarray
 
-from semantic_ns.batch import DEPTH_M, LABELS, PLANAR_DEPTH
+from semantic_ns.batch import planar_depth_m
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
@@ -59,7 +59,7 @@ class SceneView:
     @property
     def labels(self) -> Int16[ndarray, "height width"]:
         """The scene's own labels, -1..C-1."""
-        return self._read(LABELS).astype(np.int16)
+        return self.dataset.labels_of(self.index)
 
     def given_depth(self) -> Float32[ndarray, "height width"]:
         """Depth of the scene's files in metres, 0 where unknown.
@@ -67,18 +67,19 @@ class SceneView:
         Raises:
             SceneError: if the scene has none.
         """
-        if keys.DEPTH_FILENAMES not in self.dataset.metadata:
+        depth_m = self.dataset.depth_of(self.index)
+        if depth_m is None:
             raise SceneError(
                 f"Expected depth images in the scene, found none for {self.image}; train the scene and fuse with "
                 "--depth rendered --load-config <run>/config.yml."
             )
-        return self._read(DEPTH_M)
+        return depth_m
 
     def rendered_depth(self, model: RenderingModel) -> Float32[ndarray, "height width"]:
         """Depth that a model of the scene renders, in metres."""
         with torch.no_grad(), model.raw_outputs():
-            depth = model.get_outputs_for_camera(self.camera.to(model.device))[PLANAR_DEPTH][..., 0]
-        return depth.float().cpu().numpy() * np.float32(self.dataset.metadata[keys.METRES_PER_UNIT])
+            outputs = model.get_outputs_for_camera(self.camera.to(model.device))
+        return planar_depth_m(outputs, self.dataset.metadata[keys.METRES_PER_UNIT])[..., 0].cpu().numpy()
 
     def with_depth(self, depth_m: Float32[ndarray, "height width"]) -> View:
         """The view as fusion takes it."""
@@ -88,11 +89,6 @@ class SceneView:
         c2w[:3, 3] *= self.dataset.metadata[keys.METRES_PER_UNIT]
         intrinsics = np.array([float(getattr(camera, name)) for name in ("fx", "fy", "cx", "cy")])
         return View(np.ascontiguousarray(depth_m), c2w, intrinsics)
-
-    def _read(self, key: str) -> ndarray:
-        # Only the shape of the image counts there.
-        item = {"image_idx": self.index, "image": np.empty((*self.size, 3), bool)}
-        return self.dataset.get_metadata(item)[key][..., 0].numpy()
 
 
 @dataclass(frozen=True)
@@ -129,7 +125,7 @@ def read_views(config: DataParserConfig, frames: Frames) -> SceneViews:
     metadata: keys.Metadata = {}
     for name, split in (("train", "train"), ("test", "val")):
         if frames in (name, "all"):
-            dataset = SemanticDataset(parser.get_dataparser_outputs(split), load_depth=True)
+            dataset = SemanticDataset(parser.get_dataparser_outputs(split))
             refuse_distortion(dataset)
             metadata = dataset.metadata
             for view in (SceneView(dataset, index) for index in range(len(dataset))):
@@ -141,30 +137,6 @@ def read_views(config: DataParserConfig, frames: Frames) -> SceneViews:
         split=metadata[keys.SPLIT],
         void_rule=metadata[keys.VOID_RULE],
     )
-
-
-def load_run(load_config: Path, data: Path) -> tuple[RenderingModel, DataParserConfig]:
-    """The model of a training run, and the configuration by which it reads its scene.
-
-    Raises:
-        SceneError: if there is no such run, it is not one of this package's methods, or it is of another scene.
-    """
-    if not load_config.is_file():
-        raise SceneError(
-            f"Expected the config.yml of a training run for the depth, found no file {load_config}; check "
-            "--load-config."
-        )
-    # Slow to import, and only needed here.
-    from nerfstudio.utils.eval_utils import eval_setup
-
-    config, pipeline, _, _ = eval_setup(load_config, test_mode="inference")
-    parser_config = cast(Any, config.pipeline.datamanager).dataparser
-    if not isinstance(pipeline.model, RenderingModel) or Path(parser_config.data).resolve() != data.resolve():
-        raise SceneError(
-            f"Expected a run of one of this package's methods on {data}, found {type(pipeline.model).__name__} on "
-            f"{parser_config.data} in {load_config}; choose a run of ns-train semantic-nerf on this scene."
-        )
-    return pipeline.model, parser_config
 
 
 def refuse_distortion(dataset: SemanticDataset) -> None:

@@ -1,6 +1,7 @@
-"""Text and JSON files of the user, read so that a mistake in them is told with its line."""
+"""Text and JSON files of the user, read so that a mistake in them is told with its line; tables in markdown."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +44,8 @@ def read_json(path: Path) -> Any:
         ) from error
     except RecursionError as error:
         raise SceneError(f"Expected JSON in {path}, found lists nested too deeply; correct the file.") from error
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in markdown; each row has as many cells as the header."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ("---",) * len(header), *rows))

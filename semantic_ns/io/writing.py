@@ -17,15 +17,29 @@ from semantic_ns.errors import SceneError
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; what was written there takes the name `path` when the block ends well.
 
-    A block that raises leaves the old file as it was, and no temporary file. Folders are made as needed.
+    A reader finds the old content or the new, even after a crash of the machine. A block that raises leaves the old
+    file as it was, and no temporary file. Folders are made as needed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        # Before it is renamed: else a crash can leave the new name with no content.
+        flush_to_disk(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until the content of a file, or the list of files of a folder, is on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows has no handle for a folder
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_png(path: Path, image: ndarray) -> None:
@@ -34,10 +48,15 @@ def write_png(path: Path, image: ndarray) -> None:
         Image.fromarray(image).save(temporary, format="PNG")
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, "utf8")
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a dictionary as indented JSON in UTF-8; NaN is refused, since JSON has none."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", "utf8")
+    write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 @contextmanager
@@ -50,3 +69,21 @@ def told_if_not_writable(place: Path) -> Iterator[None]:
             f"Expected to write to {place}, found that it cannot be written ({error.strerror or error}); make room, "
             "change its rights or choose another place."
         ) from error
+
+
+def refuse_used_folder(folder: Path, option: str) -> None:
+    """Refuse a folder that holds anything, so that no file of the user is ever replaced.
+
+    Args:
+        folder: The folder that is about to be written to.
+        option: The option of the command line that names it.
+
+    Raises:
+        SceneError: if it is a file or a folder with something in it.
+    """
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if folder.exists():
+        raise SceneError(
+            f"Expected a new or an empty folder, found something at {folder}; remove it or choose another {option}."
+        )

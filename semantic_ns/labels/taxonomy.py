@@ -17,6 +17,7 @@ from semantic_ns.labels.class_table import MAX_ID, ClassEntry, ClassTable
 __all__ = ["VOID", "ClassEntry", "ClassTable", "Taxonomy"]
 
 VOID = -1
+"""Label of a pixel that is neither trained nor scored."""
 _UNKNOWN = -2
 _NUM_IDS_SHOWN = 8
 

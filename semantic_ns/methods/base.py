@@ -1,17 +1,14 @@
 """What every model with classes shares: its field, the description of its outputs, its scores and its checkpoints."""
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
-import tyro
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
-from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.field_components.spatial_distortions import SceneContraction
 from nerfstudio.model_components.renderers import RGBRenderer
 from nerfstudio.model_components.scene_colliders import NearFarCollider
@@ -21,8 +18,7 @@ from torch.nn import Parameter
 
 from semantic_ns.batch import DEPTH_M, LABELS, LOGITS, NUM_UNIFORM, PLANAR_DEPTH, RENDERED_LABELS, semantic_loss
 from semantic_ns.dataparsers import metadata as keys
-from semantic_ns.dataparsers.scene import announce
-from semantic_ns.encodings.hash_grid import Backend, HashGrid
+from semantic_ns.encodings.hash_grid import HashGrid
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.accumulator import SceneAccumulator
 from semantic_ns.evaluation.color import PeakSignalNoiseRatio
@@ -32,9 +28,12 @@ from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
 from semantic_ns.geometry.rays import are_simple, rays_of_image
 from semantic_ns.host import LpipsIfAvailable, without_lpips_download
 from semantic_ns.interfaces import RenderedIntervals
+from semantic_ns.io.console import announce
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
 from semantic_ns.losses import near_camera_prices, opacity_loss
+from semantic_ns.methods.options import HashGridOptions
 from semantic_ns.methods.scene_bounds import SceneBounds, StatedBounds, resolve_bounds
+from semantic_ns.methods.schedules import checked_ramp, ramp
 from semantic_ns.rendering import describe_logits, planar_depth
 from semantic_ns.sampling.unseen_rays import UnseenRays, camera_extent
 
@@ -48,80 +47,6 @@ def uniform_rays(outputs: Outputs, batch: Mapping[str, Any]) -> tuple[Outputs, d
         return outputs, dict(batch)
     colour = {name: outputs[name][:count] for name in ("rgb", "accumulation") if name in outputs}
     return outputs | colour, {**batch, "image": batch["image"][:count]}
-
-
-@dataclass
-class SemanticOptions:
-    """Options of every model with classes; to be listed before the configuration of nerfstudio's model."""
-
-    use_semantics: bool = True
-    """Train and render classes; without them the model is scored in colour and depth alone."""
-    near_plane: float | None = None
-    """Distance from the camera, in scene units, at which training rays start; without it that of the data set where
-    `use_scene_bounds` finds one, else the method's own (0.05)."""
-    far_plane: float | None = None
-    """Distance from the camera, in scene units, at which rays end; without it that of the data set where
-    `use_scene_bounds` finds one, else the method's own (1000)."""
-    use_scene_bounds: bool = True
-    """Take near and far plane from the data set where it states them in metres (Replica: 0.1 to 10) and no option
-    gives them."""
-    prefer_scene_bounds: tyro.conf.Suppress[bool] = False
-    """Whether bounds of the data set win over those of the options, as they did when options had a value of their own
-    by default; set in configurations of that time, whose runs are to be rendered as they were trained."""
-    opacity_loss_weight: float = 0.01
-    """Weight of the loss that wants every ray to end on something; only for images without transparency."""
-    semantic_loss_weight: float = 0.04
-    """Weight of the cross-entropy beside the colour loss (Zhi et al. 2021, section 3.2). Classes with a grid of their
-    own train the same with any, for Adam divides it out; it matters where they share features or geometry."""
-    pass_semantic_gradients: bool = False
-    """Whether the semantic loss also trains geometry, and the features that classes share with colour."""
-    geometry_fraction: float = 0.0
-    """Share of the run, from its start, in which it does so anyway if labels are complete (see `are_complete`): they
-    flatten plain walls, which colour leaves open."""
-    semantic_width: int = 64
-    """Width of the semantic hidden layer."""
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the configuration from a file or a copy; one from before `prefer_scene_bounds` gets it as True."""
-        self.__dict__.update({"prefer_scene_bounds": True} | state)
-
-
-@dataclass
-class HashGridOptions(SemanticOptions):
-    """Options of the models whose field is on a hash grid; to be listed as :class:`SemanticOptions` are."""
-
-    implementation: Literal["tcnn", "torch"] = "torch"
-    """Networks and hash grids by torch (everywhere) or by tiny-cuda-nn (CUDA, where it is installed)."""
-    hash_backend: Backend = "auto"
-    """Hash grids of the torch implementation: numba (CPU), triton (CUDA), torch (slow, everywhere), or what fits."""
-    semantic_features: Literal["own", "shared"] = "own"
-    """Classes from a hash grid of their own, or from the features that colour is made of."""
-    semantic_levels: int = 6
-    """Levels of the classes' own hash grid."""
-    semantic_max_res: int = 512
-    """Cells per axis of its finest level."""
-    near_camera_loss_weight: float = 0.02
-    """Weight of the price of what a ray meets close to its camera, so that no veil hangs before a lens; 0: none."""
-    near_camera_reach: float = 0.65
-    """Distance from the camera at which the price ends, as a share of how far the cameras lie from their middle along
-    an axis; cameras in one place have no parallax, and nothing a price."""
-    unseen_ray_share: float = 0.05
-    """Rays from between the training cameras that are added to each batch, as a share of it, and pay that price, too;
-    0: none."""
-
-    def check_price(self) -> None:
-        """Refuse numbers that the price close to the camera cannot have.
-
-        Raises:
-            SceneError: one of them is negative or not finite.
-        """
-        for name in ("near_camera_loss_weight", "near_camera_reach", "unseen_ray_share"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:  # NaN fails this, too
-                raise SceneError(
-                    f"Expected a finite number of 0 or more for --pipeline.model.{name.replace('_', '-')}, found "
-                    f"{value:g}; 0 means none."
-                )
 
 
 class SemanticModel(Model):
@@ -167,6 +92,9 @@ class SemanticModel(Model):
         self.bounds = resolve_bounds(self._stated_bounds())
         self.collider = NearFarCollider(near_plane=self.bounds.near, far_plane=self.bounds.far)
         announce("bounds", self.bounds.sentence(self.metres_per_unit))
+        lower, upper = self.scene_box.aabb.float()
+        if (doubt := self.bounds.doubt(float((upper - lower).norm()))) is not None:
+            announce("bounds", doubt)
         # Slow to import, and of use only where there is a model to look at.
         from semantic_ns.viewer.panel import SemanticPanel
 
@@ -245,9 +173,21 @@ class SemanticModel(Model):
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
-        """The parent's; from here on the model knows where the training cameras are."""
+        """The parent's, and the fall of the price near the camera; the model now knows the training cameras."""
         self._remember_cameras(training_callback_attributes)
-        return super().get_training_callbacks(training_callback_attributes)
+        callbacks = super().get_training_callbacks(training_callback_attributes)
+        trainer, config = training_callback_attributes.trainer, self.config
+        if trainer is None or not isinstance(config, HashGridOptions):
+            return callbacks
+        first, last = checked_ramp(config.near_camera_ramp, "--pipeline.model.near-camera-ramp")
+        num_steps = trainer.config.max_num_iterations
+
+        def fall(step: int) -> None:
+            fallen = ramp(step / num_steps, first, last)
+            self._near_camera_boost = config.near_camera_boost + fallen * (1.0 - config.near_camera_boost)
+
+        where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
+        return [*callbacks, TrainingCallback(where, fall, update_every_num_iters=1)]
 
     def _remember_cameras(self, attributes: TrainingCallbackAttributes) -> None:
         dataset = getattr(getattr(attributes.pipeline, "datamanager", None), "train_dataset", None)
@@ -256,12 +196,16 @@ class SemanticModel(Model):
         self.config.check_price()
         positions = dataset.cameras.camera_to_worlds[:, :3, 3].float()
         self._camera_extent = camera_extent(positions)
-        if self._near_camera_weight > 0:
+        if self.config.near_camera_loss_weight > 0 and self._near_camera_reach > 0:
             self._unseen_rays = UnseenRays(positions)
+
+    _near_camera_boost = 1.0
+    """Factor on the weight of the price near the camera in this step."""
 
     @property
     def _near_camera_weight(self) -> float:
-        return self.config.near_camera_loss_weight if self._near_camera_reach > 0 else 0.0
+        weight = self.config.near_camera_loss_weight * self._near_camera_boost
+        return weight if self._near_camera_reach > 0 else 0.0
 
     @property
     def _near_camera_reach(self) -> float:

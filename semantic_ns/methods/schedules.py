@@ -26,6 +26,6 @@ def checked_ramp(shares: tuple[float, float], option: str) -> tuple[float, float
     if not 0.0 <= first <= last <= 1.0:
         raise SceneError(
             f"Expected two shares of the run for {option}, from 0 to 1 and in order, found {first} {last}; "
-            "0.4 0.8 is the default."
+            "name two such shares, such as 0.4 0.8."
         )
     return first, last

@@ -12,10 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from semantic_ns.active_learning.pool.units import Units
 from semantic_ns.active_learning.rounds.revealed_labels import Answer
-from semantic_ns.dataparsers.scene import announce
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import frame_names
 from semantic_ns.errors import SceneError
+from semantic_ns.io.console import announce
 from semantic_ns.io.images import read_label_image
 from semantic_ns.io.text import read_json
 from semantic_ns.io.writing import told_if_not_writable, write_json, write_png
@@ -151,7 +151,7 @@ class FolderOracle:
                 "ask for regions or frames, or set smaller --pipeline.datamanager.active.budgets."
             )
         numbers = self._numbers(frame, asked)
-        colours = (self._dataset.get_image_float32(frame)[..., :3].expand(-1, -1, 3) * 255).round().byte().numpy()
+        colours = (self._dataset.color_of(frame) * 255).round().byte().numpy()
         taxonomy = self._dataset.taxonomy
         write_png(self._folder / f"{name}.png", draw_units(colours, numbers))
         write_png(self._folder / f"{name}_units.png", numbers.astype(np.uint16))

@@ -17,8 +17,8 @@ from semantic_ns.active_learning.rounds.revealed_labels import GivenLabels, spen
 from semantic_ns.active_learning.rounds.schedule import ActiveConfig
 from semantic_ns.active_learning.rounds.snapshot import RunMoment
 from semantic_ns.active_learning.strategies.selection import initial_units, needs_of, select
-from semantic_ns.dataparsers.scene import announce
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
+from semantic_ns.io.console import announce
 from semantic_ns.io.writing import told_if_not_writable, write_json
 from semantic_ns.propagation.stage import PropagationStage
 
@@ -33,7 +33,7 @@ _STEPS_BETWEEN_LOOKS = 10
 def divide_pool(datamanager: TrainingDataLike, config: ActiveConfig) -> Units:
     """The training images in the units of the options."""
     dataset = datamanager.train_dataset
-    images = [dataset.get_image_float32(i)[..., :3].expand(-1, -1, 3).numpy() for i in range(len(dataset))]
+    images = [dataset.color_of(i).numpy() for i in range(len(dataset))]
     return divide(images, config.unit, config.region_pixels)
 
 

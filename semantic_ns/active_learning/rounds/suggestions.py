@@ -43,7 +43,7 @@ def suggest(pipeline: PipelineLike, budget: int, config: SelectionConfig) -> tup
     """The next units worth a label (slow: renders the training images).
 
     Args:
-        pipeline: as nerfstudio's `eval_setup` gives it.
+        pipeline: The model and data of a run, see `load_run`.
         budget: number of units.
         config: strategy and unit.
 
@@ -55,7 +55,7 @@ def suggest(pipeline: PipelineLike, budget: int, config: SelectionConfig) -> tup
     # Before anything else: it refuses a model that it cannot render.
     generator = FastRayGenerator(dataset.cameras.to(model.device))
     pool = render_pool(model, generator, dataset.cameras, needs=needs_of(config.strategy))
-    images = [dataset.get_image_float32(i)[..., :3].expand(-1, -1, 3).numpy() for i in range(len(dataset))]
+    images = [dataset.color_of(i).numpy() for i in range(len(dataset))]
     units = divide(images, config.unit, config.region_pixels)
     labelled = have_labels(units, datamanager.training_labels, config.unit)
     if datamanager.given is not None and datamanager.given.is_of(units, config):
@@ -89,7 +89,7 @@ def write_suggestions(
             places = np.flatnonzero(frames == frame)
             numbers = _numbers(units, frame, choice.chosen[places])
             name = f"frame_{frame:04d}"
-            colours = (dataset.get_image_float32(frame)[..., :3].expand(-1, -1, 3) * 255).round().byte().numpy()
+            colours = (dataset.color_of(frame) * 255).round().byte().numpy()
             write_png(folder / f"{name}.png", draw_units(colours, numbers))
             write_png(folder / f"{name}_units.png", numbers.astype(np.uint8 if len(places) < 256 else np.uint16))
             for number, (place, box) in enumerate(zip(places.tolist(), boxes_of(numbers, len(places)), strict=True), 1):

@@ -24,7 +24,8 @@ from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNe
 from semantic_ns.host import leave_cores_to_kernels
 from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.losses import distortion_loss_cpu
-from semantic_ns.methods.base import HashGridOptions, Outputs, SemanticModel, uniform_rays
+from semantic_ns.methods.base import Outputs, SemanticModel, uniform_rays
+from semantic_ns.methods.options import HashGridOptions
 from semantic_ns.methods.schedules import checked_ramp, ramp
 from semantic_ns.rendering import composite_logits, median_distance
 from semantic_ns.sampling.proposal import FusedProposalSampler, edges_of

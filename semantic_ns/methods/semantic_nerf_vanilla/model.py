@@ -15,7 +15,8 @@ from torch import Tensor
 from semantic_ns.batch import LOGITS, semantic_loss, take_targets
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.world import WORLD_FROM_SCENE
-from semantic_ns.methods.base import Outputs, SemanticModel, SemanticOptions, uniform_rays
+from semantic_ns.methods.base import Outputs, SemanticModel, uniform_rays
+from semantic_ns.methods.options import SemanticOptions
 from semantic_ns.methods.scene_bounds import StatedBounds
 from semantic_ns.methods.semantic_nerf_vanilla.field import PaperField
 from semantic_ns.methods.semantic_nerf_vanilla.sampling import (

@@ -20,7 +20,8 @@ from semantic_ns.fields.cpu.network import KernelView
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
 from semantic_ns.host import leave_cores_to_kernels
 from semantic_ns.losses import price_of_distance
-from semantic_ns.methods.base import HashGridOptions, Outputs, SemanticModel, uniform_rays
+from semantic_ns.methods.base import Outputs, SemanticModel, uniform_rays
+from semantic_ns.methods.options import HashGridOptions
 from semantic_ns.methods.semantic_ngp.occupancy import OccupancyGrid, OccupancySampler, require_nerfacc_kernels
 from semantic_ns.methods.semantic_ngp.packed import composite_packed, packed_median_distance, packed_weights
 from semantic_ns.methods.semantic_ngp.packed_rendering import (
@@ -44,6 +45,8 @@ class SemanticNgpModelConfig(HashGridOptions, InstantNGPModelConfig):  # pyright
     """Weight of the cross-entropy beside the colour loss; where features are shared, more of it costs PSNR."""
     opacity_loss_weight: float = 0.0
     """Weight of the loss that wants every ray to end on something; a ray that meets no occupied cell trains nothing."""
+    near_camera_boost: float = 1.0
+    """Factor on the weight of the price near the camera at the start of the run; its effect here is not measured."""
     max_samples_per_ray: int = 32
     """While training on the CPU, steps are longer where a batch would have more samples per ray in the mean."""
     grid_decay: float = 0.95
