@@ -361,6 +361,7 @@ def test_kept_rays_render_the_classes_that_the_model_renders(replica_scene: Path
             edges, _ = model.proposal_sampler.sample_edges(bundle, model.proposal_networks[0])
             _, logits, _ = render_rays(model.field, bundle, edges.distances)
         # Positions are kept with 16 bits and weights with 11.
+        assert logits is not None
         torch.testing.assert_close(rays.logits(model.field, some), logits[some], rtol=0.01, atol=0.01)
         assert len(rays) == 300
         model.zero_grad(set_to_none=True)

@@ -220,6 +220,8 @@ def interlevel(  # noqa: C901
     """
     num_rays, num_bins = weights.shape
     num_features, width = network.w1.shape
+    # In a parallel loop numba silently drops what is written to an array through a member of a tuple.
+    g_w1, g_b1, g_w2, g_b2 = g_network
     no_bias = np.zeros(padded(num_features, 8), np.float32)
     w1_t = np.zeros((width, padded(num_features, 8)), np.float32)
     for i in range(num_features):
@@ -258,13 +260,13 @@ def interlevel(  # noqa: C901
                 behind += g_weights[k] * weights[r, k]
                 length = distances[r - first, k + 1] - distances[r - first, k]
                 g_raw = g_optical * length * scale * exp32(min(raw[k], GRADIENT_RAW_DENSITY_LIMIT))
-                g_network.b2[thread, 0] += g_raw
+                g_b2[thread, 0] += g_raw
                 for j in range(width):
-                    g_network.w2[thread, j, 0] += g_raw * hidden[k, j]
+                    g_w2[thread, j, 0] += g_raw * hidden[k, j]
                     g = g_raw * network.w2[j, 0] if hidden[k, j] > np.float32(0) else np.float32(0)
                     g_hidden[k, j] = g
-                    g_network.b1[thread, j] += g
-            add_outer(ray_enc, g_hidden, g_network.w1[thread], rows_of_ray)
+                    g_b1[thread, j] += g
+            add_outer(ray_enc, g_hidden, g_w1[thread], rows_of_ray)
             linear(g_hidden, w1_t, no_bias, g_rows, rows_of_ray)
             for k in range(num_bins):
                 for i in range(g_enc.shape[1]):
