@@ -54,8 +54,8 @@ class SceneBounds:
         if self.near <= box_diagonal:
             return None
         return (
-            f"The near plane at {self.near:.4g} scene units ({self.near_source}) lies beyond the scene, whose box has a "
-            f"diagonal of {box_diagonal:.4g}, so that nothing inside the box is trained; lower "
+            f"The near plane at {self.near:.4g} scene units ({self.near_source}) lies beyond the scene, whose box has "
+            f"a diagonal of {box_diagonal:.4g}, so that nothing inside the box is trained; lower "
             "--pipeline.model.near-plane."
         )
 
