@@ -26,13 +26,13 @@ class RenderedIntervals:
         rgb: in 0..1.
         logits: of the classes, None without semantics.
         weights: rendering weights.
-        edges: distances of the ends of the intervals along the unit ray, scene units.
+        distances: those of the edges of the intervals along the unit ray, scene units.
     """
 
     rgb: Float[Tensor, "rays 3"]
     logits: Float[Tensor, "rays classes"] | None
     weights: Float[Tensor, "rays samples"]
-    edges: Float[Tensor, "rays edges"]
+    distances: Float[Tensor, "rays edges"]
 
 
 @runtime_checkable  # for beartype in the tests; ask `gives_raw_outputs`

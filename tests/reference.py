@@ -7,6 +7,9 @@ import numba
 import torch
 from torch import Tensor
 
+from semantic_ns.fields.cpu.network import EncodedRays, Network, RenderOptions
+from semantic_ns.fields.cpu.render import CompositedRays
+
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> float:
     """Mean negative log-probability of the labelled rays, ray by ray."""
@@ -45,33 +48,33 @@ def distortion(edges: Tensor, weights: Tensor) -> Tensor:
 
 
 def render_field(
-    enc: Tensor,
-    cond: Tensor,
-    delta: Tensor,
-    network: tuple[Tensor, ...],
-    scale: float,
-    pass_semantics: bool,
-    min_light: float = 1e-4,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The lean field and its compositing in plain torch; the symbols are those of `fields.render_numba`.
+    rays: EncodedRays,
+    lengths: Tensor,
+    network: Network,
+    options: RenderOptions,
+) -> CompositedRays:
+    """The lean field and its compositing in plain torch; the symbols are those of `fields.cpu.network`.
 
-    Samples that no more than `min_light` of the light reaches have no colour and no semantics, as in the kernel.
+    Samples that no more than `options.min_light` of the light reaches have no colour and no semantics,
+    as in the kernel.
     """
     w1, b1, w2, b2, c1, c2, d2, c3, d3, s1, t1 = network
-    rays, samples = delta.shape
-    hidden = (torch.relu(enc @ w1 + b1) @ w2 + b2).view(rays, samples, -1)
-    optical = scale * torch.exp(hidden[..., 0]) * delta
-    light = torch.exp(-torch.cat([torch.zeros(rays, 1), optical.cumsum(-1)], -1))  # [rays, samples + 1]
+    num_rays, samples = lengths.shape
+    hidden = (torch.relu(rays.enc @ w1 + b1) @ w2 + b2).view(num_rays, samples, -1)
+    optical = options.density_scale * torch.exp(hidden[..., 0]) * lengths
+    light = torch.exp(-torch.cat([torch.zeros(num_rays, 1), optical.cumsum(-1)], -1))  # [rays, samples + 1]
     weights = light[:, :-1] - light[:, 1:]
-    behind = torch.cat([torch.zeros(rays, samples - 1), light[:, -1:]], -1)
-    lit = (light[:, :-1] > min_light).float()
-    lit[:, -1] = torch.maximum(lit[:, -1], (light[:, -1] > min_light).float())
-    x = torch.relu(torch.relu(hidden @ c1 + cond[:, None]) @ c2 + d2)
+    behind = torch.cat([torch.zeros(num_rays, samples - 1), light[:, -1:]], -1)
+    lit = (light[:, :-1] > options.min_light).float()
+    lit[:, -1] = torch.maximum(lit[:, -1], (light[:, -1] > options.min_light).float())
+    x = torch.relu(torch.relu(hidden @ c1 + rays.cond[:, None]) @ c2 + d2)
     colour = torch.sigmoid(x @ c3 + d3)
-    semantic_input, semantic_weights = (hidden, weights) if pass_semantics else (hidden.detach(), weights.detach())
+    semantic_input, semantic_weights = hidden, weights
+    if not options.pass_semantics:
+        semantic_input, semantic_weights = hidden.detach(), weights.detach()
     features = torch.relu(semantic_input @ s1 + t1)
     rgb = (((weights + behind) * lit)[..., None] * colour).sum(1)
-    return rgb, ((semantic_weights * lit)[..., None] * features).sum(1), weights
+    return CompositedRays(rgb, ((semantic_weights * lit)[..., None] * features).sum(1), weights)
 
 
 def assert_same_with_any_number_of_threads(compute: Callable[[], Sequence[Tensor]]) -> None:

@@ -5,36 +5,39 @@ import reference
 import torch
 from torch import Tensor
 
+from semantic_ns.fields.cpu.network import EncodedRays, Network, RenderOptions
 from semantic_ns.fields.cpu.render import render_fused
 
 
 def problem(
     rays: int, samples: int, encoded: int = 20, width: int = 64, hidden: int = 16, features: int = 64
-) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
+) -> tuple[EncodedRays, Tensor, Network]:
+    """Rays, lengths of their intervals, and a network for them."""
     torch.manual_seed(rays + samples)
 
     def parameter(*shape: int) -> Tensor:
         return (torch.randn(*shape) * max(1, shape[0]) ** -0.5).requires_grad_()
 
-    network = [
+    network = Network(
         parameter(encoded, width), parameter(width), parameter(width, hidden), parameter(hidden),
         parameter(hidden, width), parameter(width, width), parameter(width), parameter(width, 3), parameter(3),
         parameter(hidden, features), parameter(features),
-    ]  # fmt: skip
+    )  # fmt: skip
     with torch.no_grad():
-        network[4][0] = 0
-        network[9][0] = 0
+        network.c1[0] = 0
+        network.s1[0] = 0
     enc = torch.randn(rays * samples, encoded, requires_grad=True)
-    return enc, torch.randn(rays, width, requires_grad=True), torch.rand(rays, samples) * 0.5, tuple(network)
+    encoded_rays = EncodedRays(enc, torch.randn(rays, width, requires_grad=True))
+    return encoded_rays, torch.rand(rays, samples) * 0.5, network
 
 
 @pytest.mark.parametrize("pass_semantics", [True, False])
 @pytest.mark.parametrize(("rays", "samples"), [(1, 1), (5, 7), (13, 24), (40, 16), (3, 200)])
 def test_outputs_and_all_gradients_equal_plain_torch(rays: int, samples: int, pass_semantics: bool) -> None:
-    enc, cond, delta, network = problem(rays, samples)
-    inputs = [enc, cond, *network]
-    fast = render_fused(enc, cond, delta, network, 0.7, pass_semantics, min_light=0.0)
-    slow = reference.render_field(enc, cond, delta, network, 0.7, pass_semantics, min_light=0.0)
+    encoded, lengths, network = problem(rays, samples)
+    inputs, options = [*encoded, *network], RenderOptions(0.7, pass_semantics, min_light=0.0)
+    fast = render_fused(encoded, lengths, network, options)
+    slow = reference.render_field(encoded, lengths, network, options)
     cotangents = [torch.randn_like(output) for output in slow]
     gradients = []
     for outputs in (fast, slow):
@@ -50,58 +53,58 @@ def test_outputs_and_all_gradients_equal_plain_torch(rays: int, samples: int, pa
 
 @pytest.mark.parametrize("sizes", [{"encoded": 10, "width": 32}, {"features": 24}, {"encoded": 7, "hidden": 9}])
 def test_any_layer_sizes_work(sizes: dict[str, int]) -> None:
-    enc, cond, delta, network = problem(6, 10, **sizes)
-    fast = render_fused(enc, cond, delta, network, 1.0, True)
-    slow = reference.render_field(enc, cond, delta, network, 1.0, True)
+    rays, lengths, network = problem(6, 10, **sizes)
+    fast = render_fused(rays, lengths, network, RenderOptions())
+    slow = reference.render_field(rays, lengths, network, RenderOptions())
     for a, b in zip(fast, slow, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-    fast_gradient, slow_gradient = (torch.autograd.grad(x[0].sum() + x[1].sum(), enc)[0] for x in (fast, slow))
+    fast_gradient, slow_gradient = (torch.autograd.grad(x[0].sum() + x[1].sum(), rays.enc)[0] for x in (fast, slow))
     torch.testing.assert_close(fast_gradient, slow_gradient, rtol=1e-3, atol=1e-4)
 
 
 def test_weights_and_the_light_behind_sum_to_one() -> None:
-    enc, cond, delta, network = problem(9, 12)
-    _, _, weights = render_fused(enc, cond, delta, network, 1.0, True)
-    behind = reference.render_field(enc, cond, delta, network, 1.0, True)[2].sum(-1)
+    rays, lengths, network = problem(9, 12)
+    _, _, weights = render_fused(rays, lengths, network, RenderOptions())
+    behind = reference.render_field(rays, lengths, network, RenderOptions())[2].sum(-1)
     assert (weights >= 0).all()
     torch.testing.assert_close(weights.sum(-1), behind, rtol=1e-4, atol=1e-5)
 
 
 def test_samples_in_the_dark_change_nothing() -> None:
-    enc, cond, delta, network = problem(4, 10)
+    rays, lengths, network = problem(4, 10)
     with torch.no_grad():
-        delta[:, 3] = 1e4  # opaque
-    rgb, features, _ = render_fused(enc, cond, delta, network, 1.0, True)
-    changed = enc.detach().view(4, 10, -1).clone()
+        lengths[:, 3] = 1e4  # opaque
+    rgb, features, _ = render_fused(rays, lengths, network, RenderOptions())
+    changed = rays.enc.detach().view(4, 10, -1).clone()
     changed[:, 4:] = torch.randn(4, 6, 20)
-    again = render_fused(changed.view(40, -1), cond, delta, network, 1.0, True)
+    again = render_fused(rays._replace(enc=changed.view(40, -1)), lengths, network, RenderOptions())
     torch.testing.assert_close(again[0], rgb)
     torch.testing.assert_close(again[1], features)
 
 
 def test_a_density_beyond_all_bounds_is_opaque_and_trains_nothing_to_nan() -> None:
-    enc, cond, delta, network = problem(4, 10)
+    rays, lengths, network = problem(4, 10)
     with torch.no_grad():
-        network[3][0] = 200.0
-        delta[:] = 100.0
-    rgb, features, weights = render_fused(enc, cond, delta, network, 1.0, True)
+        network.b2[0] = 200.0
+        lengths[:] = 100.0
+    rgb, features, weights = render_fused(rays, lengths, network, RenderOptions())
     torch.testing.assert_close(weights[:, 0], torch.ones(4))
-    gradients = torch.autograd.grad(rgb.sum() + features.sum(), [enc, cond, *network])
+    gradients = torch.autograd.grad(rgb.sum() + features.sum(), [*rays, *network])
     assert all(bool(gradient.isfinite().all()) for gradient in gradients)
 
 
 def test_no_rays_give_empty_outputs() -> None:
-    enc, cond, delta, network = problem(2, 4)
-    outputs = render_fused(enc[:0], cond[:0], delta[:0], network, 1.0, True)
+    rays, lengths, network = problem(2, 4)
+    outputs = render_fused(EncodedRays(rays.enc[:0], rays.cond[:0]), lengths[:0], network, RenderOptions())
     assert [tuple(output.shape) for output in outputs] == [(0, 3), (0, 64), (0, 4)]
 
 
 def test_any_number_of_threads_gives_the_same_outputs_and_gradients() -> None:
-    enc, cond, delta, network = problem(67, 16)
-    inputs = [enc, cond, *network]
+    rays, lengths, network = problem(67, 16)
+    inputs = [*rays, *network]
 
     def everything() -> list[Tensor]:
-        outputs = render_fused(enc, cond, delta, network, 1.0, True)
+        outputs = render_fused(rays, lengths, network, RenderOptions())
         total = sum((output.square().sum() for output in outputs), torch.zeros(()))
         return [*(output.detach() for output in outputs), *torch.autograd.grad(total, inputs)]
 
@@ -109,28 +112,28 @@ def test_any_number_of_threads_gives_the_same_outputs_and_gradients() -> None:
 
 
 def test_non_contiguous_inputs_and_gradients_are_read_right() -> None:
-    enc, cond, delta, network = problem(11, 6)
-    strided = [torch.stack([x.detach(), torch.full_like(x, 9.0)], dim=-1)[..., 0] for x in (enc, cond, delta)]
+    rays, lengths, network = problem(11, 6)
+    strided = [torch.stack([x.detach(), torch.full_like(x, 9.0)], dim=-1)[..., 0] for x in (*rays, lengths)]
     assert not any(x.is_contiguous() for x in strided)
-    transposed = tuple(m.detach().T.contiguous().T.requires_grad_() if m.ndim == 2 else m for m in network)
+    transposed = Network(*(m.detach().T.contiguous().T.requires_grad_() if m.ndim == 2 else m for m in network))
     gradients = []
-    for arguments in ((enc, cond, delta, network), (strided[0], strided[1], strided[2], transposed)):
-        outputs = render_fused(*arguments[:3], arguments[3], 1.0, True)
+    for arguments in ((rays, lengths, network), (EncodedRays(*strided[:2]), strided[2], transposed)):
+        outputs = render_fused(*arguments, RenderOptions())
         cotangents = [torch.linspace(-1, 1, 2 * x.numel()).view(*x.shape, 2)[..., 0] for x in outputs]
         total = sum(((x * g).sum() for x, g in zip(outputs, cotangents, strict=True)), torch.zeros(()))
-        gradients.append(torch.autograd.grad(total, arguments[3]))
+        gradients.append(torch.autograd.grad(total, arguments[2]))
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b)
 
 
 def test_without_semantic_features_colour_and_weights_stay_the_same() -> None:
-    enc, cond, delta, network = problem(5, 9)
-    rgb, _, weights = render_fused(enc, cond, delta, network, 1.0, True)
-    bare = (*network[:9], network[9][:, :0], network[10][:0])
-    outputs = render_fused(enc, cond, delta, bare, 1.0, True)
+    rays, lengths, network = problem(5, 9)
+    rgb, _, weights = render_fused(rays, lengths, network, RenderOptions())
+    bare = network._replace(s1=network.s1[:, :0], t1=network.t1[:0])
+    outputs = render_fused(rays, lengths, bare, RenderOptions())
     assert outputs[1].shape == (5, 0)
     torch.testing.assert_close((outputs[0], outputs[2]), (rgb, weights))
-    parameters = [enc, cond, *network[:9]]
+    parameters = [*rays, *network[:9]]
     for a, b in zip(
         torch.autograd.grad(outputs[0].sum() + outputs[2].square().sum(), parameters),
         torch.autograd.grad(rgb.sum() + weights.square().sum(), parameters),

@@ -9,30 +9,30 @@ from test_fused_rendering import problem
 from torch import Tensor
 
 from semantic_ns.batch import Targets
-from semantic_ns.fields.cpu.train import Intervals, LossWeights, TrainedRays, train_fused
+from semantic_ns.fields.cpu.network import EncodedRays, Network, RenderOptions
+from semantic_ns.fields.cpu.train import Head, Intervals, LossOptions, LossWeights, TrainedRays, train_fused
 from semantic_ns.losses import near_camera_prices, semantic_cross_entropy, soft_cross_entropy
 from semantic_ns.rendering import head_of_composited
 
-OPTIONS = LossWeights(
-    distortion=0.3, semantic=0.7, density_scale=0.7, opacity=0.2, near_camera=0.4, near_camera_reach=0.8, min_light=0.0
-)
-Head = tuple[Tensor, Tensor]
+WEIGHTS = LossWeights(distortion=0.3, semantic=0.7, opacity=0.2, near_camera=0.4)
+LOSSES = LossOptions(WEIGHTS, near_camera_reach=0.8)
+OPTIONS = RenderOptions(density_scale=0.7, min_light=0.0)
 Sizes = dict[str, int]
 
 
 def head_of(classes: int, features: int = 64) -> Head:
     torch.manual_seed(classes)
-    return torch.randn(classes, features, requires_grad=True), torch.randn(classes, requires_grad=True)
+    return Head(torch.randn(classes, features, requires_grad=True), torch.randn(classes, requires_grad=True))
 
 
 def spacings_of(rays: int, samples: int) -> Tensor:
     return torch.rand(rays, samples + 1, generator=torch.Generator().manual_seed(samples)).sort(dim=-1).values
 
 
-def intervals_of(delta: Tensor) -> Intervals:
-    rays, samples = delta.shape
+def intervals_of(lengths: Tensor) -> Intervals:
+    rays, samples = lengths.shape
     starts = torch.rand(rays, generator=torch.Generator().manual_seed(rays)) / 2
-    return Intervals(delta, spacings_of(rays, samples), starts)
+    return Intervals(spacings_of(rays, samples), starts, lengths)
 
 
 def targets_of(rays: int, classes: int, uniform: int | None = None, kind: str = "labels") -> Targets:
@@ -54,14 +54,12 @@ def targets_of(rays: int, classes: int, uniform: int | None = None, kind: str = 
 
 
 def slow_losses(
-    enc: Tensor, cond: Tensor, intervals: Intervals, network: tuple[Tensor, ...],
-    head: Head | None, targets: Targets, options: LossWeights,
+    rays: EncodedRays, intervals: Intervals, network: Network,
+    head: Head | None, targets: Targets, losses: LossOptions, options: RenderOptions,
 ) -> TrainedRays:  # fmt: skip
     """Plain torch: render everything, then one loss after the other."""
-    delta, spacings, starts = intervals
-    rgb, features, weights = reference.render_field(
-        enc, cond, delta, network, options.density_scale, options.pass_semantics, options.min_light
-    )
+    spacings, starts, lengths = intervals
+    rgb, features, weights = reference.render_field(rays, lengths, network, options)
     uniform = targets.colour.shape[0]
     semantic = torch.zeros(())
     if head is not None:
@@ -76,10 +74,11 @@ def slow_losses(
     colour = (rgb[:uniform] - targets.colour).square().mean() if uniform else torch.zeros(())
     distortion = reference.distortion(spacings[:uniform], weights[:uniform]) if uniform else torch.zeros(())
     opacity = -(weights[:uniform].sum(-1) + 0.01).log().mean() if uniform else torch.zeros(())
-    centres = starts[:, None] + delta.cumsum(-1) - delta / 2
-    near = near_camera_prices(weights, centres, options.near_camera_reach).mean()
-    losses = (options.distortion * distortion, options.opacity * opacity, options.near_camera * near)
-    return TrainedRays(colour, *losses, options.semantic * semantic.float(), rgb, weights)
+    centres = starts[:, None] + lengths.cumsum(-1) - lengths / 2
+    near = near_camera_prices(weights, centres, losses.near_camera_reach).mean()
+    factors = losses.weights
+    geometry = (factors.distortion * distortion, factors.opacity * opacity, factors.near_camera * near)
+    return TrainedRays(colour, *geometry, factors.semantic * semantic.float(), rgb, weights)
 
 
 def total(result: TrainedRays) -> Tensor:
@@ -88,14 +87,19 @@ def total(result: TrainedRays) -> Tensor:
 
 
 def assert_equal_to_torch(
-    rays: int, samples: int, classes: int, targets: Targets, options: LossWeights = OPTIONS, sizes: Sizes | None = None
+    rays: int,
+    samples: int,
+    classes: int,
+    targets: Targets,
+    options: RenderOptions = OPTIONS,
+    sizes: Sizes | None = None,
 ) -> None:
     sizes = sizes or {}
-    enc, cond, delta, network = problem(rays, samples, **sizes)
+    encoded, lengths, network = problem(rays, samples, **sizes)
     head = head_of(classes, sizes.get("features", 64)) if classes else None
-    inputs = [tensor for tensor in (enc, cond, *network, *(head or ())) if tensor.numel()]
-    fast = train_fused(enc, cond, intervals_of(delta), network, head, targets, options)
-    slow = slow_losses(enc, cond, intervals_of(delta), network, head, targets, options)
+    inputs = [tensor for tensor in (*encoded, *network, *(head or ())) if tensor.numel()]
+    fast = train_fused(encoded, intervals_of(lengths), network, head, targets, LOSSES, options)
+    slow = slow_losses(encoded, intervals_of(lengths), network, head, targets, LOSSES, options)
     for name in (
         "colour_loss",
         "distortion_loss",
@@ -150,53 +154,55 @@ def test_without_classes_colour_and_distortion_train_like_plain_torch() -> None:
 def test_without_any_lit_sample_the_kernel_trains_weights_alone() -> None:
     # The least light is never exceeded, so no sample has a colour; the gradient of dark samples is left out.
     rays, samples = 5, 6
-    enc, cond, delta, network = problem(rays, samples)
+    encoded, lengths, network = problem(rays, samples)
     head, targets = head_of(4), targets_of(rays, 4)
-    result = train_fused(enc, cond, intervals_of(delta), network, head, targets, replace(OPTIONS, min_light=1.0))
+    options = replace(OPTIONS, min_light=1.0)
+    result = train_fused(encoded, intervals_of(lengths), network, head, targets, LOSSES, options)
     torch.testing.assert_close(result.colour_loss, targets.colour.square().mean())
-    gradients = torch.autograd.grad(total(result), [enc, cond, *network, *head])
+    gradients = torch.autograd.grad(total(result), [*encoded, *network, *head])
     assert all(gradient.abs().max() == 0 for gradient in gradients[:-1])
     assert gradients[-1].abs().max() > 0  # the head's bias sees the accumulation
 
 
 def test_no_rays_have_losses_zero() -> None:
-    enc, cond, delta, network = problem(2, 4)
-    intervals = Intervals(*(tensor[:0] for tensor in intervals_of(delta)))
-    result = train_fused(enc[:0], cond[:0], intervals, network, head_of(3), targets_of(0, 3), OPTIONS)
+    rays, lengths, network = problem(2, 4)
+    intervals = Intervals(*(tensor[:0] for tensor in intervals_of(lengths)))
+    none = EncodedRays(rays.enc[:0], rays.cond[:0])
+    result = train_fused(none, intervals, network, head_of(3), targets_of(0, 3), LOSSES, OPTIONS)
     assert total(result).item() == 0
 
 
 def test_any_number_of_threads_gives_the_same_losses_and_gradients() -> None:
-    enc, cond, delta, network = problem(67, 16)
-    head, targets, edges = head_of(7), targets_of(67, 7), intervals_of(delta)
+    rays, lengths, network = problem(67, 16)
+    head, targets, intervals = head_of(7), targets_of(67, 7), intervals_of(lengths)
 
     def everything() -> list[Tensor]:
-        result = train_fused(enc, cond, edges, network, head, targets, OPTIONS)
-        return [total(result).detach(), *torch.autograd.grad(total(result), [enc, cond, *network, *head])]
+        result = train_fused(rays, intervals, network, head, targets, LOSSES, OPTIONS)
+        return [total(result).detach(), *torch.autograd.grad(total(result), [*rays, *network, *head])]
 
     reference.assert_same_with_any_number_of_threads(everything)
 
 
 def test_losses_of_different_factors_are_refused() -> None:
-    enc, cond, delta, network = problem(3, 4)
-    result = train_fused(enc, cond, intervals_of(delta), network, head_of(3), targets_of(3, 3), OPTIONS)
+    rays, lengths, network = problem(3, 4)
+    result = train_fused(rays, intervals_of(lengths), network, head_of(3), targets_of(3, 3), LOSSES, OPTIONS)
     with pytest.raises(RuntimeError, match=r"sum of the losses.*\[1\.0, 2\.0, 1\.0, 1\.0, 1\.0\]"):
         (total(result) + result.distortion_loss).backward()
 
 
 def test_labels_and_distributions_that_fit_no_class_are_refused() -> None:
-    enc, cond, delta, network = problem(3, 4)
-    arguments = (enc, cond, intervals_of(delta), network, head_of(3))
+    rays, lengths, network = problem(3, 4)
+    arguments = (rays, intervals_of(lengths), network, head_of(3))
     with pytest.raises(ValueError, match=r"expected labels in -1\.\.2"):
-        train_fused(*arguments, replace(targets_of(3, 3), labels=torch.tensor([0, 3, 1])), OPTIONS)
+        train_fused(*arguments, replace(targets_of(3, 3), labels=torch.tensor([0, 3, 1])), LOSSES, OPTIONS)
     with pytest.raises(ValueError, match=r"\(3, 3\), found \(3, 4\)"):
-        train_fused(*arguments, targets_of(3, 4, kind="distributions"), OPTIONS)
+        train_fused(*arguments, targets_of(3, 4, kind="distributions"), LOSSES, OPTIONS)
 
 
 def test_non_contiguous_targets_are_read_right() -> None:
-    enc, cond, delta, network = problem(9, 5)
-    targets, head, edges = targets_of(9, 4, kind="weighted distributions"), head_of(4), intervals_of(delta)
+    rays, lengths, network = problem(9, 5)
+    targets, head, intervals = targets_of(9, 4, kind="weighted distributions"), head_of(4), intervals_of(lengths)
     assert targets.soft_labels is not None
     strided = replace(targets, colour=targets.colour.T.contiguous().T, soft_labels=targets.soft_labels.T.contiguous().T)
-    results = [train_fused(enc, cond, edges, network, head, x, OPTIONS) for x in (targets, strided)]
+    results = [train_fused(rays, intervals, network, head, x, LOSSES, OPTIONS) for x in (targets, strided)]
     assert total(results[0]) == total(results[1])

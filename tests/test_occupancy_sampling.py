@@ -10,7 +10,12 @@ from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
-from semantic_ns.methods.semantic_ngp.occupancy import OccupancyGrid, OccupancySampler, require_nerfacc_kernels
+from semantic_ns.methods.semantic_ngp.occupancy import (
+    BoundedRays,
+    OccupancyGrid,
+    OccupancySampler,
+    require_nerfacc_kernels,
+)
 
 RAYS = 60
 STEP = 0.05
@@ -31,13 +36,14 @@ def grid(levels: int = 2, occupied: float = 0.3, max_samples_per_ray: int = 1000
     return built
 
 
-def rays(far: float = 5.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def rays(far: float = 5.0) -> BoundedRays:
     generator = torch.Generator().manual_seed(3)
     origins = (torch.rand(RAYS, 3, generator=generator) - 0.5) * 2
     origins[RAYS // 2 :] *= 3  # half of them begin outside the scene
     directions = torch.nn.functional.normalize(torch.randn(RAYS, 3, generator=generator), dim=-1)
     directions[:6] = torch.cat([torch.eye(3), -torch.eye(3)])  # parallel to two faces each
-    return origins, directions, torch.rand(RAYS, generator=generator) * 0.5, torch.full((RAYS,), far)
+    near = torch.rand(RAYS, generator=generator) * 0.5
+    return BoundedRays(origins, directions, near, torch.full((RAYS,), far))
 
 
 def options(**changes: Any) -> dict[str, Any]:
@@ -95,7 +101,7 @@ def test_a_ray_outside_the_box_gets_no_samples() -> None:
     scene = grid(levels=1, occupied=1.0)
     origins = torch.tensor([[3.0, 0, 0], [3, 0, 0], [0, 2, 0], [0, 0, 0]])
     directions = torch.tensor([[1.0, 0, 0], [-1, 0, 0], [1, 0, 0], [1, 0, 0]])  # away, towards, beside, from inside
-    indices, _, _ = scene.march((origins, directions, torch.zeros(4), torch.full((4,), 1e10)), STEP, 0.0)
+    indices, _, _ = scene.march(BoundedRays(origins, directions, torch.zeros(4), torch.full((4,), 1e10)), STEP, 0.0)
     assert torch.bincount(indices, minlength=4).tolist() == [0, 40, 0, 20]
 
 

@@ -68,16 +68,16 @@ def test_edges_equal_nerfstudios_for_equal_draws(piecewise: bool, training: bool
     with torch.no_grad(), mock.patch("torch.rand", side_effect=lambda *_, **__: stages.pop(0)):
         samples, weights, proposals = built.generate_ray_samples(bundle, [field.density_fn])
     with mock.patch("torch.rand", side_effect=lambda *_, **__: draws):
-        spacings, distances, proposal = built.sample_edges(bundle, field)
-    expected_spacings, expected_distances = edges_of(samples)
-    torch.testing.assert_close(spacings, expected_spacings, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(distances, expected_distances, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(proposal.s_edges, edges_of(proposals[0])[0], rtol=1e-4, atol=1e-5)
+        edges, proposal = built.sample_edges(bundle, field)
+    expected = edges_of(samples)
+    torch.testing.assert_close(edges.spacings, expected.spacings, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(edges.distances, expected.distances, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(proposal.spacings, edges_of(proposals[0]).spacings, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(proposal.weights, weights[0][..., 0], rtol=1e-3, atol=1e-5)
 
 
 def test_edges_ascend_between_near_and_far() -> None:
-    _, distances, _ = sampler(True).train().sample_edges(rays(), network())
+    (_, distances), _ = sampler(True).train().sample_edges(rays(), network())
     assert (distances.diff(dim=-1) >= 0).all()
     assert distances.min() >= 0.05 - 1e-6
     assert distances.max() <= 4.0 + 1e-4
@@ -98,7 +98,7 @@ def test_interlevel_loss_and_its_gradients_equal_nerfstudios(contracted: bool, s
     samples, weights_list, proposals = built.generate_ray_samples(bundle, [field.density_fn])
     field_weights = torch.rand(RAYS, 14, 1, generator=torch.Generator().manual_seed(2))
     slow = interlevel_loss([*weights_list, field_weights], [*proposals, samples])
-    spacings, _, proposal = built.sample_edges(bundle, field)
+    (spacings, _), proposal = built.sample_edges(bundle, field)
     fast = built.interlevel_loss(proposal, field, spacings, field_weights[..., 0])
     torch.testing.assert_close(fast, slow, rtol=1e-3, atol=1e-6)
     assert fast > 1e-3
@@ -125,7 +125,7 @@ def test_any_number_of_threads_gives_the_same_samples_and_gradients() -> None:
     parameters = list(field.mlp_base.parameters())
 
     def everything() -> list[torch.Tensor]:
-        spacings, distances, proposal = built.sample_edges(bundle, field)
+        (spacings, distances), proposal = built.sample_edges(bundle, field)
         loss = built.interlevel_loss(proposal, field, spacings, field_weights)
         return [spacings, distances, proposal.weights, loss.detach(), *torch.autograd.grad(loss, parameters)]
 
@@ -134,7 +134,7 @@ def test_any_number_of_threads_gives_the_same_samples_and_gradients() -> None:
 
 def test_no_rays_give_empty_samples_and_a_loss_of_zero() -> None:
     built, field, bundle = sampler(True).eval(), network(), rays()[:0]
-    spacings, distances, proposal = built.sample_edges(bundle, field)
+    (spacings, distances), proposal = built.sample_edges(bundle, field)
     assert spacings.shape == distances.shape == (0, 15)
     loss = built.interlevel_loss(proposal, field, spacings, torch.empty(0, 14))
     assert loss == 0
@@ -145,5 +145,5 @@ def test_a_proposal_density_beyond_all_bounds_puts_all_weight_on_the_first_bin()
     field = network()
     with torch.no_grad():
         field.mlp_base[1].layers[1].bias[:] = 200.0  # pyright: ignore[reportAttributeAccessIssue, reportIndexIssue]
-    _, _, proposal = sampler(True).eval().sample_edges(rays(), field)
+    _, proposal = sampler(True).eval().sample_edges(rays(), field)
     torch.testing.assert_close(proposal.weights[:, 0], torch.ones(RAYS))

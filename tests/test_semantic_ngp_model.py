@@ -21,6 +21,7 @@ from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.methods.semantic_ngp.method import semantic_ngp
 from semantic_ns.methods.semantic_ngp.model import SemanticNgpModel, SemanticNgpModelConfig
+from semantic_ns.methods.semantic_ngp.occupancy import BoundedRays
 
 
 def lean_config(**changes: Any) -> SemanticNgpModelConfig:
@@ -95,7 +96,9 @@ def test_rendering_equals_a_loop_over_rays_and_samples() -> None:
     near, far = torch.full((RAYS,), 0.05), torch.full((RAYS,), 5.0)
     # At evaluation nerfstudio's collider lets rays start at the camera, and the near plane of the options remains.
     with torch.no_grad():
-        indices, starts, ends = model.occupancy_grid.march((bundle.origins, bundle.directions, near, far), 0.1, 0.004)
+        indices, starts, ends = model.occupancy_grid.march(
+            BoundedRays(bundle.origins, bundle.directions, near, far), 0.1, 0.004
+        )
         for r in range(0, RAYS, 7):
             light, rgb, logits = 1.0, torch.zeros(3), torch.zeros(3)
             for n in (indices == r).nonzero()[:, 0].tolist():

@@ -67,7 +67,7 @@ def histogram(seed: int = 0) -> tuple[Tensor, Tensor]:
 def coarse(training: bool, num: int = 64) -> Tensor:
     bundle = PlanarDepthCollider(0.1, 10.0)(rays())
     sampler = UniformSampler(num_samples=num - 1).train(training)
-    return edges_of(sampler(bundle))[1] / bundle.metadata["directions_norm"]
+    return edges_of(sampler(bundle)).distances / bundle.metadata["directions_norm"]
 
 
 def test_coarse_samples_at_evaluation_are_linear_in_planar_depth_with_both_ends() -> None:

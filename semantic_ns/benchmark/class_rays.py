@@ -115,10 +115,10 @@ def _at_evaluation(model: SemanticModelLike) -> Iterator[None]:
 def _collect(model: SemanticModelLike, rays: RayBundle) -> tuple[ndarray, ndarray, ndarray]:
     rays = model.collider(rays)
     rendered = model.render_intervals(rays)
-    weights, edges = rendered.weights, rendered.edges
+    weights, distances = rendered.weights, rendered.distances
     kept = have_a_say(weights)
     owners, places = kept.nonzero(as_tuple=True)
-    centres = (edges[owners, places] + edges[owners, places + 1]) / 2
+    centres = (distances[owners, places] + distances[owners, places + 1]) / 2
     x = model.field.unit_positions(rays.origins[owners] + rays.directions[owners] * centres[:, None])
     positions = (x.clamp(0, 1) * _CELLS).round().numpy().astype(np.uint16)
     return positions, weights[kept].numpy().astype(np.float16), kept.sum(dim=1).numpy()

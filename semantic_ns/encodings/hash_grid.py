@@ -5,7 +5,7 @@ import os
 import shutil
 from functools import cache
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -77,6 +77,16 @@ def _arrays(backend: ChosenBackend, *tensors: Tensor) -> list[Any]:
     return [tensor.numpy() for tensor in tensors] if backend == "numba" else list(tensors)
 
 
+class GridArrays(NamedTuple):
+    """A grid of L levels as the numba kernels take it."""
+
+    table: Float[np.ndarray, "all_rows features"]
+    """Level after level."""
+    cells_per_axis: Float[np.ndarray, "levels"]
+    table_size: int
+    """Rows of a level."""
+
+
 @cache
 def is_installed(package: str) -> bool:
     """Whether a package can be imported, without importing it."""
@@ -139,6 +149,10 @@ class HashGrid(HashEncoding):
         encoded = _KernelHashGrid.apply(flat, self.hash_table, self.scalings32, self.hash_table_size, backend)
         assert isinstance(encoded, Tensor)
         return encoded.view(*in_tensor.shape[:-1], encoded.shape[-1])
+
+    def arrays(self) -> GridArrays:
+        """The grid as the numba kernels take it, sharing memory."""
+        return GridArrays(self.hash_table.detach().numpy(), self.scalings32.numpy(), self.hash_table_size)
 
     def uses_numba(self, in_tensor: Tensor) -> bool:
         """Whether the numba kernels encode this tensor."""

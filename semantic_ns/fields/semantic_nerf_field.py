@@ -1,12 +1,11 @@
 """Nerfacto's field with a view-independent semantic head."""
 
-from dataclasses import replace
 from enum import Enum
 from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
-from nerfstudio.cameras.rays import RayBundle, RaySamples
+from nerfstudio.cameras.rays import RaySamples
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.field_components.activations import trunc_exp
 from nerfstudio.field_components.field_heads import FieldHeadNames
@@ -15,26 +14,17 @@ from nerfstudio.fields.nerfacto_field import NerfactoField
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semantic_ns.batch import Targets
-from semantic_ns.encodings.hash_grid import Backend, HashGrid, replace_hash_encodings
+from semantic_ns.encodings.hash_grid import Backend, replace_hash_encodings
 from semantic_ns.encodings.spherical_harmonics import SphericalHarmonics
-from semantic_ns.fields.cpu.render import render_fused
-from semantic_ns.fields.cpu.train import Intervals, LossWeights, TrainedRays, train_fused
 from semantic_ns.fields.feature_grid import SemanticGrid, have_a_say
 from semantic_ns.fields.semantic_head import SemanticHead
-from semantic_ns.rendering import head_of_composited
-from semantic_ns.sampling.proposal import is_infinity_contraction, scene_to_unit_box
+from semantic_ns.kernels.layers import linear_layers
 
 
 class SemanticHeadNames(Enum):
     """Field outputs beyond nerfstudio's ``FieldHeadNames``, an enumeration that cannot be extended."""
 
     SEMANTIC_FEATURES = "semantic_features"
-
-
-def _linears(network: nn.Module) -> list[nn.Linear]:
-    """Layers of one of nerfstudio's torch networks."""
-    return list(cast(nn.ModuleList, network.layers))  # pyright: ignore[reportReturnType]
 
 
 class SemanticNerfField(NerfactoField):
@@ -117,51 +107,52 @@ class SemanticNerfField(NerfactoField):
 
     def _semantic_features(self, ray_samples: RaySamples, density_embedding: Tensor) -> Tensor:
         if self.semantic_grid is None:
-            return self.semantic_trunk(
-                density_embedding if self.pass_semantic_gradients else density_embedding.detach()
-            )
+            return self.semantic_trunk(self.pass_semantics(density_embedding))
         with torch.no_grad():
             positions = self.unit_positions(ray_samples.frustums.get_positions()).clamp(0.0, 1.0)
         return self.semantic_grid(positions)
-
-    @property
-    def _shares_features(self) -> bool:
-        """Whether the kernels evaluate semantic features, out of what the density network hands to colour."""
-        return self.use_semantics and self.semantic_grid is None
 
     def semantic_weights(self, weights: Tensor) -> Tensor:
         """Rendering weights [*rays, samples, 1] with which semantic features are composited."""
         if self.semantic_grid is not None:
             weights = weights * have_a_say(weights.detach()[..., 0])[..., None]
-        return self._pass_semantics(weights)
+        return self.pass_semantics(weights)
 
-    def _pass_semantics(self, values: Tensor) -> Tensor:
+    def pass_semantics(self, values: Tensor) -> Tensor:
+        """The values, cut from the gradients of the semantic loss if it is not to train geometry."""
         return values if self.pass_semantic_gradients else values.detach()
 
-    def _split_first_colour_layer(self) -> tuple[Tensor, Tensor]:
-        """The colour net's first matrix, split into what belongs to the ray and to the geometry features.
+    def color_by_features(self) -> Float[Tensor, "hidden features"]:
+        """The columns of the colour network's first matrix that take the geometry features."""
+        first, last = self._columns_of_features()
+        return linear_layers(self.mlp_head)[0].weight[:, first:last]
 
-        Nerfacto's columns are direction, geometry features, appearance.
-        """
-        weight = _linears(self.mlp_head)[0].weight
+    def _columns_of_features(self) -> tuple[int, int]:
+        """First and last column, exclusive; nerfacto's order is direction, geometry features, appearance."""
         first = cast(int, self.direction_encoding.get_out_dim())
-        last = first + self.geo_feat_dim
-        return torch.cat([weight[:, :first], weight[:, last:]], dim=1), weight[:, first:last]
+        return first, first + self.geo_feat_dim
 
     def _colour(self, ray_samples: RaySamples, features: Tensor) -> Tensor:
         """Nerfacto's colour head; what is constant along a ray enters its first layer once per ray."""
         if self.mlp_head.tcnn_encoding is not None:
             return super().get_outputs(ray_samples, features)[FieldHeadNames.RGB]
-        first, *others = _linears(self.mlp_head)
-        by_ray, by_features = self._split_first_colour_layer()
+        _, *others = linear_layers(self.mlp_head)
         cameras = None if ray_samples.camera_indices is None else ray_samples.camera_indices[..., :1, :]
-        per_ray = self.ray_conditioning(ray_samples.frustums.directions[..., :1, :], cameras)
-        x = F.linear(features, by_features) + F.linear(per_ray, by_ray, first.bias)
+        per_ray = self.color_conditioning(ray_samples.frustums.directions[..., :1, :], cameras)
+        x = F.linear(features, self.color_by_features()) + per_ray
         for layer in others:
             x = layer(F.relu(x))
         return torch.sigmoid(x)
 
-    def ray_conditioning(
+    def color_conditioning(
+        self, directions: Float[Tensor, "*rays 3"], camera_indices: Int[Tensor, "*rays 1"] | None
+    ) -> Float[Tensor, "*rays hidden"]:
+        """What is constant along a ray, through the colour network's first layer, bias included."""
+        layer, (first, last) = linear_layers(self.mlp_head)[0], self._columns_of_features()
+        by_ray = torch.cat([layer.weight[:, :first], layer.weight[:, last:]], dim=1)
+        return F.linear(self._ray_conditioning(directions, camera_indices), by_ray, layer.bias)
+
+    def _ray_conditioning(
         self, directions: Float[Tensor, "*rays 3"], camera_indices: Int[Tensor, "*rays 1"] | None
     ) -> Float[Tensor, "*rays channels"]:
         """Encoded direction and appearance of each ray."""
@@ -176,113 +167,3 @@ class SemanticNerfField(NerfactoField):
         else:
             appearance = encoded.new_zeros(*encoded.shape[:-1], self.appearance_embedding_dim)
         return torch.cat([encoded, appearance], dim=-1)
-
-    @property
-    def can_fuse(self) -> bool:
-        """Whether the CPU kernel knows this field: torch networks of nerfacto's depth over a numba hash grid."""
-        base = getattr(self.mlp_base, "model", None)
-        if not isinstance(base, nn.Sequential) or self.mlp_head.tcnn_encoding is not None:
-            return False
-        grid, density, colour = base[0], _linears(base[1]), _linears(self.mlp_head)
-        return (
-            isinstance(grid, HashGrid)
-            and grid.backend in ("auto", "numba")
-            and len(density) == 2
-            and len(colour) == 3
-            # The kernel sizes its buffers by one width.
-            and density[0].out_features == colour[0].out_features == colour[1].out_features
-            and is_infinity_contraction(self.spatial_distortion)
-        )
-
-    def render_rays(
-        self, ray_bundle: RayBundle, t_edges: Tensor
-    ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays classes"] | None, Float[Tensor, "rays samples"]]:
-        """Colour, class logits (none without semantics) and weights by the CPU kernels.
-
-        Equal to evaluating every sample and compositing, except where less than 1e-4 of the light arrives.
-        """
-        enc, cond, delta, x = self._kernel_inputs(ray_bundle, t_edges)
-        network = self._kernel_matrices()
-        rgb, features, weights = render_fused(
-            enc, cond, delta, network, self.average_init_density, self.pass_semantic_gradients
-        )
-        return rgb, self._logits(x, features, weights) if self.use_semantics else None, weights
-
-    def _logits(self, x: Tensor, features: Tensor, weights: Tensor) -> Tensor:
-        """Logits [rays, classes] of shared features that the kernel composited, or of the semantic grid."""
-        weights = self._pass_semantics(weights)
-        accumulation = weights.sum(dim=-1, keepdim=True)
-        if self.semantic_grid is not None:
-            features, accumulation = self.semantic_grid.composite(x, weights)
-        return head_of_composited(features, accumulation, self.semantic_head.weight, self.semantic_head.bias)
-
-    def train_rays(
-        self, ray_bundle: RayBundle, edges: tuple[Tensor, Tensor], targets: Targets, weights: LossWeights
-    ) -> TrainedRays:
-        """Losses of rays that know their targets, by one pass of the CPU kernel; see ``train_fused``.
-
-        Args:
-            ray_bundle: rays [rays].
-            edges: interval edges [rays, samples + 1] as normalised spacings, and as distances in scene units.
-            targets: what the rays should look like.
-            weights: factors of the losses; how the density is scaled and what semantics train is the field's to say.
-        """
-        spacings, distances = edges
-        enc, cond, delta, x = self._kernel_inputs(ray_bundle, distances)
-        head = (self.semantic_head.weight, self.semantic_head.bias) if self._shares_features else None
-        options = replace(weights, density_scale=self.average_init_density, pass_semantics=self.pass_semantic_gradients)
-        intervals = Intervals(delta, spacings, distances[:, 0])
-        trained = train_fused(enc, cond, intervals, self._kernel_matrices(), head, targets, options)
-        if not self.use_semantics or self.semantic_grid is None:
-            return trained
-        return replace(trained, semantic_loss=weights.semantic * self._loss_of_grid(x, trained.weights, targets))
-
-    def _loss_of_grid(self, x: Tensor, weights: Tensor, targets: Targets) -> Tensor:
-        """Cross-entropy of the rays that count; the samples of others are left out, and without any all are."""
-        has_say = targets.label_shares() > 0
-        if not has_say.any():
-            return weights.new_zeros(())
-        counted = weights * has_say[:, None]
-        return targets.semantic_loss(self._logits(x, counted, counted))
-
-    @property
-    def can_fuse_packed(self) -> bool:
-        """Whether the CPU kernels for packed samples know this field: they have no second grid."""
-        return self.can_fuse and (self._shares_features or not self.use_semantics)
-
-    def can_train_fused(self, targets: Targets) -> bool:
-        """Whether one pass gives all gradients: a grid of its own cannot reach the weights in that pass."""
-        has_own_path = self.use_semantics and self.semantic_grid is not None and self.pass_semantic_gradients
-        return not (has_own_path and bool((targets.label_shares() > 0).any()))
-
-    def _kernel_inputs(self, ray_bundle: RayBundle, t_edges: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Encoded samples, what is constant along a ray after the first colour layer, lengths of intervals, positions.
-
-        Positions [all samples, 3] are in the unit cube.
-        """
-        from semantic_ns.sampling.proposal_numba import unit_positions
-
-        x = torch.empty(t_edges.shape[0] * (t_edges.shape[1] - 1), 3)
-        unit_positions(
-            ray_bundle.origins.detach().contiguous().numpy(), ray_bundle.directions.detach().contiguous().numpy(),
-            t_edges.numpy(), *scene_to_unit_box(self), x.numpy(),
-        )  # fmt: skip
-        by_ray, _ = self._split_first_colour_layer()
-        bias = _linears(self.mlp_head)[0].bias
-        cond = F.linear(self.ray_conditioning(ray_bundle.directions, ray_bundle.camera_indices), by_ray, bias)
-        return self.mlp_base.model[0](x), cond, t_edges[:, 1:] - t_edges[:, :-1], x
-
-    def _kernel_matrices(self) -> tuple[Tensor, ...]:
-        """``w1 b1 w2 b2 c1 c2 d2 c3 d3 s1 t1`` as described in ``render_numba``."""
-        density, (_, second, third) = _linears(self.mlp_base.model[1]), _linears(self.mlp_head)
-        _, by_features = self._split_first_colour_layer()
-        raw_row = by_features.new_zeros(1, by_features.shape[0])
-        weight, bias = raw_row.new_zeros(0, self.geo_feat_dim), raw_row.new_zeros(0)
-        if self._shares_features:
-            weight, bias = cast(nn.Linear, self.semantic_trunk[0]).parameters()
-        semantic_matrix = torch.cat([weight.new_zeros(1, len(weight)), weight.T])
-        return (
-            density[0].weight.T, density[0].bias, density[1].weight.T, density[1].bias,
-            torch.cat([raw_row, by_features.T]), second.weight.T, second.bias, third.weight.T, third.bias,
-            semantic_matrix, bias,
-        )  # fmt: skip

@@ -1,7 +1,7 @@
 """nerfstudio's proposal sampler with a fused CPU path."""
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -12,22 +12,30 @@ from nerfstudio.fields.density_fields import HashMLPDensityField
 from nerfstudio.model_components.ray_samplers import ProposalNetworkSampler
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from semantic_ns.encodings.hash_grid import HashGrid
+from semantic_ns.kernels.layers import INPUT_BLOCK, as_arrays, linear_layers, whole_blocks, zeros_per_thread
 
-_UNIT_CUBE = np.zeros(3, np.float32), np.ones(3, np.float32)
+
+class UnitBox(NamedTuple):
+    """How a field maps positions in scene units to the unit cube, as the kernels take it."""
+
+    contracts: bool
+    """A contraction knows no box; that of a field that contracts is the unit cube here, and is not read."""
+    low: Float[np.ndarray, "3"]
+    """The corner with the least coordinates, in scene units."""
+    size: Float[np.ndarray, "3"]
 
 
-def scene_to_unit_box(field: Any) -> tuple[bool, np.ndarray, np.ndarray]:
-    """How a field maps scene positions to the unit cube: (contracted, low corner [3], size [3]).
+_CONTRACTION = UnitBox(True, np.zeros(3, np.float32), np.ones(3, np.float32))
 
-    A contraction knows no box; that of a field that contracts is the unit cube here, and is not read.
-    """
+
+def scene_to_unit_box(field: Any) -> UnitBox:
+    """How a field maps positions to the unit cube."""
     if field.spatial_distortion is not None:
-        return True, *_UNIT_CUBE
+        return _CONTRACTION
     aabb = field.aabb.detach().float()
-    return False, aabb[0].numpy(), (aabb[1] - aabb[0]).numpy()
+    return UnitBox(False, aabb[0].numpy(), (aabb[1] - aabb[0]).numpy())
 
 
 def is_infinity_contraction(distortion: Any) -> bool:
@@ -35,13 +43,32 @@ def is_infinity_contraction(distortion: Any) -> bool:
     return isinstance(distortion, SceneContraction) and distortion.order == float("inf")
 
 
+class Edges(NamedTuple):
+    """The edges of the intervals of R rays, S + 1 of a ray with S samples."""
+
+    spacings: Float[Tensor, "rays edges"]
+    """Normalised, from 0 at the near plane to 1 at the far one."""
+    distances: Float[Tensor, "rays edges"]
+    """From the origin, in scene units."""
+
+
+class ProposalMatrices(NamedTuple):
+    """Matrices [in, out] and biases of a proposal network, as tensors or, for the kernels, as arrays."""
+
+    w1: Float[Tensor, "encoded hidden"]
+    b1: Float[Tensor, "hidden"]
+    w2: Float[Tensor, "hidden 1"]
+    b2: Float[Tensor, "1"]
+
+
 @dataclass
 class FusedProposal:
-    """What one proposal stage leaves for its loss: bins as normalised spacings [R, P + 1] and their weights [R, P]."""
+    """What one proposal stage leaves for its loss."""
 
     ray_bundle: RayBundle
-    s_edges: Tensor
-    weights: Tensor
+    spacings: Float[Tensor, "rays edges"]
+    """Edges of its bins, normalised as those of :class:`Edges`."""
+    weights: Float[Tensor, "rays bins"]
 
 
 class FusedProposalSampler(ProposalNetworkSampler):
@@ -70,49 +97,43 @@ class FusedProposalSampler(ProposalNetworkSampler):
         if self.num_proposal_network_iterations != 1 or ray_bundle.origins.device.type != "cpu":
             return False
         network = networks[0]
-        if not isinstance(network, HashMLPDensityField) or network.use_linear or len(_layers(network)) != 2:
+        if not isinstance(network, HashMLPDensityField) or network.use_linear:
             return False
         grid = network.encoding
         return (
             # Without a contraction points may lie outside the unit cube, where nerfstudio's density is 0, ours is not.
             is_infinity_contraction(network.spatial_distortion)
+            and len(linear_layers(network.mlp_base[1])) == 2
             and self.pdf_sampler.single_jitter
             and isinstance(grid, HashGrid)
             and grid.uses_numba(ray_bundle.origins)
         )
 
     @torch.no_grad()
-    def sample_edges(
-        self, ray_bundle: RayBundle, network: HashMLPDensityField
-    ) -> tuple[Float[Tensor, "rays edges"], Float[Tensor, "rays edges"], FusedProposal]:
-        """Interval edges of the field's samples.
-
-        Returns:
-            edges as normalised spacings, the same as distances in scene units, and the proposal that led to them.
-        """
+    def sample_edges(self, ray_bundle: RayBundle, network: HashMLPDensityField) -> tuple[Edges, FusedProposal]:
+        """Edges of the field's intervals, and the proposal that led to them."""
         from semantic_ns.sampling import proposal_numba as kernels
 
         num_rays = ray_bundle.origins.shape[0]
         num_bins = self.num_proposal_samples_per_ray[0]
-        s_edges, weights = torch.empty(num_rays, num_bins + 1), torch.empty(num_rays, num_bins)
-        s_new = torch.empty(num_rays, self.num_nerf_samples_per_ray + 1)
-        t_new = torch.empty_like(s_new)
+        spacings, weights = torch.empty(num_rays, num_bins + 1), torch.empty(num_rays, num_bins)
+        new_spacings = torch.empty(num_rays, self.num_nerf_samples_per_ray + 1)
+        new_distances = torch.empty_like(new_spacings)
         jitter = torch.rand(num_rays, 2) if self.training else torch.full((num_rays, 2), -1.0)
         kernels.propose(
             *_ray_arrays(ray_bundle), jitter.numpy(), scene_to_unit_box(network),
-            tuple(matrix.detach().contiguous().numpy() for matrix in _matrices(network)),
-            *_grid_arrays(cast(HashGrid, network.encoding)),
+            as_arrays(_matrices_of(network)), cast(HashGrid, network.encoding).arrays(),
             np.float32(network.average_init_density), np.float32(self._anneal), self.piecewise,
-            s_edges.numpy(), weights.numpy(), s_new.numpy(), t_new.numpy(),
+            spacings.numpy(), weights.numpy(), new_spacings.numpy(), new_distances.numpy(),
         )  # fmt: skip
-        return s_new, t_new, FusedProposal(ray_bundle, s_edges, weights)
+        return Edges(new_spacings, new_distances), FusedProposal(ray_bundle, spacings, weights)
 
     def interlevel_loss(
         self,
         proposal: FusedProposal,
         network: HashMLPDensityField,
-        s_field: Float[Tensor, "rays edges"],
-        w_field: Float[Tensor, "rays samples"],
+        field_spacings: Float[Tensor, "rays edges"],
+        field_weights: Float[Tensor, "rays samples"],
     ) -> Float[Tensor, ""]:
         """Loss that makes the proposal's weights bound the field's (Barron et al. 2022, equation (13)).
 
@@ -121,44 +142,53 @@ class FusedProposalSampler(ProposalNetworkSampler):
         Args:
             proposal: what :meth:`sample_edges` returned for this batch.
             network: the proposal network.
-            s_field: edges of the field's samples as normalised spacings.
-            w_field: the field's rendering weights.
+            field_spacings: edges of the field's samples as normalised spacings.
+            field_weights: the field's rendering weights.
         """
-        constants = (proposal, network, s_field.detach(), w_field.detach(), self.piecewise)
-        loss = _FusedInterlevel.apply(constants, cast(HashGrid, network.encoding).hash_table, *_matrices(network))
+        constants = _Constants(proposal, network, field_spacings.detach(), field_weights.detach(), self.piecewise)
+        table = cast(HashGrid, network.encoding).hash_table
+        loss = _FusedInterlevel.apply(constants, table, *_matrices_of(network))
         assert isinstance(loss, Tensor)
         return loss
+
+
+class _Constants(NamedTuple):
+    """What no gradient of the interlevel loss reaches, or reaches by its own way."""
+
+    proposal: FusedProposal
+    network: HashMLPDensityField
+    field_spacings: Float[Tensor, "rays edges"]
+    field_weights: Float[Tensor, "rays samples"]
+    piecewise: bool
 
 
 class _FusedInterlevel(torch.autograd.Function):
     """Interlevel loss whose gradients come with its value."""
 
     @staticmethod
-    def forward(ctx: Any, constants: tuple[Any, ...], table: Tensor, *matrices: Tensor) -> Tensor:
-        from numba import get_num_threads
-
+    def forward(ctx: Any, constants: _Constants, table: Tensor, *parameters: Tensor) -> Tensor:
         from semantic_ns.encodings import hash_grid_numba
         from semantic_ns.sampling import proposal_numba as kernels
 
-        proposal, network, s_field, w_field, piecewise = constants
+        proposal, network, field_spacings, field_weights, piecewise = constants
+        matrices = ProposalMatrices(*parameters)
         rays, bins = proposal.weights.shape
         grid = cast(HashGrid, network.encoding)
         losses, x = torch.empty(rays), torch.empty(rays * bins, 3)
         g_enc, g_table = torch.empty(rays * bins, grid.get_out_dim()), torch.empty_like(table)
-        g_matrices = tuple(torch.zeros(get_num_threads(), *matrix.shape) for matrix in matrices)
+        g_matrices = zeros_per_thread(matrices)
         kernels.interlevel(
-            *_ray_arrays(proposal.ray_bundle), scene_to_unit_box(network),
-            tuple(matrix.detach().contiguous().numpy() for matrix in matrices),
-            *_grid_arrays(grid), np.float32(network.average_init_density), piecewise,
-            proposal.s_edges.numpy(), proposal.weights.numpy(), s_field.contiguous().numpy(),
-            w_field.contiguous().numpy(), losses.numpy(), x.numpy(), g_enc.numpy(),
-            tuple(gradient.numpy() for gradient in g_matrices),
+            *_ray_arrays(proposal.ray_bundle), scene_to_unit_box(network), as_arrays(matrices),
+            grid.arrays(), np.float32(network.average_init_density), piecewise,
+            proposal.spacings.numpy(), proposal.weights.numpy(), field_spacings.contiguous().numpy(),
+            field_weights.contiguous().numpy(), losses.numpy(), x.numpy(), g_enc.numpy(),
+            as_arrays(g_matrices),
         )  # fmt: skip
         hash_grid_numba.scatter_table_gradient(
             x.numpy(), g_enc.numpy(), grid.scalings32.numpy(), grid.hash_table_size, g_table.numpy()
         )
         ctx.save_for_backward(g_table, *(gradient.sum(dim=0) for gradient in g_matrices))
-        ctx.count = max(1, w_field.numel())
+        ctx.count = max(1, field_weights.numel())
         return losses.sum() / ctx.count
 
     @staticmethod
@@ -169,22 +199,13 @@ class _FusedInterlevel(torch.autograd.Function):
         return (None, *(saved * (gradients[0] / ctx.count) for saved in ctx.saved_tensors))
 
 
-def _layers(network: HashMLPDensityField) -> list[nn.Linear]:
-    return list(cast(nn.ModuleList, network.mlp_base[1].layers))  # pyright: ignore[reportReturnType]
-
-
-def _matrices(network: HashMLPDensityField) -> list[Tensor]:
-    """The proposal network's layers as the kernels want them: w1 [in, out], b1, w2, b2, padded to whole blocks."""
-    first, second = _layers(network)
-    inputs, width = -first.in_features % 4, -first.out_features % 8
-    if not inputs and not width:
-        return [first.weight.T, first.bias, second.weight.T, second.bias]
-    return [
-        F.pad(first.weight.T, (0, width, 0, inputs)),
-        F.pad(first.bias, (0, width)),
-        F.pad(second.weight.T, (0, 0, 0, width)),
-        second.bias,
-    ]
+def _matrices_of(network: HashMLPDensityField) -> ProposalMatrices:
+    """The layers of a proposal network in whole blocks, differentiable in its parameters."""
+    first, second = linear_layers(network.mlp_base[1])
+    return ProposalMatrices(
+        w1=whole_blocks(first.weight.T, rows=INPUT_BLOCK), b1=whole_blocks(first.bias),
+        w2=whole_blocks(second.weight, axes=1).T, b2=second.bias,
+    )  # fmt: skip
 
 
 def _ray_arrays(ray_bundle: RayBundle) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -199,15 +220,11 @@ def _ray_arrays(ray_bundle: RayBundle) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return array(ray_bundle.origins), array(ray_bundle.directions), array(nears.reshape(-1)), array(fars.reshape(-1))
 
 
-def _grid_arrays(grid: HashGrid) -> tuple[np.ndarray, np.ndarray, int]:
-    return grid.hash_table.detach().numpy(), grid.scalings32.numpy(), grid.hash_table_size
-
-
-def edges_of(ray_samples: RaySamples) -> tuple[Tensor, Tensor]:
-    """Edges [rays, S + 1] of nerfstudio's samples, as normalised spacings and as distances."""
+def edges_of(ray_samples: RaySamples) -> Edges:
+    """Edges of the intervals of nerfstudio's samples."""
     frustums = ray_samples.frustums
     assert ray_samples.spacing_starts is not None
     assert ray_samples.spacing_ends is not None
     s = torch.cat([ray_samples.spacing_starts[..., 0], ray_samples.spacing_ends[..., -1:, 0]], dim=-1)
     t = torch.cat([frustums.starts[..., 0], frustums.ends[..., -1:, 0]], dim=-1)
-    return s, t
+    return Edges(s, t)

@@ -4,8 +4,9 @@ The samples equal nerfstudio's ``ProposalNetworkSampler`` with one proposal netw
 proposal network at their centres, weights, inverse-CDF resampling (Barron et al. 2022, section 3); the loss equals its
 ``interlevel_loss``.
 
-Symbols: R rays, P proposal samples, S field samples; ``s`` are normalised spacings in [0, 1], ``t`` distances in scene
-units. ``jitter`` [R, 2] holds one uniform draw per ray for each stage; a negative value means no jitter.
+Symbols: R rays, P proposal samples, S field samples; spacings are normalised, in [0, 1], distances in scene units.
+``jitter`` [R, 2] holds one uniform draw per ray for each stage; a negative value means no jitter. ``network`` is a
+``ProposalMatrices``, ``grid`` are ``GridArrays``, ``box`` is a ``UnitBox``.
 """
 
 from typing import no_type_check
@@ -48,40 +49,41 @@ def _distance(spacing, piecewise):
 
 @part
 @no_type_check
-def _unit_centres(origin, direction, t_edges, box, x):
+def _unit_centres(origin, direction, distances, box, x):
     """Centres of one ray's intervals in the unit cube, ``x`` [S, 3].
 
     With the L-infinity contraction of Barron et al. 2022, equation (10), or by the scene box.
     """
-    contract, low, size = box
-    for k in range(t_edges.shape[0] - 1):
-        t = (t_edges[k] + t_edges[k + 1]) * _HALF
+    for k in range(distances.shape[0] - 1):
+        t = (distances[k] + distances[k + 1]) * _HALF
         px, py, pz = origin[0] + t * direction[0], origin[1] + t * direction[1], origin[2] + t * direction[2]
-        if contract:
+        if box.contracts:
             norm = max(abs(px), abs(py), abs(pz))
             factor = _ONE if norm < _ONE else (_TWO - _ONE / norm) / norm
             x[k, 0] = (px * factor + _TWO) * _QUARTER
             x[k, 1] = (py * factor + _TWO) * _QUARTER
             x[k, 2] = (pz * factor + _TWO) * _QUARTER
         else:
-            x[k, 0], x[k, 1], x[k, 2] = (px - low[0]) / size[0], (py - low[1]) / size[1], (pz - low[2]) / size[2]
+            x[k, 0] = (px - box.low[0]) / box.size[0]
+            x[k, 1] = (py - box.low[1]) / box.size[1]
+            x[k, 2] = (pz - box.low[2]) / box.size[2]
 
 
 @kernel
 @no_type_check
-def unit_positions(origins, directions, t_edges, contract, low, size, x):
+def unit_positions(origins, directions, distances, box, x):
     """Centres of the intervals of every ray in the unit cube, ``x`` [R S, 3]."""
-    num_rays, num_samples = t_edges.shape[0], t_edges.shape[1] - 1
+    num_rays, num_samples = distances.shape[0], distances.shape[1] - 1
     for r in prange(num_rays):
         rows = x[r * num_samples : (r + 1) * num_samples]
-        _unit_centres(origins[r], directions[r], t_edges[r], (contract, low, size), rows)
+        _unit_centres(origins[r], directions[r], distances[r], box, rows)
 
 
 @part
 @no_type_check
-def _resample(s_edges, weights, anneal, jitter, pdf, new_edges):
+def _resample(spacings, weights, anneal, jitter, pdf, new_spacings):
     """Invert the padded cumulative distribution at evenly spaced values (nerfstudio's ``PDFSampler``)."""
-    num_bins, num_edges = weights.shape[0], new_edges.shape[0]
+    num_bins, num_edges = weights.shape[0], new_spacings.shape[0]
     total = np.float32(0)
     for k in range(num_bins):
         # The power costs as much as all else, and after the first steps it is 1.
@@ -97,23 +99,23 @@ def _resample(s_edges, weights, anneal, jitter, pdf, new_edges):
             below += pdf[k]
             k += 1
         fraction = min(max((u - below) / pdf[k], np.float32(0)), _ONE)
-        new_edges[i] = s_edges[k] + fraction * (s_edges[k + 1] - s_edges[k])
+        new_spacings[i] = spacings[k] + fraction * (spacings[k + 1] - spacings[k])
 
 
 @part
 @no_type_check
-def _distances(spacings, near, far, piecewise, t_edges):
+def _distances(spacings, near, far, piecewise, distances):
     """Normalised spacings of one ray to distances."""
     s_near, s_far = _spacing(near, piecewise), _spacing(far, piecewise)
     for k in range(spacings.shape[0]):
-        t_edges[k] = _distance(spacings[k] * s_far + (_ONE - spacings[k]) * s_near, piecewise)
+        distances[k] = _distance(spacings[k] * s_far + (_ONE - spacings[k]) * s_near, piecewise)
 
 
 @part
 @no_type_check
 def _hidden_layer(enc, network, hidden, num_rows):
     """First layer of the proposal network after the ReLU."""
-    linear(enc, network[0], network[1], hidden, num_rows)
+    linear(enc, network.w1, network.b1, hidden, num_rows)
     for r in range(num_rows):
         for j in range(hidden.shape[1]):
             # Not max(), which the compiler does not turn into vector code here.
@@ -124,23 +126,25 @@ def _hidden_layer(enc, network, hidden, num_rows):
 @no_type_check
 def _output_layer(hidden, network, num_rows, raw):
     """Raw density, the second layer."""
-    w2, b2 = network[2], network[3]
     for r in range(num_rows):
-        value = b2[0]
+        value = network.b2[0]
         for j in range(hidden.shape[1]):
-            value += hidden[r, j] * w2[j, 0]
+            value += hidden[r, j] * network.w2[j, 0]
         raw[r] = value
 
 
 @kernel
 @no_type_check
 def propose(
-    origins, directions, near, far, jitter, box, network, table, scalings, table_size, scale, anneal, piecewise,
-    s_edges, weights, s_new, t_new,
+    origins, directions, near, far, jitter, box, network, grid, scale, anneal, piecewise,
+    spacings, weights, new_spacings, new_distances,
 ):  # fmt: skip
-    """Fill ``s_edges`` [R, P+1], ``weights`` [R, P] of the proposal and the field's edges ``s_new, t_new`` [R, S+1]."""
+    """Fill ``spacings`` [R, P + 1] and ``weights`` [R, P] of the proposal, and the edges of the field's samples.
+
+    The latter are ``new_spacings`` and ``new_distances`` [R, S + 1].
+    """
     num_rays, num_bins = weights.shape
-    num_features, width = network[0].shape
+    num_features, width = network.w1.shape
     for tile in prange((num_rays + _RAYS_PER_TILE - 1) // _RAYS_PER_TILE):
         first, last = tile * _RAYS_PER_TILE, min(num_rays, (tile + 1) * _RAYS_PER_TILE)
         num_points = (last - first) * num_bins
@@ -148,7 +152,7 @@ def propose(
         enc = np.zeros((padded(num_points, 4), num_features), np.float32)
         hidden = np.empty((_ROWS_PER_BLOCK, width), np.float32)
         raw = np.empty(padded(num_points, 4), np.float32)
-        t_edges = np.empty((_RAYS_PER_TILE, num_bins + 1), np.float32)
+        distances = np.empty((_RAYS_PER_TILE, num_bins + 1), np.float32)
         pdf = np.empty(num_bins, np.float32)
         for r in range(first, last):
             for k in range(num_bins + 1):
@@ -157,11 +161,11 @@ def propose(
                     lower = np.float32(0) if k == 0 else np.float32(k) - _HALF
                     upper = np.float32(num_bins) if k == num_bins else np.float32(k) + _HALF
                     edge = lower + (upper - lower) * jitter[r, 0]
-                s_edges[r, k] = edge / np.float32(num_bins)
+                spacings[r, k] = edge / np.float32(num_bins)
             rows = x[(r - first) * num_bins : (r - first + 1) * num_bins]
-            _distances(s_edges[r], near[r], far[r], piecewise, t_edges[r - first])
-            _unit_centres(origins[r], directions[r], t_edges[r - first], box, rows)
-        encode_rows(x, 0, num_points, table, scalings, table_size, enc)
+            _distances(spacings[r], near[r], far[r], piecewise, distances[r - first])
+            _unit_centres(origins[r], directions[r], distances[r - first], box, rows)
+        encode_rows(x, 0, num_points, grid.table, grid.cells_per_axis, grid.table_size, enc)
         for block in range(0, num_points, _ROWS_PER_BLOCK):
             count = min(_ROWS_PER_BLOCK, enc.shape[0] - block)
             _hidden_layer(enc[block : block + count], network, hidden, count)
@@ -169,66 +173,66 @@ def propose(
         for r in range(first, last):
             through = raw[(r - first) * num_bins : (r - first + 1) * num_bins]
             for k in range(num_bins):
-                delta = t_edges[r - first, k + 1] - t_edges[r - first, k]
-                through[k] = exp32(-scale * exp32(min(through[k], RAW_DENSITY_LIMIT)) * delta)
+                length = distances[r - first, k + 1] - distances[r - first, k]
+                through[k] = exp32(-scale * exp32(min(through[k], RAW_DENSITY_LIMIT)) * length)
             transmittance = _ONE
             for k in range(num_bins):
                 weights[r, k] = transmittance * (_ONE - through[k])
                 transmittance *= through[k]
-            _resample(s_edges[r], weights[r], anneal, jitter[r, 1], pdf, s_new[r])
-            _distances(s_new[r], near[r], far[r], piecewise, t_new[r])
+            _resample(spacings[r], weights[r], anneal, jitter[r, 1], pdf, new_spacings[r])
+            _distances(new_spacings[r], near[r], far[r], piecewise, new_distances[r])
 
 
 @part
 @no_type_check
-def _interlevel_of_ray(s_field, w_field, s_edges, weights, gradient):
+def _interlevel_of_ray(field_spacings, field_weights, spacings, weights, gradient):
     """Loss of one ray (Barron et al. 2022, equations (12), (13)) and its gradient in the proposal weights."""
-    num_bins, num_samples = weights.shape[0], w_field.shape[0]
+    num_bins, num_samples = weights.shape[0], field_weights.shape[0]
     loss, low, high = np.float32(0), 0, 0
     for j in range(num_bins):
         gradient[j] = np.float32(0)
     for k in range(num_samples):
         # Bins that overlap the sample: the last one that starts before it to the first one that ends behind it.
-        while low < num_bins - 1 and s_edges[low + 1] <= s_field[k]:
+        while low < num_bins - 1 and spacings[low + 1] <= field_spacings[k]:
             low += 1
         high = max(high, low)
-        while high < num_bins - 1 and s_edges[high + 1] <= s_field[k + 1]:
+        while high < num_bins - 1 and spacings[high + 1] <= field_spacings[k + 1]:
             high += 1
         bound = np.float32(0)
         for j in range(low, high + 1):
             bound += weights[j]
-        excess = max(w_field[k] - bound, np.float32(0))
-        loss += excess * excess / (w_field[k] + _EPSILON)
+        excess = max(field_weights[k] - bound, np.float32(0))
+        loss += excess * excess / (field_weights[k] + _EPSILON)
         for j in range(low, high + 1):
-            gradient[j] -= _TWO * excess / (w_field[k] + _EPSILON)
+            gradient[j] -= _TWO * excess / (field_weights[k] + _EPSILON)
     return loss
 
 
 @kernel
 @no_type_check
 def interlevel(  # noqa: C901
-    origins, directions, near, far, box, network, table, scalings, table_size, scale, piecewise,
-    s_edges, weights, s_field, w_field, losses, x, g_enc, g_network,
+    origins, directions, near, far, box, network, grid, scale, piecewise,
+    spacings, weights, field_spacings, field_weights, losses, x, g_enc, g_network,
 ):  # fmt: skip
     """Interlevel loss [R] of each ray with its gradients: ``g_enc`` [R P, E] at the unit positions ``x`` [R P, 3].
 
     Gradients of the network are added to ``g_network``, one slice per thread. All are of the sum over rays and samples.
     """
-    w1, _, w2, _ = network
-    g_w1, g_b1, g_w2, g_b2 = g_network
     num_rays, num_bins = weights.shape
-    num_features, width = w1.shape
+    num_features, width = network.w1.shape
+    # In a parallel loop numba silently drops what is written to an array through a member of a tuple.
+    g_w1, g_b1, g_w2, g_b2 = g_network
     no_bias = np.zeros(padded(num_features, 8), np.float32)
     w1_t = np.zeros((width, padded(num_features, 8)), np.float32)
     for i in range(num_features):
         for j in range(width):
-            w1_t[j, i] = w1[i, j]
+            w1_t[j, i] = network.w1[i, j]
     for tile in prange((num_rays + _RAYS_PER_TILE - 1) // _RAYS_PER_TILE):
         thread = get_thread_id()
         first, last = tile * _RAYS_PER_TILE, min(num_rays, (tile + 1) * _RAYS_PER_TILE)
         rows_of_ray = padded(num_bins, 4)
         enc = np.zeros(((last - first) * num_bins, num_features), np.float32)
-        t_edges = np.empty((_RAYS_PER_TILE, num_bins + 1), np.float32)
+        distances = np.empty((_RAYS_PER_TILE, num_bins + 1), np.float32)
         ray_enc = np.zeros((rows_of_ray, num_features), np.float32)
         hidden, raw = np.empty((rows_of_ray, width), np.float32), np.empty(rows_of_ray, np.float32)
         g_hidden = np.zeros((rows_of_ray, width), np.float32)
@@ -236,12 +240,12 @@ def interlevel(  # noqa: C901
         light, g_weights = np.empty(num_bins + 1, np.float32), np.empty(num_bins, np.float32)
         for r in range(first, last):
             rows = x[r * num_bins : (r + 1) * num_bins]
-            _distances(s_edges[r], near[r], far[r], piecewise, t_edges[r - first])
-            _unit_centres(origins[r], directions[r], t_edges[r - first], box, rows)
+            _distances(spacings[r], near[r], far[r], piecewise, distances[r - first])
+            _unit_centres(origins[r], directions[r], distances[r - first], box, rows)
         tile_x = x[first * num_bins : last * num_bins]
-        encode_rows(tile_x, 0, tile_x.shape[0], table, scalings, table_size, enc)
+        encode_rows(tile_x, 0, tile_x.shape[0], grid.table, grid.cells_per_axis, grid.table_size, enc)
         for r in range(first, last):
-            losses[r] = _interlevel_of_ray(s_field[r], w_field[r], s_edges[r], weights[r], g_weights)
+            losses[r] = _interlevel_of_ray(field_spacings[r], field_weights[r], spacings[r], weights[r], g_weights)
             for k in range(num_bins):
                 for i in range(num_features):
                     ray_enc[k, i] = enc[(r - first) * num_bins + k, i]
@@ -254,12 +258,12 @@ def interlevel(  # noqa: C901
             for k in range(num_bins - 1, -1, -1):
                 g_optical = g_weights[k] * light[k + 1] - behind
                 behind += g_weights[k] * weights[r, k]
-                delta = t_edges[r - first, k + 1] - t_edges[r - first, k]
-                g_raw = g_optical * delta * scale * exp32(min(raw[k], GRADIENT_RAW_DENSITY_LIMIT))
+                length = distances[r - first, k + 1] - distances[r - first, k]
+                g_raw = g_optical * length * scale * exp32(min(raw[k], GRADIENT_RAW_DENSITY_LIMIT))
                 g_b2[thread, 0] += g_raw
                 for j in range(width):
                     g_w2[thread, j, 0] += g_raw * hidden[k, j]
-                    g = g_raw * w2[j, 0] if hidden[k, j] > np.float32(0) else np.float32(0)
+                    g = g_raw * network.w2[j, 0] if hidden[k, j] > np.float32(0) else np.float32(0)
                     g_hidden[k, j] = g
                     g_b1[thread, j] += g
             add_outer(ray_enc, g_hidden, g_w1[thread], rows_of_ray)

@@ -100,7 +100,7 @@ def _describe(model: SemanticModelLike, rays: RayBundle, extras: Collection[Extr
         rays = model.collider(rays)
     rendered = model.render_intervals(rays)
     assert rendered.logits is not None
-    weights, edges = rendered.weights, rendered.edges
+    weights, distances = rendered.weights, rendered.distances
     logits, features, differ = split_columns(rendered.logits, model.taxonomy.num_classes, extras)
-    distance, spread = median_distance(weights, edges)[:, 0], distance_spread(weights, edges)
+    distance, spread = median_distance(weights, distances)[:, 0], distance_spread(weights, distances)
     return RayStatistics(logits, distance, spread, weights.sum(dim=-1), rendered.rgb, features, differ)

@@ -3,27 +3,24 @@
 A tile of a few rays goes through both networks and the compositing while its activations stay in the cache; nothing of
 size [samples, width] is written to memory. The slow, obvious twin is the torch path of ``SemanticNerfField``.
 
-Symbols: R rays, S samples per ray, E encoded features, H hidden width, G = 1 + geometry features, F semantic width.
+The symbols and named tuples are those of ``network``.
 
-* ``enc`` [R S, E], ``delta`` [R, S]      encoded sample positions, interval lengths
+* ``enc`` [R S, E], ``lengths`` [R, S]    encoded sample positions, lengths delta of the intervals
 * ``cond`` [R, H]                         what is constant along a ray, already through the colour net's first layer
-* ``w1 b1 w2 b2``                         density network E -> H -> G (column 0: raw density)
-* ``c1``, ``c2 d2``, ``c3 d3``            colour network G -> H -> H -> 8, of which 3 count; row 0 of ``c1``, which
-                                        belongs to the raw density, is zero
-* ``s1 t1``                               semantic layer G -> F, F may be 0; row 0 is zero too
+* ``network``, ``transposed``             ``Network`` in whole blocks and its ``TransposedNetwork``: density E -> H -> G
+                                        (column 0: raw density), colour G -> H -> H -> 8, of which 3 count, semantics
+                                        G -> F, where F may be 0
 * ``weights`` [R, S]                      w_k = T_k (1 - exp(-sigma_k delta_k))
 
-All matrices are [in, out]; H, G, F are multiples of 8 and the rows of ``w1`` of 4, of which ``enc`` may have fewer
-columns. ``transposed`` are the matrices w1 w2 c1 c2 c3 s1 as [out, in] in whole blocks of columns, of c3 the three rows
-that count. Colour and semantics are evaluated only where light still arrives, T_k > ``min_light``; what is left out
-changes a ray's colour by less than ``min_light``. Behind the last sample its colour continues (nerfacto's
-``last_sample`` background).
+H, G, F are multiples of 8 and the rows of ``w1`` of 4, of which ``enc`` may have fewer columns. Colour and semantics
+are evaluated only where light still arrives, T_k > ``min_light``; what is left out changes a ray's colour by less than
+``min_light``. Behind the last sample its colour continues (nerfacto's ``last_sample`` background).
 """
 
 from typing import no_type_check
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import prange
 from numba.np.ufunc.parallel import get_thread_id
 
 from semantic_ns.fields.cpu.tile_numba import (
@@ -51,13 +48,13 @@ _ROWS_PER_TILE = 64
 
 @kernel
 @no_type_check
-def render_forward(enc, cond, delta, network, scale, min_light, num_threads, hidden, weights, rgb, features):
+def render_forward(enc, cond, lengths, network, scale, min_light, num_threads, hidden, weights, rgb, features):
     """Fill ``hidden`` [R S, G], ``weights`` [R, S], ``rgb`` [R, 3] and ``features`` [R, F]."""
-    w1, b1, w2, b2, _, _, _, c3, _, s1, _ = network
-    num_rays, num_samples = delta.shape
+    num_rays, num_samples = lengths.shape
     rays_per_tile, num_tiles, rows = tile_shape(num_rays, num_samples, _ROWS_PER_TILE)
-    num_encoded, width, num_hidden, num_features = w1.shape[0], w1.shape[1], w2.shape[1], s1.shape[1]
-    floats = rows * (num_encoded + 3 * width + 2 * num_hidden + num_features + 1 + c3.shape[1])
+    (num_encoded, width), num_hidden = network.w1.shape, network.w2.shape[1]
+    num_features, num_colours = network.s1.shape[1], network.c3.shape[1]
+    floats = rows * (num_encoded + 3 * width + 2 * num_hidden + num_features + 1 + num_colours)
     # One piece of memory for each thread: a dozen allocations in every tile would cost more than a layer.
     scratches = np.empty((num_threads, floats), np.float32)
     places = np.empty((num_threads, 2, rows), np.int64)
@@ -76,19 +73,19 @@ def render_forward(enc, cond, delta, network, scale, min_light, num_threads, hid
         h1, at = carve(scratch, at, rows, width)
         h2, at = carve(scratch, at, rows, width)
         sem, at = carve(scratch, at, rows, num_features)
-        colour, at = carve(scratch, at, rows, c3.shape[1])
+        colour, at = carve(scratch, at, rows, num_colours)
         light, at = carve(scratch, at, rays_per_tile, num_samples)
         behind = np.empty(rays_per_tile, np.float32)
         copy_encoded(enc, start, n, tile_enc)
-        linear(tile_enc, w1, b1, h, padded(n, ROW_MULTIPLE))
+        linear(tile_enc, network.w1, network.b1, h, padded(n, ROW_MULTIPLE))
         rectify(h, n)
-        linear(h, w2, b2, out, padded(n, ROW_MULTIPLE))
+        linear(h, network.w2, network.b2, out, padded(n, ROW_MULTIPLE))
         for r in range(n):
             for j in range(num_hidden):
                 hidden[start + r, j] = out[r, j]
         for r in range(rays):
             behind[r] = weights_of_ray(
-                out[r * num_samples : (r + 1) * num_samples], delta[first + r], scale, weights[first + r], light[r]
+                out[r * num_samples : (r + 1) * num_samples], lengths[first + r], scale, weights[first + r], light[r]
             )
         count = gather_lit(out, light, min_light, lit_row, lit_ray, lit_input, rays, num_samples)
         colour_and_semantic_layers(lit_input, lit_ray, cond[first:last], network, zero, h1, h2, colour, sem, count)
@@ -100,19 +97,18 @@ def render_forward(enc, cond, delta, network, scale, min_light, num_threads, hid
 @kernel
 @no_type_check
 def render_backward(
-    enc, cond, delta, network, transposed, scale, min_light, pass_semantics, hidden, weights,
+    enc, cond, lengths, network, transposed, scale, min_light, pass_semantics, hidden, weights,
     g_weights, g_rgb, g_features, g_enc, g_cond, g_network,
 ):  # fmt: skip
     """Fill ``g_enc`` [R S, E], ``g_cond`` [R, H]; add to ``g_network``, one slice per thread."""
-    w1, b1, w2, _, _, _, _, _, _, _, _ = network
-    num_rays, num_samples = delta.shape
+    num_rays, num_samples = lengths.shape
     rays_per_tile, num_tiles, rows = tile_shape(num_rays, num_samples, _ROWS_PER_TILE)
-    num_encoded, width, num_hidden = w1.shape[0], w1.shape[1], w2.shape[1]
+    (num_encoded, width), num_hidden = network.w1.shape, network.w2.shape[1]
     floats = training_floats(network, transposed, rows) + 2 * rows + 3 * rays_per_tile
-    num_threads = g_network[1].shape[0]
+    num_threads = g_network.b1.shape[0]
     scratches = np.empty((num_threads, floats), np.float32)
     places = np.empty((num_threads, 2, rows), np.int64)
-    zero = np.zeros(max(width, num_hidden, transposed[0].shape[1]), np.float32)
+    zero = np.zeros(max(width, num_hidden, transposed.w1.shape[1]), np.float32)
     for tile in prange(num_tiles):
         t = get_thread_id()
         first = tile * rays_per_tile
@@ -133,7 +129,7 @@ def render_backward(
                 out[r, j] = hidden[start + r, j]
         for r in range(rays):
             behind[r] = weights_of_ray(
-                out[r * num_samples : (r + 1) * num_samples], delta[first + r], scale, ray_weights, light[r]
+                out[r * num_samples : (r + 1) * num_samples], lengths[first + r], scale, ray_weights, light[r]
             )
             for k in range(num_samples):
                 g_w[r, k] = g_weights[first + r, k]
@@ -144,7 +140,7 @@ def render_backward(
             for j in range(enc.shape[1], num_encoded):
                 lit_enc[i, j] = np.float32(0)
         zero_rows(lit_enc, count, padded(count, ROW_MULTIPLE))
-        linear(lit_enc, w1, b1, h, padded(count, ROW_MULTIPLE))
+        linear(lit_enc, network.w1, network.b1, h, padded(count, ROW_MULTIPLE))
         rectify(h, padded(count, ROW_MULTIPLE))
         colour_and_semantic_layers(lit_input, lit_ray, cond[first:last], network, zero, h1, h2, colour, sem, count)
         output_gradients(
@@ -156,13 +152,8 @@ def render_backward(
             g_network, g_cond[first:last], g_lit, g_out,
         )  # fmt: skip
         raw_density_gradients(
-            lit_row, lit_ray, count, out, delta[first:last], scale, weights[first:last], light, behind, g_w, g_out
+            lit_row, lit_ray, count, out, lengths[first:last], scale, weights[first:last], light, behind, g_w, g_out
         )
         density_backward(
             t, lit_row, count, lit_enc, h, g_out, transposed, zero, g_network, g_h1, g_lit_enc, g_enc, start, n
         )
-
-
-def number_of_threads() -> int:
-    """Threads that the kernels use; gradient buffers need one slice for each."""
-    return get_num_threads()

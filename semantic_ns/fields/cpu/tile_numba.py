@@ -77,9 +77,9 @@ def tile_shape(num_rays, num_samples, rows_per_tile):
 @no_type_check
 def training_floats(network, transposed, rows):
     """Size of :func:`training_buffers`."""
-    w1, _, w2, _, _, _, _, c3, _, s1, _ = network
-    columns = w1.shape[0] + transposed[0].shape[1] + 5 * w1.shape[1] + 4 * w2.shape[1] + s1.shape[1] + c3.shape[1]
-    return rows * columns
+    (num_encoded, width), num_hidden = network.w1.shape, network.w2.shape[1]
+    num_outputs = network.s1.shape[1] + network.c3.shape[1]
+    return rows * (num_encoded + transposed.w1.shape[1] + 5 * width + 4 * num_hidden + num_outputs)
 
 
 @exact_part
@@ -90,17 +90,16 @@ def training_buffers(scratch, rows, network, transposed):
     The gradient of the density network's hidden layer takes the place of the colour network's first one; those before
     sigmoid and ReLU take the places of colours and features.
     """
-    w1, _, w2, _, _, _, _, c3, _, s1, _ = network
-    width, num_hidden = w1.shape[1], w2.shape[1]
-    lit_enc, at = carve(scratch, 0, rows, w1.shape[0])
+    (num_encoded, width), num_hidden = network.w1.shape, network.w2.shape[1]
+    lit_enc, at = carve(scratch, 0, rows, num_encoded)
     h, at = carve(scratch, at, rows, width)
     h1, at = carve(scratch, at, rows, width)
     h2, at = carve(scratch, at, rows, width)
     out, at = carve(scratch, at, rows, num_hidden)
     lit_input, at = carve(scratch, at, rows, num_hidden)
-    features, at = carve(scratch, at, rows, s1.shape[1])
-    colour, at = carve(scratch, at, rows, c3.shape[1])
-    g_lit_enc, at = carve(scratch, at, rows, transposed[0].shape[1])
+    features, at = carve(scratch, at, rows, network.s1.shape[1])
+    colour, at = carve(scratch, at, rows, network.c3.shape[1])
+    g_lit_enc, at = carve(scratch, at, rows, transposed.w1.shape[1])
     g_h1, at = carve(scratch, at, rows, width)
     g_h2, at = carve(scratch, at, rows, width)
     g_out, at = carve(scratch, at, rows, num_hidden)
@@ -125,12 +124,12 @@ def copy_encoded(enc, start, count, tile_enc):
 
 @part
 @no_type_check
-def weights_of_ray(raw, delta, scale, weights, light):
+def weights_of_ray(raw, lengths, scale, weights, light):
     """Rendering weights of one ray; ``light`` [S] receives T_k. Returns the light behind the last sample."""
     transmittance = np.float32(1)
-    for k in range(delta.shape[0]):
-        light[k] = exp32(-scale * exp32(min(raw[k, 0], RAW_DENSITY_LIMIT)) * delta[k])
-    for k in range(delta.shape[0]):
+    for k in range(lengths.shape[0]):
+        light[k] = exp32(-scale * exp32(min(raw[k, 0], RAW_DENSITY_LIMIT)) * lengths[k])
+    for k in range(lengths.shape[0]):
         through = light[k]
         light[k] = transmittance
         weights[k] = transmittance * (np.float32(1) - through)
@@ -159,17 +158,16 @@ def gather_lit(hidden, light, min_light, lit_row, lit_ray, lit_input, num_rays, 
 @no_type_check
 def colour_and_semantic_layers(lit_input, lit_ray, cond, network, zero, h1, h2, colour, features, count):
     """Colours and features of the lit samples; ``cond`` [rays, H] is that of the tile."""
-    _, _, _, _, c1, c2, d2, c3, d3, s1, t1 = network
     rows = padded(count, ROW_MULTIPLE)
-    linear(lit_input, c1, zero, h1, rows)
+    linear(lit_input, network.c1, zero, h1, rows)
     for i in range(count):
         ray = lit_ray[i]
         for j in range(h1.shape[1]):
             h1[i, j] = rectified(h1[i, j] + cond[ray, j])
     zero_rows(h1, count, rows)
-    linear(h1, c2, d2, h2, rows)
+    linear(h1, network.c2, network.d2, h2, rows)
     rectify(h2, rows)
-    linear(h2, c3, d3, colour, rows)
+    linear(h2, network.c3, network.d3, colour, rows)
     # One long loop becomes vector code, many short ones do not.
     flat = colour.reshape(-1)
     for i in range(count):
@@ -180,7 +178,7 @@ def colour_and_semantic_layers(lit_input, lit_ray, cond, network, zero, h1, h2, 
     for i in range(count - 1, -1, -1):
         for channel in range(2, -1, -1):
             colour[i, channel] = flat[3 * i + channel]
-    linear(lit_input, s1, t1, features, rows)
+    linear(lit_input, network.s1, network.t1, features, rows)
     rectify(features, rows)
 
 
@@ -254,25 +252,23 @@ def layers_backward(
     """
     lit_input, h1, h2 = activations
     g_colour, g_features, g_h1, g_h2 = gradients
-    _, _, c1_t, c2_t, c3_t, s1_t = transposed
-    _, _, _, _, g_c1, g_c2, g_d2, g_c3, g_d3, g_s1, g_t1 = g_network
     rows = padded(count, ROW_MULTIPLE)
-    add_outer(h2, g_colour, g_c3[thread], rows)
-    _add_rows(g_colour, g_d3[thread], count)
-    linear(g_colour, c3_t, zero, g_h2, rows)
+    add_outer(h2, g_colour, g_network.c3[thread], rows)
+    _add_rows(g_colour, g_network.d3[thread], count)
+    linear(g_colour, transposed.c3, zero, g_h2, rows)
     _mask_by_relu(g_h2, h2, rows)
-    add_outer(h1, g_h2, g_c2[thread], rows)
-    _add_rows(g_h2, g_d2[thread], count)
-    linear(g_h2, c2_t, zero, g_h1, rows)
+    add_outer(h1, g_h2, g_network.c2[thread], rows)
+    _add_rows(g_h2, g_network.d2[thread], count)
+    linear(g_h2, transposed.c2, zero, g_h1, rows)
     _mask_by_relu(g_h1, h1, rows)
-    add_outer(lit_input, g_h1, g_c1[thread], rows)
-    add_outer(lit_input, g_features, g_s1[thread], rows)
-    _add_rows(g_features, g_t1[thread], count)
+    add_outer(lit_input, g_h1, g_network.c1[thread], rows)
+    add_outer(lit_input, g_features, g_network.s1[thread], rows)
+    _add_rows(g_features, g_network.t1[thread], count)
     zero_rows(g_cond, 0, g_cond.shape[0])
     _add_rows_of_rays(g_h1, lit_ray, count, g_cond)
-    linear(g_h1, c1_t, zero, g_out, rows)
+    linear(g_h1, transposed.c1, zero, g_out, rows)
     if pass_semantics:
-        linear(g_features, s1_t, zero, g_lit, rows)
+        linear(g_features, transposed.s1, zero, g_lit, rows)
         for i in range(count):
             for j in range(1, g_out.shape[1]):
                 g_out[i, j] += g_lit[i, j]
@@ -280,12 +276,12 @@ def layers_backward(
 
 @part
 @no_type_check
-def raw_density_gradients(lit_row, lit_ray, count, out, delta, scale, weights, light, behind, g_weights, g_out):
+def raw_density_gradients(lit_row, lit_ray, count, out, lengths, scale, weights, light, behind, g_weights, g_out):
     """Fill column 0 of the lit samples' ``g_out``; overwrites ``g_weights``.
 
     dw_k/da_k = T_{k+1} and dw_j/da_k = -w_j for j > k, with a = sigma delta.
     """
-    num_rays, num_samples = delta.shape
+    num_rays, num_samples = lengths.shape
     for r in range(num_rays):
         behind_sum = np.float32(0)
         for k in range(num_samples - 1, -1, -1):
@@ -293,7 +289,7 @@ def raw_density_gradients(lit_row, lit_ray, count, out, delta, scale, weights, l
             g_optical = g_weights[r, k] * after - behind_sum
             behind_sum += g_weights[r, k] * weights[r, k]
             slope = exp32(min(out[r * num_samples + k, 0], GRADIENT_RAW_DENSITY_LIMIT))
-            g_weights[r, k] = g_optical * delta[r, k] * scale * slope
+            g_weights[r, k] = g_optical * lengths[r, k] * scale * slope
     for i in range(count):
         g_out[i, 0] = g_weights[lit_ray[i], lit_row[i] - lit_ray[i] * num_samples]
     zero_rows(g_out, count, padded(count, ROW_MULTIPLE))
@@ -305,16 +301,14 @@ def density_backward(
     thread, lit_row, count, lit_enc, h, g_out, transposed, zero, g_network, g_h, g_lit_enc, g_enc, start, num_rows
 ):
     """Gradients of the density network; fills the tile's rows of ``g_enc``, zeros where no light arrives."""
-    w1_t, w2_t, _, _, _, _ = transposed
-    g_w1, g_b1, g_w2, g_b2, _, _, _, _, _, _, _ = g_network
     rows = padded(count, ROW_MULTIPLE)
-    add_outer(h, g_out, g_w2[thread], rows)
-    _add_rows(g_out, g_b2[thread], count)
-    linear(g_out, w2_t, zero, g_h, rows)
+    add_outer(h, g_out, g_network.w2[thread], rows)
+    _add_rows(g_out, g_network.b2[thread], count)
+    linear(g_out, transposed.w2, zero, g_h, rows)
     _mask_by_relu(g_h, h, rows)
-    add_outer(lit_enc, g_h, g_w1[thread], rows)
-    _add_rows(g_h, g_b1[thread], count)
-    linear(g_h, w1_t, zero, g_lit_enc, rows)
+    add_outer(lit_enc, g_h, g_network.w1[thread], rows)
+    _add_rows(g_h, g_network.b1[thread], count)
+    linear(g_h, transposed.w1, zero, g_lit_enc, rows)
     zero_rows(g_enc, start, start + num_rows)
     for i in range(count):
         for j in range(g_enc.shape[1]):

@@ -1,47 +1,65 @@
-"""Autograd wrapper of the training kernel: rays and their targets in, losses out, the gradients already computed."""
+"""Fused training on the CPU: rays and their targets in, losses out, the gradients already computed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
+from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from semantic_ns.batch import Targets
-from semantic_ns.fields.cpu.render import BLOCK, kernel_matrices, transposed_matrices, whole_blocks
+from semantic_ns.fields.cpu.network import EncodedRays, KernelView, Network, RenderOptions
+from semantic_ns.fields.cpu.render import logits_of
+from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
+from semantic_ns.kernels.layers import BLOCK, as_arrays, whole_blocks, zeros_per_thread
 from semantic_ns.losses import check_labels
+from semantic_ns.sampling.proposal import Edges
 
 
 class Intervals(NamedTuple):
     """The intervals of R rays with S samples each, by which they are rendered."""
 
-    lengths: Float[Tensor, "rays samples"]
-    """In scene units."""
-    spacings: Float[Tensor, "rays samples_plus_one"]
-    """Edges as normalised spacings."""
+    spacings: Float[Tensor, "rays edges"]
+    """Those of the edges, as :class:`Edges` has them."""
     starts: Float[Tensor, "rays"]
     """Distance of each ray's first edge from its origin, in scene units."""
+    lengths: Float[Tensor, "rays samples"]
+    """In scene units."""
+
+    @classmethod
+    def between(cls, edges: Edges) -> "Intervals":
+        """The intervals between edges."""
+        spacings, distances = edges
+        return cls(spacings, starts=distances[:, 0], lengths=distances[:, 1:] - distances[:, :-1])
+
+
+class Head(NamedTuple):
+    """The last semantic layer."""
+
+    weight: Float[Tensor, "classes features"]
+    bias: Float[Tensor, "classes"]
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Factors of the losses, and what they are computed with."""
+    """What each loss counts in the total beside the colours', which counts 1."""
 
     distortion: float
     semantic: float
-    density_scale: float = 1.0
-    """Factor of the exponential density activation."""
-    pass_semantics: bool = True
-    """Whether the semantic loss reaches weights and geometry."""
     opacity: float = 0.0
     near_camera: float = 0.0
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """How the losses are computed."""
+
+    weights: LossWeights
     near_camera_reach: float = 1.0
-    """Distance from the camera, in scene units, from which on weights have no price."""
-    min_light: float = 1e-4
-    """Light below which a sample's colour and semantics are not evaluated."""
+    """Distance from the camera, in scene units, from which on rendering weights have no price."""
 
 
 @dataclass(frozen=True)
@@ -62,34 +80,66 @@ class TrainedRays:
     weights: Float[Tensor, "rays samples"]
 
 
+class TargetArrays(NamedTuple):
+    """What R rays should look like, as the kernel takes it, with NumPy arrays in the place of tensors."""
+
+    colours: Float[Tensor, "uniform_rays 3"]
+    """Of the first rays; later ones train no colour."""
+    labels: Int64[Tensor, "rays"]
+    distributions: Float[Tensor, "rays classes"]
+    """None [0, C] where labels count."""
+    shares: Float[Tensor, "rays"]
+    """What each ray's cross-entropy counts in the total."""
+
+
+class LossFactors(NamedTuple):
+    """Single-precision factors of each ray's losses in the total."""
+
+    colour: np.float32
+    """Of a squared error of a channel."""
+    distortion: np.float32
+    opacity: np.float32
+    """Of minus the logarithm of what a ray's weights sum to."""
+    near_camera: np.float32
+    per_reach: np.float32
+    """1 / the reach of the loss near the camera, in scene units."""
+
+
+@dataclass(frozen=True)
+class _Constants:
+    """What no gradient reaches."""
+
+    intervals: Intervals
+    targets: Targets
+    losses: LossOptions
+    options: RenderOptions
+    num_classes: int
+
+
 class _FusedTraining(torch.autograd.Function):
     """Losses of a batch of rays whose gradients come with their values."""
 
     @staticmethod
     def forward(
-        ctx: Any, enc: Tensor, cond: Tensor, constants: tuple[Any, ...], head: Tensor, *network: Tensor
+        ctx: Any, enc: Tensor, cond: Tensor, constants: _Constants, head: Tensor, *matrices: Tensor
     ) -> tuple[Tensor, ...]:
         from semantic_ns.fields.cpu import train_numba
-        from semantic_ns.fields.cpu.render_numba import number_of_threads
 
-        (delta, spacings, starts), targets, options, num_classes = constants
-        num_rays, num_samples = delta.shape
-        threads = number_of_threads()
-        matrices = tuple(m.detach().contiguous() for m in network)
+        intervals, options, num_classes = constants.intervals, constants.options, constants.num_classes
+        num_rays, num_samples = intervals.lengths.shape
+        network = Network(*(matrix.detach().contiguous() for matrix in matrices))
         enc, cond, head = enc.detach().contiguous(), cond.detach().contiguous(), head.detach().contiguous()
         losses, rgb, weights = torch.empty(5, num_rays), torch.empty(num_rays, 3), torch.empty(num_rays, num_samples)
-        g_enc, g_cond, g_head = torch.empty_like(enc), torch.empty_like(cond), torch.zeros(threads, *head.shape)
-        g_network = tuple(torch.zeros(threads, *m.shape) for m in matrices)
+        g_enc, g_cond = torch.empty_like(enc), torch.empty_like(cond)
+        g_network, (g_head,) = zeros_per_thread(network), zeros_per_thread([head])
         train_numba.train(
-            (enc.numpy(), cond.numpy(), *(edge.contiguous().numpy() for edge in (delta, spacings, starts))),
-            tuple(m.numpy() for m in matrices),
-            transposed_matrices(matrices),
-            (head.numpy(), head.T.contiguous().numpy()),
-            options.pass_semantics,
-            _target_arrays(targets, options.semantic, num_classes),
-            _factors(targets, options),
+            enc.numpy(), cond.numpy(), as_arrays(intervals), as_arrays(network), as_arrays(network.transposed()),
+            head.numpy(), head.T.contiguous().numpy(), np.float32(options.density_scale),
+            np.float32(options.min_light), options.pass_semantics,
+            _target_arrays(constants.targets, constants.losses.weights.semantic, num_classes),
+            _factors(constants.targets, constants.losses),
             losses.numpy(), rgb.numpy(), weights.numpy(), g_enc.numpy(), g_cond.numpy(),
-            tuple(g.numpy() for g in g_network), g_head.numpy(),
+            as_arrays(g_network), g_head.numpy(),
         )  # fmt: skip
         ctx.save_for_backward(g_enc, g_cond, g_head.sum(dim=0), *(g.sum(dim=0) for g in g_network))
         ctx.mark_non_differentiable(rgb, weights)
@@ -112,47 +162,46 @@ class _FusedTraining(torch.autograd.Function):
         return g_enc, g_cond, None, *g_matrices
 
 
-def _target_arrays(targets: Targets, semantic_weight: float, num_classes: int) -> tuple[np.ndarray, ...]:
+def _target_arrays(targets: Targets, semantic_weight: float, num_classes: int) -> TargetArrays:
     soft = targets.soft_labels
     if not num_classes:
-        return targets.colour.contiguous().numpy(), *(array.numpy() for array in _no_labels(targets.labels))
+        labels, none = torch.empty(0, dtype=torch.int64), torch.empty(0, 0)
+        return as_arrays(TargetArrays(targets.colour, labels, none, torch.zeros(targets.labels.shape[0])))
     if soft is None:
         check_labels(targets.labels, num_classes)
         soft = torch.empty(0, num_classes)
     elif soft.shape != (num_rays := targets.labels.shape[0], num_classes):
         found = tuple(soft.shape)
         raise ValueError(f"expected distributions ({num_rays}, {num_classes}), found {found}; check the labels")
-    arrays = (targets.colour, targets.labels, soft.float(), semantic_weight * targets.label_shares())
-    return tuple(array.contiguous().numpy() for array in arrays)
+    shares = semantic_weight * targets.label_shares()
+    return as_arrays(TargetArrays(targets.colour, targets.labels, soft.float(), shares))
 
 
-def _no_labels(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty(0, dtype=torch.int64), torch.empty(0, 0), torch.zeros(labels.shape[0])
+def _factors(targets: Targets, losses: LossOptions) -> LossFactors:
+    num_uniform, num_rays = max(1, targets.colour.shape[0]), max(1, targets.labels.shape[0])
+    weights = losses.weights
+    return LossFactors(
+        colour=np.float32(1 / 3 / num_uniform),
+        distortion=np.float32(weights.distortion / num_uniform),
+        opacity=np.float32(weights.opacity / num_uniform),
+        near_camera=np.float32(weights.near_camera / num_rays),
+        per_reach=np.float32(1.0 / losses.near_camera_reach),
+    )
 
 
-def _factors(targets: Targets, options: LossWeights) -> tuple[np.float32, ...]:
-    num_rays = max(1, targets.colour.shape[0])
-    by_ray = (factor / num_rays for factor in (1 / 3, options.distortion, options.opacity))
-    near = (options.near_camera / max(1, targets.labels.shape[0]), 1.0 / options.near_camera_reach)
-    factors = (options.density_scale, options.min_light, *by_ray, *near)
-    return tuple(np.float32(factor) for factor in factors)
-
-
-def _head_matrix(weight: Tensor, bias: Tensor) -> Tensor:
+def _head_matrix(head: Head) -> Tensor:
     """The last semantic layer [F + 8, C] as the kernel wants it: the bias in row F, everything in whole blocks."""
-    (num_classes, num_features) = weight.shape
-    matrix = F.pad(weight.T, (0, 0, 0, -num_features % BLOCK))
-    return F.pad(torch.cat([matrix, bias[None]]), (0, -num_classes % BLOCK, 0, BLOCK - 1))
+    return torch.cat([whole_blocks(head.weight.T), whole_blocks(head.bias[None])])
 
 
 def train_fused(
-    enc: Float[Tensor, "all_samples encoded"],
-    cond: Float[Tensor, "rays hidden"],
-    edges: Intervals,
-    network: tuple[Tensor, ...],
-    head: tuple[Float[Tensor, "classes features"], Float[Tensor, "classes"]] | None,
+    rays: EncodedRays,
+    intervals: Intervals,
+    network: Network,
+    head: Head | None,
     targets: Targets,
-    options: LossWeights,
+    losses: LossOptions,
+    options: RenderOptions,
 ) -> TrainedRays:
     """Render rays, compare them with their targets and prepare all gradients in one pass over the field.
 
@@ -160,22 +209,54 @@ def train_fused(
     losses of ``semantic_ns.losses``.
 
     Args:
-        enc: encoded sample positions, samples of one ray adjacent.
-        cond: what is constant along a ray, through the first colour layer, bias included.
-        edges: the intervals of the rays.
-        network: ``w1 b1 w2 b2 c1 c2 d2 c3 d3 s1 t1`` as described in ``render_numba``; matrices are [in, out].
-        head: weight and bias of the last semantic layer; none where ``network`` has no semantic features.
+        rays: what the networks take.
+        intervals: those by which the rays are rendered.
+        network: matrices of any size, see ``render_numba``.
+        head: last semantic layer; none where ``network`` has no semantic features.
         targets: what the rays should look like.
-        options: factors of the losses and of the density.
+        losses: weights of the losses, and how far one of them reaches.
+        options: the density's factor, the gradients of features, and the least light.
 
     Raises:
         ValueError: if a label is no class, or a distribution has another number of classes.
         RuntimeError: in the backward pass, if the losses have different factors.
     """
-    num_classes = 0 if head is None else head[0].shape[0]
-    matrix = enc.new_zeros(BLOCK, 0) if head is None else _head_matrix(*head)
-    losses = _FusedTraining.apply(
-        enc, whole_blocks(cond, axes=1), (edges, targets, options, num_classes), matrix,
-        *kernel_matrices(network),
-    )  # fmt: skip
-    return TrainedRays(*losses)
+    num_classes = 0 if head is None else head.weight.shape[0]
+    matrix = rays.enc.new_zeros(BLOCK, 0) if head is None else _head_matrix(head)
+    constants = _Constants(intervals, targets, losses, options, num_classes)
+    results = _FusedTraining.apply(
+        rays.enc, whole_blocks(rays.cond, axes=1), constants, matrix, *network.in_whole_blocks()
+    )
+    return TrainedRays(*results)
+
+
+def train_rays(
+    field: SemanticNerfField, ray_bundle: RayBundle, edges: Edges, targets: Targets, losses: LossOptions
+) -> TrainedRays:
+    """Losses of rays that know their targets, by one pass of the CPU kernel; see ``train_fused``.
+
+    Args:
+        field: a field that the kernels know (``KernelView.can_fuse``) and can train (``KernelView.can_train_fused``).
+        ray_bundle: rays [rays].
+        edges: of the intervals.
+        targets: what the rays should look like.
+        losses: weights of the losses, and how far one of them reaches.
+    """
+    view = KernelView(field)
+    positions = view.unit_positions(ray_bundle, edges.distances)
+    rays, intervals = view.encode(ray_bundle, positions), Intervals.between(edges)
+    head = Head(field.semantic_head.weight, field.semantic_head.bias) if view.has_shared_features else None
+    trained = train_fused(rays, intervals, view.network(), head, targets, losses, view.options)
+    if not field.use_semantics or field.semantic_grid is None:
+        return trained
+    loss = _loss_of_grid(field, positions, trained.weights, targets)
+    return replace(trained, semantic_loss=losses.weights.semantic * loss)
+
+
+def _loss_of_grid(field: SemanticNerfField, positions: Tensor, weights: Tensor, targets: Targets) -> Tensor:
+    """Cross-entropy of the rays that count; the samples of others are left out, and without any all are."""
+    has_say = targets.label_shares() > 0
+    if not has_say.any():
+        return weights.new_zeros(())
+    counted = weights * has_say[:, None]
+    return targets.semantic_loss(logits_of(field, positions, counted, counted))

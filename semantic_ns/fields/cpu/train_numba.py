@@ -1,14 +1,12 @@
 """A training step of the lean field as one CPU kernel: render, compare, and back, all while the tile is in the cache.
 
-Symbols are those of ``render_numba``; C classes, in whole blocks of columns where they are outputs of the head.
+Symbols are those of ``render_numba``; C classes, in whole blocks of columns where they are outputs of the head. The
+named tuples are those of ``train``.
 
-* ``inputs``       ``enc``, ``cond``, ``delta``, ``spacings`` [R, S + 1], the edges as normalised spacings, and
-                   ``starts`` [R], the distance of each ray's first edge
-* ``head``         [F + 8, C] and its transpose: the last semantic layer, its bias in row F, zeros below
-* ``targets``      colours [R', 3] of the first R' rays, labels [R], distributions [R, C] or none [0, C], and what each
-                   ray's cross-entropy counts in the total [R]
-* ``factors``      factor of the density, least light, factors of the rays' squared colour errors, distortions,
-                   logarithms of what they pass on and weights close to the camera, and 1 / the reach of the last
+* ``intervals``                   ``Intervals``
+* ``head``, ``head_transposed``   [F + 8, C] and [C, F + 8]: the last semantic layer, its bias in row F, zeros below
+* ``targets``                     ``TargetArrays``
+* ``factors``                     ``LossFactors``
 """
 
 from typing import no_type_check
@@ -61,49 +59,52 @@ def _keep_rows(a, rows, count):
 
 @part
 @no_type_check
-def _losses_of_geometry(first, weights, rgb, edges, target, factors, g_rgb, g_weights, losses):
+def _losses_of_geometry(first, weights, rgb, intervals, colours, factors, g_rgb, g_weights, losses):
     """Losses of a tile's rays and their gradients; of rays without a colour target only what is near costs."""
-    delta, spacings, starts = edges
-    colour_factor, distortion_factor, opacity_factor, near_factor = factors[2], factors[3], factors[4], factors[5]
-    per_reach = factors[6]
     for r in range(weights.shape[0]):
         ray, error = first + r, np.float32(0)
         losses[2, ray] = np.float32(0)
-        if ray < target.shape[0]:
+        if ray < colours.shape[0]:
             for channel in range(3):
-                difference = rgb[r, channel] - target[ray, channel]
+                difference = rgb[r, channel] - colours[ray, channel]
                 error += difference * difference
-                g_rgb[r, channel] = np.float32(2) * colour_factor * difference
-            losses[1, ray] = distortion_factor * distortion_of_ray(spacings[ray], weights[r], g_weights[r])
+                g_rgb[r, channel] = np.float32(2) * factors.colour * difference
+            distortion = distortion_of_ray(intervals.spacings[ray], weights[r], g_weights[r])
+            losses[1, ray] = factors.distortion * distortion
             opacity = np.float32(OPACITY_OFFSET)
             for k in range(weights.shape[1]):
                 opacity += weights[r, k]
-            losses[2, ray] = -opacity_factor * np.log(opacity)
+            losses[2, ray] = -factors.opacity * np.log(opacity)
             for k in range(weights.shape[1]):
-                g_weights[r, k] = distortion_factor * g_weights[r, k] - opacity_factor / opacity
+                g_weights[r, k] = factors.distortion * g_weights[r, k] - factors.opacity / opacity
         else:
             zero_rows(g_rgb, r, r + 1)
             zero_rows(g_weights, r, r + 1)
             losses[1, ray] = np.float32(0)
-        losses[0, ray] = colour_factor * error
-        losses[3, ray] = near_camera_of_ray(starts[ray], delta[ray], weights[r], near_factor, per_reach, g_weights[r])
+        losses[0, ray] = factors.colour * error
+        losses[3, ray] = near_camera_of_ray(
+            intervals.starts[ray], intervals.lengths[ray], weights[r], factors.near_camera, factors.per_reach,
+            g_weights[r],
+        )  # fmt: skip
 
 
 @part
 @no_type_check
-def _semantics(first, num_rays, labels, distributions, shares, logits, g_logits, losses):
+def _semantics(first, num_rays, targets, logits, g_logits, losses):
     """Cross-entropies of a tile's rays and their gradients in the logits."""
-    num_classes = distributions.shape[1]
-    is_soft = distributions.shape[0] > 0
+    num_classes = targets.distributions.shape[1]
+    is_soft = targets.distributions.shape[0] > 0
     zero_rows(g_logits, 0, padded(num_rays, ROW_MULTIPLE))
     for r in range(num_rays):
         ray, loss = first + r, np.float32(0)
-        share = shares[ray]
+        share = targets.shares[ray]
         if share > np.float32(0):
             if is_soft:
-                loss = soft_cross_entropy_of_ray(logits[r, :num_classes], distributions[ray], g_logits[r, :num_classes])
+                loss = soft_cross_entropy_of_ray(
+                    logits[r, :num_classes], targets.distributions[ray], g_logits[r, :num_classes]
+                )
             else:
-                loss = cross_entropy_of_ray(logits[r, :num_classes], labels[ray], g_logits[r, :num_classes])
+                loss = cross_entropy_of_ray(logits[r, :num_classes], targets.labels[ray], g_logits[r, :num_classes])
             for c in range(num_classes):
                 g_logits[r, c] *= share
         losses[4, ray] = share * loss
@@ -112,30 +113,25 @@ def _semantics(first, num_rays, labels, distributions, shares, logits, g_logits,
 @kernel
 @no_type_check
 def train(
-    inputs, network, transposed, head, pass_semantics, targets, factors,
-    losses, rgb, weights, g_enc, g_cond, g_network, g_head,
+    enc, cond, intervals, network, transposed, head, head_transposed, scale, min_light, pass_semantics,
+    targets, factors, losses, rgb, weights, g_enc, g_cond, g_network, g_head,
 ):  # fmt: skip
     """Fill ``losses`` [5, R] as ``TrainedRays`` lists them, ``rgb`` [R, 3], ``weights`` [R, S], gradients.
 
     ``g_enc`` [R S, E] and ``g_cond`` [R, H] are filled; ``g_network`` and ``g_head``, one slice per thread, are added
     to.
     """
-    enc, cond, delta, spacings, starts = inputs
-    w1, b1, w2, b2, _, _, _, _, _, s1, _ = network
-    head_matrix, head_transposed = head
-    target, labels, distributions, shares = targets
-    scale, min_light = factors[0], factors[1]
-    num_rays, num_samples = delta.shape
+    num_rays, num_samples = intervals.lengths.shape
     rays_per_tile, num_tiles, rows = tile_shape(num_rays, num_samples, _ROWS_PER_TILE)
     ray_rows = padded(rays_per_tile, ROW_MULTIPLE)
-    width, num_features = w1.shape[1], s1.shape[1]
-    num_sums, num_logits = head_matrix.shape
+    (width, num_hidden), num_features = network.w2.shape, network.s1.shape[1]
+    num_sums, num_logits = head.shape
     floats = training_floats(network, transposed, rows) + 2 * rows + ray_rows * (2 * num_sums + 2 * num_logits + 6)
     num_threads = g_head.shape[0]
     # One piece of memory for each thread: two dozen allocations in every tile would cost more than a layer.
     scratches = np.empty((num_threads, floats), np.float32)
     places = np.empty((num_threads, 2, rows), np.int64)
-    zero = np.zeros(max(width, w2.shape[1], transposed[0].shape[1], num_sums, num_logits), np.float32)
+    zero = np.zeros(max(width, num_hidden, transposed.w1.shape[1], num_sums, num_logits), np.float32)
     for tile in prange(num_tiles):
         t = get_thread_id()
         first = tile * rays_per_tile
@@ -155,15 +151,15 @@ def train(
         g_rgb, at = carve(scratch, at, ray_rows, 3)
         last_colour, at = carve(scratch, at, ray_rows, 3)
         behind = np.empty(rays_per_tile, np.float32)
-        tile_weights, tile_rgb, tile_delta = weights[first:last], rgb[first:last], delta[first:last]
+        tile_weights, tile_rgb, lengths = weights[first:last], rgb[first:last], intervals.lengths[first:last]
         # Forward.
         copy_encoded(enc, start, n, lit_enc)
-        linear(lit_enc, w1, b1, h, padded(n, ROW_MULTIPLE))
+        linear(lit_enc, network.w1, network.b1, h, padded(n, ROW_MULTIPLE))
         rectify(h, n)
-        linear(h, w2, b2, out, padded(n, ROW_MULTIPLE))
+        linear(h, network.w2, network.b2, out, padded(n, ROW_MULTIPLE))
         for r in range(rays):
             behind[r] = weights_of_ray(
-                out[r * num_samples : (r + 1) * num_samples], tile_delta[r], scale, tile_weights[r], light[r]
+                out[r * num_samples : (r + 1) * num_samples], lengths[r], scale, tile_weights[r], light[r]
             )
         count = gather_lit(out, light, min_light, lit_row, lit_ray, lit_input, rays, num_samples)
         _keep_rows(lit_enc, lit_row, count)
@@ -172,13 +168,12 @@ def train(
         zero_rows(sums, 0, padded_rays)
         composite_lit(lit_row, lit_ray, count, tile_weights, behind, colour, sem, tile_rgb, sums)
         # Losses.
-        edges = (delta, spacings, starts)
-        _losses_of_geometry(first, tile_weights, tile_rgb, edges, target, factors, g_rgb, g_w, losses)
+        _losses_of_geometry(first, tile_weights, tile_rgb, intervals, targets.colours, factors, g_rgb, g_w, losses)
         for r in range(rays):
             for k in range(num_samples):
                 sums[r, num_features] += tile_weights[r, k]
-        linear(sums, head_matrix, zero, logits, padded_rays)
-        _semantics(first, rays, labels, distributions, shares, logits, g_logits, losses)
+        linear(sums, head, zero, logits, padded_rays)
+        _semantics(first, rays, targets, logits, g_logits, losses)
         add_outer(sums, g_logits, g_head[t], padded_rays)
         linear(g_logits, head_transposed, zero, g_sums, padded_rays)
         if pass_semantics:
@@ -193,7 +188,7 @@ def train(
             t, lit_ray, count, pass_semantics, (lit_input, h1, h2), (colour, sem, g_h1, g_h2), transposed, zero,
             g_network, g_cond[first:last], g_lit, g_out,
         )  # fmt: skip
-        raw_density_gradients(lit_row, lit_ray, count, out, tile_delta, scale, tile_weights, light, behind, g_w, g_out)
+        raw_density_gradients(lit_row, lit_ray, count, out, lengths, scale, tile_weights, light, behind, g_w, g_out)
         density_backward(
             t, lit_row, count, lit_enc, h, g_out, transposed, zero, g_network, g_h1, g_lit_enc, g_enc, start, n
         )

@@ -17,7 +17,9 @@ from torch import Tensor
 from semantic_ns.batch import LOGITS, Targets, take_targets
 from semantic_ns.encodings.hash_grid import replace_hash_encodings
 from semantic_ns.errors import SceneError
-from semantic_ns.fields.cpu.train import LossWeights, TrainedRays
+from semantic_ns.fields.cpu.network import KernelView
+from semantic_ns.fields.cpu.render import render_rays
+from semantic_ns.fields.cpu.train import LossOptions, LossWeights, TrainedRays, train_rays
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
 from semantic_ns.host import leave_cores_to_kernels
 from semantic_ns.interfaces import RenderedIntervals
@@ -123,7 +125,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         ray_bundle = self._with_unseen_rays(ray_bundle)
         if not self._can_fuse(ray_bundle):
             outputs = self._sample_outputs(ray_bundle, targets is None or targets.trains_classes)
-        elif self.training and targets is not None and self.field.can_train_fused(targets):
+        elif self.training and targets is not None and KernelView(self.field).can_train_fused(targets):
             outputs = self._train_fused(ray_bundle, targets.with_void(len(ray_bundle) - num_rays))
         else:
             outputs = self._render_fused(ray_bundle)
@@ -139,7 +141,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
             and config.num_proposal_iterations == 1
             and not config.use_gradient_scaling
             and config.background_color == "last_sample"
-            and self.field.can_fuse
+            and KernelView(self.field).can_fuse
         )
 
     def _can_fuse(self, ray_bundle: RayBundle) -> bool:
@@ -155,36 +157,36 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
     def render_intervals(self, ray_bundle: RayBundle) -> RenderedIntervals:
         """Render rays [R] whose ends are known, at evaluation, with the intervals that they are made of."""
         if self._can_fuse(ray_bundle):
-            _, distances, _ = self.proposal_sampler.sample_edges(ray_bundle, self._proposal_network())
-            rgb, logits, weights = self.field.render_rays(ray_bundle, distances)
-            return RenderedIntervals(rgb, logits, weights, distances)
+            edges, _ = self.proposal_sampler.sample_edges(ray_bundle, self._proposal_network())
+            rgb, logits, weights = render_rays(self.field, ray_bundle, edges.distances)
+            return RenderedIntervals(rgb, logits, weights, edges.distances)
         outputs, samples, weights, _ = self._render_samples(ray_bundle, with_semantics=True)
-        return RenderedIntervals(outputs["rgb"], outputs.get(LOGITS), weights[..., 0], edges_of(samples)[1])
+        return RenderedIntervals(outputs["rgb"], outputs.get(LOGITS), weights[..., 0], edges_of(samples).distances)
 
     def _render_fused(self, ray_bundle: RayBundle) -> Outputs:
         """The fused CPU path: two kernels per batch instead of some hundred small operations."""
         if not self.training:
             return self._describe_intervals(self.render_intervals(ray_bundle))
         network = self._proposal_network()
-        spacings, distances, proposal = self.proposal_sampler.sample_edges(ray_bundle, network)
-        rgb, logits, weights = self.field.render_rays(ray_bundle, distances)
+        edges, proposal = self.proposal_sampler.sample_edges(ray_bundle, network)
+        rgb, logits, weights = render_rays(self.field, ray_bundle, edges.distances)
         outputs: Outputs = {"rgb": rgb, "accumulation": weights.sum(dim=-1, keepdim=True)}
         if logits is not None:
             outputs[LOGITS] = logits
         due = self.proposal_sampler.take_turn()
-        fused = {"spacings": spacings, "weights": weights, "proposal": proposal if due else None}
-        return outputs | self._near_camera_prices(weights, distances) | {"fused": fused}
+        fused = {"spacings": edges.spacings, "weights": weights, "proposal": proposal if due else None}
+        return outputs | self._near_camera_prices(weights, edges.distances) | {"fused": fused}
 
     @staticmethod
     def _describe_intervals(rendered: RenderedIntervals) -> Outputs:
         """The outputs of rays at evaluation."""
-        weights, edges = rendered.weights, rendered.edges
+        weights, distances = rendered.weights, rendered.distances
         accumulation = weights.sum(dim=-1, keepdim=True)
-        centres = (edges[:, 1:] + edges[:, :-1]) / 2
+        centres = (distances[:, 1:] + distances[:, :-1]) / 2
         outputs: Outputs = {
             "rgb": rendered.rgb,
             "accumulation": accumulation,
-            "depth": median_distance(weights, edges),
+            "depth": median_distance(weights, distances),
             "expected_depth": (weights * centres).sum(-1, keepdim=True) / accumulation.clamp(min=1e-10),
         }
         return outputs if rendered.logits is None else outputs | {LOGITS: rendered.logits}
@@ -192,14 +194,17 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
     def _train_fused(self, ray_bundle: RayBundle, targets: Targets) -> Outputs:
         """One step of rays that know their targets: the field is passed once, forward and backward."""
         network, config = self._proposal_network(), self.config
-        spacings, distances, proposal = self.proposal_sampler.sample_edges(ray_bundle, network)
+        edges, proposal = self.proposal_sampler.sample_edges(ray_bundle, network)
         loss_weights = LossWeights(
-            self._distortion_loss_mult(), config.semantic_loss_weight, opacity=config.opacity_loss_weight,
-            near_camera=self._near_camera_weight, near_camera_reach=self._near_camera_reach or 1.0,
-        )  # fmt: skip
-        trained = self.field.train_rays(ray_bundle, (spacings, distances), targets, loss_weights)
+            distortion=self._distortion_loss_mult(),
+            semantic=config.semantic_loss_weight,
+            opacity=config.opacity_loss_weight,
+            near_camera=self._near_camera_weight,
+        )
+        losses = LossOptions(loss_weights, self._near_camera_reach or 1.0)
+        trained = train_rays(self.field, ray_bundle, edges, targets, losses)
         due = self.proposal_sampler.take_turn()
-        fused = {"spacings": spacings, "weights": trained.weights, "proposal": proposal if due else None}
+        fused = {"spacings": edges.spacings, "weights": trained.weights, "proposal": proposal if due else None}
         return {"rgb": trained.rgb, "trained": trained, "fused": fused}
 
     def _proposal_network(self) -> HashMLPDensityField:
@@ -210,7 +215,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
     def _sample_outputs(self, ray_bundle: RayBundle, with_semantics: bool) -> Outputs:
         """The outputs of :meth:`_render_samples`."""
         outputs, samples, weights, proposals = self._render_samples(ray_bundle, with_semantics)
-        distances = edges_of(samples)[1]
+        distances = edges_of(samples).distances
         if self.training:
             return outputs | self._near_camera_prices(weights[..., 0], distances) | proposals
         outputs["depth"] = median_distance(weights[..., 0], distances)

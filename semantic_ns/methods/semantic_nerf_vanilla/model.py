@@ -150,7 +150,7 @@ class PaperModel(SemanticModel, NeRFModel):
     ) -> Outputs:
         """Render a batch of rays; see :class:`SemanticModel` for the outputs."""
         take_targets(ray_bundle)  # they are of use to a model that knows the losses while it renders
-        distances = edges_of(self.sampler_uniform(ray_bundle))[1]
+        distances = edges_of(self.sampler_uniform(ray_bundle)).distances
         coarse = self._render(self.field_coarse, ray_bundle, distances)
         u = self._draws(distances)
         fine = self._render(

@@ -1,16 +1,14 @@
 """The networks of the lean field over packed samples, forward and backward, block by block in the cache.
 
 A ray has any number of samples, stored one ray behind the other. Symbols: N samples of R rays, E encoded features, H
-hidden width, G = 1 + geometry features, F semantic width; the matrices are those of ``render_numba``, [in, out], in
-whole blocks.
+hidden width, G = 1 + geometry features, F semantic width.
 
 * ``first`` [R + 1]    index of each ray's first sample, and N
 * ``rays`` [N]         ray of each sample
 * ``enc`` [N, E]       encoded positions
 * ``hidden`` [N, G]    output of the density network (column 0: raw density)
 * ``cond`` [R, H]      what is constant along a ray, already through the colour network's first layer
-* ``density``          w1 b1 w2 b2
-* ``heads``            c1 c2 d2 c3 d3 (colour), s1 t1 (semantics)
+* ``network``          ``Network`` of ``fields.cpu.network`` in whole blocks, ``transposed`` its ``TransposedNetwork``
 * ``weights`` [N]      w_k = T_k (1 - exp(-sigma_k delta_k))
 
 A leading ``g_`` is the gradient of the loss in what follows. Gradients of matrices have one slice per thread.
@@ -41,32 +39,30 @@ def passed_light(raw, length, scale):
 
 @part
 @no_type_check
-def density_layers(enc, density, h, out, rows):
+def density_layers(enc, network, h, out, rows):
     """Both layers of the density network; ``h`` receives the hidden one."""
-    w1, b1, w2, b2 = density
-    linear(enc, w1, b1, h, rows)
+    linear(enc, network.w1, network.b1, h, rows)
     rectify(h, rows)
-    linear(h, w2, b2, out, rows)
+    linear(h, network.w2, network.b2, out, rows)
 
 
 @part
 @no_type_check
-def head_layers(inputs, rays, cond, heads, zero, h1, h2, colour, features, count):
+def head_layers(inputs, rays, cond, network, zero, h1, h2, colour, features, count):
     """Colours and semantic features of ``count`` samples with density outputs ``inputs``."""
-    c1, c2, d2, c3, d3, s1, t1 = heads
     rows = padded(count, ROW_MULTIPLE)
-    linear(inputs, c1, zero, h1, rows)
+    linear(inputs, network.c1, zero, h1, rows)
     for i in range(rows):
         ray = rays[min(i, count - 1)]
         for j in range(h1.shape[1]):
             h1[i, j] = rectified(h1[i, j] + cond[ray, j])
-    linear(h1, c2, d2, h2, rows)
+    linear(h1, network.c2, network.d2, h2, rows)
     rectify(h2, rows)
-    linear(h2, c3, d3, colour, rows)
+    linear(h2, network.c3, network.d3, colour, rows)
     flat = colour.reshape(-1)  # one long loop becomes vector code, many short ones do not
     for i in range(rows * colour.shape[1]):
         flat[i] = _ONE / (_ONE + exp32(-flat[i]))
-    linear(inputs, s1, t1, features, rows)
+    linear(inputs, network.s1, network.t1, features, rows)
     rectify(features, rows)
 
 
@@ -84,7 +80,7 @@ def add_weighted(weights, rays, colour, features, count, rgb, sums):
 
 @kernel
 @no_type_check
-def heads_forward(hidden, lengths, rays, first, cond, heads, scale, weights, accumulation, rgb, sums):
+def heads_forward(hidden, lengths, rays, first, cond, network, scale, weights, accumulation, rgb, sums):
     """Fill ``weights`` [N]; add to ``accumulation`` [R], ``rgb`` [R, 3] and the features' ``sums`` [R, F]."""
     num_rays, width = cond.shape
     for task in prange((num_rays + _RAYS_PER_TASK - 1) // _RAYS_PER_TASK):
@@ -92,7 +88,7 @@ def heads_forward(hidden, lengths, rays, first, cond, heads, scale, weights, acc
         zero = np.zeros(width, np.float32)
         inputs = np.empty((BLOCK, hidden.shape[1]), np.float32)
         h1, h2 = np.empty((BLOCK, width), np.float32), np.empty((BLOCK, width), np.float32)
-        colour = np.empty((BLOCK, heads[3].shape[1]), np.float32)
+        colour = np.empty((BLOCK, network.c3.shape[1]), np.float32)
         features = np.empty((BLOCK, sums.shape[1]), np.float32)
         for r in range(begin_ray, end_ray):
             light = _ONE
@@ -104,7 +100,7 @@ def heads_forward(hidden, lengths, rays, first, cond, heads, scale, weights, acc
         for begin in range(first[begin_ray], first[end_ray], BLOCK):
             count = min(BLOCK, first[end_ray] - begin)
             copy_rows(hidden, begin, count, inputs)
-            head_layers(inputs, rays[begin:], cond, heads, zero, h1, h2, colour, features, count)
+            head_layers(inputs, rays[begin:], cond, network, zero, h1, h2, colour, features, count)
             add_weighted(weights[begin:], rays[begin:], colour, features, count, rgb, sums)
 
 
@@ -141,12 +137,13 @@ def _output_gradients(weights, rays, g_rgb, g_sums, pass_semantics, colour, feat
 @kernel
 @no_type_check
 def heads_backward(
-    hidden, rays, first, cond, heads, transposed, pass_semantics, weights, g_rgb, g_sums,
-    g_weights, g_hidden, g_cond, g_heads,
+    hidden, rays, first, cond, network, transposed, pass_semantics, weights, g_rgb, g_sums,
+    g_weights, g_hidden, g_cond, g_network,
 ):  # fmt: skip
-    """Fill ``g_hidden`` [N, G] but for its raw density; add to ``g_weights`` [N], ``g_cond`` [R, H], ``g_heads``."""
-    c1_t, c2_t, c3_t, s1_t = transposed
-    g_c1, g_c2, g_d2, g_c3, g_d3, g_s1, g_t1 = g_heads
+    """Fill ``g_hidden`` [N, G] but for its raw density; add to ``g_weights`` [N], ``g_cond`` [R, H], ``g_network``.
+
+    Of ``g_network`` only the matrices of colour and semantics are touched.
+    """
     num_rays, width = cond.shape
     num_hidden = hidden.shape[1]
     for task in prange((num_rays + _RAYS_PER_TASK - 1) // _RAYS_PER_TASK):
@@ -156,28 +153,30 @@ def heads_backward(
         inputs, g_inputs = np.empty((BLOCK, num_hidden), np.float32), np.empty((BLOCK, num_hidden), np.float32)
         h1, h2 = np.empty((BLOCK, width), np.float32), np.empty((BLOCK, width), np.float32)
         g_h1, g_h2 = np.empty((BLOCK, width), np.float32), np.empty((BLOCK, width), np.float32)
-        colour = np.empty((BLOCK, c3_t.shape[0]), np.float32)
+        colour = np.empty((BLOCK, transposed.c3.shape[0]), np.float32)
         features = np.empty((BLOCK, g_sums.shape[1]), np.float32)
         for begin in range(first[begin_ray], first[end_ray], BLOCK):
             count = min(BLOCK, first[end_ray] - begin)
             rows, block_rays = padded(count, ROW_MULTIPLE), rays[begin:]
             copy_rows(hidden, begin, count, inputs)
-            head_layers(inputs, block_rays, cond, heads, zero, h1, h2, colour, features, count)
+            head_layers(inputs, block_rays, cond, network, zero, h1, h2, colour, features, count)
             _output_gradients(
                 weights[begin:], block_rays, g_rgb, g_sums, pass_semantics, colour, features, count, g_weights[begin:]
             )
-            layer_backward(h2, colour, c3_t, zero, g_c3[thread], g_d3[thread], g_h2, rows)
+            layer_backward(h2, colour, transposed.c3, zero, g_network.c3[thread], g_network.d3[thread], g_h2, rows)
             _through_rectifier(g_h2, h2, rows)
-            layer_backward(h1, g_h2, c2_t, zero, g_c2[thread], g_d2[thread], g_h1, rows)
+            layer_backward(h1, g_h2, transposed.c2, zero, g_network.c2[thread], g_network.d2[thread], g_h1, rows)
             _through_rectifier(g_h1, h1, rows)
             for i in range(count):
                 for j in range(width):
                     g_cond[block_rays[i], j] += g_h1[i, j]
-            layer_backward(inputs, g_h1, c1_t, zero, g_c1[thread], no_bias, g_inputs, rows)
+            layer_backward(inputs, g_h1, transposed.c1, zero, g_network.c1[thread], no_bias, g_inputs, rows)
             for i in range(count):
                 for j in range(num_hidden):
                     g_hidden[begin + i, j] = g_inputs[i, j]
-            layer_backward(inputs, features, s1_t, zero, g_s1[thread], g_t1[thread], g_inputs, rows)
+            layer_backward(
+                inputs, features, transposed.s1, zero, g_network.s1[thread], g_network.t1[thread], g_inputs, rows
+            )
             if pass_semantics:
                 for i in range(count):
                     for j in range(num_hidden):
@@ -202,25 +201,24 @@ def raw_density_gradient(scale, hidden, lengths, first, weights, g_weights, g_hi
 
 @kernel
 @no_type_check
-def density_backward(enc, density, transposed, g_hidden, g_enc, g_density):
-    """Fill ``g_enc`` [N, E]; add to ``g_density``."""
-    w1_t, w2_t = transposed
-    g_w1, g_b1, g_w2, g_b2 = g_density
-    inputs_width, width, num_hidden = density[0].shape[0], density[0].shape[1], g_hidden.shape[1]
+def density_backward(enc, network, transposed, g_hidden, g_enc, g_network):
+    """Fill ``g_enc`` [N, E]; add to the matrices of the density network in ``g_network``."""
+    (inputs_width, width), num_hidden = network.w1.shape, g_hidden.shape[1]
+    g_inputs_width = transposed.w1.shape[1]  # in whole blocks of columns
     for task in prange((enc.shape[0] + BLOCK - 1) // BLOCK):
         thread, begin = get_thread_id(), task * BLOCK
         count = min(BLOCK, enc.shape[0] - begin)
         rows = padded(count, ROW_MULTIPLE)
-        zero = np.zeros(max(width, inputs_width), np.float32)
-        inputs, g_inputs = np.empty((BLOCK, inputs_width), np.float32), np.empty((BLOCK, inputs_width), np.float32)
+        zero = np.zeros(max(width, g_inputs_width), np.float32)
+        inputs, g_inputs = np.empty((BLOCK, inputs_width), np.float32), np.empty((BLOCK, g_inputs_width), np.float32)
         h, g_h = np.empty((BLOCK, width), np.float32), np.empty((BLOCK, width), np.float32)
         out = np.empty((BLOCK, num_hidden), np.float32)
         copy_rows(enc, begin, count, inputs)
-        density_layers(inputs, density, h, out, rows)
+        density_layers(inputs, network, h, out, rows)
         copy_rows(g_hidden, begin, count, out)
-        layer_backward(h, out, w2_t, zero, g_w2[thread], g_b2[thread], g_h, rows)
+        layer_backward(h, out, transposed.w2, zero, g_network.w2[thread], g_network.b2[thread], g_h, rows)
         _through_rectifier(g_h, h, rows)
-        layer_backward(inputs, g_h, w1_t, zero, g_w1[thread], g_b1[thread], g_inputs, rows)
+        layer_backward(inputs, g_h, transposed.w1, zero, g_network.w1[thread], g_network.b1[thread], g_inputs, rows)
         for i in range(count):
             for j in range(enc.shape[1]):
                 g_enc[begin + i, j] = g_inputs[i, j]

@@ -4,11 +4,11 @@ Rays go in tiles, and those of a tile in passes: each pass takes the next few sa
 so behind a surface nothing is evaluated, and the points of a pass are many enough to read the hash grid level by level.
 The slow, obvious twin evaluates all samples and leaves out afterwards what ``packed_visibility`` does not keep.
 
-Arguments shared by the kernels; see ``packed_heads_numba`` for the networks and ``occupancy_numba`` for the rest:
+Arguments shared by the kernels; see ``heads_numba`` for the network and ``occupancy_numba`` for the rest:
 
 * ``bundle``, ``steps``, ``occupancy``      as ``march`` takes them
-* ``grid``                                  table [L T, F], cells per axis [L], T
-* ``limits``                                factor of the density, least light and least opacity of a sample that counts
+* ``grid``                                  ``GridArrays``
+* ``limits``                                ``Limits`` of ``packed_rendering``
 """
 
 from typing import no_type_check
@@ -50,29 +50,28 @@ def _to_unit_cube(px, py, pz, x):
 
 @part
 @no_type_check
-def _evaluate(x, count, grid, density, enc, h, out):
+def _evaluate(x, count, grid, network, enc, h, out):
     """Encodings and outputs of the density network of ``count`` points."""
-    table, scalings, table_size = grid
-    encode_rows(x, 0, count, table, scalings, table_size, enc)
+    encode_rows(x, 0, count, grid.table, grid.cells_per_axis, grid.table_size, enc)
     for begin in range(0, count, BLOCK):
         rows = padded(min(BLOCK, count - begin), ROW_MULTIPLE)
-        density_layers(enc[begin : begin + rows], density, h, out[begin : begin + rows], rows)
+        density_layers(enc[begin : begin + rows], network, h, out[begin : begin + rows], rows)
 
 
 @kernel
 @no_type_check
-def densities(points, grid, density, scale, sigma):
+def densities(points, grid, network, scale, sigma):
     """Densities ``sigma`` [N] of points [N, 3] in scene units."""
     for task in prange((points.shape[0] + _POINTS_PER_TASK - 1) // _POINTS_PER_TASK):
         begin = task * _POINTS_PER_TASK
         count = min(_POINTS_PER_TASK, points.shape[0] - begin)
         x = np.empty((_POINTS_PER_TASK, 3), np.float32)
-        enc = np.zeros((_POINTS_PER_TASK, density[0].shape[0]), np.float32)
-        h = np.empty((BLOCK, density[0].shape[1]), np.float32)
-        out = np.empty((_POINTS_PER_TASK, density[2].shape[1]), np.float32)
+        enc = np.zeros((_POINTS_PER_TASK, network.w1.shape[0]), np.float32)
+        h = np.empty((BLOCK, network.w1.shape[1]), np.float32)
+        out = np.empty((_POINTS_PER_TASK, network.w2.shape[1]), np.float32)
         for i in range(count):
             _to_unit_cube(points[begin + i, 0], points[begin + i, 1], points[begin + i, 2], x[i])
-        _evaluate(x, count, grid, density, enc, h, out)
+        _evaluate(x, count, grid, network, enc, h, out)
         for i in range(count):
             sigma[begin + i] = scale * exp32(min(out[i, 0], RAW_DENSITY_LIMIT))
 
@@ -81,22 +80,23 @@ def densities(points, grid, density, scale, sigma):
 @no_type_check
 def _start_rays(bundle, occupancy, begin, count, t, last):
     """Where the rays of a tile begin and end. Not fast arithmetic: a ray that misses the grid ends at -infinity."""
-    origins, directions, near, far = bundle
     for r in range(count):
-        t[r] = near[begin + r]
-        last[r] = last_distance(origins[begin + r], directions[begin + r], occupancy[0][-1], np.float64(far[begin + r]))
+        ray = begin + r
+        t[r] = bundle.near[ray]
+        last[r] = last_distance(
+            bundle.origins[ray], bundle.directions[ray], occupancy.boxes[-1], np.float64(bundle.far[ray])
+        )
 
 
 @part
 @no_type_check
 def _next_pass(bundle, steps, occupancy, begin, live, num_live, t, last, is_over, sample_ray, edges, x):
     """The next samples of the live rays of a tile, ray by ray; returns their number."""
-    origins, directions = bundle[0], bundle[1]
     limit = max(_LEAST_SAMPLES, min(_MOST_SAMPLES, _POINTS // num_live))
     total = 0
     for i in range(num_live):
         r = live[i]
-        origin, direction = origins[begin + r], directions[begin + r]
+        origin, direction = bundle.origins[begin + r], bundle.directions[begin + r]
         count, t[r] = next_samples(
             origin, direction, t[r], last[r], steps, occupancy, limit,
             edges[0, total : total + limit], edges[1, total : total + limit],
@@ -117,11 +117,10 @@ def _next_pass(bundle, steps, occupancy, begin, live, num_live, t, last, is_over
 @no_type_check
 def _mark_visible(sample_ray, edges, out, count, limits, light, visible):
     """Whether each sample of a pass counts; ``light`` of each ray is that behind its samples so far, all of them."""
-    scale, min_light, min_opacity = limits
     for n in range(count):
         r = sample_ray[n]
-        through = passed_light(out[n, 0], edges[1, n] - edges[0, n], scale)
-        visible[n] = light[r] >= min_light and _ONE - through >= min_opacity
+        through = passed_light(out[n, 0], edges[1, n] - edges[0, n], limits.density_scale)
+        visible[n] = light[r] >= limits.min_light and _ONE - through >= limits.min_opacity
         light[r] *= through
 
 
@@ -140,7 +139,7 @@ def _still_live(live, num_live, is_over, light, min_light):
 
 @kernel
 @no_type_check
-def collect(bundle, steps, occupancy, grid, density, limits, first, counts, edges, x, enc, hidden):
+def collect(bundle, steps, occupancy, grid, network, limits, first, counts, edges, x, enc, hidden):
     """Visible samples of every ray, from ``first`` [R] on, with their number in ``counts`` [R].
 
     There is room for all samples of a ray in ``edges`` [M, 2], ``x`` [M, 3], ``enc`` [M, E] and ``hidden`` [M, G].
@@ -154,14 +153,14 @@ def collect(bundle, steps, occupancy, grid, density, limits, first, counts, edge
         light = np.ones(num_live, np.float32)
         sample_ray, visible = np.empty(_POINTS, np.int64), np.empty(_POINTS, np.bool_)
         pass_edges, pass_x = np.empty((2, _POINTS), np.float32), np.empty((_POINTS, 3), np.float32)
-        pass_enc = np.zeros((_POINTS, density[0].shape[0]), np.float32)
-        h, out = np.empty((BLOCK, density[0].shape[1]), np.float32), np.empty((_POINTS, hidden.shape[1]), np.float32)
+        pass_enc = np.zeros((_POINTS, network.w1.shape[0]), np.float32)
+        h, out = np.empty((BLOCK, network.w1.shape[1]), np.float32), np.empty((_POINTS, hidden.shape[1]), np.float32)
         _start_rays(bundle, occupancy, begin, num_live, t, last)
         while num_live > 0:
             count = _next_pass(
                 bundle, steps, occupancy, begin, live, num_live, t, last, is_over, sample_ray, pass_edges, pass_x
             )
-            _evaluate(pass_x, count, grid, density, pass_enc, h, out)
+            _evaluate(pass_x, count, grid, network, pass_enc, h, out)
             _mark_visible(sample_ray, pass_edges, out, count, limits, light, visible)
             for n in range(count):
                 if visible[n]:
@@ -175,7 +174,7 @@ def collect(bundle, steps, occupancy, grid, density, limits, first, counts, edge
                         enc[row, j] = pass_enc[n, j]
                     for j in range(hidden.shape[1]):
                         hidden[row, j] = out[n, j]
-            num_live = _still_live(live, num_live, is_over, light, limits[1])
+            num_live = _still_live(live, num_live, is_over, light, limits.min_light)
 
 
 @kernel
@@ -191,7 +190,7 @@ def close_gaps(first, packed_first, source, target):
 @kernel
 @no_type_check
 def render(
-    bundle, steps, occupancy, grid, density, heads, limits, cond, rgb, sums, accumulation, expected, median
+    bundle, steps, occupancy, grid, network, limits, cond, rgb, sums, accumulation, expected, median
 ):  # fmt: skip
     """Add to ``rgb`` [R, 3], semantic ``sums`` [R, F], ``accumulation`` [R], weighted distance ``expected`` [R].
 
@@ -207,22 +206,22 @@ def render(
         light, rendered_light = np.ones(num_live, np.float32), np.ones(num_live, np.float32)
         sample_ray, visible = np.empty(_POINTS, np.int64), np.empty(_POINTS, np.bool_)
         edges, x = np.empty((2, _POINTS), np.float32), np.empty((_POINTS, 3), np.float32)
-        enc = np.zeros((_POINTS, density[0].shape[0]), np.float32)
-        h, out = np.empty((BLOCK, width), np.float32), np.empty((_POINTS, density[2].shape[1]), np.float32)
+        enc = np.zeros((_POINTS, network.w1.shape[0]), np.float32)
+        h, out = np.empty((BLOCK, width), np.float32), np.empty((_POINTS, network.w2.shape[1]), np.float32)
         weights, rays, inputs = np.empty(_POINTS, np.float32), np.empty(_POINTS, np.int64), np.empty_like(out[:BLOCK])
         h2, zero = np.empty((BLOCK, width), np.float32), np.zeros(width, np.float32)
-        colour = np.empty((BLOCK, heads[3].shape[1]), np.float32)
+        colour = np.empty((BLOCK, network.c3.shape[1]), np.float32)
         features = np.empty((BLOCK, sums.shape[1]), np.float32)
         _start_rays(bundle, occupancy, begin, num_live, t, last)
         while num_live > 0:
             count = _next_pass(bundle, steps, occupancy, begin, live, num_live, t, last, is_over, sample_ray, edges, x)
-            _evaluate(x, count, grid, density, enc, h, out)
+            _evaluate(x, count, grid, network, enc, h, out)
             _mark_visible(sample_ray, edges, out, count, limits, light, visible)
             num_visible = 0
             for n in range(count):
                 if visible[n]:
                     r, start, end = sample_ray[n], edges[0, n], edges[1, n]
-                    through = passed_light(out[n, 0], end - start, limits[0])
+                    through = passed_light(out[n, 0], end - start, limits.density_scale)
                     weight, ray = rendered_light[r] * (_ONE - through), begin + r
                     rendered_light[r] *= through
                     expected[ray] += weight * (start + end) * _HALF
@@ -237,6 +236,6 @@ def render(
             for start in range(0, num_visible, BLOCK):
                 rows = min(BLOCK, num_visible - start)
                 copy_rows(out, start, rows, inputs)
-                head_layers(inputs, rays[start:], cond, heads, zero, h, h2, colour, features, rows)
+                head_layers(inputs, rays[start:], cond, network, zero, h, h2, colour, features, rows)
                 add_weighted(weights[start:], rays[start:], colour, features, rows, rgb, sums)
-            num_live = _still_live(live, num_live, is_over, light, limits[1])
+            num_live = _still_live(live, num_live, is_over, light, limits.min_light)

@@ -16,6 +16,7 @@ from nerfstudio.models.instant_ngp import InstantNGPModelConfig, NGPModel
 from torch import Tensor
 
 from semantic_ns.batch import LOGITS, take_targets
+from semantic_ns.fields.cpu.network import KernelView
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
 from semantic_ns.host import leave_cores_to_kernels
 from semantic_ns.losses import price_of_distance
@@ -129,7 +130,7 @@ class SemanticNgpModel(SemanticModel, NGPModel):
 
     def _can_fuse(self) -> bool:
         """Whether the CPU kernels know this configuration."""
-        return self.device.type == "cpu" and self.config.fuse_on_cpu and self.field.can_fuse_packed
+        return self.device.type == "cpu" and self.config.fuse_on_cpu and KernelView(self.field).can_fuse_packed
 
     def _sampling_options(self) -> dict[str, Any]:
         names = ("render_step_size", "alpha_thre", "cone_angle")

@@ -3,17 +3,18 @@
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Float64, Int
 from nerfacc import OccGridEstimator
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.model_components.ray_samplers import VolumetricSampler
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
+from semantic_ns.kernels.layers import as_arrays
 from semantic_ns.methods.semantic_ngp.packed import packed_visibility
 
 _POINTS_PER_BATCH = 1 << 18
@@ -25,8 +26,33 @@ _RAYS_PER_COUNTED = 8
 _WARM_UP_STEPS = 256
 """Training steps in which each update takes all cells; later ones take some at random and some occupied ones."""
 
-_Rays = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Origins [R, 3], unit directions [R, 3], near [R] and far [R]."""
+
+class BoundedRays(NamedTuple):
+    """Rays and where they begin and end, as tensors or, for the kernels, as arrays; lengths are in scene units."""
+
+    origins: Float[Tensor, "rays 3"]
+    directions: Float[Tensor, "rays 3"]
+    """Of length 1."""
+    near: Float[Tensor, "rays"]
+    far: Float[Tensor, "rays"]
+
+
+class Steps(NamedTuple):
+    """Lengths of the steps along a ray."""
+
+    least: float
+    """In scene units."""
+    per_distance: float
+    """Length over the distance of the step's start, where that is more."""
+
+
+class OccupancyArrays(NamedTuple):
+    """L nested grids of X * Y * Z cells as the kernels take them, each within the next."""
+
+    boxes: Float64[np.ndarray, "levels 6"]
+    """Least and greatest corner in scene units."""
+    cells_per_unit: Float64[np.ndarray, "levels 3"]
+    is_occupied: Bool[np.ndarray, "levels x y z"]
 
 
 def require_nerfacc_kernels() -> None:
@@ -135,21 +161,21 @@ class OccupancyGrid(OccGridEstimator):
         if options["t_max"] is not None:
             far = torch.minimum(far, options["t_max"])
         if options["stratified"]:
-            stretch = self._stretch((rays_o, rays_d, near, far), step, cone_angle)
+            stretch = self._stretch(BoundedRays(rays_o, rays_d, near, far), step, cone_angle)
             step, cone_angle = step * stretch, cone_angle * stretch
             near += torch.rand(near.shape) * step
         # nerfacc's bound: a thin scene must not lose all of its samples.
         min_opacity = min(options["alpha_thre"], self.occs.mean().item())
         min_light = options.get("early_stop_eps", 1e-4)
-        return March(self, (rays_o, rays_d, near, far), step, cone_angle, min_light, min_opacity)
+        return March(self, BoundedRays(rays_o, rays_d, near, far), step, cone_angle, min_light, min_opacity)
 
     def march(
-        self, rays: _Rays, step: float, cone_angle: float
+        self, rays: BoundedRays, step: float, cone_angle: float
     ) -> tuple[Int[Tensor, "samples"], Float[Tensor, "samples"], Float[Tensor, "samples"]]:
         """Ray, start and end of each step in an occupied cell, for CPU tensors.
 
         Args:
-            rays: origins [R, 3], unit directions [R, 3], near [R] and far [R] in scene units.
+            rays: R rays.
             step: smallest length of a step.
             cone_angle: length of a step over the distance of its start, where that is more.
         """
@@ -163,11 +189,11 @@ class OccupancyGrid(OccGridEstimator):
         t_starts, t_ends, indices = (torch.from_numpy(array) for array in room)
         return indices, t_starts, t_ends
 
-    def _stretch(self, rays: _Rays, step: float, cone_angle: float) -> float:
+    def _stretch(self, rays: BoundedRays, step: float, cone_angle: float) -> float:
         """How much longer the steps must be for a batch to keep to ``max_samples_per_ray``; at least 1."""
-        some = [tensor[::_RAYS_PER_COUNTED] for tensor in rays]
-        march = March(self, (some[0], some[1], some[2], some[3]), step, cone_angle)
-        mean = march.count()[-1] / max(1, len(some[0]))
+        some = BoundedRays(*(tensor[::_RAYS_PER_COUNTED] for tensor in rays))
+        march = March(self, some, step, cone_angle)
+        mean = march.count()[-1] / max(1, len(some.origins))
         return max(1.0, float(mean) / self.max_samples_per_ray)
 
 
@@ -176,7 +202,7 @@ class March:
     """Rays on their way through an occupancy grid, and which of their samples count; for CPU tensors."""
 
     grid: OccupancyGrid
-    rays: _Rays
+    rays: BoundedRays
     step: float
     """Smallest length of a step in scene units."""
     cone_angle: float
@@ -186,18 +212,18 @@ class March:
     min_opacity: float = 0.0
     """Opacity that it must have."""
 
-    def arguments(self) -> tuple[Any, Any, Any]:
+    def arguments(self) -> tuple[BoundedRays, Steps, OccupancyArrays]:
         """Rays, steps and occupancy as the kernels take them."""
         boxes = self.grid.aabbs.numpy().astype(np.float64)
         cells_per_unit = self.grid.resolution.numpy() / (boxes[:, 3:] - boxes[:, :3])
-        bundle = tuple(tensor.detach().contiguous().numpy() for tensor in self.rays)
-        return bundle, (float(self.step), float(self.cone_angle)), (boxes, cells_per_unit, self.grid.binaries.numpy())
+        occupancy = OccupancyArrays(boxes, cells_per_unit, self.grid.binaries.numpy())
+        return as_arrays(self.rays), Steps(float(self.step), float(self.cone_angle)), occupancy
 
     def count(self) -> np.ndarray:
         """Index [R + 1] of each ray's first step in an occupied cell, and the number of all."""
         from semantic_ns.methods.semantic_ngp import occupancy_numba as kernels
 
-        first = np.zeros(len(self.rays[0]) + 1, np.int64)
+        first = np.zeros(len(self.rays.origins) + 1, np.int64)
         kernels.march(*self.arguments(), first, *_room_for(0))
         return np.cumsum(first)
 

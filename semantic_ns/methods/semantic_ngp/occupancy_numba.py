@@ -1,7 +1,8 @@
 """Marching of rays through nested occupancy grids.
 
 Without ``fastmath``, in double precision: which cell a sample's centre falls into must not depend on the order of the
-operations.
+operations. The arguments ``bundle``, ``steps`` and ``occupancy`` are the ``BoundedRays``, the ``Steps`` and the
+``OccupancyArrays`` of ``occupancy``.
 """
 
 from typing import no_type_check
@@ -32,8 +33,9 @@ def last_distance(origin, direction, box, far):
 
 @exact_part
 @no_type_check
-def _is_occupied(origin, direction, t, boxes, cells_per_unit, binaries):
+def _is_occupied(origin, direction, t, occupancy):
     """Whether the cell at distance ``t`` is occupied, in the finest level that contains it; no cell is not."""
+    boxes, cells_per_unit, is_occupied = occupancy.boxes, occupancy.cells_per_unit, occupancy.is_occupied
     x = np.float64(origin[0]) + t * np.float64(direction[0])
     y = np.float64(origin[1]) + t * np.float64(direction[1])
     z = np.float64(origin[2]) + t * np.float64(direction[2])
@@ -41,8 +43,8 @@ def _is_occupied(origin, direction, t, boxes, cells_per_unit, binaries):
         i = np.int64(np.floor((x - boxes[level, 0]) * cells_per_unit[level, 0]))
         j = np.int64(np.floor((y - boxes[level, 1]) * cells_per_unit[level, 1]))
         k = np.int64(np.floor((z - boxes[level, 2]) * cells_per_unit[level, 2]))
-        if 0 <= i < binaries.shape[1] and 0 <= j < binaries.shape[2] and 0 <= k < binaries.shape[3]:
-            return binaries[level, i, j, k]
+        if 0 <= i < is_occupied.shape[1] and 0 <= j < is_occupied.shape[2] and 0 <= k < is_occupied.shape[3]:
+            return is_occupied[level, i, j, k]
     return False
 
 
@@ -51,17 +53,16 @@ def _is_occupied(origin, direction, t, boxes, cells_per_unit, binaries):
 def next_samples(origin, direction, t, last, steps, occupancy, limit, starts, ends):
     """Write the next samples of a ray, at most ``limit``, from distance ``t`` on.
 
-    ``steps`` is (smallest length, length over distance). Returns their number, less than ``limit`` where the ray ends,
-    and where to go on. With ``starts`` of size 0 it counts only.
+    Returns their number, less than ``limit`` where the ray ends, and where to go on; with ``starts`` of size 0 it only
+    counts.
     """
-    boxes, cells_per_unit, binaries = occupancy
     count = 0
     while count < limit:
-        t_next = t + max(steps[0], steps[1] * t)
+        t_next = t + max(steps.least, steps.per_distance * t)
         middle = 0.5 * (t + t_next)
         if not middle < last:
             break
-        if _is_occupied(origin, direction, middle, boxes, cells_per_unit, binaries):
+        if _is_occupied(origin, direction, middle, occupancy):
             if starts.shape[0] > 0:
                 starts[count], ends[count] = t, t_next
             count += 1
@@ -74,14 +75,12 @@ def next_samples(origin, direction, t, last, steps, occupancy, limit, starts, en
 def march(bundle, steps, occupancy, first, t_starts, t_ends, rays):
     """Write the samples of every ray from ``first`` [R + 1] on; with no room to write, count them into ``first``.
 
-    ``bundle`` is (origins [R, 3], directions [R, 3], near [R], far [R]); ``occupancy`` is (boxes [L, 6], cells per unit
-    [L, 3], both double, and binaries [L, X, Y, Z] bool); each box contains the one before it. With ``t_starts`` of size
-    0, ``first[r + 1]`` receives the number of samples of ray r.
+    With ``t_starts`` of size 0, ``first[r + 1]`` receives the number of samples of ray r.
     """
-    origins, directions, near, far = bundle
+    origins, directions, near, far = bundle.origins, bundle.directions, bundle.near, bundle.far
     is_counting = t_starts.shape[0] == 0
     for r in prange(origins.shape[0]):
-        last = last_distance(origins[r], directions[r], occupancy[0][-1], np.float64(far[r]))
+        last = last_distance(origins[r], directions[r], occupancy.boxes[-1], np.float64(far[r]))
         begin, end = (0, 0) if is_counting else (first[r], first[r + 1])
         limit = _NO_LIMIT if is_counting else end - begin
         count, _ = next_samples(

@@ -1,24 +1,21 @@
 """Rendering of a field along rays through an occupancy grid by the CPU kernels, and its gradients."""
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from semantic_ns.encodings.hash_grid import HashGrid
-from semantic_ns.fields.cpu.render import transposed_matrices, whole_blocks
-from semantic_ns.fields.semantic_nerf_field import SemanticNerfField, _linears
+from semantic_ns.fields.cpu.network import KernelView, Network
+from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
+from semantic_ns.kernels.layers import as_arrays, whole_blocks, zeros_per_thread
 from semantic_ns.losses import price_of_distance
 from semantic_ns.methods.semantic_ngp.occupancy import March
-
-_NUM_DENSITY_MATRICES = 4
-"""Of the network's matrices ``w1 b1 w2 b2 c1 c2 d2 c3 d3 s1 t1`` the first ones belong to the density."""
 
 
 @dataclass
@@ -34,30 +31,32 @@ class RenderedRays:
     near_camera_prices: Float[Tensor, "rays"] | None = None
 
 
+class Limits(NamedTuple):
+    """What makes samples of raw densities, and which of them count."""
+
+    density_scale: np.float32
+    """Factor of the exponential density activation."""
+    min_light: np.float32
+    """Least share of the light that must reach a sample."""
+    min_opacity: np.float32
+    """Least opacity that it must have."""
+
+
 @dataclass(frozen=True)
 class _Constants:
     """What no gradient reaches."""
 
     march: March
     grid: HashGrid
-    scale: float
+    density_scale: float
     pass_semantics: bool
     near_camera_reach: float
 
     @property
-    def limits(self) -> tuple[np.float32, np.float32, np.float32]:
-        """Factor of the density; least light and least opacity of a sample that counts."""
-        return np.float32(self.scale), np.float32(self.march.min_light), np.float32(self.march.min_opacity)
-
-
-def _grid_arrays(grid: HashGrid) -> tuple[np.ndarray, np.ndarray, int]:
-    """Table [L T, F], cells per axis [L] and rows T of a level."""
-    return grid.hash_table.detach().numpy(), grid.scalings32.numpy(), grid.hash_table_size
-
-
-def _arrays(tensors: tuple[Tensor, ...] | list[Tensor]) -> tuple[Any, ...]:
-    """What the kernels take, sharing memory with contiguous tensors."""
-    return tuple(tensor.detach().contiguous().numpy() for tensor in tensors)
+    def limits(self) -> Limits:
+        """What samples count, as the kernels take it."""
+        march = self.march
+        return Limits(np.float32(self.density_scale), np.float32(march.min_light), np.float32(march.min_opacity))
 
 
 class _PackedField(torch.autograd.Function):
@@ -65,25 +64,26 @@ class _PackedField(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, constants: _Constants, cond: Tensor, table: Tensor, *network: Tensor
+        ctx: Any, constants: _Constants, cond: Tensor, table: Tensor, *matrices: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         from semantic_ns.methods.semantic_ngp import heads_numba as kernels
 
-        arrays = _arrays(network)
+        network = Network(*matrices)
+        arrays = as_arrays(network)
         cond = cond.detach().contiguous()
         num_rays = cond.shape[0]
-        first, edges, x, enc, hidden = _collect(constants, arrays[:_NUM_DENSITY_MATRICES])
+        first, ends, x, enc, hidden = _collect(constants, arrays)
         counts = first[1:] - first[:-1]
         rays = torch.repeat_interleave(torch.arange(num_rays), counts)
-        lengths = edges[:, 1] - edges[:, 0]
+        lengths = ends[:, 1] - ends[:, 0]
         weights, accumulation = torch.empty_like(lengths), torch.zeros(num_rays)
-        rgb, sums = torch.zeros(num_rays, 3), torch.zeros(num_rays, network[-1].shape[0])
+        rgb, sums = torch.zeros(num_rays, 3), torch.zeros(num_rays, network.t1.shape[0])
         arguments: tuple[Any, ...] = (
-            *_arrays((hidden, lengths, rays, first, cond)), arrays[_NUM_DENSITY_MATRICES:], constants.limits[0],
-            *_arrays((weights, accumulation, rgb, sums)),
+            *as_arrays((hidden, lengths, rays, first, cond)), arrays, constants.limits.density_scale,
+            *as_arrays((weights, accumulation, rgb, sums)),
         )  # fmt: skip
         kernels.heads_forward(*arguments)
-        price = price_of_distance(edges.mean(dim=1), constants.near_camera_reach)
+        price = price_of_distance(ends.mean(dim=1), constants.near_camera_reach)
         prices = torch.zeros(num_rays).index_add_(0, rays, weights * price)
         ctx.save_for_backward(first, rays, lengths, price, x, enc, hidden, weights, cond, table, *network)
         ctx.constants = constants
@@ -95,77 +95,72 @@ class _PackedField(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, ...]:
-        from numba import get_num_threads
-
         from semantic_ns.encodings import hash_grid_numba
         from semantic_ns.methods.semantic_ngp import heads_numba as kernels
 
-        first, rays, lengths, price, x, enc, hidden, weights, cond, table, *network = ctx.saved_tensors
+        first, rays, lengths, price, x, enc, hidden, weights, cond, table, *matrices = ctx.saved_tensors
         constants: _Constants = ctx.constants
         g_rgb, g_sums, g_accumulation, g_prices = (gradient.contiguous() for gradient in gradients[:4])
-        w1_t, w2_t, *heads_t = transposed_matrices(network)
-        arrays, threads = _arrays(network), get_num_threads()
-        g_network = tuple(torch.zeros(threads, *matrix.shape) for matrix in network)
-        g_density, g_heads = (_arrays(part) for part in (g_network[:4], g_network[4:]))
+        network = Network(*matrices)
+        arrays, transposed = as_arrays(network), as_arrays(network.transposed())
+        g_network = zeros_per_thread(network)
+        scale, g_arrays = constants.limits.density_scale, as_arrays(g_network)
         g_weights, g_cond = g_accumulation[rays] + g_prices[rays] * price, torch.zeros_like(cond)
         g_hidden, g_enc = torch.empty_like(hidden), torch.empty_like(enc)
         arguments: tuple[Any, ...] = (
-            *_arrays((hidden, rays, first, cond)), arrays[_NUM_DENSITY_MATRICES:], tuple(heads_t),
-            constants.pass_semantics, *_arrays((weights, g_rgb, g_sums, g_weights, g_hidden, g_cond)), g_heads,
+            *as_arrays((hidden, rays, first, cond)), arrays, transposed, constants.pass_semantics,
+            *as_arrays((weights, g_rgb, g_sums, g_weights, g_hidden, g_cond)), g_arrays,
         )  # fmt: skip
         kernels.heads_backward(*arguments)
-        kernels.raw_density_gradient(
-            constants.limits[0], *_arrays((hidden, lengths, first, weights, g_weights, g_hidden))
-        )
-        kernels.density_backward(
-            enc.numpy(), arrays[:_NUM_DENSITY_MATRICES], (w1_t, w2_t), g_hidden.numpy(), g_enc.numpy(), g_density
-        )
+        kernels.raw_density_gradient(scale, *as_arrays((hidden, lengths, first, weights, g_weights, g_hidden)))
+        kernels.density_backward(enc.numpy(), arrays, transposed, g_hidden.numpy(), g_enc.numpy(), g_arrays)
         g_table = torch.empty_like(table)
-        _, scalings, table_size = _grid_arrays(constants.grid)
-        hash_grid_numba.scatter_table_gradient(x.numpy(), g_enc.numpy(), scalings, table_size, g_table.numpy())
+        _, cells_per_axis, table_size = constants.grid.arrays()
+        hash_grid_numba.scatter_table_gradient(x.numpy(), g_enc.numpy(), cells_per_axis, table_size, g_table.numpy())
         return None, g_cond, g_table, *(gradient.sum(dim=0) for gradient in g_network)
 
 
-def _collect(constants: _Constants, density: tuple[np.ndarray, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Index [R + 1] of each ray's first visible sample; edges, unit positions, encodings, density outputs of all."""
+class _VisibleSamples(NamedTuple):
+    """The samples of R rays that count, one ray behind the other."""
+
+    first: Int64[Tensor, "rays_plus_one"]
+    """Index of each ray's first sample, and the number of samples."""
+    ends: Float[Tensor, "samples 2"]
+    """Distances in scene units at which each sample starts and ends."""
+    x: Float[Tensor, "samples 3"]
+    """Positions in the unit cube."""
+    enc: Float[Tensor, "samples encoded"]
+    hidden: Float[Tensor, "samples outputs"]
+    """Outputs of the density network."""
+
+
+def _collect(constants: _Constants, network: Any) -> _VisibleSamples:
+    """The samples that count, found by the density network, whose matrices are arrays."""
     from semantic_ns.methods.semantic_ngp import march_numba as kernels
 
     march = constants.march
     first = march.count()
     room = int(first[-1])
     counts = np.zeros(len(first) - 1, np.int64)
-    widths = (2, 3, density[0].shape[0], density[2].shape[1])
+    widths = (2, 3, network.w1.shape[0], network.w2.shape[1])
     roomy = [torch.empty(room, width) for width in widths]
     kernels.collect(
-        *march.arguments(), _grid_arrays(constants.grid), density, constants.limits, first, counts, *_arrays(roomy)
+        *march.arguments(), constants.grid.arrays(), network, constants.limits, first, counts, *as_arrays(roomy)
     )
     packed_first = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     packed = [torch.empty(int(packed_first[-1]), width) for width in widths]
     for source, target in zip(roomy, packed, strict=True):
         kernels.close_gaps(first, packed_first, source.numpy(), target.numpy())
-    return torch.from_numpy(packed_first), packed[0], packed[1], packed[2], packed[3]
+    return _VisibleSamples(torch.from_numpy(packed_first), *packed)
 
 
-def _grid_of(field: SemanticNerfField) -> HashGrid:
-    return cast(HashGrid, field.mlp_base.model[0])
+def _constants_of(view: KernelView, march: March, near_camera_reach: float = 1.0) -> _Constants:
+    options = view.options
+    return _Constants(march, view.grid, options.density_scale, options.pass_semantics, near_camera_reach)
 
 
-def _network_of(field: SemanticNerfField) -> tuple[Tensor, ...]:
-    """The matrices of ``packed_heads_numba``, padded to whole blocks."""
-    return tuple(whole_blocks(matrix) for matrix in field._kernel_matrices())
-
-
-def _conditioning(field: SemanticNerfField, ray_bundle: RayBundle) -> Tensor:
-    """What is constant along a ray, through the first colour layer, padded to whole blocks."""
-    by_ray = field._split_first_colour_layer()[0]
-    channels = field.ray_conditioning(ray_bundle.directions, ray_bundle.camera_indices)
-    cond = F.linear(channels, by_ray, _linears(field.mlp_head)[0].bias)
-    return whole_blocks(cond, axes=1)
-
-
-def _constants_of(field: SemanticNerfField, march: March, near_camera_reach: float = 1.0) -> _Constants:
-    scale, passes = field.average_init_density, field.pass_semantic_gradients
-    return _Constants(march, _grid_of(field), scale, passes, near_camera_reach)
+def _conditioning(view: KernelView, ray_bundle: RayBundle) -> Tensor:
+    return whole_blocks(view.conditioning(ray_bundle), axes=1)
 
 
 def render_packed(
@@ -176,17 +171,17 @@ def render_packed(
     The samples are those that ``OccupancySampler`` keeps; behind the last one of a ray nothing is evaluated.
 
     Args:
-        field: a field that the kernels know (``can_fuse``).
+        field: a field that the kernels know (``KernelView.can_fuse_packed``).
         ray_bundle: R rays, with cameras while training.
         march: how they go through the occupancy grid.
         near_camera_reach: distance in scene units at which ``losses.near_camera_prices`` end.
     """
-    network = _network_of(field)
+    view = KernelView(field)
     rgb, features, accumulation, prices, counts = _PackedField.apply(
-        _constants_of(field, march, near_camera_reach),
-        _conditioning(field, ray_bundle),
-        _grid_of(field).hash_table,
-        *network,
+        _constants_of(view, march, near_camera_reach),
+        _conditioning(view, ray_bundle),
+        view.grid.hash_table,
+        *view.network().in_whole_blocks(),
     )
     width = field.semantic_head.in_features if field.use_semantics else 0
     return RenderedRays(rgb, features[:, :width], accumulation[:, None], num_samples=counts, near_camera_prices=prices)
@@ -197,14 +192,15 @@ def render_packed_for_evaluation(field: SemanticNerfField, ray_bundle: RayBundle
     """Equal to :func:`render_packed`, with distances and without gradients, and nothing kept of the samples."""
     from semantic_ns.methods.semantic_ngp import march_numba as kernels
 
-    arrays, cond = _arrays(_network_of(field)), _conditioning(field, ray_bundle)
-    constants, num_rays = _constants_of(field, march), cond.shape[0]
+    view = KernelView(field)
+    network, cond = as_arrays(view.network().in_whole_blocks()), _conditioning(view, ray_bundle)
+    constants, num_rays = _constants_of(view, march), cond.shape[0]
     width = field.semantic_head.in_features if field.use_semantics else 0
-    rgb, sums = torch.zeros(num_rays, 3), torch.zeros(num_rays, arrays[-1].shape[0])
+    rgb, sums = torch.zeros(num_rays, 3), torch.zeros(num_rays, network.t1.shape[0])
     accumulation, expected, median = torch.zeros(3, num_rays).unbind()
     kernels.render(
-        *march.arguments(), _grid_arrays(constants.grid), arrays[:_NUM_DENSITY_MATRICES],
-        arrays[_NUM_DENSITY_MATRICES:], constants.limits, *_arrays((cond, rgb, sums, accumulation, expected, median)),
+        *march.arguments(), constants.grid.arrays(), network, constants.limits,
+        *as_arrays((cond, rgb, sums, accumulation, expected, median)),
     )  # fmt: skip
     expected = expected / accumulation.clamp(min=1e-10)
     return RenderedRays(rgb, sums[:, :width], accumulation[:, None], expected[:, None], median[:, None])
@@ -215,10 +211,9 @@ def packed_densities(field: SemanticNerfField, points: Float[Tensor, "points 3"]
     """Density per scene unit at points in scene units: what ``field.density_fn`` gives, by the kernels."""
     from semantic_ns.methods.semantic_ngp import march_numba as kernels
 
-    layers, densities = _linears(field.mlp_base.model[1]), torch.empty(len(points))
-    density = [whole_blocks(matrix) for layer in layers for matrix in (layer.weight.T, layer.bias)]
+    view, densities = KernelView(field), torch.empty(len(points))
     kernels.densities(
-        points.contiguous().numpy(), _grid_arrays(_grid_of(field)), _arrays(density),
-        np.float32(field.average_init_density), densities.numpy(),
+        points.contiguous().numpy(), view.grid.arrays(), as_arrays(view.network().in_whole_blocks()),
+        np.float32(view.options.density_scale), densities.numpy(),
     )  # fmt: skip
     return densities[:, None]
