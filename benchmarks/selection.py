@@ -69,7 +69,7 @@ def made_up_pool(num_frames: int, num_rays: int, generator: np.random.Generator)
         camera_positions_m=np.array(positions, np.float32),
         viewing_directions=np.tile(np.array([[1, 0, 0]], np.float32), (num_frames, 1)),
         features=generator.normal(size=(len(entropy), NUM_CLASSES)).astype(np.float16),
-        colours=np.tile(entropy[:, None], (1, 3)),
+        colors=np.tile(entropy[:, None], (1, 3)),
         disagreement=entropy,
     )
 

@@ -63,31 +63,31 @@ class ScoredPixels:
 
     Attributes:
         pixels: frame, row and column.
-        colours: RGB in 0..1.
+        colors: RGB in 0..1.
         classes: clean labels, -1 for void.
     """
 
     pixels: torch.Tensor
-    colours: torch.Tensor
+    colors: torch.Tensor
     classes: torch.Tensor
 
     @classmethod
     def draw(cls, dataset: SemanticDataset, clean: Sequence[np.ndarray], count: int, seed: int) -> "ScoredPixels":
         """So many of each frame."""
-        generator, pixels, colours, classes = np.random.default_rng(seed), [], [], []
+        generator, pixels, colors, classes = np.random.default_rng(seed), [], [], []
         for frame, labels in enumerate(clean):
             places = np.sort(generator.choice(labels.size, min(count, labels.size), replace=False))
             rows, columns = np.divmod(places, labels.shape[1])
             pixels.append(np.stack([np.full_like(rows, frame), rows, columns], axis=-1))
-            colours.append(dataset.color_of(frame).numpy()[rows, columns])
+            colors.append(dataset.color_of(frame).numpy()[rows, columns])
             classes.append(labels[rows, columns].astype(np.int64))
-        return cls(*(torch.from_numpy(np.concatenate(parts)) for parts in (pixels, colours, classes)))
+        return cls(*(torch.from_numpy(np.concatenate(parts)) for parts in (pixels, colors, classes)))
 
     def scores(self, propagated: PropagatedLabels, ray_generator: Any) -> dict[str, float]:
         """Scores of the surface's classes; where nothing is known counts as class 0."""
         rays = ray_generator(self.pixels)
         unknown = torch.full_like(self.classes, VOID)
-        found = propagated.targets((rays.origins, rays.directions), self.pixels, self.colours, unknown)
+        found = propagated.targets((rays.origins, rays.directions), self.pixels, self.colors, unknown)
         scores = segmentation_scores(confusion_matrix(found.argmax(dim=-1), self.classes, found.shape[1]))
         return {"miou_present": scores.miou_present, "pixel_accuracy": scores.pixel_accuracy}
 

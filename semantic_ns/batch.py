@@ -54,7 +54,7 @@ def planar_depth_m(outputs: Mapping[str, Any], metres_per_unit: float) -> Float[
 class Targets:
     """Targets of R rays; on their device, or on the CPU."""
 
-    colour: Float[Tensor, "uniform 3"]
+    color: Float[Tensor, "uniform 3"]
     """Colours of the first rays; the others have no colour loss and no distortion loss."""
     labels: Int64[Tensor, "rays"]
     """Classes, -1 for void."""
@@ -70,7 +70,7 @@ class Targets:
         """Those of a batch [R] without alpha."""
         weights = batch.get(LABEL_WEIGHTS)
         return cls(
-            colour=batch[COLOR][: batch.get(NUM_UNIFORM, len(batch[LABELS]))],
+            color=batch[COLOR][: batch.get(NUM_UNIFORM, len(batch[LABELS]))],
             labels=batch[LABELS].reshape(-1),
             soft_labels=batch.get(SOFT_LABELS),
             label_weights=None if weights is None else weights.reshape(-1),
@@ -84,7 +84,7 @@ class Targets:
             # A distribution of zeros does not say that a ray is void.
             weights = torch.ones_like(self.labels, dtype=torch.float32)
         return Targets(
-            colour=self.colour,
+            color=self.color,
             labels=F.pad(self.labels, (0, count), value=VOID),
             soft_labels=None if soft is None else F.pad(soft, (0, 0, 0, count)),
             label_weights=None if weights is None else F.pad(weights, (0, count)),
@@ -116,9 +116,9 @@ def semantic_loss(logits: Float[Tensor, "rays classes"], batch: Mapping[str, Any
 
 def attach_targets(ray_bundle: RayBundle, batch: Mapping[str, Any]) -> None:
     """Put the targets of a batch [R] on its rays, if they are of the common kind: colours without alpha."""
-    colour, labels = batch[COLOR], batch[LABELS]
+    color, labels = batch[COLOR], batch[LABELS]
     num_rays = ray_bundle.origins.shape[0]
-    is_common = colour.dtype == torch.float32 and colour.shape[1:] == (3,) and len(labels) == num_rays
+    is_common = color.dtype == torch.float32 and color.shape[1:] == (3,) and len(labels) == num_rays
     if not is_common:
         return
     metadata: dict[str, Any] = ray_bundle.metadata

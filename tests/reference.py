@@ -55,26 +55,26 @@ def render_field(
 ) -> CompositedRays:
     """The lean field and its compositing in plain torch; the symbols are those of `fields.cpu.network`.
 
-    Samples that no more than `options.min_light` of the light reaches have no colour and no semantics,
+    Samples that no more than `options.min_transmittance` of the light reaches have no colour and no semantics,
     as in the kernel.
     """
     w1, b1, w2, b2, c1, c2, d2, c3, d3, s1, t1 = network
     num_rays, samples = lengths.shape
     hidden = (torch.relu(rays.enc @ w1 + b1) @ w2 + b2).view(num_rays, samples, -1)
     optical = options.density_scale * torch.exp(hidden[..., 0]) * lengths
-    light = torch.exp(-torch.cat([torch.zeros(num_rays, 1), optical.cumsum(-1)], -1))  # [rays, samples + 1]
-    weights = light[:, :-1] - light[:, 1:]
-    behind = torch.cat([torch.zeros(num_rays, samples - 1), light[:, -1:]], -1)
-    lit = (light[:, :-1] > options.min_light).float()
-    lit[:, -1] = torch.maximum(lit[:, -1], (light[:, -1] > options.min_light).float())
-    x = torch.relu(torch.relu(hidden @ c1 + rays.cond[:, None]) @ c2 + d2)
-    colour = torch.sigmoid(x @ c3 + d3)
+    transmittances = torch.exp(-torch.cat([torch.zeros(num_rays, 1), optical.cumsum(-1)], -1))  # [rays, samples + 1]
+    weights = transmittances[:, :-1] - transmittances[:, 1:]
+    behind = torch.cat([torch.zeros(num_rays, samples - 1), transmittances[:, -1:]], -1)
+    visible = (transmittances[:, :-1] > options.min_transmittance).float()
+    visible[:, -1] = torch.maximum(visible[:, -1], (transmittances[:, -1] > options.min_transmittance).float())
+    x = torch.relu(torch.relu(hidden @ c1 + rays.conditioning[:, None]) @ c2 + d2)
+    color = torch.sigmoid(x @ c3 + d3)
     semantic_input, semantic_weights = hidden, weights
     if not options.pass_semantics:
         semantic_input, semantic_weights = hidden.detach(), weights.detach()
     features = torch.relu(semantic_input @ s1 + t1)
-    rgb = (((weights + behind) * lit)[..., None] * colour).sum(1)
-    return CompositedRays(rgb, ((semantic_weights * lit)[..., None] * features).sum(1), weights)
+    rgb = (((weights + behind) * visible)[..., None] * color).sum(1)
+    return CompositedRays(rgb, ((semantic_weights * visible)[..., None] * features).sum(1), weights)
 
 
 def assert_same_with_any_number_of_threads(compute: Callable[[], Sequence[Tensor]]) -> None:

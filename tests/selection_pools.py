@@ -21,7 +21,7 @@ def pool_of(points_m: np.ndarray, **changed: Any) -> Pool:
         "stride": 1,
         "points_m": points_m.reshape(-1, 3).astype(np.float32),
         "spread_m": 0 * ones,
-        "colours": np.full((len(grid), 3), 0.5, np.float32),
+        "colors": np.full((len(grid), 3), 0.5, np.float32),
         "normals": np.tile(np.array([[0, 0, 1]], np.float32), (len(grid), 1)),
         "camera_positions_m": np.zeros((frames, 3), np.float32),
         "viewing_directions": np.tile(np.array([[0, 0, -1]], np.float32), (frames, 1)),
@@ -50,7 +50,7 @@ def random_pool(seed: int, size_m: float = 0.6) -> Pool:
         camera_positions_m=generator.normal(size=(FRAMES, 3)).astype(np.float32),
         viewing_directions=(directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32),
         features=generator.normal(size=(count, 5)).astype(np.float16),
-        colours=draw(3),
+        colors=draw(3),
         disagreement=draw(),
     )
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from semantic_ns.active_learning.pool.units import Units
 from semantic_ns.active_learning.rounds.folder_oracle import ANSWERS, FolderOracle, boxes_of, draw_units
-from semantic_ns.active_learning.rounds.oracle import GroundTruthOracle, Oracle, uniform_of
+from semantic_ns.active_learning.rounds.oracle import GroundTruthOracle, Oracle, uniform_numbers
 from semantic_ns.active_learning.rounds.revealed_labels import Answer, RevealedLabels, spent
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
@@ -113,8 +113,8 @@ def test_random_numbers_of_numbers_are_uniform_and_equal_those_of_the_published_
     assert mixed(0) == 0xE220A8397B1DCDAF
     numbers = np.array([0, 1, 5, 10**7])
     slow = [(mixed((mixed(3) + n * 0x9E3779B97F4A7C15) % 2**64) >> 11) / 2**53 for n in numbers.tolist()]
-    np.testing.assert_allclose(uniform_of(numbers, 3), slow, rtol=0, atol=0)
-    many = uniform_of(np.arange(20_000), 0)
+    np.testing.assert_allclose(uniform_numbers(numbers, 3), slow, rtol=0, atol=0)
+    many = uniform_numbers(np.arange(20_000), 0)
     assert np.histogram(many, 10, (0, 1))[0] == pytest.approx(2000, abs=200)
 
 
@@ -203,15 +203,15 @@ def test_a_round_is_written_as_questions_with_pictures_and_the_way_to_answer(
 
 
 def test_an_outline_stays_inside_its_unit_and_a_whole_frame_has_none() -> None:
-    colours, numbers = np.zeros((6, 8, 3), np.uint8), np.zeros((6, 8), np.int64)
+    colors, numbers = np.zeros((6, 8, 3), np.uint8), np.zeros((6, 8), np.int64)
     numbers[1:5, 2:6] = 1
     assert boxes_of(numbers, 2) == [[2, 1, 6, 5], []]
-    drawn = draw_units(colours, numbers)
+    drawn = draw_units(colors, numbers)
     factor = drawn.shape[0] // 6
     white = (drawn == 255).all(axis=-1)
     assert white[factor, 2 * factor : 6 * factor].all()
     assert not drawn[: factor - 1].any()
-    np.testing.assert_array_equal(draw_units(colours + 9, np.ones((6, 8), np.int64)), 9)
+    np.testing.assert_array_equal(draw_units(colors + 9, np.ones((6, 8), np.int64)), 9)
 
 
 @pytest.mark.parametrize("ending", ["json", "png"])

@@ -12,7 +12,7 @@ from selection_pools import pool_of
 from test_propagation_stage import CLICKS, pipeline_of
 
 from semantic_ns.active_learning.acquisition import disagreement, margin
-from semantic_ns.active_learning.pool.ensemble_head import NUM_MEMBERS, Extra, with_wider_head
+from semantic_ns.active_learning.pool.ensemble_head import NUM_MEMBERS, RayStatistic, with_ensemble_head
 from semantic_ns.active_learning.pool.pool import Pool, render_pool
 from semantic_ns.active_learning.pool.ray_statistics import describe_rays
 from semantic_ns.errors import SceneError
@@ -25,7 +25,7 @@ def pipeline(replica_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         yield pipeline
 
 
-def pool_of_run(pipeline: Any, num_rays: int, *needs: Extra) -> Pool:
+def pool_of_run(pipeline: Any, num_rays: int, *needs: RayStatistic) -> Pool:
     datamanager = pipeline.datamanager
     cameras = datamanager.train_dataset.cameras
     return render_pool(pipeline.model, datamanager.train_ray_generator, cameras, num_rays, needs)
@@ -113,9 +113,9 @@ def test_members_are_the_head_on_some_of_its_features_and_the_head_comes_back(pi
         return describe_rays(model, pipeline.datamanager.train_ray_generator(pixels)).logits
 
     model.eval()
-    with with_wider_head(model.field, {"disagreement"}):
+    with with_ensemble_head(model.field, {"disagreement"}):
         wide = model.field.semantic_head.weight.view(1 + NUM_MEMBERS, num_classes, -1).clone()
-        with pytest.raises(RuntimeError), with_wider_head(model.field, {"features"}):
+        with pytest.raises(RuntimeError), with_ensemble_head(model.field, {"features"}):
             raise RuntimeError
     assert model.field.semantic_head is head
     seen = describe_rays(model, pipeline.datamanager.train_ray_generator(pixels), {"disagreement"})

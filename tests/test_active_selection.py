@@ -15,7 +15,7 @@ from semantic_ns.active_learning.config import Cost, SelectionConfig, Strategy, 
 from semantic_ns.active_learning.pool.pool import Pool
 from semantic_ns.active_learning.pool.units import Units, divide
 from semantic_ns.active_learning.strategies.candidates import Choice
-from semantic_ns.active_learning.strategies.selection import choose, initial_units, needs_of, select
+from semantic_ns.active_learning.strategies.selection import choose, initial_units, required_statistics, select
 from semantic_ns.errors import SceneError
 
 IMAGES = [np.random.default_rng(i).random((HEIGHT, WIDTH, 3), np.float32) for i in range(FRAMES)]
@@ -160,8 +160,8 @@ def wall_with_a_picture() -> tuple[Pool, np.ndarray]:
     ]
     pool = pool_of(np.stack([wall + 0.01] * FRAMES))
     is_picture = (pool.rows >= 5) & (pool.columns >= 9)
-    colours = np.where(is_picture[:, None], np.array([0.9, 0.1, 0.1], np.float32), np.float32(0.5))
-    return replace(pool, colours=colours), np.unique(pool.units_of(UNITS)[is_picture])
+    colors = np.where(is_picture[:, None], np.array([0.9, 0.1, 0.1], np.float32), np.float32(0.5))
+    return replace(pool, colors=colors), np.unique(pool.units_of(UNITS)[is_picture])
 
 
 def test_reach_goes_first_where_nothing_labelled_looks_alike() -> None:
@@ -186,8 +186,8 @@ def test_once_the_picture_has_a_label_reach_goes_elsewhere() -> None:
 
 def test_reach_without_colours_and_without_a_surface() -> None:
     pool, labelled = random_pool(1), np.zeros(len(UNITS), bool)
-    with pytest.raises(SceneError, match="colours"):
-        select(replace(pool, colours=None), UNITS, labelled, 2.0, "clicks", SelectionConfig(strategy="reach"), SEED)
+    with pytest.raises(SceneError, match="colors"):
+        select(replace(pool, colors=None), UNITS, labelled, 2.0, "clicks", SelectionConfig(strategy="reach"), SEED)
     nowhere = replace(pool, points_m=np.full_like(pool.points_m, np.nan))
     assert len(select(nowhere, UNITS, labelled, 2.0, "clicks", SelectionConfig(strategy="reach"), SEED)) == 2
 
@@ -243,13 +243,13 @@ def test_the_core_set_goes_by_features() -> None:
 
 
 @pytest.mark.parametrize(
-    ("strategy", "lacking"), [("core-set", "features"), ("disagreement", "disagreement"), ("reach", "colours")]
+    ("strategy", "lacking"), [("core-set", "features"), ("disagreement", "disagreement"), ("reach", "colors")]
 )
 def test_a_pool_without_what_a_strategy_needs_is_refused(strategy: Strategy, lacking: str) -> None:
     pool = replace(random_pool(1), **{lacking: None})
     with pytest.raises(SceneError, match=f"a pool with {lacking}"):
         select(pool, UNITS, some_labelled(len(UNITS)), 9.0, "clicks", SelectionConfig(strategy=strategy), SEED)
-    assert needs_of(strategy) == ({lacking} if lacking != "colours" else frozenset())
+    assert required_statistics(strategy) == ({lacking} if lacking != "colors" else frozenset())
 
 
 ALL = [(strategy, unit) for strategy in get_args(Strategy) for unit in get_args(Unit)]

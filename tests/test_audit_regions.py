@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semantic_ns.audit.other_views import LabelledViews, Votes
+from semantic_ns.audit.other_views import LabelledViews, ViewSupport
 from semantic_ns.audit.regions import LARGEST_PROBABILITY, Region, RegionRule, find_regions, log_odds
 from semantic_ns.audit.run import score
 from semantic_ns.fusion.label_fusion import View
@@ -137,7 +137,7 @@ def region_of(given: np.ndarray) -> Region:
     return find_regions(given, labels_of(0), confidence_of(0.9), EVERY)[0]
 
 
-def votes_of(views: list[View], given: list[np.ndarray]) -> Votes:
+def votes_of(views: list[View], given: list[np.ndarray]) -> ViewSupport:
     return LabelledViews(views, given).votes(region_of(given[0]))
 
 
@@ -147,11 +147,11 @@ WRONG = planted(np.s_[4:8, 6:10])
 def test_views_that_see_a_region_vote_for_the_class_that_they_have_there():
     # A camera 1/4 to the right sees points at depth 2 one pixel further left.
     third = planted(np.s_[4:8, 5:9])
-    assert votes_of([wall(0), wall(0.25), wall(0.25)], [WRONG, labels_of(0), third]) == Votes(2, 1, 1)
+    assert votes_of([wall(0), wall(0.25), wall(0.25)], [WRONG, labels_of(0), third]) == ViewSupport(2, 1, 1)
 
 
 def test_a_view_with_a_third_class_sees_and_seconds_nobody():
-    assert votes_of([wall(0), wall(0.25)], [WRONG, labels_of(2)]) == Votes(1, 0, 0)
+    assert votes_of([wall(0), wall(0.25)], [WRONG, labels_of(2)]) == ViewSupport(1, 0, 0)
 
 
 def test_views_that_are_void_or_look_elsewhere_or_are_hidden_do_not_vote():
@@ -159,11 +159,11 @@ def test_views_that_are_void_or_look_elsewhere_or_are_hidden_do_not_vote():
     behind = replace(behind, c2w=behind.c2w @ np.diag([-1.0, 1.0, -1.0, 1.0]))
     views = [wall(0), wall(0.25), wall(100.0), wall(0.25, depth=1.0), wall(0.25, depth=0.0), behind]
     given = [WRONG, labels_of(VOID), *[labels_of(0)] * 4]
-    assert votes_of(views, given) == Votes(0, 0, 0)
+    assert votes_of(views, given) == ViewSupport(0, 0, 0)
 
 
 def test_a_region_without_depth_has_no_votes():
-    assert votes_of([wall(0, depth=0.0), wall(0.25)], [WRONG, labels_of(0)]) == Votes(0, 0, 0)
+    assert votes_of([wall(0, depth=0.0), wall(0.25)], [WRONG, labels_of(0)]) == ViewSupport(0, 0, 0)
 
 
 def test_a_view_that_sees_less_than_a_quarter_does_not_vote():
@@ -177,7 +177,7 @@ def test_a_view_that_sees_less_than_a_quarter_does_not_vote():
 
 def test_other_views_raise_the_score_from_half_of_the_evidence_or_take_it_away():
     region = region_of(WRONG)
-    assert score(region, Votes(0, 0, 0)) == pytest.approx(region.evidence / 2)
-    assert score(region, Votes(8, 8, 0)) == pytest.approx(region.evidence * 0.9)
-    assert score(region, Votes(8, 3, 3)) == pytest.approx(region.evidence * 0.1)
-    assert score(region, Votes(8, 0, 1)) == 0
+    assert score(region, ViewSupport(0, 0, 0)) == pytest.approx(region.evidence / 2)
+    assert score(region, ViewSupport(8, 8, 0)) == pytest.approx(region.evidence * 0.9)
+    assert score(region, ViewSupport(8, 3, 3)) == pytest.approx(region.evidence * 0.1)
+    assert score(region, ViewSupport(8, 0, 1)) == 0

@@ -21,7 +21,7 @@ from semantic_ns.active_learning.rounds.schedule import ActiveConfig
 from semantic_ns.benchmark import active_run, one_cell
 from semantic_ns.benchmark.active_cell import main as run_cell
 from semantic_ns.benchmark.active_curves import area_under, cost_at, cost_ratio
-from semantic_ns.benchmark.active_plan import ALL_LABELS, COLOUR, VARIANTS, ActivePlan
+from semantic_ns.benchmark.active_plan import ALL_LABELS, COLOR, VARIANTS, ActivePlan
 from semantic_ns.benchmark.active_report import REPORT, curves_of, write_active_report
 from semantic_ns.benchmark.active_run import run_active
 from semantic_ns.benchmark.cells import (
@@ -61,11 +61,11 @@ def test_cells_are_strategies_units_seeds_and_scenes_above_one_colour_training_e
     names = {"all-labels", "region-random", "region-geometry", "frame-random", "frame-geometry"}
     assert {cell.variant for cell in made.cells()} == names
     assert len({cell.key for cell in made.cells()}) == 5 * 2 * 2
-    assert len({cell.key for cell in made.colour_cells()}) == 2 * 2
+    assert len({cell.key for cell in made.color_cells()}) == 2 * 2
     with pytest.raises(SceneError, match="no-such"):
         plan(strategies=("no-such",)).cells()
     with pytest.raises(SceneError, match="one seed"):
-        plan(seeds=()).colour_cells()
+        plan(seeds=()).color_cells()
 
 
 def test_variants_are_options_of_active_learning_that_leave_out_what_they_say() -> None:
@@ -141,7 +141,7 @@ def test_ratios_of_costs_are_geometric_means_with_an_interval() -> None:
 
 
 def outcome(cell: Cell) -> dict[str, Any]:
-    if cell.variant == COLOUR:
+    if cell.variant == COLOR:
         return {"scores": {"test": {}, "train": {}}, "training_seconds": 1.0, "device": "cpu", "threads": 1}
     budgets, top = ((1.0,), 0.8) if cell.variant == ALL_LABELS else (SHARES, 0.5 if "random" in cell.variant else 0.7)
     rounds = [
@@ -232,7 +232,7 @@ def test_results_with_other_settings_are_not_mixed(tmp_path: Path) -> None:
 def test_scenes_of_one_name_are_refused() -> None:
     scenes = (BenchmarkScene(Path("/a/room"), "room"), BenchmarkScene(Path("/b/room"), "room"))
     with pytest.raises(SceneError, match="name of its own"):
-        plan(scenes=scenes).colour_cells()
+        plan(scenes=scenes).color_cells()
 
 
 @pytest.mark.usefixtures("fake_backend")
@@ -261,7 +261,7 @@ def trained(replica_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     output, made = tmp_path_factory.mktemp("benchmark"), plan(replica_scene)
     with pytest.MonkeyPatch.context() as patch:
         make_small(patch)
-        for cell in (*made.colour_cells(), *made.cells()):
+        for cell in (*made.color_cells(), *made.cells()):
             write_cell(cell_folder(output, cell), cell)
             run_cell(cell_folder(output, cell), 20, 1)
     return output, made
@@ -303,7 +303,7 @@ def make_small(patch: pytest.MonkeyPatch) -> None:
 def results_of(trained: tuple[Path, ActivePlan]) -> dict[str, dict[str, Any]]:
     output, made = trained
     found = {}
-    for cell in (*made.colour_cells(), *made.cells()):
+    for cell in (*made.color_cells(), *made.cells()):
         content = read_result(cell_folder(output, cell))
         assert content is not None
         assert content["state"] == "done", content["error"]

@@ -10,7 +10,7 @@ from broken_scenes import lengths_of_rays
 
 from semantic_ns.doctor.agreement import Reading, ViewComparison, neighbouring_pairs
 from semantic_ns.doctor.mistakes import diagnose, usual_mistakes
-from semantic_ns.doctor.views import SceneViews
+from semantic_ns.doctor.views import InspectedScene
 from semantic_ns.geometry.pinhole import Pixels, Surface, are_inside_regions, project, rays
 from semantic_ns.synthetic_scene import make_trajectory, render
 
@@ -18,9 +18,9 @@ WIDTH, HEIGHT = 32, 24
 INTRINSICS = np.array([16.0, 16.0, 16.0, 12.0])
 
 
-def views_of(depths, labels, c2w) -> SceneViews:
+def views_of(depths, labels, c2w) -> InspectedScene:
     height, width = labels[0].shape
-    return SceneViews(
+    return InspectedScene(
         images=tuple(Path(f"{i}.png") for i in range(len(c2w))),
         c2w=np.stack(c2w),
         intrinsics=np.tile(INTRINSICS, (len(c2w), 1)),

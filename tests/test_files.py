@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 
 from semantic_ns.errors import SceneError
-from semantic_ns.io.writing import told_if_not_writable, write_json
+from semantic_ns.io.writing import write_errors_as_scene_error, write_json
 
 
 def test_a_place_that_cannot_be_written_is_told_in_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "a.json"
-    with pytest.raises(SceneError) as raised, told_if_not_writable(path):
+    with pytest.raises(SceneError) as raised, write_errors_as_scene_error(path):
         write_json(path, {})
     assert str(raised.value).startswith(f"Expected to write to {path}, found that it cannot be written (")
     assert str(raised.value).endswith("; make room, change its rights or choose another place.")
 
 
 def test_other_errors_pass(tmp_path):
-    with pytest.raises(ValueError, match="no place"), told_if_not_writable(tmp_path):
+    with pytest.raises(ValueError, match="no place"), write_errors_as_scene_error(tmp_path):
         raise ValueError("no place")
 
 

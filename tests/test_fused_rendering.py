@@ -35,7 +35,7 @@ def problem(
 @pytest.mark.parametrize(("rays", "samples"), [(1, 1), (5, 7), (13, 24), (40, 16), (3, 200)])
 def test_outputs_and_all_gradients_equal_plain_torch(rays: int, samples: int, pass_semantics: bool) -> None:
     encoded, lengths, network = problem(rays, samples)
-    inputs, options = [*encoded, *network], RenderOptions(0.7, pass_semantics, min_light=0.0)
+    inputs, options = [*encoded, *network], RenderOptions(0.7, pass_semantics, min_transmittance=0.0)
     fast = render_fused(encoded, lengths, network, options)
     slow = reference.render_field(encoded, lengths, network, options)
     cotangents = [torch.randn_like(output) for output in slow]
@@ -95,7 +95,7 @@ def test_a_density_beyond_all_bounds_is_opaque_and_trains_nothing_to_nan() -> No
 
 def test_no_rays_give_empty_outputs() -> None:
     rays, lengths, network = problem(2, 4)
-    outputs = render_fused(EncodedRays(rays.enc[:0], rays.cond[:0]), lengths[:0], network, RenderOptions())
+    outputs = render_fused(EncodedRays(rays.enc[:0], rays.conditioning[:0]), lengths[:0], network, RenderOptions())
     assert [tuple(output.shape) for output in outputs] == [(0, 3), (0, 64), (0, 4)]
 
 

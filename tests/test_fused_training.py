@@ -16,7 +16,7 @@ from semantic_ns.rendering import head_of_composited
 
 WEIGHTS = LossWeights(distortion=0.3, semantic=0.7, opacity=0.2, near_camera=0.4)
 LOSSES = LossOptions(WEIGHTS, near_camera_reach=0.8)
-OPTIONS = RenderOptions(density_scale=0.7, min_light=0.0)
+OPTIONS = RenderOptions(density_scale=0.7, min_transmittance=0.0)
 Sizes = dict[str, int]
 
 
@@ -38,7 +38,7 @@ def intervals_of(lengths: Tensor) -> Intervals:
 def targets_of(rays: int, classes: int, uniform: int | None = None, kind: str = "labels") -> Targets:
     generator = torch.Generator().manual_seed(rays + classes)
     targets = Targets(
-        colour=torch.rand(rays, 3, generator=generator)[:uniform],
+        color=torch.rand(rays, 3, generator=generator)[:uniform],
         labels=torch.randint(-1, classes, (rays,), generator=generator),
     )
     weights = torch.rand(rays, generator=generator) * (torch.rand(rays, generator=generator) > 0.3)
@@ -60,7 +60,7 @@ def slow_losses(
     """Plain torch: render everything, then one loss after the other."""
     spacings, starts, lengths = intervals
     rgb, features, weights = reference.render_field(rays, lengths, network, options)
-    uniform = targets.colour.shape[0]
+    uniform = targets.color.shape[0]
     semantic = torch.zeros(())
     if head is not None:
         accumulation = weights.sum(-1, keepdim=True)
@@ -71,19 +71,19 @@ def slow_losses(
             semantic = semantic_cross_entropy(logits.double(), targets.labels, ones)
         else:
             semantic = soft_cross_entropy(logits.double(), targets.soft_labels, ones)
-    colour = (rgb[:uniform] - targets.colour).square().mean() if uniform else torch.zeros(())
+    color = (rgb[:uniform] - targets.color).square().mean() if uniform else torch.zeros(())
     distortion = reference.distortion(spacings[:uniform], weights[:uniform]) if uniform else torch.zeros(())
     opacity = -(weights[:uniform].sum(-1) + 0.01).log().mean() if uniform else torch.zeros(())
     centres = starts[:, None] + lengths.cumsum(-1) - lengths / 2
     near = near_camera_prices(weights, centres, losses.near_camera_reach).mean()
     factors = losses.weights
     geometry = (factors.distortion * distortion, factors.opacity * opacity, factors.near_camera * near)
-    return TrainedRays(colour, *geometry, factors.semantic * semantic.float(), rgb, weights)
+    return TrainedRays(color, *geometry, factors.semantic * semantic.float(), rgb, weights)
 
 
 def total(result: TrainedRays) -> Tensor:
     geometry = result.distortion_loss + result.opacity_loss + result.near_camera_loss
-    return result.colour_loss + geometry + result.semantic_loss
+    return result.color_loss + geometry + result.semantic_loss
 
 
 def assert_equal_to_torch(
@@ -101,7 +101,7 @@ def assert_equal_to_torch(
     fast = train_fused(encoded, intervals_of(lengths), network, head, targets, LOSSES, options)
     slow = slow_losses(encoded, intervals_of(lengths), network, head, targets, LOSSES, options)
     for name in (
-        "colour_loss",
+        "color_loss",
         "distortion_loss",
         "opacity_loss",
         "near_camera_loss",
@@ -156,9 +156,9 @@ def test_without_any_lit_sample_the_kernel_trains_weights_alone() -> None:
     rays, samples = 5, 6
     encoded, lengths, network = problem(rays, samples)
     head, targets = head_of(4), targets_of(rays, 4)
-    options = replace(OPTIONS, min_light=1.0)
+    options = replace(OPTIONS, min_transmittance=1.0)
     result = train_fused(encoded, intervals_of(lengths), network, head, targets, LOSSES, options)
-    torch.testing.assert_close(result.colour_loss, targets.colour.square().mean())
+    torch.testing.assert_close(result.color_loss, targets.color.square().mean())
     gradients = torch.autograd.grad(total(result), [*encoded, *network, *head])
     assert all(gradient.abs().max() == 0 for gradient in gradients[:-1])
     assert gradients[-1].abs().max() > 0  # the head's bias sees the accumulation
@@ -167,7 +167,7 @@ def test_without_any_lit_sample_the_kernel_trains_weights_alone() -> None:
 def test_no_rays_have_losses_zero() -> None:
     rays, lengths, network = problem(2, 4)
     intervals = Intervals(*(tensor[:0] for tensor in intervals_of(lengths)))
-    none = EncodedRays(rays.enc[:0], rays.cond[:0])
+    none = EncodedRays(rays.enc[:0], rays.conditioning[:0])
     result = train_fused(none, intervals, network, head_of(3), targets_of(0, 3), LOSSES, OPTIONS)
     assert total(result).item() == 0
 
@@ -203,6 +203,6 @@ def test_non_contiguous_targets_are_read_right() -> None:
     rays, lengths, network = problem(9, 5)
     targets, head, intervals = targets_of(9, 4, kind="weighted distributions"), head_of(4), intervals_of(lengths)
     assert targets.soft_labels is not None
-    strided = replace(targets, colour=targets.colour.T.contiguous().T, soft_labels=targets.soft_labels.T.contiguous().T)
+    strided = replace(targets, color=targets.color.T.contiguous().T, soft_labels=targets.soft_labels.T.contiguous().T)
     results = [train_fused(rays, intervals, network, head, x, LOSSES, OPTIONS) for x in (targets, strided)]
     assert total(results[0]) == total(results[1])

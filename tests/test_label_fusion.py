@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from semantic_ns.fusion.label_fusion import Rule, View, Votes, fuse, label_votes, most_likely, soft_votes
+from semantic_ns.fusion.label_fusion import PixelDistributions, Rule, View, fuse, label_votes, most_likely, soft_votes
 from semantic_ns.synthetic_scene import make_trajectory, render
 
 WIDTH, HEIGHT, CLASSES = 20, 14, 4
@@ -92,7 +92,7 @@ def test_blocks_of_targets_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("semantic_ns.fusion.label_fusion._BLOCK_BYTES", 2 * HEIGHT * WIDTH * CLASSES * 4)
     reads: list[int] = []
 
-    def read(index: int) -> Votes:
+    def read(index: int) -> PixelDistributions:
         reads.append(index)
         return soft_votes(probabilities[index])
 

@@ -28,13 +28,13 @@ def packed() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def weights_slowly(lengths: Tensor, densities: Tensor, rays: Tensor) -> Tensor:
-    weights, light, ray = [], torch.ones(()), -1
+    weights, transmittances, ray = [], torch.ones(()), -1
     for length, density, r in zip(lengths, densities, rays.tolist(), strict=True):
-        light = torch.ones(()) if r != ray else light
+        transmittances = torch.ones(()) if r != ray else transmittances
         ray = r
         through = torch.exp(-density * length)
-        weights.append(light * (1 - through))
-        light = light * through
+        weights.append(transmittances * (1 - through))
+        transmittances = transmittances * through
     return torch.stack(weights)
 
 
@@ -99,7 +99,7 @@ def test_the_median_distance_is_that_of_each_ray_alone() -> None:
 def test_visible_is_what_light_reaches_and_stops() -> None:
     optical = torch.tensor([0.1, 3.0, 0.5, 0.0, 0.2])
     rays = torch.tensor([0, 0, 0, 2, 2])
-    visible = packed_visibility(optical, rays, 3, min_light=0.1, min_opacity=0.05)
+    visible = packed_visibility(optical, rays, 3, min_transmittance=0.1, min_opacity=0.05)
     assert visible.tolist() == [True, True, False, False, True]
 
 

@@ -163,13 +163,13 @@ def test_what_is_invisible_is_left_out_as_a_plain_loop_does() -> None:
     scene, (origins, directions, _, _) = grid(occupied=0.8), rays()
     indices, starts, ends = scene.sampling(origins, directions, **options())
     kept = scene.sampling(origins, directions, sigma_fn=density, **options(alpha_thre=0.1, early_stop_eps=0.2))
-    expected, light = [], dict.fromkeys(range(RAYS), 1.0)
+    expected, transmittances = [], dict.fromkeys(range(RAYS), 1.0)
     for n, sigma in enumerate(density(starts, ends, indices).tolist()):
         r = int(indices[n])
         opacity = 1 - torch.exp(torch.tensor(-sigma * float(ends[n] - starts[n]))).item()
-        if light[r] >= 0.2 and opacity >= 0.1:
+        if transmittances[r] >= 0.2 and opacity >= 0.1:
             expected.append(n)
-        light[r] *= 1 - opacity
+        transmittances[r] *= 1 - opacity
     assert 0 < len(expected) < len(starts)
     for got, everything in zip(kept, (indices, starts, ends), strict=True):
         assert torch.equal(got, everything[expected])

@@ -126,11 +126,11 @@ def test_gathering_and_rays_by_few_operations_equal_those_of_the_kernels(num_ray
     torch.manual_seed(num_rays)
     pixels, cameras = images(), make_cameras()
     indices = (torch.rand(num_rays, 3) * torch.tensor([3, 6, 9])).long()
-    colours, classes, numbered = gather_by_index(
+    colors, classes, numbered = gather_by_index(
         pixels["image"], pixels["semantics"], pixels["image_idx"], indices.clone()
     )
     image, row, column = indices.unbind(dim=-1)
-    assert torch.equal(colours, pixels["image"][image, row, column])
+    assert torch.equal(colors, pixels["image"][image, row, column])
     assert torch.equal(classes, pixels["semantics"][image, row, column].long())
     assert torch.equal(numbered, torch.stack([pixels["image_idx"][image], row, column], dim=-1))
     kernel = perspective_rays(poses_of(cameras), intrinsics_of(cameras), indices)

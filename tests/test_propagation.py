@@ -11,14 +11,14 @@ from semantic_ns.propagation.families import Families, find_families
 from semantic_ns.propagation.posterior import (
     count_votes,
     family_tie,
+    label_reachability,
     noise_rate,
     onto_simplex,
-    reach_of,
     solve_posterior,
 )
 from semantic_ns.propagation.stage import normals_of
 from semantic_ns.propagation.surface_graph import (
-    COLOUR_SLOPE,
+    COLOR_SLOPE,
     NORMAL_SLOPE,
     SurfaceGraph,
     SurfacePoints,
@@ -33,9 +33,9 @@ def random_points(seed: int, count: int = 4000) -> SurfacePoints:
     plane = g.integers(0, 2, count)
     uv = 0.1 + 0.5 * g.random((count, 2))
     positions = np.where(plane[:, None] == 0, np.c_[uv, np.full(count, 0.1)], np.c_[np.full(count, 0.1), uv])
-    colours = np.where(plane[:, None] == 0, 0.2, 0.8) + 0.01 * g.standard_normal((count, 3))
+    colors = np.where(plane[:, None] == 0, 0.2, 0.8) + 0.01 * g.standard_normal((count, 3))
     normals = np.where(plane[:, None] == 0, np.array([0, 0, 1.0]), np.array([1.0, 0, 0]))
-    return SurfacePoints(*(x.astype(np.float32) for x in (positions, colours, normals)))
+    return SurfacePoints(*(x.astype(np.float32) for x in (positions, colors, normals)))
 
 
 def family_laplacian(families: Families) -> np.ndarray:
@@ -70,7 +70,7 @@ def test_voxels_are_those_that_points_lie_in_and_their_means_are_those_of_the_po
     for node in range(0, graph.num_nodes, 17):
         inside = keys == graph.keys[node]
         assert np.allclose(graph.centres[node], points.positions[inside].mean(0), atol=1e-5)
-        assert np.allclose(graph.colours[node], points.colours[inside].mean(0), atol=1e-5)
+        assert np.allclose(graph.colors[node], points.colors[inside].mean(0), atol=1e-5)
 
 
 @pytest.mark.parametrize("wanted", [60, 400])
@@ -93,15 +93,15 @@ def test_edges_join_touching_voxels_symmetrically_by_how_alike_they_look() -> No
             if j < 0 or j == i:
                 assert graph.weights[i, e] == 0
                 continue
-            colour = ((graph.colours[i] - graph.colours[j]) ** 2).sum()
+            color = ((graph.colors[i] - graph.colors[j]) ** 2).sum()
             crease = 1 - graph.normals[i] @ graph.normals[j]
-            expected = np.exp(-COLOUR_SLOPE * colour - NORMAL_SLOPE * crease) / np.sqrt(abs(dx) + abs(dy) + abs(dz))
+            expected = np.exp(-COLOR_SLOPE * color - NORMAL_SLOPE * crease) / np.sqrt(abs(dx) + abs(dy) + abs(dz))
             assert graph.weights[i, e] == pytest.approx(expected + 1e-5, rel=2e-3)
             assert graph.weights[j, 26 - e] == pytest.approx(graph.weights[i, e], rel=1e-4)
 
 
 def test_without_slopes_all_touching_voxels_are_alike() -> None:
-    graph = build_surface_graph(random_points(2), 150, colour_slope=0.0, normal_slope=0.0)
+    graph = build_surface_graph(random_points(2), 150, color_slope=0.0, normal_slope=0.0)
     steps = np.array([sum(map(abs, offset)) for offset in itertools.product((-1, 0, 1), repeat=3)])
     expected = np.where(graph.neighbours >= 0, 1 / np.sqrt(np.maximum(steps, 1)) + 1e-5, 0)
     expected[:, 13] = 0
@@ -176,7 +176,7 @@ def test_families_are_the_cells_of_shifted_grids_over_position_colour_and_normal
             members = numbers == family
             assert members.sum() == sizes[family] > 0
             assert (np.ptp(graph.centres[members], axis=0) * graph.resolution <= graph.num_nodes**0.5 / 12 + 1e-3).all()
-            assert (np.ptp(graph.colours[members], axis=0) <= 1 / 28 + 1e-6).all()
+            assert (np.ptp(graph.colors[members], axis=0) <= 1 / 28 + 1e-6).all()
             assert (np.ptp(graph.normals[members], axis=0) <= 1 + 1e-6).all()
         apart += (numbers != found.numbers[0]).any()
     assert apart == 3
@@ -224,13 +224,13 @@ def test_reach_is_the_probability_that_a_walk_meets_a_label_before_it_dies(leak:
     free = ~has_label
     expected = np.ones(graph.num_nodes)
     expected[free] = np.linalg.solve(matrix[np.ix_(free, free)], -matrix[np.ix_(free, has_label)].sum(axis=1))
-    np.testing.assert_allclose(reach_of(graph, has_label, leak, tolerance=1e-5), expected, atol=5e-3)
+    np.testing.assert_allclose(label_reachability(graph, has_label, leak, tolerance=1e-5), expected, atol=5e-3)
 
 
 def test_no_label_reaches_nothing_and_labels_everywhere_reach_all() -> None:
     graph = build_surface_graph(random_points(5), 300)
-    assert not reach_of(graph, np.zeros(graph.num_nodes, bool)).any()
-    assert (reach_of(graph, np.ones(graph.num_nodes, bool)) == 1).all()
+    assert not label_reachability(graph, np.zeros(graph.num_nodes, bool)).any()
+    assert (label_reachability(graph, np.ones(graph.num_nodes, bool)) == 1).all()
 
 
 def test_without_a_vote_nothing_is_known() -> None:
@@ -281,19 +281,19 @@ def test_a_ray_of_which_nothing_is_known_takes_its_label_and_without_one_teaches
     assert not found[1].any()
 
 
-def maps_of_two_colours() -> SurfaceMaps:
+def maps_of_two_colors() -> SurfaceMaps:
     """A frame of 4x4 map pixels, left half near and dark, right half far and bright."""
     left = np.arange(4) < 2
     depths = np.where(left, 1.0, 3.0)[None, None].repeat(4, 1).astype(np.float32)
-    colours = np.where(left, 0.1, 0.9)[None, None, :, None].repeat(4, 1).repeat(3, 3).astype(np.float32)
-    return SurfaceMaps(2, depths, colours, np.tile(np.array([0, 0, 1], np.float32), (1, 4, 4, 1)))
+    colors = np.where(left, 0.1, 0.9)[None, None, :, None].repeat(4, 1).repeat(3, 3).astype(np.float32)
+    return SurfaceMaps(2, depths, colors, np.tile(np.array([0, 0, 1], np.float32), (1, 4, 4, 1)))
 
 
 def test_a_pixel_on_an_edge_takes_the_depth_of_the_side_it_looks_like() -> None:
-    maps = maps_of_two_colours()
+    maps = maps_of_two_colors()
     pixels = np.array([[0, 3, 3], [0, 3, 3], [0, 0, 0], [0, 7, 7]])
-    colours = np.array([[0.2] * 3, [0.8] * 3, [0.1] * 3, [0.9] * 3], np.float32)
-    depths, normals = maps.at(pixels, colours)
+    colors = np.array([[0.2] * 3, [0.8] * 3, [0.1] * 3, [0.9] * 3], np.float32)
+    depths, normals = maps.at(pixels, colors)
     assert depths.tolist() == [1, 3, 1, 3]
     assert normals.shape == (4, 3)
 
@@ -309,14 +309,14 @@ def test_targets_are_means_over_voxels_weighted_by_nearness_colour_and_normal() 
     maps = SurfaceMaps(
         1,
         distance[None, None].astype(np.float32),
-        points.colours[chosen][None, None],
+        points.colors[chosen][None, None],
         points.normals[chosen][None, None],
     )
     directions = torch.from_numpy(points.positions[chosen] / distance[:, None])
     pixels = torch.stack([torch.zeros(len(chosen)), torch.zeros(len(chosen)), torch.arange(len(chosen))], 1).long()
     propagated = PropagatedLabels(maps, graph, posterior, lambda positions: positions)
     found = propagated.targets(
-        (torch.zeros(len(chosen), 3), directions), pixels, torch.from_numpy(points.colours[chosen]),
+        (torch.zeros(len(chosen), 3), directions), pixels, torch.from_numpy(points.colors[chosen]),
         torch.full((len(chosen),), -1),
     )  # fmt: skip
     for row, index in enumerate(chosen):
@@ -325,7 +325,7 @@ def test_targets_are_means_over_voxels_weighted_by_nearness_colour_and_normal() 
         weights = []
         for j in around:
             away = ((points.positions[index] - graph.centres[j]) ** 2).sum() * graph.resolution**2 / (2 * 0.8**2)
-            unlike = 200 * ((points.colours[index] - graph.colours[j]) ** 2).sum()
+            unlike = 200 * ((points.colors[index] - graph.colors[j]) ** 2).sum()
             tilted = 4 * (1 - points.normals[index] @ graph.normals[j])
             weights.append(np.exp(-away - unlike - tilted))
         expected = np.average(posterior.probabilities[around], axis=0, weights=weights)

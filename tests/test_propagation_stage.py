@@ -123,7 +123,7 @@ def test_each_turn_divides_the_surface_four_times_as_finely_as_the_one_before(
     assert asked == [25, 100, 400]
 
 
-@pytest.mark.parametrize("part", ["colours", "normals", "families", "noise"])
+@pytest.mark.parametrize("part", ["colors", "normals", "families", "noise"])
 def test_every_part_of_spreading_can_be_left_out(replica_scene: Path, tmp_path: Path, part: str) -> None:
     corruption = CorruptionConfig(propagation=0.0, pixel_noise=0.3, seed=1)
     with pipeline_of(replica_scene, tmp_path, corruption) as pipeline:

@@ -5,7 +5,7 @@ import torch
 from numba import get_num_threads, set_num_threads
 from torch import Tensor, nn
 
-from semantic_ns.fields.feature_grid import SemanticGrid, composite_packed_features, have_a_say
+from semantic_ns.fields.feature_grid import SemanticGrid, composite_packed_features, contributes
 
 
 def loop_over_samples(enc: Tensor, first: Tensor, weights: Tensor, layer: nn.Linear) -> Tensor:
@@ -68,15 +68,15 @@ def grid(backend: str) -> SemanticGrid:
     return built
 
 
-def light(rays: int, samples: int) -> tuple[Tensor, Tensor]:
+def transmittances(rays: int, samples: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(2)
     weights = torch.rand(rays, samples, generator=generator) ** 4
     return torch.rand(rays * samples, 3, generator=generator), weights / weights.sum(dim=1, keepdim=True)
 
 
 def test_samples_that_give_little_light_have_no_say() -> None:
-    x, weights = light(rays=20, samples=16)
-    assert 0 < int(have_a_say(weights).sum()) < weights.numel()
+    x, weights = transmittances(rays=20, samples=16)
+    assert 0 < int(contributes(weights).sum()) < weights.numel()
     features, accumulation = grid("numba").composite(x, weights)
     kept = weights * (weights >= 0.25 * weights.amax(dim=1, keepdim=True))
     every = grid("numba")(x).view(20, 16, -1)
@@ -85,7 +85,7 @@ def test_samples_that_give_little_light_have_no_say() -> None:
 
 
 def test_torch_and_kernels_composite_alike_in_value_and_gradient() -> None:
-    x, weights = light(rays=9, samples=7)
+    x, weights = transmittances(rays=9, samples=7)
     results = []
     for backend in ("numba", "torch"):
         semantic_grid, given = grid(backend), weights.clone().requires_grad_()
@@ -99,4 +99,4 @@ def test_torch_and_kernels_composite_alike_in_value_and_gradient() -> None:
 def test_of_every_ray_with_light_a_sample_has_a_say_and_of_others_none() -> None:
     weights = torch.tensor([[0.0, 1e-6, 3e-6], [0.0, 0.0, 0.0], [0.25, 0.25, 0.5], [0.9, 0.09, 0.0]])
     expected = torch.tensor([[0, 1, 1], [0, 0, 0], [1, 1, 1], [1, 0, 0]]).bool()
-    assert torch.equal(have_a_say(weights), expected)
+    assert torch.equal(contributes(weights), expected)

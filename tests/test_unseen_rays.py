@@ -120,7 +120,7 @@ def test_the_fused_path_and_the_plain_one_price_the_same_unseen_rays_alike() -> 
 def test_rays_without_targets_leave_the_shares_of_the_others(soft: bool, weighted: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     targets = Targets(
-        colour=torch.rand(4, 3, generator=generator),
+        color=torch.rand(4, 3, generator=generator),
         labels=torch.tensor([0, -1, 2, 1]),
         soft_labels=torch.rand(4, 3, generator=generator) if soft else None,
         label_weights=torch.tensor([1.0, 0.0, 2.0, 0.5]) if weighted else None,

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from semantic_ns.methods.semantic_nerf_vanilla.field import PaperField, sinusoidal_encoding
+from semantic_ns.methods.semantic_nerf_vanilla.field import SemanticNerfVanillaField, sinusoidal_encoding
 
 CLASSES = 5
 
 
-def network(num_classes: int = CLASSES, **options: object) -> PaperField:
+def network(num_classes: int = CLASSES, **options: object) -> SemanticNerfVanillaField:
     torch.manual_seed(0)
-    return PaperField(num_classes, **options)  # pyright: ignore[reportArgumentType]
+    return SemanticNerfVanillaField(num_classes, **options)  # pyright: ignore[reportArgumentType]
 
 
 def samples() -> tuple[Tensor, Tensor]:
@@ -40,7 +40,7 @@ def relu(x: list[float]) -> list[float]:
 
 
 def slow_values(
-    net: PaperField, position_m: list[float], direction: list[float]
+    net: SemanticNerfVanillaField, position_m: list[float], direction: list[float]
 ) -> tuple[list[float], list[float], list[float]]:
     """Raw density, colour and logits of one sample, as table 1.3 of any description of the network says."""
     x = encoded([component / 10 for component in position_m], 10)
@@ -53,9 +53,9 @@ def slow_values(
         h = relu(linear(layer, h))
     density = linear(net.density, h)
     logits = linear(net.semantic_head, relu(linear(net.semantic_trunk[0], h)))
-    hidden = relu(linear(net.colour[0], linear(net.feature, h) + encoded(direction, 4)))
-    colour = [1 / (1 + math.exp(-value)) for value in linear(net.colour[2], hidden)]
-    return density, colour, logits
+    hidden = relu(linear(net.color[0], linear(net.feature, h) + encoded(direction, 4)))
+    color = [1 / (1 + math.exp(-value)) for value in linear(net.color[2], hidden)]
+    return density, color, logits
 
 
 @pytest.mark.parametrize("num_classes", [1, 24, 101])
@@ -67,7 +67,7 @@ def test_layers_have_the_sizes_of_the_paper() -> None:
     net = network()
     trunk = [(layer.in_features, layer.out_features) for layer in net.trunk.layers]
     assert trunk == [(63, 256), *[(256, 256)] * 4, (319, 256), *[(256, 256)] * 2]
-    others = (net.density, net.semantic_trunk[0], net.semantic_head, net.feature, net.colour[0], net.colour[2])
+    others = (net.density, net.semantic_trunk[0], net.semantic_head, net.feature, net.color[0], net.color[2])
     sizes = [(layer.in_features, layer.out_features) for layer in others]
     assert sizes == [(256, 1), (256, 128), (128, CLASSES), (256, 256), (283, 128), (128, 3)]
 
@@ -98,9 +98,9 @@ def test_values_equal_those_of_the_layers_written_out() -> None:
 def test_the_full_network_equals_the_layers_written_out() -> None:
     net, (positions, directions) = network(), samples()
     values = net(positions, directions)
-    density, colour, _ = slow_values(net, positions[1, 2].tolist(), directions[1].tolist())
+    density, color, _ = slow_values(net, positions[1, 2].tolist(), directions[1].tolist())
     torch.testing.assert_close(values.raw_density[1, 2], torch.tensor(density), rtol=1e-3, atol=2e-4)
-    torch.testing.assert_close(values.rgb[1, 2], torch.tensor(colour), rtol=1e-3, atol=2e-4)
+    torch.testing.assert_close(values.rgb[1, 2], torch.tensor(color), rtol=1e-3, atol=2e-4)
 
 
 def test_gradients_equal_finite_differences_of_the_layers_written_out() -> None:

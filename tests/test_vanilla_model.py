@@ -22,10 +22,10 @@ from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.world import WORLD_FROM_SCENE
 from semantic_ns.labels.corruption import CorruptionConfig
-from semantic_ns.methods.semantic_nerf_vanilla.datamanager import PaperDataManager
-from semantic_ns.methods.semantic_nerf_vanilla.field import PaperField
+from semantic_ns.methods.semantic_nerf_vanilla.datamanager import SemanticNerfVanillaDataManager
+from semantic_ns.methods.semantic_nerf_vanilla.field import SemanticNerfVanillaField
 from semantic_ns.methods.semantic_nerf_vanilla.method import semantic_nerf_vanilla
-from semantic_ns.methods.semantic_nerf_vanilla.model import PaperModel, PaperModelConfig
+from semantic_ns.methods.semantic_nerf_vanilla.model import SemanticNerfVanillaModel, SemanticNerfVanillaModelConfig
 from semantic_ns.optimizers import scale_schedules_to_run
 from semantic_ns.synthetic_scene import write_replica_scene
 
@@ -38,9 +38,9 @@ MOST_STEPS = 800
 SMALL = {"hidden_dim": 16, "semantic_width": 8, "num_coarse_samples": 6, "num_importance_samples": 5}
 
 
-def build(metadata: dict[str, Any] | None = None, **changes: Any) -> PaperModel:
+def build(metadata: dict[str, Any] | None = None, **changes: Any) -> SemanticNerfVanillaModel:
     config = copy.deepcopy(semantic_nerf_vanilla.config.pipeline.model)
-    assert isinstance(config, PaperModelConfig)
+    assert isinstance(config, SemanticNerfVanillaModelConfig)
     for name, value in (SMALL | changes).items():
         assert hasattr(config, name)
         setattr(config, name, value)
@@ -56,18 +56,18 @@ def build(metadata: dict[str, Any] | None = None, **changes: Any) -> PaperModel:
     with torch.no_grad():  # a scene with structure, half of it empty
         places, ahead = 10 * torch.rand(1, 500, 3) - 5, torch.tensor([[0.0, 0, 1]])
         for network in (model.field_coarse, model.field_fine):
-            for layer in (network.density, network.semantic_head, network.colour[2]):
+            for layer in (network.density, network.semantic_head, network.color[2]):
                 layer.weight *= 10
             network.density.bias -= network(places, ahead).raw_density.median()
     return model
 
 
-def render(model: PaperModel, bundle: RayBundle) -> dict[str, Any]:
+def render(model: SemanticNerfVanillaModel, bundle: RayBundle) -> dict[str, Any]:
     with torch.no_grad(), model.eval().raw_outputs():
         return model(bundle)
 
 
-def losses(model: PaperModel, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def losses(model: SemanticNerfVanillaModel, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     outputs = model.train()(rays())
     return outputs, model.get_loss_dict(outputs, given, model.get_metrics_dict(outputs, given))
 
@@ -76,29 +76,29 @@ def losses(model: PaperModel, given: dict[str, Any]) -> tuple[dict[str, Any], di
 
 
 def slow_pass(
-    network: PaperField, origin: Tensor, direction: Tensor, depths: list[float], norm: float
+    network: SemanticNerfVanillaField, origin: Tensor, direction: Tensor, depths: list[float], norm: float
 ) -> dict[str, Any]:
     """One network along one ray in metres; `depths` are planar."""
     lengths = [(b - a) * norm for a, b in pairwise(depths)] + [1e10 * norm]
-    light, weights, colours, logits = torch.ones(()), [], [], []
+    light, weights, colors, logits = torch.ones(()), [], [], []
     for depth, length in zip(depths, lengths, strict=True):
         values = network((origin + direction * norm * depth)[None, None], direction[None])
         assert values.semantic_features is not None
         alpha = 1 - torch.exp(-values.raw_density[0, 0, 0].relu() * length)
         weights.append(light * alpha)
         light = light * (1 - alpha + 1e-10)
-        colours.append(values.rgb[0, 0])
+        colors.append(values.rgb[0, 0])
         logits.append(network.semantic_head(values.semantic_features[0, 0]))
     return {
         "weights": [w.item() for w in weights],
-        "rgb": sum(w * c for w, c in zip(weights, colours, strict=True)),
+        "rgb": sum(w * c for w, c in zip(weights, colors, strict=True)),
         "logits": sum(w * s for w, s in zip(weights, logits, strict=True)),
         "depth": sum(w * t for w, t in zip(weights, depths, strict=True)),
         "accumulation": sum(weights),
     }
 
 
-def slow_ray(model: PaperModel, bundle: RayBundle, ray: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def slow_ray(model: SemanticNerfVanillaModel, bundle: RayBundle, ray: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Coarse and fine pass of one ray at evaluation."""
     turned, offset = (x.to(bundle.origins.dtype) for x in (TURNED, OFFSET))
     origin = METRES * turned @ bundle.origins[ray] + offset
@@ -128,7 +128,7 @@ def test_rendering_equals_a_loop_over_rays_and_samples_in_metres() -> None:
     assert outputs["accumulation"].min() < 0.5 < outputs["accumulation"].max()
 
 
-def slow_losses(model: PaperModel, weight: float) -> Tensor:
+def slow_losses(model: SemanticNerfVanillaModel, weight: float) -> Tensor:
     """Mean squared errors and cross-entropies of both passes, ray by ray, without noise and jitter."""
     given, bundle = batch(), _in_precision_of(model, rays())
     squared, entropies, labelled = torch.zeros(()), torch.zeros(()), 0
@@ -161,14 +161,14 @@ def test_losses_and_all_gradients_equal_those_of_a_loop() -> None:
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=2e-3 * scale, msg=lambda m, n=name: f"{n}: {m}")
 
 
-def _without_jitter(model: PaperModel) -> dict[str, Any]:
+def _without_jitter(model: SemanticNerfVanillaModel) -> dict[str, Any]:
     """Outputs of a training step whose samples are those of evaluation."""
     model.sampler_uniform.eval()
     model._draws = lambda d: torch.linspace(0, 1, 5, dtype=d.dtype).expand(d.shape[0], 5)  # pyright: ignore[reportAttributeAccessIssue]
     return model(_in_precision_of(model, rays()))
 
 
-def _in_precision_of(model: PaperModel, bundle: RayBundle) -> RayBundle:
+def _in_precision_of(model: SemanticNerfVanillaModel, bundle: RayBundle) -> RayBundle:
     kind = model.world_from_scene.dtype
     bundle.origins, bundle.directions = bundle.origins.to(kind), bundle.directions.to(kind)
     bundle.metadata["directions_norm"] = bundle.metadata["directions_norm"].to(kind)
@@ -323,7 +323,7 @@ def test_batches_are_of_one_image_or_of_all_with_labelled_rays_on_request(
     manager_config.one_image_per_batch, manager_config.labelled_share = one_image, share
     manager_config.corruption = CorruptionConfig(propagation=0.0)
     manager = manager_config.setup(device="cpu", test_mode="val", world_size=1, local_rank=0)
-    assert isinstance(manager, PaperDataManager)
+    assert isinstance(manager, SemanticNerfVanillaDataManager)
     bundle, given = manager.next_train(0)
     assert bundle.camera_indices is not None
     assert (len(bundle.camera_indices.unique()) == 1) == one_image

@@ -26,7 +26,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.export.labels import label_image
 from semantic_ns.io.images import color_image_size
 from semantic_ns.io.text import read_json
-from semantic_ns.io.writing import told_if_not_writable, write_json, write_png
+from semantic_ns.io.writing import write_errors_as_scene_error, write_json, write_png
 from semantic_ns.labels.class_table import ClassTable
 from semantic_ns.labels.taxonomy import VOID
 
@@ -130,7 +130,7 @@ def import_labels(data: Path, annotations: Annotations, options: ImportOptions) 
     # Beside the scene's files, so that moving the label images cannot fail for want of space.
     folder = None if options.dry_run else loaded.path.parent
     with (
-        told_if_not_writable(loaded.path.parent),
+        write_errors_as_scene_error(loaded.path.parent),
         tempfile.TemporaryDirectory(prefix="import-labels-", dir=folder, ignore_cleanup_errors=True) as temporary,
     ):
         counts = _draw(loaded, matches, annotations, options, Path(temporary))

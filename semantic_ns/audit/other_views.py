@@ -22,7 +22,7 @@ _SMALLEST_SEEN_SHARE = 0.25
 
 
 @dataclass(frozen=True)
-class Votes:
+class ViewSupport:
     """How many other views see at least a quarter of a region with labels, and what these labels are.
 
     Attributes:
@@ -48,7 +48,7 @@ class LabelledViews:
     views: Sequence[View]
     given: Sequence[Int16[ndarray, "_height _width"]]
 
-    def votes(self, region: Region) -> Votes:
+    def votes(self, region: Region) -> ViewSupport:
         """The votes of all views but the region's own, `region.frame`.
 
         A view sees a point as in the fusion of labels: before the camera and inside the image, at a depth z that
@@ -65,7 +65,7 @@ class LabelledViews:
             seen += 1
             suggested += bool((labels == region.suggested).mean() >= 0.5)
             given += bool((labels == region.given).mean() >= 0.5)
-        return Votes(seen, suggested, given)
+        return ViewSupport(seen, suggested, given)
 
     def _points(self, region: Region) -> Float[ndarray, "points 3"]:
         """Evenly chosen points of the region in the world, those with known depth."""

@@ -15,7 +15,7 @@ from semantic_ns.audit.run import Finding, LabelledImage, TrainedRun
 from semantic_ns.datasets.training_labels import write_label_folder
 from semantic_ns.evaluation.captions import GridRow, captioned_grid, class_legend
 from semantic_ns.evaluation.pictures import paint
-from semantic_ns.io.writing import replacing, told_if_not_writable, write_png
+from semantic_ns.io.writing import replacing, write_errors_as_scene_error, write_png
 
 CSV_FILE = "audit.csv"
 COLUMNS = (
@@ -35,7 +35,7 @@ def write_audit(folder: Path, run: TrainedRun, findings: Sequence[Finding]) -> N
     Raises:
         SceneError: if the folder cannot be written to.
     """
-    with told_if_not_writable(folder):
+    with write_errors_as_scene_error(folder):
         for finding in findings:
             write_png(folder / picture_name(finding), draw_finding(run, finding))
         # The list comes last: where it exists, the audit is complete.

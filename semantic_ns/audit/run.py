@@ -9,7 +9,7 @@ from jaxtyping import Float32, Int16, UInt8
 from numpy import ndarray
 from rich.progress import track
 
-from semantic_ns.audit.other_views import LabelledViews, Votes
+from semantic_ns.audit.other_views import LabelledViews, ViewSupport
 from semantic_ns.audit.regions import Region, RegionRule, find_regions
 from semantic_ns.batch import RENDERED_LABELS, planar_depth_m
 from semantic_ns.dataparsers import metadata as keys
@@ -47,7 +47,7 @@ class Finding:
 
     rank: int
     region: Region
-    votes: Votes
+    votes: ViewSupport
     score: float
 
 
@@ -126,6 +126,6 @@ def audit(run: TrainedRun, rule: RegionRule, max_regions: int) -> list[Finding]:
     return [Finding(rank, region, votes, worth) for rank, (worth, region, votes) in enumerate(scored[:max_regions], 1)]
 
 
-def score(region: Region, votes: Votes) -> float:
+def score(region: Region, votes: ViewSupport) -> float:
     """How much speaks against the given label of a region, see `audit`."""
     return region.evidence * (votes.suggested - votes.given + 1) / (votes.views + 2)

@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from semantic_ns.benchmark.active_plan import COLOUR, colour_cell
+from semantic_ns.benchmark.active_plan import COLOR, color_cell
 from semantic_ns.benchmark.cells import Cell, read_cell, write_done, write_failed
 from semantic_ns.benchmark.one_cell import RUN, circumstances, started_trainer
 from semantic_ns.errors import SceneError
@@ -24,7 +24,7 @@ def arguments_of(cell: Cell) -> list[str]:
     return [method, "--machine.device-type", "cpu", *others]
 
 
-def train_colours(cell: Cell, folder: Path) -> dict[str, Any]:
+def train_colors(cell: Cell, folder: Path) -> dict[str, Any]:
     """Train geometry and colours of a scene without any label; the run stays in the folder."""
     trainer = started_trainer(cell, arguments_of(cell), folder / RUN)
     started = time.perf_counter()
@@ -43,7 +43,7 @@ def run_rounds(cell: Cell, folder: Path, round_steps: int, score_stride: int) ->
     from semantic_ns.benchmark.active_rounds import Rounds
     from semantic_ns.trainer import find_checkpoint
 
-    below = folder.parent / colour_cell(cell.scene, cell.seed, cell.num_steps).key
+    below = folder.parent / color_cell(cell.scene, cell.seed, cell.num_steps).key
     checkpoints = sorted(below.rglob("nerfstudio_models"))
     if not checkpoints:
         raise SceneError(f"Expected a colour training in {below}, found none; it may have failed, see result.json.")
@@ -65,8 +65,8 @@ def main(folder: Path, round_steps: int, score_stride: int) -> None:
     """Run the cell in a folder and leave its result there, an error too."""
     cell = read_cell(folder)
     try:
-        if cell.variant == COLOUR:
-            outcome: dict[str, Any] = {"scores": {"test": {}, "train": {}}, **train_colours(cell, folder)}
+        if cell.variant == COLOR:
+            outcome: dict[str, Any] = {"scores": {"test": {}, "train": {}}, **train_colors(cell, folder)}
         else:
             outcome = run_rounds(cell, folder, round_steps, score_stride)
             outcome |= {"round_steps": round_steps, "score_stride": score_stride}

@@ -10,7 +10,7 @@ from semantic_ns.benchmark.cells import BenchmarkScene, Cell
 from semantic_ns.benchmark.plan import refuse_equal_names
 from semantic_ns.errors import SceneError
 
-COLOUR = "colour"
+COLOR = "colour"
 ALL_LABELS = "all-labels"
 METHOD = "semantic-nerf"
 PREFIX = "--pipeline.active."
@@ -60,7 +60,7 @@ class ActivePlan:
     budgets: tuple[float, ...] = ()
     error_rate: float = 0.0
 
-    def colour_cells(self) -> list[Cell]:
+    def color_cells(self) -> list[Cell]:
         """The trainings of geometry and colours, one for each scene and seed.
 
         Raises:
@@ -70,7 +70,7 @@ class ActivePlan:
             if not given:
                 raise SceneError(f"Expected at least one {what}, found none; name one.")
         refuse_equal_names(self.scenes)
-        return [colour_cell(scene, seed, self.num_steps) for seed, scene in product(self.seeds, self.scenes)]
+        return [color_cell(scene, seed, self.num_steps) for seed, scene in product(self.seeds, self.scenes)]
 
     def cells(self) -> list[Cell]:
         """All rounds of each strategy, and the upper bound with all labels, seed by seed.
@@ -95,9 +95,9 @@ class ActivePlan:
         return (*_lists(budgets), "--cost", cost, "--error-rate", str(self.error_rate))
 
 
-def colour_cell(scene: BenchmarkScene, seed: int, num_steps: int) -> Cell:
+def color_cell(scene: BenchmarkScene, seed: int, num_steps: int) -> Cell:
     """The training that all strategies of a scene and seed start from; it sees no label."""
-    return Cell(scene, METHOD, "all", seed, num_steps, COLOUR, _SEMANTICS_OFF)
+    return Cell(scene, METHOD, "all", seed, num_steps, COLOR, _SEMANTICS_OFF)
 
 
 def _lists(budgets: Sequence[float]) -> tuple[str, ...]:

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semantic_ns.benchmark.active_curves import area_under, cost_at, cost_ratio
-from semantic_ns.benchmark.active_plan import ALL_LABELS, COLOUR, PREFIX
+from semantic_ns.benchmark.active_plan import ALL_LABELS, COLOR, PREFIX
 from semantic_ns.benchmark.plots import new_figure, save_figure
 from semantic_ns.benchmark.report import PICTURES, failure_parts
 from semantic_ns.benchmark.results import Result, grouped, read_results, spread
 from semantic_ns.benchmark.tables import shown
 from semantic_ns.errors import SceneError
 from semantic_ns.io.text import markdown_table
-from semantic_ns.io.writing import told_if_not_writable, write_text
+from semantic_ns.io.writing import write_errors_as_scene_error, write_text
 
 REPORT = "active.md"
 SCORE = "miou_present"
@@ -76,7 +76,7 @@ def write_active_report(output: Path) -> Path:
         raise SceneError(
             f"Expected a strategy that came to its end in {output}, found none; see result.json of its cells."
         )
-    with told_if_not_writable(output):
+    with write_errors_as_scene_error(output):
         parts = [_INTRODUCTION, _circumstances(results)]
         for unit, same in _by(curves, "unit").items():
             parts += _unit_parts(unit, same, output)
@@ -95,7 +95,7 @@ def curves_of(results: Sequence[Result]) -> list[Curve]:
     found = []
     for result in results:
         cell = result.cell
-        if cell.variant in (ALL_LABELS, COLOUR):
+        if cell.variant in (ALL_LABELS, COLOR):
             continue
         rounds = result.content["rounds"]
         unit, _, strategy = cell.variant.partition("-")

@@ -12,14 +12,14 @@ from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.active_learning.acquisition import margin
-from semantic_ns.active_learning.pool.ensemble_head import split_columns, with_wider_head
+from semantic_ns.active_learning.pool.ensemble_head import split_columns, with_ensemble_head
 from semantic_ns.active_learning.pool.pool import Pool, render_pool
 from semantic_ns.active_learning.pool.units import Units
 from semantic_ns.active_learning.rounds.reset_classes import reset_semantic_parameters
 from semantic_ns.active_learning.rounds.revealed_labels import RevealedLabels
 from semantic_ns.active_learning.rounds.schedule import ActiveConfig
 from semantic_ns.active_learning.rounds.stage import choose_units, divide_pool, make_oracle
-from semantic_ns.active_learning.strategies.selection import needs_of
+from semantic_ns.active_learning.strategies.selection import required_statistics
 from semantic_ns.benchmark.class_rays import ClassRays, collect_rays
 from semantic_ns.benchmark.class_training import PoolRays, train_classes
 from semantic_ns.dataparsers import metadata as keys
@@ -101,14 +101,14 @@ class Rounds:
 
     def _shown_pool(self) -> Pool:
         """What the field shows; geometry is rendered once, classes as they are now."""
-        needs = needs_of(self._active.strategy)
+        needs = required_statistics(self._active.strategy)
         if self._pool is None:
             manager = self._manager
             num_rays = self._config.pipeline.propagation.num_rays
             cameras = manager.train_dataset.cameras
             self._pool = render_pool(self._model, manager.train_ray_generator, cameras, num_rays, needs)
         num_classes = self._manager.train_dataset.taxonomy.num_classes
-        with torch.no_grad(), with_wider_head(self._model.field, needs):
+        with torch.no_grad(), with_ensemble_head(self._model.field, needs):
             rendered = self._logits(self._pool_rays.rays, len(self._pool_rays.rays))
             parts = [split_columns(columns, num_classes, needs) for columns in rendered]
         logits = torch.cat([part.logits for part in parts])

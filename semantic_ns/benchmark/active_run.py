@@ -13,7 +13,7 @@ from semantic_ns.benchmark.cells import State
 from semantic_ns.benchmark.one_cell import training_config
 from semantic_ns.benchmark.run import run_cells
 from semantic_ns.errors import SceneError
-from semantic_ns.io.writing import told_if_not_writable, write_json
+from semantic_ns.io.writing import write_errors_as_scene_error, write_json
 
 SETTINGS = "settings.json"
 """File in a benchmark's folder: what all its cells have in common."""
@@ -42,8 +42,8 @@ def run_active(
         raise SceneError(
             f"Expected numbers above 0, found --jobs {jobs} --round-steps {steps} --score-stride {stride}."
         )
-    colours, cells = plan.colour_cells(), plan.cells()
-    for cell in {cell.variant: cell for cell in (*colours, *cells)}.values():  # seconds for each
+    colors, cells = plan.color_cells(), plan.cells()
+    for cell in {cell.variant: cell for cell in (*colors, *cells)}.values():  # seconds for each
         active = training_config(arguments_of(cell)).pipeline.active
         if active.strategy is not None:
             active.steps(plan.num_steps)
@@ -51,7 +51,7 @@ def run_active(
     shared = {"max_num_iterations": plan.num_steps, "budgets": list(plan.budgets), "error_rate": plan.error_rate}
     _keep_settings(output, {"round_steps": steps, "score_stride": stride, **shared})
     backend = ProcessBackend(jobs, (*MODULE, str(steps), str(stride)))
-    counts = run_cells(colours, output, backend, say)
+    counts = run_cells(colors, output, backend, say)
     return counts + run_cells(cells, output, backend, say)
 
 
@@ -59,5 +59,5 @@ def _keep_settings(output: Path, settings: dict[str, Any]) -> None:
     path = output / SETTINGS
     if path.exists() and (found := json.loads(path.read_text("utf8"))) != settings:
         raise SceneError(f"Expected results with {settings} in {output}, found {found}; choose another --output.")
-    with told_if_not_writable(output):
+    with write_errors_as_scene_error(output):
         write_json(path, settings)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from semantic_ns.benchmark.modes import TWO_FRAMES, Mode, find_mode
 from semantic_ns.errors import SceneError
-from semantic_ns.io.writing import told_if_not_writable, write_json
+from semantic_ns.io.writing import write_errors_as_scene_error, write_json
 from semantic_ns.moved import former_options, present_options
 
 CELLS = "cells"
@@ -151,7 +151,7 @@ def cell_folder(output: Path, cell: Cell) -> Path:
 
 def write_cell(folder: Path, cell: Cell) -> None:
     """Write what the cell in a folder is; a result of before goes, since the cell starts over."""
-    with told_if_not_writable(folder):
+    with write_errors_as_scene_error(folder):
         (folder / RESULT).unlink(missing_ok=True)
         write_json(folder / CELL, cell.to_json())
 

@@ -13,7 +13,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
-from semantic_ns.fields.feature_grid import composite_packed_features, have_a_say
+from semantic_ns.fields.feature_grid import composite_packed_features, contributes
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
 from semantic_ns.interfaces import RayGeneratorLike, SemanticModelLike, can
 from semantic_ns.io.writing import replacing
@@ -116,7 +116,7 @@ def _collect(model: SemanticModelLike, rays: RayBundle) -> tuple[ndarray, ndarra
     rays = model.collider(rays)
     rendered = model.render_intervals(rays)
     weights, distances = rendered.weights, rendered.distances
-    kept = have_a_say(weights)
+    kept = contributes(weights)
     owners, places = kept.nonzero(as_tuple=True)
     centres = (distances[owners, places] + distances[owners, places + 1]) / 2
     x = model.field.unit_positions(rays.origins[owners] + rays.directions[owners] * centres[:, None])

@@ -16,7 +16,7 @@ from semantic_ns.fields.semantic_head import SemanticHead
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
 from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.optimizers import scale_schedules_to_run
-from semantic_ns.propagation.targets import SurfaceMaps, teaching_weights
+from semantic_ns.propagation.targets import SurfaceMaps, supervision_weights
 
 RAYS = 2048
 """Rays of a step."""
@@ -122,10 +122,10 @@ class _Images:
 
 def _targets(datamanager: TrainingDataLike, images: _Images, pixels: Int64[Tensor, "rays 3"]) -> dict[str, Tensor]:
     """What the classes of pixels are trained towards."""
-    colours, labels = images.at(pixels)
+    colors, labels = images.at(pixels)
     batch = {LABELS: labels[:, None]}
     if datamanager.propagated is None:
         return batch
     rays = datamanager.train_ray_generator(pixels)
-    targets = datamanager.propagated.targets((rays.origins, rays.directions), pixels, colours.contiguous(), labels)
-    return {**batch, SOFT_LABELS: targets, LABEL_WEIGHTS: teaching_weights(targets, labels)[:, None]}
+    targets = datamanager.propagated.targets((rays.origins, rays.directions), pixels, colors.contiguous(), labels)
+    return {**batch, SOFT_LABELS: targets, LABEL_WEIGHTS: supervision_weights(targets, labels)[:, None]}

@@ -9,7 +9,7 @@ from semantic_ns.benchmark.plots import plot_modes, plot_sparsity
 from semantic_ns.benchmark.results import Failure, Result, grouped, mean_over_scenes, read_results
 from semantic_ns.benchmark.tables import SHAPES, ablation_table, paper_table, semantics_table
 from semantic_ns.io.text import markdown_table
-from semantic_ns.io.writing import told_if_not_writable, write_text
+from semantic_ns.io.writing import write_errors_as_scene_error, write_text
 
 REPORT = "report.md"
 PICTURES = "pictures"
@@ -28,7 +28,7 @@ def write_report(output: Path) -> Path:
     """
     results, failures = read_results(output)
     refuse_mixed(result.cell for result in results)
-    with told_if_not_writable(output):
+    with write_errors_as_scene_error(output):
         parts = [_INTRODUCTION]
         for (method, steps), same in grouped(results, lambda r: (r.cell.method, r.cell.num_steps)).items():
             parts += [f"# {method}, {steps} steps", *_method_parts(same, output, f"{method}_{steps}")]

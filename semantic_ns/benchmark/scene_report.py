@@ -17,7 +17,7 @@ from semantic_ns.benchmark.scene_summary import (
 )
 from semantic_ns.errors import SceneError
 from semantic_ns.io.text import markdown_table
-from semantic_ns.io.writing import told_if_not_writable, write_json, write_text
+from semantic_ns.io.writing import write_errors_as_scene_error, write_json, write_text
 
 REPORT = "scenes.md"
 SCORES = "scenes.json"
@@ -55,7 +55,7 @@ def write_scoreboard(output: Path) -> Path:
         markdown_table(_CELL_HEADER, sorted([*map(_cell_line, results), *map(_failed_line, failed)])),
         _open_cells(unfinished),
     ]
-    with told_if_not_writable(output):
+    with write_errors_as_scene_error(output):
         write_json(output / SCORES, {"rows": [row.to_json() for row in rows]})
         write_text(output / REPORT, "\n\n".join(part for part in (_INTRODUCTION, *tables) if part) + "\n")
     return output / REPORT

@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 
 from semantic_ns.errors import SceneError
-from semantic_ns.io.writing import told_if_not_writable, write_json, write_png
+from semantic_ns.io.writing import write_errors_as_scene_error, write_json, write_png
 
 PROBLEM_FOUND = 1
 UNUSABLE = 2
@@ -68,11 +68,11 @@ class Doctor:
             report = examine(loaded, str(self.scene), f"depth rendered by {self.trained}", FEW_VIEWS)
         Console(soft_wrap=True).print(report.to_text(), highlight=False)
         if self.json is not None:
-            with told_if_not_writable(self.json):
+            with write_errors_as_scene_error(self.json):
                 write_json(self.json, report.to_json())
         if self.pictures is not None:
             grid = picture_grid(loaded)
-            with told_if_not_writable(self.pictures):
+            with write_errors_as_scene_error(self.pictures):
                 write_png(self.pictures, grid)
         return 0 if report.is_healthy else PROBLEM_FOUND
 

@@ -64,8 +64,8 @@ def _gather(batch: Mapping[str, Any], indices: Int64[Tensor, "rays 3"]) -> dict[
     numbers = torch.as_tensor(batch["image_idx"]).to(indices.device)
     images, labels = batch["image"], batch[LABELS]
     gather = _gather_by_kernel if indices.device.type == "cpu" else gather_by_index
-    colours, classes, indices = gather(images, labels, numbers, indices)
-    return {"image": colours, LABELS: classes, "indices": indices}
+    colors, classes, indices = gather(images, labels, numbers, indices)
+    return {"image": colors, LABELS: classes, "indices": indices}
 
 
 @cache
@@ -81,10 +81,10 @@ def _gather_by_kernel(images: Tensor, labels: Tensor, numbers: Tensor, indices: 
     from semantic_ns.datamanagers.gathering_sampler_numba import gather_pixels
 
     indices = indices.contiguous()
-    colours = torch.empty(indices.shape[0], images.shape[-1])
+    colors = torch.empty(indices.shape[0], images.shape[-1])
     classes = torch.empty(indices.shape[0], 1, dtype=torch.int64)
-    gather_pixels(*(array.numpy() for array in (images, labels, numbers, indices, colours, classes)))
-    return colours, classes, indices
+    gather_pixels(*(array.numpy() for array in (images, labels, numbers, indices, colors, classes)))
+    return colors, classes, indices
 
 
 def gather_by_index(
@@ -96,8 +96,8 @@ def gather_by_index(
     """What the kernel gives, on any device and without asking it for anything."""
     image, row, column = indices.unbind(dim=-1)
     flat = (image * images.shape[1] + row) * images.shape[2] + column
-    colours, classes = (values.flatten(0, 2).index_select(0, flat) for values in (images, labels))
-    return colours, classes.long(), torch.stack([numbers[image], row, column], dim=-1)
+    colors, classes = (values.flatten(0, 2).index_select(0, flat) for values in (images, labels))
+    return colors, classes.long(), torch.stack([numbers[image], row, column], dim=-1)
 
 
 def gathered_by_kernel(sampler: PixelSampler) -> PixelSampler:

@@ -165,20 +165,20 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         batch[LABELS] = batch[LABELS].long()
         batch.setdefault(NUM_UNIFORM, len(batch[LABELS]))
         if self.propagated is not None:
-            self._teach_propagated(ray_bundle, batch)
+            self._supervise_by_propagation(ray_bundle, batch)
         elif not trains_classes:
             batch[LABELS].fill_(VOID)
             batch[TRAINS_CLASSES] = False
         attach_targets(ray_bundle, batch)
         return ray_bundle, batch
 
-    def _teach_propagated(self, ray_bundle: RayBundle, batch: dict[str, Any]) -> None:
+    def _supervise_by_propagation(self, ray_bundle: RayBundle, batch: dict[str, Any]) -> None:
         """Put the distributions that spread over the surface in place of the labels."""
-        from semantic_ns.propagation.targets import teaching_weights
+        from semantic_ns.propagation.targets import supervision_weights
 
         assert self.propagated is not None
         rays = ray_bundle.origins.cpu(), ray_bundle.directions.cpu()
-        labels, colours = batch[LABELS].cpu().reshape(-1), batch["image"][..., :3].cpu()
-        targets = self.propagated.targets(rays, batch["indices"].cpu(), colours, labels)
+        labels, colors = batch[LABELS].cpu().reshape(-1), batch["image"][..., :3].cpu()
+        targets = self.propagated.targets(rays, batch["indices"].cpu(), colors, labels)
         batch[SOFT_LABELS] = targets
-        batch[LABEL_WEIGHTS] = teaching_weights(targets, labels)[:, None]
+        batch[LABEL_WEIGHTS] = supervision_weights(targets, labels)[:, None]

@@ -10,7 +10,7 @@ from PIL import Image
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
 from semantic_ns.io.images import read_label_image, told_as_scene_error
-from semantic_ns.io.writing import replacing, told_if_not_writable
+from semantic_ns.io.writing import replacing, write_errors_as_scene_error
 
 
 def cache_folder(scene: Path, name: str) -> Path:
@@ -98,6 +98,6 @@ def _modified_ns(source: Path) -> int:
 
 def _save(image: Image.Image, path: Path, modified_ns: int) -> None:
     # At once, as a copy that was not finished must not be taken for one.
-    with told_if_not_writable(path), replacing(path) as temporary:
+    with write_errors_as_scene_error(path), replacing(path) as temporary:
         image.save(temporary, "PNG", compress_level=1)
         os.utime(temporary, ns=(modified_ns, modified_ns))

@@ -22,7 +22,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.images import told_as_scene_error
 from semantic_ns.io.text import read_text
-from semantic_ns.io.writing import replacing, told_if_not_writable
+from semantic_ns.io.writing import replacing, write_errors_as_scene_error
 
 PARSER_NAME = "scannet-semantic-data"
 _SUBFOLDERS = (".", "frames", "renders")
@@ -69,7 +69,7 @@ class SensFrames:
         with told_as_scene_error(self.path, ".sens file"):
             stat = self.path.stat()
         stamp, text = cache / "source.txt", f"{self.path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode()
-        with told_if_not_writable(cache):
+        with write_errors_as_scene_error(cache):
             if not stamp.is_file() or stamp.read_bytes() != text:
                 _remove_frames(cache)
                 with replacing(stamp) as temporary:

@@ -9,7 +9,7 @@ from numpy import ndarray
 from PIL import Image
 
 from semantic_ns.dataparsers.sens_file import SensFile, SensFrame
-from semantic_ns.io.writing import replacing, told_if_not_writable
+from semantic_ns.io.writing import replacing, write_errors_as_scene_error
 
 COLOR, DEPTH, POSE, INTRINSIC = "color", "depth", "pose", "intrinsic"
 DEPTH_UNITS_PER_METRE = 1000
@@ -34,7 +34,7 @@ def export_frames(sens: SensFile, frames: Iterable[SensFrame], output: Path, ski
     Raises:
         SceneError: if a frame is damaged or a file cannot be written.
     """
-    with told_if_not_writable(output):
+    with write_errors_as_scene_error(output):
         for name in (COLOR, DEPTH, POSE, INTRINSIC):
             (output / name).mkdir(parents=True, exist_ok=True)
         for name in _MATRICES:

@@ -20,7 +20,7 @@ from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.text import read_json
-from semantic_ns.io.writing import told_if_not_writable, write_json, write_png
+from semantic_ns.io.writing import write_errors_as_scene_error, write_json, write_png
 from semantic_ns.labels.corruption import CorruptedScene, CorruptionConfig, corrupt_labels, frame_number
 from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.labels.label_statistics import are_complete
@@ -218,7 +218,7 @@ def write_label_folder(folder: Path, dataset: SemanticDataset, labels: Sequence[
         SceneError: if the folder cannot be written.
     """
     taxonomy = dataset.taxonomy
-    with told_if_not_writable(folder):
+    with write_errors_as_scene_error(folder):
         for name, image in zip(frame_names(dataset), labels, strict=True):
             path = folder / f"{name}.png"
             if (image != VOID).any():

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int16, Shaped
 from numpy import ndarray
 
-from semantic_ns.doctor.views import SceneViews
+from semantic_ns.doctor.views import InspectedScene
 from semantic_ns.geometry.pinhole import Pixels, Surface, are_inside_regions, project, rays
 from semantic_ns.labels.taxonomy import VOID
 
@@ -159,7 +159,7 @@ class ViewComparison:
         seed: of that draw.
     """
 
-    views: SceneViews
+    views: InspectedScene
     pairs: Sequence[tuple[int, int]]
     num_points: int = 1000
     seed: int = 0

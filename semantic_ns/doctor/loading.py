@@ -26,7 +26,7 @@ from semantic_ns.dataparsers.replica_layouts import layout_of, sequence_names
 from semantic_ns.dataparsers.scannet import ScanNetDataParserConfig
 from semantic_ns.dataparsers.scannet_labels import classes_in_space, find_label_table
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
-from semantic_ns.doctor.views import SceneViews
+from semantic_ns.doctor.views import InspectedScene
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.veil import Veils
 from semantic_ns.geometry import poses
@@ -88,7 +88,7 @@ class LoadedScene:
 
     layout: str
     refusal: str | None
-    views: SceneViews
+    views: InspectedScene
     taxonomy: Taxonomy
     meanings: IdMeanings
     label_files: tuple[Path | None, ...]
@@ -220,7 +220,7 @@ def _views(
     places: Sequence[tuple[SemanticDataset, int]],
     parts: Sequence[DataparserOutputs],
     has_opengl_files: bool,
-) -> SceneViews:
+) -> InspectedScene:
     with_depth = [part for part in parts if keys.DEPTH_FILENAMES in part.metadata]
     cameras = [dataset.cameras[i] for dataset, i in places]
     height, width = int(cameras[0].height), int(cameras[0].width)
@@ -236,7 +236,7 @@ def _views(
         depth_m = dataset.depth_of(place)
         return np.zeros((height, width), np.float32) if depth_m is None else depth_m
 
-    return SceneViews(
+    return InspectedScene(
         images=tuple(images),
         c2w=poses.opencv_to_opengl(c2w),  # its own inverse
         intrinsics=np.array(intrinsics, np.float64),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from semantic_ns.doctor.agreement import Agreement, Reading, ViewComparison
-from semantic_ns.doctor.views import SceneViews
+from semantic_ns.doctor.views import InspectedScene
 
 LEAST_DEPTH_SHARE = 0.9
 LEAST_LABEL_SHARE = 0.9
@@ -48,13 +48,13 @@ class Diagnosis:
     best_pixel_shift: float
 
 
-def usual_mistakes(views: SceneViews) -> list[Mistake]:
+def usual_mistakes(views: InspectedScene) -> list[Mistake]:
     """The mistakes to try, worded for the convention of the scene's files; rendered depth is planar and to scale."""
     of_scale = [] if views.is_depth_rendered else [*_depth_mistakes(views), *_position_mistakes()]
     return [*_pose_mistakes(views), *of_scale, *_intrinsics_mistakes(views), *_order_mistakes()]
 
 
-def _pose_mistakes(views: SceneViews) -> list[Mistake]:
+def _pose_mistakes(views: InspectedScene) -> list[Mistake]:
     expected, other = ("OpenGL", "OpenCV") if views.has_opengl_files else ("OpenCV", "OpenGL")
     flip = "multiply columns 2 and 3 of each camera-to-world matrix by -1"
     # An inverted OpenGL matrix reads as the inverted OpenCV one with flipped axes, up to the choice of the world.
@@ -79,7 +79,7 @@ def _pose_mistakes(views: SceneViews) -> list[Mistake]:
     ]
 
 
-def _depth_mistakes(views: SceneViews) -> list[Mistake]:
+def _depth_mistakes(views: InspectedScene) -> list[Mistake]:
     given = 1 / views.metres_per_depth_unit
     units = [
         Mistake(
@@ -120,7 +120,7 @@ def _position_mistakes() -> list[Mistake]:
     ]
 
 
-def _intrinsics_mistakes(views: SceneViews) -> list[Mistake]:
+def _intrinsics_mistakes(views: InspectedScene) -> list[Mistake]:
     fx, fy, cx, cy = views.intrinsics.mean(axis=0)
     factor = float(views.size[0] / (2 * cx))
     mistakes = []

@@ -19,7 +19,7 @@ from semantic_ns.doctor.agreement import (
 from semantic_ns.doctor.label_ids import LabelCounts, find_id_offset, surface_points
 from semantic_ns.doctor.loading import LoadedScene
 from semantic_ns.doctor.mistakes import LEAST_DEPTH_SHARE, LEAST_LABEL_SHARE, Diagnosis, Mistake, diagnose
-from semantic_ns.doctor.views import SceneViews
+from semantic_ns.doctor.views import InspectedScene
 from semantic_ns.evaluation.veil import Veils
 from semantic_ns.geometry.poses import ROTATION_TOLERANCE
 from semantic_ns.labels.taxonomy import enumerate_ids
@@ -48,7 +48,7 @@ class Intrinsics:
     is_same_in_all_frames: bool
 
     @classmethod
-    def of(cls, views: SceneViews) -> "Intrinsics":
+    def of(cls, views: InspectedScene) -> "Intrinsics":
         """Those of a scene."""
         (width, height), (fx, fy, cx, cy) = views.size, views.intrinsics[0].tolist()
         hfov, vfov = (2 * math.degrees(math.atan(n / 2 / f)) for n, f in ((width, fx), (height, fy)))
@@ -78,7 +78,7 @@ class CameraPath:
     median_step_m: float
 
     @classmethod
-    def of(cls, views: SceneViews) -> "CameraPath":
+    def of(cls, views: InspectedScene) -> "CameraPath":
         """That of a scene, frames in the order of their names."""
         rotations, positions = views.c2w[:, :3, :3], views.c2w[:, :3, 3]
         errors = np.abs(rotations.transpose(0, 2, 1) @ rotations - np.eye(3)).max(axis=(1, 2))

@@ -9,7 +9,7 @@ from numpy import ndarray
 
 
 @dataclass(frozen=True)
-class SceneViews:
+class InspectedScene:
     """All frames of a scene, in the order of their file names.
 
     Attributes:

@@ -37,7 +37,7 @@ class Frame:
 
     @property
     def color_name(self) -> PurePosixPath:
-        """Path of the colour preview: same file name, in the parallel folder `<folder>_colour`."""
+        """Path of the colour preview: same file name, in the parallel folder `<folder>_color`."""
         return _in_parallel_folder(self.name, "colour")
 
     @property

@@ -18,7 +18,7 @@ _GAIN = 16.0
 """Factor of the grid's features: tables whose steps all have one length (Adam) learn classes that much faster."""
 
 
-def have_a_say(weights: Float[Tensor, "*rays samples"]) -> Bool[Tensor, "*rays samples"]:
+def contributes(weights: Float[Tensor, "*rays samples"]) -> Bool[Tensor, "*rays samples"]:
     """Samples that count for the class of their ray: those around its surfaces, which are a few of all.
 
     Their neighbours in the tails are near them and look the same, but would cost as much.
@@ -68,7 +68,7 @@ class SemanticGrid(nn.Module):
             x: positions in the unit cube, samples of one ray adjacent.
             weights: rendering weights; they get a gradient.
         """
-        kept = have_a_say(weights.detach())
+        kept = contributes(weights.detach())
         index = kept.view(-1).nonzero()[:, 0]
         first = F.pad(kept.sum(dim=1).cumsum(0), (1, 0))
         shares = weights.reshape(-1)[index]

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from semantic_ns.encodings.hash_grid import Backend, replace_hash_encodings
 from semantic_ns.encodings.spherical_harmonics import SphericalHarmonics
-from semantic_ns.fields.feature_grid import SemanticGrid, have_a_say
+from semantic_ns.fields.feature_grid import SemanticGrid, contributes
 from semantic_ns.fields.semantic_head import SemanticHead
 from semantic_ns.kernels.layers import linear_layers
 
@@ -99,7 +99,7 @@ class SemanticNerfField(NerfactoField):
         """Colour [*bs, 3] and, where wanted and there, semantic features [*bs, semantic_width] of every sample."""
         assert density_embedding is not None
         outputs: dict[FieldHeadNames | SemanticHeadNames, Tensor] = {
-            FieldHeadNames.RGB: self._colour(ray_samples, density_embedding)
+            FieldHeadNames.RGB: self._color(ray_samples, density_embedding)
         }
         if self.use_semantics and with_semantics:
             outputs[SemanticHeadNames.SEMANTIC_FEATURES] = self._semantic_features(ray_samples, density_embedding)
@@ -115,7 +115,7 @@ class SemanticNerfField(NerfactoField):
     def semantic_weights(self, weights: Tensor) -> Tensor:
         """Rendering weights [*rays, samples, 1] with which semantic features are composited."""
         if self.semantic_grid is not None:
-            weights = weights * have_a_say(weights.detach()[..., 0])[..., None]
+            weights = weights * contributes(weights.detach()[..., 0])[..., None]
         return self.pass_semantics(weights)
 
     def pass_semantics(self, values: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ class SemanticNerfField(NerfactoField):
         first = cast(int, self.direction_encoding.get_out_dim())
         return first, first + self.geo_feat_dim
 
-    def _colour(self, ray_samples: RaySamples, features: Tensor) -> Tensor:
+    def _color(self, ray_samples: RaySamples, features: Tensor) -> Tensor:
         """Nerfacto's colour head; what is constant along a ray enters its first layer once per ray."""
         if self.mlp_head.tcnn_encoding is not None:
             return super().get_outputs(ray_samples, features)[FieldHeadNames.RGB]

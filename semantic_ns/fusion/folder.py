@@ -20,14 +20,14 @@ from semantic_ns.fusion.label_fusion import (
     RELATIVE_TOLERANCE,
     SMALLEST_PROBABILITY,
     TOLERANCE_M,
+    PixelDistributions,
     Rule,
-    Votes,
     fuse,
     most_likely,
 )
 from semantic_ns.fusion.predictions import Predictions
 from semantic_ns.fusion.views import SceneView
-from semantic_ns.io.writing import told_if_not_writable, write_json, write_png
+from semantic_ns.io.writing import write_errors_as_scene_error, write_json, write_png
 from semantic_ns.labels.taxonomy import VOID
 
 PARAMETERS_FILE = "fusion.json"
@@ -65,7 +65,7 @@ class Fusion:
         with_depth = [view.with_depth(self.read_depth(view)) for view in track(views, "Reading depth")]
         fused = fuse(with_depth, self.predictions.votes, self.predictions.taxonomy.num_classes, self.rule)
         before, after = FusionScores(self.predictions), FusionScores(self.predictions)
-        with told_if_not_writable(output):
+        with write_errors_as_scene_error(output):
             # Written first: it marks the folder as ours, so that a run that was stopped can be repeated.
             write_json(output / PARAMETERS_FILE, self._parameters())
             for index, view in enumerate(track(views, "Fusing labels")):
@@ -140,7 +140,7 @@ class FusionScores:
         return {name: value if np.isfinite(value) else None for name, value in scores.items()}
 
 
-def as_image(votes: Votes) -> Float32[ndarray, "height width classes"]:
+def as_image(votes: PixelDistributions) -> Float32[ndarray, "height width classes"]:
     """The distribution of each pixel, all 0 where it abstains."""
     image = votes.table[votes.choice].astype(np.float32)
     image[votes.choice < 0] = 0

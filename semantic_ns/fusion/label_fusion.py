@@ -44,7 +44,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Votes:
+class PixelDistributions:
     """The class distribution of each pixel of a view.
 
     Attributes:
@@ -56,7 +56,7 @@ class Votes:
     table: Float[ndarray, "rows classes"]
 
 
-def label_votes(labels: Integer[ndarray, "height width"], num_classes: int, confidence: float) -> Votes:
+def label_votes(labels: Integer[ndarray, "height width"], num_classes: int, confidence: float) -> PixelDistributions:
     """Labels as distributions: `confidence` on the label and the rest evenly on the other classes.
 
     Args:
@@ -71,20 +71,20 @@ def label_votes(labels: Integer[ndarray, "height width"], num_classes: int, conf
         raise ValueError(f"confidence must be above 1 / {num_classes} and at most 1, got {confidence}")
     table = np.full((num_classes, num_classes), (1 - confidence) / max(num_classes - 1, 1), np.float32)
     np.fill_diagonal(table, confidence if num_classes > 1 else 1.0)
-    return Votes(labels.astype(np.int32), table)
+    return PixelDistributions(labels.astype(np.int32), table)
 
 
-def soft_votes(probabilities: Float[ndarray, "height width classes"]) -> Votes:
+def soft_votes(probabilities: Float[ndarray, "height width classes"]) -> PixelDistributions:
     """Distributions as they are; a pixel whose probabilities are all 0 abstains."""
     height, width, num_classes = probabilities.shape
     choice = np.arange(height * width, dtype=np.int32).reshape(height, width)
-    return Votes(
+    return PixelDistributions(
         np.where(probabilities.any(axis=-1), choice, np.int32(VOID)), probabilities.reshape(height * width, num_classes)
     )
 
 
 def fuse(
-    views: Sequence[View], read_votes: Callable[[int], Votes], num_classes: int, rule: Rule
+    views: Sequence[View], read_votes: Callable[[int], PixelDistributions], num_classes: int, rule: Rule
 ) -> Iterator[Float32[ndarray, "height width classes"]]:
     """The fused distribution of each view in turn, all 0 where no view votes.
 

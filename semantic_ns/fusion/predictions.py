@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
-from semantic_ns.fusion.label_fusion import Votes, label_votes, soft_votes
+from semantic_ns.fusion.label_fusion import PixelDistributions, label_votes, soft_votes
 from semantic_ns.fusion.views import SceneViews
 from semantic_ns.io.images import read_label_image
 from semantic_ns.labels.class_table import MAX_ID
@@ -41,7 +41,7 @@ class Predictions:
     scene: SceneViews
     confidence: float
 
-    def votes(self, index: int) -> Votes:
+    def votes(self, index: int) -> PixelDistributions:
         """The votes of a view.
 
         Raises:

@@ -60,7 +60,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 @contextmanager
-def told_if_not_writable(place: Path) -> Iterator[None]:
+def write_errors_as_scene_error(place: Path) -> Iterator[None]:
     """Turn what a full disk or missing rights raise inside into a SceneError that names the file or folder."""
     try:
         yield

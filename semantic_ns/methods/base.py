@@ -45,8 +45,8 @@ def uniform_rays(outputs: Outputs, batch: Mapping[str, Any]) -> tuple[Outputs, d
     count = batch.get(NUM_UNIFORM)  # absent in evaluation
     if count is None:
         return outputs, dict(batch)
-    colour = {name: outputs[name][:count] for name in ("rgb", "accumulation") if name in outputs}
-    return outputs | colour, {**batch, "image": batch["image"][:count]}
+    color = {name: outputs[name][:count] for name in ("rgb", "accumulation") if name in outputs}
+    return outputs | color, {**batch, "image": batch["image"][:count]}
 
 
 class SemanticModel(Model):

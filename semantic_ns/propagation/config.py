@@ -8,7 +8,7 @@ from dataclasses import dataclass
 class SpreadingConfig:
     """What labels spread by; a part is left out to see what it brings."""
 
-    colours: bool = True
+    colors: bool = True
     """Voxels of other colour stop a class."""
     normals: bool = True
     """Creases stop a class."""

@@ -12,7 +12,7 @@ _NUM_DIVISIONS = 4
 """Shifted against each other: neighbours that a border of one parts are mostly together in another."""
 _EDGE = 1 / 12
 """Length of a neighbourhood, in roots of the area of the surface: about 0.6 m in a room."""
-_COLOUR_STEP = 1 / 28
+_COLOR_STEP = 1 / 28
 """Edge of a cell along red, green and blue, which are in 0..1."""
 _NORMAL_STEP = 1.0
 """Edge of a cell along the components of unit normals."""
@@ -42,7 +42,7 @@ def find_families(graph: SurfaceGraph) -> Families:
     """
     edge = _EDGE * graph.num_nodes**0.5  # in voxels: their number is the area over that of a voxel's face
     features = np.concatenate(
-        [graph.centres * (graph.resolution / edge), graph.colours / _COLOUR_STEP, graph.normals / _NORMAL_STEP], axis=1
+        [graph.centres * (graph.resolution / edge), graph.colors / _COLOR_STEP, graph.normals / _NORMAL_STEP], axis=1
     )
     shifts = np.random.default_rng(0).random((_NUM_DIVISIONS, features.shape[1]))
     numbers = np.stack([_numbered(np.floor(features + shift).astype(np.int32)) for shift in shifts])

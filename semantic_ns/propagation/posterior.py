@@ -119,7 +119,7 @@ def solve_posterior(
     return LabelPosterior(np.where(reached, onto_simplex(solution / np.maximum(total, 1e-6)), 0), eta)
 
 
-def reach_of(
+def label_reachability(
     graph: SurfaceGraph, has_label: Bool[ndarray, "nodes"], leak: float = 0.1, tolerance: float = 3e-4
 ) -> Float32[ndarray, "nodes"]:
     """Probability that a walk over the surface from each voxel meets a label before it dies.

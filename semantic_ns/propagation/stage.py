@@ -15,7 +15,7 @@ from semantic_ns.interfaces import RayGeneratorLike, SemanticModelLike, Training
 from semantic_ns.propagation.config import PropagationConfig
 from semantic_ns.propagation.posterior import count_votes, noise_rate, solve_posterior
 from semantic_ns.propagation.surface_graph import (
-    COLOUR_SLOPE,
+    COLOR_SLOPE,
     NORMAL_SLOPE,
     SurfaceGraph,
     SurfacePoints,
@@ -41,7 +41,7 @@ def render_maps(
     height, width = image_sizes[0]
     stride = max(1, math.ceil(math.sqrt(len(image_sizes) * height * width / num_rays)))
     rows, columns = torch.arange(0, height, stride), torch.arange(0, width, stride)
-    depths, colours, normals = [], [], []
+    depths, colors, normals = [], [], []
     was_training = model.training
     model.eval()
     with torch.no_grad():
@@ -52,9 +52,9 @@ def render_maps(
             depth = outputs["depth"]
             normals.append(normals_of(rays.origins + rays.directions * depth).cpu().numpy())
             depths.append(depth[..., 0].cpu().numpy())
-            colours.append(outputs["rgb"].cpu().numpy())
+            colors.append(outputs["rgb"].cpu().numpy())
     model.train(was_training)
-    return SurfaceMaps(stride, np.stack(depths), np.stack(colours), np.stack(normals))
+    return SurfaceMaps(stride, np.stack(depths), np.stack(colors), np.stack(normals))
 
 
 def normals_of(points: Float32[Tensor, "height width 3"]) -> Float32[Tensor, "height width 3"]:
@@ -123,7 +123,7 @@ class PropagationStage:
             maps = render_maps(self._model, generator, sizes, self._config.num_rays)
         num_nodes = max(1, self._config.num_nodes // 4 ** len(self._steps))
         spreading = self._config.spreading
-        slopes = COLOUR_SLOPE * spreading.colours, NORMAL_SLOPE * spreading.normals
+        slopes = COLOR_SLOPE * spreading.colors, NORMAL_SLOPE * spreading.normals
         graph = build_surface_graph(self._surface_points(maps, sizes[0]), num_nodes, *slopes)
         votes = self._votes(maps, graph)
         if self._labelled_share > _DENSE and noise_rate(votes) < self._config.clean_noise_rate:
@@ -134,10 +134,10 @@ class PropagationStage:
         """Votes of all labelled pixels; notes how many there are."""
         votes = np.zeros((graph.num_nodes, self._model.taxonomy.num_classes), np.float32)
         num_labelled, cameras = 0, self._datamanager.train_dataset.cameras
-        for pixels, colours, labels in self._labelled_pixels():
+        for pixels, colors, labels in self._labelled_pixels():
             num_labelled += len(labels)
             if len(labels):
-                depths, _ = maps.at(pixels, colours)
+                depths, _ = maps.at(pixels, colors)
                 points = self._unit_points(pixels, depths)
                 votes += count_votes(graph.nodes_of(points), labels, *votes.shape)
         self._labelled_share = num_labelled / int((cameras.height * cameras.width).sum())
@@ -158,7 +158,7 @@ class PropagationStage:
         for frame, depth in enumerate(maps.depths):
             grid = np.stack(np.meshgrid([frame], rows, columns, indexing="ij"), axis=-1).reshape(-1, 3)
             positions.append(self._unit_points(grid, depth.reshape(-1)))
-        return SurfacePoints(np.concatenate(positions), maps.colours.reshape(-1, 3), maps.normals.reshape(-1, 3))
+        return SurfacePoints(np.concatenate(positions), maps.colors.reshape(-1, 3), maps.normals.reshape(-1, 3))
 
     def _labelled_pixels(self) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
         """For each training image: (frame, row, column), colours and classes of its labelled pixels."""

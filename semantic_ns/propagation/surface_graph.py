@@ -8,7 +8,7 @@ from numpy import ndarray
 
 from semantic_ns.propagation import surface_graph_numba as kernels
 
-COLOUR_SLOPE = 1500.0
+COLOR_SLOPE = 1500.0
 """How fast an edge weakens with the squared difference of colours (RGB in 0..1)."""
 NORMAL_SLOPE = 6.0
 """How fast an edge weakens with one minus the cosine between normals."""
@@ -22,12 +22,12 @@ class SurfacePoints:
 
     Attributes:
         positions: in the unit cube of the field's hash grid.
-        colours: RGB in 0..1.
+        colors: RGB in 0..1.
         normals: unit length, towards either side, in the frame of the scene.
     """
 
     positions: Float32[ndarray, "points 3"]
-    colours: Float32[ndarray, "points 3"]
+    colors: Float32[ndarray, "points 3"]
     normals: Float32[ndarray, "points 3"]
 
 
@@ -48,7 +48,7 @@ class SurfaceGraph:
     neighbours: Int32[ndarray, "nodes 27"]
     weights: Float32[ndarray, "nodes 27"]
     centres: Float32[ndarray, "nodes 3"]
-    colours: Float32[ndarray, "nodes 3"]
+    colors: Float32[ndarray, "nodes 3"]
     normals: Float32[ndarray, "nodes 3"]
 
     @property
@@ -68,7 +68,7 @@ class SurfaceGraph:
 
 
 def build_surface_graph(
-    points: SurfacePoints, num_nodes: int, colour_slope: float = COLOUR_SLOPE, normal_slope: float = NORMAL_SLOPE
+    points: SurfacePoints, num_nodes: int, color_slope: float = COLOR_SLOPE, normal_slope: float = NORMAL_SLOPE
 ) -> SurfaceGraph:
     """Divide the points into about as many voxels as asked for, and join those that touch.
 
@@ -79,7 +79,7 @@ def build_surface_graph(
         points: of all views together.
         num_nodes: voxels wanted; a surface fills a share of the cube that falls with the resolution, so that the
             number grows with its square.
-        colour_slope: a, 0 or more.
+        color_slope: a, 0 or more.
         normal_slope: b, 0 or more.
     """
     keys, resolution = _fitting_keys(points.positions, num_nodes)
@@ -87,16 +87,16 @@ def build_surface_graph(
     first = int(np.searchsorted(unique, 0))  # points outside the cube have the key -1
     unique, nodes = unique[first:], (nodes.reshape(-1) - first).astype(np.int32)
     means = np.empty((len(unique), 9), np.float32)
-    values = np.concatenate([points.positions, points.colours, points.normals], axis=1)
+    values = np.concatenate([points.positions, points.colors, points.normals], axis=1)
     kernels.mean_of_nodes(nodes, values, means, np.empty(len(unique), np.int64))
-    centres, colours, normals = (np.ascontiguousarray(part) for part in np.split(means, 3, axis=1))
+    centres, colors, normals = (np.ascontiguousarray(part) for part in np.split(means, 3, axis=1))
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)
     neighbours, weights = np.empty((len(unique), 27), np.int32), np.empty((len(unique), 27), np.float32)
     kernels.find_neighbours(unique, resolution, neighbours)
     kernels.edge_weights(
-        neighbours, colours, normals, np.float32(colour_slope), np.float32(normal_slope), np.float32(_FLOOR), weights
+        neighbours, colors, normals, np.float32(color_slope), np.float32(normal_slope), np.float32(_FLOOR), weights
     )
-    return SurfaceGraph(resolution, unique, neighbours, weights, centres, colours, normals)
+    return SurfaceGraph(resolution, unique, neighbours, weights, centres, colors, normals)
 
 
 def _keys_of(positions: Float32[ndarray, "points 3"], resolution: int) -> Int64[ndarray, "points"]:

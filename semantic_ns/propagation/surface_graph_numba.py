@@ -87,7 +87,7 @@ def mean_of_nodes(nodes, values, means, counts):
 
 @kernel
 @no_type_check
-def edge_weights(neighbours, colours, normals, colour_slope, normal_slope, floor, weights):
+def edge_weights(neighbours, colors, normals, color_slope, normal_slope, floor, weights):
     """Fill ``weights`` [M, 27]; an edge and its way back weigh the same, a voxel has no edge to itself."""
     for i in prange(neighbours.shape[0]):
         for e in range(NUM_NEIGHBOURS):
@@ -97,8 +97,8 @@ def edge_weights(neighbours, colours, normals, colour_slope, normal_slope, floor
                 continue
             difference, cosine = np.float32(0), np.float32(0)
             for axis in range(3):
-                difference += (colours[i, axis] - colours[j, axis]) ** 2
+                difference += (colors[i, axis] - colors[j, axis]) ** 2
                 cosine += normals[i, axis] * normals[j, axis]
             steps = abs(e // 9 - 1) + abs(e // 3 % 3 - 1) + abs(e % 3 - 1)
-            alike = np.exp(-colour_slope * difference - normal_slope * (np.float32(1) - cosine))
+            alike = np.exp(-color_slope * difference - normal_slope * (np.float32(1) - cosine))
             weights[i, e] = alike / np.sqrt(np.float32(steps)) + floor

@@ -13,7 +13,7 @@ from semantic_ns.propagation import targets_numba as kernels
 from semantic_ns.propagation.posterior import LabelPosterior
 from semantic_ns.propagation.surface_graph import SurfaceGraph
 
-_COLOUR_SLOPE = 200.0
+_COLOR_SLOPE = 200.0
 _NORMAL_SLOPE = 4.0
 _SPREAD_WEIGHT = 0.2
 """Weight of a ray without a label whose class is certain, beside that of a ray with one."""
@@ -29,24 +29,24 @@ class SurfaceMaps:
     Attributes:
         stride: in pixels, along rows and columns; the first row and column are in the maps.
         depths: distance along the unit ray, scene units.
-        colours: rendered RGB in 0..1.
+        colors: rendered RGB in 0..1.
         normals: of the surface, unit length, scene frame.
     """
 
     stride: int
     depths: Float32[ndarray, "frames height width"]
-    colours: Float32[ndarray, "frames height width 3"]
+    colors: Float32[ndarray, "frames height width 3"]
     normals: Float32[ndarray, "frames height width 3"]
 
     def at(
-        self, pixels: Int64[ndarray, "rays 3"], colours: Float32[ndarray, "rays 3"]
+        self, pixels: Int64[ndarray, "rays 3"], colors: Float32[ndarray, "rays 3"]
     ) -> tuple[Float32[ndarray, "rays"], Float32[ndarray, "rays 3"]]:
         """Depth and normal of image pixels (frame, row, column) of the given colours.
 
         Of the four pixels of the maps around each, the one that looks most like it: it is on the same side of an edge.
         """
         chosen = np.empty((len(pixels), 2), np.int64)
-        kernels.nearest_alike(self.depths, self.colours, pixels, colours, self.stride, chosen)
+        kernels.nearest_alike(self.depths, self.colors, pixels, colors, self.stride, chosen)
         where = (pixels[:, 0], chosen[:, 0], chosen[:, 1])
         return self.depths[where], self.normals[where]
 
@@ -70,7 +70,7 @@ class PropagatedLabels:
         self,
         rays: tuple[Float32[Tensor, "rays 3"], Float32[Tensor, "rays 3"]],
         pixels: Int64[Tensor, "rays 3"],
-        colours: Float32[Tensor, "rays 3"],
+        colors: Float32[Tensor, "rays 3"],
         labels: Integer[Tensor, "rays"],
     ) -> Float32[Tensor, "rays classes"]:
         """Distribution over the classes for each ray; all zero where nothing is known.
@@ -78,11 +78,11 @@ class PropagatedLabels:
         Args:
             rays: origins and unit directions, scene units.
             pixels: training image, row and column.
-            colours: of the pixels, RGB in 0..1.
+            colors: of the pixels, RGB in 0..1.
             labels: of the pixels, -1 for void.
         """
         origins, directions = rays
-        own = colours.contiguous().numpy()
+        own = colors.contiguous().numpy()
         depths, normals = self.maps.at(pixels.contiguous().numpy(), own)
         points = self.unit_positions(origins + directions * torch.from_numpy(depths)[:, None]).contiguous().numpy()
         result = np.empty((len(points), self.posterior.probabilities.shape[1]), np.float32)
@@ -91,8 +91,8 @@ class PropagatedLabels:
             self.graph.keys_of(points), np.empty((len(points), 27), np.int32), points, own,
             np.ascontiguousarray(normals), self.graph.keys, self.graph.neighbours,
             self.graph.resolution, self.graph.centres,
-            self.graph.colours, self.graph.normals, self.posterior.probabilities,
-            nearness, np.float32(_COLOUR_SLOPE), np.float32(_NORMAL_SLOPE), result,
+            self.graph.colors, self.graph.normals, self.posterior.probabilities,
+            nearness, np.float32(_COLOR_SLOPE), np.float32(_NORMAL_SLOPE), result,
         )  # fmt: skip
         return with_own_labels(torch.from_numpy(result), labels, self.posterior.noise_rate)
 
@@ -120,7 +120,7 @@ def with_own_labels(
     return torch.where(labelled[:, None], combined, prior)
 
 
-def teaching_weights(
+def supervision_weights(
     targets: Float32[Tensor, "rays classes"], labels: Integer[Tensor, "rays"]
 ) -> Float32[Tensor, "rays"]:
     """How much each ray counts: one with a label in full, another by its confidence, one of nothing known not at all.

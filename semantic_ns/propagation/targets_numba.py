@@ -13,8 +13,8 @@ from semantic_ns.propagation.surface_graph_numba import NUM_NEIGHBOURS, find, ne
 @kernel
 @no_type_check
 def interpolate(  # noqa: C901
-    keys, around, positions, colours, normals, sorted_keys, neighbours, resolution, centres, node_colours,
-    node_normals, probabilities, nearness, colour_slope, normal_slope, targets,
+    keys, around, positions, colors, normals, sorted_keys, neighbours, resolution, centres, node_colors,
+    node_normals, probabilities, nearness, color_slope, normal_slope, targets,
 ):  # fmt: skip
     """Fill ``targets`` [N, C] with means over the voxels around each point; zero where there is none.
 
@@ -39,9 +39,9 @@ def interpolate(  # noqa: C901
             distance, difference, cosine = np.float32(0), np.float32(0), np.float32(0)
             for axis in range(3):
                 distance += (positions[i, axis] - centres[j, axis]) ** 2
-                difference += (colours[i, axis] - node_colours[j, axis]) ** 2
+                difference += (colors[i, axis] - node_colors[j, axis]) ** 2
                 cosine += normals[i, axis] * node_normals[j, axis]
-            exponent = nearness * distance + colour_slope * difference + normal_slope * (np.float32(1) - cosine)
+            exponent = nearness * distance + color_slope * difference + normal_slope * (np.float32(1) - cosine)
             weight = exp32(-min(exponent, np.float32(27.0)))
             total += weight
             for c in range(targets.shape[1]):
@@ -53,10 +53,10 @@ def interpolate(  # noqa: C901
 
 @kernel
 @no_type_check
-def nearest_alike(depths, colours, pixels, own_colours, stride, chosen):
+def nearest_alike(depths, colors, pixels, own_colors, stride, chosen):
     """Fill ``chosen`` [N, 2] with the row and column of the map's pixel around each image pixel that looks most alike.
 
-    ``depths`` [F, h, w], ``colours`` [F, h, w, 3] are maps of every ``stride``-th pixel, ``pixels`` [N, 3] frame, row
+    ``depths`` [F, h, w], ``colors`` [F, h, w, 3] are maps of every ``stride``-th pixel, ``pixels`` [N, 3] frame, row
     and column in the image.
     """
     height, width = depths.shape[1], depths.shape[2]
@@ -71,7 +71,7 @@ def nearest_alike(depths, colours, pixels, own_colours, stride, chosen):
             away = np.float32((r * stride - row) ** 2 + (c * stride - column) ** 2) / np.float32(stride * stride)
             score = np.float32(1e-3) * away
             for channel in range(3):
-                score += (own_colours[i, channel] - colours[frame, r, c, channel]) ** 2
+                score += (own_colors[i, channel] - colors[frame, r, c, channel]) ** 2
             if score < best:
                 best = score
                 chosen[i, 0], chosen[i, 1] = r, c

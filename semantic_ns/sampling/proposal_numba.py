@@ -237,7 +237,7 @@ def interlevel(  # noqa: C901
         hidden, raw = np.empty((rows_of_ray, width), np.float32), np.empty(rows_of_ray, np.float32)
         g_hidden = np.zeros((rows_of_ray, width), np.float32)
         g_rows = np.empty((rows_of_ray, w1_t.shape[1]), np.float32)
-        light, g_weights = np.empty(num_bins + 1, np.float32), np.empty(num_bins, np.float32)
+        transmittances, g_weights = np.empty(num_bins + 1, np.float32), np.empty(num_bins, np.float32)
         for r in range(first, last):
             rows = x[r * num_bins : (r + 1) * num_bins]
             _distances(spacings[r], near[r], far[r], piecewise, distances[r - first])
@@ -251,12 +251,12 @@ def interlevel(  # noqa: C901
                     ray_enc[k, i] = enc[(r - first) * num_bins + k, i]
             _hidden_layer(ray_enc, network, hidden, rows_of_ray)
             _output_layer(hidden, network, rows_of_ray, raw)
-            light[0] = _ONE
+            transmittances[0] = _ONE
             for k in range(num_bins):
-                light[k + 1] = light[k] - weights[r, k]
+                transmittances[k + 1] = transmittances[k] - weights[r, k]
             behind = np.float32(0)
             for k in range(num_bins - 1, -1, -1):
-                g_optical = g_weights[k] * light[k + 1] - behind
+                g_optical = g_weights[k] * transmittances[k + 1] - behind
                 behind += g_weights[k] * weights[r, k]
                 length = distances[r - first, k + 1] - distances[r - first, k]
                 g_raw = g_optical * length * scale * exp32(min(raw[k], GRADIENT_RAW_DENSITY_LIMIT))

@@ -16,7 +16,7 @@ from torch.nn.utils import skip_init
 from semantic_ns.active_learning.acquisition import disagreement
 from semantic_ns.fields.semantic_head import SemanticHead
 
-Extra = Literal["features", "disagreement"]
+RayStatistic = Literal["features", "disagreement"]
 """What is rendered for one strategy alone: composited semantic features, disagreement of the ensemble."""
 NUM_MEMBERS = 8
 _RATE = 0.25
@@ -33,7 +33,7 @@ class Columns(NamedTuple):
 
 
 @contextmanager
-def with_wider_head(field: Any, extras: Collection[Extra]) -> Iterator[None]:
+def with_ensemble_head(field: Any, extras: Collection[RayStatistic]) -> Iterator[None]:
     """Have a field render further columns behind the logits of its head; `split_columns` takes them apart.
 
     Composited features are what a head of the identity matrix renders. The ensemble is dropout at inference, as in Gal
@@ -53,7 +53,7 @@ def with_wider_head(field: Any, extras: Collection[Extra]) -> Iterator[None]:
         field.head = head
 
 
-def _widened(head: nn.Linear, extras: Collection[Extra]) -> nn.Linear:
+def _widened(head: nn.Linear, extras: Collection[RayStatistic]) -> nn.Linear:
     weights, biases = [head.weight], [cast(Tensor, head.bias)]
     if "features" in extras:
         weights.append(torch.eye(head.in_features).to(head.weight))
@@ -72,8 +72,10 @@ def _widened(head: nn.Linear, extras: Collection[Extra]) -> nn.Linear:
     return wide
 
 
-def split_columns(rendered: Float[Tensor, "rays columns"], num_classes: int, extras: Collection[Extra]) -> Columns:
-    """What was rendered inside `with_wider_head`, taken apart."""
+def split_columns(
+    rendered: Float[Tensor, "rays columns"], num_classes: int, extras: Collection[RayStatistic]
+) -> Columns:
+    """What was rendered inside `with_ensemble_head`, taken apart."""
     rest, features, differ = rendered[:, num_classes:], None, None
     if "disagreement" in extras:
         members = rest[:, rest.shape[1] - NUM_MEMBERS * num_classes :]

@@ -12,7 +12,7 @@ from nerfstudio.cameras.cameras import Cameras
 from numpy import ndarray
 
 from semantic_ns.active_learning.acquisition import margin
-from semantic_ns.active_learning.pool.ensemble_head import Extra
+from semantic_ns.active_learning.pool.ensemble_head import RayStatistic
 from semantic_ns.active_learning.pool.ray_statistics import RayStatistics, describe_rays
 from semantic_ns.active_learning.pool.units import Units
 from semantic_ns.interfaces import RayGeneratorLike, SemanticModelLike
@@ -42,7 +42,7 @@ class Pool:
         viewing_directions: of each frame, unit length, scene frame.
         features: composited semantic features, where they were asked for.
         disagreement: of members that see some of the semantic features each, where it was asked for.
-        colours: rendered, in 0..1; the strategy reach needs them.
+        colors: rendered, in 0..1; the strategy reach needs them.
     """
 
     stride: int
@@ -60,7 +60,7 @@ class Pool:
     viewing_directions: Float32[ndarray, "frames 3"]
     features: Float16[ndarray, "pixels channels"] | None = None
     disagreement: Float32[ndarray, "pixels"] | None = None
-    colours: Float32[ndarray, "pixels 3"] | None = None
+    colors: Float32[ndarray, "pixels 3"] | None = None
 
     @property
     def has_sure_depth(self) -> Bool[ndarray, "pixels"]:
@@ -102,7 +102,7 @@ def render_pool(
     ray_generator: RayGeneratorLike,
     cameras: Cameras,
     num_rays: int = 1_200_000,
-    needs: Collection[Extra] = (),
+    needs: Collection[RayStatistic] = (),
 ) -> Pool:
     """Render every n-th pixel of all frames, frame by frame.
 
@@ -111,7 +111,7 @@ def render_pool(
         ray_generator: gives the rays of (camera, row, column).
         cameras: of the frames.
         num_rays: at most, over all frames; it decides n.
-        needs: what the strategy needs beyond the rest, see `needs_of`.
+        needs: what the strategy needs beyond the rest, see `required_statistics`.
 
     Raises:
         SceneError: if the model is of another kind, or has no classes.
@@ -135,7 +135,7 @@ def _render_frames(
     ray_generator: RayGeneratorLike,
     sizes: list[tuple[int, int]],
     stride: int,
-    needs: Collection[Extra],
+    needs: Collection[RayStatistic],
 ) -> Iterator[dict[str, ndarray]]:
     for number, (height, width) in enumerate(sizes):
         axes = torch.tensor([number]), torch.arange(0, height, stride), torch.arange(0, width, stride)
@@ -162,7 +162,7 @@ def _columns(seen: RayStatistics, metres_per_unit: float) -> dict[str, ndarray]:
         "margin": margin(seen.logits),
         "spread_m": seen.spread * metres_per_unit,
         "accumulation": seen.accumulation,
-        "colours": seen.colours,
+        "colors": seen.colors,
     }
     if seen.disagreement is not None:
         tensors["disagreement"] = seen.disagreement

@@ -8,12 +8,12 @@ from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
-from semantic_ns.active_learning.pool.ensemble_head import Extra, split_columns, with_wider_head
+from semantic_ns.active_learning.pool.ensemble_head import RayStatistic, split_columns, with_ensemble_head
 from semantic_ns.errors import SceneError
 from semantic_ns.interfaces import SemanticModelLike, can
 from semantic_ns.rendering import median_distance
 
-_NAMES = ("logits", "distance", "spread", "accumulation", "colours")
+_NAMES = ("logits", "distance", "spread", "accumulation", "colors")
 _QUARTILES_APART = 1.349
 """Distance of the quartiles of a normal distribution in standard deviations."""
 
@@ -27,16 +27,16 @@ class RayStatistics:
         distance: along the unit ray at which half of the light is gone, scene units.
         spread: of the distance at which light is taken, scene units; see :func:`distance_spread`.
         accumulation: share of the light that is taken.
-        colours: rendered.
+        colors: rendered.
         features: composited semantic features, if asked for.
-        disagreement: of the ensemble of `with_wider_head`, if asked for.
+        disagreement: of the ensemble of `with_ensemble_head`, if asked for.
     """
 
     logits: Float[Tensor, "rays classes"]
     distance: Float[Tensor, "rays"]
     spread: Float[Tensor, "rays"]
     accumulation: Float[Tensor, "rays"]
-    colours: Float[Tensor, "rays 3"]
+    colors: Float[Tensor, "rays 3"]
     features: Float[Tensor, "rays channels"] | None = None
     disagreement: Float[Tensor, "rays"] | None = None
 
@@ -76,7 +76,7 @@ def refuse_other_models(model: SemanticModelLike) -> None:
         )
 
 
-def describe_rays(model: SemanticModelLike, rays: RayBundle, extras: Collection[Extra] = ()) -> RayStatistics:
+def describe_rays(model: SemanticModelLike, rays: RayBundle, extras: Collection[RayStatistic] = ()) -> RayStatistics:
     """Render the statistics of rays [rays] at evaluation, in chunks as the model renders images.
 
     Args:
@@ -90,12 +90,12 @@ def describe_rays(model: SemanticModelLike, rays: RayBundle, extras: Collection[
     refuse_other_models(model)
     chunk = model.config.eval_num_rays_per_chunk
     starts = range(0, len(rays), chunk)
-    with torch.no_grad(), with_wider_head(model.field, extras):
+    with torch.no_grad(), with_ensemble_head(model.field, extras):
         parts = [_describe(model, rays[start : start + chunk].to(model.device), extras) for start in starts]
     return RayStatistics(**{name: torch.cat([getattr(part, name) for part in parts]) for name in (*_NAMES, *extras)})
 
 
-def _describe(model: SemanticModelLike, rays: RayBundle, extras: Collection[Extra]) -> RayStatistics:
+def _describe(model: SemanticModelLike, rays: RayBundle, extras: Collection[RayStatistic]) -> RayStatistics:
     if model.collider is not None:
         rays = model.collider(rays)
     rendered = model.render_intervals(rays)

@@ -18,7 +18,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.images import read_label_image
 from semantic_ns.io.text import read_json
-from semantic_ns.io.writing import told_if_not_writable, write_json, write_png
+from semantic_ns.io.writing import write_errors_as_scene_error, write_json, write_png
 from semantic_ns.labels.taxonomy import VOID
 
 ANSWERS = "answers"
@@ -89,7 +89,7 @@ class FolderOracle:
             if is_resumed and (folder / TAKEN_FILE).exists():
                 log = read_json(folder / TAKEN_FILE)
                 self._taken, self._looked, self._looked_before = log["taken"], log["looked"], log["looked"]
-        with told_if_not_writable(folder):
+        with write_errors_as_scene_error(folder):
             (folder / ANSWERS).mkdir(parents=True, exist_ok=True)
             write_json(folder / RUN_FILE, content)
 
@@ -107,7 +107,7 @@ class FolderOracle:
         path = self._folder / f"{_round_name(number)}.json"
         if path.exists():
             return
-        with told_if_not_writable(self._folder):
+        with write_errors_as_scene_error(self._folder):
             for frame, asked in self._by_frame(chosen):
                 self._write_question(_question_name(number, frame), frame, asked)
             write_json(path, {"units": chosen.tolist()})
@@ -127,7 +127,7 @@ class FolderOracle:
         self._tell_of_foreign_files()
         if step > self._looked or json.dumps(self._taken) != before:
             self._looked = max(step, self._looked)
-            with told_if_not_writable(self._folder):
+            with write_errors_as_scene_error(self._folder):
                 write_json(self._folder / TAKEN_FILE, {"looked": self._looked, "taken": self._taken})
         return found
 
@@ -151,9 +151,9 @@ class FolderOracle:
                 "ask for regions or frames, or set smaller --pipeline.active.budgets."
             )
         numbers = self._numbers(frame, asked)
-        colours = (self._dataset.color_of(frame) * 255).round().byte().numpy()
+        colors = (self._dataset.color_of(frame) * 255).round().byte().numpy()
         taxonomy = self._dataset.taxonomy
-        write_png(self._folder / f"{name}.png", draw_units(colours, numbers))
+        write_png(self._folder / f"{name}.png", draw_units(colors, numbers))
         write_png(self._folder / f"{name}_units.png", numbers.astype(np.uint16))
         classes = zip(taxonomy.source_ids, taxonomy.names, taxonomy.colors, strict=True)
         content = {
@@ -264,13 +264,13 @@ def boxes_of(numbers: Integer[ndarray, "height width"], count: int) -> list[list
 
 
 def draw_units(
-    colours: UInt8[ndarray, "height width 3"], numbers: Integer[ndarray, "height width"]
+    colors: UInt8[ndarray, "height width 3"], numbers: Integer[ndarray, "height width"]
 ) -> UInt8[ndarray, "tall wide 3"]:
     """A frame, enlarged by a whole number, with an outline in white and a number for each unit; 0 is no unit."""
     from skimage.segmentation import find_boundaries
 
     factor = max(1, _LONGEST_SIDE_PX // max(numbers.shape))
-    large, units = (array.repeat(factor, axis=0).repeat(factor, axis=1) for array in (colours, numbers))
+    large, units = (array.repeat(factor, axis=0).repeat(factor, axis=1) for array in (colors, numbers))
     if numbers.min() > 0 and numbers.max() == 1:
         return large
     large = np.where(find_boundaries(units, mode="inner")[..., None], np.uint8(255), large)

@@ -67,7 +67,7 @@ class GroundTruthOracle:
 
     def _answer(self, frame: int, asked: Int64[ndarray, "asked"]) -> Answer:
         labels = self._labels[frame].copy()
-        is_wrong = uniform_of(asked, self._seed) < self._error_rate
+        is_wrong = uniform_numbers(asked, self._seed) < self._error_rate
         if is_wrong.any() and self._num_classes > 1:
             wrong = np.sort(asked[is_wrong])
             numbers = self._units.maps[frame]
@@ -82,11 +82,11 @@ class GroundTruthOracle:
         """For each unit that is answered wrongly a class other than the one that most of its pixels have."""
         counts = np.zeros((len(wrong), self._num_classes), np.int64)
         np.add.at(counts, (places, labels.astype(np.int64)), 1)
-        further = 1 + np.floor(uniform_of(wrong, self._seed + 1) * (self._num_classes - 1))
+        further = 1 + np.floor(uniform_numbers(wrong, self._seed + 1) * (self._num_classes - 1))
         return ((counts.argmax(axis=1) + further) % self._num_classes).astype(np.int16)
 
 
-def uniform_of(numbers: Int64[ndarray, "numbers"], seed: int) -> Float64[ndarray, "numbers"]:
+def uniform_numbers(numbers: Int64[ndarray, "numbers"], seed: int) -> Float64[ndarray, "numbers"]:
     """A random number in [0, 1) for each number, the same whatever stands beside it (Steele et al. 2014, SplitMix64).
 
     Args:

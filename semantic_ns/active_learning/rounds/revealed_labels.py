@@ -69,7 +69,7 @@ class RevealedLabels(nn.Module):
         """Units that were asked for and not answered yet."""
         return self.asked[~self.is_answered]
 
-    def is_of(self, units: Units, config: SelectionConfig) -> bool:
+    def matches(self, units: Units, config: SelectionConfig) -> bool:
         """Whether the units that were asked for are of this division."""
         is_known = len(self.asked) == 0 or int(self.asked.max()) < len(units)
         return is_known and self._division == division_name(config)

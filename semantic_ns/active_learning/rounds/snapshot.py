@@ -54,7 +54,7 @@ class RunSnapshot(nn.Module):
             "turns": self._models[0].sampling_turns,
             "maps": None
             if maps is None
-            else (maps.stride, *(torch.from_numpy(x) for x in (maps.depths, maps.colours, maps.normals))),
+            else (maps.stride, *(torch.from_numpy(x) for x in (maps.depths, maps.colors, maps.normals))),
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:

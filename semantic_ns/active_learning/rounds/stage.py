@@ -17,10 +17,10 @@ from semantic_ns.active_learning.rounds.oracle import GroundTruthOracle, Oracle
 from semantic_ns.active_learning.rounds.revealed_labels import RevealedLabels, spent
 from semantic_ns.active_learning.rounds.schedule import ActiveConfig
 from semantic_ns.active_learning.rounds.snapshot import RunSnapshot
-from semantic_ns.active_learning.strategies.selection import initial_units, needs_of, select
+from semantic_ns.active_learning.strategies.selection import initial_units, required_statistics, select
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
 from semantic_ns.io.console import announce
-from semantic_ns.io.writing import told_if_not_writable, write_json
+from semantic_ns.io.writing import write_errors_as_scene_error, write_json
 from semantic_ns.propagation.stage import PropagationStage
 
 LABELS_FOLDER = "labels"
@@ -88,7 +88,7 @@ def choose_units(
     if shown is not None:
         pool = shown()
     else:
-        pool = render_pool(model, datamanager.train_ray_generator, cameras, needs=needs_of(config.strategy))
+        pool = render_pool(model, datamanager.train_ray_generator, cameras, needs=required_statistics(config.strategy))
     seed = int(np.random.SeedSequence([config.seed, number]).generate_state(1)[0])
     return select(pool, units, revealed.is_asked(len(units)), left, config.cost, config.selection, seed)
 
@@ -219,5 +219,5 @@ class ActiveStage:
     def _write_log(self) -> None:
         if self._log_folder is not None:
             content = {"rounds": self._revealed.rounds, "units_without_answer": len(self._revealed.pending)}
-            with told_if_not_writable(self._log_folder):
+            with write_errors_as_scene_error(self._log_folder):
                 write_json(self._log_folder / LOG_FILE, content)

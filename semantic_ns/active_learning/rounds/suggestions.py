@@ -13,12 +13,12 @@ from semantic_ns.active_learning.pool.pool import render_pool
 from semantic_ns.active_learning.pool.units import Units, divide
 from semantic_ns.active_learning.rounds.folder_oracle import boxes_of, draw_units
 from semantic_ns.active_learning.strategies.candidates import Choice
-from semantic_ns.active_learning.strategies.selection import choose, needs_of
+from semantic_ns.active_learning.strategies.selection import choose, required_statistics
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.rays import FastRayGenerator
 from semantic_ns.interfaces import PipelineLike
-from semantic_ns.io.writing import told_if_not_writable, write_json, write_png
+from semantic_ns.io.writing import write_errors_as_scene_error, write_json, write_png
 from semantic_ns.labels.taxonomy import VOID
 
 LIST_FILE = "suggestions.json"
@@ -54,12 +54,12 @@ def suggest(pipeline: PipelineLike, budget: int, config: SelectionConfig) -> tup
     dataset = datamanager.train_dataset
     # Before anything else: it refuses a model that it cannot render.
     generator = FastRayGenerator(dataset.cameras.to(model.device))
-    pool = render_pool(model, generator, dataset.cameras, needs=needs_of(config.strategy))
+    pool = render_pool(model, generator, dataset.cameras, needs=required_statistics(config.strategy))
     images = [dataset.color_of(i).numpy() for i in range(len(dataset))]
     units = divide(images, config.unit, config.region_pixels)
     labelled = have_labels(units, datamanager.training_labels, config.unit)
     revealed = pipeline.revealed_labels
-    if revealed is not None and revealed.is_of(units, config):
+    if revealed is not None and revealed.matches(units, config):
         labelled |= revealed.is_asked(len(units))  # those that were answered with void, too
     if labelled.all():
         raise SceneError(
@@ -85,13 +85,13 @@ def write_suggestions(
     """
     entries: dict[int, dict[str, Any]] = {}
     frames = units.frames[choice.chosen]
-    with told_if_not_writable(folder):
+    with write_errors_as_scene_error(folder):
         for frame in np.unique(frames).tolist():
             places = np.flatnonzero(frames == frame)
             numbers = _numbers(units, frame, choice.chosen[places])
             name = f"frame_{frame:04d}"
-            colours = (dataset.color_of(frame) * 255).round().byte().numpy()
-            write_png(folder / f"{name}.png", draw_units(colours, numbers))
+            colors = (dataset.color_of(frame) * 255).round().byte().numpy()
+            write_png(folder / f"{name}.png", draw_units(colors, numbers))
             write_png(folder / f"{name}_units.png", numbers.astype(np.uint8 if len(places) < 256 else np.uint16))
             for number, (place, box) in enumerate(zip(places.tolist(), boxes_of(numbers, len(places)), strict=True), 1):
                 score = float(choice.scores[place])

@@ -9,7 +9,7 @@ from semantic_ns.active_learning.pool.pool import Pool
 from semantic_ns.active_learning.strategies.candidates import Candidates, Choice
 from semantic_ns.active_learning.strategies.surface_entropy import Surface, choose_greedily, show, voxel_weights
 from semantic_ns.errors import SceneError
-from semantic_ns.propagation.posterior import reach_of
+from semantic_ns.propagation.posterior import label_reachability
 from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
 
 _NUM_NODES = 30_000
@@ -22,9 +22,9 @@ def choose_unreached(pool: Pool, candidates: Candidates, config: SelectionConfig
     """Take the unit that shows most of what no label reaches, for its cost; again and again.
 
     As `choose_by_surface`, with another weight of a voxel: one minus the probability that a walk over the surface from
-    there meets a label before it dies (`reach_of`). Walks like to stay on one colour and one plane. So what looks
-    unlike everything that has a label counts most, however sure the field may be of it: an object without any label is
-    taken for what it stands on, and entropy does not know. Classes and their probabilities do not enter.
+    there meets a label before it dies (`label_reachability`). Walks like to stay on one colour and one plane. So what
+    looks unlike everything that has a label counts most, however sure the field may be of it: an object without any
+    label is taken for what it stands on, and entropy does not know. Classes and their probabilities do not enter.
 
     Args:
         pool: with colours.
@@ -44,7 +44,7 @@ def choose_unreached(pool: Pool, candidates: Candidates, config: SelectionConfig
 
 def _surface_of(pool: Pool) -> tuple[SurfaceGraph | None, Int32[ndarray, "pixels"]]:
     """The surface in voxels, none without any point, and the voxel of each pixel, -1 for none."""
-    if pool.colours is None:
+    if pool.colors is None:
         raise SceneError("Expected a pool with colours for the strategy reach, found none; render it again.")
     is_point = np.isfinite(pool.points_m).all(axis=1)
     nodes = np.full(len(is_point), -1, np.int32)
@@ -53,7 +53,7 @@ def _surface_of(pool: Pool) -> tuple[SurfaceGraph | None, Int32[ndarray, "pixels
     points = pool.points_m[is_point]
     low, high = np.quantile(points, [_OUTLIERS, 1 - _OUTLIERS], axis=0) + np.array([[-_MARGIN_M], [_MARGIN_M]])
     unit = ((points - low) / (high - low).max()).astype(np.float32)
-    graph = build_surface_graph(SurfacePoints(unit, pool.colours[is_point], pool.normals[is_point]), _NUM_NODES)
+    graph = build_surface_graph(SurfacePoints(unit, pool.colors[is_point], pool.normals[is_point]), _NUM_NODES)
     nodes[is_point] = graph.nodes_of(unit)
     return graph, nodes
 
@@ -66,5 +66,5 @@ def _unreached(
         return np.zeros(len(nodes), np.float32)
     has_label = np.zeros(graph.num_nodes, np.bool_)
     has_label[nodes[is_labelled & (nodes >= 0)]] = True
-    unreached = 1 - reach_of(graph, has_label)
+    unreached = 1 - label_reachability(graph, has_label)
     return np.where(nodes >= 0, unreached[np.maximum(nodes, 0)], np.float32(0))

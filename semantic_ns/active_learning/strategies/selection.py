@@ -7,7 +7,7 @@ from numpy import ndarray
 
 from semantic_ns.active_learning.acquisition import mean_by_group, uncertainty
 from semantic_ns.active_learning.config import Cost, SelectionConfig, Strategy, Unit
-from semantic_ns.active_learning.pool.ensemble_head import Extra
+from semantic_ns.active_learning.pool.ensemble_head import RayStatistic
 from semantic_ns.active_learning.pool.pool import Pool
 from semantic_ns.active_learning.pool.units import Units
 from semantic_ns.active_learning.strategies.candidates import Candidates, Choice
@@ -20,9 +20,9 @@ _FRAMES_PER_FIRST = 90
 _LEAST_FIRST = 2
 
 
-def needs_of(strategy: Strategy | None) -> frozenset[Extra]:
+def required_statistics(strategy: Strategy | None) -> frozenset[RayStatistic]:
     """What a pool must hold for a strategy beyond what all pools do."""
-    needs: dict[Strategy | None, Extra] = {"core-set": "features", "disagreement": "disagreement"}
+    needs: dict[Strategy | None, RayStatistic] = {"core-set": "features", "disagreement": "disagreement"}
     return frozenset({needs[strategy]} if strategy in needs else ())
 
 
@@ -70,7 +70,7 @@ def choose(
 
     Raises:
         SceneError: if the budget is no number >= 0, an option is out of range, or the pool lacks what the
-            strategy needs (`needs_of`).
+            strategy needs (`required_statistics`).
     """
     config.refuse_wrong_values()
     if not 0 <= budget < float("inf"):

@@ -67,7 +67,7 @@ class EncodedRays(NamedTuple):
 
     enc: Float[Tensor, "all_samples encoded"]
     """Encoded positions of the samples, those of one ray adjacent."""
-    cond: Float[Tensor, "rays hidden"]
+    conditioning: Float[Tensor, "rays hidden"]
     """What is constant along a ray, through the first colour layer, bias included."""
 
 
@@ -79,7 +79,7 @@ class RenderOptions:
     """Factor of the exponential density activation."""
     pass_semantics: bool = True
     """Whether the gradient of semantic features reaches weights and geometry."""
-    min_light: float = 1e-4
+    min_transmittance: float = 1e-4
     """Light below which a sample's colour and semantics are not evaluated."""
 
 
@@ -96,14 +96,14 @@ class KernelView:
         base = getattr(field.mlp_base, "model", None)
         if not isinstance(base, nn.Sequential) or field.mlp_head.tcnn_encoding is not None:
             return False
-        grid, density, colour = base[0], linear_layers(base[1]), linear_layers(field.mlp_head)
+        grid, density, color = base[0], linear_layers(base[1]), linear_layers(field.mlp_head)
         return (
             isinstance(grid, HashGrid)
             and grid.backend in ("auto", "numba")
             and len(density) == 2
-            and len(colour) == 3
+            and len(color) == 3
             # The kernel sizes its buffers by one width.
-            and density[0].out_features == colour[0].out_features == colour[1].out_features
+            and density[0].out_features == color[0].out_features == color[1].out_features
             and is_infinity_contraction(field.spatial_distortion)
         )
 

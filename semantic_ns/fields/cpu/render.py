@@ -28,7 +28,7 @@ class _FusedRendering(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, enc: Tensor, cond: Tensor, lengths: Tensor, options: RenderOptions, *matrices: Tensor
+        ctx: Any, enc: Tensor, conditioning: Tensor, lengths: Tensor, options: RenderOptions, *matrices: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         from numba import get_num_threads
 
@@ -39,13 +39,17 @@ class _FusedRendering(torch.autograd.Function):
         hidden = torch.empty(enc.shape[0], network.w2.shape[1])
         weights = torch.empty(num_rays, num_samples)
         rgb, features = torch.empty(num_rays, 3), torch.empty(num_rays, network.s1.shape[1])
-        enc, cond, lengths = enc.detach().contiguous(), cond.detach().contiguous(), lengths.detach().contiguous()
+        enc, conditioning, lengths = (
+            enc.detach().contiguous(),
+            conditioning.detach().contiguous(),
+            lengths.detach().contiguous(),
+        )
         kernels.render_forward(
-            enc.numpy(), cond.numpy(), lengths.numpy(), as_arrays(network), np.float32(options.density_scale),
-            np.float32(options.min_light), get_num_threads(),
+            enc.numpy(), conditioning.numpy(), lengths.numpy(), as_arrays(network), np.float32(options.density_scale),
+            np.float32(options.min_transmittance), get_num_threads(),
             hidden.numpy(), weights.numpy(), rgb.numpy(), features.numpy(),
         )  # fmt: skip
-        ctx.save_for_backward(enc, cond, lengths, hidden, weights, *network)
+        ctx.save_for_backward(enc, conditioning, lengths, hidden, weights, *network)
         ctx.options = options
         return rgb, features, weights
 
@@ -53,17 +57,21 @@ class _FusedRendering(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         from semantic_ns.fields.cpu import render_numba as kernels
 
-        enc, cond, lengths, hidden, weights, *matrices = ctx.saved_tensors
+        enc, conditioning, lengths, hidden, weights, *matrices = ctx.saved_tensors
         g_rgb, g_features, g_weights = (g.contiguous() for g in gradients)
         network, options = Network(*matrices), ctx.options
-        g_enc, g_cond, g_network = torch.empty_like(enc), torch.empty_like(cond), zeros_per_thread(network)
+        g_enc, g_conditioning, g_network = (
+            torch.empty_like(enc),
+            torch.empty_like(conditioning),
+            zeros_per_thread(network),
+        )
         kernels.render_backward(
-            enc.numpy(), cond.numpy(), lengths.numpy(), as_arrays(network), as_arrays(network.transposed()),
-            np.float32(options.density_scale), np.float32(options.min_light), options.pass_semantics,
+            enc.numpy(), conditioning.numpy(), lengths.numpy(), as_arrays(network), as_arrays(network.transposed()),
+            np.float32(options.density_scale), np.float32(options.min_transmittance), options.pass_semantics,
             hidden.numpy(), weights.numpy(), g_weights.numpy(), g_rgb.numpy(), g_features.numpy(),
-            g_enc.numpy(), g_cond.numpy(), as_arrays(g_network),
+            g_enc.numpy(), g_conditioning.numpy(), as_arrays(g_network),
         )  # fmt: skip
-        return g_enc, g_cond, None, None, *(g.sum(dim=0) for g in g_network)
+        return g_enc, g_conditioning, None, None, *(g.sum(dim=0) for g in g_network)
 
 
 def render_fused(
@@ -79,7 +87,7 @@ def render_fused(
     """
     num_features = network.t1.shape[0]
     rgb, features, weights = _FusedRendering.apply(
-        rays.enc, whole_blocks(rays.cond, axes=1), lengths, options, *network.in_whole_blocks()
+        rays.enc, whole_blocks(rays.conditioning, axes=1), lengths, options, *network.in_whole_blocks()
     )
     return CompositedRays(rgb, features[:, :num_features], weights)
 

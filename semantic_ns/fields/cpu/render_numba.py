@@ -6,15 +6,15 @@ size [samples, width] is written to memory. The slow, obvious twin is the torch 
 The symbols and named tuples are those of ``network``.
 
 * ``enc`` [R S, E], ``lengths`` [R, S]    encoded sample positions, lengths delta of the intervals
-* ``cond`` [R, H]                         what is constant along a ray, already through the colour net's first layer
+* ``conditioning`` [R, H]               what is constant along a ray, already through the colour net's first layer
 * ``network``, ``transposed``             ``Network`` in whole blocks and its ``TransposedNetwork``: density E -> H -> G
                                         (column 0: raw density), colour G -> H -> H -> 8, of which 3 count, semantics
                                         G -> F, where F may be 0
 * ``weights`` [R, S]                      w_k = T_k (1 - exp(-sigma_k delta_k))
 
 H, G, F are multiples of 8 and the rows of ``w1`` of 4, of which ``enc`` may have fewer columns. Colour and semantics
-are evaluated only where light still arrives, T_k > ``min_light``; what is left out changes a ray's colour by less than
-``min_light``. Behind the last sample its colour continues (nerfacto's ``last_sample`` background).
+are evaluated only where light still arrives, T_k > ``min_transmittance``; what is left out changes a ray's colour by
+less than that. Behind the last sample its colour continues (nerfacto's ``last_sample`` background).
 """
 
 from typing import no_type_check
@@ -25,11 +25,11 @@ from numba.np.ufunc.parallel import get_thread_id
 
 from semantic_ns.fields.cpu.tile_numba import (
     carve,
-    colour_and_semantic_layers,
-    composite_lit,
+    color_and_semantic_layers,
+    composite_visible,
     copy_encoded,
     density_backward,
-    gather_lit,
+    gather_visible,
     layers_backward,
     output_gradients,
     raw_density_gradients,
@@ -48,13 +48,15 @@ _ROWS_PER_TILE = 64
 
 @kernel
 @no_type_check
-def render_forward(enc, cond, lengths, network, scale, min_light, num_threads, hidden, weights, rgb, features):
+def render_forward(
+    enc, conditioning, lengths, network, scale, min_transmittance, num_threads, hidden, weights, rgb, features
+):
     """Fill ``hidden`` [R S, G], ``weights`` [R, S], ``rgb`` [R, 3] and ``features`` [R, F]."""
     num_rays, num_samples = lengths.shape
     rays_per_tile, num_tiles, rows = tile_shape(num_rays, num_samples, _ROWS_PER_TILE)
     (num_encoded, width), num_hidden = network.w1.shape, network.w2.shape[1]
-    num_features, num_colours = network.s1.shape[1], network.c3.shape[1]
-    floats = rows * (num_encoded + 3 * width + 2 * num_hidden + num_features + 1 + num_colours)
+    num_features, num_colors = network.s1.shape[1], network.c3.shape[1]
+    floats = rows * (num_encoded + 3 * width + 2 * num_hidden + num_features + 1 + num_colors)
     # One piece of memory for each thread: a dozen allocations in every tile would cost more than a layer.
     scratches = np.empty((num_threads, floats), np.float32)
     places = np.empty((num_threads, 2, rows), np.int64)
@@ -65,16 +67,16 @@ def render_forward(enc, cond, lengths, network, scale, min_light, num_threads, h
         rays = min(rays_per_tile, num_rays - first)
         last = first + rays
         n, start = rays * num_samples, first * num_samples
-        scratch, lit_row, lit_ray = scratches[t], places[t, 0], places[t, 1]
+        scratch, visible_row, visible_ray = scratches[t], places[t, 0], places[t, 1]
         tile_enc, at = carve(scratch, 0, rows, num_encoded)
         h, at = carve(scratch, at, rows, width)
         out, at = carve(scratch, at, rows, num_hidden)
-        lit_input, at = carve(scratch, at, rows, num_hidden)
+        visible_input, at = carve(scratch, at, rows, num_hidden)
         h1, at = carve(scratch, at, rows, width)
         h2, at = carve(scratch, at, rows, width)
         sem, at = carve(scratch, at, rows, num_features)
-        colour, at = carve(scratch, at, rows, num_colours)
-        light, at = carve(scratch, at, rays_per_tile, num_samples)
+        color, at = carve(scratch, at, rows, num_colors)
+        transmittances, at = carve(scratch, at, rays_per_tile, num_samples)
         behind = np.empty(rays_per_tile, np.float32)
         copy_encoded(enc, start, n, tile_enc)
         linear(tile_enc, network.w1, network.b1, h, padded(n, ROW_MULTIPLE))
@@ -85,22 +87,38 @@ def render_forward(enc, cond, lengths, network, scale, min_light, num_threads, h
                 hidden[start + r, j] = out[r, j]
         for r in range(rays):
             behind[r] = weights_of_ray(
-                out[r * num_samples : (r + 1) * num_samples], lengths[first + r], scale, weights[first + r], light[r]
+                out[r * num_samples : (r + 1) * num_samples],
+                lengths[first + r],
+                scale,
+                weights[first + r],
+                transmittances[r],
             )
-        count = gather_lit(out, light, min_light, lit_row, lit_ray, lit_input, rays, num_samples)
-        colour_and_semantic_layers(lit_input, lit_ray, cond[first:last], network, zero, h1, h2, colour, sem, count)
-        composite_lit(
-            lit_row, lit_ray, count, weights[first:last], behind, colour, sem, rgb[first:last], features[first:last]
+        count = gather_visible(
+            out, transmittances, min_transmittance, visible_row, visible_ray, visible_input, rays, num_samples
+        )
+        color_and_semantic_layers(
+            visible_input, visible_ray, conditioning[first:last], network, zero, h1, h2, color, sem, count
+        )
+        composite_visible(
+            visible_row,
+            visible_ray,
+            count,
+            weights[first:last],
+            behind,
+            color,
+            sem,
+            rgb[first:last],
+            features[first:last],
         )
 
 
 @kernel
 @no_type_check
 def render_backward(
-    enc, cond, lengths, network, transposed, scale, min_light, pass_semantics, hidden, weights,
-    g_weights, g_rgb, g_features, g_enc, g_cond, g_network,
+    enc, conditioning, lengths, network, transposed, scale, min_transmittance, pass_semantics, hidden, weights,
+    g_weights, g_rgb, g_features, g_enc, g_conditioning, g_network,
 ):  # fmt: skip
-    """Fill ``g_enc`` [R S, E], ``g_cond`` [R, H]; add to ``g_network``, one slice per thread."""
+    """Fill ``g_enc`` [R S, E], ``g_conditioning`` [R, H]; add to ``g_network``, one slice per thread."""
     num_rays, num_samples = lengths.shape
     rays_per_tile, num_tiles, rows = tile_shape(num_rays, num_samples, _ROWS_PER_TILE)
     (num_encoded, width), num_hidden = network.w1.shape, network.w2.shape[1]
@@ -115,13 +133,13 @@ def render_backward(
         rays = min(rays_per_tile, num_rays - first)
         last = first + rays
         n, start = rays * num_samples, first * num_samples
-        scratch, lit_row, lit_ray = scratches[t], places[t, 0], places[t, 1]
+        scratch, visible_row, visible_ray = scratches[t], places[t, 0], places[t, 1]
         activations, gradients, at = training_buffers(scratch, rows, network, transposed)
-        lit_enc, h, h1, h2, out, lit_input, sem, colour = activations
-        g_lit_enc, g_h1, g_h2, g_out, g_lit = gradients
-        light, at = carve(scratch, at, rays_per_tile, num_samples)
+        visible_enc, h, h1, h2, out, visible_input, sem, color = activations
+        g_visible_enc, g_h1, g_h2, g_out, g_visible = gradients
+        transmittances, at = carve(scratch, at, rays_per_tile, num_samples)
         g_w, at = carve(scratch, at, rays_per_tile, num_samples)
-        last_colour, at = carve(scratch, at, rays_per_tile, 3)
+        last_color, at = carve(scratch, at, rays_per_tile, 3)
         behind, ray_weights = np.empty(rays_per_tile, np.float32), np.empty(num_samples, np.float32)
         # Forward again, where light arrives: cheaper than keeping the activations in memory. The rest has no gradient.
         for r in range(n):
@@ -129,31 +147,58 @@ def render_backward(
                 out[r, j] = hidden[start + r, j]
         for r in range(rays):
             behind[r] = weights_of_ray(
-                out[r * num_samples : (r + 1) * num_samples], lengths[first + r], scale, ray_weights, light[r]
+                out[r * num_samples : (r + 1) * num_samples], lengths[first + r], scale, ray_weights, transmittances[r]
             )
             for k in range(num_samples):
                 g_w[r, k] = g_weights[first + r, k]
-        count = gather_lit(out, light, min_light, lit_row, lit_ray, lit_input, rays, num_samples)
+        count = gather_visible(
+            out, transmittances, min_transmittance, visible_row, visible_ray, visible_input, rays, num_samples
+        )
         for i in range(count):
             for j in range(enc.shape[1]):
-                lit_enc[i, j] = enc[start + lit_row[i], j]
+                visible_enc[i, j] = enc[start + visible_row[i], j]
             for j in range(enc.shape[1], num_encoded):
-                lit_enc[i, j] = np.float32(0)
-        zero_rows(lit_enc, count, padded(count, ROW_MULTIPLE))
-        linear(lit_enc, network.w1, network.b1, h, padded(count, ROW_MULTIPLE))
+                visible_enc[i, j] = np.float32(0)
+        zero_rows(visible_enc, count, padded(count, ROW_MULTIPLE))
+        linear(visible_enc, network.w1, network.b1, h, padded(count, ROW_MULTIPLE))
         rectify(h, padded(count, ROW_MULTIPLE))
-        colour_and_semantic_layers(lit_input, lit_ray, cond[first:last], network, zero, h1, h2, colour, sem, count)
+        color_and_semantic_layers(
+            visible_input, visible_ray, conditioning[first:last], network, zero, h1, h2, color, sem, count
+        )
         output_gradients(
-            lit_row, lit_ray, count, weights[first:last], behind, colour, sem, g_rgb[first:last],
-            g_features[first:last], pass_semantics, last_colour, g_w,
+            visible_row, visible_ray, count, weights[first:last], behind, color, sem, g_rgb[first:last],
+            g_features[first:last], pass_semantics, last_color, g_w,
         )  # fmt: skip
         layers_backward(
-            t, lit_ray, count, pass_semantics, (lit_input, h1, h2), (colour, sem, g_h1, g_h2), transposed, zero,
-            g_network, g_cond[first:last], g_lit, g_out,
+            t, visible_ray, count, pass_semantics, (visible_input, h1, h2), (color, sem, g_h1, g_h2), transposed, zero,
+            g_network, g_conditioning[first:last], g_visible, g_out,
         )  # fmt: skip
         raw_density_gradients(
-            lit_row, lit_ray, count, out, lengths[first:last], scale, weights[first:last], light, behind, g_w, g_out
+            visible_row,
+            visible_ray,
+            count,
+            out,
+            lengths[first:last],
+            scale,
+            weights[first:last],
+            transmittances,
+            behind,
+            g_w,
+            g_out,
         )
         density_backward(
-            t, lit_row, count, lit_enc, h, g_out, transposed, zero, g_network, g_h1, g_lit_enc, g_enc, start, n
+            t,
+            visible_row,
+            count,
+            visible_enc,
+            h,
+            g_out,
+            transposed,
+            zero,
+            g_network,
+            g_h1,
+            g_visible_enc,
+            g_enc,
+            start,
+            n,
         )

@@ -1,8 +1,8 @@
 """What a tile of rays goes through in the kernels of the lean field: layers, compositing, and the way back.
 
-Samples that light reaches are "lit": sample ``lit_row[i]`` of the tile, on its ray ``lit_ray[i]``, is row i of
-whatever belongs to the lit ones. See ``render_numba`` for the other symbols. Tiles are padded to whole blocks with rows
-of zeros.
+Samples that light reaches are visible: sample ``visible_row[i]`` of the tile, on its ray ``visible_ray[i]``, is row i
+of whatever belongs to the visible ones. See ``render_numba`` for the other symbols. Tiles are padded to whole blocks
+with rows of zeros.
 """
 
 from typing import no_type_check
@@ -91,20 +91,24 @@ def training_buffers(scratch, rows, network, transposed):
     sigmoid and ReLU take the places of colours and features.
     """
     (num_encoded, width), num_hidden = network.w1.shape, network.w2.shape[1]
-    lit_enc, at = carve(scratch, 0, rows, num_encoded)
+    visible_enc, at = carve(scratch, 0, rows, num_encoded)
     h, at = carve(scratch, at, rows, width)
     h1, at = carve(scratch, at, rows, width)
     h2, at = carve(scratch, at, rows, width)
     out, at = carve(scratch, at, rows, num_hidden)
-    lit_input, at = carve(scratch, at, rows, num_hidden)
+    visible_input, at = carve(scratch, at, rows, num_hidden)
     features, at = carve(scratch, at, rows, network.s1.shape[1])
-    colour, at = carve(scratch, at, rows, network.c3.shape[1])
-    g_lit_enc, at = carve(scratch, at, rows, transposed.w1.shape[1])
+    color, at = carve(scratch, at, rows, network.c3.shape[1])
+    g_visible_enc, at = carve(scratch, at, rows, transposed.w1.shape[1])
     g_h1, at = carve(scratch, at, rows, width)
     g_h2, at = carve(scratch, at, rows, width)
     g_out, at = carve(scratch, at, rows, num_hidden)
-    g_lit, at = carve(scratch, at, rows, num_hidden)
-    return (lit_enc, h, h1, h2, out, lit_input, features, colour), (g_lit_enc, g_h1, g_h2, g_out, g_lit), at
+    g_visible, at = carve(scratch, at, rows, num_hidden)
+    return (
+        (visible_enc, h, h1, h2, out, visible_input, features, color),
+        (g_visible_enc, g_h1, g_h2, g_out, g_visible),
+        at,
+    )
 
 
 # Forward
@@ -124,14 +128,14 @@ def copy_encoded(enc, start, count, tile_enc):
 
 @part
 @no_type_check
-def weights_of_ray(raw, lengths, scale, weights, light):
-    """Rendering weights of one ray; ``light`` [S] receives T_k. Returns the light behind the last sample."""
+def weights_of_ray(raw, lengths, scale, weights, transmittances):
+    """Rendering weights of one ray; ``transmittances`` [S] receives T_k. Returns the light behind the last sample."""
     transmittance = np.float32(1)
     for k in range(lengths.shape[0]):
-        light[k] = exp32(-scale * exp32(min(raw[k, 0], RAW_DENSITY_LIMIT)) * lengths[k])
+        transmittances[k] = exp32(-scale * exp32(min(raw[k, 0], RAW_DENSITY_LIMIT)) * lengths[k])
     for k in range(lengths.shape[0]):
-        through = light[k]
-        light[k] = transmittance
+        through = transmittances[k]
+        transmittances[k] = transmittance
         weights[k] = transmittance * (np.float32(1) - through)
         transmittance *= through
     return transmittance
@@ -139,52 +143,54 @@ def weights_of_ray(raw, lengths, scale, weights, light):
 
 @part
 @no_type_check
-def gather_lit(hidden, light, min_light, lit_row, lit_ray, lit_input, num_rays, num_samples):
+def gather_visible(
+    hidden, transmittances, min_transmittance, visible_row, visible_ray, visible_input, num_rays, num_samples
+):
     """Copy the network inputs of samples that light reaches; returns their number."""
     count = 0
     for r in range(num_rays):
         for k in range(num_samples):
             n = r * num_samples + k
-            if light[r, k] > min_light:
-                lit_row[count], lit_ray[count] = n, r
-                for j in range(lit_input.shape[1]):
-                    lit_input[count, j] = hidden[n, j]
+            if transmittances[r, k] > min_transmittance:
+                visible_row[count], visible_ray[count] = n, r
+                for j in range(visible_input.shape[1]):
+                    visible_input[count, j] = hidden[n, j]
                 count += 1
-    zero_rows(lit_input, count, padded(count, ROW_MULTIPLE))
+    zero_rows(visible_input, count, padded(count, ROW_MULTIPLE))
     return count
 
 
 @part
 @no_type_check
-def colour_and_semantic_layers(lit_input, lit_ray, cond, network, zero, h1, h2, colour, features, count):
-    """Colours and features of the lit samples; ``cond`` [rays, H] is that of the tile."""
+def color_and_semantic_layers(visible_input, visible_ray, conditioning, network, zero, h1, h2, color, features, count):
+    """Colours and features of the visible samples; ``conditioning`` [rays, H] is that of the tile."""
     rows = padded(count, ROW_MULTIPLE)
-    linear(lit_input, network.c1, zero, h1, rows)
+    linear(visible_input, network.c1, zero, h1, rows)
     for i in range(count):
-        ray = lit_ray[i]
+        ray = visible_ray[i]
         for j in range(h1.shape[1]):
-            h1[i, j] = rectified(h1[i, j] + cond[ray, j])
+            h1[i, j] = rectified(h1[i, j] + conditioning[ray, j])
     zero_rows(h1, count, rows)
     linear(h1, network.c2, network.d2, h2, rows)
     rectify(h2, rows)
-    linear(h2, network.c3, network.d3, colour, rows)
+    linear(h2, network.c3, network.d3, color, rows)
     # One long loop becomes vector code, many short ones do not.
-    flat = colour.reshape(-1)
+    flat = color.reshape(-1)
     for i in range(count):
         for channel in range(3):
-            flat[3 * i + channel] = colour[i, channel]
+            flat[3 * i + channel] = color[i, channel]
     for i in range(3 * count):
         flat[i] = np.float32(1) / (np.float32(1) + exp32(-flat[i]))
     for i in range(count - 1, -1, -1):
         for channel in range(2, -1, -1):
-            colour[i, channel] = flat[3 * i + channel]
-    linear(lit_input, network.s1, network.t1, features, rows)
+            color[i, channel] = flat[3 * i + channel]
+    linear(visible_input, network.s1, network.t1, features, rows)
     rectify(features, rows)
 
 
 @part
 @no_type_check
-def composite_lit(lit_row, lit_ray, count, weights, behind, colour, features, rgb, sums):
+def composite_visible(visible_row, visible_ray, count, weights, behind, color, features, rgb, sums):
     """Fill the tile's ``rgb`` [rays, 3] and the first columns of ``sums`` [rays, F or more]."""
     num_rays, num_samples = weights.shape
     for r in range(num_rays):
@@ -193,11 +199,11 @@ def composite_lit(lit_row, lit_ray, count, weights, behind, colour, features, rg
         for j in range(features.shape[1]):
             sums[r, j] = np.float32(0)
     for i in range(count):
-        r, k = lit_ray[i], lit_row[i] - lit_ray[i] * num_samples
+        r, k = visible_ray[i], visible_row[i] - visible_ray[i] * num_samples
         weight = weights[r, k]
-        colour_weight = weight + behind[r] if k == num_samples - 1 else weight
+        color_weight = weight + behind[r] if k == num_samples - 1 else weight
         for channel in range(3):
-            rgb[r, channel] += colour_weight * colour[i, channel]
+            rgb[r, channel] += color_weight * color[i, channel]
         for j in range(features.shape[1]):
             sums[r, j] += weight * features[i, j]
 
@@ -208,26 +214,37 @@ def composite_lit(lit_row, lit_ray, count, weights, behind, colour, features, rg
 @part
 @no_type_check
 def output_gradients(
-    lit_row, lit_ray, count, weights, behind, colour, features, g_rgb, g_sums, pass_semantics, last_colour, g_weights
+    visible_row,
+    visible_ray,
+    count,
+    weights,
+    behind,
+    color,
+    features,
+    g_rgb,
+    g_sums,
+    pass_semantics,
+    last_color,
+    g_weights,
 ):
     """Turn colours and features into the gradients before their sigmoid and ReLU; add to those of the weights."""
     num_rays, num_samples = weights.shape
-    zero_rows(last_colour, 0, num_rays)
+    zero_rows(last_color, 0, num_rays)
     for i in range(count):
-        if lit_row[i] - lit_ray[i] * num_samples == num_samples - 1:
+        if visible_row[i] - visible_ray[i] * num_samples == num_samples - 1:
             for channel in range(3):
-                last_colour[lit_ray[i], channel] = colour[i, channel]
+                last_color[visible_ray[i], channel] = color[i, channel]
     for i in range(count):
-        r, k = lit_ray[i], lit_row[i] - lit_ray[i] * num_samples
+        r, k = visible_ray[i], visible_row[i] - visible_ray[i] * num_samples
         weight = weights[r, k]
-        colour_weight = weight + behind[r] if k == num_samples - 1 else weight
+        color_weight = weight + behind[r] if k == num_samples - 1 else weight
         towards_weight = np.float32(0)
         for channel in range(3):
-            value, g = colour[i, channel], g_rgb[r, channel]
-            towards_weight += g * (value - last_colour[r, channel])
-            colour[i, channel] = colour_weight * g * value * (np.float32(1) - value)
-        for channel in range(3, colour.shape[1]):
-            colour[i, channel] = np.float32(0)
+            value, g = color[i, channel], g_rgb[r, channel]
+            towards_weight += g * (value - last_color[r, channel])
+            color[i, channel] = color_weight * g * value * (np.float32(1) - value)
+        for channel in range(3, color.shape[1]):
+            color[i, channel] = np.float32(0)
         towards_features = np.float32(0)
         for j in range(features.shape[1]):
             value, g = features[i, j], g_sums[r, j]
@@ -236,48 +253,62 @@ def output_gradients(
         if pass_semantics:
             towards_weight += towards_features
         g_weights[r, k] += towards_weight
-    zero_rows(colour, count, padded(count, ROW_MULTIPLE))
+    zero_rows(color, count, padded(count, ROW_MULTIPLE))
     zero_rows(features, count, padded(count, ROW_MULTIPLE))
 
 
 @part
 @no_type_check
 def layers_backward(
-    thread, lit_ray, count, pass_semantics, activations, gradients, transposed, zero, g_network, g_cond, g_lit, g_out
+    thread,
+    visible_ray,
+    count,
+    pass_semantics,
+    activations,
+    gradients,
+    transposed,
+    zero,
+    g_network,
+    g_conditioning,
+    g_visible,
+    g_out,
 ):
-    """Gradients of the colour and semantic layers; ``g_out`` receives that of their inputs, ``g_cond`` the rays'.
+    """Gradients of the colour and semantic layers.
 
-    ``activations`` are the lit samples' inputs and the colour network's hidden layers; ``gradients`` those before
+    ``g_out`` receives those of their inputs, ``g_conditioning`` those of what is constant along a ray.
+    ``activations`` are the visible samples' inputs and the colour network's hidden layers; ``gradients`` those before
     sigmoid and ReLU, then room for those of the hidden layers.
     """
-    lit_input, h1, h2 = activations
-    g_colour, g_features, g_h1, g_h2 = gradients
+    visible_input, h1, h2 = activations
+    g_color, g_features, g_h1, g_h2 = gradients
     rows = padded(count, ROW_MULTIPLE)
-    add_outer(h2, g_colour, g_network.c3[thread], rows)
-    _add_rows(g_colour, g_network.d3[thread], count)
-    linear(g_colour, transposed.c3, zero, g_h2, rows)
+    add_outer(h2, g_color, g_network.c3[thread], rows)
+    _add_rows(g_color, g_network.d3[thread], count)
+    linear(g_color, transposed.c3, zero, g_h2, rows)
     _mask_by_relu(g_h2, h2, rows)
     add_outer(h1, g_h2, g_network.c2[thread], rows)
     _add_rows(g_h2, g_network.d2[thread], count)
     linear(g_h2, transposed.c2, zero, g_h1, rows)
     _mask_by_relu(g_h1, h1, rows)
-    add_outer(lit_input, g_h1, g_network.c1[thread], rows)
-    add_outer(lit_input, g_features, g_network.s1[thread], rows)
+    add_outer(visible_input, g_h1, g_network.c1[thread], rows)
+    add_outer(visible_input, g_features, g_network.s1[thread], rows)
     _add_rows(g_features, g_network.t1[thread], count)
-    zero_rows(g_cond, 0, g_cond.shape[0])
-    _add_rows_of_rays(g_h1, lit_ray, count, g_cond)
+    zero_rows(g_conditioning, 0, g_conditioning.shape[0])
+    _add_rows_of_rays(g_h1, visible_ray, count, g_conditioning)
     linear(g_h1, transposed.c1, zero, g_out, rows)
     if pass_semantics:
-        linear(g_features, transposed.s1, zero, g_lit, rows)
+        linear(g_features, transposed.s1, zero, g_visible, rows)
         for i in range(count):
             for j in range(1, g_out.shape[1]):
-                g_out[i, j] += g_lit[i, j]
+                g_out[i, j] += g_visible[i, j]
 
 
 @part
 @no_type_check
-def raw_density_gradients(lit_row, lit_ray, count, out, lengths, scale, weights, light, behind, g_weights, g_out):
-    """Fill column 0 of the lit samples' ``g_out``; overwrites ``g_weights``.
+def raw_density_gradients(
+    visible_row, visible_ray, count, out, lengths, scale, weights, transmittances, behind, g_weights, g_out
+):
+    """Fill column 0 of the visible samples' ``g_out``; overwrites ``g_weights``.
 
     dw_k/da_k = T_{k+1} and dw_j/da_k = -w_j for j > k, with a = sigma delta.
     """
@@ -285,20 +316,33 @@ def raw_density_gradients(lit_row, lit_ray, count, out, lengths, scale, weights,
     for r in range(num_rays):
         behind_sum = np.float32(0)
         for k in range(num_samples - 1, -1, -1):
-            after = light[r, k + 1] if k + 1 < num_samples else behind[r]
+            after = transmittances[r, k + 1] if k + 1 < num_samples else behind[r]
             g_optical = g_weights[r, k] * after - behind_sum
             behind_sum += g_weights[r, k] * weights[r, k]
             slope = exp32(min(out[r * num_samples + k, 0], GRADIENT_RAW_DENSITY_LIMIT))
             g_weights[r, k] = g_optical * lengths[r, k] * scale * slope
     for i in range(count):
-        g_out[i, 0] = g_weights[lit_ray[i], lit_row[i] - lit_ray[i] * num_samples]
+        g_out[i, 0] = g_weights[visible_ray[i], visible_row[i] - visible_ray[i] * num_samples]
     zero_rows(g_out, count, padded(count, ROW_MULTIPLE))
 
 
 @part
 @no_type_check
 def density_backward(
-    thread, lit_row, count, lit_enc, h, g_out, transposed, zero, g_network, g_h, g_lit_enc, g_enc, start, num_rows
+    thread,
+    visible_row,
+    count,
+    visible_enc,
+    h,
+    g_out,
+    transposed,
+    zero,
+    g_network,
+    g_h,
+    g_visible_enc,
+    g_enc,
+    start,
+    num_rows,
 ):
     """Gradients of the density network; fills the tile's rows of ``g_enc``, zeros where no light arrives."""
     rows = padded(count, ROW_MULTIPLE)
@@ -306,10 +350,10 @@ def density_backward(
     _add_rows(g_out, g_network.b2[thread], count)
     linear(g_out, transposed.w2, zero, g_h, rows)
     _mask_by_relu(g_h, h, rows)
-    add_outer(lit_enc, g_h, g_network.w1[thread], rows)
+    add_outer(visible_enc, g_h, g_network.w1[thread], rows)
     _add_rows(g_h, g_network.b1[thread], count)
-    linear(g_h, transposed.w1, zero, g_lit_enc, rows)
+    linear(g_h, transposed.w1, zero, g_visible_enc, rows)
     zero_rows(g_enc, start, start + num_rows)
     for i in range(count):
         for j in range(g_enc.shape[1]):
-            g_enc[start + lit_row[i], j] = g_lit_enc[i, j]
+            g_enc[start + visible_row[i], j] = g_visible_enc[i, j]

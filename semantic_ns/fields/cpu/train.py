@@ -66,7 +66,7 @@ class LossOptions:
 class TrainedRays:
     """Losses of a batch, each times its factor, and what was rendered, which has no gradient."""
 
-    colour_loss: Float[Tensor, ""]
+    color_loss: Float[Tensor, ""]
     """Mean squared error over rays with a colour target and channels (nerfacto's)."""
     distortion_loss: Float[Tensor, ""]
     """Barron et al. 2022, equation (15), mean over the same rays."""
@@ -83,7 +83,7 @@ class TrainedRays:
 class TargetArrays(NamedTuple):
     """What R rays should look like, as the kernel takes it, with NumPy arrays in the place of tensors."""
 
-    colours: Float[Tensor, "uniform_rays 3"]
+    colors: Float[Tensor, "uniform_rays 3"]
     """Of the first rays; later ones train no colour."""
     labels: Int64[Tensor, "rays"]
     distributions: Float[Tensor, "rays classes"]
@@ -95,7 +95,7 @@ class TargetArrays(NamedTuple):
 class LossFactors(NamedTuple):
     """Single-precision factors of each ray's losses in the total."""
 
-    colour: np.float32
+    color: np.float32
     """Of a squared error of a channel."""
     distortion: np.float32
     opacity: np.float32
@@ -121,27 +121,31 @@ class _FusedTraining(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, enc: Tensor, cond: Tensor, constants: _Constants, head: Tensor, *matrices: Tensor
+        ctx: Any, enc: Tensor, conditioning: Tensor, constants: _Constants, head: Tensor, *matrices: Tensor
     ) -> tuple[Tensor, ...]:
         from semantic_ns.fields.cpu import train_numba
 
         intervals, options, num_classes = constants.intervals, constants.options, constants.num_classes
         num_rays, num_samples = intervals.lengths.shape
         network = Network(*(matrix.detach().contiguous() for matrix in matrices))
-        enc, cond, head = enc.detach().contiguous(), cond.detach().contiguous(), head.detach().contiguous()
+        enc, conditioning, head = (
+            enc.detach().contiguous(),
+            conditioning.detach().contiguous(),
+            head.detach().contiguous(),
+        )
         losses, rgb, weights = torch.empty(5, num_rays), torch.empty(num_rays, 3), torch.empty(num_rays, num_samples)
-        g_enc, g_cond = torch.empty_like(enc), torch.empty_like(cond)
+        g_enc, g_conditioning = torch.empty_like(enc), torch.empty_like(conditioning)
         g_network, (g_head,) = zeros_per_thread(network), zeros_per_thread([head])
         train_numba.train(
-            enc.numpy(), cond.numpy(), as_arrays(intervals), as_arrays(network), as_arrays(network.transposed()),
-            head.numpy(), head.T.contiguous().numpy(), np.float32(options.density_scale),
-            np.float32(options.min_light), options.pass_semantics,
+            enc.numpy(), conditioning.numpy(), as_arrays(intervals), as_arrays(network),
+            as_arrays(network.transposed()), head.numpy(), head.T.contiguous().numpy(),
+            np.float32(options.density_scale), np.float32(options.min_transmittance), options.pass_semantics,
             _target_arrays(constants.targets, constants.losses.weights.semantic, num_classes),
             _factors(constants.targets, constants.losses),
-            losses.numpy(), rgb.numpy(), weights.numpy(), g_enc.numpy(), g_cond.numpy(),
+            losses.numpy(), rgb.numpy(), weights.numpy(), g_enc.numpy(), g_conditioning.numpy(),
             as_arrays(g_network), g_head.numpy(),
         )  # fmt: skip
-        ctx.save_for_backward(g_enc, g_cond, g_head.sum(dim=0), *(g.sum(dim=0) for g in g_network))
+        ctx.save_for_backward(g_enc, g_conditioning, g_head.sum(dim=0), *(g.sum(dim=0) for g in g_network))
         ctx.mark_non_differentiable(rgb, weights)
         ctx.num_losses = 5 if num_classes else 4
         return *losses.sum(dim=1).unbind(), rgb, weights
@@ -158,15 +162,15 @@ class _FusedTraining(torch.autograd.Function):
                 "weigh the losses by the model's options instead, or turn fuse_on_cpu off."
             )
         saved = ctx.saved_tensors if factor == 1.0 else [gradient * factor for gradient in ctx.saved_tensors]
-        g_enc, g_cond, *g_matrices = saved
-        return g_enc, g_cond, None, *g_matrices
+        g_enc, g_conditioning, *g_matrices = saved
+        return g_enc, g_conditioning, None, *g_matrices
 
 
 def _target_arrays(targets: Targets, semantic_weight: float, num_classes: int) -> TargetArrays:
     soft = targets.soft_labels
     if not num_classes:
         labels, none = torch.empty(0, dtype=torch.int64), torch.empty(0, 0)
-        return as_arrays(TargetArrays(targets.colour, labels, none, torch.zeros(targets.labels.shape[0])))
+        return as_arrays(TargetArrays(targets.color, labels, none, torch.zeros(targets.labels.shape[0])))
     if soft is None:
         check_labels(targets.labels, num_classes)
         soft = torch.empty(0, num_classes)
@@ -174,14 +178,14 @@ def _target_arrays(targets: Targets, semantic_weight: float, num_classes: int) -
         found = tuple(soft.shape)
         raise ValueError(f"expected distributions ({num_rays}, {num_classes}), found {found}; check the labels")
     shares = semantic_weight * targets.label_shares()
-    return as_arrays(TargetArrays(targets.colour, targets.labels, soft.float(), shares))
+    return as_arrays(TargetArrays(targets.color, targets.labels, soft.float(), shares))
 
 
 def _factors(targets: Targets, losses: LossOptions) -> LossFactors:
-    num_uniform, num_rays = max(1, targets.colour.shape[0]), max(1, targets.labels.shape[0])
+    num_uniform, num_rays = max(1, targets.color.shape[0]), max(1, targets.labels.shape[0])
     weights = losses.weights
     return LossFactors(
-        colour=np.float32(1 / 3 / num_uniform),
+        color=np.float32(1 / 3 / num_uniform),
         distortion=np.float32(weights.distortion / num_uniform),
         opacity=np.float32(weights.opacity / num_uniform),
         near_camera=np.float32(weights.near_camera / num_rays),
@@ -225,7 +229,7 @@ def train_fused(
     matrix = rays.enc.new_zeros(BLOCK, 0) if head is None else _head_matrix(head)
     constants = _Constants(intervals, targets, losses, options, num_classes)
     results = _FusedTraining.apply(
-        rays.enc, whole_blocks(rays.cond, axes=1), constants, matrix, *network.in_whole_blocks()
+        rays.enc, whole_blocks(rays.conditioning, axes=1), constants, matrix, *network.in_whole_blocks()
     )
     return TrainedRays(*results)
 
@@ -255,8 +259,8 @@ def train_rays(
 
 def _loss_of_grid(field: SemanticNerfField, positions: Tensor, weights: Tensor, targets: Targets) -> Tensor:
     """Cross-entropy of the rays that count; the samples of others are left out, and without any all are."""
-    has_say = targets.label_shares() > 0
-    if not has_say.any():
+    is_labelled = targets.label_shares() > 0
+    if not is_labelled.any():
         return weights.new_zeros(())
-    counted = weights * has_say[:, None]
+    counted = weights * is_labelled[:, None]
     return targets.semantic_loss(logits_of(field, positions, counted, counted))

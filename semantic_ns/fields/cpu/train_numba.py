@@ -17,11 +17,11 @@ from numba.np.ufunc.parallel import get_thread_id
 
 from semantic_ns.fields.cpu.tile_numba import (
     carve,
-    colour_and_semantic_layers,
-    composite_lit,
+    color_and_semantic_layers,
+    composite_visible,
     copy_encoded,
     density_backward,
-    gather_lit,
+    gather_visible,
     layers_backward,
     output_gradients,
     raw_density_gradients,
@@ -59,16 +59,16 @@ def _keep_rows(a, rows, count):
 
 @part
 @no_type_check
-def _losses_of_geometry(first, weights, rgb, intervals, colours, factors, g_rgb, g_weights, losses):
+def _losses_of_geometry(first, weights, rgb, intervals, colors, factors, g_rgb, g_weights, losses):
     """Losses of a tile's rays and their gradients; of rays without a colour target only what is near costs."""
     for r in range(weights.shape[0]):
         ray, error = first + r, np.float32(0)
         losses[2, ray] = np.float32(0)
-        if ray < colours.shape[0]:
+        if ray < colors.shape[0]:
             for channel in range(3):
-                difference = rgb[r, channel] - colours[ray, channel]
+                difference = rgb[r, channel] - colors[ray, channel]
                 error += difference * difference
-                g_rgb[r, channel] = np.float32(2) * factors.colour * difference
+                g_rgb[r, channel] = np.float32(2) * factors.color * difference
             distortion = distortion_of_ray(intervals.spacings[ray], weights[r], g_weights[r])
             losses[1, ray] = factors.distortion * distortion
             opacity = np.float32(OPACITY_OFFSET)
@@ -81,7 +81,7 @@ def _losses_of_geometry(first, weights, rgb, intervals, colours, factors, g_rgb,
             zero_rows(g_rgb, r, r + 1)
             zero_rows(g_weights, r, r + 1)
             losses[1, ray] = np.float32(0)
-        losses[0, ray] = factors.colour * error
+        losses[0, ray] = factors.color * error
         losses[3, ray] = near_camera_of_ray(
             intervals.starts[ray], intervals.lengths[ray], weights[r], factors.near_camera, factors.per_reach,
             g_weights[r],
@@ -113,13 +113,13 @@ def _semantics(first, num_rays, targets, logits, g_logits, losses):
 @kernel
 @no_type_check
 def train(
-    enc, cond, intervals, network, transposed, head, head_transposed, scale, min_light, pass_semantics,
-    targets, factors, losses, rgb, weights, g_enc, g_cond, g_network, g_head,
+    enc, conditioning, intervals, network, transposed, head, head_transposed, scale, min_transmittance, pass_semantics,
+    targets, factors, losses, rgb, weights, g_enc, g_conditioning, g_network, g_head,
 ):  # fmt: skip
     """Fill ``losses`` [5, R] as ``TrainedRays`` lists them, ``rgb`` [R, 3], ``weights`` [R, S], gradients.
 
-    ``g_enc`` [R S, E] and ``g_cond`` [R, H] are filled; ``g_network`` and ``g_head``, one slice per thread, are added
-    to.
+    ``g_enc`` [R S, E] and ``g_conditioning`` [R, H] are filled; ``g_network`` and ``g_head``, one slice per thread, are
+    added to.
     """
     num_rays, num_samples = intervals.lengths.shape
     rays_per_tile, num_tiles, rows = tile_shape(num_rays, num_samples, _ROWS_PER_TILE)
@@ -138,37 +138,41 @@ def train(
         rays = min(rays_per_tile, num_rays - first)
         last = first + rays
         n, start, padded_rays = rays * num_samples, first * num_samples, padded(rays, ROW_MULTIPLE)
-        scratch, lit_row, lit_ray = scratches[t], places[t, 0], places[t, 1]
+        scratch, visible_row, visible_ray = scratches[t], places[t, 0], places[t, 1]
         activations, gradients, at = training_buffers(scratch, rows, network, transposed)
-        lit_enc, h, h1, h2, out, lit_input, sem, colour = activations
-        g_lit_enc, g_h1, g_h2, g_out, g_lit = gradients
-        light, at = carve(scratch, at, rays_per_tile, num_samples)
+        visible_enc, h, h1, h2, out, visible_input, sem, color = activations
+        g_visible_enc, g_h1, g_h2, g_out, g_visible = gradients
+        transmittances, at = carve(scratch, at, rays_per_tile, num_samples)
         g_w, at = carve(scratch, at, rays_per_tile, num_samples)
         sums, at = carve(scratch, at, ray_rows, num_sums)
         g_sums, at = carve(scratch, at, ray_rows, num_sums)
         logits, at = carve(scratch, at, ray_rows, num_logits)
         g_logits, at = carve(scratch, at, ray_rows, num_logits)
         g_rgb, at = carve(scratch, at, ray_rows, 3)
-        last_colour, at = carve(scratch, at, ray_rows, 3)
+        last_color, at = carve(scratch, at, ray_rows, 3)
         behind = np.empty(rays_per_tile, np.float32)
         tile_weights, tile_rgb, lengths = weights[first:last], rgb[first:last], intervals.lengths[first:last]
         # Forward.
-        copy_encoded(enc, start, n, lit_enc)
-        linear(lit_enc, network.w1, network.b1, h, padded(n, ROW_MULTIPLE))
+        copy_encoded(enc, start, n, visible_enc)
+        linear(visible_enc, network.w1, network.b1, h, padded(n, ROW_MULTIPLE))
         rectify(h, n)
         linear(h, network.w2, network.b2, out, padded(n, ROW_MULTIPLE))
         for r in range(rays):
             behind[r] = weights_of_ray(
-                out[r * num_samples : (r + 1) * num_samples], lengths[r], scale, tile_weights[r], light[r]
+                out[r * num_samples : (r + 1) * num_samples], lengths[r], scale, tile_weights[r], transmittances[r]
             )
-        count = gather_lit(out, light, min_light, lit_row, lit_ray, lit_input, rays, num_samples)
-        _keep_rows(lit_enc, lit_row, count)
-        _keep_rows(h, lit_row, count)
-        colour_and_semantic_layers(lit_input, lit_ray, cond[first:last], network, zero, h1, h2, colour, sem, count)
+        count = gather_visible(
+            out, transmittances, min_transmittance, visible_row, visible_ray, visible_input, rays, num_samples
+        )
+        _keep_rows(visible_enc, visible_row, count)
+        _keep_rows(h, visible_row, count)
+        color_and_semantic_layers(
+            visible_input, visible_ray, conditioning[first:last], network, zero, h1, h2, color, sem, count
+        )
         zero_rows(sums, 0, padded_rays)
-        composite_lit(lit_row, lit_ray, count, tile_weights, behind, colour, sem, tile_rgb, sums)
+        composite_visible(visible_row, visible_ray, count, tile_weights, behind, color, sem, tile_rgb, sums)
         # Losses.
-        _losses_of_geometry(first, tile_weights, tile_rgb, intervals, targets.colours, factors, g_rgb, g_w, losses)
+        _losses_of_geometry(first, tile_weights, tile_rgb, intervals, targets.colors, factors, g_rgb, g_w, losses)
         for r in range(rays):
             for k in range(num_samples):
                 sums[r, num_features] += tile_weights[r, k]
@@ -182,13 +186,39 @@ def train(
                     g_w[r, k] += g_sums[r, num_features]
         # Backward. Where no light arrives there is no gradient.
         output_gradients(
-            lit_row, lit_ray, count, tile_weights, behind, colour, sem, g_rgb, g_sums, pass_semantics, last_colour, g_w
+            visible_row,
+            visible_ray,
+            count,
+            tile_weights,
+            behind,
+            color,
+            sem,
+            g_rgb,
+            g_sums,
+            pass_semantics,
+            last_color,
+            g_w,
         )
         layers_backward(
-            t, lit_ray, count, pass_semantics, (lit_input, h1, h2), (colour, sem, g_h1, g_h2), transposed, zero,
-            g_network, g_cond[first:last], g_lit, g_out,
+            t, visible_ray, count, pass_semantics, (visible_input, h1, h2), (color, sem, g_h1, g_h2), transposed, zero,
+            g_network, g_conditioning[first:last], g_visible, g_out,
         )  # fmt: skip
-        raw_density_gradients(lit_row, lit_ray, count, out, lengths, scale, tile_weights, light, behind, g_w, g_out)
+        raw_density_gradients(
+            visible_row, visible_ray, count, out, lengths, scale, tile_weights, transmittances, behind, g_w, g_out
+        )
         density_backward(
-            t, lit_row, count, lit_enc, h, g_out, transposed, zero, g_network, g_h1, g_lit_enc, g_enc, start, n
+            t,
+            visible_row,
+            count,
+            visible_enc,
+            h,
+            g_out,
+            transposed,
+            zero,
+            g_network,
+            g_h1,
+            g_visible_enc,
+            g_enc,
+            start,
+            n,
         )

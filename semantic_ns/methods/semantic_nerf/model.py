@@ -259,7 +259,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         if "trained" in outputs:
             trained: TrainedRays = outputs["trained"]
             distortion = trained.distortion_loss.detach() / (self._distortion_loss_mult() or 1.0)
-            return {"psnr": -10.0 * torch.log10(trained.colour_loss.detach()), "distortion": distortion}
+            return {"psnr": -10.0 * torch.log10(trained.color_loss.detach()), "distortion": distortion}
         outputs, batch = uniform_rays(outputs, batch)
         with torch.no_grad():
             error = (outputs["rgb"] - self.renderer_rgb.blend_background(batch["image"])).square().mean()
@@ -299,7 +299,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
 
     def _ready_losses(self, trained: TrainedRays) -> dict[str, Tensor]:
         losses = {
-            "rgb_loss": trained.colour_loss,
+            "rgb_loss": trained.color_loss,
             "distortion_loss": trained.distortion_loss,
             "opacity_loss": trained.opacity_loss,
             "near_camera_loss": trained.near_camera_loss,

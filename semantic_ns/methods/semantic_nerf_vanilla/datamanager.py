@@ -40,10 +40,10 @@ class OneImagePixelSampler(GatheringPixelSampler):
 
 
 @dataclass
-class PaperDataManagerConfig(SemanticDataManagerConfig):
+class SemanticNerfVanillaDataManagerConfig(SemanticDataManagerConfig):
     """Options of the data manager with the batches of the paper."""
 
-    _target: type = field(default_factory=lambda: PaperDataManager)
+    _target: type = field(default_factory=lambda: SemanticNerfVanillaDataManager)
     labelled_share: float = 0.0
     """Share of a batch that is drawn from labelled pixels where fewer of all pixels are labelled; 0: never."""
     balance_classes: bool | None = False
@@ -52,14 +52,14 @@ class PaperDataManagerConfig(SemanticDataManagerConfig):
     """Whether all rays of a step are of one image, as in the paper's code; else they are of all images."""
 
 
-class PaperDataManager(SemanticDataManager):
+class SemanticNerfVanillaDataManager(SemanticDataManager):
     """The data manager of all methods, with rays of one image in each step.
 
     Raises:
         SceneError: if labelled pixels are asked for, which lie in many images.
     """
 
-    config: PaperDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    config: SemanticNerfVanillaDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def create_train_dataset(self) -> SemanticDataset:
         """The parent's, which also knows where the world is."""

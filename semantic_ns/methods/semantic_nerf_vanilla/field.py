@@ -44,7 +44,7 @@ class FieldValues:
     """What the last, linear layer `semantic_head` makes logits of; None without semantics."""
 
 
-class PaperField(nn.Module):
+class SemanticNerfVanillaField(nn.Module):
     """One of the two networks, coarse and fine, of Zhi et al. 2021: 628 740 + 129 C parameters.
 
     nerfstudio's `NeRFField` is another network: its skip enters one layer earlier, its density passes a softplus, and
@@ -85,7 +85,7 @@ class PaperField(nn.Module):
         self.semantic_trunk = nn.Sequential(nn.Linear(hidden_dim, semantic_width), nn.ReLU())
         self.semantic_head = nn.Linear(semantic_width, num_classes)
         self.feature = nn.Linear(hidden_dim, hidden_dim)
-        self.colour = nn.Sequential(
+        self.color = nn.Sequential(
             nn.Linear(hidden_dim + self.direction_encoding.get_out_dim(), hidden_dim // 2),
             nn.ReLU(),
             nn.Linear(hidden_dim // 2, 3),
@@ -117,7 +117,7 @@ class PaperField(nn.Module):
             features = features.to(positions_m.dtype)
         return FieldValues(
             raw_density=self.density(trunk).to(positions_m.dtype),
-            rgb=self.colour(torch.cat([self.feature(trunk), encoded], dim=-1)).to(positions_m.dtype),
+            rgb=self.color(torch.cat([self.feature(trunk), encoded], dim=-1)).to(positions_m.dtype),
             semantic_features=features,
         )
 

@@ -3,8 +3,8 @@
 from nerfstudio.engine.schedulers import ExponentialDecaySchedulerConfig
 
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
-from semantic_ns.methods.semantic_nerf_vanilla.datamanager import PaperDataManagerConfig
-from semantic_ns.methods.semantic_nerf_vanilla.model import PaperModelConfig
+from semantic_ns.methods.semantic_nerf_vanilla.datamanager import SemanticNerfVanillaDataManagerConfig
+from semantic_ns.methods.semantic_nerf_vanilla.model import SemanticNerfVanillaModelConfig
 from semantic_ns.methods.specification import specification
 from semantic_ns.optimizers import FusedAdamConfig
 from semantic_ns.pipeline import SemanticPipelineConfig
@@ -14,10 +14,10 @@ semantic_nerf_vanilla = specification(
     "semantic-nerf-vanilla",
     "The network, sampling and schedule of the Semantic-NeRF paper as published; hours on a CUDA device.",
     SemanticPipelineConfig(
-        datamanager=PaperDataManagerConfig(
+        datamanager=SemanticNerfVanillaDataManagerConfig(
             dataparser=AutoDataParserConfig(), train_num_rays_per_batch=1024, eval_num_rays_per_batch=1024
         ),
-        model=PaperModelConfig(eval_num_rays_per_chunk=1 << 9),
+        model=SemanticNerfVanillaModelConfig(eval_num_rays_per_chunk=1 << 9),
         propagation=PropagationConfig(enabled=False),
     ),
     num_iterations=200_000,

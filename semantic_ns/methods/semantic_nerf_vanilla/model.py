@@ -18,7 +18,7 @@ from semantic_ns.geometry.world import WORLD_FROM_SCENE
 from semantic_ns.methods.base import Outputs, SemanticModel, uniform_rays
 from semantic_ns.methods.options import SemanticOptions
 from semantic_ns.methods.scene_bounds import StatedBounds
-from semantic_ns.methods.semantic_nerf_vanilla.field import PaperField
+from semantic_ns.methods.semantic_nerf_vanilla.field import SemanticNerfVanillaField
 from semantic_ns.methods.semantic_nerf_vanilla.sampling import (
     LAST_INTERVAL,
     PlanarDepthCollider,
@@ -35,10 +35,10 @@ def _default_collider_params() -> dict[str, float]:
 
 
 @dataclass
-class PaperModelConfig(SemanticOptions, VanillaModelConfig):
+class SemanticNerfVanillaModelConfig(SemanticOptions, VanillaModelConfig):
     """Options of the semantic-nerf-vanilla model; the rest are those of nerfstudio's vanilla-nerf."""
 
-    _target: type = field(default_factory=lambda: PaperModel)
+    _target: type = field(default_factory=lambda: SemanticNerfVanillaModel)
     pass_semantic_gradients: bool = True
     """Whether the semantic loss also trains geometry and the trunk."""
     opacity_loss_weight: float = 0.0
@@ -73,7 +73,7 @@ class RenderedPass:
     """None without semantics."""
 
 
-class PaperModel(SemanticModel, NeRFModel):
+class SemanticNerfVanillaModel(SemanticModel, NeRFModel):
     """Semantic-NeRF: a coarse and a fine network, of which the fine one is seen (Zhi et al. 2021, sections 3.1, 3.2).
 
     ``depth`` is the paper's sum of w_k t_k, as a distance along the unit ray; ``expected_depth`` is that divided by the
@@ -82,15 +82,16 @@ class PaperModel(SemanticModel, NeRFModel):
 
     Of nerfstudio's vanilla-nerf the renderers, the colour losses and the metrics are the same. Its uniform sampler is,
     too, where the edges of its intervals are taken for samples: 63 intervals have 64 edges, jittered between the
-    mid-points to their neighbours. Networks and fine samples are not, see `PaperField` and `refined_distances`.
+    mid-points to their neighbours. Networks and fine samples are not, see
+    `SemanticNerfVanillaField` and `refined_distances`.
 
     Raises:
         SceneError: if an option of vanilla-nerf is set that this network does not have.
     """
 
-    config: PaperModelConfig  # pyright: ignore[reportIncompatibleVariableOverride]
-    field_coarse: PaperField  # pyright: ignore[reportIncompatibleVariableOverride]
-    field_fine: PaperField  # pyright: ignore[reportIncompatibleVariableOverride]
+    config: SemanticNerfVanillaModelConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    field_coarse: SemanticNerfVanillaField  # pyright: ignore[reportIncompatibleVariableOverride]
+    field_fine: SemanticNerfVanillaField  # pyright: ignore[reportIncompatibleVariableOverride]
     world_from_scene: Tensor
 
     def populate_modules(self) -> None:
@@ -106,16 +107,16 @@ class PaperModel(SemanticModel, NeRFModel):
         self.collider = PlanarDepthCollider(self.bounds.near, self.bounds.far)
 
     @property
-    def field(self) -> PaperField:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def field(self) -> SemanticNerfVanillaField:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The network that is seen."""
         return self.field_fine
 
-    def _networks(self) -> tuple[PaperField, ...]:
+    def _networks(self) -> tuple[SemanticNerfVanillaField, ...]:
         return (self.field_coarse, self.field_fine)
 
-    def _build_network(self) -> PaperField:
+    def _build_network(self) -> SemanticNerfVanillaField:
         config = self.config
-        return PaperField(
+        return SemanticNerfVanillaField(
             self.taxonomy.num_classes,
             hidden_dim=config.hidden_dim,
             semantic_width=config.semantic_width,
@@ -179,7 +180,7 @@ class PaperModel(SemanticModel, NeRFModel):
         return torch.linspace(0.0, 1.0, shape[1], device=distances.device).expand(shape)
 
     def _render(
-        self, network: PaperField, ray_bundle: RayBundle, distances: Float[Tensor, "rays samples"]
+        self, network: SemanticNerfVanillaField, ray_bundle: RayBundle, distances: Float[Tensor, "rays samples"]
     ) -> RenderedPass:
         """Samples at distances along the unit rays (scene units) through one network."""
         linear, offset = self.world_from_scene[:, :3], self.world_from_scene[:, 3]
@@ -200,7 +201,7 @@ class PaperModel(SemanticModel, NeRFModel):
                 logits=self._logits(network, values.semantic_features, weights),
             )
 
-    def _logits(self, network: PaperField, features: Tensor | None, weights: Tensor) -> Tensor | None:
+    def _logits(self, network: SemanticNerfVanillaField, features: Tensor | None, weights: Tensor) -> Tensor | None:
         """Rendered logits, the linear last layer once per ray."""
         if features is None:
             return None
@@ -232,11 +233,11 @@ class PaperModel(SemanticModel, NeRFModel):
         self, outputs: Outputs, batch: Mapping[str, Any], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """Mean squared errors of colour and weighted cross-entropies, of both networks (equations (6) to (8))."""
-        passes, colours = {}, dict(batch)
+        passes, colors = {}, dict(batch)
         for name, parts in (("fine", outputs), ("coarse", _of_coarse(outputs))):
-            uniform, colours = uniform_rays(parts, batch)
+            uniform, colors = uniform_rays(parts, batch)
             passes |= {f"rgb_{name}": uniform["rgb"], f"accumulation_{name}": uniform["accumulation"]}
-        losses = super().get_loss_dict(passes, colours, metrics_dict)
+        losses = super().get_loss_dict(passes, colors, metrics_dict)
         losses |= self._opacity_loss(outputs, batch) | self._semantic_losses(outputs, batch)
         if "semantics_coarse" in outputs:
             coarse = semantic_loss(outputs["semantics_coarse"], batch)

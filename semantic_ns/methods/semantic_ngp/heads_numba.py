@@ -7,7 +7,7 @@ hidden width, G = 1 + geometry features, F semantic width.
 * ``rays`` [N]         ray of each sample
 * ``enc`` [N, E]       encoded positions
 * ``hidden`` [N, G]    output of the density network (column 0: raw density)
-* ``cond`` [R, H]      what is constant along a ray, already through the colour network's first layer
+* ``conditioning`` [R, H]      what is constant along a ray, already through the colour network's first layer
 * ``network``          ``Network`` of ``fields.cpu.network`` in whole blocks, ``transposed`` its ``TransposedNetwork``
 * ``weights`` [N]      w_k = T_k (1 - exp(-sigma_k delta_k))
 
@@ -32,7 +32,7 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 
 @inlined_part
 @no_type_check
-def passed_light(raw, length, scale):
+def interval_transmittance(raw, length, scale):
     """Share of the light that passes a sample, exp(-sigma delta)."""
     return exp32(-scale * exp32(min(raw, RAW_DENSITY_LIMIT)) * length)
 
@@ -48,19 +48,19 @@ def density_layers(enc, network, h, out, rows):
 
 @part
 @no_type_check
-def head_layers(inputs, rays, cond, network, zero, h1, h2, colour, features, count):
+def head_layers(inputs, rays, conditioning, network, zero, h1, h2, color, features, count):
     """Colours and semantic features of ``count`` samples with density outputs ``inputs``."""
     rows = padded(count, ROW_MULTIPLE)
     linear(inputs, network.c1, zero, h1, rows)
     for i in range(rows):
         ray = rays[min(i, count - 1)]
         for j in range(h1.shape[1]):
-            h1[i, j] = rectified(h1[i, j] + cond[ray, j])
+            h1[i, j] = rectified(h1[i, j] + conditioning[ray, j])
     linear(h1, network.c2, network.d2, h2, rows)
     rectify(h2, rows)
-    linear(h2, network.c3, network.d3, colour, rows)
-    flat = colour.reshape(-1)  # one long loop becomes vector code, many short ones do not
-    for i in range(rows * colour.shape[1]):
+    linear(h2, network.c3, network.d3, color, rows)
+    flat = color.reshape(-1)  # one long loop becomes vector code, many short ones do not
+    for i in range(rows * color.shape[1]):
         flat[i] = _ONE / (_ONE + exp32(-flat[i]))
     linear(inputs, network.s1, network.t1, features, rows)
     rectify(features, rows)
@@ -68,40 +68,40 @@ def head_layers(inputs, rays, cond, network, zero, h1, h2, colour, features, cou
 
 @part
 @no_type_check
-def add_weighted(weights, rays, colour, features, count, rgb, sums):
+def add_weighted(weights, rays, color, features, count, rgb, sums):
     """Add the colours and features of a block of samples to those of their rays."""
     for i in range(count):
         ray, weight = rays[i], weights[i]
         for channel in range(3):
-            rgb[ray, channel] += weight * colour[i, channel]
+            rgb[ray, channel] += weight * color[i, channel]
         for j in range(sums.shape[1]):
             sums[ray, j] += weight * features[i, j]
 
 
 @kernel
 @no_type_check
-def heads_forward(hidden, lengths, rays, first, cond, network, scale, weights, accumulation, rgb, sums):
+def heads_forward(hidden, lengths, rays, first, conditioning, network, scale, weights, accumulation, rgb, sums):
     """Fill ``weights`` [N]; add to ``accumulation`` [R], ``rgb`` [R, 3] and the features' ``sums`` [R, F]."""
-    num_rays, width = cond.shape
+    num_rays, width = conditioning.shape
     for task in prange((num_rays + _RAYS_PER_TASK - 1) // _RAYS_PER_TASK):
         begin_ray, end_ray = task * _RAYS_PER_TASK, min(num_rays, (task + 1) * _RAYS_PER_TASK)
         zero = np.zeros(width, np.float32)
         inputs = np.empty((BLOCK, hidden.shape[1]), np.float32)
         h1, h2 = np.empty((BLOCK, width), np.float32), np.empty((BLOCK, width), np.float32)
-        colour = np.empty((BLOCK, network.c3.shape[1]), np.float32)
+        color = np.empty((BLOCK, network.c3.shape[1]), np.float32)
         features = np.empty((BLOCK, sums.shape[1]), np.float32)
         for r in range(begin_ray, end_ray):
-            light = _ONE
+            transmittances = _ONE
             for k in range(first[r], first[r + 1]):
-                through = passed_light(hidden[k, 0], lengths[k], scale)
-                weights[k] = light * (_ONE - through)
-                light *= through
+                through = interval_transmittance(hidden[k, 0], lengths[k], scale)
+                weights[k] = transmittances * (_ONE - through)
+                transmittances *= through
                 accumulation[r] += weights[k]
         for begin in range(first[begin_ray], first[end_ray], BLOCK):
             count = min(BLOCK, first[end_ray] - begin)
             copy_rows(hidden, begin, count, inputs)
-            head_layers(inputs, rays[begin:], cond, network, zero, h1, h2, colour, features, count)
-            add_weighted(weights[begin:], rays[begin:], colour, features, count, rgb, sums)
+            head_layers(inputs, rays[begin:], conditioning, network, zero, h1, h2, color, features, count)
+            add_weighted(weights[begin:], rays[begin:], color, features, count, rgb, sums)
 
 
 @part
@@ -114,37 +114,37 @@ def _through_rectifier(g, outputs, rows):
 
 @part
 @no_type_check
-def _output_gradients(weights, rays, g_rgb, g_sums, pass_semantics, colour, features, count, g_weights):
+def _output_gradients(weights, rays, g_rgb, g_sums, pass_semantics, color, features, count, g_weights):
     """Turn colours and features into the gradients before their sigmoid and ReLU; add to those of the weights."""
     for i in range(count):
-        ray, weight, towards_colour, towards_features = rays[i], weights[i], _ZERO, _ZERO
+        ray, weight, towards_color, towards_features = rays[i], weights[i], _ZERO, _ZERO
         for channel in range(3):
-            value, g = colour[i, channel], g_rgb[ray, channel]
-            towards_colour += g * value
-            colour[i, channel] = weight * g * value * (_ONE - value)
-        for channel in range(3, colour.shape[1]):
-            colour[i, channel] = _ZERO
+            value, g = color[i, channel], g_rgb[ray, channel]
+            towards_color += g * value
+            color[i, channel] = weight * g * value * (_ONE - value)
+        for channel in range(3, color.shape[1]):
+            color[i, channel] = _ZERO
         for j in range(features.shape[1]):
             value, g = features[i, j], g_sums[ray, j]
             towards_features += g * value
             features[i, j] = weight * g if value > _ZERO else _ZERO
-        g_weights[i] += towards_colour + (towards_features if pass_semantics else _ZERO)
+        g_weights[i] += towards_color + (towards_features if pass_semantics else _ZERO)
     for i in range(count, padded(count, ROW_MULTIPLE)):
-        colour[i, :] = _ZERO
+        color[i, :] = _ZERO
         features[i, :] = _ZERO
 
 
 @kernel
 @no_type_check
 def heads_backward(
-    hidden, rays, first, cond, network, transposed, pass_semantics, weights, g_rgb, g_sums,
-    g_weights, g_hidden, g_cond, g_network,
+    hidden, rays, first, conditioning, network, transposed, pass_semantics, weights, g_rgb, g_sums,
+    g_weights, g_hidden, g_conditioning, g_network,
 ):  # fmt: skip
-    """Fill ``g_hidden`` [N, G] but for its raw density; add to ``g_weights`` [N], ``g_cond`` [R, H], ``g_network``.
+    """Fill ``g_hidden`` [N, G] but for its raw density; add to the other gradients.
 
-    Of ``g_network`` only the matrices of colour and semantics are touched.
+    These are ``g_weights`` [N], ``g_conditioning`` [R, H] and ``g_network``. Of ``g_network`` only the matrices of colour and semantics are touched.
     """
-    num_rays, width = cond.shape
+    num_rays, width = conditioning.shape
     num_hidden = hidden.shape[1]
     for task in prange((num_rays + _RAYS_PER_TASK - 1) // _RAYS_PER_TASK):
         thread = get_thread_id()
@@ -153,23 +153,23 @@ def heads_backward(
         inputs, g_inputs = np.empty((BLOCK, num_hidden), np.float32), np.empty((BLOCK, num_hidden), np.float32)
         h1, h2 = np.empty((BLOCK, width), np.float32), np.empty((BLOCK, width), np.float32)
         g_h1, g_h2 = np.empty((BLOCK, width), np.float32), np.empty((BLOCK, width), np.float32)
-        colour = np.empty((BLOCK, transposed.c3.shape[0]), np.float32)
+        color = np.empty((BLOCK, transposed.c3.shape[0]), np.float32)
         features = np.empty((BLOCK, g_sums.shape[1]), np.float32)
         for begin in range(first[begin_ray], first[end_ray], BLOCK):
             count = min(BLOCK, first[end_ray] - begin)
             rows, block_rays = padded(count, ROW_MULTIPLE), rays[begin:]
             copy_rows(hidden, begin, count, inputs)
-            head_layers(inputs, block_rays, cond, network, zero, h1, h2, colour, features, count)
+            head_layers(inputs, block_rays, conditioning, network, zero, h1, h2, color, features, count)
             _output_gradients(
-                weights[begin:], block_rays, g_rgb, g_sums, pass_semantics, colour, features, count, g_weights[begin:]
+                weights[begin:], block_rays, g_rgb, g_sums, pass_semantics, color, features, count, g_weights[begin:]
             )
-            layer_backward(h2, colour, transposed.c3, zero, g_network.c3[thread], g_network.d3[thread], g_h2, rows)
+            layer_backward(h2, color, transposed.c3, zero, g_network.c3[thread], g_network.d3[thread], g_h2, rows)
             _through_rectifier(g_h2, h2, rows)
             layer_backward(h1, g_h2, transposed.c2, zero, g_network.c2[thread], g_network.d2[thread], g_h1, rows)
             _through_rectifier(g_h1, h1, rows)
             for i in range(count):
                 for j in range(width):
-                    g_cond[block_rays[i], j] += g_h1[i, j]
+                    g_conditioning[block_rays[i], j] += g_h1[i, j]
             layer_backward(inputs, g_h1, transposed.c1, zero, g_network.c1[thread], no_bias, g_inputs, rows)
             for i in range(count):
                 for j in range(num_hidden):
@@ -188,10 +188,10 @@ def heads_backward(
 def raw_density_gradient(scale, hidden, lengths, first, weights, g_weights, g_hidden):
     """Fill column 0 of ``g_hidden``: dw_k/da_k = T_{k+1}, dw_j/da_k = -w_j for j > k, with a = sigma delta."""
     for r in prange(first.shape[0] - 1):
-        light = _ONE
+        transmittances = _ONE
         for k in range(first[r], first[r + 1]):
-            light -= weights[k]
-            g_hidden[k, 0] = light
+            transmittances -= weights[k]
+            g_hidden[k, 0] = transmittances
         behind = _ZERO
         for k in range(first[r + 1] - 1, first[r] - 1, -1):
             g_optical = g_weights[k] * max(g_hidden[k, 0], _ZERO) - behind

@@ -26,7 +26,7 @@ from semantic_ns.methods.semantic_ngp.heads_numba import (
     add_weighted,
     density_layers,
     head_layers,
-    passed_light,
+    interval_transmittance,
 )
 from semantic_ns.methods.semantic_ngp.occupancy_numba import last_distance, next_samples
 
@@ -115,23 +115,23 @@ def _next_pass(bundle, steps, occupancy, begin, live, num_live, t, last, is_over
 
 @part
 @no_type_check
-def _mark_visible(sample_ray, edges, out, count, limits, light, visible):
-    """Whether each sample of a pass counts; ``light`` of each ray is that behind its samples so far, all of them."""
+def _mark_visible(sample_ray, edges, out, count, limits, transmittances, visible):
+    """Whether each sample of a pass counts; ``transmittances`` of each ray are those behind all its samples so far."""
     for n in range(count):
         r = sample_ray[n]
-        through = passed_light(out[n, 0], edges[1, n] - edges[0, n], limits.density_scale)
-        visible[n] = light[r] >= limits.min_light and _ONE - through >= limits.min_opacity
-        light[r] *= through
+        through = interval_transmittance(out[n, 0], edges[1, n] - edges[0, n], limits.density_scale)
+        visible[n] = transmittances[r] >= limits.min_transmittance and _ONE - through >= limits.min_opacity
+        transmittances[r] *= through
 
 
 @part
 @no_type_check
-def _still_live(live, num_live, is_over, light, min_light):
+def _still_live(live, num_live, is_over, transmittances, min_transmittance):
     """Keep the rays with samples and light; returns their number."""
     kept = 0
     for i in range(num_live):
         r = live[i]
-        if not is_over[r] and light[r] >= min_light:
+        if not is_over[r] and transmittances[r] >= min_transmittance:
             live[kept] = r
             kept += 1
     return kept
@@ -150,7 +150,7 @@ def collect(bundle, steps, occupancy, grid, network, limits, first, counts, edge
         num_live = min(_RAYS_PER_TILE, num_rays - begin)
         t, last = np.empty(num_live, np.float64), np.empty(num_live, np.float64)
         live, is_over = np.arange(num_live), np.zeros(num_live, np.bool_)
-        light = np.ones(num_live, np.float32)
+        transmittances = np.ones(num_live, np.float32)
         sample_ray, visible = np.empty(_POINTS, np.int64), np.empty(_POINTS, np.bool_)
         pass_edges, pass_x = np.empty((2, _POINTS), np.float32), np.empty((_POINTS, 3), np.float32)
         pass_enc = np.zeros((_POINTS, network.w1.shape[0]), np.float32)
@@ -161,7 +161,7 @@ def collect(bundle, steps, occupancy, grid, network, limits, first, counts, edge
                 bundle, steps, occupancy, begin, live, num_live, t, last, is_over, sample_ray, pass_edges, pass_x
             )
             _evaluate(pass_x, count, grid, network, pass_enc, h, out)
-            _mark_visible(sample_ray, pass_edges, out, count, limits, light, visible)
+            _mark_visible(sample_ray, pass_edges, out, count, limits, transmittances, visible)
             for n in range(count):
                 if visible[n]:
                     ray = begin + sample_ray[n]
@@ -174,7 +174,7 @@ def collect(bundle, steps, occupancy, grid, network, limits, first, counts, edge
                         enc[row, j] = pass_enc[n, j]
                     for j in range(hidden.shape[1]):
                         hidden[row, j] = out[n, j]
-            num_live = _still_live(live, num_live, is_over, light, limits.min_light)
+            num_live = _still_live(live, num_live, is_over, transmittances, limits.min_transmittance)
 
 
 @kernel
@@ -190,40 +190,40 @@ def close_gaps(first, packed_first, source, target):
 @kernel
 @no_type_check
 def render(
-    bundle, steps, occupancy, grid, network, limits, cond, rgb, sums, accumulation, expected, median
+    bundle, steps, occupancy, grid, network, limits, conditioning, rgb, sums, accumulation, expected, median
 ):  # fmt: skip
     """Add to ``rgb`` [R, 3], semantic ``sums`` [R, F], ``accumulation`` [R], weighted distance ``expected`` [R].
 
     ``median`` [R] receives the distance at which half of the light is gone, see ``rendering.median_distance``.
     """
-    num_rays, width = cond.shape
+    num_rays, width = conditioning.shape
     for tile in prange((num_rays + _RAYS_PER_TILE - 1) // _RAYS_PER_TILE):
         begin = tile * _RAYS_PER_TILE
         num_live = min(_RAYS_PER_TILE, num_rays - begin)
         t, last = np.empty(num_live, np.float64), np.empty(num_live, np.float64)
         live, is_over = np.arange(num_live), np.zeros(num_live, np.bool_)
         # That behind all samples decides what counts, that behind those which count is rendered.
-        light, rendered_light = np.ones(num_live, np.float32), np.ones(num_live, np.float32)
+        transmittances, rendered_transmittance = np.ones(num_live, np.float32), np.ones(num_live, np.float32)
         sample_ray, visible = np.empty(_POINTS, np.int64), np.empty(_POINTS, np.bool_)
         edges, x = np.empty((2, _POINTS), np.float32), np.empty((_POINTS, 3), np.float32)
         enc = np.zeros((_POINTS, network.w1.shape[0]), np.float32)
         h, out = np.empty((BLOCK, width), np.float32), np.empty((_POINTS, network.w2.shape[1]), np.float32)
         weights, rays, inputs = np.empty(_POINTS, np.float32), np.empty(_POINTS, np.int64), np.empty_like(out[:BLOCK])
         h2, zero = np.empty((BLOCK, width), np.float32), np.zeros(width, np.float32)
-        colour = np.empty((BLOCK, network.c3.shape[1]), np.float32)
+        color = np.empty((BLOCK, network.c3.shape[1]), np.float32)
         features = np.empty((BLOCK, sums.shape[1]), np.float32)
         _start_rays(bundle, occupancy, begin, num_live, t, last)
         while num_live > 0:
             count = _next_pass(bundle, steps, occupancy, begin, live, num_live, t, last, is_over, sample_ray, edges, x)
             _evaluate(x, count, grid, network, enc, h, out)
-            _mark_visible(sample_ray, edges, out, count, limits, light, visible)
+            _mark_visible(sample_ray, edges, out, count, limits, transmittances, visible)
             num_visible = 0
             for n in range(count):
                 if visible[n]:
                     r, start, end = sample_ray[n], edges[0, n], edges[1, n]
-                    through = passed_light(out[n, 0], end - start, limits.density_scale)
-                    weight, ray = rendered_light[r] * (_ONE - through), begin + r
-                    rendered_light[r] *= through
+                    through = interval_transmittance(out[n, 0], end - start, limits.density_scale)
+                    weight, ray = rendered_transmittance[r] * (_ONE - through), begin + r
+                    rendered_transmittance[r] *= through
                     expected[ray] += weight * (start + end) * _HALF
                     if accumulation[ray] < _HALF:
                         share = (_HALF - accumulation[ray]) / max(weight, _EPSILON)
@@ -236,6 +236,6 @@ def render(
             for start in range(0, num_visible, BLOCK):
                 rows = min(BLOCK, num_visible - start)
                 copy_rows(out, start, rows, inputs)
-                head_layers(inputs, rays[start:], cond, network, zero, h, h2, colour, features, rows)
-                add_weighted(weights[start:], rays[start:], colour, features, rows, rgb, sums)
-            num_live = _still_live(live, num_live, is_over, light, limits.min_light)
+                head_layers(inputs, rays[start:], conditioning, network, zero, h, h2, color, features, rows)
+                add_weighted(weights[start:], rays[start:], color, features, rows, rgb, sums)
+            num_live = _still_live(live, num_live, is_over, transmittances, limits.min_transmittance)

@@ -167,9 +167,9 @@ class SemanticNgpModel(SemanticModel, NGPModel):
             rendered = render_packed_for_evaluation(self.field, ray_bundle, march)
         accumulation = rendered.accumulation
         # The renderer knows the backgrounds: the ray's colour as a sample, and a black one for the rest of the weights.
-        colours = torch.stack([rendered.rgb, torch.zeros_like(rendered.rgb)], dim=1)
+        colors = torch.stack([rendered.rgb, torch.zeros_like(rendered.rgb)], dim=1)
         weights = torch.stack([torch.ones_like(accumulation), accumulation - 1.0], dim=1)
-        outputs: Outputs = {"rgb": self.renderer_rgb(rgb=colours, weights=weights), "accumulation": accumulation}
+        outputs: Outputs = {"rgb": self.renderer_rgb(rgb=colors, weights=weights), "accumulation": accumulation}
         if self.config.use_semantics:
             head = self.field.semantic_head
             share = accumulation if self.pass_semantic_gradients else accumulation.detach()

@@ -139,7 +139,7 @@ class OccupancyGrid(OccGridEstimator):
         if sigma_fn is None:
             return rays, starts, ends
         optical = sigma_fn(starts, ends, rays) * (ends - starts)
-        visible = packed_visibility(optical, rays, rays_o.shape[0], march.min_light, march.min_opacity)
+        visible = packed_visibility(optical, rays, rays_o.shape[0], march.min_transmittance, march.min_opacity)
         return rays[visible], starts[visible], ends[visible]
 
     def plan(self, rays_o: Float[Tensor, "rays 3"], rays_d: Float[Tensor, "rays 3"], **options: Any) -> "March":
@@ -166,8 +166,8 @@ class OccupancyGrid(OccGridEstimator):
             near += torch.rand(near.shape) * step
         # nerfacc's bound: a thin scene must not lose all of its samples.
         min_opacity = min(options["alpha_thre"], self.occs.mean().item())
-        min_light = options.get("early_stop_eps", 1e-4)
-        return March(self, BoundedRays(rays_o, rays_d, near, far), step, cone_angle, min_light, min_opacity)
+        min_transmittance = options.get("early_stop_eps", 1e-4)
+        return March(self, BoundedRays(rays_o, rays_d, near, far), step, cone_angle, min_transmittance, min_opacity)
 
     def march(
         self, rays: BoundedRays, step: float, cone_angle: float
@@ -207,7 +207,7 @@ class March:
     """Smallest length of a step in scene units."""
     cone_angle: float
     """Length of a step over the distance of its start, where that is more."""
-    min_light: float = 1e-4
+    min_transmittance: float = 1e-4
     """Share of the light that must reach a sample."""
     min_opacity: float = 0.0
     """Opacity that it must have."""

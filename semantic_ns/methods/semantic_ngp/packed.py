@@ -103,7 +103,7 @@ def packed_visibility(
     optical: Float[Tensor, "samples"],
     rays: Int[Tensor, "samples"],
     num_rays: int,
-    min_light: float,
+    min_transmittance: float,
     min_opacity: float,
 ) -> Bool[Tensor, "samples"]:
     """Which samples are worth rendering, for CPU tensors: nerfacc's ``render_visibility_from_density``.
@@ -112,7 +112,7 @@ def packed_visibility(
         optical: density times interval length.
         rays: ray of each sample.
         num_rays: number of rays.
-        min_light: share of the light that must reach a sample.
+        min_transmittance: share of the light that must reach a sample.
         min_opacity: opacity that it must have, 1 - exp(-optical).
     """
     from semantic_ns.methods.semantic_ngp import packed_numba as kernels
@@ -120,7 +120,7 @@ def packed_visibility(
     visible = torch.empty(optical.shape, dtype=torch.bool)
     kernels.mark_visible(
         optical.contiguous().numpy(), first_samples(rays, num_rays).numpy(),
-        np.float32(min_light), np.float32(min_opacity), visible.numpy(),
+        np.float32(min_transmittance), np.float32(min_opacity), visible.numpy(),
     )  # fmt: skip
     return visible
 
@@ -144,9 +144,9 @@ def packed_median_distance(
     total = torch.cat([weights.new_zeros(1, dtype=torch.float64), weights.double().cumsum(0)])
     gone = total[1:] - total[first[rays]]
     counts = first[1:] - first[:-1]
-    num_lit = torch.bincount(rays[gone < 0.5], minlength=num_rays)
+    num_visible = torch.bincount(rays[gone < 0.5], minlength=num_rays)
     # The last place belongs to no sample: all zero, for rays without any.
-    index = torch.where(counts > 0, first[:-1] + torch.minimum(num_lit, counts - 1), weights.shape[0])
+    index = torch.where(counts > 0, first[:-1] + torch.minimum(num_visible, counts - 1), weights.shape[0])
     gone, weights, edges = (torch.cat([x, x.new_zeros(1, *x.shape[1:])])[index] for x in (gone, weights, edges))
     share = (0.5 - gone.float() + weights) / weights.clamp(min=1e-10)
     return torch.lerp(edges[:, 0], edges[:, 1], share.clamp(0.0, 1.0)).unsqueeze(-1)

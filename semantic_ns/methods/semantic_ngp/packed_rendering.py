@@ -36,7 +36,7 @@ class Limits(NamedTuple):
 
     density_scale: np.float32
     """Factor of the exponential density activation."""
-    min_light: np.float32
+    min_transmittance: np.float32
     """Least share of the light that must reach a sample."""
     min_opacity: np.float32
     """Least opacity that it must have."""
@@ -56,7 +56,9 @@ class _Constants:
     def limits(self) -> Limits:
         """What samples count, as the kernels take it."""
         march = self.march
-        return Limits(np.float32(self.density_scale), np.float32(march.min_light), np.float32(march.min_opacity))
+        return Limits(
+            np.float32(self.density_scale), np.float32(march.min_transmittance), np.float32(march.min_opacity)
+        )
 
 
 class _PackedField(torch.autograd.Function):
@@ -64,14 +66,14 @@ class _PackedField(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, constants: _Constants, cond: Tensor, table: Tensor, *matrices: Tensor
+        ctx: Any, constants: _Constants, conditioning: Tensor, table: Tensor, *matrices: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         from semantic_ns.methods.semantic_ngp import heads_numba as kernels
 
         network = Network(*matrices)
         arrays = as_arrays(network)
-        cond = cond.detach().contiguous()
-        num_rays = cond.shape[0]
+        conditioning = conditioning.detach().contiguous()
+        num_rays = conditioning.shape[0]
         first, ends, x, enc, hidden = _collect(constants, arrays)
         counts = first[1:] - first[:-1]
         rays = torch.repeat_interleave(torch.arange(num_rays), counts)
@@ -79,13 +81,13 @@ class _PackedField(torch.autograd.Function):
         weights, accumulation = torch.empty_like(lengths), torch.zeros(num_rays)
         rgb, sums = torch.zeros(num_rays, 3), torch.zeros(num_rays, network.t1.shape[0])
         arguments: tuple[Any, ...] = (
-            *as_arrays((hidden, lengths, rays, first, cond)), arrays, constants.limits.density_scale,
+            *as_arrays((hidden, lengths, rays, first, conditioning)), arrays, constants.limits.density_scale,
             *as_arrays((weights, accumulation, rgb, sums)),
         )  # fmt: skip
         kernels.heads_forward(*arguments)
         price = price_of_distance(ends.mean(dim=1), constants.near_camera_reach)
         prices = torch.zeros(num_rays).index_add_(0, rays, weights * price)
-        ctx.save_for_backward(first, rays, lengths, price, x, enc, hidden, weights, cond, table, *network)
+        ctx.save_for_backward(first, rays, lengths, price, x, enc, hidden, weights, conditioning, table, *network)
         ctx.constants = constants
         ctx.mark_non_differentiable(counts)
         return rgb, sums, accumulation, prices, counts
@@ -98,18 +100,18 @@ class _PackedField(torch.autograd.Function):
         from semantic_ns.encodings import hash_grid_numba
         from semantic_ns.methods.semantic_ngp import heads_numba as kernels
 
-        first, rays, lengths, price, x, enc, hidden, weights, cond, table, *matrices = ctx.saved_tensors
+        first, rays, lengths, price, x, enc, hidden, weights, conditioning, table, *matrices = ctx.saved_tensors
         constants: _Constants = ctx.constants
         g_rgb, g_sums, g_accumulation, g_prices = (gradient.contiguous() for gradient in gradients[:4])
         network = Network(*matrices)
         arrays, transposed = as_arrays(network), as_arrays(network.transposed())
         g_network = zeros_per_thread(network)
         scale, g_arrays = constants.limits.density_scale, as_arrays(g_network)
-        g_weights, g_cond = g_accumulation[rays] + g_prices[rays] * price, torch.zeros_like(cond)
+        g_weights, g_conditioning = g_accumulation[rays] + g_prices[rays] * price, torch.zeros_like(conditioning)
         g_hidden, g_enc = torch.empty_like(hidden), torch.empty_like(enc)
         arguments: tuple[Any, ...] = (
-            *as_arrays((hidden, rays, first, cond)), arrays, transposed, constants.pass_semantics,
-            *as_arrays((weights, g_rgb, g_sums, g_weights, g_hidden, g_cond)), g_arrays,
+            *as_arrays((hidden, rays, first, conditioning)), arrays, transposed, constants.pass_semantics,
+            *as_arrays((weights, g_rgb, g_sums, g_weights, g_hidden, g_conditioning)), g_arrays,
         )  # fmt: skip
         kernels.heads_backward(*arguments)
         kernels.raw_density_gradient(scale, *as_arrays((hidden, lengths, first, weights, g_weights, g_hidden)))
@@ -117,7 +119,7 @@ class _PackedField(torch.autograd.Function):
         g_table = torch.empty_like(table)
         _, cells_per_axis, table_size = constants.grid.arrays()
         hash_grid_numba.scatter_table_gradient(x.numpy(), g_enc.numpy(), cells_per_axis, table_size, g_table.numpy())
-        return None, g_cond, g_table, *(gradient.sum(dim=0) for gradient in g_network)
+        return None, g_conditioning, g_table, *(gradient.sum(dim=0) for gradient in g_network)
 
 
 class _VisibleSamples(NamedTuple):
@@ -193,14 +195,14 @@ def render_packed_for_evaluation(field: SemanticNerfField, ray_bundle: RayBundle
     from semantic_ns.methods.semantic_ngp import march_numba as kernels
 
     view = KernelView(field)
-    network, cond = as_arrays(view.network().in_whole_blocks()), _conditioning(view, ray_bundle)
-    constants, num_rays = _constants_of(view, march), cond.shape[0]
+    network, conditioning = as_arrays(view.network().in_whole_blocks()), _conditioning(view, ray_bundle)
+    constants, num_rays = _constants_of(view, march), conditioning.shape[0]
     width = field.semantic_head.in_features if field.use_semantics else 0
     rgb, sums = torch.zeros(num_rays, 3), torch.zeros(num_rays, network.t1.shape[0])
     accumulation, expected, median = torch.zeros(3, num_rays).unbind()
     kernels.render(
         *march.arguments(), constants.grid.arrays(), network, constants.limits,
-        *as_arrays((cond, rgb, sums, accumulation, expected, median)),
+        *as_arrays((conditioning, rgb, sums, accumulation, expected, median)),
     )  # fmt: skip
     expected = expected / accumulation.clamp(min=1e-10)
     return RenderedRays(rgb, sums[:, :width], accumulation[:, None], expected[:, None], median[:, None])
