@@ -48,6 +48,14 @@ def test_a_configuration_of_an_older_version_is_one_of_the_present_classes(old_r
     assert type(config.pipeline.model).__module__ == "semantic_ns.methods.semantic_nerf.model"
 
 
+@pytest.mark.parametrize("module", ["semantic_ns.vanilla.{}", "semantic_ns.methods.semantic_nerf_vanilla.{}"])
+@pytest.mark.parametrize(("part", "name"), [("model", "Model"), ("datamanager", "DataManager")])
+def test_a_configuration_finds_its_class_under_a_name_of_before(module: str, part: str, name: str) -> None:
+    text = f"!!python/object:{module.format(part)}.Paper{name}Config {{}}"
+    config = yaml.load(text, Loader=yaml.Loader)
+    assert type(config).__name__ == f"SemanticNerfVanilla{name}Config"
+
+
 def loaded(run: Path) -> Any:
     """The configuration of a run."""
     return yaml.load((run / "config.yml").read_text(), Loader=yaml.Loader)

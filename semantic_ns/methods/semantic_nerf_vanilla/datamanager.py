@@ -79,3 +79,7 @@ class SemanticNerfVanillaDataManager(SemanticDataManager):
         if type(sampler) is not LabelledPixelSampler:  # patches and pairs
             return sampler
         return OneImagePixelSampler(sampler.config, **sampler.kwargs)
+
+
+# The names that the configuration files of older runs hold.
+PaperDataManagerConfig, PaperDataManager = SemanticNerfVanillaDataManagerConfig, SemanticNerfVanillaDataManager

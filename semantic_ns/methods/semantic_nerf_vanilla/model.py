@@ -264,3 +264,7 @@ class SemanticNerfVanillaModel(SemanticModel, NeRFModel):
 def _of_coarse(outputs: Outputs) -> Outputs:
     """Colour and accumulation of the coarse network under the names of the fine one's."""
     return {name: outputs[f"{name}_coarse"] for name in ("rgb", "accumulation")}
+
+
+# The names that the configuration files of older runs hold.
+PaperModelConfig, PaperModel = SemanticNerfVanillaModelConfig, SemanticNerfVanillaModel

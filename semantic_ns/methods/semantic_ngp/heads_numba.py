@@ -142,7 +142,8 @@ def heads_backward(
 ):  # fmt: skip
     """Fill ``g_hidden`` [N, G] but for its raw density; add to the other gradients.
 
-    These are ``g_weights`` [N], ``g_conditioning`` [R, H] and ``g_network``. Of ``g_network`` only the matrices of colour and semantics are touched.
+    These are ``g_weights`` [N], ``g_conditioning`` [R, H] and ``g_network``.
+    Of ``g_network`` only the matrices of colour and semantics are touched.
     """
     num_rays, width = conditioning.shape
     num_hidden = hidden.shape[1]
