@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from fresh_process import HIDE_PLUGIN
+from support.fresh_process import HIDE_PLUGIN
 
 HELP = """
 import sys

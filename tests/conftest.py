@@ -9,6 +9,8 @@ import pytest
 
 from semantic_ns.synthetic_scene import write_nerfstudio_scene, write_replica_scene
 
+pytest.register_assert_rewrite("support")
+
 
 @pytest.fixture(scope="session")
 def replica_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:

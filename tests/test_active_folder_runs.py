@@ -10,6 +10,12 @@ import numpy as np
 import torch
 import yaml
 from PIL import Image
+
+from semantic_ns.active_learning.rounds.folder_oracle import ANSWERS
+from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
+from semantic_ns.datasets.training_labels import frame_names
+from semantic_ns.io.writing import write_json, write_png
+from semantic_ns.labels.taxonomy import VOID
 from test_active_stage import (
     ACTIVE,
     STEPS,
@@ -21,12 +27,6 @@ from test_active_stage import (
     truth_of,
     weights_of,
 )
-
-from semantic_ns.active_learning.rounds.folder_oracle import ANSWERS
-from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
-from semantic_ns.datasets.training_labels import frame_names
-from semantic_ns.io.writing import write_json, write_png
-from semantic_ns.labels.taxonomy import VOID
 
 
 def answers_of(folder: Path, names: list[str], trainer: Any) -> None:

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from selection_pools import pool_of
-from test_propagation_stage import CLICKS, pipeline_of
 
 from semantic_ns.active_learning.acquisition import disagreement, margin
 from semantic_ns.active_learning.pool.ensemble_head import NUM_MEMBERS, RayStatistic, with_ensemble_head
@@ -17,6 +15,8 @@ from semantic_ns.active_learning.pool.pool import Pool, render_pool
 from semantic_ns.active_learning.pool.ray_statistics import describe_rays
 from semantic_ns.errors import SceneError
 from semantic_ns.rendering import normalised_entropy
+from support.selection_pools import pool_of
+from test_propagation_stage import CLICKS, pipeline_of
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
-from selection_pools import FRAMES, HEIGHT, WIDTH, block_units, pool_of, random_pool
 
 from semantic_ns.active_learning.config import Cost, SelectionConfig, Strategy, Unit
 from semantic_ns.active_learning.pool.pool import Pool
@@ -17,6 +16,7 @@ from semantic_ns.active_learning.pool.units import Units, divide
 from semantic_ns.active_learning.strategies.candidates import Choice
 from semantic_ns.active_learning.strategies.selection import choose, initial_units, required_statistics, select
 from semantic_ns.errors import SceneError
+from support.selection_pools import FRAMES, HEIGHT, WIDTH, block_units, pool_of, random_pool
 
 IMAGES = [np.random.default_rng(i).random((HEIGHT, WIDTH, 3), np.float32) for i in range(FRAMES)]
 UNITS = block_units()

@@ -14,7 +14,6 @@ import pytest
 import torch
 import yaml
 from nerfstudio.scripts.train import _set_random_seed
-from registered import SMALL, configured
 
 from semantic_ns.active_learning.rounds.reset_classes import reset_semantic_parameters
 from semantic_ns.active_learning.rounds.schedule import ActiveConfig
@@ -30,6 +29,7 @@ from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.methods.semantic_ngp.method import semantic_ngp
 from semantic_ns.pipeline import SemanticPipelineConfig
 from semantic_ns.propagation.config import PropagationConfig
+from support.registered import SMALL, configured
 
 ACTIVE = ActiveConfig(
     strategy="entropy", region_pixels=60, fractions=(0.0, 0.4, 0.7), budgets=(0.05, 0.15, 0.3), seed=2

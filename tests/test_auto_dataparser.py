@@ -2,9 +2,7 @@ from pathlib import Path
 
 import pytest
 import tyro
-from hypersim_scene import write_hypersim_scene
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
-from scannet_scene import write_scan
 
 from semantic_ns.dataparsers import specifications
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
@@ -13,6 +11,8 @@ from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataPa
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.dataparsers.scannet import ScanNetDataParserConfig
 from semantic_ns.errors import SceneError
+from support.hypersim_scene import write_hypersim_scene
+from support.scannet_scene import write_scan
 
 
 def parse(folder, split="train", **options):

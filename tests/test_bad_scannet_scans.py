@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from scannet_scene import HEIGHT, LOST, NAME, TABLE, WIDTH, intrinsics, write_scan
 
 from semantic_ns.dataparsers.scannet import ScanNetDataParserConfig
 from semantic_ns.errors import SceneError
+from support.scannet_scene import HEIGHT, LOST, NAME, TABLE, WIDTH, intrinsics, write_scan
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 import torch
-from test_semantic_nerf_model import RAYS, batch, build, lean_config, rays
 from torch import Tensor
 
 from semantic_ns.batch import NUM_UNIFORM, attach_targets, semantic_loss, take_targets
 from semantic_ns.methods.semantic_nerf.model import SemanticNerfModel
+from test_semantic_nerf_model import RAYS, batch, build, lean_config, rays
 
 
 def training_model(**changes: Any) -> SemanticNerfModel:

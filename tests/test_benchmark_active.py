@@ -12,10 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fresh_process import last_line
 from nerfstudio.scripts.train import _set_random_seed
-from registered import SMALL, configured
-from test_active_stage import config_of, trainer_of
 
 from semantic_ns.active_learning.rounds.schedule import ActiveConfig
 from semantic_ns.benchmark import active_run, one_cell
@@ -40,6 +37,9 @@ from semantic_ns.cli.benchmark import Report
 from semantic_ns.errors import SceneError
 from semantic_ns.fields.cpu.render import render_rays
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
+from support.fresh_process import last_line
+from support.registered import SMALL, configured
+from test_active_stage import config_of, trainer_of
 
 SHARES = (0.01, 0.1, 0.5)
 

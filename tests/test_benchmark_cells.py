@@ -6,9 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import benchmark_cells
 import pytest
-from benchmark_cells import FakeBackend, cell
 
 from semantic_ns.benchmark.backend import ProcessBackend, thread_counts
 from semantic_ns.benchmark.cells import RESULT, Cell, cell_folder, read_result, refuse_mixed, state_of, write_cell
@@ -18,6 +16,8 @@ from semantic_ns.benchmark.published import REFERENCES
 from semantic_ns.benchmark.run import run_cells
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.corruption import CorruptionConfig
+from support import benchmark_cells
+from support.benchmark_cells import FakeBackend, cell
 
 PROGRAM = (benchmark_cells.__file__,)
 

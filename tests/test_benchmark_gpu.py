@@ -21,7 +21,7 @@ from benchmarks.gpu.twins import Grid, twin_of
 
 
 def stage_of(name: str) -> Stage:
-    return Stage(name, f"gpu_stages:{name}", 1000.0, "")
+    return Stage(name, f"support.gpu_stages:{name}", 1000.0, "")
 
 
 @pytest.fixture

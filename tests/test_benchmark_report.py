@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmark_cells import cell, outcome
 from PIL import Image
 
 from semantic_ns.benchmark.cells import cell_folder, write_cell, write_done, write_failed
@@ -17,6 +16,7 @@ from semantic_ns.benchmark.report import base_variant, write_report
 from semantic_ns.benchmark.results import Result, Spread, mean_over_scenes, own_score, read_results, spread
 from semantic_ns.benchmark.tables import SHAPES, ablation_table, paper_table, semantics_table
 from semantic_ns.errors import SceneError
+from support.benchmark_cells import cell, outcome
 
 
 def result(miou: float, mode: str = "click", seed: int = 0, scene: str = "room", **changes: Any) -> Result:

@@ -12,8 +12,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fresh_process import HIDE_PLUGIN, last_line
-from test_benchmark_report import rows
 
 from semantic_ns.benchmark import scene_cell
 from semantic_ns.benchmark.backend import ProcessBackend
@@ -33,6 +31,8 @@ from semantic_ns.benchmark.scene_report import REPORT, SCORES, compared, write_s
 from semantic_ns.benchmark.scene_summary import is_scoreboard, other_commits, read_scoreboard, summaries
 from semantic_ns.cli import benchmark as cli
 from semantic_ns.errors import SceneError
+from support.fresh_process import HIDE_PLUGIN, last_line
+from test_benchmark_report import rows
 
 SMALL = (
     "--pipeline.model.num-levels", "4", "--pipeline.model.log2-hashmap-size", "8", "--pipeline.model.max-res", "64",

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fresh_process import loaded_after
 from nerfstudio.models.nerfacto import NerfactoModelConfig
 
 from benchmarks.speed.arms import ARMS, Arm, NotMeasuredError, registered
@@ -19,6 +18,7 @@ from benchmarks.speed.turn import paired_turns, take_steps, trainer_of
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
+from support.fresh_process import loaded_after
 
 POINTS = [
     {"seconds": 10.0, "miou_present": 0.5},

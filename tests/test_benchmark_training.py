@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmark_cells import cell
-from fresh_process import last_line
 
 from semantic_ns.benchmark import one_cell
 from semantic_ns.benchmark.backend import ProcessBackend
@@ -25,6 +23,8 @@ from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import frame_names
 from semantic_ns.errors import SceneError
+from support.benchmark_cells import cell
+from support.fresh_process import last_line
 
 SMALL = (
     "--pipeline.model.num-levels", "4", "--pipeline.model.log2-hashmap-size", "8", "--pipeline.model.max-res", "64",
@@ -160,7 +160,7 @@ def test_the_configuration_is_that_of_the_command_line_and_the_steps_those_of_th
     """In a process without the checks of types, which refuse the integer that a parent has for a decay of 0."""
     said = last_line(
         "import sys; sys.path.insert(0, 'tests')\n"
-        "from benchmark_cells import cell\n"
+        "from support.benchmark_cells import cell\n"
         "from semantic_ns.benchmark.one_cell import checked_cells, training_config\n"
         "from semantic_ns.benchmark.plan import Plan\n"
         "steps = checked_cells(Plan((cell().scene,), ('all',), (0,)))[0].num_steps\n"

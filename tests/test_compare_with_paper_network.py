@@ -6,9 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from benchmark_cells import cell
-from fresh_process import loaded_after
-from test_benchmark_speed import CIRCUMSTANCES
 
 from benchmarks.paper_network import cell as paper_network_cell
 from benchmarks.paper_network.cell import marks_until
@@ -18,6 +15,9 @@ from benchmarks.speed.arms import registered
 from semantic_ns.benchmark.backend import ProcessBackend
 from semantic_ns.benchmark.cells import BenchmarkScene, cell_folder, read_result, write_cell, write_done
 from semantic_ns.evaluation.accumulator import SceneAccumulator
+from support.benchmark_cells import cell
+from support.fresh_process import loaded_after
+from test_benchmark_speed import CIRCUMSTANCES
 
 SMALL = ("--pipeline.model.hidden-dim", "16", "--pipeline.model.num-coarse-samples", "8",
          "--pipeline.model.num-importance-samples", "8", "--machine.device-type", "cpu")  # fmt: skip

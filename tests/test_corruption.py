@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 import tyro
-from corruption_reference import even, grown_regions
 
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
@@ -20,6 +19,7 @@ from semantic_ns.labels.corruption import (
 )
 from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.labels.corruption_propagation import keep_grown_regions
+from support.corruption_reference import even, grown_regions
 
 NUM_CLASSES = 4
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from corruption_reference import noisy_pairs
 
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.corruption import CorruptedScene, CorruptionConfig, corrupt_labels
 from semantic_ns.labels.corruption_regions import noisy_regions
+from support.corruption_reference import noisy_pairs
 
 NAMES = ("wall", "chair", "table")
 CHAIRS = (5, 9)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fresh_process import ROOT
 from PIL import Image
+
+from support.fresh_process import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
 

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from broken_scenes import MISTAKES, each_image, each_pose, edit, positions_times
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from PIL import Image
 
@@ -20,6 +19,7 @@ from semantic_ns.doctor.loading import load_scene, parser_config
 from semantic_ns.doctor.report import Report, examine
 from semantic_ns.doctor.trained import load_trained_scene
 from semantic_ns.synthetic_scene import write_nerfstudio_scene, write_replica_scene
+from support.broken_scenes import MISTAKES, each_image, each_pose, edit, positions_times
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from broken_scenes import lengths_of_rays
 
 from semantic_ns.doctor.agreement import Reading, ViewComparison, neighbouring_pairs
 from semantic_ns.doctor.mistakes import diagnose, usual_mistakes
 from semantic_ns.doctor.views import InspectedScene
 from semantic_ns.geometry.pinhole import Pixels, Surface, are_inside_regions, project, rays
 from semantic_ns.synthetic_scene import make_trajectory, render
+from support.broken_scenes import lengths_of_rays
 
 WIDTH, HEIGHT = 32, 24
 INTRINSICS = np.array([16.0, 16.0, 16.0, 12.0])

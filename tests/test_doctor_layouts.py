@@ -5,14 +5,14 @@ import sys
 
 import numpy as np
 import pytest
-from hypersim_scene import edit_hdf5, write_hypersim_scene
 from PIL import Image
-from scannet_scene import HEIGHT, TABLE, WIDTH, write_scan
 
 from semantic_ns.cli import doctor
 from semantic_ns.doctor.loading import load_scene, parser_config
 from semantic_ns.doctor.report import examine
 from semantic_ns.errors import SceneError
+from support.hypersim_scene import edit_hdf5, write_hypersim_scene
+from support.scannet_scene import HEIGHT, TABLE, WIDTH, write_scan
 
 
 @pytest.fixture

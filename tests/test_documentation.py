@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fresh_process import ROOT
 
 from semantic_ns import __version__
+from support.fresh_process import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import write_reference

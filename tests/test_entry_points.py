@@ -6,10 +6,11 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import pytest
-from fresh_process import HIDE_PLUGIN, last_line
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from nerfstudio.plugins.types import MethodSpecification
+
+from support.fresh_process import HIDE_PLUGIN, last_line
 
 METHODS = "nerfstudio.method_configs"
 DATAPARSERS = "nerfstudio.dataparser_configs"

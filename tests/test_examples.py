@@ -8,12 +8,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from fresh_process import ROOT
 from nerfstudio.scripts.train import main as train
 from PIL import Image
 
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.corruption import CorruptionConfig
+from support.fresh_process import ROOT
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 STEPS = 4

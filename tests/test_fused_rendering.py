@@ -1,12 +1,12 @@
 """The fused CPU kernel against plain torch: values and gradients."""
 
 import pytest
-import reference
 import torch
 from torch import Tensor
 
 from semantic_ns.fields.cpu.network import EncodedRays, Network, RenderOptions
 from semantic_ns.fields.cpu.render import render_fused
+from support import reference
 
 
 def problem(

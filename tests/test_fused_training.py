@@ -3,9 +3,7 @@
 from dataclasses import replace
 
 import pytest
-import reference
 import torch
-from test_fused_rendering import problem
 from torch import Tensor
 
 from semantic_ns.batch import Targets
@@ -13,6 +11,8 @@ from semantic_ns.fields.cpu.network import EncodedRays, Network, RenderOptions
 from semantic_ns.fields.cpu.train import Head, Intervals, LossOptions, LossWeights, TrainedRays, train_fused
 from semantic_ns.losses import near_camera_prices, semantic_cross_entropy, soft_cross_entropy
 from semantic_ns.rendering import head_of_composited
+from support import reference
+from test_fused_rendering import problem
 
 WEIGHTS = LossWeights(distortion=0.3, semantic=0.7, opacity=0.2, near_camera=0.4)
 LOSSES = LossOptions(WEIGHTS, near_camera_reach=0.8)

@@ -4,10 +4,10 @@ import pytest
 import torch
 from nerfstudio.field_components.encodings import HashEncoding
 from nerfstudio.fields.density_fields import HashMLPDensityField
-from reference import assert_same_with_any_number_of_threads
 
 from semantic_ns.encodings.hash_grid import HashGrid, replace_hash_encodings
 from semantic_ns.errors import SceneError
+from support.reference import assert_same_with_any_number_of_threads
 
 
 def grids(**changes: int) -> tuple[HashGrid, HashEncoding]:

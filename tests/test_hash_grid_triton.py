@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from fresh_process import loaded_after, run_python
 from nerfstudio.field_components.encodings import HashEncoding
 from torch import Tensor, nn
 
 from semantic_ns.encodings import hash_grid
 from semantic_ns.encodings.hash_grid import Backend, HashGrid
 from semantic_ns.errors import SceneError
+from support.fresh_process import loaded_after, run_python
 
 pytest.importorskip("triton", reason="triton is not installed")
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fresh_process import run_python
 from torchmetrics.image import lpip
 from torchvision.models import alexnet
 
 from semantic_ns import host
 from semantic_ns.host import LpipsIfAvailable, without_lpips_download
+from support.fresh_process import run_python
 
 SMALL = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 

@@ -5,12 +5,12 @@ import re
 import h5py
 import numpy as np
 import pytest
-from hypersim_scene import CAMERAS, SKEWED, edit_hdf5, write_camera_table, write_hdf5, write_hypersim_scene
-from test_bad_scenes import rewrite, truncate
 
 from semantic_ns.dataparsers.hypersim import HypersimDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
+from support.hypersim_scene import CAMERAS, SKEWED, edit_hdf5, write_camera_table, write_hdf5, write_hypersim_scene
+from test_bad_scenes import rewrite, truncate
 
 NAME = "ai_007_005"
 TABLE = "metadata_camera_parameters.csv"

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from hypersim_scene import CAMERAS, HEIGHT, SKEWED, WIDTH, world_rays, write_camera_table
 
 from semantic_ns.dataparsers.hypersim_camera import (
     CAMERA_TABLE,
@@ -17,6 +16,7 @@ from semantic_ns.dataparsers.splits import Split
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry import poses
 from semantic_ns.labels.taxonomy import Taxonomy
+from support.hypersim_scene import CAMERAS, HEIGHT, SKEWED, WIDTH, world_rays, write_camera_table
 
 NO_SKEW = [name for name in CAMERAS if name != SKEWED]
 

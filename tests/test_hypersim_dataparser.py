@@ -2,7 +2,15 @@ import shutil
 
 import numpy as np
 import pytest
-from hypersim_scene import (
+from PIL import Image
+
+from semantic_ns.dataparsers.hypersim import HypersimDataParserConfig
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.io.hdf5 import read_hdf5
+from semantic_ns.io.images import read_hdr_image
+from semantic_ns.io.tone_mapping import image_exposure, tone_map
+from semantic_ns.synthetic_scene import ROOM_HALF_SIZE
+from support.hypersim_scene import (
     CAMERAS,
     CEILING,
     FLOOR,
@@ -17,15 +25,7 @@ from hypersim_scene import (
     write_hdf5,
     write_hypersim_scene,
 )
-from PIL import Image
-from scene_geometry import label_agreement, world_points
-
-from semantic_ns.dataparsers.hypersim import HypersimDataParserConfig
-from semantic_ns.datasets.semantic_dataset import SemanticDataset
-from semantic_ns.io.hdf5 import read_hdf5
-from semantic_ns.io.images import read_hdr_image
-from semantic_ns.io.tone_mapping import image_exposure, tone_map
-from semantic_ns.synthetic_scene import ROOM_HALF_SIZE
+from support.scene_geometry import label_agreement, world_points
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ import sys
 from typing import Any
 
 import pytest
-from fresh_process import run_python
 
 from semantic_ns.kernels import idle_threads
 from semantic_ns.kernels.idle_threads import loaded_libraries
+from support.fresh_process import run_python
 
 MAPS = """\
 55e0 r--p 00000000 fe:00 1    /usr/bin/python3.11

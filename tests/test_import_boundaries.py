@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
 
-import fresh_process
 import pytest
-from fresh_process import HIDE_PLUGIN, ROOT
+
+from support import fresh_process
+from support.fresh_process import HIDE_PLUGIN, ROOT
 
 PACKAGE = ROOT / "semantic_ns"
 

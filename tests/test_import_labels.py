@@ -4,11 +4,11 @@ import json
 import sys
 from typing import Any
 
-import annotation_writers as writers
 import numpy as np
 import pytest
 from PIL import Image
 
+import support.annotation_writers as writers
 from semantic_ns.annotations.formats import Format, read_annotations
 from semantic_ns.annotations.scene_labels import ImportOptions, import_labels
 from semantic_ns.cli.import_labels import ImportLabels, entrypoint

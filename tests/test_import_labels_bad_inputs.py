@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import annotation_writers as writers
 import numpy as np
 import pytest
 from PIL import Image
 
+import support.annotation_writers as writers
 from semantic_ns.annotations import scene_labels
 from semantic_ns.annotations.formats import read_annotations
 from semantic_ns.annotations.scene_labels import ImportOptions, import_labels

@@ -3,7 +3,6 @@
 import math
 
 import pytest
-import reference
 import torch
 from nerfstudio.model_components.losses import lossfun_distortion
 
@@ -15,6 +14,7 @@ from semantic_ns.losses import (
     semantic_cross_entropy,
     soft_cross_entropy,
 )
+from support import reference
 
 
 def random_logits(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fresh_process import ROOT
+
+from support.fresh_process import ROOT
 
 REMOVED, FOLDER = "semantic-ngp", "semantic_ngp"
 TRAIN_THE_OTHERS = """
@@ -15,9 +16,9 @@ import pkgutil, sys
 from importlib import import_module
 from pathlib import Path
 import semantic_ns
-from registered import METHODS
+from support.registered import METHODS
 from nerfstudio.scripts.train import main as train
-from registered import SMALL, configured
+from support.registered import SMALL, configured
 
 assert Path(semantic_ns.__file__).is_relative_to(sys.argv[2]), semantic_ns.__file__
 names = [module.name for module in pkgutil.walk_packages(semantic_ns.__path__, "semantic_ns.")]

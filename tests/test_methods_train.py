@@ -12,7 +12,6 @@ from nerfstudio.scripts.eval import ComputePSNR
 from nerfstudio.scripts.render import DatasetRender
 from nerfstudio.scripts.train import main as train
 from PIL import Image
-from registered import METHODS, SMALL, configured
 
 from semantic_ns.cli.export_labels import ExportLabels
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
@@ -21,6 +20,7 @@ from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.methods.semantic_nerf_vanilla.method import semantic_nerf_vanilla
 from semantic_ns.methods.semantic_ngp.method import semantic_ngp
 from semantic_ns.trainer import SemanticTrainerConfig
+from support.registered import METHODS, SMALL, configured
 
 
 def scores(config: SemanticTrainerConfig, folder: Path) -> dict[str, Any]:

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from fresh_process import ROOT, run_python
 from nerfstudio.scripts.eval import ComputePSNR
 from nerfstudio.utils.eval_utils import eval_setup
 
 from semantic_ns import moved
 from semantic_ns.labels.taxonomy import VOID
+from support.fresh_process import ROOT, run_python
 
 OLD_RUN = Path(__file__).parent / "data" / "run_of_c00dec7"
 """`semantic-nerf` with tiny tables, 800 steps on `nerfstudio_scene`, by commit c00dec7; without optimizer states."""

@@ -6,11 +6,11 @@ import pytest
 import torch
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from PIL import Image
-from scene_geometry import distance_to_synthetic_room, world_points
 
 from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
+from support.scene_geometry import distance_to_synthetic_room, world_points
 
 CLASS_IDS = (18, 20, 29, 31, 37, 40, 47, 76, 80, 93, 97)
 

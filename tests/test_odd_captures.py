@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from broken_scenes import each_image, edit
 from nerfstudio.plugins.types import MethodSpecification
 from numpy import ndarray
-from registered import SMALL, configured
 
 from semantic_ns import synthetic_scene
 from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
@@ -20,6 +18,8 @@ from semantic_ns.evaluation import run_notices
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.methods.semantic_ngp.method import semantic_ngp
 from semantic_ns.synthetic_scene import write_nerfstudio_scene
+from support.broken_scenes import each_image, edit
+from support.registered import SMALL, configured
 
 _STEPS = 30
 _NUM_FRAMES = 8

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from fresh_process import ROOT
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+
+from support.fresh_process import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import offline_bundle

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fresh_process import ROOT
+
+from support.fresh_process import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import offline_check

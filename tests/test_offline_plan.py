@@ -4,8 +4,9 @@ import sys
 from collections.abc import Mapping
 
 import pytest
-from fresh_process import ROOT
 from packaging.specifiers import SpecifierSet
+
+from support.fresh_process import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
 from offline_plan import (

@@ -2,8 +2,9 @@
 
 import sys
 
-from fresh_process import ROOT, run_python
 from packaging.utils import canonicalize_name
+
+from support.fresh_process import ROOT, run_python
 
 sys.path.insert(0, str(ROOT / "scripts"))
 from offline_rules import BESIDE_TORCH, LEFT_OUT, RELAXED

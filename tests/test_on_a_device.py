@@ -7,12 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from fake_cuda import WAITS_FOR_DEVICE, FakeCuda, fake_cuda
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.pixel_samplers import PixelSamplerConfig
-from test_pixel_batches import images
-from test_rays import make_cameras
-from test_semantic_nerf_model import batch, build, lean_config, rays
 from torch import Tensor
 from torchmetrics.image import PeakSignalNoiseRatio as PlainPeakSignalNoiseRatio
 
@@ -21,6 +17,10 @@ from semantic_ns.datamanagers.gathering_sampler import gather_by_index, gathered
 from semantic_ns.datamanagers.labelled_pixel_sampler import add_labelled_rays
 from semantic_ns.evaluation.color import PeakSignalNoiseRatio
 from semantic_ns.geometry.rays import intrinsics_of, perspective_rays, poses_of, rays_by_formula
+from support.fake_cuda import WAITS_FOR_DEVICE, FakeCuda, fake_cuda
+from test_pixel_batches import images
+from test_rays import make_cameras
+from test_semantic_nerf_model import batch, build, lean_config, rays
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from nerfstudio.engine.callbacks import TrainingCallbackLocation
 from nerfstudio.plugins.types import MethodSpecification
-from registered import METHODS, SMALL, configured
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.corruption import CorruptionConfig
+from support.registered import METHODS, SMALL, configured
 
 CASES = [
     pytest.param(method, options, id="-".join([str(method.config.method_name), *options]))

@@ -3,15 +3,15 @@
 from typing import Any
 
 import pytest
-import reference
 import torch
 from nerfstudio.cameras.rays import RayBundle
-from test_semantic_nerf_model import RAYS, batch, rays
-from test_semantic_ngp_model import build, lean_config, render
 from torch import Tensor
 
 from semantic_ns.methods.semantic_ngp.model import SemanticNgpModel
 from semantic_ns.methods.semantic_ngp.packed_rendering import packed_densities, render_packed
+from support import reference
+from test_semantic_nerf_model import RAYS, batch, rays
+from test_semantic_ngp_model import build, lean_config, render
 
 DENSE: dict[str, Any] = {"average_init_density": 2.0}
 ODD_SIZES: dict[str, Any] = {

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from registered import configured
 
 from semantic_ns.batch import LABEL_WEIGHTS, SOFT_LABELS
 from semantic_ns.labels.corruption import CorruptionConfig
@@ -17,6 +16,7 @@ from semantic_ns.methods.semantic_ngp.method import semantic_ngp
 from semantic_ns.propagation.config import PropagationConfig, SpreadingConfig
 from semantic_ns.propagation.stage import PropagationStage
 from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
+from support.registered import configured
 
 CONFIG = PropagationConfig(fractions=(0.5,), num_nodes=400)
 CLICKS = CorruptionConfig(propagation=0.0, seed=1)

@@ -9,10 +9,10 @@ from nerfstudio.field_components.spatial_distortions import SceneContraction
 from nerfstudio.fields.density_fields import HashMLPDensityField
 from nerfstudio.model_components.losses import interlevel_loss
 from nerfstudio.model_components.ray_samplers import UniformSampler
-from reference import assert_same_with_any_number_of_threads
 
 from semantic_ns.encodings.hash_grid import HashGrid, replace_hash_encodings
 from semantic_ns.sampling.proposal import FusedProposalSampler, edges_of
+from support.reference import assert_same_with_any_number_of_threads
 
 RAYS = 150  # tiles of the kernels, and a rest
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.cameras.rays import RayBundle
-from reference import assert_same_with_any_number_of_threads
 
 from semantic_ns.geometry.rays import FastRayGenerator, are_simple, rays_of_image
+from support.reference import assert_same_with_any_number_of_threads
 
 
 def make_cameras(camera_type: CameraType = CameraType.PERSPECTIVE, distortion: float = 0.0) -> Cameras:

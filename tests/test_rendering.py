@@ -3,7 +3,6 @@
 import math
 
 import pytest
-import reference
 import torch
 
 from semantic_ns.rendering import (
@@ -15,6 +14,7 @@ from semantic_ns.rendering import (
     normalised_entropy,
     planar_depth,
 )
+from support import reference
 
 
 def random_ray(seed: int = 0) -> tuple[torch.Tensor, ...]:

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scene_geometry import distance_to_synthetic_room, label_agreement, world_points
 
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig, sequence_names
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry import poses
+from support.scene_geometry import distance_to_synthetic_room, label_agreement, world_points
 
 
 def parse(folder, split="train", **options):

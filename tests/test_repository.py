@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fresh_process import ROOT
+
+from support.fresh_process import ROOT
 
 SCENE = "scripts/demo_scene/"
 MIB = 2**20

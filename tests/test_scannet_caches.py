@@ -4,10 +4,10 @@ import os
 
 import pytest
 from PIL import Image
-from scannet_scene import HEIGHT, NAME, WIDTH, record, write_scan, write_sens
-from test_scannet_dataparser import assert_in_the_room, parse, sens_only
 
 from semantic_ns.errors import SceneError
+from support.scannet_scene import HEIGHT, NAME, WIDTH, record, write_scan, write_sens
+from test_scannet_dataparser import assert_in_the_room, parse, sens_only
 
 
 @pytest.fixture(scope="module")

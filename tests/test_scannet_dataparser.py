@@ -4,7 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from scannet_scene import (
+
+from semantic_ns.dataparsers.frame_cache import rows_to_four_thirds
+from semantic_ns.dataparsers.scannet import ScanNetDataParserConfig
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.errors import SceneError
+from support.scannet_scene import (
     HEIGHT,
     LOST,
     NAME,
@@ -17,12 +22,7 @@ from scannet_scene import (
     write_scan,
     write_sens,
 )
-from scene_geometry import distance_to_synthetic_room, label_agreement, world_points
-
-from semantic_ns.dataparsers.frame_cache import rows_to_four_thirds
-from semantic_ns.dataparsers.scannet import ScanNetDataParserConfig
-from semantic_ns.datasets.semantic_dataset import SemanticDataset
-from semantic_ns.errors import SceneError
+from support.scene_geometry import distance_to_synthetic_room, label_agreement, world_points
 
 REPLICA_OF_NYU40 = {2: 40, 22: 31, 1: 93}
 

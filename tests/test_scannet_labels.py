@@ -2,11 +2,11 @@ import csv
 
 import numpy as np
 import pytest
-from scannet_scene import RAW_OFFSET, TABLE, write_label_table
 
 from semantic_ns.dataparsers.scannet_labels import classes_in_space, find_label_table, read_raw_classes
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.class_table import ClassTable
+from support.scannet_scene import RAW_OFFSET, TABLE, write_label_table
 
 ROWS = [
     # Two names of one id that differ in NYU40: the one that occurs more often decides, the first of equals.

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from hypersim_scene import write_hypersim_scene
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from nerfstudio.plugins.types import MethodSpecification
-from registered import METHODS, SMALL
-from scannet_scene import write_scan
 
 from semantic_ns.dataparsers import specifications
 from semantic_ns.errors import SceneError
 from semantic_ns.methods.scene_bounds import StatedBounds, resolve_bounds
+from support.hypersim_scene import write_hypersim_scene
+from support.registered import METHODS, SMALL
+from support.scannet_scene import write_scan
 
 PARSERS = [item.config for item in vars(specifications).values() if isinstance(item, DataParserSpecification)]
 KNOW_BOUNDS = {"ReplicaDataParserConfig", "ScanNetDataParserConfig"}

@@ -12,9 +12,6 @@ from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.engine.callbacks import TrainingCallbackAttributes
 from nerfstudio.field_components.field_heads import FieldHeadNames
 from nerfstudio.model_components.renderers import background_color_override_context
-from test_semantic_nerf_model import CLASSES, RAYS, batch, rays
-from test_semantic_nerf_model import build as build_nerf
-from test_semantic_nerf_model import lean_config as nerf_config
 
 from semantic_ns.errors import SceneError
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames
@@ -22,6 +19,9 @@ from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.methods.semantic_ngp.method import semantic_ngp
 from semantic_ns.methods.semantic_ngp.model import SemanticNgpModel, SemanticNgpModelConfig
 from semantic_ns.methods.semantic_ngp.occupancy import BoundedRays
+from test_semantic_nerf_model import CLASSES, RAYS, batch, rays
+from test_semantic_nerf_model import build as build_nerf
+from test_semantic_nerf_model import lean_config as nerf_config
 
 
 def lean_config(**changes: Any) -> SemanticNgpModelConfig:

@@ -6,12 +6,12 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from scannet_scene import HEIGHT, LOST, WIDTH, SensWriter, encode, intrinsics, record, write_sens
 
 from semantic_ns.cli.extract_sens import ExtractSens
 from semantic_ns.dataparsers.sens_export import export_frames
 from semantic_ns.dataparsers.sens_file import SensFile
 from semantic_ns.errors import SceneError
+from support.scannet_scene import HEIGHT, LOST, WIDTH, SensWriter, encode, intrinsics, record, write_sens
 
 NUM_FRAMES = 4
 

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from nerfstudio.scripts.train import main as train
 from PIL import Image
-from registered import configured
-from selection_pools import block_units
 
 from semantic_ns.active_learning.config import SelectionConfig
 from semantic_ns.active_learning.rounds.suggestions import have_labels
@@ -19,6 +17,8 @@ from semantic_ns.cli.suggest import Suggest
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
+from support.registered import configured
+from support.selection_pools import block_units
 
 
 def trained(scene: Path, folder: Path, corruption: CorruptionConfig) -> Path:

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tiny_training import TinyPipelineConfig, start, tiny_config
 from torch.cuda.amp.grad_scaler import GradScaler
 
 from semantic_ns.errors import SceneError
 from semantic_ns.optimizers import RunDecayConfig
 from semantic_ns.trainer import LenientGradScaler, SemanticTrainer, SemanticTrainerConfig, find_checkpoint
+from support.tiny_training import TinyPipelineConfig, start, tiny_config
 
 RUN = Path("tiny/tiny/run")
 CHECKPOINTS = RUN / "nerfstudio_models"
@@ -48,7 +48,15 @@ def child(config: SemanticTrainerConfig, *arguments: str) -> "subprocess.Popen[s
     path = Path(config.output_dir) / "child.yml"
     path.write_text(yaml.dump(config))
     return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", "import tiny_training; tiny_training.main()", str(path), *arguments],
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            "from support import tiny_training; tiny_training.main()",
+            str(path),
+            *arguments,
+        ],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -12,8 +12,6 @@ import pytest
 import torch
 from nerfstudio.scripts.train import main as train
 from PIL import Image
-from registered import configured
-from test_methods_train import scores
 
 from semantic_ns.datamanagers.labelled_pixel_sampler import LabelledPixelSampler
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
@@ -24,6 +22,8 @@ from semantic_ns.datasets.training_labels import files_of_frames, frame_names, r
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
+from support.registered import configured
+from test_methods_train import scores
 
 LABELS = "Sequence_1/semantic_class"
 

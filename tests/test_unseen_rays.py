@@ -8,13 +8,13 @@ import pytest
 import torch
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCallbackLocation
-from test_semantic_nerf_model import batch, build, lean_config, rays
 
 from semantic_ns.batch import Targets, attach_targets
 from semantic_ns.errors import SceneError
 from semantic_ns.methods.schedules import checked_ramp, ramp
 from semantic_ns.sampling import unseen_rays
 from semantic_ns.sampling.unseen_rays import UnseenRays, camera_extent
+from test_semantic_nerf_model import batch, build, lean_config, rays
 
 CAMERAS = [0, 0, 1, 2, 3]
 LINE = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [3.0, 0.0, 0.0], [9.0, 0.0, 0.0]])

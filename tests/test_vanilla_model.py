@@ -12,9 +12,6 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.engine.schedulers import ExponentialDecaySchedulerConfig
 from nerfstudio.model_components.renderers import background_color_override_context
-from registered import configured
-from test_semantic_nerf_model import CLASSES, RAYS, batch, rays
-from test_vanilla_sampling import slow_refined
 from torch import Tensor
 
 from benchmarks.speed.turn import take_steps, trainer_of
@@ -28,6 +25,9 @@ from semantic_ns.methods.semantic_nerf_vanilla.method import semantic_nerf_vanil
 from semantic_ns.methods.semantic_nerf_vanilla.model import SemanticNerfVanillaModel, SemanticNerfVanillaModelConfig
 from semantic_ns.optimizers import scale_schedules_to_run
 from semantic_ns.synthetic_scene import write_replica_scene
+from support.registered import configured
+from test_semantic_nerf_model import CLASSES, RAYS, batch, rays
+from test_vanilla_sampling import slow_refined
 
 METRES = 2.0
 """Metres per scene unit."""

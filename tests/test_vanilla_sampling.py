@@ -9,8 +9,6 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.model_components.ray_samplers import UniformSampler
-from test_pixel_batches import images
-from test_semantic_nerf_model import rays
 from torch import Tensor
 
 from semantic_ns.datamanagers.labelled_pixel_sampler import LabelledPixelSamplerConfig
@@ -24,6 +22,8 @@ from semantic_ns.methods.semantic_nerf_vanilla.sampling import (
     refined_distances,
 )
 from semantic_ns.sampling.proposal import edges_of
+from test_pixel_batches import images
+from test_semantic_nerf_model import rays
 
 RAYS = 50
 

@@ -6,16 +6,15 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-import test_semantic_nerf_model as nerf
-import test_semantic_ngp_model as ngp
-import test_vanilla_model as vanilla
 import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.plugins.types import MethodSpecification
 from nerfstudio.scripts.train import _set_random_seed
 from nerfstudio.scripts.train import main as train
-from registered import SMALL, configured
 
+import test_semantic_nerf_model as nerf
+import test_semantic_ngp_model as ngp
+import test_vanilla_model as vanilla
 from semantic_ns.doctor.loading import load_scene, parser_config
 from semantic_ns.doctor.report import examine
 from semantic_ns.doctor.trained import load_trained_scene
@@ -24,6 +23,7 @@ from semantic_ns.evaluation.veil import Veils
 from semantic_ns.evaluation.veil_of_model import ModelRays, find_veils_of, undisturbed
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.methods.semantic_ngp.method import semantic_ngp
+from support.registered import SMALL, configured
 
 VEILS = Veils(("a.png", "b.png", "c.png"), np.array([0.05, 0.3, 0.8]), 0.5, 0.04)
 

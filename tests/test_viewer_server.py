@@ -14,10 +14,10 @@ import msgspec
 import pytest
 import viser
 from nerfstudio.configs.method_configs import all_methods
-from registered import METHODS
 from websockets.sync.client import connect
 
 from semantic_ns import host
+from support.registered import METHODS
 
 INFRA: Any = importlib.import_module("viser.infra._infra")
 SECRET = "what the viewer must not hand out"

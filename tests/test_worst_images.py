@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from nerfstudio.scripts.train import main as train
-from registered import SMALL, configured
 from rich.console import Console
 
 from semantic_ns.errors import SceneError
@@ -23,6 +22,7 @@ from semantic_ns.evaluation.worst_images import (
     worst_table,
 )
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
+from support.registered import SMALL, configured
 
 SCORES = [
     ImageScores("a", 30.0, 0.5, 0.1),
