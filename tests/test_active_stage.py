@@ -2,11 +2,11 @@
 
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -185,7 +185,7 @@ def weights_of(trainer: Any) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in trainer.pipeline.model.state_dict().items()}
 
 
-def assert_same_outcome(trainer: Any, given: Any, weights: dict[str, torch.Tensor]) -> None:
+def assert_same_outcome(trainer: Any, revealed: Any, weights: dict[str, torch.Tensor]) -> None:
     """The same units in the same order, the same labels, and a model that is equal bit by bit."""
     found = revealed_of(trainer)
     assert found.asked.tolist() == revealed.asked.tolist()
@@ -242,6 +242,7 @@ def test_checkpoints_of_runs_without_active_learning_know_nothing_of_it(replica_
     with trainer_of(config_of(replica_scene, tmp_path, ActiveConfig())) as trainer:
         assert not any("extra_state" in name for name in trainer.pipeline.state_dict())
         assert trainer.pipeline.revealed_labels is None
+        assert not (trainer.base_dir / LABELS_FOLDER).exists()
         for seen, own in zip(trainer.pipeline.datamanager.training_labels, truth_of(trainer), strict=True):
             np.testing.assert_array_equal(seen, own)
         state = trainer.pipeline.state_dict()
@@ -343,16 +344,11 @@ def test_starting_over_changes_classes_alone_and_forgets_their_moments(replica_s
         trainer.train_iteration(STEPS)
 
 
-class FakeSampling:
-    """A model whose sampling counts nothing."""
-
-    sampling_turns: Mapping[str, int] = MappingProxyType({})
-
-
 def test_a_resumed_snapshot_draws_what_would_have_been_drawn() -> None:
-    state = RunSnapshot(FakeSampling()).state_dict()
+    model: Any = SimpleNamespace(sampling_turns={})
+    state = RunSnapshot(model).state_dict()
     drawn = random.random(), float(np.random.normal()), float(torch.rand(()))
-    other = RunSnapshot(FakeSampling())
+    other = RunSnapshot(model)
     other.load_state_dict(state)
     assert other.is_loaded
     other.restore()

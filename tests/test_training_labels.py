@@ -214,7 +214,7 @@ def test_labels_of_another_label_space_are_read_back_but_not_by_other_classes(re
     first.training_labels.write(tmp_path)
     assert_all_equal(in_space("nyu40", train_labels=str(tmp_path)).training_labels, first.training_labels)
     with pytest.raises(SceneError, match=r"other classes in .*corruption\.json"):
-        _ = in_space("native", train_labels=str(tmp_path)).training_labels
+        _ = in_space("native", train_labels=str(tmp_path)).training_labels[0]
 
 
 @pytest.mark.parametrize("name", ["predicted", "Sequence_1/predicted"])

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -82,8 +81,6 @@ class SemanticModel(Model):
     """Whether it can be asked which labels are worth most: it renders intervals, and its field has a ``head``."""
     supports_geometry_supervision = True
     """Whether :attr:`pass_semantic_gradients` can be set while the model trains."""
-    sampling_turns: Mapping[str, int] = MappingProxyType({})
-    """What sampling counts from step to step, by name; setting it goes back to an earlier state."""
     bounds: SceneBounds
     """Where training rays start and all rays end, once the start no longer moves."""
 
@@ -159,6 +156,15 @@ class SemanticModel(Model):
     def renders_classes(self) -> bool:
         """Whether the model trains and renders classes."""
         return self.config.use_semantics
+
+    @property
+    def sampling_turns(self) -> Mapping[str, int]:
+        """What sampling counts from step to step, by name; set it to go back to an earlier state."""
+        return {}
+
+    @sampling_turns.setter
+    def sampling_turns(self, turns: Mapping[str, int]) -> None:
+        del turns  # Nothing is counted here.
 
     @property
     def pass_semantic_gradients(self) -> bool:
