@@ -82,10 +82,16 @@ RayGeneratorLike = Callable[[Tensor], RayBundle]
 
 if not TYPE_CHECKING:
     # Of the type checker's concern alone: what is handed over has no more than is asked of it.
-    SemanticModelLike = ImagesLike = TrainingDataLike = PipelineLike = ScoredPipeline = Any
+    CountsTurns = SemanticModelLike = ImagesLike = TrainingDataLike = PipelineLike = ScoredPipeline = Any
 else:
 
-    class SemanticModelLike(RenderingModel, Protocol):
+    class CountsTurns(Protocol):
+        """What can go back to an earlier state of its sampling."""
+
+        sampling_turns: Any
+        """What its sampling counts from step to step, by name, for a checkpoint or to undo a rendering; can be set."""
+
+    class SemanticModelLike(RenderingModel, CountsTurns, Protocol):
         """A model with classes while it trains or after."""
 
         config: Any
@@ -106,8 +112,6 @@ else:
         """Whether it can be asked which labels are worth most: it renders intervals, and its field has a `head`."""
         supports_geometry_supervision: bool
         """Whether the semantic loss can train geometry, see `pass_semantic_gradients`."""
-        sampling_turns: Any
-        """What its sampling counts from step to step, by name, for a checkpoint or to undo a rendering; can be set."""
 
         @property
         def renders_classes(self) -> bool:

@@ -174,3 +174,16 @@ def test_a_near_plane_beyond_the_scene_is_refused_by_every_method(
     scene = parsed(specifications.replica.config, scenes["ReplicaDataParserConfig"])
     with pytest.raises(SceneError, match="near-plane"):
         build(model_config(method, near_plane=100.0), scene)
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_rays_that_skip_the_whole_scene_box_are_said_to(
+    method: MethodSpecification, scenes: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = parsed(specifications.nerfstudio_semantic.config, scenes["NerfstudioSemanticDataParserConfig"])
+    for near, is_beyond in ((3.4, False), (3.5, True)):  # the box from -1 to 1 has a diagonal of 3.464
+        capsys.readouterr()
+        build(model_config(method, near_plane=near, far_plane=1000.0), scene)
+        said = capsys.readouterr().out
+        assert ("beyond the scene" in said) == is_beyond
+        assert ("lower --pipeline.model.near-plane" in said) == is_beyond

@@ -1,6 +1,6 @@
 """What classes are made of, as data: nobody outside a field has to know how the field names its parts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +32,7 @@ class SemanticHead:
         for module in self._wholes():
             yield from module.parameters()
 
-    def parameters_by_group(self) -> dict[str, list[Tensor]]:
+    def parameters_by_group(self) -> dict[str, Sequence[Tensor]]:
         """The same by parameter group: tables of hash grids are ``grids``, weights and biases ``fields``."""
         parts = list(self._parts())
         tables: list[Tensor] = [part.hash_table for part in parts if isinstance(part, HashGrid)]

@@ -100,6 +100,9 @@ class SemanticModel(Model):
         self.bounds = resolve_bounds(self._stated_bounds())
         self.collider = NearFarCollider(near_plane=self.bounds.near, far_plane=self.bounds.far)
         announce("bounds", self.bounds.sentence(self.metres_per_unit))
+        lower, upper = self.scene_box.aabb.float()
+        if (doubt := self.bounds.doubt(float((upper - lower).norm()))) is not None:
+            announce("bounds", doubt)
         # Slow to import, and of use only where there is a model to look at.
         from semantic_ns.viewer.panel import SemanticPanel
 
@@ -151,6 +154,20 @@ class SemanticModel(Model):
             average_init_density=config.average_init_density,
             implementation=config.implementation,
         )
+
+    @property
+    def sampling_turns(self) -> Mapping[str, int]:
+        """What sampling counts from step to step, by name; setting it goes back to an earlier state.
+
+        Raises:
+            ValueError: when it is set to counts that this model's sampling does not have.
+        """
+        return {}
+
+    @sampling_turns.setter
+    def sampling_turns(self, turns: Mapping[str, int]) -> None:
+        if turns:
+            raise ValueError(f"Expected no counts for a sampling that has none, found {sorted(turns)}.")
 
     @property
     def renders_classes(self) -> bool:

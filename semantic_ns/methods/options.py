@@ -62,7 +62,7 @@ class HashGridOptions(SemanticOptions):
     """Cells per axis of its finest level."""
     near_camera_loss_weight: float = 0.02
     """Weight of the price of what a ray meets close to its camera, so that no veil hangs before a lens; 0: none."""
-    near_camera_boost: float = 5.0
+    near_camera_boost: float = 2.5
     """Factor on that weight at the start of the run, while a surface that hangs before the true one is still easily
     given up."""
     near_camera_ramp: tuple[float, float] = (0.1, 0.4)

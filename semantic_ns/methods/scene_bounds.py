@@ -45,6 +45,20 @@ class SceneBounds:
             return f"near plane at {near}, far plane at {far}, both {self.near_source}"
         return f"near plane at {near}, {self.near_source}; far plane at {far}, {self.far_source}"
 
+    def doubt(self, box_diagonal: float) -> str | None:
+        """One sentence if rays start so far from their cameras that they skip the whole scene, else nothing.
+
+        Args:
+            box_diagonal: length of the scene box's diagonal in scene units, the longest way through the scene.
+        """
+        if self.near <= box_diagonal:
+            return None
+        return (
+            f"The near plane at {self.near:.4g} scene units ({self.near_source}) lies beyond the scene, whose box has "
+            f"a diagonal of {box_diagonal:.4g}, so that nothing inside the box is trained; lower "
+            "--pipeline.model.near-plane."
+        )
+
 
 def resolve_bounds(sources: Sequence[StatedBounds]) -> SceneBounds:
     """Choose each plane from the first source that states it.

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from semantic_ns.interfaces import SemanticModelLike
+from semantic_ns.interfaces import CountsTurns
 from semantic_ns.propagation.targets import SurfaceMaps
 
 
@@ -22,7 +22,7 @@ class RunSnapshot(nn.Module):
         maps: the surface that labels spread over last; none before that.
     """
 
-    def __init__(self, model: SemanticModelLike) -> None:
+    def __init__(self, model: CountsTurns) -> None:
         super().__init__()
         # In a tuple, lest it become a part of this module.
         self._models = (model,)
