@@ -2,11 +2,11 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -344,11 +344,16 @@ def test_starting_over_changes_classes_alone_and_forgets_their_moments(replica_s
         trainer.train_iteration(STEPS)
 
 
+class FakeSampling:
+    """A model whose sampling counts nothing."""
+
+    sampling_turns: Mapping[str, int] = MappingProxyType({})
+
+
 def test_a_resumed_snapshot_draws_what_would_have_been_drawn() -> None:
-    model: Any = SimpleNamespace(sampling_turns={})
-    state = RunSnapshot(model).state_dict()
+    state = RunSnapshot(FakeSampling()).state_dict()
     drawn = random.random(), float(np.random.normal()), float(torch.rand(()))
-    other = RunSnapshot(model)
+    other = RunSnapshot(FakeSampling())
     other.load_state_dict(state)
     assert other.is_loaded
     other.restore()

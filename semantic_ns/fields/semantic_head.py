@@ -35,9 +35,8 @@ class SemanticHead:
     def parameters_by_group(self) -> dict[str, Sequence[Tensor]]:
         """The same by parameter group: tables of hash grids are ``grids``, weights and biases ``fields``."""
         parts = list(self._parts())
-        tables: list[Tensor] = [part.hash_table for part in parts if isinstance(part, HashGrid)]
-        linears = [part for part in parts if isinstance(part, nn.Linear)]
-        others: list[Tensor] = [parameter for part in linears for parameter in part.parameters()]
+        tables = [part.hash_table for part in parts if isinstance(part, HashGrid)]
+        others = [parameter for part in parts if isinstance(part, nn.Linear) for parameter in part.parameters()]
         return {"grids": tables, "fields": others}
 
     def reset_parameters(self) -> None:

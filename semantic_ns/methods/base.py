@@ -175,15 +175,6 @@ class SemanticModel(Model):
         return self.config.use_semantics
 
     @property
-    def sampling_turns(self) -> Mapping[str, int]:
-        """What sampling counts from step to step, by name; set it to go back to an earlier state."""
-        return {}
-
-    @sampling_turns.setter
-    def sampling_turns(self, turns: Mapping[str, int]) -> None:
-        del turns  # Nothing is counted here.
-
-    @property
     def pass_semantic_gradients(self) -> bool:
         """Whether the semantic loss now trains geometry; set it to change that, in every network of the model."""
         return self.field.pass_semantic_gradients
