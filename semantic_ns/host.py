@@ -54,7 +54,7 @@ def rename_moved_options() -> None:
     sys.argv[:] = present
     if changed:
         names = ", ".join(f"{old.partition('=')[0]} is now {new.partition('=')[0]}" for old, new in changed)
-        _say(f"Options have moved, their old names still work: {names}.")
+        _say(f"Some options have moved; their old names still work: {names}.")
 
 
 def name_frozen_importers_to_inspect() -> None:

@@ -116,8 +116,8 @@ class SemanticPipeline(VanillaPipeline):
 
         if not can(self.datamanager, "gives_training_labels"):
             raise SceneError(
-                "Expected a data manager whose labels can be revealed bit by bit, found a "
-                f"{type(self.datamanager).__name__}; leave --pipeline.active.strategy out."
+                "Expected a data manager that can reveal labels in the course of a run, found a "
+                f"{type(self.datamanager).__name__}; leave out --pipeline.active.strategy."
             )
         revealed = RevealedLabels(self._data.training_labels, division_name(self.config.active))
         self._data.set_training_labels(revealed.labels)
@@ -180,8 +180,8 @@ class SemanticPipeline(VanillaPipeline):
             return None
         if not can(self.model, "supports_propagation"):
             raise SceneError(
-                f"Expected a model over whose surface labels can spread, found a {type(self.model).__name__}; add "
-                "--pipeline.propagation.enabled False."
+                f"Expected a model on whose surfaces labels can spread, found a {type(self.model).__name__}; add "
+                "--pipeline.propagation.enabled False to the command."
             )
         from semantic_ns.propagation.stage import PropagationStage
 

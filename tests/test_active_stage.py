@@ -242,6 +242,7 @@ def test_checkpoints_of_runs_without_active_learning_know_nothing_of_it(replica_
     with trainer_of(config_of(replica_scene, tmp_path, ActiveConfig())) as trainer:
         assert not any("extra_state" in name for name in trainer.pipeline.state_dict())
         assert trainer.pipeline.revealed_labels is None
+        assert not (trainer.base_dir / LABELS_FOLDER).exists()
         for seen, own in zip(trainer.pipeline.datamanager.training_labels, truth_of(trainer), strict=True):
             np.testing.assert_array_equal(seen, own)
         state = trainer.pipeline.state_dict()

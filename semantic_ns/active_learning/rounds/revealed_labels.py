@@ -125,7 +125,7 @@ class RevealedLabels(nn.Module):
         sizes = [image.size for image in self.labels]
         if state["division"] != self._division or len(flat) != sum(sizes):
             raise SceneError(
-                f"Expected labels revealed of {sum(sizes)} pixels in units {self._division}, found a checkpoint with "
+                f"Expected labels given to {sum(sizes)} pixels in units {self._division}, found a checkpoint with "
                 f"{len(flat)} pixels in units {state['division']}; go on with the options that the run had."
             )
         for image, part in zip(self.labels, np.split(flat, np.cumsum(sizes)[:-1]), strict=True):

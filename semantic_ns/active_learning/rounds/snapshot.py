@@ -51,7 +51,7 @@ class RunSnapshot(nn.Module):
             "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),  # pyright: ignore[reportAttributeAccessIssue]
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all(),
-            "turns": self._models[0].sampling_turns,
+            "turns": dict(self._models[0].sampling_turns),
             "maps": None
             if maps is None
             else (maps.stride, *(torch.from_numpy(x) for x in (maps.depths, maps.colors, maps.normals))),

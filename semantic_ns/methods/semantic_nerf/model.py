@@ -81,7 +81,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
     # Schedule
 
     @property
-    def sampling_turns(self) -> dict[str, int]:
+    def sampling_turns(self) -> Mapping[str, int]:
         """When the proposal network trains next, as nerfstudio's sampler counts it."""
         return {name: getattr(self.proposal_sampler, name) for name in _TURNS}
 
