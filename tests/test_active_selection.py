@@ -186,7 +186,7 @@ def test_once_the_picture_has_a_label_reach_goes_elsewhere() -> None:
 
 def test_reach_without_colours_and_without_a_surface() -> None:
     pool, labelled = random_pool(1), np.zeros(len(UNITS), bool)
-    with pytest.raises(SceneError, match="colors"):
+    with pytest.raises(SceneError, match="colours"):
         select(replace(pool, colors=None), UNITS, labelled, 2.0, "clicks", SelectionConfig(strategy="reach"), SEED)
     nowhere = replace(pool, points_m=np.full_like(pool.points_m, np.nan))
     assert len(select(nowhere, UNITS, labelled, 2.0, "clicks", SelectionConfig(strategy="reach"), SEED)) == 2
@@ -247,7 +247,7 @@ def test_the_core_set_goes_by_features() -> None:
 )
 def test_a_pool_without_what_a_strategy_needs_is_refused(strategy: Strategy, lacking: str) -> None:
     pool = replace(random_pool(1), **{lacking: None})
-    with pytest.raises(SceneError, match=f"a pool with {lacking}"):
+    with pytest.raises(SceneError, match=f"a pool with {lacking.replace('color', 'colour')}"):
         select(pool, UNITS, some_labelled(len(UNITS)), 9.0, "clicks", SelectionConfig(strategy=strategy), SEED)
     assert required_statistics(strategy) == ({lacking} if lacking != "colors" else frozenset())
 
