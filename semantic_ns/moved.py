@@ -22,7 +22,10 @@ MOVED = {
     "semantic_ns.vanilla.model": "semantic_ns.methods.semantic_nerf_vanilla.model",
 }
 """Old name to present name."""
-MOVED_OPTIONS = {"--pipeline.datamanager.active.": "--pipeline.active."}
+MOVED_OPTIONS = {
+    "--pipeline.datamanager.active.": "--pipeline.active.",
+    "--pipeline.propagation.spreading.colours": "--pipeline.propagation.spreading.colors",
+}
 """Old start of options of `ns-train` to the present one."""
 _FOLDERS = {name.rpartition(".")[0] for name in MOVED}
 

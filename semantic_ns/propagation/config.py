@@ -1,6 +1,7 @@
 """Options of propagation; light, for every command reads them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 
 # Frozen, so that it can be the default of a field: then configurations of runs from before it load, too.
@@ -16,6 +17,10 @@ class SpreadingConfig:
     """A class also reaches what looks alike nearby without touching."""
     noise: bool = True
     """Find out from their disagreement how many labels are wrong, and trust single ones as much; else trust all."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the configuration from a file or a copy; one of before says `colours`."""
+        self.__dict__.update({{"colours": "colors"}.get(name, name): value for name, value in state.items()})
 
 
 ALL_PARTS = SpreadingConfig()
