@@ -180,7 +180,7 @@ class FakeBackend:
 def fake_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(active_run, "ProcessBackend", FakeBackend)
     unasked = SimpleNamespace(strategy=None)
-    config = SimpleNamespace(pipeline=SimpleNamespace(datamanager=SimpleNamespace(active=unasked)))
+    config = SimpleNamespace(pipeline=SimpleNamespace(active=unasked))
     monkeypatch.setattr(active_run, "training_config", lambda arguments: config)
 
 
