@@ -40,7 +40,7 @@ def void_labels(num_frames: int) -> list[np.ndarray]:
     return [np.full((HEIGHT, WIDTH), VOID, np.int16) for _ in range(num_frames)]
 
 
-def revealed_all(oracle: Oracle, units: Units, asked: np.ndarray) -> list[np.ndarray]:
+def answers_to(oracle: Oracle, units: Units, asked: np.ndarray) -> list[np.ndarray]:
     revealed = RevealedLabels(void_labels(len(units.maps)), "cells")
     revealed.ask(units, asked, 0)
     revealed.reveal(units, oracle.answers(revealed.pending, 0))
@@ -59,7 +59,7 @@ def dataset(replica_scene: Path) -> SemanticDataset:
 def test_known_labels_answer_exactly_what_is_asked_for() -> None:
     units, labels = cells(3), random_labels(3)
     asked = np.array([30, 2, 7, 13])
-    found = revealed_all(GroundTruthOracle(labels, units, 5), units, asked)
+    found = answers_to(GroundTruthOracle(labels, units, 5), units, asked)
     for frame in range(3):
         for row in range(HEIGHT):
             for column in range(WIDTH):
@@ -71,9 +71,7 @@ def test_a_wrong_answer_is_one_other_class_for_the_whole_unit_and_void_stays_voi
     units, labels = cells(2), random_labels(2)
     for image in labels:
         image[units.maps[0] % NUM_CELLS == 4] = 3
-    found = revealed_all(
-        GroundTruthOracle(labels, units, 5, error_rate=1.0, seed=1), units, np.arange(len(units.frames))
-    )
+    found = answers_to(GroundTruthOracle(labels, units, 5, error_rate=1.0, seed=1), units, np.arange(len(units.frames)))
     for unit in range(len(units.frames)):
         frame, inside = units.frames[unit], units.maps[units.frames[unit]] == unit
         true, said = labels[frame][inside], found[frame][inside]
@@ -86,9 +84,9 @@ def test_a_wrong_answer_is_one_other_class_for_the_whole_unit_and_void_stays_voi
 def test_errors_hang_on_the_seed_and_the_unit_and_not_on_what_else_is_asked() -> None:
     units, labels = cells(20), random_labels(20)
     oracle = GroundTruthOracle(labels, units, 5, error_rate=0.3, seed=4)
-    everything = revealed_all(oracle, units, np.arange(len(units.frames)))
+    everything = answers_to(oracle, units, np.arange(len(units.frames)))
     some = np.arange(0, len(units.frames), 7)
-    few = revealed_all(oracle, units, some)
+    few = answers_to(oracle, units, some)
     for frame in range(20):
         inside = np.isin(units.maps[frame], some)
         np.testing.assert_array_equal(few[frame][inside], everything[frame][inside])
@@ -96,9 +94,7 @@ def test_errors_hang_on_the_seed_and_the_unit_and_not_on_what_else_is_asked() ->
         (everything[f][units.maps[f] == u] != labels[f][units.maps[f] == u]).any() for u, f in enumerate(units.frames)
     ]
     assert np.mean(wrong) == pytest.approx(0.3, abs=0.1)
-    other = revealed_all(
-        GroundTruthOracle(labels, units, 5, error_rate=0.3, seed=5), units, np.arange(len(units.frames))
-    )
+    other = answers_to(GroundTruthOracle(labels, units, 5, error_rate=0.3, seed=5), units, np.arange(len(units.frames)))
     assert any((a != b).any() for a, b in zip(everything, other, strict=True))
 
 
@@ -130,9 +126,8 @@ def test_void_and_wrong_pixels_are_charged_in_every_currency() -> None:
     )
     assert not len(revealed.pending)
     expected = {"pixels": 3 * CELL * CELL, "clicks": 3, "frames": 3 / NUM_CELLS}
-    assert revealed.rounds == [
-        {"step": 7, "units": 3, **{name: pytest.approx(value) for name, value in expected.items()}}
-    ]
+    approximately = {name: pytest.approx(value) for name, value in expected.items()}
+    assert revealed.rounds == [{"step": 7, "units": 3, **approximately}]
     assert spent(units, np.arange(2 * NUM_CELLS))["frames"] == pytest.approx(2)
 
 
