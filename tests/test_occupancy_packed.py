@@ -28,13 +28,13 @@ def packed() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def weights_slowly(lengths: Tensor, densities: Tensor, rays: Tensor) -> Tensor:
-    weights, transmittances, ray = [], torch.ones(()), -1
+    weights, transmittance, ray = [], torch.ones(()), -1
     for length, density, r in zip(lengths, densities, rays.tolist(), strict=True):
-        transmittances = torch.ones(()) if r != ray else transmittances
+        transmittance = torch.ones(()) if r != ray else transmittance
         ray = r
         through = torch.exp(-density * length)
-        weights.append(transmittances * (1 - through))
-        transmittances = transmittances * through
+        weights.append(transmittance * (1 - through))
+        transmittance = transmittance * through
     return torch.stack(weights)
 
 

@@ -100,20 +100,20 @@ def test_rendering_equals_a_loop_over_rays_and_samples() -> None:
             BoundedRays(bundle.origins, bundle.directions, near, far), 0.1, 0.004
         )
         for r in range(0, RAYS, 7):
-            transmittances, rgb, logits = 1.0, torch.zeros(3), torch.zeros(3)
+            transmittance, rgb, logits = 1.0, torch.zeros(3), torch.zeros(3)
             for n in (indices == r).nonzero()[:, 0].tolist():
                 values = values_at(model, bundle[r : r + 1], float(starts[n]), float(ends[n]))
                 through = torch.exp(-values[FieldHeadNames.DENSITY] * (ends[n] - starts[n])).item()
-                if transmittances < 1e-4:
+                if transmittance < 1e-4:
                     break
-                rgb += transmittances * (1 - through) * values[FieldHeadNames.RGB]
+                rgb += transmittance * (1 - through) * values[FieldHeadNames.RGB]
                 logits += (
-                    transmittances
+                    transmittance
                     * (1 - through)
                     * model.field.semantic_head(values[SemanticHeadNames.SEMANTIC_FEATURES])
                 )
-                transmittances *= through
-            assert outputs["accumulation"][r].item() == pytest.approx(1 - transmittances, abs=1e-4)
+                transmittance *= through
+            assert outputs["accumulation"][r].item() == pytest.approx(1 - transmittance, abs=1e-4)
             torch.testing.assert_close(outputs["rgb"][r], rgb, rtol=1e-3, atol=1e-4)
             expected = logits.softmax(-1).amax()
             assert outputs["semantics_confidence"][r].item() == pytest.approx(expected.item(), abs=1e-3)

@@ -100,16 +100,9 @@ def render_forward(
             visible_input, visible_ray, conditioning[first:last], network, zero, h1, h2, color, sem, count
         )
         composite_visible(
-            visible_row,
-            visible_ray,
-            count,
-            weights[first:last],
-            behind,
-            color,
-            sem,
-            rgb[first:last],
+            visible_row, visible_ray, count, weights[first:last], behind, color, sem, rgb[first:last],
             features[first:last],
-        )
+        )  # fmt: skip
 
 
 @kernel
@@ -174,31 +167,10 @@ def render_backward(
             g_network, g_conditioning[first:last], g_visible, g_out,
         )  # fmt: skip
         raw_density_gradients(
-            visible_row,
-            visible_ray,
-            count,
-            out,
-            lengths[first:last],
-            scale,
-            weights[first:last],
-            transmittances,
-            behind,
-            g_w,
-            g_out,
-        )
+            visible_row, visible_ray, count, out, lengths[first:last], scale, weights[first:last], transmittances,
+            behind, g_w, g_out,
+        )  # fmt: skip
         density_backward(
-            t,
-            visible_row,
-            count,
-            visible_enc,
-            h,
-            g_out,
-            transposed,
-            zero,
-            g_network,
-            g_h1,
-            g_visible_enc,
-            g_enc,
-            start,
-            n,
-        )
+            t, visible_row, count, visible_enc, h, g_out, transposed, zero, g_network, g_h1, g_visible_enc, g_enc,
+            start, n,
+        )  # fmt: skip

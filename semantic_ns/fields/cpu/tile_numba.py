@@ -214,19 +214,9 @@ def composite_visible(visible_row, visible_ray, count, weights, behind, color, f
 @part
 @no_type_check
 def output_gradients(
-    visible_row,
-    visible_ray,
-    count,
-    weights,
-    behind,
-    color,
-    features,
-    g_rgb,
-    g_sums,
-    pass_semantics,
-    last_color,
+    visible_row, visible_ray, count, weights, behind, color, features, g_rgb, g_sums, pass_semantics, last_color,
     g_weights,
-):
+):  # fmt: skip
     """Turn colours and features into the gradients before their sigmoid and ReLU; add to those of the weights."""
     num_rays, num_samples = weights.shape
     zero_rows(last_color, 0, num_rays)
@@ -260,19 +250,9 @@ def output_gradients(
 @part
 @no_type_check
 def layers_backward(
-    thread,
-    visible_ray,
-    count,
-    pass_semantics,
-    activations,
-    gradients,
-    transposed,
-    zero,
-    g_network,
-    g_conditioning,
-    g_visible,
-    g_out,
-):
+    thread, visible_ray, count, pass_semantics, activations, gradients, transposed, zero, g_network, g_conditioning,
+    g_visible, g_out,
+):  # fmt: skip
     """Gradients of the colour and semantic layers.
 
     ``g_out`` receives those of their inputs, ``g_conditioning`` those of what is constant along a ray.
@@ -329,21 +309,9 @@ def raw_density_gradients(
 @part
 @no_type_check
 def density_backward(
-    thread,
-    visible_row,
-    count,
-    visible_enc,
-    h,
-    g_out,
-    transposed,
-    zero,
-    g_network,
-    g_h,
-    g_visible_enc,
-    g_enc,
-    start,
+    thread, visible_row, count, visible_enc, h, g_out, transposed, zero, g_network, g_h, g_visible_enc, g_enc, start,
     num_rows,
-):
+):  # fmt: skip
     """Gradients of the density network; fills the tile's rows of ``g_enc``, zeros where no light arrives."""
     rows = padded(count, ROW_MULTIPLE)
     add_outer(h, g_out, g_network.w2[thread], rows)

@@ -186,19 +186,9 @@ def train(
                     g_w[r, k] += g_sums[r, num_features]
         # Backward. Where no light arrives there is no gradient.
         output_gradients(
-            visible_row,
-            visible_ray,
-            count,
-            tile_weights,
-            behind,
-            color,
-            sem,
-            g_rgb,
-            g_sums,
-            pass_semantics,
-            last_color,
-            g_w,
-        )
+            visible_row, visible_ray, count, tile_weights, behind, color, sem, g_rgb, g_sums, pass_semantics,
+            last_color, g_w,
+        )  # fmt: skip
         layers_backward(
             t, visible_ray, count, pass_semantics, (visible_input, h1, h2), (color, sem, g_h1, g_h2), transposed, zero,
             g_network, g_conditioning[first:last], g_visible, g_out,
@@ -207,18 +197,6 @@ def train(
             visible_row, visible_ray, count, out, lengths, scale, tile_weights, transmittances, behind, g_w, g_out
         )
         density_backward(
-            t,
-            visible_row,
-            count,
-            visible_enc,
-            h,
-            g_out,
-            transposed,
-            zero,
-            g_network,
-            g_h1,
-            g_visible_enc,
-            g_enc,
-            start,
-            n,
-        )
+            t, visible_row, count, visible_enc, h, g_out, transposed, zero, g_network, g_h1, g_visible_enc, g_enc,
+            start, n,
+        )  # fmt: skip

@@ -91,11 +91,11 @@ def heads_forward(hidden, lengths, rays, first, conditioning, network, scale, we
         color = np.empty((BLOCK, network.c3.shape[1]), np.float32)
         features = np.empty((BLOCK, sums.shape[1]), np.float32)
         for r in range(begin_ray, end_ray):
-            transmittances = _ONE
+            transmittance = _ONE
             for k in range(first[r], first[r + 1]):
                 through = interval_transmittance(hidden[k, 0], lengths[k], scale)
-                weights[k] = transmittances * (_ONE - through)
-                transmittances *= through
+                weights[k] = transmittance * (_ONE - through)
+                transmittance *= through
                 accumulation[r] += weights[k]
         for begin in range(first[begin_ray], first[end_ray], BLOCK):
             count = min(BLOCK, first[end_ray] - begin)
@@ -189,10 +189,10 @@ def heads_backward(
 def raw_density_gradient(scale, hidden, lengths, first, weights, g_weights, g_hidden):
     """Fill column 0 of ``g_hidden``: dw_k/da_k = T_{k+1}, dw_j/da_k = -w_j for j > k, with a = sigma delta."""
     for r in prange(first.shape[0] - 1):
-        transmittances = _ONE
+        transmittance = _ONE
         for k in range(first[r], first[r + 1]):
-            transmittances -= weights[k]
-            g_hidden[k, 0] = transmittances
+            transmittance -= weights[k]
+            g_hidden[k, 0] = transmittance
         behind = _ZERO
         for k in range(first[r + 1] - 1, first[r] - 1, -1):
             g_optical = g_weights[k] * max(g_hidden[k, 0], _ZERO) - behind

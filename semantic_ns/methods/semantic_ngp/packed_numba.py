@@ -21,11 +21,11 @@ _ONE = np.float32(1)
 def weights_forward(optical, first, weights):
     """Rendering weights T_k (1 - exp(-optical_k)) with the light T_k that reaches a sample."""
     for r in prange(first.shape[0] - 1):
-        transmittances = _ONE
+        transmittance = _ONE
         for k in range(first[r], first[r + 1]):
             through = np.float32(math.exp(-optical[k]))
-            weights[k] = transmittances * (_ONE - through)
-            transmittances *= through
+            weights[k] = transmittance * (_ONE - through)
+            transmittance *= through
 
 
 @kernel
@@ -33,10 +33,10 @@ def weights_forward(optical, first, weights):
 def weights_backward(optical, first, weights, g_weights, g_optical):
     """Gradient in the optical thickness: a sample gains what it does not pass on, all behind it lose their share."""
     for r in prange(first.shape[0] - 1):
-        transmittances = _ONE
+        transmittance = _ONE
         for k in range(first[r], first[r + 1]):
-            transmittances *= np.float32(math.exp(-optical[k]))
-            g_optical[k] = g_weights[k] * transmittances
+            transmittance *= np.float32(math.exp(-optical[k]))
+            g_optical[k] = g_weights[k] * transmittance
         behind = np.float32(0)
         for k in range(first[r + 1] - 1, first[r] - 1, -1):
             g_optical[k] -= behind
@@ -48,11 +48,11 @@ def weights_backward(optical, first, weights, g_weights, g_optical):
 def mark_visible(optical, first, min_transmittance, min_opacity, visible):
     """Whether enough light reaches a sample and enough of it is stopped there."""
     for r in prange(first.shape[0] - 1):
-        transmittances = _ONE
+        transmittance = _ONE
         for k in range(first[r], first[r + 1]):
             through = np.float32(math.exp(-optical[k]))
-            visible[k] = transmittances >= min_transmittance and _ONE - through >= min_opacity
-            transmittances *= through
+            visible[k] = transmittance >= min_transmittance and _ONE - through >= min_opacity
+            transmittance *= through
 
 
 @kernel
