@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from semantic_ns.fields.cpu.network import EncodedRays, Network, RenderOptions
-from semantic_ns.fields.cpu.render import render_fused
+from semantic_ns.fields.cpu.render import render_fused, render_weights
 from support import reference
 
 
@@ -49,6 +49,14 @@ def test_outputs_and_all_gradients_equal_plain_torch(rays: int, samples: int, pa
         expected = torch.zeros_like(a) if b is None else b
         # Sums of hundreds of terms of either sign: what rounding leaves is relative to the largest.
         torch.testing.assert_close(a, expected, rtol=1e-3, atol=1e-5 * max(1.0, expected.abs().max().item()))
+
+
+@pytest.mark.parametrize(("rays", "samples"), [(1, 1), (13, 24), (3, 200)])
+def test_weights_alone_are_those_of_the_whole_rendering(rays: int, samples: int) -> None:
+    encoded, lengths, network = problem(rays, samples, encoded=11, width=40, hidden=9)
+    options = RenderOptions(0.7)
+    expected = render_fused(encoded, lengths, network, options).weights
+    torch.testing.assert_close(render_weights(encoded.enc, lengths, network, options), expected.detach())
 
 
 @pytest.mark.parametrize("sizes", [{"encoded": 10, "width": 32}, {"features": 24}, {"encoded": 7, "hidden": 9}])

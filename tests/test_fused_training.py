@@ -76,6 +76,7 @@ def slow_losses(
     opacity = -(weights[:uniform].sum(-1) + 0.01).log().mean() if uniform else torch.zeros(())
     centres = starts[:, None] + lengths.cumsum(-1) - lengths / 2
     near = near_camera_prices(weights, centres, losses.near_camera_reach).mean()
+    rgb = torch.where(torch.arange(len(rgb))[:, None] < uniform, rgb, 0.0)
     factors = losses.weights
     geometry = (factors.distortion * distortion, factors.opacity * opacity, factors.near_camera * near)
     return TrainedRays(color, *geometry, factors.semantic * semantic.float(), rgb, weights)
@@ -149,6 +150,24 @@ def test_any_layer_sizes_train_like_plain_torch(sizes: dict[str, int]) -> None:
 
 def test_without_classes_colour_and_distortion_train_like_plain_torch() -> None:
     assert_equal_to_torch(6, 10, 0, targets_of(6, 3), sizes={"features": 0})
+
+
+@pytest.mark.parametrize("uniform", [0, 1, 10])
+def test_without_features_rays_that_have_no_colour_train_weights_alone(uniform: int) -> None:
+    assert_equal_to_torch(40, 16, 0, targets_of(40, 3, uniform), sizes={"features": 0})
+
+
+def test_further_gradients_of_the_weights_reach_the_geometry_with_those_of_the_losses() -> None:
+    encoded, lengths, network = problem(9, 12, features=0)
+    targets, intervals, options = targets_of(9, 3, uniform=4), intervals_of(lengths), OPTIONS
+    inputs = [tensor for tensor in (*encoded, *network) if tensor.numel()]
+    further = torch.randn(lengths.shape, generator=torch.Generator().manual_seed(2))
+    fast = total(train_fused(encoded, intervals, network, None, targets, replace(LOSSES, further=further), options))
+    slow = slow_losses(encoded, intervals, network, None, targets, LOSSES, options)
+    expected = torch.autograd.grad(total(slow) + (further * slow.weights).sum(), inputs, allow_unused=True)
+    for a, b in zip(torch.autograd.grad(fast, inputs), expected, strict=True):
+        assert b is not None
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5 * max(1.0, b.abs().max().item()))
 
 
 def test_without_any_lit_sample_the_kernel_trains_weights_alone() -> None:

@@ -105,7 +105,7 @@ def test_unseen_rays_change_the_price_near_the_camera_and_no_loss_that_compares_
 ) -> None:
     without, with_them = losses_with(0.0, **changes), losses_with(0.8, **changes)
     assert without.keys() == with_them.keys()
-    for name in ("rgb_loss", "opacity_loss", "semantic_loss"):
+    for name in ("rgb_loss", "distortion_loss", "opacity_loss", "semantic_loss"):
         torch.testing.assert_close(without[name], with_them[name], rtol=1e-5, atol=1e-7)
     assert without["near_camera_loss"] != with_them["near_camera_loss"]
 

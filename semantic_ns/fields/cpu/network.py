@@ -13,7 +13,6 @@ from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor, nn
 
-from semantic_ns.batch import Targets
 from semantic_ns.encodings.hash_grid import HashGrid
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
 from semantic_ns.kernels.layers import INPUT_BLOCK, linear_layers, whole_blocks
@@ -111,12 +110,6 @@ class KernelView:
     def can_fuse_packed(self) -> bool:
         """Whether the kernels for packed samples know this field: they have no second grid."""
         return self.can_fuse and (self.has_shared_features or not self.field.use_semantics)
-
-    def can_train_fused(self, targets: Targets) -> bool:
-        """Whether one pass gives all gradients: a grid of its own cannot reach the weights in that pass."""
-        field = self.field
-        has_own_path = field.use_semantics and field.semantic_grid is not None and field.pass_semantic_gradients
-        return not (has_own_path and bool((targets.label_shares() > 0).any()))
 
     @property
     def has_shared_features(self) -> bool:

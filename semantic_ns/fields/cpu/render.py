@@ -92,6 +92,26 @@ def render_fused(
     return CompositedRays(rgb, features[:, :num_features], weights)
 
 
+def render_weights(
+    enc: Float[Tensor, "all_samples encoded"],
+    lengths: Float[Tensor, "rays samples"],
+    network: Network,
+    options: RenderOptions,
+) -> Float[Tensor, "rays samples"]:
+    """The weights alone, as ``render_fused`` has them, without gradients."""
+    from numba import get_num_threads
+
+    from semantic_ns.fields.cpu import render_numba as kernels
+
+    matrices = Network(*(matrix.detach().contiguous() for matrix in network.in_whole_blocks()))
+    weights = torch.empty(lengths.shape)
+    kernels.render_weights(
+        enc.detach().contiguous().numpy(), lengths.detach().contiguous().numpy(), as_arrays(matrices),
+        np.float32(options.density_scale), get_num_threads(), weights.numpy(),
+    )  # fmt: skip
+    return weights
+
+
 def render_rays(
     field: SemanticNerfField, ray_bundle: RayBundle, distances: Float[Tensor, "rays edges"]
 ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays classes"] | None, Float[Tensor, "rays samples"]]:

@@ -107,6 +107,34 @@ def render_forward(
 
 @kernel
 @no_type_check
+def render_weights(enc, lengths, network, scale, num_threads, weights):
+    """Fill ``weights`` [R, S] alone, by the density network."""
+    num_rays, num_samples = lengths.shape
+    rays_per_tile, num_tiles, rows = tile_shape(num_rays, num_samples, _ROWS_PER_TILE)
+    (num_encoded, width), num_hidden = network.w1.shape, network.w2.shape[1]
+    scratches = np.empty((num_threads, rows * (num_encoded + width + num_hidden + 1)), np.float32)
+    for tile in prange(num_tiles):
+        t = get_thread_id()
+        first = tile * rays_per_tile
+        rays = min(rays_per_tile, num_rays - first)
+        n = rays * num_samples
+        tile_enc, at = carve(scratches[t], 0, rows, num_encoded)
+        h, at = carve(scratches[t], at, rows, width)
+        out, at = carve(scratches[t], at, rows, num_hidden)
+        transmittances, at = carve(scratches[t], at, rays_per_tile, num_samples)
+        copy_encoded(enc, first * num_samples, n, tile_enc)
+        linear(tile_enc, network.w1, network.b1, h, padded(n, ROW_MULTIPLE))
+        rectify(h, n)
+        linear(h, network.w2, network.b2, out, padded(n, ROW_MULTIPLE))
+        for r in range(rays):
+            weights_of_ray(
+                out[r * num_samples : (r + 1) * num_samples], lengths[first + r], scale, weights[first + r],
+                transmittances[r],
+            )  # fmt: skip
+
+
+@kernel
+@no_type_check
 def render_backward(
     enc, conditioning, lengths, network, transposed, scale, min_transmittance, pass_semantics, hidden, weights,
     g_weights, g_rgb, g_features, g_enc, g_conditioning, g_network,

@@ -1,5 +1,6 @@
 """Fused training on the CPU: rays and their targets in, losses out, the gradients already computed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from semantic_ns.batch import Targets
 from semantic_ns.fields.cpu.network import EncodedRays, KernelView, Network, RenderOptions
-from semantic_ns.fields.cpu.render import logits_of
+from semantic_ns.fields.cpu.render import logits_of, render_weights
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
 from semantic_ns.kernels.layers import BLOCK, as_arrays, whole_blocks, zeros_per_thread
 from semantic_ns.losses import check_labels
@@ -60,6 +61,8 @@ class LossOptions:
     weights: LossWeights
     near_camera_reach: float = 1.0
     """Distance from the camera, in scene units, from which on rendering weights have no price."""
+    further: Float[Tensor, "rays samples"] | None = None
+    """Gradients in the rendering weights of a loss that is computed elsewhere and added to the sum."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class TrainedRays:
     semantic_loss: Float[Tensor, ""]
     """Cross-entropy, weighted mean over the labelled rays; 0 without a head."""
     rgb: Float[Tensor, "rays 3"]
+    """0 for rays without a colour target."""
     weights: Float[Tensor, "rays samples"]
 
 
@@ -126,6 +130,7 @@ class _FusedTraining(torch.autograd.Function):
         from semantic_ns.fields.cpu import train_numba
 
         intervals, options, num_classes = constants.intervals, constants.options, constants.num_classes
+        further = torch.empty(0, 0) if constants.losses.further is None else constants.losses.further.contiguous()
         num_rays, num_samples = intervals.lengths.shape
         network = Network(*(matrix.detach().contiguous() for matrix in matrices))
         enc, conditioning, head = (
@@ -142,6 +147,7 @@ class _FusedTraining(torch.autograd.Function):
             np.float32(options.density_scale), np.float32(options.min_transmittance), options.pass_semantics,
             _target_arrays(constants.targets, constants.losses.weights.semantic, num_classes),
             _factors(constants.targets, constants.losses),
+            further.numpy(),
             losses.numpy(), rgb.numpy(), weights.numpy(), g_enc.numpy(), g_conditioning.numpy(),
             as_arrays(g_network), g_head.numpy(),
         )  # fmt: skip
@@ -218,7 +224,7 @@ def train_fused(
         network: matrices of any size, see ``render_numba``.
         head: last semantic layer; none where ``network`` has no semantic features.
         targets: what the rays should look like.
-        losses: weights of the losses, and how far one of them reaches.
+        losses: weights of the losses, how far one of them reaches, and the gradient of another.
         options: the density's factor, the gradients of features, and the least light.
 
     Raises:
@@ -240,27 +246,65 @@ def train_rays(
     """Losses of rays that know their targets, by one pass of the CPU kernel; see ``train_fused``.
 
     Args:
-        field: a field that the kernels know (``KernelView.can_fuse``) and can train (``KernelView.can_train_fused``).
+        field: a field that the kernels know (``KernelView.can_fuse``).
         ray_bundle: rays [rays].
         edges: of the intervals.
         targets: what the rays should look like.
         losses: weights of the losses, and how far one of them reaches.
     """
     view = KernelView(field)
-    positions = view.unit_positions(ray_bundle, edges.distances)
+    positions, network, options = view.unit_positions(ray_bundle, edges.distances), view.network(), view.options
     rays, intervals = view.encode(ray_bundle, positions), Intervals.between(edges)
-    head = Head(field.semantic_head.weight, field.semantic_head.bias) if view.has_shared_features else None
-    trained = train_fused(rays, intervals, view.network(), head, targets, losses, view.options)
-    if not field.use_semantics or field.semantic_grid is None:
-        return trained
-    loss = _loss_of_grid(field, positions, trained.weights, targets)
-    return replace(trained, semantic_loss=losses.weights.semantic * loss)
-
-
-def _loss_of_grid(field: SemanticNerfField, positions: Tensor, weights: Tensor, targets: Targets) -> Tensor:
-    """Cross-entropy of the rays that count; the samples of others are left out, and without any all are."""
+    if view.has_shared_features:
+        head = Head(field.semantic_head.weight, field.semantic_head.bias)
+        return train_fused(rays, intervals, network, head, targets, losses, options)
     is_labelled = targets.label_shares() > 0
-    if not is_labelled.any():
-        return weights.new_zeros(())
-    counted = weights * is_labelled[:, None]
-    return targets.semantic_loss(logits_of(field, positions, counted, counted))
+    if not field.use_semantics or not is_labelled.any():
+        return train_fused(rays, intervals, network, None, targets, losses, options)
+
+    def loss_of_grid(weights: Tensor) -> Tensor:
+        # The samples of rays that do not count are left out.
+        counted = weights * is_labelled[:, None]
+        return losses.weights.semantic * targets.semantic_loss(logits_of(field, positions, counted, counted))
+
+    if not field.pass_semantic_gradients:
+        trained = train_fused(rays, intervals, network, None, targets, losses, options)
+        return replace(trained, semantic_loss=loss_of_grid(trained.weights))
+    # The gradient in the weights has to be there before the pass that carries all gradients on to the geometry.
+    with torch.enable_grad():
+        weights = render_weights(rays.enc, intervals.lengths, network, options).requires_grad_()
+        loss, further = _differentiated(loss_of_grid(weights), weights, list(field.head.parameters_of_classes()))
+    trained = train_fused(rays, intervals, network, None, targets, replace(losses, further=further), options)
+    return replace(trained, semantic_loss=loss)
+
+
+def _differentiated(
+    loss: Float[Tensor, ""], weights: Float[Tensor, "rays samples"], parameters: Sequence[Tensor]
+) -> tuple[Float[Tensor, ""], Float[Tensor, "rays samples"]]:
+    """The loss, differentiable in the parameters alone, and its gradient in the weights."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    further, *gradients = torch.autograd.grad(loss, [weights, *trained])
+    known = _KnownGradients.apply(loss.detach(), gradients, *trained)
+    assert isinstance(known, Tensor)
+    return known, further
+
+
+class _KnownGradients(torch.autograd.Function):
+    """A loss whose gradients in its inputs have been computed already."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, gradients: list[Tensor], *_inputs: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return loss.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *factors: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        if ctx.gradients is None:
+            raise RuntimeError("Expected one backward pass through the loss of classes, found a second one.")
+        factor, gradients = float(factors[0]), ctx.gradients
+        # Kept no longer: gradients that nobody else holds are taken as they are, and tables are large.
+        ctx.gradients = None
+        return None, None, *(gradient if factor == 1.0 else gradient * factor for gradient in gradients)

@@ -60,7 +60,10 @@ def _keep_rows(a, rows, count):
 @part
 @no_type_check
 def _losses_of_geometry(first, weights, rgb, intervals, colors, factors, g_rgb, g_weights, losses):
-    """Losses of a tile's rays and their gradients; of rays without a colour target only what is near costs."""
+    """Losses of a tile's rays and their gradients; of rays without a colour target only what is near costs.
+
+    What these rays look like is of no use to anybody: their rows of ``rgb`` become zeros.
+    """
     for r in range(weights.shape[0]):
         ray, error = first + r, np.float32(0)
         losses[2, ray] = np.float32(0)
@@ -78,6 +81,7 @@ def _losses_of_geometry(first, weights, rgb, intervals, colors, factors, g_rgb, 
             for k in range(weights.shape[1]):
                 g_weights[r, k] = factors.distortion * g_weights[r, k] - factors.opacity / opacity
         else:
+            zero_rows(rgb, r, r + 1)
             zero_rows(g_rgb, r, r + 1)
             zero_rows(g_weights, r, r + 1)
             losses[1, ray] = np.float32(0)
@@ -86,6 +90,15 @@ def _losses_of_geometry(first, weights, rgb, intervals, colors, factors, g_rgb, 
             intervals.starts[ray], intervals.lengths[ray], weights[r], factors.near_camera, factors.per_reach,
             g_weights[r],
         )  # fmt: skip
+
+
+@part
+@no_type_check
+def _add_further_gradients(first, further, g_weights, num_rays):
+    if further.shape[0] > 0:
+        for r in range(num_rays):
+            for k in range(further.shape[1]):
+                g_weights[r, k] += further[first + r, k]
 
 
 @part
@@ -114,10 +127,11 @@ def _semantics(first, num_rays, targets, logits, g_logits, losses):
 @no_type_check
 def train(
     enc, conditioning, intervals, network, transposed, head, head_transposed, scale, min_transmittance, pass_semantics,
-    targets, factors, losses, rgb, weights, g_enc, g_conditioning, g_network, g_head,
+    targets, factors, further, losses, rgb, weights, g_enc, g_conditioning, g_network, g_head,
 ):  # fmt: skip
     """Fill ``losses`` [5, R] as ``TrainedRays`` lists them, ``rgb`` [R, 3], ``weights`` [R, S], gradients.
 
+    ``further`` [R, S], or [0, 0] for none, are gradients that the weights have from losses which are not computed here.
     ``g_enc`` [R S, E] and ``g_conditioning`` [R, H] are filled; ``g_network`` and ``g_head``, one slice per thread, are
     added to.
     """
@@ -166,13 +180,17 @@ def train(
         )
         _keep_rows(visible_enc, visible_row, count)
         _keep_rows(h, visible_row, count)
-        color_and_semantic_layers(
-            visible_input, visible_ray, conditioning[first:last], network, zero, h1, h2, color, sem, count
-        )
+        # Rays for the space before a camera, or for a class that has a grid of its own, need no more than weights.
+        has_layers = num_features > 0 or first < targets.colors.shape[0]
         zero_rows(sums, 0, padded_rays)
-        composite_visible(visible_row, visible_ray, count, tile_weights, behind, color, sem, tile_rgb, sums)
+        if has_layers:
+            color_and_semantic_layers(
+                visible_input, visible_ray, conditioning[first:last], network, zero, h1, h2, color, sem, count
+            )
+            composite_visible(visible_row, visible_ray, count, tile_weights, behind, color, sem, tile_rgb, sums)
         # Losses.
         _losses_of_geometry(first, tile_weights, tile_rgb, intervals, targets.colors, factors, g_rgb, g_w, losses)
+        _add_further_gradients(first, further, g_w, rays)
         for r in range(rays):
             for k in range(num_samples):
                 sums[r, num_features] += tile_weights[r, k]
@@ -185,14 +203,18 @@ def train(
                 for k in range(num_samples):
                     g_w[r, k] += g_sums[r, num_features]
         # Backward. Where no light arrives there is no gradient.
-        output_gradients(
-            visible_row, visible_ray, count, tile_weights, behind, color, sem, g_rgb, g_sums, pass_semantics,
-            last_color, g_w,
-        )  # fmt: skip
-        layers_backward(
-            t, visible_ray, count, pass_semantics, (visible_input, h1, h2), (color, sem, g_h1, g_h2), transposed, zero,
-            g_network, g_conditioning[first:last], g_visible, g_out,
-        )  # fmt: skip
+        if has_layers:
+            output_gradients(
+                visible_row, visible_ray, count, tile_weights, behind, color, sem, g_rgb, g_sums, pass_semantics,
+                last_color, g_w,
+            )  # fmt: skip
+            layers_backward(
+                t, visible_ray, count, pass_semantics, (visible_input, h1, h2), (color, sem, g_h1, g_h2), transposed,
+                zero, g_network, g_conditioning[first:last], g_visible, g_out,
+            )  # fmt: skip
+        else:
+            zero_rows(g_conditioning, first, last)
+            zero_rows(g_out, 0, count)
         raw_density_gradients(
             visible_row, visible_ray, count, out, lengths, scale, tile_weights, transmittances, behind, g_w, g_out
         )

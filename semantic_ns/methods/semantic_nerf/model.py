@@ -14,7 +14,7 @@ from nerfstudio.model_components.losses import scale_gradients_by_distance_squar
 from nerfstudio.models.nerfacto import NerfactoModel, NerfactoModelConfig
 from torch import Tensor
 
-from semantic_ns.batch import LOGITS, Targets, take_targets
+from semantic_ns.batch import LOGITS, NUM_UNIFORM, Targets, take_targets
 from semantic_ns.encodings.hash_grid import replace_hash_encodings
 from semantic_ns.errors import SceneError
 from semantic_ns.fields.cpu.network import KernelView
@@ -32,6 +32,13 @@ from semantic_ns.sampling.proposal import FusedProposalSampler, edges_of
 
 _TURNS = ("_steps_since_update", "_step")
 """Attributes of nerfstudio's proposal sampler that say when the proposal network trains next."""
+
+
+def _uniform_samples(outputs: Outputs, batch: Mapping[str, Any]) -> Outputs:
+    """Weights and samples of the rays that are uniform over all pixels, on which alone the distortion loss is."""
+    count = batch.get(NUM_UNIFORM, len(batch["image"]))
+    names = outputs.keys() & {"weights_list", "ray_samples_list"}
+    return {name: [of_network[:count] for of_network in outputs[name]] for name in names}
 
 
 @dataclass
@@ -125,7 +132,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         ray_bundle = self._with_unseen_rays(ray_bundle)
         if not self._can_fuse(ray_bundle):
             outputs = self._sample_outputs(ray_bundle, targets is None or targets.trains_classes)
-        elif self.training and targets is not None and KernelView(self.field).can_train_fused(targets):
+        elif self.training and targets is not None:
             outputs = self._train_fused(ray_bundle, targets.with_void(len(ray_bundle) - num_rays))
         else:
             outputs = self._render_fused(ray_bundle)
@@ -255,7 +262,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
     def get_metrics_dict(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """PSNR of the batch and, while training, the distortion."""
         if "fused" not in outputs:
-            return super().get_metrics_dict(*uniform_rays(outputs, batch))
+            return super().get_metrics_dict(*uniform_rays(outputs | _uniform_samples(outputs, batch), batch))
         if "trained" in outputs:
             trained: TrainedRays = outputs["trained"]
             distortion = trained.distortion_loss.detach() / (self._distortion_loss_mult() or 1.0)
@@ -263,10 +270,10 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         outputs, batch = uniform_rays(outputs, batch)
         with torch.no_grad():
             error = (outputs["rgb"] - self.renderer_rgb.blend_background(batch["image"])).square().mean()
-        fused = outputs["fused"]
+        fused, count = outputs["fused"], len(batch["image"])
         return {
             "psnr": -10.0 * torch.log10(error),
-            "distortion": distortion_loss_cpu(fused["spacings"], fused["weights"]),
+            "distortion": distortion_loss_cpu(fused["spacings"][:count], fused["weights"][:count]),
         }
 
     def get_loss_dict(
