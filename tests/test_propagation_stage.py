@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from semantic_ns.batch import LABEL_WEIGHTS, SOFT_LABELS
+from semantic_ns.errors import SceneError
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.methods.semantic_ngp.method import semantic_ngp
@@ -18,7 +19,7 @@ from semantic_ns.propagation.stage import PropagationStage
 from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
 from support.registered import configured
 
-CONFIG = PropagationConfig(fractions=(0.5,), num_nodes=400)
+CONFIG = PropagationConfig(fractions=(0.5,), num_nodes=400, rays_per_node=0.1)
 CLICKS = CorruptionConfig(propagation=0.0, seed=1)
 
 
@@ -121,6 +122,28 @@ def test_each_turn_divides_the_surface_four_times_as_finely_as_the_one_before(
         for step in (2, 4, 8):
             stage.before_step(step)
     assert asked == [25, 100, 400]
+
+
+@pytest.mark.parametrize(("rays_per_node", "nodes"), [(0.5, 400), (64.0, 24)])
+def test_voxels_are_no_more_than_the_rays_can_find_together(
+    replica_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rays_per_node: float, nodes: int
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def noted(points: SurfacePoints, num_nodes: int, *slopes: float) -> SurfaceGraph:
+        asked.append((len(points.positions), num_nodes))
+        return build_surface_graph(points, num_nodes, *slopes)
+
+    monkeypatch.setattr("semantic_ns.propagation.stage.build_surface_graph", noted)
+    with pipeline_of(replica_scene, tmp_path, CLICKS) as pipeline:
+        stage_of(pipeline, replace(CONFIG, rays_per_node=rays_per_node)).propagate()
+    assert asked == [(24 * 64, nodes)]
+
+
+@pytest.mark.parametrize("rays", [0.0, -1.0, float("nan")])
+def test_voxels_that_no_ray_finds_are_refused(replica_scene: Path, tmp_path: Path, rays: float) -> None:
+    with pipeline_of(replica_scene, tmp_path, CLICKS) as pipeline, pytest.raises(SceneError, match="rays-per-node"):
+        stage_of(pipeline, replace(CONFIG, rays_per_node=rays))
 
 
 @pytest.mark.parametrize("part", ["colors", "normals", "families", "noise"])

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from semantic_ns.errors import SceneError
+
 
 # Frozen, so that it can be the default of a field: then configurations of runs from before it load, too.
 @dataclass(frozen=True)
@@ -37,9 +39,25 @@ class PropagationConfig:
     clean_noise_rate: float = 0.03
     """Labels of most pixels stand as they are if less than this share of them is wrong; 0: never."""
     num_nodes: int = 240_000
-    """Voxels that the surface is divided into at the last time, about; a quarter of it, whose surface is rough yet, at
-    the time before, and so on."""
+    """Voxels that the surface is divided into at the last time, about and at most; a quarter of it, whose surface is
+    rough yet, at the time before, and so on."""
+    rays_per_node: float = 5.0
+    """Rays that find each of these voxels at least, on average: where there are fewer rays there are fewer voxels.
+    Views do not agree to the millimetre, and voxels finer than that part what each of them sees."""
     num_rays: int = 1_200_000
     """Rays of the training cameras that find the surface, at most."""
     spreading: SpreadingConfig = ALL_PARTS
     """What labels spread by."""
+
+    def check(self) -> None:
+        """Refuse numbers that no surface can be divided by.
+
+        Raises:
+            SceneError: `rays_per_node` is not positive.
+        """
+        if not self.rays_per_node > 0:  # NaN fails this, too
+            raise SceneError(
+                "Expected a number above 0 for --pipeline.propagation.rays-per-node, found "
+                f"{self.rays_per_node:g}; 5 suits most scenes, and a small number leaves --pipeline.propagation.num-nodes "
+                "alone to say how many voxels there are."
+            )

@@ -73,11 +73,15 @@ class PropagationStage:
         model: with `field.unit_positions`.
         datamanager: with `train_dataset` and `train_ray_generator`; its `propagated` is set.
         num_steps: of the whole run.
+
+    Raises:
+        SceneError: an option is out of range.
     """
 
     def __init__(
         self, config: PropagationConfig, model: SemanticModelLike, datamanager: TrainingDataLike, num_steps: int
     ) -> None:
+        config.check()
         self._config, self._model, self._datamanager = config, model, datamanager
         self._labelled_share = 0.0
         self._steps = sorted(round(fraction * num_steps) for fraction in config.fractions) if config.enabled else []
@@ -121,14 +125,18 @@ class PropagationStage:
         if maps is None:
             generator = self._datamanager.train_ray_generator
             maps = render_maps(self._model, generator, sizes, self._config.num_rays)
-        num_nodes = max(1, self._config.num_nodes // 4 ** len(self._steps))
         spreading = self._config.spreading
         slopes = COLOR_SLOPE * spreading.colors, NORMAL_SLOPE * spreading.normals
-        graph = build_surface_graph(self._surface_points(maps, sizes[0]), num_nodes, *slopes)
+        graph = build_surface_graph(self._surface_points(maps, sizes[0]), self._num_nodes(maps), *slopes)
         votes = self._votes(maps, graph)
         if self._labelled_share > _DENSE and noise_rate(votes) < self._config.clean_noise_rate:
             return None
         return PropagatedLabels(maps, graph, solve_posterior(graph, votes, spreading=spreading), self._to_unit)
+
+    def _num_nodes(self, maps: SurfaceMaps) -> int:
+        """Voxels at this time, where the steps to come are those that are left."""
+        wanted = self._config.num_nodes // 4 ** len(self._steps)
+        return max(1, min(wanted, int(maps.depths.size / self._config.rays_per_node)))
 
     def _votes(self, maps: SurfaceMaps, graph: SurfaceGraph) -> Float32[ndarray, "nodes classes"]:
         """Votes of all labelled pixels; notes how many there are."""
