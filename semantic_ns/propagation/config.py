@@ -58,6 +58,6 @@ class PropagationConfig:
         if not self.rays_per_node > 0:  # NaN fails this, too
             raise SceneError(
                 "Expected a number above 0 for --pipeline.propagation.rays-per-node, found "
-                f"{self.rays_per_node:g}; 5 suits most scenes, and a small number leaves --pipeline.propagation.num-nodes "
-                "alone to say how many voxels there are."
+                f"{self.rays_per_node:g}; 5 suits most scenes, and with a small number "
+                "--pipeline.propagation.num-nodes alone says how many voxels there are."
             )
