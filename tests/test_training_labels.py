@@ -139,16 +139,16 @@ def test_classes_train_in_every_nth_step_alone_and_rays_for_labels_alone_are_in_
 
 @pytest.mark.parametrize("option", [None, True, False])
 @pytest.mark.parametrize(
-    ("corruption", "is_complete"), [({}, True), ({"pixel_noise": 0.5}, False), ({"propagation": 0.0}, False)]
+    ("corruption", "is_consistent"), [({}, True), ({"pixel_noise": 0.5}, False), ({"propagation": 0.0}, True)]
 )
-def test_classes_are_balanced_where_labels_are_complete_unless_an_option_says_otherwise(
-    corruption: dict[str, Any], is_complete: bool, option: bool | None, replica_scene: Path
+def test_classes_are_balanced_where_labels_are_consistent_unless_an_option_says_otherwise(
+    corruption: dict[str, Any], is_consistent: bool, option: bool | None, replica_scene: Path
 ) -> None:
     given = CorruptionConfig(**corruption)
     data = manager(replica_scene, test_mode="val", corruption=given, balance_classes=option)
     sampler = data.train_pixel_sampler
     assert isinstance(sampler, LabelledPixelSampler)
-    assert sampler.config.balance_classes == (is_complete if option is None else option)
+    assert sampler.config.balance_classes == (is_consistent if option is None else option)
 
 
 def test_without_options_training_sees_the_labels_of_the_scene(replica_scene, tmp_path):

@@ -49,7 +49,7 @@ class SemanticDataManagerConfig(VanillaDataManagerConfig):
     balance_classes: bool | None = None
     """Whether that share is drawn from all classes alike, and always, instead of from all labelled pixels alike. A
     class of few pixels is learnt for certain then, and wrong labels of it are, too: by default where labels are
-    complete (see `are_complete`)."""
+    consistent (see `are_consistent`)."""
     starts_without_labels: tyro.conf.Suppress[bool] = False
     """Whether training sees no label until `set_training_labels` is called; not an option, but for the pipeline to
     say, which reveals labels in active learning."""
@@ -153,7 +153,7 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
             return sampler
         balances = self.config.balance_classes
         return add_labelled_rays(
-            sampler, self.config.labelled_share, self.training_labels.are_complete if balances is None else balances
+            sampler, self.config.labelled_share, self.training_labels.are_consistent if balances is None else balances
         )
 
     def next_train(self, step: int) -> tuple[RayBundle, dict[str, Any]]:

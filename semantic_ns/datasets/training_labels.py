@@ -5,7 +5,7 @@ Nothing in here knows rays or batches, so that a method that trains on whole ima
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from semantic_ns.io.text import read_json
 from semantic_ns.io.writing import write_errors_as_scene_error, write_json, write_png
 from semantic_ns.labels.corruption import CorruptedScene, CorruptionConfig, corrupt_labels, frame_number
 from semantic_ns.labels.corruption_frames import evenly_spaced
-from semantic_ns.labels.label_statistics import are_complete
+from semantic_ns.labels.label_statistics import are_complete, are_consistent
 from semantic_ns.labels.probability_files import PROBABILITY_SUFFIXES, read_most_likely_ids
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
 
@@ -295,9 +295,17 @@ class TrainingLabels(Sequence[_Image]):
 
     @cached_property
     def are_complete(self) -> bool:
-        """Whether single labels can be trusted, see `are_complete`; judged once, of 64 images at most."""
+        """Whether there are labels nearly everywhere, see `are_complete`; judged once, of 64 images at most."""
+        return are_complete(self._judged())
+
+    @cached_property
+    def are_consistent(self) -> bool:
+        """Whether single labels can be trusted, see `are_consistent`; judged once, of 64 images at most."""
+        return are_consistent(self._judged())
+
+    def _judged(self) -> Iterator[_Image]:
         frames = evenly_spaced(min(_MOST_FRAMES, len(self)), len(self))
-        return are_complete(self[int(frame)] for frame in frames)
+        return (self[int(frame)] for frame in frames)
 
     @property
     def are_changed_by_options(self) -> bool:
