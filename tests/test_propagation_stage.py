@@ -124,7 +124,7 @@ def test_each_turn_divides_the_surface_four_times_as_finely_as_the_one_before(
     assert asked == [25, 100, 400]
 
 
-@pytest.mark.parametrize(("rays_per_node", "nodes"), [(0.5, 400), (64.0, 24)])
+@pytest.mark.parametrize(("rays_per_node", "nodes"), [(100.0, 172), (1000.0, 17), (1.0, 400)])
 def test_voxels_are_no_more_than_the_rays_can_find_together(
     replica_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rays_per_node: float, nodes: int
 ) -> None:
@@ -136,8 +136,8 @@ def test_voxels_are_no_more_than_the_rays_can_find_together(
 
     monkeypatch.setattr("semantic_ns.propagation.stage.build_surface_graph", noted)
     with pipeline_of(replica_scene, tmp_path, CLICKS) as pipeline:
-        stage_of(pipeline, replace(CONFIG, rays_per_node=rays_per_node)).propagate()
-    assert asked == [(24 * 64, nodes)]
+        stage_of(pipeline, replace(CONFIG, rays_per_node=rays_per_node)).before_step(5)
+    assert asked == [(17280, nodes)]
 
 
 @pytest.mark.parametrize("rays", [0.0, -1.0, float("nan")])
