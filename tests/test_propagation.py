@@ -5,6 +5,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from jaxtyping import Float32
+from numpy import ndarray
 
 from semantic_ns.propagation.config import SpreadingConfig
 from semantic_ns.propagation.families import Families, find_families
@@ -14,6 +16,7 @@ from semantic_ns.propagation.posterior import (
     label_reachability,
     noise_rate,
     onto_simplex,
+    share_of_voxels,
     solve_posterior,
 )
 from semantic_ns.propagation.stage import normals_of
@@ -337,3 +340,33 @@ def test_normals_of_a_tilted_plane_are_those_of_the_plane() -> None:
     points = torch.stack([columns, rows, 0.5 * columns - 0.25 * rows], dim=-1)
     expected = torch.nn.functional.normalize(torch.tensor([-0.5, 0.25, 1.0]), dim=0)
     assert torch.allclose(normals_of(points).abs(), expected.abs().expand(5, 6, 3), atol=1e-5)
+
+
+@pytest.mark.parametrize(("noise", "votes_per_voxel"), [(0.0, 1), (0.5, 4), (0.9, 20), (0.9, 200), (0.97, 3)])
+def test_voxels_are_as_many_as_the_evidence_of_their_votes_allows(noise: float, votes_per_voxel: int) -> None:
+    votes = noisy_votes(noise, votes_per_voxel, voxels=3000, classes=6)
+    true_votes = votes_per_voxel * (1 - noise_rate(votes)) ** 2  # squared, over what scatters
+    assert share_of_voxels(votes) == pytest.approx(min(1.0, max(1 / 16, true_votes / 0.6)))
+
+
+def test_voxels_without_a_vote_do_not_make_the_others_coarser() -> None:
+    votes = noisy_votes(0.9, 20, voxels=300, classes=6)
+    with_empty = np.concatenate([votes, np.zeros((5000, 6), np.float32)])
+    assert share_of_voxels(with_empty) == share_of_voxels(votes)
+    assert share_of_voxels(with_empty[300:]) == 1
+
+
+def test_more_noise_never_asks_for_more_voxels() -> None:
+    shares = [share_of_voxels(noisy_votes(noise, 30, 2000, 5)) for noise in (0.0, 0.5, 0.8, 0.9, 0.95)]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] == 1
+    assert shares[-1] < 0.5
+
+
+def noisy_votes(noise: float, votes_per_voxel: int, voxels: int, classes: int) -> Float32[ndarray, "nodes classes"]:
+    """Each voxel has one class, and each of its votes is another with the probability of noise."""
+    g = np.random.default_rng(3)
+    labels = np.repeat(g.integers(0, classes, voxels), votes_per_voxel)
+    labels = np.where(g.random(len(labels)) < noise, g.integers(0, classes, len(labels)), labels)
+    nodes = np.repeat(np.arange(voxels), votes_per_voxel).astype(np.int32)
+    return count_votes(nodes, labels, voxels, classes)

@@ -140,6 +140,18 @@ def test_voxels_are_no_more_than_the_rays_can_find_together(
     assert asked == [(17280, nodes)]
 
 
+def test_noisy_labels_spread_over_fewer_voxels_than_clean_ones(replica_scene: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, num_nodes=16_000, clean_noise_rate=0.0)
+    nodes = []
+    for noise in (0.0, 0.9):
+        with pipeline_of(replica_scene, tmp_path / str(noise), CorruptionConfig(pixel_noise=noise)) as pipeline:
+            found = stage_of(pipeline, config).propagate()
+            assert found is not None
+            assert len(found.posterior.probabilities) == found.graph.num_nodes
+            nodes.append(found.graph.num_nodes)
+    assert nodes[1] < 0.5 * nodes[0]
+
+
 @pytest.mark.parametrize("rays", [0.0, -1.0, float("nan")])
 def test_voxels_that_no_ray_finds_are_refused(replica_scene: Path, tmp_path: Path, rays: float) -> None:
     with pipeline_of(replica_scene, tmp_path, CLICKS) as pipeline, pytest.raises(SceneError, match="rays-per-node"):

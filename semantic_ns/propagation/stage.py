@@ -13,7 +13,7 @@ from torch import Tensor
 from semantic_ns.batch import LABELS
 from semantic_ns.interfaces import RayGeneratorLike, SemanticModelLike, TrainingDataLike
 from semantic_ns.propagation.config import PropagationConfig
-from semantic_ns.propagation.posterior import count_votes, noise_rate, solve_posterior
+from semantic_ns.propagation.posterior import count_votes, noise_rate, share_of_voxels, solve_posterior
 from semantic_ns.propagation.surface_graph import (
     COLOR_SLOPE,
     NORMAL_SLOPE,
@@ -127,10 +127,15 @@ class PropagationStage:
             maps = render_maps(self._model, generator, sizes, self._config.num_rays)
         spreading = self._config.spreading
         slopes = COLOR_SLOPE * spreading.colors, NORMAL_SLOPE * spreading.normals
-        graph = build_surface_graph(self._surface_points(maps, sizes[0]), self._num_nodes(maps), *slopes)
+        points, num_nodes = self._surface_points(maps, sizes[0]), self._num_nodes(maps)
+        graph = build_surface_graph(points, num_nodes, *slopes)
         votes = self._votes(maps, graph)
         if self._labelled_share > _DENSE and noise_rate(votes) < self._config.clean_noise_rate:
             return None
+        share = share_of_voxels(votes) if spreading.noise else 1.0
+        if share < 1:
+            graph = build_surface_graph(points, max(1, round(share * num_nodes)), *slopes)
+            votes = self._votes(maps, graph)
         return PropagatedLabels(maps, graph, solve_posterior(graph, votes, spreading=spreading), self._to_unit)
 
     def _num_nodes(self, maps: SurfaceMaps) -> int:
