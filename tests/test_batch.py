@@ -95,9 +95,18 @@ def test_the_loss_of_classes_may_have_a_factor_but_no_second_backward_pass() -> 
         total.backward(retain_graph=True)
         gradients.append({name: p.grad.clone() for name, p in model.field.named_parameters() if p.grad is not None})
         with pytest.raises(RuntimeError, match="one backward pass"):
-            losses["semantic_loss"].backward()
+            total.backward()
     for name, expected in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], 3 * expected, rtol=1e-4, atol=1e-7)
+
+
+def test_losses_of_classes_are_there_without_gradients_too() -> None:
+    model = training_model(pass_semantic_gradients=True)
+    with torch.no_grad():
+        losses, _ = losses_of(model, batch(), attach=True)
+    expected, _ = losses_of(training_model(pass_semantic_gradients=True), batch(), attach=True)
+    assert not losses["semantic_loss"].requires_grad
+    torch.testing.assert_close(losses["semantic_loss"], expected["semantic_loss"].detach(), rtol=1e-4, atol=1e-6)
 
 
 def test_without_a_label_on_any_ray_classes_take_no_step() -> None:

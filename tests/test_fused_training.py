@@ -8,7 +8,7 @@ from torch import Tensor
 
 from semantic_ns.batch import Targets
 from semantic_ns.fields.cpu.network import EncodedRays, Network, RenderOptions
-from semantic_ns.fields.cpu.train import Head, Intervals, LossOptions, LossWeights, TrainedRays, train_fused
+from semantic_ns.fields.cpu.train import Head, Intervals, KnownLoss, LossOptions, LossWeights, TrainedRays, train_fused
 from semantic_ns.losses import near_camera_prices, semantic_cross_entropy, soft_cross_entropy
 from semantic_ns.rendering import head_of_composited
 from support import reference
@@ -157,17 +157,32 @@ def test_without_features_rays_that_have_no_colour_train_weights_alone(uniform: 
     assert_equal_to_torch(40, 16, 0, targets_of(40, 3, uniform), sizes={"features": 0})
 
 
-def test_further_gradients_of_the_weights_reach_the_geometry_with_those_of_the_losses() -> None:
+def known_loss(weights: Tensor, parameter: Tensor) -> KnownLoss:
+    """A loss that is linear in the weights and in a parameter."""
+    return KnownLoss((weights * parameter.detach()).sum().detach(), parameter.detach(), [parameter], [weights.detach()])
+
+
+def test_a_loss_that_is_known_already_reaches_the_geometry_and_its_own_parameters() -> None:
     encoded, lengths, network = problem(9, 12, features=0)
-    targets, intervals, options = targets_of(9, 3, uniform=4), intervals_of(lengths), OPTIONS
-    inputs = [tensor for tensor in (*encoded, *network) if tensor.numel()]
-    further = torch.randn(lengths.shape, generator=torch.Generator().manual_seed(2))
-    fast = total(train_fused(encoded, intervals, network, None, targets, replace(LOSSES, further=further), options))
-    slow = slow_losses(encoded, intervals, network, None, targets, LOSSES, options)
-    expected = torch.autograd.grad(total(slow) + (further * slow.weights).sum(), inputs, allow_unused=True)
-    for a, b in zip(torch.autograd.grad(fast, inputs), expected, strict=True):
-        assert b is not None
+    targets, intervals = targets_of(9, 3, uniform=4), intervals_of(lengths)
+    parameter = torch.randn(lengths.shape, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    inputs = [tensor for tensor in (*encoded, *network, parameter) if tensor.numel()]
+    slow = slow_losses(encoded, intervals, network, None, targets, LOSSES, OPTIONS)
+    expected_loss = (parameter * slow.weights).sum()
+    expected = torch.autograd.grad(3 * (total(slow) + expected_loss), inputs)
+    known = known_loss(slow.weights, parameter)
+    fast = train_fused(encoded, intervals, network, known, targets, LOSSES, OPTIONS)
+    torch.testing.assert_close(fast.semantic_loss, expected_loss)
+    for a, b in zip(torch.autograd.grad(3 * total(fast), inputs), expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5 * max(1.0, b.abs().max().item()))
+
+
+def test_a_known_loss_has_the_factor_of_the_others() -> None:
+    encoded, lengths, network = problem(9, 12, features=0)
+    known = known_loss(torch.rand(lengths.shape), torch.rand(lengths.shape).requires_grad_())
+    result = train_fused(encoded, intervals_of(lengths), network, known, targets_of(9, 3), LOSSES, OPTIONS)
+    with pytest.raises(RuntimeError, match=r"sum of the losses.*\[1\.0, 1\.0, 1\.0, 1\.0, 2\.0\]"):
+        (total(result) + result.semantic_loss).backward()
 
 
 def test_without_any_lit_sample_the_kernel_trains_weights_alone() -> None:

@@ -124,9 +124,9 @@ def test_each_turn_divides_the_surface_four_times_as_finely_as_the_one_before(
     assert asked == [25, 100, 400]
 
 
-@pytest.mark.parametrize(("rays_per_node", "nodes"), [(100.0, 172), (1000.0, 17), (1.0, 400)])
+@pytest.mark.parametrize(("rays_per_node", "nodes"), [(100.0, [400, 172]), (1000.0, [400, 17]), (1.0, [400])])
 def test_voxels_are_no_more_than_the_rays_can_find_together(
-    replica_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rays_per_node: float, nodes: int
+    replica_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rays_per_node: float, nodes: list[int]
 ) -> None:
     asked: list[tuple[int, int]] = []
 
@@ -137,7 +137,15 @@ def test_voxels_are_no_more_than_the_rays_can_find_together(
     monkeypatch.setattr("semantic_ns.propagation.stage.build_surface_graph", noted)
     with pipeline_of(replica_scene, tmp_path, CLICKS) as pipeline:
         stage_of(pipeline, replace(CONFIG, rays_per_node=rays_per_node)).before_step(5)
-    assert asked == [(17280, nodes)]
+    assert asked == [(17280, count) for count in nodes]
+
+
+def test_labels_of_all_pixels_are_known_to_be_clean_however_few_rays_there_are(
+    replica_scene: Path, tmp_path: Path
+) -> None:
+    with pipeline_of(replica_scene, tmp_path, CorruptionConfig()) as pipeline:
+        given = replace(PropagationConfig(), rays_per_node=1000.0, clean_noise_rate=0.2)
+        assert stage_of(pipeline, given).propagate() is None
 
 
 def test_noisy_labels_spread_over_fewer_voxels_than_clean_ones(replica_scene: Path, tmp_path: Path) -> None:

@@ -139,7 +139,8 @@ def test_classes_train_in_every_nth_step_alone_and_rays_for_labels_alone_are_in_
 
 @pytest.mark.parametrize("option", [None, True, False])
 @pytest.mark.parametrize(
-    ("corruption", "is_consistent"), [({}, True), ({"pixel_noise": 0.5}, False), ({"propagation": 0.0}, True)]
+    ("corruption", "is_consistent"),
+    [({}, True), ({"propagation": 20.0}, True), ({"pixel_noise": 0.5}, False), ({"propagation": 0.0}, False)],
 )
 def test_classes_are_balanced_where_labels_are_consistent_unless_an_option_says_otherwise(
     corruption: dict[str, Any], is_consistent: bool, option: bool | None, replica_scene: Path

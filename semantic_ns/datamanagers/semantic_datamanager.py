@@ -48,8 +48,8 @@ class SemanticDataManagerConfig(VanillaDataManagerConfig):
     """Classes train in every n-th step, for they need fewer rays than colours do; once labels have spread, in all."""
     balance_classes: bool | None = None
     """Whether that share is drawn from all classes alike, and always, instead of from all labelled pixels alike. A
-    class of few pixels is learnt for certain then, and wrong labels of it are, too: by default where labels are
-    consistent (see `are_consistent`)."""
+    class of few pixels is learnt for certain then, and wrong labels of it are, too: by default where the
+    labels at the start are consistent (see `are_consistent`)."""
     starts_without_labels: tyro.conf.Suppress[bool] = False
     """Whether training sees no label until `set_training_labels` is called; not an option, but for the pipeline to
     say, which reveals labels in active learning."""

@@ -10,10 +10,12 @@ from semantic_ns.labels.taxonomy import VOID
 
 _LEAST_SHARE = 0.5
 _LEAST_AGREEMENT = 0.9
+_LEAST_PAIRS = 100
+"""Labelled neighbours below which nothing is known of what labels are worth."""
 
 
 def are_complete(labels: Iterable[Int16[ndarray, "_height _width"]]) -> bool:
-    """Whether half of all pixels have a label, and labels are consistent (see `are_consistent`).
+    """Whether half of all pixels have a label, and nine in ten neighbours with labels have the same one.
 
     Args:
         labels: classes of each image, -1 for void.
@@ -23,7 +25,7 @@ def are_complete(labels: Iterable[Int16[ndarray, "_height _width"]]) -> bool:
 
 
 def are_consistent(labels: Iterable[Int16[ndarray, "_height _width"]]) -> bool:
-    """Whether there are labels, and nine in ten neighbours with labels have the same one; single pixels have none.
+    """Whether there are neighbours with labels, and nine in ten have the same one; single pixels have none.
 
     Drawn or rendered labels change along outlines alone (agreement .97 and up); labels that noise hits pixel by pixel
     change everywhere. Whole regions with a wrong class are not noticed.
@@ -32,7 +34,7 @@ def are_consistent(labels: Iterable[Int16[ndarray, "_height _width"]]) -> bool:
         labels: classes of each image, -1 for void.
     """
     counts = _counts(labels)
-    return counts.num_labelled > 0 and counts.agree
+    return counts.num_pairs >= _LEAST_PAIRS and counts.agree
 
 
 class _Counts(NamedTuple):

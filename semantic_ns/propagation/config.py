@@ -39,11 +39,11 @@ class PropagationConfig:
     clean_noise_rate: float = 0.03
     """Labels of most pixels stand as they are if less than this share of them is wrong; 0: never."""
     num_nodes: int = 240_000
-    """Voxels that the surface is divided into at the last time, about and at most; a quarter of it, whose surface is
-    rough yet, at the time before, and so on."""
+    """Voxels that the surface is divided into at the last time, about; a quarter of it, whose surface is rough yet, at
+    the time before, and so on. Few rays or noisy labels make them fewer."""
     rays_per_node: float = 5.0
-    """Rays that find each of these voxels at least, on average: where there are fewer rays there are fewer voxels.
-    Views do not agree to the millimetre, and voxels finer than that part what each of them sees."""
+    """Rays that find a voxel at least, on average: where there are fewer rays there are fewer voxels. Views do not
+    agree to the millimetre, and voxels finer than that part what each of them sees."""
     num_rays: int = 1_200_000
     """Rays of the training cameras that find the surface, at most."""
     spreading: SpreadingConfig = ALL_PARTS

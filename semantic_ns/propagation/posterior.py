@@ -80,7 +80,8 @@ def share_of_voxels(votes: Float32[ndarray, "nodes classes"]) -> float:
     """Share of the voxels that would be fine enough for labels as noisy as these, 1/16 to 1.
 
     Of n votes for a voxel n (1 - eta) tell its class and the others scatter, by the root of n: the square of the ratio,
-    n (1 - eta)^2 for many classes, is to reach `_LEAST_EVIDENCE`. Fewer voxels have more votes each.
+    n (1 - eta)^2 for many classes, is to reach `_LEAST_EVIDENCE`. Fewer voxels have more votes each, at best by the
+    inverse of this share.
     """
     counts = votes.sum(axis=1, dtype=np.float64)
     num_voted = int((counts > 0).sum())

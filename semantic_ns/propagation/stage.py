@@ -127,21 +127,23 @@ class PropagationStage:
             maps = render_maps(self._model, generator, sizes, self._config.num_rays)
         spreading = self._config.spreading
         slopes = COLOR_SLOPE * spreading.colors, NORMAL_SLOPE * spreading.normals
-        points, num_nodes = self._surface_points(maps, sizes[0]), self._num_nodes(maps)
+        points = self._surface_points(maps, sizes[0])
+        num_nodes = max(1, self._config.num_nodes // 4 ** len(self._steps))
         graph = build_surface_graph(points, num_nodes, *slopes)
         votes = self._votes(maps, graph)
+        # Of fine voxels: coarse ones lie across the outlines of classes, where labels differ without being wrong.
         if self._labelled_share > _DENSE and noise_rate(votes) < self._config.clean_noise_rate:
             return None
-        share = share_of_voxels(votes) if spreading.noise else 1.0
-        if share < 1:
-            graph = build_surface_graph(points, max(1, round(share * num_nodes)), *slopes)
+        num_suitable = self._num_suitable(num_nodes, maps.depths.size, votes)
+        if num_suitable < num_nodes:
+            graph = build_surface_graph(points, num_suitable, *slopes)
             votes = self._votes(maps, graph)
         return PropagatedLabels(maps, graph, solve_posterior(graph, votes, spreading=spreading), self._to_unit)
 
-    def _num_nodes(self, maps: SurfaceMaps) -> int:
-        """Voxels at this time, where the steps to come are those that are left."""
-        wanted = self._config.num_nodes // 4 ** len(self._steps)
-        return max(1, min(wanted, int(maps.depths.size / self._config.rays_per_node)))
+    def _num_suitable(self, num_nodes: int, num_rays: int, votes: Float32[ndarray, "nodes classes"]) -> int:
+        """Voxels that are found by enough rays and have enough votes, if those of `votes` do not."""
+        share = share_of_voxels(votes) if self._config.spreading.noise else 1.0
+        return max(1, int(min(share * num_nodes, num_rays / self._config.rays_per_node)))
 
     def _votes(self, maps: SurfaceMaps, graph: SurfaceGraph) -> Float32[ndarray, "nodes classes"]:
         """Votes of all labelled pixels; notes how many there are."""

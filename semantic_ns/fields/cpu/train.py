@@ -45,6 +45,19 @@ class Head(NamedTuple):
 
 
 @dataclass(frozen=True)
+class KnownLoss:
+    """The loss of classes whose features the kernel does not know, with its gradients."""
+
+    value: Float[Tensor, ""]
+    """Without gradients of its own."""
+    in_weights: Float[Tensor, "rays samples"]
+    """Its gradient in the rendering weights."""
+    parameters: Sequence[Tensor]
+    in_parameters: Sequence[Tensor]
+    """Its gradients in them."""
+
+
+@dataclass(frozen=True)
 class LossWeights:
     """What each loss counts in the total beside the colours', which counts 1."""
 
@@ -61,8 +74,6 @@ class LossOptions:
     weights: LossWeights
     near_camera_reach: float = 1.0
     """Distance from the camera, in scene units, from which on rendering weights have no price."""
-    further: Float[Tensor, "rays samples"] | None = None
-    """Gradients in the rendering weights of a loss that is computed elsewhere and added to the sum."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +129,7 @@ class _Constants:
     losses: LossOptions
     options: RenderOptions
     num_classes: int
+    known: KnownLoss | None
 
 
 class _FusedTraining(torch.autograd.Function):
@@ -125,14 +137,16 @@ class _FusedTraining(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, enc: Tensor, conditioning: Tensor, constants: _Constants, head: Tensor, *matrices: Tensor
+        ctx: Any, enc: Tensor, conditioning: Tensor, constants: _Constants, head: Tensor, *parameters: Tensor
     ) -> tuple[Tensor, ...]:
+        """Of the parameters the first are the network's matrices, and the others those of the known loss."""
         from semantic_ns.fields.cpu import train_numba
 
         intervals, options, num_classes = constants.intervals, constants.options, constants.num_classes
-        further = torch.empty(0, 0) if constants.losses.further is None else constants.losses.further.contiguous()
+        known = constants.known
+        further = torch.empty(0, 0) if known is None else known.in_weights.contiguous()
         num_rays, num_samples = intervals.lengths.shape
-        network = Network(*(matrix.detach().contiguous() for matrix in matrices))
+        network = Network(*(matrix.detach().contiguous() for matrix in parameters[: len(Network._fields)]))
         enc, conditioning, head = (
             enc.detach().contiguous(),
             conditioning.detach().contiguous(),
@@ -153,23 +167,36 @@ class _FusedTraining(torch.autograd.Function):
         )  # fmt: skip
         ctx.save_for_backward(g_enc, g_conditioning, g_head.sum(dim=0), *(g.sum(dim=0) for g in g_network))
         ctx.mark_non_differentiable(rgb, weights)
-        ctx.num_losses = 5 if num_classes else 4
-        return *losses.sum(dim=1).unbind(), rgb, weights
+        ctx.num_losses = 5 if num_classes or known else 4
+        ctx.in_parameters = () if known is None else known.in_parameters
+        sums = list(losses.sum(dim=1).unbind())
+        if known is not None:
+            sums[4] = known.value.clone()
+        return *sums, rgb, weights
 
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, ...]:
-        factor, *others = (float(gradient) for gradient in gradients[: ctx.num_losses])
-        if any(other != factor for other in others):
+        factor, *other_factors = (float(gradient) for gradient in gradients[: ctx.num_losses])
+        if any(other != factor for other in other_factors):
             raise RuntimeError(
-                f"Expected the sum of the losses to be differentiated, found the factors {[factor, *others]}; "
+                f"Expected the sum of the losses to be differentiated, found the factors {[factor, *other_factors]}; "
                 "weigh the losses by the model's options instead, or turn fuse_on_cpu off."
             )
-        saved = ctx.saved_tensors if factor == 1.0 else [gradient * factor for gradient in ctx.saved_tensors]
-        g_enc, g_conditioning, *g_matrices = saved
-        return g_enc, g_conditioning, None, *g_matrices
+        if ctx.in_parameters is None:
+            raise RuntimeError(
+                "Expected one backward pass through a step that trains classes, found a second one; sum the losses "
+                "first, or turn fuse_on_cpu off."
+            )
+        prepared = [*ctx.saved_tensors, *ctx.in_parameters]
+        if ctx.in_parameters:
+            # Kept no longer: gradients that nobody else holds are taken as they are, and tables are large.
+            ctx.in_parameters = None
+        scaled = prepared if factor == 1.0 else [gradient * factor for gradient in prepared]
+        g_enc, g_conditioning, *others = scaled
+        return g_enc, g_conditioning, None, *others
 
 
 def _target_arrays(targets: Targets, semantic_weight: float, num_classes: int) -> TargetArrays:
@@ -208,7 +235,7 @@ def train_fused(
     rays: EncodedRays,
     intervals: Intervals,
     network: Network,
-    head: Head | None,
+    head: Head | KnownLoss | None,
     targets: Targets,
     losses: LossOptions,
     options: RenderOptions,
@@ -222,21 +249,24 @@ def train_fused(
         rays: what the networks take.
         intervals: those by which the rays are rendered.
         network: matrices of any size, see ``render_numba``.
-        head: last semantic layer; none where ``network`` has no semantic features.
+        head: last semantic layer; where ``network`` has no semantic features a loss that is known already, or none.
         targets: what the rays should look like.
-        losses: weights of the losses, how far one of them reaches, and the gradient of another.
+        losses: weights of the losses, and how far one of them reaches.
         options: the density's factor, the gradients of features, and the least light.
 
     Raises:
         ValueError: if a label is no class, or a distribution has another number of classes.
         RuntimeError: in the backward pass, if the losses have different factors.
     """
-    num_classes = 0 if head is None else head.weight.shape[0]
-    matrix = rays.enc.new_zeros(BLOCK, 0) if head is None else _head_matrix(head)
-    constants = _Constants(intervals, targets, losses, options, num_classes)
+    known = head if isinstance(head, KnownLoss) else None
+    num_classes, matrix = 0, rays.enc.new_zeros(BLOCK, 0)
+    if isinstance(head, Head):
+        num_classes, matrix = head.weight.shape[0], _head_matrix(head)
+    constants = _Constants(intervals, targets, losses, options, num_classes, known)
     results = _FusedTraining.apply(
-        rays.enc, whole_blocks(rays.conditioning, axes=1), constants, matrix, *network.in_whole_blocks()
-    )
+        rays.enc, whole_blocks(rays.conditioning, axes=1), constants, matrix, *network.in_whole_blocks(),
+        *(() if known is None else known.parameters),
+    )  # fmt: skip
     return TrainedRays(*results)
 
 
@@ -267,44 +297,18 @@ def train_rays(
         counted = weights * is_labelled[:, None]
         return losses.weights.semantic * targets.semantic_loss(logits_of(field, positions, counted, counted))
 
-    if not field.pass_semantic_gradients:
+    if not field.pass_semantic_gradients or not torch.is_grad_enabled():
         trained = train_fused(rays, intervals, network, None, targets, losses, options)
         return replace(trained, semantic_loss=loss_of_grid(trained.weights))
     # The gradient in the weights has to be there before the pass that carries all gradients on to the geometry.
-    with torch.enable_grad():
-        weights = render_weights(rays.enc, intervals.lengths, network, options).requires_grad_()
-        loss, further = _differentiated(loss_of_grid(weights), weights, list(field.head.parameters_of_classes()))
-    trained = train_fused(rays, intervals, network, None, targets, replace(losses, further=further), options)
-    return replace(trained, semantic_loss=loss)
+    weights = render_weights(rays.enc, intervals.lengths, network, options).requires_grad_()
+    known = _differentiated(loss_of_grid(weights), weights, list(field.head.parameters_of_classes()))
+    return train_fused(rays, intervals, network, known, targets, losses, options)
 
 
 def _differentiated(
     loss: Float[Tensor, ""], weights: Float[Tensor, "rays samples"], parameters: Sequence[Tensor]
-) -> tuple[Float[Tensor, ""], Float[Tensor, "rays samples"]]:
-    """The loss, differentiable in the parameters alone, and its gradient in the weights."""
+) -> KnownLoss:
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    further, *gradients = torch.autograd.grad(loss, [weights, *trained])
-    known = _KnownGradients.apply(loss.detach(), gradients, *trained)
-    assert isinstance(known, Tensor)
-    return known, further
-
-
-class _KnownGradients(torch.autograd.Function):
-    """A loss whose gradients in its inputs have been computed already."""
-
-    @staticmethod
-    def forward(ctx: Any, loss: Tensor, gradients: list[Tensor], *_inputs: Tensor) -> Tensor:
-        ctx.gradients = gradients
-        return loss.clone()
-
-    @staticmethod
-    @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, *factors: Tensor
-    ) -> tuple[Tensor | None, ...]:
-        if ctx.gradients is None:
-            raise RuntimeError("Expected one backward pass through the loss of classes, found a second one.")
-        factor, gradients = float(factors[0]), ctx.gradients
-        # Kept no longer: gradients that nobody else holds are taken as they are, and tables are large.
-        ctx.gradients = None
-        return None, None, *(gradient if factor == 1.0 else gradient * factor for gradient in gradients)
+    in_weights, *in_parameters = torch.autograd.grad(loss, [weights, *trained])
+    return KnownLoss(loss.detach(), in_weights, trained, in_parameters)
