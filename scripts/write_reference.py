@@ -100,7 +100,8 @@ def option_of(action: Any) -> Option:
     names = [name for name in action.option_strings if not name.startswith("--no-")]
     is_flag = not names or action.nargs == 0
     return Option(
-        " ".join(f"`{name}`" for name in names) or f"`{action.dest.upper()}`",
+        # tyro puts the name of a command's only positional argument behind one of its own.
+        " ".join(f"`{name}`" for name in names) or f"`{action.dest.rpartition('.')[2].upper()}`",
         "" if is_flag and names else metavar.replace("{None}|", ""),
         default,
         _DEFAULT.sub("", text),

@@ -23,8 +23,8 @@ class RenderedIntervals:
     """Rays at evaluation with the intervals that they are made of.
 
     Attributes:
-        rgb: in 0..1.
-        logits: of the classes, None without semantics.
+        rgb: colour in 0..1.
+        logits: class logits; None without semantics.
         weights: rendering weights.
         distances: those of the edges of the intervals along the unit ray, scene units.
     """

@@ -169,7 +169,7 @@ def near_camera_prices(
 
     Args:
         weights: rendering weights.
-        distances: of the samples' centres from the camera, along the unit ray.
+        distances: distances of the samples' centres from the camera, along the unit ray.
         reach: distance from which on nothing has a price, in the units of ``distances``.
     """
     return (weights * price_of_distance(distances, reach)).sum(dim=-1)

@@ -54,10 +54,10 @@ class SemanticPipelineConfig(VanillaPipelineConfig):
     active: ActiveConfig = field(default_factory=ActiveConfig)
     """Labels asked for in the course of the run, instead of all from the start."""
     eval_images_at_end: int = 8
-    """Evaluation images, evenly spaced, that are scored when a training is over, to name the worst; 0: none. All are
-    where --steps-per-eval-all-images is within the run."""
+    """Number of evenly spaced evaluation images scored at the end of training to name the worst; 0 disables it. All are
+    scored if --steps-per-eval-all-images falls within the run."""
     warn_of_veils: bool = True
-    """Look at 60 % and at the end of a training whether something hangs close before cameras that no other one sees."""
+    """Check at 60 % and at the end of training for floaters close to a camera that no other camera sees."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore the configuration from a file or a copy; older ones have `active` in the data manager, or nowhere."""

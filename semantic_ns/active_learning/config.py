@@ -17,27 +17,28 @@ class SelectionConfig:
     """How the next units to label are chosen. The switches are of the strategies `geometry` and `reach`."""
 
     strategy: Strategy = "geometry"
-    """By which rule."""
+    """Acquisition strategy."""
     unit: Unit = "region"
-    """What is labelled at a time: a pixel (one click), a super-pixel, a whole frame."""
+    """Unit of annotation: a pixel (one click), a region (superpixel), or a whole frame."""
     region_pixels: int = 300
-    """Size of a super-pixel, about."""
+    """Approximate size of a superpixel, in pixels."""
     voxel_size_m: float = 0.05
-    """Edge of the voxels that the surface is counted in."""
+    """Edge length of the voxels in which surface coverage is counted, in metres."""
     seed: int = 0
-    """Of random draws, and of the order of units that are equally good."""
+    """Seed of random draws, which also order units of equal score."""
     discard_unsure_depth: bool = True
-    """Leave out pixels whose ray ends nowhere, or on two surfaces."""
+    """Exclude pixels whose ray ends on no surface or on two."""
     use_entropy: bool = True
-    """Voxels count by the entropy of their classes; otherwise all alike. Of `geometry` alone."""
+    """Weight voxels by the entropy of their class distribution; otherwise all weigh the same (strategy geometry
+    only)."""
     count_views: bool = True
-    """Voxels count by ln(1 + number of frames that see them)."""
+    """Weight voxels by ln(1 + number of frames that see them)."""
     damp_near_labels: bool = True
-    """Voxels with a label count nothing, and half within two cells of one."""
+    """Give labelled voxels no weight, and voxels within two voxels of them half."""
     greedy_coverage: bool = True
-    """A voxel counts for one unit only; otherwise units are ranked once."""
+    """Select units greedily, so that each voxel counts for one unit only; otherwise units are ranked once."""
     balance_creases: bool = False
-    """Voxels where the surface turns weigh together as much as their share of the surface."""
+    """Scale the weights of voxels on creases so that their total equals their share of the surface."""
 
     def refuse_wrong_values(self) -> None:
         """Check what has a range.

@@ -52,7 +52,7 @@ class ImportSummary:
 
     Attributes:
         num_frames: frames of the scene.
-        matches: which annotated image belongs to which frame.
+        matches: pairs of an annotated image and its frame.
         num_pixels: pixels of each class that occurs in the imported images, by name.
         num_void: void pixels in the imported images.
         remarks: what the reader of the format left out.

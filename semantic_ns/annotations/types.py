@@ -28,7 +28,7 @@ class AnnotatedImage:
     Attributes:
         name: file name of the colour image, as the annotations give it.
         where: file of the annotations, for errors.
-        read: gives the classes [height, width], with `VOID` and `UNLABELLED`, in the size that the annotations record.
+        read: function that returns the classes [height, width], with `VOID` and `UNLABELLED`, in the recorded size.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Annotations:
 
     Attributes:
         table: what the classes are; it has at least one void id.
-        images: in the order of the annotations.
+        images: annotated images, in the order of the annotations.
         is_table_given: whether the user gave the table; otherwise it was made from the annotations.
         remarks: what was left out, as sentences for the user.
     """

@@ -61,7 +61,7 @@ def read_voc(folder: Path, table: ClassTable | None) -> Annotations:
     """Read a folder of masks.
 
     Args:
-        folder: holds `labelmap.txt` and the masks, in `SegmentationClass` if there is such a folder.
+        folder: folder with `labelmap.txt` and the masks, which may be in a subfolder `SegmentationClass`.
         table: the classes, found by the names of the colour map; None takes those of the colour map.
 
     Raises:

@@ -54,9 +54,9 @@ class Region:
         given: the given label, 0..C-1.
         suggested: the class of the field, another one.
         box: rows and columns of the bounding box.
-        mask: which pixels of the box belong to the region.
+        mask: pixels of the box that belong to the region.
         confidence: mean p(m).
-        evidence: see the module.
+        evidence: evidence against the label; the module defines it.
     """
 
     frame: int
@@ -98,7 +98,7 @@ def find_regions(
         given: labels -1..C-1; void (-1) contradicts nothing.
         field: m, 0..C-1.
         confidence: p(m).
-        rule: which regions count.
+        rule: thresholds that a region must pass.
         frame: number of the image, for the result.
     """
     differs = (given != VOID) & (given != field)

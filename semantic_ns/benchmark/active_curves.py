@@ -14,7 +14,7 @@ class Ratio:
     Attributes:
         mean: geometric mean over scenes and seeds.
         low, high: ends of the 95 % bootstrap interval.
-        count: of scenes and seeds.
+        count: number of pairs of scene and seed.
     """
 
     mean: float
@@ -28,7 +28,7 @@ def cost_at(costs: Sequence[float], scores: Sequence[float], target: float) -> f
 
     Args:
         costs: ascending, above 0.
-        scores: at these costs.
+        scores: scores at these costs.
         target: the score.
 
     Returns:
@@ -58,8 +58,8 @@ def cost_ratio(pairs: Sequence[tuple[float, float]], seed: int = 0, num_draws: i
 
     Args:
         pairs: own and other cost; nothing is returned where there is none.
-        seed: of the bootstrap.
-        num_draws: of the bootstrap.
+        seed: seed of the bootstrap.
+        num_draws: number of bootstrap samples.
     """
     if not pairs:
         return None

@@ -46,9 +46,9 @@ class ActivePlan:
         scenes: what is trained on.
         strategies: names of `VARIANTS`.
         units: what is asked for.
-        seeds: of the colour training, of choosing, and of the training of classes.
-        num_steps: of the colour training.
-        budgets: after each round, as shares of the pool; empty: by the unit.
+        seeds: seeds of the colour training, of the acquisition, and of the training of classes.
+        num_steps: number of steps of the colour training.
+        budgets: cumulative budget after each round, as shares of the pool; if empty, the default of the unit.
         error_rate: share of the units that are answered wrongly.
     """
 

@@ -41,8 +41,8 @@ class Curve:
 
     Attributes:
         scene, seed, unit, strategy: whose.
-        costs: after each round, as shares of the pool, by currency.
-        scores: after each round.
+        costs: cumulative cost after each round, as shares of the pool, by currency.
+        scores: scores after each round.
         bound: score with all labels of the same scene and seed; none: not there.
     """
 

@@ -41,10 +41,10 @@ class Rounds:
     What is the same in all rounds and strategies of a scene and seed is kept in files beside the colour training.
 
     Args:
-        pipeline: of a trained field, with active learning.
-        config: of the trainer.
+        pipeline: pipeline of a trained field, with active learning.
+        config: configuration of the trainer.
         cache: folder for these files.
-        seed: of the training of classes.
+        seed: seed of the training of classes.
         score_stride: every n-th test image is scored.
     """
 

@@ -33,10 +33,10 @@ class BenchmarkScene:
 
     Attributes:
         data: its folder.
-        name: for results; unique in a benchmark.
-        options: of the dataparser, as on the command line, with its name first; may be empty.
+        name: name in the results, unique in a benchmark.
+        options: options of the dataparser as on the command line, with its name first; may be empty.
         frames: the frames that keep their labels in the mode `two-frames`; empty: chosen by what they show.
-        region_classes: whose instances region noise corrupts.
+        region_classes: classes whose instances region noise corrupts.
     """
 
     data: Path
@@ -54,7 +54,7 @@ class Cell:
         scene: what it is trained and scored on.
         method: name of the method, as `ns-train` knows it.
         mode: name of the supervision mode.
-        seed: of the trainer and of the corruption.
+        seed: seed of the trainer and of the corruption.
         num_steps: training steps; 0: the method's own number, without an option.
         variant: name of the options.
         options: more options of the method, as on the command line.

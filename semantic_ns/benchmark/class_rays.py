@@ -29,7 +29,7 @@ class ClassRays:
     """The samples that have a say in the classes of rays, those of one ray adjacent.
 
     Attributes:
-        positions: in the unit cube, times 65535.
+        positions: positions in the unit cube, times 65535.
         weights: rendering weights.
         first: index of each ray's first sample, and the number of samples.
     """
@@ -45,7 +45,7 @@ class ClassRays:
         """Rendered class logits of some of the rays, differentiable in what classes are made of.
 
         Args:
-            field: with a semantic grid, on the CPU.
+            field: field with a semantic grid, on the CPU.
             rays: numbers of the rays.
         """
         head = field.head

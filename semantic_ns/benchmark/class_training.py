@@ -52,8 +52,8 @@ def train_classes(
         model: `semantic-nerf`.
         datamanager: The data manager with the labels, perhaps `propagated` ones.
         pool: rays of the training images.
-        optimizers: of the method, by parameter group.
-        num_steps: of Adam, with the schedules of the method over their whole length.
+        optimizers: optimiser configurations of the method, by parameter group.
+        num_steps: number of Adam steps, over which the method's schedules are stretched.
     """
     steppers = [*_optimizers(model.field.head, optimizers, num_steps)]
     for rays, numbers, batch in _batches(model, datamanager, pool, num_steps):

@@ -25,10 +25,10 @@ def baseline_scores(
     """Score the predictions of a network for the training images, and what fusing all of them gives.
 
     Args:
-        folder: of the predictions, as the data manager's `train_labels` names it.
+        folder: folder of the predictions, as the data manager's `train_labels` names it.
         clean: the training images with the scene's own labels.
-        scene_folder: of the scene.
-        model: renders depth.
+        scene_folder: folder of the scene.
+        model: model that renders depth.
         stride: every n-th image is scored.
 
     Returns:

@@ -54,8 +54,8 @@ def image_scores(model: SemanticModelLike, outputs: dict[str, Any], batch: dict[
     """`depth_l1` (m) and `miou_present` of one image, where it has depth and labels; NaN without a single pixel.
 
     Args:
-        model: gives `metres_per_unit` and the `taxonomy`.
-        outputs: of the model inside `raw_outputs`, [H, W, 1] each.
+        model: model with `metres_per_unit` and `taxonomy`.
+        outputs: outputs of the model inside `raw_outputs`, [H, W, 1] each.
         batch: the truth, [H, W, 1] each.
     """
     found = {}

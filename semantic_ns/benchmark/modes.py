@@ -17,8 +17,8 @@ class Mode:
     """A supervision mode.
 
     Attributes:
-        name: as it is written on the command line and in results.
-        title: for tables.
+        name: name on the command line and in results.
+        title: title in tables.
         poses: those whose scores are compared with the paper's; scored against clean labels, as the others are.
         corruption: fields of the data manager's `CorruptionConfig` other than its seed; none: the labels are clean.
         needs_region_classes: whether the scene has to name the classes whose instances are corrupted.

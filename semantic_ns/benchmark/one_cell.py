@@ -97,7 +97,7 @@ def train_and_score(cell: Cell, folder: Path) -> tuple[dict[str, Any], list[str]
 
     Args:
         cell: what to train.
-        folder: for the run; it is emptied first.
+        folder: folder for the run, which is emptied first.
 
     Returns:
         Scores and circumstances, and the arguments of `ns-train`.
@@ -122,8 +122,8 @@ def started_trainer(cell: Cell, arguments: Sequence[str], folder: Path) -> Any:
 
     Args:
         cell: what to train.
-        arguments: of `ns-train`.
-        folder: for the run; it is emptied first.
+        arguments: arguments of `ns-train`.
+        folder: folder for the run, which is emptied first.
     """
     from nerfstudio.scripts.train import _set_random_seed
 
@@ -201,7 +201,7 @@ def run_cell(folder: Path, keep_run: bool, train: Callable[[Cell, Path], tuple[d
     """Train and score the cell in a folder and leave its result there, an error too; and perhaps the run itself.
 
     Args:
-        folder: of the cell.
+        folder: folder of the cell.
         keep_run: whether the folder of the training stays.
         train: trains and scores a cell in a folder for its run; gives the outcome and the command line.
     """

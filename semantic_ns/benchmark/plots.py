@@ -31,7 +31,7 @@ def sparsity_points(results: Sequence[Result]) -> list[tuple[float, Spread]]:
     """Share of label images dropped, ascending, and `miou_present` on test poses, of the modes that drop some.
 
     Args:
-        results: of one scene and variant.
+        results: results of one scene and variant.
     """
     points = []
     for mode, same in grouped(results, lambda result: result.cell.mode).items():

@@ -22,10 +22,10 @@ class Reference:
     """What a mode is compared with.
 
     Attributes:
-        paper: after training.
+        paper: the paper's score after training.
         paper_input: the corrupted labels themselves.
         bar: `miou_present` to reach.
-        bar_over_input: by how much `miou_present` has to exceed that of the corrupted labels.
+        bar_over_input: margin by which `miou_present` has to exceed that of the corrupted labels.
     """
 
     paper: Figures | None = None

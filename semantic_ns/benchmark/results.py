@@ -36,7 +36,7 @@ class Result:
 
     Attributes:
         cell: what was trained.
-        scores: by what was scored: `test` and `train` poses, and `input` for the labels that it was trained with.
+        scores: scores of `test` and `train` poses, and of `input`, the labels that it was trained with.
         content: all that its JSON file says.
     """
 
@@ -84,9 +84,9 @@ def score(results: Iterable[Result], place: str, name: str) -> Spread | None:
     """A score over the results of several seeds.
 
     Args:
-        results: of one cell but for the seed.
+        results: results that differ in their seed alone.
         place: `test`, `train` or `input`.
-        name: of the score.
+        name: name of the score.
     """
     return spread(result.scores[place].get(name) for result in results)
 
@@ -130,8 +130,8 @@ def mean_over_scenes(results: Sequence[Result], name: str) -> list[Result]:
     """Results of a scene that does not exist: the scores of each seed averaged over the scenes.
 
     Args:
-        results: of one method and number of steps.
-        name: of that scene.
+        results: results of one method and number of steps.
+        name: name of that scene.
 
     Returns:
         One for each variant, mode and seed that every scene has.

@@ -25,7 +25,7 @@ def train_and_score(cell: Cell, folder: Path) -> tuple[dict[str, Any], list[str]
 
     Args:
         cell: what to train.
-        folder: for the run; it is emptied first.
+        folder: folder for the run, which is emptied first.
 
     Returns:
         Scores and circumstances, and the arguments of `ns-train`.

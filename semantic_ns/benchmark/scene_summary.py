@@ -35,9 +35,9 @@ class Statistic:
     """A number over seeds.
 
     Attributes:
-        mean: over seeds.
-        worst: of them.
-        worst_seed: whose it is.
+        mean: mean over seeds.
+        worst: score of the worst seed.
+        worst_seed: the seed with the worst score.
         spread: largest minus smallest.
     """
 
@@ -53,14 +53,14 @@ class Summary:
 
     Attributes:
         row: what it is of.
-        seeds: of the trainings that are done.
+        seeds: seeds of the finished trainings.
         failed: seeds of those that failed.
-        miou_present, psnr, depth_l1: over seeds; None where it is not known. PSNR in dB, depth error in metres.
+        miou_present, psnr, depth_l1: summaries over seeds; None where unknown. PSNR in dB, depth error in metres.
         psnr_between_images: mean over seeds of the standard deviation between images, dB.
         worst_image: `image`, `psnr` and `seed` of the worst image of all seeds.
-        seconds: of training, mean over seeds.
+        seconds: training time, mean over seeds.
         milliseconds_per_step: median of a training, mean over seeds.
-        steps: of a training.
+        steps: number of steps of a training.
     """
 
     row: Row

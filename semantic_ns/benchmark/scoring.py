@@ -29,7 +29,7 @@ def pose_scores(pipeline: ScoredPipeline, dataset: SemanticDataset, name: str, s
     Args:
         pipeline: a trained `SemanticPipeline`.
         dataset: poses, images, labels and perhaps depth.
-        name: for the pictures' file names.
+        name: prefix of the pictures' file names.
         stride: every n-th image is scored.
     """
     dataset.load_depth = True

@@ -64,8 +64,8 @@ def paper_table(shape: TableShape, results: Sequence[Result]) -> str:
     """One table of one scene and variant; empty without a result for it.
 
     Args:
-        shape: which table.
-        results: of one method, number of steps, scene and variant; seeds are averaged over.
+        shape: rows and columns of the table.
+        results: results of one method, number of steps, scene and variant; seeds are averaged over.
     """
     rows = []
     by_mode = grouped(results, lambda result: result.cell.mode)
@@ -133,7 +133,7 @@ def ablation_table(results: Sequence[Result]) -> str:
     """`miou_present` of variants (rows) in modes (columns), each on the poses that the mode is compared by.
 
     Args:
-        results: of one method, number of steps and scene. Empty text if only one variant has labels.
+        results: results of one method, number of steps and scene. Empty text if only one variant has labels.
     """
     by_variant = grouped((result for result in results if result.has_semantics), lambda result: result.cell.variant)
     if len(by_variant) < 2:
@@ -153,7 +153,7 @@ def semantics_table(results: Sequence[Result], base: str) -> str:
     that has. Labels do count a little without classes: where they are few, some rays are drawn among them.
 
     Args:
-        results: of one method, number of steps and scene. Empty text if classes were trained in all.
+        results: results of one method, number of steps and scene. Empty text if classes were trained in all.
         base: name of the variant with classes.
     """
     rows = []

@@ -16,19 +16,20 @@ class AuditLabels:
     """List the regions of the training labels that the trained field contradicts with confidence, worst first."""
 
     load_config: Path
-    """The run's config.yml."""
+    """The config.yml of the run."""
     output: Path
     """New folder for audit.csv and a picture of each region."""
     fix: Path | None = None
-    """New folder for the labels of the run with the field's class in the listed regions."""
+    """New folder for a copy of the run's labels in which the listed regions have the class that the field predicts."""
     min_area: int = 20
-    """Smallest area of a region in pixels."""
+    """Smallest area of a listed region, in pixels."""
     min_confidence: float = 0.5
-    """Smallest mean probability that the field gives its class in a region."""
+    """Smallest mean probability of the predicted class over a listed region."""
     border_px: int = 2
-    """Regions that vanish when so many pixels are eroded are borders of objects, and left out."""
+    """Number of pixels of erosion under which a region must not vanish. Thinner regions are borders of objects and are
+    not listed."""
     max_regions: int = 100
-    """Most regions to list."""
+    """Largest number of regions to list."""
 
     def main(self) -> None:
         """Load the run, render its training images, compare, and write what was found."""

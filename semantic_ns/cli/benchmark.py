@@ -20,40 +20,40 @@ if TYPE_CHECKING:
 
 @dataclass
 class Labels:
-    """Train scenes x modes x seeds x variants, and write results, tables and plots; what is done is not done again.
+    """Train scenes x modes x seeds x variants and write results, tables and plots. Finished trainings are not repeated.
 
     Modes: all, click, 1%, 5%, 10%, sparse-0.5 (share of the label images dropped; 0.8, 0.9, 0.95, 0.99), two-frames,
     pixel-noise-50% (90%), region-sort-30% and region-even-30% (40%, 50%), super-dense-8 and super-sparse-8 (16), and
-    cnn:FOLDER (trains on the label images of a folder of the scene).
+    cnn:FOLDER (train on the label images in a folder of the scene).
     """
 
     output: Path
-    """Folder for the results; run again with the same one to go on."""
+    """Folder for the results. A second call with the same folder resumes."""
     data: tuple[str, ...] = ()
     """Scenes: FOLDER, or FOLDER::OPTIONS with options of the dataparser, such as
     "kitchen::--split interval --eval-interval 2"."""
     modes: tuple[str, ...] = ("all", "click", "1%", "5%", "10%")
-    """Supervision modes."""
+    """Supervision modes, from the list above."""
     seeds: tuple[int, ...] = (0,)
-    """Seeds, of training and of what is done to the labels."""
+    """Seeds of the training and of the corruption of labels."""
     method: str = "semantic-nerf"
-    """Method, as ns-train knows it."""
+    """Name of the method, as in ns-train."""
     max_num_iterations: int | None = None
-    """Training steps; the method's default if not given."""
+    """Number of training steps; by default that of the method."""
     variants: tuple[str, ...] = ()
-    """Variants of the method, NAME=OPTIONS with options of ns-train; the method as it is if none is given, and as
-    default= beside others."""
+    """Variants of the method, as NAME=OPTIONS with options of ns-train. Without any, the unchanged method is trained;
+    among others it is given as default=."""
     frames: tuple[str, ...] = ()
-    """The frames that keep their labels in the mode two-frames; if not given, those whose labels show most."""
+    """Frames that keep their labels in the mode two-frames; by default those that show the most."""
     region_classes: tuple[str, ...] = ()
     """Classes whose instances region noise corrupts, such as chair."""
     score_stride: int = 1
-    """Score every n-th image, of test and of training poses."""
+    """Score every n-th image, both at test and at training poses."""
     plan: Path | None = None
     """YAML file with scenes (data, name, options, frames, region_classes), modes, seeds, method, max_num_iterations,
-    variants and score_stride, in place of all these options."""
+    variants and score_stride, which replaces these options."""
     jobs: int = 1
-    """Trainings at a time; they share the cores."""
+    """Number of trainings that run at the same time and share the cores."""
     keep_runs: bool = False
     """Keep the folder of each training, with its checkpoint."""
 
@@ -92,37 +92,37 @@ class Labels:
 
 @dataclass
 class Active:
-    """Compare strategies of active learning on scenes x seeds, and write curves and tables; what is done stays done.
+    """Compare active-learning strategies on scenes x seeds and write curves and tables; finished parts are kept.
 
     Strategies: random, entropy, least-confidence, margin, disagreement, coverage, core-set, reach, geometry, and
-    geometry with a part less or changed: geometry-without-discard-unsure-depth (-use-entropy, -count-views,
-    -damp-near-labels, -greedy-coverage), geometry-greedy-coverage-alone, geometry-with-balanced-creases; the same of
-    reach, which has no entropy and no greedy coverage alone.
+    ablations of geometry: geometry-without-discard-unsure-depth (-use-entropy, -count-views, -damp-near-labels,
+    -greedy-coverage), geometry-greedy-coverage-alone, geometry-with-balanced-creases. The same ablations exist for
+    reach, except those of entropy and greedy-coverage-alone.
     """
 
     output: Path
-    """Folder for the results; run again with the same one to go on."""
+    """Folder for the results. A second call with the same folder resumes."""
     data: tuple[str, ...]
     """Scenes: FOLDER, or FOLDER::OPTIONS with options of the dataparser."""
     strategies: tuple[str, ...] = ("random", "entropy", "coverage", "geometry")
     """Strategies."""
     units: tuple[Literal["pixel", "region", "frame"], ...] = ("region",)
-    """What is asked for at a time."""
+    """Units of annotation: pixel (one click), region (superpixel), frame."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds, of the training of colours and classes and of choosing."""
+    """Seeds of the training and of the acquisition."""
     budgets: tuple[float, ...] = ()
-    """What may have been spent after each round, as shares of the pixels (frames) of the training images; by default
-    0.5 to 32 % of the pixels, 2 to 128 of 180 frames, doubling."""
+    """Cumulative budget after each round, as shares of the pixels (or frames) of the training images. The default
+    doubles from 0.5 to 32 % of the pixels, or from 2 to 128 of 180 frames."""
     error_rate: float = 0.0
-    """Share of the units that get a random other class."""
+    """Share of the units that receive a random wrong class."""
     max_num_iterations: int = 2000
-    """Steps of the training of colours."""
+    """Number of training steps for colour and geometry."""
     round_steps: int = 500
-    """Steps of the training of classes in each round."""
+    """Number of training steps for semantics in each round."""
     score_stride: int = 1
     """Score every n-th test image."""
     jobs: int = 1
-    """Cells at a time; they share the cores."""
+    """Number of trainings that run at the same time and share the cores."""
 
     def main(self) -> None:
         """Run what is not done and write the report."""
@@ -144,34 +144,35 @@ class Active:
 
 @dataclass
 class Scenes:
-    """Train all scenes x seeds with the defaults of a method, and write one table: mean, worst seed, worst image.
+    """Train all scenes x seeds with a method's defaults and write one table of the mean, worst seed and worst image.
 
-    What is done is not done again. To share the work among machines, give each some of the scenes or seeds, copy the
-    folders in OUTPUT/cells of all into one, and run sns-benchmark report OUTPUT. Options after -- go to ns-train.
+    Finished trainings are not repeated. To share the work among machines, give each of them some scenes or seeds, copy
+    the folders in OUTPUT/cells of all machines into one, and run sns-benchmark report OUTPUT. Options after -- are
+    passed to ns-train.
     """
 
     output: Path
-    """Folder for the results; run again with the same one to go on."""
+    """Folder for the results. A second call with the same folder resumes."""
     data: tuple[str, ...]
     """Scenes: FOLDER, or FOLDER::OPTIONS with options of the dataparser, such as
     "kitchen::--split interval --eval-interval 2"."""
     split: str | None = None
-    """Options of the dataparser for the scenes that name none, such as "--split fraction"; by default those of
-    Replica's layout without the published split train on every second frame."""
+    """Dataparser options for the scenes that name none, such as "--split fraction". By default scenes in Replica's
+    layout without the published split train on every second frame."""
     seeds: tuple[int, ...] = (42, 1, 2, 7, 11)
-    """Seeds."""
+    """Seeds of the training."""
     method: str = "semantic-nerf"
-    """Method, as ns-train knows it."""
+    """Name of the method, as in ns-train."""
     modes: tuple[str, ...] = ("all",)
-    """Supervision modes; see sns-benchmark labels."""
+    """Supervision modes, as in sns-benchmark labels."""
     label: str = "default"
-    """Name of these trainings, to keep trainings with other options or another version apart in one folder."""
+    """Name of these trainings, which separates trainings with other options or of another version in one folder."""
     max_num_iterations: int | None = None
-    """Training steps; the method's default if not given."""
+    """Number of training steps; by default that of the method."""
     score_stride: int = 1
     """Score every n-th image."""
     jobs: int = 1
-    """Trainings at a time; they share the cores."""
+    """Number of trainings that run at the same time and share the cores."""
     keep_runs: bool = False
     """Keep the folder of each training, with its checkpoint."""
     options: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
@@ -222,12 +223,12 @@ def _refuse_missing(counts: "Counter[State]", output: Path) -> None:
 
 @dataclass
 class Report:
-    """Write tables and plots of the results that are there; of two scoreboards, print both beside each other."""
+    """Write tables and plots of finished results, or compare two scoreboards side by side."""
 
     folders: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Folder of the results; two folders of sns-benchmark scenes are compared: BEFORE AFTER."""
+    """Folder of the results, or two folders of sns-benchmark scenes to compare: BEFORE AFTER."""
     output: Path | None = None
-    """Folder of the results, as an option."""
+    """Folder of the results, given as an option."""
     against: Path | None = None
     """Folder of an earlier scoreboard to compare with."""
 

@@ -20,7 +20,7 @@ _PARSER_OPTIONS = ("classes", "label_space", "label_table", "camera_parameters",
 class Doctor:
     """Check a labelled scene: its labels, its cameras, and whether its views agree.
 
-    Exit status 0: healthy; 1: a problem was found; 2: the scene cannot be used at all.
+    The exit status is 0 if the scene is healthy, 1 if a problem was found, and 2 if the scene cannot be used at all.
     """
 
     scene: tyro.conf.Positional[Path]
@@ -28,11 +28,11 @@ class Doctor:
     parser: Literal[
         "semantic-data", "replica-data", "nerfstudio-semantic-data", "scannet-semantic-data", "hypersim-data"
     ] = "semantic-data"
-    """Dataparser to read it with; semantic-data recognises the layout."""
+    """Dataparser that reads the scene; semantic-data recognises the layout."""
     classes: Path | None = None
-    """Own class table, for dataparsers that take one (as the options below)."""
+    """Class table, for dataparsers that take one."""
     label_space: str | None = None
-    """Classes to check the scene in: native, nyu40, nyu13, scannet20, viewseg37, or a class table."""
+    """Label space to check the scene in: native, nyu40, nyu13, scannet20, viewseg37, or a class table."""
     label_table: Path | None = None
     """ScanNet's scannetv2-labels.combined.tsv."""
     camera_parameters: Path | None = None
@@ -40,11 +40,11 @@ class Doctor:
     camera: str | None = None
     """Camera of a Hypersim scene."""
     trained: Path | None = None
-    """The config.yml of a run on the scene, to compare views by the depth that it renders."""
+    """The config.yml of a run on the scene, whose rendered depth is then used to compare views."""
     json: Path | None = None
-    """File to write the report to."""
+    """JSON file for the report."""
     pictures: Path | None = None
-    """PNG to write a few frames to: colour, labels, depth, labels over colour."""
+    """PNG file that shows a few frames: colour, labels, depth, and labels over colour."""
 
     def main(self) -> int:
         """Examine the scene, tell and write what was found, and return the exit status."""

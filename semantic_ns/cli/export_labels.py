@@ -14,18 +14,18 @@ from semantic_ns.runs import load_run
 
 @dataclass
 class ExportLabels:
-    """Write dense label images (source ids), colour previews and confidence in the layout of the input."""
+    """Render dense label images with the scene's ids, colour previews and confidence in the layout of the input."""
 
     load_config: Path
-    """The run's config.yml."""
+    """The config.yml of the run."""
     output_dir: Path
-    """Folder to write to; outside the scene's folder."""
+    """Output folder, outside the scene's folder."""
     frames: Frames = "train"
-    """Which views: training frames, test frames, all frames, or a camera path."""
+    """Views to render: training frames, test frames, all frames, or a camera path."""
     camera_path_filename: Path | None = None
     """Camera path saved by the viewer, for --frames camera-path."""
     confidence: bool = True
-    """Also write the confidence (0..255 for 0..1) beside each label image."""
+    """Also write a confidence image (0..255 for 0..1) beside each label image."""
 
     def main(self) -> None:
         """Load the run, render the frames and write them."""

@@ -12,18 +12,18 @@ from semantic_ns.errors import SceneError
 
 @dataclass
 class ExtractSens:
-    """Write color/, depth/, pose/ and intrinsic/ from a ScanNet .sens file; frames keep their number."""
+    """Extract color/, depth/, pose/ and intrinsic/ from a ScanNet .sens file. Frames keep their numbers."""
 
     sens: tyro.conf.Positional[Path]
-    """The .sens file; it is read frame by frame."""
+    """The .sens file, which is read frame by frame."""
     output: tyro.conf.Positional[Path]
-    """Folder to write to."""
+    """Output folder."""
     start: int = 0
-    """First frame."""
+    """Number of the first frame to extract."""
     stop: int | None = None
-    """Frame before which to stop; the end of the file if not given."""
+    """Number of the frame before which extraction stops; by default the end of the file."""
     stride: int = 1
-    """Every how many frames one is written."""
+    """Extract every n-th frame."""
 
     def main(self) -> None:
         """Write the frames and say how many."""

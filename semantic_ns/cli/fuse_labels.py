@@ -18,35 +18,36 @@ _SCORES = ("miou", "miou_present", "pixel_accuracy", "class_accuracy", "ece", "n
 
 @dataclass
 class FuseLabels:
-    """Fuse the predictions of a 2D network over the views of a scene, and write them as label images.
+    """Fuse the predictions of a 2D network over the views of a scene and write the result as label images.
 
-    Needs depth: that of the scene's files, or what a training run of the scene renders.
+    Fusion needs depth, either from the scene's files or rendered by a training run on the scene.
     """
 
     data: Path
     """Folder of the scene."""
     labels: Path
-    """Folder of predictions, named like the frames' label images or colour images: label images with ids like the
-    scene's (.png), or probabilities [H, W, C] by ascending id (.npy, or .npz with 'probabilities' and 'ids')."""
+    """Folder of predictions whose files are named like the frames' label or colour images: label images with the
+    scene's ids (.png), or probabilities [H, W, C] in ascending order of ids (.npy, or .npz with 'probabilities' and
+    'ids')."""
     output: Path
-    """Folder to write to: a label image for each frame, and fusion.json."""
+    """Output folder for fusion.json and a label image of each frame."""
     rule: Literal["bayes", "average"] = "bayes"
-    """Normalised product of the views' probabilities, or their mean."""
+    """Fusion rule: the normalised product of the views' probabilities (bayes) or their mean (average)."""
     confidence: float = 0.9
-    """Probability of the label where a prediction is a label image; the other classes share the rest."""
+    """Probability of the predicted class where predictions are label images. The other classes share the rest."""
     depth: Literal["given", "rendered"] = "given"
-    """Depth of the scene's files, or rendered by the run of --load-config."""
+    """Source of depth: the scene's files (given) or the run of --load-config (rendered)."""
     load_config: Path | None = None
-    """The config.yml of a run on the scene: for --depth rendered, or to read the scene as the run does (its sequences,
-    split, label space and classes)."""
+    """The config.yml of a run on the scene, for --depth rendered or to read the scene as the run does (with its
+    sequences, split, label space and classes)."""
     frames: Literal["all", "train", "test"] = "all"
-    """Frames that are fused with each other."""
+    """Frames that are fused."""
     split: Literal["auto", "published", "interval", "fraction", "all"] | None = None
-    """Which frames train, as in ns-train; a run says it itself."""
+    """Split into training and test frames, as in ns-train; by default that of the run."""
     eval_interval: int | None = None
-    """Every how many frames one is no training frame (split interval); a run says it itself."""
+    """Number of frames per test frame (split interval); by default that of the run."""
     score: bool = False
-    """Also score the predictions and the fused labels against the scene's own labels."""
+    """Also score both the predictions and the fused labels against the scene's own labels."""
 
     def main(self) -> None:
         """Read, fuse, write, and tell the scores."""

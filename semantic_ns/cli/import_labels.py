@@ -18,20 +18,21 @@ class ImportLabels:
     """
 
     scene: tyro.conf.Positional[Path]
-    """Folder with transforms.json; label images go into its folder semantics."""
+    """Folder with transforms.json. Label images are written to its subfolder semantics."""
     labels: tyro.conf.Positional[Path]
-    """COCO or LabelMe file, or folder of LabelMe files, of masks with labelmap.txt, or of label images (PNG)."""
+    """Annotations: a COCO or LabelMe file, or a folder of LabelMe files, of masks with labelmap.txt, or of label images
+    (PNG)."""
     format: Literal["auto", "coco", "labelme", "voc", "png"] = "auto"
-    """Format of the annotations; auto decides by the content."""
+    """Format of the annotations; auto detects it from the content."""
     classes: Path | None = None
-    """Class table: CSV (id,name[,r,g,b][,is_thing]), JSON, or text with one name per line (ids 0, 1, 2, ...). Needed
-    for plain PNGs; the other formats bring their own classes."""
+    """Class table: CSV (id,name[,r,g,b][,is_thing]), JSON, or text with one name per line (ids 0, 1, 2, ...). It is
+    required for plain PNGs; the other formats contain their classes."""
     unlabelled: str | None = None
-    """Class of the pixels in no annotation, such as background; void if not given."""
+    """Class of pixels outside all annotations, such as background; by default they are void."""
     overwrite: bool = False
-    """Replace label images that exist."""
+    """Replace existing label images."""
     dry_run: bool = False
-    """Read and check everything and tell what would be written, but write nothing."""
+    """Read and check everything and report what would be written, but write nothing."""
 
     def main(self) -> None:
         """Read the annotations, write them into the scene and tell what was written."""

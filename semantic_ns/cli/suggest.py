@@ -15,16 +15,16 @@ from semantic_ns.runs import load_run, refuse_missing_run
 
 @dataclass
 class Suggest:
-    """Show the pixels, regions or frames of the training images that are most worth a label, best first."""
+    """Suggest the pixels, regions or frames of the training images that are most worth labelling, best first."""
 
     load_config: Path
-    """The run's config.yml."""
+    """The config.yml of the run."""
     budget: int
-    """How many to suggest."""
+    """Number of units to suggest."""
     output: Path
     """New folder for suggestions.json and the pictures."""
     selection: tyro.conf.OmitArgPrefixes[SelectionConfig] = field(default_factory=SelectionConfig)
-    """By which rule."""
+    """Acquisition strategy."""
 
     def main(self) -> None:
         """Load the run, render its training images, choose, and write what was chosen."""

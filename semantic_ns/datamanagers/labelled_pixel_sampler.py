@@ -25,7 +25,7 @@ class LabelledPixelSamplerConfig(PixelSamplerConfig):
     labelled_share: float = 0.05
     """Share of a batch that is drawn from labelled pixels where fewer of all pixels are labelled, 0 to below 1."""
     balance_classes: bool = False
-    """Whether that share is drawn from all classes alike, and always, instead of from all labelled pixels alike."""
+    """Draw the labelled share uniformly over classes instead of over labelled pixels, and add it to every batch."""
 
 
 class LabelledPixelSampler(GatheringPixelSampler):
@@ -62,7 +62,7 @@ class LabelledPixelSampler(GatheringPixelSampler):
         Args:
             batch: `image` [images, H, W, channels], `semantics` [images, H, W, 1], perhaps `mask`, `image_idx`.
             num_rays_per_batch: rows of the result.
-            keep_full_image: as in the parent.
+            keep_full_image: same as in the parent.
         """
         labelled = self._labelled_pixels(batch)
         num_labelled = 0 if labelled is None else round(self.config.labelled_share * num_rays_per_batch)

@@ -43,21 +43,23 @@ class SemanticDataManagerConfig(VanillaDataManagerConfig):
     """Folder of label images that replace the scene's for training only, such as the predictions of a 2D network:
     its name beside the scene's label folder, or an absolute path."""
     labelled_share: float = 0.05
-    """Share of a batch that is drawn from labelled pixels where fewer of all pixels are labelled; 0: never."""
+    """Share of each batch that is drawn from labelled pixels when a smaller share of all pixels is labelled; 0 disables
+    this."""
     semantic_interval: int = 1
-    """Classes train in every n-th step, for they need fewer rays than colours do; once labels have spread, in all."""
+    """Semantics train in every n-th step, because they need fewer rays than colour. Once labels have been propagated
+    they train in every step."""
     balance_classes: bool | None = None
-    """Whether that share is drawn from all classes alike, and always, instead of from all labelled pixels alike. A
-    class of few pixels is learnt for certain then, and wrong labels of it are, too: by default where the
-    labels at the start are consistent (see `are_consistent`)."""
+    """Draw the labelled share uniformly over classes instead of over labelled pixels, and add it to every batch.
+    Classes with few pixels are then learned reliably, but so are wrong labels. By default this is on when the initial
+    labels are consistent (see `are_consistent`)."""
     starts_without_labels: tyro.conf.Suppress[bool] = False
     """Whether training sees no label until `set_training_labels` is called; not an option, but for the pipeline to
     say, which reveals labels in active learning."""
     evaluate_on: Literal["test", "train"] = "test"
-    """Poses to render and score, always against the scene's own labels."""
+    """Poses that are rendered and scored, always against the scene's own labels."""
     device_cache_share: float = 0.25
-    """Share of a CUDA device's free memory that training images and labels may take there; batches of such images are
-    drawn and gathered without a copy. 0: they stay in the memory of the CPU."""
+    """Largest share of a CUDA device's free memory for a cache of training images and labels, from which batches are
+    drawn without a copy. 0 keeps them in CPU memory."""
 
 
 class SemanticDataManager(VanillaDataManager[SemanticDataset]):

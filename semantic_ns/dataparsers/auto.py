@@ -30,25 +30,25 @@ class AutoDataParserConfig(DataParserConfig):
     data: Path = Path()
     """Folder of the scene."""
     train_sequence: str | None = None
-    """Sequence to train on, for example Sequence_1 (Replica); the first one if not given."""
+    """Sequence to train on, such as Sequence_1 (Replica); by default the first one."""
     eval_sequence: str | None = None
-    """Sequence to score, all of it, while all of train-sequence trains (Replica)."""
+    """Sequence of which every frame is scored, while every frame of train-sequence trains (Replica)."""
     split: SplitMethod = "auto"
-    """Which frames train and which are scored: published (not in nerfstudio's format), interval, fraction, all; auto:
-    published for Replica and ScanNet captures that look like the published ones, else interval."""
+    """Split into training and test frames: published (not in nerfstudio's format), interval, fraction, or all. auto
+    takes the published split for Replica and ScanNet captures that match it, else interval."""
     eval_interval: int = 8
-    """Every how many frames one is scored (split interval)."""
+    """Number of frames per test frame (split interval): every n-th frame is scored."""
     train_fraction: float = 0.9
-    """Share of the frames that trains (split fraction)."""
+    """Share of the frames that train (split fraction)."""
     classes: Path | None = None
-    """Own class table, CSV (id,name[,r,g,b][,is_thing]) or JSON; else the one that belongs to the scene."""
+    """Class table, as CSV (id,name[,r,g,b][,is_thing]) or JSON; by default the one that belongs to the scene."""
     label_space: str | None = None
-    """Classes to train: native (the scene's), nyu40, nyu13, scannet20, viewseg37, or a class table (.csv or .json)
-    whose names, and names in its column from, say which class becomes which; if not given, nyu40 for ScanNet and
-    native for the others. From Replica to NYU40 this project's own proposal is used."""
+    """Label space to train in: native (the scene's), nyu40, nyu13, scannet20, viewseg37, or a class table (.csv or
+    .json) that maps classes by its names and its column from. The default is nyu40 for ScanNet and native otherwise.
+    The mapping from Replica to NYU40 is this project's proposal."""
     all_classes: bool = False
-    """Take every class of the table, also one that no label image shows yet: for a scene that is still to be labelled
-    (nerfstudio's format alone)."""
+    """Keep every class of the table, including those that no label image shows yet; for scenes still to be labelled
+    (nerfstudio's format only)."""
 
 
 class AutoDataParser(DataParser):

@@ -30,25 +30,26 @@ class HypersimDataParserConfig(DataParserConfig):
 
     _target: type = field(default_factory=lambda: HypersimDataParser)
     data: Path = Path()
-    """Folder of a scene, named as Hypersim does (ai_001_001)."""
+    """Folder of a scene with its Hypersim name, such as ai_001_001."""
     camera: str | None = None
-    """Camera of the scene, for example cam_00; the first one if not given. Cameras of one scene hardly overlap."""
+    """Camera of the scene, such as cam_00; by default the first one. The cameras of one scene hardly overlap."""
     camera_parameters: Path | None = None
-    """Hypersim's metadata_camera_parameters.csv, which is not in the scenes' archives but in the data set's source
-    repository; if not given, it is looked for in the scene's folder and the folders above."""
+    """Hypersim's metadata_camera_parameters.csv, which is in the data set's source repository and not in the archives
+    of the scenes. By default it is searched for in the scene's folder and the folders above."""
     color: Literal["hdr", "tonemap", "gamma", "color"] = "hdr"
-    """hdr: linear colour (HDF5), tone-mapped with one exposure for the trajectory; or 8-bit previews: tonemap, whose
-    exposure differs from image to image, gamma, or color, which is linear and dark."""
+    """Source of colour: hdr is linear (HDF5), tone-mapped with one exposure for the whole trajectory. The others are
+    8-bit previews: tonemap has a different exposure in each image, gamma has a gamma curve alone, and color is linear
+    and dark."""
     label_space: str = "native"
-    """Classes to map the labels to: native (NYU40), nyu40, nyu13, scannet20, viewseg37 or a class table of your own."""
+    """Label space to train in: native (NYU40), nyu40, nyu13, scannet20, viewseg37, or a class table."""
     split: SplitMethod = "interval"
-    """Which frames train and which are scored: interval, fraction, all, or published (id % 5)."""
+    """Split into training and test frames: interval, fraction, all, or published (id % 5)."""
     eval_interval: int = 8
-    """Every how many frames one is scored (split interval)."""
+    """Number of frames per test frame (split interval): every n-th frame is scored."""
     train_fraction: float = 0.9
-    """Share of the frames that trains (split fraction)."""
+    """Share of the frames that train (split fraction)."""
     camera_margin: float = 1.0
-    """Metres round the cameras that lie inside the unit cube of the scene."""
+    """Margin around the camera positions, in metres, that is inside the unit cube of the scene."""
 
 
 class HypersimDataParser(DataParser):

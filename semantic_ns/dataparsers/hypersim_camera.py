@@ -39,8 +39,8 @@ class CameraRow:
 
     Attributes:
         cam_from_uv: ray of the image point (u, v, 1) in OpenGL camera axes; u and v in [-1, 1], v up.
-        width: of the rendered images, as their height the part that the film's shape depends on.
-        height: see width.
+        width: width of the rendered images in pixels; with the height it fixes the used part of the film.
+        height: height of the rendered images in pixels.
         metres_per_asset_unit: scale of the positions of the cameras.
         where: names the row in errors.
     """
@@ -58,7 +58,7 @@ class Pinhole(Intrinsics):
 
     Attributes:
         skew: entry (0, 1) of K in pixels; rays are computed without it.
-        nominal_from_opencv: from axes of this camera (OpenCV) to those of the nominal one (OpenGL).
+        nominal_from_opencv: transform from axes of this camera (OpenCV) to those of the nominal one (OpenGL).
     """
 
     skew: float

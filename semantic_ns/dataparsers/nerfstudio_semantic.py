@@ -47,18 +47,19 @@ class NerfstudioSemanticDataParserConfig(NerfstudioDataParserConfig):
     data: Path = Path()
     """Folder of the scene, or the json file in it."""
     downscale_factor: int | None = 1
-    """Must be 1: labels have the size of the images in the json file."""
+    """Must be 1, because labels have the size of the images in the JSON file."""
     eval_mode: Literal["fraction", "filename", "interval", "all"] = "interval"
-    """Which frames are scored: one in eval-interval, 1 - train-split-fraction, by file name, or all (which also train).
-    Lists train_filenames, val_filenames, test_filenames in the json file go before."""
+    """Which frames are scored: every n-th (interval, with eval-interval), a share of 1 - train-split-fraction
+    (fraction), by file name (filename), or all, which then also train. The lists train_filenames, val_filenames and
+    test_filenames in the JSON file take precedence."""
     classes: Path | None = None
-    """Own class table, CSV (id,name[,r,g,b][,is_thing]) or JSON; else semantic_classes of the json file."""
+    """Class table, as CSV (id,name[,r,g,b][,is_thing]) or JSON; by default semantic_classes of the JSON file."""
     label_space: str = NATIVE
-    """Classes to train: native (the scene's), nyu40, nyu13, scannet20, viewseg37, or a class table (.csv or .json)
-    whose names, and names in its column from, say which class becomes which."""
+    """Label space to train in: native (the scene's), nyu40, nyu13, scannet20, viewseg37, or a class table (.csv or
+    .json) that maps classes by its names and its column from."""
     all_classes: bool = False
-    """Take every class of the table, also one that no label image shows yet: for a scene that is still to be labelled
-    (active learning with a folder). Needs no label image."""
+    """Keep every class of the table, including those that no label image shows yet; for scenes still to be labelled
+    (active learning with a folder). No label image is needed."""
 
 
 @dataclass(frozen=True)

@@ -42,13 +42,13 @@ class PosedScene:
     """Everything that the splits share.
 
     Attributes:
-        frames: of every split, by ascending number.
-        intrinsics: of every frame.
-        classes: of the scene.
-        label_map: from the ids in the label images to those of the classes, None where they are the same.
+        frames: frames of every split, by ascending number.
+        intrinsics: pinhole intrinsics shared by all frames.
+        classes: class table of the scene.
+        label_map: map from the ids in the label images to those of the classes; None where they are the same.
         split: indices into `frames`.
-        similarity: from the world, z up, to scene units.
-        depth_metres_per_unit: of the depth images.
+        similarity: transform from the world frame, z up, to scene units.
+        depth_metres_per_unit: scale of the depth images, in metres per stored unit.
         further_metadata: the same in every split.
     """
 

@@ -39,29 +39,31 @@ class ReplicaDataParserConfig(DataParserConfig):
 
     _target: type = field(default_factory=lambda: ReplicaDataParser)
     data: Path = Path()
-    """Folder of a scene (it holds Sequence_1, ..., or imap/00, ...) or of one sequence (images and poses)."""
+    """Folder of a scene (with Sequence_1, ... or imap/00, ...) or of one sequence (with images and poses)."""
     train_sequence: str | None = None
-    """Sequence to train on, for example Sequence_1; the first one if not given."""
+    """Sequence to train on, such as Sequence_1; by default the first one."""
     eval_sequence: str | None = None
-    """Sequence to score, all of it, while all of train-sequence trains; if not given, train-sequence is split."""
+    """Sequence of which every frame is scored, while every frame of train-sequence trains; by default train-sequence is
+    split."""
     split: SplitMethod = "auto"
-    """Which frames train and which are scored. published: train id % 5 == 0, test id % 5 == 2; interval; fraction; all;
-    auto: published for captures that look like the published ones, else interval."""
+    """Split into training and test frames: published (train id % 5 == 0, test id % 5 == 2), interval, fraction, or all.
+    auto takes the published split for captures that match it, else interval."""
     eval_interval: int = 8
-    """Every how many frames one is scored (split interval)."""
+    """Number of frames per test frame (split interval): every n-th frame is scored."""
     train_fraction: float = 0.9
-    """Share of the frames that trains (split fraction)."""
+    """Share of the frames that train (split fraction)."""
     classes: Path | None = None
-    """Own class table, CSV (id,name[,r,g,b][,is_thing]) or JSON; else the scene's info_semantic.json or Replica's."""
+    """Class table, as CSV (id,name[,r,g,b][,is_thing]) or JSON; by default the scene's info_semantic.json or Replica's
+    table."""
     label_space: str = NATIVE
-    """Classes to train: native (the scene's), nyu40, nyu13, scannet20, viewseg37, or a class table (.csv or .json)
-    whose names, and names in its column from, say which class becomes which. From Replica to NYU40 this project's own
-    proposal is used."""
+    """Label space to train in: native (the scene's), nyu40, nyu13, scannet20, viewseg37, or a class table (.csv or
+    .json) that maps classes by its names and its column from. The mapping from Replica to NYU40 is this project's
+    proposal."""
     hfov: float | None = None
-    """Horizontal field of view in degrees; pixels are square and the principal point is the image centre. If not given,
-    the camera of cam_params.json where the layout has one, else 90."""
+    """Horizontal field of view in degrees, for square pixels and a principal point at the image centre. By default the
+    camera of cam_params.json is used if the layout has one, else 90."""
     camera_margin: float = 1.0
-    """Metres round the cameras that lie inside the unit cube of the scene."""
+    """Margin around the camera positions, in metres, that is inside the unit cube of the scene."""
 
 
 class ReplicaDataParser(DataParser):

@@ -76,7 +76,7 @@ def intrinsics_of(size: ImageSize, parameters: CamParams | None, hfov_degrees: f
 
     Args:
         size: width and height of the images.
-        parameters: of the sequence.
+        parameters: camera parameters of the sequence.
         hfov_degrees: horizontal; pixels are square and the principal point is the image centre.
 
     Raises:

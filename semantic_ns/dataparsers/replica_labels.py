@@ -17,9 +17,9 @@ def label_map_of(sequence: ReplicaSequence, table: ClassTable, label_space: str)
     """From the ids in the images of a sequence to a label space, by way of the classes of `table`.
 
     Args:
-        sequence: with class ids or instance ids.
+        sequence: sequence with class ids or instance ids.
         table: the classes of the scene.
-        label_space: as in `label_spaces.map_to_space`.
+        label_space: label space, as in `label_spaces.map_to_space`.
 
     Raises:
         SceneError: if the space is not known, or instance ids have no `id_to_label`.

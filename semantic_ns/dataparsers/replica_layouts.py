@@ -52,7 +52,7 @@ class ReplicaLayout:
         label: images of class ids.
         trajectory: file of the poses.
         signs: glob patterns; a folder with all of one group is of this layout.
-        num_parameter_folders: in how many folders, from the sequence upwards, `cam_params.json` counts.
+        num_parameter_folders: number of folders, from the sequence upwards, in which `cam_params.json` is looked for.
         depth_metres_per_unit: None where it differs from capture to capture.
     """
 
@@ -72,8 +72,8 @@ class ReplicaSequence:
 
     Attributes:
         folder: where it lies.
-        layout: of its files.
-        frames: in numeric order.
+        layout: layout of its files.
+        frames: frames in numeric order.
         has_instance_ids: whether their labels are instance ids instead of class ids.
         instances: images of instance ids by colour image, for the frames that have one.
     """

@@ -50,29 +50,30 @@ class ScanNetDataParserConfig(DataParserConfig):
 
     _target: type = field(default_factory=lambda: ScanNetDataParser)
     data: Path = Path()
-    """Folder of a scan, for example scans/scene0000_00."""
+    """Folder of a scan, such as scans/scene0000_00."""
     label_space: str | None = None
-    """nyu40, nyu13, scannet20, viewseg37, a class table (.csv or .json), or native for the ids in the images; nyu40 if
-    not given, native with --classes."""
+    """Label space to train in: nyu40, nyu13, scannet20, viewseg37, a class table (.csv or .json), or native for the ids
+    in the images. The default is nyu40, or native with --classes."""
     label_table: Path | None = None
-    """ScanNet's scannetv2-labels.combined.tsv; looked for in the scan's folder and those above if not given."""
+    """ScanNet's scannetv2-labels.combined.tsv; by default it is searched for in the scan's folder and the folders
+    above."""
     classes: Path | None = None
-    """Own class table, CSV (id,name[,r,g,b][,is_thing]), JSON, or nyu40, for label images that hold no raw ids."""
+    """Class table for label images that hold no raw ids: CSV (id,name[,r,g,b][,is_thing]), JSON, or nyu40."""
     num_frames: int = 300
-    """How many frames to train on, spread evenly over those with a pose (split published), or to use in all (other
-    splits); all where there are fewer."""
+    """Number of training frames, evenly spaced over those with a pose (split published), or of all frames (other
+    splits). All are used if there are fewer."""
     split: SplitMethod = "auto"
-    """Which frames train and which are scored. published: num-frames train, those half-way between are scored;
-    interval; fraction; all; auto: published where there are frames enough, else interval."""
+    """Split into training and test frames: published (num-frames train, the frames halfway between are scored),
+    interval, fraction, or all. auto takes the published split if there are enough frames, else interval."""
     eval_interval: int = 8
-    """Every how many frames one is scored (split interval)."""
+    """Number of frames per test frame (split interval): every n-th frame is scored."""
     train_fraction: float = 0.9
-    """Share of the frames that trains (split fraction)."""
+    """Share of the frames that train (split fraction)."""
     paper_size: bool = False
-    """Images as in Semantic-NeRF: two black, void rows above and below (968 become 972, 4:3), then 320x240. The copies
-    are kept in a folder frames_320x240."""
+    """Resize images as Semantic-NeRF does: two black, void rows are added above and below (968 become 972 rows, 4:3),
+    then 320x240. The copies are kept in a folder frames_320x240."""
     camera_margin: float = 1.0
-    """Metres round the cameras that lie inside the unit cube of the scene."""
+    """Margin around the camera positions, in metres, that is inside the unit cube of the scene."""
 
 
 class ScanNetDataParser(DataParser):

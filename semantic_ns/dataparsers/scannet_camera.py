@@ -27,7 +27,7 @@ def color_intrinsics(folder: Path, scene: Path, size: ImageSize) -> tuple[Intrin
     integers, so half a pixel is added before anything is scaled.
 
     Args:
-        folder: has intrinsic/, or intrinsic_color.txt itself.
+        folder: folder that holds intrinsic/, or intrinsic_color.txt itself.
         scene: may have <scene>.txt.
         size: width and height of the images.
 

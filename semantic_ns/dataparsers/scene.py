@@ -112,7 +112,7 @@ def read_classes(
         size: width and height of the colour images.
         table: what the ids mean; those of the images or, with a map, those that it gives (then its table).
         folder: the scene, for the error.
-        label_map: from the ids in the images to those of its table.
+        label_map: map from the ids in the images to those of its table.
         any_label_size: whether label images may differ in size from their images.
         all_classes: whether the scene has every class of the table; else those that some label image holds.
 

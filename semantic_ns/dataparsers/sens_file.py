@@ -42,7 +42,7 @@ class SensHeader:
         intrinsic_color, intrinsic_depth: 4x4, pixels, integer pixel centres (the middle of the first pixel is 0).
         extrinsic_color, extrinsic_depth: 4x4; colour and depth are registered already, so nothing here applies them.
         color_size, depth_size: width, height.
-        units_per_metre: of the depth images, 1000 in ScanNet.
+        units_per_metre: units of the depth images in a metre, 1000 in ScanNet.
     """
 
     name: str

@@ -68,8 +68,8 @@ def read_label_folder(name: str, dataset: SemanticDataset, scene_folder: Path) -
 
     Args:
         name: an absolute path, or relative to the folder that holds the scene's label folder, or to the scene.
-        dataset: whose images they are.
-        scene_folder: of the scene.
+        dataset: dataset of the labelled images.
+        scene_folder: folder of the scene.
 
     Raises:
         SceneError: if there is no such folder, no file in it for any image, two for one or one for two, an image that
@@ -136,7 +136,7 @@ def files_of_frames(
 
     Args:
         folder: where to look.
-        names: of the frames.
+        names: names of the frames.
         label_stems: file names, without suffix, of the frames' label images in the scene.
         by_number: whether a file may also be that of the frame whose name ends with the same number.
 

@@ -34,12 +34,12 @@ class Reading:
     Attributes:
         is_inverted: the poses are world to camera.
         is_flipped: camera axes y and z point the other way.
-        depth_factor: on depth.
-        position_factor: on the positions in the poses, as they are given.
+        depth_factor: factor on depth.
+        position_factor: factor on the positions in the poses, as they are given.
         ray_power: depth is multiplied by this power of the length of the pixel's ray whose z is 1: -1 where the files
             hold distances along the ray, 1 where planar depth was taken for such distances.
         pixel_shift: added to cx and cy.
-        intrinsics_factor: on focal lengths and principal point.
+        intrinsics_factor: factor on focal lengths and principal point.
         is_swapped: the focal lengths, and the two numbers of the principal point, change places.
         label_step: labels belong to the frame so many places on.
         depth_step: depth belongs to the frame so many places on.
@@ -78,10 +78,10 @@ class Agreement:
         seen: points that land in the other view on a pixel where depth can be compared.
         hidden: those behind what the other view sees.
         agreeing: those that agree in depth.
-        labelled: of the agreeing ones those labelled in both views, away from label edges.
-        same: of these those with the same label.
-        labelled_anywhere: of the agreeing ones those labelled in both views, label edges included.
-        same_anywhere: of these those with the same label.
+        labelled: agreeing pixels that are labelled in both views, away from label edges.
+        same: those of `labelled` with the same label.
+        labelled_anywhere: agreeing pixels that are labelled in both views, label edges included.
+        same_anywhere: those of `labelled_anywhere` with the same label.
         residual: mean |z - d| / z of the agreeing ones, NaN where there is none.
     """
 
@@ -156,7 +156,7 @@ class ViewComparison:
         views: the scene, with depth.
         pairs: indices of the first and the second view of each pair.
         num_points: pixels drawn from the first view of a pair.
-        seed: of that draw.
+        seed: seed of that draw.
     """
 
     views: InspectedScene

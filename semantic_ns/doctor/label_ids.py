@@ -31,7 +31,7 @@ class LabelCounts:
     """Pixels of each id over all label images, and how many frames have none or only void.
 
     Attributes:
-        pixels: by id in the images.
+        pixels: number of pixels of each id in the images.
         num_unlabelled: frames without label image.
         num_all_void: frames whose label image holds no class.
         outside: ids that are neither class nor void.

@@ -76,12 +76,12 @@ class LoadedScene:
         refusal: what the dataparser says against the ids of the labels; None if nothing.
         views: every frame once, by name.
         taxonomy: the classes.
-        meanings: of the ids in the label images.
+        meanings: meanings of the ids in the label images.
         label_files: label image of each frame.
         has_depth: whether each frame has a depth image.
         has_distortion: whether the cameras have lens distortion, which the comparison of views leaves out.
         has_known_camera: whether the camera comes from a table of the data set, where it may be far off-centre.
-        split: which frames train and which are scored, as a sentence.
+        split: sentence that says which frames train and which are scored.
         places: data set, and index in it, of each frame.
         find_veils: looks for veils before the cameras of a trained scene; None where nothing was trained.
     """
@@ -133,7 +133,7 @@ def load_scene(config: DataParserConfig, options: Mapping[str, str | Path] | Non
     """Read a scene with the dataparser that `config` names.
 
     Args:
-        config: of a dataparser; that of `semantic-data` becomes that of the layout.
+        config: configuration of a dataparser; that of `semantic-data` becomes that of the layout.
         options: fields to set in the configuration of the layout.
 
     Raises:

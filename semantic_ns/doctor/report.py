@@ -114,16 +114,16 @@ class Report:
         layout: what it was recognised as.
         num_frames: all frames.
         num_depth: frames with a depth image.
-        split: which frames train and which are scored.
+        split: sentence that says which frames train and which are scored.
         labels: counts of ids.
-        intrinsics: of the cameras.
-        path: of the cameras.
+        intrinsics: findings on the intrinsics of the cameras.
+        path: findings on the path of the cameras.
         depth_source: where the compared depth comes from, None where views were not compared.
         diagnosis: the comparison of views, None without depth.
         mistake: the one that explains the problems.
         problems: sentences.
         remarks: sentences on what is no problem.
-        veils: before the cameras of a trained scene, None where none was looked for.
+        veils: floaters before the cameras of a trained scene; None where none was looked for.
     """
 
     scene: str
@@ -256,8 +256,8 @@ def examine(scene: LoadedScene, name: str, depth_source: str = "depth images", n
     """Examine a scene; where it has no depth, its views are not compared.
 
     Args:
-        scene: to examine.
-        name: for the report.
+        scene: scene to examine.
+        name: name of the scene in the report.
         depth_source: where its depth comes from, for the report.
         num_views: how many views are compared with those after them, about ten depth images each.
     """

@@ -19,7 +19,7 @@ class InspectedScene:
         size: width, height.
         read_labels: classes -1..C-1 (-1 is void) of a frame [H, W].
         read_depth: planar depth of a frame in metres [H, W], 0 where unknown; None where the scene has no depth.
-        metres_per_depth_unit: of the depth images.
+        metres_per_depth_unit: scale of the depth images, in metres per stored unit.
         has_opengl_files: whether the pose files hold OpenGL cameras (nerfstudio, Hypersim) instead of OpenCV ones.
         is_depth_rendered: whether depth was rendered by a trained scene, so that it has the scale of the poses.
     """

@@ -26,7 +26,7 @@ class EndScores:
 
     Args:
         pipeline: a `SemanticPipeline`.
-        trainer: that trains it.
+        trainer: trainer of the run.
         num_images: at most so many images, evenly spaced; all of them where the run evaluates all images anyway
             (`steps_per_eval_all_images` within its length); 0: none.
 
@@ -72,7 +72,7 @@ class VeilWarnings:
 
     Args:
         pipeline: a `SemanticPipeline`.
-        trainer: that trains it.
+        trainer: trainer of the run.
     """
 
     def __init__(self, pipeline: ScoredPipeline, trainer: Any) -> None:

@@ -64,7 +64,7 @@ class Veils:
     """Which cameras stand behind a veil.
 
     Attributes:
-        names: of the cameras that were examined.
+        names: names of the cameras that were examined.
         shares: share of the rays of each that are veiled.
         near: distance in scene units below which a point is close to the lens.
         end: distance in scene units within which nine of ten veiled points lie; NaN without any.
@@ -100,10 +100,10 @@ def find_veils(
 
     Args:
         cameras: all of the scene, perspective ones; each may confirm what another one sees.
-        names: of the cameras.
+        names: names of the cameras.
         render: the trained scene.
-        num_cameras: at most so many cameras, evenly spaced, are examined.
-        num_rays: about so many rays of each, on a regular grid.
+        num_cameras: largest number of cameras to examine, evenly spaced.
+        num_rays: approximate number of rays of each, on a regular grid.
     """
     examined = evenly_spaced(min(num_cameras, len(cameras)), len(cameras))
     rays = FastRayGenerator(cameras)(_grid(cameras, examined, num_rays))

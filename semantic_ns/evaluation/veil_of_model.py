@@ -19,7 +19,7 @@ class ModelRays:
     """Renders single rays of a model as evaluation does.
 
     Attributes:
-        model: of this package, in evaluation mode.
+        model: model of this package, in evaluation mode.
     """
 
     model: SemanticModelLike

@@ -60,8 +60,8 @@ def worst_images(scores: Iterable[ImageScores], count: int = NUM_WORST) -> dict[
     """The images with the worst values of each score, the worst one first.
 
     Args:
-        scores: of all images.
-        count: at most so many for each score.
+        scores: scores of all images.
+        count: largest number of images to name for each score.
 
     Returns:
         Images by the name of the score; without scores that no image has.
@@ -84,7 +84,7 @@ def worst_table(scores: Sequence[ImageScores], means: Mapping[str, float], num_a
     """The worst images for the terminal, below the scores of all of them.
 
     Args:
-        scores: of the scored images.
+        scores: scores of the scored images.
         means: scores of all scored images by name.
         num_all: number of images that could have been scored.
     """
@@ -120,8 +120,8 @@ class NamedImages:
     """The images of an evaluation, each announced by its name before it is rendered.
 
     Args:
-        loader: gives (camera, batch) of each image, like nerfstudio's evaluation loaders.
-        state: is told the names.
+        loader: iterable of (camera, batch) of each image, like nerfstudio's evaluation loaders.
+        state: state of the run, which receives the names.
         is_over: whether to end before the next image; the first one always comes.
     """
 

@@ -36,7 +36,7 @@ class SemanticGrid(nn.Module):
         num_levels: levels of the grid.
         min_res: cells per axis of the coarsest level.
         max_res: cells per axis of the finest level.
-        log2_hashmap_size: of the rows of a level's table.
+        log2_hashmap_size: base-2 logarithm of the number of rows of a level's table.
         width: number of semantic features.
         backend: back end of the hash grid.
     """

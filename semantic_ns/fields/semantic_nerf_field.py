@@ -40,7 +40,7 @@ class SemanticNerfField(NerfactoField):
         semantic_width: width of the semantic hidden layer.
         use_semantics: whether samples get semantic features; the head is there either way.
         pass_semantic_gradients: whether the semantic loss reaches the density and the features shared with colour.
-        semantic_grid: gives the semantic features; none: a layer on what the density network hands to colour.
+        semantic_grid: separate grid for semantic features; without one they come from the density network's output.
         hash_backend: back end of the hash grid.
         kwargs: further arguments of nerfacto's field.
     """

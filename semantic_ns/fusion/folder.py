@@ -40,7 +40,7 @@ class Fusion:
     """What is fused, and how.
 
     Attributes:
-        predictions: for the views of a scene.
+        predictions: predictions for the views of a scene.
         rule: how votes become one distribution.
         read_depth: depth of a view in metres, 0 where unknown.
         sources: what the parameters file says about where all this comes from.

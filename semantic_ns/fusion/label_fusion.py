@@ -62,10 +62,10 @@ def label_votes(labels: Integer[ndarray, "height width"], num_classes: int, conf
     Args:
         labels: -1..C-1; void (-1) abstains.
         num_classes: C.
-        confidence: in (1 / C, 1], so that the label is the likeliest class.
+        confidence: probability of the label in (1 / C, 1], so that it is the likeliest class.
 
     Raises:
-        ValueError: on another confidence.
+        ValueError: the confidence is outside that range.
     """
     if not (1 / num_classes < confidence <= 1 or num_classes == 1):
         raise ValueError(f"confidence must be above 1 / {num_classes} and at most 1, got {confidence}")

@@ -30,7 +30,7 @@ class Predictions:
     """The predictions for some views.
 
     Attributes:
-        files: of each view; None where there is none, so that all its pixels abstain.
+        files: file of each view; None where there is none, so that all its pixels abstain.
         taxonomy: the classes of the scene and of the predictions.
         scene: the views.
         confidence: probability of the label where there are only labels.

@@ -96,10 +96,10 @@ class SceneViews:
     """The views that are fused with each other.
 
     Attributes:
-        views: in the order of their split; training views first.
+        views: views in the order of their split; training views first.
         taxonomy: the classes of the scene.
-        label_map: from the ids in its label images to those of the classes, None where they are the same.
-        split: which frames train and which are scored, as a sentence.
+        label_map: map from the ids in its label images to those of the classes; None where they are the same.
+        split: sentence that says which frames train and which are scored.
         void_rule: what becomes of void pixels, as a sentence.
     """
 
@@ -114,7 +114,7 @@ def read_views(config: DataParserConfig, frames: Frames) -> SceneViews:
     """Read a scene by its dataparser.
 
     Args:
-        config: of one of this package's dataparsers.
+        config: configuration of one of this package's dataparsers.
         frames: the views of which split.
 
     Raises:

@@ -66,11 +66,11 @@ class Surface:
         """The surface at pixels of images whose planar depth is `depth * factor * |ray|^ray_power`.
 
         Args:
-            pixels: at least `step` pixels inside.
+            pixels: positions at least `step` pixels inside the image.
             depth: values of the images, 0 where unknown.
-            intrinsics: of the images.
-            factor: see above.
-            ray_power: see above.
+            intrinsics: intrinsics of the images.
+            factor: factor of the formula above.
+            ray_power: exponent of the formula above.
             step: distance in pixels of the neighbours; larger ones bear more noise.
         """
         cross = [pixels.moved(row * step, column * step) for row, column in _CROSS]

@@ -37,8 +37,8 @@ def perspective_rays(
     """Rays through the centres of pixels, equal to ``Cameras.generate_rays`` for simple cameras.
 
     Args:
-        poses: see :func:`poses_of`; on the device of the result.
-        intrinsics: see :func:`intrinsics_of`.
+        poses: poses as of :func:`poses_of`, on the device of the result.
+        intrinsics: intrinsics as of :func:`intrinsics_of`.
         indices: camera, row and column of each pixel.
     """
     make = _rays_by_kernel if poses.device.type == "cpu" else rays_by_formula

@@ -34,27 +34,29 @@ class CorruptionConfig:
     """What is done to the labels before training; the defaults leave them as they are."""
 
     seed: int = 0
-    """Of all random draws, 0 or more."""
+    """Seed of all random draws of the corruption, 0 or more."""
     sparse_ratio: float = 0.0
-    """Share of the label images that is dropped, 0 to 1; their colour still trains."""
+    """Share of the label images to drop, 0 to 1. The colour of these images still trains."""
     sparse_order: Literal["even", "random"] = "even"
-    """Which label images are dropped: evenly spaced ones, or random ones."""
+    """Which label images to drop: evenly spaced ones (even) or random ones (random)."""
     label_frames: tuple[str, ...] = ()
-    """Only these frames keep their labels: names of images without suffix, or their numbers."""
+    """The only frames that keep their labels, as image names without suffix or as frame numbers."""
     pixel_noise: float = 0.0
-    """Share of the pixels of each label image that get a random label, 0 to 1."""
+    """Share of the pixels of each label image that receive a random label, 0 to 1."""
     region_noise: float = 0.0
-    """Share of the label images of each instance in which all of it gets one random label, 0 to 1."""
+    """Share of the images of each instance, 0 to 1, in which the whole instance receives one random label."""
     region_order: Order = "even"
-    """Which of its images: evenly spaced ones by the area of the instance (even), or the smallest (sort)."""
+    """Which images region noise corrupts, with the images of an instance sorted by its area: evenly spaced ones (even)
+    or those in which it is smallest (sort)."""
     region_classes: tuple[str, ...] = ()
-    """Names of the classes whose instances get region noise."""
+    """Names of the classes whose instances receive region noise."""
     super_resolution: int = 1
-    """Labels of an S times smaller image, S = 8 or 16 for example."""
+    """Factor by which label images are shrunk before training, such as 8 or 16; 1 keeps them as they are."""
     super_resolution_mode: Literal["sparse", "dense"] = "sparse"
-    """Each small pixel labels one pixel (sparse), or its whole block of SxS pixels (dense)."""
+    """What a pixel of a shrunk label image labels: one pixel (sparse) or its whole block (dense)."""
     propagation: float | None = None
-    """Percent of the pixels of each class that is labelled in each image, 0 to 100; 0 is a single click."""
+    """Percentage of the pixels of each class that keep their label in each image, 0 to 100; 0 keeps a single click. The
+    labels grow from a random pixel."""
 
     @property
     def is_clean(self) -> bool:
@@ -86,8 +88,8 @@ class CorruptedScene:
     """What some corruptions have to know of a scene beside its labels.
 
     Attributes:
-        class_names: of the C classes, for region noise.
-        frame_names: of the frames, for `label_frames`.
+        class_names: names of the C classes, for region noise.
+        frame_names: names of the frames, for `label_frames`.
         instances: ids of 0 or more [H, W] of each frame (None: not known), for region noise; None if there are none.
     """
 
@@ -117,7 +119,7 @@ def corrupt_labels(
         labels: classes 0..C-1 of each frame, -1 is void.
         config: what to do.
         num_classes: C.
-        scene: of these frames; only `label_frames` and region noise need it.
+        scene: scene of these frames, which only `label_frames` and region noise need.
 
     Raises:
         SceneError: if an option is out of range, a chosen frame or class does not exist, region noise finds no

@@ -11,7 +11,7 @@ def evenly_spaced(count: int, total: int) -> Int64[ndarray, "count"]:
 
     Args:
         count: 0..total; 0 gives no index.
-        total: of how many.
+        total: number of items to choose from.
     """
     if not 0 <= count <= total:
         raise ValueError(f"count must be 0..{total}, got {count}")

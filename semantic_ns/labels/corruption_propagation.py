@@ -22,7 +22,7 @@ def keep_grown_regions(
     Args:
         labels: classes, -1 is void.
         percent: 0..100 of each class; 0 keeps one pixel, a single click.
-        generator: of all draws; classes draw in ascending order.
+        generator: generator of all draws; classes draw in ascending order.
     """
     flat = labels.ravel()
     result = np.full_like(flat, VOID)

@@ -29,9 +29,9 @@ def noisy_regions(
     Args:
         labels: classes of each frame, -1 is void; a frame of nothing but void has no label.
         instances: instance ids of each frame, None where they are not known.
-        classes: whose instances are struck.
+        classes: classes whose instances are corrupted.
         ratio: 0..1.
-        order: see above.
+        order: order in which images are corrupted, as above.
 
     Raises:
         SceneError: if there is no instance of the classes.

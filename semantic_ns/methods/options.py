@@ -15,31 +15,33 @@ class SemanticOptions:
     """Options of every model with classes; to be listed before the configuration of nerfstudio's model."""
 
     use_semantics: bool = True
-    """Train and render classes; without them the model is scored in colour and depth alone."""
+    """Train and render semantics. Without them only colour and depth are scored."""
     near_plane: float | None = None
-    """Distance from the camera, in scene units, at which training rays start; without it that of the data set where
-    `use_scene_bounds` finds one, else the method's own (0.05)."""
+    """Distance from the camera at which training rays start, in scene units. The default is the data set's near plane
+    if `use_scene_bounds` finds one, else the method's (0.05)."""
     far_plane: float | None = None
-    """Distance from the camera, in scene units, at which rays end; without it that of the data set where
-    `use_scene_bounds` finds one, else the method's own (1000)."""
+    """Distance from the camera at which rays end, in scene units. The default is the data set's far plane if
+    `use_scene_bounds` finds one, else the method's (1000)."""
     use_scene_bounds: bool = True
-    """Take near and far plane from the data set where it states them in metres (Replica: 0.1 to 10) and no option
-    gives them."""
+    """Use the near and far planes that the data set states in metres (Replica: 0.1 to 10) unless an option gives
+    them."""
     prefer_scene_bounds: tyro.conf.Suppress[bool] = False
     """Whether bounds of the data set win over those of the options, as they did when options had a value of their own
     by default; set in configurations of that time, whose runs are to be rendered as they were trained."""
     opacity_loss_weight: float = 0.01
-    """Weight of the loss that wants every ray to end on something; only for images without transparency."""
+    """Weight of the loss that drives the accumulated opacity of every ray to 1. Set it to 0 for images with
+    transparency."""
     semantic_loss_weight: float = 0.04
-    """Weight of the cross-entropy beside the colour loss (Zhi et al. 2021, section 3.2). Classes with a grid of their
-    own train the same with any, for Adam divides it out; it matters where they share features or geometry."""
+    """Weight of the cross-entropy relative to the colour loss (Zhi et al. 2021, section 3.2). It matters only where
+    semantics share features or geometry with colour: for a separate semantic grid Adam cancels it."""
     pass_semantic_gradients: bool = False
-    """Whether the semantic loss also trains geometry, and the features that classes share with colour."""
+    """Let the semantic loss also train geometry and the features shared with colour."""
     geometry_fraction: float = 0.0
-    """Share of the run, from its start, in which it does so anyway if labels are complete (see `are_complete`): they
-    flatten plain walls, which colour leaves open."""
+    """Fraction of training, from its start, during which the semantic loss trains geometry in any case if labels are
+    complete (see `are_complete`). Labels flatten untextured walls, whose depth colour leaves undetermined. 0 disables
+    it."""
     semantic_width: int = 64
-    """Width of the semantic hidden layer."""
+    """Width of the hidden layer of the semantic head."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore the configuration from a file or a copy; one from before `prefer_scene_bounds` gets it as True."""
@@ -51,28 +53,29 @@ class HashGridOptions(SemanticOptions):
     """Options of the models whose field is on a hash grid; to be listed as :class:`SemanticOptions` are."""
 
     implementation: Literal["tcnn", "torch"] = "torch"
-    """Networks and hash grids by torch (everywhere) or by tiny-cuda-nn (CUDA, where it is installed)."""
+    """Library for networks and hash grids: torch runs everywhere; tcnn needs CUDA and an installed tiny-cuda-nn."""
     hash_backend: Backend = "auto"
-    """Hash grids of the torch implementation: numba (CPU), triton (CUDA), torch (slow, everywhere), or what fits."""
+    """Kernels for the hash grids of the torch implementation: numba (CPU), triton (CUDA), torch (everywhere, slow), or
+    the fastest available (auto)."""
     semantic_features: Literal["own", "shared"] = "own"
-    """Classes from a hash grid of their own, or from the features that colour is made of."""
+    """Features for semantics: a separate hash grid (own), or the features that colour uses (shared)."""
     semantic_levels: int = 6
-    """Levels of the classes' own hash grid."""
+    """Number of levels of the separate semantic hash grid."""
     semantic_max_res: int = 512
-    """Cells per axis of its finest level."""
+    """Resolution of the finest level of the separate semantic hash grid, in cells per axis."""
     near_camera_loss_weight: float = 0.02
-    """Weight of the price of what a ray meets close to its camera, so that no veil hangs before a lens; 0: none."""
+    """Weight of the penalty on rendering weight close to the camera, which prevents floaters before the lens. 0
+    disables it."""
     near_camera_boost: float = 2.5
-    """Factor on that weight at the start of the run, while a surface that hangs before the true one is still easily
-    given up."""
+    """Factor on the near-camera weight at the start of training, when a floater can still be removed easily."""
     near_camera_ramp: tuple[float, float] = (0.1, 0.4)
-    """Shares of the run between which that factor falls to 1."""
+    """Fractions of training between which the near-camera boost falls to 1."""
     near_camera_reach: float = 0.65
-    """Distance from the camera at which the price ends, as a share of how far the cameras lie from their middle along
-    an axis; cameras in one place have no parallax, and nothing a price."""
+    """Distance from the camera at which the near-camera penalty ends, relative to half the extent of the camera
+    positions. Cameras in one place have no parallax, and no penalty."""
     unseen_ray_share: float = 0.05
-    """Rays from between the training cameras that are added to each batch, as a share of it, and pay that price, too;
-    0: none."""
+    """Number of unseen rays added to each batch, as a share of its size. They start between the training cameras, have
+    no colour target, and carry only the near-camera penalty. 0 disables them."""
 
     def check_price(self) -> None:
         """Refuse numbers that the price close to the camera cannot have.

@@ -64,7 +64,7 @@ def resolve_bounds(sources: Sequence[StatedBounds]) -> SceneBounds:
     """Choose each plane from the first source that states it.
 
     Args:
-        sources: in the order of their precedence; at least one states each plane.
+        sources: sources of bounds by descending precedence; at least one states each plane.
 
     Raises:
         SceneError: unless 0 < near < far, both finite.

@@ -12,13 +12,14 @@ class SpreadingConfig:
     """What labels spread by; a part is left out to see what it brings."""
 
     colors: bool = True
-    """Voxels of other colour stop a class."""
+    """Let differences in colour stop a label."""
     normals: bool = True
-    """Creases stop a class."""
+    """Let creases in the surface stop a label."""
     families: bool = True
-    """A class also reaches what looks alike nearby without touching."""
+    """Let a label also reach nearby voxels of similar appearance that are not connected."""
     noise: bool = True
-    """Find out from their disagreement how many labels are wrong, and trust single ones as much; else trust all."""
+    """Estimate the noise rate from how often labels disagree, and trust each label accordingly. Otherwise every label
+    is trusted."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore the configuration from a file or a copy; one of before says `colours`."""
@@ -33,19 +34,21 @@ class PropagationConfig:
     """Options of spreading labels over the surface while a model trains."""
 
     enabled: bool = True
-    """Teach each pixel what its label and the labels of all views say of its surface point, not its label alone."""
+    """Supervise each pixel by the posterior of its own label and the labels of all views at its surface point, instead
+    of by its label alone."""
     fractions: tuple[float, ...] = (0.35, 0.7)
-    """When to do so, in fractions of the run; from the first on, pixels without a label are taught as well."""
+    """When labels are propagated, as fractions of training. From the first one on, unlabelled pixels are supervised
+    too."""
     clean_noise_rate: float = 0.03
-    """Labels of most pixels stand as they are if less than this share of them is wrong; 0: never."""
+    """Estimated noise rate below which dense labels are left as they are; 0 always propagates."""
     num_nodes: int = 240_000
-    """Voxels that the surface is divided into at the last time, about; a quarter of it, whose surface is rough yet, at
-    the time before, and so on. Few rays or noisy labels make them fewer."""
+    """Approximate number of surface voxels at the last propagation. Each earlier one, whose surface is still rough, has
+    a quarter of the next. Few rays or noisy labels reduce the number."""
     rays_per_node: float = 5.0
-    """Rays that find a voxel at least, on average: where there are fewer rays there are fewer voxels. Views do not
-    agree to the millimetre, and voxels finer than that part what each of them sees."""
+    """Smallest mean number of rays per voxel; with fewer rays there are fewer voxels. Depths of neighbouring views
+    differ slightly, and voxels finer than that difference separate what the views see."""
     num_rays: int = 1_200_000
-    """Rays of the training cameras that find the surface, at most."""
+    """Largest number of training rays that are rendered to find the surface."""
     spreading: SpreadingConfig = ALL_PARTS
     """What labels spread by."""
 

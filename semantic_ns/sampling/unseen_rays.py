@@ -31,7 +31,7 @@ class UnseenRays:
     """Draws rays with directions of training rays, from between their cameras and those cameras' neighbours.
 
     Args:
-        positions: of the training cameras, in scene units.
+        positions: positions of the training cameras, in scene units.
         num_neighbours: nearest cameras of each that count as neighbours.
     """
 
@@ -55,7 +55,7 @@ class UnseenRays:
         without rays, the bundle is returned as it is.
 
         Args:
-            rays: of the training cameras, with their indices, near and far planes.
+            rays: rays of the training cameras, with their indices, near and far planes.
             count: number of rays to append.
         """
         num_rays = len(rays)

@@ -12,19 +12,20 @@ class ActiveConfig(SelectionConfig):
     """Options of active learning; without a strategy all labels are there from the start."""
 
     strategy: Strategy | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
-    """How the next labels are chosen; none: active learning is off."""
+    """Acquisition strategy that selects the next labels; without one, active learning is off."""
     fractions: tuple[float, ...] = (0.0, 0.35, 0.5, 0.65, 0.8)
-    """From when on each round asks, in fractions of the run. A round waits for the answers to the one before."""
+    """When each round begins, as fractions of training. A round waits for the answers to the previous one."""
     budgets: tuple[float, ...] = (0.005, 0.01, 0.02, 0.04, 0.08)
-    """What may have been spent after each round, as shares of what the whole pool costs; ascending."""
+    """Cumulative budget after each round, ascending, as shares of the cost of the whole pool."""
     cost: Cost = "pixels"
-    """What budgets count."""
+    """Unit in which budgets are counted."""
     oracle_folder: Path | None = None
-    """Folder for questions to a person or a program, and for the answers; none: the scene's labels answer at once."""
+    """Folder through which a person or program receives queries and returns labels. Without one, the scene's own labels
+    answer at once."""
     error_rate: float = 0.0
-    """Share of the units to which the scene's labels answer with a random other class."""
+    """Share of the units for which the simulated annotator answers with a random wrong class."""
     restart: bool = False
-    """Whether the classes' own hash grid and head start over after each round."""
+    """Reset the separate semantic hash grid and the semantic head after each round."""
 
     @property
     def selection(self) -> SelectionConfig:

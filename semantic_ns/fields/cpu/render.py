@@ -81,7 +81,7 @@ def render_fused(
 
     Args:
         rays: what the networks take.
-        lengths: of the intervals, in scene units; no gradient reaches them.
+        lengths: lengths of the intervals, in scene units; they receive no gradient.
         network: matrices of any size, see ``render_numba``.
         options: the density's factor, the gradients of features, and the least light.
     """

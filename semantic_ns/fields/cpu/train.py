@@ -278,7 +278,7 @@ def train_rays(
     Args:
         field: a field that the kernels know (``KernelView.can_fuse``).
         ray_bundle: rays [rays].
-        edges: of the intervals.
+        edges: edges of the intervals.
         targets: what the rays should look like.
         losses: weights of the losses, and how far one of them reaches.
     """

@@ -47,10 +47,10 @@ class SemanticNerfModelConfig(HashGridOptions, NerfactoModelConfig):  # pyright:
 
     _target: type = field(default_factory=lambda: SemanticNerfModel)
     fuse_on_cpu: bool = True
-    """Sample and render whole rays in fused CPU kernels where the configuration allows it."""
+    """Sample and render whole rays in fused CPU kernels if the configuration allows it."""
     distortion_ramp: tuple[float, float] = (0.4, 0.8)
-    """Shares of the run between which the distortion loss rises from 0 to its weight. It wants each ray to end in one
-    place, and before the surface is found that place is often one before the lens; (0, 0): in full from the start."""
+    """Fractions of training between which the distortion loss rises from 0 to its full weight. Before the surface is
+    found, this loss tends to compact a ray into a floater before the lens. 0 0 applies it in full from the start."""
 
 
 class SemanticNerfModel(SemanticModel, NerfactoModel):

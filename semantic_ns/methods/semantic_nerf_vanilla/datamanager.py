@@ -45,11 +45,12 @@ class SemanticNerfVanillaDataManagerConfig(SemanticDataManagerConfig):
 
     _target: type = field(default_factory=lambda: SemanticNerfVanillaDataManager)
     labelled_share: float = 0.0
-    """Share of a batch that is drawn from labelled pixels where fewer of all pixels are labelled; 0: never."""
+    """Share of each batch that is drawn from labelled pixels when a smaller share of all pixels is labelled; 0 disables
+    this."""
     balance_classes: bool | None = False
-    """Whether that share is drawn from all classes alike, and always, instead of from all labelled pixels alike."""
+    """Draw the labelled share uniformly over classes instead of over labelled pixels, and add it to every batch."""
     one_image_per_batch: bool = True
-    """Whether all rays of a step are of one image, as in the paper's code; else they are of all images."""
+    """Draw all rays of a step from one image, as the paper's code does, instead of from all images."""
 
 
 class SemanticNerfVanillaDataManager(SemanticDataManager):

@@ -106,7 +106,7 @@ class SemanticNerfVanillaField(nn.Module):
         """Values of samples [rays, samples], in the precision of the positions also where layers are in a lower one.
 
         Args:
-            positions_m: in metres, world axes.
+            positions_m: positions in metres, world axes.
             directions: unit view directions of the rays, world axes.
         """
         trunk = self.trunk(self.position_encoding(positions_m / POSITION_SCALE_M))

@@ -40,24 +40,24 @@ class SemanticNerfVanillaModelConfig(SemanticOptions, VanillaModelConfig):
 
     _target: type = field(default_factory=lambda: SemanticNerfVanillaModel)
     pass_semantic_gradients: bool = True
-    """Whether the semantic loss also trains geometry and the trunk."""
+    """Let the semantic loss also train geometry and the trunk."""
     opacity_loss_weight: float = 0.0
-    """Weight of the loss that wants every ray to end on something; the paper has none."""
+    """Weight of the loss that drives the accumulated opacity of every ray to 1; the paper has no such loss."""
     semantic_width: int = 128
-    """Width of the semantic hidden layer."""
+    """Width of the hidden layer of the semantic head."""
     hidden_dim: int = 256
-    """Width of the trunk; the colour branch has half of it."""
+    """Width of the trunk; the colour branch is half as wide."""
     density_noise: float = 1.0
-    """Standard deviation of the noise that training adds to densities before their ReLU."""
+    """Standard deviation of the noise added to raw densities before the ReLU while training."""
     world_metres: bool = True
-    """The networks see metres in the world of the data set, as in the paper; False: the dataparser's centred and scaled
-    coordinates as if they were metres, for scenes far larger than a room."""
+    """Feed the networks positions in metres in the data set's world frame, as in the paper. Otherwise they receive the
+    dataparser's centred and scaled coordinates, which suits scenes far larger than a room."""
     collider_params: dict[str, float] | None = field(default_factory=_default_collider_params)
-    """Planar depth of the first and the last sample, in metres with world-metres and in scene units without, where no
-    near-plane, far-plane (both in scene units) or data set states them; other values than these defaults win over the
-    data set, too."""
+    """Planar depth of the first and last sample, in metres with world-metres and in scene units without. They apply
+    where neither near-plane and far-plane (in scene units) nor the data set state bounds; values other than these
+    defaults also override the data set."""
     background_color: Literal["random", "last_sample", "black", "white"] = "black"
-    """What is seen where rays end on nothing."""
+    """Background colour of rays that end on no surface."""
 
 
 @dataclass(frozen=True)

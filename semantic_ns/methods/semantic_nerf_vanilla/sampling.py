@@ -70,9 +70,9 @@ def inverse_cdf(
     """Where the cumulative distribution of a histogram is u.
 
     Args:
-        edges: of the bins, ascending, one more than there are bins.
-        weights: of the bins, above 0, of any sum.
-        u: in [0, 1].
+        edges: edges of the bins, ascending, one more than there are bins.
+        weights: positive weights of the bins, with any sum.
+        u: quantiles to sample at, in [0, 1].
     """
     cdf = (weights / weights.sum(dim=-1, keepdim=True)).cumsum(dim=-1)
     cdf = torch.cat([torch.zeros_like(cdf[:, :1]), cdf], dim=-1)
@@ -93,8 +93,8 @@ def refined_distances(
     and merges edges instead of samples.
 
     Args:
-        distances: of the coarse samples.
-        weights: of the coarse samples.
+        distances: distances of the coarse samples.
+        weights: weights of the coarse samples.
         u: draws in [0, 1].
     """
     middles = (distances[:, 1:] + distances[:, :-1]) / 2

@@ -38,27 +38,30 @@ class SemanticNgpModelConfig(HashGridOptions, InstantNGPModelConfig):  # pyright
 
     _target: type = field(default_factory=lambda: SemanticNgpModel)
     semantic_features: Literal["own", "shared"] = "shared"
-    """Classes from a hash grid of their own (slow: no CPU kernel knows it), or from the features of colour."""
+    """Features for semantics: a separate hash grid (own; slow, because no fused CPU kernel supports it), or the
+    features that colour uses (shared)."""
     pass_semantic_gradients: bool = True
-    """Whether the semantic loss also trains geometry, and the features that classes share with colour."""
+    """Let the semantic loss also train geometry and the features shared with colour."""
     semantic_loss_weight: float = 0.015
-    """Weight of the cross-entropy beside the colour loss; where features are shared, more of it costs PSNR."""
+    """Weight of the cross-entropy relative to the colour loss. With shared features a larger weight lowers PSNR."""
     opacity_loss_weight: float = 0.0
-    """Weight of the loss that wants every ray to end on something; a ray that meets no occupied cell trains nothing."""
+    """Weight of the loss that drives the accumulated opacity of every ray to 1. A ray that meets no occupied cell
+    trains nothing."""
     near_camera_boost: float = 1.0
-    """Factor on the weight of the price near the camera at the start of the run; its effect here is not measured."""
+    """Factor on the near-camera weight at the start of training. Its effect on this method has not been measured."""
     max_samples_per_ray: int = 32
-    """While training on the CPU, steps are longer where a batch would have more samples per ray in the mean."""
+    """Largest mean number of samples per ray while training on the CPU; beyond it the march takes longer steps."""
     grid_decay: float = 0.95
-    """Share of a cell's occupancy that remains at each update; a short training needs less."""
+    """Factor by which the occupancy of a cell decays at each update; short trainings need a smaller one."""
     grid_threshold: float = 0.01
-    """Density times step above which a cell is occupied, after a warm-up; a higher one removes thin fog."""
+    """Density times step length above which a cell counts as occupied after the warm-up. A higher threshold removes
+    thin fog."""
     num_levels: int = 16
-    """Levels of the hash grid."""
+    """Number of levels of the hash grid."""
     base_res: int = 16
-    """Resolution of its coarsest level."""
+    """Resolution of the coarsest level of the hash grid, in cells per axis."""
     features_per_level: int = 2
-    """Features of a vertex."""
+    """Number of features per vertex of the hash grid."""
     hidden_dim: int = 64
     """Width of the density network."""
     hidden_dim_color: int = 64
@@ -66,11 +69,11 @@ class SemanticNgpModelConfig(HashGridOptions, InstantNGPModelConfig):  # pyright
     fuse_on_cpu: bool = True
     """Render whole rays in fused CPU kernels where the configuration allows it."""
     average_init_density: float = 1.0
-    """Density at the start of training, per scene unit."""
+    """Mean density at initialisation, per scene unit."""
     appearance_embed_dim: int = 32
-    """Size of an image's appearance embedding."""
+    """Size of the appearance embedding of an image."""
     use_average_appearance_embedding: bool = True
-    """Render with the mean appearance of the training images, not with none."""
+    """Render with the mean appearance embedding of the training images instead of zeros."""
 
 
 @contextmanager

@@ -88,7 +88,7 @@ class OccupancyGrid(OccGridEstimator):
     batch would otherwise have too many samples, as it does until the grid knows where the scene is empty.
 
     Args:
-        max_samples_per_ray: about how many samples a ray of a training batch has in the mean, at most.
+        max_samples_per_ray: approximate upper limit on the mean number of samples per ray of a training batch.
         decay: factor of what a cell held before, at each of its updates; nerfacc's 0.95 takes thousands of steps to
             forget the fog of the first ones.
         threshold: occupancy above which a cell is occupied after the warm-up, at most (the mean is the other bound);
