@@ -1,6 +1,6 @@
 """The default dataparser: recognises the layout of a scene folder and hands over to the parser of that layout."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.dataparsers.replica_layouts import EXPECTED, layout_of, sequence_names
 from semantic_ns.dataparsers.scannet import ScanNetDataParserConfig
 from semantic_ns.dataparsers.scannet_frames import find_frames
-from semantic_ns.dataparsers.splits import SplitMethod
+from semantic_ns.dataparsers.splits import SplitConfig, SplitMethod
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.labels.label_spaces import NATIVE
@@ -23,7 +23,7 @@ _NUM_NAMES_SHOWN = 6
 
 
 @dataclass
-class AutoDataParserConfig(DataParserConfig):
+class AutoDataParserConfig(SplitConfig, DataParserConfig):
     """A labelled scene of any known layout; to set more options name its parser instead, for example replica-data."""
 
     _target: type = field(default_factory=lambda: AutoDataParser)
@@ -36,10 +36,6 @@ class AutoDataParserConfig(DataParserConfig):
     split: SplitMethod = "auto"
     """Split into training and test frames: published (not in nerfstudio's format), interval, fraction, or all. auto
     takes the published split for Replica and ScanNet captures that match it, else interval."""
-    eval_interval: int = 8
-    """Number of frames per test frame (split interval): every n-th frame is scored."""
-    train_fraction: float = 0.9
-    """Share of the frames that train (split fraction)."""
     classes: Path | None = None
     """Class table, as CSV (id,name[,r,g,b][,is_thing]) or JSON; by default the one that belongs to the scene."""
     label_space: str | None = None
@@ -116,9 +112,7 @@ class AutoDataParser(DataParser):
             data=config.data,
             train_sequence=config.train_sequence,
             eval_sequence=config.eval_sequence,
-            split=config.split,
-            eval_interval=config.eval_interval,
-            train_fraction=config.train_fraction,
+            **self._split(),
             classes=config.classes,
             label_space=config.label_space or NATIVE,
         )
@@ -151,9 +145,7 @@ class AutoDataParser(DataParser):
             )
         return HypersimDataParserConfig(
             data=config.data,
-            split="interval" if config.split == "auto" else config.split,
-            eval_interval=config.eval_interval,
-            train_fraction=config.train_fraction,
+            **self._split(auto="interval"),
             label_space=config.label_space or NATIVE,
         )
 
@@ -162,12 +154,15 @@ class AutoDataParser(DataParser):
         self._refuse_sequences("a ScanNet scan", "leave them out")
         return ScanNetDataParserConfig(
             data=config.data,
-            split=config.split,
-            eval_interval=config.eval_interval,
-            train_fraction=config.train_fraction,
+            **self._split(),
             classes=config.classes,
             label_space=config.label_space,
         )
+
+    def _split(self, auto: SplitMethod = "auto") -> dict[str, Any]:
+        """The options of the split, by name; `auto` becomes the given method."""
+        method = auto if self.config.split == "auto" else self.config.split
+        return {entry.name: getattr(self.config, entry.name) for entry in fields(SplitConfig)} | {"split": method}
 
     def _refuse_sequences(self, found: str, remedy: str) -> None:
         config = self.config

@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers import scene
 from semantic_ns.dataparsers.hypersim_camera import CAMERA_TABLE, Pinhole, exact_pinhole, read_camera_row
 from semantic_ns.dataparsers.hypersim_files import HypersimFolder
 from semantic_ns.dataparsers.posed_scene import PosedFrame, PosedScene
-from semantic_ns.dataparsers.splits import SplitMethod, SplitOptions, split_frames
+from semantic_ns.dataparsers.posed_scene_parser import PosedSceneParser
+from semantic_ns.dataparsers.splits import SplitConfig, SplitMethod, split_frames
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry import poses
 from semantic_ns.labels.class_table import ClassTable
@@ -25,7 +26,7 @@ _VOID_OF_NYU40 = 0
 
 
 @dataclass
-class HypersimDataParserConfig(DataParserConfig):
+class HypersimDataParserConfig(SplitConfig, DataParserConfig):
     """One camera trajectory of a Hypersim scene, with its NYU40 labels."""
 
     _target: type = field(default_factory=lambda: HypersimDataParser)
@@ -44,15 +45,11 @@ class HypersimDataParserConfig(DataParserConfig):
     """Label space to train in: native (NYU40), nyu40, nyu13, scannet20, viewseg37, or a class table."""
     split: SplitMethod = "interval"
     """Split into training and test frames: interval, fraction, all, or published (id % 5)."""
-    eval_interval: int = 8
-    """Number of frames per test frame (split interval): every n-th frame is scored."""
-    train_fraction: float = 0.9
-    """Share of the frames that train (split fraction)."""
     camera_margin: float = 1.0
     """Margin around the camera positions, in metres, that is inside the unit cube of the scene."""
 
 
-class HypersimDataParser(DataParser):
+class HypersimDataParser(PosedSceneParser):
     """Reads one camera of a Hypersim scene; world and scene have z up, and the scale is metric.
 
     Tilt-shift cameras become the pinholes with the same rays, see `hypersim_camera`. Frames whose stored orientation
@@ -65,16 +62,6 @@ class HypersimDataParser(DataParser):
 
     config: HypersimDataParserConfig  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def __init__(self, config: HypersimDataParserConfig) -> None:
-        super().__init__(config)
-        self._scene: PosedScene | None = None
-
-    def _generate_dataparser_outputs(self, split: str = "train", **kwargs: Any) -> DataparserOutputs:
-        del kwargs
-        if self._scene is None:
-            self._scene = self._load()
-        return self._scene.outputs(split)
-
     def _load(self) -> PosedScene:
         config = self.config
         scene.require_folder(config.data)
@@ -84,8 +71,7 @@ class HypersimDataParser(DataParser):
         metres_per_asset_unit = folder.metres_per_asset_unit() or row.metres_per_asset_unit
         frames, num_left_out = _with_rotation(folder.frames(pinhole.nominal_from_opencv, metres_per_asset_unit))
         where = f"{config.data}, {folder.camera}"
-        options = SplitOptions(config.split, config.eval_interval, config.train_fraction)
-        split = split_frames([frame.id for frame in frames], options, where)
+        split = split_frames([frame.id for frame in frames], config.split_options(), where)
         label_map = _label_map(config.label_space)
         classes = scene.read_classes(frames, pinhole.size, label_map.table, config.data, label_map)
         scene.require_training_labels(classes, split.train.tolist(), config.data)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig, DataparserOutputs
 
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers import scene
 from semantic_ns.dataparsers.posed_scene import PosedScene
+from semantic_ns.dataparsers.posed_scene_parser import PosedSceneParser
 from semantic_ns.dataparsers.replica_camera import CamParams, intrinsics_of, read_cam_params
 from semantic_ns.dataparsers.replica_labels import label_map_of, scene_class_table
 from semantic_ns.dataparsers.replica_layouts import (
@@ -25,7 +26,7 @@ from semantic_ns.dataparsers.replica_layouts import (
     read_sequence,
     sequence_names,
 )
-from semantic_ns.dataparsers.splits import SplitMethod, SplitOptions, split_frames, split_sequences
+from semantic_ns.dataparsers.splits import SplitConfig, SplitMethod, split_frames, split_sequences
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry import poses
 from semantic_ns.labels.label_spaces import NATIVE
@@ -34,7 +35,7 @@ _NEAR_FAR_M = (0.1, 10.0)
 
 
 @dataclass
-class ReplicaDataParserConfig(DataParserConfig):
+class ReplicaDataParserConfig(SplitConfig, DataParserConfig):
     """Replica scenes with labels, in the layouts of Semantic-NeRF, vMAP, NICE-SLAM, SNI-SLAM and SGS-SLAM."""
 
     _target: type = field(default_factory=lambda: ReplicaDataParser)
@@ -48,10 +49,6 @@ class ReplicaDataParserConfig(DataParserConfig):
     split: SplitMethod = "auto"
     """Split into training and test frames: published (train id % 5 == 0, test id % 5 == 2), interval, fraction, or all.
     auto takes the published split for captures that match it, else interval."""
-    eval_interval: int = 8
-    """Number of frames per test frame (split interval): every n-th frame is scored."""
-    train_fraction: float = 0.9
-    """Share of the frames that train (split fraction)."""
     classes: Path | None = None
     """Class table, as CSV (id,name[,r,g,b][,is_thing]) or JSON; by default the scene's info_semantic.json or Replica's
     table."""
@@ -66,7 +63,7 @@ class ReplicaDataParserConfig(DataParserConfig):
     """Margin around the camera positions, in metres, that is inside the unit cube of the scene."""
 
 
-class ReplicaDataParser(DataParser):
+class ReplicaDataParser(PosedSceneParser):
     """Reads a Replica scene; world and scene have z up, and the scale is metric.
 
     Frames may be missing, sizes are read from the images, and frames without a label train colour only. The classes,
@@ -82,14 +79,10 @@ class ReplicaDataParser(DataParser):
 
     def __init__(self, config: ReplicaDataParserConfig) -> None:
         super().__init__(config)
-        self._scene: PosedScene | None = None
         self._instances: dict[Path, Path] = {}
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs: Any) -> DataparserOutputs:
-        del kwargs
-        if self._scene is None:
-            self._scene = self._load()
-        outputs = self._scene.outputs(split)
+        outputs = super()._generate_dataparser_outputs(split, **kwargs)
         if self._instances:
             outputs.metadata[keys.INSTANCE_FILENAMES] = [self._instances.get(path) for path in outputs.image_filenames]
         return outputs
@@ -101,8 +94,8 @@ class ReplicaDataParser(DataParser):
         frames = sequence.frames
         self._instances.update(sequence.instances)
         if eval_folder is None:
-            options = SplitOptions(self.config.split, self.config.eval_interval, self.config.train_fraction)
-            split = split_frames([frame.id for frame in frames], options, str(train_folder))
+            numbers = [frame.id for frame in frames]
+            split = split_frames(numbers, self.config.split_options(), str(train_folder))
         else:
             other = _read_like(sequence, eval_folder, self.config.data)
             frames += other.frames

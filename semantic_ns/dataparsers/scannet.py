@@ -7,11 +7,10 @@ is planar in millimetres. Label images hold raw ids, which ScanNet's own table l
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 from numpy import ndarray
 
 from semantic_ns.dataparsers import metadata as keys
@@ -23,6 +22,7 @@ from semantic_ns.dataparsers.frame_cache import (
     rows_to_four_thirds,
 )
 from semantic_ns.dataparsers.posed_scene import Intrinsics, PosedFrame, PosedScene
+from semantic_ns.dataparsers.posed_scene_parser import PosedSceneParser
 from semantic_ns.dataparsers.scannet_camera import color_intrinsics, resized
 from semantic_ns.dataparsers.scannet_labels import (
     NYU40,
@@ -31,7 +31,7 @@ from semantic_ns.dataparsers.scannet_labels import (
     find_label_table,
 )
 from semantic_ns.dataparsers.sens_export import DEPTH_UNITS_PER_METRE
-from semantic_ns.dataparsers.splits import Split, SplitMethod, SplitOptions, split_frames
+from semantic_ns.dataparsers.splits import Split, SplitConfig, SplitMethod, split_frames
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry import poses
 from semantic_ns.io.console import announce
@@ -45,7 +45,7 @@ _PAPER_CACHE = "frames_320x240"
 
 
 @dataclass
-class ScanNetDataParserConfig(DataParserConfig):
+class ScanNetDataParserConfig(SplitConfig, DataParserConfig):
     """A ScanNet scan with labels: exported folders (color, depth, pose, intrinsic, label-filt) or its .sens file."""
 
     _target: type = field(default_factory=lambda: ScanNetDataParser)
@@ -65,10 +65,6 @@ class ScanNetDataParserConfig(DataParserConfig):
     split: SplitMethod = "auto"
     """Split into training and test frames: published (num-frames train, the frames halfway between are scored),
     interval, fraction, or all. auto takes the published split if there are enough frames, else interval."""
-    eval_interval: int = 8
-    """Number of frames per test frame (split interval): every n-th frame is scored."""
-    train_fraction: float = 0.9
-    """Share of the frames that train (split fraction)."""
     paper_size: bool = False
     """Resize images as Semantic-NeRF does: two black, void rows are added above and below (968 become 972 rows, 4:3),
     then 320x240. The copies are kept in a folder frames_320x240."""
@@ -76,7 +72,7 @@ class ScanNetDataParserConfig(DataParserConfig):
     """Margin around the camera positions, in metres, that is inside the unit cube of the scene."""
 
 
-class ScanNetDataParser(DataParser):
+class ScanNetDataParser(PosedSceneParser):
     """Reads a ScanNet scan; world and scene have z up, and the scale is metric.
 
     Frames without a finite pose (tracking was lost) are dropped first, then frames are chosen and split. Classes,
@@ -88,16 +84,6 @@ class ScanNetDataParser(DataParser):
     """
 
     config: ScanNetDataParserConfig  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    def __init__(self, config: ScanNetDataParserConfig) -> None:
-        super().__init__(config)
-        self._scene: PosedScene | None = None
-
-    def _generate_dataparser_outputs(self, split: str = "train", **kwargs: Any) -> DataparserOutputs:
-        del kwargs
-        if self._scene is None:
-            self._scene = self._load()
-        return self._scene.outputs(split)
 
     def _load(self) -> PosedScene:
         config = self.config
@@ -166,8 +152,7 @@ class ScanNetDataParser(DataParser):
         if method == "published":
             return _published(numbers, count, config.data)
         kept = numbers[_evenly(len(numbers), count)].tolist()
-        options = SplitOptions(method, config.eval_interval, config.train_fraction)
-        return kept, split_frames(kept, options, str(config.data))
+        return kept, split_frames(kept, config.split_options(method), str(config.data))
 
 
 def _find_source(data: Path) -> scannet_frames.ExportedFrames | scannet_frames.SensFrames:

@@ -36,6 +36,22 @@ class SplitOptions:
     train_fraction: float = 0.9
 
 
+@dataclass
+class SplitConfig:
+    """Options of the dataparsers that split numbered frames; each says itself what its `published` and `auto` mean."""
+
+    split: SplitMethod = "auto"
+    """Split into training and test frames: published, interval, fraction, or all; auto chooses by the scene."""
+    eval_interval: int = 8
+    """Number of frames per test frame (split interval): every n-th frame is scored."""
+    train_fraction: float = 0.9
+    """Share of the frames that train (split fraction)."""
+
+    def split_options(self, method: SplitMethod | None = None) -> SplitOptions:
+        """The options as values, with another method if one is given."""
+        return SplitOptions(method or self.split, self.eval_interval, self.train_fraction)
+
+
 def split_frames(frame_ids: Sequence[int], options: SplitOptions, where: str) -> Split:
     """Split one sequence.
 
