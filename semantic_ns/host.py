@@ -29,6 +29,7 @@ from torch import Tensor
 from semantic_ns.errors import SceneError
 from semantic_ns.moved import find_moved_modules, present_options
 from semantic_ns.viewer.guard import HOSTS_VARIABLE, ViewerGuard, is_loopback, is_websocket
+from semantic_ns.viewer.local_host import with_local_host
 
 
 def prepare() -> None:
@@ -41,6 +42,7 @@ def prepare() -> None:
     guard_viewer()
     find_moved_modules()
     rename_moved_options()
+    keep_viewer_local()
 
 
 def rename_moved_options() -> None:
@@ -55,6 +57,14 @@ def rename_moved_options() -> None:
     if changed:
         names = ", ".join(f"{old.partition('=')[0]} is now {new.partition('=')[0]}" for old, new in changed)
         _say(f"Some options have moved; their old names still work: {names}.")
+
+
+def keep_viewer_local() -> None:
+    """Have `ns-viewer` listen to this machine alone on a run of this package, unless its command line names a host.
+
+    nerfstudio gives its viewer a configuration of its own, whose default is the whole network, in place of the run's.
+    """
+    sys.argv[:] = with_local_host(sys.argv)
 
 
 def name_frozen_importers_to_inspect() -> None:
