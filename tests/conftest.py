@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,16 @@ import pytest
 from semantic_ns.synthetic_scene import write_nerfstudio_scene, write_replica_scene
 
 pytest.register_assert_rewrite("support")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In parallel, begin with files of few tests.
+
+    These train and start processes: the longest of them, begun last, would leave the other cores idle.
+    """
+    if hasattr(config, "workerinput"):
+        sizes = Counter(item.path for item in items)
+        items.sort(key=lambda item: (sizes[item.path], item.path))
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,14 @@
 
 import json
 import sys
+from functools import cache
 from typing import Any
 
 import pytest
 
 from semantic_ns.kernels import idle_threads
 from semantic_ns.kernels.idle_threads import loaded_libraries
-from support.fresh_process import run_python
+from support.fresh_process import TESTS, run_python
 
 MAPS = """\
 55e0 r--p 00000000 fe:00 1    /usr/bin/python3.11
@@ -23,14 +24,8 @@ MAPS = """\
 SETUP = """
 import json, os, threading
 import numpy as np, torch
-from numba import njit, prange
 from semantic_ns import host
-
-@njit(parallel=True, nogil=True)
-def kernel(values, sums):
-    for block in prange(sums.shape[0]):
-        for i in range(block, values.shape[0], sums.shape[0]):
-            sums[block] += np.sin(values[i])
+from support.parallel_kernel import kernel
 
 def run():
     sums = np.zeros(5, np.float32)
@@ -47,10 +42,28 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts 
 
 def told(code: str, **environment: str) -> Any:
     """What code prints as JSON at its end, in a process whose kernels have two threads unless told otherwise."""
-    cleared = {"OMP_WAIT_POLICY": "", "NUMBA_NUM_THREADS": "2"}
+    cleared = {"OMP_WAIT_POLICY": "", "NUMBA_NUM_THREADS": "2", "PYTHONPATH": str(TESTS)}
     process = run_python(f"{SETUP}\n{code}", **cleared | environment)
     assert process.returncode == 0, process.stderr
     return json.loads(process.stdout.splitlines()[-1])
+
+
+@cache
+def told_of_sleep() -> dict[str, Any]:
+    """What a process says in which idle threads were put to sleep, of its threads and of its kernels."""
+    return told(
+        "host.leave_cores_to_kernels(); first = threads(); host.leave_cores_to_kernels(); second = threads()\n"
+        "from semantic_ns.kernels.idle_threads import let_idle_threads_sleep\n"
+        "daemons = [thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()]\n"
+        "told = dict(first=first, second=second, cores=len(os.sched_getaffinity(0)), daemons=daemons,\n"
+        "            libraries=let_idle_threads_sleep(), sum_before=before[0], threads_before=before[1], beside=[])\n"
+        "beside = lambda: told['beside'].extend(run() for _ in range(50))\n"
+        "others = [threading.Thread(target=beside) for _ in range(2)]\n"
+        "for other in others: other.start()\n"
+        "told['after'] = [run() for _ in range(50)]\n"
+        "for other in others: other.join()\n"
+        "print(json.dumps(told))"
+    )
 
 
 def test_libraries_are_found_once_each_by_the_name_of_the_file() -> None:
@@ -67,30 +80,18 @@ def test_without_such_a_library_nothing_happens(monkeypatch: pytest.MonkeyPatch)
 
 @linux
 def test_the_library_manages_more_threads_than_there_are_cores_and_is_asked_once() -> None:
-    before, first, second, cores, libraries, daemons = told(
-        "host.leave_cores_to_kernels(); first = threads(); host.leave_cores_to_kernels()\n"
-        "from semantic_ns.kernels.idle_threads import let_idle_threads_sleep\n"
-        "daemons = [thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()]\n"
-        "cores = len(os.sched_getaffinity(0))\n"
-        "print(json.dumps([before[1], first, threads(), cores, let_idle_threads_sleep(), daemons]))"
-    )
-    assert first == second == before + len(libraries) * (cores - 1) + 1
-    assert len(libraries) >= 1
-    assert daemons == [True]
+    said = told_of_sleep()
+    expected = said["threads_before"] + len(said["libraries"]) * (said["cores"] - 1) + 1
+    assert said["first"] == said["second"] == expected
+    assert len(said["libraries"]) >= 1
+    assert said["daemons"] == [True]
 
 
 @linux
 def test_kernels_give_the_same_to_the_digit_on_the_main_thread_and_beside_it() -> None:
-    before, after, beside = told(
-        "host.leave_cores_to_kernels(); beside = []\n"
-        "others = [threading.Thread(target=lambda: beside.extend(run() for _ in range(50))) for _ in range(2)]\n"
-        "for other in others: other.start()\n"
-        "after = [run() for _ in range(50)]\n"
-        "for other in others: other.join()\n"
-        "print(json.dumps([before[0], after, beside]))"
-    )
-    assert len(beside) == 100
-    assert {*after, *beside} == {before}
+    said = told_of_sleep()
+    assert len(said["beside"]) == 100
+    assert {*said["after"], *said["beside"]} == {said["sum_before"]}
 
 
 @linux

@@ -1,0 +1,14 @@
+"""A kernel of several threads, in a file of its own so that processes share its machine code."""
+
+import numpy as np
+from numba import prange
+
+from semantic_ns.kernels.compilation import exact_kernel
+
+
+@exact_kernel
+def kernel(values: np.ndarray, sums: np.ndarray) -> None:
+    """Add the sines of the values to a number of sums."""
+    for block in prange(sums.shape[0]):
+        for i in range(block, values.shape[0], sums.shape[0]):
+            sums[block] += np.sin(values[i])
