@@ -1,6 +1,6 @@
 """What nerfstudio 1.1.5 asks for and our commands do without, and what stands beside torch on most clusters.
 
-`tests/test_offline_rules.py` starts our commands with these packages hidden, so that the table cannot go stale.
+`tests/project/test_offline_rules.py` starts our commands with these packages hidden, so that the table cannot go stale.
 """
 
 from dataclasses import dataclass

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,25 @@ import pytest
 from semantic_ns.synthetic_scene import write_nerfstudio_scene, write_replica_scene
 
 pytest.register_assert_rewrite("support")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In parallel, put files in an order that keeps all cores busy to the end and compiles kernels once.
+
+    One process begins with trainings of all methods, which compile most kernels, the others with tests of the project,
+    which need few. Then come files of few tests, because these train: one at the end would leave the other cores idle.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    sizes = Counter(item.path for item in items)
+    order = {"methods/test_methods_train.py": 0, "project": 1}
+
+    def rank(item: pytest.Item) -> tuple[int, int, Path]:
+        place = item.path.relative_to(Path(__file__).parent)
+        known = order.get(place.as_posix(), order.get(place.parts[0], len(order)))
+        return known, sizes[item.path], item.path
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from semantic_ns.batch import NUM_UNIFORM, attach_targets, semantic_loss, take_targets
 from semantic_ns.methods.semantic_nerf.model import SemanticNerfModel
-from test_semantic_nerf_model import RAYS, batch, build, lean_config, rays
+from support.ray_batches import RAYS, batch, rays
+from support.small_nerf import build, lean_config
 
 
 def training_model(**changes: Any) -> SemanticNerfModel:

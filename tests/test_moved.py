@@ -17,9 +17,9 @@ from nerfstudio.utils.eval_utils import eval_setup
 
 from semantic_ns import moved
 from semantic_ns.labels.taxonomy import VOID
-from support.fresh_process import ROOT, run_python
+from support.fresh_process import ROOT, TESTS, run_python
 
-OLD_RUN = Path(__file__).parent / "data" / "run_of_c00dec7"
+OLD_RUN = TESTS / "data" / "run_of_c00dec7"
 """`semantic-nerf` with tiny tables, 800 steps on `nerfstudio_scene`, by commit c00dec7; without optimizer states."""
 OLD_SCORES = {"psnr": 15.358816, "miou_present": 0.099887, "depth_l1": 1.926716, "pixel_accuracy": 0.368344}
 """What `ns-eval` of that commit said of it."""

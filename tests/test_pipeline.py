@@ -1,6 +1,5 @@
 """What ns-eval and the trainer get from the pipeline."""
 
-import copy
 import json
 import math
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from semantic_ns.evaluation.accumulator import SceneAccumulator
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.pipeline import SemanticPipeline, SemanticPipelineConfig, without_nan
+from support.registered import SMALL, configured
 
 HEIGHT, WIDTH = 2, 4
 METRES_PER_UNIT = 2.0
@@ -237,12 +237,7 @@ def test_the_config_sets_up_this_pipeline() -> None:
 @pytest.fixture(scope="module")
 def trained_run(replica_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The config.yml of a run of two steps, made as ns-train makes it."""
-    config = copy.deepcopy(semantic_nerf.config)
-    config.output_dir = tmp_path_factory.mktemp("outputs")
-    config.max_num_iterations = 2
-    config.vis = "tensorboard"
-    config.machine.device_type = "cpu"
-    config.pipeline.datamanager.data = replica_scene
+    config = configured(semantic_nerf, replica_scene, tmp_path_factory.mktemp("outputs"), 2, **SMALL["semantic-nerf"])
     train(config)
     return config.get_base_dir() / "config.yml"
 

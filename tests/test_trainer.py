@@ -15,6 +15,7 @@ from torch.cuda.amp.grad_scaler import GradScaler
 from semantic_ns.errors import SceneError
 from semantic_ns.optimizers import RunDecayConfig
 from semantic_ns.trainer import LenientGradScaler, SemanticTrainer, SemanticTrainerConfig, find_checkpoint
+from support.fresh_process import TESTS
 from support.tiny_training import TinyPipelineConfig, start, tiny_config
 
 RUN = Path("tiny/tiny/run")
@@ -57,7 +58,7 @@ def child(config: SemanticTrainerConfig, *arguments: str) -> "subprocess.Popen[s
             str(path),
             *arguments,
         ],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -14,7 +14,7 @@ _COUNT = re.compile(r"(\d+) (passed|failed|skipped|errors?|deselected)")
 
 def measure(settings: Settings, rows: Rows) -> None:
     """Run `pytest -m cuda` on the device; where there is none, see that its tests are found and skipped."""
-    run("tests marked cuda", "tests/test_hash_grid_triton.py", settings, rows)
+    run("tests marked cuda", "tests/encodings/test_hash_grid_triton.py", settings, rows)
 
 
 def run(name: str, path: str, settings: Settings, rows: Rows) -> None:

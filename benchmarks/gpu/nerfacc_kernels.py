@@ -94,7 +94,7 @@ def use_kernels(settings: Settings, rows: Rows) -> None:
             raise NotPossibleError("semantic-ngp needs nerfacc's kernels on CUDA, which stage nerfacc did not compile.")
         from benchmarks.gpu.marked_tests import run
 
-        run("tests of nerfacc's kernels", "tests/test_occupancy_sampling.py", settings, rows)
+        run("tests of nerfacc's kernels", "tests/methods/test_occupancy_sampling.py", settings, rows)
     from benchmarks.gpu.speed import measure_ngp
 
     measure_ngp(settings, rows)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numba
 import torch
@@ -90,3 +91,19 @@ def assert_same_with_any_number_of_threads(compute: Callable[[], Sequence[Tensor
     for result in results[1:]:
         for a, b in zip(result, results[0], strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def slow_refined(distances: list[float], weights: list[float], draws: list[float]) -> list[float]:
+    middles = [(a + b) / 2 for a, b in pairwise(distances)]
+    inner = [w + 1e-5 for w in weights[1:-1]]
+    drawn = []
+    for u in draws:
+        below = 0.0
+        for number, weight in enumerate(inner):
+            share = weight / sum(inner)
+            if u <= below + share or number == len(inner) - 1:
+                part = min(1.0, (u - below) / share)
+                drawn.append(middles[number] + part * (middles[number + 1] - middles[number]))
+                break
+            below += share
+    return sorted(distances + drawn)

@@ -1,0 +1,106 @@
+"""Idle threads of GNU's OpenMP library are put to sleep, and nothing else changes."""
+
+import json
+import sys
+from functools import cache
+from typing import Any
+
+import pytest
+
+from semantic_ns.kernels import idle_threads
+from semantic_ns.kernels.idle_threads import loaded_libraries
+from support.fresh_process import TESTS, run_python
+
+MAPS = """\
+55e0 r--p 00000000 fe:00 1    /usr/bin/python3.11
+7f00 r-xp 00000000 fe:00 2    /a folder/torch/lib/libgomp-a34b3233.so.1
+7f01 r--p 00001000 fe:00 2    /a folder/torch/lib/libgomp-a34b3233.so.1
+7f02 rw-p 00000000 00:00 0
+7f03 r-xp 00000000 fe:00 3    /usr/lib/libgomp.so.1.0.0
+7f04 r-xp 00000000 fe:00 4    /libgomp/libiomp5.so
+7f05 r-xp 00000000 fe:00 5    [heap]
+"""
+
+SETUP = """
+import json, os, threading
+import numpy as np, torch
+from semantic_ns import host
+from support.parallel_kernel import kernel
+
+def run():
+    sums = np.zeros(5, np.float32)
+    kernel(np.arange(10000, dtype=np.float32), sums)
+    return sums.tobytes().hex()
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+before = run(), threads()
+"""
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts the threads of a Linux process")
+
+
+def told(code: str, **environment: str) -> Any:
+    """What code prints as JSON at its end, in a process whose kernels have two threads unless told otherwise."""
+    cleared = {"OMP_WAIT_POLICY": "", "NUMBA_NUM_THREADS": "2", "PYTHONPATH": str(TESTS)}
+    process = run_python(f"{SETUP}\n{code}", **cleared | environment)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+@cache
+def told_of_sleep() -> dict[str, Any]:
+    """What a process says in which idle threads were put to sleep, of its threads and of its kernels."""
+    return told(
+        "host.leave_cores_to_kernels(); first = threads(); host.leave_cores_to_kernels(); second = threads()\n"
+        "from semantic_ns.kernels.idle_threads import let_idle_threads_sleep\n"
+        "daemons = [thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()]\n"
+        "told = dict(first=first, second=second, cores=len(os.sched_getaffinity(0)), daemons=daemons,\n"
+        "            libraries=let_idle_threads_sleep(), sum_before=before[0], threads_before=before[1], beside=[])\n"
+        "beside = lambda: told['beside'].extend(run() for _ in range(50))\n"
+        "others = [threading.Thread(target=beside) for _ in range(2)]\n"
+        "for other in others: other.start()\n"
+        "told['after'] = [run() for _ in range(50)]\n"
+        "for other in others: other.join()\n"
+        "print(json.dumps(told))"
+    )
+
+
+def test_libraries_are_found_once_each_by_the_name_of_the_file() -> None:
+    assert loaded_libraries(MAPS) == ("/a folder/torch/lib/libgomp-a34b3233.so.1", "/usr/lib/libgomp.so.1.0.0")
+    assert loaded_libraries("") == ()
+
+
+def test_without_such_a_library_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idle_threads.numba, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(idle_threads, "_read_maps", lambda: "7f04 r-xp 0 fe:00 4 /lib/libiomp5.so\n")
+    monkeypatch.setattr(idle_threads.threading, "Thread", None)
+    assert idle_threads.let_idle_threads_sleep.__wrapped__() == ()
+
+
+@linux
+def test_the_library_manages_more_threads_than_there_are_cores_and_is_asked_once() -> None:
+    said = told_of_sleep()
+    expected = said["threads_before"] + len(said["libraries"]) * (said["cores"] - 1) + 1
+    assert said["first"] == said["second"] == expected
+    assert len(said["libraries"]) >= 1
+    assert said["daemons"] == [True]
+
+
+@linux
+def test_kernels_give_the_same_to_the_digit_on_the_main_thread_and_beside_it() -> None:
+    said = told_of_sleep()
+    assert len(said["beside"]) == 100
+    assert {*said["after"], *said["beside"]} == {said["sum_before"]}
+
+
+@linux
+@pytest.mark.parametrize(
+    "setting", [{"NUMBA_NUM_THREADS": "1"}, {"OMP_WAIT_POLICY": "active"}, {"GOMP_SPINCOUNT": "1000"}]
+)
+def test_one_thread_and_a_user_who_wants_them_to_spin_are_left_alone(setting: dict[str, str]) -> None:
+    before, after, torch_threads = told(
+        "host.leave_cores_to_kernels(); print(json.dumps([before[1], threads(), torch.get_num_threads()]))", **setting
+    )
+    assert after == before
+    assert torch_threads == 1
