@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.speed.report import NOT_MEASURED, number, said
 from benchmarks.speed.statistics import seconds_to
-from semantic_ns.benchmark.cells import CELLS, read_result
+from semantic_ns.benchmark.runner.cells import CELLS, read_result
 from semantic_ns.io.text import markdown_table
 
 FAST, PAPER = "semantic-nerf", "semantic-nerf-vanilla"

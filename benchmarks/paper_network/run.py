@@ -10,9 +10,9 @@ from pathlib import Path
 
 # A process starts with the memory that its parent had in use: this one must stay small, so it imports no torch.
 from benchmarks.paper_network.report import WHOLE_SCHEDULE, write_report
-from semantic_ns.benchmark.backend import ProcessBackend
-from semantic_ns.benchmark.cells import BenchmarkScene, Cell
-from semantic_ns.benchmark.run import run_cells
+from semantic_ns.benchmark.runner.backend import ProcessBackend
+from semantic_ns.benchmark.runner.cells import BenchmarkScene, Cell
+from semantic_ns.benchmark.runner.run import run_cells
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_STEPS = {"semantic-nerf": 2000, "semantic-nerf-vanilla": 200_000}

@@ -14,8 +14,8 @@ from semantic_ns.errors import SceneError
 if TYPE_CHECKING:
     from collections import Counter
 
-    from semantic_ns.benchmark.cells import State
-    from semantic_ns.benchmark.plan import Plan
+    from semantic_ns.benchmark.runner.cells import State
+    from semantic_ns.benchmark.runner.plan import Plan
 
 
 @dataclass
@@ -60,11 +60,11 @@ class Labels:
     def main(self) -> None:
         """Train what is not done and write the report."""
         # Slow to import, and not needed for --help.
-        from semantic_ns.benchmark.backend import ProcessBackend
-        from semantic_ns.benchmark.cells import done_cells, refuse_mixed
-        from semantic_ns.benchmark.one_cell import KEEP_RUN, MODULE, checked_cells
-        from semantic_ns.benchmark.report import write_report
-        from semantic_ns.benchmark.run import run_cells
+        from semantic_ns.benchmark.labels.report import write_report
+        from semantic_ns.benchmark.runner.backend import ProcessBackend
+        from semantic_ns.benchmark.runner.cells import done_cells, refuse_mixed
+        from semantic_ns.benchmark.runner.one_cell import KEEP_RUN, MODULE, checked_cells
+        from semantic_ns.benchmark.runner.run import run_cells
 
         _refuse_no_jobs(self.jobs)
         cells = checked_cells(self._plan())
@@ -76,7 +76,7 @@ class Labels:
         _refuse_missing(counts, self.output)
 
     def _plan(self) -> "Plan":
-        from semantic_ns.benchmark.plan import Plan, parse_scene, parse_variant, read_plan
+        from semantic_ns.benchmark.runner.plan import Plan, parse_scene, parse_variant, read_plan
 
         if self.plan is not None:
             in_plan = ("data", "modes", "seeds", "method", "max_num_iterations", "variants", "frames", "region_classes")
@@ -127,10 +127,10 @@ class Active:
     def main(self) -> None:
         """Run what is not done and write the report."""
         # Slow to import, and not needed for --help.
-        from semantic_ns.benchmark.active_plan import ActivePlan
-        from semantic_ns.benchmark.active_report import write_active_report
-        from semantic_ns.benchmark.active_run import run_active
-        from semantic_ns.benchmark.plan import parse_scene
+        from semantic_ns.benchmark.active.plan import ActivePlan
+        from semantic_ns.benchmark.active.report import write_active_report
+        from semantic_ns.benchmark.active.run import run_active
+        from semantic_ns.benchmark.runner.plan import parse_scene
 
         scenes = tuple(parse_scene(text) for text in self.data)
         plan = ActivePlan(
@@ -181,14 +181,14 @@ class Scenes:
     def main(self) -> None:
         """Train what is not done and write the table."""
         # Slow to import, and not needed for --help.
-        from semantic_ns.benchmark.backend import ProcessBackend
-        from semantic_ns.benchmark.one_cell import KEEP_RUN, check_cells
-        from semantic_ns.benchmark.place import commit
-        from semantic_ns.benchmark.run import run_cells
-        from semantic_ns.benchmark.scene_cell import MODULE
-        from semantic_ns.benchmark.scene_plan import ScenePlan, scoreboard_scene
-        from semantic_ns.benchmark.scene_report import write_scoreboard
-        from semantic_ns.benchmark.scene_summary import other_commits
+        from semantic_ns.benchmark.runner.backend import ProcessBackend
+        from semantic_ns.benchmark.runner.one_cell import KEEP_RUN, check_cells
+        from semantic_ns.benchmark.runner.place import commit
+        from semantic_ns.benchmark.runner.run import run_cells
+        from semantic_ns.benchmark.scenes.cell import MODULE
+        from semantic_ns.benchmark.scenes.plan import ScenePlan, scoreboard_scene
+        from semantic_ns.benchmark.scenes.report import write_scoreboard
+        from semantic_ns.benchmark.scenes.summary import other_commits
 
         _refuse_no_jobs(self.jobs)
         scenes = tuple(scoreboard_scene(text, self.split) for text in self.data)
@@ -243,17 +243,17 @@ class Report:
         if len(folders) == 1:
             _say(f"Report: {_write_report(folders[0])}")
             return
-        from semantic_ns.benchmark.scene_report import compared
+        from semantic_ns.benchmark.scenes.report import compared
 
         _say(compared(*folders))
 
 
 def _write_report(output: Path) -> Path:
-    from semantic_ns.benchmark.active_report import write_active_report
-    from semantic_ns.benchmark.active_run import SETTINGS
-    from semantic_ns.benchmark.report import write_report
-    from semantic_ns.benchmark.scene_report import write_scoreboard
-    from semantic_ns.benchmark.scene_summary import is_scoreboard
+    from semantic_ns.benchmark.active.report import write_active_report
+    from semantic_ns.benchmark.active.run import SETTINGS
+    from semantic_ns.benchmark.labels.report import write_report
+    from semantic_ns.benchmark.scenes.report import write_scoreboard
+    from semantic_ns.benchmark.scenes.summary import is_scoreboard
 
     if is_scoreboard(output):
         return write_scoreboard(output)
@@ -266,7 +266,7 @@ def _say(sentence: str) -> None:
 
 def entrypoint() -> None:
     """Console script `sns-benchmark`."""
-    from semantic_ns.benchmark.place import register_uninstalled
+    from semantic_ns.benchmark.runner.place import register_uninstalled
 
     arguments, options = sys.argv[1:], None
     if "--" in arguments:

@@ -15,13 +15,15 @@ import torch
 from nerfstudio.scripts.train import _set_random_seed
 
 from semantic_ns.active_learning.rounds.schedule import ActiveConfig
-from semantic_ns.benchmark import active_run, one_cell
-from semantic_ns.benchmark.active_cell import main as run_cell
-from semantic_ns.benchmark.active_curves import area_under, cost_at, cost_ratio
-from semantic_ns.benchmark.active_plan import ALL_LABELS, COLOR, VARIANTS, ActivePlan
-from semantic_ns.benchmark.active_report import REPORT, curves_of, write_active_report
-from semantic_ns.benchmark.active_run import run_active
-from semantic_ns.benchmark.cells import (
+from semantic_ns.benchmark.active import run as active_run
+from semantic_ns.benchmark.active.cell import main as run_cell
+from semantic_ns.benchmark.active.class_rays import ClassRays, collect_rays
+from semantic_ns.benchmark.active.curves import area_under, cost_at, cost_ratio
+from semantic_ns.benchmark.active.plan import ALL_LABELS, COLOR, VARIANTS, ActivePlan
+from semantic_ns.benchmark.active.report import REPORT, curves_of, write_active_report
+from semantic_ns.benchmark.active.run import run_active
+from semantic_ns.benchmark.runner import one_cell
+from semantic_ns.benchmark.runner.cells import (
     BenchmarkScene,
     Cell,
     cell_folder,
@@ -31,8 +33,7 @@ from semantic_ns.benchmark.cells import (
     write_done,
     write_failed,
 )
-from semantic_ns.benchmark.class_rays import ClassRays, collect_rays
-from semantic_ns.benchmark.results import read_results
+from semantic_ns.benchmark.runner.results import read_results
 from semantic_ns.cli.benchmark import Report
 from semantic_ns.errors import SceneError
 from semantic_ns.fields.cpu.render import render_rays
@@ -83,12 +84,12 @@ def test_the_command_line_of_a_cell_sets_its_strategy_seed_and_budgets() -> None
     code = (
         "import json\n"
         "from pathlib import Path\n"
-        "from semantic_ns.benchmark.active_plan import ActivePlan\n"
-        "from semantic_ns.benchmark.cells import BenchmarkScene\n"
-        "from semantic_ns.benchmark.one_cell import training_config\n"
+        "from semantic_ns.benchmark.active.plan import ActivePlan\n"
+        "from semantic_ns.benchmark.runner.cells import BenchmarkScene\n"
+        "from semantic_ns.benchmark.runner.one_cell import training_config\n"
         "scene = BenchmarkScene(Path('/data/room'), 'room', ('semantic-data', '--split', 'all'))\n"
         "plan = ActivePlan((scene,), ('geometry-greedy-coverage-alone',), ('region',), (3,), 30, (0.25, 0.5), 0.1)\n"
-        "from semantic_ns.benchmark.active_cell import arguments_of\n"
+        "from semantic_ns.benchmark.active.cell import arguments_of\n"
         "config = training_config(arguments_of(plan.cells()[1]))\n"
         "active = vars(config.pipeline.active) | {'device': config.machine.device_type}\n"
         "print(json.dumps(active, default=str))\n"

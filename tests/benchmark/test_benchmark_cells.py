@@ -8,12 +8,20 @@ from typing import Any
 
 import pytest
 
-from semantic_ns.benchmark.backend import ProcessBackend, thread_counts
-from semantic_ns.benchmark.cells import RESULT, Cell, cell_folder, read_result, refuse_mixed, state_of, write_cell
-from semantic_ns.benchmark.modes import MODES, find_mode
-from semantic_ns.benchmark.plan import Plan, make_scene, parse_scene, parse_variant, read_plan
-from semantic_ns.benchmark.published import REFERENCES
-from semantic_ns.benchmark.run import run_cells
+from semantic_ns.benchmark.labels.published import REFERENCES
+from semantic_ns.benchmark.runner.backend import ProcessBackend, thread_counts
+from semantic_ns.benchmark.runner.cells import (
+    RESULT,
+    Cell,
+    cell_folder,
+    read_result,
+    refuse_mixed,
+    state_of,
+    write_cell,
+)
+from semantic_ns.benchmark.runner.modes import MODES, find_mode
+from semantic_ns.benchmark.runner.plan import Plan, make_scene, parse_scene, parse_variant, read_plan
+from semantic_ns.benchmark.runner.run import run_cells
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.corruption import CorruptionConfig
 from support import benchmark_cells

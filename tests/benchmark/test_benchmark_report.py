@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from semantic_ns.benchmark.cells import cell_folder, write_cell, write_done, write_failed
-from semantic_ns.benchmark.plots import sparsity_points
-from semantic_ns.benchmark.report import base_variant, write_report
-from semantic_ns.benchmark.results import Result, Spread, mean_over_scenes, own_score, read_results, spread
-from semantic_ns.benchmark.tables import SHAPES, ablation_table, paper_table, semantics_table
+from semantic_ns.benchmark.labels.plots import sparsity_points
+from semantic_ns.benchmark.labels.report import base_variant, write_report
+from semantic_ns.benchmark.labels.tables import SHAPES, ablation_table, paper_table, semantics_table
+from semantic_ns.benchmark.runner.cells import cell_folder, write_cell, write_done, write_failed
+from semantic_ns.benchmark.runner.results import Result, Spread, mean_over_scenes, own_score, read_results, spread
 from semantic_ns.errors import SceneError
 from support.benchmark_cells import cell, outcome
 from support.markdown import rows
@@ -87,7 +87,7 @@ def test_fusion_of_the_same_predictions_stands_between_input_and_field() -> None
 
 
 def test_every_mode_is_in_one_table_only() -> None:
-    from semantic_ns.benchmark.modes import MODES
+    from semantic_ns.benchmark.runner.modes import MODES
 
     named = [mode for shape in SHAPES for mode in shape.modes]
     assert sorted(named) == sorted([*MODES, "cnn:"])

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from semantic_ns.benchmark import scene_cell
-from semantic_ns.benchmark.backend import ProcessBackend
-from semantic_ns.benchmark.cells import (
+from semantic_ns.benchmark.runner.backend import ProcessBackend
+from semantic_ns.benchmark.runner.cells import (
     BenchmarkScene,
     Cell,
     cell_folder,
@@ -24,11 +23,12 @@ from semantic_ns.benchmark.cells import (
     write_done,
     write_failed,
 )
-from semantic_ns.benchmark.image_scores import worst_image
-from semantic_ns.benchmark.place import commit, processor
-from semantic_ns.benchmark.scene_plan import HALF_SPLIT, SceneCell, ScenePlan, default_split, scoreboard_scene
-from semantic_ns.benchmark.scene_report import REPORT, SCORES, compared, write_scoreboard
-from semantic_ns.benchmark.scene_summary import is_scoreboard, other_commits, read_scoreboard, summaries
+from semantic_ns.benchmark.runner.image_scores import worst_image
+from semantic_ns.benchmark.runner.place import commit, processor
+from semantic_ns.benchmark.scenes import cell as scene_cell
+from semantic_ns.benchmark.scenes.plan import HALF_SPLIT, SceneCell, ScenePlan, default_split, scoreboard_scene
+from semantic_ns.benchmark.scenes.report import REPORT, SCORES, compared, write_scoreboard
+from semantic_ns.benchmark.scenes.summary import is_scoreboard, other_commits, read_scoreboard, summaries
 from semantic_ns.cli import benchmark as cli
 from semantic_ns.errors import SceneError
 from support.fresh_process import HIDE_PLUGIN, last_line
@@ -333,10 +333,10 @@ def test_the_worst_image_is_the_first_with_the_lowest_psnr() -> None:
 def test_methods_of_a_package_that_is_not_installed_are_known_to_nerfstudio() -> None:
     code = (
         f"{HIDE_PLUGIN}\n"
-        "from semantic_ns.benchmark.place import register_uninstalled\n"
+        "from semantic_ns.benchmark.runner.place import register_uninstalled\n"
         "register_uninstalled()\n"
         "from nerfstudio.configs.method_configs import all_methods\n"
-        "from semantic_ns.benchmark.one_cell import training_config\n"
+        "from semantic_ns.benchmark.runner.one_cell import training_config\n"
         "words = ['semantic-nerf', '--data', '/x', 'replica-data', '--split', 'all']\n"
         "print('semantic-ngp' in all_methods, training_config(words).pipeline.datamanager.dataparser.split)"
     )

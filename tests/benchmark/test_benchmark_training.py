@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from semantic_ns.benchmark import one_cell
-from semantic_ns.benchmark.backend import ProcessBackend
-from semantic_ns.benchmark.cells import BenchmarkScene, Cell, read_result, write_cell
-from semantic_ns.benchmark.one_cell import MODULE, checked_cells
-from semantic_ns.benchmark.plan import Plan
-from semantic_ns.benchmark.results import BASELINES, PREDICTIONS
-from semantic_ns.benchmark.scoring import best_pair, chosen_frames, class_counts, input_scores
+from semantic_ns.benchmark.runner import one_cell
+from semantic_ns.benchmark.runner.backend import ProcessBackend
+from semantic_ns.benchmark.runner.cells import BenchmarkScene, Cell, read_result, write_cell
+from semantic_ns.benchmark.runner.one_cell import MODULE, checked_cells
+from semantic_ns.benchmark.runner.plan import Plan
+from semantic_ns.benchmark.runner.results import BASELINES, PREDICTIONS
+from semantic_ns.benchmark.runner.scoring import best_pair, chosen_frames, class_counts, input_scores
 from semantic_ns.cli.benchmark import Labels
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
@@ -161,8 +161,8 @@ def test_the_configuration_is_that_of_the_command_line_and_the_steps_those_of_th
     said = last_line(
         "import sys; sys.path.insert(0, 'tests')\n"
         "from support.benchmark_cells import cell\n"
-        "from semantic_ns.benchmark.one_cell import checked_cells, training_config\n"
-        "from semantic_ns.benchmark.plan import Plan\n"
+        "from semantic_ns.benchmark.runner.one_cell import checked_cells, training_config\n"
+        "from semantic_ns.benchmark.runner.plan import Plan\n"
         "steps = checked_cells(Plan((cell().scene,), ('all',), (0,)))[0].num_steps\n"
         "options = ('--pipeline.model.use-semantics', 'False')\n"
         "config = training_config(cell('5%', 3, options=options).arguments())\n"

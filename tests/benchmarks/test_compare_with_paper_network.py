@@ -12,8 +12,8 @@ from benchmarks.paper_network.cell import marks_until
 from benchmarks.paper_network.report import finished, page, write_report
 from benchmarks.paper_network.run import NUM_STEPS, one_cell_command, parse_arguments, planned_cells
 from benchmarks.speed.arms import registered
-from semantic_ns.benchmark.backend import ProcessBackend
-from semantic_ns.benchmark.cells import BenchmarkScene, cell_folder, read_result, write_cell, write_done
+from semantic_ns.benchmark.runner.backend import ProcessBackend
+from semantic_ns.benchmark.runner.cells import BenchmarkScene, cell_folder, read_result, write_cell, write_done
 from semantic_ns.evaluation.accumulator import SceneAccumulator
 from support.benchmark_cells import cell
 from support.fresh_process import loaded_after

@@ -15,8 +15,8 @@ import torch
 from numpy import ndarray
 from PIL import Image
 
-from semantic_ns.benchmark.fusion_baselines import baseline_scores, scores_or_reason
-from semantic_ns.benchmark.results import BASELINES, PREDICTIONS, baseline_name
+from semantic_ns.benchmark.runner.fusion_baselines import baseline_scores, scores_or_reason
+from semantic_ns.benchmark.runner.results import BASELINES, PREDICTIONS, baseline_name
 from semantic_ns.cli.fuse_labels import FuseLabels, entrypoint
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset

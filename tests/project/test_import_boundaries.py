@@ -36,6 +36,8 @@ LAYERS = (
     ("benchmark",),
     ("cli",),
 )
+BENCHMARK_LAYERS = (("runner",), ("labels",), ("active", "scenes"))
+"""The same inside `benchmark`; folders of one layer do not import each other."""
 PURE = ("errors", "io", "labels", "losses", "rendering", "evaluation.metrics")
 DATAPARSER_HOST_MODULES = (
     "nerfstudio.cameras",
@@ -146,6 +148,19 @@ def test_no_folders_import_each_other_in_a_circle() -> None:
         if user != used:
             sorter.add(user, used)
     sorter.prepare()  # raises CycleError otherwise
+
+
+def test_a_benchmark_imports_the_runner_and_reports_and_no_other_benchmark() -> None:
+    depth = {folder: number for number, folders in enumerate(BENCHMARK_LAYERS) for folder in folders}
+    pairs = {
+        (name.split(".")[1], other.split(".")[2])
+        for name, tree in modules().items()
+        if name.startswith("benchmark.")
+        for other in imported(tree)
+        if other.startswith("semantic_ns.benchmark.")
+    }
+    assert {folder for pair in pairs for folder in pair} == set(depth)
+    assert [pair for pair in pairs if pair[0] != pair[1] and depth[pair[1]] >= depth[pair[0]]] == []
 
 
 def imports_of_tests(trees: dict[str, ast.Module]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from semantic_ns.benchmark.cells import BenchmarkScene, Cell, read_cell, write_done, write_failed
+from semantic_ns.benchmark.runner.cells import BenchmarkScene, Cell, read_cell, write_done, write_failed
 
 
 def cell(mode: str = "click", seed: int = 0, **changes: Any) -> Cell:

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from semantic_ns.benchmark.backend import Backend
-from semantic_ns.benchmark.cells import Cell, State, cell_folder, read_result, state_of, write_cell
+from semantic_ns.benchmark.runner.backend import Backend
+from semantic_ns.benchmark.runner.cells import Cell, State, cell_folder, read_result, state_of, write_cell
 
 
 def run_cells(

@@ -1,4 +1,4 @@
-"""Trains and scores a cell in a process of its own: `python -m semantic_ns.benchmark.one_cell [--keep-run] FOLDER`."""
+"""Trains and scores a cell in a process of its own: `python -m semantic_ns.benchmark.runner.one_cell FOLDER`."""
 
 import contextlib
 import io
@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from semantic_ns.benchmark.cells import Cell, read_cell, write_done, write_failed
-from semantic_ns.benchmark.modes import TWO_FRAMES, find_mode
-from semantic_ns.benchmark.plan import Plan
+from semantic_ns.benchmark.runner.cells import Cell, read_cell, write_done, write_failed
+from semantic_ns.benchmark.runner.modes import TWO_FRAMES, find_mode
+from semantic_ns.benchmark.runner.plan import Plan
 from semantic_ns.errors import SceneError
 from semantic_ns.interfaces import ScoredPipeline, TrainingDataLike
 from semantic_ns.moved import present_options
 
 RUN = "run"
 KEEP_RUN = "--keep-run"
-MODULE = ("-m", "semantic_ns.benchmark.one_cell")
+MODULE = ("-m", "semantic_ns.benchmark.runner.one_cell")
 """What runs a cell, as arguments of Python."""
 _RULES = ("split", "void_rule", "miou_rule")
 
@@ -143,8 +143,8 @@ def started_trainer(cell: Cell, arguments: Sequence[str], folder: Path) -> Any:
 
 
 def _scores(pipeline: ScoredPipeline, mode: str, stride: int) -> dict[str, Any]:
-    from semantic_ns.benchmark.fusion_baselines import scores_or_reason
-    from semantic_ns.benchmark.scoring import INPUT_RULE, input_scores, pose_scores
+    from semantic_ns.benchmark.runner.fusion_baselines import scores_or_reason
+    from semantic_ns.benchmark.runner.scoring import INPUT_RULE, input_scores, pose_scores
 
     manager = pipeline.datamanager
     clean = clean_training_dataset(manager)
@@ -182,7 +182,7 @@ def _label_frames(cell: Cell) -> Sequence[str]:
     """The two frames that keep their labels, where they are to be chosen here."""
     if cell.mode != TWO_FRAMES or cell.scene.frames:
         return ()
-    from semantic_ns.benchmark.scoring import chosen_frames
+    from semantic_ns.benchmark.runner.scoring import chosen_frames
     from semantic_ns.datasets.semantic_dataset import SemanticDataset
 
     parser = training_config(cell.arguments()).pipeline.datamanager.dataparser

@@ -1,4 +1,4 @@
-"""A training of a scoreboard in a process of its own: `python -m semantic_ns.benchmark.scene_cell FOLDER`."""
+"""A training of a scoreboard in a process of its own: `python -m semantic_ns.benchmark.scenes.cell FOLDER`."""
 
 import statistics
 import sys
@@ -6,15 +6,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-from semantic_ns.benchmark.cells import Cell
-from semantic_ns.benchmark.image_scores import scores_and_images, worst_image
-from semantic_ns.benchmark.modes import find_mode
-from semantic_ns.benchmark.one_cell import KEEP_RUN, circumstances, clean_training_dataset, run_cell, started_trainer
-from semantic_ns.benchmark.place import commit, processor
+from semantic_ns.benchmark.runner.cells import Cell
+from semantic_ns.benchmark.runner.image_scores import scores_and_images, worst_image
+from semantic_ns.benchmark.runner.modes import find_mode
+from semantic_ns.benchmark.runner.one_cell import (
+    KEEP_RUN,
+    circumstances,
+    clean_training_dataset,
+    run_cell,
+    started_trainer,
+)
+from semantic_ns.benchmark.runner.place import commit, processor
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.interfaces import ScoredPipeline
 
-MODULE = ("-m", "semantic_ns.benchmark.scene_cell")
+MODULE = ("-m", "semantic_ns.benchmark.scenes.cell")
 """What runs a cell, as arguments of Python."""
 _BLOCK = 20
 """Steps of which the time is taken together: not every step trains classes."""

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from semantic_ns.benchmark.cells import BASE_VARIANT, Cell
-from semantic_ns.benchmark.modes import find_mode
-from semantic_ns.benchmark.results import Result, grouped
-from semantic_ns.benchmark.scene_summary import (
+from semantic_ns.benchmark.runner.cells import BASE_VARIANT, Cell
+from semantic_ns.benchmark.runner.modes import find_mode
+from semantic_ns.benchmark.runner.results import Result, grouped
+from semantic_ns.benchmark.scenes.summary import (
     Failed,
     Statistic,
     Summary,

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from semantic_ns.benchmark.cells import BASE_VARIANT, DATAPARSER, BenchmarkScene, Cell
-from semantic_ns.benchmark.modes import find_mode
-from semantic_ns.benchmark.plan import parse_scene, refuse_equal_names
+from semantic_ns.benchmark.runner.cells import BASE_VARIANT, DATAPARSER, BenchmarkScene, Cell
+from semantic_ns.benchmark.runner.modes import find_mode
+from semantic_ns.benchmark.runner.plan import parse_scene, refuse_equal_names
 from semantic_ns.dataparsers.replica_layouts import layout_of, read_sequence, sequence_names
 from semantic_ns.dataparsers.splits import looks_published
 from semantic_ns.errors import SceneError

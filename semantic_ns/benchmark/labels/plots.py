@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semantic_ns.benchmark.modes import TWO_FRAMES, find_mode
-from semantic_ns.benchmark.results import Result, Spread, grouped, own_score, score
-from semantic_ns.benchmark.tables import mode_order, reference_of
+from semantic_ns.benchmark.labels.tables import mode_order, reference_of
+from semantic_ns.benchmark.runner.modes import TWO_FRAMES, find_mode
+from semantic_ns.benchmark.runner.results import Result, Spread, grouped, own_score, score
 from semantic_ns.io.writing import replacing
 
 

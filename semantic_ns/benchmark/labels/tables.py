@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from semantic_ns.benchmark.modes import CNN_PREFIX, MODES, TWO_FRAMES, find_mode
-from semantic_ns.benchmark.published import CNN, NOTHING, REFERENCES, Figures, Reference
-from semantic_ns.benchmark.results import (
+from semantic_ns.benchmark.labels.published import CNN, NOTHING, REFERENCES, Figures, Reference
+from semantic_ns.benchmark.runner.modes import CNN_PREFIX, MODES, TWO_FRAMES, find_mode
+from semantic_ns.benchmark.runner.results import (
     BASELINES,
     ECE,
     INPUT,

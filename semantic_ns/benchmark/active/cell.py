@@ -1,6 +1,6 @@
 """A cell of a benchmark of active learning in a process of its own: a colour training, or all rounds of a strategy.
 
-`python -m semantic_ns.benchmark.active_cell ROUND_STEPS SCORE_STRIDE FOLDER`
+`python -m semantic_ns.benchmark.active.cell ROUND_STEPS SCORE_STRIDE FOLDER`
 """
 
 import sys
@@ -9,12 +9,12 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from semantic_ns.benchmark.active_plan import COLOR, color_cell
-from semantic_ns.benchmark.cells import Cell, read_cell, write_done, write_failed
-from semantic_ns.benchmark.one_cell import RUN, circumstances, started_trainer
+from semantic_ns.benchmark.active.plan import COLOR, color_cell
+from semantic_ns.benchmark.runner.cells import Cell, read_cell, write_done, write_failed
+from semantic_ns.benchmark.runner.one_cell import RUN, circumstances, started_trainer
 from semantic_ns.errors import SceneError
 
-MODULE = ("-m", "semantic_ns.benchmark.active_cell")
+MODULE = ("-m", "semantic_ns.benchmark.active.cell")
 """What runs a cell, as arguments of Python."""
 
 
@@ -40,7 +40,7 @@ def run_rounds(cell: Cell, folder: Path, round_steps: int, score_stride: int) ->
     """
     import torch
 
-    from semantic_ns.benchmark.active_rounds import Rounds
+    from semantic_ns.benchmark.active.rounds import Rounds
     from semantic_ns.trainer import find_checkpoint
 
     below = folder.parent / color_cell(cell.scene, cell.seed, cell.num_steps).key

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from semantic_ns.benchmark.results import PREDICTIONS, baseline_name
+from semantic_ns.benchmark.runner.results import PREDICTIONS, baseline_name
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import find_label_folder

@@ -20,8 +20,8 @@ from semantic_ns.active_learning.rounds.revealed_labels import RevealedLabels
 from semantic_ns.active_learning.rounds.schedule import ActiveConfig
 from semantic_ns.active_learning.rounds.stage import choose_units, divide_pool, make_oracle
 from semantic_ns.active_learning.strategies.selection import required_statistics
-from semantic_ns.benchmark.class_rays import ClassRays, collect_rays
-from semantic_ns.benchmark.class_training import PoolRays, train_classes
+from semantic_ns.benchmark.active.class_rays import ClassRays, collect_rays
+from semantic_ns.benchmark.active.class_training import PoolRays, train_classes
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
 from semantic_ns.geometry.rays import FastRayGenerator

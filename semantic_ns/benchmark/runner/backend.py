@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from semantic_ns.benchmark.cells import LOG, read_cell, read_result, write_failed
+from semantic_ns.benchmark.runner.cells import LOG, read_cell, read_result, write_failed
 
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _INTERRUPTED = (130, 143, -2, -15)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from semantic_ns.benchmark.active_cell import MODULE, arguments_of
-from semantic_ns.benchmark.active_plan import ActivePlan
-from semantic_ns.benchmark.backend import ProcessBackend
-from semantic_ns.benchmark.cells import State
-from semantic_ns.benchmark.one_cell import training_config
-from semantic_ns.benchmark.run import run_cells
+from semantic_ns.benchmark.active.cell import MODULE, arguments_of
+from semantic_ns.benchmark.active.plan import ActivePlan
+from semantic_ns.benchmark.runner.backend import ProcessBackend
+from semantic_ns.benchmark.runner.cells import State
+from semantic_ns.benchmark.runner.one_cell import training_config
+from semantic_ns.benchmark.runner.run import run_cells
 from semantic_ns.errors import SceneError
 from semantic_ns.io.writing import write_errors_as_scene_error, write_json
 

@@ -11,7 +11,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.batch import LABEL_WEIGHTS, LABELS, SOFT_LABELS, semantic_loss
-from semantic_ns.benchmark.class_rays import ClassRays, collect_rays
+from semantic_ns.benchmark.active.class_rays import ClassRays, collect_rays
 from semantic_ns.fields.semantic_head import SemanticHead
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
 from semantic_ns.labels.taxonomy import VOID

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from semantic_ns.benchmark.cells import CELLS, Cell, read_cell, read_result, refuse_mixed
-from semantic_ns.benchmark.results import Result, grouped
+from semantic_ns.benchmark.runner.cells import CELLS, Cell, read_cell, read_result, refuse_mixed
+from semantic_ns.benchmark.runner.results import Result, grouped
 from semantic_ns.errors import SceneError
 
 IMAGES = "images"

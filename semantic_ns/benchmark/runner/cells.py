@@ -11,7 +11,7 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Literal
 
-from semantic_ns.benchmark.modes import TWO_FRAMES, Mode, find_mode
+from semantic_ns.benchmark.runner.modes import TWO_FRAMES, Mode, find_mode
 from semantic_ns.errors import SceneError
 from semantic_ns.io.writing import write_errors_as_scene_error, write_json
 from semantic_ns.moved import former_options, present_options

@@ -8,7 +8,7 @@ from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 _REGISTRIES = {
     "nerfstudio.method_configs": "NERFSTUDIO_METHOD_CONFIGS",
     "nerfstudio.dataparser_configs": "NERFSTUDIO_DATAPARSER_CONFIGS",

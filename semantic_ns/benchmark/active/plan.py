@@ -6,8 +6,8 @@ from itertools import product
 from typing import get_args
 
 from semantic_ns.active_learning.config import Strategy, Unit
-from semantic_ns.benchmark.cells import BenchmarkScene, Cell
-from semantic_ns.benchmark.plan import refuse_equal_names
+from semantic_ns.benchmark.runner.cells import BenchmarkScene, Cell
+from semantic_ns.benchmark.runner.plan import refuse_equal_names
 from semantic_ns.errors import SceneError
 
 COLOR = "colour"

@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from semantic_ns.benchmark.cells import BASE_VARIANT, refuse_mixed
-from semantic_ns.benchmark.plots import plot_modes, plot_sparsity
-from semantic_ns.benchmark.results import Failure, Result, grouped, mean_over_scenes, read_results
-from semantic_ns.benchmark.tables import SHAPES, ablation_table, paper_table, semantics_table
+from semantic_ns.benchmark.labels.plots import plot_modes, plot_sparsity
+from semantic_ns.benchmark.labels.tables import SHAPES, ablation_table, paper_table, semantics_table
+from semantic_ns.benchmark.runner.cells import BASE_VARIANT, refuse_mixed
+from semantic_ns.benchmark.runner.results import Failure, Result, grouped, mean_over_scenes, read_results
 from semantic_ns.io.text import markdown_table
 from semantic_ns.io.writing import write_errors_as_scene_error, write_text
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semantic_ns.benchmark.active_curves import area_under, cost_at, cost_ratio
-from semantic_ns.benchmark.active_plan import ALL_LABELS, COLOR, PREFIX
-from semantic_ns.benchmark.plots import new_figure, save_figure
-from semantic_ns.benchmark.report import PICTURES, failure_parts
-from semantic_ns.benchmark.results import Result, grouped, read_results, spread
-from semantic_ns.benchmark.tables import shown
+from semantic_ns.benchmark.active.curves import area_under, cost_at, cost_ratio
+from semantic_ns.benchmark.active.plan import ALL_LABELS, COLOR, PREFIX
+from semantic_ns.benchmark.labels.plots import new_figure, save_figure
+from semantic_ns.benchmark.labels.report import PICTURES, failure_parts
+from semantic_ns.benchmark.labels.tables import shown
+from semantic_ns.benchmark.runner.results import Result, grouped, read_results, spread
 from semantic_ns.errors import SceneError
 from semantic_ns.io.text import markdown_table
 from semantic_ns.io.writing import write_errors_as_scene_error, write_text

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from semantic_ns.benchmark.cells import BASE_VARIANT, DATAPARSER, BenchmarkScene, Cell
-from semantic_ns.benchmark.modes import find_mode
+from semantic_ns.benchmark.runner.cells import BASE_VARIANT, DATAPARSER, BenchmarkScene, Cell
+from semantic_ns.benchmark.runner.modes import find_mode
 from semantic_ns.errors import SceneError
 
 _OPTIONS_MARK = "::"

@@ -7,8 +7,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
-from semantic_ns.benchmark.cells import CELLS, Cell, read_result
-from semantic_ns.benchmark.modes import find_mode
+from semantic_ns.benchmark.runner.cells import CELLS, Cell, read_result
+from semantic_ns.benchmark.runner.modes import find_mode
 from semantic_ns.errors import SceneError
 from semantic_ns.fusion.label_fusion import Rule
 
