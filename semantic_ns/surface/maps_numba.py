@@ -17,7 +17,7 @@ def nearest_alike(depths, colors, pixels, own_colors, stride, chosen):
     """Fill ``chosen`` [N, 2] with the row and column of the map's pixel around each image pixel that looks most alike.
 
     ``depths`` [F, h, w], ``colors`` [F, h, w, 3] are maps of every ``stride``-th pixel, ``pixels`` [N, 3] frame, row
-    and column in the image.
+    and column in the image. Of pixels that look alike the nearest is taken.
     """
     height, width = depths.shape[1], depths.shape[2]
     for i in prange(pixels.shape[0]):
@@ -25,6 +25,8 @@ def nearest_alike(depths, colors, pixels, own_colors, stride, chosen):
         best = np.float32(np.inf)
         for k in range(4):
             r, c = row // stride + k // 2, column // stride + k % 2
+            # Behind the last row or column of the maps there is none; the first of the four is moved back to them, so
+            # that one is always found.
             if (r >= height or c >= width) and k > 0:
                 continue
             r, c = min(r, height - 1), min(c, width - 1)

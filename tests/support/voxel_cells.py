@@ -8,6 +8,7 @@ import numpy as np
 from semantic_ns.surface.voxels import VoxelGrid
 
 Cell = tuple[int, ...]
+"""Whole numbers along x, y and z; the voxel from 0 on has the number 0."""
 
 
 def cells_of_keys(keys: np.ndarray) -> np.ndarray:
