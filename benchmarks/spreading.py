@@ -28,8 +28,9 @@ from semantic_ns.io.writing import write_json
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.propagation.config import PropagationConfig, SpreadingConfig
-from semantic_ns.propagation.stage import PropagationStage, render_maps
+from semantic_ns.propagation.stage import PropagationStage
 from semantic_ns.propagation.targets import PropagatedLabels
+from semantic_ns.surface.maps import render_maps
 
 CONSOLE = Console(soft_wrap=True, highlight=False)
 ALL_PARTS = "all parts"
@@ -96,8 +97,7 @@ def measure(pipeline: Any, clean: list[np.ndarray], options: argparse.Namespace)
     """A row per mode, seed and variant; scores of None: all labels stand as they are, nothing spreads."""
     datamanager = pipeline.datamanager
     dataset, generator = datamanager.train_dataset, datamanager.train_ray_generator
-    sizes = [(labels.shape[0], labels.shape[1]) for labels in clean]
-    maps = render_maps(pipeline.model, generator, sizes, PropagationConfig().num_rays)
+    maps = render_maps(pipeline.model, generator, dataset.cameras, PropagationConfig().num_rays)
     for seed in options.seeds:
         pixels = ScoredPixels.draw(dataset, clean, options.num_pixels, seed)
         for name in options.modes:

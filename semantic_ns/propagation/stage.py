@@ -1,17 +1,15 @@
 """When and from what a training run spreads its labels over the surface."""
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 from jaxtyping import Float32
-from nerfstudio.cameras.rays import RayBundle
 from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.batch import LABELS
-from semantic_ns.interfaces import RayGeneratorLike, SemanticModelLike, TrainingDataLike
+from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
 from semantic_ns.propagation.config import PropagationConfig
 from semantic_ns.propagation.posterior import count_votes, noise_rate, share_of_voxels, solve_posterior
 from semantic_ns.propagation.surface_graph import (
@@ -21,48 +19,11 @@ from semantic_ns.propagation.surface_graph import (
     SurfacePoints,
     build_surface_graph,
 )
-from semantic_ns.propagation.targets import PropagatedLabels, SurfaceMaps
+from semantic_ns.propagation.targets import PropagatedLabels
+from semantic_ns.surface.maps import SurfaceMaps, render_maps
 
 _DENSE = 0.5
 """Share of labelled pixels from which on there is nothing to complete."""
-
-
-def render_maps(
-    model: SemanticModelLike, ray_generator: RayGeneratorLike, image_sizes: list[tuple[int, int]], num_rays: int
-) -> SurfaceMaps:
-    """Depth, colour and normals at every n-th pixel of the training images, as the model shows them now.
-
-    Args:
-        model: renders rays at evaluation to `rgb` and `depth`.
-        ray_generator: gives the rays of (camera, row, column).
-        image_sizes: height and width of each image; all alike.
-        num_rays: at most, over all images.
-    """
-    height, width = image_sizes[0]
-    stride = max(1, math.ceil(math.sqrt(len(image_sizes) * height * width / num_rays)))
-    rows, columns = torch.arange(0, height, stride), torch.arange(0, width, stride)
-    depths, colors, normals = [], [], []
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        for image in range(len(image_sizes)):
-            grid = torch.stack(torch.meshgrid(torch.tensor([image]), rows, columns, indexing="ij"), dim=-1)
-            rays: RayBundle = ray_generator(grid.view(-1, 3)).reshape((len(rows), len(columns)))
-            outputs = model.get_outputs_for_camera_ray_bundle(rays)
-            depth = outputs["depth"]
-            normals.append(normals_of(rays.origins + rays.directions * depth).cpu().numpy())
-            depths.append(depth[..., 0].cpu().numpy())
-            colors.append(outputs["rgb"].cpu().numpy())
-    model.train(was_training)
-    return SurfaceMaps(stride, np.stack(depths), np.stack(colors), np.stack(normals))
-
-
-def normals_of(points: Float32[Tensor, "height width 3"]) -> Float32[Tensor, "height width 3"]:
-    """Unit normals of a surface from central differences of its points, one-sided at the border."""
-    along_columns, along_rows = (
-        torch.gradient(points, dim=axis)[0] if points.shape[axis] > 1 else torch.zeros_like(points) for axis in (1, 0)
-    )
-    return torch.nn.functional.normalize(torch.cross(along_columns, along_rows, dim=-1), dim=-1)
 
 
 class PropagationStage:
@@ -119,15 +80,13 @@ class PropagationStage:
         Returns:
             None if nothing is to be completed or cleaned.
         """
-        dataset = self._datamanager.train_dataset
-        cameras = dataset.cameras
-        sizes = [(int(h), int(w)) for h, w in zip(cameras.height.view(-1), cameras.width.view(-1), strict=True)]
         if maps is None:
-            generator = self._datamanager.train_ray_generator
-            maps = render_maps(self._model, generator, sizes, self._config.num_rays)
+            data = self._datamanager
+            cameras = data.train_dataset.cameras
+            maps = render_maps(self._model, data.train_ray_generator, cameras, self._config.num_rays)
         spreading = self._config.spreading
         slopes = COLOR_SLOPE * spreading.colors, NORMAL_SLOPE * spreading.normals
-        points = self._surface_points(maps, sizes[0])
+        points = self._surface_points(maps)
         num_nodes = max(1, self._config.num_nodes // 4 ** len(self._steps))
         graph = build_surface_graph(points, num_nodes, *slopes)
         votes = self._votes(maps, graph)
@@ -154,7 +113,7 @@ class PropagationStage:
             if len(labels):
                 depths, _ = maps.at(pixels, colors)
                 points = self._unit_points(pixels, depths)
-                votes += count_votes(graph.nodes_of(points), labels, *votes.shape)
+                votes += count_votes(graph.voxels.at(points), labels, *votes.shape)
         self._labelled_share = num_labelled / int((cameras.height * cameras.width).sum())
         return votes
 
@@ -167,12 +126,11 @@ class PropagationStage:
         distance = torch.from_numpy(depths)[:, None].to(rays.origins.device)
         return self._to_unit(rays.origins + rays.directions * distance).contiguous().numpy()
 
-    def _surface_points(self, maps: SurfaceMaps, image_size: tuple[int, int]) -> SurfacePoints:
-        rows, columns = (np.arange(0, length, maps.stride) for length in image_size)
+    def _surface_points(self, maps: SurfaceMaps) -> SurfacePoints:
         positions = []
         for frame, depth in enumerate(maps.depths):
-            grid = np.stack(np.meshgrid([frame], rows, columns, indexing="ij"), axis=-1).reshape(-1, 3)
-            positions.append(self._unit_points(grid, depth.reshape(-1)))
+            pixels = maps.pixels_of(np.arange(frame * depth.size, (frame + 1) * depth.size))
+            positions.append(self._unit_points(pixels, depth.reshape(-1)))
         return SurfacePoints(np.concatenate(positions), maps.colors.reshape(-1, 3), maps.normals.reshape(-1, 3))
 
     def _labelled_pixels(self) -> Iterator[tuple[ndarray, ndarray, ndarray]]:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64, Integer
-from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.propagation import targets_numba as kernels
 from semantic_ns.propagation.posterior import LabelPosterior
 from semantic_ns.propagation.surface_graph import SurfaceGraph
+from semantic_ns.surface.maps import SurfaceMaps
 
 _COLOR_SLOPE = 200.0
 _NORMAL_SLOPE = 4.0
@@ -20,35 +20,6 @@ _SPREAD_WEIGHT = 0.2
 _CONFIDENCE_POWER = 4
 _SPREAD = 0.8
 """Standard deviation, in voxels, of the weight by distance."""
-
-
-@dataclass(frozen=True)
-class SurfaceMaps:
-    """What the field shows at every `stride`-th pixel of the training images.
-
-    Attributes:
-        stride: in pixels, along rows and columns; the first row and column are in the maps.
-        depths: distance along the unit ray, scene units.
-        colors: rendered RGB in 0..1.
-        normals: of the surface, unit length, scene frame.
-    """
-
-    stride: int
-    depths: Float32[ndarray, "frames height width"]
-    colors: Float32[ndarray, "frames height width 3"]
-    normals: Float32[ndarray, "frames height width 3"]
-
-    def at(
-        self, pixels: Int64[ndarray, "rays 3"], colors: Float32[ndarray, "rays 3"]
-    ) -> tuple[Float32[ndarray, "rays"], Float32[ndarray, "rays 3"]]:
-        """Depth and normal of image pixels (frame, row, column) of the given colours.
-
-        Of the four pixels of the maps around each, the one that looks most like it: it is on the same side of an edge.
-        """
-        chosen = np.empty((len(pixels), 2), np.int64)
-        kernels.nearest_alike(self.depths, self.colors, pixels, colors, self.stride, chosen)
-        where = (pixels[:, 0], chosen[:, 0], chosen[:, 1])
-        return self.depths[where], self.normals[where]
 
 
 @dataclass(frozen=True)
@@ -81,16 +52,15 @@ class PropagatedLabels:
             colors: of the pixels, RGB in 0..1.
             labels: of the pixels, -1 for void.
         """
-        origins, directions = rays
+        (origins, directions), voxels = rays, self.graph.voxels
         own = colors.contiguous().numpy()
         depths, normals = self.maps.at(pixels.contiguous().numpy(), own)
         points = self.unit_positions(origins + directions * torch.from_numpy(depths)[:, None]).contiguous().numpy()
         result = np.empty((len(points), self.posterior.probabilities.shape[1]), np.float32)
         nearness = np.float32(0.5 * (self.graph.resolution / _SPREAD) ** 2)
         kernels.interpolate(
-            self.graph.keys_of(points), np.empty((len(points), 27), np.int32), points, own,
-            np.ascontiguousarray(normals), self.graph.keys, self.graph.neighbours,
-            self.graph.resolution, self.graph.centres,
+            voxels.grid.keys_of(points), np.empty((len(points), 27), np.int32), points, own,
+            np.ascontiguousarray(normals), voxels.keys, self.graph.neighbours, self.graph.centres,
             self.graph.colors, self.graph.normals, self.posterior.probabilities,
             nearness, np.float32(_COLOR_SLOPE), np.float32(_NORMAL_SLOPE), result,
         )  # fmt: skip

@@ -7,14 +7,14 @@ from numba import prange
 
 from semantic_ns.kernels.compilation import kernel
 from semantic_ns.kernels.exponential_numba import exp32
-from semantic_ns.propagation.surface_graph_numba import NUM_NEIGHBOURS, find, neighbours_of_key
+from semantic_ns.surface.voxels_numba import NUM_TOUCHING, find, neighbours_of_key
 
 
 @kernel
 @no_type_check
 def interpolate(  # noqa: C901
-    keys, around, positions, colors, normals, sorted_keys, neighbours, resolution, centres, node_colors,
-    node_normals, probabilities, nearness, color_slope, normal_slope, targets,
+    keys, around, positions, colors, normals, sorted_keys, neighbours, centres, node_colors, node_normals,
+    probabilities, nearness, color_slope, normal_slope, targets,
 ):  # fmt: skip
     """Fill ``targets`` [N, C] with means over the voxels around each point; zero where there is none.
 
@@ -28,11 +28,11 @@ def interpolate(  # noqa: C901
             continue
         node = find(sorted_keys, keys[i])
         if node < 0:
-            neighbours_of_key(sorted_keys, keys[i], resolution, around[i])
+            neighbours_of_key(sorted_keys, keys[i], 1, around[i])
         else:
             around[i] = neighbours[node]
         total = np.float32(0)
-        for e in range(NUM_NEIGHBOURS):
+        for e in range(NUM_TOUCHING):
             j = around[i, e]
             if j < 0:
                 continue
@@ -49,29 +49,3 @@ def interpolate(  # noqa: C901
         if total > np.float32(0):
             for c in range(targets.shape[1]):
                 targets[i, c] /= total
-
-
-@kernel
-@no_type_check
-def nearest_alike(depths, colors, pixels, own_colors, stride, chosen):
-    """Fill ``chosen`` [N, 2] with the row and column of the map's pixel around each image pixel that looks most alike.
-
-    ``depths`` [F, h, w], ``colors`` [F, h, w, 3] are maps of every ``stride``-th pixel, ``pixels`` [N, 3] frame, row
-    and column in the image.
-    """
-    height, width = depths.shape[1], depths.shape[2]
-    for i in prange(pixels.shape[0]):
-        frame, row, column = pixels[i, 0], pixels[i, 1], pixels[i, 2]
-        best = np.float32(np.inf)
-        for k in range(4):
-            r, c = row // stride + k // 2, column // stride + k % 2
-            if (r >= height or c >= width) and k > 0:
-                continue
-            r, c = min(r, height - 1), min(c, width - 1)
-            away = np.float32((r * stride - row) ** 2 + (c * stride - column) ** 2) / np.float32(stride * stride)
-            score = np.float32(1e-3) * away
-            for channel in range(3):
-                score += (own_colors[i, channel] - colors[frame, r, c, channel]) ** 2
-            if score < best:
-                best = score
-                chosen[i, 0], chosen[i, 1] = r, c

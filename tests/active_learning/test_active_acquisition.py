@@ -12,8 +12,7 @@ from semantic_ns.active_learning.acquisition import disagreement, margin, mean_b
 from semantic_ns.active_learning.pool.ray_statistics import distance_spread
 from semantic_ns.active_learning.strategies.candidates import Candidates
 from semantic_ns.active_learning.strategies.farthest import choose_farthest, pose_places, principal_axes
-from semantic_ns.active_learning.strategies.voxels import distinct_pairs, voxel_keys, voxelise
-from semantic_ns.active_learning.strategies.voxels_numba import neighbours
+from semantic_ns.active_learning.strategies.pool_voxels import distinct_pairs, voxelise_pixels
 
 
 def test_the_margin_is_the_gap_between_the_two_largest_probabilities() -> None:
@@ -68,22 +67,9 @@ def test_a_haze_does_not_widen_the_spread_but_two_surfaces_do_and_no_light_has_n
     assert torch.allclose(distance_spread(weights, edges), torch.tensor([0.0, 1.0 / 1.349, 0.0]), atol=2e-3)
 
 
-def test_points_share_a_key_exactly_if_they_share_a_cell() -> None:
-    points = np.random.default_rng(0).uniform(-0.3, 0.3, (300, 3)).astype(np.float32)
-    cells = [tuple(cell) for cell in np.floor(points.astype(np.float64) / 0.1).astype(int)]
-    keys = voxel_keys(points, 0.1)
-    assert len(set(zip(cells, keys.tolist(), strict=True))) == len(set(cells)) == len(set(keys.tolist()))
-
-
-def test_points_beyond_the_grid_belong_to_its_border() -> None:
-    keys = voxel_keys(np.array([[1e9, 0, 0], [1e30, 0, 0], [-1e9, 0, 0]], np.float32), 0.05)
-    assert keys[0] == keys[1]
-    assert keys[2] > 0
-
-
 def test_unused_pixels_have_no_voxel() -> None:
     points = np.array([[0, 0, 0], [np.nan, 0, 0], [1, 1, 1], [0.01, 0, 0]], np.float32)
-    voxels = voxelise(points, np.isfinite(points).all(axis=1), 0.05)
+    voxels = voxelise_pixels(points, np.isfinite(points).all(axis=1), 0.05)
     assert voxels.of_pixels.tolist() == [0, -1, 1, 0]
     assert voxels.num_frames(np.array([0, 0, 1, 2], np.int32)).tolist() == [2, 1]
     assert np.allclose(voxels.mean(np.array([1, 9, 5, 2], np.float32)), [1.5, 5])
@@ -93,22 +79,10 @@ def test_unused_pixels_have_no_voxel() -> None:
 
 
 def test_a_pool_without_any_sure_point_has_no_voxels() -> None:
-    voxels = voxelise(np.zeros((2, 3), np.float32), np.zeros(2, bool), 0.05)
+    voxels = voxelise_pixels(np.zeros((2, 3), np.float32), np.zeros(2, bool), 0.05)
     assert len(voxels) == 0
     assert voxels.by_group(np.array([0, 1]), 2)[0].tolist() == [0, 0, 0]
     assert [part.tolist() for part in distinct_pairs(np.empty(0, np.int64), np.empty(0, np.int64))] == [[], []]
-
-
-@pytest.mark.parametrize("radius", [1, 2])
-def test_neighbours_are_all_occupied_cells_within_the_radius(radius: int) -> None:
-    cells = np.unique(np.random.default_rng(3).integers(-4, 4, (150, 3)), axis=0)
-    voxels = voxelise(((cells + 0.5) * 0.1).astype(np.float32), np.ones(len(cells), bool), 0.1)
-    ordered = cells[np.argsort(voxels.of_pixels)]
-    found = np.empty((2 * radius + 1) ** 3, np.int64)
-    for number, cell in enumerate(ordered):
-        count = neighbours(voxels.keys, number, radius, found)
-        near = np.flatnonzero(np.abs(ordered - cell).max(axis=1) <= radius)
-        assert sorted(found[:count]) == near.tolist()
 
 
 def test_creases_are_where_the_surface_turns_by_more_than_30_degrees_whichever_way_normals_point() -> None:
@@ -117,7 +91,7 @@ def test_creases_are_where_the_surface_turns_by_more_than_30_degrees_whichever_w
     normals = np.stack([np.sin(angles), np.cos(angles), 0 * angles], axis=1)
     points, normals = np.repeat((cells + 0.5) * 0.1, 2, axis=0), np.repeat(normals, 2, axis=0)
     normals[1::2] *= -1
-    voxels = voxelise(points.astype(np.float32), np.ones(10, bool), 0.1)
+    voxels = voxelise_pixels(points.astype(np.float32), np.ones(10, bool), 0.1)
     assert voxels.is_crease(normals.astype(np.float32)).tolist() == [False, True, True, False, False]
 
 

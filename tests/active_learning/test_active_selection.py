@@ -133,11 +133,11 @@ def test_of_two_views_of_one_wall_only_one_is_labelled() -> None:
 
 
 def test_creases_weigh_their_share_of_the_surface() -> None:
+    from semantic_ns.active_learning.strategies.pool_voxels import voxelise_pixels
     from semantic_ns.active_learning.strategies.surface_entropy import voxel_weights
-    from semantic_ns.active_learning.strategies.voxels import voxelise
 
     pool = random_pool(4)
-    voxels = voxelise(pool.points_m, pool.has_sure_depth, 0.15)
+    voxels = voxelise_pixels(pool.points_m, pool.has_sure_depth, 0.15)
     flat = np.tile(np.array([[0, 0, 1]], np.float32), (len(pool.frames), 1))
     turned = np.where(pool.points_m[:, :1] < 0.1, flat, flat[:, [2, 1, 0]])
     pool = replace(pool, normals=turned)

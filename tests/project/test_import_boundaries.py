@@ -21,6 +21,7 @@ LAYERS = (
     ("batch", "interfaces"),
     ("dataparsers", "synthetic_scene"),
     ("datasets", "runs"),
+    ("surface",),
     ("propagation",),
     ("fields", "sampling"),
     ("host", "viewer", "evaluation"),

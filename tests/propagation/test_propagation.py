@@ -19,7 +19,6 @@ from semantic_ns.propagation.posterior import (
     share_of_voxels,
     solve_posterior,
 )
-from semantic_ns.propagation.stage import normals_of
 from semantic_ns.propagation.surface_graph import (
     COLOR_SLOPE,
     NORMAL_SLOPE,
@@ -27,7 +26,9 @@ from semantic_ns.propagation.surface_graph import (
     SurfacePoints,
     build_surface_graph,
 )
-from semantic_ns.propagation.targets import PropagatedLabels, SurfaceMaps, with_own_labels
+from semantic_ns.propagation.targets import PropagatedLabels, with_own_labels
+from semantic_ns.surface.maps import SurfaceMaps
+from support.voxel_cells import cells_of_keys
 
 
 def random_points(seed: int, count: int = 4000) -> SurfacePoints:
@@ -66,12 +67,12 @@ def laplacian(graph: SurfaceGraph) -> np.ndarray:
 def test_voxels_are_those_that_points_lie_in_and_their_means_are_those_of_the_points() -> None:
     points = random_points(0)
     graph = build_surface_graph(points, 200)
-    voxels = np.floor(points.positions * np.float32(graph.resolution)).astype(np.int64)
-    keys = (voxels[:, 0] * graph.resolution + voxels[:, 1]) * graph.resolution + voxels[:, 2]
-    assert np.array_equal(graph.keys, np.unique(keys))
-    assert np.array_equal(graph.nodes_of(points.positions), np.searchsorted(graph.keys, keys))
+    cells = np.floor(points.positions * np.float32(graph.resolution)).astype(np.int64)
+    occupied, nodes = np.unique(cells, axis=0, return_inverse=True)
+    assert np.array_equal(cells_of_keys(graph.voxels.keys), occupied)
+    assert np.array_equal(graph.voxels.at(points.positions), nodes.reshape(-1))
     for node in range(0, graph.num_nodes, 17):
-        inside = keys == graph.keys[node]
+        inside = (cells == occupied[node]).all(axis=1)
         assert np.allclose(graph.centres[node], points.positions[inside].mean(0), atol=1e-5)
         assert np.allclose(graph.colors[node], points.colors[inside].mean(0), atol=1e-5)
 
@@ -84,14 +85,12 @@ def test_the_number_of_voxels_is_about_the_one_asked_for(wanted: int) -> None:
 
 def test_edges_join_touching_voxels_symmetrically_by_how_alike_they_look() -> None:
     graph = build_surface_graph(random_points(2), 150)
-    place = {int(key): i for i, key in enumerate(graph.keys)}
-    r = graph.resolution
+    cells = [tuple(cell) for cell in cells_of_keys(graph.voxels.keys).tolist()]
+    place = {cell: i for i, cell in enumerate(cells)}
     offsets = list(itertools.product((-1, 0, 1), repeat=3))
-    for i, key in enumerate(graph.keys):
-        x, y, z = int(key) // r**2, int(key) // r % r, int(key) % r
+    for i, (x, y, z) in enumerate(cells):
         for e, (dx, dy, dz) in enumerate(offsets):
-            inside = all(0 <= v < r for v in (x + dx, y + dy, z + dz))
-            j = place.get(((x + dx) * r + y + dy) * r + z + dz, -1) if inside else -1
+            j = place.get((x + dx, y + dy, z + dz), -1)
             assert graph.neighbours[i, e] == j
             if j < 0 or j == i:
                 assert graph.weights[i, e] == 0
@@ -123,8 +122,9 @@ def test_points_outside_the_cube_belong_to_no_voxel() -> None:
         [0, 0, 1],
     ]
     graph = build_surface_graph(points, 100)
-    assert (graph.nodes_of(points.positions[:7]) == -1).all()
-    assert (graph.keys >= 0).all()
+    assert (graph.voxels.at(points.positions[:7]) == -1).all()
+    cells = cells_of_keys(graph.voxels.keys)
+    assert ((cells >= 0) & (cells < graph.resolution)).all()
 
 
 @pytest.mark.parametrize(
@@ -284,23 +284,6 @@ def test_a_ray_of_which_nothing_is_known_takes_its_label_and_without_one_teaches
     assert not found[1].any()
 
 
-def maps_of_two_colors() -> SurfaceMaps:
-    """A frame of 4x4 map pixels, left half near and dark, right half far and bright."""
-    left = np.arange(4) < 2
-    depths = np.where(left, 1.0, 3.0)[None, None].repeat(4, 1).astype(np.float32)
-    colors = np.where(left, 0.1, 0.9)[None, None, :, None].repeat(4, 1).repeat(3, 3).astype(np.float32)
-    return SurfaceMaps(2, depths, colors, np.tile(np.array([0, 0, 1], np.float32), (1, 4, 4, 1)))
-
-
-def test_a_pixel_on_an_edge_takes_the_depth_of_the_side_it_looks_like() -> None:
-    maps = maps_of_two_colors()
-    pixels = np.array([[0, 3, 3], [0, 3, 3], [0, 0, 0], [0, 7, 7]])
-    colors = np.array([[0.2] * 3, [0.8] * 3, [0.1] * 3, [0.9] * 3], np.float32)
-    depths, normals = maps.at(pixels, colors)
-    assert depths.tolist() == [1, 3, 1, 3]
-    assert normals.shape == (4, 3)
-
-
 def test_targets_are_means_over_voxels_weighted_by_nearness_colour_and_normal() -> None:
     points = random_points(9)
     graph = build_surface_graph(points, 150)
@@ -323,7 +306,7 @@ def test_targets_are_means_over_voxels_weighted_by_nearness_colour_and_normal() 
         torch.full((len(chosen),), -1),
     )  # fmt: skip
     for row, index in enumerate(chosen):
-        node = graph.nodes_of(points.positions[index : index + 1])[0]
+        node = graph.voxels.at(points.positions[index : index + 1])[0]
         around = [j for j in graph.neighbours[node] if j >= 0]
         weights = []
         for j in around:
@@ -333,13 +316,6 @@ def test_targets_are_means_over_voxels_weighted_by_nearness_colour_and_normal() 
             weights.append(np.exp(-away - unlike - tilted))
         expected = np.average(posterior.probabilities[around], axis=0, weights=weights)
         assert np.allclose(found[row].numpy(), expected, atol=1e-3)
-
-
-def test_normals_of_a_tilted_plane_are_those_of_the_plane() -> None:
-    rows, columns = torch.meshgrid(torch.arange(5.0), torch.arange(6.0), indexing="ij")
-    points = torch.stack([columns, rows, 0.5 * columns - 0.25 * rows], dim=-1)
-    expected = torch.nn.functional.normalize(torch.tensor([-0.5, 0.25, 1.0]), dim=0)
-    assert torch.allclose(normals_of(points).abs(), expected.abs().expand(5, 6, 3), atol=1e-5)
 
 
 @pytest.mark.parametrize(("noise", "votes_per_voxel"), [(0.0, 1), (0.5, 4), (0.9, 20), (0.9, 200), (0.97, 3)])

@@ -1,23 +1,23 @@
 """What a field shows of the frames that may be labelled; no label is in here."""
 
-import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float16, Float32, Int32
+from jaxtyping import Bool, Float16, Float32, Int32, Int64
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
 from numpy import ndarray
+from torch import Tensor
 
 from semantic_ns.active_learning.acquisition import margin
 from semantic_ns.active_learning.pool.ensemble_head import RayStatistic
 from semantic_ns.active_learning.pool.ray_statistics import RayStatistics, describe_rays
 from semantic_ns.active_learning.pool.units import Units
 from semantic_ns.interfaces import RayGeneratorLike, SemanticModelLike
-from semantic_ns.propagation.stage import normals_of
 from semantic_ns.rendering import describe_logits
+from semantic_ns.surface.sweep import normals_of, sweep
 
 _LEAST_ACCUMULATION = 0.9
 _LARGEST_SPREAD_M = 0.1
@@ -110,48 +110,30 @@ def render_pool(
         model: semantic-nerf, or one built as it is.
         ray_generator: gives the rays of (camera, row, column).
         cameras: of the frames.
-        num_rays: at most, over all frames; it decides n.
+        num_rays: over all frames, about; it decides n, see `sweep_stride`.
         needs: what the strategy needs beyond the rest, see `required_statistics`.
 
     Raises:
         SceneError: if the model is of another kind, or has no classes.
     """
-    sizes = [(int(h), int(w)) for h, w in zip(cameras.height.view(-1), cameras.width.view(-1), strict=True)]
-    stride = max(1, math.ceil(math.sqrt(sum(height * width for height, width in sizes) / num_rays)))
-    was_training = model.training
-    model.eval()
-    try:
-        rendered = list(_render_frames(model, ray_generator, sizes, stride, needs))
-    finally:
-        model.train(was_training)
-    columns = {name: np.concatenate([frame[name] for frame in rendered]) for name in rendered[0]}
-    poses = cameras.camera_to_worlds.reshape(-1, 3, 4).detach().cpu().numpy().astype(np.float32)
-    positions = poses[:, :, 3] * np.float32(model.metres_per_unit)
-    return Pool(stride, **columns, camera_positions_m=positions, viewing_directions=-poses[:, :, 2])
 
-
-def _render_frames(
-    model: SemanticModelLike,
-    ray_generator: RayGeneratorLike,
-    sizes: list[tuple[int, int]],
-    stride: int,
-    needs: Collection[RayStatistic],
-) -> Iterator[dict[str, ndarray]]:
-    for number, (height, width) in enumerate(sizes):
-        axes = torch.tensor([number]), torch.arange(0, height, stride), torch.arange(0, width, stride)
-        grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)[0]  # [h, w, 3]
-        with torch.no_grad():
-            rays = ray_generator(grid.view(-1, 3))
-            seen = describe_rays(model, rays, needs)
-            points = rays.origins + rays.directions * seen.distance[:, None].to(rays.origins)
-            points = (points * model.metres_per_unit).view(*grid.shape)
-            frame = _columns(seen, model.metres_per_unit)
-        frame["frames"], frame["rows"], frame["columns"] = grid.view(-1, 3).numpy().astype(np.int32).T
+    def describe(pixels: Int64[Tensor, "height width 3"], rays: RayBundle) -> dict[str, ndarray]:
+        seen = describe_rays(model, rays.flatten(), needs)
+        distance = seen.distance.view(*rays.shape, 1).to(rays.origins)
+        points = (rays.origins + rays.directions * distance) * model.metres_per_unit
+        frame = _columns(seen, model.metres_per_unit)
+        frame["frames"], frame["rows"], frame["columns"] = pixels.view(-1, 3).numpy().astype(np.int32).T
         frame["points_m"] = points.view(-1, 3).cpu().numpy()
         frame["normals"] = normals_of(points).view(-1, 3).cpu().numpy()
         if seen.features is not None:
             frame["features"] = seen.features.cpu().numpy().astype(np.float16)
-        yield frame
+        return frame
+
+    stride, rendered = sweep(model, ray_generator, cameras, num_rays, describe)
+    columns = {name: np.concatenate([frame[name] for frame in rendered]) for name in rendered[0]}
+    poses = cameras.camera_to_worlds.reshape(-1, 3, 4).detach().cpu().numpy().astype(np.float32)
+    positions = poses[:, :, 3] * np.float32(model.metres_per_unit)
+    return Pool(stride, **columns, camera_positions_m=positions, viewing_directions=-poses[:, :, 2])
 
 
 def _columns(seen: RayStatistics, metres_per_unit: float) -> dict[str, ndarray]:

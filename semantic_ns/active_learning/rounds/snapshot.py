@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from semantic_ns.interfaces import CountsTurns
-from semantic_ns.propagation.targets import SurfaceMaps
+from semantic_ns.surface.maps import SurfaceMaps
 
 
 class RunSnapshot(nn.Module):

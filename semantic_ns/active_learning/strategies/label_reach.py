@@ -54,7 +54,7 @@ def _surface_of(pool: Pool) -> tuple[SurfaceGraph | None, Int32[ndarray, "pixels
     low, high = np.quantile(points, [_OUTLIERS, 1 - _OUTLIERS], axis=0) + np.array([[-_MARGIN_M], [_MARGIN_M]])
     unit = ((points - low) / (high - low).max()).astype(np.float32)
     graph = build_surface_graph(SurfacePoints(unit, pool.colors[is_point], pool.normals[is_point]), _NUM_NODES)
-    nodes[is_point] = graph.nodes_of(unit)
+    nodes[is_point] = graph.voxels.at(unit)
     return graph, nodes
 
 

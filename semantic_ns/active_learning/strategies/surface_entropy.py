@@ -14,7 +14,7 @@ from semantic_ns.active_learning.config import SelectionConfig
 from semantic_ns.active_learning.pool.pool import Pool
 from semantic_ns.active_learning.strategies import surface_entropy_numba as kernels
 from semantic_ns.active_learning.strategies.candidates import Candidates, Choice, with_rounding
-from semantic_ns.active_learning.strategies.voxels import Voxels, voxelise
+from semantic_ns.active_learning.strategies.pool_voxels import PoolVoxels, voxelise_pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,15 +92,15 @@ def surface_of(pool: Pool, candidates: Candidates, config: SelectionConfig) -> S
 
 def show(
     pool: Pool, candidates: Candidates, config: SelectionConfig
-) -> tuple[Voxels, Int64[ndarray, "candidates_plus_one"], Int64[ndarray, "pairs"]]:
+) -> tuple[PoolVoxels, Int64[ndarray, "candidates_plus_one"], Int64[ndarray, "pairs"]]:
     """The voxels of the pool, and what each candidate shows of them as in `Surface`."""
     is_used = pool.has_sure_depth if config.discard_unsure_depth else np.isfinite(pool.points_m).all(axis=1)
-    voxels = voxelise(pool.points_m, is_used, config.voxel_size_m)
+    voxels = voxelise_pixels(pool.points_m, is_used, config.voxel_size_m)
     return voxels, *voxels.by_group(candidates.of_pixels, len(candidates))
 
 
 def voxel_weights(
-    pool: Pool, voxels: Voxels, config: SelectionConfig, values: Float64[ndarray, "voxels"]
+    pool: Pool, voxels: PoolVoxels, config: SelectionConfig, values: Float64[ndarray, "voxels"]
 ) -> Float64[ndarray, "voxels"]:
     """What a label on each voxel is worth: its value, such as mean entropy, times ln(1 + number of frames that see it).
 

@@ -5,35 +5,39 @@ from typing import no_type_check
 
 import numpy as np
 
-from semantic_ns.active_learning.strategies.voxels_numba import RADIUS, neighbours
 from semantic_ns.kernels.compilation import exact_part
+from semantic_ns.surface.voxels_numba import neighbours_of_key
 
 NEAR = 0.5
 """Factor of voxels near a label."""
-_MOST_NEIGHBOURS = (2 * RADIUS + 1) ** 3
+_RADIUS = 2
+"""Voxels from one with a label to the farthest that is near it, along each axis."""
+_NUM_AROUND = (2 * _RADIUS + 1) ** 3
 
 
 @exact_part
 @no_type_check
-def _cover(voxels, keys, is_damped, factors, found):
+def _cover(voxels, keys, is_damped, factors, around):
     """Set the factors of voxels to 0, and of those near them to a half at most."""
     for voxel in voxels:
         if factors[voxel] == 0.0:  # and so are those near it, already
             continue
         factors[voxel] = 0.0
         if is_damped:
-            for k in range(neighbours(keys, voxel, RADIUS, found)):
-                factors[found[k]] = min(factors[found[k]], NEAR)
+            neighbours_of_key(keys, keys[voxel], _RADIUS, around)
+            for k in range(_NUM_AROUND):
+                if around[k] >= 0:
+                    factors[around[k]] = min(factors[around[k]], NEAR)
 
 
 @exact_part
 @no_type_check
 def cover_labelled(first, shown, is_open, keys, factors):
     """Cover what the candidates show that are not open."""
-    found = np.empty(_MOST_NEIGHBOURS, np.int64)
+    around = np.empty(_NUM_AROUND, np.int64)
     for unit in range(is_open.shape[0]):
         if not is_open[unit]:
-            _cover(shown[first[unit] : first[unit + 1]], keys, True, factors, found)
+            _cover(shown[first[unit] : first[unit + 1]], keys, True, factors, around)
 
 
 @exact_part
@@ -56,7 +60,7 @@ def choose(first, shown, weights, factors, costs, ranks, keys, is_damped, budget
     Returns:
         number of units, their costs together, and whether the budget has ended it; else no unit scores any more.
     """
-    found = np.empty(_MOST_NEIGHBOURS, np.int64)
+    around = np.empty(_NUM_AROUND, np.int64)
     heap = [(0.0, np.int64(0), np.int64(0)) for _ in range(0)]
     for unit in range(is_open.shape[0]):
         if is_open[unit]:
@@ -81,5 +85,5 @@ def choose(first, shown, weights, factors, costs, ranks, keys, is_damped, budget
         spent += costs[unit]
         is_open[unit] = False
         count += 1
-        _cover(voxels, keys, is_damped, factors, found)
+        _cover(voxels, keys, is_damped, factors, around)
     return count, spent, False

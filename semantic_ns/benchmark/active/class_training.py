@@ -16,7 +16,8 @@ from semantic_ns.fields.semantic_head import SemanticHead
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
 from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.optimizers import scale_schedules_to_run
-from semantic_ns.propagation.targets import SurfaceMaps, supervision_weights
+from semantic_ns.propagation.targets import supervision_weights
+from semantic_ns.surface.maps import SurfaceMaps
 
 RAYS = 2048
 """Rays of a step."""
@@ -33,11 +34,6 @@ class PoolRays:
 
     maps: SurfaceMaps
     rays: ClassRays
-
-    def pixels_of(self, numbers: Int64[ndarray, "rays"]) -> Int64[ndarray, "rays 3"]:
-        """Frame, row and column in the images."""
-        frames, rows, columns = np.unravel_index(numbers, self.maps.depths.shape)
-        return np.stack([frames, rows * self.maps.stride, columns * self.maps.stride], axis=-1).astype(np.int64)
 
 
 def train_classes(
@@ -87,7 +83,7 @@ def _batches(
     images = _Images(datamanager)
     for step in range(num_steps):
         numbers = torch.randint(len(pool.rays), (RAYS - num_labelled,)).numpy()
-        rays, chosen, pixels = [pool.rays], [numbers], pool.pixels_of(numbers)
+        rays, chosen, pixels = [pool.rays], [numbers], pool.maps.pixels_of(numbers)
         if further is not None:
             own = np.arange(step * num_labelled, (step + 1) * num_labelled)
             rays, chosen = [*rays, further], [*chosen, own]

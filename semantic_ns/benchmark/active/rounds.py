@@ -28,8 +28,9 @@ from semantic_ns.geometry.rays import FastRayGenerator
 from semantic_ns.interfaces import PipelineLike
 from semantic_ns.io.writing import replacing
 from semantic_ns.pipeline import MIOU_RULE, without_nan
-from semantic_ns.propagation.stage import PropagationStage, render_maps
+from semantic_ns.propagation.stage import PropagationStage
 from semantic_ns.rendering import describe_logits
+from semantic_ns.surface.maps import render_maps
 
 _RAYS_AT_A_TIME = 1 << 16
 SCORES = ("miou_present", "miou", "class_accuracy", "pixel_accuracy")
@@ -60,12 +61,10 @@ class Rounds:
             config.pipeline.propagation, fractions=(), num_nodes=config.pipeline.propagation.num_nodes // 4
         )
         self._propagation = PropagationStage(spreading, self._model, self._manager, 1)
-        sizes = [self._size(camera) for camera in self._manager.train_dataset.cameras]
         generator, num_rays = self._manager.train_ray_generator, config.pipeline.propagation.num_rays
-        maps = render_maps(self._model, generator, sizes, num_rays)
-        shape = maps.depths.shape
-        grid = np.stack(np.unravel_index(np.arange(maps.depths.size), shape), axis=-1) * [1, maps.stride, maps.stride]
-        self._pool_rays = PoolRays(maps, _kept(cache / "pool.npz", lambda: self._collect(generator, grid)))
+        maps = render_maps(self._model, generator, self._manager.train_dataset.cameras, num_rays)
+        pixels = maps.pixels_of(np.arange(maps.depths.size))
+        self._pool_rays = PoolRays(maps, _kept(cache / "pool.npz", lambda: self._collect(generator, pixels)))
         self._test_rays = _kept(cache / f"test_{score_stride}.npz", self._collect_test)
         self._pool: Pool | None = None
 

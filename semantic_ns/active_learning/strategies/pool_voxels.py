@@ -1,4 +1,4 @@
-"""The surface that the pool shows, in voxels: which units show which, what each is worth, and which are near."""
+"""The surface that the pool shows, in voxels: which units show which, what each is worth, and where it turns."""
 
 from dataclasses import dataclass
 
@@ -7,25 +7,30 @@ from jaxtyping import Bool, Float32, Float64, Int32, Int64
 from numpy import ndarray
 
 from semantic_ns.active_learning.acquisition import mean_by_group
-from semantic_ns.active_learning.strategies import voxels_numba as kernels
+from semantic_ns.surface.voxels import VoxelGrid, Voxels, voxelise
 
 _CREASE_COSINE = float(np.cos(np.deg2rad(30.0)))
 
 
 @dataclass(frozen=True, eq=False)
-class Voxels:
-    """Occupied cells of a grid over the scene.
+class PoolVoxels:
+    """Voxels that pixels of the pool show.
 
     Attributes:
-        keys: of each voxel, ascending; see :func:`voxel_keys`.
-        of_pixels: voxel of each pixel, -1 for a pixel without one.
+        voxels: The voxels, metres in the frame of the scene.
+        of_pixels: The number of the voxel of each pixel, -1 for a pixel without one.
     """
 
-    keys: Int64[ndarray, "voxels"]
+    voxels: Voxels
     of_pixels: Int64[ndarray, "pixels"]
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.voxels)
+
+    @property
+    def keys(self) -> Int64[ndarray, "voxels"]:
+        """The key of each voxel, ascending."""
+        return self.voxels.keys
 
     @property
     def is_used(self) -> Bool[ndarray, "pixels"]:
@@ -62,9 +67,7 @@ class Voxels:
         Args:
             normals: of the pixels, unit length.
         """
-        result = np.zeros(len(self), np.bool_)
-        kernels.find_creases(self.keys, self._mean_normals(normals), _CREASE_COSINE, result)
-        return result
+        return self.voxels.is_crease(self._mean_normals(normals), _CREASE_COSINE)
 
     def _mean_normals(self, normals: Float32[ndarray, "pixels 3"]) -> Float64[ndarray, "voxels 3"]:
         # A normal may point either way: the first eigenvector of the mean of n n^T does not care.
@@ -83,26 +86,14 @@ def distinct_pairs(
     return np.divmod(np.unique(first.astype(np.int64) * factor + second), factor)
 
 
-def voxel_keys(points_m: Float32[ndarray, "points 3"], size_m: float) -> Int64[ndarray, "points"]:
-    """The key of the voxel that each point lies in: floor(x / size) of each axis as a number of 21 bits, x first.
-
-    Numbers grow with the coordinates; 2^20 is the cell that begins at 0. Points beyond the grid, which is 100 km wide
-    for voxels of 5 cm, belong to its border.
-    """
-    margin = kernels.RADIUS  # so that every voxel has neighbours
-    cells = np.clip(np.floor(points_m.astype(np.float64) / size_m), margin - kernels.HALF, kernels.HALF - 1 - margin)
-    x, y, z = (cells.astype(np.int64) + kernels.HALF).T
-    return (x << 2 * kernels.BITS) | (y << kernels.BITS) | z
-
-
-def voxelise(points_m: Float32[ndarray, "pixels 3"], is_used: Bool[ndarray, "pixels"], size_m: float) -> Voxels:
-    """Divide the points of the pixels into voxels; those that are not used get none.
+def voxelise_pixels(
+    points_m: Float32[ndarray, "pixels 3"], is_used: Bool[ndarray, "pixels"], size_m: float
+) -> PoolVoxels:
+    """Divide the points of the pixels into voxels; those that are not used, or not finite, get none.
 
     Args:
-        points_m: finite where used.
+        points_m: The point that each pixel shows, scene frame, metres.
         is_used: pixels whose points count.
         size_m: edge of a voxel.
     """
-    of_pixels = np.full(len(points_m), -1, np.int64)
-    keys, of_pixels[is_used] = np.unique(voxel_keys(points_m[is_used], size_m), return_inverse=True)
-    return Voxels(keys, of_pixels)
+    return PoolVoxels(*voxelise(VoxelGrid(size_m), points_m, is_used))

@@ -1,0 +1,75 @@
+"""Maps of the surface that the training images show: where rays end, in which colour, and how it is turned."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int64
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
+from numpy import ndarray
+from torch import Tensor
+
+from semantic_ns.interfaces import RayGeneratorLike, SemanticModelLike
+from semantic_ns.surface import maps_numba as kernels
+from semantic_ns.surface.sweep import normals_of, sweep
+
+
+@dataclass(frozen=True)
+class SurfaceMaps:
+    """What the field shows at every `stride`-th pixel of the training images.
+
+    Attributes:
+        stride: Distance of two pixels, along rows and columns; the first row and column are in the maps.
+        depths: Distance along the unit ray, scene units.
+        colors: Rendered RGB in 0..1.
+        normals: Normals of the surface, unit length, towards either side, scene frame.
+    """
+
+    stride: int
+    depths: Float32[ndarray, "frames height width"]
+    colors: Float32[ndarray, "frames height width 3"]
+    normals: Float32[ndarray, "frames height width 3"]
+
+    def at(
+        self, pixels: Int64[ndarray, "rays 3"], colors: Float32[ndarray, "rays 3"]
+    ) -> tuple[Float32[ndarray, "rays"], Float32[ndarray, "rays 3"]]:
+        """Depth and normal of image pixels (frame, row, column) of the given colours.
+
+        Of the four pixels of the maps around each, the one that looks most like it: it is on the same side of an edge.
+        """
+        chosen = np.empty((len(pixels), 2), np.int64)
+        kernels.nearest_alike(self.depths, self.colors, pixels, colors, self.stride, chosen)
+        where = (pixels[:, 0], chosen[:, 0], chosen[:, 1])
+        return self.depths[where], self.normals[where]
+
+    def pixels_of(self, numbers: Int64[ndarray, "rays"]) -> Int64[ndarray, "rays 3"]:
+        """Frame, row and column in the images of pixels of the maps.
+
+        Args:
+            numbers: The numbers of these pixels, counted frame by frame and row by row from 0.
+        """
+        frames, rows, columns = np.unravel_index(numbers, self.depths.shape)
+        return np.stack([frames, rows * self.stride, columns * self.stride], axis=-1).astype(np.int64)
+
+
+def render_maps(
+    model: SemanticModelLike, ray_generator: RayGeneratorLike, cameras: Cameras, num_rays: int
+) -> SurfaceMaps:
+    """Depth, colour and normals at every n-th pixel of the training images, as the model shows them now.
+
+    Args:
+        model: The model, which renders rays [height, width] at evaluation to `rgb` and `depth`.
+        ray_generator: A function that gives the rays of (camera, row, column).
+        cameras: The cameras of the images, which are all of one size.
+        num_rays: The number of rays over all images, about; it decides n, see `sweep_stride`.
+    """
+
+    def describe(pixels: Int64[Tensor, "height width 3"], rays: RayBundle) -> list[ndarray]:
+        del pixels
+        outputs = model.get_outputs_for_camera_ray_bundle(rays)
+        depth = outputs["depth"]
+        normals = normals_of(rays.origins + rays.directions * depth)
+        return [tensor.cpu().numpy() for tensor in (depth[..., 0], outputs["rgb"], normals)]
+
+    stride, frames = sweep(model, ray_generator, cameras, num_rays, describe)
+    return SurfaceMaps(stride, *(np.stack(maps) for maps in zip(*frames, strict=True)))
