@@ -33,9 +33,13 @@ class Floor(torch.nn.Module):
         return {"depth": depth, "rgb": rays.origins + rays.directions * depth}
 
 
+FLOOR: Any = Floor()
+"""As a model: it can be asked for no more than a sweep asks for."""
+
+
 def swept(sizes: list[tuple[int, int]], num_rays: int, describe: Any, model: Any = None) -> tuple[int, list[Any]]:
     cameras = cameras_of(sizes)
-    return sweep(Floor() if model is None else model, FastRayGenerator(cameras), cameras, num_rays, describe)
+    return sweep(FLOOR if model is None else model, FastRayGenerator(cameras), cameras, num_rays, describe)
 
 
 @pytest.mark.parametrize("num_rays", [1, 5, 30, 126, 127, 10_000])
@@ -56,7 +60,7 @@ def test_a_sweep_goes_through_every_nth_row_and_column_of_images_of_any_size(num
 
 def test_the_rays_of_a_sweep_are_those_of_its_pixels() -> None:
     cameras = cameras_of(SIZES)
-    _, frames = sweep(Floor(), FastRayGenerator(cameras), cameras, 40, lambda pixels, rays: (pixels, rays))
+    _, frames = sweep(FLOOR, FastRayGenerator(cameras), cameras, 40, lambda pixels, rays: (pixels, rays))
     for frame, (pixels, rays) in enumerate(frames):
         assert rays.shape == pixels.shape[:2]
         all_rays = cameras[frame : frame + 1].generate_rays(camera_indices=0)
@@ -89,7 +93,7 @@ def test_a_sweep_leaves_the_model_in_its_mode_and_gradients_on_even_if_it_fails(
 def test_maps_show_where_rays_end_and_how_the_surface_is_turned() -> None:
     cameras = cameras_of([(12, 16)] * 3)
     generator = FastRayGenerator(cameras)
-    maps = render_maps(Floor(), generator, cameras, 3 * 12 * 16 // 4)
+    maps = render_maps(FLOOR, generator, cameras, 3 * 12 * 16 // 4)
     assert maps.stride == 2
     assert maps.depths.shape == (3, 6, 8)
     pixels = maps.pixels_of(np.arange(maps.depths.size))
