@@ -113,9 +113,9 @@ def render(
 
     Args:
         c2w_opencv: camera to world, the camera inside the room and outside its furniture.
-        width: of the picture in pixels.
-        height: of the picture in pixels.
-        seed: of the furniture.
+        width: width of the picture in pixels.
+        height: height of the picture in pixels.
+        seed: seed of the furniture.
         hfov_degrees: horizontal field of view; pixels are square.
     """
     focal = width / 2 / math.tan(math.radians(hfov_degrees) / 2)

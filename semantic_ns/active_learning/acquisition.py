@@ -27,7 +27,7 @@ def disagreement(logits: Float[Tensor, "*batch members classes"]) -> Float[Tenso
     agree, however unsure they are, and for a single class.
 
     Args:
-        logits: of each member of an ensemble.
+        logits: class logits of each member of an ensemble.
     """
     num_classes = logits.shape[-1]
     if num_classes == 1:
@@ -54,7 +54,7 @@ def mean_by_group(
     """Mean of the values of each group's pixels; NaN for a group without any.
 
     Args:
-        values: of the pixels.
+        values: values of the pixels.
         groups: 0..G-1 for each pixel.
         num_groups: G.
     """

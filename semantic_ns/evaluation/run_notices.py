@@ -27,7 +27,7 @@ class EndScores:
     Args:
         pipeline: a `SemanticPipeline`.
         trainer: trainer of the run.
-        num_images: at most so many images, evenly spaced; all of them where the run evaluates all images anyway
+        num_images: largest number of images, evenly spaced; all of them where the run evaluates all images anyway
             (`steps_per_eval_all_images` within its length); 0: none.
 
     Raises:

@@ -23,7 +23,7 @@ class Families:
     """Divisions of all voxels into families.
 
     Attributes:
-        numbers: of the family of each voxel, in each division; from 0.
+        numbers: number, from 0, of the family of each voxel in each division.
         sizes: voxels in each family, 0 behind the last one of a division.
     """
 
@@ -38,7 +38,7 @@ def find_families(graph: SurfaceGraph) -> Families:
     differ by a shift, drawn from a fixed seed.
 
     Args:
-        graph: with M voxels.
+        graph: graph of M voxels.
     """
     edge = _EDGE * graph.num_nodes**0.5  # in voxels: their number is the area over that of a voxel's face
     features = np.concatenate(

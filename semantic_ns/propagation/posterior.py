@@ -34,7 +34,7 @@ class LabelPosterior:
     """What labels and surface together say about each voxel.
 
     Attributes:
-        probabilities: of the classes; all zero where no label reaches.
+        probabilities: class probabilities; all zero where no label reaches.
         noise_rate: estimated share of labels that were replaced by a random class.
     """
 
@@ -117,10 +117,10 @@ def solve_posterior(
 
     Args:
         graph: the voxels.
-        votes: of labelled pixels.
-        max_iterations: of the solver.
+        votes: votes of labelled pixels.
+        max_iterations: largest number of iterations of the solver.
         tolerance: residual norm over that of the right-hand side at which it stops.
-        spreading: without families f is 0, without noise eta is 0.01; colours and normals are the graph's.
+        spreading: parts to use; without families f is 0, without noise eta is 0.01 (colours and normals: the graph's).
     """
     num_classes = votes.shape[1]
     eta = noise_rate(votes) if spreading.noise else LEAST_NOISE
@@ -148,7 +148,7 @@ def label_reachability(
     Args:
         graph: the voxels.
         has_label: voxels with a label.
-        leak: beside an edge between voxels that look the same, which weighs 1; walks go some 9 voxels far at 0.1.
+        leak: weight of dying, where an edge between voxels that look the same has 1; at 0.1 walks go some 9 voxels far.
         tolerance: residual norm over that of the right-hand side at which the solver stops.
     """
     target = np.where(has_label, _HOLD, np.float32(0))[:, None]

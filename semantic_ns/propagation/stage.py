@@ -31,9 +31,9 @@ class PropagationStage:
 
     Args:
         config: when, and how finely.
-        model: with `field.unit_positions`.
-        datamanager: with `train_dataset` and `train_ray_generator`; its `propagated` is set.
-        num_steps: of the whole run.
+        model: model with `field.unit_positions`.
+        datamanager: data manager with `train_dataset` and `train_ray_generator`; its `propagated` is set.
+        num_steps: number of steps of the whole run.
 
     Raises:
         SceneError: an option is out of range.

@@ -22,7 +22,7 @@ class SurfacePoints:
     """Points on the surface, as cameras see them.
 
     Attributes:
-        positions: in the unit cube of the field's hash grid.
+        positions: positions in the unit cube of the field's hash grid.
         colors: RGB in 0..1.
         normals: unit length, towards either side, in the frame of the scene.
     """
@@ -39,7 +39,7 @@ class SurfaceGraph:
     Attributes:
         voxels: the nodes of the graph.
         neighbours: voxels around each voxel, -1 where there is none; see `Voxels.neighbours` for their order.
-        weights: of the edges to them, symmetric, 0 where there is no edge.
+        weights: weights of the edges to them, symmetric, 0 where there is no edge.
         centres, colours, normals: means of the points in each voxel; normals have unit length.
     """
 
@@ -70,7 +70,7 @@ def build_surface_graph(
     the voxels differ: paint and creases separate, as in random-walker segmentation (Grady 2006, equation (1)).
 
     Args:
-        points: of all views together.
+        points: points of all views together.
         num_nodes: voxels wanted, see `fitting_grid`.
         color_slope: a, 0 or more.
         normal_slope: b, 0 or more.

@@ -29,7 +29,7 @@ class PropagatedLabels:
     Attributes:
         maps: where the pixels' surface points are.
         graph, posterior: the surface and its classes.
-        unit_positions: from scene units [N, 3] to the unit cube of the graph.
+        unit_positions: function from scene units [N, 3] to the unit cube of the graph.
     """
 
     maps: SurfaceMaps
@@ -49,8 +49,8 @@ class PropagatedLabels:
         Args:
             rays: origins and unit directions, scene units.
             pixels: training image, row and column.
-            colors: of the pixels, RGB in 0..1.
-            labels: of the pixels, -1 for void.
+            colors: colours of the pixels, RGB in 0..1.
+            labels: classes of the pixels, -1 for void.
         """
         (origins, directions), voxels = rays, self.graph.voxels
         own = colors.contiguous().numpy()

@@ -30,18 +30,18 @@ class Pool:
 
     Attributes:
         stride: n, along rows and columns; the first row and column are in the pool.
-        frames, rows, columns: of each pixel.
-        entropy: of the class probabilities, divided by ln C.
+        frames, rows, columns: position of each pixel.
+        entropy: entropy of the class probabilities, divided by ln C.
         confidence: largest class probability.
         margin: its distance from the second largest.
         points_m: where the ray ends (median distance), scene frame, metres.
-        spread_m: of the distance at which light is taken, metres; see `distance_spread`.
+        spread_m: spread of the distance at which light is taken, metres; see `distance_spread`.
         accumulation: share of the light that is taken.
-        normals: of the surface, unit length, towards either side, scene frame.
-        camera_positions_m: of each frame, scene frame, metres.
-        viewing_directions: of each frame, unit length, scene frame.
+        normals: normals of the surface, unit length, towards either side, scene frame.
+        camera_positions_m: camera position of each frame, scene frame, metres.
+        viewing_directions: viewing direction of each frame, unit length, scene frame.
         features: composited semantic features, where they were asked for.
-        disagreement: of members that see some of the semantic features each, where it was asked for.
+        disagreement: disagreement of members that see some of the semantic features each, where it was asked for.
         colors: rendered, in 0..1; the strategy reach needs them.
     """
 
@@ -108,9 +108,9 @@ def render_pool(
 
     Args:
         model: semantic-nerf, or one built as it is.
-        ray_generator: gives the rays of (camera, row, column).
-        cameras: of the frames.
-        num_rays: over all frames, about; it decides n, see `sweep_stride`.
+        ray_generator: function that returns the rays of (camera, row, column).
+        cameras: cameras of the frames.
+        num_rays: approximate number of rays over all frames, which decides n; see `sweep_stride`.
         needs: what the strategy needs beyond the rest, see `required_statistics`.
 
     Raises:

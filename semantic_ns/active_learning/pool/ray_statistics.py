@@ -23,13 +23,13 @@ class RayStatistics:
     """What rays end in.
 
     Attributes:
-        logits: of the classes, rendered.
+        logits: rendered class logits.
         distance: along the unit ray at which half of the light is gone, scene units.
-        spread: of the distance at which light is taken, scene units; see :func:`distance_spread`.
+        spread: spread of the distance at which light is taken, scene units; see :func:`distance_spread`.
         accumulation: share of the light that is taken.
         colors: rendered.
         features: composited semantic features, if asked for.
-        disagreement: of the ensemble of `with_ensemble_head`, if asked for.
+        disagreement: disagreement of the ensemble of `with_ensemble_head`, if asked for.
     """
 
     logits: Float[Tensor, "rays classes"]
@@ -81,7 +81,7 @@ def describe_rays(model: SemanticModelLike, rays: RayBundle, extras: Collection[
 
     Args:
         model: semantic-nerf.
-        rays: of any cameras.
+        rays: rays of any cameras.
         extras: what is wanted beyond the rest.
 
     Raises:

@@ -18,8 +18,8 @@ class Units:
     Attributes:
         maps: number of the unit of each pixel, per frame; numbers go on from frame to frame.
         frames: frame of each unit, ascending.
-        num_pixels: of each unit, void or not.
-        clicks: that a person needs for it: one for a pixel or a region, one per region for a frame.
+        num_pixels: number of pixels of each unit, void or not.
+        clicks: number of clicks that a unit costs: one for a pixel or a region, one per region for a frame.
     """
 
     maps: Sequence[Int32[ndarray, "_height _width"]]

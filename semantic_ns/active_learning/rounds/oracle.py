@@ -35,11 +35,11 @@ class GroundTruthOracle:
     Whether and with what a unit is answered wrongly hangs on seed and unit alone. Void pixels stay void.
 
     Args:
-        labels: of each frame of the pool, -1..C-1.
+        labels: classes of each frame of the pool, -1..C-1.
         units: division of the pool.
         num_classes: C.
         error_rate: share of the units that are answered wrongly.
-        seed: of the errors.
+        seed: seed of the errors.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ def uniform_numbers(numbers: Int64[ndarray, "numbers"], seed: int) -> Float64[nd
     """A random number in [0, 1) for each number, the same whatever stands beside it (Steele et al. 2014, SplitMix64).
 
     Args:
-        numbers: not negative.
+        numbers: numbers that are not negative.
         seed: another seed gives other random numbers.
     """
     with np.errstate(over="ignore"):

@@ -23,7 +23,7 @@ class Answer:
     Attributes:
         frame: number in the pool.
         units: the units that are answered, all of this frame.
-        labels: of the whole frame, -1..C-1; only pixels of these units are looked at.
+        labels: classes of the whole frame, -1..C-1; only pixels of these units are looked at.
     """
 
     frame: int
@@ -52,8 +52,8 @@ class RevealedLabels(nn.Module):
 
     Attributes:
         asked: units in the order in which they were asked for.
-        is_answered: which of them were answered.
-        rounds: of each round its step, its number of units, and what all units so far cost.
+        is_answered: whether each of them was answered.
+        rounds: step, number of units and total cost so far of each round.
     """
 
     def __init__(self, labels: Sequence[Int16[ndarray, "_height _width"]], division: str) -> None:

@@ -42,7 +42,7 @@ class ActiveConfig(SelectionConfig):
         """The step from which on each round is due.
 
         Args:
-            num_steps: of the whole run.
+            num_steps: number of steps of the whole run.
 
         Raises:
             SceneError: if rounds and budgets do not fit each other, or an option is out of its range.

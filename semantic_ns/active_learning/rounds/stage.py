@@ -42,7 +42,7 @@ def make_oracle(datamanager: TrainingDataLike, units: Units, config: ActiveConfi
     """Whoever answers by the options: the labels that there would be without active learning, or a folder.
 
     Args:
-        datamanager: of the training images.
+        datamanager: data manager of the training images.
         units: their division.
         config: who answers.
         is_resumed: whether the run goes on from a checkpoint.

@@ -14,7 +14,7 @@ class Candidates:
     Attributes:
         of_pixels: candidate 0..K-1 of each pixel of the pool.
         is_open: candidates that may be chosen; the others have labels.
-        costs: of each candidate.
+        costs: cost of each candidate.
         ranks: order in which those that are equally good are taken.
         budget: sum of costs that may be spent.
     """

@@ -20,8 +20,8 @@ def choose_farthest(places: Float64[ndarray, "candidates axes"], candidates: Can
     first 50 000 by rank of more: that many lie close everywhere.
 
     Args:
-        places: of the candidates, in any space with Euclidean distances.
-        candidates: which are open, what they cost, and the budget.
+        places: places of the candidates, in any space with Euclidean distances.
+        candidates: open candidates, their costs, and the budget.
 
     Returns:
         the choice; scores are distances at the time of the choice, NaN for the first without any label.
@@ -67,7 +67,7 @@ def pose_places(
     Positions are divided by their root mean squared distance from their mean, so that their unit does not matter.
 
     Args:
-        positions: in any unit.
+        positions: positions in any unit.
         directions: unit length.
     """
     centred = positions.astype(np.float64) - positions.mean(axis=0, dtype=np.float64)

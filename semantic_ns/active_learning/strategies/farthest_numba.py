@@ -76,7 +76,7 @@ def choose_farthest(places, seeds, free, owners, costs, budget, order, scores): 
         free: points to choose from, no seeds.
         owners: index of the seed nearest to each free point.
         costs: [N].
-        budget: for the chosen points.
+        budget: budget for the chosen points.
         order: [free].
         scores: [free].
     """

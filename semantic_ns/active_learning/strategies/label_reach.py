@@ -27,7 +27,7 @@ def choose_unreached(pool: Pool, candidates: Candidates, config: SelectionConfig
     label is taken for what it stands on, and entropy does not know. Classes and their probabilities do not enter.
 
     Args:
-        pool: with colours.
+        pool: pool with colours.
         candidates: the units.
         config: its switches leave out one part each; `use_entropy` is of no matter.
 

@@ -65,7 +65,7 @@ class PoolVoxels:
         """Voxels that touch one whose mean normal lies more than 30 degrees from theirs, whichever way both point.
 
         Args:
-            normals: of the pixels, unit length.
+            normals: normals of the pixels, unit length.
         """
         return self.voxels.is_crease(self._mean_normals(normals), _CREASE_COSINE)
 

@@ -58,9 +58,9 @@ def choose(
         units: division of the pool's frames.
         labelled: units that have labels.
         budget: what the chosen ones may cost together; the first that would cost more ends the choice.
-        cost: in what the budget is counted.
+        cost: currency of the budget.
         config: strategy and its options.
-        seed: with `config.seed`, of random draws and of the order among equals.
+        seed: seed, with `config.seed`, of random draws and of the order among equals.
 
     Returns:
         numbers of units; scores are the mean uncertainty for `entropy`, `least-confidence`, `margin` and
@@ -128,11 +128,11 @@ def initial_units(
     from each, so that they lie far apart.
 
     Args:
-        cameras: of the frames.
+        cameras: cameras of the frames.
         units: division of the frames.
         unit: what the units are.
-        seed: of random draws.
-        share: of all pixels; for pixels and regions, at least one of which is chosen.
+        seed: seed of random draws.
+        share: share of all pixels, for pixels and regions; at least one is chosen.
     """
     generator = np.random.default_rng(seed)
     num_frames = len(units.maps)

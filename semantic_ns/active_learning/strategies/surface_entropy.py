@@ -22,7 +22,7 @@ class Surface:
     """What each candidate shows, in voxels.
 
     Attributes:
-        keys: of the voxels, ascending.
+        keys: keys of the voxels, ascending.
         weights: what a label on each voxel is worth.
         first: index of each candidate's first entry in `shown`, and their number at the end.
         shown: voxels, those of one candidate adjacent.
