@@ -25,6 +25,7 @@ MOVED = {
 MOVED_OPTIONS = {
     "--pipeline.datamanager.active.": "--pipeline.active.",
     "--pipeline.propagation.spreading.colours": "--pipeline.propagation.spreading.colors",
+    "--pipeline.propagation.spreading.families": "--pipeline.propagation.spreading.clusters",
 }
 """Old start of options of `ns-train` to the present one."""
 _FOLDERS = {name.rpartition(".")[0] for name in MOVED}

@@ -76,13 +76,14 @@ def test_active_learning_of_an_older_run_is_that_of_its_pipeline(old_run: Path) 
     assert copy.deepcopy(pipeline).active == pipeline.active
 
 
+@pytest.mark.parametrize(("old", "present"), [("colours", "colors"), ("families", "clusters")])
 @pytest.mark.parametrize("value", ["true", "false"])
-def test_an_older_run_spreads_by_what_it_spread_by(old_run: Path, value: str) -> None:
+def test_an_older_run_spreads_by_what_it_spread_by(old_run: Path, old: str, present: str, value: str) -> None:
     text = (old_run / "config.yml").read_text()
-    assert text.count("colours: true") == 1
-    (old_run / "config.yml").write_text(text.replace("colours: true", f"colours: {value}"))
+    assert text.count(f"{old}: true") == 1
+    (old_run / "config.yml").write_text(text.replace(f"{old}: true", f"{old}: {value}"))
     spreading = loaded(old_run).pipeline.propagation.spreading
-    assert spreading.colors == (value == "true")
+    assert getattr(spreading, present) == (value == "true")
     assert copy.deepcopy(spreading) == spreading
     assert yaml.load(yaml.dump(spreading), Loader=yaml.Loader) == spreading
 
@@ -118,6 +119,7 @@ def test_an_older_run_with_active_learning_opens_with_the_labels_that_were_revea
         (["--pipeline.datamanager.active.oracle-folder=a"], ["--pipeline.active.oracle-folder=a"]),
         (["--pipeline.datamanager.active.oracle_folder=a b"], ["--pipeline.active.oracle_folder=a b"]),
         (["--pipeline.propagation.spreading.colours", "False"], ["--pipeline.propagation.spreading.colors", "False"]),
+        (["--pipeline.propagation.spreading.families=False"], ["--pipeline.propagation.spreading.clusters=False"]),
         (["--pipeline.datamanager.labelled-share", "0.1"], ["--pipeline.datamanager.labelled-share", "0.1"]),
         (["--data", "pipeline.datamanager.active.x"], ["--data", "pipeline.datamanager.active.x"]),
     ],

@@ -15,15 +15,16 @@ class SpreadingConfig:
     """Let differences in colour stop a label."""
     normals: bool = True
     """Let creases in the surface stop a label."""
-    families: bool = True
+    clusters: bool = True
     """Let a label also reach nearby voxels of similar appearance that are not connected."""
     noise: bool = True
     """Estimate the noise rate from how often labels disagree, and trust each label accordingly. Otherwise every label
     is trusted."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the configuration from a file or a copy; one of before says `colours`."""
-        self.__dict__.update({{"colours": "colors"}.get(name, name): value for name, value in state.items()})
+        """Restore the configuration from a file or a copy; one of before says `colours` and `families`."""
+        present = {"colours": "colors", "families": "clusters"}
+        self.__dict__.update({present.get(name, name): value for name, value in state.items()})
 
 
 ALL_PARTS = SpreadingConfig()

@@ -7,8 +7,8 @@ from jaxtyping import Bool, Float32, Int32, Integer
 from numpy import ndarray
 
 from semantic_ns.propagation import posterior_numba as kernels
+from semantic_ns.propagation.clusters import Clusters, find_clusters
 from semantic_ns.propagation.config import ALL_PARTS, SpreadingConfig
-from semantic_ns.propagation.families import Families, find_families
 from semantic_ns.propagation.surface_graph import SurfaceGraph
 
 _PRIOR_PAIRS = 500
@@ -23,10 +23,10 @@ _VOTE_STRENGTH = 1.0
 _HOLD = np.float32(1e3)
 """What holds a voxel with a label at 1, beside an edge between voxels that look the same."""
 _REACH_ITERATIONS = 200
-_LEAST_TIE = 0.003
-_TIE_BY_SHARE = 0.5
-"""What ties a voxel to its family grows with the share of voxels that have votes: the mean of a family of which few
-members are known says little, and would wash out the way along the surface."""
+_LEAST_COUPLING = 0.003
+_COUPLING_BY_SHARE = 0.5
+"""The coupling to a cluster grows with the share of voxels that have votes: the mean of a cluster of which few members
+are known says little, and would wash out the way along the surface."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,10 @@ def share_of_voxels(votes: Float32[ndarray, "nodes classes"]) -> float:
     return float(np.clip(evidence / _LEAST_EVIDENCE, _LEAST_SHARE_OF_VOXELS, 1.0))
 
 
-def family_tie(votes: Float32[ndarray, "nodes classes"]) -> float:
-    """Weight f of what ties a voxel to its family, in each division."""
-    return _LEAST_TIE + _TIE_BY_SHARE * float((votes.sum(axis=1) > 0).mean()) if len(votes) else _LEAST_TIE
+def coupling_weight(votes: Float32[ndarray, "nodes classes"]) -> float:
+    """Weight f that couples a voxel to its appearance clusters, one in each division."""
+    share_with_votes = float((votes.sum(axis=1) > 0).mean()) if len(votes) else 0.0
+    return _LEAST_COUPLING + _COUPLING_BY_SHARE * share_with_votes
 
 
 def solve_posterior(
@@ -110,7 +111,7 @@ def solve_posterior(
         sum_v s n_v |n_vc / n_v - ((1 - eta) x_v + eta / C)|^2 + sum_ij w_ij |x_i - x_j|^2 + f sum_dv |x_v - m_d(v)|^2
 
     with n the votes, eta the noise rate and s the strength of a vote: the random walker (Grady 2006, equation (8), with
-    the priors of Grady 2005) whose priors are votes through the noise channel. m_d(v) is the mean of x over the family
+    the priors of Grady 2005) whose priors are votes through the noise channel. m_d(v) is the mean of x over the cluster
     of v in division d: a class also reaches what looks alike nearby but does not touch, as in the bilateral solver
     (Barron and Poole 2016). Few votes spread far, many noisy votes for a voxel average out, and many clean ones stand.
     Solved by conjugate gradients with Jacobi preconditioning; the distribution nearest to the solution is taken.
@@ -120,18 +121,18 @@ def solve_posterior(
         votes: votes of labelled pixels.
         max_iterations: largest number of iterations of the solver.
         tolerance: residual norm over that of the right-hand side at which it stops.
-        spreading: parts to use; without families f is 0, without noise eta is 0.01 (colours and normals: the graph's).
+        spreading: parts to use; without clusters f is 0, without noise eta is 0.01 (colours and normals: the graph's).
     """
     num_classes = votes.shape[1]
     eta = noise_rate(votes) if spreading.noise else LEAST_NOISE
     counts = votes.sum(axis=1)
     strength = np.float32(_VOTE_STRENGTH * (1 - eta) / (eta + 0.02))
-    families = find_families(graph) if spreading.families else _no_families(graph)
-    tie = family_tie(votes)
+    clusters = find_clusters(graph) if spreading.clusters else _no_clusters(graph)
+    coupling = coupling_weight(votes)
     diagonal = graph.weights.sum(axis=1) + strength * np.float32(1 - eta) * counts
-    diagonal += np.float32(tie * len(families.numbers) + 1e-9)
+    diagonal += np.float32(coupling * len(clusters.numbers) + 1e-9)
     target = strength * (votes - np.float32(eta / num_classes) * counts[:, None])
-    solution = _conjugate_gradients(_System(graph, families, tie, diagonal), target, max_iterations, tolerance)
+    solution = _conjugate_gradients(_System(graph, clusters, coupling, diagonal), target, max_iterations, tolerance)
     total = solution.sum(axis=1, keepdims=True)
     reached = total > 1e-6
     return LabelPosterior(np.where(reached, onto_simplex(solution / np.maximum(total, 1e-6)), 0), eta)
@@ -142,7 +143,7 @@ def label_reachability(
 ) -> Float32[ndarray, "nodes"]:
     """Probability that a walk over the surface from each voxel meets a label before it dies.
 
-    The random walker of `solve_posterior` without families, which dies at a voxel with the rate of one more edge, of
+    The random walker of `solve_posterior` without clusters, which dies at a voxel with the rate of one more edge, of
     the weight `leak`: x is 1 where there is a label, else sum_j w_ij x_j / (sum_j w_ij + leak).
 
     Args:
@@ -154,13 +155,13 @@ def label_reachability(
     target = np.where(has_label, _HOLD, np.float32(0))[:, None]
     diagonal = graph.weights.sum(axis=1) + target[:, 0] + np.float32(leak)
     solution = _conjugate_gradients(
-        _System(graph, _no_families(graph), 0.0, diagonal), target, _REACH_ITERATIONS, tolerance
+        _System(graph, _no_clusters(graph), 0.0, diagonal), target, _REACH_ITERATIONS, tolerance
     )
     return np.where(has_label, np.float32(1), np.clip(solution[:, 0], 0, 1))
 
 
-def _no_families(graph: SurfaceGraph) -> Families:
-    return Families(np.empty((0, graph.num_nodes), np.int32), np.empty((0, 0), np.float32))
+def _no_clusters(graph: SurfaceGraph) -> Clusters:
+    return Clusters(np.empty((0, graph.num_nodes), np.int32), np.empty((0, 0), np.float32))
 
 
 def onto_simplex(x: Float32[ndarray, "rows classes"]) -> Float32[ndarray, "rows classes"]:
@@ -179,22 +180,22 @@ def onto_simplex(x: Float32[ndarray, "rows classes"]) -> Float32[ndarray, "rows 
 
 @dataclass(frozen=True)
 class _System:
-    """The matrix D - W - f sum_d P_d diag(1 / sizes) P_d^T, with P_d [M, families] the membership in division d."""
+    """The matrix D - W - f sum_d P_d diag(1 / sizes) P_d^T, with P_d [M, clusters] the membership in division d."""
 
     graph: SurfaceGraph
-    families: Families
-    tie: float
+    clusters: Clusters
+    coupling: float
     diagonal: Float32[ndarray, "nodes"]
 
     def times(
         self, x: Float32[ndarray, "nodes classes"], product: Float32[ndarray, "nodes classes"], partial: ndarray
     ) -> None:
         """Fill `product`, and `partial` [blocks, C] with sums over blocks of rows of x times it."""
-        means = np.zeros((*self.families.sizes.shape, x.shape[1]), np.float32)
-        kernels.family_means(self.families.numbers, self.families.sizes, x, means)
+        means = np.zeros((*self.clusters.sizes.shape, x.shape[1]), np.float32)
+        kernels.cluster_means(self.clusters.numbers, self.clusters.sizes, x, means)
         kernels.multiply(
-            self.graph.neighbours, self.graph.weights, self.diagonal, self.families.numbers, means,
-            np.float32(self.tie), x, product, partial,
+            self.graph.neighbours, self.graph.weights, self.diagonal, self.clusters.numbers, means,
+            np.float32(self.coupling), x, product, partial,
         )  # fmt: skip
 
 

@@ -21,30 +21,30 @@ def count_votes(nodes, labels, votes):
 
 @kernel
 @no_type_check
-def family_means(families, sizes, x, means):
-    """Fill ``means`` [divisions, families, C], zeros so far, with the means of x [M, C] over each family."""
-    for d in prange(families.shape[0]):
-        for i in range(families.shape[1]):
-            family = families[d, i]
+def cluster_means(clusters, sizes, x, means):
+    """Fill ``means`` [divisions, clusters, C], zeros so far, with the means of x [M, C] over each cluster."""
+    for d in prange(clusters.shape[0]):
+        for i in range(clusters.shape[1]):
+            cluster = clusters[d, i]
             for c in range(x.shape[1]):
-                means[d, family, c] += x[i, c]
-        for family in range(means.shape[1]):
-            scale = np.float32(1) / max(sizes[d, family], np.float32(1))
+                means[d, cluster, c] += x[i, c]
+        for cluster in range(means.shape[1]):
+            scale = np.float32(1) / max(sizes[d, cluster], np.float32(1))
             for c in range(x.shape[1]):
-                means[d, family, c] *= scale
+                means[d, cluster, c] *= scale
 
 
 @part
 @no_type_check
-def _multiply_rows(neighbours, weights, diagonal, families, means, strength, x, first, last, out):
-    """Rows of (D - W) x less what the families add."""
+def _multiply_rows(neighbours, weights, diagonal, clusters, means, strength, x, first, last, out):
+    """Rows of (D - W) x less what the clusters add."""
     for i in range(first, last):
         for c in range(x.shape[1]):
             out[i, c] = diagonal[i] * x[i, c]
-        for d in range(families.shape[0]):
-            family = families[d, i]
+        for d in range(clusters.shape[0]):
+            cluster = clusters[d, i]
             for c in range(x.shape[1]):
-                out[i, c] -= strength * means[d, family, c]
+                out[i, c] -= strength * means[d, cluster, c]
         for e in range(neighbours.shape[1]):
             weight = weights[i, e]
             if weight > np.float32(0):
@@ -55,15 +55,15 @@ def _multiply_rows(neighbours, weights, diagonal, families, means, strength, x, 
 
 @kernel
 @no_type_check
-def multiply(neighbours, weights, diagonal, families, means, strength, x, out, partial):
-    """Fill ``out`` [M, C] with (D - W) x - strength sum_d means_d of the families of each row.
+def multiply(neighbours, weights, diagonal, clusters, means, strength, x, out, partial):
+    """Fill ``out`` [M, C] with (D - W) x - strength sum_d means_d of the clusters of each row.
 
-    ``families`` [divisions, M], ``means`` [divisions, families, C]; ``partial`` [blocks, C] receives the products
+    ``clusters`` [divisions, M], ``means`` [divisions, clusters, C]; ``partial`` [blocks, C] receives the products
     x . out of blocks of rows.
     """
     for block in prange(partial.shape[0]):
         first, last = block * _BLOCK, min((block + 1) * _BLOCK, x.shape[0])
-        _multiply_rows(neighbours, weights, diagonal, families, means, strength, x, first, last, out)
+        _multiply_rows(neighbours, weights, diagonal, clusters, means, strength, x, first, last, out)
         partial[block] = 0.0
         for i in range(first, last):
             for c in range(x.shape[1]):

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float32
 from numpy import ndarray
 
+from semantic_ns.propagation.clusters import Clusters, find_clusters
 from semantic_ns.propagation.config import SpreadingConfig
-from semantic_ns.propagation.families import Families, find_families
 from semantic_ns.propagation.posterior import (
     count_votes,
-    family_tie,
+    coupling_weight,
     label_reachability,
     noise_rate,
     onto_simplex,
@@ -42,11 +42,11 @@ def random_points(seed: int, count: int = 4000) -> SurfacePoints:
     return SurfacePoints(*(x.astype(np.float32) for x in (positions, colors, normals)))
 
 
-def family_laplacian(families: Families) -> np.ndarray:
-    """Of sum over divisions of |x_v - mean of the family of v|^2, by definition."""
-    num_nodes = families.numbers.shape[1]
+def cluster_laplacian(clusters: Clusters) -> np.ndarray:
+    """Of sum over divisions of |x_v - mean of the cluster of v|^2, by definition."""
+    num_nodes = clusters.numbers.shape[1]
     total = np.zeros((num_nodes, num_nodes))
-    for row in families.numbers:
+    for row in clusters.numbers:
         same = row[:, None] == row[None]
         away = np.eye(num_nodes) - same / same.sum(1, keepdims=True)
         total += away.T @ away
@@ -128,7 +128,7 @@ def test_points_outside_the_cube_belong_to_no_voxel() -> None:
 
 
 @pytest.mark.parametrize(
-    "spreading", [SpreadingConfig(), SpreadingConfig(families=False), SpreadingConfig(noise=False)], ids=str
+    "spreading", [SpreadingConfig(), SpreadingConfig(clusters=False), SpreadingConfig(noise=False)], ids=str
 )
 def test_the_posterior_solves_the_normal_equations(spreading: SpreadingConfig) -> None:
     graph = build_surface_graph(random_points(4), 120)
@@ -138,7 +138,7 @@ def test_the_posterior_solves_the_normal_equations(spreading: SpreadingConfig) -
     strength, counts = (1 - eta) / (eta + 0.02), votes.sum(1)
     matrix = (
         laplacian(graph)
-        + spreading.families * family_tie(votes) * family_laplacian(find_families(graph))
+        + spreading.clusters * coupling_weight(votes) * cluster_laplacian(find_clusters(graph))
         + np.diag(strength * (1 - eta) * counts + 1e-9)
     )
     x = np.linalg.solve(matrix, strength * (votes - eta / 5 * counts[:, None]))
@@ -169,31 +169,31 @@ def test_no_distribution_is_nearer_than_the_projection_onto_the_simplex() -> Non
     assert (((rows[:, None] - others) ** 2).sum(2) >= distance[:, None] - 1e-5).all()
 
 
-def test_families_are_the_cells_of_shifted_grids_over_position_colour_and_normal() -> None:
+def test_clusters_are_the_cells_of_shifted_grids_over_position_colour_and_normal() -> None:
     graph = build_surface_graph(random_points(12), 300)
-    found = find_families(graph)
+    found = find_clusters(graph)
     assert found.numbers.shape == (4, graph.num_nodes)
     apart = 0
     for numbers, sizes in zip(found.numbers, found.sizes, strict=True):
-        for family in range(numbers.max() + 1):
-            members = numbers == family
-            assert members.sum() == sizes[family] > 0
+        for cluster in range(numbers.max() + 1):
+            members = numbers == cluster
+            assert members.sum() == sizes[cluster] > 0
             assert (np.ptp(graph.centres[members], axis=0) * graph.resolution <= graph.num_nodes**0.5 / 12 + 1e-3).all()
             assert (np.ptp(graph.colors[members], axis=0) <= 1 / 28 + 1e-6).all()
             assert (np.ptp(graph.normals[members], axis=0) <= 1 + 1e-6).all()
         apart += (numbers != found.numbers[0]).any()
     assert apart == 3
-    assert (find_families(graph).numbers == found.numbers).all()
+    assert (find_clusters(graph).numbers == found.numbers).all()
 
 
-def test_families_hold_together_the_more_the_more_voxels_have_votes() -> None:
+def test_clusters_hold_together_the_more_the_more_voxels_have_votes() -> None:
     votes = np.zeros((40, 3), np.float32)
-    ties = [family_tie(votes)]
+    weights = [coupling_weight(votes)]
     for known in (1, 20, 40):
         votes[:known, 1] = 5
-        ties.append(family_tie(votes))
-    assert ties == pytest.approx([0.003, 0.003 + 0.5 / 40, 0.253, 0.503])
-    assert family_tie(np.zeros((0, 3), np.float32)) == 0.003
+        weights.append(coupling_weight(votes))
+    assert weights == pytest.approx([0.003, 0.003 + 0.5 / 40, 0.253, 0.503])
+    assert coupling_weight(np.zeros((0, 3), np.float32)) == 0.003
 
 
 def test_one_click_on_each_plane_labels_both_planes() -> None:

@@ -146,7 +146,7 @@ def test_voxels_that_no_ray_finds_are_refused(replica_scene: Path, tmp_path: Pat
         stage_of(pipeline, replace(CONFIG, rays_per_node=rays))
 
 
-@pytest.mark.parametrize("part", ["colors", "normals", "families", "noise"])
+@pytest.mark.parametrize("part", ["colors", "normals", "clusters", "noise"])
 def test_every_part_of_spreading_can_be_left_out(replica_scene: Path, tmp_path: Path, part: str) -> None:
     corruption = CorruptionConfig(propagation=0.0, pixel_noise=0.3, seed=1)
     with pipeline_of(replica_scene, tmp_path, corruption) as pipeline:

@@ -19,19 +19,19 @@ _NORMAL_STEP = 1.0
 
 
 @dataclass(frozen=True)
-class Families:
-    """Divisions of all voxels into families.
+class Clusters:
+    """Divisions of all voxels into clusters.
 
     Attributes:
-        numbers: number, from 0, of the family of each voxel in each division.
-        sizes: voxels in each family, 0 behind the last one of a division.
+        numbers: number, from 0, of the cluster of each voxel in each division.
+        sizes: voxels in each cluster, 0 behind the last one of a division.
     """
 
     numbers: Int32[ndarray, "divisions nodes"]
-    sizes: Float32[ndarray, "divisions families"]
+    sizes: Float32[ndarray, "divisions clusters"]
 
 
-def find_families(graph: SurfaceGraph) -> Families:
+def find_clusters(graph: SurfaceGraph) -> Clusters:
     """Divide the voxels by the cells of coarse grids over position, colour and normal.
 
     The grids are those of the bilateral grid (Chen, Paris and Durand 2007), with the normal as further axes; they
@@ -46,9 +46,9 @@ def find_families(graph: SurfaceGraph) -> Families:
     )
     shifts = np.random.default_rng(0).random((_NUM_DIVISIONS, features.shape[1]))
     numbers = np.stack([_numbered(np.floor(features + shift).astype(np.int32)) for shift in shifts])
-    num_families = int(numbers.max(initial=-1)) + 1
-    sizes = np.stack([np.bincount(row, minlength=num_families) for row in numbers])
-    return Families(numbers, sizes.astype(np.float32))
+    num_clusters = int(numbers.max(initial=-1)) + 1
+    sizes = np.stack([np.bincount(row, minlength=num_clusters) for row in numbers])
+    return Clusters(numbers, sizes.astype(np.float32))
 
 
 def _numbered(cells: Int32[ndarray, "nodes axes"]) -> Int32[ndarray, "nodes"]:
