@@ -1,9 +1,14 @@
 """The numeric parts that CPU kernels share, against NumPy."""
 
+from pathlib import Path
+from typing import no_type_check
+
+import numba
 import numpy as np
 import pytest
-from numba import njit
+from numba import njit, prange
 
+from semantic_ns.kernels.compilation import kernel
 from semantic_ns.kernels.exponential_numba import exp32
 from semantic_ns.kernels.matrix_numba import add_outer, linear, padded
 
@@ -63,3 +68,24 @@ def test_the_exponential_stays_finite_at_any_argument() -> None:
     assert 0 <= low < 1e-37
     assert 1e38 < high < float("inf")
     assert zero == 1
+
+
+def test_a_kernel_contains_its_parts_so_that_no_copy_compiled_before_can_take_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Compiled here and now: only then is there a listing.
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+
+    @kernel
+    @no_type_check
+    def products(a, w, b, out):
+        for k in prange(out.shape[0]):
+            linear(a, w, b, out[k], a.shape[0])
+            linear(out[k], w, b, out[k], a.shape[0])
+
+    a = matrix(8, 8)
+    products(a, a, matrix(8), np.empty((2, 8, 8), np.float32))
+    (listing,) = products.inspect_llvm().values()
+    functions = [line for line in listing.splitlines() if line.startswith(("define", "declare"))]
+    assert any("products" in line for line in functions)
+    assert not [line for line in functions if "linear" in line]
