@@ -63,6 +63,8 @@ def _softmax(logits, probabilities):
     total = np.float32(0)
     for c in range(num_classes):
         probabilities[c] = exp32(logits[c] - highest)
+    # In a loop of its own, for a sum keeps the exponentials from becoming vector code.
+    for c in range(num_classes):
         total += probabilities[c]
     for c in range(num_classes):
         probabilities[c] /= total

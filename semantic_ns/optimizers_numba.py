@@ -5,13 +5,13 @@ from typing import no_type_check
 import numpy as np
 from numba import prange
 
-from semantic_ns.kernels.compilation import exact_kernel, exact_part
+from semantic_ns.kernels.compilation import kernel, part
 
 # Entries of one task: many enough that a small parameter stays on one core.
 _CHUNK = 1 << 15
 
 
-@exact_part
+@part
 @no_type_check
 def _step_of_chunk(parameter, gradient, mean, square, decays, shrinkage, step_size, root_correction, epsilon):
     beta1, beta2 = decays
@@ -26,7 +26,7 @@ def _step_of_chunk(parameter, gradient, mean, square, decays, shrinkage, step_si
         parameter[i] = parameter[i] * shrinkage - step_size * step
 
 
-@exact_kernel
+@kernel
 @no_type_check
 def adam_step(parameter, gradient, mean, square, decays, shrinkage, step_size, root_correction, epsilon):
     """Change ``parameter`` and its moments ``mean`` and ``square``, all flat, by ``gradient``.

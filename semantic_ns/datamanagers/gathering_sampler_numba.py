@@ -4,10 +4,10 @@ from typing import no_type_check
 
 from numba import prange
 
-from semantic_ns.kernels.compilation import exact_kernel
+from semantic_ns.kernels.compilation import kernel
 
 
-@exact_kernel
+@kernel
 @no_type_check
 def gather_pixels(images, labels, image_numbers, indices, colors, classes):
     """Fill ``colors`` [R, channels] and ``classes`` [R, 1] from ``images`` [N, H, W, channels] and ``labels``.

@@ -17,7 +17,7 @@ from typing import no_type_check
 import numpy as np
 from numba import prange
 
-from semantic_ns.kernels.compilation import exact_part, kernel, part
+from semantic_ns.kernels.compilation import inlined_part, kernel
 from semantic_ns.kernels.pairs_numba import blend_pairs, prefetch_pair, spread_pair
 
 # Points that one task encodes level by level: the level's table stays in the second-level cache meanwhile.
@@ -29,14 +29,14 @@ _PRIME_Z = np.uint32(805459861)
 _ONE = np.uint32(1)
 
 
-@exact_part
+@inlined_part
 @no_type_check
 def _hash(ix, iy, iz, mask):
     """Equation (4): spatial hash of a grid vertex, modulo a power of two."""
     return (ix ^ (iy * _PRIME_Y) ^ (iz * _PRIME_Z)) & mask
 
 
-@part
+@inlined_part
 @no_type_check
 def _corners(block, count, scale, mask, rows, shares):
     """Table rows and trilinear weights, [8, points] each, of the corners around the points ``block`` [3, points].
@@ -63,7 +63,7 @@ def _corners(block, count, scale, mask, rows, shares):
         shares[6, i], shares[7, i] = vx * share11, wx * share11
 
 
-@part
+@inlined_part
 @no_type_check
 def _blend(rows, shares, count, level_table, y, first, column):
     """Equation (2): features of the eight corners by their weights, for one level of a block of points."""
@@ -83,7 +83,7 @@ def _blend(rows, shares, count, level_table, y, first, column):
             y[first + i, column + f] = a
 
 
-@part
+@inlined_part
 @no_type_check
 def encode_rows(x, first, last, table, s, table_size, y):
     """Encode the points ``first`` to ``last`` of ``x`` into the first rows of ``y``, level by level.
@@ -114,20 +114,20 @@ def encode(x, table, s, table_size, y):
         encode_rows(x, first, last, table, s, table_size, y[first:last])
 
 
-@exact_part
+@inlined_part
 @no_type_check
-def _gather_touched(x, y_gradient, bits, start, stop, column, num_features, block, gradient):
+def _gather_touched(x, y_gradient, start, stop, column, num_features, block, gradient):
     """Points with a gradient, and it, into ``block`` and ``gradient``; returns their number.
 
-    Samples that no light reaches have none, and are many. Zero is told by its bits (but the sign's): inside a kernel of
-    fast arithmetic a comparison would take what is not a number for it, and a run that diverged would look sound.
+    Samples that no light reaches have none, and are many. What is not a number is not zero: a run that diverged must
+    not look sound.
     """
     count = 0
     for n in range(start, stop):
         touched = False
         for f in range(num_features):
             gradient[count, f] = y_gradient[n, column + f]
-            touched |= bits[n, column + f] << np.int32(1) != np.int32(0)
+            touched |= gradient[count, f] != np.float32(0)
         if touched:
             for axis in range(3):
                 block[axis, count] = x[n, axis]
@@ -135,7 +135,7 @@ def _gather_touched(x, y_gradient, bits, start, stop, column, num_features, bloc
     return count
 
 
-@part
+@inlined_part
 @no_type_check
 def _scatter(rows, shares, count, gradient, level_gradient):
     """Transpose of :func:`_blend`."""
@@ -157,7 +157,7 @@ def scatter_table_gradient(x, y_gradient, s, table_size, table_gradient):
     What was in it does not count: clearing a level's part just before it is summed brings it into the cache.
     """
     num_points, num_levels, num_features = x.shape[0], s.shape[0], table_gradient.shape[1]
-    mask, bits = np.uint32(table_size - 1), y_gradient.view(np.int32)
+    mask = np.uint32(table_size - 1)
     for slot in prange(num_levels):
         # Fine levels cost more, and neighbours go to one thread: first the even levels, then the odd ones.
         level = 2 * slot if 2 * slot < num_levels else 2 * slot - (num_levels - 1 + num_levels % 2)
@@ -167,7 +167,7 @@ def scatter_table_gradient(x, y_gradient, s, table_size, table_gradient):
         level_gradient[:] = np.float32(0)
         for start in range(0, num_points, _BLOCK):
             stop = min(start + _BLOCK, num_points)
-            count = _gather_touched(x, y_gradient, bits, start, stop, column, num_features, block, gradient)
+            count = _gather_touched(x, y_gradient, start, stop, column, num_features, block, gradient)
             _corners(block, count, s[level], mask, rows, shares)
             _scatter(rows, shares, count, gradient, level_gradient)
 

@@ -18,11 +18,12 @@ import numpy as np
 from numba import prange
 from numba.np.ufunc.parallel import get_thread_id
 
-from semantic_ns.kernels.compilation import kernel
+from semantic_ns.kernels.compilation import inlined_part, kernel
 from semantic_ns.kernels.layers_numba import BLOCK, ROW_MULTIPLE, copy_rows, layer_backward, rectified
 from semantic_ns.kernels.matrix_numba import linear, padded
 
 _RAYS_PER_TASK = 16
+_LANES = 8  # Columns come in whole blocks of as many.
 _ZERO = np.float32(0)
 
 
@@ -48,6 +49,21 @@ def composite_forward(enc, first, weights, s1, t1, sums):
                     sums[ray, j] += weight * rectified(features[i, j])
 
 
+@inlined_part
+@no_type_check
+def _towards_weight(features, g_sums, lanes):
+    """Sum of the rectified features times ``g_sums``; ``lanes`` is room for eight of them."""
+    # Eight sums beside each other, for one alone would wait for each addition.
+    lanes[:] = _ZERO
+    for block in range(0, features.shape[0], _LANES):
+        for j in range(_LANES):
+            lanes[j] += g_sums[block + j] * rectified(features[block + j])
+    total = _ZERO
+    for j in range(_LANES):
+        total += lanes[j]
+    return total
+
+
 @kernel
 @no_type_check
 def composite_backward(enc, first, weights, s1, s1_t, t1, g_sums, g_enc, g_weights, g_s1, g_t1):
@@ -58,6 +74,7 @@ def composite_backward(enc, first, weights, s1, s1_t, t1, g_sums, g_enc, g_weigh
         begin_ray, end_ray = task * _RAYS_PER_TASK, min(num_rays, (task + 1) * _RAYS_PER_TASK)
         inputs, features = np.empty((BLOCK, s1.shape[0]), np.float32), np.empty((BLOCK, width), np.float32)
         g_inputs, zero = np.empty((BLOCK, s1.shape[0]), np.float32), np.zeros(s1.shape[0], np.float32)
+        lanes = np.empty(_LANES, np.float32)
         ray = begin_ray
         for begin in range(first[begin_ray], first[end_ray], BLOCK):
             count = min(BLOCK, first[end_ray] - begin)
@@ -67,12 +84,10 @@ def composite_backward(enc, first, weights, s1, s1_t, t1, g_sums, g_enc, g_weigh
             for i in range(count):
                 while begin + i >= first[ray + 1]:
                     ray += 1
-                weight, towards_weight = weights[begin + i], _ZERO
+                weight = weights[begin + i]
+                g_weights[begin + i] = _towards_weight(features[i], g_sums[ray], lanes)
                 for j in range(width):
-                    g = g_sums[ray, j] if features[i, j] > _ZERO else _ZERO
-                    towards_weight += g * features[i, j]
-                    features[i, j] = weight * g
-                g_weights[begin + i] = towards_weight
+                    features[i, j] = weight * g_sums[ray, j] if features[i, j] > _ZERO else _ZERO
             features[count:rows] = _ZERO
             layer_backward(inputs, features, s1_t, zero, g_s1[thread], g_t1[thread], g_inputs, rows)
             for i in range(count):

@@ -26,16 +26,13 @@ def _cache_folder() -> Path:
 if not numba.config.CACHE_DIR:  # pyright: ignore[reportAttributeAccessIssue, reportPrivateImportUsage]  # NUMBA_CACHE_DIR of the user goes first
     numba.config.CACHE_DIR = str(_cache_folder())  # pyright: ignore[reportAttributeAccessIssue, reportPrivateImportUsage]
 
-# Parts are inlined. Machine code of a part that stands alone is shared by all kernels that call it, and which of their
-# copies is taken depends on what was loaded first. The copies round differently, so the first training of a machine,
-# which compiles, would end elsewhere than the second one with the same seed.
-kernel = njit(parallel=True, fastmath=True, cache=True, nogil=True)
+# IEEE arithmetic, without numba's ``fastmath``: the compiler may then neither reorder a sum nor fuse a product with it,
+# so a kernel gives the same bits however it was compiled. With ``fastmath`` the first training on a machine, which
+# compiles, ended elsewhere than the next one with the same seed, which finds the kernels in the cache; and kernels for
+# another processor ended elsewhere again. It saved no time: the loops that matter are written for vector registers.
+kernel = njit(parallel=True, cache=True, nogil=True)
 """Decorator of what Python calls: all cores, without Python's lock, kept between starts."""
-part = njit(fastmath=True, cache=True, forceinline=True)
-"""Decorator of what kernels call; its code becomes part of each kernel's own."""
-exact_kernel = njit(parallel=True, cache=True, nogil=True)
-"""The same for what must keep to IEEE arithmetic: NaN, infinity, the order of sums."""
-exact_part = njit(cache=True, forceinline=True)
-"""The same for parts."""
-inlined_part = njit(fastmath=True, cache=True, inline="always")
-"""Decorator of parts that must not hide a loop from the compiler."""
+part = njit(cache=True)
+"""Decorator of what kernels call."""
+inlined_part = njit(cache=True, forceinline=True)
+"""Decorator of small parts of inner loops, whose call would cost as much as their work."""

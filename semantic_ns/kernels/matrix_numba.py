@@ -16,13 +16,13 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from semantic_ns.kernels.compilation import exact_part, part
+from semantic_ns.kernels.compilation import part
+from semantic_ns.kernels.multiply_add_numba import multiply_add
 
 _LANES = 8
 _FLOAT = ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, _LANES)
 _FIRST_LANE = ir.Constant(ir.VectorType(ir.IntType(32), _LANES), None)
-_FAST = ("fast",)
 
 
 def _pointer(context, builder, array_type, array, offset):
@@ -78,8 +78,7 @@ def _block_product(num_rows, num_vectors):  # noqa: C901
                     lane = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), value, ir.IntType(32)(0))
                     spread = builder.shuffle_vector(lane, ir.Constant(_VECTOR, ir.Undefined), _FIRST_LANE)
                     for v in range(num_vectors):
-                        product = builder.fmul(spread, vectors[v], flags=_FAST)
-                        builder.store(builder.fadd(builder.load(sums[i, v]), product, flags=_FAST), sums[i, v])
+                        builder.store(multiply_add(builder, spread, vectors[v], builder.load(sums[i, v])), sums[i, v])
             for i in range(num_rows):
                 for v in range(num_vectors):
                     builder.store(builder.load(sums[i, v]), address(c_first, c_row, i, v), align=4)
@@ -94,14 +93,14 @@ _block_4x24, _block_4x16 = _block_product(4, 3), _block_product(4, 2)
 _block_8x8, _block_4x8 = _block_product(8, 1), _block_product(4, 1)
 
 
-@exact_part
+@part
 @no_type_check
 def _columns_by_16(num_columns):
     """Columns to go in blocks of 16, so that the rest is 0, 24, or 8 if there are no more."""
     return num_columns - 24 if num_columns % 16 and num_columns > 16 else num_columns // 16 * 16
 
 
-@exact_part
+@part
 @no_type_check
 def padded(count, multiple):
     """The next multiple of ``multiple``."""

@@ -12,13 +12,13 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from semantic_ns.kernels.multiply_add_numba import multiply_add
+
 _TERMS = 8
 _INDEX = ir.IntType(64)
 _PAIR = ir.VectorType(ir.FloatType(), 2)
 _UNKNOWN = ir.Constant(_PAIR, ir.Undefined)
 _BOTH_LANES = ir.Constant(ir.VectorType(ir.IntType(32), 2), None)
-# A product and a sum may become one instruction, but a value that is not a number stays one.
-_FUSED = ("contract", "reassoc")
 
 
 def _data(context, builder, signature, arguments, position):
@@ -55,10 +55,11 @@ def blend_pairs(typing_context, rows, shares, column, table, out, out_at):
     signature = types.void(rows, shares, column, table, out, out_at)
 
     def generate(context, builder, signature, arguments):
-        total = ir.Constant(_PAIR, None)
-        for place, share in _terms(context, builder, signature, arguments):
-            product = builder.fmul(share, builder.load(place, align=4), flags=_FUSED)
-            total = builder.fadd(total, product, flags=_FUSED)
+        # Two sums beside each other, for each term would wait for the one before.
+        halves = [ir.Constant(_PAIR, None), ir.Constant(_PAIR, None)]
+        for term, (place, share) in enumerate(_terms(context, builder, signature, arguments)):
+            halves[term % 2] = multiply_add(builder, share, builder.load(place, align=4), halves[term % 2])
+        total = builder.fadd(*halves)
         out_at = context.cast(builder, arguments[5], signature.args[5], types.int64)
         out = _data(context, builder, signature, arguments, 4)
         builder.store(total, _pair_at(builder, out, out_at), align=4)
@@ -78,8 +79,7 @@ def spread_pair(typing_context, rows, shares, column, table, pair):
         pairs = _data(context, builder, signature, arguments, 4)
         value = builder.load(_pair_at(builder, pairs, builder.shl(column, _INDEX(1))), align=4)
         for place, share in _terms(context, builder, signature, arguments):
-            product = builder.fmul(share, value, flags=_FUSED)
-            builder.store(builder.fadd(builder.load(place, align=4), product, flags=_FUSED), place, align=4)
+            builder.store(multiply_add(builder, share, value, builder.load(place, align=4)), place, align=4)
         return context.get_dummy_value()
 
     return signature, generate

@@ -5,12 +5,12 @@ from typing import no_type_check
 import numpy as np
 from numba import prange
 
-from semantic_ns.kernels.compilation import exact_part, kernel, part
+from semantic_ns.kernels.compilation import kernel, part
 
 _BLOCK = 1024
 
 
-@exact_part
+@part
 @no_type_check
 def count_votes(nodes, labels, votes):
     """Add the labels [N] of points to the votes [M, C] of their voxels; points without either do not vote."""

@@ -5,11 +5,11 @@ from typing import no_type_check
 import numpy as np
 from numba import prange
 
-from semantic_ns.kernels.compilation import exact_kernel, kernel
+from semantic_ns.kernels.compilation import kernel
 from semantic_ns.surface.voxels_numba import NUM_TOUCHING
 
 
-@exact_kernel
+@kernel
 @no_type_check
 def mean_of_nodes(nodes, values, means, counts):
     """Fill ``means`` [M, K] and ``counts`` [M] from the values [N, K] of points and their voxels."""

@@ -5,7 +5,7 @@ from typing import no_type_check
 import numpy as np
 from numba import prange
 
-from semantic_ns.kernels.compilation import exact_kernel, exact_part
+from semantic_ns.kernels.compilation import kernel, part
 
 BITS = 21
 """Of a voxel's number along one axis."""
@@ -19,7 +19,7 @@ NUM_TOUCHING = 27
 _FIRST, _LAST = LARGEST_RADIUS - HALF, HALF - 1 - LARGEST_RADIUS
 
 
-@exact_kernel
+@kernel
 @no_type_check
 def voxel_keys(points, resolution, edge, keys):
     """Fill ``keys`` [N] with those of the voxels that points [N, 3] lie in, -1 for a point without one.
@@ -44,7 +44,7 @@ def voxel_keys(points, resolution, edge, keys):
         keys[i] = key
 
 
-@exact_part
+@part
 @no_type_check
 def number_voxels(keys, order, occupied, numbers):
     """Fill ``occupied`` with the different ones of ``keys`` [N], ascending, and ``numbers`` [N] with the place of each.
@@ -63,7 +63,7 @@ def number_voxels(keys, order, occupied, numbers):
     return count
 
 
-@exact_part
+@part
 @no_type_check
 def first_at_least(sorted_keys, key, low, high):
     """Place of the first of the ascending keys that is not less than a key, if it lies between two places."""
@@ -76,7 +76,7 @@ def first_at_least(sorted_keys, key, low, high):
     return low
 
 
-@exact_part
+@part
 @no_type_check
 def find(sorted_keys, key):
     """Place of a key, or -1."""
@@ -84,7 +84,7 @@ def find(sorted_keys, key):
     return place if place < sorted_keys.shape[0] and sorted_keys[place] == key else -1
 
 
-@exact_kernel
+@kernel
 @no_type_check
 def find_all(sorted_keys, keys, places):
     """Fill ``places`` [N] with the place of each key among the sorted ones, -1 where it is not there."""
@@ -92,7 +92,7 @@ def find_all(sorted_keys, keys, places):
         places[i] = find(sorted_keys, keys[i]) if keys[i] >= 0 else -1
 
 
-@exact_part
+@part
 @no_type_check
 def next_at_least(sorted_keys, key, start):
     """Place of the first of the ascending keys, from a place on, that is not less than a key; fast if it is near."""
@@ -104,7 +104,7 @@ def next_at_least(sorted_keys, key, start):
     return first_at_least(sorted_keys, key, low, min(high, sorted_keys.shape[0]))
 
 
-@exact_part
+@part
 @no_type_check
 def neighbours_of_key(sorted_keys, key, radius, neighbours):
     """Fill ``neighbours`` [(2 radius + 1)^3] with the places of the voxels around that of a key, -1 for those missing.
@@ -130,7 +130,7 @@ def neighbours_of_key(sorted_keys, key, radius, neighbours):
                 wanted += 1
 
 
-@exact_kernel
+@kernel
 @no_type_check
 def find_neighbours(sorted_keys, neighbours):
     """Fill ``neighbours`` [M, 27] with the voxels that touch each voxel, -1 where there is none."""
@@ -138,7 +138,7 @@ def find_neighbours(sorted_keys, neighbours):
         neighbours_of_key(sorted_keys, sorted_keys[i], 1, neighbours[i])
 
 
-@exact_kernel
+@kernel
 @no_type_check
 def find_creases(sorted_keys, normals, cosine, is_crease):
     """Mark voxels that touch one whose normal has a smaller cosine with theirs, up to sign."""

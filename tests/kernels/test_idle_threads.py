@@ -25,7 +25,7 @@ SETUP = """
 import json, os, threading
 import numpy as np, torch
 from semantic_ns import host
-from support.parallel_kernel import kernel
+from support.parallel_kernel import add_sines
 
 def run():
     sums = np.zeros(5, np.float32)

@@ -9,8 +9,8 @@ import pytest
 from support.fresh_process import ROOT
 
 KERNELS = sorted((ROOT / "semantic_ns").rglob("*_numba.py"))
-PARALLEL = {"kernel", "exact_kernel"}
-"""Decorators of functions that numba runs on all cores; see `semantic_ns.kernels.compilation`."""
+PARALLEL = "kernel"
+"""The decorator of functions that numba runs on all cores; see `semantic_ns.kernels.compilation`."""
 
 
 def base_of(node: ast.expr) -> ast.expr:
@@ -44,7 +44,7 @@ def assignments(function: ast.FunctionDef) -> Iterator[tuple[ast.expr, ast.expr]
 
 def parallel_kernels(source: str) -> list[ast.FunctionDef]:
     functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
-    return [function for function in functions if PARALLEL & {ast.unparse(name) for name in function.decorator_list}]
+    return [function for function in functions if PARALLEL in map(ast.unparse, function.decorator_list)]
 
 
 def writes_through_members(source: str) -> list[int]:

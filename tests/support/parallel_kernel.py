@@ -5,12 +5,12 @@ from typing import no_type_check
 import numpy as np
 from numba import prange
 
-from semantic_ns.kernels.compilation import exact_kernel
+from semantic_ns.kernels.compilation import kernel
 
 
-@exact_kernel
+@kernel
 @no_type_check
-def kernel(values, sums):
+def add_sines(values, sums):
     """Add the sines of the values to a number of sums."""
     for block in prange(sums.shape[0]):
         for i in range(block, values.shape[0], sums.shape[0]):

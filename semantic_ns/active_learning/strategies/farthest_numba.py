@@ -4,7 +4,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from semantic_ns.kernels.compilation import exact_part, part
+from semantic_ns.kernels.compilation import part
 
 _END = -1
 
@@ -18,7 +18,7 @@ def _distance(places, i, j):
     return np.sqrt(total)
 
 
-@exact_part
+@part
 @no_type_check
 def _hand_over(places, old, new, chosen, heads, following, distances):
     """Give the points of cell ``old`` that are nearer to the centre of ``new`` to that cell; leave ``chosen`` out.
@@ -44,14 +44,14 @@ def _hand_over(places, old, new, chosen, heads, following, distances):
     return farthest
 
 
-@exact_part
+@part
 @no_type_check
 def _is_farther(distances, one, other):
     """Whether a point is farther from all chosen ones; of equal ones, whether it comes first."""
     return distances[one] > distances[other] or (distances[one] == distances[other] and one < other)
 
 
-@exact_part
+@part
 @no_type_check
 def _farthest_of(head, following, distances):
     farthest, point = head, head
@@ -62,7 +62,7 @@ def _farthest_of(head, following, distances):
     return farthest
 
 
-@exact_part
+@part
 @no_type_check
 def choose_farthest(places, seeds, free, owners, costs, budget, order, scores):  # noqa: C901
     """Fill ``order`` and ``scores`` with points and their distances from the seeds and all before them; how many.

@@ -5,7 +5,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from semantic_ns.kernels.compilation import exact_part
+from semantic_ns.kernels.compilation import part
 from semantic_ns.surface.voxels_numba import neighbours_of_key
 
 NEAR = 0.5
@@ -15,7 +15,7 @@ _RADIUS = 2
 _NUM_AROUND = (2 * _RADIUS + 1) ** 3
 
 
-@exact_part
+@part
 @no_type_check
 def _cover(voxels, keys, is_damped, factors, around):
     """Set the factors of voxels to 0, and of those near them to a half at most."""
@@ -30,7 +30,7 @@ def _cover(voxels, keys, is_damped, factors, around):
                     factors[around[k]] = min(factors[around[k]], NEAR)
 
 
-@exact_part
+@part
 @no_type_check
 def cover_labelled(first, shown, is_open, keys, factors):
     """Cover what the candidates show that are not open."""
@@ -40,7 +40,7 @@ def cover_labelled(first, shown, is_open, keys, factors):
             _cover(shown[first[unit] : first[unit + 1]], keys, True, factors, around)
 
 
-@exact_part
+@part
 @no_type_check
 def _score(voxels, weights, factors, cost):
     total = 0.0
@@ -49,7 +49,7 @@ def _score(voxels, weights, factors, cost):
     return total / cost
 
 
-@exact_part
+@part
 @no_type_check
 def choose(first, shown, weights, factors, costs, ranks, keys, is_damped, budget, is_open, order, scores):
     """Fill ``order`` and ``scores`` with the open units of the largest scores, each after those before are covered.

@@ -9,7 +9,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from semantic_ns.kernels.compilation import exact_part, part
+from semantic_ns.kernels.compilation import part
 from semantic_ns.kernels.exponential_numba import exp32
 from semantic_ns.kernels.layers_numba import ROW_MULTIPLE, rectified, rectify
 from semantic_ns.kernels.limits_numba import GRADIENT_RAW_DENSITY_LIMIT, RAW_DENSITY_LIMIT
@@ -58,14 +58,14 @@ def zero_rows(a, first, last):
             a[r, j] = np.float32(0)
 
 
-@exact_part
+@part
 @no_type_check
 def carve(scratch, at, rows, columns):
     """A matrix out of a thread's scratch memory, and where the next one begins."""
     return scratch[at : at + rows * columns].reshape(rows, columns), at + rows * columns
 
 
-@exact_part
+@part
 @no_type_check
 def tile_shape(num_rays, num_samples, rows_per_tile):
     """Rays of a tile, number of tiles, and rows of its buffers."""
@@ -73,7 +73,7 @@ def tile_shape(num_rays, num_samples, rows_per_tile):
     return rays, (num_rays + rays - 1) // rays, padded(rays * num_samples, ROW_MULTIPLE)
 
 
-@exact_part
+@part
 @no_type_check
 def training_floats(network, transposed, rows):
     """Size of :func:`training_buffers`."""
@@ -82,7 +82,7 @@ def training_floats(network, transposed, rows):
     return rows * (num_encoded + transposed.w1.shape[1] + 5 * width + 4 * num_hidden + num_outputs)
 
 
-@exact_part
+@part
 @no_type_check
 def training_buffers(scratch, rows, network, transposed):
     """Room for what a tile needs forward and for its gradients, and where the scratch memory goes on.

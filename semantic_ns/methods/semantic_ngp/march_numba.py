@@ -17,7 +17,7 @@ import numpy as np
 from numba import prange
 
 from semantic_ns.encodings.hash_grid_numba import encode_rows
-from semantic_ns.kernels.compilation import exact_part, kernel, part
+from semantic_ns.kernels.compilation import kernel, part
 from semantic_ns.kernels.exponential_numba import exp32
 from semantic_ns.kernels.layers_numba import BLOCK, ROW_MULTIPLE, copy_rows
 from semantic_ns.kernels.limits_numba import RAW_DENSITY_LIMIT
@@ -76,7 +76,7 @@ def densities(points, grid, network, scale, sigma):
             sigma[begin + i] = scale * exp32(min(out[i, 0], RAW_DENSITY_LIMIT))
 
 
-@exact_part
+@part
 @no_type_check
 def _start_rays(bundle, occupancy, begin, count, t, last):
     """Where the rays of a tile begin and end. Not fast arithmetic: a ray that misses the grid ends at -infinity."""

@@ -1,6 +1,6 @@
 """Marching of rays through nested occupancy grids.
 
-Without ``fastmath``, in double precision: which cell a sample's centre falls into must not depend on the order of the
+In double precision: which cell a sample's centre falls into must not depend on the order of the
 operations. The arguments ``bundle``, ``steps`` and ``occupancy`` are the ``BoundedRays``, the ``Steps`` and the
 ``OccupancyArrays`` of ``occupancy``.
 """
@@ -10,12 +10,12 @@ from typing import no_type_check
 import numpy as np
 from numba import prange
 
-from semantic_ns.kernels.compilation import exact_kernel, exact_part
+from semantic_ns.kernels.compilation import kernel, part
 
 _NO_LIMIT = 1 << 62
 
 
-@exact_part
+@part
 @no_type_check
 def last_distance(origin, direction, box, far):
     """Distance at which a ray leaves the box, at most ``far``; negative infinity if it misses it."""
@@ -31,7 +31,7 @@ def last_distance(origin, direction, box, far):
     return leave if leave > enter else -np.inf
 
 
-@exact_part
+@part
 @no_type_check
 def _is_occupied(origin, direction, t, occupancy):
     """Whether the cell at distance ``t`` is occupied, in the finest level that contains it; no cell is not."""
@@ -48,7 +48,7 @@ def _is_occupied(origin, direction, t, occupancy):
     return False
 
 
-@exact_part
+@part
 @no_type_check
 def next_samples(origin, direction, t, last, steps, occupancy, limit, starts, ends):
     """Write the next samples of a ray, at most ``limit``, from distance ``t`` on.
@@ -70,7 +70,7 @@ def next_samples(origin, direction, t, last, steps, occupancy, limit, starts, en
     return count, t
 
 
-@exact_kernel
+@kernel
 @no_type_check
 def march(bundle, steps, occupancy, first, t_starts, t_ends, rays):
     """Write the samples of every ray from ``first`` [R + 1] on; with no room to write, count them into ``first``.
