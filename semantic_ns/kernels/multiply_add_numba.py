@@ -1,10 +1,12 @@
 """The fused multiply-add of vectors, written out: the compiler may not fuse a product with a sum on its own."""
 
+from typing import Any
+
 from llvmlite import ir
 from numba.core import cgutils
 
 
-def multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """``a * b + c`` for each lane of three vectors of float32, rounded once on every processor."""
     kind = c.type
     name = f"llvm.fma.v{kind.count}f32"

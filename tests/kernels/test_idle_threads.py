@@ -29,7 +29,7 @@ from support.parallel_kernel import add_sines
 
 def run():
     sums = np.zeros(5, np.float32)
-    kernel(np.arange(10000, dtype=np.float32), sums)
+    add_sines(np.arange(10000, dtype=np.float32), sums)
     return sums.tobytes().hex()
 
 def threads():

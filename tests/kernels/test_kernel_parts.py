@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from typing import no_type_check
 
-import numba
 import numpy as np
 import pytest
 from numba import njit, prange
@@ -75,7 +74,7 @@ def test_the_compiler_may_neither_reorder_nor_fuse_what_a_kernel_adds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Compiled here and now: only then is there a listing.
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
 
     @kernel
     @no_type_check
