@@ -19,7 +19,7 @@ from nerfstudio.utils.eval_utils import eval_setup
 from rich.console import Console
 
 from semantic_ns.benchmark.runner.modes import TWO_FRAMES, Mode, find_mode
-from semantic_ns.benchmark.runner.one_cell import clean_training_dataset
+from semantic_ns.benchmark.runner.one_trial import clean_training_dataset
 from semantic_ns.benchmark.runner.scoring import chosen_frames
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import corrupted_labels, read_label_folder

@@ -86,10 +86,7 @@ def show(output: Path, scores: dict, seconds: dict[str, float]) -> None:
         "dense labels": "labels/",
     }.items():
         CONSOLE.print(f"{what:>14}: {output / where}", highlight=False)
-    CONSOLE.print(
-        "To look around in a browser: .venv/bin/ns-viewer --viewer.websocket-host 127.0.0.1 --load-config "
-        "<the trained scene's config.yml>"
-    )
+    CONSOLE.print("To look around in a browser: .venv/bin/ns-viewer --load-config <the trained scene's config.yml>")
 
 
 def main() -> None:

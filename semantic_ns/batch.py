@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semantic_ns.labels.taxonomy import VOID
-from semantic_ns.losses import label_shares, semantic_cross_entropy, soft_cross_entropy
+from semantic_ns.losses import normalized_label_weights, semantic_cross_entropy, soft_cross_entropy
 
 COLOR = "image"
 """Item: colours [H, W, 3 or 4]; batch: [R, 3 or 4]; in [0, 1]."""
@@ -91,11 +91,11 @@ class Targets:
             trains_classes=self.trains_classes,
         )
 
-    def label_shares(self) -> Float[Tensor, "rays"]:
+    def normalized_label_weights(self) -> Float[Tensor, "rays"]:
         """What each ray counts in the weighted mean of the semantic loss."""
         if self.soft_labels is None:
-            return label_shares(self.labels, self.label_weights)
-        return label_shares(torch.zeros_like(self.labels), self.label_weights)
+            return normalized_label_weights(self.labels, self.label_weights)
+        return normalized_label_weights(torch.zeros_like(self.labels), self.label_weights)
 
     def semantic_loss(self, logits: Float[Tensor, "rays classes"]) -> Float[Tensor, ""]:
         """Weighted cross-entropy of rendered logits against these labels, or the distributions in their stead."""

@@ -28,9 +28,9 @@ def semantic_cross_entropy(
         weights: how much each ray counts, 0 or more; all the same if left out.
 
     Returns:
-        weighted mean over the labelled rays, in nats; see :func:`label_shares`.
+        weighted mean over the labelled rays, in nats; see :func:`normalized_label_weights`.
     """
-    shares = label_shares(labels, weights)
+    shares = normalized_label_weights(labels, weights)
     if logits.device.type == "cpu" and logits.dtype == torch.float32:
         return _cross_entropy_cpu(logits, labels, shares)
     losses = F.cross_entropy(logits, labels, ignore_index=VOID, reduction="none")
@@ -65,7 +65,9 @@ def soft_cross_entropy(
     return (shares.to(losses.dtype) * losses).sum()
 
 
-def label_shares(labels: Int[Tensor, "rays"], weights: Float[Tensor, "rays"] | None = None) -> Float[Tensor, "rays"]:
+def normalized_label_weights(
+    labels: Int[Tensor, "rays"], weights: Float[Tensor, "rays"] | None = None
+) -> Float[Tensor, "rays"]:
     """What each ray's cross-entropy counts in the mean: 0 where void, sum 1, or all 0 where nothing counts."""
     labelled = (labels != VOID).float()
     return _shares(labelled if weights is None else labelled * weights)

@@ -8,9 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from semantic_ns.synthetic_scene import write_nerfstudio_scene, write_replica_scene
+# Kernels may use two threads wherever tests run, for some tests compare them with one. numba reads this when imported.
+_THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, _THREADS)))
+
+import numba  # noqa: E402
+
+from semantic_ns.synthetic_scene import write_nerfstudio_scene, write_replica_scene  # noqa: E402
 
 pytest.register_assert_rewrite("support")
+
+
+def pytest_configure() -> None:
+    """Let kernels use as many threads as torch does."""
+    numba.set_num_threads(min(_THREADS, int(os.environ["NUMBA_NUM_THREADS"])))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

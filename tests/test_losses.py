@@ -8,8 +8,8 @@ from nerfstudio.model_components.losses import lossfun_distortion
 
 from semantic_ns.losses import (
     distortion_loss_cpu,
-    label_shares,
     near_camera_prices,
+    normalized_label_weights,
     opacity_loss,
     semantic_cross_entropy,
     soft_cross_entropy,
@@ -116,11 +116,11 @@ def test_without_any_weight_the_losses_and_their_gradients_are_zero() -> None:
 
 def test_shares_are_zero_where_void_and_sum_to_one() -> None:
     labels = torch.tensor([2, -1, 0, 1])
-    torch.testing.assert_close(label_shares(labels), torch.tensor([1.0, 0.0, 1.0, 1.0]) / 3)
+    torch.testing.assert_close(normalized_label_weights(labels), torch.tensor([1.0, 0.0, 1.0, 1.0]) / 3)
     torch.testing.assert_close(
-        label_shares(labels, torch.tensor([3.0, 9.0, 1.0, 0.0])), torch.tensor([0.75, 0, 0.25, 0])
+        normalized_label_weights(labels, torch.tensor([3.0, 9.0, 1.0, 0.0])), torch.tensor([0.75, 0, 0.25, 0])
     )
-    assert label_shares(torch.full((3,), -1)).abs().max() == 0
+    assert normalized_label_weights(torch.full((3,), -1)).abs().max() == 0
 
 
 def test_distributions_over_other_classes_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""Page and plot of `benchmarks.paper_network`, from the results of its cells."""
+"""Page and plot of `benchmarks.paper_network`, from the results of its trials."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.speed.report import NOT_MEASURED, number, said
 from benchmarks.speed.statistics import seconds_to
-from semantic_ns.benchmark.runner.cells import CELLS, read_result
+from semantic_ns.benchmark.runner.trials import TRIALS, read_result
 from semantic_ns.io.text import markdown_table
 
 FAST, PAPER = "semantic-nerf", "semantic-nerf-vanilla"
@@ -28,8 +28,8 @@ Result = Mapping[str, Any]
 
 
 def finished(output: Path) -> list[Result]:
-    """The results of the cells that are done, by labels and method."""
-    found = [read_result(folder) for folder in sorted((output / CELLS).glob("*"))]
+    """The results of the trials that are done, by labels and method."""
+    found = [read_result(folder) for folder in sorted((output / TRIALS).glob("*"))]
     done = [result for result in found if result is not None and result["state"] == "done"]
     return sorted(done, key=lambda result: (list(LABELS).index(result["cell"]["mode"]), result["cell"]["method"]))
 
@@ -39,8 +39,8 @@ def _budget(result: Result) -> str:
 
 
 def _title(result: Result) -> str:
-    cell = result["cell"]
-    return f"{cell['method']}, {LABELS[cell['mode']]}"
+    trial = result["cell"]
+    return f"{trial['method']}, {LABELS[trial['mode']]}"
 
 
 def _command(result: Result) -> str:
@@ -48,15 +48,15 @@ def _command(result: Result) -> str:
     return str(result["command"]).replace(str(result["cell"]["scene"]["data"]), "SCENE")
 
 
-def cells_table(results: Sequence[Result]) -> str:
-    """What each cell trained, how fast, with how much memory, and how well it is at its end."""
+def trials_table(results: Sequence[Result]) -> str:
+    """What each trial trained, how fast, with how much memory, and how well it is at its end."""
     header = ("method, labels", "budget", "steps", "training seconds", "rays/s", "memory, GiB", "mIoU", "PSNR, dB")
     rows = []
     for result in results:
         last, memory = result["points"][-1], result.get("peak_gpu_gib", result["peak_gib_training"])
         measured = (result["training_seconds"], result["training_rays_per_second"], memory)
         quality = (f"{last['miou_present']:.3f}", f"{last['psnr_pooled']:.2f}")
-        steps = f"{result['num_steps_taken']} of {result['cell']['num_steps']}"
+        steps = f"{result['num_steps_taken']} of {result['trial']['num_steps']}"
         rows.append((_title(result), _budget(result), steps, *(number(value) for value in measured), *quality))
     if not any(_budget(result) == WHOLE_SCHEDULE for result in results):
         rows.append((f"{PAPER}, whole schedule on CUDA", WHOLE_SCHEDULE, NOT_MEASURED, *("",) * 5))
@@ -80,7 +80,7 @@ def overtaking_table(results: Sequence[Result]) -> str:
 
 
 def points_table(result: Result) -> str:
-    """Quality of a cell at its scored steps."""
+    """Quality of a trial at its scored steps."""
     rows = [
         (str(p["step"]), number(p["seconds"]), f"{p['miou_present']:.3f}", f"{p['psnr_pooled']:.2f}")
         for p in result["points"]
@@ -106,7 +106,7 @@ def page(results: Sequence[Result]) -> str:
         scored,
         *sorted({said(result["circumstances"]) + f" Threads: {result['threads']}." for result in results}),
         "## At the end of the budget",
-        cells_table(results),
+        trials_table(results),
         f"## When {FAST} is as good as the paper's network at the end",
         overtaking_table(results),
         f"![mIoU and PSNR over training seconds](../{PLOT.as_posix()})",
@@ -117,7 +117,7 @@ def page(results: Sequence[Result]) -> str:
 
 
 def draw(results: Sequence[Result], path: Path) -> None:
-    """Plot mIoU and PSNR over training seconds, all cells in one picture."""
+    """Plot mIoU and PSNR over training seconds, all trials in one picture."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -139,10 +139,10 @@ def draw(results: Sequence[Result], path: Path) -> None:
 
 
 def write_report(output: Path, docs: Path) -> None:
-    """Write page and plot from all cells that are done."""
+    """Write page and plot from all trials that are done."""
     results = finished(output)
     if not results:
-        raise SystemExit(f"no cell in {output} is done")
+        raise SystemExit(f"no trial in {output} is done")
     (docs / PAGE).parent.mkdir(parents=True, exist_ok=True)
     (docs / PAGE).write_text(page(results), encoding="utf8")
     draw(results, docs / PLOT)

@@ -14,8 +14,8 @@ from semantic_ns.errors import SceneError
 if TYPE_CHECKING:
     from collections import Counter
 
-    from semantic_ns.benchmark.runner.cells import State
     from semantic_ns.benchmark.runner.plan import Plan
+    from semantic_ns.benchmark.runner.trials import State
 
 
 @dataclass
@@ -62,15 +62,15 @@ class Labels:
         # Slow to import, and not needed for --help.
         from semantic_ns.benchmark.labels.report import write_report
         from semantic_ns.benchmark.runner.backend import ProcessBackend
-        from semantic_ns.benchmark.runner.cells import done_cells, refuse_mixed
-        from semantic_ns.benchmark.runner.one_cell import KEEP_RUN, MODULE, checked_cells
-        from semantic_ns.benchmark.runner.run import run_cells
+        from semantic_ns.benchmark.runner.one_trial import KEEP_RUN, MODULE, checked_trials
+        from semantic_ns.benchmark.runner.run import run_trials
+        from semantic_ns.benchmark.runner.trials import done_trials, refuse_mixed
 
         _refuse_no_jobs(self.jobs)
-        cells = checked_cells(self._plan())
-        refuse_mixed([*cells, *done_cells(self.output)])
+        trials = checked_trials(self._plan())
+        refuse_mixed([*trials, *done_trials(self.output)])
         arguments = (*MODULE, KEEP_RUN) if self.keep_runs else MODULE
-        counts = run_cells(cells, self.output, ProcessBackend(self.jobs, arguments), _say)
+        counts = run_trials(trials, self.output, ProcessBackend(self.jobs, arguments), _say)
         if counts["done"]:
             _say(f"Report: {write_report(self.output)}")
         _refuse_missing(counts, self.output)
@@ -182,13 +182,13 @@ class Scenes:
         """Train what is not done and write the table."""
         # Slow to import, and not needed for --help.
         from semantic_ns.benchmark.runner.backend import ProcessBackend
-        from semantic_ns.benchmark.runner.one_cell import KEEP_RUN, check_cells
+        from semantic_ns.benchmark.runner.one_trial import KEEP_RUN, check_trials
         from semantic_ns.benchmark.runner.place import commit
-        from semantic_ns.benchmark.runner.run import run_cells
-        from semantic_ns.benchmark.scenes.cell import MODULE
+        from semantic_ns.benchmark.runner.run import run_trials
         from semantic_ns.benchmark.scenes.plan import ScenePlan, scoreboard_scene
         from semantic_ns.benchmark.scenes.report import write_scoreboard
         from semantic_ns.benchmark.scenes.summary import other_commits
+        from semantic_ns.benchmark.scenes.trial import MODULE
 
         _refuse_no_jobs(self.jobs)
         scenes = tuple(scoreboard_scene(text, self.split) for text in self.data)
@@ -196,12 +196,12 @@ class Scenes:
             scenes, self.seeds, self.method, self.modes, self.label, self.options, self.max_num_iterations or 0,
             self.score_stride,
         )  # fmt: skip
-        cells = plan.cells()
-        check_cells(self.method, cells)
+        trials = plan.trials()
+        check_trials(self.method, trials)
         if others := other_commits(self.output, commit()):
             _say(f"{self.output} holds results of other commits, which stay as they are: {', '.join(others)}.")
         arguments = (*MODULE, KEEP_RUN) if self.keep_runs else MODULE
-        counts = run_cells(cells, self.output, ProcessBackend(self.jobs, arguments), _say)
+        counts = run_trials(trials, self.output, ProcessBackend(self.jobs, arguments), _say)
         if counts["done"] or counts["failed"]:
             _say(f"Report: {write_scoreboard(self.output)}")
         _refuse_missing(counts, self.output)
@@ -216,8 +216,8 @@ def _refuse_missing(counts: "Counter[State]", output: Path) -> None:
     total = sum(counts.values())
     if missing := total - counts["done"]:
         raise SceneError(
-            f"Expected all {total} cells to be trained, found {missing} failed or interrupted in {output}; result.json "
-            "and log.txt of a cell say why, and the same command tries it again."
+            f"Expected all {total} trials to be trained, found {missing} failed or interrupted in {output}; "
+            "result.json and log.txt of a trial say why, and the same command tries it again."
         )
 
 

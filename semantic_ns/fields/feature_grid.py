@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from semantic_ns.encodings.hash_grid import Backend, HashGrid
-from semantic_ns.kernels.layers import whole_blocks, zeros_per_thread
+from semantic_ns.kernels.layers import whole_blocks, zeros_per_slot
 
 _LEAST_SHARE = 0.25
 """Samples that give a ray less of its light than this share of what its strongest gives have no say in its class."""
@@ -120,7 +120,7 @@ class _PackedFeatures(torch.autograd.Function):
 
         enc, first, weights, s1, t1 = ctx.saved_tensors
         g_enc, g_weights = torch.empty_like(enc), torch.empty_like(weights)
-        g_s1, g_t1 = zeros_per_thread((s1, t1))
+        g_s1, g_t1 = zeros_per_slot((s1, t1))
         arrays = (enc, first, weights, s1, s1.T.contiguous(), t1, gradients[0].contiguous())
         inputs: tuple[Any, ...] = tuple(array.numpy() for array in arrays)
         kernels.composite_backward(*inputs, *(gradient.numpy() for gradient in (g_enc, g_weights, g_s1, g_t1)))

@@ -9,14 +9,13 @@ semantic width; matrices are [in, out], in whole blocks.
 * ``s1`` [E', F], ``t1`` [F]   the semantic layer before its ReLU; E' is E in whole blocks
 * ``sums`` [R, F]      sum_k w_k relu(enc_k s1 + t1)
 
-A leading ``g_`` is the gradient of the loss in what follows. Gradients of matrices have one slice per thread.
+A leading ``g_`` is the gradient of the loss in what follows. Gradients of matrices have one slice per slot.
 """
 
 from typing import no_type_check
 
 import numpy as np
 from numba import prange
-from numba.np.ufunc.parallel import get_thread_id
 
 from semantic_ns.kernels.compilation import inlined_part, kernel
 from semantic_ns.kernels.layers_numba import BLOCK, ROW_MULTIPLE, copy_rows, layer_backward, rectified
@@ -68,10 +67,9 @@ def _towards_weight(features, g_sums, lanes):
 @no_type_check
 def composite_backward(enc, first, weights, s1, s1_t, t1, g_sums, g_enc, g_weights, g_s1, g_t1):
     """Fill ``g_enc`` [N, E] and ``g_weights`` [N]; add to ``g_s1`` and ``g_t1``."""
-    num_rays, width = g_sums.shape
-    for task in prange((num_rays + _RAYS_PER_TASK - 1) // _RAYS_PER_TASK):
-        thread = get_thread_id()
-        begin_ray, end_ray = task * _RAYS_PER_TASK, min(num_rays, (task + 1) * _RAYS_PER_TASK)
+    (num_rays, width), num_slots = g_sums.shape, g_t1.shape[0]
+    for slot in prange(num_slots):
+        begin_ray, end_ray = slot * num_rays // num_slots, (slot + 1) * num_rays // num_slots
         inputs, features = np.empty((BLOCK, s1.shape[0]), np.float32), np.empty((BLOCK, width), np.float32)
         g_inputs, zero = np.empty((BLOCK, s1.shape[0]), np.float32), np.zeros(s1.shape[0], np.float32)
         lanes = np.empty(_LANES, np.float32)
@@ -89,7 +87,7 @@ def composite_backward(enc, first, weights, s1, s1_t, t1, g_sums, g_enc, g_weigh
                 for j in range(width):
                     features[i, j] = weight * g_sums[ray, j] if features[i, j] > _ZERO else _ZERO
             features[count:rows] = _ZERO
-            layer_backward(inputs, features, s1_t, zero, g_s1[thread], g_t1[thread], g_inputs, rows)
+            layer_backward(inputs, features, s1_t, zero, g_s1[slot], g_t1[slot], g_inputs, rows)
             for i in range(count):
                 for j in range(enc.shape[1]):
                     g_enc[begin + i, j] = g_inputs[i, j]

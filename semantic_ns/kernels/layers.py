@@ -1,4 +1,4 @@
-"""Layers of torch networks as the CPU kernels take them: in whole blocks, as arrays, with a gradient per thread."""
+"""Layers of torch networks as the CPU kernels take them: in whole blocks, as arrays, with gradients that add up."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -11,6 +11,8 @@ BLOCK = 8
 """Rows and columns of the kernels' matrices come in multiples of this; ``matrix_numba`` says why."""
 INPUT_BLOCK = 4
 """The rows of a matrix whose inputs get no gradient from ``linear`` come in multiples of this instead."""
+_NUM_SLOTS = 32
+"""As many threads can add up gradients at the same time; each slot is as large as the networks and costs some time."""
 
 
 def linear_layers(network: nn.Module) -> list[nn.Linear]:
@@ -30,12 +32,13 @@ def as_arrays(tensors: Sequence[Tensor]) -> Any:
     return _tuple_like(tensors, [tensor.detach().contiguous().numpy() for tensor in tensors])
 
 
-def zeros_per_thread(tensors: Sequence[Tensor]) -> Any:
-    """Zeros [threads, ...] for the gradient of each tensor that the kernels add up; a named tuple keeps its names."""
-    from numba import get_num_threads
+def zeros_per_slot(tensors: Sequence[Tensor]) -> Any:
+    """Zeros [slots, ...] for the gradient of each tensor that the kernels add up; a named tuple keeps its names.
 
-    threads = get_num_threads()
-    return _tuple_like(tensors, [torch.zeros(threads, *tensor.shape) for tensor in tensors])
+    A slot belongs to a share of the rays, not to a thread, and slots are added in their order: the sum is the same for
+    any number of threads.
+    """
+    return _tuple_like(tensors, [torch.zeros(_NUM_SLOTS, *tensor.shape) for tensor in tensors])
 
 
 def _tuple_like(template: Sequence[Any], values: list[Any]) -> tuple[Any, ...]:

@@ -37,7 +37,7 @@ class PropagationConfig:
     enabled: bool = True
     """Supervise each pixel by the posterior of its own label and the labels of all views at its surface point, instead
     of by its label alone."""
-    fractions: tuple[float, ...] = (0.35, 0.7)
+    fractions: tuple[float, ...] = (0.5, 0.85)
     """When labels are propagated, as fractions of training. From the first one on, unlabelled pixels are supervised
     too."""
     clean_noise_rate: float = 0.03

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from semantic_ns.encodings.hash_grid import HashGrid
-from semantic_ns.kernels.layers import INPUT_BLOCK, as_arrays, linear_layers, whole_blocks, zeros_per_thread
+from semantic_ns.kernels.layers import INPUT_BLOCK, as_arrays, linear_layers, whole_blocks, zeros_per_slot
 
 
 class UnitBox(NamedTuple):
@@ -85,12 +85,12 @@ class FusedProposalSampler(ProposalNetworkSampler):
         super().__init__(**kwargs)
         self.piecewise = piecewise
 
-    def take_turn(self) -> bool:
+    def is_update_step(self) -> bool:
         """Whether this step trains the proposal network (the parent's schedule), which then waits for its next turn."""
-        due = bool(self._steps_since_update > self.update_sched(self._step)) or self._step < 10
-        if due:
+        is_update = bool(self._steps_since_update > self.update_sched(self._step)) or self._step < 10
+        if is_update:
             self._steps_since_update = 0
-        return due
+        return is_update
 
     def can_fuse(self, ray_bundle: RayBundle, networks: nn.ModuleList) -> bool:
         """Whether the kernels can serve this batch."""
@@ -176,7 +176,7 @@ class _FusedInterlevel(torch.autograd.Function):
         grid = cast(HashGrid, network.encoding)
         losses, x = torch.empty(rays), torch.empty(rays * bins, 3)
         g_enc, g_table = torch.empty(rays * bins, grid.get_out_dim()), torch.empty_like(table)
-        g_matrices = zeros_per_thread(matrices)
+        g_matrices = zeros_per_slot(matrices)
         kernels.interlevel(
             *_ray_arrays(proposal.ray_bundle), scene_to_unit_box(network), as_arrays(matrices),
             grid.arrays(), np.float32(network.average_init_density), piecewise,

@@ -13,7 +13,6 @@ from typing import no_type_check
 
 import numpy as np
 from numba import prange
-from numba.np.ufunc.parallel import get_thread_id
 
 from semantic_ns.encodings.hash_grid_numba import encode_rows
 from semantic_ns.kernels.compilation import kernel, part
@@ -216,7 +215,7 @@ def interlevel(  # noqa: C901
 ):  # fmt: skip
     """Interlevel loss [R] of each ray with its gradients: ``g_enc`` [R P, E] at the unit positions ``x`` [R P, 3].
 
-    Gradients of the network are added to ``g_network``, one slice per thread. All are of the sum over rays and samples.
+    Gradients of the network are added to ``g_network``, one slice per slot. All are of the sum over rays and samples.
     """
     num_rays, num_bins = weights.shape
     num_features, width = network.w1.shape
@@ -227,47 +226,48 @@ def interlevel(  # noqa: C901
     for i in range(num_features):
         for j in range(width):
             w1_t[j, i] = network.w1[i, j]
-    for tile in prange((num_rays + _RAYS_PER_TILE - 1) // _RAYS_PER_TILE):
-        thread = get_thread_id()
-        first, last = tile * _RAYS_PER_TILE, min(num_rays, (tile + 1) * _RAYS_PER_TILE)
-        rows_of_ray = padded(num_bins, 4)
-        enc = np.zeros(((last - first) * num_bins, num_features), np.float32)
-        distances = np.empty((_RAYS_PER_TILE, num_bins + 1), np.float32)
-        ray_enc = np.zeros((rows_of_ray, num_features), np.float32)
-        hidden, raw = np.empty((rows_of_ray, width), np.float32), np.empty(rows_of_ray, np.float32)
-        g_hidden = np.zeros((rows_of_ray, width), np.float32)
-        g_rows = np.empty((rows_of_ray, w1_t.shape[1]), np.float32)
-        transmittances, g_weights = np.empty(num_bins + 1, np.float32), np.empty(num_bins, np.float32)
-        for r in range(first, last):
-            rows = x[r * num_bins : (r + 1) * num_bins]
-            _distances(spacings[r], near[r], far[r], piecewise, distances[r - first])
-            _unit_centres(origins[r], directions[r], distances[r - first], box, rows)
-        tile_x = x[first * num_bins : last * num_bins]
-        encode_rows(tile_x, 0, tile_x.shape[0], grid.table, grid.cells_per_axis, grid.table_size, enc)
-        for r in range(first, last):
-            losses[r] = _interlevel_of_ray(field_spacings[r], field_weights[r], spacings[r], weights[r], g_weights)
-            for k in range(num_bins):
-                for i in range(num_features):
-                    ray_enc[k, i] = enc[(r - first) * num_bins + k, i]
-            _hidden_layer(ray_enc, network, hidden, rows_of_ray)
-            _output_layer(hidden, network, rows_of_ray, raw)
-            transmittances[0] = _ONE
-            for k in range(num_bins):
-                transmittances[k + 1] = transmittances[k] - weights[r, k]
-            behind = np.float32(0)
-            for k in range(num_bins - 1, -1, -1):
-                g_optical = g_weights[k] * transmittances[k + 1] - behind
-                behind += g_weights[k] * weights[r, k]
-                length = distances[r - first, k + 1] - distances[r - first, k]
-                g_raw = g_optical * length * scale * exp32(min(raw[k], GRADIENT_RAW_DENSITY_LIMIT))
-                g_b2[thread, 0] += g_raw
-                for j in range(width):
-                    g_w2[thread, j, 0] += g_raw * hidden[k, j]
-                    g = g_raw * network.w2[j, 0] if hidden[k, j] > np.float32(0) else np.float32(0)
-                    g_hidden[k, j] = g
-                    g_b1[thread, j] += g
-            add_outer(ray_enc, g_hidden, g_w1[thread], rows_of_ray)
-            linear(g_hidden, w1_t, no_bias, g_rows, rows_of_ray)
-            for k in range(num_bins):
-                for i in range(g_enc.shape[1]):
-                    g_enc[r * num_bins + k, i] = g_rows[k, i]
+    num_slots, num_tiles = g_b1.shape[0], (num_rays + _RAYS_PER_TILE - 1) // _RAYS_PER_TILE
+    for slot in prange(num_slots):
+        for tile in range(slot * num_tiles // num_slots, (slot + 1) * num_tiles // num_slots):
+            first, last = tile * _RAYS_PER_TILE, min(num_rays, (tile + 1) * _RAYS_PER_TILE)
+            rows_of_ray = padded(num_bins, 4)
+            enc = np.zeros(((last - first) * num_bins, num_features), np.float32)
+            distances = np.empty((_RAYS_PER_TILE, num_bins + 1), np.float32)
+            ray_enc = np.zeros((rows_of_ray, num_features), np.float32)
+            hidden, raw = np.empty((rows_of_ray, width), np.float32), np.empty(rows_of_ray, np.float32)
+            g_hidden = np.zeros((rows_of_ray, width), np.float32)
+            g_rows = np.empty((rows_of_ray, w1_t.shape[1]), np.float32)
+            transmittances, g_weights = np.empty(num_bins + 1, np.float32), np.empty(num_bins, np.float32)
+            for r in range(first, last):
+                rows = x[r * num_bins : (r + 1) * num_bins]
+                _distances(spacings[r], near[r], far[r], piecewise, distances[r - first])
+                _unit_centres(origins[r], directions[r], distances[r - first], box, rows)
+            tile_x = x[first * num_bins : last * num_bins]
+            encode_rows(tile_x, 0, tile_x.shape[0], grid.table, grid.cells_per_axis, grid.table_size, enc)
+            for r in range(first, last):
+                losses[r] = _interlevel_of_ray(field_spacings[r], field_weights[r], spacings[r], weights[r], g_weights)
+                for k in range(num_bins):
+                    for i in range(num_features):
+                        ray_enc[k, i] = enc[(r - first) * num_bins + k, i]
+                _hidden_layer(ray_enc, network, hidden, rows_of_ray)
+                _output_layer(hidden, network, rows_of_ray, raw)
+                transmittances[0] = _ONE
+                for k in range(num_bins):
+                    transmittances[k + 1] = transmittances[k] - weights[r, k]
+                later_sum = np.float32(0)
+                for k in range(num_bins - 1, -1, -1):
+                    g_optical = g_weights[k] * transmittances[k + 1] - later_sum
+                    later_sum += g_weights[k] * weights[r, k]
+                    length = distances[r - first, k + 1] - distances[r - first, k]
+                    g_raw = g_optical * length * scale * exp32(min(raw[k], GRADIENT_RAW_DENSITY_LIMIT))
+                    g_b2[slot, 0] += g_raw
+                    for j in range(width):
+                        g_w2[slot, j, 0] += g_raw * hidden[k, j]
+                        g = g_raw * network.w2[j, 0] if hidden[k, j] > np.float32(0) else np.float32(0)
+                        g_hidden[k, j] = g
+                        g_b1[slot, j] += g
+                add_outer(ray_enc, g_hidden, g_w1[slot], rows_of_ray)
+                linear(g_hidden, w1_t, no_bias, g_rows, rows_of_ray)
+                for k in range(num_bins):
+                    for i in range(g_enc.shape[1]):
+                        g_enc[r * num_bins + k, i] = g_rows[k, i]

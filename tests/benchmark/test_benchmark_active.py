@@ -1,4 +1,4 @@
-"""The benchmark of active learning: its cells, its rounds, its numbers and its report."""
+"""The benchmark of active learning: its trials, its rounds, its numbers and its report."""
 
 import json
 import math
@@ -16,24 +16,24 @@ from nerfstudio.scripts.train import _set_random_seed
 
 from semantic_ns.active_learning.rounds.schedule import ActiveConfig
 from semantic_ns.benchmark.active import run as active_run
-from semantic_ns.benchmark.active.cell import main as run_cell
 from semantic_ns.benchmark.active.class_rays import ClassRays, collect_rays
 from semantic_ns.benchmark.active.curves import area_under, cost_at, cost_ratio
 from semantic_ns.benchmark.active.plan import ALL_LABELS, COLOR, VARIANTS, ActivePlan
 from semantic_ns.benchmark.active.report import REPORT, curves_of, write_active_report
 from semantic_ns.benchmark.active.run import run_active
-from semantic_ns.benchmark.runner import one_cell
-from semantic_ns.benchmark.runner.cells import (
+from semantic_ns.benchmark.active.trial import main as run_trial
+from semantic_ns.benchmark.runner import one_trial
+from semantic_ns.benchmark.runner.results import read_results
+from semantic_ns.benchmark.runner.trials import (
     BenchmarkScene,
-    Cell,
-    cell_folder,
-    read_cell,
+    Trial,
     read_result,
-    write_cell,
+    read_trial,
+    trial_folder,
     write_done,
     write_failed,
+    write_trial,
 )
-from semantic_ns.benchmark.runner.results import read_results
 from semantic_ns.cli.benchmark import Report
 from semantic_ns.errors import SceneError
 from semantic_ns.fields.cpu.render import render_rays
@@ -53,20 +53,20 @@ def plan(scene: Path = Path("/data/room"), **changes: Any) -> ActivePlan:
     return ActivePlan(**options | changes)
 
 
-# Cells
+# Trials
 
 
-def test_cells_are_strategies_units_seeds_and_scenes_above_one_colour_training_each() -> None:
+def test_trials_are_strategies_units_seeds_and_scenes_above_one_colour_training_each() -> None:
     scenes = (BenchmarkScene(Path("/data/a"), "a"), BenchmarkScene(Path("/data/b"), "b"))
     made = plan(scenes=scenes, seeds=(0, 1), units=("region", "frame"))
     names = {"all-labels", "region-random", "region-geometry", "frame-random", "frame-geometry"}
-    assert {cell.variant for cell in made.cells()} == names
-    assert len({cell.key for cell in made.cells()}) == 5 * 2 * 2
-    assert len({cell.key for cell in made.color_cells()}) == 2 * 2
+    assert {trial.variant for trial in made.trials()} == names
+    assert len({trial.key for trial in made.trials()}) == 5 * 2 * 2
+    assert len({trial.key for trial in made.color_trials()}) == 2 * 2
     with pytest.raises(SceneError, match="no-such"):
-        plan(strategies=("no-such",)).cells()
+        plan(strategies=("no-such",)).trials()
     with pytest.raises(SceneError, match="one seed"):
-        plan(seeds=()).color_cells()
+        plan(seeds=()).color_trials()
 
 
 def test_variants_are_options_of_active_learning_that_leave_out_what_they_say() -> None:
@@ -79,18 +79,18 @@ def test_variants_are_options_of_active_learning_that_leave_out_what_they_say() 
             assert part in variant or variant == "geometry-greedy-coverage-alone" or "creases" in part
 
 
-def test_the_command_line_of_a_cell_sets_its_strategy_seed_and_budgets() -> None:
+def test_the_command_line_of_a_trial_sets_its_strategy_seed_and_budgets() -> None:
     """In a process of its own: the type checker of the tests refuses nerfstudio's own defaults."""
     code = (
         "import json\n"
         "from pathlib import Path\n"
         "from semantic_ns.benchmark.active.plan import ActivePlan\n"
-        "from semantic_ns.benchmark.runner.cells import BenchmarkScene\n"
-        "from semantic_ns.benchmark.runner.one_cell import training_config\n"
+        "from semantic_ns.benchmark.runner.trials import BenchmarkScene\n"
+        "from semantic_ns.benchmark.runner.one_trial import training_config\n"
         "scene = BenchmarkScene(Path('/data/room'), 'room', ('semantic-data', '--split', 'all'))\n"
         "plan = ActivePlan((scene,), ('geometry-greedy-coverage-alone',), ('region',), (3,), 30, (0.25, 0.5), 0.1)\n"
-        "from semantic_ns.benchmark.active.cell import arguments_of\n"
-        "config = training_config(arguments_of(plan.cells()[1]))\n"
+        "from semantic_ns.benchmark.active.trial import arguments_of\n"
+        "config = training_config(arguments_of(plan.trials()[1]))\n"
         "active = vars(config.pipeline.active) | {'device': config.machine.device_type}\n"
         "print(json.dumps(active, default=str))\n"
     )
@@ -141,10 +141,10 @@ def test_ratios_of_costs_are_geometric_means_with_an_interval() -> None:
 # The report, from results that nothing was trained for
 
 
-def outcome(cell: Cell) -> dict[str, Any]:
-    if cell.variant == COLOR:
+def outcome(trial: Trial) -> dict[str, Any]:
+    if trial.variant == COLOR:
         return {"scores": {"test": {}, "train": {}}, "training_seconds": 1.0, "device": "cpu", "threads": 1}
-    budgets, top = ((1.0,), 0.8) if cell.variant == ALL_LABELS else (SHARES, 0.5 if "random" in cell.variant else 0.7)
+    budgets, top = ((1.0,), 0.8) if trial.variant == ALL_LABELS else (SHARES, 0.5 if "random" in trial.variant else 0.7)
     rounds = [
         {
             "shares": dict.fromkeys(("pixels", "clicks", "frames"), share),
@@ -161,7 +161,7 @@ def outcome(cell: Cell) -> dict[str, Any]:
 
 
 class FakeBackend:
-    """Ends each cell at once, or has those of one name fail."""
+    """Ends each trial at once, or has those of one name fail."""
 
     failing = ""
 
@@ -170,11 +170,11 @@ class FakeBackend:
 
     def run(self, folders: Sequence[Path]) -> Iterator[Path]:
         for folder in folders:
-            cell = read_cell(folder)
-            if cell.variant == self.failing:
-                write_failed(folder, cell, "Traceback ...\nValueError: no luck")
+            trial = read_trial(folder)
+            if trial.variant == self.failing:
+                write_failed(folder, trial, "Traceback ...\nValueError: no luck")
             else:
-                write_done(folder, cell, outcome(cell), cell.arguments())
+                write_done(folder, trial, outcome(trial), trial.arguments())
             yield folder
 
 
@@ -206,7 +206,7 @@ def test_the_report_has_curves_areas_costs_and_ratios(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fake_backend")
-def test_a_crash_of_one_cell_is_recorded_and_the_others_are_reported(
+def test_a_crash_of_one_trial_is_recorded_and_the_others_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FakeBackend, "failing", "region-random")
@@ -233,7 +233,7 @@ def test_results_with_other_settings_are_not_mixed(tmp_path: Path) -> None:
 def test_scenes_of_one_name_are_refused() -> None:
     scenes = (BenchmarkScene(Path("/a/room"), "room"), BenchmarkScene(Path("/b/room"), "room"))
     with pytest.raises(SceneError, match="name of its own"):
-        plan(scenes=scenes).color_cells()
+        plan(scenes=scenes).color_trials()
 
 
 @pytest.mark.usefixtures("fake_backend")
@@ -245,9 +245,9 @@ def test_the_command_report_knows_results_of_active_learning(tmp_path: Path) -> 
 
 
 def test_a_folder_without_a_finished_strategy_has_no_report(tmp_path: Path) -> None:
-    folder = cell_folder(tmp_path, plan().cells()[1])
-    write_cell(folder, plan().cells()[1])
-    write_failed(folder, plan().cells()[1], "no luck")
+    folder = trial_folder(tmp_path, plan().trials()[1])
+    write_trial(folder, plan().trials()[1])
+    write_failed(folder, plan().trials()[1], "no luck")
     with pytest.raises(SceneError, match="came to its end"):
         write_active_report(tmp_path)
     assert not (tmp_path / REPORT).exists()
@@ -258,18 +258,18 @@ def test_a_folder_without_a_finished_strategy_has_no_report(tmp_path: Path) -> N
 
 @pytest.fixture(scope="module")
 def trained(replica_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ActivePlan]:
-    """A folder in which the cells of a plan are done."""
+    """A folder in which the trials of a plan are done."""
     output, made = tmp_path_factory.mktemp("benchmark"), plan(replica_scene)
     with pytest.MonkeyPatch.context() as patch:
         make_small(patch)
-        for cell in (*made.color_cells(), *made.cells()):
-            write_cell(cell_folder(output, cell), cell)
-            run_cell(cell_folder(output, cell), 20, 1)
+        for trial in (*made.color_trials(), *made.trials()):
+            write_trial(trial_folder(output, trial), trial)
+            run_trial(trial_folder(output, trial), 20, 1)
     return output, made
 
 
 def make_small(patch: pytest.MonkeyPatch) -> None:
-    """Have the cells train a small model; the command line is not parsed (see above), its options are set."""
+    """Have the trials train a small model; the command line is not parsed (see above), its options are set."""
 
     def small(arguments: Sequence[str]) -> Any:
         options = {
@@ -298,17 +298,17 @@ def make_small(patch: pytest.MonkeyPatch) -> None:
             setattr(active, field, value)
         return config
 
-    patch.setattr(one_cell, "training_config", small)
+    patch.setattr(one_trial, "training_config", small)
 
 
 def results_of(trained: tuple[Path, ActivePlan]) -> dict[str, dict[str, Any]]:
     output, made = trained
     found = {}
-    for cell in (*made.color_cells(), *made.cells()):
-        content = read_result(cell_folder(output, cell))
+    for trial in (*made.color_trials(), *made.trials()):
+        content = read_result(trial_folder(output, trial))
         assert content is not None
         assert content["state"] == "done", content["error"]
-        found[cell.variant] = content
+        found[trial.variant] = content
     return found
 
 
@@ -326,22 +326,24 @@ def test_rounds_cost_their_budgets_and_start_from_the_same_units(trained: tuple[
     assert write_active_report(trained[0]).is_file()
 
 
-def test_the_same_cell_gives_the_same_scores(trained: tuple[Path, ActivePlan], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_trial_gives_the_same_scores(
+    trained: tuple[Path, ActivePlan], monkeypatch: pytest.MonkeyPatch
+) -> None:
     output, made = trained
-    cell = next(cell for cell in made.cells() if cell.variant == "region-geometry")
-    before = results_of(trained)[cell.variant]["rounds"]
+    trial = next(trial for trial in made.trials() if trial.variant == "region-geometry")
+    before = results_of(trained)[trial.variant]["rounds"]
     make_small(monkeypatch)
-    run_cell(cell_folder(output, cell), 20, 1)
-    after = results_of(trained)[cell.variant]["rounds"]
+    run_trial(trial_folder(output, trial), 20, 1)
+    after = results_of(trained)[trial.variant]["rounds"]
     assert [entry["scores"] for entry in after] == [entry["scores"] for entry in before]
     assert [entry["pixels"] for entry in after] == [entry["pixels"] for entry in before]
 
 
 def test_a_strategy_without_its_colour_training_says_so(tmp_path: Path, replica_scene: Path) -> None:
-    cell = plan(replica_scene).cells()[0]
-    write_cell(cell_folder(tmp_path, cell), cell)
-    run_cell(cell_folder(tmp_path, cell), 20, 1)
-    found = json.loads((cell_folder(tmp_path, cell) / "result.json").read_text())
+    trial = plan(replica_scene).trials()[0]
+    write_trial(trial_folder(tmp_path, trial), trial)
+    run_trial(trial_folder(tmp_path, trial), 20, 1)
+    found = json.loads((trial_folder(tmp_path, trial) / "result.json").read_text())
     assert found["state"] == "failed"
     assert "colour training" in found["error"]
 

@@ -13,24 +13,24 @@ from PIL import Image
 from semantic_ns.benchmark.labels.plots import sparsity_points
 from semantic_ns.benchmark.labels.report import base_variant, write_report
 from semantic_ns.benchmark.labels.tables import SHAPES, ablation_table, paper_table, semantics_table
-from semantic_ns.benchmark.runner.cells import cell_folder, write_cell, write_done, write_failed
 from semantic_ns.benchmark.runner.results import Result, Spread, mean_over_scenes, own_score, read_results, spread
+from semantic_ns.benchmark.runner.trials import trial_folder, write_done, write_failed, write_trial
 from semantic_ns.errors import SceneError
-from support.benchmark_cells import cell, outcome
+from support.benchmark_trials import outcome, trial
 from support.markdown import rows
 
 
 def result(miou: float, mode: str = "click", seed: int = 0, scene: str = "room", **changes: Any) -> Result:
-    found = cell(mode, seed, **changes)
+    found = trial(mode, seed, **changes)
     content = outcome(miou, versions={"torch": "2"}, semantics=changes.get("variant") != "flat")
     return Result(replace(found, scene=replace(found.scene, name=scene)), content["scores"], content)
 
 
 def written(results: Sequence[Result], output: Path) -> None:
     for each in results:
-        folder = cell_folder(output, each.cell)
-        write_cell(folder, each.cell)
-        write_done(folder, each.cell, each.content, [])
+        folder = trial_folder(output, each.trial)
+        write_trial(folder, each.trial)
+        write_done(folder, each.trial, each.content, [])
 
 
 def test_spread_is_the_mean_and_the_sample_deviation_of_what_there_is() -> None:
@@ -131,7 +131,7 @@ def test_results_that_differ_in_more_than_their_seeds_are_not_averaged(tmp_path:
 def test_the_mean_of_scenes_is_taken_seed_by_seed_over_those_that_all_have() -> None:
     both = [result(0.5, seed=0), result(0.7, seed=0, scene="b"), result(0.6, seed=1), result(0.9, seed=1, scene="b")]
     found = mean_over_scenes([*both, result(0.9, "all")], "mean")
-    assert [each.cell.scene.name for each in found] == ["mean", "mean"]
+    assert [each.trial.scene.name for each in found] == ["mean", "mean"]
     assert [each.scores["test"]["miou_present"] for each in found] == pytest.approx([0.6, 0.75])
 
 
@@ -151,8 +151,8 @@ def test_a_report_has_every_table_its_pictures_and_the_failures(tmp_path: Path) 
     modes = ("all", "sparse-0.9", "click", "pixel-noise-50%", "super-dense-8", "cnn:a")
     results = [result(0.5, mode, seed) for mode in modes for seed in (0, 1)]
     written([*results, result(0.4, variant="flat"), result(0.4, variant="bare")], tmp_path)
-    failed = cell("5%")
-    write_failed(cell_folder(tmp_path, failed), failed, "Traceback\nValueError: a | b")
+    failed = trial("5%")
+    write_failed(trial_folder(tmp_path, failed), failed, "Traceback\nValueError: a | b")
     text = write_report(tmp_path).read_text()
     assert "# semantic-nerf, 100 steps" in text
     for title in ("Fig. 4", "Table 3", "Table 1", "Table 2", "Table 4", "Variants", "With and without", "# Failed"):
@@ -166,7 +166,7 @@ def test_a_report_has_every_table_its_pictures_and_the_failures(tmp_path: Path) 
 
 def test_results_of_two_scenes_have_a_mean_and_half_written_ones_are_passed_over(tmp_path: Path) -> None:
     written([result(0.5), result(0.7, scene="other")], tmp_path)
-    write_cell(cell_folder(tmp_path, cell("all")), cell("all"))
+    write_trial(trial_folder(tmp_path, trial("all")), trial("all"))
     assert "## mean of 2 scenes" in write_report(tmp_path).read_text()
     done, failed = read_results(tmp_path)
     assert (len(done), failed) == (2, [])

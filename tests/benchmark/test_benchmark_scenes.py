@@ -14,19 +14,19 @@ from typing import Any
 import pytest
 
 from semantic_ns.benchmark.runner.backend import ProcessBackend
-from semantic_ns.benchmark.runner.cells import (
-    BenchmarkScene,
-    Cell,
-    cell_folder,
-    read_cell,
-    write_cell,
-    write_done,
-    write_failed,
-)
 from semantic_ns.benchmark.runner.image_scores import worst_image
 from semantic_ns.benchmark.runner.place import commit, processor
-from semantic_ns.benchmark.scenes import cell as scene_cell
-from semantic_ns.benchmark.scenes.plan import HALF_SPLIT, SceneCell, ScenePlan, default_split, scoreboard_scene
+from semantic_ns.benchmark.runner.trials import (
+    BenchmarkScene,
+    Trial,
+    read_trial,
+    trial_folder,
+    write_done,
+    write_failed,
+    write_trial,
+)
+from semantic_ns.benchmark.scenes import trial as scene_trial
+from semantic_ns.benchmark.scenes.plan import HALF_SPLIT, ScenePlan, SceneTrial, default_split, scoreboard_scene
 from semantic_ns.benchmark.scenes.report import REPORT, SCORES, compared, write_scoreboard
 from semantic_ns.benchmark.scenes.summary import is_scoreboard, other_commits, read_scoreboard, summaries
 from semantic_ns.cli import benchmark as cli
@@ -40,9 +40,9 @@ SMALL = (
 )  # fmt: skip
 
 
-def cell(name: str = "room", seed: int = 42, folder: str = "/data", **changes: Any) -> SceneCell:
+def trial(name: str = "room", seed: int = 42, folder: str = "/data", **changes: Any) -> SceneTrial:
     found = {"scene": BenchmarkScene(Path(folder) / name, name), "method": "semantic-nerf", "mode": "all"}
-    return SceneCell(**{**found, "seed": seed, "num_steps": 0, **changes})
+    return SceneTrial(**{**found, "seed": seed, "num_steps": 0, **changes})
 
 
 def outcome(miou: float, image_psnr: Iterable[float] = (30.0, 20.0), **changes: Any) -> dict[str, Any]:
@@ -56,10 +56,10 @@ def outcome(miou: float, image_psnr: Iterable[float] = (30.0, 20.0), **changes: 
     }  # fmt: skip
 
 
-def write(output: Path, one: Cell, found: dict[str, Any] | str | None) -> None:
-    """Write a cell as done, as failed (a text) or as open."""
-    folder = cell_folder(output, one)
-    write_cell(folder, one)
+def write(output: Path, one: Trial, found: dict[str, Any] | str | None) -> None:
+    """Write a trial as done, as failed (a text) or as open."""
+    folder = trial_folder(output, one)
+    write_trial(folder, one)
     if isinstance(found, str):
         write_failed(folder, one, found)
     elif found is not None:
@@ -71,15 +71,15 @@ def write(output: Path, one: Cell, found: dict[str, Any] | str | None) -> None:
 
 def test_a_training_has_the_defaults_of_its_method() -> None:
     words = ["semantic-nerf", "--machine.seed", "42", "--data", "/data/room"]
-    assert cell().arguments() == words
-    assert cell(num_steps=7).arguments() == [words[0], "--max-num-iterations", "7", *words[1:]]
-    assert cell(options=("--a", "1")).arguments() == [*words, "--a", "1"]
+    assert trial().arguments() == words
+    assert trial(num_steps=7).arguments() == [words[0], "--max-num-iterations", "7", *words[1:]]
+    assert trial(options=("--a", "1")).arguments() == [*words, "--a", "1"]
 
 
-def test_the_name_of_a_cell_is_the_same_on_every_machine_and_differs_for_different_trainings() -> None:
-    one = cell("scene_01")
+def test_the_name_of_a_trial_is_the_same_on_every_machine_and_differs_for_different_trainings() -> None:
+    one = trial("scene_01")
     assert one.key.startswith("scene_01__semantic-nerf__all__default__seed-42__")
-    assert cell("scene_01", folder="/elsewhere").key == one.key
+    assert trial("scene_01", folder="/elsewhere").key == one.key
     other_split = replace(one.scene, options=HALF_SPLIT)
     changes = ({"seed": 1}, {"mode": "click"}, {"variant": "new"}, {"num_steps": 5}, {"options": ("--a", "1")},
                {"scene": other_split}, {"score_stride": 2}, {"method": "semantic-ngp"})  # fmt: skip
@@ -87,19 +87,19 @@ def test_the_name_of_a_cell_is_the_same_on_every_machine_and_differs_for_differe
     assert len(keys) == 1 + len(changes)
 
 
-def test_a_cell_is_read_back_by_its_process(tmp_path: Path) -> None:
-    one = cell(options=("--a", "b"))
-    write_cell(tmp_path, one)
-    assert read_cell(tmp_path).arguments() == one.arguments()
+def test_a_trial_is_read_back_by_its_process(tmp_path: Path) -> None:
+    one = trial(options=("--a", "b"))
+    write_trial(tmp_path, one)
+    assert read_trial(tmp_path).arguments() == one.arguments()
 
 
 def test_a_plan_is_the_product_of_its_parts_seed_by_seed() -> None:
     scenes = tuple(BenchmarkScene(Path("/data") / name, name) for name in "ab")
-    cells = ScenePlan(scenes, (1, 2), modes=("all", "click")).cells()
-    assert [(each.seed, each.scene.name, each.mode) for each in cells][:5] == [
+    trials = ScenePlan(scenes, (1, 2), modes=("all", "click")).trials()
+    assert [(each.seed, each.scene.name, each.mode) for each in trials][:5] == [
         (1, "a", "all"), (1, "a", "click"), (1, "b", "all"), (1, "b", "click"), (2, "a", "all"),
     ]  # fmt: skip
-    assert len(cells) == 8
+    assert len(trials) == 8
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_a_plan_is_the_product_of_its_parts_seed_by_seed() -> None:
     [
         ({"scenes": ()}, "one scene"), ({"seeds": ()}, "one seed"), ({"modes": ("clack",)}, "found 'clack'"),
         ({"score_stride": 0}, "found 0 and"), ({"num_steps": -1}, "and -1"),
-        ({"scenes": (cell().scene, cell(folder="/other").scene)}, "more than once"),
+        ({"scenes": (trial().scene, trial(folder="/other").scene)}, "more than once"),
     ],
 )  # fmt: skip
 def test_a_plan_that_cannot_be_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(SceneError, match=message):
-        replace(ScenePlan((cell().scene,)), **change).cells()
+        replace(ScenePlan((trial().scene,)), **change).trials()
 
 
 def test_captures_of_replica_without_the_published_split_are_halved(
@@ -145,7 +145,7 @@ def test_a_scene_has_its_own_split_or_that_of_all_or_the_default(replica_scene: 
 
 def test_a_row_has_the_mean_and_the_worst_of_seeds_and_images(tmp_path: Path) -> None:
     for seed, miou, psnr in ((1, 0.9, (30, 20)), (2, 0.7, (31, 25)), (7, 0.8, (29, 19))):
-        write(tmp_path, cell(seed=seed), outcome(miou, psnr, training_seconds=100.0 * seed))
+        write(tmp_path, trial(seed=seed), outcome(miou, psnr, training_seconds=100.0 * seed))
     (row,) = summaries(*read_scoreboard(tmp_path)[:2])
     assert row.seeds == (1, 2, 7)
     assert row.miou_present is not None
@@ -158,10 +158,10 @@ def test_a_row_has_the_mean_and_the_worst_of_seeds_and_images(tmp_path: Path) ->
 
 
 def test_the_table_of_all_scenes_has_means_of_means_and_the_worst_of_the_worst(tmp_path: Path) -> None:
-    write(tmp_path, cell("a"), outcome(0.9))
-    write(tmp_path, cell("b", 1), outcome(0.5, (15.0, 25.0)))
-    write(tmp_path, cell("b", 2), outcome(0.6))
-    write(tmp_path, cell("c"), outcome(0.4, variant="other"))
+    write(tmp_path, trial("a"), outcome(0.9))
+    write(tmp_path, trial("b", 1), outcome(0.5, (15.0, 25.0)))
+    write(tmp_path, trial("b", 2), outcome(0.6))
+    write(tmp_path, trial("c"), outcome(0.4, variant="other"))
     text = write_scoreboard(tmp_path).read_text()
     assert [line[0] for line in rows(text)][:4] == ["a", "b", "c", "**3 scenes**"]
     everything = rows(text)[3]
@@ -172,10 +172,10 @@ def test_the_table_of_all_scenes_has_means_of_means_and_the_worst_of_the_worst(t
 
 
 def test_a_failed_training_is_a_row_with_its_reason_and_an_open_one_is_named(tmp_path: Path) -> None:
-    write(tmp_path, cell("a"), outcome(0.9))
-    write(tmp_path, cell("a", 1), "Traceback\nSceneError: no light | no room")
-    write(tmp_path, cell("b"), "no luck")
-    write(tmp_path, cell("c"), None)
+    write(tmp_path, trial("a"), outcome(0.9))
+    write(tmp_path, trial("a", 1), "Traceback\nSceneError: no light | no room")
+    write(tmp_path, trial("b"), "no luck")
+    write(tmp_path, trial("c"), None)
     text = write_scoreboard(tmp_path).read_text()
     assert "failed: SceneError: no light \\| no room" in text
     assert rows(text)[0][2] == "1, 1 failed"
@@ -184,7 +184,7 @@ def test_a_failed_training_is_a_row_with_its_reason_and_an_open_one_is_named(tmp
 
 
 def test_scores_that_do_not_exist_are_dashes(tmp_path: Path) -> None:
-    write(tmp_path, cell(), outcome(0.9, scores={"test": {"psnr": 30.0, "psnr_std": None}, "train": {}}))
+    write(tmp_path, trial(), outcome(0.9, scores={"test": {"psnr": 30.0, "psnr_std": None}, "train": {}}))
     (first, *_) = rows(write_scoreboard(tmp_path).read_text())
     assert first[3] == first[9] == "-"
 
@@ -197,10 +197,10 @@ def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
 
 def test_folders_of_two_machines_are_merged_by_copying(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
-    write(here, cell("a", 1), outcome(0.9))
-    write(here, cell("a", 2), None)
+    write(here, trial("a", 1), outcome(0.9))
+    write(here, trial("a", 2), None)
     for seed in (2, 7):
-        write(there, cell("a", seed, folder="/elsewhere"), outcome(0.8))
+        write(there, trial("a", seed, folder="/elsewhere"), outcome(0.8))
     shutil.copytree(there / "cells", here / "cells", dirs_exist_ok=True)
     (row,) = summaries(*read_scoreboard(here)[:2])
     assert row.seeds == (1, 2, 7)
@@ -208,15 +208,15 @@ def test_folders_of_two_machines_are_merged_by_copying(tmp_path: Path) -> None:
 
 
 def test_results_of_one_name_that_differ_in_their_options_are_refused(tmp_path: Path) -> None:
-    write(tmp_path, cell(), outcome(0.9))
-    write(tmp_path, cell(seed=1, options=("--a", "1")), outcome(0.8))
+    write(tmp_path, trial(), outcome(0.9))
+    write(tmp_path, trial(seed=1, options=("--a", "1")), outcome(0.8))
     with pytest.raises(SceneError, match="found options"):
         write_scoreboard(tmp_path)
 
 
 def test_results_of_another_commit_are_known(tmp_path: Path) -> None:
     for seed, name in ((1, "abc"), (2, "def"), (3, None)):
-        write(tmp_path, cell(seed=seed), outcome(0.9, commit=name))
+        write(tmp_path, trial(seed=seed), outcome(0.9, commit=name))
     assert other_commits(tmp_path, "abc") == ["def"]
 
 
@@ -226,15 +226,15 @@ def test_results_of_another_commit_are_known(tmp_path: Path) -> None:
 def test_two_scoreboards_are_compared_on_the_seeds_that_both_have(tmp_path: Path) -> None:
     before, after = tmp_path / "before", tmp_path / "after"
     for seed, miou in ((1, 0.7), (2, 0.5), (7, 0.1)):
-        write(before, cell(seed=seed), outcome(miou))
+        write(before, trial(seed=seed), outcome(miou))
     for seed, miou in ((1, 0.75), (2, 0.65), (42, 0.2)):
-        write(after, cell(seed=seed, variant="cure"), outcome(miou))
-    write(after, cell("new"), outcome(0.9))
-    write(before, cell("old"), outcome(0.9))
+        write(after, trial(seed=seed, variant="cure"), outcome(miou))
+    write(after, trial("new"), outcome(0.9))
+    write(before, trial("old"), outcome(0.9))
     # Two names in one of them: only equal ones belong together.
     with pytest.raises(SceneError, match="found none"):
         compared(before, after)
-    shutil.rmtree(cell_folder(after, cell("new")))
+    shutil.rmtree(trial_folder(after, trial("new")))
     text = compared(before, after)
     (line,) = rows(text)
     assert line[:6] == ["room", "all labels", "2", "0.600 → 0.700 (+0.100)", "0.500 → 0.650 (+0.150)",
@@ -244,7 +244,7 @@ def test_two_scoreboards_are_compared_on_the_seeds_that_both_have(tmp_path: Path
 
 def test_the_report_command_writes_one_scoreboard_and_prints_two(tmp_path: Path, capsys: Any) -> None:
     for name, miou in (("before", 0.7), ("after", 0.8)):
-        write(tmp_path / name, cell(), outcome(miou))
+        write(tmp_path / name, trial(), outcome(miou))
     cli.Report((tmp_path / "before",)).main()
     assert (tmp_path / "before" / REPORT).exists()
     for command in (
@@ -283,10 +283,10 @@ def test_options_after_two_dashes_are_those_of_a_scoreboard(tmp_path: Path, monk
 # A training
 
 
-def test_a_cell_trains_and_is_scored_image_by_image(replica_scene: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "cell"
-    write_cell(folder, cell(scene=scoreboard_scene(str(replica_scene)), num_steps=2, options=SMALL, score_stride=2))
-    assert list(ProcessBackend(1, scene_cell.MODULE).run([folder])) == [folder]
+def test_a_trial_trains_and_is_scored_image_by_image(replica_scene: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "trial"
+    write_trial(folder, trial(scene=scoreboard_scene(str(replica_scene)), num_steps=2, options=SMALL, score_stride=2))
+    assert list(ProcessBackend(1, scene_trial.MODULE).run([folder])) == [folder]
     result = json.loads((folder / "result.json").read_text())
     assert result["state"] == "done", result["error"]
     images, scores = result["images"], result["scores"]["test"]
@@ -304,20 +304,20 @@ def test_a_cell_trains_and_is_scored_image_by_image(replica_scene: Path, tmp_pat
 
 def test_the_time_of_a_step_is_taken_over_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter(0.1 * step for step in range(1000))
-    monkeypatch.setattr(scene_cell.time, "perf_counter", lambda: next(seconds))
+    monkeypatch.setattr(scene_trial.time, "perf_counter", lambda: next(seconds))
     trainer = SimpleNamespace(train_iteration=lambda step: step)
-    milliseconds = scene_cell._watched_steps(trainer)
+    milliseconds = scene_trial._watched_steps(trainer)
     assert [trainer.train_iteration(step) for step in range(50)] == [*range(50)]
     assert milliseconds() == pytest.approx([100.0, 100.0])
 
 
-def test_what_goes_wrong_in_a_cell_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_goes_wrong_in_a_trial_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise SceneError("no chair")
 
-    monkeypatch.setattr(scene_cell, "train_and_score", fail)
-    write_cell(tmp_path, cell())
-    scene_cell.main(tmp_path, keep_run=False)
+    monkeypatch.setattr(scene_trial, "train_and_score", fail)
+    write_trial(tmp_path, trial())
+    scene_trial.main(tmp_path, keep_run=False)
     assert json.loads((tmp_path / "result.json").read_text())["error"] == "no chair"
 
 
@@ -336,7 +336,7 @@ def test_methods_of_a_package_that_is_not_installed_are_known_to_nerfstudio() ->
         "from semantic_ns.benchmark.runner.place import register_uninstalled\n"
         "register_uninstalled()\n"
         "from nerfstudio.configs.method_configs import all_methods\n"
-        "from semantic_ns.benchmark.runner.one_cell import training_config\n"
+        "from semantic_ns.benchmark.runner.one_trial import training_config\n"
         "words = ['semantic-nerf', '--data', '/x', 'replica-data', '--split', 'all']\n"
         "print('semantic-ngp' in all_methods, training_config(words).pipeline.datamanager.dataparser.split)"
     )

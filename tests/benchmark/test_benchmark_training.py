@@ -1,4 +1,4 @@
-"""Cells of a benchmark of labels that really train, and the command that runs them."""
+"""Trials of a benchmark of labels that really train, and the command that runs them."""
 
 import itertools
 import json
@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from semantic_ns.benchmark.runner import one_cell
+from semantic_ns.benchmark.runner import one_trial
 from semantic_ns.benchmark.runner.backend import ProcessBackend
-from semantic_ns.benchmark.runner.cells import BenchmarkScene, Cell, read_result, write_cell
-from semantic_ns.benchmark.runner.one_cell import MODULE, checked_cells
+from semantic_ns.benchmark.runner.one_trial import MODULE, checked_trials
 from semantic_ns.benchmark.runner.plan import Plan
 from semantic_ns.benchmark.runner.results import BASELINES, PREDICTIONS
 from semantic_ns.benchmark.runner.scoring import best_pair, chosen_frames, class_counts, input_scores
+from semantic_ns.benchmark.runner.trials import BenchmarkScene, Trial, read_result, write_trial
 from semantic_ns.cli.benchmark import Labels
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import frame_names
 from semantic_ns.errors import SceneError
-from support.benchmark_cells import cell
+from support.benchmark_trials import trial
 from support.fresh_process import ROOT, last_line
 
 SMALL = (
@@ -37,18 +37,18 @@ def dataset(scene: Path) -> SemanticDataset:
     return SemanticDataset(outputs)
 
 
-def trained(one: Cell, folder: Path) -> dict[str, Any]:
-    """The result of a cell that was trained as the command does it, in a process of its own."""
-    write_cell(folder, one)
+def trained(one: Trial, folder: Path) -> dict[str, Any]:
+    """The result of a trial that was trained as the command does it, in a process of its own."""
+    write_trial(folder, one)
     assert list(ProcessBackend(1, MODULE).run([folder])) == [folder]
     result = read_result(folder)
     assert result is not None
     return result
 
 
-def test_a_cell_trains_and_is_scored_on_both_poses_against_clean_labels(replica_scene: Path, tmp_path: Path) -> None:
+def test_a_trial_trains_and_is_scored_on_both_poses_against_clean_labels(replica_scene: Path, tmp_path: Path) -> None:
     scene = BenchmarkScene(replica_scene, "room", ("semantic-data", "--split", "interval", "--eval-interval", "3"))
-    result = trained(cell("pixel-noise-90%", 1, scene=scene, num_steps=2, options=SMALL, score_stride=2), tmp_path)
+    result = trained(trial("pixel-noise-90%", 1, scene=scene, num_steps=2, options=SMALL, score_stride=2), tmp_path)
     assert result["state"] == "done", result["error"]
     scores = result["scores"]
     assert scores["test"]["num_images"] == 4 / 2
@@ -65,11 +65,11 @@ def test_a_cell_trains_and_is_scored_on_both_poses_against_clean_labels(replica_
     assert not (tmp_path / "run").exists()
 
 
-def test_a_cell_of_predictions_is_scored_beside_their_fusion(replica_scene: Path, tmp_path: Path) -> None:
+def test_a_trial_of_predictions_is_scored_beside_their_fusion(replica_scene: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(replica_scene, tmp_path / "room"))
     shutil.copytree(copy / "Sequence_1/semantic_class", copy / "Sequence_1/predicted")
-    one = cell("cnn:predicted", scene=BenchmarkScene(copy, "room"), num_steps=2, options=SMALL, score_stride=5)
-    result = trained(one, tmp_path / "cell")
+    one = trial("cnn:predicted", scene=BenchmarkScene(copy, "room"), num_steps=2, options=SMALL, score_stride=5)
+    result = trained(one, tmp_path / "trial")
     assert result["state"] == "done", result["error"]
     assert result["scores"].keys() == {"test", "train", "input", PREDICTIONS, *BASELINES}
     assert result["scores"][PREDICTIONS]["miou"] == 1
@@ -78,15 +78,15 @@ def test_a_cell_of_predictions_is_scored_beside_their_fusion(replica_scene: Path
 
 
 @pytest.mark.parametrize(("error", "start"), [(SceneError("no chair"), "no chair"), (KeyError("x"), "Traceback")])
-def test_what_goes_wrong_in_a_cell_is_recorded(
+def test_what_goes_wrong_in_a_trial_is_recorded(
     error: Exception, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(one: Cell, folder: Path) -> None:
+    def fail(one: Trial, folder: Path) -> None:
         raise error
 
-    monkeypatch.setattr(one_cell, "train_and_score", fail)
-    write_cell(tmp_path, cell())
-    one_cell.main(tmp_path, keep_run=False)
+    monkeypatch.setattr(one_trial, "train_and_score", fail)
+    write_trial(tmp_path, trial())
+    one_trial.main(tmp_path, keep_run=False)
     result = read_result(tmp_path)
     assert result is not None
     assert result["state"] == "failed"
@@ -160,12 +160,12 @@ def test_the_configuration_is_that_of_the_command_line_and_the_steps_those_of_th
     """In a process without the checks of types, which refuse the integer that a parent has for a decay of 0."""
     said = last_line(
         "import sys; sys.path.insert(0, 'tests')\n"
-        "from support.benchmark_cells import cell\n"
-        "from semantic_ns.benchmark.runner.one_cell import checked_cells, training_config\n"
+        "from support.benchmark_trials import trial\n"
+        "from semantic_ns.benchmark.runner.one_trial import checked_trials, training_config\n"
         "from semantic_ns.benchmark.runner.plan import Plan\n"
-        "steps = checked_cells(Plan((cell().scene,), ('all',), (0,)))[0].num_steps\n"
+        "steps = checked_trials(Plan((trial().scene,), ('all',), (0,)))[0].num_steps\n"
         "options = ('--pipeline.model.use-semantics', 'False')\n"
-        "config = training_config(cell('5%', 3, options=options).arguments())\n"
+        "config = training_config(trial('5%', 3, options=options).arguments())\n"
         "manager = config.pipeline.datamanager\n"
         "print(steps, manager.corruption.propagation, manager.corruption.seed, config.machine.seed, manager.data,\n"
         "      manager.dataparser.split, config.pipeline.model.use_semantics, config.max_num_iterations)"
@@ -174,15 +174,15 @@ def test_the_configuration_is_that_of_the_command_line_and_the_steps_those_of_th
 
 
 def test_options_that_ns_train_refuses_are_refused_before_anything_is_trained() -> None:
-    plan = Plan((cell().scene,), ("all",), (0,), variants={"bad": ("--pipeline.model.no-such", "1")})
+    plan = Plan((trial().scene,), ("all",), (0,), variants={"bad": ("--pipeline.model.no-such", "1")})
     with pytest.raises(SceneError, match=r"Expected options that ns-train takes.*no-such") as raised:
-        checked_cells(plan)
+        checked_trials(plan)
     assert len(str(raised.value)) < 400
 
 
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(SceneError, match="found 'semantic-nurf'"):
-        checked_cells(Plan((cell().scene,), ("all",), (0,), "semantic-nurf"))
+        checked_trials(Plan((trial().scene,), ("all",), (0,), "semantic-nurf"))
 
 
 def test_bad_options_of_the_command_are_refused(tmp_path: Path) -> None:
@@ -203,5 +203,5 @@ def test_bad_input_ends_the_command_with_one_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
-def test_cells_are_plain_json() -> None:
-    assert json.loads(json.dumps(cell().to_json()))["scene"]["data"] == "/data/room"
+def test_trials_are_plain_json() -> None:
+    assert json.loads(json.dumps(trial().to_json()))["scene"]["data"] == "/data/room"

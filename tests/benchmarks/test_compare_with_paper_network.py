@@ -1,4 +1,4 @@
-"""The comparison with the paper's network: what it measures of a cell, and what it says of the results."""
+"""The comparison with the paper's network: what it measures of a trial, and what it says of the results."""
 
 import math
 from pathlib import Path
@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.paper_network import cell as paper_network_cell
-from benchmarks.paper_network.cell import marks_until
+from benchmarks.paper_network import trial as paper_network_trial
 from benchmarks.paper_network.report import finished, page, write_report
-from benchmarks.paper_network.run import NUM_STEPS, one_cell_command, parse_arguments, planned_cells
+from benchmarks.paper_network.run import NUM_STEPS, one_trial_command, parse_arguments, planned_trials
+from benchmarks.paper_network.trial import marks_until
 from benchmarks.speed.arms import registered
 from semantic_ns.benchmark.runner.backend import ProcessBackend
-from semantic_ns.benchmark.runner.cells import BenchmarkScene, cell_folder, read_result, write_cell, write_done
+from semantic_ns.benchmark.runner.trials import BenchmarkScene, read_result, trial_folder, write_done, write_trial
 from semantic_ns.evaluation.accumulator import SceneAccumulator
-from support.benchmark_cells import cell
+from support.benchmark_trials import trial
 from support.fresh_process import loaded_after
 from support.speed_results import CIRCUMSTANCES
 
@@ -37,11 +37,11 @@ def outcome(seconds: list[float], mious: list[float]) -> dict[str, Any]:
 
 def write_results(output: Path) -> None:
     arguments = parse_arguments(["--scene", "/data/room", "--output", str(output)])
-    for one in planned_cells(arguments):
+    for one in planned_trials(arguments):
         is_fast = one.method == "semantic-nerf"
         told = outcome([10.0, 30.0], [0.2, 0.8]) if is_fast else outcome([20.0, 1200.0], [0.1, 0.5])
-        write_cell(cell_folder(output, one), one)
-        write_done(cell_folder(output, one), one, told, one.arguments())
+        write_trial(trial_folder(output, one), one)
+        write_done(trial_folder(output, one), one, told, one.arguments())
 
 
 def test_the_parent_process_loads_no_torch() -> None:
@@ -54,9 +54,9 @@ def test_runs_are_as_long_as_the_methods_own(method: str) -> None:
     assert NUM_STEPS[method] == registered(method).max_num_iterations
 
 
-def test_what_is_measured_otherwise_is_another_cell() -> None:
+def test_what_is_measured_otherwise_is_another_trial() -> None:
     plans = [
-        planned_cells(parse_arguments(["--scene", "/data/room", *options]))
+        planned_trials(parse_arguments(["--scene", "/data/room", *options]))
         for options in ([], ["--minutes", "5"], ["--whole-schedule"], ["--images", "3"], ["--stride", "2"])
     ]
     keys = {one.key for plan in plans for one in plan}
@@ -65,8 +65,8 @@ def test_what_is_measured_otherwise_is_another_cell() -> None:
 
 
 def test_the_whole_schedule_has_no_budget() -> None:
-    assert "--minutes" not in one_cell_command(parse_arguments(["--scene", "/s", "--whole-schedule"]))
-    assert one_cell_command(parse_arguments(["--scene", "/s"]))[-2:] == ("--minutes", "20.0")
+    assert "--minutes" not in one_trial_command(parse_arguments(["--scene", "/s", "--whole-schedule"]))
+    assert one_trial_command(parse_arguments(["--scene", "/s"]))[-2:] == ("--minutes", "20.0")
 
 
 @pytest.mark.parametrize("budget", [3.0, 100.0, 1200.0, 5000.0, math.inf])
@@ -76,14 +76,14 @@ def test_marks_ascend_to_the_budget(budget: float) -> None:
     assert marks == sorted(set(marks))
 
 
-def test_a_cell_is_trained_in_a_process_of_its_own_and_scored_once_for_each_step_count(
+def test_a_trial_is_trained_in_a_process_of_its_own_and_scored_once_for_each_step_count(
     replica_scene: Path, tmp_path: Path
 ) -> None:
     scene = BenchmarkScene(replica_scene, "room")
-    one = cell("click", scene=scene, method="semantic-nerf-vanilla", options=SMALL, num_steps=3)
-    write_cell(tmp_path, one)
+    one = trial("click", scene=scene, method="semantic-nerf-vanilla", options=SMALL, num_steps=3)
+    write_trial(tmp_path, one)
     chosen = ["--scene", str(replica_scene), "--whole-schedule", "--images", "2", "--stride", "6"]
-    assert list(ProcessBackend(1, one_cell_command(parse_arguments(chosen))).run([tmp_path])) == [tmp_path]
+    assert list(ProcessBackend(1, one_trial_command(parse_arguments(chosen))).run([tmp_path])) == [tmp_path]
     result = read_result(tmp_path)
     assert result is not None
     assert result["state"] == "done", result["error"]
@@ -131,7 +131,7 @@ def test_scored_pixels_are_compared_with_their_own_ground_truth() -> None:
             return {"image": image, "semantics": labels, "image_idx": index}
 
     model = CoordinateModel()
-    paper_network_cell._score_image(model, Dataset(), 0, slice(2, None, 4))
+    paper_network_trial._score_image(model, Dataset(), 0, slice(2, None, 4))
     found = model.evaluation_state.result(("a", "b", "c"))
     assert found["psnr_pooled"] == math.inf
     assert found["miou_present"] == 1.0
@@ -159,10 +159,10 @@ def test_without_results_there_is_no_report(tmp_path: Path) -> None:
         write_report(tmp_path, tmp_path)
 
 
-def test_a_cell_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_cell(tmp_path, cell())
-    monkeypatch.setattr("sys.argv", ["cell", "--images", "1", "--stride", "1", "--minutes", "1", str(tmp_path)])
-    paper_network_cell.main()
+def test_a_trial_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_trial(tmp_path, trial())
+    monkeypatch.setattr("sys.argv", ["trial", "--images", "1", "--stride", "1", "--minutes", "1", str(tmp_path)])
+    paper_network_trial.main()
     result = read_result(tmp_path)
     assert result is not None
     assert result["state"] == "failed"

@@ -113,7 +113,7 @@ def test_the_network_is_trained_in_the_turns_of_nerfstudios_schedule() -> None:
     built = FusedProposalSampler(update_sched=lambda step: 3, num_proposal_network_iterations=1)
     turns = []
     for step in range(30):
-        turns.append(built.take_turn())
+        turns.append(built.is_update_step())
         built.step_cb(step)
     assert all(turns[:11])  # steps 0 to 9 have been counted by then
     assert [step for step in range(11, 30) if turns[step]] == [14, 18, 22, 26]

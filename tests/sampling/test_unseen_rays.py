@@ -126,8 +126,8 @@ def test_rays_without_targets_leave_the_shares_of_the_others(soft: bool, weighte
         soft_labels=torch.rand(4, 3, generator=generator) if soft else None,
         label_weights=torch.tensor([1.0, 0.0, 2.0, 0.5]) if weighted else None,
     )
-    shares = targets.with_void(3).label_shares()
-    torch.testing.assert_close(shares, torch.cat([targets.label_shares(), torch.zeros(3)]))
+    shares = targets.with_void(3).normalized_label_weights()
+    torch.testing.assert_close(shares, torch.cat([targets.normalized_label_weights(), torch.zeros(3)]))
 
 
 def test_a_ramp_is_0_before_1_behind_and_linear_between() -> None:

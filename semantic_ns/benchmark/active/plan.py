@@ -1,4 +1,4 @@
-"""Which cells a benchmark of active learning has: strategies x seeds x scenes, and the colour trainings below them."""
+"""Which trials a benchmark of active learning has: strategies x seeds x scenes, and the colour trainings below them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from itertools import product
 from typing import get_args
 
 from semantic_ns.active_learning.config import Strategy, Unit
-from semantic_ns.benchmark.runner.cells import BenchmarkScene, Cell
 from semantic_ns.benchmark.runner.plan import refuse_equal_names
+from semantic_ns.benchmark.runner.trials import BenchmarkScene, Trial
 from semantic_ns.errors import SceneError
 
 COLOR = "colour"
@@ -60,7 +60,7 @@ class ActivePlan:
     budgets: tuple[float, ...] = ()
     error_rate: float = 0.0
 
-    def color_cells(self) -> list[Cell]:
+    def color_trials(self) -> list[Trial]:
         """The trainings of geometry and colours, one for each scene and seed.
 
         Raises:
@@ -70,9 +70,9 @@ class ActivePlan:
             if not given:
                 raise SceneError(f"Expected at least one {what}, found none; name one.")
         refuse_equal_names(self.scenes)
-        return [color_cell(scene, seed, self.num_steps) for seed, scene in product(self.seeds, self.scenes)]
+        return [color_trial(scene, seed, self.num_steps) for seed, scene in product(self.seeds, self.scenes)]
 
-    def cells(self) -> list[Cell]:
+    def trials(self) -> list[Trial]:
         """All rounds of each strategy, and the upper bound with all labels, seed by seed.
 
         Raises:
@@ -85,7 +85,7 @@ class ActivePlan:
             for unit, name in product(self.units, self.strategies)
         }
         return [
-            Cell(scene, METHOD, "all", seed, self.num_steps, name, _words(words, seed))
+            Trial(scene, METHOD, "all", seed, self.num_steps, name, _words(words, seed))
             for seed, (name, words), scene in product(self.seeds, options.items(), self.scenes)
         ]
 
@@ -95,9 +95,9 @@ class ActivePlan:
         return (*_lists(budgets), "--cost", cost, "--error-rate", str(self.error_rate))
 
 
-def color_cell(scene: BenchmarkScene, seed: int, num_steps: int) -> Cell:
+def color_trial(scene: BenchmarkScene, seed: int, num_steps: int) -> Trial:
     """The training that all strategies of a scene and seed start from; it sees no label."""
-    return Cell(scene, METHOD, "all", seed, num_steps, COLOR, _SEMANTICS_OFF)
+    return Trial(scene, METHOD, "all", seed, num_steps, COLOR, _SEMANTICS_OFF)
 
 
 def _lists(budgets: Sequence[float]) -> tuple[str, ...]:

@@ -74,7 +74,7 @@ def write_active_report(output: Path) -> Path:
     curves = curves_of(results)
     if not curves:
         raise SceneError(
-            f"Expected a strategy that came to its end in {output}, found none; see result.json of its cells."
+            f"Expected a strategy that came to its end in {output}, found none; see result.json of its trials."
         )
     with write_errors_as_scene_error(output):
         parts = [_INTRODUCTION, _circumstances(results)]
@@ -88,21 +88,21 @@ def write_active_report(output: Path) -> Path:
 def curves_of(results: Sequence[Result]) -> list[Curve]:
     """The curves of all strategies, each with its bound."""
     bounds = {
-        (result.cell.scene.name, result.cell.seed): result.scores["test"][SCORE]
+        (result.trial.scene.name, result.trial.seed): result.scores["test"][SCORE]
         for result in results
-        if result.cell.variant == ALL_LABELS
+        if result.trial.variant == ALL_LABELS
     }
     found = []
     for result in results:
-        cell = result.cell
-        if cell.variant in (ALL_LABELS, COLOR):
+        trial = result.trial
+        if trial.variant in (ALL_LABELS, COLOR):
             continue
         rounds = result.content["rounds"]
-        unit, _, strategy = cell.variant.partition("-")
+        unit, _, strategy = trial.variant.partition("-")
         costs = {name: [entry["shares"][name] for entry in rounds] for name in CURRENCIES}
         scores = [entry["scores"][SCORE] for entry in rounds]
-        bound = bounds.get((cell.scene.name, cell.seed))
-        found.append(Curve(cell.scene.name, cell.seed, unit, strategy, costs, scores, bound))
+        bound = bounds.get((trial.scene.name, trial.seed))
+        found.append(Curve(trial.scene.name, trial.seed, unit, strategy, costs, scores, bound))
     return found
 
 
@@ -141,13 +141,13 @@ def _costs_table(curves: Sequence[Curve]) -> str:
     """Cost at 95 % in each currency, in per cent."""
     rows = []
     for strategy, same in _by(curves, "strategy").items():
-        cells = []
+        trials = []
         for currency in CURRENCIES:
             costs = [curve.enough_at(currency) for curve in same]
             value = spread(None if cost is None else 100 * cost for cost in costs)
             missing = sum(cost is None for cost in costs)
-            cells.append(shown(value, 2) + (f" ({missing} not)" if missing and value is not None else ""))
-        rows.append((strategy, *cells))
+            trials.append(shown(value, 2) + (f" ({missing} not)" if missing and value is not None else ""))
+        rows.append((strategy, *trials))
     return markdown_table(("cost at 95 %", *(f"{name}, %" for name in CURRENCIES)), rows)
 
 
@@ -211,14 +211,14 @@ def _plot(curves: Sequence[Curve], path: Path) -> None:
 
 def _bounds(results: Sequence[Result]) -> str:
     """Scores with all labels."""
-    bounds = [result for result in results if result.cell.variant == ALL_LABELS]
+    bounds = [result for result in results if result.trial.variant == ALL_LABELS]
     rows = [
         (
             scene,
             *(shown(spread(result.scores["test"][name] for result in same)) for name in (SCORE, "miou")),
             str(len(same)),
         )
-        for scene, same in grouped(bounds, lambda result: result.cell.scene.name).items()
+        for scene, same in grouped(bounds, lambda result: result.trial.scene.name).items()
     ]
     return "## All labels\n\n" + markdown_table(("scene", f"`{SCORE}`", "`miou`", "seeds"), rows) if rows else ""
 
@@ -226,10 +226,10 @@ def _bounds(results: Sequence[Result]) -> str:
 def _circumstances(results: Sequence[Result]) -> str:
     """Steps, frames, options, versions and seconds."""
     ended = [result for result in results if "rounds" in result.content]
-    options = {result.cell.variant: " ".join(result.cell.options).replace(PREFIX, "") for result in ended}
+    options = {result.trial.variant: " ".join(result.trial.options).replace(PREFIX, "") for result in ended}
     frames = {_frames(result) for result in ended}
     steps = {
-        f"{result.cell.num_steps} steps for colours, {result.content['round_steps']} for classes" for result in ended
+        f"{result.trial.num_steps} steps for colours, {result.content['round_steps']} for classes" for result in ended
     }
     versions = {", ".join(f"{k} {v}" for k, v in result.content["versions"].items()) for result in results}
     places = {f"{result.content['device']}, {result.content['threads']} threads" for result in ended}
@@ -248,4 +248,4 @@ def _frames(result: Result) -> str:
     """How a scene was split."""
     content = result.content
     numbers = f"{content['train_frames']} training and {content['scored_frames']} scored frames"
-    return f"{result.cell.scene.name}: {numbers}, {content['split']}; {content['void_rule']}"
+    return f"{result.trial.scene.name}: {numbers}, {content['split']}; {content['void_rule']}"

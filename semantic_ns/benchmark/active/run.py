@@ -6,17 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from semantic_ns.benchmark.active.cell import MODULE, arguments_of
 from semantic_ns.benchmark.active.plan import ActivePlan
+from semantic_ns.benchmark.active.trial import MODULE, arguments_of
 from semantic_ns.benchmark.runner.backend import ProcessBackend
-from semantic_ns.benchmark.runner.cells import State
-from semantic_ns.benchmark.runner.one_cell import training_config
-from semantic_ns.benchmark.runner.run import run_cells
+from semantic_ns.benchmark.runner.one_trial import training_config
+from semantic_ns.benchmark.runner.run import run_trials
+from semantic_ns.benchmark.runner.trials import State
 from semantic_ns.errors import SceneError
 from semantic_ns.io.writing import write_errors_as_scene_error, write_json
 
 SETTINGS = "settings.json"
-"""File in a benchmark's folder: what all its cells have in common."""
+"""File in a benchmark's folder: what all its trials have in common."""
 
 
 def run_active(
@@ -27,12 +27,12 @@ def run_active(
     Args:
         plan: what the benchmark consists of.
         output: its folder.
-        jobs: cells at a time.
+        jobs: trials at a time.
         settings: steps of a round, and the stride of scored images.
-        say: told a sentence for each cell that ends.
+        say: told a sentence for each trial that ends.
 
     Returns:
-        How many of all cells are done, failed, and open (interrupted) now.
+        How many of all trials are done, failed, and open (interrupted) now.
 
     Raises:
         SceneError: if an option is refused, or the folder holds results with other settings.
@@ -42,17 +42,17 @@ def run_active(
         raise SceneError(
             f"Expected numbers above 0, found --jobs {jobs} --round-steps {steps} --score-stride {stride}."
         )
-    colors, cells = plan.color_cells(), plan.cells()
-    for cell in {cell.variant: cell for cell in (*colors, *cells)}.values():  # seconds for each
-        active = training_config(arguments_of(cell)).pipeline.active
+    colors, trials = plan.color_trials(), plan.trials()
+    for trial in {trial.variant: trial for trial in (*colors, *trials)}.values():  # seconds for each
+        active = training_config(arguments_of(trial)).pipeline.active
         if active.strategy is not None:
             active.steps(plan.num_steps)
-    # What cells share that the tables do not tell apart.
+    # What trials share that the tables do not tell apart.
     shared = {"max_num_iterations": plan.num_steps, "budgets": list(plan.budgets), "error_rate": plan.error_rate}
     _keep_settings(output, {"round_steps": steps, "score_stride": stride, **shared})
     backend = ProcessBackend(jobs, (*MODULE, str(steps), str(stride)))
-    counts = run_cells(colors, output, backend, say)
-    return counts + run_cells(cells, output, backend, say)
+    counts = run_trials(colors, output, backend, say)
+    return counts + run_trials(trials, output, backend, say)
 
 
 def _keep_settings(output: Path, settings: dict[str, Any]) -> None:

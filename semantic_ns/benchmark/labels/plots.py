@@ -34,7 +34,7 @@ def sparsity_points(results: Sequence[Result]) -> list[tuple[float, Spread]]:
         results: results of one scene and variant.
     """
     points = []
-    for mode, same in grouped(results, lambda result: result.cell.mode).items():
+    for mode, same in grouped(results, lambda result: result.trial.mode).items():
         sparsity = find_mode(mode).sparsity
         frames = same[0].content.get("frames")  # not in results of before they were counted
         if mode == TWO_FRAMES and frames is not None:
@@ -66,7 +66,7 @@ def plot_sparsity(by_scene: Mapping[str, Sequence[Result]], path: Path) -> bool:
 
 def plot_modes(results: Sequence[Result], path: Path) -> bool:
     """Draw a bar for each mode of one scene and variant, with what the paper prints and the bar to reach."""
-    by_mode = grouped((result for result in results if result.has_semantics), lambda result: result.cell.mode)
+    by_mode = grouped((result for result in results if result.has_semantics), lambda result: result.trial.mode)
     modes = [mode for mode in sorted(by_mode, key=mode_order) if own_score(by_mode[mode]) is not None]
     if not modes:
         return False
@@ -93,5 +93,5 @@ def plot_modes(results: Sequence[Result], path: Path) -> bool:
 def _input_height(results: Sequence[Result]) -> float | None:
     value = score(results, "input", "miou_present")
     # Labels that are few but right would all be drawn at 1.
-    wrong = value is not None and find_mode(results[0].cell.mode).poses == "train"
+    wrong = value is not None and find_mode(results[0].trial.mode).poses == "train"
     return value.mean if value is not None and wrong else None

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from semantic_ns.benchmark.labels.plots import plot_modes, plot_sparsity
 from semantic_ns.benchmark.labels.tables import SHAPES, ablation_table, paper_table, semantics_table
-from semantic_ns.benchmark.runner.cells import BASE_VARIANT, refuse_mixed
 from semantic_ns.benchmark.runner.results import Failure, Result, grouped, mean_over_scenes, read_results
+from semantic_ns.benchmark.runner.trials import BASE_VARIANT, refuse_mixed
 from semantic_ns.io.text import markdown_table
 from semantic_ns.io.writing import write_errors_as_scene_error, write_text
 
@@ -27,10 +27,10 @@ def write_report(output: Path) -> Path:
         SceneError: if there is no result, results differ in more than their seeds, or the folder cannot be written.
     """
     results, failures = read_results(output)
-    refuse_mixed(result.cell for result in results)
+    refuse_mixed(result.trial for result in results)
     with write_errors_as_scene_error(output):
         parts = [_INTRODUCTION]
-        for (method, steps), same in grouped(results, lambda r: (r.cell.method, r.cell.num_steps)).items():
+        for (method, steps), same in grouped(results, lambda r: (r.trial.method, r.trial.num_steps)).items():
             parts += [f"# {method}, {steps} steps", *_method_parts(same, output, f"{method}_{steps}")]
         parts += failure_parts(failures)
         write_text(output / REPORT, "\n\n".join(part for part in parts if part) + "\n")
@@ -39,14 +39,14 @@ def write_report(output: Path) -> Path:
 
 def base_variant(results: Sequence[Result]) -> str:
     """The variant whose tables are shown: `default`, or the first with classes, or the first."""
-    names = list(grouped(sorted(results, key=lambda result: not result.has_semantics), lambda r: r.cell.variant))
+    names = list(grouped(sorted(results, key=lambda result: not result.has_semantics), lambda r: r.trial.variant))
     return BASE_VARIANT if BASE_VARIANT in names else names[0]
 
 
 def _method_parts(results: Sequence[Result], output: Path, stem: str) -> list[str]:
     """What the report says about one method and number of steps."""
     base = base_variant(results)
-    by_scene = grouped(results, lambda result: result.cell.scene.name)
+    by_scene = grouped(results, lambda result: result.trial.scene.name)
     with_base = {name: _only(same, base) for name, same in by_scene.items()}
     parts = [_circumstances(results)]
     name = f"sparsity_{_file_name(stem)}.png"
@@ -77,7 +77,7 @@ def _scene_parts(scene: str, results: Sequence[Result], base: str, output: Path,
 
 
 def _only(results: Sequence[Result], variant: str) -> list[Result]:
-    return [result for result in results if result.cell.variant == variant]
+    return [result for result in results if result.trial.variant == variant]
 
 
 def _file_name(text: str) -> str:
@@ -86,7 +86,7 @@ def _file_name(text: str) -> str:
 
 def _circumstances(results: Sequence[Result]) -> str:
     """Variants and their options, versions, device and threads."""
-    variants = {result.cell.variant: " ".join(result.cell.options) or "no options" for result in results}
+    variants = {result.trial.variant: " ".join(result.trial.options) or "no options" for result in results}
     versions = sorted({", ".join(f"{k} {v}" for k, v in result.content["versions"].items()) for result in results})
     places = sorted({f"{r.content['device']}, {r.content['threads']} threads a training" for r in results})
     lines = [
@@ -115,8 +115,8 @@ def _scene_rules(results: Sequence[Result]) -> str:
 
 
 def failure_parts(failures: Sequence[Failure]) -> list[str]:
-    """What the report says about cells that failed."""
+    """What the report says about trials that failed."""
     if not failures:
         return []
     rows = [(f"`{failure.key}`", failure.error.strip().splitlines()[-1].replace("|", "\\|")) for failure in failures]
-    return ["# Failed", markdown_table(("cell", "why"), rows)]
+    return ["# Failed", markdown_table(("trial", "why"), rows)]

@@ -68,7 +68,7 @@ def paper_table(shape: TableShape, results: Sequence[Result]) -> str:
         results: results of one method, number of steps, scene and variant; seeds are averaged over.
     """
     rows = []
-    by_mode = grouped(results, lambda result: result.cell.mode)
+    by_mode = grouped(results, lambda result: result.trial.mode)
     for mode in sorted(by_mode, key=mode_order):
         if mode in shape.modes or (CNN_PREFIX in shape.modes and mode.startswith(CNN_PREFIX)):
             if shape.with_input:
@@ -135,13 +135,13 @@ def ablation_table(results: Sequence[Result]) -> str:
     Args:
         results: results of one method, number of steps and scene. Empty text if only one variant has labels.
     """
-    by_variant = grouped((result for result in results if result.has_semantics), lambda result: result.cell.variant)
+    by_variant = grouped((result for result in results if result.has_semantics), lambda result: result.trial.variant)
     if len(by_variant) < 2:
         return ""
-    modes = sorted({result.cell.mode for same in by_variant.values() for result in same}, key=mode_order)
+    modes = sorted({result.trial.mode for same in by_variant.values() for result in same}, key=mode_order)
     rows = []
     for variant, same in by_variant.items():
-        by_mode = grouped(same, lambda result: result.cell.mode)
+        by_mode = grouped(same, lambda result: result.trial.mode)
         rows.append((variant, *(shown(own_score(by_mode.get(mode, []))) for mode in modes)))
     return "### Variants, `miou_present`\n\n" + markdown_table(("variant", *(find_mode(m).title for m in modes)), rows)
 
@@ -157,10 +157,10 @@ def semantics_table(results: Sequence[Result], base: str) -> str:
         base: name of the variant with classes.
     """
     rows = []
-    trained = grouped((result for result in results if result.cell.variant == base), lambda result: result.cell.mode)
+    trained = grouped((result for result in results if result.trial.variant == base), lambda result: result.trial.mode)
     without = (result for result in results if not result.has_semantics)
-    for variant, plain in grouped(without, lambda result: result.cell.variant).items():
-        by_mode = grouped(plain, lambda result: result.cell.mode)
+    for variant, plain in grouped(without, lambda result: result.trial.variant).items():
+        by_mode = grouped(plain, lambda result: result.trial.mode)
         for mode in sorted(trained, key=mode_order):
             other = mode if mode in by_mode else min(by_mode, key=mode_order)
             row = [variant, find_mode(mode).title, find_mode(other).title]
@@ -179,8 +179,8 @@ def semantics_table(results: Sequence[Result], base: str) -> str:
 
 def _of_common_seeds(first: Sequence[Result], second: Sequence[Result]) -> tuple[list[Result], list[Result]]:
     """The results whose seeds both have; all of them if there is no such seed."""
-    common = {result.cell.seed for result in first} & {result.cell.seed for result in second}
+    common = {result.trial.seed for result in first} & {result.trial.seed for result in second}
     if not common:
         return list(first), list(second)
-    kept = [[result for result in results if result.cell.seed in common] for results in (first, second)]
+    kept = [[result for result in results if result.trial.seed in common] for results in (first, second)]
     return kept[0], kept[1]

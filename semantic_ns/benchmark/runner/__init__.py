@@ -1,1 +1,1 @@
-"""What every benchmark needs: cells, the processes that train them, their scores and their results."""
+"""What every benchmark needs: trials, the processes that train them, their scores and their results."""

@@ -1,4 +1,4 @@
-"""Where cells are trained: an interface, and processes of this machine."""
+"""Where trials are trained: an interface, and processes of this machine."""
 
 import os
 import subprocess
@@ -8,35 +8,35 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from semantic_ns.benchmark.runner.cells import LOG, read_cell, read_result, write_failed
+from semantic_ns.benchmark.runner.trials import LOG, read_result, read_trial, write_failed
 
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _INTERRUPTED = (130, 143, -2, -15)
-"""Exit statuses of a process that was asked to end (SIGINT, SIGTERM), which is no failure of its cell."""
+"""Exit statuses of a process that was asked to end (SIGINT, SIGTERM), which is no failure of its trial."""
 _NUM_LOG_LINES = 20
 
 
 @runtime_checkable
 class Backend(Protocol):
-    """Trains cells somewhere.
+    """Trains trials somewhere.
 
-    A cell is a folder with `cell.json`. When it ends, its folder holds `result.json`; without one it was interrupted.
+    A trial is a folder with `trial.json`. When it ends, its folder holds `result.json`; without one it was interrupted.
     """
 
     def run(self, folders: Sequence[Path]) -> Iterator[Path]:
-        """Train the cells in these folders; gives each folder when its cell has ended, in any order."""
+        """Train the trials in these folders; gives each folder when its trial has ended, in any order."""
         ...
 
 
 class ProcessBackend:
-    """A process of its own for each cell, some at a time.
+    """A process of its own for each trial, some at a time.
 
-    joblib's own worker processes would stay from cell to cell, with all that nerfstudio keeps for the life of a
+    joblib's own worker processes would stay from trial to trial, with all that nerfstudio keeps for the life of a
     process, and one that dies takes the others along; so its threads only wait for processes that are new.
 
     Args:
-        jobs: cells at a time; the machine's cores are shared among them, unless the environment says otherwise.
-        arguments: what is run, as arguments of Python; the cell's folder comes last.
+        jobs: trials at a time; the machine's cores are shared among them, unless the environment says otherwise.
+        arguments: what is run, as arguments of Python; the trial's folder comes last.
     """
 
     def __init__(self, jobs: int, arguments: Sequence[str]) -> None:
@@ -45,7 +45,7 @@ class ProcessBackend:
         self._running: set[subprocess.Popen] = set()
 
     def run(self, folders: Sequence[Path]) -> Iterator[Path]:
-        """Train the cells; when the caller stops early, the processes are asked to end."""
+        """Train the trials; when the caller stops early, the processes are asked to end."""
         from joblib import Parallel, delayed
 
         parallel = Parallel(self._jobs, prefer="threads", return_as="generator_unordered", pre_dispatch="n_jobs")
@@ -56,7 +56,7 @@ class ProcessBackend:
         finally:
             for process in tuple(self._running):
                 process.terminate()
-            with warnings.catch_warnings():  # joblib calls the cells that are left lost computation
+            with warnings.catch_warnings():  # joblib calls the trials that are left lost computation
                 warnings.simplefilter("ignore", UserWarning)
                 ended.close()
 
@@ -70,7 +70,7 @@ class ProcessBackend:
             status = process.wait()
             self._running.discard(process)
         if status not in _INTERRUPTED and read_result(folder) is None:
-            write_failed(folder, read_cell(folder), _how_it_ended(status, folder / LOG))
+            write_failed(folder, read_trial(folder), _how_it_ended(status, folder / LOG))
         return folder
 
 

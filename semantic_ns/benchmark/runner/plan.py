@@ -1,4 +1,4 @@
-"""Which cells a benchmark has: scenes x modes x seeds x variants, from options or from a file."""
+"""Which trials a benchmark has: scenes x modes x seeds x variants, from options or from a file."""
 
 import shlex
 from collections import Counter
@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from semantic_ns.benchmark.runner.cells import BASE_VARIANT, DATAPARSER, BenchmarkScene, Cell
 from semantic_ns.benchmark.runner.modes import find_mode
+from semantic_ns.benchmark.runner.trials import BASE_VARIANT, DATAPARSER, BenchmarkScene, Trial
 from semantic_ns.errors import SceneError
 
 _OPTIONS_MARK = "::"
@@ -39,7 +39,7 @@ class Plan:
     variants: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {BASE_VARIANT: ()})
     score_stride: int = 1
 
-    def cells(self, default_steps: int) -> list[Cell]:
+    def trials(self, default_steps: int) -> list[Trial]:
         """All trainings, seed by seed, so that a benchmark that is stopped has seen every mode.
 
         Args:
@@ -56,12 +56,12 @@ class Plan:
         refuse_equal_names(self.scenes)
         steps = self.max_num_iterations or default_steps
         found = [
-            Cell(scene, self.method, find_mode(mode).name, seed, steps, name, options, self.score_stride)
+            Trial(scene, self.method, find_mode(mode).name, seed, steps, name, options, self.score_stride)
             for seed, (name, options), scene, mode in product(
                 self.seeds, self.variants.items(), self.scenes, self.modes
             )
         ]
-        return list({cell.key: cell for cell in found}.values())
+        return list({trial.key: trial for trial in found}.values())
 
 
 def refuse_equal_names(scenes: Sequence[BenchmarkScene]) -> None:

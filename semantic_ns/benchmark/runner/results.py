@@ -1,4 +1,4 @@
-"""Results of cells, and means over their seeds."""
+"""Results of trials, and means over their seeds."""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -7,8 +7,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
-from semantic_ns.benchmark.runner.cells import CELLS, Cell, read_result
 from semantic_ns.benchmark.runner.modes import find_mode
+from semantic_ns.benchmark.runner.trials import TRIALS, Trial, read_result
 from semantic_ns.errors import SceneError
 from semantic_ns.fusion.label_fusion import Rule
 
@@ -32,15 +32,15 @@ BASELINES = tuple(baseline_name(rule, depth) for rule, depth in product(get_args
 
 @dataclass(frozen=True)
 class Result:
-    """A cell that is done.
+    """A trial that is done.
 
     Attributes:
-        cell: what was trained.
+        trial: what was trained.
         scores: scores of `test` and `train` poses, and of `input`, the labels that it was trained with.
         content: all that its JSON file says.
     """
 
-    cell: Cell
+    trial: Trial
     scores: dict[str, dict[str, Any]]
     content: dict[str, Any]
 
@@ -52,7 +52,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell that failed: its name and why."""
+    """A trial that failed: its name and why."""
 
     key: str
     error: str
@@ -93,22 +93,22 @@ def score(results: Iterable[Result], place: str, name: str) -> Spread | None:
 
 def own_score(results: Sequence[Result], name: str = "miou_present") -> Spread | None:
     """A score on the poses that the mode of these results is compared by."""
-    return score(results, find_mode(results[0].cell.mode).poses, name) if results else None
+    return score(results, find_mode(results[0].trial.mode).poses, name) if results else None
 
 
 def read_results(output: Path) -> tuple[list[Result], list[Failure]]:
-    """All results below a benchmark's folder, in the order of the cells' names.
+    """All results below a benchmark's folder, in the order of the trials' names.
 
     Raises:
         SceneError: if there is none.
     """
     done, failed = [], []
-    for folder in sorted((output / CELLS).glob("*")):
+    for folder in sorted((output / TRIALS).glob("*")):
         content = read_result(folder)
         if content is None:
             continue
         if content["state"] == "done":
-            done.append(Result(Cell.from_json(content["cell"]), content["scores"], content))
+            done.append(Result(Trial.from_json(content["cell"]), content["scores"], content))
         else:
             failed.append(Failure(folder.name, content["error"]))
     if not done and not failed:
@@ -136,17 +136,17 @@ def mean_over_scenes(results: Sequence[Result], name: str) -> list[Result]:
     Returns:
         One for each variant, mode and seed that every scene has.
     """
-    scenes = {result.cell.scene.name for result in results}
+    scenes = {result.trial.scene.name for result in results}
     found = []
-    for same in grouped(results, lambda result: (result.cell.variant, result.cell.mode, result.cell.seed)).values():
-        if {result.cell.scene.name for result in same} != scenes:
+    for same in grouped(results, lambda result: (result.trial.variant, result.trial.mode, result.trial.seed)).values():
+        if {result.trial.scene.name for result in same} != scenes:
             continue
         first = same[0]
-        scene = replace(first.cell.scene, name=name)
+        scene = replace(first.trial.scene, name=name)
         seconds = statistics.fmean(result.content["training_seconds"] for result in same)
         found.append(
             Result(
-                replace(first.cell, scene=scene),
+                replace(first.trial, scene=scene),
                 {place: _mean_scores(same, place) for place in first.scores},
                 first.content | {"training_seconds": seconds},
             )

@@ -1,4 +1,4 @@
-"""Runs the cells of a benchmark that have no result yet."""
+"""Runs the trials of a benchmark that have no result yet."""
 
 import signal
 import threading
@@ -10,31 +10,31 @@ from types import FrameType
 from typing import NoReturn
 
 from semantic_ns.benchmark.runner.backend import Backend
-from semantic_ns.benchmark.runner.cells import Cell, State, cell_folder, read_result, state_of, write_cell
+from semantic_ns.benchmark.runner.trials import State, Trial, read_result, state_of, trial_folder, write_trial
 
 
-def run_cells(
-    cells: Sequence[Cell], output: Path, backend: Backend, say: Callable[[str], None] = print
+def run_trials(
+    trials: Sequence[Trial], output: Path, backend: Backend, say: Callable[[str], None] = print
 ) -> Counter[State]:
-    """Train what is not done: cells that failed before or were left half-finished start over.
+    """Train what is not done: trials that failed before or were left half-finished start over.
 
     Args:
-        cells: what the benchmark consists of.
-        output: its folder; cells lie in `cells/<key>/`.
+        trials: what the benchmark consists of.
+        output: its folder; trials lie in `trials/<key>/`.
         backend: where they are trained.
-        say: told a sentence for each cell that ends.
+        say: told a sentence for each trial that ends.
 
     Returns:
-        How many of the cells are done, failed, and open (interrupted) now.
+        How many of the trials are done, failed, and open (interrupted) now.
     """
-    waiting = [cell for cell in cells if state_of(cell_folder(output, cell)) != "done"]
-    say(f"{len(cells)} cells, {len(cells) - len(waiting)} of them done before.")
-    for cell in waiting:
-        write_cell(cell_folder(output, cell), cell)
+    waiting = [trial for trial in trials if state_of(trial_folder(output, trial)) != "done"]
+    say(f"{len(trials)} trials, {len(trials) - len(waiting)} of them done before.")
+    for trial in waiting:
+        write_trial(trial_folder(output, trial), trial)
     with _sigterm_as_exit():
-        for number, folder in enumerate(backend.run([cell_folder(output, cell) for cell in waiting]), 1):
+        for number, folder in enumerate(backend.run([trial_folder(output, trial) for trial in waiting]), 1):
             say(f"{number}/{len(waiting)} {folder.name}: {_told(folder)}")
-    return Counter(state_of(cell_folder(output, cell)) for cell in cells)
+    return Counter(state_of(trial_folder(output, trial)) for trial in trials)
 
 
 def _told(folder: Path) -> str:

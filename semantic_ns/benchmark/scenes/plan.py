@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from semantic_ns.benchmark.runner.cells import BASE_VARIANT, DATAPARSER, BenchmarkScene, Cell
 from semantic_ns.benchmark.runner.modes import find_mode
 from semantic_ns.benchmark.runner.plan import parse_scene, refuse_equal_names
+from semantic_ns.benchmark.runner.trials import BASE_VARIANT, DATAPARSER, BenchmarkScene, Trial
 from semantic_ns.dataparsers.replica_layouts import layout_of, read_sequence, sequence_names
 from semantic_ns.dataparsers.splits import looks_published
 from semantic_ns.errors import SceneError
@@ -22,7 +22,7 @@ HALF_SPLIT = ("replica-data", "--split", "interval", "--eval-interval", "2")
 
 
 @dataclass(frozen=True)
-class SceneCell(Cell):
+class SceneTrial(Trial):
     """A training of a scoreboard. Its name says nothing of the machine, so that folders of two machines can be merged.
 
     Attributes:
@@ -31,7 +31,7 @@ class SceneCell(Cell):
 
     @property
     def key(self) -> str:
-        """Name of the cell's folder: scene, method, labels, label and seed, and a digest of its options."""
+        """Name of the trial's folder: scene, method, labels, label and seed, and a digest of its options."""
         said = (self.scene.name, self.method, self.mode, self.variant, f"seed-{self.seed}")
         anywhere = replace(self, scene=replace(self.scene, data=Path()))
         digest = hashlib.sha256(json.dumps(anywhere.to_json()).encode()).hexdigest()[:8]
@@ -62,7 +62,7 @@ class ScenePlan:
     num_steps: int = 0
     score_stride: int = 1
 
-    def cells(self) -> list[SceneCell]:
+    def trials(self) -> list[SceneTrial]:
         """All trainings, seed by seed, so that a scoreboard that is stopped has seen every scene.
 
         Raises:
@@ -78,13 +78,13 @@ class ScenePlan:
             )
         refuse_equal_names(self.scenes)
         found = [
-            SceneCell(
+            SceneTrial(
                 scene, self.method, find_mode(mode).name, seed, self.num_steps, self.label, self.options,
                 self.score_stride,
             )
             for seed, scene, mode in product(self.seeds, self.scenes, self.modes)
         ]  # fmt: skip
-        return list({cell.key: cell for cell in found}.values())
+        return list({trial.key: trial for trial in found}.values())
 
 
 def scoreboard_scene(text: str, split: str | None = None) -> BenchmarkScene:

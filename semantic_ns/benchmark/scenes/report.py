@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from semantic_ns.benchmark.runner.cells import BASE_VARIANT, Cell
 from semantic_ns.benchmark.runner.modes import find_mode
 from semantic_ns.benchmark.runner.results import Result, grouped
+from semantic_ns.benchmark.runner.trials import BASE_VARIANT, Trial
 from semantic_ns.benchmark.scenes.summary import (
     Failed,
     Statistic,
@@ -32,7 +32,7 @@ _HEADER = (
     "scene", "labels", "seeds", "`miou_present`", "worst", "spread", "PSNR, dB", "between images", "worst image, dB",
     "depth L1, m", "worst", "spread", "s", "ms",
 )  # fmt: skip
-_CELL_HEADER = (
+_TRIAL_HEADER = (
     "scene", "labels", "seed", "`miou_present`", "PSNR, dB", "worst image, dB", "depth L1, m", "s", "threads",
 )  # fmt: skip
 _COMPARED = ("scene", "labels", "seeds", "`miou_present`", "worst", "spread", "PSNR, dB", "worst image, dB",
@@ -52,8 +52,8 @@ def write_scoreboard(output: Path) -> Path:
         markdown_table(_HEADER, [*map(_line, rows), *_all_scenes(rows)]),
         _circumstances(results),
         "## Trainings",
-        markdown_table(_CELL_HEADER, sorted([*map(_cell_line, results), *map(_failed_line, failed)])),
-        _open_cells(unfinished),
+        markdown_table(_TRIAL_HEADER, sorted([*map(_trial_line, results), *map(_failed_line, failed)])),
+        _open_trials(unfinished),
     ]
     with write_errors_as_scene_error(output):
         write_json(output / SCORES, {"rows": [row.to_json() for row in rows]})
@@ -70,15 +70,15 @@ def compared(before: Path, after: Path) -> str:
     Raises:
         SceneError: if one has no result, or they have no row in common.
     """
-    found = [grouped(read_scoreboard(folder)[0], lambda result: row_of(result.cell)) for folder in (before, after)]
+    found = [grouped(read_scoreboard(folder)[0], lambda result: row_of(result.trial)) for folder in (before, after)]
     labels = [{row.label for row in rows} for rows in found]
     if not labels[0] & labels[1] and all(len(names) == 1 for names in labels):
         found = [{row._replace(label=BASE_VARIANT): same for row, same in rows.items()} for rows in found]
     first, second = found
     lines = []
     for row in sorted(first.keys() & second.keys()):
-        seeds = {r.cell.seed for r in first[row]} & {r.cell.seed for r in second[row]}
-        pair = [summary_of(row, [r for r in rows[row] if r.cell.seed in seeds]) for rows in (first, second)]
+        seeds = {r.trial.seed for r in first[row]} & {r.trial.seed for r in second[row]}
+        pair = [summary_of(row, [r for r in rows[row] if r.trial.seed in seeds]) for rows in (first, second)]
         if seeds:
             lines.append(_compared_line(*pair))
     if not lines:
@@ -155,12 +155,12 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(found) / len(found) if found else None
 
 
-def _cell_line(result: Result) -> tuple[str, ...]:
+def _trial_line(result: Result) -> tuple[str, ...]:
     content = result.content
     own, worst = result.scores[content["poses"]], content["worst_image"]
     deviation = f" ± {own['psnr_std']:.1f}" if own.get("psnr_std") is not None else ""
     return (
-        *_cell_name(result.cell),
+        *_trial_name(result.trial),
         _number(own.get("miou_present"), 3),
         _number(own.get("psnr"), 2) + deviation,
         "-" if worst is None else f"{worst['psnr']:.1f} ({worst['image']})",
@@ -172,18 +172,18 @@ def _cell_line(result: Result) -> tuple[str, ...]:
 
 def _failed_line(failure: Failed) -> tuple[str, ...]:
     said = failure.error.strip().splitlines()[-1].replace("|", "\\|")
-    return (*_cell_name(failure.cell), f"failed: {said}", *[""] * 5)
+    return (*_trial_name(failure.trial), f"failed: {said}", *[""] * 5)
 
 
-def _cell_name(cell: Cell) -> tuple[str, str, str]:
-    return _name_of(summary_of(row_of(cell), [])), find_mode(cell.mode).title, str(cell.seed)
+def _trial_name(trial: Trial) -> tuple[str, str, str]:
+    return _name_of(summary_of(row_of(trial), [])), find_mode(trial.mode).title, str(trial.seed)
 
 
 def _circumstances(results: Sequence[Result]) -> str:
     """Options, splits, versions, commits and processors."""
     said = [
-        *(f"options: `{' '.join(r.cell.options)}` ({r.cell.variant})" for r in results if r.cell.options),
-        *(f"{r.cell.scene.name}: {r.content['split']}" for r in results if "split" in r.content),
+        *(f"options: `{' '.join(r.trial.options)}` ({r.trial.variant})" for r in results if r.trial.options),
+        *(f"{r.trial.scene.name}: {r.content['split']}" for r in results if "split" in r.content),
         *(f"{r.content['steps']} steps, {r.content['device']}, {r.content['threads']} threads a training, "
           f"{r.content['processor']}" for r in results),
         *(f"commit {r.content['commit'] or 'not known'}" for r in results),
@@ -192,9 +192,9 @@ def _circumstances(results: Sequence[Result]) -> str:
     return "\n".join(f"- {sentence}" for sentence in dict.fromkeys(said))
 
 
-def _open_cells(cells: Sequence[Cell]) -> str:
-    names = ", ".join(f"{cell.scene.name} {cell.mode} {cell.seed}" for cell in cells)
-    return f"Not finished: {names}." if cells else ""
+def _open_trials(trials: Sequence[Trial]) -> str:
+    names = ", ".join(f"{trial.scene.name} {trial.mode} {trial.seed}" for trial in trials)
+    return f"Not finished: {names}." if trials else ""
 
 
 def _compared_line(before: Summary, after: Summary) -> tuple[str, ...]:

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from semantic_ns.benchmark.runner.cells import CELLS, Cell, read_cell, read_result, refuse_mixed
 from semantic_ns.benchmark.runner.results import Result, grouped
+from semantic_ns.benchmark.runner.trials import TRIALS, Trial, read_result, read_trial, refuse_mixed
 from semantic_ns.errors import SceneError
 
 IMAGES = "images"
@@ -24,9 +24,9 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Failed:
-    """A cell that failed, and why."""
+    """A trial that failed, and why."""
 
-    cell: Cell
+    trial: Trial
     error: str
 
 
@@ -83,52 +83,52 @@ class Summary:
 
 def is_scoreboard(output: Path) -> bool:
     """Whether a folder holds results of `sns-benchmark scenes`."""
-    results = (read_result(folder) for folder in (output / CELLS).glob("*"))
+    results = (read_result(folder) for folder in (output / TRIALS).glob("*"))
     return any(result is not None and IMAGES in result for result in results)
 
 
-def read_scoreboard(output: Path) -> tuple[list[Result], list[Failed], list[Cell]]:
-    """Results, failures and cells without an end in a folder, in the order of the cells' names.
+def read_scoreboard(output: Path) -> tuple[list[Result], list[Failed], list[Trial]]:
+    """Results, failures and trials without an end in a folder, in the order of the trials' names.
 
     Raises:
         SceneError: if there is none, or results of one row differ in more than seed and folder.
     """
     done, failed, unfinished = [], [], []
-    for folder in sorted(path.parent for path in (output / CELLS).glob("*/cell.json")):
+    for folder in sorted(path.parent for path in (output / TRIALS).glob("*/cell.json")):
         content = read_result(folder)
         if content is None:
-            unfinished.append(read_cell(folder))
+            unfinished.append(read_trial(folder))
         elif content["state"] == "failed":
-            failed.append(Failed(Cell.from_json(content["cell"]), content["error"]))
+            failed.append(Failed(Trial.from_json(content["cell"]), content["error"]))
         else:
-            done.append(Result(Cell.from_json(content["cell"]), content["scores"], content))
+            done.append(Result(Trial.from_json(content["cell"]), content["scores"], content))
     if not done and not failed:
         raise SceneError(
             f"Expected results of sns-benchmark scenes in {output}, found none; run it with --output {output} first."
         )
     # Machines that share the work may have the scenes in different places.
-    refuse_mixed(replace(cell, scene=replace(cell.scene, data=Path())) for cell in (result.cell for result in done))
+    refuse_mixed(replace(trial, scene=replace(trial.scene, data=Path())) for trial in (result.trial for result in done))
     return done, failed, unfinished
 
 
 def other_commits(output: Path, own: str | None) -> list[str]:
     """The commits, other than one's own, of the results in a folder: a scoreboard is of one version of the code."""
-    results = (read_result(folder) for folder in (output / CELLS).glob("*"))
+    results = (read_result(folder) for folder in (output / TRIALS).glob("*"))
     found = {result.get("commit") for result in results if result is not None and result["state"] == "done"}
     return sorted(commit for commit in found if commit is not None and commit != own)
 
 
-def row_of(cell: Cell) -> Row:
-    """The row that a cell belongs to."""
-    return Row(cell.scene.name, cell.method, cell.mode, cell.variant)
+def row_of(trial: Trial) -> Row:
+    """The row that a trial belongs to."""
+    return Row(trial.scene.name, trial.method, trial.mode, trial.variant)
 
 
 def summaries(results: Sequence[Result], failed: Sequence[Failed]) -> list[Summary]:
     """A row for each scene, method, mode and label, sorted."""
-    by_row = grouped(results, lambda result: row_of(result.cell))
-    rows = sorted({*by_row, *(row_of(failure.cell) for failure in failed)})
+    by_row = grouped(results, lambda result: row_of(result.trial))
+    rows = sorted({*by_row, *(row_of(failure.trial) for failure in failed)})
     return [
-        summary_of(row, by_row.get(row, []), [each.cell.seed for each in failed if row_of(each.cell) == row])
+        summary_of(row, by_row.get(row, []), [each.trial.seed for each in failed if row_of(each.trial) == row])
         for row in rows
     ]
 
@@ -137,13 +137,13 @@ def summary_of(row: Row, results: Sequence[Result], failed: Iterable[int] = ()) 
     """A row from the results of its seeds."""
     images = [
         {"image": result.content["worst_image"]["image"], "psnr": result.content["worst_image"]["psnr"]}
-        | {"seed": result.cell.seed}
+        | {"seed": result.trial.seed}
         for result in results
         if result.content["worst_image"] is not None
     ]
     return Summary(
         row=row,
-        seeds=tuple(sorted(result.cell.seed for result in results)),
+        seeds=tuple(sorted(result.trial.seed for result in results)),
         failed=tuple(sorted(failed)),
         miou_present=_statistic(results, "miou_present", min),
         psnr=_statistic(results, "psnr", min),
@@ -162,7 +162,7 @@ def _own(result: Result) -> dict[str, Any]:
 
 
 def _statistic(results: Sequence[Result], name: str, worst: Callable[..., Any]) -> Statistic | None:
-    values = {result.cell.seed: _own(result)[name] for result in results if _own(result).get(name) is not None}
+    values = {result.trial.seed: _own(result)[name] for result in results if _own(result).get(name) is not None}
     if not values:
         return None
     seed = worst(sorted(values), key=lambda seed: values[seed])

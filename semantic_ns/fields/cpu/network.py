@@ -2,7 +2,7 @@
 
 Symbols: R rays, S samples per ray, E encoded features, H hidden width, G = 1 + geometry features, F semantic width, C
 classes. The kernels take the named tuples of this module with NumPy arrays in the place of tensors. Gradients of the
-matrices are such a tuple, too, with one slice per thread as first axis.
+matrices are such a tuple, too, with one slice per slot as first axis (``zeros_per_slot``).
 """
 
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from semantic_ns.fields.cpu.network import EncodedRays, KernelView, Network, RenderOptions
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
-from semantic_ns.kernels.layers import as_arrays, whole_blocks, zeros_per_thread
+from semantic_ns.kernels.layers import as_arrays, whole_blocks, zeros_per_slot
 from semantic_ns.rendering import head_of_composited
 
 
@@ -63,7 +63,7 @@ class _FusedRendering(torch.autograd.Function):
         g_enc, g_conditioning, g_network = (
             torch.empty_like(enc),
             torch.empty_like(conditioning),
-            zeros_per_thread(network),
+            zeros_per_slot(network),
         )
         kernels.render_backward(
             enc.numpy(), conditioning.numpy(), lengths.numpy(), as_arrays(network), as_arrays(network.transposed()),

@@ -77,7 +77,7 @@ def render_forward(
         sem, at = carve(scratch, at, rows, num_features)
         color, at = carve(scratch, at, rows, num_colors)
         transmittances, at = carve(scratch, at, rays_per_tile, num_samples)
-        behind = np.empty(rays_per_tile, np.float32)
+        residual = np.empty(rays_per_tile, np.float32)
         copy_encoded(enc, start, n, tile_enc)
         linear(tile_enc, network.w1, network.b1, h, padded(n, ROW_MULTIPLE))
         rectify(h, n)
@@ -86,7 +86,7 @@ def render_forward(
             for j in range(num_hidden):
                 hidden[start + r, j] = out[r, j]
         for r in range(rays):
-            behind[r] = weights_of_ray(
+            residual[r] = weights_of_ray(
                 out[r * num_samples : (r + 1) * num_samples],
                 lengths[first + r],
                 scale,
@@ -100,7 +100,7 @@ def render_forward(
             visible_input, visible_ray, conditioning[first:last], network, zero, h1, h2, color, sem, count
         )
         composite_visible(
-            visible_row, visible_ray, count, weights[first:last], behind, color, sem, rgb[first:last],
+            visible_row, visible_ray, count, weights[first:last], residual, color, sem, rgb[first:last],
             features[first:last],
         )  # fmt: skip
 
@@ -139,66 +139,70 @@ def render_backward(
     enc, conditioning, lengths, network, transposed, scale, min_transmittance, pass_semantics, hidden, weights,
     g_weights, g_rgb, g_features, g_enc, g_conditioning, g_network,
 ):  # fmt: skip
-    """Fill ``g_enc`` [R S, E], ``g_conditioning`` [R, H]; add to ``g_network``, one slice per thread."""
+    """Fill ``g_enc`` [R S, E], ``g_conditioning`` [R, H]; add to ``g_network``, one slice per slot."""
     num_rays, num_samples = lengths.shape
     rays_per_tile, num_tiles, rows = tile_shape(num_rays, num_samples, _ROWS_PER_TILE)
     (num_encoded, width), num_hidden = network.w1.shape, network.w2.shape[1]
     floats = training_floats(network, transposed, rows) + 2 * rows + 3 * rays_per_tile
-    num_threads = g_network.b1.shape[0]
-    scratches = np.empty((num_threads, floats), np.float32)
-    places = np.empty((num_threads, 2, rows), np.int64)
+    num_slots = g_network.b1.shape[0]
     zero = np.zeros(max(width, num_hidden, transposed.w1.shape[1]), np.float32)
-    for tile in prange(num_tiles):
-        t = get_thread_id()
-        first = tile * rays_per_tile
-        rays = min(rays_per_tile, num_rays - first)
-        last = first + rays
-        n, start = rays * num_samples, first * num_samples
-        scratch, visible_row, visible_ray = scratches[t], places[t, 0], places[t, 1]
-        activations, gradients, at = training_buffers(scratch, rows, network, transposed)
-        visible_enc, h, h1, h2, out, visible_input, sem, color = activations
-        g_visible_enc, g_h1, g_h2, g_out, g_visible = gradients
-        transmittances, at = carve(scratch, at, rays_per_tile, num_samples)
-        g_w, at = carve(scratch, at, rays_per_tile, num_samples)
-        last_color, at = carve(scratch, at, rays_per_tile, 3)
-        behind, ray_weights = np.empty(rays_per_tile, np.float32), np.empty(num_samples, np.float32)
-        # Forward again, where light arrives: cheaper than keeping the activations in memory. The rest has no gradient.
-        for r in range(n):
-            for j in range(num_hidden):
-                out[r, j] = hidden[start + r, j]
-        for r in range(rays):
-            behind[r] = weights_of_ray(
-                out[r * num_samples : (r + 1) * num_samples], lengths[first + r], scale, ray_weights, transmittances[r]
+    for slot in prange(num_slots):
+        scratch = np.empty(floats, np.float32)
+        visible_row, visible_ray = np.empty(rows, np.int64), np.empty(rows, np.int64)
+        for tile in range(slot * num_tiles // num_slots, (slot + 1) * num_tiles // num_slots):
+            first = tile * rays_per_tile
+            rays = min(rays_per_tile, num_rays - first)
+            last = first + rays
+            n, start = rays * num_samples, first * num_samples
+            activations, gradients, at = training_buffers(scratch, rows, network, transposed)
+            visible_enc, h, h1, h2, out, visible_input, sem, color = activations
+            g_visible_enc, g_h1, g_h2, g_out, g_visible = gradients
+            transmittances, at = carve(scratch, at, rays_per_tile, num_samples)
+            g_w, at = carve(scratch, at, rays_per_tile, num_samples)
+            last_color, at = carve(scratch, at, rays_per_tile, 3)
+            residual, ray_weights = np.empty(rays_per_tile, np.float32), np.empty(num_samples, np.float32)
+            # Forward again, where light arrives: cheaper than keeping the activations in memory. The rest has no
+            # gradient.
+            for r in range(n):
+                for j in range(num_hidden):
+                    out[r, j] = hidden[start + r, j]
+            for r in range(rays):
+                residual[r] = weights_of_ray(
+                    out[r * num_samples : (r + 1) * num_samples],
+                    lengths[first + r],
+                    scale,
+                    ray_weights,
+                    transmittances[r],
+                )
+                for k in range(num_samples):
+                    g_w[r, k] = g_weights[first + r, k]
+            count = gather_visible(
+                out, transmittances, min_transmittance, visible_row, visible_ray, visible_input, rays, num_samples
             )
-            for k in range(num_samples):
-                g_w[r, k] = g_weights[first + r, k]
-        count = gather_visible(
-            out, transmittances, min_transmittance, visible_row, visible_ray, visible_input, rays, num_samples
-        )
-        for i in range(count):
-            for j in range(enc.shape[1]):
-                visible_enc[i, j] = enc[start + visible_row[i], j]
-            for j in range(enc.shape[1], num_encoded):
-                visible_enc[i, j] = np.float32(0)
-        zero_rows(visible_enc, count, padded(count, ROW_MULTIPLE))
-        linear(visible_enc, network.w1, network.b1, h, padded(count, ROW_MULTIPLE))
-        rectify(h, padded(count, ROW_MULTIPLE))
-        color_and_semantic_layers(
-            visible_input, visible_ray, conditioning[first:last], network, zero, h1, h2, color, sem, count
-        )
-        output_gradients(
-            visible_row, visible_ray, count, weights[first:last], behind, color, sem, g_rgb[first:last],
-            g_features[first:last], pass_semantics, last_color, g_w,
-        )  # fmt: skip
-        layers_backward(
-            t, visible_ray, count, pass_semantics, (visible_input, h1, h2), (color, sem, g_h1, g_h2), transposed, zero,
-            g_network, g_conditioning[first:last], g_visible, g_out,
-        )  # fmt: skip
-        raw_density_gradients(
-            visible_row, visible_ray, count, out, lengths[first:last], scale, weights[first:last], transmittances,
-            behind, g_w, g_out,
-        )  # fmt: skip
-        density_backward(
-            t, visible_row, count, visible_enc, h, g_out, transposed, zero, g_network, g_h1, g_visible_enc, g_enc,
-            start, n,
-        )  # fmt: skip
+            for i in range(count):
+                for j in range(enc.shape[1]):
+                    visible_enc[i, j] = enc[start + visible_row[i], j]
+                for j in range(enc.shape[1], num_encoded):
+                    visible_enc[i, j] = np.float32(0)
+            zero_rows(visible_enc, count, padded(count, ROW_MULTIPLE))
+            linear(visible_enc, network.w1, network.b1, h, padded(count, ROW_MULTIPLE))
+            rectify(h, padded(count, ROW_MULTIPLE))
+            color_and_semantic_layers(
+                visible_input, visible_ray, conditioning[first:last], network, zero, h1, h2, color, sem, count
+            )
+            output_gradients(
+                visible_row, visible_ray, count, weights[first:last], residual, color, sem, g_rgb[first:last],
+                g_features[first:last], pass_semantics, last_color, g_w,
+            )  # fmt: skip
+            layers_backward(
+                slot, visible_ray, count, pass_semantics, (visible_input, h1, h2), (color, sem, g_h1, g_h2), transposed,
+                zero, g_network, g_conditioning[first:last], g_visible, g_out,
+            )  # fmt: skip
+            raw_density_gradients(
+                visible_row, visible_ray, count, out, lengths[first:last], scale, weights[first:last], transmittances,
+                residual, g_w, g_out,
+            )  # fmt: skip
+            density_backward(
+                slot, visible_row, count, visible_enc, h, g_out, transposed, zero, g_network, g_h1, g_visible_enc,
+                g_enc, start, n,
+            )  # fmt: skip

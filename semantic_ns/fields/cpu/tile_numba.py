@@ -129,7 +129,10 @@ def copy_encoded(enc, start, count, tile_enc):
 @part
 @no_type_check
 def weights_of_ray(raw, lengths, scale, weights, transmittances):
-    """Rendering weights of one ray; ``transmittances`` [S] receives T_k. Returns the light behind the last sample."""
+    """Rendering weights of one ray; ``transmittances`` [S] receives T_k.
+
+    Returns the residual transmittance, that behind the last sample.
+    """
     transmittance = np.float32(1)
     for k in range(lengths.shape[0]):
         transmittances[k] = exp32(-scale * exp32(min(raw[k, 0], RAW_DENSITY_LIMIT)) * lengths[k])
@@ -190,7 +193,7 @@ def color_and_semantic_layers(visible_input, visible_ray, conditioning, network,
 
 @part
 @no_type_check
-def composite_visible(visible_row, visible_ray, count, weights, behind, color, features, rgb, sums):
+def composite_visible(visible_row, visible_ray, count, weights, residual, color, features, rgb, sums):
     """Fill the tile's ``rgb`` [rays, 3] and the first columns of ``sums`` [rays, F or more]."""
     num_rays, num_samples = weights.shape
     for r in range(num_rays):
@@ -201,7 +204,7 @@ def composite_visible(visible_row, visible_ray, count, weights, behind, color, f
     for i in range(count):
         r, k = visible_ray[i], visible_row[i] - visible_ray[i] * num_samples
         weight = weights[r, k]
-        color_weight = weight + behind[r] if k == num_samples - 1 else weight
+        color_weight = weight + residual[r] if k == num_samples - 1 else weight
         for channel in range(3):
             rgb[r, channel] += color_weight * color[i, channel]
         for j in range(features.shape[1]):
@@ -214,7 +217,7 @@ def composite_visible(visible_row, visible_ray, count, weights, behind, color, f
 @part
 @no_type_check
 def output_gradients(
-    visible_row, visible_ray, count, weights, behind, color, features, g_rgb, g_sums, pass_semantics, last_color,
+    visible_row, visible_ray, count, weights, residual, color, features, g_rgb, g_sums, pass_semantics, last_color,
     g_weights,
 ):  # fmt: skip
     """Turn colours and features into the gradients before their sigmoid and ReLU; add to those of the weights."""
@@ -227,7 +230,7 @@ def output_gradients(
     for i in range(count):
         r, k = visible_ray[i], visible_row[i] - visible_ray[i] * num_samples
         weight = weights[r, k]
-        color_weight = weight + behind[r] if k == num_samples - 1 else weight
+        color_weight = weight + residual[r] if k == num_samples - 1 else weight
         towards_weight = np.float32(0)
         for channel in range(3):
             value, g = color[i, channel], g_rgb[r, channel]
@@ -250,7 +253,7 @@ def output_gradients(
 @part
 @no_type_check
 def layers_backward(
-    thread, visible_ray, count, pass_semantics, activations, gradients, transposed, zero, g_network, g_conditioning,
+    slot, visible_ray, count, pass_semantics, activations, gradients, transposed, zero, g_network, g_conditioning,
     g_visible, g_out,
 ):  # fmt: skip
     """Gradients of the colour and semantic layers.
@@ -262,17 +265,17 @@ def layers_backward(
     visible_input, h1, h2 = activations
     g_color, g_features, g_h1, g_h2 = gradients
     rows = padded(count, ROW_MULTIPLE)
-    add_outer(h2, g_color, g_network.c3[thread], rows)
-    _add_rows(g_color, g_network.d3[thread], count)
+    add_outer(h2, g_color, g_network.c3[slot], rows)
+    _add_rows(g_color, g_network.d3[slot], count)
     linear(g_color, transposed.c3, zero, g_h2, rows)
     _mask_by_relu(g_h2, h2, rows)
-    add_outer(h1, g_h2, g_network.c2[thread], rows)
-    _add_rows(g_h2, g_network.d2[thread], count)
+    add_outer(h1, g_h2, g_network.c2[slot], rows)
+    _add_rows(g_h2, g_network.d2[slot], count)
     linear(g_h2, transposed.c2, zero, g_h1, rows)
     _mask_by_relu(g_h1, h1, rows)
-    add_outer(visible_input, g_h1, g_network.c1[thread], rows)
-    add_outer(visible_input, g_features, g_network.s1[thread], rows)
-    _add_rows(g_features, g_network.t1[thread], count)
+    add_outer(visible_input, g_h1, g_network.c1[slot], rows)
+    add_outer(visible_input, g_features, g_network.s1[slot], rows)
+    _add_rows(g_features, g_network.t1[slot], count)
     zero_rows(g_conditioning, 0, g_conditioning.shape[0])
     _add_rows_of_rays(g_h1, visible_ray, count, g_conditioning)
     linear(g_h1, transposed.c1, zero, g_out, rows)
@@ -286,7 +289,7 @@ def layers_backward(
 @part
 @no_type_check
 def raw_density_gradients(
-    visible_row, visible_ray, count, out, lengths, scale, weights, transmittances, behind, g_weights, g_out
+    visible_row, visible_ray, count, out, lengths, scale, weights, transmittances, residual, g_weights, g_out
 ):
     """Fill column 0 of the visible samples' ``g_out``; overwrites ``g_weights``.
 
@@ -294,11 +297,11 @@ def raw_density_gradients(
     """
     num_rays, num_samples = lengths.shape
     for r in range(num_rays):
-        behind_sum = np.float32(0)
+        later_sum = np.float32(0)
         for k in range(num_samples - 1, -1, -1):
-            after = transmittances[r, k + 1] if k + 1 < num_samples else behind[r]
-            g_optical = g_weights[r, k] * after - behind_sum
-            behind_sum += g_weights[r, k] * weights[r, k]
+            after = transmittances[r, k + 1] if k + 1 < num_samples else residual[r]
+            g_optical = g_weights[r, k] * after - later_sum
+            later_sum += g_weights[r, k] * weights[r, k]
             slope = exp32(min(out[r * num_samples + k, 0], GRADIENT_RAW_DENSITY_LIMIT))
             g_weights[r, k] = g_optical * lengths[r, k] * scale * slope
     for i in range(count):
@@ -309,17 +312,17 @@ def raw_density_gradients(
 @part
 @no_type_check
 def density_backward(
-    thread, visible_row, count, visible_enc, h, g_out, transposed, zero, g_network, g_h, g_visible_enc, g_enc, start,
+    slot, visible_row, count, visible_enc, h, g_out, transposed, zero, g_network, g_h, g_visible_enc, g_enc, start,
     num_rows,
 ):  # fmt: skip
     """Gradients of the density network; fills the tile's rows of ``g_enc``, zeros where no light arrives."""
     rows = padded(count, ROW_MULTIPLE)
-    add_outer(h, g_out, g_network.w2[thread], rows)
-    _add_rows(g_out, g_network.b2[thread], count)
+    add_outer(h, g_out, g_network.w2[slot], rows)
+    _add_rows(g_out, g_network.b2[slot], count)
     linear(g_out, transposed.w2, zero, g_h, rows)
     _mask_by_relu(g_h, h, rows)
-    add_outer(visible_enc, g_h, g_network.w1[thread], rows)
-    _add_rows(g_h, g_network.b1[thread], count)
+    add_outer(visible_enc, g_h, g_network.w1[slot], rows)
+    _add_rows(g_h, g_network.b1[slot], count)
     linear(g_h, transposed.w1, zero, g_visible_enc, rows)
     zero_rows(g_enc, start, start + num_rows)
     for i in range(count):

@@ -15,7 +15,7 @@ from semantic_ns.batch import Targets
 from semantic_ns.fields.cpu.network import EncodedRays, KernelView, Network, RenderOptions
 from semantic_ns.fields.cpu.render import logits_of, render_weights
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
-from semantic_ns.kernels.layers import BLOCK, as_arrays, whole_blocks, zeros_per_thread
+from semantic_ns.kernels.layers import BLOCK, as_arrays, whole_blocks, zeros_per_slot
 from semantic_ns.losses import check_labels
 from semantic_ns.sampling.proposal import Edges
 
@@ -154,7 +154,7 @@ class _FusedTraining(torch.autograd.Function):
         )
         losses, rgb, weights = torch.empty(5, num_rays), torch.empty(num_rays, 3), torch.empty(num_rays, num_samples)
         g_enc, g_conditioning = torch.empty_like(enc), torch.empty_like(conditioning)
-        g_network, (g_head,) = zeros_per_thread(network), zeros_per_thread([head])
+        g_network, (g_head,) = zeros_per_slot(network), zeros_per_slot([head])
         train_numba.train(
             enc.numpy(), conditioning.numpy(), as_arrays(intervals), as_arrays(network),
             as_arrays(network.transposed()), head.numpy(), head.T.contiguous().numpy(),
@@ -210,7 +210,7 @@ def _target_arrays(targets: Targets, semantic_weight: float, num_classes: int) -
     elif soft.shape != (num_rays := targets.labels.shape[0], num_classes):
         found = tuple(soft.shape)
         raise ValueError(f"expected distributions ({num_rays}, {num_classes}), found {found}; check the labels")
-    shares = semantic_weight * targets.label_shares()
+    shares = semantic_weight * targets.normalized_label_weights()
     return as_arrays(TargetArrays(targets.color, targets.labels, soft.float(), shares))
 
 
@@ -288,7 +288,7 @@ def train_rays(
     if view.has_shared_features:
         head = Head(field.semantic_head.weight, field.semantic_head.bias)
         return train_fused(rays, intervals, network, head, targets, losses, options)
-    is_labelled = targets.label_shares() > 0
+    is_labelled = targets.normalized_label_weights() > 0
     if not field.use_semantics or not is_labelled.any():
         return train_fused(rays, intervals, network, None, targets, losses, options)
 

@@ -13,7 +13,6 @@ from typing import no_type_check
 
 import numpy as np
 from numba import prange
-from numba.np.ufunc.parallel import get_thread_id
 
 from semantic_ns.fields.cpu.tile_numba import (
     carve,
@@ -125,14 +124,14 @@ def _semantics(first, num_rays, targets, logits, g_logits, losses):
 
 @kernel
 @no_type_check
-def train(
+def train(  # noqa: C901
     enc, conditioning, intervals, network, transposed, head, head_transposed, scale, min_transmittance, pass_semantics,
     targets, factors, further, losses, rgb, weights, g_enc, g_conditioning, g_network, g_head,
 ):  # fmt: skip
     """Fill ``losses`` [5, R] as ``TrainedRays`` lists them, ``rgb`` [R, 3], ``weights`` [R, S], gradients.
 
     ``further`` [R, S], or [0, 0] for none, are gradients that the weights have from losses which are not computed here.
-    ``g_enc`` [R S, E] and ``g_conditioning`` [R, H] are filled; ``g_network`` and ``g_head``, one slice per thread, are
+    ``g_enc`` [R S, E] and ``g_conditioning`` [R, H] are filled; ``g_network`` and ``g_head``, one slice per slot, are
     added to.
     """
     num_rays, num_samples = intervals.lengths.shape
@@ -141,84 +140,83 @@ def train(
     (width, num_hidden), num_features = network.w2.shape, network.s1.shape[1]
     num_sums, num_logits = head.shape
     floats = training_floats(network, transposed, rows) + 2 * rows + ray_rows * (2 * num_sums + 2 * num_logits + 6)
-    num_threads = g_head.shape[0]
-    # One piece of memory for each thread: two dozen allocations in every tile would cost more than a layer.
-    scratches = np.empty((num_threads, floats), np.float32)
-    places = np.empty((num_threads, 2, rows), np.int64)
+    num_slots = g_head.shape[0]
     zero = np.zeros(max(width, num_hidden, transposed.w1.shape[1], num_sums, num_logits), np.float32)
-    for tile in prange(num_tiles):
-        t = get_thread_id()
-        first = tile * rays_per_tile
-        rays = min(rays_per_tile, num_rays - first)
-        last = first + rays
-        n, start, padded_rays = rays * num_samples, first * num_samples, padded(rays, ROW_MULTIPLE)
-        scratch, visible_row, visible_ray = scratches[t], places[t, 0], places[t, 1]
-        activations, gradients, at = training_buffers(scratch, rows, network, transposed)
-        visible_enc, h, h1, h2, out, visible_input, sem, color = activations
-        g_visible_enc, g_h1, g_h2, g_out, g_visible = gradients
-        transmittances, at = carve(scratch, at, rays_per_tile, num_samples)
-        g_w, at = carve(scratch, at, rays_per_tile, num_samples)
-        sums, at = carve(scratch, at, ray_rows, num_sums)
-        g_sums, at = carve(scratch, at, ray_rows, num_sums)
-        logits, at = carve(scratch, at, ray_rows, num_logits)
-        g_logits, at = carve(scratch, at, ray_rows, num_logits)
-        g_rgb, at = carve(scratch, at, ray_rows, 3)
-        last_color, at = carve(scratch, at, ray_rows, 3)
-        behind = np.empty(rays_per_tile, np.float32)
-        tile_weights, tile_rgb, lengths = weights[first:last], rgb[first:last], intervals.lengths[first:last]
-        # Forward.
-        copy_encoded(enc, start, n, visible_enc)
-        linear(visible_enc, network.w1, network.b1, h, padded(n, ROW_MULTIPLE))
-        rectify(h, n)
-        linear(h, network.w2, network.b2, out, padded(n, ROW_MULTIPLE))
-        for r in range(rays):
-            behind[r] = weights_of_ray(
-                out[r * num_samples : (r + 1) * num_samples], lengths[r], scale, tile_weights[r], transmittances[r]
+    for slot in prange(num_slots):
+        # One piece of memory for all tiles: two dozen allocations in every tile would cost more than a layer.
+        scratch = np.empty(floats, np.float32)
+        visible_row, visible_ray = np.empty(rows, np.int64), np.empty(rows, np.int64)
+        for tile in range(slot * num_tiles // num_slots, (slot + 1) * num_tiles // num_slots):
+            first = tile * rays_per_tile
+            rays = min(rays_per_tile, num_rays - first)
+            last = first + rays
+            n, start, padded_rays = rays * num_samples, first * num_samples, padded(rays, ROW_MULTIPLE)
+            activations, gradients, at = training_buffers(scratch, rows, network, transposed)
+            visible_enc, h, h1, h2, out, visible_input, sem, color = activations
+            g_visible_enc, g_h1, g_h2, g_out, g_visible = gradients
+            transmittances, at = carve(scratch, at, rays_per_tile, num_samples)
+            g_w, at = carve(scratch, at, rays_per_tile, num_samples)
+            sums, at = carve(scratch, at, ray_rows, num_sums)
+            g_sums, at = carve(scratch, at, ray_rows, num_sums)
+            logits, at = carve(scratch, at, ray_rows, num_logits)
+            g_logits, at = carve(scratch, at, ray_rows, num_logits)
+            g_rgb, at = carve(scratch, at, ray_rows, 3)
+            last_color, at = carve(scratch, at, ray_rows, 3)
+            residual = np.empty(rays_per_tile, np.float32)
+            tile_weights, tile_rgb, lengths = weights[first:last], rgb[first:last], intervals.lengths[first:last]
+            # Forward.
+            copy_encoded(enc, start, n, visible_enc)
+            linear(visible_enc, network.w1, network.b1, h, padded(n, ROW_MULTIPLE))
+            rectify(h, n)
+            linear(h, network.w2, network.b2, out, padded(n, ROW_MULTIPLE))
+            for r in range(rays):
+                residual[r] = weights_of_ray(
+                    out[r * num_samples : (r + 1) * num_samples], lengths[r], scale, tile_weights[r], transmittances[r]
+                )
+            count = gather_visible(
+                out, transmittances, min_transmittance, visible_row, visible_ray, visible_input, rays, num_samples
             )
-        count = gather_visible(
-            out, transmittances, min_transmittance, visible_row, visible_ray, visible_input, rays, num_samples
-        )
-        _keep_rows(visible_enc, visible_row, count)
-        _keep_rows(h, visible_row, count)
-        # Rays for the space before a camera, or for a class that has a grid of its own, need no more than weights.
-        has_layers = num_features > 0 or first < targets.colors.shape[0]
-        zero_rows(sums, 0, padded_rays)
-        if has_layers:
-            color_and_semantic_layers(
-                visible_input, visible_ray, conditioning[first:last], network, zero, h1, h2, color, sem, count
-            )
-            composite_visible(visible_row, visible_ray, count, tile_weights, behind, color, sem, tile_rgb, sums)
-        # Losses.
-        _losses_of_geometry(first, tile_weights, tile_rgb, intervals, targets.colors, factors, g_rgb, g_w, losses)
-        _add_further_gradients(first, further, g_w, rays)
-        for r in range(rays):
-            for k in range(num_samples):
-                sums[r, num_features] += tile_weights[r, k]
-        linear(sums, head, zero, logits, padded_rays)
-        _semantics(first, rays, targets, logits, g_logits, losses)
-        add_outer(sums, g_logits, g_head[t], padded_rays)
-        linear(g_logits, head_transposed, zero, g_sums, padded_rays)
-        if pass_semantics:
+            _keep_rows(visible_enc, visible_row, count)
+            _keep_rows(h, visible_row, count)
+            # Rays for the space before a camera, or for a class that has a grid of its own, need no more than weights.
+            has_layers = num_features > 0 or first < targets.colors.shape[0]
+            zero_rows(sums, 0, padded_rays)
+            if has_layers:
+                color_and_semantic_layers(
+                    visible_input, visible_ray, conditioning[first:last], network, zero, h1, h2, color, sem, count
+                )
+                composite_visible(visible_row, visible_ray, count, tile_weights, residual, color, sem, tile_rgb, sums)
+            # Losses.
+            _losses_of_geometry(first, tile_weights, tile_rgb, intervals, targets.colors, factors, g_rgb, g_w, losses)
+            _add_further_gradients(first, further, g_w, rays)
             for r in range(rays):
                 for k in range(num_samples):
-                    g_w[r, k] += g_sums[r, num_features]
-        # Backward. Where no light arrives there is no gradient.
-        if has_layers:
-            output_gradients(
-                visible_row, visible_ray, count, tile_weights, behind, color, sem, g_rgb, g_sums, pass_semantics,
-                last_color, g_w,
+                    sums[r, num_features] += tile_weights[r, k]
+            linear(sums, head, zero, logits, padded_rays)
+            _semantics(first, rays, targets, logits, g_logits, losses)
+            add_outer(sums, g_logits, g_head[slot], padded_rays)
+            linear(g_logits, head_transposed, zero, g_sums, padded_rays)
+            if pass_semantics:
+                for r in range(rays):
+                    for k in range(num_samples):
+                        g_w[r, k] += g_sums[r, num_features]
+            # Backward. Where no light arrives there is no gradient.
+            if has_layers:
+                output_gradients(
+                    visible_row, visible_ray, count, tile_weights, residual, color, sem, g_rgb, g_sums, pass_semantics,
+                    last_color, g_w,
+                )  # fmt: skip
+                layers_backward(
+                    slot, visible_ray, count, pass_semantics, (visible_input, h1, h2), (color, sem, g_h1, g_h2),
+                    transposed, zero, g_network, g_conditioning[first:last], g_visible, g_out,
+                )  # fmt: skip
+            else:
+                zero_rows(g_conditioning, first, last)
+                zero_rows(g_out, 0, count)
+            raw_density_gradients(
+                visible_row, visible_ray, count, out, lengths, scale, tile_weights, transmittances, residual, g_w, g_out
+            )
+            density_backward(
+                slot, visible_row, count, visible_enc, h, g_out, transposed, zero, g_network, g_h1, g_visible_enc,
+                g_enc, start, n,
             )  # fmt: skip
-            layers_backward(
-                t, visible_ray, count, pass_semantics, (visible_input, h1, h2), (color, sem, g_h1, g_h2), transposed,
-                zero, g_network, g_conditioning[first:last], g_visible, g_out,
-            )  # fmt: skip
-        else:
-            zero_rows(g_conditioning, first, last)
-            zero_rows(g_out, 0, count)
-        raw_density_gradients(
-            visible_row, visible_ray, count, out, lengths, scale, tile_weights, transmittances, behind, g_w, g_out
-        )
-        density_backward(
-            t, visible_row, count, visible_enc, h, g_out, transposed, zero, g_network, g_h1, g_visible_enc, g_enc,
-            start, n,
-        )  # fmt: skip

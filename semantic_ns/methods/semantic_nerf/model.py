@@ -180,8 +180,8 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         outputs: Outputs = {"rgb": rgb, "accumulation": weights.sum(dim=-1, keepdim=True)}
         if logits is not None:
             outputs[LOGITS] = logits
-        due = self.proposal_sampler.take_turn()
-        fused = {"spacings": edges.spacings, "weights": weights, "proposal": proposal if due else None}
+        is_update = self.proposal_sampler.is_update_step()
+        fused = {"spacings": edges.spacings, "weights": weights, "proposal": proposal if is_update else None}
         return outputs | self._near_camera_prices(weights, edges.distances) | {"fused": fused}
 
     @staticmethod
@@ -210,8 +210,12 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         )
         losses = LossOptions(loss_weights, self._near_camera_reach or 1.0)
         trained = train_rays(self.field, ray_bundle, edges, targets, losses)
-        due = self.proposal_sampler.take_turn()
-        fused = {"spacings": edges.spacings, "weights": trained.weights, "proposal": proposal if due else None}
+        is_update = self.proposal_sampler.is_update_step()
+        fused = {
+            "spacings": edges.spacings,
+            "weights": trained.weights,
+            "proposal": proposal if is_update else None,
+        }
         return {"rgb": trained.rgb, "trained": trained, "fused": fused}
 
     def _proposal_network(self) -> HashMLPDensityField:

@@ -11,14 +11,13 @@ hidden width, G = 1 + geometry features, F semantic width.
 * ``network``          ``Network`` of ``fields.cpu.network`` in whole blocks, ``transposed`` its ``TransposedNetwork``
 * ``weights`` [N]      w_k = T_k (1 - exp(-sigma_k delta_k))
 
-A leading ``g_`` is the gradient of the loss in what follows. Gradients of matrices have one slice per thread.
+A leading ``g_`` is the gradient of the loss in what follows. Gradients of matrices have one slice per slot.
 """
 
 from typing import no_type_check
 
 import numpy as np
 from numba import prange
-from numba.np.ufunc.parallel import get_thread_id
 
 from semantic_ns.kernels.compilation import inlined_part, kernel, part
 from semantic_ns.kernels.exponential_numba import exp32
@@ -147,9 +146,9 @@ def heads_backward(
     """
     num_rays, width = conditioning.shape
     num_hidden = hidden.shape[1]
-    for task in prange((num_rays + _RAYS_PER_TASK - 1) // _RAYS_PER_TASK):
-        thread = get_thread_id()
-        begin_ray, end_ray = task * _RAYS_PER_TASK, min(num_rays, (task + 1) * _RAYS_PER_TASK)
+    num_slots = g_network.b1.shape[0]
+    for slot in prange(num_slots):
+        begin_ray, end_ray = slot * num_rays // num_slots, (slot + 1) * num_rays // num_slots
         zero, no_bias = np.zeros(max(width, num_hidden), np.float32), np.empty(0, np.float32)
         inputs, g_inputs = np.empty((BLOCK, num_hidden), np.float32), np.empty((BLOCK, num_hidden), np.float32)
         h1, h2 = np.empty((BLOCK, width), np.float32), np.empty((BLOCK, width), np.float32)
@@ -164,19 +163,19 @@ def heads_backward(
             _output_gradients(
                 weights[begin:], block_rays, g_rgb, g_sums, pass_semantics, color, features, count, g_weights[begin:]
             )
-            layer_backward(h2, color, transposed.c3, zero, g_network.c3[thread], g_network.d3[thread], g_h2, rows)
+            layer_backward(h2, color, transposed.c3, zero, g_network.c3[slot], g_network.d3[slot], g_h2, rows)
             _through_rectifier(g_h2, h2, rows)
-            layer_backward(h1, g_h2, transposed.c2, zero, g_network.c2[thread], g_network.d2[thread], g_h1, rows)
+            layer_backward(h1, g_h2, transposed.c2, zero, g_network.c2[slot], g_network.d2[slot], g_h1, rows)
             _through_rectifier(g_h1, h1, rows)
             for i in range(count):
                 for j in range(width):
                     g_conditioning[block_rays[i], j] += g_h1[i, j]
-            layer_backward(inputs, g_h1, transposed.c1, zero, g_network.c1[thread], no_bias, g_inputs, rows)
+            layer_backward(inputs, g_h1, transposed.c1, zero, g_network.c1[slot], no_bias, g_inputs, rows)
             for i in range(count):
                 for j in range(num_hidden):
                     g_hidden[begin + i, j] = g_inputs[i, j]
             layer_backward(
-                inputs, features, transposed.s1, zero, g_network.s1[thread], g_network.t1[thread], g_inputs, rows
+                inputs, features, transposed.s1, zero, g_network.s1[slot], g_network.t1[slot], g_inputs, rows
             )
             if pass_semantics:
                 for i in range(count):
@@ -193,10 +192,10 @@ def raw_density_gradient(scale, hidden, lengths, first, weights, g_weights, g_hi
         for k in range(first[r], first[r + 1]):
             transmittance -= weights[k]
             g_hidden[k, 0] = transmittance
-        behind = _ZERO
+        later_sum = _ZERO
         for k in range(first[r + 1] - 1, first[r] - 1, -1):
-            g_optical = g_weights[k] * max(g_hidden[k, 0], _ZERO) - behind
-            behind += g_weights[k] * weights[k]
+            g_optical = g_weights[k] * max(g_hidden[k, 0], _ZERO) - later_sum
+            later_sum += g_weights[k] * weights[k]
             g_hidden[k, 0] = g_optical * lengths[k] * scale * exp32(min(hidden[k, 0], GRADIENT_RAW_DENSITY_LIMIT))
 
 
@@ -206,20 +205,22 @@ def density_backward(enc, network, transposed, g_hidden, g_enc, g_network):
     """Fill ``g_enc`` [N, E]; add to the matrices of the density network in ``g_network``."""
     (inputs_width, width), num_hidden = network.w1.shape, g_hidden.shape[1]
     g_inputs_width = transposed.w1.shape[1]  # in whole blocks of columns
-    for task in prange((enc.shape[0] + BLOCK - 1) // BLOCK):
-        thread, begin = get_thread_id(), task * BLOCK
-        count = min(BLOCK, enc.shape[0] - begin)
-        rows = padded(count, ROW_MULTIPLE)
+    num_slots, num_tasks = g_network.b1.shape[0], (enc.shape[0] + BLOCK - 1) // BLOCK
+    for slot in prange(num_slots):
         zero = np.zeros(max(width, g_inputs_width), np.float32)
         inputs, g_inputs = np.empty((BLOCK, inputs_width), np.float32), np.empty((BLOCK, g_inputs_width), np.float32)
         h, g_h = np.empty((BLOCK, width), np.float32), np.empty((BLOCK, width), np.float32)
         out = np.empty((BLOCK, num_hidden), np.float32)
-        copy_rows(enc, begin, count, inputs)
-        density_layers(inputs, network, h, out, rows)
-        copy_rows(g_hidden, begin, count, out)
-        layer_backward(h, out, transposed.w2, zero, g_network.w2[thread], g_network.b2[thread], g_h, rows)
-        _through_rectifier(g_h, h, rows)
-        layer_backward(inputs, g_h, transposed.w1, zero, g_network.w1[thread], g_network.b1[thread], g_inputs, rows)
-        for i in range(count):
-            for j in range(enc.shape[1]):
-                g_enc[begin + i, j] = g_inputs[i, j]
+        for task in range(slot * num_tasks // num_slots, (slot + 1) * num_tasks // num_slots):
+            begin = task * BLOCK
+            count = min(BLOCK, enc.shape[0] - begin)
+            rows = padded(count, ROW_MULTIPLE)
+            copy_rows(enc, begin, count, inputs)
+            density_layers(inputs, network, h, out, rows)
+            copy_rows(g_hidden, begin, count, out)
+            layer_backward(h, out, transposed.w2, zero, g_network.w2[slot], g_network.b2[slot], g_h, rows)
+            _through_rectifier(g_h, h, rows)
+            layer_backward(inputs, g_h, transposed.w1, zero, g_network.w1[slot], g_network.b1[slot], g_inputs, rows)
+            for i in range(count):
+                for j in range(enc.shape[1]):
+                    g_enc[begin + i, j] = g_inputs[i, j]

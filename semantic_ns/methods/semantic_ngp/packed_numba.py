@@ -37,10 +37,10 @@ def weights_backward(optical, first, weights, g_weights, g_optical):
         for k in range(first[r], first[r + 1]):
             transmittance *= np.float32(math.exp(-optical[k]))
             g_optical[k] = g_weights[k] * transmittance
-        behind = np.float32(0)
+        later_sum = np.float32(0)
         for k in range(first[r + 1] - 1, first[r] - 1, -1):
-            g_optical[k] -= behind
-            behind += g_weights[k] * weights[k]
+            g_optical[k] -= later_sum
+            later_sum += g_weights[k] * weights[k]
 
 
 @kernel

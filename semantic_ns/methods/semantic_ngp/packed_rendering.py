@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from semantic_ns.encodings.hash_grid import HashGrid
 from semantic_ns.fields.cpu.network import KernelView, Network
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
-from semantic_ns.kernels.layers import as_arrays, whole_blocks, zeros_per_thread
+from semantic_ns.kernels.layers import as_arrays, whole_blocks, zeros_per_slot
 from semantic_ns.losses import price_of_distance
 from semantic_ns.methods.semantic_ngp.occupancy import March
 
@@ -105,7 +105,7 @@ class _PackedField(torch.autograd.Function):
         g_rgb, g_sums, g_accumulation, g_prices = (gradient.contiguous() for gradient in gradients[:4])
         network = Network(*matrices)
         arrays, transposed = as_arrays(network), as_arrays(network.transposed())
-        g_network = zeros_per_thread(network)
+        g_network = zeros_per_slot(network)
         scale, g_arrays = constants.limits.density_scale, as_arrays(g_network)
         g_weights, g_conditioning = g_accumulation[rays] + g_prices[rays] * price, torch.zeros_like(conditioning)
         g_hidden, g_enc = torch.empty_like(hidden), torch.empty_like(enc)

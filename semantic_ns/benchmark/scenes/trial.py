@@ -1,4 +1,4 @@
-"""A training of a scoreboard in a process of its own: `python -m semantic_ns.benchmark.scenes.cell FOLDER`."""
+"""A training of a scoreboard in a process of its own: `python -m semantic_ns.benchmark.scenes.trial FOLDER`."""
 
 import statistics
 import sys
@@ -6,44 +6,44 @@ import time
 from pathlib import Path
 from typing import Any
 
-from semantic_ns.benchmark.runner.cells import Cell
 from semantic_ns.benchmark.runner.image_scores import scores_and_images, worst_image
 from semantic_ns.benchmark.runner.modes import find_mode
-from semantic_ns.benchmark.runner.one_cell import (
+from semantic_ns.benchmark.runner.one_trial import (
     KEEP_RUN,
     circumstances,
     clean_training_dataset,
-    run_cell,
+    run_trial,
     started_trainer,
 )
 from semantic_ns.benchmark.runner.place import commit, processor
+from semantic_ns.benchmark.runner.trials import Trial
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.interfaces import ScoredPipeline
 
-MODULE = ("-m", "semantic_ns.benchmark.scenes.cell")
-"""What runs a cell, as arguments of Python."""
+MODULE = ("-m", "semantic_ns.benchmark.scenes.trial")
+"""What runs a trial, as arguments of Python."""
 _BLOCK = 20
 """Steps of which the time is taken together: not every step trains classes."""
 
 
-def train_and_score(cell: Cell, folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """Train a cell and score it on the poses that its labels are compared by, image by image.
+def train_and_score(trial: Trial, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Train a trial and score it on the poses that its labels are compared by, image by image.
 
     Args:
-        cell: what to train.
+        trial: what to train.
         folder: folder for the run, which is emptied first.
 
     Returns:
         Scores and circumstances, and the arguments of `ns-train`.
     """
-    arguments = cell.arguments()
+    arguments = trial.arguments()
     found = {"commit": commit(), "processor": processor()}  # of the code as it was loaded
-    trainer = started_trainer(cell, arguments, folder)
+    trainer = started_trainer(trial, arguments, folder)
     milliseconds = _watched_steps(trainer)
     started = time.perf_counter()
     trainer.train()
     trained = time.perf_counter()
-    outcome = _scores(trainer.pipeline, find_mode(cell.mode).poses, cell.score_stride)
+    outcome = _scores(trainer.pipeline, find_mode(trial.mode).poses, trial.score_stride)
     outcome |= {
         "steps": trainer.config.max_num_iterations,
         "training_seconds": trained - started,
@@ -79,8 +79,8 @@ def _watched_steps(trainer: Any) -> Any:
 
 
 def main(folder: Path, keep_run: bool) -> None:
-    """Train and score the cell in a folder, image by image."""
-    run_cell(folder, keep_run, train_and_score)
+    """Train and score the trial in a folder, image by image."""
+    run_trial(folder, keep_run, train_and_score)
 
 
 if __name__ == "__main__":

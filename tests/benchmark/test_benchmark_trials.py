@@ -1,4 +1,4 @@
-"""Benchmarks of labels: which cells there are, and that each is trained once, whatever happens to the others."""
+"""Benchmarks of labels: which trials there are, and that each is trained once, whatever happens to the others."""
 
 import json
 import os
@@ -10,24 +10,24 @@ import pytest
 
 from semantic_ns.benchmark.labels.published import REFERENCES
 from semantic_ns.benchmark.runner.backend import ProcessBackend, thread_counts
-from semantic_ns.benchmark.runner.cells import (
+from semantic_ns.benchmark.runner.modes import MODES, find_mode
+from semantic_ns.benchmark.runner.plan import Plan, make_scene, parse_scene, parse_variant, read_plan
+from semantic_ns.benchmark.runner.run import run_trials
+from semantic_ns.benchmark.runner.trials import (
     RESULT,
-    Cell,
-    cell_folder,
+    Trial,
     read_result,
     refuse_mixed,
     state_of,
-    write_cell,
+    trial_folder,
+    write_trial,
 )
-from semantic_ns.benchmark.runner.modes import MODES, find_mode
-from semantic_ns.benchmark.runner.plan import Plan, make_scene, parse_scene, parse_variant, read_plan
-from semantic_ns.benchmark.runner.run import run_cells
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.corruption import CorruptionConfig
-from support import benchmark_cells
-from support.benchmark_cells import FakeBackend, cell
+from support import benchmark_trials
+from support.benchmark_trials import FakeBackend, trial
 
-PROGRAM = (benchmark_cells.__file__,)
+PROGRAM = (benchmark_trials.__file__,)
 
 
 def nothing(sentence: str) -> None:
@@ -61,7 +61,7 @@ def test_an_unknown_mode_is_refused(name: str) -> None:
 
 def test_arguments_are_a_command_line_of_ns_train_with_the_dataparser_last() -> None:
     options = ("--pipeline.model.use-semantics", "False")
-    assert " ".join(cell("5%", 3, options=options).arguments()) == (
+    assert " ".join(trial("5%", 3, options=options).arguments()) == (
         "semantic-nerf --pipeline.datamanager.corruption.propagation 5.0 --pipeline.datamanager.corruption.seed 3 "
         "--max-num-iterations 100 --machine.seed 3 --data /data/room --pipeline.model.use-semantics False "
         "semantic-data --split all"
@@ -69,47 +69,47 @@ def test_arguments_are_a_command_line_of_ns_train_with_the_dataparser_last() -> 
 
 
 def test_clean_labels_have_no_corruption_and_those_of_a_network_name_their_folder() -> None:
-    assert not any("corruption" in argument for argument in cell("all").arguments())
-    arguments = cell("cnn:predicted").arguments()
+    assert not any("corruption" in argument for argument in trial("all").arguments())
+    arguments = trial("cnn:predicted").arguments()
     assert arguments[1:3] == ["--pipeline.datamanager.train-labels", "predicted"]
 
 
-def test_corruption_by_a_variant_gets_the_seed_of_the_cell() -> None:
+def test_corruption_by_a_variant_gets_the_seed_of_the_trial() -> None:
     options = ("--pipeline.datamanager.corruption.pixel-noise", "0.7")
     for mode in ("all", "cnn:predicted", "click"):
-        arguments = cell(mode, 5, options=options).arguments()
+        arguments = trial(mode, 5, options=options).arguments()
         place = arguments.index("--pipeline.datamanager.corruption.seed")
         assert arguments[place + 1] == "5"
 
 
-def test_cells_of_one_name_may_differ_in_their_seeds_alone() -> None:
-    refuse_mixed([cell(), cell(seed=1), cell("all", score_stride=2), cell(variant="other", options=("--a", "1"))])
+def test_trials_of_one_name_may_differ_in_their_seeds_alone() -> None:
+    refuse_mixed([trial(), trial(seed=1), trial("all", score_stride=2), trial(variant="other", options=("--a", "1"))])
     with pytest.raises(SceneError, match="found score_stride 1 and 2"):
-        refuse_mixed([cell(), cell(seed=1, score_stride=2)])
-    other = replace(cell().scene, options=("semantic-data", "--split", "fraction"))
+        refuse_mixed([trial(), trial(seed=1, score_stride=2)])
+    other = replace(trial().scene, options=("semantic-data", "--split", "fraction"))
     with pytest.raises(SceneError, match="room, click, default that differ in their seeds alone, found scene"):
-        refuse_mixed([cell(), cell(scene=other)])
+        refuse_mixed([trial(), trial(scene=other)])
 
 
 def test_two_frames_are_those_of_the_scene_or_else_those_chosen() -> None:
-    named = replace(cell("two-frames").scene, frames=("4", "9"))
+    named = replace(trial("two-frames").scene, frames=("4", "9"))
     option = "--pipeline.datamanager.corruption.label-frames"
-    assert cell("two-frames", scene=named).arguments(["1", "2"])[1:4] == [option, "4", "9"]
-    assert cell("two-frames").arguments(["1", "2"])[1:4] == [option, "1", "2"]
-    assert option not in cell("click", scene=named).arguments(["1", "2"])
+    assert trial("two-frames", scene=named).arguments(["1", "2"])[1:4] == [option, "4", "9"]
+    assert trial("two-frames").arguments(["1", "2"])[1:4] == [option, "1", "2"]
+    assert option not in trial("click", scene=named).arguments(["1", "2"])
 
 
 def test_region_noise_needs_classes() -> None:
-    scene = replace(cell().scene, region_classes=())
+    scene = replace(trial().scene, region_classes=())
     with pytest.raises(SceneError, match="--region-classes"):
-        cell("region-even-30%", scene=scene).arguments()
+        trial("region-even-30%", scene=scene).arguments()
 
 
 def test_the_key_is_readable_and_stays_the_same() -> None:
-    assert cell().key == "room__semantic-nerf__click__default__steps-100__seed-0__" + cell().key[-8:]
-    assert cell().key == Cell.from_json(json.loads(json.dumps(cell().to_json()))).key
-    # The name of a folder on disk: a change here has every finished cell trained again.
-    assert cell().key.endswith("__029e9c9c")
+    assert trial().key == "room__semantic-nerf__click__default__steps-100__seed-0__" + trial().key[-8:]
+    assert trial().key == Trial.from_json(json.loads(json.dumps(trial().to_json()))).key
+    # The name of a folder on disk: a change here has every finished trial trained again.
+    assert trial().key.endswith("__029e9c9c")
 
 
 @pytest.mark.parametrize(
@@ -117,68 +117,68 @@ def test_the_key_is_readable_and_stays_the_same() -> None:
     [
         {"mode": "1%"}, {"seed": 1}, {"num_steps": 101}, {"variant": "other"}, {"method": "semantic-ngp"},
         {"options": ("--pipeline.model.use-semantics", "False")},
-        {"scene": replace(cell().scene, data=Path("/other/room"))},
-        {"scene": replace(cell().scene, options=())},
+        {"scene": replace(trial().scene, data=Path("/other/room"))},
+        {"scene": replace(trial().scene, options=())},
     ],
 )  # fmt: skip
-def test_cells_that_differ_in_anything_have_different_keys(change: dict[str, Any]) -> None:
-    assert cell(**change).key != cell().key
+def test_trials_that_differ_in_anything_have_different_keys(change: dict[str, Any]) -> None:
+    assert trial(**change).key != trial().key
 
 
 def test_frames_and_region_classes_change_the_key_of_the_modes_that_use_them_only() -> None:
-    other = replace(cell().scene, frames=("1", "2"), region_classes=("table",))
-    assert cell("click", scene=other).key == cell("click").key
-    assert cell("two-frames", scene=other).key != cell("two-frames").key
-    assert cell("region-sort-30%", scene=other).key != cell("region-sort-30%").key
+    other = replace(trial().scene, frames=("1", "2"), region_classes=("table",))
+    assert trial("click", scene=other).key == trial("click").key
+    assert trial("two-frames", scene=other).key != trial("two-frames").key
+    assert trial("region-sort-30%", scene=other).key != trial("region-sort-30%").key
 
 
-def test_a_cell_is_read_back_as_it_was_written(tmp_path: Path) -> None:
-    write_cell(tmp_path / "a", cell("region-even-30%", 2, options=("--a", "b")))
-    assert benchmark_cells.read_cell(tmp_path / "a") == cell("region-even-30%", 2, options=("--a", "b"))
+def test_a_trial_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    write_trial(tmp_path / "a", trial("region-even-30%", 2, options=("--a", "b")))
+    assert benchmark_trials.read_trial(tmp_path / "a") == trial("region-even-30%", 2, options=("--a", "b"))
 
 
-def test_a_finished_cell_is_not_trained_again(tmp_path: Path) -> None:
-    cells = [cell(seed=seed) for seed in range(4)]
+def test_a_finished_trial_is_not_trained_again(tmp_path: Path) -> None:
+    trials = [trial(seed=seed) for seed in range(4)]
     first, second, third = FakeBackend(stop_after=2), FakeBackend(), FakeBackend()
-    assert run_cells(cells, tmp_path, first, nothing) == {"done": 2, "open": 2}
-    assert run_cells(cells, tmp_path, second, nothing) == {"done": 4}
-    assert run_cells(cells, tmp_path, third, nothing) == {"done": 4}
-    assert sorted([*first.ran, *second.ran]) == sorted(cell_folder(tmp_path, each) for each in cells)
+    assert run_trials(trials, tmp_path, first, nothing) == {"done": 2, "open": 2}
+    assert run_trials(trials, tmp_path, second, nothing) == {"done": 4}
+    assert run_trials(trials, tmp_path, third, nothing) == {"done": 4}
+    assert sorted([*first.ran, *second.ran]) == sorted(trial_folder(tmp_path, each) for each in trials)
     assert third.ran == []
 
 
-def test_a_failed_cell_is_recorded_and_tried_again(tmp_path: Path) -> None:
-    cells = [cell(seed=seed) for seed in range(3)]
+def test_a_failed_trial_is_recorded_and_tried_again(tmp_path: Path) -> None:
+    trials = [trial(seed=seed) for seed in range(3)]
     said: list[str] = []
-    assert run_cells(cells, tmp_path, FakeBackend(failing=[1]), said.append) == {"done": 2, "failed": 1}
+    assert run_trials(trials, tmp_path, FakeBackend(failing=[1]), said.append) == {"done": 2, "failed": 1}
     assert "failed: ValueError: no luck" in said[2]
     again = FakeBackend()
-    assert run_cells(cells, tmp_path, again, nothing) == {"done": 3}
-    assert again.ran == [cell_folder(tmp_path, cells[1])]
+    assert run_trials(trials, tmp_path, again, nothing) == {"done": 3}
+    assert again.ran == [trial_folder(tmp_path, trials[1])]
 
 
 def test_a_half_written_result_is_none(tmp_path: Path) -> None:
-    folder = cell_folder(tmp_path, cell())
-    run_cells([cell()], tmp_path, FakeBackend(), nothing)
+    folder = trial_folder(tmp_path, trial())
+    run_trials([trial()], tmp_path, FakeBackend(), nothing)
     (folder / RESULT).write_text((folder / RESULT).read_text()[:100])
     assert state_of(folder) == "open"
     again = FakeBackend()
-    run_cells([cell()], tmp_path, again, nothing)
+    run_trials([trial()], tmp_path, again, nothing)
     assert again.ran == [folder]
 
 
-def test_a_result_says_how_to_train_the_cell_and_with_what_it_was_made(tmp_path: Path) -> None:
-    run_cells([cell()], tmp_path, FakeBackend(), nothing)
-    result = read_result(cell_folder(tmp_path, cell()))
+def test_a_result_says_how_to_train_the_trial_and_with_what_it_was_made(tmp_path: Path) -> None:
+    run_trials([trial()], tmp_path, FakeBackend(), nothing)
+    result = read_result(trial_folder(tmp_path, trial()))
     assert result is not None
     assert result["command"].startswith("ns-train semantic-nerf --pipeline")
     assert result["versions"].keys() >= {"python", "torch", "nerfstudio", "semantic-ns"}
 
 
 def test_a_process_that_dies_is_recorded_with_its_last_words_and_the_others_go_on(tmp_path: Path) -> None:
-    cells = [cell(method=method) for method in ("dies", "works", "leaves-nothing")]
-    assert run_cells(cells, tmp_path, ProcessBackend(2, PROGRAM), nothing) == {"done": 1, "failed": 2}
-    died, _, left = (read_result(cell_folder(tmp_path, each)) for each in cells)
+    trials = [trial(method=method) for method in ("dies", "works", "leaves-nothing")]
+    assert run_trials(trials, tmp_path, ProcessBackend(2, PROGRAM), nothing) == {"done": 1, "failed": 2}
+    died, _, left = (read_result(trial_folder(tmp_path, each)) for each in trials)
     assert died is not None
     assert "signal 9" in died["error"]
     assert died["error"].endswith("the last words")
@@ -191,52 +191,52 @@ def test_processes_share_the_cores_unless_the_user_says_otherwise(monkeypatch: A
     assert thread_counts(3)["OMP_NUM_THREADS"] == "2"
     assert thread_counts(9)["NUMBA_NUM_THREADS"] == "1"
     monkeypatch.setenv("NUMBA_NUM_THREADS", "7")
-    run_cells([cell(method="works")], tmp_path, ProcessBackend(2, PROGRAM), nothing)
-    assert (cell_folder(tmp_path, cell(method="works")) / "log.txt").read_text() == "7\n"
+    run_trials([trial(method="works")], tmp_path, ProcessBackend(2, PROGRAM), nothing)
+    assert (trial_folder(tmp_path, trial(method="works")) / "log.txt").read_text() == "7\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_stopping_ends_the_processes_and_leaves_their_cells_open(tmp_path: Path) -> None:
-    waiting, working = cell(method="waits"), cell(method="works-when-another-waits")
+def test_stopping_ends_the_processes_and_leaves_their_trials_open(tmp_path: Path) -> None:
+    waiting, working = trial(method="waits"), trial(method="works-when-another-waits")
     folders = [tmp_path / "waiting", tmp_path / "working"]
     for folder, each in zip(folders, (waiting, working), strict=True):
-        write_cell(folder, each)
+        write_trial(folder, each)
     os.mkfifo(tmp_path / "fifo")
     backend = ProcessBackend(2, PROGRAM)
-    cells = iter(backend.run(folders))
-    assert next(cells) == folders[1]
+    trials = iter(backend.run(folders))
+    assert next(trials) == folders[1]
     (process,) = backend._running
     assert str(process.pid) == (folders[0] / "pid").read_text()
-    cells.close()  # pyright: ignore[reportAttributeAccessIssue]
+    trials.close()  # pyright: ignore[reportAttributeAccessIssue]
     assert process.wait(30) == -15
     assert state_of(folders[0]) == "open"
 
 
 def test_a_plan_is_the_product_of_its_parts_seed_by_seed(tmp_path: Path) -> None:
-    scenes = tuple(replace(cell().scene, name=name) for name in "ab")
+    scenes = tuple(replace(trial().scene, name=name) for name in "ab")
     plan = Plan(scenes, ("all", "click", "click"), (0, 1), variants={"default": (), "other": ("--x", "1")})
-    cells = plan.cells(3000)
-    assert len(cells) == 2 * 2 * 2 * 2
-    assert [each.seed for each in cells] == [0] * 8 + [1] * 8
-    assert {each.num_steps for each in cells} == {3000}
-    assert replace(plan, max_num_iterations=7).cells(3000)[0].num_steps == 7
-    strided = replace(plan, score_stride=2).cells(3000)
+    trials = plan.trials(3000)
+    assert len(trials) == 2 * 2 * 2 * 2
+    assert [each.seed for each in trials] == [0] * 8 + [1] * 8
+    assert {each.num_steps for each in trials} == {3000}
+    assert replace(plan, max_num_iterations=7).trials(3000)[0].num_steps == 7
+    strided = replace(plan, score_stride=2).trials(3000)
     assert {each.score_stride for each in strided} == {2}
-    assert not {each.key for each in strided} & {each.key for each in cells}
+    assert not {each.key for each in strided} & {each.key for each in trials}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"scenes": ()}, "one scene"), ({"modes": ()}, "one mode"), ({"seeds": ()}, "one seed"),
-        ({"modes": ("clack",)}, "found 'clack'"), ({"scenes": (cell().scene,) * 2}, "more than once"),
+        ({"modes": ("clack",)}, "found 'clack'"), ({"scenes": (trial().scene,) * 2}, "more than once"),
         ({"score_stride": 0}, "found 0; 1 scores every image"),
     ],
 )  # fmt: skip
 def test_a_plan_that_cannot_be_is_refused(change: dict[str, Any], message: str) -> None:
-    plan = Plan((cell().scene,), ("all",), (0,))
+    plan = Plan((trial().scene,), ("all",), (0,))
     with pytest.raises(SceneError, match=message):
-        replace(plan, **change).cells(10)
+        replace(plan, **change).trials(10)
 
 
 def test_a_scene_of_the_command_line_may_have_options(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Trains and scores a cell in a process of its own: `python -m semantic_ns.benchmark.runner.one_cell FOLDER`."""
+"""Trains and scores a trial in a process of its own: `python -m semantic_ns.benchmark.runner.one_trial FOLDER`."""
 
 import contextlib
 import io
@@ -10,17 +10,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from semantic_ns.benchmark.runner.cells import Cell, read_cell, write_done, write_failed
 from semantic_ns.benchmark.runner.modes import TWO_FRAMES, find_mode
 from semantic_ns.benchmark.runner.plan import Plan
+from semantic_ns.benchmark.runner.trials import Trial, read_trial, write_done, write_failed
 from semantic_ns.errors import SceneError
 from semantic_ns.interfaces import ScoredPipeline, TrainingDataLike
 from semantic_ns.moved import present_options
 
 RUN = "run"
 KEEP_RUN = "--keep-run"
-MODULE = ("-m", "semantic_ns.benchmark.runner.one_cell")
-"""What runs a cell, as arguments of Python."""
+MODULE = ("-m", "semantic_ns.benchmark.runner.one_trial")
+"""What runs a trial, as arguments of Python."""
 _RULES = ("split", "void_rule", "miou_rule")
 
 
@@ -53,8 +53,8 @@ def _plain(box: str) -> str:
     return " ".join([line for line in lines if line][1:3])
 
 
-def checked_cells(plan: Plan) -> list[Cell]:
-    """The cells of a plan, tried as options of `ns-train` before anything is trained.
+def checked_trials(plan: Plan) -> list[Trial]:
+    """The trials of a plan, tried as options of `ns-train` before anything is trained.
 
     Raises:
         SceneError: if the method or a mode is unknown, or options are refused.
@@ -62,10 +62,10 @@ def checked_cells(plan: Plan) -> list[Cell]:
     from nerfstudio.configs.method_configs import all_methods
 
     refuse_unknown_method(plan.method)
-    cells = plan.cells(all_methods[plan.method].max_num_iterations)
-    for cell in cells:
-        training_config(cell.arguments())
-    return cells
+    trials = plan.trials(all_methods[plan.method].max_num_iterations)
+    for trial in trials:
+        training_config(trial.arguments())
+    return trials
 
 
 def refuse_unknown_method(method: str) -> None:
@@ -80,34 +80,34 @@ def refuse_unknown_method(method: str) -> None:
         raise SceneError(f"Expected a method that ns-train knows, found {method!r}; ns-train --help lists them.")
 
 
-def check_cells(method: str, cells: Sequence[Cell]) -> None:
+def check_trials(method: str, trials: Sequence[Trial]) -> None:
     """Try each different set of options of ns-train once, before anything is trained.
 
     Raises:
         SceneError: if the method or a mode is unknown, or options are refused.
     """
     refuse_unknown_method(method)
-    different = {(cell.mode, cell.options, cell.scene.options): cell for cell in cells}
-    for cell in different.values():
-        training_config(cell.arguments())
+    different = {(trial.mode, trial.options, trial.scene.options): trial for trial in trials}
+    for trial in different.values():
+        training_config(trial.arguments())
 
 
-def train_and_score(cell: Cell, folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """Train a cell and score it on test and training poses.
+def train_and_score(trial: Trial, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Train a trial and score it on test and training poses.
 
     Args:
-        cell: what to train.
+        trial: what to train.
         folder: folder for the run, which is emptied first.
 
     Returns:
         Scores and circumstances, and the arguments of `ns-train`.
     """
-    arguments = cell.arguments(_label_frames(cell))
-    trainer = started_trainer(cell, arguments, folder)
+    arguments = trial.arguments(_label_frames(trial))
+    trainer = started_trainer(trial, arguments, folder)
     started = time.perf_counter()
     trainer.train()
     trained = time.perf_counter()
-    outcome = _scores(trainer.pipeline, cell.mode, cell.score_stride)
+    outcome = _scores(trainer.pipeline, trial.mode, trial.score_stride)
     outcome |= {
         "training_seconds": trained - started,
         "scoring_seconds": time.perf_counter() - trained,
@@ -117,11 +117,11 @@ def train_and_score(cell: Cell, folder: Path) -> tuple[dict[str, Any], list[str]
     return outcome, arguments
 
 
-def started_trainer(cell: Cell, arguments: Sequence[str], folder: Path) -> Any:
-    """The trainer of a cell, set up, its random generators at the cell's seed.
+def started_trainer(trial: Trial, arguments: Sequence[str], folder: Path) -> Any:
+    """The trainer of a trial, set up, its random generators at the trial's seed.
 
     Args:
-        cell: what to train.
+        trial: what to train.
         arguments: arguments of `ns-train`.
         folder: folder for the run, which is emptied first.
     """
@@ -131,7 +131,7 @@ def started_trainer(cell: Cell, arguments: Sequence[str], folder: Path) -> Any:
 
     config = training_config(arguments)
     shutil.rmtree(folder, ignore_errors=True)
-    config.output_dir, config.experiment_name, config.timestamp = folder, cell.scene.name, RUN
+    config.output_dir, config.experiment_name, config.timestamp = folder, trial.scene.name, RUN
     config.steps_per_save = config.max_num_iterations
     if isinstance(config.pipeline, SemanticPipelineConfig):
         config.pipeline.eval_images_at_end = 0  # all are scored afterwards, and it would count as training
@@ -178,15 +178,15 @@ def clean_training_dataset(manager: TrainingDataLike) -> Any:
     return SemanticDataset(manager.train_dataparser_outputs, manager.config.camera_res_scale_factor)
 
 
-def _label_frames(cell: Cell) -> Sequence[str]:
+def _label_frames(trial: Trial) -> Sequence[str]:
     """The two frames that keep their labels, where they are to be chosen here."""
-    if cell.mode != TWO_FRAMES or cell.scene.frames:
+    if trial.mode != TWO_FRAMES or trial.scene.frames:
         return ()
     from semantic_ns.benchmark.runner.scoring import chosen_frames
     from semantic_ns.datasets.semantic_dataset import SemanticDataset
 
-    parser = training_config(cell.arguments()).pipeline.datamanager.dataparser
-    parser.data = cell.scene.data
+    parser = training_config(trial.arguments()).pipeline.datamanager.dataparser
+    parser.data = trial.scene.data
     return chosen_frames(SemanticDataset(parser.setup().get_dataparser_outputs(split="train")))
 
 
@@ -197,30 +197,30 @@ def circumstances(config: Any) -> dict[str, Any]:
     return {"device": config.machine.device_type, "threads": numba.get_num_threads()}
 
 
-def run_cell(folder: Path, keep_run: bool, train: Callable[[Cell, Path], tuple[dict[str, Any], list[str]]]) -> None:
-    """Train and score the cell in a folder and leave its result there, an error too; and perhaps the run itself.
+def run_trial(folder: Path, keep_run: bool, train: Callable[[Trial, Path], tuple[dict[str, Any], list[str]]]) -> None:
+    """Train and score the trial in a folder and leave its result there, an error too; and perhaps the run itself.
 
     Args:
-        folder: folder of the cell.
+        folder: folder of the trial.
         keep_run: whether the folder of the training stays.
-        train: trains and scores a cell in a folder for its run; gives the outcome and the command line.
+        train: trains and scores a trial in a folder for its run; gives the outcome and the command line.
     """
-    cell = read_cell(folder)
+    trial = read_trial(folder)
     try:
-        outcome, arguments = train(cell, folder / RUN)
+        outcome, arguments = train(trial, folder / RUN)
         if not keep_run:
             shutil.rmtree(folder / RUN)
-        write_done(folder, cell, outcome, arguments)
+        write_done(folder, trial, outcome, arguments)
     except SceneError as error:
-        write_failed(folder, cell, str(error))
-    # Anything that goes wrong in one cell must not end the others; what asks the process to end is no Exception.
+        write_failed(folder, trial, str(error))
+    # Anything that goes wrong in one trial must not end the others; what asks the process to end is no Exception.
     except Exception:
-        write_failed(folder, cell, traceback.format_exc())
+        write_failed(folder, trial, traceback.format_exc())
 
 
 def main(folder: Path, keep_run: bool) -> None:
-    """Train and score the cell in a folder."""
-    run_cell(folder, keep_run, train_and_score)
+    """Train and score the trial in a folder."""
+    run_trial(folder, keep_run, train_and_score)
 
 
 if __name__ == "__main__":

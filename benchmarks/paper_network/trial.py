@@ -1,4 +1,4 @@
-"""One cell of `benchmarks.paper_network`: trains for a time, scores on the way, and leaves its result in its folder.
+"""One trial of `benchmarks.paper_network`: trains for a time, scores on the way, and leaves its result in its folder.
 
 Seconds are those of training steps with all that happens between them; loading, scoring and rendering are not in it.
 """
@@ -16,8 +16,8 @@ from nerfstudio.engine.trainer import Trainer
 
 from benchmarks.speed.run import circumstances
 from benchmarks.speed.turn import peak_gib, take_steps, trainer_of
-from semantic_ns.benchmark.runner.cells import Cell, read_cell, write_done, write_failed
-from semantic_ns.benchmark.runner.one_cell import training_config
+from semantic_ns.benchmark.runner.one_trial import training_config
+from semantic_ns.benchmark.runner.trials import Trial, read_trial, write_done, write_failed
 
 MARKS = (5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 150.0, 300.0, 600.0, 1200.0)
 """Training seconds after which a run is scored; from the last one on, each time they have doubled."""
@@ -37,11 +37,11 @@ def marks_until(budget: float) -> list[float]:
     return [*(mark for mark in marks if mark < budget), budget]
 
 
-def measure(cell: Cell, marks: Sequence[float], num_images: int, stride: int) -> tuple[dict[str, Any], list[str]]:
-    """Train a cell up to the last mark or the end of its run, and score it at each mark.
+def measure(trial: Trial, marks: Sequence[float], num_images: int, stride: int) -> tuple[dict[str, Any], list[str]]:
+    """Train a trial up to the last mark or the end of its run, and score it at each mark.
 
     Args:
-        cell: what to train.
+        trial: what to train.
         marks: training seconds after which to score, ascending.
         num_images: test images to score, evenly spaced.
         stride: of the scored pixels, in both directions.
@@ -49,14 +49,14 @@ def measure(cell: Cell, marks: Sequence[float], num_images: int, stride: int) ->
     Returns:
         The result, and the arguments of `ns-train`.
     """
-    arguments = cell.arguments()
+    arguments = trial.arguments()
     config = training_config(arguments)
     points: list[dict[str, float]] = []
-    with trainer_of(config, cell.scene.data) as trainer:
+    with trainer_of(config, trial.scene.data) as trainer:
         first = seconds = take_steps(trainer, range(1))
         done, training_peak = 1, 0.0
         for mark in marks:
-            while seconds < mark and done < cell.num_steps:
+            while seconds < mark and done < trial.num_steps:
                 seconds += take_steps(trainer, range(done, done + 1))
                 done += 1
             training_peak = training_peak or peak_gib()
@@ -80,7 +80,7 @@ def measure(cell: Cell, marks: Sequence[float], num_images: int, stride: int) ->
             "stride": stride,
             "threads": torch.get_num_threads(),
             "device": config.machine.device_type,
-            "circumstances": circumstances(cell.scene.data),
+            "circumstances": circumstances(trial.scene.data),
         }
         if torch.cuda.is_available():
             outcome["peak_gpu_gib"] = torch.cuda.max_memory_allocated() / 2**30
@@ -117,19 +117,19 @@ def _score_image(model: Any, dataset: Any, index: int, pixels: slice) -> None:
 
 
 def main() -> None:
-    """Measure the cell in a folder; what goes wrong is its result."""
+    """Measure the trial in a folder; what goes wrong is its result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--images", type=int, required=True)
     parser.add_argument("--stride", type=int, required=True)
     options = parser.parse_args()
-    cell = read_cell(options.folder)
+    trial = read_trial(options.folder)
     try:
-        outcome, arguments = measure(cell, marks_until(60 * options.minutes), options.images, options.stride)
-        write_done(options.folder, cell, outcome, arguments)
+        outcome, arguments = measure(trial, marks_until(60 * options.minutes), options.images, options.stride)
+        write_done(options.folder, trial, outcome, arguments)
     except Exception:
-        write_failed(options.folder, cell, traceback.format_exc())
+        write_failed(options.folder, trial, traceback.format_exc())
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from semantic_ns.errors import SceneError
 from semantic_ns.io.writing import write_errors_as_scene_error, write_json
 from semantic_ns.moved import former_options, present_options
 
-CELLS = "cells"
-CELL = "cell.json"
+# Names in files are those of earlier versions, whose folders are taken up again.
+TRIALS = "cells"
+TRIAL = "cell.json"
 RESULT = "result.json"
 LOG = "log.txt"
 BASE_VARIANT = "default"
@@ -47,7 +48,7 @@ class BenchmarkScene:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Trial:
     """A training: everything that decides its outcome.
 
     Attributes:
@@ -116,7 +117,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Name of the cell's folder: readable, and different for cells that differ in anything."""
+        """Name of the trial's folder: readable, and different for trials that differ in anything."""
         said = f"{self.scene.name} {self.method} {self.mode} {self.variant} steps-{self.num_steps} seed-{self.seed}"
         how_scored = [] if self.score_stride == 1 else [self.score_stride]
         # By the former names of options: what was done before they moved stays done.
@@ -125,14 +126,14 @@ class Cell:
         return f"{re.sub(r'[^A-Za-z0-9.%_-]+', '--', said.replace(' ', '__'))}__{digest}"
 
     def to_json(self) -> dict[str, Any]:
-        """The cell as JSON has it."""
+        """The trial as JSON has it."""
         found = asdict(self)
         found["scene"]["data"] = str(self.scene.data)
         return found
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "Cell":
-        """The cell that `to_json` told of."""
+    def from_json(cls, content: dict[str, Any]) -> "Trial":
+        """The trial that `to_json` told of."""
         scene = content["scene"]
         lists = {name: tuple(scene[name]) for name in ("options", "frames", "region_classes")}
         return cls(
@@ -144,52 +145,52 @@ class Cell:
         )
 
 
-def cell_folder(output: Path, cell: Cell) -> Path:
-    """Where the files of a cell lie."""
-    return output / CELLS / cell.key
+def trial_folder(output: Path, trial: Trial) -> Path:
+    """Where the files of a trial lie."""
+    return output / TRIALS / trial.key
 
 
-def write_cell(folder: Path, cell: Cell) -> None:
-    """Write what the cell in a folder is; a result of before goes, since the cell starts over."""
+def write_trial(folder: Path, trial: Trial) -> None:
+    """Write what the trial in a folder is; a result of before goes, since the trial starts over."""
     with write_errors_as_scene_error(folder):
         (folder / RESULT).unlink(missing_ok=True)
-        write_json(folder / CELL, cell.to_json())
+        write_json(folder / TRIAL, trial.to_json())
 
 
-def read_cell(folder: Path) -> Cell:
-    """What the cell in a folder is."""
-    return Cell.from_json(json.loads((folder / CELL).read_text("utf8")))
+def read_trial(folder: Path) -> Trial:
+    """What the trial in a folder is."""
+    return Trial.from_json(json.loads((folder / TRIAL).read_text("utf8")))
 
 
-def done_cells(output: Path) -> list[Cell]:
-    """The cells in a benchmark's folder that have a result."""
-    folders = [path.parent for path in sorted((output / CELLS).glob(f"*/{RESULT}"))]
+def done_trials(output: Path) -> list[Trial]:
+    """The trials in a benchmark's folder that have a result."""
+    folders = [path.parent for path in sorted((output / TRIALS).glob(f"*/{RESULT}"))]
     results = [read_result(folder) for folder in folders]
-    return [Cell.from_json(read["cell"]) for read in results if read is not None and read["state"] == "done"]
+    return [Trial.from_json(read["cell"]) for read in results if read is not None and read["state"] == "done"]
 
 
-def refuse_mixed(cells: Iterable[Cell]) -> None:
-    """Check that cells of one name in tables differ in their seeds alone: they are averaged.
+def refuse_mixed(trials: Iterable[Trial]) -> None:
+    """Check that trials of one name in tables differ in their seeds alone: they are averaged.
 
     Raises:
         SceneError: naming what differs.
     """
     first: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for cell in cells:
-        content = replace(cell, seed=0).to_json()
-        name = (cell.scene.name, cell.method, cell.num_steps, cell.mode, cell.variant)
+    for trial in trials:
+        content = replace(trial, seed=0).to_json()
+        name = (trial.scene.name, trial.method, trial.num_steps, trial.mode, trial.variant)
         other = first.setdefault(name, content)
         if other != content:
             what = next(key for key in content if other[key] != content[key])
             raise SceneError(
-                f"Expected results of {cell.scene.name}, {cell.mode}, {cell.variant} that differ in their seeds alone, "
-                f"found {what} {other[what]} and {content[what]}; choose another --output, or another name for the "
-                "variant."
+                f"Expected results of {trial.scene.name}, {trial.mode}, {trial.variant} that differ in their seeds "
+                f"alone, found {what} {other[what]} and {content[what]}; choose another --output, or another name for "
+                "the variant."
             )
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """The result in a cell's folder; None if there is none that can be read."""
+    """The result in a trial's folder; None if there is none that can be read."""
     try:
         return json.loads((folder / RESULT).read_text("utf8"))
     except (OSError, JSONDecodeError):
@@ -197,23 +198,23 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 
 def state_of(folder: Path) -> State:
-    """Whether the cell in a folder is done, failed, or neither (never started, or only half-finished)."""
+    """Whether the trial in a folder is done, failed, or neither (never started, or only half-finished)."""
     result = read_result(folder)
     return "open" if result is None else result["state"]
 
 
-def write_done(folder: Path, cell: Cell, outcome: dict[str, Any], arguments: Sequence[str]) -> None:
-    """Write the result of a cell that came to its end."""
-    write_json(folder / RESULT, _head("done", cell) | {"command": _command(arguments)} | outcome)
+def write_done(folder: Path, trial: Trial, outcome: dict[str, Any], arguments: Sequence[str]) -> None:
+    """Write the result of a trial that came to its end."""
+    write_json(folder / RESULT, _head("done", trial) | {"command": _command(arguments)} | outcome)
 
 
-def write_failed(folder: Path, cell: Cell, error: str) -> None:
-    """Write why a cell came to no end."""
-    write_json(folder / RESULT, _head("failed", cell) | {"error": error})
+def write_failed(folder: Path, trial: Trial, error: str) -> None:
+    """Write why a trial came to no end."""
+    write_json(folder / RESULT, _head("failed", trial) | {"error": error})
 
 
-def _head(state: State, cell: Cell) -> dict[str, Any]:
-    return {"state": state, "cell": cell.to_json(), "versions": versions()}
+def _head(state: State, trial: Trial) -> dict[str, Any]:
+    return {"state": state, "cell": trial.to_json(), "versions": versions()}
 
 
 def _command(arguments: Sequence[str]) -> str:

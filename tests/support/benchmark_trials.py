@@ -1,4 +1,4 @@
-"""Cells of a benchmark that train nothing: as a backend in this process, and as a program."""
+"""Trials of a benchmark that train nothing: as a backend in this process, and as a program."""
 
 import os
 import signal
@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from semantic_ns.benchmark.runner.cells import BenchmarkScene, Cell, read_cell, write_done, write_failed
+from semantic_ns.benchmark.runner.trials import BenchmarkScene, Trial, read_trial, write_done, write_failed
 
 
-def cell(mode: str = "click", seed: int = 0, **changes: Any) -> Cell:
+def trial(mode: str = "click", seed: int = 0, **changes: Any) -> Trial:
     scene = BenchmarkScene(Path("/data/room"), "room", ("semantic-data", "--split", "all"), region_classes=("chair",))
-    return Cell(**{"scene": scene, "method": "semantic-nerf", "mode": mode, "seed": seed, "num_steps": 100} | changes)
+    return Trial(**{"scene": scene, "method": "semantic-nerf", "mode": mode, "seed": seed, "num_steps": 100} | changes)
 
 
 def outcome(miou: float, **changes: Any) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def outcome(miou: float, **changes: Any) -> dict[str, Any]:
 
 
 class FakeBackend:
-    """Ends each cell at once; those of some seeds fail, and it stops after a number of cells."""
+    """Ends each trial at once; those of some seeds fail, and it stops after a number of trials."""
 
     def __init__(self, failing: Sequence[int] = (), stop_after: int | None = None) -> None:
         self.failing, self.stop_after = failing, stop_after
@@ -40,7 +40,7 @@ class FakeBackend:
     def run(self, folders: Sequence[Path]) -> Iterator[Path]:
         for folder in folders[: self.stop_after]:
             self.ran.append(folder)
-            found = read_cell(folder)
+            found = read_trial(folder)
             if found.seed in self.failing:
                 write_failed(folder, found, "Traceback ...\nValueError: no luck")
             else:
@@ -49,8 +49,8 @@ class FakeBackend:
 
 
 def main(folder: Path) -> None:
-    """Do what the cell's method says."""
-    found = read_cell(folder)
+    """Do what the trial's method says."""
+    found = read_trial(folder)
     fifo = folder.parent / "fifo"
     if found.method == "works":
         print(os.environ["NUMBA_NUM_THREADS"])
