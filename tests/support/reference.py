@@ -1,6 +1,7 @@
 """Slow, obvious twins of the fast formulas: loops over rays, samples and classes."""
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -80,7 +81,7 @@ def render_field(
 
 def assert_same_with_any_number_of_threads(compute: Callable[[], Sequence[Tensor]]) -> None:
     """Assert that a computation by kernels gives the same bits with one thread and with as many as there may be."""
-    before, most = numba.get_num_threads(), numba.config.NUMBA_NUM_THREADS  # pyright: ignore[reportPrivateImportUsage]
+    before, most = numba.get_num_threads(), int(os.environ["NUMBA_NUM_THREADS"])
     assert most > 1, "one thread cannot show this; set NUMBA_NUM_THREADS to 2"
     results = []
     try:
