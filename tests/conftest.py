@@ -10,7 +10,7 @@ import pytest
 
 # Kernels may use two threads wherever tests run, for some tests compare them with one. numba reads this when imported.
 _THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, _THREADS)))
+os.environ["NUMBA_NUM_THREADS"] = str(max(2, int(os.environ.get("NUMBA_NUM_THREADS") or _THREADS)))
 
 import numba  # noqa: E402
 

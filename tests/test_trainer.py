@@ -127,7 +127,9 @@ def test_a_signal_ends_a_command_after_a_whole_step_with_a_checkpoint(tmp_path: 
     while process.stdout.readline() != "step 3\n":
         assert process.poll() is None, process.stdout.read()
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+    # Not communicate(), which passes over lines that came together with the one that was read.
+    output = process.stdout.read()
+    process.wait(timeout=60)
     last = max([3, *map(int, re.findall(r"^step (\d+)$", output, re.MULTILINE))])
     assert process.returncode == 143, output
     assert names(tmp_path / CHECKPOINTS) == [f"step-{last:09d}.ckpt"]

@@ -56,7 +56,7 @@ def trials_table(results: Sequence[Result]) -> str:
         last, memory = result["points"][-1], result.get("peak_gpu_gib", result["peak_gib_training"])
         measured = (result["training_seconds"], result["training_rays_per_second"], memory)
         quality = (f"{last['miou_present']:.3f}", f"{last['psnr_pooled']:.2f}")
-        steps = f"{result['num_steps_taken']} of {result['trial']['num_steps']}"
+        steps = f"{result['num_steps_taken']} of {result['cell']['num_steps']}"
         rows.append((_title(result), _budget(result), steps, *(number(value) for value in measured), *quality))
     if not any(_budget(result) == WHOLE_SCHEDULE for result in results):
         rows.append((f"{PAPER}, whole schedule on CUDA", WHOLE_SCHEDULE, NOT_MEASURED, *("",) * 5))

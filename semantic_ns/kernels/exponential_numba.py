@@ -19,7 +19,7 @@ _EXPONENT_BIAS, _MANTISSA_BITS = np.int32(127), np.int32(23)
 @inlined_part
 @no_type_check
 def exp32(x):
-    """``e^x`` to about 2e-7 of its value; x, which must be finite, is clamped to [-87, 88], where float32 ends."""
+    """``e^x`` to about 2e-7 of its value; x is clamped to [-87, 88], where float32 ends."""
     x = min(max(x, _LOWEST), _HIGHEST)
     n = np.floor(x * _LOG2_E + _HALF)
     r = (x - n * _LN2_HIGH) - n * _LN2_LOW

@@ -203,11 +203,11 @@ def test_stopping_ends_the_processes_and_leaves_their_trials_open(tmp_path: Path
         write_trial(folder, each)
     os.mkfifo(tmp_path / "fifo")
     backend = ProcessBackend(2, PROGRAM)
-    trials = iter(backend.run(folders))
-    assert next(trials) == folders[1]
+    ended = iter(backend.run(folders))
+    assert next(ended) == folders[1]
     (process,) = backend._running
     assert str(process.pid) == (folders[0] / "pid").read_text()
-    trials.close()  # pyright: ignore[reportAttributeAccessIssue]
+    ended.close()  # pyright: ignore[reportAttributeAccessIssue]
     assert process.wait(30) == -15
     assert state_of(folders[0]) == "open"
 

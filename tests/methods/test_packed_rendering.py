@@ -46,6 +46,12 @@ def train(model: SemanticNgpModel, bundle: RayBundle) -> tuple[Tensor, dict[str,
     return outputs["num_samples_per_ray"], losses, gradients
 
 
+@pytest.fixture(autouse=True)
+def few_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each slot of the gradients more than one tile, as batches of real size do."""
+    monkeypatch.setattr("semantic_ns.kernels.layers._NUM_SLOTS", 2)
+
+
 @pytest.mark.parametrize("occupied", [0.0, 0.05, 0.6])
 @pytest.mark.parametrize("changes", OPTIONS, ids=str)
 def test_every_output_equals_that_of_all_samples(changes: dict[str, Any], occupied: float) -> None:

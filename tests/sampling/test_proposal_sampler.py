@@ -58,6 +58,12 @@ def sampler(piecewise: bool) -> FusedProposalSampler:
     return built
 
 
+@pytest.fixture(autouse=True)
+def few_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each slot of the gradients more than one tile, as batches of real size do."""
+    monkeypatch.setattr("semantic_ns.kernels.layers._NUM_SLOTS", 2)
+
+
 @pytest.mark.parametrize("contracted", [True, False])
 @pytest.mark.parametrize("piecewise", [True, False])
 @pytest.mark.parametrize("training", [True, False])

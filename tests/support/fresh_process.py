@@ -22,12 +22,17 @@ importlib.metadata.entry_points = _without_ours
 """Code after which nerfstudio behaves as if this package were not installed."""
 
 
+def _threads() -> str:
+    """As many as torch has; `conftest` allows kernels more."""
+    return os.environ.get("OMP_NUM_THREADS") or os.environ.get("NUMBA_NUM_THREADS") or str(os.cpu_count())
+
+
 def run_python(code: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run code in a fresh interpreter, in the repository's root; its exit status is for the caller to look at."""
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env={**os.environ, "NUMBA_NUM_THREADS": _threads(), **environment},
         capture_output=True,
         text=True,
         check=False,

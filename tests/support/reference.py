@@ -1,7 +1,6 @@
 """Slow, obvious twins of the fast formulas: loops over rays, samples and classes."""
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -66,7 +65,7 @@ def render_field(
     optical = options.density_scale * torch.exp(hidden[..., 0]) * lengths
     transmittances = torch.exp(-torch.cat([torch.zeros(num_rays, 1), optical.cumsum(-1)], -1))  # [rays, samples + 1]
     weights = transmittances[:, :-1] - transmittances[:, 1:]
-    behind = torch.cat([torch.zeros(num_rays, samples - 1), transmittances[:, -1:]], -1)
+    residual = torch.cat([torch.zeros(num_rays, samples - 1), transmittances[:, -1:]], -1)
     visible = (transmittances[:, :-1] > options.min_transmittance).float()
     visible[:, -1] = torch.maximum(visible[:, -1], (transmittances[:, -1] > options.min_transmittance).float())
     x = torch.relu(torch.relu(hidden @ c1 + rays.conditioning[:, None]) @ c2 + d2)
@@ -75,14 +74,15 @@ def render_field(
     if not options.pass_semantics:
         semantic_input, semantic_weights = hidden.detach(), weights.detach()
     features = torch.relu(semantic_input @ s1 + t1)
-    rgb = (((weights + behind) * visible)[..., None] * color).sum(1)
+    rgb = (((weights + residual) * visible)[..., None] * color).sum(1)
     return CompositedRays(rgb, ((semantic_weights * visible)[..., None] * features).sum(1), weights)
 
 
 def assert_same_with_any_number_of_threads(compute: Callable[[], Sequence[Tensor]]) -> None:
     """Assert that a computation by kernels gives the same bits with one thread and with as many as there may be."""
-    before, most = numba.get_num_threads(), int(os.environ["NUMBA_NUM_THREADS"])
-    assert most > 1, "one thread cannot show this; set NUMBA_NUM_THREADS to 2"
+    before = numba.get_num_threads()
+    most: int = numba.config.NUMBA_NUM_THREADS  # pyright: ignore[reportAttributeAccessIssue, reportPrivateImportUsage]
+    assert most > 1, "one thread cannot show this; set NUMBA_NUM_THREADS to 2 or more"
     results = []
     try:
         for threads in (1, most):

@@ -19,7 +19,7 @@ from semantic_ns.interfaces import RayGeneratorLike, SemanticModelLike, can
 from semantic_ns.io.writing import replacing
 from semantic_ns.rendering import head_of_composited
 
-_TRIALS = 2**16 - 1
+_STEPS = 2**16 - 1
 """Positions are kept in this many steps along an axis of the unit cube; the finest grid of classes has 512 cells."""
 _RAYS_AT_A_TIME = 1 << 15
 
@@ -53,7 +53,7 @@ class ClassRays:
         counts = self.first[rays + 1] - self.first[rays]
         first = np.concatenate([[0], np.cumsum(counts)])
         samples = np.repeat(self.first[rays] - first[:-1], counts) + np.arange(first[-1])
-        x = torch.from_numpy(self.positions[samples].astype(np.float32)) / _TRIALS
+        x = torch.from_numpy(self.positions[samples].astype(np.float32)) / _STEPS
         shares = torch.from_numpy(self.weights[samples].astype(np.float32))
         features = composite_packed_features(head.grid.grid(x), torch.from_numpy(first), shares, head.grid.layer)
         owners = torch.from_numpy(np.repeat(np.arange(len(rays)), counts))
@@ -120,5 +120,5 @@ def _collect(model: SemanticModelLike, rays: RayBundle) -> tuple[ndarray, ndarra
     owners, places = kept.nonzero(as_tuple=True)
     centres = (distances[owners, places] + distances[owners, places + 1]) / 2
     x = model.field.unit_positions(rays.origins[owners] + rays.directions[owners] * centres[:, None])
-    positions = (x.clamp(0, 1) * _TRIALS).round().numpy().astype(np.uint16)
+    positions = (x.clamp(0, 1) * _STEPS).round().numpy().astype(np.uint16)
     return positions, weights[kept].numpy().astype(np.float16), kept.sum(dim=1).numpy()

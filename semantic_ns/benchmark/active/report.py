@@ -141,13 +141,13 @@ def _costs_table(curves: Sequence[Curve]) -> str:
     """Cost at 95 % in each currency, in per cent."""
     rows = []
     for strategy, same in _by(curves, "strategy").items():
-        trials = []
+        cells = []
         for currency in CURRENCIES:
             costs = [curve.enough_at(currency) for curve in same]
             value = spread(None if cost is None else 100 * cost for cost in costs)
             missing = sum(cost is None for cost in costs)
-            trials.append(shown(value, 2) + (f" ({missing} not)" if missing and value is not None else ""))
-        rows.append((strategy, *trials))
+            cells.append(shown(value, 2) + (f" ({missing} not)" if missing and value is not None else ""))
+        rows.append((strategy, *cells))
     return markdown_table(("cost at 95 %", *(f"{name}, %" for name in CURRENCIES)), rows)
 
 

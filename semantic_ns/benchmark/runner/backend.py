@@ -20,7 +20,7 @@ _NUM_LOG_LINES = 20
 class Backend(Protocol):
     """Trains trials somewhere.
 
-    A trial is a folder with `trial.json`. When it ends, its folder holds `result.json`; without one it was interrupted.
+    A trial is a folder with `cell.json`. When it ends, its folder holds `result.json`; without one it was interrupted.
     """
 
     def run(self, folders: Sequence[Path]) -> Iterator[Path]:

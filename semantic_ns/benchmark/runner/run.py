@@ -20,7 +20,7 @@ def run_trials(
 
     Args:
         trials: what the benchmark consists of.
-        output: its folder; trials lie in `trials/<key>/`.
+        output: its folder; trials lie in `cells/<key>/`.
         backend: where they are trained.
         say: told a sentence for each trial that ends.
 

@@ -61,7 +61,7 @@ def zero_rows(a, first, last):
 @part
 @no_type_check
 def carve(scratch, at, rows, columns):
-    """A matrix out of a thread's scratch memory, and where the next one begins."""
+    """A matrix out of scratch memory, and where the next one begins."""
     return scratch[at : at + rows * columns].reshape(rows, columns), at + rows * columns
 
 

@@ -79,7 +79,7 @@ def densities(points, grid, network, scale, sigma):
 @part
 @no_type_check
 def _start_rays(bundle, occupancy, begin, count, t, last):
-    """Where the rays of a tile begin and end. Not fast arithmetic: a ray that misses the grid ends at -infinity."""
+    """Where the rays of a tile begin and end; one that misses the grid ends at -infinity."""
     for r in range(count):
         ray = begin + r
         t[r] = bundle.near[ray]

@@ -1,8 +1,8 @@
 """Marching of rays through nested occupancy grids.
 
-In double precision: which cell a sample's centre falls into must not depend on the order of the
-operations. The arguments ``bundle``, ``steps`` and ``occupancy`` are the ``BoundedRays``, the ``Steps`` and the
-``OccupancyArrays`` of ``occupancy``.
+In double precision: which cell a sample's centre falls into must not depend on the order of the operations. The
+arguments ``bundle``, ``steps`` and ``occupancy`` are the ``BoundedRays``, the ``Steps`` and the ``OccupancyArrays`` of
+``occupancy``.
 """
 
 from typing import no_type_check
