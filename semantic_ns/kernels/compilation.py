@@ -35,4 +35,4 @@ kernel = njit(parallel=True, cache=True, nogil=True)
 part = njit(cache=True)
 """Decorator of what kernels call."""
 inlined_part = njit(cache=True, forceinline=True)
-"""Decorator of parts that become code of their caller: that of the hash grids is 8 % faster so, and few compile longer."""
+"""Decorator of parts that become code of their caller; hash grids are 8 % faster so. All parts would compile longer."""
