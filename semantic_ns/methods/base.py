@@ -86,27 +86,34 @@ class SemanticModel(Model):
 
     def populate_modules(self) -> None:
         """Build nerfstudio's model without a download, and everything that knows the classes but the field."""
-        metadata = self.kwargs["metadata"]
         # Before nerfstudio's model, which may build the field.
-        self.taxonomy: Taxonomy = metadata[keys.TAXONOMY]
+        self.taxonomy: Taxonomy = self.kwargs["metadata"][keys.TAXONOMY]
         with without_lpips_download():
             super().populate_modules()
+        self._populate_scores()
+        self._populate_bounds()
+
+    def _populate_scores(self) -> None:
+        """What knows the classes of the scene: scores, pictures and the panel of the viewer."""
         self.psnr = PeakSignalNoiseRatio()
-        self.metres_per_unit: float = metadata[keys.METRES_PER_UNIT]
+        self.metres_per_unit: float = self.kwargs["metadata"][keys.METRES_PER_UNIT]
         self.register_buffer("class_source_ids", torch.tensor(self.taxonomy.source_ids))
         self.evaluation_state = SceneAccumulator(self.taxonomy.num_classes, self.metres_per_unit)
         self._renders_raw_outputs = False
         self._unseen_rays: UnseenRays | None = None
+        # Slow to import, and of use only where there is a model to look at.
+        from semantic_ns.viewer.panel import SemanticPanel
+
+        self.panel = SemanticPanel(self.taxonomy)
+
+    def _populate_bounds(self) -> None:
+        """Where rays start and end."""
         self.bounds = resolve_bounds(self._stated_bounds())
         self.collider = NearFarCollider(near_plane=self.bounds.near, far_plane=self.bounds.far)
         announce("bounds", self.bounds.sentence(self.metres_per_unit))
         lower, upper = self.scene_box.aabb.float()
         if (doubt := self.bounds.doubt(float((upper - lower).norm()))) is not None:
             announce("bounds", doubt)
-        # Slow to import, and of use only where there is a model to look at.
-        from semantic_ns.viewer.panel import SemanticPanel
-
-        self.panel = SemanticPanel(self.taxonomy)
 
     def _stated_bounds(self) -> list[StatedBounds]:
         """The sources of near and far plane, the one that wins first."""
@@ -268,6 +275,9 @@ class SemanticModel(Model):
         """Replace logits, which neither viewer nor ns-render can show, by what they can."""
         if self._renders_raw_outputs:
             outputs[PLANAR_DEPTH] = planar_depth(outputs["depth"], ray_bundle.metadata["directions_norm"])
+        self._describe_classes(outputs)
+
+    def _describe_classes(self, outputs: Outputs) -> None:
         if LOGITS not in outputs:
             return
         logits = outputs.pop(LOGITS)

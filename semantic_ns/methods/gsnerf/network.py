@@ -8,6 +8,7 @@ lies behind the surface of a source in place of volume features, and a decoder i
 what no source sees.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -83,9 +84,16 @@ class Encoded:
     classes: Float[Tensor, "views classes h2 w2"]
     logits: Float[Tensor, "views classes h2 w2"]
 
+    def _parts(self) -> tuple[Tensor, ...]:
+        return self.images, self.quarter, self.half, self.match, self.appearance, self.classes, self.logits
+
     def __getitem__(self, chosen: Int[Tensor, "chosen"]) -> "Encoded":
-        parts = (self.images, self.quarter, self.half, self.match, self.appearance, self.classes, self.logits)
-        return Encoded(*(part[chosen] for part in parts))
+        return Encoded(*(part[chosen] for part in self._parts()))
+
+    @classmethod
+    def stack(cls, images: Sequence["Encoded"]) -> "Encoded":
+        """One list of images out of several."""
+        return cls(*(torch.cat(parts) for parts in zip(*(image._parts() for image in images), strict=True)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,148 @@
+"""The model of `gsnerf-small`."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
+from torch import Tensor
+from torch.nn import functional as F
+
+from semantic_ns.geometry.views import ViewCameras, pixel_centres, sample_images
+from semantic_ns.many_scenes.samples import TargetSample
+from semantic_ns.methods.gsnerf.network import Encoded, GsnerfNetwork, RenderedRays, Sizes, Sources
+from semantic_ns.methods.gsnerf.step import LossWeights, RayPixels, step_losses
+from semantic_ns.methods.source_views import ChosenSources, RenderedImage, SourceViewsConfig, SourceViewsModel
+
+_LABEL_TRUST = 0.95
+"""Share of the labels of sources in the classes of a point that they see; the rest is the network's."""
+
+
+@dataclass
+class GsnerfModelConfig(SourceViewsConfig):
+    """Options of `gsnerf-small`."""
+
+    _target: type = field(default_factory=lambda: GsnerfModel)
+    loss_weights: LossWeights = field(default_factory=LossWeights)
+    """Weights of the losses."""
+    rays_per_target: int = 1024
+    """Number of random rays of each target in a training step."""
+    use_depth: bool = True
+    """Let true depth train geometry where the scenes have it; else the colours of the views do."""
+    class_balance: float = 0.0
+    """Exponent of the balance of classes: a class that covers a share f of all labels counts f^-balance in the
+    cross-entropy. 0 lets all pixels count alike."""
+
+
+class GsnerfModel(SourceViewsModel):
+    """Depth, colour and classes of a new view of a new room from K source frames (Chou et al. 2024)."""
+
+    config: GsnerfModelConfig
+    _class_weights: Tensor | None = None
+
+    def _default_range_m(self) -> tuple[float, float]:
+        sizes = Sizes()
+        return sizes.near, sizes.far
+
+    def _build_network(self) -> None:
+        near, far = self.bounds.near * self.metres_per_unit, self.bounds.far * self.metres_per_unit
+        self.network = GsnerfNetwork(self.taxonomy.num_classes, Sizes(near=near, far=far))
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """The parent's; the model now learns how frequent each class is."""
+        datamanager: Any = getattr(training_callback_attributes.pipeline, "datamanager", None)
+        if self.config.class_balance > 0 and datamanager is not None:
+            share = datamanager.class_frequencies().clamp(min=1e-4)
+            weights = share**-self.config.class_balance
+            self._class_weights = (weights / (weights * share).sum()).to(self.device)
+        return super().get_training_callbacks(training_callback_attributes)
+
+    def sample_losses(self, sample: TargetSample) -> dict[str, Float[Tensor, ""]]:
+        """Losses of a step over random rays."""
+        sample = TargetSample(sample.sources.to(self.device), sample.targets.to(self.device))
+        pixels = [
+            RayPixels.draw(sample.targets.size, self.config.rays_per_target, torch.default_generator)
+            for _ in range(len(sample.targets.cameras))
+        ]
+        return step_losses(
+            self.network, sample, pixels, self.config.loss_weights, self.config.use_depth, self._class_weights
+        )
+
+    def render_image(self, chosen: ChosenSources, camera: ViewCameras, size: tuple[int, int]) -> RenderedImage:
+        """Render one camera at a size; a multiple of the viewer's chunk of rays at a time."""
+        cameras = chosen.cameras.to(self.device)
+        sources = self.network.sources_of(self._encoded(chosen), cameras)
+        plane = self.network.plane(sources, camera, size)
+        xy = pixel_centres(*size, self.device).reshape(-1, 2)
+        parts = [
+            self.network.render(sources, camera, plane, rays)
+            for rays in xy.split(self.config.eval_num_rays_per_chunk)
+        ]
+        logits = torch.cat([part.logits for part in parts])
+        if self.config.use_source_labels:
+            logits = torch.cat(
+                [
+                    self._with_labels(chosen, sources, camera, part, rays)
+                    for part, rays in zip(parts, xy.split(self.config.eval_num_rays_per_chunk), strict=True)
+                ]
+            )
+        return RenderedImage(
+            torch.cat([part.rgb for part in parts]).unflatten(0, size),
+            logits.unflatten(0, size),
+            torch.cat([part.z for part in parts]).unflatten(0, size),
+            torch.cat([part.is_seen.any(dim=0) for part in parts]).float().unflatten(0, size),
+        )
+
+    def _encoded(self, chosen: ChosenSources) -> Encoded:
+        """Features of the chosen frames, each computed once while the weights stay."""
+        found = []
+        for frame in chosen.frames.tolist():
+            kept = self._features.get(chosen.scene, frame)
+            if kept is None:
+                kept = self.network.encoder(chosen.views.colors(torch.tensor([frame])).to(self.device))
+                self._features.keep(chosen.scene, frame, kept)
+            found.append(kept)
+        return Encoded.stack(found)
+
+    def _with_labels(
+        self, chosen: ChosenSources, sources: Sources, camera: ViewCameras, rays: RenderedRays, xy: Tensor
+    ) -> Float[Tensor, "rays classes"]:
+        """Logits in which the labels of the sources have a say, where they see the point and have one there."""
+        labels = chosen.views.labels[chosen.frames].long().to(self.device)
+        if not bool((labels >= 0).any()):
+            return rays.logits
+        return carry_labels(rays.logits, labels, sources.cameras, camera, rays, xy)
+
+
+def carry_labels(
+    logits: Float[Tensor, "rays classes"],
+    labels: Tensor,
+    sources: ViewCameras,
+    camera: ViewCameras,
+    rays: RenderedRays,
+    xy: Float[Tensor, "rays 2"],
+) -> Float[Tensor, "rays classes"]:
+    """Mix the labels of sources into the classes of points that they see.
+
+    Args:
+        logits: class logits of the network.
+        labels: classes of the sources [views, height, width], void -1.
+        sources: cameras of the sources.
+        camera: camera of the rays.
+        rays: the rays; `is_seen` says which sources see their points.
+        xy: image coordinates of the rays.
+    """
+    from semantic_ns.geometry.views import reproject, sweep_matrices
+
+    num_classes = logits.shape[-1]
+    at = reproject(sweep_matrices(sources, camera), xy, rays.z)
+    one_hot = F.one_hot(labels.clamp(min=0), num_classes).permute(0, 3, 1, 2).to(logits.dtype)
+    one_hot = one_hot * (labels >= 0)[:, None]
+    votes = (sample_images(one_hot, at.xy) * rays.is_seen[:, None]).sum(dim=0).mT  # [rays, classes]
+    total = votes.sum(dim=-1, keepdim=True)
+    trust = _LABEL_TRUST * total.clamp(max=1)
+    mixed = (1 - trust) * logits.softmax(dim=-1) + trust * votes / total.clamp(min=1e-6)
+    return mixed.clamp(min=1e-8).log()
