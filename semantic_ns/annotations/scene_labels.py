@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Int64
+from jaxtyping import Int64
 from numpy import ndarray
 
 from semantic_ns.annotations.matching import Matches, enumerate_names, match_images
-from semantic_ns.annotations.types import UNLABELLED, AnnotatedImage, Annotations, ClassNames
+from semantic_ns.annotations.placement import draw_for_frame
+from semantic_ns.annotations.types import UNLABELLED, Annotations, ClassNames
 from semantic_ns.dataparsers import nerfstudio_semantic as layout
 from semantic_ns.dataparsers.scene import FrameFiles
 from semantic_ns.errors import SceneError
 from semantic_ns.export.labels import label_image
-from semantic_ns.io.images import color_image_size
 from semantic_ns.io.text import read_json
 from semantic_ns.io.writing import write_errors_as_scene_error, write_json, write_png
 from semantic_ns.labels.class_table import ClassTable
@@ -39,11 +39,13 @@ class ImportOptions:
         unlabelled: class of the pixels that no annotation covers; None makes them void.
         overwrite: replace label images that exist.
         dry_run: read and check everything, write nothing.
+        are_stored: take annotations as made on the stored pixels, whatever the EXIF orientation of the images says.
     """
 
     unlabelled: str | None = None
     overwrite: bool = False
     dry_run: bool = False
+    are_stored: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class ImportSummary:
         matches: pairs of an annotated image and its frame.
         num_pixels: pixels of each class that occurs in the imported images, by name.
         num_void: void pixels in the imported images.
-        remarks: what the reader of the format left out.
+        remarks: what was left out or decided.
         backup: copy of the json file as it was; None for a dry run.
     """
 
@@ -135,9 +137,11 @@ def import_labels(data: Path, annotations: Annotations, options: ImportOptions) 
     ):
         counts = _draw(loaded, matches, annotations, options, Path(temporary))
         backup = None if options.dry_run else _install(loaded, matches, annotations.table, Path(temporary))
+    if matches.is_by_order:
+        annotations.notes.say("the frames of the video belong to the scene's images in the order of their names")
     names = annotations.taxonomy.names
     num_pixels = {name: int(count) for name, count in zip(names, counts[:-1], strict=True) if count}
-    return ImportSummary(len(loaded.frames), matches, num_pixels, int(counts[-1]), annotations.remarks, backup)
+    return ImportSummary(len(loaded.frames), matches, num_pixels, int(counts[-1]), annotations.notes.lines(), backup)
 
 
 def _draw(
@@ -147,11 +151,10 @@ def _draw(
     taxonomy = annotations.taxonomy
     fill = VOID
     if options.unlabelled is not None:
-        fill = ClassNames(annotations.table).index(options.unlabelled, "--unlabelled")
+        fill = ClassNames(annotations.table, annotations.notes).index(options.unlabelled, "--unlabelled")
     counts = np.zeros(taxonomy.num_classes + 1, np.int64)
     for index, image in matches.pairs:
-        drawn = image.read()
-        _require_size(drawn, loaded.frames[index].image, image)
+        drawn = draw_for_frame(image, loaded.frames[index].image, options.are_stored, annotations.notes)
         labels = np.where(drawn == UNLABELLED, fill, drawn)
         counts += np.bincount(np.where(labels == VOID, taxonomy.num_classes, labels).ravel(), minlength=len(counts))
         if not options.dry_run:
@@ -162,16 +165,6 @@ def _draw(
             "that the files hold regions."
         )
     return counts
-
-
-def _require_size(labels: Int[ndarray, "height width"], color: Path, image: AnnotatedImage) -> None:
-    width, height = color_image_size(color)
-    if labels.shape != (height, width):
-        raise SceneError(
-            f"Expected annotations for {width}x{height} pixels as the image {color} has, found "
-            f"{labels.shape[1]}x{labels.shape[0]} for {image.name} in {image.where}; annotate the image of the scene, "
-            "not a resized one."
-        )
 
 
 def _refuse_to_overwrite(loaded: _Scene, matches: Matches) -> None:
