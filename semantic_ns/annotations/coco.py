@@ -169,8 +169,7 @@ def _runs(code: Mapping[str, Any], size: ImageSize | None, where: str) -> Draw:
             f"{in_short(recorded)}; correct the one or the other."
         )
     counts = code.get("counts")
-    is_plain = isinstance(counts, list) and all(map(_is_run, counts))
-    if not is_plain and not isinstance(counts, str):
+    if not isinstance(counts, str) and not (isinstance(counts, list) and all(map(_is_run, counts))):
         raise SceneError(
             f"Expected whole numbers, or their compressed form, as counts of {where}, found {in_short(counts)}; "
             "correct them."
