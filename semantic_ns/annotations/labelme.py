@@ -23,6 +23,7 @@ from numpy import ndarray
 from PIL import Image
 
 from semantic_ns.annotations import shapes as drawing
+from semantic_ns.annotations.mask_files import quiet_about_size
 from semantic_ns.annotations.records import MAX_PIXELS, entry_of, in_short, name_of, points_of, size_of
 from semantic_ns.annotations.regions import rectangle_mask
 from semantic_ns.annotations.shapes import DEGENERATE, WITHOUT_AREA, Draw, Shape, ShapeImage, annotations_of, has_area
@@ -116,7 +117,7 @@ def _mask(encoded: str, points: Float64[ndarray, "2 2"], size: ImageSize, where:
 
 def _decode(encoded: str, where: str) -> Bool[ndarray, "height width"]:
     try:
-        with Image.open(io.BytesIO(base64.b64decode(encoded)), formats=["PNG"]) as image:
+        with quiet_about_size(), Image.open(io.BytesIO(base64.b64decode(encoded)), formats=["PNG"]) as image:
             if image.width * image.height <= MAX_PIXELS:
                 return np.asarray(image.convert("L")) > 0
     except (binascii.Error, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -1,5 +1,6 @@
 """Files of masks: which of a folder are masks, and opening them within a limit of memory."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,14 @@ def _lossy_masks(folder: Path) -> list[Path]:
 
 
 @contextmanager
+def quiet_about_size() -> Iterator[None]:
+    """Suppress the warning of PIL about large images, for which there is a limit of our own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
+@contextmanager
 def open_mask(path: Path, kind: str) -> Iterator[Image.Image]:
     """Open a mask; what it raises is told with its path.
 
@@ -57,7 +66,7 @@ def open_mask(path: Path, kind: str) -> Iterator[Image.Image]:
     Raises:
         SceneError: if it is missing or damaged, or has more than `MAX_PIXELS`.
     """
-    with told_as_scene_error(path, kind), Image.open(path) as image:
+    with told_as_scene_error(path, kind), quiet_about_size(), Image.open(path) as image:
         if image.width * image.height > MAX_PIXELS:
             raise SceneError(
                 f"Expected a {kind} of at most {MAX_PIXELS} pixels at {path}, found {image.width}x{image.height}; "

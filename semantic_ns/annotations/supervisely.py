@@ -22,6 +22,7 @@ from numpy import ndarray
 from PIL import Image
 
 from semantic_ns.annotations import shapes as drawing
+from semantic_ns.annotations.mask_files import quiet_about_size
 from semantic_ns.annotations.records import entry_of, in_short, name_of, points_of, size_of, value_of
 from semantic_ns.annotations.shapes import DEGENERATE, WITHOUT_AREA, Draw, Shape, ShapeImage, annotations_of, has_area
 from semantic_ns.annotations.types import Annotations, Notes
@@ -31,7 +32,7 @@ from semantic_ns.io.text import read_json
 from semantic_ns.labels.class_table import ClassTable
 
 META_FILE = "meta.json"
-_MAX_PNG_BYTES = 64 * 2**20
+_MAX_PNG_BYTES = 16 * 2**20
 _WITHOUT_AREA = frozenset({"point", "line", "graph", "cuboid"})
 
 
@@ -118,9 +119,10 @@ def _decode(data: str, origin: tuple[int, int], size: ImageSize, where: str) -> 
     left, top = origin
     width, height = size
     try:
+        # A PNG is packed itself, so that a longer one is none of a mask.
         unpacker = zlib.decompressobj()
         content = unpacker.decompress(base64.b64decode(data), _MAX_PNG_BYTES)
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+        with quiet_about_size(), Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             if min(origin) < 0 or left + image.width > width or top + image.height > height:
                 raise ValueError(f"{image.width}x{image.height} pixels at {origin}")
             is_transparent = image.mode in {"RGBA", "LA"} or "transparency" in image.info
