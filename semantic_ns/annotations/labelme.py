@@ -33,8 +33,9 @@ from semantic_ns.errors import SceneError
 from semantic_ns.io.text import read_json
 from semantic_ns.labels.class_table import ClassTable
 
-_SHAPES_WITHOUT_AREA = frozenset({"point", "points", "line", "linestrip"})
-_TURNED = frozenset({"rotation", "rotated_rectangle", "oriented_rectangle"})
+# Tuples, since a damaged file may have a list for the kind, which no set can look up.
+_SHAPES_WITHOUT_AREA = ("point", "points", "line", "linestrip")
+_TURNED = ("rotation", "rotated_rectangle", "oriented_rectangle")
 _NUM_CORNERS = 4
 
 
@@ -83,9 +84,9 @@ def _shape(record: Any, size: ImageSize | None, where: str, notes: Notes) -> Sha
 def _draw(kind: Any, points: Float64[ndarray, "points 2"], record: Any, size: ImageSize | None, where: str) -> Draw:
     if kind == "polygon":
         return drawing.polygon(points)
-    if kind in {"rectangle", *_TURNED} and len(points) == _NUM_CORNERS:
+    if kind in ("rectangle", *_TURNED) and len(points) == _NUM_CORNERS:
         return drawing.polygon(points)
-    if kind not in {"rectangle", "circle", "mask", *_TURNED}:
+    if kind not in ("rectangle", "circle", "mask", *_TURNED):
         raise SceneError(
             f"Expected a polygon, rectangle, circle or mask in {where}, found {in_short(kind)}; redraw or remove it."
         )

@@ -33,7 +33,7 @@ from semantic_ns.labels.class_table import ClassTable
 
 META_FILE = "meta.json"
 _MAX_PNG_BYTES = 16 * 2**20
-_WITHOUT_AREA = frozenset({"point", "line", "graph", "cuboid"})
+_WITHOUT_AREA = ("point", "line", "graph", "cuboid")  # no set, which cannot look up a list
 
 
 def read_supervisely(paths: Sequence[Path], meta: Path | None, table: ClassTable | None, notes: Notes) -> Annotations:
@@ -93,7 +93,7 @@ def _shape(record: Any, size: ImageSize | None, where: str, notes: Notes) -> Sha
 def _draw(kind: Any, record: Mapping[str, Any], size: ImageSize | None, where: str) -> Draw | None:
     if kind == "bitmap":
         return _bitmap(record, size, where)
-    if kind not in {"polygon", "rectangle"}:
+    if kind not in ("polygon", "rectangle"):
         raise SceneError(f"Expected a polygon, rectangle or bitmap at {where}, found {in_short(kind)}; redraw it.")
     rings = entry_of(record, "points", Mapping, where)
     outline = points_of(rings.get("exterior"), where)
@@ -102,7 +102,8 @@ def _draw(kind: Any, record: Mapping[str, Any], size: ImageSize | None, where: s
             raise SceneError(f"Expected two corners of the rectangle at {where}, found {len(outline)}; redraw it.")
         (left, top), (right, bottom) = np.sort(outline, axis=0) + np.array([[0, 0], [1, 1]])
         return drawing.polygon(np.array([[left, top], [right, top], [right, bottom], [left, bottom]]))
-    holes = [points_of(hole, where) for hole in rings.get("interior") or ()]
+    inner = entry_of(rings, "interior", list, where) if rings.get("interior") else []
+    holes = [points_of(hole, where) for hole in inner]
     return drawing.polygons([outline], [hole for hole in holes if has_area(hole)]) if has_area(outline) else None
 
 

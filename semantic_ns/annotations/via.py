@@ -23,7 +23,7 @@ from semantic_ns.io.text import read_json
 from semantic_ns.labels.class_table import ClassTable
 
 _CLASS_ATTRIBUTES = ("class", "label", "category", "name", "object", "type")
-_WITHOUT_AREA = frozenset({"point", "polyline"})
+_WITHOUT_AREA = ("point", "polyline")  # no set, which cannot look up a list
 _IMAGES = "_via_img_metadata"
 
 Record = tuple[Mapping[str, Any], str]
