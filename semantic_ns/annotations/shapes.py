@@ -78,11 +78,11 @@ def polygon(points: Float64[ndarray, "points 2"]) -> Draw:
 
 
 def polygons(parts: Sequence[Float64[ndarray, "_points 2"]], holes: Sequence[Float64[ndarray, "_points 2"]]) -> Draw:
-    """What draws the union of polygons without the holes."""
+    """What draws the union of polygons, of which there is at least one, without the holes."""
 
     def draw(canvas: Canvas) -> Bool[ndarray, "height width"]:
-        mask = np.zeros((canvas.size[1], canvas.size[0]), bool)
-        for part in parts:
+        mask = polygon_mask(parts[0] * canvas.scale, canvas.size)
+        for part in parts[1:]:
             mask |= polygon_mask(part * canvas.scale, canvas.size)
         for hole in holes:
             mask &= ~polygon_mask(hole * canvas.scale, canvas.size)
@@ -171,9 +171,15 @@ def _paint(
     smallest = np.full((height, width), width * height)
     for shape, label in zip(image.shapes, labels, strict=True):
         mask = shape.draw(canvas)
+        rows = np.flatnonzero(mask.any(1))
+        if not len(rows):
+            continue
+        # Large images hold many small shapes, each of which touches few rows.
+        touched = slice(rows[0], rows[-1] + 1)
+        part = mask[touched]
         if smallest_wins:
-            area = mask.sum()
-            mask &= area <= smallest
-            smallest[mask] = area
-        drawn[mask] = label
+            area = part.sum()
+            part = part & (area <= smallest[touched])
+            smallest[touched][part] = area
+        drawn[touched][part] = label
     return drawn
