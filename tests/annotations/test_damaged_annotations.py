@@ -21,10 +21,13 @@ import pytest
 from PIL import Image
 
 import support.tool_files as files
+from semantic_ns.annotations import archive
 from semantic_ns.annotations.formats import read_annotations
 from semantic_ns.annotations.placement import draw_for_frame
 from semantic_ns.errors import SceneError
+from semantic_ns.io import text
 from semantic_ns.io.run_lengths import encode_coco, encode_label_studio
+from support.hostile_files import huge_array, huge_png
 from support.tool_files import CORNERS, HEIGHT, IMAGE, POLYGON, WIDTH, write
 
 NUM_MUTATIONS = 52
@@ -223,24 +226,6 @@ def test_a_damaged_file_gives_a_sentence_or_a_right_result(tmp_path: Path, color
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MEMORY_LIMIT
 
 
-def huge_png(width: int, height: int) -> bytes:
-    """A PNG whose header announces a size, and whose data are all zeros and much too short."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    data = zlib.compress(bytes(1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-
-
-def huge_array(folder: Path) -> Path:
-    write(folder / "classes.txt", "chair\n")
-    header = b"{'descr': '<i8', 'fortran_order': False, 'shape': (100000, 100000), }".ljust(117) + b"\n"
-    (folder / "frame_00001.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
-    return folder
-
-
 def bomb_of_zeros(folder: Path) -> Path:
     """300 MiB of zeros in an archive of 300 kB."""
     path = folder / "a.zip"
@@ -372,18 +357,33 @@ def test_small_files_that_would_grow_are_refused_in_little_memory(tmp_path: Path
     assert says in message
 
 
+def test_texts_and_archives_above_their_limits_are_refused(
+    tmp_path: Path, color: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = tmp_path / "sample"
+    sample.mkdir()
+    coco(sample)
+    packed = Path(shutil.make_archive(str(tmp_path / "export"), "zip", sample))
+    monkeypatch.setattr(archive, "MAX_FILES", 0)
+    assert "at most 0 files" in outcome(packed, color)
+    monkeypatch.undo()
+    assert outcome(packed, color) == "right"
+    monkeypatch.setattr(text, "MAX_TEXT_BYTES", 100)
+    assert "split the file" in outcome(sample, color)
+
+
 @pytest.mark.parametrize("name", ["coco", "voc", "yolo"])
 def test_a_damaged_archive_gives_a_sentence_or_a_right_result(tmp_path: Path, color: Path, name: str) -> None:
     sample = tmp_path / "sample"
     sample.mkdir()
     SAMPLES[name](sample)
-    archive = Path(shutil.make_archive(str(tmp_path / "export"), "zip", sample))
-    sound = archive.read_bytes()
-    assert outcome(archive, color) == "right"
+    packed = Path(shutil.make_archive(str(tmp_path / "export"), "zip", sample))
+    sound = packed.read_bytes()
+    assert outcome(packed, color) == "right"
     outcomes = []
     for seed in range(20):
-        archive.write_bytes(change_bytes(sound, random.Random(seed)))
+        packed.write_bytes(change_bytes(sound, random.Random(seed)))
         before = sorted(tmp_path.rglob("*"))
-        outcomes.append(outcome(archive, color))
+        outcomes.append(outcome(packed, color))
         assert sorted(tmp_path.rglob("*")) == before
     assert sum(found != "right" for found in outcomes) > 5
