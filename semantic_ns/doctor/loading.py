@@ -19,12 +19,13 @@ from numpy import ndarray
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.auto import AutoDataParser, AutoDataParserConfig
 from semantic_ns.dataparsers.hypersim import HypersimDataParserConfig
-from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig, transforms_path
+from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig, require_source
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.dataparsers.replica_labels import scene_class_table
 from semantic_ns.dataparsers.replica_layouts import layout_of, sequence_names
 from semantic_ns.dataparsers.scannet import ScanNetDataParserConfig
 from semantic_ns.dataparsers.scannet_labels import classes_in_space, find_label_table
+from semantic_ns.dataparsers.scene_source import class_table_of
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.doctor.views import InspectedScene
 from semantic_ns.errors import SceneError
@@ -32,7 +33,6 @@ from semantic_ns.evaluation.veil import Veils
 from semantic_ns.geometry import poses
 from semantic_ns.geometry.world import poses_in_world
 from semantic_ns.io.images import read_label_image
-from semantic_ns.io.text import read_json
 from semantic_ns.labels.class_table import MAX_ID, ClassTable
 from semantic_ns.labels.label_map import LabelMap
 from semantic_ns.labels.label_spaces import NATIVE
@@ -269,14 +269,7 @@ def _own_table(config: DataParserConfig) -> ClassTable | None:
             return ClassTable.load(config.classes)
         return classes_in_space(config.label_table or find_label_table(config.data), NATIVE)[0]
     if isinstance(config, NerfstudioSemanticDataParserConfig):
-        if config.classes is not None:
-            return ClassTable.load(config.classes)
-        path = transforms_path(config.data)
-        content = read_json(path)
-        if isinstance(content, dict) and "semantic_classes" in content:
-            return ClassTable.from_list(
-                content["semantic_classes"], content.get("semantic_void_id"), f"semantic_classes of {path}"
-            )
+        return class_table_of(require_source(config.data), config.classes)
     return None
 
 
