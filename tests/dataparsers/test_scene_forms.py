@@ -120,7 +120,7 @@ FORMS: dict[str, Callable[[Path], object]] = {
     "another suffix": lambda s: each_frame(s, lambda i, e: e.update(file_path=f"images/frame_{i}.jpg")),
     "backslashes": lambda s: each_frame(s, lambda i, e: e.update(file_path=f"images\\frame_{i}.png")),
     "absolute here": lambda s: each_frame(s, lambda i, e: e.update(file_path=str(s / f"images/frame_{i}.png"))),
-    "absolute elsewhere": lambda s: each_frame(s, lambda i, e: renamed(e, f"/home/me/my scene/images/frame_{i}.png")),
+    "absolute elsewhere": lambda s: each_frame(s, lambda i, e: renamed(e, f"/elsewhere/my scene/images/frame_{i}.png")),
     "absolute on Windows": lambda s: each_frame(s, lambda i, e: renamed(e, f"C:\\data\\x\\images\\frame_{i}.png")),
     "relative to a folder above": lambda s: each_frame(s, lambda i, e: renamed(e, f"my scene/images/frame_{i}.png")),
     "name alone elsewhere": lambda s: each_frame(s, lambda i, e: e.update(file_path=f"/mnt/photos/frame_{i}.png")),
