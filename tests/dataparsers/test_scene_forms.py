@@ -123,7 +123,7 @@ FORMS: dict[str, Callable[[Path], object]] = {
     "absolute elsewhere": lambda s: each_frame(s, lambda i, e: renamed(e, f"/elsewhere/my scene/images/frame_{i}.png")),
     "absolute on Windows": lambda s: each_frame(s, lambda i, e: renamed(e, f"C:\\data\\x\\images\\frame_{i}.png")),
     "relative to a folder above": lambda s: each_frame(s, lambda i, e: renamed(e, f"my scene/images/frame_{i}.png")),
-    "name alone elsewhere": lambda s: each_frame(s, lambda i, e: e.update(file_path=f"/mnt/photos/frame_{i}.png")),
+    "name alone elsewhere": lambda s: each_frame(s, lambda i, e: e.update(file_path=f"/other/photos/frame_{i}.png")),
     "field of view": lambda s: rewrite(s, lambda c: without_camera(c, camera_angle_x=2 * math.atan(WIDTH / 2 / FOCAL))),
     "field of view as text": lambda s: rewrite(
         s, lambda c: without_camera(c, camera_angle_x=repr(2 * math.atan(WIDTH / 2 / FOCAL)))
