@@ -12,7 +12,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from semantic_ns.annotations.mask_files import mask_files, mask_size, open_mask
-from semantic_ns.annotations.pixel_values import classes_of_values
+from semantic_ns.annotations.pixel_values import classes_of_values, rule_of_files
 from semantic_ns.annotations.records import MAX_PIXELS
 from semantic_ns.annotations.regions import resize_nearest
 from semantic_ns.annotations.types import UNLABELLED, AnnotatedImage, Annotations, Notes
@@ -49,13 +49,18 @@ def read_png(labels: Path, table: ClassTable, notes: Notes) -> Annotations:
 
     Raises:
         SceneError: if there is no label image; on reading an image, if it has several channels or an id that is not in
-            the table (names the pixel).
+            the table (names the pixel), or if only a person can tell what 255 means.
     """
     paths = label_images(labels)
     if not paths:
         raise SceneError(f"Expected label images (PNG or .npy) in {labels}, found none; check the path.")
     ids = sorted(entry.id for entry in table.entries)
     class_of_id = {**dict.fromkeys(table.void_ids, UNLABELLED), **{number: i for i, number in enumerate(ids)}}
+    rule = rule_of_files([path for path in paths if path.suffix.lower() != _ARRAY], table)
+    if rule.sentence is not None:
+        notes.say(rule.sentence)
+    if rule.label_map is not None:
+        class_of_id |= {value: class_of_id[number] for value, number in rule.label_map.ids.items()}
 
     def tell(value: int) -> str:
         return f"ids of the class table {table.name}, found {value}"

@@ -1,5 +1,6 @@
 """Text and JSON files of the user, read so that a mistake in them is told with its line; tables in markdown."""
 
+import codecs
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ MAX_TEXT_BYTES = 256 * 2**20
 
 
 def read_text(path: Path) -> str:
-    """The content of a UTF-8 text file, with or without a byte order mark.
+    """The content of a UTF-8 text file, with or without a byte order mark, or of one in UTF-16 with its mark.
 
     Raises:
         SceneError: if the file is missing, too large, cannot be read or is not UTF-8 (names the line).
@@ -28,8 +29,9 @@ def read_text(path: Path) -> str:
         raise SceneError(f"Expected a file at {path}, found none; check the path.") from error
     except OSError as error:
         raise SceneError(f"Expected a readable file at {path}, found '{error.strerror}'; check its rights.") from error
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise SceneError(

@@ -187,7 +187,7 @@ BAD_TABLES = {
     "void.json": ('{"classes": ["chair"], "void_id": "none"}', "void id"),
     "void_is_class.json": ('{"classes": ["chair"], "void_id": 0}', "id 0 twice"),
     "two_names.json": ('["chair", "table", "chair"]', "'chair' for ids 0 and 2"),
-    "table.txt": ("id,name", "replica, nyu40, nyu13, scannet20"),
+    "table.xml": ("id,name", "replica, nyu40, nyu13, scannet20"),
 }
 
 
