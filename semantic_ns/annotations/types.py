@@ -14,12 +14,12 @@ from numpy import ndarray
 
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
-from semantic_ns.labels.class_table import ClassTable, voc_color
+from semantic_ns.labels.class_table import VOID_NAMES, ClassTable, voc_color
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
 
 UNLABELLED = -2
-VOID_NAMES = frozenset({"void", "ignored", "__ignore__", "ignore", "unlabeled", "unlabelled", "unknown"})
-"""Names of the marking "ignore these pixels", among them this project's, PASCAL VOC's and LabelMe's."""
+IGNORED_NAMES = VOID_NAMES | {"__ignore__"}
+"""Names of the marking "ignore these pixels": those that are void in a scene, and LabelMe's."""
 
 
 class Notes:
@@ -117,7 +117,7 @@ class ClassNames:
         self._index_of_name = {name.casefold(): index for index, name in enumerate(names)}
 
     def index(self, name: str, where: str) -> int:
-        """The place of a class in the table, or `VOID` for one of `VOID_NAMES`.
+        """The place of a class in the table, or `VOID` for one of `IGNORED_NAMES`.
 
         Raises:
             SceneError: if the table has no such class; `where` names the place of the annotation.
@@ -125,7 +125,7 @@ class ClassNames:
         key = name.strip().casefold()
         if key in self._index_of_name:
             return self._index_of_name[key]
-        if key not in VOID_NAMES:
+        if key not in IGNORED_NAMES:
             raise SceneError(
                 f"Expected a class of {self._table.name} in {where}, found '{name}'; add the class to the table or "
                 "rename it in the annotations."
@@ -147,7 +147,7 @@ def table_from_annotations(classes: Sequence[dict[str, Any]], where: str, notes:
     """
     kept = []
     for entry in classes:
-        if entry["name"].strip().casefold() in VOID_NAMES:
+        if entry["name"].strip().casefold() in IGNORED_NAMES:
             notes.say(f"the class '{entry['name'].strip()}' means void")
         else:
             kept.append(entry)

@@ -34,6 +34,7 @@ class SceneSource:
         mask_folders: folders that mask paths may be relative to instead.
         has_white_background: whether transparent pixels are white, as in renderings of objects.
         colmap_model: folder of a COLMAP model whose sparse points belong to the scene; None without one.
+        lists_frames: whether `path` is one json file that lists all frames itself, and so can name their label images.
     """
 
     found: str
@@ -44,6 +45,7 @@ class SceneSource:
     mask_folders: tuple[Path, ...] = ()
     has_white_background: bool = False
     colmap_model: Path | None = None
+    lists_frames: bool = False
 
 
 def find_source(data: Path) -> SceneSource | None:
@@ -88,7 +90,13 @@ def _transforms_source(path: Path, has_colmap_beside: bool = False) -> SceneSour
     is_scannetpp = path.parent.name == "nerfstudio" and any((above / name).is_dir() for name in _SCANNETPP_IMAGES)
     if not is_scannetpp:
         complete = _with_colmaps_world if has_colmap_beside else (lambda meta: meta)
-        return SceneSource(found=path.name, path=path, folder=path.parent, read=lambda: complete(read_json(path)))
+        return SceneSource(
+            found=path.name,
+            path=path,
+            folder=path.parent,
+            read=lambda: complete(read_json(path)),
+            lists_frames=True,
+        )
     # The file of undistorted images is told by its name; both name images alone, without their folder.
     order = -1 if "undistorted" in path.stem else 1
     return SceneSource(
@@ -150,6 +158,12 @@ def _read_split_files(paths: list[Path]) -> dict[str, Any]:
     return {**merged, "frames": list(frames.values())}
 
 
+def class_files(source: SceneSource) -> list[Path]:
+    """The files of classes beside the frames of a scene."""
+    places = (source.folder, source.folder / SEMANTICS_FOLDER)
+    return [place / name for place in places for name in _CLASS_FILES if (place / name).is_file()]
+
+
 def class_table_of(source: SceneSource, classes: Path | None, meta: Any = None) -> ClassTable:
     """The class table of a scene: the given one, the scene file's own list, or a file of classes beside it.
 
@@ -167,8 +181,7 @@ def class_table_of(source: SceneSource, classes: Path | None, meta: Any = None) 
     if isinstance(meta, dict) and "semantic_classes" in meta:
         where = f"semantic_classes of {source.path}"
         return ClassTable.from_list(meta["semantic_classes"], meta.get("semantic_void_id"), where)
-    places = (source.folder, source.folder / SEMANTICS_FOLDER)
-    found = [place / name for place in places for name in _CLASS_FILES if (place / name).is_file()]
+    found = class_files(source)
     if len(found) > 1:
         raise SceneError(
             f"Expected one class table for {source.folder}, found {found[0]} and {found[1]}; remove one, or name one "

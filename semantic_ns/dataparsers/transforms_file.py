@@ -202,7 +202,8 @@ def _camera(entry: Mapping[str, Any], size: scene.ImageSize, path: Path) -> _Cam
 
 def _camera_model(entry: Mapping[str, Any], path: Path) -> str:
     model = str(entry.get("camera_model") or "OPENCV").upper()
-    is_rational = any(float(entry.get(key) or 0) != 0 for key in _RATIONAL_DISTORTION)
+    given = [key for key in _RATIONAL_DISTORTION if entry.get(key) is not None]
+    is_rational = any(_number(entry[key], key, entry["file_path"], path) != 0 for key in given)
     if model == "FULL_OPENCV" and not is_rational:
         return "OPENCV"
     if model not in CAMERA_MODEL_TO_TYPE:

@@ -3,7 +3,7 @@
 from semantic_ns.doctor.label_ids import LabelCounts
 from semantic_ns.doctor.loading import LoadedScene
 from semantic_ns.doctor.mistakes import Diagnosis
-from semantic_ns.io.images import exif_orientation
+from semantic_ns.io.orientation import UPRIGHT, exif_orientation
 
 LEAST_SEEN = 1000
 """Points seen in two views below which nothing is said of how well the views agree."""
@@ -48,7 +48,7 @@ def _remarks_on_images(scene: LoadedScene) -> list[str]:
             f"The images have {len(set(sizes))} sizes; {num_others} that have not the commonest one are left out of "
             "the comparison of views."
         )
-    num_turned = sum(exif_orientation(path) != 1 for path in scene.views.images)
+    num_turned = sum(exif_orientation(path) != UPRIGHT for path in scene.views.images)
     if num_turned:
         remarks.append(
             f"{num_turned} images have an EXIF orientation and are read as they are stored, not as viewers turn them: "

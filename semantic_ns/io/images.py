@@ -30,7 +30,6 @@ _CONVERTED_COLOR_MODES = {
 _LOSSY_FORMATS = frozenset({"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF"})
 _CAMERA_FORMATS = frozenset({".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"})
 _LARGEST_DEPTH_M = 100.0
-_EXIF_ORIENTATION = 0x0112
 _BROKEN_FILE_ERRORS = (
     OSError,
     SyntaxError,
@@ -222,19 +221,6 @@ def to_8_bit_color(image: Image.Image) -> Image.Image:
     if image.mode == "P" and "transparency" in image.info:
         return image.convert("RGBA")
     return image.convert(_CONVERTED_COLOR_MODES[image.mode])
-
-
-def exif_orientation(path: Path) -> int:
-    """The orientation in the EXIF data of a colour image: 1 where it is upright as stored, else 2 to 8.
-
-    Raises:
-        SceneError: if the file cannot be read as an image.
-    """
-    if is_hdf5(path):
-        return 1
-    with opened_color_image(path) as image:
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    return orientation if orientation in range(2, 9) else 1
 
 
 def _refuse_camera_formats(path: Path) -> None:

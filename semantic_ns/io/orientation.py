@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped
 from numpy import ndarray
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
 from semantic_ns.io.hdf5 import is_hdf5
-from semantic_ns.io.images import told_as_scene_error
+from semantic_ns.io.images import opened_color_image
 
 UPRIGHT = 1
 _SWAPS_SIDES = frozenset({5, 6, 7, 8})
@@ -25,7 +25,7 @@ def exif_orientation(path: Path) -> int:
     """
     if is_hdf5(path):
         return UPRIGHT
-    with told_as_scene_error(path, "colour image"), Image.open(path) as image:
+    with opened_color_image(path) as image:
         value = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
     return value if isinstance(value, int) and 1 <= value <= 8 else UPRIGHT
 

@@ -212,6 +212,7 @@ BAD_CAMERAS: dict[str, tuple[Callable[[Path], object], str]] = {
     "two models": (lambda s: rewrite(s, lambda c: c["frames"][2].update(camera_model="RADIAL")), "one camera_model"),
     "unknown model": (lambda s: rewrite(s, lambda c: c.update(camera_model="FOV")), "found FOV; undistort"),
     "rational distortion": (lambda s: rewrite(s, lambda c: c.update(camera_model="FULL_OPENCV", k5=0.1)), "undistort"),
+    "distortion that is no number": (lambda s: rewrite(s, lambda c: c.update(k4="some")), "finite number as k4"),
     "no number": (lambda s: rewrite(s, lambda c: c.update(fl_x="wide")), "finite number as fl_x .* found 'wide'"),
     "negative focal length": (lambda s: rewrite(s, lambda c: c.update(fl_x=-1)), "focal length above 0"),
     "one scaled rotation": (
