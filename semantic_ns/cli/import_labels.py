@@ -20,8 +20,8 @@ class ImportLabels:
     """
 
     scene: tyro.conf.Positional[Path]
-    """Folder with transforms.json, with files per split, or with a COLMAP model. Label images are written to its subfolder
-    semantics."""
+    """Folder with transforms.json, with files per split, or with a COLMAP model. Label images are written to its
+    subfolder semantics."""
     labels: tyro.conf.Positional[Path]
     """Annotations: a file, a folder of files, masks or label images, or a zip file as the tool exported it."""
     format: Literal["auto", "coco", "labelme", "voc", "png", "cvat", "label-studio", "via", "supervisely", "yolo"] = (

@@ -107,13 +107,16 @@ class ClassTable:
         """Read a table with one header row: `id,name` and, if wanted, `r,g,b` (0..255) and `is_thing` (0 or 1).
 
         A row named `void`, `unlabeled`, `unlabelled`, `ignore`, `ignored` or `unknown` marks a void id; without one, 0
-        and 255 are void where no class has them. Classes without
-        a colour get the PASCAL VOC colour of their place in the table; wall, floor and ceiling are stuff by default.
+        and 255 are void where no class has them. Classes without a colour get the PASCAL VOC colour of their place in
+        the table; wall, floor and ceiling are stuff by default. Values may also be separated by semicolons or tabs, as
+        spreadsheets write them in some countries.
 
         Raises:
             SceneError: if the file cannot be read or understood (names the line), or two classes share id or name.
         """
-        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True, strict=True)
+        text = read_text(path)
+        separator = _separator(text)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
         name = name or str(path)
         entries: list[ClassEntry] = []
         try:
@@ -197,6 +200,12 @@ class ClassTable:
             for entry in table.entries
         )
         return cls(str(path), entries, table.void_ids)
+
+
+def _separator(text: str) -> str:
+    """What separates the values of a table, by its header row."""
+    header = text.partition("\n")[0]
+    return next((sign for sign in (";", "\t") if sign in header and "," not in header), ",")
 
 
 def voc_color(index: int) -> tuple[int, int, int]:
