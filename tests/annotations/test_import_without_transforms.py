@@ -57,8 +57,11 @@ def cvat(file: Path) -> Path:
     return file
 
 
-def run_import(scene: Path, labels: Path, classes: Path | None = None, **options: bool) -> ImportSummary:
-    return import_labels(scene, read_annotations(labels, classes=classes), ImportOptions(**options))
+def run_import(
+    scene: Path, labels: Path, classes: Path | None = None, overwrite: bool = False, dry_run: bool = False
+) -> ImportSummary:
+    options = ImportOptions(overwrite=overwrite, dry_run=dry_run)
+    return import_labels(scene, read_annotations(labels, classes=classes), options)
 
 
 def test_a_colmap_model_with_masks_of_cvat_has_their_pixels(colmap: Path, tmp_path: Path) -> None:
@@ -90,7 +93,7 @@ def test_a_second_import_keeps_a_copy_of_the_classes(colmap: Path, tmp_path: Pat
         run_import(colmap, file)
     summary = run_import(colmap, file, overwrite=True)
     assert summary.backup == colmap / "classes.json.bak"
-    assert summary.backup.read_bytes() == before
+    assert (colmap / "classes.json.bak").read_bytes() == before
     assert summary.lines()[-1] == f"The former classes.json is {summary.backup}"
     check_labels(load(colmap))
 
