@@ -1,181 +1,192 @@
-"""COCO annotations: one JSON file with `images`, `categories` and `annotations`.
+"""COCO annotations: JSON files with `images`, `categories` and `annotations`.
 
-- A `segmentation` is a list of polygons `[x1, y1, x2, y2, ...]` (their union), or a run-length code `{size, counts}`
-  (plain or compressed), which `pycocotools` decodes. Crowd regions (`iscrowd`) are regions of their category.
+- A `segmentation` is a list of polygons `[x1, y1, x2, y2, ...]` (their union), one such polygon, or a run-length code
+  `{size, counts}` (plain or compressed). Crowd regions (`iscrowd`) are regions of their category.
 - Where annotations overlap, the one that covers fewer pixels wins; among equals the later one.
 - The ids of the label images are those of the categories, unless a class table is given, which is matched by name.
 - An annotation without a region (a bounding box or key points alone) labels nothing and is counted.
+- Several files of one folder are read as one. Categories are the same if their names are, and annotations of the same
+  image in two files belong together.
+- Ids may be numbers or texts. An image without a size belongs to a frame of any size.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool
 from numpy import ndarray
 
-from semantic_ns.annotations.records import entry_of, in_short, points_of
-from semantic_ns.annotations.regions import Region, polygon_mask
-from semantic_ns.annotations.types import UNLABELLED, AnnotatedImage, Annotations, ClassNames, table_from_annotations
+from semantic_ns.annotations import shapes as drawing
+from semantic_ns.annotations.categories import classes_of, read_categories
+from semantic_ns.annotations.panoptic import PanopticFolder, read_panoptic
+from semantic_ns.annotations.records import MAX_PIXELS, entry_of, id_of, in_short, points_of, size_of, value_of
+from semantic_ns.annotations.shapes import DEGENERATE, Draw, Shape, ShapeImage, annotations_of, has_area
+from semantic_ns.annotations.types import Annotations, Notes
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
+from semantic_ns.io.run_lengths import decode_coco
 from semantic_ns.io.text import read_json
 from semantic_ns.labels.class_table import ClassTable
 
-_MAX_RUN = 2**32 - 1
+WITHOUT_REGION = "annotations without a region label nothing"
 
 
-def read_coco(path: Path, table: ClassTable | None) -> Annotations:
-    """Read a COCO file.
+def read_coco(paths: Sequence[Path], root: Path, table: ClassTable | None, notes: Notes) -> Annotations:
+    """Read COCO files, of instances or of the panoptic task.
 
     Args:
-        path: the JSON file.
+        paths: the JSON files.
+        root: folder in which the label images of the panoptic task are looked for.
         table: the classes, found by the categories' names; None takes the categories as they are.
+        notes: notes, to which what was left out is added.
 
     Raises:
-        SceneError: if the file cannot be understood: no JSON, a category, image or point list that is missing or
-            wrong. The sentence names the annotation.
+        SceneError: if a file cannot be understood: no JSON, a category, image or point list that is missing or wrong.
+            The sentence names the annotation.
     """
-    content = read_json(path)
-    names = _category_names(content, path)
-    used = table or table_from_annotations(_classes(content["categories"]), f"categories of {path}")
-    indices = ClassNames(used)
-    sizes = _image_sizes(content, path)
-    regions: dict[int, list[Region]] = {number: [] for number in sizes}
-    num_without_region = 0
-    for position, annotation in enumerate(entry_of(content, "annotations", list, str(path))):
-        where = f"annotation {annotation.get('id', position) if isinstance(annotation, dict) else position} of {path}"
-        image_id = entry_of(annotation, "image_id", int, where)
-        if image_id not in sizes:
-            raise SceneError(f"Expected an image of the list images in {where}, found image_id {image_id}; add it.")
-        category = entry_of(annotation, "category_id", int, where)
-        if category not in names:
-            raise SceneError(
-                f"Expected a category of the list categories in {where}, found category_id {category}; add it there."
-            )
-        draw = _region(annotation.get("segmentation"), sizes[image_id], where)
-        if draw is None:
-            num_without_region += 1
-        else:
-            regions[image_id].append(Region(indices.index(names[category], where), draw))
-    images = (
-        AnnotatedImage(image["file_name"], str(path), partial(_paint, regions[image["id"]], sizes[image["id"]]))
-        for image in content["images"]
-    )
-    remarks = [f"{num_without_region} annotations without a region label nothing"] if num_without_region else []
-    return Annotations(used, tuple(images), table is not None, tuple(remarks))
+    contents = [(path, read_json(path)) for path in paths]
+    categories = [read_categories(content, path) for path, content in contents]
+    classes = classes_of(categories, notes)
+    source = f"categories of {paths[0] if len(paths) == 1 else root}"
+    names = [{category.id: category.name for category in file} for file in categories]
+    is_panoptic = [_is_panoptic(content) for _, content in contents]
+    if all(is_panoptic):
+        folder = PanopticFolder(root)
+        return read_panoptic(
+            [(path, content, known) for (path, content), known in zip(contents, names, strict=True)],
+            folder,
+            classes,
+            table,
+            source,
+            notes,
+        )
+    images: dict[str, ShapeImage] = {}
+    for (path, content), known, is_other in zip(contents, names, is_panoptic, strict=True):
+        if is_other:
+            notes.say(f"{path.name} holds panoptic annotations, which were left out beside those of instances")
+            continue
+        for key, image in _images(content, path, known, notes).items():
+            images[key] = image if key not in images else _joined(images[key], image)
+    return annotations_of(images.values(), classes, table, source, notes, smallest_wins=True)
 
 
-def _category_names(content: Any, path: Path) -> dict[int, str]:
-    names: dict[int, str] = {}
-    for position, category in enumerate(entry_of(content, "categories", list, str(path))):
-        where = f"category number {position} of {path}"
-        names[entry_of(category, "id", int, where)] = entry_of(category, "name", str, where)
-    return names
+def _is_panoptic(content: Any) -> bool:
+    annotations = value_of(content, "annotations")
+    return isinstance(annotations, list) and any(value_of(item, "segments_info") is not None for item in annotations)
 
 
-def _classes(categories: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    # "isthing" is that of COCO's panoptic task; elsewhere it is missing.
-    return [
-        {"id": item["id"], "name": item["name"], **({"is_thing": item["isthing"]} if "isthing" in item else {})}
-        for item in categories
-    ]
+def _joined(first: ShapeImage, second: ShapeImage) -> ShapeImage:
+    """The image with the shapes of both files."""
+    if first.size != second.size:
+        raise SceneError(
+            f"Expected one size of {first.name!r} in all files, found {first.size} in {first.where} and {second.size} "
+            f"in {second.where}; leave one of them out."
+        )
+    return ShapeImage(first.name, first.where, first.size, [*first.shapes, *second.shapes])
 
 
-def _image_sizes(content: Any, path: Path) -> dict[int, ImageSize]:
-    sizes: dict[int, ImageSize] = {}
+def _images(content: Any, path: Path, names: Mapping[str, str], notes: Notes) -> dict[str, ShapeImage]:
+    """The images of a file by name; a name that occurs again in the same file gets its number as an addition."""
+    found: dict[str, ShapeImage] = {}
+    shapes: dict[str, list[Shape]] = {}
+    sizes: dict[str, ImageSize | None] = {}
     for position, image in enumerate(entry_of(content, "images", list, str(path))):
         where = f"image number {position} of {path}"
-        entry_of(image, "file_name", str, where)
-        number = entry_of(image, "id", int, where)
-        if number in sizes:
+        name = entry_of(image, "file_name", str, where)
+        number = id_of(image, "id", where)
+        if number in shapes:
             raise SceneError(f"Expected each image id once in {path}, found {number} twice; renumber {where}.")
-        sizes[number] = (entry_of(image, "width", int, where), entry_of(image, "height", int, where))
-        if min(sizes[number]) < 1:
-            raise SceneError(f"Expected a width and height above 0 of {where}, found {sizes[number]}; correct them.")
-    return sizes
+        shapes[number], sizes[number] = [], size_of(image, ("width", "height"), where)
+        key = name if name not in found else f"{name}\n{path}\n{position}"
+        found[key] = ShapeImage(name, str(path), sizes[number], shapes[number])
+    for position, annotation in enumerate(entry_of(content, "annotations", list, str(path))):
+        label = value_of(annotation, "id")
+        where = f"annotation {position if label is None else in_short(label)} of {path}"
+        image_id = id_of(annotation, "image_id", where)
+        if image_id not in shapes:
+            found_id = in_short(annotation["image_id"])
+            raise SceneError(f"Expected an image of the list images in {where}, found image_id {found_id}; add it.")
+        name = category_name(annotation, names, where)
+        draw = _region(annotation.get("segmentation"), sizes[image_id], where, notes)
+        if draw is not None:
+            shapes[image_id].append(Shape(name, draw, where))
+    return found
 
 
-def _region(segmentation: Any, size: ImageSize, where: str) -> Callable[[], Bool[ndarray, "height width"]] | None:
-    if segmentation in (None, []):
+def category_name(record: Any, names: Mapping[str, str], where: str) -> str:
+    """The name of a record's category.
+
+    Raises:
+        SceneError: if `names` of the file's categories has no such id.
+    """
+    category = id_of(record, "category_id", where)
+    if category not in names:
+        found = in_short(record["category_id"])
+        raise SceneError(
+            f"Expected a category of the list categories in {where}, found category_id {found}; add it there."
+        )
+    return names[category]
+
+
+def _region(segmentation: Any, size: ImageSize | None, where: str, notes: Notes) -> Draw | None:
+    if segmentation in (None, [], {}, ""):
+        notes.count(WITHOUT_REGION)
         return None
     if isinstance(segmentation, Mapping):
-        return partial(_decode_runs, _checked_runs(segmentation, size, where), size, where)
+        return _runs(segmentation, size, where)
+    if isinstance(segmentation, list) and all(isinstance(item, int | float) for item in segmentation):
+        segmentation = [segmentation]
     if not isinstance(segmentation, list) or not all(isinstance(item, list) for item in segmentation):
         raise SceneError(
             f"Expected a list of polygons or a run-length code as segmentation of {where}, found "
             f"{in_short(segmentation)}; correct it."
         )
-    polygons = [_corners(values, where) for values in segmentation]
-    return lambda: np.logical_or.reduce([polygon_mask(polygon, size) for polygon in polygons])
+    corners = [_corners(values, where) for values in segmentation]
+    parts = [points for points in corners if has_area(points)]
+    notes.count(DEGENERATE, len(corners) - len(parts))
+    return drawing.polygons(parts, []) if parts else None
 
 
 def _corners(values: list[Any], where: str) -> ndarray:
+    if values and all(isinstance(value, list) for value in values):
+        return points_of(values, f"a polygon of {where}")
     if len(values) % 2:
         raise SceneError(f"Expected x and y of each corner in {where}, found {len(values)} numbers; correct it.")
-    return points_of([values[i : i + 2] for i in range(0, len(values), 2)], 3, f"a polygon of {where}")
+    return points_of([values[i : i + 2] for i in range(0, len(values), 2)], f"a polygon of {where}")
 
 
-def _checked_runs(code: Mapping[str, Any], size: ImageSize, where: str) -> dict[str, Any]:
-    """The run-length code in the compressed form."""
-    width, height = size
-    if code.get("size") != [height, width]:
+def _runs(code: Mapping[str, Any], size: ImageSize | None, where: str) -> Draw:
+    recorded = code.get("size")
+    own = None
+    if isinstance(recorded, list) and len(recorded) == 2:
+        own = size_of({"height": recorded[0], "width": recorded[1]}, ("width", "height"), f"the code of {where}")
+    if own is None or own != (size or own):
+        expected = f"[{size[1]}, {size[0]}] as its image" if size else "two whole numbers"
         raise SceneError(
-            f"Expected the run-length code of {where} to have size [height, width] = [{height}, {width}] as its image, "
-            f"found {in_short(code.get('size'))}; correct the one or the other."
+            f"Expected the run-length code of {where} to have size [height, width] = {expected}, found "
+            f"{in_short(recorded)}; correct the one or the other."
         )
     counts = code.get("counts")
-    if isinstance(counts, str) and counts.isascii():
-        return {"size": [height, width], "counts": counts.encode("ascii")}
-    if not isinstance(counts, list) or not all(type(run) is int and 0 <= run <= _MAX_RUN for run in counts):
+    if not isinstance(counts, str) and not (isinstance(counts, list) and all(map(_is_run, counts))):
         raise SceneError(
             f"Expected whole numbers, or their compressed form, as counts of {where}, found {in_short(counts)}; "
             "correct them."
         )
-    return _mask_functions().frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    runs = counts if isinstance(counts, str) else [int(run) for run in counts]
+    return drawing.pixels(partial(_decode, runs, own, where))
 
 
-def _decode_runs(code: dict[str, Any], size: ImageSize, where: str) -> Bool[ndarray, "height width"]:
-    # The decoder refuses runs that are longer in all than the image, and leaves the rest as it was in memory where
-    # they are shorter. So they have the right length if they fit the image and do not fit one pixel less.
-    num_pixels = size[0] * size[1]
-    mask = _decoded(code)
-    if mask is None or _decoded({"size": [num_pixels - 1, 1], "counts": code["counts"]}) is not None:
-        raise SceneError(
-            f"Expected a run-length code for {num_pixels} pixels ({size[0]}x{size[1]}) in {where}, found one for "
-            f"{'more' if mask is None else 'fewer'}, or damaged text; write it again."
-        )
-    return mask
+def _is_run(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= MAX_PIXELS and value == int(value)
 
 
-def _decoded(code: dict[str, Any]) -> Bool[ndarray, "height width"] | None:
+def _decode(counts: list[int] | str, size: ImageSize, where: str) -> Bool[ndarray, "height width"]:
     try:
-        return _mask_functions().decode(code).astype(bool)
-    except ValueError:
-        return None
-
-
-def _mask_functions() -> Any:
-    try:
-        from pycocotools import mask
-    except ImportError as error:
+        return decode_coco(counts, *size)
+    except ValueError as error:
         raise SceneError(
-            "Expected the package pycocotools, which decodes COCO's run-length codes, found none; install it with "
-            "`pip install pycocotools`."
+            f"Expected a run-length code for {size[0] * size[1]} pixels ({size[0]}x{size[1]}) in {where}, found "
+            f"{error}; write it again."
         ) from error
-    return mask
-
-
-def _paint(regions: Sequence[Region], size: ImageSize) -> Int64[ndarray, "height width"]:
-    width, height = size
-    labels = np.full((height, width), UNLABELLED)
-    smallest = np.full((height, width), width * height)
-    for region in regions:
-        mask = region.draw()
-        area = mask.sum()
-        wins = mask & (area <= smallest)
-        labels[wins] = region.label
-        smallest[wins] = area
-    return labels

@@ -1,111 +1,143 @@
 """Finds out the format of annotations and reads them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+from semantic_ns.annotations.archive import unpack
+from semantic_ns.annotations.class_lists import find_class_file, is_class_file, read_class_file
 from semantic_ns.annotations.coco import read_coco
+from semantic_ns.annotations.cvat import read_cvat
+from semantic_ns.annotations.folder import files_in, tool_of_json
+from semantic_ns.annotations.label_studio import read_label_studio
 from semantic_ns.annotations.labelme import read_labelme
-from semantic_ns.annotations.pixel_values import png_files
-from semantic_ns.annotations.png import read_png
-from semantic_ns.annotations.types import Annotations, with_void_id
-from semantic_ns.annotations.voc import LABEL_MAP_FILE, read_voc
+from semantic_ns.annotations.png import label_images, read_png
+from semantic_ns.annotations.supervisely import META_FILE, read_supervisely
+from semantic_ns.annotations.types import Annotations, Notes
+from semantic_ns.annotations.via import read_via
+from semantic_ns.annotations.voc import LABEL_MAP_FILE, find_label_map, read_voc
+from semantic_ns.annotations.yolo import class_list, read_yolo
 from semantic_ns.errors import SceneError
-from semantic_ns.io.text import read_json, read_text
 from semantic_ns.labels.class_table import ClassTable
 
-Format = Literal["auto", "coco", "labelme", "voc", "png"]
-CLASS_FILES = ("classes.csv", "classes.json", "classes.txt")
-_LABELME_IGNORE = "__ignore__"
+Format = Literal["auto", "coco", "labelme", "voc", "png", "cvat", "label-studio", "via", "supervisely", "yolo"]
+_OF_JSON = frozenset({"coco", "labelme", "label-studio", "via", "supervisely"})
+_IMAGES = frozenset({".png", ".npy"})
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What the user named: the file or folder, its files of JSON by format and of XML, and the notes on them."""
+
+    labels: Path
+    jsons: Mapping[str | None, list[Path]]
+    xmls: list[Path]
+    notes: Notes = field(default_factory=Notes)
+
+    @property
+    def folder(self) -> Path:
+        return self.labels if self.labels.is_dir() else self.labels.parent
+
+    @property
+    def all_jsons(self) -> list[Path]:
+        return sorted(path for paths in self.jsons.values() for path in paths)
 
 
 def read_annotations(labels: Path, file_format: Format = "auto", classes: Path | None = None) -> Annotations:
     """Read annotations of any of the formats.
 
     Args:
-        labels: COCO or LabelMe file, or the folder of LabelMe files, masks or label images.
-        file_format: `auto` decides by the content: a JSON object with `shapes` is LabelMe's, one with `annotations`
-            COCO's; a folder with `labelmap.txt` is VOC's; a folder of PNGs alone holds label images.
-        classes: class table (`read_class_file`); needed for label images, unless their folder holds a file
-            `classes.csv`, `.json` or `.txt`. Without it the other formats bring their own classes.
+        labels: file of annotations, folder of such files, of masks or of label images, or zip file of such a folder.
+        file_format: `auto` decides by the content, see `docs/data_formats.md`.
+        classes: class table (`read_class_file`); needed for label images, unless their folder holds a list of classes
+            such as `classes.txt`. Without it the other formats bring their own classes.
 
     Raises:
         SceneError: if the annotations or classes cannot be read or understood.
     """
     if not labels.exists():
         raise SceneError(f"Expected annotations at {labels}, found nothing; check the path.")
-    jsons = _json_files(labels, classes)
-    chosen = _guess(labels, jsons) if file_format == "auto" else file_format
+    if labels.is_file() and labels.suffix.lower() == ".zip":
+        holder = unpack(labels)
+        return replace(read_annotations(Path(holder.name), file_format, classes), holder=holder)
+    source = _inspect(labels, classes)
+    chosen = _guess(source) if file_format == "auto" else file_format
     table = None if classes is None else read_class_file(classes)
-    if chosen == "png":
-        return read_png(_folder(labels, chosen), table or _table_beside(labels))
-    if chosen == "voc":
-        return read_voc(_folder(labels, chosen), table)
-    if not jsons:
-        raise SceneError(f"Expected a JSON file at or in {labels} for the format {chosen}, found none; check the path.")
-    if chosen == "labelme":
-        return read_labelme(jsons, table)
-    if len(jsons) > 1:
-        raise SceneError(
-            f"Expected one COCO file, found {len(jsons)} JSON files in {labels} (such as {jsons[0].name} and "
-            f"{jsons[1].name}); name one of them."
-        )
-    return read_coco(jsons[0], table)
+    return _read(source, chosen, table)
 
 
-def read_class_file(path: Path) -> ClassTable:
-    """A class table from CSV or JSON (`ClassTable.load`), or from text: one name per line with the ids 0, 1, 2, ...
-
-    In text, empty lines and LabelMe's `__ignore__` are passed over.
-
-    Raises:
-        SceneError: if the file cannot be understood.
-    """
-    if path.suffix.lower() != ".txt":
-        return with_void_id(ClassTable.load(path))
-    lines = (line.strip() for line in read_text(path).splitlines())
-    return with_void_id(
-        ClassTable.from_list([line for line in lines if line not in ("", _LABELME_IGNORE)], None, str(path))
-    )
-
-
-def _json_files(labels: Path, classes: Path | None) -> list[Path]:
+def _inspect(labels: Path, classes: Path | None) -> _Source:
     if labels.is_file():
-        return [labels] if labels.suffix.lower() == ".json" else []
-    kept_out = {None if classes is None else classes.resolve(), *((labels / name).resolve() for name in CLASS_FILES)}
-    return sorted(path for path in labels.rglob("*.json") if path.resolve() not in kept_out)
+        jsons = [labels] if labels.suffix.lower() == ".json" else []
+        xmls = [labels] if labels.suffix.lower() == ".xml" else []
+    else:
+        own = None if classes is None else classes.resolve()
+        jsons = [path for path in files_in(labels, (".json",)) if path.resolve() != own and not is_class_file(path)]
+        xmls = files_in(labels, (".xml",))
+    by_format: dict[str | None, list[Path]] = {}
+    for path in jsons:
+        by_format.setdefault(tool_of_json(path), []).append(path)
+    return _Source(labels, by_format, xmls)
 
 
-def _guess(labels: Path, jsons: list[Path]) -> Format:
-    if labels.is_dir() and (labels / LABEL_MAP_FILE).is_file():
+def _guess(source: _Source) -> str:
+    labels = source.labels
+    found = sorted(name for name in source.jsons if name is not None)
+    if len(found) > 1:
+        examples = " and ".join(f"{name} ({source.jsons[name][0].name})" for name in found)
+        raise SceneError(
+            f"Expected annotations of one format in {labels}, found {examples}; choose one with --format, or name the "
+            "file."
+        )
+    if labels.is_dir() and find_label_map(labels) is not None:
         return "voc"
-    if jsons:
-        content = read_json(jsons[0])
-        keys = content.keys() if isinstance(content, Mapping) else ()
-        if "shapes" in keys:
-            return "labelme"
-        if "annotations" in keys:
-            return "coco"
-    elif labels.is_dir() and png_files(labels):
+    if found:
+        return found[0]
+    if source.xmls:
+        return "cvat"
+    if labels.suffix.lower() in {".yaml", ".yml"} or (labels.is_dir() and class_list(labels) is not None):
+        return "yolo"
+    if labels.suffix.lower() in _IMAGES or (labels.is_dir() and label_images(labels)):
         return "png"
-    found = f"neither shapes nor annotations in {jsons[0]}" if jsons else "neither"
+    jsons = source.all_jsons
     raise SceneError(
-        f"Expected a COCO or LabelMe file (JSON), a folder with {LABEL_MAP_FILE} or one with PNGs at {labels}, found "
-        f"{found}; check the path or name the format with --format."
+        f"Expected annotations of {', '.join(get_args(Format)[1:])} at {labels}, such as a JSON or XML file, or a "
+        f"folder with {LABEL_MAP_FILE} or PNGs, found neither{f' in {jsons[0].name}' if jsons else ''}; check the path "
+        "or name the format with --format."
     )
 
 
-def _folder(labels: Path, chosen: Format) -> Path:
+def _read(source: _Source, chosen: str, table: ClassTable | None) -> Annotations:
+    labels, notes = source.labels, source.notes
+    if chosen in _OF_JSON:
+        return _read_jsons(source, chosen, table)
+    if chosen == "cvat":
+        if not source.xmls:
+            raise SceneError(f"Expected an XML file at or in {labels} for the format cvat, found none; check the path.")
+        return read_cvat(source.xmls, table, notes)
+    if chosen == "png":
+        return read_png(labels, table or read_class_file(find_class_file(source.folder)), notes)
+    if chosen == "yolo":
+        is_list = labels.suffix.lower() in {".yaml", ".yml"}
+        return read_yolo(source.folder, labels if is_list else class_list(source.folder), table, notes)
     if not labels.is_dir():
         raise SceneError(f"Expected a folder for the format {chosen}, found the file {labels}; name its folder.")
-    return labels
+    return read_voc(labels, table, notes)
 
 
-def _table_beside(folder: Path) -> ClassTable:
-    found = [folder / name for name in CLASS_FILES if (folder / name).is_file()]
-    if len(found) != 1:
+def _read_jsons(source: _Source, chosen: str, table: ClassTable | None) -> Annotations:
+    paths = source.jsons.get(chosen, source.all_jsons)
+    if not paths:
         raise SceneError(
-            f"Expected one class list for the label images in {folder}, found {len(found)} of "
-            f"{', '.join(CLASS_FILES)}; give it with --classes FILE."
+            f"Expected a JSON file at or in {source.labels} for the format {chosen}, found none; check the path."
         )
-    return read_class_file(found[0])
+    metas = [path for path in source.jsons.get(None, []) if path.name == META_FILE]
+    num_others = len(source.all_jsons) - len(paths) - (len(metas) if chosen == "supervisely" else 0)
+    source.notes.count(f"JSON files are not of the format {chosen} and were left out", num_others)
+    if chosen == "coco":
+        return read_coco(paths, source.folder, table, source.notes)
+    if chosen == "supervisely":
+        return read_supervisely(paths, metas[0] if metas else None, table, source.notes)
+    read = {"labelme": read_labelme, "label-studio": read_label_studio, "via": read_via}[chosen]
+    return read(paths, table, source.notes)

@@ -1,18 +1,35 @@
 """Masks whose pixel values stand for classes, as numbers or as colours."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int, Int64
 from numpy import ndarray
 
+from semantic_ns.annotations.mask_files import open_mask
 from semantic_ns.errors import SceneError
+from semantic_ns.io.images import read_label_image
+from semantic_ns.labels.class_table import ClassTable
+from semantic_ns.labels.mask_values import MaskRule, rule_of_masks
 
 
-def png_files(folder: Path) -> list[Path]:
-    """The PNGs in a folder and its subfolders, in order of their names."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".png")
+def rule_of_files(paths: Iterable[Path], table: ClassTable) -> MaskRule:
+    """What the value 255 means in the masks of a folder, see `rule_of_masks`; it takes every one to tell.
+
+    Args:
+        paths: the masks; those that cannot be read are left to whoever uses them.
+        table: what the ids mean.
+
+    Raises:
+        SceneError: if only a person can tell.
+    """
+    present: set[int] = set()
+    for path in paths:
+        with contextlib.suppress(SceneError), open_mask(path, "label image"):
+            present |= set(np.unique(read_label_image(path)).tolist())
+    return rule_of_masks(table, present)
 
 
 def classes_of_values(

@@ -1,7 +1,9 @@
-"""Writes annotations into a scene in nerfstudio's format, as `nerfstudio-semantic-data` reads it.
+"""Writes annotations into a scene, as `nerfstudio-semantic-data` reads it.
 
-Each annotated frame gets a label image `semantics/<stem of the image>.png` (8 bit, or 16 where an id is above 255) and
-its path as `semantics_path`; the classes become `semantic_classes` and `semantic_void_id` of the json file.
+Each annotated frame gets a label image `semantics/<stem of the image>.png` (8 bit, or 16 where an id is above 255).
+Where a `transforms.json` lists the frames, it also gets their paths as `semantics_path`, and the classes as
+`semantic_classes` and `semantic_void_id`. Other scenes (COLMAP models, files per split, ScanNet++) find label images by
+the names of their images, and get the classes as a file `classes.json`.
 """
 
 import os
@@ -15,20 +17,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Int64
+from jaxtyping import Int64
 from numpy import ndarray
 
 from semantic_ns.annotations.matching import Matches, enumerate_names, match_images
-from semantic_ns.annotations.types import UNLABELLED, AnnotatedImage, Annotations, ClassNames
+from semantic_ns.annotations.placement import draw_for_frame
+from semantic_ns.annotations.types import UNLABELLED, Annotations, ClassNames
 from semantic_ns.dataparsers import nerfstudio_semantic as layout
+from semantic_ns.dataparsers.frame_paths import LabelFinder, frame_files
 from semantic_ns.dataparsers.scene import FrameFiles
+from semantic_ns.dataparsers.scene_source import SceneSource, class_files, class_table_of
+from semantic_ns.dataparsers.transforms_file import read_frames
 from semantic_ns.errors import SceneError
 from semantic_ns.export.labels import label_image
-from semantic_ns.io.images import color_image_size
 from semantic_ns.io.text import read_json
 from semantic_ns.io.writing import write_errors_as_scene_error, write_json, write_png
 from semantic_ns.labels.class_table import ClassTable
 from semantic_ns.labels.taxonomy import VOID
+
+_CLASS_FILE = "classes.json"
 
 
 @dataclass(frozen=True)
@@ -39,11 +46,13 @@ class ImportOptions:
         unlabelled: class of the pixels that no annotation covers; None makes them void.
         overwrite: replace label images that exist.
         dry_run: read and check everything, write nothing.
+        are_stored: take annotations as made on the stored pixels, whatever the EXIF orientation of the images says.
     """
 
     unlabelled: str | None = None
     overwrite: bool = False
     dry_run: bool = False
+    are_stored: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,8 +64,9 @@ class ImportSummary:
         matches: pairs of an annotated image and its frame.
         num_pixels: pixels of each class that occurs in the imported images, by name.
         num_void: void pixels in the imported images.
-        remarks: what the reader of the format left out.
-        backup: copy of the json file as it was; None for a dry run.
+        remarks: what was left out or decided.
+        is_written: whether the scene was changed; False for a dry run.
+        backup: copy of the changed json file as it was; None where there was none.
     """
 
     num_frames: int
@@ -64,13 +74,14 @@ class ImportSummary:
     num_pixels: dict[str, int]
     num_void: int
     remarks: tuple[str, ...]
+    is_written: bool
     backup: Path | None
 
     def lines(self) -> list[str]:
         """The summary as sentences."""
         total = sum(self.num_pixels.values()) + self.num_void
         shares = [f"{name} {count / total:.1%}" for name, count in self.num_pixels.items()]
-        verb = "Labelled" if self.backup else "Would label"
+        verb = "Labelled" if self.is_written else "Would label"
         lines = [
             f"{verb} {len(self.matches.pairs)} of {self.num_frames} frames: {', '.join(shares)}, "
             f"void {self.num_void / total:.1%}"
@@ -81,27 +92,46 @@ class ImportSummary:
             lines.append(f"Names that occur more than once, left out: {enumerate_names(self.matches.ambiguous)}")
         lines += [f"Note: {remark}" for remark in self.remarks]
         if self.backup:
-            lines.append(f"The former {layout.TRANSFORMS} is {self.backup}")
+            lines.append(f"The former {self.backup.name.partition('.bak')[0]} is {self.backup}")
         return lines
 
 
 @dataclass(frozen=True)
 class _Scene:
-    path: Path
+    source: SceneSource
     content: dict[str, Any]
     frames: list[FrameFiles]
 
     @classmethod
     def load(cls, data: Path) -> "_Scene":
-        path = layout.transforms_path(data)
-        content = read_json(path)
-        entries = layout.frame_entries(content, path)
+        source = layout.require_source(data)
+        content = source.read()
+        entries = read_frames(content, source.path, source.further_folders).entries
         num_of_stem = Counter(Path(entry["file_path"]).stem for entry in entries)
-        return cls(path, content, [layout.frame_files(entry, num_of_stem, path.parent) for entry in entries])
+        finder = LabelFinder(source.folder, num_of_stem)
+        return cls(source, content, [frame_files(entry, num_of_stem, source.folder, finder) for entry in entries])
+
+    @property
+    def path(self) -> Path:
+        """What describes the frames, for errors."""
+        return self.source.path
+
+    @property
+    def folder(self) -> Path:
+        """The folder that label images are relative to."""
+        return self.source.folder
 
     def label_name(self, index: int) -> str:
         """Path of the label image that a frame gets, relative to the scene."""
-        return f"{layout.SEMANTICS_FOLDER}/{self.frames[index].image.stem}.png"
+        if self.source.lists_frames:
+            return f"{layout.SEMANTICS_FOLDER}/{self.frames[index].image.stem}.png"
+        return self.frames[index].label_export_name
+
+    def class_table(self) -> ClassTable | None:
+        """The classes that the scene has before the import, None where it has none."""
+        if "semantic_classes" in self.content or class_files(self.source):
+            return class_table_of(self.source, None, self.content)
+        return None
 
 
 def import_labels(data: Path, annotations: Annotations, options: ImportOptions) -> ImportSummary:
@@ -127,17 +157,22 @@ def import_labels(data: Path, annotations: Annotations, options: ImportOptions) 
     if not options.overwrite:
         _refuse_to_overwrite(loaded, matches)
     _refuse_to_mix_tables(loaded, matches, annotations.table)
+    _refuse_another_class_file(loaded, annotations.table)
     # Beside the scene's files, so that moving the label images cannot fail for want of space.
-    folder = None if options.dry_run else loaded.path.parent
+    folder = None if options.dry_run else loaded.folder
     with (
-        write_errors_as_scene_error(loaded.path.parent),
+        write_errors_as_scene_error(loaded.folder),
         tempfile.TemporaryDirectory(prefix="import-labels-", dir=folder, ignore_cleanup_errors=True) as temporary,
     ):
         counts = _draw(loaded, matches, annotations, options, Path(temporary))
         backup = None if options.dry_run else _install(loaded, matches, annotations.table, Path(temporary))
+    if matches.is_by_order:
+        annotations.notes.say("the frames of the video belong to the scene's images in the order of their names")
     names = annotations.taxonomy.names
     num_pixels = {name: int(count) for name, count in zip(names, counts[:-1], strict=True) if count}
-    return ImportSummary(len(loaded.frames), matches, num_pixels, int(counts[-1]), annotations.remarks, backup)
+    notes = annotations.notes.lines()
+    is_written = not options.dry_run
+    return ImportSummary(len(loaded.frames), matches, num_pixels, int(counts[-1]), notes, is_written, backup)
 
 
 def _draw(
@@ -147,11 +182,10 @@ def _draw(
     taxonomy = annotations.taxonomy
     fill = VOID
     if options.unlabelled is not None:
-        fill = ClassNames(annotations.table).index(options.unlabelled, "--unlabelled")
+        fill = ClassNames(annotations.table, annotations.notes).index(options.unlabelled, "--unlabelled")
     counts = np.zeros(taxonomy.num_classes + 1, np.int64)
     for index, image in matches.pairs:
-        drawn = image.read()
-        _require_size(drawn, loaded.frames[index].image, image)
+        drawn = draw_for_frame(image, loaded.frames[index].image, options.are_stored, annotations.notes)
         labels = np.where(drawn == UNLABELLED, fill, drawn)
         counts += np.bincount(np.where(labels == VOID, taxonomy.num_classes, labels).ravel(), minlength=len(counts))
         if not options.dry_run:
@@ -164,21 +198,11 @@ def _draw(
     return counts
 
 
-def _require_size(labels: Int[ndarray, "height width"], color: Path, image: AnnotatedImage) -> None:
-    width, height = color_image_size(color)
-    if labels.shape != (height, width):
-        raise SceneError(
-            f"Expected annotations for {width}x{height} pixels as the image {color} has, found "
-            f"{labels.shape[1]}x{labels.shape[0]} for {image.name} in {image.where}; annotate the image of the scene, "
-            "not a resized one."
-        )
-
-
 def _refuse_to_overwrite(loaded: _Scene, matches: Matches) -> None:
     existing = [
         str(path)
         for index, _ in matches.pairs
-        for path in dict.fromkeys((loaded.frames[index].label, loaded.path.parent / loaded.label_name(index)))
+        for path in dict.fromkeys((loaded.frames[index].label, loaded.folder / loaded.label_name(index)))
         if path is not None and path.exists()
     ]
     if existing:
@@ -199,26 +223,49 @@ def _refuse_to_mix_tables(loaded: _Scene, matches: Matches, table: ClassTable) -
         )
 
 
+def _refuse_another_class_file(loaded: _Scene, table: ClassTable) -> None:
+    """Where the classes are a file of the user beside the frames, the imported ones must be those."""
+    files = [] if loaded.source.lists_frames else class_files(loaded.source)
+    if files and files[0].name != _CLASS_FILE and not _means_the_same(loaded, table):
+        raise SceneError(
+            f"Expected the classes of {files[0]}, which the scene is read with, found others in {table.name}; pass "
+            f"--classes {files[0]}, or move the file away."
+        )
+
+
 def _means_the_same(loaded: _Scene, table: ClassTable) -> bool:
-    if "semantic_classes" not in loaded.content:
+    old = loaded.class_table()
+    if old is None:
         return False
-    where = f"semantic_classes of {loaded.path}"
-    old = ClassTable.from_list(loaded.content["semantic_classes"], loaded.content.get("semantic_void_id"), where)
     new = {entry.id: entry.name.casefold() for entry in table.entries}
     return old.void_ids <= table.void_ids and all(new.get(entry.id) == entry.name.casefold() for entry in old.entries)
 
 
-def _install(loaded: _Scene, matches: Matches, table: ClassTable, drawn: Path) -> Path:
-    """Move the label images into the scene and replace its json file; returns the copy of the old one."""
+def _install(loaded: _Scene, matches: Matches, table: ClassTable, drawn: Path) -> Path | None:
+    """Move the label images into the scene and write its classes; returns the copy of the json file that changed."""
+    names = [loaded.label_name(index) for index, _ in matches.pairs]
+    classes = [asdict(entry) for entry in table.entries]
+    void_ids = sorted(table.void_ids)
+    if not loaded.source.lists_frames:
+        return _install_beside(loaded, names, {"classes": classes, "void_id": void_ids}, drawn)
     backup = _backup(loaded.path)
     frames = [dict(entry) for entry in loaded.content["frames"]]
-    for index, _ in matches.pairs:
-        frames[index]["semantics_path"] = loaded.label_name(index)
-    classes = [asdict(entry) for entry in table.entries]
-    meanings = {"semantic_classes": classes, "semantic_void_id": sorted(table.void_ids)}
-    names = [loaded.label_name(index) for index, _ in matches.pairs]
-    with _images_in_place(names, drawn, loaded.path.parent):
-        write_json(loaded.path, {**loaded.content, **meanings, "frames": frames})
+    for (index, _), name in zip(matches.pairs, names, strict=True):
+        frames[index]["semantics_path"] = name
+    meanings = {"semantic_classes": classes, "semantic_void_id": void_ids}
+    with _images_in_place(names, drawn, loaded.folder):
+        # As it stands in the file: what was completed while reading is completed anew.
+        write_json(loaded.path, {**read_json(loaded.path), **meanings, "frames": frames})
+    return backup
+
+
+def _install_beside(loaded: _Scene, names: Sequence[str], classes: dict[str, Any], drawn: Path) -> Path | None:
+    files = class_files(loaded.source)
+    path = files[0] if files else loaded.folder / _CLASS_FILE
+    backup = _backup(path) if files and path.name == _CLASS_FILE else None
+    with _images_in_place(names, drawn, loaded.folder):
+        if path.name == _CLASS_FILE:
+            write_json(path, classes)
     return backup
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 from rich.console import Console
@@ -26,13 +27,17 @@ class ExportLabels:
     """Camera path saved by the viewer, for --frames camera-path."""
     confidence: bool = True
     """Also write a confidence image (0..255 for 0..1) beside each label image."""
+    format: Literal["png", "coco", "cvat", "label-studio", "labelme", "voc", "yolo"] = "png"
+    """Annotation tool for which the labels are written as well, into a folder of the output folder with this name;
+    sns-import-labels reads it. With png there are the label images alone."""
 
     def main(self) -> None:
         """Load the run, render the frames and write them."""
         run = load_run(self.load_config)
         datamanager: ImagesLike = run.pipeline.datamanager
         frames = choose_frames(datamanager, self.frames, self.camera_path_filename)
-        exporter = LabelExporter(run.model, self.output_dir, input_paths(datamanager), self.confidence)
+        annotations = None if self.format == "png" else self.format
+        exporter = LabelExporter(run.model, self.output_dir, input_paths(datamanager), self.confidence, annotations)
         paths = exporter.export(frames)
         Console().print(f"Wrote {len(paths)} label images to {self.output_dir}", soft_wrap=True, highlight=False)
 

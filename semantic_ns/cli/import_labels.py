@@ -12,25 +12,32 @@ from semantic_ns.cli.main import run_command
 
 @dataclass
 class ImportLabels:
-    """Write COCO, LabelMe, CVAT/VOC or plain PNG annotations into a scene as nerfstudio-semantic-data reads it.
+    """Write annotations of other tools into a scene as nerfstudio-semantic-data reads it.
 
-    Images are matched by file name without folder and suffix. Pixels in no annotation are void.
+    Images are matched by file name without folder and suffix. Pixels in no annotation are void. The formats are COCO
+    (instances, panoptic, Roboflow), LabelMe, CVAT XML, Label Studio, YOLO outlines, the VGG Image Annotator,
+    Supervisely, masks of CVAT or PASCAL VOC, and label images (PNG or .npy).
     """
 
     scene: tyro.conf.Positional[Path]
-    """Folder with transforms.json. Label images are written to its subfolder semantics."""
+    """Folder with transforms.json, with files per split, or with a COLMAP model. Label images are written to its
+    subfolder semantics."""
     labels: tyro.conf.Positional[Path]
-    """Annotations: a COCO or LabelMe file, or a folder of LabelMe files, of masks with labelmap.txt, or of label images
-    (PNG)."""
-    format: Literal["auto", "coco", "labelme", "voc", "png"] = "auto"
+    """Annotations: a file, a folder of files, masks or label images, or a zip file as the tool exported it."""
+    format: Literal["auto", "coco", "labelme", "voc", "png", "cvat", "label-studio", "via", "supervisely", "yolo"] = (
+        "auto"
+    )
     """Format of the annotations; auto detects it from the content."""
     classes: Path | None = None
     """Class table: CSV (id,name[,r,g,b][,is_thing]), JSON, or text with one name per line (ids 0, 1, 2, ...). It is
-    required for plain PNGs; the other formats contain their classes."""
+    required for label images; the other formats contain their classes."""
     unlabelled: str | None = None
     """Class of pixels outside all annotations, such as background; by default they are void."""
     overwrite: bool = False
     """Replace existing label images."""
+    orientation: Literal["upright", "stored"] = "upright"
+    """For images with an EXIF orientation: whether annotations were made on the upright picture, which tools show, or
+    on the stored pixels."""
     dry_run: bool = False
     """Read and check everything and report what would be written, but write nothing."""
 
@@ -41,7 +48,8 @@ class ImportLabels:
         from semantic_ns.annotations.scene_labels import ImportOptions, import_labels
 
         annotations = read_annotations(self.labels, self.format, self.classes)
-        summary = import_labels(self.scene, annotations, ImportOptions(self.unlabelled, self.overwrite, self.dry_run))
+        options = ImportOptions(self.unlabelled, self.overwrite, self.dry_run, self.orientation == "stored")
+        summary = import_labels(self.scene, annotations, options)
         for line in summary.lines():
             Console().print(line, soft_wrap=True, highlight=False, markup=False)
 

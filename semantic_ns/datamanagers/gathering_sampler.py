@@ -32,6 +32,22 @@ class GatheringPixelSampler(PixelSampler):
         indices = self.sample_method(num_rays_per_batch, num_images, height, width, device=images.device)
         return _gather(batch, indices)
 
+    def collate_image_dataset_batch_list(
+        self, batch: dict[str, Any], num_rays_per_batch: int, keep_full_image: bool = False
+    ) -> dict[str, Any]:
+        """The parent's pixels of images of several sizes, and their labels, which the parent takes for one array."""
+        numbers = torch.as_tensor(batch["image_idx"])
+        known = {key: batch[key] for key in ("image", "mask") if key in batch}
+        known["image_idx"] = torch.arange(len(numbers))
+        result = super().collate_image_dataset_batch_list(known, num_rays_per_batch, keep_full_image)
+        image, row, column = result["indices"].cpu().unbind(dim=-1)
+        labels = torch.empty(len(image), 1, dtype=torch.int64)
+        for number, values in enumerate(batch[LABELS]):
+            is_here = image == number
+            labels[is_here] = values[row[is_here], column[is_here]].long().cpu()
+        indices = torch.stack([numbers.cpu()[image], row, column], dim=-1)
+        return {**result, LABELS: labels, "indices": indices.to(result["indices"].device)}
+
     def sample_method(
         self,
         batch_size: int,

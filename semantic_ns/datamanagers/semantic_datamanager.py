@@ -147,7 +147,10 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         if images is not None:  # otherwise the next ones are loaded with them
             seen = [labels[int(number)] for number in images["image_idx"]]
             # A new tensor: the sampler knows by it that the labels are others.
-            images[LABELS] = torch.from_numpy(np.stack(seen))[..., None].to(images[LABELS].device)
+            if isinstance(images[LABELS], list):  # images of several sizes
+                images[LABELS] = [torch.from_numpy(image)[..., None] for image in seen]
+            else:
+                images[LABELS] = torch.from_numpy(np.stack(seen))[..., None].to(images[LABELS].device)
 
     def _get_pixel_sampler(self, dataset: SemanticDataset, num_rays_per_batch: int) -> PixelSampler:
         sampler = super()._get_pixel_sampler(dataset, num_rays_per_batch)

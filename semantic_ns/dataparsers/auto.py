@@ -13,6 +13,7 @@ from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.dataparsers.replica_layouts import EXPECTED, layout_of, sequence_names
 from semantic_ns.dataparsers.scannet import ScanNetDataParserConfig
 from semantic_ns.dataparsers.scannet_frames import find_frames
+from semantic_ns.dataparsers.scene_source import find_source
 from semantic_ns.dataparsers.splits import SplitConfig, SplitMethod
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
@@ -48,7 +49,7 @@ class AutoDataParserConfig(SplitConfig, DataParserConfig):
 
 
 class AutoDataParser(DataParser):
-    """Recognises Replica's layouts, nerfstudio's, Hypersim's and ScanNet's, and reads the scene with its parser.
+    """Recognises Replica's layouts, nerfstudio's, Hypersim's, ScanNet's and COLMAP's, and hands over to their parsers.
 
     Raises:
         SceneError: if the folder has no known layout (says what was looked for), and whatever the parser raises.
@@ -96,12 +97,19 @@ class AutoDataParser(DataParser):
             return self._replica_config(), f"{', '.join(sequence_names(data))} (replica-data)"
         if is_nerfstudio:
             return self._nerfstudio_config(), f"{TRANSFORMS} (nerfstudio-semantic-data)"
+        return self._choose_further()
+
+    def _choose_further(self) -> tuple[DataParserConfig, str]:
+        data = self.config.data
         if any(data.glob(_HYPERSIM_IMAGES)):
             return self._hypersim_config(), f"{_HYPERSIM_IMAGES} (hypersim-data)"
         if frames := find_frames(data):
             return self._scannet_config(), f"{frames.path} with ScanNet's frames (scannet-semantic-data)"
+        if source := find_source(data):
+            return self._nerfstudio_config(), f"{source.found} (nerfstudio-semantic-data)"
         raise SceneError(
             f"Expected a scene in {data}, found no known layout: looked for {EXPECTED}, for {TRANSFORMS} (nerfstudio), "
+            "transforms_train.json (nerf_synthetic), sparse/0 (COLMAP), "
             f"{_HYPERSIM_IMAGES} (Hypersim), and color with pose or a .sens file (ScanNet), and it holds "
             f"{_content(data)}; pass the folder of one scene."
         )

@@ -23,6 +23,10 @@ INSTANCE_FILENAMES = "instance_filenames"
 DEPTH_FILENAMES = "depth_filenames"
 """`list[Path | None]`: planar depth image of each frame; the key is absent where the scene has no depth."""
 
+MASK_FILENAMES = "mask_filenames"
+"""`list[Path | None]`: mask of each frame, black where pixels are not used; the key is absent where the scene has none.
+A frame without a mask uses every pixel."""
+
 DEPTH_METRES_PER_UNIT = "depth_metres_per_unit"
 """`float`: metres per unit of the depth images (0.001 for millimetres)."""
 

@@ -1,18 +1,23 @@
-"""nerfstudio's `transforms.json` with labels: nerfstudio's own dataparser, extended.
+"""Scenes in nerfstudio's formats with labels: nerfstudio's own dataparser, extended.
 
-Keys of `transforms.json` beyond nerfstudio's:
+The frames are in a `transforms.json`, in a file per split (`transforms_train.json`, ...) or in a COLMAP model. Keys of
+the json file beyond nerfstudio's:
 
 - `semantic_classes` (top level): list of names, whose ids are 0, 1, 2, ... in order, or list of
-  `{"id": 3, "name": "chair", "color": [r, g, b], "is_thing": true}` (the last two are optional). A class named `void`
-  is none.
+  `{"id": 3, "name": "chair", "color": [r, g, b], "is_thing": true}` (the last two are optional), or a dictionary of
+  names by id or of ids by name. A class named `void`, `unlabeled`, `unlabelled`, `ignore`, `ignored` or `unknown` is
+  none. Without the key, the classes are those of a file `classes.csv`, `classes.json` or `classes.txt` beside it.
 - `semantic_void_id` (top level, optional): id, or list of ids, that means void. Without it and without a class named
-  `void`, 255 and 0 are void where no class has them.
+  so, 255 and 0 are void where no class has them; see `semantic_ns.labels.mask_values` for masks of 0 and 255.
 - `semantics_path` (per frame, optional): label image with one channel of ids, relative to `transforms.json`. Without
-  it `semantics/<stem of the image>.png` is taken where it exists; a frame without either trains colour only.
+  it the one in a folder `semantics` is taken that is named like the image, see `frame_paths`; a frame without either
+  trains colour only.
 
-Depth is nerfstudio's `depth_file_path`.
+Depth is nerfstudio's `depth_file_path`. Depth and masks may be there for some frames only.
 """
 
+import json
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,28 +25,42 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
 
+from semantic_ns.dataparsers import colmap_model, scene
 from semantic_ns.dataparsers import metadata as keys
-from semantic_ns.dataparsers import scene
+from semantic_ns.dataparsers.frame_paths import SEMANTICS_FOLDER, LabelFinder, find_file, frame_files
+from semantic_ns.dataparsers.scene_labels import read_scene_labels
+from semantic_ns.dataparsers.scene_source import TRANSFORMS, SceneSource, class_table_of, find_source
+from semantic_ns.dataparsers.transforms_file import SPLITS, read_frames, with_cameras, with_split_lists
 from semantic_ns.errors import SceneError
-from semantic_ns.geometry import poses
-from semantic_ns.io.text import read_json
-from semantic_ns.labels.class_table import ClassTable
+from semantic_ns.io.console import announce
+from semantic_ns.io.images import holds_metres
 from semantic_ns.labels.label_map import LabelMap
-from semantic_ns.labels.label_spaces import NATIVE, map_to_space
+from semantic_ns.labels.label_spaces import NATIVE
 
-TRANSFORMS = "transforms.json"
-SEMANTICS_FOLDER = "semantics"
-_SPLITS = ("train", "val", "test")
+__all__ = [
+    "SEMANTICS_FOLDER",
+    "TRANSFORMS",
+    "NerfstudioSemanticDataParser",
+    "NerfstudioSemanticDataParserConfig",
+    "frame_entries",
+    "frame_files",
+    "require_source",
+    "transforms_path",
+]
+
+_NAME = "nerfstudio-semantic-data"
+_MILLIMETRES = 1e-3
 _ROUNDING = 1e-6
 """Distance between cameras, as a share of their coordinates (1 at least), that is no distance."""
 
 
 @dataclass
 class NerfstudioSemanticDataParserConfig(NerfstudioDataParserConfig):
-    """nerfstudio's format with labels: `semantics_path` per frame or a folder `semantics`, and `semantic_classes`."""
+    """nerfstudio's format or a COLMAP model with labels: `semantics_path` per frame or a folder `semantics`."""
 
     _target: type = field(default_factory=lambda: NerfstudioSemanticDataParser)
     data: Path = Path()
@@ -53,7 +72,8 @@ class NerfstudioSemanticDataParserConfig(NerfstudioDataParserConfig):
     (fraction), by file name (filename), or all, which then also train. The lists train_filenames, val_filenames and
     test_filenames in the JSON file take precedence."""
     classes: Path | None = None
-    """Class table, as CSV (id,name[,r,g,b][,is_thing]) or JSON; by default semantic_classes of the JSON file."""
+    """Class table, as CSV (id,name[,r,g,b][,is_thing]), JSON or text; by default semantic_classes of the JSON file, or
+    classes.csv, .json or .txt beside it."""
     label_space: str = NATIVE
     """Label space to train in: native (the scene's), nyu40, nyu13, scannet20, viewseg37, or a class table (.csv or
     .json) that maps classes by its names and its column from."""
@@ -64,10 +84,21 @@ class NerfstudioSemanticDataParserConfig(NerfstudioDataParserConfig):
 
 @dataclass(frozen=True)
 class _Scene:
-    """Everything that the splits share."""
+    """Everything that the splits share.
 
+    Attributes:
+        source: where the frames are.
+        meta: content of the scene's file in the form that the parent reads, with absolute paths.
+        files_of_image: files of each frame by the absolute path of its image.
+        masks: mask of each frame, by the same path; empty where the scene has none.
+        classes: classes of the scene.
+        label_map: map from the ids in the label images to those of the classes.
+    """
+
+    source: SceneSource
     meta: dict[str, Any]
     files_of_image: dict[Path, scene.FrameFiles]
+    masks: dict[Path, Path | None]
     classes: scene.SceneClasses
     label_map: LabelMap | None
 
@@ -91,7 +122,7 @@ class NerfstudioSemanticDataParser(Nerfstudio):
         if self._scene is None:
             self._scene = self._load()
         loaded = self._scene
-        outputs = self._parent_outputs(split, loaded.meta)
+        outputs = self._parent_outputs(split, loaded)
         if self._split_sentence is None:
             self._split_sentence = self._describe_split(split, outputs, loaded)
         frames = [loaded.files_of_image[path] for path in outputs.image_filenames]
@@ -107,11 +138,21 @@ class NerfstudioSemanticDataParser(Nerfstudio):
             ),
             **scene.frame_metadata(frames, self.config.depth_unit_scale_factor),
         }
+        if loaded.masks:
+            metadata[keys.MASK_FILENAMES] = [loaded.masks[path] for path in outputs.image_filenames]
+        model = loaded.source.colmap_model
+        if model is not None:
+            scale, transform = outputs.dataparser_scale, outputs.dataparser_transform
+            metadata |= colmap_model.read_points(loaded.source.folder, model, transform, scale)
         outputs.metadata = metadata
+        outputs.image_filenames = [frame.image for frame in frames]
+        if loaded.source.has_white_background:
+            outputs.alpha_color = torch.ones(3)
         return outputs
 
     def _load(self) -> _Scene:
-        path = transforms_path(self.config.data)
+        source = require_source(self.config.data)
+        path = source.path
         if self.config.downscale_factor not in (None, 1):
             raise SceneError(
                 f"Expected --downscale-factor 1 for {path}, found {self.config.downscale_factor}; labels have the size "
@@ -119,46 +160,61 @@ class NerfstudioSemanticDataParser(Nerfstudio):
             )
         # Images above 1600 pixels must not make the parent look for images_2.
         self.downscale_factor = 1
-        meta = read_json(path)
-        entries = frame_entries(meta, path)
-        if self.config.center_method != "none" and _are_in_one_place(
-            entries
-        ):  # the parent would divide by how far they lie apart
-            config = replace(self.config, auto_scale_poses=False)
-            self.config = config  # pyright: ignore[reportIncompatibleVariableOverride]
-        table = self._class_table(meta, path)
-        num_of_stem = Counter(Path(entry["file_path"]).stem for entry in entries)
-        frames = [frame_files(entry, num_of_stem, path.parent) for entry in entries]
-        size = scene.common_image_size([frame.image for frame in frames])
-        _check_stated_size(meta, entries, size, path)
-        label_map = map_to_space(self.config.label_space, table)
-        every = self.config.all_classes
-        classes = scene.read_classes(frames, size, table, path.parent, label_map, all_classes=every)
-        return _Scene(meta, {frame.image: frame for frame in frames}, classes, label_map)
-
-    def _class_table(self, meta: dict[str, Any], path: Path) -> ClassTable:
-        if self.config.classes is not None:
-            return ClassTable.load(self.config.classes)
-        if "semantic_classes" not in meta:
-            raise SceneError(
-                f"Expected a list semantic_classes in {path}, found none; add the names of the classes there, or pass "
-                "a table by --classes."
-            )
-        return ClassTable.from_list(
-            meta["semantic_classes"], meta.get("semantic_void_id"), f"semantic_classes of {path}"
+        meta = source.read()
+        found = read_frames(meta, path, source.further_folders)
+        self._adapt_to(found.entries)
+        table = class_table_of(source, self.config.classes, meta)
+        num_of_stem = Counter(Path(entry["file_path"]).stem for entry in found.entries)
+        finder = LabelFinder(source.folder, num_of_stem)
+        frames = [frame_files(entry, num_of_stem, source.folder, finder) for entry in found.entries]
+        headers = scene.image_headers([frame.image for frame in frames])
+        sizes = [header.size for header in headers]
+        meta, camera_notes = with_cameras(meta, found.entries, sizes, path)
+        meta = with_split_lists(meta, found.entries, path)
+        labels = read_scene_labels(
+            frames, sizes, table, source.folder, self.config.label_space, self.config.all_classes
+        )
+        num_converted = sum(not header.is_plain for header in headers)
+        depths = [frame.depth for frame in frames if frame.depth is not None]
+        if depths and self.config.depth_unit_scale_factor == _MILLIMETRES and holds_metres(depths[0]):
+            self._set(depth_unit_scale_factor=1.0)
+            announce(_NAME, f"depth is read in metres, since {depths[0]} holds fractions")
+        converted = (f"{num_converted} of {len(frames)} images are converted to 8 bit grey or RGB",)
+        for note in (*found.notes, *camera_notes, *(converted if num_converted else ()), *labels.notes):
+            announce(_NAME, note)
+        return _Scene(
+            source=source,
+            meta=_for_the_parent(meta, source),
+            files_of_image={frame.image.absolute(): frame for frame in frames},
+            masks=_masks(found.entries, source),
+            classes=labels.classes,
+            label_map=labels.label_map,
         )
 
-    def _parent_outputs(self, split: str, meta: dict[str, Any]) -> DataparserOutputs:
+    def _adapt_to(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Change what the parent cannot do for a scene: scale cameras of one place, or split a single frame."""
+        changes: dict[str, Any] = {}
+        if _are_in_one_place(entries, at_origin=self.config.center_method == "none"):
+            changes["auto_scale_poses"] = False  # the parent would divide by how far they lie apart
+        if len(entries) == 1:
+            changes["eval_mode"] = "all"
+        self._set(**changes)
+
+    def _set(self, **changes: Any) -> None:
+        config = replace(self.config, **changes)
+        self.config = config  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def _parent_outputs(self, split: str, loaded: _Scene) -> DataparserOutputs:
         """The parent's outputs of a split; where the file lists only one of val and test, both mean this one."""
-        listed = [name for name in _SPLITS if f"{name}_filenames" in meta]
+        listed = [name for name in SPLITS if f"{name}_filenames" in loaded.meta]
         if listed and split not in listed and split != "train":
             split = next((name for name in ("val", "test") if name in listed), split)
         try:
-            outputs = super()._generate_dataparser_outputs(split)
+            outputs = self._read_by_the_parent(split, loaded.meta)
         except (AssertionError, ArithmeticError, RuntimeError, KeyError, ValueError, IndexError, OSError) as error:
             raise SceneError(
                 f"Expected a scene in nerfstudio's format in {self.config.data}, found that nerfstudio cannot read its "
-                f"split {split} ({' '.join(str(error).split()) or type(error).__name__}); correct {TRANSFORMS}."
+                f"split {split} ({' '.join(str(error).split()) or type(error).__name__}); correct {loaded.source.path}."
             ) from error
         if not outputs.image_filenames:
             raise SceneError(
@@ -167,8 +223,19 @@ class NerfstudioSemanticDataParser(Nerfstudio):
             )
         return outputs
 
+    def _read_by_the_parent(self, split: str, meta: dict[str, Any]) -> DataparserOutputs:
+        given = self.config
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / TRANSFORMS
+            path.write_text(json.dumps(meta), "utf8")
+            try:
+                self.config = replace(given, data=path)  # pyright: ignore[reportIncompatibleVariableOverride]
+                return super()._generate_dataparser_outputs(split)
+            finally:
+                self.config = given  # pyright: ignore[reportIncompatibleVariableOverride]
+
     def _describe_split(self, split: str, outputs: DataparserOutputs, loaded: _Scene) -> str:
-        other = self._parent_outputs("val" if split == "train" else "train", loaded.meta)
+        other = self._parent_outputs("val" if split == "train" else "train", loaded)
         train, evaluation = (outputs, other) if split == "train" else (other, outputs)
         place_of_image = {image: place for place, image in enumerate(loaded.files_of_image)}
         if not self.config.all_classes:
@@ -182,11 +249,26 @@ class NerfstudioSemanticDataParser(Nerfstudio):
             "filename": "filename (train and eval in the file names)",
             "all": "all (every frame trains and is scored, so scores are those of training views)",
         }
-        is_listed = any(f"{name}_filenames" in loaded.meta for name in _SPLITS)
-        rule = f"lists of file names in {TRANSFORMS}" if is_listed else rules[config.eval_mode]
+        is_listed = any(f"{name}_filenames" in loaded.meta for name in SPLITS)
+        rule = f"lists of file names in {loaded.source.path.name}" if is_listed else rules[config.eval_mode]
         sentence = f"{rule}: {len(train.image_filenames)} train, {len(evaluation.image_filenames)} test images"
-        scene.announce_scene("nerfstudio-semantic-data", str(config.data), loaded.classes, loaded.label_map, sentence)
+        scene.announce_scene(_NAME, str(config.data), loaded.classes, loaded.label_map, sentence)
         return sentence
+
+
+def require_source(data: Path) -> SceneSource:
+    """Where the frames of a scene are.
+
+    Raises:
+        SceneError: if the folder is missing, or holds neither json files of nerfstudio's nor a COLMAP model.
+    """
+    source = find_source(data)
+    if source is None:
+        raise SceneError(
+            f"Expected {TRANSFORMS} in {data}, found none, and neither transforms_train.json nor a COLMAP model; pass "
+            "the folder of a scene in nerfstudio's format."
+        )
+    return source
 
 
 def transforms_path(data: Path) -> Path:
@@ -206,7 +288,7 @@ def transforms_path(data: Path) -> Path:
 
 
 def frame_entries(meta: Any, path: Path) -> list[dict[str, Any]]:
-    """The frames of the json file, checked: each has an image path and a pose that is a rigid motion.
+    """The frames of the json file in their order, checked, see `transforms_file.read_frames`.
 
     Args:
         meta: the content of the file.
@@ -215,95 +297,40 @@ def frame_entries(meta: Any, path: Path) -> list[dict[str, Any]]:
     Raises:
         SceneError: if there is no frame, a frame has no image path or no such pose, or an image is named twice.
     """
-    entries = meta.get("frames") if isinstance(meta, dict) else None
-    if not isinstance(entries, list) or not entries:
-        raise SceneError(f"Expected a list of frames in {path}, found none; make it with `ns-process-data`.")
-    matrices = []
-    for index, entry in enumerate(entries):
-        if not isinstance(entry, dict) or not isinstance(entry.get("file_path"), str):
-            raise SceneError(f"Expected file_path in frame number {index} of {path}, found none; name its image.")
-        if "transform_matrix" not in entry:
-            raise SceneError(
-                f"Expected a pose (transform_matrix) for {entry['file_path']} in {path}, found none; add it or remove "
-                "the frame."
-            )
-        matrices.append(_matrix(entry, path))
-    poses.check_poses(np.stack(matrices), [f"{entry['file_path']} in {path}" for entry in entries])
-    counts = Counter(entry["file_path"] for entry in entries)
-    image, count = counts.most_common(1)[0]
-    if count > 1:
-        raise SceneError(f"Expected each image once in {path}, found {image} {count} times; remove the repetitions.")
-    return entries
+    return read_frames(meta, path).entries
 
 
-def _matrix(entry: dict[str, Any], path: Path) -> np.ndarray:
-    try:
-        matrix = np.asarray(entry["transform_matrix"], np.float64)
-    except (TypeError, ValueError):
-        matrix = np.zeros(0)
-    if matrix.shape != (4, 4):
-        raise SceneError(
-            f"Expected 4x4 numbers as transform_matrix of {entry['file_path']} in {path}, found something "
-            "else; correct it."
-        )
-    return matrix
+def _masks(entries: Sequence[Mapping[str, Any]], source: SceneSource) -> dict[Path, Path | None]:
+    """The mask of each frame by the absolute path of its image; nothing where no frame has one."""
+    named = {Path(entry["file_path"]).absolute(): entry.get("mask_path") for entry in entries}
+    if not any(named.values()):
+        return {}
+    return {
+        image: find_file(mask, source.folder, source.mask_folders) if mask else None for image, mask in named.items()
+    }
 
 
-def frame_files(entry: dict[str, Any], num_of_stem: Counter[str], folder: Path) -> scene.FrameFiles:
-    """The files of one frame of the json file.
-
-    Args:
-        entry: the frame, see `frame_entries`.
-        num_of_stem: how many images of the scene have each name without folder and suffix.
-        folder: what the paths are relative to.
-
-    Raises:
-        SceneError: if the label image that the frame names is missing, or one found by its name fits several images.
-    """
-    image = Path(entry["file_path"])
-    sibling = Path(SEMANTICS_FOLDER) / f"{image.stem}.png"
-    relative = Path(entry.get("semantics_path") or sibling)
-    label: Path | None = folder / relative
-    if entry.get("semantics_path"):
-        if not (folder / relative).is_file():
-            raise SceneError(
-                f"Expected the label image {folder / relative} that {folder / TRANSFORMS} names for {image}, found "
-                "none; restore it or remove its semantics_path."
-            )
-    elif not (folder / relative).is_file():
-        label = None
-    elif num_of_stem[image.stem] > 1:
-        raise SceneError(
-            f"Expected one image for the label image {folder / sibling}, found several named {image.stem}; give each "
-            "frame a semantics_path."
-        )
-    depth = entry.get("depth_file_path")
-    # A label image elsewhere on the disk is exported under the name of the sibling.
-    is_inside = not relative.is_absolute() and ".." not in relative.parts
-    return scene.FrameFiles(
-        image=folder / image,
-        label=label,
-        depth=None if depth is None else folder / depth,
-        label_export_name=(relative if is_inside else sibling).as_posix(),
-    )
+def _for_the_parent(meta: Mapping[str, Any], source: SceneSource) -> dict[str, Any]:
+    """The content with absolute paths, and without what this package reads itself."""
+    own = ("mask_path", "depth_file_path", "depth_path", "semantics_path")
+    frames = [
+        {key: value for key, value in entry.items() if key not in own}
+        | {"file_path": Path(entry["file_path"]).absolute().as_posix()}
+        for entry in meta["frames"]
+    ]
+    lists = {
+        key: [Path(path).absolute().as_posix() for path in meta[key]]
+        for key in (f"{split}_filenames" for split in SPLITS)
+        if key in meta
+    }
+    points = meta.get("ply_file_path")
+    ply = {"ply_file_path": find_file(points, source.folder).absolute().as_posix()} if points else {}
+    return {**meta, **lists, **ply, "frames": frames}
 
 
-def _are_in_one_place(entries: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether all cameras stand at one point, but for rounding."""
-    try:
-        places = np.array([entry["transform_matrix"] for entry in entries], float)[:, :3, 3]
-    except (KeyError, ValueError, TypeError, IndexError):
-        return False  # the parent says what is wrong
+def _are_in_one_place(entries: Sequence[Mapping[str, Any]], at_origin: bool) -> bool:
+    """Whether all cameras stand at one point, but for rounding; if `at_origin`, whether that is the origin."""
+    places = np.array([entry["transform_matrix"] for entry in entries], float)[:, :3, 3]
+    if at_origin:
+        return not places.any()
     return bool(np.ptp(places, axis=0).max() <= _ROUNDING * max(1.0, np.abs(places).max()))
-
-
-def _check_stated_size(
-    meta: dict[str, Any], entries: Sequence[dict[str, Any]], size: scene.ImageSize, path: Path
-) -> None:
-    for entry in entries:
-        stated = (meta.get("w", entry.get("w", size[0])), meta.get("h", entry.get("h", size[1])))
-        if stated != size:
-            raise SceneError(
-                f"Expected images of {stated[0]}x{stated[1]} as {path} states (w, h), found {size[0]}x{size[1]} in "
-                f"{entry['file_path']}; correct w, h and the intrinsics."
-            )

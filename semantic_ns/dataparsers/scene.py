@@ -14,9 +14,10 @@ from numpy import ndarray
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
-from semantic_ns.io.images import color_image_size, read_label_image
+from semantic_ns.io.images import ImageHeader, color_image_header, read_label_image
 from semantic_ns.labels.class_table import MAX_ID, ClassTable
 from semantic_ns.labels.label_map import LabelMap
+from semantic_ns.labels.mask_values import reason_for_unknown
 from semantic_ns.labels.taxonomy import Taxonomy, enumerate_ids
 
 _Item = TypeVar("_Item")
@@ -80,13 +81,22 @@ def find_upwards(folder: Path, name: str) -> Path | None:
     return None
 
 
+def image_headers(images: Sequence[Path]) -> list[ImageHeader]:
+    """What the header of each image says.
+
+    Raises:
+        SceneError: if an image cannot be read.
+    """
+    return _in_parallel(color_image_header, images)
+
+
 def common_image_size(images: Sequence[Path]) -> ImageSize:
     """Size of all images, read from their headers.
 
     Raises:
         SceneError: if an image cannot be read, or two differ in size.
     """
-    sizes = _in_parallel(color_image_size, images)
+    sizes = [header.size for header in image_headers(images)]
     for path, size in zip(images, sizes, strict=True):
         if size != sizes[0]:
             raise SceneError(
@@ -94,6 +104,36 @@ def common_image_size(images: Sequence[Path]) -> ImageSize:
                 f"{_times(size)} in {path}; resize the images or split the scene."
             )
     return sizes[0]
+
+
+@dataclass(frozen=True)
+class LabelIds:
+    """What the label images of a scene hold: the ids and the size (width, height) of each, None without an image."""
+
+    ids: tuple[frozenset[int] | None, ...]
+    sizes: tuple[ImageSize | None, ...]
+
+    @property
+    def present(self) -> frozenset[int]:
+        """The ids of all images."""
+        return frozenset().union(*(ids for ids in self.ids if ids is not None))
+
+
+def read_label_ids(frames: Sequence[FrameFiles]) -> LabelIds:
+    """Read every label image once.
+
+    Raises:
+        SceneError: if a label image cannot be read.
+    """
+
+    def read(path: Path | None) -> tuple[frozenset[int] | None, ImageSize | None]:
+        if path is None:
+            return None, None
+        raw = read_label_image(path)
+        return _ids_in(raw), (raw.shape[1], raw.shape[0])
+
+    read_ones = _in_parallel(read, [frame.label for frame in frames])
+    return LabelIds(tuple(ids for ids, _ in read_ones), tuple(size for _, size in read_ones))
 
 
 def read_classes(
@@ -120,27 +160,35 @@ def read_classes(
         SceneError: if a label image cannot be read, differs in size from its image or holds an id outside the table
             or unknown to the map, or if no label image holds a class.
     """
+    labels = read_label_ids(frames)
+    if not any_label_size:
+        for frame, label_size in zip(frames, labels.sizes, strict=True):
+            _require_label_size(label_size, size, frame.label)
+    return classes_of_ids(frames, labels, table, folder, label_map, all_classes)
+
+
+def classes_of_ids(
+    frames: Sequence[FrameFiles],
+    labels: LabelIds,
+    table: ClassTable,
+    folder: Path,
+    label_map: LabelMap | None = None,
+    all_classes: bool = False,
+) -> SceneClasses:
+    """Fix the classes of a scene by the ids in its label images; the arguments are those of `read_classes`.
+
+    Raises:
+        SceneError: if a label image holds an id outside the table or unknown to the map, or none holds a class.
+    """
     table = table if label_map is None else label_map.table
-    known = {entry.id for entry in table.entries} | table.void_ids
-    labels = [frame.label for frame in frames]
-
-    def read_ids(path: Path | None) -> frozenset[int]:
-        if path is None:
-            return frozenset()
-        raw = read_label_image(path)
-        if not any_label_size:
-            _require_label_size(raw, size, path)
-        ids = _ids_in(raw)
-        if label_map is not None:
-            return frozenset(label_map.apply(np.array(sorted(ids), np.int64), str(path)).tolist())
-        _require_known(ids, known, path, table.name)
-        return ids
-
-    ids_of_frame = _in_parallel(read_ids, labels)
+    ids_of_frame = [
+        frozenset() if ids is None else _known_ids(ids, labels, table, label_map, frame.label)
+        for frame, ids in zip(frames, labels.ids, strict=True)
+    ]
     present = {entry.id for entry in table.entries} if all_classes else frozenset().union(*ids_of_frame)
     taxonomy = Taxonomy.from_table(table, present)
     if not taxonomy.num_classes:
-        num_labels = sum(label is not None for label in labels)
+        num_labels = sum(ids is not None for ids in labels.ids)
         found = f"{num_labels} label images with void pixels only" if num_labels else "none"
         raise SceneError(
             f"Expected label images such as {folder / frames[0].label_export_name}, found "
@@ -191,12 +239,11 @@ def scene_metadata(
     }
 
 
-def _require_label_size(raw: Integer[ndarray, "height width"], size: ImageSize, path: Path) -> None:
-    height, width = raw.shape
-    if (width, height) != size:
+def _require_label_size(label_size: ImageSize | None, size: ImageSize, path: Path | None) -> None:
+    if label_size is not None and label_size != size:
         raise SceneError(
             f"Expected a label image of {_times(size)} like its colour image at {path}, found "
-            f"{_times((width, height))}; resize it with nearest neighbours."
+            f"{_times(label_size)}; resize it with nearest neighbours."
         )
 
 
@@ -207,12 +254,21 @@ def _ids_in(raw: Integer[ndarray, "height width"]) -> frozenset[int]:
     return frozenset(ids.tolist())
 
 
-def _require_known(ids: frozenset[int], known: set[int], path: Path, table_name: str) -> None:
-    if not ids <= known:
+def _known_ids(
+    ids: frozenset[int], labels: LabelIds, table: ClassTable, label_map: LabelMap | None, path: Path | None
+) -> frozenset[int]:
+    """The ids of one label image as ids of the table, each of which must be known."""
+    if label_map is not None:
+        return frozenset(label_map.apply(np.array(sorted(ids), np.int64), str(path)).tolist())
+    classes = {entry.id for entry in table.entries}
+    unknown = ids - classes - table.void_ids
+    if unknown:
         raise SceneError(
-            f"Expected only ids of the class table {table_name} in the label image {path}, found "
-            f"{enumerate_ids(ids - known)}; correct the image or pass a table with these ids by --classes."
+            f"Expected only ids of the class table {table.name} in the label image {path}, found "
+            f"{enumerate_ids(unknown)}{reason_for_unknown(classes, labels.present)}; correct the image or pass a table "
+            "with these ids by --classes."
         )
+    return ids
 
 
 def _times(size: ImageSize) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int16, Int64, Shaped, UInt8
+from jaxtyping import Bool, Float32, Int16, Int64, Shaped, UInt8
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from numpy import ndarray
@@ -17,10 +17,14 @@ from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.io.hdf5 import is_hdf5
 from semantic_ns.io.images import (
+    PLAIN_COLOR_MODES,
     color_image_size,
+    opened_color_image,
     read_depth_image,
     read_hdr_image,
     read_label_image,
+    read_mask_image,
+    to_8_bit_color,
     told_as_scene_error,
 )
 from semantic_ns.io.tone_mapping import tone_map
@@ -53,6 +57,8 @@ class SemanticDataset(InputDataset):
         self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0, load_depth: bool = False
     ) -> None:
         super().__init__(dataparser_outputs, scale_factor)
+        if keys.MASK_FILENAMES in self.metadata:
+            self.mask_color = None  # it is applied here, as the parent has no masks of some images alone
         # A list per object: nerfstudio's data managers remove keys from it in place.
         self.exclude_batch_keys_from_device = [*InputDataset.exclude_batch_keys_from_device, LABELS, DEPTH_M]
         self.load_depth = load_depth
@@ -68,12 +74,15 @@ class SemanticDataset(InputDataset):
         """The colour image; a damaged one raises SceneError."""
         path = self.image_filenames[image_idx]
         if is_hdf5(path):
-            return self._tone_mapped_image(path)
+            return self._scaled(tone_map(read_hdr_image(path), self.metadata[keys.EXPOSURE]))
+        with opened_color_image(path) as image:
+            is_plain = image.mode in PLAIN_COLOR_MODES
+            if not is_plain:
+                return self._scaled(_with_channels(np.asarray(to_8_bit_color(image))))
         with told_as_scene_error(path, "colour image"):
             return super().get_numpy_image(image_idx)
 
-    def _tone_mapped_image(self, path: Path) -> UInt8[ndarray, "height width 3"]:
-        image = tone_map(read_hdr_image(path), self.metadata[keys.EXPOSURE])
+    def _scaled(self, image: UInt8[ndarray, "rows columns channels"]) -> UInt8[ndarray, "height width channels"]:
         if self.scale_factor == 1.0:
             return image
         height, width = (int(length * self.scale_factor) for length in image.shape[:2])
@@ -86,7 +95,8 @@ class SemanticDataset(InputDataset):
             data: `image_idx` and `image` [H, W, channels] of the image.
 
         Returns:
-            `semantics` int64 (or int16) [H, W, 1]; with `load_depth` and depth files `depth_image_m` float32 [H, W, 1].
+            `semantics` int64 (or int16) [H, W, 1]; with `load_depth` and depth files `depth_image_m` float32 [H, W, 1];
+            where the scene has masks `mask` bool [H, W, 1], true for pixels that are used.
         """
         index, (height, width) = data["image_idx"], data["image"].shape[:2]
         labels = torch.from_numpy(self.labels_of(index))[..., None]
@@ -94,7 +104,24 @@ class SemanticDataset(InputDataset):
         depths = self.metadata.get(keys.DEPTH_FILENAMES)
         if self.load_depth and depths is not None:
             result[DEPTH_M] = torch.from_numpy(self._depth(index, depths[index], (height, width)))[..., None]
+        masks = self.metadata.get(keys.MASK_FILENAMES)
+        if masks is not None:
+            result |= self._masked(data["image"], torch.from_numpy(self._mask(index, masks[index]))[..., None])
         return result
+
+    def _masked(
+        self, image: Shaped[Tensor, "height width channels"], mask: Bool[Tensor, "height width 1"]
+    ) -> dict[str, Tensor]:
+        """The mask, and where `mask_color` is set the image with this color outside the mask, as in the parent."""
+        color = self.metadata.get("mask_color")
+        if not color:
+            return {"mask": mask}
+        return {"mask": mask, "image": torch.where(mask, image, torch.ones_like(image) * torch.tensor(color))}
+
+    def _mask(self, index: int, path: Path | None) -> Bool[ndarray, "height width"]:
+        if path is None:
+            return np.ones(self._size_of(index), bool)
+        return self._fitted(read_mask_image(path), path, index, self._size_of(index))
 
     def color_of(self, index: int) -> Float32[Tensor, "height width 3"]:
         """Colours of an image in [0, 1]; a grey one has three equal channels, and transparency is left out."""
@@ -177,6 +204,11 @@ class SemanticDataset(InputDataset):
             ((np.arange(n) + 0.5) * full / n).astype(np.int64) for n, full in zip(size, values.shape, strict=True)
         )
         return values[np.ix_(rows, columns)]
+
+
+def _with_channels(image: UInt8[ndarray, "..."]) -> UInt8[ndarray, "height width channels"]:
+    """Three equal channels of a grey image; others stay."""
+    return np.repeat(image[..., None], 3, axis=-1) if image.ndim == 2 else image
 
 
 def _size(shape: tuple[int, ...]) -> str:

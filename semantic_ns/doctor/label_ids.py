@@ -2,7 +2,8 @@
 
 Views agree whatever the ids mean, so a constant error shows elsewhere. The floor is level, and so is the ceiling, and
 walls are upright; if this holds for what is called so one id further on, and not for what is called so now, all ids are
-off by one. Where no class has such a name, ids outside the class table tell, together with void that never occurs.
+off by one. Where no class has such a name, ids outside the class table tell, together with void that never occurs, or
+a class 0 that never occurs.
 """
 
 from collections import Counter
@@ -16,6 +17,7 @@ from semantic_ns.doctor.agreement import Reading
 from semantic_ns.doctor.loading import IdMeanings, LoadedScene
 from semantic_ns.doctor.mistakes import Mistake
 from semantic_ns.geometry.pinhole import Pixels, Surface
+from semantic_ns.labels.mask_values import may_start_at_one
 
 _NUM_POINTS = 2000
 _STEPS_ACROSS = 48
@@ -151,7 +153,8 @@ def _unit(vector: Float[ndarray, "3"]) -> Float[ndarray, "3"]:
 def find_id_offset(counts: LabelCounts, points: SurfacePoints, meanings: IdMeanings) -> Mistake | None:
     """The mistake that every id is one too large or too small, None where nothing speaks for it."""
     for offset in (-1, 1):
-        if _surfaces_tell(points, meanings, offset) or _table_tells(counts, meanings, offset):
+        is_told = _surfaces_tell(points, meanings, offset) or _table_tells(counts, meanings, offset)
+        if is_told or (offset == -1 and _first_id_tells(counts, points, meanings)):
             word, verb = ("large", "subtract 1 from") if offset == -1 else ("small", "add 1 to")
             return Mistake(
                 "label ids off by one",
@@ -166,6 +169,12 @@ def _surfaces_tell(points: SurfacePoints, meanings: IdMeanings, offset: int) -> 
     is_right = precision >= _LEAST_PRECISION and coverage >= _LEAST_COVERAGE
     is_given_right = given >= _LEAST_PRECISION and given_coverage >= _LEAST_COVERAGE
     return is_right and not is_given_right and coverage > 3 * given_coverage
+
+
+def _first_id_tells(counts: LabelCounts, points: SurfacePoints, meanings: IdMeanings) -> bool:
+    """Whether class 0 never occurs, though class 1 does, and no surface speaks for the ids as they are."""
+    is_given_right = points.evidence(meanings, 0)[0] >= _LEAST_PRECISION
+    return may_start_at_one(meanings.names, counts.pixels) and not is_given_right
 
 
 def _table_tells(counts: LabelCounts, meanings: IdMeanings, offset: int) -> bool:

@@ -19,20 +19,19 @@ from numpy import ndarray
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.auto import AutoDataParser, AutoDataParserConfig
 from semantic_ns.dataparsers.hypersim import HypersimDataParserConfig
-from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig, transforms_path
+from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig, require_source
 from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.dataparsers.replica_labels import scene_class_table
 from semantic_ns.dataparsers.replica_layouts import layout_of, sequence_names
 from semantic_ns.dataparsers.scannet import ScanNetDataParserConfig
 from semantic_ns.dataparsers.scannet_labels import classes_in_space, find_label_table
+from semantic_ns.dataparsers.scene_source import class_table_of
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.doctor.views import InspectedScene
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.veil import Veils
 from semantic_ns.geometry import poses
 from semantic_ns.geometry.world import poses_in_world
-from semantic_ns.io.images import read_label_image
-from semantic_ns.io.text import read_json
 from semantic_ns.labels.class_table import MAX_ID, ClassTable
 from semantic_ns.labels.label_map import LabelMap
 from semantic_ns.labels.label_spaces import NATIVE
@@ -100,9 +99,25 @@ class LoadedScene:
     find_veils: Callable[[], Veils | None] | None = None
 
     def read_ids(self, index: int) -> Int64[ndarray, "rows columns"] | None:
-        """The ids in the label image of a frame as they are; None where it has none."""
+        """The ids in the label image of a frame at the size of its image, as training reads them; None without one."""
         path = self.label_files[index]
-        return None if path is None else read_label_image(path)
+        dataset, place = self.places[index]
+        return None if path is None else dataset.read_ids(path, place)
+
+    def of_commonest_size(self) -> "LoadedScene":
+        """The same with only the frames whose images have the commonest size."""
+        sizes = self.views.sizes
+        size = max(dict.fromkeys(sizes), key=sizes.count)
+        chosen = [index for index, other in enumerate(sizes) if other == size]
+        if len(chosen) == len(sizes):
+            return self
+        return replace(
+            self,
+            views=self.views.of_frames(chosen),
+            label_files=tuple(self.label_files[index] for index in chosen),
+            has_depth=tuple(self.has_depth[index] for index in chosen),
+            places=tuple(self.places[index] for index in chosen),
+        )
 
     def read_color(self, index: int) -> Float[ndarray, "height width 3"]:
         """The colour image in [0, 1]."""
@@ -223,7 +238,7 @@ def _views(
 ) -> InspectedScene:
     with_depth = [part for part in parts if keys.DEPTH_FILENAMES in part.metadata]
     cameras = [dataset.cameras[i] for dataset, i in places]
-    height, width = int(cameras[0].height), int(cameras[0].width)
+    sizes = tuple((int(camera.width), int(camera.height)) for camera in cameras)
     c2w = poses_in_world(parts[0], np.stack([camera.camera_to_worlds.double().numpy() for camera in cameras]))
     intrinsics = [[float(getattr(camera, name)) for name in ("fx", "fy", "cx", "cy")] for camera in cameras]
 
@@ -234,13 +249,13 @@ def _views(
     def read_depth(index: int) -> Float32[ndarray, "height width"]:
         dataset, place = places[index]
         depth_m = dataset.depth_of(place)
-        return np.zeros((height, width), np.float32) if depth_m is None else depth_m
+        return np.zeros(sizes[index][::-1], np.float32) if depth_m is None else depth_m
 
     return InspectedScene(
         images=tuple(images),
         c2w=poses.opencv_to_opengl(c2w),  # its own inverse
         intrinsics=np.array(intrinsics, np.float64),
-        size=(width, height),
+        sizes=sizes,
         read_labels=read_labels,
         read_depth=read_depth if with_depth else None,
         metres_per_depth_unit=with_depth[0].metadata[keys.DEPTH_METRES_PER_UNIT] if with_depth else 1.0,
@@ -269,14 +284,7 @@ def _own_table(config: DataParserConfig) -> ClassTable | None:
             return ClassTable.load(config.classes)
         return classes_in_space(config.label_table or find_label_table(config.data), NATIVE)[0]
     if isinstance(config, NerfstudioSemanticDataParserConfig):
-        if config.classes is not None:
-            return ClassTable.load(config.classes)
-        path = transforms_path(config.data)
-        content = read_json(path)
-        if isinstance(content, dict) and "semantic_classes" in content:
-            return ClassTable.from_list(
-                content["semantic_classes"], content.get("semantic_void_id"), f"semantic_classes of {path}"
-            )
+        return class_table_of(require_source(config.data), config.classes)
     return None
 
 

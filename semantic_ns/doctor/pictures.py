@@ -17,9 +17,10 @@ _LARGEST_WIDTH_PX = 320
 def picture_grid(scene: LoadedScene, num_frames: int = 4) -> UInt8[ndarray, "grid_height grid_width 3"]:
     """One row per frame, evenly spread over the scene; depth from 0 (unknown is black) to the largest of the rows.
 
-    Depth is left out where none of the frames has any. Rows have the names of the images as titles; a legend names the
-    classes of these frames.
+    Frames are those of the commonest size. Depth is left out where none of them has any. Rows have the names of the
+    images as titles; a legend names the classes of these frames.
     """
+    scene = scene.of_commonest_size()
     indices = np.unique(np.linspace(0, len(scene.views) - 1, num_frames).astype(int)).tolist()
     read_depth = scene.views.read_depth
     depths = {i: torch.from_numpy(read_depth(i).astype(np.float32))[..., None] for i in indices} if read_depth else {}

@@ -16,9 +16,11 @@ from semantic_ns.doctor.agreement import (
     ViewComparison,
     neighbouring_pairs,
 )
+from semantic_ns.doctor.label_edges import find_interpolation
 from semantic_ns.doctor.label_ids import LabelCounts, find_id_offset, surface_points
 from semantic_ns.doctor.loading import LoadedScene
 from semantic_ns.doctor.mistakes import LEAST_DEPTH_SHARE, LEAST_LABEL_SHARE, Diagnosis, Mistake, diagnose
+from semantic_ns.doctor.remarks import LEAST_SEEN, remarks_on
 from semantic_ns.doctor.views import InspectedScene
 from semantic_ns.evaluation.veil import Veils
 from semantic_ns.geometry.poses import ROTATION_TOLERANCE
@@ -27,7 +29,6 @@ from semantic_ns.labels.taxonomy import enumerate_ids
 MANY_VIEWS = 16
 FEW_VIEWS = 4
 """For depth that takes time to render."""
-_LEAST_SEEN = 1000
 _LARGEST_OFF_CENTRE = 0.1
 _FOV_RANGE_DEGREES = (20.0, 140.0)
 _PATH_RANGE_M = (0.05, 200.0)
@@ -264,13 +265,16 @@ def examine(scene: LoadedScene, name: str, depth_source: str = "depth images", n
     views, labels = scene.views, LabelCounts.of(scene)
     intrinsics, path = Intrinsics.of(views), CameraPath.of(views)
     diagnosis, mistake, disagreement = None, None, []
-    if views.read_depth is not None and len(views) > 1:
-        comparison = ViewComparison(views, neighbouring_pairs(len(views), num_views))
+    compared = scene.of_commonest_size()
+    if views.read_depth is not None and len(compared.views) > 1:
+        comparison = ViewComparison(compared.views, neighbouring_pairs(len(compared.views), num_views))
         diagnosis = diagnose(comparison)
         mistake = diagnosis.mistake
         disagreement = _agreement_problems(diagnosis, diagnosis.given.of_pairs(comparison.are_apart()))
     if mistake is None:
-        mistake = find_id_offset(labels, surface_points(scene, num_views), scene.meanings)
+        mistake = find_id_offset(labels, surface_points(compared, num_views), scene.meanings) or find_interpolation(
+            scene
+        )
     is_centre_known = scene.has_known_camera or _is_depth_agreeing(diagnosis)
     problems = [*([scene.refusal] if scene.refusal else []), *intrinsics.problems(is_centre_known), *path.problems()]
     problems += disagreement
@@ -292,13 +296,13 @@ def examine(scene: LoadedScene, name: str, depth_source: str = "depth images", n
         diagnosis=diagnosis,
         mistake=mistake,
         problems=tuple(problems),
-        remarks=tuple(_remarks(scene, labels, diagnosis)),
+        remarks=tuple(remarks_on(scene, labels, diagnosis)),
         veils=veils,
     )
 
 
 def _is_depth_agreeing(diagnosis: Diagnosis | None) -> bool:
-    if diagnosis is None or diagnosis.given.seen.sum() < _LEAST_SEEN:
+    if diagnosis is None or diagnosis.given.seen.sum() < LEAST_SEEN:
         return False
     return diagnosis.given.depth_share >= LEAST_DEPTH_SHARE
 
@@ -312,12 +316,12 @@ def _agreement_problems(diagnosis: Diagnosis, apart: Agreement) -> list[str]:
             f"{number} point of one view lies in another one: poses and depth do not fit together (their units, or "
             "their order)."
         ]
-    if given.seen.sum() < _LEAST_SEEN and diagnosis.mistake is None:
+    if given.seen.sum() < LEAST_SEEN and diagnosis.mistake is None:
         return []
     found = []
     if not given.depth_share >= LEAST_DEPTH_SHARE:
         found.append(f"Depth agrees on {given.depth_share:.1%} of the points, below {LEAST_DEPTH_SHARE:.0%}.")
-    elif apart.seen.sum() >= _LEAST_SEEN and not apart.depth_share >= LEAST_DEPTH_SHARE:
+    elif apart.seen.sum() >= LEAST_SEEN and not apart.depth_share >= LEAST_DEPTH_SHARE:
         found.append(
             f"Depth agrees on {apart.depth_share:.1%} of the points between views from two places, below "
             f"{LEAST_DEPTH_SHARE:.0%}."
@@ -326,25 +330,3 @@ def _agreement_problems(diagnosis: Diagnosis, apart: Agreement) -> list[str]:
     if given.labelled.any() and min(given.label_share, given.label_share_anywhere) < LEAST_LABEL_SHARE:
         found.append(f"{_label_sentence(given)}, below {LEAST_LABEL_SHARE:.0%}.")
     return found
-
-
-def _remarks(scene: LoadedScene, labels: LabelCounts, diagnosis: Diagnosis | None) -> list[str]:
-    remarks = []
-    if len(scene.views) == 1:
-        remarks.append("There is no second frame to compare the first one with.")
-    elif diagnosis is None:
-        remarks.append("There is no depth to compare the views by; train, then pass the run's config.yml by --trained.")
-    elif diagnosis.given.seen.sum() < _LEAST_SEEN:
-        remarks.append("Too few points of one view lie in another one to say whether the views agree.")
-    elif diagnosis.best_pixel_shift:
-        remarks.append(
-            f"The views agree best with cx and cy {diagnosis.best_pixel_shift:+g} pixels on, as after taking every "
-            "second pixel of a larger image."
-        )
-    if diagnosis is not None and diagnosis.given.agreeing.any() and not diagnosis.given.labelled_anywhere.any():
-        remarks.append("No point is labelled in both views, so labels were not compared.")
-    if scene.has_distortion:
-        remarks.append("Lens distortion is left out of the comparison of views.")
-    if labels.num_unlabelled + labels.num_all_void:
-        remarks.append(f"{labels.num_unlabelled + labels.num_all_void} frames train colour only.")
-    return remarks

@@ -1,7 +1,7 @@
 """The frames of a parsed scene as the checks need them: OpenCV poses in metres, classes and planar depth by index."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jaxtyping import Float, Float32, Int16
@@ -16,7 +16,7 @@ class InspectedScene:
         images: colour image of each frame.
         c2w: OpenCV camera to world as the files say, metres.
         intrinsics: fx, fy, cx, cy of each frame in pixels, pixel centres at +0.5.
-        size: width, height.
+        sizes: width and height of each image.
         read_labels: classes -1..C-1 (-1 is void) of a frame [H, W].
         read_depth: planar depth of a frame in metres [H, W], 0 where unknown; None where the scene has no depth.
         metres_per_depth_unit: scale of the depth images, in metres per stored unit.
@@ -27,12 +27,30 @@ class InspectedScene:
     images: tuple[Path, ...]
     c2w: Float[ndarray, "frames 4 4"]
     intrinsics: Float[ndarray, "frames 4"]
-    size: tuple[int, int]
+    sizes: tuple[tuple[int, int], ...]
     read_labels: Callable[[int], Int16[ndarray, "height width"]]
     read_depth: Callable[[int], Float32[ndarray, "height width"]] | None
     metres_per_depth_unit: float
     has_opengl_files: bool
     is_depth_rendered: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the first image."""
+        return self.sizes[0]
+
+    def of_frames(self, chosen: Sequence[int]) -> "InspectedScene":
+        """The scene of some of the frames."""
+        read_depth = self.read_depth
+        return replace(
+            self,
+            images=tuple(self.images[index] for index in chosen),
+            c2w=self.c2w[list(chosen)],
+            intrinsics=self.intrinsics[list(chosen)],
+            sizes=tuple(self.sizes[index] for index in chosen),
+            read_labels=lambda index: self.read_labels(chosen[index]),
+            read_depth=None if read_depth is None else lambda index: read_depth(chosen[index]),
+        )
 
     def __len__(self) -> int:
         return len(self.images)

@@ -16,7 +16,9 @@ from torch import Tensor
 from semantic_ns.batch import RENDERED_LABELS
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
+from semantic_ns.export.annotation_files import AnnotationFiles, AnnotationFormat
 from semantic_ns.interfaces import ImagesLike, RenderingModel
+from semantic_ns.io.orientation import exif_orientation, to_upright
 from semantic_ns.io.writing import write_json, write_png
 from semantic_ns.labels.taxonomy import Taxonomy
 
@@ -34,6 +36,8 @@ class Frame:
     """Path of its label image relative to the output folder."""
     camera: Cameras
     """A batch of one camera."""
+    image: Path | None = None
+    """Its colour image, if it has one."""
 
     @property
     def color_name(self) -> PurePosixPath:
@@ -63,7 +67,8 @@ def dataset_frames(dataset: Any) -> list[Frame]:
             "Expected a run trained on semantic-data, replica-data or nerfstudio-semantic-data, found one whose "
             "dataparser does not say where label images belong; train with one of these or use --frames camera-path."
         )
-    return [Frame(_png_name(name), dataset.cameras[i : i + 1]) for i, name in enumerate(names)]
+    images = dataset.image_filenames
+    return [Frame(_png_name(name), dataset.cameras[i : i + 1], images[i]) for i, name in enumerate(names)]
 
 
 def _png_name(name: str) -> PurePosixPath:
@@ -115,6 +120,8 @@ class LabelExporter:
     protected: Sequence[Path]
     """Folders in which nothing may be written, and files that may not be replaced (the input)."""
     with_confidence: bool = True
+    annotations: AnnotationFormat | None = None
+    """Tool for which the labels are written as annotations, too, into a folder of its name."""
 
     def export(self, frames: Sequence[Frame]) -> list[Path]:
         """Write the label image of each frame, its colour preview and its confidence, and the table of classes.
@@ -127,11 +134,23 @@ class LabelExporter:
         self._refuse_to_overwrite(frames)
         # Written first: it marks the folder as ours, so that a run that was stopped can be repeated.
         write_json(self.output_dir / CLASSES_FILE, {"written_by": WRITTEN_BY, **_class_table(self.model.taxonomy)})
+        files = self._annotation_files()
         columns = (TextColumn("Exporting labels"), BarColumn(), MofNCompleteColumn())
         with self.model.raw_outputs(), Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
-            return [self._export_frame(frame, index, len(frames)) for index, frame in enumerate(progress.track(frames))]
+            paths = [
+                self._export_frame(frame, index, len(frames), files)
+                for index, frame in enumerate(progress.track(frames))
+            ]
+        if files is not None:
+            files.finish()
+        return paths
 
-    def _export_frame(self, frame: Frame, index: int, num_frames: int) -> Path:
+    def _annotation_files(self) -> AnnotationFiles | None:
+        if self.annotations is None:
+            return None
+        return AnnotationFiles(self.output_dir / self.annotations, self.annotations, self.model.taxonomy)
+
+    def _export_frame(self, frame: Frame, index: int, num_frames: int, files: AnnotationFiles | None) -> Path:
         try:
             outputs = self.model.get_outputs_for_camera(frame.camera.to(self.model.device))
         except (RuntimeError, ValueError) as error:
@@ -151,6 +170,8 @@ class LabelExporter:
         if self.with_confidence:
             confidence = outputs["semantics_confidence"][..., 0]
             write_png(self.output_dir / frame.confidence_name, _to_uint8(confidence))
+        if files is not None:
+            files.add(*_as_shown(frame, labels.numpy()))
         # The label image comes last: where it exists, the frame is complete.
         write_png(path, label_image(labels.numpy(), taxonomy))
         return path
@@ -173,11 +194,20 @@ class LabelExporter:
 
     def _targets(self, frames: Sequence[Frame]) -> Iterable[Path]:
         yield self.output_dir / CLASSES_FILE
+        if self.annotations is not None:
+            yield self.output_dir / self.annotations
         for frame in frames:
             yield self.output_dir / frame.name
             yield self.output_dir / frame.color_name
             if self.with_confidence:
                 yield self.output_dir / frame.confidence_name
+
+
+def _as_shown(frame: Frame, labels: ndarray) -> tuple[str, ndarray]:
+    """Name of the colour image, and labels [H, W] as tools show that image: upright."""
+    if frame.image is None:
+        return frame.name.name, labels
+    return frame.image.name, to_upright(labels, exif_orientation(frame.image))
 
 
 def label_image(labels: ndarray, taxonomy: Taxonomy) -> ndarray:

@@ -1,5 +1,6 @@
 """Text and JSON files of the user, read so that a mistake in them is told with its line; tables in markdown."""
 
+import codecs
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,21 +8,30 @@ from typing import Any
 
 from semantic_ns.errors import SceneError
 
+MAX_TEXT_BYTES = 256 * 2**20
+"""Size of the largest text file that is read, since parsed text takes many times the memory."""
+
 
 def read_text(path: Path) -> str:
-    """The content of a UTF-8 text file, with or without a byte order mark.
+    """The content of a UTF-8 text file, with or without a byte order mark, or of one in UTF-16 with its mark.
 
     Raises:
-        SceneError: if the file is missing, cannot be read or is not UTF-8 (names the line).
+        SceneError: if the file is missing, too large, cannot be read or is not UTF-8 (names the line).
     """
     try:
+        if (size := path.stat().st_size) > MAX_TEXT_BYTES:
+            raise SceneError(
+                f"Expected at most {MAX_TEXT_BYTES >> 20} MiB of text at {path}, found {size >> 20} MiB; split the "
+                "file."
+            )
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise SceneError(f"Expected a file at {path}, found none; check the path.") from error
     except OSError as error:
         raise SceneError(f"Expected a readable file at {path}, found '{error.strerror}'; check its rights.") from error
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise SceneError(
@@ -42,8 +52,12 @@ def read_json(path: Path) -> Any:
             f"Expected JSON in {path}, found a mistake at line {error.lineno}, column {error.colno} ({error.msg}); "
             "correct the file."
         ) from error
-    except RecursionError as error:
-        raise SceneError(f"Expected JSON in {path}, found lists nested too deeply; correct the file.") from error
+    except SceneError:
+        raise
+    except (RecursionError, ValueError) as error:
+        # Python refuses to read a number of more than some thousand digits.
+        found = "a number that is too long" if isinstance(error, ValueError) else "lists nested too deeply"
+        raise SceneError(f"Expected JSON in {path}, found {found}; correct the file.") from error
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

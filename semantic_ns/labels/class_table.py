@@ -14,6 +14,8 @@ from semantic_ns.io.text import read_json, read_text
 TABLES_FOLDER = Path(__file__).parent / "tables"
 BUILT_IN_TABLES = ("replica", "nyu40", "nyu13", "scannet20", "viewseg37")
 VOID_NAME = "void"
+VOID_NAMES = frozenset({VOID_NAME, "unlabeled", "unlabelled", "ignore", "ignored", "unknown"})
+"""Names of what is no class, compared without case and outer blanks."""
 STUFF_NAMES = frozenset({"wall", "floor", "ceiling"})
 MAX_ID = 65535  # label images have 8 or 16 bits
 _CUSTOMARY_VOID_IDS = frozenset({0, 255})
@@ -34,6 +36,13 @@ class ClassEntry:
 class ClassTable:
     """All classes that a label image may hold, and the ids that mean void (neither trained nor scored).
 
+    Attributes:
+        name: name of the table, or the file that it comes from.
+        entries: the classes, in the order of the table.
+        void_ids: ids that mean void.
+        has_declared_void: whether the table itself says what is void; otherwise `void_ids` are the customary ones.
+        void_names: names in the table, other than `void`, that were taken for void.
+
     Raises:
         SceneError: if two classes share an id or a name (compared without case and outer blanks), if an id is both
             class and void, or if an id does not fit 16 bits. The sentence names the table.
@@ -42,6 +51,8 @@ class ClassTable:
     name: str
     entries: tuple[ClassEntry, ...]
     void_ids: frozenset[int]
+    has_declared_void: bool = True
+    void_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         ids = [entry.id for entry in self.entries]
@@ -68,7 +79,9 @@ class ClassTable:
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> "ClassTable":
-        """A table of the package (one of `BUILT_IN_TABLES`) or the user's own CSV or JSON file.
+        """A table of the package (one of `BUILT_IN_TABLES`) or the user's own CSV, JSON or text file.
+
+        A text file holds one name per line, with the ids 0, 1, 2, ... in order, or the same as a CSV file.
 
         Raises:
             SceneError: if there is no such table or file, or if the file cannot be understood (names the line).
@@ -80,8 +93,12 @@ class ClassTable:
             return cls.from_csv(path)
         if path.suffix.lower() == ".json":
             return cls.from_json(path)
+        if path.suffix.lower() == ".txt":
+            lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+            has_header = bool(lines) and {"id", "name"} <= set(lines[0].replace(" ", "").split(","))
+            return cls.from_csv(path) if has_header else cls.from_list(lines, None, str(path))
         raise SceneError(
-            f"Expected a class table that is one of {', '.join(BUILT_IN_TABLES)} or a .csv or .json file, found "
+            f"Expected a class table that is one of {', '.join(BUILT_IN_TABLES)} or a .csv, .json or .txt file, found "
             f"'{name_or_path}'; choose one of these."
         )
 
@@ -89,13 +106,17 @@ class ClassTable:
     def from_csv(cls, path: Path, name: str | None = None) -> "ClassTable":
         """Read a table with one header row: `id,name` and, if wanted, `r,g,b` (0..255) and `is_thing` (0 or 1).
 
-        A row named `void` marks a void id; without one, 0 and 255 are void where no class has them. Classes without
-        a colour get the PASCAL VOC colour of their place in the table; wall, floor and ceiling are stuff by default.
+        A row named `void`, `unlabeled`, `unlabelled`, `ignore`, `ignored` or `unknown` marks a void id; without one, 0
+        and 255 are void where no class has them. Classes without a colour get the PASCAL VOC colour of their place in
+        the table; wall, floor and ceiling are stuff by default. Values may also be separated by semicolons or tabs, as
+        spreadsheets write them in some countries.
 
         Raises:
             SceneError: if the file cannot be read or understood (names the line), or two classes share id or name.
         """
-        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True, strict=True)
+        text = read_text(path)
+        separator = _separator(text)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
         name = name or str(path)
         entries: list[ClassEntry] = []
         try:
@@ -126,16 +147,17 @@ class ClassTable:
     def from_json(cls, path: Path) -> "ClassTable":
         """Read a table: a list of names or of `{id, name, color?, is_thing?}`, or `{"classes": list, "void_id"?: id}`.
 
-        Names alone get the ids 0, 1, 2, ... in order. Void, colours and stuff as in `from_csv`; `void_id` (a number
-        or a list of numbers) says it outright. The `classes.json` of `sns-export-labels` is such a file.
+        A dictionary of names by id, or of ids by name, serves as well as a list. Names alone get the ids 0, 1, 2, ...
+        in order. Void, colours and stuff as in `from_csv`; `void_id` (a number or a list of numbers) says it outright.
+        The `classes.json` of `sns-export-labels` is such a file.
 
         Raises:
             SceneError: if the file cannot be read or understood (names the line), or two classes share id or name.
         """
         content = read_json(path)
         void_id = None
-        if isinstance(content, dict):
-            void_id, content = content.get("void_id"), content.get("classes")
+        if isinstance(content, dict) and isinstance(content.get("classes"), list | dict):
+            void_id, content = content.get("void_id"), content["classes"]
         return cls.from_list(content, void_id, str(path))
 
     @classmethod
@@ -145,6 +167,8 @@ class ClassTable:
         Raises:
             SceneError: if the list or one of its entries cannot be understood, or two classes share id or name.
         """
+        if isinstance(classes, dict):
+            classes = _list_of_dictionary(classes)
         if not isinstance(classes, list) or not classes:
             raise SceneError(
                 f"Expected a list of classes, each a name or {{id, name, color, is_thing}}, in {where}, found "
@@ -159,7 +183,8 @@ class ClassTable:
         given = void_id if isinstance(void_id, list) else [void_id]
         void_ids = {_parse_int(number, 0, MAX_ID, f"void id of {where}") for number in given}
         void_ids |= {entry.id for entry in entries if _is_void(entry)}
-        return cls(where, tuple(entry for entry in entries if not _is_void(entry)), frozenset(void_ids))
+        classes = tuple(entry for entry in entries if not _is_void(entry))
+        return cls(where, classes, frozenset(void_ids), void_names=_names_of_void(entries))
 
     @classmethod
     def from_replica_info(cls, path: Path) -> "ClassTable":
@@ -177,6 +202,12 @@ class ClassTable:
         return cls(str(path), entries, table.void_ids)
 
 
+def _separator(text: str) -> str:
+    """What separates the values of a table, by its header row."""
+    header = text.partition("\n")[0]
+    return next((sign for sign in (";", "\t") if sign in header and "," not in header), ",")
+
+
 def voc_color(index: int) -> tuple[int, int, int]:
     """Colour of an index in the PASCAL VOC map: bits 0, 1, 2, then 3, 4, 5, ... fill r, g, b from the highest bit.
 
@@ -189,13 +220,30 @@ def voc_color(index: int) -> tuple[int, int, int]:
 
 
 def _is_void(entry: ClassEntry) -> bool:
-    return entry.name.strip().casefold() == VOID_NAME
+    return entry.name.strip().casefold() in VOID_NAMES
+
+
+def _names_of_void(entries: Sequence[ClassEntry]) -> tuple[str, ...]:
+    return tuple(entry.name for entry in entries if _is_void(entry) and entry.name.strip().casefold() != VOID_NAME)
 
 
 def _split_off_void(name: str, entries: Sequence[ClassEntry]) -> ClassTable:
     void_ids = frozenset(entry.id for entry in entries if _is_void(entry))
     classes = tuple(entry for entry in entries if not _is_void(entry))
-    return ClassTable(name, classes, void_ids or _CUSTOMARY_VOID_IDS - {entry.id for entry in classes})
+    customary = _CUSTOMARY_VOID_IDS - {entry.id for entry in classes}
+    return ClassTable(name, classes, void_ids or customary, bool(void_ids), _names_of_void(entries))
+
+
+def _list_of_dictionary(classes: Mapping[Any, Any]) -> list[Any]:
+    """Classes by id (`{"3": "chair"}`) or by name (`{"chair": 3}`, `{"chair": {"id": 3}}`), as a list."""
+    entries = []
+    for key, value in classes.items():
+        is_id = str(key).strip().isdigit()
+        if isinstance(value, Mapping):
+            entries.append({"id" if is_id else "name": key, **value})
+        else:
+            entries.append({"id": key, "name": value} if is_id else {"id": value, "name": key})
+    return entries
 
 
 def _parse_entry(values: Any, position: int, where: str) -> ClassEntry:
@@ -214,6 +262,8 @@ def _parse_entry(values: Any, position: int, where: str) -> ClassEntry:
 
 
 def _parse_int(value: Any, low: int, high: int, what: str) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     is_number = isinstance(value, int | str) and not isinstance(value, bool)
     try:
         number = int(value) if is_number else None

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from semantic_ns.batch import LABELS
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
+from semantic_ns.io.console import announce
 from semantic_ns.propagation.config import PropagationConfig
 from semantic_ns.propagation.posterior import count_votes, noise_rate, share_of_voxels, solve_posterior
 from semantic_ns.propagation.surface_graph import (
@@ -78,11 +79,14 @@ class PropagationStage:
         """Labels of the training images on the surface as it is now, or as some maps show it.
 
         Returns:
-            None if nothing is to be completed or cleaned.
+            None if nothing is to be completed or cleaned, or if the images have several sizes.
         """
         if maps is None:
             data = self._datamanager
             cameras = data.train_dataset.cameras
+            if len(cameras.height.unique()) > 1 or len(cameras.width.unique()) > 1:
+                announce("propagation", "labels are not propagated, since the training images have several sizes")
+                return None
             maps = render_maps(self._model, data.train_ray_generator, cameras, self._config.num_rays)
         spreading = self._config.spreading
         slopes = COLOR_SLOPE * spreading.colors, NORMAL_SLOPE * spreading.normals

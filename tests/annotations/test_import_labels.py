@@ -329,9 +329,9 @@ def test_label_images_that_stay_must_mean_the_same(scene, half, tmp_path):
 def test_a_failure_in_the_last_image_changes_nothing(scene, truth, tmp_path):
     labels = writers.write_voc(tmp_path / "labels", truth, "RGB")
     last = labels / "SegmentationClass" / "frame_00009.png"
-    Image.open(last).resize((WIDTH * 2, HEIGHT * 2), Image.Resampling.NEAREST).save(last)
+    Image.open(last).resize((WIDTH * 2, HEIGHT), Image.Resampling.NEAREST).save(last)
     before = everything(scene)
-    with pytest.raises(SceneError, match=r"found 96x72 for frame_00009\.png"):
+    with pytest.raises(SceneError, match=r"found 96x36 for 'frame_00009\.png'"):
         run_import(scene, labels)
     assert everything(scene) == before
     assert not [path for path in scene.iterdir() if path.name.startswith("import-labels")]
@@ -370,11 +370,3 @@ def test_the_command_ends_with_one_sentence_on_bad_input(scene, tmp_path, monkey
 def test_the_options_of_the_command_are_those_of_the_library(scene, half):
     ImportLabels(scene, half, dry_run=True).main()
     assert not (scene / "semantics").exists()
-
-
-def test_a_missing_decoder_is_told_with_the_command_that_installs_it(scene, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pycocotools", None)
-    labels = np.ones((HEIGHT, WIDTH), int)
-    with pytest.raises(SceneError, match="`pip install pycocotools`"):
-        run_import(scene, write_json(tmp_path / "coco.json", coco(labels, writers.plain_code)))
-    run_import(scene, write_json(tmp_path / "coco.json", coco(labels, writers.polygons)))

@@ -111,7 +111,9 @@ REPLICA_CASES = {
         ("semantic_class_5.png", "200", "info_semantic.json", "--classes"),
     ),
     "label with three channels": Case(
-        lambda s: edit_label(s / LABELS / "semantic_class_5.png", lambda labels: np.stack([labels] * 3, axis=-1)),
+        lambda s: edit_label(
+            s / LABELS / "semantic_class_5.png", lambda labels: np.stack([labels, labels, labels + 1], axis=-1)
+        ),
         ("semantic_class_5.png", "3 channels"),
     ),
     "truncated label": Case(
@@ -234,12 +236,13 @@ NERFSTUDIO_CASES = {
         lambda s: edit_label(s / LABEL_5, set_pixel(99)), (LABEL_5, "99", "transforms.json")
     ),
     "label with three channels": Case(
-        lambda s: edit_label(s / LABEL_5, lambda labels: np.stack([labels] * 3, axis=-1)), (LABEL_5, "3 channels")
+        lambda s: edit_label(s / LABEL_5, lambda labels: np.stack([labels, labels, labels + 1], axis=-1)),
+        (LABEL_5, "3 channels"),
     ),
     "truncated label": Case(lambda s: truncate(s / LABEL_5), (LABEL_5, "truncated")),
     "truncated image": Case(lambda s: truncate(s / "images/frame_00005.png"), ("frame_00005.png", "truncated")),
     "images of two sizes": Case(
-        lambda s: Image.new("RGB", (24, 18)).save(s / "images/frame_00005.png"), ("frame_00005.png", "24x18")
+        lambda s: Image.new("RGB", (24, 24)).save(s / "images/frame_00005.png"), ("frame_00005.png", "24x24")
     ),
     "no label at all": Case(
         lambda s: [path.unlink() for path in (s / "semantics").iterdir()], ("semantics/", "ns-train nerfacto")

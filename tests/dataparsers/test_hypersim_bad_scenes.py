@@ -148,7 +148,7 @@ CASES = {
         {},
     ),
     "labels that are no whole numbers": (
-        lambda s: edit_hdf5(s / GEOMETRY / "frame.0005.semantic.hdf5", lambda values: values.astype(np.float32)),
+        lambda s: edit_hdf5(s / GEOMETRY / "frame.0005.semantic.hdf5", lambda values: values.astype(np.float32) + 0.5),
         ("frame.0005.semantic.hdf5", "float32"),
         {},
     ),

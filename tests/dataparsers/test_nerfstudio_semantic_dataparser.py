@@ -187,7 +187,7 @@ BAD_FILES = {
     "no classes": (lambda content: content.pop("semantic_classes"), "semantic_classes"),
     "classes is text": (lambda content: content.update(semantic_classes="chair"), "semantic_classes"),
     "absent label": (lambda content: content["frames"][2].update(semantics_path="labels/2.png"), "labels/2.png"),
-    "no focal length": (lambda content: content.pop("fl_x"), "fx not specified"),
+    "no focal length": (lambda content: [content.pop(key) for key in ("fl_x", "fl_y")], "Expected a focal length"),
     "wrong size": (lambda content: content.update(w=640), "640x36"),
     "unknown image in a list": (
         lambda content: content.update(train_filenames=["images/x.png"], val_filenames=["images/x.png"]),

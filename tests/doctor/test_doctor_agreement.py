@@ -24,7 +24,7 @@ def views_of(depths, labels, c2w) -> InspectedScene:
         images=tuple(Path(f"{i}.png") for i in range(len(c2w))),
         c2w=np.stack(c2w),
         intrinsics=np.tile(INTRINSICS, (len(c2w), 1)),
-        size=(width, height),
+        sizes=((width, height),) * len(c2w),
         read_labels=lambda i: labels[i].astype(np.int16),
         read_depth=lambda i: depths[i].astype(np.float32),
         metres_per_depth_unit=0.001,

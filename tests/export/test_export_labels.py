@@ -15,6 +15,7 @@ from nerfstudio.cameras.cameras import Cameras
 from PIL import Image
 from torch import Tensor
 
+from semantic_ns.annotations.formats import read_annotations
 from semantic_ns.cli.export_labels import entrypoint
 from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
@@ -106,6 +107,21 @@ def test_label_images_hold_the_source_ids_that_were_rendered(tmp_path: Path) -> 
         written = np.asarray(Image.open(path))
         assert written.dtype == np.uint8
         assert written.tolist() == [[(4, 9)[(x + index) % 2] for x in range(WIDTH)]] * HEIGHT
+
+
+def test_labels_for_a_tool_lie_beside_and_belong_to_the_upright_picture(tmp_path: Path) -> None:
+    image = tmp_path / "photo.jpg"
+    picture = Image.new("RGB", (WIDTH, HEIGHT))
+    exif = picture.getexif()
+    exif[0x0112] = 6  # to be turned clockwise by a quarter
+    picture.save(image, exif=exif)
+    (frame,) = frames_of(1)
+    exporter = LabelExporter(FakeModel(taxonomy_of(4, 9)), tmp_path / "out", [], annotations="coco")
+    paths = exporter.export([Frame(frame.name, frame.camera, image)])
+    (annotated,) = read_annotations(tmp_path / "out" / "coco").images
+    assert annotated.name == "photo.jpg"
+    stored = np.asarray(Image.open(paths[0])) == 9
+    np.testing.assert_array_equal(annotated.read((HEIGHT, WIDTH)) == 1, np.rot90(stored, -1))
 
 
 def test_colour_and_confidence_lie_in_parallel_folders_under_the_same_name(tmp_path: Path) -> None:

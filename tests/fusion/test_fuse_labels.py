@@ -279,7 +279,7 @@ def test_options_that_contradict_each_other_are_refused(
 
 
 def rgb_image(path: Path) -> None:
-    Image.new("RGB", (WIDTH, HEIGHT)).save(path.with_suffix(".png"))
+    Image.new("RGB", (WIDTH, HEIGHT), (1, 2, 3)).save(path.with_suffix(".png"))
 
 
 def array(shape: tuple[int, ...], value: float, dtype: Any = np.float32) -> Callable[[Path], None]:

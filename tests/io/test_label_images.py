@@ -30,7 +30,8 @@ def test_index_image_gives_indices_and_not_palette_colours(tmp_path):
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
 def test_label_image_with_several_channels_is_refused(tmp_path, mode):
-    Image.new(mode, (7, 5)).save(tmp_path / "label.png")
+    color = {"RGB": (1, 2, 1), "RGBA": (1, 1, 1, 0), "LA": (1, 0)}[mode]
+    Image.new(mode, (7, 5), color).save(tmp_path / "label.png")
     with pytest.raises(SceneError, match=rf"label\.png, found {len(mode)} channels"):
         read_label_image(tmp_path / "label.png")
 
@@ -85,10 +86,10 @@ def test_colour_image_size_is_width_height(tmp_path):
     assert color_image_size(tmp_path / "rgb.png") == (7, 5)
 
 
-def test_colour_image_with_palette_is_refused(tmp_path):
-    Image.new("P", (7, 5)).save(tmp_path / "rgb.png")
-    with pytest.raises(SceneError, match=r"rgb\.png, found mode P"):
-        color_image_size(tmp_path / "rgb.png")
+def test_a_picture_of_fractions_is_no_colour_image(tmp_path):
+    Image.fromarray(np.zeros((5, 7), np.float32)).save(tmp_path / "rgb.tif")
+    with pytest.raises(SceneError, match=r"rgb\.tif, found mode F"):
+        color_image_size(tmp_path / "rgb.tif")
 
 
 def write_hdf5(path, values, name="dataset"):
@@ -128,7 +129,7 @@ def test_hdf5_colour_of_another_shape_is_refused(tmp_path, shape):
             read(path)
 
 
-@pytest.mark.parametrize("values", [np.zeros((5, 7), np.float32), np.zeros((5, 7, 3), np.uint8)])
+@pytest.mark.parametrize("values", [np.full((5, 7), 0.5, np.float32), np.zeros((5, 7, 3), np.uint8)])
 def test_hdf5_labels_that_are_no_ids_are_refused(tmp_path, values):
     with pytest.raises(SceneError, match=r"label\.hdf5, found (float32|uint8) of shape"):
         read_label_image(write_hdf5(tmp_path / "label.hdf5", values))

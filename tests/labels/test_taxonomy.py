@@ -144,6 +144,17 @@ def test_own_csv_may_give_everything_and_hold_quotes_and_a_byte_order_mark(tmp_p
     assert table.void_ids == {9}
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_spreadsheet_may_separate_values_by_another_sign(separator, tmp_path):
+    rows = [["id", "name", "is_thing"], ["3", "chair, wooden", "1"], ["7", "wall", "0"]]
+    (tmp_path / "t.csv").write_text("\n".join(separator.join(row) for row in rows))
+    entries = ClassTable.load(tmp_path / "t.csv").entries
+    assert [(entry.id, entry.name, entry.is_thing) for entry in entries] == [
+        (3, "chair, wooden", True),
+        (7, "wall", False),
+    ]
+
+
 def test_csv_and_json_of_the_same_classes_are_equal(tmp_path):
     from_csv = ClassTable.load(write(tmp_path / "own.csv", "id,name\n0,chair\n1,table\n2,wall\n"))
     from_json = ClassTable.load(write(tmp_path / "own.json", '["chair", "table", "wall"]'))
@@ -187,7 +198,7 @@ BAD_TABLES = {
     "void.json": ('{"classes": ["chair"], "void_id": "none"}', "void id"),
     "void_is_class.json": ('{"classes": ["chair"], "void_id": 0}', "id 0 twice"),
     "two_names.json": ('["chair", "table", "chair"]', "'chair' for ids 0 and 2"),
-    "table.txt": ("id,name", "replica, nyu40, nyu13, scannet20"),
+    "table.xml": ("id,name", "replica, nyu40, nyu13, scannet20"),
 }
 
 

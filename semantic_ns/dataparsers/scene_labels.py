@@ -1,0 +1,103 @@
+"""The classes of a scene whose label images people made: sizes that differ, masks of 0 and 255, ids that start at 1."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from semantic_ns.dataparsers import scene
+from semantic_ns.errors import SceneError
+from semantic_ns.labels.class_table import ClassTable
+from semantic_ns.labels.label_map import LabelMap
+from semantic_ns.labels.label_spaces import map_to_space
+from semantic_ns.labels.mask_values import doubt_about_first_id, rule_of_masks
+
+ASPECT_TOLERANCE = 0.02
+"""Largest difference in width / height between a label image and its image, as a share."""
+
+
+@dataclass(frozen=True)
+class SceneLabels:
+    """What the label images of a scene mean.
+
+    Attributes:
+        classes: classes of the scene.
+        label_map: map from the ids in the images to those of the classes; None where they are the same.
+        notes: what was read otherwise than it stands in the files, as sentences.
+    """
+
+    classes: scene.SceneClasses
+    label_map: LabelMap | None
+    notes: tuple[str, ...]
+
+
+def read_scene_labels(
+    frames: Sequence[scene.FrameFiles],
+    sizes: Sequence[scene.ImageSize],
+    table: ClassTable,
+    folder: Path,
+    label_space: str,
+    all_classes: bool,
+) -> SceneLabels:
+    """Read every label image once and say what the ids mean.
+
+    Args:
+        frames: files of every frame.
+        sizes: width and height of each image.
+        table: class table of the scene.
+        folder: folder of the scene, for errors.
+        label_space: label space of the classes, see `map_to_space`.
+        all_classes: whether the scene has every class of the table; else those that some label image holds.
+
+    Raises:
+        SceneError: if a label image cannot be read, has other proportions than its image or serves two images, or if
+            an id is unknown, none is a class, or only a person can tell what the values mean.
+    """
+    _refuse_shared(frames)
+    labels = scene.read_label_ids(frames)
+    num_resized = _num_resized(frames, labels.sizes, sizes)
+    rule = rule_of_masks(table, labels.present, is_partial=all_classes)
+    to_space = map_to_space(label_space, table)
+    label_map = to_space if rule.label_map is None else rule.label_map.then(to_space)
+    classes = scene.classes_of_ids(frames, labels, table, folder, label_map, all_classes)
+    notes = [
+        f"{num_resized} label images have another size than their images and are resized by nearest neighbours"
+        if num_resized
+        else None,
+        f"the class {' and the class '.join(table.void_names)} of {table.name} is void" if table.void_names else None,
+        rule.sentence if rule.label_map is None else None,  # else it is the name of the map, which is said anyway
+        doubt_about_first_id(table, labels.present),
+    ]
+    return SceneLabels(classes, label_map, tuple(note for note in notes if note))
+
+
+def _refuse_shared(frames: Sequence[scene.FrameFiles]) -> None:
+    image_of_label: dict[Path, Path] = {}
+    for frame in frames:
+        if frame.label is None:
+            continue
+        other = image_of_label.setdefault(frame.label, frame.image)
+        if other != frame.image:
+            raise SceneError(
+                f"Expected one image for the label image {frame.label}, found {other} and {frame.image}; give each "
+                "frame a semantics_path."
+            )
+
+
+def _num_resized(
+    frames: Sequence[scene.FrameFiles],
+    label_sizes: Sequence[scene.ImageSize | None],
+    sizes: Sequence[scene.ImageSize],
+) -> int:
+    num_resized = 0
+    for frame, label_size, size in zip(frames, label_sizes, sizes, strict=True):
+        if label_size is None or label_size == size:
+            continue
+        if abs(label_size[0] * size[1] / (label_size[1] * size[0]) - 1) > ASPECT_TOLERANCE:
+            is_turned = label_size == size[::-1]
+            hint = "turn it, since it may be of a picture that its EXIF orientation turns" if is_turned else "resize it"
+            raise SceneError(
+                f"Expected a label image of {size[0]}x{size[1]} like its colour image, or in proportion, at "
+                f"{frame.label}, found {label_size[0]}x{label_size[1]}; {hint} with nearest neighbours."
+            )
+        num_resized += 1
+    return num_resized
