@@ -7,14 +7,23 @@ import torch
 from jaxtyping import Float
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
 from torch import Tensor
+from torch.nn import Parameter
 from torch.nn import functional as F
 
+from semantic_ns.backbones import efficientnet_lite
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, sample_images
 from semantic_ns.many_scenes.samples import TargetSample
-from semantic_ns.methods.gsnerf.network import Encoded, GsnerfNetwork, RenderedRays, Sizes, Sources
+from semantic_ns.methods.gsnerf.network import Encoded, EncoderName, GsnerfNetwork, PretrainedUNet, RenderedRays, Sizes, Sources
 from semantic_ns.methods.gsnerf.step import LossWeights, RayPixels, step_losses
 from semantic_ns.methods.source_views import ChosenSources, RenderedImage, SourceViewsConfig, SourceViewsModel
 
+
+def default_encoder() -> EncoderName:
+    """The best encoder for which everything is installed."""
+    return "lite0" if efficientnet_lite.has_imagenet_weights() else "unet"
+
+
+_TRUNK = ".trunk."
 _LABEL_TRUST = 0.95
 """Share of the labels of sources in the classes of a point that they see; the rest is the network's."""
 
@@ -26,6 +35,10 @@ class GsnerfModelConfig(SourceViewsConfig):
     _target: type = field(default_factory=lambda: GsnerfModel)
     loss_weights: LossWeights = field(default_factory=LossWeights)
     """Weights of the losses."""
+    encoder: EncoderName = field(default_factory=default_encoder)
+    """Network that gives features of an image: lite0 begins as EfficientNet-Lite0, trained on photographs, and needs the
+    extra semantic-ns[pretrained] to begin with; unet is a U-Net that knows nothing at first. By default lite0 where the
+    extra is installed."""
     rays_per_target: int = 1024
     """Number of random rays of each target in a training step."""
     use_depth: bool = True
@@ -47,12 +60,31 @@ class GsnerfModel(SourceViewsModel):
 
     def _build_network(self) -> None:
         near, far = self.bounds.near * self.metres_per_unit, self.bounds.far * self.metres_per_unit
-        self.network = GsnerfNetwork(self.taxonomy.num_classes, Sizes(near=near, far=far))
+        sizes = Sizes(encoder=self.config.encoder, near=near, far=far)
+        self.network = GsnerfNetwork(self.taxonomy.num_classes, sizes)
+
+        unet = self.network.encoder.unet
+        if isinstance(unet, PretrainedUNet) and self.config.weights is None and efficientnet_lite.has_imagenet_weights():
+            unet.trunk.load_imagenet_weights()
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        """`trunk`: what has been trained on photographs; `network`: all the rest."""
+        named = list(self.named_parameters())
+        groups = {
+            "network": [parameter for name, parameter in named if _TRUNK not in name],
+            "trunk": [parameter for name, parameter in named if _TRUNK in name],
+        }
+        return {name: group for name, group in groups.items() if group}
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
         """The parent's; the model now learns how frequent each class is."""
+        trainer: Any = training_callback_attributes.trainer
+        is_beginning = trainer is not None and trainer.config.load_dir is None and trainer.config.load_checkpoint is None
+        if is_beginning and self.config.weights is None and self.config.encoder == "lite0":
+            # A run that is only looked at brings its own weights, and does not need those of photographs.
+            efficientnet_lite.require_imagenet_weights()
         datamanager: Any = getattr(training_callback_attributes.pipeline, "datamanager", None)
         if self.config.class_balance > 0 and datamanager is not None:
             share = datamanager.class_frequencies().clamp(min=1e-4)
@@ -95,6 +127,13 @@ class GsnerfModel(SourceViewsModel):
             torch.cat([part.z for part in parts]).unflatten(0, size),
             torch.cat([part.is_seen.any(dim=0) for part in parts]).float().unflatten(0, size),
         )
+
+    @torch.no_grad()
+    def segment(
+        self, images: Float[Tensor, "images 3 height width"]
+    ) -> Float[Tensor, "images classes rows columns"]:
+        """Class logits that the encoder gives images by themselves, at half of their resolution."""
+        return self.network.encoder(images.to(self.device)).logits
 
     def _encoded(self, chosen: ChosenSources) -> Encoded:
         """Features of the chosen frames, each computed once while the weights stay."""

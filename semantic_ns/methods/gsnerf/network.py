@@ -10,16 +10,18 @@ what no source sees.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semantic_ns.backbones import efficientnet_lite
 from semantic_ns.geometry.views import SeenAt, ViewCameras, pixel_centres, reproject, sample_images, sweep_matrices
 from semantic_ns.methods.gsnerf.attention import ViewTransformer
 from semantic_ns.methods.gsnerf.cost_volume import MATCH_CHANNELS, Planes, WarpedViews, reference_volume
-from semantic_ns.methods.gsnerf.layers import UNet, conv2d
+from semantic_ns.methods.gsnerf.layers import UNet, conv2d, double_conv
 from semantic_ns.methods.gsnerf.target_depth import fill_holes, splat_depth
 
 _FLOOR = 1e-3
@@ -27,6 +29,8 @@ _FLOOR = 1e-3
 _OCCLUDED = 0.1
 """A source does not see a point that lies behind its surface by more than this share of the depth."""
 _DEPTH_CODE = 3
+_SEEN_SHARE = 0.05
+"""A source sees a ray if it sees at least this share of its rendering weights."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Sizes:
     """Sizes of the network.
 
     Attributes:
+        encoder: lite0 is EfficientNet-Lite0, which was trained on photographs, unet a U-Net that was not.
         encoder_widths: channels of the encoder at 1/2, 1/4, ... of the resolution.
         match_channels: features that are compared between views.
         num_planes: planes of a source at 1/4 of the resolution, from near to far.
@@ -48,7 +53,8 @@ class Sizes:
         far: farthest plane in metres.
     """
 
-    encoder_widths: tuple[int, ...] = (24, 48, 96, 160)
+    encoder: Literal["lite0", "unet"] = "lite0"
+    encoder_widths: tuple[int, ...] = (32, 48, 96, 128)
     match_channels: int = 16
     num_planes: int = 32
     depth_widths: tuple[int, ...] = (64, 96, 128)
@@ -173,13 +179,57 @@ class RenderedRays:
     is_seen: Bool[Tensor, "views rays"]
 
 
+class PretrainedUNet(nn.Module):
+    """EfficientNet-Lite0 as the way down of a U-Net; a convolution of the image itself keeps fine detail.
+
+    Args:
+        widths: channels at 1/2, 1/4, 1/8 and 1/16 of the resolution.
+    """
+
+    divisor = efficientnet_lite.DIVISOR
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        detail, channels = 16, efficientnet_lite.CHANNELS
+        self.trunk = efficientnet_lite.EfficientNetLite0()
+        self.detail = conv2d(3, detail, 5, 2)
+        self.deepest = conv2d(channels[-1], widths[-1], 1)
+        skips = (channels[0] + detail, *channels[1:-1])
+        levels = list(zip(skips, widths, (*widths[1:], widths[-1]), strict=True))[::-1]
+        self.up = nn.ModuleList(nn.ConvTranspose2d(below, width, 2, 2) for _, width, below in levels)
+        self.merge = nn.ModuleList(
+            double_conv(skip + width, width) if width > widths[0] else conv2d(skip + width, width)
+            for skip, width, _ in levels
+        )
+
+    def forward(self, images: Float[Tensor, "images 3 height width"]) -> list[Tensor]:
+        """Decoded maps of images in 0..1, the finest first."""
+        maps = self.trunk(images)
+        maps[0] = torch.cat([maps[0], self.detail(images - 0.5)], dim=1)
+        decoded = [self.deepest(maps.pop())]
+        for up, merge in zip(self.up, self.merge, strict=True):
+            decoded.append(merge(torch.cat([maps.pop(), up(decoded[-1])], dim=1)))
+        return decoded[:0:-1]
+
+
+class PlainUNet(UNet):
+    """A U-Net that begins at half of the resolution."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__(3, widths, stem_stride=2)
+
+    def forward(self, image: Float[Tensor, "images 3 height width"]) -> list[Tensor]:
+        """Decoded maps of images in 0..1, the finest first."""
+        return super().forward(image - 0.5)
+
+
 class Encoder(nn.Module):
     """Features for matching, colours and classes from one U-Net."""
 
     def __init__(self, sizes: Sizes, num_classes: int) -> None:
         super().__init__()
         widths = sizes.encoder_widths
-        self.unet = UNet(3, widths, stem_stride=2)
+        self.unet = PretrainedUNet(widths) if sizes.encoder == "lite0" else PlainUNet(widths)
         self.match = nn.Conv2d(widths[1], sizes.match_channels, 3, padding=1)
         self.appearance = nn.Conv2d(widths[0], sizes.match_channels, 3, padding=1)
         self.classes = nn.Conv2d(widths[0], num_classes, 1)
@@ -188,7 +238,7 @@ class Encoder(nn.Module):
     def forward(self, images: Float[Tensor, "views 3 height width"]) -> Encoded:
         """Features of images in 0..1, padded to what the U-Net can halve."""
         height, width = images.shape[-2:]
-        maps = self.unet(_padded(images - 0.5, self.unet.divisor))
+        maps = self.unet(_padded(images, self.unet.divisor))
         half, quarter = (
             level[..., : -(-height // step), : -(-width // step)] for level, step in zip(maps[:2], (2, 4), strict=True)
         )
@@ -315,6 +365,7 @@ class GsnerfNetwork(nn.Module):
         self.to_decoder = nn.Conv2d(num_classes, 16, 1)
         self.decoder = ImagePlaneDecoder(4 + 3 + 2 * match + 16, sizes.decoder_widths, num_classes)
         self.colors = ViewTransformer(match + 3 + _DEPTH_CODE + 1, 2 * match, width, sizes.color_layers)
+        self.sample = nn.Linear(2 * match + 4, width)
         self.density = RayDensity(width)
         self.blend = nn.Sequential(
             nn.Linear(width + 9, width), nn.ELU(), nn.Linear(width, width // 2), nn.ELU(), nn.Linear(width // 2, 1)
@@ -398,31 +449,42 @@ class GsnerfNetwork(nn.Module):
         at = reproject(sweep_matrices(sources.cameras, camera), xy[:, None].expand(-1, count, -1), depths)
         is_visible, behind = self._visible(sources, at)
         features, colors = sample_images(encoded.appearance, at.xy), sample_images(encoded.images, at.xy)
-        whole = torch.cat(WarpedViews(features, is_visible).moments()).permute(1, 2, 0).flatten(0, 1)
-        mean_color, _ = WarpedViews(colors, is_visible).moments()
-        parts = [features.permute(0, 2, 3, 1), (colors - mean_color).permute(0, 2, 3, 1), _depth_code(behind)]
-        views = torch.cat([*parts, is_visible[..., None].float()], dim=-1).flatten(1, 2).transpose(0, 1)
-        flat_visible = is_visible.flatten(1).mT
-        tokens, view_tokens = self.colors(views, whole, flat_visible)
-        weights = alpha_weights(self.density(tokens.unflatten(0, depths.shape)))
-        shares = self._blend_shares(sources, camera, xy, depths, view_tokens, flat_visible)
-        blended = (shares[..., None] * colors.flatten(2).permute(2, 0, 1)).sum(dim=1).unflatten(0, depths.shape)
+        _, color_variance = WarpedViews(colors, is_visible).moments()
+        agreement = [*WarpedViews(features, is_visible).moments(), color_variance, is_visible.float().mean(dim=0)[None]]
+        tokens = F.elu(self.sample(torch.cat(agreement).permute(1, 2, 0)))
+        weights = alpha_weights(self.density(tokens))
         accumulation = weights.sum(dim=-1)
         depth = (weights * depths).sum(dim=-1) / accumulation.clamp(min=1e-6)
-        # What is left of a ray behind its samples shows their mean colour, not black.
-        rgb = (weights[..., None] * blended).sum(dim=1) + (1 - accumulation[:, None]) * blended.mean(dim=1)
+        # What is left of a ray behind its samples shows their mean, not black.
+        shares = weights + (1 - accumulation[:, None]) / count
+        # What each source shows along the ray, as far as it is visible there.
+        visible_shares = shares * is_visible
+        seen_share = visible_shares.sum(dim=-1)
+        visible_shares = (visible_shares + 1e-4 * shares) / (seen_share + 1e-4)[..., None]
+        parts = torch.cat([features, colors, _depth_code(behind).permute(0, 3, 1, 2)], dim=1)
+        of_view = (parts * visible_shares[:, None]).sum(dim=-1).permute(2, 0, 1)
+        rgb_of_view = of_view[..., features.shape[1] : features.shape[1] + 3]
+        rgb = (self._blend_shares(sources, camera, xy, depth, of_view, seen_share.mT)[..., None] * rgb_of_view).sum(1)
         return rgb, depth, accumulation
 
     def _blend_shares(
-        self, sources: Sources, camera: ViewCameras, xy: Tensor, depths: Tensor, tokens: Tensor, is_visible: Tensor
+        self, sources: Sources, camera: ViewCameras, xy: Tensor, depth: Tensor, views: Tensor, seen_share: Tensor
     ) -> Tensor:
-        """Share of each source in the colour of each sample, [rays * samples, views]."""
+        """Share of each source in the colour of each ray, [rays, views]."""
+        is_visible = seen_share > _SEEN_SHARE
+        features, rgb, code = views.split([views.shape[-1] - 3 - _DEPTH_CODE, 3, _DEPTH_CODE], dim=-1)
+        weight = is_visible[..., None].float()
+        mean_rgb = (weight * rgb).sum(dim=1, keepdim=True) / weight.sum(dim=1, keepdim=True).clamp(min=1)
+        whole = torch.cat(WarpedViews(features.permute(1, 2, 0), is_visible.mT).moments()).mT
+        _, tokens = self.colors(
+            torch.cat([features, rgb - mean_rgb, code, seen_share[..., None]], dim=-1), whole, is_visible
+        )
         directions = camera.ray_directions(xy[None])[0]
-        points = camera.centres.to(xy.dtype) + directions[:, None] * depths[..., None]
-        codes = angle_code(directions, points - sources.cameras.centres.to(xy.dtype)[:, None, None])
-        scores = self.blend(torch.cat([tokens, codes.flatten(1, 2).transpose(0, 1)], dim=-1))[..., 0]
+        points = camera.centres.to(xy.dtype) + directions * depth.detach()[:, None]
+        codes = angle_code(directions, (points - sources.cameras.centres.to(xy.dtype)[:, None])[:, :, None])[:, :, 0]
+        scores = self.blend(torch.cat([tokens, codes.transpose(0, 1)], dim=-1))[..., 0]
         is_key = is_visible | ~is_visible.any(dim=1, keepdim=True)
-        return scores.masked_fill(~is_key, -1e9).softmax(dim=1)
+        return (scores + (seen_share + 1e-3).log()).masked_fill(~is_key, -1e9).softmax(dim=1)
 
 
 def _depth_code(behind: Float[Tensor, "*points"]) -> Float[Tensor, "*points 3"]:
