@@ -61,7 +61,7 @@ def reconstruction_loss(
     return best.where(counts, 0.0).sum() / counts.sum().clamp(min=1)
 
 
-def _gradients(images: Float[Tensor, "images 3 height width"]) -> tuple[Tensor, Tensor]:
+def _gradients(images: Float[Tensor, "images channels height width"]) -> tuple[Tensor, Tensor]:
     return (
         F.pad(images[..., 1:] - images[..., :-1], (0, 1)),
         F.pad(images[..., 1:, :] - images[..., :-1, :], (0, 0, 0, 1)),

@@ -42,7 +42,7 @@ class GsnerfModelConfig(SourceViewsConfig):
     """Number of random rays of each target in a training step."""
     use_depth: bool = True
     """Let true depth train geometry where the scenes have it; else the colours of the views do."""
-    class_balance: float = 0.0
+    class_balance: float = 0.3
     """Exponent of the balance of classes: a class that covers a share f of all labels counts f^-balance in the
     cross-entropy. 0 lets all pixels count alike."""
 

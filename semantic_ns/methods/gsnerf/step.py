@@ -27,9 +27,9 @@ class LossWeights:
     """Mean squared error of rendered colours."""
     fill: float = 2.0
     """Mean squared error of the colours that the decoder in the image plane gives."""
-    semantic: float = 0.5
-    """Cross-entropy of rendered classes (Chou et al. 2024: lambda = 0.5)."""
-    source_semantic: float = 0.5
+    semantic: float = 1.0
+    """Cross-entropy of rendered classes (Chou et al. 2024: 0.5)."""
+    source_semantic: float = 1.0
     """Cross-entropy of the classes that the encoder gives each image by itself (released code)."""
     fill_semantic: float = 0.25
     """Cross-entropy of the classes of the whole image plane of the target, before rays add what they find."""
