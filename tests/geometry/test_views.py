@@ -22,8 +22,8 @@ from support.views import cameras_at, lifted, pose, projected, random_cameras
 def points(*shape: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Image coordinates, also some outside, and depths, as doubles."""
     generator = torch.Generator().manual_seed(seed)
-    xy = 1.6 * torch.rand(*shape, 2, generator=generator, dtype=torch.float64) - 0.3
-    return xy, 0.3 + 3 * torch.rand(*shape, generator=generator, dtype=torch.float64)
+    xy = 1.6 * torch.rand((*shape, 2), generator=generator, dtype=torch.float64) - 0.3
+    return xy, 0.3 + 3 * torch.rand(shape, generator=generator, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("shape", [(), (7,), (2, 3), (2, 1, 3)])

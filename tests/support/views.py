@@ -1,11 +1,14 @@
 """Cameras in OpenCV's axes, and plain homogeneous matrices of theirs, point by point."""
 
+import math
+
 import numpy as np
 import torch
 from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.geometry.views import ViewCameras
+from semantic_ns.many_scenes.views import SceneViews
 
 
 def rotation(angles: tuple[float, float, float]) -> ndarray:
@@ -47,3 +50,17 @@ def lifted(camera: ViewCameras, index: int, xy: ndarray, depth: float) -> ndarra
     c2w, (fx, fy, cx, cy) = camera.c2w[index].numpy(), camera.intrinsics[index].numpy()
     in_camera = depth * np.array([(xy[0] - cx) / fx, (xy[1] - cy) / fy, 1.0])
     return c2w[:3, :3] @ in_camera + c2w[:3, 3]
+
+
+def scene_views(cameras: ViewCameras, size: tuple[int, int] = (6, 8), has_depth: bool = True) -> SceneViews:
+    """Frames whose every pixel is different: colours and labels at random, depth that counts frames and pixels."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (len(cameras), *size)
+    depths = 1 + torch.arange(math.prod(shape), dtype=torch.float32).reshape(shape) / 100
+    return SceneViews(
+        torch.randint(0, 256, (*shape, 3), generator=generator, dtype=torch.uint8),
+        cameras,
+        torch.randint(-1, 4, shape, generator=generator, dtype=torch.int16),
+        depths if has_depth else None,
+        metres_per_unit=2.0,
+    )
