@@ -17,6 +17,7 @@ from semantic_ns.dataparsers.common_label_space import common_taxonomy, in_label
 from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
 from semantic_ns.dataparsers.scene_folders import SceneFolder, find_scenes, pick_scenes
 from semantic_ns.dataparsers.splits import SplitMethod
+from semantic_ns.dataparsers.unlabelled_scenes import class_table_of, has_label_images
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.labels.taxonomy import Taxonomy
@@ -137,13 +138,26 @@ class ManyScenesDataParser(DataParser):
         """The parser of a scene, which reads the scene's files once for all its splits."""
         if (scene.name, method) not in self._parsers:
             config = AutoDataParserConfig(data=scene.path, split=method, eval_interval=self.config.eval_interval)
-            self._parsers[scene.name, method] = cast(AutoDataParser, config.setup())
+            parser = cast(AutoDataParser, config.setup())
+            if self.config.label_space is not None and _is_in_nerfstudios_format(parser):
+                parser = self._with_classes_of_the_model(scene, config) or parser
+            self._parsers[scene.name, method] = parser
         return self._parsers[scene.name, method]
+
+    def _with_classes_of_the_model(self, scene: SceneFolder, config: AutoDataParserConfig) -> AutoDataParser | None:
+        """A parser of a scene without labels, whose classes are those of the model; None where it has some."""
+        if has_label_images(scene.path):
+            return None
+        announce("many scenes", f"{scene.name}: has no label image; the classes are those of the model")
+        with class_table_of(self.taxonomy) as table:
+            parser = cast(AutoDataParser, replace(config, classes=table, all_classes=True).setup())
+            parser.get_dataparser_outputs("train")  # it reads the table
+        return parser
 
     def _read(self, scene: SceneFolder, split: str, method: SplitMethod) -> DataparserOutputs:
         parser = self._parser_of(scene, method)
         outputs = parser.get_dataparser_outputs(split)
-        if not isinstance(parser.choose()[0], NerfstudioSemanticDataParserConfig):
+        if not _is_in_nerfstudios_format(parser):
             return outputs
         both = [outputs, parser.get_dataparser_outputs("test" if split == "train" else "train")]
         if any(keys.DEPTH_FILENAMES in part.metadata for part in both):
@@ -162,6 +176,11 @@ class ManyScenesDataParser(DataParser):
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs: Any) -> DataparserOutputs:
         del kwargs
         return self.scored_outputs(self.shown_scene, split)
+
+
+def _is_in_nerfstudios_format(parser: AutoDataParser) -> bool:
+    """Whether a scene may lack metres and class names, which all other layouts have."""
+    return isinstance(parser.choose()[0], NerfstudioSemanticDataParserConfig)
 
 
 def _usual_distance(positions: Float64[Tensor, "cameras 3"], where: Path) -> float:

@@ -8,6 +8,7 @@ import pytest
 
 from semantic_ns.dataparsers.many_scenes import ManyScenesDataParser, ManyScenesDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.errors import SceneError
 from semantic_ns.synthetic_scene import write_nerfstudio_scene, write_replica_scene
 from support.hand_made_scene import rewrite
 
@@ -58,3 +59,16 @@ def note_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     monkeypatch.setattr(SemanticDataset, "get_numpy_image", noted)
     return found
+
+
+def read_everything(data: Path, **options: Any) -> None:
+    parser = parser_of(data, **options)
+    for scene in parser.training_scenes:
+        parser.training_outputs(scene)
+    parser.get_dataparser_outputs("train")
+
+
+def expect_one_sentence(data: Path, message: str, **options: Any) -> None:
+    with pytest.raises(SceneError, match=message) as raised:
+        read_everything(data, **options)
+    assert "\n" not in str(raised.value)
