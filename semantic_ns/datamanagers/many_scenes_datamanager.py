@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float32
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager, FullImageDatamanagerConfig
-from torch import Tensor
+from torch import Tensor, distributed
 
 from semantic_ns.dataparsers.many_scenes import ManyScenesDataParser, ManyScenesDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
@@ -17,6 +17,7 @@ from semantic_ns.many_scenes.pairs import pair
 from semantic_ns.many_scenes.samples import Augmentation, TargetSample, draw_sample
 from semantic_ns.many_scenes.shelf import SCENE, SHELF, SceneShelf
 from semantic_ns.many_scenes.source_selection import Selection
+from semantic_ns.many_scenes.views import reduced_size
 
 SAMPLE = "sample"
 """Batch: the `TargetSample` of a training step."""
@@ -28,7 +29,9 @@ class ManyScenesDataManagerConfig(FullImageDatamanagerConfig):
     """Options of the data manager of methods that learn from many scenes."""
 
     _target: type = field(default_factory=lambda: ManyScenesDataManager)
-    dataparser: ManyScenesDataParserConfig = field(default_factory=ManyScenesDataParserConfig)
+    dataparser: ManyScenesDataParserConfig = field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default_factory=ManyScenesDataParserConfig
+    )
     """Which scenes train and which are scored."""
     targets_per_step: int = 2
     """Number of target frames in a training step, all of one scene."""
@@ -71,8 +74,8 @@ class ScoredImages:
         number = 0
         for scene, dataset in enumerate(self._datasets):
             for index in range(len(dataset)):
-                batch = dataset.get_data(index) | {"image_idx": number}
-                batch["image"] = batch["image"].to(self._device)
+                batch: dict[str, Any] = dict(dataset.get_data(index))
+                batch |= {"image": batch["image"].to(self._device), "image_idx": number}
                 yield camera_of(dataset, index, scene).to(self._device), batch
                 number += 1
 
@@ -91,7 +94,7 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
     where nothing trains.
     """
 
-    config: ManyScenesDataManagerConfig
+    config: ManyScenesDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     dataparser: ManyScenesDataParser
 
     def __init__(
@@ -108,7 +111,8 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
         super().__init__(config, device, test_mode, world_size, local_rank, **kwargs)
         self.shelf = SceneShelf(self.dataparser, config.max_image_width, config.cache_mib * _MIB)
         self.train_dataset.metadata[SHELF] = self.shelf
-        self._rank = local_rank
+        # Not the rank on this host: several hosts must not draw the same pairs.
+        self._rank = distributed.get_rank() if distributed.is_initialized() else local_rank
 
     @property
     def dataset_type(self) -> type[SemanticDataset]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -117,9 +121,7 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
 
     def next_train(self, step: int) -> tuple[TargetSample, dict[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The sample of a step; the batch holds it, too."""
-        scenes = self.dataparser.training_scenes
-        counts = tuple(len(self.shelf.training(number)) for number in range(len(scenes)))
-        draw = pair(step, self._rank, self.world_size, self.config.seed, counts)
+        draw = pair(step, self._rank, self.world_size, self.config.seed, self.shelf.num_training_frames)
         return self._sample(draw.scene, draw.target, draw.seed, self.config.augmentation)
 
     def next_eval(self, step: int) -> tuple[TargetSample, dict[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -163,10 +165,10 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
 
     def get_train_rays_per_batch(self) -> int:
         """Pixels of the targets of a step."""
-        width, height = int(self.train_dataset.cameras.width[0]), int(self.train_dataset.cameras.height[0])
-        return self.config.targets_per_step * width * height
+        height, width = reduced_size(self.train_dataset.cameras, self.config.max_image_width)
+        return self.config.targets_per_step * height * width
 
-    def class_frequencies(self) -> Float[Tensor, "classes"]:
+    def class_frequencies(self) -> Float32[Tensor, "classes"]:
         """Share of each class in the labels of the training scenes."""
         count = torch.zeros(self.dataparser.taxonomy.num_classes, dtype=torch.float64)
         for number in range(len(self.dataparser.training_scenes)):

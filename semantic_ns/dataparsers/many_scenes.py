@@ -3,21 +3,29 @@
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import torch
 import tyro
+from jaxtyping import Float64
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from torch import Tensor
 
 from semantic_ns.dataparsers import metadata as keys
-from semantic_ns.dataparsers.auto import AutoDataParserConfig
+from semantic_ns.dataparsers.auto import AutoDataParser, AutoDataParserConfig
 from semantic_ns.dataparsers.common_label_space import common_taxonomy, in_label_space, unknown_names
+from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
 from semantic_ns.dataparsers.scene_folders import SceneFolder, find_scenes, pick_scenes
 from semantic_ns.dataparsers.splits import SplitMethod
+from semantic_ns.dataparsers.unlabelled_scenes import class_table_of, has_label_images
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.labels.taxonomy import Taxonomy
 
 _NUM_SHOWN = 8
+_USUAL_DISTANCE_M = 0.3
+_ROUNDING = 1e-6
+"""Distance between cameras, as a share of their coordinates, that is no distance."""
 
 
 @dataclass
@@ -38,7 +46,7 @@ class ManyScenesDataParserConfig(DataParserConfig):
     """Number of frames per scored frame (split interval)."""
     normalize_scale: bool = False
     """Accept scenes whose scale is not known in metres, and scale each so that the median distance between a camera
-    and its nearest neighbour is 0.3 m."""
+    and the nearest other position of one is 0.3 m."""
     label_space: tyro.conf.Suppress[str | None] = None
     """The label space of a trained model, as JSON: set where the model's weights are given."""
 
@@ -48,7 +56,7 @@ class ManyScenesDataParser(DataParser):
 
     Raises:
         SceneError: if there is no scene, if the scenes have no class in common with the label space, if a name is that
-            of no scene, or if the scale of a scene is not known.
+            of no scene, if all scenes are held out, or if the scale of a scene is not known.
     """
 
     config: ManyScenesDataParserConfig  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -122,13 +130,37 @@ class ManyScenesDataParser(DataParser):
     def _told(self) -> set[str]:
         return set()
 
-    def _read(self, scene: SceneFolder, split: str, method: SplitMethod) -> DataparserOutputs:
-        config = AutoDataParserConfig(data=scene.path, split=method, eval_interval=self.config.eval_interval)
-        return self._in_metres(scene, config.setup().get_dataparser_outputs(split))
+    @cached_property
+    def _parsers(self) -> dict[tuple[str, SplitMethod], AutoDataParser]:
+        return {}
 
-    def _in_metres(self, scene: SceneFolder, outputs: DataparserOutputs) -> DataparserOutputs:
-        known = outputs.metadata.get(keys.NEAR_FAR_M) is not None or keys.DEPTH_FILENAMES in outputs.metadata
-        if known:
+    def _parser_of(self, scene: SceneFolder, method: SplitMethod) -> AutoDataParser:
+        """The parser of a scene, which reads the scene's files once for all its splits."""
+        if (scene.name, method) not in self._parsers:
+            config = AutoDataParserConfig(data=scene.path, split=method, eval_interval=self.config.eval_interval)
+            parser = cast(AutoDataParser, config.setup())
+            if self.config.label_space is not None and _is_in_nerfstudios_format(parser):
+                parser = self._with_classes_of_the_model(scene, config) or parser
+            self._parsers[scene.name, method] = parser
+        return self._parsers[scene.name, method]
+
+    def _with_classes_of_the_model(self, scene: SceneFolder, config: AutoDataParserConfig) -> AutoDataParser | None:
+        """A parser of a scene without labels, whose classes are those of the model; None where it has some."""
+        if has_label_images(scene.path):
+            return None
+        announce("many scenes", f"{scene.name}: has no label image; the classes are those of the model")
+        with class_table_of(self.taxonomy) as table:
+            parser = cast(AutoDataParser, replace(config, classes=table, all_classes=True).setup())
+            parser.get_dataparser_outputs("train")  # it reads the table
+        return parser
+
+    def _read(self, scene: SceneFolder, split: str, method: SplitMethod) -> DataparserOutputs:
+        parser = self._parser_of(scene, method)
+        outputs = parser.get_dataparser_outputs(split)
+        if not _is_in_nerfstudios_format(parser):
+            return outputs
+        both = [outputs, parser.get_dataparser_outputs("test" if split == "train" else "train")]
+        if any(keys.DEPTH_FILENAMES in part.metadata for part in both):
             return outputs
         if not self.config.normalize_scale:
             raise SceneError(
@@ -136,19 +168,33 @@ class ManyScenesDataParser(DataParser):
                 "that has metres; the model's planes are in metres. Add --normalize-scale True to scale it by the "
                 "distances between its cameras."
             )
-        positions = outputs.cameras.camera_to_worlds[:, :3, 3].double()
-        distances = (positions[:, None] - positions).norm(dim=-1)
-        distances.fill_diagonal_(float("inf"))
-        nearest = float(distances.min(dim=1).values.median()) if len(positions) > 1 else 0.0
-        if not 0 < nearest < float("inf"):
-            raise SceneError(
-                f"Expected cameras at different positions in {scene.path} to find its scale by, found one position; "
-                "give a scene with depth."
-            )
-        return replace(outputs, metadata=outputs.metadata | {keys.METRES_PER_UNIT: 0.3 / nearest})
+        # Of all frames, whichever the split, so that sources and scored frames have one scale.
+        positions = torch.cat([part.cameras.camera_to_worlds[:, :3, 3] for part in both]).double()
+        metres_per_unit = _USUAL_DISTANCE_M / _usual_distance(positions, scene.path)
+        return replace(outputs, metadata=outputs.metadata | {keys.METRES_PER_UNIT: metres_per_unit})
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs: Any) -> DataparserOutputs:
+        del kwargs
         return self.scored_outputs(self.shown_scene, split)
+
+
+def _is_in_nerfstudios_format(parser: AutoDataParser) -> bool:
+    """Whether a scene may lack metres and class names, which all other layouts have."""
+    return isinstance(parser.choose()[0], NerfstudioSemanticDataParserConfig)
+
+
+def _usual_distance(positions: Float64[Tensor, "cameras 3"], where: Path) -> float:
+    """Median distance between a camera and the nearest other position of one, in the unit of the positions."""
+    distances = (positions[:, None] - positions).norm(dim=-1)
+    # Cameras of one place, such as the parts of a panorama, say nothing about the scale.
+    distances[distances <= _ROUNDING * positions.abs().max().clamp(min=1.0)] = torch.inf
+    nearest = distances.min(dim=1).values
+    if not bool(nearest.isfinite().any()):
+        raise SceneError(
+            f"Expected cameras at different positions in {where} to find its scale by, found one position; give a "
+            "scene with depth."
+        )
+    return float(nearest.median())
 
 
 def _listed(names: tuple[str, ...]) -> str:

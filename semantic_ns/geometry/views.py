@@ -78,8 +78,8 @@ def pixel_centres(height: int, width: int, device: torch.device | str = "cpu") -
 def sweep_matrices(sources: ViewCameras, target: ViewCameras) -> Float64[Tensor, "sources 3 4"]:
     """From (x d, y d, d, 1) of one target camera to homogeneous image coordinates of each source.
 
-    (x, y) are image coordinates of the target, and d is planar depth in metres. The third component of the result is the
-    planar depth in the source.
+    (x, y) are image coordinates of the target, and d is planar depth in metres. The third component of the result is
+    the planar depth in the source.
     """
     from_target = torch.linalg.inv(sources.c2w) @ target.c2w
     lifted = from_target[:, :3, :3] @ torch.linalg.inv(target.matrices())

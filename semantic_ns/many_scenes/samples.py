@@ -33,6 +33,14 @@ class Frames:
         depths = None if views.depths_m is None else views.depths_m[chosen]
         return cls(views.colors(chosen), views.labels[chosen].long(), depths, views.cameras[chosen])
 
+    def mirrored(self) -> "Frames":
+        """The same frames of the scene in a mirror: images from right to left, and cameras that see them so."""
+        flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], dtype=torch.float64, device=self.cameras.c2w.device))
+        fx, fy, cx, cy = self.cameras.intrinsics.unbind(-1)
+        cameras = ViewCameras(flip @ self.cameras.c2w @ flip, torch.stack([fx, fy, 1 - cx, cy], dim=-1))
+        depths = None if self.depths_m is None else self.depths_m.flip(-1)
+        return Frames(self.images.flip(-1), self.labels.flip(-1), depths, cameras)
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the images."""
@@ -46,7 +54,7 @@ class Frames:
 
 @dataclass(frozen=True, eq=False)
 class TargetSample:
-    """T targets of one scene with their K common sources, which are encoded once.
+    """Targets of one scene with their common sources, which are encoded once.
 
     Attributes:
         sources: the sources.
@@ -87,16 +95,16 @@ def draw_sample(
         views: a scene.
         target: number of the first target; the others are drawn among the frames nearest to it.
         seed: seed of all draws.
-        num_targets: T.
-        counts: least and largest K; drawn uniformly.
+        num_targets: number of targets; fewer in a scene that has not as many frames beside the sources.
+        counts: least and largest number of sources; drawn uniformly, as far as the scene has as many frames.
         augmentation: how the scene is changed; None leaves it.
         selection: rule by which sources are chosen from a random half of the frames.
+
+    Raises:
+        SceneError: if the scene has fewer frames beside the target than the least number of sources.
     """
     generator = torch.Generator().manual_seed(seed)
-    if augmentation is not None and float(torch.rand((), generator=generator)) < augmentation.mirror:
-        views = views.mirrored()
-    count = int(torch.randint(counts[0], counts[1] + 1, (), generator=generator))
-    sources = _sources(views.cameras, target, count, selection, generator)
+    sources = _sources(views.cameras, target, counts, selection, generator)
     targets = _targets(views.cameras, target, sources, num_targets, generator)
     sample = TargetSample(Frames.of(views, sources), Frames.of(views, targets))
     return sample if augmentation is None else _augmented(sample, augmentation, generator)
@@ -115,17 +123,22 @@ def _targets(
 
 
 def _sources(
-    cameras: ViewCameras, target: int, count: int, selection: Selection, generator: torch.Generator
+    cameras: ViewCameras, target: int, counts: tuple[int, int], selection: Selection, generator: torch.Generator
 ) -> Int64[Tensor, "count"]:
     """Sources from a random half of the frames, so that a target is not always seen from the same ones."""
     camera = cameras[torch.tensor([target])]
     others = (~are_same_image(camera, cameras)).nonzero()[:, 0]
+    least, largest = counts
+    count = int(torch.randint(least, max(least, min(largest, len(others))) + 1, (), generator=generator))
     size = min(len(others), max(count, len(others) // 2))
     pool = others[torch.randperm(len(others), generator=generator)[:size]]
     return pool[select_sources(camera, cameras[pool], count, selection=selection)]
 
 
 def _augmented(sample: TargetSample, augmentation: Augmentation, generator: torch.Generator) -> TargetSample:
+    if float(torch.rand((), generator=generator)) < augmentation.mirror:
+        sample = TargetSample(sample.sources.mirrored(), sample.targets.mirrored())
+
     def factor(size: int, largest: float) -> Tensor:
         return largest ** (2 * torch.rand(size, generator=generator) - 1)
 
@@ -138,8 +151,6 @@ def _augmented(sample: TargetSample, augmentation: Augmentation, generator: torc
         c2w[:, :3, 3] *= scale
         images = (frames.images.clamp(min=1e-4) ** gamma * gain[:, None, None]).clamp(0, 1)
         depths = None if frames.depths_m is None else frames.depths_m * scale
-        return replace(
-            frames, images=images, depths_m=depths, cameras=replace(frames.cameras, c2w=c2w)
-        )
+        return replace(frames, images=images, depths_m=depths, cameras=replace(frames.cameras, c2w=c2w))
 
     return TargetSample(change(sample.sources), change(sample.targets))

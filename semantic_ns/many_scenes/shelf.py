@@ -1,5 +1,7 @@
 """The views of all scenes of a run, each read when it is first asked for."""
 
+from functools import cached_property
+
 from semantic_ns.dataparsers.many_scenes import ManyScenesDataParser
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.many_scenes.views import SceneViews, ViewCache, read_views
@@ -8,6 +10,9 @@ SHELF = "scene_shelf"
 """Key in the metadata of the data set that nerfstudio sees: the `SceneShelf`, from which models take source views."""
 SCENE = "scene_number"
 """Key in the metadata of a camera: number of its scene among the scored ones, [..., 1]; the shown scene if left out."""
+
+_SHOWN = -1
+"""Number of the shown scene where it is none of the scored ones."""
 
 
 class SceneShelf:
@@ -24,15 +29,22 @@ class SceneShelf:
         self._training = ViewCache(self._read_training, max_bytes)
         self._sources = ViewCache(self._read_sources, max_bytes)
 
+    @cached_property
+    def num_training_frames(self) -> tuple[int, ...]:
+        """Number of frames to train on of each training scene; no image is read for it."""
+        parser = self._parser
+        return tuple(len(parser.training_outputs(scene).image_filenames) for scene in parser.training_scenes)
+
     def training(self, number: int) -> SceneViews:
         """All frames to train on of a training scene."""
         return self._training[number]
 
     def sources(self, number: int | None = None) -> SceneViews:
         """The source frames of a scored scene; without a number, of the one that is shown."""
-        return self._sources[-1 if number is None else number]
+        number = self.shown_number if number is None else number
+        return self._sources[_SHOWN if number is None else number]
 
-    @property
+    @cached_property
     def shown_number(self) -> int | None:
         """Number of the shown scene among the scored ones, if it is one of them."""
         scenes = self._parser.scored_scenes
@@ -44,5 +56,5 @@ class SceneShelf:
 
     def _read_sources(self, number: int) -> SceneViews:
         parser = self._parser
-        scene = parser.shown_scene if number < 0 else parser.scored_scenes[number]
+        scene = parser.shown_scene if number == _SHOWN else parser.scored_scenes[number]
         return read_views(SemanticDataset(parser.scored_outputs(scene, "train")), self._max_width)

@@ -16,9 +16,7 @@ _PROBE_DEPTHS = 3
 _PROBE_GRID = (9, 12)
 
 
-def seen_probes(
-    target: ViewCameras, sources: ViewCameras, near: float, far: float
-) -> Bool[Tensor, "sources probes"]:
+def seen_probes(target: ViewCameras, sources: ViewCameras, near: float, far: float) -> Bool[Tensor, "sources probes"]:
     """Which sources see points of a target: a grid of its pixels at three depths, equally spaced in log depth.
 
     Args:
@@ -70,14 +68,15 @@ def select_sources(
         selection: rule of the choice.
 
     Raises:
-        SceneError: if there are not as many sources beside the target.
+        SceneError: if there are not as many cameras beside the target.
     """
     distances = pose_distances(target, sources).where(~are_same_image(target, sources), torch.inf)
     usable = distances.isfinite()
     if int(usable.sum()) < count:
         raise SceneError(
-            f"Expected at least {count} source frames beside the target, found {int(usable.sum())}; give more frames "
-            "or take a smaller --pipeline.model.num-source-views."
+            f"Expected at least {count} source frames beside the target, found {int(usable.sum())} in its scene; give "
+            "the scene more frames, or take a smaller --pipeline.model.num-source-views (while training, "
+            "--pipeline.datamanager.train-sources)."
         )
     if selection == "nearest":
         return distances.argsort(stable=True)[:count]

@@ -2,11 +2,11 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Int16, Int64, UInt8
+from jaxtyping import Float32, Int16, Int64, UInt8
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from torch import Tensor
 from torch.nn import functional as F
@@ -53,14 +53,6 @@ class SceneViews:
         """Colours 0..1 of some frames."""
         return self.images[chosen].permute(0, 3, 1, 2).float() / 255
 
-    def mirrored(self) -> "SceneViews":
-        """The scene in a mirror: images from right to left, and cameras that see them so."""
-        flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], dtype=torch.float64))
-        fx, fy, cx, cy = self.cameras.intrinsics.unbind(-1)
-        cameras = ViewCameras(flip @ self.cameras.c2w @ flip, torch.stack([fx, fy, 1 - cx, cy], dim=-1))
-        depths = None if self.depths_m is None else self.depths_m.flip(-1)
-        return replace(self, images=self.images.flip(2), cameras=cameras, labels=self.labels.flip(-1), depths_m=depths)
-
 
 def view_cameras(cameras: Cameras, metres_per_unit: float) -> ViewCameras:
     """Cameras of nerfstudio, [N] or [N, 1...], in metres.
@@ -95,14 +87,13 @@ def read_views(dataset: SemanticDataset, max_width: int | None = None) -> SceneV
     Args:
         dataset: images with labels.
         max_width: images that are wider are made smaller: colours by averages, labels and depth by nearest neighbours.
+            Images of another size than the first one are brought to its size; their cameras see them so.
     """
     scale: float = dataset.metadata[keys.METRES_PER_UNIT]
+    size = reduced_size(dataset.cameras, max_width)
     images, labels, depths = [], [], []
     for index in range(len(dataset)):
         color = dataset.color_of(index)
-        height, width = color.shape[:2]
-        factor = min(1.0, (max_width or width) / width)
-        size = (round(height * factor), round(width * factor))
         images.append(_area(color, size))
         labels.append(_nearest(dataset.labels_of(index), size))
         depth = dataset.depth_of(index)
@@ -115,6 +106,13 @@ def read_views(dataset: SemanticDataset, max_width: int | None = None) -> SceneV
         torch.stack(depths) if depths else None,
         scale,
     )
+
+
+def reduced_size(cameras: Cameras, max_width: int | None = None) -> tuple[int, int]:
+    """Height and width of the images of a scene that is read with `max_width`."""
+    height, width = int(cameras.height.flatten()[0]), int(cameras.width.flatten()[0])
+    factor = min(1.0, (max_width or width) / width)
+    return max(1, round(height * factor)), round(width * factor)
 
 
 def _area(color: Float32[Tensor, "height width 3"], size: tuple[int, int]) -> UInt8[Tensor, "rows columns 3"]:

@@ -21,7 +21,7 @@ LAYERS = (
     ("batch", "interfaces"),
     ("dataparsers", "synthetic_scene"),
     ("datasets", "runs"),
-    ("surface",),
+    ("surface", "many_scenes"),
     ("propagation",),
     ("fields", "sampling"),
     ("host", "viewer", "evaluation"),
