@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import tyro
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
@@ -103,7 +103,11 @@ class ManyScenesDataParser(DataParser):
 
     def scored_outputs(self, scene: SceneFolder, split: str) -> DataparserOutputs:
         """The source frames (`train`) or the scored ones (`test`) of a scene, in the label space of all scenes."""
-        return self._in_label_space(scene, self._read(scene, split, self.config.split))
+        outputs = self._in_label_space(scene, self._read(scene, split, self.config.split))
+        if self.config.split != "all":
+            return outputs
+        rule = f"all (every frame is a source, and is scored from the others): {len(outputs.image_filenames)} images"
+        return replace(outputs, metadata=outputs.metadata | {keys.SPLIT: rule})
 
     def _in_label_space(self, scene: SceneFolder, outputs: DataparserOutputs) -> DataparserOutputs:
         own: Taxonomy = outputs.metadata[keys.TAXONOMY]
@@ -123,8 +127,33 @@ class ManyScenesDataParser(DataParser):
         return set()
 
     def _read(self, scene: SceneFolder, split: str, method: SplitMethod) -> DataparserOutputs:
-        config = AutoDataParserConfig(data=scene.path, split=method, eval_interval=self.config.eval_interval)
-        return self._in_metres(scene, config.setup().get_dataparser_outputs(split))
+        return self._in_metres(scene, self._parser_of(scene, method).get_dataparser_outputs(split))
+
+    def _parser_of(self, scene: SceneFolder, method: SplitMethod) -> DataParser:
+        """The parser of a scene alone, which reads the scene once for all its splits."""
+        key = (scene.path, method)
+        if key not in self._parsers:
+            config = AutoDataParserConfig(
+                data=scene.path,
+                split=method,
+                eval_interval=self.config.eval_interval,
+                labels_optional=self.config.label_space is not None,
+            )
+            self._parsers[key] = cast(DataParser, config.setup())
+        return self._parsers[key]
+
+    @cached_property
+    def _parsers(self) -> dict[tuple[Path, SplitMethod], DataParser]:
+        return {}
+
+    def classes_of(self, scene: SceneFolder) -> Taxonomy:
+        """The classes of a scored scene itself, in its own label space."""
+        return self._read(scene, "train", self.config.split).metadata[keys.TAXONOMY]
+
+    def has_all_labels(self, scene: SceneFolder) -> bool:
+        """Whether every frame of a scene has a label image."""
+        outputs = self._read(scene, "train", "all")
+        return all(path is not None for path in outputs.metadata[keys.LABEL_FILENAMES])
 
     def _in_metres(self, scene: SceneFolder, outputs: DataparserOutputs) -> DataparserOutputs:
         known = outputs.metadata.get(keys.NEAR_FAR_M) is not None or keys.DEPTH_FILENAMES in outputs.metadata
