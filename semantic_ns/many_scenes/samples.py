@@ -96,7 +96,7 @@ def draw_sample(
     if augmentation is not None and float(torch.rand((), generator=generator)) < augmentation.mirror:
         views = views.mirrored()
     count = int(torch.randint(counts[0], counts[1] + 1, (), generator=generator))
-    sources = _sources(views.cameras, target, count, selection, generator)
+    sources = _sources(views.cameras, target, (counts[0], count), selection, generator)
     targets = _targets(views.cameras, target, sources, num_targets, generator)
     sample = TargetSample(Frames.of(views, sources), Frames.of(views, targets))
     return sample if augmentation is None else _augmented(sample, augmentation, generator)
@@ -115,11 +115,16 @@ def _targets(
 
 
 def _sources(
-    cameras: ViewCameras, target: int, count: int, selection: Selection, generator: torch.Generator
+    cameras: ViewCameras, target: int, counts: tuple[int, int], selection: Selection, generator: torch.Generator
 ) -> Int64[Tensor, "count"]:
-    """Sources from a random half of the frames, so that a target is not always seen from the same ones."""
+    """Sources from a random half of the frames, so that a target is not always seen from the same ones.
+
+    Their number is the second of `counts`, or less if the scene has fewer frames, but not below the first one.
+    """
+    least, count = counts
     camera = cameras[torch.tensor([target])]
     others = (~are_same_image(camera, cameras)).nonzero()[:, 0]
+    count = max(least, min(count, len(others)))  # a small room has fewer
     size = min(len(others), max(count, len(others) // 2))
     pool = others[torch.randperm(len(others), generator=generator)[:size]]
     return pool[select_sources(camera, cameras[pool], count, selection=selection)]

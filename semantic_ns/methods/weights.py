@@ -19,6 +19,7 @@ BUILT_IN = Path(__file__).parent / "built_in_weights"
 FORMAT = "semantic_ns weights 1"
 """What a file of weights says of itself under `format`."""
 _LABEL_SPACE = "label_space"
+_PARTS = {"method", "options", "max_image_width", _LABEL_SPACE, "state"}
 _MODEL = "_model."
 _DEVICE = "device_indicator_param"
 """An empty parameter that nerfstudio adds to every model after it was built, which is after weights are loaded."""
@@ -109,7 +110,7 @@ def _content(file: Path) -> Any:
 
 def _is_handed_on(content: Any) -> bool:
     """Whether this is what `write_weights` writes; a run's checkpoint has other keys."""
-    return isinstance(content, dict) and content.get("format") == FORMAT
+    return isinstance(content, dict) and content.get("format") == FORMAT and content.keys() >= _PARTS
 
 
 def _is_of_another_method(file: Path) -> SceneError:
