@@ -164,6 +164,22 @@ def scale_schedules_to_run(optimizers: dict[str, Any], num_iterations: int) -> d
     }
 
 
+def follow_clock(scheduler: LRScheduler, steps_by_clock: Callable[[], float]) -> None:
+    """Let a schedule go on with the clock where that is ahead of the steps.
+
+    Args:
+        scheduler: a schedule of RunDecayConfig.
+        steps_by_clock: function that returns the step at which the schedule would be if only time counted.
+    """
+    assert isinstance(scheduler, LambdaLR)
+
+    def ahead(rate: Callable[[int], float]) -> Callable[[int], float]:
+        return lambda step: rate(max(step, round(steps_by_clock())))
+
+    scheduler.lr_lambdas = [ahead(rate) for rate in scheduler.lr_lambdas]
+
+
 __all__ = [
-    "FusedAdamConfig", "FusedAdamWConfig", "KernelAdam", "KernelAdamW", "RunDecayConfig", "scale_schedules_to_run",
+    "FusedAdamConfig", "FusedAdamWConfig", "KernelAdam", "KernelAdamW", "RunDecayConfig", "follow_clock",
+    "scale_schedules_to_run",
 ]  # fmt: skip

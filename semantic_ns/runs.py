@@ -15,7 +15,7 @@ else:
     from semantic_ns.interfaces import PipelineLike, RenderingModel
 
 Need = Literal["images", "intervals"]
-"""What is asked of the model: to render images (`RenderingModel`), or single rays with their intervals as well."""
+"""What is asked of the model: to render images (`RenderingModel`), or rays or images with their intervals as well."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,7 @@ def refuse_other_methods(model: object, load_config: Path, needs: Need) -> None:
             f"Expected a run of one of this package's methods, found a {type(model).__name__}, which renders no "
             f"labels, in {load_config}; train with ns-train semantic-nerf."
         )
-    if needs == "intervals" and not can(model, "renders_intervals"):
+    if needs == "intervals" and not (can(model, "renders_intervals") or can(model, "renders_image_intervals")):
         raise SceneError(
             f"Expected a run of semantic-nerf, found a {type(model).__name__}, which renders no single rays, in "
             f"{load_config}; train with ns-train semantic-nerf."

@@ -1,10 +1,12 @@
 """nerfstudio's trainer, made safe to stop: whole checkpoints only, a clean end on a signal, resuming."""
 
+import math
 import os
 import re
 import shutil
 import signal
 import threading
+import time
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -14,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, NoReturn, cast
 
+import tyro
 import yaml
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer, TrainerConfig
@@ -24,7 +27,8 @@ from torch.cuda.amp.grad_scaler import GradScaler
 from semantic_ns.errors import SceneError
 from semantic_ns.interfaces import TrainingDataLike, can
 from semantic_ns.io.writing import flush_to_disk, write_text
-from semantic_ns.optimizers import scale_schedules_to_run
+from semantic_ns.optimizers import RunDecayConfig, follow_clock, scale_schedules_to_run
+from semantic_ns.pipeline import SemanticPipelineConfig
 
 RESUME_CONFIG = "resume.yml"
 """File beside `config.yml` with which `ns-train <method> --load-config` goes on where the newest checkpoint is."""
@@ -37,9 +41,22 @@ class SemanticTrainerConfig(TrainerConfig):
     """Options of the trainer; `max_num_iterations` counts all steps, those before a resume included."""
 
     _target: type = field(default_factory=lambda: SemanticTrainer)
+    max_seconds: float | None = None
+    """Training ends after so many seconds, or after max-num-iterations if they come first; set-up does not count.
+    Learning-rate schedules follow whichever is further, so that they end with the run."""
+    seconds_before: tyro.conf.Suppress[float] = 0.0
+    """Seconds of training before a resume."""
+    run_dir: tyro.conf.Suppress[Path | None] = None
+    """Folder of a run that lies elsewhere than ns-train would put it."""
+
+    def get_base_dir(self) -> Path:
+        """The folder of the run."""
+        return super().get_base_dir() if self.run_dir is None else self.run_dir
 
     def save_config(self) -> None:
         """Write `config.yml` of the run whole or not at all: the run being resumed may be the one that it describes."""
+        if isinstance(self.pipeline, SemanticPipelineConfig):
+            self.pipeline.settle()
         path = self.get_base_dir() / "config.yml"
         CONSOLE.log(f"Saving config to: {path}")
         write_text(path, yaml.dump(self))
@@ -88,6 +105,8 @@ class SemanticTrainer(Trainer):
         self._saved_step: int | None = None
         self._stop_signal: signal.Signals | None = None
         self._previous_handlers: dict[signal.Signals, Any] = {}
+        self._start: float | None = None  # of the training in this process, on the monotonic clock
+        _check_max_seconds(config.max_seconds, world_size)
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         """Set up as the parent does; labels that are not the scene's own are kept beside the run."""
@@ -108,7 +127,24 @@ class SemanticTrainer(Trainer):
             )
         optimizers = scale_schedules_to_run(self.config.optimizers, self._total_iterations)
         with self._changed_config(optimizers=optimizers):
-            return super().setup_optimizers()
+            built = super().setup_optimizers()
+        if self.config.max_seconds is not None:
+            for name, scheduler in built.schedulers.items():
+                if isinstance(optimizers[name]["scheduler"], RunDecayConfig):
+                    follow_clock(scheduler, lambda: self._time_share * self._total_iterations)
+        return built
+
+    @property
+    def _seconds(self) -> float:
+        """Seconds of training so far, those before a resume included."""
+        now = 0.0 if self._start is None else time.monotonic() - self._start
+        return self.config.seconds_before + now
+
+    @property
+    def _time_share(self) -> float:
+        """Share of `max_seconds` that is over; 0 without it."""
+        limit = self.config.max_seconds
+        return 0.0 if limit is None else min(1.0, self._seconds / limit)
 
     def train(self) -> None:
         """Train up to `max_num_iterations` steps in total, or until a signal.
@@ -119,6 +155,7 @@ class SemanticTrainer(Trainer):
         # The parent trains this many more steps, and saves under the number in `step` even if it trains none.
         remaining = max(0, self._total_iterations - self._start_step)
         self.step = max(0, self._start_step - 1)
+        self._start = time.monotonic()
         with (
             self._changed_config(max_num_iterations=remaining),
             self._stopping_on_signals(),
@@ -134,6 +171,9 @@ class SemanticTrainer(Trainer):
             self.stop_training = True  # the signal came before the parent cleared this
         result = super().train_iteration(step)
         self._last_step = step
+        if self._time_share >= 1 and not self.stop_training:
+            self.stop_training = True
+            CONSOLE.print(f"{self._seconds:.1f} seconds are over: {step + 1} steps were trained.", soft_wrap=True)
         return result
 
     @check_main_thread
@@ -161,9 +201,12 @@ class SemanticTrainer(Trainer):
         self._saved_step = step
 
     def _resume_config(self) -> SemanticTrainerConfig:
+        pipeline = self.config.pipeline
         return replace(
             self.config,
+            pipeline=pipeline.for_resume() if isinstance(pipeline, SemanticPipelineConfig) else pipeline,
             max_num_iterations=self._total_iterations,
+            seconds_before=self._seconds,
             load_dir=self.checkpoint_dir,
             load_step=None,
             load_checkpoint=None,
@@ -196,6 +239,8 @@ class SemanticTrainer(Trainer):
     def _after_train(self) -> None:
         if self._stop_signal is not None:
             raise _StopRequestedError
+        if self._last_step is not None:
+            self.step = self._last_step  # the parent has counted on before it saw that time is over
         super()._after_train()
 
     def _train_complete_viewer(self) -> None:
@@ -257,6 +302,18 @@ class SemanticTrainer(Trainer):
         CONSOLE.print(message, style="bold yellow", markup=False, soft_wrap=True)
         self.shutdown()
         raise SystemExit(128 + number)
+
+
+def _check_max_seconds(seconds: float | None, world_size: int) -> None:
+    if seconds is None:
+        return
+    if not 0 < seconds < math.inf:
+        raise SceneError(f"Expected some seconds for --max-seconds, found {seconds:g}; leave it out for no limit.")
+    if world_size > 1:
+        raise SceneError(
+            f"Expected one process for --max-seconds, found {world_size}, whose clocks would stop them at different "
+            "steps; limit the run by --max-num-iterations."
+        )
 
 
 def publish_checkpoint(source: Path, target: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,8 @@ from torch import Tensor, distributed
 
 from semantic_ns.dataparsers.many_scenes import ManyScenesDataParser, ManyScenesDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.training_labels import LabelSource, TrainingLabels
+from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.many_scenes.pairs import pair
 from semantic_ns.many_scenes.samples import Augmentation, TargetSample, draw_sample
 from semantic_ns.many_scenes.shelf import SCENE, SHELF, SceneShelf
@@ -142,6 +145,12 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
             config.source_selection,
         )
         return sample, {SAMPLE: sample}
+
+    @cached_property
+    def training_labels(self) -> TrainingLabels:
+        """Labels of the source frames of the shown scene, as models carry them."""
+        source = LabelSource(None, CorruptionConfig())
+        return TrainingLabels(self.train_dataset, source, Path(self.dataparser.shown_scene.path))
 
     def scored_datasets(self) -> list[SemanticDataset]:
         """The scored images of each scored scene."""

@@ -17,7 +17,6 @@ from semantic_ns.dataparsers.common_label_space import common_taxonomy, in_label
 from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
 from semantic_ns.dataparsers.scene_folders import SceneFolder, find_scenes, pick_scenes
 from semantic_ns.dataparsers.splits import SplitMethod
-from semantic_ns.dataparsers.unlabelled_scenes import class_table_of, has_label_images
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.labels.taxonomy import Taxonomy
@@ -111,7 +110,11 @@ class ManyScenesDataParser(DataParser):
 
     def scored_outputs(self, scene: SceneFolder, split: str) -> DataparserOutputs:
         """The source frames (`train`) or the scored ones (`test`) of a scene, in the label space of all scenes."""
-        return self._in_label_space(scene, self._read(scene, split, self.config.split))
+        outputs = self._in_label_space(scene, self._read(scene, split, self.config.split))
+        if self.config.split != "all":
+            return outputs
+        rule = f"all (every frame is a source, and is scored from the others): {len(outputs.image_filenames)} images"
+        return replace(outputs, metadata=outputs.metadata | {keys.SPLIT: rule})
 
     def _in_label_space(self, scene: SceneFolder, outputs: DataparserOutputs) -> DataparserOutputs:
         own: Taxonomy = outputs.metadata[keys.TAXONOMY]
@@ -131,28 +134,30 @@ class ManyScenesDataParser(DataParser):
         return set()
 
     @cached_property
-    def _parsers(self) -> dict[tuple[str, SplitMethod], AutoDataParser]:
+    def _parsers(self) -> dict[tuple[Path, SplitMethod], AutoDataParser]:
         return {}
 
     def _parser_of(self, scene: SceneFolder, method: SplitMethod) -> AutoDataParser:
         """The parser of a scene, which reads the scene's files once for all its splits."""
-        if (scene.name, method) not in self._parsers:
-            config = AutoDataParserConfig(data=scene.path, split=method, eval_interval=self.config.eval_interval)
-            parser = cast(AutoDataParser, config.setup())
-            if self.config.label_space is not None and _is_in_nerfstudios_format(parser):
-                parser = self._with_classes_of_the_model(scene, config) or parser
-            self._parsers[scene.name, method] = parser
-        return self._parsers[scene.name, method]
+        key = (scene.path, method)
+        if key not in self._parsers:
+            config = AutoDataParserConfig(
+                data=scene.path,
+                split=method,
+                eval_interval=self.config.eval_interval,
+                labels_optional=self.config.label_space is not None,
+            )
+            self._parsers[key] = cast(AutoDataParser, config.setup())
+        return self._parsers[key]
 
-    def _with_classes_of_the_model(self, scene: SceneFolder, config: AutoDataParserConfig) -> AutoDataParser | None:
-        """A parser of a scene without labels, whose classes are those of the model; None where it has some."""
-        if has_label_images(scene.path):
-            return None
-        announce("many scenes", f"{scene.name}: has no label image; the classes are those of the model")
-        with class_table_of(self.taxonomy) as table:
-            parser = cast(AutoDataParser, replace(config, classes=table, all_classes=True).setup())
-            parser.get_dataparser_outputs("train")  # it reads the table
-        return parser
+    def classes_of(self, scene: SceneFolder) -> Taxonomy:
+        """The classes of a scored scene itself, in its own label space."""
+        return self._read(scene, "train", self.config.split).metadata[keys.TAXONOMY]
+
+    def has_all_labels(self, scene: SceneFolder) -> bool:
+        """Whether every frame of a scene has a label image."""
+        outputs = self._read(scene, "train", "all")
+        return all(path is not None for path in outputs.metadata[keys.LABEL_FILENAMES])
 
     def _read(self, scene: SceneFolder, split: str, method: SplitMethod) -> DataparserOutputs:
         parser = self._parser_of(scene, method)

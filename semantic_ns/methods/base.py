@@ -73,6 +73,8 @@ class SemanticModel(Model):
     """Whether the model can be called with single rays."""
     renders_intervals = False
     """Whether the model has :meth:`render_intervals`."""
+    renders_image_intervals = False
+    """Whether the model has :meth:`render_image_intervals`."""
     gives_raw_outputs = True
     """Whether the model has :meth:`raw_outputs`."""
     supports_propagation = True
@@ -295,6 +297,10 @@ class SemanticModel(Model):
     def render_intervals(self, ray_bundle: RayBundle) -> RenderedIntervals:
         """Render rays [R] whose ends are known, at evaluation, with the intervals that they are made of."""
         raise NotImplementedError(f"A {type(self).__name__} has no intervals that all rays share in number.")
+
+    def render_image_intervals(self, camera: Cameras) -> RenderedIntervals:
+        """Render all pixels of a camera, row by row, at evaluation, with the intervals that they are made of."""
+        raise NotImplementedError(f"A {type(self).__name__} renders rays, see `render_intervals`.")
 
     @contextmanager
     def raw_outputs(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -24,9 +24,10 @@ from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.pictures import paint
 from semantic_ns.geometry.views import ViewCameras, pixel_centres
 from semantic_ns.host import LpipsIfAvailable
+from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.many_scenes.samples import TargetSample
 from semantic_ns.many_scenes.shelf import SCENE, SHELF, SceneShelf
-from semantic_ns.many_scenes.source_selection import Selection, select_sources
+from semantic_ns.many_scenes.source_selection import Selection, are_same_image, select_sources
 from semantic_ns.many_scenes.views import SceneViews, view_cameras
 from semantic_ns.methods.base import Outputs, SemanticModel
 from semantic_ns.methods.scene_bounds import StatedBounds, resolve_bounds
@@ -49,9 +50,9 @@ class SourceViewsConfig(ModelConfig):
     use_source_labels: bool = True
     """Carry over the labels of source frames that have some. Scores without labels of the scene need False."""
     near_plane: float | None = None
-    """Nearest depth that is looked at, in scene units; by default that of the method, in metres."""
+    """Nearest depth that is looked at, in metres; by default that of the method."""
     far_plane: float | None = None
-    """Farthest depth that is looked at, in scene units; by default that of the method, in metres."""
+    """Farthest depth that is looked at, in metres; by default that of the method."""
     weights: Path | None = None
     """Weights to begin with: the folder or config.yml of a run, a file of weights, or the name of built-in ones
     (rooms-small). Steps are counted from 0."""
@@ -153,6 +154,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
 
     config: SourceViewsConfig
     renders_rays = False
+    renders_image_intervals = True
     supports_propagation = False
     supports_geometry_supervision = False
 
@@ -173,9 +175,15 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         self.collider = None
 
     def _stated_bounds(self) -> list[StatedBounds]:
-        near, far = self._default_range_m()
-        default = StatedBounds("the method's default", near / self.metres_per_unit, far / self.metres_per_unit)
-        return [StatedBounds("given by option", self.config.near_plane, self.config.far_plane), default]
+        # In metres, and so the same in every scene: the network has been trained for these depths.
+        ranges = {
+            "given by option": (self.config.near_plane, self.config.far_plane),
+            "the method's default": self._default_range_m(),
+        }
+        return [
+            StatedBounds(source, *(None if plane is None else plane / self.metres_per_unit for plane in planes))
+            for source, planes in ranges.items()
+        ]
 
     @property
     def renders_classes(self) -> bool:
@@ -246,35 +254,64 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
             SceneError: if the scene has too few source frames, or the camera is no perspective camera.
         """
         del obb_box  # a box would have to cut surfaces, of which there is only the first one
+        return self._outputs(*self._rendered(camera))
+
+    @torch.no_grad()
+    def render_image_intervals(self, camera: Cameras) -> RenderedIntervals:
+        """Render all pixels of a camera, row by row: each is one interval without length, at its surface.
+
+        Its weight is 1 where a source sees the surface and 0 where its depth is a guess.
+        """
+        rendered, target, size = self._rendered(camera)
+        rgb, logits, planar, seen = (image.flatten(0, 1) for image in self._parts(rendered, size))
+        distance = planar * self._direction_lengths(target, size).to(planar.device).flatten(0, 1)
+        return RenderedIntervals(rgb.clamp(0, 1), logits, seen, distance.expand(-1, 2))
+
+    def _rendered(self, camera: Cameras) -> tuple[RenderedImage, ViewCameras, tuple[int, int]]:
+        """The image of a camera at the size at which sources are seen, the camera in metres, and its own size."""
         scene = self._scene_of(camera)
         views = self.shelf.sources(scene)
         target = view_cameras(camera, views.metres_per_unit)
-        near, far = (bound * self.metres_per_unit for bound in (self.bounds.near, self.bounds.far))
-        frames = select_sources(
-            target, views.cameras, self.config.num_source_views, near, far, self.config.source_selection
-        )
+        frames = self._source_frames(target, views)
         height, width = int(camera.height.flatten()[0]), int(camera.width.flatten()[0])
         factor = min(1.0, views.size[1] / width)
         size = (max(32, round(height * factor)), max(32, round(width * factor)))
         rendered = self.render_image(ChosenSources(scene, views, frames), target.to(self.device), size)
-        return self._outputs(rendered, target, (height, width))
+        return rendered, target, (height, width)
+
+    def _source_frames(self, target: ViewCameras, views: SceneViews) -> Int64[Tensor, "chosen"]:
+        """Numbers of the sources of a target: fewer where the scene has no more, at least two, and never the target."""
+        num_others = int((~are_same_image(target, views.cameras)).sum())
+        count = min(self.config.num_source_views, max(1, num_others))
+        near, far = (bound * self.metres_per_unit for bound in (self.bounds.near, self.bounds.far))
+        frames = select_sources(target, views.cameras, count, near, far, self.config.source_selection)
+        # Sources are compared with each other; an only one is compared with itself.
+        return frames.repeat(2) if len(frames) == 1 else frames
 
     def _scene_of(self, camera: Cameras) -> int | None:
         known = None if camera.metadata is None else camera.metadata.get(SCENE)
         return self.shelf.shown_number if known is None else int(torch.as_tensor(known).flatten()[0])
 
-    def _outputs(self, rendered: RenderedImage, camera: ViewCameras, size: tuple[int, int]) -> Outputs:
-        """What nerfstudio shows, at the size of the camera."""
+    def _parts(self, rendered: RenderedImage, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Colour, logits, planar depth in scene units, and what is seen, at a size."""
         rgb, logits, depth, seen = (
             _resized(image, size)
             for image in (rendered.rgb, rendered.logits, rendered.depth_m[..., None], rendered.is_seen[..., None])
         )
-        directions = camera.ray_directions(pixel_centres(*size)[None])[0].to(depth.device)
-        planar = depth / self.metres_per_unit
-        distance = planar * directions.norm(dim=-1, keepdim=True)
+        return rgb, logits, depth / self.metres_per_unit, seen
+
+    @staticmethod
+    def _direction_lengths(camera: ViewCameras, size: tuple[int, int]) -> Float[Tensor, "height width 1"]:
+        """Distance along the ray of each pixel per planar depth."""
+        return camera.ray_directions(pixel_centres(*size)[None])[0].norm(dim=-1, keepdim=True)
+
+    def _outputs(self, rendered: RenderedImage, camera: ViewCameras, size: tuple[int, int]) -> Outputs:
+        """What nerfstudio shows, at the size of the camera."""
+        rgb, logits, planar, seen = self._parts(rendered, size)
+        distance = planar * self._direction_lengths(camera, size).to(planar.device)
         outputs: Outputs = {
             "rgb": rgb.clamp(0, 1),
-            "accumulation": torch.ones_like(depth),
+            "accumulation": torch.ones_like(planar),
             "depth": distance,
             "expected_depth": distance,
             "seen": seen,
