@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from semantic_ns.evaluation.depth import DepthSums, depth_sums
 from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
-from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sample_images, sweep_matrices
+from semantic_ns.geometry.views import pixel_centres, reproject, sample_images, sweep_matrices
 from semantic_ns.many_scenes.samples import Frames
 from semantic_ns.many_scenes.source_selection import pose_distances, select_sources
 from semantic_ns.many_scenes.views import SceneViews, read_views
@@ -91,7 +91,8 @@ class Target:
         self, images: Float[Tensor, "sources channels rows columns"], depth: Float[Tensor, "height width"]
     ) -> tuple[Float[Tensor, "sources channels height width"], Bool[Tensor, "sources height width"]]:
         """Images of the sources at the points of the target at a depth, and which sources have them in their image."""
-        at = reproject(sweep_matrices(self.sources.cameras, self.truth.cameras), pixel_centres(*depth.shape), depth)
+        matrices = sweep_matrices(self.sources.cameras, self.truth.cameras)
+        at = reproject(matrices, pixel_centres(*self.truth.size), depth)
         return sample_images(images, at.xy), at.is_seen
 
 
@@ -101,9 +102,8 @@ def truly_seen(sources: Frames, truth: Frames) -> Bool[Tensor, "sources height w
     assert sources.depths_m is not None
     depth = truth.depths_m[0]
     known = depth > 0
-    at = reproject(
-        sweep_matrices(sources.cameras, truth.cameras), pixel_centres(*depth.shape), depth.where(known, 1.0)
-    )
+    matrices = sweep_matrices(sources.cameras, truth.cameras)
+    at = reproject(matrices, pixel_centres(*truth.size), depth.where(known, 1.0))
     surface = sample_images(sources.depths_m[:, None], at.xy, mode="nearest")[:, 0]
     return at.is_seen & known & ((surface - at.depth).abs() < 0.02 + 0.05 * at.depth)
 
@@ -193,7 +193,9 @@ def score_target(model: Any, table: Table, target: Target, chosen: ChosenSources
     single = Target(nearest, target.truth, target.seen[:1])
     table.color("nearest source, copied", nearest.images[0], target)
     table.color("nearest source, plane at 1.7 m", single.warped(nearest.images, constant)[0][0], target)
-    table.color("nearest source, warped by the model's depth", single.warped(nearest.images, rendered.depth_m)[0][0], target)
+    table.color(
+        "nearest source, warped by the model's depth", single.warped(nearest.images, rendered.depth_m)[0][0], target
+    )
     colors, is_seen = target.warped(target.sources.images, swept)
     table.color("plane sweep on colours, no network", masked_mean(colors, is_seen), target)
     colors, _ = target.warped(target.sources.images, known)

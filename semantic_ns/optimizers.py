@@ -138,7 +138,6 @@ class RunDecayScheduler(ExponentialDecayScheduler):
             return LambdaLR(optimizer, self._cosine)
         return super().get_scheduler(optimizer, lr_init)
 
-
     def _cosine(self, step: int) -> float:
         """Learning rate of a step over the one after the warm-up."""
         warmup, last = self.config.warmup_steps, self.config.final_fraction

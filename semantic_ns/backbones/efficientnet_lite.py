@@ -55,7 +55,7 @@ class SameConv2d(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the parent's name)
         """[N, inputs, H, W] to [N, outputs, ceil(H / stride), ceil(W / stride)]."""
         (kernel, _), (stride, _) = self.kernel_size, self.stride
         height, width = (max(0, (-(-n // stride) - 1) * stride + kernel - n) for n in input.shape[-2:])

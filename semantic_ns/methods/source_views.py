@@ -133,11 +133,12 @@ class WholeImageModel(Model):
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
         """PSNR, SSIM and, where its weights are at hand, LPIPS of an image; pictures of colour and depth."""
         truth = self.renderer_rgb.blend_background(batch["image"].to(self.device))
-        pair = [image.permute(2, 0, 1)[None] for image in (truth, outputs["rgb"])]
-        ssim = structural_similarity_index_measure(*pair, data_range=1.0)
-        metrics = {"psnr": float(-10 * (pair[0] - pair[1]).square().mean().log10()), "ssim": float(ssim)}  # pyright: ignore[reportArgumentType]
+        expected, found = (image.permute(2, 0, 1)[None] for image in (truth, outputs["rgb"]))
+        ssim = structural_similarity_index_measure(expected, found, data_range=1.0)
+        psnr = -10 * (expected - found).square().mean().log10()
+        metrics = {"psnr": float(psnr), "ssim": float(torch.as_tensor(ssim))}
         if self.lpips.available:
-            metrics["lpips"] = float(self.lpips(*pair))
+            metrics["lpips"] = float(self.lpips(expected, found))
         depth = outputs["depth"]
         return metrics, {
             "img": torch.cat([truth, outputs["rgb"]], dim=1),
@@ -152,7 +153,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
     ``seen`` 1: 1 where a source sees the point, else 0.
     """
 
-    config: SourceViewsConfig
+    config: SourceViewsConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     renders_rays = False
     renders_image_intervals = True
     supports_propagation = False
@@ -338,8 +339,8 @@ def _resized(image: Float[Tensor, "rows columns channels"], size: tuple[int, int
 def camera_of_rays(rays: RayBundle) -> Cameras:
     """The perspective camera of an image of rays [H, W]; nerfstudio's exporters pass on no camera.
 
-    The direction with planar depth 1 is affine in the pixel: d(column, row) = d0 + column b + row c, where b is the right
-    axis of the camera divided by fx, and c the lower one divided by fy.
+    The direction with planar depth 1 is affine in the pixel: d(column, row) = d0 + column b + row c, where b is the
+    right axis of the camera divided by fx, and c the lower one divided by fy.
     """
     directions = (rays.directions * rays.metadata["directions_norm"]).double()
     height, width = directions.shape[:2]

@@ -41,9 +41,7 @@ def same_convolution(image: Tensor, weight: Tensor, stride: int) -> Tensor:
 
 @pytest.mark.parametrize(("kernel", "stride", "groups"), [(3, 2, 1), (5, 2, 2), (3, 1, 2), (1, 1, 1)])
 @pytest.mark.parametrize("size", [(6, 8), (5, 7)])
-def test_same_convolution_is_the_sum_written_out(
-    kernel: int, stride: int, groups: int, size: tuple[int, int]
-) -> None:
+def test_same_convolution_is_the_sum_written_out(kernel: int, stride: int, groups: int, size: tuple[int, int]) -> None:
     torch.manual_seed(0)
     layer = SameConv2d(2, 2, kernel, stride, groups)
     image = torch.rand(2, *size)
@@ -66,7 +64,9 @@ def test_fixed_norm_is_the_formula_and_does_not_learn_statistics() -> None:
 
 def test_the_trunk_has_the_parameters_of_the_published_network_without_its_classifier() -> None:
     network = EfficientNetLite0()
-    assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS_WITH_CLASSIFIER - HEAD - CLASSIFIER
+    assert (
+        sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS_WITH_CLASSIFIER - HEAD - CLASSIFIER
+    )
     assert len(network._blocks) == 16
 
 

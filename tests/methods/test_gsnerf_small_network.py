@@ -57,9 +57,7 @@ def test_the_order_of_the_sources_does_not_matter(network: GsnerfNetwork) -> Non
     sources = sample.sources
     assert sources.depths_m is not None
     turned = Frames(sources.images[order], sources.labels[order], sources.depths_m[order], sources.cameras[order])
-    assert_same(
-        rendered(network, sources, sample.targets.cameras), rendered(network, turned, sample.targets.cameras)
-    )
+    assert_same(rendered(network, sources, sample.targets.cameras), rendered(network, turned, sample.targets.cameras))
 
 
 @pytest.mark.parametrize("count", [2, 4, 5])
@@ -202,11 +200,12 @@ def test_decisions_at_the_resolution_of_the_plane_are_those_of_its_pixels(networ
     with torch.no_grad():
         sources = network.sources(sample.sources.images, sample.sources.cameras)
         plane = network.plane(sources, camera, SIZE)
-        xy = pixel_centres(*plane.depth.shape).reshape(-1, 2)
+        height, width = plane.depth.shape
+        xy = pixel_centres(height, width).reshape(-1, 2)
         decided = network.decide(sources, camera, plane, xy)
         again = decided.images(plane.depth.shape).at(xy)
-    for one, other in zip((decided.logits, decided.weights, decided.scores), (again.logits, again.weights, again.scores), strict=True):  # fmt: skip
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    for name in ("logits", "weights", "scores"):
+        torch.testing.assert_close(getattr(decided, name), getattr(again, name), rtol=1e-4, atol=1e-4)
 
 
 def test_carried_classes_are_the_mean_soft_max_of_the_sources_that_see_a_point(network: GsnerfNetwork) -> None:

@@ -64,9 +64,7 @@ def test_moments_are_those_of_the_views_that_see_a_point() -> None:
         torch.testing.assert_close(variance[:, point], spread, rtol=1e-4, atol=1e-6)
 
 
-def volume_by_loops(
-    features: Tensor, colors: Tensor, cameras: ViewCameras, depths: Tensor
-) -> Tensor:
+def volume_by_loops(features: Tensor, colors: Tensor, cameras: ViewCameras, depths: Tensor) -> Tensor:
     """Agreement of the first camera with the others, pixel by pixel."""
     planes, height, width = depths.shape
     volume = torch.zeros(10, planes, height, width, dtype=torch.float64)
@@ -78,7 +76,10 @@ def volume_by_loops(
                 for number in range(1, len(cameras)):
                     x, y, z = pixel_of(cameras[number : number + 1], point, (height, width))
                     if z > 0 and -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5:
-                        x, y = min(max(x, 0), width - 1), min(max(y, 0), height - 1)  # beyond centres the border goes on
+                        x, y = (
+                            min(max(x, 0), width - 1),
+                            min(max(y, 0), height - 1),
+                        )  # beyond centres the border goes on
                         warped.append(bilinear(features[number], x, y))
                         difference = bilinear(colors[number], x, y) - colors[0, :, row, column]
                         differences.append(float(difference.abs().mean()))
@@ -263,7 +264,11 @@ def test_angle_code_is_that_of_the_sine_between_two_rays() -> None:
             for sample in range(4):
                 a, b = rays[ray], to_points[view, ray, sample]
                 sine = float(torch.linalg.cross(a, b).norm() / (a.norm() * b.norm()))
-                expected = [sine, *(math.sin(2**i * sine) for i in range(4)), *(math.cos(2**i * sine) for i in range(4))]
+                expected = [
+                    sine,
+                    *(math.sin(2**i * sine) for i in range(4)),
+                    *(math.cos(2**i * sine) for i in range(4)),
+                ]
                 torch.testing.assert_close(found[view, ray, sample], torch.tensor(expected), rtol=1e-3, atol=1e-3)
 
 

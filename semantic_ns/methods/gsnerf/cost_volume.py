@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
-from torch.nn import functional as F
 
 from semantic_ns.geometry.views import pixel_centres, reproject, sample_images
 
@@ -131,9 +130,9 @@ def reference_volume(
 ) -> Float[Tensor, "match_channels planes height width"]:
     """How well a source and its neighbours agree on the planes of the source.
 
-    Group-wise correlation (Guo et al. 2019): the product of features, averaged over the channels of each of 8 groups and
-    over the neighbours that see the point, 0 where none does. Beside it stand the smallest difference of colours and
-    the share of neighbours that see the point. The result does not depend on the order of the neighbours.
+    Group-wise correlation (Guo et al. 2019): the product of features, averaged over the channels of each of 8 groups
+    and over the neighbours that see the point, 0 where none does. Beside it stand the smallest difference of colours
+    and the share of neighbours that see the point. The result does not depend on the order of the neighbours.
 
     Args:
         reference: features of the source.

@@ -1,6 +1,7 @@
 """Blocks of convolutions, with norms that do not depend on the batch."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -24,9 +25,7 @@ def conv2d(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Se
 
 def conv3d(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     """A 3x3x3 convolution that keeps the size (divided by the stride), a norm and a leaky ReLU."""
-    return nn.Sequential(
-        nn.Conv3d(inputs, outputs, 3, stride, 1, bias=False), group_norm(outputs), nn.LeakyReLU(_LEAK)
-    )
+    return nn.Sequential(nn.Conv3d(inputs, outputs, 3, stride, 1, bias=False), group_norm(outputs), nn.LeakyReLU(_LEAK))
 
 
 def double_conv(inputs: int, outputs: int) -> nn.Sequential:
@@ -48,10 +47,8 @@ class UNet(nn.Module):
         self.widths, self.stem_stride = tuple(widths), stem_stride
         first = conv2d(inputs, widths[0], 3 if stem_stride == 1 else 5, stem_stride)
         self.first = nn.Sequential(first, conv2d(widths[0], widths[0]))
-        self.down = nn.ModuleList(
-            nn.Sequential(conv2d(a, b, 5, 2), double_conv(b, b)) for a, b in zip(widths, widths[1:], strict=False)
-        )
-        pairs = list(zip(widths, widths[1:], strict=False))[::-1]
+        self.down = nn.ModuleList(nn.Sequential(conv2d(a, b, 5, 2), double_conv(b, b)) for a, b in pairwise(widths))
+        pairs = list(pairwise(widths))[::-1]
         self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, 2) for a, b in pairs)
         self.merge = nn.ModuleList(double_conv(2 * a, a) for a, _ in pairs)
 

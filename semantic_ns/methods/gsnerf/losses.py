@@ -9,10 +9,8 @@ _SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
 _COLOR_WEIGHT, _GRADIENT_WEIGHT = 0.5, 0.5
 
 
-def log_depth_loss(
-    depth: Float[Tensor, "*pixels"], truth: Float[Tensor, "*pixels"]
-) -> Float[Tensor, ""]:
-    """Smooth L1 of the logarithm of depth, its corner at 5 %: the mean over pixels whose true depth is known (not 0)."""
+def log_depth_loss(depth: Float[Tensor, "*pixels"], truth: Float[Tensor, "*pixels"]) -> Float[Tensor, ""]:
+    """Smooth L1 of the logarithm of depth, its corner at 5 %: the mean over pixels with known depth (not 0)."""
     is_known = truth > 0
     error = (depth.clamp(min=1e-3).log() - truth.where(is_known, 1.0).log()) * is_known
     loss = F.smooth_l1_loss(error, torch.zeros_like(error), beta=0.05, reduction="sum")
@@ -20,7 +18,9 @@ def log_depth_loss(
 
 
 def class_loss(
-    logits: Float[Tensor, "pixels classes"], labels: Int[Tensor, "pixels"], weights: Float[Tensor, "classes"] | None = None
+    logits: Float[Tensor, "pixels classes"],
+    labels: Int[Tensor, "pixels"],
+    weights: Float[Tensor, "classes"] | None = None,
 ) -> Float[Tensor, ""]:
     """Cross-entropy over the pixels that are not void; 0 if all are.
 
@@ -42,8 +42,8 @@ def reconstruction_loss(
 ) -> Float[Tensor, ""]:
     """How well views, warped to a camera by its depth, agree with its image (Chang et al. 2022, RC-MVSNet).
 
-    Half the smooth L1 of colours and half that of their gradients; per pixel the view that agrees best counts (Godard et
-    al. 2019), for the others may be occluded there. Pixels that no view sees do not count.
+    Half the smooth L1 of colours and half that of their gradients; per pixel the view that agrees best counts (Godard
+    et al. 2019), for the others may be occluded there. Pixels that no view sees do not count.
 
     Args:
         warped: colours of the views at the points of the camera.
@@ -91,12 +91,10 @@ def _box(images: Tensor) -> Tensor:
     return F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="reflect"), 3, 1)
 
 
-def smoothness_loss(
-    depth: Float[Tensor, "height width"], image: Float[Tensor, "3 height width"]
-) -> Float[Tensor, ""]:
+def smoothness_loss(depth: Float[Tensor, "height width"], image: Float[Tensor, "3 height width"]) -> Float[Tensor, ""]:
     """|gradient of log depth| exp(-|gradient of colour|), the mean over pixels (Chang et al. 2022)."""
     logs = depth.log()[None, None]
     pairs = zip(_gradients(logs), _gradients(image[None]), strict=True)
-    return sum(
-        (slope.abs() * torch.exp(-10 * edge.abs().mean(dim=1, keepdim=True))).mean() for slope, edge in pairs
-    ) / 2  # pyright: ignore[reportReturnType]
+    return (
+        sum((slope.abs() * torch.exp(-10 * edge.abs().mean(dim=1, keepdim=True))).mean() for slope, edge in pairs) / 2
+    )  # pyright: ignore[reportReturnType]

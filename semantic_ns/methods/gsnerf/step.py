@@ -60,6 +60,10 @@ class RayPixels:
         place = torch.randint(size[0] * size[1], (count,), generator=generator)
         return cls(pixel_centres(*size).reshape(-1, 2)[place], place)
 
+    def to(self, device: torch.device | str) -> "RayPixels":
+        """The same pixels on a device."""
+        return RayPixels(self.xy.to(device), self.place.to(device))
+
     def of(self, image: Tensor) -> Tensor:
         """Values of an image [..., H, W] at the pixels, [..., R]."""
         return image.flatten(-2)[..., self.place]
@@ -167,7 +171,9 @@ def _photometric_losses(
     reconstruction, structure, smoothness = [], [], []
 
     def compare(depth: Tensor, image: Tensor, camera: ViewCameras, others: Tensor, views: ViewCameras) -> None:
-        at = reproject(sweep_matrices(views, camera), pixel_centres(*depth.shape), depth)
+        height, width = depth.shape
+        xy = pixel_centres(height, width, depth.device)
+        at = reproject(sweep_matrices(views, camera), xy, depth)
         warped = sample_images(others, at.xy)
         reconstruction.append(reconstruction_loss(warped, at.is_seen, image))
         structure.append(structure_loss(warped, at.is_seen, image))

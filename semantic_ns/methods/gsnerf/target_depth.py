@@ -61,8 +61,8 @@ def fill_holes(
 ) -> tuple[Float[Tensor, "height width"], Bool[Tensor, "height width"]]:
     """Depth without holes, and where it is measured.
 
-    Holes take the mean log depth of ever larger windows (Gortler et al. 1996, pull and push); where there is no point at
-    all they take the fallback.
+    Holes take the mean log depth of ever larger windows (Gortler et al. 1996, pull and push); where there is no point
+    at all they take the fallback.
 
     Args:
         depth: planar depth, 0 in holes.
