@@ -40,7 +40,7 @@ def common_taxonomy(taxonomies: Sequence[Taxonomy]) -> Taxonomy:
         raise SceneError("Expected classes in at least one scene, found none; give label images or a class table.")
     void = {taxonomy.void_source_id for taxonomy in taxonomies}
     numbers = [number for found in ids.values() for number in found]
-    agree = len(set(numbers)) == len(numbers) == len(entries) and len(void) == 1 and not void & set(numbers)
+    agree = len(set(numbers)) == len(numbers) == len(entries) and len(void) == 1
     chosen = list(entries.values())
     if agree:
         chosen.sort(key=lambda entry: entry.id)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semantic_ns.dataparsers.common_label_space import common_taxonomy, key_of, map_to, unknown_names
@@ -88,6 +88,7 @@ NAMES = st.lists(st.sampled_from(["wall", "floor", "lamp", "sofa", "tv screen", 
 SCENES = st.lists(st.tuples(NAMES, st.permutations(range(1, 9)), st.sampled_from([0, 9, 255])), min_size=1, max_size=4)
 
 
+@settings(max_examples=50, deadline=None)
 @given(SCENES)
 def test_every_class_of_every_scene_is_read_as_the_class_of_its_name(
     scenes: list[tuple[list[str], list[int], int]],

@@ -89,6 +89,13 @@ def test_a_copy_of_a_target_under_another_number_is_no_source_either() -> None:
         assert places[0].isdisjoint(places[1])
 
 
+def test_a_copy_of_the_target_takes_no_place_among_the_frames_to_choose_from() -> None:
+    cameras = random_cameras(3)
+    views = scene_views(stack_views([cameras, cameras]))
+    for seed in range(10):
+        assert len(draw_sample(views, 1, seed, 1, (4, 4), NO_CHANGE).sources.cameras) == 4
+
+
 def test_further_targets_are_among_the_frames_nearest_to_the_first_that_are_no_source(views: SceneViews) -> None:
     first = views.cameras.centres[3]
     for seed in range(20):
