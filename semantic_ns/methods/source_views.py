@@ -34,6 +34,8 @@ from semantic_ns.methods.scene_bounds import StatedBounds, resolve_bounds
 from semantic_ns.methods.weights import load_weights
 
 _NUM_KEPT = 64
+_ROUNDING = 1e-4
+"""Largest difference, in metres and in rotation matrices, between a camera and what is computed from its rays."""
 _LABEL_SPACE = "label_space"
 _Features = TypeVar("_Features")
 
@@ -268,11 +270,18 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         distance = planar * self._direction_lengths(target, size).to(planar.device).flatten(0, 1)
         return RenderedIntervals(rgb.clamp(0, 1), logits, seen, distance.expand(-1, 2))
 
-    def _rendered(self, camera: Cameras) -> tuple[RenderedImage, ViewCameras, tuple[int, int]]:
-        """The image of a camera at the size at which sources are seen, the camera in metres, and its own size."""
+    def _rendered(
+        self, camera: Cameras, is_rounded: bool = False
+    ) -> tuple[RenderedImage, ViewCameras, tuple[int, int]]:
+        """The image of a camera at the size at which sources are seen, the camera in metres, and its own size.
+
+        With `is_rounded`, a camera that differs from a source by no more than rounding stands exactly where it stands.
+        """
         scene = self._scene_of(camera)
         views = self.shelf.sources(scene)
         target = view_cameras(camera, views.metres_per_unit)
+        if is_rounded:
+            target = _at_source(target, views.cameras)
         frames = self._source_frames(target, views)
         height, width = int(camera.height.flatten()[0]), int(camera.width.flatten()[0])
         factor = min(1.0, views.size[1] / width)
@@ -326,8 +335,15 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
 
     @torch.no_grad()
     def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> Outputs:
-        """Render the camera whose rays [H, W] these are."""
-        return self.get_outputs_for_camera(camera_of_rays(camera_ray_bundle))
+        """Render the camera whose rays [H, W] these are; rays of a source frame are not rendered from that frame."""
+        return self._outputs(*self._rendered(camera_of_rays(camera_ray_bundle), is_rounded=True))
+
+
+def _at_source(camera: ViewCameras, sources: ViewCameras) -> ViewCameras:
+    """A camera with the pose of the source that it differs from by rounding; the camera itself if there is none."""
+    differences = (sources.c2w - camera.c2w).abs().amax(dim=(1, 2))
+    nearest = int(differences.argmin())
+    return camera if differences[nearest] > _ROUNDING else ViewCameras(sources.c2w[nearest, None], camera.intrinsics)
 
 
 def _resized(image: Float[Tensor, "rows columns channels"], size: tuple[int, int]) -> Tensor:
