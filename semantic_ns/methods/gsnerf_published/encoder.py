@@ -32,9 +32,7 @@ class EncodedViews:
     """
 
     images: Float[Tensor, "views 3 height width"]
-    levels: tuple[
-        Float[Tensor, "views c0 h0 w0"], Float[Tensor, "views c1 h1 w1"], Float[Tensor, "views c2 h2 w2"]
-    ]
+    levels: tuple[Float[Tensor, "views c0 h0 w0"], Float[Tensor, "views c1 h1 w1"], Float[Tensor, "views c2 h2 w2"]]
     classes: Float[Tensor, "views classes h0 w0"]
     logits: Float[Tensor, "views classes h0 w0"]
 

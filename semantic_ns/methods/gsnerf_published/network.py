@@ -113,9 +113,7 @@ class PublishedNetwork(nn.Module):
 
     def target(self, sources: SourceViews, camera: ViewCameras, size: tuple[int, int]) -> TargetDepth:
         """Depth of a target camera that renders images of a size (height, width)."""
-        return target_depth(
-            sources.depth.detach(), sources.cameras, camera, size, sources.bounds, self.options.compat
-        )
+        return target_depth(sources.depth.detach(), sources.cameras, camera, size, sources.bounds, self.options.compat)
 
     def render(
         self,

@@ -57,4 +57,3 @@ def _standard_normal(z: Tensor, count: int, generator: torch.Generator | None) -
         return torch.randn(len(z), count, generator=generator, device=generator.device).to(z)
     shares = (torch.arange(count, device=z.device, dtype=z.dtype) + 0.5) / count
     return (torch.erfinv(2 * shares - 1) * 2**0.5).expand(len(z), -1)
-

@@ -45,8 +45,8 @@ def target_depth(
 ) -> TargetDepth:
     """The depth of a target from those of its sources; gradients do not pass.
 
-    By default points are splatted with a depth buffer, and holes are filled from ever larger windows. Holes farther than
-    16 pixels from any point are not supported.
+    By default points are splatted with a depth buffer, and holes are filled from ever larger windows. Holes farther
+    than 16 pixels from any point are not supported.
 
     Args:
         depths: planar depth of the sources, metres.

@@ -1,4 +1,4 @@
-"""Cascaded cost volumes of source views (Chou et al. 2024; Gu et al. 2020): depth and volume features of each source."""
+"""Cascaded cost volumes of source views (Chou et al. 2024; Gu et al. 2020): depth and features of each source."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
