@@ -135,7 +135,8 @@ def unsupervised_depth_loss(
         cameras: cameras.
         scalar: whether the reconstruction error is one number for each pair of views, as in the released code.
     """
-    xy = pixel_centres(*depths.shape[-2:], depths.device)
+    height, width = depths.shape[-2:]
+    xy = pixel_centres(height, width, depths.device)
     losses = []
     for number, (depth, image) in enumerate(zip(depths, images, strict=True)):
         others = _others_by_distance(cameras, number)
