@@ -123,7 +123,12 @@ def test_target_depth_passes_no_gradients() -> None:
 
 def place_one(z: float, count: int, rule: str, generator: torch.Generator | None = None, supported: bool = True):
     return place_samples(
-        torch.tensor([z]), torch.tensor([supported]), BOUNDS, count, rule, generator  # pyright: ignore[reportArgumentType]
+        torch.tensor([z]),
+        torch.tensor([supported]),
+        BOUNDS,
+        count,
+        rule,
+        generator,  # pyright: ignore[reportArgumentType]
     )[0]
 
 

@@ -120,7 +120,7 @@ def correlation_volume(
     """Group-wise correlation of a source with its neighbours, summed over them (Guo et al. 2019).
 
     The product of features on each plane, averaged over the channels of each of 8 groups. A neighbour that does not see
-    a point adds 0.
+    a point adds 0, and without neighbours all is 0.
 
     Args:
         reference: features of the source.
@@ -129,6 +129,8 @@ def correlation_volume(
         depths: planes at each pixel of the source, metres.
         offset: error of the image coordinates of this level, see `level_offset`.
     """
+    if not len(neighbours):
+        return depths.new_zeros(NUM_GROUPS, *depths.shape)
     planes, height, width = depths.shape
     shift = depths.new_tensor(offset)
     xy = (pixel_centres(height, width, depths.device) - shift).expand(planes, -1, -1, -1)
