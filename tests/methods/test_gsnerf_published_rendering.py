@@ -187,11 +187,13 @@ class Fixed(nn.Module):
 
     def __init__(self, *results: Tensor) -> None:
         super().__init__()
-        self.results, self.given = results, ()
+        self.results: tuple[Tensor, ...] = results
+        self.given: tuple[Tensor, ...] = ()
 
-    def forward(self, *given: Tensor):
+    def forward(self, *given: Tensor) -> Tensor | tuple[Tensor, ...]:
         self.given = given
-        return self.results if len(self.results) > 1 else self.results[0]
+        first, *others = self.results
+        return (first, *others) if others else first
 
 
 def prepared(
@@ -209,12 +211,12 @@ def prepared(
 def test_a_ray_is_composed_of_its_samples_as_a_loop_says(uses_intervals: bool) -> None:
     network, sources, camera = prepared(2, RenderOptions(num_samples=8, uses_intervals=uses_intervals))
     density, shares = 0.3 * torch.rand(3, 8), torch.rand(2, 3, 8).softmax(dim=0)
-    network.colors = Fixed(density, shares)  # pyright: ignore[reportAttributeAccessIssue]
+    network.colors = fixed = Fixed(density, shares)  # pyright: ignore[reportAttributeAccessIssue]
     target = network.target(sources, camera, SIZE)
     pixels = torch.tensor([50, 130, 251])
     xy = pixel_centres(*SIZE).reshape(-1, 2)[pixels]
     rays = network.render(sources, camera, target, xy)
-    views, moments, angles, is_visible = network.colors.given  # pyright: ignore[reportAttributeAccessIssue]
+    views, moments, angles, is_visible = fixed.given
     for ray, pixel in enumerate(pixels.tolist()):
         row, column = divmod(pixel, SIZE[1])
         z = float(target.depth[row, column])
@@ -262,9 +264,9 @@ def test_classes_see_the_3x3_pixels_around_the_surface_of_a_ray_and_nothing_else
     target = network.target(sources, camera, SIZE)
     xy = pixel_centres(*SIZE).reshape(-1, 2)[[130, 200]]
     logits = network.render(sources, camera, target, xy).logits
-    network.classes = Fixed(logits)  # pyright: ignore[reportAttributeAccessIssue]
+    network.classes = fixed = Fixed(logits)  # pyright: ignore[reportAttributeAccessIssue]
     rays = network.render(sources, camera, target, xy)
-    around = network.classes.given[0]  # pyright: ignore[reportAttributeAccessIssue]
+    around = fixed.given[0]
     for ray, pixel in enumerate((130, 200)):
         row, column = divmod(pixel, SIZE[1])
         point = world_point(camera, column, row, float(rays.z[ray]), SIZE)
@@ -336,7 +338,7 @@ def assert_gradients_are_slopes(loss: Callable[[], Tensor], parameters: list[nn.
     for sign in (1, -2):
         with torch.no_grad():
             for parameter, direction in zip(parameters, directions, strict=True):
-                parameter += sign * step * direction
+                parameter.add_(direction, alpha=sign * step)
             values.append(float(loss()))
     assert slope == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-3)
 

@@ -108,7 +108,7 @@ def test_every_defect_has_one_switch_and_all_are_all() -> None:
 
 
 def test_samples_that_cannot_be_halved_three_times_are_refused() -> None:
-    with pytest.raises(SceneError, match="multiple of 8 as --pipeline.model.num-samples, found 12"):
+    with pytest.raises(SceneError, match=r"multiple of 8 as --pipeline\.model\.num-samples, found 12"):
         PublishedNetwork(2, RenderOptions(num_samples=12))
 
 
@@ -177,8 +177,10 @@ def test_the_pyramid_adds_coarse_maps_to_fine_ones() -> None:
     levels = pyramid([fine[None], middle[None], coarse[None]])
     by_hand = []
     for lateral, image in zip(pyramid.lateral, (fine, middle, coarse), strict=True):
-        weight, bias = lateral.weight[:, :, 0, 0], lateral.bias
-        by_hand.append(torch.einsum("oc,chw->ohw", weight, image) + bias[:, None, None])  # pyright: ignore
+        assert isinstance(lateral, nn.Conv2d)
+        assert lateral.bias is not None
+        projected = torch.einsum("oc,chw->ohw", lateral.weight[:, :, 0, 0], image)
+        by_hand.append(projected + lateral.bias[:, None, None])
     by_hand[1] = by_hand[1] + twice_by_loops(by_hand[2])
     by_hand[0] = by_hand[0] + twice_by_loops(by_hand[1])
     torch.testing.assert_close(levels[2][0], by_hand[2], atol=1e-5, rtol=1e-4)

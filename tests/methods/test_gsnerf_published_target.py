@@ -1,5 +1,6 @@
 """Depth of the target of `gsnerf` by reprojection, and the samples around it."""
 
+import itertools
 import math
 
 import pytest
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.methods.gsnerf_published.compat import Compat
-from semantic_ns.methods.gsnerf_published.ray_samples import place_samples
+from semantic_ns.methods.gsnerf_published.ray_samples import SampleRule, place_samples
 from semantic_ns.methods.gsnerf_published.target_plane import released_target_depth, target_depth
 from semantic_ns.methods.gsnerf_published.volumes import DepthRange
 from support.ring_of_views import cameras_before_a_wall, frames_of_the_wall, pixel_of, world_point
@@ -36,31 +37,35 @@ def bilateral_by_loops(image: Tensor) -> Tensor:
     return blurred
 
 
+def last_points(
+    depths: Tensor, sources: ViewCameras, target: ViewCameras, size: tuple[int, int]
+) -> dict[tuple[int, int], tuple[float, float, float]]:
+    """Offset in x and y and depth of the last point of each pixel (row, column)."""
+    cells: dict[tuple[int, int], tuple[float, float, float]] = {}
+    height, width = size
+    shape = (depths.shape[1], depths.shape[2])
+    for number, row, column in itertools.product(range(len(sources)), *map(range, shape)):
+        depth = float(depths[number, row, column])
+        point = world_point(sources[number : number + 1], column, row, depth, shape)
+        x, y, z = pixel_of(target, point, size)
+        if depth > 0 and 0 <= x <= width - 1 and 0 <= y <= height - 1:
+            cells[int(y), int(x)] = (x - round(x), y - round(y), z)
+    return cells
+
+
 def released_by_loops(depths: Tensor, sources: ViewCameras, target: ViewCameras, size: tuple[int, int]) -> Tensor:
     height, width = size
-    cells: dict[tuple[int, int], tuple[float, float, float]] = {}
-    for number in range(len(sources)):
-        rows, columns = depths.shape[1:]
-        for row in range(rows):
-            for column in range(columns):
-                depth = float(depths[number, row, column])
-                point = world_point(sources[number : number + 1], column, row, depth, (rows, columns))
-                x, y, z = pixel_of(target, point, size)
-                if depth > 0 and 0 <= x <= width - 1 and 0 <= y <= height - 1:
-                    cells[int(y), int(x)] = (x - round(x), y - round(y), z)
+    cells = last_points(depths, sources, target, size)
     filled = torch.zeros(height, width)
-    for row in range(4, height - 3):
-        for column in range(4, width - 3):
-            total = weights = 0.0
-            for i in range(7):
-                for j in range(7):
-                    across, down, depth = cells.get((row - 4 + i, column - 4 + j), (1e5, 1e5, 0.0))
-                    weight = 1 / math.hypot(across + i - 4, down + i - 4)
-                    total, weights = total + weight * depth, weights + weight
-            filled[row, column] = total / weights
-    for row in range(height):
-        for column in range(width):
-            filled[row, column] = filled[min(max(row, 4), height - 4), min(max(column, 4), width - 4)]
+    for row, column in itertools.product(range(4, height - 3), range(4, width - 3)):
+        total = weights = 0.0
+        for i, j in itertools.product(range(7), range(7)):
+            across, down, depth = cells.get((row - 4 + i, column - 4 + j), (1e5, 1e5, 0.0))
+            weight = 1 / math.hypot(across + i - 4, down + i - 4)
+            total, weights = total + weight * depth, weights + weight
+        filled[row, column] = total / weights
+    for row, column in itertools.product(range(height), range(width)):
+        filled[row, column] = filled[min(max(row, 4), height - 4), min(max(column, 4), width - 4)]
     return bilateral_by_loops(filled)
 
 
@@ -121,14 +126,14 @@ def test_target_depth_passes_no_gradients() -> None:
     assert not target_depth(depths, cameras[:1], cameras[1:], (12, 16), BOUNDS).depth.requires_grad
 
 
-def place_one(z: float, count: int, rule: str, generator: torch.Generator | None = None, supported: bool = True):
+def place_one(z: float, count: int, rule: SampleRule, generator: torch.Generator | None = None, supported: bool = True):
     return place_samples(
         torch.tensor([z]),
         torch.tensor([supported]),
         BOUNDS,
         count,
         rule,
-        generator,  # pyright: ignore[reportArgumentType]
+        generator,
     )[0]
 
 
@@ -155,7 +160,7 @@ def test_samples_of_the_paper_have_a_third_of_the_way_to_the_nearer_bound_as_dev
 
 
 @pytest.mark.parametrize("rule", ["released", "paper", "uniform"])
-def test_samples_ascend_between_the_bounds_and_are_the_same_in_every_call(rule: str) -> None:
+def test_samples_ascend_between_the_bounds_and_are_the_same_in_every_call(rule: SampleRule) -> None:
     for z in (0.4, 0.5, 2.0, 6.0, 9.0):
         samples = place_one(z, 16, rule)
         assert len(samples) == 16
@@ -171,5 +176,5 @@ def test_drawn_samples_differ_and_a_seed_brings_them_back() -> None:
 
 
 @pytest.mark.parametrize("rule", ["released", "paper"])
-def test_rays_whose_surface_is_guessed_are_sampled_evenly(rule: str) -> None:
+def test_rays_whose_surface_is_guessed_are_sampled_evenly(rule: SampleRule) -> None:
     assert torch.equal(place_one(3.0, 16, rule, supported=False), place_one(3.0, 16, "uniform"))
