@@ -93,7 +93,7 @@ class CostRegularizer(nn.Module):
 
     def forward(
         self, volume: Float[Tensor, "batch inputs planes height width"]
-    ) -> tuple[Float[Tensor, "batch width planes height width"], Float[Tensor, "batch planes height width"]]:
+    ) -> tuple[Float[Tensor, "batch features planes height width"], Float[Tensor, "batch planes height width"]]:
         """Features of the volume, and a score of each plane."""
         planes, height, width = volume.shape[2:]
         padding = [amount for length in (width, height, planes) for amount in (0, -length % 8)]
