@@ -29,7 +29,7 @@ from semantic_ns.cli.suggest import Suggest
 from semantic_ns.dataparsers.splits import SplitMethod
 from semantic_ns.errors import SceneError
 from semantic_ns.io.images import read_label_image
-from semantic_ns.methods.gsnerf.method import gsnerf_small
+from semantic_ns.methods.gsnerf_small.method import gsnerf_small
 from semantic_ns.methods.weights import read_origin, read_weights, write_weights
 from semantic_ns.runs import load_run
 from semantic_ns.trainer import SemanticTrainerConfig

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from semantic_ns.geometry.views import ViewCameras, sweep_matrices
-from semantic_ns.methods.gsnerf.attention import NUM_HEADS, ViewAttention, ViewTransformer
-from semantic_ns.methods.gsnerf.cost_volume import Planes, WarpedViews, reference_volume
-from semantic_ns.methods.gsnerf.network import alpha_weights, angle_code, samples_around
-from semantic_ns.methods.gsnerf.target_depth import fill_holes, splat_depth
+from semantic_ns.methods.gsnerf_small.cost_volume import Planes, WarpedViews, reference_volume
+from semantic_ns.methods.gsnerf_small.network import samples_around
+from semantic_ns.multi_view.along_rays import alpha_weights, angle_code
+from semantic_ns.multi_view.attention import NUM_HEADS, ViewAttention, ViewTransformer
+from semantic_ns.multi_view.splatting import fill_holes, splat_depth
 from support.ring_of_views import bilinear, cameras_before_a_wall, frames_of_the_wall, pixel_of, world_point
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.methods import weights
-from semantic_ns.methods.gsnerf.model import GsnerfModelConfig
+from semantic_ns.methods.gsnerf_small.model import GsnerfModelConfig
 from semantic_ns.methods.weights import (
     Origin,
     find_weights,

@@ -23,7 +23,7 @@ LAYERS = (
     ("datasets", "runs"),
     ("surface", "many_scenes"),
     ("propagation",),
-    ("fields", "sampling"),
+    ("fields", "sampling", "backbones", "multi_view"),
     ("host", "viewer", "evaluation"),
     ("active_learning",),
     ("datamanagers",),

@@ -1,1 +1,1 @@
-"""GSNeRF (Chou et al., CVPR 2024): depth, colour and classes of a new view of a new room, without training on it."""
+"""GSNeRF (Chou et al., CVPR 2024) at its published sizes: 3D cost volumes, and 128 samples for each ray."""

@@ -1,140 +1,135 @@
-"""The model of `gsnerf-small`."""
+"""The model of `gsnerf`."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
 from torch import Tensor
-from torch.nn import Parameter
-from torch.nn import functional as F
 
-from semantic_ns.backbones import efficientnet_lite
-from semantic_ns.geometry.views import ViewCameras, pixel_centres, sample_images
+from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sweep_matrices
 from semantic_ns.many_scenes.samples import TargetSample
-from semantic_ns.methods.gsnerf.network import (
-    Encoded,
-    EncoderName,
-    GsnerfNetwork,
-    PretrainedPyramid,
-    RenderedRays,
-    Sizes,
-    Sources,
-)
-from semantic_ns.methods.gsnerf.step import LossWeights, RayPixels, step_losses
+from semantic_ns.many_scenes.source_selection import Selection
+from semantic_ns.methods.gsnerf.compat import Compat, Defect
+from semantic_ns.methods.gsnerf.encoder import EncodedViews
+from semantic_ns.methods.gsnerf.network import PublishedNetwork, RenderedRays, RenderOptions
+from semantic_ns.methods.gsnerf.point_features import SourceViews
+from semantic_ns.methods.gsnerf.ray_samples import SampleRule
+from semantic_ns.methods.gsnerf.step import PublishedLossWeights, jittered, predict, prediction_losses
+from semantic_ns.methods.gsnerf.volumes import DepthRange
 from semantic_ns.methods.source_views import ChosenSources, RenderedImage, SourceViewsConfig, SourceViewsModel
+from semantic_ns.multi_view.source_labels import carry_labels
 
-
-def default_encoder() -> EncoderName:
-    """The best encoder for which everything is installed."""
-    return "lite0" if efficientnet_lite.has_imagenet_weights() else "unet"
-
-
-_LABEL_TRUST = 0.95
-"""Share of the labels of sources in the classes of a point that they see; the rest is the network's."""
+_RANGE_M = (0.1, 10.0)
+"""Published bounds for ScanNet; those for Replica are 0.1 and 6."""
 
 
 @dataclass
-class GsnerfModelConfig(SourceViewsConfig):
-    """Options of `gsnerf-small`."""
+class PublishedGsnerfModelConfig(SourceViewsConfig):
+    """Options of `gsnerf`."""
 
-    _target: type = field(default_factory=lambda: GsnerfModel)
-    loss_weights: LossWeights = field(default_factory=LossWeights)
+    _target: type = field(default_factory=lambda: PublishedGsnerfModel)
+    num_source_views: int = 8
+    """Number of source frames from which an image is rendered. It can be changed at any time, except with the defect
+    concatenated-views."""
+    source_selection: Selection = "nearest"
+    """Rule by which source frames are chosen: nearest takes the closest ones, coverage adds the frame that shows most
+    of what the others do not."""
+    loss_weights: PublishedLossWeights = field(default_factory=PublishedLossWeights)
     """Weights of the losses."""
-    encoder: EncoderName = field(default_factory=default_encoder)
-    """Network that gives features of an image: lite0 is EfficientNet-Lite0, trained on photographs, and needs the extra
-    semantic-ns[pretrained] to begin with; unet is a U-Net that knows nothing at first. By default lite0 where the extra
-    is installed."""
     rays_per_target: int = 1024
     """Number of random rays of each target in a training step."""
     use_depth: bool = True
     """Let true depth train geometry where the scenes have it; else the colours of the views do."""
-    class_balance: float = 0.3
-    """Exponent of the balance of classes: a class that covers a share f of all labels counts f^-balance in the
-    cross-entropy. 0 lets all pixels count alike."""
+    num_samples: int = 128
+    """Samples of a ray, a multiple of 8."""
+    sample_rule: SampleRule = "released"
+    """Where the samples stand. released: three quarters evenly, a quarter from a normal distribution of 0.5 m around
+    the surface. paper: all from a normal distribution whose deviation is a third of the way to the nearer bound.
+    uniform: all evenly."""
+    use_intervals: bool = False
+    """Multiply densities by the distance to the next sample, as the paper's equation (3) does and its code does not."""
+    jitter_bounds: bool = True
+    """Change the bounds of depth by up to 5 % in 5 % of the training steps."""
+    compat: tuple[Defect, ...] = ()
+    """Defects of the released code to restore, for comparison with published numbers; all restores each of them."""
 
 
-class GsnerfModel(SourceViewsModel):
+class PublishedGsnerfModel(SourceViewsModel):
     """Depth, colour and classes of a new view of a new room from K source frames (Chou et al. 2024)."""
 
-    config: GsnerfModelConfig  # pyright: ignore[reportIncompatibleVariableOverride]
-    _class_weights: Tensor | None = None
+    config: PublishedGsnerfModelConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    _last: tuple[Any, SourceViews] | None = None
+    """The sources of the last image, which mostly are those of the next one, too."""
 
     def _default_range_m(self) -> tuple[float, float]:
-        sizes = Sizes()
-        return sizes.near, sizes.far
+        return _RANGE_M
 
     def _build_network(self) -> None:
-        near, far = self.bounds.near * self.metres_per_unit, self.bounds.far * self.metres_per_unit
-        sizes = Sizes(encoder=self.config.encoder, near=near, far=far)
-        self.network = GsnerfNetwork(self.taxonomy.num_classes, sizes)
-
-        pyramid = self.network.encoder.pyramid
-        if (
-            isinstance(pyramid, PretrainedPyramid)
-            and self.config.weights is None
-            and efficientnet_lite.has_imagenet_weights()
-        ):
-            pyramid.trunk.load_imagenet_weights()
-
-    def get_param_groups(self) -> dict[str, list[Parameter]]:
-        """All parameters that are trained, in one group."""
-        return {"network": [parameter for parameter in self.parameters() if parameter.requires_grad]}
-
-    def get_training_callbacks(
-        self, training_callback_attributes: TrainingCallbackAttributes
-    ) -> list[TrainingCallback]:
-        """The parent's; the model now learns how frequent each class is."""
-        trainer: Any = training_callback_attributes.trainer
-        is_beginning = (
-            trainer is not None and trainer.config.load_dir is None and trainer.config.load_checkpoint is None
+        config = self.config
+        options = RenderOptions(
+            config.num_samples,
+            config.sample_rule,
+            config.use_intervals,
+            config.num_source_views,
+            Compat.of(config.compat),
         )
-        if is_beginning and self.config.weights is None and self.config.encoder == "lite0":
-            # A run that is only looked at brings its own weights, and does not need those of photographs.
-            efficientnet_lite.require_imagenet_weights()
-        datamanager: Any = getattr(training_callback_attributes.pipeline, "datamanager", None)
-        if self.config.class_balance > 0 and datamanager is not None:
-            share = datamanager.class_frequencies().clamp(min=1e-4)
-            weights = share**-self.config.class_balance
-            self._class_weights = (weights / (weights * share).sum()).to(self.device)
-        return super().get_training_callbacks(training_callback_attributes)
+        self.network = PublishedNetwork(self.taxonomy.num_classes, options)
+
+    @property
+    def _bounds_m(self) -> DepthRange:
+        return DepthRange(self.bounds.near * self.metres_per_unit, self.bounds.far * self.metres_per_unit)
+
+    def train(self, mode: bool = True) -> "PublishedGsnerfModel":
+        """Switch to training or evaluation; what was kept of frames is forgotten, for training changes the weights."""
+        if mode:
+            self._last = None
+        super().train(mode)
+        return self
 
     def sample_losses(self, sample: TargetSample) -> dict[str, Float[Tensor, ""]]:
         """Losses of a step over random rays."""
         sample = TargetSample(sample.sources.to(self.device), sample.targets.to(self.device))
-        pixels = [
-            RayPixels.draw(sample.targets.size, self.config.rays_per_target, torch.default_generator).to(self.device)
+        generator, (height, width) = torch.default_generator, sample.targets.size
+        places = [
+            torch.randint(height * width, (self.config.rays_per_target,), generator=generator).to(self.device)
             for _ in range(len(sample.targets.cameras))
         ]
-        return step_losses(
-            self.network, sample, pixels, self.config.loss_weights, self.config.use_depth, self._class_weights
+        bounds = jittered(self._bounds_m, generator) if self.config.jitter_bounds and self.training else self._bounds_m
+        predicted = predict(
+            self.network, sample.sources, sample.targets.cameras, (height, width), places, bounds, generator
         )
+        return prediction_losses(self.network, predicted, sample, self.config.loss_weights, self.config.use_depth)
 
     def render_image(self, chosen: ChosenSources, camera: ViewCameras, size: tuple[int, int]) -> RenderedImage:
-        """Render one camera at a size; a multiple of the viewer's chunk of rays at a time."""
-        cameras = chosen.cameras.to(self.device)
-        sources = self.network.sources_of(self._encoded(chosen), cameras)
-        plane = self.network.plane(sources, camera, size)
-        rays = self.network.render_image(sources, camera, plane, size, self.config.eval_num_rays_per_chunk)
-        logits = rays.logits
-        if self.config.use_source_labels:
-            xy = pixel_centres(*size, self.device).reshape(-1, 2)
-            logits = self._with_labels(chosen, sources, camera, rays, xy)
+        """Render one camera at a size, as many rays at a time as the configuration says."""
+        sources = self._sources(chosen)
+        target = self.network.target(sources, camera, size)
+        parts = [
+            self._with_labels(chosen, sources, camera, self.network.render(sources, camera, target, xy), xy)
+            for xy in pixel_centres(*size, self.device).reshape(-1, 2).split(self.config.eval_num_rays_per_chunk)
+        ]
+        # What is left of a ray behind its samples ends at its surface.
+        depth = torch.cat([part.depth + (1 - part.accumulation) * part.z for part, _ in parts])
         return RenderedImage(
-            rays.rgb.unflatten(0, size),
-            logits.unflatten(0, size),
-            rays.z.unflatten(0, size),
-            rays.is_seen.any(dim=0).float().unflatten(0, size),
+            torch.cat([part.rgb for part, _ in parts]).unflatten(0, size),
+            torch.cat([logits for _, logits in parts]).unflatten(0, size),
+            depth.unflatten(0, size),
+            torch.cat([part.is_seen.any(dim=0) for part, _ in parts]).float().unflatten(0, size),
         )
 
-    @torch.no_grad()
-    def segment(self, images: Float[Tensor, "images 3 height width"]) -> Float[Tensor, "images classes rows columns"]:
-        """Class logits that the encoder gives images by themselves, at half of their resolution."""
-        return self.network.encoder.segment(images.to(self.device))
+    def _sources(self, chosen: ChosenSources) -> SourceViews:
+        """Features of the chosen frames, each computed once while the weights stay, and their geometry."""
+        key = (chosen.scene, tuple(chosen.frames.tolist()))
+        if self._last is None or self._last[0] != key:
+            encoded = EncodedViews.stack(self._encoded(chosen))
+            self._last = key, self.network.sources(encoded, chosen.cameras.to(self.device), self._bounds_m)
+        return self._last[1]
 
-    def _encoded(self, chosen: ChosenSources) -> Encoded:
-        """Features of the chosen frames, each computed once while the weights stay."""
+    def _encoded(self, chosen: ChosenSources) -> list[EncodedViews]:
+        if self.network.options.compat.batch_norm:
+            # A view then depends on the others of its batch.
+            return [self.network.encoder(chosen.views.colors(chosen.frames).to(self.device))]
         found = []
         for frame in chosen.frames.tolist():
             kept = self._features.get(chosen.scene, frame)
@@ -142,44 +137,14 @@ class GsnerfModel(SourceViewsModel):
                 kept = self.network.encoder(chosen.views.colors(torch.tensor([frame])).to(self.device))
                 self._features.keep(chosen.scene, frame, kept)
             found.append(kept)
-        return Encoded.stack(found)
+        return found
 
     def _with_labels(
-        self, chosen: ChosenSources, sources: Sources, camera: ViewCameras, rays: RenderedRays, xy: Tensor
-    ) -> Float[Tensor, "rays classes"]:
-        """Logits in which the labels of the sources have a say, where they see the point and have one there."""
+        self, chosen: ChosenSources, sources: SourceViews, camera: ViewCameras, rays: RenderedRays, xy: Tensor
+    ) -> tuple[RenderedRays, Float[Tensor, "rays classes"]]:
+        """Rays with logits in which the labels of the sources have a say, where they see the surface and have one."""
         labels = chosen.views.labels[chosen.frames].long().to(self.device)
-        if not bool((labels >= 0).any()):
-            return rays.logits
-        return carry_labels(rays.logits, labels, sources.cameras, camera, rays, xy)
-
-
-def carry_labels(
-    logits: Float[Tensor, "rays classes"],
-    labels: Tensor,
-    sources: ViewCameras,
-    camera: ViewCameras,
-    rays: RenderedRays,
-    xy: Float[Tensor, "rays 2"],
-) -> Float[Tensor, "rays classes"]:
-    """Mix the labels of sources into the classes of points that they see.
-
-    Args:
-        logits: class logits of the network.
-        labels: classes of the sources [views, height, width], void -1.
-        sources: cameras of the sources.
-        camera: camera of the rays.
-        rays: the rays; `is_seen` says which sources see their points.
-        xy: image coordinates of the rays.
-    """
-    from semantic_ns.geometry.views import reproject, sweep_matrices
-
-    num_classes = logits.shape[-1]
-    at = reproject(sweep_matrices(sources, camera), xy, rays.z)
-    one_hot = F.one_hot(labels.clamp(min=0), num_classes).permute(0, 3, 1, 2).to(logits.dtype)
-    one_hot = one_hot * (labels >= 0)[:, None]
-    votes = (sample_images(one_hot, at.xy) * rays.is_seen[:, None]).sum(dim=0).mT  # [rays, classes]
-    total = votes.sum(dim=-1, keepdim=True)
-    trust = _LABEL_TRUST * total.clamp(max=1)
-    mixed = (1 - trust) * logits.softmax(dim=-1) + trust * votes / total.clamp(min=1e-6)
-    return mixed.clamp(min=1e-8).log()
+        if not self.config.use_source_labels or not bool((labels >= 0).any()):
+            return rays, rays.logits
+        at = reproject(sweep_matrices(sources.cameras, camera), xy, rays.z)
+        return rays, carry_labels(rays.logits, labels, at, rays.is_seen)

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semantic_ns.geometry.views import SeenAt, ViewCameras, reproject, sample_images, sweep_matrices
-from semantic_ns.methods.gsnerf_published.compat import Compat
-from semantic_ns.methods.gsnerf_published.encoder import LEVEL_CHANNELS, EncodedViews
-from semantic_ns.methods.gsnerf_published.volumes import VOLUME_CHANNELS, DepthRange, LevelGeometry
+from semantic_ns.methods.gsnerf.compat import Compat
+from semantic_ns.methods.gsnerf.encoder import LEVEL_CHANNELS, EncodedViews
+from semantic_ns.methods.gsnerf.volumes import VOLUME_CHANNELS, DepthRange, LevelGeometry
 
 FEATURE_CHANNELS = LEVEL_CHANNELS[0]
 VIEW_CHANNELS = len(LEVEL_CHANNELS) * VOLUME_CHANNELS + 1 + FEATURE_CHANNELS

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.views import ViewCameras, pixel_centres
-from semantic_ns.methods.gsnerf_published.compat import Compat
-from semantic_ns.methods.gsnerf_published.network import PublishedNetwork, RenderedRays, RenderOptions
-from semantic_ns.methods.gsnerf_published.point_features import SourceViews, mean_and_variance, see_points
-from semantic_ns.methods.gsnerf_published.renderer import ClassRenderer, ColorRenderer, RayAutoEncoder, start_positive
-from semantic_ns.methods.gsnerf_published.volumes import DepthRange
+from semantic_ns.methods.gsnerf.compat import Compat
+from semantic_ns.methods.gsnerf.network import PublishedNetwork, RenderedRays, RenderOptions
+from semantic_ns.methods.gsnerf.point_features import SourceViews, mean_and_variance, see_points
+from semantic_ns.methods.gsnerf.renderer import ClassRenderer, ColorRenderer, RayAutoEncoder, start_positive
+from semantic_ns.methods.gsnerf.volumes import DepthRange
 from support.ring_of_views import bilinear, pixel_of, sample_of_the_wall, world_point
 
 BOUNDS = DepthRange(0.5, 4.5)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from semantic_ns.methods.gsnerf_published.volumes import DepthRange
+from semantic_ns.methods.gsnerf.volumes import DepthRange
 
 SampleRule = Literal["released", "paper", "uniform"]
 SURFACE_STD_M = 0.5

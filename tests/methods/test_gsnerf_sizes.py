@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from semantic_ns.errors import SceneError
-from semantic_ns.methods.gsnerf_published.compat import Compat, Defect
-from semantic_ns.methods.gsnerf_published.encoder import IMAGE_DEVIATION, IMAGE_MEAN, Encoder2D, FeaturePyramid
-from semantic_ns.methods.gsnerf_published.network import PublishedNetwork, RenderOptions
-from semantic_ns.methods.gsnerf_published.norms import use_batch_norm
+from semantic_ns.methods.gsnerf.compat import Compat, Defect
+from semantic_ns.methods.gsnerf.encoder import IMAGE_DEVIATION, IMAGE_MEAN, Encoder2D, FeaturePyramid
+from semantic_ns.methods.gsnerf.network import PublishedNetwork, RenderOptions
+from semantic_ns.methods.gsnerf.norms import use_batch_norm
 
 CLASSES = 20
 

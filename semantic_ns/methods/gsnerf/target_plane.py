@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sweep_matrices
-from semantic_ns.methods.gsnerf.target_depth import fill_holes, splat_depth
-from semantic_ns.methods.gsnerf_published.compat import Compat
-from semantic_ns.methods.gsnerf_published.volumes import DepthRange
+from semantic_ns.methods.gsnerf.compat import Compat
+from semantic_ns.methods.gsnerf.volumes import DepthRange
+from semantic_ns.multi_view.splatting import fill_holes, splat_depth
 
 _REACH = 16
 """Pixels up to which the depth of a hole follows from what is measured."""

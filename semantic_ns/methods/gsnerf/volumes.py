@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semantic_ns.geometry.views import NEAREST_M, ViewCameras, pixel_centres, reproject, sample_images, sweep_matrices
-from semantic_ns.methods.gsnerf.cost_volume import NUM_GROUPS
-from semantic_ns.methods.gsnerf.layers import CostRegularizer
-from semantic_ns.methods.gsnerf_published.compat import Compat
-from semantic_ns.methods.gsnerf_published.encoder import EncodedViews
+from semantic_ns.methods.gsnerf.compat import Compat
+from semantic_ns.methods.gsnerf.encoder import EncodedViews
+from semantic_ns.multi_view.convolutions import CostRegularizer
 
+NUM_GROUPS = 8
 NUM_PLANES = (8, 32, 48)
 """Planes at 1, 1/2 and 1/4 of the resolution."""
 PLANES_IN_RANGE = (192, 96, 48)

@@ -5,9 +5,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semantic_ns.methods.gsnerf.attention import ViewTransformer
-from semantic_ns.methods.gsnerf_published.compat import Compat
-from semantic_ns.methods.gsnerf_published.point_features import FEATURE_CHANNELS, VIEW_CHANNELS
+from semantic_ns.methods.gsnerf.compat import Compat
+from semantic_ns.methods.gsnerf.point_features import FEATURE_CHANNELS, VIEW_CHANNELS
+from semantic_ns.multi_view.attention import ViewTransformer
 
 TOKEN_WIDTH = 32
 NUM_LAYERS = 4

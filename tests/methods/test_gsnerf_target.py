@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from semantic_ns.geometry.views import ViewCameras
-from semantic_ns.methods.gsnerf_published.compat import Compat
-from semantic_ns.methods.gsnerf_published.ray_samples import SampleRule, place_samples
-from semantic_ns.methods.gsnerf_published.target_plane import released_target_depth, target_depth
-from semantic_ns.methods.gsnerf_published.volumes import DepthRange
+from semantic_ns.methods.gsnerf.compat import Compat
+from semantic_ns.methods.gsnerf.ray_samples import SampleRule, place_samples
+from semantic_ns.methods.gsnerf.target_plane import released_target_depth, target_depth
+from semantic_ns.methods.gsnerf.volumes import DepthRange
 from support.ring_of_views import cameras_before_a_wall, frames_of_the_wall, pixel_of, world_point
 
 BOUNDS = DepthRange(0.5, 6.0)

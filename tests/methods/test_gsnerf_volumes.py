@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from semantic_ns.geometry.views import SeenAt, ViewCameras, sweep_matrices
-from semantic_ns.methods.gsnerf_published.compat import Compat
-from semantic_ns.methods.gsnerf_published.encoder import EncodedViews
-from semantic_ns.methods.gsnerf_published.point_features import SourceViews, see_points, volume_features
-from semantic_ns.methods.gsnerf_published.volumes import (
+from semantic_ns.methods.gsnerf.compat import Compat
+from semantic_ns.methods.gsnerf.encoder import EncodedViews
+from semantic_ns.methods.gsnerf.point_features import SourceViews, see_points, volume_features
+from semantic_ns.methods.gsnerf.volumes import (
     NUM_PLANES,
     PLANES_IN_RANGE,
     CascadedVolumes,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from semantic_ns.geometry.views import ViewCameras
-from semantic_ns.methods.gsnerf_published.losses import (
+from semantic_ns.methods.gsnerf.losses import (
     TargetPoints,
     balanced_class_loss,
     depth_loss,

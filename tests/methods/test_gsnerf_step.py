@@ -13,19 +13,19 @@ from torch import Tensor
 
 from semantic_ns.geometry.views import SeenAt
 from semantic_ns.many_scenes.samples import TargetSample
-from semantic_ns.methods.gsnerf_published.compat import Compat
-from semantic_ns.methods.gsnerf_published.method import gsnerf
-from semantic_ns.methods.gsnerf_published.network import PublishedNetwork, RenderOptions
-from semantic_ns.methods.gsnerf_published.source_labels import carry_labels
-from semantic_ns.methods.gsnerf_published.step import (
+from semantic_ns.methods.gsnerf.compat import Compat
+from semantic_ns.methods.gsnerf.method import gsnerf
+from semantic_ns.methods.gsnerf.network import PublishedNetwork, RenderOptions
+from semantic_ns.methods.gsnerf.step import (
     Prediction,
     PublishedLossWeights,
     jittered,
     predict,
     prediction_losses,
 )
-from semantic_ns.methods.gsnerf_published.training import ClippedAdam, RunCosineConfig
-from semantic_ns.methods.gsnerf_published.volumes import DepthRange
+from semantic_ns.methods.gsnerf.training import ClippedAdam, RunCosineConfig
+from semantic_ns.methods.gsnerf.volumes import DepthRange
+from semantic_ns.multi_view.source_labels import carry_labels
 from semantic_ns.optimizers import scale_schedules_to_run
 from support.fresh_process import ROOT
 from support.ring_of_views import sample_of_the_wall
