@@ -17,7 +17,6 @@ from nerfstudio.models.base_model import Model, ModelConfig
 from torch import Tensor
 from torch.nn import Parameter
 from torch.nn import functional as F
-from torchmetrics.functional import structural_similarity_index_measure
 
 from semantic_ns.batch import LOGITS, PLANAR_DEPTH
 from semantic_ns.errors import SceneError
@@ -134,6 +133,8 @@ class WholeImageModel(Model):
         self, outputs: Outputs, batch: Mapping[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
         """PSNR, SSIM and, where its weights are at hand, LPIPS of an image; pictures of colour and depth."""
+        from torchmetrics.functional import structural_similarity_index_measure  # slow, and not needed to register
+
         truth = self.renderer_rgb.blend_background(batch["image"].to(self.device))
         expected, found = (image.permute(2, 0, 1)[None] for image in (truth, outputs["rgb"]))
         ssim = structural_similarity_index_measure(expected, found, data_range=1.0)

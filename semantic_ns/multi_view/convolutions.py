@@ -33,6 +33,12 @@ def double_conv(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(conv2d(inputs, outputs), conv2d(outputs, outputs))
 
 
+def begin_at_0(layer: nn.Module) -> None:
+    """Let a layer change nothing at first."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
 class UNet(nn.Module):
     """A 2D U-Net (Ronneberger et al. 2015) that gives its decoded maps at all but the coarsest resolution.
 

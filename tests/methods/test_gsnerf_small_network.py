@@ -11,7 +11,9 @@ from torch.nn import functional as F
 
 from semantic_ns.geometry.views import ViewCameras, pixel_centres
 from semantic_ns.many_scenes.samples import Frames, TargetSample
-from semantic_ns.methods.gsnerf_small.network import GsnerfNetwork, RenderedRays, Sizes
+from semantic_ns.methods.gsnerf_small.network import GsnerfNetwork
+from semantic_ns.methods.gsnerf_small.ray_samples import RenderedRays
+from semantic_ns.methods.gsnerf_small.sizes import Sizes
 from semantic_ns.methods.gsnerf_small.step import LossWeights, RayPixels, step_losses
 from support.ring_of_views import WALL_M, cameras_before_a_wall, frames_of_the_wall, sample_of_the_wall
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from semantic_ns.geometry.views import ViewCameras, sweep_matrices
 from semantic_ns.methods.gsnerf_small.cost_volume import Planes, WarpedViews, reference_volume
-from semantic_ns.methods.gsnerf_small.network import samples_around
+from semantic_ns.methods.gsnerf_small.ray_samples import samples_around
 from semantic_ns.multi_view.along_rays import alpha_weights, angle_code
 from semantic_ns.multi_view.attention import NUM_HEADS, ViewAttention, ViewTransformer
 from semantic_ns.multi_view.splatting import fill_holes, splat_depth

@@ -12,15 +12,10 @@ from torch.nn import Parameter
 from semantic_ns.backbones import efficientnet_lite
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sweep_matrices
 from semantic_ns.many_scenes.samples import TargetSample
-from semantic_ns.methods.gsnerf_small.network import (
-    Encoded,
-    EncoderName,
-    GsnerfNetwork,
-    PretrainedPyramid,
-    RenderedRays,
-    Sizes,
-    Sources,
-)
+from semantic_ns.methods.gsnerf_small.encoder import Encoded, PretrainedPyramid
+from semantic_ns.methods.gsnerf_small.network import GsnerfNetwork, Sources
+from semantic_ns.methods.gsnerf_small.ray_samples import RenderedRays
+from semantic_ns.methods.gsnerf_small.sizes import EncoderName, Sizes
 from semantic_ns.methods.gsnerf_small.step import LossWeights, RayPixels, step_losses
 from semantic_ns.methods.source_views import ChosenSources, RenderedImage, SourceViewsConfig, SourceViewsModel
 from semantic_ns.multi_view.source_labels import carry_labels

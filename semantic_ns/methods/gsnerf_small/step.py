@@ -16,7 +16,8 @@ from semantic_ns.methods.gsnerf_small.losses import (
     smoothness_loss,
     structure_loss,
 )
-from semantic_ns.methods.gsnerf_small.network import GsnerfNetwork, SourceDepth, Sources, TargetPlane
+from semantic_ns.methods.gsnerf_small.network import GsnerfNetwork, Sources, TargetPlane
+from semantic_ns.methods.gsnerf_small.source_depth import SourceDepth
 
 
 @dataclass
