@@ -136,7 +136,7 @@ class WholeImageModel(Model):
         """PSNR, SSIM and, where its weights are at hand, LPIPS of an image; pictures of colour and depth."""
         truth = self.renderer_rgb.blend_background(batch["image"].to(self.device))
         pair = [image.permute(2, 0, 1)[None] for image in (truth, outputs["rgb"])]
-        ssim = structural_similarity_index_measure(*pair, data_range=1.0)
+        ssim = structural_similarity_index_measure(pair[0], pair[1], data_range=1.0)
         metrics = {"psnr": float(-10 * (pair[0] - pair[1]).square().mean().log10()), "ssim": float(ssim)}  # pyright: ignore[reportArgumentType]
         if self.lpips.available:
             metrics["lpips"] = float(self.lpips(*pair))
@@ -154,7 +154,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
     ``seen`` 1: 1 where a source sees the point, else 0.
     """
 
-    config: SourceViewsConfig
+    config: SourceViewsConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     renders_rays = False
     renders_image_intervals = True
     supports_propagation = False
@@ -354,8 +354,8 @@ def _resized(image: Float[Tensor, "rows columns channels"], size: tuple[int, int
 def camera_of_rays(rays: RayBundle) -> Cameras:
     """The perspective camera of an image of rays [H, W]; nerfstudio's exporters pass on no camera.
 
-    The direction with planar depth 1 is affine in the pixel: d(column, row) = d0 + column b + row c, where b is the right
-    axis of the camera divided by fx, and c the lower one divided by fy.
+    The direction with planar depth 1 is affine in the pixel: d(column, row) = d0 + column b + row c, where b is the
+    right axis of the camera divided by fx, and c the lower one divided by fy.
     """
     directions = (rays.directions * rays.metadata["directions_norm"]).double()
     height, width = directions.shape[:2]
