@@ -91,9 +91,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or _LABEL_SPACE not in state:
         raise _is_of_another_method(file)
     return {
-        name: value.float() if value.is_floating_point() else value
-        for name, value in state.items()
-        if name != _DEVICE
+        name: value.float() if value.is_floating_point() else value for name, value in state.items() if name != _DEVICE
     }
 
 
