@@ -135,11 +135,12 @@ class WholeImageModel(Model):
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
         """PSNR, SSIM and, where its weights are at hand, LPIPS of an image; pictures of colour and depth."""
         truth = self.renderer_rgb.blend_background(batch["image"].to(self.device))
-        pair = [image.permute(2, 0, 1)[None] for image in (truth, outputs["rgb"])]
-        ssim = structural_similarity_index_measure(pair[0], pair[1], data_range=1.0)
-        metrics = {"psnr": float(-10 * (pair[0] - pair[1]).square().mean().log10()), "ssim": float(ssim)}  # pyright: ignore[reportArgumentType]
+        expected, found = (image.permute(2, 0, 1)[None] for image in (truth, outputs["rgb"]))
+        ssim = structural_similarity_index_measure(expected, found, data_range=1.0)
+        psnr = -10 * (expected - found).square().mean().log10()
+        metrics = {"psnr": float(psnr), "ssim": float(torch.as_tensor(ssim))}
         if self.lpips.available:
-            metrics["lpips"] = float(self.lpips(*pair))
+            metrics["lpips"] = float(self.lpips(expected, found))
         depth = outputs["depth"]
         return metrics, {
             "img": torch.cat([truth, outputs["rgb"]], dim=1),
