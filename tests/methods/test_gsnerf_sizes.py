@@ -12,6 +12,7 @@ from semantic_ns.methods.gsnerf.compat import Compat, Defect
 from semantic_ns.methods.gsnerf.encoder import IMAGE_DEVIATION, IMAGE_MEAN, Encoder2D, FeaturePyramid
 from semantic_ns.methods.gsnerf.network import PublishedNetwork, RenderOptions
 from semantic_ns.methods.gsnerf.norms import use_batch_norm
+from support.fresh_process import ROOT
 
 CLASSES = 20
 
@@ -92,10 +93,15 @@ def test_with_all_defects_the_class_head_is_the_released_one() -> None:
     assert number_of(network.encoder.unet) == UNET
 
 
-def test_the_counts_of_the_documentation_are_those_of_the_network(network: PublishedNetwork) -> None:
-    """The numbers that docs/methods.md prints."""
-    parts = (network.encoder, network.volumes, network.colors, network.classes, network)
-    assert [number_of(part) for part in parts] == [866_368, 888_936, 265_570, 107_012, 2_127_886]
+def test_the_documentation_prints_the_counts_and_names_every_defect(network: PublishedNetwork) -> None:
+    page = (ROOT / "docs/gsnerf_layers.md").read_text(encoding="utf8")
+    encoder, colors, classes = network.encoder, network.colors, network.classes
+    parts = (encoder.unet, encoder.pyramid, network.volumes.regularizers[0], colors.views, colors.density)
+    counts = [number_of(part) for part in (*parts, colors.blend, classes.views, classes.head, network)]
+    released = PublishedNetwork(CLASSES, RenderOptions(compat=Compat.of(("all",))))
+    counts += [number_of(encoder.classes) + number_of(encoder.logits), number_of(released)]
+    assert [count for count in counts if f"{count:,}".replace(",", " ") not in page] == []
+    assert [name for name in Compat.of(("all",)).names() if f"| `{name}` |" not in page] == []
 
 
 def test_every_defect_has_one_switch_and_all_are_all() -> None:
