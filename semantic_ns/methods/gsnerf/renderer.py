@@ -84,13 +84,12 @@ class ColorRenderer(nn.Module):
             is_visible: which views see a sample.
         """
         shape = is_visible.shape[1:]
-        mask = is_visible.flatten(1).mT
-        whole, tokens = self.views(
-            views.flatten(2).permute(2, 0, 1), moments.flatten(1).mT, mask
-        )  # [points, width], [points, views, width]
-        inputs = torch.cat([tokens, angles.flatten(1, 2).transpose(0, 1)], dim=-1)
-        shares = self.blend(inputs)[..., 0].masked_fill(~mask, -1e9).softmax(dim=-1)
-        return self.density(whole.unflatten(0, shape)), shares.mT.unflatten(1, shape)
+        mask = is_visible.flatten(1)
+        # [points, width], [views, points, width]
+        whole, tokens = self.views(views.flatten(2).mT, moments.flatten(1).mT, mask)
+        scores = self.blend(torch.cat([tokens, angles.flatten(1, 2)], dim=-1))[..., 0]
+        shares = scores.masked_fill(~mask, -1e9).softmax(dim=0)
+        return self.density(whole.unflatten(0, shape)), shares.unflatten(1, shape)
 
 
 class ClassRenderer(nn.Module):
@@ -128,13 +127,13 @@ class ClassRenderer(nn.Module):
             is_visible: whether it sees the point.
         """
         moments = torch.cat([around.mean(dim=0), around.var(dim=0, correction=0)]).mT
-        views = torch.cat([around, is_inside[:, None].to(around.dtype)], dim=1).permute(2, 0, 1)
-        whole, tokens = self.views(views, moments, is_visible.mT)  # [rays, width], [rays, views, width]
+        views = torch.cat([around, is_inside[:, None].to(around.dtype)], dim=1).mT
+        whole, tokens = self.views(views, moments, is_visible)  # [rays, width], [views, rays, width]
         if self.compat.concatenated_views:
-            joined = torch.cat([whole[:, None], tokens], dim=1).flatten(1)
+            joined = torch.cat([whole[None], tokens]).transpose(0, 1).flatten(1)
         else:
-            weight = is_visible.mT[..., None].to(tokens.dtype)
-            mean = (weight * tokens).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+            weight = is_visible[..., None].to(tokens.dtype)
+            mean = (weight * tokens).sum(dim=0) / weight.sum(dim=0).clamp(min=1)
             joined = torch.cat([whole, mean], dim=-1)
         logits = self.head(joined)
         return logits.relu() if self.compat.relu_logits else logits
