@@ -8,7 +8,7 @@ lies behind the surface of a source in place of volume features, and a decoder i
 completes what no source sees.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from semantic_ns.geometry.views import SeenAt, ViewCameras, pixel_centres, reproject, sample_images, sweep_matrices
 from semantic_ns.methods.gsnerf_small.cost_volume import WarpedViews
-from semantic_ns.methods.gsnerf_small.encoder import Encoded, Encoder, padded
+from semantic_ns.methods.gsnerf_small.encoder import Encoded, Encoder, padded, resized
 from semantic_ns.methods.gsnerf_small.ray_samples import (
     RayDecisions,
     RayDensity,
@@ -38,6 +38,8 @@ _FLOOR = 1e-3
 _OCCLUDED = 0.1
 """A source does not see a point that lies behind its surface by more than this share of the depth."""
 _DEPTH_CODE = 3
+_SECOND_LOOK = 0.3
+"""Weight of the classes that the encoder sees in the rendered image."""
 _SEEN_SHARE = 0.05
 """A source sees a ray if it sees at least this share of its rendering weights."""
 
@@ -222,7 +224,18 @@ class GsnerfNetwork(nn.Module):
             self.render(sources, camera, plane, xy, decided.at(xy))
             for xy in pixel_centres(*size, device).reshape(-1, 2).split(chunk)
         ]
-        return RenderedRays.stack(found)
+        rays = RenderedRays.stack(found)
+        return replace(rays, logits=self._seen_once_more(rays, size))
+
+    def _seen_once_more(self, rays: RenderedRays, size: tuple[int, int]) -> Float[Tensor, "rays classes"]:
+        """Logits of an image, to which the encoder adds what it takes the rendered colours for.
+
+        What no source sees has colours that the decoder guesses, and shapes that go on: they say more of its class than
+        the sources do. A product of experts (Hinton 2002), with a weight below 1 because both saw the same images.
+        """
+        image = rays.rgb.mT.unflatten(1, size)[None].clamp(0, 1)
+        seen = resized(self.encoder.segment(image), size)[0].flatten(1).mT
+        return rays.logits.log_softmax(dim=-1) + _SECOND_LOOK * seen.log_softmax(dim=-1)
 
     def decide(
         self, sources: Sources, camera: ViewCameras, plane: TargetPlane, xy: Float[Tensor, "rays 2"]
