@@ -67,7 +67,7 @@ class AutoDataParser(DataParser):
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs: Any) -> DataparserOutputs:
         if self._parser is None:
             parser_config, found = self.choose()
-            announce("semantic-data", f"found {found} in {self.config.data}")
+            announce("semantic-data", f"found {found} in {self.config.data}", is_routine=True)
             self._parser = cast(DataParser, parser_config.setup())
         return self._parser.get_dataparser_outputs(split, **kwargs)
 

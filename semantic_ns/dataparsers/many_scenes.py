@@ -1,5 +1,6 @@
 """A dataparser over many scenes, which reads all of them in one label space and shows one of them to nerfstudio."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataPa
 from semantic_ns.dataparsers.scene_folders import SceneFolder, find_scenes, pick_scenes
 from semantic_ns.dataparsers.splits import SplitMethod
 from semantic_ns.errors import SceneError
-from semantic_ns.io.console import announce
+from semantic_ns.io.console import announce, without_routine
 from semantic_ns.labels.taxonomy import Taxonomy
 
 _NUM_SHOWN = 8
@@ -161,7 +162,9 @@ class ManyScenesDataParser(DataParser):
 
     def _read(self, scene: SceneFolder, split: str, method: SplitMethod) -> DataparserOutputs:
         parser = self._parser_of(scene, method)
-        outputs = parser.get_dataparser_outputs(split)
+        # What is said of every frame of a scene is about its scores, and these are none.
+        with without_routine() if method == "all" and self.config.split != "all" else nullcontext():
+            outputs = parser.get_dataparser_outputs(split)
         if not _is_in_nerfstudios_format(parser):
             return outputs
         both = [outputs, parser.get_dataparser_outputs("test" if split == "train" else "train")]

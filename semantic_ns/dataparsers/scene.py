@@ -57,7 +57,9 @@ def announce_scene(
 ) -> None:
     """Tell the user what of a scene is used: the folder, the classes and how they came about, and the split."""
     mapped = "" if label_map is None else f" ({label_map.name})"
-    announce(parser_name, f"{where}, {classes.taxonomy.num_classes} classes{mapped}, split {split_sentence}")
+    announce(
+        parser_name, f"{where}, {classes.taxonomy.num_classes} classes{mapped}, split {split_sentence}", is_routine=True
+    )
 
 
 def require_folder(path: Path) -> None:

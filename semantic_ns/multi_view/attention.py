@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 NUM_HEADS = 4
+_FEW_TOKENS = 6
 
 
 class ViewAttention(nn.Module):
@@ -28,12 +29,33 @@ class ViewAttention(nn.Module):
         query, key, value = (
             layer(tokens).unflatten(-1, (NUM_HEADS, -1)) for layer in (self.query, self.key, self.value)
         )
-        # With so few tokens, products written out along the points are faster on a CPU than small matrices.
-        scores = (query[:, None] * key).sum(dim=-1) * query.shape[-1] ** -0.5
-        shares = scores.masked_fill(~is_key[None, :, :, None], -1e9).softmax(dim=1)
-        attended = (shares[..., None] * value).sum(dim=1).flatten(2)
+        is_written_out = len(tokens) <= _FEW_TOKENS and not tokens.is_cuda
+        attended = (_attend_written_out if is_written_out else _attend)(query, key, value, is_key).flatten(2)
         tokens = self.attention_norm(tokens + self.output(attended))
         return self.perceptron_norm(tokens + self.perceptron(tokens))
+
+
+def _attend_written_out(
+    query: Float[Tensor, "tokens points heads size"],
+    key: Float[Tensor, "tokens points heads size"],
+    value: Float[Tensor, "tokens points heads size"],
+    is_key: Bool[Tensor, "tokens points"],
+) -> Float[Tensor, "tokens points heads size"]:
+    """Products along the points: for few tokens faster on a CPU than a small matrix for each point, but larger."""
+    scores = (query[:, None] * key).sum(dim=-1) * query.shape[-1] ** -0.5
+    shares = scores.masked_fill(~is_key[None, :, :, None], -1e9).softmax(dim=1)
+    return (shares[..., None] * value).sum(dim=1)
+
+
+def _attend(
+    query: Float[Tensor, "tokens points heads size"],
+    key: Float[Tensor, "tokens points heads size"],
+    value: Float[Tensor, "tokens points heads size"],
+    is_key: Bool[Tensor, "tokens points"],
+) -> Float[Tensor, "tokens points heads size"]:
+    """The same by matrices, one for each point and head."""
+    query, key, value = (part.permute(1, 2, 0, 3) for part in (query, key, value))
+    return F.scaled_dot_product_attention(query, key, value, is_key.mT[:, None, None]).permute(2, 0, 1, 3)
 
 
 class ViewTransformer(nn.Module):

@@ -299,10 +299,22 @@ def test_a_scene_without_names_of_its_classes_is_told(tmp_path: Path) -> None:
 
 
 def test_the_files_of_a_scene_are_read_once_for_all_its_splits(rooms: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    parser = parser_of(rooms, held_out_scenes=("studio",))
+    parser = parser_of(rooms, held_out_scenes=("studio",), split="all")
     for _ in range(2):
         parser.training_outputs(parser.training_scenes[0])
         for split in ("train", "test"):
             parser.get_dataparser_outputs(split)
     said = capsys.readouterr().out.splitlines()
     assert sum("semantic-data: found" in line for line in said) == 2
+
+
+def test_scenes_that_only_train_are_announced_together_and_scored_ones_each(
+    rooms: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = parser_of(rooms, held_out_scenes=("studio",))
+    parser.training_outputs(parser.training_scenes[0])
+    parser.get_dataparser_outputs("train")
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if "replica" in line] == []
+    assert sum("semantic-data: found" in line and "studio" in line for line in said) == 1
+    assert sum("many scenes: 1 to train on" in line for line in said) == 1

@@ -210,10 +210,12 @@ def attention_by_loops(layer: ViewAttention, tokens: Tensor, is_key: Tensor) -> 
 
 
 @torch.no_grad()
-def test_attention_is_a_loop_over_points_heads_and_tokens() -> None:
+@pytest.mark.parametrize("count", [4, 9])
+def test_attention_is_a_loop_over_points_heads_and_tokens(count: int) -> None:
     torch.manual_seed(0)
-    layer, tokens = ViewAttention(16), torch.randn(4, 3, 16)
-    is_key = torch.tensor([[True, True, True], [True, False, True], [False, False, True], [True, True, True]])
+    layer, tokens = ViewAttention(16), torch.randn(count, 3, 16)
+    is_key = torch.rand(count, 3) < 0.6
+    is_key[0] = True
     found = layer(tokens, is_key)
     for point in range(3):
         expected = attention_by_loops(layer, tokens[:, point], is_key[:, point])
