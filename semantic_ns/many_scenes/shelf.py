@@ -50,6 +50,11 @@ class SceneShelf:
         scenes = self._parser.scored_scenes
         return scenes.index(self._parser.shown_scene) if self._parser.shown_scene in scenes else None
 
+    @property
+    def scored_names(self) -> tuple[str, ...]:
+        """Names of the scored scenes, in the order of their numbers."""
+        return tuple(scene.name for scene in self._parser.scored_scenes)
+
     def _read_training(self, number: int) -> SceneViews:
         outputs = self._parser.training_outputs(self._parser.training_scenes[number])
         return read_views(SemanticDataset(outputs), self._max_width)

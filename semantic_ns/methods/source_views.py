@@ -169,6 +169,10 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         text = self.taxonomy.to_json().encode()
         self.register_buffer(_LABEL_SPACE, torch.tensor(list(text), dtype=torch.uint8))
         self._features: KeptFeatures[Any] = KeptFeatures()
+        # Slow to import, and of use only where there is a model to look at.
+        from semantic_ns.viewer.scene_menu import SceneMenu
+
+        self.scene_menu = SceneMenu(self.shelf.scored_names, self.shelf.shown_number)
         self._build_network()
         if self.config.weights is not None:
             load_weights(self, self.config.weights)
@@ -301,7 +305,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
 
     def _scene_of(self, camera: Cameras) -> int | None:
         known = None if camera.metadata is None else camera.metadata.get(SCENE)
-        return self.shelf.shown_number if known is None else int(torch.as_tensor(known).flatten()[0])
+        return self.scene_menu.number if known is None else int(torch.as_tensor(known).flatten()[0])
 
     def _parts(self, rendered: RenderedImage, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Colour, logits, planar depth in scene units, and what is seen, at a size."""
