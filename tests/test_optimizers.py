@@ -1,7 +1,9 @@
 """Optimisers against torch's, and schedules in fractions of the run."""
 
-from copy import deepcopy
+from copy import math
+from typing import Any
 
+import deepcopy
 import pytest
 import torch
 
@@ -19,9 +21,9 @@ LARGE = (1 << 16) + 5
 """Entries with which a parameter is stepped by the kernel."""
 
 
-def rates(num_iterations: int, steps_per_step: int = 1) -> list[float]:
+def rates(num_iterations: int, steps_per_step: int = 1, **options: Any) -> list[float]:
     """The rate in each step of a run in which the clock goes so many times faster than the steps."""
-    groups = {"fields": {"optimizer": FusedAdamConfig(lr=0.01, eps=1e-15), "scheduler": RunDecayConfig()}}
+    groups = {"fields": {"optimizer": FusedAdamConfig(lr=0.01, eps=1e-15), "scheduler": RunDecayConfig(**options)}}
     group = scale_schedules_to_run(groups, num_iterations)["fields"]
     optimizer = group["optimizer"].setup([torch.nn.Parameter(torch.zeros(3))])
     scheduler = group["scheduler"].setup().get_scheduler(optimizer, 0.01)
@@ -45,6 +47,26 @@ def test_the_rate_rises_to_its_value_and_ends_at_the_final_fraction() -> None:
     assert max(values) == pytest.approx(0.01, rel=0.02)
     assert values[0] < 0.001
     assert values[-1] == pytest.approx(0.01 * RunDecayConfig().final_fraction, rel=0.02)
+
+
+@pytest.mark.parametrize("ramp", ["linear", "cosine"])
+def test_a_cosine_falls_along_half_a_wave_to_the_final_fraction(ramp: Any) -> None:
+    found = rates(1000, decay="cosine", ramp=ramp, warmup_fraction=0.1, final_fraction=0.2)
+    assert found[100] == pytest.approx(0.01)
+    assert found[550] == pytest.approx(0.01 * 0.6)
+    for step in range(100, 1000, 7):
+        share = (step - 100) / 900
+        assert found[step] == pytest.approx(0.01 * (0.2 + 0.8 * 0.5 * (1 + math.cos(math.pi * share))))
+    halfway = 0.5 if ramp == "linear" else math.sin(math.pi / 4)
+    assert found[50] == pytest.approx(0.01 * halfway)
+
+
+@pytest.mark.parametrize("decay", ["exponential", "cosine"])
+def test_the_state_of_a_schedule_is_plain(decay: Any) -> None:
+    group = scale_schedules_to_run({"a": {"scheduler": RunDecayConfig(decay=decay)}}, 10)["a"]
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(3))], lr=0.01)
+    state = group["scheduler"].setup().get_scheduler(optimizer, 0.01).state_dict()
+    assert state["lr_lambdas"] == [None]
 
 
 def test_a_schedule_that_follows_a_fast_clock_goes_on_with_it() -> None:

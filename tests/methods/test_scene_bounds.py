@@ -17,7 +17,7 @@ from semantic_ns.dataparsers import specifications
 from semantic_ns.errors import SceneError
 from semantic_ns.methods.scene_bounds import StatedBounds, resolve_bounds
 from support.hypersim_scene import write_hypersim_scene
-from support.registered import METHODS, SMALL
+from support.registered import FIELDS, SMALL
 from support.scannet_scene import write_scan
 
 PARSERS = [item.config for item in vars(specifications).values() if isinstance(item, DataParserSpecification)]
@@ -77,14 +77,14 @@ def planes(model: Any) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("parser", PARSERS, ids=lambda config: type(config).__name__)
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method", FIELDS.values(), ids=FIELDS)
 def test_options_win_over_the_data_set_which_wins_over_the_method(
     method: MethodSpecification, parser: DataParserConfig, scenes: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = type(parser).__name__
     scene = parsed(parser, scenes[name])
     metres = scene.metadata["metres_per_unit"]
-    is_paper = method is METHODS["semantic-nerf-vanilla"]
+    is_paper = method is FIELDS["semantic-nerf-vanilla"]
     default = (0.1 / metres, 10 / metres) if is_paper else (0.05, 1000.0)
     unchanged = (0.1 / metres, 10 / metres) if name in KNOW_BOUNDS else default
     capsys.readouterr()
@@ -103,14 +103,14 @@ def test_options_win_over_the_data_set_which_wins_over_the_method(
     assert planes(build(model_config(method, use_scene_bounds=False), scene)) == pytest.approx(default)
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method", FIELDS.values(), ids=FIELDS)
 def test_options_survive_a_configuration_file(method: MethodSpecification) -> None:
     for given in ({}, {"near_plane": 0.05, "far_plane": 1000.0}, {"near_plane": 0.3}):
         config = model_config(method, **given)
         assert yaml.load(yaml.dump(config), Loader=yaml.Loader) == config
 
 
-@pytest.mark.parametrize("method", [METHODS["semantic-nerf"], METHODS["semantic-nerf-big"]], ids=["small", "big"])
+@pytest.mark.parametrize("method", [FIELDS["semantic-nerf"], FIELDS["semantic-nerf-big"]], ids=["small", "big"])
 @pytest.mark.parametrize("scene", ["ReplicaDataParserConfig", "NerfstudioSemanticDataParserConfig"])
 def test_a_configuration_of_before_has_the_bounds_that_it_had(
     method: MethodSpecification, scene: str, scenes: dict[str, Path]
@@ -138,7 +138,7 @@ def restored(method: MethodSpecification, planes_then: dict[str, float]) -> Any:
 
 def test_an_occupancy_grid_of_before_is_marched_between_the_planes_of_then(scenes: dict[str, Path]) -> None:
     scene = parsed(specifications.replica.config, scenes["ReplicaDataParserConfig"])
-    model = build(restored(METHODS["semantic-ngp"], OLD_STATE), scene)
+    model = build(restored(FIELDS["semantic-ngp"], OLD_STATE), scene)
     assert model._march_bounds() == OLD_STATE
     bundle = model.eval().collider(ray())
     assert (float(bundle.nears), float(bundle.fars)) == pytest.approx((0.0, 10 / scene.metadata["metres_per_unit"]))
@@ -149,7 +149,7 @@ def test_the_papers_collider_params_win_over_the_data_set_where_they_are_not_the
 ) -> None:
     scene = parsed(specifications.replica.config, scenes["ReplicaDataParserConfig"])
     metres = scene.metadata["metres_per_unit"]
-    given = model_config(METHODS["semantic-nerf-vanilla"], collider_params={"near_plane": 0.4, "far_plane": 10.0})
+    given = model_config(FIELDS["semantic-nerf-vanilla"], collider_params={"near_plane": 0.4, "far_plane": 10.0})
     assert planes(build(given, scene)) == pytest.approx((0.4 / metres, 10 / metres))
     given.near_plane = 0.3
     assert planes(build(given, scene)) == pytest.approx((0.3, 10 / metres))
@@ -167,7 +167,7 @@ def test_planes_that_no_ray_can_have_are_refused_in_one_sentence(near: float, fa
     assert "--pipeline.model.near-plane" in str(error.value)
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method", FIELDS.values(), ids=FIELDS)
 def test_a_near_plane_beyond_the_scene_is_refused_by_every_method(
     method: MethodSpecification, scenes: dict[str, Path]
 ) -> None:
@@ -176,7 +176,7 @@ def test_a_near_plane_beyond_the_scene_is_refused_by_every_method(
         build(model_config(method, near_plane=100.0), scene)
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method", FIELDS.values(), ids=FIELDS)
 def test_rays_that_skip_the_whole_scene_box_are_said_to(
     method: MethodSpecification, scenes: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
