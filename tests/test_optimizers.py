@@ -1,9 +1,9 @@
 """Optimisers against torch's, and schedules in fractions of the run."""
 
-from copy import math
+import math
+from copy import deepcopy
 from typing import Any
 
-import deepcopy
 import pytest
 import torch
 
