@@ -84,6 +84,7 @@ def report(applied: "AppliedRun", weights: Path) -> str:
     if applied.shared or applied.unknown:
         sentences[-1] += f" Of those of the room it knows {_listed(applied.shared)}"
         sentences[-1] += f"; it does not know {_listed(applied.unknown)}, void here." if applied.unknown else "."
+    sentences.append(f"First view (colour, depth, classes): {applied.first_view}")
     return "\n".join(sentences)
 
 

@@ -9,7 +9,10 @@ from typing import Any, cast
 
 import torch
 import yaml
+from jaxtyping import UInt8
 from nerfstudio.configs.method_configs import all_methods
+from numpy import ndarray
+from PIL import Image
 
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.common_label_space import unknown_names
@@ -17,6 +20,7 @@ from semantic_ns.dataparsers.many_scenes import ManyScenesDataParser
 from semantic_ns.dataparsers.scene_folders import SceneFolder, find_scenes
 from semantic_ns.dataparsers.splits import SplitMethod
 from semantic_ns.errors import SceneError
+from semantic_ns.evaluation.pictures import paint, tile
 from semantic_ns.host import default_device
 from semantic_ns.io.writing import flush_to_disk, write_errors_as_scene_error, write_text
 from semantic_ns.many_scenes.views import view_cameras
@@ -24,6 +28,8 @@ from semantic_ns.methods.many_scenes_pipeline import ManyScenesPipeline, ManySce
 from semantic_ns.methods.weights import Origin, label_space_of, read_origin, read_weights, set_options
 from semantic_ns.trainer import SemanticTrainerConfig
 
+FIRST_VIEW = "first_view.png"
+"""Picture in the folder of the run: a source frame as the model sees it from the others."""
 _LEAST_SOURCES = 2
 _CHECKPOINT = "step-000000000.ckpt"
 
@@ -73,6 +79,11 @@ class AppliedRun:
     shared: tuple[str, ...]
     unknown: tuple[str, ...]
 
+    @property
+    def first_view(self) -> Path:
+        """A picture of one source frame as the model sees it from the others: colour, depth, classes."""
+        return self.config.parent / FIRST_VIEW
+
 
 def apply_weights(weights: Path, data: Path, output_dir: Path, options: RoomOptions) -> AppliedRun:
     """Write a run folder in which a model renders a scene that it was not trained on.
@@ -109,7 +120,7 @@ def apply_weights(weights: Path, data: Path, output_dir: Path, options: RoomOpti
     pipeline = cast(ManyScenesPipeline, config.pipeline.setup(device=default_device()))
     sources = _checked_sources(pipeline, data)
     pipeline_config.model.weights = None
-    _write_run(config, pipeline, output_dir)
+    _write_run(config, pipeline, _first_view(pipeline), output_dir)
     own = cast(ManyScenesDataParser, cast(Any, pipeline.datamanager).dataparser).classes_of(parser.shown_scene)
     known = parser.taxonomy
     unknown = unknown_names(own, known)
@@ -163,7 +174,24 @@ def _checked_sources(pipeline: ManyScenesPipeline, data: Path) -> Any:
     return sources
 
 
-def _write_run(config: SemanticTrainerConfig, pipeline: ManyScenesPipeline, output_dir: Path) -> None:
+def _first_view(pipeline: ManyScenesPipeline) -> UInt8[ndarray, "height width 3"]:
+    """What the model makes of one source frame from the others: colours, depth and classes side by side."""
+    cameras = cast(Any, pipeline.datamanager).train_dataset.cameras
+    middle = len(cameras) // 2
+    model = cast(Any, pipeline.model).eval()
+    outputs = model.get_outputs_for_camera(cameras[middle : middle + 1].to(pipeline.device))
+    depth = outputs["depth"]
+    parts = [outputs["rgb"].cpu(), paint(depth, float(depth.min()), float(depth.max()))]
+    picture = tile([[*parts, outputs["semantics_colormap"].cpu()]])
+    return (picture * 255).round().to(torch.uint8).numpy()
+
+
+def _write_run(
+    config: SemanticTrainerConfig,
+    pipeline: ManyScenesPipeline,
+    first_view: UInt8[ndarray, "height width 3"],
+    output_dir: Path,
+) -> None:
     """Write the folder of the run beside its place and move it there."""
     target = Path(os.path.abspath(output_dir))
     config = replace(
@@ -184,6 +212,7 @@ def _write_run(config: SemanticTrainerConfig, pipeline: ManyScenesPipeline, outp
             flush_to_disk(checkpoint)
             outputs = cast(Any, pipeline.datamanager).train_dataparser_outputs
             outputs.save_dataparser_transform(partial / "dataparser_transforms.json")
+            Image.fromarray(first_view).save(partial / FIRST_VIEW)
             write_text(partial / "config.yml", yaml.dump(config))
             os.replace(partial, target)
             flush_to_disk(target.parent)

@@ -96,7 +96,7 @@ def test_a_run_says_nothing_of_where_it_was_trained(applied: Path, trained: Trai
     assert trained.rooms.name not in text
     assert "copied_run" not in text
     assert sorted(path.name for path in applied.iterdir()) == [
-        "config.yml", "dataparser_transforms.json", "nerfstudio_models"
+        "config.yml", "dataparser_transforms.json", "first_view.png", "nerfstudio_models"
     ]  # fmt: skip
     assert [path.name for path in applied.parent.iterdir() if path.name.startswith(".")] == []
 
