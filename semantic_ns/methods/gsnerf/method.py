@@ -3,9 +3,10 @@
 from semantic_ns.datamanagers.many_scenes_datamanager import ManyScenesDataManagerConfig
 from semantic_ns.many_scenes.samples import Augmentation
 from semantic_ns.methods.gsnerf.model import PublishedGsnerfModelConfig
-from semantic_ns.methods.gsnerf.training import ClippedAdamConfig, RunCosineConfig
+from semantic_ns.methods.gsnerf.training import ClippedAdamConfig
 from semantic_ns.methods.many_scenes_pipeline import ManyScenesPipelineConfig
 from semantic_ns.methods.specification import IS_CUDA, specification
+from semantic_ns.optimizers import RunDecayConfig
 from semantic_ns.propagation.config import PropagationConfig
 
 _NUM_STEPS, _WARMUP_STEPS = 300_000, 500
@@ -30,8 +31,11 @@ gsnerf = specification(
     optimizers={
         "network": {
             "optimizer": ClippedAdamConfig(lr=_RATE, eps=1e-8, weight_decay=1e-5),
-            "scheduler": RunCosineConfig(
-                warmup_fraction=_WARMUP_STEPS / _NUM_STEPS, final_fraction=_FINAL_RATE / _RATE
+            "scheduler": RunDecayConfig(
+                warmup_fraction=_WARMUP_STEPS / _NUM_STEPS,
+                final_fraction=_FINAL_RATE / _RATE,
+                ramp="linear",
+                decay="cosine",
             ),
         }
     },
