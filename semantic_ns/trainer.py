@@ -14,21 +14,24 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, NoReturn, cast
 
+import torch
+import tyro
 import yaml
+from nerfstudio.configs.base_config import MachineConfig
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer, TrainerConfig
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch.cuda.amp.grad_scaler import GradScaler
 
+from semantic_ns.commands import refuse_impossible
 from semantic_ns.errors import SceneError
 from semantic_ns.interfaces import TrainingDataLike, can
 from semantic_ns.io.writing import flush_to_disk, write_text
 from semantic_ns.optimizers import scale_schedules_to_run
+from semantic_ns.run_paths import RESUME_CONFIG, relocate_opened
 
-RESUME_CONFIG = "resume.yml"
-"""File beside `config.yml` with which `ns-train <method> --load-config` goes on where the newest checkpoint is."""
-
+_UNSET_TIMESTAMP = "{timestamp}"
 _CHECKPOINT_NAME = re.compile(r"step-(\d{9,})\.ckpt")
 
 
@@ -37,12 +40,63 @@ class SemanticTrainerConfig(TrainerConfig):
     """Options of the trainer; `max_num_iterations` counts all steps, those before a resume included."""
 
     _target: type = field(default_factory=lambda: SemanticTrainer)
+    trained_in: tyro.conf.Suppress[Path | None] = None
+    """Folder in which the training was started, to which relative paths of the configuration are relative."""
+    run_folder: tyro.conf.Suppress[Path | None] = None
+    """Folder in which an opened run is, wherever it was trained; not written to its file."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the configuration from a file or a copy; in a run that a command opens, paths are where it is now."""
+        self.__dict__.update(state)
+        if self.timestamp != _UNSET_TIMESTAMP:  # else it is a copy of the method's own configuration
+            refuse_impossible()
+            relocate_opened(self)
+
+    def get_base_dir(self) -> Path:
+        """The folder of the run: where it was opened, or else where its options put it."""
+        return self.run_folder or super().get_base_dir()
 
     def save_config(self) -> None:
-        """Write `config.yml` of the run whole or not at all: the run being resumed may be the one that it describes."""
+        """Write `config.yml` of the run whole or not at all: the run being resumed may be the one that it describes.
+
+        It is the first that `ns-train` does with a configuration, so that one that cannot be trained is refused here.
+        """
+        self.check()
         path = self.get_base_dir() / "config.yml"
         CONSOLE.log(f"Saving config to: {path}")
-        write_text(path, yaml.dump(self))
+        self.trained_in = Path.cwd()
+        write_text(path, yaml.dump(replace(self, run_folder=None)))
+
+    def check(self) -> None:
+        """Check what is known before anything is loaded.
+
+        Raises:
+            SceneError: there are no steps, the machine has no such devices, or the checkpoint to go on from is missing
+                or has all steps.
+        """
+        if self.max_num_iterations < 1:
+            raise SceneError(
+                f"Expected 1 step or more for --max-num-iterations, found {self.max_num_iterations}; give the number "
+                "of all steps."
+            )
+        check_devices(self.machine)
+        path = self.checkpoint_to_load()
+        if path is not None and (match := _CHECKPOINT_NAME.fullmatch(path.name)):
+            refuse_finished_run(path, int(match[1]) + 1, self.max_num_iterations)
+
+    def checkpoint_to_load(self) -> Path | None:
+        """The checkpoint that `load_dir`, `load_step` and `load_checkpoint` name; None if none is to be loaded.
+
+        `load_dir` is the folder of checkpoints or that of their run.
+
+        Raises:
+            SceneError: it is missing or not whole.
+        """
+        folder = self.load_dir
+        if folder is None:
+            return None if self.load_checkpoint is None else check_is_whole(self.load_checkpoint)
+        inside = folder / self.relative_model_dir
+        return find_checkpoint(inside if inside.is_dir() else folder, self.load_step)
 
 
 class LenientGradScaler(GradScaler):
@@ -116,9 +170,8 @@ class SemanticTrainer(Trainer):
         Raises:
             SystemExit: After SIGTERM (status 143) or SIGINT (130), with a checkpoint of the last finished step.
         """
-        # The parent trains this many more steps, and saves under the number in `step` even if it trains none.
-        remaining = max(0, self._total_iterations - self._start_step)
-        self.step = max(0, self._start_step - 1)
+        # The parent trains this many more steps.
+        remaining = self._total_iterations - self._start_step
         with (
             self._changed_config(max_num_iterations=remaining),
             self._stopping_on_signals(),
@@ -164,17 +217,14 @@ class SemanticTrainer(Trainer):
         return replace(
             self.config,
             max_num_iterations=self._total_iterations,
+            run_folder=None,
             load_dir=self.checkpoint_dir,
             load_step=None,
             load_checkpoint=None,
         )
 
     def _load_checkpoint(self) -> None:
-        path = self.config.load_checkpoint
-        if self.config.load_dir is not None:
-            path = find_checkpoint(self.config.load_dir, self.config.load_step)
-        elif path is not None:
-            check_is_whole(path)
+        path = self.config.checkpoint_to_load()
         # The parent takes every file of a folder for a checkpoint, so it gets the file.
         with self._changed_config(load_dir=None, load_checkpoint=path):
             try:
@@ -185,13 +235,9 @@ class SemanticTrainer(Trainer):
                     "evaluate it as it is, or train again."
                 ) from error
         if path is not None:
-            self._say_what_is_resumed(path)
-
-    def _say_what_is_resumed(self, path: Path) -> None:
-        sentence = f"Resuming from {path}: {self._start_step} of {self._total_iterations} steps are done."
-        if self._start_step >= self._total_iterations:
-            sentence += " Nothing is left to train; raise --max-num-iterations, which counts all steps, to go on."
-        CONSOLE.print(sentence, style="bold", markup=False, soft_wrap=True)
+            refuse_finished_run(path, self._start_step, self._total_iterations)
+            sentence = f"Resuming from {path}: {self._start_step} of {self._total_iterations} steps are done."
+            CONSOLE.print(sentence, style="bold", markup=False, soft_wrap=True)
 
     def _after_train(self) -> None:
         if self._stop_signal is not None:
@@ -259,6 +305,45 @@ class SemanticTrainer(Trainer):
         raise SystemExit(128 + number)
 
 
+def check_devices(machine: MachineConfig) -> None:
+    """Check that this machine has the devices to train on.
+
+    Raises:
+        SceneError: it lacks them, or several processes are asked for without a GPU for each.
+    """
+    kind, number = machine.device_type, machine.num_devices
+    if kind != "cpu" and not (torch.cuda if kind == "cuda" else torch.backends.mps).is_available():
+        raise SceneError(
+            f"Expected a device that PyTorch can use for --machine.device-type {kind}, found none; leave the option "
+            "out to train on what there is."
+        )
+    available = torch.cuda.device_count() if kind == "cuda" else 1
+    if not 1 <= number <= available:
+        raise SceneError(
+            f"Expected 1 to {available} devices for --machine.num-devices on {kind}, found {number}; "
+            + ("a training on the CPU uses all its cores by itself." if kind == "cpu" else "each process needs one.")
+        )
+
+
+def refuse_finished_run(path: Path, num_steps: int, num_all: int) -> None:
+    """Check that there are steps left to train.
+
+    Args:
+        path: The checkpoint that is to be resumed.
+        num_steps: Steps that it has.
+        num_all: Steps that are wanted in all.
+
+    Raises:
+        SceneError: it has them all.
+    """
+    if num_steps >= num_all:
+        raise SceneError(
+            f"Expected steps that are left to train, found that {path} has {num_steps} of {num_all}; raise "
+            "--max-num-iterations, which counts all steps, to go on, or look at the run with ns-viewer --load-config "
+            f"{path.parent.parent / 'config.yml'}."
+        )
+
+
 def publish_checkpoint(source: Path, target: Path) -> Path:
     """Move the one checkpoint in `source` into `target`, once its content is on the disk; returns its new path."""
     (path,) = source.glob("*.ckpt")
@@ -298,6 +383,10 @@ def check_is_whole(path: Path) -> Path:
     Raises:
         SceneError: The file is missing, or is cut off: a checkpoint is a zip archive, whose directory is at its end.
     """
+    if path.is_dir():
+        raise SceneError(
+            f"Expected the file of a checkpoint for --load-checkpoint, found the folder {path}; give it by --load-dir."
+        )
     if not path.is_file():
         raise SceneError(f"There is no checkpoint {path}.")
     if not zipfile.is_zipfile(path):

@@ -10,13 +10,25 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.field_components.spatial_distortions import SceneContraction
+from nerfstudio.model_components import renderers
 from nerfstudio.model_components.renderers import RGBRenderer
 from nerfstudio.model_components.scene_colliders import NearFarCollider
 from nerfstudio.models.base_model import Model
 from torch import Tensor
 from torch.nn import Parameter
+from torch.nn import functional as F
 
-from semantic_ns.batch import DEPTH_M, LABELS, LOGITS, NUM_UNIFORM, PLANAR_DEPTH, RENDERED_LABELS, semantic_loss
+from semantic_ns.batch import (
+    DEPTH_M,
+    LABELS,
+    LOGITS,
+    NORMALS,
+    NUM_UNIFORM,
+    PLANAR_DEPTH,
+    RENDERED_LABELS,
+    meets_nothing,
+    semantic_loss,
+)
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.encodings.hash_grid import HashGrid
 from semantic_ns.errors import SceneError
@@ -25,8 +37,9 @@ from semantic_ns.evaluation.color import PeakSignalNoiseRatio
 from semantic_ns.evaluation.pictures import picture_grid
 from semantic_ns.fields.feature_grid import SemanticGrid
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
+from semantic_ns.geometry.normals import surface_normals
 from semantic_ns.geometry.rays import are_simple, rays_of_image
-from semantic_ns.host import LpipsIfAvailable, without_lpips_download
+from semantic_ns.host import LpipsIfAvailable, draw_labels_in_class_colors, without_lpips_download
 from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.io.console import announce
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
@@ -38,6 +51,10 @@ from semantic_ns.rendering import describe_logits, planar_depth
 from semantic_ns.sampling.unseen_rays import UnseenRays, camera_extent
 
 Outputs = dict[str, Any]
+
+_NORMAL_STEP = 0.06
+"""Step of the differences that give normals, as a share of the distance: the surface of a field that trained for a few
+minutes is that rough. It was the best of nine on rendered/room_0, see docs/results/data.md."""
 
 
 def uniform_rays(outputs: Outputs, batch: Mapping[str, Any]) -> tuple[Outputs, dict[str, Any]]:
@@ -58,7 +75,9 @@ class SemanticModel(Model):
     Outputs at evaluation, each [rays, c] float: ``rgb`` 3, ``accumulation`` 1, ``depth`` 1 (median distance along the
     unit ray, scene units), ``expected_depth`` 1, ``semantics_colormap`` 3, ``semantics_overlay`` 3,
     ``semantics_confidence`` 1, ``semantics_entropy`` 1 (divided by ln C). Inside :meth:`raw_outputs` also
-    ``semantics_labels`` 1 (int64, 0..C-1) and ``planar_depth`` 1 (scene units).
+    ``semantics_labels`` 1 (int64, 0..C-1) and ``planar_depth`` 1 (scene units). Where a ray meets nothing (see
+    :func:`meets_nothing`) the pictures of classes show the background. Single rays, not those of an image, also have
+    ``normals`` 3: unit normals n in scene axes, as (n + 1) / 2.
     """
 
     config: Any
@@ -96,6 +115,7 @@ class SemanticModel(Model):
         self.register_buffer("class_source_ids", torch.tensor(self.taxonomy.source_ids))
         self.evaluation_state = SceneAccumulator(self.taxonomy.num_classes, self.metres_per_unit)
         self._renders_raw_outputs = False
+        self._renders_image = False
         self._unseen_rays: UnseenRays | None = None
         self.bounds = resolve_bounds(self._stated_bounds())
         self.collider = NearFarCollider(near_plane=self.bounds.near, far_plane=self.bounds.far)
@@ -107,6 +127,7 @@ class SemanticModel(Model):
         from semantic_ns.viewer.panel import SemanticPanel
 
         self.panel = SemanticPanel(self.taxonomy)
+        draw_labels_in_class_colors(self.taxonomy.colorize)
 
     def _stated_bounds(self) -> list[StatedBounds]:
         """The sources of near and far plane, the one that wins first."""
@@ -264,23 +285,49 @@ class SemanticModel(Model):
             return self.get_outputs_for_camera_ray_bundle(rays_of_image(camera))
         return super().get_outputs_for_camera(camera, obb_box)
 
+    @torch.no_grad()
+    def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> Outputs:
+        """Render the rays [H, W] of an image, as the parent does; images have no normals, which would cost a quarter."""
+        before, self._renders_image = self._renders_image, True
+        try:
+            return super().get_outputs_for_camera_ray_bundle(camera_ray_bundle)
+        finally:
+            self._renders_image = before
+
     def _describe_semantics(self, outputs: Outputs, ray_bundle: RayBundle) -> None:
-        """Replace logits, which neither viewer nor ns-render can show, by what they can."""
+        """Replace logits, which neither viewer nor ns-render can show, by what they can; single rays get normals."""
         if self._renders_raw_outputs:
             outputs[PLANAR_DEPTH] = planar_depth(outputs["depth"], ray_bundle.metadata["directions_norm"])
+        if not self._renders_image:
+            outputs[NORMALS] = (self._surface_normals(ray_bundle, outputs["depth"]) + 1) / 2
         if LOGITS not in outputs:
             return
-        logits = outputs.pop(LOGITS)
+        logits, rgb = outputs.pop(LOGITS), outputs["rgb"]
         labels, confidence, entropy = describe_logits(logits)
-        # Where the viewer's crop leaves nothing there is no class either.
-        empty = ~(outputs["accumulation"] > 1e-3)
-        colormap = self.taxonomy.colorize(labels.masked_fill(empty, VOID)[..., 0])
-        outputs["semantics_colormap"] = colormap
-        outputs["semantics_overlay"] = self.panel.compose(outputs["rgb"], colormap, labels)
+        is_empty = meets_nothing(outputs["accumulation"])
+        seen = labels.masked_fill(is_empty, VOID)
+        colormap = self.taxonomy.colorize(seen[..., 0])
+        # Of the background of a viewer's crop; without one, what is no class is black.
+        background = renderers.BACKGROUND_COLOR_OVERRIDE
+        if background is not None:
+            outputs["semantics_colormap"] = torch.where(is_empty, background.to(colormap), colormap)
+        else:
+            outputs["semantics_colormap"] = colormap
+        outputs["semantics_overlay"] = self.panel.compose(rgb, torch.where(is_empty, rgb, colormap), seen)
         outputs["semantics_confidence"] = confidence
         outputs["semantics_entropy"] = entropy
         if self._renders_raw_outputs:
             outputs[RENDERED_LABELS] = labels
+
+    def _surface_normals(self, ray_bundle: RayBundle, depth: Tensor) -> Tensor:
+        """Unit normals [rays, 3] where rays meet the surface, at distances [rays, 1], scene units."""
+        points = ray_bundle.origins + ray_bundle.directions * depth
+        directions = F.normalize(ray_bundle.directions, dim=-1)
+        return surface_normals(self._density, points, directions, _NORMAL_STEP * depth)
+
+    def _density(self, positions: Tensor) -> Tensor:
+        """Density [points, 1] per scene unit at positions [points, 3], scene units."""
+        return self.field.density_fn(positions)
 
     def render_intervals(self, ray_bundle: RayBundle) -> RenderedIntervals:
         """Render rays [R] whose ends are known, at evaluation, with the intervals that they are made of."""
