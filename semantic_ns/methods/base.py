@@ -287,7 +287,7 @@ class SemanticModel(Model):
 
     @torch.no_grad()
     def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> Outputs:
-        """Render the rays [H, W] of an image, as the parent does; images have no normals, which would cost a quarter."""
+        """Render the rays [H, W] of an image, as the parent does, without normals, which would cost a quarter."""
         before, self._renders_image = self._renders_image, True
         try:
             return super().get_outputs_for_camera_ray_bundle(camera_ray_bundle)
