@@ -62,6 +62,9 @@ class SemanticTrainerConfig(TrainerConfig):
         It is the first that `ns-train` does with a configuration, so that one that cannot be trained is refused here.
         """
         self.check()
+        data = getattr(self.pipeline.datamanager, "data", None)
+        if data is not None:  # the shell leaves the ~ of --data=~/scene
+            self.pipeline.datamanager.data = data.expanduser()
         path = self.get_base_dir() / "config.yml"
         CONSOLE.log(f"Saving config to: {path}")
         self.trained_in = Path.cwd()

@@ -104,7 +104,9 @@ def test_a_copy_of_a_run_is_not_taken_for_the_first_one(home: Path, tmp_path: Pa
     assert open_run(copied / "config.yml", home).get_checkpoint_dir() == copied / "nerfstudio_models"
 
 
-def test_a_configuration_without_checkpoints_beside_it_keeps_its_paths(home: Path, tmp_path: Path, open_run: Any) -> None:
+def test_a_configuration_without_checkpoints_beside_it_keeps_its_paths(
+    home: Path, tmp_path: Path, open_run: Any
+) -> None:
     path = make_run(home, home / "scene", home / "outputs")
     alone = Path(shutil.copy(path, tmp_path / "config.yml"))
     assert open_run(alone, tmp_path).get_base_dir() == path.parent

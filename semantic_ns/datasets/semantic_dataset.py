@@ -82,7 +82,7 @@ class SemanticDataset(InputDataset):
         with told_as_scene_error(path, "colour image"):
             return self._alike(super().get_numpy_image(image_idx))
 
-    def _alike(self, image: UInt8[ndarray, "height width channels"]) -> UInt8[ndarray, "height width channels"]:
+    def _alike(self, image: UInt8[ndarray, "height width _given"]) -> UInt8[ndarray, "height width channels"]:
         """The image with as many channels as the others: opaque if they have alpha and it has none."""
         if image.shape[-1] == 3 and self.metadata.get(keys.HAS_ALPHA, False):
             return np.concatenate([image, np.full_like(image[..., :1], 255)], axis=-1)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
+from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -11,6 +12,26 @@ from torch.nn import functional as F
 _CORNERS = ((1.0, 1.0, 1.0), (1.0, -1.0, -1.0), (-1.0, 1.0, -1.0), (-1.0, -1.0, 1.0))
 _FLAT = 1e-6
 """Length of the sum of opacities below which they say nothing about a direction."""
+
+_STEP = 0.06
+"""Step as a share of the distance: the surface of a field that trained for a few minutes is that rough. It was the best
+of nine on rendered/room_0, see docs/results/data.md."""
+
+
+def normals_of_rays(
+    density: Callable[[Float[Tensor, "points 3"]], Float[Tensor, "points 1"]],
+    ray_bundle: RayBundle,
+    distances: Float[Tensor, "rays 1"],
+) -> Float[Tensor, "rays 3"]:
+    """Unit normals where rays meet surfaces, see :func:`surface_normals`.
+
+    Args:
+        density: Density per scene unit at points in scene units.
+        ray_bundle: Rays, of any length.
+        distances: Those of the surfaces, in lengths of the rays' directions.
+    """
+    points = ray_bundle.origins + ray_bundle.directions * distances
+    return surface_normals(density, points, F.normalize(ray_bundle.directions, dim=-1), _STEP * distances)
 
 
 @torch.no_grad()

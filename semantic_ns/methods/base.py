@@ -16,7 +16,6 @@ from nerfstudio.model_components.scene_colliders import NearFarCollider
 from nerfstudio.models.base_model import Model
 from torch import Tensor
 from torch.nn import Parameter
-from torch.nn import functional as F
 
 from semantic_ns.batch import (
     DEPTH_M,
@@ -37,7 +36,7 @@ from semantic_ns.evaluation.color import PeakSignalNoiseRatio
 from semantic_ns.evaluation.pictures import picture_grid
 from semantic_ns.fields.feature_grid import SemanticGrid
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
-from semantic_ns.geometry.normals import surface_normals
+from semantic_ns.geometry.normals import normals_of_rays
 from semantic_ns.geometry.rays import are_simple, rays_of_image
 from semantic_ns.host import LpipsIfAvailable, draw_labels_in_class_colors, without_lpips_download
 from semantic_ns.interfaces import RenderedIntervals
@@ -51,10 +50,6 @@ from semantic_ns.rendering import describe_logits, planar_depth
 from semantic_ns.sampling.unseen_rays import UnseenRays, camera_extent
 
 Outputs = dict[str, Any]
-
-_NORMAL_STEP = 0.06
-"""Step of the differences that give normals, as a share of the distance: the surface of a field that trained for a few
-minutes is that rough. It was the best of nine on rendered/room_0, see docs/results/data.md."""
 
 
 def uniform_rays(outputs: Outputs, batch: Mapping[str, Any]) -> tuple[Outputs, dict[str, Any]]:
@@ -299,7 +294,7 @@ class SemanticModel(Model):
         if self._renders_raw_outputs:
             outputs[PLANAR_DEPTH] = planar_depth(outputs["depth"], ray_bundle.metadata["directions_norm"])
         if not self._renders_image:
-            outputs[NORMALS] = (self._surface_normals(ray_bundle, outputs["depth"]) + 1) / 2
+            outputs[NORMALS] = (normals_of_rays(self._density, ray_bundle, outputs["depth"]) + 1) / 2
         if LOGITS not in outputs:
             return
         logits, rgb = outputs.pop(LOGITS), outputs["rgb"]
@@ -318,12 +313,6 @@ class SemanticModel(Model):
         outputs["semantics_entropy"] = entropy
         if self._renders_raw_outputs:
             outputs[RENDERED_LABELS] = labels
-
-    def _surface_normals(self, ray_bundle: RayBundle, depth: Tensor) -> Tensor:
-        """Unit normals [rays, 3] where rays meet the surface, at distances [rays, 1], scene units."""
-        points = ray_bundle.origins + ray_bundle.directions * depth
-        directions = F.normalize(ray_bundle.directions, dim=-1)
-        return surface_normals(self._density, points, directions, _NORMAL_STEP * depth)
 
     def _density(self, positions: Tensor) -> Tensor:
         """Density [points, 1] per scene unit at positions [points, 3], scene units."""
