@@ -1,5 +1,6 @@
 """What nerfstudio's commands ask of every method: normals of single rays, and no class where a ray meets nothing."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,26 @@ from nerfstudio.utils import colormaps
 from torch import Tensor
 
 from semantic_ns.batch import meets_nothing, seen_labels
+from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.errors import SceneError
+from semantic_ns.host import draw_labels_in_class_colors
+from semantic_ns.methods.base import SemanticModel
 from support.registered import METHODS, SMALL
 
-IN_TURN = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+OF_ONE_SCENE = {
+    name: method for name, method in METHODS.items() if issubclass(method.config.pipeline.model._target, SemanticModel)
+}
+"""Methods whose field is that of one scene, by their names."""
+IN_TURN = pytest.mark.parametrize("method", OF_ONE_SCENE.values(), ids=OF_ONE_SCENE)
 RAYS = 6
 
 
 @pytest.fixture(scope="module")
 def models(nerfstudio_scene: Path) -> dict[str, Any]:
     """A small untrained model of each method."""
-    import copy
-
-    from semantic_ns.dataparsers.auto import AutoDataParserConfig
-
     scene = AutoDataParserConfig(data=nerfstudio_scene).setup().get_dataparser_outputs("train")
     built = {}
-    for name, method in METHODS.items():
+    for name, method in OF_ONE_SCENE.items():
         config: Any = copy.deepcopy(method.config.pipeline.model)
         for option, value in SMALL[name].items():
             setattr(config, option, value)
@@ -41,14 +45,14 @@ def models(nerfstudio_scene: Path) -> dict[str, Any]:
 
 
 def rays() -> RayBundle:
-    """Rays as `ns-export` makes them to see whether there are normals: of no unit length and of no image."""
+    """Rays of no unit length and of no image, by which `ns-export` sees whether there are normals."""
     origins = torch.zeros(RAYS, 3)
     directions = torch.ones(RAYS, 3)
     return RayBundle(
         origins=origins,
         directions=directions,
         pixel_area=torch.ones(RAYS, 1),
-        camera_indices=torch.zeros(RAYS, 1),
+        camera_indices=torch.zeros(RAYS, 1, dtype=torch.long),
         metadata={"directions_norm": directions.norm(dim=-1, keepdim=True)},
     )
 
@@ -108,8 +112,6 @@ def test_there_is_no_class_where_less_than_half_of_the_light_is_stopped(
 def test_labels_of_a_scene_are_drawn_in_the_colors_of_its_classes(
     method: MethodSpecification, models: dict[str, Any]
 ) -> None:
-    from semantic_ns.host import draw_labels_in_class_colors
-
     taxonomy = models[str(method.config.method_name)].taxonomy
     draw_labels_in_class_colors(taxonomy.colorize)  # as the building of a model does
     labels = torch.arange(-1, taxonomy.num_classes).view(1, -1, 1)
