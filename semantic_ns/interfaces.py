@@ -56,6 +56,7 @@ class RenderingModel(Protocol):
 Capability = Literal[
     "renders_rays",
     "renders_intervals",
+    "renders_image_intervals",
     "renders_classes",
     "gives_raw_outputs",
     "supports_propagation",
@@ -106,6 +107,8 @@ else:
         """Whether it can be called with single rays."""
         renders_intervals: bool
         """Whether `render_intervals` can be asked."""
+        renders_image_intervals: bool
+        """Whether `render_image_intervals` can be asked."""
         supports_propagation: bool
         """Whether labels can spread over its surface: it renders rays [H, W], and its field has `unit_positions`."""
         supports_active_learning: bool
@@ -149,6 +152,10 @@ else:
 
         def render_intervals(self, ray_bundle: RayBundle) -> RenderedIntervals:
             """Render rays [R] whose ends are known, at evaluation, if `renders_intervals`."""
+            ...
+
+        def render_image_intervals(self, camera: Cameras) -> RenderedIntervals:
+            """Render all pixels of a camera, row by row, at evaluation, if `renders_image_intervals`."""
             ...
 
     class ImagesLike(Protocol):

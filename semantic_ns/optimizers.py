@@ -1,5 +1,6 @@
 """Optimisers and schedules that nerfstudio does not have."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -9,7 +10,7 @@ import torch
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.engine.schedulers import ExponentialDecayScheduler, ExponentialDecaySchedulerConfig
 from torch import Tensor
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 _KERNEL_ENTRIES = 1 << 16
 """From this many entries in a parameter on, a kernel on all cores takes less time than torch's pass on one."""
@@ -105,7 +106,7 @@ def _has_fused_adam(device_type: str) -> bool:
 
 @dataclass
 class RunDecayConfig(ExponentialDecaySchedulerConfig):
-    """Warm-up and exponential decay as fractions of the run, so that a shorter run keeps its shape.
+    """Warm-up and decay as fractions of the run, so that a shorter run keeps its shape.
 
     The trainer fills `max_steps`; `lr_final` and `warmup_steps` follow from the fractions.
     """
@@ -117,6 +118,9 @@ class RunDecayConfig(ExponentialDecaySchedulerConfig):
     """Learning rate at the end of the run over the one after the warm-up."""
     ramp: Literal["linear", "cosine"] = "cosine"
     """Shape of the rise."""
+    decay: Literal["exponential", "cosine"] = "exponential"
+    """Shape of the fall: exponential is a straight line of the logarithm, cosine half a wave (Loshchilov and Hutter
+    2017), which stays high for longer."""
 
 
 class RunDecayScheduler(ExponentialDecayScheduler):
@@ -130,7 +134,18 @@ class RunDecayScheduler(ExponentialDecayScheduler):
         # nerfstudio divides by the number of steps that follow.
         self.config.warmup_steps = min(warmup, self.config.max_steps - 1)
         self.config.lr_final = self.config.final_fraction * lr_init
+        if self.config.decay == "cosine":
+            return LambdaLR(optimizer, self._cosine)
         return super().get_scheduler(optimizer, lr_init)
+
+    def _cosine(self, step: int) -> float:
+        """Learning rate of a step over the one after the warm-up."""
+        warmup, last = self.config.warmup_steps, self.config.final_fraction
+        if step < warmup:
+            share = step / warmup
+            return share if self.config.ramp == "linear" else math.sin(0.5 * math.pi * share)
+        done = min(1.0, (step - warmup) / max(1, self.config.max_steps - warmup))
+        return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def scale_schedules_to_run(optimizers: dict[str, Any], num_iterations: int) -> dict[str, Any]:
@@ -148,6 +163,22 @@ def scale_schedules_to_run(optimizers: dict[str, Any], num_iterations: int) -> d
     }
 
 
+def follow_clock(scheduler: LRScheduler, steps_by_clock: Callable[[], float]) -> None:
+    """Let a schedule go on with the clock where that is ahead of the steps.
+
+    Args:
+        scheduler: a schedule of RunDecayConfig.
+        steps_by_clock: function that returns the step at which the schedule would be if only time counted.
+    """
+    assert isinstance(scheduler, LambdaLR)
+
+    def ahead(rate: Callable[[int], float]) -> Callable[[int], float]:
+        return lambda step: rate(max(step, round(steps_by_clock())))
+
+    scheduler.lr_lambdas = [ahead(rate) for rate in scheduler.lr_lambdas]
+
+
 __all__ = [
-    "FusedAdamConfig", "FusedAdamWConfig", "KernelAdam", "KernelAdamW", "RunDecayConfig", "scale_schedules_to_run",
+    "FusedAdamConfig", "FusedAdamWConfig", "KernelAdam", "KernelAdamW", "RunDecayConfig", "follow_clock",
+    "scale_schedules_to_run",
 ]  # fmt: skip

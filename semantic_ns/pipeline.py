@@ -64,6 +64,13 @@ class SemanticPipelineConfig(VanillaPipelineConfig):
         former = vars(state["datamanager"]).pop("active", None)
         self.__dict__.update({"active": former or ActiveConfig()} | state)
 
+    def settle(self) -> None:
+        """Decide what depends on files that a trained run no longer needs, before its config.yml is written."""
+
+    def for_resume(self) -> "SemanticPipelineConfig":
+        """The configuration of a run that goes on from a checkpoint."""
+        return self
+
 
 class SemanticPipeline(VanillaPipeline):
     """A `VanillaPipeline` whose evaluation pools labels and depth over all images.

@@ -119,7 +119,7 @@ def relocate(config: Any, path: Path) -> None:
     places = RunPlaces(folder, config.get_base_dir(), config.trained_in)
     checkpoints = folder / config.relative_model_dir
     if checkpoints.is_dir():
-        config.run_folder = folder
+        config.run_dir = folder
         if path.name == RESUME_CONFIG and config.load_dir is not None:
             config.load_dir = checkpoints
     _relocate_scene(config.pipeline.datamanager, places)

@@ -16,7 +16,7 @@ else:
     from semantic_ns.interfaces import PipelineLike, RenderingModel
 
 Need = Literal["images", "intervals"]
-"""What is asked of the model: to render images (`RenderingModel`), or single rays with their intervals as well."""
+"""What is asked of the model: to render images (`RenderingModel`), or rays or images with their intervals as well."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ def load_run(
     from nerfstudio.utils.eval_utils import eval_setup
 
     def where_it_is(config: Any) -> Any:
-        if hasattr(config, "run_folder"):  # of one of this package's methods
+        if hasattr(config, "run_dir"):  # of one of this package's methods
             relocate(config, load_config)
         return config
 
@@ -103,7 +103,7 @@ def refuse_other_methods(model: object, load_config: Path, needs: Need) -> None:
             f"Expected a run of one of this package's methods, found a {type(model).__name__}, which renders no "
             f"labels, in {load_config}; train with ns-train semantic-nerf."
         )
-    if needs == "intervals" and not can(model, "renders_intervals"):
+    if needs == "intervals" and not (can(model, "renders_intervals") or can(model, "renders_image_intervals")):
         raise SceneError(
             f"Expected a run of semantic-nerf, found a {type(model).__name__}, which renders no single rays, in "
             f"{load_config}; train with ns-train semantic-nerf."

@@ -1,12 +1,12 @@
 """nerfstudio's trainer, made safe to stop: whole checkpoints only, a clean end on a signal, resuming."""
 
+import math
 import os
-import re
 import shutil
 import signal
 import threading
+import time
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -24,15 +24,16 @@ from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch.cuda.amp.grad_scaler import GradScaler
 
+from semantic_ns.checkpoints import check_is_whole, find_checkpoint, publish_checkpoint, refuse_finished_run, step_of
 from semantic_ns.commands import refuse_impossible
 from semantic_ns.errors import SceneError
 from semantic_ns.interfaces import TrainingDataLike, can
-from semantic_ns.io.writing import flush_to_disk, write_text
-from semantic_ns.optimizers import scale_schedules_to_run
+from semantic_ns.io.writing import write_text
+from semantic_ns.optimizers import RunDecayConfig, follow_clock, scale_schedules_to_run
+from semantic_ns.pipeline import SemanticPipelineConfig
 from semantic_ns.run_paths import RESUME_CONFIG, relocate_opened
 
 _UNSET_TIMESTAMP = "{timestamp}"
-_CHECKPOINT_NAME = re.compile(r"step-(\d{9,})\.ckpt")
 
 
 @dataclass
@@ -40,10 +41,15 @@ class SemanticTrainerConfig(TrainerConfig):
     """Options of the trainer; `max_num_iterations` counts all steps, those before a resume included."""
 
     _target: type = field(default_factory=lambda: SemanticTrainer)
+    max_seconds: float | None = None
+    """Training ends after so many seconds, or after max-num-iterations if they come first; set-up does not count.
+    Learning-rate schedules follow whichever is further, so that they end with the run."""
+    seconds_before: tyro.conf.Suppress[float] = 0.0
+    """Seconds of training before a resume."""
     trained_in: tyro.conf.Suppress[Path | None] = None
     """Folder in which the training was started, to which relative paths of the configuration are relative."""
-    run_folder: tyro.conf.Suppress[Path | None] = None
-    """Folder in which an opened run is, wherever it was trained; not written to its file."""
+    run_dir: tyro.conf.Suppress[Path | None] = None
+    """Folder of a run that lies elsewhere than ns-train would put it, such as one that moved."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore the configuration from a file or a copy; in a run that a command opens, paths are where it is now."""
@@ -53,8 +59,8 @@ class SemanticTrainerConfig(TrainerConfig):
             relocate_opened(self)
 
     def get_base_dir(self) -> Path:
-        """The folder of the run: where it was opened, or else where its options put it."""
-        return self.run_folder or super().get_base_dir()
+        """The folder of the run: where it lies, or else where its options put it."""
+        return self.run_dir or super().get_base_dir()
 
     def save_config(self) -> None:
         """Write `config.yml` of the run whole or not at all: the run being resumed may be the one that it describes.
@@ -65,17 +71,19 @@ class SemanticTrainerConfig(TrainerConfig):
         data = getattr(self.pipeline.datamanager, "data", None)
         if data is not None:  # the shell leaves the ~ of --data=~/scene
             self.pipeline.datamanager.data = data.expanduser()
+        if isinstance(self.pipeline, SemanticPipelineConfig):
+            self.pipeline.settle()
         path = self.get_base_dir() / "config.yml"
         CONSOLE.log(f"Saving config to: {path}")
         self.trained_in = Path.cwd()
-        write_text(path, yaml.dump(replace(self, run_folder=None)))
+        write_text(path, yaml.dump(self))
 
     def check(self) -> None:
         """Check what is known before anything is loaded.
 
         Raises:
-            SceneError: there are no steps, the machine has no such devices, or the checkpoint to go on from is missing
-                or has all steps.
+            SceneError: there are no steps or seconds, the machine has no such devices, or the checkpoint to go on from
+                is missing or has all of them.
         """
         if self.max_num_iterations < 1:
             raise SceneError(
@@ -83,9 +91,15 @@ class SemanticTrainerConfig(TrainerConfig):
                 "of all steps."
             )
         check_devices(self.machine)
+        _check_max_seconds(self.max_seconds, self.machine.num_devices * self.machine.num_machines)
         path = self.checkpoint_to_load()
-        if path is not None and (match := _CHECKPOINT_NAME.fullmatch(path.name)):
-            refuse_finished_run(path, int(match[1]) + 1, self.max_num_iterations)
+        if path is not None and (step := step_of(path)) is not None:
+            refuse_finished_run(path, step + 1, self.max_num_iterations)
+        if self.max_seconds is not None and self.seconds_before >= self.max_seconds:
+            raise SceneError(
+                f"Expected seconds that are left to train, found that the run at {path} has {self.seconds_before:.1f} "
+                f"of {self.max_seconds:g}; go on with --load-dir and --max-seconds in the place of --load-config."
+            )
 
     def checkpoint_to_load(self) -> Path | None:
         """The checkpoint that `load_dir`, `load_step` and `load_checkpoint` name; None if none is to be loaded.
@@ -145,6 +159,8 @@ class SemanticTrainer(Trainer):
         self._saved_step: int | None = None
         self._stop_signal: signal.Signals | None = None
         self._previous_handlers: dict[signal.Signals, Any] = {}
+        self._start: float | None = None  # of the training in this process, on the monotonic clock
+        _check_max_seconds(config.max_seconds, world_size)
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         """Set up as the parent does; labels that are not the scene's own are kept beside the run."""
@@ -165,7 +181,24 @@ class SemanticTrainer(Trainer):
             )
         optimizers = scale_schedules_to_run(self.config.optimizers, self._total_iterations)
         with self._changed_config(optimizers=optimizers):
-            return super().setup_optimizers()
+            built = super().setup_optimizers()
+        if self.config.max_seconds is not None:
+            for name, scheduler in built.schedulers.items():
+                if isinstance(optimizers[name]["scheduler"], RunDecayConfig):
+                    follow_clock(scheduler, lambda: self._time_share * self._total_iterations)
+        return built
+
+    @property
+    def _seconds(self) -> float:
+        """Seconds of training so far, those before a resume included."""
+        now = 0.0 if self._start is None else time.monotonic() - self._start
+        return self.config.seconds_before + now
+
+    @property
+    def _time_share(self) -> float:
+        """Share of `max_seconds` that is over; 0 without it."""
+        limit = self.config.max_seconds
+        return 0.0 if limit is None else min(1.0, self._seconds / limit)
 
     def train(self) -> None:
         """Train up to `max_num_iterations` steps in total, or until a signal.
@@ -175,6 +208,7 @@ class SemanticTrainer(Trainer):
         """
         # The parent trains this many more steps.
         remaining = self._total_iterations - self._start_step
+        self._start = time.monotonic()
         with (
             self._changed_config(max_num_iterations=remaining),
             self._stopping_on_signals(),
@@ -190,6 +224,9 @@ class SemanticTrainer(Trainer):
             self.stop_training = True  # the signal came before the parent cleared this
         result = super().train_iteration(step)
         self._last_step = step
+        if self._time_share >= 1 and not self.stop_training:
+            self.stop_training = True
+            CONSOLE.print(f"{self._seconds:.1f} seconds are over: {step + 1} steps were trained.", soft_wrap=True)
         return result
 
     @check_main_thread
@@ -217,10 +254,12 @@ class SemanticTrainer(Trainer):
         self._saved_step = step
 
     def _resume_config(self) -> SemanticTrainerConfig:
+        pipeline = self.config.pipeline
         return replace(
             self.config,
+            pipeline=pipeline.for_resume() if isinstance(pipeline, SemanticPipelineConfig) else pipeline,
             max_num_iterations=self._total_iterations,
-            run_folder=None,
+            seconds_before=self._seconds,
             load_dir=self.checkpoint_dir,
             load_step=None,
             load_checkpoint=None,
@@ -245,6 +284,8 @@ class SemanticTrainer(Trainer):
     def _after_train(self) -> None:
         if self._stop_signal is not None:
             raise _StopRequestedError
+        if self._last_step is not None:
+            self.step = self._last_step  # the parent has counted on before it saw that time is over
         super()._after_train()
 
     def _train_complete_viewer(self) -> None:
@@ -328,70 +369,13 @@ def check_devices(machine: MachineConfig) -> None:
         )
 
 
-def refuse_finished_run(path: Path, num_steps: int, num_all: int) -> None:
-    """Check that there are steps left to train.
-
-    Args:
-        path: The checkpoint that is to be resumed.
-        num_steps: Steps that it has.
-        num_all: Steps that are wanted in all.
-
-    Raises:
-        SceneError: it has them all.
-    """
-    if num_steps >= num_all:
+def _check_max_seconds(seconds: float | None, world_size: int) -> None:
+    if seconds is None:
+        return
+    if not 0 < seconds < math.inf:
+        raise SceneError(f"Expected some seconds for --max-seconds, found {seconds:g}; leave it out for no limit.")
+    if world_size > 1:
         raise SceneError(
-            f"Expected steps that are left to train, found that {path} has {num_steps} of {num_all}; raise "
-            "--max-num-iterations, which counts all steps, to go on, or look at the run with ns-viewer --load-config "
-            f"{path.parent.parent / 'config.yml'}."
+            f"Expected one process for --max-seconds, found {world_size}, whose clocks would stop them at different "
+            "steps; limit the run by --max-num-iterations."
         )
-
-
-def publish_checkpoint(source: Path, target: Path) -> Path:
-    """Move the one checkpoint in `source` into `target`, once its content is on the disk; returns its new path."""
-    (path,) = source.glob("*.ckpt")
-    flush_to_disk(path)
-    target.mkdir(parents=True, exist_ok=True)
-    os.replace(path, target / path.name)
-    flush_to_disk(target)
-    return target / path.name
-
-
-def find_checkpoint(folder: Path, step: int | None = None) -> Path:
-    """Return the checkpoint of a step, or the newest one, among the whole checkpoints of a folder.
-
-    Raises:
-        SceneError: There is no such folder, no checkpoint in it, not this one, or it is only a part of a file.
-    """
-    if not folder.is_dir():
-        raise SceneError(
-            f"--load-dir must be a folder of checkpoints (<run>/nerfstudio_models), but there is no folder {folder}."
-        )
-    found = {int(match[1]): path for path in folder.iterdir() if (match := _CHECKPOINT_NAME.fullmatch(path.name))}
-    if not found:
-        raise SceneError(
-            f"--load-dir {folder} holds no checkpoint (step-000000000.ckpt and so on): "
-            "choose the folder nerfstudio_models of a run, or leave --load-dir out to train from the start."
-        )
-    if step is not None and step not in found:
-        raise SceneError(
-            f"--load-step {step} is not in {folder}: it holds the steps {', '.join(map(str, sorted(found)))}."
-        )
-    return check_is_whole(found[max(found) if step is None else step])
-
-
-def check_is_whole(path: Path) -> Path:
-    """Return the path of a checkpoint if the file is there and complete.
-
-    Raises:
-        SceneError: The file is missing, or is cut off: a checkpoint is a zip archive, whose directory is at its end.
-    """
-    if path.is_dir():
-        raise SceneError(
-            f"Expected the file of a checkpoint for --load-checkpoint, found the folder {path}; give it by --load-dir."
-        )
-    if not path.is_file():
-        raise SceneError(f"There is no checkpoint {path}.")
-    if not zipfile.is_zipfile(path):
-        raise SceneError(f"The checkpoint {path} is only a part of a file: choose an older one with --load-checkpoint.")
-    return path

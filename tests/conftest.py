@@ -55,6 +55,14 @@ def nerfstudio_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_nerfstudio_scene(tmp_path_factory.mktemp("nerfstudio") / "room")
 
 
+@pytest.fixture(scope="session")
+def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two small scenes and one folder that is none, see `support.rooms`."""
+    from support.rooms import write_rooms  # not before the hook that checks shapes
+
+    return write_rooms(tmp_path_factory.mktemp("rooms"))
+
+
 @pytest.fixture
 def copy_scene(tmp_path: Path) -> Callable[[Path], Path]:
     """Copies a scene folder to where a test may change it."""

@@ -11,6 +11,7 @@ from semantic_ns.optimizers import (
     KernelAdam,
     KernelAdamW,
     RunDecayConfig,
+    follow_clock,
     scale_schedules_to_run,
 )
 
@@ -18,13 +19,16 @@ LARGE = (1 << 16) + 5
 """Entries with which a parameter is stepped by the kernel."""
 
 
-def rates(num_iterations: int) -> list[float]:
+def rates(num_iterations: int, steps_per_step: int = 1) -> list[float]:
+    """The rate in each step of a run in which the clock goes so many times faster than the steps."""
     groups = {"fields": {"optimizer": FusedAdamConfig(lr=0.01, eps=1e-15), "scheduler": RunDecayConfig()}}
     group = scale_schedules_to_run(groups, num_iterations)["fields"]
     optimizer = group["optimizer"].setup([torch.nn.Parameter(torch.zeros(3))])
     scheduler = group["scheduler"].setup().get_scheduler(optimizer, 0.01)
-    result = []
-    for _ in range(num_iterations):
+    result: list[float] = []
+    if steps_per_step > 1:
+        follow_clock(scheduler, lambda: steps_per_step * scheduler.last_epoch)
+    for _ in range(num_iterations // steps_per_step):
         result.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
@@ -41,6 +45,24 @@ def test_the_rate_rises_to_its_value_and_ends_at_the_final_fraction() -> None:
     assert max(values) == pytest.approx(0.01, rel=0.02)
     assert values[0] < 0.001
     assert values[-1] == pytest.approx(0.01 * RunDecayConfig().final_fraction, rel=0.02)
+
+
+def test_a_schedule_that_follows_a_fast_clock_goes_on_with_it() -> None:
+    assert rates(200, steps_per_step=10)[1:] == pytest.approx(rates(200)[10::10])
+
+
+def test_a_clock_that_is_behind_the_steps_changes_nothing() -> None:
+    groups = {"fields": {"optimizer": FusedAdamConfig(lr=0.01), "scheduler": RunDecayConfig()}}
+    scheduler = scale_schedules_to_run(groups, 50)["fields"]["scheduler"].setup()
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(3))], lr=0.01)
+    follower = scheduler.get_scheduler(optimizer, 0.01)
+    follow_clock(follower, lambda: 0.5 * follower.last_epoch)
+    found = []
+    for _ in range(50):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        follower.step()
+    assert found[1:] == pytest.approx(rates(50)[1:])
 
 
 @pytest.mark.parametrize("num_iterations", [1, 2])

@@ -13,10 +13,11 @@ from nerfstudio.configs.base_config import MachineConfig
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManagerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 
+from semantic_ns.checkpoints import find_checkpoint
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.errors import SceneError
 from semantic_ns.run_paths import SCENE_VARIABLE, RunPlaces, opened_by_command, option_value
-from semantic_ns.trainer import SemanticTrainerConfig, find_checkpoint
+from semantic_ns.trainer import SemanticTrainerConfig
 
 RUN = "outputs/scene/tiny/then"
 

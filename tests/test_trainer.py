@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ import torch
 import yaml
 from torch.cuda.amp.grad_scaler import GradScaler
 
+from semantic_ns.checkpoints import find_checkpoint
 from semantic_ns.errors import SceneError
 from semantic_ns.optimizers import RunDecayConfig
-from semantic_ns.trainer import LenientGradScaler, SemanticTrainer, SemanticTrainerConfig, find_checkpoint
+from semantic_ns.trainer import LenientGradScaler, SemanticTrainer, SemanticTrainerConfig
 from support.fresh_process import TESTS
 from support.tiny_training import TinyPipelineConfig, start, tiny_config
 
@@ -246,6 +248,65 @@ def test_schedules_know_the_length_of_the_run(tmp_path: Path) -> None:
     assert trainer.optimizers.config["fields"]["scheduler"].max_steps == 70
     assert trainer.config is config
     assert config.optimizers["fields"]["scheduler"].max_steps == 1
+
+
+def a_second_for_each_step(trainer: SemanticTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = trainer.pipeline.steps
+    clock = SimpleNamespace(monotonic=lambda: 50.0 + len(steps))  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr("semantic_ns.trainer.time", clock)
+
+
+def test_a_run_ends_when_its_seconds_are_over_with_a_checkpoint_of_its_last_step_and_the_final_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(tmp_path, steps=100, max_seconds=5.0)
+    config.optimizers["fields"]["scheduler"] = RunDecayConfig()
+    trainer = start(config)
+    a_second_for_each_step(trainer, monkeypatch)
+    trainer.train()
+    assert trainer.pipeline.steps == [0, 1, 2, 3, 4]  # pyright: ignore[reportAttributeAccessIssue]
+    assert names(tmp_path / CHECKPOINTS) == ["step-000000004.ckpt"]
+    rate = trainer.optimizers.optimizers["fields"].param_groups[0]["lr"]
+    assert rate == pytest.approx(0.1 * RunDecayConfig().final_fraction)
+
+
+def test_seconds_before_a_stop_count_in_the_rest_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config(tmp_path, steps=100, max_seconds=5.0, pipeline=TinyPipelineConfig(signal_at_step=1))
+    part = start(config)
+    a_second_for_each_step(part, monkeypatch)
+    with pytest.raises(SystemExit):
+        part.train()
+    rest = start(resume_config(tmp_path / RUN))
+    a_second_for_each_step(rest, monkeypatch)
+    rest.train()
+    assert rest.pipeline.steps == [2, 3, 4]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_run_whose_seconds_are_over_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = start(tiny_config(tmp_path, steps=100, max_seconds=5.0))
+    a_second_for_each_step(trainer, monkeypatch)
+    trainer.train()
+    with pytest.raises(SceneError, match=r"has 5\.0 of 5; go on with --load-dir and --max-seconds"):
+        resume_config(tmp_path / RUN).save_config()
+    more = tiny_config(tmp_path, steps=100, max_seconds=3.0, timestamp="more", load_dir=tmp_path / CHECKPOINTS)
+    more.save_config()
+    rest = start(more)
+    a_second_for_each_step(rest, monkeypatch)
+    rest.train()
+    assert rest.pipeline.steps == [5, 6, 7]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_steps_end_a_run_that_has_seconds_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = start(tiny_config(tmp_path, steps=3, max_seconds=50.0))
+    a_second_for_each_step(trainer, monkeypatch)
+    trainer.train()
+    assert trainer.pipeline.steps == [0, 1, 2]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_seconds_that_are_no_limit_are_refused(tmp_path: Path, seconds: float) -> None:
+    with pytest.raises(SceneError, match="--max-seconds, found"):
+        start(tiny_config(tmp_path, max_seconds=seconds))
 
 
 def test_a_configuration_of_another_version_is_refused_in_one_sentence(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
+import tyro
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 
 from semantic_ns.dataparsers import scene
@@ -46,6 +47,8 @@ class AutoDataParserConfig(SplitConfig, DataParserConfig):
     all_classes: bool = False
     """Keep every class of the table, including those that no label image shows yet; for scenes still to be labelled
     (nerfstudio's format only)."""
+    labels_optional: tyro.conf.Suppress[bool] = False
+    """Whether a scene without a label image is read, with no class: for models that bring classes of their own."""
 
 
 class AutoDataParser(DataParser):
@@ -123,6 +126,7 @@ class AutoDataParser(DataParser):
             **self._split(),
             classes=config.classes,
             label_space=config.label_space or NATIVE,
+            labels_optional=config.labels_optional,
         )
 
     def _nerfstudio_config(self) -> NerfstudioSemanticDataParserConfig:
@@ -141,6 +145,7 @@ class AutoDataParser(DataParser):
             classes=config.classes,
             label_space=config.label_space or NATIVE,
             all_classes=config.all_classes,
+            labels_optional=config.labels_optional,
         )
 
     def _hypersim_config(self) -> HypersimDataParserConfig:
@@ -155,6 +160,7 @@ class AutoDataParser(DataParser):
             data=config.data,
             **self._split(auto="interval"),
             label_space=config.label_space or NATIVE,
+            labels_optional=config.labels_optional,
         )
 
     def _scannet_config(self) -> ScanNetDataParserConfig:
@@ -165,6 +171,7 @@ class AutoDataParser(DataParser):
             **self._split(),
             classes=config.classes,
             label_space=config.label_space,
+            labels_optional=config.labels_optional,
         )
 
     def _split(self, auto: SplitMethod = "auto") -> dict[str, Any]:

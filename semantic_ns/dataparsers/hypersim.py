@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import tyro
 from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 
 from semantic_ns.dataparsers import metadata as keys
@@ -47,6 +48,8 @@ class HypersimDataParserConfig(SplitConfig, DataParserConfig):
     """Split into training and test frames: interval, fraction, all, or published (id % 5)."""
     camera_margin: float = 1.0
     """Margin around the camera positions, in metres, that is inside the unit cube of the scene."""
+    labels_optional: tyro.conf.Suppress[bool] = False
+    """Whether a scene without a label image is read, with no class: for models that bring classes of their own."""
 
 
 class HypersimDataParser(PosedSceneParser):
@@ -73,8 +76,10 @@ class HypersimDataParser(PosedSceneParser):
         where = f"{config.data}, {folder.camera}"
         split = split_frames([frame.id for frame in frames], config.split_options(), where)
         label_map = _label_map(config.label_space)
-        classes = scene.read_classes(frames, pinhole.size, label_map.table, config.data, label_map)
-        scene.require_training_labels(classes, split.train.tolist(), config.data)
+        classes = scene.classes_without_labels(frames) if config.labels_optional else None
+        classes = classes or scene.read_classes(frames, pinhole.size, label_map.table, config.data, label_map)
+        if not config.labels_optional:
+            scene.require_training_labels(classes, split.train.tolist(), config.data)
         loaded = PosedScene(
             frames=frames,
             intrinsics=pinhole,

@@ -26,18 +26,20 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import tyro
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
 
 from semantic_ns.dataparsers import colmap_model, scene
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.frame_paths import SEMANTICS_FOLDER, LabelFinder, find_file, frame_files
-from semantic_ns.dataparsers.scene_labels import read_scene_labels
+from semantic_ns.dataparsers.scene_labels import SceneLabels, read_scene_labels
 from semantic_ns.dataparsers.scene_source import TRANSFORMS, SceneSource, class_table_of, find_source
 from semantic_ns.dataparsers.transforms_file import SPLITS, read_frames, with_cameras, with_split_lists
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.images import holds_metres
+from semantic_ns.labels.class_table import ClassTable
 from semantic_ns.labels.label_map import LabelMap
 from semantic_ns.labels.label_spaces import NATIVE
 
@@ -80,6 +82,8 @@ class NerfstudioSemanticDataParserConfig(NerfstudioDataParserConfig):
     all_classes: bool = False
     """Keep every class of the table, including those that no label image shows yet; for scenes still to be labelled
     (active learning with a folder). No label image is needed."""
+    labels_optional: tyro.conf.Suppress[bool] = False
+    """Whether a scene without a label image is read, with no class: for models that bring classes of their own."""
 
 
 @dataclass(frozen=True)
@@ -167,17 +171,16 @@ class NerfstudioSemanticDataParser(Nerfstudio):
         meta = source.read()
         found = read_frames(meta, path, source.further_folders)
         self._adapt_to(found.entries)
-        table = class_table_of(source, self.config.classes, meta)
         num_of_stem = Counter(Path(entry["file_path"]).stem for entry in found.entries)
         finder = LabelFinder(source.folder, num_of_stem)
         frames = [frame_files(entry, num_of_stem, source.folder, finder) for entry in found.entries]
+        # Before the images: a scene without its classes is of no use, however large.
+        table = self._class_table(source, meta, frames)
         headers = scene.image_headers([frame.image for frame in frames])
         sizes = [header.size for header in headers]
         meta, camera_notes = with_cameras(meta, found.entries, sizes, path)
         meta = with_split_lists(meta, found.entries, path)
-        labels = read_scene_labels(
-            frames, sizes, table, source.folder, self.config.label_space, self.config.all_classes
-        )
+        labels = self._labels(frames, sizes, table, source.folder)
         num_converted = sum(not header.is_plain for header in headers)
         num_with_alpha = sum(header.has_alpha for header in headers)
         depths = [frame.depth for frame in frames if frame.depth is not None]
@@ -200,6 +203,25 @@ class NerfstudioSemanticDataParser(Nerfstudio):
             label_map=labels.label_map,
             has_alpha=num_with_alpha > 0,
         )
+
+    def _class_table(self, source: SceneSource, meta: Any, frames: Sequence[scene.FrameFiles]) -> ClassTable | None:
+        """The class table of the scene; None where it needs none."""
+        if self.config.labels_optional and scene.classes_without_labels(frames):
+            return None
+        return class_table_of(source, self.config.classes, meta)
+
+    def _labels(
+        self,
+        frames: Sequence[scene.FrameFiles],
+        sizes: Sequence[scene.ImageSize],
+        table: ClassTable | None,
+        folder: Path,
+    ) -> SceneLabels:
+        without = scene.classes_without_labels(frames)
+        if table is None and without is not None:
+            return SceneLabels(without, None, ())
+        assert table is not None
+        return read_scene_labels(frames, sizes, table, folder, self.config.label_space, self.config.all_classes)
 
     def _adapt_to(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Change what the parent cannot do for a scene: scale cameras of one place, or split a single frame."""
@@ -248,7 +270,7 @@ class NerfstudioSemanticDataParser(Nerfstudio):
         other = self._parent_outputs("val" if split == "train" else "train", loaded)
         train, evaluation = (outputs, other) if split == "train" else (other, outputs)
         place_of_image = {image: place for place, image in enumerate(loaded.files_of_image)}
-        if not self.config.all_classes:
+        if not (self.config.all_classes or self.config.labels_optional):
             scene.require_training_labels(
                 loaded.classes, [place_of_image[image] for image in train.image_filenames], self.config.data
             )

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tyro
 from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig, DataparserOutputs
 
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers import scene
-from semantic_ns.dataparsers.posed_scene import PosedScene
+from semantic_ns.dataparsers.posed_scene import PosedFrame, PosedScene
 from semantic_ns.dataparsers.posed_scene_parser import PosedSceneParser
 from semantic_ns.dataparsers.replica_camera import CamParams, intrinsics_of, read_cam_params
 from semantic_ns.dataparsers.replica_labels import label_map_of, scene_class_table
@@ -29,6 +30,7 @@ from semantic_ns.dataparsers.replica_layouts import (
 from semantic_ns.dataparsers.splits import SplitConfig, SplitMethod, split_frames, split_sequences
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry import poses
+from semantic_ns.labels.label_map import LabelMap
 from semantic_ns.labels.label_spaces import NATIVE
 
 _NEAR_FAR_M = (0.1, 10.0)
@@ -61,6 +63,8 @@ class ReplicaDataParserConfig(SplitConfig, DataParserConfig):
     camera of cam_params.json is used if the layout has one, else 90."""
     camera_margin: float = 1.0
     """Margin around the camera positions, in metres, that is inside the unit cube of the scene."""
+    labels_optional: tyro.conf.Suppress[bool] = False
+    """Whether a scene without a label image is read, with no class: for models that bring classes of their own."""
 
 
 class ReplicaDataParser(PosedSceneParser):
@@ -105,10 +109,9 @@ class ReplicaDataParser(PosedSceneParser):
         c2w = np.stack([frame.c2w_opencv for frame in frames])
         poses.check_poses(c2w, [frame.pose_name for frame in frames])
         size = scene.common_image_size([frame.image for frame in frames])
-        table = scene_class_table(train_folder, self.config.classes)
-        label_map = label_map_of(sequence, table, self.config.label_space)
-        classes = scene.read_classes(frames, size, table, self.config.data, label_map)
-        scene.require_training_labels(classes, split.train.tolist(), train_folder)
+        classes, label_map = self._classes(sequence, frames, size)
+        if not self.config.labels_optional:
+            scene.require_training_labels(classes, split.train.tolist(), train_folder)
         parameters = read_cam_params(sequence)
         depth_unit, depth_sentence = _depth_unit(sequence, parameters)
         loaded = PosedScene(
@@ -123,6 +126,15 @@ class ReplicaDataParser(PosedSceneParser):
         )
         scene.announce_scene("replica-data", f"{train_folder}{depth_sentence}", classes, label_map, split.sentence)
         return loaded
+
+    def _classes(
+        self, sequence: ReplicaSequence, frames: tuple[PosedFrame, ...], size: scene.ImageSize
+    ) -> tuple[scene.SceneClasses, LabelMap | None]:
+        if self.config.labels_optional and (none := scene.classes_without_labels(frames)):
+            return none, None
+        table = scene_class_table(sequence.folder, self.config.classes)
+        label_map = label_map_of(sequence, table, self.config.label_space)
+        return scene.read_classes(frames, size, table, self.config.data, label_map), label_map
 
     def _sequence_folders(self) -> tuple[Path, Path | None]:
         data, config = self.config.data, self.config

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import tyro
 from jaxtyping import Float64, Int64
 from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 from numpy import ndarray
@@ -26,6 +27,7 @@ from semantic_ns.dataparsers.posed_scene_parser import PosedSceneParser
 from semantic_ns.dataparsers.scannet_camera import color_intrinsics, resized
 from semantic_ns.dataparsers.scannet_labels import (
     NYU40,
+    TABLE_NAME,
     UNLABELLED,
     classes_in_space,
     find_label_table,
@@ -70,6 +72,8 @@ class ScanNetDataParserConfig(SplitConfig, DataParserConfig):
     then 320x240. The copies are kept in a folder frames_320x240."""
     camera_margin: float = 1.0
     """Margin around the camera positions, in metres, that is inside the unit cube of the scene."""
+    labels_optional: tyro.conf.Suppress[bool] = False
+    """Whether a scene without a label image is read, with no class: for models that bring classes of their own."""
 
 
 class ScanNetDataParser(PosedSceneParser):
@@ -105,8 +109,11 @@ class ScanNetDataParser(PosedSceneParser):
         camera, camera_sentence = color_intrinsics(folder, config.data, size)
         if config.paper_size:
             frames, camera = _in_paper_size(frames, camera, config.data, self._void_id())
-        classes = scene.read_classes(frames, camera.size, table, config.data, label_map, any_label_size=True)
-        scene.require_training_labels(classes, split.train.tolist(), config.data)
+        classes = scene.classes_without_labels(frames) if config.labels_optional else None
+        if classes is None:
+            classes = scene.read_classes(frames, camera.size, table, config.data, label_map, any_label_size=True)
+        if not config.labels_optional:
+            scene.require_training_labels(classes, split.train.tolist(), config.data)
         announce(
             scannet_frames.PARSER_NAME,
             f"{source.path}, {len(c2w_of)} frames with a finite pose ({num_dropped} without dropped), "
@@ -135,7 +142,10 @@ class ScanNetDataParser(PosedSceneParser):
             table = ClassTable.load(config.classes)
             label_map = map_to_space(config.label_space or NATIVE, table)
             return (table if label_map is None else label_map.table), label_map
-        return classes_in_space(config.label_table or find_label_table(config.data), config.label_space or NYU40)
+        label_table = config.label_table or scene.find_upwards(config.data, TABLE_NAME)
+        if label_table is None and config.labels_optional:
+            return ClassTable("no class table", (), frozenset({UNLABELLED})), None
+        return classes_in_space(label_table or find_label_table(config.data), config.label_space or NYU40)
 
     def _void_id(self) -> int:
         """The id that means void in the label images, not in the label space."""

@@ -171,6 +171,13 @@ def read_classes(
     return classes_of_ids(frames, labels, table, folder, label_map, all_classes)
 
 
+def classes_without_labels(frames: Sequence[FrameFiles]) -> SceneClasses | None:
+    """No class at all for a scene without a label image, None for one with some."""
+    if any(frame.label is not None for frame in frames):
+        return None
+    return SceneClasses(Taxonomy.from_table(ClassTable("no class table", (), frozenset()), ()), (False,) * len(frames))
+
+
 def classes_of_ids(
     frames: Sequence[FrameFiles],
     labels: LabelIds,

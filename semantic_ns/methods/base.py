@@ -8,12 +8,10 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
-from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.field_components.spatial_distortions import SceneContraction
 from nerfstudio.model_components import renderers
 from nerfstudio.model_components.renderers import RGBRenderer
 from nerfstudio.model_components.scene_colliders import NearFarCollider
-from nerfstudio.models.base_model import Model
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -42,12 +40,10 @@ from semantic_ns.host import LpipsIfAvailable, draw_labels_in_class_colors, with
 from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.io.console import announce
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
-from semantic_ns.losses import near_camera_prices, opacity_loss
-from semantic_ns.methods.options import HashGridOptions
+from semantic_ns.losses import opacity_loss
+from semantic_ns.methods.near_camera import NearCameraPriceModel
 from semantic_ns.methods.scene_bounds import SceneBounds, StatedBounds, resolve_bounds
-from semantic_ns.methods.schedules import checked_ramp, ramp
 from semantic_ns.rendering import describe_logits, planar_depth
-from semantic_ns.sampling.unseen_rays import UnseenRays, camera_extent
 
 Outputs = dict[str, Any]
 
@@ -61,7 +57,7 @@ def uniform_rays(outputs: Outputs, batch: Mapping[str, Any]) -> tuple[Outputs, d
     return outputs | color, {**batch, "image": batch["image"][:count]}
 
 
-class SemanticModel(Model):
+class SemanticModel(NearCameraPriceModel):
     """Adds classes to a model of nerfstudio; to be listed before it as a base class.
 
     The model renders ``rgb``, ``accumulation``, ``semantics`` (logits) and, at evaluation, ``depth`` and
@@ -79,14 +75,14 @@ class SemanticModel(Model):
     """``SemanticOptions`` beside nerfstudio's; sizes of the field under the names that nerfacto gives them."""
     lpips: LpipsIfAvailable
     field: SemanticNerfField
-    _camera_extent = 1.0
-    """See :func:`camera_extent`, of the training cameras, in scene units."""
     renderer_rgb: RGBRenderer
     class_source_ids: Tensor
     renders_rays = True
     """Whether the model can be called with single rays."""
     renders_intervals = False
     """Whether the model has :meth:`render_intervals`."""
+    renders_image_intervals = False
+    """Whether the model has :meth:`render_image_intervals`."""
     gives_raw_outputs = True
     """Whether the model has :meth:`raw_outputs`."""
     supports_propagation = True
@@ -100,29 +96,35 @@ class SemanticModel(Model):
 
     def populate_modules(self) -> None:
         """Build nerfstudio's model without a download, and everything that knows the classes but the field."""
-        metadata = self.kwargs["metadata"]
         # Before nerfstudio's model, which may build the field.
-        self.taxonomy: Taxonomy = metadata[keys.TAXONOMY]
+        self.taxonomy: Taxonomy = self.kwargs["metadata"][keys.TAXONOMY]
         with without_lpips_download():
             super().populate_modules()
+        self._populate_scores()
+        self._populate_bounds()
+
+    def _populate_scores(self) -> None:
+        """What knows the classes of the scene: scores, pictures and the panel of the viewer."""
         self.psnr = PeakSignalNoiseRatio()
-        self.metres_per_unit: float = metadata[keys.METRES_PER_UNIT]
+        self.metres_per_unit: float = self.kwargs["metadata"][keys.METRES_PER_UNIT]
         self.register_buffer("class_source_ids", torch.tensor(self.taxonomy.source_ids))
         self.evaluation_state = SceneAccumulator(self.taxonomy.num_classes, self.metres_per_unit)
         self._renders_raw_outputs = False
         self._renders_image = False
-        self._unseen_rays: UnseenRays | None = None
+        # Slow to import, and of use only where there is a model to look at.
+        from semantic_ns.viewer.panel import SemanticPanel
+
+        self.panel = SemanticPanel(self.taxonomy)
+        draw_labels_in_class_colors(self.taxonomy.colorize)
+
+    def _populate_bounds(self) -> None:
+        """Where rays start and end."""
         self.bounds = resolve_bounds(self._stated_bounds())
         self.collider = NearFarCollider(near_plane=self.bounds.near, far_plane=self.bounds.far)
         announce("bounds", self.bounds.sentence(self.metres_per_unit))
         lower, upper = self.scene_box.aabb.float()
         if (doubt := self.bounds.doubt(float((upper - lower).norm()))) is not None:
             announce("bounds", doubt)
-        # Slow to import, and of use only where there is a model to look at.
-        from semantic_ns.viewer.panel import SemanticPanel
-
-        self.panel = SemanticPanel(self.taxonomy)
-        draw_labels_in_class_colors(self.taxonomy.colorize)
 
     def _stated_bounds(self) -> list[StatedBounds]:
         """The sources of near and far plane, the one that wins first."""
@@ -213,66 +215,6 @@ class SemanticModel(Model):
         groups["fields"] = [parameter for parameter in groups["fields"] if id(parameter) not in is_table]
         return groups | ({"grids": tables} if tables else {})
 
-    def get_training_callbacks(
-        self, training_callback_attributes: TrainingCallbackAttributes
-    ) -> list[TrainingCallback]:
-        """The parent's, and the fall of the price near the camera; the model now knows the training cameras."""
-        self._remember_cameras(training_callback_attributes)
-        callbacks = super().get_training_callbacks(training_callback_attributes)
-        trainer, config = training_callback_attributes.trainer, self.config
-        if trainer is None or not isinstance(config, HashGridOptions):
-            return callbacks
-        first, last = checked_ramp(config.near_camera_ramp, "--pipeline.model.near-camera-ramp")
-        num_steps = trainer.config.max_num_iterations
-
-        def fall(step: int) -> None:
-            fallen = ramp(step / num_steps, first, last)
-            self._near_camera_boost = config.near_camera_boost + fallen * (1.0 - config.near_camera_boost)
-
-        where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
-        return [*callbacks, TrainingCallback(where, fall, update_every_num_iters=1)]
-
-    def _remember_cameras(self, attributes: TrainingCallbackAttributes) -> None:
-        dataset = getattr(getattr(attributes.pipeline, "datamanager", None), "train_dataset", None)
-        if dataset is None or not isinstance(self.config, HashGridOptions):
-            return
-        self.config.check_price()
-        positions = dataset.cameras.camera_to_worlds[:, :3, 3].float()
-        self._camera_extent = camera_extent(positions)
-        if self.config.near_camera_loss_weight > 0 and self._near_camera_reach > 0:
-            self._unseen_rays = UnseenRays(positions)
-
-    _near_camera_boost = 1.0
-    """Factor on the weight of the price near the camera in this step."""
-
-    @property
-    def _near_camera_weight(self) -> float:
-        weight = self.config.near_camera_loss_weight * self._near_camera_boost
-        return weight if self._near_camera_reach > 0 else 0.0
-
-    @property
-    def _near_camera_reach(self) -> float:
-        """Distance in scene units at which the price ends."""
-        return self.config.near_camera_reach * self._camera_extent
-
-    def _near_camera_prices(self, weights: Tensor, edges: Tensor) -> dict[str, Tensor]:
-        """Prices [rays] of weights [rays, samples] between edges [rays, samples + 1] in scene units; none if free."""
-        if self._near_camera_weight == 0:
-            return {}
-        centres = (edges[:, 1:] + edges[:, :-1]) / 2
-        return {"near_camera_prices": near_camera_prices(weights, centres, self._near_camera_reach)}
-
-    def _with_unseen_rays(self, ray_bundle: RayBundle) -> RayBundle:
-        """While training: the rays of a batch, and behind them those from between the cameras."""
-        if not self.training or self._unseen_rays is None:
-            return ray_bundle
-        return self._unseen_rays.append(ray_bundle, round(self.config.unseen_ray_share * len(ray_bundle)))
-
-    @staticmethod
-    def _of_batch(outputs: Outputs, num_rays: int) -> Outputs:
-        """What the losses compare with the batch, without the unseen rays behind it."""
-        return {name: outputs[name][:num_rays] for name in ("rgb", "accumulation", LOGITS) if name in outputs}
-
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> Outputs:
         """Render an image [H, W, c]; rays of simple cameras come from one kernel."""
@@ -282,7 +224,7 @@ class SemanticModel(Model):
 
     @torch.no_grad()
     def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> Outputs:
-        """Render the rays [H, W] of an image, as the parent does, without normals, which would cost a quarter."""
+        """Render the rays [H, W] of an image, as the parent does, without normals, which take 30 to 55 % of its time."""
         before, self._renders_image = self._renders_image, True
         try:
             return super().get_outputs_for_camera_ray_bundle(camera_ray_bundle)
@@ -295,6 +237,9 @@ class SemanticModel(Model):
             outputs[PLANAR_DEPTH] = planar_depth(outputs["depth"], ray_bundle.metadata["directions_norm"])
         if not self._renders_image:
             outputs[NORMALS] = (normals_of_rays(self._density, ray_bundle, outputs["depth"]) + 1) / 2
+        self._describe_classes(outputs)
+
+    def _describe_classes(self, outputs: Outputs) -> None:
         if LOGITS not in outputs:
             return
         logits, rgb = outputs.pop(LOGITS), outputs["rgb"]
@@ -322,6 +267,10 @@ class SemanticModel(Model):
         """Render rays [R] whose ends are known, at evaluation, with the intervals that they are made of."""
         raise NotImplementedError(f"A {type(self).__name__} has no intervals that all rays share in number.")
 
+    def render_image_intervals(self, camera: Cameras) -> RenderedIntervals:
+        """Render all pixels of a camera, row by row, at evaluation, with the intervals that they are made of."""
+        raise NotImplementedError(f"A {type(self).__name__} renders rays, see `render_intervals`.")
+
     @contextmanager
     def raw_outputs(self) -> Iterator[None]:
         """Inside it the model also renders ``semantics_labels`` and ``planar_depth``."""
@@ -337,12 +286,6 @@ class SemanticModel(Model):
             return {}
         accumulation = uniform_rays(outputs, batch)[0]["accumulation"]
         return {"opacity_loss": self.config.opacity_loss_weight * opacity_loss(accumulation)}
-
-    def _near_camera_loss(self, outputs: Outputs) -> dict[str, Tensor]:
-        """The mean price of what rays meet close to their cameras."""
-        if "near_camera_prices" not in outputs:
-            return {}
-        return {"near_camera_loss": self._near_camera_weight * outputs["near_camera_prices"].mean()}
 
     def _semantic_losses(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """The weighted cross-entropy; nothing for nerfstudio's evaluation batches, which have no logits."""

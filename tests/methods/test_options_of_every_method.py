@@ -1,4 +1,4 @@
-"""What an option of every model with classes says, every registered method does: shown on real training steps."""
+"""What an option of every field with classes says, every method that trains one does: shown on real training steps."""
 
 import copy
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ from torch import Tensor
 
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.corruption import CorruptionConfig
-from support.registered import METHODS, SMALL, configured
+from support.registered import FIELDS, SMALL, configured
 
 CASES = [
     pytest.param(method, options, id="-".join([str(method.config.method_name), *options]))
-    for method in METHODS.values()
+    for method in FIELDS.values()
     for options in ({}, {"fuse_on_cpu": False}, {"semantic_features": "own"}, {"semantic_features": "shared"})
     if all(hasattr(method.config.pipeline.model, name) for name in options)
-    and not (options and method is METHODS["semantic-nerf-big"])  # semantic-nerf in other sizes
+    and not (options and method is FIELDS["semantic-nerf-big"])  # semantic-nerf in other sizes
 ]
 """Each method as it is, and the other paths through it."""
 NUM_STEPS = 10
@@ -110,7 +110,7 @@ def asking(method: MethodSpecification) -> MethodSpecification:
 
 
 # The other methods cannot ask.
-@pytest.mark.parametrize("method", [METHODS["semantic-nerf"], METHODS["semantic-nerf-big"]], ids=["small", "big"])
+@pytest.mark.parametrize("method", [FIELDS["semantic-nerf"], FIELDS["semantic-nerf-big"]], ids=["small", "big"])
 def test_labels_that_are_asked_for_never_train_geometry(
     method: MethodSpecification, replica_scene: Path, tmp_path: Path
 ) -> None:
@@ -123,7 +123,7 @@ def test_labels_that_are_asked_for_never_train_geometry(
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
 def test_a_fraction_outside_0_to_1_is_refused(fraction: float, replica_scene: Path, tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="geometry-fraction, found"):
-        Run(METHODS["semantic-nerf"], replica_scene, tmp_path, {}, geometry_fraction=fraction)
+        Run(FIELDS["semantic-nerf"], replica_scene, tmp_path, {}, geometry_fraction=fraction)
 
 
 @pytest.mark.parametrize(("method", "options"), CASES)
@@ -143,7 +143,7 @@ def test_a_loss_is_its_weight_times_something_and_reaches_the_parameters(
     assert float(run.losses(0).get(name, torch.zeros(()))) == 0
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method", FIELDS.values(), ids=FIELDS)
 def test_without_semantics_no_class_is_trained(
     method: MethodSpecification, replica_scene: Path, tmp_path: Path
 ) -> None:
@@ -153,7 +153,7 @@ def test_without_semantics_no_class_is_trained(
     assert not any("semantic" in name for name in changed)
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method", FIELDS.values(), ids=FIELDS)
 def test_the_semantic_head_is_as_wide_as_stated(
     method: MethodSpecification, replica_scene: Path, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ METHODS = "nerfstudio.method_configs"
 DATAPARSERS = "nerfstudio.dataparser_configs"
 COMMANDS = "console_scripts"
 EXPECTED = {
-    METHODS: {"semantic-nerf", "semantic-nerf-big", "semantic-ngp", "semantic-nerf-vanilla"},
+    METHODS: {"gsnerf", "gsnerf-small", "semantic-nerf", "semantic-nerf-big", "semantic-ngp", "semantic-nerf-vanilla"},
     DATAPARSERS: {
         "semantic-data",
         "replica-data",
@@ -25,10 +25,12 @@ EXPECTED = {
         "hypersim-data",
     },
     COMMANDS: {
+        "sns-apply",
         "sns-audit-labels",
         "sns-benchmark",
         "sns-doctor",
         "sns-export-labels",
+        "sns-export-weights",
         "sns-extract-sens",
         "sns-fuse-labels",
         "sns-import-labels",

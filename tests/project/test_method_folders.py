@@ -29,7 +29,8 @@ for name, method in METHODS.items():
     options = {"fuse_on_cpu": False, "hash_backend": "torch"}  # a copy would compile its kernels anew
     options = {key: value for key, value in options.items() if hasattr(method.config.pipeline.model, key)}
     config = configured(method, Path(sys.argv[1]), Path(sys.argv[2]) / "out", 2, **SMALL[name], **options)
-    config.pipeline.datamanager.train_num_rays_per_batch = 16
+    if hasattr(config.pipeline.datamanager, "train_num_rays_per_batch"):
+        config.pipeline.datamanager.train_num_rays_per_batch = 16
     config.pipeline.propagation.enabled = False
     train(config)
     assert list(config.get_checkpoint_dir().glob("*.ckpt")), name
@@ -77,4 +78,4 @@ def test_without_a_method_everything_imports_and_the_other_methods_train(
     if done.returncode:
         pytest.fail(done.stderr[-3000:])
     trained = done.stdout.splitlines()[-1]
-    assert trained == "trained semantic-nerf semantic-nerf-big semantic-nerf-vanilla"
+    assert trained == "trained gsnerf gsnerf-small semantic-nerf semantic-nerf-big semantic-nerf-vanilla"

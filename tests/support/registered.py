@@ -15,7 +15,13 @@ METHODS: dict[str, MethodSpecification] = {
     if entry.value.startswith("semantic_ns.")
 }
 """By the name that `ns-train` knows."""
+FIELDS = {
+    name: method for name, method in METHODS.items() if hasattr(method.config.pipeline.model, "semantic_loss_weight")
+}
+"""Those that train a field of one scene from rays; the others see a view from source views of any scene."""
 SMALL = {
+    "gsnerf": {"num_source_views": 2, "rays_per_target": 16, "num_samples": 8},
+    "gsnerf-small": {"num_source_views": 2, "rays_per_target": 64, "encoder": "unet"},
     "semantic-nerf": {"num_levels": 4, "log2_hashmap_size": 8, "num_nerf_samples_per_ray": 8},
     "semantic-nerf-big": {"num_levels": 4, "log2_hashmap_size": 8, "num_nerf_samples_per_ray": 8},
     "semantic-ngp": {"num_levels": 4, "log2_hashmap_size": 8, "grid_resolution": 16},
@@ -34,7 +40,11 @@ def configured(
     config.vis = "tensorboard"
     config.machine.device_type = "cpu"
     config.pipeline.datamanager.data = scene
-    config.pipeline.datamanager.train_num_rays_per_batch = 512  # pyright: ignore[reportAttributeAccessIssue]
+    manager: Any = config.pipeline.datamanager
+    if hasattr(manager, "train_sources"):
+        manager.train_sources, manager.targets_per_step = (2, 2), 1
+    else:
+        manager.train_num_rays_per_batch = 512
     has_grid = hasattr(config.pipeline.model, "log2_hashmap_size")
     for name, value in (({"log2_hashmap_size": 12, "max_res": 128} if has_grid else {}) | model).items():
         setattr(config.pipeline.model, name, value)

@@ -13,9 +13,14 @@ from torch import Tensor
 
 from semantic_ns.active_learning.acquisition import margin
 from semantic_ns.active_learning.pool.ensemble_head import RayStatistic
-from semantic_ns.active_learning.pool.ray_statistics import RayStatistics, describe_rays
+from semantic_ns.active_learning.pool.ray_statistics import (
+    RayStatistics,
+    describe_image,
+    describe_rays,
+    refuse_other_models,
+)
 from semantic_ns.active_learning.pool.units import Units
-from semantic_ns.interfaces import RayGeneratorLike, SemanticModelLike
+from semantic_ns.interfaces import RayGeneratorLike, SemanticModelLike, can
 from semantic_ns.rendering import describe_logits
 from semantic_ns.surface.sweep import normals_of, sweep
 
@@ -116,9 +121,18 @@ def render_pool(
     Raises:
         SceneError: if the model is of another kind, or has no classes.
     """
+    refuse_other_models(model)
+
+    def statistics(pixels: Int64[Tensor, "height width 3"], rays: RayBundle) -> RayStatistics:
+        if not can(model, "renders_image_intervals"):
+            return describe_rays(model, rays.flatten(), needs)
+        # By the camera itself: the frame that it belongs to is known by its exact pose, and is no source of itself.
+        frame = int(pixels[0, 0, 0])
+        rows = pixels[:, 0, 1]
+        return describe_image(model, cameras[frame : frame + 1], int(rows[1] - rows[0]) if len(rows) > 1 else 1, needs)
 
     def describe(pixels: Int64[Tensor, "height width 3"], rays: RayBundle) -> dict[str, ndarray]:
-        seen = describe_rays(model, rays.flatten(), needs)
+        seen = statistics(pixels, rays)
         distance = seen.distance.view(*rays.shape, 1).to(rays.origins)
         points = (rays.origins + rays.directions * distance) * model.metres_per_unit
         frame = _columns(seen, model.metres_per_unit)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
@@ -64,7 +65,7 @@ def refuse_other_models(model: SemanticModelLike) -> None:
     Raises:
         SceneError: if it is no semantic-nerf, or has no classes.
     """
-    if not can(model, "supports_active_learning"):
+    if not (can(model, "supports_active_learning") or can(model, "renders_image_intervals")):
         raise SceneError(
             f"Expected a run of semantic-nerf to choose labels for, found a {type(model).__name__}; train with "
             "ns-train semantic-nerf."
@@ -93,6 +94,35 @@ def describe_rays(model: SemanticModelLike, rays: RayBundle, extras: Collection[
     with torch.no_grad(), with_ensemble_head(model.field, extras):
         parts = [_describe(model, rays[start : start + chunk].to(model.device), extras) for start in starts]
     return RayStatistics(**{name: torch.cat([getattr(part, name) for part in parts]) for name in (*_NAMES, *extras)})
+
+
+def describe_image(
+    model: SemanticModelLike, camera: Cameras, stride: int, extras: Collection[RayStatistic] = ()
+) -> RayStatistics:
+    """The statistics of every n-th pixel of a camera, for a model that renders whole images.
+
+    Args:
+        model: one that states `renders_image_intervals`.
+        camera: one camera [1].
+        stride: n, along rows and columns; the first row and column are among the pixels.
+        extras: what is wanted beyond the rest.
+
+    Raises:
+        SceneError: if something is wanted beyond the rest, which such a model does not have.
+    """
+    if extras:
+        raise SceneError(
+            f"Expected semantic-nerf for a strategy that asks for {', '.join(sorted(extras))}, found a "
+            f"{type(model).__name__}; choose another --strategy."
+        )
+    with torch.no_grad():
+        rendered = model.render_image_intervals(camera.to(model.device))
+    height, width = int(camera.height.flatten()[0]), int(camera.width.flatten()[0])
+    chosen = torch.arange(height * width).view(height, width)[::stride, ::stride].flatten().to(rendered.rgb.device)
+    assert rendered.logits is not None
+    weights, distances = rendered.weights[chosen], rendered.distances[chosen]
+    distance, spread = median_distance(weights, distances)[:, 0], distance_spread(weights, distances)
+    return RayStatistics(rendered.logits[chosen], distance, spread, weights.sum(dim=-1), rendered.rgb[chosen])
 
 
 def _describe(model: SemanticModelLike, rays: RayBundle, extras: Collection[RayStatistic]) -> RayStatistics:

@@ -1,0 +1,313 @@
+"""How good is one model on rooms that it was not trained on, beside simple ways to the same result?
+
+Every scored image of every scored scene of a run is predicted from K source frames. All rows come from the same run,
+the same sources and the same images: the model, what can be done without one (a copy of the nearest source, a plane at
+a constant depth, a plane sweep on colours), what can be done with parts of it, and oracles that see the target's true
+depth or image. Scores: pooled `miou_present` (classes with ground truth in any scored image), pixel accuracy, fwIoU;
+depth L1, AbsRel and d<1.25 of planar depth in metres, pooled over pixels; mean PSNR over images, over all pixels and
+over those that a source truly sees.
+"""
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+from semantic_ns.evaluation.depth import DepthSums, depth_sums
+from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
+from semantic_ns.geometry.views import pixel_centres, reproject, sample_images, sweep_matrices
+from semantic_ns.many_scenes.samples import Frames
+from semantic_ns.many_scenes.source_selection import pose_distances, select_sources
+from semantic_ns.many_scenes.views import SceneViews, read_views
+from semantic_ns.methods.source_views import ChosenSources
+from semantic_ns.runs import load_run
+
+CONSTANT_DEPTH_M = 1.7
+NUM_SWEEP_PLANES = 48
+SWEEP_RANGE_M = (0.4, 8.0)
+MIN_SHARE = 0.005
+"""Classes that cover at least this share of the scored pixels are averaged once more by themselves."""
+
+
+@dataclass
+class Row:
+    """Sums over images of one way to predict."""
+
+    confusion: Int64[Tensor, "classes classes"] | None = None
+    depth: DepthSums = field(default_factory=DepthSums)
+    psnr: list[float] = field(default_factory=list)
+    psnr_seen: list[float] = field(default_factory=list)
+
+    def scores(self) -> dict[str, float]:
+        """Scores by name, of what was predicted."""
+        found: dict[str, float] = {}
+        if self.confusion is not None:
+            scores = segmentation_scores(self.confusion)
+            share = self.confusion.sum(dim=1) / self.confusion.sum()
+            iou = torch.tensor(scores.class_iou)[share >= MIN_SHARE]
+            found |= {"miou_present": scores.miou_present, "accuracy": scores.pixel_accuracy, "fwiou": scores.fwiou}
+            found["miou_of_frequent"] = float(iou.mean())
+        if self.depth.num_pixels:
+            found |= self.depth.scores()
+        if self.psnr:
+            found |= {"psnr": _mean(self.psnr), "psnr_worst": min(self.psnr), "psnr_seen": _mean(self.psnr_seen)}
+        return found
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """One scored image with its sources.
+
+    Attributes:
+        sources: the chosen source frames, the nearest one first.
+        truth: the scored image alone.
+        seen: which pixels of it each source truly sees, by the true depth of both.
+    """
+
+    sources: Frames
+    truth: Frames
+    seen: Bool[Tensor, "sources height width"]
+
+    @property
+    def true_depth(self) -> Float[Tensor, "height width"]:
+        """Planar depth in metres, 0 where unknown."""
+        assert self.truth.depths_m is not None
+        return self.truth.depths_m[0]
+
+    def warped(
+        self, images: Float[Tensor, "sources channels rows columns"], depth: Float[Tensor, "height width"]
+    ) -> tuple[Float[Tensor, "sources channels height width"], Bool[Tensor, "sources height width"]]:
+        """Images of the sources at the points of the target at a depth, and which sources have them in their image."""
+        matrices = sweep_matrices(self.sources.cameras, self.truth.cameras)
+        at = reproject(matrices, pixel_centres(*self.truth.size), depth)
+        return sample_images(images, at.xy), at.is_seen
+
+
+def truly_seen(sources: Frames, truth: Frames) -> Bool[Tensor, "sources height width"]:
+    """Which pixels of a target each source sees: inside its image and not behind its surface (2 cm and 5 %)."""
+    assert truth.depths_m is not None
+    assert sources.depths_m is not None
+    depth = truth.depths_m[0]
+    known = depth > 0
+    matrices = sweep_matrices(sources.cameras, truth.cameras)
+    at = reproject(matrices, pixel_centres(*truth.size), depth.where(known, 1.0))
+    surface = sample_images(sources.depths_m[:, None], at.xy, mode="nearest")[:, 0]
+    return at.is_seen & known & ((surface - at.depth).abs() < 0.02 + 0.05 * at.depth)
+
+
+def masked_mean(
+    values: Float[Tensor, "sources channels height width"], is_seen: Bool[Tensor, "sources height width"]
+) -> Float[Tensor, "channels height width"]:
+    """Mean over the sources that see a pixel; that of all where none does."""
+    weight = (is_seen | ~is_seen.any(dim=0))[:, None].to(values.dtype)
+    return (weight * values).sum(dim=0) / weight.sum(dim=0)
+
+
+def plane_sweep(target: Target) -> Float[Tensor, "height width"]:
+    """Depth at which the colours of the sources agree best, over windows of 7x7 pixels; no network.
+
+    The cost of a plane is the variance of the colours over the sources that have the point in their image; a point in
+    fewer than two images costs the variance of a pixel in doubt.
+    """
+    near, far = SWEEP_RANGE_M
+    depths = near * (far / near) ** torch.linspace(0, 1, NUM_SWEEP_PLANES)
+    costs = []
+    for depth in depths:
+        colors, is_seen = target.warped(target.sources.images, depth.expand(target.truth.size))
+        weight = is_seen[:, None].float()
+        number = weight.sum(dim=0).clamp(min=1)
+        mean = (weight * colors).sum(dim=0) / number
+        variance = ((weight * (colors - mean) ** 2).sum(dim=0) / number).mean(dim=0)
+        costs.append(variance.where(is_seen.sum(dim=0) >= 2, 0.05))
+    smoothed = F.avg_pool2d(torch.stack(costs)[:, None], 7, 1, 3, count_include_pad=False)[:, 0]
+    return depths[smoothed.argmin(dim=0)]
+
+
+class Table:
+    """Rows by name."""
+
+    def __init__(self, num_classes: int) -> None:
+        self._num_classes = num_classes
+        self.rows: defaultdict[str, Row] = defaultdict(Row)
+
+    def classes(self, name: str, predicted: Int64[Tensor, "height width"], target: Target) -> None:
+        """Count classes; -1 is a prediction that is always wrong."""
+        truth = target.truth.labels[0]
+        # What is not predicted must count as wrong: the class after the true one.
+        wrong = (truth + 1) % self._num_classes
+        counted = confusion_matrix(predicted.where(predicted >= 0, wrong), truth, self._num_classes)
+        row = self.rows[name]
+        row.confusion = counted if row.confusion is None else row.confusion + counted
+
+    def depth(self, name: str, predicted: Float[Tensor, "height width"], target: Target) -> None:
+        """Compare depth."""
+        self.rows[name].depth += depth_sums(predicted, target.true_depth)
+
+    def color(self, name: str, predicted: Float[Tensor, "3 height width"], target: Target) -> None:
+        """Compare colours."""
+        errors = (predicted.clamp(0, 1) - target.truth.images[0]).square().mean(dim=0)
+        seen = target.seen.any(dim=0)
+        self.rows[name].psnr.append(float(-10 * errors.mean().log10()))
+        if bool(seen.any()):
+            self.rows[name].psnr_seen.append(float(-10 * errors[seen].mean().log10()))
+
+
+def one_hot(labels: Int64[Tensor, "frames height width"], num_classes: int) -> Tensor:
+    """Labels as images of shares [frames, classes, height, width]; void is 0 everywhere."""
+    shares = F.one_hot(labels.clamp(min=0), num_classes) * (labels >= 0)[..., None]
+    return shares.permute(0, 3, 1, 2).float()
+
+
+def score_target(model: Any, table: Table, target: Target, chosen: ChosenSources, nearest: Frames) -> float:
+    """Predict one image in every way; returns the seconds that the model needs for it."""
+    size, num_classes = target.truth.size, table._num_classes
+    constant = torch.full(size, CONSTANT_DEPTH_M)
+    known = target.true_depth.where(target.true_depth > 0, CONSTANT_DEPTH_M)
+    model.config.use_source_labels = False
+    start = time.perf_counter()
+    rendered = model.render_image(chosen, target.truth.cameras, size)
+    seconds = time.perf_counter() - start
+    table.depth("model", rendered.depth_m, target)
+    table.color("model", rendered.rgb.permute(2, 0, 1), target)
+    table.classes("model", rendered.logits.argmax(dim=-1), target)
+    model.config.use_source_labels = True
+    with_labels = model.render_image(chosen, target.truth.cameras, size)
+    table.classes("labels: model", with_labels.logits.argmax(dim=-1), target)
+
+    swept = plane_sweep(target)
+    table.depth("constant 1.7 m", constant, target)
+    table.depth("plane sweep on colours, no network", swept, target)
+    single = Target(nearest, target.truth, target.seen[:1])
+    table.color("nearest source, copied", nearest.images[0], target)
+    table.color("nearest source, plane at 1.7 m", single.warped(nearest.images, constant)[0][0], target)
+    table.color(
+        "nearest source, warped by the model's depth", single.warped(nearest.images, rendered.depth_m)[0][0], target
+    )
+    colors, is_seen = target.warped(target.sources.images, swept)
+    table.color("plane sweep on colours, no network", masked_mean(colors, is_seen), target)
+    colors, _ = target.warped(target.sources.images, known)
+    table.color("oracle: true depth, occlusion test", masked_mean(colors, target.seen), target)
+
+    def segment(images: Tensor) -> Tensor:
+        return F.interpolate(model.segment(images), images.shape[-2:], mode="bilinear", align_corners=False).softmax(1)
+
+    of_sources, of_nearest = segment(target.sources.images), segment(nearest.images)
+    table.classes("2D segmenter on the nearest source, copied", of_nearest[0].argmax(dim=0), target)
+    table.classes(
+        "2D segmenter on the rendered image", segment(rendered.rgb.permute(2, 0, 1)[None])[0].argmax(dim=0), target
+    )
+    table.classes("oracle: 2D segmenter on the true image", segment(target.truth.images)[0].argmax(dim=0), target)
+    warped = target.warped(of_sources, rendered.depth_m)
+    table.classes("2D segmenter on the sources, warped by the model's depth", masked_mean(*warped).argmax(0), target)
+
+    shares = one_hot(target.sources.labels, num_classes)
+    near_shares = one_hot(nearest.labels, num_classes)
+    table.classes("labels: nearest source, copied", near_shares[0].argmax(dim=0), target)
+    table.classes(
+        "labels: nearest source, plane at 1.7 m", single.warped(near_shares, constant)[0][0].argmax(dim=0), target
+    )
+    for name, depth in (("plane sweep", swept), ("the model's depth", rendered.depth_m), ("true depth", known)):
+        votes = masked_mean(*target.warped(shares, depth))
+        table.classes(f"labels: sources, warped by {name}", votes.argmax(dim=0), target)
+    votes = masked_mean(target.warped(shares, known)[0], target.seen).argmax(dim=0)
+    votes = votes.where(target.seen.any(dim=0), -1)
+    table.classes("labels: true depth, occlusion test, unseen is wrong", votes, target)
+    return seconds
+
+
+@torch.no_grad()
+def score(model: Any, sources: SceneViews, targets: SceneViews, scene: int, table: Table) -> tuple[list[float], float]:
+    """Predict all images of a scene; returns the seconds of each frame, and the mean share of pixels that is seen."""
+    seconds, coverage = [], []
+    near, far = (bound * model.metres_per_unit for bound in (model.bounds.near, model.bounds.far))
+    for number in range(len(targets)):
+        camera = targets.cameras[torch.tensor([number])]
+        frames = select_sources(
+            camera, sources.cameras, model.config.num_source_views, near, far, model.config.source_selection
+        )
+        chosen = Frames.of(sources, frames)
+        truth = Frames.of(targets, torch.tensor([number]))
+        target = Target(chosen, truth, truly_seen(chosen, truth))
+        nearest = Frames.of(sources, pose_distances(camera, sources.cameras).argmin()[None])
+        coverage.append(float(target.seen.any(dim=0).float().mean()))
+        seconds.append(score_target(model, table, target, ChosenSources(scene, sources, frames), nearest))
+    return seconds, _mean(coverage)
+
+
+def score_run(load_config: Path, num_sources: Sequence[int]) -> dict[str, Any]:
+    """All rows for each number of sources."""
+    run = load_run(load_config)
+    model: Any = run.model
+    manager: Any = run.pipeline.datamanager
+    datasets = manager.scored_datasets()
+    found: dict[str, Any] = {"run": load_config.parent.name, "method": type(model).__name__}
+    for count in num_sources:
+        model.config.num_source_views = count
+        table, seconds, coverage, first = Table(model.taxonomy.num_classes), [], [], []
+        for scene, dataset in enumerate(datasets):
+            model.train()  # forgets the features of frames
+            model.eval()
+            of_scene, seen = score(model, manager.shelf.sources(scene), read_views(dataset), scene, table)
+            seconds += of_scene[1:]
+            first.append(of_scene[0])
+            coverage.append(seen)
+        found[f"K = {count}"] = {
+            "seconds": {"frame": _mean(seconds), "first_frame": _mean(first)},
+            "coverage": _mean(coverage),
+            "num_images": len(seconds) + len(first),
+            "rows": {name: row.scores() for name, row in table.rows.items()},
+        }
+    return found
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The rows as tables."""
+    lines = []
+    for name, part in found.items():
+        if not name.startswith("K = "):
+            continue
+        times = part["seconds"]
+        lines += [
+            f"{name}: {part['num_images']} images, {part['coverage']:.1%} of their pixels seen by a source, "
+            f"{times['frame']:.2f} s a frame, {times['first_frame']:.2f} s the first frame of a scene",
+            "",
+            "| | `miou_present` | of classes over .5 % | accuracy | depth L1 | AbsRel | d<1.25 | PSNR | seen |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        keys = ("miou_present", "miou_of_frequent", "accuracy", "depth_l1", "depth_rel", "depth_delta1")
+        for row, scores in part["rows"].items():
+            cells = [f"{scores[key]:.3f}" if key in scores else "" for key in keys]
+            cells += [f"{scores[key]:.1f}" if key in scores else "" for key in ("psnr", "psnr_seen")]
+            lines.append(f"| {row} | {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Score a run and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="config.yml of a run of a method that sees a new view from source views")
+    parser.add_argument("--num-sources", type=int, nargs="+", default=[3], help="numbers of source frames (default: 3)")
+    parser.add_argument("--output", type=Path, help="JSON file for all numbers")
+    options = parser.parse_args(arguments)
+    found = score_run(options.run, options.num_sources)
+    if options.output is not None:
+        options.output.write_text(json.dumps(found, indent=1) + "\n")
+    print(markdown(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""`sns-apply`: a trained model that knows many rooms, on a room that it has not seen."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+from rich.console import Console
+
+from semantic_ns.cli.main import run_command
+from semantic_ns.errors import SceneError
+
+if TYPE_CHECKING:  # slow to import, and not needed to refuse a wrong option
+    from semantic_ns.methods.applied_run import AppliedRun
+
+
+@dataclass
+class Apply:
+    """Render a room with a model that was trained on other rooms, without training.
+
+    The output folder is a run like those of ns-train: ns-viewer, ns-eval, ns-render, sns-export-labels and sns-suggest
+    read it. It needs the folder of the room, and neither RUN nor the rooms on which that was trained.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Trained weights: the folder or config.yml of a run of gsnerf-small, a file of sns-export-weights, or the name of
+    weights that come with the package (rooms-small)."""
+    data: Path
+    """Folder of the room, in any layout that semantic-data reads. It needs neither labels nor a class table; labels
+    that some frames have are carried over to the others."""
+    output_dir: Path
+    """New folder of the run."""
+    split: Literal["auto", "published", "interval", "fraction", "all"] | None = None
+    """Split into source frames and scored ones, as in ns-train. By default every frame is a source, and is itself
+    rendered from the others; a room in which every frame has labels is split as in ns-train (auto)."""
+    eval_interval: int = 8
+    """Number of frames per scored frame (split interval)."""
+    normalize_scale: bool = False
+    """Accept a room whose scale is not known in metres, and scale it so that the median distance between a camera and
+    its nearest neighbour is 0.3 m."""
+    num_source_views: int | None = None
+    """Number of source frames from which an image is rendered; by default that of the weights."""
+    use_source_labels: bool = True
+    """Carry over the labels of source frames. Scores without labels of the room need False."""
+
+    def main(self) -> None:
+        """Check, read the room, write the run and say what can be done with it."""
+        self._check_options()
+        # Slow to import, and not needed to refuse a wrong option.
+        import semantic_ns.methods  # noqa: F401 - the fixes that nerfstudio needs
+        from semantic_ns.methods.applied_run import RoomOptions, apply_weights
+
+        options = RoomOptions(
+            self.split, self.eval_interval, self.normalize_scale, self.num_source_views, self.use_source_labels
+        )
+        applied = apply_weights(self.run, self.data, self.output_dir, options)
+        console = Console(soft_wrap=True, highlight=False, markup=False)
+        console.print(report(applied, self.run))
+        console.print("\n".join(next_commands(applied, self)))
+
+    def _check_options(self) -> None:
+        from semantic_ns.io.writing import refuse_used_folder
+
+        refuse_used_folder(self.output_dir, "--output-dir")
+        for name, value in (("--num-source-views", self.num_source_views), ("--eval-interval", self.eval_interval)):
+            if value is not None and value < 1:
+                raise SceneError(f"Expected {name} of at least 1, found {value}; change it.")
+
+
+def report(applied: "AppliedRun", weights: Path) -> str:
+    """What was done, in sentences."""
+    labelled = (
+        "none of them has labels"
+        if applied.num_labelled == 0
+        else f"{applied.num_labelled} of them with labels, which are carried over to what they see"
+    )
+    sentences = [
+        f"Applied {applied.method} with the weights {weights} to {applied.scene}.",
+        f"Sources: {applied.num_sources} frames, {labelled}; a frame is never a source of itself.",
+        f"Split: {applied.split}.",
+        f"Classes: the model knows {applied.num_known}.",
+    ]
+    if applied.shared or applied.unknown:
+        sentences[-1] += f" Of those of the room it knows {_listed(applied.shared)}"
+        sentences[-1] += f"; it does not know {_listed(applied.unknown)}, void here." if applied.unknown else "."
+    return "\n".join(sentences)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names) if names else "none"
+
+
+def next_commands(applied: "AppliedRun", command: Apply) -> list[str]:
+    """Commands that go on from here."""
+    config, room, run = (shlex.quote(str(path)) for path in (applied.config, applied.scene, command.output_dir))
+    train = f"ns-train {applied.method} --data {room} --pipeline.model.weights {run} --max-seconds 120"
+    if command.normalize_scale:
+        train += " --pipeline.datamanager.dataparser.normalize-scale True"
+    return [
+        "Next:",
+        f"  ns-viewer --load-config {config}",
+        f"  ns-eval --load-config {config} --output-path scores.json",
+        f"  ns-render dataset --load-config {config} --output-path renders --image-format png",
+        f"  sns-export-labels --load-config {config} --output-dir labels",
+        f"  sns-suggest --load-config {config} --budget 20 --output suggestions",
+        f"  {train}",
+    ]
+
+
+def entrypoint() -> None:
+    """Console script `sns-apply`."""
+    command = tyro.cli(Apply, config=(tyro.conf.FlagConversionOff,))
+    run_command(command.main)
+
+
+if __name__ == "__main__":
+    entrypoint()

@@ -1,0 +1,186 @@
+"""Targets with their source frames, out of many scenes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float32
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager, FullImageDatamanagerConfig
+from torch import Tensor, distributed
+
+from semantic_ns.dataparsers.many_scenes import ManyScenesDataParser, ManyScenesDataParserConfig
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.training_labels import LabelSource, TrainingLabels
+from semantic_ns.labels.corruption import CorruptionConfig
+from semantic_ns.many_scenes.pairs import pair
+from semantic_ns.many_scenes.samples import Augmentation, TargetSample, draw_sample
+from semantic_ns.many_scenes.shelf import SCENE, SHELF, SceneShelf
+from semantic_ns.many_scenes.source_selection import Selection
+from semantic_ns.many_scenes.views import reduced_size
+
+SAMPLE = "sample"
+"""Batch: the `TargetSample` of a training step."""
+_MIB = 1 << 20
+
+
+@dataclass
+class ManyScenesDataManagerConfig(FullImageDatamanagerConfig):
+    """Options of the data manager of methods that learn from many scenes."""
+
+    _target: type = field(default_factory=lambda: ManyScenesDataManager)
+    dataparser: ManyScenesDataParserConfig = field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default_factory=ManyScenesDataParserConfig
+    )
+    """Which scenes train and which are scored."""
+    targets_per_step: int = 2
+    """Number of target frames in a training step, all of one scene."""
+    train_sources: tuple[int, int] = (2, 5)
+    """Least and largest number of source frames of a training target; each step draws one."""
+    source_selection: Selection = "coverage"
+    """Rule by which source frames are chosen: coverage adds the frame that shows most of what the others do not,
+    nearest takes the closest ones."""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    """How scenes are changed for training."""
+    max_image_width: int = 256
+    """Wider source images are made smaller, in pixels."""
+    cache_mib: int = 2048
+    """Memory for frames that are kept, in MiB."""
+    seed: int = 42
+    """Seed of the pairs of scene and target, of the source frames and of the augmentation."""
+
+
+class ScoredImages:
+    """The scored images of all scored scenes, one after the other: (camera, batch) of each.
+
+    Args:
+        datasets: scored images of each scene.
+        device: where cameras and images are given.
+    """
+
+    def __init__(self, datasets: list[SemanticDataset], device: torch.device | str) -> None:
+        self._datasets, self._device = datasets, device
+        self.input_dataset = self
+
+    @property
+    def image_filenames(self) -> list[Path]:
+        """Files of all images."""
+        return [path for dataset in self._datasets for path in dataset.image_filenames]
+
+    def __len__(self) -> int:
+        return sum(len(dataset) for dataset in self._datasets)
+
+    def __iter__(self) -> Iterator[tuple[Cameras, dict[str, Any]]]:
+        number = 0
+        for scene, dataset in enumerate(self._datasets):
+            for index in range(len(dataset)):
+                batch: dict[str, Any] = dict(dataset.get_data(index))
+                batch |= {"image": batch["image"].to(self._device), "image_idx": number}
+                yield camera_of(dataset, index, scene).to(self._device), batch
+                number += 1
+
+
+def camera_of(dataset: SemanticDataset, index: int, scene: int) -> Cameras:
+    """One camera [1] of a scored scene, which knows the number of its scene."""
+    camera = dataset.cameras[index : index + 1]
+    camera.metadata = (camera.metadata or {}) | {SCENE: torch.tensor([[scene]])}
+    return camera
+
+
+class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
+    """Training steps are `TargetSample`s; to nerfstudio's viewer and renderer it has the images of one scene.
+
+    The data set that nerfstudio sees has the `SceneShelf` in its metadata: models take their source views from it, also
+    where nothing trains.
+    """
+
+    config: ManyScenesDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    dataparser: ManyScenesDataParser
+
+    def __init__(
+        self,
+        config: ManyScenesDataManagerConfig,
+        device: torch.device | str = "cpu",
+        test_mode: Literal["test", "val", "inference"] = "val",
+        world_size: int = 1,
+        local_rank: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        # Frames are read one by one when they are asked for.
+        config.cache_images = "cpu"
+        super().__init__(config, device, test_mode, world_size, local_rank, **kwargs)
+        self.shelf = SceneShelf(self.dataparser, config.max_image_width, config.cache_mib * _MIB)
+        self.train_dataset.metadata[SHELF] = self.shelf
+        # Not the rank on this host: several hosts must not draw the same pairs.
+        self._rank = distributed.get_rank() if distributed.is_initialized() else local_rank
+
+    @property
+    def dataset_type(self) -> type[SemanticDataset]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Images with labels."""
+        return SemanticDataset
+
+    def next_train(self, step: int) -> tuple[TargetSample, dict[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The sample of a step; the batch holds it, too."""
+        draw = pair(step, self._rank, self.world_size, self.config.seed, self.shelf.num_training_frames)
+        return self._sample(draw.scene, draw.target, draw.seed, self.config.augmentation)
+
+    def next_eval(self, step: int) -> tuple[TargetSample, dict[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """A sample of a training scene as it is, for the losses in the log."""
+        return self._sample(step % len(self.dataparser.training_scenes), 0, step, None)
+
+    def _sample(
+        self, scene: int, target: int, seed: int, augmentation: Augmentation | None
+    ) -> tuple[TargetSample, dict[str, Any]]:
+        config = self.config
+        sample = draw_sample(
+            self.shelf.training(scene),
+            target,
+            seed,
+            config.targets_per_step,
+            config.train_sources,
+            augmentation,
+            config.source_selection,
+        )
+        return sample, {SAMPLE: sample}
+
+    @cached_property
+    def training_labels(self) -> TrainingLabels:
+        """Labels of the source frames of the shown scene, as models carry them."""
+        source = LabelSource(None, CorruptionConfig())
+        return TrainingLabels(self.train_dataset, source, Path(self.dataparser.shown_scene.path))
+
+    def scored_datasets(self) -> list[SemanticDataset]:
+        """The scored images of each scored scene."""
+        parser = self.dataparser
+        found = [SemanticDataset(parser.scored_outputs(scene, self.test_split)) for scene in parser.scored_scenes]
+        for dataset in found:
+            dataset.load_depth = self.eval_dataset.load_depth
+        return found
+
+    @property
+    def fixed_indices_eval_dataloader(self) -> ScoredImages:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The scored images of all scored scenes."""
+        return ScoredImages(self.scored_datasets(), self.device)
+
+    def next_eval_image(self, step: int) -> tuple[Cameras, dict[str, Any]]:
+        """A scored image of the shown scene."""
+        index = step % len(self.eval_dataset)
+        camera = self.eval_dataset.cameras[index : index + 1].to(self.device)
+        batch = self.eval_dataset.get_data(index)
+        return camera, batch
+
+    def get_train_rays_per_batch(self) -> int:
+        """Pixels of the targets of a step."""
+        height, width = reduced_size(self.train_dataset.cameras, self.config.max_image_width)
+        return self.config.targets_per_step * height * width
+
+    def class_frequencies(self) -> Float32[Tensor, "classes"]:
+        """Share of each class in the labels of the training scenes."""
+        count = torch.zeros(self.dataparser.taxonomy.num_classes, dtype=torch.float64)
+        for number in range(len(self.dataparser.training_scenes)):
+            labels = self.shelf.training(number).labels
+            count += torch.bincount(labels[labels >= 0].long(), minlength=len(count))
+        return (count / count.sum().clamp(min=1)).float()

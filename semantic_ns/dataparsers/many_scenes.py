@@ -1,0 +1,206 @@
+"""A dataparser over many scenes, which reads all of them in one label space and shows one of them to nerfstudio."""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import tyro
+from jaxtyping import Float64
+from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from torch import Tensor
+
+from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.dataparsers.auto import AutoDataParser, AutoDataParserConfig
+from semantic_ns.dataparsers.common_label_space import common_taxonomy, in_label_space, unknown_names
+from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
+from semantic_ns.dataparsers.scene_folders import SceneFolder, find_scenes, pick_scenes
+from semantic_ns.dataparsers.splits import SplitMethod
+from semantic_ns.errors import SceneError
+from semantic_ns.io.console import announce
+from semantic_ns.labels.taxonomy import Taxonomy
+
+_NUM_SHOWN = 8
+_USUAL_DISTANCE_M = 0.3
+_ROUNDING = 1e-6
+"""Distance between cameras, as a share of their coordinates, that is no distance."""
+
+
+@dataclass
+class ManyScenesDataParserConfig(DataParserConfig):
+    """Scenes of any layout that semantic-data reads, in one label space."""
+
+    _target: type = field(default_factory=lambda: ManyScenesDataParser)
+    data: Path = Path()
+    """Folder whose sub-folders are scenes, the folder of one scene, or a text file with one path on each line."""
+    held_out_scenes: tuple[str, ...] = ()
+    """Names of scenes that are not trained on and are scored instead. Without them the test frames of the training
+    scenes are scored; with them every frame of the other scenes trains."""
+    view_scene: str | None = None
+    """Name of the scene that the viewer and ns-render show; by default the first one that is scored."""
+    split: SplitMethod = "auto"
+    """Split of a scored scene into source frames and scored ones, as in semantic-data."""
+    eval_interval: int = 8
+    """Number of frames per scored frame (split interval)."""
+    normalize_scale: bool = False
+    """Accept scenes whose scale is not known in metres, and scale each so that the median distance between a camera
+    and the nearest other position of one is 0.3 m."""
+    label_space: tyro.conf.Suppress[str | None] = None
+    """The label space of a trained model, as JSON: set where the model's weights are given."""
+
+
+class ManyScenesDataParser(DataParser):
+    """Reads scenes by their names; to nerfstudio it is the parser of the scene that is shown.
+
+    Raises:
+        SceneError: if there is no scene, if the scenes have no class in common with the label space, if a name is that
+            of no scene, if all scenes are held out, or if the scale of a scene is not known.
+    """
+
+    config: ManyScenesDataParserConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @cached_property
+    def scenes(self) -> list[SceneFolder]:
+        """All scenes, sorted by name."""
+        return find_scenes(self.config.data)
+
+    @cached_property
+    def scored_scenes(self) -> list[SceneFolder]:
+        """The scenes that are scored: those held out, or else all."""
+        return pick_scenes(self.scenes, self.config.held_out_scenes, "--held-out-scenes") or self.scenes
+
+    @cached_property
+    def training_scenes(self) -> list[SceneFolder]:
+        """The scenes that are trained on."""
+        held_out = {scene.name for scene in pick_scenes(self.scenes, self.config.held_out_scenes, "--held-out-scenes")}
+        chosen = [scene for scene in self.scenes if scene.name not in held_out]
+        if not chosen:
+            raise SceneError(
+                f"Expected a scene to train on in {self.config.data}, found only those of --held-out-scenes; leave one "
+                "of them out."
+            )
+        return chosen
+
+    @cached_property
+    def shown_scene(self) -> SceneFolder:
+        """The scene that nerfstudio sees."""
+        name = self.config.view_scene
+        return self.scored_scenes[0] if name is None else pick_scenes(self.scenes, (name,), "--view-scene")[0]
+
+    @cached_property
+    def taxonomy(self) -> Taxonomy:
+        """The label space of all scenes: that of the model's weights, or the classes of the training scenes."""
+        if self.config.label_space is not None:
+            return Taxonomy.from_json(self.config.label_space)
+        all_frames = self._scene_split_of_training
+        taxonomy = common_taxonomy(
+            [self._read(scene, "train", all_frames).metadata[keys.TAXONOMY] for scene in self.training_scenes]
+        )
+        announce("many scenes", f"{len(self.training_scenes)} to train on, {taxonomy.num_classes} classes by name")
+        return taxonomy
+
+    @property
+    def _scene_split_of_training(self) -> SplitMethod:
+        return "all" if self.config.held_out_scenes else self.config.split
+
+    def training_outputs(self, scene: SceneFolder) -> DataparserOutputs:
+        """The frames of a scene that train, in the label space of all scenes."""
+        return self._in_label_space(scene, self._read(scene, "train", self._scene_split_of_training))
+
+    def scored_outputs(self, scene: SceneFolder, split: str) -> DataparserOutputs:
+        """The source frames (`train`) or the scored ones (`test`) of a scene, in the label space of all scenes."""
+        outputs = self._in_label_space(scene, self._read(scene, split, self.config.split))
+        if self.config.split != "all":
+            return outputs
+        rule = f"all (every frame is a source, and is scored from the others): {len(outputs.image_filenames)} images"
+        return replace(outputs, metadata=outputs.metadata | {keys.SPLIT: rule})
+
+    def _in_label_space(self, scene: SceneFolder, outputs: DataparserOutputs) -> DataparserOutputs:
+        own: Taxonomy = outputs.metadata[keys.TAXONOMY]
+        unknown = unknown_names(own, self.taxonomy)
+        if own.num_classes and len(unknown) == own.num_classes:
+            raise SceneError(
+                f"Expected at least one class of {scene.path} in the label space of the model, found none of "
+                f"{_listed(own.names)} among {_listed(self.taxonomy.names)}; rename the classes of the scene's table."
+            )
+        if unknown and scene.name not in self._told:
+            self._told.add(scene.name)
+            announce("many scenes", f"{scene.name}: the model does not know {_listed(unknown)}, which become void")
+        return in_label_space(outputs, self.taxonomy)
+
+    @cached_property
+    def _told(self) -> set[str]:
+        return set()
+
+    @cached_property
+    def _parsers(self) -> dict[tuple[Path, SplitMethod], AutoDataParser]:
+        return {}
+
+    def _parser_of(self, scene: SceneFolder, method: SplitMethod) -> AutoDataParser:
+        """The parser of a scene, which reads the scene's files once for all its splits."""
+        key = (scene.path, method)
+        if key not in self._parsers:
+            config = AutoDataParserConfig(
+                data=scene.path,
+                split=method,
+                eval_interval=self.config.eval_interval,
+                labels_optional=self.config.label_space is not None,
+            )
+            self._parsers[key] = cast(AutoDataParser, config.setup())
+        return self._parsers[key]
+
+    def classes_of(self, scene: SceneFolder) -> Taxonomy:
+        """The classes of a scored scene itself, in its own label space."""
+        return self._read(scene, "train", self.config.split).metadata[keys.TAXONOMY]
+
+    def has_all_labels(self, scene: SceneFolder) -> bool:
+        """Whether every frame of a scene has a label image."""
+        outputs = self._read(scene, "train", "all")
+        return all(path is not None for path in outputs.metadata[keys.LABEL_FILENAMES])
+
+    def _read(self, scene: SceneFolder, split: str, method: SplitMethod) -> DataparserOutputs:
+        parser = self._parser_of(scene, method)
+        outputs = parser.get_dataparser_outputs(split)
+        if not _is_in_nerfstudios_format(parser):
+            return outputs
+        both = [outputs, parser.get_dataparser_outputs("test" if split == "train" else "train")]
+        if any(keys.DEPTH_FILENAMES in part.metadata for part in both):
+            return outputs
+        if not self.config.normalize_scale:
+            raise SceneError(
+                f"Expected a scene whose scale is known in metres at {scene.path}, found neither depth nor a format "
+                "that has metres; the model's planes are in metres. Add --normalize-scale True to scale it by the "
+                "distances between its cameras."
+            )
+        # Of all frames, whichever the split, so that sources and scored frames have one scale.
+        positions = torch.cat([part.cameras.camera_to_worlds[:, :3, 3] for part in both]).double()
+        metres_per_unit = _USUAL_DISTANCE_M / _usual_distance(positions, scene.path)
+        return replace(outputs, metadata=outputs.metadata | {keys.METRES_PER_UNIT: metres_per_unit})
+
+    def _generate_dataparser_outputs(self, split: str = "train", **kwargs: Any) -> DataparserOutputs:
+        del kwargs
+        return self.scored_outputs(self.shown_scene, split)
+
+
+def _is_in_nerfstudios_format(parser: AutoDataParser) -> bool:
+    """Whether a scene may lack metres and class names, which all other layouts have."""
+    return isinstance(parser.choose()[0], NerfstudioSemanticDataParserConfig)
+
+
+def _usual_distance(positions: Float64[Tensor, "cameras 3"], where: Path) -> float:
+    """Median distance between a camera and the nearest other position of one, in the unit of the positions."""
+    distances = (positions[:, None] - positions).norm(dim=-1)
+    # Cameras of one place, such as the parts of a panorama, say nothing about the scale.
+    distances[distances <= _ROUNDING * positions.abs().max().clamp(min=1.0)] = torch.inf
+    nearest = distances.min(dim=1).values
+    if not bool(nearest.isfinite().any()):
+        raise SceneError(
+            f"Expected cameras at different positions in {where} to find its scale by, found one position; give a "
+            "scene with depth."
+        )
+    return float(nearest.median())
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:_NUM_SHOWN]) + (", ..." if len(names) > _NUM_SHOWN else "")

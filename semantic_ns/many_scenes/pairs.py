@@ -1,0 +1,43 @@
+"""Which scene and which targets a training step sees: a pure function of the step, so that a resume needs no state."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What a step trains on.
+
+    Attributes:
+        scene: number of the scene.
+        target: number of the target frame in it.
+        seed: seed of everything else that the step draws.
+    """
+
+    scene: int
+    target: int
+    seed: int
+
+
+def pair(step: int, rank: int, world: int, seed: int, num_frames: tuple[int, ...]) -> Draw:
+    """The scene and target of one step on one of `world` ranks.
+
+    Pairs of scene and target are gone through in a random order, anew in each epoch. With the same seed, two ranks draw
+    together what one rank draws in two steps.
+
+    Args:
+        step: number of the step.
+        rank: number of the rank.
+        world: number of ranks.
+        seed: seed of the run.
+        num_frames: number of frames of each scene.
+    """
+    number = step * world + rank
+    size = sum(num_frames)
+    epoch, place = divmod(number, size)
+    entry = int(np.random.default_rng([seed, epoch]).permutation(size)[place])
+    ends = np.cumsum(num_frames)
+    scene = int(np.searchsorted(ends, entry, side="right"))
+    own_seed = int(np.random.default_rng([seed, number]).integers(2**31))
+    return Draw(scene, entry - int(ends[scene] - num_frames[scene]), own_seed)

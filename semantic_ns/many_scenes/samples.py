@@ -1,0 +1,156 @@
+"""What one training step sees: target frames of a scene, and the source frames from which they are predicted."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+from semantic_ns.geometry.views import ViewCameras
+from semantic_ns.many_scenes.source_selection import Selection, are_same_image, pose_distances, select_sources
+from semantic_ns.many_scenes.views import SceneViews
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Some frames of a scene.
+
+    Attributes:
+        images: colours 0..1.
+        labels: classes, void -1.
+        depths_m: planar depth in metres, 0 where unknown; None where the scene has none.
+        cameras: cameras in metres.
+    """
+
+    images: Float32[Tensor, "frames 3 height width"]
+    labels: Int64[Tensor, "frames height width"]
+    depths_m: Float32[Tensor, "frames height width"] | None
+    cameras: ViewCameras
+
+    @classmethod
+    def of(cls, views: SceneViews, chosen: Int64[Tensor, "chosen"]) -> "Frames":
+        """Frames of a scene by their numbers."""
+        depths = None if views.depths_m is None else views.depths_m[chosen]
+        return cls(views.colors(chosen), views.labels[chosen].long(), depths, views.cameras[chosen])
+
+    def mirrored(self) -> "Frames":
+        """The same frames of the scene in a mirror: images from right to left, and cameras that see them so."""
+        flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], dtype=torch.float64, device=self.cameras.c2w.device))
+        fx, fy, cx, cy = self.cameras.intrinsics.unbind(-1)
+        cameras = ViewCameras(flip @ self.cameras.c2w @ flip, torch.stack([fx, fy, 1 - cx, cy], dim=-1))
+        depths = None if self.depths_m is None else self.depths_m.flip(-1)
+        return Frames(self.images.flip(-1), self.labels.flip(-1), depths, cameras)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        return self.images.shape[2], self.images.shape[3]
+
+    def to(self, device: torch.device | str) -> "Frames":
+        """The same frames on a device."""
+        depths = None if self.depths_m is None else self.depths_m.to(device)
+        return Frames(self.images.to(device), self.labels.to(device), depths, self.cameras.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class TargetSample:
+    """Targets of one scene with their common sources, which are encoded once.
+
+    Attributes:
+        sources: the sources.
+        targets: the targets: the camera is what the model gets, the rest is what it is compared with.
+    """
+
+    sources: Frames
+    targets: Frames
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How a scene is changed before it is trained on, as if it were another one.
+
+    Attributes:
+        mirror: probability that it is seen in a mirror.
+        scale: largest change of its size, as a factor.
+        color: largest change of brightness, contrast and of each colour channel.
+    """
+
+    mirror: float = 0.5
+    scale: float = 1.15
+    color: float = 0.2
+
+
+def draw_sample(
+    views: SceneViews,
+    target: int,
+    seed: int,
+    num_targets: int,
+    counts: tuple[int, int],
+    augmentation: Augmentation | None = None,
+    selection: Selection = "coverage",
+) -> TargetSample:
+    """Targets and sources of a training step; a pure function of its arguments.
+
+    Args:
+        views: a scene.
+        target: number of the first target; the others are drawn among the frames nearest to it.
+        seed: seed of all draws.
+        num_targets: number of targets; fewer in a scene that has not as many frames beside the sources.
+        counts: least and largest number of sources; drawn uniformly, as far as the scene has as many frames.
+        augmentation: how the scene is changed; None leaves it.
+        selection: rule by which sources are chosen from a random half of the frames.
+
+    Raises:
+        SceneError: if the scene has fewer frames beside the target than the least number of sources.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    sources = _sources(views.cameras, target, counts, selection, generator)
+    targets = _targets(views.cameras, target, sources, num_targets, generator)
+    sample = TargetSample(Frames.of(views, sources), Frames.of(views, targets))
+    return sample if augmentation is None else _augmented(sample, augmentation, generator)
+
+
+def _targets(
+    cameras: ViewCameras, first: int, sources: Int64[Tensor, "sources"], count: int, generator: torch.Generator
+) -> Int64[Tensor, "targets"]:
+    number = torch.tensor([first])
+    distances = pose_distances(cameras[number], cameras)
+    for taken in (*sources.tolist(), first):
+        distances[are_same_image(cameras[torch.tensor([taken])], cameras)] = torch.inf
+    near = distances.argsort(stable=True)[: min(2 * count, int(distances.isfinite().sum()))]
+    others = near[torch.randperm(len(near), generator=generator)[: count - 1]]
+    return torch.cat([number, others])
+
+
+def _sources(
+    cameras: ViewCameras, target: int, counts: tuple[int, int], selection: Selection, generator: torch.Generator
+) -> Int64[Tensor, "count"]:
+    """Sources from a random half of the frames, so that a target is not always seen from the same ones."""
+    camera = cameras[torch.tensor([target])]
+    others = (~are_same_image(camera, cameras)).nonzero()[:, 0]
+    least, largest = counts
+    count = int(torch.randint(least, max(least, min(largest, len(others))) + 1, (), generator=generator))
+    size = min(len(others), max(count, len(others) // 2))
+    pool = others[torch.randperm(len(others), generator=generator)[:size]]
+    return pool[select_sources(camera, cameras[pool], count, selection=selection)]
+
+
+def _augmented(sample: TargetSample, augmentation: Augmentation, generator: torch.Generator) -> TargetSample:
+    if float(torch.rand((), generator=generator)) < augmentation.mirror:
+        sample = TargetSample(sample.sources.mirrored(), sample.targets.mirrored())
+
+    def factor(size: int, largest: float) -> Tensor:
+        return largest ** (2 * torch.rand(size, generator=generator) - 1)
+
+    scale = float(factor(1, augmentation.scale))
+    gain = factor(3, 1 + augmentation.color / 2) * factor(1, 1 + augmentation.color)
+    gamma = factor(1, 1 + augmentation.color)
+
+    def change(frames: Frames) -> Frames:
+        c2w = frames.cameras.c2w.clone()
+        c2w[:, :3, 3] *= scale
+        images = (frames.images.clamp(min=1e-4) ** gamma * gain[:, None, None]).clamp(0, 1)
+        depths = None if frames.depths_m is None else frames.depths_m * scale
+        return replace(frames, images=images, depths_m=depths, cameras=replace(frames.cameras, c2w=c2w))
+
+    return TargetSample(change(sample.sources), change(sample.targets))

@@ -1,0 +1,60 @@
+"""The views of all scenes of a run, each read when it is first asked for."""
+
+from functools import cached_property
+
+from semantic_ns.dataparsers.many_scenes import ManyScenesDataParser
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.many_scenes.views import SceneViews, ViewCache, read_views
+
+SHELF = "scene_shelf"
+"""Key in the metadata of the data set that nerfstudio sees: the `SceneShelf`, from which models take source views."""
+SCENE = "scene_number"
+"""Key in the metadata of a camera: number of its scene among the scored ones, [..., 1]; the shown scene if left out."""
+
+_SHOWN = -1
+"""Number of the shown scene where it is none of the scored ones."""
+
+
+class SceneShelf:
+    """The frames of training scenes, and the source frames of scored ones.
+
+    Args:
+        parser: reads the scenes.
+        max_width: wider images are made smaller.
+        max_bytes: memory for views of each kind.
+    """
+
+    def __init__(self, parser: ManyScenesDataParser, max_width: int | None, max_bytes: int) -> None:
+        self._parser, self._max_width = parser, max_width
+        self._training = ViewCache(self._read_training, max_bytes)
+        self._sources = ViewCache(self._read_sources, max_bytes)
+
+    @cached_property
+    def num_training_frames(self) -> tuple[int, ...]:
+        """Number of frames to train on of each training scene; no image is read for it."""
+        parser = self._parser
+        return tuple(len(parser.training_outputs(scene).image_filenames) for scene in parser.training_scenes)
+
+    def training(self, number: int) -> SceneViews:
+        """All frames to train on of a training scene."""
+        return self._training[number]
+
+    def sources(self, number: int | None = None) -> SceneViews:
+        """The source frames of a scored scene; without a number, of the one that is shown."""
+        number = self.shown_number if number is None else number
+        return self._sources[_SHOWN if number is None else number]
+
+    @cached_property
+    def shown_number(self) -> int | None:
+        """Number of the shown scene among the scored ones, if it is one of them."""
+        scenes = self._parser.scored_scenes
+        return scenes.index(self._parser.shown_scene) if self._parser.shown_scene in scenes else None
+
+    def _read_training(self, number: int) -> SceneViews:
+        outputs = self._parser.training_outputs(self._parser.training_scenes[number])
+        return read_views(SemanticDataset(outputs), self._max_width)
+
+    def _read_sources(self, number: int) -> SceneViews:
+        parser = self._parser
+        scene = parser.shown_scene if number == _SHOWN else parser.scored_scenes[number]
+        return read_views(SemanticDataset(parser.scored_outputs(scene, "train")), self._max_width)

@@ -1,0 +1,92 @@
+"""Which frames of a scene serve as sources of a target view."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
+
+from semantic_ns.errors import SceneError
+from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sweep_matrices
+
+Selection = Literal["coverage", "nearest"]
+SAME_POSE_M = 1e-6
+"""Cameras that differ by less than this, in metres and in their rotation matrices, are the same image."""
+_PROBE_DEPTHS = 3
+_PROBE_GRID = (9, 12)
+
+
+def seen_probes(target: ViewCameras, sources: ViewCameras, near: float, far: float) -> Bool[Tensor, "sources probes"]:
+    """Which sources see points of a target: a grid of its pixels at three depths, equally spaced in log depth.
+
+    Args:
+        target: one camera.
+        sources: cameras of the sources.
+        near: nearest depth in metres.
+        far: farthest depth in metres.
+    """
+    rows, columns = _PROBE_GRID
+    xy = pixel_centres(rows, columns).reshape(1, -1, 2).expand(_PROBE_DEPTHS, -1, -1)
+    shares = (torch.arange(_PROBE_DEPTHS) + 1.0) / (_PROBE_DEPTHS + 1)
+    depths = (near ** (1 - shares) * far**shares)[:, None].expand(-1, xy.shape[1])
+    return reproject(sweep_matrices(sources, target), xy, depths).is_seen.flatten(1)
+
+
+def pose_distances(target: ViewCameras, sources: ViewCameras) -> Float64[Tensor, "sources"]:
+    """Distance in metres plus angle in radians between one camera and each of several."""
+    shift = (sources.centres - target.centres).norm(dim=-1)
+    turns = sources.c2w[:, :3, :3].mT @ target.c2w[:, :3, :3]
+    cosine = ((turns.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1)
+    return shift + torch.arccos(cosine)
+
+
+def are_same_image(target: ViewCameras, sources: ViewCameras) -> Bool[Tensor, "sources"]:
+    """Which sources stand where the target stands and look where it looks."""
+    return (sources.c2w - target.c2w).abs().amax(dim=(1, 2)) < SAME_POSE_M
+
+
+def select_sources(
+    target: ViewCameras,
+    sources: ViewCameras,
+    count: int,
+    near: float = 0.3,
+    far: float = 8.0,
+    selection: Selection = "coverage",
+) -> Int64[Tensor, "count"]:
+    """The sources of a target, never the target itself.
+
+    `nearest` takes those with the smallest sum of distance (metres) and angle (radians). `coverage` takes one source
+    after the other: the one that adds most to the share of probe points that at least one, and with half the weight
+    two, sources see, less a tenth of its pose distance; the order of the result is that of the choice.
+
+    Args:
+        target: one camera.
+        sources: cameras to choose from.
+        count: number of sources.
+        near: nearest depth in metres.
+        far: farthest depth in metres.
+        selection: rule of the choice.
+
+    Raises:
+        SceneError: if there are not as many cameras beside the target.
+    """
+    distances = pose_distances(target, sources).where(~are_same_image(target, sources), torch.inf)
+    usable = distances.isfinite()
+    if int(usable.sum()) < count:
+        raise SceneError(
+            f"Expected at least {count} source frames beside the target, found {int(usable.sum())} in its scene; give "
+            "the scene more frames, or take a smaller --pipeline.model.num-source-views (while training, "
+            "--pipeline.datamanager.train-sources)."
+        )
+    if selection == "nearest":
+        return distances.argsort(stable=True)[:count]
+    seen = seen_probes(target, sources, near, far)
+    chosen: list[int] = []
+    times_seen = torch.zeros(seen.shape[1])
+    for _ in range(count):
+        gain = ((times_seen < 1) + 0.5 * (times_seen == 1)).float()
+        score = (seen * gain).mean(dim=1).double() - 0.1 * distances
+        score[chosen] = -torch.inf
+        chosen.append(int(score.argmax()))
+        times_seen += seen[chosen[-1]]
+    return torch.tensor(chosen)

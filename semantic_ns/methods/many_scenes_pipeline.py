@@ -1,0 +1,50 @@
+"""The pipeline of methods that learn from many scenes: given weights decide the label space before scenes are read."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, cast
+
+import torch
+from torch.cuda.amp.grad_scaler import GradScaler
+
+from semantic_ns.methods.weights import label_space_of, read_weights
+from semantic_ns.pipeline import SemanticPipeline, SemanticPipelineConfig
+
+
+@dataclass
+class ManyScenesPipelineConfig(SemanticPipelineConfig):
+    """Configuration of `ManyScenesPipeline`."""
+
+    _target: type = field(default_factory=lambda: ManyScenesPipeline)
+
+    def settle(self) -> None:
+        """Take the label space of the weights, if some are given; config.yml then holds it and the weights may go.
+
+        Raises:
+            SceneError: if there are no weights where they should be.
+        """
+        model, parser = cast(Any, self.model), cast(Any, self.datamanager).dataparser
+        if model.weights is not None and parser.label_space is None:
+            parser.label_space = label_space_of(read_weights(model.weights)).to_json()
+
+    def for_resume(self) -> "ManyScenesPipelineConfig":
+        """The configuration without the weights to begin with: a checkpoint holds later ones."""
+        return replace(self, model=replace(cast(Any, self.model), weights=None))
+
+
+class ManyScenesPipeline(SemanticPipeline):
+    """A `SemanticPipeline` whose scenes are read in the label space of the model's weights, if some are given."""
+
+    def __init__(
+        self,
+        config: ManyScenesPipelineConfig,
+        device: str | torch.device,
+        test_mode: Literal["test", "val", "inference"] = "val",
+        world_size: int = 1,
+        local_rank: int = 0,
+        grad_scaler: GradScaler | None = None,
+    ) -> None:
+        config.settle()
+        if test_mode != "val":
+            # A checkpoint is loaded next.
+            config = config.for_resume()
+        super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)

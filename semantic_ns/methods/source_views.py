@@ -1,0 +1,381 @@
+"""What models share that see a new view from a few source views: they render whole images, not single rays."""
+
+from abc import abstractmethod
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from jaxtyping import Float, Int64
+from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import OrientedBox
+from nerfstudio.model_components.renderers import RGBRenderer
+from nerfstudio.models.base_model import Model, ModelConfig
+from torch import Tensor
+from torch.nn import Parameter
+from torch.nn import functional as F
+
+from semantic_ns.batch import LOGITS, PLANAR_DEPTH
+from semantic_ns.errors import SceneError
+from semantic_ns.evaluation.pictures import paint
+from semantic_ns.geometry.views import ViewCameras, pixel_centres
+from semantic_ns.host import LpipsIfAvailable
+from semantic_ns.interfaces import RenderedIntervals
+from semantic_ns.many_scenes.samples import TargetSample
+from semantic_ns.many_scenes.shelf import SCENE, SHELF, SceneShelf
+from semantic_ns.many_scenes.source_selection import Selection, are_same_image, select_sources
+from semantic_ns.many_scenes.views import SceneViews, view_cameras
+from semantic_ns.methods.base import Outputs, SemanticModel
+from semantic_ns.methods.scene_bounds import StatedBounds, resolve_bounds
+from semantic_ns.methods.weights import load_weights
+
+_NUM_KEPT = 64
+_ROUNDING = 1e-4
+"""Largest difference, in metres and in rotation matrices, between a camera and what is computed from its rays."""
+_LABEL_SPACE = "label_space"
+_Features = TypeVar("_Features")
+
+
+@dataclass
+class SourceViewsConfig(ModelConfig):
+    """Options of models that see a new view from a few source views."""
+
+    num_source_views: int = 3
+    """Number of source frames from which an image is rendered. It can be changed at any time."""
+    source_selection: Selection = "coverage"
+    """Rule by which source frames are chosen: coverage adds the frame that shows most of what the others do not,
+    nearest takes the closest ones."""
+    use_source_labels: bool = True
+    """Carry over the labels of source frames that have some. Scores without labels of the scene need False."""
+    near_plane: float | None = None
+    """Nearest depth that is looked at, in metres; by default that of the method."""
+    far_plane: float | None = None
+    """Farthest depth that is looked at, in metres; by default that of the method."""
+    weights: Path | None = None
+    """Weights to begin with: the folder or config.yml of a run, a file of weights, or the name of built-in ones
+    (rooms-small). Steps are counted from 0."""
+
+
+class KeptFeatures(Generic[_Features]):
+    """What a network makes of single frames, kept while its weights stay as they are."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[int | None, int], _Features] = OrderedDict()
+
+    def forget(self) -> None:
+        """Forget all."""
+        self._kept.clear()
+
+    def get(self, scene: int | None, frame: int) -> _Features | None:
+        """The features of a frame, if they are kept."""
+        return self._kept.get((scene, frame))
+
+    def keep(self, scene: int | None, frame: int, features: _Features) -> None:
+        """Keep the features of a frame; the oldest ones go."""
+        self._kept[scene, frame] = features
+        while len(self._kept) > _NUM_KEPT:
+            self._kept.popitem(last=False)
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenSources:
+    """The sources of an image.
+
+    Attributes:
+        scene: number of the scored scene; None for the shown one.
+        views: all source frames of the scene.
+        frames: numbers of the chosen ones.
+    """
+
+    scene: int | None
+    views: SceneViews
+    frames: Int64[Tensor, "chosen"]
+
+    @property
+    def cameras(self) -> ViewCameras:
+        """Cameras of the chosen frames."""
+        return self.views.cameras[self.frames]
+
+
+@dataclass(frozen=True, eq=False)
+class RenderedImage:
+    """An image that a model with source views renders.
+
+    Attributes:
+        rgb: colours 0..1.
+        logits: class logits.
+        depth_m: planar depth, metres.
+        is_seen: whether a source sees the point.
+    """
+
+    rgb: Float[Tensor, "height width 3"]
+    logits: Float[Tensor, "height width classes"]
+    depth_m: Float[Tensor, "height width"]
+    is_seen: Float[Tensor, "height width"]
+
+
+class WholeImageModel(Model):
+    """What nerfstudio's models report of an image, for a model that renders it whole."""
+
+    lpips: LpipsIfAvailable
+    renderer_rgb: RGBRenderer
+
+    def populate_modules(self) -> None:
+        """Build what scores need."""
+        super().populate_modules()
+        self.renderer_rgb = RGBRenderer(background_color="black")
+        self.lpips = LpipsIfAvailable(normalize=True)
+
+    def get_image_metrics_and_images(
+        self, outputs: Outputs, batch: Mapping[str, Any]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """PSNR, SSIM and, where its weights are at hand, LPIPS of an image; pictures of colour and depth."""
+        from torchmetrics.functional import structural_similarity_index_measure  # slow, and not needed to register
+
+        truth = self.renderer_rgb.blend_background(batch["image"].to(self.device))
+        expected, found = (image.permute(2, 0, 1)[None] for image in (truth, outputs["rgb"]))
+        ssim = structural_similarity_index_measure(expected, found, data_range=1.0)
+        psnr = -10 * (expected - found).square().mean().log10()
+        metrics = {"psnr": float(psnr), "ssim": float(torch.as_tensor(ssim))}
+        if self.lpips.available:
+            metrics["lpips"] = float(self.lpips(expected, found))
+        depth = outputs["depth"]
+        return metrics, {
+            "img": torch.cat([truth, outputs["rgb"]], dim=1),
+            "depth": paint(depth, float(depth.min()), float(depth.max())),
+        }
+
+
+class SourceViewsModel(SemanticModel, WholeImageModel):
+    """A model that renders images of a scene from source frames of it, without having been trained on it.
+
+    It takes the frames from the `SceneShelf` in the metadata of the data set. Outputs are those of `SemanticModel`, and
+    ``seen`` 1: 1 where a source sees the point, else 0.
+    """
+
+    config: SourceViewsConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    renders_rays = False
+    renders_image_intervals = True
+    supports_propagation = False
+    supports_geometry_supervision = False
+
+    def populate_modules(self) -> None:
+        """Build the network, and load its weights if some are given."""
+        super().populate_modules()
+        self.shelf: SceneShelf = self.kwargs["metadata"][SHELF]
+        text = self.taxonomy.to_json().encode()
+        self.register_buffer(_LABEL_SPACE, torch.tensor(list(text), dtype=torch.uint8))
+        self._features: KeptFeatures[Any] = KeptFeatures()
+        self._build_network()
+        if self.config.weights is not None:
+            load_weights(self, self.config.weights)
+
+    def _populate_bounds(self) -> None:
+        self.bounds = resolve_bounds(self._stated_bounds())
+        # Rays are not bounded one by one.
+        self.collider = None
+
+    def _stated_bounds(self) -> list[StatedBounds]:
+        # In metres, and so the same in every scene: the network has been trained for these depths.
+        ranges = {
+            "given by option": (self.config.near_plane, self.config.far_plane),
+            "the method's default": self._default_range_m(),
+        }
+        return [
+            StatedBounds(source, *(None if plane is None else plane / self.metres_per_unit for plane in planes))
+            for source, planes in ranges.items()
+        ]
+
+    @property
+    def renders_classes(self) -> bool:
+        """Always."""
+        return True
+
+    @abstractmethod
+    def _default_range_m(self) -> tuple[float, float]:
+        """Nearest and farthest depth in metres where no option gives them."""
+
+    @abstractmethod
+    def _build_network(self) -> None:
+        """Build the network, whose parameters are below `self.network`."""
+
+    @abstractmethod
+    def sample_losses(self, sample: TargetSample) -> dict[str, Float[Tensor, ""]]:
+        """Losses of a training step."""
+
+    @abstractmethod
+    def render_image(self, chosen: ChosenSources, camera: ViewCameras, size: tuple[int, int]) -> RenderedImage:
+        """Render one camera at a size (height, width)."""
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        """All parameters in one group."""
+        return {"network": list(self.parameters())}
+
+    def train(self, mode: bool = True) -> "SourceViewsModel":
+        """Switch to training or evaluation; what was kept of frames is forgotten, for training changes the weights."""
+        if mode and hasattr(self, "_features"):
+            self._features.forget()
+        return super().train(mode)
+
+    # Training
+
+    def forward(self, ray_bundle: Any) -> Outputs:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Losses of a training sample.
+
+        Raises:
+            SceneError: for rays, which this model cannot render one by one.
+        """
+        if not isinstance(ray_bundle, TargetSample):
+            raise SceneError(
+                f"Expected whole images of a {type(self).__name__}, found single rays; use ns-render or "
+                "sns-export-labels, which ask for images."
+            )
+        # Here, not in get_loss_dict: what several processes train together must be used inside `forward`.
+        return {"losses": self.sample_losses(ray_bundle)}
+
+    def get_metrics_dict(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """None while training."""
+        del outputs, batch
+        return {}
+
+    def get_loss_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, outputs: Outputs, batch: Mapping[str, Any], metrics_dict: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """The losses that `forward` has computed."""
+        del batch, metrics_dict
+        return outputs["losses"]
+
+    # Rendering
+
+    @torch.no_grad()
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> Outputs:
+        """Render an image [H, W, c] from the source frames of the camera's scene.
+
+        Raises:
+            SceneError: if the scene has too few source frames, or the camera is no perspective camera.
+        """
+        del obb_box  # a box would have to cut surfaces, of which there is only the first one
+        return self._outputs(*self._rendered(camera))
+
+    @torch.no_grad()
+    def render_image_intervals(self, camera: Cameras) -> RenderedIntervals:
+        """Render all pixels of a camera, row by row: each is one interval without length, at its surface.
+
+        Its weight is 1 where a source sees the surface and 0 where its depth is a guess.
+        """
+        rendered, target, size = self._rendered(camera)
+        rgb, logits, planar, seen = (image.flatten(0, 1) for image in self._parts(rendered, size))
+        distance = planar * self._direction_lengths(target, size).to(planar.device).flatten(0, 1)
+        return RenderedIntervals(rgb.clamp(0, 1), logits, seen, distance.expand(-1, 2))
+
+    def _rendered(
+        self, camera: Cameras, is_rounded: bool = False
+    ) -> tuple[RenderedImage, ViewCameras, tuple[int, int]]:
+        """The image of a camera at the size at which sources are seen, the camera in metres, and its own size.
+
+        With `is_rounded`, a camera that differs from a source by no more than rounding stands exactly where it stands.
+        """
+        scene = self._scene_of(camera)
+        views = self.shelf.sources(scene)
+        target = view_cameras(camera, views.metres_per_unit)
+        if is_rounded:
+            target = _at_source(target, views.cameras)
+        frames = self._source_frames(target, views)
+        height, width = int(camera.height.flatten()[0]), int(camera.width.flatten()[0])
+        factor = min(1.0, views.size[1] / width)
+        size = (max(32, round(height * factor)), max(32, round(width * factor)))
+        rendered = self.render_image(ChosenSources(scene, views, frames), target.to(self.device), size)
+        return rendered, target, (height, width)
+
+    def _source_frames(self, target: ViewCameras, views: SceneViews) -> Int64[Tensor, "chosen"]:
+        """Numbers of the sources of a target: fewer where the scene has no more, at least two, and never the target."""
+        num_others = int((~are_same_image(target, views.cameras)).sum())
+        count = min(self.config.num_source_views, max(1, num_others))
+        near, far = (bound * self.metres_per_unit for bound in (self.bounds.near, self.bounds.far))
+        frames = select_sources(target, views.cameras, count, near, far, self.config.source_selection)
+        # Sources are compared with each other; an only one is compared with itself.
+        return frames.repeat(2) if len(frames) == 1 else frames
+
+    def _scene_of(self, camera: Cameras) -> int | None:
+        known = None if camera.metadata is None else camera.metadata.get(SCENE)
+        return self.shelf.shown_number if known is None else int(torch.as_tensor(known).flatten()[0])
+
+    def _parts(self, rendered: RenderedImage, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Colour, logits, planar depth in scene units, and what is seen, at a size."""
+        rgb, logits, depth, seen = (
+            _resized(image, size)
+            for image in (rendered.rgb, rendered.logits, rendered.depth_m[..., None], rendered.is_seen[..., None])
+        )
+        return rgb, logits, depth / self.metres_per_unit, seen
+
+    @staticmethod
+    def _direction_lengths(camera: ViewCameras, size: tuple[int, int]) -> Float[Tensor, "height width 1"]:
+        """Distance along the ray of each pixel per planar depth."""
+        return camera.ray_directions(pixel_centres(*size)[None])[0].norm(dim=-1, keepdim=True)
+
+    def _outputs(self, rendered: RenderedImage, camera: ViewCameras, size: tuple[int, int]) -> Outputs:
+        """What nerfstudio shows, at the size of the camera."""
+        rgb, logits, planar, seen = self._parts(rendered, size)
+        distance = planar * self._direction_lengths(camera, size).to(planar.device)
+        outputs: Outputs = {
+            "rgb": rgb.clamp(0, 1),
+            "accumulation": torch.ones_like(planar),
+            "depth": distance,
+            "expected_depth": distance,
+            "seen": seen,
+            LOGITS: logits.flatten(0, 1),
+        }
+        flat = {name: value if name == LOGITS else value.flatten(0, 1) for name, value in outputs.items()}
+        if self._renders_raw_outputs:
+            flat[PLANAR_DEPTH] = planar.flatten(0, 1)
+        self._describe_classes(flat)
+        return {name: value.unflatten(0, size) for name, value in flat.items()}
+
+    @torch.no_grad()
+    def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> Outputs:
+        """Render the camera whose rays [H, W] these are; rays of a source frame are not rendered from that frame."""
+        return self._outputs(*self._rendered(camera_of_rays(camera_ray_bundle), is_rounded=True))
+
+
+def _at_source(camera: ViewCameras, sources: ViewCameras) -> ViewCameras:
+    """A camera with the pose of the source that it differs from by rounding; the camera itself if there is none."""
+    differences = (sources.c2w - camera.c2w).abs().amax(dim=(1, 2))
+    nearest = int(differences.argmin())
+    return camera if differences[nearest] > _ROUNDING else ViewCameras(sources.c2w[nearest, None], camera.intrinsics)
+
+
+def _resized(image: Float[Tensor, "rows columns channels"], size: tuple[int, int]) -> Tensor:
+    if image.shape[:2] == size:
+        return image
+    return F.interpolate(image.permute(2, 0, 1)[None], size, mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
+
+
+def camera_of_rays(rays: RayBundle) -> Cameras:
+    """The perspective camera of an image of rays [H, W]; nerfstudio's exporters pass on no camera.
+
+    The direction with planar depth 1 is affine in the pixel: d(column, row) = d0 + column b + row c, where b is the
+    right axis of the camera divided by fx, and c the lower one divided by fy.
+    """
+    directions = (rays.directions * rays.metadata["directions_norm"]).double()
+    height, width = directions.shape[:2]
+    across = (directions[0, -1] - directions[0, 0]) / (width - 1)
+    down = (directions[-1, 0] - directions[0, 0]) / (height - 1)
+    fx, fy = 1 / across.norm(), 1 / down.norm()
+    right, up = across * fx, -down * fy
+    back = torch.linalg.cross(right, up)
+    rotation = torch.stack([right, up, back], dim=-1)
+    first = rotation.mT @ directions[0, 0]
+    position = rays.origins[0, 0].double()
+    return Cameras(
+        camera_to_worlds=torch.cat([rotation, position[:, None]], dim=-1)[None].float(),
+        fx=float(fx),
+        fy=float(fy),
+        cx=float(0.5 - first[0] * fx),
+        cy=float(0.5 + first[1] * fy),
+        width=width,
+        height=height,
+        camera_type=CameraType.PERSPECTIVE,
+    )

@@ -1,0 +1,241 @@
+"""Weights of models that know many scenes: where they come from, whether they fit, and how they are handed on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from nerfstudio.models.base_model import ModelConfig
+from torch import Tensor, nn
+
+from semantic_ns.errors import SceneError
+from semantic_ns.io.writing import replacing
+from semantic_ns.labels.taxonomy import Taxonomy
+
+BUILT_IN = Path(__file__).parent / "built_in_weights"
+"""Folder of the weights that come with the package."""
+FORMAT = "semantic_ns weights 1"
+"""What a file of weights says of itself under `format`."""
+_LABEL_SPACE = "label_space"
+_PARTS = {"method", "options", "max_image_width", _LABEL_SPACE, "state"}
+_MODEL = "_model."
+_DEVICE = "device_indicator_param"
+"""An empty parameter that nerfstudio adds to every model after it was built, which is after weights are loaded."""
+_OF_THE_USER = ("weights", "use_source_labels")
+"""Options that are no property of trained weights."""
+_CONFIG = "config.yml"
+
+Options = dict[str, Any]
+"""Options of a model by name: numbers, texts, tuples of them, and dictionaries for what is a dataclass."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What trained weights are of.
+
+    Attributes:
+        method: name of the method.
+        options: options of its model, see `options_of`.
+        max_image_width: width to which wider source images were made smaller, pixels.
+    """
+
+    method: str
+    options: Options
+    max_image_width: int
+
+
+def find_weights(path: Path) -> Path:
+    """The file of weights that a path means: of a run its newest checkpoint, or built-in weights by their name.
+
+    Args:
+        path: folder or config.yml of a run, one of its checkpoints, a file of weights, or a name of built-in ones.
+
+    Raises:
+        SceneError: if there are none.
+    """
+    named = BUILT_IN / f"{path}.pt"
+    if not path.exists() and named.is_file():
+        return named
+    if path.is_file() and path.suffix in (".pt", ".ckpt"):
+        return path
+    folder = path.parent if path.is_file() else path
+    checkpoints = sorted(folder.glob("nerfstudio_models/step-*.ckpt"))
+    if not checkpoints:
+        built_in = ", ".join(sorted(file.stem for file in BUILT_IN.glob("*.pt"))) or "there are none"
+        raise SceneError(
+            f"Expected a run, a file of weights or the name of built-in ones ({built_in}) at {path}, found none; "
+            "correct the path of the weights."
+        )
+    return checkpoints[-1]
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The parameters of a model by name, in single precision.
+
+    Args:
+        path: see :func:`find_weights`.
+
+    Raises:
+        SceneError: if the file is damaged or holds no weights of a model that knows many scenes.
+    """
+    file = find_weights(path)
+    content = _content(file)
+    state: Any = content
+    if _is_handed_on(content):
+        text = content[_LABEL_SPACE].encode()
+        state = content["state"] | {_LABEL_SPACE: torch.tensor(list(text), dtype=torch.uint8)}
+    elif isinstance(content, dict) and "pipeline" in content:
+        state = {name.removeprefix(_MODEL): value for name, value in content["pipeline"].items()}
+    if not isinstance(state, dict) or _LABEL_SPACE not in state:
+        raise _is_of_another_method(file)
+    return {
+        name: value.float() if value.is_floating_point() else value for name, value in state.items() if name != _DEVICE
+    }
+
+
+def _content(file: Path) -> Any:
+    try:
+        # Only tensors and plain values: a file of weights may come from anybody.
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise SceneError(
+            f"Expected weights in {file}, found a file that cannot be read as such ({type(error).__name__}); give the "
+            "folder of a run."
+        ) from error
+
+
+def _is_handed_on(content: Any) -> bool:
+    """Whether this is what `write_weights` writes; a run's checkpoint has other keys."""
+    return isinstance(content, dict) and content.get("format") == FORMAT and content.keys() >= _PARTS
+
+
+def _is_of_another_method(file: Path) -> SceneError:
+    return SceneError(
+        f"Expected the weights of a model that knows many scenes, such as gsnerf-small, in {file}, found others; "
+        "give a run of such a method."
+    )
+
+
+def read_origin(path: Path) -> Origin:
+    """Method and options of the model of trained weights.
+
+    Args:
+        path: see :func:`find_weights`; a checkpoint alone, without its run, does not say them.
+
+    Raises:
+        SceneError: if there are no weights, or it is not known what they are of.
+    """
+    read_weights(path)  # refuses those of other methods
+    file = find_weights(path)
+    content = _content(file)
+    if _is_handed_on(content):
+        return Origin(content["method"], content["options"], content["max_image_width"])
+    config_file = file.parent.parent / _CONFIG
+    if not config_file.is_file():
+        raise SceneError(
+            f"Expected the {_CONFIG} of a run at {config_file}, found none; give the whole folder of a run, or a file "
+            "that sns-export-weights has written."
+        )
+    # As every ns-* command reads it: it names classes, so it has to be of somebody who is trusted.
+    config = yaml.load(config_file.read_text("utf8"), Loader=yaml.Loader)
+    model, data = config.pipeline.model, config.pipeline.datamanager
+    return Origin(config.method_name, options_of(model), data.max_image_width)
+
+
+def options_of(config: ModelConfig) -> Options:
+    """The options with which a model was trained, beyond those of every model of nerfstudio."""
+    common = {entry.name for entry in fields(ModelConfig)} | set(_OF_THE_USER)
+    return {name: value for name, value in _plain(config).items() if name not in common}
+
+
+def _plain(config: Any) -> Options:
+    found = {}
+    for entry in fields(config):
+        value = getattr(config, entry.name)
+        if is_dataclass(value) and not isinstance(value, type):
+            found[entry.name] = _plain(value)
+        elif isinstance(value, bool | int | float | str | tuple | None):
+            found[entry.name] = value
+    return found
+
+
+def set_options(config: Any, options: Mapping[str, Any]) -> None:
+    """Set options of a configuration to those of :func:`options_of`.
+
+    Raises:
+        SceneError: if it has no such option.
+    """
+    for name, value in options.items():
+        if not hasattr(config, name):
+            raise SceneError(
+                f"Expected weights with options that this version has, found '{name}', which {type(config).__name__} "
+                "has not; use the version with which the weights were trained, or train again."
+            )
+        if isinstance(value, dict):
+            set_options(getattr(config, name), value)
+        else:
+            setattr(config, name, value)
+
+
+def write_weights(path: Path, origin: Origin, weights: Mapping[str, Tensor]) -> None:
+    """Write weights to hand on, in half precision: a file that `read_weights` reads and that needs no run beside it.
+
+    The file is a dictionary for `torch.load` with `weights_only=True`: `format`, `method`, `options`,
+    `max_image_width`, `label_space` (the classes as JSON) and `state` (tensors by name). A tensor with a number too
+    large for half precision stays as it is.
+
+    Args:
+        path: the new file.
+        origin: what the weights are of.
+        weights: see `read_weights`.
+    """
+    content = {
+        "format": FORMAT,
+        "method": origin.method,
+        "options": origin.options,
+        "max_image_width": origin.max_image_width,
+        _LABEL_SPACE: bytes(weights[_LABEL_SPACE].tolist()).decode(),
+        "state": {name: _halved(value) for name, value in weights.items() if name != _LABEL_SPACE},
+    }
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
+
+
+def _halved(values: Tensor) -> Tensor:
+    values = values.detach().cpu().contiguous().clone()  # not the whole storage that it may be a view of
+    if not values.is_floating_point():
+        return values
+    half = values.half()
+    return half if bool(half.isfinite().all()) else values
+
+
+def label_space_of(weights: Mapping[str, Tensor]) -> Taxonomy:
+    """The classes that a model knows."""
+    return Taxonomy.from_json(bytes(weights[_LABEL_SPACE].tolist()).decode())
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Set the parameters of a model.
+
+    Raises:
+        SceneError: if the weights are of a network of other sizes or of another label space.
+    """
+    weights = read_weights(path)
+    own = model.state_dict()
+    if own[_LABEL_SPACE].tolist() != weights[_LABEL_SPACE].tolist():
+        raise SceneError(
+            f"Expected weights for the classes of the scenes, found a model that knows "
+            f"{', '.join(label_space_of(weights).names)} in {path}; let its classes be the label space of the run."
+        )
+    other = sorted(
+        name for name in own.keys() | weights.keys()
+        if name not in own or name not in weights or own[name].shape != weights[name].shape
+    )  # fmt: skip
+    if other:
+        raise SceneError(
+            f"Expected weights of a network of the same sizes in {path}, found others ({', '.join(other[:4])}"
+            f"{', ...' if len(other) > 4 else ''}); give the options with which it was trained."
+        )
+    model.load_state_dict(weights)

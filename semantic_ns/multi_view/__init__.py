@@ -1,0 +1,1 @@
+"""What networks share that see one scene in several views."""

@@ -1,0 +1,209 @@
+"""Training samples and scored images out of several scenes whose images have different sizes."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from semantic_ns.batch import DEPTH_M, LABELS
+from semantic_ns.datamanagers.many_scenes_datamanager import (
+    SAMPLE,
+    ManyScenesDataManager,
+    ManyScenesDataManagerConfig,
+    camera_of,
+)
+from semantic_ns.dataparsers.many_scenes import ManyScenesDataParserConfig
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.many_scenes.pairs import pair
+from semantic_ns.many_scenes.samples import Augmentation, TargetSample
+from semantic_ns.many_scenes.shelf import SCENE, SHELF
+from semantic_ns.many_scenes.views import view_cameras
+from support.rooms import NUM_FRAMES, SIZES, note_reads
+
+SCENES = ("replica", "studio")
+UNCHANGED = Augmentation(mirror=0.0, scale=1.0, color=0.0)
+
+
+def manager_of(rooms: Path, rank: int = 0, world: int = 1, options: dict[str, Any] | None = None, **parser: Any) -> Any:
+    config = ManyScenesDataManagerConfig(
+        data=rooms, dataparser=ManyScenesDataParserConfig(**parser), train_sources=(2, 3), **(options or {})
+    )
+    return ManyScenesDataManager(config, "cpu", "val", world, rank)
+
+
+def tensors(sample: TargetSample) -> list[Tensor]:
+    found = []
+    for frames in (sample.sources, sample.targets):
+        assert frames.depths_m is not None
+        found += [frames.images, frames.labels, frames.depths_m, frames.cameras.c2w, frames.cameras.intrinsics]
+    return found
+
+
+def are_equal(first: TargetSample, second: TargetSample) -> bool:
+    pairs = list(zip(tensors(first), tensors(second), strict=True))
+    return all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
+
+
+def test_a_step_gives_the_same_sample_in_every_run_and_in_any_order(rooms: Path) -> None:
+    first, second = manager_of(rooms), manager_of(rooms)
+    forwards = [first.next_train(step)[0] for step in range(6)]
+    torch.manual_seed(123)
+    backwards = [second.next_train(step)[0] for step in reversed(range(6))][::-1]
+    assert all(are_equal(a, b) for a, b in zip(forwards, backwards, strict=True))
+    assert not any(are_equal(forwards[0], other) for other in forwards[1:])
+
+
+def test_another_seed_gives_other_samples(rooms: Path) -> None:
+    first, second = manager_of(rooms), manager_of(rooms, options={"seed": 1})
+    assert not any(are_equal(first.next_train(step)[0], second.next_train(step)[0]) for step in range(4))
+
+
+def test_two_ranks_see_together_what_one_sees_in_twice_as_many_steps(rooms: Path) -> None:
+    alone = manager_of(rooms)
+    ranks = [manager_of(rooms, rank, 2) for rank in (0, 1)]
+    for step in range(4):
+        for rank, manager in enumerate(ranks):
+            assert are_equal(manager.next_train(step)[0], alone.next_train(2 * step + rank)[0])
+
+
+def test_a_sample_is_of_the_scene_and_target_of_its_pair(rooms: Path) -> None:
+    manager = manager_of(rooms, options={"augmentation": UNCHANGED})
+    counts = manager.shelf.num_training_frames
+    for step in range(6):
+        sample, batch = manager.next_train(step)
+        draw = pair(step, 0, 1, manager.config.seed, counts)
+        views = manager.shelf.training(draw.scene)
+        assert batch == {SAMPLE: sample}
+        assert sample.targets.size == sample.sources.size == SIZES[SCENES[draw.scene]][::-1]
+        torch.testing.assert_close(
+            sample.targets.images[0], views.colors(torch.tensor([draw.target]))[0], atol=2e-4, rtol=0
+        )
+        assert torch.equal(sample.targets.cameras.c2w[0], views.cameras.c2w[draw.target])
+
+
+def test_every_frame_of_every_scene_is_once_a_first_target_in_an_epoch(rooms: Path) -> None:
+    manager = manager_of(rooms, split="all", options={"augmentation": UNCHANGED})
+    size = sum(NUM_FRAMES.values())
+    firsts = [manager.next_train(step)[0].targets.cameras.c2w[0].flatten() for step in range(size)]
+    assert len({tuple(first.tolist()) for first in firsts}) == size
+
+
+def test_samples_have_the_numbers_of_targets_and_sources_of_the_options(rooms: Path) -> None:
+    manager = manager_of(rooms, split="all", options={"targets_per_step": 3})
+    counts = set()
+    for step in range(12):
+        sample, _ = manager.next_train(step)
+        assert len(sample.targets.cameras) == 3
+        counts.add(len(sample.sources.cameras))
+    assert counts == {2, 3}
+
+
+def test_setting_up_reads_no_image_and_a_step_reads_its_scene_alone(
+    rooms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = note_reads(monkeypatch)
+    manager = manager_of(rooms, split="all")
+    assert opened == []
+    draw = pair(0, 0, 1, manager.config.seed, manager.shelf.num_training_frames)
+    assert opened == []
+    manager.next_train(0)
+    assert {path.relative_to(rooms).parts[0] for path in opened} == {SCENES[draw.scene]}
+    assert len(opened) == NUM_FRAMES[SCENES[draw.scene]]
+
+
+def test_each_training_scene_is_read_once_if_it_fits(rooms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = note_reads(monkeypatch)
+    manager = manager_of(rooms, split="all")
+    for step in range(20):
+        manager.next_train(step)
+    assert len(opened) == len(set(opened)) == sum(NUM_FRAMES.values())
+
+
+def test_without_memory_only_the_scene_of_the_step_is_read_again(rooms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = note_reads(monkeypatch)
+    manager = manager_of(rooms, split="all", options={"cache_mib": 0})
+    scenes = [pair(step, 0, 1, manager.config.seed, manager.shelf.num_training_frames).scene for step in range(8)]
+    for step in range(8):
+        manager.next_train(step)
+    changes = [scenes[0], *(b for a, b in pairwise(scenes) if a != b)]
+    assert len(opened) == sum(NUM_FRAMES[SCENES[scene]] for scene in changes)
+
+
+def test_a_sample_for_the_log_is_of_a_training_scene_as_it_is(rooms: Path) -> None:
+    manager = manager_of(rooms, held_out_scenes=("studio",))
+    sample, _ = manager.next_eval(5)
+    assert are_equal(sample, manager.next_eval(5)[0])
+    torch.testing.assert_close(sample.targets.images[0], manager.shelf.training(0).colors(torch.tensor([0]))[0])
+
+
+def test_scored_images_are_those_of_all_scored_scenes_with_their_scene_and_a_number_of_their_own(rooms: Path) -> None:
+    manager = manager_of(rooms, split="interval", eval_interval=3)
+    manager.eval_dataset.load_depth = True
+    images = manager.fixed_indices_eval_dataloader
+    items = list(images)
+    assert len(items) == len(images) == len(images.input_dataset) == 5
+    assert [batch["image_idx"] for _, batch in items] == [0, 1, 2, 3, 4]
+    assert [int(camera.metadata[SCENE]) for camera, _ in items] == [0, 0, 0, 1, 1]
+    for number, (camera, batch) in enumerate(items):
+        name = SCENES[int(camera.metadata[SCENE])]
+        width, height = SIZES[name]
+        assert images.image_filenames[number].is_relative_to(rooms / name)
+        assert batch["image"].shape == (height, width, 3)
+        assert batch[LABELS].shape == batch[DEPTH_M].shape == (height, width, 1)
+        assert (int(camera.width), int(camera.height)) == (width, height)
+    assert len(list(images)) == 5  # it can be gone through again
+
+
+def test_the_number_of_a_scene_leads_to_sources_that_look_at_the_scored_camera_from_near(rooms: Path) -> None:
+    manager = manager_of(rooms, split="interval", eval_interval=3)
+    for camera, _ in manager.fixed_indices_eval_dataloader:
+        views = manager.shelf.sources(int(camera.metadata[SCENE]))
+        position = view_cameras(camera, views.metres_per_unit).centres
+        distances = (views.cameras.centres - position).norm(dim=-1)
+        assert 0.01 < float(distances.min()) < 1.0
+
+
+def test_the_number_of_a_scene_is_no_part_of_the_cameras_of_the_data_set(rooms: Path) -> None:
+    dataset = manager_of(rooms, eval_interval=3).eval_dataset
+    assert [int((camera_of(dataset, 1, scene).metadata or {})[SCENE]) for scene in (4, 7)] == [4, 7]
+    assert SCENE not in (dataset.cameras.metadata or {})
+
+
+def test_depth_is_scored_in_every_scene_if_it_is_in_the_shown_one(rooms: Path) -> None:
+    manager = manager_of(rooms, eval_interval=3)
+    assert all(DEPTH_M not in batch for _, batch in manager.fixed_indices_eval_dataloader)
+    manager.eval_dataset.load_depth = True
+    assert all(DEPTH_M in batch for _, batch in manager.fixed_indices_eval_dataloader)
+
+
+def test_nerfstudio_sees_the_shown_scene_with_the_shelf(rooms: Path) -> None:
+    manager = manager_of(rooms, held_out_scenes=("studio",), eval_interval=3)
+    assert manager.train_dataset.metadata[SHELF] is manager.shelf
+    assert all(path.is_relative_to(rooms / "studio") for path in manager.train_dataset.image_filenames)
+    assert (len(manager.train_dataset), len(manager.eval_dataset)) == (4, 2)
+    seen = [manager.next_eval_image(step)[1]["image"] for step in range(3)]
+    assert torch.equal(seen[0], seen[2])
+    assert not torch.equal(seen[0], seen[1])
+
+
+@pytest.mark.parametrize(("max_width", "pixels"), [(256, 32 * 24), (16, 16 * 12)])
+def test_the_rays_of_a_step_are_the_pixels_of_its_targets_as_they_are_read(
+    max_width: int, pixels: int, rooms: Path
+) -> None:
+    options = {"targets_per_step": 3, "max_image_width": max_width}
+    assert manager_of(rooms / "studio", options=options).get_train_rays_per_batch() == 3 * pixels
+
+
+def test_frequencies_of_classes_equal_a_count_over_all_training_labels(rooms: Path) -> None:
+    manager = manager_of(rooms, split="all")
+    count = np.zeros(manager.dataparser.taxonomy.num_classes)
+    for scene in manager.dataparser.training_scenes:
+        dataset = SemanticDataset(manager.dataparser.training_outputs(scene))
+        for index in range(len(dataset)):
+            for label in dataset.labels_of(index).ravel():
+                count[label] += label >= 0
+    np.testing.assert_allclose(manager.class_frequencies().numpy(), count / count.sum(), rtol=1e-6)

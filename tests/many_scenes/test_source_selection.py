@@ -1,0 +1,144 @@
+"""Which frames serve as sources of a target."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from semantic_ns.errors import SceneError
+from semantic_ns.geometry.views import ViewCameras, stack_views
+from semantic_ns.many_scenes.source_selection import (
+    Selection,
+    are_same_image,
+    pose_distances,
+    seen_probes,
+    select_sources,
+)
+from support.views import cameras_at, lifted, pose, projected, random_cameras
+
+NEAR, FAR = 0.3, 8.0
+BOTH: tuple[Selection, ...] = ("coverage", "nearest")
+
+
+def seen_slowly(target: ViewCameras, sources: ViewCameras) -> list[list[bool]]:
+    """For each source whether it sees the points at 9x12 pixels and three depths whose logarithms are evenly spaced."""
+    step = (math.log(FAR) - math.log(NEAR)) / 4
+    found = []
+    for source in range(len(sources)):
+        seen = []
+        for number in (1, 2, 3):
+            for row, column in itertools.product(range(9), range(12)):
+                xy = np.array([(column + 0.5) / 12, (row + 0.5) / 9])
+                world = lifted(target, 0, xy, math.exp(math.log(NEAR) + number * step))
+                x, y, z = projected(sources, source, world)
+                seen.append(bool(z > 1e-3 and 0 <= x <= 1 and 0 <= y <= 1))
+        found.append(seen)
+    return found
+
+
+def distance_slowly(target: ViewCameras, sources: ViewCameras, index: int) -> float:
+    """Metres between the centres plus the angle of the turn, from the eigenvalues of the relative rotation."""
+    a, b = target.c2w[0].numpy(), sources.c2w[index].numpy()
+    angle = np.abs(np.angle(np.linalg.eigvals(b[:3, :3].T @ a[:3, :3]))).max()
+    return float(np.linalg.norm(a[:3, 3] - b[:3, 3]) + angle)
+
+
+def chosen_slowly(target: ViewCameras, sources: ViewCameras, count: int) -> list[int]:
+    """One source after the other: the one with which the covered share, less a tenth of its distance, is largest."""
+    seen = seen_slowly(target, sources)
+
+    def covered(members: list[int]) -> float:
+        times = [sum(seen[member][probe] for member in members) for probe in range(len(seen[0]))]
+        return sum((time >= 1) + 0.5 * (time >= 2) for time in times) / len(times)
+
+    chosen: list[int] = []
+    for _ in range(count):
+        left = [index for index in range(len(sources)) if index not in chosen]
+        chosen.append(
+            max(left, key=lambda i: covered([*chosen, i]) - covered(chosen) - 0.1 * distance_slowly(target, sources, i))
+        )
+    return chosen
+
+
+def test_seen_probes_equal_a_loop_over_points() -> None:
+    target, sources = random_cameras(1, seed=1), random_cameras(5, seed=2)
+    seen = seen_probes(target, sources, NEAR, FAR)
+    assert seen.tolist() == seen_slowly(target, sources)
+    assert 0.1 < seen.double().mean().item() < 0.99
+
+
+def test_pose_distances_equal_metres_plus_radians_of_each_pair() -> None:
+    target, sources = random_cameras(1, seed=1), random_cameras(6, seed=2)
+    expected = [distance_slowly(target, sources, index) for index in range(6)]
+    np.testing.assert_allclose(pose_distances(target, sources).numpy(), expected, atol=1e-9)
+
+
+def test_the_distance_of_a_turn_by_half_a_circle_is_pi_and_of_no_turn_zero() -> None:
+    target = cameras_at(pose((0, 0, 0)))
+    sources = cameras_at(pose((0, 0, 0)), pose((0, 0, 0), (0, math.pi, 0)), pose((0, 3, 4)))
+    np.testing.assert_allclose(pose_distances(target, sources).numpy(), [0, math.pi, 5], atol=1e-7)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_coverage_equals_a_search_over_sets_of_seen_points(seed: int) -> None:
+    target, sources = random_cameras(1, seed=10 + seed), random_cameras(7, seed=20 + seed)
+    assert select_sources(target, sources, 4, NEAR, FAR).tolist() == chosen_slowly(target, sources, 4)
+
+
+def test_nearest_takes_those_with_the_smallest_distance_in_order() -> None:
+    target, sources = random_cameras(1, seed=1), random_cameras(9, seed=2)
+    expected = sorted(range(9), key=lambda index: distance_slowly(target, sources, index))[:4]
+    assert select_sources(target, sources, 4, selection="nearest").tolist() == expected
+
+
+def test_coverage_prefers_a_source_that_shows_the_rest_to_a_nearer_one_that_shows_the_same() -> None:
+    target = cameras_at(pose((0, 0, 0)))
+    left, also_left, right = ((0.0, angle, 0.0) for angle in (-0.5, -0.52, 0.6))
+    sources = cameras_at(*(pose((0, 0.01, 0), angles) for angles in (left, also_left, right)))
+    assert select_sources(target, sources, 2).tolist() == [0, 2]
+    assert select_sources(target, sources, 2, selection="nearest").tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("selection", BOTH)
+def test_the_target_is_no_source_under_whatever_number_it_is_among_them(selection: Selection) -> None:
+    cameras = random_cameras(5)
+    for target in range(5):
+        twice = stack_views([cameras, cameras[torch.tensor([target])]])
+        chosen = select_sources(cameras[torch.tensor([target])], twice, 4, selection=selection)
+        assert sorted(chosen.tolist()) == sorted(set(range(5)) - {target})
+
+
+def test_a_camera_is_the_same_image_within_a_millionth_only() -> None:
+    target = cameras_at(pose((1, 2, 3), (0.1, 0.2, 0.3)))
+    moved = cameras_at(*(pose((1 + shift, 2, 3), (0.1, 0.2 + turn, 0.3)) for shift, turn in
+                         [(0, 0), (5e-7, 0), (1e-5, 0), (0, 1e-5)]))  # fmt: skip
+    assert are_same_image(target, moved).tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize("selection", BOTH)
+def test_the_order_of_the_frames_does_not_matter(selection: Selection) -> None:
+    target, sources = random_cameras(1, seed=1), random_cameras(8, seed=2)
+    expected = select_sources(target, sources, 4, selection=selection)
+    for seed in range(5):
+        order = torch.randperm(8, generator=torch.Generator().manual_seed(seed))
+        assert torch.equal(order[select_sources(target, sources[order], 4, selection=selection)], expected)
+
+
+@pytest.mark.parametrize("selection", BOTH)
+def test_sources_that_see_nothing_of_the_target_come_last_the_nearest_first(selection: Selection) -> None:
+    target = cameras_at(pose((0, 0, 0)))
+    away = ((0, math.pi, 0.0), (0, math.pi, 0.0))
+    sources = cameras_at(pose((0, 0, -0.2), away[0]), pose((0, 0, -0.1), away[1]), pose((0.1, 0, 0)))
+    assert not seen_probes(target, sources, NEAR, FAR)[:2].any()
+    assert select_sources(target, sources, 3, selection=selection).tolist() == [2, 1, 0]
+
+
+@pytest.mark.parametrize("selection", BOTH)
+def test_too_few_frames_beside_the_target_are_told_with_the_options(selection: Selection) -> None:
+    cameras = random_cameras(4)
+    message = r"Expected at least 4 source frames beside the target, found 3 .* --pipeline\.model\.num-source-views"
+    with pytest.raises(SceneError, match=message):
+        select_sources(cameras[:1], cameras, 4, selection=selection)
+    assert len(select_sources(cameras[:1], cameras, 3, selection=selection)) == 3
