@@ -135,17 +135,24 @@ class RunDecayScheduler(ExponentialDecayScheduler):
         self.config.warmup_steps = min(warmup, self.config.max_steps - 1)
         self.config.lr_final = self.config.final_fraction * lr_init
         if self.config.decay == "cosine":
-            return LambdaLR(optimizer, self._cosine)
+            return LambdaLR(optimizer, self._cosine())
         return super().get_scheduler(optimizer, lr_init)
 
-    def _cosine(self, step: int) -> float:
-        """Learning rate of a step over the one after the warm-up."""
-        warmup, last = self.config.warmup_steps, self.config.final_fraction
-        if step < warmup:
-            share = step / warmup
-            return share if self.config.ramp == "linear" else math.sin(0.5 * math.pi * share)
-        done = min(1.0, (step - warmup) / max(1, self.config.max_steps - warmup))
-        return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * done))
+    def _cosine(self) -> Callable[[int], float]:
+        """Learning rate of a step over the one after the warm-up.
+
+        A function, not a method, of which torch would write the attributes into checkpoints.
+        """
+
+        def rate(step: int) -> float:
+            warmup, last = self.config.warmup_steps, self.config.final_fraction
+            if step < warmup:
+                share = step / warmup
+                return share if self.config.ramp == "linear" else math.sin(0.5 * math.pi * share)
+            done = min(1.0, (step - warmup) / max(1, self.config.max_steps - warmup))
+            return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * done))
+
+        return rate
 
 
 def scale_schedules_to_run(optimizers: dict[str, Any], num_iterations: int) -> dict[str, Any]:

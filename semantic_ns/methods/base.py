@@ -224,7 +224,7 @@ class SemanticModel(NearCameraPriceModel):
 
     @torch.no_grad()
     def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> Outputs:
-        """Render the rays [H, W] of an image, as the parent does, without normals, which take 30 to 55 % of its time."""
+        """Render the rays [H, W] of an image, as the parent does, without normals, 30 to 55 % of its time."""
         before, self._renders_image = self._renders_image, True
         try:
             return super().get_outputs_for_camera_ray_bundle(camera_ray_bundle)

@@ -17,12 +17,9 @@ from semantic_ns.batch import meets_nothing, seen_labels
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.errors import SceneError
 from semantic_ns.host import draw_labels_in_class_colors
-from semantic_ns.methods.base import SemanticModel
 from support.registered import METHODS, SMALL
 
-OF_ONE_SCENE = {
-    name: method for name, method in METHODS.items() if issubclass(method.config.pipeline.model._target, SemanticModel)
-}
+OF_ONE_SCENE = {name: method for name, method in METHODS.items() if method.config.pipeline.model._target.renders_rays}
 """Methods whose field is that of one scene, by their names."""
 IN_TURN = pytest.mark.parametrize("method", OF_ONE_SCENE.values(), ids=OF_ONE_SCENE)
 RAYS = 6
