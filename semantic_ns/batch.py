@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 from torch.nn import functional as F
@@ -42,7 +42,26 @@ RENDERED_LABELS = "semantics_labels"
 PLANAR_DEPTH = "planar_depth"
 """Output inside `raw_outputs`: depth along the optical axis [R, 1], scene units."""
 
+NORMALS = "normals"
+"""Output of single rays: unit normals n [R, 3] in scene axes, as (n + 1) / 2, under the name that ns-export expects."""
+
 _TARGETS = "targets"
+
+_LEAST_ACCUMULATION = 0.5
+"""Share of a ray's light that a surface has to stop to be seen: nerfstudio's exporter takes the same."""
+
+
+def meets_nothing(accumulation: Float[Tensor, "*pixels 1"]) -> Bool[Tensor, "*pixels 1"]:
+    """Where a ray passes by every surface, so that there is no class: less than half of it is stopped."""
+    return ~(accumulation >= _LEAST_ACCUMULATION)  # NaN, too
+
+
+def seen_labels(outputs: Mapping[str, Any]) -> Int64[Tensor, "*pixels 1"]:
+    """The classes that a model rendered inside `raw_outputs`, void (-1) where a ray meets nothing.
+
+    Scores are over the most probable class of every pixel that has a label instead.
+    """
+    return outputs[RENDERED_LABELS].masked_fill(meets_nothing(outputs["accumulation"]), VOID)
 
 
 def planar_depth_m(outputs: Mapping[str, Any], metres_per_unit: float) -> Float[Tensor, "*pixels 1"]:

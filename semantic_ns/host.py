@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.text import Text
 from torch import Tensor
 
+from semantic_ns.commands import sentence_about_missing_run
 from semantic_ns.errors import SceneError
 from semantic_ns.moved import find_moved_modules, present_options
 from semantic_ns.viewer.guard import HOSTS_VARIABLE, ViewerGuard, is_loopback, is_websocket
@@ -133,7 +134,8 @@ def allow_numpy_scalars_in_checkpoints() -> None:
 def show_scene_errors_as_one_sentence() -> None:
     """Make every command end with the sentence of a `SceneError` and status 1 instead of a traceback.
 
-    Other exceptions go to the hook that was there before.
+    A run that is not there, which nerfstudio opens without looking, is told in the same way. Other exceptions go to the
+    hook that was there before.
     """
     previous = sys.excepthook
     if getattr(previous, "shows_scene_errors", False):
@@ -142,6 +144,8 @@ def show_scene_errors_as_one_sentence() -> None:
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if isinstance(error, SceneError):
             print_in_red(str(error))
+        elif (sentence := sentence_about_missing_run(error)) is not None:
+            print_in_red(sentence)
         else:
             previous(kind, error, traceback)
 
@@ -275,6 +279,32 @@ def _guarded(guard: ViewerGuard, process_request: Callable[..., Awaitable[Any]] 
         return await process_request(path, headers)
 
     return guarded
+
+
+def draw_labels_in_class_colors(colorize: Callable[[Tensor], Tensor]) -> None:
+    """Let `ns-render dataset` draw the labels of a scene (`gt-semantics`) in the colours of its classes.
+
+    nerfstudio offers every entry of a batch as an output, and then has no colours for integers. The last model that
+    was built decides; nothing else in nerfstudio draws integers.
+
+    Args:
+        colorize: colours [H, W, 3] in 0..1 of classes [H, W].
+    """
+    from nerfstudio.utils import colormaps
+
+    original = getattr(colormaps.apply_colormap, "original", colormaps.apply_colormap)
+
+    def apply_colormap(image: Any, *arguments: Any, **options: Any) -> Tensor:
+        if not isinstance(image, Tensor):
+            raise SceneError(
+                f"Expected an output that is an image for --rendered-output-names, found the value {image!r}; leave "
+                "out gt-image_idx."
+            )
+        is_label = image.shape[-1:] == (1,) and not image.is_floating_point() and image.dtype != torch.bool
+        return colorize(image[..., 0]) if is_label else original(image, *arguments, **options)
+
+    apply_colormap.original = original  # pyright: ignore[reportFunctionMemberAccess]
+    colormaps.apply_colormap = apply_colormap
 
 
 class LpipsIfAvailable:

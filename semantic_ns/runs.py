@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from semantic_ns.errors import SceneError
+from semantic_ns.run_paths import relocate
 
 if not TYPE_CHECKING:
     # Slow to import, and not needed to refuse a path.
@@ -73,7 +74,12 @@ def load_run(
     refuse_missing_run(load_config, option)
     from nerfstudio.utils.eval_utils import eval_setup
 
-    config, pipeline, _, _ = eval_setup(load_config, test_mode="inference")
+    def where_it_is(config: Any) -> Any:
+        if hasattr(config, "run_dir"):  # of one of this package's methods
+            relocate(config, load_config)
+        return config
+
+    config, pipeline, _, _ = eval_setup(load_config, test_mode="inference", update_config_callback=where_it_is)
     refuse_other_methods(pipeline.model, load_config, needs)
     parser_config = cast(Any, config.pipeline.datamanager).dataparser
     if scene is not None and Path(parser_config.data).resolve() != scene.resolve():

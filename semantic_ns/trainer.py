@@ -2,13 +2,11 @@
 
 import math
 import os
-import re
 import shutil
 import signal
 import threading
 import time
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -16,24 +14,26 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, NoReturn, cast
 
+import torch
 import tyro
 import yaml
+from nerfstudio.configs.base_config import MachineConfig
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer, TrainerConfig
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch.cuda.amp.grad_scaler import GradScaler
 
+from semantic_ns.checkpoints import check_is_whole, find_checkpoint, publish_checkpoint, refuse_finished_run, step_of
+from semantic_ns.commands import refuse_impossible
 from semantic_ns.errors import SceneError
 from semantic_ns.interfaces import TrainingDataLike, can
-from semantic_ns.io.writing import flush_to_disk, write_text
+from semantic_ns.io.writing import write_text
 from semantic_ns.optimizers import RunDecayConfig, follow_clock, scale_schedules_to_run
 from semantic_ns.pipeline import SemanticPipelineConfig
+from semantic_ns.run_paths import RESUME_CONFIG, relocate_opened
 
-RESUME_CONFIG = "resume.yml"
-"""File beside `config.yml` with which `ns-train <method> --load-config` goes on where the newest checkpoint is."""
-
-_CHECKPOINT_NAME = re.compile(r"step-(\d{9,})\.ckpt")
+_UNSET_TIMESTAMP = "{timestamp}"
 
 
 @dataclass
@@ -46,20 +46,74 @@ class SemanticTrainerConfig(TrainerConfig):
     Learning-rate schedules follow whichever is further, so that they end with the run."""
     seconds_before: tyro.conf.Suppress[float] = 0.0
     """Seconds of training before a resume."""
+    trained_in: tyro.conf.Suppress[Path | None] = None
+    """Folder in which the training was started, to which relative paths of the configuration are relative."""
     run_dir: tyro.conf.Suppress[Path | None] = None
-    """Folder of a run that lies elsewhere than ns-train would put it."""
+    """Folder of a run that lies elsewhere than ns-train would put it, such as one that moved."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the configuration from a file or a copy; in a run that a command opens, paths are where it is now."""
+        self.__dict__.update(state)
+        if self.timestamp != _UNSET_TIMESTAMP:  # else it is a copy of the method's own configuration
+            refuse_impossible()
+            relocate_opened(self)
 
     def get_base_dir(self) -> Path:
-        """The folder of the run."""
-        return super().get_base_dir() if self.run_dir is None else self.run_dir
+        """The folder of the run: where it lies, or else where its options put it."""
+        return self.run_dir or super().get_base_dir()
 
     def save_config(self) -> None:
-        """Write `config.yml` of the run whole or not at all: the run being resumed may be the one that it describes."""
+        """Write `config.yml` of the run whole or not at all: the run being resumed may be the one that it describes.
+
+        It is the first that `ns-train` does with a configuration, so that one that cannot be trained is refused here.
+        """
+        self.check()
+        data = getattr(self.pipeline.datamanager, "data", None)
+        if data is not None:  # the shell leaves the ~ of --data=~/scene
+            self.pipeline.datamanager.data = data.expanduser()
         if isinstance(self.pipeline, SemanticPipelineConfig):
             self.pipeline.settle()
         path = self.get_base_dir() / "config.yml"
         CONSOLE.log(f"Saving config to: {path}")
+        self.trained_in = Path.cwd()
         write_text(path, yaml.dump(self))
+
+    def check(self) -> None:
+        """Check what is known before anything is loaded.
+
+        Raises:
+            SceneError: there are no steps or seconds, the machine has no such devices, or the checkpoint to go on from
+                is missing or has all of them.
+        """
+        if self.max_num_iterations < 1:
+            raise SceneError(
+                f"Expected 1 step or more for --max-num-iterations, found {self.max_num_iterations}; give the number "
+                "of all steps."
+            )
+        check_devices(self.machine)
+        _check_max_seconds(self.max_seconds, self.machine.num_devices * self.machine.num_machines)
+        path = self.checkpoint_to_load()
+        if path is not None and (step := step_of(path)) is not None:
+            refuse_finished_run(path, step + 1, self.max_num_iterations)
+        if self.max_seconds is not None and self.seconds_before >= self.max_seconds:
+            raise SceneError(
+                f"Expected seconds that are left to train, found that the run at {path} has {self.seconds_before:.1f} "
+                f"of {self.max_seconds:g}; go on with --load-dir and --max-seconds in the place of --load-config."
+            )
+
+    def checkpoint_to_load(self) -> Path | None:
+        """The checkpoint that `load_dir`, `load_step` and `load_checkpoint` name; None if none is to be loaded.
+
+        `load_dir` is the folder of checkpoints or that of their run.
+
+        Raises:
+            SceneError: it is missing or not whole.
+        """
+        folder = self.load_dir
+        if folder is None:
+            return None if self.load_checkpoint is None else check_is_whole(self.load_checkpoint)
+        inside = folder / self.relative_model_dir
+        return find_checkpoint(inside if inside.is_dir() else folder, self.load_step)
 
 
 class LenientGradScaler(GradScaler):
@@ -152,9 +206,8 @@ class SemanticTrainer(Trainer):
         Raises:
             SystemExit: After SIGTERM (status 143) or SIGINT (130), with a checkpoint of the last finished step.
         """
-        # The parent trains this many more steps, and saves under the number in `step` even if it trains none.
-        remaining = max(0, self._total_iterations - self._start_step)
-        self.step = max(0, self._start_step - 1)
+        # The parent trains this many more steps.
+        remaining = self._total_iterations - self._start_step
         self._start = time.monotonic()
         with (
             self._changed_config(max_num_iterations=remaining),
@@ -213,11 +266,7 @@ class SemanticTrainer(Trainer):
         )
 
     def _load_checkpoint(self) -> None:
-        path = self.config.load_checkpoint
-        if self.config.load_dir is not None:
-            path = find_checkpoint(self.config.load_dir, self.config.load_step)
-        elif path is not None:
-            check_is_whole(path)
+        path = self.config.checkpoint_to_load()
         # The parent takes every file of a folder for a checkpoint, so it gets the file.
         with self._changed_config(load_dir=None, load_checkpoint=path):
             try:
@@ -228,13 +277,9 @@ class SemanticTrainer(Trainer):
                     "evaluate it as it is, or train again."
                 ) from error
         if path is not None:
-            self._say_what_is_resumed(path)
-
-    def _say_what_is_resumed(self, path: Path) -> None:
-        sentence = f"Resuming from {path}: {self._start_step} of {self._total_iterations} steps are done."
-        if self._start_step >= self._total_iterations:
-            sentence += " Nothing is left to train; raise --max-num-iterations, which counts all steps, to go on."
-        CONSOLE.print(sentence, style="bold", markup=False, soft_wrap=True)
+            refuse_finished_run(path, self._start_step, self._total_iterations)
+            sentence = f"Resuming from {path}: {self._start_step} of {self._total_iterations} steps are done."
+            CONSOLE.print(sentence, style="bold", markup=False, soft_wrap=True)
 
     def _after_train(self) -> None:
         if self._stop_signal is not None:
@@ -304,6 +349,26 @@ class SemanticTrainer(Trainer):
         raise SystemExit(128 + number)
 
 
+def check_devices(machine: MachineConfig) -> None:
+    """Check that this machine has the devices to train on.
+
+    Raises:
+        SceneError: it lacks them, or several processes are asked for without a GPU for each.
+    """
+    kind, number = machine.device_type, machine.num_devices
+    if kind != "cpu" and not (torch.cuda if kind == "cuda" else torch.backends.mps).is_available():
+        raise SceneError(
+            f"Expected a device that PyTorch can use for --machine.device-type {kind}, found none; leave the option "
+            "out to train on what there is."
+        )
+    available = torch.cuda.device_count() if kind == "cuda" else 1
+    if not 1 <= number <= available:
+        raise SceneError(
+            f"Expected 1 to {available} devices for --machine.num-devices on {kind}, found {number}; "
+            + ("a training on the CPU uses all its cores by itself." if kind == "cpu" else "each process needs one.")
+        )
+
+
 def _check_max_seconds(seconds: float | None, world_size: int) -> None:
     if seconds is None:
         return
@@ -314,49 +379,3 @@ def _check_max_seconds(seconds: float | None, world_size: int) -> None:
             f"Expected one process for --max-seconds, found {world_size}, whose clocks would stop them at different "
             "steps; limit the run by --max-num-iterations."
         )
-
-
-def publish_checkpoint(source: Path, target: Path) -> Path:
-    """Move the one checkpoint in `source` into `target`, once its content is on the disk; returns its new path."""
-    (path,) = source.glob("*.ckpt")
-    flush_to_disk(path)
-    target.mkdir(parents=True, exist_ok=True)
-    os.replace(path, target / path.name)
-    flush_to_disk(target)
-    return target / path.name
-
-
-def find_checkpoint(folder: Path, step: int | None = None) -> Path:
-    """Return the checkpoint of a step, or the newest one, among the whole checkpoints of a folder.
-
-    Raises:
-        SceneError: There is no such folder, no checkpoint in it, not this one, or it is only a part of a file.
-    """
-    if not folder.is_dir():
-        raise SceneError(
-            f"--load-dir must be a folder of checkpoints (<run>/nerfstudio_models), but there is no folder {folder}."
-        )
-    found = {int(match[1]): path for path in folder.iterdir() if (match := _CHECKPOINT_NAME.fullmatch(path.name))}
-    if not found:
-        raise SceneError(
-            f"--load-dir {folder} holds no checkpoint (step-000000000.ckpt and so on): "
-            "choose the folder nerfstudio_models of a run, or leave --load-dir out to train from the start."
-        )
-    if step is not None and step not in found:
-        raise SceneError(
-            f"--load-step {step} is not in {folder}: it holds the steps {', '.join(map(str, sorted(found)))}."
-        )
-    return check_is_whole(found[max(found) if step is None else step])
-
-
-def check_is_whole(path: Path) -> Path:
-    """Return the path of a checkpoint if the file is there and complete.
-
-    Raises:
-        SceneError: The file is missing, or is cut off: a checkpoint is a zip archive, whose directory is at its end.
-    """
-    if not path.is_file():
-        raise SceneError(f"There is no checkpoint {path}.")
-    if not zipfile.is_zipfile(path):
-        raise SceneError(f"The checkpoint {path} is only a part of a file: choose an older one with --load-checkpoint.")
-    return path

@@ -50,7 +50,7 @@ def host_gives(monkeypatch: pytest.MonkeyPatch, model: object, scene: Path) -> A
     pipeline = SimpleNamespace(model=model)
     datamanager = SimpleNamespace(dataparser=SimpleNamespace(data=scene))
     config = SimpleNamespace(pipeline=SimpleNamespace(datamanager=datamanager))
-    host = SimpleNamespace(eval_setup=lambda path, test_mode: (config, pipeline, path, 0))
+    host = SimpleNamespace(eval_setup=lambda path, **options: (config, pipeline, path, 0))
     monkeypatch.setitem(sys.modules, "nerfstudio.utils.eval_utils", cast(Any, host))
     return pipeline
 

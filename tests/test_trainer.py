@@ -13,9 +13,10 @@ import torch
 import yaml
 from torch.cuda.amp.grad_scaler import GradScaler
 
+from semantic_ns.checkpoints import find_checkpoint
 from semantic_ns.errors import SceneError
 from semantic_ns.optimizers import RunDecayConfig
-from semantic_ns.trainer import LenientGradScaler, SemanticTrainer, SemanticTrainerConfig, find_checkpoint
+from semantic_ns.trainer import LenientGradScaler, SemanticTrainer, SemanticTrainerConfig
 from support.fresh_process import TESTS
 from support.tiny_training import TinyPipelineConfig, start, tiny_config
 
@@ -204,13 +205,24 @@ def test_without_a_checkpoint_all_iterations_are_trained(tmp_path: Path) -> None
     assert finished(tiny_config(tmp_path, steps=5)).pipeline.steps == [0, 1, 2, 3, 4]  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_a_finished_training_resumes_to_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first = finished(tiny_config(tmp_path, steps=4))
-    again = finished(resume_config(tmp_path / RUN))
-    assert again.pipeline.steps == []  # pyright: ignore[reportAttributeAccessIssue]
-    assert torch.equal(again.pipeline.vector, first.pipeline.vector)  # pyright: ignore[reportArgumentType]
+@pytest.mark.parametrize("steps", [4, 3])
+def test_a_run_that_has_its_steps_is_refused_in_one_sentence_and_not_copied(tmp_path: Path, steps: int) -> None:
+    finished(tiny_config(tmp_path, steps=4))
+    sentence = rf"step-000000003\.ckpt has 4 of {steps}; raise --max-num-iterations, .*--load-config .*config\.yml"
+    again = tiny_config(tmp_path, steps=steps, timestamp="again", load_dir=tmp_path / CHECKPOINTS)
+    with pytest.raises(SceneError, match=sentence):
+        again.save_config()
+    assert names(tmp_path / "tiny/tiny") == ["run"]
+    with pytest.raises(SceneError, match=sentence):
+        start(again)
+    assert not list((tmp_path / "tiny/tiny/again").rglob("*.ckpt"))
     assert names(tmp_path / CHECKPOINTS) == ["step-000000003.ckpt"]
-    assert "Nothing is left to train" in capsys.readouterr().out
+
+
+def test_a_run_of_no_steps_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="1 step or more for --max-num-iterations, found 0"):
+        tiny_config(tmp_path, steps=0).save_config()
+    assert not names(tmp_path)
 
 
 def test_a_single_file_can_be_resumed(tmp_path: Path) -> None:
@@ -268,6 +280,20 @@ def test_seconds_before_a_stop_count_in_the_rest_of_the_run(tmp_path: Path, monk
     a_second_for_each_step(rest, monkeypatch)
     rest.train()
     assert rest.pipeline.steps == [2, 3, 4]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_run_whose_seconds_are_over_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = start(tiny_config(tmp_path, steps=100, max_seconds=5.0))
+    a_second_for_each_step(trainer, monkeypatch)
+    trainer.train()
+    with pytest.raises(SceneError, match=r"has 5\.0 of 5; go on with --load-dir and --max-seconds"):
+        resume_config(tmp_path / RUN).save_config()
+    more = tiny_config(tmp_path, steps=100, max_seconds=3.0, timestamp="more", load_dir=tmp_path / CHECKPOINTS)
+    more.save_config()
+    rest = start(more)
+    a_second_for_each_step(rest, monkeypatch)
+    rest.train()
+    assert rest.pipeline.steps == [5, 6, 7]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_steps_end_a_run_that_has_seconds_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,12 +96,12 @@ def find_regions(
 
     Args:
         given: labels -1..C-1; void (-1) contradicts nothing.
-        field: m, 0..C-1.
+        field: m, 0..C-1; where it has no surface, void (-1), it contradicts nothing.
         confidence: p(m).
         rule: thresholds that a region must pass.
         frame: number of the image, for the result.
     """
-    differs = (given != VOID) & (given != field)
+    differs = (given != VOID) & (field != VOID) & (given != field)
     regions = []
     for pair in np.unique(np.stack([given[differs], field[differs]]), axis=1).T:
         is_pair = differs & (given == pair[0]) & (field == pair[1])

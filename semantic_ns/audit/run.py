@@ -11,7 +11,7 @@ from rich.progress import track
 
 from semantic_ns.audit.other_views import LabelledViews, ViewSupport
 from semantic_ns.audit.regions import Region, RegionRule, find_regions
-from semantic_ns.batch import RENDERED_LABELS, planar_depth_m
+from semantic_ns.batch import RENDERED_LABELS, planar_depth_m, seen_labels
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import LabelSource
@@ -102,7 +102,9 @@ def _render(model: RenderingModel, view: SceneView, given: Int16[ndarray, "heigh
             "Expected a model with classes, found one trained with --pipeline.model.use-semantics False; train it "
             "with classes to audit labels."
         )
-    labels, confidence = (outputs[name][..., 0].cpu().numpy() for name in (RENDERED_LABELS, "semantics_confidence"))
+    labels, confidence = (
+        values[..., 0].cpu().numpy() for values in (seen_labels(outputs), outputs["semantics_confidence"])
+    )
     depth_m = planar_depth_m(outputs, view.dataset.metadata[keys.METRES_PER_UNIT])[..., 0].cpu().numpy()
     return LabelledImage(view.index, given, labels.astype(np.int16), confidence, view.with_depth(depth_m))
 

@@ -27,6 +27,9 @@ MASK_FILENAMES = "mask_filenames"
 """`list[Path | None]`: mask of each frame, black where pixels are not used; the key is absent where the scene has none.
 A frame without a mask uses every pixel."""
 
+HAS_ALPHA = "has_alpha"
+"""`bool`: whether any image of the scene has an alpha channel, so that the others get one; absent where none has."""
+
 DEPTH_METRES_PER_UNIT = "depth_metres_per_unit"
 """`float`: metres per unit of the depth images (0.001 for millimetres)."""
 

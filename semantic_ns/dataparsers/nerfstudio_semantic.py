@@ -97,6 +97,7 @@ class _Scene:
         masks: mask of each frame, by the same path; empty where the scene has none.
         classes: classes of the scene.
         label_map: map from the ids in the label images to those of the classes.
+        has_alpha: whether any image has an alpha channel.
     """
 
     source: SceneSource
@@ -105,6 +106,7 @@ class _Scene:
     masks: dict[Path, Path | None]
     classes: scene.SceneClasses
     label_map: LabelMap | None
+    has_alpha: bool
 
 
 class NerfstudioSemanticDataParser(Nerfstudio):
@@ -142,6 +144,8 @@ class NerfstudioSemanticDataParser(Nerfstudio):
             ),
             **scene.frame_metadata(frames, self.config.depth_unit_scale_factor),
         }
+        if loaded.has_alpha:
+            metadata[keys.HAS_ALPHA] = True
         if loaded.masks:
             metadata[keys.MASK_FILENAMES] = [loaded.masks[path] for path in outputs.image_filenames]
         model = loaded.source.colmap_model
@@ -178,12 +182,17 @@ class NerfstudioSemanticDataParser(Nerfstudio):
         meta = with_split_lists(meta, found.entries, path)
         labels = self._labels(frames, sizes, table, source.folder)
         num_converted = sum(not header.is_plain for header in headers)
+        num_with_alpha = sum(header.has_alpha for header in headers)
         depths = [frame.depth for frame in frames if frame.depth is not None]
         if depths and self.config.depth_unit_scale_factor == _MILLIMETRES and holds_metres(depths[0]):
             self._set(depth_unit_scale_factor=1.0)
             announce(_NAME, f"depth is read in metres, since {depths[0]} holds fractions")
-        converted = (f"{num_converted} of {len(frames)} images are converted to 8 bit grey or RGB",)
-        for note in (*found.notes, *camera_notes, *(converted if num_converted else ()), *labels.notes):
+        of_images = []
+        if num_converted:
+            of_images.append(f"{num_converted} of {len(frames)} images are converted to 8 bit grey or RGB")
+        if 0 < num_with_alpha < len(frames):
+            of_images.append(f"{num_with_alpha} of {len(frames)} images have an alpha channel; the others are opaque")
+        for note in (*found.notes, *camera_notes, *of_images, *labels.notes):
             announce(_NAME, note)
         return _Scene(
             source=source,
@@ -192,6 +201,7 @@ class NerfstudioSemanticDataParser(Nerfstudio):
             masks=_masks(found.entries, source),
             classes=labels.classes,
             label_map=labels.label_map,
+            has_alpha=num_with_alpha > 0,
         )
 
     def _class_table(self, source: SceneSource, meta: Any, frames: Sequence[scene.FrameFiles]) -> ClassTable | None:

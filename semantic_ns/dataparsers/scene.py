@@ -19,6 +19,7 @@ from semantic_ns.labels.class_table import MAX_ID, ClassTable
 from semantic_ns.labels.label_map import LabelMap
 from semantic_ns.labels.mask_values import reason_for_unknown
 from semantic_ns.labels.taxonomy import Taxonomy, enumerate_ids
+from semantic_ns.run_paths import SCENE_VARIABLE
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -66,7 +67,10 @@ def require_folder(path: Path) -> None:
     """Raise a SceneError unless `path` is a folder."""
     if not path.is_dir():
         found = "a file" if path.exists() else "nothing"
-        raise SceneError(f"Expected the folder of a scene at {path}, found {found}; check --data.")
+        raise SceneError(
+            f"Expected the folder of a scene at {path}, found {found}; check --data, or for a trained run whose scene "
+            f"has moved name its folder in the environment variable {SCENE_VARIABLE}."
+        )
 
 
 def folder_name(folder: Path) -> str:

@@ -9,6 +9,7 @@ from semantic_ns.dataparsers.scene import folder_name
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.text import read_text
+from semantic_ns.run_paths import SCENE_VARIABLE
 
 _NUM_SHOWN = 6
 
@@ -38,7 +39,10 @@ def find_scenes(data: Path) -> list[SceneFolder]:
         SceneError: if there is no scene, a line of the file is none, or two scenes have one name.
     """
     if not data.exists():
-        raise SceneError(f"Expected a folder of scenes at {data}, found nothing; check --data.")
+        raise SceneError(
+            f"Expected a folder of scenes at {data}, found nothing; check --data, or for a trained run whose scenes "
+            f"have moved name their folder in the environment variable {SCENE_VARIABLE}."
+        )
     if data.is_file() and data.suffix != ".json":
         return _unique(_listed(data), data)
     if is_scene(data):

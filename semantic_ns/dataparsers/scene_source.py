@@ -57,6 +57,7 @@ def find_source(data: Path) -> SceneSource | None:
     Raises:
         SceneError: if there is no such folder.
     """
+    data = data.absolute()  # what is found in it is joined with its folder more than once
     if data.suffix == ".json" and not data.is_dir():
         return _transforms_source(data)
     scene.require_folder(data)

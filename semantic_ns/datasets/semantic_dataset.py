@@ -78,9 +78,15 @@ class SemanticDataset(InputDataset):
         with opened_color_image(path) as image:
             is_plain = image.mode in PLAIN_COLOR_MODES
             if not is_plain:
-                return self._scaled(_with_channels(np.asarray(to_8_bit_color(image))))
+                return self._alike(self._scaled(_with_channels(np.asarray(to_8_bit_color(image)))))
         with told_as_scene_error(path, "colour image"):
-            return super().get_numpy_image(image_idx)
+            return self._alike(super().get_numpy_image(image_idx))
+
+    def _alike(self, image: UInt8[ndarray, "height width _given"]) -> UInt8[ndarray, "height width channels"]:
+        """The image with as many channels as the others: opaque if they have alpha and it has none."""
+        if image.shape[-1] == 3 and self.metadata.get(keys.HAS_ALPHA, False):
+            return np.concatenate([image, np.full_like(image[..., :1], 255)], axis=-1)
+        return image
 
     def _scaled(self, image: UInt8[ndarray, "rows columns channels"]) -> UInt8[ndarray, "height width channels"]:
         if self.scale_factor == 1.0:

@@ -83,6 +83,7 @@ class LoadedScene:
         split: sentence that says which frames train and which are scored.
         places: data set, and index in it, of each frame.
         find_veils: looks for veils before the cameras of a trained scene; None where nothing was trained.
+        has_metric_format: whether poses of this format are in metres by its definition.
     """
 
     layout: str
@@ -97,6 +98,12 @@ class LoadedScene:
     split: str
     places: tuple[tuple[SemanticDataset, int], ...]
     find_veils: Callable[[], Veils | None] | None = None
+    has_metric_format: bool = True
+
+    @property
+    def is_metric(self) -> bool:
+        """Whether something says how long a unit is: depth, or a format whose poses are in metres."""
+        return any(self.has_depth) or self.has_metric_format
 
     def read_ids(self, index: int) -> Int64[ndarray, "rows columns"] | None:
         """The ids in the label image of a frame at the size of its image, as training reads them; None without one."""
@@ -210,6 +217,7 @@ def _load(config: DataParserConfig, original: DataParserConfig, layout: str) -> 
     ]
     return LoadedScene(
         layout=layout,
+        has_metric_format=not isinstance(config, NerfstudioSemanticDataParserConfig),
         refusal=None,
         views=_views(images, places, parts, isinstance(config, _CONFIGS_WITH_OPENGL_FILES)),
         taxonomy=metadata[keys.TAXONOMY],

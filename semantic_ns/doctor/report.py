@@ -70,16 +70,17 @@ class Intrinsics:
 
 @dataclass(frozen=True)
 class CameraPath:
-    """Whether poses are rigid motions, and how far the cameras move, metres."""
+    """Whether poses are rigid motions, and how far the cameras move, in metres where `is_metric`, else in units."""
 
     num_not_finite: int
     largest_rotation_error: float
     extent_m: tuple[float, float, float]
     length_m: float
     median_step_m: float
+    is_metric: bool = True
 
     @classmethod
-    def of(cls, views: InspectedScene) -> "CameraPath":
+    def of(cls, views: InspectedScene, is_metric: bool = True) -> "CameraPath":
         """That of a scene, frames in the order of their names."""
         rotations, positions = views.c2w[:, :3, :3], views.c2w[:, :3, 3]
         errors = np.abs(rotations.transpose(0, 2, 1) @ rotations - np.eye(3)).max(axis=(1, 2))
@@ -91,7 +92,13 @@ class CameraPath:
             extent_m=(x, y, z),
             length_m=float(steps.sum()),
             median_step_m=float(np.median(steps)) if len(steps) else 0.0,
+            is_metric=is_metric,
         )
+
+    @property
+    def unit(self) -> str:
+        """Of its lengths."""
+        return "m" if self.is_metric else "units"
 
     def problems(self) -> list[str]:
         """What cannot be right about it, as sentences."""
@@ -101,7 +108,7 @@ class CameraPath:
         if self.largest_rotation_error > ROTATION_TOLERANCE:
             found.append(f"A pose is no rotation: |R^T R - I| reaches {self.largest_rotation_error:.2g}.")
         low, high = _PATH_RANGE_M
-        if not low <= max(self.extent_m) <= high:
+        if self.is_metric and not low <= max(self.extent_m) <= high:
             found.append(f"The cameras span {max(self.extent_m):.3g} m, outside {low:g}..{high:g} m.")
         return found
 
@@ -188,8 +195,9 @@ class Report:
             ("cameras", f"{camera.width}x{camera.height}, fx {camera.fx:.2f} fy {camera.fy:.2f} cx {camera.cx:.2f} "
              f"cy {camera.cy:.2f}, field of view {camera.hfov:.1f} x {camera.vfov:.1f} degrees"
              f"{'' if camera.is_same_in_all_frames else ' (first frame; they differ)'}"),
-            ("camera path", f"{' x '.join(f'{length:.2f}' for length in path.extent_m)} m, {path.length_m:.1f} m long, "
-             f"median step {path.median_step_m:.3f} m, |R^T R - I| up to {path.largest_rotation_error:.1g}"),
+            ("camera path", f"{' x '.join(f'{length:.2f}' for length in path.extent_m)} {path.unit}, "
+             f"{path.length_m:.1f} {path.unit} long, median step {path.median_step_m:.3f} {path.unit}, "
+             f"|R^T R - I| up to {path.largest_rotation_error:.1g}"),
             *self._agreement_rows(),
             *self._veil_rows(),
             *(("remark", sentence) for sentence in self.remarks),
@@ -263,7 +271,7 @@ def examine(scene: LoadedScene, name: str, depth_source: str = "depth images", n
         num_views: how many views are compared with those after them, about ten depth images each.
     """
     views, labels = scene.views, LabelCounts.of(scene)
-    intrinsics, path = Intrinsics.of(views), CameraPath.of(views)
+    intrinsics, path = Intrinsics.of(views), CameraPath.of(views, scene.is_metric)
     diagnosis, mistake, disagreement = None, None, []
     compared = scene.of_commonest_size()
     if views.read_depth is not None and len(compared.views) > 1:

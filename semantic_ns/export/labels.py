@@ -13,7 +13,7 @@ from numpy import ndarray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
-from semantic_ns.batch import RENDERED_LABELS
+from semantic_ns.batch import RENDERED_LABELS, seen_labels
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.export.annotation_files import AnnotationFiles, AnnotationFormat
@@ -163,7 +163,7 @@ class LabelExporter:
                 "Expected a model with classes, found one trained with --pipeline.model.use-semantics False; train it "
                 "with classes to export labels."
             )
-        labels = outputs[RENDERED_LABELS][..., 0].cpu()  # [H, W]
+        labels = seen_labels(outputs)[..., 0].cpu()  # [H, W]
         taxonomy = self.model.taxonomy
         path = self.output_dir / frame.name
         write_png(self.output_dir / frame.color_name, _to_uint8(taxonomy.colorize(labels)))
@@ -211,7 +211,7 @@ def _as_shown(frame: Frame, labels: ndarray) -> tuple[str, ndarray]:
 
 
 def label_image(labels: ndarray, taxonomy: Taxonomy) -> ndarray:
-    """Classes 0..C-1 [H, W] as source ids: uint8, or uint16 where the scene has an id above 255."""
+    """Classes -1..C-1 [H, W] as source ids: uint8, or uint16 where the scene has an id above 255."""
     largest = max(*taxonomy.source_ids, taxonomy.void_source_id)
     return taxonomy.decode(labels).astype(np.uint8 if largest <= _MAX_UINT8 else np.uint16)
 

@@ -27,6 +27,7 @@ _CONVERTED_COLOR_MODES = {
     **dict.fromkeys(("P", "CMYK", "YCbCr", "LAB", "HSV"), "RGB"),
     **dict.fromkeys(("I", "I;16", "I;16B", "I;16L"), "L"),
 }
+_ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
 _LOSSY_FORMATS = frozenset({"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF"})
 _CAMERA_FORMATS = frozenset({".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"})
 _LARGEST_DEPTH_M = 100.0
@@ -175,10 +176,11 @@ def color_image_size(path: Path) -> tuple[int, int]:
 
 
 class ImageHeader(NamedTuple):
-    """Size (width, height) of an image as it is stored, and whether it is read without a conversion."""
+    """Size (width, height) of an image as it is stored, whether it is read without a conversion, and with alpha."""
 
     size: tuple[int, int]
     is_plain: bool
+    has_alpha: bool = False
 
 
 def color_image_header(path: Path) -> ImageHeader:
@@ -187,7 +189,7 @@ def color_image_header(path: Path) -> ImageHeader:
         height, width = _check_hdr_shape(hdf5_shape(path, "colour image"), path)
         return ImageHeader((width, height), True)
     with opened_color_image(path) as image:
-        return ImageHeader(image.size, image.mode in PLAIN_COLOR_MODES)
+        return ImageHeader(image.size, image.mode in PLAIN_COLOR_MODES, image.mode in _ALPHA_MODES)
 
 
 @contextmanager

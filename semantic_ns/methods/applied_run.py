@@ -197,6 +197,7 @@ def _write_run(
     config = replace(
         config,
         run_dir=target,
+        trained_in=Path.cwd(),
         output_dir=target.parent,
         experiment_name=target.name,
         timestamp="applied",

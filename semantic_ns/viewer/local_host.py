@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from semantic_ns.run_paths import option_value
+
 _PROGRAMS = ("ns-viewer", "run_viewer")
 _HOST, _LOAD = "--viewer.websocket-host", "--load-config"
 _OWN_CLASS = "semantic_ns."
@@ -18,20 +20,10 @@ def with_local_host(arguments: Sequence[str]) -> list[str]:
         arguments: command line, with the program's name first.
     """
     arguments = list(arguments)
-    if not arguments or Path(arguments[0]).stem not in _PROGRAMS or _value_of(_HOST, arguments) is not None:
+    if not arguments or Path(arguments[0]).stem not in _PROGRAMS or option_value(_HOST, arguments) is not None:
         return arguments
-    config = _value_of(_LOAD, arguments)
+    config = option_value(_LOAD, arguments)
     return [*arguments, _HOST, "127.0.0.1"] if config is not None and _is_own_run(Path(config)) else arguments
-
-
-def _value_of(option: str, arguments: Sequence[str]) -> str | None:
-    """Value of an option in any of its spellings (hyphens or underscores, a space or `=`); the last one counts."""
-    found = None
-    for place, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        if name.replace("_", "-") == option:
-            found = value if equals else "".join(arguments[place + 1 : place + 2])
-    return found
 
 
 def _is_own_run(config: Path) -> bool:

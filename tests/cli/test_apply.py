@@ -204,6 +204,20 @@ def test_a_room_in_which_every_frame_has_labels_is_split_so_that_scored_frames_a
         assert sources.isdisjoint(scored) == (split is None)
 
 
+def test_a_run_and_its_room_typed_as_relative_paths_may_move_together(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_room(tmp_path / "home/room", 7)
+    monkeypatch.chdir(tmp_path / "home")
+    Apply(trained.file, Path("room"), Path("runs/mine"), split="all").main()
+    monkeypatch.chdir(tmp_path)
+    path = (tmp_path / "home").rename(tmp_path / "moved") / "runs/mine/config.yml"
+    assert load_run(path).pipeline.datamanager.train_dataset.image_filenames[0].is_relative_to(tmp_path / "moved/room")
+    monkeypatch.setattr(sys, "argv", ["ns-eval", "--load-config", str(path)])
+    ComputePSNR(path, tmp_path / "scores.json").main()
+    assert json.loads((tmp_path / "scores.json").read_text())["results"]["num_images"] == NUM_FRAMES
+
+
 def of_frames(room: Path, count: int) -> Path:
     """The first frames alone, without labels."""
 

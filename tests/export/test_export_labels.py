@@ -56,6 +56,7 @@ class FakeModel:
         self.taxonomy = taxonomy
         self.fails_at = fails_at
         self.is_raw = False
+        self.accumulation = torch.ones(HEIGHT, WIDTH, 1)
 
     @contextmanager
     def raw_outputs(self) -> Iterator[None]:
@@ -71,7 +72,8 @@ class FakeModel:
             raise RuntimeError("out of memory")
         columns = (torch.arange(WIDTH) + index) % self.taxonomy.num_classes
         labels = columns.expand(HEIGHT, WIDTH)[..., None]
-        return {"semantics_labels": labels, "semantics_confidence": torch.full((HEIGHT, WIDTH, 1), 0.25)}
+        quarter = torch.full((HEIGHT, WIDTH, 1), 0.25)
+        return {"semantics_labels": labels, "semantics_confidence": quarter, "accumulation": self.accumulation}
 
 
 def cameras_of(count: int) -> Cameras:

@@ -188,7 +188,8 @@ def test_the_viewers_crop_sets_the_background_and_leaves_no_class_outside() -> N
     with torch.no_grad(), background_color_override_context(torch.tensor([0.25, 0.5, 0.75])):
         outputs = model(bundle)
     torch.testing.assert_close(outputs["rgb"], torch.tensor([[0.25, 0.5, 0.75]]).expand(RAYS, 3))
-    assert outputs["semantics_colormap"].abs().max() == 0
+    assert torch.equal(outputs["semantics_colormap"], outputs["rgb"])
+    assert torch.equal(outputs["semantics_overlay"], outputs["rgb"])
 
 
 def test_normals_are_refused() -> None:

@@ -235,7 +235,8 @@ def test_the_viewers_crop_shows_its_background_behind_the_end_of_a_ray() -> None
     with background_color_override_context(torch.tensor([0.25, 0.5, 0.75])):
         outputs = render(model, bundle)
     torch.testing.assert_close(outputs["rgb"], torch.tensor([[0.25, 0.5, 0.75]]).expand(RAYS, 3))
-    assert outputs["semantics_colormap"].abs().max() == 0
+    assert torch.equal(outputs["semantics_colormap"], outputs["rgb"])
+    assert torch.equal(outputs["semantics_overlay"], outputs["rgb"])
 
 
 def test_viewer_outputs_are_floats_of_one_or_three_channels() -> None:

@@ -17,6 +17,7 @@ LAYERS = (
     ("errors", "moved"),
     ("kernels",),
     ("io",),
+    ("run_paths", "commands", "checkpoints"),
     ("labels", "losses", "rendering", "encodings", "optimizers", "geometry"),
     ("batch", "interfaces"),
     ("dataparsers", "synthetic_scene"),

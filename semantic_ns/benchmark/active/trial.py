@@ -41,7 +41,7 @@ def run_rounds(trial: Trial, folder: Path, round_steps: int, score_stride: int) 
     import torch
 
     from semantic_ns.benchmark.active.rounds import Rounds
-    from semantic_ns.trainer import find_checkpoint
+    from semantic_ns.checkpoints import find_checkpoint
 
     below = folder.parent / color_trial(trial.scene, trial.seed, trial.num_steps).key
     checkpoints = sorted(below.rglob("nerfstudio_models"))

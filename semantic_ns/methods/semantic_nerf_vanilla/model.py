@@ -209,6 +209,14 @@ class SemanticNerfVanillaModel(SemanticModel, NeRFModel):
         semantic_weights = weights if network.pass_semantic_gradients else weights.detach()
         return composite_logits(semantic_weights, features, head.weight, head.bias)
 
+    def _density(self, positions: Tensor) -> Tensor:
+        linear, offset = self.world_from_scene[:, :3], self.world_from_scene[:, 3]
+        seen = (linear * (positions[:, None])).sum(dim=-1) + offset
+        # Of no ray; only colour depends on the direction.
+        directions = torch.zeros_like(seen)
+        per_unit = linear[0].norm()
+        return self.field_fine(seen[:, None], directions).raw_density[:, 0].relu() * per_unit
+
     def _last_interval(self, ray_bundle: RayBundle) -> Float[Tensor, "rays 1"]:
         """Distance behind the last sample; none of rays that end before the far plane.
 

@@ -1,0 +1,75 @@
+"""What nerfstudio's commands cannot do with a run of this package, said in one sentence in the place of a traceback.
+
+nerfstudio 1.1.5 asserts that it finds what it needs and says no more, in part after minutes of work.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from semantic_ns.errors import SceneError
+from semantic_ns.run_paths import option_value
+
+_LOAD = "--load-config"
+_NOT_EXPORTED = {
+    "marching-cubes": "a signed distance field, which this method does not have; ns-export tsdf or poisson make a mesh",
+    "gaussian-splat": "Gaussians, which this method does not have; ns-export pointcloud makes points with colours",
+}
+"""Subcommands of `ns-export`: what they need, and what there is instead."""
+
+
+def refuse_impossible(arguments: Sequence[str] | None = None) -> None:
+    """Check what a command asks of a run of this package, before the run is loaded.
+
+    Args:
+        arguments: Command line, with the program's name first; that of this process by default.
+
+    Raises:
+        SceneError: it asks for what this package's methods and scenes do not have.
+    """
+    arguments = sys.argv if arguments is None else arguments
+    program = Path(arguments[0]).stem.removeprefix("ns-") if arguments else ""
+    if program in ("export", "exporter"):
+        for name, needs in _NOT_EXPORTED.items():
+            if name in arguments[1:2]:
+                raise SceneError(f"Expected another export than ns-export {name}, found that it needs {needs}.")
+    if program == "eval":
+        _refuse_output_path(option_value("--output-path", arguments))
+    if program == "render" and "dataset" in arguments[1:2]:
+        _refuse_dataset_options(arguments)
+
+
+def _refuse_output_path(path: str | None) -> None:
+    if path is not None and Path(path).suffix != ".json":
+        raise SceneError(f"Expected a file with the ending .json for --output-path, found {path}; rename it.")
+
+
+def _refuse_dataset_options(arguments: Sequence[str]) -> None:
+    if option_value("--downscale-factor", arguments) not in (None, "1", "1.0"):
+        raise SceneError(
+            "Expected the images of the scene at their own size for ns-render dataset, found --downscale-factor; leave "
+            "it out, or scale the camera of ns-render camera-path."
+        )
+    if "rgba" in arguments and option_value("--image-format", arguments) != "png":
+        raise SceneError("Expected --image-format png for the output rgba, found jpeg, which has no alpha; add it.")
+
+
+def sentence_about_missing_run(error: BaseException, arguments: Sequence[str] | None = None) -> str | None:
+    """One sentence where a command ended because --load-config names no file, else None.
+
+    Args:
+        error: What ended the command.
+        arguments: Its command line; that of this process by default.
+    """
+    value = option_value(_LOAD, sys.argv if arguments is None else arguments)
+    if value is None or not isinstance(error, FileNotFoundError | IsADirectoryError) or error.filename is None:
+        return None
+    if Path(error.filename) != Path(value):
+        return None
+    inside = Path(value) / "config.yml"
+    if inside.is_file():
+        return f"Expected the config.yml of a training run for {_LOAD}, found its folder; give {inside}."
+    return (
+        f"Expected the config.yml of a training run, found no file {value}; ns-train prints its path when it ends, "
+        f"correct {_LOAD}."
+    )

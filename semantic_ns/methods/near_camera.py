@@ -1,0 +1,89 @@
+"""The price of what rays meet close to their cameras, on rays of images and on those from between the cameras."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.models.base_model import Model
+from torch import Tensor
+
+from semantic_ns.batch import LOGITS
+from semantic_ns.losses import near_camera_prices
+from semantic_ns.methods.options import HashGridOptions
+from semantic_ns.methods.schedules import checked_ramp, ramp
+from semantic_ns.sampling.unseen_rays import UnseenRays, camera_extent
+
+
+class NearCameraPriceModel(Model):
+    """A model with the price, see `losses.near_camera_prices`, where its configuration has `HashGridOptions`."""
+
+    config: Any
+    _camera_extent = 1.0
+    """See :func:`camera_extent`, of the training cameras, in scene units."""
+    _unseen_rays: UnseenRays | None = None
+    _near_camera_boost = 1.0
+    """Factor on the weight of the price near the camera in this step."""
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """The parent's, and the fall of the price near the camera; the model now knows the training cameras."""
+        self._remember_cameras(training_callback_attributes)
+        callbacks = super().get_training_callbacks(training_callback_attributes)
+        trainer, config = training_callback_attributes.trainer, self.config
+        if trainer is None or not isinstance(config, HashGridOptions):
+            return callbacks
+        first, last = checked_ramp(config.near_camera_ramp, "--pipeline.model.near-camera-ramp")
+        num_steps = trainer.config.max_num_iterations
+
+        def fall(step: int) -> None:
+            fallen = ramp(step / num_steps, first, last)
+            self._near_camera_boost = config.near_camera_boost + fallen * (1.0 - config.near_camera_boost)
+
+        where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
+        return [*callbacks, TrainingCallback(where, fall, update_every_num_iters=1)]
+
+    def _remember_cameras(self, attributes: TrainingCallbackAttributes) -> None:
+        dataset = getattr(getattr(attributes.pipeline, "datamanager", None), "train_dataset", None)
+        if dataset is None or not isinstance(self.config, HashGridOptions):
+            return
+        self.config.check_price()
+        positions = dataset.cameras.camera_to_worlds[:, :3, 3].float()
+        self._camera_extent = camera_extent(positions)
+        if self.config.near_camera_loss_weight > 0 and self._near_camera_reach > 0:
+            self._unseen_rays = UnseenRays(positions)
+
+    @property
+    def _near_camera_weight(self) -> float:
+        weight = self.config.near_camera_loss_weight * self._near_camera_boost
+        return weight if self._near_camera_reach > 0 else 0.0
+
+    @property
+    def _near_camera_reach(self) -> float:
+        """Distance in scene units at which the price ends."""
+        return self.config.near_camera_reach * self._camera_extent
+
+    def _near_camera_prices(self, weights: Tensor, edges: Tensor) -> dict[str, Tensor]:
+        """Prices [rays] of weights [rays, samples] between edges [rays, samples + 1] in scene units; none if free."""
+        if self._near_camera_weight == 0:
+            return {}
+        centres = (edges[:, 1:] + edges[:, :-1]) / 2
+        return {"near_camera_prices": near_camera_prices(weights, centres, self._near_camera_reach)}
+
+    def _with_unseen_rays(self, ray_bundle: RayBundle) -> RayBundle:
+        """While training: the rays of a batch, and behind them those from between the cameras."""
+        if not self.training or self._unseen_rays is None:
+            return ray_bundle
+        return self._unseen_rays.append(ray_bundle, round(self.config.unseen_ray_share * len(ray_bundle)))
+
+    @staticmethod
+    def _of_batch(outputs: Mapping[str, Any], num_rays: int) -> dict[str, Any]:
+        """What the losses compare with the batch, without the unseen rays behind it."""
+        return {name: outputs[name][:num_rays] for name in ("rgb", "accumulation", LOGITS) if name in outputs}
+
+    def _near_camera_loss(self, outputs: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The mean price of what rays meet close to their cameras."""
+        if "near_camera_prices" not in outputs:
+            return {}
+        return {"near_camera_loss": self._near_camera_weight * outputs["near_camera_prices"].mean()}

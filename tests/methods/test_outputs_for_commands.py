@@ -1,0 +1,121 @@
+"""What nerfstudio's commands ask of every method: normals of single rays, and no class where a ray meets nothing."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.model_components.renderers import background_color_override_context
+from nerfstudio.plugins.types import MethodSpecification
+from nerfstudio.utils import colormaps
+from torch import Tensor
+
+from semantic_ns.batch import meets_nothing, seen_labels
+from semantic_ns.dataparsers.auto import AutoDataParserConfig
+from semantic_ns.errors import SceneError
+from semantic_ns.host import draw_labels_in_class_colors
+from support.registered import METHODS, SMALL
+
+OF_ONE_SCENE = {name: method for name, method in METHODS.items() if method.config.pipeline.model._target.renders_rays}
+"""Methods whose field is that of one scene, by their names."""
+IN_TURN = pytest.mark.parametrize("method", OF_ONE_SCENE.values(), ids=OF_ONE_SCENE)
+RAYS = 6
+
+
+@pytest.fixture(scope="module")
+def models(nerfstudio_scene: Path) -> dict[str, Any]:
+    """A small untrained model of each method."""
+    scene = AutoDataParserConfig(data=nerfstudio_scene).setup().get_dataparser_outputs("train")
+    built = {}
+    for name, method in OF_ONE_SCENE.items():
+        config: Any = copy.deepcopy(method.config.pipeline.model)
+        for option, value in SMALL[name].items():
+            setattr(config, option, value)
+        torch.manual_seed(0)
+        built[name] = config.setup(
+            scene_box=scene.scene_box, num_train_data=3, metadata=scene.metadata, device="cpu"
+        ).eval()
+    return built
+
+
+def rays() -> RayBundle:
+    """Rays of no unit length and of no image, by which `ns-export` sees whether there are normals."""
+    origins = torch.zeros(RAYS, 3)
+    directions = torch.ones(RAYS, 3)
+    return RayBundle(
+        origins=origins,
+        directions=directions,
+        pixel_area=torch.ones(RAYS, 1),
+        camera_indices=torch.zeros(RAYS, 1, dtype=torch.long),
+        metadata={"directions_norm": directions.norm(dim=-1, keepdim=True)},
+    )
+
+
+def emptied(outputs: dict[str, Tensor], model: Any, accumulation: Tensor) -> dict[str, Tensor]:
+    """The outputs that a model describes where rays have these accumulations."""
+    logits = torch.eye(model.taxonomy.num_classes)[torch.arange(RAYS) % model.taxonomy.num_classes]
+    given = {name: outputs[name] for name in ("rgb", "depth")} | {"accumulation": accumulation, "semantics": logits}
+    with model.raw_outputs():
+        model._describe_semantics(given, rays())
+    return given
+
+
+@IN_TURN
+def test_single_rays_have_normals_in_0_to_1_and_images_do_not(
+    method: MethodSpecification, models: dict[str, Any]
+) -> None:
+    model = models[str(method.config.method_name)]
+    with torch.no_grad():
+        outputs = model(rays())
+    normals = 2 * outputs["normals"] - 1
+    assert outputs["normals"].min() >= 0
+    assert outputs["normals"].max() <= 1
+    torch.testing.assert_close(normals.norm(dim=-1), torch.ones(RAYS), atol=1e-4, rtol=0)
+    assert (normals * rays().directions).sum(dim=-1).max() <= 1e-6
+    camera = Cameras(torch.eye(4)[None, :3], fx=4.0, fy=4.0, cx=2.0, cy=1.0, width=4, height=2)
+    assert "normals" not in model.get_outputs_for_camera(camera)
+    with torch.no_grad():
+        assert "normals" in model(rays())
+
+
+@IN_TURN
+def test_there_is_no_class_where_less_than_half_of_the_light_is_stopped(
+    method: MethodSpecification, models: dict[str, Any]
+) -> None:
+    model = models[str(method.config.method_name)]
+    with torch.no_grad():
+        outputs = model(rays())
+    accumulation = torch.tensor([[0.0], [0.3], [0.4999], [0.5], [1.0], [float("nan")]])
+    is_empty = torch.tensor([True, True, True, False, False, True])
+    assert torch.equal(meets_nothing(accumulation)[:, 0], is_empty)
+    colors = model.taxonomy.color_table()[torch.arange(RAYS) % model.taxonomy.num_classes]
+
+    plain = emptied(outputs, model, accumulation)
+    assert torch.equal(plain["semantics_colormap"], torch.where(is_empty[:, None], torch.zeros(3), colors))
+    assert torch.equal(plain["semantics_overlay"][is_empty], outputs["rgb"][is_empty])
+    assert not torch.equal(plain["semantics_overlay"][~is_empty], outputs["rgb"][~is_empty])
+    assert torch.equal(seen_labels(plain)[:, 0] == -1, is_empty)
+
+    background = torch.tensor([0.25, 0.5, 0.75])
+    with background_color_override_context(background):
+        cropped = emptied(outputs, model, accumulation)
+    assert torch.equal(cropped["semantics_colormap"], torch.where(is_empty[:, None], background, colors))
+
+
+@IN_TURN
+def test_labels_of_a_scene_are_drawn_in_the_colors_of_its_classes(
+    method: MethodSpecification, models: dict[str, Any]
+) -> None:
+    taxonomy = models[str(method.config.method_name)].taxonomy
+    draw_labels_in_class_colors(taxonomy.colorize)  # as the building of a model does
+    labels = torch.arange(-1, taxonomy.num_classes).view(1, -1, 1)
+    expected = torch.cat([torch.zeros(1, 3), taxonomy.color_table()])[None]
+    assert torch.equal(colormaps.apply_colormap(image=labels), expected)
+    gray, floats = colormaps.ColormapOptions(colormap="gray"), torch.rand(2, 3, 1)
+    torch.testing.assert_close(colormaps.apply_colormap(floats, gray), floats.expand(2, 3, 3))
+    assert colormaps.apply_colormap(image=floats > 0.5).shape == (2, 3, 3)
+    with pytest.raises(SceneError, match="leave out gt-image_idx"):
+        colormaps.apply_colormap(image=3)  # pyright: ignore[reportArgumentType]

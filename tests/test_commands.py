@@ -1,0 +1,69 @@
+"""What nerfstudio's commands cannot do with a run of this package is one sentence, and all else is let through."""
+
+from pathlib import Path
+
+import pytest
+
+from semantic_ns.commands import refuse_impossible, sentence_about_missing_run
+from semantic_ns.errors import SceneError
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("ns-export marching-cubes --output-dir x", r"it needs a signed distance field.*; ns-export tsdf or poisson"),
+        ("exporter.py gaussian-splat", r"it needs Gaussians.*; ns-export pointcloud"),
+        ("/bin/ns-eval --output-path scores.txt", r"ending \.json for --output-path, found scores\.txt"),
+        ("ns-eval --output_path=scores", r"ending \.json"),
+        ("ns-render dataset --downscale-factor 2", r"found --downscale-factor; leave it out"),
+        ("ns-render dataset --rendered-output-names rgb rgba", r"Expected --image-format png for the output rgba"),
+        ("ns-render dataset --rendered-output-names rgba --image-format jpeg", r"--image-format png"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_that_says_what_can(command: str, sentence: str) -> None:
+    with pytest.raises(SceneError, match=sentence) as refused:
+        refuse_impossible(command.split())
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "ns-export pointcloud --output-dir marching-cubes",
+        "ns-eval --output-path a/scores.json",
+        "ns-eval",
+        "ns-render dataset --rendered-output-names rgba --image-format png --downscale-factor 1.0",
+        "ns-render spiral --downscale-factor 2",
+        "ns-train semantic-nerf --output-path x",
+    ],
+)
+def test_everything_else_is_let_through(command: str) -> None:
+    refuse_impossible(command.split())
+
+
+def test_a_run_that_is_not_there_is_told_by_its_path_and_a_folder_by_the_file_in_it(tmp_path: Path) -> None:
+    missing = tmp_path / "outputs//run/config.yml"
+    with pytest.raises(FileNotFoundError) as error:
+        missing.read_text()
+    arguments = ["ns-viewer", "--load-config", f"{tmp_path}/outputs//run/config.yml"]
+    said = sentence_about_missing_run(error.value, arguments)
+    assert said is not None
+    assert said.startswith("Expected the config.yml of a training run, found no file")
+    (tmp_path / "config.yml").touch()
+    with pytest.raises(IsADirectoryError) as error:
+        tmp_path.read_text()
+    said = sentence_about_missing_run(error.value, ["ns-eval", f"--load-config={tmp_path}"])
+    assert said is not None
+    assert said.endswith(f"found its folder; give {tmp_path / 'config.yml'}.")
+
+
+def test_other_faults_keep_their_traceback(tmp_path: Path) -> None:
+    config = str(tmp_path / "config.yml")
+    for error, arguments in (
+        (FileNotFoundError(2, "", str(tmp_path / "image.png")), ["ns-eval", "--load-config", config]),
+        (FileNotFoundError("no name"), ["ns-eval", "--load-config", config]),
+        (FileNotFoundError(2, "", config), ["ns-eval"]),
+        (AssertionError(config), ["ns-eval", "--load-config", config]),
+    ):
+        assert sentence_about_missing_run(error, arguments) is None
