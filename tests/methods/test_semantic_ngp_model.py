@@ -91,7 +91,8 @@ def test_an_empty_scene_shows_the_background_and_trains_nothing() -> None:
     with background_color_override_context(torch.tensor([0.25, 0.5, 0.75])):
         outputs = render(model, rays())
     torch.testing.assert_close(outputs["rgb"], torch.tensor([[0.25, 0.5, 0.75]]).expand(RAYS, 3))
-    for name in ("accumulation", "depth", "expected_depth", "semantics_colormap"):
+    torch.testing.assert_close(outputs["semantics_colormap"], outputs["rgb"])
+    for name in ("accumulation", "depth", "expected_depth"):
         assert outputs[name].abs().max() == 0, name
     _, parts = losses(model)
     sum(parts.values(), torch.zeros(())).backward()
