@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from semantic_ns.geometry.views import ViewCameras, pixel_centres
 from semantic_ns.many_scenes.samples import Frames, TargetSample
-from semantic_ns.methods.gsnerf_small.network import GsnerfNetwork
+from semantic_ns.methods.gsnerf_small.network import GsnerfSmallNetwork
 from semantic_ns.methods.gsnerf_small.ray_samples import RenderedRays
 from semantic_ns.methods.gsnerf_small.sizes import Sizes
 from semantic_ns.methods.gsnerf_small.step import LossWeights, RayPixels, step_losses
@@ -23,10 +23,10 @@ SIZE = (32, 48)
 
 
 @pytest.fixture(scope="module", params=["unet", "lite0"])
-def network(request: pytest.FixtureRequest) -> GsnerfNetwork:
+def network(request: pytest.FixtureRequest) -> GsnerfSmallNetwork:
     """A network whose last layers are no longer 0, as after some training."""
     torch.manual_seed(0)
-    made = GsnerfNetwork(NUM_CLASSES, replace(SIZES, encoder=request.param)).eval()
+    made = GsnerfSmallNetwork(NUM_CLASSES, replace(SIZES, encoder=request.param)).eval()
     for parameter in made.parameters():
         if not bool(parameter.any()):
             torch.nn.init.normal_(parameter, std=0.05)
@@ -42,7 +42,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 @torch.no_grad()
 def rendered(
-    network: GsnerfNetwork, sources: Frames, camera: ViewCameras, size: tuple[int, int] = SIZE, chunk: int = 4096
+    network: GsnerfSmallNetwork, sources: Frames, camera: ViewCameras, size: tuple[int, int] = SIZE, chunk: int = 4096
 ) -> RenderedRays:
     """A whole image."""
     found = network.sources(sources.images, sources.cameras)
@@ -54,7 +54,7 @@ def assert_same(one: RenderedRays, other: RenderedRays) -> None:
         torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=2e-3, atol=2e-3)
 
 
-def test_the_order_of_the_sources_does_not_matter(network: GsnerfNetwork) -> None:
+def test_the_order_of_the_sources_does_not_matter(network: GsnerfSmallNetwork) -> None:
     sample, order = sample_of_the_wall(3, SIZE), torch.tensor([2, 0, 1])
     sources = sample.sources
     assert sources.depths_m is not None
@@ -63,28 +63,28 @@ def test_the_order_of_the_sources_does_not_matter(network: GsnerfNetwork) -> Non
 
 
 @pytest.mark.parametrize("count", [2, 4, 5])
-def test_one_network_takes_any_number_of_sources(network: GsnerfNetwork, count: int) -> None:
+def test_one_network_takes_any_number_of_sources(network: GsnerfSmallNetwork, count: int) -> None:
     sample = sample_of_the_wall(count, SIZE)
     found = rendered(network, sample.sources, sample.targets.cameras)
     assert found.logits.shape == (SIZE[0] * SIZE[1], NUM_CLASSES)
     assert all(bool(part.isfinite().all()) for part in (found.rgb, found.logits, found.z, found.depth))
 
 
-def test_an_image_is_the_same_in_chunks_of_any_size(network: GsnerfNetwork) -> None:
+def test_an_image_is_the_same_in_chunks_of_any_size(network: GsnerfSmallNetwork) -> None:
     sample = sample_of_the_wall(3, SIZE)
     whole = rendered(network, sample.sources, sample.targets.cameras)
     assert_same(whole, rendered(network, sample.sources, sample.targets.cameras, chunk=100))
 
 
 @pytest.mark.parametrize("size", [(33, 47), (20, 90)])
-def test_images_of_odd_sizes_are_rendered(network: GsnerfNetwork, size: tuple[int, int]) -> None:
+def test_images_of_odd_sizes_are_rendered(network: GsnerfSmallNetwork, size: tuple[int, int]) -> None:
     cameras = cameras_before_a_wall(4)
     sources = frames_of_the_wall(cameras[:3], (37, 51))
     found = rendered(network, sources, cameras[3:], size)
     assert found.rgb.shape == (size[0] * size[1], 3)
 
 
-def test_a_target_that_no_source_sees_is_still_rendered(network: GsnerfNetwork) -> None:
+def test_a_target_that_no_source_sees_is_still_rendered(network: GsnerfSmallNetwork) -> None:
     cameras = cameras_before_a_wall(4)
     away = cameras.c2w[3:].clone()
     away[0, :3, :3] = away[0, :3, :3] @ torch.diag(torch.tensor([-1.0, 1.0, -1.0], dtype=torch.float64))
@@ -94,14 +94,14 @@ def test_a_target_that_no_source_sees_is_still_rendered(network: GsnerfNetwork) 
     assert bool(found.logits.isfinite().all())
 
 
-def losses_of(network: GsnerfNetwork, sample: TargetSample, uses_depth: bool = True) -> dict[str, Tensor]:
+def losses_of(network: GsnerfSmallNetwork, sample: TargetSample, uses_depth: bool = True) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     pixels = [RayPixels.draw(sample.targets.size, 64, generator) for _ in range(len(sample.targets.cameras))]
     return step_losses(network, sample, pixels, LossWeights(), uses_depth)
 
 
 def test_image_labels_and_depth_of_the_target_do_not_reach_the_prediction(
-    network: GsnerfNetwork, monkeypatch: pytest.MonkeyPatch
+    network: GsnerfSmallNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sample = sample_of_the_wall(3, SIZE)
     truth = sample.targets
@@ -110,13 +110,13 @@ def test_image_labels_and_depth_of_the_target_do_not_reach_the_prediction(
         truth, images=1 - truth.images, labels=torch.zeros_like(truth.labels), depths_m=5 * truth.depths_m + 1
     )
     found: list[RenderedRays] = []
-    inner = GsnerfNetwork.render
+    inner = GsnerfSmallNetwork.render
 
-    def remember(self: GsnerfNetwork, *arguments: object) -> RenderedRays:
+    def remember(self: GsnerfSmallNetwork, *arguments: object) -> RenderedRays:
         found.append(inner(self, *arguments))  # pyright: ignore[reportArgumentType]
         return found[-1]
 
-    monkeypatch.setattr(GsnerfNetwork, "render", remember)
+    monkeypatch.setattr(GsnerfSmallNetwork, "render", remember)
     with torch.no_grad():
         clean = losses_of(network, sample)
         other = losses_of(network, TargetSample(sample.sources, poisoned))
@@ -129,7 +129,7 @@ def test_image_labels_and_depth_of_the_target_do_not_reach_the_prediction(
 @pytest.mark.parametrize("uses_depth", [True, False])
 def test_every_trained_parameter_gets_a_gradient(uses_depth: bool) -> None:
     torch.manual_seed(0)
-    made = GsnerfNetwork(NUM_CLASSES, replace(SIZES, encoder="lite0"))
+    made = GsnerfSmallNetwork(NUM_CLASSES, replace(SIZES, encoder="lite0"))
     for parameter in made.parameters():
         if not bool(parameter.any()):
             torch.nn.init.normal_(parameter, std=0.05)
@@ -144,7 +144,7 @@ def test_every_trained_parameter_gets_a_gradient(uses_depth: bool) -> None:
     assert all(".trunk." in name for name in frozen)
 
 
-def test_losses_are_those_of_the_supervision(network: GsnerfNetwork) -> None:
+def test_losses_are_those_of_the_supervision(network: GsnerfSmallNetwork) -> None:
     sample = sample_of_the_wall(3, SIZE)
     with torch.no_grad():
         with_depth, without = losses_of(network, sample), losses_of(network, sample, uses_depth=False)
@@ -153,14 +153,14 @@ def test_losses_are_those_of_the_supervision(network: GsnerfNetwork) -> None:
     assert without.keys() - shared == {"reconstruction_loss", "structure_loss", "smoothness_loss"}
 
 
-def test_a_scene_without_depth_trains_by_its_colours(network: GsnerfNetwork) -> None:
+def test_a_scene_without_depth_trains_by_its_colours(network: GsnerfSmallNetwork) -> None:
     sample = sample_of_the_wall(3, SIZE)
     blind = TargetSample(replace(sample.sources, depths_m=None), replace(sample.targets, depths_m=None))
     with torch.no_grad():
         assert "reconstruction_loss" in losses_of(network, blind)
 
 
-def test_a_sample_without_labels_trains_no_class(network: GsnerfNetwork) -> None:
+def test_a_sample_without_labels_trains_no_class(network: GsnerfSmallNetwork) -> None:
     sample = sample_of_the_wall(3, SIZE)
     void = TargetSample(
         replace(sample.sources, labels=torch.full_like(sample.sources.labels, -1)),
@@ -173,7 +173,7 @@ def test_a_sample_without_labels_trains_no_class(network: GsnerfNetwork) -> None
 
 def test_a_few_steps_learn_a_wall() -> None:
     torch.manual_seed(0)
-    made = GsnerfNetwork(NUM_CLASSES, SIZES)
+    made = GsnerfSmallNetwork(NUM_CLASSES, SIZES)
     optimizer = torch.optim.AdamW(made.parameters(), lr=5e-3)
     sample = sample_of_the_wall(3, SIZE, 1)
     before = rendered(made, sample.sources, sample.targets.cameras)
@@ -196,7 +196,7 @@ def test_a_few_steps_learn_a_wall() -> None:
     assert accuracy(after) > max(0.5, accuracy(before))
 
 
-def test_decisions_at_the_resolution_of_the_plane_are_those_of_its_pixels(network: GsnerfNetwork) -> None:
+def test_decisions_at_the_resolution_of_the_plane_are_those_of_its_pixels(network: GsnerfSmallNetwork) -> None:
     sample = sample_of_the_wall(3, SIZE)
     camera = sample.targets.cameras
     with torch.no_grad():
@@ -210,7 +210,7 @@ def test_decisions_at_the_resolution_of_the_plane_are_those_of_its_pixels(networ
         torch.testing.assert_close(getattr(decided, name), getattr(again, name), rtol=1e-4, atol=1e-4)
 
 
-def test_carried_classes_are_the_mean_soft_max_of_the_sources_that_see_a_point(network: GsnerfNetwork) -> None:
+def test_carried_classes_are_the_mean_soft_max_of_the_sources_that_see_a_point(network: GsnerfSmallNetwork) -> None:
     sample = sample_of_the_wall(2, SIZE)
     camera = sample.targets.cameras
     with torch.no_grad():

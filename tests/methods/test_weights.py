@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.methods import weights
-from semantic_ns.methods.gsnerf_small.model import GsnerfModelConfig
+from semantic_ns.methods.gsnerf_small.model import GsnerfSmallModelConfig
 from semantic_ns.methods.weights import (
     Origin,
     find_weights,
@@ -141,7 +141,7 @@ def test_weights_that_do_not_fit_are_refused_and_change_nothing(tmp_path: Path, 
 
 
 def test_options_of_a_model_go_over_to_another_configuration() -> None:
-    trained, new = GsnerfModelConfig(), GsnerfModelConfig()
+    trained, new = GsnerfSmallModelConfig(), GsnerfSmallModelConfig()
     trained.num_source_views, trained.near_plane, trained.source_selection = 5, 0.25, "nearest"
     trained.loss_weights.color = 7.0
     trained.weights, trained.use_source_labels = Path("elsewhere"), False

@@ -1,1 +1,1 @@
-"""GSNeRF (Chou et al., CVPR 2024): depth, colour and classes of a new view of a new room, without training on it."""
+"""`gsnerf-small`: one model for many rooms after the idea of GSNeRF (Chou et al. 2024), made for two cores."""

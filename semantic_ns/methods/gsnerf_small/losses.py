@@ -1,4 +1,4 @@
-"""Losses of GSNeRF, with true depth and without."""
+"""Losses of `gsnerf-small`, with true depth and without."""
 
 import torch
 from jaxtyping import Bool, Float, Int

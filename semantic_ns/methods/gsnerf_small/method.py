@@ -1,7 +1,7 @@
 """The registered method `gsnerf-small`."""
 
 from semantic_ns.datamanagers.many_scenes_datamanager import ManyScenesDataManagerConfig
-from semantic_ns.methods.gsnerf_small.model import GsnerfModelConfig
+from semantic_ns.methods.gsnerf_small.model import GsnerfSmallModelConfig
 from semantic_ns.methods.many_scenes_pipeline import ManyScenesPipelineConfig
 from semantic_ns.methods.specification import specification
 from semantic_ns.optimizers import FusedAdamWConfig, RunDecayConfig
@@ -12,7 +12,7 @@ gsnerf_small = specification(
     "One model for many rooms: depth, colour and classes of a room that it was not trained on; trains on two cores.",
     ManyScenesPipelineConfig(
         datamanager=ManyScenesDataManagerConfig(),
-        model=GsnerfModelConfig(eval_num_rays_per_chunk=1 << 14),
+        model=GsnerfSmallModelConfig(eval_num_rays_per_chunk=1 << 14),
         propagation=PropagationConfig(enabled=False),
         warn_of_veils=False,
     ),

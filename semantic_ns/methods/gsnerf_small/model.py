@@ -13,7 +13,7 @@ from semantic_ns.backbones import efficientnet_lite
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sweep_matrices
 from semantic_ns.many_scenes.samples import TargetSample
 from semantic_ns.methods.gsnerf_small.encoder import Encoded, PretrainedPyramid
-from semantic_ns.methods.gsnerf_small.network import GsnerfNetwork, Sources
+from semantic_ns.methods.gsnerf_small.network import GsnerfSmallNetwork, Sources
 from semantic_ns.methods.gsnerf_small.ray_samples import RenderedRays
 from semantic_ns.methods.gsnerf_small.sizes import EncoderName, Sizes
 from semantic_ns.methods.gsnerf_small.step import LossWeights, RayPixels, step_losses
@@ -27,10 +27,10 @@ def default_encoder() -> EncoderName:
 
 
 @dataclass
-class GsnerfModelConfig(SourceViewsConfig):
+class GsnerfSmallModelConfig(SourceViewsConfig):
     """Options of `gsnerf-small`."""
 
-    _target: type = field(default_factory=lambda: GsnerfModel)
+    _target: type = field(default_factory=lambda: GsnerfSmallModel)
     loss_weights: LossWeights = field(default_factory=LossWeights)
     """Weights of the losses."""
     encoder: EncoderName = field(default_factory=default_encoder)
@@ -46,10 +46,10 @@ class GsnerfModelConfig(SourceViewsConfig):
     cross-entropy. 0 lets all pixels count alike."""
 
 
-class GsnerfModel(SourceViewsModel):
+class GsnerfSmallModel(SourceViewsModel):
     """Depth, colour and classes of a new view of a new room from K source frames (Chou et al. 2024)."""
 
-    config: GsnerfModelConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    config: GsnerfSmallModelConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     _class_weights: Tensor | None = None
 
     def _default_range_m(self) -> tuple[float, float]:
@@ -59,8 +59,7 @@ class GsnerfModel(SourceViewsModel):
     def _build_network(self) -> None:
         near, far = self.bounds.near * self.metres_per_unit, self.bounds.far * self.metres_per_unit
         sizes = Sizes(encoder=self.config.encoder, near=near, far=far)
-        self.network = GsnerfNetwork(self.taxonomy.num_classes, sizes)
-
+        self.network = GsnerfSmallNetwork(self.taxonomy.num_classes, sizes)
         pyramid = self.network.encoder.pyramid
         if (
             isinstance(pyramid, PretrainedPyramid)
@@ -103,7 +102,7 @@ class GsnerfModel(SourceViewsModel):
         )
 
     def render_image(self, chosen: ChosenSources, camera: ViewCameras, size: tuple[int, int]) -> RenderedImage:
-        """Render one camera at a size; a multiple of the viewer's chunk of rays at a time."""
+        """Render one camera at a size, as many rays at a time as the configuration says."""
         cameras = chosen.cameras.to(self.device)
         sources = self.network.sources_of(self._encoded(chosen), cameras)
         plane = self.network.plane(sources, camera, size)

@@ -96,7 +96,7 @@ class ImagePlaneDecoder(nn.Module):
         return self.heads(self.unet(padded(image, self.unet.divisor))[0][..., :height, :width])
 
 
-class GsnerfNetwork(nn.Module):
+class GsnerfSmallNetwork(nn.Module):
     """Depth, colour and classes of target views from the images of K source views, for any K.
 
     Args:

@@ -1,4 +1,4 @@
-"""One training step of `gsnerf`: forward over a sample of targets, and its losses."""
+"""One training step of `gsnerf-small`: forward over a sample of targets, and its losses."""
 
 from dataclasses import dataclass
 
@@ -16,13 +16,13 @@ from semantic_ns.methods.gsnerf_small.losses import (
     smoothness_loss,
     structure_loss,
 )
-from semantic_ns.methods.gsnerf_small.network import GsnerfNetwork, Sources, TargetPlane
+from semantic_ns.methods.gsnerf_small.network import GsnerfSmallNetwork, Sources, TargetPlane
 from semantic_ns.methods.gsnerf_small.source_depth import SourceDepth
 
 
 @dataclass
 class LossWeights:
-    """Weights of the losses of `gsnerf`."""
+    """Weights of the losses of `gsnerf-small`."""
 
     color: float = 5.0
     """Mean squared error of rendered colours."""
@@ -71,7 +71,7 @@ class RayPixels:
 
 
 def step_losses(
-    network: GsnerfNetwork,
+    network: GsnerfSmallNetwork,
     sample: TargetSample,
     pixels: list[RayPixels],
     weights: LossWeights,
