@@ -97,7 +97,7 @@ def next_commands(applied: "AppliedRun", command: Apply) -> list[str]:
     config, room, run = (shlex.quote(str(path)) for path in (applied.config, applied.scene, command.output_dir))
     train = f"ns-train {applied.method} --data {room} --pipeline.model.weights {run} --max-seconds 120"
     # The rate of a training from the start would forget the other rooms first.
-    train += " --optimizers.network.optimizer.lr 5e-4"
+    train += " --optimizers.network.optimizer.lr 1e-3"
     if command.normalize_scale:
         train += " --pipeline.datamanager.dataparser.normalize-scale True"
     return [

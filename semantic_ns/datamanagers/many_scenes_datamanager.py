@@ -44,7 +44,7 @@ class ManyScenesDataManagerConfig(FullImageDatamanagerConfig):
     """Rule by which source frames are chosen: coverage adds the frame that shows most of what the others do not,
     nearest takes the closest ones."""
     augmentation: Augmentation = field(default_factory=Augmentation)
-    """How scenes are changed for training."""
+    """How scenes are changed for training, so that there seem to be more of them; a single scene stays as it is."""
     max_image_width: int = 256
     """Wider source images are made smaller, in pixels."""
     cache_mib: int = 2048
@@ -124,8 +124,11 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
 
     def next_train(self, step: int) -> tuple[TargetSample, dict[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The sample of a step; the batch holds it, too."""
-        draw = pair(step, self._rank, self.world_size, self.config.seed, self.shelf.num_training_frames)
-        return self._sample(draw.scene, draw.target, draw.seed, self.config.augmentation)
+        counts = self.shelf.num_training_frames
+        draw = pair(step, self._rank, self.world_size, self.config.seed, counts)
+        # A model that is fitted to one scene has to know its colours and its size, and no others.
+        augmentation = self.config.augmentation if len(counts) > 1 else None
+        return self._sample(draw.scene, draw.target, draw.seed, augmentation)
 
     def next_eval(self, step: int) -> tuple[TargetSample, dict[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """A sample of a training scene as it is, for the losses in the log."""

@@ -85,6 +85,19 @@ def test_a_sample_is_of_the_scene_and_target_of_its_pair(rooms: Path) -> None:
         assert torch.equal(sample.targets.cameras.c2w[0], views.cameras.c2w[draw.target])
 
 
+@pytest.mark.parametrize("name", SCENES)
+def test_a_single_scene_is_trained_on_as_it_is(name: str, rooms: Path) -> None:
+    manager, unchanged = manager_of(rooms / name), manager_of(rooms / name, options={"augmentation": UNCHANGED})
+    for step in range(4):
+        sample, _ = manager.next_train(step)
+        assert len(manager.shelf.num_training_frames) == 1
+        poses = manager.shelf.training(0).cameras.c2w
+        assert all(bool((poses == pose).all(dim=(1, 2)).any()) for pose in sample.targets.cameras.c2w)
+        torch.testing.assert_close(
+            sample.targets.images, unchanged.next_train(step)[0].targets.images, atol=2e-4, rtol=0
+        )
+
+
 def test_every_frame_of_every_scene_is_once_a_first_target_in_an_epoch(rooms: Path) -> None:
     manager = manager_of(rooms, split="all", options={"augmentation": UNCHANGED})
     size = sum(NUM_FRAMES.values())
