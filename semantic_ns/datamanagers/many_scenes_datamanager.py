@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float32
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager, FullImageDatamanagerConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, distributed
 
 from semantic_ns.dataparsers.many_scenes import ManyScenesDataParser, ManyScenesDataParserConfig
@@ -20,7 +21,8 @@ from semantic_ns.many_scenes.pairs import pair
 from semantic_ns.many_scenes.samples import Augmentation, TargetSample, draw_sample
 from semantic_ns.many_scenes.shelf import SCENE, SHELF, SceneShelf
 from semantic_ns.many_scenes.source_selection import Selection
-from semantic_ns.many_scenes.views import reduced_size
+from semantic_ns.many_scenes.views import SceneViews, reduced_size
+from semantic_ns.multi_view.stereo import DepthSource, needs_stereo, with_depth_from
 
 SAMPLE = "sample"
 """Batch: the `TargetSample` of a training step."""
@@ -45,6 +47,10 @@ class ManyScenesDataManagerConfig(FullImageDatamanagerConfig):
     nearest takes the closest ones."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """How scenes are changed for training, so that there seem to be more of them; a single scene stays as it is."""
+    depth: DepthSource = "scene-or-stereo"
+    """Depth that trains geometry. scene: depth images of the scenes. stereo: depth that the colours of the frames give,
+    where several of them agree. scene-or-stereo: that of the scenes, and stereo for those that have none. none: only
+    the losses that compare colours."""
     max_image_width: int = 256
     """Wider source images are made smaller, in pixels."""
     cache_mib: int = 2048
@@ -99,6 +105,7 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
 
     config: ManyScenesDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     dataparser: ManyScenesDataParser
+    _has_told_of_stereo = False
 
     def __init__(
         self,
@@ -112,7 +119,12 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
         # Frames are read one by one when they are asked for.
         config.cache_images = "cpu"
         super().__init__(config, device, test_mode, world_size, local_rank, **kwargs)
-        self.shelf = SceneShelf(self.dataparser, config.max_image_width, config.cache_mib * _MIB)
+        self.shelf = SceneShelf(
+            self.dataparser,
+            config.max_image_width,
+            config.cache_mib * _MIB,
+            self._with_depth,
+        )
         self.train_dataset.metadata[SHELF] = self.shelf
         # Not the rank on this host: several hosts must not draw the same pairs.
         self._rank = distributed.get_rank() if distributed.is_initialized() else local_rank
@@ -133,6 +145,16 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
     def next_eval(self, step: int) -> tuple[TargetSample, dict[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """A sample of a training scene as it is, for the losses in the log."""
         return self._sample(step % len(self.dataparser.training_scenes), 0, step, None)
+
+    def _with_depth(self, views: SceneViews) -> SceneViews:
+        source = self.config.depth
+        if not self._has_told_of_stereo and needs_stereo(views, source):
+            self._has_told_of_stereo = True
+            CONSOLE.print(
+                "many scenes: depth by multi-view stereo trains geometry. It is computed when a scene is first read, "
+                "which takes some seconds for each."
+            )
+        return with_depth_from(views, source)
 
     def _sample(
         self, scene: int, target: int, seed: int, augmentation: Augmentation | None

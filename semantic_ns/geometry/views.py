@@ -132,6 +132,6 @@ def sample_images(
     """Images at image coordinates; outside they go on as their border does, or with padding `zeros` are 0."""
     shape = xy.shape[1:-1]
     # Far outside, coordinates can be so large that their fractions are lost; the border is the same.
-    grid = (2 * xy - 1).clamp(-4, 4).reshape(len(xy), 1, -1, 2)
+    grid = (2 * xy - 1).clamp(-4, 4).reshape(len(xy), 1, shape.numel(), 2)
     sampled = F.grid_sample(images, grid, mode=mode, padding_mode=padding, align_corners=False)
     return sampled.reshape(len(xy), images.shape[1], *shape)

@@ -1,5 +1,6 @@
 """The views of all scenes of a run, each read when it is first asked for."""
 
+from collections.abc import Callable
 from functools import cached_property
 
 from semantic_ns.dataparsers.many_scenes import ManyScenesDataParser
@@ -22,10 +23,17 @@ class SceneShelf:
         parser: reads the scenes.
         max_width: wider images are made smaller.
         max_bytes: memory for views of each kind.
+        complete: what is done to the frames of a training scene when they are read.
     """
 
-    def __init__(self, parser: ManyScenesDataParser, max_width: int | None, max_bytes: int) -> None:
-        self._parser, self._max_width = parser, max_width
+    def __init__(
+        self,
+        parser: ManyScenesDataParser,
+        max_width: int | None,
+        max_bytes: int,
+        complete: Callable[[SceneViews], SceneViews] = lambda views: views,
+    ) -> None:
+        self._parser, self._max_width, self._complete = parser, max_width, complete
         self._training = ViewCache(self._read_training, max_bytes)
         self._sources = ViewCache(self._read_sources, max_bytes)
 
@@ -57,7 +65,7 @@ class SceneShelf:
 
     def _read_training(self, number: int) -> SceneViews:
         outputs = self._parser.training_outputs(self._parser.training_scenes[number])
-        return read_views(SemanticDataset(outputs), self._max_width)
+        return self._complete(read_views(SemanticDataset(outputs), self._max_width))
 
     def _read_sources(self, number: int) -> SceneViews:
         parser = self._parser

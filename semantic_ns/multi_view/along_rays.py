@@ -5,6 +5,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+_SAFE_ANGLE = 0.05
+"""Radians between lines of sight below which a source is no better for being closer."""
+
 
 def angle_code(
     rays: Float[Tensor, "rays 3"], to_points: Float[Tensor, "views rays samples 3"]
@@ -18,6 +21,31 @@ def angle_code(
     a = (1 - cosine**2).abs().clamp(min=1e-8).sqrt()[..., None]
     scaled = a * 2.0 ** torch.arange(4, device=a.device)
     return torch.cat([a, scaled.sin(), scaled.cos()], dim=-1)
+
+
+def closeness_of_views(
+    directions: Float[Tensor, "rays 3"],
+    depth: Float[Tensor, "rays"],
+    centre: Float[Tensor, "3"],
+    source_centres: Float[Tensor, "views 3"],
+) -> Float[Tensor, "views rays"]:
+    """How far what a source shows at a point of the target can be relied on: 1 / (angle + 0.05)^2.
+
+    The angle, in radians, is that between the lines of sight of the target and the source. A relative error of depth
+    moves the place where the source looks the point up by the error times this angle. Buehler et al. (2001) weight
+    views by their angle, too.
+
+    Args:
+        directions: rays of the target, which times depth lead to the points.
+        depth: depth along the rays.
+        centre: position of the target.
+        source_centres: positions of the sources.
+    """
+    ahead = directions * depth[:, None]
+    to_points = centre + ahead - source_centres[:, None]
+    across = torch.linalg.cross(ahead.expand_as(to_points), to_points).norm(dim=-1)
+    angle = torch.atan2(across, (ahead * to_points).sum(dim=-1))
+    return (angle + _SAFE_ANGLE) ** -2
 
 
 def alpha_weights(density: Float[Tensor, "rays samples"]) -> Float[Tensor, "rays samples"]:

@@ -85,6 +85,23 @@ def test_a_sample_is_of_the_scene_and_target_of_its_pair(rooms: Path) -> None:
         assert torch.equal(sample.targets.cameras.c2w[0], views.cameras.c2w[draw.target])
 
 
+def test_depth_that_trains_is_that_of_the_option(rooms: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def depth_of(source: str) -> Tensor | None:
+        manager = manager_of(rooms / "replica", options={"depth": source, "augmentation": UNCHANGED})
+        return manager.next_train(0)[0].targets.depths_m
+
+    scene, stereo = depth_of("scene"), depth_of("stereo")
+    assert capsys.readouterr().out.count("multi-view stereo") == 1
+    assert scene is not None
+    assert stereo is not None
+    assert torch.equal(depth_of("scene-or-stereo"), scene)  # pyright: ignore[reportArgumentType]
+    assert depth_of("none") is None
+    is_known = stereo > 0
+    assert not torch.equal(stereo, scene)
+    assert not bool(is_known.all())
+    assert "multi-view stereo" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", SCENES)
 def test_a_single_scene_is_trained_on_as_it_is(name: str, rooms: Path) -> None:
     manager, unchanged = manager_of(rooms / name), manager_of(rooms / name, options={"augmentation": UNCHANGED})

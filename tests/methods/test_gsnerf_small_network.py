@@ -1,5 +1,6 @@
 """What the network of `gsnerf-small` may see, and what it must not depend on."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -210,7 +211,9 @@ def test_decisions_at_the_resolution_of_the_plane_are_those_of_its_pixels(networ
         torch.testing.assert_close(getattr(decided, name), getattr(again, name), rtol=1e-4, atol=1e-4)
 
 
-def test_carried_classes_are_the_mean_soft_max_of_the_sources_that_see_a_point(network: GsnerfSmallNetwork) -> None:
+def test_carried_classes_are_a_mean_soft_max_of_the_sources_by_the_angle_of_their_views(
+    network: GsnerfSmallNetwork,
+) -> None:
     sample = sample_of_the_wall(2, SIZE)
     camera = sample.targets.cameras
     with torch.no_grad():
@@ -221,7 +224,7 @@ def test_carried_classes_are_the_mean_soft_max_of_the_sources_that_see_a_point(n
         soft = F.softmax(sources.encoded.logits, dim=1)
     for ray, point in enumerate(xy):
         world = camera.centres[0] + camera.ray_directions(point[None, None].double())[0, 0] * float(found.z[ray])
-        seen = []
+        seen, weights = [], []
         for view in range(2):
             source = sample.sources.cameras[view : view + 1]
             fx, fy, cx, cy = source.intrinsics[0]
@@ -231,5 +234,9 @@ def test_carried_classes_are_the_mean_soft_max_of_the_sources_that_see_a_point(n
                 grid = (2 * at - 1).float().view(1, 1, 1, 2)
                 value = F.grid_sample(soft[view : view + 1], grid, padding_mode="border", align_corners=False)
                 seen.append(value.flatten())
-        expected = torch.stack(seen).mean(dim=0) if seen else torch.full((NUM_CLASSES,), 1 / NUM_CLASSES)
+                ahead, aside = world - camera.centres[0], world - source.centres[0]
+                cosine = float(ahead @ aside / (ahead.norm() * aside.norm()))
+                weights.append(1 / (math.acos(min(cosine, 1.0)) + 0.05))
+        weighted = sum((w * s for w, s in zip(weights, seen, strict=True)), torch.zeros(NUM_CLASSES))
+        expected = weighted / sum(weights) if seen else torch.full((NUM_CLASSES,), 1 / NUM_CLASSES)
         torch.testing.assert_close(found.carried[ray].exp(), expected + 1e-3, rtol=1e-3, atol=1e-3)

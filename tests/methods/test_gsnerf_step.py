@@ -209,10 +209,20 @@ def test_labels_of_sources_decide_where_they_see_a_point() -> None:
     labels[1] = -1
     at = SeenAt(torch.full((2, 3, 2), 0.5), torch.ones(2, 3), torch.ones(2, 3, dtype=torch.bool))
     seen = torch.tensor([[True, False, False], [True, True, False]])
-    mixed = carry_labels(logits, labels, at, seen)
+    mixed = carry_labels(logits, labels, at, seen, torch.ones(2, 3))
     assert mixed.argmax(dim=-1).tolist() == [1, 0, 0]
     assert torch.equal(mixed[1:], logits[1:])  # void, and not seen
     assert float(mixed[0].exp().sum()) == pytest.approx(1, abs=1e-4)
+
+
+def test_labels_of_the_source_that_looks_the_same_way_outvote_those_of_two_others() -> None:
+    labels = torch.stack([torch.full((4, 4), number) for number in (0, 2, 2)])
+    at = SeenAt(torch.full((3, 1, 2), 0.5), torch.ones(3, 1), torch.ones(3, 1, dtype=torch.bool))
+    mixed = carry_labels(torch.zeros(1, 3), labels, at, at.is_seen, torch.tensor([[9.0], [1.0], [2.0]]))
+    votes = torch.tensor([0.75, 0.0, 0.25])
+    torch.testing.assert_close(mixed[0].exp(), 0.95 * votes + 0.05 / 3, rtol=1e-4, atol=1e-6)
+    again = carry_labels(torch.zeros(1, 3), labels, at, at.is_seen, torch.tensor([[90.0], [10.0], [20.0]]))
+    torch.testing.assert_close(again, mixed)
 
 
 def small_run(scene: Path, folder: Path) -> Any:

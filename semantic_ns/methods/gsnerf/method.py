@@ -21,6 +21,7 @@ gsnerf = specification(
             train_sources=(8, 8),
             source_selection="nearest",
             augmentation=Augmentation(mirror=0.0, scale=1.0, color=0.0),
+            depth="scene",
             max_image_width=320,
         ),
         model=PublishedGsnerfModelConfig(eval_num_rays_per_chunk=4096 if IS_CUDA else 512),

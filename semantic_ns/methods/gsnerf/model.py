@@ -18,6 +18,7 @@ from semantic_ns.methods.gsnerf.ray_samples import SampleRule
 from semantic_ns.methods.gsnerf.step import PublishedLossWeights, jittered, predict, prediction_losses
 from semantic_ns.methods.gsnerf.volumes import DepthRange
 from semantic_ns.methods.source_views import ChosenSources, RenderedImage, SourceViewsConfig, SourceViewsModel
+from semantic_ns.multi_view.along_rays import closeness_of_views
 from semantic_ns.multi_view.source_labels import carry_labels
 
 _RANGE_M = (0.1, 10.0)
@@ -39,8 +40,6 @@ class PublishedGsnerfModelConfig(SourceViewsConfig):
     """Weights of the losses."""
     rays_per_target: int = 1024
     """Number of random rays of each target in a training step."""
-    use_depth: bool = True
-    """Let true depth train geometry where the scenes have it; else the colours of the views do."""
     num_samples: int = 128
     """Samples of a ray, a multiple of 8."""
     sample_rule: SampleRule = "released"
@@ -99,7 +98,7 @@ class PublishedGsnerfModel(SourceViewsModel):
         predicted = predict(
             self.network, sample.sources, sample.targets.cameras, (height, width), places, bounds, generator
         )
-        return prediction_losses(self.network, predicted, sample, self.config.loss_weights, self.config.use_depth)
+        return prediction_losses(self.network, predicted, sample, self.config.loss_weights)
 
     def render_image(self, chosen: ChosenSources, camera: ViewCameras, size: tuple[int, int]) -> RenderedImage:
         """Render one camera at a size, as many rays at a time as the configuration says."""
@@ -147,4 +146,6 @@ class PublishedGsnerfModel(SourceViewsModel):
         if not self.config.use_source_labels or not bool((labels >= 0).any()):
             return rays, rays.logits
         at = reproject(sweep_matrices(sources.cameras, camera), xy, rays.z)
-        return rays, carry_labels(rays.logits, labels, at, rays.is_seen)
+        directions, centres = camera.ray_directions(xy[None])[0], sources.cameras.centres.to(xy.dtype)
+        closeness = closeness_of_views(directions, rays.z, camera.centres[0].to(xy.dtype), centres)
+        return rays, carry_labels(rays.logits, labels, at, rays.is_seen, closeness)

@@ -39,8 +39,6 @@ class GsnerfSmallModelConfig(SourceViewsConfig):
     is installed."""
     rays_per_target: int = 1024
     """Number of random rays of each target in a training step."""
-    use_depth: bool = True
-    """Let true depth train geometry where the scenes have it; else the colours of the views do."""
     class_balance: float = 0.3
     """Exponent of the balance of classes: a class that covers a share f of all labels counts f^-balance in the
     cross-entropy. 0 lets all pixels count alike."""
@@ -97,9 +95,7 @@ class GsnerfSmallModel(SourceViewsModel):
             RayPixels.draw(sample.targets.size, self.config.rays_per_target, torch.default_generator).to(self.device)
             for _ in range(len(sample.targets.cameras))
         ]
-        return step_losses(
-            self.network, sample, pixels, self.config.loss_weights, self.config.use_depth, self._class_weights
-        )
+        return step_losses(self.network, sample, pixels, self.config.loss_weights, class_weights=self._class_weights)
 
     def render_image(self, chosen: ChosenSources, camera: ViewCameras, size: tuple[int, int]) -> RenderedImage:
         """Render one camera at a size, as many rays at a time as the configuration says."""
@@ -142,4 +138,5 @@ class GsnerfSmallModel(SourceViewsModel):
         if not bool((labels >= 0).any()):
             return rays.logits
         at = reproject(sweep_matrices(sources.cameras, camera), xy, rays.z)
-        return carry_labels(rays.logits, labels, at, rays.is_seen)
+        closeness = self.network.closeness(sources, camera, xy, rays.z)
+        return carry_labels(rays.logits, labels, at, rays.is_seen, closeness)

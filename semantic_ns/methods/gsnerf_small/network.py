@@ -28,7 +28,7 @@ from semantic_ns.methods.gsnerf_small.ray_samples import (
 )
 from semantic_ns.methods.gsnerf_small.sizes import Sizes
 from semantic_ns.methods.gsnerf_small.source_depth import DepthNetwork, SourceDepth
-from semantic_ns.multi_view.along_rays import alpha_weights, angle_code
+from semantic_ns.multi_view.along_rays import alpha_weights, angle_code, closeness_of_views
 from semantic_ns.multi_view.attention import ViewTransformer
 from semantic_ns.multi_view.convolutions import UNet, begin_at_0
 from semantic_ns.multi_view.splatting import fill_holes, splat_depth
@@ -143,7 +143,7 @@ class GsnerfSmallNetwork(nn.Module):
         color, _ = WarpedViews(sample_images(encoded.images, at.xy), is_visible).moments()
         mean, variance = WarpedViews(sample_images(encoded.appearance, at.xy), is_visible).moments()
         classes, _ = WarpedViews(sample_images(self.to_decoder(encoded.quarter), at.xy), is_visible).moments()
-        carried = self._carried(encoded, at.xy, is_visible)
+        carried = self._carried(encoded, at.xy, is_visible, torch.ones_like(at.depth))
         known = torch.stack(
             [
                 splatted.log(),
@@ -193,7 +193,8 @@ class GsnerfSmallNetwork(nn.Module):
         z, encoded = at_points(plane.depth[None], xy)[0].detach(), sources.encoded
         at = reproject(sweep_matrices(sources.cameras, camera), xy, z)
         is_seen, _ = self._visible(sources, at)
-        carried = self._carried(encoded, at.xy, is_seen).mT
+        closeness = self.closeness(sources, camera, xy, z)
+        carried = self._carried(encoded, at.xy, is_seen, closeness.sqrt()).mT
         logits = carried + decided.logits.mT + at_points(plane.logits, xy).mT
         samples = self._samples(sources, camera, plane, xy, z)
         colors = sample_images(encoded.images, samples.at.xy)
@@ -252,10 +253,21 @@ class GsnerfSmallNetwork(nn.Module):
         scores = self._blend_scores(sources, camera, xy, depth, of_view, seen_share)
         return RayDecisions(self._class_residual(sources, camera, xy, z), weights.mT, scores)
 
-    def _carried(self, encoded: Encoded, xy: Tensor, is_visible: Tensor) -> Float[Tensor, "classes *points"]:
+    def _carried(
+        self, encoded: Encoded, xy: Tensor, is_visible: Tensor, weight: Tensor
+    ) -> Float[Tensor, "classes *points"]:
         """Logarithm of the mean class probabilities of the sources that see a point; of equal ones where none does."""
-        mean, _ = WarpedViews(sample_images(encoded.probabilities, xy), is_visible).moments()
+        weight = (weight * is_visible)[:, None]
+        mean = (weight * sample_images(encoded.probabilities, xy)).sum(dim=0) / weight.sum(dim=0).clamp(min=1e-6)
         return (mean.where(is_visible.any(dim=0), 1 / self.num_classes) + _FLOOR).log()
+
+    @staticmethod
+    def closeness(
+        sources: Sources, camera: ViewCameras, xy: Float[Tensor, "rays 2"], depth: Float[Tensor, "rays"]
+    ) -> Float[Tensor, "views rays"]:
+        """How far each source can be relied on at points of the target, see `closeness_of_views`."""
+        directions, dtype = camera.ray_directions(xy[None])[0], xy.dtype
+        return closeness_of_views(directions, depth, camera.centres[0].to(dtype), sources.cameras.centres.to(dtype))
 
     def _samples(
         self, sources: Sources, camera: ViewCameras, plane: TargetPlane, xy: Tensor, z: Tensor
@@ -283,7 +295,9 @@ class GsnerfSmallNetwork(nn.Module):
         directions = camera.ray_directions(xy[None])[0]
         points = camera.centres.to(xy.dtype) + directions * depth[:, None]
         codes = angle_code(directions, (points - sources.cameras.centres.to(xy.dtype)[:, None])[:, :, None])[:, :, 0]
-        return self.blend(torch.cat([tokens, codes], dim=-1))[..., 0]
+        # From the view that looks most like the target on, as long as nothing else is known (Buehler et al. 2001).
+        prior = self.closeness(sources, camera, xy, depth).log() / 2
+        return prior + self.blend(torch.cat([tokens, codes], dim=-1))[..., 0]
 
     def _class_residual(
         self, sources: Sources, camera: ViewCameras, xy: Tensor, z: Tensor

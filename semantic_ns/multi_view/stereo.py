@@ -1,0 +1,267 @@
+"""Depth of the frames of a scene from their colours alone, by multi-view stereo.
+
+Frames are swept over planes (Collins 1996), costs are aggregated by semi-global matching (Hirschmueller 2008), and
+depth counts only where other frames confirm it. What is left teaches geometry where a scene has no depth images.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+from semantic_ns.geometry.views import (
+    NEAREST_M,
+    ViewCameras,
+    pixel_centres,
+    reproject,
+    sample_images,
+    sweep_matrices,
+)
+from semantic_ns.many_scenes.source_selection import are_same_image, seen_probes
+from semantic_ns.many_scenes.views import SceneViews
+
+DepthSource = Literal["scene-or-stereo", "scene", "stereo", "none"]
+"""Where the depth that trains geometry comes from."""
+
+
+@dataclass(frozen=True)
+class StereoSettings:
+    """Settings of multi-view stereo.
+
+    Attributes:
+        width: images are made smaller to this width, in pixels.
+        num_neighbours: frames with which a frame is compared.
+        num_planes: planes, equally spaced in inverse depth.
+        near: nearest plane in metres.
+        far: farthest plane in metres.
+        color_weight: weight of differences of colour, beside those of gradients.
+        largest_cost: at this cost differences are cut off, as those of occluded points.
+        small_step: cost of a neighbour that lies one plane away.
+        large_step: cost of a neighbour that lies farther away, where colours do not change.
+        edge: change of colour that halves the cost of a large step.
+        tolerance: depth is confirmed by a frame that has the same depth there, up to this share.
+        num_confirming: frames that must confirm a depth.
+    """
+
+    width: int = 96
+    num_neighbours: int = 16
+    num_planes: int = 64
+    near: float = 0.35
+    far: float = 8.0
+    color_weight: float = 1.0
+    largest_cost: float = 0.15
+    small_step: float = 0.005
+    large_step: float = 0.12
+    edge: float = 0.05
+    tolerance: float = 0.05
+    num_confirming: int = 2
+
+    def depths(self, device: torch.device | str = "cpu") -> Float32[Tensor, "planes"]:
+        """Depth of the planes in metres, from near to far."""
+        shares = torch.linspace(0, 1, self.num_planes, device=device)
+        return 1 / ((1 - shares) / self.near + shares / self.far)
+
+
+def neighbours(cameras: ViewCameras, settings: StereoSettings) -> list[Int64[Tensor, "chosen"]]:
+    """Frames with which each frame is compared: those that see most of it, from more than a hair's breadth away.
+
+    The share of probe points that a frame sees counts, times a factor that falls from 1 where the lines of sight to a
+    point at 2.5 m differ by less than 2 degrees (no parallax) or more than 30 degrees (another appearance).
+    """
+    chosen = []
+    for number in range(len(cameras)):
+        camera = cameras[number : number + 1]
+        seen = seen_probes(camera, cameras, settings.near, settings.far).float().mean(dim=1).double()
+        angle = torch.rad2deg((cameras.centres - camera.centres).norm(dim=-1) / 2.5)
+        score = seen * torch.exp(-(((angle - 10) / 12) ** 2)).where(angle > 2, angle / 4)
+        score[are_same_image(camera, cameras)] = -1
+        best = score.argsort(descending=True, stable=True)[: settings.num_neighbours]
+        chosen.append(best[score[best] > 0])
+    return chosen
+
+
+def matching_costs(
+    maps: Float[Tensor, "frames channels height width"],
+    cameras: ViewCameras,
+    number: int,
+    others: Int64[Tensor, "others"],
+    settings: StereoSettings,
+) -> Float[Tensor, "planes height width"]:
+    """How much the other frames disagree with one frame on each plane.
+
+    Of the frames that see a point the better half counts, the others may be occluded there (Kang et al. 2001). Where no
+    frame sees the point, it costs as much as a disagreement.
+
+    Args:
+        maps: what is compared, see :func:`compared_maps`.
+        cameras: cameras of the frames.
+        number: the frame.
+        others: the frames with which it is compared.
+        settings: settings of stereo.
+    """
+    depths = settings.depths(maps.device)
+    height, width = maps.shape[-2:]
+    xy = pixel_centres(height, width, maps.device)[None].expand(len(depths), -1, -1, -1)
+    matrices = sweep_matrices(cameras[others], cameras[number : number + 1])
+    at = reproject(matrices, xy, depths[:, None, None].expand(-1, height, width))
+    warped = sample_images(maps[others], at.xy)
+    difference = (warped - maps[number][:, None]).abs().mean(dim=1).clamp(max=settings.largest_cost)
+    ranked = difference.masked_fill(~at.is_seen, torch.inf).sort(dim=0).values
+    counted = (at.is_seen.sum(dim=0) + 1) // 2
+    is_counted = torch.arange(len(others), device=maps.device)[:, None, None, None] < counted
+    total = ranked.where(is_counted, 0.0).sum(dim=0)
+    return (total / counted.clamp(min=1)).where(counted > 0, settings.largest_cost)
+
+
+def compared_maps(
+    images: Float[Tensor, "frames 3 height width"], color_weight: float
+) -> Float[Tensor, "frames 5 height width"]:
+    """What is compared between frames: weighted colours, and the gradients of grey along x and y."""
+    grey = F.pad(images.mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    along_x = (grey[..., 1:-1, 2:] - grey[..., 1:-1, :-2]) / 2
+    along_y = (grey[..., 2:, 1:-1] - grey[..., :-2, 1:-1]) / 2
+    return torch.cat([color_weight * images, along_x, along_y], dim=1)
+
+
+def aggregated(
+    costs: Float[Tensor, "frames planes height width"],
+    images: Float[Tensor, "frames 3 height width"],
+    settings: StereoSettings,
+) -> Float[Tensor, "frames planes height width"]:
+    """Costs along paths from the left, the right, above and below, summed (Hirschmueller 2008, equation 13).
+
+    A step to the next plane costs `small_step`, a larger one `large_step`, less where colours change.
+    """
+    total = torch.zeros_like(costs)
+    for axis in (2, 3):
+        # [length, frames, across, planes]: a path goes along the first axis.
+        cost = costs.movedim(axis, 0).movedim(2, -1).contiguous()
+        colors = images.movedim(axis, 0)
+        change = (colors[1:] - colors[:-1]).abs().mean(dim=2)
+        large = (settings.large_step / (1 + change / settings.edge)).clamp(min=settings.small_step)[..., None]
+        paths = _along(cost, large, settings.small_step) + _along(
+            cost.flip(0), large.flip(0), settings.small_step
+        ).flip(0)
+        total += paths.movedim(-1, 2).movedim(0, axis)
+    return total
+
+
+def _along(
+    cost: Float[Tensor, "length frames across planes"],
+    large: Float[Tensor, "steps frames across 1"],
+    small: float,
+) -> Float[Tensor, "length frames across planes"]:
+    paths = torch.empty_like(cost)
+    paths[0] = cost[0]
+    for place in range(1, len(cost)):
+        before = paths[place - 1]
+        least = before.amin(dim=-1, keepdim=True)
+        best = torch.minimum(before, least + large[place - 1])
+        best[..., 1:] = torch.minimum(best[..., 1:], before[..., :-1] + small)
+        best[..., :-1] = torch.minimum(best[..., :-1], before[..., 1:] + small)
+        paths[place] = cost[place] + best - least
+    return paths
+
+
+def best_depth(
+    costs: Float[Tensor, "*frames planes height width"], settings: StereoSettings
+) -> Float[Tensor, "*frames height width"]:
+    """Depth of the cheapest plane; between planes by a parabola through the costs of its neighbours."""
+    place = costs.argmin(dim=-3, keepdim=True).clamp(1, settings.num_planes - 2)
+    before, at, after = (costs.gather(-3, place + step)[..., 0, :, :] for step in (-1, 0, 1))
+    shift = (0.5 * (before - after) / (before - 2 * at + after).clamp(min=1e-9)).clamp(-0.5, 0.5)
+    share = (place[..., 0, :, :] + shift) / (settings.num_planes - 1)
+    return 1 / ((1 - share) / settings.near + share / settings.far)
+
+
+def num_confirming(
+    depths: Float[Tensor, "frames height width"],
+    cameras: ViewCameras,
+    number: int,
+    others: Int64[Tensor, "others"],
+    tolerance: float,
+) -> Int64[Tensor, "height width"]:
+    """How many of the other frames have the depth that the points of a frame should have in them."""
+    height, width = depths.shape[1:]
+    matrices = sweep_matrices(cameras[others], cameras[number : number + 1])
+    at = reproject(matrices, pixel_centres(height, width, depths.device), depths[number])
+    found = sample_images(depths[others][:, None], at.xy, mode="nearest")[:, 0]
+    agrees = (found - at.depth).abs() <= tolerance * at.depth
+    return (agrees & at.is_seen).sum(dim=0)
+
+
+def _frame_costs(
+    maps: Float[Tensor, "frames channels height width"],
+    images: Float[Tensor, "frames 3 height width"],
+    cameras: ViewCameras,
+    number: int,
+    others: Int64[Tensor, "others"],
+    settings: StereoSettings,
+) -> Float[Tensor, "planes height width"]:
+    """Aggregated costs of one frame."""
+    image = images[number : number + 1]
+    if not len(others):
+        return image.new_full((settings.num_planes, *image.shape[-2:]), settings.largest_cost)
+    if maps.is_cuda:
+        costs = matching_costs(maps, cameras, number, others, settings)
+        return aggregated(costs[None], image, settings)[0]
+    from semantic_ns.multi_view import stereo_numba as kernels
+
+    cost = np.empty((*image.shape[-2:], settings.num_planes), np.float32)
+    matrices = sweep_matrices(cameras[others], cameras[number : number + 1]).float().numpy()
+    by_pixel = maps.permute(0, 2, 3, 1).contiguous().numpy()
+    largest, nearest = np.float32(settings.largest_cost), np.float32(NEAREST_M)
+    kernels.swept(by_pixel, number, others.numpy(), matrices, settings.depths().numpy(), nearest, largest, cost)
+    total = np.zeros_like(cost)
+    colors = image[0].permute(1, 2, 0).contiguous().numpy()
+    large, small, edge = (np.float32(value) for value in (settings.large_step, settings.small_step, settings.edge))
+    kernels.aggregate(cost, colors, large, small, edge, total)
+    return torch.from_numpy(total).permute(2, 0, 1)
+
+
+@torch.no_grad()
+def stereo_depth(
+    images: Float[Tensor, "frames 3 height width"], cameras: ViewCameras, settings: StereoSettings | None = None
+) -> tuple[Float[Tensor, "frames height width"], Bool[Tensor, "frames height width"]]:
+    """Planar depth of frames in metres, and where enough other frames confirm it.
+
+    Args:
+        images: colours 0..1.
+        cameras: cameras in metres.
+        settings: settings of stereo; the size of the images is taken as it is.
+    """
+    settings = settings or StereoSettings()
+    around = neighbours(cameras, settings)
+    maps = compared_maps(images, settings.color_weight)
+    costs = torch.stack([_frame_costs(maps, images, cameras, n, others, settings) for n, others in enumerate(around)])
+    depths = best_depth(costs, settings)
+    confirmed = [num_confirming(depths, cameras, n, others, settings.tolerance) for n, others in enumerate(around)]
+    return depths, torch.stack(confirmed) >= settings.num_confirming
+
+
+def with_stereo_depth(views: SceneViews, settings: StereoSettings | None = None) -> SceneViews:
+    """The frames of a scene with depth by stereo, 0 where it is not confirmed."""
+    settings = settings or StereoSettings()
+    height, width = views.size
+    factor = min(1.0, settings.width / width)
+    size = (max(1, round(height * factor)), round(width * factor))
+    images = F.interpolate(views.colors(torch.arange(len(views))), size, mode="area")
+    depths, is_confirmed = stereo_depth(images, views.cameras, settings)
+    known = depths.where(is_confirmed, 0.0)[:, None]
+    return replace(views, depths_m=F.interpolate(known, (height, width), mode="nearest-exact")[:, 0])
+
+
+def needs_stereo(views: SceneViews, source: DepthSource) -> bool:
+    """Whether depth from a source is that of stereo."""
+    return source == "stereo" or (source == "scene-or-stereo" and views.depths_m is None)
+
+
+def with_depth_from(views: SceneViews, source: DepthSource) -> SceneViews:
+    """The frames of a scene with depth from a source."""
+    if source == "none":
+        return replace(views, depths_m=None)
+    return with_stereo_depth(views) if needs_stereo(views, source) else views
