@@ -15,6 +15,7 @@ from torch import Tensor
 from semantic_ns.batch import DEPTH_M, LABELS
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
+from semantic_ns.geometry.undistortion import undistort
 from semantic_ns.io.hdf5 import is_hdf5
 from semantic_ns.io.images import (
     PLAIN_COLOR_MODES,
@@ -40,7 +41,8 @@ class SemanticDataset(InputDataset):
     Not nerfstudio's SemanticDataset, which turns void into a mask and so takes it away from the colour loss.
 
     Labels and depth of another size than the colour image are resized by nearest neighbours. Linear colour (HDF5) is
-    tone-mapped, ids go through the scene's `LabelMap`, and ray distances become planar depth.
+    tone-mapped, ids go through the scene's `LabelMap`, and ray distances become planar depth. Where the metadata names
+    `DISTORTED_CAMERAS`, images, labels, depth and masks are undistorted.
 
     Attributes:
         load_depth: whether items hold `depth_image_m` (where the scene has depth); off while training.
@@ -72,6 +74,18 @@ class SemanticDataset(InputDataset):
 
     def get_numpy_image(self, image_idx: int) -> UInt8[ndarray, "height width channels"]:
         """The colour image; a damaged one raises SceneError."""
+        return self._undistorted(self._stored_image(image_idx), image_idx, is_color=True)
+
+    def _undistorted(
+        self, values: Shaped[ndarray, "height width *channels"], index: int, is_color: bool = False
+    ) -> Shaped[ndarray, "height width *channels"]:
+        """An image of any kind as the camera without distortion sees it; by default by nearest neighbours."""
+        distorted = self.metadata.get(keys.DISTORTED_CAMERAS)
+        if distorted is None:
+            return values
+        return undistort(values, distorted, self._dataparser_outputs.cameras, index, is_color)
+
+    def _stored_image(self, image_idx: int) -> UInt8[ndarray, "height width channels"]:
         path = self.image_filenames[image_idx]
         if is_hdf5(path):
             return self._scaled(tone_map(read_hdr_image(path), self.metadata[keys.EXPOSURE]))
@@ -196,9 +210,9 @@ class SemanticDataset(InputDataset):
     def _fitted(
         self, values: Shaped[ndarray, "rows columns"], path: Path, index: int, size: tuple[int, int]
     ) -> Shaped[ndarray, "height width"]:
-        """Values at the size (height, width) of a possibly downscaled image, by nearest neighbours."""
+        """Values at the size (height, width) of a possibly downscaled image, undistorted, by nearest neighbours."""
         if size == values.shape:
-            return values
+            return self._undistorted(values, index)
         image = self.image_filenames[index]
         width, height = color_image_size(image)
         if abs(values.shape[1] * height / (values.shape[0] * width) - 1) > _ASPECT_TOLERANCE:
@@ -209,7 +223,7 @@ class SemanticDataset(InputDataset):
         rows, columns = (
             ((np.arange(n) + 0.5) * full / n).astype(np.int64) for n, full in zip(size, values.shape, strict=True)
         )
-        return values[np.ix_(rows, columns)]
+        return self._undistorted(values[np.ix_(rows, columns)], index)
 
 
 def _with_channels(image: UInt8[ndarray, "..."]) -> UInt8[ndarray, "height width channels"]:
