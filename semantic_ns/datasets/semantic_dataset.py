@@ -138,6 +138,11 @@ class SemanticDataset(InputDataset):
             return {"mask": mask}
         return {"mask": mask, "image": torch.where(mask, image, torch.ones_like(image) * torch.tensor(color))}
 
+    def mask_of(self, index: int) -> Bool[ndarray, "height width"] | None:
+        """Which pixels of an image are used; None where the scene has no masks."""
+        masks = self.metadata.get(keys.MASK_FILENAMES)
+        return None if masks is None else self._mask(index, masks[index])
+
     def _mask(self, index: int, path: Path | None) -> Bool[ndarray, "height width"]:
         if path is None:
             return np.ones(self._size_of(index), bool)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
 from semantic_ns.geometry.views import ViewCameras
@@ -20,26 +20,28 @@ class Frames:
         labels: classes, void -1.
         depths_m: planar depth in metres, 0 where unknown; None where the scene has none.
         cameras: cameras in metres.
+        masks: which pixels are used; None where all are. The others are void, and of unknown depth.
     """
 
     images: Float32[Tensor, "frames 3 height width"]
     labels: Int64[Tensor, "frames height width"]
     depths_m: Float32[Tensor, "frames height width"] | None
     cameras: ViewCameras
+    masks: Bool[Tensor, "frames height width"] | None = None
 
     @classmethod
     def of(cls, views: SceneViews, chosen: Int64[Tensor, "chosen"]) -> "Frames":
         """Frames of a scene by their numbers."""
-        depths = None if views.depths_m is None else views.depths_m[chosen]
-        return cls(views.colors(chosen), views.labels[chosen].long(), depths, views.cameras[chosen])
+        depths, masks = (None if part is None else part[chosen] for part in (views.depths_m, views.masks))
+        return cls(views.colors(chosen), views.labels[chosen].long(), depths, views.cameras[chosen], masks)
 
     def mirrored(self) -> "Frames":
         """The same frames of the scene in a mirror: images from right to left, and cameras that see them so."""
         flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], dtype=torch.float64, device=self.cameras.c2w.device))
         fx, fy, cx, cy = self.cameras.intrinsics.unbind(-1)
         cameras = ViewCameras(flip @ self.cameras.c2w @ flip, torch.stack([fx, fy, 1 - cx, cy], dim=-1))
-        depths = None if self.depths_m is None else self.depths_m.flip(-1)
-        return Frames(self.images.flip(-1), self.labels.flip(-1), depths, cameras)
+        depths, masks = (None if part is None else part.flip(-1) for part in (self.depths_m, self.masks))
+        return Frames(self.images.flip(-1), self.labels.flip(-1), depths, cameras, masks)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -48,8 +50,19 @@ class Frames:
 
     def to(self, device: torch.device | str) -> "Frames":
         """The same frames on a device."""
-        depths = None if self.depths_m is None else self.depths_m.to(device)
-        return Frames(self.images.to(device), self.labels.to(device), depths, self.cameras.to(device))
+        depths, masks = (None if part is None else part.to(device) for part in (self.depths_m, self.masks))
+        return Frames(self.images.to(device), self.labels.to(device), depths, self.cameras.to(device), masks)
+
+    def random_pixels(self, count: int, generator: torch.Generator) -> list[Int64[Tensor, "pixels"]]:
+        """Numbers of random pixels of each frame, row by row, with replacement; of those alone that are used."""
+        if self.masks is None:
+            shape = (self.size[0] * self.size[1], (count,))
+            return [torch.randint(*shape, generator=generator) for _ in range(len(self.images))]
+        found = []
+        for mask in self.masks.cpu().flatten(1):
+            used = mask.nonzero()[:, 0]
+            found.append(used[torch.randint(len(used), (count,), generator=generator)])
+        return found
 
 
 @dataclass(frozen=True, eq=False)

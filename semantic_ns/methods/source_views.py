@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.nn import functional as F
 
-from semantic_ns.batch import LOGITS, PLANAR_DEPTH
+from semantic_ns.batch import LOGITS, MASK, PLANAR_DEPTH
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.pictures import paint
 from semantic_ns.geometry.views import ViewCameras, pixel_centres
@@ -132,13 +132,18 @@ class WholeImageModel(Model):
     def get_image_metrics_and_images(
         self, outputs: Outputs, batch: Mapping[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """PSNR, SSIM and, where its weights are at hand, LPIPS of an image; pictures of colour and depth."""
+        """PSNR, SSIM and, where its weights are at hand, LPIPS of an image; pictures of colour and depth.
+
+        Pixels outside the mask of the image, if it has one, are black in both images; PSNR leaves them out.
+        """
         from torchmetrics.functional import structural_similarity_index_measure  # slow, and not needed to register
 
         truth = self.renderer_rgb.blend_background(batch["image"].to(self.device))
-        expected, found = (image.permute(2, 0, 1)[None] for image in (truth, outputs["rgb"]))
+        mask = batch[MASK].to(self.device) if MASK in batch else torch.ones_like(truth[..., :1])
+        expected, found = ((image * mask).permute(2, 0, 1)[None] for image in (truth, outputs["rgb"]))
+        error = (expected - found).square()
         ssim = structural_similarity_index_measure(expected, found, data_range=1.0)
-        psnr = -10 * (expected - found).square().mean().log10()
+        psnr = -10 * (error.sum() / (3 * mask.sum())).log10()
         metrics = {"psnr": float(psnr), "ssim": float(torch.as_tensor(ssim))}
         if self.lpips.available:
             metrics["lpips"] = float(self.lpips(expected, found))

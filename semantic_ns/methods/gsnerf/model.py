@@ -92,8 +92,7 @@ class PublishedGsnerfModel(SourceViewsModel):
         sample = TargetSample(sample.sources.to(self.device), sample.targets.to(self.device))
         generator, (height, width) = torch.default_generator, sample.targets.size
         places = [
-            torch.randint(height * width, (self.config.rays_per_target,), generator=generator).to(self.device)
-            for _ in range(len(sample.targets.cameras))
+            place.to(self.device) for place in sample.targets.random_pixels(self.config.rays_per_target, generator)
         ]
         bounds = jittered(self._bounds_m, generator) if self.config.jitter_bounds and self.training else self._bounds_m
         predicted = predict(
