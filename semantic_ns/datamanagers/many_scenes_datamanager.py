@@ -112,7 +112,8 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
         # Frames are read one by one when they are asked for.
         config.cache_images = "cpu"
         super().__init__(config, device, test_mode, world_size, local_rank, **kwargs)
-        self.shelf = SceneShelf(self.dataparser, config.max_image_width, config.cache_mib * _MIB)
+        scale_factor = config.camera_res_scale_factor
+        self.shelf = SceneShelf(self.dataparser, config.max_image_width, config.cache_mib * _MIB, scale_factor)
         self.train_dataset.metadata[SHELF] = self.shelf
         # Not the rank on this host: several hosts must not draw the same pairs.
         self._rank = distributed.get_rank() if distributed.is_initialized() else local_rank
@@ -157,8 +158,9 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
 
     def scored_datasets(self) -> list[SemanticDataset]:
         """The scored images of each scored scene."""
-        parser = self.dataparser
-        found = [SemanticDataset(parser.scored_outputs(scene, self.test_split)) for scene in parser.scored_scenes]
+        parser, scale_factor = self.dataparser, self.config.camera_res_scale_factor
+        outputs = [parser.scored_outputs(scene, self.test_split) for scene in parser.scored_scenes]
+        found = [SemanticDataset(one, scale_factor) for one in outputs]
         for dataset in found:
             dataset.load_depth = self.eval_dataset.load_depth
         return found

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int16, Int64, Shaped, UInt8
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from numpy import ndarray
@@ -50,7 +51,8 @@ class SemanticDataset(InputDataset):
         has_16_bit_labels: whether `semantics` is int16 instead of int64, for a cache of all items; off unless set.
 
     Raises:
-        SceneError: on a damaged image, or a label or depth image of another shape (width / height) than its image.
+        SceneError: on a damaged image, a label or depth image of another shape (width / height) than its image, or a
+            scale factor that leaves no pixel.
     """
 
     loads_depth = True
@@ -59,6 +61,8 @@ class SemanticDataset(InputDataset):
         self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0, load_depth: bool = False
     ) -> None:
         super().__init__(dataparser_outputs, scale_factor)
+        if scale_factor != 1.0:
+            self._fit_cameras(dataparser_outputs.cameras)
         if keys.MASK_FILENAMES in self.metadata:
             self.mask_color = None  # it is applied here, as the parent has no masks of some images alone
         # A list per object: nerfstudio's data managers remove keys from it in place.
@@ -66,6 +70,21 @@ class SemanticDataset(InputDataset):
         self.load_depth = load_depth
         self.has_16_bit_labels = False
         self._labels: dict[int, Int16[ndarray, "height width"]] = {}
+
+    def _fit_cameras(self, full: Cameras) -> None:
+        """Let the cameras see the whole image at its new size, which cuts off the fraction of a pixel."""
+        for side, focal, centre in (("width", "fx", "cx"), ("height", "fy", "cy")):
+            length = getattr(full, side)
+            # Not by the parent's single precision: 100 pixels times 0.29 are 28 to Python, as images have it.
+            new = torch.tensor([int(n * self.scale_factor) for n in length.flatten().tolist()]).reshape(length.shape)
+            if not bool((new > 0).all()):
+                raise SceneError(
+                    "Expected a --pipeline.datamanager.camera-res-scale-factor that leaves some pixels, found "
+                    f"{self.scale_factor:g}; give a larger one."
+                )
+            setattr(self.cameras, side, new)
+            for name in (focal, centre):
+                setattr(self.cameras, name, getattr(full, name) * (new / length))
 
     @property
     def taxonomy(self) -> Taxonomy:
