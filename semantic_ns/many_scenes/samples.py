@@ -7,7 +7,13 @@ from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
 from semantic_ns.geometry.views import ViewCameras
-from semantic_ns.many_scenes.source_selection import Selection, are_same_image, pose_distances, select_sources
+from semantic_ns.many_scenes.source_selection import (
+    Selection,
+    are_same_image,
+    draw_published_sources,
+    pose_distances,
+    select_sources,
+)
 from semantic_ns.many_scenes.views import SceneViews
 
 
@@ -111,7 +117,8 @@ def draw_sample(
         num_targets: number of targets; fewer in a scene that has not as many frames beside the sources.
         counts: least and largest number of sources; drawn uniformly, as far as the scene has as many frames.
         augmentation: how the scene is changed; None leaves it.
-        selection: rule by which sources are chosen from a random half of the frames.
+        selection: rule by which sources are chosen from a random half of the frames; published: see
+            `draw_published_sources`.
 
     Raises:
         SceneError: if the scene has fewer frames beside the target than the least number of sources.
@@ -138,11 +145,16 @@ def _targets(
 def _sources(
     cameras: ViewCameras, target: int, counts: tuple[int, int], selection: Selection, generator: torch.Generator
 ) -> Int64[Tensor, "count"]:
-    """Sources from a random half of the frames, so that a target is not always seen from the same ones."""
+    """Sources from a random half of the frames, so that a target is not always seen from the same ones.
+
+    The rule `published` has random draws of its own.
+    """
     camera = cameras[torch.tensor([target])]
     others = (~are_same_image(camera, cameras)).nonzero()[:, 0]
     least, largest = counts
     count = int(torch.randint(least, max(least, min(largest, len(others))) + 1, (), generator=generator))
+    if selection == "published":
+        return draw_published_sources(camera, cameras, count, generator)
     size = min(len(others), max(count, len(others) // 2))
     pool = others[torch.randperm(len(others), generator=generator)[:size]]
     return pool[select_sources(camera, cameras[pool], count, selection=selection)]

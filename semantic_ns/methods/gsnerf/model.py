@@ -33,8 +33,8 @@ class PublishedGsnerfModelConfig(SourceViewsConfig):
     """Number of source frames from which an image is rendered. It can be changed at any time, except with the defect
     concatenated-views."""
     source_selection: Selection = "nearest"
-    """Rule by which source frames are chosen: nearest takes the closest ones, coverage adds the frame that shows most
-    of what the others do not."""
+    """Rule by which source frames are chosen: nearest takes the closest ones by place and direction, published by place
+    alone, coverage adds the frame that shows most of what the others do not."""
     loss_weights: PublishedLossWeights = field(default_factory=PublishedLossWeights)
     """Weights of the losses."""
     rays_per_target: int = 1024
