@@ -83,6 +83,7 @@ class SemanticModel(NearCameraPriceModel):
     renders_intervals = False
     """Whether the model has :meth:`render_intervals`."""
     renders_image_intervals = False
+    renders_from_sources = False
     """Whether the model has :meth:`render_image_intervals`."""
     gives_raw_outputs = True
     """Whether the model has :meth:`raw_outputs`."""

@@ -26,6 +26,7 @@ from semantic_ns.host import LpipsIfAvailable
 from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.many_scenes.samples import TargetSample
 from semantic_ns.many_scenes.shelf import SCENE, SHELF, SceneShelf
+from semantic_ns.many_scenes.source_coverage import SourceRule
 from semantic_ns.many_scenes.source_selection import Selection, are_same_image, select_sources
 from semantic_ns.many_scenes.views import SceneViews, view_cameras
 from semantic_ns.methods.base import Outputs, SemanticModel
@@ -47,7 +48,7 @@ class SourceViewsConfig(ModelConfig):
     """Number of source frames from which an image is rendered. It can be changed at any time."""
     source_selection: Selection = "coverage"
     """Rule by which source frames are chosen: coverage adds the frame that shows most of what the others do not,
-    nearest takes the closest ones."""
+    nearest takes the closest ones by place and direction, published by place alone."""
     use_source_labels: bool = True
     """Carry over the labels of source frames that have some. Scores without labels of the scene need False."""
     near_plane: float | None = None
@@ -164,6 +165,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
     config: SourceViewsConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     renders_rays = False
     renders_image_intervals = True
+    renders_from_sources = True
     supports_propagation = False
     supports_geometry_supervision = False
 
@@ -299,12 +301,18 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         rendered = self.render_image(ChosenSources(scene, views, frames), target.to(self.device), size)
         return rendered, target, (height, width)
 
+    @property
+    def source_rule(self) -> SourceRule:
+        """How the sources of an image are chosen."""
+        near, far = (bound * self.metres_per_unit for bound in (self.bounds.near, self.bounds.far))
+        return SourceRule(self.config.num_source_views, near, far, self.config.source_selection)
+
     def _source_frames(self, target: ViewCameras, views: SceneViews) -> Int64[Tensor, "chosen"]:
         """Numbers of the sources of a target: fewer where the scene has no more, at least two, and never the target."""
         num_others = int((~are_same_image(target, views.cameras)).sum())
-        count = min(self.config.num_source_views, max(1, num_others))
-        near, far = (bound * self.metres_per_unit for bound in (self.bounds.near, self.bounds.far))
-        frames = select_sources(target, views.cameras, count, near, far, self.config.source_selection)
+        rule = self.source_rule
+        count = min(rule.count, max(1, num_others))
+        frames = select_sources(target, views.cameras, count, rule.near, rule.far, rule.selection)
         # Sources are compared with each other; an only one is compared with itself.
         return frames.repeat(2) if len(frames) == 1 else frames
 
