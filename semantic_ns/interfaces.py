@@ -57,6 +57,7 @@ Capability = Literal[
     "renders_rays",
     "renders_intervals",
     "renders_image_intervals",
+    "renders_from_sources",
     "renders_classes",
     "gives_raw_outputs",
     "supports_propagation",
@@ -109,6 +110,8 @@ else:
         """Whether `render_intervals` can be asked."""
         renders_image_intervals: bool
         """Whether `render_image_intervals` can be asked."""
+        renders_from_sources: bool
+        """Whether it renders from source frames: it has a `shelf` of them, and a `source_rule`."""
         supports_propagation: bool
         """Whether labels can spread over its surface: it renders rays [H, W], and its field has `unit_positions`."""
         supports_active_learning: bool

@@ -39,6 +39,9 @@ class Apply:
     normalize_scale: bool = False
     """Accept a room whose scale is not known in metres, and scale it so that the median distance between a camera and
     its nearest neighbour is 0.3 m."""
+    metres_per_unit: float | None = None
+    """Accept a room whose scale is not known in metres, and take a unit of its camera positions for so many metres: 1
+    where they are in metres, 0.01 where they are in centimetres."""
     num_source_views: int | None = None
     """Number of source frames from which an image is rendered; by default that of the weights."""
     use_source_labels: bool = True
@@ -52,7 +55,12 @@ class Apply:
         from semantic_ns.methods.applied_run import RoomOptions, apply_weights
 
         options = RoomOptions(
-            self.split, self.eval_interval, self.normalize_scale, self.num_source_views, self.use_source_labels
+            self.split,
+            self.eval_interval,
+            self.normalize_scale,
+            self.num_source_views,
+            self.use_source_labels,
+            self.metres_per_unit,
         )
         applied = apply_weights(self.run, self.data, self.output_dir, options)
         console = Console(soft_wrap=True, highlight=False, markup=False)
@@ -100,6 +108,8 @@ def next_commands(applied: "AppliedRun", command: Apply) -> list[str]:
     train += " --optimizers.network.optimizer.lr 1e-3"
     if command.normalize_scale:
         train += " --pipeline.datamanager.dataparser.normalize-scale True"
+    if command.metres_per_unit is not None:
+        train += f" --pipeline.datamanager.dataparser.metres-per-unit {command.metres_per_unit:g}"
     return [
         "Next:",
         f"  ns-viewer --load-config {config}",

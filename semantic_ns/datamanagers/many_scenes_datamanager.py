@@ -43,8 +43,9 @@ class ManyScenesDataManagerConfig(FullImageDatamanagerConfig):
     train_sources: tuple[int, int] = (2, 5)
     """Least and largest number of source frames of a training target; each step draws one."""
     source_selection: Selection = "coverage"
-    """Rule by which source frames are chosen: coverage adds the frame that shows most of what the others do not,
-    nearest takes the closest ones."""
+    """Rule by which source frames are chosen from a random half of the frames: coverage adds the frame that shows most
+    of what the others do not, nearest takes the closest ones. published takes random ones of the nearest n or 1.5 n
+    cameras, as the released code of GSNeRF does."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """How scenes are changed for training, so that there seem to be more of them; a single scene stays as it is."""
     depth: DepthSource = "scene-or-stereo"
@@ -123,6 +124,7 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
             self.dataparser,
             config.max_image_width,
             config.cache_mib * _MIB,
+            config.camera_res_scale_factor,
             self._with_depth,
         )
         self.train_dataset.metadata[SHELF] = self.shelf
@@ -179,8 +181,9 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
 
     def scored_datasets(self) -> list[SemanticDataset]:
         """The scored images of each scored scene."""
-        parser = self.dataparser
-        found = [SemanticDataset(parser.scored_outputs(scene, self.test_split)) for scene in parser.scored_scenes]
+        parser, scale_factor = self.dataparser, self.config.camera_res_scale_factor
+        outputs = [parser.scored_outputs(scene, self.test_split) for scene in parser.scored_scenes]
+        found = [SemanticDataset(one, scale_factor) for one in outputs]
         for dataset in found:
             dataset.load_depth = self.eval_dataset.load_depth
         return found

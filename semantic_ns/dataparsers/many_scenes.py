@@ -1,5 +1,6 @@
 """A dataparser over many scenes, which reads all of them in one label space and shows one of them to nerfstudio."""
 
+import math
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,6 +20,7 @@ from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataPa
 from semantic_ns.dataparsers.scene_folders import SceneFolder, find_scenes, pick_scenes
 from semantic_ns.dataparsers.splits import SplitMethod
 from semantic_ns.errors import SceneError
+from semantic_ns.geometry.undistortion import can_be_undistorted, undistorted
 from semantic_ns.io.console import announce, without_routine
 from semantic_ns.labels.taxonomy import Taxonomy
 
@@ -47,6 +49,9 @@ class ManyScenesDataParserConfig(DataParserConfig):
     normalize_scale: bool = False
     """Accept scenes whose scale is not known in metres, and scale each so that the median distance between a camera
     and the nearest other position of one is 0.3 m."""
+    metres_per_unit: float | None = None
+    """Accept scenes whose scale is not known in metres, and take a unit of their camera positions for so many metres:
+    1 where they are in metres, 0.01 where they are in centimetres. Scenes whose scale is known keep it."""
     label_space: tyro.conf.Suppress[str | None] = None
     """The label space of a trained model, as JSON: set where the model's weights are given."""
 
@@ -56,7 +61,8 @@ class ManyScenesDataParser(DataParser):
 
     Raises:
         SceneError: if there is no scene, if the scenes have no class in common with the label space, if a name is that
-            of no scene, if all scenes are held out, or if the scale of a scene is not known.
+            of no scene, if all scenes are held out, if the scale of a scene is not known, or if the options say two
+            things of it.
     """
 
     config: ManyScenesDataParserConfig  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -164,26 +170,51 @@ class ManyScenesDataParser(DataParser):
         parser = self._parser_of(scene, method)
         # What is said of every frame of a scene is about its scores, and these are none.
         with without_routine() if method == "all" and self.config.split != "all" else nullcontext():
-            outputs = parser.get_dataparser_outputs(split)
+            outputs = _undistorted(parser.get_dataparser_outputs(split))
         if not _is_in_nerfstudios_format(parser):
             return outputs
         both = [outputs, parser.get_dataparser_outputs("test" if split == "train" else "train")]
         if any(keys.DEPTH_FILENAMES in part.metadata for part in both):
             return outputs
+        metres_per_unit = self._stated_scale(scene, both)
+        return replace(outputs, metadata=outputs.metadata | {keys.METRES_PER_UNIT: metres_per_unit})
+
+    def _stated_scale(self, scene: SceneFolder, parts: list[DataparserOutputs]) -> float:
+        """Metres per scene unit where the scene does not say it, as an option does."""
+        given = self.config.metres_per_unit
+        if given is not None:
+            if self.config.normalize_scale:
+                raise SceneError(
+                    f"Expected --metres-per-unit or --normalize-scale True, found both; leave one out, for "
+                    f"{scene.path} has one scale."
+                )
+            if not 0 < given < math.inf:  # NaN fails this, too
+                raise SceneError(
+                    f"Expected a finite number above 0 for --metres-per-unit, found {given:g}; correct it."
+                )
+            return given / float(parts[0].dataparser_scale)
         if not self.config.normalize_scale:
             raise SceneError(
                 f"Expected a scene whose scale is known in metres at {scene.path}, found neither depth nor a format "
-                "that has metres; the model's planes are in metres. Add --normalize-scale True to scale it by the "
-                "distances between its cameras."
+                "that has metres, which the model's planes are in; add --metres-per-unit 1 if its camera positions are "
+                "in metres (0.01: centimetres), or --normalize-scale True to scale it by the distances between its "
+                "cameras."
             )
         # Of all frames, whichever the split, so that sources and scored frames have one scale.
-        positions = torch.cat([part.cameras.camera_to_worlds[:, :3, 3] for part in both]).double()
-        metres_per_unit = _USUAL_DISTANCE_M / _usual_distance(positions, scene.path)
-        return replace(outputs, metadata=outputs.metadata | {keys.METRES_PER_UNIT: metres_per_unit})
+        positions = torch.cat([part.cameras.camera_to_worlds[:, :3, 3] for part in parts]).double()
+        return _USUAL_DISTANCE_M / _usual_distance(positions, scene.path)
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs: Any) -> DataparserOutputs:
         del kwargs
         return self.scored_outputs(self.shown_scene, split)
+
+
+def _undistorted(outputs: DataparserOutputs) -> DataparserOutputs:
+    """A scene whose images are undistorted when they are read, and whose cameras see them so."""
+    if not can_be_undistorted(outputs.cameras):
+        return outputs
+    metadata = outputs.metadata | {keys.DISTORTED_CAMERAS: outputs.cameras}
+    return replace(outputs, cameras=undistorted(outputs.cameras), metadata=metadata)
 
 
 def _is_in_nerfstudios_format(parser: AutoDataParser) -> bool:

@@ -52,4 +52,8 @@ PLANAR_PER_RAY_DEPTH = "planar_per_ray_depth"
 """float32 `ndarray` [H, W] of the depth images: planar depth per unit of the ray distance that the files hold, the same
 in every split; absent where the files hold planar depth."""
 
+DISTORTED_CAMERAS = "distorted_cameras"
+"""nerfstudio's `Cameras` that have taken the images, where images are undistorted when they are read; the cameras of
+the outputs are then without distortion. Absent where images are used as they are."""
+
 Metadata = dict[str, Any]

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int16, Int64, Shaped, UInt8
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from numpy import ndarray
@@ -15,6 +16,7 @@ from torch import Tensor
 from semantic_ns.batch import DEPTH_M, LABELS
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
+from semantic_ns.geometry.undistortion import undistort
 from semantic_ns.io.hdf5 import is_hdf5
 from semantic_ns.io.images import (
     PLAIN_COLOR_MODES,
@@ -40,7 +42,8 @@ class SemanticDataset(InputDataset):
     Not nerfstudio's SemanticDataset, which turns void into a mask and so takes it away from the colour loss.
 
     Labels and depth of another size than the colour image are resized by nearest neighbours. Linear colour (HDF5) is
-    tone-mapped, ids go through the scene's `LabelMap`, and ray distances become planar depth.
+    tone-mapped, ids go through the scene's `LabelMap`, and ray distances become planar depth. Where the metadata names
+    `DISTORTED_CAMERAS`, images, labels, depth and masks are undistorted.
 
     Attributes:
         load_depth: whether items hold `depth_image_m` (where the scene has depth); off while training.
@@ -48,7 +51,8 @@ class SemanticDataset(InputDataset):
         has_16_bit_labels: whether `semantics` is int16 instead of int64, for a cache of all items; off unless set.
 
     Raises:
-        SceneError: on a damaged image, or a label or depth image of another shape (width / height) than its image.
+        SceneError: on a damaged image, a label or depth image of another shape (width / height) than its image, or a
+            scale factor that leaves no pixel.
     """
 
     loads_depth = True
@@ -57,6 +61,8 @@ class SemanticDataset(InputDataset):
         self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0, load_depth: bool = False
     ) -> None:
         super().__init__(dataparser_outputs, scale_factor)
+        if scale_factor != 1.0:
+            self._fit_cameras(dataparser_outputs.cameras)
         if keys.MASK_FILENAMES in self.metadata:
             self.mask_color = None  # it is applied here, as the parent has no masks of some images alone
         # A list per object: nerfstudio's data managers remove keys from it in place.
@@ -65,6 +71,21 @@ class SemanticDataset(InputDataset):
         self.has_16_bit_labels = False
         self._labels: dict[int, Int16[ndarray, "height width"]] = {}
 
+    def _fit_cameras(self, full: Cameras) -> None:
+        """Let the cameras see the whole image at its new size, which cuts off the fraction of a pixel."""
+        for side, focal, centre in (("width", "fx", "cx"), ("height", "fy", "cy")):
+            length = getattr(full, side)
+            # Not by the parent's single precision: 100 pixels times 0.29 are 28 to Python, as images have it.
+            new = torch.tensor([int(n * self.scale_factor) for n in length.flatten().tolist()]).reshape(length.shape)
+            if not bool((new > 0).all()):
+                raise SceneError(
+                    "Expected a --pipeline.datamanager.camera-res-scale-factor that leaves some pixels, found "
+                    f"{self.scale_factor:g}; give a larger one."
+                )
+            setattr(self.cameras, side, new)
+            for name in (focal, centre):
+                setattr(self.cameras, name, getattr(full, name) * (new / length))
+
     @property
     def taxonomy(self) -> Taxonomy:
         """The classes of the scene."""
@@ -72,6 +93,18 @@ class SemanticDataset(InputDataset):
 
     def get_numpy_image(self, image_idx: int) -> UInt8[ndarray, "height width channels"]:
         """The colour image; a damaged one raises SceneError."""
+        return self._undistorted(self._stored_image(image_idx), image_idx, is_color=True)
+
+    def _undistorted(
+        self, values: Shaped[ndarray, "height width *channels"], index: int, is_color: bool = False
+    ) -> Shaped[ndarray, "height width *channels"]:
+        """An image of any kind as the camera without distortion sees it; by default by nearest neighbours."""
+        distorted = self.metadata.get(keys.DISTORTED_CAMERAS)
+        if distorted is None:
+            return values
+        return undistort(values, distorted, self._dataparser_outputs.cameras, index, is_color)
+
+    def _stored_image(self, image_idx: int) -> UInt8[ndarray, "height width channels"]:
         path = self.image_filenames[image_idx]
         if is_hdf5(path):
             return self._scaled(tone_map(read_hdr_image(path), self.metadata[keys.EXPOSURE]))
@@ -123,6 +156,11 @@ class SemanticDataset(InputDataset):
         if not color:
             return {"mask": mask}
         return {"mask": mask, "image": torch.where(mask, image, torch.ones_like(image) * torch.tensor(color))}
+
+    def mask_of(self, index: int) -> Bool[ndarray, "height width"] | None:
+        """Which pixels of an image are used; None where the scene has no masks."""
+        masks = self.metadata.get(keys.MASK_FILENAMES)
+        return None if masks is None else self._mask(index, masks[index])
 
     def _mask(self, index: int, path: Path | None) -> Bool[ndarray, "height width"]:
         if path is None:
@@ -196,9 +234,9 @@ class SemanticDataset(InputDataset):
     def _fitted(
         self, values: Shaped[ndarray, "rows columns"], path: Path, index: int, size: tuple[int, int]
     ) -> Shaped[ndarray, "height width"]:
-        """Values at the size (height, width) of a possibly downscaled image, by nearest neighbours."""
+        """Values at the size (height, width) of a possibly downscaled image, undistorted, by nearest neighbours."""
         if size == values.shape:
-            return values
+            return self._undistorted(values, index)
         image = self.image_filenames[index]
         width, height = color_image_size(image)
         if abs(values.shape[1] * height / (values.shape[0] * width) - 1) > _ASPECT_TOLERANCE:
@@ -209,7 +247,7 @@ class SemanticDataset(InputDataset):
         rows, columns = (
             ((np.arange(n) + 0.5) * full / n).astype(np.int64) for n, full in zip(size, values.shape, strict=True)
         )
-        return values[np.ix_(rows, columns)]
+        return self._undistorted(values[np.ix_(rows, columns)], index)
 
 
 def _with_channels(image: UInt8[ndarray, "..."]) -> UInt8[ndarray, "height width channels"]:

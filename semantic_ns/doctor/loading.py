@@ -36,6 +36,7 @@ from semantic_ns.labels.class_table import MAX_ID, ClassTable
 from semantic_ns.labels.label_map import LabelMap
 from semantic_ns.labels.label_spaces import NATIVE
 from semantic_ns.labels.taxonomy import Taxonomy
+from semantic_ns.many_scenes.source_coverage import SourceCoverage
 
 _PARSERS = {
     "semantic-data": AutoDataParserConfig,
@@ -83,6 +84,7 @@ class LoadedScene:
         split: sentence that says which frames train and which are scored.
         places: data set, and index in it, of each frame.
         find_veils: looks for veils before the cameras of a trained scene; None where nothing was trained.
+        find_coverage: says how much of each frame the sources of a trained scene see; None where the model has none.
         has_metric_format: whether poses of this format are in metres by its definition.
     """
 
@@ -98,6 +100,7 @@ class LoadedScene:
     split: str
     places: tuple[tuple[SemanticDataset, int], ...]
     find_veils: Callable[[], Veils | None] | None = None
+    find_coverage: Callable[[], SourceCoverage] | None = None
     has_metric_format: bool = True
 
     @property

@@ -21,10 +21,12 @@ from semantic_ns.doctor.label_ids import LabelCounts, find_id_offset, surface_po
 from semantic_ns.doctor.loading import LoadedScene
 from semantic_ns.doctor.mistakes import LEAST_DEPTH_SHARE, LEAST_LABEL_SHARE, Diagnosis, Mistake, diagnose
 from semantic_ns.doctor.remarks import LEAST_SEEN, remarks_on
+from semantic_ns.doctor.source_frames import coverage_of
 from semantic_ns.doctor.views import InspectedScene
 from semantic_ns.evaluation.veil import Veils
 from semantic_ns.geometry.poses import ROTATION_TOLERANCE
 from semantic_ns.labels.taxonomy import enumerate_ids
+from semantic_ns.many_scenes.source_coverage import SourceCoverage
 
 MANY_VIEWS = 16
 FEW_VIEWS = 4
@@ -132,6 +134,7 @@ class Report:
         problems: sentences.
         remarks: sentences on what is no problem.
         veils: floaters before the cameras of a trained scene; None where none was looked for.
+        coverage: how much of each frame the sources of methods for many rooms see; None where it is not known.
     """
 
     scene: str
@@ -148,6 +151,7 @@ class Report:
     problems: tuple[str, ...]
     remarks: tuple[str, ...]
     veils: Veils | None = None
+    coverage: SourceCoverage | None = None
 
     @property
     def is_healthy(self) -> bool:
@@ -180,6 +184,7 @@ class Report:
             "agreement_without_mistake": _figures(diagnosis.mended) if diagnosis and diagnosis.mended else None,
             "best_pixel_shift": None if diagnosis is None else diagnosis.best_pixel_shift,
             "veiled_share_by_frame": None if self.veils is None else dict(self.veils.veiled()),
+            "source_coverage": None if self.coverage is None else self.coverage.to_json(),
         }
 
     def to_text(self) -> RenderableType:
@@ -200,6 +205,7 @@ class Report:
              f"|R^T R - I| up to {path.largest_rotation_error:.1g}"),
             *self._agreement_rows(),
             *self._veil_rows(),
+            *([] if self.coverage is None else [("source coverage", self.coverage.sentence())]),
             *(("remark", sentence) for sentence in self.remarks),
             *(("problem", sentence) for sentence in self.problems),
         ]  # fmt: skip
@@ -306,6 +312,7 @@ def examine(scene: LoadedScene, name: str, depth_source: str = "depth images", n
         problems=tuple(problems),
         remarks=tuple(remarks_on(scene, labels, diagnosis)),
         veils=veils,
+        coverage=coverage_of(scene),
     )
 
 

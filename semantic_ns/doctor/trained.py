@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float32
@@ -15,6 +15,8 @@ from semantic_ns.doctor.loading import LoadedScene, load_scene
 from semantic_ns.evaluation.veil import Veils
 from semantic_ns.evaluation.worst_images import short_names
 from semantic_ns.interfaces import RenderingModel, SemanticModelLike, can
+from semantic_ns.many_scenes.source_coverage import SourceCoverage
+from semantic_ns.many_scenes.views import view_cameras
 from semantic_ns.runs import load_run
 
 _NUM_RAYS = 192
@@ -42,7 +44,14 @@ def load_trained_scene(load_config: Path, data: Path) -> LoadedScene:
         return planar_depth_m(outputs, metres_per_unit)[..., 0].cpu().numpy()
 
     views = replace(scene.views, read_depth=render, is_depth_rendered=True)
-    return replace(scene, views=views, find_veils=partial(_find_veils, scene, model))
+    find_coverage = partial(_find_coverage, scene, model) if can(model, "renders_from_sources") else None
+    return replace(scene, views=views, find_veils=partial(_find_veils, scene, model), find_coverage=find_coverage)
+
+
+def _find_coverage(scene: LoadedScene, model: Any) -> SourceCoverage:
+    sources = model.shelf.sources()
+    targets = view_cameras(scene.cameras(), sources.metres_per_unit)
+    return SourceCoverage.of(targets, sources.cameras, short_names(scene.views.images), model.source_rule)
 
 
 def _find_veils(scene: LoadedScene, model: RenderingModel) -> Veils | None:

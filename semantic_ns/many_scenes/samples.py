@@ -3,11 +3,17 @@
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
 from semantic_ns.geometry.views import ViewCameras
-from semantic_ns.many_scenes.source_selection import Selection, are_same_image, pose_distances, select_sources
+from semantic_ns.many_scenes.source_selection import (
+    Selection,
+    are_same_image,
+    draw_published_sources,
+    pose_distances,
+    select_sources,
+)
 from semantic_ns.many_scenes.views import SceneViews
 
 
@@ -20,26 +26,28 @@ class Frames:
         labels: classes, void -1.
         depths_m: planar depth in metres, 0 where unknown; None where the scene has none.
         cameras: cameras in metres.
+        masks: which pixels are used; None where all are. The others are void, and of unknown depth.
     """
 
     images: Float32[Tensor, "frames 3 height width"]
     labels: Int64[Tensor, "frames height width"]
     depths_m: Float32[Tensor, "frames height width"] | None
     cameras: ViewCameras
+    masks: Bool[Tensor, "frames height width"] | None = None
 
     @classmethod
     def of(cls, views: SceneViews, chosen: Int64[Tensor, "chosen"]) -> "Frames":
         """Frames of a scene by their numbers."""
-        depths = None if views.depths_m is None else views.depths_m[chosen]
-        return cls(views.colors(chosen), views.labels[chosen].long(), depths, views.cameras[chosen])
+        depths, masks = (None if part is None else part[chosen] for part in (views.depths_m, views.masks))
+        return cls(views.colors(chosen), views.labels[chosen].long(), depths, views.cameras[chosen], masks)
 
     def mirrored(self) -> "Frames":
         """The same frames of the scene in a mirror: images from right to left, and cameras that see them so."""
         flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], dtype=torch.float64, device=self.cameras.c2w.device))
         fx, fy, cx, cy = self.cameras.intrinsics.unbind(-1)
         cameras = ViewCameras(flip @ self.cameras.c2w @ flip, torch.stack([fx, fy, 1 - cx, cy], dim=-1))
-        depths = None if self.depths_m is None else self.depths_m.flip(-1)
-        return Frames(self.images.flip(-1), self.labels.flip(-1), depths, cameras)
+        depths, masks = (None if part is None else part.flip(-1) for part in (self.depths_m, self.masks))
+        return Frames(self.images.flip(-1), self.labels.flip(-1), depths, cameras, masks)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -48,8 +56,19 @@ class Frames:
 
     def to(self, device: torch.device | str) -> "Frames":
         """The same frames on a device."""
-        depths = None if self.depths_m is None else self.depths_m.to(device)
-        return Frames(self.images.to(device), self.labels.to(device), depths, self.cameras.to(device))
+        depths, masks = (None if part is None else part.to(device) for part in (self.depths_m, self.masks))
+        return Frames(self.images.to(device), self.labels.to(device), depths, self.cameras.to(device), masks)
+
+    def random_pixels(self, count: int, generator: torch.Generator) -> list[Int64[Tensor, "pixels"]]:
+        """Numbers of random pixels of each frame, row by row, with replacement; of those alone that are used."""
+        if self.masks is None:
+            shape = (self.size[0] * self.size[1], (count,))
+            return [torch.randint(*shape, generator=generator) for _ in range(len(self.images))]
+        found = []
+        for mask in self.masks.cpu().flatten(1):
+            used = mask.nonzero()[:, 0]
+            found.append(used[torch.randint(len(used), (count,), generator=generator)])
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +117,8 @@ def draw_sample(
         num_targets: number of targets; fewer in a scene that has not as many frames beside the sources.
         counts: least and largest number of sources; drawn uniformly, as far as the scene has as many frames.
         augmentation: how the scene is changed; None leaves it.
-        selection: rule by which sources are chosen from a random half of the frames.
+        selection: rule by which sources are chosen from a random half of the frames; published: see
+            `draw_published_sources`.
 
     Raises:
         SceneError: if the scene has fewer frames beside the target than the least number of sources.
@@ -125,11 +145,16 @@ def _targets(
 def _sources(
     cameras: ViewCameras, target: int, counts: tuple[int, int], selection: Selection, generator: torch.Generator
 ) -> Int64[Tensor, "count"]:
-    """Sources from a random half of the frames, so that a target is not always seen from the same ones."""
+    """Sources from a random half of the frames, so that a target is not always seen from the same ones.
+
+    The rule `published` has random draws of its own.
+    """
     camera = cameras[torch.tensor([target])]
     others = (~are_same_image(camera, cameras)).nonzero()[:, 0]
     least, largest = counts
     count = int(torch.randint(least, max(least, min(largest, len(others))) + 1, (), generator=generator))
+    if selection == "published":
+        return draw_published_sources(camera, cameras, count, generator)
     size = min(len(others), max(count, len(others) // 2))
     pool = others[torch.randperm(len(others), generator=generator)[:size]]
     return pool[select_sources(camera, cameras[pool], count, selection=selection)]

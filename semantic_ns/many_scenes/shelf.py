@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from functools import cached_property
 
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+
 from semantic_ns.dataparsers.many_scenes import ManyScenesDataParser
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.many_scenes.views import SceneViews, ViewCache, read_views
@@ -23,6 +25,7 @@ class SceneShelf:
         parser: reads the scenes.
         max_width: wider images are made smaller.
         max_bytes: memory for views of each kind.
+        scale_factor: size of the images relative to their files, before `max_width`.
         complete: what is done to the frames of a training scene when they are read.
     """
 
@@ -31,9 +34,11 @@ class SceneShelf:
         parser: ManyScenesDataParser,
         max_width: int | None,
         max_bytes: int,
+        scale_factor: float = 1.0,
         complete: Callable[[SceneViews], SceneViews] = lambda views: views,
     ) -> None:
-        self._parser, self._max_width, self._complete = parser, max_width, complete
+        self._parser, self._max_width, self._scale_factor = parser, max_width, scale_factor
+        self._complete = complete
         self._training = ViewCache(self._read_training, max_bytes)
         self._sources = ViewCache(self._read_sources, max_bytes)
 
@@ -65,9 +70,12 @@ class SceneShelf:
 
     def _read_training(self, number: int) -> SceneViews:
         outputs = self._parser.training_outputs(self._parser.training_scenes[number])
-        return self._complete(read_views(SemanticDataset(outputs), self._max_width))
+        return self._complete(self._views(outputs))
 
     def _read_sources(self, number: int) -> SceneViews:
         parser = self._parser
         scene = parser.shown_scene if number == _SHOWN else parser.scored_scenes[number]
-        return read_views(SemanticDataset(parser.scored_outputs(scene, "train")), self._max_width)
+        return self._views(parser.scored_outputs(scene, "train"))
+
+    def _views(self, outputs: DataparserOutputs) -> SceneViews:
+        return read_views(SemanticDataset(outputs, self._scale_factor), self._max_width)

@@ -9,7 +9,7 @@ from torch import Tensor
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sweep_matrices
 
-Selection = Literal["coverage", "nearest"]
+Selection = Literal["coverage", "nearest", "published"]
 SAME_POSE_M = 1e-6
 """Cameras that differ by less than this, in metres and in their rotation matrices, are the same image."""
 _PROBE_DEPTHS = 3
@@ -45,6 +45,30 @@ def are_same_image(target: ViewCameras, sources: ViewCameras) -> Bool[Tensor, "s
     return (sources.c2w - target.c2w).abs().amax(dim=(1, 2)) < SAME_POSE_M
 
 
+def draw_published_sources(
+    target: ViewCameras, sources: ViewCameras, count: int, generator: torch.Generator
+) -> Int64[Tensor, "count"]:
+    """Sources of a training target as the released code of GSNeRF draws them (Chou et al. 2024).
+
+    It takes `count` random ones of the nearest `count` or, in half of the steps, of the nearest 1.5 `count` (released
+    with 8 sources: of 8 or 12). In 2 % of its steps the target may be one of its own sources; here it never is.
+
+    Args:
+        target: one camera.
+        sources: cameras to choose from.
+        count: number of sources.
+        generator: draws.
+
+    Raises:
+        SceneError: if there are not as many cameras beside the target.
+    """
+    num_others = int((~are_same_image(target, sources)).sum())
+    is_wide = bool(torch.randint(2, (), generator=generator))
+    size = max(count, min(num_others, count + count // 2 if is_wide else count))
+    nearest = select_sources(target, sources, size, selection="published")
+    return nearest[torch.randperm(size, generator=generator)[:count]]
+
+
 def select_sources(
     target: ViewCameras,
     sources: ViewCameras,
@@ -57,7 +81,8 @@ def select_sources(
 
     `nearest` takes those with the smallest sum of distance (metres) and angle (radians). `coverage` takes one source
     after the other: the one that adds most to the share of probe points that at least one, and with half the weight
-    two, sources see, less a tenth of its pose distance; the order of the result is that of the choice.
+    two, sources see, less a tenth of its pose distance; the order of the result is that of the choice. `published`
+    takes those whose centres are nearest, wherever they look (Chou et al. 2024, released code).
 
     Args:
         target: one camera.
@@ -78,7 +103,9 @@ def select_sources(
             "the scene more frames, or take a smaller --pipeline.model.num-source-views (while training, "
             "--pipeline.datamanager.train-sources)."
         )
-    if selection == "nearest":
+    if selection == "published":
+        distances = (sources.centres - target.centres).norm(dim=-1).where(usable, torch.inf)
+    if selection != "coverage":
         return distances.argsort(stable=True)[:count]
     seen = seen_probes(target, sources, near, far)
     chosen: list[int] = []
@@ -89,4 +116,4 @@ def select_sources(
         score[chosen] = -torch.inf
         chosen.append(int(score.argmax()))
         times_seen += seen[chosen[-1]]
-    return torch.tensor(chosen)
+    return torch.tensor(chosen, dtype=torch.int64)

@@ -2,11 +2,11 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int16, Int64, UInt8
+from jaxtyping import Bool, Float32, Int16, Int64, UInt8
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,6 +15,7 @@ from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.views import ViewCameras
+from semantic_ns.labels.taxonomy import VOID
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +28,7 @@ class SceneViews:
         labels: classes 0..C-1, void -1.
         depths_m: planar depth in metres, 0 where unknown; None where the scene has none.
         metres_per_unit: metres per scene unit of nerfstudio's cameras.
+        masks: which pixels are used; None where all are. The others are void, and of unknown depth.
     """
 
     images: UInt8[Tensor, "frames height width 3"]
@@ -34,6 +36,7 @@ class SceneViews:
     labels: Int16[Tensor, "frames height width"]
     depths_m: Float32[Tensor, "frames height width"] | None
     metres_per_unit: float
+    masks: Bool[Tensor, "frames height width"] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -45,9 +48,14 @@ class SceneViews:
 
     @property
     def num_bytes(self) -> int:
-        """Memory of the images, labels and depths."""
-        parts = [self.images, self.labels, *([] if self.depths_m is None else [self.depths_m])]
-        return sum(part.numel() * part.element_size() for part in parts)
+        """Memory of the images, labels, depths and masks."""
+        parts = (self.images, self.labels, self.depths_m, self.masks)
+        return sum(part.numel() * part.element_size() for part in parts if part is not None)
+
+    def masked(self, masks: Bool[Tensor, "frames height width"]) -> "SceneViews":
+        """The same frames, of which only some pixels are used."""
+        depths = None if self.depths_m is None else self.depths_m.where(masks, 0.0)
+        return replace(self, labels=self.labels.masked_fill(~masks, VOID), depths_m=depths, masks=masks)
 
     def colors(self, chosen: Int64[Tensor, "chosen"]) -> Float32[Tensor, "chosen 3 height width"]:
         """Colours 0..1 of some frames."""
@@ -88,10 +96,13 @@ def read_views(dataset: SemanticDataset, max_width: int | None = None) -> SceneV
         dataset: images with labels.
         max_width: images that are wider are made smaller: colours by averages, labels and depth by nearest neighbours.
             Images of another size than the first one are brought to its size; their cameras see them so.
+
+    Raises:
+        SceneError: if a mask leaves nothing of its image.
     """
     scale: float = dataset.metadata[keys.METRES_PER_UNIT]
     size = reduced_size(dataset.cameras, max_width)
-    images, labels, depths = [], [], []
+    images, labels, depths, masks = [], [], [], []
     for index in range(len(dataset)):
         color = dataset.color_of(index)
         images.append(_area(color, size))
@@ -99,13 +110,22 @@ def read_views(dataset: SemanticDataset, max_width: int | None = None) -> SceneV
         depth = dataset.depth_of(index)
         if depth is not None:
             depths.append(_nearest(depth, size))
-    return SceneViews(
+        mask = dataset.mask_of(index)
+        if mask is not None:
+            masks.append(_nearest(mask, size))
+            if not bool(masks[-1].any()):
+                raise SceneError(
+                    f"Expected a mask that leaves some pixels of {dataset.image_filenames[index]}, found one that is "
+                    "black; take the frame out of the scene, or correct its mask."
+                )
+    views = SceneViews(
         torch.stack(images),
         view_cameras(dataset.cameras, scale),
         torch.stack(labels),
         torch.stack(depths) if depths else None,
         scale,
     )
+    return views.masked(torch.stack(masks)) if masks else views
 
 
 def reduced_size(cameras: Cameras, max_width: int | None = None) -> tuple[int, int]:

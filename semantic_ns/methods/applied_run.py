@@ -44,6 +44,7 @@ class RoomOptions:
         normalize_scale: whether a scene of unknown scale is scaled by the distances between its cameras.
         num_source_views: number of sources of an image; None for that of the weights.
         use_source_labels: whether labels of source frames are carried over.
+        metres_per_unit: metres that a unit of the camera positions is, in a scene of unknown scale.
     """
 
     split: SplitMethod | None = None
@@ -51,6 +52,7 @@ class RoomOptions:
     normalize_scale: bool = False
     num_source_views: int | None = None
     use_source_labels: bool = True
+    metres_per_unit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ def apply_weights(weights: Path, data: Path, output_dir: Path, options: RoomOpti
     parser_config.label_space = label_space_of(read_weights(weights)).to_json()
     parser_config.eval_interval = options.eval_interval
     parser_config.normalize_scale = options.normalize_scale
+    parser_config.metres_per_unit = options.metres_per_unit
     pipeline_config.datamanager.data = parser_config.data = scene.path.resolve()
     parser = cast(ManyScenesDataParser, parser_config.setup())
     parser_config.split = options.split or ("auto" if parser.has_all_labels(parser.shown_scene) else "all")

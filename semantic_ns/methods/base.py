@@ -19,6 +19,7 @@ from semantic_ns.batch import (
     DEPTH_M,
     LABELS,
     LOGITS,
+    MASK,
     NORMALS,
     NUM_UNIFORM,
     PLANAR_DEPTH,
@@ -82,6 +83,7 @@ class SemanticModel(NearCameraPriceModel):
     renders_intervals = False
     """Whether the model has :meth:`render_intervals`."""
     renders_image_intervals = False
+    renders_from_sources = False
     """Whether the model has :meth:`render_image_intervals`."""
     gives_raw_outputs = True
     """Whether the model has :meth:`raw_outputs`."""
@@ -301,13 +303,17 @@ class SemanticModel(NearCameraPriceModel):
         if not self.lpips.available:
             metrics.pop("lpips", None)
         if PLANAR_DEPTH in outputs:
-            depth_m = batch.get(DEPTH_M)
+            depth_m, target, mask = batch.get(DEPTH_M), batch[LABELS], batch.get(MASK)
+            image = self.renderer_rgb.blend_background(batch["image"].to(self.device))
+            colors = (outputs["rgb"], image)
+            if mask is not None:
+                depth_m = None if depth_m is None else depth_m * mask.to(depth_m.device)
+                target = target.masked_fill(~mask.to(target.device), VOID)
+                colors = tuple(color[mask[..., 0].to(color.device)][None] for color in colors)
             if depth_m is not None:
                 self.evaluation_state.add_depth(outputs[PLANAR_DEPTH], depth_m)
-            image = self.renderer_rgb.blend_background(batch["image"].to(self.device))
-            self.evaluation_state.add_color(outputs["rgb"], image)
+            self.evaluation_state.add_color(*colors)
             if RENDERED_LABELS in outputs:
-                target = batch[LABELS]
                 self.evaluation_state.add_labels(outputs[RENDERED_LABELS], target, outputs["semantics_confidence"])
                 images |= picture_grid(outputs, image, target, depth_m, self.taxonomy, self.metres_per_unit)
         return metrics, images

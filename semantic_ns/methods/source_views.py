@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.nn import functional as F
 
-from semantic_ns.batch import LOGITS, PLANAR_DEPTH
+from semantic_ns.batch import LOGITS, MASK, PLANAR_DEPTH
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.pictures import paint
 from semantic_ns.geometry.views import ViewCameras, pixel_centres
@@ -26,6 +26,7 @@ from semantic_ns.host import LpipsIfAvailable
 from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.many_scenes.samples import TargetSample
 from semantic_ns.many_scenes.shelf import SCENE, SHELF, SceneShelf
+from semantic_ns.many_scenes.source_coverage import SourceRule
 from semantic_ns.many_scenes.source_selection import Selection, are_same_image, select_sources
 from semantic_ns.many_scenes.views import SceneViews, view_cameras
 from semantic_ns.methods.base import Outputs, SemanticModel
@@ -47,7 +48,7 @@ class SourceViewsConfig(ModelConfig):
     """Number of source frames from which an image is rendered. It can be changed at any time."""
     source_selection: Selection = "coverage"
     """Rule by which source frames are chosen: coverage adds the frame that shows most of what the others do not,
-    nearest takes the closest ones."""
+    nearest takes the closest ones by place and direction, published by place alone."""
     use_source_labels: bool = True
     """Carry over the labels of source frames that have some. Scores without labels of the scene need False."""
     near_plane: float | None = None
@@ -132,13 +133,18 @@ class WholeImageModel(Model):
     def get_image_metrics_and_images(
         self, outputs: Outputs, batch: Mapping[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """PSNR, SSIM and, where its weights are at hand, LPIPS of an image; pictures of colour and depth."""
+        """PSNR, SSIM and, where its weights are at hand, LPIPS of an image; pictures of colour and depth.
+
+        Pixels outside the mask of the image, if it has one, are black in both images; PSNR leaves them out.
+        """
         from torchmetrics.functional import structural_similarity_index_measure  # slow, and not needed to register
 
         truth = self.renderer_rgb.blend_background(batch["image"].to(self.device))
-        expected, found = (image.permute(2, 0, 1)[None] for image in (truth, outputs["rgb"]))
+        mask = batch[MASK].to(self.device) if MASK in batch else torch.ones_like(truth[..., :1])
+        expected, found = ((image * mask).permute(2, 0, 1)[None] for image in (truth, outputs["rgb"]))
+        error = (expected - found).square()
         ssim = structural_similarity_index_measure(expected, found, data_range=1.0)
-        psnr = -10 * (expected - found).square().mean().log10()
+        psnr = -10 * (error.sum() / (3 * mask.sum())).log10()
         metrics = {"psnr": float(psnr), "ssim": float(torch.as_tensor(ssim))}
         if self.lpips.available:
             metrics["lpips"] = float(self.lpips(expected, found))
@@ -159,6 +165,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
     config: SourceViewsConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     renders_rays = False
     renders_image_intervals = True
+    renders_from_sources = True
     supports_propagation = False
     supports_geometry_supervision = False
 
@@ -294,12 +301,18 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         rendered = self.render_image(ChosenSources(scene, views, frames), target.to(self.device), size)
         return rendered, target, (height, width)
 
+    @property
+    def source_rule(self) -> SourceRule:
+        """How the sources of an image are chosen."""
+        near, far = (bound * self.metres_per_unit for bound in (self.bounds.near, self.bounds.far))
+        return SourceRule(self.config.num_source_views, near, far, self.config.source_selection)
+
     def _source_frames(self, target: ViewCameras, views: SceneViews) -> Int64[Tensor, "chosen"]:
         """Numbers of the sources of a target: fewer where the scene has no more, at least two, and never the target."""
         num_others = int((~are_same_image(target, views.cameras)).sum())
-        count = min(self.config.num_source_views, max(1, num_others))
-        near, far = (bound * self.metres_per_unit for bound in (self.bounds.near, self.bounds.far))
-        frames = select_sources(target, views.cameras, count, near, far, self.config.source_selection)
+        rule = self.source_rule
+        count = min(rule.count, max(1, num_others))
+        frames = select_sources(target, views.cameras, count, rule.near, rule.far, rule.selection)
         # Sources are compared with each other; an only one is compared with itself.
         return frames.repeat(2) if len(frames) == 1 else frames
 

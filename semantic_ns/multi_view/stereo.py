@@ -252,7 +252,8 @@ def with_stereo_depth(views: SceneViews, settings: StereoSettings | None = None)
     images = F.interpolate(views.colors(torch.arange(len(views))), size, mode="area")
     depths, is_confirmed = stereo_depth(images, views.cameras, settings)
     known = depths.where(is_confirmed, 0.0)[:, None]
-    return replace(views, depths_m=F.interpolate(known, (height, width), mode="nearest-exact")[:, 0])
+    found = replace(views, depths_m=F.interpolate(known, (height, width), mode="nearest-exact")[:, 0])
+    return found if views.masks is None else found.masked(views.masks)
 
 
 def needs_stereo(views: SceneViews, source: DepthSource) -> bool:

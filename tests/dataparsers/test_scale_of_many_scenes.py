@@ -26,7 +26,9 @@ def test_a_scene_with_a_known_scale_keeps_it_whatever_the_option(name: str, room
 
 def test_a_scene_of_unknown_scale_is_told_with_the_option_that_accepts_it(tmp_path: Path) -> None:
     write_scene(tmp_path / "rooms/first")
-    message = r"scale is known in metres at .*first, found neither depth nor .*; .* Add --normalize-scale True"
+    message = (
+        r"scale is known in metres at .*first, found neither .*; add --metres-per-unit 1 .* --normalize-scale True"
+    )
     expect_one_sentence(tmp_path / "rooms", message)
 
 
@@ -51,6 +53,37 @@ def test_normalised_cameras_have_their_neighbours_at_30_centimetres_in_whatever_
     each_frame(write_scene(tmp_path / "scene"), scaled(factor))
     outputs = parser_of(tmp_path / "scene", normalize_scale=True, split="all").get_dataparser_outputs("train")
     assert np.median(metres_between(outputs)) == pytest.approx(0.3, rel=1e-4)
+
+
+@pytest.mark.parametrize("metres", [1.0, 0.01, 0.3048])
+def test_a_stated_unit_is_that_of_the_positions_in_the_file(metres: float, tmp_path: Path) -> None:
+    """Whatever nerfstudio scales them by: cameras stand 2 units from the middle of their circle."""
+    parser = parser_of(write_scene(tmp_path / "scene"), metres_per_unit=metres, split="all")
+    outputs = parser.get_dataparser_outputs("train")
+    positions = outputs.cameras.camera_to_worlds[:, :3, 3].double() * outputs.metadata[keys.METRES_PER_UNIT]
+    content = json.loads((tmp_path / "scene/transforms.json").read_text())
+    stored = torch.tensor([entry["transform_matrix"] for entry in content["frames"]])[:, :3, 3].double()
+    torch.testing.assert_close(
+        torch.cdist(positions, positions), metres * torch.cdist(stored, stored), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", ["replica", "studio"])
+def test_a_scene_with_a_known_scale_keeps_it_whatever_unit_is_stated(name: str, rooms: Path) -> None:
+    expected = AutoDataParserConfig(data=rooms / name).setup().get_dataparser_outputs("train")
+    outputs = parser_of(rooms / name, metres_per_unit=7.0).get_dataparser_outputs("train")
+    assert outputs.metadata[keys.METRES_PER_UNIT] == expected.metadata[keys.METRES_PER_UNIT]
+
+
+@pytest.mark.parametrize("unit", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_unit_that_is_no_length_is_told(unit: float, tmp_path: Path) -> None:
+    message = r"Expected a finite number above 0 for --metres-per-unit, found "
+    expect_one_sentence(write_scene(tmp_path / "scene"), message, metres_per_unit=unit)
+
+
+def test_two_scales_are_one_too_many(tmp_path: Path) -> None:
+    message = r"Expected --metres-per-unit or --normalize-scale True, found both; leave one out"
+    expect_one_sentence(write_scene(tmp_path / "scene"), message, metres_per_unit=1.0, normalize_scale=True)
 
 
 def test_sources_and_scored_frames_of_a_normalised_scene_have_one_scale(tmp_path: Path) -> None:

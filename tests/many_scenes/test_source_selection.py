@@ -12,6 +12,7 @@ from semantic_ns.geometry.views import ViewCameras, stack_views
 from semantic_ns.many_scenes.source_selection import (
     Selection,
     are_same_image,
+    draw_published_sources,
     pose_distances,
     seen_probes,
     select_sources,
@@ -20,6 +21,7 @@ from support.views import cameras_at, lifted, pose, projected, random_cameras
 
 NEAR, FAR = 0.3, 8.0
 BOTH: tuple[Selection, ...] = ("coverage", "nearest")
+ALL: tuple[Selection, ...] = (*BOTH, "published")
 
 
 def seen_slowly(target: ViewCameras, sources: ViewCameras) -> list[list[bool]]:
@@ -101,7 +103,7 @@ def test_coverage_prefers_a_source_that_shows_the_rest_to_a_nearer_one_that_show
     assert select_sources(target, sources, 2, selection="nearest").tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("selection", BOTH)
+@pytest.mark.parametrize("selection", ALL)
 def test_the_target_is_no_source_under_whatever_number_it_is_among_them(selection: Selection) -> None:
     cameras = random_cameras(5)
     for target in range(5):
@@ -117,7 +119,7 @@ def test_a_camera_is_the_same_image_within_a_millionth_only() -> None:
     assert are_same_image(target, moved).tolist() == [True, True, False, False]
 
 
-@pytest.mark.parametrize("selection", BOTH)
+@pytest.mark.parametrize("selection", ALL)
 def test_the_order_of_the_frames_does_not_matter(selection: Selection) -> None:
     target, sources = random_cameras(1, seed=1), random_cameras(8, seed=2)
     expected = select_sources(target, sources, 4, selection=selection)
@@ -135,10 +137,47 @@ def test_sources_that_see_nothing_of_the_target_come_last_the_nearest_first(sele
     assert select_sources(target, sources, 3, selection=selection).tolist() == [2, 1, 0]
 
 
-@pytest.mark.parametrize("selection", BOTH)
+@pytest.mark.parametrize("selection", ALL)
 def test_too_few_frames_beside_the_target_are_told_with_the_options(selection: Selection) -> None:
     cameras = random_cameras(4)
     message = r"Expected at least 4 source frames beside the target, found 3 .* --pipeline\.model\.num-source-views"
     with pytest.raises(SceneError, match=message):
         select_sources(cameras[:1], cameras, 4, selection=selection)
     assert len(select_sources(cameras[:1], cameras, 3, selection=selection)) == 3
+
+
+def centre_distance(target: ViewCameras, sources: ViewCameras, index: int) -> float:
+    return float(np.linalg.norm(target.c2w[0, :3, 3].numpy() - sources.c2w[index, :3, 3].numpy()))
+
+
+def test_published_takes_those_with_the_nearest_centres_wherever_they_look() -> None:
+    target, sources = random_cameras(1, seed=1), random_cameras(9, seed=2)
+    expected = sorted(range(9), key=lambda index: centre_distance(target, sources, index))[:4]
+    assert select_sources(target, sources, 4, selection="published").tolist() == expected
+    turned = cameras_at(*(pose((x, 0, 0), (0, math.pi * x, 0)) for x in (1.0, 0.5, 2.0)))
+    assert select_sources(cameras_at(pose((0, 0, 0))), turned, 2, selection="published").tolist() == [1, 0]
+
+
+def test_published_training_draws_random_sources_of_the_nearest_ones_or_of_half_as_many_again() -> None:
+    target, sources = random_cameras(1, seed=1), random_cameras(20, seed=2)
+    order = sorted(range(20), key=lambda index: centre_distance(target, sources, index))
+    generator, times, wide = torch.Generator().manual_seed(0), torch.zeros(20), 0
+    for _ in range(600):
+        drawn = draw_published_sources(target, sources, 8, generator)
+        assert len(set(drawn.tolist())) == 8
+        times[drawn] += 1
+        wide += set(drawn.tolist()) != set(order[:8])
+    assert set(times.nonzero()[:, 0].tolist()) == set(order[:12])
+    # Half of the steps draw 8 of 12: a frame of the nearest 8 then comes in 2 of 3 of them, as do the other four.
+    np.testing.assert_allclose(times[order[:8]].numpy() / 600, 0.5 + 0.5 * 8 / 12, atol=0.06)
+    np.testing.assert_allclose(times[order[8:12]].numpy() / 600, 0.5 * 8 / 12, atol=0.08)
+    assert 0.4 < wide / 600 < 0.6
+
+
+def test_published_training_never_draws_the_target_and_does_with_as_many_frames_as_there_are() -> None:
+    cameras, generator = random_cameras(5), torch.Generator().manual_seed(0)
+    for target in range(5):
+        drawn = draw_published_sources(cameras[torch.tensor([target])], cameras, 4, generator)
+        assert sorted(drawn.tolist()) == sorted(set(range(5)) - {target})
+    with pytest.raises(SceneError, match="Expected at least 5 source frames beside the target, found 4"):
+        draw_published_sources(cameras[torch.tensor([0])], cameras, 5, generator)

@@ -97,7 +97,7 @@ def test_a_target_that_no_source_sees_is_still_rendered(network: GsnerfSmallNetw
 
 def losses_of(network: GsnerfSmallNetwork, sample: TargetSample, uses_depth: bool = True) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    pixels = [RayPixels.draw(sample.targets.size, 64, generator) for _ in range(len(sample.targets.cameras))]
+    pixels = RayPixels.draw(sample.targets, 64, generator)
     return step_losses(network, sample, pixels, LossWeights(), uses_depth)
 
 

@@ -180,6 +180,17 @@ def test_a_scene_of_one_frame_has_no_confirmed_depth() -> None:
     assert not bool(found.depths_m.any())
 
 
+def test_stereo_gives_masked_pixels_no_depth() -> None:
+    views = views_of_the_wall(4)
+    masks = torch.ones(4, *views.size, dtype=torch.bool)
+    masks[:, :, 20:30] = False
+    free, masked = (stereo.with_stereo_depth(v).depths_m for v in (views, views.masked(masks)))
+    assert free is not None
+    assert masked is not None
+    assert bool(free[~masks].any())
+    torch.testing.assert_close(masked, free.where(masks, 0.0), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("has_depth", [True, False])
 def test_depth_comes_from_where_the_option_says(has_depth: bool) -> None:
     views = scene_views(cameras_before_a_wall(3), has_depth=has_depth)

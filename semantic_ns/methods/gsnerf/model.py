@@ -34,8 +34,8 @@ class PublishedGsnerfModelConfig(SourceViewsConfig):
     """Number of source frames from which an image is rendered. It can be changed at any time, except with the defect
     concatenated-views."""
     source_selection: Selection = "nearest"
-    """Rule by which source frames are chosen: nearest takes the closest ones, coverage adds the frame that shows most
-    of what the others do not."""
+    """Rule by which source frames are chosen: nearest takes the closest ones by place and direction, published by place
+    alone, coverage adds the frame that shows most of what the others do not."""
     loss_weights: PublishedLossWeights = field(default_factory=PublishedLossWeights)
     """Weights of the losses."""
     rays_per_target: int = 1024
@@ -91,8 +91,7 @@ class PublishedGsnerfModel(SourceViewsModel):
         sample = TargetSample(sample.sources.to(self.device), sample.targets.to(self.device))
         generator, (height, width) = torch.default_generator, sample.targets.size
         places = [
-            torch.randint(height * width, (self.config.rays_per_target,), generator=generator).to(self.device)
-            for _ in range(len(sample.targets.cameras))
+            place.to(self.device) for place in sample.targets.random_pixels(self.config.rays_per_target, generator)
         ]
         bounds = jittered(self._bounds_m, generator) if self.config.jitter_bounds and self.training else self._bounds_m
         predicted = predict(

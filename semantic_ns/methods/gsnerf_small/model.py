@@ -91,10 +91,7 @@ class GsnerfSmallModel(SourceViewsModel):
     def sample_losses(self, sample: TargetSample) -> dict[str, Float[Tensor, ""]]:
         """Losses of a step over random rays."""
         sample = TargetSample(sample.sources.to(self.device), sample.targets.to(self.device))
-        pixels = [
-            RayPixels.draw(sample.targets.size, self.config.rays_per_target, torch.default_generator).to(self.device)
-            for _ in range(len(sample.targets.cameras))
-        ]
+        pixels = RayPixels.draw(sample.targets, self.config.rays_per_target, torch.default_generator)
         return step_losses(self.network, sample, pixels, self.config.loss_weights, class_weights=self._class_weights)
 
     def render_image(self, chosen: ChosenSources, camera: ViewCameras, size: tuple[int, int]) -> RenderedImage:

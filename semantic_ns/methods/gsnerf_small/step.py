@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sample_images, stack_views, sweep_matrices
-from semantic_ns.many_scenes.samples import TargetSample
+from semantic_ns.many_scenes.samples import Frames, TargetSample
 from semantic_ns.methods.gsnerf_small.losses import (
     class_loss,
     log_depth_loss,
@@ -56,14 +56,12 @@ class RayPixels:
     place: Int64[Tensor, "rays"]
 
     @classmethod
-    def draw(cls, size: tuple[int, int], count: int, generator: torch.Generator) -> "RayPixels":
-        """Pixels of an image of a size (height, width), with replacement."""
-        place = torch.randint(size[0] * size[1], (count,), generator=generator)
-        return cls(pixel_centres(*size).reshape(-1, 2)[place], place)
-
-    def to(self, device: torch.device | str) -> "RayPixels":
-        """The same pixels on a device."""
-        return RayPixels(self.xy.to(device), self.place.to(device))
+    def draw(cls, targets: Frames, count: int, generator: torch.Generator) -> list["RayPixels"]:
+        """Pixels of each target that are used, with replacement, on its device."""
+        xy = pixel_centres(*targets.size).reshape(-1, 2)
+        device = targets.images.device
+        places = targets.random_pixels(count, generator)
+        return [cls(xy[place].to(device), place.to(device)) for place in places]
 
     def of(self, image: Tensor) -> Tensor:
         """Values of an image [..., H, W] at the pixels, [..., R]."""
