@@ -101,15 +101,18 @@ class _Scene:
     source: SceneSource
     content: dict[str, Any]
     frames: list[FrameFiles]
+    places: list[int]
 
     @classmethod
     def load(cls, data: Path) -> "_Scene":
         source = layout.require_source(data)
         content = source.read()
-        entries = read_frames(content, source.path, source.further_folders).entries
+        found = read_frames(content, source.path, source.further_folders)
+        entries = found.entries
         num_of_stem = Counter(Path(entry["file_path"]).stem for entry in entries)
         finder = LabelFinder(source.folder, num_of_stem)
-        return cls(source, content, [frame_files(entry, num_of_stem, source.folder, finder) for entry in entries])
+        frames = [frame_files(entry, num_of_stem, source.folder, finder) for entry in entries]
+        return cls(source, content, frames, found.places)
 
     @property
     def path(self) -> Path:
@@ -249,9 +252,11 @@ def _install(loaded: _Scene, matches: Matches, table: ClassTable, drawn: Path) -
     if not loaded.source.lists_frames:
         return _install_beside(loaded, names, {"classes": classes, "void_id": void_ids}, drawn)
     backup = _backup(loaded.path)
-    frames = [dict(entry) for entry in loaded.content["frames"]]
-    for (index, _), name in zip(matches.pairs, names, strict=True):
-        frames[index]["semantics_path"] = name
+    name_of = {index: name for (index, _), name in zip(matches.pairs, names, strict=True)}
+    frames = [
+        {**entry, "semantics_path": name_of[place]} if place in name_of else entry
+        for entry, place in zip(loaded.content["frames"], loaded.places, strict=True)
+    ]
     meanings = {"semantic_classes": classes, "semantic_void_id": void_ids}
     with _images_in_place(names, drawn, loaded.folder):
         # As it stands in the file: what was completed while reading is completed anew.

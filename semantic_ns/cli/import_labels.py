@@ -15,8 +15,8 @@ class ImportLabels:
     """Write annotations of other tools into a scene as nerfstudio-semantic-data reads it.
 
     Images are matched by file name without folder and suffix. Pixels in no annotation are void. The formats are COCO
-    (instances, panoptic, Roboflow), LabelMe, CVAT XML, Label Studio, YOLO outlines, the VGG Image Annotator,
-    Supervisely, masks of CVAT or PASCAL VOC, and label images (PNG or .npy).
+    (instances, panoptic, Roboflow), LabelMe, CVAT XML, Label Studio, Labelbox, YOLO outlines, the VGG Image
+    Annotator, Supervisely, masks of CVAT or PASCAL VOC, and label images (PNG or .npy).
     """
 
     scene: tyro.conf.Positional[Path]
@@ -24,9 +24,9 @@ class ImportLabels:
     subfolder semantics."""
     labels: tyro.conf.Positional[Path]
     """Annotations: a file, a folder of files, masks or label images, or a zip file as the tool exported it."""
-    format: Literal["auto", "coco", "labelme", "voc", "png", "cvat", "label-studio", "via", "supervisely", "yolo"] = (
-        "auto"
-    )
+    format: Literal[
+        "auto", "coco", "labelme", "voc", "png", "cvat", "label-studio", "labelbox", "via", "supervisely", "yolo"
+    ] = "auto"
     """Format of the annotations; auto detects it from the content."""
     classes: Path | None = None
     """Class table: CSV (id,name[,r,g,b][,is_thing]), JSON, or text with one name per line (ids 0, 1, 2, ...). It is
