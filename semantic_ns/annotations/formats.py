@@ -72,7 +72,7 @@ def read_annotations(labels: Path, file_format: Format = "auto", classes: Path |
     annotations = _read(source, chosen, table)
     if annotations.table.encoding_note is not None:
         annotations.notes.say(annotations.table.encoding_note)
-    return annotations
+    return replace(annotations, folder=source.folder)
 
 
 def _inspect(labels: Path, classes: Path | None) -> _Source:
