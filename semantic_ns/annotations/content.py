@@ -89,7 +89,7 @@ def _differences(
     orientation = exif_orientation(photo)
     views = [(stored, size, orientation)]
     if orientation != UPRIGHT:
-        views.append((_upright(stored, orientation), size[::-1] if swaps_sides(orientation) else size, UPRIGHT))
+        views.append((_upright(stored, orientation), (size[1], size[0]) if swaps_sides(orientation) else size, UPRIGHT))
     for thumbnail, shape, left_to_turn in views:
         near = [index for index, other in enumerate(sizes) if is_copy(shape, other)]
         squares = ((known[near] - thumbnail) ** 2).mean(axis=(1, 2, 3))
