@@ -145,6 +145,8 @@ class NerfstudioSemanticDataParser(Nerfstudio):
             ),
             **scene.frame_metadata(frames, self.config.depth_unit_scale_factor),
         }
+        if all(frame.depth is None for frame in loaded.files_of_image.values()):
+            metadata[keys.HAS_UNKNOWN_SCALE] = True
         if loaded.has_alpha:
             metadata[keys.HAS_ALPHA] = True
         if loaded.masks:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from semantic_ns.batch import LOGITS, PLANAR_DEPTH
 from semantic_ns.errors import SceneError
+from semantic_ns.evaluation.color import structural_similarity
 from semantic_ns.evaluation.pictures import paint
 from semantic_ns.geometry.views import ViewCameras, pixel_centres
 from semantic_ns.host import LpipsIfAvailable
@@ -133,11 +134,9 @@ class WholeImageModel(Model):
         self, outputs: Outputs, batch: Mapping[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
         """PSNR, SSIM and, where its weights are at hand, LPIPS of an image; pictures of colour and depth."""
-        from torchmetrics.functional import structural_similarity_index_measure  # slow, and not needed to register
-
         truth = self.renderer_rgb.blend_background(batch["image"].to(self.device))
         expected, found = (image.permute(2, 0, 1)[None] for image in (truth, outputs["rgb"]))
-        ssim = structural_similarity_index_measure(expected, found, data_range=1.0)
+        ssim = structural_similarity(expected, found, data_range=1.0)
         psnr = -10 * (expected - found).square().mean().log10()
         metrics = {"psnr": float(psnr), "ssim": float(torch.as_tensor(ssim))}
         if self.lpips.available:
