@@ -3,6 +3,7 @@
 nerfstudio 1.1.5 asserts that it finds what it needs and says no more, in part after minutes of work.
 """
 
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.run_paths import option_value
 
 _LOAD = "--load-config"
+_UNWRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT})
 _NOT_EXPORTED = {
     "marching-cubes": "a signed distance field, which this method does not have; ns-export tsdf or poisson make a mesh",
     "gaussian-splat": "Gaussians, which this method does not have; ns-export pointcloud makes points with colours",
@@ -52,6 +54,16 @@ def _refuse_dataset_options(arguments: Sequence[str]) -> None:
         )
     if "rgba" in arguments and option_value("--image-format", arguments) != "png":
         raise SceneError("Expected --image-format png for the output rgba, found jpeg, which has no alpha; add it.")
+
+
+def sentence_about_unwritable_place(error: BaseException) -> str | None:
+    """One sentence where a command ended because a place cannot be written, such as a read-only folder, else None."""
+    if not isinstance(error, OSError) or error.errno not in _UNWRITABLE or error.filename is None:
+        return None
+    return (
+        f"Expected to write to {Path(error.filename).absolute()}, found that this cannot be done ({error.strerror}); "
+        "choose another place for the output, or start the command in a folder that can be written."
+    )
 
 
 def sentence_about_missing_run(error: BaseException, arguments: Sequence[str] | None = None) -> str | None:

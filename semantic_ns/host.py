@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.text import Text
 from torch import Tensor
 
-from semantic_ns.commands import sentence_about_missing_run
+from semantic_ns.commands import sentence_about_missing_run, sentence_about_unwritable_place
 from semantic_ns.errors import SceneError
 from semantic_ns.moved import find_moved_modules, present_options
 from semantic_ns.viewer.guard import HOSTS_VARIABLE, ViewerGuard, is_loopback, is_websocket
@@ -134,7 +134,8 @@ def allow_numpy_scalars_in_checkpoints() -> None:
 def show_scene_errors_as_one_sentence() -> None:
     """Make every command end with the sentence of a `SceneError` and status 1 instead of a traceback.
 
-    A run that is not there, which nerfstudio opens without looking, is told in the same way. Other exceptions go to the
+    A run that is not there, which nerfstudio opens without looking, and a place that cannot be written are told in the
+    same way. Other exceptions go to the
     hook that was there before.
     """
     previous = sys.excepthook
@@ -144,7 +145,7 @@ def show_scene_errors_as_one_sentence() -> None:
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if isinstance(error, SceneError):
             print_in_red(str(error))
-        elif (sentence := sentence_about_missing_run(error)) is not None:
+        elif (sentence := sentence_about_missing_run(error) or sentence_about_unwritable_place(error)) is not None:
             print_in_red(sentence)
         else:
             previous(kind, error, traceback)

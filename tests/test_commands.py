@@ -1,10 +1,13 @@
 """What nerfstudio's commands cannot do with a run of this package is one sentence, and all else is let through."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from semantic_ns.commands import refuse_impossible, sentence_about_missing_run
+from semantic_ns.cli.main import run_command
+from semantic_ns.commands import refuse_impossible, sentence_about_missing_run, sentence_about_unwritable_place
 from semantic_ns.errors import SceneError
 
 
@@ -67,3 +70,27 @@ def test_other_faults_keep_their_traceback(tmp_path: Path) -> None:
         (AssertionError(config), ["ns-eval", "--load-config", config]),
     ):
         assert sentence_about_missing_run(error, arguments) is None
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_place_that_cannot_be_written_is_told_in_one_sentence(
+    number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write() -> None:
+        raise OSError(number, os.strerror(number), str(tmp_path / "scores.json"))
+
+    with pytest.raises(SystemExit):
+        run_command(write)
+    told = capsys.readouterr().err
+    assert told.startswith(f"Error: Expected to write to {tmp_path / 'scores.json'}, found that this cannot be done (")
+    assert told.count("\n") == 1
+
+
+def test_other_faults_of_files_keep_their_traceback() -> None:
+    def read() -> None:
+        raise FileNotFoundError(errno.ENOENT, "no such file", "x")
+
+    assert sentence_about_unwritable_place(OSError("nothing is known of it")) is None
+    assert sentence_about_unwritable_place(ValueError()) is None
+    with pytest.raises(FileNotFoundError):
+        run_command(read)

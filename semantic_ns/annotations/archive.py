@@ -16,7 +16,9 @@ MAX_BYTES = 4 * 2**30
 MAX_FILES = 200_000
 _ANY_DENSITY_BYTES = 256 * 2**20
 _MAX_RATIO = 200
-_READ = frozenset({".json", ".xml", ".txt", ".csv", ".yaml", ".yml", ".names", ".png", ".npy", ".jpg", ".jpeg"})
+_READ = frozenset(
+    {".ndjson", ".jsonl", ".json", ".xml", ".txt", ".csv", ".yaml", ".yml", ".names", ".png", ".npy", ".jpg", ".jpeg"}
+)
 _PHOTOS = frozenset({".jpg", ".jpeg"})
 _BROKEN = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError)
 

@@ -2,12 +2,13 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 from semantic_ns.annotations.folder import files_in
-from semantic_ns.annotations.types import with_void_id
+from semantic_ns.annotations.types import Notes, with_void_id
 from semantic_ns.errors import SceneError
-from semantic_ns.io.text import read_text
+from semantic_ns.io.text import read_text_of_any_encoding
 from semantic_ns.labels.class_table import ClassTable
 
 CLASS_FILES = ("classes.csv", "classes.json", "classes.txt", "class_names.txt", "_classes.csv")
@@ -56,15 +57,29 @@ def read_class_file(path: Path) -> ClassTable:
         return _read_roboflow(path)
     if path.suffix.lower() != ".txt":
         return with_void_id(ClassTable.load(path))
-    lines = (line.strip() for line in read_text(path).splitlines())
-    return with_void_id(
-        ClassTable.from_list([line for line in lines if line not in ("", _LABELME_IGNORE)], None, str(path))
-    )
+    text, note = read_text_of_any_encoding(path)
+    lines = (line.strip() for line in text.splitlines())
+    table = ClassTable.from_list([line for line in lines if line not in ("", _LABELME_IGNORE)], None, str(path))
+    return replace(with_void_id(table), encoding_note=note)
 
 
 def _read_roboflow(path: Path) -> ClassTable:
-    rows = [row for row in csv.reader(io.StringIO(read_text(path))) if row]
+    text, note = read_text_of_any_encoding(path)
+    rows = [row for row in csv.reader(io.StringIO(text)) if row]
     pairs = [[cell.strip() for cell in row] for row in rows[1:]]
     if not pairs or any(len(pair) != 2 for pair in pairs):
         raise SceneError(f"Expected the columns 'Pixel Value, Class' in {path}, found others; export the masks again.")
-    return with_void_id(ClassTable.from_list([{"id": number, "name": name} for number, name in pairs], None, str(path)))
+    table = ClassTable.from_list([{"id": number, "name": name} for number, name in pairs], None, str(path))
+    return replace(with_void_id(table), encoding_note=note)
+
+
+def read_names(path: Path, notes: Notes) -> str:
+    """The text of a file of class names, whose encoding is noted where it was guessed.
+
+    Raises:
+        SceneError: if the file cannot be read.
+    """
+    text, note = read_text_of_any_encoding(path)
+    if note is not None:
+        notes.say(note)
+    return text

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from semantic_ns.annotations.records import value_of
+from semantic_ns.annotations.via_records import is_via
 from semantic_ns.io.text import read_json
 
+JSON_LINES_SUFFIXES = (".ndjson", ".jsonl")
 _HIDDEN = "."
 _OF_MAC = "__MACOSX"
 
@@ -28,12 +30,16 @@ def _is_hidden(relative: Path) -> bool:
 
 
 def tool_of_json(path: Path) -> str | None:
-    """The format of a JSON file by its content: `labelme`, `supervisely`, `via`, `coco`, `label-studio` or None.
+    """The format of a JSON file by its content, as `read_annotations` calls it, or None for another file.
 
     Raises:
         SceneError: if the file is no JSON.
     """
+    if path.suffix.lower() in JSON_LINES_SUFFIXES:
+        return "labelbox"
     content = read_json(path)
+    if isinstance(content, list) and content and all(map(_is_labelbox, content)):
+        return "labelbox"
     if isinstance(content, list):
         return "label-studio" if content and all(_is_task(item) for item in content) else None
     if not isinstance(content, Mapping):
@@ -42,7 +48,7 @@ def tool_of_json(path: Path) -> str | None:
         "labelme": "shapes" in content,
         "supervisely": {"objects", "size"} <= content.keys(),
         "label-studio": _is_task(content),
-        "via": _is_via(content),
+        "via": is_via(content),
         "coco": "annotations" in content,
     }
     return next((name for name, is_it in is_of.items() if is_it), None)
@@ -57,11 +63,9 @@ def _is_task(item: Any) -> bool:
     return isinstance(item.get("image"), str) and bool({"annotation_id", "annotator", "label"} & item.keys())
 
 
-def _is_via(content: Mapping[str, Any]) -> bool:
-    """Whether this is a project of the VGG Image Annotator, or an object of images with regions."""
-    if isinstance(content.get("_via_img_metadata"), Mapping):
-        return True
-    images = list(content.values())
-    return bool(images) and all(
-        isinstance(value_of(image, "filename"), str) and value_of(image, "regions") is not None for image in images
+def _is_labelbox(row: Any) -> bool:
+    """Whether this is a data row of Labelbox, or a row of its former export."""
+    is_former = value_of(row, "Label") is not None and any(
+        value_of(row, key) for key in ("External ID", "Labeled Data")
     )
+    return isinstance(value_of(row, "data_row"), Mapping) or is_former

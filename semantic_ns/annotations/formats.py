@@ -9,20 +9,25 @@ from semantic_ns.annotations.archive import unpack
 from semantic_ns.annotations.class_lists import find_class_file, is_class_file, read_class_file
 from semantic_ns.annotations.coco import read_coco
 from semantic_ns.annotations.cvat import read_cvat
-from semantic_ns.annotations.folder import files_in, tool_of_json
+from semantic_ns.annotations.folder import JSON_LINES_SUFFIXES, files_in, tool_of_json
 from semantic_ns.annotations.label_studio import read_label_studio
+from semantic_ns.annotations.labelbox import read_labelbox
 from semantic_ns.annotations.labelme import read_labelme
 from semantic_ns.annotations.png import label_images, read_png
 from semantic_ns.annotations.supervisely import META_FILE, read_supervisely
 from semantic_ns.annotations.types import Annotations, Notes
 from semantic_ns.annotations.via import read_via
+from semantic_ns.annotations.via_records import is_via_csv
 from semantic_ns.annotations.voc import LABEL_MAP_FILE, find_label_map, read_voc
 from semantic_ns.annotations.yolo import class_list, read_yolo
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.class_table import ClassTable
 
-Format = Literal["auto", "coco", "labelme", "voc", "png", "cvat", "label-studio", "via", "supervisely", "yolo"]
-_OF_JSON = frozenset({"coco", "labelme", "label-studio", "via", "supervisely"})
+Format = Literal[
+    "auto", "coco", "labelme", "voc", "png", "cvat", "label-studio", "labelbox", "via", "supervisely", "yolo"
+]
+_OF_JSON = frozenset({"coco", "labelme", "label-studio", "labelbox", "via", "supervisely"})
+_JSON_SUFFIXES = (".json", *JSON_LINES_SUFFIXES)
 _IMAGES = frozenset({".png", ".npy"})
 
 
@@ -64,20 +69,26 @@ def read_annotations(labels: Path, file_format: Format = "auto", classes: Path |
     source = _inspect(labels, classes)
     chosen = _guess(source) if file_format == "auto" else file_format
     table = None if classes is None else read_class_file(classes)
-    return _read(source, chosen, table)
+    annotations = _read(source, chosen, table)
+    if annotations.table.encoding_note is not None:
+        annotations.notes.say(annotations.table.encoding_note)
+    return replace(annotations, folder=source.folder)
 
 
 def _inspect(labels: Path, classes: Path | None) -> _Source:
     if labels.is_file():
-        jsons = [labels] if labels.suffix.lower() == ".json" else []
+        jsons = [labels] if labels.suffix.lower() in _JSON_SUFFIXES else []
         xmls = [labels] if labels.suffix.lower() == ".xml" else []
     else:
         own = None if classes is None else classes.resolve()
-        jsons = [path for path in files_in(labels, (".json",)) if path.resolve() != own and not is_class_file(path)]
+        jsons = [path for path in files_in(labels, _JSON_SUFFIXES) if path.resolve() != own and not is_class_file(path)]
         xmls = files_in(labels, (".xml",))
     by_format: dict[str | None, list[Path]] = {}
     for path in jsons:
         by_format.setdefault(tool_of_json(path), []).append(path)
+    for path in [labels] if labels.is_file() else files_in(labels, (".csv",)):
+        if path.suffix.lower() == ".csv" and is_via_csv(path):
+            by_format.setdefault("via", []).append(path)
     return _Source(labels, by_format, xmls)
 
 
@@ -137,6 +148,8 @@ def _read_jsons(source: _Source, chosen: str, table: ClassTable | None) -> Annot
     source.notes.count(f"JSON files are not of the format {chosen} and were left out", num_others)
     if chosen == "coco":
         return read_coco(paths, source.folder, table, source.notes)
+    if chosen == "labelbox":
+        return read_labelbox(paths, source.folder, table, source.notes)
     if chosen == "supervisely":
         return read_supervisely(paths, metas[0] if metas else None, table, source.notes)
     read = {"labelme": read_labelme, "label-studio": read_label_studio, "via": read_via}[chosen]

@@ -4,14 +4,21 @@ Tools change names. Where no frame has the name itself, these additions are take
 (`photo.JPG.png`), Roboflow's ending (`photo_jpg.rf.0a1b2c`), Label Studio's beginning (`7f3c9a1b-photo`), and endings
 of masks (`photo_mask`). At last names are compared without case, and without regard to what Roboflow and Label Studio
 write for blanks.
+
+Where the frames have other names than the photos, as after `ns-process-data`, the content of the photos tells.
 """
 
+import contextlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
+from semantic_ns.annotations.content import Sight, find_frames
+from semantic_ns.annotations.folder import files_in
 from semantic_ns.annotations.types import AnnotatedImage
+from semantic_ns.dataparsers.frame_paths import PHOTO_SUFFIXES
 from semantic_ns.dataparsers.scene import FrameFiles
 from semantic_ns.errors import SceneError
 
@@ -34,26 +41,47 @@ class Matches:
     Attributes:
         pairs: index of a frame and its annotated image.
         unmatched: names of annotated images that no frame has.
-        ambiguous: names that several frames or several annotated images have; none of these is imported.
-        is_by_order: whether the images are frames of a video, which were matched by their order.
+        ambiguous: names that several frames or several annotated images have, or photos that look like several frames;
+            none of these is imported.
+        by: what told the frames: file names, the order of a video's frames, or the content of the annotated photos.
+        sights: how each frame shows its photo, by the index of the frame, where the content told it.
     """
 
     pairs: tuple[tuple[int, AnnotatedImage], ...]
     unmatched: tuple[str, ...]
     ambiguous: tuple[str, ...]
-    is_by_order: bool = False
+    by: Literal["name", "order", "content"] = "name"
+    sights: Mapping[int, Sight] = field(default_factory=dict)
 
 
-def match_images(frames: Sequence[FrameFiles], images: Sequence[AnnotatedImage], transforms: Path) -> Matches:
+def match_images(
+    frames: Sequence[FrameFiles],
+    images: Sequence[AnnotatedImage],
+    transforms: Path,
+    photos: Path | None = None,
+    beside: Path | None = None,
+) -> Matches:
     """Match annotated images to frames.
+
+    Args:
+        frames: frames of the scene.
+        images: annotated images.
+        transforms: what describes the frames, for errors.
+        photos: folder of the annotated photos, whose content then tells the frames instead of names.
+        beside: folder in which the photos may be; they are looked for where no frame has the name of an image.
 
     Raises:
         SceneError: if there is no pair; the sentence gives names of both sides.
     """
+    if photos is not None:
+        return _by_content(frames, images, photos, transforms)
     finder = _FrameFinder([frame.image.stem for frame in frames])
     found = [(image, *finder.find(stem_of(image.name))) for image in images]
     if not any(indices for _, indices, _ in found) and _are_of_video(images, len(frames)):
         return _by_order(frames, images)
+    if not any(indices for _, indices, _ in found) and beside is not None:
+        with contextlib.suppress(SceneError):
+            return _by_content(frames, images, beside, transforms)
     claims: dict[int, list[tuple[int, AnnotatedImage]]] = {}
     ambiguous, unmatched = [], []
     for image, indices, num_changes in found:
@@ -79,7 +107,8 @@ def match_images(frames: Sequence[FrameFiles], images: Sequence[AnnotatedImage],
         raise SceneError(
             f"Expected annotations of images of {transforms} ({enumerate_names([frame.image.name for frame in frames])}"
             f"), found those of {enumerate_names([image.name for image in images])}{ambiguous}; give both the same "
-            "unique file names."
+            "unique file names, or name the folder of the annotated photos by --photos, so that frames are found by "
+            "what they show."
         )
     return matches
 
@@ -129,7 +158,35 @@ def _are_of_video(images: Sequence[AnnotatedImage], num_frames: int) -> bool:
 def _by_order(frames: Sequence[FrameFiles], images: Sequence[AnnotatedImage]) -> Matches:
     in_order = sorted(range(len(frames)), key=lambda index: frames[index].image.as_posix())
     pairs = [(in_order[image.frame[0]], image) for image in images if image.frame is not None]
-    return Matches(tuple(pairs), (), (), is_by_order=True)
+    return Matches(tuple(pairs), (), (), by="order")
+
+
+def _by_content(
+    frames: Sequence[FrameFiles], images: Sequence[AnnotatedImage], folder: Path, transforms: Path
+) -> Matches:
+    """Match by what the photos in a folder show."""
+    if not folder.is_dir():
+        raise SceneError(f"Expected the folder of the annotated photos at {folder}, found none; check --photos.")
+    files = files_in(folder, PHOTO_SUFFIXES)
+    finder = _FrameFinder([path.stem for path in files])
+    found = [(image, finder.find(stem_of(image.name))[0]) for image in images]
+    photos = {str(place): files[of_name[0]] for place, (_, of_name) in enumerate(found) if len(of_name) == 1}
+    seen, doubtful = find_frames(photos, [frame.image for frame in frames])
+    by_key = {str(place): image for place, image in enumerate(images)}
+    matches = Matches(
+        pairs=tuple((sight.frame, by_key[key]) for key, sight in seen.items()),
+        unmatched=tuple(image.name for key, image in by_key.items() if key not in seen and key not in doubtful),
+        ambiguous=tuple(by_key[key].name for key in doubtful),
+        by="content",
+        sights={sight.frame: sight for sight in seen.values()},
+    )
+    if not matches.pairs:
+        told = f"; {len(doubtful)} look like several frames or like another's" if doubtful else ""
+        raise SceneError(
+            f"Expected photos in {folder} that frames of {transforms} show, found none among the {len(photos)} of the "
+            f"{len(images)} annotated images whose files are there{told}; check --photos."
+        )
+    return matches
 
 
 def stem_of(name: str) -> str:

@@ -13,7 +13,9 @@ from semantic_ns.io.images import color_image_size
 from semantic_ns.io.orientation import UPRIGHT, exif_orientation, swaps_sides, to_stored
 
 
-def draw_for_frame(image: AnnotatedImage, color: Path, are_stored: bool, notes: Notes) -> Int[ndarray, "height width"]:
+def draw_for_frame(
+    image: AnnotatedImage, color: Path, are_stored: bool, notes: Notes, seen_orientation: int | None = None
+) -> Int[ndarray, "height width"]:
     """Draw annotations for the stored pixels of an image.
 
     Tools show a photo upright, as its EXIF orientation says, and so annotations are taken as made on the upright
@@ -25,6 +27,8 @@ def draw_for_frame(image: AnnotatedImage, color: Path, are_stored: bool, notes: 
         color: the image file of the frame.
         are_stored: whether the annotations were made on the stored pixels in any case.
         notes: notes, to which what was decided is added.
+        seen_orientation: orientation by which the stored pixels become the annotated photo, where its content told it;
+            None takes that of the image file.
 
     Returns:
         Classes [height, width] with `VOID` and `UNLABELLED`.
@@ -33,7 +37,8 @@ def draw_for_frame(image: AnnotatedImage, color: Path, are_stored: bool, notes: 
         SceneError: if the annotations were made for an image of another shape, or cannot be read.
     """
     stored = color_image_size(color)
-    orientation = UPRIGHT if are_stored else exif_orientation(color)
+    orientation = exif_orientation(color) if seen_orientation is None else seen_orientation
+    orientation = UPRIGHT if are_stored else orientation
     upright = (stored[1], stored[0]) if swaps_sides(orientation) else stored
     recorded = image.find_size() or upright
     if not is_copy(recorded, upright) and is_copy(recorded, stored):

@@ -47,12 +47,15 @@ class ImportOptions:
         overwrite: replace label images that exist.
         dry_run: read and check everything, write nothing.
         are_stored: take annotations as made on the stored pixels, whatever the EXIF orientation of the images says.
+        photos: folder of the annotated photos, whose content tells the frames; None takes the file names, and where no
+            frame has one, photos beside the annotations.
     """
 
     unlabelled: str | None = None
     overwrite: bool = False
     dry_run: bool = False
     are_stored: bool = False
+    photos: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,13 @@ class ImportSummary:
         if self.matches.unmatched:
             lines.append(f"Annotated images that no frame has: {enumerate_names(self.matches.unmatched)}")
         if self.matches.ambiguous:
-            lines.append(f"Names that occur more than once, left out: {enumerate_names(self.matches.ambiguous)}")
+            reason = "Photos that look like" if self.matches.by == "content" else "Names that occur"
+            more = (
+                "several frames, or whose frame looks like another"
+                if self.matches.by == "content"
+                else "more than once"
+            )
+            lines.append(f"{reason} {more}, left out: {enumerate_names(self.matches.ambiguous)}")
         lines += [f"Note: {remark}" for remark in self.remarks]
         if self.backup:
             lines.append(f"The former {self.backup.name.partition('.bak')[0]} is {self.backup}")
@@ -101,15 +110,18 @@ class _Scene:
     source: SceneSource
     content: dict[str, Any]
     frames: list[FrameFiles]
+    places: list[int]
 
     @classmethod
     def load(cls, data: Path) -> "_Scene":
         source = layout.require_source(data)
         content = source.read()
-        entries = read_frames(content, source.path, source.further_folders).entries
+        found = read_frames(content, source.path, source.further_folders)
+        entries = found.entries
         num_of_stem = Counter(Path(entry["file_path"]).stem for entry in entries)
         finder = LabelFinder(source.folder, num_of_stem)
-        return cls(source, content, [frame_files(entry, num_of_stem, source.folder, finder) for entry in entries])
+        frames = [frame_files(entry, num_of_stem, source.folder, finder) for entry in entries]
+        return cls(source, content, frames, found.places)
 
     @property
     def path(self) -> Path:
@@ -153,7 +165,7 @@ def import_labels(data: Path, annotations: Annotations, options: ImportOptions) 
     loaded = _Scene.load(data)
     if options.unlabelled is not None:
         annotations = annotations.with_class(options.unlabelled)
-    matches = match_images(loaded.frames, annotations.images, loaded.path)
+    matches = match_images(loaded.frames, annotations.images, loaded.path, options.photos, annotations.folder)
     if not options.overwrite:
         _refuse_to_overwrite(loaded, matches)
     _refuse_to_mix_tables(loaded, matches, annotations.table)
@@ -166,7 +178,13 @@ def import_labels(data: Path, annotations: Annotations, options: ImportOptions) 
     ):
         counts = _draw(loaded, matches, annotations, options, Path(temporary))
         backup = None if options.dry_run else _install(loaded, matches, annotations.table, Path(temporary))
-    if matches.is_by_order:
+    if matches.by == "content":
+        largest = max(sight.difference for sight in matches.sights.values())
+        annotations.notes.say(
+            f"{len(matches.pairs)} frames were found by what their photos show, not by name (they differ by at most "
+            f"{largest:.1f} of 255)"
+        )
+    if matches.by == "order":
         annotations.notes.say("the frames of the video belong to the scene's images in the order of their names")
     names = annotations.taxonomy.names
     num_pixels = {name: int(count) for name, count in zip(names, counts[:-1], strict=True) if count}
@@ -185,7 +203,8 @@ def _draw(
         fill = ClassNames(annotations.table, annotations.notes).index(options.unlabelled, "--unlabelled")
     counts = np.zeros(taxonomy.num_classes + 1, np.int64)
     for index, image in matches.pairs:
-        drawn = draw_for_frame(image, loaded.frames[index].image, options.are_stored, annotations.notes)
+        seen = matches.sights[index].orientation if index in matches.sights else None
+        drawn = draw_for_frame(image, loaded.frames[index].image, options.are_stored, annotations.notes, seen)
         labels = np.where(drawn == UNLABELLED, fill, drawn)
         counts += np.bincount(np.where(labels == VOID, taxonomy.num_classes, labels).ravel(), minlength=len(counts))
         if not options.dry_run:
@@ -249,9 +268,11 @@ def _install(loaded: _Scene, matches: Matches, table: ClassTable, drawn: Path) -
     if not loaded.source.lists_frames:
         return _install_beside(loaded, names, {"classes": classes, "void_id": void_ids}, drawn)
     backup = _backup(loaded.path)
-    frames = [dict(entry) for entry in loaded.content["frames"]]
-    for (index, _), name in zip(matches.pairs, names, strict=True):
-        frames[index]["semantics_path"] = name
+    name_of = {index: name for (index, _), name in zip(matches.pairs, names, strict=True)}
+    frames = [
+        {**entry, "semantics_path": name_of[place]} if place in name_of else entry
+        for entry, place in zip(loaded.content["frames"], loaded.places, strict=True)
+    ]
     meanings = {"semantic_classes": classes, "semantic_void_id": void_ids}
     with _images_in_place(names, drawn, loaded.folder):
         # As it stands in the file: what was completed while reading is completed anew.

@@ -7,6 +7,7 @@ unless the user names a class for the unlabelled pixels.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from jaxtyping import Int
@@ -72,6 +73,7 @@ class Annotations:
         images: annotated images, in the order of the annotations.
         is_table_given: whether the user gave the table; otherwise it was made from the annotations.
         notes: what was left out or decided; reading an image may add to them.
+        folder: folder of the annotations, where the annotated photos may be; None where there is none.
         holder: object that must live as long as the images are read, such as the folder of an unpacked archive.
     """
 
@@ -79,6 +81,7 @@ class Annotations:
     images: tuple[AnnotatedImage, ...]
     is_table_given: bool
     notes: Notes = field(default_factory=Notes)
+    folder: Path | None = None
     holder: Any = None
 
     @property

@@ -1,4 +1,4 @@
-"""VGG Image Annotator: the JSON of annotations or the project, of version 1 or 2.
+"""VGG Image Annotator: the JSON of annotations or the project, of version 1, 2 or 3, or the CSV of version 2.
 
 - Regions: `polygon`, `rect`, `circle`, `ellipse`. Points and polylines label nothing and are counted.
 - Where regions overlap, the later one wins.
@@ -18,13 +18,12 @@ from semantic_ns.annotations import shapes as drawing
 from semantic_ns.annotations.records import entry_of, in_short, name_of, number_of, points_of, value_of
 from semantic_ns.annotations.shapes import DEGENERATE, WITHOUT_AREA, Draw, Shape, ShapeImage, annotations_of, has_area
 from semantic_ns.annotations.types import Annotations, Notes
+from semantic_ns.annotations.via_records import read_images
 from semantic_ns.errors import SceneError
-from semantic_ns.io.text import read_json
 from semantic_ns.labels.class_table import ClassTable
 
 _CLASS_ATTRIBUTES = ("class", "label", "category", "name", "object", "type")
 _WITHOUT_AREA = ("point", "polyline")  # no set, which cannot look up a list
-_IMAGES = "_via_img_metadata"
 
 Record = tuple[Mapping[str, Any], str]
 """An image and its place in the file, for errors."""
@@ -38,7 +37,7 @@ def read_via(paths: Sequence[Path], table: ClassTable | None, notes: Notes) -> A
     """Read files of the VGG Image Annotator.
 
     Args:
-        paths: the JSON files.
+        paths: the JSON or CSV files.
         table: the classes, found by the regions' attribute; None takes the values that occur.
         notes: notes, to which what was left out is added.
 
@@ -48,11 +47,7 @@ def read_via(paths: Sequence[Path], table: ClassTable | None, notes: Notes) -> A
     """
     records: list[Record] = []
     for path in paths:
-        content = read_json(path)
-        images = content.get(_IMAGES, content) if isinstance(content, Mapping) else None
-        if not isinstance(images, Mapping):
-            raise SceneError(f"Expected an object of images in {path}, found {in_short(images)}; export it again.")
-        records += [(image, f"image number {i} of {path}") for i, image in enumerate(images.values())]
+        records += [(image, f"image number {i} of {path}") for i, image in enumerate(read_images(path))]
     regions = [_regions(image, where) for image, where in records]
     attribute = _class_attribute([region for of_image in regions for region in of_image], paths[0])
     found = []

@@ -23,6 +23,7 @@ from jaxtyping import Bool, Int64
 from numpy import ndarray
 from PIL import Image
 
+from semantic_ns.annotations.class_lists import read_names
 from semantic_ns.annotations.folder import files_in
 from semantic_ns.annotations.mask_files import mask_files, mask_size, open_mask
 from semantic_ns.annotations.pixel_values import classes_of_values
@@ -37,7 +38,6 @@ from semantic_ns.annotations.types import (
 )
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
-from semantic_ns.io.text import read_text
 from semantic_ns.labels.class_table import ClassTable, voc_color
 from semantic_ns.labels.taxonomy import VOID
 
@@ -95,7 +95,7 @@ def read_voc(folder: Path, table: ClassTable | None, notes: Notes) -> Annotation
             it has areas of a colour that the map does not know (names a pixel).
     """
     path = find_label_map(folder) or folder / LABEL_MAP_FILE
-    lines = _read_label_map(path)
+    lines = _read_label_map(path, notes)
     for line in lines:
         if line.name.casefold() == _BACKGROUND and not line.is_background:
             notes.say(f"'{line.name}' has the colour {line.color}, and so is a class; what nobody annotated is black")
@@ -117,10 +117,10 @@ def read_voc(folder: Path, table: ClassTable | None, notes: Notes) -> Annotation
     return Annotations(used, tuple(images), table is not None, notes)
 
 
-def _read_label_map(path: Path) -> list[_Line]:
+def _read_label_map(path: Path, notes: Notes) -> list[_Line]:
     lines: list[_Line] = []
     name_of_color: dict[_Color, str] = {}
-    for number, text in enumerate(read_text(path).splitlines(), 1):
+    for number, text in enumerate(read_names(path, notes).splitlines(), 1):
         content = text.strip()
         if not content or content.startswith("#"):
             continue

@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 from semantic_ns.annotations import shapes as drawing
+from semantic_ns.annotations.class_lists import read_names
 from semantic_ns.annotations.folder import files_in
 from semantic_ns.annotations.records import in_short, name_of, points_of
 from semantic_ns.annotations.shapes import DEGENERATE, Shape, ShapeImage, annotations_of, has_area
@@ -78,7 +79,7 @@ def read_yolo(folder: Path, names_file: Path | None, table: ClassTable | None, n
             "FILE."
         )
     names = {entry.id: entry.name for entry in table.entries} if names_file is None and table else {}
-    names = names if names_file is None else _names(names_file)
+    names = names if names_file is None else _names(names_file, notes)
     paths = label_files(folder)
     if not paths:
         raise SceneError(f"Expected label files (.txt) in {folder}, found none; check the path.")
@@ -89,12 +90,12 @@ def read_yolo(folder: Path, names_file: Path | None, table: ClassTable | None, n
     return annotations_of(images, classes, table, str(names_file), notes, smallest_wins=True)
 
 
-def _names(path: Path) -> dict[int, str]:
+def _names(path: Path, notes: Notes) -> dict[int, str]:
     if path.suffix.lower() in _YAML:
-        found: Any = _parse_yaml(path)
+        found: Any = _parse_yaml(path, notes)
         found = found.get("names") if isinstance(found, Mapping) else None
     else:
-        found = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+        found = [line.strip() for line in read_names(path, notes).splitlines() if line.strip()]
     if isinstance(found, list):
         found = dict(enumerate(found))
     is_numbered = isinstance(found, Mapping) and all(str(key).isdecimal() and len(str(key)) < 6 for key in found)
@@ -106,8 +107,8 @@ def _names(path: Path) -> dict[int, str]:
     return {int(key): name_of({"name": name}, "name", f"class {key} of {path}") for key, name in found.items()}
 
 
-def _parse_yaml(path: Path) -> Any:
-    text = read_text(path)
+def _parse_yaml(path: Path, notes: Notes) -> Any:
+    text = read_names(path, notes)
     try:
         if len(text) > _MAX_YAML_LETTERS:
             raise ValueError("more text than a list of classes has")

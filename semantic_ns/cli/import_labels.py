@@ -14,9 +14,9 @@ from semantic_ns.cli.main import run_command
 class ImportLabels:
     """Write annotations of other tools into a scene as nerfstudio-semantic-data reads it.
 
-    Images are matched by file name without folder and suffix. Pixels in no annotation are void. The formats are COCO
-    (instances, panoptic, Roboflow), LabelMe, CVAT XML, Label Studio, YOLO outlines, the VGG Image Annotator,
-    Supervisely, masks of CVAT or PASCAL VOC, and label images (PNG or .npy).
+    Images are matched by file name without folder and suffix, or by their content. Pixels in no annotation are void.
+    The formats are COCO (instances, panoptic, Roboflow), LabelMe, CVAT XML, Label Studio, Labelbox, YOLO outlines, the
+    VGG Image Annotator, Supervisely, masks of CVAT or PASCAL VOC, and label images (PNG or .npy).
     """
 
     scene: tyro.conf.Positional[Path]
@@ -24,9 +24,9 @@ class ImportLabels:
     subfolder semantics."""
     labels: tyro.conf.Positional[Path]
     """Annotations: a file, a folder of files, masks or label images, or a zip file as the tool exported it."""
-    format: Literal["auto", "coco", "labelme", "voc", "png", "cvat", "label-studio", "via", "supervisely", "yolo"] = (
-        "auto"
-    )
+    format: Literal[
+        "auto", "coco", "labelme", "voc", "png", "cvat", "label-studio", "labelbox", "via", "supervisely", "yolo"
+    ] = "auto"
     """Format of the annotations; auto detects it from the content."""
     classes: Path | None = None
     """Class table: CSV (id,name[,r,g,b][,is_thing]), JSON, or text with one name per line (ids 0, 1, 2, ...). It is
@@ -38,6 +38,9 @@ class ImportLabels:
     orientation: Literal["upright", "stored"] = "upright"
     """For images with an EXIF orientation: whether annotations were made on the upright picture, which tools show, or
     on the stored pixels."""
+    photos: Path | None = None
+    """Folder of the annotated photos, where the scene's images have other names, as after ns-process-data: frames are
+    then found by what they show. Photos beside the annotations are found without it."""
     dry_run: bool = False
     """Read and check everything and report what would be written, but write nothing."""
 
@@ -48,7 +51,9 @@ class ImportLabels:
         from semantic_ns.annotations.scene_labels import ImportOptions, import_labels
 
         annotations = read_annotations(self.labels, self.format, self.classes)
-        options = ImportOptions(self.unlabelled, self.overwrite, self.dry_run, self.orientation == "stored")
+        options = ImportOptions(
+            self.unlabelled, self.overwrite, self.dry_run, self.orientation == "stored", self.photos
+        )
         summary = import_labels(self.scene, annotations, options)
         for line in summary.lines():
             Console().print(line, soft_wrap=True, highlight=False, markup=False)

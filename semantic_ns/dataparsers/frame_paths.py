@@ -15,7 +15,8 @@ from semantic_ns.errors import SceneError
 
 SEMANTICS_FOLDER = "semantics"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
-_FOUND_SUFFIXES = (*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES), ".npy", ".HEIC", ".heic")
+PHOTO_SUFFIXES = (*IMAGE_SUFFIXES, ".heic", ".heif", ".hif")
+_FOUND_SUFFIXES = (*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES), ".npy", ".HEIC", ".heic", ".heif")
 _LABEL_SUFFIXES = (".png", ".PNG", ".tif", ".tiff", ".bmp", ".npy", ".hdf5", ".jpg", ".jpeg", ".JPG", ".webp")
 _WORDS_OF_LABELS = ("mask", "label", "labels", "semantic", "semantics", "seg", "segmentation")
 

@@ -36,6 +36,10 @@ DEPTH_METRES_PER_UNIT = "depth_metres_per_unit"
 METRES_PER_UNIT = "metres_per_unit"
 """`float`: metres per scene unit, 1 / dataparser_scale."""
 
+HAS_UNKNOWN_SCALE = "has_unknown_scale"
+"""`bool`: whether nothing says how many metres a unit of the poses is, so that `METRES_PER_UNIT` counts these units;
+absent where depth or the format of the scene says it."""
+
 SPLIT = "split"
 """`str`: which frames train and which are scored, as a sentence."""
 

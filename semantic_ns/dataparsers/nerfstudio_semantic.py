@@ -6,7 +6,8 @@ the json file beyond nerfstudio's:
 - `semantic_classes` (top level): list of names, whose ids are 0, 1, 2, ... in order, or list of
   `{"id": 3, "name": "chair", "color": [r, g, b], "is_thing": true}` (the last two are optional), or a dictionary of
   names by id or of ids by name. A class named `void`, `unlabeled`, `unlabelled`, `ignore`, `ignored` or `unknown` is
-  none. Without the key, the classes are those of a file `classes.csv`, `classes.json` or `classes.txt` beside it.
+  none. Without the key, the classes are those of a file `classes.csv`, `classes.json` or `classes.txt` beside it, and
+  without this the ids in the label images, named `class_<id>`.
 - `semantic_void_id` (top level, optional): id, or list of ids, that means void. Without it and without a class named
   so, 255 and 0 are void where no class has them; see `semantic_ns.labels.mask_values` for masks of 0 and 255.
 - `semantics_path` (per frame, optional): label image with one channel of ids, relative to `transforms.json`. Without
@@ -34,7 +35,7 @@ from semantic_ns.dataparsers import colmap_model, scene
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.frame_paths import SEMANTICS_FOLDER, LabelFinder, find_file, frame_files
 from semantic_ns.dataparsers.scene_labels import SceneLabels, read_scene_labels
-from semantic_ns.dataparsers.scene_source import TRANSFORMS, SceneSource, class_table_of, find_source
+from semantic_ns.dataparsers.scene_source import TRANSFORMS, SceneSource, class_table_of, find_class_table, find_source
 from semantic_ns.dataparsers.transforms_file import SPLITS, read_frames, with_cameras, with_split_lists
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
@@ -144,6 +145,8 @@ class NerfstudioSemanticDataParser(Nerfstudio):
             ),
             **scene.frame_metadata(frames, self.config.depth_unit_scale_factor),
         }
+        if all(frame.depth is None for frame in loaded.files_of_image.values()):
+            metadata[keys.HAS_UNKNOWN_SCALE] = True
         if loaded.has_alpha:
             metadata[keys.HAS_ALPHA] = True
         if loaded.masks:
@@ -205,10 +208,12 @@ class NerfstudioSemanticDataParser(Nerfstudio):
         )
 
     def _class_table(self, source: SceneSource, meta: Any, frames: Sequence[scene.FrameFiles]) -> ClassTable | None:
-        """The class table of the scene; None where it needs none."""
-        if self.config.labels_optional and scene.classes_without_labels(frames):
+        """The class table of the scene; None where it needs none, or has label images and no names of their ids."""
+        is_unlabelled = scene.classes_without_labels(frames) is not None
+        if self.config.labels_optional and is_unlabelled:
             return None
-        return class_table_of(source, self.config.classes, meta)
+        find = class_table_of if is_unlabelled or self.config.all_classes else find_class_table
+        return find(source, self.config.classes, meta)
 
     def _labels(
         self,
@@ -220,7 +225,6 @@ class NerfstudioSemanticDataParser(Nerfstudio):
         without = scene.classes_without_labels(frames)
         if table is None and without is not None:
             return SceneLabels(without, None, ())
-        assert table is not None
         return read_scene_labels(frames, sizes, table, folder, self.config.label_space, self.config.all_classes)
 
     def _adapt_to(self, entries: Sequence[Mapping[str, Any]]) -> None:
@@ -327,7 +331,8 @@ def frame_entries(meta: Any, path: Path) -> list[dict[str, Any]]:
         path: the file, for errors.
 
     Raises:
-        SceneError: if there is no frame, a frame has no image path or no such pose, or an image is named twice.
+        SceneError: if there is no frame, a frame has no image path or no such pose, or two frames of one image
+            differ.
     """
     return read_frames(meta, path).entries
 

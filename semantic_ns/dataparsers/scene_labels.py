@@ -10,7 +10,10 @@ from semantic_ns.labels.class_table import ClassTable
 from semantic_ns.labels.label_map import LabelMap
 from semantic_ns.labels.label_spaces import map_to_space
 from semantic_ns.labels.mask_values import doubt_about_first_id, rule_of_masks
+from semantic_ns.labels.taxonomy import enumerate_ids
 
+_MOST_UNNAMED = 256
+"""Ids of label images that are named by their numbers where no class table is found."""
 ASPECT_TOLERANCE = 0.02
 """Largest difference in width / height between a label image and its image, as a share."""
 
@@ -33,7 +36,7 @@ class SceneLabels:
 def read_scene_labels(
     frames: Sequence[scene.FrameFiles],
     sizes: Sequence[scene.ImageSize],
-    table: ClassTable,
+    table: ClassTable | None,
     folder: Path,
     label_space: str,
     all_classes: bool,
@@ -43,7 +46,7 @@ def read_scene_labels(
     Args:
         frames: files of every frame.
         sizes: width and height of each image.
-        table: class table of the scene.
+        table: class table of the scene; None names each id that occurs `class_<id>`.
         folder: folder of the scene, for errors.
         label_space: label space of the classes, see `map_to_space`.
         all_classes: whether the scene has every class of the table; else those that some label image holds.
@@ -55,19 +58,42 @@ def read_scene_labels(
     _refuse_shared(frames)
     labels = scene.read_label_ids(frames)
     num_resized = _num_resized(frames, labels.sizes, sizes)
+    named = table
+    table = named or _numbered(labels.present, folder)
     rule = rule_of_masks(table, labels.present, is_partial=all_classes)
     to_space = map_to_space(label_space, table)
     label_map = to_space if rule.label_map is None else rule.label_map.then(to_space)
     classes = scene.classes_of_ids(frames, labels, table, folder, label_map, all_classes)
     notes = [
+        _told_of_numbers(table) if named is None else None,
+        table.encoding_note,
         f"{num_resized} label images have another size than their images and are resized by nearest neighbours"
         if num_resized
         else None,
         f"the class {' and the class '.join(table.void_names)} of {table.name} is void" if table.void_names else None,
         rule.sentence if rule.label_map is None else None,  # else it is the name of the map, which is said anyway
-        doubt_about_first_id(table, labels.present),
+        None if rule.label_map else doubt_about_first_id(table, labels.present),
     ]
     return SceneLabels(classes, label_map, tuple(note for note in notes if note))
+
+
+def _numbered(present: frozenset[int], folder: Path) -> ClassTable:
+    """The table of a scene without names of classes."""
+    if len(present) > _MOST_UNNAMED:
+        raise SceneError(
+            f"Expected names of classes for the label images of {folder}, found none, and {len(present)} different ids "
+            "in them, which may be those of instances or colours; list the classes in a file classes.txt beside them, "
+            "or pass a table by --classes."
+        )
+    return ClassTable.of_numbers(present, f"the label images of {folder}")
+
+
+def _told_of_numbers(table: ClassTable) -> str:
+    numbers = enumerate_ids(entry.id for entry in table.entries)
+    return (
+        f"no names of classes were found, so the ids {numbers} are called class_<id>; a file classes.txt beside the "
+        "scene, or --classes, gives them names"
+    )
 
 
 def _refuse_shared(frames: Sequence[scene.FrameFiles]) -> None:

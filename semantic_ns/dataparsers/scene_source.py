@@ -166,7 +166,22 @@ def class_files(source: SceneSource) -> list[Path]:
 
 
 def class_table_of(source: SceneSource, classes: Path | None, meta: Any = None) -> ClassTable:
-    """The class table of a scene: the given one, the scene file's own list, or a file of classes beside it.
+    """The class table of a scene, see `find_class_table`.
+
+    Raises:
+        SceneError: if there is none, or several files, or it cannot be understood.
+    """
+    table = find_class_table(source, classes, meta)
+    if table is None:
+        raise SceneError(
+            f"Expected a list semantic_classes in {source.path}, found none; add the names of the classes there, put "
+            "them into a file classes.txt beside it, or pass a table by --classes."
+        )
+    return table
+
+
+def find_class_table(source: SceneSource, classes: Path | None, meta: Any = None) -> ClassTable | None:
+    """The class table of a scene: the given one, the scene file's own list, a file of classes beside it, or None.
 
     Args:
         source: where the scene's frames are.
@@ -174,7 +189,7 @@ def class_table_of(source: SceneSource, classes: Path | None, meta: Any = None) 
         meta: content of the scene's file, if it was read.
 
     Raises:
-        SceneError: if there is none, or several files, or it cannot be understood.
+        SceneError: if there are several files, or it cannot be understood.
     """
     if classes is not None:
         return ClassTable.load(classes)
@@ -188,9 +203,4 @@ def class_table_of(source: SceneSource, classes: Path | None, meta: Any = None) 
             f"Expected one class table for {source.folder}, found {found[0]} and {found[1]}; remove one, or name one "
             "by --classes."
         )
-    if found:
-        return ClassTable.load(found[0])
-    raise SceneError(
-        f"Expected a list semantic_classes in {source.path}, found none; add the names of the classes there, put "
-        "them into a file classes.txt beside it, or pass a table by --classes."
-    )
+    return ClassTable.load(found[0]) if found else None

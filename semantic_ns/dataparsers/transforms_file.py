@@ -5,7 +5,6 @@ top where all frames share them, else in each frame.
 """
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,10 +35,12 @@ class Frames:
 
     Attributes:
         entries: content of each frame, with the path of its image as `file_path` and a 4x4 list as `transform_matrix`.
+        places: index in `entries` of each frame as the file lists them; one that repeats another has the same.
         notes: what was read otherwise than it stands in the file, as sentences.
     """
 
     entries: list[dict[str, Any]]
+    places: list[int]
     notes: tuple[str, ...]
 
 
@@ -52,8 +53,8 @@ def read_frames(meta: Any, path: Path, further_folders: Sequence[Path] = ()) -> 
         further_folders: folders that image paths may be relative to instead.
 
     Raises:
-        SceneError: if there is no frame, a frame has no image path or no pose that is a rigid motion, or an image is
-            named twice.
+        SceneError: if there is no frame, a frame has no image path or no pose that is a rigid motion, or two frames of
+            one image differ.
     """
     given = meta.get("frames") if isinstance(meta, dict) else None
     if not isinstance(given, list) or not given:
@@ -69,13 +70,17 @@ def read_frames(meta: Any, path: Path, further_folders: Sequence[Path] = ()) -> 
     matrices, scale = _without_common_scale(np.stack([_matrix(entry, path) for entry in given]))
     poses.check_poses(matrices, [f"{entry['file_path']} in {path}" for entry in given])
     images = [find_file(entry["file_path"], path.parent, further_folders) for entry in given]
-    _refuse_repetitions([entry["file_path"] for entry in given], images, path)
-    notes = (f"the rotations of all poses are scaled by {scale:.6g}, which is divided out",) if scale != 1 else ()
-    entries = [
+    read = [
         {**entry, "file_path": image.as_posix(), "transform_matrix": matrix.tolist()}
         for entry, image, matrix in zip(given, images, matrices, strict=True)
     ]
-    return Frames(entries, notes)
+    entries, places = _without_repetitions(read, [entry["file_path"] for entry in given], path)
+    num_repeated = len(read) - len(entries)
+    notes = [
+        f"the rotations of all poses are scaled by {scale:.6g}, which is divided out" if scale != 1 else "",
+        f"{num_repeated} frames repeat another one in all they say, and are read once" if num_repeated else "",
+    ]
+    return Frames(entries, places, tuple(note for note in notes if note))
 
 
 def _matrix(entry: dict[str, Any], path: Path) -> Float[ndarray, "4 4"]:
@@ -110,11 +115,24 @@ def _without_common_scale(matrices: Float[ndarray, "frames 4 4"]) -> tuple[Float
     return result, scale
 
 
-def _refuse_repetitions(names: Sequence[str], images: Sequence[Path], path: Path) -> None:
-    image, count = Counter(images).most_common(1)[0]
-    if count > 1:
-        name = names[images.index(image)]
-        raise SceneError(f"Expected each image once in {path}, found {name} {count} times; remove the repetitions.")
+def _without_repetitions(
+    entries: Sequence[dict[str, Any]], names: Sequence[str], path: Path
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """Each image once, and the place of each frame there; two frames of an image must say the same."""
+    place_of: dict[str, int] = {}
+    kept: list[dict[str, Any]] = []
+    for entry, name in zip(entries, names, strict=True):
+        place = place_of.setdefault(entry["file_path"], len(kept))
+        if place == len(kept):
+            kept.append(entry)
+        elif kept[place] != entry:
+            key = next(key for key in {**kept[place], **entry} if kept[place].get(key) != entry.get(key))
+            count = sum(other["file_path"] == entry["file_path"] for other in entries)
+            raise SceneError(
+                f"Expected each image once in {path}, found {name} {count} times with another {key}; remove the "
+                "repetitions that are wrong."
+            )
+    return kept, [place_of[entry["file_path"]] for entry in entries]
 
 
 def with_cameras(

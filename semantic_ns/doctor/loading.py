@@ -25,7 +25,7 @@ from semantic_ns.dataparsers.replica_labels import scene_class_table
 from semantic_ns.dataparsers.replica_layouts import layout_of, sequence_names
 from semantic_ns.dataparsers.scannet import ScanNetDataParserConfig
 from semantic_ns.dataparsers.scannet_labels import classes_in_space, find_label_table
-from semantic_ns.dataparsers.scene_source import class_table_of
+from semantic_ns.dataparsers.scene_source import find_class_table
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.doctor.views import InspectedScene
 from semantic_ns.errors import SceneError
@@ -295,7 +295,7 @@ def _own_table(config: DataParserConfig) -> ClassTable | None:
             return ClassTable.load(config.classes)
         return classes_in_space(config.label_table or find_label_table(config.data), NATIVE)[0]
     if isinstance(config, NerfstudioSemanticDataParserConfig):
-        return class_table_of(require_source(config.data), config.classes)
+        return find_class_table(require_source(config.data), config.classes)
     return None
 
 

@@ -1,9 +1,11 @@
 """Label, depth and colour image files. Everything that a broken file can raise becomes one sentence."""
 
+import importlib
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +31,8 @@ _CONVERTED_COLOR_MODES = {
 }
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
 _LOSSY_FORMATS = frozenset({"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF"})
-_CAMERA_FORMATS = frozenset({".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"})
+_HEIC_FORMATS = frozenset({".heic", ".heif", ".hif"})
+_CAMERA_FORMATS = frozenset({".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"})
 _LARGEST_DEPTH_M = 100.0
 _BROKEN_FILE_ERRORS = (
     OSError,
@@ -226,12 +229,26 @@ def to_8_bit_color(image: Image.Image) -> Image.Image:
 
 
 def _refuse_camera_formats(path: Path) -> None:
-    if path.suffix.lower() in _CAMERA_FORMATS and path.is_file():
+    kind = path.suffix.lower()
+    is_heic = kind in _HEIC_FORMATS
+    if ((is_heic and not _reads_heic()) or kind in _CAMERA_FORMATS) and path.is_file():
+        extra = "install the extra semantic-ns[heic], or " if is_heic else ""
         raise SceneError(
             f"Expected a PNG or JPEG image at {path}, found {path.suffix.upper()[1:]}, which cannot be read here; "
-            "convert all images, for example by ImageMagick's `magick mogrify -format jpg`, and name the new files in "
-            "the scene."
+            f"{extra}convert all images, for example by ImageMagick's `magick mogrify -format jpg`, and name the new "
+            "files in the scene."
         )
+
+
+@cache
+def _reads_heic() -> bool:
+    """Whether Pillow reads HEIC images, which it does once pillow-heif, an optional package, has told it how."""
+    try:
+        pillow_heif = importlib.import_module("pillow_heif")
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
 
 
 def read_mask_image(path: Path) -> Bool[ndarray, "height width"]:

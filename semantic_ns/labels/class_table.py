@@ -3,13 +3,13 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from semantic_ns.errors import SceneError
-from semantic_ns.io.text import read_json, read_text
+from semantic_ns.io.text import read_json, read_text_of_any_encoding
 
 TABLES_FOLDER = Path(__file__).parent / "tables"
 BUILT_IN_TABLES = ("replica", "nyu40", "nyu13", "scannet20", "viewseg37")
@@ -42,6 +42,8 @@ class ClassTable:
         void_ids: ids that mean void.
         has_declared_void: whether the table itself says what is void; otherwise `void_ids` are the customary ones.
         void_names: names in the table, other than `void`, that were taken for void.
+        has_given_ids: whether the table says the id of each class; otherwise names alone are numbered from 0.
+        encoding_note: sentence on the encoding of the file where it was guessed; None otherwise.
 
     Raises:
         SceneError: if two classes share an id or a name (compared without case and outer blanks), if an id is both
@@ -53,6 +55,8 @@ class ClassTable:
     void_ids: frozenset[int]
     has_declared_void: bool = True
     void_names: tuple[str, ...] = ()
+    has_given_ids: bool = True
+    encoding_note: str | None = None
 
     def __post_init__(self) -> None:
         ids = [entry.id for entry in self.entries]
@@ -94,9 +98,12 @@ class ClassTable:
         if path.suffix.lower() == ".json":
             return cls.from_json(path)
         if path.suffix.lower() == ".txt":
-            lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+            text, note = read_text_of_any_encoding(path)
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
             has_header = bool(lines) and {"id", "name"} <= set(lines[0].replace(" ", "").split(","))
-            return cls.from_csv(path) if has_header else cls.from_list(lines, None, str(path))
+            if has_header:
+                return cls.from_csv(path)
+            return replace(cls.from_list(lines, None, str(path)), encoding_note=note)
         raise SceneError(
             f"Expected a class table that is one of {', '.join(BUILT_IN_TABLES)} or a .csv, .json or .txt file, found "
             f"'{name_or_path}'; choose one of these."
@@ -114,7 +121,7 @@ class ClassTable:
         Raises:
             SceneError: if the file cannot be read or understood (names the line), or two classes share id or name.
         """
-        text = read_text(path)
+        text, note = read_text_of_any_encoding(path)
         separator = _separator(text)
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
         name = name or str(path)
@@ -141,7 +148,7 @@ class ClassTable:
                 f"Expected comma separated values in {path}, found a mistake at line {reader.reader.line_num} ("
                 f"{error}); correct the line."
             ) from error
-        return _split_off_void(name, entries)
+        return replace(_split_off_void(name, entries), encoding_note=note)
 
     @classmethod
     def from_json(cls, path: Path) -> "ClassTable":
@@ -178,13 +185,26 @@ class ClassTable:
             _parse_entry({"id": i, "name": item} if isinstance(item, str) else item, i, f"class number {i} of {where}")
             for i, item in enumerate(classes)
         ]
+        has_given_ids = not all(isinstance(item, str) for item in classes)
         if void_id is None:
-            return _split_off_void(where, entries)
+            return replace(_split_off_void(where, entries), has_given_ids=has_given_ids)
         given = void_id if isinstance(void_id, list) else [void_id]
         void_ids = {_parse_int(number, 0, MAX_ID, f"void id of {where}") for number in given}
         void_ids |= {entry.id for entry in entries if _is_void(entry)}
         classes = tuple(entry for entry in entries if not _is_void(entry))
-        return cls(where, classes, frozenset(void_ids), void_names=_names_of_void(entries))
+        return cls(where, classes, frozenset(void_ids), void_names=_names_of_void(entries), has_given_ids=has_given_ids)
+
+    @classmethod
+    def of_numbers(cls, ids: Iterable[int], where: str) -> "ClassTable":
+        """A table for label images without names of classes: each id but 255 is a class `class_<id>`.
+
+        Args:
+            ids: every id that occurs; 0 and 255 alone are two classes, see `mask_values`.
+            where: the source, for errors, which becomes the name.
+        """
+        present = set(ids)
+        numbers = {0, 1} if present == _CUSTOMARY_VOID_IDS else present - {255}
+        return cls.from_list([{"id": number, "name": f"class_{number}"} for number in sorted(numbers)], None, where)
 
     @classmethod
     def from_replica_info(cls, path: Path) -> "ClassTable":

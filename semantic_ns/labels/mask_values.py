@@ -17,11 +17,11 @@ _BINARY = frozenset({0, FULL})
 
 @dataclass(frozen=True)
 class MaskRule:
-    """How the value 255 is read.
+    """How values are read that are no ids of the table, 255 above all.
 
     Attributes:
         label_map: map from the values in the images to the ids of the table; None where they are the same.
-        sentence: the rule that was taken, for the user; None where 255 does not occur or the table says what it means.
+        sentence: the rule that was taken, for the user; None where none was needed or the table says what is meant.
     """
 
     label_map: LabelMap | None
@@ -36,6 +36,8 @@ def rule_of_masks(table: ClassTable, present: Iterable[int], is_partial: bool = 
       class, and 0 is the first class, or void.
     - Otherwise 255 is void, if the table declares no other void or if every class occurs among the other values.
 
+    A list of C names without ids begins at 0. Where 0 never occurs and C does, the values are 1..C and begin at 1.
+
     Args:
         table: what the ids mean.
         present: every value in every label image of the scene.
@@ -48,6 +50,10 @@ def rule_of_masks(table: ClassTable, present: Iterable[int], is_partial: bool = 
     values = frozenset(present)
     ids = sorted(entry.id for entry in table.entries)
     is_declared = table.has_declared_void and FULL in table.void_ids
+    if not is_partial and _begin_at_one(table, ids, values):
+        sentence = f"ids 1..{len(ids)} are read as the {len(ids)} names of {table.name} in order, since 0 never occurs"
+        void = {FULL: min(table.void_ids)} if table.void_ids else {}
+        return MaskRule(LabelMap(sentence, table, {**void, **{number + 1: number for number in ids}}), sentence)
     if FULL not in values or FULL in ids or is_declared or not ids:
         return MaskRule(None, None)
     if values <= _BINARY and 0 in values:
@@ -60,6 +66,13 @@ def rule_of_masks(table: ClassTable, present: Iterable[int], is_partial: bool = 
         identity = {number: number for number in (*ids, *table.void_ids)}
         return MaskRule(LabelMap(sentence, table, {**identity, FULL: void}), sentence)
     return MaskRule(None, None)
+
+
+def _begin_at_one(table: ClassTable, ids: list[int], values: frozenset[int]) -> bool:
+    """Whether a list of C names without ids can only mean the values 1..C: C occurs and 0 does not."""
+    from_one = set(range(1, len(ids) + 1))
+    is_numbered = not table.has_given_ids and ids == list(range(len(ids))) and not table.void_ids & from_one
+    return is_numbered and len(ids) in values and values - {FULL} <= from_one and len(ids) < FULL
 
 
 def _binary_rule(table: ClassTable, ids: list[int], is_partial: bool) -> MaskRule:

@@ -31,7 +31,7 @@ from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.encodings.hash_grid import HashGrid
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.accumulator import SceneAccumulator
-from semantic_ns.evaluation.color import PeakSignalNoiseRatio
+from semantic_ns.evaluation.color import PeakSignalNoiseRatio, structural_similarity
 from semantic_ns.evaluation.pictures import picture_grid
 from semantic_ns.fields.feature_grid import SemanticGrid
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
@@ -47,6 +47,11 @@ from semantic_ns.methods.scene_bounds import SceneBounds, StatedBounds, resolve_
 from semantic_ns.rendering import describe_logits, planar_depth
 
 Outputs = dict[str, Any]
+
+
+_MOST_EMPTY_RAYS = 1_000_000
+_LEAST_OPACITY = 0.5
+"""Above it a ray gives a point of `ns-export pointcloud`."""
 
 
 def uniform_rays(outputs: Outputs, batch: Mapping[str, Any]) -> tuple[Outputs, dict[str, Any]]:
@@ -108,11 +113,13 @@ class SemanticModel(NearCameraPriceModel):
     def _populate_scores(self) -> None:
         """What knows the classes of the scene: scores, pictures and the panel of the viewer."""
         self.psnr = PeakSignalNoiseRatio()
+        self.ssim = structural_similarity
         self.metres_per_unit: float = self.kwargs["metadata"][keys.METRES_PER_UNIT]
         self.register_buffer("class_source_ids", torch.tensor(self.taxonomy.source_ids))
         self.evaluation_state = SceneAccumulator(self.taxonomy.num_classes, self.metres_per_unit)
         self._renders_raw_outputs = False
         self._renders_image = False
+        self._num_empty_rays = 0
         # Slow to import, and of use only where there is a model to look at.
         from semantic_ns.viewer.panel import SemanticPanel
 
@@ -123,7 +130,8 @@ class SemanticModel(NearCameraPriceModel):
         """Where rays start and end."""
         self.bounds = resolve_bounds(self._stated_bounds())
         self.collider = NearFarCollider(near_plane=self.bounds.near, far_plane=self.bounds.far)
-        announce("bounds", self.bounds.sentence(self.metres_per_unit))
+        is_metric = not self.kwargs["metadata"].get(keys.HAS_UNKNOWN_SCALE, False)
+        announce("bounds", self.bounds.sentence(self.metres_per_unit if is_metric else None))
         lower, upper = self.scene_box.aabb.float()
         if (doubt := self.bounds.doubt(float((upper - lower).norm()))) is not None:
             announce("bounds", doubt)
@@ -232,6 +240,25 @@ class SemanticModel(NearCameraPriceModel):
             return super().get_outputs_for_camera_ray_bundle(camera_ray_bundle)
         finally:
             self._renders_image = before
+
+    @torch.no_grad()
+    def get_rgba_image(self, outputs: Outputs, output_name: str = "rgb") -> Tensor:
+        """The parent's colours and opacities [..., 4], of an image or, for point clouds, of single rays [R].
+
+        Raises:
+            SceneError: if so many single rays one after the other meet nothing that no point cloud will come of them;
+                nerfstudio's export would wait for ever.
+        """
+        rgba = super().get_rgba_image(outputs, output_name)
+        if rgba.ndim == 2:
+            has_points = bool((rgba[:, -1] > _LEAST_OPACITY).any())
+            self._num_empty_rays = 0 if has_points else self._num_empty_rays + len(rgba)
+            if self._num_empty_rays >= _MOST_EMPTY_RAYS:
+                raise SceneError(
+                    f"Expected surfaces for a point cloud, found that none of {self._num_empty_rays} rays of training "
+                    "views loses more than half of its light; train the run for longer."
+                )
+        return rgba
 
     def _describe_semantics(self, outputs: Outputs, ray_bundle: RayBundle) -> None:
         """Replace logits, which neither viewer nor ns-render can show, by what they can; single rays get normals."""

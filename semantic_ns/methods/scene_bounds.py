@@ -38,9 +38,11 @@ class SceneBounds:
     near_source: str
     far_source: str
 
-    def sentence(self, metres_per_unit: float) -> str:
-        """Both planes in scene units and metres, and who states them, on one line."""
-        near, far = (f"{plane:.4g} scene units ({plane * metres_per_unit:.4g} m)" for plane in (self.near, self.far))
+    def sentence(self, metres_per_unit: float | None) -> str:
+        """Both planes in scene units, in metres where a unit's length is known, and who states them, on one line."""
+        planes = (self.near, self.far)
+        metres = ["" if metres_per_unit is None else f" ({plane * metres_per_unit:.4g} m)" for plane in planes]
+        near, far = (f"{plane:.4g} scene units{told}" for plane, told in zip(planes, metres, strict=True))
         if self.near_source == self.far_source:
             return f"near plane at {near}, far plane at {far}, both {self.near_source}"
         return f"near plane at {near}, {self.near_source}; far plane at {far}, {self.far_source}"

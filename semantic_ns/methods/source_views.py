@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from semantic_ns.batch import LOGITS, MASK, PLANAR_DEPTH
 from semantic_ns.errors import SceneError
+from semantic_ns.evaluation.color import structural_similarity
 from semantic_ns.evaluation.pictures import paint
 from semantic_ns.geometry.views import ViewCameras, pixel_centres
 from semantic_ns.host import LpipsIfAvailable
@@ -137,13 +138,11 @@ class WholeImageModel(Model):
 
         Pixels outside the mask of the image, if it has one, are black in both images; PSNR leaves them out.
         """
-        from torchmetrics.functional import structural_similarity_index_measure  # slow, and not needed to register
-
         truth = self.renderer_rgb.blend_background(batch["image"].to(self.device))
         mask = batch[MASK].to(self.device) if MASK in batch else torch.ones_like(truth[..., :1])
         expected, found = ((image * mask).permute(2, 0, 1)[None] for image in (truth, outputs["rgb"]))
         error = (expected - found).square()
-        ssim = structural_similarity_index_measure(expected, found, data_range=1.0)
+        ssim = structural_similarity(expected, found, data_range=1.0)
         psnr = -10 * (error.sum() / (3 * mask.sum())).log10()
         metrics = {"psnr": float(psnr), "ssim": float(torch.as_tensor(ssim))}
         if self.lpips.available:

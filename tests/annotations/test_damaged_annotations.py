@@ -29,6 +29,7 @@ from semantic_ns.io import text
 from semantic_ns.io.run_lengths import encode_coco, encode_label_studio
 from support.hostile_files import huge_array, huge_png
 from support.tool_files import CORNERS, HEIGHT, IMAGE, POLYGON, WIDTH, write
+from support.tool_samples import via_csv, via_of_version_3
 
 NUM_MUTATIONS = 52
 MIB = 2**20
@@ -94,6 +95,15 @@ SAMPLES: dict[str, files.Make] = {
     "cvat video": cvat_video,
     "label studio": label_studio,
     "via": lambda folder: write(folder / "a.json", files.via(files.via_polygon())),
+    "via 3": via_of_version_3(7, *(value for corner in CORNERS for value in corner)),
+    "via csv": via_csv,
+    "labelbox": lambda folder: write(
+        folder / "a.ndjson",
+        files.labelbox(
+            files.labelbox_polygon(),
+            files.labelbox_object("lamp", bounding_box={"top": 1, "left": 2, "height": 3, "width": 4}),
+        ),
+    ),
     "supervisely": lambda folder: files.write_supervisely(
         folder, files.supervisely_object("polygon", CORNERS), files.supervisely_bitmap("RGBA")
     ),

@@ -17,7 +17,18 @@ from semantic_ns.annotations.formats import Format, read_annotations
 from semantic_ns.errors import SceneError
 from semantic_ns.io.run_lengths import encode_coco, encode_label_studio, runs_of
 from support.tool_files import BOTTOM, CORNERS, HEIGHT, IMAGE, LEFT, POLYGON, RIGHT, TOP, WIDTH, write
-from support.tool_samples import coco, cvat, label_studio, labelme, names_of_pixels, supervisely, via
+from support.tool_samples import (
+    coco,
+    cvat,
+    label_studio,
+    labelbox,
+    labelme,
+    names_of_pixels,
+    supervisely,
+    via,
+    via_csv,
+    via_of_version_3,
+)
 
 MIDDLE = ((LEFT + RIGHT) / 2, (TOP + BOTTOM) / 2)
 
@@ -82,6 +93,30 @@ VIA_PROJECT = {"_via_settings": {}, "_via_attributes": {}, "_via_img_metadata": 
 VIA_1 = {"x": {"filename": IMAGE, "regions": {"0": files.via_polygon()}}}
 
 
+def labelbox_mask(color: tuple[int, int, int], **mask: dict[str, Any]) -> files.Make:
+    """A mask that was downloaded as `cl9.png`, the id of its object."""
+
+    def make(folder: Path) -> Path:
+        picture = np.where(files.chair()[..., None], color, 0).astype(np.uint8)
+        write(folder / "masks" / "readme.txt", "")
+        Image.fromarray(picture).save(folder / "masks" / "cl9.png")
+        address = "https://api.labelbox.com/api/v1/tasks/x/masks/clx/index/1"
+        shape: dict[str, Any] = {key: {"url": address, **value} for key, value in mask.items()}
+        return labelbox(files.labelbox_object(**shape))(folder)
+
+    return make
+
+
+LABELBOX_BOX = {"top": TOP, "left": LEFT, "height": BOTTOM - TOP, "width": RIGHT - LEFT}
+LABELBOX_V1 = [
+    {
+        "ID": "x",
+        "Labeled Data": f"https://storage.labelbox.com/x/{IMAGE}?sig=1",
+        "Label": {"objects": [{"title": "chair", "value": "chair", "polygon": [{"x": x, "y": y} for x, y in CORNERS]}]},
+    }
+]
+
+
 CHECKBOX = {"region_attributes": {"kind": {"lamp": False, "chair": True}, "text": "old"}}
 
 
@@ -122,6 +157,16 @@ FILES: dict[str, files.Make] = {
     "via project": lambda folder: write(folder / "project.json", VIA_PROJECT),
     "via of version 1": lambda folder: write(folder / "via.json", VIA_1),
     "via checkbox": via({**files.via_polygon(), "region_attributes": {"kind": {"lamp": False, "chair": True}}}),
+    "via csv": via_csv,
+    "via 3 polygon": via_of_version_3(7, *(value for corner in CORNERS for value in corner)),
+    "via 3 rectangle": via_of_version_3(2, LEFT, TOP, RIGHT - LEFT, BOTTOM - TOP),
+    "via 3 extreme rectangle": via_of_version_3(8, LEFT, 9, RIGHT, 5, 11, TOP, 12, BOTTOM),
+    "via 3 with the class as text": via_of_version_3(2, LEFT, TOP, RIGHT - LEFT, BOTTOM - TOP, value="chair", kind=1),
+    "labelbox polygon": labelbox(files.labelbox_polygon()),
+    "labelbox box": labelbox(files.labelbox_object(bounding_box=LABELBOX_BOX)),
+    "labelbox mask": labelbox_mask((255, 255, 255), mask={}),
+    "labelbox composite mask": labelbox_mask((7, 99, 3), composite_mask={"color_rgb": [7, 99, 3]}),
+    "labelbox of version 1": lambda folder: write(folder / "export.json", LABELBOX_V1),
     "supervisely polygon": supervisely(files.supervisely_object("polygon", CORNERS)),
     "supervisely rectangle": supervisely(files.supervisely_object("rectangle", [[LEFT, TOP], [RIGHT - 1, BOTTOM - 1]])),
     "supervisely bitmap": supervisely(files.supervisely_bitmap("RGBA")),
@@ -182,6 +227,7 @@ ELLIPSES: dict[str, files.Make] = {
             "ellipselabels", **percent(x=20, y=15, radiusX=9, radiusY=4), rotation=0, ellipselabels=["chair"]
         )
     ),
+    "via 3": via_of_version_3(4, 20, 15, 9, 4),
     "via": via(files.via_region(name="ellipse", cx=20, cy=15, rx=4, ry=9, theta=np.pi / 2)),
 }
 
@@ -250,6 +296,43 @@ def test_of_several_annotators_the_latest_counts_and_is_told(tmp_path: Path) -> 
     np.testing.assert_array_equal(next(iter(names_of_pixels(read).values())) == "chair", files.chair())
     assert read.taxonomy.names == ("chair",)
     assert read.notes.lines() == ("1 tasks have several annotations, of which the latest counts",)
+
+
+def test_of_several_labels_of_labelbox_the_latest_counts_and_is_told(tmp_path: Path) -> None:
+    line = files.labelbox(files.labelbox_object(line=[]), files.labelbox_polygon())
+    read = read_annotations(write(tmp_path / "export.ndjson", line))
+    np.testing.assert_array_equal(names_of_pixels(read)[IMAGE] == "chair", files.chair())
+    assert read.notes.lines() == (
+        "1 images have several labels, of which the latest counts",
+        "1 shapes without an area (points, lines) label nothing",
+    )
+
+
+@pytest.mark.parametrize(("line", "says"), [
+    (files.labelbox(files.labelbox_object(mask={"url": "https://api.labelbox.com/x/1"})), "each as <feature_id>.png"),
+    (files.labelbox(files.labelbox_object(mask={"url": "../../secret.png"})), "each as <feature_id>.png"),
+    (files.labelbox(files.labelbox_object(bounding_box={"top": 1})), "finite number as left of object 0 of row 0"),
+    (files.labelbox() + "{", "line 2 of"),
+    ('{"data_row": {}}', "a name as external_id of row 0"),
+])  # fmt: skip
+def test_a_bad_row_of_labelbox_is_told(tmp_path: Path, line: str, says: str) -> None:
+    with pytest.raises(SceneError, match=says):
+        read_annotations(write(tmp_path / "export.ndjson", line))
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    (lambda content: content["metadata"]["1_a"].update(vid="9"), "a view of .* found '9'"),
+    (lambda content: content["metadata"]["1_a"].update(xy=[2, 1]), r"its numbers as xy of region '1_a'"),
+    (lambda content: content["metadata"]["1_a"].update(xy=[8, "a", "b"]), "four points"),
+    (lambda content: content["view"]["1"].update(fid_list=["1", "1"]), "one file as fid_list"),
+    (lambda content: content.update(file={}), "a text as fname"),
+])  # fmt: skip
+def test_a_bad_project_of_via_3_is_told(tmp_path: Path, change: Callable[[dict[str, Any]], object], says: str) -> None:
+    path = via_of_version_3(2, LEFT, TOP, 9, 9)(tmp_path)
+    content = json.loads(path.read_text())
+    change(content)
+    with pytest.raises(SceneError, match=says):
+        read_annotations(write(path, content))
 
 
 def test_label_studio_addresses_of_local_files_name_the_image(tmp_path: Path) -> None:

@@ -300,6 +300,16 @@ def test_other_entries_of_the_json_file_stay(scene, half):
     assert after == before
 
 
+def test_both_frames_of_an_image_get_its_label_image(scene, half):
+    path = scene / "transforms.json"
+    content = json.loads(path.read_text())
+    content["frames"].insert(0, {**content["frames"][1], "file_path": "./" + content["frames"][1]["file_path"]})
+    path.write_text(json.dumps(content))
+    run_import(scene, half)
+    named = [entry.get("semantics_path") for entry in json.loads(path.read_text())["frames"]]
+    assert named == ["semantics/frame_00001.png", None, "semantics/frame_00001.png", *[None] * 10]
+
+
 def test_label_images_are_replaced_only_if_asked_for(scene, half):
     run_import(scene, half)
     Image.fromarray(np.full((HEIGHT, WIDTH), 3, np.uint8)).save(scene / "semantics" / "frame_00001.png")

@@ -1,7 +1,9 @@
 """Labels, images, depth and masks in every form that people bring are read as the numbers that they hold."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from PIL import Image
 
 from semantic_ns.errors import SceneError
+from semantic_ns.io import images
 from support.hand_made_scene import (
     HEIGHT,
     NUM_FRAMES,
@@ -19,6 +22,7 @@ from support.hand_made_scene import (
     labels_of,
     load,
     number_of,
+    rewrite,
     write_scene,
 )
 
@@ -68,6 +72,42 @@ LABEL_FORMS: dict[str, Callable[[Path], object]] = {
 def test_labels_are_the_same_in_every_form(form: str, scene: Path) -> None:
     LABEL_FORMS[form](scene)
     check_labels(load(scene))
+
+
+def test_ids_that_begin_at_1_for_a_list_of_names_are_its_classes(
+    scene: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_labels(lambda ids: Image.fromarray(ids + 1))(scene)
+    check_labels(load(scene))
+    assert capsys.readouterr().out.count("ids 1..4 are read as the 4 names") == 1
+
+
+@pytest.mark.parametrize(("values", "names", "found"), [
+    ((0, 1, 3), ["class_0", "class_1", "class_3"], "the ids 0, 1, 3 are called class_<id>"),
+    ((0, 255, 3), ["class_0", "class_3"], "the ids 0, 3 are called class_<id>"),
+    ((0, 255, 255), ["class_0", "class_1"], "masks of 0 and 255 are read as class_0 and class_1"),
+])  # fmt: skip
+def test_without_names_of_classes_the_ids_are_their_names(
+    values: tuple[int, ...], names: list[str], found: str, scene: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite(scene, lambda content: content.pop("semantic_classes"))
+    numbers = np.array([values[0], values[1], 0, values[2]], np.uint8)
+    save_labels(lambda ids: Image.fromarray(numbers[ids]))(scene)
+    dataset = load(scene)
+    assert list(dataset.taxonomy.names) == names
+    classes = {0: 0, 1: 1, 3: len(names) - 1, 255: 1 if 3 not in values else -1}
+    for index in range(len(dataset)):
+        ids = numbers[labels_of(number_of(dataset, index))]
+        np.testing.assert_array_equal(dataset.labels_of(index), np.vectorize(classes.get)(ids))
+    assert found in " ".join(capsys.readouterr().out.split())
+
+
+def test_hundreds_of_ids_without_names_are_no_classes(scene: Path) -> None:
+    rewrite(scene, lambda content: content.pop("semantic_classes"))
+    many = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH)
+    save_labels(lambda ids: Image.fromarray(many))(scene)
+    with pytest.raises(SceneError, match=r"found none, and 384 different ids"):
+        load(scene)
 
 
 def test_labels_of_another_size_are_said_once_and_sampled_at_pixel_centres(
@@ -142,8 +182,29 @@ def test_formats_of_cameras_are_refused_with_the_tool_that_converts_them(suffix:
         entry["file_path"] = f"images/frame_{index}{suffix}"
 
     each_frame(scene, rename)
-    with pytest.raises(SceneError, match=rf"found {suffix.upper()[1:]}, .*magick mogrify"):
+    with pytest.raises(SceneError, match=rf"found {suffix.upper()[1:]}, .*magick mogrify") as raised:
         load(scene)
+    assert ("semantic-ns[heic]" in str(raised.value)) == suffix.lower().startswith(".hei")
+
+
+def test_heic_is_read_where_its_package_is_installed(scene: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    opener = SimpleNamespace(register_heif_opener=lambda: calls.append("registered"))
+    monkeypatch.setitem(sys.modules, "pillow_heif", opener)  # the package itself is no dependency of the tests
+    images._reads_heic.cache_clear()
+    try:
+
+        def rename(index: int, entry: dict[str, Any]) -> None:
+            (scene / f"images/frame_{index}.png").rename(scene / f"images/frame_{index}.HEIC")
+            entry["file_path"] = f"images/frame_{index}.HEIC"
+
+        each_frame(scene, rename)
+        dataset = load(scene)
+        check_labels(dataset)
+        assert dataset[0]["image"].shape == (HEIGHT, WIDTH, 3)
+        assert calls == ["registered"]
+    finally:
+        images._reads_heic.cache_clear()
 
 
 def test_depth_and_masks_may_be_there_for_some_frames(scene: Path) -> None:

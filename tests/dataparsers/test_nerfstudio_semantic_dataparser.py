@@ -183,8 +183,10 @@ BAD_FILES = {
     "no file_path": (lambda content: content["frames"][2].pop("file_path"), "frame number 2"),
     "odd matrix": (lambda content: content["frames"][2].update(transform_matrix=[[1, 2]]), "frame_00002.png"),
     "text in the matrix": (lambda content: content["frames"][2].update(transform_matrix="none"), "frame_00002.png"),
-    "repeated frame": (lambda content: content["frames"].append(content["frames"][0]), "frame_00000.png 2 times"),
-    "no classes": (lambda content: content.pop("semantic_classes"), "semantic_classes"),
+    "repeated frame": (
+        lambda content: content["frames"].append({**content["frames"][0], "transform_matrix": np.eye(4).tolist()}),
+        "frame_00000.png 2 times with another transform_matrix",
+    ),
     "classes is text": (lambda content: content.update(semantic_classes="chair"), "semantic_classes"),
     "absent label": (lambda content: content["frames"][2].update(semantics_path="labels/2.png"), "labels/2.png"),
     "no focal length": (lambda content: [content.pop(key) for key in ("fl_x", "fl_y")], "Expected a focal length"),
@@ -204,6 +206,22 @@ def test_a_bad_file_is_told(edit, name):
     message = str(raised.value)
     assert place in message
     assert "\n" not in message
+
+
+def test_a_scene_to_be_labelled_needs_the_names_of_its_classes(scene, edit):
+    edit(lambda content: content.pop("semantic_classes"))
+    with pytest.raises(SceneError, match="Expected a list semantic_classes"):
+        parse(scene, all_classes=True)
+
+
+def test_frames_that_say_the_same_are_read_once(scene, edit, capsys):
+    expected = parse(scene)
+    edit(lambda content: content["frames"].append(
+        {**content["frames"][3], "file_path": "./" + content["frames"][3]["file_path"]}
+    ))  # fmt: skip
+    repeated = parse(scene)
+    assert repeated.image_filenames == expected.image_filenames
+    assert capsys.readouterr().out.count("1 frames repeat another one") == 1
 
 
 def test_two_images_of_one_name_need_a_semantics_path(scene, edit):

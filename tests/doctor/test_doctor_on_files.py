@@ -42,12 +42,20 @@ def test_ids_that_start_at_1_are_named_whether_the_last_one_is_in_the_table_or_n
     classes: list[str], scene: Path
 ) -> None:
     each_file(scene, "semantics", raise_ids)
-    rewrite(scene, lambda content: content.update(semantic_classes=classes))
+    table = [{"id": number, "name": name} for number, name in enumerate(classes)]
+    rewrite(scene, lambda content: content.update(semantic_classes=table))
     report = examined(scene)
     assert report.mistake is not None
     assert report.mistake.name == "label ids off by one"
     assert "subtract 1" in report.mistake.sentence
     assert (report.labels.outside == (4,)) == (len(classes) == 4)
+
+
+def test_ids_that_only_names_in_order_explain_are_no_mistake(scene: Path) -> None:
+    each_file(scene, "semantics", raise_ids)
+    report = examined(scene)
+    assert report.mistake is None
+    assert report.labels.by_name == pytest.approx({"wall": 216 / 384, "floor": 132 / 384, "box": 36 / 384})
 
 
 @pytest.mark.parametrize("ids", [(0, 1, 2, 3), (0, 60, 120, 180)], ids=["ids that are classes", "ids that are none"])

@@ -38,6 +38,14 @@ RULES = {
     "declared void": (table(["background", "fruit"], 255), {0, 255}, None),
     "a class named void": (table([{"id": 255, "name": "void"}, "fruit"]), {0, 255}, None),
     "a class of the table": (table([{"id": 255, "name": "sky"}, {"id": 0, "name": "land"}]), {0, 255}, None),
+    "ids 1..C for names without ids": (table(ROOM), {1, 2, 3}, {1: 0, 2: 1, 3: 2}),
+    "ids 1..C with gaps, and 255": (table(ROOM), {3, 255}, {1: 0, 3: 2, 255: 255}),
+    "ids 1..C, and 255 declared void": (table(ROOM, 255), {1, 3, 255}, {1: 0, 3: 2, 255: 255}),
+    "ids from 1 without C, which may be right": (table(ROOM), {1, 2}, None),
+    "ids 0..C, of which 0 may be void": (table(ROOM), {0, 1, 2, 3}, None),
+    "ids above C": (table(ROOM), {1, 3, 4}, None),
+    "ids 1..C for classes with ids": (table([{"id": i, "name": name} for i, name in enumerate(ROOM)]), {1, 3}, None),
+    "an id that is declared void": (table([*ROOM, "void"]), {1, 2, 3}, None),
     "no 255": (table(["background", "fruit"]), {0, 1}, None),
     "255 alone": (table(["background", "fruit"]), {255}, None),
     "no image": (table(["background", "fruit"]), set(), None),
@@ -61,6 +69,10 @@ def test_255_is_read_by_the_rule(name):
         ("two classes", "masks of 0 and 255 are read as background and fruit"),
         ("one class beside a void one", "masks of 0 and 255 are read as void and fruit"),
         ("void by custom, though a class is absent", "255 is read as void, since own.json gives it no class"),
+        (
+            "ids 1..C for names without ids",
+            "ids 1..3 are read as the 3 names of own.json in order, since 0 never occurs",
+        ),
         ("declared void", None),
         ("no 255", None),
     ],
@@ -74,6 +86,10 @@ def test_the_rule_is_said_where_the_table_does_not_say_it_itself(name, says):
 def test_binary_masks_for_another_number_of_classes_are_left_to_a_person(classes):
     with pytest.raises(SceneError, match=r"two classes in own\.json .* semantic_void_id of 255"):
         rule_of_masks(table(classes), {0, 255})
+
+
+def test_ids_of_a_scene_still_to_be_labelled_are_as_they_are():
+    assert rule_of_masks(table(ROOM), {1, 2, 3}, is_partial=True).label_map is None
 
 
 def test_a_scene_still_to_be_labelled_may_hold_one_class_and_255():

@@ -214,10 +214,25 @@ def test_a_bad_table_is_told_in_one_sentence_with_file_and_place(tmp_path, name)
     assert "\n" not in message
 
 
-def test_a_table_that_is_not_utf8_is_told_with_its_line(tmp_path):
-    (tmp_path / "own.csv").write_bytes(b"id,name\n1,chair\n2,caf\xe9\n")
-    with pytest.raises(SceneError, match=r"own\.csv.*line 3"):
-        ClassTable.load(tmp_path / "own.csv")
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le", "utf-16-be", "utf-16", "utf-8", "utf-8-sig"])
+@pytest.mark.parametrize(("file", "text"), [("own.csv", "id,name\n0,chair\n1,café\n"), ("own.txt", "chair\ncafé\n")])
+def test_names_are_read_in_the_encodings_of_windows_and_a_guess_is_told(tmp_path, file, text, encoding):
+    (tmp_path / file).write_bytes(text.encode(encoding))
+    table = ClassTable.load(tmp_path / file)
+    assert [(entry.id, entry.name) for entry in table.entries] == [(0, "chair"), (1, "café")]
+    is_guess = encoding in {"cp1252", "utf-16-le", "utf-16-be"}
+    assert ("not UTF-8" in (table.encoding_note or "")) == is_guess
+
+
+@pytest.mark.parametrize(("file", "content"), [
+    ("own.csv", b"id,name\n1,chair\n2,caf\x81\n"),
+    ("own.csv", b"id,name\n1,chair\n2,caf\xe9\x07\n"),
+    ("own.json", b'[\n"chair",\n"caf\xe9"]'),
+])  # fmt: skip
+def test_a_table_of_no_known_encoding_is_told_with_its_line(tmp_path, file, content):
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(SceneError, match=rf"{file}.*line 3"):
+        ClassTable.load(tmp_path / file)
 
 
 def test_a_missing_table_is_told(tmp_path):

@@ -1,6 +1,7 @@
 """What nerfstudio's commands ask of every method: normals of single rays, and no class where a ray meets nothing."""
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ from nerfstudio.model_components.renderers import background_color_override_cont
 from nerfstudio.plugins.types import MethodSpecification
 from nerfstudio.utils import colormaps
 from torch import Tensor
+from torchmetrics.functional import structural_similarity_index_measure
 
 from semantic_ns.batch import meets_nothing, seen_labels
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.errors import SceneError
+from semantic_ns.evaluation import color
+from semantic_ns.evaluation.color import structural_similarity
 from semantic_ns.host import draw_labels_in_class_colors
+from semantic_ns.methods import base
 from support.registered import METHODS, SMALL
 
 OF_ONE_SCENE = {name: method for name, method in METHODS.items() if method.config.pipeline.model._target.renders_rays}
@@ -119,3 +124,50 @@ def test_labels_of_a_scene_are_drawn_in_the_colors_of_its_classes(
     assert colormaps.apply_colormap(image=floats > 0.5).shape == (2, 3, 3)
     with pytest.raises(SceneError, match="leave out gt-image_idx"):
         colormaps.apply_colormap(image=3)  # pyright: ignore[reportArgumentType]
+
+
+@IN_TURN
+def test_rays_that_all_meet_nothing_end_the_export_of_points(
+    method: MethodSpecification, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = models[str(method.config.method_name)]
+    monkeypatch.setattr(base, "_MOST_EMPTY_RAYS", 3 * RAYS)
+    monkeypatch.setattr(model.renderer_rgb, "background_color", "random")
+    rgb = torch.full((RAYS, 3), 0.25)
+    empty, seen = ({"rgb": rgb, "accumulation": torch.full((RAYS, 1), share)} for share in (0.5, 0.6))
+    for outputs in (empty, empty, seen, empty, empty):
+        rgba = model.get_rgba_image(outputs)
+        assert rgba.shape == (RAYS, 4)
+        assert torch.equal(rgba[:, 3:], outputs["accumulation"])
+    for _ in range(4):  # an image is no part of a point cloud
+        model.get_rgba_image({name: value.view(2, RAYS // 2, -1) for name, value in empty.items()})
+    with pytest.raises(SceneError, match=f"none of {3 * RAYS} rays of training views loses more than half"):
+        model.get_rgba_image(empty)
+    model._num_empty_rays = 0
+
+
+def test_images_below_the_window_have_no_ssim_and_others_have_that_of_torchmetrics(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for height, width in ((6, 9), (12, 20)):
+        one, other = torch.rand(2, 1, 3, height, width, generator=generator)
+        expected = structural_similarity_index_measure(one, other, data_range=1.0)
+        assert torch.equal(structural_similarity(one, other, data_range=1.0), torch.as_tensor(expected))
+    assert not capsys.readouterr().out
+    color._tell_of_small_images.cache_clear()
+    for _ in range(2):
+        assert structural_similarity(torch.rand(1, 3, 5, 9), torch.rand(1, 3, 5, 9)).isnan()
+    assert capsys.readouterr().out.count("those of 9x5 have none") == 1
+
+
+@IN_TURN
+def test_tiny_images_are_scored_but_for_their_ssim(method: MethodSpecification, models: dict[str, Any]) -> None:
+    model = models[str(method.config.method_name)]
+    camera = Cameras(torch.eye(4)[None, :3], fx=4.0, fy=4.0, cx=2.0, cy=1.0, width=4, height=2)
+    labels = torch.zeros(2, 4, 1, dtype=torch.long)
+    with model.raw_outputs():
+        outputs = model.get_outputs_for_camera(camera)
+        metrics, _ = model.get_image_metrics_and_images(outputs, {"image": torch.rand(2, 4, 3), "semantics": labels})
+    assert math.isnan(metrics["ssim"])
+    assert math.isfinite(metrics["psnr"])

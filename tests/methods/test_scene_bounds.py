@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -12,10 +13,13 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from nerfstudio.plugins.types import MethodSpecification
+from PIL import Image
 
 from semantic_ns.dataparsers import specifications
+from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.errors import SceneError
 from semantic_ns.methods.scene_bounds import StatedBounds, resolve_bounds
+from support.hand_made_scene import HEIGHT, WIDTH, each_frame, write_scene
 from support.hypersim_scene import write_hypersim_scene
 from support.registered import FIELDS, SMALL
 from support.scannet_scene import write_scan
@@ -187,3 +191,19 @@ def test_rays_that_skip_the_whole_scene_box_are_said_to(
         said = capsys.readouterr().out
         assert ("beyond the scene" in said) == is_beyond
         assert ("lower --pipeline.model.near-plane" in said) == is_beyond
+
+
+def test_planes_are_in_metres_only_where_something_says_how_long_a_unit_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = write_scene(tmp_path / "scene")
+    for has_depth in (False, True):
+        if has_depth:
+            Image.fromarray(np.full((HEIGHT, WIDTH), 1500, np.uint16)).save(scene / "depth.png")
+            each_frame(scene, lambda i, entry: entry.update({"depth_file_path": "depth.png"} if i == 3 else {}))
+        outputs = AutoDataParserConfig(data=scene).setup().get_dataparser_outputs("train")
+        capsys.readouterr()
+        build(model_config(FIELDS["semantic-nerf"]), outputs)
+        said = capsys.readouterr().out.splitlines()[-1]
+        assert "near plane at 0.05 scene units" in said
+        assert (" m)" in said) == has_depth

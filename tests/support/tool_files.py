@@ -165,3 +165,24 @@ def write_voc(folder: Path, label_map: str, colors: dict[str, tuple[int, int, in
 
 
 Make = Callable[[Path], Path]
+
+
+def labelbox(*objects: dict[str, Any], **row: Any) -> str:
+    """A line of an export: the objects of the latest of two labels of an image."""
+    old = {"label_details": {"created_at": "2024-01-01T00:00:00.000+00:00"}, "annotations": {"objects": [{}]}}
+    new = {"label_details": {"created_at": "2024-05-01T00:00:00.000+00:00"}, "annotations": {"objects": list(objects)}}
+    content = {
+        "data_row": {"id": "cl0", "external_id": IMAGE, "row_data": f"https://storage.labelbox.com/x/{IMAGE}?sig=1"},
+        "media_attributes": {"height": HEIGHT, "width": WIDTH, "asset_type": "image"},
+        "projects": {"cl1": {"name": "Rooms", "labels": [new, old]}},
+        **row,
+    }
+    return json.dumps(content) + "\n"
+
+
+def labelbox_object(name: str = "chair", **shape: Any) -> dict[str, Any]:
+    return {"feature_id": "cl9", "name": name, "value": name, "classifications": [], **shape}
+
+
+def labelbox_polygon(name: str = "chair") -> dict[str, Any]:
+    return labelbox_object(name, annotation_kind="ImagePolygon", polygon=[{"x": x, "y": y} for x, y in CORNERS])

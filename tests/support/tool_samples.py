@@ -1,5 +1,7 @@
 """Functions that write a sample file of a tool into a folder, and the classes that are read of it."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +9,7 @@ import numpy as np
 import support.tool_files as files
 from semantic_ns.annotations.types import UNLABELLED, Annotations
 from semantic_ns.labels.taxonomy import VOID
-from support.tool_files import HEIGHT, WIDTH, write
+from support.tool_files import HEIGHT, IMAGE, WIDTH, write
 
 
 def names_of_pixels(annotations: Annotations) -> dict[str, np.ndarray]:
@@ -25,12 +27,38 @@ def label_studio(*results: Any, **task: Any) -> files.Make:
     return lambda folder: write(folder / "export.json", files.label_studio(*results, **task))
 
 
+def labelbox(*objects: Any, **row: Any) -> files.Make:
+    return lambda folder: write(folder / "export.ndjson", files.labelbox(*objects, **row))
+
+
 def coco(segmentation: Any, **changes: Any) -> files.Make:
     return lambda folder: write(folder / "coco.json", files.coco(segmentation, **changes))
 
 
 def via(region: dict[str, Any]) -> files.Make:
     return lambda folder: write(folder / "via.json", files.via(region))
+
+
+def via_csv(folder: Path) -> Path:
+    region = files.via_polygon()
+    cells = [json.dumps(region[key]).replace('"', '""') for key in ("shape_attributes", "region_attributes")]
+    header = "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes"
+    lines = [f'{IMAGE},1234,"{{}}",1,0,"{cells[0]}","{cells[1]}"', f'{IMAGE},1234,"{{}}",0,0,"{{}}","{{}}"']
+    return write(folder / "via_region_data.csv", "\n".join([header, *lines]) + "\n")
+
+
+def via_of_version_3(*numbers: float, value: str = "1", kind: int = 4) -> files.Make:
+    options = {"0": "lamp", "1": "chair"} if kind != 1 else {}
+    content = {
+        "project": {"pid": "__VIA_PROJECT_ID__", "data_format_version": "3.1.1"},
+        "config": {},
+        "attribute": {"1": {"aname": "kind", "anchor_id": "FILE1_Z0_XY1", "type": kind, "options": options}},
+        "file": {"1": {"fid": "1", "fname": IMAGE, "type": 2, "loc": 1, "src": ""}},
+        "metadata": {"1_a": {"vid": "1", "flg": 0, "z": [], "xy": list(numbers), "av": {"1": value}}},
+        "view": {"1": {"fid_list": ["1"]}},
+        "vid_list": ["1"],
+    }
+    return lambda folder: write(folder / "via3.json", content)
 
 
 def labelme(*shapes: dict[str, Any], **changes: Any) -> files.Make:
