@@ -135,3 +135,17 @@ def sample_images(
     grid = (2 * xy - 1).clamp(-4, 4).reshape(len(xy), 1, shape.numel(), 2)
     sampled = F.grid_sample(images, grid, mode=mode, padding_mode=padding, align_corners=False)
     return sampled.reshape(len(xy), images.shape[1], *shape)
+
+
+def are_used(
+    masks: Bool[Tensor, "sources height width"] | None, xy: Float[Tensor, "sources *points 2"]
+) -> Bool[Tensor, "sources *points"]:
+    """Whether the pixels of sources at image coordinates are used: those in which their masks are true.
+
+    Args:
+        masks: masks of the sources, at any resolution; without them every pixel is used.
+        xy: image coordinates in the sources; beyond a border they are those of the border.
+    """
+    if masks is None:
+        return torch.ones(xy.shape[:-1], dtype=torch.bool, device=xy.device)
+    return sample_images(masks[:, None].to(xy.dtype), xy, mode="nearest")[:, 0] > 0.5

@@ -57,6 +57,12 @@ class SceneViews:
         depths = None if self.depths_m is None else self.depths_m.where(masks, 0.0)
         return replace(self, labels=self.labels.masked_fill(~masks, VOID), depths_m=depths, masks=masks)
 
+    def masks_of(
+        self, chosen: Int64[Tensor, "chosen"], device: torch.device | str
+    ) -> Bool[Tensor, "chosen height width"] | None:
+        """Which pixels of some frames are used; None where all are."""
+        return None if self.masks is None else self.masks[chosen].to(device)
+
     def colors(self, chosen: Int64[Tensor, "chosen"]) -> Float32[Tensor, "chosen 3 height width"]:
         """Colours 0..1 of some frames."""
         return self.images[chosen].permute(0, 3, 1, 2).float() / 255

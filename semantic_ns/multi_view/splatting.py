@@ -25,7 +25,7 @@ def splat_depth(
     the point that is written last wins.
 
     Args:
-        depths: planar depth of the sources, metres.
+        depths: planar depth of the sources, metres; NaN falls nowhere.
         sources: cameras of the sources.
         target: one camera.
         size: height and width of the result.

@@ -121,7 +121,8 @@ class PublishedGsnerfModel(SourceViewsModel):
         key = (chosen.scene, tuple(chosen.frames.tolist()))
         if self._last is None or self._last[0] != key:
             encoded = EncodedViews.stack(self._encoded(chosen))
-            self._last = key, self.network.sources(encoded, chosen.cameras.to(self.device), self._bounds_m)
+            cameras, masks = chosen.cameras.to(self.device), chosen.views.masks_of(chosen.frames, self.device)
+            self._last = key, self.network.sources(encoded, cameras, self._bounds_m, masks)
         return self._last[1]
 
     def _encoded(self, chosen: ChosenSources) -> list[EncodedViews]:

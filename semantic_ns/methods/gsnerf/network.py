@@ -98,8 +98,14 @@ class PublishedNetwork(nn.Module):
         if compat.batch_norm:
             use_batch_norm(self)
 
-    def sources(self, encoded: EncodedViews, cameras: ViewCameras, bounds: DepthRange) -> SourceViews:
-        """Sources of a target from the features of their images.
+    def sources(
+        self,
+        encoded: EncodedViews,
+        cameras: ViewCameras,
+        bounds: DepthRange,
+        masks: Bool[Tensor, "views height width"] | None = None,
+    ) -> SourceViews:
+        """Sources of a target from the features of their images; what masks leave out is seen by none of them.
 
         Raises:
             SceneError: if the weights are made for another number of sources.
@@ -109,11 +115,11 @@ class PublishedNetwork(nn.Module):
                 f"Expected {self.options.num_views} source frames, found {len(cameras)}; leave out the compat option "
                 "concatenated-views, which ties the weights to one number of sources, and train again."
             )
-        return SourceViews(cameras, encoded, self.volumes(encoded, cameras, bounds), bounds)
+        return SourceViews(cameras, encoded, self.volumes(encoded, cameras, bounds), bounds, masks)
 
     def target(self, sources: SourceViews, camera: ViewCameras, size: tuple[int, int]) -> TargetDepth:
         """Depth of a target camera that renders images of a size (height, width)."""
-        return target_depth(sources.depth.detach(), sources.cameras, camera, size, sources.bounds, self.options.compat)
+        return target_depth(sources.used_depth, sources.cameras, camera, size, sources.bounds, self.options.compat)
 
     def render(
         self,

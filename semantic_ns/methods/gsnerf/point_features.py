@@ -7,7 +7,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from semantic_ns.geometry.views import SeenAt, ViewCameras, reproject, sample_images, sweep_matrices
+from semantic_ns.geometry.views import (
+    SeenAt,
+    ViewCameras,
+    are_used,
+    pixel_centres,
+    reproject,
+    sample_images,
+    sweep_matrices,
+)
 from semantic_ns.methods.gsnerf.compat import Compat
 from semantic_ns.methods.gsnerf.encoder import LEVEL_CHANNELS, EncodedViews
 from semantic_ns.methods.gsnerf.volumes import VOLUME_CHANNELS, DepthRange, LevelGeometry
@@ -28,12 +36,14 @@ class SourceViews:
         encoded: features.
         geometry: depth and volume features at 1, 1/2 and 1/4 of the resolution.
         bounds: bounds of depth for which the geometry was computed.
+        masks: which of their pixels are used; None where all are.
     """
 
     cameras: ViewCameras
     encoded: EncodedViews
     geometry: tuple[LevelGeometry, ...]
     bounds: DepthRange
+    masks: Bool[Tensor, "views height width"] | None = None
 
     def __len__(self) -> int:
         return len(self.cameras)
@@ -43,6 +53,13 @@ class SourceViews:
         """Depth of the sources, metres."""
         return self.geometry[0].depth
 
+    @property
+    def used_depth(self) -> Float[Tensor, "views height width"]:
+        """Depth of the sources without gradients, NaN in pixels that are not used."""
+        depth = self.depth.detach()
+        xy = pixel_centres(depth.shape[1], depth.shape[2], depth.device).expand(len(depth), -1, -1, -1)
+        return depth.where(are_used(self.masks, xy), torch.nan)
+
 
 @dataclass(frozen=True, eq=False)
 class SeenPoints:
@@ -50,7 +67,7 @@ class SeenPoints:
 
     Attributes:
         at: where the sources see the points.
-        is_inside: whether a point lies in the image of a source; everywhere, if it lies in none.
+        is_inside: whether a point lies in the used part of the image of a source; everywhere, if it lies in none.
         is_visible: whether it is not occluded, either; everywhere, if all sources are.
         is_seen: whether a source sees the point, without such exceptions.
     """
@@ -76,8 +93,9 @@ def see_points(
     finest = sources.geometry[0]
     surface = sample_images(finest.depth.detach()[:, None], at.xy)[:, 0]
     is_before = (at.depth - surface) / finest.planes.extent < _OCCLUDED
-    is_inside = _or_all(at.is_seen)
-    return SeenPoints(at, is_inside, _or_all(is_inside & is_before), at.is_seen & is_before)
+    is_shown = at.is_seen & are_used(sources.masks, at.xy)
+    is_inside = _or_all(is_shown)
+    return SeenPoints(at, is_inside, _or_all(is_inside & is_before), is_shown & is_before)
 
 
 def _or_all(mask: Bool[Tensor, "views *points"]) -> Bool[Tensor, "views *points"]:

@@ -106,7 +106,7 @@ def predict(
         bounds: bounds of depth.
         generator: draws the samples of rays; without one they stand at quantiles.
     """
-    seen = network.sources(network.encoder(sources.images), sources.cameras, bounds)
+    seen = network.sources(network.encoder(sources.images), sources.cameras, bounds, sources.masks)
     xy = pixel_centres(*size, sources.images.device).reshape(-1, 2)
     targets = []
     for number, place in enumerate(places):

@@ -49,7 +49,7 @@ def target_depth(
     than 16 pixels from any point are not supported.
 
     Args:
-        depths: planar depth of the sources, metres.
+        depths: planar depth of the sources, metres; NaN where it is not to be used.
         sources: cameras of the sources.
         target: one camera.
         size: height and width of the result.
@@ -60,7 +60,7 @@ def target_depth(
         depth = released_target_depth(depths, sources, target, size)
         return TargetDepth(depth.clamp(bounds.near, bounds.far), torch.ones_like(depth, dtype=torch.bool))
     splatted = splat_depth(depths, sources, target, size)
-    filled, is_measured = fill_holes(splatted, float(depths.median()))
+    filled, is_measured = fill_holes(splatted, float(depths.nanmedian()))
     window = 2 * _REACH + 1
     near_one = F.max_pool2d(is_measured.to(filled.dtype)[None], window, stride=1, padding=_REACH)[0] > 0
     return TargetDepth(filled.clamp(bounds.near, bounds.far), near_one)

@@ -97,7 +97,8 @@ class GsnerfSmallModel(SourceViewsModel):
     def render_image(self, chosen: ChosenSources, camera: ViewCameras, size: tuple[int, int]) -> RenderedImage:
         """Render one camera at a size, as many rays at a time as the configuration says."""
         cameras = chosen.cameras.to(self.device)
-        sources = self.network.sources_of(self._encoded(chosen), cameras)
+        masks = chosen.views.masks_of(chosen.frames, self.device)
+        sources = self.network.sources_of(self._encoded(chosen), cameras, masks)
         plane = self.network.plane(sources, camera, size)
         rays = self.network.render_image(sources, camera, plane, size, self.config.eval_num_rays_per_chunk)
         logits = rays.logits

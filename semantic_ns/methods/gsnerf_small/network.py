@@ -15,7 +15,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semantic_ns.geometry.views import SeenAt, ViewCameras, pixel_centres, reproject, sample_images, sweep_matrices
+from semantic_ns.geometry.views import (
+    SeenAt,
+    ViewCameras,
+    are_used,
+    pixel_centres,
+    reproject,
+    sample_images,
+    sweep_matrices,
+)
 from semantic_ns.methods.gsnerf_small.cost_volume import WarpedViews
 from semantic_ns.methods.gsnerf_small.encoder import Encoded, Encoder, padded, resized
 from semantic_ns.methods.gsnerf_small.ray_samples import (
@@ -46,11 +54,12 @@ _SEEN_SHARE = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """K sources of a target: their cameras, features and depth."""
+    """K sources of a target: their cameras, features and depth, and which of their pixels are used (None: all)."""
 
     cameras: ViewCameras
     encoded: Encoded
     depth: SourceDepth
+    masks: Bool[Tensor, "views height width"] | None = None
 
     def __len__(self) -> int:
         return len(self.cameras)
@@ -124,19 +133,28 @@ class GsnerfSmallNetwork(nn.Module):
         self.head = nn.Sequential(nn.Linear(around, around), nn.ELU(), nn.Linear(around, num_classes))
         begin_at_0(self.head[-1])
 
-    def sources(self, images: Float[Tensor, "views 3 height width"], cameras: ViewCameras) -> Sources:
-        """Sources of a target from their images in 0..1."""
-        return self.sources_of(self.encoder(images), cameras)
+    def sources(
+        self,
+        images: Float[Tensor, "views 3 height width"],
+        cameras: ViewCameras,
+        masks: Bool[Tensor, "views height width"] | None = None,
+    ) -> Sources:
+        """Sources of a target from their images in 0..1; what masks leave out is seen by none of them."""
+        return self.sources_of(self.encoder(images), cameras, masks)
 
-    def sources_of(self, encoded: Encoded, cameras: ViewCameras) -> Sources:
+    def sources_of(
+        self, encoded: Encoded, cameras: ViewCameras, masks: Bool[Tensor, "views height width"] | None = None
+    ) -> Sources:
         """Sources of a target from the features of their images."""
-        return Sources(cameras, encoded, self.depth(encoded, cameras))
+        return Sources(cameras, encoded, self.depth(encoded, cameras), masks)
 
     def plane(self, sources: Sources, camera: ViewCameras, size: tuple[int, int]) -> TargetPlane:
         """The image plane of a target camera that renders images of a size (height, width)."""
         half = (-(-size[0] // 2), -(-size[1] // 2))
         depths = sources.depth.depth.detach()
-        splatted, is_measured = fill_holes(splat_depth(depths, sources.cameras, camera, half), float(depths.median()))
+        places = pixel_centres(depths.shape[1], depths.shape[2], depths.device).expand(len(depths), -1, -1, -1)
+        used = depths.where(are_used(sources.masks, places), torch.nan)  # falls nowhere
+        splatted, is_measured = fill_holes(splat_depth(used, sources.cameras, camera, half), float(depths.median()))
         at = reproject(sweep_matrices(sources.cameras, camera), pixel_centres(*half, splatted.device), splatted)
         is_visible, _ = self._visible(sources, at)
         encoded = sources.encoded
@@ -170,7 +188,7 @@ class GsnerfSmallNetwork(nn.Module):
         """Which sources see points [views, points], and by how much of its depth each lies behind their surface."""
         depths = sample_images(sources.depth.depth.detach()[:, None], at.xy)[:, 0]
         behind = at.depth / depths - 1
-        return at.is_seen & (behind < _OCCLUDED), behind
+        return at.is_seen & are_used(sources.masks, at.xy) & (behind < _OCCLUDED), behind
 
     def render(
         self,

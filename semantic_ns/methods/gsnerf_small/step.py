@@ -87,7 +87,7 @@ def step_losses(
         class_weights: how much each class counts.
     """
     frames, truth = sample.sources, sample.targets
-    sources = network.sources(frames.images, frames.cameras)
+    sources = network.sources(frames.images, frames.cameras, frames.masks)
     cameras = [truth.cameras[number : number + 1] for number in range(len(truth.cameras))]
     planes = [network.plane(sources, camera, truth.size) for camera in cameras]
     # The images of the targets train what the encoder says of an image by itself, and nothing else.
@@ -96,7 +96,7 @@ def step_losses(
     losses = {
         "source_semantic_loss": weights.source_semantic
         * class_loss(logits.permute(0, 2, 3, 1).flatten(0, 2), labels.flatten(), class_weights),
-        "fill_loss": weights.fill * _fill_loss(planes, truth.images),
+        "fill_loss": weights.fill * _fill_loss(planes, truth),
         "fill_semantic_loss": weights.fill_semantic * _fill_class_loss(planes, truth.labels, class_weights),
     }
     rendered = [
@@ -125,9 +125,15 @@ def step_losses(
     return losses | _photometric_losses(sources, cameras, planes, sample, weights)
 
 
-def _fill_loss(planes: list[TargetPlane], images: Tensor) -> Tensor:
-    small = F.interpolate(images, planes[0].depth.shape, mode="area")
-    return _mean([F.mse_loss(plane.color, image) for plane, image in zip(planes, small, strict=True)])
+def _fill_loss(planes: list[TargetPlane], truth: Frames) -> Tensor:
+    size = planes[0].depth.shape
+    small = F.interpolate(truth.images, size, mode="area")
+    errors = torch.stack([(plane.color - image).square() for plane, image in zip(planes, small, strict=True)])
+    if truth.masks is None:
+        return errors.mean()
+    # Pixels of which all parts are used.
+    is_used = F.interpolate(truth.masks[:, None].to(errors.dtype), size, mode="area") >= 1
+    return (errors * is_used).sum() / (3 * is_used.sum()).clamp(min=1)
 
 
 def _fill_class_loss(planes: list[TargetPlane], labels: Tensor, class_weights: Tensor | None) -> Tensor:
