@@ -24,6 +24,7 @@ SPLITS = ("train", "val", "test")
 _DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 _INTRINSICS = ("fl_x", "fl_y", "cx", "cy", "w", "h")
 _RATIONAL_DISTORTION = ("k4", "k5", "k6")
+_MAX_PATH = 4096
 _SCALE_TOLERANCE = 1e-3
 _LARGEST_OFF_CENTRE = 0.2
 _LARGEST_ASPECT_ERROR = 0.01
@@ -62,6 +63,11 @@ def read_frames(meta: Any, path: Path, further_folders: Sequence[Path] = ()) -> 
     for index, entry in enumerate(given):
         if not isinstance(entry, dict) or not isinstance(entry.get("file_path"), str) or not entry["file_path"]:
             raise SceneError(f"Expected file_path in frame number {index} of {path}, found none; name its image.")
+        if len(entry["file_path"]) > _MAX_PATH:
+            raise SceneError(
+                f"Expected a path of at most {_MAX_PATH} letters as file_path of frame number {index} of {path}, found "
+                f"{len(entry['file_path'])}; name its image."
+            )
         if "transform_matrix" not in entry:
             raise SceneError(
                 f"Expected a pose (transform_matrix) for {entry['file_path']} in {path}, found none; add it or remove "
