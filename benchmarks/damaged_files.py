@@ -1,9 +1,8 @@
-#!/usr/bin/env python3
 """What becomes of damaged scenes: `python -m benchmarks.damaged_files --count 500`.
 
-Writes a small scene for each reader, damages one of its files at random (see `tests/support/damage.py`), reads it whole,
-and prints in markdown how many gave one sentence and how many a right result, the longest time and the memory taken. Any
-other end is printed with its seed, and makes the exit status 1.
+Writes a small scene for each reader, damages one of its files at random (see `tests/support/damage.py`), reads it
+whole, and prints in markdown how many gave one sentence and how many a right result, the longest time and the memory
+taken. Any other end is printed with its seed, and makes the exit status 1.
 """
 
 import argparse
@@ -18,10 +17,9 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from semantic_ns.io.text import markdown_table
 from support.damage import damage
 from support.scene_samples import SAMPLES, outcome
-
-from semantic_ns.io.text import markdown_table
 
 SHARE_OF_TEXTS = 0.6
 
@@ -42,7 +40,7 @@ def measure(name: str, count: int) -> tuple[list[str], int]:
             try:
                 with contextlib.redirect_stdout(io.StringIO()):
                     num_right += outcome(folder / data) == "right"
-            except Exception as error:  # noqa: BLE001 - any other end is what is looked for
+            except Exception as error:  # any other end is what is looked for
                 num_other += 1
                 print(f"{name}, seed {seed}, {changed.name}: {type(error).__name__} {error}"[:300])
             longest_s = max(longest_s, time.perf_counter() - start)
