@@ -124,7 +124,7 @@ ATTACKS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a name of a million letters": (
         "transforms",
         lambda scene: rewrite(scene, lambda content: content["frames"][1].update(file_path="x" * 10**6)),
-        "at most 4096 letters as file_path of frame number 1",
+        "at most 4096 letters as file_path of frame number 1 of",
     ),
     "images of a COLMAP model without an end": (
         "colmap binary", with_file("sparse/0/images.bin", struct.pack("<Q", 2**62)), "COLMAP"
@@ -150,6 +150,20 @@ def test_small_scenes_that_would_grow_are_refused_in_little_memory(name: str, tm
     assert says in message
     assert len(message) < 1000
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 150 * MIB
+
+
+@pytest.mark.parametrize("key", ["semantics_path", "depth_file_path", "mask_path"])
+@pytest.mark.parametrize("value", [True, 3.5, ["a"], {"a": 1}])
+def test_a_path_that_is_no_text_is_refused(key: str, value: object, tmp_path: Path) -> None:
+    scene = SAMPLES["transforms"](tmp_path)
+    rewrite(scene, lambda content: content["frames"][1].update({key: value}))
+    assert f"as {key} of frame number 1 of" in outcome(scene)
+
+
+def test_a_path_of_points_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    scene = SAMPLES["transforms"](tmp_path)
+    rewrite(scene, lambda content: content.update(ply_file_path=[1]))
+    assert "as ply_file_path of" in outcome(scene)
 
 
 def test_sizes_above_their_limits_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
