@@ -1,6 +1,5 @@
 """Files of masks: which of a folder are masks, and opening them within a limit of memory."""
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,10 +7,9 @@ from pathlib import Path
 from PIL import Image
 
 from semantic_ns.annotations.folder import files_in
-from semantic_ns.annotations.records import MAX_PIXELS
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
-from semantic_ns.io.images import told_as_scene_error
+from semantic_ns.io.images import MAX_PIXELS, quiet_about_size, told_as_scene_error
 
 _PHOTO_FOLDERS = frozenset({"images", "jpegimages", "img", "image"})
 _LOSSY = (".jpg", ".jpeg", ".webp")
@@ -45,14 +43,6 @@ def _is_photo(path: Path, folder: Path) -> bool:
 
 def _lossy_masks(folder: Path) -> list[Path]:
     return [path for path in files_in(folder, _LOSSY) if not _is_photo(path, folder)]
-
-
-@contextmanager
-def quiet_about_size() -> Iterator[None]:
-    """Suppress the warning of PIL about large images, for which there is a limit of our own."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        yield
 
 
 @contextmanager

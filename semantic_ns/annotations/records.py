@@ -10,9 +10,8 @@ from numpy import ndarray
 
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
+from semantic_ns.io.images import MAX_PIXELS
 
-MAX_PIXELS = 2**27
-"""Pixels of the largest image whose annotations are read: 134 million."""
 _MAX_COORDINATE = 1e7
 _MAX_DIGITS = 40
 _NAMES_OF_KINDS = {str: "a text", list: "a list", Mapping: "an object {...}"}

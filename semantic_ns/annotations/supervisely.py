@@ -22,12 +22,12 @@ from numpy import ndarray
 from PIL import Image
 
 from semantic_ns.annotations import shapes as drawing
-from semantic_ns.annotations.mask_files import quiet_about_size
 from semantic_ns.annotations.records import entry_of, in_short, name_of, points_of, size_of, value_of
 from semantic_ns.annotations.shapes import DEGENERATE, WITHOUT_AREA, Draw, Shape, ShapeImage, annotations_of, has_area
 from semantic_ns.annotations.types import Annotations, Notes
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
+from semantic_ns.io.images import quiet_about_size
 from semantic_ns.io.text import read_json
 from semantic_ns.labels.class_table import ClassTable
 

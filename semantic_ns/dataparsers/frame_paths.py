@@ -34,7 +34,7 @@ def find_file(given: str, folder: Path, further_folders: Sequence[Path] = ()) ->
         further_folders: folders that the path may be relative to instead.
     """
     literal = folder / given
-    if literal.is_file():
+    if _is_file(literal):
         return literal
     path = PurePosixPath(given.replace("\\", "/"))
     for place in (folder, *further_folders):
@@ -58,14 +58,21 @@ def _readings(path: PurePosixPath, folder: Path) -> Iterator[PurePosixPath]:
 
 
 def _existing(path: Path) -> Path | None:
-    if path.is_file():
+    if _is_file(path):
         return path
     if path.suffix.lower() not in IMAGE_SUFFIXES:  # frame_1.5 has no suffix either
         return next(
-            (found for suffix in _FOUND_SUFFIXES if (found := path.with_name(path.name + suffix)).is_file()), None
+            (found for suffix in _FOUND_SUFFIXES if _is_file(found := path.with_name(path.name + suffix))), None
         )
-    others = [found for suffix in _FOUND_SUFFIXES if (found := path.with_suffix(suffix)).is_file()]
+    others = [found for suffix in _FOUND_SUFFIXES if _is_file(found := path.with_suffix(suffix))]
     return others[0] if len(others) == 1 else None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 class LabelFinder:

@@ -24,6 +24,8 @@ SPLITS = ("train", "val", "test")
 _DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 _INTRINSICS = ("fl_x", "fl_y", "cx", "cy", "w", "h")
 _RATIONAL_DISTORTION = ("k4", "k5", "k6")
+_MAX_PATH = 4096
+_PATHS = ("file_path", "semantics_path", "depth_file_path", "mask_path")
 _SCALE_TOLERANCE = 1e-3
 _LARGEST_OFF_CENTRE = 0.2
 _LARGEST_ASPECT_ERROR = 0.01
@@ -62,11 +64,14 @@ def read_frames(meta: Any, path: Path, further_folders: Sequence[Path] = ()) -> 
     for index, entry in enumerate(given):
         if not isinstance(entry, dict) or not isinstance(entry.get("file_path"), str) or not entry["file_path"]:
             raise SceneError(f"Expected file_path in frame number {index} of {path}, found none; name its image.")
+        for key in _PATHS:
+            _require_path(entry.get(key), f"{key} of frame number {index} of {path}")
         if "transform_matrix" not in entry:
             raise SceneError(
                 f"Expected a pose (transform_matrix) for {entry['file_path']} in {path}, found none; add it or remove "
                 "the frame."
             )
+    _require_path(meta.get("ply_file_path"), f"ply_file_path of {path}")
     matrices, scale = _without_common_scale(np.stack([_matrix(entry, path) for entry in given]))
     poses.check_poses(matrices, [f"{entry['file_path']} in {path}" for entry in given])
     images = [find_file(entry["file_path"], path.parent, further_folders) for entry in given]
@@ -81,6 +86,13 @@ def read_frames(meta: Any, path: Path, further_folders: Sequence[Path] = ()) -> 
         f"{num_repeated} frames repeat another one in all they say, and are read once" if num_repeated else "",
     ]
     return Frames(entries, places, tuple(note for note in notes if note))
+
+
+def _require_path(value: Any, what: str) -> None:
+    """Raise a SceneError unless a value is a path, or nothing."""
+    if value is not None and (not isinstance(value, str) or len(value) > _MAX_PATH):
+        found = f"one of {len(value)}" if isinstance(value, str) else type(value).__name__
+        raise SceneError(f"Expected a path of at most {_MAX_PATH} letters as {what}, found {found}; correct it.")
 
 
 def _matrix(entry: dict[str, Any], path: Path) -> Float[ndarray, "4 4"]:

@@ -16,6 +16,9 @@ from semantic_ns.errors import SceneError
 ROTATION_TOLERANCE = 1e-3
 """Largest deviation of R^T R from the identity; files with three decimals pass, scaled or sheared poses do not."""
 
+MAX_COORDINATE = 1e12
+"""Largest coordinate of a camera; single precision overflows in the squares of 1e19."""
+
 
 def check_poses(c2w: Float[ndarray, "frames 4 4"], names: Sequence[str]) -> None:
     """Refuse poses that are no rigid motions.
@@ -25,14 +28,19 @@ def check_poses(c2w: Float[ndarray, "frames 4 4"], names: Sequence[str]) -> None
         names: where each pose comes from, for the error.
 
     Raises:
-        SceneError: at the first pose that is not finite, whose 3x3 part is no rotation (R^T R = I, det R = +1) or whose
-            last row is not 0 0 0 1.
+        SceneError: at the first pose that is not finite or too far away, whose 3x3 part is no rotation (R^T R = I,
+            det R = +1) or whose last row is not 0 0 0 1.
     """
     for pose, name in zip(c2w, names, strict=True):
         if not np.isfinite(pose).all():
             raise SceneError(
                 f"Expected finite numbers in the pose of {name}, found {_first_not_finite(pose)}; remove the frame "
                 "(tracking was lost there) or correct its pose."
+            )
+        if np.abs(pose[:3, 3]).max() > MAX_COORDINATE:
+            raise SceneError(
+                f"Expected a position within {MAX_COORDINATE:g} of the origin in the pose of {name}, found "
+                f"{pose[:3, 3].tolist()}; correct the pose."
             )
         rotation = pose[:3, :3]
         deviation = np.abs(rotation.T @ rotation - np.eye(3)).max()

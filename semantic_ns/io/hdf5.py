@@ -12,6 +12,8 @@ from semantic_ns.errors import SceneError
 
 _SUFFIXES = frozenset({".hdf5", ".h5"})
 _ARRAY = "dataset"
+MAX_VALUES = 2**28
+"""Numbers in the largest array that is read: 268 million. A small file can announce any number."""
 
 
 def is_hdf5(path: Path) -> bool:
@@ -27,7 +29,8 @@ def read_hdf5(path: Path, kind: str) -> Shaped[ndarray, "*shape"]:
         kind: what it should hold, for the error, for example "label image".
 
     Raises:
-        SceneError: if the file is missing, damaged, truncated, or holds no array of numbers named `dataset`.
+        SceneError: if the file is missing, damaged, truncated, holds no array of numbers named `dataset`, or
+            a larger one than `MAX_VALUES`.
     """
     with _opened(path, kind) as array:
         return array[()]
@@ -52,6 +55,11 @@ def _opened(path: Path, kind: str) -> Iterator[Any]:
                 raise SceneError(
                     f"Expected an array of numbers named '{_ARRAY}' in the {kind} {path}, found "
                     f"{', '.join(sorted(file)) or 'nothing'}; write it under this name."
+                )
+            if (array.size or 0) > MAX_VALUES:
+                raise SceneError(
+                    f"Expected at most {MAX_VALUES} numbers in the {kind} {path}, found the shape {array.shape}; make "
+                    "it smaller."
                 )
             yield array
     except (OSError, RuntimeError, KeyError) as error:

@@ -2,6 +2,7 @@
 
 import importlib
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ _LOSSY_FORMATS = frozenset({"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF"})
 _HEIC_FORMATS = frozenset({".heic", ".heif", ".hif"})
 _CAMERA_FORMATS = frozenset({".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"})
 _LARGEST_DEPTH_M = 100.0
+MAX_PIXELS = 2**27
+"""Pixels of the largest image that is decoded: 134 million. A small file can announce any number."""
 _BROKEN_FILE_ERRORS = (
     OSError,
     SyntaxError,
@@ -70,6 +73,38 @@ def _in_short(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0][:120]
 
 
+@contextmanager
+def _opened(path: Path, kind: str) -> Iterator[Image.Image]:
+    """An image that is not yet decoded, and not too large to be."""
+    with Image.open(path) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise SceneError(
+                f"Expected a {kind} of at most {MAX_PIXELS} pixels at {path}, found {image.width}x{image.height}; "
+                "make it smaller."
+            )
+        yield image
+
+
+@contextmanager
+def quiet_about_size() -> Iterator[None]:
+    """Suppress the warning of PIL about large images, for which there is a limit of our own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
+def _read_array(path: Path, kind: str) -> Shaped[ndarray, "..."]:
+    """The numbers in a `.npy` file."""
+    # A mapped file cannot be larger in memory than on the disk, and pickled objects are never loaded.
+    values = np.load(path, mmap_mode="r", allow_pickle=False)
+    if values.size > MAX_PIXELS or values.dtype.kind not in "biuf":
+        raise SceneError(
+            f"Expected a {kind} of at most {MAX_PIXELS} numbers at {path}, found {values.dtype} of shape "
+            f"{values.shape}; save one number per pixel."
+        )
+    return np.array(values)
+
+
 def read_label_image(path: Path) -> Int64[ndarray, "height width"]:
     """The ids in a label image of 1, 8, 16 or 32 bits; index images give their indices.
 
@@ -83,8 +118,8 @@ def read_label_image(path: Path) -> Int64[ndarray, "height width"]:
         return _whole_numbers(read_hdf5(path, "label image"), path)
     with told_as_scene_error(path, "label image"):
         if path.suffix.lower() == ".npy":
-            return _whole_numbers(np.load(path, allow_pickle=False), path)
-        with Image.open(path) as image:
+            return _whole_numbers(_read_array(path, "label image"), path)
+        with _opened(path, "label image") as image:
             _refuse_lossy_labels(image, path)
             if image.mode in _LABEL_MODES:
                 return _whole_numbers(np.asarray(image), path)
@@ -137,7 +172,7 @@ def holds_metres(path: Path) -> bool:
     if path.suffix.lower() != ".npy":
         return False
     with told_as_scene_error(path, "depth image"):
-        values = np.load(path, allow_pickle=False)
+        values = _read_array(path, "depth image")
     if values.dtype.kind != "f":
         return False
     known = values[np.isfinite(values) & (values > 0)]
@@ -155,10 +190,10 @@ def read_depth_image(path: Path, metres_per_unit: float) -> Float32[ndarray, "he
             values = read_hdf5(path, "depth image")
             kind = f"shape {values.shape}"
         elif path.suffix == ".npy":
-            values = np.load(path, allow_pickle=False)
+            values = _read_array(path, "depth image")
             kind = f"shape {values.shape}"
         else:
-            with Image.open(path) as image:
+            with _opened(path, "depth image") as image:
                 kind = f"channels {image.mode}"
                 values = np.asarray(image) if image.mode in _DEPTH_MODES else np.zeros(0)
     if values.ndim == 3 and values.shape[-1] == 1:
@@ -203,7 +238,7 @@ def opened_color_image(path: Path) -> Iterator[Image.Image]:
         SceneError: if the file is missing, damaged, in a camera's format that cannot be read here, or no colour.
     """
     _refuse_camera_formats(path)
-    with told_as_scene_error(path, "colour image"), Image.open(path) as image:
+    with told_as_scene_error(path, "colour image"), _opened(path, "colour image") as image:
         if image.mode not in PLAIN_COLOR_MODES | _CONVERTED_COLOR_MODES.keys():
             raise SceneError(
                 f"Expected a colour image (grey, RGB, RGBA, CMYK or with a palette) at {path}, found mode "
@@ -257,7 +292,7 @@ def read_mask_image(path: Path) -> Bool[ndarray, "height width"]:
     Raises:
         SceneError: if the file is missing, damaged or truncated.
     """
-    with told_as_scene_error(path, "mask"), Image.open(path) as image:
+    with told_as_scene_error(path, "mask"), _opened(path, "mask") as image:
         has_palette = image.mode == "P"
         values = np.asarray(image.convert("RGBA" if "transparency" in image.info else "RGB") if has_palette else image)
     if values.ndim == 2:

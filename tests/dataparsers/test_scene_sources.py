@@ -12,12 +12,15 @@ import pytest
 import torch
 from nerfstudio.cameras.cameras import CameraType
 from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
+from nerfstudio.process_data.record3d_utils import record3d_to_json
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.errors import SceneError
 from support.colmap_scene import COLORS, as_colmap
 from support.hand_made_scene import (
+    CLASSES,
     FOCAL,
     HEIGHT,
     NUM_FRAMES,
@@ -26,6 +29,7 @@ from support.hand_made_scene import (
     each_frame,
     load,
     number_of,
+    pose_of,
     rewrite,
     write_scene,
 )
@@ -117,9 +121,17 @@ def test_a_colmap_camera_that_nerfstudio_lacks_is_refused_with_the_remedy(scene:
         load(scene)
 
 
-def test_a_scene_without_any_classes_says_where_they_may_stand(scene: Path) -> None:
+@pytest.mark.parametrize("has_labels", [True, False])
+def test_a_scene_without_names_of_classes_says_where_they_may_stand(
+    has_labels: bool, scene: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     as_colmap(scene)
     (scene / "classes.txt").unlink()
+    if has_labels:
+        assert list(load(scene).taxonomy.names) == ["class_0", "class_1", "class_3"]
+        assert "a file classes.txt beside the scene, or --classes, gives them names" in capsys.readouterr().out
+        return
+    shutil.rmtree(scene / "semantics")
     with pytest.raises(SceneError, match=r"semantic_classes .* classes\.txt .* --classes"):
         load(scene)
 
@@ -167,6 +179,24 @@ def test_what_nerfstudio_makes_of_polycam_is_read_with_its_smaller_depth(scene: 
         number = number_of(dataset, index)
         assert dataset.cameras.fx[index].item() == FOCAL + number
         assert dataset[index]["depth_image_m"].unique().tolist() == pytest.approx([number + 1.0])
+
+
+def test_what_nerfstudio_makes_of_record3d_is_read_with_its_poses(scene: Path) -> None:
+    """Record3D states quaternions (x, y, z, w) with positions, and K column by column."""
+    matrix = [FOCAL, 0, 0, 0, FOCAL, 0, WIDTH / 2, HEIGHT / 2, 1]
+    given = np.stack([pose_of(index) for index in range(NUM_FRAMES)])
+    quaternions = Rotation.from_matrix(given[:, :3, :3]).as_quat()
+    poses = np.concatenate([quaternions, given[:, :3, 3]], axis=-1).tolist()
+    (scene / "metadata.json").write_text(json.dumps({"poses": poses, "K": matrix, "w": WIDTH, "h": HEIGHT}))
+    original = load(scene)
+    names = [Path(f"images/frame_{index}.png") for index in range(NUM_FRAMES)]
+    record3d_to_json(names, scene / "metadata.json", scene, np.arange(NUM_FRAMES))
+    (scene / "classes.txt").write_text("\n".join(CLASSES))
+    dataset = load(scene)
+    check_labels(dataset)
+    torch.testing.assert_close(dataset.cameras.camera_to_worlds, original.cameras.camera_to_worlds, atol=1e-5, rtol=0)
+    assert dataset.cameras.fx.unique().tolist() == [FOCAL]
+    assert dataset.cameras.cx.unique().tolist() == [WIDTH / 2]
 
 
 def test_older_scenes_with_colmaps_model_beside_them_keep_its_world(scene: Path) -> None:
