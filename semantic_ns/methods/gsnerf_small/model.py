@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from semantic_ns.backbones import efficientnet_lite
+from semantic_ns.backbones.pyramids import PretrainedPyramid
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sweep_matrices
 from semantic_ns.many_scenes.samples import TargetSample
-from semantic_ns.methods.gsnerf_small.encoder import Encoded, PretrainedPyramid
+from semantic_ns.methods.gsnerf_small.encoder import Encoded
 from semantic_ns.methods.gsnerf_small.network import GsnerfSmallNetwork, Sources
 from semantic_ns.methods.gsnerf_small.ray_samples import RenderedRays
 from semantic_ns.methods.gsnerf_small.sizes import EncoderName, Sizes

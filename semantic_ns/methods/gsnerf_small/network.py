@@ -15,9 +15,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semantic_ns.backbones.pyramids import padded, resized
 from semantic_ns.geometry.views import SeenAt, ViewCameras, pixel_centres, reproject, sample_images, sweep_matrices
 from semantic_ns.methods.gsnerf_small.cost_volume import WarpedViews
-from semantic_ns.methods.gsnerf_small.encoder import Encoded, Encoder, padded, resized
+from semantic_ns.methods.gsnerf_small.encoder import Encoded, Encoder
 from semantic_ns.methods.gsnerf_small.ray_samples import (
     RayDecisions,
     RayDensity,
