@@ -16,6 +16,7 @@ from semantic_ns.dataparsers.many_scenes import ManyScenesDataParser, ManyScenes
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import LabelSource, TrainingLabels
 from semantic_ns.labels.corruption import CorruptionConfig
+from semantic_ns.many_scenes.camera_noise import checked_noise
 from semantic_ns.many_scenes.pairs import pair
 from semantic_ns.many_scenes.samples import Augmentation, TargetSample, draw_sample
 from semantic_ns.many_scenes.shelf import SCENE, SHELF, SceneShelf
@@ -25,6 +26,8 @@ from semantic_ns.many_scenes.views import reduced_size
 SAMPLE = "sample"
 """Batch: the `TargetSample` of a training step."""
 _MIB = 1 << 20
+_OTHER_DRAWS = 1 << 32
+"""Added to the seed of a step for what does not hang together with its other draws."""
 
 
 @dataclass
@@ -45,6 +48,12 @@ class ManyScenesDataManagerConfig(FullImageDatamanagerConfig):
     nearest takes the closest ones."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """How scenes are changed for training, so that there seem to be more of them; a single scene stays as it is."""
+    train_camera_noise: float = 0.0
+    """Turn the cameras of source frames in each training step by random angles, uniform up to so many degrees about
+    each axis, so that the model bears wrong poses. Cameras of targets stay exact."""
+    camera_noise: float = 0.0
+    """The same for the source frames of scored scenes, with the same angles each time: how well wrong poses are
+    borne."""
     max_image_width: int = 256
     """Wider source images are made smaller, in pixels."""
     cache_mib: int = 2048
@@ -111,8 +120,10 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
     ) -> None:
         # Frames are read one by one when they are asked for.
         config.cache_images = "cpu"
+        checked_noise(config.train_camera_noise, "--pipeline.datamanager.train-camera-noise")
+        noise = checked_noise(config.camera_noise, "--pipeline.datamanager.camera-noise")
         super().__init__(config, device, test_mode, world_size, local_rank, **kwargs)
-        self.shelf = SceneShelf(self.dataparser, config.max_image_width, config.cache_mib * _MIB)
+        self.shelf = SceneShelf(self.dataparser, config.max_image_width, config.cache_mib * _MIB, noise)
         self.train_dataset.metadata[SHELF] = self.shelf
         # Not the rank on this host: several hosts must not draw the same pairs.
         self._rank = distributed.get_rank() if distributed.is_initialized() else local_rank
@@ -146,7 +157,7 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
             config.train_sources,
             augmentation,
             config.source_selection,
-        )
+        ).with_camera_noise(config.train_camera_noise, seed + _OTHER_DRAWS)
         return sample, {SAMPLE: sample}
 
     @cached_property

@@ -1,9 +1,13 @@
 """The views of all scenes of a run, each read when it is first asked for."""
 
+from dataclasses import replace
 from functools import cached_property
+
+import torch
 
 from semantic_ns.dataparsers.many_scenes import ManyScenesDataParser
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.many_scenes.camera_noise import turned
 from semantic_ns.many_scenes.views import SceneViews, ViewCache, read_views
 
 SHELF = "scene_shelf"
@@ -22,9 +26,14 @@ class SceneShelf:
         parser: reads the scenes.
         max_width: wider images are made smaller.
         max_bytes: memory for views of each kind.
+        source_noise_deg: largest angle by which the cameras of scored scenes' sources are turned, see `turned`; the
+            same angles each time.
     """
 
-    def __init__(self, parser: ManyScenesDataParser, max_width: int | None, max_bytes: int) -> None:
+    def __init__(
+        self, parser: ManyScenesDataParser, max_width: int | None, max_bytes: int, source_noise_deg: float = 0.0
+    ) -> None:
+        self._source_noise_deg = source_noise_deg
         self._parser, self._max_width = parser, max_width
         self._training = ViewCache(self._read_training, max_bytes)
         self._sources = ViewCache(self._read_sources, max_bytes)
@@ -62,4 +71,8 @@ class SceneShelf:
     def _read_sources(self, number: int) -> SceneViews:
         parser = self._parser
         scene = parser.shown_scene if number == _SHOWN else parser.scored_scenes[number]
-        return read_views(SemanticDataset(parser.scored_outputs(scene, "train")), self._max_width)
+        views = read_views(SemanticDataset(parser.scored_outputs(scene, "train")), self._max_width)
+        if self._source_noise_deg == 0:
+            return views
+        generator = torch.Generator().manual_seed(max(number, 0))
+        return replace(views, noisy_cameras=turned(views.cameras, self._source_noise_deg, generator))

@@ -27,6 +27,7 @@ class SceneViews:
         labels: classes 0..C-1, void -1.
         depths_m: planar depth in metres, 0 where unknown; None where the scene has none.
         metres_per_unit: metres per scene unit of nerfstudio's cameras.
+        noisy_cameras: wrong cameras, which a model gets in place of the exact ones; None where there is no noise.
     """
 
     images: UInt8[Tensor, "frames height width 3"]
@@ -34,6 +35,7 @@ class SceneViews:
     labels: Int16[Tensor, "frames height width"]
     depths_m: Float32[Tensor, "frames height width"] | None
     metres_per_unit: float
+    noisy_cameras: ViewCameras | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -48,6 +50,11 @@ class SceneViews:
         """Memory of the images, labels and depths."""
         parts = [self.images, self.labels, *([] if self.depths_m is None else [self.depths_m])]
         return sum(part.numel() * part.element_size() for part in parts)
+
+    @property
+    def known_cameras(self) -> ViewCameras:
+        """The cameras as a model knows them; which frames are which is told by the exact ones."""
+        return self.cameras if self.noisy_cameras is None else self.noisy_cameras
 
     def colors(self, chosen: Int64[Tensor, "chosen"]) -> Float32[Tensor, "chosen 3 height width"]:
         """Colours 0..1 of some frames."""

@@ -60,14 +60,13 @@ def inverse_cdf(
     return torch.lerp(edges.gather(-1, above - 1), edges.gather(-1, above), share)
 
 
-def refined_distances(
+def drawn_distances(
     distances: Float[Tensor, "rays coarse"], weights: Float[Tensor, "rays coarse"], u: Float[Tensor, "rays draws"]
-) -> Float[Tensor, "rays all"]:
-    """The coarse samples and more of them where their weights are, ascending and without gradient.
+) -> Float[Tensor, "rays draws"]:
+    """Further samples where the weights of coarse ones are, without gradient.
 
-    The density of the further ones is proportional to the inner weights plus 1e-5, between the mid-points of the
-    samples. nerfstudio's `PDFSampler` takes the intervals between samples, all weights plus 1e-2 and stratified draws,
-    and merges edges instead of samples.
+    Their density is proportional to the inner weights plus 1e-5, between the mid-points of the samples. nerfstudio's
+    `PDFSampler` takes the intervals between samples, all weights plus 1e-2 and stratified draws.
 
     Args:
         distances: distances of the coarse samples.
@@ -75,5 +74,12 @@ def refined_distances(
         u: draws in [0, 1].
     """
     middles = (distances[:, 1:] + distances[:, :-1]) / 2
-    drawn = inverse_cdf(middles, weights[:, 1:-1] + PDF_OFFSET, u)
+    return inverse_cdf(middles, weights[:, 1:-1] + PDF_OFFSET, u).detach()
+
+
+def refined_distances(
+    distances: Float[Tensor, "rays coarse"], weights: Float[Tensor, "rays coarse"], u: Float[Tensor, "rays draws"]
+) -> Float[Tensor, "rays all"]:
+    """The coarse samples and those of :func:`drawn_distances`, ascending and without gradient."""
+    drawn = drawn_distances(distances, weights, u)
     return torch.cat([distances, drawn], dim=-1).sort(dim=-1).values.detach()
