@@ -17,6 +17,7 @@ from semantic_ns.dataparsers.many_scenes import ManyScenesDataParser, ManyScenes
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import LabelSource, TrainingLabels
 from semantic_ns.labels.corruption import CorruptionConfig
+from semantic_ns.many_scenes.camera_noise import checked_noise
 from semantic_ns.many_scenes.pairs import pair
 from semantic_ns.many_scenes.samples import Augmentation, TargetSample, draw_sample
 from semantic_ns.many_scenes.shelf import SCENE, SHELF, SceneShelf
@@ -27,6 +28,8 @@ from semantic_ns.multi_view.stereo import DepthSource, needs_stereo, with_depth_
 SAMPLE = "sample"
 """Batch: the `TargetSample` of a training step."""
 _MIB = 1 << 20
+_OTHER_DRAWS = 1 << 32
+"""Added to the seed of a step for what does not hang together with its other draws."""
 
 
 @dataclass
@@ -52,6 +55,12 @@ class ManyScenesDataManagerConfig(FullImageDatamanagerConfig):
     """Depth that trains geometry. scene: depth images of the scenes. stereo: depth that the colours of the frames give,
     where several of them agree. scene-or-stereo: that of the scenes, and stereo for those that have none. none: only
     the losses that compare colours."""
+    train_camera_noise: float = 0.0
+    """Turn the cameras of source frames in each training step by random angles, uniform up to so many degrees about
+    each axis, so that the model bears wrong poses. Cameras of targets stay exact."""
+    camera_noise: float = 0.0
+    """The same for the source frames of scored scenes, with the same angles each time: how well wrong poses are
+    borne."""
     max_image_width: int = 256
     """Wider source images are made smaller, in pixels."""
     cache_mib: int = 2048
@@ -119,6 +128,8 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
     ) -> None:
         # Frames are read one by one when they are asked for.
         config.cache_images = "cpu"
+        checked_noise(config.train_camera_noise, "--pipeline.datamanager.train-camera-noise")
+        noise = checked_noise(config.camera_noise, "--pipeline.datamanager.camera-noise")
         super().__init__(config, device, test_mode, world_size, local_rank, **kwargs)
         self.shelf = SceneShelf(
             self.dataparser,
@@ -126,6 +137,7 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
             config.cache_mib * _MIB,
             config.camera_res_scale_factor,
             self._with_depth,
+            noise,
         )
         self.train_dataset.metadata[SHELF] = self.shelf
         # Not the rank on this host: several hosts must not draw the same pairs.
@@ -170,7 +182,7 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
             config.train_sources,
             augmentation,
             config.source_selection,
-        )
+        ).with_camera_noise(config.train_camera_noise, seed + _OTHER_DRAWS)
         return sample, {SAMPLE: sample}
 
     @cached_property

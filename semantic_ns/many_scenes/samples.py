@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
 from semantic_ns.geometry.views import ViewCameras
+from semantic_ns.many_scenes.camera_noise import turned
 from semantic_ns.many_scenes.source_selection import (
     Selection,
     are_same_image,
@@ -82,6 +83,12 @@ class TargetSample:
 
     sources: Frames
     targets: Frames
+
+    def with_camera_noise(self, largest_deg: float, seed: int) -> "TargetSample":
+        """The same sample with turned cameras of its sources, see `turned`; those of the targets stay exact."""
+        generator = torch.Generator().manual_seed(seed)
+        noisy = turned(self.sources.cameras, largest_deg, generator)
+        return replace(self, sources=replace(self.sources, cameras=noisy))
 
 
 @dataclass(frozen=True)

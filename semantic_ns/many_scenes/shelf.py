@@ -1,12 +1,15 @@
 """The views of all scenes of a run, each read when it is first asked for."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 
+import torch
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 
 from semantic_ns.dataparsers.many_scenes import ManyScenesDataParser
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.many_scenes.camera_noise import turned
 from semantic_ns.many_scenes.views import SceneViews, ViewCache, read_views
 
 SHELF = "scene_shelf"
@@ -27,6 +30,8 @@ class SceneShelf:
         max_bytes: memory for views of each kind.
         scale_factor: size of the images relative to their files, before `max_width`.
         complete: what is done to the frames of a training scene when they are read.
+        source_noise_deg: largest angle by which the cameras of scored scenes' sources are turned, see `turned`; the
+            same angles each time.
     """
 
     def __init__(
@@ -36,9 +41,10 @@ class SceneShelf:
         max_bytes: int,
         scale_factor: float = 1.0,
         complete: Callable[[SceneViews], SceneViews] = lambda views: views,
+        source_noise_deg: float = 0.0,
     ) -> None:
         self._parser, self._max_width, self._scale_factor = parser, max_width, scale_factor
-        self._complete = complete
+        self._complete, self._source_noise_deg = complete, source_noise_deg
         self._training = ViewCache(self._read_training, max_bytes)
         self._sources = ViewCache(self._read_sources, max_bytes)
 
@@ -75,7 +81,11 @@ class SceneShelf:
     def _read_sources(self, number: int) -> SceneViews:
         parser = self._parser
         scene = parser.shown_scene if number == _SHOWN else parser.scored_scenes[number]
-        return self._views(parser.scored_outputs(scene, "train"))
+        views = self._views(parser.scored_outputs(scene, "train"))
+        if self._source_noise_deg == 0:
+            return views
+        generator = torch.Generator().manual_seed(max(number, 0))
+        return replace(views, noisy_cameras=turned(views.cameras, self._source_noise_deg, generator))
 
     def _views(self, outputs: DataparserOutputs) -> SceneViews:
         return read_views(SemanticDataset(outputs, self._scale_factor), self._max_width)

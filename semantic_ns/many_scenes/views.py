@@ -29,6 +29,7 @@ class SceneViews:
         depths_m: planar depth in metres, 0 where unknown; None where the scene has none.
         metres_per_unit: metres per scene unit of nerfstudio's cameras.
         masks: which pixels are used; None where all are. The others are void, and of unknown depth.
+        noisy_cameras: wrong cameras, which a model gets in place of the exact ones; None where there is no noise.
     """
 
     images: UInt8[Tensor, "frames height width 3"]
@@ -37,6 +38,7 @@ class SceneViews:
     depths_m: Float32[Tensor, "frames height width"] | None
     metres_per_unit: float
     masks: Bool[Tensor, "frames height width"] | None = None
+    noisy_cameras: ViewCameras | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -62,6 +64,11 @@ class SceneViews:
     ) -> Bool[Tensor, "chosen height width"] | None:
         """Which pixels of some frames are used; None where all are."""
         return None if self.masks is None else self.masks[chosen].to(device)
+
+    @property
+    def known_cameras(self) -> ViewCameras:
+        """The cameras as a model knows them; which frames are which is told by the exact ones."""
+        return self.cameras if self.noisy_cameras is None else self.noisy_cameras
 
     def colors(self, chosen: Int64[Tensor, "chosen"]) -> Float32[Tensor, "chosen 3 height width"]:
         """Colours 0..1 of some frames."""

@@ -2,13 +2,13 @@
 
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
@@ -22,7 +22,7 @@ from semantic_ns.batch import LOGITS, MASK, PLANAR_DEPTH
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.color import structural_similarity
 from semantic_ns.evaluation.pictures import paint
-from semantic_ns.geometry.views import ViewCameras, pixel_centres
+from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sweep_matrices
 from semantic_ns.host import LpipsIfAvailable
 from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.many_scenes.samples import TargetSample
@@ -33,12 +33,15 @@ from semantic_ns.many_scenes.views import SceneViews, view_cameras
 from semantic_ns.methods.base import Outputs, SemanticModel
 from semantic_ns.methods.scene_bounds import StatedBounds, resolve_bounds
 from semantic_ns.methods.weights import load_weights
+from semantic_ns.multi_view.along_rays import closeness_of_views
+from semantic_ns.multi_view.source_labels import carry_labels
 
 _NUM_KEPT = 64
 _ROUNDING = 1e-4
 """Largest difference, in metres and in rotation matrices, between a camera and what is computed from its rays."""
 _LABEL_SPACE = "label_space"
 _Features = TypeVar("_Features")
+_Encoded = TypeVar("_Encoded")
 
 
 @dataclass
@@ -98,8 +101,8 @@ class ChosenSources:
 
     @property
     def cameras(self) -> ViewCameras:
-        """Cameras of the chosen frames."""
-        return self.views.cameras[self.frames]
+        """Cameras of the chosen frames, as the model knows them."""
+        return self.views.known_cameras[self.frames]
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +170,8 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
     renders_from_sources = True
     supports_propagation = False
     supports_geometry_supervision = False
+    compares_sources = True
+    """Whether sources are compared with each other, so that an only one is compared with itself."""
 
     def populate_modules(self) -> None:
         """Build the network, and load its weights if some are given."""
@@ -229,6 +234,47 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         if mode and hasattr(self, "_features"):
             self._features.forget()
         return super().train(mode)
+
+    def kept_features(
+        self, chosen: ChosenSources, encode: Callable[[Float[Tensor, "1 3 height width"]], _Encoded]
+    ) -> list[_Encoded]:
+        """What a network makes of each of the chosen frames, computed once while the weights stay."""
+        found = []
+        for frame in chosen.frames.tolist():
+            kept = self._features.get(chosen.scene, frame)
+            if kept is None:
+                kept = encode(chosen.views.colors(torch.tensor([frame])).to(self.device))
+                self._features.keep(chosen.scene, frame, kept)
+            found.append(kept)
+        return found
+
+    def with_source_labels(
+        self,
+        chosen: ChosenSources,
+        logits: Float[Tensor, "rays classes"],
+        camera: ViewCameras,
+        xy: Float[Tensor, "rays 2"],
+        depth: Float[Tensor, "rays"],
+        is_seen: Bool[Tensor, "views rays"],
+    ) -> Float[Tensor, "rays classes"]:
+        """Logits in which the labels of the sources have a say, where they see the point and have one there.
+
+        Args:
+            chosen: the sources.
+            logits: class logits of the network.
+            camera: camera of the target.
+            xy: image coordinates of the rays in the target.
+            depth: planar depth of their surfaces, metres.
+            is_seen: which sources see them.
+        """
+        if not self.config.use_source_labels:
+            return logits
+        labels = chosen.views.labels[chosen.frames].long().to(self.device)
+        if not bool((labels >= 0).any()):
+            return logits
+        sources = chosen.cameras.to(self.device)
+        at = reproject(sweep_matrices(sources, camera), xy, depth)
+        return carry_labels(logits, labels, at, is_seen, closeness_of_views(sources, camera, xy, depth))
 
     # Training
 
@@ -307,13 +353,12 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         return SourceRule(self.config.num_source_views, near, far, self.config.source_selection)
 
     def _source_frames(self, target: ViewCameras, views: SceneViews) -> Int64[Tensor, "chosen"]:
-        """Numbers of the sources of a target: fewer where the scene has no more, at least two, and never the target."""
+        """Numbers of the sources of a target: fewer where the scene has no more, and never the target."""
         num_others = int((~are_same_image(target, views.cameras)).sum())
         rule = self.source_rule
         count = min(rule.count, max(1, num_others))
         frames = select_sources(target, views.cameras, count, rule.near, rule.far, rule.selection)
-        # Sources are compared with each other; an only one is compared with itself.
-        return frames.repeat(2) if len(frames) == 1 else frames
+        return frames.repeat(2) if len(frames) == 1 and self.compares_sources else frames
 
     def _scene_of(self, camera: Cameras) -> int | None:
         known = None if camera.metadata is None else camera.metadata.get(SCENE)

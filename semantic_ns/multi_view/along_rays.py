@@ -5,6 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from semantic_ns.geometry.views import ViewCameras
+
 _SAFE_ANGLE = 0.05
 """Radians between lines of sight below which a source is no better for being closer."""
 
@@ -24,10 +26,7 @@ def angle_code(
 
 
 def closeness_of_views(
-    directions: Float[Tensor, "rays 3"],
-    depth: Float[Tensor, "rays"],
-    centre: Float[Tensor, "3"],
-    source_centres: Float[Tensor, "views 3"],
+    sources: ViewCameras, camera: ViewCameras, xy: Float[Tensor, "rays 2"], depth: Float[Tensor, "rays"]
 ) -> Float[Tensor, "views rays"]:
     """How far what a source shows at a point of the target can be relied on: 1 / (angle + 0.05)^2.
 
@@ -36,13 +35,13 @@ def closeness_of_views(
     views by their angle, too.
 
     Args:
-        directions: rays of the target, which times depth lead to the points.
-        depth: depth along the rays.
-        centre: position of the target.
-        source_centres: positions of the sources.
+        sources: cameras of the sources.
+        camera: one camera, the target.
+        xy: image coordinates of the points in the target.
+        depth: planar depth of the points in the target, metres.
     """
-    ahead = directions * depth[:, None]
-    to_points = centre + ahead - source_centres[:, None]
+    ahead = camera.ray_directions(xy[None])[0] * depth[:, None]
+    to_points = camera.centres.to(xy.dtype) + ahead - sources.centres.to(xy.dtype)[:, None]
     across = torch.linalg.cross(ahead.expand_as(to_points), to_points).norm(dim=-1)
     angle = torch.atan2(across, (ahead * to_points).sum(dim=-1))
     return (angle + _SAFE_ANGLE) ** -2

@@ -13,8 +13,8 @@ from torch import Tensor
 from semantic_ns.datamanagers.labelled_pixel_sampler import LabelledPixelSamplerConfig
 from semantic_ns.geometry.world import poses_in_world, world_from_scene
 from semantic_ns.methods.semantic_nerf_vanilla.datamanager import OneImagePixelSampler
-from semantic_ns.methods.semantic_nerf_vanilla.sampling import (
-    PlanarDepthCollider,
+from semantic_ns.methods.semantic_nerf_vanilla.sampling import PlanarDepthCollider
+from semantic_ns.sampling.point_samples import (
     intervals_between,
     inverse_cdf,
     point_weights,

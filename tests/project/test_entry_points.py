@@ -16,7 +16,16 @@ METHODS = "nerfstudio.method_configs"
 DATAPARSERS = "nerfstudio.dataparser_configs"
 COMMANDS = "console_scripts"
 EXPECTED = {
-    METHODS: {"gsnerf", "gsnerf-small", "semantic-nerf", "semantic-nerf-big", "semantic-ngp", "semantic-nerf-vanilla"},
+    METHODS: {
+        "gsnerf",
+        "gsnerf-small",
+        "semantic-nerf",
+        "semantic-nerf-big",
+        "semantic-ngp",
+        "semantic-nerf-vanilla",
+        "viewseg",
+        "viewseg-small",
+    },
     DATAPARSERS: {
         "semantic-data",
         "replica-data",

@@ -22,6 +22,8 @@ FIELDS = {
 SMALL = {
     "gsnerf": {"num_source_views": 2, "rays_per_target": 16, "num_samples": 8},
     "gsnerf-small": {"num_source_views": 2, "rays_per_target": 64, "encoder": "unet"},
+    "viewseg": {"num_source_views": 2, "rays_per_image": 8, "num_coarse_samples": 4, "num_fine_samples": 4},
+    "viewseg-small": {"num_source_views": 2, "source_rays": 16, "encoder": "unet"},
     "semantic-nerf": {"num_levels": 4, "log2_hashmap_size": 8, "num_nerf_samples_per_ray": 8},
     "semantic-nerf-big": {"num_levels": 4, "log2_hashmap_size": 8, "num_nerf_samples_per_ray": 8},
     "semantic-ngp": {"num_levels": 4, "log2_hashmap_size": 8, "grid_resolution": 16},

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sweep_matrices
+from semantic_ns.geometry.views import ViewCameras, pixel_centres
 from semantic_ns.many_scenes.samples import TargetSample
 from semantic_ns.many_scenes.source_selection import Selection
 from semantic_ns.methods.gsnerf.compat import Compat, Defect
@@ -18,8 +18,6 @@ from semantic_ns.methods.gsnerf.ray_samples import SampleRule
 from semantic_ns.methods.gsnerf.step import PublishedLossWeights, jittered, predict, prediction_losses
 from semantic_ns.methods.gsnerf.volumes import DepthRange
 from semantic_ns.methods.source_views import ChosenSources, RenderedImage, SourceViewsConfig, SourceViewsModel
-from semantic_ns.multi_view.along_rays import closeness_of_views
-from semantic_ns.multi_view.source_labels import carry_labels
 
 _RANGE_M = (0.1, 10.0)
 """Published bounds for ScanNet; those for Replica are 0.1 and 6."""
@@ -104,7 +102,7 @@ class PublishedGsnerfModel(SourceViewsModel):
         sources = self._sources(chosen)
         target = self.network.target(sources, camera, size)
         parts = [
-            self._with_labels(chosen, sources, camera, self.network.render(sources, camera, target, xy), xy)
+            self._with_labels(chosen, camera, self.network.render(sources, camera, target, xy), xy)
             for xy in pixel_centres(*size, self.device).reshape(-1, 2).split(self.config.eval_num_rays_per_chunk)
         ]
         # What is left of a ray behind its samples ends at its surface.
@@ -129,23 +127,10 @@ class PublishedGsnerfModel(SourceViewsModel):
         if self.network.options.compat.batch_norm:
             # A view then depends on the others of its batch.
             return [self.network.encoder(chosen.views.colors(chosen.frames).to(self.device))]
-        found = []
-        for frame in chosen.frames.tolist():
-            kept = self._features.get(chosen.scene, frame)
-            if kept is None:
-                kept = self.network.encoder(chosen.views.colors(torch.tensor([frame])).to(self.device))
-                self._features.keep(chosen.scene, frame, kept)
-            found.append(kept)
-        return found
+        return self.kept_features(chosen, self.network.encoder)
 
     def _with_labels(
-        self, chosen: ChosenSources, sources: SourceViews, camera: ViewCameras, rays: RenderedRays, xy: Tensor
+        self, chosen: ChosenSources, camera: ViewCameras, rays: RenderedRays, xy: Tensor
     ) -> tuple[RenderedRays, Float[Tensor, "rays classes"]]:
         """Rays with logits in which the labels of the sources have a say, where they see the surface and have one."""
-        labels = chosen.views.labels[chosen.frames].long().to(self.device)
-        if not self.config.use_source_labels or not bool((labels >= 0).any()):
-            return rays, rays.logits
-        at = reproject(sweep_matrices(sources.cameras, camera), xy, rays.z)
-        directions, centres = camera.ray_directions(xy[None])[0], sources.cameras.centres.to(xy.dtype)
-        closeness = closeness_of_views(directions, rays.z, camera.centres[0].to(xy.dtype), centres)
-        return rays, carry_labels(rays.logits, labels, at, rays.is_seen, closeness)
+        return rays, self.with_source_labels(chosen, rays.logits, camera, xy, rays.z, rays.is_seen)

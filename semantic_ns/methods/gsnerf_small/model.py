@@ -10,15 +10,14 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from semantic_ns.backbones import efficientnet_lite
-from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sweep_matrices
+from semantic_ns.backbones.pyramids import PretrainedPyramid
+from semantic_ns.geometry.views import ViewCameras, pixel_centres
 from semantic_ns.many_scenes.samples import TargetSample
-from semantic_ns.methods.gsnerf_small.encoder import Encoded, PretrainedPyramid
-from semantic_ns.methods.gsnerf_small.network import GsnerfSmallNetwork, Sources
-from semantic_ns.methods.gsnerf_small.ray_samples import RenderedRays
+from semantic_ns.methods.gsnerf_small.encoder import Encoded
+from semantic_ns.methods.gsnerf_small.network import GsnerfSmallNetwork
 from semantic_ns.methods.gsnerf_small.sizes import EncoderName, Sizes
 from semantic_ns.methods.gsnerf_small.step import LossWeights, RayPixels, step_losses
 from semantic_ns.methods.source_views import ChosenSources, RenderedImage, SourceViewsConfig, SourceViewsModel
-from semantic_ns.multi_view.source_labels import carry_labels
 
 
 def default_encoder() -> EncoderName:
@@ -97,14 +96,12 @@ class GsnerfSmallModel(SourceViewsModel):
     def render_image(self, chosen: ChosenSources, camera: ViewCameras, size: tuple[int, int]) -> RenderedImage:
         """Render one camera at a size, as many rays at a time as the configuration says."""
         cameras = chosen.cameras.to(self.device)
-        masks = chosen.views.masks_of(chosen.frames, self.device)
-        sources = self.network.sources_of(self._encoded(chosen), cameras, masks)
+        encoded = Encoded.stack(self.kept_features(chosen, self.network.encoder))
+        sources = self.network.sources_of(encoded, cameras, chosen.views.masks_of(chosen.frames, self.device))
         plane = self.network.plane(sources, camera, size)
         rays = self.network.render_image(sources, camera, plane, size, self.config.eval_num_rays_per_chunk)
-        logits = rays.logits
-        if self.config.use_source_labels:
-            xy = pixel_centres(*size, self.device).reshape(-1, 2)
-            logits = self._with_labels(chosen, sources, camera, rays, xy)
+        xy = pixel_centres(*size, self.device).reshape(-1, 2)
+        logits = self.with_source_labels(chosen, rays.logits, camera, xy, rays.z, rays.is_seen)
         return RenderedImage(
             rays.rgb.unflatten(0, size),
             logits.unflatten(0, size),
@@ -116,25 +113,3 @@ class GsnerfSmallModel(SourceViewsModel):
     def segment(self, images: Float[Tensor, "images 3 height width"]) -> Float[Tensor, "images classes rows columns"]:
         """Class logits that the encoder gives images by themselves, at half of their resolution."""
         return self.network.encoder.segment(images.to(self.device))
-
-    def _encoded(self, chosen: ChosenSources) -> Encoded:
-        """Features of the chosen frames, each computed once while the weights stay."""
-        found = []
-        for frame in chosen.frames.tolist():
-            kept = self._features.get(chosen.scene, frame)
-            if kept is None:
-                kept = self.network.encoder(chosen.views.colors(torch.tensor([frame])).to(self.device))
-                self._features.keep(chosen.scene, frame, kept)
-            found.append(kept)
-        return Encoded.stack(found)
-
-    def _with_labels(
-        self, chosen: ChosenSources, sources: Sources, camera: ViewCameras, rays: RenderedRays, xy: Tensor
-    ) -> Float[Tensor, "rays classes"]:
-        """Logits in which the labels of the sources have a say, where they see the point and have one there."""
-        labels = chosen.views.labels[chosen.frames].long().to(self.device)
-        if not bool((labels >= 0).any()):
-            return rays.logits
-        at = reproject(sweep_matrices(sources.cameras, camera), xy, rays.z)
-        closeness = self.network.closeness(sources, camera, xy, rays.z)
-        return carry_labels(rays.logits, labels, at, rays.is_seen, closeness)

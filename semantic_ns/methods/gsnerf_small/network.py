@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semantic_ns.backbones.pyramids import padded, resized
 from semantic_ns.geometry.views import (
     SeenAt,
     ViewCameras,
@@ -25,7 +26,7 @@ from semantic_ns.geometry.views import (
     sweep_matrices,
 )
 from semantic_ns.methods.gsnerf_small.cost_volume import WarpedViews
-from semantic_ns.methods.gsnerf_small.encoder import Encoded, Encoder, padded, resized
+from semantic_ns.methods.gsnerf_small.encoder import Encoded, Encoder
 from semantic_ns.methods.gsnerf_small.ray_samples import (
     RayDecisions,
     RayDensity,
@@ -211,7 +212,7 @@ class GsnerfSmallNetwork(nn.Module):
         z, encoded = at_points(plane.depth[None], xy)[0].detach(), sources.encoded
         at = reproject(sweep_matrices(sources.cameras, camera), xy, z)
         is_seen, _ = self._visible(sources, at)
-        closeness = self.closeness(sources, camera, xy, z)
+        closeness = closeness_of_views(sources.cameras, camera, xy, z)
         carried = self._carried(encoded, at.xy, is_seen, closeness.sqrt()).mT
         logits = carried + decided.logits.mT + at_points(plane.logits, xy).mT
         samples = self._samples(sources, camera, plane, xy, z)
@@ -279,14 +280,6 @@ class GsnerfSmallNetwork(nn.Module):
         mean = (weight * sample_images(encoded.probabilities, xy)).sum(dim=0) / weight.sum(dim=0).clamp(min=1e-6)
         return (mean.where(is_visible.any(dim=0), 1 / self.num_classes) + _FLOOR).log()
 
-    @staticmethod
-    def closeness(
-        sources: Sources, camera: ViewCameras, xy: Float[Tensor, "rays 2"], depth: Float[Tensor, "rays"]
-    ) -> Float[Tensor, "views rays"]:
-        """How far each source can be relied on at points of the target, see `closeness_of_views`."""
-        directions, dtype = camera.ray_directions(xy[None])[0], xy.dtype
-        return closeness_of_views(directions, depth, camera.centres[0].to(dtype), sources.cameras.centres.to(dtype))
-
     def _samples(
         self, sources: Sources, camera: ViewCameras, plane: TargetPlane, xy: Tensor, z: Tensor
     ) -> "RaySamples":
@@ -314,7 +307,7 @@ class GsnerfSmallNetwork(nn.Module):
         points = camera.centres.to(xy.dtype) + directions * depth[:, None]
         codes = angle_code(directions, (points - sources.cameras.centres.to(xy.dtype)[:, None])[:, :, None])[:, :, 0]
         # From the view that looks most like the target on, as long as nothing else is known (Buehler et al. 2001).
-        prior = self.closeness(sources, camera, xy, depth).log() / 2
+        prior = closeness_of_views(sources.cameras, camera, xy, depth).log() / 2
         return prior + self.blend(torch.cat([tokens, codes], dim=-1))[..., 0]
 
     def _class_residual(

@@ -7,9 +7,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semantic_ns.backbones.pyramids import padded
 from semantic_ns.geometry.views import ViewCameras, sweep_matrices
 from semantic_ns.methods.gsnerf_small.cost_volume import MATCH_CHANNELS, Planes, reference_volume
-from semantic_ns.methods.gsnerf_small.encoder import Encoded, padded
+from semantic_ns.methods.gsnerf_small.encoder import Encoded
 from semantic_ns.methods.gsnerf_small.sizes import Sizes
 from semantic_ns.multi_view.convolutions import UNet, begin_at_0, conv2d
 

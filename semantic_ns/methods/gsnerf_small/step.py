@@ -10,14 +10,13 @@ from torch.nn import functional as F
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sample_images, stack_views, sweep_matrices
 from semantic_ns.many_scenes.samples import Frames, TargetSample
 from semantic_ns.methods.gsnerf_small.losses import (
-    class_loss,
-    log_depth_loss,
     reconstruction_loss,
     smoothness_loss,
     structure_loss,
 )
 from semantic_ns.methods.gsnerf_small.network import GsnerfSmallNetwork, Sources, TargetPlane
 from semantic_ns.methods.gsnerf_small.source_depth import SourceDepth
+from semantic_ns.multi_view.supervised_losses import class_loss, log_depth_loss
 
 
 @dataclass

@@ -19,14 +19,14 @@ from semantic_ns.methods.base import Outputs, SemanticModel, uniform_rays
 from semantic_ns.methods.options import SemanticOptions
 from semantic_ns.methods.scene_bounds import StatedBounds
 from semantic_ns.methods.semantic_nerf_vanilla.field import SemanticNerfVanillaField
-from semantic_ns.methods.semantic_nerf_vanilla.sampling import (
+from semantic_ns.methods.semantic_nerf_vanilla.sampling import PlanarDepthCollider
+from semantic_ns.rendering import composite, composite_logits
+from semantic_ns.sampling.point_samples import (
     LAST_INTERVAL,
-    PlanarDepthCollider,
     intervals_between,
     point_weights,
     refined_distances,
 )
-from semantic_ns.rendering import composite, composite_logits
 from semantic_ns.sampling.proposal import edges_of
 
 
