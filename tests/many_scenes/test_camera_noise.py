@@ -81,7 +81,7 @@ def test_models_get_the_wrong_cameras_of_scored_scenes_and_sources_are_chosen_by
     known = ChosenSources(1, noisy, chosen).cameras
     assert not torch.equal(known.c2w, exact.cameras[chosen].c2w)
     assert torch.equal(ChosenSources(1, exact, chosen).cameras.c2w, exact.cameras[chosen].c2w)
-    again = SceneShelf(parser, None, 1 << 20, 10.0).sources(1)
+    again = SceneShelf(parser, None, 1 << 20, source_noise_deg=10.0).sources(1)
     assert again.noisy_cameras is not None
     assert torch.equal(again.noisy_cameras[chosen].c2w, known.c2w)
     assert torch.equal(replace(noisy, noisy_cameras=None).known_cameras.c2w, exact.cameras.c2w)
@@ -90,7 +90,8 @@ def test_models_get_the_wrong_cameras_of_scored_scenes_and_sources_are_chosen_by
 @pytest.mark.parametrize("degrees", [-1.0, 90.5, float("nan")])
 @pytest.mark.parametrize("option", ["train_camera_noise", "camera_noise"])
 def test_noise_beyond_a_right_angle_is_refused_in_one_sentence(degrees: float, option: str, tmp_path: Path) -> None:
-    config: Any = ManyScenesDataManagerConfig(**{option: degrees})
+    options: dict[str, Any] = {option: degrees}
+    config: Any = ManyScenesDataManagerConfig(**options)
     config.dataparser.data = write_rooms(tmp_path)
     with pytest.raises(SceneError, match="Expected 0 to 90 degrees of camera noise for --pipeline") as raised:
         config.setup(device="cpu")

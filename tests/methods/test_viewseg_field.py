@@ -1,6 +1,7 @@
 """The field of `viewseg` against loops over points and views, in both wirings, and its parameters by the paper."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -250,7 +251,8 @@ def test_the_encoder_has_the_published_layers() -> None:
         assert encoder(torch.rand(2, 3, 48, 64)).shape == (2, FEATURES, 12, 16)
         stages = encoder.trunk.layer3(torch.rand(1, 512, 6, 8))
         assert encoder.trunk.layer4(stages).shape[-2:] == stages.shape[-2:]
-    layer4 = [block.conv2 for block in encoder.trunk.layer4]  # pyright: ignore[reportGeneralTypeIssues]
+    blocks: Any = encoder.trunk.layer4
+    layer4 = [block.conv2 for block in blocks]
     assert [layer.dilation[0] for layer in layer4] == [2, 4, 8]
 
 

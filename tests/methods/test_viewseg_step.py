@@ -230,9 +230,10 @@ def test_a_step_at_published_sizes_trains_every_parameter_and_lowers_its_loss() 
 
 def test_frozen_norms_keep_their_statistics_while_training() -> None:
     encoder = DeepLabEncoder(is_frozen=True).train()
-    before = encoder.trunk.bn1.running_mean.clone()  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+    norm: Any = encoder.trunk.bn1
+    before = norm.running_mean.clone()
     encoder(torch.rand(1, 3, 32, 32))
-    assert torch.equal(encoder.trunk.bn1.running_mean, before)  # pyright: ignore[reportArgumentType]
+    assert torch.equal(norm.running_mean, before)
 
 
 def test_weights_of_a_trunk_are_taken_and_others_refused_in_one_sentence(tmp_path: Path) -> None:
