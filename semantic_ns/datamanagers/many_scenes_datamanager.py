@@ -135,9 +135,9 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
             self.dataparser,
             config.max_image_width,
             config.cache_mib * _MIB,
-            config.camera_res_scale_factor,
-            self._with_depth,
-            noise,
+            scale_factor=config.camera_res_scale_factor,
+            complete=self._with_depth,
+            source_noise_deg=noise,
         )
         self.train_dataset.metadata[SHELF] = self.shelf
         # Not the rank on this host: several hosts must not draw the same pairs.

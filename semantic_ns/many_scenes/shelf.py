@@ -39,6 +39,7 @@ class SceneShelf:
         parser: ManyScenesDataParser,
         max_width: int | None,
         max_bytes: int,
+        *,
         scale_factor: float = 1.0,
         complete: Callable[[SceneViews], SceneViews] = lambda views: views,
         source_noise_deg: float = 0.0,

@@ -75,7 +75,7 @@ def test_noise_of_a_training_step_turns_its_sources_and_no_target() -> None:
 
 def test_models_get_the_wrong_cameras_of_scored_scenes_and_sources_are_chosen_by_the_exact_ones(tmp_path: Path) -> None:
     parser = parser_of(write_rooms(tmp_path))
-    exact, noisy = (SceneShelf(parser, None, 1 << 20, degrees).sources(1) for degrees in (0.0, 10.0))
+    exact, noisy = (SceneShelf(parser, None, 1 << 20, source_noise_deg=degrees).sources(1) for degrees in (0.0, 10.0))
     assert torch.equal(exact.cameras.c2w, noisy.cameras.c2w)
     chosen = torch.tensor([2, 0])
     known = ChosenSources(1, noisy, chosen).cameras
