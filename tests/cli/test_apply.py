@@ -368,6 +368,8 @@ def test_the_command_line_takes_a_room_of_unknown_scale_and_prints_commands_that
     apply.entrypoint()
     printed = capsys.readouterr().out
     assert "Sources: 5 frames, none of them has labels" in printed
+    assert "Coverage: 3 sources (coverage) see" in printed
+    assert "No source sees anything of" not in printed
     commands = [shlex.split(line) for line in printed.partition("Next:\n")[2].splitlines()]
     assert [command[0] for command in commands] == [
         "ns-viewer", "ns-eval", "ns-render", "sns-export-labels", "sns-suggest", "ns-train"
@@ -377,6 +379,18 @@ def test_the_command_line_takes_a_room_of_unknown_scale_and_prints_commands_that
     centres = load_run(tmp_path / "run/config.yml").model.shelf.sources().cameras.centres  # pyright: ignore[reportAttributeAccessIssue]
     distances = (centres[:, None] - centres).norm(dim=-1) + 1e9 * torch.eye(len(centres))
     assert float(distances.min(dim=1).values.median()) == pytest.approx(0.3, rel=1e-4)
+
+
+def test_a_frame_of_which_no_source_sees_anything_is_named(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def turn(content: dict[str, Any]) -> None:
+        for row in content["frames"][2]["transform_matrix"][:3]:
+            row[3] += 1000
+
+    room = change_transforms(without_labels(write_room(tmp_path / "room", 7)), turn)
+    Apply(trained.file, room, tmp_path / "run").main()
+    assert "No source sees anything of frame_00002.png: what is rendered there is a guess" in capsys.readouterr().out
 
 
 def test_a_stated_unit_is_stored_with_the_run_whose_depth_stays_in_scene_units(
