@@ -92,6 +92,12 @@ def report(applied: "AppliedRun", weights: Path) -> str:
     if applied.shared or applied.unknown:
         sentences[-1] += f" Of those of the room it knows {_listed(applied.shared)}"
         sentences[-1] += f"; it does not know {_listed(applied.unknown)}, void here." if applied.unknown else "."
+    sentences.append(f"Coverage: {applied.coverage.sentence()}.")
+    if unseen := applied.coverage.unseen():
+        sentences.append(
+            f"No source sees anything of {_listed(unseen)}: what is rendered there is a guess; add frames that look "
+            "the same way, or check the poses."
+        )
     sentences.append(f"First view (colour, depth, classes): {applied.first_view}")
     return "\n".join(sentences)
 

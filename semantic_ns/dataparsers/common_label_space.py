@@ -19,6 +19,12 @@ def key_of(name: str) -> str:
     return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 
+def any_in_common(taxonomies: Sequence[Taxonomy]) -> bool:
+    """Whether two of several scenes have a class in common."""
+    keys_of_scenes = [{key_of(name) for name in taxonomy.names} for taxonomy in taxonomies]
+    return len(set().union(*keys_of_scenes)) < sum(map(len, keys_of_scenes))
+
+
 def common_taxonomy(taxonomies: Sequence[Taxonomy]) -> Taxonomy:
     """The classes of several scenes together, each name once.
 

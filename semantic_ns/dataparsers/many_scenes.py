@@ -15,7 +15,7 @@ from torch import Tensor
 
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.auto import AutoDataParser, AutoDataParserConfig
-from semantic_ns.dataparsers.common_label_space import common_taxonomy, in_label_space, unknown_names
+from semantic_ns.dataparsers.common_label_space import any_in_common, common_taxonomy, in_label_space, unknown_names
 from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
 from semantic_ns.dataparsers.scene_folders import SceneFolder, find_scenes, pick_scenes
 from semantic_ns.dataparsers.splits import SplitMethod
@@ -101,9 +101,17 @@ class ManyScenesDataParser(DataParser):
         if self.config.label_space is not None:
             return Taxonomy.from_json(self.config.label_space)
         all_frames = self._scene_split_of_training
-        taxonomy = common_taxonomy(
-            [self._read(scene, "train", all_frames).metadata[keys.TAXONOMY] for scene in self.training_scenes]
-        )
+        of_scenes = [self._read(scene, "train", all_frames).metadata[keys.TAXONOMY] for scene in self.training_scenes]
+        with_classes = {
+            scene.name: one for scene, one in zip(self.training_scenes, of_scenes, strict=True) if one.num_classes
+        }
+        if len(with_classes) > 1 and not any_in_common(list(with_classes.values())):
+            listed = "; ".join(f"{name} has {_listed(one.names)}" for name, one in list(with_classes.items())[:2])
+            raise SceneError(
+                f"Expected scenes in {self.config.data} of which two have a class in common by name, found none "
+                f"({listed}); rename the classes of their tables."
+            )
+        taxonomy = common_taxonomy(of_scenes)
         announce("many scenes", f"{len(self.training_scenes)} to train on, {taxonomy.num_classes} classes by name")
         return taxonomy
 

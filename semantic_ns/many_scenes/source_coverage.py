@@ -81,6 +81,10 @@ class SourceCoverage:
         """Name and share of the three targets of which the least is seen, the worst one first."""
         return sorted(zip(self.names, self.shares, strict=True), key=lambda pair: pair[1])[:_NUM_NAMED]
 
+    def unseen(self) -> tuple[str, ...]:
+        """Names of the targets of which no source sees a point."""
+        return tuple(name for name, share in zip(self.names, self.shares, strict=True) if share == 0)
+
     def to_json(self) -> dict[str, Any]:
         """All of it for a JSON file."""
         by_frame = dict(zip(self.names, self.shares, strict=True))

@@ -21,8 +21,10 @@ from semantic_ns.dataparsers.scene_folders import SceneFolder, find_scenes
 from semantic_ns.dataparsers.splits import SplitMethod
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.pictures import paint, tile
+from semantic_ns.evaluation.worst_images import short_names
 from semantic_ns.host import default_device
 from semantic_ns.io.writing import flush_to_disk, write_errors_as_scene_error, write_text
+from semantic_ns.many_scenes.source_coverage import SourceCoverage
 from semantic_ns.many_scenes.views import view_cameras
 from semantic_ns.methods.many_scenes_pipeline import ManyScenesPipeline, ManyScenesPipelineConfig
 from semantic_ns.methods.weights import Origin, label_space_of, read_origin, read_weights, set_options
@@ -69,6 +71,7 @@ class AppliedRun:
         num_known: number of classes that the model knows.
         shared: names of the scene's classes that the model knows.
         unknown: names of the scene's classes that it does not know, which are void.
+        coverage: how much of each scored frame its sources see.
     """
 
     config: Path
@@ -80,6 +83,7 @@ class AppliedRun:
     num_known: int
     shared: tuple[str, ...]
     unknown: tuple[str, ...]
+    coverage: SourceCoverage
 
     @property
     def first_view(self) -> Path:
@@ -137,6 +141,7 @@ def apply_weights(weights: Path, data: Path, output_dir: Path, options: RoomOpti
         num_known=known.num_classes,
         shared=tuple(name for name in own.names if name not in unknown),
         unknown=unknown,
+        coverage=_coverage(pipeline),
     )
 
 
@@ -175,6 +180,14 @@ def _checked_sources(pipeline: ManyScenesPipeline, data: Path) -> Any:
         )
     view_cameras(sources.cameras, 1.0)
     return sources
+
+
+def _coverage(pipeline: ManyScenesPipeline) -> SourceCoverage:
+    """How much of the frames that are scored their sources see."""
+    scored, model = cast(Any, pipeline.datamanager).eval_dataset, cast(Any, pipeline.model)
+    sources = model.shelf.sources()
+    targets = view_cameras(scored.cameras, sources.metres_per_unit)
+    return SourceCoverage.of(targets, sources.cameras, short_names(scored.image_filenames), model.source_rule)
 
 
 def _first_view(pipeline: ManyScenesPipeline) -> UInt8[ndarray, "height width 3"]:

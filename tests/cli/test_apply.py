@@ -368,6 +368,8 @@ def test_the_command_line_takes_a_room_of_unknown_scale_and_prints_commands_that
     apply.entrypoint()
     printed = capsys.readouterr().out
     assert "Sources: 5 frames, none of them has labels" in printed
+    assert "Coverage: 3 sources (coverage) see" in printed
+    assert "No source sees anything of" not in printed
     commands = [shlex.split(line) for line in printed.partition("Next:\n")[2].splitlines()]
     assert [command[0] for command in commands] == [
         "ns-viewer", "ns-eval", "ns-render", "sns-export-labels", "sns-suggest", "ns-train"
@@ -377,26 +379,6 @@ def test_the_command_line_takes_a_room_of_unknown_scale_and_prints_commands_that
     centres = load_run(tmp_path / "run/config.yml").model.shelf.sources().cameras.centres  # pyright: ignore[reportAttributeAccessIssue]
     distances = (centres[:, None] - centres).norm(dim=-1) + 1e9 * torch.eye(len(centres))
     assert float(distances.min(dim=1).values.median()) == pytest.approx(0.3, rel=1e-4)
-
-
-def test_a_stated_unit_is_stored_with_the_run_whose_depth_stays_in_scene_units(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    room = without_depth(without_labels(write_room(tmp_path / "room", 7)))
-    options = ["--data", str(room), "--output-dir", str(tmp_path / "run"), "--metres-per-unit", "2"]
-    monkeypatch.setattr(sys, "argv", ["sns-apply", str(trained.file), *options])
-    apply.entrypoint()
-    assert "--pipeline.datamanager.dataparser.metres-per-unit 2" in capsys.readouterr().out
-    model = cast(Any, load_run(tmp_path / "run/config.yml").model)
-    content = json.loads((room / "transforms.json").read_text())
-    stored = torch.tensor([frame["transform_matrix"] for frame in content["frames"]])[:, :3, 3].double()
-    centres = model.shelf.sources().cameras.centres
-    torch.testing.assert_close(torch.cdist(centres, centres), 2 * torch.cdist(stored, stored), rtol=1e-4, atol=1e-4)
-    cameras = Cameras(torch.eye(4)[None, :3], fx=40.0, fy=40.0, cx=24.0, cy=18.0, width=48, height=36)
-    with model.raw_outputs():
-        planar = model.get_outputs_for_camera(cameras)["planar_depth"][..., 0]
-    scale = float(json.loads((tmp_path / "run/dataparser_transforms.json").read_text())["scale"])
-    torch.testing.assert_close(planar * 2 / scale, model._rendered(cameras)[0].depth_m, rtol=1e-4, atol=1e-5)
 
 
 def test_the_command_line_of_exported_weights_refuses_an_existing_file(

@@ -248,6 +248,16 @@ def test_a_scene_without_a_class_of_the_model_is_told_with_both_lists(rooms: Pat
     expect_one_sentence(tmp_path / "rooms", message, held_out_scenes=("studio",))
 
 
+def test_training_scenes_without_a_class_in_common_are_told_with_the_lists_of_two(rooms: Path, tmp_path: Path) -> None:
+    shutil.copytree(rooms, tmp_path / "rooms")
+    names = class_names(tmp_path / "rooms/studio")
+    rename_classes(tmp_path / "rooms/studio", {name: f"my {name}" for name in names})
+    message = r"two have a class in common by name, found none \(replica has \w+, .*; studio has my \w+, .*\); rename"
+    expect_one_sentence(tmp_path / "rooms", message)
+    rename_classes(tmp_path / "rooms/studio", {f"my {name}": name for name in names[:1]})
+    assert f"my {names[1]}" in parser_of(tmp_path / "rooms").taxonomy.names
+
+
 def test_a_given_label_space_decides_what_is_known_and_in_which_order(rooms: Path) -> None:
     given = Taxonomy((1, 3), ("Floor", "WALL"), ((9, 0, 0), (0, 9, 0)), (False, False), 0)
     parser = parser_of(rooms, label_space=given.to_json())

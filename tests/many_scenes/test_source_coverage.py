@@ -54,6 +54,7 @@ def test_a_target_whose_sources_look_elsewhere_is_named_first_and_one_alone_is_s
     cameras = cameras_at(*poses, pose((0, 0, 0), (0, math.pi, 0)))
     found = SourceCoverage.of(cameras, cameras, ("a", "b", "c", "d", "turned"), SourceRule())
     assert found.worst()[0] == ("turned", 0.0)
+    assert found.unseen() == ("turned",)
     assert "least of turned 0%" in found.sentence()
     assert SourceCoverage.of(cameras[:1], cameras[:1], ("alone",), SourceRule()).shares == (0.0,)
 

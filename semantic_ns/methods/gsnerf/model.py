@@ -50,6 +50,9 @@ class PublishedGsnerfModelConfig(SourceViewsConfig):
     """Change the bounds of depth by up to 5 % in 5 % of the training steps."""
     compat: tuple[Defect, ...] = ()
     """Defects of the released code to restore, for comparison with published numbers; all restores each of them."""
+    depth_input: bool = False
+    """Give the depth images of the source frames to the network, as a further channel of the coarsest cost volumes.
+    Off in the published configurations. Scenes and frames without depth can be used, too."""
 
 
 class PublishedGsnerfModel(SourceViewsModel):
@@ -70,6 +73,7 @@ class PublishedGsnerfModel(SourceViewsModel):
             config.use_intervals,
             config.num_source_views,
             Compat.of(config.compat),
+            config.depth_input,
         )
         self.network = PublishedNetwork(self.taxonomy.num_classes, options)
 
@@ -120,7 +124,9 @@ class PublishedGsnerfModel(SourceViewsModel):
         if self._last is None or self._last[0] != key:
             encoded = EncodedViews.stack(self._encoded(chosen))
             cameras, masks = chosen.cameras.to(self.device), chosen.views.masks_of(chosen.frames, self.device)
-            self._last = key, self.network.sources(encoded, cameras, self._bounds_m, masks)
+            depths = chosen.views.depths_m
+            depth = None if depths is None or not self.config.depth_input else depths[chosen.frames].to(self.device)
+            self._last = key, self.network.sources(encoded, cameras, self._bounds_m, masks, depth)
         return self._last[1]
 
     def _encoded(self, chosen: ChosenSources) -> list[EncodedViews]:

@@ -41,6 +41,7 @@ class RenderOptions:
             paper; the released code leaves it out.
         num_views: number of sources that the weights are made for, if views are concatenated.
         compat: restored defects.
+        depth_input: whether known depth of the sources is a channel of their coarsest volumes.
     """
 
     num_samples: int = 128
@@ -48,6 +49,7 @@ class RenderOptions:
     uses_intervals: bool = False
     num_views: int = 8
     compat: Compat = field(default_factory=Compat)
+    depth_input: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +94,7 @@ class PublishedNetwork(nn.Module):
             )
         self.num_classes, compat = num_classes, options.compat
         self.encoder = Encoder2D(num_classes, normalizes=not compat.raw_images)
-        self.volumes = CascadedVolumes(compat)
+        self.volumes = CascadedVolumes(compat, options.depth_input)
         self.colors = ColorRenderer()
         self.classes = ClassRenderer(num_classes, options.num_views, compat)
         if compat.batch_norm:
@@ -104,8 +106,11 @@ class PublishedNetwork(nn.Module):
         cameras: ViewCameras,
         bounds: DepthRange,
         masks: Bool[Tensor, "views height width"] | None = None,
+        depth: Float[Tensor, "views height width"] | None = None,
     ) -> SourceViews:
         """Sources of a target from the features of their images; what masks leave out is seen by none of them.
+
+        Known depth, in metres and 0 where unknown, is not looked at without the option `depth_input`.
 
         Raises:
             SceneError: if the weights are made for another number of sources.
@@ -115,7 +120,7 @@ class PublishedNetwork(nn.Module):
                 f"Expected {self.options.num_views} source frames, found {len(cameras)}; leave out the compat option "
                 "concatenated-views, which ties the weights to one number of sources, and train again."
             )
-        return SourceViews(cameras, encoded, self.volumes(encoded, cameras, bounds), bounds, masks)
+        return SourceViews(cameras, encoded, self.volumes(encoded, cameras, bounds, depth), bounds, masks)
 
     def target(self, sources: SourceViews, camera: ViewCameras, size: tuple[int, int]) -> TargetDepth:
         """Depth of a target camera that renders images of a size (height, width)."""

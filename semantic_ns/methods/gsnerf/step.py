@@ -99,14 +99,15 @@ def predict(
 
     Args:
         network: the network.
-        sources: the sources; their labels and depth are not looked at.
+        sources: the sources; their labels are not looked at, nor is their depth without the option `depth_input`.
         cameras: the cameras of the targets.
         size: height and width of the targets.
         places: numbers of the pixels of the rays of each target.
         bounds: bounds of depth.
         generator: draws the samples of rays; without one they stand at quantiles.
     """
-    seen = network.sources(network.encoder(sources.images), sources.cameras, bounds, sources.masks)
+    encoded = network.encoder(sources.images)
+    seen = network.sources(encoded, sources.cameras, bounds, sources.masks, sources.depths_m)
     xy = pixel_centres(*size, sources.images.device).reshape(-1, 2)
     targets = []
     for number, place in enumerate(places):

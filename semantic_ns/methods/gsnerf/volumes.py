@@ -139,33 +139,67 @@ def correlation_volume(
     return (warped.sum(dim=0) * reference[:, None]).unflatten(0, (NUM_GROUPS, -1)).mean(dim=1)
 
 
+def depth_hats(
+    depth: Float[Tensor, "views rows columns"], planes: LinearPlanes
+) -> Float[Tensor, "views planes height width"]:
+    """Known depth as a channel of a volume: 1 at its plane, and between two planes a share of 1 in each.
+
+    The share of a plane falls linearly to 0 at its neighbours. Where depth is unknown, or beyond the planes, all is 0.
+
+    Args:
+        depth: planar depth of the sources at any resolution, metres, 0 where unknown; the nearest pixel is taken.
+        planes: the planes, at each pixel of the sources.
+    """
+    depths = planes.depths()
+    near = F.interpolate(depth[:, None], depths.shape[-2:], mode="nearest-exact")
+    return (1 - (depths - near).abs() / planes.spacing).clamp(min=0) * (near > 0)
+
+
 class CascadedVolumes(nn.Module):
     """Depth of each source on 48, 32 and 8 planes at 1/4, 1/2 and 1 of the resolution.
 
     The volumes of all sources are regularised in one batch: one at a time, 3D convolutions take several times as long
     on a CPU.
+
+    Args:
+        compat: restored defects.
+        takes_depth: whether the coarsest volumes have a further channel for known depth, see `depth_hats`.
     """
 
-    def __init__(self, compat: Compat | None = None) -> None:
+    def __init__(self, compat: Compat | None = None, takes_depth: bool = False) -> None:
         super().__init__()
-        self.compat = compat or Compat()
+        self.compat, self.takes_depth = compat or Compat(), takes_depth
         # A bias of the score would be the same on all planes, and soft-max takes no notice of it.
-        self.regularizers = nn.ModuleList(CostRegularizer(NUM_GROUPS, VOLUME_CHANNELS) for _ in NUM_PLANES)
+        coarsest = len(NUM_PLANES) - 1
+        self.regularizers = nn.ModuleList(
+            CostRegularizer(NUM_GROUPS + (takes_depth and level == coarsest), VOLUME_CHANNELS)
+            for level in range(len(NUM_PLANES))
+        )
         self.regularizers.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
 
-    def forward(self, encoded: EncodedViews, cameras: ViewCameras, bounds: DepthRange) -> tuple[LevelGeometry, ...]:
+    def forward(
+        self,
+        encoded: EncodedViews,
+        cameras: ViewCameras,
+        bounds: DepthRange,
+        depth: Float[Tensor, "views rows columns"] | None = None,
+    ) -> tuple[LevelGeometry, ...]:
         """Geometry of all sources, at full resolution first.
 
         Args:
             encoded: features of the sources.
             cameras: their cameras.
             bounds: nearest and farthest depth of the coarsest planes.
+            depth: known depth of the sources, metres, 0 where unknown; not looked at unless it is taken.
         """
         neighbours = nearest_neighbours(cameras, self.compat)
         found: list[LevelGeometry] = []
         for level in reversed(range(len(NUM_PLANES))):
             planes = self._planes(level, encoded.levels[level], found, bounds)
             volume = self._volume(level, encoded, cameras, neighbours, planes.depths())
+            if self.takes_depth and not found:
+                known = volume.new_zeros(len(volume), 1, 1) if depth is None else depth
+                volume = torch.cat([volume, depth_hats(known, planes)[:, None]], dim=1)
             features, scores = self.regularizers[level](volume.contiguous(memory_format=torch.channels_last_3d))
             found.append(LevelGeometry(planes, planes.expected(scores), features))
         return tuple(reversed(found))

@@ -1,0 +1,58 @@
+"""What `sns-apply` says and stores of a room's scale and of what its sources see, with the weights of the package."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.configs.method_configs import all_methods
+
+from semantic_ns.cli import apply
+from semantic_ns.cli.apply import Apply
+from semantic_ns.methods.gsnerf_small.method import gsnerf_small
+from semantic_ns.runs import load_run
+from support.new_rooms import change_transforms, without_depth, without_labels, write_room
+
+WEIGHTS = Path("rooms-small")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registered() -> Iterator[None]:
+    """The method has its name in nerfstudio, whatever the metadata of the installation says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(all_methods, "gsnerf-small", gsnerf_small.config)
+        yield
+
+
+def test_a_frame_of_which_no_source_sees_anything_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def turn(content: dict[str, Any]) -> None:
+        for row in content["frames"][2]["transform_matrix"][:3]:
+            row[3] += 1000
+
+    room = change_transforms(without_labels(write_room(tmp_path / "room", 7)), turn)
+    Apply(WEIGHTS, room, tmp_path / "run").main()
+    assert "No source sees anything of frame_00002.png: what is rendered there is a guess" in capsys.readouterr().out
+
+
+def test_a_stated_unit_is_stored_with_the_run_whose_depth_stays_in_scene_units(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    room = without_depth(without_labels(write_room(tmp_path / "room", 7)))
+    options = ["--data", str(room), "--output-dir", str(tmp_path / "run"), "--metres-per-unit", "2"]
+    monkeypatch.setattr(sys, "argv", ["sns-apply", str(WEIGHTS), *options])
+    apply.entrypoint()
+    assert "--pipeline.datamanager.dataparser.metres-per-unit 2" in capsys.readouterr().out
+    model = cast(Any, load_run(tmp_path / "run/config.yml").model)
+    content = json.loads((room / "transforms.json").read_text())
+    stored = torch.tensor([frame["transform_matrix"] for frame in content["frames"]])[:, :3, 3].double()
+    centres = model.shelf.sources().cameras.centres
+    torch.testing.assert_close(torch.cdist(centres, centres), 2 * torch.cdist(stored, stored), rtol=1e-4, atol=1e-4)
+    cameras = Cameras(torch.eye(4)[None, :3], fx=40.0, fy=40.0, cx=24.0, cy=18.0, width=48, height=36)
+    with model.raw_outputs():
+        planar = model.get_outputs_for_camera(cameras)["planar_depth"][..., 0]
+    scale = float(json.loads((tmp_path / "run/dataparser_transforms.json").read_text())["scale"])
+    torch.testing.assert_close(planar * 2 / scale, model._rendered(cameras)[0].depth_m, rtol=1e-4, atol=1e-5)
