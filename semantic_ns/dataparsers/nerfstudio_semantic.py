@@ -212,8 +212,9 @@ class NerfstudioSemanticDataParser(Nerfstudio):
         is_unlabelled = scene.classes_without_labels(frames) is not None
         if self.config.labels_optional and is_unlabelled:
             return None
-        find = class_table_of if is_unlabelled or self.config.all_classes else find_class_table
-        return find(source, self.config.classes, meta)
+        # Who says what is void has classes in mind, whose names are then missing.
+        needs_names = is_unlabelled or self.config.all_classes or "semantic_void_id" in meta
+        return (class_table_of if needs_names else find_class_table)(source, self.config.classes, meta)
 
     def _labels(
         self,

@@ -195,7 +195,7 @@ class SemanticDataset(InputDataset):
         ids = ids if label_map is None else label_map.apply(ids, str(path))
         return self.taxonomy.encode(ids, str(path))
 
-    def replace_labels(self, labels: Sequence[Int16[ndarray, "height width"]]) -> None:
+    def replace_labels(self, labels: Sequence[Int16[ndarray, "_height _width"]]) -> None:
         """Give every image other labels, classes -1..C-1 at its size, in place of those of its file."""
         self._labels = dict(enumerate(labels))
 

@@ -33,7 +33,7 @@ PARAMETERS_FILE = "corruption.json"
 _IMAGE_SUFFIXES = frozenset({".png", ".hdf5"})
 _MOST_FRAMES = 64
 """Frames that are looked at to tell whether labels are complete."""
-_Image = Int16[ndarray, "height width"]
+_Image = Int16[ndarray, "_height _width"]
 _Labels = list[_Image]
 
 

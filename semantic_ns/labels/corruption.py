@@ -95,7 +95,7 @@ class CorruptedScene:
 
     class_names: Sequence[str] = ()
     frame_names: Sequence[str] = ()
-    instances: Sequence[Integer[ndarray, "height width"] | None] | None = None
+    instances: Sequence[Integer[ndarray, "_height _width"] | None] | None = None
 
 
 _UNKNOWN_SCENE = CorruptedScene()

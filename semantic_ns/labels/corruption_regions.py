@@ -13,8 +13,8 @@ from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.labels.taxonomy import VOID
 
 Order = Literal["even", "sort"]
-_Instances = Sequence[Integer[ndarray, "height width"] | None]
-_Labels = Sequence[Integer[ndarray, "height width"]]
+_Instances = Sequence[Integer[ndarray, "_height _width"] | None]
+_Labels = Sequence[Integer[ndarray, "_height _width"]]
 
 
 def noisy_regions(

@@ -208,6 +208,12 @@ def test_a_bad_file_is_told(edit, name):
     assert "\n" not in message
 
 
+def test_a_scene_that_says_what_is_void_needs_the_names_of_its_classes(edit):
+    scene = edit(lambda content: (content.pop("semantic_classes"), content.update(semantic_void_id=0)))
+    with pytest.raises(SceneError, match="Expected a list semantic_classes"):
+        parse(scene)
+
+
 def test_a_scene_to_be_labelled_needs_the_names_of_its_classes(scene, edit):
     edit(lambda content: content.pop("semantic_classes"))
     with pytest.raises(SceneError, match="Expected a list semantic_classes"):
