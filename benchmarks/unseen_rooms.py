@@ -5,7 +5,8 @@ the same sources and the same images: the model, what can be done without one (a
 a constant depth, a plane sweep on colours), what can be done with parts of it, and oracles that see the target's true
 depth or image. Scores: pooled `miou_present` (classes with ground truth in any scored image), pixel accuracy, fwIoU;
 depth L1, AbsRel and d<1.25 of planar depth in metres, pooled over pixels; mean PSNR over images, over all pixels and
-over those that a source truly sees.
+over those that a source truly sees. The JSON file has more: mean IoU by its other rule, mean accuracy of classes, IoU
+of all things and of wall, floor and ceiling merged (void left out), depth of both, d<1.25^2 and d<1.25^3.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +23,55 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.depth import DepthSums, depth_sums
 from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
 from semantic_ns.geometry.views import pixel_centres, reproject, sample_images, sweep_matrices
+from semantic_ns.many_scenes.camera_noise import checked_noise, turned
 from semantic_ns.many_scenes.samples import Frames
 from semantic_ns.many_scenes.source_selection import pose_distances, select_sources
+from semantic_ns.many_scenes.view_pairs import PairRule, partners
 from semantic_ns.many_scenes.views import SceneViews, read_views
-from semantic_ns.methods.source_views import ChosenSources
+from semantic_ns.methods.source_views import ChosenSources, RenderedImage
+from semantic_ns.multi_view.splatting import fill_holes, splat_depth
 from semantic_ns.runs import load_run
 
 CONSTANT_DEPTH_M = 1.7
 NUM_SWEEP_PLANES = 48
 SWEEP_RANGE_M = (0.4, 8.0)
+SPLIT_ROWS = ("model", "2D segmenter on the sources, warped by the model's depth")
+"""Rows that are scored once more on pixels that a source truly sees, and on those that none sees."""
 MIN_SHARE = 0.005
 """Classes that cover at least this share of the scored pixels are averaged once more by themselves."""
+
+
+STUFF = ("wall", "floor", "ceiling")
+"""Classes that are stuff in the scores of Qian et al. (2021); all others are things."""
+
+
+@dataclass
+class DepthErrors:
+    """Sums over pixels: absolute and relative error, and how many are right within 1.25, 1.25^2 and 1.25^3."""
+
+    sums: Float[Tensor, "5"] = field(default_factory=lambda: torch.zeros(5, dtype=torch.float64))
+    count: int = 0
+
+    def add(self, predicted: Float[Tensor, "height width"], truth: Float[Tensor, "height width"], mask: Tensor) -> None:
+        """Compare depth where the truth is known and the mask is set."""
+        chosen = mask & (truth > 0)
+        p, t = predicted[chosen].double().clamp(min=1e-6), truth[chosen].double()
+        ratio = torch.maximum(p / t, t / p)
+        error = (p - t).abs()
+        within = [(ratio < 1.25**power).double() for power in (1, 2, 3)]
+        self.sums = self.sums + torch.stack([part.sum() for part in (error, error / t, *within)])
+        self.count += int(chosen.sum())
+
+    def scores(self, name: str) -> dict[str, float]:
+        """Means by name; nothing without a pixel."""
+        if not self.count:
+            return {}
+        names = ("l1", "rel", "delta1", "delta2", "delta3")
+        return {f"depth_{one}_{name}": float(v) / self.count for one, v in zip(names, self.sums, strict=True)}
 
 
 @dataclass
@@ -44,6 +80,8 @@ class Row:
 
     confusion: Int64[Tensor, "classes classes"] | None = None
     depth: DepthSums = field(default_factory=DepthSums)
+    groups: Int64[Tensor, "groups groups"] | None = None
+    errors: "defaultdict[str, DepthErrors]" = field(default_factory=lambda: defaultdict(DepthErrors))
     psnr: list[float] = field(default_factory=list)
     psnr_seen: list[float] = field(default_factory=list)
 
@@ -56,8 +94,13 @@ class Row:
             iou = torch.tensor(scores.class_iou)[share >= MIN_SHARE]
             found |= {"miou_present": scores.miou_present, "accuracy": scores.pixel_accuracy, "fwiou": scores.fwiou}
             found["miou_of_frequent"] = float(iou.mean())
+            found |= {"miou": scores.miou, "class_accuracy": scores.class_accuracy}
+        if self.groups is not None:
+            found["iou_of_stuff"], found["iou_of_things"] = segmentation_scores(self.groups).class_iou
         if self.depth.num_pixels:
             found |= self.depth.scores()
+            for name, errors in self.errors.items():
+                found |= errors.scores(name)
         if self.psnr:
             found |= {"psnr": _mean(self.psnr), "psnr_worst": min(self.psnr), "psnr_seen": _mean(self.psnr_seen)}
         return found
@@ -139,22 +182,40 @@ def plane_sweep(target: Target) -> Float[Tensor, "height width"]:
 class Table:
     """Rows by name."""
 
-    def __init__(self, num_classes: int) -> None:
-        self._num_classes = num_classes
+    def __init__(self, names: Sequence[str]) -> None:
+        self.num_classes = len(names)
+        self._is_thing = torch.tensor([name not in STUFF for name in names])
         self.rows: defaultdict[str, Row] = defaultdict(Row)
 
     def classes(self, name: str, predicted: Int64[Tensor, "height width"], target: Target) -> None:
         """Count classes; -1 is a prediction that is always wrong."""
         truth = target.truth.labels[0]
+        self._count(name, predicted, truth)
+        if name in SPLIT_ROWS:
+            seen = target.seen.any(dim=0)
+            for where, mask in (("seen by a source", seen), ("seen by none", ~seen)):
+                self._count(f"{name}, pixels {where}", predicted, truth.where(mask, -1))
+
+    def _count(self, name: str, predicted: Tensor, truth: Tensor) -> None:
         # What is not predicted must count as wrong: the class after the true one.
-        wrong = (truth + 1) % self._num_classes
-        counted = confusion_matrix(predicted.where(predicted >= 0, wrong), truth, self._num_classes)
+        wrong = (truth + 1) % self.num_classes
+        counted = confusion_matrix(predicted.where(predicted >= 0, wrong), truth, self.num_classes)
         row = self.rows[name]
         row.confusion = counted if row.confusion is None else row.confusion + counted
+        merge = F.one_hot(self._is_thing.long(), 2)
+        groups = merge.mT @ counted @ merge
+        row.groups = groups if row.groups is None else row.groups + groups
 
     def depth(self, name: str, predicted: Float[Tensor, "height width"], target: Target) -> None:
         """Compare depth."""
-        self.rows[name].depth += depth_sums(predicted, target.true_depth)
+        truth, labels, seen = target.true_depth, target.truth.labels[0], target.seen.any(dim=0)
+        self.rows[name].depth += depth_sums(predicted, truth)
+        is_thing = (labels >= 0) & self._is_thing[labels.clamp(min=0)]
+        for group, mask in (("all", truth > 0), ("things", is_thing), ("stuff", (labels >= 0) & ~is_thing)):
+            self.rows[name].errors[group].add(predicted, truth, mask)
+        if name in SPLIT_ROWS:
+            for where, mask in (("seen by a source", seen), ("seen by none", ~seen)):
+                self.rows[f"{name}, pixels {where}"].depth += depth_sums(predicted, truth.where(mask, 0.0))
 
     def color(self, name: str, predicted: Float[Tensor, "3 height width"], target: Target) -> None:
         """Compare colours."""
@@ -173,9 +234,7 @@ def one_hot(labels: Int64[Tensor, "frames height width"], num_classes: int) -> T
 
 def score_target(model: Any, table: Table, target: Target, chosen: ChosenSources, nearest: Frames) -> float:
     """Predict one image in every way; returns the seconds that the model needs for it."""
-    size, num_classes = target.truth.size, table._num_classes
-    constant = torch.full(size, CONSTANT_DEPTH_M)
-    known = target.true_depth.where(target.true_depth > 0, CONSTANT_DEPTH_M)
+    size = target.truth.size
     model.config.use_source_labels = False
     start = time.perf_counter()
     rendered = model.render_image(chosen, target.truth.cameras, size)
@@ -186,9 +245,18 @@ def score_target(model: Any, table: Table, target: Target, chosen: ChosenSources
     model.config.use_source_labels = True
     with_labels = model.render_image(chosen, target.truth.cameras, size)
     table.classes("labels: model", with_labels.logits.argmax(dim=-1), target)
+    if hasattr(model, "segment"):
+        score_parts(model, table, target, nearest, rendered)
+    table.depth("constant 1.7 m", torch.full(target.truth.size, CONSTANT_DEPTH_M), target)
+    return seconds
 
+
+def score_parts(model: Any, table: Table, target: Target, nearest: Frames, rendered: RenderedImage) -> None:
+    """Predict one image in every way that needs parts of the model, or none of it."""
+    size, num_classes = target.truth.size, table.num_classes
+    constant = torch.full(size, CONSTANT_DEPTH_M)
+    known = target.true_depth.where(target.true_depth > 0, CONSTANT_DEPTH_M)
     swept = plane_sweep(target)
-    table.depth("constant 1.7 m", constant, target)
     table.depth("plane sweep on colours, no network", swept, target)
     single = Target(nearest, target.truth, target.seen[:1])
     table.color("nearest source, copied", nearest.images[0], target)
@@ -210,6 +278,16 @@ def score_target(model: Any, table: Table, target: Target, chosen: ChosenSources
         "2D segmenter on the rendered image", segment(rendered.rgb.permute(2, 0, 1)[None])[0].argmax(dim=0), target
     )
     table.classes("oracle: 2D segmenter on the true image", segment(target.truth.images)[0].argmax(dim=0), target)
+    if hasattr(model, "guess_depth"):
+        # As CloudSeg of Qian et al. (2021): pixels of the sources, with 2D classes and guessed depth, as points.
+        splatted = splat_depth(
+            model.guess_depth(target.sources.images), target.sources.cameras, target.truth.cameras, size
+        )
+        cloud, is_hit = fill_holes(splatted, CONSTANT_DEPTH_M)
+        votes = masked_mean(*target.warped(of_sources, cloud)).argmax(dim=0)
+        table.depth("cloud of guessed depth, holes filled", cloud, target)
+        table.classes("cloud of 2D classes and guessed depth, holes filled", votes, target)
+        table.classes("cloud of 2D classes and guessed depth, holes wrong", votes.where(is_hit, -1), target)
     warped = target.warped(of_sources, rendered.depth_m)
     table.classes("2D segmenter on the sources, warped by the model's depth", masked_mean(*warped).argmax(0), target)
 
@@ -225,47 +303,71 @@ def score_target(model: Any, table: Table, target: Target, chosen: ChosenSources
     votes = masked_mean(target.warped(shares, known)[0], target.seen).argmax(dim=0)
     votes = votes.where(target.seen.any(dim=0), -1)
     table.classes("labels: true depth, occlusion test, unseen is wrong", votes, target)
-    return seconds
 
 
 @torch.no_grad()
-def score(model: Any, sources: SceneViews, targets: SceneViews, scene: int, table: Table) -> tuple[list[float], float]:
-    """Predict all images of a scene; returns the seconds of each frame, and the mean share of pixels that is seen."""
+def score(
+    model: Any, sources: SceneViews, targets: SceneViews, scene: int, table: Table, rule: PairRule | None
+) -> tuple[list[float], list[float]]:
+    """Predict all images of a scene; returns the seconds and the share of seen pixels of each."""
     seconds, coverage = [], []
     near, far = (bound * model.metres_per_unit for bound in (model.bounds.near, model.bounds.far))
+    usable = torch.ones(len(targets), len(sources), dtype=torch.bool)
+    if rule is not None:
+        usable = partners(targets, sources.cameras, rule)
     for number in range(len(targets)):
         camera = targets.cameras[torch.tensor([number])]
-        frames = select_sources(
-            camera, sources.cameras, model.config.num_source_views, near, far, model.config.source_selection
-        )
-        chosen = Frames.of(sources, frames)
+        pool = usable[number].nonzero()[:, 0]
+        if len(pool) < model.config.num_source_views:
+            continue
+        frames = pool[
+            select_sources(
+                camera, sources.cameras[pool], model.config.num_source_views, near, far, model.config.source_selection
+            )
+        ]
+        exact = Frames.of(sources, frames)
         truth = Frames.of(targets, torch.tensor([number]))
-        target = Target(chosen, truth, truly_seen(chosen, truth))
-        nearest = Frames.of(sources, pose_distances(camera, sources.cameras).argmin()[None])
+        chosen = replace(exact, cameras=sources.known_cameras[frames])
+        target = Target(chosen, truth, truly_seen(exact, truth))
+        first = pool[pose_distances(camera, sources.cameras[pool]).argmin()[None]]
+        nearest = replace(Frames.of(sources, first), cameras=sources.known_cameras[first])
         coverage.append(float(target.seen.any(dim=0).float().mean()))
         seconds.append(score_target(model, table, target, ChosenSources(scene, sources, frames), nearest))
-    return seconds, _mean(coverage)
+    return seconds, coverage
 
 
-def score_run(load_config: Path, num_sources: Sequence[int]) -> dict[str, Any]:
-    """All rows for each number of sources."""
+def score_run(
+    load_config: Path, num_sources: Sequence[int], noise_deg: float = 0.0, rule: PairRule | None = None
+) -> dict[str, Any]:
+    """All rows for each number of sources, with cameras of sources that are wrong by some degrees."""
+    checked_noise(noise_deg, "--camera-noise")
     run = load_run(load_config)
     model: Any = run.model
     manager: Any = run.pipeline.datamanager
     datasets = manager.scored_datasets()
     found: dict[str, Any] = {"run": load_config.parent.name, "method": type(model).__name__}
+    found |= {"camera_noise_deg": noise_deg, "rule": "any source" if rule is None else rule.sentence()}
     for count in num_sources:
         model.config.num_source_views = count
-        table, seconds, coverage, first = Table(model.taxonomy.num_classes), [], [], []
+        table, seconds, coverage, first = Table(model.taxonomy.names), [], [], []
         for scene, dataset in enumerate(datasets):
             model.train()  # forgets the features of frames
             model.eval()
-            of_scene, seen = score(model, manager.shelf.sources(scene), read_views(dataset), scene, table)
+            sources = manager.shelf.sources(scene)
+            if noise_deg > 0:
+                generator = torch.Generator().manual_seed(scene)
+                sources = replace(sources, noisy_cameras=turned(sources.cameras, noise_deg, generator))
+            of_scene, seen = score(model, sources, read_views(dataset), scene, table, rule)
             seconds += of_scene[1:]
-            first.append(of_scene[0])
-            coverage.append(seen)
+            first += of_scene[:1]
+            coverage += seen
+        if not coverage:
+            raise SceneError(
+                f"Expected a scored image with {count} source frames, found none by the rule ({found['rule']}); lower "
+                "the bounds of --pair-rule, or --num-sources."
+            )
         found[f"K = {count}"] = {
-            "seconds": {"frame": _mean(seconds), "first_frame": _mean(first)},
+            "seconds": {"frame": _mean(seconds or first), "first_frame": _mean(first)},
             "coverage": _mean(coverage),
             "num_images": len(seconds) + len(first),
             "rows": {name: row.scores() for name, row in table.rows.items()},
@@ -275,7 +377,7 @@ def score_run(load_config: Path, num_sources: Sequence[int]) -> dict[str, Any]:
 
 def markdown(found: dict[str, Any]) -> str:
     """The rows as tables."""
-    lines = []
+    lines = [f"Sources: {found['rule']}. Camera noise: {found['camera_noise_deg']:g} degrees.", ""]
     for name, part in found.items():
         if not name.startswith("K = "):
             continue
@@ -301,9 +403,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="config.yml of a run of a method that sees a new view from source views")
     parser.add_argument("--num-sources", type=int, nargs="+", default=[3], help="numbers of source frames (default: 3)")
+    parser.add_argument("--camera-noise", type=float, default=0.0, help="degrees by which source cameras are turned")
+    parser.add_argument(
+        "--pair-rule",
+        type=float,
+        nargs=3,
+        metavar=("OVERLAP", "METRES", "DEGREES"),
+        help="take sources only by this rule of sns-pairs, and score only targets that have enough of them",
+    )
     parser.add_argument("--output", type=Path, help="JSON file for all numbers")
     options = parser.parse_args(arguments)
-    found = score_run(options.run, options.num_sources)
+    rule = None if options.pair_rule is None else PairRule(*options.pair_rule)
+    found = score_run(options.run, options.num_sources, options.camera_noise, rule)
     if options.output is not None:
         options.output.write_text(json.dumps(found, indent=1) + "\n")
     print(markdown(found))

@@ -43,6 +43,7 @@ EXPECTED = {
         "sns-extract-sens",
         "sns-fuse-labels",
         "sns-import-labels",
+        "sns-pairs",
         "sns-suggest",
     },
 }
