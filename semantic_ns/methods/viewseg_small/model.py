@@ -40,8 +40,6 @@ class ViewsegSmallModelConfig(SourceViewsConfig):
     """Tell the field from where a point is looked at."""
     source_rays: int = 256
     """Number of random rays of a source view in a training step."""
-    use_depth: bool = True
-    """Let true depth train geometry where the scenes have it; else colours and classes alone do."""
     class_balance: float = 0.3
     """Exponent of the balance of classes: a class that covers a share f of all labels counts f^-balance in the
     cross-entropy. 0 lets all pixels count alike."""
@@ -104,7 +102,7 @@ class ViewsegSmallModel(SourceViewsModel):
             torch.default_generator,
         )
         return prediction_losses(
-            self.network, predicted, sample, self.config.loss_weights, self.config.use_depth, self._class_weights
+            self.network, predicted, sample, self.config.loss_weights, class_weights=self._class_weights
         )
 
     def render_image(self, chosen: ChosenSources, camera: ViewCameras, size: tuple[int, int]) -> RenderedImage:
