@@ -14,7 +14,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.unseen_rows import STUFF, Row, mean
 from semantic_ns.errors import SceneError
-from semantic_ns.evaluation.depth import DepthSums, depth_sums
-from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
+from semantic_ns.evaluation.depth import depth_sums
+from semantic_ns.evaluation.metrics import confusion_matrix
 from semantic_ns.geometry.views import pixel_centres, reproject, sample_images, sweep_matrices
 from semantic_ns.many_scenes.camera_noise import checked_noise, turned
 from semantic_ns.many_scenes.samples import Frames
@@ -41,73 +42,6 @@ NUM_SWEEP_PLANES = 48
 SWEEP_RANGE_M = (0.4, 8.0)
 SPLIT_ROWS = ("model", "2D segmenter on the sources, warped by the model's depth")
 """Rows that are scored once more on pixels that a source truly sees, and on those that none sees."""
-MIN_SHARE = 0.005
-"""Classes that cover at least this share of the scored pixels are averaged once more by themselves."""
-
-
-STUFF = ("wall", "floor", "ceiling")
-"""Classes that are stuff in the scores of Qian et al. (2021); all others are things."""
-
-
-@dataclass
-class DepthErrors:
-    """Sums over pixels: absolute and relative error, and how many are right within 1.25, 1.25^2 and 1.25^3."""
-
-    sums: Float[Tensor, "5"] = field(default_factory=lambda: torch.zeros(5, dtype=torch.float64))
-    count: int = 0
-
-    def add(self, predicted: Float[Tensor, "height width"], truth: Float[Tensor, "height width"], mask: Tensor) -> None:
-        """Compare depth where the truth is known and the mask is set."""
-        chosen = mask & (truth > 0)
-        p, t = predicted[chosen].double().clamp(min=1e-6), truth[chosen].double()
-        ratio = torch.maximum(p / t, t / p)
-        error = (p - t).abs()
-        within = [(ratio < 1.25**power).double() for power in (1, 2, 3)]
-        self.sums = self.sums + torch.stack([part.sum() for part in (error, error / t, *within)])
-        self.count += int(chosen.sum())
-
-    def scores(self, name: str) -> dict[str, float]:
-        """Means by name; nothing without a pixel."""
-        if not self.count:
-            return {}
-        names = ("l1", "rel", "delta1", "delta2", "delta3")
-        return {f"depth_{one}_{name}": float(v) / self.count for one, v in zip(names, self.sums, strict=True)}
-
-
-@dataclass
-class Row:
-    """Sums over images of one way to predict."""
-
-    confusion: Int64[Tensor, "classes classes"] | None = None
-    depth: DepthSums = field(default_factory=DepthSums)
-    groups: Int64[Tensor, "groups groups"] | None = None
-    errors: "defaultdict[str, DepthErrors]" = field(default_factory=lambda: defaultdict(DepthErrors))
-    psnr: list[float] = field(default_factory=list)
-    psnr_seen: list[float] = field(default_factory=list)
-
-    def scores(self) -> dict[str, float]:
-        """Scores by name, of what was predicted."""
-        found: dict[str, float] = {}
-        if self.confusion is not None:
-            scores = segmentation_scores(self.confusion)
-            share = self.confusion.sum(dim=1) / self.confusion.sum()
-            iou = torch.tensor(scores.class_iou)[share >= MIN_SHARE]
-            found |= {"miou_present": scores.miou_present, "accuracy": scores.pixel_accuracy, "fwiou": scores.fwiou}
-            found["miou_of_frequent"] = float(iou.mean())
-            found |= {"miou": scores.miou, "class_accuracy": scores.class_accuracy}
-        if self.groups is not None:
-            found["iou_of_stuff"], found["iou_of_things"] = segmentation_scores(self.groups).class_iou
-        if self.depth.num_pixels:
-            found |= self.depth.scores()
-            for name, errors in self.errors.items():
-                found |= errors.scores(name)
-        if self.psnr:
-            found |= {"psnr": _mean(self.psnr), "psnr_worst": min(self.psnr), "psnr_seen": _mean(self.psnr_seen)}
-        return found
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -367,8 +301,8 @@ def score_run(
                 "the bounds of --pair-rule, or --num-sources."
             )
         found[f"K = {count}"] = {
-            "seconds": {"frame": _mean(seconds or first), "first_frame": _mean(first)},
-            "coverage": _mean(coverage),
+            "seconds": {"frame": mean(seconds or first), "first_frame": mean(first)},
+            "coverage": mean(coverage),
             "num_images": len(seconds) + len(first),
             "rows": {name: row.scores() for name, row in table.rows.items()},
         }

@@ -101,7 +101,19 @@ class ManyScenesDataParser(DataParser):
         if self.config.label_space is not None:
             return Taxonomy.from_json(self.config.label_space)
         all_frames = self._scene_split_of_training
-        of_scenes = [self._read(scene, "train", all_frames).metadata[keys.TAXONOMY] for scene in self.training_scenes]
+        outputs = [self._read(scene, "train", all_frames) for scene in self.training_scenes]
+        numbered = [
+            scene.path
+            for scene, one in zip(self.training_scenes, outputs, strict=True)
+            if keys.HAS_NUMBERED_CLASSES in one.metadata
+        ]
+        if numbered and len(outputs) > 1:
+            raise SceneError(
+                "Expected names of classes in every scene, by which classes of several scenes are joined, found ids "
+                f"alone in {numbered[0]}; list its classes under semantic_classes of its transforms.json or in a file "
+                "classes.txt."
+            )
+        of_scenes = [one.metadata[keys.TAXONOMY] for one in outputs]
         with_classes = {
             scene.name: one for scene, one in zip(self.training_scenes, of_scenes, strict=True) if one.num_classes
         }

@@ -40,6 +40,9 @@ HAS_UNKNOWN_SCALE = "has_unknown_scale"
 """`bool`: whether nothing says how many metres a unit of the poses is, so that `METRES_PER_UNIT` counts these units;
 absent where depth or the format of the scene says it."""
 
+HAS_NUMBERED_CLASSES = "has_numbered_classes"
+"""`bool`: whether no names of classes were found, so that they are called `class_<id>`; absent where there are some."""
+
 SPLIT = "split"
 """`str`: which frames train and which are scored, as a sentence."""
 

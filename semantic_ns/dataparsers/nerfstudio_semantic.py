@@ -99,6 +99,7 @@ class _Scene:
         classes: classes of the scene.
         label_map: map from the ids in the label images to those of the classes.
         has_alpha: whether any image has an alpha channel.
+        has_numbered_classes: whether classes have no names but `class_<id>`.
     """
 
     source: SceneSource
@@ -108,6 +109,7 @@ class _Scene:
     classes: scene.SceneClasses
     label_map: LabelMap | None
     has_alpha: bool
+    has_numbered_classes: bool
 
 
 class NerfstudioSemanticDataParser(Nerfstudio):
@@ -147,6 +149,8 @@ class NerfstudioSemanticDataParser(Nerfstudio):
         }
         if all(frame.depth is None for frame in loaded.files_of_image.values()):
             metadata[keys.HAS_UNKNOWN_SCALE] = True
+        if loaded.has_numbered_classes:
+            metadata[keys.HAS_NUMBERED_CLASSES] = True
         if loaded.has_alpha:
             metadata[keys.HAS_ALPHA] = True
         if loaded.masks:
@@ -205,6 +209,7 @@ class NerfstudioSemanticDataParser(Nerfstudio):
             classes=labels.classes,
             label_map=labels.label_map,
             has_alpha=num_with_alpha > 0,
+            has_numbered_classes=labels.are_numbered,
         )
 
     def _class_table(self, source: SceneSource, meta: Any, frames: Sequence[scene.FrameFiles]) -> ClassTable | None:

@@ -26,11 +26,13 @@ class SceneLabels:
         classes: classes of the scene.
         label_map: map from the ids in the images to those of the classes; None where they are the same.
         notes: what was read otherwise than it stands in the files, as sentences.
+        are_numbered: whether no names of classes were found, so that they are called `class_<id>`.
     """
 
     classes: scene.SceneClasses
     label_map: LabelMap | None
     notes: tuple[str, ...]
+    are_numbered: bool = False
 
 
 def read_scene_labels(
@@ -74,7 +76,7 @@ def read_scene_labels(
         rule.sentence if rule.label_map is None else None,  # else it is the name of the map, which is said anyway
         None if rule.label_map else doubt_about_first_id(table, labels.present),
     ]
-    return SceneLabels(classes, label_map, tuple(note for note in notes if note))
+    return SceneLabels(classes, label_map, tuple(note for note in notes if note), named is None)
 
 
 def _numbered(present: frozenset[int], folder: Path) -> ClassTable:

@@ -30,6 +30,9 @@ _CONFIG = "config.yml"
 Options = dict[str, Any]
 """Options of a model by name: numbers, texts, tuples of them, and dictionaries for what is a dataclass."""
 
+_RETIRED = frozenset({"use_depth"})
+"""Options that weights may still bear; where depth comes from is now said to the data manager."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -168,6 +171,8 @@ def set_options(config: Any, options: Mapping[str, Any]) -> None:
         SceneError: if it has no such option.
     """
     for name, value in options.items():
+        if name in _RETIRED:
+            continue
         if not hasattr(config, name):
             raise SceneError(
                 f"Expected weights with options that this version has, found '{name}', which {type(config).__name__} "

@@ -299,10 +299,13 @@ def test_labels_of_a_few_frames_are_enough_to_be_read_as_usual(tmp_path: Path) -
     np.testing.assert_array_equal(shown_names(outputs, place), expected)
 
 
-def test_a_scene_without_names_of_its_classes_is_told(tmp_path: Path) -> None:
+def test_a_scene_without_names_of_its_classes_is_told_beside_others(tmp_path: Path) -> None:
     as_colmap(write_scene(tmp_path / "rooms/unnamed"))
     (tmp_path / "rooms/unnamed/classes.txt").unlink()
-    expect_one_sentence(tmp_path / "rooms", r"semantic_classes .* classes\.txt", normalize_scale=True)
+    alone = parser_of(tmp_path / "rooms", normalize_scale=True).taxonomy
+    assert all(name.startswith("class_") for name in alone.names)
+    as_colmap(write_scene(tmp_path / "rooms/named"))
+    expect_one_sentence(tmp_path / "rooms", r"unnamed; .* semantic_classes .* classes\.txt", normalize_scale=True)
 
 
 # Reading
