@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from jaxtyping import Bool
@@ -59,7 +59,8 @@ def _rows(path: Path) -> list[Any]:
         content = read_json(path)
         return content if isinstance(content, list) else [content]
     rows = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    # Strings may hold separators at which splitlines() would end a line.
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         try:
             rows += [json.loads(line)] if line.strip() else []
         except (ValueError, RecursionError) as error:
@@ -98,7 +99,7 @@ def _image(row: Any, where: str, masks: _MaskFiles, notes: Notes) -> ShapeImage:
     data = value_of(row, "data_row")
     source = data if isinstance(data, Mapping) else row
     key = next((key for key in _NAMES_OF_IMAGES if isinstance(value_of(source, key), str)), _NAMES_OF_IMAGES[0])
-    name = urlsplit(name_of(source, key, where)).path if key in ("row_data", "Labeled Data") else None
+    name = unquote(urlsplit(name_of(source, key, where)).path) if key in ("row_data", "Labeled Data") else None
     size = size_of(value_of(row, "media_attributes"), ("width", "height"), f"media_attributes of {where}")
     shapes = []
     for position, record in enumerate(_objects(row, where, notes)):

@@ -10,6 +10,9 @@ from rich.console import Console
 from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
 
+_WIDTH = 256
+"""Wider images are made smaller, as methods for many rooms see them."""
+
 
 @dataclass
 class Pairs:
@@ -41,6 +44,7 @@ class Pairs:
         # Slow to import, and not needed to refuse a wrong option.
         from semantic_ns.dataparsers.many_scenes import ManyScenesDataParserConfig
         from semantic_ns.datasets.semantic_dataset import SemanticDataset
+        from semantic_ns.evaluation.worst_images import short_names
         from semantic_ns.io.writing import write_errors_as_scene_error, write_text
         from semantic_ns.many_scenes.view_pairs import PairRule, overlaps, partners
         from semantic_ns.many_scenes.views import read_views
@@ -50,7 +54,7 @@ class Pairs:
         scenes: dict[str, dict[str, list[str]]] = {}
         for scene in parser.scenes:
             dataset = SemanticDataset(parser.training_outputs(scene))
-            names, views = [path.name for path in dataset.image_filenames], read_views(dataset)
+            names, views = short_names(dataset.image_filenames), read_views(dataset, _WIDTH)
             found: dict[str, list[str]] = {}
             for number, is_partner in enumerate(partners(views, views.cameras, rule)):
                 assert views.depths_m is not None

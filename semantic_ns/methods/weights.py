@@ -11,6 +11,7 @@ from nerfstudio.models.base_model import ModelConfig
 from torch import Tensor, nn
 
 from semantic_ns.errors import SceneError
+from semantic_ns.io.console import announce
 from semantic_ns.io.writing import replacing
 from semantic_ns.labels.taxonomy import Taxonomy
 
@@ -172,6 +173,8 @@ def set_options(config: Any, options: Mapping[str, Any]) -> None:
     """
     for name, value in options.items():
         if name in _RETIRED:
+            if value is False:
+                announce("weights", "they were trained without depth, as --pipeline.datamanager.depth none does now")
             continue
         if not hasattr(config, name):
             raise SceneError(

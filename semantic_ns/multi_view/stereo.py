@@ -185,12 +185,12 @@ def num_confirming(
     others: Int64[Tensor, "others"],
     tolerance: float,
 ) -> Int64[Tensor, "height width"]:
-    """How many of the other frames have the depth that the points of a frame should have in them."""
+    """How many of the other frames have the depth that the points of a frame should have in them; 0 is no depth."""
     height, width = depths.shape[1:]
     matrices = sweep_matrices(cameras[others], cameras[number : number + 1])
     at = reproject(matrices, pixel_centres(height, width, depths.device), depths[number])
     found = sample_images(depths[others][:, None], at.xy, mode="nearest")[:, 0]
-    agrees = (found - at.depth).abs() <= tolerance * at.depth
+    agrees = (found > 0) & ((found - at.depth).abs() <= tolerance * at.depth)
     return (agrees & at.is_seen).sum(dim=0)
 
 
@@ -225,7 +225,10 @@ def _frame_costs(
 
 @torch.no_grad()
 def stereo_depth(
-    images: Float[Tensor, "frames 3 height width"], cameras: ViewCameras, settings: StereoSettings | None = None
+    images: Float[Tensor, "frames 3 height width"],
+    cameras: ViewCameras,
+    settings: StereoSettings | None = None,
+    masks: Bool[Tensor, "frames height width"] | None = None,
 ) -> tuple[Float[Tensor, "frames height width"], Bool[Tensor, "frames height width"]]:
     """Planar depth of frames in metres, and where enough other frames confirm it.
 
@@ -233,14 +236,23 @@ def stereo_depth(
         images: colours 0..1.
         cameras: cameras in metres.
         settings: settings of stereo; the size of the images is taken as it is.
+        masks: which pixels have a depth and confirm that of others; None for all.
     """
     settings = settings or StereoSettings()
     around = neighbours(cameras, settings)
     maps = compared_maps(images, settings.color_weight)
-    costs = torch.stack([_frame_costs(maps, images, cameras, n, others, settings) for n, others in enumerate(around)])
-    depths = best_depth(costs, settings)
+    found = []
+    for number, others in enumerate(around):
+        costs = _frame_costs(maps, images, cameras, number, others, settings)
+        best = costs.argmin(dim=0)
+        # What lies beyond the planes has the depth of the first or last one in all frames, which would confirm it.
+        is_between = (best > 0) & (best < settings.num_planes - 1)
+        found.append(best_depth(costs, settings).where(is_between, 0.0))
+    depths = torch.stack(found)
+    if masks is not None:
+        depths = depths.where(masks, 0.0)
     confirmed = [num_confirming(depths, cameras, n, others, settings.tolerance) for n, others in enumerate(around)]
-    return depths, torch.stack(confirmed) >= settings.num_confirming
+    return depths, (torch.stack(confirmed) >= settings.num_confirming) & (depths > 0)
 
 
 def with_stereo_depth(views: SceneViews, settings: StereoSettings | None = None) -> SceneViews:
@@ -249,8 +261,11 @@ def with_stereo_depth(views: SceneViews, settings: StereoSettings | None = None)
     height, width = views.size
     factor = min(1.0, settings.width / width)
     size = (max(1, round(height * factor)), round(width * factor))
-    images = F.interpolate(views.colors(torch.arange(len(views))), size, mode="area")
-    depths, is_confirmed = stereo_depth(images, views.cameras, settings)
+    # One by one: a long scene at its full size takes gigabytes.
+    numbers = torch.arange(len(views)).split(1)
+    images = torch.cat([F.interpolate(views.colors(number), size, mode="area") for number in numbers])
+    masks = None if views.masks is None else F.interpolate(views.masks[:, None].float(), size, mode="area")[:, 0] == 1
+    depths, is_confirmed = stereo_depth(images, views.cameras, settings, masks)
     known = depths.where(is_confirmed, 0.0)[:, None]
     found = replace(views, depths_m=F.interpolate(known, (height, width), mode="nearest-exact")[:, 0])
     return found if views.masks is None else found.masked(views.masks)

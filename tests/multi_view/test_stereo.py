@@ -167,6 +167,13 @@ def test_neither_scale_of_the_images_nor_their_true_depth_changes_what_stereo_se
     torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
+def test_a_wall_beyond_the_last_plane_has_no_depth() -> None:
+    views = views_of_the_wall(4)
+    found = stereo.with_stereo_depth(views, StereoSettings(width=48, num_planes=24, near=0.4, far=1.5))
+    assert found.depths_m is not None
+    assert float((found.depths_m > 0).float().mean()) < 0.02
+
+
 def test_a_frame_is_no_neighbour_of_itself_nor_of_one_that_sees_nothing_of_it() -> None:
     away = pose((0.0, 0.0, 0.0), (0.0, np.pi, 0.0))
     cameras = cameras_at(pose((0.0, 0.0, 0.0)), pose((0.0, 0.0, 0.0)), pose((0.4, 0.0, 0.0)), away)
@@ -180,7 +187,7 @@ def test_a_scene_of_one_frame_has_no_confirmed_depth() -> None:
     assert not bool(found.depths_m.any())
 
 
-def test_stereo_gives_masked_pixels_no_depth() -> None:
+def test_masked_pixels_have_no_depth_and_confirm_none() -> None:
     views = views_of_the_wall(4)
     masks = torch.ones(4, *views.size, dtype=torch.bool)
     masks[:, :, 20:30] = False
@@ -188,7 +195,10 @@ def test_stereo_gives_masked_pixels_no_depth() -> None:
     assert free is not None
     assert masked is not None
     assert bool(free[~masks].any())
-    torch.testing.assert_close(masked, free.where(masks, 0.0), rtol=0, atol=0)
+    is_left = masked > 0
+    torch.testing.assert_close(masked[is_left], free[is_left], rtol=0, atol=0)
+    assert not bool(is_left[~masks].any())
+    assert 0 < int(is_left.sum()) < int((free[masks] > 0).sum())
 
 
 @pytest.mark.parametrize("has_depth", [True, False])

@@ -21,6 +21,7 @@ viewseg = specification(
             targets_per_step=1,
             train_sources=(1, 4),
             augmentation=Augmentation(mirror=0.0, scale=1.0, color=0.0),
+            depth="scene",
             max_image_width=1024,
         ),
         model=ViewsegModelConfig(eval_num_rays_per_chunk=6000 if IS_CUDA else 256),
