@@ -1,9 +1,11 @@
 """Losses against the true depth and labels of views."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
+
+from semantic_ns.many_scenes.samples import Frames
 
 
 def log_depth_loss(depth: Float[Tensor, "*pixels"], truth: Float[Tensor, "*pixels"]) -> Float[Tensor, ""]:
@@ -30,3 +32,26 @@ def class_loss(
     if not bool(is_labelled.any()):
         return logits.sum() * 0
     return F.cross_entropy(logits[is_labelled], labels[is_labelled].long(), weights)
+
+
+def masked_mse(
+    found: Float[Tensor, "*pixels channels"], truth: Float[Tensor, "*pixels channels"], is_used: Bool[Tensor, "*pixels"]
+) -> Float[Tensor, ""]:
+    """Mean squared error over the pixels that are used; 0 if none is."""
+    errors = (found - truth).square() * is_used[..., None]
+    return errors.sum() / (found.shape[-1] * is_used.sum()).clamp(min=1)
+
+
+def image_color_loss(colors: Float[Tensor, "images 3 rows columns"], truth: Frames) -> Float[Tensor, ""]:
+    """Mean squared error of smaller images against true ones, over the pixels of which all parts are used.
+
+    Args:
+        colors: colours 0..1.
+        truth: the frames, whose colours are averaged to the size.
+    """
+    size = colors.shape[-2:]
+    small = F.interpolate(truth.images, size, mode="area")
+    if truth.masks is None:
+        return F.mse_loss(colors, small)
+    is_used = F.interpolate(truth.masks[:, None].to(colors.dtype), size, mode="area")[:, 0] >= 1
+    return masked_mse(colors.movedim(1, -1), small.movedim(1, -1), is_used)

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from semantic_ns.backbones.pyramids import resized
 from semantic_ns.geometry.views import are_used, pixel_centres, reproject, sweep_matrices
 from semantic_ns.many_scenes.samples import TargetSample
 from semantic_ns.methods.gsnerf.encoder import EncodedViews
@@ -17,11 +19,22 @@ from semantic_ns.methods.gsnerf.volumes import DepthRange, LevelGeometry, Linear
 from semantic_ns.methods.gsnerf_small.network import GsnerfSmallNetwork
 from semantic_ns.methods.gsnerf_small.sizes import Sizes
 from semantic_ns.methods.gsnerf_small.step import LossWeights, RayPixels, step_losses
+from semantic_ns.methods.viewseg.network import RenderOptions, ViewsegNetwork
+from semantic_ns.methods.viewseg_small.network import Sources as SmallSources
+from semantic_ns.methods.viewseg_small.network import ViewsegSmallNetwork
+from semantic_ns.methods.viewseg_small.sizes import Sizes as ViewsegSizes
+from semantic_ns.methods.viewseg_small.step import SmallLossWeights, predict, prediction_losses
+from semantic_ns.multi_view.supervised_losses import image_color_loss
 from support.ring_of_views import sample_of_the_wall
 
 SIZE = (32, 48)
 BOUNDS = DepthRange(0.5, 4.0)
 SIZES = Sizes(encoder="unet", encoder_widths=(8, 16), num_planes=12, depth_widths=(8, 16), decoder_widths=(8, 16))
+
+VIEWSEG_SIZES = ViewsegSizes(
+    encoder="unet", encoder_widths=(8, 16), geometry_widths=(8, 16), width=16, features=8, decoder_widths=(8, 16),
+    num_coarse=8, num_fine=4,
+)  # fmt: skip
 
 
 def random_masks(count: int) -> Tensor:
@@ -131,3 +144,97 @@ def test_colours_that_the_mask_of_a_target_leaves_out_are_no_loss(network: Gsner
     assert losses(torch.where(masks[:, None], images, 1 - images)) == before
     inside = losses(torch.where(masks[:, None], 1 - images, images))
     assert all(inside[name] != before[name] for name in ("fill_loss", "color_loss"))
+
+
+@pytest.fixture(scope="module")
+def viewseg_small_network() -> ViewsegSmallNetwork:
+    torch.manual_seed(0)
+    made = ViewsegSmallNetwork(5, VIEWSEG_SIZES).eval()
+    for parameter in made.parameters():
+        if not bool(parameter.any()):
+            torch.nn.init.normal_(parameter, std=0.05)
+    return made
+
+
+@torch.no_grad()
+def test_what_viewseg_small_shows_of_a_source_is_what_its_mask_leaves(
+    viewseg_small_network: ViewsegSmallNetwork,
+) -> None:
+    sample, masks = sample_of_the_wall(3, SIZE), random_masks(3)
+    frames, camera = sample.sources, sample.targets.cameras
+    encoded = viewseg_small_network.encoder(frames.images)
+    found = viewseg_small_network.plane(SmallSources(frames.cameras, encoded, masks), camera, SIZE)
+    matrices = sweep_matrices(frames.cameras, camera)
+    # The surface that the field renders, at half of the resolution, where sources are looked up.
+    rows, columns = found.depth.shape
+    log_depth = resized(found.rays.log_depth.view(1, 1, *viewseg_small_network.ray_grid(SIZE)), (rows, columns))
+    at = reproject(matrices, pixel_centres(rows, columns), log_depth[0, 0].exp())
+    assert not bool((found.is_seen & ~mask_slowly(masks, at.xy.flatten(1, 2)).view_as(found.is_seen)).any())
+    assert bool(found.is_seen.any())
+    none = viewseg_small_network.plane(SmallSources(frames.cameras, encoded, torch.zeros_like(masks)), camera, SIZE)
+    assert not bool(none.is_seen.any())
+
+
+@torch.no_grad()
+def test_viewseg_takes_no_mean_over_a_source_whose_mask_is_black() -> None:
+    """As if the source were not there, wherever another one sees the point."""
+    torch.manual_seed(0)
+    network = ViewsegNetwork(3, RenderOptions(0.5, 3.0, 4, 4))
+    sample = sample_of_the_wall(2, SIZE)
+    cameras = sample.sources.cameras
+    maps = torch.randn(2, 256, 8, 12)
+    masks = torch.ones(2, *SIZE, dtype=torch.bool)
+    masks[1] = False
+    xy = pixel_centres(3, 4).reshape(-1, 2)
+    # A target in the place of the first source, so that this one sees every point of its rays.
+    found = network.render(network.sources(maps, cameras, masks), cameras[:1], xy)[1]
+    alone = network.render(network.sources(maps[:1], cameras[:1]), cameras[:1], xy)[1]
+    both = network.render(network.sources(maps, cameras), cameras[:1], xy)[1]
+    torch.testing.assert_close(found.logits, alone.logits, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(both.logits, alone.logits, rtol=1e-3)
+
+
+def test_colours_that_masks_leave_out_are_no_loss_of_viewseg_small(viewseg_small_network: ViewsegSmallNetwork) -> None:
+    sample, masks = sample_of_the_wall(3, SIZE), random_masks(4)
+    sources = replace(sample.sources, masks=masks[:3])
+    targets = replace(sample.targets, masks=masks[3:], labels=sample.targets.labels.masked_fill(~masks[3:], -1))
+    generator = torch.Generator().manual_seed(0)
+    predicted = predict(viewseg_small_network, sources, targets.cameras, SIZE, 16, generator)
+
+    def losses(images: Tensor) -> dict[str, float]:
+        changed = TargetSample(sources, replace(targets, images=images))
+        found = prediction_losses(viewseg_small_network, predicted, changed, SmallLossWeights())
+        # What the encoder says of the image itself sees around the edge of a mask.
+        return {name: float(loss.detach()) for name, loss in found.items() if name != "source_semantic_loss"}
+
+    # Rays blend four pixels, so that one at the edge of a mask reads beyond it.
+    inner = F.max_pool2d((~masks[3:]).float(), 3, 1, 1) == 0
+    outer = F.max_pool2d(masks[3:].float(), 3, 1, 1) == 0
+    images = targets.images
+    before = losses(images)
+    assert losses(torch.where(outer[:, None], 1 - images, images)) == before
+    inside = losses(torch.where(inner[:, None], 1 - images, images))
+    assert all(inside[name] != before[name] for name in ("color_loss", "field_color_loss"))
+
+
+def test_the_error_of_colours_is_a_mean_over_pixels_of_which_all_parts_are_used() -> None:
+    generator = torch.Generator().manual_seed(0)
+    colors = torch.rand(2, 3, 4, 6, generator=generator, requires_grad=True)
+    frames, masks = sample_of_the_wall(2, SIZE).sources, random_masks(2)
+    masks[0, 3, 5] = False
+    errors = []
+    for image in range(2):
+        for row in range(4):
+            for column in range(6):
+                block = (image, slice(8 * row, 8 * row + 8), slice(8 * column, 8 * column + 8))
+                if bool(masks[block].all()):
+                    truth = frames.images[image][:, block[1], block[2]].mean(dim=(1, 2))
+                    errors.append((colors[image, :, row, column] - truth).square().mean())
+    expected = torch.stack(errors).mean()
+    found = image_color_loss(colors, replace(frames, masks=masks))
+    torch.testing.assert_close(found, expected)
+    slopes = [torch.autograd.grad(loss, colors, retain_graph=True)[0] for loss in (found, expected)]
+    torch.testing.assert_close(*slopes)
+    torch.testing.assert_close(
+        image_color_loss(colors, frames), image_color_loss(colors, replace(frames, masks=masks | True))
+    )

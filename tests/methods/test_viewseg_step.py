@@ -61,7 +61,7 @@ def test_a_ray_is_a_loop_over_its_samples(network: ViewsegNetwork) -> None:
     for ray in range(2):
         depths = fine.depths[ray]
         points = camera.centres.float() + directions[ray] * depths[:, None]
-        values = network._at(network.fine, sources.cameras, sources.fine, points, directions[ray].expand(11, 3))
+        values = network._at(network.fine, sources, sources.fine, points, directions[ray].expand(11, 3))
         left, rgb, logits, depth = 1.0, torch.zeros(3), torch.zeros(CLASSES), 0.0
         for k in range(11):
             interval = float(depths[k + 1] - depths[k]) if k < 10 else 1e10

@@ -16,7 +16,7 @@ from semantic_ns.methods.gsnerf_small.losses import (
 )
 from semantic_ns.methods.gsnerf_small.network import GsnerfSmallNetwork, Sources, TargetPlane
 from semantic_ns.methods.gsnerf_small.source_depth import SourceDepth
-from semantic_ns.multi_view.supervised_losses import class_loss, log_depth_loss
+from semantic_ns.multi_view.supervised_losses import class_loss, image_color_loss, log_depth_loss
 
 
 @dataclass
@@ -95,7 +95,7 @@ def step_losses(
     losses = {
         "source_semantic_loss": weights.source_semantic
         * class_loss(logits.permute(0, 2, 3, 1).flatten(0, 2), labels.flatten(), class_weights),
-        "fill_loss": weights.fill * _fill_loss(planes, truth),
+        "fill_loss": weights.fill * image_color_loss(torch.stack([plane.color for plane in planes]), truth),
         "fill_semantic_loss": weights.fill_semantic * _fill_class_loss(planes, truth.labels, class_weights),
     }
     rendered = [
@@ -122,17 +122,6 @@ def step_losses(
         )
         return losses
     return losses | _photometric_losses(sources, cameras, planes, sample, weights)
-
-
-def _fill_loss(planes: list[TargetPlane], truth: Frames) -> Tensor:
-    size = planes[0].depth.shape
-    small = F.interpolate(truth.images, size, mode="area")
-    errors = torch.stack([(plane.color - image).square() for plane, image in zip(planes, small, strict=True)])
-    if truth.masks is None:
-        return errors.mean()
-    # Pixels of which all parts are used.
-    is_used = F.interpolate(truth.masks[:, None].to(errors.dtype), size, mode="area") >= 1
-    return (errors * is_used).sum() / (3 * is_used.sum()).clamp(min=1)
 
 
 def _fill_class_loss(planes: list[TargetPlane], labels: Tensor, class_weights: Tensor | None) -> Tensor:

@@ -70,7 +70,7 @@ class ViewsegModel(SourceViewsModel):
         sample = TargetSample(sample.sources.to(self.device), sample.targets.to(self.device))
         generator, compat = torch.default_generator, self.network.options.compat
         cameras = sample.sources.cameras
-        sources = self.network.sources(self.network.encoder(sample.sources.images), cameras)
+        sources = self.network.sources(self.network.encoder(sample.sources.images), cameras, sample.sources.masks)
         images: list[tuple[RayKind, int]] = [("target", number) for number in range(len(sample.targets.cameras))]
         of_source: tuple[RayKind, int] = ("source", int(torch.randint(len(cameras), (), generator=generator)))
         images.append(of_source)
@@ -96,7 +96,9 @@ class ViewsegModel(SourceViewsModel):
     def render_image(self, chosen: ChosenSources, camera: ViewCameras, size: tuple[int, int]) -> RenderedImage:
         """Render one camera at a size, as many rays at a time as the configuration says."""
         maps = torch.cat(self.kept_features(chosen, self.network.encoder))
-        sources = self.network.sources(maps, chosen.cameras.to(self.device))
+        sources = self.network.sources(
+            maps, chosen.cameras.to(self.device), chosen.views.masks_of(chosen.frames, self.device)
+        )
         xy = pixel_centres(*size, self.device).reshape(-1, 2)
         parts = [
             self.network.render(sources, camera, part)[1] for part in xy.split(self.config.eval_num_rays_per_chunk)

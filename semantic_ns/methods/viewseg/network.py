@@ -7,11 +7,11 @@ sizes that the paper does not give are those of its released code.
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semantic_ns.geometry.views import NEAREST_M, SeenAt, ViewCameras
+from semantic_ns.geometry.views import NEAREST_M, SeenAt, ViewCameras, are_used
 from semantic_ns.methods.viewseg.compat import Compat
 from semantic_ns.methods.viewseg.encoder import DeepLabEncoder
 from semantic_ns.methods.viewseg.field import FieldValues, PointInputs, ViewsegField, position_code
@@ -53,11 +53,13 @@ class Sources:
         cameras: their cameras.
         coarse: feature maps as the coarse field reads them.
         fine: feature maps as the fine field reads them.
+        masks: which pixels of the sources are used; None for all.
     """
 
     cameras: ViewCameras
     coarse: Float[Tensor, "views projected h4 w4"]
     fine: Float[Tensor, "views projected h4 w4"]
+    masks: Bool[Tensor, "views height width"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,9 +135,14 @@ class ViewsegNetwork(nn.Module):
             for _ in range(2)
         )
 
-    def sources(self, maps: Float[Tensor, "views 256 h4 w4"], cameras: ViewCameras) -> Sources:
-        """Sources of a target from the features of their images."""
-        return Sources(cameras, self.coarse.project(maps), self.fine.project(maps))
+    def sources(
+        self,
+        maps: Float[Tensor, "views 256 h4 w4"],
+        cameras: ViewCameras,
+        masks: Bool[Tensor, "views height width"] | None = None,
+    ) -> Sources:
+        """Sources of a target from the features of their images; what masks leave out is seen by none of them."""
+        return Sources(cameras, self.coarse.project(maps), self.fine.project(maps), masks)
 
     def render(
         self,
@@ -160,14 +167,14 @@ class ViewsegNetwork(nn.Module):
             return ((torch.arange(count) + inside) / count).to(xy)
 
         depths = options.near + (options.far - options.near) * places(options.num_coarse)
-        coarse = self._pass(self.coarse, sources.cameras, sources.coarse, camera, xy, depths)
+        coarse = self._pass(self.coarse, sources, sources.coarse, camera, xy, depths)
         more = refined_distances(depths, coarse.weights.detach(), places(options.num_added))
-        return coarse, self._pass(self.fine, sources.cameras, sources.fine, camera, xy, more)
+        return coarse, self._pass(self.fine, sources, sources.fine, camera, xy, more)
 
     def _pass(
         self,
         field: ViewsegField,
-        cameras: ViewCameras,
+        sources: Sources,
         maps: Tensor,
         camera: ViewCameras,
         xy: Float[Tensor, "rays 2"],
@@ -175,7 +182,7 @@ class ViewsegNetwork(nn.Module):
     ) -> RenderedRays:
         directions = camera.ray_directions(xy[None])[0]
         points = camera.centres.to(xy.dtype) + directions[:, None] * depths[..., None]
-        values = self._at(field, cameras, maps, points.flatten(0, 1), directions.repeat_interleave(depths.shape[1], 0))
+        values = self._at(field, sources, maps, points.flatten(0, 1), directions.repeat_interleave(depths.shape[1], 0))
         density, rgb, logits = (
             part.unflatten(0, depths.shape) for part in (values.raw_density, values.rgb, values.logits)
         )
@@ -187,14 +194,15 @@ class ViewsegNetwork(nn.Module):
     def _at(
         self,
         field: ViewsegField,
-        cameras: ViewCameras,
+        sources: Sources,
         maps: Tensor,
         points: Float[Tensor, "points 3"],
         directions: Float[Tensor, "points 3"],
     ) -> FieldValues:
+        cameras = sources.cameras
         local, at = points_in_views(cameras, points)
         code = position_code(local)
         if self.options.uses_directions:
             code = torch.cat([code, directions @ cameras.c2w[:, :3, :3].to(points.dtype)], dim=-1)
         features = read_maps(maps, at.xy, self.options.compat.aligned_corners)
-        return field(PointInputs(code, features, at.is_seen))
+        return field(PointInputs(code, features, at.is_seen & are_used(sources.masks, at.xy)))

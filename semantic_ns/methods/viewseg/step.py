@@ -6,12 +6,11 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.nn import functional as F
 
-from semantic_ns.geometry.views import ViewCameras
+from semantic_ns.geometry.views import ViewCameras, are_used
 from semantic_ns.many_scenes.samples import Frames
 from semantic_ns.methods.viewseg.network import RenderedRays, Sources, ViewsegNetwork, read_maps
-from semantic_ns.multi_view.supervised_losses import class_loss
+from semantic_ns.multi_view.supervised_losses import class_loss, masked_mse
 
 RayKind = Literal["target", "source"]
 
@@ -90,13 +89,14 @@ def ray_losses(
     """
     rgb = read_maps(frames.images[rays.number, None], rays.xy[None], is_aligned)[0]
     labels: Int64[Tensor, "rays"] = nearest_pixels(frames.labels[rays.number], rays.xy)
+    is_used = are_used(None if frames.masks is None else frames.masks[rays.number, None], rays.xy[None])[0]
     factor = weights.source_view if rays.kind == "source" else 1.0
 
     def summed(losses: list[Tensor]) -> Tensor:
         return factor * torch.stack(losses).sum()
 
     found = {
-        "color_loss": weights.color * summed([F.mse_loss(one.rgb, rgb) for one in rays.passes]),
+        "color_loss": weights.color * summed([masked_mse(one.rgb, rgb, is_used) for one in rays.passes]),
         "semantic_loss": weights.semantic * summed([class_loss(one.logits, labels) for one in rays.passes]),
     }
     if weights.depth > 0 and frames.depths_m is not None:

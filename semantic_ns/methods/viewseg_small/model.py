@@ -135,4 +135,4 @@ class ViewsegSmallModel(SourceViewsModel):
 
     def _sources(self, chosen: ChosenSources) -> Sources:
         encoded = Encoded.stack(self.kept_features(chosen, self.network.encoder))
-        return Sources(chosen.cameras.to(self.device), encoded)
+        return Sources(chosen.cameras.to(self.device), encoded, chosen.views.masks_of(chosen.frames, self.device))

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from semantic_ns.backbones.pyramids import padded, resized
-from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sample_images, sweep_matrices
+from semantic_ns.geometry.views import ViewCameras, are_used, pixel_centres, reproject, sample_images, sweep_matrices
 from semantic_ns.methods.viewseg_small.encoder import Encoded, Encoder
 from semantic_ns.methods.viewseg_small.field import Field, FieldValues, PointsInViews
 from semantic_ns.methods.viewseg_small.rays import RaySamples, coarse_logs, further_logs, log_step
@@ -32,10 +32,11 @@ _FROM_HALF, _FROM_QUARTER = 16, 24
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """K sources of a target: their cameras and features."""
+    """K sources of a target: their cameras and features, and which of their pixels are used (None: all)."""
 
     cameras: ViewCameras
     encoded: Encoded
+    masks: Bool[Tensor, "views height width"] | None = None
 
     def __len__(self) -> int:
         return len(self.cameras)
@@ -107,9 +108,14 @@ class ViewsegSmallNetwork(nn.Module):
         self.heads = nn.Conv2d(sizes.decoder_widths[0], 4 + num_classes, 1)
         begin_at_0(self.heads)
 
-    def sources(self, images: Float[Tensor, "views 3 height width"], cameras: ViewCameras) -> Sources:
-        """Sources of a target from their images in 0..1."""
-        return Sources(cameras, self.encoder(images))
+    def sources(
+        self,
+        images: Float[Tensor, "views 3 height width"],
+        cameras: ViewCameras,
+        masks: Bool[Tensor, "views height width"] | None = None,
+    ) -> Sources:
+        """Sources of a target from their images in 0..1; what masks leave out is seen by none of them."""
+        return Sources(cameras, self.encoder(images), masks)
 
     def render_rays(
         self,
@@ -148,7 +154,7 @@ class ViewsegSmallNetwork(nn.Module):
         points = PointsInViews(
             seen_at,
             at.depth.flatten(1),
-            at.is_seen.flatten(1),
+            at.is_seen.flatten(1) & are_used(sources.masks, seen_at),
             sample_images(encoded.field, seen_at).mT.contiguous(),
             guesses[:, 0],
             guesses[:, 1],
@@ -202,7 +208,8 @@ class ViewsegSmallNetwork(nn.Module):
         depth = log_depth[0].detach().exp()
         at = reproject(sweep_matrices(sources.cameras, camera), pixel_centres(rows, columns, depth.device), depth)
         guessed = sample_images(encoded.log_depth.detach()[:, None], at.xy)[:, 0].exp()
-        is_seen = at.is_seen & (at.depth < (1 + _OCCLUDED) * guessed)
+        is_inside = at.is_seen & are_used(sources.masks, at.xy)
+        is_seen = is_inside & (at.depth < (1 + _OCCLUDED) * guessed)
         color, half, quarter, probabilities = (
             _mean_of_seen(sample_images(image, at.xy), is_seen)
             for image in (
@@ -215,7 +222,7 @@ class ViewsegSmallNetwork(nn.Module):
             [
                 is_any.to(depth.dtype),
                 is_seen.to(depth.dtype).sum(dim=0) / 4,
-                at.is_seen.to(depth.dtype).sum(dim=0) / 4,
+                is_inside.to(depth.dtype).sum(dim=0) / 4,
             ]
         )
         inputs = torch.cat([log_depth, log_std, known, features, color, half, quarter, carried.exp()])

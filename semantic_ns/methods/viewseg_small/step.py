@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from semantic_ns.geometry.views import ViewCameras, pixel_centres
+from semantic_ns.geometry.views import ViewCameras, are_used, pixel_centres
 from semantic_ns.many_scenes.samples import Frames, TargetSample
 from semantic_ns.methods.viewseg_small.encoder import Encoded
 from semantic_ns.methods.viewseg_small.network import FieldRays, Sources, TargetPlane, ViewsegSmallNetwork
 from semantic_ns.methods.viewseg_small.rays import log_step
-from semantic_ns.multi_view.supervised_losses import class_loss, log_depth_loss
+from semantic_ns.multi_view.supervised_losses import class_loss, image_color_loss, log_depth_loss, masked_mse
 
 _DOUBT = 0.05
 
@@ -74,7 +74,7 @@ def predict(
         num_source_rays: number of random rays of a random source.
         generator: draws samples, source and rays.
     """
-    seen = network.sources(sources.images, sources.cameras)
+    seen = network.sources(sources.images, sources.cameras, sources.masks)
     planes = [network.plane(seen, cameras[n : n + 1], size, generator) for n in range(len(cameras))]
     number = int(torch.randint(len(seen), (), generator=generator))
     xy = torch.rand((num_source_rays, 2), generator=generator).to(sources.images)
@@ -111,8 +111,7 @@ def prediction_losses(
         "semantic_loss": weights.semantic
         * image_class_loss(torch.stack([plane.logits for plane in planes]), own, class_weights),
     }
-    colors = F.interpolate(truth.images, planes[0].depth.shape, mode="area")
-    color = F.mse_loss(torch.stack([plane.rgb for plane in planes]), colors)
+    color = image_color_loss(torch.stack([plane.rgb for plane in planes]), truth)
     xy = [pixel_centres(*network.ray_grid(truth.size), truth.images.device).reshape(-1, 2)] * len(planes)
     of_rays = [
         _RayTruth.at(truth, number, places).losses(plane.rays, network, weights, uses_depth, class_weights)
@@ -134,9 +133,10 @@ def prediction_losses(
 
 @dataclass(frozen=True, eq=False)
 class _RayTruth:
-    """Colour, class and depth (None if unknown) of rays."""
+    """Colour, class and depth (None if unknown) of rays, and whether they are used."""
 
     rgb: Float[Tensor, "3 rays"]
+    is_used: Bool[Tensor, "rays"]
     labels: Int[Tensor, "rays"]
     depth: Float[Tensor, "rays"] | None
 
@@ -149,7 +149,8 @@ class _RayTruth:
         grid = (2 * xy - 1)[None, None]
         rgb = F.grid_sample(frames.images[number, None], grid, padding_mode="border", align_corners=False)[0, :, 0]
         depth = None if frames.depths_m is None else frames.depths_m[number][place]
-        return cls(rgb, frames.labels[number][place], depth)
+        masks = None if frames.masks is None else frames.masks[number, None]
+        return cls(rgb, are_used(masks, xy[None])[0], frames.labels[number][place], depth)
 
     def losses(
         self,
@@ -161,7 +162,7 @@ class _RayTruth:
     ) -> dict[str, Tensor]:
         """Losses of rendered rays."""
         found = {
-            "color_loss": weights.color * F.mse_loss(rays.rgb, self.rgb),
+            "color_loss": weights.color * masked_mse(rays.rgb.mT, self.rgb.mT, self.is_used),
             "semantic_loss": weights.field_semantic * class_loss(rays.logits.mT, self.labels, class_weights),
         }
         if uses_depth and self.depth is not None:
