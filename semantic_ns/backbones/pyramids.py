@@ -1,14 +1,20 @@
 """Pyramids of features of an image at two resolutions."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Literal, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semantic_ns.backbones import efficientnet_lite
 from semantic_ns.multi_view.convolutions import UNet, conv2d
+
+EncoderName = Literal["lite0", "unet"]
+"""lite0 is EfficientNet-Lite0, which was trained on photographs, unet a U-Net that was not."""
 
 
 class PretrainedPyramid(nn.Module):
@@ -72,3 +78,68 @@ def padded(image: Float[Tensor, "images channels height width"], divisor: int) -
     if height % divisor == 0 and width % divisor == 0:
         return image
     return F.pad(image, (0, -width % divisor, 0, -height % divisor), mode="replicate")
+
+
+_Encoded = TypeVar("_Encoded", bound="EncodedImages")  # tests check annotations function by function, without Self
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImages:
+    """What an encoder makes of V images by themselves. Each field has one entry for each image.
+
+    Attributes:
+        images: colours 0..1.
+        half: features at 1/2 of the resolution.
+        quarter: features at 1/4 of the resolution.
+        logits: class logits.
+    """
+
+    images: Float[Tensor, "views 3 height width"]
+    half: Float[Tensor, "views narrow h2 w2"]
+    quarter: Float[Tensor, "views wide h4 w4"]
+    logits: Float[Tensor, "views classes h2 w2"]
+
+    @cached_property
+    def probabilities(self) -> Float[Tensor, "views classes h2 w2"]:
+        """Class probabilities of each image."""
+        return self.logits.softmax(dim=1)
+
+    def _parts(self) -> list[Tensor]:
+        return [getattr(self, one.name) for one in fields(self)]
+
+    def __getitem__(self: _Encoded, chosen: Int[Tensor, "chosen"]) -> _Encoded:  # noqa: PYI019
+        return type(self)(*(part[chosen] for part in self._parts()))
+
+    @classmethod
+    def stack(cls: type[_Encoded], images: Sequence[_Encoded]) -> _Encoded:  # noqa: PYI019
+        """One list of images out of several."""
+        return cls(*(torch.cat(parts) for parts in zip(*(image._parts() for image in images), strict=True)))
+
+
+class PyramidSegmenter(nn.Module):
+    """Class logits of images from the two maps of a pyramid; subclasses build the three layers."""
+
+    pyramid: PretrainedPyramid | PlainPyramid
+    coarse_logits: nn.Conv2d
+    fine_logits: nn.Conv2d
+
+    @staticmethod
+    def pyramid_of(name: EncoderName, narrow: int, wide: int) -> PretrainedPyramid | PlainPyramid:
+        """A pyramid with so many channels at 1/2 and at 1/4 of the resolution."""
+        return (PretrainedPyramid if name == "lite0" else PlainPyramid)(narrow, wide)
+
+    def segment(self, images: Float[Tensor, "views 3 height width"]) -> Float[Tensor, "views classes h2 w2"]:
+        """Class logits of images in 0..1 by themselves, at 1/2 of the resolution."""
+        return self._logits(*self._maps(images))
+
+    def _maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps at 1/2 and at 1/4 of the resolution, of images padded to what the pyramid can halve."""
+        height, width = images.shape[-2:]
+        maps = self.pyramid(padded(images, self.pyramid.divisor))
+        half, quarter = (
+            level[..., : -(-height // step), : -(-width // step)] for level, step in zip(maps, (2, 4), strict=True)
+        )
+        return half, quarter
+
+    def _logits(self, half: Tensor, quarter: Tensor) -> Tensor:
+        return resized(self.coarse_logits(quarter), half.shape[-2:]) + self.fine_logits(half)

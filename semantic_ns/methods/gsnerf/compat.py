@@ -1,7 +1,9 @@
 """Defects of the released code of GSNeRF that published numbers may depend on, each with a switch."""
 
-from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Literal
+
+from semantic_ns.methods.defects import Defects
 
 Defect = Literal[
     "concatenated-views",
@@ -21,7 +23,7 @@ Defect = Literal[
 
 
 @dataclass(frozen=True)
-class Compat:
+class Compat(Defects):
     """Which defects of the released code are restored; by default none.
 
     Attributes:
@@ -60,13 +62,3 @@ class Compat:
     relu_logits: bool = False
     batch_norm: bool = False
     scalar_reconstruction: bool = False
-
-    @classmethod
-    def of(cls, defects: tuple[Defect, ...]) -> "Compat":
-        """The defects of some names."""
-        names = [name for name in get_args(Defect) if name != "all"] if "all" in defects else defects
-        return cls(**{name.replace("-", "_"): True for name in names})
-
-    def names(self) -> tuple[str, ...]:
-        """Names of the restored defects."""
-        return tuple(one.name.replace("_", "-") for one in fields(self) if getattr(self, one.name))

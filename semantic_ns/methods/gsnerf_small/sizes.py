@@ -1,9 +1,8 @@
 """Sizes of the network of `gsnerf-small`."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-EncoderName = Literal["lite0", "unet"]
+from semantic_ns.backbones.pyramids import EncoderName
 
 
 @dataclass(frozen=True)

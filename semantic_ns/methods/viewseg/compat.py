@@ -1,7 +1,9 @@
 """Defects of the released code of ViewSeg that published numbers may depend on, each with a switch."""
 
-from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Literal
+
+from semantic_ns.methods.defects import Defects
 
 Defect = Literal[
     "released-wiring", "unmasked-views", "aligned-corners", "fewer-fine-samples", "alternating-steps", "all"
@@ -10,7 +12,7 @@ Defect = Literal[
 
 
 @dataclass(frozen=True)
-class Compat:
+class Compat(Defects):
     """Which defects of the released code are restored; by default none.
 
     Attributes:
@@ -32,13 +34,3 @@ class Compat:
     aligned_corners: bool = False
     fewer_fine_samples: bool = False
     alternating_steps: bool = False
-
-    @classmethod
-    def of(cls, defects: tuple[Defect, ...]) -> "Compat":
-        """The defects of some names."""
-        names = [name for name in get_args(Defect) if name != "all"] if "all" in defects else defects
-        return cls(**{name.replace("-", "_"): True for name in names})
-
-    def names(self) -> tuple[str, ...]:
-        """Names of the restored defects."""
-        return tuple(one.name.replace("_", "-") for one in fields(self) if getattr(self, one.name))
