@@ -248,7 +248,7 @@ def score(
     near, far = (bound * model.metres_per_unit for bound in (model.bounds.near, model.bounds.far))
     usable = torch.ones(len(targets), len(sources), dtype=torch.bool)
     if rule is not None:
-        usable = partners(targets, sources.cameras, rule)
+        usable = partners(targets, sources.cameras, rule) > 0
     for number in range(len(targets)):
         camera = targets.cameras[torch.tensor([number])]
         pool = usable[number].nonzero()[:, 0]

@@ -43,25 +43,30 @@ class Pairs:
             raise SceneError(f"Expected --min-sources of at least 1, found {self.min_sources}; change it.")
         # Slow to import, and not needed to refuse a wrong option.
         from semantic_ns.dataparsers.many_scenes import ManyScenesDataParserConfig
+        from semantic_ns.dataparsers.scene_folders import find_scenes
         from semantic_ns.datasets.semantic_dataset import SemanticDataset
         from semantic_ns.evaluation.worst_images import short_names
         from semantic_ns.io.writing import write_errors_as_scene_error, write_text
-        from semantic_ns.many_scenes.view_pairs import PairRule, overlaps, partners
+        from semantic_ns.many_scenes.view_pairs import PairRule, partners
         from semantic_ns.many_scenes.views import read_views
 
         rule = PairRule(self.min_overlap, self.min_translation, self.min_rotation)
-        parser = ManyScenesDataParserConfig(data=self.data, split="all").setup()
         scenes: dict[str, dict[str, list[str]]] = {}
-        for scene in parser.scenes:
-            dataset = SemanticDataset(parser.training_outputs(scene))
+        for scene in find_scenes(self.data):
+            # Each scene by itself, for pairs need no common classes; depth says how long a unit is.
+            parser = ManyScenesDataParserConfig(data=scene.path, split="all", normalize_scale=True).setup()
+            dataset = SemanticDataset(parser.get_dataparser_outputs("train"))
             names, views = short_names(dataset.image_filenames), read_views(dataset, _WIDTH)
+            if views.depths_m is None:
+                raise SceneError(
+                    f"Expected depth in {scene.path}, by which the overlap of pairs is measured, found none; add depth "
+                    "images."
+                )
             found: dict[str, list[str]] = {}
-            for number, is_partner in enumerate(partners(views, views.cameras, rule)):
-                assert views.depths_m is not None
-                share = overlaps(views.cameras[number : number + 1], views.depths_m[number], views.cameras)
-                order = share.where(is_partner, -1.0).argsort(descending=True, stable=True)[: int(is_partner.sum())]
+            for name, shares in zip(names, partners(views, views.cameras, rule), strict=True):
+                order = shares.argsort(descending=True, stable=True)[: int((shares > 0).sum())]
                 if len(order) >= self.min_sources:
-                    found[names[number]] = [names[source] for source in order.tolist()]
+                    found[name] = [names[source] for source in order.tolist()]
             scenes[scene.name] = found
         num_targets = sum(len(found) for found in scenes.values())
         num_pairs = sum(len(sources) for found in scenes.values() for sources in found.values())

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
@@ -11,6 +11,8 @@ from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sw
 from semantic_ns.many_scenes.views import SceneViews
 
 _STEP = 8
+_LEAST_SHARE = 1e-6
+"""Of a partner that sees nothing, which a rule may allow."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,8 @@ def rotations_deg(target: ViewCameras, sources: ViewCameras) -> Float64[Tensor, 
     return torch.rad2deg(torch.arccos(cosine))
 
 
-def partners(targets: SceneViews, sources: ViewCameras, rule: PairRule) -> Bool[Tensor, "targets sources"]:
-    """Which sources are partners of each target.
+def partners(targets: SceneViews, sources: ViewCameras, rule: PairRule) -> Float[Tensor, "targets sources"]:
+    """The share of each target that its partners among the sources see, see `overlaps`; 0 for those that are none.
 
     Raises:
         SceneError: if the targets have no depth.
@@ -90,10 +92,12 @@ def partners(targets: SceneViews, sources: ViewCameras, rule: PairRule) -> Bool[
     found = []
     for number, depth in enumerate(targets.depths_m):
         camera = targets.cameras[number : number + 1]
+        share = overlaps(camera, depth, sources)
         shift = (sources.centres - camera.centres).norm(dim=-1)
-        found.append(
-            (overlaps(camera, depth, sources) >= rule.least_overlap)
+        is_partner = (
+            (share >= rule.least_overlap)
             & (shift > rule.least_translation_m)
             & (rotations_deg(camera, sources) >= rule.least_rotation_deg)
         )
+        found.append(share.clamp(min=_LEAST_SHARE).where(is_partner, 0.0))
     return torch.stack(found)

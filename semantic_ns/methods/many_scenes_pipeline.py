@@ -6,6 +6,7 @@ from typing import Any, Literal, cast
 import torch
 from torch.cuda.amp.grad_scaler import GradScaler
 
+from semantic_ns.errors import SceneError
 from semantic_ns.methods.weights import label_space_of, read_weights
 from semantic_ns.pipeline import SemanticPipeline, SemanticPipelineConfig
 
@@ -20,8 +21,15 @@ class ManyScenesPipelineConfig(SemanticPipelineConfig):
         """Take the label space of the weights, if some are given; config.yml then holds it and the weights may go.
 
         Raises:
-            SceneError: if there are no weights where they should be.
+            SceneError: if there are no weights where they should be, or if the depth of sources that a network reads
+                would come from elsewhere in training than in scored scenes.
         """
+        depth = cast(Any, self.datamanager).depth
+        if getattr(self.model, "depth_input", False) and depth != "scene":
+            raise SceneError(
+                "Expected --pipeline.datamanager.depth scene with --pipeline.model.depth-input True, for scored scenes "
+                f"give the network their depth images, found {depth}; change one of them."
+            )
         model, parser = cast(Any, self.model), cast(Any, self.datamanager).dataparser
         if model.weights is not None and parser.label_space is None:
             parser.label_space = label_space_of(read_weights(model.weights)).to_json()

@@ -308,6 +308,17 @@ def test_of_several_labels_of_labelbox_the_latest_counts_and_is_told(tmp_path: P
     )
 
 
+def test_a_name_in_an_address_of_labelbox_is_decoded_and_a_separator_in_a_text_ends_no_line(tmp_path: Path) -> None:
+    row = {"row_data": "https://storage.labelbox.com/x/living%20room%201.png?sig=1", "note": "one\u2028two\u0085"}
+    line = files.labelbox(files.labelbox_polygon(), data_row=row)
+    raw = line.replace("\\u2028", "\u2028").replace("\\u0085", "\u0085")
+    assert "\u2028" in raw
+    read = read_annotations(write(tmp_path / "export.ndjson", raw))
+    (name,) = names_of_pixels(read)
+    assert Path(name).name == "living room 1.png"
+    np.testing.assert_array_equal(names_of_pixels(read)[name] == "chair", files.chair())
+
+
 @pytest.mark.parametrize(("line", "says"), [
     (files.labelbox(files.labelbox_object(mask={"url": "https://api.labelbox.com/x/1"})), "each as <feature_id>.png"),
     (files.labelbox(files.labelbox_object(mask={"url": "../../secret.png"})), "each as <feature_id>.png"),

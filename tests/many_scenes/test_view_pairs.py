@@ -9,7 +9,8 @@ import torch
 from semantic_ns.cli.pairs import Pairs
 from semantic_ns.errors import SceneError
 from semantic_ns.many_scenes.view_pairs import PairRule, overlaps, partners, rotations_deg
-from support.new_rooms import write_room
+from support.new_rooms import without_depth, write_room
+from support.rooms import class_names, rename_classes
 from support.views import cameras_at, lifted, pose, projected, random_cameras, scene_views
 
 
@@ -52,9 +53,19 @@ def test_a_partner_passes_all_three_bounds() -> None:
         for source in range(6):
             shift = float((views.cameras.centres[source] - camera.centres[0]).norm())
             passes = float(share[source]) >= 0.3 and shift > 0.4 and float(angle[source]) >= 10
-            assert bool(found[target, source]) == passes
-    assert 0 < int(found.sum()) < 30
+            assert float(found[target, source]) == (float(share[source]) if passes else 0)
+    assert 0 < int((found > 0).sum()) < 30
     assert not bool(found.diagonal().any())
+
+
+def test_a_rule_without_overlap_takes_partners_that_see_nothing() -> None:
+    views = scene_views(cameras_at(pose((0, 0, 0)), pose((0, 0, 1), (0, 3.1, 0))), (24, 32))
+    assert views.depths_m is not None
+    assert float(overlaps(views.cameras[:1], views.depths_m[0], views.cameras)[1]) == 0
+    assert [(row > 0).tolist() for row in partners(views, views.cameras, PairRule(0.0, 0.5, 30.0))] == [
+        [False, True],
+        [True, False],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -88,6 +99,21 @@ def test_pairs_are_written_with_their_rule_and_none_is_an_error(
         Pairs(tmp_path / "rooms", tmp_path / "none.json", min_translation=100.0).main()
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "none.json").exists()
+
+
+def test_scenes_need_no_common_class(tmp_path: Path) -> None:
+    for number, name in enumerate(("kitchen", "office")):
+        room = write_room(tmp_path / "rooms" / name, seed=1 + number)
+        rename_classes(room, {one: f"{name}-{one}" for one in class_names(room)})
+    Pairs(tmp_path / "rooms", tmp_path / "pairs.json", 0.05, 0.01, 0.0).main()
+    assert set(json.loads((tmp_path / "pairs.json").read_text())["scenes"]) == {"kitchen", "office"}
+
+
+def test_a_scene_without_depth_is_told_in_one_sentence(tmp_path: Path) -> None:
+    without_depth(write_room(tmp_path / "rooms/kitchen", seed=1))
+    with pytest.raises(SceneError, match=r"Expected depth in .*kitchen") as raised:
+        Pairs(tmp_path / "rooms", tmp_path / "pairs.json").main()
+    assert "\n" not in str(raised.value)
 
 
 def test_a_folder_without_scenes_is_refused(tmp_path: Path) -> None:

@@ -1,10 +1,14 @@
 """Depth of the sources as an input of `gsnerf`: off by default, and a channel of the coarsest volumes."""
 
+import copy
 import math
+from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from semantic_ns.errors import SceneError
 from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.methods.gsnerf.encoder import EncodedViews
 from semantic_ns.methods.gsnerf.method import gsnerf
@@ -119,3 +123,15 @@ def test_without_the_option_depth_is_not_looked_at() -> None:
     volumes = CascadedVolumes().eval()
     found, expected = volumes(encoded, cameras, BOUNDS, depth), volumes(encoded, cameras, BOUNDS)
     assert all(torch.equal(one.depth, other.depth) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("source", ["scene-or-stereo", "stereo", "none"])
+def test_depth_of_another_source_in_training_than_in_scored_scenes_is_refused(source: str) -> None:
+    pipeline: Any = copy.deepcopy(gsnerf.config.pipeline)
+    pipeline.datamanager.depth = source
+    pipeline.settle()
+    pipeline.model.depth_input = True
+    with pytest.raises(SceneError, match=f"depth scene with .* found {source}"):
+        pipeline.settle()
+    pipeline.datamanager.depth = "scene"
+    pipeline.settle()

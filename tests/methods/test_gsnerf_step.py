@@ -28,7 +28,7 @@ from semantic_ns.methods.gsnerf.volumes import DepthRange
 from semantic_ns.multi_view.source_labels import carry_labels
 from semantic_ns.optimizers import scale_schedules_to_run
 from support.fresh_process import ROOT
-from support.ring_of_views import sample_of_the_wall
+from support.ring_of_views import sample_of_the_wall, without_depth
 
 NUM_CLASSES = 5
 BOUNDS = DepthRange(0.5, 4.5)
@@ -46,17 +46,16 @@ def predicted(network: PublishedNetwork, sample: TargetSample, num_rays: int = 1
     return predict(network, sample.sources, cameras, (height, width), places, BOUNDS, generator)
 
 
-@pytest.mark.parametrize("uses_depth", [True, False])
-def test_a_step_at_published_sizes_lowers_its_loss(uses_depth: bool) -> None:
+@pytest.mark.parametrize("has_depth", [True, False])
+def test_a_step_at_published_sizes_lowers_its_loss(has_depth: bool) -> None:
     """8 sources, all channels, planes and samples as published; only the images are small and the rays few."""
-    network, sample, weights = network_of(), sample_of_the_wall(8), PublishedLossWeights()
+    network, weights, sample = network_of(), PublishedLossWeights(), sample_of_the_wall(8)
+    sample = sample if has_depth else without_depth(sample)
     optimizer = ClippedAdam(network.parameters(), 2.0, lr=5e-4, weight_decay=1e-5)
     losses = []
     for _ in range(2):
         optimizer.zero_grad()
-        loss = torch.stack(
-            list(prediction_losses(network, predicted(network, sample), sample, weights, uses_depth).values())
-        ).sum()
+        loss = torch.stack(list(prediction_losses(network, predicted(network, sample), sample, weights).values())).sum()
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
@@ -68,20 +67,19 @@ def test_losses_are_those_of_the_supervision() -> None:
     network, sample, weights = network_of(num_samples=8), sample_of_the_wall(2), PublishedLossWeights()
     prediction = predicted(network, sample)
     both = {"color_loss", "semantic_loss", "source_semantic_loss"}
-    supervised, free = (prediction_losses(network, prediction, sample, weights, depth) for depth in (True, False))
+    samples = (sample, without_depth(sample))
+    supervised, free = (prediction_losses(network, prediction, one, weights) for one in samples)
     assert set(supervised) == both | {"depth_loss", "ray_depth_loss"}
     assert set(free) == both | {"unsupervised_depth_loss", "pseudo_depth_loss", "reprojected_depth_loss"}
-    blank = TargetSample(replace(sample.sources, depths_m=None), replace(sample.targets, depths_m=None))
-    assert set(prediction_losses(network, prediction, blank, weights, True)) == set(free)
 
 
 def test_each_weight_scales_its_loss() -> None:
     network, sample = network_of(num_samples=8), sample_of_the_wall(2)
     prediction = predicted(network, sample)
-    for depth in (True, False):
-        once = prediction_losses(network, prediction, sample, PublishedLossWeights(), depth)
+    for given in (sample, without_depth(sample)):
+        once = prediction_losses(network, prediction, given, PublishedLossWeights())
         twice = PublishedLossWeights(2.0, 1.0, 1.0, 2.0, 0.2, 0.2, 0.2, 0.1)
-        for name, loss in prediction_losses(network, prediction, sample, twice, depth).items():
+        for name, loss in prediction_losses(network, prediction, given, twice).items():
             torch.testing.assert_close(loss, 2 * once[name])
 
 

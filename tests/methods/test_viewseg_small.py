@@ -20,7 +20,14 @@ from semantic_ns.methods.viewseg_small.rays import RaySamples, coarse_logs, furt
 from semantic_ns.methods.viewseg_small.sizes import Sizes
 from semantic_ns.methods.viewseg_small.step import SmallLossWeights, predict, prediction_losses
 from support.fresh_process import ROOT
-from support.ring_of_views import WALL_M, cameras_before_a_wall, frames_of_the_wall, pixel_of, sample_of_the_wall
+from support.ring_of_views import (
+    WALL_M,
+    cameras_before_a_wall,
+    frames_of_the_wall,
+    pixel_of,
+    sample_of_the_wall,
+    without_depth,
+)
 
 CLASSES = 5
 SIZES = Sizes(
@@ -105,10 +112,10 @@ def test_a_view_where_no_source_looks_is_answered_in_every_pixel(network: Viewse
     assert float(found.logits.std(dim=(1, 2)).max()) > 1e-4
 
 
-def losses_of(network: ViewsegSmallNetwork, sample: TargetSample, uses_depth: bool = True) -> Mapping[str, Tensor]:
+def losses_of(network: ViewsegSmallNetwork, sample: TargetSample) -> Mapping[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     predicted = predict(network, sample.sources, sample.targets.cameras, sample.targets.size, 16, generator)
-    return prediction_losses(network, predicted, sample, SmallLossWeights(), uses_depth)
+    return prediction_losses(network, predicted, sample, SmallLossWeights())
 
 
 @torch.no_grad()
@@ -155,9 +162,7 @@ def test_losses_are_those_of_the_supervision(network: ViewsegSmallNetwork) -> No
     }  # fmt: skip
     of_depth = {"depth_loss", "guess_loss", "field_depth_loss", "field_samples_loss"}
     assert losses_of(network, sample).keys() == free | of_depth
-    assert losses_of(network, sample, uses_depth=False).keys() == free
-    blind = TargetSample(replace(sample.sources, depths_m=None), replace(sample.targets, depths_m=None))
-    assert losses_of(network, blind).keys() == free
+    assert losses_of(network, without_depth(sample)).keys() == free
     void = TargetSample(
         replace(sample.sources, labels=torch.full_like(sample.sources.labels, -1)),
         replace(sample.targets, labels=torch.full_like(sample.targets.labels, -1)),

@@ -1,5 +1,7 @@
 """Cameras before a textured wall, and what they see of it."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -52,6 +54,11 @@ def sample_of_the_wall(num_sources: int, size: tuple[int, int] = (32, 48), num_t
         return Frames(frames.images[chosen], frames.labels[chosen], frames.depths_m[chosen], cameras[chosen])
 
     return TargetSample(part(slice(0, num_sources)), part(slice(num_sources, None)))
+
+
+def without_depth(sample: TargetSample) -> TargetSample:
+    """The same sample of a scene without depth."""
+    return TargetSample(replace(sample.sources, depths_m=None), replace(sample.targets, depths_m=None))
 
 
 def pixel_of(camera: ViewCameras, point: Tensor, size: tuple[int, int]) -> tuple[float, float, float]:

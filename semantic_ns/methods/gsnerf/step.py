@@ -123,16 +123,14 @@ def prediction_losses(
     prediction: Prediction,
     sample: TargetSample,
     weights: PublishedLossWeights,
-    uses_depth: bool = True,
 ) -> dict[str, Float[Tensor, ""]]:
     """Losses of a prediction, by name (Chou et al. 2024, equations (16) and (17)).
 
     Args:
         network: the network, for the defects that it restores.
         prediction: what it predicts of the sample.
-        sample: sources and targets with images, labels and depth.
+        sample: sources and targets with images, labels and depth; without depth colours of the views train geometry.
         weights: weights of the losses.
-        uses_depth: whether true depth trains geometry, where the sample has it; else the colours of the views do.
     """
     truth, frames = sample.targets, sample.sources
     logits = prediction.sources.encoded.logits
@@ -151,7 +149,7 @@ def prediction_losses(
         "semantic_loss": weights.semantic * _mean(semantic),
         "source_semantic_loss": weights.source_semantic * source_semantic,
     }
-    if uses_depth and ray_depth and frames.depths_m is not None:
+    if ray_depth and frames.depths_m is not None:
         losses["depth_loss"] = weights.depth * _source_depth_loss(prediction.sources, frames.depths_m)
         losses["ray_depth_loss"] = weights.ray_depth * _mean(ray_depth)
         return losses

@@ -72,17 +72,15 @@ def step_losses(
     sample: TargetSample,
     pixels: list[RayPixels],
     weights: LossWeights,
-    uses_depth: bool = True,
     class_weights: Float[Tensor, "classes"] | None = None,
 ) -> dict[str, Float[Tensor, ""]]:
     """Losses of one step, by name.
 
     Args:
         network: the network.
-        sample: targets and sources.
+        sample: targets and sources; without depth the colours of the views train geometry.
         pixels: rays of each target.
         weights: weights of the losses.
-        uses_depth: whether true depth trains geometry; else the colours of the views do.
         class_weights: how much each class counts.
     """
     frames, truth = sample.sources, sample.targets
@@ -111,7 +109,7 @@ def step_losses(
             for r, p, labels in zip(rendered, pixels, truth.labels, strict=True)
         ]
     )
-    if uses_depth and truth.depths_m is not None and frames.depths_m is not None:
+    if truth.depths_m is not None and frames.depths_m is not None:
         losses |= _source_depth_losses(sources.depth, frames.depths_m, weights)
         true = F.interpolate(truth.depths_m[:, None], planes[0].depth.shape, mode="nearest-exact")[:, 0]
         losses["depth_loss"] = weights.depth * _mean(

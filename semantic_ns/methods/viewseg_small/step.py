@@ -87,7 +87,6 @@ def prediction_losses(
     predicted: Prediction,
     sample: TargetSample,
     weights: SmallLossWeights,
-    uses_depth: bool = True,
     class_weights: Float[Tensor, "classes"] | None = None,
 ) -> dict[str, Float[Tensor, ""]]:
     """Losses of a prediction, by name.
@@ -97,7 +96,6 @@ def prediction_losses(
         predicted: what it predicts of the sample.
         sample: sources and targets with images, labels and depth.
         weights: weights of the losses.
-        uses_depth: whether true depth trains geometry, where the sample has it.
         class_weights: how much each class counts.
     """
     frames, truth, planes = sample.sources, sample.targets, predicted.planes
@@ -114,17 +112,17 @@ def prediction_losses(
     color = image_color_loss(torch.stack([plane.rgb for plane in planes]), truth)
     xy = [pixel_centres(*network.ray_grid(truth.size), truth.images.device).reshape(-1, 2)] * len(planes)
     of_rays = [
-        _RayTruth.at(truth, number, places).losses(plane.rays, network, weights, uses_depth, class_weights)
+        _RayTruth.at(truth, number, places).losses(plane.rays, network, weights, class_weights)
         for number, (plane, places) in enumerate(zip(planes, xy, strict=True))
     ]
     of_source = _RayTruth.at(frames, predicted.source, predicted.source_xy).losses(
-        predicted.source_rays, network, weights, uses_depth, class_weights
+        predicted.source_rays, network, weights, class_weights
     )
     for name in of_rays[0]:
         losses[f"field_{name}"] = torch.stack([one[name] for one in of_rays]).mean()
     losses["source_view_loss"] = weights.source_view * torch.stack(list(of_source.values())).sum()
     losses["color_loss"] = weights.color * color
-    if uses_depth and truth.depths_m is not None and frames.depths_m is not None:
+    if truth.depths_m is not None and frames.depths_m is not None:
         true = _nearest(truth.depths_m, planes[0].depth.shape)
         losses["depth_loss"] = weights.depth * log_depth_loss(torch.stack([plane.depth for plane in planes]), true)
         losses["guess_loss"] = weights.depth * _guess_loss(encoded, frames.depths_m)
@@ -157,7 +155,6 @@ class _RayTruth:
         rays: FieldRays,
         network: ViewsegSmallNetwork,
         weights: SmallLossWeights,
-        uses_depth: bool,
         class_weights: Tensor | None,
     ) -> dict[str, Tensor]:
         """Losses of rendered rays."""
@@ -165,7 +162,7 @@ class _RayTruth:
             "color_loss": weights.color * masked_mse(rays.rgb.mT, self.rgb.mT, self.is_used),
             "semantic_loss": weights.field_semantic * class_loss(rays.logits.mT, self.labels, class_weights),
         }
-        if uses_depth and self.depth is not None:
+        if self.depth is not None:
             sizes = network.sizes
             step = log_step(sizes.near, sizes.far, sizes.num_coarse)
             on_samples = rays.coarse.depth_loss(self.depth, 1.5 * step) + rays.samples.depth_loss(self.depth, step)
