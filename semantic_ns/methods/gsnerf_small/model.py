@@ -1,6 +1,7 @@
 """The model of `gsnerf-small`."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -25,6 +26,9 @@ class GsnerfSmallModelConfig(SmallRoomsConfig):
     """Weights of the losses."""
     rays_per_target: int = 1024
     """Number of random rays of each target in a training step."""
+    depth_guided: Literal["colors-and-classes", "colors", "nothing"] = "colors-and-classes"
+    """What is looked up around the predicted surface alone, for ablations: the rest is rendered from samples between
+    near and far."""
 
 
 class GsnerfSmallModel(SmallRoomsModel):
@@ -38,7 +42,14 @@ class GsnerfSmallModel(SmallRoomsModel):
 
     def _build_network(self) -> None:
         near, far = self.bounds.near * self.metres_per_unit, self.bounds.far * self.metres_per_unit
-        sizes = Sizes(encoder=self.config.encoder, near=near, far=far)
+        guided = self.config.depth_guided
+        sizes = Sizes(
+            encoder=self.config.encoder,
+            guides_colors=guided != "nothing",
+            guides_classes=guided == "colors-and-classes",
+            near=near,
+            far=far,
+        )
         self.network = GsnerfSmallNetwork(self.taxonomy.num_classes, sizes)
         self._load_pretrained()
 

@@ -34,6 +34,7 @@ from semantic_ns.methods.gsnerf_small.ray_samples import (
     RenderedRays,
     at_points,
     samples_around,
+    samples_between,
 )
 from semantic_ns.methods.gsnerf_small.sizes import Sizes
 from semantic_ns.methods.gsnerf_small.source_depth import DepthNetwork, SourceDepth
@@ -214,14 +215,16 @@ class GsnerfSmallNetwork(nn.Module):
         is_seen, _ = self._visible(sources, at)
         closeness = closeness_of_views(sources.cameras, camera, xy, z)
         carried = self._carried(encoded, at.xy, is_seen, closeness.sqrt()).mT
-        logits = carried + decided.logits.mT + at_points(plane.logits, xy).mT
+        logits = decided.logits.mT
+        if self.sizes.guides_classes:
+            logits = carried + logits + at_points(plane.logits, xy).mT
         samples = self._samples(sources, camera, plane, xy, z)
         colors = sample_images(encoded.images, samples.at.xy)
         rgb_of_view, seen_share = samples.mean_of_views(colors, decided.weights.mT)
         is_key = (seen_share > _SEEN_SHARE) | ~(seen_share > _SEEN_SHARE).any(dim=0)
         scores = decided.scores + (seen_share + 1e-3).log()
         shares = scores.masked_fill(~is_key, -1e9).softmax(dim=0)
-        gate = at_points(plane.gate, xy)[0].sigmoid()[:, None]
+        gate = at_points(plane.gate, xy)[0].sigmoid()[:, None] if self.sizes.guides_colors else 1.0
         rgb = gate * (shares[:, None] * rgb_of_view).sum(dim=0).mT + (1 - gate) * at_points(plane.color, xy).mT
         accumulation = decided.weights.sum(dim=0)
         depth = (decided.weights.mT * samples.depths).sum(dim=-1) / accumulation.clamp(min=1e-6)
@@ -245,7 +248,7 @@ class GsnerfSmallNetwork(nn.Module):
             for xy in pixel_centres(*size, device).reshape(-1, 2).split(chunk)
         ]
         rays = RenderedRays.stack(found)
-        return replace(rays, logits=self._seen_once_more(rays, size))
+        return replace(rays, logits=self._seen_once_more(rays, size)) if self.sizes.guides_classes else rays
 
     def _seen_once_more(self, rays: RenderedRays, size: tuple[int, int]) -> Float[Tensor, "rays classes"]:
         """Logits of an image, to which the encoder adds what it takes the rendered colours for.
@@ -263,14 +266,29 @@ class GsnerfSmallNetwork(nn.Module):
         """What the networks decide for rays: where along the ray the surface is, which source shows it, its class."""
         z = at_points(plane.depth[None], xy)[0].detach()
         samples = self._samples(sources, camera, plane, xy, z)
-        features = sample_images(sources.encoded.appearance, samples.at.xy)
-        colors = sample_images(sources.encoded.images, samples.at.xy)
-        weights = alpha_weights(self.density(self._agreement(features, colors, samples.is_visible)))
+        features, colors, weights = self._weighted(sources, samples)
         parts = torch.cat([features, colors, _depth_code(samples.behind).permute(0, 3, 1, 2)], dim=1)
         of_view, seen_share = samples.mean_of_views(parts, weights)
         depth = ((weights * samples.depths).sum(dim=-1) / weights.sum(dim=-1).clamp(min=1e-6)).detach()
         scores = self._blend_scores(sources, camera, xy, depth, of_view, seen_share)
-        return RayDecisions(self._class_residual(sources, camera, xy, z), weights.mT, scores)
+        if self.sizes.guides_classes:
+            logits = self._class_residual(sources, camera, xy, z)
+        else:
+            logits = self._classes_along(sources, camera, xy, z)
+        return RayDecisions(logits, weights.mT, scores)
+
+    def _classes_along(
+        self, sources: Sources, camera: ViewCameras, xy: Tensor, z: Tensor
+    ) -> Float[Tensor, "classes rays"]:
+        """Class logits of samples that no depth guides, volume rendered: row C of Table 3 of Chou et al. (2024)."""
+        depths = samples_between(self.sizes.near, self.sizes.far, z, self.sizes.num_unguided)
+        samples = self._seen(sources, camera, xy, depths)
+        _, _, weights = self._weighted(sources, samples)
+        places = xy[:, None].expand(-1, depths.shape[1], -1).reshape(-1, 2)
+        residual = self._class_residual(sources, camera, places, depths.reshape(-1)).unflatten(1, depths.shape)
+        carried = self._carried(sources.encoded, samples.at.xy, samples.is_visible, torch.ones_like(samples.at.depth))
+        shares = weights / weights.sum(dim=-1, keepdim=True).clamp(min=1e-6)
+        return (shares * (carried + residual)).sum(dim=-1)
 
     def _carried(
         self, encoded: Encoded, xy: Tensor, is_visible: Tensor, weight: Tensor
@@ -283,10 +301,23 @@ class GsnerfSmallNetwork(nn.Module):
     def _samples(
         self, sources: Sources, camera: ViewCameras, plane: TargetPlane, xy: Tensor, z: Tensor
     ) -> "RaySamples":
-        depths = samples_around(z, at_points(plane.log_std[None], xy)[0].detach(), self.sizes.num_samples)
+        if self.sizes.guides_colors:
+            spread = at_points(plane.log_std[None], xy)[0].detach()
+            return self._seen(sources, camera, xy, samples_around(z, spread, self.sizes.num_samples))
+        depths = samples_between(self.sizes.near, self.sizes.far, z, self.sizes.num_unguided)
+        return self._seen(sources, camera, xy, depths)
+
+    def _seen(self, sources: Sources, camera: ViewCameras, xy: Tensor, depths: Tensor) -> "RaySamples":
         at = reproject(sweep_matrices(sources.cameras, camera), xy[:, None].expand(-1, depths.shape[1], -1), depths)
         is_visible, behind = self._visible(sources, at)
         return RaySamples(depths, at, is_visible, behind)
+
+    def _weighted(self, sources: Sources, samples: "RaySamples") -> tuple[Tensor, Tensor, Tensor]:
+        """Features and colours that the sources show at samples, and the rendering weights of the samples."""
+        features = sample_images(sources.encoded.appearance, samples.at.xy)
+        colors = sample_images(sources.encoded.images, samples.at.xy)
+        weights = alpha_weights(self.density(self._agreement(features, colors, samples.is_visible)))
+        return features, colors, weights
 
     def _agreement(self, features: Tensor, colors: Tensor, is_visible: Tensor) -> Float[Tensor, "rays width samples"]:
         """Tokens of samples: what the sources show there, and how far they agree."""

@@ -129,6 +129,12 @@ def samples_around(
     return z[:, None] * (steps * log_std.exp().clamp(0.01, 0.2)[:, None]).exp()
 
 
+def samples_between(near: float, far: float, rays: Float[Tensor, "rays"], count: int) -> Float[Tensor, "rays samples"]:
+    """Depths of R rays that nothing guides: the middles of intervals of log depth between near and far."""
+    shares = (torch.arange(count, device=rays.device, dtype=rays.dtype) + 0.5) / count
+    return (near * (far / near) ** shares).expand(len(rays), -1)
+
+
 def at_points(
     image: Float[Tensor, "channels height width"], xy: Float[Tensor, "points 2"]
 ) -> Float[Tensor, "channels points"]:

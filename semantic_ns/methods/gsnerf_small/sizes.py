@@ -21,6 +21,11 @@ class Sizes:
         class_width: numbers of a token for classes.
         class_layers: attention layers for classes.
         num_samples: samples of a ray; a multiple of 8.
+        guides_colors: whether the samples of a ray for colours stand around the surface (Chou et al. 2024). Otherwise
+            `num_unguided` of them stand between near and far, and the image plane of the target gives no colour.
+        guides_classes: whether classes are those of the surface point. Otherwise they are rendered from `num_unguided`
+            samples between near and far, and the image plane of the target gives no class.
+        num_unguided: samples of a ray between near and far, where nothing guides them.
         near: nearest plane in metres.
         far: farthest plane in metres.
     """
@@ -36,5 +41,8 @@ class Sizes:
     class_width: int = 32
     class_layers: int = 2
     num_samples: int = 8
+    guides_colors: bool = True
+    guides_classes: bool = True
+    num_unguided: int = 16
     near: float = 0.3
     far: float = 8.0
