@@ -22,7 +22,7 @@ LAYERS = (
     ("batch", "interfaces"),
     ("dataparsers", "synthetic_scene"),
     ("datasets", "runs"),
-    ("surface", "many_scenes"),
+    ("surface", "many_scenes", "splatting"),
     ("propagation",),
     ("fields", "sampling", "backbones", "multi_view"),
     ("host", "viewer", "evaluation"),

@@ -1,0 +1,111 @@
+"""Images of projected Gaussians, composited from near to far, and the way of gradients and labels back to them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from semantic_ns.splatting import composite_numba, tiles_numba
+from semantic_ns.splatting.project import Projected
+
+
+@dataclass(frozen=True, eq=False)
+class Tiles:
+    """Which Gaussians can be seen in which tile of 16x16 pixels.
+
+    Attributes:
+        projected: the Gaussians.
+        opacities: their opacities.
+        height: rows of the image.
+        width: columns of the image.
+        visible: indices of the visible Gaussians, from near to far.
+        first: where the members of each tile begin, tiles row by row; at last their number.
+        members: the Gaussians of each tile, from near to far.
+    """
+
+    projected: Projected
+    opacities: Float[Tensor, "gaussians"]
+    height: int
+    width: int
+    visible: Int[Tensor, "visible"]
+    first: Int[Tensor, "tiles_and_1"]
+    members: Int[Tensor, "pairs"]
+
+    @classmethod
+    def of(cls, projected: Projected, opacities: Float[Tensor, "gaussians"], height: int, width: int) -> "Tiles":
+        """Sort the visible Gaussians by depth, and give each tile its own."""
+        at, conics, reach = projected.at.numpy(), projected.conics.numpy(), projected.reach.numpy()
+        order = tiles_numba.sort_visible(projected.depths.numpy(), reach)
+        first, members = tiles_numba.list_tiles(order, at, reach, conics, width, height)
+        opacities = opacities.detach().contiguous()
+        visible = torch.from_numpy(order)
+        return cls(projected, opacities, height, width, visible, torch.from_numpy(first), torch.from_numpy(members))
+
+    @cached_property
+    def _arrays(self) -> tuple[Any, Any, Any, Any, Any, Any]:
+        seen = self.projected
+        return (
+            _array(self.first), _array(self.members), _array(seen.at), _array(seen.conics), _array(seen.reach),
+            _array(self.opacities),
+        )  # fmt: skip
+
+    def composite(
+        self, features: Float[Tensor, "gaussians channels"]
+    ) -> tuple[Float[Tensor, "height width channels"], Float[Tensor, "height width"]]:
+        """The image of features, and the light that passes all Gaussians, in 0..1.
+
+        Of a pixel in which Gaussians of alpha_1, alpha_2, ... lie from near to far, the image is the sum of
+        alpha_i (1 - alpha_1) ... (1 - alpha_{i-1}) f_i (Kerbl et al. 2023, equation (3)).
+        """
+        image = features.new_empty(self.height, self.width, features.shape[1])
+        left = features.new_empty(self.height, self.width)
+        composite_numba.composite(*self._arrays, _array(features), image.numpy(), left.numpy())
+        return image, left
+
+    def backward(
+        self,
+        features: Float[Tensor, "gaussians channels"],
+        image: Float[Tensor, "height width channels"],
+        left: Float[Tensor, "height width"],
+        g_image: Float[Tensor, "height width channels"],
+        g_left: Float[Tensor, "height width"],
+    ) -> "CompositeGradients":
+        """Gradients of a loss from those in image and light, which are as :meth:`composite` gave them."""
+        num, kinds = len(features), 6 + features.shape[1]
+        pairs = features.new_empty(len(self.members), kinds)
+        composite_numba.composite_backward(
+            *self._arrays, _array(features), _array(image), _array(left), _array(g_image), _array(g_left), _array(pairs)
+        )
+        # Two slots whatever the number of threads: the order of the sums, and so each bit of them, stays the same.
+        slots = 2
+        by_slot, found = features.new_zeros(slots, num, kinds), features.new_empty(num, kinds)
+        composite_numba.add_pairs(self.members.numpy(), pairs.numpy(), slots, by_slot.numpy(), found.numpy())
+        return CompositeGradients(found[:, :2], found[:, 2:5], found[:, 5], found[:, 6:])
+
+    def add_votes(self, labels: Int[Tensor, "height width"], votes: Float[Tensor, "slots gaussians classes"]) -> None:
+        """Add the weights that each Gaussian has in pixels of each class to the votes, whose slots add up to a whole.
+
+        It is the gradient of :meth:`composite` in the features for one-hot images (Marrie et al. 2025, LUDVIG).
+
+        Args:
+            labels: classes 0..C-1, void is -1.
+            votes: for each slot, i.e. each part of the image that one thread looks at.
+        """
+        composite_numba.add_votes(*self._arrays, _array(labels), votes.numpy())
+
+
+@dataclass(frozen=True, eq=False)
+class CompositeGradients:
+    """Gradients in the parts of projected Gaussians."""
+
+    at: Float[Tensor, "gaussians 2"]
+    conics: Float[Tensor, "gaussians 3"]
+    opacities: Float[Tensor, "gaussians"]
+    features: Float[Tensor, "gaussians channels"]
+
+
+def _array(tensor: Tensor):  # an array of numpy
+    return tensor.detach().contiguous().numpy()

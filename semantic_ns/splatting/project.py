@@ -1,0 +1,108 @@
+"""Gaussians in space, a pinhole camera, and where the camera sees them."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from semantic_ns.splatting import project_numba
+
+NEAR = 0.01
+"""Gaussians whose planar depth is below this are not visible (gsplat's default)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussians:
+    """N Gaussians of the world.
+
+    Attributes:
+        means: their centres.
+        quats: their axes, as quaternions w, x, y, z of any length above 0.
+        scales: standard deviations along the axes.
+        opacities: alpha at the centre, in 0..1.
+    """
+
+    means: Float[Tensor, "gaussians 3"]
+    quats: Float[Tensor, "gaussians 4"]
+    scales: Float[Tensor, "gaussians 3"]
+    opacities: Float[Tensor, "gaussians"]
+
+    def __len__(self) -> int:
+        return len(self.means)
+
+
+@dataclass(frozen=True, eq=False)
+class PinholeCamera:
+    """One camera, with the axes of OpenCV: x right, y down, z ahead.
+
+    Attributes:
+        w2c: world to camera.
+        lens: fx, fy, cx, cy in pixels; the centre of the first pixel is at (0.5, 0.5).
+        height: rows of the image.
+        width: columns of the image.
+    """
+
+    w2c: Float[Tensor, "3 4"]
+    lens: Float[Tensor, "4"]
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
+class Projected:
+    """Gaussians as one camera sees them; what is not visible has reach 0 and is not told otherwise.
+
+    Attributes:
+        at: projected means in pixels.
+        conics: a, b, c of the inverse [[a, b], [b, c]] of their 2D covariances, to which 0.3 pixels² are added.
+        depths: planar depth.
+        reach: half the width and height in pixels in which alpha can be 1/255 or more.
+    """
+
+    at: Float[Tensor, "gaussians 2"]
+    conics: Float[Tensor, "gaussians 3"]
+    depths: Float[Tensor, "gaussians"]
+    reach: Float[Tensor, "gaussians 2"]
+
+
+def project(gaussians: Gaussians, camera: PinholeCamera, near: float = NEAR) -> Projected:
+    """Project Gaussians by the local affine map of Zwicker et al. (2001, equations (26) to (31)).
+
+    Gaussians are visible if they lie ahead of `near`, if their alpha reaches 1/255 somewhere in the image, and if their
+    covariance is a number. gsplat cuts them off at three standard deviations; here they end where alpha is 1/255.
+    """
+    count, like = len(gaussians), gaussians.means
+    found = Projected(
+        like.new_empty(count, 2), like.new_empty(count, 3), like.new_empty(count), like.new_empty(count, 2)
+    )
+    project_numba.project(
+        _array(gaussians.means), _array(gaussians.quats), _array(gaussians.scales), _array(gaussians.opacities),
+        _array(camera.w2c), _array(camera.lens), camera.width, camera.height, near,
+        _array(found.at), _array(found.conics), _array(found.depths), _array(found.reach),
+    )  # fmt: skip
+    return found
+
+
+def project_backward(
+    gaussians: Gaussians,
+    camera: PinholeCamera,
+    projected: Projected,
+    visible: Int[Tensor, "visible"],
+    g_at: Float[Tensor, "gaussians 2"],
+    g_conics: Float[Tensor, "gaussians 3"],
+    g_depths: Float[Tensor, "gaussians"],
+) -> tuple[Float[Tensor, "gaussians 3"], Float[Tensor, "gaussians 4"], Float[Tensor, "gaussians 3"]]:
+    """Gradients in means, quaternions and scales from those in what :func:`project` gives."""
+    means, quats, scales = (torch.zeros_like(part) for part in (gaussians.means, gaussians.quats, gaussians.scales))
+    project_numba.project_backward(
+        _array(gaussians.means), _array(gaussians.quats), _array(gaussians.scales),
+        _array(camera.w2c), _array(camera.lens), camera.width, camera.height, _array(visible),
+        _array(projected.conics), _array(g_at), _array(g_conics), _array(g_depths),
+        _array(means), _array(quats), _array(scales),
+    )  # fmt: skip
+    return means, quats, scales
+
+
+def _array(tensor: Tensor):  # an array of numpy
+    return tensor.detach().contiguous().numpy()

@@ -1,0 +1,69 @@
+"""Images of Gaussians that gradients pass through."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from semantic_ns.splatting.composite import Tiles
+from semantic_ns.splatting.project import NEAR, Gaussians, PinholeCamera, project, project_backward
+
+
+def rasterize(
+    gaussians: Gaussians, features: Float[Tensor, "gaussians channels"], camera: PinholeCamera, near: float = NEAR
+) -> tuple[Float[Tensor, "height width channels"], Float[Tensor, "height width"], Float[Tensor, "height width"]]:
+    """Image of features, sum of planar depths by rendering weight, and opacity, on the CPU.
+
+    The expected depth of a pixel is its summed depth over its opacity. Gradients of first order pass to means,
+    quaternions, scales, opacities and features.
+
+    Args:
+        gaussians: the Gaussians.
+        features: colours, or whatever is to be composited.
+        camera: the camera.
+        near: planar depth below which nothing is visible.
+    """
+    parts = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities
+    image, left = _Rasterize.apply(*parts, features, camera, near)  # pyright: ignore[reportGeneralTypeIssues]
+    return image[..., :-1], image[..., -1], 1 - left
+
+
+class _Rasterize(torch.autograd.Function):
+    """Features and, as the last channel, planar depth."""
+
+    @staticmethod
+    def forward(  # noqa: PLR0913, PLR0917  # each tensor that gradients pass to must be an argument
+        ctx: Any,
+        means: Tensor,
+        quats: Tensor,
+        scales: Tensor,
+        opacities: Tensor,
+        features: Tensor,
+        camera: PinholeCamera,
+        near: float,
+    ) -> tuple[Tensor, Tensor]:
+        gaussians = Gaussians(means, quats, scales, opacities)
+        projected = project(gaussians, camera, near)
+        tiles = Tiles.of(projected, opacities, camera.height, camera.width)
+        with_depth = torch.cat([features, projected.depths[:, None]], dim=1)
+        image, left = tiles.composite(with_depth)
+        ctx.save_for_backward(means, quats, scales, opacities, with_depth, image, left)
+        ctx.camera, ctx.tiles = camera, tiles
+        return image, left
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  # that of torch names no gradients
+        ctx: Any, g_image: Tensor, g_left: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        means, quats, scales, opacities, features, image, left = ctx.saved_tensors
+        found = ctx.tiles.backward(features, image, left, g_image, g_left)
+        gaussians = Gaussians(means, quats, scales, opacities)
+        g_features, g_depths = found.features[:, :-1], found.features[:, -1]
+        tiles: Tiles = ctx.tiles
+        g_means, g_quats, g_scales = project_backward(
+            gaussians, ctx.camera, tiles.projected, tiles.visible, found.at, found.conics, g_depths
+        )
+        return g_means, g_quats, g_scales, found.opacities, g_features, None, None

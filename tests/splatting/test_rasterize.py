@@ -1,0 +1,197 @@
+"""Images of Gaussians against a slow twin of one formula, in float64, and against gsplat's own projection."""
+
+from dataclasses import replace
+
+import numba
+import pytest
+import torch
+from gsplat.cuda._torch_impl import _fully_fused_projection, _quat_scale_to_covar_preci
+from torch import Tensor
+
+from semantic_ns.splatting.composite import Tiles
+from semantic_ns.splatting.project import Gaussians, PinholeCamera, project
+from semantic_ns.splatting.rasterize import rasterize
+
+CAMERA = PinholeCamera(
+    torch.tensor([[1.0, 0.0, 0.0, 0.1], [0.0, 0.8, -0.6, 0.2], [0.0, 0.6, 0.8, 0.5]]),
+    torch.tensor([30.0, 34.0, 19.0, 13.0]),
+    height=27,
+    width=41,
+)
+
+
+def random_gaussians(count: int, seed: int = 0) -> tuple[Gaussians, Tensor]:
+    """Gaussians and features, most of them before the camera, some behind, some beside it, some huge, some thin."""
+    generator = torch.Generator().manual_seed(seed)
+    means = 4 * torch.rand((count, 3), generator=generator) - torch.tensor([2.0, 2.0, 0.5])
+    scales = torch.exp(2 * torch.rand((count, 3), generator=generator) - 3.5)
+    quats = torch.randn((count, 4), generator=generator)
+    opacities = 0.99 * torch.rand(count, generator=generator)
+    opacities[:3] = torch.tensor([0.0, 0.003, 1.0])
+    return Gaussians(means, quats, scales, opacities), torch.randn((count, 3), generator=generator)
+
+
+def in_doubles(gaussians: Gaussians) -> Gaussians:
+    parts = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities
+    return Gaussians(*(part.double() for part in parts))
+
+
+def composited_pixel_by_pixel(
+    gaussians: Gaussians, features: Tensor, camera: PinholeCamera
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The twin: each pixel looks at all Gaussians from near to far; autograd gives its gradients."""
+    view = torch.eye(4, dtype=torch.float64)
+    view[:3] = camera.w2c.double()
+    fx, fy, cx, cy = (float(value) for value in camera.lens)
+    lens = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
+    covariances, _ = _quat_scale_to_covar_preci(gaussians.quats, gaussians.scales, compute_preci=False)
+    assert covariances is not None
+    _, at, depths, conics, _ = _fully_fused_projection(
+        gaussians.means, covariances, view[None], lens[None], camera.width, camera.height
+    )
+    order = [int(n) for n in depths[0].detach().argsort(stable=True) if float(depths[0, n].detach()) > 0.01]
+    row, column = torch.meshgrid(
+        torch.arange(camera.height, dtype=torch.float64) + 0.5,
+        torch.arange(camera.width, dtype=torch.float64) + 0.5,
+        indexing="ij",
+    )
+    light = torch.ones_like(row)
+    is_live = torch.ones_like(row, dtype=torch.bool)
+    image = torch.zeros(camera.height, camera.width, features.shape[1] + 1, dtype=torch.float64)
+    for n in order:
+        x, y = column - at[0, n, 0], row - at[0, n, 1]
+        a, b, c = conics[0, n]
+        alpha = (gaussians.opacities[n] * torch.exp(-0.5 * (a * x * x + c * y * y) - b * x * y)).clamp(max=0.999)
+        alpha = alpha.where(alpha >= 1 / 255, 0.0)
+        is_live = is_live & ((light * (1 - alpha)).detach() > 1e-4)
+        alpha = alpha.where(is_live, 0.0)
+        value = torch.cat([features[n].double(), depths[0, n, None]])
+        image = image + (alpha * light)[..., None] * value
+        light = light * (1 - alpha)
+    return image[..., :-1], image[..., -1], 1 - light
+
+
+@pytest.mark.parametrize("count", [1, 7, 200])
+def test_images_are_a_loop_over_pixels_and_gaussians(count: int) -> None:
+    gaussians, features = random_gaussians(max(count, 3))
+    found = rasterize(gaussians, features, CAMERA)
+    expected = composited_pixel_by_pixel(in_doubles(gaussians), features, CAMERA)
+    for part, twin in zip(found, expected, strict=True):
+        torch.testing.assert_close(part.double(), twin, rtol=1e-4, atol=1e-4)
+    assert count < 200 or float(found[2].mean()) > 0.2
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_gradients_are_those_of_the_loop(seed: int) -> None:
+    gaussians, features = random_gaussians(60, seed)
+    names = ("means", "quats", "scales", "opacities")
+    own = [getattr(gaussians, name).clone().requires_grad_() for name in names]
+    twin = [getattr(gaussians, name).double().requires_grad_() for name in names]
+    own_features, twin_features = features.clone().requires_grad_(), features.double().requires_grad_()
+    generator = torch.Generator().manual_seed(seed + 10)
+    losses = []
+    found = rasterize(Gaussians(*own), own_features, CAMERA)
+    expected = composited_pixel_by_pixel(Gaussians(*twin), twin_features, CAMERA)
+    for part, of_twin in zip(found, expected, strict=True):
+        cotangent = torch.randn(part.shape, generator=generator)
+        losses.append(((part * cotangent).sum(), (of_twin * cotangent.double()).sum()))
+    sum(loss for loss, _ in losses).backward()  # pyright: ignore[reportAttributeAccessIssue]
+    sum(loss for _, loss in losses).backward()  # pyright: ignore[reportAttributeAccessIssue]
+    for name, a, b in zip((*names, "features"), [*own, own_features], [*twin, twin_features], strict=True):
+        assert a.grad is not None
+        assert b.grad is not None
+        scale = float(b.grad.abs().max())
+        torch.testing.assert_close(
+            a.grad.double(), b.grad, rtol=2e-3, atol=2e-4 * scale, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+def test_projection_is_that_of_gsplat() -> None:
+    gaussians, _ = random_gaussians(500)
+    found = project(gaussians, CAMERA)
+    view = torch.eye(4)
+    view[:3] = CAMERA.w2c
+    fx, fy, cx, cy = (float(value) for value in CAMERA.lens)
+    lens = torch.tensor([[[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]])
+    covariances, _ = _quat_scale_to_covar_preci(gaussians.quats, gaussians.scales, compute_preci=False)
+    assert covariances is not None
+    radii, at, depths, conics, _ = _fully_fused_projection(
+        gaussians.means, covariances, view[None], lens, CAMERA.width, CAMERA.height
+    )
+    visible = (found.reach[:, 0] > 0) & (radii[0] > 0)
+    assert int(visible.sum()) > 100
+    torch.testing.assert_close(found.at[visible], at[0, visible], rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(found.conics[visible], conics[0, visible], rtol=2e-3, atol=1e-4)
+    torch.testing.assert_close(found.depths[visible], depths[0, visible])
+
+
+def test_votes_are_the_gradient_of_one_hot_images() -> None:
+    gaussians, _ = random_gaussians(80)
+    labels = torch.randint(-1, 4, (CAMERA.height, CAMERA.width), generator=torch.Generator().manual_seed(1))
+    features = torch.zeros(80, 4, requires_grad=True)
+    image, _, _ = rasterize(gaussians, features, CAMERA)
+    one_hot = torch.nn.functional.one_hot(labels.clamp(min=0), 4) * (labels >= 0)[..., None]
+    image.backward(one_hot.float())
+    tiles = Tiles.of(project(gaussians, CAMERA), gaussians.opacities, CAMERA.height, CAMERA.width)
+    votes = torch.zeros(3, 80, 4)
+    tiles.add_votes(labels.int(), votes)
+    assert features.grad is not None
+    torch.testing.assert_close(votes.sum(dim=0), features.grad, rtol=1e-4, atol=1e-4)
+    assert float(votes.sum()) > 0
+
+
+def test_no_visible_gaussian_leaves_an_empty_image_and_no_gradient() -> None:
+    gaussians, features = random_gaussians(20)
+    behind = replace(gaussians, means=(gaussians.means - torch.tensor([0.0, 0.0, 50.0])).requires_grad_())
+    image, depth, opacity = rasterize(behind, features, CAMERA)
+    (image.sum() + depth.sum() + opacity.sum()).backward()
+    assert behind.means.grad is not None
+    assert not bool(image.any() | depth.any() | opacity.any() | behind.means.grad.any())
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("means", torch.nan),
+        ("scales", torch.inf),
+        ("scales", torch.nan),
+        ("quats", torch.nan),
+        ("opacities", torch.nan),
+    ],
+)
+def test_a_gaussian_that_is_no_number_is_not_drawn(part: str, value: float) -> None:
+    gaussians, features = random_gaussians(50)
+    broken = getattr(gaussians, part).clone()
+    broken[20] = value
+    left_out = torch.arange(50) != 20
+    parts = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities)
+    expected = rasterize(Gaussians(*(one[left_out] for one in parts)), features[left_out], CAMERA)
+    found = rasterize(replace(gaussians, **{part: broken}), features, CAMERA)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_flat_gaussian_of_no_extent_is_drawn_as_its_blur() -> None:
+    camera = replace(CAMERA, w2c=torch.eye(4)[:3], lens=torch.tensor([30.0, 30.0, 20.5, 13.5]))
+    point = Gaussians(
+        torch.tensor([[0.0, 0.0, 2.0]]), torch.tensor([[1.0, 0.0, 0.0, 0.0]]), torch.zeros(1, 3), torch.tensor([0.9])
+    )
+    image, depth, opacity = rasterize(point, torch.ones(1, 1), camera)
+    assert float(opacity[13, 20]) == pytest.approx(0.9, abs=1e-6)
+    assert float(opacity[13, 21]) == pytest.approx(0.9 * torch.exp(torch.tensor(-0.5 / 0.3)).item(), abs=1e-5)
+    torch.testing.assert_close(depth, 2 * opacity)
+    torch.testing.assert_close(image[..., 0], opacity)
+
+
+def test_the_image_does_not_depend_on_how_many_threads_draw_it() -> None:
+    gaussians, features = random_gaussians(300)
+    images = []
+    before = numba.get_num_threads()
+    try:
+        for threads in {1, before}:
+            numba.set_num_threads(threads)
+            images.append(rasterize(gaussians, features, CAMERA)[0])
+    finally:
+        numba.set_num_threads(before)
+    for image in images:
+        assert torch.equal(image, images[0])
