@@ -1,6 +1,7 @@
 """Gaussians in space, a pinhole camera, and where the camera sees them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -104,5 +105,5 @@ def project_backward(
     return means, quats, scales
 
 
-def _array(tensor: Tensor):  # an array of numpy
+def _array(tensor: Tensor) -> Any:
     return tensor.detach().contiguous().numpy()

@@ -1,0 +1,269 @@
+"""A trained run as Gaussians with classes: what its depth and images show, and what its labels say."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from nerfstudio.cameras.cameras import CameraType
+from torch import Tensor
+
+from semantic_ns.batch import PLANAR_DEPTH, meets_nothing
+from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.errors import SceneError
+from semantic_ns.evaluation.metrics import SegmentationScores, confusion_matrix, segmentation_scores
+from semantic_ns.geometry.world import world_from_scene
+from semantic_ns.io.writing import write_json
+from semantic_ns.labels.taxonomy import Taxonomy
+from semantic_ns.splatting.classes import class_probabilities, count_votes, labels_of
+from semantic_ns.splatting.fit import FitConfig, View, fit
+from semantic_ns.splatting.octree import OctreeConfig, gaussians_of_points, quaternions
+from semantic_ns.splatting.ply import write_splat
+from semantic_ns.splatting.project import Gaussians, PinholeCamera
+from semantic_ns.splatting.rasterize import fill_light, rasterize
+
+DepthSource = Literal["auto", "scene", "rendered"]
+_FINEST = 0.8
+"""Side of the finest leaves over the median side that a pixel has at its depth."""
+_COARSEST = 8.0
+"""Side of the coarsest leaves over that of the finest."""
+_OUTLINED = 0.9
+SPLAT_FILE, CLASS_COLORS_FILE, CLASSES_FILE = "splat.ply", "splat_classes.ply", "classes.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Splat:
+    """Gaussians of a scene, in scene units.
+
+    Attributes:
+        gaussians: the Gaussians.
+        colors: their colours in 0..1.
+        probabilities: class probabilities of each; all zero where no label reaches.
+    """
+
+    gaussians: Gaussians
+    colors: Float[Tensor, "gaussians 3"]
+    probabilities: Float[Tensor, "gaussians classes"]
+
+
+@dataclass(frozen=True)
+class SplatScores:
+    """What the Gaussians show of images that they were not trained on.
+
+    Attributes:
+        num_images: number of images.
+        psnr: mean over images, dB.
+        worst_psnr: that of the worst image.
+        depth_l1_m: mean error of planar depth over pixels of known depth, metres; None without depth.
+        classes: scores of classes, pooled over pixels that are not void; None without labels.
+    """
+
+    num_images: int
+    psnr: float
+    worst_psnr: float
+    depth_l1_m: float | None
+    classes: SegmentationScores | None
+
+
+def pinhole_cameras(dataset: Any) -> list[PinholeCamera]:
+    """The cameras of a data set.
+
+    Raises:
+        SceneError: if one of them is no pinhole camera.
+    """
+    found = []
+    for index, image in enumerate(dataset.image_filenames):
+        camera = dataset.cameras[index]
+        distortion = camera.distortion_params
+        if int(camera.camera_type) != CameraType.PERSPECTIVE.value or (
+            distortion is not None and bool((distortion != 0).any())
+        ):
+            raise SceneError(
+                f"Expected pinhole cameras, found lens distortion or another kind of camera of {image}; undistort "
+                "images, labels and depth first."
+            )
+        pose = torch.eye(4, dtype=torch.float64)
+        pose[:3] = camera.camera_to_worlds.double() @ torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0])).double()
+        lens = torch.stack([getattr(camera, name).flatten()[0].float() for name in ("fx", "fy", "cx", "cy")])
+        found.append(PinholeCamera(torch.linalg.inv(pose)[:3].float(), lens, int(camera.height), int(camera.width)))
+    return found
+
+
+def views_of(dataset: Any, depths: Sequence[Tensor] | None) -> list[View]:
+    """The images of a data set, with planar depth in scene units, 0 where unknown (None: of all)."""
+    views = []
+    for index, camera in enumerate(pinhole_cameras(dataset)):
+        mask = dataset.mask_of(index)
+        views.append(
+            View(
+                camera,
+                dataset.color_of(index).contiguous(),
+                None if depths is None else depths[index],
+                None if mask is None else torch.from_numpy(mask),
+            )
+        )
+    return views
+
+
+def given_depths(dataset: Any) -> list[Tensor] | None:
+    """Planar depth of the images in scene units, 0 where unknown; None where the scene has none."""
+    if dataset.metadata.get(keys.DEPTH_FILENAMES) is None:
+        return None
+    metres_per_unit = dataset.metadata[keys.METRES_PER_UNIT]
+    return [torch.from_numpy(dataset.depth_of(index) / metres_per_unit).float() for index in range(len(dataset))]
+
+
+@torch.no_grad()
+def rendered_depths(model: Any, dataset: Any, after_image: Callable[[], None] = lambda: None) -> list[Tensor]:
+    """Planar depth that a model renders of the images, in scene units, 0 where a ray passes by every surface."""
+    found = []
+    with model.raw_outputs():
+        for index in range(len(dataset)):
+            outputs = model.get_outputs_for_camera(dataset.cameras[index : index + 1].to(model.device))
+            depth = outputs[PLANAR_DEPTH].float()
+            found.append(depth.where(~meets_nothing(outputs["accumulation"]), 0.0)[..., 0].cpu())
+            after_image()
+    return found
+
+
+def are_outlined(labels: Sequence[Int[Tensor, "_height _width"]]) -> bool:
+    """Whether labels have outlines rather than noise: at least nine in ten labelled neighbours in a row agree.
+
+    Labels none of which are neighbours have no outlines.
+    """
+    num_pairs = num_equal = 0
+    for image in labels:
+        left, right = image[:, :-1], image[:, 1:]
+        is_pair = (left >= 0) & (right >= 0)
+        num_pairs, num_equal = num_pairs + int(is_pair.sum()), num_equal + int((is_pair & (left == right)).sum())
+    return num_pairs > 0 and num_equal >= _OUTLINED * num_pairs
+
+
+def first_gaussians(
+    views: Sequence[View], labels: Sequence[Int[Tensor, "_height _width"]] | None = None
+) -> tuple[Gaussians, Float[Tensor, "gaussians 3"]]:
+    """Gaussians at the surface that the depth of the views shows, before any training.
+
+    Args:
+        views: images with depth.
+        labels: classes of their pixels, 0..C-1, void -1, by whose outlines Gaussians are divided; None divides none.
+
+    Raises:
+        SceneError: if no depth is known.
+    """
+    points, colors, sides, classes = [], [], [], []
+    for number, view in enumerate(views):
+        assert view.depth is not None
+        fx, fy, cx, cy = view.camera.lens
+        row, column = torch.meshgrid(torch.arange(view.camera.height), torch.arange(view.camera.width), indexing="ij")
+        is_known = view.depth > 0 if view.mask is None else (view.depth > 0) & view.mask
+        z = view.depth[is_known]
+        x, y = (column[is_known] + 0.5 - cx) / fx * z, (row[is_known] + 0.5 - cy) / fy * z
+        rotation, translation = view.camera.w2c[:, :3], view.camera.w2c[:, 3]
+        points.append((torch.stack([x, y, z], dim=-1) - translation) @ rotation)
+        colors.append(view.color[is_known])
+        sides.append(z / torch.sqrt(fx * fy))
+        classes.append(torch.full_like(z, -1).int() if labels is None else labels[number][is_known].int())
+    side = torch.cat(sides)
+    if len(side) == 0:
+        raise SceneError("Expected depth of some pixels, found none; check the depth images with sns-doctor.")
+    finest = _FINEST * float(side.median())
+    config = OctreeConfig(finest, _COARSEST * finest)
+    return gaussians_of_points(
+        torch.cat(points).numpy(), torch.cat(colors).numpy(), side.numpy(), config, torch.cat(classes).numpy()
+    )
+
+
+def make_splat(
+    views: Sequence[View],
+    labels: Sequence[Tensor],
+    num_classes: int,
+    config: FitConfig,
+    after_step: Callable[[int], None] = lambda _: None,
+) -> Splat:
+    """Gaussians of views whose depth is known, and their classes from labels of the same images.
+
+    Args:
+        views: images with depth.
+        labels: classes of their pixels, 0..C-1, void -1.
+        num_classes: C.
+        config: how the Gaussians are trained.
+        after_step: called after each step of the training.
+    """
+    begin = first_gaussians(views, labels if are_outlined(labels) else None)
+    gaussians, colors = fit(*begin, views, config, after_step)
+    votes = count_votes(gaussians, [view.camera for view in views], labels, num_classes)
+    return Splat(gaussians, colors, class_probabilities(gaussians, colors, votes))
+
+
+@torch.no_grad()
+def score_splat(splat: Splat, views: Sequence[View], labels: Sequence[Tensor], metres_per_unit: float) -> SplatScores:
+    """Compare what the Gaussians show, holes filled, with images, depth and labels."""
+    num_classes = splat.probabilities.shape[1]
+    confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
+    psnr, depth_error, num_depths = [], 0.0, 0
+    for view, truth in zip(views, labels, strict=True):
+        features = torch.cat([splat.colors, splat.probabilities], dim=1)
+        image, depth, opacity = rasterize(splat.gaussians, features, view.camera)
+        image = fill_light(image, opacity)
+        is_used = torch.ones_like(opacity, dtype=torch.bool) if view.mask is None else view.mask
+        error = (image[..., :3].clamp(0, 1) - view.color).square().mean(dim=-1)[is_used].mean()
+        psnr.append(float(-10 * error.clamp(min=1e-12).log10()))
+        confusion += confusion_matrix(image[..., 3:].argmax(dim=-1), truth.where(is_used, -1), num_classes)
+        if view.depth is not None:
+            is_known = is_used & (view.depth > 0)
+            expected = depth / opacity.clamp(min=1e-6)
+            depth_error += float((expected - view.depth).abs()[is_known].sum()) * metres_per_unit
+            num_depths += int(is_known.sum())
+    return SplatScores(
+        len(psnr),
+        float(np.mean(psnr)),
+        float(np.min(psnr)),
+        depth_error / num_depths if num_depths else None,
+        segmentation_scores(confusion) if bool(confusion.any()) else None,
+    )
+
+
+def in_world(gaussians: Gaussians, world_from_scene: Float[Tensor, "3 4"]) -> Gaussians:
+    """Gaussians moved, turned and scaled by a similarity [sR | t]."""
+    linear = world_from_scene[:, :3].double()
+    scale = float(torch.linalg.det(linear)) ** (1 / 3)
+    turn = quaternions((linear / scale).numpy()[None])[0]
+    w, x, y, z = gaussians.quats.double().unbind(-1)
+    a, b, c, d = (float(value) for value in turn)
+    quats = torch.stack(
+        [
+            a * w - b * x - c * y - d * z,
+            a * x + b * w + c * z - d * y,
+            a * y - b * z + c * w + d * x,
+            a * z + b * y - c * x + d * w,
+        ],
+        dim=-1,
+    )
+    means = gaussians.means.double() @ linear.mT + world_from_scene[:, 3].double()
+    return Gaussians(means.float(), quats.float(), scale * gaussians.scales, gaussians.opacities)
+
+
+def write_splat_files(splat: Splat, outputs: Any, taxonomy: Taxonomy, folder: Path) -> list[Path]:
+    """Write the Gaussians in the world of the data set's files, once in colour, once in the colours of their classes.
+
+    Args:
+        splat: the Gaussians, in scene units.
+        outputs: the dataparser's outputs, which say where the scene lies in the world.
+        taxonomy: the classes.
+        folder: folder of the files.
+    """
+    moved, classes = in_world(splat.gaussians, world_from_scene(outputs)), labels_of(splat.probabilities)
+    ids = np.array([*taxonomy.source_ids, taxonomy.void_source_id])[classes]
+    shown = torch.from_numpy(np.array([*taxonomy.colors, (0, 0, 0)], np.float32)[classes] / 255)
+    table = [
+        {"id": source_id, "name": name, "color": list(color)}
+        for source_id, name, color in zip(taxonomy.source_ids, taxonomy.names, taxonomy.colors, strict=True)
+    ]
+    write_json(folder / CLASSES_FILE, {"void_id": taxonomy.void_source_id, "classes": table})
+    write_splat(folder / CLASS_COLORS_FILE, moved, shown, ids.astype(np.int32))
+    write_splat(folder / SPLAT_FILE, moved, splat.colors, ids.astype(np.int32))
+    return [folder / SPLAT_FILE, folder / CLASS_COLORS_FILE, folder / CLASSES_FILE]

@@ -1,0 +1,136 @@
+"""Classes of Gaussians in closed form: votes of labelled pixels, spread over the surface."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from semantic_ns.propagation.posterior import noise_rate, solve_posterior
+from semantic_ns.propagation.surface_graph import SurfacePoints, build_surface_graph
+from semantic_ns.splatting.composite import Tiles
+from semantic_ns.splatting.project import Gaussians, PinholeCamera, project
+
+_SLOTS = 2
+_NUM_NODES = 60_000
+_GAUSSIANS_PER_NODE = 3
+_SPREAD = 0.6
+"""Points of a Gaussian lie at its mean and so many standard deviations beside it, by which large ones touch."""
+_DENSE = 0.5
+_CLEAN_NOISE_RATE = 0.03
+
+
+@dataclass(frozen=True, eq=False)
+class Votes:
+    """How many labelled pixels speak for each class of each Gaussian.
+
+    Attributes:
+        counts: summed rendering weights of the pixels of each class.
+        labelled_share: share of all pixels that have a label.
+    """
+
+    counts: Float[Tensor, "gaussians classes"]
+    labelled_share: float
+
+
+def count_votes(
+    gaussians: Gaussians,
+    cameras: Sequence[PinholeCamera],
+    labels: Sequence[Int[Tensor, "_height _width"]],
+    num_classes: int,
+) -> Votes:
+    """Add up the rendering weight of each Gaussian in the pixels of each class (Marrie et al. 2025, equation (2)).
+
+    Args:
+        gaussians: the Gaussians.
+        cameras: cameras of the images.
+        labels: classes of their pixels, 0..C-1, void -1.
+        num_classes: C.
+    """
+    votes = torch.zeros(_SLOTS, len(gaussians), num_classes)
+    num_labelled = num_pixels = 0
+    for camera, image in zip(cameras, labels, strict=True):
+        num_labelled, num_pixels = num_labelled + int((image >= 0).sum()), num_pixels + image.numel()
+        if bool((image >= 0).any()):
+            tiles = Tiles.of(project(gaussians, camera), gaussians.opacities, camera.height, camera.width)
+            tiles.add_votes(image.int(), votes)
+    return Votes(votes.sum(dim=0), num_labelled / max(num_pixels, 1))
+
+
+def class_probabilities(
+    gaussians: Gaussians, colors: Float[Tensor, "gaussians 3"], votes: Votes
+) -> Float[Tensor, "gaussians classes"]:
+    """Probabilities of classes from votes; all zero where no label reaches.
+
+    Dense clean votes stand as they are. Others are added up over voxels, spread over the graph of those that touch, and
+    weighed by how noisy they are, see :func:`semantic_ns.propagation.posterior.solve_posterior`.
+    """
+    low, high = gaussians.means.amin(dim=0), gaussians.means.amax(dim=0)
+    graph = build_surface_graph(
+        _surface_points(gaussians, colors, low, high), min(_NUM_NODES, max(1, len(gaussians) // _GAUSSIANS_PER_NODE))
+    )
+    nodes = torch.from_numpy(graph.voxels.at(_unit(gaussians.means, low, high).numpy())).long()
+    of_nodes = torch.zeros(graph.num_nodes, votes.counts.shape[1]).index_add(
+        0, nodes.clamp(min=0), votes.counts * (nodes >= 0)[:, None]
+    )
+    own = votes.counts / votes.counts.sum(dim=1, keepdim=True).clamp(min=1e-6)
+    is_clean = votes.labelled_share > _DENSE and noise_rate(of_nodes.numpy()) < _CLEAN_NOISE_RATE
+    if is_clean:
+        return own
+    posterior = torch.from_numpy(solve_posterior(graph, of_nodes.numpy()).probabilities)
+    return torch.where((nodes >= 0)[:, None], posterior[nodes.clamp(min=0)], own)
+
+
+def _unit(positions: Float[Tensor, "*points 3"], low: Tensor, high: Tensor) -> Float[Tensor, "*points 3"]:
+    """Positions in the unit cube, a little inside of it."""
+    return ((positions - low) / (high - low).max().clamp(min=1e-6) * 0.998 + 0.001).clamp(0, 1 - 1e-6).contiguous()
+
+
+def _surface_points(
+    gaussians: Gaussians, colors: Float[Tensor, "gaussians 3"], low: Tensor, high: Tensor
+) -> SurfacePoints:
+    """Nine points on the plane of the two long axes of each Gaussian."""
+    axes = axes_of(gaussians.quats)
+    order = gaussians.scales.argsort(dim=-1, descending=True)
+    first, second = (
+        axes.gather(1, order[:, n, None, None].expand(-1, 1, 3))[:, 0]
+        * (_SPREAD * gaussians.scales.gather(1, order[:, n, None]))
+        for n in (0, 1)
+    )
+    steps = torch.tensor([-1.0, 0.0, 1.0])
+    points = gaussians.means[:, None, None] + (
+        steps[:, None, None] * first[:, None, None] + steps[None, :, None] * second[:, None, None]
+    )
+    shape = (*points.shape[:3], 3)
+    return SurfacePoints(
+        _unit(points, low, high).reshape(-1, 3).numpy(),
+        colors.clamp(0, 1)[:, None, None].expand(shape).reshape(-1, 3).contiguous().numpy(),
+        normals_of(gaussians)[:, None, None].expand(shape).reshape(-1, 3).contiguous().numpy(),
+    )
+
+
+def normals_of(gaussians: Gaussians) -> Float[Tensor, "gaussians 3"]:
+    """The shortest axis of each Gaussian, unit length, towards either side."""
+    axes = axes_of(gaussians.quats)
+    return axes[torch.arange(len(axes)), gaussians.scales.argmin(dim=-1)]
+
+
+def axes_of(quats: Float[Tensor, "gaussians 4"]) -> Float[Tensor, "gaussians 3 3"]:
+    """The axes of Gaussians in the world, [gaussians, axis, xyz]: the columns of their rotations."""
+    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
+    return torch.stack(
+        [
+            torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)], dim=-1),
+            torch.stack([2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)], dim=-1),
+            torch.stack([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)], dim=-1),
+        ],
+        dim=1,
+    )
+
+
+def labels_of(probabilities: Float[Tensor, "gaussians classes"]) -> np.ndarray:
+    """The most probable class of each Gaussian, -1 where no label reaches."""
+    found = probabilities.argmax(dim=-1)
+    return found.where(probabilities.sum(dim=-1) > 0, -1).numpy().astype(np.int32)

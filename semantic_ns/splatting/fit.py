@@ -1,0 +1,177 @@
+"""Gaussians that look like posed images: their parameters are trained by rendering, one image at a time."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from semantic_ns.errors import SceneError
+from semantic_ns.splatting import fit_numba
+from semantic_ns.splatting.project import Gaussians, PinholeCamera
+from semantic_ns.splatting.rasterize import rasterize
+
+_BETAS = 0.9, 0.99
+_EPSILON = 1e-15
+_COLOR_WEIGHT, _DEPTH_WEIGHT = 3.0, 0.1
+_LEAST_OPACITY = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One image to look like.
+
+    Attributes:
+        camera: its camera.
+        color: colours in 0..1.
+        depth: planar depth in the units of the camera, 0 where unknown; None if all of it is.
+        mask: which pixels are used; None for all.
+    """
+
+    camera: PinholeCamera
+    color: Float[Tensor, "height width 3"]
+    depth: Float[Tensor, "height width"] | None = None
+    mask: Bool[Tensor, "height width"] | None = None
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How Gaussians are trained.
+
+    Attributes:
+        steps: number of images that are rendered.
+        mean_rate: learning rate of the means over the median scale of the Gaussians.
+        scale_rate: that of the logarithms of the scales.
+        quat_rate: that of the quaternions.
+        opacity_rate: that of the logits of the opacities.
+        color_rate: that of the colours.
+        constant_share: share of the steps before the rates begin to fall.
+        last_rate: rates of the last step over those of the first.
+        seed: draws the order of the images.
+    """
+
+    steps: int = 400
+    mean_rate: float = 0.06
+    scale_rate: float = 2e-2
+    quat_rate: float = 1e-2
+    opacity_rate: float = 5e-2
+    color_rate: float = 1e-2
+    constant_share: float = 0.3
+    last_rate: float = 0.05
+    seed: int = 42
+
+    def rate(self, step: int) -> float:
+        """The rates of a step over those of the first."""
+        passed = step / max(self.steps, 1)
+        return self.last_rate ** max(0.0, (passed - self.constant_share) / (1 - self.constant_share))
+
+
+def fit(
+    gaussians: Gaussians,
+    colors: Float[Tensor, "gaussians 3"],
+    views: Sequence[View],
+    config: FitConfig | None = None,
+    after_step: Callable[[int], None] = lambda _: None,
+) -> tuple[Gaussians, Float[Tensor, "kept 3"]]:
+    """Train Gaussians and their colours on images.
+
+    The loss of an image is 3 |c - c'|², the mean over pixels and channels, and where depth d is known 0.1 |z - A d| / d
+    of the summed depth z and the opacity A. Behind the Gaussians lies another colour in each step, so that surfaces
+    become opaque. Each step trains what its image shows (Kerbl et al. 2023 train all). What
+    is hardly opaque afterwards is left out.
+
+    Args:
+        gaussians: the Gaussians to begin with.
+        colors: their colours.
+        views: the images.
+        config: how they are trained.
+        after_step: called with the number of each step.
+
+    Raises:
+        SceneError: there is no image, or no Gaussian is left.
+    """
+    if not views:
+        raise SceneError("Expected images to train Gaussians on, found none; choose a scene with training frames.")
+    config = config or FitConfig()
+    state = _State(gaussians, colors, config)
+    generator = np.random.default_rng(config.seed)
+    order: list[int] = []
+    for step in range(config.steps):
+        order = order or generator.permutation(len(views)).tolist()
+        background = torch.from_numpy(generator.random(3, np.float32))
+        state.step(views[order.pop()], background, config.rate(step))
+        after_step(step)
+    return state.result()
+
+
+def view_loss(view: View, image: Tensor, depth: Tensor, opacity: Tensor) -> Float[Tensor, ""]:
+    """The loss of an image as it is rendered: colours before a background, summed depth and opacity."""
+    error = (image - view.color).square().mean(dim=-1)
+    if view.mask is not None:
+        error = error * view.mask
+    loss = _COLOR_WEIGHT * error.mean()
+    if view.depth is not None:
+        is_known = view.depth > 0 if view.mask is None else (view.depth > 0) & view.mask
+        off = (depth - opacity * view.depth).abs() / view.depth.where(is_known, 1.0)
+        loss = loss + _DEPTH_WEIGHT * off.where(is_known, 0.0).mean()
+    return loss
+
+
+class _State:
+    """Parameters as they are trained, and Adam's moments of them."""
+
+    def __init__(self, gaussians: Gaussians, colors: Tensor, config: FitConfig) -> None:
+        typical = float(gaussians.scales.median())
+        self.parameters = {
+            "means": gaussians.means.clone(),
+            "quats": gaussians.quats.clone(),
+            "scales": gaussians.scales.clamp(min=1e-8).log(),
+            "opacities": torch.logit(gaussians.opacities, eps=1e-4)[:, None],
+            "colors": colors.clone(),
+        }
+        self.rates = {
+            "means": config.mean_rate * typical,
+            "quats": config.quat_rate,
+            "scales": config.scale_rate,
+            "opacities": config.opacity_rate,
+            "colors": config.color_rate,
+        }
+        self.moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in self.parameters.items()}
+        self.turns = np.zeros(len(gaussians), np.float32)
+
+    def gaussians(self) -> Gaussians:
+        p = self.parameters
+        return Gaussians(p["means"], p["quats"], p["scales"].exp(), p["opacities"].sigmoid()[:, 0])
+
+    def step(self, view: View, background: Tensor, factor: float) -> None:
+        for parameter in self.parameters.values():
+            parameter.requires_grad_().grad = None
+        image, depth, opacity = rasterize(self.gaussians(), self.parameters["colors"], view.camera)
+        view_loss(view, image + (1 - opacity)[..., None] * background, depth, opacity).backward()
+        visible = self.parameters["opacities"].grad[:, 0].nonzero()[:, 0].int().numpy()  # pyright: ignore[reportOptionalSubscript]
+        self.turns[visible] += 1
+        for name, parameter in self.parameters.items():
+            gradient, (mean, square) = parameter.grad, self.moments[name]
+            assert gradient is not None
+            fit_numba.sparse_adam(
+                visible, self.turns, parameter.detach().numpy(), gradient.contiguous().numpy(), mean.numpy(),
+                square.numpy(), np.float32(self.rates[name] * factor), np.float32(_BETAS[0]), np.float32(_BETAS[1]),
+                np.float32(_EPSILON),
+            )  # fmt: skip
+
+    @torch.no_grad()
+    def result(self) -> tuple[Gaussians, Tensor]:
+        found, colors = self.gaussians(), self.parameters["colors"].detach()
+        parts = found.means, found.quats, found.scales, colors
+        is_kept = found.opacities > _LEAST_OPACITY
+        for part in parts:
+            is_kept = is_kept & part.isfinite().all(dim=-1)
+        if not bool(is_kept.any()):
+            raise SceneError(
+                "Expected Gaussians after training, found none that is opaque; the images do not show what the points "
+                "say, check poses and depth with sns-doctor."
+            )
+        kept = Gaussians(*(part[is_kept].detach() for part in (*parts[:3], found.opacities)))
+        return kept, colors[is_kept]

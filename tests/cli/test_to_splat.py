@@ -1,0 +1,61 @@
+"""`sns-to-splat`: a trained run as Gaussians."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from nerfstudio.scripts.train import main as train
+
+from semantic_ns.cli.to_splat import ToSplat
+from semantic_ns.errors import SceneError
+from semantic_ns.methods.semantic_nerf.method import semantic_nerf
+from semantic_ns.splatting.ply import read_splat
+from support.registered import configured
+
+
+@pytest.fixture(scope="module")
+def run(replica_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = configured(
+        semantic_nerf, replica_scene, tmp_path_factory.mktemp("run"), 4, num_levels=4, log2_hashmap_size=8
+    )
+    config.pipeline.propagation.enabled = False  # pyright: ignore[reportAttributeAccessIssue]
+    train(config)
+    return config.get_base_dir() / "config.yml"
+
+
+def test_a_run_becomes_gaussians_with_the_classes_of_the_scene(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ToSplat(run, tmp_path / "out", steps=20).main()
+    said = capsys.readouterr().out
+    assert "Depth: the images of the scene." in said
+    assert "PSNR" in said
+    table = json.loads((tmp_path / "out" / "classes.json").read_text("utf8"))
+    names = {entry["id"]: entry["name"] for entry in table["classes"]}
+    gaussians, colors, classes = read_splat(tmp_path / "out" / "splat.ply")
+    assert len(gaussians) > 100
+    assert len(set(classes)) > 1
+    assert set(classes) <= {*names, table["void_id"]}
+    _, shown, same = read_splat(tmp_path / "out" / "splat_classes.ply")
+    assert same.tolist() == classes.tolist()
+    by_id = {entry["id"]: torch.tensor(entry["color"]) / 255 for entry in table["classes"]}
+    first = next(n for n, number in enumerate(classes) if number in by_id)
+    torch.testing.assert_close(shown[first], by_id[classes[first]], atol=1e-3, rtol=0)
+    assert not torch.equal(shown, colors)
+
+
+def test_the_depth_that_the_run_renders_serves_as_well(run: Path, tmp_path: Path) -> None:
+    ToSplat(run.parent, tmp_path / "out", depth="rendered", steps=1).main()
+    assert (tmp_path / "out" / "splat.ply").is_file()
+
+
+def test_wrong_options_are_one_sentence_before_anything_is_loaded(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "file").write_text("mine")
+    with pytest.raises(SceneError, match="new or an empty folder"):
+        ToSplat(run, tmp_path / "used").main()
+    with pytest.raises(SceneError, match="--steps of at least 0"):
+        ToSplat(run, tmp_path / "out", steps=-1).main()
+    with pytest.raises(SceneError, match=r"config\.yml of a training run"):
+        ToSplat(tmp_path / "nothing", tmp_path / "out").main()
