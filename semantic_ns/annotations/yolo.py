@@ -19,7 +19,7 @@ from semantic_ns.annotations import shapes as drawing
 from semantic_ns.annotations.class_lists import read_names
 from semantic_ns.annotations.folder import files_in
 from semantic_ns.annotations.records import in_short, name_of, points_of
-from semantic_ns.annotations.shapes import DEGENERATE, Shape, ShapeImage, annotations_of, has_area
+from semantic_ns.annotations.shapes import Shape, ShapeImage, annotations_of, is_region
 from semantic_ns.annotations.types import Annotations, Notes
 from semantic_ns.errors import SceneError
 from semantic_ns.io.text import read_text
@@ -142,8 +142,7 @@ def _shapes(path: Path, names: Mapping[int, str], notes: Notes) -> Sequence[Shap
                 f"Expected x and y of each corner in {where}, found {len(coordinates)} numbers; correct it."
             )
         points = points_of([coordinates[i : i + 2] for i in range(0, len(coordinates), 2)], where)
-        if not has_area(points):
-            notes.count(DEGENERATE)
+        if not is_region(points, notes):
             continue
         if np.abs(points).max() > 2:
             raise SceneError(
