@@ -30,6 +30,14 @@ BOXES = "bounding boxes without an outline label nothing"
 _YAML = (".yaml", ".yml")
 _OTHER_TEXTS = frozenset({"train.txt", "valid.txt", "val.txt", "test.txt", "readme.txt", "requirements.txt"})
 _MAX_YAML_LETTERS = 200_000
+_MAX_YAML_DEPTH = 30  # the time of the scanner grows with the square of it
+_OPENING = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+_CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 _MAX_CLASSES = 10_000
 _NUM_BOX_VALUES = 4
 
@@ -112,13 +120,22 @@ def _parse_yaml(path: Path, notes: Notes) -> Any:
     try:
         if len(text) > _MAX_YAML_LETTERS:
             raise ValueError("more text than a list of classes has")
-        # References make a small file large.
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
-            raise ValueError("references to other places of the file")
+        _check_tokens(text)
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError, TypeError, OverflowError) as error:
         told = in_short(str(getattr(error, "problem", None) or error))
         raise SceneError(f"Expected YAML with names in {path}, found a mistake ({told}); correct the file.") from error
+
+
+def _check_tokens(text: str) -> None:
+    """Refuse what makes YAML slow: references, by which a small file is large, and lists in lists."""
+    depth = 0
+    for token in yaml.scan(text, yaml.SafeLoader):
+        if isinstance(token, yaml.AliasToken):
+            raise ValueError("references to other places of the file")
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if depth > _MAX_YAML_DEPTH:
+            raise ValueError("lists nested too deeply")
 
 
 def _shapes(path: Path, names: Mapping[int, str], notes: Notes) -> Sequence[Shape]:

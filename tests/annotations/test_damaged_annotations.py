@@ -159,6 +159,7 @@ ATTACKS: dict[str, tuple[files.Make, str]] = {
         ),
         "frames 0..99999",
     ),
+    "lists in lists of YAML": (lambda folder: files.write_yolo(folder, "names: " + "[" * 100_000), "nested too deeply"),
     "a number of the class that is huge": (
         lambda folder: files.write_yolo(folder, "names: {99999999999999999999: chair}\n"),
         "1..10000 classes",
