@@ -22,7 +22,16 @@ from numpy import ndarray
 from semantic_ns.annotations import shapes as drawing
 from semantic_ns.annotations.records import entry_of, in_short, name_of, number_of, points_of, size_of, value_of
 from semantic_ns.annotations.regions import turned_rectangle
-from semantic_ns.annotations.shapes import DEGENERATE, WITHOUT_AREA, Draw, Shape, ShapeImage, annotations_of, has_area
+from semantic_ns.annotations.shapes import (
+    NAMELESS,
+    WITHOUT_AREA,
+    Draw,
+    Shape,
+    ShapeImage,
+    annotations_of,
+    are_finite,
+    is_region,
+)
 from semantic_ns.annotations.types import Annotations, Notes
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
@@ -52,14 +61,18 @@ def read_label_studio(paths: Sequence[Path], table: ClassTable | None, notes: No
         for position, task in enumerate(tasks):
             label = value_of(task, "id")
             where = f"task {position if label is None else in_short(label)} of {path}"
-            images.append(_image(task, where, path, notes))
+            image = _image(task, where, path, notes)
+            images += [] if image is None else [image]
     return annotations_of(images, None, table, f"labels of {paths[0]}", notes)
 
 
-def _image(task: Any, where: str, path: Path, notes: Notes) -> ShapeImage:
+def _image(task: Any, where: str, path: Path, notes: Notes) -> ShapeImage | None:
+    results = _results(task, where, notes)
+    if not results and isinstance(value_of(task, "data"), Mapping) and not any(task["data"].values()):
+        notes.count(NAMELESS)
+        return None
     name = _image_name(task, where)
     shapes, sizes = [], set()
-    results = _results(task, where, notes)
     labels = _labels_by_region(results)
     for position, result in enumerate(results):
         place = f"region {position} of {where}"
@@ -185,10 +198,11 @@ def _draw(kind: str, result: Any, size: ImageSize | None, where: str, notes: Not
     if kind == "ellipse":
         x, y, rx, ry = (number_of(value, key, where) for key in ("x", "y", "radiusX", "radiusY"))
         angle = np.deg2rad(number_of(value, "rotation", where)) if value.get("rotation") else 0.0
+        if not are_finite(np.array([[x, y], [rx, ry], [angle, angle]]), notes):
+            return None
         return drawing.ellipse(np.array([x, y]) * unit, np.array([rx, ry]) * unit, angle)
     points = points_of(value["points"], where) * unit if kind == "polygon" else _rectangle(value, unit, where)
-    if not has_area(points):
-        notes.count(DEGENERATE)
+    if not is_region(points, notes):
         return None
     return drawing.polygon(points)
 

@@ -24,7 +24,7 @@ from semantic_ns.annotations import shapes as drawing
 from semantic_ns.annotations.folder import JSON_LINES_SUFFIXES, files_in
 from semantic_ns.annotations.mask_files import mask_size, open_mask
 from semantic_ns.annotations.records import entry_of, in_short, name_of, number_of, points_of, size_of, value_of
-from semantic_ns.annotations.shapes import DEGENERATE, WITHOUT_AREA, Draw, Shape, ShapeImage, annotations_of, has_area
+from semantic_ns.annotations.shapes import NAMELESS, WITHOUT_AREA, Draw, Shape, ShapeImage, annotations_of, is_region
 from semantic_ns.annotations.types import Annotations, Notes
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
@@ -50,7 +50,8 @@ def read_labelbox(paths: Sequence[Path], root: Path, table: ClassTable | None, n
     images = []
     for path in paths:
         for position, row in enumerate(_rows(path)):
-            images.append(_image(row, f"row {position} of {path}", masks, notes))
+            image = _image(row, f"row {position} of {path}", masks, notes)
+            images += [] if image is None else [image]
     return annotations_of(images, None, table, f"names of {paths[0]}", notes)
 
 
@@ -95,14 +96,18 @@ class _MaskFiles:
         )
 
 
-def _image(row: Any, where: str, masks: _MaskFiles, notes: Notes) -> ShapeImage:
+def _image(row: Any, where: str, masks: _MaskFiles, notes: Notes) -> ShapeImage | None:
     data = value_of(row, "data_row")
     source = data if isinstance(data, Mapping) else row
     key = next((key for key in _NAMES_OF_IMAGES if isinstance(value_of(source, key), str)), _NAMES_OF_IMAGES[0])
+    objects = _objects(row, where, notes)
+    if value_of(source, key) is None and not objects and isinstance(row, Mapping):
+        notes.count(NAMELESS)
+        return None
     name = unquote(urlsplit(name_of(source, key, where)).path) if key in ("row_data", "Labeled Data") else None
     size = size_of(value_of(row, "media_attributes"), ("width", "height"), f"media_attributes of {where}")
     shapes = []
-    for position, record in enumerate(_objects(row, where, notes)):
+    for position, record in enumerate(objects):
         place = f"object {position} of {where}"
         draw, size = _draw(record, size, masks, place, notes)
         if draw is not None:
@@ -143,7 +148,7 @@ def _draw(
     box = value_of(record, "bounding_box") or value_of(record, "bbox")
     if value_of(record, "polygon") is not None:
         corners = entry_of(record, "polygon", list, where)
-        points = points_of([[value_of(corner, axis) for axis in "xy"] for corner in corners], where)
+        points = points_of([[number_of(corner, axis, where) for axis in "xy"] for corner in corners], where)
     elif box is not None:
         left, top, width, height = (number_of(box, key, where) for key in ("left", "top", "width", "height"))
         right, bottom = left + width, top + height
@@ -153,8 +158,7 @@ def _draw(
     else:
         notes.count(WITHOUT_AREA)
         return None, size
-    if not has_area(points):
-        notes.count(DEGENERATE)
+    if not is_region(points, notes):
         return None, size
     return drawing.polygon(points), size
 

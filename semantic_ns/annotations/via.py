@@ -16,7 +16,16 @@ import numpy as np
 
 from semantic_ns.annotations import shapes as drawing
 from semantic_ns.annotations.records import entry_of, in_short, name_of, number_of, points_of, value_of
-from semantic_ns.annotations.shapes import DEGENERATE, WITHOUT_AREA, Draw, Shape, ShapeImage, annotations_of, has_area
+from semantic_ns.annotations.shapes import (
+    NAMELESS,
+    WITHOUT_AREA,
+    Draw,
+    Shape,
+    ShapeImage,
+    annotations_of,
+    are_finite,
+    is_region,
+)
 from semantic_ns.annotations.types import Annotations, Notes
 from semantic_ns.annotations.via_records import read_images
 from semantic_ns.errors import SceneError
@@ -52,6 +61,9 @@ def read_via(paths: Sequence[Path], table: ClassTable | None, notes: Notes) -> A
     attribute = _class_attribute([region for of_image in regions for region in of_image], paths[0])
     found = []
     for (image, where), of_image in zip(records, regions, strict=True):
+        if not of_image and value_of(image, "filename") is None and isinstance(image, Mapping):
+            notes.count(NAMELESS)
+            continue
         shapes = [_shape(region, attribute, f"region {i} of {where}", notes) for i, region in enumerate(of_image)]
         name = entry_of(image, "filename", str, where)
         found.append(ShapeImage(name, where, None, [shape for shape in shapes if shape is not None]))
@@ -103,10 +115,13 @@ def _shape(region: Any, attribute: str, where: str, notes: Notes) -> Shape | Non
 def _draw(kind: Any, outline: Mapping[str, Any], where: str, notes: Notes) -> Draw | None:
     if kind == "circle":
         x, y, radius = (number_of(outline, key, where) for key in ("cx", "cy", "r"))
-        return drawing.circle(np.array([[x, y], [x + radius, y]]))
+        points = np.array([[x, y], [x + radius, y]])
+        return drawing.circle(points) if are_finite(points, notes) else None
     if kind == "ellipse":
         x, y, rx, ry = (number_of(outline, key, where) for key in ("cx", "cy", "rx", "ry"))
         angle = number_of(outline, "theta", where) if outline.get("theta") else 0.0
+        if not are_finite(np.array([[x, y], [rx, ry], [angle, angle]]), notes):
+            return None
         return drawing.ellipse(np.array([x, y]), np.array([rx, ry]), angle)
     if kind == "rect":
         x, y, width, height = (number_of(outline, key, where) for key in ("x", "y", "width", "height"))
@@ -120,7 +135,6 @@ def _draw(kind: Any, outline: Mapping[str, Any], where: str, notes: Notes) -> Dr
         points = points_of([list(pair) for pair in zip(xs, ys, strict=True)], where)
     else:
         raise SceneError(f"Expected a polygon, rect, circle or ellipse at {where}, found {in_short(kind)}; redraw it.")
-    if not has_area(points):
-        notes.count(DEGENERATE)
+    if not is_region(points, notes):
         return None
     return drawing.polygon(points)

@@ -7,6 +7,7 @@ rectangle) with their attributes by number. The CSV file of version 2 has a line
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,8 @@ def _outline(numbers: list[Any], where: str) -> dict[str, Any]:
         return {"name": name, **dict(zip(keys, values, strict=True))}
     if name != "extreme rect":
         return {"name": name, "all_points_x": values[::2], "all_points_y": values[1::2]}
+    if any(value is None or (isinstance(value, float) and not math.isfinite(value)) for value in values):
+        return {"name": "rect", **dict.fromkeys(("x", "y", "width", "height"))}
     if not values or not all(isinstance(value, int | float) for value in values):
         raise SceneError(f"Expected four points as xy of {where}, found {in_short(numbers)}; redraw it.")
     left, right, top, bottom = (choose(values[start::2]) for start in (0, 1) for choose in (min, max))

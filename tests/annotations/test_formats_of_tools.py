@@ -324,7 +324,9 @@ def test_a_name_in_an_address_of_labelbox_is_decoded_and_a_separator_in_a_text_e
     (files.labelbox(files.labelbox_object(mask={"url": "../../secret.png"})), "each as <feature_id>.png"),
     (files.labelbox(files.labelbox_object(bounding_box={"top": 1})), "finite number as left of object 0 of row 0"),
     (files.labelbox() + "{", "line 2 of"),
-    ('{"data_row": {}}', "a name as external_id of row 0"),
+    (files.labelbox(files.labelbox_polygon(), data_row={}), "a name as external_id of row 0"),
+    (files.labelbox(files.labelbox_object(polygon=[{"x": 1}])), "finite number as y of object 0 of row 0"),
+    ('{"data_row": {}}', "regions of some class .* found none in 0 images"),
 ])  # fmt: skip
 def test_a_bad_row_of_labelbox_is_told(tmp_path: Path, line: str, says: str) -> None:
     with pytest.raises(SceneError, match=says):
