@@ -26,6 +26,7 @@ from support.tool_samples import (
     names_of_pixels,
     supervisely,
     via,
+    via_3_csv,
     via_csv,
     via_of_version_3,
 )
@@ -158,6 +159,7 @@ FILES: dict[str, files.Make] = {
     "via of version 1": lambda folder: write(folder / "via.json", VIA_1),
     "via checkbox": via({**files.via_polygon(), "region_attributes": {"kind": {"lamp": False, "chair": True}}}),
     "via csv": via_csv,
+    "via 3 csv": via_3_csv,
     "via 3 polygon": via_of_version_3(7, *(value for corner in CORNERS for value in corner)),
     "via 3 rectangle": via_of_version_3(2, LEFT, TOP, RIGHT - LEFT, BOTTOM - TOP),
     "via 3 extreme rectangle": via_of_version_3(8, LEFT, 9, RIGHT, 5, 11, TOP, 12, BOTTOM),
@@ -209,33 +211,6 @@ def test_a_zip_file_is_read_as_its_content_and_removed(tmp_path: Path, name: str
     assert unpacked.is_dir()
     del annotations
     assert not unpacked.exists()
-
-
-def ellipse(centre_x: float, centre_y: float, radius_x: float, radius_y: float) -> np.ndarray:
-    rows, columns = np.indices((HEIGHT, WIDTH)) + 0.5
-    return ((columns - centre_x) / radius_x) ** 2 + ((rows - centre_y) / radius_y) ** 2 <= 1
-
-
-def percent(**values: float) -> dict[str, float]:
-    return {key: value / (HEIGHT if key in {"y", "radiusY"} else WIDTH) * 100 for key, value in values.items()}
-
-
-ELLIPSES: dict[str, files.Make] = {
-    "cvat": cvat('<ellipse label="chair" cx="20" cy="15" rx="4" ry="9" rotation="90" z_order="0"/>'),
-    "label studio": label_studio(
-        files.label_studio_region(
-            "ellipselabels", **percent(x=20, y=15, radiusX=9, radiusY=4), rotation=0, ellipselabels=["chair"]
-        )
-    ),
-    "via 3": via_of_version_3(4, 20, 15, 9, 4),
-    "via": via(files.via_region(name="ellipse", cx=20, cy=15, rx=4, ry=9, theta=np.pi / 2)),
-}
-
-
-@pytest.mark.parametrize("name", ELLIPSES)
-def test_ellipses_have_the_pixels_whose_centres_they_hold(tmp_path: Path, name: str) -> None:
-    (pixels,) = names_of_pixels(read_annotations(ELLIPSES[name](tmp_path))).values()
-    np.testing.assert_array_equal(pixels == "chair", ellipse(20, 15, 9, 4))
 
 
 def test_a_hole_of_supervisely_is_no_part_of_the_object(tmp_path: Path) -> None:
