@@ -118,6 +118,19 @@ LABELBOX_V1 = [
 ]
 
 
+LABELBOX_OF_2018: list[Any] = [
+    {
+        "ID": "x",
+        "External ID": IMAGE,
+        "Labeled Data": "https://firebasestorage.googleapis.com/v0/b/x/o/y",
+        "Label": {"chair": [[{"x": x, "y": y} for x, y in CORNERS]], "is it tidy?": "no"},
+    }
+]
+LABELBOX_WITH_GEOMETRY: list[Any] = [
+    {**LABELBOX_OF_2018[0], "Label": {"chair": [{"geometry": LABELBOX_OF_2018[0]["Label"]["chair"][0]}]}}
+]
+
+
 CHECKBOX = {"region_attributes": {"kind": {"lamp": False, "chair": True}, "text": "old"}}
 
 
@@ -169,6 +182,8 @@ FILES: dict[str, files.Make] = {
     "labelbox mask": labelbox_mask((255, 255, 255), mask={}),
     "labelbox composite mask": labelbox_mask((7, 99, 3), composite_mask={"color_rgb": [7, 99, 3]}),
     "labelbox of version 1": lambda folder: write(folder / "export.json", LABELBOX_V1),
+    "labelbox of 2018": lambda folder: write(folder / "export.json", LABELBOX_OF_2018),
+    "labelbox with geometry": lambda folder: write(folder / "export.json", LABELBOX_WITH_GEOMETRY),
     "supervisely polygon": supervisely(files.supervisely_object("polygon", CORNERS)),
     "supervisely rectangle": supervisely(files.supervisely_object("rectangle", [[LEFT, TOP], [RIGHT - 1, BOTTOM - 1]])),
     "supervisely bitmap": supervisely(files.supervisely_bitmap("RGBA")),

@@ -60,6 +60,16 @@ def test_polygons_without_an_area_are_left_out_and_counted(tmp_path: Path, name:
     assert f"{count} polygons of fewer than 3 points or without an area label nothing" in annotations.notes.lines()
 
 
+def test_a_line_of_labelbox_has_no_area_though_it_has_the_address_of_a_mask(tmp_path: Path) -> None:
+    line = [{"x": 1, "y": 1}, {"x": 9, "y": 9}]
+    objects = [{"title": "crack", "line": line, "instanceURI": "https://api.labelbox.com/masks/feature/x"}]
+    objects.append({"title": "chair", "polygon": [{"x": x, "y": y} for x, y in CORNERS]})
+    row = {"External ID": IMAGE, "Labeled Data": "https://x/y.png", "Label": {"objects": objects}}
+    annotations = read_annotations(write(tmp_path / "a.json", [row]))
+    np.testing.assert_array_equal(names_of_pixels(annotations)[IMAGE] == "chair", files.chair())
+    assert annotations.notes.lines() == ("1 shapes without an area (points, lines) label nothing",)
+
+
 NAN = float("nan")
 
 
