@@ -22,15 +22,13 @@ from semantic_ns.annotations import shapes as drawing
 from semantic_ns.annotations.categories import classes_of, read_categories
 from semantic_ns.annotations.panoptic import PanopticFolder, read_panoptic
 from semantic_ns.annotations.records import MAX_PIXELS, entry_of, id_of, in_short, points_of, size_of, value_of
-from semantic_ns.annotations.shapes import NAMELESS, Draw, Shape, ShapeImage, annotations_of, is_region
+from semantic_ns.annotations.shapes import NAMELESS, WITHOUT_REGION, Draw, Shape, ShapeImage, annotations_of, is_region
 from semantic_ns.annotations.types import Annotations, Notes
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
 from semantic_ns.io.run_lengths import decode_coco
 from semantic_ns.io.text import read_json
 from semantic_ns.labels.class_table import ClassTable
-
-WITHOUT_REGION = "annotations without a region label nothing"
 
 
 def read_coco(paths: Sequence[Path], root: Path, table: ClassTable | None, notes: Notes) -> Annotations:

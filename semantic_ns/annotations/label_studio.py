@@ -24,7 +24,9 @@ from semantic_ns.annotations.records import entry_of, in_short, name_of, number_
 from semantic_ns.annotations.regions import turned_rectangle
 from semantic_ns.annotations.shapes import (
     NAMELESS,
+    UNNAMED,
     WITHOUT_AREA,
+    WITHOUT_REGION,
     Draw,
     Shape,
     ShapeImage,
@@ -84,8 +86,9 @@ def _image(task: Any, where: str, path: Path, notes: Notes) -> ShapeImage | None
         size = size_of(result, ("original_width", "original_height"), place)
         sizes.add(size)
         draw = _draw(kind, result, size, place, notes)
-        if draw is not None:
-            shapes.append(Shape(_class_name(result, kind, labels, place, notes), draw, place))
+        label = None if draw is None else _class_name(result, labels, place, notes)
+        if draw is not None and label is not None:
+            shapes.append(Shape(label, draw, place))
     if len(sizes) > 1:
         raise SceneError(f"Expected one original size of the regions of {where}, found {in_short(sizes)}; correct it.")
     size = sizes.pop() if sizes else None
@@ -176,10 +179,11 @@ def _labels_by_region(results: Sequence[Any]) -> dict[str, list[Any]]:
     return found
 
 
-def _class_name(result: Any, kind: str, labels: Mapping[str, list[Any]], where: str, notes: Notes) -> str:
+def _class_name(result: Any, labels: Mapping[str, list[Any]], where: str, notes: Notes) -> str | None:
     own = next(_label_lists(result), None) or labels.get(str(result.get("id")))
     if not own:
-        raise SceneError(f"Expected a label of the {kind} in {where}, found none; label or remove it.")
+        notes.count(UNNAMED)
+        return None
     if len(own) > 1:
         notes.count("regions have several labels, of which the first counts")
     return name_of({"label": own[0]}, "label", where)
@@ -192,6 +196,9 @@ def _draw(kind: str, result: Any, size: ImageSize | None, where: str, notes: Not
             f"Expected an image that was not turned in the tool at {where}, found image_rotation "
             f"{in_short(result['image_rotation'])}; turn it back and export again."
         )
+    if kind == "brush" and not value["rle"]:
+        notes.count(WITHOUT_REGION)
+        return None
     if kind == "brush":
         return _brush(value, size, where)
     unit = np.array(size or (1, 1)) / 100

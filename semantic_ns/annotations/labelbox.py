@@ -1,4 +1,4 @@
-"""Labelbox exports: NDJSON of data rows (export v2), or a JSON list (v1).
+"""Labelbox exports: NDJSON of data rows (export v2), or a JSON list (v1, and before it polygons by class).
 
 - Objects: polygons, bounding boxes and segmentation masks. Points and lines label nothing and are counted.
 - The export holds addresses of masks alone. A mask is the PNG beside the export, or in a folder beside it, that is
@@ -120,7 +120,7 @@ def _objects(row: Any, where: str, notes: Notes) -> list[Any]:
     """The objects of the latest label of a row."""
     old = value_of(row, "Label")
     if isinstance(old, Mapping):
-        return entry_of(old, "objects", list, f"Label of {where}") if "objects" in old else []
+        return entry_of(old, "objects", list, f"Label of {where}") if "objects" in old else _polygons_by_class(old)
     projects = value_of(row, "projects")
     labels = []
     for project in projects.values() if isinstance(projects, Mapping) else ():
@@ -133,6 +133,18 @@ def _objects(row: Any, where: str, notes: Notes) -> list[Any]:
     latest = max(enumerate(kept), key=lambda pair: (_time_of(pair[1]), pair[0]))[1]
     found = value_of(value_of(latest, "annotations"), "objects")
     return [] if found is None else entry_of(latest["annotations"], "objects", list, f"annotations of {where}")
+
+
+def _polygons_by_class(label: Mapping[str, Any]) -> list[Any]:
+    """The objects of the first exports: for each class a list of polygons, in an entry `geometry` or as they are."""
+    found = []
+    for name, shapes in label.items():
+        for shape in shapes if isinstance(shapes, list) else ():
+            corners = value_of(shape, "geometry") if isinstance(shape, Mapping) else shape
+            # Answers to questions about the image stand beside the classes, as texts.
+            if isinstance(corners, list):
+                found.append({"name": name, "polygon": corners})
+    return found
 
 
 def _time_of(label: Any) -> str:
@@ -153,7 +165,7 @@ def _draw(
         left, top, width, height = (number_of(box, key, where) for key in ("left", "top", "width", "height"))
         right, bottom = left + width, top + height
         points = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
-    elif (mask := _mask_record(record)) is not None:
+    elif (mask := _mask_record(record)) is not None and not _is_without_area(record):
         return _mask(record, mask, size, masks, where)
     else:
         notes.count(WITHOUT_AREA)
@@ -161,6 +173,11 @@ def _draw(
     if not is_region(points, notes):
         return None, size
     return drawing.polygon(points), size
+
+
+def _is_without_area(record: Any) -> bool:
+    """Whether it is a line or a point; v1 gives them, too, the address of a mask."""
+    return any(value_of(record, key) is not None for key in ("line", "point"))
 
 
 def _mask_record(record: Any) -> Mapping[str, Any] | None:

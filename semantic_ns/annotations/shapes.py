@@ -24,6 +24,8 @@ from semantic_ns.labels.class_table import ClassTable
 
 WITHOUT_AREA = "shapes without an area (points, lines) label nothing"
 DEGENERATE = "polygons of fewer than 3 points or without an area label nothing"
+UNNAMED = "regions without a class label nothing"
+WITHOUT_REGION = "annotations without a region label nothing"
 NAMELESS = "images without a name and without annotations are left out"
 NOT_FINITE = "shapes with a coordinate that is no finite number label nothing"
 

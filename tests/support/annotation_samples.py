@@ -15,7 +15,7 @@ from semantic_ns.annotations.placement import draw_for_frame
 from semantic_ns.errors import SceneError
 from semantic_ns.io.run_lengths import encode_coco, encode_label_studio
 from support.tool_files import CORNERS, HEIGHT, IMAGE, POLYGON, WIDTH, write
-from support.tool_samples import via_csv, via_of_version_3
+from support.tool_samples import via_3_csv, via_csv, via_of_version_3
 
 
 def png(values: np.ndarray) -> bytes:
@@ -86,6 +86,7 @@ SAMPLES: dict[str, files.Make] = {
     "via": lambda folder: write(folder / "a.json", files.via(files.via_polygon())),
     "via 3": via_of_version_3(7, *(value for corner in CORNERS for value in corner)),
     "via csv": via_csv,
+    "via 3 csv": via_3_csv,
     "labelbox": lambda folder: write(
         folder / "a.ndjson",
         files.labelbox(

@@ -2,13 +2,14 @@
 
 This file imports nothing of `semantic_ns`, whose environment has NumPy 1. Each job is an object with
 
-- `action`: `read` or `write`;
+- `action`: `read`, `write` or `convert`;
 - `format`: datumaro's name of the format;
 - `folder`: the data set;
 - `arrays`: an npz file of the classes [height, width] of the pixels of each image, -1 where there is none;
 - `names`: a JSON file of the classes' names;
 - `outlines`, for writing, optionally: a JSON file of polygons `[class, [x1, y1, x2, y2, ...]]` of each image, which are
-  written in the place of masks.
+  written in the place of masks;
+- `source`, for converting to COCO: the data set that is read.
 """
 
 import json
@@ -63,10 +64,16 @@ def write(job: dict[str, Any]) -> None:
     Dataset.from_iterable(items, categories=names).export(job["folder"], job["format"], save_media=True)
 
 
+def convert(job: dict[str, Any]) -> None:
+    from datumaro.components.dataset import Dataset  # pyright: ignore[reportMissingImports]
+
+    Dataset.import_from(job["source"], job["format"]).export(job["folder"], "coco", save_media=True)
+
+
 def main() -> None:
     warnings.simplefilter("ignore")
     for job in json.loads(Path(sys.argv[1]).read_text("utf8")):
-        {"read": read, "write": write}[job["action"]](job)
+        {"read": read, "write": write, "convert": convert}[job["action"]](job)
 
 
 if __name__ == "__main__":
