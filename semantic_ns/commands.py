@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semantic_ns.errors import SceneError
-from semantic_ns.run_paths import option_value
+from semantic_ns.run_paths import option_value, option_values
 
 _LOAD = "--load-config"
 _UNWRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT})
@@ -54,6 +54,32 @@ def _refuse_dataset_options(arguments: Sequence[str]) -> None:
         )
     if "rgba" in arguments and option_value("--image-format", arguments) != "png":
         raise SceneError("Expected --image-format png for the output rgba, found jpeg, which has no alpha; add it.")
+
+
+Box = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
+
+
+def crop_box_of_export(arguments: Sequence[str] | None = None) -> Box | None:
+    """Middle, angles and sides of the crop box of `ns-export`, None where it has none.
+
+    nerfstudio crops where all three are given. The middle and the sides are in scene units, the angles (roll, pitch,
+    yaw) in radians.
+
+    Args:
+        arguments: Command line, with the program's name first; that of this process by default.
+    """
+    arguments = sys.argv if arguments is None else arguments
+    if not arguments or Path(arguments[0]).stem.removeprefix("ns-") not in ("export", "exporter"):
+        return None
+    try:
+        center, rotation, scale = (
+            tuple(float(value) for value in option_values(f"--obb-{name}", arguments, 3))
+            for name in ("center", "rotation", "scale")
+        )
+        (x, y, z), (roll, pitch, yaw), (width, depth, height) = center, rotation, scale
+    except ValueError:  # fewer numbers, or none; nerfstudio reads them too and says what is wrong
+        return None
+    return (x, y, z), (roll, pitch, yaw), (width, depth, height)
 
 
 def sentence_about_unwritable_place(error: BaseException) -> str | None:

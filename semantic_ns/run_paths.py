@@ -38,6 +38,15 @@ def option_value(option: str, arguments: Sequence[str]) -> str | None:
     return found
 
 
+def option_values(option: str, arguments: Sequence[str], count: int) -> Sequence[str]:
+    """Values of an option that takes several, in any of its spellings; the last one counts, and none is empty."""
+    found: Sequence[str] = ()
+    for place, argument in enumerate(arguments):
+        if argument.replace("_", "-") == option:
+            found = arguments[place + 1 : place + 1 + count]
+    return found
+
+
 def opened_by_command(arguments: Sequence[str]) -> Path | None:
     """The configuration file of the run that a command of nerfstudio opens; None for other commands.
 

@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from semantic_ns.cli.main import run_command
-from semantic_ns.commands import refuse_impossible, sentence_about_missing_run, sentence_about_unwritable_place
+from semantic_ns.commands import (
+    crop_box_of_export,
+    refuse_impossible,
+    sentence_about_missing_run,
+    sentence_about_unwritable_place,
+)
 from semantic_ns.errors import SceneError
 
 
@@ -43,6 +48,24 @@ def test_what_cannot_be_done_is_one_sentence_that_says_what_can(command: str, se
 )
 def test_everything_else_is_let_through(command: str) -> None:
     refuse_impossible(command.split())
+
+
+BOX = "--obb-center 1 -2 3 --obb_rotation 0 0 1.5 --obb-scale 1e0 2 3"
+
+
+@pytest.mark.parametrize(
+    ("command", "box"),
+    [
+        (f"ns-export pointcloud {BOX}", ((1, -2, 3), (0, 0, 1.5), (1, 2, 3))),
+        (f"ns-export pointcloud {BOX} --obb-center 7 7 7", ((7, 7, 7), (0, 0, 1.5), (1, 2, 3))),
+        ("ns-export pointcloud --obb-center 1 -2 3 --obb-scale 1 2 3", None),
+        ("ns-export pointcloud --obb-center 1 -2 --obb-rotation 0 0 0 --obb-scale 1 2 3", None),
+        (f"ns-viewer {BOX}", None),
+        ("", None),
+    ],
+)
+def test_the_crop_box_of_an_export_is_that_of_its_command_line(command: str, box: object) -> None:
+    assert crop_box_of_export(command.split()) == box
 
 
 def test_a_run_that_is_not_there_is_told_by_its_path_and_a_folder_by_the_file_in_it(tmp_path: Path) -> None:

@@ -22,15 +22,13 @@ from semantic_ns.annotations import shapes as drawing
 from semantic_ns.annotations.categories import classes_of, read_categories
 from semantic_ns.annotations.panoptic import PanopticFolder, read_panoptic
 from semantic_ns.annotations.records import MAX_PIXELS, entry_of, id_of, in_short, points_of, size_of, value_of
-from semantic_ns.annotations.shapes import DEGENERATE, Draw, Shape, ShapeImage, annotations_of, has_area
+from semantic_ns.annotations.shapes import NAMELESS, WITHOUT_REGION, Draw, Shape, ShapeImage, annotations_of, is_region
 from semantic_ns.annotations.types import Annotations, Notes
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
 from semantic_ns.io.run_lengths import decode_coco
 from semantic_ns.io.text import read_json
 from semantic_ns.labels.class_table import ClassTable
-
-WITHOUT_REGION = "annotations without a region label nothing"
 
 
 def read_coco(paths: Sequence[Path], root: Path, table: ClassTable | None, notes: Notes) -> Annotations:
@@ -92,10 +90,14 @@ def _images(content: Any, path: Path, names: Mapping[str, str], notes: Notes) ->
     found: dict[str, ShapeImage] = {}
     shapes: dict[str, list[Shape]] = {}
     sizes: dict[str, ImageSize | None] = {}
+    nameless: dict[str, tuple[Any, str]] = {}
     for position, image in enumerate(entry_of(content, "images", list, str(path))):
         where = f"image number {position} of {path}"
-        name = entry_of(image, "file_name", str, where)
         number = id_of(image, "id", where)
+        if value_of(image, "file_name") is None:
+            nameless[number] = image, where
+            continue
+        name = entry_of(image, "file_name", str, where)
         if number in shapes:
             raise SceneError(f"Expected each image id once in {path}, found {number} twice; renumber {where}.")
         shapes[number], sizes[number] = [], size_of(image, ("width", "height"), where)
@@ -105,6 +107,9 @@ def _images(content: Any, path: Path, names: Mapping[str, str], notes: Notes) ->
         label = value_of(annotation, "id")
         where = f"annotation {position if label is None else in_short(label)} of {path}"
         image_id = id_of(annotation, "image_id", where)
+        if image_id in nameless:
+            image, place = nameless[image_id]
+            entry_of(image, "file_name", str, place)
         if image_id not in shapes:
             found_id = in_short(annotation["image_id"])
             raise SceneError(f"Expected an image of the list images in {where}, found image_id {found_id}; add it.")
@@ -112,6 +117,7 @@ def _images(content: Any, path: Path, names: Mapping[str, str], notes: Notes) ->
         draw = _region(annotation.get("segmentation"), sizes[image_id], where, notes)
         if draw is not None:
             shapes[image_id].append(Shape(name, draw, where))
+    notes.count(NAMELESS, len(nameless))
     return found
 
 
@@ -136,7 +142,7 @@ def _region(segmentation: Any, size: ImageSize | None, where: str, notes: Notes)
         return None
     if isinstance(segmentation, Mapping):
         return _runs(segmentation, size, where)
-    if isinstance(segmentation, list) and all(isinstance(item, int | float) for item in segmentation):
+    if isinstance(segmentation, list) and all(isinstance(item, int | float | None) for item in segmentation):
         segmentation = [segmentation]
     if not isinstance(segmentation, list) or not all(isinstance(item, list) for item in segmentation):
         raise SceneError(
@@ -144,8 +150,7 @@ def _region(segmentation: Any, size: ImageSize | None, where: str, notes: Notes)
             f"{in_short(segmentation)}; correct it."
         )
     corners = [_corners(values, where) for values in segmentation]
-    parts = [points for points in corners if has_area(points)]
-    notes.count(DEGENERATE, len(corners) - len(parts))
+    parts = [points for points in corners if is_region(points, notes)]
     return drawing.polygons(parts, []) if parts else None
 
 

@@ -22,7 +22,17 @@ from numpy import ndarray
 from semantic_ns.annotations import shapes as drawing
 from semantic_ns.annotations.records import in_short, name_of, number_of, points_of, size_of, whole_number_of
 from semantic_ns.annotations.regions import turned_rectangle
-from semantic_ns.annotations.shapes import DEGENERATE, WITHOUT_AREA, Draw, Shape, ShapeImage, annotations_of, has_area
+from semantic_ns.annotations.shapes import (
+    NAMELESS,
+    WITHOUT_AREA,
+    Draw,
+    Shape,
+    ShapeImage,
+    annotations_of,
+    are_finite,
+    has_area,
+    is_region,
+)
 from semantic_ns.annotations.types import Annotations, Notes
 from semantic_ns.annotations.xml_files import read_xml
 from semantic_ns.dataparsers.scene import ImageSize
@@ -56,9 +66,11 @@ def read_cvat(paths: Sequence[Path], table: ClassTable | None, notes: Notes) -> 
             )
         for entry in _listed_classes(root, path):
             classes.setdefault(entry["name"], entry)
-        images += [
-            _image(element, f"image number {i} of {path}", path, notes) for i, element in _numbered(root, "image")
-        ]
+        for position, element in _numbered(root, "image"):
+            if len(element) or (element.get("name") or "").strip():
+                images.append(_image(element, f"image number {position} of {path}", path, notes))
+            else:
+                notes.count(NAMELESS)
         if root.find("track") is not None:
             images += _video(root, path, notes)
     source = f"labels of {paths[0]}"
@@ -121,10 +133,12 @@ def _draw(element: Element, size: ImageSize | None, where: str, notes: Notes) ->
         return _mask(element.attrib, size, where)
     if element.tag == "ellipse":
         cx, cy, rx, ry = (number_of(element.attrib, key, where) for key in ("cx", "cy", "rx", "ry"))
-        return drawing.ellipse(np.array([cx, cy]), np.array([rx, ry]), np.deg2rad(_angle(element, where)))
+        angle = np.deg2rad(_angle(element, where))
+        if not are_finite(np.array([[cx, cy], [rx, ry], [angle, angle]]), notes):
+            return None
+        return drawing.ellipse(np.array([cx, cy]), np.array([rx, ry]), angle)
     points = _box(element, where) if element.tag == "box" else _points(element.get("points") or "", where)
-    if not has_area(points):
-        notes.count(DEGENERATE)
+    if not is_region(points, notes):
         return None
     return drawing.polygon(points)
 
@@ -237,7 +251,9 @@ class _Track:
             _box(shape, where) if shape.tag == "box" else _points(shape.get("points") or "", where)
             for shape in (start, end)
         ]
-        if len(corners[0]) != len(corners[1]) or not has_area(corners[0]):
+        # Where a corner is no finite number the earlier shape stays.
+        is_known = all(np.isfinite(points).all() for points in corners)
+        if not is_known or len(corners[0]) != len(corners[1]) or not has_area(corners[0]):
             return None
         weight = (frame - first) / (second - first)
         return Shape(self._name, drawing.polygon(corners[0] * (1 - weight) + corners[1] * weight), where)

@@ -22,7 +22,18 @@ from numpy import ndarray
 from semantic_ns.annotations import shapes as drawing
 from semantic_ns.annotations.records import entry_of, in_short, name_of, number_of, points_of, size_of, value_of
 from semantic_ns.annotations.regions import turned_rectangle
-from semantic_ns.annotations.shapes import DEGENERATE, WITHOUT_AREA, Draw, Shape, ShapeImage, annotations_of, has_area
+from semantic_ns.annotations.shapes import (
+    NAMELESS,
+    UNNAMED,
+    WITHOUT_AREA,
+    WITHOUT_REGION,
+    Draw,
+    Shape,
+    ShapeImage,
+    annotations_of,
+    are_finite,
+    is_region,
+)
 from semantic_ns.annotations.types import Annotations, Notes
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
@@ -52,14 +63,18 @@ def read_label_studio(paths: Sequence[Path], table: ClassTable | None, notes: No
         for position, task in enumerate(tasks):
             label = value_of(task, "id")
             where = f"task {position if label is None else in_short(label)} of {path}"
-            images.append(_image(task, where, path, notes))
+            image = _image(task, where, path, notes)
+            images += [] if image is None else [image]
     return annotations_of(images, None, table, f"labels of {paths[0]}", notes)
 
 
-def _image(task: Any, where: str, path: Path, notes: Notes) -> ShapeImage:
+def _image(task: Any, where: str, path: Path, notes: Notes) -> ShapeImage | None:
+    results = _results(task, where, notes)
+    if not results and isinstance(value_of(task, "data"), Mapping) and not any(task["data"].values()):
+        notes.count(NAMELESS)
+        return None
     name = _image_name(task, where)
     shapes, sizes = [], set()
-    results = _results(task, where, notes)
     labels = _labels_by_region(results)
     for position, result in enumerate(results):
         place = f"region {position} of {where}"
@@ -71,8 +86,9 @@ def _image(task: Any, where: str, path: Path, notes: Notes) -> ShapeImage:
         size = size_of(result, ("original_width", "original_height"), place)
         sizes.add(size)
         draw = _draw(kind, result, size, place, notes)
-        if draw is not None:
-            shapes.append(Shape(_class_name(result, kind, labels, place, notes), draw, place))
+        label = None if draw is None else _class_name(result, labels, place, notes)
+        if draw is not None and label is not None:
+            shapes.append(Shape(label, draw, place))
     if len(sizes) > 1:
         raise SceneError(f"Expected one original size of the regions of {where}, found {in_short(sizes)}; correct it.")
     size = sizes.pop() if sizes else None
@@ -163,10 +179,11 @@ def _labels_by_region(results: Sequence[Any]) -> dict[str, list[Any]]:
     return found
 
 
-def _class_name(result: Any, kind: str, labels: Mapping[str, list[Any]], where: str, notes: Notes) -> str:
+def _class_name(result: Any, labels: Mapping[str, list[Any]], where: str, notes: Notes) -> str | None:
     own = next(_label_lists(result), None) or labels.get(str(result.get("id")))
     if not own:
-        raise SceneError(f"Expected a label of the {kind} in {where}, found none; label or remove it.")
+        notes.count(UNNAMED)
+        return None
     if len(own) > 1:
         notes.count("regions have several labels, of which the first counts")
     return name_of({"label": own[0]}, "label", where)
@@ -179,16 +196,20 @@ def _draw(kind: str, result: Any, size: ImageSize | None, where: str, notes: Not
             f"Expected an image that was not turned in the tool at {where}, found image_rotation "
             f"{in_short(result['image_rotation'])}; turn it back and export again."
         )
+    if kind == "brush" and not value["rle"]:
+        notes.count(WITHOUT_REGION)
+        return None
     if kind == "brush":
         return _brush(value, size, where)
     unit = np.array(size or (1, 1)) / 100
     if kind == "ellipse":
         x, y, rx, ry = (number_of(value, key, where) for key in ("x", "y", "radiusX", "radiusY"))
         angle = np.deg2rad(number_of(value, "rotation", where)) if value.get("rotation") else 0.0
+        if not are_finite(np.array([[x, y], [rx, ry], [angle, angle]]), notes):
+            return None
         return drawing.ellipse(np.array([x, y]) * unit, np.array([rx, ry]) * unit, angle)
     points = points_of(value["points"], where) * unit if kind == "polygon" else _rectangle(value, unit, where)
-    if not has_area(points):
-        notes.count(DEGENERATE)
+    if not is_region(points, notes):
         return None
     return drawing.polygon(points)
 

@@ -1,4 +1,4 @@
-"""Labelbox exports: NDJSON of data rows (export v2), or a JSON list (v1).
+"""Labelbox exports: NDJSON of data rows (export v2), or a JSON list (v1, and before it polygons by class).
 
 - Objects: polygons, bounding boxes and segmentation masks. Points and lines label nothing and are counted.
 - The export holds addresses of masks alone. A mask is the PNG beside the export, or in a folder beside it, that is
@@ -24,7 +24,7 @@ from semantic_ns.annotations import shapes as drawing
 from semantic_ns.annotations.folder import JSON_LINES_SUFFIXES, files_in
 from semantic_ns.annotations.mask_files import mask_size, open_mask
 from semantic_ns.annotations.records import entry_of, in_short, name_of, number_of, points_of, size_of, value_of
-from semantic_ns.annotations.shapes import DEGENERATE, WITHOUT_AREA, Draw, Shape, ShapeImage, annotations_of, has_area
+from semantic_ns.annotations.shapes import NAMELESS, WITHOUT_AREA, Draw, Shape, ShapeImage, annotations_of, is_region
 from semantic_ns.annotations.types import Annotations, Notes
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
@@ -50,7 +50,8 @@ def read_labelbox(paths: Sequence[Path], root: Path, table: ClassTable | None, n
     images = []
     for path in paths:
         for position, row in enumerate(_rows(path)):
-            images.append(_image(row, f"row {position} of {path}", masks, notes))
+            image = _image(row, f"row {position} of {path}", masks, notes)
+            images += [] if image is None else [image]
     return annotations_of(images, None, table, f"names of {paths[0]}", notes)
 
 
@@ -95,14 +96,18 @@ class _MaskFiles:
         )
 
 
-def _image(row: Any, where: str, masks: _MaskFiles, notes: Notes) -> ShapeImage:
+def _image(row: Any, where: str, masks: _MaskFiles, notes: Notes) -> ShapeImage | None:
     data = value_of(row, "data_row")
     source = data if isinstance(data, Mapping) else row
     key = next((key for key in _NAMES_OF_IMAGES if isinstance(value_of(source, key), str)), _NAMES_OF_IMAGES[0])
+    objects = _objects(row, where, notes)
+    if value_of(source, key) is None and not objects and isinstance(row, Mapping):
+        notes.count(NAMELESS)
+        return None
     name = unquote(urlsplit(name_of(source, key, where)).path) if key in ("row_data", "Labeled Data") else None
     size = size_of(value_of(row, "media_attributes"), ("width", "height"), f"media_attributes of {where}")
     shapes = []
-    for position, record in enumerate(_objects(row, where, notes)):
+    for position, record in enumerate(objects):
         place = f"object {position} of {where}"
         draw, size = _draw(record, size, masks, place, notes)
         if draw is not None:
@@ -115,7 +120,7 @@ def _objects(row: Any, where: str, notes: Notes) -> list[Any]:
     """The objects of the latest label of a row."""
     old = value_of(row, "Label")
     if isinstance(old, Mapping):
-        return entry_of(old, "objects", list, f"Label of {where}") if "objects" in old else []
+        return entry_of(old, "objects", list, f"Label of {where}") if "objects" in old else _polygons_by_class(old)
     projects = value_of(row, "projects")
     labels = []
     for project in projects.values() if isinstance(projects, Mapping) else ():
@@ -128,6 +133,18 @@ def _objects(row: Any, where: str, notes: Notes) -> list[Any]:
     latest = max(enumerate(kept), key=lambda pair: (_time_of(pair[1]), pair[0]))[1]
     found = value_of(value_of(latest, "annotations"), "objects")
     return [] if found is None else entry_of(latest["annotations"], "objects", list, f"annotations of {where}")
+
+
+def _polygons_by_class(label: Mapping[str, Any]) -> list[Any]:
+    """The objects of the first exports: for each class a list of polygons, in an entry `geometry` or as they are."""
+    found = []
+    for name, shapes in label.items():
+        for shape in shapes if isinstance(shapes, list) else ():
+            corners = value_of(shape, "geometry") if isinstance(shape, Mapping) else shape
+            # Answers to questions about the image stand beside the classes, as texts.
+            if isinstance(corners, list):
+                found.append({"name": name, "polygon": corners})
+    return found
 
 
 def _time_of(label: Any) -> str:
@@ -143,20 +160,24 @@ def _draw(
     box = value_of(record, "bounding_box") or value_of(record, "bbox")
     if value_of(record, "polygon") is not None:
         corners = entry_of(record, "polygon", list, where)
-        points = points_of([[value_of(corner, axis) for axis in "xy"] for corner in corners], where)
+        points = points_of([[number_of(corner, axis, where) for axis in "xy"] for corner in corners], where)
     elif box is not None:
         left, top, width, height = (number_of(box, key, where) for key in ("left", "top", "width", "height"))
         right, bottom = left + width, top + height
         points = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
-    elif (mask := _mask_record(record)) is not None:
+    elif (mask := _mask_record(record)) is not None and not _is_without_area(record):
         return _mask(record, mask, size, masks, where)
     else:
         notes.count(WITHOUT_AREA)
         return None, size
-    if not has_area(points):
-        notes.count(DEGENERATE)
+    if not is_region(points, notes):
         return None, size
     return drawing.polygon(points), size
+
+
+def _is_without_area(record: Any) -> bool:
+    """Whether it is a line or a point; v1 gives them, too, the address of a mask."""
+    return any(value_of(record, key) is not None for key in ("line", "point"))
 
 
 def _mask_record(record: Any) -> Mapping[str, Any] | None:

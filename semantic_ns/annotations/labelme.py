@@ -26,7 +26,7 @@ from semantic_ns.annotations import shapes as drawing
 from semantic_ns.annotations.mask_files import quiet_about_size
 from semantic_ns.annotations.records import MAX_PIXELS, entry_of, in_short, name_of, points_of, size_of
 from semantic_ns.annotations.regions import rectangle_mask
-from semantic_ns.annotations.shapes import DEGENERATE, WITHOUT_AREA, Draw, Shape, ShapeImage, annotations_of, has_area
+from semantic_ns.annotations.shapes import WITHOUT_AREA, Draw, Shape, ShapeImage, annotations_of, are_finite, is_region
 from semantic_ns.annotations.types import Annotations, Notes
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
@@ -75,8 +75,7 @@ def _shape(record: Any, size: ImageSize | None, where: str, notes: Notes) -> Sha
         notes.count(WITHOUT_AREA)
         return None
     points = points_of(record.get("points"), where)
-    if kind == "polygon" and not has_area(points):
-        notes.count(DEGENERATE)
+    if not (is_region(points, notes) if kind == "polygon" else are_finite(points, notes)):
         return None
     return Shape(name, _draw(kind, points, record, size, where), where)
 

@@ -1,5 +1,6 @@
 """Checked access to the records of annotations: numbers may be texts, texts and points must be sound."""
 
+import math
 import reprlib
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from semantic_ns.io.images import MAX_PIXELS
 
 _MAX_COORDINATE = 1e7
 _MAX_DIGITS = 40
+_NO_NUMBERS = ("nan", "inf", "infinity")
 _NAMES_OF_KINDS = {str: "a text", list: "a list", Mapping: "an object {...}"}
 
 
@@ -50,17 +52,25 @@ def name_of(record: Any, key: str, where: str) -> str:
 
 
 def number_of(record: Any, key: str, where: str) -> float:
-    """A finite number, which may be written as text.
+    """A number, which may be written as text; NaN where a tool could not give one (`null`, `NaN`, `Infinity`).
 
     Raises:
-        SceneError: if it is missing, no number, infinite, or larger than any image.
+        SceneError: if it is missing, no number, or larger than any image.
     """
-    number = _parse(value_of(record, key))
+    value = value_of(record, key)
+    if isinstance(record, Mapping) and key in record and _is_unknown(value):
+        return math.nan
+    number = _parse(value)
     if number is None or abs(number) > _MAX_COORDINATE:
-        raise SceneError(
-            f"Expected a finite number as {key} of {where}, found {in_short(value_of(record, key))}; correct the file."
-        )
+        raise SceneError(f"Expected a finite number as {key} of {where}, found {in_short(value)}; correct the file.")
     return number
+
+
+def _is_unknown(value: Any) -> bool:
+    """Whether this stands for a number that a tool computed and that is none; JSON of browsers has `null` for it."""
+    if isinstance(value, str):
+        return value.strip().lower().lstrip("+-") in _NO_NUMBERS
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
 
 
 def whole_number_of(record: Any, key: str, where: str) -> int:
@@ -130,14 +140,17 @@ def size_of(record: Any, keys: tuple[str, str], where: str) -> ImageSize | None:
 def points_of(values: Any, where: str) -> Float64[ndarray, "points 2"]:
     """Points (x, y) in pixels from a list of pairs; the image's corner is (0, 0), the first pixel's centre (.5, .5).
 
+    Coordinates are NaN where a tool could not give a number (`null`, `NaN`, `Infinity`).
+
     Raises:
-        SceneError: if there is something else than pairs of finite numbers.
+        SceneError: if there is something else than pairs of numbers, or a number is larger than any image.
     """
     try:
         points = np.zeros((0, 2)) if isinstance(values, list) and not values else np.asarray(values, np.float64)
     except (TypeError, ValueError, OverflowError, RecursionError):
         points = np.zeros(0)
-    if points.ndim != 2 or points.shape[1] != 2 or not (np.abs(points) <= _MAX_COORDINATE).all():
+    points = np.where(np.isfinite(points), points, np.nan)
+    if points.ndim != 2 or points.shape[1] != 2 or (np.abs(points) > _MAX_COORDINATE).any():
         raise SceneError(f"Expected points of two finite numbers in {where}, found {in_short(values)}; correct them.")
     return points
 

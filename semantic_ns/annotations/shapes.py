@@ -19,10 +19,15 @@ from semantic_ns.annotations.types import (
     table_from_annotations,
 )
 from semantic_ns.dataparsers.scene import ImageSize
+from semantic_ns.errors import SceneError
 from semantic_ns.labels.class_table import ClassTable
 
 WITHOUT_AREA = "shapes without an area (points, lines) label nothing"
 DEGENERATE = "polygons of fewer than 3 points or without an area label nothing"
+UNNAMED = "regions without a class label nothing"
+WITHOUT_REGION = "annotations without a region label nothing"
+NAMELESS = "images without a name and without annotations are left out"
+NOT_FINITE = "shapes with a coordinate that is no finite number label nothing"
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,21 @@ def has_area(points: Float64[ndarray, "points 2"]) -> bool:
     return len(points) >= 3 and bool(np.linalg.matrix_rank(points[1:] - points[0]) == 2)
 
 
+def are_finite(points: Float64[ndarray, "points 2"], notes: Notes) -> bool:
+    """Whether all coordinates are finite; otherwise the shape is counted as one that labels nothing."""
+    is_finite = bool(np.isfinite(points).all())
+    notes.count(NOT_FINITE, int(not is_finite))
+    return is_finite
+
+
+def is_region(points: Float64[ndarray, "points 2"], notes: Notes) -> bool:
+    """Whether a polygon labels pixels: it has finite corners and an area. Others are counted."""
+    if not are_finite(points, notes):
+        return False
+    notes.count(DEGENERATE, int(not has_area(points)))
+    return has_area(points)
+
+
 def annotations_of(
     images: Iterable[ShapeImage],
     classes: Sequence[Mapping[str, Any]] | None,
@@ -137,6 +157,11 @@ def annotations_of(
     images = list(images)
     if table is None:
         listed = list(classes) if classes is not None else _names_that_occur(images, notes)
+        if classes is None and not listed:
+            raise SceneError(
+                f"Expected regions of some class for the {source}, found none in {len(images)} images; check that the "
+                "annotations were exported and are finished."
+            )
         used = table_from_annotations([dict(entry) for entry in listed], source, notes)
     else:
         used = table

@@ -23,7 +23,16 @@ from PIL import Image
 
 from semantic_ns.annotations import shapes as drawing
 from semantic_ns.annotations.records import entry_of, in_short, name_of, points_of, size_of, value_of
-from semantic_ns.annotations.shapes import DEGENERATE, WITHOUT_AREA, Draw, Shape, ShapeImage, annotations_of, has_area
+from semantic_ns.annotations.shapes import (
+    WITHOUT_AREA,
+    Draw,
+    Shape,
+    ShapeImage,
+    annotations_of,
+    are_finite,
+    has_area,
+    is_region,
+)
 from semantic_ns.annotations.types import Annotations, Notes
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
@@ -83,14 +92,11 @@ def _shape(record: Any, size: ImageSize | None, where: str, notes: Notes) -> Sha
     if kind in _WITHOUT_AREA:
         notes.count(WITHOUT_AREA)
         return None
-    draw = _draw(kind, record, size, where)
-    if draw is None:
-        notes.count(DEGENERATE)
-        return None
-    return Shape(name, draw, where)
+    draw = _draw(kind, record, size, where, notes)
+    return None if draw is None else Shape(name, draw, where)
 
 
-def _draw(kind: Any, record: Mapping[str, Any], size: ImageSize | None, where: str) -> Draw | None:
+def _draw(kind: Any, record: Mapping[str, Any], size: ImageSize | None, where: str, notes: Notes) -> Draw | None:
     if kind == "bitmap":
         return _bitmap(record, size, where)
     if kind not in ("polygon", "rectangle"):
@@ -100,17 +106,28 @@ def _draw(kind: Any, record: Mapping[str, Any], size: ImageSize | None, where: s
     if kind == "rectangle":
         if len(outline) != 2:
             raise SceneError(f"Expected two corners of the rectangle at {where}, found {len(outline)}; redraw it.")
+        if not are_finite(outline, notes):
+            return None
         (left, top), (right, bottom) = np.sort(outline, axis=0) + np.array([[0, 0], [1, 1]])
         return drawing.polygon(np.array([[left, top], [right, top], [right, bottom], [left, bottom]]))
     inner = entry_of(rings, "interior", list, where) if rings.get("interior") else []
     holes = [points_of(hole, where) for hole in inner]
-    return drawing.polygons([outline], [hole for hole in holes if has_area(hole)]) if has_area(outline) else None
+    # Without one of its holes an object would label what it is not.
+    if not all(are_finite(hole, notes) for hole in holes) or not is_region(outline, notes):
+        return None
+    return drawing.polygons([outline], [hole for hole in holes if has_area(hole)])
 
 
 def _bitmap(record: Mapping[str, Any], size: ImageSize | None, where: str) -> Draw:
     bitmap = entry_of(record, "bitmap", Mapping, where)
     data = entry_of(bitmap, "data", str, where)
-    origin = points_of([bitmap.get("origin")], where)[0].round().astype(int).tolist()
+    corner = points_of([bitmap.get("origin")], where)
+    if not np.isfinite(corner).all():
+        raise SceneError(
+            f"Expected two finite numbers as origin of the bitmap at {where}, found {in_short(bitmap['origin'])}; "
+            "export it again."
+        )
+    origin = corner[0].round().astype(int).tolist()
     if size is None:
         raise SceneError(f"Expected the size of the image for the bitmap at {where}, found none; export it again.")
     return drawing.pixels(partial(_decode, data, (origin[0], origin[1]), size, where))

@@ -1,6 +1,7 @@
-"""VGG Image Annotator: the JSON of annotations or the project, of version 1, 2 or 3, or the CSV of version 2.
+"""VGG Image Annotator: the JSON of annotations or the project, of version 1, 2 or 3, or the CSV of version 2 or 3.
 
-- Regions: `polygon`, `rect`, `circle`, `ellipse`. Points and polylines label nothing and are counted.
+- Regions: `polygon`, `rect`, `circle`, `ellipse`. Points and polylines label nothing and are counted, as are regions
+  without a class.
 - Where regions overlap, the later one wins.
 - A region's class is its attribute. If there are several attributes, it is the one called class, label, category,
   name, object or type.
@@ -13,10 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
 
 from semantic_ns.annotations import shapes as drawing
 from semantic_ns.annotations.records import entry_of, in_short, name_of, number_of, points_of, value_of
-from semantic_ns.annotations.shapes import DEGENERATE, WITHOUT_AREA, Draw, Shape, ShapeImage, annotations_of, has_area
+from semantic_ns.annotations.shapes import (
+    NAMELESS,
+    UNNAMED,
+    WITHOUT_AREA,
+    Draw,
+    Shape,
+    ShapeImage,
+    annotations_of,
+    are_finite,
+    is_region,
+)
 from semantic_ns.annotations.types import Annotations, Notes
 from semantic_ns.annotations.via_records import read_images
 from semantic_ns.errors import SceneError
@@ -52,6 +65,9 @@ def read_via(paths: Sequence[Path], table: ClassTable | None, notes: Notes) -> A
     attribute = _class_attribute([region for of_image in regions for region in of_image], paths[0])
     found = []
     for (image, where), of_image in zip(records, regions, strict=True):
+        if not of_image and value_of(image, "filename") is None and isinstance(image, Mapping):
+            notes.count(NAMELESS)
+            continue
         shapes = [_shape(region, attribute, f"region {i} of {where}", notes) for i, region in enumerate(of_image)]
         name = entry_of(image, "filename", str, where)
         found.append(ShapeImage(name, where, None, [shape for shape in shapes if shape is not None]))
@@ -96,17 +112,30 @@ def _shape(region: Any, attribute: str, where: str, notes: Notes) -> Shape | Non
     if isinstance(value, Mapping):
         # A checkbox: an object with the chosen options as keys.
         chosen = [key for key, is_chosen in value.items() if is_chosen]
-        value = chosen[0] if len(chosen) == 1 else None
+        if len(chosen) > 1:
+            raise SceneError(
+                f"Expected one option of {in_short(attribute)} at {where}, found {in_short(chosen)}; choose one."
+            )
+        value = chosen[0] if chosen else None
+    if value is None or value == "":
+        notes.count(UNNAMED)
+        return None
     return Shape(name_of({attribute: value}, attribute, where), draw, where)
 
 
 def _draw(kind: Any, outline: Mapping[str, Any], where: str, notes: Notes) -> Draw | None:
     if kind == "circle":
         x, y, radius = (number_of(outline, key, where) for key in ("cx", "cy", "r"))
-        return drawing.circle(np.array([[x, y], [x + radius, y]]))
+        points = np.array([[x, y], [x + radius, y]])
+        return drawing.circle(points) if are_finite(points, notes) else None
+    if kind == "extreme circle":
+        on_it = [[number_of(outline, f"{axis}{i}", where) for axis in "xy"] for i in (1, 2, 3)]
+        return _circle_through(np.array(on_it), notes)
     if kind == "ellipse":
         x, y, rx, ry = (number_of(outline, key, where) for key in ("cx", "cy", "rx", "ry"))
         angle = number_of(outline, "theta", where) if outline.get("theta") else 0.0
+        if not are_finite(np.array([[x, y], [rx, ry], [angle, angle]]), notes):
+            return None
         return drawing.ellipse(np.array([x, y]), np.array([rx, ry]), angle)
     if kind == "rect":
         x, y, width, height = (number_of(outline, key, where) for key in ("x", "y", "width", "height"))
@@ -120,7 +149,15 @@ def _draw(kind: Any, outline: Mapping[str, Any], where: str, notes: Notes) -> Dr
         points = points_of([list(pair) for pair in zip(xs, ys, strict=True)], where)
     else:
         raise SceneError(f"Expected a polygon, rect, circle or ellipse at {where}, found {in_short(kind)}; redraw it.")
-    if not has_area(points):
-        notes.count(DEGENERATE)
+    if not is_region(points, notes):
         return None
     return drawing.polygon(points)
+
+
+def _circle_through(points: Float64[ndarray, "3 2"], notes: Notes) -> Draw | None:
+    """What draws the circle through three points: its middle is as far from the first as from the others."""
+    if not is_region(points, notes):
+        return None
+    sides = points[1:] - points[0]
+    centre = points[0] + np.linalg.solve(2 * sides, (sides**2).sum(axis=1))
+    return drawing.circle(np.stack([centre, points[0]]))

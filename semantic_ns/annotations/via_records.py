@@ -1,12 +1,14 @@
 """The images and regions in files of the VGG Image Annotator, whose versions differ, as those of its version 2.
 
 Version 3 keeps views of files, and in `metadata` the regions as lists of numbers (`[2, x, y, width, height]` is a
-rectangle) with their attributes by number. The CSV file of version 2 has a line per region.
+rectangle) with their attributes by number. The CSV file of version 2 has a line per region, as has that of version 3,
+which begins with comments.
 """
 
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ Image = Mapping[str, Any]
 
 _IMAGES_OF_PROJECT = "_via_img_metadata"
 _OUTLINE = "region_shape_attributes"
+_FIRST_COMMENT = "# Exported using VGG Image Annotator"
+_COLUMNS_OF_VERSION_3 = ("metadata_id", "file_list", "flags", "temporal_coordinates", "spatial_coordinates", "metadata")
 _SHAPES_OF_VERSION_3 = {
     1: ("point", ("cx", "cy")),
     2: ("rect", ("x", "y", "width", "height")),
@@ -29,6 +33,7 @@ _SHAPES_OF_VERSION_3 = {
     6: ("polyline", ()),
     7: ("polygon", ()),
     8: ("extreme rect", ()),
+    9: ("extreme circle", ("x1", "y1", "x2", "y2", "x3", "y3")),
 }
 
 
@@ -45,7 +50,12 @@ def is_via(content: Mapping[str, Any]) -> bool:
 def is_via_csv(path: Path) -> bool:
     """Whether a CSV file is one of the VGG Image Annotator, by its header."""
     with path.open("rb") as file:
-        return _OUTLINE.encode() in file.read(1000).partition(b"\n")[0]
+        start = file.read(1000)
+    return _OUTLINE.encode() in start.partition(b"\n")[0] or _is_csv_of_version_3(start)
+
+
+def _is_csv_of_version_3(start: bytes) -> bool:
+    return start.removeprefix(b"\xef\xbb\xbf").startswith(_FIRST_COMMENT.encode())
 
 
 def _is_version_3(content: Mapping[str, Any]) -> bool:
@@ -59,7 +69,8 @@ def read_images(path: Path) -> list[Image]:
         SceneError: if it is neither JSON nor CSV of the tool, or a record refers to what is not there.
     """
     if path.suffix.lower() == ".csv":
-        return _of_csv(path)
+        text = read_text(path)
+        return _of_csv_of_version_3(text, path) if _is_csv_of_version_3(text[:1000].encode()) else _of_csv(text, path)
     content = read_json(path)
     if isinstance(content, Mapping) and _is_version_3(content):
         return _of_version_3(content, path)
@@ -69,8 +80,8 @@ def read_images(path: Path) -> list[Image]:
     return list(images.values())
 
 
-def _of_csv(path: Path) -> list[Image]:
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+def _of_csv(text: str, path: Path) -> list[Image]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     regions_of: dict[str, list[Any]] = {}
     try:
         for row in reader:
@@ -87,6 +98,39 @@ def _of_csv(path: Path) -> list[Image]:
             "it again."
         ) from error
     return [{"filename": name, "regions": regions} for name, regions in regions_of.items()]
+
+
+def _of_csv_of_version_3(text: str, path: Path) -> list[Image]:
+    """Lines of files, shapes as lists of numbers and attributes by number, after comments that name the attributes."""
+    comments, lines = [], []
+    for line in text.split("\n"):
+        # Only what stands before the first region is a comment.
+        (comments if line.startswith("#") and not lines else lines).append(line)
+    attributes: Any = {}
+    for comment in comments:
+        key, _, value = comment.lstrip("# ").partition("=")
+        if key.strip() in ("ATTRIBUTE", "ATTRIBUTES"):
+            attributes = _cell({"ATTRIBUTE": value}, "ATTRIBUTE", str(path))
+    reader = csv.DictReader(io.StringIO("\n".join(lines), newline=""), _COLUMNS_OF_VERSION_3, strict=True)
+    views: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+    try:
+        for number, row in enumerate(reader):
+            cells = {str(key): value for key, value in row.items()}
+            where = f"region number {number} of {path}"
+            names = _cell(cells, "file_list", where)
+            name = names[0] if isinstance(names, list) and len(names) == 1 else None
+            view = entry_of({"file_list": name}, "file_list", str, where)
+            views[view] = {"fid_list": [view]}
+            shape, values = (_cell(cells, key, where) for key in ("spatial_coordinates", "metadata"))
+            metadata[str(number)] = {"vid": view, "xy": shape, "av": values}
+    except csv.Error as error:
+        raise SceneError(
+            f"Expected comma separated values in {path}, found a mistake in region number {len(metadata)} ({error}); "
+            "export it again."
+        ) from error
+    files = {view: {"fname": view} for view in views}
+    return _of_version_3({"attribute": attributes, "file": files, "metadata": metadata, "view": views}, path)
 
 
 def _cell(cells: Mapping[str, Any], key: str, where: str) -> Any:
@@ -129,12 +173,14 @@ def _outline(numbers: list[Any], where: str) -> dict[str, Any]:
     name, keys = _SHAPES_OF_VERSION_3.get(kind, ("", ())) if isinstance(kind, int) else ("", ())
     if not name or (keys and len(keys) != len(values)) or (not keys and len(values) % 2):
         raise SceneError(
-            f"Expected the kind of a shape 1..8 and its numbers as xy of {where}, found {in_short(numbers)}; redraw it."
+            f"Expected the kind of a shape 1..9 and its numbers as xy of {where}, found {in_short(numbers)}; redraw it."
         )
     if keys:
         return {"name": name, **dict(zip(keys, values, strict=True))}
     if name != "extreme rect":
         return {"name": name, "all_points_x": values[::2], "all_points_y": values[1::2]}
+    if any(value is None or (isinstance(value, float) and not math.isfinite(value)) for value in values):
+        return {"name": "rect", **dict.fromkeys(("x", "y", "width", "height"))}
     if not values or not all(isinstance(value, int | float) for value in values):
         raise SceneError(f"Expected four points as xy of {where}, found {in_short(numbers)}; redraw it.")
     left, right, top, bottom = (choose(values[start::2]) for start in (0, 1) for choose in (min, max))

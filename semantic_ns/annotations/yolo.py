@@ -19,7 +19,7 @@ from semantic_ns.annotations import shapes as drawing
 from semantic_ns.annotations.class_lists import read_names
 from semantic_ns.annotations.folder import files_in
 from semantic_ns.annotations.records import in_short, name_of, points_of
-from semantic_ns.annotations.shapes import DEGENERATE, Shape, ShapeImage, annotations_of, has_area
+from semantic_ns.annotations.shapes import Shape, ShapeImage, annotations_of, is_region
 from semantic_ns.annotations.types import Annotations, Notes
 from semantic_ns.errors import SceneError
 from semantic_ns.io.text import read_text
@@ -30,6 +30,14 @@ BOXES = "bounding boxes without an outline label nothing"
 _YAML = (".yaml", ".yml")
 _OTHER_TEXTS = frozenset({"train.txt", "valid.txt", "val.txt", "test.txt", "readme.txt", "requirements.txt"})
 _MAX_YAML_LETTERS = 200_000
+_MAX_YAML_DEPTH = 30  # the time of the scanner grows with the square of it
+_OPENING = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+_CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 _MAX_CLASSES = 10_000
 _NUM_BOX_VALUES = 4
 
@@ -112,13 +120,22 @@ def _parse_yaml(path: Path, notes: Notes) -> Any:
     try:
         if len(text) > _MAX_YAML_LETTERS:
             raise ValueError("more text than a list of classes has")
-        # References make a small file large.
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
-            raise ValueError("references to other places of the file")
+        _check_tokens(text)
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError, TypeError, OverflowError) as error:
         told = in_short(str(getattr(error, "problem", None) or error))
         raise SceneError(f"Expected YAML with names in {path}, found a mistake ({told}); correct the file.") from error
+
+
+def _check_tokens(text: str) -> None:
+    """Refuse what makes YAML slow: references, by which a small file is large, and lists in lists."""
+    depth = 0
+    for token in yaml.scan(text, yaml.SafeLoader):
+        if isinstance(token, yaml.AliasToken):
+            raise ValueError("references to other places of the file")
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if depth > _MAX_YAML_DEPTH:
+            raise ValueError("lists nested too deeply")
 
 
 def _shapes(path: Path, names: Mapping[int, str], notes: Notes) -> Sequence[Shape]:
@@ -142,8 +159,7 @@ def _shapes(path: Path, names: Mapping[int, str], notes: Notes) -> Sequence[Shap
                 f"Expected x and y of each corner in {where}, found {len(coordinates)} numbers; correct it."
             )
         points = points_of([coordinates[i : i + 2] for i in range(0, len(coordinates), 2)], where)
-        if not has_area(points):
-            notes.count(DEGENERATE)
+        if not is_region(points, notes):
             continue
         if np.abs(points).max() > 2:
             raise SceneError(

@@ -112,7 +112,7 @@ class AutoDataParser(DataParser):
             return self._nerfstudio_config(), f"{source.found} (nerfstudio-semantic-data)"
         raise SceneError(
             f"Expected a scene in {data}, found no known layout: looked for {EXPECTED}, for {TRANSFORMS} (nerfstudio), "
-            "transforms_train.json (nerf_synthetic), sparse/0 (COLMAP), "
+            "transforms_train.json (nerf_synthetic), sparse/0 (COLMAP), lowres_wide.traj (ARKitScenes), "
             f"{_HYPERSIM_IMAGES} (Hypersim), and color with pose or a .sens file (ScanNet), and it holds "
             f"{_content(data)}; pass the folder of one scene."
         )

@@ -1,6 +1,7 @@
 """COLMAP's sparse models, read by nerfstudio's own parser of them."""
 
 import struct
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ _MODEL_FOLDERS = (
     "dense/0/sparse",
     ".",
 )
+_RATIONAL = "FULL_OPENCV"
 _IMAGE_FOLDERS = ("images", "dense/images", "dense/0/images", "input", "color", "rgb", ".")
 _BROKEN_MODEL_ERRORS = (
     OSError,
@@ -60,7 +62,7 @@ def read_model(data: Path, model: Path) -> dict[str, Any]:
         SceneError: if the model is damaged, is empty, or has cameras that nerfstudio does not know.
     """
     with _told_as_scene_error(model):
-        content = _parser(data, model)._get_all_images_and_cameras(model)
+        content = _content(data, model)
     names = [Path(frame["file_path"]).relative_to(data / "images").as_posix() for frame in content["frames"]]
     folders = [data / folder for folder in _IMAGE_FOLDERS if (data / folder).is_dir()]
     folder = next((folder for folder in folders if find_file(names[0], folder).is_file()), data / "images")
@@ -73,6 +75,36 @@ def read_model(data: Path, model: Path) -> dict[str, Any]:
         for name, frame in zip(names, content["frames"], strict=True)
     ]
     return {**content, "frames": frames, **_split_lists(data)}
+
+
+def _content(data: Path, model: Path) -> dict[str, Any]:
+    """What nerfstudio's parser reads of a model, also where it has cameras `FULL_OPENCV`, which that one refuses.
+
+    Those are given to it without their k3 to k6, which are added to the frames afterwards.
+    """
+    from nerfstudio.data.utils import colmap_parsing_utils as files
+
+    is_text = (model / "cameras.txt").exists()
+    end = ".txt" if is_text else ".bin"
+    cameras = (files.read_cameras_text if is_text else files.read_cameras_binary)(model / f"cameras{end}")
+    rational = {number: camera for number, camera in cameras.items() if camera.model == _RATIONAL}
+    if not rational:
+        return _parser(data, model)._get_all_images_and_cameras(model)
+    with tempfile.TemporaryDirectory(prefix="colmap-") as temporary:
+        known = Path(temporary)
+        (known / f"images{end}").symlink_to((model / f"images{end}").absolute())
+        opencv = {
+            number: camera._replace(model="OPENCV", params=camera.params[:8]) for number, camera in rational.items()
+        }
+        (files.write_cameras_text if is_text else files.write_cameras_binary)(cameras | opencv, known / f"cameras{end}")
+        content = _parser(data, model)._get_all_images_and_cameras(known)
+        images = (files.read_images_text if is_text else files.read_images_binary)(known / f"images{end}")
+    for frame in content["frames"]:
+        camera = rational.get(images[frame["colmap_im_id"]].camera_id)
+        if camera is not None:
+            further = dict(zip(("k3", "k4", "k5", "k6"), map(float, camera.params[8:12]), strict=True))
+            frame.update(camera_model=_RATIONAL, **further)
+    return content
 
 
 def read_points(data: Path, model: Path, transform: Float[Tensor, "3 4"], scale: float) -> dict[str, Tensor]:

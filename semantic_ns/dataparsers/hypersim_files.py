@@ -28,6 +28,7 @@ from semantic_ns.io.tone_mapping import image_exposure, trajectory_exposure
 
 _COLOR_FOLDERS = {"hdr": "final_hdf5", "tonemap": "final_preview", "gamma": "final_preview", "color": "final_preview"}
 _MAX_IMAGES_FOR_EXPOSURE = 16
+_CAMERA_NAME = re.compile(r"[\w-]{1,100}", re.ASCII)  # part of a folder's name
 
 
 class HypersimFolder:
@@ -65,6 +66,10 @@ class HypersimFolder:
             raise SceneError(
                 f"Expected a Hypersim scene in {self.folder}, found no camera in _detail/metadata_cameras.csv or "
                 "_detail/cam_*; pass the folder of one scene (ai_VVV_NNN)."
+            )
+        if wrong := next((name for name in names if not _CAMERA_NAME.fullmatch(name)), None):
+            raise SceneError(
+                f"Expected names of cameras such as cam_00 in {table}, found {ascii(wrong)[:60]}; restore the file."
             )
         return names
 

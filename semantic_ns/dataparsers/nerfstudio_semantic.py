@@ -33,10 +33,11 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, Nerfst
 
 from semantic_ns.dataparsers import colmap_model, scene
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.dataparsers.frame_cameras import with_cameras
 from semantic_ns.dataparsers.frame_paths import SEMANTICS_FOLDER, LabelFinder, find_file, frame_files
 from semantic_ns.dataparsers.scene_labels import SceneLabels, read_scene_labels
 from semantic_ns.dataparsers.scene_source import TRANSFORMS, SceneSource, class_table_of, find_class_table, find_source
-from semantic_ns.dataparsers.transforms_file import SPLITS, read_frames, with_cameras, with_split_lists
+from semantic_ns.dataparsers.transforms_file import SPLITS, read_frames, with_split_lists
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.images import holds_metres

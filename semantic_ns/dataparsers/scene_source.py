@@ -1,11 +1,11 @@
-"""Where the frames of a scene are: in a `transforms.json`, in one file per split, or in a COLMAP model."""
+"""Where the frames of a scene are: a `transforms.json`, a file per split, a COLMAP model or a video of ARKitScenes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semantic_ns.dataparsers import colmap_model, scene
+from semantic_ns.dataparsers import arkit_scenes, colmap_model, scene
 from semantic_ns.dataparsers.frame_paths import SEMANTICS_FOLDER
 from semantic_ns.dataparsers.transforms_file import SPLITS
 from semantic_ns.errors import SceneError
@@ -73,6 +73,14 @@ def find_source(data: Path) -> SceneSource | None:
             folder=data,
             read=lambda: _read_split_files(split_files),
             has_white_background=True,
+        )
+    video = arkit_scenes.find_video(data)
+    if video is not None:
+        return SceneSource(
+            found=f"{video.name}/lowres_wide.traj (ARKitScenes)",
+            path=video,
+            folder=data,
+            read=lambda: arkit_scenes.read_video(video),
         )
     model = colmap_model.find_model(data)
     if model is None:

@@ -43,15 +43,11 @@ from semantic_ns.io.console import announce
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
 from semantic_ns.losses import opacity_loss
 from semantic_ns.methods.near_camera import NearCameraPriceModel
+from semantic_ns.methods.point_cloud import IS_IN_CROP_BOX, EmptyRays
 from semantic_ns.methods.scene_bounds import SceneBounds, StatedBounds, resolve_bounds
 from semantic_ns.rendering import describe_logits, planar_depth
 
 Outputs = dict[str, Any]
-
-
-_MOST_EMPTY_RAYS = 1_000_000
-_LEAST_OPACITY = 0.5
-"""Above it a ray gives a point of `ns-export pointcloud`."""
 
 
 def uniform_rays(outputs: Outputs, batch: Mapping[str, Any]) -> tuple[Outputs, dict[str, Any]]:
@@ -119,7 +115,7 @@ class SemanticModel(NearCameraPriceModel):
         self.evaluation_state = SceneAccumulator(self.taxonomy.num_classes, self.metres_per_unit)
         self._renders_raw_outputs = False
         self._renders_image = False
-        self._num_empty_rays = 0
+        self._empty_rays = EmptyRays()
         # Slow to import, and of use only where there is a model to look at.
         from semantic_ns.viewer.panel import SemanticPanel
 
@@ -246,18 +242,11 @@ class SemanticModel(NearCameraPriceModel):
         """The parent's colours and opacities [..., 4], of an image or, for point clouds, of single rays [R].
 
         Raises:
-            SceneError: if so many single rays one after the other meet nothing that no point cloud will come of them;
-                nerfstudio's export would wait for ever.
+            SceneError: if so many single rays one after the other give no point that no point cloud will come of them.
         """
         rgba = super().get_rgba_image(outputs, output_name)
         if rgba.ndim == 2:
-            has_points = bool((rgba[:, -1] > _LEAST_OPACITY).any())
-            self._num_empty_rays = 0 if has_points else self._num_empty_rays + len(rgba)
-            if self._num_empty_rays >= _MOST_EMPTY_RAYS:
-                raise SceneError(
-                    f"Expected surfaces for a point cloud, found that none of {self._num_empty_rays} rays of training "
-                    "views loses more than half of its light; train the run for longer."
-                )
+            self._empty_rays.count(rgba[:, -1], outputs.get(IS_IN_CROP_BOX))
         return rgba
 
     def _describe_semantics(self, outputs: Outputs, ray_bundle: RayBundle) -> None:
@@ -266,6 +255,7 @@ class SemanticModel(NearCameraPriceModel):
             outputs[PLANAR_DEPTH] = planar_depth(outputs["depth"], ray_bundle.metadata["directions_norm"])
         if not self._renders_image:
             outputs[NORMALS] = (normals_of_rays(self._density, ray_bundle, outputs["depth"]) + 1) / 2
+            outputs.update(self._empty_rays.described(outputs["depth"], ray_bundle))
         self._describe_classes(outputs)
 
     def _describe_classes(self, outputs: Outputs) -> None:

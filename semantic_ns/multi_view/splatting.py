@@ -1,5 +1,7 @@
 """From the depth of the sources to the depth of a target: splatted with a depth buffer, its holes filled."""
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -9,6 +11,12 @@ from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sw
 
 _SAME_SURFACE = 0.05
 """Points count to the nearest surface of a pixel if they lie behind its nearest point by less than this share."""
+_COVERING = 0.6
+"""Radius of a point over the side of its pixel: just above a half, so that neighbours leave no gap."""
+_EDGE = 0.1
+"""Largest difference of log depth to the eight neighbours of a point that can be larger than a pixel."""
+_MAX_RADIUS = 4.0
+"""Largest radius of a point in pixels of the target: what stands right before a camera does not fill its image."""
 
 
 @torch.no_grad()
@@ -20,9 +28,11 @@ def splat_depth(
 ) -> Float[Tensor, "height width"]:
     """Planar depth of the points of all sources in a target camera; 0 where no point falls.
 
-    Each point falls on the four pixels around it, with bilinear weights. Of the points of a pixel those count that lie
-    at its nearest one, or behind it by at most 5 %. The released code of Chou et al. (2024) has no depth buffer: there
-    the point that is written last wins.
+    Each point falls on the pixels around it, with weights (1 - |x| / r) (1 - |y| / r). The radius r is one pixel. Where
+    the depth of the source is smooth, it is 0.6 times the side that a pixel of the source has in the target, if that is
+    more, up to 4 pixels: a camera that stands closer than the sources sees their points far apart, and would look
+    through between them. Of the points of a pixel those count that lie at its nearest one, or behind it by at most 5 %.
+    The released code of Chou et al. (2024) has neither radius nor depth buffer: the point that is written last wins.
 
     Args:
         depths: planar depth of the sources, metres; NaN falls nowhere.
@@ -31,28 +41,54 @@ def splat_depth(
         size: height and width of the result.
     """
     height, width = size
-    xy = pixel_centres(depths.shape[1], depths.shape[2], depths.device)
+    points = [_points_in(depth, sources[n : n + 1], target, size) for n, depth in enumerate(depths)]
+    at, value, radius = (torch.cat(part) for part in zip(*points, strict=True))
     places, weights, values = [], [], []
-    for number, depth in enumerate(depths):
-        matrix = sweep_matrices(target, sources[number : number + 1])
-        at = reproject(matrix, xy, depth)
-        seen = at.is_seen[0]
-        column, row = (at.xy[0][seen] * depths.new_tensor([width, height]) - 0.5).unbind(-1)
-        left, top = column.floor(), row.floor()
-        for below in (0, 1):
-            for right in (0, 1):
-                x, y = left + right, top + below
-                weight = (1 - (column - x).abs()) * (1 - (row - y).abs())
-                inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-                places.append((y * width + x)[inside].long())
-                weights.append(weight[inside])
-                values.append(at.depth[0][seen][inside])
+    for reach in range(1, math.ceil(_MAX_RADIUS) + 1):
+        is_reached = radius > reach - 1
+        (column, row), z, r = at[is_reached].unbind(-1), value[is_reached], radius[is_reached]
+        for down, right in _ring(reach):
+            x, y = column.floor() + right, row.floor() + down
+            weight = (1 - (column - x).abs() / r).clamp(min=0) * (1 - (row - y).abs() / r).clamp(min=0)
+            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+            places.append((y * width + x)[inside].long())
+            weights.append(weight[inside])
+            values.append(z[inside])
     place, weight, value = torch.cat(places), torch.cat(weights), torch.cat(values)
+    touches = weight > 0
+    place, weight, value = place[touches], weight[touches], value[touches]
     nearest = value.new_full((height * width,), torch.inf).scatter_reduce(0, place, value, "amin")
     weight = weight * (value <= nearest[place] * (1 + _SAME_SURFACE))
     total = value.new_zeros(height * width).index_add(0, place, weight)
     summed = value.new_zeros(height * width).index_add(0, place, weight * value)
     return (summed / total.clamp(min=1e-8)).where(total > 1e-3, 0.0).view(height, width)
+
+
+def _points_in(
+    depth: Float[Tensor, "rows columns"], source: ViewCameras, target: ViewCameras, size: tuple[int, int]
+) -> tuple[Float[Tensor, "points 2"], Float[Tensor, "points"], Float[Tensor, "points"]]:
+    """Where the points of one source fall: column and row in a target, depth there, and radius in its pixels."""
+    height, width = size
+    rows, columns = depth.shape
+    seen = reproject(sweep_matrices(target, source), pixel_centres(rows, columns, depth.device), depth)
+    is_seen = seen.is_seen[0]
+    at = seen.xy[0][is_seen] * depth.new_tensor([width, height]) - 0.5
+    z = seen.depth[0][is_seen]
+    # The side of a pixel of the source at its depth, and how many pixels of the target that is there.
+    of_source = source.intrinsics[0, :2].to(depth) * depth.new_tensor([columns, rows])
+    of_target = target.intrinsics[0, :2].to(depth) * depth.new_tensor([width, height])
+    radius = depth[is_seen] / z * float((of_target / of_source).mean()) * _COVERING
+    # What a network puts between the near and the far side of an edge is nowhere: it must not grow.
+    logs = depth.nan_to_num(nan=torch.inf).log()[None, None]
+    jump = F.max_pool2d(logs, 3, 1, 1) + F.max_pool2d(-logs, 3, 1, 1)
+    is_smooth = (jump[0, 0] < _EDGE)[is_seen]
+    return at, z, radius.clamp(1.0, _MAX_RADIUS).where(is_smooth, 1.0)
+
+
+def _ring(reach: int) -> list[tuple[int, int]]:
+    """Offsets (down, right) from the pixel above and left of a point that a radius above reach - 1 can touch anew."""
+    inner, outer = range(2 - reach, reach), range(1 - reach, reach + 1)
+    return [(down, right) for down in outer for right in outer if down not in inner or right not in inner]
 
 
 @torch.no_grad()

@@ -26,6 +26,7 @@ from support.tool_samples import (
     names_of_pixels,
     supervisely,
     via,
+    via_3_csv,
     via_csv,
     via_of_version_3,
 )
@@ -117,6 +118,19 @@ LABELBOX_V1 = [
 ]
 
 
+LABELBOX_OF_2018: list[Any] = [
+    {
+        "ID": "x",
+        "External ID": IMAGE,
+        "Labeled Data": "https://firebasestorage.googleapis.com/v0/b/x/o/y",
+        "Label": {"chair": [[{"x": x, "y": y} for x, y in CORNERS]], "is it tidy?": "no"},
+    }
+]
+LABELBOX_WITH_GEOMETRY: list[Any] = [
+    {**LABELBOX_OF_2018[0], "Label": {"chair": [{"geometry": LABELBOX_OF_2018[0]["Label"]["chair"][0]}]}}
+]
+
+
 CHECKBOX = {"region_attributes": {"kind": {"lamp": False, "chair": True}, "text": "old"}}
 
 
@@ -158,6 +172,7 @@ FILES: dict[str, files.Make] = {
     "via of version 1": lambda folder: write(folder / "via.json", VIA_1),
     "via checkbox": via({**files.via_polygon(), "region_attributes": {"kind": {"lamp": False, "chair": True}}}),
     "via csv": via_csv,
+    "via 3 csv": via_3_csv,
     "via 3 polygon": via_of_version_3(7, *(value for corner in CORNERS for value in corner)),
     "via 3 rectangle": via_of_version_3(2, LEFT, TOP, RIGHT - LEFT, BOTTOM - TOP),
     "via 3 extreme rectangle": via_of_version_3(8, LEFT, 9, RIGHT, 5, 11, TOP, 12, BOTTOM),
@@ -167,6 +182,8 @@ FILES: dict[str, files.Make] = {
     "labelbox mask": labelbox_mask((255, 255, 255), mask={}),
     "labelbox composite mask": labelbox_mask((7, 99, 3), composite_mask={"color_rgb": [7, 99, 3]}),
     "labelbox of version 1": lambda folder: write(folder / "export.json", LABELBOX_V1),
+    "labelbox of 2018": lambda folder: write(folder / "export.json", LABELBOX_OF_2018),
+    "labelbox with geometry": lambda folder: write(folder / "export.json", LABELBOX_WITH_GEOMETRY),
     "supervisely polygon": supervisely(files.supervisely_object("polygon", CORNERS)),
     "supervisely rectangle": supervisely(files.supervisely_object("rectangle", [[LEFT, TOP], [RIGHT - 1, BOTTOM - 1]])),
     "supervisely bitmap": supervisely(files.supervisely_bitmap("RGBA")),
@@ -209,33 +226,6 @@ def test_a_zip_file_is_read_as_its_content_and_removed(tmp_path: Path, name: str
     assert unpacked.is_dir()
     del annotations
     assert not unpacked.exists()
-
-
-def ellipse(centre_x: float, centre_y: float, radius_x: float, radius_y: float) -> np.ndarray:
-    rows, columns = np.indices((HEIGHT, WIDTH)) + 0.5
-    return ((columns - centre_x) / radius_x) ** 2 + ((rows - centre_y) / radius_y) ** 2 <= 1
-
-
-def percent(**values: float) -> dict[str, float]:
-    return {key: value / (HEIGHT if key in {"y", "radiusY"} else WIDTH) * 100 for key, value in values.items()}
-
-
-ELLIPSES: dict[str, files.Make] = {
-    "cvat": cvat('<ellipse label="chair" cx="20" cy="15" rx="4" ry="9" rotation="90" z_order="0"/>'),
-    "label studio": label_studio(
-        files.label_studio_region(
-            "ellipselabels", **percent(x=20, y=15, radiusX=9, radiusY=4), rotation=0, ellipselabels=["chair"]
-        )
-    ),
-    "via 3": via_of_version_3(4, 20, 15, 9, 4),
-    "via": via(files.via_region(name="ellipse", cx=20, cy=15, rx=4, ry=9, theta=np.pi / 2)),
-}
-
-
-@pytest.mark.parametrize("name", ELLIPSES)
-def test_ellipses_have_the_pixels_whose_centres_they_hold(tmp_path: Path, name: str) -> None:
-    (pixels,) = names_of_pixels(read_annotations(ELLIPSES[name](tmp_path))).values()
-    np.testing.assert_array_equal(pixels == "chair", ellipse(20, 15, 9, 4))
 
 
 def test_a_hole_of_supervisely_is_no_part_of_the_object(tmp_path: Path) -> None:
@@ -324,7 +314,9 @@ def test_a_name_in_an_address_of_labelbox_is_decoded_and_a_separator_in_a_text_e
     (files.labelbox(files.labelbox_object(mask={"url": "../../secret.png"})), "each as <feature_id>.png"),
     (files.labelbox(files.labelbox_object(bounding_box={"top": 1})), "finite number as left of object 0 of row 0"),
     (files.labelbox() + "{", "line 2 of"),
-    ('{"data_row": {}}', "a name as external_id of row 0"),
+    (files.labelbox(files.labelbox_polygon(), data_row={}), "a name as external_id of row 0"),
+    (files.labelbox(files.labelbox_object(polygon=[{"x": 1}])), "finite number as y of object 0 of row 0"),
+    ('{"data_row": {}}', "regions of some class .* found none in 0 images"),
 ])  # fmt: skip
 def test_a_bad_row_of_labelbox_is_told(tmp_path: Path, line: str, says: str) -> None:
     with pytest.raises(SceneError, match=says):

@@ -11,51 +11,12 @@ import support.tool_files as files
 from semantic_ns.annotations.formats import read_annotations
 from semantic_ns.errors import SceneError
 from support.tool_files import BOTTOM, CORNERS, HEIGHT, IMAGE, LEFT, POLYGON, RIGHT, TOP, WIDTH, write
-from support.tool_samples import coco, cvat, labelme, names_of_pixels, supervisely, voc
-
-POINT = [[3.0, 3.0]]
-
-
-LINE = [[3.0, 3.0], [9.0, 9.0], [6.0, 6.0]]
-
-
-FLAT_LINE = [value for point in LINE for value in point]
-
-
-DEGENERATE: dict[str, tuple[files.Make, int]] = {
-    "coco": (
-        coco(
-            [POLYGON, [3.0, 3.0], FLAT_LINE],
-            images=[{"id": "1", "file_name": IMAGE}],
-            annotations=[
-                {"id": i, "image_id": 1.0, "category_id": "1", "segmentation": segmentation}
-                for i, segmentation in enumerate([[POLYGON, [3.0, 3.0], FLAT_LINE], [[3.0, 3.0]]])
-            ],
-        ),
-        3,
-    ),
-    "labelme": (labelme(*map(files.labelme_shape, (CORNERS, POINT, LINE, []))), 3),
-    "cvat": (
-        cvat(files.cvat_polygon() + f'<polygon label="lamp" points="{files.cvat_points(LINE)}" z_order="0"/>'),
-        1,
-    ),
-    "supervisely": (supervisely(*(files.supervisely_object("polygon", points) for points in (CORNERS, LINE))), 1),
-}
-
-
-@pytest.mark.parametrize("name", DEGENERATE)
-def test_polygons_without_an_area_are_left_out_and_counted(tmp_path: Path, name: str) -> None:
-    make, count = DEGENERATE[name]
-    annotations = read_annotations(make(tmp_path))
-    np.testing.assert_array_equal(names_of_pixels(annotations)[IMAGE] == "chair", files.chair())
-    assert f"{count} polygons of fewer than 3 points or without an area label nothing" in annotations.notes.lines()
-
-
-@pytest.mark.parametrize("segmentation", [None, [], {}, ""])
-def test_annotations_without_a_region_are_counted(tmp_path: Path, segmentation: Any) -> None:
-    annotations = read_annotations(coco(segmentation)(tmp_path))
-    assert (names_of_pixels(annotations)[IMAGE] == "-").all()
-    assert annotations.notes.lines() == ("1 annotations without a region label nothing",)
+from support.tool_samples import (
+    coco,
+    labelme,
+    names_of_pixels,
+    voc,
+)
 
 
 def category(number: Any, name: str, parent: str = "") -> dict[str, Any]:

@@ -99,6 +99,16 @@ CASES = {
         ("metadata_cameras.csv", "ai_VVV_NNN"),
         {},
     ),
+    "a camera of thousands of letters": (
+        lambda s: (s / "_detail/metadata_cameras.csv").write_text("camera_name\n" + "9" * 6000 + "\n"),
+        ("names of cameras such as cam_00", "metadata_cameras.csv"),
+        {},
+    ),
+    "a camera in another folder": (
+        lambda s: (s / "_detail/metadata_cameras.csv").write_text("camera_name\n../../x\n"),
+        ("names of cameras such as cam_00", "found '../../x'"),
+        {},
+    ),
     "missing colour": (lambda s: remove(s / COLOR, "*.color.hdf5"), (COLOR, "found none", "--color"), {}),
     "missing previews": (lambda s: None, ("final_preview", "gamma.jpg", "found none"), {"color": "gamma"}),
     "missing labels": (

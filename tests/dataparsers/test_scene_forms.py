@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -207,12 +208,36 @@ def test_a_panorama_needs_no_focal_length(scene: Path) -> None:
     torch.testing.assert_close((up * middle).sum(), torch.tensor(0.0), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("model", ["FULL_OPENCV", "OPENCV"])
+def test_a_distortion_by_a_fraction_is_that_of_opencv(
+    scene: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"k1": 0.1, "k2": -0.02, "p1": 0.003, "p2": -0.002, "k3": 0.01, "k4": 0.3, "k5": 0.1, "k6": 0.02}
+    rewrite(scene, lambda content: content.update(camera_model=model, **given))
+    dataset = load(scene)
+    cameras = dataset.cameras
+    assert cameras.camera_type[0].item() == CameraType.PERSPECTIVE.value
+    assert cameras.distortion_params is not None
+    rows, columns = torch.meshgrid(torch.arange(HEIGHT) + 0.5, torch.arange(WIDTH) + 0.5, indexing="ij")
+    rays = cameras.generate_rays(0, torch.stack([rows, columns], dim=-1).reshape(-1, 2))
+    seen = (rays.directions @ cameras.camera_to_worlds[0, :, :3]).double().numpy()
+    matrix = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1.0]])
+    projected, _ = cv2.projectPoints(seen * [1, -1, -1], np.zeros(3), np.zeros(3), matrix, np.array([*given.values()]))
+    found = projected.reshape(HEIGHT, WIDTH, 2)
+    assert np.abs(found[..., 0] - columns.numpy()).max() < 0.1
+    assert np.abs(found[..., 1] - rows.numpy()).max() < 0.1
+    assert "is taken as a polynomial" in " ".join(capsys.readouterr().out.split())
+
+
 BAD_CAMERAS: dict[str, tuple[Callable[[Path], object], str]] = {
     "w and h turned": (lambda s: rewrite(s, lambda c: c.update(w=HEIGHT, h=WIDTH)), "16x24 as .*EXIF orientation"),
     "two models": (lambda s: rewrite(s, lambda c: c["frames"][2].update(camera_model="RADIAL")), "one camera_model"),
     "unknown model": (lambda s: rewrite(s, lambda c: c.update(camera_model="FOV")), "found FOV; undistort"),
-    "rational distortion": (lambda s: rewrite(s, lambda c: c.update(camera_model="FULL_OPENCV", k5=0.1)), "undistort"),
+    "a fraction that does not reach the edge": (
+        lambda s: rewrite(s, lambda c: c.update(camera_model="FULL_OPENCV", k4=9)), "k1 to k6 of 0, 0, 0, 9.*undistort"
+    ),
     "distortion that is no number": (lambda s: rewrite(s, lambda c: c.update(k4="some")), "finite number as k4"),
+    "a width and no height": (lambda s: rewrite(s, lambda c: c.update(h=0)), "24x0 as .* found 24x16"),
     "no number": (lambda s: rewrite(s, lambda c: c.update(fl_x="wide")), "finite number as fl_x .* found 'wide'"),
     "negative focal length": (lambda s: rewrite(s, lambda c: c.update(fl_x=-1)), "focal length above 0"),
     "one scaled rotation": (

@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.errors import SceneError
-from support.colmap_scene import COLORS, as_colmap
+from support.colmap_scene import COLORS, LENS, as_colmap
 from support.hand_made_scene import (
     CLASSES,
     FOCAL,
@@ -116,9 +116,25 @@ def test_a_broken_colmap_model_is_told_in_one_sentence(name: str, scene: Path) -
 
 
 def test_a_colmap_camera_that_nerfstudio_lacks_is_refused_with_the_remedy(scene: Path) -> None:
-    as_colmap(scene, camera="FULL_OPENCV")
-    with pytest.raises(SceneError, match=r"FULL_OPENCV.* undistorted images"):
+    as_colmap(scene, camera="FOV")
+    with pytest.raises(SceneError, match=r"FOV.* undistorted images"):
         load(scene)
+
+
+@pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
+def test_a_rational_lens_of_colmap_is_that_of_the_same_transforms_file(
+    scene: Path, tmp_path: Path, binary: bool
+) -> None:
+    k1, k2, p1, p2, k3, k4, k5, k6 = LENS
+    other = write_scene(tmp_path / "other")
+    given = {"k1": k1, "k2": k2, "p1": p1, "p2": p2, "k3": k3, "k4": k4, "k5": k5, "k6": k6}
+    rewrite(other, lambda content: content.update(camera_model="FULL_OPENCV", **given))
+    expected = load(other).cameras
+    found = load(as_colmap(scene, binary=binary, camera="FULL_OPENCV")).cameras
+    assert found.distortion_params is not None
+    assert expected.distortion_params is not None
+    torch.testing.assert_close(found.distortion_params, expected.distortion_params)
+    torch.testing.assert_close(found.fx, expected.fx)
 
 
 @pytest.mark.parametrize("has_labels", [True, False])

@@ -18,20 +18,12 @@ from semantic_ns.export.annotation_files import AnnotationFiles, AnnotationForma
 from semantic_ns.export.outlines import outlines_of
 from semantic_ns.io.orientation import exif_orientation, to_upright
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
+from support.ragged_labels import HEIGHT, WIDTH, ragged_labels
 
 FORMATS = get_args(AnnotationFormat)
-WIDTH, HEIGHT = 37, 29
 SIZE = (WIDTH, HEIGHT)
 NAMES = ("wall", "Tür: links #2", 'a "b" & <c>')
 TAXONOMY = Taxonomy((3, 7, 300), NAMES, ((0, 0, 0), (9, 9, 9), (9, 9, 9)), (True,) * 3, 0)
-
-
-def ragged_labels(seed: int) -> np.ndarray:
-    """Patches of three classes and void with holes, islands and pixels that touch at corners alone."""
-    generator = np.random.default_rng(seed)
-    coarse = generator.integers(-1, 3, (8, 8)).repeat(5, 0).repeat(5, 1)[:HEIGHT, :WIDTH]
-    noise = generator.integers(-1, 3, (HEIGHT, WIDTH))
-    return np.where(generator.random((HEIGHT, WIDTH)) < 0.15, noise, coarse)
 
 
 LABELS = {f"photo_{i}.png": ragged_labels(i) for i in range(3)} | {"empty.png": np.full((HEIGHT, WIDTH), VOID)}

@@ -111,6 +111,19 @@ def test_label_images_hold_the_source_ids_that_were_rendered(tmp_path: Path) -> 
         assert written.tolist() == [[(4, 9)[(x + index) % 2] for x in range(WIDTH)]] * HEIGHT
 
 
+@pytest.mark.parametrize("ids", [(4, 9), (4, 300)], ids=["8 bits", "16 bits"])
+def test_exported_label_images_are_read_as_annotations_with_every_pixel_and_id(
+    ids: tuple[int, ...], tmp_path: Path
+) -> None:
+    paths = LabelExporter(FakeModel(taxonomy_of(*ids)), tmp_path, []).export(frames_of(2))
+    annotations = read_annotations(tmp_path / "seq/semantic_class", "png", tmp_path / "classes.json")
+    assert annotations.taxonomy.source_ids == ids
+    read = {image.name: image.read((WIDTH, HEIGHT)) for image in annotations.images}
+    assert {path.name for path in paths} == read.keys()
+    for path in paths:
+        np.testing.assert_array_equal(np.array(ids)[read[path.name]], np.asarray(Image.open(path)))
+
+
 def test_labels_for_a_tool_lie_beside_and_belong_to_the_upright_picture(tmp_path: Path) -> None:
     image = tmp_path / "photo.jpg"
     picture = Image.new("RGB", (WIDTH, HEIGHT))

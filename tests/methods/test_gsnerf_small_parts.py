@@ -130,20 +130,31 @@ def test_gradients_of_the_volume_are_slopes() -> None:
 
 
 def splat_by_loops(depths: Tensor, sources: ViewCameras, target: ViewCameras, size: tuple[int, int]) -> Tensor:
-    """Each point falls on four pixels; of those of a pixel the nearest count, and what lies at most 5 % behind."""
+    """Each point covers its own pixel, as large as it is in the target; the nearest count, and what lies 5 % behind."""
     height, width = size
     points: dict[tuple[int, int], list[tuple[float, float]]] = {}
     for number, depth in enumerate(depths):
-        for row in range(depth.shape[0]):
-            for column in range(depth.shape[1]):
-                point = world_point(sources[number : number + 1], column, row, float(depth[row, column]), depth.shape)  # pyright: ignore[reportArgumentType]
+        rows, columns = depth.shape
+        for row in range(rows):
+            for column in range(columns):
+                far = float(depth[row, column])
+                point = world_point(sources[number : number + 1], column, row, far, (rows, columns))
                 x, y, z = pixel_of(target, point, size)
                 if z <= 0 or not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
                     continue
-                for r in (math.floor(y), math.floor(y) + 1):
-                    for c in (math.floor(x), math.floor(x) + 1):
-                        if 0 <= r < height and 0 <= c < width:
-                            points.setdefault((r, c), []).append(((1 - abs(x - c)) * (1 - abs(y - r)), z))
+                fx, fy = (float(focal) for focal in sources.intrinsics[number, :2])
+                gx, gy = (float(focal) for focal in target.intrinsics[0, :2])
+                side = far / z * (gx * width / (fx * columns) + gy * height / (fy * rows)) / 2
+                around = depth[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2].log()
+                is_smooth = (
+                    float((around.max() - depth[row, column].log()) + (depth[row, column].log() - around.min())) < 0.1
+                )
+                radius = min(max(0.6 * side, 1.0), 4.0) if is_smooth else 1.0
+                for r in range(height):
+                    for c in range(width):
+                        weight = max(0.0, 1 - abs(x - c) / radius) * max(0.0, 1 - abs(y - r) / radius)
+                        if weight > 0:
+                            points.setdefault((r, c), []).append((weight, z))
     result = torch.zeros(height, width)
     for (row, column), found in points.items():
         nearest = min(z for _, z in found)
@@ -154,14 +165,30 @@ def splat_by_loops(depths: Tensor, sources: ViewCameras, target: ViewCameras, si
     return result
 
 
-def test_splatted_depth_is_a_loop_over_points() -> None:
+@pytest.mark.parametrize("size", [(5, 6), (9, 11), (40, 44)])
+def test_splatted_depth_is_a_loop_over_points(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
     cameras = cameras_before_a_wall(3, turn=0.1)
     depths = torch.rand(2, 6, 8) * 2 + 1
-    found = splat_depth(depths, cameras[:2], cameras[2:], (9, 11))
-    expected = splat_by_loops(depths, cameras[:2], cameras[2:], (9, 11))
+    depths[:, :, 4:] = depths[:, :1, 4:5] * (1 + 0.03 * torch.rand(2, 6, 4))  # edges and smooth parts
+    found = splat_depth(depths, cameras[:2], cameras[2:], size)
+    expected = splat_by_loops(depths, cameras[:2], cameras[2:], size)
     assert 0 < int((expected > 0).sum()) < expected.numel()
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_camera_that_stands_close_to_a_wall_does_not_look_through_the_points_of_a_far_one() -> None:
+    cameras = cameras_before_a_wall(2)
+    frames = frames_of_the_wall(cameras, (30, 40))
+    assert frames.depths_m is not None
+    near = ViewCameras(cameras.c2w[:1].clone(), cameras.intrinsics[:1])
+    near.c2w[0, :3, 3] += near.c2w[0, :3, 2] * 0.75 * frames.depths_m[0].min().double()
+    found = splat_depth(frames.depths_m[:1], cameras[:1], near, (30, 40))
+    inner = found[3:-3, 3:-3]
+    assert bool((inner > 0).all())
+    behind = 3.0 * frames.depths_m[:1]
+    both = splat_depth(torch.cat([frames.depths_m[:1], behind]), cameras[:1][torch.tensor([0, 0])], near, (30, 40))
+    torch.testing.assert_close(both[3:-3, 3:-3], inner)
 
 
 def test_true_depth_of_the_sources_splats_to_the_true_depth_of_a_wall() -> None:

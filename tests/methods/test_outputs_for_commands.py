@@ -21,7 +21,8 @@ from semantic_ns.errors import SceneError
 from semantic_ns.evaluation import color
 from semantic_ns.evaluation.color import structural_similarity
 from semantic_ns.host import draw_labels_in_class_colors
-from semantic_ns.methods import base
+from semantic_ns.methods import point_cloud
+from semantic_ns.methods.point_cloud import EmptyRays
 from support.registered import METHODS, SMALL
 
 OF_ONE_SCENE = {name: method for name, method in METHODS.items() if method.config.pipeline.model._target.renders_rays}
@@ -131,7 +132,8 @@ def test_rays_that_all_meet_nothing_end_the_export_of_points(
     method: MethodSpecification, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = models[str(method.config.method_name)]
-    monkeypatch.setattr(base, "_MOST_EMPTY_RAYS", 3 * RAYS)
+    monkeypatch.setattr(point_cloud, "_MOST_EMPTY_RAYS", 3 * RAYS)
+    monkeypatch.setattr(model, "_empty_rays", EmptyRays([]))
     monkeypatch.setattr(model.renderer_rgb, "background_color", "random")
     rgb = torch.full((RAYS, 3), 0.25)
     empty, seen = ({"rgb": rgb, "accumulation": torch.full((RAYS, 1), share)} for share in (0.5, 0.6))
@@ -143,7 +145,27 @@ def test_rays_that_all_meet_nothing_end_the_export_of_points(
         model.get_rgba_image({name: value.view(2, RAYS // 2, -1) for name, value in empty.items()})
     with pytest.raises(SceneError, match=f"none of {3 * RAYS} rays of training views loses more than half"):
         model.get_rgba_image(empty)
-    model._num_empty_rays = 0
+
+
+@IN_TURN
+def test_rays_whose_points_are_all_outside_the_crop_box_end_the_export_of_points(
+    method: MethodSpecification, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The points lie at 4 (1, 1, 1): a box of sides 2 around (3.5, 4, 4) holds them, a narrower one does not."""
+    model = models[str(method.config.method_name)]
+    monkeypatch.setattr(point_cloud, "_MOST_EMPTY_RAYS", 3 * RAYS)
+    with torch.no_grad():
+        outputs = model(rays()) | {"depth": torch.full((RAYS, 1), 4.0), "accumulation": torch.ones(RAYS, 1)}
+    for width, is_inside in ((2.0, True), (0.9, False)):
+        command = f"ns-export pointcloud --obb_center 3.5 4 4 --obb-rotation 0 0 0 --obb-scale {width} 2 2"
+        monkeypatch.setattr(model, "_empty_rays", EmptyRays(command.split()))
+        given = {name: outputs[name] for name in ("rgb", "depth", "accumulation")}
+        model._describe_semantics(given, rays())
+        assert given["is_in_crop_box"].tolist() == [is_inside] * RAYS
+        for _ in range(2 if not is_inside else 4):
+            model.get_rgba_image(given)
+    with pytest.raises(SceneError, match=f"inside the crop box .* found none on {3 * RAYS} rays"):
+        model.get_rgba_image(given)
 
 
 def test_images_below_the_window_have_no_ssim_and_others_have_that_of_torchmetrics(

@@ -10,6 +10,8 @@ import numpy as np
 from support.hand_made_scene import CLASSES, FOCAL, HEIGHT, WIDTH
 
 POINTS = np.array([[0.5, 0.25, 1.0], [-1.0, 2.0, 0.0]])
+LENS = (0.1, -0.02, 0.003, -0.002, 0.01, 0.3, 0.1, 0.02)
+"""k1, k2, p1, p2, k3, k4, k5 and k6 of COLMAP's FULL_OPENCV."""
 COLORS = ((10, 20, 30), (200, 100, 50))
 
 
@@ -35,7 +37,8 @@ def as_colmap(folder: Path, model: str = "sparse/0", binary: bool = False, camer
         w2c = np.linalg.inv(np.array(frame["transform_matrix"]) * [1, -1, -1, 1])
         poses.append((Path(frame["file_path"]).name, quaternion_of(w2c[:3, :3]), w2c[:3, 3]))
     (folder / model).mkdir(parents=True, exist_ok=True)
-    parameters = {"PINHOLE": [FOCAL, FOCAL, WIDTH / 2, HEIGHT / 2], "FULL_OPENCV": [1.0] * 12}[camera]
+    pinhole = [FOCAL, FOCAL, WIDTH / 2, HEIGHT / 2]
+    parameters = {"PINHOLE": pinhole, "FULL_OPENCV": [*pinhole, *LENS], "FOV": [*pinhole, 0.5]}[camera]
     (write_binary if binary else write_text)(folder / model, poses, camera, parameters)
     return folder
 
@@ -56,8 +59,8 @@ def write_text(folder: Path, poses: list[Any], camera: str, parameters: list[flo
 
 
 def write_binary(folder: Path, poses: list[Any], camera: str, parameters: list[float]) -> None:
-    assert camera == "PINHOLE"
-    content = struct.pack("<Q", 1) + struct.pack("<iiQQ4d", 1, 1, WIDTH, HEIGHT, *parameters)
+    number = {"PINHOLE": 1, "FULL_OPENCV": 6, "FOV": 7}[camera]
+    content = struct.pack("<Q", 1) + struct.pack(f"<iiQQ{len(parameters)}d", 1, number, WIDTH, HEIGHT, *parameters)
     (folder / "cameras.bin").write_bytes(content)
     content = struct.pack("<Q", len(poses))
     for index, (name, rotation, translation) in enumerate(poses):

@@ -14,6 +14,7 @@ from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.synthetic_scene import write_replica_scene
 from support import hypersim_scene, scannet_scene
+from support.arkit_scene import as_arkit_scenes
 from support.colmap_scene import as_colmap
 from support.hand_made_scene import CLASSES, HEIGHT, WIDTH, each_frame, rewrite, write_scene
 
@@ -66,6 +67,14 @@ def scannetpp(folder: Path) -> Path:
     return folder / "scene"
 
 
+def arkit_scenes(folder: Path) -> Path:
+    """ARKitScenes: a trajectory, a file of intrinsics per image, and depth."""
+    written = write_scene(folder / "written", NUM_FRAMES)
+    scene = as_arkit_scenes(written, folder / "41069021")
+    shutil.rmtree(written)
+    return scene
+
+
 def colmap(binary: bool) -> Write:
     """A COLMAP model with sparse points and lists of the splits."""
 
@@ -108,6 +117,7 @@ SAMPLES: dict[str, Write] = {
     "transforms": transforms,
     "split files": split_files,
     "scannetpp": scannetpp,
+    "arkit scenes": arkit_scenes,
     "colmap text": colmap(binary=False),
     "colmap binary": colmap(binary=True),
     "replica": replica,

@@ -61,6 +61,24 @@ def via_of_version_3(*numbers: float, value: str = "1", kind: int = 4) -> files.
     return lambda folder: write(folder / "via3.json", content)
 
 
+def via_3_csv(folder: Path) -> Path:
+    """The CSV of version 3: comments with the attributes, then a line per region."""
+    attributes = {
+        "1": {"aname": "kind", "anchor_id": "FILE1_Z0_XY1", "type": 4, "options": {"0": "lamp", "1": "chair"}}
+    }
+    shape = [7, *(value for corner in files.CORNERS for value in corner)]
+    cells = ["1_a1b2", json.dumps([IMAGE]), "0", "[]", json.dumps(shape), json.dumps({"1": "1"})]
+    row = ",".join('"{}"'.format(cell.replace('"', '""')) for cell in cells)
+    comments = [
+        "# Exported using VGG Image Annotator (http://www.robots.ox.ac.uk/~vgg/software/via)",
+        "# Notes:",
+        "# - spatial_coordinates of [2,10,20,50,80] denotes a rectangle",
+        f"# ATTRIBUTE = {json.dumps(attributes)}",
+        "# CSV_HEADER = metadata_id,file_list,flags,temporal_coordinates,spatial_coordinates,metadata",
+    ]
+    return write(folder / "via3.csv", "\n".join([*comments, row]) + "\n")
+
+
 def labelme(*shapes: dict[str, Any], **changes: Any) -> files.Make:
     return lambda folder: write(folder / "frame_00001.json", files.labelme(*shapes, **changes))
 
