@@ -15,7 +15,7 @@ from semantic_ns.splatting.rasterize import rasterize
 
 _BETAS = 0.9, 0.99
 _EPSILON = 1e-15
-_COLOR_WEIGHT, _DEPTH_WEIGHT = 3.0, 0.1
+_COLOR_WEIGHT, _DEPTH_WEIGHT = 3.0, 0.02
 _LEAST_OPACITY = 0.01
 
 
@@ -77,10 +77,10 @@ def fit(
 ) -> tuple[Gaussians, Float[Tensor, "kept 3"]]:
     """Train Gaussians and their colours on images.
 
-    The loss of an image is 3 |c - c'|², the mean over pixels and channels, and where depth d is known 0.1 |z - A d| / d
-    of the summed depth z and the opacity A. Behind the Gaussians lies another colour in each step, so that surfaces
-    become opaque. Each step trains what its image shows (Kerbl et al. 2023 train all). What
-    is hardly opaque afterwards is left out.
+    The loss of an image is 3 |c - c'|², the mean over pixels and channels. Where depth d is known, 0.02 |z - A d| / d
+    is added, with summed depth z and opacity A. Behind the Gaussians lies another colour in each step, so that surfaces
+    become opaque. Each step trains what its image shows (Kerbl et al. 2023 train all). What is hardly opaque afterwards
+    is left out.
 
     Args:
         gaussians: the Gaussians to begin with.

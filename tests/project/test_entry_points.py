@@ -45,6 +45,7 @@ EXPECTED = {
         "sns-import-labels",
         "sns-pairs",
         "sns-suggest",
+        "sns-to-splat",
     },
 }
 

@@ -1,0 +1,137 @@
+"""How well do Gaussians made from the depth images of a scene show it, and how fast?
+
+For each supervision mode of `sns-benchmark labels` the training images of a scene become Gaussians with classes, from
+its depth images, and are scored on the images that were not trained on, against clean labels. Scores: mean and worst
+PSNR of an image, mean error of expected planar depth over pixels of known depth, pooled `miou_present` without void.
+Seconds are those of the processor for octree and training, of votes and posterior, and of a frame with colour and
+depth, and with all classes; NUMBA_NUM_THREADS says with how many threads.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numba
+import torch
+
+from semantic_ns.benchmark.runner.modes import find_mode
+from semantic_ns.dataparsers.auto import AutoDataParserConfig
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.training_labels import corrupted_labels
+from semantic_ns.errors import SceneError
+from semantic_ns.export.splat import (
+    Splat,
+    are_outlined,
+    first_gaussians,
+    given_depths,
+    score_splat,
+    views_of,
+)
+from semantic_ns.labels.corruption import CorruptionConfig
+from semantic_ns.splatting.classes import class_probabilities, count_votes
+from semantic_ns.splatting.fit import FitConfig, View, fit
+from semantic_ns.splatting.rasterize import rasterize
+
+
+def views_and_labels(config: AutoDataParserConfig, split: str) -> tuple[SemanticDataset, list[View]]:
+    """Images of a split of a scene, with their depth."""
+    dataset = SemanticDataset(config.setup().get_dataparser_outputs(split))
+    depths = given_depths(dataset)
+    if depths is None:
+        raise SceneError(f"Expected depth images in {config.data}, found none; choose a scene that has them.")
+    return dataset, views_of(dataset, depths)
+
+
+@torch.no_grad()
+def frame_ms(splat: Splat, views: Sequence[View]) -> dict[str, float]:
+    """Median milliseconds of the processor for a frame: colour and depth, and all classes."""
+    found = {}
+    for name, features in (("color_ms", splat.colors), ("classes_ms", splat.probabilities)):
+        times = []
+        for view in views:
+            start = time.process_time()
+            rasterize(splat.gaussians, features, view.camera)
+            times.append(1000 * (time.process_time() - start))
+        found[name] = sorted(times)[len(times) // 2]
+    return found
+
+
+def trial(config: AutoDataParserConfig, mode: str, seed: int, steps: int) -> dict[str, Any]:
+    """Make and score the Gaussians of one mode and seed."""
+    train, views = views_and_labels(config, "train")
+    scored, others = views_and_labels(config, "val")
+    num_classes = train.taxonomy.num_classes
+    clean = [train.read_labels(index) for index in range(len(train))]
+    corruption = CorruptionConfig(seed=seed, **find_mode(mode).corruption)
+    labels = [torch.from_numpy(image.astype("int32")) for image in corrupted_labels(train, clean, corruption)]
+    start = time.process_time()
+    begin = first_gaussians(views, labels if are_outlined(labels) else None)
+    octree_s, start = time.process_time() - start, time.process_time()
+    gaussians, colors = fit(*begin, views, FitConfig(steps=steps, seed=seed))
+    fit_s, start = time.process_time() - start, time.process_time()
+    votes = count_votes(gaussians, [view.camera for view in views], labels, num_classes)
+    votes_s, start = time.process_time() - start, time.process_time()
+    splat = Splat(gaussians, colors, class_probabilities(gaussians, colors, votes))
+    spread_s = time.process_time() - start
+    metres = float(scored.metadata["metres_per_unit"])
+    found: dict[str, Any] = {
+        "mode": mode,
+        "seed": seed,
+        "gaussians": len(gaussians),
+        "threads": numba.get_num_threads(),
+    }
+    found |= {"octree_s": octree_s, "fit_s": fit_s, "votes_s": votes_s, "spread_s": spread_s}
+    for poses, dataset, scored_views in (("test", scored, others), ("train", train, views)):
+        truth = [torch.from_numpy(dataset.read_labels(index).astype("int32")) for index in range(len(dataset))]
+        scores = score_splat(splat, scored_views, truth, metres)
+        assert scores.classes is not None
+        found[poses] = {
+            "psnr": scores.psnr,
+            "worst_psnr": scores.worst_psnr,
+            "depth_l1_m": scores.depth_l1_m,
+            "miou_present": scores.classes.miou_present,
+            "pixel_accuracy": scores.classes.pixel_accuracy,
+        }
+    return found | frame_ms(splat, others)
+
+
+def markdown(trials: Sequence[dict[str, Any]]) -> str:
+    """A row for each trial."""
+    lines = [
+        "| mode | seed | Gaussians | PSNR | worst | depth L1, m | `miou_present` | training poses "
+        "| octree, s | fit, s | votes, s | spread, s | frame, ms | classes, ms |",
+        "|" + "---|" * 14,
+    ]
+    for one in trials:
+        test = one["test"]
+        cells = [one["mode"], str(one["seed"]), str(one["gaussians"])]
+        cells += [f"{test[key]:.2f}" for key in ("psnr", "worst_psnr")]
+        cells += [f"{value:.3f}" for value in (test["depth_l1_m"], test["miou_present"], one["train"]["miou_present"])]
+        cells += [f"{one[key]:.1f}" for key in ("octree_s", "fit_s", "votes_s", "spread_s", "color_ms", "classes_ms")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make, score and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scene", type=Path, help="scene with depth images")
+    parser.add_argument("--split", default="auto", help="split of semantic-data (default: auto)")
+    parser.add_argument("--eval-interval", type=int, default=8, help="frames per scored frame (split interval)")
+    parser.add_argument("--modes", nargs="+", default=["all"], help="modes of sns-benchmark labels (default: all)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42], help="seeds of labels and training")
+    parser.add_argument("--steps", type=int, default=400, help="steps of the training (default: 400)")
+    parser.add_argument("--output", type=Path, help="JSON file for all numbers")
+    options = parser.parse_args(arguments)
+    config = AutoDataParserConfig(data=options.scene, split=options.split, eval_interval=options.eval_interval)
+    trials = [trial(config, mode, seed, options.steps) for mode in options.modes for seed in options.seeds]
+    if options.output is not None:
+        options.output.write_text(json.dumps(trials, indent=1) + "\n")
+    print(markdown(trials))
+
+
+if __name__ == "__main__":
+    main()
