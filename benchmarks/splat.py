@@ -28,10 +28,11 @@ from semantic_ns.export.splat import (
     first_gaussians,
     given_depths,
     score_splat,
+    used_labels,
     views_of,
 )
 from semantic_ns.labels.corruption import CorruptionConfig
-from semantic_ns.splatting.classes import class_probabilities, count_votes
+from semantic_ns.splatting.classes import class_probabilities, gaussian_votes
 from semantic_ns.splatting.fit import FitConfig, View, fit
 from semantic_ns.splatting.rasterize import rasterize
 
@@ -67,12 +68,13 @@ def trial(config: AutoDataParserConfig, mode: str, seed: int, steps: int) -> dic
     clean = [train.read_labels(index) for index in range(len(train))]
     corruption = CorruptionConfig(seed=seed, **find_mode(mode).corruption)
     labels = [torch.from_numpy(image.astype("int32")) for image in corrupted_labels(train, clean, corruption)]
+    labels = used_labels(views, labels)
     start = time.process_time()
     begin = first_gaussians(views, labels if are_outlined(labels) else None)
     octree_s, start = time.process_time() - start, time.process_time()
     gaussians, colors = fit(*begin, views, FitConfig(steps=steps, seed=seed))
     fit_s, start = time.process_time() - start, time.process_time()
-    votes = count_votes(gaussians, [view.camera for view in views], labels, num_classes)
+    votes = gaussian_votes(gaussians, [view.camera for view in views], labels, num_classes)
     votes_s, start = time.process_time() - start, time.process_time()
     splat = Splat(gaussians, colors, class_probabilities(gaussians, colors, votes))
     spread_s = time.process_time() - start

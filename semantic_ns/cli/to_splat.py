@@ -1,14 +1,17 @@
 """`sns-to-splat`: a trained run as Gaussians with classes."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from semantic_ns.cli.main import run_command
+from semantic_ns.dataparsers.metadata import METRES_PER_UNIT
 from semantic_ns.errors import SceneError
 from semantic_ns.runs import load_run
 
@@ -21,54 +24,66 @@ class ToSplat:
     """Turn a trained run into Gaussians with classes, on the CPU, and write them for viewers of Gaussian splats.
 
     Gaussians begin at the surface that depth shows, are trained on the training images, and take their classes from
-    the labels that the run was trained on, in closed form. They are written in metres, in the world of the scene's
-    files: splat.ply in colour and splat_classes.ply in the colours of the classes, both with the id of the class of
-    each Gaussian, and classes.json with the names of the ids.
+    the labels that the run was trained on, in closed form. They are written in the world of the scene's files, in
+    metres where its scale is known: splat.ply in colour and splat_classes.ply in the colours of the classes, both with
+    the id of the class of each Gaussian, and classes.json with the names of the ids.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
     """The config.yml of the run, or its folder."""
     output_dir: Path
-    """New folder of the files."""
-    depth: Literal["auto", "scene", "rendered"] = "auto"
-    """Where depth comes from: the depth images of the scene, or what the run renders. By default the scene's where it
-    has depth images."""
+    """New folder of the files, outside the scene's folder."""
+    depth: Literal["auto", "given", "rendered"] = "auto"
+    """Where depth comes from: the depth images of the scene (given), or what the run renders. By default the scene's
+    where it has depth images of training frames."""
     steps: int = 400
     """Number of training images that are rendered, one a step."""
     seed: int = 42
     """Draws the order of the training images."""
 
     def main(self) -> None:
-        """Check, load the run, make the Gaussians, score them on the images that were not trained on, and write."""
+        """Check, load the run, make the Gaussians, write them, and score them on the scored images."""
         self._check_options()
         run = load_run(self.run / "config.yml" if self.run.is_dir() else self.run, option="RUN")
         from semantic_ns.export import splat as export
+        from semantic_ns.export.labels import input_paths
 
         console = Console(soft_wrap=True, highlight=False, markup=False)
         data, model = run.pipeline.datamanager, run.model
+        train, scored = data.train_dataset, data.eval_dataset
+        self._refuse_the_scene(input_paths(data))
+        for dataset in (train, scored):
+            export.pinhole_cameras(dataset)  # before anything slow
         start = time.perf_counter()
-        depths = self._depths(model, data.train_dataset, console)
-        views = export.views_of(data.train_dataset, depths)
+        views = export.views_of(train, self._depths(model, train, console))
         labels = [_tensor(data.training_labels[index]) for index in range(len(views))]
-        config = export.FitConfig(steps=self.steps, seed=self.seed)
-        made = export.make_splat(views, labels, model.taxonomy.num_classes, config)
+        with Progress(TextColumn("Training Gaussians"), BarColumn(), MofNCompleteColumn(), console=console) as progress:
+            task = progress.add_task("", total=self.steps)
+            made = export.make_splat(
+                views,
+                labels,
+                model.taxonomy.num_classes,
+                export.FitConfig(steps=self.steps, seed=self.seed),
+                lambda _: progress.advance(task),
+            )
         console.print(f"Made {len(made.gaussians)} Gaussians in {time.perf_counter() - start:.0f} s.")
-        scored = data.eval_dataset
-        of_scene = export.given_depths(scored)
-        truth = [_tensor(scored.read_labels(index)) for index in range(len(scored))]
-        metres = float(scored.metadata["metres_per_unit"])
-        console.print(report(export.score_splat(made, export.views_of(scored, of_scene), truth, metres)))
         paths = export.write_splat_files(made, data.train_dataparser_outputs, model.taxonomy, self.output_dir)
         console.print("Wrote " + ", ".join(str(path) for path in paths))
+        truth = [_tensor(scored.read_labels(index)) for index in range(len(scored))]
+        metres = float(scored.metadata[METRES_PER_UNIT])
+        scores = export.score_splat(made, export.views_of(scored, export.given_depths(scored)), truth, metres)
+        is_apart = not set(train.image_filenames) & set(scored.image_filenames)
+        console.print(report(scores, is_apart))
 
     def _depths(self, model: Any, dataset: Any, console: Console) -> Any:
         from semantic_ns.export.splat import given_depths, rendered_depths
 
         given = None if self.depth == "rendered" else given_depths(dataset)
         if given is not None:
-            console.print("Depth: the images of the scene.")
+            num_known = sum(bool((depth > 0).any()) for depth in given)
+            console.print(f"Depth: the images of the scene, of {num_known} of {len(given)} training frames.")
             return given
-        if self.depth == "scene":
+        if self.depth == "given":
             raise SceneError("Expected depth images in the scene, found none; give --depth rendered.")
         console.print(f"Depth: {len(dataset)} training images, rendered by the run.")
         return rendered_depths(model, dataset)
@@ -80,6 +95,18 @@ class ToSplat:
         if self.steps < 0:
             raise SceneError(f"Expected --steps of at least 0, found {self.steps}; change it.")
 
+    def _refuse_the_scene(self, protected: Sequence[Path]) -> None:
+        from semantic_ns.io.writing import write_errors_as_scene_error
+
+        for kept in protected:
+            if self.output_dir.resolve().is_relative_to(kept.resolve()):
+                raise SceneError(
+                    f"Expected an output folder outside the scene, found {self.output_dir} in {kept}; choose another "
+                    "--output-dir."
+                )
+        with write_errors_as_scene_error(self.output_dir):
+            self.output_dir.mkdir(parents=True, exist_ok=True)
+
 
 def _tensor(labels: Any) -> Any:
     import torch
@@ -87,14 +114,15 @@ def _tensor(labels: Any) -> Any:
     return torch.from_numpy(labels.astype("int32"))
 
 
-def report(scores: "SplatScores") -> str:
-    """Scores in one sentence."""
+def report(scores: "SplatScores", is_apart: bool) -> str:
+    """Scores in one sentence; `is_apart` says that none of the scored images was trained on."""
     parts = [f"PSNR {scores.psnr:.2f} dB, worst image {scores.worst_psnr:.2f} dB"]
     if scores.depth_l1_m is not None:
         parts.append(f"mean depth error {scores.depth_l1_m:.3f} m")
     if scores.classes is not None:
         parts.append(f"miou_present {scores.classes.miou_present:.3f}, accuracy {scores.classes.pixel_accuracy:.3f}")
-    return f"On {scores.num_images} images that were not trained on: {', '.join(parts)}."
+    which = "that were not trained on" if is_apart else "of which some were trained on"
+    return f"On {scores.num_images} scored images {which}: {', '.join(parts)}."
 
 
 def entrypoint() -> None:

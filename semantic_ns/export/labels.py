@@ -133,7 +133,7 @@ class LabelExporter:
             raise SceneError("Expected at least one frame to export, found none; choose other frames with --frames.")
         self._refuse_to_overwrite(frames)
         # Written first: it marks the folder as ours, so that a run that was stopped can be repeated.
-        write_json(self.output_dir / CLASSES_FILE, {"written_by": WRITTEN_BY, **_class_table(self.model.taxonomy)})
+        write_json(self.output_dir / CLASSES_FILE, {"written_by": WRITTEN_BY, **class_table(self.model.taxonomy)})
         files = self._annotation_files()
         columns = (TextColumn("Exporting labels"), BarColumn(), MofNCompleteColumn())
         with self.model.raw_outputs(), Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
@@ -221,7 +221,8 @@ def _to_uint8(image: Tensor) -> ndarray:
     return (image.float().clamp(0, 1) * 255).round().byte().cpu().numpy()
 
 
-def _class_table(taxonomy: Taxonomy) -> dict[str, Any]:
+def class_table(taxonomy: Taxonomy) -> dict[str, Any]:
+    """The classes as classes.json holds them: id of void, and of each class id, name, colour and kind."""
     classes = zip(taxonomy.source_ids, taxonomy.names, taxonomy.colors, taxonomy.is_thing, strict=True)
     return {
         "void_id": taxonomy.void_source_id,

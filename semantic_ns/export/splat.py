@@ -1,9 +1,10 @@
 """A trained run as Gaussians with classes: what its depth and images show, and what its labels say."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,23 +16,27 @@ from semantic_ns.batch import PLANAR_DEPTH, meets_nothing
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.metrics import SegmentationScores, confusion_matrix, segmentation_scores
+from semantic_ns.export.labels import CLASSES_FILE, class_table
+from semantic_ns.geometry.poses import opencv_to_opengl
 from semantic_ns.geometry.world import world_from_scene
 from semantic_ns.io.writing import write_json
 from semantic_ns.labels.taxonomy import Taxonomy
-from semantic_ns.splatting.classes import class_probabilities, count_votes, labels_of
+from semantic_ns.splatting.classes import class_probabilities, gaussian_votes, labels_of
 from semantic_ns.splatting.fit import FitConfig, View, fit
 from semantic_ns.splatting.octree import OctreeConfig, gaussians_of_points, quaternions
 from semantic_ns.splatting.ply import write_splat
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.rasterize import fill_light, rasterize
 
-DepthSource = Literal["auto", "scene", "rendered"]
 _FINEST = 0.8
 """Side of the finest leaves over the median side that a pixel has at its depth."""
 _COARSEST = 8.0
 """Side of the coarsest leaves over that of the finest."""
 _OUTLINED = 0.9
-SPLAT_FILE, CLASS_COLORS_FILE, CLASSES_FILE = "splat.ply", "splat_classes.ply", "classes.json"
+"""Share of equal neighbours from which on labels have outlines; a tenth of the pixels wrong leaves .81 of them."""
+_MAX_POINTS = 8_000_000
+"""Largest number of pixels that become points: they take some 500 bytes each while the octree is made."""
+SPLAT_FILE, CLASS_COLORS_FILE = "splat.ply", "splat_classes.ply"
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +90,12 @@ def pinhole_cameras(dataset: Any) -> list[PinholeCamera]:
                 f"Expected pinhole cameras, found lens distortion or another kind of camera of {image}; undistort "
                 "images, labels and depth first."
             )
-        pose = torch.eye(4, dtype=torch.float64)
-        pose[:3] = camera.camera_to_worlds.double() @ torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0])).double()
+        pose = np.eye(4)
+        pose[:3] = camera.camera_to_worlds.double().numpy()
+        # The same change of axes leads either way.
+        w2c = np.linalg.inv(opencv_to_opengl(pose[None])[0])[:3]
         lens = torch.stack([getattr(camera, name).flatten()[0].float() for name in ("fx", "fy", "cx", "cy")])
-        found.append(PinholeCamera(torch.linalg.inv(pose)[:3].float(), lens, int(camera.height), int(camera.width)))
+        found.append(PinholeCamera(torch.from_numpy(w2c).float(), lens, int(camera.height), int(camera.width)))
     return found
 
 
@@ -108,16 +115,23 @@ def views_of(dataset: Any, depths: Sequence[Tensor] | None) -> list[View]:
     return views
 
 
+def used_labels(views: Sequence[View], labels: Sequence[Int[Tensor, "_height _width"]]) -> list[Tensor]:
+    """Labels of the pixels that are used; masked ones are void."""
+    return [
+        label if view.mask is None else label.where(view.mask, -1) for view, label in zip(views, labels, strict=True)
+    ]
+
+
 def given_depths(dataset: Any) -> list[Tensor] | None:
-    """Planar depth of the images in scene units, 0 where unknown; None where the scene has none."""
-    if dataset.metadata.get(keys.DEPTH_FILENAMES) is None:
+    """Planar depth of the images in scene units, 0 where unknown; None where no image has any."""
+    if not any(dataset.metadata.get(keys.DEPTH_FILENAMES) or ()):
         return None
     metres_per_unit = dataset.metadata[keys.METRES_PER_UNIT]
     return [torch.from_numpy(dataset.depth_of(index) / metres_per_unit).float() for index in range(len(dataset))]
 
 
 @torch.no_grad()
-def rendered_depths(model: Any, dataset: Any, after_image: Callable[[], None] = lambda: None) -> list[Tensor]:
+def rendered_depths(model: Any, dataset: Any) -> list[Tensor]:
     """Planar depth that a model renders of the images, in scene units, 0 where a ray passes by every surface."""
     found = []
     with model.raw_outputs():
@@ -125,7 +139,6 @@ def rendered_depths(model: Any, dataset: Any, after_image: Callable[[], None] = 
             outputs = model.get_outputs_for_camera(dataset.cameras[index : index + 1].to(model.device))
             depth = outputs[PLANAR_DEPTH].float()
             found.append(depth.where(~meets_nothing(outputs["accumulation"]), 0.0)[..., 0].cpu())
-            after_image()
     return found
 
 
@@ -154,22 +167,29 @@ def first_gaussians(
     Raises:
         SceneError: if no depth is known.
     """
+    num_pixels = sum(view.color[..., 0].numel() for view in views)
+    every = math.ceil(math.sqrt(num_pixels / _MAX_POINTS))
     points, colors, sides, classes = [], [], [], []
     for number, view in enumerate(views):
         assert view.depth is not None
         fx, fy, cx, cy = view.camera.lens
         row, column = torch.meshgrid(torch.arange(view.camera.height), torch.arange(view.camera.width), indexing="ij")
         is_known = view.depth > 0 if view.mask is None else (view.depth > 0) & view.mask
+        if every > 1:  # each pixel that is left stands for a square of them
+            is_known = is_known & (row % every == every // 2) & (column % every == every // 2)
         z = view.depth[is_known]
         x, y = (column[is_known] + 0.5 - cx) / fx * z, (row[is_known] + 0.5 - cy) / fy * z
         rotation, translation = view.camera.w2c[:, :3], view.camera.w2c[:, 3]
         points.append((torch.stack([x, y, z], dim=-1) - translation) @ rotation)
         colors.append(view.color[is_known])
-        sides.append(z / torch.sqrt(fx * fy))
+        sides.append(every * z / torch.sqrt(fx * fy))
         classes.append(torch.full_like(z, -1).int() if labels is None else labels[number][is_known].int())
     side = torch.cat(sides)
     if len(side) == 0:
-        raise SceneError("Expected depth of some pixels, found none; check the depth images with sns-doctor.")
+        raise SceneError(
+            "Expected depth of some pixels of the training images, found none; check the depth images with sns-doctor, "
+            "or give --depth rendered."
+        )
     finest = _FINEST * float(side.median())
     config = OctreeConfig(finest, _COARSEST * finest)
     return gaussians_of_points(
@@ -192,10 +212,19 @@ def make_splat(
         num_classes: C.
         config: how the Gaussians are trained.
         after_step: called after each step of the training.
+
+    Raises:
+        SceneError: no pixel has a class, or no depth is known.
     """
+    labels = used_labels(views, labels)
+    if not any(bool((image >= 0).any()) for image in labels):
+        raise SceneError(
+            "Expected labels in some training image, found none with a class; label the scene, or choose a run of a "
+            "labelled one."
+        )
     begin = first_gaussians(views, labels if are_outlined(labels) else None)
     gaussians, colors = fit(*begin, views, config, after_step)
-    votes = count_votes(gaussians, [view.camera for view in views], labels, num_classes)
+    votes = gaussian_votes(gaussians, [view.camera for view in views], labels, num_classes)
     return Splat(gaussians, colors, class_probabilities(gaussians, colors, votes))
 
 
@@ -210,6 +239,8 @@ def score_splat(splat: Splat, views: Sequence[View], labels: Sequence[Tensor], m
         image, depth, opacity = rasterize(splat.gaussians, features, view.camera)
         image = fill_light(image, opacity)
         is_used = torch.ones_like(opacity, dtype=torch.bool) if view.mask is None else view.mask
+        if not bool(is_used.any()):
+            continue
         error = (image[..., :3].clamp(0, 1) - view.color).square().mean(dim=-1)[is_used].mean()
         psnr.append(float(-10 * error.clamp(min=1e-12).log10()))
         confusion += confusion_matrix(image[..., 3:].argmax(dim=-1), truth.where(is_used, -1), num_classes)
@@ -218,6 +249,8 @@ def score_splat(splat: Splat, views: Sequence[View], labels: Sequence[Tensor], m
             expected = depth / opacity.clamp(min=1e-6)
             depth_error += float((expected - view.depth).abs()[is_known].sum()) * metres_per_unit
             num_depths += int(is_known.sum())
+    if not psnr:
+        raise SceneError("Expected a used pixel in the scored images, found none; check their masks.")
     return SplatScores(
         len(psnr),
         float(np.mean(psnr)),
@@ -257,13 +290,9 @@ def write_splat_files(splat: Splat, outputs: Any, taxonomy: Taxonomy, folder: Pa
         folder: folder of the files.
     """
     moved, classes = in_world(splat.gaussians, world_from_scene(outputs)), labels_of(splat.probabilities)
-    ids = np.array([*taxonomy.source_ids, taxonomy.void_source_id])[classes]
-    shown = torch.from_numpy(np.array([*taxonomy.colors, (0, 0, 0)], np.float32)[classes] / 255)
-    table = [
-        {"id": source_id, "name": name, "color": list(color)}
-        for source_id, name, color in zip(taxonomy.source_ids, taxonomy.names, taxonomy.colors, strict=True)
-    ]
-    write_json(folder / CLASSES_FILE, {"void_id": taxonomy.void_source_id, "classes": table})
-    write_splat(folder / CLASS_COLORS_FILE, moved, shown, ids.astype(np.int32))
-    write_splat(folder / SPLAT_FILE, moved, splat.colors, ids.astype(np.int32))
+    ids = np.where(classes < 0, -1, taxonomy.decode(classes)).astype(np.int32)
+    shown = taxonomy.colorize(torch.from_numpy(classes))
+    write_json(folder / CLASSES_FILE, class_table(taxonomy))
+    write_splat(folder / CLASS_COLORS_FILE, moved, shown.float(), ids)
+    write_splat(folder / SPLAT_FILE, moved, splat.colors, ids)
     return [folder / SPLAT_FILE, folder / CLASS_COLORS_FILE, folder / CLASSES_FILE]

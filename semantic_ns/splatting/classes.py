@@ -14,12 +14,16 @@ from semantic_ns.splatting.composite import Tiles
 from semantic_ns.splatting.project import Gaussians, PinholeCamera, project
 
 _SLOTS = 2
+"""Parts of an image whose votes are added up apart: as many threads can count."""
 _NUM_NODES = 60_000
+"""Voxels of a room: near the best number for clicks and for noise in the measurements of spreading."""
 _GAUSSIANS_PER_NODE = 3
+"""Gaussians of a voxel at least, on average: with fewer, voxels would not touch."""
 _SPREAD = 0.6
 """Points of a Gaussian lie at its mean and so many standard deviations beside it, by which large ones touch."""
-_DENSE = 0.5
-_CLEAN_NOISE_RATE = 0.03
+_DENSE, _CLEAN_NOISE_RATE = 0.5, 0.1
+"""Share of labelled pixels from which on, and noise rate below which, votes stand as they are: the many votes of a
+Gaussian outvote so little noise, of which what lies across the outlines of classes is a part."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +39,7 @@ class Votes:
     labelled_share: float
 
 
-def count_votes(
+def gaussian_votes(
     gaussians: Gaussians,
     cameras: Sequence[PinholeCamera],
     labels: Sequence[Int[Tensor, "_height _width"]],
@@ -67,6 +71,10 @@ def class_probabilities(
     Dense clean votes stand as they are. Others are added up over voxels, spread over the graph of those that touch, and
     weighed by how noisy they are, see :func:`semantic_ns.propagation.posterior.solve_posterior`.
     """
+    own = votes.counts / votes.counts.sum(dim=1, keepdim=True).clamp(min=1e-6)
+    # Of single Gaussians: voxels lie across the outlines of classes, where labels differ without being wrong.
+    if votes.labelled_share > _DENSE and noise_rate(votes.counts.round().numpy()) < _CLEAN_NOISE_RATE:
+        return own
     low, high = gaussians.means.amin(dim=0), gaussians.means.amax(dim=0)
     graph = build_surface_graph(
         _surface_points(gaussians, colors, low, high), min(_NUM_NODES, max(1, len(gaussians) // _GAUSSIANS_PER_NODE))
@@ -75,10 +83,6 @@ def class_probabilities(
     of_nodes = torch.zeros(graph.num_nodes, votes.counts.shape[1]).index_add(
         0, nodes.clamp(min=0), votes.counts * (nodes >= 0)[:, None]
     )
-    own = votes.counts / votes.counts.sum(dim=1, keepdim=True).clamp(min=1e-6)
-    is_clean = votes.labelled_share > _DENSE and noise_rate(of_nodes.numpy()) < _CLEAN_NOISE_RATE
-    if is_clean:
-        return own
     posterior = torch.from_numpy(solve_posterior(graph, of_nodes.numpy()).probabilities)
     return torch.where((nodes >= 0)[:, None], posterior[nodes.clamp(min=0)], own)
 

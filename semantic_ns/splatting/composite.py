@@ -14,7 +14,7 @@ from semantic_ns.splatting.project import Projected
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """Which Gaussians can be seen in which tile of 16x16 pixels.
+    """An image of tiles of 16x16 pixels, and the Gaussians that can be seen in each.
 
     Attributes:
         projected: the Gaussians.
@@ -92,7 +92,7 @@ class Tiles:
 
         Args:
             labels: classes 0..C-1, void is -1.
-            votes: for each slot, i.e. each part of the image that one thread looks at.
+            votes: votes so far; each slot holds those of one part of the images.
         """
         composite_numba.add_votes(*self._arrays, _array(labels), votes.numpy())
 

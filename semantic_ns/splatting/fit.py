@@ -77,7 +77,7 @@ def fit(
 ) -> tuple[Gaussians, Float[Tensor, "kept 3"]]:
     """Train Gaussians and their colours on images.
 
-    The loss of an image is 3 |c - c'|², the mean over pixels and channels. Where depth d is known, 0.02 |z - A d| / d
+    The loss of an image is 3 |c - c'|² over used pixels, divided by all. Where depth d is known, 0.02 |z - A d| / d
     is added, with summed depth z and opacity A. Behind the Gaussians lies another colour in each step, so that surfaces
     become opaque. Each step trains what its image shows (Kerbl et al. 2023 train all). What is hardly opaque afterwards
     is left out.

@@ -19,8 +19,7 @@ _NAMES = (
     *("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
 )
 CLASS = "class_id"
-"""Property with the class of a Gaussian, uint16; 65535 is no class."""
-_NO_CLASS = 65535
+"""Property with the class of a Gaussian, int32; -1 is no class."""
 
 
 def write_splat(
@@ -34,7 +33,7 @@ def write_splat(
         colors: in 0..1.
         classes: a number per Gaussian, -1 for none.
     """
-    fields = [(name, "<f4") for name in _NAMES] + [(CLASS, "<u2")]
+    fields = [(name, "<f4") for name in _NAMES] + [(CLASS, "<i4")]
     table = np.zeros(len(gaussians), fields)
     quats = torch.nn.functional.normalize(gaussians.quats, dim=-1)
     values = torch.cat(
@@ -46,8 +45,8 @@ def write_splat(
     ).numpy()  # fmt: skip
     for number, name in enumerate(_NAMES):
         table[name] = values[:, number]
-    table[CLASS] = np.where(classes < 0, _NO_CLASS, classes)
-    types = ["property float " + name for name in _NAMES] + [f"property ushort {CLASS}"]
+    table[CLASS] = classes
+    types = ["property float " + name for name in _NAMES] + [f"property int {CLASS}"]
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(table)}", *types, "end_header"]
     with replacing(path) as temporary:
         temporary.write_bytes(("\n".join(header) + "\n").encode() + table.tobytes())
@@ -82,7 +81,6 @@ def read_splat(path: Path) -> tuple[Gaussians, Float[Tensor, "gaussians 3"], Int
     means, dc, opacity, scales, quats = values[is_finite].split([3, 3, 1, 3, 4], dim=1)
     classes = np.full(len(values), -1, np.int32)
     if CLASS in (vertex.dtype.names or ()):
-        given = np.asarray(vertex[CLASS]).astype(np.int32)
-        classes = np.where(given == _NO_CLASS, -1, given)
+        classes = np.asarray(vertex[CLASS]).astype(np.int32)
     gaussians = Gaussians(means, quats, scales.exp(), opacity.sigmoid()[:, 0])
     return gaussians, dc * _SH_0 + 0.5, classes[is_finite.numpy()]

@@ -52,7 +52,7 @@ class PinholeCamera:
 
 @dataclass(frozen=True, eq=False)
 class Projected:
-    """Gaussians as one camera sees them; what is not visible has reach 0 and is not told otherwise.
+    """Gaussians as one camera sees them; what is not visible has reach 0, and all else of it is undefined.
 
     Attributes:
         at: projected means in pixels.

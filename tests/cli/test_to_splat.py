@@ -29,14 +29,14 @@ def test_a_run_becomes_gaussians_with_the_classes_of_the_scene(
 ) -> None:
     ToSplat(run, tmp_path / "out", steps=20).main()
     said = capsys.readouterr().out
-    assert "Depth: the images of the scene." in said
-    assert "PSNR" in said
+    assert "Depth: the images of the scene, of " in said
+    assert "images that were not trained on: PSNR" in said
     table = json.loads((tmp_path / "out" / "classes.json").read_text("utf8"))
     names = {entry["id"]: entry["name"] for entry in table["classes"]}
     gaussians, colors, classes = read_splat(tmp_path / "out" / "splat.ply")
     assert len(gaussians) > 100
     assert len(set(classes)) > 1
-    assert set(classes) <= {*names, table["void_id"]}
+    assert set(classes) <= {*names, -1}
     _, shown, same = read_splat(tmp_path / "out" / "splat_classes.ply")
     assert same.tolist() == classes.tolist()
     by_id = {entry["id"]: torch.tensor(entry["color"]) / 255 for entry in table["classes"]}
@@ -45,8 +45,11 @@ def test_a_run_becomes_gaussians_with_the_classes_of_the_scene(
     assert not torch.equal(shown, colors)
 
 
-def test_the_depth_that_the_run_renders_serves_as_well(run: Path, tmp_path: Path) -> None:
+def test_the_depth_that_the_run_renders_serves_as_well(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ToSplat(run.parent, tmp_path / "out", depth="rendered", steps=1).main()
+    assert "training images, rendered by the run." in capsys.readouterr().out
     assert (tmp_path / "out" / "splat.ply").is_file()
 
 
@@ -59,3 +62,9 @@ def test_wrong_options_are_one_sentence_before_anything_is_loaded(run: Path, tmp
         ToSplat(run, tmp_path / "out", steps=-1).main()
     with pytest.raises(SceneError, match=r"config\.yml of a training run"):
         ToSplat(tmp_path / "nothing", tmp_path / "out").main()
+
+
+def test_nothing_is_written_into_the_scene(run: Path, replica_scene: Path) -> None:
+    with pytest.raises(SceneError, match="outside the scene"):
+        ToSplat(run, replica_scene / "splat").main()
+    assert not (replica_scene / "splat").exists()

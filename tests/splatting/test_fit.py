@@ -11,7 +11,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.export.splat import are_outlined, first_gaussians, in_world, make_splat, score_splat
 from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.splatting import fit_numba
-from semantic_ns.splatting.classes import Votes, class_probabilities, count_votes, labels_of
+from semantic_ns.splatting.classes import Votes, class_probabilities, gaussian_votes, labels_of
 from semantic_ns.splatting.fit import FitConfig, View, fit
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.rasterize import fill_light, rasterize
@@ -129,7 +129,7 @@ def test_few_labels_spread_and_without_any_nothing_has_a_class() -> None:
     sparse = [torch.full_like(label, -1) for label in labels]
     sparse[0][::6, ::6] = labels[0][::6, ::6]
     cameras = [view.camera for view in views]
-    votes = count_votes(gaussians, cameras, sparse, 5)
+    votes = gaussian_votes(gaussians, cameras, sparse, 5)
     assert votes.labelled_share < 0.02
     assert float((votes.counts.sum(dim=1) > 0).float().mean()) < 0.9
     # Of one colour, for labels stop where colours change.
@@ -137,6 +137,50 @@ def test_few_labels_spread_and_without_any_nothing_has_a_class() -> None:
     assert float((spread.sum(dim=1) > 0).float().mean()) > 0.99
     nothing = class_probabilities(gaussians, colors, Votes(torch.zeros(len(gaussians), 5), 0.0))
     assert set(labels_of(nothing)) == {-1}
+
+
+def test_masked_labels_give_no_votes() -> None:
+    views, labels = wall(3)
+    mask = torch.ones(SIZE, dtype=torch.bool)
+    mask[:, :24] = False
+    masked = [replace(view, mask=mask) for view in views]
+    wrong = [torch.where(mask, label, 4) for label in labels]
+    right = [torch.where(mask, label, -1) for label in labels]
+    found, expected = (make_splat(masked, used, 5, FitConfig(steps=2)).probabilities for used in (wrong, right))
+    assert torch.equal(found, expected)
+
+
+def test_dense_clean_labels_stand_and_noisy_ones_do_not() -> None:
+    views, labels = wall(5, (72, 96))
+    gaussians, colors = first_gaussians(views, labels)
+    cameras = [view.camera for view in views]
+    complete = [label.clamp(min=0) for label in labels]
+    votes = gaussian_votes(gaussians, cameras, complete, 5)
+    own = votes.counts / votes.counts.sum(dim=1, keepdim=True).clamp(min=1e-6)
+    torch.testing.assert_close(class_probabilities(gaussians, colors, votes), own, rtol=0, atol=0)
+    generator = torch.Generator().manual_seed(0)
+    noisy = []
+    for label in complete:
+        other = torch.randint(0, 5, label.shape, generator=generator)
+        noisy.append(torch.where(torch.rand(label.shape, generator=generator) < 0.8, other, label).int())
+    of_noise = gaussian_votes(gaussians, cameras, noisy, 5)
+    # Of one colour, for nothing spreads over the waves of the wall.
+    spread = class_probabilities(gaussians, torch.full_like(colors, 0.5), of_noise)
+    true, by_itself = labels_of(own), labels_of(of_noise.counts)
+    assert (labels_of(spread) == true).mean() > (by_itself == true).mean() + 0.05
+
+
+def test_no_label_and_no_used_pixel_are_one_sentence() -> None:
+    views, labels = wall(2)
+    with pytest.raises(SceneError, match="Expected labels"):
+        make_splat(views, [torch.full_like(label, -1) for label in labels], 5, FitConfig(steps=1))
+    splat = make_splat(views, labels, 5, FitConfig(steps=1))
+    nothing = [replace(view, mask=torch.zeros(SIZE, dtype=torch.bool)) for view in views]
+    with pytest.raises(SceneError, match="Expected a used pixel"):
+        score_splat(splat, nothing, labels, 1.0)
+    one = score_splat(splat, [views[0], nothing[1]], labels, 1.0)
+    assert one.num_images == 1
+    assert np.isfinite(one.psnr)
 
 
 def test_labels_have_outlines_and_noise_has_none() -> None:
