@@ -43,6 +43,9 @@ if TYPE_CHECKING:  # compiles kernels, which registration must not
 _BYTES_PER_PIXEL = 4 * 4 + 2
 """Of a colour with alpha in single precision and a label."""
 
+_NUM_NAMED = 5
+"""Frames that a message names."""
+
 
 @dataclass
 class SemanticDataManagerConfig(VanillaDataManagerConfig):
@@ -152,11 +155,20 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         metres_per_unit = dataset.metadata[keys.METRES_PER_UNIT]
         verdict = judge_depth(images_m, dataset.cameras, metres_per_unit)
         if not verdict.is_usable:
-            announce("depth", f"depth images are left out of training, for {verdict.reason}; see sns-doctor")
+            announce("depth", f"depth images are left out of training: {verdict.reason}; see sns-doctor")
             return None
-        depth = TrainingDepth.of(images_m, self._ray_lengths, metres_per_unit)
+        if verdict.wrong_frames:
+            names = ", ".join(dataset.image_filenames[index].name for index in verdict.wrong_frames[:_NUM_NAMED])
+            number = f"{len(verdict.wrong_frames)} of {len(images_m)}"
+            announce("depth", f"the depth images of {number} frames are left out, which the others contradict: {names}")
+        used = [np.zeros_like(x) if index in verdict.wrong_frames else x for index, x in enumerate(images_m)]
+        depth = TrainingDepth.of(used, self._ray_lengths, metres_per_unit)
         share = float((depth.values > 0).float().mean())
-        announce("depth", f"training uses the depth images ({share:.0%} of the pixels are known; {verdict.reason})")
+        announce(
+            "depth",
+            f"training uses the depth images ({share:.0%} of the pixels are known; {verdict.reason}); "
+            "--pipeline.model.depth-loss-weight 0 leaves them out",
+        )
         return depth
 
     def _ray_lengths(self, index: int) -> Float[Tensor, "height width"]:

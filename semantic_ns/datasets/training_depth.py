@@ -1,7 +1,7 @@
 """What training knows of the depth of its images: whether it can be trusted, and how far each pixel's ray goes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ _LEAST_GAIN = 0.1
 _LEAST_POINTS = 200
 _LEAST_SPREAD = 0.01
 _NUM_FIRST, _NUM_OTHERS = 16, 8
+_POINTS_OF_FRAME, _LEAST_POINTS_OF_FRAME = 100, 40
+_LEAST_RELATIVE_SHARE = 0.6
+"""Of an image's agreeing points, relative to the median over images."""
 _REDUCED_WIDTH = 96
 """Columns, about, of the images that are compared."""
 _FACTORS = (0.001, 0.01, 0.1, 0.2, 0.25, 0.3048, 0.5, 0.75, 0.9, 1.1, 1.33, 2.0, 3.281, 4.0, 5.0, 10.0, 100.0, 1000.0)
@@ -72,6 +75,11 @@ class TrainingDepth:
         """The same on a device."""
         return TrainingDepth(self.values.to(device), self.first.to(device), self.widths.to(device))
 
+    def between(self, near: float, far: float) -> "TrainingDepth":
+        """The distances between two planes, scene units; the others are unknown."""
+        inside = (self.values > near) & (self.values < far)
+        return replace(self, values=self.values * inside)
+
     def at(self, pixels: Int64[Tensor, "*rays 3"]) -> Float32[Tensor, "*rays"]:
         """Distances along the unit rays of pixels (image, row, column), scene units, 0 where unknown."""
         image, row, column = pixels.unbind(dim=-1)
@@ -112,17 +120,20 @@ def read_training_depth(dataset: SemanticDataset) -> tuple[DepthImages, str | No
 
 @dataclass(frozen=True)
 class DepthVerdict:
-    """Whether depth can be learnt from, and why, as a sentence without its end."""
+    """Whether depth images can be learnt from, and why, as a sentence about them without its end."""
 
     is_usable: bool
     reason: str
+    wrong_frames: tuple[int, ...] = ()
+    """Images whose depth does not agree with the others', which are usable."""
 
 
 def judge_depth(images_m: DepthImages, cameras: Cameras, metres_per_unit: float) -> DepthVerdict:
     """Whether the depth of training images agrees between views, so that training can rely on it.
 
     It does not if fewer than half of the points that other views can judge agree, if another scale lets a tenth more of
-    the points agree, or if all pixels hold one value. What no two cameras can judge is trusted.
+    the points agree, or if all pixels hold one value. What no two cameras can judge is trusted. Single images are wrong
+    if their points agree far less often than those of most others; what is hidden from other views says nothing there.
 
     Args:
         images_m: Planar depth, 0 where unknown.
@@ -136,27 +147,39 @@ def judge_depth(images_m: DepthImages, cameras: Cameras, metres_per_unit: float)
     if high - low < _LEAST_SPREAD * middle:
         return DepthVerdict(False, f"all depth images hold about the same value, {middle:.3g} m")
     if not are_simple(cameras):
-        return DepthVerdict(True, "it was not compared between views, whose cameras have distortion")
-    return _judge_views(_views(images_m, cameras, metres_per_unit))
+        return DepthVerdict(True, "they were not compared between views, whose cameras have distortion")
+    views, chosen = _views(images_m, cameras, metres_per_unit)
+    views = reduced(views, max(1, round(views.depth_m.shape[2] / _REDUCED_WIDTH)))
+    verdict = _judge_views(views)
+    wrong = _wrong_frames(views) if verdict.is_usable else []
+    return replace(verdict, wrong_frames=tuple(chosen[index] for index in wrong))
+
+
+def _wrong_frames(views: DepthViews) -> list[int]:
+    pairs = spread_pairs(len(views.depth_m), len(views.depth_m), _NUM_OTHERS)
+    found = measure_agreement(views, pairs, num_points=_POINTS_OF_FRAME)
+    shares = np.where(found.agreeing + found.contradicting >= _LEAST_POINTS_OF_FRAME, found.shares_unhidden, np.nan)
+    if np.isnan(shares).all():
+        return []
+    return np.flatnonzero(shares < _LEAST_RELATIVE_SHARE * np.nanmedian(shares)).tolist()
 
 
 def _judge_views(views: DepthViews) -> DepthVerdict:
-    views = reduced(views, max(1, round(views.depth_m.shape[2] / _REDUCED_WIDTH)))
     pairs = spread_pairs(len(views.depth_m), _NUM_FIRST, _NUM_OTHERS)
     given = measure_agreement(views, pairs)
     if given.num_points < _LEAST_POINTS:
-        return DepthVerdict(True, "too few pixels are seen from two places to compare it between views")
+        return DepthVerdict(True, "too few pixels are seen from two places to compare them between views")
     scaled = {factor: measure_agreement(views, pairs, factor) for factor in _FACTORS}
     factor, best = max(scaled.items(), key=lambda item: _score(item[1], given))
     if _score(best, given) > given.share + _LEAST_GAIN and best.share > _LEAST_SHARE:
         return DepthVerdict(
             False,
-            f"{given.share:.0%} of its points agree between views, and {best.share:.0%} if it is multiplied by "
-            f"{factor:g}: its scale is not that of the poses",
+            f"{given.share:.0%} of their points agree between views, and {best.share:.0%} if they are multiplied by "
+            f"{factor:g}: their scale is not that of the poses",
         )
     if given.share < _LEAST_SHARE:
-        return DepthVerdict(False, f"only {given.share:.0%} of its points agree between views")
-    return DepthVerdict(True, f"{given.share:.0%} of its points agree between views")
+        return DepthVerdict(False, f"only {given.share:.0%} of their points agree between views")
+    return DepthVerdict(True, f"{given.share:.0%} of their points agree between views")
 
 
 def _score(found: DepthAgreement, given: DepthAgreement) -> float:
@@ -164,12 +187,12 @@ def _score(found: DepthAgreement, given: DepthAgreement) -> float:
     return found.share if found.num_points > given.num_points / 4 else 0.0
 
 
-def _views(images_m: DepthImages, cameras: Cameras, metres_per_unit: float) -> DepthViews:
-    """The images of the commonest size."""
+def _views(images_m: DepthImages, cameras: Cameras, metres_per_unit: float) -> tuple[DepthViews, list[int]]:
+    """The images of the commonest size, and their numbers."""
     shapes = [image.shape for image in images_m]
     common = max(dict.fromkeys(shapes), key=shapes.count)
     chosen = [index for index, shape in enumerate(shapes) if shape == common]
     c2w = np.tile(np.eye(4), (len(chosen), 1, 1))
     c2w[:, :3] = poses_of(cameras).double().cpu().numpy()[chosen] * np.array([1.0, -1.0, -1.0, metres_per_unit])
     intrinsics = intrinsics_of(cameras).double().cpu().numpy()[chosen]
-    return DepthViews(np.stack([images_m[index] for index in chosen]), c2w, intrinsics)
+    return DepthViews(np.stack([images_m[index] for index in chosen]), c2w, intrinsics), chosen

@@ -62,6 +62,12 @@ class DepthAgreement:
         return float(self.agreeing.sum() / self.num_points) if self.num_points else float("nan")
 
     @property
+    def shares_unhidden(self) -> Float[ndarray, "frames"]:
+        """Share of each frame's points that are not hidden that agree; NaN without any."""
+        total = self.agreeing + self.contradicting
+        return np.where(total > 0, self.agreeing / np.maximum(total, 1), np.nan)
+
+    @property
     def share_unhidden(self) -> float:
         """Share of the points that are not hidden that agree; NaN without any."""
         total = int(self.agreeing.sum() + self.contradicting.sum())

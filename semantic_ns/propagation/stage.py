@@ -1,6 +1,7 @@
 """When and from what a training run spreads its labels over the surface."""
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -106,9 +107,11 @@ class PropagationStage:
         posterior = solve_posterior(graph, votes, spreading=spreading)
         return PropagatedLabels(maps, graph, posterior, self._to_unit, self._known_depth)
 
-    @property
+    @cached_property
     def _known_depth(self) -> TrainingDepth | None:
-        return self._datamanager.training_depth
+        """Depth of the training images between the planes of the model's rays."""
+        depth, bounds = self._datamanager.training_depth, self._model.bounds
+        return None if depth is None else depth.between(bounds.near, bounds.far)
 
     def _num_suitable(self, num_nodes: int, num_rays: int, votes: Float32[ndarray, "nodes classes"]) -> int:
         """Voxels that are found by enough rays and have enough votes, if those of `votes` do not."""

@@ -78,6 +78,15 @@ def test_depth_with_holes_noise_and_wrong_pixels_is_used(dataset: SemanticDatase
         assert verdict(dataset, damaged).is_usable
 
 
+def test_single_images_with_depth_of_other_frames_are_named(dataset: SemanticDataset, images: list[np.ndarray]) -> None:
+    assert verdict(dataset, images).wrong_frames == ()
+    exchanged = list(images)
+    exchanged[3], exchanged[12] = images[12], images[3]
+    found = verdict(dataset, exchanged)
+    assert found.is_usable
+    assert found.wrong_frames == (3, 12)
+
+
 def test_what_no_two_cameras_can_judge_is_used(dataset: SemanticDataset, images: list[np.ndarray]) -> None:
     found = judge_depth(images[:1], dataset.cameras[:1], dataset.metadata["metres_per_unit"])
     assert found.is_usable
@@ -118,6 +127,8 @@ def test_each_pixel_has_the_distance_along_its_ray_also_in_images_of_several_siz
     found = depth.at(torch.tensor(pixels))
     assert found.tolist() == pytest.approx(expected, rel=1e-5)
     assert found[pixels.index((0, 1, 2))] == 0
+    beyond = depth.between(0.2, 0.4).at(torch.tensor(pixels))
+    assert beyond.tolist() == pytest.approx([value if 0.2 < value < 0.4 else 0 for value in expected], rel=1e-5)
     others = depth.where_known(torch.tensor(pixels), torch.full((len(pixels),), 7.0))
     assert others.tolist() == pytest.approx([7.0 if value == 0 else value for value in expected], rel=1e-5)
 
