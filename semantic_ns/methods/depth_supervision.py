@@ -5,12 +5,15 @@ from typing import Any
 
 from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.models.base_model import Model
 from torch import Tensor
 
 from semantic_ns.batch import take_distances
 from semantic_ns.losses import DEPTH_NOISE_M, DepthNoise, depth_agreements, depth_loss
+from semantic_ns.methods.options import HashGridOptions
 from semantic_ns.methods.scene_bounds import SceneBounds
+from semantic_ns.methods.schedules import checked_ramp, ramp
 
 _AGREEMENTS, _DISTANCES = "depth_agreements", "depth_distances"
 
@@ -21,6 +24,33 @@ class DepthSupervisedModel(Model):
     config: Any
     metres_per_unit: float
     bounds: SceneBounds
+    _depth_boost = 1.0
+    """Factor on the weight of the loss in this step."""
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """The parent's, and the fall of the weight of depth."""
+        callbacks = super().get_training_callbacks(training_callback_attributes)
+        return [*callbacks, *self._depth_callbacks(training_callback_attributes)]
+
+    def _depth_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
+        trainer, config = attributes.trainer, self.config
+        if trainer is None or not isinstance(config, HashGridOptions):
+            return []
+        first, last = checked_ramp(config.depth_loss_ramp, "--pipeline.model.depth-loss-ramp")
+        num_steps = trainer.config.max_num_iterations
+
+        def fall(step: int) -> None:
+            fallen = ramp(step / num_steps, first, last)
+            self._depth_boost = config.depth_loss_boost + fallen * (1.0 - config.depth_loss_boost)
+
+        where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
+        return [TrainingCallback(where, fall, update_every_num_iters=1)]
+
+    @property
+    def _depth_weight(self) -> float:
+        return self.config.depth_loss_weight * self._depth_boost
 
     @property
     def _depth_noise(self) -> DepthNoise:
@@ -72,4 +102,4 @@ class DepthSupervisedModel(Model):
         if _AGREEMENTS not in outputs:
             return {}
         loss = depth_loss(outputs[_AGREEMENTS], outputs[_DISTANCES])
-        return {"depth_loss": self.config.depth_loss_weight * loss}
+        return {"depth_loss": self._depth_weight * loss}

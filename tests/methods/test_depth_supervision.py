@@ -1,10 +1,12 @@
 """Depth of training images makes rays end where it says, by whichever way a model renders."""
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from nerfstudio.engine.callbacks import TrainingCallbackAttributes
 from torch import Tensor
 
 from semantic_ns.batch import NUM_UNIFORM, RAY_DISTANCE, attach_targets, take_distances
@@ -109,3 +111,17 @@ def test_distances_are_taken_off_the_rays_once_and_are_those_of_uniform_rays() -
 def test_a_weight_that_is_none_is_refused(weight: float) -> None:
     with pytest.raises(Exception, match=r"--pipeline\.model\.depth-loss-weight, found"):
         small_nerf.lean_config(depth_loss_weight=weight).check_price()
+
+
+@pytest.mark.parametrize("build", [nerf, ngp])
+def test_the_weight_falls_from_its_boost_over_the_ramp(build: Any) -> None:
+    model = build(depth_loss_weight=0.02, depth_loss_boost=5.0, depth_loss_ramp=(0.1, 0.3))
+    trainer: Any = SimpleNamespace(config=SimpleNamespace(max_num_iterations=100))
+    callbacks = model.get_training_callbacks(TrainingCallbackAttributes(None, None, None, trainer))
+    found = []
+    for step in (0, 10, 20, 30, 99):
+        for callback in callbacks:
+            if callback.func.__qualname__.startswith("DepthSupervisedModel"):
+                callback.run_callback(step)
+        found.append(model._depth_weight)
+    assert found == pytest.approx([0.1, 0.1, 0.06, 0.02, 0.02])

@@ -209,7 +209,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
             semantic=config.semantic_loss_weight,
             opacity=config.opacity_loss_weight,
             near_camera=self._near_camera_weight,
-            depth=config.depth_loss_weight,
+            depth=self._depth_weight,
         )
         losses = LossOptions(loss_weights, self._near_camera_reach or 1.0, self._depth_noise)
         trained = train_rays(self.field, ray_bundle, edges, targets, losses)

@@ -50,6 +50,8 @@ class SemanticNgpModelConfig(HashGridOptions, InstantNGPModelConfig):  # pyright
     trains nothing."""
     near_camera_boost: float = 1.0
     """Factor on the near-camera weight at the start of training. Its effect on this method has not been measured."""
+    depth_loss_boost: float = 1.0
+    """Factor on the weight of depth at the start of training. Its effect on this method has not been measured."""
     max_samples_per_ray: int = 32
     """Largest mean number of samples per ray while training on the CPU; beyond it the march takes longer steps."""
     grid_decay: float = 0.95
@@ -130,7 +132,8 @@ class SemanticNgpModel(SemanticModel, NGPModel):
             density: Any = partial(packed_densities, self.field) if self._can_fuse() else self.field.density_fn
             self.occupancy_grid.update_every_n_steps(step, lambda x: density(x) * step_size)
 
-        return [TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], update, update_every_num_iters=1)]
+        grid = TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], update, update_every_num_iters=1)
+        return [grid, *self._depth_callbacks(training_callback_attributes)]
 
     def _can_fuse(self) -> bool:
         """Whether the CPU kernels know this configuration."""
