@@ -103,7 +103,9 @@ def test_without_depth_in_the_batch_there_is_no_loss_of_it(build: Any) -> None:
 def test_distances_are_taken_off_the_rays_once_and_are_those_of_uniform_rays() -> None:
     bundle, targets = rays(), depth_batch(uniform=20)
     attach_targets(bundle, targets)
-    assert torch.equal(take_distances(bundle), targets[RAY_DISTANCE][:20, 0])
+    taken = take_distances(bundle)
+    assert taken is not None
+    assert torch.equal(taken, targets[RAY_DISTANCE][:20, 0])
     assert take_distances(bundle) is None
 
 

@@ -194,7 +194,7 @@ class SemanticNgpModel(SemanticModel, NGPModel):
             outputs[LOGITS] = head_of_composited(rendered.features, share, head.weight, head.bias)
         if self.training:
             prices = {"near_camera_prices": rendered.near_camera_prices}
-            if known is not None:
+            if known is not None and rendered.depth_agreements is not None:
                 outputs |= self._agreement_outputs(rendered.depth_agreements, known.distances)
             return outputs | prices | {"num_samples_per_ray": rendered.num_samples}
         return outputs | {"depth": rendered.median_distance, "expected_depth": rendered.expected_distance}
