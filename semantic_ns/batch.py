@@ -29,6 +29,9 @@ DEPTH_M = "depth_image_m"
 """Item: planar depth [H, W, 1] float32, metres; 0 is unknown."""
 MASK = "mask"
 """Item, optional: which pixels [H, W, 1] are used; the others do not train and are not scored."""
+RAY_DISTANCE = "ray_distance"
+"""Batch, optional: how far along its unit ray each pixel's depth image says that the surface is [R, 1] float32, scene
+units; 0 is unknown."""
 SOFT_LABELS = "soft_semantics"
 """Batch, optional: class distributions [R, C] float32, which then stand in for the labels."""
 LABEL_WEIGHTS = "semantic_weights"
@@ -47,7 +50,7 @@ PLANAR_DEPTH = "planar_depth"
 NORMALS = "normals"
 """Output of single rays: unit normals n [R, 3] in scene axes, as (n + 1) / 2, under the name that ns-export expects."""
 
-_TARGETS = "targets"
+_TARGETS, _DISTANCES = "targets", "distances"
 
 _LEAST_ACCUMULATION = 0.5
 """Share of a ray's light that a surface has to stop to be seen: nerfstudio's exporter takes the same."""
@@ -85,6 +88,8 @@ class Targets:
     """How much each ray counts in the semantic loss."""
     trains_classes: bool = True
     """Whether there may be labels among them: known without asking a device, which would have to come to rest."""
+    distances: Float[Tensor, "uniform"] | None = None
+    """Distances at which the first rays end, by depth images, in scene units; 0 is unknown. The model fills them in."""
 
     @classmethod
     def of(cls, batch: Mapping[str, Any]) -> "Targets":
@@ -110,6 +115,7 @@ class Targets:
             soft_labels=None if soft is None else F.pad(soft, (0, 0, 0, count)),
             label_weights=None if weights is None else F.pad(weights, (0, count)),
             trains_classes=self.trains_classes,
+            distances=self.distances,
         )
 
     def normalized_label_weights(self) -> Float[Tensor, "rays"]:
@@ -136,13 +142,18 @@ def semantic_loss(logits: Float[Tensor, "rays classes"], batch: Mapping[str, Any
 
 
 def attach_targets(ray_bundle: RayBundle, batch: Mapping[str, Any]) -> None:
-    """Put the targets of a batch [R] on its rays, if they are of the common kind: colours without alpha."""
+    """Put the targets of a batch [R] on its rays, if they are of the common kind: colours without alpha.
+
+    Distances by depth images come along in any case.
+    """
     color, labels = batch[COLOR], batch[LABELS]
     num_rays = ray_bundle.origins.shape[0]
     is_common = color.dtype == torch.float32 and color.shape[1:] == (3,) and len(labels) == num_rays
+    metadata: dict[str, Any] = ray_bundle.metadata
+    if RAY_DISTANCE in batch:
+        metadata[_DISTANCES] = uniform_distances(batch)
     if not is_common:
         return
-    metadata: dict[str, Any] = ray_bundle.metadata
     metadata[_TARGETS] = Targets.of(batch)
 
 
@@ -150,3 +161,15 @@ def take_targets(ray_bundle: RayBundle) -> Targets | None:
     """Take the targets off the rays: what samples rays expects tensors in their metadata."""
     metadata: dict[str, Any] = ray_bundle.metadata
     return metadata.pop(_TARGETS, None)
+
+
+def take_distances(ray_bundle: RayBundle) -> Float[Tensor, "uniform"] | None:
+    """Take off the rays what :func:`uniform_distances` gave for their batch."""
+    metadata: dict[str, Any] = ray_bundle.metadata
+    return metadata.pop(_DISTANCES, None)
+
+
+def uniform_distances(batch: Mapping[str, Any]) -> Float[Tensor, "uniform"] | None:
+    """Distances at which those rays of a batch end that are drawn uniformly, 0 where unknown; None without depth."""
+    distances = batch.get(RAY_DISTANCE)
+    return None if distances is None else distances.reshape(-1)[: batch.get(NUM_UNIFORM)]

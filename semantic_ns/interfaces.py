@@ -177,6 +177,8 @@ else:
         train_image_dataloader: Any
         propagated: Any
         """The labels that spread over the surface, which batches then hold; None before."""
+        training_depth: Any
+        """A `TrainingDepth`: how far the rays of training pixels go; None where training does not use depth."""
         training_labels: Any
         """A `TrainingLabels`: classes of each training image as training sees them."""
 

@@ -3,7 +3,7 @@
 Symbols: rays are axis 0, classes axis -1; labels are 0..C-1 with void = -1.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -187,3 +187,76 @@ def opacity_loss(accumulation: Float[Tensor, "rays 1"]) -> Float[Tensor, ""]:
     from semantic_ns.losses_numba import OPACITY_OFFSET
 
     return -(accumulation + OPACITY_OFFSET).log().mean()
+
+
+class DepthNoise(NamedTuple):
+    """Half width at half height of the distances that a depth image gives, around the true ones."""
+
+    constant: float
+    """In the units of the distances."""
+    relative: float
+    """Share of the distance: sensors lose precision with it."""
+
+
+_LEAST_WIDTH = 1e-6
+"""In half widths, from which on an interval is one."""
+
+DEPTH_NOISE_M = DepthNoise(constant=0.01, relative=0.01)
+"""In metres: what depth cameras and the poses of their images are usually off by, a centimetre and a percent."""
+
+
+def depth_agreements(
+    weights: Float[Tensor, "rays samples"],
+    edges: Float[Tensor, "rays edges"],
+    distances: Float[Tensor, "rays"],
+    noise: DepthNoise,
+) -> Float[Tensor, "rays"]:
+    """sum_k w_k g_k of each ray: the share of its light that is stopped where a depth image saw its end, 0 to 1.
+
+    g_k is the mean over interval k of 1 / (1 + ((t - d) / s)^2), with d the distance seen and s its half width. The
+    tails of that curve reach light that is stopped far from d; those of a Gaussian would not.
+
+    Args:
+        weights: rendering weights.
+        edges: distances of the intervals' edges from the camera along the unit ray, ascending; without gradient.
+        distances: d, in the same units; 0 is unknown, where the agreement is 0.
+        noise: s = constant + relative d.
+    """
+    shares = interval_agreements(edges[:, :-1], edges[:, 1:], distances[:, None], noise)
+    return (weights * shares).sum(dim=-1)
+
+
+def interval_agreements(
+    starts: Float[Tensor, "*samples"], ends: Float[Tensor, "*samples"], distances: Float[Tensor, "*#samples"],
+    noise: DepthNoise,
+) -> Float[Tensor, "*samples"]:  # fmt: skip
+    """g_k of :func:`depth_agreements` for intervals, each beside the d of its ray; 0 where d is unknown (0)."""
+    scales = noise.constant + noise.relative * distances
+    low, widths = (starts - distances) / scales, (ends - starts) / scales
+    # A difference of two arcs would lose its digits far from d. An interval without width is a point.
+    arcs = torch.atan2(widths, 1.0 + low * (low + widths)) / widths.clamp(min=_LEAST_WIDTH)
+    shares = torch.where(widths > _LEAST_WIDTH, arcs, 1.0 / (1.0 + low.square()))
+    return shares * (distances > 0)
+
+
+def depth_loss(
+    agreements: Float[Tensor, "rays"], distances: Float[Tensor, "rays"], num_rays: int | None = None
+) -> Float[Tensor, ""]:
+    """Minus the logarithm of how probable the distances of a depth image are, if some of its pixels are just wrong.
+
+    Light ends where its ray meets a surface, so that rendering weights are the probabilities of distances (Deng et al.
+    2022, DS-NeRF, section 3.2). A pixel shows that distance with the sensor's noise, or anything at all with a small
+    probability: -log((a + o) / (1 + o)) with the agreement a of :func:`depth_agreements` and the offset o. What is
+    left of its gradient in a ray that ends elsewhere is a / (a + o): a pixel that the images contradict is given up.
+
+    Args:
+        agreements: a.
+        distances: distances seen, 0 where unknown; these rays have no loss.
+        num_rays: number by which the sum is divided; that of the rays, unknown ones included, if left out. Every pixel
+            counts the same, however many others are known.
+    """
+    from semantic_ns.losses_numba import DEPTH_OFFSET
+
+    known = distances > 0
+    losses = -((agreements.masked_fill(~known, 1.0) + DEPTH_OFFSET) / (1.0 + DEPTH_OFFSET)).log()
+    return losses.sum() / max(1, len(losses) if num_rays is None else num_rays)

@@ -10,6 +10,9 @@ from semantic_ns.kernels.exponential_numba import exp32
 
 OPACITY_OFFSET = 0.01
 """What `losses.opacity_loss` adds to the accumulation, so that an empty ray has a bounded gradient."""
+DEPTH_OFFSET = 0.01
+"""What `losses.depth_loss` adds to the agreement: the weight of a pixel that may just be wrong."""
+_LEAST_WIDTH = np.float32(1e-6)
 
 
 @part
@@ -50,6 +53,40 @@ def near_camera_of_ray(start, lengths, weights, factor, per_reach, gradient):
         gradient[k] += factor * nearness
         distance += lengths[k]
     return loss
+
+
+@part
+@no_type_check
+def depth_of_ray(start, lengths, weights, distance, scale, factor, gradient):
+    """`losses.depth_loss` of one ray that ends at a known distance, times a factor; adds to ``gradient`` [S].
+
+    ``scale`` is the half width of the distance. The gradient in a weight is g_k / (a + o), with g_k as in
+    `losses.depth_agreements`, which is computed twice to need no memory.
+    """
+    one = np.float32(1)
+    agreement = np.float32(0)
+    low = (start - distance) / scale
+    for k in range(weights.shape[0]):
+        width = lengths[k] / scale
+        agreement += weights[k] * _share_of_interval(low, width)
+        low += width
+    offset = np.float32(DEPTH_OFFSET)
+    low = (start - distance) / scale
+    for k in range(weights.shape[0]):
+        width = lengths[k] / scale
+        gradient[k] -= factor * _share_of_interval(low, width) / (agreement + offset)
+        low += width
+    return -factor * np.log((agreement + offset) / (one + offset))
+
+
+@part
+@no_type_check
+def _share_of_interval(low, width):
+    """Mean of 1 / (1 + x^2) over an interval of x that begins at ``low``."""
+    one = np.float32(1)
+    if width <= _LEAST_WIDTH:
+        return one / (one + low * low)
+    return np.float32(np.arctan2(width, one + low * (low + width))) / width
 
 
 @part

@@ -99,6 +99,7 @@ class SemanticPipeline(VanillaPipeline):
         asks = config.active.strategy is not None
         # Before the data manager reads labels for training.
         cast(Any, config.datamanager).starts_without_labels = asks
+        cast(Any, config.datamanager).uses_depth = getattr(config.model, "depth_loss_weight", 0) > 0
         # The parent says str, but is given a torch.device by nerfstudio's eval_setup.
         super().__init__(config, cast(str, device), test_mode, world_size, local_rank, grad_scaler)
         if can(self.datamanager.eval_dataset, "loads_depth"):

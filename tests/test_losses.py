@@ -7,6 +7,9 @@ import torch
 from nerfstudio.model_components.losses import lossfun_distortion
 
 from semantic_ns.losses import (
+    DepthNoise,
+    depth_agreements,
+    depth_loss,
     distortion_loss_cpu,
     near_camera_prices,
     normalized_label_weights,
@@ -14,6 +17,7 @@ from semantic_ns.losses import (
     semantic_cross_entropy,
     soft_cross_entropy,
 )
+from semantic_ns.losses_numba import DEPTH_OFFSET
 from support import reference
 
 
@@ -196,3 +200,98 @@ def test_a_surface_moved_away_from_the_camera_never_costs_more() -> None:
     weight = torch.ones(1, 1)
     prices = [float(near_camera_prices(weight, torch.full((1, 1), t), 0.4)) for t in (0.0, 0.1, 0.3, 0.4, 7.0)]
     assert prices == pytest.approx([1.0, 0.75, 0.25, 0.0, 0.0])
+
+
+def slow_agreement(weights: list[float], edges: list[float], distance: float, scale: float) -> float:
+    """The mean of the curve over each interval as a sum over many points of it."""
+    total = 0.0
+    for weight, low, high in zip(weights, edges, edges[1:], strict=False):
+        points = [low + (high - low) * (i + 0.5) / 4000 for i in range(4000)]
+        total += weight * sum(1 / (1 + ((t - distance) / scale) ** 2) for t in points) / len(points)
+    return total
+
+
+def random_rays(rays: int = 6, samples: int = 9) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    edges = torch.rand(rays, samples + 1, generator=generator).sort(dim=-1).values * 4
+    weights = torch.rand(rays, samples, generator=generator) / samples
+    return weights, edges, torch.rand(rays, generator=generator) * 4 + 0.1
+
+
+def test_the_agreement_is_the_mean_of_the_curve_over_each_interval_times_its_weight() -> None:
+    weights, edges, distances = random_rays()
+    slow = [
+        slow_agreement(w, e, d, 0.03 + 0.1 * d)
+        for w, e, d in zip(weights.tolist(), edges.tolist(), distances.tolist(), strict=True)
+    ]
+    assert depth_agreements(weights, edges, distances, DepthNoise(0.03, 0.1)).tolist() == pytest.approx(slow, rel=1e-4)
+
+
+def test_an_interval_without_width_agrees_as_its_point_does() -> None:
+    found = depth_agreements(torch.ones(1, 1), torch.full((1, 2), 2.5), torch.tensor([2.0]), DepthNoise(0.5, 0.0))
+    assert found.item() == pytest.approx(0.5)
+
+
+def test_far_from_the_distance_the_agreement_keeps_its_digits() -> None:
+    edges = torch.tensor([[9.0, 9.001]])
+    found = depth_agreements(torch.ones(1, 1), edges, torch.tensor([1.0]), DepthNoise(0.001, 0.0))
+    assert found.item() == pytest.approx((0.001 / 8) ** 2, rel=1e-3)
+
+
+def test_the_depth_loss_is_least_where_all_light_ends_at_the_distance_and_never_negative() -> None:
+    edges = torch.linspace(0, 4, 401)[None]
+    losses = [
+        depth_loss(depth_agreements(row[None], edges, torch.tensor([2.005]), DepthNoise(0.01, 0.01)), torch.ones(1))
+        for row in torch.eye(400)
+    ]
+    assert int(torch.stack(losses).argmin()) == 200
+    assert min(losses) > 0
+    assert depth_loss(torch.ones(1), torch.ones(1)).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_gradient_of_the_depth_loss_is_that_of_differences() -> None:
+    weights, edges, distances = (x.double() for x in random_rays())
+    distances[2] = 0.0
+
+    def loss(weights: torch.Tensor) -> torch.Tensor:
+        return depth_loss(depth_agreements(weights, edges, distances, DepthNoise(0.03, 0.1)), distances)
+
+    assert torch.autograd.gradcheck(loss, weights.requires_grad_())
+
+
+def test_rays_of_unknown_depth_have_neither_loss_nor_gradient() -> None:
+    weights, edges, _ = random_rays()
+    weights.requires_grad_()
+    unknown = torch.zeros(len(weights))
+    loss = depth_loss(depth_agreements(weights, edges, unknown, DepthNoise(0.03, 0.1)), unknown)
+    loss.backward()
+    assert loss.item() == 0
+    assert weights.grad is not None
+    assert weights.grad.abs().max() == 0
+
+
+def test_a_pixel_counts_the_same_whatever_share_of_the_others_is_known() -> None:
+    agreements, distances = torch.tensor([0.2, 0.7]), torch.tensor([1.0, 0.0])
+    alone = depth_loss(agreements[:1], distances[:1], num_rays=2)
+    torch.testing.assert_close(depth_loss(agreements, distances), alone)
+
+
+def test_a_pixel_that_is_contradicted_pulls_less_the_farther_off_it_is() -> None:
+    """All light ends at 2; what a depth image says elsewhere would have the weight moved there by its gradient."""
+    edges = torch.linspace(0, 4, 41)[None]
+    pulls, expected = [], []
+    for distance in (2.05, 2.15, 2.55, 3.55):
+        weights = torch.zeros(1, 40)
+        weights[0, 20] = 1.0
+        weights.requires_grad_()
+        known = torch.tensor([distance])
+        agreement = depth_agreements(weights, edges, known, DepthNoise(0.02, 0.01))
+        depth_loss(agreement, known).backward()
+        expected.append(float(agreement.detach()) / (float(agreement.detach()) + DEPTH_OFFSET))
+        assert weights.grad is not None
+        # Of the density in front of the place: what its weight would take from those behind it.
+        pulls.append(-float((weights.detach() * weights.grad).sum()))
+    assert pulls == pytest.approx(expected, rel=1e-4)
+    assert pulls == sorted(pulls, reverse=True)
+    assert pulls[0] > 0.9
+    assert pulls[-1] < 0.2

@@ -9,19 +9,31 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 import tyro
-from jaxtyping import Int16
+from jaxtyping import Float, Int16
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.pixel_samplers import PixelSampler
 from numpy import ndarray
+from torch import Tensor
 
-from semantic_ns.batch import COLOR, LABEL_WEIGHTS, LABELS, NUM_UNIFORM, SOFT_LABELS, TRAINS_CLASSES, attach_targets
+from semantic_ns.batch import (
+    COLOR,
+    LABEL_WEIGHTS,
+    LABELS,
+    NUM_UNIFORM,
+    RAY_DISTANCE,
+    SOFT_LABELS,
+    TRAINS_CLASSES,
+    attach_targets,
+)
 from semantic_ns.datamanagers.labelled_pixel_sampler import LabelledPixelSampler, add_labelled_rays
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.training_depth import TrainingDepth, judge_depth, read_training_depth
 from semantic_ns.datasets.training_labels import LabelSource, TrainingLabels
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.rays import FastRayGenerator
+from semantic_ns.io.console import announce
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.labels.taxonomy import VOID
 
@@ -30,6 +42,9 @@ if TYPE_CHECKING:  # compiles kernels, which registration must not
 
 _BYTES_PER_PIXEL = 4 * 4 + 2
 """Of a colour with alpha in single precision and a label."""
+
+_NUM_NAMED = 5
+"""Frames that a message names."""
 
 
 @dataclass
@@ -55,6 +70,8 @@ class SemanticDataManagerConfig(VanillaDataManagerConfig):
     starts_without_labels: tyro.conf.Suppress[bool] = False
     """Whether training sees no label until `set_training_labels` is called; not an option, but for the pipeline to
     say, which reveals labels in active learning."""
+    uses_depth: tyro.conf.Suppress[bool] = False
+    """Whether batches say how far their rays go; not an option, but for the pipeline to say, which knows the model."""
     evaluate_on: Literal["test", "train"] = "test"
     """Poses that are rendered and scored, always against the scene's own labels."""
     device_cache_share: float = 0.25
@@ -74,6 +91,8 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
     propagated: "PropagatedLabels | None" = None
     """From when on it is set, batches hold `soft_semantics` and `semantic_weights`, see `semantic_ns.batch`."""
 
+    _training_depth: TrainingDepth | None = None
+    _is_depth_read = False
     training_labels: TrainingLabels
     """The one answer to what training sees of the labels of its images."""
     gives_training_labels = True
@@ -113,6 +132,52 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         with self._training_images_on_device():
             super().setup_train()
         self.train_ray_generator = FastRayGenerator(self.train_dataset.cameras.to(self.device))
+
+    @property
+    def training_depth(self) -> TrainingDepth | None:
+        """How far the rays of training pixels go, where the scene has depth that can be trusted and the model uses it.
+
+        It is read when it is first asked for, which evaluation never does, from the training images alone. The log says
+        once whether it is used.
+        """
+        if self.config.uses_depth and not self._is_depth_read:
+            self._is_depth_read = True
+            self._training_depth = self._read_depth()
+        return self._training_depth
+
+    def _read_depth(self) -> TrainingDepth | None:
+        dataset = self.train_dataset
+        images_m, refusal = read_training_depth(dataset)
+        if refusal is not None:
+            announce("depth", refusal)
+        if not images_m:
+            return None
+        metres_per_unit = dataset.metadata[keys.METRES_PER_UNIT]
+        verdict = judge_depth(images_m, dataset.cameras, metres_per_unit)
+        if not verdict.is_usable:
+            announce("depth", f"depth images are left out of training: {verdict.reason}; see sns-doctor")
+            return None
+        if verdict.wrong_frames:
+            names = ", ".join(dataset.image_filenames[index].name for index in verdict.wrong_frames[:_NUM_NAMED])
+            number = f"{len(verdict.wrong_frames)} of {len(images_m)}"
+            announce("depth", f"the depth images of {number} frames are left out, which the others contradict: {names}")
+        used = [np.zeros_like(x) if index in verdict.wrong_frames else x for index, x in enumerate(images_m)]
+        depth = TrainingDepth.of(used, self._ray_lengths, metres_per_unit)
+        share = float((depth.values > 0).float().mean())
+        announce(
+            "depth",
+            f"training uses the depth images ({share:.0%} of the pixels are known; {verdict.reason}); "
+            "--pipeline.model.depth-loss-weight 0 leaves them out",
+        )
+        return depth
+
+    def _ray_lengths(self, index: int) -> Float[Tensor, "height width"]:
+        """Distance along each ray of a training image per planar depth."""
+        camera = self.train_dataset.cameras[index]
+        rows, columns = torch.meshgrid(torch.arange(int(camera.height)), torch.arange(int(camera.width)), indexing="ij")
+        pixels = torch.stack([torch.full_like(rows, index), rows, columns], dim=-1)
+        rays = self.train_ray_generator(pixels.view(-1, 3))
+        return rays.metadata["directions_norm"].view(rows.shape)
 
     @contextmanager
     def _training_images_on_device(self) -> Iterator[None]:
@@ -169,6 +234,9 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         ray_bundle, batch = super().next_train(step)
         batch[LABELS] = batch[LABELS].long()
         batch.setdefault(NUM_UNIFORM, len(batch[LABELS]))
+        if (depth := self.training_depth) is not None:
+            self._training_depth = depth = depth.to(batch["indices"].device)
+            batch[RAY_DISTANCE] = depth.at(batch["indices"])[:, None]
         if self.propagated is not None:
             self._supervise_by_propagation(ray_bundle, batch)
         elif not trains_classes:

@@ -17,11 +17,10 @@ from jaxtyping import Bool, Float, Float32, Int, Int16, Shaped
 from numpy import ndarray
 
 from semantic_ns.doctor.views import InspectedScene
+from semantic_ns.geometry.depth_agreement import RELATIVE_TOLERANCE, SMALLEST_TOLERANCE_M
 from semantic_ns.geometry.pinhole import Pixels, Surface, are_inside_regions, project, rays
 from semantic_ns.labels.taxonomy import VOID
 
-SMALLEST_TOLERANCE_M = 0.02
-RELATIVE_TOLERANCE = 0.015
 _NEAREST_M = 0.05
 _FAR_OUTSIDE_PX = 1e6
 _STEPS = (1, 2, 4, 8)

@@ -42,6 +42,7 @@ from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.io.console import announce
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
 from semantic_ns.losses import opacity_loss
+from semantic_ns.methods.depth_supervision import DepthSupervisedModel
 from semantic_ns.methods.near_camera import NearCameraPriceModel
 from semantic_ns.methods.point_cloud import IS_IN_CROP_BOX, EmptyRays
 from semantic_ns.methods.scene_bounds import SceneBounds, StatedBounds, resolve_bounds
@@ -59,7 +60,7 @@ def uniform_rays(outputs: Outputs, batch: Mapping[str, Any]) -> tuple[Outputs, d
     return outputs | color, {**batch, "image": batch["image"][:count]}
 
 
-class SemanticModel(NearCameraPriceModel):
+class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
     """Adds classes to a model of nerfstudio; to be listed before it as a base class.
 
     The model renders ``rgb``, ``accumulation``, ``semantics`` (logits) and, at evaluation, ``depth`` and

@@ -76,14 +76,27 @@ class HashGridOptions(SemanticOptions):
     unseen_ray_share: float = 0.05
     """Number of unseen rays added to each batch, as a share of its size. They start between the training cameras, have
     no colour target, and carry only the near-camera penalty. 0 disables them."""
+    depth_loss_weight: float = 0.01
+    """Weight of the loss that makes rays end where the depth images of the training frames say, if the scene has such
+    images and they agree with each other. 0 leaves them out of training."""
+    depth_loss_boost: float = 10.0
+    """Factor on that weight at the start of training, before colours have put far surfaces too near, where no light
+    passes them any more."""
+    depth_loss_ramp: tuple[float, float] = (0.1, 0.4)
+    """Fractions of training between which the boost of depth falls to 1."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the configuration; a run from before `depth_loss_weight` goes on without depth."""
+        super().__setstate__({"depth_loss_weight": 0.0} | state)
 
     def check_price(self) -> None:
-        """Refuse numbers that the price close to the camera cannot have.
+        """Refuse numbers that the price close to the camera, and the loss of depth, cannot have.
 
         Raises:
             SceneError: one of them is negative or not finite.
         """
-        for name in ("near_camera_loss_weight", "near_camera_boost", "near_camera_reach", "unseen_ray_share"):
+        price = ("near_camera_loss_weight", "near_camera_boost", "near_camera_reach", "unseen_ray_share")
+        for name in (*price, "depth_loss_weight", "depth_loss_boost"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:  # NaN fails this, too
                 raise SceneError(

@@ -1,6 +1,7 @@
 """When and from what a training run spreads its labels over the surface."""
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.batch import LABELS
+from semantic_ns.datasets.training_depth import TrainingDepth
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
 from semantic_ns.io.console import announce
 from semantic_ns.propagation.config import PropagationConfig
@@ -87,7 +89,8 @@ class PropagationStage:
             if len(cameras.height.unique()) > 1 or len(cameras.width.unique()) > 1:
                 announce("propagation", "labels are not propagated, since the training images have several sizes")
                 return None
-            maps = render_maps(self._model, data.train_ray_generator, cameras, self._config.num_rays)
+            rays = data.train_ray_generator
+            maps = render_maps(self._model, rays, cameras, self._config.num_rays, self._known_depth)
         spreading = self._config.spreading
         slopes = COLOR_SLOPE * spreading.colors, NORMAL_SLOPE * spreading.normals
         points = self._surface_points(maps)
@@ -101,7 +104,14 @@ class PropagationStage:
         if num_suitable < num_nodes:
             graph = build_surface_graph(points, num_suitable, *slopes)
             votes = self._votes(maps, graph)
-        return PropagatedLabels(maps, graph, solve_posterior(graph, votes, spreading=spreading), self._to_unit)
+        posterior = solve_posterior(graph, votes, spreading=spreading)
+        return PropagatedLabels(maps, graph, posterior, self._to_unit, self._known_depth)
+
+    @cached_property
+    def _known_depth(self) -> TrainingDepth | None:
+        """Depth of the training images between the planes of the model's rays."""
+        depth, bounds = self._datamanager.training_depth, self._model.bounds
+        return None if depth is None else depth.between(bounds.near, bounds.far)
 
     def _num_suitable(self, num_nodes: int, num_rays: int, votes: Float32[ndarray, "nodes classes"]) -> int:
         """Voxels that are found by enough rays and have enough votes, if those of `votes` do not."""
@@ -116,6 +126,9 @@ class PropagationStage:
             num_labelled += len(labels)
             if len(labels):
                 depths, _ = maps.at(pixels, colors)
+                if self._known_depth is not None:
+                    where = torch.from_numpy(pixels)
+                    depths = self._known_depth.where_known(where, torch.from_numpy(depths)).numpy()
                 points = self._unit_points(pixels, depths)
                 votes += count_votes(graph.voxels.at(points), labels, *votes.shape)
         self._labelled_share = num_labelled / int((cameras.height * cameras.width).sum())

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float32, Int64, Integer
 from torch import Tensor
 
+from semantic_ns.datasets.training_depth import TrainingDepth
 from semantic_ns.propagation import targets_numba as kernels
 from semantic_ns.propagation.posterior import LabelPosterior
 from semantic_ns.propagation.surface_graph import SurfaceGraph
@@ -30,12 +31,14 @@ class PropagatedLabels:
         maps: where the pixels' surface points are.
         graph, posterior: the surface and its classes.
         unit_positions: function from scene units [N, 3] to the unit cube of the graph.
+        known: depth of the images, which places their pixels better than the maps do; None without.
     """
 
     maps: SurfaceMaps
     graph: SurfaceGraph
     posterior: LabelPosterior
     unit_positions: Callable[[Tensor], Tensor]
+    known: TrainingDepth | None = None
 
     def targets(
         self,
@@ -55,7 +58,10 @@ class PropagatedLabels:
         (origins, directions), voxels = rays, self.graph.voxels
         own = colors.contiguous().numpy()
         depths, normals = self.maps.at(pixels.contiguous().numpy(), own)
-        points = self.unit_positions(origins + directions * torch.from_numpy(depths)[:, None]).contiguous().numpy()
+        along = torch.from_numpy(depths)
+        if self.known is not None:
+            along = self.known.where_known(pixels, along)
+        points = self.unit_positions(origins + directions * along[:, None]).contiguous().numpy()
         result = np.empty((len(points), self.posterior.probabilities.shape[1]), np.float32)
         nearness = np.float32(0.5 * (self.graph.resolution / _SPREAD) ** 2)
         kernels.interpolate(

@@ -9,6 +9,7 @@ from nerfstudio.cameras.rays import RayBundle
 from numpy import ndarray
 from torch import Tensor
 
+from semantic_ns.datasets.training_depth import TrainingDepth
 from semantic_ns.interfaces import RayGeneratorLike, SemanticModelLike
 from semantic_ns.surface import maps_numba as kernels
 from semantic_ns.surface.sweep import normals_of, sweep
@@ -53,7 +54,11 @@ class SurfaceMaps:
 
 
 def render_maps(
-    model: SemanticModelLike, ray_generator: RayGeneratorLike, cameras: Cameras, num_rays: int
+    model: SemanticModelLike,
+    ray_generator: RayGeneratorLike,
+    cameras: Cameras,
+    num_rays: int,
+    known: TrainingDepth | None = None,
 ) -> SurfaceMaps:
     """Depth, colour and normals at every n-th pixel of the training images, as the model shows them now.
 
@@ -62,12 +67,14 @@ def render_maps(
         ray_generator: A function that gives the rays of (camera, row, column).
         cameras: The cameras of the images, which are all of one size.
         num_rays: The number of rays over all images, about; it decides n, see `sweep_stride`.
+        known: The depth of the images, which stands in for the rendered one where it is known.
     """
 
     def describe(pixels: Int64[Tensor, "height width 3"], rays: RayBundle) -> list[ndarray]:
-        del pixels
         outputs = model.get_outputs_for_camera_ray_bundle(rays)
         depth = outputs["depth"]
+        if known is not None:
+            depth = known.where_known(pixels, depth[..., 0])[..., None]
         normals = normals_of(rays.origins + rays.directions * depth)
         return [tensor.cpu().numpy() for tensor in (depth[..., 0], outputs["rgb"], normals)]
 

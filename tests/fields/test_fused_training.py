@@ -9,13 +9,20 @@ from torch import Tensor
 from semantic_ns.batch import Targets
 from semantic_ns.fields.cpu.network import EncodedRays, Network, RenderOptions
 from semantic_ns.fields.cpu.train import Head, Intervals, KnownLoss, LossOptions, LossWeights, TrainedRays, train_fused
-from semantic_ns.losses import near_camera_prices, semantic_cross_entropy, soft_cross_entropy
+from semantic_ns.losses import (
+    DepthNoise,
+    depth_agreements,
+    depth_loss,
+    near_camera_prices,
+    semantic_cross_entropy,
+    soft_cross_entropy,
+)
 from semantic_ns.rendering import head_of_composited
 from support import reference
 from support.field_problem import problem
 
-WEIGHTS = LossWeights(distortion=0.3, semantic=0.7, opacity=0.2, near_camera=0.4)
-LOSSES = LossOptions(WEIGHTS, near_camera_reach=0.8)
+WEIGHTS = LossWeights(distortion=0.3, semantic=0.7, opacity=0.2, near_camera=0.4, depth=0.6)
+LOSSES = LossOptions(WEIGHTS, near_camera_reach=0.8, depth_noise=DepthNoise(0.02, 0.05))
 OPTIONS = RenderOptions(density_scale=0.7, min_transmittance=0.0)
 Sizes = dict[str, int]
 
@@ -43,6 +50,7 @@ def targets_of(rays: int, classes: int, uniform: int | None = None, kind: str = 
     )
     weights = torch.rand(rays, generator=generator) * (torch.rand(rays, generator=generator) > 0.3)
     soft = torch.rand(rays, classes, generator=generator) / classes
+    distances = torch.rand(rays, generator=generator) * 5 * (torch.rand(rays, generator=generator) > 0.3)
     return {
         "labels": targets,
         "weighted labels": replace(targets, label_weights=weights),
@@ -50,6 +58,8 @@ def targets_of(rays: int, classes: int, uniform: int | None = None, kind: str = 
         "weighted distributions": replace(targets, soft_labels=soft, label_weights=weights),
         "all void": replace(targets, labels=torch.full((rays,), -1)),
         "no weight": replace(targets, label_weights=torch.zeros(rays)),
+        "depth": replace(targets, distances=distances[:uniform]),
+        "unknown depth": replace(targets, distances=torch.zeros(rays)[:uniform]),
     }[kind]
 
 
@@ -76,14 +86,26 @@ def slow_losses(
     opacity = -(weights[:uniform].sum(-1) + 0.01).log().mean() if uniform else torch.zeros(())
     centres = starts[:, None] + lengths.cumsum(-1) - lengths / 2
     near = near_camera_prices(weights, centres, losses.near_camera_reach).mean()
+    depth = torch.zeros(())
+    if targets.distances is not None and uniform:
+        edges = starts[:, None] + torch.nn.functional.pad(lengths.cumsum(-1), (1, 0))
+        agreements = depth_agreements(
+            weights[:uniform].double(), edges[:uniform].double(), targets.distances.double(), losses.depth_noise
+        )
+        depth = depth_loss(agreements, targets.distances)
     rgb = torch.where(torch.arange(len(rgb))[:, None] < uniform, rgb, 0.0)
     factors = losses.weights
-    geometry = (factors.distortion * distortion, factors.opacity * opacity, factors.near_camera * near)
+    geometry = (
+        factors.distortion * distortion,
+        factors.opacity * opacity,
+        factors.near_camera * near,
+        factors.depth * depth.float(),
+    )
     return TrainedRays(color, *geometry, factors.semantic * semantic.float(), rgb, weights)
 
 
 def total(result: TrainedRays) -> Tensor:
-    geometry = result.distortion_loss + result.opacity_loss + result.near_camera_loss
+    geometry = result.distortion_loss + result.opacity_loss + result.near_camera_loss + result.depth_loss
     return result.color_loss + geometry + result.semantic_loss
 
 
@@ -106,6 +128,7 @@ def assert_equal_to_torch(
         "distortion_loss",
         "opacity_loss",
         "near_camera_loss",
+        "depth_loss",
         "semantic_loss",
         "rgb",
         "weights",
@@ -132,10 +155,29 @@ def test_losses_and_all_gradients_equal_plain_torch(
 
 
 @pytest.mark.parametrize(
-    "kind", ["weighted labels", "distributions", "weighted distributions", "all void", "no weight"]
+    "kind",
+    ["weighted labels", "distributions", "weighted distributions", "all void", "no weight", "depth", "unknown depth"],
 )
 def test_every_kind_of_target_trains_like_plain_torch(kind: str) -> None:
     assert_equal_to_torch(13, 8, 9, targets_of(13, 9, kind=kind))
+
+
+@pytest.mark.parametrize("uniform", [0, 1, 6])
+@pytest.mark.parametrize(("rays", "samples"), [(11, 8), (13, 70)])
+def test_depth_trains_the_rays_that_have_a_colour_like_plain_torch(rays: int, samples: int, uniform: int) -> None:
+    assert_equal_to_torch(rays, samples, 5, targets_of(rays, 5, uniform, "depth"))
+
+
+def test_unknown_depth_changes_neither_losses_nor_gradients() -> None:
+    rays, lengths, network = problem(9, 12)
+    head, intervals = head_of(4), intervals_of(lengths)
+    results = [
+        train_fused(rays, intervals, network, head, targets_of(9, 4, kind=kind), LOSSES, OPTIONS)
+        for kind in ("labels", "unknown depth")
+    ]
+    assert results[1].depth_loss.item() == 0
+    gradients = [torch.autograd.grad(total(result), [*rays, *network, *head]) for result in results]
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
 @pytest.mark.parametrize("uniform", [0, 1, 6])

@@ -8,6 +8,7 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 
+from semantic_ns.datasets.training_depth import TrainingDepth
 from semantic_ns.geometry.rays import FastRayGenerator
 from semantic_ns.surface.maps import SurfaceMaps, render_maps
 from semantic_ns.surface.sweep import normals_of, sweep, sweep_stride
@@ -105,6 +106,21 @@ def test_maps_show_where_rays_end_and_how_the_surface_is_turned() -> None:
     np.testing.assert_allclose(maps.colors.reshape(-1, 3), ends, rtol=1e-4, atol=1e-4)
     shown = normals_of(torch.from_numpy(maps.colors[0])).numpy()
     np.testing.assert_allclose(maps.normals[0], shown, atol=1e-5)
+
+
+def test_known_depth_stands_in_for_the_rendered_one_and_turns_the_normals() -> None:
+    cameras = cameras_of([(6, 8)])
+    rays = FastRayGenerator(cameras)
+    rendered = render_maps(FLOOR, rays, cameras, 48)
+    behind = torch.from_numpy(rendered.depths[0]) + 1.0  # a surface that is turned otherwise
+    behind[0, 0] = 0.0
+    known = TrainingDepth(behind.reshape(-1), torch.tensor([0]), torch.tensor([8]))
+    maps = render_maps(FLOOR, rays, cameras, 48, known)
+    expected = behind.clone()
+    expected[0, 0] = float(rendered.depths[0, 0, 0])
+    torch.testing.assert_close(torch.from_numpy(maps.depths[0]), expected)
+    np.testing.assert_array_equal(maps.colors, rendered.colors)
+    assert not np.allclose(maps.normals, rendered.normals, atol=1e-2)
 
 
 def test_normals_of_a_tilted_plane_are_those_of_the_plane() -> None:

@@ -16,7 +16,7 @@ from semantic_ns.fields.cpu.network import EncodedRays, KernelView, Network, Ren
 from semantic_ns.fields.cpu.render import logits_of, render_weights
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
 from semantic_ns.kernels.layers import BLOCK, as_arrays, whole_blocks, zeros_per_slot
-from semantic_ns.losses import check_labels
+from semantic_ns.losses import DEPTH_NOISE_M, DepthNoise, check_labels
 from semantic_ns.sampling.proposal import Edges
 
 
@@ -65,6 +65,7 @@ class LossWeights:
     semantic: float
     opacity: float = 0.0
     near_camera: float = 0.0
+    depth: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class LossOptions:
     weights: LossWeights
     near_camera_reach: float = 1.0
     """Distance from the camera, in scene units, from which on rendering weights have no price."""
+    depth_noise: DepthNoise = DEPTH_NOISE_M
+    """Of the distances in the targets, in scene units."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ class TrainedRays:
     """``losses.opacity_loss`` over the same rays."""
     near_camera_loss: Float[Tensor, ""]
     """Mean of ``losses.near_camera_prices`` over all rays."""
+    depth_loss: Float[Tensor, ""]
+    """``losses.depth_loss`` over rays with a colour target; 0 where their distances are unknown."""
     semantic_loss: Float[Tensor, ""]
     """Cross-entropy, weighted mean over the labelled rays; 0 without a head."""
     rgb: Float[Tensor, "rays 3"]
@@ -105,6 +110,8 @@ class TargetArrays(NamedTuple):
     """None [0, C] where labels count."""
     shares: Float[Tensor, "rays"]
     """What each ray's cross-entropy counts in the total."""
+    distances: Float[Tensor, "uniform_rays"]
+    """Of the first rays, 0 where unknown; none [0] if all are."""
 
 
 class LossFactors(NamedTuple):
@@ -118,6 +125,10 @@ class LossFactors(NamedTuple):
     near_camera: np.float32
     per_reach: np.float32
     """1 / the reach of the loss near the camera, in scene units."""
+    depth: np.float32
+    depth_constant: np.float32
+    """Of the half width of a distance, in scene units."""
+    depth_relative: np.float32
 
 
 @dataclass(frozen=True)
@@ -152,7 +163,7 @@ class _FusedTraining(torch.autograd.Function):
             conditioning.detach().contiguous(),
             head.detach().contiguous(),
         )
-        losses, rgb, weights = torch.empty(5, num_rays), torch.empty(num_rays, 3), torch.empty(num_rays, num_samples)
+        losses, rgb, weights = torch.empty(6, num_rays), torch.empty(num_rays, 3), torch.empty(num_rays, num_samples)
         g_enc, g_conditioning = torch.empty_like(enc), torch.empty_like(conditioning)
         g_network, (g_head,) = zeros_per_slot(network), zeros_per_slot([head])
         train_numba.train(
@@ -167,11 +178,13 @@ class _FusedTraining(torch.autograd.Function):
         )  # fmt: skip
         ctx.save_for_backward(g_enc, g_conditioning, g_head.sum(dim=0), *(g.sum(dim=0) for g in g_network))
         ctx.mark_non_differentiable(rgb, weights)
-        ctx.num_losses = 5 if num_classes or known else 4
+        # Of those without a target a caller may know nothing.
+        has_depth, has_classes = constants.targets.distances is not None, bool(num_classes or known)
+        ctx.counted = [0, 1, 2, 3, *([4] if has_depth else []), *([5] if has_classes else [])]
         ctx.in_parameters = () if known is None else known.in_parameters
         sums = list(losses.sum(dim=1).unbind())
         if known is not None:
-            sums[4] = known.value.clone()
+            sums[5] = known.value.clone()
         return *sums, rgb, weights
 
     @staticmethod
@@ -179,7 +192,7 @@ class _FusedTraining(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, ...]:
-        factor, *other_factors = (float(gradient) for gradient in gradients[: ctx.num_losses])
+        factor, *other_factors = (float(gradients[number]) for number in ctx.counted)
         if any(other != factor for other in other_factors):
             raise RuntimeError(
                 f"Expected the sum of the losses to be differentiated, found the factors {[factor, *other_factors]}; "
@@ -201,9 +214,10 @@ class _FusedTraining(torch.autograd.Function):
 
 def _target_arrays(targets: Targets, semantic_weight: float, num_classes: int) -> TargetArrays:
     soft = targets.soft_labels
+    distances = torch.empty(0) if targets.distances is None else targets.distances.float()
     if not num_classes:
         labels, none = torch.empty(0, dtype=torch.int64), torch.empty(0, 0)
-        return as_arrays(TargetArrays(targets.color, labels, none, torch.zeros(targets.labels.shape[0])))
+        return as_arrays(TargetArrays(targets.color, labels, none, torch.zeros(targets.labels.shape[0]), distances))
     if soft is None:
         check_labels(targets.labels, num_classes)
         soft = torch.empty(0, num_classes)
@@ -211,7 +225,7 @@ def _target_arrays(targets: Targets, semantic_weight: float, num_classes: int) -
         found = tuple(soft.shape)
         raise ValueError(f"expected distributions ({num_rays}, {num_classes}), found {found}; check the labels")
     shares = semantic_weight * targets.normalized_label_weights()
-    return as_arrays(TargetArrays(targets.color, targets.labels, soft.float(), shares))
+    return as_arrays(TargetArrays(targets.color, targets.labels, soft.float(), shares, distances))
 
 
 def _factors(targets: Targets, losses: LossOptions) -> LossFactors:
@@ -223,6 +237,9 @@ def _factors(targets: Targets, losses: LossOptions) -> LossFactors:
         opacity=np.float32(weights.opacity / num_uniform),
         near_camera=np.float32(weights.near_camera / num_rays),
         per_reach=np.float32(1.0 / losses.near_camera_reach),
+        depth=np.float32(weights.depth / num_uniform),
+        depth_constant=np.float32(losses.depth_noise.constant),
+        depth_relative=np.float32(losses.depth_noise.relative),
     )
 
 

@@ -36,6 +36,7 @@ from semantic_ns.kernels.matrix_numba import add_outer, linear, padded
 from semantic_ns.losses_numba import (
     OPACITY_OFFSET,
     cross_entropy_of_ray,
+    depth_of_ray,
     distortion_of_ray,
     near_camera_of_ray,
     soft_cross_entropy_of_ray,
@@ -58,11 +59,12 @@ def _keep_rows(a, rows, count):
 
 @part
 @no_type_check
-def _losses_of_geometry(first, weights, rgb, intervals, colors, factors, g_rgb, g_weights, losses):
+def _losses_of_geometry(first, weights, rgb, intervals, targets, factors, g_rgb, g_weights, losses):
     """Losses of a tile's rays and their gradients; of rays without a colour target only what is near costs.
 
     What these rays look like is of no use to anybody: their rows of ``rgb`` become zeros.
     """
+    colors = targets.colors
     for r in range(weights.shape[0]):
         ray, error = first + r, np.float32(0)
         losses[2, ray] = np.float32(0)
@@ -89,6 +91,13 @@ def _losses_of_geometry(first, weights, rgb, intervals, colors, factors, g_rgb, 
             intervals.starts[ray], intervals.lengths[ray], weights[r], factors.near_camera, factors.per_reach,
             g_weights[r],
         )  # fmt: skip
+        losses[4, ray] = np.float32(0)
+        if ray < targets.distances.shape[0] and targets.distances[ray] > np.float32(0):
+            distance = targets.distances[ray]
+            losses[4, ray] = depth_of_ray(
+                intervals.starts[ray], intervals.lengths[ray], weights[r], distance,
+                factors.depth_constant + factors.depth_relative * distance, factors.depth, g_weights[r],
+            )  # fmt: skip
 
 
 @part
@@ -119,7 +128,7 @@ def _semantics(first, num_rays, targets, logits, g_logits, losses):
                 loss = cross_entropy_of_ray(logits[r, :num_classes], targets.labels[ray], g_logits[r, :num_classes])
             for c in range(num_classes):
                 g_logits[r, c] *= share
-        losses[4, ray] = share * loss
+        losses[5, ray] = share * loss
 
 
 @kernel
@@ -128,7 +137,7 @@ def train(  # noqa: C901
     enc, conditioning, intervals, network, transposed, head, head_transposed, scale, min_transmittance, pass_semantics,
     targets, factors, further, losses, rgb, weights, g_enc, g_conditioning, g_network, g_head,
 ):  # fmt: skip
-    """Fill ``losses`` [5, R] as ``TrainedRays`` lists them, ``rgb`` [R, 3], ``weights`` [R, S], gradients.
+    """Fill ``losses`` [6, R] as ``TrainedRays`` lists them, ``rgb`` [R, 3], ``weights`` [R, S], gradients.
 
     ``further`` [R, S], or [0, 0] for none, are gradients that the weights have from losses which are not computed here.
     ``g_enc`` [R S, E] and ``g_conditioning`` [R, H] are filled; ``g_network`` and ``g_head``, one slice per slot, are
@@ -187,7 +196,7 @@ def train(  # noqa: C901
                 )
                 composite_visible(visible_row, visible_ray, count, tile_weights, residual, color, sem, tile_rgb, sums)
             # Losses.
-            _losses_of_geometry(first, tile_weights, tile_rgb, intervals, targets.colors, factors, g_rgb, g_w, losses)
+            _losses_of_geometry(first, tile_weights, tile_rgb, intervals, targets, factors, g_rgb, g_w, losses)
             _add_further_gradients(first, further, g_w, rays)
             for r in range(rays):
                 for k in range(num_samples):

@@ -1,7 +1,7 @@
 """``semantic-nerf``: nerfacto with a semantic head, lean and fused enough to train on a CPU."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -128,14 +128,15 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         """Render a batch of rays; see :class:`SemanticModel` for the outputs."""
         if self.training:
             self.camera_optimizer.apply_to_raybundle(ray_bundle)
-        targets, num_rays = take_targets(ray_bundle), len(ray_bundle)
+        targets, distances, num_rays = take_targets(ray_bundle), self._take_distances(ray_bundle), len(ray_bundle)
         ray_bundle = self._with_unseen_rays(ray_bundle)
         if not self._can_fuse(ray_bundle):
-            outputs = self._sample_outputs(ray_bundle, targets is None or targets.trains_classes)
+            outputs = self._sample_outputs(ray_bundle, targets is None or targets.trains_classes, distances)
         elif self.training and targets is not None:
-            outputs = self._train_fused(ray_bundle, targets.with_void(len(ray_bundle) - num_rays))
+            targets = replace(targets, distances=distances).with_void(len(ray_bundle) - num_rays)
+            outputs = self._train_fused(ray_bundle, targets)
         else:
-            outputs = self._render_fused(ray_bundle)
+            outputs = self._render_fused(ray_bundle, distances)
         if self.training:
             return outputs | self._of_batch(outputs, num_rays)
         self._describe_semantics(outputs, ray_bundle)
@@ -170,7 +171,7 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         outputs, samples, weights, _ = self._render_samples(ray_bundle, with_semantics=True)
         return RenderedIntervals(outputs["rgb"], outputs.get(LOGITS), weights[..., 0], edges_of(samples).distances)
 
-    def _render_fused(self, ray_bundle: RayBundle) -> Outputs:
+    def _render_fused(self, ray_bundle: RayBundle, known: Tensor | None) -> Outputs:
         """The fused CPU path: two kernels per batch instead of some hundred small operations."""
         if not self.training:
             return self._describe_intervals(self.render_intervals(ray_bundle))
@@ -182,7 +183,8 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
             outputs[LOGITS] = logits
         is_update = self.proposal_sampler.is_update_step()
         fused = {"spacings": edges.spacings, "weights": weights, "proposal": proposal if is_update else None}
-        return outputs | self._near_camera_prices(weights, edges.distances) | {"fused": fused}
+        outputs |= self._near_camera_prices(weights, edges.distances)
+        return outputs | self._depth_agreements(weights, edges.distances, known) | {"fused": fused}
 
     @staticmethod
     def _describe_intervals(rendered: RenderedIntervals) -> Outputs:
@@ -207,8 +209,9 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
             semantic=config.semantic_loss_weight,
             opacity=config.opacity_loss_weight,
             near_camera=self._near_camera_weight,
+            depth=self._depth_weight,
         )
-        losses = LossOptions(loss_weights, self._near_camera_reach or 1.0)
+        losses = LossOptions(loss_weights, self._near_camera_reach or 1.0, self._depth_noise)
         trained = train_rays(self.field, ray_bundle, edges, targets, losses)
         is_update = self.proposal_sampler.is_update_step()
         fused = {
@@ -216,18 +219,19 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
             "weights": trained.weights,
             "proposal": proposal if is_update else None,
         }
-        return {"rgb": trained.rgb, "trained": trained, "fused": fused}
+        return {"rgb": trained.rgb, "trained": trained, "fused": fused, "knows_depth": targets.distances is not None}
 
     def _proposal_network(self) -> HashMLPDensityField:
         network = self.proposal_networks[0]
         assert isinstance(network, HashMLPDensityField)
         return network
 
-    def _sample_outputs(self, ray_bundle: RayBundle, with_semantics: bool) -> Outputs:
+    def _sample_outputs(self, ray_bundle: RayBundle, with_semantics: bool, known: Tensor | None) -> Outputs:
         """The outputs of :meth:`_render_samples`."""
         outputs, samples, weights, proposals = self._render_samples(ray_bundle, with_semantics)
         distances = edges_of(samples).distances
         if self.training:
+            outputs |= self._depth_agreements(weights[..., 0], distances, known)
             return outputs | self._near_camera_prices(weights[..., 0], distances) | proposals
         outputs["depth"] = median_distance(weights[..., 0], distances)
         outputs["expected_depth"] = self.renderer_expected_depth(weights=weights, ray_samples=samples)
@@ -285,14 +289,14 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
     ) -> dict[str, Tensor]:
         """Nerfacto's losses and the weighted cross-entropy."""
         if "trained" in outputs:
-            return self._ready_losses(outputs["trained"]) | self._interlevel_loss(outputs)
+            return self._ready_losses(outputs) | self._interlevel_loss(outputs)
         if "fused" in outputs:
             losses = self._fused_losses(*uniform_rays(outputs, batch), metrics_dict or {})
         else:
             losses = super().get_loss_dict(*uniform_rays(outputs, batch), metrics_dict)
             if "distortion_loss" in losses:
                 losses["distortion_loss"] = losses["distortion_loss"] * self._distortion_ramp
-        losses |= self._opacity_loss(outputs, batch) | self._near_camera_loss(outputs)
+        losses |= self._opacity_loss(outputs, batch) | self._near_camera_loss(outputs) | self._depth_loss(outputs)
         return losses | self._semantic_losses(outputs, batch)
 
     def _fused_losses(
@@ -308,13 +312,15 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         }
         return losses | self._interlevel_loss(outputs)
 
-    def _ready_losses(self, trained: TrainedRays) -> dict[str, Tensor]:
+    def _ready_losses(self, outputs: Outputs) -> dict[str, Tensor]:
+        trained: TrainedRays = outputs["trained"]
         losses = {
             "rgb_loss": trained.color_loss,
             "distortion_loss": trained.distortion_loss,
             "opacity_loss": trained.opacity_loss,
             "near_camera_loss": trained.near_camera_loss,
         }
+        losses |= {"depth_loss": trained.depth_loss} if outputs["knows_depth"] else {}
         return losses | ({"semantic_loss": trained.semantic_loss} if self.config.use_semantics else {})
 
     def _interlevel_loss(self, outputs: Outputs) -> dict[str, Tensor]:

@@ -19,12 +19,13 @@ from semantic_ns.batch import LOGITS, take_targets
 from semantic_ns.fields.cpu.network import KernelView
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
 from semantic_ns.host import leave_cores_to_kernels
-from semantic_ns.losses import price_of_distance
+from semantic_ns.losses import interval_agreements, price_of_distance
 from semantic_ns.methods.base import Outputs, SemanticModel, uniform_rays
 from semantic_ns.methods.options import HashGridOptions
 from semantic_ns.methods.semantic_ngp.occupancy import OccupancyGrid, OccupancySampler, require_nerfacc_kernels
 from semantic_ns.methods.semantic_ngp.packed import composite_packed, packed_median_distance, packed_weights
 from semantic_ns.methods.semantic_ngp.packed_rendering import (
+    KnownDepth,
     packed_densities,
     render_packed,
     render_packed_for_evaluation,
@@ -49,6 +50,8 @@ class SemanticNgpModelConfig(HashGridOptions, InstantNGPModelConfig):  # pyright
     trains nothing."""
     near_camera_boost: float = 1.0
     """Factor on the near-camera weight at the start of training. Its effect on this method has not been measured."""
+    depth_loss_boost: float = 1.0
+    """Factor on the weight of depth at the start of training. Its effect on this method has not been measured."""
     max_samples_per_ray: int = 32
     """Largest mean number of samples per ray while training on the CPU; beyond it the march takes longer steps."""
     grid_decay: float = 0.95
@@ -129,7 +132,8 @@ class SemanticNgpModel(SemanticModel, NGPModel):
             density: Any = partial(packed_densities, self.field) if self._can_fuse() else self.field.density_fn
             self.occupancy_grid.update_every_n_steps(step, lambda x: density(x) * step_size)
 
-        return [TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], update, update_every_num_iters=1)]
+        grid = TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], update, update_every_num_iters=1)
+        return [grid, *self._depth_callbacks(training_callback_attributes)]
 
     def _can_fuse(self) -> bool:
         """Whether the CPU kernels know this configuration."""
@@ -151,21 +155,32 @@ class SemanticNgpModel(SemanticModel, NGPModel):
     ) -> Outputs:
         """Render a batch of rays; see :class:`SemanticModel` for the outputs."""
         take_targets(ray_bundle)  # they are of use to a model that knows the losses while it renders
-        num_rays, ray_bundle = len(ray_bundle), self._with_unseen_rays(ray_bundle)
+        distances, num_rays = self._take_distances(ray_bundle), len(ray_bundle)
+        ray_bundle = self._with_unseen_rays(ray_bundle)
+        known = self._known_depth(distances, ray_bundle)
         if self._can_fuse() and not self.config.use_gradient_scaling:
-            outputs = self._render_fused(ray_bundle)
+            outputs = self._render_fused(ray_bundle, known)
         else:
-            outputs = self._render_samples(ray_bundle)
+            outputs = self._render_samples(ray_bundle, known)
         if self.training:
-            return outputs | self._of_batch(outputs, num_rays)
+            num_uniform = 0 if distances is None else len(distances)
+            return outputs | self._of_batch(outputs, num_rays) | self._of_known_rays(outputs, num_uniform)
         self._describe_semantics(outputs, ray_bundle)
         return outputs
 
-    def _render_fused(self, ray_bundle: RayBundle) -> Outputs:
+    def _known_depth(self, distances: Tensor | None, ray_bundle: RayBundle) -> KnownDepth | None:
+        """The distances of the first rays as those of all, of which the others are unknown."""
+        if distances is None:
+            return None
+        of_all = distances.new_zeros(len(ray_bundle))
+        of_all[: len(distances)] = distances
+        return KnownDepth(of_all, self._depth_noise)
+
+    def _render_fused(self, ray_bundle: RayBundle, known: KnownDepth | None) -> Outputs:
         """The fused CPU path: the field is asked on the way, and a ray ends where its light does."""
         march = self.sampler.plan(ray_bundle, **self._sampling_options())
         if self.training:
-            rendered = render_packed(self.field, ray_bundle, march, self._near_camera_reach or 1.0)
+            rendered = render_packed(self.field, ray_bundle, march, self._near_camera_reach or 1.0, known)
         else:
             rendered = render_packed_for_evaluation(self.field, ray_bundle, march)
         accumulation = rendered.accumulation
@@ -179,6 +194,8 @@ class SemanticNgpModel(SemanticModel, NGPModel):
             outputs[LOGITS] = head_of_composited(rendered.features, share, head.weight, head.bias)
         if self.training:
             prices = {"near_camera_prices": rendered.near_camera_prices}
+            if known is not None and rendered.depth_agreements is not None:
+                outputs |= self._agreement_outputs(rendered.depth_agreements, known.distances)
             return outputs | prices | {"num_samples_per_ray": rendered.num_samples}
         return outputs | {"depth": rendered.median_distance, "expected_depth": rendered.expected_distance}
 
@@ -189,7 +206,7 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         # The field takes the samples of one ray as axis -2.
         return samples[:, None], rays
 
-    def _render_samples(self, ray_bundle: RayBundle) -> Outputs:
+    def _render_samples(self, ray_bundle: RayBundle, known: KnownDepth | None) -> Outputs:
         """The path that every configuration and device can take: all samples first, then the field at the visible."""
         samples, rays = self._sample(ray_bundle)
         num_rays = len(ray_bundle)
@@ -215,6 +232,11 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         if self.training:
             price = price_of_distance(distances, self._near_camera_reach or 1.0)
             prices = {"near_camera_prices": composite_packed(weights, price, rays, num_rays)[:, 0]}
+            if known is not None:
+                starts, ends = frustums.starts[:, 0], frustums.ends[:, 0]
+                shares = interval_agreements(starts, ends, known.distances[rays, None], known.noise)
+                agreements = composite_packed(weights, shares, rays, num_rays)[:, 0]
+                outputs |= self._agreement_outputs(agreements, known.distances)
             return outputs | prices | {"num_samples_per_ray": torch.bincount(rays, minlength=num_rays)}
         edges = torch.cat([frustums.starts, frustums.ends], dim=-1)[:, 0]
         median = packed_median_distance(weights, edges, rays, num_rays)
@@ -247,4 +269,5 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         """The colour loss and the weighted cross-entropy."""
         losses = super().get_loss_dict(*uniform_rays(outputs, batch), metrics_dict)
         losses |= self._opacity_loss(outputs, batch) | self._near_camera_loss(outputs)
+        losses |= self._depth_loss(outputs)
         return losses | self._semantic_losses(outputs, batch)

@@ -14,7 +14,7 @@ from semantic_ns.encodings.hash_grid import HashGrid
 from semantic_ns.fields.cpu.network import KernelView, Network
 from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
 from semantic_ns.kernels.layers import as_arrays, whole_blocks, zeros_per_slot
-from semantic_ns.losses import price_of_distance
+from semantic_ns.losses import DepthNoise, interval_agreements, price_of_distance
 from semantic_ns.methods.semantic_ngp.occupancy import March
 
 
@@ -29,6 +29,16 @@ class RenderedRays:
     median_distance: Float[Tensor, "rays 1"] | None = None
     num_samples: Int[Tensor, "rays"] | None = None
     near_camera_prices: Float[Tensor, "rays"] | None = None
+    depth_agreements: Float[Tensor, "rays"] | None = None
+
+
+class KnownDepth(NamedTuple):
+    """How far rays go by depth images."""
+
+    distances: Float[Tensor, "rays"]
+    """Along the unit ray, scene units; 0 is unknown."""
+    noise: DepthNoise
+    """In scene units."""
 
 
 class Limits(NamedTuple):
@@ -51,6 +61,7 @@ class _Constants:
     density_scale: float
     pass_semantics: bool
     near_camera_reach: float
+    known: KnownDepth | None
 
     @property
     def limits(self) -> Limits:
@@ -67,7 +78,7 @@ class _PackedField(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, constants: _Constants, conditioning: Tensor, table: Tensor, *matrices: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         from semantic_ns.methods.semantic_ngp import heads_numba as kernels
 
         network = Network(*matrices)
@@ -87,10 +98,14 @@ class _PackedField(torch.autograd.Function):
         kernels.heads_forward(*arguments)
         price = price_of_distance(ends.mean(dim=1), constants.near_camera_reach)
         prices = torch.zeros(num_rays).index_add_(0, rays, weights * price)
-        ctx.save_for_backward(first, rays, lengths, price, x, enc, hidden, weights, conditioning, table, *network)
+        share = torch.zeros_like(weights) if constants.known is None else _shares_at(constants.known, rays, ends)
+        agreements = torch.zeros(num_rays).index_add_(0, rays, weights * share)
+        ctx.save_for_backward(
+            first, rays, lengths, price, share, x, enc, hidden, weights, conditioning, table, *network
+        )
         ctx.constants = constants
         ctx.mark_non_differentiable(counts)
-        return rgb, sums, accumulation, prices, counts
+        return rgb, sums, accumulation, prices, agreements, counts
 
     @staticmethod
     @once_differentiable
@@ -100,14 +115,15 @@ class _PackedField(torch.autograd.Function):
         from semantic_ns.encodings import hash_grid_numba
         from semantic_ns.methods.semantic_ngp import heads_numba as kernels
 
-        first, rays, lengths, price, x, enc, hidden, weights, conditioning, table, *matrices = ctx.saved_tensors
+        first, rays, lengths, price, share, x, enc, hidden, weights, conditioning, table, *matrices = ctx.saved_tensors
         constants: _Constants = ctx.constants
-        g_rgb, g_sums, g_accumulation, g_prices = (gradient.contiguous() for gradient in gradients[:4])
+        g_rgb, g_sums, g_accumulation, g_prices, g_agreements = (gradient.contiguous() for gradient in gradients[:5])
         network = Network(*matrices)
         arrays, transposed = as_arrays(network), as_arrays(network.transposed())
         g_network = zeros_per_slot(network)
         scale, g_arrays = constants.limits.density_scale, as_arrays(g_network)
-        g_weights, g_conditioning = g_accumulation[rays] + g_prices[rays] * price, torch.zeros_like(conditioning)
+        g_weights = g_accumulation[rays] + g_prices[rays] * price + g_agreements[rays] * share
+        g_conditioning = torch.zeros_like(conditioning)
         g_hidden, g_enc = torch.empty_like(hidden), torch.empty_like(enc)
         arguments: tuple[Any, ...] = (
             *as_arrays((hidden, rays, first, conditioning)), arrays, transposed, constants.pass_semantics,
@@ -120,6 +136,10 @@ class _PackedField(torch.autograd.Function):
         _, cells_per_axis, table_size = constants.grid.arrays()
         hash_grid_numba.scatter_table_gradient(x.numpy(), g_enc.numpy(), cells_per_axis, table_size, g_table.numpy())
         return None, g_conditioning, g_table, *(gradient.sum(dim=0) for gradient in g_network)
+
+
+def _shares_at(known: KnownDepth, rays: Tensor, ends: Tensor) -> Tensor:
+    return interval_agreements(ends[:, 0], ends[:, 1], known.distances[rays], known.noise)
 
 
 class _VisibleSamples(NamedTuple):
@@ -156,9 +176,11 @@ def _collect(constants: _Constants, network: Any) -> _VisibleSamples:
     return _VisibleSamples(torch.from_numpy(packed_first), *packed)
 
 
-def _constants_of(view: KernelView, march: March, near_camera_reach: float = 1.0) -> _Constants:
+def _constants_of(
+    view: KernelView, march: March, near_camera_reach: float = 1.0, known: KnownDepth | None = None
+) -> _Constants:
     options = view.options
-    return _Constants(march, view.grid, options.density_scale, options.pass_semantics, near_camera_reach)
+    return _Constants(march, view.grid, options.density_scale, options.pass_semantics, near_camera_reach, known)
 
 
 def _conditioning(view: KernelView, ray_bundle: RayBundle) -> Tensor:
@@ -166,7 +188,11 @@ def _conditioning(view: KernelView, ray_bundle: RayBundle) -> Tensor:
 
 
 def render_packed(
-    field: SemanticNerfField, ray_bundle: RayBundle, march: March, near_camera_reach: float = 1.0
+    field: SemanticNerfField,
+    ray_bundle: RayBundle,
+    march: March,
+    near_camera_reach: float = 1.0,
+    known: KnownDepth | None = None,
 ) -> RenderedRays:
     """Render rays with gradients in the field's parameters, without a background.
 
@@ -177,16 +203,24 @@ def render_packed(
         ray_bundle: R rays, with cameras while training.
         march: how they go through the occupancy grid.
         near_camera_reach: distance in scene units at which ``losses.near_camera_prices`` end.
+        known: how far the rays go, for ``losses.depth_agreements``, which are 0 without it.
     """
     view = KernelView(field)
-    rgb, features, accumulation, prices, counts = _PackedField.apply(
-        _constants_of(view, march, near_camera_reach),
+    rgb, features, accumulation, prices, agreements, counts = _PackedField.apply(
+        _constants_of(view, march, near_camera_reach, known),
         _conditioning(view, ray_bundle),
         view.grid.hash_table,
         *view.network().in_whole_blocks(),
     )
     width = field.semantic_head.in_features if field.use_semantics else 0
-    return RenderedRays(rgb, features[:, :width], accumulation[:, None], num_samples=counts, near_camera_prices=prices)
+    return RenderedRays(
+        rgb,
+        features[:, :width],
+        accumulation[:, None],
+        num_samples=counts,
+        near_camera_prices=prices,
+        depth_agreements=agreements,
+    )
 
 
 @torch.no_grad()

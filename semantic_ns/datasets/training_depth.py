@@ -1,0 +1,198 @@
+"""What training knows of the depth of its images: whether it can be trusted, and how far each pixel's ray goes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from nerfstudio.cameras.cameras import Cameras
+from numpy import ndarray
+from torch import Tensor
+
+from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.errors import SceneError
+from semantic_ns.geometry.depth_agreement import DepthAgreement, DepthViews, measure_agreement, reduced, spread_pairs
+from semantic_ns.geometry.rays import are_simple, intrinsics_of, poses_of
+
+_LEAST_SHARE = 0.5
+_LEAST_GAIN = 0.1
+_LEAST_POINTS = 200
+_LEAST_SPREAD = 0.01
+_NUM_FIRST, _NUM_OTHERS = 16, 8
+_POINTS_OF_FRAME, _LEAST_POINTS_OF_FRAME = 100, 40
+_LEAST_RELATIVE_SHARE = 0.6
+"""Of an image's agreeing points, relative to the median over images."""
+_REDUCED_WIDTH = 96
+"""Columns, about, of the images that are compared."""
+_FACTORS = (0.001, 0.01, 0.1, 0.2, 0.25, 0.3048, 0.5, 0.75, 0.9, 1.1, 1.33, 2.0, 3.281, 4.0, 5.0, 10.0, 100.0, 1000.0)
+"""By which depth may be wrong: units of usual devices, and scales in between."""
+
+DepthImages = Sequence[Float32[ndarray, "_height _width"]]
+"""Planar depth of images in metres, 0 where unknown."""
+
+
+def known_depth(depth_m: Float[ndarray, "height width"]) -> Float32[ndarray, "height width"]:
+    """Depth with one mark, 0, for all that is unknown: not a number, infinite, or not before the camera."""
+    return np.where(np.isfinite(depth_m) & (depth_m > 0), depth_m, 0).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingDepth:
+    """Distances along the rays of all pixels of the training images, one pixel behind the other.
+
+    Attributes:
+        values: distances along the unit rays, scene units, 0 where unknown.
+        first: index of the first pixel of each image.
+        widths: pixels in a row of each image.
+    """
+
+    values: Float32[Tensor, "pixels"]
+    first: Int64[Tensor, "images"]
+    widths: Int64[Tensor, "images"]
+
+    @classmethod
+    def of(
+        cls, images_m: DepthImages, ray_lengths: Callable[[int], Float[Tensor, "height width"]], metres_per_unit: float
+    ) -> "TrainingDepth":
+        """Those of images.
+
+        Args:
+            images_m: Planar depth, 0 where unknown.
+            ray_lengths: A function that gives, for an image, the distance along each ray per planar depth.
+            metres_per_unit: Metres per scene unit.
+        """
+        sizes = torch.tensor([image.size for image in images_m])
+        distances = [
+            (torch.from_numpy(image) / metres_per_unit * ray_lengths(index).cpu()).float().reshape(-1)
+            for index, image in enumerate(images_m)
+        ]
+        widths = torch.tensor([image.shape[1] for image in images_m])
+        return cls(torch.cat(distances), sizes.cumsum(0) - sizes, widths)
+
+    def to(self, device: torch.device | str) -> "TrainingDepth":
+        """The same on a device."""
+        return TrainingDepth(self.values.to(device), self.first.to(device), self.widths.to(device))
+
+    def between(self, near: float, far: float) -> "TrainingDepth":
+        """The distances between two planes, scene units; the others are unknown."""
+        inside = (self.values > near) & (self.values < far)
+        return replace(self, values=self.values * inside)
+
+    def at(self, pixels: Int64[Tensor, "*rays 3"]) -> Float32[Tensor, "*rays"]:
+        """Distances along the unit rays of pixels (image, row, column), scene units, 0 where unknown."""
+        image, row, column = pixels.unbind(dim=-1)
+        return self.values[self.first[image] + row * self.widths[image] + column]
+
+    def where_known(
+        self, pixels: Int64[Tensor, "*rays 3"], others: Float32[Tensor, "*rays"]
+    ) -> Float32[Tensor, "*rays"]:
+        """The distances of pixels, and others in place of those that are unknown, on the device of the latter."""
+        distances = self.at(pixels.to(self.values.device)).to(others.device)
+        return torch.where(distances > 0, distances, others)
+
+
+def read_training_depth(dataset: SemanticDataset) -> tuple[DepthImages, str | None]:
+    """Depth of all images of a data set, and what is to be said of images that cannot be read.
+
+    Returns:
+        Images in metres, 0 where a pixel is unknown or masked; none where the scene has no depth.
+    """
+    files = dataset.metadata.get(keys.DEPTH_FILENAMES)
+    if files is None or all(file is None for file in files):
+        return [], None
+    images, refusals = [], []
+    for index in range(len(dataset)):
+        mask = dataset.mask_of(index)
+        try:
+            depth_m = dataset.depth_of(index)
+        except SceneError as error:
+            refusals.append(str(error))
+            depth_m = None
+        size = dataset.without_label(index).shape
+        known = np.zeros(size, np.float32) if depth_m is None else known_depth(depth_m)
+        images.append(known if mask is None else known * mask)
+    if not refusals:
+        return images, None
+    return images, f"{len(refusals)} of {len(files)} depth images are left out; the first: {refusals[0]}"
+
+
+@dataclass(frozen=True)
+class DepthVerdict:
+    """Whether depth images can be learnt from, and why, as a sentence about them without its end."""
+
+    is_usable: bool
+    reason: str
+    wrong_frames: tuple[int, ...] = ()
+    """Images whose depth does not agree with the others', which are usable."""
+
+
+def judge_depth(images_m: DepthImages, cameras: Cameras, metres_per_unit: float) -> DepthVerdict:
+    """Whether the depth of training images agrees between views, so that training can rely on it.
+
+    It does not if fewer than half of the points that other views can judge agree, if another scale lets a tenth more of
+    the points agree, or if all pixels hold one value. What no two cameras can judge is trusted. Single images are wrong
+    if their points agree far less often than those of most others; what is hidden from other views says nothing there.
+
+    Args:
+        images_m: Planar depth, 0 where unknown.
+        cameras: Their cameras, in scene units.
+        metres_per_unit: Metres per scene unit.
+    """
+    known = np.concatenate([image[image > 0][::7] for image in images_m])
+    if not known.size:
+        return DepthVerdict(False, "no pixel of the depth images is known")
+    low, middle, high = np.quantile(known, (0.01, 0.5, 0.99))
+    if high - low < _LEAST_SPREAD * middle:
+        return DepthVerdict(False, f"all depth images hold about the same value, {middle:.3g} m")
+    if not are_simple(cameras):
+        return DepthVerdict(True, "they were not compared between views, whose cameras have distortion")
+    views, chosen = _views(images_m, cameras, metres_per_unit)
+    views = reduced(views, max(1, round(views.depth_m.shape[2] / _REDUCED_WIDTH)))
+    verdict = _judge_views(views)
+    wrong = _wrong_frames(views) if verdict.is_usable else []
+    return replace(verdict, wrong_frames=tuple(chosen[index] for index in wrong))
+
+
+def _wrong_frames(views: DepthViews) -> list[int]:
+    pairs = spread_pairs(len(views.depth_m), len(views.depth_m), _NUM_OTHERS)
+    found = measure_agreement(views, pairs, num_points=_POINTS_OF_FRAME)
+    shares = np.where(found.agreeing + found.contradicting >= _LEAST_POINTS_OF_FRAME, found.shares_unhidden, np.nan)
+    if np.isnan(shares).all():
+        return []
+    return np.flatnonzero(shares < _LEAST_RELATIVE_SHARE * np.nanmedian(shares)).tolist()
+
+
+def _judge_views(views: DepthViews) -> DepthVerdict:
+    pairs = spread_pairs(len(views.depth_m), _NUM_FIRST, _NUM_OTHERS)
+    given = measure_agreement(views, pairs)
+    if given.num_points < _LEAST_POINTS:
+        return DepthVerdict(True, "too few pixels are seen from two places to compare them between views")
+    scaled = {factor: measure_agreement(views, pairs, factor) for factor in _FACTORS}
+    factor, best = max(scaled.items(), key=lambda item: _score(item[1], given))
+    if _score(best, given) > given.share + _LEAST_GAIN and best.share > _LEAST_SHARE:
+        return DepthVerdict(
+            False,
+            f"{given.share:.0%} of their points agree between views, and {best.share:.0%} if they are multiplied by "
+            f"{factor:g}: their scale is not that of the poses",
+        )
+    if given.share < _LEAST_SHARE:
+        return DepthVerdict(False, f"only {given.share:.0%} of their points agree between views")
+    return DepthVerdict(True, f"{given.share:.0%} of their points agree between views")
+
+
+def _score(found: DepthAgreement, given: DepthAgreement) -> float:
+    """The share of agreeing points; 0 where other views can judge far fewer than as given."""
+    return found.share if found.num_points > given.num_points / 4 else 0.0
+
+
+def _views(images_m: DepthImages, cameras: Cameras, metres_per_unit: float) -> tuple[DepthViews, list[int]]:
+    """The images of the commonest size, and their numbers."""
+    shapes = [image.shape for image in images_m]
+    common = max(dict.fromkeys(shapes), key=shapes.count)
+    chosen = [index for index, shape in enumerate(shapes) if shape == common]
+    c2w = np.tile(np.eye(4), (len(chosen), 1, 1))
+    c2w[:, :3] = poses_of(cameras).double().cpu().numpy()[chosen] * np.array([1.0, -1.0, -1.0, metres_per_unit])
+    intrinsics = intrinsics_of(cameras).double().cpu().numpy()[chosen]
+    return DepthViews(np.stack([images_m[index] for index in chosen]), c2w, intrinsics), chosen
