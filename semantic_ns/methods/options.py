@@ -79,10 +79,10 @@ class HashGridOptions(SemanticOptions):
     depth_loss_weight: float = 0.01
     """Weight of the loss that makes rays end where the depth images of the training frames say, if the scene has such
     images and they agree with each other. 0 leaves them out of training."""
-    depth_loss_boost: float = 10.0
+    depth_loss_boost: float = 5.0
     """Factor on that weight at the start of training, before colours have put far surfaces too near, where no light
     passes them any more."""
-    depth_loss_ramp: tuple[float, float] = (0.1, 0.4)
+    depth_loss_ramp: tuple[float, float] = (0.05, 0.2)
     """Fractions of training between which the boost of depth falls to 1."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
