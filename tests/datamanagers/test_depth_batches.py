@@ -29,6 +29,13 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_replica_scene(tmp_path_factory.mktemp("depth") / "room", 24, width=48, height=36)
 
 
+@pytest.fixture(autouse=True)
+def weight_of_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Depth trains in these tests; by default it does not."""
+    for method in (semantic_nerf, semantic_ngp):
+        monkeypatch.setattr(method.config.pipeline.model, "depth_loss_weight", 0.002)
+
+
 def depth_files(pipeline: Any, split: str) -> list[Path]:
     return getattr(pipeline.datamanager, f"{split}_dataset").metadata["depth_filenames"]
 
@@ -153,8 +160,9 @@ def test_depth_of_another_resolution_is_that_of_the_nearest_pixel(scene: Path, t
         )
 
 
-def test_without_the_weight_depth_is_not_used(scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(semantic_nerf.config.pipeline.model, "depth_loss_weight", 0.0)
+def test_by_default_depth_is_not_used(scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    default = type(semantic_nerf.config.pipeline.model)().depth_loss_weight  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setattr(semantic_nerf.config.pipeline.model, "depth_loss_weight", default)
     with pipeline_of(scene, tmp_path, ALL) as pipeline:
         assert RAY_DISTANCE not in pipeline.datamanager.next_train(0)[1]
         assert pipeline.datamanager.training_depth is None
