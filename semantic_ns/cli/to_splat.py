@@ -50,6 +50,7 @@ class ToSplat:
 
         console = Console(soft_wrap=True, highlight=False, markup=False)
         data, model = run.pipeline.datamanager, run.model
+        refuse_without_labels(data)
         train, scored = data.train_dataset, data.eval_dataset
         self._refuse_the_scene(input_paths(data))
         for dataset in (train, scored):
@@ -106,6 +107,21 @@ class ToSplat:
                 )
         with write_errors_as_scene_error(self.output_dir):
             self.output_dir.mkdir(parents=True, exist_ok=True)
+
+
+def refuse_without_labels(datamanager: object) -> None:
+    """Check that a run knows the labels of one scene.
+
+    Raises:
+        SceneError: if it is of a method for many rooms.
+    """
+    from semantic_ns.interfaces import can
+
+    if not can(datamanager, "gives_training_labels"):
+        raise SceneError(
+            "Expected a run that was trained on one scene and its labels, found one of a method for many rooms "
+            f"({type(datamanager).__name__}); train the scene with ns-train semantic-nerf."
+        )
 
 
 def _tensor(labels: Any) -> Any:

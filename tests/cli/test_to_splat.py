@@ -7,7 +7,9 @@ import pytest
 import torch
 from nerfstudio.scripts.train import main as train
 
-from semantic_ns.cli.to_splat import ToSplat
+from semantic_ns.cli.to_splat import ToSplat, refuse_without_labels
+from semantic_ns.datamanagers.many_scenes_datamanager import ManyScenesDataManager
+from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManager
 from semantic_ns.errors import SceneError
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.splatting.ply import read_splat
@@ -68,3 +70,9 @@ def test_nothing_is_written_into_the_scene(run: Path, replica_scene: Path) -> No
     with pytest.raises(SceneError, match="outside the scene"):
         ToSplat(run, replica_scene / "splat").main()
     assert not (replica_scene / "splat").exists()
+
+
+def test_runs_of_many_rooms_have_no_labels_of_one_scene() -> None:
+    with pytest.raises(SceneError, match="trained on one scene and its labels"):
+        refuse_without_labels(ManyScenesDataManager.__new__(ManyScenesDataManager))
+    refuse_without_labels(SemanticDataManager.__new__(SemanticDataManager))

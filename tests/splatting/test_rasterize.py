@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numba
 import pytest
 import torch
 from gsplat.cuda._torch_impl import _fully_fused_projection, _quat_scale_to_covar_preci
@@ -11,6 +10,7 @@ from torch import Tensor
 from semantic_ns.splatting.composite import Tiles
 from semantic_ns.splatting.project import Gaussians, PinholeCamera, project
 from semantic_ns.splatting.rasterize import rasterize
+from support.fresh_process import run_python
 
 CAMERA = PinholeCamera(
     torch.tensor([[1.0, 0.0, 0.0, 0.1], [0.0, 0.8, -0.6, 0.2], [0.0, 0.6, 0.8, 0.5]]),
@@ -186,19 +186,26 @@ def test_a_flat_gaussian_of_no_extent_is_drawn_as_its_blur() -> None:
     torch.testing.assert_close(image[..., 0], opacity)
 
 
-@pytest.mark.skipif(numba.get_num_threads() < 2, reason="needs two threads")
+DRAWN_BY_THREADS = """
+import sys
+import torch
+import numba
+sys.path[:0] = ["tests", "tests/splatting"]
+from test_rasterize import CAMERA, Gaussians, random_gaussians, rasterize
+
+gaussians, features = random_gaussians(300)
+found = []
+for threads in (1, 2):
+    numba.set_num_threads(threads)
+    means = gaussians.means.clone().requires_grad_()
+    parts = Gaussians(means, gaussians.quats, gaussians.scales, gaussians.opacities)
+    image, depth, opacity = rasterize(parts, features, CAMERA)
+    (image.square().sum() + depth.sum() + opacity.sum()).backward()
+    found.append((image.detach(), means.grad))
+print(torch.equal(found[0][0], found[1][0]), torch.equal(found[0][1], found[1][1]))
+"""
+
+
 def test_neither_image_nor_gradients_depend_on_how_many_threads_draw() -> None:
-    gaussians, features = random_gaussians(300)
-    found = []
-    before = numba.get_num_threads()
-    try:
-        for threads in (1, 2):
-            numba.set_num_threads(threads)
-            means = gaussians.means.clone().requires_grad_()
-            image, depth, opacity = rasterize(replace(gaussians, means=means), features, CAMERA)
-            (image.square().sum() + depth.sum() + opacity.sum()).backward()
-            found.append((image.detach(), means.grad))
-    finally:
-        numba.set_num_threads(before)
-    assert torch.equal(found[0][0], found[1][0])
-    assert torch.equal(found[0][1], found[1][1])
+    found = run_python(DRAWN_BY_THREADS, NUMBA_NUM_THREADS="2")
+    assert found.stdout.split() == ["True", "True"], found.stderr
