@@ -46,6 +46,9 @@ HAS_NUMBERED_CLASSES = "has_numbered_classes"
 SPLIT = "split"
 """`str`: which frames train and which are scored, as a sentence."""
 
+NOTES = "notes"
+"""`tuple[str, ...]`: what was read otherwise than it stands in the files, as sentences; absent where nothing was."""
+
 VOID_RULE = "void_rule"
 """`str`: what becomes of void pixels, as a sentence."""
 

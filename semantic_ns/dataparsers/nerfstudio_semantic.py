@@ -101,6 +101,7 @@ class _Scene:
         label_map: map from the ids in the label images to those of the classes.
         has_alpha: whether any image has an alpha channel.
         has_numbered_classes: whether classes have no names but `class_<id>`.
+        notes: what was read otherwise than it stands in the files, as sentences.
     """
 
     source: SceneSource
@@ -111,6 +112,7 @@ class _Scene:
     label_map: LabelMap | None
     has_alpha: bool
     has_numbered_classes: bool
+    notes: tuple[str, ...]
 
 
 class NerfstudioSemanticDataParser(Nerfstudio):
@@ -154,6 +156,8 @@ class NerfstudioSemanticDataParser(Nerfstudio):
             metadata[keys.HAS_NUMBERED_CLASSES] = True
         if loaded.has_alpha:
             metadata[keys.HAS_ALPHA] = True
+        if loaded.notes:
+            metadata[keys.NOTES] = loaded.notes
         if loaded.masks:
             metadata[keys.MASK_FILENAMES] = [loaded.masks[path] for path in outputs.image_filenames]
         model = loaded.source.colmap_model
@@ -200,7 +204,8 @@ class NerfstudioSemanticDataParser(Nerfstudio):
             of_images.append(f"{num_converted} of {len(frames)} images are converted to 8 bit grey or RGB")
         if 0 < num_with_alpha < len(frames):
             of_images.append(f"{num_with_alpha} of {len(frames)} images have an alpha channel; the others are opaque")
-        for note in (*found.notes, *camera_notes, *of_images, *labels.notes):
+        notes = (*found.notes, *camera_notes, *of_images, *labels.notes)
+        for note in (*notes, *labels.doubts):
             announce(_NAME, note)
         return _Scene(
             source=source,
@@ -211,6 +216,7 @@ class NerfstudioSemanticDataParser(Nerfstudio):
             label_map=labels.label_map,
             has_alpha=num_with_alpha > 0,
             has_numbered_classes=labels.are_numbered,
+            notes=notes if labels.rule is None else (*notes, labels.rule),
         )
 
     def _class_table(self, source: SceneSource, meta: Any, frames: Sequence[scene.FrameFiles]) -> ClassTable | None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from semantic_ns.dataparsers import scene
 from semantic_ns.errors import SceneError
+from semantic_ns.io.images import read_label_image
+from semantic_ns.labels.borders import Borders
 from semantic_ns.labels.class_table import ClassTable
 from semantic_ns.labels.label_map import LabelMap
 from semantic_ns.labels.label_spaces import map_to_space
@@ -14,6 +16,8 @@ from semantic_ns.labels.taxonomy import enumerate_ids
 
 _MOST_UNNAMED = 256
 """Ids of label images that are named by their numbers where no class table is found."""
+_MOST_COMPARED = 8
+"""Label images whose borders are looked at, evenly spread."""
 ASPECT_TOLERANCE = 0.02
 """Largest difference in width / height between a label image and its image, as a share."""
 
@@ -26,13 +30,17 @@ class SceneLabels:
         classes: classes of the scene.
         label_map: map from the ids in the images to those of the classes; None where they are the same.
         notes: what was read otherwise than it stands in the files, as sentences.
+        doubts: what may be wrong with the ids, which sns-doctor looks into, as sentences.
         are_numbered: whether no names of classes were found, so that they are called `class_<id>`.
+        rule: how values are read that are no ids of the table, which names the label map; None where no map is needed.
     """
 
     classes: scene.SceneClasses
     label_map: LabelMap | None
     notes: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
     are_numbered: bool = False
+    rule: str | None = None
 
 
 def read_scene_labels(
@@ -74,9 +82,16 @@ def read_scene_labels(
         else None,
         f"the class {' and the class '.join(table.void_names)} of {table.name} is void" if table.void_names else None,
         rule.sentence if rule.label_map is None else None,  # else it is the name of the map, which is said anyway
-        None if rule.label_map else doubt_about_first_id(table, labels.present),
     ]
-    return SceneLabels(classes, label_map, tuple(note for note in notes if note), named is None)
+    doubts = [None if rule.label_map else doubt_about_first_id(table, labels.present), _doubt_about_borders(frames)]
+    return SceneLabels(
+        classes=classes,
+        label_map=label_map,
+        notes=tuple(note for note in notes if note),
+        doubts=tuple(doubt for doubt in doubts if doubt),
+        are_numbered=named is None,
+        rule=rule.sentence if rule.label_map is not None else None,
+    )
 
 
 def _numbered(present: frozenset[int], folder: Path) -> ClassTable:
@@ -96,6 +111,12 @@ def _told_of_numbers(table: ClassTable) -> str:
         f"no names of classes were found, so the ids {numbers} are called class_<id>; a file classes.txt beside the "
         "scene, or --classes, gives them names"
     )
+
+
+def _doubt_about_borders(frames: Sequence[scene.FrameFiles]) -> str | None:
+    """What speaks for label images that were interpolated, as a sentence."""
+    borders = Borders.of_some([frame.label for frame in frames if frame.label], read_label_image, _MOST_COMPARED)
+    return borders.sentence() if borders.are_interpolated else None
 
 
 def _refuse_shared(frames: Sequence[scene.FrameFiles]) -> None:
@@ -122,10 +143,12 @@ def _num_resized(
             continue
         if abs(label_size[0] * size[1] / (label_size[1] * size[0]) - 1) > ASPECT_TOLERANCE:
             is_turned = label_size == size[::-1]
-            hint = "turn it, since it may be of a picture that its EXIF orientation turns" if is_turned else "resize it"
+            hint = "resize it with nearest neighbours"
+            if is_turned:
+                hint = "it may be that of the picture as its EXIF orientation turns it: turn it to the stored pixels"
             raise SceneError(
                 f"Expected a label image of {size[0]}x{size[1]} like its colour image, or in proportion, at "
-                f"{frame.label}, found {label_size[0]}x{label_size[1]}; {hint} with nearest neighbours."
+                f"{frame.label}, found {label_size[0]}x{label_size[1]}; {hint}."
             )
         num_resized += 1
     return num_resized

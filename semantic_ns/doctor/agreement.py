@@ -19,11 +19,14 @@ from numpy import ndarray
 from semantic_ns.doctor.views import InspectedScene
 from semantic_ns.geometry.depth_agreement import RELATIVE_TOLERANCE, SMALLEST_TOLERANCE_M
 from semantic_ns.geometry.pinhole import Pixels, Surface, are_inside_regions, project, rays
+from semantic_ns.io.orientation import UPRIGHT
 from semantic_ns.labels.taxonomy import VOID
 
 _NEAREST_M = 0.05
 _FAR_OUTSIDE_PX = 1e6
 _STEPS = (1, 2, 4, 8)
+OF_EACH_IMAGE = 0
+"""In place of an EXIF orientation: that of each image."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Reading:
         label_step: labels belong to the frame so many places on.
         depth_step: depth belongs to the frame so many places on.
         pose_step: poses belong to the frame so many places on.
+        label_orientation: label images are as the EXIF orientation of this number shows the stored pixels: 1 as they
+            are, 2 mirrored, 3 turned by 180 degrees, 4 upside down; 0 by the orientation of each image.
     """
 
     is_inverted: bool = False
@@ -56,6 +61,7 @@ class Reading:
     label_step: int = 0
     depth_step: int = 0
     pose_step: int = 0
+    label_orientation: int = UPRIGHT
 
     def poses(self, c2w: Float[ndarray, "frames 4 4"]) -> Float[ndarray, "frames 4 4"]:
         """The OpenCV camera-to-world poses that the given ones mean."""
@@ -67,6 +73,21 @@ class Reading:
         """The fx, fy, cx, cy that the given ones mean."""
         result = given[:, [1, 0, 3, 2]] if self.is_swapped else given
         return result * self.intrinsics_factor + np.array([0.0, 0.0, self.pixel_shift, self.pixel_shift])
+
+    def label_pixels(self, pixels: Pixels, size: tuple[int, int], exif: Callable[[], Int[ndarray, "frames"]]) -> Pixels:
+        """The pixels of label images that belong to those of the images.
+
+        Args:
+            pixels: pixels of the images.
+            size: width and height of all images.
+            exif: a function that gives the EXIF orientation of each image.
+        """
+        width, height = size
+        is_own = self.label_orientation == OF_EACH_IMAGE
+        orientation = exif()[pixels.image] if is_own else np.array(self.label_orientation)
+        row = np.where(np.isin(orientation, (3, 4)), height - 1 - pixels.row, pixels.row)
+        column = np.where(np.isin(orientation, (2, 3)), width - 1 - pixels.column, pixels.column)
+        return Pixels(pixels.image + self.label_step, row, column)
 
 
 @dataclass(frozen=True)
@@ -217,7 +238,7 @@ class ViewComparison:
     ) -> Agreement:
         tolerance = np.maximum(SMALLEST_TOLERANCE_M, RELATIVE_TOLERANCE * z)
         is_agreeing: Bool[ndarray, "points"] = np.abs(difference) <= tolerance
-        here, there = (replace(place, image=place.image + reading.label_step) for place in pixels)
+        here, there = (reading.label_pixels(place, self.views.size, self._exif) for place in pixels)
         first, second = here.of(self._labels), there.of(self._labels)
         is_labelled = is_agreeing & (first != VOID) & (second != VOID)
         is_inside = are_inside_regions(here, self._labels) & are_inside_regions(there, self._labels)
@@ -271,6 +292,10 @@ class ViewComparison:
         """The frames that some reading needs, those beside the compared ones included."""
         beside = np.array(self.pairs).reshape(-1, 1) + np.array([-1, 0, 1])
         return np.unique(beside[(beside >= 0) & (beside < len(self.views))])
+
+    def _exif(self) -> Int[ndarray, "frames"]:
+        """EXIF orientation of each of `_frames`."""
+        return np.array([self.views.exif_orientations[index] for index in self._frames])
 
     @cached_property
     def _first(self) -> Int[ndarray, "pairs"]:

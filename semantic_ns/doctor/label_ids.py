@@ -17,6 +17,8 @@ from semantic_ns.doctor.agreement import Reading
 from semantic_ns.doctor.loading import IdMeanings, LoadedScene
 from semantic_ns.doctor.mistakes import Mistake
 from semantic_ns.geometry.pinhole import Pixels, Surface
+from semantic_ns.io.images import read_label_image
+from semantic_ns.labels.borders import Borders
 from semantic_ns.labels.mask_values import may_start_at_one
 
 _NUM_POINTS = 2000
@@ -26,6 +28,7 @@ _UPRIGHT = 0.2
 _LARGEST_TILT = 0.85
 _LEAST_PRECISION = 0.8
 _LEAST_COVERAGE = 0.15
+_MOST_FRAMES = 32
 
 
 @dataclass(frozen=True)
@@ -181,3 +184,13 @@ def _table_tells(counts: LabelCounts, meanings: IdMeanings, offset: int) -> bool
     known = set(meanings.names) | meanings.void_ids
     shifted = {number + offset for number in counts.pixels}
     return bool(counts.outside) and counts.void_share == 0 and shifted <= known and bool(shifted & meanings.void_ids)
+
+
+def find_interpolation(scene: LoadedScene) -> Mistake | None:
+    """The mistake that label images were interpolated, None where their borders do not speak for it."""
+    files = [path for path in scene.label_files if path is not None]
+    borders = Borders.of_some(files, read_label_image, _MOST_FRAMES)
+    if not borders.are_interpolated:
+        return None
+    sentence = borders.sentence()
+    return Mistake("interpolated label images", Reading(), f"{sentence[0].upper()}{sentence[1:]}.")

@@ -32,6 +32,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.veil import Veils
 from semantic_ns.geometry import poses
 from semantic_ns.geometry.world import poses_in_world
+from semantic_ns.io.orientation import exif_orientation
 from semantic_ns.labels.class_table import MAX_ID, ClassTable
 from semantic_ns.labels.label_map import LabelMap
 from semantic_ns.labels.label_spaces import NATIVE
@@ -86,6 +87,7 @@ class LoadedScene:
         find_veils: looks for veils before the cameras of a trained scene; None where nothing was trained.
         find_coverage: says how much of each frame the sources of a trained scene see; None where the model has none.
         has_metric_format: whether poses of this format are in metres by its definition.
+        notes: what was read otherwise than it stands in the files, as sentences.
     """
 
     layout: str
@@ -102,6 +104,7 @@ class LoadedScene:
     find_veils: Callable[[], Veils | None] | None = None
     find_coverage: Callable[[], SourceCoverage] | None = None
     has_metric_format: bool = True
+    notes: tuple[str, ...] = ()
 
     @property
     def is_metric(self) -> bool:
@@ -231,6 +234,7 @@ def _load(config: DataParserConfig, original: DataParserConfig, layout: str) -> 
         has_known_camera=isinstance(config, HypersimDataParserConfig),
         split=metadata[keys.SPLIT],
         places=places,
+        notes=metadata.get(keys.NOTES, ()),
     )
 
 
@@ -264,6 +268,7 @@ def _views(
 
     return InspectedScene(
         images=tuple(images),
+        exif_orientations=tuple(exif_orientation(path) for path in images),
         c2w=poses.opencv_to_opengl(c2w),  # its own inverse
         intrinsics=np.array(intrinsics, np.float64),
         sizes=sizes,

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semantic_ns.doctor.agreement import Agreement, Reading, ViewComparison
+from semantic_ns.doctor.agreement import OF_EACH_IMAGE, Agreement, Reading, ViewComparison
 from semantic_ns.doctor.views import InspectedScene
+from semantic_ns.io.orientation import UPRIGHT
 
 LEAST_DEPTH_SHARE = 0.9
 LEAST_LABEL_SHARE = 0.9
@@ -18,6 +19,12 @@ _LEAST_T = 4.0
 _LEAST_SEEN = 50
 _LARGEST_RESIDUAL_RATIO = 0.7
 _LEAST_SCALE_ERROR = 0.1
+_TURNS = (
+    (2, "mirrored", "mirror them"),
+    (3, "turned by 180 degrees", "turn them by 180 degrees"),
+    (4, "flipped upside down", "flip them upside down"),
+)
+"""EXIF orientations that keep the size of an image, what they do to it, and what undoes that."""
 _PIXEL_SHIFTS = (-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75)
 
 
@@ -51,7 +58,13 @@ class Diagnosis:
 def usual_mistakes(views: InspectedScene) -> list[Mistake]:
     """The mistakes to try, worded for the convention of the scene's files; rendered depth is planar and to scale."""
     of_scale = [] if views.is_depth_rendered else [*_depth_mistakes(views), *_position_mistakes()]
-    return [*_pose_mistakes(views), *of_scale, *_intrinsics_mistakes(views), *_order_mistakes()]
+    return [
+        *_pose_mistakes(views),
+        *of_scale,
+        *_intrinsics_mistakes(views),
+        *_order_mistakes(),
+        *_turned_label_mistakes(views),
+    ]
 
 
 def _pose_mistakes(views: InspectedScene) -> list[Mistake]:
@@ -160,6 +173,27 @@ def _order_mistakes() -> list[Mistake]:
                 ("pose", "is", Reading(pose_step=step)),
             )
         ]
+    return mistakes
+
+
+def _turned_label_mistakes(views: InspectedScene) -> list[Mistake]:
+    """Label images of the size of their images that are turned or mirrored, as by the EXIF orientation of photos."""
+    mistakes = [
+        Mistake(
+            f"label images {word}",
+            Reading(label_orientation=orientation),
+            f"The label images are {word} beside their images: {remedy}.",
+        )
+        for orientation, word, remedy in _TURNS
+    ]
+    if any(orientation != UPRIGHT for orientation in views.exif_orientations):
+        upright = Mistake(
+            "label images of turned pictures",
+            Reading(label_orientation=OF_EACH_IMAGE),
+            "The images have an EXIF orientation, and the label images are those of the pictures as viewers turn them: "
+            "turn the label images of these images back to the stored pixels.",
+        )
+        mistakes.insert(0, upright)  # of two readings that mend as much, the first one counts
     return mistakes
 
 

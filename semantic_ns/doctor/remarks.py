@@ -3,7 +3,7 @@
 from semantic_ns.doctor.label_ids import LabelCounts
 from semantic_ns.doctor.loading import LoadedScene
 from semantic_ns.doctor.mistakes import Diagnosis
-from semantic_ns.io.orientation import UPRIGHT, exif_orientation
+from semantic_ns.io.orientation import UPRIGHT
 
 LEAST_SEEN = 1000
 """Points seen in two views below which nothing is said of how well the views agree."""
@@ -17,7 +17,7 @@ def remarks_on(scene: LoadedScene, labels: LabelCounts, diagnosis: Diagnosis | N
         labels: counts of its ids.
         diagnosis: comparison of its views; None where they were not compared.
     """
-    remarks = []
+    remarks = [f"{note[0].upper()}{note[1:]}." for note in scene.notes]
     if len(scene.views) == 1:
         remarks.append("There is no second frame to compare the first one with.")
     elif diagnosis is None:
@@ -52,7 +52,7 @@ def _remarks_on_images(scene: LoadedScene) -> list[str]:
             f"The images have {len(set(sizes))} sizes; {num_others} that have not the commonest one are left out of "
             "the comparison of views."
         )
-    num_turned = sum(exif_orientation(path) != UPRIGHT for path in scene.views.images)
+    num_turned = sum(orientation != UPRIGHT for orientation in scene.views.exif_orientations)
     if num_turned:
         remarks.append(
             f"{num_turned} images have an EXIF orientation and are read as they are stored, not as viewers turn them: "

@@ -16,8 +16,7 @@ from semantic_ns.doctor.agreement import (
     ViewComparison,
     neighbouring_pairs,
 )
-from semantic_ns.doctor.label_edges import find_interpolation
-from semantic_ns.doctor.label_ids import LabelCounts, find_id_offset, surface_points
+from semantic_ns.doctor.label_ids import LabelCounts, find_id_offset, find_interpolation, surface_points
 from semantic_ns.doctor.loading import LoadedScene
 from semantic_ns.doctor.mistakes import LEAST_DEPTH_SHARE, LEAST_LABEL_SHARE, Diagnosis, Mistake, diagnose
 from semantic_ns.doctor.remarks import LEAST_SEEN, remarks_on

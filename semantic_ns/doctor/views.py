@@ -14,6 +14,7 @@ class InspectedScene:
 
     Attributes:
         images: colour image of each frame.
+        exif_orientations: EXIF orientation 1..8 of each image, 1 where pixels are stored upright.
         c2w: OpenCV camera to world as the files say, metres.
         intrinsics: fx, fy, cx, cy of each frame in pixels, pixel centres at +0.5.
         sizes: width and height of each image.
@@ -25,6 +26,7 @@ class InspectedScene:
     """
 
     images: tuple[Path, ...]
+    exif_orientations: tuple[int, ...]
     c2w: Float[ndarray, "frames 4 4"]
     intrinsics: Float[ndarray, "frames 4"]
     sizes: tuple[tuple[int, int], ...]
@@ -45,6 +47,7 @@ class InspectedScene:
         return replace(
             self,
             images=tuple(self.images[index] for index in chosen),
+            exif_orientations=tuple(self.exif_orientations[index] for index in chosen),
             c2w=self.c2w[list(chosen)],
             intrinsics=self.intrinsics[list(chosen)],
             sizes=tuple(self.sizes[index] for index in chosen),

@@ -69,17 +69,18 @@ class ClassTable:
                 raise SceneError(f"Expected class ids 0..{MAX_ID} in {self.name}, found {number}; renumber the class.")
 
     def _refuse_equal_names(self) -> None:
-        id_of_name: dict[str, int] = {}
+        first_of_name: dict[str, ClassEntry] = {}
         for entry in self.entries:
             name = entry.name.strip().casefold()
             if not name:
                 raise SceneError(f"Expected a name for class {entry.id} in {self.name}, found none; name the class.")
-            if name in id_of_name:
-                raise SceneError(
-                    f"Expected one name per class in {self.name}, found '{entry.name}' for ids {id_of_name[name]} and "
-                    f"{entry.id}; rename one of them."
-                )
-            id_of_name[name] = entry.id
+            first = first_of_name.setdefault(name, entry)
+            if first is not entry:
+                found = f"'{entry.name}' for ids {first.id} and {entry.id}"
+                if first.name != entry.name:
+                    found = f"'{first.name}' for id {first.id} and '{entry.name}' for id {entry.id}"
+                    found += ", which differ in case"
+                raise SceneError(f"Expected one name per class in {self.name}, found {found}; rename one of them.")
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> "ClassTable":

@@ -44,7 +44,7 @@ def test_categories_are_classes_of_their_ids(tmp_path: Path, name: str) -> None:
 def test_two_classes_with_annotations_that_differ_in_case_are_left_to_the_user(tmp_path: Path) -> None:
     content = files.coco([POLYGON], categories=[category(1, "chair"), category(2, "Chair")])
     content["annotations"].append({**content["annotations"][0], "category_id": 2})
-    with pytest.raises(SceneError, match="found 'Chair' for ids 1 and 2; rename one"):
+    with pytest.raises(SceneError, match="'chair' for id 1 and 'Chair' for id 2, which differ in case; rename one"):
         read_annotations(write(tmp_path / "a.json", content))
 
 

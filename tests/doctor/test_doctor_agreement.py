@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semantic_ns.doctor.agreement import Reading, ViewComparison, neighbouring_pairs
+from semantic_ns.doctor.agreement import OF_EACH_IMAGE, Reading, ViewComparison, neighbouring_pairs
 from semantic_ns.doctor.mistakes import diagnose, usual_mistakes
 from semantic_ns.doctor.views import InspectedScene
 from semantic_ns.geometry.pinhole import Pixels, Surface, are_inside_regions, project, rays
+from semantic_ns.io.orientation import UPRIGHT, to_upright
 from semantic_ns.synthetic_scene import make_trajectory, render
 from support.broken_scenes import lengths_of_rays
 
@@ -22,6 +23,7 @@ def views_of(depths, labels, c2w) -> InspectedScene:
     height, width = labels[0].shape
     return InspectedScene(
         images=tuple(Path(f"{i}.png") for i in range(len(c2w))),
+        exif_orientations=(UPRIGHT,) * len(c2w),
         c2w=np.stack(c2w),
         intrinsics=np.tile(INTRINSICS, (len(c2w), 1)),
         sizes=((width, height),) * len(c2w),
@@ -150,6 +152,21 @@ def test_a_step_moves_one_thing_and_leaves_out_what_lacks_it(views, step):
     expected = ViewComparison(twin, [(0, 1), (0, 1)], 300).measure(Reading())
     for name in ("seen", "agreeing", "same_anywhere"):
         assert getattr(moved, name)[0] == getattr(expected, name)[0]
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4])
+def test_labels_are_found_where_the_orientation_shows_the_pixel(orientation):
+    size = (WIDTH, HEIGHT)
+    stored = np.arange(3 * WIDTH * HEIGHT).reshape(3, HEIGHT, WIDTH)
+    upright = np.stack([to_upright(stored[0], orientation), stored[1], to_upright(stored[2], orientation)])
+    image, row, column = (np.array(numbers) for numbers in ([0, 1, 2, 2], [0, 5, 20, 23], [3, 31, 0, 16]))
+    pixels, exif = Pixels(image, row, column), np.array([orientation, UPRIGHT, orientation])
+    own = Reading(label_orientation=OF_EACH_IMAGE).label_pixels(pixels, size, lambda: exif)
+    np.testing.assert_array_equal(own.of(upright), pixels.of(stored))
+    chosen = image != 1
+    same = Reading(label_orientation=orientation).label_pixels(pixels, size, lambda: exif)
+    np.testing.assert_array_equal(same.of(upright)[chosen], pixels.of(stored)[chosen])
+    assert Reading().label_pixels(pixels, size, lambda: exif).of(stored).tolist() == pixels.of(stored).tolist()
 
 
 def test_a_reading_undoes_what_was_done():

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from semantic_ns.cli import doctor
-from semantic_ns.doctor.label_edges import Borders
 from semantic_ns.doctor.loading import load_scene, parser_config
 from semantic_ns.doctor.report import Report, examine
+from semantic_ns.labels.borders import Borders
 from support.hand_made_scene import HEIGHT, WIDTH, each_file, each_frame, labels_of, rewrite, write_scene
 
 

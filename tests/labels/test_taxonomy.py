@@ -188,7 +188,7 @@ BAD_TABLES = {
     "bad_color.csv": ("id,name,r,g,b\n1,chair,0,0,256\n", "line 2 of"),
     "bad_flag.csv": ("id,name,is_thing\n1,chair,maybe\n", "line 2 of"),
     "no_name.csv": ("id,name\n1,\n", "class 1"),
-    "two_names.csv": ("id,name\n1,chair\n2,Chair\n", "'Chair' for ids 1 and 2"),
+    "two_names.csv": ("id,name\n1,chair\n2,Chair\n", "'chair' for id 1 and 'Chair' for id 2, which differ in case"),
     "two_ids.csv": ("id,name\n1,chair\n1,table\n", "id 1 twice"),
     "syntax.json": ('["chair",\n "table",,]', "line 2, column"),
     "number.json": ("3", "found int"),

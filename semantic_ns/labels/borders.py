@@ -4,22 +4,18 @@ Where class 1 meets class 5, interpolation writes 2, 3 or 4, which are other cla
 nearly always meet without a pixel between them, so the share of seams among all borders tells the two apart.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from semantic_ns.doctor.agreement import Reading
-from semantic_ns.doctor.loading import LoadedScene
-from semantic_ns.doctor.mistakes import Mistake
-from semantic_ns.io.images import read_label_image
-
 _WIDEST_SEAM_PX = 4
 _LEAST_SHARE = 0.25
 _LEAST_SEAMS = 20
-_MOST_FRAMES = 32
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,17 @@ class Borders:
         along_rows, along_columns = _count(ids), _count(ids.T)
         return cls(*(a + b for a, b in zip(along_rows, along_columns, strict=True)))
 
+    @classmethod
+    def of_some(
+        cls, files: Sequence[Path], read: Callable[[Path], Int64[ndarray, "_height _width"]], num_files: int
+    ) -> "Borders":
+        """Those of at most `num_files` label images, spread evenly over the files."""
+        chosen = np.unique(np.linspace(0, len(files) - 1, min(len(files), num_files)).astype(int)) if files else []
+        borders = cls(0, 0)
+        for index in chosen:
+            borders += cls.of(read(files[index]))
+        return borders
+
     def __add__(self, other: "Borders") -> "Borders":
         return Borders(self.sharp + other.sharp, self.seams + other.seams)
 
@@ -47,6 +54,14 @@ class Borders:
     def are_interpolated(self) -> bool:
         """Whether seams are too many for objects that are as thin and stand so by chance."""
         return self.seams >= _LEAST_SEAMS and self.seams >= _LEAST_SHARE * (self.seams + self.sharp)
+
+    def sentence(self) -> str:
+        """What the seams say, without its end."""
+        share = self.seams / (self.seams + self.sharp)
+        return (
+            f"at {share:.0%} of the borders between classes stand thin seams of other ids, as after resizing or "
+            "turning with interpolation: make the label images again with nearest neighbours"
+        )
 
 
 def _count(ids: Int64[ndarray, "rows columns"]) -> tuple[int, int]:
@@ -63,21 +78,3 @@ def _count(ids: Int64[ndarray, "rows columns"]) -> tuple[int, int]:
             is_border &= np.sign(there - here) == sign
         counts[seam] = int(is_border.sum())
     return counts[0], sum(counts[1:])
-
-
-def find_interpolation(scene: LoadedScene) -> Mistake | None:
-    """The mistake that label images were interpolated, None where their borders do not speak for it."""
-    files = [path for path in scene.label_files if path is not None]
-    chosen = np.unique(np.linspace(0, len(files) - 1, min(len(files), _MOST_FRAMES)).astype(int)) if files else []
-    borders = Borders(0, 0)
-    for index in chosen:
-        borders += Borders.of(read_label_image(files[index]))
-    if not borders.are_interpolated:
-        return None
-    share = borders.seams / (borders.seams + borders.sharp)
-    return Mistake(
-        "interpolated label images",
-        Reading(),
-        f"At {share:.0%} of the borders between classes stand thin seams of other ids, as after resizing or turning "
-        "with interpolation: make the label images again with nearest neighbours.",
-    )
