@@ -236,7 +236,7 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         batch.setdefault(NUM_UNIFORM, len(batch[LABELS]))
         if (depth := self.training_depth) is not None:
             self._training_depth = depth = depth.to(batch["indices"].device)
-            batch[RAY_DISTANCE] = depth.at(batch["indices"])[:, None]
+            batch[RAY_DISTANCE] = depth.learnt_at(batch["indices"])[:, None]
         if self.propagated is not None:
             self._supervise_by_propagation(ray_bundle, batch)
         elif not trains_classes:

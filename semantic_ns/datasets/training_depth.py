@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 from nerfstudio.cameras.cameras import Cameras
 from numpy import ndarray
 from torch import Tensor
@@ -14,6 +14,7 @@ from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.depth_agreement import DepthAgreement, DepthViews, measure_agreement, reduced, spread_pairs
+from semantic_ns.geometry.depth_outlines import lie_behind_outlines
 from semantic_ns.geometry.rays import are_simple, intrinsics_of, poses_of
 
 _LEAST_SHARE = 0.5
@@ -28,6 +29,13 @@ _REDUCED_WIDTH = 96
 """Columns, about, of the images that are compared."""
 _FACTORS = (0.001, 0.01, 0.1, 0.2, 0.25, 0.3048, 0.5, 0.75, 0.9, 1.1, 1.33, 2.0, 3.281, 4.0, 5.0, 10.0, 100.0, 1000.0)
 """By which depth may be wrong: units of usual devices, and scales in between."""
+
+_RADIUS = 1 / 80
+"""How far behind an outline a pixel is not learnt from, as a share of the columns of its image.
+
+Rays that pass close to a thin object far outnumber those that end on it. If they learn that nothing is there before
+colours have put it there, it never forms.
+"""
 
 DepthImages = Sequence[Float32[ndarray, "_height _width"]]
 """Planar depth of images in metres, 0 where unknown."""
@@ -45,10 +53,12 @@ class TrainingDepth:
     Attributes:
         values: distances along the unit rays, scene units, 0 where unknown.
         first: index of the first pixel of each image.
+        is_learnt: whether the ray of a pixel learns where it ends: not close behind the outline of something nearer.
         widths: pixels in a row of each image.
     """
 
     values: Float32[Tensor, "pixels"]
+    is_learnt: Bool[Tensor, "pixels"]
     first: Int64[Tensor, "images"]
     widths: Int64[Tensor, "images"]
 
@@ -68,12 +78,15 @@ class TrainingDepth:
             (torch.from_numpy(image) / metres_per_unit * ray_lengths(index).cpu()).float().reshape(-1)
             for index, image in enumerate(images_m)
         ]
+        is_behind = [lie_behind_outlines(image, max(1, round(_RADIUS * image.shape[1]))) for image in images_m]
+        is_learnt = torch.cat([torch.from_numpy(~behind).reshape(-1) for behind in is_behind])
         widths = torch.tensor([image.shape[1] for image in images_m])
-        return cls(torch.cat(distances), sizes.cumsum(0) - sizes, widths)
+        return cls(torch.cat(distances), is_learnt, sizes.cumsum(0) - sizes, widths)
 
     def to(self, device: torch.device | str) -> "TrainingDepth":
         """The same on a device."""
-        return TrainingDepth(self.values.to(device), self.first.to(device), self.widths.to(device))
+        moved = (values.to(device) for values in (self.values, self.is_learnt, self.first, self.widths))
+        return TrainingDepth(*moved)
 
     def between(self, near: float, far: float) -> "TrainingDepth":
         """The distances between two planes, scene units; the others are unknown."""
@@ -82,8 +95,16 @@ class TrainingDepth:
 
     def at(self, pixels: Int64[Tensor, "*rays 3"]) -> Float32[Tensor, "*rays"]:
         """Distances along the unit rays of pixels (image, row, column), scene units, 0 where unknown."""
+        return self.values[self._places(pixels)]
+
+    def learnt_at(self, pixels: Int64[Tensor, "*rays 3"]) -> Float32[Tensor, "*rays"]:
+        """The same for a loss: 0 also where the ray is not to learn where it ends."""
+        places = self._places(pixels)
+        return self.values[places] * self.is_learnt[places]
+
+    def _places(self, pixels: Int64[Tensor, "*rays 3"]) -> Int64[Tensor, "*rays"]:
         image, row, column = pixels.unbind(dim=-1)
-        return self.values[self.first[image] + row * self.widths[image] + column]
+        return self.first[image] + row * self.widths[image] + column
 
     def where_known(
         self, pixels: Int64[Tensor, "*rays 3"], others: Float32[Tensor, "*rays"]

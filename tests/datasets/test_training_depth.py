@@ -133,6 +133,20 @@ def test_each_pixel_has_the_distance_along_its_ray_also_in_images_of_several_siz
     assert others.tolist() == pytest.approx([7.0 if value == 0 else value for value in expected], rel=1e-5)
 
 
+def test_a_ray_learns_where_it_ends_unless_it_passes_close_to_something_nearer() -> None:
+    images = [np.full((6, 160), 3, np.float32), np.full((6, 40), 3, np.float32)]
+    images[0][:, 80], images[1][:, 20] = 2, 2
+    images[0][0, 0] = 0
+    depth = TrainingDepth.of(images, lambda index: torch.ones(images[index].shape), 1.0)
+    pixels = torch.tensor([(i, r, c) for i, image in enumerate(images) for r, c in np.ndindex(image.shape)])
+    given = np.concatenate([image.ravel() for image in images])
+    learnt = [image.copy() for image in images]
+    learnt[0][:, [78, 79, 81, 82]] = 0  # one pixel in eighty of a row
+    learnt[1][:, [19, 21]] = 0
+    assert depth.at(pixels).tolist() == given.tolist()
+    assert depth.learnt_at(pixels).tolist() == np.concatenate([image.ravel() for image in learnt]).tolist()
+
+
 def test_an_image_that_cannot_be_read_is_left_out_and_said(tmp_path: Path) -> None:
     write_replica_scene(tmp_path, 6, width=32, height=24)
     config = ReplicaDataParserConfig(data=tmp_path, split="interval", eval_interval=3)

@@ -114,7 +114,8 @@ def test_known_depth_stands_in_for_the_rendered_one_and_turns_the_normals() -> N
     rendered = render_maps(FLOOR, rays, cameras, 48)
     behind = torch.from_numpy(rendered.depths[0]) + 1.0  # a surface that is turned otherwise
     behind[0, 0] = 0.0
-    known = TrainingDepth(behind.reshape(-1), torch.tensor([0]), torch.tensor([8]))
+    everywhere = torch.ones(behind.numel(), dtype=torch.bool)
+    known = TrainingDepth(behind.reshape(-1), everywhere, torch.tensor([0]), torch.tensor([8]))
     maps = render_maps(FLOOR, rays, cameras, 48, known)
     expected = behind.clone()
     expected[0, 0] = float(rendered.depths[0, 0, 0])
