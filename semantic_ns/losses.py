@@ -246,8 +246,12 @@ def depth_loss(
 
     Light ends where its ray meets a surface, so that rendering weights are the probabilities of distances (Deng et al.
     2022, DS-NeRF, section 3.2). A pixel shows that distance with the sensor's noise, or anything at all with a small
-    probability: -log((a + o) / (1 + o)) with the agreement a of :func:`depth_agreements` and the offset o. What is
+    probability: -log((a + o) / (e + o)) with the agreement a of :func:`depth_agreements` and the offset o. What is
     left of its gradient in a ray that ends elsewhere is a / (a + o): a pixel that the images contradict is given up.
+
+    Where the agreement is e = 0.4 or more, the loss is 0: the surface stands where it should, and colours make it
+    sharp. Were all light to end there, the many rays that pass close to a thin object would clear it away before the
+    few that end on it put it there.
 
     Args:
         agreements: a.
@@ -255,8 +259,8 @@ def depth_loss(
         num_rays: number by which the sum is divided; that of the rays, unknown ones included, if left out. Every pixel
             counts the same, however many others are known.
     """
-    from semantic_ns.losses_numba import DEPTH_OFFSET
+    from semantic_ns.losses_numba import DEPTH_OFFSET, ENOUGH_AGREEMENT
 
-    known = distances > 0
-    losses = -((agreements.masked_fill(~known, 1.0) + DEPTH_OFFSET) / (1.0 + DEPTH_OFFSET)).log()
+    enough = agreements.masked_fill(distances <= 0, 1.0).clamp(max=ENOUGH_AGREEMENT)
+    losses = -((enough + DEPTH_OFFSET) / (ENOUGH_AGREEMENT + DEPTH_OFFSET)).log()
     return losses.sum() / max(1, len(losses) if num_rays is None else num_rays)

@@ -12,6 +12,8 @@ OPACITY_OFFSET = 0.01
 """What `losses.opacity_loss` adds to the accumulation, so that an empty ray has a bounded gradient."""
 DEPTH_OFFSET = 0.01
 """What `losses.depth_loss` adds to the agreement: the weight of a pixel that may just be wrong."""
+ENOUGH_AGREEMENT = 0.4
+"""Agreement from which on `losses.depth_loss` is 0."""
 _LEAST_WIDTH = np.float32(1e-6)
 
 
@@ -61,22 +63,23 @@ def depth_of_ray(start, lengths, weights, distance, scale, factor, gradient):
     """`losses.depth_loss` of one ray that ends at a known distance, times a factor; adds to ``gradient`` [S].
 
     ``scale`` is the half width of the distance. The gradient in a weight is g_k / (a + o), with g_k as in
-    `losses.depth_agreements`, which is computed twice to need no memory.
+    `losses.depth_agreements`, which is computed twice to need no memory; it is 0 where a is enough.
     """
-    one = np.float32(1)
     agreement = np.float32(0)
     low = (start - distance) / scale
     for k in range(weights.shape[0]):
         width = lengths[k] / scale
         agreement += weights[k] * _share_of_interval(low, width)
         low += width
-    offset = np.float32(DEPTH_OFFSET)
+    offset, enough = np.float32(DEPTH_OFFSET), np.float32(ENOUGH_AGREEMENT)
+    if agreement >= enough:
+        return np.float32(0)
     low = (start - distance) / scale
     for k in range(weights.shape[0]):
         width = lengths[k] / scale
         gradient[k] -= factor * _share_of_interval(low, width) / (agreement + offset)
         low += width
-    return -factor * np.log((agreement + offset) / (one + offset))
+    return -factor * np.log((agreement + offset) / (enough + offset))
 
 
 @part

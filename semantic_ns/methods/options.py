@@ -76,9 +76,9 @@ class HashGridOptions(SemanticOptions):
     unseen_ray_share: float = 0.05
     """Number of unseen rays added to each batch, as a share of its size. They start between the training cameras, have
     no colour target, and carry only the near-camera penalty. 0 disables them."""
-    depth_loss_weight: float = 0.0
+    depth_loss_weight: float = 0.01
     """Weight of the loss that makes rays end where the depth images of the training frames say, if the scene has such
-    images and they agree with each other; 0.002 suits most scenes. 0 leaves them out of training."""
+    images and they agree with each other. 0 leaves them out of training, as published protocols do."""
     depth_loss_boost: float = 5.0
     """Factor on that weight at the start of training, before colours have put far surfaces too near, where no light
     passes them any more."""

@@ -31,9 +31,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def weight_of_depth(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Depth trains in these tests; by default it does not."""
-    for method in (semantic_nerf, semantic_ngp):
-        monkeypatch.setattr(method.config.pipeline.model, "depth_loss_weight", 0.002)
+    """Depth trains both methods in these tests; by default semantic-ngp uses none."""
+    monkeypatch.setattr(semantic_ngp.config.pipeline.model, "depth_loss_weight", 0.002)
 
 
 def depth_files(pipeline: Any, split: str) -> list[Path]:
@@ -160,12 +159,17 @@ def test_depth_of_another_resolution_is_that_of_the_nearest_pixel(scene: Path, t
         )
 
 
-def test_by_default_depth_is_not_used(scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    default = type(semantic_nerf.config.pipeline.model)().depth_loss_weight  # pyright: ignore[reportAttributeAccessIssue]
-    monkeypatch.setattr(semantic_nerf.config.pipeline.model, "depth_loss_weight", default)
+def test_without_a_weight_depth_is_not_read(scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(semantic_nerf.config.pipeline.model, "depth_loss_weight", 0.0)
     with pipeline_of(scene, tmp_path, ALL) as pipeline:
         assert RAY_DISTANCE not in pipeline.datamanager.next_train(0)[1]
         assert pipeline.datamanager.training_depth is None
+
+
+def test_by_default_semantic_nerf_learns_from_depth_and_semantic_ngp_does_not() -> None:
+    weights = [type(method.config.pipeline.model)().depth_loss_weight for method in (semantic_nerf, semantic_ngp)]  # pyright: ignore[reportAttributeAccessIssue]
+    assert weights[0] > 0
+    assert weights[1] == 0
 
 
 def test_the_published_protocol_has_no_weight_for_depth() -> None:

@@ -50,6 +50,10 @@ class SemanticNgpModelConfig(HashGridOptions, InstantNGPModelConfig):  # pyright
     trains nothing."""
     near_camera_boost: float = 1.0
     """Factor on the near-camera weight at the start of training. Its effect on this method has not been measured."""
+    depth_loss_weight: float = 0.0
+    """Weight of the loss that makes rays end where the depth images of the training frames say, if the scene has such
+    images and they agree with each other. 0 leaves them out of training. Its effect on this method has not been
+    measured."""
     depth_loss_boost: float = 1.0
     """Factor on the weight of depth at the start of training. Its effect on this method has not been measured."""
     max_samples_per_ray: int = 32
