@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from nerfstudio.cameras.cameras import CameraType
+from nerfstudio.cameras.cameras import Cameras, CameraType
 from torch import Tensor
 
 from semantic_ns.batch import PLANAR_DEPTH, meets_nothing
@@ -73,30 +73,39 @@ class SplatScores:
     classes: SegmentationScores | None
 
 
+def pinhole_camera(camera: Cameras, image: object = "a view") -> PinholeCamera:
+    """One camera [] of nerfstudio, in scene units.
+
+    Args:
+        camera: the camera.
+        image: what it has taken, for the error.
+
+    Raises:
+        SceneError: if it is no pinhole camera.
+    """
+    distortion = camera.distortion_params
+    if int(camera.camera_type) != CameraType.PERSPECTIVE.value or (
+        distortion is not None and bool((distortion != 0).any())
+    ):
+        raise SceneError(
+            f"Expected pinhole cameras, found lens distortion or another kind of camera of {image}; undistort "
+            "images, labels and depth first."
+        )
+    pose = np.eye(4)
+    pose[:3] = camera.camera_to_worlds.double().cpu().numpy()
+    # The same change of axes leads either way.
+    w2c = np.linalg.inv(opencv_to_opengl(pose[None])[0])[:3]
+    lens = torch.stack([getattr(camera, name).flatten()[0].float().cpu() for name in ("fx", "fy", "cx", "cy")])
+    return PinholeCamera(torch.from_numpy(w2c).float(), lens, int(camera.height), int(camera.width))
+
+
 def pinhole_cameras(dataset: Any) -> list[PinholeCamera]:
     """The cameras of a data set.
 
     Raises:
         SceneError: if one of them is no pinhole camera.
     """
-    found = []
-    for index, image in enumerate(dataset.image_filenames):
-        camera = dataset.cameras[index]
-        distortion = camera.distortion_params
-        if int(camera.camera_type) != CameraType.PERSPECTIVE.value or (
-            distortion is not None and bool((distortion != 0).any())
-        ):
-            raise SceneError(
-                f"Expected pinhole cameras, found lens distortion or another kind of camera of {image}; undistort "
-                "images, labels and depth first."
-            )
-        pose = np.eye(4)
-        pose[:3] = camera.camera_to_worlds.double().numpy()
-        # The same change of axes leads either way.
-        w2c = np.linalg.inv(opencv_to_opengl(pose[None])[0])[:3]
-        lens = torch.stack([getattr(camera, name).flatten()[0].float() for name in ("fx", "fy", "cx", "cy")])
-        found.append(PinholeCamera(torch.from_numpy(w2c).float(), lens, int(camera.height), int(camera.width)))
-    return found
+    return [pinhole_camera(dataset.cameras[index], image) for index, image in enumerate(dataset.image_filenames)]
 
 
 def views_of(dataset: Any, depths: Sequence[Tensor] | None) -> list[View]:

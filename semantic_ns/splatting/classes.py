@@ -64,14 +64,22 @@ def gaussian_votes(
 
 
 def class_probabilities(
-    gaussians: Gaussians, colors: Float[Tensor, "gaussians 3"], votes: Votes
+    gaussians: Gaussians, colors: Float[Tensor, "gaussians 3"], votes: Votes, spreads: bool = True
 ) -> Float[Tensor, "gaussians classes"]:
     """Probabilities of classes from votes; all zero where no label reaches.
 
     Dense clean votes stand as they are. Others are added up over voxels, spread over the graph of those that touch, and
     weighed by how noisy they are, see :func:`semantic_ns.propagation.posterior.solve_posterior`.
+
+    Args:
+        gaussians: the Gaussians.
+        colors: their colours.
+        votes: votes of labelled pixels.
+        spreads: whether any votes are spread; without it all stand as they are.
     """
     own = votes.counts / votes.counts.sum(dim=1, keepdim=True).clamp(min=1e-6)
+    if not spreads:
+        return own
     # Of single Gaussians: voxels lie across the outlines of classes, where labels differ without being wrong.
     if votes.labelled_share > _DENSE and noise_rate(votes.counts.round().numpy()) < _CLEAN_NOISE_RATE:
         return own

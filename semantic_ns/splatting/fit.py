@@ -108,15 +108,32 @@ def fit(
 
 def view_loss(view: View, image: Tensor, depth: Tensor, opacity: Tensor) -> Float[Tensor, ""]:
     """The loss of an image as it is rendered: colours before a background, summed depth and opacity."""
-    error = (image - view.color).square().mean(dim=-1)
-    if view.mask is not None:
-        error = error * view.mask
-    loss = _COLOR_WEIGHT * error.mean()
+    loss = color_loss(image, view.color, view.mask)
     if view.depth is not None:
-        is_known = view.depth > 0 if view.mask is None else (view.depth > 0) & view.mask
-        off = (depth - opacity * view.depth).abs() / view.depth.where(is_known, 1.0)
-        loss = loss + _DEPTH_WEIGHT * off.where(is_known, 0.0).mean()
+        loss = loss + _DEPTH_WEIGHT * depth_loss(depth, opacity, view.depth, view.mask)
     return loss
+
+
+def color_loss(
+    image: Float[Tensor, "height width 3"],
+    color: Float[Tensor, "height width 3"],
+    mask: Bool[Tensor, "height width"] | None,
+) -> Float[Tensor, ""]:
+    """3 |c - c'|² of used pixels over the number of all, with the mean over channels in |.|²."""
+    error = (image - color).square().mean(dim=-1)
+    return _COLOR_WEIGHT * (error if mask is None else error * mask).mean()
+
+
+def depth_loss(
+    summed: Float[Tensor, "height width"],
+    opacity: Float[Tensor, "height width"],
+    depth: Float[Tensor, "height width"],
+    mask: Bool[Tensor, "height width"] | None,
+) -> Float[Tensor, ""]:
+    """|z - A d| / d of used pixels of known depth d over the number of all, with summed depth z and opacity A."""
+    is_known = depth > 0 if mask is None else (depth > 0) & mask
+    off = (summed - opacity * depth).abs() / depth.where(is_known, 1.0)
+    return off.where(is_known, 0.0).mean()
 
 
 class _State:
