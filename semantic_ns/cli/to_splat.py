@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from semantic_ns.cli.main import run_command
-from semantic_ns.dataparsers.metadata import METRES_PER_UNIT
+from semantic_ns.dataparsers.metadata import HAS_UNKNOWN_SCALE, METRES_PER_UNIT
 from semantic_ns.errors import SceneError
 from semantic_ns.runs import load_run
 
@@ -64,7 +64,8 @@ class ToSplat:
         metres = float(scored.metadata[METRES_PER_UNIT])
         scores = export.score_splat(made, export.views_of(scored, export.given_depths(scored)), truth, metres)
         is_apart = not set(train.image_filenames) & set(scored.image_filenames)
-        console.print(report(scores, is_apart))
+        has_unknown_scale = bool(scored.metadata.get(HAS_UNKNOWN_SCALE, False))
+        console.print(report(scores, is_apart, "units of the poses" if has_unknown_scale else "m"))
 
     def _own(self, model: Any) -> Any:
         """The Gaussians that the run has trained itself."""
@@ -147,11 +148,11 @@ def _tensor(labels: Any) -> Any:
     return torch.from_numpy(labels.astype("int32"))
 
 
-def report(scores: "SplatScores", is_apart: bool) -> str:
-    """Scores in one sentence; `is_apart` says that none of the scored images was trained on."""
+def report(scores: "SplatScores", is_apart: bool, unit: str = "m") -> str:
+    """Scores in one sentence; `is_apart` says that none of the scored images was trained on, `unit` that of depth."""
     parts = [f"PSNR {scores.psnr:.2f} dB, worst image {scores.worst_psnr:.2f} dB"]
     if scores.depth_l1_m is not None:
-        parts.append(f"mean depth error {scores.depth_l1_m:.3f} m")
+        parts.append(f"mean depth error {scores.depth_l1_m:.3f} {unit}")
     if scores.classes is not None:
         parts.append(f"miou_present {scores.classes.miou_present:.3f}, accuracy {scores.classes.pixel_accuracy:.3f}")
     which = "that were not trained on" if is_apart else "of which some were trained on"

@@ -34,6 +34,8 @@ _COARSEST = 8.0
 """Side of the coarsest leaves over that of the finest."""
 _OUTLINED = 0.9
 """Share of equal neighbours from which on labels have outlines; a tenth of the pixels wrong leaves .81 of them."""
+_OPAQUE = 0.5
+"""Opacity of an image from which on a pixel shows a surface."""
 _MAX_POINTS = 8_000_000
 """Largest number of pixels that become points: they take some 500 bytes each while the octree is made."""
 SPLAT_FILE, CLASS_COLORS_FILE = "splat.ply", "splat_classes.ply"
@@ -112,23 +114,22 @@ def views_of(dataset: Any, depths: Sequence[Tensor] | None) -> list[View]:
     """The images of a data set, with planar depth in scene units, 0 where unknown (None: of all)."""
     views = []
     for index, camera in enumerate(pinhole_cameras(dataset)):
-        mask = dataset.mask_of(index)
-        views.append(
-            View(
-                camera,
-                dataset.color_of(index).contiguous(),
-                None if depths is None else depths[index],
-                None if mask is None else torch.from_numpy(mask),
-            )
-        )
+        mask, alpha = dataset.mask_of(index), dataset.alpha_of(index)
+        depth = None if depths is None else depths[index]
+        if depth is not None and alpha is not None:
+            depth = depth * (alpha >= _OPAQUE)
+        color = dataset.color_of(index).contiguous()
+        views.append(View(camera, color, depth, None if mask is None else torch.from_numpy(mask), alpha))
     return views
 
 
 def used_labels(views: Sequence[View], labels: Sequence[Int[Tensor, "_height _width"]]) -> list[Tensor]:
-    """Labels of the pixels that are used; masked ones are void."""
-    return [
-        label if view.mask is None else label.where(view.mask, -1) for view, label in zip(views, labels, strict=True)
-    ]
+    """Labels of the pixels that are used; masked and transparent ones are void."""
+    found = []
+    for view, label in zip(views, labels, strict=True):
+        used = label if view.mask is None else label.where(view.mask, -1)
+        found.append(used if view.alpha is None else used.where(view.alpha >= _OPAQUE, -1))
+    return found
 
 
 def given_depths(dataset: Any) -> list[Tensor] | None:
@@ -239,18 +240,21 @@ def make_splat(
 
 @torch.no_grad()
 def score_splat(splat: Splat, views: Sequence[View], labels: Sequence[Tensor], metres_per_unit: float) -> SplatScores:
-    """Compare what the Gaussians show, holes filled, with images, depth and labels."""
+    """Compare what the Gaussians show, holes filled, with images, depth and labels.
+
+    Of images with transparency holes stay, and both are compared before black, as ns-eval does.
+    """
     num_classes = splat.probabilities.shape[1]
     confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
-    psnr, depth_error, num_depths = [], 0.0, 0
+    psnr, depth_error, num_depths, black = [], 0.0, 0, torch.zeros(3)
     for view, truth in zip(views, labels, strict=True):
         features = torch.cat([splat.colors, splat.probabilities], dim=1)
         image, depth, opacity = rasterize(splat.gaussians, features, view.camera)
-        image = fill_light(image, opacity)
+        image = fill_light(image, opacity) if view.alpha is None else image  # what is transparent is no hole
         is_used = torch.ones_like(opacity, dtype=torch.bool) if view.mask is None else view.mask
         if not bool(is_used.any()):
             continue
-        error = (image[..., :3].clamp(0, 1) - view.color).square().mean(dim=-1)[is_used].mean()
+        error = (image[..., :3].clamp(0, 1) - view.before(black)).square().mean(dim=-1)[is_used].mean()
         psnr.append(float(-10 * error.clamp(min=1e-12).log10()))
         confusion += confusion_matrix(image[..., 3:].argmax(dim=-1), truth.where(is_used, -1), num_classes)
         if view.depth is not None:

@@ -79,7 +79,7 @@ def test_the_loss_of_a_step_is_that_of_the_fit_without_nerfstudio(untrained: Any
     model, view = pipeline.model, batch["view"]
     image, depth, opacity = rasterize(model.gaussians(), model.colors, view.camera)
     image = image + (1 - opacity)[..., None] * outputs["background"]
-    torch.testing.assert_close(sum(losses.values()), view_loss(view, image, depth, opacity))
+    torch.testing.assert_close(sum(losses.values()), view_loss(view, outputs["background"], image, depth, opacity))
     assert losses["depth_loss"] > 0
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from semantic_ns.batch import LOGITS, PLANAR_DEPTH
+from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.io.console import announce
@@ -76,8 +77,8 @@ class SemanticSplatfactoModelConfig(SplatfactoModelConfig):
     depth_loss_weight: float = 0.02
     """Weight of the relative error of depth beside the colour loss, on a CPU, where depth images are used."""
     fill_holes: bool = True
-    """Let pixels that no Gaussian covers show what lies around them, but not where the viewer crops. False shows the
-    background."""
+    """Let pixels that no Gaussian covers show what lies around them, but not where the viewer crops, and not in scenes
+    of images with transparency. False shows the background."""
     resumes: tyro.conf.Suppress[bool] = False
     """Whether a checkpoint is loaded next, so that there is nothing to begin with; not an option, but for the pipeline
     to say."""
@@ -103,8 +104,6 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, SplatfactoModel):
     exports_gaussians = True
     """Whether ns-export gaussian-splat can write it."""
 
-    # Building
-
     def populate_modules(self) -> None:
         """Build the model around the Gaussians to begin with, or around some that a checkpoint will replace."""
         start, config = self._start(), self.config
@@ -116,6 +115,8 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, SplatfactoModel):
             config = dataclasses.replace(config, random_init=True, num_random=_PLACEHOLDERS)
         with _configured(self, config):
             super().populate_modules()
+        if self.has_transparency and config.background_color == "random":
+            self.background_color = torch.zeros(3)  # before which scores compare images
         self.register_buffer("class_probabilities", torch.zeros(self.num_points, self.taxonomy.num_classes))
         if start is not None:
             self._take(*start)
@@ -138,6 +139,11 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, SplatfactoModel):
     def _training_views(self) -> TrainingViews | None:
         """The training images, where a training begins or goes on."""
         return self.kwargs["metadata"].get(TRAINING_VIEWS)
+
+    @property
+    def has_transparency(self) -> bool:
+        """Whether images of the scene have an alpha channel, so that what no Gaussian covers is no hole."""
+        return bool(self.kwargs["metadata"].get(keys.HAS_ALPHA, False))
 
     def _start(self) -> "Start | None":
         """The Gaussians to begin with; None where a checkpoint has them, or nerfstudio chooses them on CUDA."""
@@ -258,7 +264,8 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, SplatfactoModel):
         """PSNR of the image, and the number of Gaussians."""
         if not self._is_on_cpu:
             return super().get_metrics_dict(outputs, batch)
-        return {"psnr": self.psnr(outputs["rgb"].detach(), batch["image"][..., :3]), "gaussian_count": self.num_points}
+        target = batch[VIEW].before(outputs["background"]) if VIEW in batch else batch["image"][..., :3]
+        return {"psnr": self.psnr(outputs["rgb"].detach(), target), "gaussian_count": self.num_points}
 
     def get_loss_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, outputs: Outputs, batch: Mapping[str, Any], metrics_dict: dict[str, Any] | None = None
@@ -271,7 +278,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, SplatfactoModel):
         view = batch.get(VIEW)
         if view is None:  # a scored image
             return {"color_loss": color_loss(outputs["rgb"], batch["image"][..., :3], None)}
-        losses = {"color_loss": color_loss(outputs["rgb"], view.color, view.mask)}
+        losses = {"color_loss": color_loss(outputs["rgb"], view.before(outputs["background"]), view.mask)}
         if view.depth is not None and self.config.depth_loss_weight > 0:
             opacity = outputs["accumulation"][..., 0]
             losses["depth_loss"] = self.config.depth_loss_weight * depth_loss(

@@ -50,6 +50,10 @@ def _cropped(model: "SemanticSplatfactoModel") -> Tensor | None:
     return None if model.crop_box is None else model.crop_box.within(model.means).view(-1)
 
 
+def _fills_holes(model: "SemanticSplatfactoModel") -> bool:
+    return model.config.fill_holes and model.crop_box is None and not model.has_transparency
+
+
 def on_cpu(model: "SemanticSplatfactoModel", camera: Cameras) -> SplatImage:
     """Render one camera [1] by the kernels of this package."""
     gaussians = model.gaussians()
@@ -59,7 +63,7 @@ def on_cpu(model: "SemanticSplatfactoModel", camera: Cameras) -> SplatImage:
         parts = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities
         gaussians, features = Gaussians(*(part[inside] for part in parts)), features[inside]
     image, depth, opacity = rasterize(gaussians, features, pinhole_camera(camera[0]))
-    if model.config.fill_holes and inside is None:
+    if _fills_holes(model):
         image = fill_light(image, opacity)
         return SplatImage(image[..., :3], image[..., 3:], depth, opacity)
     rgb = image[..., :3] + (1 - opacity)[..., None] * model.background_color
@@ -98,7 +102,7 @@ def on_cuda(model: "SemanticSplatfactoModel", camera: Cameras) -> SplatImage:
             rasterize_mode=model.config.rasterize_mode,
         )[0][0]
     rgb = outputs["rgb"]
-    if model.config.fill_holes and inside is None:
+    if _fills_holes(model):
         light = rgb - (1 - opacity)[..., None] * outputs["background"]
         filled = fill_light(torch.cat([light, probabilities], dim=-1), opacity)
         rgb, probabilities = filled[..., :3], filled[..., 3:]
