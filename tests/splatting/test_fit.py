@@ -82,14 +82,14 @@ def test_what_a_mask_leaves_out_trains_nothing() -> None:
 
 
 def test_what_is_transparent_stays_empty_whatever_its_color() -> None:
-    views, labels = wall(4)
+    views, labels = wall(1)
     alpha = torch.ones(SIZE)
     alpha[:, 24:] = 0.0
     found = []
     for value in (0.0, 1.0):
         seen = [
             replace(v, color=v.color.where(alpha[..., None] > 0, value), depth=v.depth * alpha, alpha=alpha)
-            for v in views
+            for v in views[:1]  # others see there what is transparent here
             if v.depth is not None
         ]
         found.append(fit(*first_gaussians(seen), seen, FitConfig(steps=8)))
@@ -100,7 +100,7 @@ def test_what_is_transparent_stays_empty_whatever_its_color() -> None:
     torch.testing.assert_close(shown[:, 24:], background.expand(36, 24, 3))
     assert set(used_labels(seen, labels)[0][:, 24:].unique().tolist()) == {-1}
     splat = Splat(*found[0], torch.full((len(found[0][0]), 5), 0.2))
-    assert score_splat(splat, seen[:1], labels[:1], 1.0).psnr > 20
+    assert score_splat(splat, seen, labels, 1.0).psnr > 20
 
 
 def test_no_image_to_train_on_is_an_error() -> None:
