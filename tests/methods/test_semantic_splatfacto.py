@@ -14,8 +14,12 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.engine.callbacks import TrainingCallbackLocation
 
+from semantic_ns.active_learning.config import SelectionConfig
+from semantic_ns.active_learning.rounds.suggestions import suggest
 from semantic_ns.audit.run import render_run
 from semantic_ns.batch import RENDERED_LABELS
+from semantic_ns.cli.export_labels import ExportLabels
+from semantic_ns.cli.to_splat import ToSplat
 from semantic_ns.commands import refuse_impossible
 from semantic_ns.errors import SceneError
 from semantic_ns.export.splat import Splat, first_gaussians, pinhole_camera, write_splat_files
@@ -23,7 +27,7 @@ from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.methods.semantic_splatfacto import start
 from semantic_ns.methods.semantic_splatfacto.method import semantic_splatfacto
 from semantic_ns.runs import load_run
-from semantic_ns.splatting.classes import class_probabilities, gaussian_votes
+from semantic_ns.splatting.classes import class_probabilities, gaussian_votes, labels_of
 from semantic_ns.splatting.fit import view_loss
 from semantic_ns.splatting.ply import read_splat
 from semantic_ns.splatting.rasterize import rasterize
@@ -196,6 +200,9 @@ def test_a_run_is_audited_and_written_as_gaussians(run: Path, tmp_path: Path, mo
     assert len(gaussians) == int(is_written.sum())
     torch.testing.assert_close(gaussians.means, model.means.detach()[is_written])
     torch.testing.assert_close(colors, model.colors.detach()[is_written], atol=1e-5, rtol=1e-5)
+    given = start.GivenFile(tmp_path / "splat.ply", "scene")
+    in_scene, _ = start.of_file(given, pipeline.datamanager.training_views)
+    assert torch.equal(in_scene.means, gaussians.means)
     refuse_impossible(["ns-export", "gaussian-splat"], has_gaussians=True)
     with pytest.raises(SceneError, match="needs Gaussians"):
         refuse_impossible(["ns-export", "gaussian-splat"])
@@ -203,6 +210,22 @@ def test_a_run_is_audited_and_written_as_gaussians(run: Path, tmp_path: Path, mo
     assert len(audited.images) == len(pipeline.datamanager.train_dataset)
     shares = [(image.field == image.given)[image.given >= 0].mean() for image in audited.images]
     assert np.mean(shares) > 0.9
+
+
+def test_the_commands_of_labels_and_of_gaussians_read_the_run(run: Path, tmp_path: Path) -> None:
+    ToSplat(run, tmp_path / "splat").main()
+    pipeline = load_run(run).pipeline
+    gaussians, _, classes = read_splat(tmp_path / "splat" / "splat.ply")
+    assert len(gaussians) == pipeline.model.num_points
+    assert classes.tolist() == pipeline.model.taxonomy.decode(labels_of(pipeline.model.class_probabilities)).tolist()
+    ExportLabels(run, tmp_path / "labels", "test").main()
+    images = list((tmp_path / "labels").rglob("*.png"))
+    assert len(images) >= 2 * len(pipeline.datamanager.eval_dataset)
+    sparse = [np.full_like(image, -1) for image in pipeline.datamanager.training_labels]
+    pipeline.datamanager.set_training_labels(sparse)
+    units, choice = suggest(pipeline, 3, SelectionConfig(strategy="entropy", unit="region"))
+    assert len(choice.chosen) == 3
+    assert len(units) > 3
 
 
 def test_a_resumed_run_has_the_optimisers_of_its_gaussians(nerfstudio_scene: Path, tmp_path: Path) -> None:

@@ -21,10 +21,12 @@ from torch.nn import Parameter
 from semantic_ns.batch import LOGITS, PLANAR_DEPTH
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
+from semantic_ns.host import leave_cores_to_kernels
 from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.io.console import announce
 from semantic_ns.methods.base import Outputs, SemanticModel
 from semantic_ns.methods.scene_bounds import StatedBounds, resolve_bounds
+from semantic_ns.methods.semantic_splatfacto.cuda_options import refuse_options_of_cuda
 from semantic_ns.methods.semantic_splatfacto.datamanager import TRAINING_VIEWS, VIEW, TrainingViews
 from semantic_ns.methods.semantic_splatfacto.optimizer import UNIT
 from semantic_ns.methods.whole_images import WholeImageModel, camera_of_rays
@@ -41,14 +43,6 @@ _NEAR, _FAR = 0.01, 1e10
 """Planar depths in scene units between which gsplat renders for splatfacto."""
 _PLACEHOLDERS = 4
 """Gaussians of a model whose own ones come from a checkpoint; nerfstudio looks for three neighbours of each."""
-_CUDA_OPTIONS = (
-    "warmup_length", "refine_every", "resolution_schedule", "num_downscales", "cull_alpha_thresh", "cull_scale_thresh",
-    "reset_alpha_every", "densify_grad_thresh", "use_absgrad", "densify_size_thresh", "n_split_samples",
-    "cull_screen_size", "split_screen_size", "stop_screen_size_at", "random_init", "num_random", "random_scale",
-    "ssim_lambda", "stop_split_at", "use_scale_regularization", "max_gauss_ratio", "output_depth_during_training",
-    "rasterize_mode", "use_bilateral_grid",
-)  # fmt: skip
-"""Options of splatfacto that act on CUDA alone."""
 
 
 @contextmanager
@@ -113,6 +107,8 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, SplatfactoModel):
             # nerfstudio would put sparse points on CUDA, and look for the neighbours of many that nobody keeps.
             self.seed_points = None
             config = dataclasses.replace(config, random_init=True, num_random=_PLACEHOLDERS)
+        if self._is_on_cpu:
+            leave_cores_to_kernels()
         with _configured(self, config):
             super().populate_modules()
         if self.has_transparency and config.background_color == "random":
@@ -151,7 +147,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, SplatfactoModel):
         if views is None:
             return None
         if self._is_on_cpu:
-            self._refuse_options_of_cuda()
+            refuse_options_of_cuda(self.config)
         if config.resumes:
             return None
         if not config.train_gaussians and config.start_from is None:
@@ -170,18 +166,6 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, SplatfactoModel):
                 "--pipeline.model.start-from."
             )
         return start
-
-    def _refuse_options_of_cuda(self) -> None:
-        defaults = {entry.name: entry.default for entry in dataclasses.fields(SplatfactoModelConfig)}
-        changed = [name for name in _CUDA_OPTIONS if getattr(self.config, name) != defaults[name]]
-        if self.config.camera_optimizer.mode != "off":
-            changed.append("camera_optimizer.mode")
-        if changed:
-            name = changed[0].replace("_", "-")
-            raise SceneError(
-                f"Expected a CUDA device for --pipeline.model.{name}, found that the Gaussians train on a CPU, where "
-                "it changes nothing; leave it out."
-            )
 
     @torch.no_grad()
     def _take(self, gaussians: "Gaussians", colors: Float[Tensor, "gaussians 3"]) -> None:
