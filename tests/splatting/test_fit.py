@@ -99,7 +99,8 @@ def test_what_is_transparent_stays_empty_whatever_its_color() -> None:
     torch.testing.assert_close(shown[:, :24], views[0].color[:, :24])
     torch.testing.assert_close(shown[:, 24:], background.expand(36, 24, 3))
     assert set(used_labels(seen, labels)[0][:, 24:].unique().tolist()) == {-1}
-    splat = Splat(*found[0], torch.full((len(found[0][0]), 5), 0.2))
+    gaussians, colors = found[0]
+    splat = Splat(gaussians, colors, torch.full((len(gaussians), 5), 0.2))
     assert score_splat(splat, seen, labels, 1.0).psnr > 20
 
 
