@@ -19,7 +19,7 @@ from semantic_ns.export.splat import (
 )
 from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.splatting import fit_numba
-from semantic_ns.splatting.classes import Votes, class_probabilities, gaussian_votes, labels_of
+from semantic_ns.splatting.classes import Votes, class_probabilities, gaussian_votes, labels_of, without_traces
 from semantic_ns.splatting.fit import FitConfig, View, fit
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.rasterize import fill_light, rasterize
@@ -168,6 +168,13 @@ def test_few_labels_spread_and_without_any_nothing_has_a_class() -> None:
     assert float((spread.sum(dim=1) > 0).float().mean()) > 0.99
     nothing = class_probabilities(gaussians, colors, Votes(torch.zeros(len(gaussians), 5), 0.0))
     assert set(labels_of(nothing)) == {-1}
+
+
+def test_traces_of_classes_are_left_out_and_the_rest_adds_up_to_the_same() -> None:
+    given = torch.tensor([[0.5, 0.4995, 0.0005], [0.2, 0.3, 0.5], [0.0, 0.0, 0.0], [0.9, 0.0002, 0.0]])
+    found = without_traces(given)
+    expected = torch.tensor([[0.5 / 0.9995, 0.4995 / 0.9995, 0.0], [0.2, 0.3, 0.5], [0, 0, 0], [0.9002, 0, 0]])
+    torch.testing.assert_close(found, expected)
 
 
 def test_masked_labels_give_no_votes() -> None:
