@@ -261,7 +261,8 @@ def written(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_gaussians_made_elsewhere_stay_as_they_are_and_take_the_classes_of_the_labels(
     trained: Any, written: Path, nerfstudio_scene: Path, tmp_path: Path
 ) -> None:
-    trainer = set_up(nerfstudio_scene, tmp_path, 1, {"use_depth": False}, start_from=written, train_gaussians=False)
+    trainer = set_up(nerfstudio_scene, tmp_path, 1, start_from=written, train_gaussians=False)
+    assert trainer.pipeline.datamanager.training_views.depths is None
     expected, model = trained.pipeline.model, trainer.pipeline.model
     trainer.train()
     torch.testing.assert_close(model.means, expected.means, atol=1e-4, rtol=1e-4)

@@ -44,6 +44,7 @@ class TrainingViews:
 
     Attributes:
         label_version: counts how often the labels have changed.
+        uses_depth: whether depth images are read; to be changed before they are asked for.
     """
 
     def __init__(
@@ -51,12 +52,12 @@ class TrainingViews:
     ) -> None:
         self.dataset, self.training_labels, self.outputs = dataset, labels, outputs
         self.label_version = 0
-        self._uses_depth = uses_depth
+        self.uses_depth = uses_depth
 
     @cached_property
     def depths(self) -> list[Tensor] | None:
         """Planar depth of the images in scene units, 0 where unknown; None where no image has any to be trusted."""
-        trusted = read_trusted_depth(self.dataset) if self._uses_depth else None
+        trusted = read_trusted_depth(self.dataset) if self.uses_depth else None
         if trusted is None:
             return None
         images_m, reason = trusted
@@ -101,8 +102,8 @@ class SplatDataManagerConfig(LabelOptions, FullImageDatamanagerConfig):
 class SplatDataManager(LabelledImages, FullImageDatamanager[SemanticDataset]):
     """Steps are (camera, batch) of one training image; each is drawn once before any is drawn again.
 
-    Batches hold `image` [H, W, 3], `image_idx`, `view`, and `mask` [H, W, 1] where the scene has masks. The training
-    data set has the `TrainingViews` in its metadata, but where nothing trains.
+    Batches hold `image` [H, W, 3 or 4], `image_idx`, `view`, and `mask` [H, W, 1] where the scene has masks. The
+    training data set has the `TrainingViews` in its metadata, but where nothing trains.
     """
 
     config: SplatDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -148,7 +149,8 @@ class SplatDataManager(LabelledImages, FullImageDatamanager[SemanticDataset]):
         order = np.random.default_rng([self.config.seed, turn // count]).permutation(count)
         index = int(order[turn % count])
         view = self.training_views.views[index]
-        batch: dict[str, Any] = {"image": view.color.to(self.device), "image_idx": index, VIEW: view}
+        image = view.color if view.alpha is None else torch.cat([view.color, view.alpha[..., None]], dim=-1)
+        batch: dict[str, Any] = {"image": image.to(self.device), "image_idx": index, VIEW: view}
         if view.mask is not None:
             batch[MASK] = view.mask[..., None].to(self.device)
         camera = self.train_dataset.cameras[index : index + 1].to(self.device)

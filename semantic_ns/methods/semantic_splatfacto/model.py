@@ -158,6 +158,8 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, SplatfactoModel):
         from semantic_ns.methods.semantic_splatfacto.start import GivenFile, first_of
 
         given = None if config.start_from is None else GivenFile(config.start_from, config.start_frame)
+        if given is not None and (not config.train_gaussians or config.depth_loss_weight == 0):
+            views.uses_depth = False  # reading it, and comparing it between views, would be in vain
         start = first_of(views, given, self.seed_points if self._is_on_cpu else None)
         if start is None and self._is_on_cpu:
             raise SceneError(
