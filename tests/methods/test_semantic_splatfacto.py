@@ -61,9 +61,10 @@ def run(trained: Any) -> Path:
     return trained.base_dir / "config.yml"
 
 
-@pytest.fixture
-def untrained(nerfstudio_scene: Path, tmp_path: Path) -> Any:
-    return set_up(nerfstudio_scene, tmp_path)
+@pytest.fixture(scope="module")
+def untrained(nerfstudio_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A trainer that has not begun, and that no test changes."""
+    return set_up(nerfstudio_scene, tmp_path_factory.mktemp("untrained"))
 
 
 def before_step(trainer: Any, step: int) -> None:
@@ -144,20 +145,23 @@ def test_corrupted_labels_give_other_classes(nerfstudio_scene: Path, tmp_path: P
     assert found[0] > found[1] + 0.1
 
 
-def test_new_labels_are_followed_before_the_next_step_and_no_label_is_no_class(untrained: Any) -> None:
-    pipeline = untrained.pipeline
+def test_new_labels_are_followed_before_the_next_step_and_no_label_is_no_class(
+    nerfstudio_scene: Path, tmp_path: Path
+) -> None:
+    trainer = set_up(nerfstudio_scene, tmp_path)
+    pipeline = trainer.pipeline
     data, model = pipeline.datamanager, pipeline.model
     before = data.train_dataset.read_labels(0)
     data.set_training_labels(
         [np.full_like(data.train_dataset.read_labels(n), 3) for n in range(len(data.train_dataset))]
     )
-    before_step(untrained, 0)
+    before_step(trainer, 0)
     assert set(model.class_probabilities.argmax(dim=1)[model.class_probabilities.sum(dim=1) > 0].tolist()) == {3}
     data.set_training_labels([np.full_like(before, -1)] * len(data.train_dataset))
-    before_step(untrained, 1)
+    before_step(trainer, 1)
     assert not bool(model.class_probabilities.any())
     with model.raw_outputs():
-        assert RENDERED_LABELS in model.eval().get_outputs_for_camera(one_camera(untrained))
+        assert RENDERED_LABELS in model.eval().get_outputs_for_camera(one_camera(trainer))
 
 
 def test_labels_that_are_asked_for_become_classes(nerfstudio_scene: Path, tmp_path: Path) -> None:
@@ -285,7 +289,7 @@ def test_a_file_of_another_frame_or_none_is_one_sentence(written: Path, nerfstud
 
 
 def test_gaussians_that_no_camera_sees_are_refused(untrained: Any, written: Path) -> None:
-    views = untrained.pipeline.datamanager.training_views
+    views = copy.copy(untrained.pipeline.datamanager.training_views)
     outputs = copy.copy(views.outputs)
     outputs.dataparser_transform = torch.cat([torch.eye(3), torch.tensor([[0.0], [0.0], [900.0]])], dim=1)
     views.outputs = outputs
