@@ -20,11 +20,12 @@ _NOT_EXPORTED = {
 """Subcommands of `ns-export`: what they need, and what there is instead."""
 
 
-def refuse_impossible(arguments: Sequence[str] | None = None) -> None:
+def refuse_impossible(arguments: Sequence[str] | None = None, has_gaussians: bool = False) -> None:
     """Check what a command asks of a run of this package, before the run is loaded.
 
     Args:
         arguments: Command line, with the program's name first; that of this process by default.
+        has_gaussians: Whether the method of the run has Gaussians.
 
     Raises:
         SceneError: it asks for what this package's methods and scenes do not have.
@@ -33,7 +34,7 @@ def refuse_impossible(arguments: Sequence[str] | None = None) -> None:
     program = Path(arguments[0]).stem.removeprefix("ns-") if arguments else ""
     if program in ("export", "exporter"):
         for name, needs in _NOT_EXPORTED.items():
-            if name in arguments[1:2]:
+            if name in arguments[1:2] and not (has_gaussians and name == "gaussian-splat"):
                 raise SceneError(f"Expected another export than ns-export {name}, found that it needs {needs}.")
     if program == "eval":
         _refuse_output_path(option_value("--output-path", arguments))

@@ -60,6 +60,7 @@ Capability = Literal[
     "renders_from_sources",
     "renders_classes",
     "gives_raw_outputs",
+    "exports_gaussians",
     "supports_propagation",
     "supports_active_learning",
     "supports_geometry_supervision",

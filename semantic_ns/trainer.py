@@ -55,7 +55,8 @@ class SemanticTrainerConfig(TrainerConfig):
         """Restore the configuration from a file or a copy; in a run that a command opens, paths are where it is now."""
         self.__dict__.update(state)
         if self.timestamp != _UNSET_TIMESTAMP:  # else it is a copy of the method's own configuration
-            refuse_impossible()
+            target = getattr(getattr(self.pipeline, "model", None), "_target", None)
+            refuse_impossible(has_gaussians=can(target, "exports_gaussians"))
             relocate_opened(self)
 
     def get_base_dir(self) -> Path:

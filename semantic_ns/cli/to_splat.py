@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from semantic_ns.cli.main import run_command
-from semantic_ns.dataparsers.metadata import METRES_PER_UNIT
+from semantic_ns.dataparsers.metadata import HAS_UNKNOWN_SCALE, METRES_PER_UNIT
 from semantic_ns.errors import SceneError
 from semantic_ns.runs import load_run
 
@@ -26,7 +26,8 @@ class ToSplat:
     Gaussians begin at the surface that depth shows, are trained on the training images, and take their classes from
     the labels that the run was trained on, in closed form. They are written in the world of the scene's files, in
     metres where its scale is known: splat.ply in colour and splat_classes.ply in the colours of the classes, both with
-    the id of the class of each Gaussian, and classes.json with the names of the ids.
+    the id of the class of each Gaussian, and classes.json with the names of the ids. A run of semantic-splatfacto has
+    Gaussians already, which are written as they are.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -47,6 +48,7 @@ class ToSplat:
         run = load_run(self.run / "config.yml" if self.run.is_dir() else self.run, option="RUN")
         from semantic_ns.export import splat as export
         from semantic_ns.export.labels import input_paths
+        from semantic_ns.interfaces import can
 
         console = Console(soft_wrap=True, highlight=False, markup=False)
         data, model = run.pipeline.datamanager, run.model
@@ -55,7 +57,29 @@ class ToSplat:
         self._refuse_the_scene(input_paths(data))
         for dataset in (train, scored):
             export.pinhole_cameras(dataset)  # before anything slow
-        start = time.perf_counter()
+        made = self._own(model) if can(model, "exports_gaussians") else self._made(model, data, console)
+        paths = export.write_splat_files(made, data.train_dataparser_outputs, model.taxonomy, self.output_dir)
+        console.print("Wrote " + ", ".join(str(path) for path in paths))
+        truth = [_tensor(scored.read_labels(index)) for index in range(len(scored))]
+        metres = float(scored.metadata[METRES_PER_UNIT])
+        scores = export.score_splat(made, export.views_of(scored, export.given_depths(scored)), truth, metres)
+        is_apart = not set(train.image_filenames) & set(scored.image_filenames)
+        has_unknown_scale = bool(scored.metadata.get(HAS_UNKNOWN_SCALE, False))
+        console.print(report(scores, is_apart, "units of the poses" if has_unknown_scale else "m"))
+
+    def _own(self, model: Any) -> Any:
+        """The Gaussians that the run has trained itself."""
+        from semantic_ns.export.splat import Splat
+        from semantic_ns.methods.semantic_splatfacto.rendering import gaussians_on_cpu
+
+        gaussians, colors = gaussians_on_cpu(model)
+        return Splat(gaussians, colors, model.class_probabilities.cpu())
+
+    def _made(self, model: Any, data: Any, console: Console) -> Any:
+        """Gaussians of what the run or the scene says about depth."""
+        from semantic_ns.export import splat as export
+
+        start, train = time.perf_counter(), data.train_dataset
         views = export.views_of(train, self._depths(model, train, console))
         labels = [_tensor(data.training_labels[index]) for index in range(len(views))]
         with Progress(TextColumn("Training Gaussians"), BarColumn(), MofNCompleteColumn(), console=console) as progress:
@@ -68,13 +92,7 @@ class ToSplat:
                 lambda _: progress.advance(task),
             )
         console.print(f"Made {len(made.gaussians)} Gaussians in {time.perf_counter() - start:.0f} s.")
-        paths = export.write_splat_files(made, data.train_dataparser_outputs, model.taxonomy, self.output_dir)
-        console.print("Wrote " + ", ".join(str(path) for path in paths))
-        truth = [_tensor(scored.read_labels(index)) for index in range(len(scored))]
-        metres = float(scored.metadata[METRES_PER_UNIT])
-        scores = export.score_splat(made, export.views_of(scored, export.given_depths(scored)), truth, metres)
-        is_apart = not set(train.image_filenames) & set(scored.image_filenames)
-        console.print(report(scores, is_apart))
+        return made
 
     def _depths(self, model: Any, dataset: Any, console: Console) -> Any:
         from semantic_ns.export.splat import given_depths, rendered_depths
@@ -130,11 +148,11 @@ def _tensor(labels: Any) -> Any:
     return torch.from_numpy(labels.astype("int32"))
 
 
-def report(scores: "SplatScores", is_apart: bool) -> str:
-    """Scores in one sentence; `is_apart` says that none of the scored images was trained on."""
+def report(scores: "SplatScores", is_apart: bool, unit: str = "m") -> str:
+    """Scores in one sentence; `is_apart` says that none of the scored images was trained on, `unit` that of depth."""
     parts = [f"PSNR {scores.psnr:.2f} dB, worst image {scores.worst_psnr:.2f} dB"]
     if scores.depth_l1_m is not None:
-        parts.append(f"mean depth error {scores.depth_l1_m:.3f} m")
+        parts.append(f"mean depth error {scores.depth_l1_m:.3f} {unit}")
     if scores.classes is not None:
         parts.append(f"miou_present {scores.classes.miou_present:.3f}, accuracy {scores.classes.pixel_accuracy:.3f}")
     which = "that were not trained on" if is_apart else "of which some were trained on"

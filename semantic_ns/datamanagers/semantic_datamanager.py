@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,15 +25,15 @@ from semantic_ns.batch import (
     TRAINS_CLASSES,
     attach_targets,
 )
+from semantic_ns.datamanagers.labelled_images import LabelledImages, LabelOptions
 from semantic_ns.datamanagers.labelled_pixel_sampler import LabelledPixelSampler, add_labelled_rays
+from semantic_ns.datamanagers.trusted_depth import read_trusted_depth
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
-from semantic_ns.datasets.training_depth import TrainingDepth, judge_depth, read_training_depth
-from semantic_ns.datasets.training_labels import LabelSource, TrainingLabels
+from semantic_ns.datasets.training_depth import TrainingDepth
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.rays import FastRayGenerator
 from semantic_ns.io.console import announce
-from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.labels.taxonomy import VOID
 
 if TYPE_CHECKING:  # compiles kernels, which registration must not
@@ -43,20 +42,12 @@ if TYPE_CHECKING:  # compiles kernels, which registration must not
 _BYTES_PER_PIXEL = 4 * 4 + 2
 """Of a colour with alpha in single precision and a label."""
 
-_NUM_NAMED = 5
-"""Frames that a message names."""
-
 
 @dataclass
-class SemanticDataManagerConfig(VanillaDataManagerConfig):
+class SemanticDataManagerConfig(LabelOptions, VanillaDataManagerConfig):
     """Options of the data manager."""
 
     _target: type = field(default_factory=lambda: SemanticDataManager)
-    corruption: CorruptionConfig = field(default=CorruptionConfig())
-    """Fewer or wrong labels for training, to see how well they are made good."""
-    train_labels: str | None = None
-    """Folder of label images that replace the scene's for training only, such as the predictions of a 2D network:
-    its name beside the scene's label folder, or an absolute path."""
     labelled_share: float = 0.05
     """Share of each batch that is drawn from labelled pixels when a smaller share of all pixels is labelled; 0 disables
     this."""
@@ -67,19 +58,14 @@ class SemanticDataManagerConfig(VanillaDataManagerConfig):
     """Draw the labelled share uniformly over classes instead of over labelled pixels, and add it to every batch.
     Classes with few pixels are then learned reliably, but so are wrong labels. By default this is on when the initial
     labels are consistent (see `are_consistent`)."""
-    starts_without_labels: tyro.conf.Suppress[bool] = False
-    """Whether training sees no label until `set_training_labels` is called; not an option, but for the pipeline to
-    say, which reveals labels in active learning."""
     uses_depth: tyro.conf.Suppress[bool] = False
     """Whether batches say how far their rays go; not an option, but for the pipeline to say, which knows the model."""
-    evaluate_on: Literal["test", "train"] = "test"
-    """Poses that are rendered and scored, always against the scene's own labels."""
     device_cache_share: float = 0.25
     """Largest share of a CUDA device's free memory for a cache of training images and labels, from which batches are
     drawn without a copy. 0 keeps them in CPU memory."""
 
 
-class SemanticDataManager(VanillaDataManager[SemanticDataset]):
+class SemanticDataManager(LabelledImages, VanillaDataManager[SemanticDataset]):
     """Batches of rays with colour [rays, 3] and `semantics` int64 [rays, 1], classes -1..C-1.
 
     Training batches also hold `num_uniform_rays`: the rows before it are rays of pixels drawn from all alike,
@@ -93,27 +79,6 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
 
     _training_depth: TrainingDepth | None = None
     _is_depth_read = False
-    training_labels: TrainingLabels
-    """The one answer to what training sees of the labels of its images."""
-    gives_training_labels = True
-    """Whether there are `training_labels`."""
-
-    def create_train_dataset(self) -> SemanticDataset:
-        """The parent's, with labels to be seen as the options say or, where they are revealed later, without any."""
-        dataset = super().create_train_dataset()
-        source, data = LabelSource(self.config.train_labels, self.config.corruption), Path(self.config.dataparser.data)
-        scene_folder = data if data.is_dir() else data.parent
-        self.training_labels = TrainingLabels(dataset, source, scene_folder, self.config.starts_without_labels)
-        return dataset
-
-    def create_eval_dataset(self) -> SemanticDataset:
-        """The parent's, or with `evaluate_on` train the training images with the scene's own labels."""
-        if self.config.evaluate_on == "test":
-            return super().create_eval_dataset()
-        metadata = dict(self.train_dataparser_outputs.metadata)
-        metadata[keys.SPLIT] = f"{metadata[keys.SPLIT]}; but here the training frames are scored"
-        outputs = replace(self.train_dataparser_outputs, metadata=metadata)
-        return self.dataset_type(dataparser_outputs=outputs, scale_factor=self.config.camera_res_scale_factor)
 
     def setup_train(self) -> None:
         """The parent's loaders and samplers, over labels of 16 bits, and rays from one kernel.
@@ -146,27 +111,15 @@ class SemanticDataManager(VanillaDataManager[SemanticDataset]):
         return self._training_depth
 
     def _read_depth(self) -> TrainingDepth | None:
-        dataset = self.train_dataset
-        images_m, refusal = read_training_depth(dataset)
-        if refusal is not None:
-            announce("depth", refusal)
-        if not images_m:
+        trusted = read_trusted_depth(self.train_dataset)
+        if trusted is None:
             return None
-        metres_per_unit = dataset.metadata[keys.METRES_PER_UNIT]
-        verdict = judge_depth(images_m, dataset.cameras, metres_per_unit)
-        if not verdict.is_usable:
-            announce("depth", f"depth images are left out of training: {verdict.reason}; see sns-doctor")
-            return None
-        if verdict.wrong_frames:
-            names = ", ".join(dataset.image_filenames[index].name for index in verdict.wrong_frames[:_NUM_NAMED])
-            number = f"{len(verdict.wrong_frames)} of {len(images_m)}"
-            announce("depth", f"the depth images of {number} frames are left out, which the others contradict: {names}")
-        used = [np.zeros_like(x) if index in verdict.wrong_frames else x for index, x in enumerate(images_m)]
-        depth = TrainingDepth.of(used, self._ray_lengths, metres_per_unit)
+        images_m, reason = trusted
+        depth = TrainingDepth.of(images_m, self._ray_lengths, self.train_dataset.metadata[keys.METRES_PER_UNIT])
         share = float((depth.values > 0).float().mean())
         announce(
             "depth",
-            f"training uses the depth images ({share:.0%} of the pixels are known; {verdict.reason}); "
+            f"training uses the depth images ({share:.0%} of the pixels are known; {reason}); "
             "--pipeline.model.depth-loss-weight 0 leaves them out",
         )
         return depth

@@ -171,6 +171,13 @@ class SemanticDataset(InputDataset):
         """Colours of an image in [0, 1]; a grey one has three equal channels, and transparency is left out."""
         return self.get_image_float32(index)[..., :3].expand(-1, -1, 3)
 
+    def alpha_of(self, index: int) -> Float32[Tensor, "height width"] | None:
+        """Opacity of the pixels of an image in [0, 1]; None where no image of the scene has an alpha channel."""
+        if not self.metadata.get(keys.HAS_ALPHA, False):
+            return None
+        image = self.get_image_float32(index)
+        return image[..., 3] if image.shape[-1] == 4 else None
+
     def depth_of(self, index: int) -> Float32[ndarray, "height width"] | None:
         """Planar depth of an image in metres, 0 where unknown; None where the scene has no depth.
 

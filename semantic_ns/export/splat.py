@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from nerfstudio.cameras.cameras import CameraType
+from nerfstudio.cameras.cameras import Cameras, CameraType
 from torch import Tensor
 
 from semantic_ns.batch import PLANAR_DEPTH, meets_nothing
@@ -34,6 +34,8 @@ _COARSEST = 8.0
 """Side of the coarsest leaves over that of the finest."""
 _OUTLINED = 0.9
 """Share of equal neighbours from which on labels have outlines; a tenth of the pixels wrong leaves .81 of them."""
+_OPAQUE = 0.5
+"""Opacity of an image from which on a pixel shows a surface."""
 _MAX_POINTS = 8_000_000
 """Largest number of pixels that become points: they take some 500 bytes each while the octree is made."""
 SPLAT_FILE, CLASS_COLORS_FILE = "splat.ply", "splat_classes.ply"
@@ -73,53 +75,61 @@ class SplatScores:
     classes: SegmentationScores | None
 
 
+def pinhole_camera(camera: Cameras, image: object = "a view") -> PinholeCamera:
+    """One camera [] of nerfstudio, in scene units.
+
+    Args:
+        camera: the camera.
+        image: what it has taken, for the error.
+
+    Raises:
+        SceneError: if it is no pinhole camera.
+    """
+    distortion = camera.distortion_params
+    if int(camera.camera_type) != CameraType.PERSPECTIVE.value or (
+        distortion is not None and bool((distortion != 0).any())
+    ):
+        raise SceneError(
+            f"Expected pinhole cameras, found lens distortion or another kind of camera of {image}; undistort "
+            "images, labels and depth first."
+        )
+    pose = np.eye(4)
+    pose[:3] = camera.camera_to_worlds.double().cpu().numpy()
+    # The same change of axes leads either way.
+    w2c = np.linalg.inv(opencv_to_opengl(pose[None])[0])[:3]
+    lens = torch.stack([getattr(camera, name).flatten()[0].float().cpu() for name in ("fx", "fy", "cx", "cy")])
+    return PinholeCamera(torch.from_numpy(w2c).float(), lens, int(camera.height), int(camera.width))
+
+
 def pinhole_cameras(dataset: Any) -> list[PinholeCamera]:
     """The cameras of a data set.
 
     Raises:
         SceneError: if one of them is no pinhole camera.
     """
-    found = []
-    for index, image in enumerate(dataset.image_filenames):
-        camera = dataset.cameras[index]
-        distortion = camera.distortion_params
-        if int(camera.camera_type) != CameraType.PERSPECTIVE.value or (
-            distortion is not None and bool((distortion != 0).any())
-        ):
-            raise SceneError(
-                f"Expected pinhole cameras, found lens distortion or another kind of camera of {image}; undistort "
-                "images, labels and depth first."
-            )
-        pose = np.eye(4)
-        pose[:3] = camera.camera_to_worlds.double().numpy()
-        # The same change of axes leads either way.
-        w2c = np.linalg.inv(opencv_to_opengl(pose[None])[0])[:3]
-        lens = torch.stack([getattr(camera, name).flatten()[0].float() for name in ("fx", "fy", "cx", "cy")])
-        found.append(PinholeCamera(torch.from_numpy(w2c).float(), lens, int(camera.height), int(camera.width)))
-    return found
+    return [pinhole_camera(dataset.cameras[index], image) for index, image in enumerate(dataset.image_filenames)]
 
 
 def views_of(dataset: Any, depths: Sequence[Tensor] | None) -> list[View]:
     """The images of a data set, with planar depth in scene units, 0 where unknown (None: of all)."""
     views = []
     for index, camera in enumerate(pinhole_cameras(dataset)):
-        mask = dataset.mask_of(index)
-        views.append(
-            View(
-                camera,
-                dataset.color_of(index).contiguous(),
-                None if depths is None else depths[index],
-                None if mask is None else torch.from_numpy(mask),
-            )
-        )
+        mask, alpha = dataset.mask_of(index), dataset.alpha_of(index)
+        depth = None if depths is None else depths[index]
+        if depth is not None and alpha is not None:
+            depth = depth * (alpha >= _OPAQUE)
+        color = dataset.color_of(index).contiguous()
+        views.append(View(camera, color, depth, None if mask is None else torch.from_numpy(mask), alpha))
     return views
 
 
 def used_labels(views: Sequence[View], labels: Sequence[Int[Tensor, "_height _width"]]) -> list[Tensor]:
-    """Labels of the pixels that are used; masked ones are void."""
-    return [
-        label if view.mask is None else label.where(view.mask, -1) for view, label in zip(views, labels, strict=True)
-    ]
+    """Labels of the pixels that are used; masked and transparent ones are void."""
+    found = []
+    for view, label in zip(views, labels, strict=True):
+        used = label if view.mask is None else label.where(view.mask, -1)
+        found.append(used if view.alpha is None else used.where(view.alpha >= _OPAQUE, -1))
+    return found
 
 
 def given_depths(dataset: Any) -> list[Tensor] | None:
@@ -230,18 +240,21 @@ def make_splat(
 
 @torch.no_grad()
 def score_splat(splat: Splat, views: Sequence[View], labels: Sequence[Tensor], metres_per_unit: float) -> SplatScores:
-    """Compare what the Gaussians show, holes filled, with images, depth and labels."""
+    """Compare what the Gaussians show, holes filled, with images, depth and labels.
+
+    Of images with transparency holes stay, and both are compared before black, as ns-eval does.
+    """
     num_classes = splat.probabilities.shape[1]
     confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
-    psnr, depth_error, num_depths = [], 0.0, 0
+    psnr, depth_error, num_depths, black = [], 0.0, 0, torch.zeros(3)
     for view, truth in zip(views, labels, strict=True):
         features = torch.cat([splat.colors, splat.probabilities], dim=1)
         image, depth, opacity = rasterize(splat.gaussians, features, view.camera)
-        image = fill_light(image, opacity)
+        image = fill_light(image, opacity) if view.alpha is None else image  # what is transparent is no hole
         is_used = torch.ones_like(opacity, dtype=torch.bool) if view.mask is None else view.mask
         if not bool(is_used.any()):
             continue
-        error = (image[..., :3].clamp(0, 1) - view.color).square().mean(dim=-1)[is_used].mean()
+        error = (image[..., :3].clamp(0, 1) - view.before(black)).square().mean(dim=-1)[is_used].mean()
         psnr.append(float(-10 * error.clamp(min=1e-12).log10()))
         confusion += confusion_matrix(image[..., 3:].argmax(dim=-1), truth.where(is_used, -1), num_classes)
         if view.depth is not None:

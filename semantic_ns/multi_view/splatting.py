@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from semantic_ns.geometry.pull_and_push import pull_and_push
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sweep_matrices
 
 _SAME_SURFACE = 0.05
@@ -105,21 +106,8 @@ def fill_holes(
         fallback: depth in metres where nothing is known.
     """
     is_known = depth > 0
-    filled = _filled(depth.where(is_known, 1.0).log()[None, None], is_known.to(depth.dtype)[None, None])
-    if filled is None:
+    if not bool(is_known.any()):
         return torch.full_like(depth, fallback), is_known
-    return depth.where(is_known, filled[0, 0].exp()), is_known
-
-
-def _filled(logs: Tensor, weight: Tensor) -> Tensor | None:
-    if not bool(weight.any()):
-        return None
-    if bool((weight > 0).all()):
-        return logs
-    height, width = logs.shape[-2:]
-    padding = (0, width % 2, 0, height % 2)
-    summed, total = (F.avg_pool2d(F.pad(part, padding), 2) for part in (logs * weight, weight))
-    coarse = _filled(summed / total.clamp(min=1e-8), (total > 0).to(total.dtype))
-    assert coarse is not None
-    larger = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
-    return torch.where(weight > 0, logs, larger)
+    logs = depth.where(is_known, 1.0).log()
+    filled = pull_and_push(logs[None], is_known.to(depth.dtype), is_saturated=True)[0]
+    return depth.where(is_known, filled.exp()), is_known

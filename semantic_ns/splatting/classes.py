@@ -21,6 +21,7 @@ _GAUSSIANS_PER_NODE = 3
 """Gaussians of a voxel at least, on average: with fewer, voxels would not touch."""
 _SPREAD = 0.6
 """Points of a Gaussian lie at its mean and so many standard deviations beside it, by which large ones touch."""
+_LEAST_PROBABILITY = 1e-3
 _DENSE, _CLEAN_NOISE_RATE = 0.5, 0.1
 """Share of labelled pixels from which on, and noise rate below which, votes stand as they are: the many votes of a
 Gaussian outvote so little noise, of which what lies across the outlines of classes is a part."""
@@ -64,14 +65,22 @@ def gaussian_votes(
 
 
 def class_probabilities(
-    gaussians: Gaussians, colors: Float[Tensor, "gaussians 3"], votes: Votes
+    gaussians: Gaussians, colors: Float[Tensor, "gaussians 3"], votes: Votes, spreads: bool = True
 ) -> Float[Tensor, "gaussians classes"]:
     """Probabilities of classes from votes; all zero where no label reaches.
 
     Dense clean votes stand as they are. Others are added up over voxels, spread over the graph of those that touch, and
     weighed by how noisy they are, see :func:`semantic_ns.propagation.posterior.solve_posterior`.
+
+    Args:
+        gaussians: the Gaussians.
+        colors: their colours.
+        votes: votes of labelled pixels.
+        spreads: whether any votes are spread; without it all stand as they are.
     """
     own = votes.counts / votes.counts.sum(dim=1, keepdim=True).clamp(min=1e-6)
+    if not spreads:
+        return own
     # Of single Gaussians: voxels lie across the outlines of classes, where labels differ without being wrong.
     if votes.labelled_share > _DENSE and noise_rate(votes.counts.round().numpy()) < _CLEAN_NOISE_RATE:
         return own
@@ -83,8 +92,15 @@ def class_probabilities(
     of_nodes = torch.zeros(graph.num_nodes, votes.counts.shape[1]).index_add(
         0, nodes.clamp(min=0), votes.counts * (nodes >= 0)[:, None]
     )
-    posterior = torch.from_numpy(solve_posterior(graph, of_nodes.numpy()).probabilities)
+    posterior = without_traces(torch.from_numpy(solve_posterior(graph, of_nodes.numpy()).probabilities))
     return torch.where((nodes >= 0)[:, None], posterior[nodes.clamp(min=0)], own)
+
+
+def without_traces(probabilities: Float[Tensor, "nodes classes"]) -> Float[Tensor, "nodes classes"]:
+    """Probabilities of which those below 1/1000 are 0, which is quick to draw; the others add up to what all did."""
+    kept = probabilities.where(probabilities >= _LEAST_PROBABILITY, 0.0)
+    sums = probabilities.sum(dim=1, keepdim=True)
+    return kept * (sums / kept.sum(dim=1, keepdim=True).clamp(min=_LEAST_PROBABILITY))
 
 
 def _unit(positions: Float[Tensor, "*points 3"], low: Tensor, high: Tensor) -> Float[Tensor, "*points 3"]:

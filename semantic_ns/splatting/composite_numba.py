@@ -62,6 +62,17 @@ def _shares(dx, dy, a, b, c, opacity, left, is_live, alphas, weights):
 
 @inlined_part
 @no_type_check
+def _add_features(features, weights, sums):
+    """Add the features [C] of a Gaussian to a row ``sums`` [C, TILE]; most classes of a Gaussian are 0."""
+    for channel in range(len(features)):
+        value = features[channel]
+        if value != _ZERO:
+            for i in range(TILE):
+                sums[channel, i] += weights[i] * value
+
+
+@inlined_part
+@no_type_check
 def _is_finished(is_live, pairs_seen):
     """Whether no pixel of a tile is live any more; this is looked up after every eighth Gaussian."""
     if pairs_seen % _PAIRS_BETWEEN_LOOKS != 0:
@@ -102,10 +113,7 @@ def composite(first, members, at, conics, reach, opacities, features, image, lef
                 dy = np.float32(y0 + y) + _HALF - at[n, 1]
                 _shares(dx, dy, conics[n, 0], conics[n, 1], conics[n, 2], opacities[n], light[y], is_live[y],
                         alphas, weights)  # fmt: skip
-                for channel in range(channels):
-                    value = features[n, channel]
-                    for i in range(TILE):
-                        sums[y, channel, i] += weights[i] * value
+                _add_features(features[n], weights, sums[y])
             if _is_finished(is_live, pair - first[tile] + 1):
                 break
         for y in range(rows):

@@ -28,12 +28,20 @@ class View:
         color: colours in 0..1.
         depth: planar depth in the units of the camera, 0 where unknown; None if all of it is.
         mask: which pixels are used; None for all.
+        alpha: opacity of the pixels, in 0..1, whose colour is not multiplied by it; None where all are opaque.
     """
 
     camera: PinholeCamera
     color: Float[Tensor, "height width 3"]
     depth: Float[Tensor, "height width"] | None = None
     mask: Bool[Tensor, "height width"] | None = None
+    alpha: Float[Tensor, "height width"] | None = None
+
+    def before(self, background: Float[Tensor, "3"]) -> Float[Tensor, "height width 3"]:
+        """Its colours before a background."""
+        if self.alpha is None:
+            return self.color
+        return background + self.alpha[..., None] * (self.color - background)
 
 
 @dataclass(frozen=True)
@@ -106,17 +114,34 @@ def fit(
     return state.result()
 
 
-def view_loss(view: View, image: Tensor, depth: Tensor, opacity: Tensor) -> Float[Tensor, ""]:
-    """The loss of an image as it is rendered: colours before a background, summed depth and opacity."""
-    error = (image - view.color).square().mean(dim=-1)
-    if view.mask is not None:
-        error = error * view.mask
-    loss = _COLOR_WEIGHT * error.mean()
+def view_loss(view: View, background: Tensor, image: Tensor, depth: Tensor, opacity: Tensor) -> Float[Tensor, ""]:
+    """The loss of an image as it is rendered: a background, colours before it, summed depth and opacity."""
+    loss = color_loss(image, view.before(background), view.mask)
     if view.depth is not None:
-        is_known = view.depth > 0 if view.mask is None else (view.depth > 0) & view.mask
-        off = (depth - opacity * view.depth).abs() / view.depth.where(is_known, 1.0)
-        loss = loss + _DEPTH_WEIGHT * off.where(is_known, 0.0).mean()
+        loss = loss + _DEPTH_WEIGHT * depth_loss(depth, opacity, view.depth, view.mask)
     return loss
+
+
+def color_loss(
+    image: Float[Tensor, "height width 3"],
+    color: Float[Tensor, "height width 3"],
+    mask: Bool[Tensor, "height width"] | None,
+) -> Float[Tensor, ""]:
+    """3 |c - c'|² of used pixels over the number of all, with the mean over channels in |.|²."""
+    error = (image - color).square().mean(dim=-1)
+    return _COLOR_WEIGHT * (error if mask is None else error * mask).mean()
+
+
+def depth_loss(
+    summed: Float[Tensor, "height width"],
+    opacity: Float[Tensor, "height width"],
+    depth: Float[Tensor, "height width"],
+    mask: Bool[Tensor, "height width"] | None,
+) -> Float[Tensor, ""]:
+    """|z - A d| / d of used pixels of known depth d over the number of all, with summed depth z and opacity A."""
+    is_known = depth > 0 if mask is None else (depth > 0) & mask
+    off = (summed - opacity * depth).abs() / depth.where(is_known, 1.0)
+    return off.where(is_known, 0.0).mean()
 
 
 class _State:
@@ -149,7 +174,7 @@ class _State:
         for parameter in self.parameters.values():
             parameter.requires_grad_().grad = None
         image, depth, opacity = rasterize(self.gaussians(), self.parameters["colors"], view.camera)
-        view_loss(view, image + (1 - opacity)[..., None] * background, depth, opacity).backward()
+        view_loss(view, background, image + (1 - opacity)[..., None] * background, depth, opacity).backward()
         visible = self.parameters["opacities"].grad[:, 0].nonzero()[:, 0].int().numpy()  # pyright: ignore[reportOptionalSubscript]
         self.turns[visible] += 1
         for name, parameter in self.parameters.items():

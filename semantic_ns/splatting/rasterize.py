@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
+from semantic_ns.geometry.pull_and_push import pull_and_push
 from semantic_ns.splatting.composite import Tiles
 from semantic_ns.splatting.project import NEAR, Gaussians, PinholeCamera, project, project_backward
 
@@ -44,19 +44,7 @@ def fill_light(
         image: composited features.
         opacity: their opacity.
     """
-    parts = torch.cat([image.permute(2, 0, 1), opacity[None]])[None]
-    return _filled(parts)[0, :-1].permute(1, 2, 0)
-
-
-def _filled(parts: Float[Tensor, "1 channels_and_1 height width"]) -> Tensor:
-    """Features and opacity of an image, of which the latter becomes 1 wherever anything of the image is opaque."""
-    height, width = parts.shape[-2:]
-    if height == 1 and width == 1:
-        return parts / parts[:, -1:].clamp(min=1e-6)
-    padded = F.pad(parts, (0, width % 2, 0, height % 2))
-    coarse = _filled(F.avg_pool2d(padded, 2))
-    around = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
-    return parts + (1 - parts[:, -1:]) * around
+    return pull_and_push(image.permute(2, 0, 1), opacity, is_saturated=False).permute(1, 2, 0)
 
 
 class _Rasterize(torch.autograd.Function):

@@ -23,6 +23,7 @@ EXPECTED = {
         "semantic-nerf-big",
         "semantic-ngp",
         "semantic-nerf-vanilla",
+        "semantic-splatfacto",
         "viewseg",
         "viewseg-small",
     },

@@ -8,10 +8,18 @@ import torch
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
-from semantic_ns.export.splat import are_outlined, first_gaussians, in_world, make_splat, score_splat
+from semantic_ns.export.splat import (
+    Splat,
+    are_outlined,
+    first_gaussians,
+    in_world,
+    make_splat,
+    score_splat,
+    used_labels,
+)
 from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.splatting import fit_numba
-from semantic_ns.splatting.classes import Votes, class_probabilities, gaussian_votes, labels_of
+from semantic_ns.splatting.classes import Votes, class_probabilities, gaussian_votes, labels_of, without_traces
 from semantic_ns.splatting.fit import FitConfig, View, fit
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.rasterize import fill_light, rasterize
@@ -71,6 +79,29 @@ def test_what_a_mask_leaves_out_trains_nothing() -> None:
         color[:, 20:] = value
         results.append(fit(*begin, [View(views[0].camera, color, views[0].depth, mask)], FitConfig(steps=3))[1])
     torch.testing.assert_close(results[0], results[1], rtol=0, atol=0)
+
+
+def test_what_is_transparent_stays_empty_whatever_its_color() -> None:
+    views, labels = wall(1)
+    alpha = torch.ones(SIZE)
+    alpha[:, 24:] = 0.0
+    found = []
+    for value in (0.0, 1.0):
+        seen = [
+            replace(v, color=v.color.where(alpha[..., None] > 0, value), depth=v.depth * alpha, alpha=alpha)
+            for v in views[:1]  # others see there what is transparent here
+            if v.depth is not None
+        ]
+        found.append(fit(*first_gaussians(seen), seen, FitConfig(steps=8)))
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=0, atol=0)
+    background = torch.tensor([0.2, 0.4, 0.6])
+    shown = seen[0].before(background)
+    torch.testing.assert_close(shown[:, :24], views[0].color[:, :24])
+    torch.testing.assert_close(shown[:, 24:], background.expand(36, 24, 3))
+    assert set(used_labels(seen, labels)[0][:, 24:].unique().tolist()) == {-1}
+    gaussians, colors = found[0]
+    splat = Splat(gaussians, colors, torch.full((len(gaussians), 5), 0.2))
+    assert score_splat(splat, seen, labels, 1.0).psnr > 20
 
 
 def test_no_image_to_train_on_is_an_error() -> None:
@@ -137,6 +168,13 @@ def test_few_labels_spread_and_without_any_nothing_has_a_class() -> None:
     assert float((spread.sum(dim=1) > 0).float().mean()) > 0.99
     nothing = class_probabilities(gaussians, colors, Votes(torch.zeros(len(gaussians), 5), 0.0))
     assert set(labels_of(nothing)) == {-1}
+
+
+def test_traces_of_classes_are_left_out_and_the_rest_adds_up_to_the_same() -> None:
+    given = torch.tensor([[0.5, 0.4995, 0.0005], [0.2, 0.3, 0.5], [0.0, 0.0, 0.0], [0.9, 0.0002, 0.0]])
+    found = without_traces(given)
+    expected = torch.tensor([[0.5 / 0.9995, 0.4995 / 0.9995, 0.0], [0.2, 0.3, 0.5], [0, 0, 0], [0.9002, 0, 0]])
+    torch.testing.assert_close(found, expected)
 
 
 def test_masked_labels_give_no_votes() -> None:

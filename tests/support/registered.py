@@ -27,6 +27,7 @@ SMALL = {
     "semantic-nerf": {"num_levels": 4, "log2_hashmap_size": 8, "num_nerf_samples_per_ray": 8},
     "semantic-nerf-big": {"num_levels": 4, "log2_hashmap_size": 8, "num_nerf_samples_per_ray": 8},
     "semantic-ngp": {"num_levels": 4, "log2_hashmap_size": 8, "grid_resolution": 16},
+    "semantic-splatfacto": {},
     "semantic-nerf-vanilla": {"hidden_dim": 16, "num_coarse_samples": 8, "num_importance_samples": 8},
 }
 """Model options of the methods that make them small."""

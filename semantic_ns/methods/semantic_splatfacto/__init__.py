@@ -1,0 +1,1 @@
+"""The method `semantic-splatfacto`: Gaussians of one scene, with classes in closed form."""

@@ -1,0 +1,179 @@
+"""Whole images, one a step, with the labels and the depth that training knows of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int16
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager, FullImageDatamanagerConfig
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
+from numpy import ndarray
+from torch import Tensor
+
+from semantic_ns.batch import MASK
+from semantic_ns.datamanagers.labelled_images import LabelledImages, LabelOptions
+from semantic_ns.datamanagers.trusted_depth import read_trusted_depth
+from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.training_labels import TrainingLabels
+from semantic_ns.geometry.rays import FastRayGenerator
+from semantic_ns.io.console import announce
+
+if TYPE_CHECKING:  # compiles kernels, which registration must not
+    from semantic_ns.splatting.fit import View
+
+VIEW = "view"
+"""Batch: the `View` that a step renders."""
+TRAINING_VIEWS = "training_views"
+"""Metadata of the training images where a training begins: the `TrainingViews`."""
+
+
+class TrainingViews:
+    """The training images whole, as Gaussians are made of them; nothing is read before it is asked for.
+
+    Args:
+        dataset: the training images.
+        labels: what training sees of their labels.
+        outputs: the dataparser's outputs, which say where the scene lies in the world.
+        uses_depth: whether the depth images of the scene are used.
+
+    Attributes:
+        label_version: counts how often the labels have changed.
+        uses_depth: whether depth images are read; to be changed before they are asked for.
+    """
+
+    def __init__(
+        self, dataset: SemanticDataset, labels: TrainingLabels, outputs: DataparserOutputs, uses_depth: bool
+    ) -> None:
+        self.dataset, self.training_labels, self.outputs = dataset, labels, outputs
+        self.label_version = 0
+        self.uses_depth = uses_depth
+
+    @cached_property
+    def depths(self) -> list[Tensor] | None:
+        """Planar depth of the images in scene units, 0 where unknown; None where no image has any to be trusted."""
+        trusted = read_trusted_depth(self.dataset) if self.uses_depth else None
+        if trusted is None:
+            return None
+        images_m, reason = trusted
+        share = float(np.mean([(image > 0).mean() for image in images_m]))
+        announce(
+            "depth",
+            f"training uses the depth images ({share:.0%} of the pixels are known; {reason}); "
+            "--pipeline.datamanager.use-depth False leaves them out",
+        )
+        metres_per_unit = self.dataset.metadata[keys.METRES_PER_UNIT]
+        return [torch.from_numpy(image / metres_per_unit).float() for image in images_m]
+
+    @cached_property
+    def views(self) -> "list[View]":
+        """The images."""
+        from semantic_ns.export.splat import views_of
+
+        return views_of(self.dataset, self.depths)
+
+    @property
+    def labels(self) -> list[Tensor]:
+        """Classes of the pixels [H, W] int32 that training sees now, 0..C-1; void, -1, also where masks say so."""
+        from semantic_ns.export.splat import used_labels
+
+        given = [torch.from_numpy(image.astype(np.int32)) for image in self.training_labels]
+        return used_labels(self.views, given)
+
+
+@dataclass
+class SplatDataManagerConfig(LabelOptions, FullImageDatamanagerConfig):
+    """Options of the data manager of whole images."""
+
+    _target: type = field(default_factory=lambda: SplatDataManager)
+    cache_images: Literal["cpu", "gpu"] = "cpu"
+    use_depth: bool = True
+    """Use the depth images of the training frames, where the scene has some that agree with each other: Gaussians begin
+    at the surface that they show, and are trained to stay there."""
+    seed: int = 42
+    """Draws the order of the images."""
+
+
+class SplatDataManager(LabelledImages, FullImageDatamanager[SemanticDataset]):
+    """Steps are (camera, batch) of one training image; each is drawn once before any is drawn again.
+
+    Batches hold `image` [H, W, 3 or 4], `image_idx`, `view`, and `mask` [H, W, 1] where the scene has masks. The
+    training data set has the `TrainingViews` in its metadata, but where nothing trains.
+    """
+
+    config: SplatDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(
+        self,
+        config: SplatDataManagerConfig,
+        device: torch.device | str = "cpu",
+        test_mode: Literal["test", "val", "inference"] = "val",
+        world_size: int = 1,
+        local_rank: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(config, device, test_mode, world_size, local_rank, **kwargs)
+        self.training_views = TrainingViews(
+            self.train_dataset, self.training_labels, self.train_dataparser_outputs, config.use_depth
+        )
+        if test_mode == "val":
+            self.train_dataset.metadata[TRAINING_VIEWS] = self.training_views
+
+    @property
+    def dataset_type(self) -> type[SemanticDataset]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Images with labels."""
+        return SemanticDataset
+
+    @property
+    def train_ray_generator(self) -> FastRayGenerator:
+        """Gives the rays of (image, row, column)."""
+        return FastRayGenerator(self.train_dataset.cameras.to(self.device))
+
+    def set_training_labels(self, labels: Sequence[Int16[ndarray, "_height _width"]]) -> None:
+        """Let training see other labels from now on.
+
+        Args:
+            labels: Classes -1..C-1 of all training images; they are not copied, see `TrainingLabels.reveal`.
+        """
+        self.training_labels.reveal(labels)
+        self.training_views.label_version += 1
+
+    def next_train(self, step: int) -> tuple[Cameras, dict[str, Any]]:
+        """The image of a step."""
+        count, turn = len(self.train_dataset), step * self.world_size + self.local_rank
+        order = np.random.default_rng([self.config.seed, turn // count]).permutation(count)
+        index = int(order[turn % count])
+        view = self.training_views.views[index]
+        image = view.color if view.alpha is None else torch.cat([view.color, view.alpha[..., None]], dim=-1)
+        batch: dict[str, Any] = {"image": image.to(self.device), "image_idx": index, VIEW: view}
+        if view.mask is not None:
+            batch[MASK] = view.mask[..., None].to(self.device)
+        camera = self.train_dataset.cameras[index : index + 1].to(self.device)
+        camera.metadata = (camera.metadata or {}) | {"cam_idx": index}
+        return camera, batch
+
+    def next_eval(self, step: int) -> tuple[Cameras, dict[str, Any]]:
+        """A scored image, for the losses in the log."""
+        return self.next_eval_image(step)
+
+    def next_eval_image(self, step: int) -> tuple[Cameras, dict[str, Any]]:
+        """A scored image with its labels."""
+        index = step % len(self.eval_dataset)
+        camera = self.eval_dataset.cameras[index : index + 1].to(self.device)
+        batch: dict[str, Any] = dict(self.eval_dataset.get_data(index))
+        return camera, batch | {"image": batch["image"].to(self.device)}
+
+    @property
+    def fixed_indices_eval_dataloader(self) -> FixedIndicesEvalDataloader:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The scored images."""
+        return FixedIndicesEvalDataloader(self.eval_dataset, device=self.device)
+
+    def get_train_rays_per_batch(self) -> int:
+        """Pixels of an image, on average."""
+        cameras = self.train_dataset.cameras
+        return int((cameras.height * cameras.width).float().mean())

@@ -1,0 +1,385 @@
+"""Splatfacto with classes: nerfstudio's model on CUDA, and kernels of this package on a CPU."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import tyro
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import OrientedBox
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.models.splatfacto import RGB2SH, SH2RGB, SplatfactoModel, SplatfactoModelConfig
+from torch import Tensor
+from torch.nn import Parameter
+
+from semantic_ns.batch import LOGITS, PLANAR_DEPTH
+from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.errors import SceneError
+from semantic_ns.host import leave_cores_to_kernels
+from semantic_ns.interfaces import RenderedIntervals
+from semantic_ns.io.console import announce
+from semantic_ns.methods.base import Outputs, SemanticModel
+from semantic_ns.methods.scene_bounds import StatedBounds, resolve_bounds
+from semantic_ns.methods.semantic_splatfacto.cuda_options import refuse_options_of_cuda
+from semantic_ns.methods.semantic_splatfacto.datamanager import TRAINING_VIEWS, VIEW, TrainingViews
+from semantic_ns.methods.semantic_splatfacto.optimizer import UNIT
+from semantic_ns.methods.whole_images import WholeImageModel, camera_of_rays
+
+if TYPE_CHECKING:  # compile kernels, which registration must not
+    from semantic_ns.methods.semantic_splatfacto.start import Start, StartFrame
+    from semantic_ns.splatting.project import Gaussians
+else:
+    StartFrame = Literal["world", "scene"]
+
+SUMMED_DEPTH = "summed_depth"
+"""Output while training on a CPU: planar depth [H, W], summed by rendering weight."""
+_NEAR, _FAR = 0.01, 1e10
+"""Planar depths in scene units between which gsplat renders for splatfacto."""
+_PLACEHOLDERS = 4
+"""Gaussians of a model whose own ones come from a checkpoint; nerfstudio looks for three neighbours of each."""
+
+
+@contextmanager
+def _configured(model: Any, config: Any) -> Iterator[None]:
+    """Within it, the model has another configuration."""
+    given, model.config = model.config, config
+    try:
+        yield
+    finally:
+        model.config = given
+
+
+@dataclass
+class SemanticSplatfactoModelConfig(SplatfactoModelConfig):
+    """Options of `semantic-splatfacto`."""
+
+    _target: type = field(default_factory=lambda: SemanticSplatfactoModel)
+    start_from: Path | None = None
+    """Gaussians to begin with: a PLY file of any program for Gaussian splats, or a folder that sns-to-splat wrote. By
+    default they begin at the surface that the depth images of the scene show, or else at its sparse points."""
+    start_frame: StartFrame = "world"
+    """Coordinates of the file to begin with: world are those of the poses in the scene's files, as sns-to-splat writes;
+    scene are nerfstudio's own, as ns-export gaussian-splat writes."""
+    train_gaussians: bool = True
+    """Train the Gaussians. False leaves them as the file has them, and only gives them classes."""
+    depth_loss_weight: float = 0.02
+    """Weight of the relative error of depth beside the colour loss, on a CPU, where depth images are used."""
+    fill_holes: bool = True
+    """Let pixels that no Gaussian covers show what lies around them, but not where the viewer crops, and not in scenes
+    of images with transparency. False shows the background."""
+    resumes: tyro.conf.Suppress[bool] = False
+    """Whether a checkpoint is loaded next, so that there is nothing to begin with; not an option, but for the pipeline
+    to say."""
+
+
+class SemanticSplatfactoModel(SemanticModel, WholeImageModel, SplatfactoModel):
+    """Gaussians of one scene, and the classes that its labels give them in closed form.
+
+    On CUDA colours train as in splatfacto. On a CPU kernels of this package render and differentiate, the number of
+    Gaussians stays as it is in the beginning, and the loss is that of `splatting.fit`. Classes are no parameters: they
+    are computed from Gaussians and labels, see :meth:`update_classes`.
+
+    Outputs are those of `SemanticModel`; ``depth`` and ``expected_depth`` are both the mean distance by opacity.
+    """
+
+    config: SemanticSplatfactoModelConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    class_probabilities: Tensor
+    """Probabilities of classes [Gaussians, C]; all zero where no label reaches."""
+    renders_rays = False
+    renders_image_intervals = True
+    supports_propagation = False
+    supports_geometry_supervision = False
+    exports_gaussians = True
+    """Whether ns-export gaussian-splat can write it."""
+
+    def populate_modules(self) -> None:
+        """Build the model around the Gaussians to begin with, or around some that a checkpoint will replace."""
+        start, config = self._start(), self.config
+        is_training = self._training_views is not None and not config.resumes
+        begins_as_parent = start is None and is_training and not self._is_on_cpu
+        if not begins_as_parent:
+            # nerfstudio would put sparse points on CUDA, and look for the neighbours of many that nobody keeps.
+            self.seed_points = None
+            config = dataclasses.replace(config, random_init=True, num_random=_PLACEHOLDERS)
+        if self._is_on_cpu:
+            leave_cores_to_kernels()
+        with _configured(self, config):
+            super().populate_modules()
+        if self.has_transparency and config.background_color == "random":
+            self.background_color = torch.zeros(3)  # before which scores compare images
+        self.register_buffer("class_probabilities", torch.zeros(self.num_points, self.taxonomy.num_classes))
+        if start is not None:
+            self._take(*start)
+
+    def _populate_scores(self) -> None:
+        ssim = self.ssim
+        del self.ssim  # a module, in whose place there can be no function
+        super()._populate_scores()
+        self.ssim = ssim
+
+    def _populate_bounds(self) -> None:
+        self.bounds = resolve_bounds([StatedBounds("the method's default", _NEAR, _FAR)])
+        self.collider = None
+
+    @property
+    def _is_on_cpu(self) -> bool:
+        return torch.device(self.kwargs.get("device", "cpu")).type == "cpu"
+
+    @property
+    def _training_views(self) -> TrainingViews | None:
+        """The training images, where a training begins or goes on."""
+        return self.kwargs["metadata"].get(TRAINING_VIEWS)
+
+    @property
+    def has_transparency(self) -> bool:
+        """Whether images of the scene have an alpha channel, so that what no Gaussian covers is no hole."""
+        return bool(self.kwargs["metadata"].get(keys.HAS_ALPHA, False))
+
+    def _start(self) -> "Start | None":
+        """The Gaussians to begin with; None where a checkpoint has them, or nerfstudio chooses them on CUDA."""
+        views, config = self._training_views, self.config
+        if views is None:
+            return None
+        if self._is_on_cpu:
+            refuse_options_of_cuda(self.config)
+        if config.resumes:
+            return None
+        if not config.train_gaussians and config.start_from is None:
+            raise SceneError(
+                "Expected --pipeline.model.start-from with --pipeline.model.train-gaussians False, found none; name a "
+                "file of trained Gaussians, or leave the option out."
+            )
+        from semantic_ns.methods.semantic_splatfacto.start import GivenFile, first_of
+
+        given = None if config.start_from is None else GivenFile(config.start_from, config.start_frame)
+        if given is not None and (not config.train_gaussians or config.depth_loss_weight == 0):
+            views.uses_depth = False  # reading it, and comparing it between views, would be in vain
+        start = first_of(views, given, self.seed_points if self._is_on_cpu else None)
+        if start is None and self._is_on_cpu:
+            raise SceneError(
+                "Expected depth images or sparse points in the scene, where Gaussians can begin on a CPU, found "
+                "neither; train it with ns-train semantic-nerf, run sns-to-splat on that run, and give its folder as "
+                "--pipeline.model.start-from."
+            )
+        return start
+
+    @torch.no_grad()
+    def _take(self, gaussians: "Gaussians", colors: Float[Tensor, "gaussians 3"]) -> None:
+        """Hold these Gaussians, of one colour from all sides."""
+        self._resize(len(gaussians), self.features_rest.shape[1])
+        colors = colors.clamp(0, 1)
+        values = {
+            "means": gaussians.means,
+            "scales": gaussians.scales.clamp(min=1e-8).log(),
+            "quats": gaussians.quats,
+            "features_dc": RGB2SH(colors) if self.config.sh_degree > 0 else torch.logit(colors, eps=1e-3),
+            "features_rest": torch.zeros_like(self.features_rest),
+            "opacities": torch.logit(gaussians.opacities, eps=1e-4)[:, None],
+        }
+        for name, value in values.items():
+            self.gauss_params[name].data.copy_(value)
+
+    def _resize(self, count: int, num_rest: int) -> None:
+        """Make room for other Gaussians in the same parameters, which optimisers and the viewer hold on to."""
+        for name, parameter in self.gauss_params.items():
+            rest = (num_rest, 3) if name == "features_rest" else parameter.shape[1:]
+            parameter.data = parameter.new_zeros(count, *rest)
+        self.class_probabilities = self.class_probabilities.new_zeros(count, self.class_probabilities.shape[1])
+
+    def load_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]  # splatfacto's names it dict
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load a checkpoint whole, with however many Gaussians it has.
+
+        Raises:
+            SceneError: see `SemanticModel.load_state_dict`.
+        """
+        if "gauss_params.means" in state_dict:
+            self._resize(len(state_dict["gauss_params.means"]), self.features_rest.shape[1])
+        kept = dict(self.gauss_params.items())
+        # nerfstudio puts new parameters in their place, of which optimisers know nothing.
+        result = super().load_state_dict(dict(state_dict), strict=strict, assign=assign)
+        for name, parameter in kept.items():
+            parameter.data = self.gauss_params[name].data
+            self.gauss_params[name] = parameter
+        return result
+
+    # Training
+
+    @property
+    def renders_classes(self) -> bool:
+        """Always."""
+        return True
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        """Those of splatfacto."""
+        return SplatfactoModel.get_param_groups(self)
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """The parent's on CUDA; on a CPU no Gaussian is added or removed, and rates are counted in their size."""
+        if not self._is_on_cpu:
+            return super().get_training_callbacks(training_callback_attributes)
+        optimizers = training_callback_attributes.optimizers
+        if optimizers is not None:
+            for name, optimizer in optimizers.optimizers.items():
+                for group in optimizer.param_groups:
+                    if UNIT in group and group[UNIT] is None:
+                        group[UNIT] = self._unit_of_rate(name)
+
+        def remember(step: int) -> None:
+            self.step = step
+
+        where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
+        return [TrainingCallback(where, remember, update_every_num_iters=1)]
+
+    def _unit_of_rate(self, name: str) -> float:
+        """What a learning rate is counted in: that of the means in the median scale of the Gaussians."""
+        if not self.config.train_gaussians:
+            return 0.0
+        return float(self.scales.detach().exp().median()) if name == "means" else 1.0
+
+    def get_metrics_dict(self, outputs: Outputs, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """PSNR of the image, and the number of Gaussians."""
+        if not self._is_on_cpu:
+            return super().get_metrics_dict(outputs, batch)
+        target = batch[VIEW].before(outputs["background"]) if VIEW in batch else batch["image"][..., :3]
+        return {"psnr": self.psnr(outputs["rgb"].detach(), target), "gaussian_count": self.num_points}
+
+    def get_loss_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, outputs: Outputs, batch: Mapping[str, Any], metrics_dict: dict[str, Any] | None = None
+    ) -> dict[str, Tensor]:
+        """The parent's on CUDA; on a CPU that of `splatting.fit.fit`."""
+        if not self._is_on_cpu:
+            return SplatfactoModel.get_loss_dict(self, outputs, batch, metrics_dict)
+        from semantic_ns.splatting.fit import color_loss, depth_loss
+
+        view = batch.get(VIEW)
+        if view is None:  # a scored image
+            return {"color_loss": color_loss(outputs["rgb"], batch["image"][..., :3], None)}
+        losses = {"color_loss": color_loss(outputs["rgb"], view.before(outputs["background"]), view.mask)}
+        if view.depth is not None and self.config.depth_loss_weight > 0:
+            opacity = outputs["accumulation"][..., 0]
+            losses["depth_loss"] = self.config.depth_loss_weight * depth_loss(
+                outputs[SUMMED_DEPTH], opacity, view.depth, view.mask
+            )
+        return losses
+
+    # Rendering
+
+    def gaussians(self) -> "Gaussians":
+        """The Gaussians, in scene units."""
+        from semantic_ns.splatting.project import Gaussians
+
+        return Gaussians(self.means, self.quats, self.scales.exp(), self.opacities.sigmoid()[:, 0])
+
+    def seen_colors(self, position: Float[Tensor, "3"]) -> Float[Tensor, "gaussians 3"]:
+        """Colours of the Gaussians from a position, as gsplat has them; may be a little outside of 0..1."""
+        degree = self.config.sh_degree
+        if degree == 0:
+            return self.features_dc.sigmoid()
+        if self.training:
+            degree = min(self.step // self.config.sh_degree_interval, degree)
+        if degree == 0 or (not self.training and not bool(self.features_rest.any())):
+            return SH2RGB(self.features_dc)
+        from gsplat.cuda._torch_impl import _spherical_harmonics
+
+        harmonics = torch.cat([self.features_dc[:, None], self.features_rest], dim=1)
+        return (_spherical_harmonics(degree, self.means.detach() - position, harmonics) + 0.5).clamp(min=0)
+
+    def get_outputs(self, camera: Any) -> Outputs:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Render one camera [1]: images [H, W, c].
+
+        Raises:
+            SceneError: for rays, which this model cannot render one by one, and for cameras that are no pinholes.
+        """
+        if not isinstance(camera, Cameras):
+            raise SceneError(
+                "Expected whole images of semantic-splatfacto, found single rays; use ns-render, sns-export-labels or "
+                "ns-export gaussian-splat."
+            )
+        if not self.training:
+            return self._described(camera)
+        return self._trained_on_cpu(camera) if self._is_on_cpu else SplatfactoModel.get_outputs(self, camera)
+
+    def _trained_on_cpu(self, camera: Cameras) -> Outputs:
+        from semantic_ns.export.splat import pinhole_camera
+        from semantic_ns.splatting.rasterize import rasterize
+
+        position = camera.camera_to_worlds[0, :, 3]
+        image, depth, opacity = rasterize(self.gaussians(), self.seen_colors(position), pinhole_camera(camera[0]))
+        background = self._get_background_color()
+        return {
+            "rgb": image + (1 - opacity)[..., None] * background,
+            "accumulation": opacity[..., None],
+            SUMMED_DEPTH: depth,
+            "background": background,
+        }
+
+    @torch.no_grad()
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> Outputs:
+        """Render an image [H, W, c]; of a box only the Gaussians inside are shown."""
+        self.set_crop(obb_box)
+        return self._described(camera.to(self.device))
+
+    @torch.no_grad()
+    def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> Outputs:
+        """Render the camera whose rays [H, W] these are."""
+        return self.get_outputs_for_camera(camera_of_rays(camera_ray_bundle))
+
+    @torch.no_grad()
+    def render_image_intervals(self, camera: Cameras) -> RenderedIntervals:
+        """Render all pixels of a camera, row by row: each is one interval without length, at its mean distance."""
+        rendered = self._rendered(camera.to(self.device))
+        flat = {name: value.flatten(0, 1) for name, value in rendered.items()}
+        return RenderedIntervals(
+            flat["rgb"], flat[LOGITS], flat["accumulation"], flat["depth"].expand(-1, 2).contiguous()
+        )
+
+    @torch.no_grad()
+    def _described(self, camera: Cameras) -> Outputs:
+        """What nerfstudio shows."""
+        outputs = self._rendered(camera)
+        size = outputs["rgb"].shape[:2]
+        flat = {name: value.flatten(0, 1) for name, value in outputs.items()}
+        if not self._renders_raw_outputs:
+            flat.pop(PLANAR_DEPTH)
+        self._describe_classes(flat)
+        return {name: value.unflatten(0, size) for name, value in flat.items()}
+
+    def _rendered(self, camera: Cameras) -> Outputs:
+        """Colour, opacity, distances, logits and planar depth [H, W, c] of a camera [1]."""
+        from semantic_ns.methods.semantic_splatfacto.rendering import rendered
+
+        return rendered(self, camera, self._is_on_cpu)
+
+    # Classes
+
+    @torch.no_grad()
+    def update_classes(self, views: TrainingViews, spreads: bool = True) -> None:
+        """Give each Gaussian the classes that the labels of training images say, see `splatting.classes`.
+
+        Args:
+            views: the training images.
+            spreads: whether labels spread over the surface where they are few or noisy.
+        """
+        from semantic_ns.methods.semantic_splatfacto.rendering import gaussians_on_cpu
+        from semantic_ns.splatting.classes import class_probabilities, gaussian_votes
+
+        gaussians, colors = gaussians_on_cpu(self)
+        labels = views.labels
+        if not any(bool((image >= 0).any()) for image in labels):
+            self.class_probabilities = torch.zeros(len(gaussians), self.taxonomy.num_classes, device=self.device)
+            announce("classes", "no training image has a label, so that nothing has a class")
+            return
+        cameras = [view.camera for view in views.views]
+        votes = gaussian_votes(gaussians, cameras, labels, self.taxonomy.num_classes)
+        found = class_probabilities(gaussians, colors, votes, spreads)
+        self.class_probabilities = found.to(self.device)

@@ -1,0 +1,104 @@
+"""Adam for Gaussians: each step changes those that its image shows, and nothing of the others."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import tyro
+from nerfstudio.engine.optimizers import AdamOptimizerConfig
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from semantic_ns.optimizers import RunDecayConfig, RunDecayScheduler
+
+UNIT = "unit"
+"""Key of a parameter group: what its learning rate is counted in; the model says it before the first step."""
+
+
+class SparseAdam(torch.optim.Optimizer):
+    """Adam (Kingma and Ba 2015) on those rows of CPU parameters [N, ...] that have a gradient.
+
+    Other rows and their moments rest. The moments of a row are corrected for bias by its own number of steps. It is
+    what `splatting.fit` does, for one parameter by itself: a row has a gradient if its image shows the Gaussian.
+
+    Args:
+        params: parameters, float32.
+        lr: learning rate, in the group's unit, which is 1 where nobody sets another one.
+        betas: how fast the moments forget.
+        eps: what is added to the root of the second moment.
+    """
+
+    def __init__(self, params: Any, lr: float, betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-15) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, UNIT: None})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Take one step along the gradients that are there."""
+        result = None if closure is None else closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None and parameter.numel():
+                    _step(parameter, self.state[parameter], group)
+        return result
+
+
+def _step(parameter: torch.Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    from semantic_ns.splatting.fit_numba import sparse_adam  # compiles a kernel, which registration must not
+
+    if not state:
+        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        state["turns"] = torch.zeros(len(parameter))
+    gradient = parameter.grad
+    assert gradient is not None
+    flat = gradient.reshape(len(gradient), -1).contiguous()
+    visible = flat.any(dim=1).nonzero()[:, 0]
+    state["turns"][visible] += 1
+    unit = 1.0 if group[UNIT] is None else group[UNIT]
+    (beta1, beta2), rate = group["betas"], float(group["lr"]) * unit
+    arrays = (x.detach().view(len(x), -1).numpy() for x in (parameter, flat, state["exp_avg"], state["exp_avg_sq"]))
+    scalars = (np.float32(x) for x in (rate, beta1, beta2, group["eps"]))
+    sparse_adam(visible.int().numpy(), state["turns"].numpy(), *arrays, *scalars)
+
+
+@dataclass
+class SparseAdamConfig(AdamOptimizerConfig):
+    """Adam on the Gaussians that an image shows."""
+
+    _target: type = SparseAdam
+
+    def setup(self, params: Any) -> torch.optim.Optimizer:
+        """Build the optimiser over the parameters."""
+        return self._target(params, lr=self.lr, eps=self.eps)
+
+
+@dataclass
+class HeldDecayConfig(RunDecayConfig):
+    """A rate that is held for a fraction of the run, and then falls exponentially."""
+
+    _target: type = field(default_factory=lambda: HeldDecayScheduler)
+    constant_fraction: float = 0.3
+    """Share of the run before the learning rate begins to fall."""
+    final_fraction: float = 0.05
+    """Learning rate at the end of the run over the first one."""
+    warmup_fraction: tyro.conf.Suppress[float] = 0.0
+    ramp: tyro.conf.Suppress[Literal["linear", "cosine"]] = "cosine"
+    decay: tyro.conf.Suppress[Literal["exponential", "cosine"]] = "exponential"
+
+
+class HeldDecayScheduler(RunDecayScheduler):
+    """The schedule of `splatting.fit.FitConfig.rate`."""
+
+    config: HeldDecayConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def get_scheduler(self, optimizer: torch.optim.Optimizer, lr_init: float) -> LRScheduler:
+        """Scheduler from `lr_init` to `final_fraction * lr_init` over `max_steps` steps."""
+        del lr_init  # the optimiser has it
+        held, last, length = self.config.constant_fraction, self.config.final_fraction, max(self.config.max_steps, 1)
+
+        # A function, not a method: torch writes everything else that it calls into the checkpoint.
+        def factor(step: int) -> float:
+            passed = min(1.0, step / length)
+            return last ** max(0.0, (passed - held) / (1 - held))
+
+        return LambdaLR(optimizer, factor)

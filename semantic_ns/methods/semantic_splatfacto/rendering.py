@@ -1,0 +1,137 @@
+"""Images of the Gaussians of a model, on either device."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from torch import Tensor
+
+from semantic_ns.batch import LOGITS, PLANAR_DEPTH
+from semantic_ns.export.splat import pinhole_camera
+from semantic_ns.splatting.project import Gaussians, PinholeCamera
+from semantic_ns.splatting.rasterize import fill_light, rasterize
+
+if TYPE_CHECKING:
+    from semantic_ns.methods.semantic_splatfacto.model import SemanticSplatfactoModel
+
+_LEAST_PROBABILITY = 1e-6
+_LEAST_OPACITY = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class SplatImage:
+    """What one camera sees.
+
+    Attributes:
+        rgb: colours, holes filled or before the background.
+        probabilities: class probabilities, composited, which need not add up to 1.
+        depth: planar depth, summed by rendering weight, scene units.
+        opacity: share of the light that is stopped.
+    """
+
+    rgb: Float[Tensor, "height width 3"]
+    probabilities: Float[Tensor, "height width classes"]
+    depth: Float[Tensor, "height width"]
+    opacity: Float[Tensor, "height width"]
+
+
+@torch.no_grad()
+def gaussians_on_cpu(model: "SemanticSplatfactoModel") -> tuple[Gaussians, Float[Tensor, "gaussians 3"]]:
+    """The Gaussians of a model in CPU memory, and their colours from no side in particular."""
+    found = model.gaussians()
+    parts = (part.detach().cpu() for part in (found.means, found.quats, found.scales, found.opacities))
+    return Gaussians(*parts), model.colors.detach().cpu().float()
+
+
+def _cropped(model: "SemanticSplatfactoModel") -> Tensor | None:
+    """Which Gaussians the viewer's box holds; None without a box."""
+    return None if model.crop_box is None else model.crop_box.within(model.means).view(-1)
+
+
+def _fills_holes(model: "SemanticSplatfactoModel") -> bool:
+    return model.config.fill_holes and model.crop_box is None and not model.has_transparency
+
+
+def on_cpu(model: "SemanticSplatfactoModel", camera: Cameras) -> SplatImage:
+    """Render one camera [1] by the kernels of this package."""
+    gaussians = model.gaussians()
+    features = torch.cat([model.seen_colors(camera.camera_to_worlds[0, :, 3]), model.class_probabilities], dim=1)
+    inside = _cropped(model)
+    if inside is not None:
+        parts = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities
+        gaussians, features = Gaussians(*(part[inside] for part in parts)), features[inside]
+    image, depth, opacity = rasterize(gaussians, features, pinhole_camera(camera[0]))
+    if _fills_holes(model):
+        image = fill_light(image, opacity)
+        return SplatImage(image[..., :3], image[..., 3:], depth, opacity)
+    rgb = image[..., :3] + (1 - opacity)[..., None] * model.background_color
+    return SplatImage(rgb, image[..., 3:], depth, opacity)
+
+
+def on_cuda(model: "SemanticSplatfactoModel", camera: Cameras) -> SplatImage:
+    """Render one camera [1] by gsplat: colours as splatfacto, classes as features of more channels."""
+    from gsplat.rendering import rasterization
+    from nerfstudio.models.splatfacto import SplatfactoModel, get_viewmat
+
+    outputs: Any = SplatfactoModel.get_outputs(model, camera)
+    opacity = outputs["accumulation"][..., 0]
+    depth = outputs["depth"]
+    height, width = opacity.shape
+    classes = model.class_probabilities
+    inside = _cropped(model)
+    is_known = len(classes) == model.num_points and (inside is None or bool(inside.any()))
+    if not is_known:  # Gaussians were added or removed since
+        probabilities = classes.new_zeros(height, width, classes.shape[1])
+    else:
+        chosen = slice(None) if inside is None else inside
+        gaussians = model.gaussians()
+        probabilities = rasterization(
+            means=gaussians.means[chosen],
+            quats=gaussians.quats[chosen],
+            scales=gaussians.scales[chosen],
+            opacities=gaussians.opacities[chosen],
+            colors=classes[chosen],
+            viewmats=get_viewmat(camera.camera_to_worlds),
+            Ks=camera.get_intrinsics_matrices().to(classes),
+            width=width,
+            height=height,
+            packed=False,
+            sh_degree=None,
+            rasterize_mode=model.config.rasterize_mode,
+        )[0][0]
+    rgb = outputs["rgb"]
+    if _fills_holes(model):
+        light = rgb - (1 - opacity)[..., None] * outputs["background"]
+        filled = fill_light(torch.cat([light, probabilities], dim=-1), opacity)
+        rgb, probabilities = filled[..., :3], filled[..., 3:]
+    return SplatImage(rgb, probabilities, depth[..., 0] * opacity, opacity)
+
+
+def rendered(model: "SemanticSplatfactoModel", camera: Cameras, is_on_cpu: bool) -> dict[str, Tensor]:
+    """Colour, opacity, distances, logits and planar depth [H, W, c] of a camera [1], by the names of outputs."""
+    image = on_cpu(model, camera) if is_on_cpu else on_cuda(model, camera)
+    opacity = image.opacity[..., None]
+    planar = image.depth[..., None] / opacity.clamp(min=_LEAST_OPACITY)
+    # Where there is nothing, it is as far as the farthest.
+    planar = planar.where(opacity > _LEAST_OPACITY, planar.max())
+    distance = planar * direction_lengths(camera)
+    probabilities = image.probabilities.clamp(min=_LEAST_PROBABILITY)
+    return {
+        "rgb": image.rgb.clamp(0, 1),
+        "accumulation": opacity,
+        "depth": distance,
+        "expected_depth": distance,
+        PLANAR_DEPTH: planar,
+        LOGITS: (probabilities / probabilities.sum(dim=-1, keepdim=True)).log(),
+    }
+
+
+def direction_lengths(camera: Cameras) -> Float[Tensor, "height width 1"]:
+    """Distance along the ray of each pixel per planar depth, of a camera [1]."""
+    pinhole: PinholeCamera = pinhole_camera(camera[0])
+    fx, fy, cx, cy = pinhole.lens
+    x = (torch.arange(pinhole.width) + 0.5 - cx) / fx
+    y = (torch.arange(pinhole.height) + 0.5 - cy) / fy
+    return (1 + x[None, :] ** 2 + y[:, None] ** 2).sqrt()[..., None].to(camera.device)

@@ -1,0 +1,141 @@
+"""The Gaussians that a training begins with: of a file, of depth images, or of sparse points."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from scipy.spatial import KDTree
+from torch import Tensor
+
+from semantic_ns.errors import SceneError
+from semantic_ns.export.splat import SPLAT_FILE, are_outlined, first_gaussians, in_world
+from semantic_ns.geometry.world import world_from_scene
+from semantic_ns.io.console import announce
+from semantic_ns.methods.semantic_splatfacto.datamanager import TrainingViews
+from semantic_ns.splatting.ply import read_splat
+from semantic_ns.splatting.project import Gaussians, project
+
+StartFrame = Literal["world", "scene"]
+Start = tuple[Gaussians, Float[Tensor, "gaussians 3"]]
+SparsePoints = tuple[Float[Tensor, "points 3"], Shaped[Tensor, "points 3"]]
+"""Positions in scene units, and colours in 0..255."""
+
+_LEAST_POINTS = 4
+_NUM_NEIGHBOURS = 3
+_OPACITY_OF_POINTS = 0.1
+"""As splatfacto has it."""
+_LEAST_VISIBLE = 0.05
+
+
+@dataclass(frozen=True)
+class GivenFile:
+    """A file of Gaussians to begin with.
+
+    Attributes:
+        path: a PLY file, or a folder that `sns-to-splat` wrote.
+        frame: whether it is in the world of the scene's files, or in scene units.
+    """
+
+    path: Path
+    frame: StartFrame
+
+
+def first_of(views: TrainingViews, given: GivenFile | None, points: SparsePoints | None) -> Start | None:
+    """The Gaussians to begin with, in scene units, and their colours: of the file, else of depth, else of points.
+
+    Args:
+        views: the training images.
+        given: the file, if there is one.
+        points: sparse points of the scene, if it has any.
+
+    Returns:
+        None where there is nothing to begin with.
+
+    Raises:
+        SceneError: if the file or the points are of no use, or no depth is known.
+    """
+    if given is not None:
+        return of_file(given, views)
+    if views.depths is not None:
+        labels = views.labels
+        return first_gaussians(views.views, labels if are_outlined(labels) else None)
+    if points is not None:
+        found = of_points(*points)
+        announce(
+            "start",
+            f"{len(found[0])} sparse points and no depth images: on a CPU no Gaussians are added, so that few points "
+            "show little; sns-to-splat makes more of them out of a run of semantic-nerf",
+        )
+        return found
+    return None
+
+
+def of_points(positions: Float[Tensor, "points 3"], colors: Shaped[Tensor, "points 3"]) -> Start:
+    """Round Gaussians as wide as the mean distance to their three nearest neighbours (Kerbl et al. 2023, section 5.1).
+
+    Args:
+        positions: in scene units.
+        colors: in 0..255.
+
+    Raises:
+        SceneError: there are fewer than four finite points.
+    """
+    is_finite = positions.isfinite().all(dim=1)
+    positions, colors = positions[is_finite].float(), colors[is_finite].float() / 255
+    if len(positions) < _LEAST_POINTS:
+        raise SceneError(
+            f"Expected {_LEAST_POINTS} sparse points or more to begin with, found {len(positions)}; give depth images, "
+            "or train semantic-nerf and make Gaussians of it with sns-to-splat."
+        )
+    tree = KDTree(positions.numpy())
+    distances, _ = tree.query(positions.numpy(), k=_NUM_NEIGHBOURS + 1)
+    sides = torch.from_numpy(np.mean(distances[:, 1:], axis=1)).float().clamp(min=1e-7)
+    quats = torch.zeros(len(positions), 4)
+    quats[:, 0] = 1
+    opacities = torch.full((len(positions),), _OPACITY_OF_POINTS)
+    return Gaussians(positions, quats, sides[:, None].repeat(1, 3), opacities), colors
+
+
+def of_file(given: GivenFile, views: TrainingViews) -> Start:
+    """The Gaussians of a file, in scene units.
+
+    Raises:
+        SceneError: there is no such file, it is no PLY of Gaussians, or hardly any of its Gaussians is seen by the
+            training cameras.
+    """
+    path = given.path.expanduser()
+    path = path / SPLAT_FILE if path.is_dir() else path
+    if not path.is_file():
+        raise SceneError(
+            f"Expected a PLY file of Gaussians for --pipeline.model.start-from, found no file {path}; sns-to-splat "
+            "writes one."
+        )
+    gaussians, colors, _ = read_splat(path)
+    if given.frame == "world" and len(gaussians):
+        gaussians = in_world(gaussians, _inverse(world_from_scene(views.outputs, torch.float64)).float())
+    share = visible_share(gaussians, views) if len(gaussians) else 0.0
+    if share < _LEAST_VISIBLE:
+        raise SceneError(
+            f"Expected the Gaussians of {path} where the training cameras look, found that they see {share:.1%} of the "
+            f"{len(gaussians)}; give --pipeline.model.start-frame "
+            f"{'scene' if given.frame == 'world' else 'world'}, or a file of this scene."
+        )
+    announce("start", f"{len(gaussians)} Gaussians of {path}, of which the training cameras see {share:.0%}")
+    return gaussians, colors
+
+
+def visible_share(gaussians: Gaussians, views: TrainingViews) -> float:
+    """Share of the Gaussians that some training camera sees, whatever lies before them."""
+    is_seen = torch.zeros(len(gaussians), dtype=torch.bool)
+    for view in views.views:
+        is_seen |= project(gaussians, view.camera).reach[:, 0] > 0
+    return float(is_seen.float().mean())
+
+
+def _inverse(similarity: Float[Tensor, "3 4"]) -> Float[Tensor, "3 4"]:
+    whole = torch.eye(4, dtype=similarity.dtype)
+    whole[:3] = similarity
+    return torch.linalg.inv(whole)[:3]
