@@ -14,7 +14,7 @@ from benchmarks.speed.arms import (
     nerfacto,
     nerfacto_same_sizes,
     registered,
-    without_spreading,
+    without_spreading_or_depth,
 )
 
 _TINY_MODEL = {
@@ -50,7 +50,7 @@ def of_method(method: str, trainer: dict[str, Any] | None = None, rays: int = 0,
     """
 
     def config() -> Any:
-        made = without_spreading(registered(method))
+        made = without_spreading_or_depth(registered(method))
         for owner, options in ((made, trainer or {}), (made.pipeline.model, model)):
             for name, value in options.items():
                 if not hasattr(owner, name):

@@ -51,6 +51,8 @@ def measure(trial: Trial, marks: Sequence[float], num_images: int, stride: int) 
     """
     arguments = trial.arguments()
     config = training_config(arguments)
+    if hasattr(config.pipeline.model, "depth_loss_weight"):  # the paper's network reads no depth
+        config.pipeline.model.depth_loss_weight = 0.0
     points: list[dict[str, float]] = []
     with trainer_of(config, trial.scene.data) as trainer:
         first = seconds = take_steps(trainer, range(1))

@@ -37,12 +37,14 @@ class Arm:
         return replace(self, **counts)
 
 
-def without_spreading(config: Any) -> Any:
+def without_spreading_or_depth(config: Any) -> Any:
     """The configuration as it trains once a run has found its labels to be many and clean, and leaves them alone.
 
-    A field of the first steps would not find that: its surface is nonsense.
+    A field of the first steps would not find that: its surface is nonsense. No depth is read, as nerfacto reads none.
     """
     config.pipeline.propagation.enabled = False
+    if hasattr(config.pipeline.model, "depth_loss_weight"):
+        config.pipeline.model.depth_loss_weight = 0.0
     return config
 
 
@@ -112,7 +114,7 @@ def _nerfacto_options(config: Any) -> dict[str, Any]:
 
 def _semantic_nerf(**options: Any) -> Callable[[], Any]:
     def config() -> Any:
-        made = without_spreading(registered("semantic-nerf"))
+        made = without_spreading_or_depth(registered("semantic-nerf"))
         for name, value in options.items():
             if not hasattr(made.pipeline.model, name):
                 raise NotMeasuredError(f"semantic-nerf has no option {name}")
@@ -128,7 +130,7 @@ def _with_classes(num_classes: int) -> Callable[[], Any]:
     def config() -> Any:
         from benchmarks.speed.models import FoldedClassesDataParserConfig
 
-        made = without_spreading(registered("semantic-nerf"))
+        made = without_spreading_or_depth(registered("semantic-nerf"))
         made.pipeline.datamanager.dataparser = FoldedClassesDataParserConfig(num_classes=num_classes)
         return made
 
@@ -163,7 +165,7 @@ ARMS: dict[str, Arm] = {
     "semantic-nerf-C101": Arm(_with_classes(101), **_QUICK),
     # The grid has to learn where the scene is empty, and looks at all of its cells in the first 256 steps only.
     "semantic-ngp": Arm(
-        lambda: without_spreading(registered("semantic-ngp")), steps=(300, 240), frames=(1, 5), first_step=0
+        lambda: without_spreading_or_depth(registered("semantic-ngp")), steps=(300, 240), frames=(1, 5), first_step=0
     ),
     "semantic-nerf-triton": Arm(_semantic_nerf(hash_backend="triton"), **_QUICK, needs_cuda=True),
     "semantic-nerf-torch": Arm(_semantic_nerf(hash_backend="torch"), **_QUICK, needs_cuda=True),

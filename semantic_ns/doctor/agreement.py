@@ -85,8 +85,13 @@ class Reading:
         width, height = size
         is_own = self.label_orientation == OF_EACH_IMAGE
         orientation = exif()[pixels.image] if is_own else np.array(self.label_orientation)
-        row = np.where(np.isin(orientation, (3, 4)), height - 1 - pixels.row, pixels.row)
-        column = np.where(np.isin(orientation, (2, 3)), width - 1 - pixels.column, pixels.column)
+        # As in `io.orientation.to_upright`: rows and columns are exchanged first, which only square images can hide.
+        swaps = np.isin(orientation, (5, 6, 7, 8)) & (width == height)
+        row, column = np.where(swaps, pixels.column, pixels.row), np.where(swaps, pixels.row, pixels.column)
+        row = np.where(np.isin(orientation, (3, 4)) | (np.isin(orientation, (7, 8)) & swaps), height - 1 - row, row)
+        column = np.where(
+            np.isin(orientation, (2, 3)) | (np.isin(orientation, (6, 7)) & swaps), width - 1 - column, column
+        )
         return Pixels(pixels.image + self.label_step, row, column)
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
-from scipy import ndimage
 
 _JUMP = 0.05
 """Least jump of depth, as a share of the nearer depth."""
@@ -40,6 +39,8 @@ def lie_behind_outlines(depth: Float[ndarray, "height width"], radius_px: int) -
         depth: planar depth, 0 where unknown; unknown pixels lie behind nothing.
         radius_px: half the side of the square that is looked at.
     """
+    from scipy import ndimage  # slow to import, which registration must not be
+
     of_outlines = np.where(are_outlines(depth), depth, np.inf)
     nearest = ndimage.minimum_filter(of_outlines, size=2 * radius_px + 1, mode="constant", cval=np.inf)
     return depth > (1 + _JUMP) * nearest

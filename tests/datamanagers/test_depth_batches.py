@@ -51,12 +51,15 @@ def test_each_ray_has_the_distance_that_its_depth_image_says(scene: Path, tmp_pa
         dataset = pipeline.datamanager.train_dataset
         rays, batch = pipeline.datamanager.next_train(0)
         assert batch[NUM_UNIFORM] < len(batch["semantics"]) == len(batch[RAY_DISTANCE])
+        num_learnt = 0
         for row in range(0, 512, 37):
             image, y, x = batch["indices"][row].tolist()
             planar = dataset.depth_of(image)[y, x] / dataset.metadata["metres_per_unit"]
             expected = planar * float(rays.metadata["directions_norm"][row])
             is_learnt = bool(pipeline.datamanager.training_depth.learnt_at(batch["indices"][row]))
             assert float(batch[RAY_DISTANCE][row]) == pytest.approx(expected if is_learnt else 0, rel=1e-5)
+            num_learnt += is_learnt
+        assert num_learnt > 7
         assert "depth_loss" in pipeline.get_train_loss_dict(1)[1]
 
 

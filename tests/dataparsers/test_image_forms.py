@@ -127,7 +127,7 @@ REFUSED_LABELS: dict[str, tuple[Callable[[Path], object], str]] = {
     "colours": (save_labels(lambda ids: Image.fromarray(np.stack([ids, ids, ids + 7], axis=-1))), "found 3 channels"),
     "transparent": (save_labels(lambda ids: Image.fromarray(np.stack([ids, ids], axis=-1), "LA")), "2 channels"),
     "other proportions": (save_labels(lambda ids: Image.fromarray(ids[:, :12])), "in proportion, .* found 12x16"),
-    "turned": (save_labels(lambda ids: Image.fromarray(ids.T.copy())), "found 16x24; turn it, .*EXIF"),
+    "turned": (save_labels(lambda ids: Image.fromarray(ids.T.copy())), "found 16x24; it may be .*EXIF.*turn it"),
 }
 
 

@@ -154,10 +154,12 @@ def test_a_step_moves_one_thing_and_leaves_out_what_lacks_it(views, step):
         assert getattr(moved, name)[0] == getattr(expected, name)[0]
 
 
-@pytest.mark.parametrize("orientation", [2, 3, 4])
-def test_labels_are_found_where_the_orientation_shows_the_pixel(orientation):
-    size = (WIDTH, HEIGHT)
-    stored = np.arange(3 * WIDTH * HEIGHT).reshape(3, HEIGHT, WIDTH)
+@pytest.mark.parametrize(
+    ("orientation", "size"), [(n, (WIDTH, HEIGHT)) for n in (2, 3, 4)] + [(n, (WIDTH, WIDTH)) for n in range(2, 9)]
+)
+def test_labels_are_found_where_the_orientation_shows_the_pixel(orientation, size):
+    width, height = size
+    stored = np.arange(3 * width * height).reshape(3, height, width)
     upright = np.stack([to_upright(stored[0], orientation), stored[1], to_upright(stored[2], orientation)])
     image, row, column = (np.array(numbers) for numbers in ([0, 1, 2, 2], [0, 5, 20, 23], [3, 31, 0, 16]))
     pixels, exif = Pixels(image, row, column), np.array([orientation, UPRIGHT, orientation])

@@ -17,6 +17,7 @@ from semantic_ns.losses import (
     semantic_cross_entropy,
     soft_cross_entropy,
 )
+from semantic_ns.losses_numba import ENOUGH_AGREEMENT
 from semantic_ns.rendering import head_of_composited
 from support import reference
 from support.field_problem import problem
@@ -116,13 +117,14 @@ def assert_equal_to_torch(
     targets: Targets,
     options: RenderOptions = OPTIONS,
     sizes: Sizes | None = None,
+    losses: LossOptions = LOSSES,
 ) -> None:
     sizes = sizes or {}
     encoded, lengths, network = problem(rays, samples, **sizes)
     head = head_of(classes, sizes.get("features", 64)) if classes else None
     inputs = [tensor for tensor in (*encoded, *network, *(head or ())) if tensor.numel()]
-    fast = train_fused(encoded, intervals_of(lengths), network, head, targets, LOSSES, options)
-    slow = slow_losses(encoded, intervals_of(lengths), network, head, targets, LOSSES, options)
+    fast = train_fused(encoded, intervals_of(lengths), network, head, targets, losses, options)
+    slow = slow_losses(encoded, intervals_of(lengths), network, head, targets, losses, options)
     for name in (
         "color_loss",
         "distortion_loss",
@@ -166,6 +168,18 @@ def test_every_kind_of_target_trains_like_plain_torch(kind: str) -> None:
 @pytest.mark.parametrize(("rays", "samples"), [(11, 8), (13, 70)])
 def test_depth_trains_the_rays_that_have_a_colour_like_plain_torch(rays: int, samples: int, uniform: int) -> None:
     assert_equal_to_torch(rays, samples, 5, targets_of(rays, 5, uniform, "depth"))
+
+
+def test_rays_of_which_enough_light_ends_at_their_depth_train_like_plain_torch() -> None:
+    targets, losses = targets_of(40, 5, kind="depth"), replace(LOSSES, depth_noise=DepthNoise(0.4, 0.2))
+    assert targets.distances is not None
+    encoded, lengths, network = problem(40, 16)
+    *_, weights = reference.render_field(encoded, lengths, network, OPTIONS)
+    starts = intervals_of(lengths).starts[:, None]
+    edges = starts + torch.nn.functional.pad(lengths.cumsum(-1), (1, 0))
+    agreements = depth_agreements(weights, edges, targets.distances, losses.depth_noise)[targets.distances > 0]
+    assert 3 < int((agreements > ENOUGH_AGREEMENT).sum()) < len(agreements) - 3
+    assert_equal_to_torch(40, 16, 5, targets, losses=losses)
 
 
 def test_unknown_depth_changes_neither_losses_nor_gradients() -> None:
