@@ -1,5 +1,6 @@
 """`sns-to-splat`: a trained run as Gaussians with classes."""
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from semantic_ns.cli.main import run_command
-from semantic_ns.dataparsers.metadata import HAS_UNKNOWN_SCALE, METRES_PER_UNIT
+from semantic_ns.dataparsers.metadata import ALPHA_COLOR, HAS_UNKNOWN_SCALE, METRES_PER_UNIT
 from semantic_ns.errors import SceneError
 from semantic_ns.runs import load_run
 
@@ -27,7 +28,8 @@ class ToSplat:
     the labels that the run was trained on, in closed form. They are written in the world of the scene's files, in
     metres where its scale is known: splat.ply in colour and splat_classes.ply in the colours of the classes, both with
     the id of the class of each Gaussian, and classes.json with the names of the ids. A run of semantic-splatfacto has
-    Gaussians already, which are written as they are.
+    Gaussians already: they are written without further training, and of their colours what depends on the direction is
+    left out. The options --depth, --steps and --seed are for other runs.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -54,15 +56,19 @@ class ToSplat:
         data, model = run.pipeline.datamanager, run.model
         refuse_without_labels(data)
         train, scored = data.train_dataset, data.eval_dataset
+        is_splat = can(model, "exports_gaussians")
+        if is_splat:
+            self._refuse_options_of_making()
         self._refuse_the_scene(input_paths(data))
         for dataset in (train, scored):
             export.pinhole_cameras(dataset)  # before anything slow
-        made = self._own(model) if can(model, "exports_gaussians") else self._made(model, data, console)
+        made = self._own(model) if is_splat else self._made(model, data, console)
         paths = export.write_splat_files(made, data.train_dataparser_outputs, model.taxonomy, self.output_dir)
         console.print("Wrote " + ", ".join(str(path) for path in paths))
         truth = [_tensor(scored.read_labels(index)) for index in range(len(scored))]
         metres = float(scored.metadata[METRES_PER_UNIT])
-        scores = export.score_splat(made, export.views_of(scored, export.given_depths(scored)), truth, metres)
+        views, background = export.views_of(scored, export.given_depths(scored)), scored.metadata.get(ALPHA_COLOR)
+        scores = export.score_splat(made, views, truth, metres, background)
         is_apart = not set(train.image_filenames) & set(scored.image_filenames)
         has_unknown_scale = bool(scored.metadata.get(HAS_UNKNOWN_SCALE, False))
         console.print(report(scores, is_apart, "units of the poses" if has_unknown_scale else "m"))
@@ -113,6 +119,16 @@ class ToSplat:
         refuse_used_folder(self.output_dir, "--output-dir")
         if self.steps < 0:
             raise SceneError(f"Expected --steps of at least 0, found {self.steps}; change it.")
+
+    def _refuse_options_of_making(self) -> None:
+        """Check that no option asks how Gaussians are made that the run has already."""
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            if entry.default is not dataclasses.MISSING and value != entry.default:
+                raise SceneError(
+                    f"Expected no --{entry.name} with a run of semantic-splatfacto, whose own Gaussians are written, "
+                    f"found {value}; leave it out."
+                )
 
     def _refuse_the_scene(self, protected: Sequence[Path]) -> None:
         from semantic_ns.io.writing import write_errors_as_scene_error

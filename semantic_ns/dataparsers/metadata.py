@@ -30,6 +30,10 @@ A frame without a mask uses every pixel."""
 HAS_ALPHA = "has_alpha"
 """`bool`: whether any image of the scene has an alpha channel, so that the others get one; absent where none has."""
 
+ALPHA_COLOR = "alpha_color"
+"""float `Tensor` [3] in 0..1: colour on which transparent pixels lie when an image is read, as `alpha_color` of the
+outputs says; absent where images keep their alpha channel."""
+
 DEPTH_METRES_PER_UNIT = "depth_metres_per_unit"
 """`float`: metres per unit of the depth images (0.001 for millimetres)."""
 

@@ -167,7 +167,7 @@ class NerfstudioSemanticDataParser(Nerfstudio):
         outputs.metadata = metadata
         outputs.image_filenames = [frame.image for frame in frames]
         if loaded.source.has_white_background:
-            outputs.alpha_color = torch.ones(3)
+            outputs.alpha_color = metadata[keys.ALPHA_COLOR] = torch.ones(3)
         return outputs
 
     def _load(self) -> _Scene:

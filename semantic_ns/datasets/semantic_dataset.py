@@ -173,10 +173,12 @@ class SemanticDataset(InputDataset):
 
     def alpha_of(self, index: int) -> Float32[Tensor, "height width"] | None:
         """Opacity of the pixels of an image in [0, 1]; None where no image of the scene has an alpha channel."""
-        if not self.metadata.get(keys.HAS_ALPHA, False):
-            return None
-        image = self.get_image_float32(index)
-        return image[..., 3] if image.shape[-1] == 4 else None
+        return self.layers_of(index)[1] if self.metadata.get(keys.HAS_ALPHA, False) else None
+
+    def layers_of(self, index: int) -> tuple[Float32[Tensor, "height width 3"], Float32[Tensor, "height width"] | None]:
+        """Colours of an image in [0, 1] before they lie on any background, and its opacity; None if it has none."""
+        image = torch.from_numpy(self.get_numpy_image(index)).float() / 255  # the parent's floats lie on `alpha_color`
+        return image[..., :3].expand(-1, -1, 3), image[..., 3] if image.shape[-1] == 4 else None
 
     def depth_of(self, index: int) -> Float32[ndarray, "height width"] | None:
         """Planar depth of an image in metres, 0 where unknown; None where the scene has no depth.

@@ -114,12 +114,11 @@ def views_of(dataset: Any, depths: Sequence[Tensor] | None) -> list[View]:
     """The images of a data set, with planar depth in scene units, 0 where unknown (None: of all)."""
     views = []
     for index, camera in enumerate(pinhole_cameras(dataset)):
-        mask, alpha = dataset.mask_of(index), dataset.alpha_of(index)
+        mask, (color, alpha) = dataset.mask_of(index), dataset.layers_of(index)
         depth = None if depths is None else depths[index]
         if depth is not None and alpha is not None:
             depth = depth * (alpha >= _OPAQUE)
-        color = dataset.color_of(index).contiguous()
-        views.append(View(camera, color, depth, None if mask is None else torch.from_numpy(mask), alpha))
+        views.append(View(camera, color.contiguous(), depth, None if mask is None else torch.from_numpy(mask), alpha))
     return views
 
 
@@ -239,22 +238,42 @@ def make_splat(
 
 
 @torch.no_grad()
-def score_splat(splat: Splat, views: Sequence[View], labels: Sequence[Tensor], metres_per_unit: float) -> SplatScores:
+def score_splat(
+    splat: Splat,
+    views: Sequence[View],
+    labels: Sequence[Tensor],
+    metres_per_unit: float,
+    background: Float[Tensor, "3"] | None = None,
+) -> SplatScores:
     """Compare what the Gaussians show, holes filled, with images, depth and labels.
 
-    Of images with transparency holes stay, and both are compared before black, as ns-eval does.
+    Of images with transparency holes stay, and both are compared before a background, as ns-eval does.
+
+    Args:
+        splat: the Gaussians.
+        views: the images.
+        labels: classes of their pixels, 0..C-1, void -1.
+        metres_per_unit: metres per unit of the cameras.
+        background: colour behind images with transparency; None is black.
+
+    Raises:
+        SceneError: if no pixel is used.
     """
     num_classes = splat.probabilities.shape[1]
     confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
-    psnr, depth_error, num_depths, black = [], 0.0, 0, torch.zeros(3)
+    background = torch.zeros(3) if background is None else background
+    psnr, depth_error, num_depths = [], 0.0, 0
     for view, truth in zip(views, labels, strict=True):
         features = torch.cat([splat.colors, splat.probabilities], dim=1)
         image, depth, opacity = rasterize(splat.gaussians, features, view.camera)
-        image = fill_light(image, opacity) if view.alpha is None else image  # what is transparent is no hole
+        if view.alpha is None:
+            image = fill_light(image, opacity)
+        else:  # what is transparent is no hole
+            image[..., :3] += (1 - opacity)[..., None] * background
         is_used = torch.ones_like(opacity, dtype=torch.bool) if view.mask is None else view.mask
         if not bool(is_used.any()):
             continue
-        error = (image[..., :3].clamp(0, 1) - view.before(black)).square().mean(dim=-1)[is_used].mean()
+        error = (image[..., :3].clamp(0, 1) - view.before(background)).square().mean(dim=-1)[is_used].mean()
         psnr.append(float(-10 * error.clamp(min=1e-12).log10()))
         confusion += confusion_matrix(image[..., 3:].argmax(dim=-1), truth.where(is_used, -1), num_classes)
         if view.depth is not None:

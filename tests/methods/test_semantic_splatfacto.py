@@ -67,6 +67,11 @@ def untrained(nerfstudio_scene: Path, tmp_path_factory: pytest.TempPathFactory) 
     return set_up(nerfstudio_scene, tmp_path_factory.mktemp("untrained"))
 
 
+def copied(model: Any) -> Any:
+    """A model that a test may change, of the same scene."""
+    return copy.deepcopy(model, {id(model.kwargs): model.kwargs}).eval()
+
+
 def before_step(trainer: Any, step: int) -> None:
     for callback in trainer.callbacks:
         callback.run_callback_at_location(step, TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
@@ -123,8 +128,8 @@ def test_training_makes_images_better_and_gives_the_classes_of_the_labels(
 
 
 def test_classes_are_the_votes_of_the_labels_that_training_sees(trained: Any) -> None:
-    model, views = trained.pipeline.model, trained.pipeline.datamanager.training_views
-    gaussians = copy.copy(model.gaussians())
+    model, views = copied(trained.pipeline.model), trained.pipeline.datamanager.training_views
+    gaussians = model.gaussians()
     votes = gaussian_votes(gaussians, [view.camera for view in views.views], views.labels, model.taxonomy.num_classes)
     model.update_classes(views)
     expected = class_probabilities(gaussians, model.colors.detach(), votes)
@@ -162,21 +167,6 @@ def test_new_labels_are_followed_before_the_next_step_and_no_label_is_no_class(
     assert not bool(model.class_probabilities.any())
     with model.raw_outputs():
         assert RENDERED_LABELS in model.eval().get_outputs_for_camera(one_camera(trainer))
-
-
-def test_labels_that_are_asked_for_become_classes(nerfstudio_scene: Path, tmp_path: Path) -> None:
-    config = configured(semantic_splatfacto, nerfstudio_scene, tmp_path, 4)
-    config.pipeline.active.strategy = "entropy"  # pyright: ignore[reportAttributeAccessIssue]
-    config.pipeline.active.unit, config.pipeline.active.fractions = "frame", (0.0, 0.5)  # pyright: ignore[reportAttributeAccessIssue]
-    config.pipeline.active.budgets, config.pipeline.active.cost = (0.2, 0.5), "frames"  # pyright: ignore[reportAttributeAccessIssue]
-    trainer = config.setup(local_rank=0, world_size=1)
-    trainer.setup()
-    trainer.train()
-    assert len(trainer.pipeline.revealed_labels.rounds) == 2
-    assert bool(trainer.pipeline.model.class_probabilities.any())
-    config.pipeline.active.restart = True  # pyright: ignore[reportAttributeAccessIssue]
-    with pytest.raises(SceneError, match=r"active\.restart False"):
-        config.setup(local_rank=0, world_size=1).setup()
 
 
 def test_a_checkpoint_holds_the_gaussians_and_their_classes_and_is_scored_alike(
@@ -217,6 +207,8 @@ def test_a_run_is_audited_and_written_as_gaussians(run: Path, tmp_path: Path, mo
 
 
 def test_the_commands_of_labels_and_of_gaussians_read_the_run(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="no --steps with a run of semantic-splatfacto"):
+        ToSplat(run, tmp_path / "splat", steps=7).main()
     ToSplat(run, tmp_path / "splat").main()
     pipeline = load_run(run).pipeline
     gaussians, _, classes = read_splat(tmp_path / "splat" / "splat.ply")
@@ -351,7 +343,7 @@ def test_depth_is_the_distance_along_the_ray(trained: Any) -> None:
 def test_holes_show_what_lies_around_them_or_the_background_and_a_box_only_what_is_inside(
     trained: Any,
 ) -> None:
-    model, camera = trained.pipeline.model.eval(), one_camera(trained)
+    model, camera = copied(trained.pipeline.model), one_camera(trained)
     config, seen = model.config, model.get_outputs_for_camera(camera)
     whole = OrientedBox(R=torch.eye(3), T=torch.zeros(3), S=torch.full((3,), 100.0))
     nothing = OrientedBox(R=torch.eye(3), T=torch.full((3,), 500.0), S=torch.ones(3))
@@ -364,11 +356,16 @@ def test_holes_show_what_lies_around_them_or_the_background_and_a_box_only_what_
     torch.testing.assert_close(boxed["accumulation"], seen["accumulation"])
     config.fill_holes = False
     torch.testing.assert_close(model.get_outputs_for_camera(camera)["rgb"], boxed["rgb"])
-    config.fill_holes = True
+    # A box that a viewer has left is nothing to what is asked by, or logged.
+    model.set_crop(nothing)
+    intervals = model.render_image_intervals(camera)
+    torch.testing.assert_close(intervals.weights, seen["accumulation"].flatten(0, 1))
+    model.set_crop(nothing)
+    torch.testing.assert_close(model(camera)["accumulation"], seen["accumulation"])
 
 
 def test_harmonics_of_degree_one_are_linear_in_the_direction(trained: Any) -> None:
-    model = copy.deepcopy(trained.pipeline.model).eval()
+    model = copied(trained.pipeline.model)
     rest = torch.randn(model.features_rest.shape, generator=torch.Generator().manual_seed(0))
     position = torch.tensor([0.1, 0.2, 0.3])
     plain = model.seen_colors(position)

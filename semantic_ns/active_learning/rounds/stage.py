@@ -116,6 +116,9 @@ class ActiveStage:
         log_folder: The folder where `active.json` is kept, or None for nowhere.
         reset_classes: A function that is called after each round, before training goes on, or None if classes train on.
 
+    Attributes:
+        before_rendering: A function that is called before the model shows what to ask for, or None for nothing.
+
     Raises:
         SceneError: if the options do not fit each other, or the model is no semantic-nerf with classes; in the first
             step, if the oracle's folder cannot be used.
@@ -136,6 +139,7 @@ class ActiveStage:
         self._steps = self._config.steps(num_steps)
         self._model, self._datamanager, self._propagation = model, datamanager, propagation
         self._log_folder, self._reset_classes = log_folder, reset_classes
+        self.before_rendering: Callable[[], None] | None = None
         self._num_steps, self._is_resumed = num_steps, False
         refuse_other_models(model)  # before hours of training, not at the first round
 
@@ -184,6 +188,8 @@ class ActiveStage:
     def _ask(self, number: int, step: int) -> None:
         chosen = self._oracle.asked_in(number)
         if chosen is None:
+            if number > 0 and self.before_rendering is not None:
+                self.before_rendering()
             chosen = choose_units(self._model, self._datamanager, self._units, self._revealed, self._config)
         self._oracle.ask(number, chosen)
         self._revealed.ask(self._units, chosen, step)

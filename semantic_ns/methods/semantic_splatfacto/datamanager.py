@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+import tyro
 from jaxtyping import Int16
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager, FullImageDatamanagerConfig
@@ -44,7 +45,7 @@ class TrainingViews:
 
     Attributes:
         label_version: counts how often the labels have changed.
-        uses_depth: whether depth images are read; to be changed before they are asked for.
+        uses_depth: whether depth images are read, see `use_depth_for`.
     """
 
     def __init__(
@@ -53,6 +54,19 @@ class TrainingViews:
         self.dataset, self.training_labels, self.outputs = dataset, labels, outputs
         self.label_version = 0
         self.uses_depth = uses_depth
+        self._depth_use = "Gaussians begin at the surface of the depth images"
+
+    def use_depth_for(self, begins: bool, trains: bool) -> None:
+        """Say what depth is for before it is asked for, so that none is read, and compared between views, in vain.
+
+        Args:
+            begins: whether Gaussians begin where it lies.
+            trains: whether they are trained to lie there.
+        """
+        self.uses_depth = self.uses_depth and (begins or trains)
+        if trains:
+            first, then = ("begin at the surface of the depth images, and ", "stay there") if begins else ("", "")
+            self._depth_use = f"Gaussians {first}train to {then or 'lie at the surface of the depth images'}"
 
     @cached_property
     def depths(self) -> list[Tensor] | None:
@@ -64,7 +78,7 @@ class TrainingViews:
         share = float(np.mean([(image > 0).mean() for image in images_m]))
         announce(
             "depth",
-            f"training uses the depth images ({share:.0%} of the pixels are known; {reason}); "
+            f"{self._depth_use} ({share:.0%} of the pixels are known; {reason}); "
             "--pipeline.datamanager.use-depth False leaves them out",
         )
         metres_per_unit = self.dataset.metadata[keys.METRES_PER_UNIT]
@@ -91,10 +105,21 @@ class SplatDataManagerConfig(LabelOptions, FullImageDatamanagerConfig):
     """Options of the data manager of whole images."""
 
     _target: type = field(default_factory=lambda: SplatDataManager)
-    cache_images: Literal["cpu", "gpu"] = "cpu"
+    # Images are kept as they train, drawn in turn by `seed`, and scored one after the other, whatever these say.
+    cache_images: tyro.conf.Suppress[Literal["cpu", "gpu"]] = "cpu"
+    cache_images_type: tyro.conf.Suppress[Literal["uint8", "float32"]] = "float32"
+    max_thread_workers: tyro.conf.Suppress[int | None] = None
+    masks_on_gpu: tyro.conf.Suppress[bool] = False
+    images_on_gpu: tyro.conf.Suppress[bool] = False
+    eval_num_images_to_sample_from: tyro.conf.Suppress[int] = -1
+    eval_num_times_to_repeat_images: tyro.conf.Suppress[int] = -1
+    eval_image_indices: tyro.conf.Suppress[tuple[int, ...] | None] = (0,)
+    train_cameras_sampling_strategy: tyro.conf.Suppress[Literal["random", "fps"]] = "random"
+    train_cameras_sampling_seed: tyro.conf.Suppress[int] = 42
+    fps_reset_every: tyro.conf.Suppress[int] = 100
     use_depth: bool = True
     """Use the depth images of the training frames, where the scene has some that agree with each other: Gaussians begin
-    at the surface that they show, and are trained to stay there."""
+    at the surface that they show, if they begin with no file, and on a CPU are trained to stay there."""
     seed: int = 42
     """Draws the order of the images."""
 

@@ -38,13 +38,19 @@ semantic_splatfacto = specification(
     "Gaussians with classes in closed form, from depth images; trains on a CPU in a minute or two.",
     SplatPipelineConfig(
         # The field's type stays nerfstudio's union, so that each dataparser is a word of the command line.
-        datamanager=SplatDataManagerConfig(dataparser=AutoDataParserConfig(), cache_images="gpu" if IS_CUDA else "cpu"),
+        datamanager=SplatDataManagerConfig(dataparser=AutoDataParserConfig()),
         model=SemanticSplatfactoModelConfig(sh_degree=3 if IS_CUDA else 1),
         warn_of_veils=False,
     ),
     num_iterations=30_000 if IS_CUDA else 400,
     optimizers={
         **{name: _cuda_optimizer(name) if IS_CUDA else _cpu_optimizer(name) for name in _CPU_RATES},
+        "bilateral_grid": {  # as splatfacto has it
+            "optimizer": AdamOptimizerConfig(lr=2e-3, eps=1e-15),
+            "scheduler": ExponentialDecaySchedulerConfig(
+                lr_final=1e-4, max_steps=30_000, warmup_steps=1000, lr_pre_warmup=0
+            ),
+        },
         "camera_opt": {
             "optimizer": AdamOptimizerConfig(lr=1e-4, eps=1e-15),
             "scheduler": ExponentialDecaySchedulerConfig(lr_final=5e-7, max_steps=30_000),

@@ -19,13 +19,13 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from semantic_ns.batch import LOGITS, PLANAR_DEPTH
-from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.host import leave_cores_to_kernels
 from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.io.console import announce
 from semantic_ns.methods.base import Outputs, SemanticModel
 from semantic_ns.methods.scene_bounds import StatedBounds, resolve_bounds
+from semantic_ns.methods.semantic_splatfacto.backgrounds import BackgroundModel
 from semantic_ns.methods.semantic_splatfacto.cuda_options import refuse_options_of_cuda
 from semantic_ns.methods.semantic_splatfacto.datamanager import TRAINING_VIEWS, VIEW, TrainingViews
 from semantic_ns.methods.semantic_splatfacto.optimizer import UNIT
@@ -67,7 +67,7 @@ class SemanticSplatfactoModelConfig(SplatfactoModelConfig):
     """Coordinates of the file to begin with: world are those of the poses in the scene's files, as sns-to-splat writes;
     scene are nerfstudio's own, as ns-export gaussian-splat writes."""
     train_gaussians: bool = True
-    """Train the Gaussians. False leaves them as the file has them, and only gives them classes."""
+    """Train the Gaussians. False leaves them as the file has them, and only gives them classes; it needs a CPU."""
     depth_loss_weight: float = 0.02
     """Weight of the relative error of depth beside the colour loss, on a CPU, where depth images are used."""
     fill_holes: bool = True
@@ -78,7 +78,7 @@ class SemanticSplatfactoModelConfig(SplatfactoModelConfig):
     to say."""
 
 
-class SemanticSplatfactoModel(SemanticModel, WholeImageModel, SplatfactoModel):
+class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
     """Gaussians of one scene, and the classes that its labels give them in closed form.
 
     On CUDA colours train as in splatfacto. On a CPU kernels of this package render and differentiate, the number of
@@ -112,7 +112,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, SplatfactoModel):
         with _configured(self, config):
             super().populate_modules()
         if self.has_transparency and config.background_color == "random":
-            self.background_color = torch.zeros(3)  # before which scores compare images
+            self.background_color = self.truth_background
         self.register_buffer("class_probabilities", torch.zeros(self.num_points, self.taxonomy.num_classes))
         if start is not None:
             self._take(*start)
@@ -136,18 +136,22 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, SplatfactoModel):
         """The training images, where a training begins or goes on."""
         return self.kwargs["metadata"].get(TRAINING_VIEWS)
 
-    @property
-    def has_transparency(self) -> bool:
-        """Whether images of the scene have an alpha channel, so that what no Gaussian covers is no hole."""
-        return bool(self.kwargs["metadata"].get(keys.HAS_ALPHA, False))
-
     def _start(self) -> "Start | None":
         """The Gaussians to begin with; None where a checkpoint has them, or nerfstudio chooses them on CUDA."""
         views, config = self._training_views, self.config
         if views is None:
             return None
         if self._is_on_cpu:
-            refuse_options_of_cuda(self.config)
+            refuse_options_of_cuda(config)
+        elif not config.train_gaussians:
+            raise SceneError(
+                "Expected a CPU for --pipeline.model.train-gaussians False, found CUDA, where splatfacto moves and "
+                "adds Gaussians; leave it out, or put CUDA_VISIBLE_DEVICES= before the command."
+            )
+        views.use_depth_for(
+            config.start_from is None and not config.resumes,
+            self._is_on_cpu and config.train_gaussians and config.depth_loss_weight > 0,
+        )
         if config.resumes:
             return None
         if not config.train_gaussians and config.start_from is None:
@@ -158,8 +162,6 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, SplatfactoModel):
         from semantic_ns.methods.semantic_splatfacto.start import GivenFile, first_of
 
         given = None if config.start_from is None else GivenFile(config.start_from, config.start_frame)
-        if given is not None and (not config.train_gaussians or config.depth_loss_weight == 0):
-            views.uses_depth = False  # reading it, and comparing it between views, would be in vain
         start = first_of(views, given, self.seed_points if self._is_on_cpu else None)
         if start is None and self._is_on_cpu:
             raise SceneError(
@@ -250,8 +252,8 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, SplatfactoModel):
         """PSNR of the image, and the number of Gaussians."""
         if not self._is_on_cpu:
             return super().get_metrics_dict(outputs, batch)
-        target = batch[VIEW].before(outputs["background"]) if VIEW in batch else batch["image"][..., :3]
-        return {"psnr": self.psnr(outputs["rgb"].detach(), target), "gaussian_count": self.num_points}
+        psnr = self.psnr(outputs["rgb"].detach(), self.truth(outputs, batch))
+        return {"psnr": psnr, "gaussian_count": self.num_points}
 
     def get_loss_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, outputs: Outputs, batch: Mapping[str, Any], metrics_dict: dict[str, Any] | None = None
@@ -261,11 +263,10 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, SplatfactoModel):
             return SplatfactoModel.get_loss_dict(self, outputs, batch, metrics_dict)
         from semantic_ns.splatting.fit import color_loss, depth_loss
 
-        view = batch.get(VIEW)
-        if view is None:  # a scored image
-            return {"color_loss": color_loss(outputs["rgb"], batch["image"][..., :3], None)}
-        losses = {"color_loss": color_loss(outputs["rgb"], view.before(outputs["background"]), view.mask)}
-        if view.depth is not None and self.config.depth_loss_weight > 0:
+        view = batch.get(VIEW)  # a scored image has none
+        mask = None if view is None else view.mask
+        losses = {"color_loss": color_loss(outputs["rgb"], self.truth(outputs, batch), mask)}
+        if view is not None and view.depth is not None and self.config.depth_loss_weight > 0:
             opacity = outputs["accumulation"][..., 0]
             losses["depth_loss"] = self.config.depth_loss_weight * depth_loss(
                 outputs[SUMMED_DEPTH], opacity, view.depth, view.mask
@@ -306,7 +307,9 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, SplatfactoModel):
                 "ns-export gaussian-splat."
             )
         if not self.training:
-            return self._described(camera)
+            self.set_crop(None)  # a viewer's
+            with self.scored():  # by the log alone; a viewer asks for a camera
+                return {**self._described(camera), "background": self.background()}
         return self._trained_on_cpu(camera) if self._is_on_cpu else SplatfactoModel.get_outputs(self, camera)
 
     def _trained_on_cpu(self, camera: Cameras) -> Outputs:
@@ -337,6 +340,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, SplatfactoModel):
     @torch.no_grad()
     def render_image_intervals(self, camera: Cameras) -> RenderedIntervals:
         """Render all pixels of a camera, row by row: each is one interval without length, at its mean distance."""
+        self.set_crop(None)  # a viewer's
         rendered = self._rendered(camera.to(self.device))
         flat = {name: value.flatten(0, 1) for name, value in rendered.items()}
         return RenderedIntervals(

@@ -1,17 +1,34 @@
-"""The pipeline that gives Gaussians their classes: before each checkpoint, and whenever labels change."""
+"""The pipeline that gives Gaussians their classes: before they are asked for, and whenever labels change."""
 
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
+import tyro
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 
 from semantic_ns.errors import SceneError
 from semantic_ns.methods.semantic_splatfacto.datamanager import SplatDataManager
 from semantic_ns.pipeline import SemanticPipeline, SemanticPipelineConfig
+from semantic_ns.propagation.config import ALL_PARTS, PropagationConfig, SpreadingConfig
 
 if TYPE_CHECKING:  # compile kernels, which registration must not
+    from semantic_ns.active_learning.rounds.stage import ActiveStage
     from semantic_ns.methods.semantic_splatfacto.model import SemanticSplatfactoModel
     from semantic_ns.propagation.stage import PropagationStage
+
+
+@dataclass
+class SplatPropagationConfig(PropagationConfig):
+    """Options of spreading labels from Gaussian to Gaussian; those of the parent's rays and voxels do nothing here."""
+
+    enabled: bool = True
+    """Let labels spread from Gaussian to Gaussian where they are few or noisy."""
+    fractions: tyro.conf.Suppress[tuple[float, ...]] = (0.5, 0.85)
+    clean_noise_rate: tyro.conf.Suppress[float] = 0.03
+    num_nodes: tyro.conf.Suppress[int] = 240_000
+    rays_per_node: tyro.conf.Suppress[float] = 5.0
+    num_rays: tyro.conf.Suppress[int] = 1_200_000
+    spreading: tyro.conf.Suppress[SpreadingConfig] = ALL_PARTS
 
 
 @dataclass
@@ -19,6 +36,8 @@ class SplatPipelineConfig(SemanticPipelineConfig):
     """Configuration of `SplatPipeline`."""
 
     _target: type = field(default_factory=lambda: SplatPipeline)
+    propagation: SplatPropagationConfig = field(default_factory=SplatPropagationConfig)  # pyright: ignore[reportIncompatibleVariableOverride]
+    """How labels spread from Gaussian to Gaussian."""
 
     def for_resume(self) -> "SplatPipelineConfig":
         """The configuration without what to begin with: a checkpoint holds later Gaussians."""
@@ -34,6 +53,8 @@ class SplatPipeline(SemanticPipeline):
     datamanager: SplatDataManager  # pyright: ignore[reportIncompatibleVariableOverride]
     _described_labels = -1
     """Version of the labels that the classes were computed of last; -1 before."""
+    _described_step = -1
+    """Step in which the classes were computed last; -1 before."""
 
     @property
     def _splat(self) -> "SemanticSplatfactoModel":
@@ -44,6 +65,27 @@ class SplatPipeline(SemanticPipeline):
         views = self.datamanager.training_views
         self._splat.update_classes(views, self.config.propagation.enabled)
         self._described_labels = views.label_version
+        self._described_step = self._splat.step
+
+    def _describe_before_scores(self, is_thorough: bool) -> None:
+        """Compute classes while training where there are none that fit; if thorough, also where they are of before."""
+        model = self._splat
+        if self.test_mode != "val":
+            return
+        fit = self._described_labels >= 0 and len(model.class_probabilities) == model.num_points
+        if not fit or (is_thorough and self._described_step != model.step):
+            self.update_classes()
+
+    def get_eval_image_metrics_and_images(self, step: int) -> Any:
+        """The parent's, with classes of the Gaussians as they are, before the background of the image."""
+        self._describe_before_scores(is_thorough=False)
+        with self._splat.scored():
+            return super().get_eval_image_metrics_and_images(step)
+
+    def get_average_image_metrics(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """The parent's, with classes of the Gaussians as they are."""
+        self._describe_before_scores(is_thorough=True)
+        return super().get_average_image_metrics(*arguments, **options)
 
     def state_dict(self, *arguments: Any, **options: Any) -> Any:
         """The parent's; what a checkpoint holds are the classes of its Gaussians."""
@@ -54,7 +96,7 @@ class SplatPipeline(SemanticPipeline):
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
-        """The parent's, and new classes in the step after labels have changed.
+        """The parent's, and new classes in the step after labels have changed, or for a viewer on a CPU at once.
 
         Raises:
             SceneError: the options ask for what only trained classes have.
@@ -65,15 +107,24 @@ class SplatPipeline(SemanticPipeline):
                 "found True; leave it out."
             )
         callbacks = super().get_training_callbacks(training_callback_attributes)
+        trainer = training_callback_attributes.trainer
+        # On CUDA Gaussians are added and removed, so that classes of the beginning soon fit none.
+        is_shown = trainer is not None and trainer.config.is_viewer_enabled() and self._splat.device.type == "cpu"
 
         def follow_labels(step: int) -> None:
             del step
             version = self.datamanager.training_views.label_version
-            if version > 0 and version != self._described_labels:
+            if (version > 0 or is_shown) and version != self._described_labels:
                 self.update_classes()
 
         where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
         return [*callbacks, TrainingCallback(where, follow_labels, update_every_num_iters=1)]
+
+    def _active_stage(self, trainer: Any, propagation: "PropagationStage | None") -> "ActiveStage | None":
+        stage = super()._active_stage(trainer, propagation)
+        if stage is not None:
+            stage.before_rendering = self.update_classes
+        return stage
 
     def _propagation_stage(self, num_steps: int) -> "PropagationStage | None":
         """None: labels spread from Gaussian to Gaussian when classes are computed."""

@@ -66,7 +66,7 @@ def on_cpu(model: "SemanticSplatfactoModel", camera: Cameras) -> SplatImage:
     if _fills_holes(model):
         image = fill_light(image, opacity)
         return SplatImage(image[..., :3], image[..., 3:], depth, opacity)
-    rgb = image[..., :3] + (1 - opacity)[..., None] * model.background_color
+    rgb = image[..., :3] + (1 - opacity)[..., None] * model.background()
     return SplatImage(rgb, image[..., 3:], depth, opacity)
 
 
@@ -76,6 +76,8 @@ def on_cuda(model: "SemanticSplatfactoModel", camera: Cameras) -> SplatImage:
     from nerfstudio.models.splatfacto import SplatfactoModel, get_viewmat
 
     outputs: Any = SplatfactoModel.get_outputs(model, camera)
+    # Of a crop that holds nothing they lie where the viewer's colour does, which is no matter of the device.
+    outputs = {name: value.to(model.device) for name, value in outputs.items()}
     opacity = outputs["accumulation"][..., 0]
     depth = outputs["depth"]
     height, width = opacity.shape
