@@ -43,9 +43,9 @@ def depth() -> np.ndarray:
 
 @pytest.mark.parametrize("radius", [0, 1, 3])
 def test_outlines_and_what_lies_behind_them_are_those_of_each_pixel(depth: np.ndarray, radius: int) -> None:
-    places = list(np.ndindex(*depth.shape))
-    outlines = np.array([is_outline(depth, *place) for place in places]).reshape(depth.shape)
-    behind = np.array([lies_behind(depth, *place, radius) for place in places]).reshape(depth.shape)
+    places = [(row, column) for row in range(depth.shape[0]) for column in range(depth.shape[1])]
+    outlines = np.array([is_outline(depth, row, column) for row, column in places]).reshape(depth.shape)
+    behind = np.array([lies_behind(depth, row, column, radius) for row, column in places]).reshape(depth.shape)
     np.testing.assert_array_equal(are_outlines(depth), outlines)
     np.testing.assert_array_equal(lie_behind_outlines(depth, radius), behind)
     assert 0 < outlines.sum() < depth.size / 2
