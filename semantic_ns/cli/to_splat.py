@@ -38,7 +38,7 @@ class ToSplat:
     """New folder of the files, outside the scene's folder."""
     depth: Literal["auto", "given", "rendered"] = "auto"
     """Where depth comes from: the depth images of the scene (given), or what the run renders. By default the scene's
-    where it has depth images of training frames."""
+    where training frames have depth images that agree with each other."""
     steps: int = 400
     """Number of training images that are rendered, one a step."""
     seed: int = 42
@@ -101,15 +101,22 @@ class ToSplat:
         return made
 
     def _depths(self, model: Any, dataset: Any, console: Console) -> Any:
-        from semantic_ns.export.splat import given_depths, rendered_depths
+        from semantic_ns.datamanagers.trusted_depth import read_trusted_depth
+        from semantic_ns.export.splat import rendered_depths
 
-        given = None if self.depth == "rendered" else given_depths(dataset)
-        if given is not None:
-            num_known = sum(bool((depth > 0).any()) for depth in given)
-            console.print(f"Depth: the images of the scene, of {num_known} of {len(given)} training frames.")
-            return given
+        trusted = None if self.depth == "rendered" else read_trusted_depth(dataset)
+        if trusted is not None:
+            images_m, reason = trusted
+            num_known = sum(bool(image.any()) for image in images_m)
+            console.print(
+                f"Depth: the images of the scene, of {num_known} of {len(images_m)} training frames ({reason})."
+            )
+            return [_tensor(image / dataset.metadata[METRES_PER_UNIT], "float32") for image in images_m]
         if self.depth == "given":
-            raise SceneError("Expected depth images in the scene, found none; give --depth rendered.")
+            raise SceneError(
+                "Expected depth images in the scene that agree between views, found none; give --depth rendered, or "
+                "ask sns-doctor what is wrong with them."
+            )
         console.print(f"Depth: {len(dataset)} training images, rendered by the run.")
         return rendered_depths(model, dataset)
 
@@ -158,10 +165,10 @@ def refuse_without_labels(datamanager: object) -> None:
         )
 
 
-def _tensor(labels: Any) -> Any:
+def _tensor(image: Any, number: str = "int32") -> Any:
     import torch
 
-    return torch.from_numpy(labels.astype("int32"))
+    return torch.from_numpy(image.astype(number))
 
 
 def report(scores: "SplatScores", is_apart: bool, unit: str = "m") -> str:

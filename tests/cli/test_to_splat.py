@@ -1,17 +1,24 @@
 """`sns-to-splat`: a trained run as Gaussians."""
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from nerfstudio.scripts.train import main as train
+from PIL import Image
+from rich.console import Console
 
 from semantic_ns.cli.to_splat import ToSplat, refuse_without_labels
 from semantic_ns.datamanagers.many_scenes_datamanager import ManyScenesDataManager
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManager
+from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
+from semantic_ns.runs import load_run
 from semantic_ns.splatting.ply import read_splat
 from support.registered import configured
 
@@ -53,6 +60,26 @@ def test_the_depth_that_the_run_renders_serves_as_well(
     ToSplat(run.parent, tmp_path / "out", depth="rendered", steps=1).main()
     assert "training images, rendered by the run." in capsys.readouterr().out
     assert (tmp_path / "out" / "splat.ply").is_file()
+
+
+def test_depth_of_another_unit_is_not_what_gaussians_begin_at(
+    run: Path, replica_scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scaled = tmp_path / "scaled"
+    shutil.copytree(replica_scene, scaled)
+    for path in scaled.rglob("depth_*.png"):
+        values = np.asarray(Image.open(path)).astype(np.float64)
+        path.unlink()  # a copy may share its file
+        Image.fromarray((0.5 * values).astype(np.uint16)).save(path)
+    model = load_run(run, option="RUN").model
+    dataset = SemanticDataset(ReplicaDataParserConfig(data=scaled).setup().get_dataparser_outputs("train"))
+    with pytest.raises(SceneError, match="that agree between views, found none"):
+        ToSplat(run, tmp_path / "out", depth="given")._depths(model, dataset, Console())
+    depths = ToSplat(run, tmp_path / "out")._depths(model, dataset, Console())
+    said = capsys.readouterr().out
+    assert "their scale is not that of the poses" in said
+    assert "rendered by the run" in said
+    assert len(depths) == len(dataset)
 
 
 def test_wrong_options_are_one_sentence_before_anything_is_loaded(run: Path, tmp_path: Path) -> None:
