@@ -147,7 +147,7 @@ def assert_equal_to_torch(
 
 @pytest.mark.parametrize("pass_semantics", [True, False])
 @pytest.mark.parametrize(
-    ("rays", "samples", "classes"), [(1, 1, 1), (5, 7, 24), (33, 16, 101), (70, 40, 7), (2, 70, 2)]
+    ("rays", "samples", "classes"), [(1, 1, 1), (5, 7, 24), (33, 16, 101), (70, 9, 7), (9, 40, 7), (2, 70, 2)]
 )
 def test_losses_and_all_gradients_equal_plain_torch(
     rays: int, samples: int, classes: int, pass_semantics: bool
