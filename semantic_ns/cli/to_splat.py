@@ -138,14 +138,9 @@ class ToSplat:
                 )
 
     def _refuse_the_scene(self, protected: Sequence[Path]) -> None:
-        from semantic_ns.io.writing import write_errors_as_scene_error
+        from semantic_ns.io.writing import refuse_inside, write_errors_as_scene_error
 
-        for kept in protected:
-            if self.output_dir.resolve().is_relative_to(kept.resolve()):
-                raise SceneError(
-                    f"Expected an output folder outside the scene, found {self.output_dir} in {kept}; choose another "
-                    "--output-dir."
-                )
+        refuse_inside(self.output_dir, protected, "--output-dir")
         with write_errors_as_scene_error(self.output_dir):
             self.output_dir.mkdir(parents=True, exist_ok=True)
 

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -87,3 +88,40 @@ def refuse_used_folder(folder: Path, option: str) -> None:
         raise SceneError(
             f"Expected a new or an empty folder, found something at {folder}; remove it or choose another {option}."
         )
+
+
+@contextmanager
+def making_folder(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `folder`, which takes its name when the block ends well; else nothing is left.
+
+    Raises:
+        SceneError: if the folder cannot be written.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        with write_errors_as_scene_error(folder):
+            temporary.mkdir(parents=True)
+            yield temporary
+            if folder.exists():
+                folder.rmdir()  # an empty one
+            os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def refuse_inside(folder: Path, kept: Sequence[Path], option: str) -> None:
+    """Refuse a folder inside one of the input.
+
+    Args:
+        folder: The folder that is about to be written to.
+        kept: Folders and files of the input.
+        option: The option of the command line that names the folder.
+
+    Raises:
+        SceneError: if it lies in one of them.
+    """
+    for place in kept:
+        if folder.resolve().is_relative_to(place.resolve()):
+            raise SceneError(
+                f"Expected an output folder outside the scene, found {folder} in {place}; choose another {option}."
+            )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from semantic_ns.errors import SceneError
-from semantic_ns.io.writing import write_errors_as_scene_error, write_json
+from semantic_ns.io.writing import making_folder, refuse_inside, write_errors_as_scene_error, write_json
 
 
 def test_a_place_that_cannot_be_written_is_told_in_one_sentence(tmp_path):
@@ -37,3 +37,29 @@ def test_content_is_on_the_disk_before_a_file_takes_its_name(tmp_path: Path, mon
     write_json(path, {"a": 22})
     assert seen == [(path.stat().st_size, {"a": 1})]
     assert json.loads(path.read_text("utf8")) == {"a": 22}
+
+
+def test_a_folder_appears_when_it_is_complete_or_not_at_all(tmp_path: Path) -> None:
+    with making_folder(tmp_path / "a/out") as folder:
+        (folder / "file").write_text("content")
+        assert not (tmp_path / "a/out").exists()
+    assert (tmp_path / "a/out/file").read_text() == "content"
+    (tmp_path / "empty").mkdir()
+    with making_folder(tmp_path / "empty") as folder:
+        (folder / "file").touch()
+    assert (tmp_path / "empty/file").exists()
+
+    def write_half() -> None:
+        with making_folder(tmp_path / "half") as folder:
+            (folder / "file").touch()
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(SceneError, match="No space left on device"):
+        write_half()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "empty"]
+
+
+def test_a_folder_inside_the_input_is_refused(tmp_path: Path) -> None:
+    refuse_inside(tmp_path / "out", [tmp_path / "scene"], "--output-dir")
+    with pytest.raises(SceneError, match="outside the scene"):
+        refuse_inside(tmp_path / "scene/../scene/out", [tmp_path / "scene"], "--output-dir")

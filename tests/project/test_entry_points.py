@@ -39,6 +39,7 @@ EXPECTED = {
         "sns-audit-labels",
         "sns-benchmark",
         "sns-doctor",
+        "sns-export",
         "sns-export-labels",
         "sns-export-weights",
         "sns-extract-sens",

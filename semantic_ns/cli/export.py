@@ -1,0 +1,134 @@
+"""`sns-export`: the surface of a trained scene, with its classes, for other programs."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.progress import track
+
+from semantic_ns.cli.export_labels import ExportLabels
+from semantic_ns.cli.main import run_command
+from semantic_ns.cli.to_splat import ToSplat
+from semantic_ns.errors import SceneError
+from semantic_ns.runs import load_run
+
+
+@dataclass
+class _Surface:
+    """What points and meshes share."""
+
+    load_config: Path
+    """The config.yml of the run."""
+    output_dir: Path
+    """New folder of the files, outside the scene's folder."""
+    depth: Literal["auto", "given", "rendered"] = "auto"
+    """Where depth comes from: the depth images of the scene (given), or what the run renders. By default the scene's
+    where training frames have depth images that agree with each other."""
+
+    def _export(self) -> None:
+        """Load the run, render its training images, and write into a folder that appears when it is complete."""
+        from semantic_ns.export.labels import input_paths
+        from semantic_ns.export.surface_files import README
+        from semantic_ns.export.surface_views import read_surface
+        from semantic_ns.io.writing import making_folder, refuse_inside, refuse_used_folder
+
+        refuse_used_folder(self.output_dir, "--output-dir")
+        run = load_run(self.load_config)
+        refuse_inside(self.output_dir, input_paths(run.pipeline.datamanager), "--output-dir")
+        surface = read_surface(run.pipeline, self.depth, _tracked("Rendering"))
+        with making_folder(self.output_dir) as folder:
+            what = self._write(folder, surface, run.model.taxonomy)
+        Console(soft_wrap=True, highlight=False).print(
+            f"Wrote {what}, to {self.output_dir}; depth: {surface.depth_source}. {README} there says what to expect.",
+            markup=False,
+        )
+
+    def _write(self, folder: Path, surface: Any, taxonomy: Any) -> str:
+        raise NotImplementedError
+
+
+@dataclass
+class PointCloud(_Surface):
+    """Write the surface of a trained scene as points with normals, colours, classes and confidences.
+
+    Points lie in the world of the scene's files, in metres where its scale is known. They are the means of what all
+    training images show in the cubes of a grid; points that more views see through than see are left out.
+    """
+
+    num_points: int = 1_000_000
+    """Number of points, about; there are no more than the training images have pixels."""
+    format: Literal["ply", "las", "laz"] = "ply"
+    """Format of the file. LAS and LAZ need the extra package laspy: pip install 'semantic-ns[las]'."""
+
+    def main(self) -> None:
+        """Check, render, and write."""
+        if self.num_points < 1:
+            raise SceneError(f"Expected --num-points of at least 1, found {self.num_points}; change it.")
+        if self.format != "ply":
+            from semantic_ns.export.point_files import refuse_las
+
+            refuse_las(Path(f"points.{self.format}"), num_classes=0)
+        self._export()
+
+    def _write(self, folder: Path, surface: Any, taxonomy: Any) -> str:
+        from semantic_ns.export.surface_files import write_points
+
+        return write_points(folder, surface, taxonomy, self.num_points, self.format)
+
+
+@dataclass
+class Mesh(_Surface):
+    """Write the surface of a trained scene as a mesh with colours, classes and confidences of its vertices.
+
+    Depth of all training images is fused into truncated signed distances (Curless and Levoy 1996). Where no camera
+    looked there is no surface. The mesh lies in the world of the scene's files, in metres where its scale is known.
+    """
+
+    voxel_size: float | None = None
+    """Distance of two voxels, in metres where the scale of the scene is known; by default one and a half times the
+    median side of a pixel on the surface."""
+    format: Literal["ply", "obj", "glb"] = "ply"
+    """Format of the files."""
+    split_classes: bool = False
+    """Whether each class is a mesh of its own: a file for each, or a node for each in a GLB."""
+
+    def main(self) -> None:
+        """Check, render, fuse, and write."""
+        if self.voxel_size is not None and not (self.voxel_size > 0 and math.isfinite(self.voxel_size)):
+            raise SceneError(f"Expected --voxel-size above 0, found {self.voxel_size}; change it.")
+        self._export()
+
+    def _write(self, folder: Path, surface: Any, taxonomy: Any) -> str:
+        from semantic_ns.export.surface_files import write_surface_mesh
+
+        return write_surface_mesh(
+            folder, surface, taxonomy, self.voxel_size, self.format, self.split_classes, _tracked("Fusing depth")
+        )
+
+
+def _tracked(description: str) -> Any:
+    def wrap(items: Sequence[Any]) -> Iterator[Any]:
+        yield from track(items, description)
+
+    return wrap
+
+
+def entrypoint() -> None:
+    """Console script `sns-export`."""
+    command: PointCloud | Mesh | ToSplat | ExportLabels = tyro.cli(
+        Annotated[PointCloud, tyro.conf.subcommand("pointcloud")]
+        | Annotated[Mesh, tyro.conf.subcommand("mesh")]
+        | Annotated[ToSplat, tyro.conf.subcommand("splat")]
+        | Annotated[ExportLabels, tyro.conf.subcommand("labels")],
+        description="Write what a trained scene knows in formats of other programs.",
+        config=(tyro.conf.FlagConversionOff,),
+    )
+    run_command(command.main)
+
+
+if __name__ == "__main__":
+    entrypoint()

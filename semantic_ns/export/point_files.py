@@ -1,0 +1,230 @@
+"""Point clouds and meshes with classes as files: PLY, LAS and LAZ, OBJ and GLB."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int16, Int64, UInt8
+from numpy import ndarray
+
+from semantic_ns.errors import SceneError
+from semantic_ns.io.writing import replacing
+from semantic_ns.labels.taxonomy import VOID, Taxonomy
+
+_LARGEST_FLOAT = 1e4
+"""Coordinates above this are written in double precision: a float would round them by a millimetre."""
+_FIRST_LAS_CLASS = 64
+"""Classes of LAS 1.4 from here on are the user's (ASPRS LAS 1.4 R15, table 17)."""
+_MOST_LAS_CLASSES = 256 - _FIRST_LAS_CLASS
+_LAS_UNCLASSIFIED = 1
+_LAS_STEP = 1e-4
+"""Coordinates of LAS are whole numbers of this, in the unit of the world."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """What a file holds of each point or vertex.
+
+    Attributes:
+        positions: In the world of the data set's files.
+        normals: Unit length, zero where unknown.
+        colors: RGB.
+        labels: Classes 0..C-1, void -1.
+        confidence: 0..1.
+    """
+
+    positions: Float64[ndarray, "points 3"]
+    normals: Float32[ndarray, "points 3"]
+    colors: UInt8[ndarray, "points 3"]
+    labels: Int16[ndarray, "points"]
+    confidence: Float32[ndarray, "points"]
+
+    def source_ids(self, taxonomy: Taxonomy) -> ndarray:
+        """The ids of the label images, int32."""
+        return taxonomy.decode(self.labels).astype(np.int32)
+
+    def class_colors(self, taxonomy: Taxonomy) -> UInt8[ndarray, "points 3"]:
+        """The colours of the classes; void is black."""
+        table = np.array([*taxonomy.colors, (0, 0, 0)], np.uint8)
+        return table[self.labels]  # void is -1, the last row
+
+    def __getitem__(self, chosen: ndarray) -> "Labelled":
+        return Labelled(
+            self.positions[chosen],
+            self.normals[chosen],
+            self.colors[chosen],
+            self.labels[chosen],
+            self.confidence[chosen],
+        )
+
+
+def write_ply(path: Path, points: Labelled, taxonomy: Taxonomy, faces: Int64[ndarray, "faces 3"] | None = None) -> None:
+    """Write a PLY: position, normal, RGB, id of the class, confidence, RGB of the class, and triangles if given.
+
+    The id is a scalar field: `scalar_class` of points, the name under which CloudCompare takes it as one, and `label`
+    of a mesh, as in ScanNet's `*.labels.ply`.
+
+    Args:
+        path: The file.
+        points: Points or vertices.
+        taxonomy: The classes.
+        faces: Vertices of triangles.
+    """
+    is_large = len(points.positions) > 0 and float(np.abs(points.positions).max()) > _LARGEST_FLOAT
+    number = "<f8" if is_large else "<f4"
+    id_name, confidence = ("scalar_class", "scalar_confidence") if faces is None else ("label", "confidence")
+    columns = [
+        *((name, number, points.positions[:, axis]) for axis, name in enumerate("xyz")),
+        *((name, "<f4", points.normals[:, axis]) for axis, name in enumerate(("nx", "ny", "nz"))),
+        *((name, "u1", points.colors[:, axis]) for axis, name in enumerate(("red", "green", "blue"))),
+        (id_name, "<i4", points.source_ids(taxonomy)),
+        (confidence, "<f4", points.confidence),
+    ]
+    table = np.empty(len(points.positions), [(name, kind) for name, kind, _ in columns])
+    for name, _, values in columns:
+        table[name] = values
+    words = {"<f8": "double", "<f4": "float", "u1": "uchar", "<i4": "int"}
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(table)}"]
+    header += [f"property {words[kind]} {name}" for name, kind, _ in columns]
+    triangles = b""
+    if faces is not None:
+        header += [f"element face {len(faces)}", "property list uchar int vertex_indices"]
+        rows = np.empty(len(faces), [("count", "u1"), ("vertices", "<i4", 3)])
+        rows["count"], rows["vertices"] = 3, faces
+        triangles = rows.tobytes()
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(("\n".join([*header, "end_header"]) + "\n").encode())
+        file.write(table.tobytes())
+        file.write(triangles)
+
+
+def refuse_las(path: Path, num_classes: int) -> None:
+    """Check that a LAS or LAZ file can be written, before anything slow.
+
+    Raises:
+        SceneError: if a package is missing, or there are more classes than LAS has numbers for.
+    """
+    try:
+        import laspy
+    except ImportError as error:
+        raise SceneError(
+            f"Expected the package laspy to write {path.name}, found none; install it with pip install "
+            "'semantic-ns[las]', or give --format ply."
+        ) from error
+    if path.suffix == ".laz" and not laspy.LazBackend.detect_available():
+        raise SceneError(
+            f"Expected a package that compresses LAZ to write {path.name}, found none; install pip install "
+            "'semantic-ns[las]', or give --format las."
+        )
+    if num_classes > _MOST_LAS_CLASSES:
+        raise SceneError(
+            f"Expected at most {_MOST_LAS_CLASSES} classes for {path.name}, found {num_classes}; give --format ply."
+        )
+
+
+def write_las(path: Path, points: Labelled, taxonomy: Taxonomy) -> None:
+    """Write LAS 1.4 or LAZ, point format 7: class 64 + number of the class, 1 where void, and RGB.
+
+    The extra dimensions `class_id` (id of the label images), `confidence` and `nx`, `ny`, `nz` hold the rest.
+
+    Args:
+        path: The file; its ending says which.
+        points: The points.
+        taxonomy: The classes.
+
+    Raises:
+        SceneError: See `refuse_las`.
+    """
+    refuse_las(path, taxonomy.num_classes)
+    import laspy
+
+    header = laspy.LasHeader(point_format=7, version="1.4")
+    header.offsets, header.scales = np.floor(points.positions.min(axis=0)), np.full(3, _LAS_STEP)
+    extra = {"class_id": np.int32, "confidence": np.float32, "nx": np.float32, "ny": np.float32, "nz": np.float32}
+    header.add_extra_dims([laspy.ExtraBytesParams(name=name, type=kind) for name, kind in extra.items()])
+    cloud = laspy.LasData(header)
+    cloud.x, cloud.y, cloud.z = points.positions.T
+    cloud.red, cloud.green, cloud.blue = points.colors.T.astype(np.uint16) * 257
+    cloud.classification = np.where(points.labels == VOID, _LAS_UNCLASSIFIED, points.labels + _FIRST_LAS_CLASS).astype(
+        np.uint8
+    )
+    cloud.class_id, cloud.confidence = points.source_ids(taxonomy), points.confidence
+    cloud.nx, cloud.ny, cloud.nz = points.normals.T
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        cloud.write(file, do_compress=path.suffix == ".laz")
+
+
+def write_mesh(
+    path: Path,
+    vertices: Labelled,
+    faces: Int64[ndarray, "faces 3"],
+    taxonomy: Taxonomy,
+    splits_classes: bool = False,
+) -> list[Path]:
+    """Write a mesh with colours and classes of its vertices: PLY, OBJ or GLB by the ending of the path.
+
+    A GLB whose classes are split has a node for each, under its name; PLY and OBJ are then a file for each class. A
+    triangle belongs to the class of most of its vertices.
+
+    Args:
+        path: The file.
+        vertices: The vertices.
+        faces: Vertices of triangles.
+        taxonomy: The classes.
+        splits_classes: Whether classes are apart.
+
+    Returns:
+        The files.
+    """
+    if not splits_classes:
+        parts = {"": (vertices, faces)}
+    else:
+        of_faces = majority(vertices.labels[faces])
+        parts = {}
+        for number in np.unique(of_faces):
+            used, local = np.unique(faces[of_faces == number], return_inverse=True)
+            name = "void" if number == VOID else taxonomy.names[number]
+            parts[f"{name}"] = (vertices[used], local.reshape(-1, 3))
+    if path.suffix == ".glb":
+        _write_glb(path, parts)
+        return [path]
+    paths = []
+    for name, (some, triangles) in parts.items():
+        place = path.with_name(f"{path.stem}_{file_name(name)}{path.suffix}") if splits_classes else path
+        if path.suffix == ".obj":
+            with replacing(place) as temporary:
+                _trimesh(some, triangles).export(str(temporary), file_type="obj")
+        else:
+            write_ply(place, some, taxonomy, triangles)
+        paths.append(place)
+    return paths
+
+
+def file_name(name: str) -> str:
+    """A class name as part of a file name."""
+    return "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in name)
+
+
+def majority(labels: Int16[ndarray, "faces 3"]) -> Int16[ndarray, "faces"]:
+    """The class that two or three vertices have, else that of the first."""
+    first, second, third = labels.T
+    return np.where(second == third, second, first)
+
+
+def _trimesh(vertices: Labelled, faces: ndarray) -> Any:
+    import trimesh
+
+    return trimesh.Trimesh(
+        vertices.positions, faces, vertex_normals=vertices.normals, vertex_colors=vertices.colors, process=False
+    )
+
+
+def _write_glb(path: Path, parts: dict[str, tuple[Labelled, ndarray]]) -> None:
+    import trimesh
+
+    scene = trimesh.Scene()
+    for name, (vertices, faces) in parts.items():
+        scene.add_geometry(_trimesh(vertices, faces), node_name=name or "scene", geom_name=name or "scene")
+    with replacing(path) as temporary:
+        scene.export(str(temporary), file_type="glb")

@@ -1,0 +1,181 @@
+"""What `sns-export` writes of the surface of a trained scene: points or a mesh, the classes, and what to expect."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
+from numpy import ndarray
+
+from semantic_ns.errors import SceneError
+from semantic_ns.export.labels import CLASSES_FILE, class_table
+from semantic_ns.export.point_cloud import make_points
+from semantic_ns.export.point_files import Labelled, write_las, write_mesh, write_ply
+from semantic_ns.export.surface_views import SceneSurface
+from semantic_ns.export.tsdf import Mesh, TsdfConfig, fuse_depth
+from semantic_ns.export.view_votes import PointVotes, Tolerance, depth_difference, gather
+from semantic_ns.io.writing import write_json, write_text
+from semantic_ns.labels.taxonomy import Taxonomy
+
+PointFormat = Literal["ply", "las", "laz"]
+MeshFormat = Literal["ply", "obj", "glb"]
+README = "README.txt"
+_LEAST_TOLERANCE_PX = 2.0
+"""Least difference of depths of one surface between views, in sides of a pixel there."""
+_LEAST_TRUNCATION = 3.0
+"""Of a mesh, in voxels."""
+_SAFETY = 2.0
+"""Views differ by less than this times their median difference in most pixels."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How well the views agree, and what follows from it.
+
+    Attributes:
+        difference: Median difference of depths between views, in the unit of the world; NaN if no two views meet.
+        pixel_side: Median side of a pixel at its depth.
+    """
+
+    difference: float
+    pixel_side: float
+
+    @classmethod
+    def of(cls, surface: SceneSurface) -> "Precision":
+        """That of a scene."""
+        sides = [view.pixel_side for view in surface.views]
+        return cls(depth_difference(surface.views), float(np.median(sides)))
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """How far depths of one surface may differ between views."""
+        return Tolerance(max(_SAFETY * np.nan_to_num(self.difference), _LEAST_TOLERANCE_PX * self.pixel_side))
+
+
+def write_points(
+    folder: Path, surface: SceneSurface, taxonomy: Taxonomy, num_points: int, file_format: PointFormat
+) -> str:
+    """Write a point cloud of the surface, once in colour and, as PLY, once in the colours of the classes.
+
+    Returns:
+        What was written, as a sentence.
+    """
+    precision = Precision.of(surface)
+    points = make_points(surface.views, num_points, taxonomy.num_classes, precision.tolerance)
+    content = Labelled(points.positions, points.normals, _to_uint8(points.colors), points.labels, points.confidence)
+    if file_format == "ply":
+        write_ply(folder / "points.ply", content, taxonomy)
+        shown = Labelled(
+            content.positions, content.normals, content.class_colors(taxonomy), content.labels, content.confidence
+        )
+        write_ply(folder / "points_classes.ply", shown, taxonomy)
+    else:
+        write_las(folder / f"points.{file_format}", content, taxonomy)
+    what = f"{len(points.positions)} points, one in each cube of {_length(points.spacing, surface.unit)}"
+    dropped = f"{points.dropped:.1%} of the points were left out, since more views see through them than see them."
+    _write_about(folder, surface, taxonomy, precision, [f"{what}.", dropped])
+    return what
+
+
+def write_surface_mesh(
+    folder: Path,
+    surface: SceneSurface,
+    taxonomy: Taxonomy,
+    voxel_size: float | None,
+    file_format: MeshFormat,
+    splits_classes: bool,
+    track: Callable[[Sequence[ndarray]], Iterator[ndarray]] = iter,
+) -> str:
+    """Write a mesh of the surface, and, as PLY, a second one in the colours of the classes.
+
+    Args:
+        folder: Folder of the files.
+        surface: The views.
+        taxonomy: The classes.
+        voxel_size: Distance of two voxels in the unit of the world; None is one and a half sides of a pixel.
+        file_format: Ending of the files.
+        splits_classes: See `write_mesh`.
+        track: Wraps the blocks of space, to show progress.
+
+    Returns:
+        What was written, as a sentence.
+    """
+    precision = Precision.of(surface)
+    edge = 1.5 * precision.pixel_side if voxel_size is None else voxel_size
+    truncation = max(_LEAST_TRUNCATION * edge, _SAFETY * float(np.nan_to_num(precision.difference)))
+    mesh = fuse_depth(surface.views, TsdfConfig(edge, truncation), track)
+    tolerance = Tolerance(max(precision.tolerance.least, edge))
+    votes = gather(mesh.vertices, surface.views, taxonomy.num_classes, tolerance)
+    mesh, kept = without_vertices(mesh, votes.seen_through > votes.seen)
+    votes = with_neighbours(mesh.vertices, votes[kept])
+    content = Labelled(mesh.vertices, mesh.normals, _to_uint8(votes.colors), votes.labels, votes.confidence)
+    write_mesh(folder / f"mesh.{file_format}", content, mesh.faces, taxonomy, splits_classes)
+    shown = Labelled(
+        content.positions, content.normals, content.class_colors(taxonomy), content.labels, content.confidence
+    )
+    if not splits_classes:
+        write_mesh(folder / f"mesh_classes.{file_format}", shown, mesh.faces, taxonomy)
+    what = f"{len(mesh.faces)} triangles and {len(mesh.vertices)} vertices from voxels of {_length(edge, surface.unit)}"
+    _write_about(folder, surface, taxonomy, precision, [f"{what}.", "Space that no camera saw has no surface."])
+    return what
+
+
+def without_vertices(mesh: Mesh, is_wrong: Bool[ndarray, "vertices"]) -> tuple[Mesh, Int64[ndarray, "kept"]]:
+    """A mesh without the triangles that have a wrong vertex, and the numbers of the vertices that are left.
+
+    Raises:
+        SceneError: if no triangle is left.
+    """
+    faces = mesh.faces[~is_wrong[mesh.faces].any(axis=1)]
+    if len(faces) == 0:
+        raise SceneError(
+            "Expected a surface that the views agree about, found every triangle contradicted by other views; check "
+            "poses and depth with sns-doctor, or train longer."
+        )
+    kept, numbers = np.unique(faces, return_inverse=True)
+    return Mesh(mesh.vertices[kept], mesh.normals[kept], numbers.reshape(-1, 3)), kept
+
+
+def with_neighbours(positions: Float[ndarray, "points 3"], votes: PointVotes) -> PointVotes:
+    """Votes in which a point that no view sees has the colour and the votes of the nearest one that some view sees."""
+    from scipy.spatial import KDTree
+
+    is_seen: Bool[ndarray, "points"] = (votes.seen > 0) & (votes.votes.sum(axis=1) > 0)
+    if is_seen.all() or not is_seen.any():
+        return votes
+    nearest = np.flatnonzero(is_seen)[KDTree(positions[is_seen]).query(positions[~is_seen])[1]]
+    colors: Float32[ndarray, "points 3"] = votes.colors.copy()
+    counts = votes.votes.copy()
+    colors[~is_seen], counts[~is_seen] = colors[nearest], counts[nearest]
+    return PointVotes(colors, counts, votes.seen, votes.seen_through)
+
+
+def _to_uint8(colors: Float32[ndarray, "points 3"]) -> UInt8[ndarray, "points 3"]:
+    return np.clip(np.round(colors), 0, 255).astype(np.uint8)
+
+
+def _length(value: float, unit: str) -> str:
+    return f"{value * 1000:.3g} mm" if unit == "m" else f"{value:.3g} {unit}"
+
+
+def _write_about(
+    folder: Path, surface: SceneSurface, taxonomy: Taxonomy, precision: Precision, contents: Sequence[str]
+) -> None:
+    """The table of classes, and a text for people."""
+    write_json(folder / CLASSES_FILE, class_table(taxonomy))
+    expected = (
+        f"Depth differs between views by {_length(precision.difference, surface.unit)} in the median: expect errors of "
+        "this size."
+        if np.isfinite(precision.difference)
+        else "No two views show the same surface, so that errors could not be measured."
+    )
+    frame = (
+        "Positions are in metres in the world of the scene's files."
+        if surface.unit == "m"
+        else "Positions are in the world of the scene's files, whose scale is unknown: they are not in metres."
+    )
+    lines = [*contents, frame, f"Depth: {surface.depth_source}.", expected]
+    lines.append(f"Ids of classes are those of the label images; {CLASSES_FILE} has their names and colours.")
+    write_text(folder / README, "\n".join(lines) + "\n")

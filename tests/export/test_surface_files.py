@@ -1,0 +1,166 @@
+"""Files of points and meshes: what independent readers find in them, and what is said of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import laspy
+import numpy as np
+import plyfile
+import pytest
+import trimesh
+
+from semantic_ns.errors import SceneError
+from semantic_ns.export.point_files import (
+    Labelled,
+    file_name,
+    majority,
+    refuse_las,
+    write_las,
+    write_mesh,
+    write_ply,
+)
+from semantic_ns.export.surface_files import README, write_points, write_surface_mesh
+from semantic_ns.export.surface_views import SceneSurface
+from support.box_views import COLORS, NAMES, SIZE, TAXONOMY, box_views
+
+FACES = np.array([[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5]])
+
+
+def labelled(count: int = 6, offset: float = 0.0) -> Labelled:
+    random = np.random.default_rng(0)
+    normals = random.normal(size=(count, 3))
+    return Labelled(
+        random.uniform(-2, 2, (count, 3)) + offset,
+        (normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32),
+        random.integers(0, 256, (count, 3)).astype(np.uint8),
+        np.array([0, 0, 0, 5, 5, -1] * (count // 6), np.int16),
+        random.random(count).astype(np.float32),
+    )
+
+
+SOURCE_IDS = [1, 1, 1, 13, 13, 0]
+
+
+def opened(path: Path, **options: Any) -> Any:
+    """A mesh or a scene, as trimesh reads it."""
+    return trimesh.load(path, process=False, **options)
+
+
+def columns(table: np.ndarray, *names: str) -> np.ndarray:
+    return np.stack([table[name] for name in names], axis=1)
+
+
+def test_a_reader_of_ply_finds_positions_normals_colors_ids_and_confidence(tmp_path: Path) -> None:
+    points = labelled()
+    write_ply(tmp_path / "points.ply", points, TAXONOMY)
+    table = plyfile.PlyData.read(str(tmp_path / "points.ply"))["vertex"].data
+    np.testing.assert_allclose(columns(table, "x", "y", "z"), points.positions, rtol=1e-6)
+    np.testing.assert_array_equal(columns(table, "nx", "ny", "nz"), points.normals)
+    np.testing.assert_array_equal(columns(table, "red", "green", "blue"), points.colors)
+    np.testing.assert_array_equal(table["scalar_confidence"], points.confidence)
+    assert table["scalar_class"].tolist() == SOURCE_IDS
+    assert table["x"].dtype == np.float32
+
+
+def test_positions_far_from_the_origin_keep_their_millimetres(tmp_path: Path) -> None:
+    points = labelled(offset=5_300_000.0)
+    write_ply(tmp_path / "points.ply", points, TAXONOMY)
+    table = plyfile.PlyData.read(str(tmp_path / "points.ply"))["vertex"].data
+    np.testing.assert_array_equal(columns(table, "x", "y", "z"), points.positions)
+
+
+@pytest.mark.parametrize("ending", ["las", "laz"])
+def test_a_reader_of_las_finds_positions_classes_and_confidence(tmp_path: Path, ending: str) -> None:
+    points, path = labelled(offset=1000.0), tmp_path / f"points.{ending}"
+    write_las(path, points, TAXONOMY)
+    found = laspy.read(path)
+    np.testing.assert_allclose(np.asarray(found.xyz), points.positions, atol=6e-5)
+    assert np.asarray(found.classification).tolist() == [64, 64, 64, 69, 69, 1]
+    assert np.asarray(found["class_id"]).tolist() == SOURCE_IDS
+    np.testing.assert_array_equal(found["confidence"], points.confidence)
+    np.testing.assert_array_equal(
+        np.stack([np.asarray(found[name]) for name in ("red", "green", "blue")], axis=1) // 257, points.colors
+    )
+    assert str(found.header.version) == "1.4"
+
+
+def test_more_classes_than_las_has_numbers_for_are_refused() -> None:
+    refuse_las(Path("points.laz"), 192)
+    with pytest.raises(SceneError, match="at most 192 classes"):
+        refuse_las(Path("points.las"), 193)
+
+
+@pytest.mark.parametrize("ending", ["ply", "obj", "glb"])
+def test_a_reader_of_meshes_finds_vertices_triangles_and_colors(tmp_path: Path, ending: str) -> None:
+    vertices, path = labelled(), tmp_path / f"mesh.{ending}"
+    assert write_mesh(path, vertices, FACES, TAXONOMY) == [path]
+    found = opened(path, force="mesh")
+    np.testing.assert_allclose(found.vertices, vertices.positions, atol=1e-5)
+    np.testing.assert_array_equal(found.faces, FACES)
+    np.testing.assert_array_equal(np.asarray(found.visual.vertex_colors)[:, :3], vertices.colors)
+    if ending == "ply":
+        assert plyfile.PlyData.read(str(path))["vertex"].data["label"].tolist() == SOURCE_IDS
+
+
+def test_a_glb_of_split_classes_has_a_node_for_each_under_its_name(tmp_path: Path) -> None:
+    write_mesh(tmp_path / "mesh.glb", labelled(), FACES, TAXONOMY, splits_classes=True)
+    scene = opened(tmp_path / "mesh.glb")
+    assert {name: len(part.faces) for name, part in scene.geometry.items()} == {NAMES[0]: 2, NAMES[5]: 2}
+
+
+def test_split_classes_are_files_that_have_all_triangles_together(tmp_path: Path) -> None:
+    paths = write_mesh(tmp_path / "mesh.ply", labelled(), FACES, TAXONOMY, splits_classes=True)
+    assert [path.name for path in paths] == ["mesh_west.ply", "mesh_ceiling.ply"]
+    assert sum(len(opened(path).faces) for path in paths) == len(FACES)
+
+
+def test_a_triangle_has_the_class_of_most_of_its_vertices() -> None:
+    assert majority(np.array([[1, 1, 2], [2, 1, 1], [1, 2, 1], [1, 2, 3], [-1, -1, 0]], np.int16)).tolist() == [
+        1, 1, 1, 1, -1,
+    ]  # fmt: skip
+
+
+def test_class_names_become_file_names() -> None:
+    assert file_name("tv / monitor: left") == "tv___monitor__left"
+
+
+@pytest.fixture(scope="module")
+def surface() -> SceneSurface:
+    return SceneSurface(box_views(), "m", "exact depth", True)
+
+
+def test_points_of_a_room_are_written_in_colors_and_in_those_of_classes(surface: SceneSurface, tmp_path: Path) -> None:
+    what = write_points(tmp_path, surface, TAXONOMY, 2000, "ply")
+    plain, shown = (
+        plyfile.PlyData.read(str(tmp_path / name))["vertex"].data for name in ("points.ply", "points_classes.ply")
+    )
+    assert what.startswith(f"{len(plain)} points, one in each cube of")
+    np.testing.assert_array_equal(columns(plain, "x", "y", "z"), columns(shown, "x", "y", "z"))
+    ids = np.array(TAXONOMY.source_ids)
+    np.testing.assert_array_equal(
+        columns(shown, "red", "green", "blue"), np.array(COLORS)[np.searchsorted(ids, shown["scalar_class"])]
+    )
+    table = json.loads((tmp_path / "classes.json").read_text())
+    assert [entry["name"] for entry in table["classes"]] == list(NAMES)
+    about = (tmp_path / README).read_text()
+    assert "in metres" in about
+    assert "Depth differs between views by" in about
+
+
+def test_a_mesh_of_a_room_is_written_in_colors_and_in_those_of_classes(surface: SceneSurface, tmp_path: Path) -> None:
+    write_surface_mesh(tmp_path, surface, TAXONOMY, 0.08, "ply", splits_classes=False)
+    plain, shown = (opened(tmp_path / name) for name in ("mesh.ply", "mesh_classes.ply"))
+    np.testing.assert_array_equal(plain.faces, shown.faces)
+    assert np.ptp(plain.vertices, axis=0) == pytest.approx(SIZE, abs=0.3)
+    labels = plyfile.PlyData.read(str(tmp_path / "mesh.ply"))["vertex"].data["label"]
+    assert set(labels) <= set(TAXONOMY.source_ids)
+
+
+def test_a_scene_of_unknown_scale_is_not_said_to_be_in_metres(surface: SceneSurface, tmp_path: Path) -> None:
+    unknown = SceneSurface(surface.views[:1], "units of the poses", "rendered", False)
+    write_points(tmp_path, unknown, TAXONOMY, 500, "las")
+    about = (tmp_path / README).read_text()
+    assert "they are not in metres" in about
+    assert "errors could not be measured" in about
+    assert sorted(path.name for path in tmp_path.iterdir()) == [README, "classes.json", "points.las"]
