@@ -165,12 +165,12 @@ def _write_about(
 ) -> None:
     """The table of classes, and a text for people."""
     write_json(folder / CLASSES_FILE, class_table(taxonomy))
-    expected = (
-        f"Depth differs between views by {_length(precision.difference, surface.unit)} in the median: expect errors of "
-        "this size."
-        if np.isfinite(precision.difference)
-        else "No two views show the same surface, so that errors could not be measured."
-    )
+    if not np.isfinite(precision.difference):
+        expected = "No two views show the same surface, so that errors could not be measured."
+    else:
+        expected = f"Depth differs between views by {_length(precision.difference, surface.unit)} in the median."
+        if not surface.is_given:
+            expected += " Errors can be larger: on plain walls views agree about a surface that is in the wrong place."
     frame = (
         "Positions are in metres in the world of the scene's files."
         if surface.unit == "m"
