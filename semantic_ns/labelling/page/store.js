@@ -1,0 +1,304 @@
+// What the page knows of the session, and the queue of actions on their way to the server.
+//
+// An action is kept in localStorage from the moment it is made until the server has answered. The server counts the
+// same (client, sequence) once, so that an action may be sent any number of times: after a lost connection, by the
+// page after it was loaded again, or by another tab that finds what a closed one has left behind.
+
+const RETRY_MS = [300, 1000, 2000, 4000];
+const PATIENCE_MS = 60_000;
+
+export const NOTHING = -1;
+export const VOID = -2;
+
+class Refused extends Error {}
+class Unreachable extends Error {}
+
+export class Store extends EventTarget {
+  constructor() {
+    super();
+    this.state = null;
+    this.shown = 0;
+    this.wantsConfidence = false;
+    this.queue = [];
+    this.inFlight = null;
+    this.takenBack = []; // marks undone before they were sent
+    this.layers = new Map(); // frame -> {revision, labels, confidence}
+    this.problem = ""; // why the server does not answer; empty while it does
+    this.refreshing = new Map();
+    this.regionMaps = new Map();
+    this.wake = () => {};
+    addEventListener("online", () => this.wake());
+  }
+
+  emit(name, detail = null) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+
+  async start() {
+    for (let turn = 0; this.state === null; turn++) {
+      try {
+        this.state = await this.get("/api/state");
+      } catch (error) {
+        this.fail(error);
+        await this.rest(turn);
+      }
+    }
+    this.client = clientName();
+    this.readQueue();
+    this.recover();
+    this.emit("state");
+    this.pump();
+    this.listen();
+  }
+
+  // Requests
+
+  async get(path) {
+    return (await this.ask(path)).json();
+  }
+
+  async ask(path, body) {
+    let answer;
+    const options = { credentials: "same-origin", signal: AbortSignal.timeout(PATIENCE_MS) };
+    if (body) Object.assign(options, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+    try {
+      answer = await fetch(path, options);
+    } catch {
+      throw new Unreachable("The server does not answer.");
+    }
+    if (answer.ok) return answer;
+    let sentence = `The server answered ${answer.status}.`;
+    try {
+      sentence = (await answer.json()).error ?? sentence;
+    } catch { /* an answer of something in between */ }
+    // Only what is wrong with the request itself is given up; all else is tried again.
+    const isFinal = answer.status >= 400 && answer.status < 500 && ![401, 403, 408, 429].includes(answer.status);
+    throw isFinal ? new Refused(sentence) : new Unreachable(sentence);
+  }
+
+  fail(error) {
+    if (!(error instanceof Unreachable)) throw error;
+    if (this.problem === error.message) return;
+    this.problem = error.message;
+    this.emit("connection");
+  }
+
+  recover() {
+    if (!this.problem) return;
+    this.problem = "";
+    this.emit("connection");
+    this.wake();
+  }
+
+  rest(turn) {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, RETRY_MS[Math.min(turn, RETRY_MS.length - 1)]);
+      this.wake = () => { clearTimeout(timer); resolve(); };
+    });
+  }
+
+  // The queue
+
+  get place() {
+    return `sns-label ${this.state.key} `;
+  }
+
+  readQueue() {
+    for (const name of Object.keys(localStorage).filter((one) => one.startsWith(this.place)).sort()) {
+      try {
+        this.queue.push(...JSON.parse(localStorage.getItem(name)));
+      } catch { /* not ours */ }
+      localStorage.removeItem(name);
+    }
+    this.saveQueue();
+  }
+
+  saveQueue() {
+    const name = this.place + this.client;
+    try {
+      if (this.queue.length) localStorage.setItem(name, JSON.stringify(this.queue.map(({ made, ...kept }) => kept)));
+      else localStorage.removeItem(name);
+    } catch {
+      this.emit("error", "The browser has no room to keep unsent marks; leave this page open until they are saved.");
+    }
+    this.emit("connection");
+  }
+
+  act(path, body, made = 0) {
+    if (path === "/api/undo" && this.takeBackUnsent()) return;
+    if (path === "/api/redo" && this.takenBack.length) {
+      const item = this.takenBack.pop();
+      this.push({ ...item, sequence: nextSequence() });
+      return;
+    }
+    if (path === "/api/marks") this.takenBack = [];
+    this.push({ client: this.client, sequence: nextSequence(), path, body, made });
+  }
+
+  push(item) {
+    this.queue.push(item);
+    this.saveQueue();
+    this.emit("pending");
+    this.pump();
+  }
+
+  takeBackUnsent() {
+    const last = this.queue.at(-1);
+    if (!last || last === this.inFlight || last.path !== "/api/marks" || last.client !== this.client || this.wasTried === last) return false;
+    this.takenBack.push(this.queue.pop());
+    this.saveQueue();
+    this.emit("pending");
+    return true;
+  }
+
+  async pump() {
+    if (this.isPumping) return;
+    this.isPumping = true;
+    for (let turn = 0; this.queue.length; ) {
+      const item = this.queue[0];
+      this.inFlight = this.wasTried = item;
+      const body = { ...item.body, client: item.client, sequence: item.sequence, show: this.shown, with_confidence: this.wantsConfidence };
+      try {
+        const answer = await (await this.ask(item.path, body)).json();
+        this.finish(item);
+        this.recover();
+        turn = 0;
+        await this.receive(answer, item);
+      } catch (error) {
+        if (error instanceof Refused) {
+          this.finish(item);
+          this.recover();
+          this.emit("error", error.message);
+          this.emit("pending");
+        } else {
+          this.inFlight = null;
+          this.fail(error);
+          await this.rest(turn++);
+        }
+      }
+    }
+    this.isPumping = false;
+  }
+
+  finish(item) {
+    this.queue.splice(this.queue.indexOf(item), 1);
+    this.inFlight = null;
+    this.saveQueue();
+  }
+
+  // What the server says
+
+  async receive(answer, item = null) {
+    if (answer.labels !== undefined) {
+      const labels = new Int16Array(await inflated(answer.labels));
+      const confidence = answer.confidence === undefined ? null : new Uint8Array(await inflated(answer.confidence));
+      this.layers.set(answer.frame, { revision: answer.revision, labels, confidence });
+    }
+    if (answer.revision >= this.state.revision) {
+      const { revision, classes, progress, marked_frames } = answer;
+      Object.assign(this.state, { revision, classes, progress, marked_frames });
+      this.emit("state");
+    }
+    this.emit("layers", item);
+    if (!this.queue.length) this.refresh(this.shown);
+  }
+
+  async listen() {
+    for (let turn = 0; ; ) {
+      const since = this.state.revision;
+      try {
+        const answer = await this.get(`/api/events?since=${since}&surface=${this.state.surface ?? 0}`);
+        turn = 0;
+        this.recover();
+        if (answer.surface !== this.state.surface) {
+          this.state.surface = answer.surface;
+          for (const layer of this.layers.values()) layer.revision = -1;
+        }
+        if (answer.revision < this.state.revision && !this.queue.length) this.state.revision = answer.revision;
+        await this.receive(answer);
+        if (answer.revision === since) await new Promise((resolve) => setTimeout(resolve, 200));
+      } catch (error) {
+        this.fail(error instanceof Refused ? new Unreachable(error.message) : error);
+        await this.rest(turn++);
+      }
+    }
+  }
+
+  // Label layers of a frame are asked for when the frame is shown and they are older than the session.
+  async refresh(frame) {
+    const layer = this.layers.get(frame);
+    const isFresh = layer && layer.revision >= this.state.revision && (layer.confidence || !this.wantsConfidence);
+    if (isFresh || this.refreshing.has(frame)) return;
+    this.refreshing.set(frame, true);
+    try {
+      const asked = [this.ask(`/api/frame/${frame}/labels?revision=${this.state.revision}`)];
+      if (this.wantsConfidence) asked.push(this.ask(`/api/frame/${frame}/confidence?revision=${this.state.revision}`));
+      const answers = await Promise.all(asked);
+      const revision = Math.min(...answers.map((one) => Number(one.headers.get("X-Revision"))));
+      const [labels, confidence] = await Promise.all(answers.map((one) => one.arrayBuffer()));
+      const known = this.layers.get(frame);
+      if (!known || known.revision <= revision)
+        this.layers.set(frame, { revision, labels: new Int16Array(labels), confidence: confidence ? new Uint8Array(confidence) : null });
+      this.emit("layers");
+    } catch (error) {
+      if (error instanceof Refused) this.emit("error", error.message);
+      else this.fail(error);
+      return;
+    } finally {
+      this.refreshing.delete(frame);
+    }
+    if (this.layers.get(frame).revision < this.state.revision && !this.queue.length && frame === this.shown) this.refresh(frame);
+  }
+
+  async regions(frame) {
+    if (!this.regionMaps.has(frame)) {
+      const map = this.ask(`/api/frame/${frame}/regions?key=${this.state.key}`).then(async (one) => new Int32Array(await one.arrayBuffer()));
+      map.catch(() => this.regionMaps.delete(frame));
+      this.regionMaps.set(frame, map);
+    }
+    return this.regionMaps.get(frame);
+  }
+
+  imageAddress(frame, size = "full") {
+    return `/api/frame/${frame}/image?size=${size}&key=${this.state.key}`;
+  }
+
+  // A class that is merged counts as the one it is merged into.
+  resolve(id) {
+    let found = this.classOf(id);
+    for (let turn = 0; found && found.merged_into !== null && turn < 100; turn++) found = this.classOf(found.merged_into);
+    return found;
+  }
+
+  classOf(id) {
+    return this.state.classes.find((one) => one.id === id);
+  }
+
+  get classes() {
+    return this.state.classes.filter((one) => one.merged_into === null);
+  }
+}
+
+// The name of this tab: kept when the page is loaded again, so that undo goes on where it was.
+function clientName() {
+  const kept = sessionStorage.getItem("sns-label client");
+  if (kept) return kept;
+  const name = [...crypto.getRandomValues(new Uint8Array(9))].map((one) => one.toString(16).padStart(2, "0")).join("");
+  sessionStorage.setItem("sns-label client", name);
+  return name;
+}
+
+// Numbers grow, and two tabs of the same name (a tab that was duplicated) do not meet: they hold the time in
+// microseconds, of which the last three digits are drawn.
+function nextSequence() {
+  const last = Number(sessionStorage.getItem("sns-label sequence") ?? 0);
+  const next = Math.max(last + 1, Date.now() * 1000 + Math.floor(Math.random() * 1000));
+  sessionStorage.setItem("sns-label sequence", String(next));
+  return next;
+}
+
+async function inflated(text) {
+  const bytes = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Response(stream).arrayBuffer();
+}

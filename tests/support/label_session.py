@@ -1,0 +1,260 @@
+"""A session as the labelling server sees it, without a trained scene: objects on a wall, seen by a camera that moves.
+
+A mark colours the object that it lies on in all frames, and the pixels that it covers as they are.
+"""
+
+import threading
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+from PIL import Image, ImageDraw
+
+from semantic_ns.errors import SceneError
+
+NOTHING, VOID = -1, -2
+SHIFT = 24
+"""Pixels by which each frame lies further right than the one before."""
+OBJECTS = (
+    # colour, box in shares of the frame
+    ((196, 189, 176), (0.0, 0.0, 9.0, 0.7)),
+    ((120, 88, 60), (0.0, 0.7, 9.0, 1.0)),
+    ((74, 96, 140), (0.1, 0.45, 0.5, 0.85)),
+    ((150, 60, 50), (0.6, 0.2, 0.85, 0.45)),
+    ((60, 120, 80), (0.9, 0.5, 1.1, 0.8)),
+    ((220, 200, 120), (1.2, 0.1, 1.35, 0.75)),
+)
+
+
+@dataclass(frozen=True)
+class FrameInfo:
+    name: str
+    height: int
+    width: int
+    image: Path
+
+
+@dataclass(frozen=True)
+class LabelClass:
+    id: int
+    name: str
+    color: tuple[int, int, int]
+    is_locked: bool = False
+    merged_into: int | None = None
+
+
+@dataclass(frozen=True)
+class FrameRank:
+    frame: int
+    score: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    share_of_surface: float
+    num_marks: int
+    num_actions: int
+    minutes: float
+    num_frames_marked: int
+    expected_accuracy: float
+
+
+@dataclass
+class SmallSession:
+    """See `LABELS` for the classes that it begins with; everything is in memory."""
+
+    num_frames: int = 6
+    height: int = 120
+    width: int = 160
+    names: tuple[str, ...] = ("wall", "floor", "sofa", "picture", "plant", "lamp")
+    revision: int = 0
+    num_voxels: int = 100
+    done: dict[tuple[str, int], int] = field(default_factory=dict)
+    marks: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    undone: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    failure: Exception | None = None
+    """What the next action raises."""
+
+    def __post_init__(self) -> None:
+        size = (self.width + SHIFT * self.num_frames, self.height)
+        color, objects = Image.new("RGB", size), Image.new("L", size)
+        for number, (rgb, (left, top, right, bottom)) in enumerate(OBJECTS):
+            box = (left * self.width, top * self.height, right * self.width - 1, bottom * self.height - 1)
+            ImageDraw.Draw(color).rectangle(box, fill=rgb)
+            ImageDraw.Draw(objects).rectangle(box, fill=number)
+        noise = np.random.default_rng(0).integers(-9, 10, (self.height, size[0], 1))
+        self._color = np.clip(np.asarray(color).astype(int) + noise, 0, 255).astype(np.uint8)
+        self._objects = np.asarray(objects).astype(np.int32)
+        self._lock = threading.RLock()
+        self.frames = [
+            FrameInfo(f"frame_{number:03d}", self.height, self.width, Path(f"frame_{number:03d}.png"))
+            for number in range(self.num_frames)
+        ]
+        colors = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (213, 94, 0), (204, 121, 167), (240, 228, 66))
+        self.classes = [LabelClass(number, name, colors[number % 6]) for number, name in enumerate(self.names)]
+
+    def _window(self, frame: int) -> slice:
+        return slice(frame * SHIFT, frame * SHIFT + self.width)
+
+    def color(self, frame: int) -> ndarray:
+        return self._color[:, self._window(frame)]
+
+    def regions(self, frame: int) -> ndarray:
+        rows, columns = np.mgrid[: self.height, : self.width]
+        cells = (rows // 20) * (self.width // 20 + 1) + columns // 20
+        both = self._objects[:, self._window(frame)] * 10_000 + cells
+        return np.unique(both, return_inverse=True)[1].reshape(both.shape).astype(np.int32)
+
+    def read_mark(self, content: dict[str, Any]) -> dict[str, Any]:
+        frame: Any
+        frame, number, shape = content.get("frame"), content.get("class_id"), content.get("shape")
+        if frame not in range(self.num_frames):
+            raise SceneError(f"Expected a frame from 0 to {self.num_frames - 1}, found {frame}.")
+        if content.get("action") not in ("paint", "erase", "void"):
+            raise SceneError("Expected paint, erase or void as the action.")
+        if content["action"] == "paint" and number not in [one.id for one in self.classes]:
+            raise SceneError(f"Expected the number of a class, found {number}.")
+        if not isinstance(shape, dict) or shape.get("kind") not in ("click", "stroke", "polygon", "region"):
+            raise SceneError("Expected a click, a stroke, a polygon or regions as the shape.")
+        try:
+            return {**content, "mask": self._mask(frame, shape)}
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise SceneError("Expected points as pairs of numbers and a radius.") from error
+
+    def _mask(self, frame: int, shape: dict[str, Any]) -> ndarray:
+        """Pixels that a shape covers."""
+        if shape["kind"] == "region":
+            return np.isin(self.regions(frame), shape["region_ids"])
+        picture = Image.new("1", (self.width, self.height))
+        draw = ImageDraw.Draw(picture)
+        if shape["kind"] == "polygon":
+            draw.polygon([tuple(point) for point in shape["points"]], fill=1)
+            return np.asarray(picture)
+        points = [[shape["x"], shape["y"]]] if shape["kind"] == "click" else shape["points"]
+        radius = shape["radius"]
+        for x, y in points:
+            draw.ellipse((x - radius, y - radius, x + radius - 1, y + radius - 1), fill=1)
+        draw.line([tuple(point) for point in points], fill=1, width=round(2 * radius))
+        return np.asarray(picture)
+
+    def _act(self, client: str, sequence: int, action: Any) -> int:
+        with self._lock:
+            if (client, sequence) not in self.done:
+                if self.failure is not None:
+                    failure, self.failure = self.failure, None
+                    raise failure
+                action()
+                self.revision += 1
+                self.done[client, sequence] = self.revision
+            return self.done[client, sequence]
+
+    def add_mark(self, mark: dict[str, Any], client: str, sequence: int) -> int:
+        def add() -> None:
+            self.marks.append((client, mark))
+            self.undone[client] = []
+
+        return self._act(client, sequence, add)
+
+    def undo(self, client: str, sequence: int) -> int:
+        def take_back() -> None:
+            own = [number for number, (who, _) in enumerate(self.marks) if who == client]
+            if not own:
+                raise SceneError("There is nothing to undo.")
+            self.undone.setdefault(client, []).append(self.marks.pop(own[-1])[1])
+
+        return self._act(client, sequence, take_back)
+
+    def redo(self, client: str, sequence: int) -> int:
+        def again() -> None:
+            if not self.undone.get(client):
+                raise SceneError("There is nothing to redo.")
+            self.marks.append((client, self.undone[client].pop()))
+
+        return self._act(client, sequence, again)
+
+    def add_class(self, name: str, color: Any, client: str, sequence: int) -> int:
+        new = LabelClass(len(self.classes), name, color or (128, 128, 128))
+        return self._act(client, sequence, lambda: self.classes.append(new))
+
+    def _change(self, number: int, client: str, sequence: int, **changes: Any) -> int:
+        if number not in range(len(self.classes)):
+            raise SceneError(f"Expected the number of a class, found {number}.")
+
+        def change() -> None:
+            self.classes[number] = replace(self.classes[number], **changes)
+
+        return self._act(client, sequence, change)
+
+    def rename_class(self, number: int, name: str, client: str, sequence: int) -> int:
+        return self._change(number, client, sequence, name=name)
+
+    def recolor_class(self, number: int, color: Any, client: str, sequence: int) -> int:
+        return self._change(number, client, sequence, color=color)
+
+    def merge_class(self, number: int, into: int, client: str, sequence: int) -> int:
+        return self._change(number, client, sequence, merged_into=into)
+
+    def lock_class(self, number: int, is_locked: bool, client: str, sequence: int) -> int:
+        return self._change(number, client, sequence, is_locked=is_locked)
+
+    def _spread(self) -> ndarray:
+        """Class of each object."""
+        classes = np.full(len(OBJECTS), NOTHING)
+        for _, mark in self.marks:
+            if mark["action"] == "paint":
+                inside = self._objects[:, self._window(mark["frame"])][mark["mask"]]
+                if inside.size:
+                    classes[np.bincount(inside).argmax()] = mark["class_id"]
+        return classes
+
+    def painted(self, frame: int) -> ndarray:
+        with self._lock:
+            painted = np.full((self.height, self.width), NOTHING, np.int16)
+            values = {"erase": NOTHING, "void": VOID}
+            for _, mark in self.marks:
+                if mark["frame"] == frame:
+                    painted[mark["mask"]] = values.get(mark["action"], mark["class_id"] or 0)
+            return painted
+
+    def labels(self, frame: int) -> ndarray:
+        with self._lock:
+            painted = self.painted(frame)
+            spread = self._spread()[self._objects[:, self._window(frame)]]
+            return np.where(painted == NOTHING, spread, np.maximum(painted, -1)).astype(np.int16)
+
+    def confidence(self, frame: int) -> ndarray:
+        with self._lock:
+            spread = np.where(self.labels(frame) >= 0, 0.75, 0.0)
+            return np.where(self.painted(frame) >= 0, 1.0, spread).astype(np.float32)
+
+    def progress(self) -> Progress:
+        with self._lock:
+            share = float((self._spread() >= 0)[self._objects].mean())
+            marked = {mark["frame"] for _, mark in self.marks}
+            return Progress(share, len(self.marks), self.revision, 0.1 * self.revision, len(marked), 0.75 * share)
+
+    def marked_frames(self) -> list[int]:
+        with self._lock:
+            return sorted({mark["frame"] for _, mark in self.marks})
+
+    def ranked_frames(self) -> list[FrameRank]:
+        scores = [float((self.labels(frame) < 0).mean()) for frame in range(self.num_frames)]
+        order = sorted(range(self.num_frames), key=lambda frame: -scores[frame])
+        return [FrameRank(frame, scores[frame], f"{scores[frame]:.0%} of it has no label") for frame in order]
+
+    def changed_frames(self, since: int) -> list[int]:
+        return list(range(self.num_frames)) if since != self.revision else []
+
+    def export(self, folder: Path, least_confidence: float = 0.0, painted_only: bool = False) -> list[Path]:
+        folder.mkdir(parents=True)
+        files = [folder / f"{frame.name}.png" for frame in self.frames]
+        for number, file in enumerate(files):
+            layer = self.painted(number) if painted_only else self.labels(number)
+            Image.fromarray(np.where(layer < 0, 255, layer).astype(np.uint8)).save(file)
+        return files
+
+    def close(self) -> None:
+        pass
