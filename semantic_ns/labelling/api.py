@@ -172,19 +172,21 @@ class LabelApi:
         since = query.get("since", "")
         if not re.fullmatch("[0-9]{1,15}", since):
             raise RequestError("Expected the number of a revision as 'since' in the address.")
-        self._wait(int(since))
+        self._wait(int(since), query.get("surface"))
         frames = self._session.changed_frames(int(since)) if int(since) <= self._session.revision else None
         frames = list(range(len(self._session.frames))) if frames is None else frames
         return json_answer({**self._summary(), "changed_frames": frames})
 
-    def _wait(self, since: int) -> None:
+    def _wait(self, since: int, surface: str | None) -> None:
+        """Wait until the session has another revision, or shows another surface than the page knows."""
+        surface = str(self._session.num_voxels) if surface is None else surface
         with self._changed:
             if self._num_waiting >= _MAX_WAITING:
                 return
             self._num_waiting += 1
             try:
                 for _ in range(round(LONGEST_WAIT_S / _LOOK_AGAIN_S)):
-                    if self._is_closed or self._session.revision != since:
+                    if self._is_closed or self._session.revision != since or surface != str(self._session.num_voxels):
                         return
                     self._changed.wait(_LOOK_AGAIN_S)
             finally:

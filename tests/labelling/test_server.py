@@ -1,0 +1,476 @@
+"""The labelling server over a real port: who is let in, what it answers, and what it refuses."""
+
+import errno
+import io
+import json
+import random
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semantic_ns.errors import SceneError
+from semantic_ns.labelling.access import kept_token
+from semantic_ns.labelling.api import LabelApi
+from semantic_ns.labelling.requests import MAX_BODY_BYTES
+from semantic_ns.labelling.server import LabelServer, page_files
+from support.label_server import TOKEN, action, ask, inline_array, mark, serving
+from support.label_session import VOID, SmallSession
+
+
+@pytest.fixture
+def session() -> SmallSession:
+    return SmallSession(num_frames=3, height=48, width=64)
+
+
+@pytest.fixture
+def server(session: SmallSession, tmp_path: Path) -> Iterator[LabelServer]:
+    with serving(session, tmp_path / "exports") as running:
+        yield running
+
+
+@pytest.fixture
+def port(server: LabelServer) -> int:
+    return server.port
+
+
+# Who is let in
+
+
+def test_the_printed_address_gives_the_page_and_a_cookie_that_opens_the_rest(server: LabelServer) -> None:
+    path = server.address.partition(f":{server.port}")[2]
+    page = ask(server.port, path, bearer=None)
+    assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    cookie = page.headers["set-cookie"]
+    assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(cookie.split("; "))
+    assert ask(server.port, "/api/state", headers={"Cookie": cookie.split(";")[0]}, bearer=None).status == 200
+    assert "set-cookie" not in ask(server.port, "/", headers={"Cookie": cookie.split(";")[0]}, bearer=None).headers
+
+
+def test_every_file_that_the_page_names_is_served_and_needs_the_token(port: int) -> None:
+    files = page_files()
+    assert {"/", "/index.html", "/label.js", "/label.css"} <= files.keys()
+    for path in files:
+        assert ask(port, path).status == 200
+        refused = ask(port, path, bearer=None)
+        assert refused.status == 401
+        assert b"open the address that sns-label printed" in refused.body
+    text = b"".join(file.body for file in files.values()).decode()
+    assert "https://" not in text
+    assert text.count("http://") == text.count("http://www.w3.org/2000/svg")  # a name, not an address
+
+
+@pytest.mark.parametrize("bearer", [None, "", "wrong", TOKEN[:-1], TOKEN + "x", "tökén"])
+@pytest.mark.parametrize("path", ["/api/state", "/api/frame/0/image", "/label.js", "/nothing"])
+def test_without_the_token_nothing_is_answered(port: int, path: str, bearer: str | None) -> None:
+    headers = {} if bearer is None else {"Authorization": f"Bearer {bearer}".encode().decode("latin1")}
+    assert ask(port, path, headers=headers, bearer=None).status == 401
+    assert ask(port, f"{path}?token={TOKEN}", bearer=None).status == 401
+    assert ask(port, "/api/marks", "POST", action(1, mark=mark()), headers, bearer=None).status == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "evil.example:80"}, 403),
+        ({"Host": "127.0.0.1.evil.example"}, 403),
+        ({"Host": ""}, 400),
+        ({"Host": "a b"}, 400),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+    ],
+)
+def test_other_names_and_other_pages_are_refused_even_with_the_token(
+    port: int, session: SmallSession, headers: dict[str, str], status: int
+) -> None:
+    for refused in (
+        ask(port, "/api/state", headers=headers),
+        ask(port, "/api/marks", "POST", action(1, mark=mark()), headers),
+    ):
+        assert refused.status == status
+        assert refused.sentence.endswith(".")
+    assert session.revision == 0
+
+
+def test_the_own_page_may_ask(port: int) -> None:
+    for name in ("127.0.0.1", "localhost", "[::1]"):
+        headers = {"Host": f"{name}:{port}", "Origin": f"http://{name}:{port}"}
+        assert ask(port, "/api/state", headers=headers).status == 200
+
+
+def test_answers_forbid_scripts_frames_and_loads_from_elsewhere(port: int) -> None:
+    policy = ask(port, "/").headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+
+
+def test_a_token_is_kept_for_the_next_start_and_is_the_owners_alone(tmp_path: Path) -> None:
+    file = tmp_path / "labelling" / "token"
+    token = kept_token(file)
+    assert len(token) >= 22
+    assert kept_token(file) == token
+    assert file.stat().st_mode & 0o077 == 0
+    file.write_text("short")
+    assert kept_token(file) not in ("short", token)
+    (tmp_path / "a_file").touch()
+    assert len(kept_token(tmp_path / "a_file" / "token")) >= 22
+
+
+def test_a_taken_port_is_refused_with_a_sentence(server: LabelServer, session: SmallSession, tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match=f"127.0.0.1:{server.port} cannot be used .* choose another --port"):
+        LabelServer(LabelApi(session, "a scene", tmp_path), TOKEN, port=server.port)
+    with pytest.raises(SceneError, match="choose another --port"):
+        LabelServer(LabelApi(session, "a scene", tmp_path), TOKEN, port=70_000)
+
+
+# What it answers
+
+
+def test_the_state_names_frames_classes_and_progress(port: int, session: SmallSession) -> None:
+    state = ask(port, "/api/state").content
+    assert [frame["name"] for frame in state["frames"]] == [frame.name for frame in session.frames]
+    assert state["classes"][0] == {
+        "id": 0,
+        "name": "wall",
+        "color": "#e69f00",
+        "is_locked": False,
+        "merged_into": None,
+    }
+    assert (state["scene"], state["revision"], state["marked_frames"]) == ("a scene", 0, [])
+    assert state["progress"]["num_marks"] == 0
+
+
+def test_layers_are_the_arrays_of_the_session(port: int, session: SmallSession) -> None:
+    session.add_mark(session.read_mark(mark(1, 2, 10, 10)), "two", 1)
+    session.add_mark(session.read_mark(mark(1, None, 40, 20, action="void")), "two", 2)
+    expected = session.labels(1).copy()
+    expected[session.painted(1) == VOID] = VOID
+    assert {-2, -1, 2} <= set(expected.ravel())
+    for name, dtype, values in (
+        ("labels", "<i2", expected),
+        ("painted", "<i2", session.painted(1)),
+        ("regions", "<i4", session.regions(1)),
+        ("confidence", "u1", np.rint(session.confidence(1) * 255)),
+    ):
+        answer = ask(port, f"/api/frame/1/{name}?revision=2")
+        assert answer.headers["x-revision"] == "2"
+        assert (np.frombuffer(answer.body, dtype).reshape(48, 64) == values).all()
+        packed = ask(port, f"/api/frame/1/{name}", headers={"Accept-Encoding": "gzip"})
+        assert len(packed.body) <= len(answer.body)
+
+
+def test_images_come_whole_and_small(port: int, session: SmallSession) -> None:
+    whole = Image.open(io.BytesIO(ask(port, "/api/frame/2/image").body))
+    assert whole.size == (64, 48)
+    assert np.abs(np.asarray(whole).astype(int) - session.color(2)).mean() < 3
+    assert Image.open(io.BytesIO(ask(port, "/api/frame/2/image?size=small").body)).size == (64, 48)
+
+
+def test_a_mark_answers_with_the_labels_of_the_frame_that_is_shown(port: int, session: SmallSession) -> None:
+    answer = ask(port, "/api/marks", "POST", action(1, mark=mark(0, 3), show=2, with_confidence=True)).content
+    assert (answer["revision"], answer["frame"], answer["marked_frames"]) == (1, 2, [0])
+    assert (inline_array(answer["labels"], "<i2", session) == session.labels(2)).all()
+    assert (inline_array(answer["confidence"], "u1", session) == np.rint(session.confidence(2) * 255)).all()
+    assert "labels" not in ask(port, "/api/marks", "POST", action(2, mark=mark(0, 3))).content
+
+
+def test_an_action_counts_once_however_often_it_is_sent(port: int, session: SmallSession) -> None:
+    requests = [
+        ("/api/marks", action(1, mark=mark())),
+        ("/api/marks", action(2, mark=mark(1, 1))),
+        ("/api/undo", action(3)),
+        ("/api/redo", action(4)),
+        ("/api/classes", action(5, action="add", name="clock", color="#102030")),
+        ("/api/marks", action(1, client="two", mark=mark())),
+    ]
+    for number, (path, body) in enumerate(requests, 1):
+        for _ in range(3):
+            assert ask(port, path, "POST", body).content["revision"] == number
+    assert (session.revision, len(session.marks), len(session.classes)) == (6, 3, 7)
+
+
+def test_clients_undo_what_is_theirs(port: int, session: SmallSession) -> None:
+    ask(port, "/api/marks", "POST", action(1, mark=mark(0, 1)))
+    ask(port, "/api/marks", "POST", action(1, client="two", mark=mark(0, 2)))
+    assert ask(port, "/api/undo", "POST", action(2)).status == 200
+    assert [one["class_id"] for _, one in session.marks] == [2]
+    refused = ask(port, "/api/undo", "POST", action(3))
+    assert (refused.status, refused.sentence) == (400, "There is nothing to undo.")
+
+
+def test_classes_are_added_renamed_recoloured_merged_and_locked(port: int) -> None:
+    name = 'a "b" <img src=x onerror=alert(1)> ☂ '
+    for number, change in enumerate(
+        (
+            {"action": "add", "name": name},
+            {"action": "rename", "id": 0, "name": "ceiling"},
+            {"action": "recolor", "id": 1, "color": "#0a0b0c"},
+            {"action": "merge", "id": 2, "into": 3},
+            {"action": "lock", "id": 4, "is_locked": True},
+        )
+    ):
+        answer = ask(port, "/api/classes", "POST", action(number, **change))
+        assert answer.status == 200
+    classes = answer.content["classes"]
+    assert classes[6]["name"] == name.strip()
+    assert (classes[0]["name"], classes[1]["color"], classes[2]["merged_into"]) == ("ceiling", "#0a0b0c", 3)
+    assert classes[4]["is_locked"]
+
+
+def test_events_wait_for_the_next_action_of_anybody(port: int) -> None:
+    answers: list[Any] = []
+    waiting = threading.Thread(target=lambda: answers.append(ask(port, "/api/events?since=0&surface=100").content))
+    waiting.start()
+    ask(port, "/api/marks", "POST", action(1, mark=mark()))
+    waiting.join(20)
+    assert [answer["revision"] for answer in answers] == [1]
+    assert answers[0]["changed_frames"] == [0, 1, 2]
+
+
+def test_events_tell_of_another_surface_although_nobody_acted(port: int, session: SmallSession) -> None:
+    answers: list[Any] = []
+    waiting = threading.Thread(target=lambda: answers.append(ask(port, "/api/events?since=0&surface=100").content))
+    waiting.start()
+    session.num_voxels = 300
+    waiting.join(20)
+    assert [answer["surface"] for answer in answers] == [300]
+
+
+def test_closing_the_server_answers_those_that_wait(session: SmallSession, tmp_path: Path) -> None:
+    ended = threading.Event()
+    with serving(session, tmp_path) as server:
+        connection = socket.create_connection(("127.0.0.1", server.port))
+        request = f"GET /api/events?since=0 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+        connection.sendall(request.encode())
+        threading.Thread(target=lambda: (connection.recv(1), ended.set()), daemon=True).start()
+    assert ended.wait(10)
+    connection.close()
+
+
+def test_frames_are_ranked(port: int) -> None:
+    ranked = ask(port, "/api/ranked").content["ranked"]
+    assert {frame["frame"] for frame in ranked} == {0, 1, 2}
+    assert ranked[0]["reason"].endswith("has no label")
+
+
+def test_an_export_gets_a_new_folder_and_never_an_old_one(port: int, tmp_path: Path) -> None:
+    first = ask(port, "/api/export", "POST", {}).content
+    second = ask(port, "/api/export", "POST", {"painted_only": True, "least_confidence": 0.5}).content
+    assert [Path(one["folder"]).name for one in (first, second)] == ["labels_1", "labels_2"]
+    assert len(list((tmp_path / "exports" / "labels_1").glob("*.png"))) == first["num_files"] == 3
+    assert ask(port, "/api/export", "POST", {"folder": "labels_1"}).status == 409
+    assert ask(port, "/api/export", "POST", {"folder": "mine.v2"}).status == 200
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/../../etc/hostname", 404),
+        ("GET", "/..%2f..%2fetc/hostname", 404),
+        ("GET", "/label.py", 404),
+        ("GET", "/api/frame/3/image", 404),
+        ("GET", "/api/frame/-1/image", 404),
+        ("GET", "/api/frame/1e0/labels", 404),
+        ("GET", "/api/frame/0/nothing", 404),
+        ("GET", "/api/frame/99999999999999999999/labels", 404),
+        ("GET", "/api/events", 400),
+        ("GET", "/api/events?since=-1", 400),
+        ("GET", "/api/events?since=nan", 400),
+        ("GET", "/api/marks", 405),
+        ("POST", "/api/state", 405),
+        ("POST", "/nothing", 404),
+        ("PUT", "/api/marks", 405),
+        ("DELETE", "/api/state", 405),
+        ("OPTIONS", "/api/marks", 405),
+        ("HEAD", "/api/state", 405),
+        ("BREW", "/", 405),
+    ],
+)
+def test_an_address_that_does_not_exist_is_refused(port: int, method: str, path: str, status: int) -> None:
+    refused = ask(port, path, method, {} if method == "POST" else None)
+    assert refused.status == status
+    assert method == "HEAD" or refused.sentence.endswith(".")
+
+
+SHAPE = {"kind": "stroke", "points": [[1, 1]], "radius": 2}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe{}",
+        b'{"client": "one", "sequence": NaN}',
+        b'{"client": "one", "sequence": 1, "x": 1e400}',
+        b'{"client": "one", "sequence": ' + b"9" * 5000 + b"}",
+        b'{"client": "one", "sequence": 1, "x": ' + b"[" * 3000 + b"]" * 3000 + b"}",
+        b'{"client": "one", "sequence": 1, "x": "\\ud800"}',
+        json.dumps(action(1)).encode(),
+        json.dumps(action(-1, mark=mark())).encode(),
+        json.dumps(action(1, client="../x", mark=mark())).encode(),
+        json.dumps(action(1, client=7, mark=mark())).encode(),
+        json.dumps(action(1, mark=mark(frame=3))).encode(),
+        json.dumps(action(1, mark=mark(class_id=99))).encode(),
+        json.dumps(action(1, mark=mark(action="burn"))).encode(),
+        json.dumps(action(1, mark=mark(shape={"kind": "spiral"}))).encode(),
+        json.dumps(action(1, mark=mark(shape={**SHAPE, "points": [[1]]}))).encode(),
+        json.dumps(action(1, mark=mark(shape={**SHAPE, "radius": "wide"}))).encode(),
+        json.dumps(action(1, mark=mark(), show=9)).encode(),
+        json.dumps(action(1, mark=mark(), show=0.5)).encode(),
+        json.dumps(action(1, mark=mark(), with_confidence=1)).encode(),
+    ],
+)
+def test_a_wrong_mark_is_refused_and_changes_nothing(port: int, session: SmallSession, body: bytes) -> None:
+    refused = ask(port, "/api/marks", "POST", body)
+    assert refused.status in (400, 404)
+    assert refused.sentence.endswith(".")
+    assert session.revision == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"action": "delete", "id": 0},
+        {"action": "add", "name": ""},
+        {"action": "add", "name": "  \t "},
+        {"action": "add", "name": "x" * 101},
+        {"action": "add", "name": "a\u202eb"},
+        {"action": "add", "name": "x", "color": "red"},
+        {"action": "recolor", "id": 0},
+        {"action": "recolor", "id": 0, "color": "#12345"},
+        {"action": "rename", "id": 99, "name": "x"},
+        {"action": "merge", "id": 0},
+        {"action": "lock", "id": 0, "is_locked": "yes"},
+        {"action": "lock", "id": True, "is_locked": True},
+    ],
+)
+def test_a_wrong_change_of_classes_is_refused(port: int, session: SmallSession, change: dict[str, Any]) -> None:
+    refused = ask(port, "/api/classes", "POST", action(1, **change))
+    assert refused.status == 400
+    assert refused.sentence.endswith(".")
+    assert session.revision == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"folder": name} for name in ("..", ".", "", "a/b", "/etc", "..\\x", ".hidden", "x" * 81, "a\x00b", 5, ["x"])]
+    + [{"least_confidence": value} for value in (-0.1, 1.1, "0.5", True, None)]
+    + [{"painted_only": 1}],
+)
+def test_a_wrong_export_writes_nothing(port: int, tmp_path: Path, body: dict[str, Any]) -> None:
+    assert ask(port, "/api/export", "POST", body).status == 400
+    assert list(tmp_path.iterdir()) == []
+
+
+def raw_reply(port: int, request: bytes) -> bytes:
+    """All that comes back on a connection, which the server closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        reply = b""
+        while part := connection.recv(65536):
+            reply += part
+        return reply
+
+
+HEAD = f"Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status"),
+    [
+        (b"POST /api/marks HTTP/1.1\r\n" + HEAD + b"Content-Length: 99999999\r\n\r\n", 413),
+        (b"POST /api/marks HTTP/1.1\r\n" + HEAD + b"Content-Length: -5\r\n\r\n", 411),
+        (b"POST /api/marks HTTP/1.1\r\n" + HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 411),
+        (b"POST /api/marks HTTP/1.1\r\n" + HEAD + b"\r\n{}", 411),
+        (b"POST /api/marks HTTP/1.1\r\n" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
+        (b"GET /api/state HTTP/1.1\r\n" + HEAD + b"Content-Length: 5\r\n\r\nhello", 400),
+        (b"GET /api/state HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n", 431),
+        (b"GET / HTTP/9.9\r\n" + HEAD + b"\r\n", 400),
+        (b"nonsense\r\n\r\n", 400),
+    ],
+)
+def test_a_request_that_is_none_is_refused_with_a_sentence(port: int, request_head: bytes, status: int) -> None:
+    head, _, body = raw_reply(port, request_head).partition(b"\r\n\r\n")
+    assert int(head.split()[1]) == status
+    assert json.loads(body)["error"].endswith(".")
+
+
+def test_a_body_of_another_type_is_refused(port: int) -> None:
+    """A form of another page can send text without asking, but no JSON."""
+    body = json.dumps(action(1, mark=mark())).encode()
+    assert ask(port, "/api/marks", "POST", body, {"Content-Type": "text/plain"}).status == 415
+    assert ask(port, "/api/marks", "POST", b" " * MAX_BODY_BYTES + b"x").status == 413
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [(OSError(errno.ENOSPC, "No space left on device"), 507), (OSError(errno.EROFS, "Read-only file system"), 500)],
+)
+def test_a_disk_that_takes_nothing_is_told_and_the_action_may_come_again(
+    port: int, session: SmallSession, failure: OSError, status: int
+) -> None:
+    wrapped = SceneError("Expected to write to the journal, found that it cannot be written; make room.")
+    wrapped.__cause__ = failure
+    for number, error in enumerate((failure, wrapped)):
+        session.failure = error
+        refused = ask(port, "/api/marks", "POST", action(number, mark=mark()))
+        assert refused.status == status
+        assert refused.sentence.endswith(".")
+        assert ask(port, "/api/marks", "POST", action(number, mark=mark())).status == 200
+    assert session.revision == 2
+
+
+ODD = (0, -1, 1.5, 1e308, 2**60, True, None, "", "x" * 300, "../../etc/passwd", "\u202e", [], {}, [[1, 2]], "#ffffff")
+NAMES = ("client", "sequence", "mark", "show", "action", "id", "name", "color", "into", "folder", "frame", "class_id")
+PATHS = ("/api/marks", "/api/undo", "/api/classes", "/api/export", "/api/frame/0/labels", "/api/events", "/label.js")
+
+
+def test_two_thousand_random_requests_are_refused_with_a_sentence_and_leave_no_trace(
+    server: LabelServer, session: SmallSession, tmp_path: Path
+) -> None:
+    """Each request is right but for one part at least, which is drawn."""
+    draw = random.Random(0)
+    paths = {"inside": list(tmp_path.iterdir()), "beside": sorted(tmp_path.parent.iterdir())}
+    for _ in range(2000):
+        method, path = draw.choice(("GET", "POST", "PUT")), draw.choice(PATHS)
+        body: Any = {draw.choice(NAMES): draw.choice(ODD) for _ in range(draw.randrange(5))}
+        if draw.random() < 0.3:
+            body = draw.randbytes(draw.randrange(200))
+        bearer, headers = TOKEN, {}
+        match draw.randrange(5):
+            case 0:
+                bearer = "".join(draw.choices("abcdefgh-_0", k=draw.randrange(40)))
+            case 1:
+                headers = {"Host": draw.choice(("evil.example", "[::1", "a b", "", "x" * 500, "::::"))}
+            case 2:
+                headers = {"Origin": draw.choice(("null", "http://evil.example", "file://", "x" * 500))}
+            case 3:
+                path = draw.choice(("/..", "/%00", "/a\\b", "/api/frame/7/labels", "/api//", "/?token=1")) + "/x"
+            case 4:
+                method, path = "POST", draw.choice(PATHS[:3])
+                if isinstance(body, dict):  # else it might be right by chance
+                    body["sequence"] = draw.choice((-1, "1", None, 0.5, [1]))
+        reply = ask(server.port, path, method, body, headers, bearer)
+        assert 400 <= reply.status < 500, (method, path, body, headers)
+        assert reply.sentence.endswith("."), (method, path, body)
+    assert session.revision == 0
+    assert paths == {"inside": list(tmp_path.iterdir()), "beside": sorted(tmp_path.parent.iterdir())}
+    assert ask(server.port, "/api/state").status == 200
