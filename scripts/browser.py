@@ -38,6 +38,8 @@ BROWSER_FLAGS = (
 WITH_WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 """Flags for WebGL without a GPU, by far the slower way to draw everything else."""
 WITHOUT_WEBGL = ("--disable-gpu",)
+LONGEST_CALL_S = 120.0
+"""Time after which a page that does not answer is given up."""
 SHIFT = 8
 CONTROL = 2
 """Modifiers of keys and of the mouse, as the protocol counts them."""
@@ -107,7 +109,7 @@ class Page:
         self._last_id += 1
         self._connection.send(json.dumps({"id": self._last_id, "method": method, "params": parameters}))
         while True:
-            message = json.loads(self._connection.recv())
+            message = json.loads(self._connection.recv(timeout=LONGEST_CALL_S))
             if message.get("id") == self._last_id:
                 if "error" in message:
                     raise RuntimeError(f"{method}: {message['error']}")

@@ -88,7 +88,7 @@ class SmallSession:
         noise = np.random.default_rng(0).integers(-9, 10, (self.height, size[0], 1))
         self._color = np.clip(np.asarray(color).astype(int) + noise, 0, 255).astype(np.uint8)
         self._objects = np.asarray(objects).astype(np.int32)
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self.frames = [
             FrameInfo(f"frame_{number:03d}", self.height, self.width, Path(f"frame_{number:03d}.png"))
             for number in range(self.num_frames)
@@ -141,7 +141,7 @@ class SmallSession:
         return np.asarray(picture)
 
     def _act(self, client: str, sequence: int, action: Any) -> int:
-        with self._lock:
+        with self.lock:
             if (client, sequence) not in self.done:
                 if self.failure is not None:
                     failure, self.failure = self.failure, None
@@ -211,7 +211,7 @@ class SmallSession:
         return classes
 
     def painted(self, frame: int) -> ndarray:
-        with self._lock:
+        with self.lock:
             painted = np.full((self.height, self.width), NOTHING, np.int16)
             values = {"erase": NOTHING, "void": VOID}
             for _, mark in self.marks:
@@ -220,24 +220,24 @@ class SmallSession:
             return painted
 
     def labels(self, frame: int) -> ndarray:
-        with self._lock:
+        with self.lock:
             painted = self.painted(frame)
             spread = self._spread()[self._objects[:, self._window(frame)]]
             return np.where(painted == NOTHING, spread, np.maximum(painted, -1)).astype(np.int16)
 
     def confidence(self, frame: int) -> ndarray:
-        with self._lock:
+        with self.lock:
             spread = np.where(self.labels(frame) >= 0, 0.75, 0.0)
             return np.where(self.painted(frame) >= 0, 1.0, spread).astype(np.float32)
 
     def progress(self) -> Progress:
-        with self._lock:
+        with self.lock:
             share = float((self._spread() >= 0)[self._objects].mean())
             marked = {mark["frame"] for _, mark in self.marks}
             return Progress(share, len(self.marks), self.revision, 0.1 * self.revision, len(marked), 0.75 * share)
 
     def marked_frames(self) -> list[int]:
-        with self._lock:
+        with self.lock:
             return sorted({mark["frame"] for _, mark in self.marks})
 
     def ranked_frames(self) -> list[FrameRank]:
