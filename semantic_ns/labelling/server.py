@@ -57,13 +57,7 @@ class LabelServer:
         self._api = api
         self._token = token
         self._host = host
-        try:
-            self._server = _Server(host, port)
-        except (OSError, OverflowError) as error:
-            raise SceneError(
-                f"Expected a free port for the page, found that {host}:{port} cannot be used "
-                f"({getattr(error, 'strerror', None) or error}); end what listens there or choose another --port."
-            ) from error
+        self._server = _listening(host, port)
         self._server.access = Access(token, host, self.port)
         self._server.api = api
         self._server.files = page_files()
@@ -94,6 +88,25 @@ class LabelServer:
         self._api.close()
         self._server.server_close()
         self._server.cut_connections()
+
+
+def refuse_taken_port(host: str, port: int) -> None:
+    """Check that a server can listen, before anything slow is done.
+
+    Raises:
+        SceneError: the port is taken, or the host is not one of this machine.
+    """
+    _listening(host, port).server_close()
+
+
+def _listening(host: str, port: int) -> "_Server":
+    try:
+        return _Server(host, port)
+    except (OSError, OverflowError) as error:
+        raise SceneError(
+            f"Expected a free port for the page, found that {host}:{port} cannot be used "
+            f"({getattr(error, 'strerror', None) or error}); end what listens there or choose another --port."
+        ) from error
 
 
 def page_files() -> dict[str, Answer]:
