@@ -1,1 +1,1 @@
-"""Labels by people: marks on training images, spread over the surface at once, served as a page."""
+"""Labelling by hand: marks of people on training images become classes of the whole surface, and so of every frame."""
