@@ -23,6 +23,8 @@ from semantic_ns.labelling.answers import (
     json_answer,
     label_layer,
 )
+from semantic_ns.labelling.interface import SessionLike
+from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.requests import Body, RequestError
 
 LONGEST_WAIT_S = 25.0
@@ -49,7 +51,7 @@ class LabelApi:
         exports: Folder below which exports get folders of their own.
     """
 
-    def __init__(self, session: Any, name: str, exports: Path) -> None:
+    def __init__(self, session: SessionLike, name: str, exports: Path) -> None:
         self._session = session
         self._name = name
         self._exports = exports
@@ -145,7 +147,7 @@ class LabelApi:
 
     def _summary(self) -> dict[str, Any]:
         session = self._session
-        revision = session.revision
+        revision, progress = session.revision, session.progress()
         classes = [
             {
                 "id": one.id,
@@ -158,9 +160,9 @@ class LabelApi:
         ]
         return {
             "revision": revision,
-            "surface": session.num_voxels,
+            "surface": progress.num_voxels,
             "classes": classes,
-            "progress": dataclasses.asdict(session.progress()),
+            "progress": dataclasses.asdict(progress),
             "marked_frames": session.marked_frames(),
         }
 
@@ -179,18 +181,21 @@ class LabelApi:
 
     def _wait(self, since: int, surface: str | None) -> None:
         """Wait until the session has another revision, or shows another surface than the page knows."""
-        surface = str(self._session.num_voxels) if surface is None else surface
+        surface = self._surface() if surface is None else surface
         with self._changed:
             if self._num_waiting >= _MAX_WAITING:
                 return
             self._num_waiting += 1
             try:
                 for _ in range(round(LONGEST_WAIT_S / _LOOK_AGAIN_S)):
-                    if self._is_closed or self._session.revision != since or surface != str(self._session.num_voxels):
+                    if self._is_closed or self._session.revision != since or surface != self._surface():
                         return
                     self._changed.wait(_LOOK_AGAIN_S)
             finally:
                 self._num_waiting -= 1
+
+    def _surface(self) -> str:
+        return str(self._session.progress().num_voxels)
 
     # Actions
 
@@ -210,7 +215,7 @@ class LabelApi:
         return json_answer(content)
 
     def _add_mark(self, body: Body) -> Answer:
-        mark = self._session.read_mark(body.mapping("mark"))
+        mark = Mark.from_json(body.mapping("mark"))
         return self._act(body, lambda *who: self._session.add_mark(mark, *who))
 
     def _change_classes(self, body: Body) -> Answer:

@@ -35,6 +35,8 @@ _HEADERS = {
 }
 _IDLE_S = 60.0
 """Time after which a connection on which nothing comes is closed."""
+_DRAIN_S = 2.0
+_MOST_DRAINED_BYTES = 16 * MAX_BODY_BYTES
 _MAX_CONNECTIONS = 256
 _LEAST_COMPRESSED = 2000
 """Bytes below which an answer is sent as it is."""
@@ -237,8 +239,18 @@ class _Handler(BaseHTTPRequestHandler):
         return int(lengths[0]) if len(lengths) == 1 and lengths[0].isascii() and lengths[0].isdigit() else None
 
     def _refuse(self, sentence: str, status: HTTPStatus) -> None:
-        self.close_connection = True  # its body, if there is one, is not read
+        self.close_connection = True
         self._send(error_answer(sentence, status))
+        self.wfile.flush()
+        self._drain()
+
+    def _drain(self) -> None:
+        """Take in what still comes of a body that is refused: a client that is cut off while it sends sees no answer."""
+        left = min(self._body_length() or 0, _MOST_DRAINED_BYTES)
+        with contextlib.suppress(OSError):
+            self.connection.settimeout(_DRAIN_S)
+            while left > 0 and (part := self.rfile.read(min(left, 65536))):
+                left -= len(part)
 
     def _send(self, answer: Answer) -> None:
         body, headers = answer.body, {"Cache-Control": "no-store", **answer.headers}

@@ -399,6 +399,11 @@ class LabelSession:
                 num_voxels=len(shown.labels),
             )
 
+    def marked_frames(self) -> list[int]:
+        """Frames with a mark in force, in ascending order."""
+        with self._lock:
+            return sorted({mark.frame for mark in self._painting.marks.values()})
+
     def ranked_frames(self) -> list[FrameRank]:
         """All frames, first those most worth looking at."""
         with self._lock:

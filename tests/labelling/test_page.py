@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
+from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.server import LabelServer
 from support.fresh_process import ROOT
 from support.label_server import mark, serving
@@ -130,11 +131,11 @@ def page(one_page: LabelPage, server: LabelServer) -> LabelPage:
 
 
 def shapes(session: SmallSession) -> list[dict[str, Any]]:
-    return [one["shape"] for _, one in session.marks]
+    return [dict(one.shape) for _, one in session.marks]
 
 
 def marked_classes(session: SmallSession) -> list[int | None]:
-    return [one["class_id"] for _, one in session.marks]
+    return [one.class_id for _, one in session.marks]
 
 
 def is_tinted(color: ndarray, before: ndarray, class_color: Sequence[int]) -> bool:
@@ -149,7 +150,7 @@ def test_a_stroke_colours_the_object_under_the_pointer_and_nothing_else(page: La
     page.stroke(ON_SOFA, (60.0, 80.0))
     page.wait_until_saved()
     ((_, made),) = session.marks
-    assert (made["class_id"], made["frame"], made["action"]) == (SOFA, 0, "paint")
+    assert (made.class_id, made.frame, made.action) == (SOFA, 0, "paint")
     assert np.abs(np.array(shapes(session)[0]["points"][0]) - ON_SOFA).max() < 0.5
     after = page.colors(ON_SOFA, ON_WALL)
     assert is_tinted(after[0], before[0], session.classes[SOFA].color)
@@ -209,7 +210,7 @@ def test_every_tool_makes_its_mark(page: LabelPage, session: SmallSession) -> No
     page.stroke((30.0, 10.0), button="right")
     page.wait_until_saved()
     assert [shape["kind"] for shape in shapes(session)] == ["click", "polygon", "region", *["stroke"] * 3]
-    found = [(one["action"], one["class_id"]) for _, one in session.marks]
+    found = [(one.action, one.class_id) for _, one in session.marks]
     assert found == [
         ("paint", WALL),
         ("paint", FLOOR),
@@ -456,7 +457,7 @@ def test_five_hundred_strokes_are_drawn_as_one_is(page: LabelPage, session: Smal
     for number in range(500):
         x, y = 5 + number % 150, 20 + number % 80
         stroke = {"kind": "stroke", "points": [[x, y], [x + 4, y + 4]], "radius": 2}
-        session.add_mark(session.read_mark(mark(0, number % 6, shape=stroke)), "another", number)
+        session.add_mark(Mark.from_json(mark(0, number % 6, shape=stroke)), "another", number)
     page.keys("3")
     page.stroke(ON_SOFA)
     page.wait_until_saved()

@@ -17,6 +17,7 @@ from PIL import Image
 from semantic_ns.errors import SceneError
 from semantic_ns.labelling.access import kept_token
 from semantic_ns.labelling.api import LabelApi
+from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.requests import MAX_BODY_BYTES
 from semantic_ns.labelling.server import LabelServer, page_files
 from support.label_server import TOKEN, action, ask, inline_array, mark, serving
@@ -149,8 +150,8 @@ def test_the_state_names_frames_classes_and_progress(port: int, session: SmallSe
 
 
 def test_layers_are_the_arrays_of_the_session(port: int, session: SmallSession) -> None:
-    session.add_mark(session.read_mark(mark(1, 2, 10, 10)), "two", 1)
-    session.add_mark(session.read_mark(mark(1, None, 40, 20, action="void")), "two", 2)
+    session.add_mark(Mark.from_json(mark(1, 2, 10, 10)), "two", 1)
+    session.add_mark(Mark.from_json(mark(1, None, 40, 20, action="void")), "two", 2)
     expected = session.labels(1).copy()
     expected[session.painted(1) == VOID] = VOID
     assert {-2, -1, 2} <= set(expected.ravel())
@@ -201,7 +202,7 @@ def test_clients_undo_what_is_theirs(port: int, session: SmallSession) -> None:
     ask(port, "/api/marks", "POST", action(1, mark=mark(0, 1)))
     ask(port, "/api/marks", "POST", action(1, client="two", mark=mark(0, 2)))
     assert ask(port, "/api/undo", "POST", action(2)).status == 200
-    assert [one["class_id"] for _, one in session.marks] == [2]
+    assert [one.class_id for _, one in session.marks] == [2]
     refused = ask(port, "/api/undo", "POST", action(3))
     assert (refused.status, refused.sentence) == (400, "There is nothing to undo.")
 
@@ -219,7 +220,7 @@ def test_classes_are_added_renamed_recoloured_merged_and_locked(port: int) -> No
     ):
         answer = ask(port, "/api/classes", "POST", action(number, **change))
         assert answer.status == 200
-    classes = answer.content["classes"]
+    classes = ask(port, "/api/state").content["classes"]
     assert classes[6]["name"] == name.strip()
     assert (classes[0]["name"], classes[1]["color"], classes[2]["merged_into"]) == ("ceiling", "#0a0b0c", 3)
     assert classes[4]["is_locked"]
@@ -322,7 +323,7 @@ SHAPE = {"kind": "stroke", "points": [[1, 1]], "radius": 2}
         json.dumps(action(1)).encode(),
         json.dumps(action(-1, mark=mark())).encode(),
         json.dumps(action(1, client="../x", mark=mark())).encode(),
-        json.dumps(action(1, client=7, mark=mark())).encode(),
+        json.dumps({**action(1, mark=mark()), "client": 7}).encode(),
         json.dumps(action(1, mark=mark(frame=3))).encode(),
         json.dumps(action(1, mark=mark(class_id=99))).encode(),
         json.dumps(action(1, mark=mark(action="burn"))).encode(),

@@ -13,6 +13,11 @@ from numpy import ndarray
 from PIL import Image, ImageDraw
 
 from semantic_ns.errors import SceneError
+from semantic_ns.labelling.classes import LabelClass
+from semantic_ns.labelling.marks import Mark
+from semantic_ns.labelling.ranking import FrameRank
+from semantic_ns.labelling.session import Progress
+from semantic_ns.labelling.surface import FrameInfo
 
 NOTHING, VOID = -1, -2
 SHIFT = 24
@@ -28,40 +33,6 @@ OBJECTS = (
 )
 
 
-@dataclass(frozen=True)
-class FrameInfo:
-    name: str
-    height: int
-    width: int
-    image: Path
-
-
-@dataclass(frozen=True)
-class LabelClass:
-    id: int
-    name: str
-    color: tuple[int, int, int]
-    is_locked: bool = False
-    merged_into: int | None = None
-
-
-@dataclass(frozen=True)
-class FrameRank:
-    frame: int
-    score: float
-    reason: str
-
-
-@dataclass(frozen=True)
-class Progress:
-    share_of_surface: float
-    num_marks: int
-    num_actions: int
-    minutes: float
-    num_frames_marked: int
-    expected_accuracy: float
-
-
 @dataclass
 class SmallSession:
     """See `LABELS` for the classes that it begins with; everything is in memory."""
@@ -73,8 +44,9 @@ class SmallSession:
     revision: int = 0
     num_voxels: int = 100
     done: dict[tuple[str, int], int] = field(default_factory=dict)
-    marks: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    undone: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    marks: list[tuple[str, Mark]] = field(default_factory=list)
+    undone: dict[str, list[Mark]] = field(default_factory=dict)
+    pixels: dict[int, ndarray] = field(default_factory=dict)
     failure: Exception | None = None
     """What the next action raises."""
 
@@ -108,37 +80,8 @@ class SmallSession:
         both = self._objects[:, self._window(frame)] * 10_000 + cells
         return np.unique(both, return_inverse=True)[1].reshape(both.shape).astype(np.int32)
 
-    def read_mark(self, content: dict[str, Any]) -> dict[str, Any]:
-        frame: Any
-        frame, number, shape = content.get("frame"), content.get("class_id"), content.get("shape")
-        if frame not in range(self.num_frames):
-            raise SceneError(f"Expected a frame from 0 to {self.num_frames - 1}, found {frame}.")
-        if content.get("action") not in ("paint", "erase", "void"):
-            raise SceneError("Expected paint, erase or void as the action.")
-        if content["action"] == "paint" and number not in [one.id for one in self.classes]:
-            raise SceneError(f"Expected the number of a class, found {number}.")
-        if not isinstance(shape, dict) or shape.get("kind") not in ("click", "stroke", "polygon", "region"):
-            raise SceneError("Expected a click, a stroke, a polygon or regions as the shape.")
-        try:
-            return {**content, "mask": self._mask(frame, shape)}
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise SceneError("Expected points as pairs of numbers and a radius.") from error
-
-    def _mask(self, frame: int, shape: dict[str, Any]) -> ndarray:
-        """Pixels that a shape covers."""
-        if shape["kind"] == "region":
-            return np.isin(self.regions(frame), shape["region_ids"])
-        picture = Image.new("1", (self.width, self.height))
-        draw = ImageDraw.Draw(picture)
-        if shape["kind"] == "polygon":
-            draw.polygon([tuple(point) for point in shape["points"]], fill=1)
-            return np.asarray(picture)
-        points = [[shape["x"], shape["y"]]] if shape["kind"] == "click" else shape["points"]
-        radius = shape["radius"]
-        for x, y in points:
-            draw.ellipse((x - radius, y - radius, x + radius - 1, y + radius - 1), fill=1)
-        draw.line([tuple(point) for point in points], fill=1, width=round(2 * radius))
-        return np.asarray(picture)
+    def _pixels(self, mark: Mark) -> ndarray:
+        return mark.mask(self.height, self.width, lambda: self.regions(mark.frame))
 
     def _act(self, client: str, sequence: int, action: Any) -> int:
         with self.lock:
@@ -151,9 +94,16 @@ class SmallSession:
                 self.done[client, sequence] = self.revision
             return self.done[client, sequence]
 
-    def add_mark(self, mark: dict[str, Any], client: str, sequence: int) -> int:
+    def add_mark(self, mark: Mark, client: str, sequence: int) -> int:
+        if mark.frame >= self.num_frames:
+            raise SceneError(f"Expected a frame from 0 to {self.num_frames - 1}, found {mark.frame}.")
+        if mark.class_id is not None and mark.class_id not in [one.id for one in self.classes]:
+            raise SceneError(f"Expected the number of a class, found {mark.class_id}.")
+        pixels = self._pixels(mark)
+
         def add() -> None:
             self.marks.append((client, mark))
+            self.pixels[id(mark)] = pixels
             self.undone[client] = []
 
         return self._act(client, sequence, add)
@@ -204,19 +154,18 @@ class SmallSession:
         """Class of each object."""
         classes = np.full(len(OBJECTS), NOTHING)
         for _, mark in self.marks:
-            if mark["action"] == "paint":
-                inside = self._objects[:, self._window(mark["frame"])][mark["mask"]]
-                if inside.size:
-                    classes[np.bincount(inside).argmax()] = mark["class_id"]
+            if mark.class_id is not None:
+                inside = self._objects[:, self._window(mark.frame)][self.pixels[id(mark)]]
+                classes[np.bincount(inside).argmax()] = mark.class_id
         return classes
 
     def painted(self, frame: int) -> ndarray:
         with self.lock:
             painted = np.full((self.height, self.width), NOTHING, np.int16)
-            values = {"erase": NOTHING, "void": VOID}
             for _, mark in self.marks:
-                if mark["frame"] == frame:
-                    painted[mark["mask"]] = values.get(mark["action"], mark["class_id"] or 0)
+                if mark.frame == frame:
+                    said = VOID if mark.action == "void" else NOTHING
+                    painted[self.pixels[id(mark)]] = said if mark.class_id is None else mark.class_id
             return painted
 
     def labels(self, frame: int) -> ndarray:
@@ -233,12 +182,14 @@ class SmallSession:
     def progress(self) -> Progress:
         with self.lock:
             share = float((self._spread() >= 0)[self._objects].mean())
-            marked = {mark["frame"] for _, mark in self.marks}
-            return Progress(share, len(self.marks), self.revision, 0.1 * self.revision, len(marked), 0.75 * share)
+            marked = {mark.frame for _, mark in self.marks}
+            return Progress(
+                share, len(self.marks), self.revision, 0.1 * self.revision, len(marked), 0.75 * share, self.num_voxels
+            )
 
     def marked_frames(self) -> list[int]:
         with self.lock:
-            return sorted({mark["frame"] for _, mark in self.marks})
+            return sorted({mark.frame for _, mark in self.marks})
 
     def ranked_frames(self) -> list[FrameRank]:
         scores = [float((self.labels(frame) < 0).mean()) for frame in range(self.num_frames)]
