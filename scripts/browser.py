@@ -42,6 +42,7 @@ LONGEST_CALL_S = 120.0
 """Time after which a page that does not answer is given up."""
 SHIFT = 8
 CONTROL = 2
+ALT = 1
 """Modifiers of keys and of the mouse, as the protocol counts them."""
 FIND_CENTRE = """
 (() => {

@@ -16,7 +16,7 @@ from support.label_server import mark, serving
 from support.label_session import SmallSession
 
 sys.path.insert(0, str(ROOT / "scripts"))
-from browser import BROWSERS, CONTROL, SHIFT, Page, installed_browser, open_browser
+from browser import ALT, BROWSERS, CONTROL, SHIFT, Page, installed_browser, open_browser
 
 if installed_browser() is None:
     pytest.skip(f"needs one of {', '.join(BROWSERS)} on PATH", allow_module_level=True)
@@ -315,6 +315,21 @@ def test_classes_are_added_found_and_renamed_and_names_stay_text(page: LabelPage
     page.page.wait_until("snsLabel.store.classOf(1).is_locked")
     assert page.page.value("document.querySelectorAll('#classes li').length") == 6
     assert page.page.value("window.hit === undefined && !document.querySelector('#classes img')")
+
+
+def test_keys_of_classes_are_given_and_kept(page: LabelPage) -> None:
+    page.page.value("snsLabel.store.act('/api/classes', {action: 'add', name: 'tenth', color: null})")
+    page.page.wait_until("snsLabel.store.classes.length === 7")
+    page.keys("6")
+    page.page.call("Input.dispatchKeyEvent", type="keyDown", key="1", code="Digit1", modifiers=ALT)
+    page.keys("2")
+    page.keys("1")
+    assert page.page.value("snsLabel.look.chosen") == 5
+    page.reload()
+    page.keys("2")
+    assert page.page.value("snsLabel.look.chosen") == 0  # the first of those that were given none
+    page.keys("1")
+    assert page.page.value("snsLabel.look.chosen") == 5
 
 
 def test_a_second_page_sees_what_the_first_one_marks(

@@ -25,14 +25,33 @@ export class ClassList {
     find("class-form").addEventListener("submit", () => this.save());
   }
 
-  // Classes by their keys 1 to 9: the first nine in the order of the list.
+  // The ids of the classes of the keys 1 to 9: those that a person gave a key, and the first others in the list.
+  get keyed() {
+    const given = JSON.parse(localStorage.getItem(this.keyPlace) ?? "{}");
+    const isThere = (id) => this.store.classes.some((one) => one.id === id);
+    const chosen = new Set(Object.values(given));
+    const others = this.store.classes.map((one) => one.id).filter((id) => !chosen.has(id));
+    return Array.from({ length: NUM_KEYS }, (_, place) => (isThere(given[place + 1]) ? given[place + 1] : others.shift()));
+  }
+
+  get keyPlace() {
+    return `sns-label keys ${this.store.state.key}`;
+  }
+
   byKey(number) {
-    return this.store.classes[number - 1];
+    return this.keyed[number - 1];
   }
 
   keyOf(id) {
-    const place = this.store.classes.findIndex((one) => one.id === id);
-    return place >= 0 && place < NUM_KEYS ? place + 1 : null;
+    const place = this.keyed.indexOf(id);
+    return place >= 0 ? place + 1 : null;
+  }
+
+  // Give a class a key, which is kept for this scene. The others keep theirs as far as they were given.
+  assignKey(id, number) {
+    const given = Object.entries(JSON.parse(localStorage.getItem(this.keyPlace) ?? "{}")).filter(([, other]) => other !== id);
+    localStorage.setItem(this.keyPlace, JSON.stringify({ ...Object.fromEntries(given), [number]: id }));
+    this.show();
   }
 
   get typed() {
@@ -78,32 +97,36 @@ export class ClassList {
   show() {
     const focused = document.activeElement?.closest?.("#classes li")?.dataset.id;
     const part = document.activeElement?.dataset?.part;
-    const rows = this.matches.map((one) => this.row(one));
+    const { keyed } = this;
+    const rows = this.matches.map((one) => this.row(one, keyed.indexOf(one.id) + 1));
     if (!rows.length) {
       const text = this.typed ? "No class of this name." : "No class yet. Type a name above and press Enter.";
       rows.push(element("li", { classes: "empty", text }));
     }
+    const top = this.list.scrollTop;
     this.list.replaceChildren(...rows);
+    this.list.scrollTop = top;
+    if (this.reveal) this.list.querySelector(".chosen")?.scrollIntoView({ block: "nearest" });
+    this.reveal = false;
     if (focused !== undefined) this.list.querySelector(`li[data-id="${focused}"] [data-part="${part}"]`)?.focus();
     const isKnown = this.store.classes.some((one) => one.name === this.typed);
     this.add.hidden = !this.typed || isKnown;
     this.add.textContent = `Add “${this.typed}”`;
   }
 
-  row({ id, name, color, is_locked: isLocked }) {
-    const key = this.keyOf(id);
+  row({ id, name, color, is_locked: isLocked }, key) {
     const isChosen = id === this.look.chosen;
     const main = element(
       "button",
       {
         classes: "main",
-        attributes: { type: "button", "aria-pressed": String(isChosen), title: key ? `${name} (${key})` : name, "data-part": "main" },
+        attributes: { type: "button", "aria-pressed": String(isChosen), title: key > 0 ? `${name} (${key})` : name, "data-part": "main" },
         on: { click: () => this.choose(id) },
       },
       swatch(color),
       element("span", { classes: "name", text: name }),
       element("span", { classes: "share", text: this.shareText(id) }),
-      key ? element("kbd", { text: String(key) }) : element("span", { classes: "key-space" }),
+      key > 0 ? element("kbd", { text: String(key) }) : element("span", { classes: "key-space" }),
     );
     const lockTitle = isLocked ? `Unlock ${name}` : `Lock ${name}: marks of other classes leave it as it is`;
     const lock = element(
@@ -179,6 +202,9 @@ export class ClassList {
     const others = this.store.classes.filter((one) => one.id !== id);
     const choices = others.map((one) => element("option", { text: one.name, attributes: { value: String(one.id) } }));
     find("class-into").replaceChildren(element("option", { text: "No other class", attributes: { value: "" } }), ...choices);
+    const digits = Array.from({ length: NUM_KEYS }, (_, place) => String(place + 1));
+    find("class-key").replaceChildren(...["", ...digits].map((digit) => element("option", { text: digit || "None", attributes: { value: digit } })));
+    find("class-key").value = String(this.keyOf(id) ?? "");
     this.dialog.showModal();
     find("class-name").select();
   }
@@ -189,6 +215,8 @@ export class ClassList {
     const name = find("class-name").value.trim().replace(/\s+/g, " ");
     const color = find("class-color").value;
     const into = find("class-into").value;
+    const key = find("class-key").value;
+    if (key && Number(key) !== this.keyOf(id)) this.assignKey(id, Number(key));
     if (name && name !== before.name) this.store.act("/api/classes", { action: "rename", id, name });
     if (color !== before.color) this.store.act("/api/classes", { action: "recolor", id, color });
     if (into !== "") {

@@ -20,6 +20,7 @@ export const KEYS = [
   ]],
   ["Classes", [
     { shown: ["1", "–", "9"], says: "Choose a class" },
+    { shown: ["Alt", "1", "–", "9"], says: "Give the chosen class a key" },
     { key: "/", does: "search", says: "Find or add a class" },
     { key: "i", does: "pick", says: "Choose the class under the pointer" },
     { key: "g", does: "confirm", says: "Confirm the label under the pointer" },

@@ -70,6 +70,7 @@ async function loadRegions() {
 
 function choose(id) {
   look.chosen = id;
+  classes.reveal = true;
   if (tool.mode !== "paint") tool.mode = "paint";
   localStorage.setItem(`sns-label class ${store.state.key}`, String(id));
   classes.show();
@@ -283,9 +284,11 @@ function extraKey(event) {
   else if (event.key === "Enter" && event.target === view.canvas) {
     if (pointer.corners && !event.shiftKey) pointer.closePolygon();
     else if (view.pointer) useTool();
+  } else if (/^Digit[1-9]$/.test(event.code) && event.altKey && !event.ctrlKey && look.chosen !== null) {
+    classes.assignKey(look.chosen, Number(event.code.slice(5)));
   } else if (/^[1-9]$/.test(event.key) && !event.ctrlKey && !event.metaKey && !event.altKey) {
     const found = classes.byKey(Number(event.key));
-    if (found) choose(found.id);
+    if (found !== undefined) choose(found);
   } else return false;
   return true;
 }
