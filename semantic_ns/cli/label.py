@@ -53,11 +53,11 @@ class Label:
         from semantic_ns.labelling.server import LabelServer, refuse_taken_port
 
         refuse_taken_port(self.host, self.port)
-        run, folder = self._run_and_folder()
+        run, folder = self.run_and_folder()
         from semantic_ns.labelling.api import LabelApi
         from semantic_ns.labelling.opening import open_session
 
-        session = open_session(run, folder, self._class_names(), self.voxels)
+        session = open_session(run, folder, self.class_names(), self.voxels)
         try:
             name = session.surface.scene.name
             api = LabelApi(session, name, folder / "exports")
@@ -77,9 +77,9 @@ class Label:
             raise SceneError(f"Expected 1000 voxels or more for --voxels, found {self.voxels}; raise it.")
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise SceneError(f"Expected seconds above 0 for --max-seconds, found {self.max_seconds}; raise it.")
-        self._class_names()
+        self.class_names()
 
-    def _run_and_folder(self) -> tuple[Path, Path]:
+    def run_and_folder(self) -> tuple[Path, Path]:
         """The run's config.yml, and the folder of the session."""
         from semantic_ns.labelling.surface import FOLDER
         from semantic_ns.labelling.training import surface_run
@@ -95,7 +95,8 @@ class Label:
         folder = self.output_dir or Path("outputs") / self.target.absolute().name / FOLDER
         return surface_run(self.target, folder / "surface", self.max_seconds), folder
 
-    def _class_names(self) -> tuple[str, ...]:
+    def class_names(self) -> tuple[str, ...]:
+        """The names of `--classes`, or of the table that it names."""
         from semantic_ns.labels.class_table import BUILT_IN_TABLES, ClassTable
 
         if len(self.classes) == 1 and (

@@ -339,6 +339,7 @@ def test_a_second_page_sees_what_the_first_one_marks(
     before = other_page.colors(ON_SOFA)
     page.keys("3")
     page.stroke(ON_SOFA)
+    other_page.show()  # a tab that nobody sees asks for nothing
     other_page.page.wait_until("snsLabel.store.state.revision === 1")
     other_page.wait_until_saved()
     assert is_tinted(other_page.colors(ON_SOFA)[0], before[0], session.classes[SOFA].color)

@@ -6,6 +6,8 @@
 
 const RETRY_MS = [300, 1000, 2000, 4000];
 const PATIENCE_MS = 60_000;
+const NUM_LAYERS = 24; // label layers that are kept; a large frame has some megabytes
+const NUM_REGION_MAPS = 8;
 
 export const NOTHING = -1;
 export const VOID = -2;
@@ -53,13 +55,13 @@ export class Store extends EventTarget {
 
   // Requests
 
-  async get(path) {
-    return (await this.ask(path)).json();
+  async get(path, signal) {
+    return (await this.ask(path, undefined, signal)).json();
   }
 
-  async ask(path, body) {
+  async ask(path, body, signal = AbortSignal.timeout(PATIENCE_MS)) {
     let answer;
-    const options = { credentials: "same-origin", signal: AbortSignal.timeout(PATIENCE_MS) };
+    const options = { credentials: "same-origin", signal };
     if (body) Object.assign(options, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
     try {
       answer = await fetch(path, options);
@@ -192,7 +194,7 @@ export class Store extends EventTarget {
     if (answer.labels !== undefined) {
       const labels = new Int16Array(await inflated(answer.labels));
       const confidence = answer.confidence === undefined ? null : new Uint8Array(await inflated(answer.confidence));
-      this.layers.set(answer.frame, { revision: answer.revision, labels, confidence });
+      this.keepLayer(answer.frame, { revision: answer.revision, labels, confidence });
     }
     if (answer.revision >= this.state.revision) {
       const { revision, classes, progress, marked_frames } = answer;
@@ -203,11 +205,21 @@ export class Store extends EventTarget {
     if (!this.queue.length) this.refresh(this.shown);
   }
 
+  // Browsers open six connections to a server for all tabs together: those that nobody sees do not hold one.
+  untilHidden() {
+    const control = new AbortController();
+    const end = () => { control.abort(); clearTimeout(timer); document.removeEventListener("visibilitychange", end); };
+    const timer = setTimeout(end, PATIENCE_MS);
+    document.addEventListener("visibilitychange", end);
+    return control.signal;
+  }
+
   async listen() {
     for (let turn = 0; ; ) {
+      await isVisible();
       const since = this.state.revision;
       try {
-        const answer = await this.get(`/api/events?since=${since}&surface=${this.state.surface ?? 0}`);
+        const answer = await this.get(`/api/events?since=${since}&surface=${this.state.surface ?? 0}`, this.untilHidden());
         turn = 0;
         this.recover();
         if (answer.surface !== this.state.surface) {
@@ -218,10 +230,17 @@ export class Store extends EventTarget {
         await this.receive(answer);
         if (answer.revision === since) await new Promise((resolve) => setTimeout(resolve, 200));
       } catch (error) {
+        if (document.hidden) continue;
         this.fail(error instanceof Refused ? new Unreachable(error.message) : error);
         await this.rest(turn++);
       }
     }
+  }
+
+  keepLayer(frame, layer) {
+    this.layers.delete(frame);
+    this.layers.set(frame, layer);
+    forgetOldest(this.layers, NUM_LAYERS, this.shown);
   }
 
   // Label layers of a frame are asked for when the frame is shown and they are older than the session.
@@ -238,7 +257,7 @@ export class Store extends EventTarget {
       const [labels, confidence] = await Promise.all(answers.map((one) => one.arrayBuffer()));
       const known = this.layers.get(frame);
       if (!known || known.revision <= revision)
-        this.layers.set(frame, { revision, labels: new Int16Array(labels), confidence: confidence ? new Uint8Array(confidence) : null });
+        this.keepLayer(frame, { revision, labels: new Int16Array(labels), confidence: confidence ? new Uint8Array(confidence) : null });
       this.emit("layers");
     } catch (error) {
       if (error instanceof Refused) this.emit("error", error.message);
@@ -247,7 +266,7 @@ export class Store extends EventTarget {
     } finally {
       this.refreshing.delete(frame);
     }
-    if (this.layers.get(frame).revision < this.state.revision && !this.queue.length && frame === this.shown) this.refresh(frame);
+    if (this.layers.get(frame)?.revision < this.state.revision && !this.queue.length && frame === this.shown) this.refresh(frame);
   }
 
   async regions(frame) {
@@ -255,6 +274,7 @@ export class Store extends EventTarget {
       const map = this.ask(`/api/frame/${frame}/regions?key=${this.state.key}`).then(async (one) => new Int32Array(await one.arrayBuffer()));
       map.catch(() => this.regionMaps.delete(frame));
       this.regionMaps.set(frame, map);
+      forgetOldest(this.regionMaps, NUM_REGION_MAPS, frame);
     }
     return this.regionMaps.get(frame);
   }
@@ -279,6 +299,13 @@ export class Store extends EventTarget {
   }
 }
 
+function forgetOldest(map, count, kept) {
+  for (const key of map.keys()) {
+    if (map.size <= count) return;
+    if (key !== kept) map.delete(key);
+  }
+}
+
 // The name of this tab: kept when the page is loaded again, so that undo goes on where it was.
 function clientName() {
   const kept = sessionStorage.getItem("sns-label client");
@@ -295,6 +322,11 @@ function nextSequence() {
   const next = Math.max(last + 1, Date.now() * 1000 + Math.floor(Math.random() * 1000));
   sessionStorage.setItem("sns-label sequence", String(next));
   return next;
+}
+
+function isVisible() {
+  if (!document.hidden) return null;
+  return new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
 }
 
 async function inflated(text) {
