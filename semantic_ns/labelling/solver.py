@@ -201,7 +201,8 @@ class ExactSolver:
     ) -> tuple[Float64[ndarray, "observations classes"], Float64[ndarray, "parts classes"], ndarray]:
         """The multipliers y, the level of x in each connected part of the surface, and which parts have a mark.
 
-        On each part the columns are known but for a constant, which the multipliers pay for: they sum to what leaks, about zero.
+        On each part the columns are known but for a constant, which the multipliers pay for: they sum to what leaks,
+        about zero.
         """
         counts = np.array([len(observation.voxels) for observation in ordered], np.float64)
         targets = np.full((len(ordered), num_classes), -LEAST_NOISE / num_classes)
