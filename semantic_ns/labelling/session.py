@@ -346,6 +346,11 @@ class LabelSession:
             painted = self.painted(frame)
             return np.where(painted == NOTHING, labels, np.maximum(painted, NOTHING)).astype(np.int16)
 
+    def voxel_labels(self) -> Int16[ndarray, "voxels"]:
+        """The class id of each voxel of `surface`, -1 where nothing is known."""
+        with self._lock:
+            return self._spread().labels
+
     def confidence(self, frame: Unchecked) -> Float32[ndarray, "height width"]:
         """How sure the labels are: 1 where painted, 0 where no mark reaches.
 
