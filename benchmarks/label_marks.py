@@ -21,7 +21,7 @@ from jaxtyping import Float64, Int16, Int32
 from numpy import ndarray
 from rich.console import Console
 from scipy.ndimage import distance_transform_edt, label
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
 from semantic_ns.geometry.rays import FastRayGenerator
@@ -84,17 +84,18 @@ class Person:
         best = None
         weights = self.weights()
         for class_id in np.unique(truth[is_wrong]).tolist():
-            regions, num_regions = label(is_wrong & (truth == class_id))
+            regions = np.zeros(truth.shape, np.int32)
+            label(is_wrong & (truth == class_id), output=regions)
             sizes = np.bincount(regions.reshape(-1))[1:]
             weight = float(sizes.max()) * weights[class_id]
-            if num_regions and (best is None or weight > best[0]):
+            if best is None or weight > best[0]:
                 best = weight, regions == int(sizes.argmax()) + 1, class_id
         return best
 
 
 def dab(frame: int, region: ndarray, class_id: int) -> Mark:
     """A click in the middle of a region [height, width] of every second pixel, which stays inside it."""
-    depth = distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
+    depth = np.asarray(distance_transform_edt(np.pad(region, 1)))[1:-1, 1:-1]
     row, column = np.unravel_index(int(depth.argmax()), depth.shape)
     radius = max(0.5, (min(float(depth.max()), LARGEST_DAB) - 0.5) * STRIDE)
     shape = {"kind": "click", "x": float(column) * STRIDE + 0.5, "y": float(row) * STRIDE + 0.5, "radius": radius}
@@ -134,7 +135,7 @@ class TestPoses:
 
     def voxels_on(self, surface: LabelSurface) -> Int32[ndarray, "pixels"]:
         """The voxel nearest to each pixel's point."""
-        return cKDTree(surface.positions).query(self.points)[1].astype(np.int32)
+        return np.asarray(KDTree(surface.positions).query(self.points)[1], np.int32)
 
     def score(self, labels: Int16[ndarray, "pixels"]) -> float:
         """MIoU over the classes that occur, from the class ids of the pixels; what is unknown is wrong."""
