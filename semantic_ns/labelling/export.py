@@ -50,7 +50,7 @@ def export_labels(
     refuse_used_folder(folder, "folder")
     if session.progress().num_marks == 0:
         raise SceneError("Expected a mark to write labels from, found none; mark something first.")
-    from semantic_ns.export.labels import class_table, label_image
+    from semantic_ns.labels.label_files import class_table, label_image
 
     taxonomy = session_taxonomy(session)
     new = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,28 +14,28 @@ from numpy import ndarray
 
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
-from semantic_ns.io.run_lengths import decode_coco, encode_coco
-from semantic_ns.labelling.actions import ActionLog, Entry
-from semantic_ns.labelling.classes import ClassList, LabelClass, check_color, next_id
+from semantic_ns.io.run_lengths import encode_coco
+from semantic_ns.labelling.classes import LabelClass, check_color
 from semantic_ns.labelling.journal import Journal
 from semantic_ns.labelling.marks import Mark
-from semantic_ns.labelling.painting import PaintedMark, Painting
+from semantic_ns.labelling.painting import Painting
 from semantic_ns.labelling.ranking import FrameRank, rank_frames
 from semantic_ns.labelling.spreading import Spreader, SpreadLabels
+from semantic_ns.labelling.state import (
+    NOTHING,
+    SessionState,
+    Unchecked,
+    check_client,
+    journal_header,
+    refuse_other_scene,
+)
 from semantic_ns.labelling.surface import FrameInfo, LabelSurface, read_color
 
-NOTHING, DO_NOT_KNOW = -1, -2
-"""In labels and painted pixels, beside ids of classes."""
 JOURNAL_FILE = "marks.jsonl"
-Unchecked = Any
-"""A value out of a request, of whatever type; what is not as it must be is refused with a SceneError."""
-_VERSION = 1
 _LABELLED = 0.5
 """Confidence from which on a voxel counts as labelled."""
 _REGIONS_OF_FRAME = 400
 """Super-pixels of an image, about."""
-_MAX_CLIENT_LETTERS = 100
-_MAX_SEQUENCE = 2**53
 
 
 @dataclass(frozen=True)
@@ -94,24 +94,16 @@ class LabelSession:
         self.frames: Sequence[FrameInfo] = surface.frames
         self._surface, self._clock = surface, clock
         self._lock = threading.RLock()
-        self._journal = Journal(folder / JOURNAL_FILE, _header(surface))
+        self._journal = Journal(folder / JOURNAL_FILE, journal_header(surface))
         try:
-            self._refuse_other_scene()
-            header = self._journal.header
-            self._void_id: int = header["void_id"]
-            self._first_classes = ClassList(
-                LabelClass(number, name, tuple(color)) for number, name, color in header["classes"]
-            )
-            self._classes = self._first_classes
-            self._log, self._painting = ActionLog(), Painting()
-            self._marks: dict[int, PaintedMark] = {}
+            refuse_other_scene(self._journal, surface)
+            self._state = SessionState(self.frames, self._journal.header, self.regions)
             self._spreader = Spreader(surface)
             self._shown: SpreadLabels | None = None
-            self._frozen_by_lock: dict[Any, Int16[ndarray, "voxels"]] = {}
             self._regions: dict[int, Int32[ndarray, "height width"]] = {}
             self._color = lru_cache(16)(lambda frame: read_color(self.frames[frame]))
             for values in self._journal.entries:
-                self._take(values)
+                self._state.take(values)
             self._add_missing(class_names)
         except BaseException:
             self._journal.close()
@@ -122,39 +114,24 @@ class LabelSession:
             self._background = threading.Thread(target=self._take_finer, args=(finer,), daemon=True)
             self._background.start()
 
-    def _refuse_other_scene(self) -> None:
-        header, own = self._journal.header, _header(self._surface)
-        if header.get("version") != _VERSION:
-            raise SceneError(
-                f"Expected a journal of version {_VERSION} at {self._journal.path}, found {header.get('version')!r}; "
-                "open it with the version of this package that wrote it."
-            )
-        if header.get("frames") != own["frames"]:
-            raise SceneError(
-                f"Expected a journal of the {len(own['frames'])} frames of {self._surface.scene}, found one of "
-                f"{len(header.get('frames', []))} others at {self._journal.path}; choose another folder for it."
-            )
-
     def _add_missing(self, names: Sequence[str]) -> None:
-        known = {entry.name.casefold() for entry in self._classes.in_use()}
+        known = {entry.name.casefold() for entry in self._state.classes.in_use()}
         for name in names:
             if name.strip().casefold() not in known:
-                self.add_class(name, None, "command line", self._log.revision)
+                self.add_class(name, None, "command line", self._state.log.revision)
                 known.add(name.strip().casefold())
-
-    # ---------------------------------------------------------------- actions
 
     @property
     def classes(self) -> Sequence[LabelClass]:
         """The classes, merged ones among them."""
         with self._lock:
-            return self._classes
+            return self._state.classes
 
     @property
     def revision(self) -> int:
         """Number of actions so far."""
         with self._lock:
-            return self._log.revision
+            return self._state.log.revision
 
     def add_mark(self, mark: Mark, client: Unchecked, sequence: Unchecked) -> int:
         """Take a mark.
@@ -173,9 +150,9 @@ class LabelSession:
         """
 
         def describe() -> dict[str, Any]:
-            info = self._info(mark.frame)
+            info = self._state.info(mark.frame)
             if mark.class_id is not None:
-                self._classes.find(mark.class_id)
+                self._state.classes.find(mark.class_id)
             mask = mark.mask(info.height, info.width, lambda: self.regions(mark.frame))
             values: dict[str, Any] = {"mark": mark.to_json()}
             kept = self._less_locked(mark, mask)
@@ -194,9 +171,9 @@ class LabelSession:
         """
 
         def describe() -> dict[str, Any]:
-            target = self._log.last_of(client)
+            target = self._state.log.last_of(client)
             if target.kind == "add_class":
-                self._refuse_used_class(target.values["id"])
+                self._state.refuse_used_class(target.values["id"])
             return {"target": target.revision}
 
         return self._act("undo", client, sequence, describe)
@@ -207,16 +184,17 @@ class LabelSession:
         Raises:
             SceneError: if there is none, or a new action came after it.
         """
-        return self._act("redo", client, sequence, lambda: {"target": self._log.last_taken_back_by(client).revision})
+        return self._act(
+            "redo", client, sequence, lambda: {"target": self._state.log.last_taken_back_by(client).revision}
+        )
 
     def add_class(self, name: Unchecked, color: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
         """Add a class, with an id that none ever had; without a colour it gets a free one. Returns the revision."""
 
         def describe() -> dict[str, Any]:
-            used = {entry.values["id"] for entry in self._log.entries if entry.kind == "add_class"}
-            number = next_id(used | {entry.id for entry in self._first_classes}, self._void_id)
-            chosen = self._classes.free_color(number) if color is None else check_color(color)
-            return {"id": number, "name": self._classes.check_name(name), "color": list(chosen)}
+            number = self._state.free_id()
+            chosen = self._state.classes.free_color(number) if color is None else check_color(color)
+            return {"id": number, "name": self._state.classes.check_name(name), "color": list(chosen)}
 
         return self._act("add_class", client, sequence, describe)
 
@@ -224,14 +202,14 @@ class LabelSession:
         """Give a class another name; returns the revision."""
         return self._act(
             "rename_class", client, sequence,
-            lambda: {"id": self._classes.find(number).id, "name": self._classes.check_name(name, number)},
+            lambda: {"id": self._state.classes.find(number).id, "name": self._state.classes.check_name(name, number)},
         )  # fmt: skip
 
     def recolor_class(self, number: Unchecked, color: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
         """Give a class another colour; returns the revision."""
         return self._act(
             "recolor_class", client, sequence,
-            lambda: {"id": self._classes.find(number).id, "color": list(check_color(color))},
+            lambda: {"id": self._state.classes.find(number).id, "color": list(check_color(color))},
         )  # fmt: skip
 
     def merge_class(self, number: Unchecked, into: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
@@ -242,7 +220,7 @@ class LabelSession:
         """
 
         def describe() -> dict[str, Any]:
-            if self._classes.final_id(number) == self._classes.final_id(into):
+            if self._state.classes.final_id(number) == self._state.classes.final_id(into):
                 raise SceneError(f"Expected two classes to merge, found {number} and {into}, which are one already.")
             return {"id": number, "into": into}
 
@@ -254,56 +232,26 @@ class LabelSession:
         def describe() -> dict[str, Any]:
             if not isinstance(is_locked, bool):
                 raise SceneError(f"Expected true or false for is_locked, found {is_locked!r:.60}.")
-            return {"id": self._classes.find(number).id, "is_locked": is_locked}
+            return {"id": self._state.classes.find(number).id, "is_locked": is_locked}
 
         return self._act("lock_class", client, sequence, describe)
 
     def _act(self, kind: str, client: Unchecked, sequence: Unchecked, describe: Callable[[], dict[str, Any]]) -> int:
         """Take an action, once it is on the disk."""
-        _check_client(client, sequence)
+        check_client(client, sequence)
         with self._lock:
-            answer = self._log.answer(client, sequence)
+            answer = self._state.log.answer(client, sequence)
             if answer is not None:
                 return answer
             values = {"kind": kind, "client": client, "sequence": sequence, "time": self._clock(), **describe()}
             self._journal.append(values)
-            self._take(values)
-            return self._log.revision
-
-    def _take(self, values: Mapping[str, Any]) -> None:
-        """Let an action that is in the journal have its effect."""
-        entry = self._log.add(values)
-        self._shown = None
-        target = self._log.entries[values["target"] - 1] if entry.kind in {"undo", "redo"} else entry
-        if target.kind != "mark":
-            self._classes = self._first_classes
-            for other in self._log.in_force():
-                if other.kind != "mark":
-                    self._classes = self._classes.after(dict(other.values))
-        elif entry.kind == "undo":
-            self._painting.remove(target.revision)
-        else:
-            self._painting.add(self._painted(target))
-
-    def _painted(self, entry: Entry) -> PaintedMark:
-        if entry.revision not in self._marks:
-            mark = Mark.from_json(entry.values["mark"])
-            info = self._info(mark.frame)
-            pixels = entry.values.get("pixels")
-            if pixels is None:
-                mask = mark.mask(info.height, info.width, lambda: self.regions(mark.frame))
-            else:
-                mask = decode_coco(pixels, info.width, info.height)
-            self._marks[entry.revision] = PaintedMark.of(
-                entry.revision, mark.frame, mark.class_id, mark.action, np.ascontiguousarray(mask)
-            )
-        return self._marks[entry.revision]
+            self._shown = None
+            self._state.take(values)
+            return self._state.log.revision
 
     def _less_locked(self, mark: Mark, mask: ndarray) -> ndarray:
         """The pixels of a mark without those that show a locked class other than its own."""
-        locked = {entry.id for entry in self._classes.in_use() if entry.is_locked}
-        if mark.class_id is not None:
-            locked.discard(self._classes.final_id(mark.class_id))
+        locked = self._state.locked_for(mark.class_id)
         if not locked:
             return mask
         is_locked = np.isin(self.labels(mark.frame), list(locked))
@@ -317,34 +265,23 @@ class LabelSession:
             )
         return kept
 
-    def _refuse_used_class(self, number: int) -> None:
-        num_marks = sum(mark.class_id == number for mark in self._painting.marks.values())
-        if num_marks:
-            name = self._classes.find(number).name
-            raise SceneError(
-                f"Expected no marks of the class {name!r} before it is taken back, found {num_marks} of other people; "
-                "merge it into another class instead."
-            )
-
-    def _info(self, frame: Unchecked) -> FrameInfo:
-        if isinstance(frame, bool) or not isinstance(frame, int) or not 0 <= frame < len(self.frames):
-            raise SceneError(f"Expected a frame 0..{len(self.frames) - 1}, found {frame!r:.60}; reload the page.")
-        return self.frames[frame]
-
-    # ---------------------------------------------------------------- what is shown
-
     def color(self, frame: Unchecked) -> UInt8[ndarray, "height width 3"]:
         """The colours of a frame."""
-        self._info(frame)
+        self._state.info(frame)
         return self._color(int(frame))
 
     def labels(self, frame: Unchecked) -> Int16[ndarray, "height width"]:
         """Class ids, painted where painted, else those of the voxels; -1 where nothing is known, or for void."""
         with self._lock:
-            voxels, shown = self._voxels_of(frame), self._spread()
+            voxels, shown = self._shown_voxels(frame)
             labels = np.where(voxels >= 0, shown.labels[voxels], np.int16(NOTHING))
             painted = self.painted(frame)
             return np.where(painted == NOTHING, labels, np.maximum(painted, NOTHING)).astype(np.int16)
+
+    def voxel_labels(self) -> Int16[ndarray, "voxels"]:
+        """The class id of each voxel of `surface`, -1 where nothing is known."""
+        with self._lock:
+            return self._spread().labels
 
     def confidence(self, frame: Unchecked) -> Float32[ndarray, "height width"]:
         """How sure the labels are: 1 where painted, 0 where no mark reaches.
@@ -353,30 +290,19 @@ class LabelSession:
         surface.
         """
         with self._lock:
-            voxels, shown = self._voxels_of(frame), self._spread()
+            voxels, shown = self._shown_voxels(frame)
             confidence = np.where(voxels >= 0, shown.confidence[voxels], np.float32(0))
             return np.where(self.painted(frame) == NOTHING, confidence, np.float32(1))
 
     def painted(self, frame: Unchecked) -> Int16[ndarray, "height width"]:
         """Painted pixels alone: the class id, -2 where void is painted, -1 elsewhere."""
-        info = self._info(frame)
+        self._state.info(frame)
         with self._lock:
-            owners = self._painting.owners(frame)
-            if owners is None:
-                return np.full((info.height, info.width), NOTHING, np.int16)
-            numbers, places = np.unique(owners, return_inverse=True)
-            said = [self._said_by(int(number)) for number in numbers]
-            return np.array(said, np.int16)[places].reshape(owners.shape)
-
-    def _said_by(self, number: int) -> int:
-        mark = self._painting.marks.get(number)
-        if mark is None:
-            return NOTHING
-        return DO_NOT_KNOW if mark.class_id is None else self._classes.final_id(mark.class_id)
+            return self._state.painted(frame)
 
     def regions(self, frame: Unchecked) -> Int32[ndarray, "height width"]:
         """Super-pixels of a frame, numbered from 0."""
-        info = self._info(frame)
+        info = self._state.info(frame)
         with self._lock:
             if frame not in self._regions:
                 from semantic_ns.active_learning.pool.units import super_pixels
@@ -388,12 +314,12 @@ class LabelSession:
     def progress(self) -> Progress:
         """How far the session has come."""
         with self._lock:
-            shown, marks = self._spread(), self._painting.marks
+            shown, marks = self._spread(), self._state.painting.marks
             return Progress(
                 share_of_surface=float((shown.confidence >= _LABELLED).mean()),
                 num_marks=len(marks),
-                num_actions=self._log.revision,
-                minutes=self._log.active_seconds / 60,
+                num_actions=self._state.log.revision,
+                minutes=self._state.log.active_seconds / 60,
                 num_frames_marked=len({mark.frame for mark in marks.values()}),
                 expected_accuracy=float(shown.confidence.mean()),
                 num_voxels=len(shown.labels),
@@ -408,13 +334,13 @@ class LabelSession:
         """All frames, first those most worth looking at."""
         with self._lock:
             painted = {frame: self.painted(frame) != NOTHING for frame in range(len(self.frames))
-                       if self._painting.owners(frame) is not None}  # fmt: skip
+                       if self._state.painting.owners(frame) is not None}  # fmt: skip
             return rank_frames(self._spreader.surface.pixel_voxels, self._spread(), painted, self._surface.stride)
 
     def changed_frames(self, since: int) -> list[int]:
         """Frames whose labels may be others than at a revision."""
         with self._lock:
-            return list(range(len(self.frames))) if since < self._log.revision else []
+            return list(range(len(self.frames))) if since < self._state.log.revision else []
 
     def export(self, folder: Path, least_confidence: float = 0.0, painted_only: bool = False) -> list[Path]:
         """Write label images of all frames and the table of classes into a new folder, see `export_labels`.
@@ -438,7 +364,7 @@ class LabelSession:
     @property
     def void_id(self) -> int:
         """Id of void in label images."""
-        return self._void_id
+        return self._state.void_id
 
     def close(self) -> None:
         """End the session; what was answered is on the disk already."""
@@ -446,53 +372,14 @@ class LabelSession:
             self._is_closed = True
             self._journal.close()
 
-    def _voxels_of(self, frame: Unchecked) -> Int32[ndarray, "height width"]:
-        self._info(frame)
-        return self._spreader.surface.voxels_of(frame)
-
-    # ---------------------------------------------------------------- spreading
+    def _shown_voxels(self, frame: Unchecked) -> tuple[Int32[ndarray, "height width"], SpreadLabels]:
+        self._state.info(frame)
+        return self._spreader.surface.voxels_of(frame), self._spread()
 
     def _spread(self) -> SpreadLabels:
         if self._shown is None:
-            self._shown = self._spread_by(self._spreader)
+            self._shown = self._state.spread_by(self._spreader)
         return self._shown
-
-    def _spread_by(self, spreader: Spreader) -> SpreadLabels:
-        final_ids = self._final_ids()
-        found = spreader.spread(self._painting, final_ids)
-        frozen = self._frozen(spreader, final_ids)
-        if frozen is None:
-            return found
-        return SpreadLabels(np.where(frozen != NOTHING, frozen, found.labels), found.confidence, found.contradicted)
-
-    def _final_ids(self) -> dict[int, int]:
-        return {entry.id: self._classes.final_id(entry.id) for entry in self._classes}
-
-    def _frozen(self, spreader: Spreader, final_ids: Mapping[int, int]) -> Int16[ndarray, "voxels"] | None:
-        """The locked class that each voxel showed when that class was locked, -1 for none."""
-        locked = {entry.id for entry in self._classes.in_use() if entry.is_locked}
-        revisions = {
-            entry.values["id"]: entry.revision
-            for entry in self._log.in_force()
-            if entry.kind == "lock_class" and entry.values["id"] in locked
-        }
-        frozen = None
-        for number, revision in sorted(revisions.items(), key=lambda item: item[1]):
-            labels = self._labels_before(revision, spreader, final_ids)
-            frozen = np.full(len(labels), NOTHING, np.int16) if frozen is None else frozen
-            frozen[(labels == number) & (frozen == NOTHING)] = number
-        return frozen
-
-    def _labels_before(
-        self, revision: int, spreader: Spreader, final_ids: Mapping[int, int]
-    ) -> Int16[ndarray, "voxels"]:
-        marks = [self._painted(entry) for entry in self._log.in_force(revision) if entry.kind == "mark"]
-        key = id(spreader), tuple(mark.number for mark in marks), tuple(sorted(final_ids.items()))
-        if key not in self._frozen_by_lock:
-            if len(self._frozen_by_lock) > len(self._classes) + 8:
-                self._frozen_by_lock.clear()
-            self._frozen_by_lock[key] = spreader.spread(Painting.of(marks), final_ids).labels
-        return self._frozen_by_lock[key]
 
     def _take_finer(self, surface: LabelSurface) -> None:
         """Factor the system of a finer surface, solve for the marks of meanwhile, and spread over it from then on."""
@@ -500,11 +387,11 @@ class LabelSession:
             spreader = Spreader(surface)
             while not self._is_closed:
                 with self._lock:
-                    revision, marks = self._log.revision, list(self._painting.marks.values())
+                    revision, marks = self._state.log.revision, list(self._state.painting.marks.values())
                 spreader.prepare(Painting.of(marks))
                 with self._lock:
-                    if self._log.revision == revision and not self._is_closed:
-                        self._shown, self._spreader = self._spread_by(spreader), spreader
+                    if self._state.log.revision == revision and not self._is_closed:
+                        self._shown, self._spreader = self._state.spread_by(spreader), spreader
                         return
         except MemoryError:
             announce("labelling", "the finer surface does not fit into memory; labels keep to the coarser one")
@@ -514,22 +401,3 @@ class LabelSession:
         if self._background is not None:
             self._background.join(timeout_s)
         return self._background is None or not self._background.is_alive()
-
-
-def _header(surface: LabelSurface) -> dict[str, Any]:
-    return {
-        "version": _VERSION,
-        "scene": str(surface.scene),
-        "frames": [[info.name, info.height, info.width] for info in surface.frames],
-        "classes": [[entry.id, entry.name, list(entry.color)] for entry in surface.classes],
-        "void_id": surface.void_id,
-    }
-
-
-def _check_client(client: Unchecked, sequence: Unchecked) -> None:
-    if not isinstance(client, str) or not 1 <= len(client) <= _MAX_CLIENT_LETTERS:
-        raise SceneError(
-            f"Expected a client's name of 1 to {_MAX_CLIENT_LETTERS} letters, found {client!r:.60}; reload the page."
-        )
-    if isinstance(sequence, bool) or not isinstance(sequence, int) or not 0 <= sequence <= _MAX_SEQUENCE:
-        raise SceneError(f"Expected a whole number 0 or more as sequence, found {sequence!r:.60}; reload the page.")

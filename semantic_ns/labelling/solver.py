@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32
+from jaxtyping import Float32, Float64, Int32, UInt8
 from numpy import ndarray
 from scipy.sparse import coo_array, csc_array
 from scipy.sparse.csgraph import connected_components
@@ -37,7 +37,9 @@ _MOST_SPARE_COLUMNS = 256
 _WALK_OF_60_000 = 1e-3
 """Rate at which a walk over the surface dies, at 60 000 voxels: such walks go some 50 voxels far."""
 _FULL_REACH = 0.3
-"""Probability of meeting a mark from which on a voxel counts as reached."""
+"""Probability of meeting a mark from which on a voxel counts as near one."""
+_STEPS = 255
+"""In which nearness is kept."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +67,18 @@ class VoxelClasses:
     Attributes:
         labels: The most likely class of each voxel, 0..C-1; -1 where no mark reaches.
         probabilities: The probability of that class; 0 where no mark reaches.
-        reach: How likely a walk over the surface meets a mark nearby, 0 to 1.
+        nearness: How likely a walk from the voxel over the surface meets a mark before it dies, over the probability at
+            which that is near enough, in 1/255; 255 from there on.
     """
 
     labels: Int32[ndarray, "voxels"]
     probabilities: Float32[ndarray, "voxels"]
-    reach: Float32[ndarray, "voxels"]
+    nearness: UInt8[ndarray, "voxels"]
 
     @cached_property
     def confidence(self) -> Float32[ndarray, "voxels"]:
         """The probability of the class, less where the nearest mark is far away."""
-        return self.probabilities * np.minimum(self.reach / np.float32(_FULL_REACH), 1)
+        return self.probabilities * (self.nearness / np.float32(_STEPS))
 
 
 class ExactSolver:
@@ -99,7 +102,7 @@ class ExactSolver:
         self._places: dict[bytes, int] = {}
         self._voxels: list[ndarray] = []
         self._columns = np.empty((0, self._num_voxels), np.float32)
-        self._meetings = np.empty((0, self._num_voxels), np.float32)
+        self._nearness = np.empty((0, self._num_voxels), np.uint8)
         self._products = np.empty((0, 0))
         self._masses = np.empty((0, self._num_parts))
         self._means = np.empty((0, self._num_pieces))
@@ -140,7 +143,7 @@ class ExactSolver:
         column -= (np.bincount(self._parts, column, self._num_parts) / np.maximum(self._part_sizes, 1))[self._parts]
         self._means[place] = np.bincount(self._pieces, column, self._num_pieces) / self._piece_sizes
         self._columns[place] = column - self._means[place, self._pieces]
-        self._meetings[place] = self._meeting(voxels)
+        self._nearness[place] = self._nearness_of(voxels)
         self._masses[place] = mass
         self._voxels.append(voxels)
         # u_i . z_j for this and each earlier one, either way: the same numbers in whatever order they come.
@@ -153,12 +156,13 @@ class ExactSolver:
         deviations = self._columns[place, voxels].mean(dtype=np.float64)
         return float(deviations + self._means[place, self._pieces[voxels]].mean())
 
-    def _meeting(self, voxels: Int32[ndarray, "voxels"]) -> Float32[ndarray, "nodes"]:
-        """Probability that a walk from each voxel meets an observation, exact for one of a single voxel."""
+    def _nearness_of(self, voxels: Int32[ndarray, "voxels"]) -> UInt8[ndarray, "nodes"]:
+        """That of one observation, exact if it is of a single voxel."""
         source = np.zeros(self._num_voxels)
         source[voxels] = 1
         found = self._walks.solve(source)
-        return np.minimum(found / max(float(found[voxels].min()), 1e-300), 1).astype(np.float32)
+        enough = _FULL_REACH * max(float(found[voxels].min()), 1e-300)
+        return np.round(np.minimum(found / enough, 1) * _STEPS).astype(np.uint8)
 
     def _make_room(self, num_columns: int) -> None:
         room = len(self._columns)
@@ -166,7 +170,7 @@ class ExactSolver:
             return
         room = max(_FIRST_ROOM, num_columns, room + room // 2)
         self._columns = _grown(self._columns, room)
-        self._meetings = _grown(self._meetings, room)
+        self._nearness = _grown(self._nearness, room)
         self._masses, self._means = _grown(self._masses, room), _grown(self._means, room)
         products = np.empty((room, room))
         products[: len(self._products), : len(self._products)] = self._products
@@ -182,26 +186,28 @@ class ExactSolver:
         ordered = sorted(observations, key=lambda observation: (observation.label, observation.key))
         if not ordered:
             nothing = np.zeros(self._num_voxels, np.float32)
-            return VoxelClasses(np.full(self._num_voxels, -1, np.int32), nothing, nothing)
+            return VoxelClasses(np.full(self._num_voxels, -1, np.int32), nothing, nothing.astype(np.uint8))
         self._forget_others({observation.key for observation in ordered})
         for observation in ordered:
             self.prepare(observation.voxels)
         places = np.array([self._places[observation.key] for observation in ordered])
         multipliers, levels, is_seen = self._multipliers(ordered, places, num_classes)
         levels = levels[self._part_of_piece] + self._means[places].T @ multipliers  # [pieces, classes]
-        x = multipliers.T.astype(np.float32) @ self._columns[places]  # [classes, voxels]
         labels = np.empty(self._num_voxels, np.int32)
-        probabilities = np.empty(self._num_voxels, np.float32)
-        is_seen = is_seen[self._part_of_piece]
-        kernels.most_likely(x, levels, self._pieces, is_seen, labels, probabilities)
-        return VoxelClasses(labels, probabilities, self._meetings[places].max(axis=0))
+        probabilities, nearest = np.empty(self._num_voxels, np.float32), np.empty(self._num_voxels, np.uint8)
+        kernels.most_likely(
+            self._columns, self._nearness, places, multipliers.astype(np.float32), levels, self._pieces,
+            is_seen[self._part_of_piece], labels, probabilities, nearest,
+        )  # fmt: skip
+        return VoxelClasses(labels, probabilities, nearest)
 
     def _multipliers(
         self, ordered: Sequence[Observation], places: ndarray, num_classes: int
     ) -> tuple[Float64[ndarray, "observations classes"], Float64[ndarray, "parts classes"], ndarray]:
         """The multipliers y, the level of x in each connected part of the surface, and which parts have a mark.
 
-        On each part the columns are known but for a constant, which the multipliers pay for: they sum to what leaks, about zero.
+        On each part the columns are known but for a constant, which the multipliers pay for: they sum to what leaks,
+        about zero.
         """
         counts = np.array([len(observation.voxels) for observation in ordered], np.float64)
         targets = np.full((len(ordered), num_classes), -LEAST_NOISE / num_classes)
@@ -231,7 +237,7 @@ class ExactSolver:
             return
         kept = [(key, place) for key, place in self._places.items() if key in keys]
         places = np.array([place for _, place in kept], np.int64)
-        self._columns, self._meetings = self._columns[places], self._meetings[places]
+        self._columns, self._nearness = self._columns[places], self._nearness[places]
         self._masses, self._means = self._masses[places], self._means[places]
         self._products = self._products[np.ix_(places, places)]
         self._voxels = [self._voxels[place] for place in places]

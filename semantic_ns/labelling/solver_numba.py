@@ -1,4 +1,4 @@
-"""The most likely class of each voxel and its probability."""
+"""The most likely class of each voxel and its probability, out of the columns of all marks."""
 
 from typing import no_type_check
 
@@ -7,10 +7,13 @@ from numba import prange
 
 from semantic_ns.kernels.compilation import kernel, part
 
+_BLOCK = 512
+"""Voxels whose x stays in the cache of a core while the columns pass by."""
+
 
 @part
 @no_type_check
-def _largest_of_nearest_distribution(values):
+def largest_of_nearest_distribution(values):
     """The largest entry of the distribution nearest to ``values`` [C], which sum to about 1.
 
     That is max(x - tau, 0), see `propagation.posterior.onto_simplex`. Entries that cannot be above tau are left out of
@@ -36,19 +39,39 @@ def _largest_of_nearest_distribution(values):
 
 @kernel
 @no_type_check
-def most_likely(x, levels, pieces, is_seen, labels, probabilities):
-    """Fill ``labels`` [M] and ``probabilities`` [M] from ``x`` [C, M] plus ``levels`` [pieces, C] of each one's piece.
+def most_likely(columns, nearness, places, multipliers, levels, pieces, is_seen, labels, probabilities, nearest):
+    """Fill ``labels``, ``probabilities`` and ``nearest``, each [M], from the columns [., M] of the marks at ``places``.
 
-    ``is_seen`` [pieces] says where a mark reaches; elsewhere the label is -1 and the probability 0.
+    x is the sum over the marks, in their order, of ``multipliers`` [K, C] times their columns, plus ``levels``
+    [pieces, C] of each voxel's piece. ``is_seen`` [pieces] says where a mark reaches; elsewhere the label is -1 and the
+    probability 0. ``nearest`` receives the largest ``nearness`` [., M].
     """
-    for v in prange(x.shape[1]):
-        piece = pieces[v]
-        if not is_seen[piece]:
-            labels[v] = -1
-            probabilities[v] = np.float32(0)
-            continue
-        values = np.empty(x.shape[0], np.float32)
-        for c in range(x.shape[0]):
-            values[c] = np.float32(x[c, v] + levels[piece, c])
-        labels[v] = np.argmax(values)
-        probabilities[v] = _largest_of_nearest_distribution(values)
+    num_voxels, num_classes = columns.shape[1], multipliers.shape[1]
+    for block in prange((num_voxels + _BLOCK - 1) // _BLOCK):
+        first = block * _BLOCK
+        size = min(_BLOCK, num_voxels - first)
+        x = np.zeros((num_classes, size), np.float32)
+        near = np.zeros(size, np.uint8)
+        for k in range(places.shape[0]):
+            column = columns[places[k], first : first + size]
+            for c in range(num_classes):
+                weight = multipliers[k, c]
+                row = x[c]
+                for i in range(size):
+                    row[i] += weight * column[i]
+            close = nearness[places[k], first : first + size]
+            for i in range(size):
+                near[i] = max(near[i], close[i])
+        values = np.empty(num_classes, np.float32)
+        for i in range(size):
+            v = first + i
+            piece = pieces[v]
+            nearest[v] = near[i]
+            if not is_seen[piece]:
+                labels[v] = -1
+                probabilities[v] = np.float32(0)
+                continue
+            for c in range(num_classes):
+                values[c] = np.float32(x[c, i] + levels[piece, c])
+            labels[v] = np.argmax(values)
+            probabilities[v] = largest_of_nearest_distribution(values)

@@ -101,7 +101,7 @@ def test_the_order_of_observations_changes_no_bit(surface: LabelSurface) -> None
     for observation in observations[::-1]:
         second.prepare(observation.voxels)
     other = second.solve(observations[6:] + observations[:6], CLASSES)
-    for name in ("labels", "probabilities", "reach"):
+    for name in ("labels", "probabilities", "nearness"):
         assert (getattr(one, name) == getattr(other, name)).all()
 
 
@@ -137,20 +137,15 @@ def test_what_no_mark_is_connected_to_is_not_known(surface: LabelSurface) -> Non
     assert (one_for_both.labels == 1).all()
 
 
-def test_reach_is_one_at_a_mark_of_one_voxel_and_falls_with_the_distance(
-    surface: LabelSurface, solver: ExactSolver
-) -> None:
+def test_nearness_falls_along_the_surface_and_across_borders(surface: LabelSurface, solver: ExactSolver) -> None:
     voxel = np.array([0], np.int32)
-    reach = solver.solve([Observation(voxel, 0)], CLASSES).reach
-    assert reach[0] == reach.max() == 1
-    distance = np.linalg.norm(surface.graph.centres - surface.graph.centres[0], axis=1)
+    nearness = solver.solve([Observation(voxel, 0)], CLASSES).nearness
+    assert nearness[0] == nearness.max() == 255
     same = np.linalg.norm(surface.graph.colors - surface.graph.colors[0], axis=1) < 0.01
-    near, far = same & (distance < np.median(distance[same])), same & (distance > np.median(distance[same]))
-    assert reach[near].mean() > reach[far].mean()
-    assert reach[~same].max() < reach[same].min()
+    assert nearness[~same].max() < nearness[same].min()
 
 
-def test_reach_from_one_voxel_is_the_probability_of_meeting_it(surface: LabelSurface) -> None:
+def test_nearness_to_one_voxel_is_the_probability_of_meeting_it(surface: LabelSurface) -> None:
     graph = surface.graph
     solver = ExactSolver(graph, surface.clusters)
     leak = 1e-3 * 60_000 / graph.num_nodes
@@ -162,20 +157,30 @@ def test_reach_from_one_voxel_is_the_probability_of_meeting_it(surface: LabelSur
     target = 17
     system[target], right = 0, np.zeros(graph.num_nodes)
     system[target, target] = right[target] = 1
-    reach = solver.solve([Observation(np.array([target], np.int32), 0)], 1).reach
-    assert np.abs(reach - np.linalg.solve(system, right)).max() < 1e-3
+    nearness = solver.solve([Observation(np.array([target], np.int32), 0)], 1).nearness
+    meeting = np.linalg.solve(system, right)
+    assert ((meeting > 0.05) & (meeting < 0.25)).any()
+    assert np.abs(nearness / 255 - np.minimum(meeting / 0.3, 1)).max() < 1 / 255
 
 
 def test_the_kernel_gives_the_largest_entry_of_the_nearest_distribution() -> None:
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(5, 400)).astype(np.float32)
-    x += (1 - x.sum(axis=0)) / 5
-    labels, probabilities = np.empty(400, np.int32), np.empty(400, np.float32)
-    pieces = np.zeros(400, np.int64)
-    kernels.most_likely(x, np.zeros((1, 5)), pieces, np.ones(1, np.bool_), labels, probabilities)
-    nearest = onto_simplex(x.T.copy())
-    assert (labels == nearest.argmax(axis=1)).all()
-    assert np.abs(probabilities - nearest.max(axis=1)).max() < 1e-6
+    num_voxels, num_classes = 1100, 5  # more than a block
+    columns = rng.normal(size=(4, num_voxels)).astype(np.float32)
+    nearness = rng.integers(0, 256, (4, num_voxels), np.uint8)
+    places, multipliers = np.array([2, 0, 3]), rng.normal(size=(3, num_classes)).astype(np.float32)
+    multipliers -= multipliers.mean(axis=1, keepdims=True)
+    levels, pieces = rng.dirichlet(np.ones(num_classes), 3), rng.integers(0, 3, num_voxels)
+    labels, probabilities = np.empty(num_voxels, np.int32), np.empty(num_voxels, np.float32)
+    nearest, is_seen = np.empty(num_voxels, np.uint8), np.array([True, False, True])
+    kernels.most_likely(columns, nearness, places, multipliers, levels, pieces, is_seen, labels, probabilities, nearest)
+    expected = onto_simplex((columns[places].T @ multipliers + levels[pieces]).astype(np.float32))
+    seen = is_seen[pieces]
+    assert (labels[seen] == expected.argmax(axis=1)[seen]).all()
+    assert np.abs(probabilities - expected.max(axis=1))[seen].max() < 1e-5
+    assert (labels[~seen] == -1).all()
+    assert (probabilities[~seen] == 0).all()
+    assert (nearest == nearness[places].max(axis=0)).all()
 
 
 def test_the_parts_of_a_mark_are_its_voxels() -> None:
