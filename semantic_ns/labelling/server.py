@@ -245,7 +245,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._drain()
 
     def _drain(self) -> None:
-        """Take in what still comes of a body that is refused: a client that is cut off while it sends sees no answer."""
+        """Take in what still comes of a refused body: a client that is cut off while it sends sees no answer."""
         left = min(self._body_length() or 0, _MOST_DRAINED_BYTES)
         with contextlib.suppress(OSError):
             self.connection.settimeout(_DRAIN_S)
