@@ -328,7 +328,7 @@ class LabelSession:
     def marked_frames(self) -> list[int]:
         """Frames with a mark in force, in ascending order."""
         with self._lock:
-            return sorted({mark.frame for mark in self._painting.marks.values()})
+            return sorted({mark.frame for mark in self._state.painting.marks.values()})
 
     def ranked_frames(self) -> list[FrameRank]:
         """All frames, first those most worth looking at."""
