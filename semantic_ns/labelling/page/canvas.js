@@ -6,7 +6,7 @@ import { NOTHING, VOID } from "./store.js";
 
 const MARGIN = 20;
 const LARGEST_SCALE = 64;
-const INNER_ALPHA = 178; // of 255; the borders of labels are drawn in full
+const [FAINT_ALPHA, FULL_ALPHA] = [56, 190]; // of 255, by confidence; the borders of labels are drawn in full
 const UNSURE = 0.6 * 255;
 const NUM_PICTURES = 12;
 
@@ -153,7 +153,7 @@ export class View {
     const stripes = new ImageData(width, height);
     if (layer && layer.labels.length === width * height) {
       const pixels = new Uint32Array(image.data.buffer);
-      this.fillColors(pixels, layer.labels, width, height);
+      this.fillColors(pixels, layer, width, height);
       this.fillStripes(new Uint32Array(stripes.data.buffer), pixels, layer, width);
     }
     for (const [canvas, data] of [[this.overlay, image], [this.stripes, stripes]]) {
@@ -163,15 +163,17 @@ export class View {
     this.request();
   }
 
-  fillColors(pixels, labels, width, height) {
+  // What is sure is strong, and what was only reached from far away is faint.
+  fillColors(pixels, { labels, confidence }, width, height) {
     const table = this.colorTable();
+    const alphas = Uint32Array.from({ length: 256 }, (_, value) => Math.round(FAINT_ALPHA + ((FULL_ALPHA - FAINT_ALPHA) * value) / 255) << 24);
     for (let row = 0, at = 0; row < height; row++) {
       for (let column = 0; column < width; column++, at++) {
         const label = labels[at];
         if (label < 0) continue;
         const isBorder = (column + 1 < width && labels[at + 1] !== label) || (row + 1 < height && labels[at + width] !== label);
         const color = table[label];
-        if (color) pixels[at] = (color & 0xffffff) | ((isBorder ? 255 : INNER_ALPHA) << 24);
+        if (color) pixels[at] = (color & 0xffffff) | (isBorder ? 0xff000000 : alphas[confidence ? confidence[at] : 255]);
       }
     }
   }

@@ -141,10 +141,8 @@ function setOnly(only) {
 
 function setHighlight(mode) {
   look.highlight = mode;
-  store.wantsConfidence = mode === "unsure";
   for (const button of document.querySelectorAll("[data-highlight]")) button.setAttribute("aria-pressed", String(button.dataset.highlight === mode));
   view.colorLabels();
-  store.refresh(store.shown);
 }
 
 function setHidden(hidden) {

@@ -20,7 +20,6 @@ export class Store extends EventTarget {
     super();
     this.state = null;
     this.shown = 0;
-    this.wantsConfidence = false;
     this.queue = [];
     this.inFlight = null;
     this.takenBack = []; // marks undone before they were sent
@@ -159,7 +158,7 @@ export class Store extends EventTarget {
     for (let turn = 0; this.queue.length; ) {
       const item = this.queue[0];
       this.inFlight = this.wasTried = item;
-      const body = { ...item.body, client: item.client, sequence: item.sequence, show: this.shown, with_confidence: this.wantsConfidence };
+      const body = { ...item.body, client: item.client, sequence: item.sequence, show: this.shown, with_confidence: true };
       try {
         const answer = await (await this.ask(item.path, body)).json();
         this.finish(item);
@@ -246,18 +245,16 @@ export class Store extends EventTarget {
   // Label layers of a frame are asked for when the frame is shown and they are older than the session.
   async refresh(frame) {
     const layer = this.layers.get(frame);
-    const isFresh = layer && layer.revision >= this.state.revision && (layer.confidence || !this.wantsConfidence);
+    const isFresh = layer && layer.revision >= this.state.revision;
     if (isFresh || this.refreshing.has(frame)) return;
     this.refreshing.set(frame, true);
     try {
-      const asked = [this.ask(`/api/frame/${frame}/labels?revision=${this.state.revision}`)];
-      if (this.wantsConfidence) asked.push(this.ask(`/api/frame/${frame}/confidence?revision=${this.state.revision}`));
-      const answers = await Promise.all(asked);
+      const answers = await Promise.all(["labels", "confidence"].map((one) => this.ask(`/api/frame/${frame}/${one}?revision=${this.state.revision}`)));
       const revision = Math.min(...answers.map((one) => Number(one.headers.get("X-Revision"))));
       const [labels, confidence] = await Promise.all(answers.map((one) => one.arrayBuffer()));
       const known = this.layers.get(frame);
       if (!known || known.revision <= revision)
-        this.keepLayer(frame, { revision, labels: new Int16Array(labels), confidence: confidence ? new Uint8Array(confidence) : null });
+        this.keepLayer(frame, { revision, labels: new Int16Array(labels), confidence: new Uint8Array(confidence) });
       this.emit("layers");
     } catch (error) {
       if (error instanceof Refused) this.emit("error", error.message);
