@@ -82,7 +82,7 @@ class Label:
     def run_and_folder(self) -> tuple[Path, Path]:
         """The run's config.yml, and the folder of the session."""
         from semantic_ns.labelling.surface import FOLDER
-        from semantic_ns.labelling.training import surface_run
+        from semantic_ns.methods.surface_run import surface_run
 
         config = self.load_config
         if self.target is not None and self.target.is_file() and self.target.name == CONFIG:

@@ -11,8 +11,8 @@ import pytest
 
 from semantic_ns.cli.label import Label
 from semantic_ns.errors import SceneError
-from semantic_ns.labelling import training
-from semantic_ns.labelling.training import surface_config, surface_run
+from semantic_ns.methods import surface_run as training
+from semantic_ns.methods.surface_run import surface_config, surface_run
 
 
 def test_a_scene_or_a_run_is_needed_and_not_both(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The surface of a scene that has no run yet: colour and depth alone, trained in a process of its own.
 
-`python -m semantic_ns.labelling.training SCENE FOLDER` trains; `surface_run` starts it, says how far it is, and goes on
-where an earlier one was stopped.
+`python -m semantic_ns.methods.surface_run SCENE FOLDER` trains. `surface_run` starts it, says how far it is, and goes
+on where an earlier one was stopped.
 """
 
 import re
