@@ -1,5 +1,6 @@
 """The surface of a run, which need not be trained for what is asked here."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def test_nearly_every_pixel_shows_a_voxel_near_the_point_of_its_ray(run: Run, su
         rows, columns = np.nonzero(surface.pixel_voxels[frame] >= 0)
         x, y, z = ((surface.positions[surface.pixel_voxels[frame, rows, columns]] - origin) @ rotation).T
         right, down = cx + fx * x / -z - (columns + 0.5), cy - fy * y / -z - (rows + 0.5)
-        size = np.hypot(*surface.pixel_voxels.shape[1:])
+        size = math.hypot(*surface.pixel_voxels.shape[1:])
         assert np.median(np.hypot(right, down)) < size / 10
 
 
