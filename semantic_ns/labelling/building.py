@@ -20,7 +20,7 @@ from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, b
 from semantic_ns.runs import Run
 from semantic_ns.surface.maps import SurfaceMaps, render_maps
 
-_OVERLAP = 0.9
+_OVERLAP = 0.75
 """Radius of a disc over the distance of two pixels of the maps at its depth: more than the half of a diagonal."""
 
 
