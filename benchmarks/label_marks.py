@@ -195,6 +195,16 @@ def label_by(person: Person, surface: LabelSurface, poses: TestPoses, num_marks:
     return found
 
 
+def ceiling(surface: LabelSurface, ids: Int16[ndarray, "frames height width"], poses: TestPoses) -> float:
+    """The score if each voxel has the class that most pixels of the training images give it: no marks reach more."""
+    voxels = np.stack([surface.voxels_of(frame)[::STRIDE, ::STRIDE] for frame in range(len(ids))])
+    is_known = (ids >= 0) & (voxels >= 0)
+    votes = np.zeros((surface.graph.num_nodes, len(poses.class_ids)), np.int64)
+    np.add.at(votes, (voxels[is_known], np.searchsorted(poses.class_ids, ids[is_known])), 1)
+    labels = np.where(votes.any(axis=1), np.array(poses.class_ids, np.int16)[votes.argmax(axis=1)], np.int16(-1))
+    return poses.score(labels[poses.voxels_on(surface)])
+
+
 def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """One row for each number of voxels, view and seed."""
     surfaces = label_surfaces(options.load_config, options.voxels)
@@ -204,6 +214,7 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     truth = np.stack([dataset.read_labels(frame)[::STRIDE, ::STRIDE] for frame in range(len(dataset))])
     ids = np.array([*dataset.taxonomy.source_ids, -1], np.int16)[truth]
     for surface in surfaces:
+        best = ceiling(surface, ids, poses)
         for view in options.views:
             for seed in options.seeds:
                 found = label_by(Person(ids, view), surface, poses, options.marks, seed)
@@ -212,6 +223,7 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                     "view": view,
                     "seed": seed,
                     "marks_to": {str(level): found.marks_to(level) for level in LEVELS},
+                    "ceiling": best,
                     "last_score": found.scores[-1],
                     "expected_accuracy": found.expected[-1],
                     "mark_ms": quantiles_ms(found.seconds),
@@ -227,11 +239,21 @@ def quantiles_ms(seconds: Sequence[float]) -> dict[str, float]:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows in Markdown."""
-    header = ["voxels", "view", "seed", *(f"{level:.2f}" for level in LEVELS), "last", "mark ms p50 / p90", "undo ms"]
+    header = [
+        "voxels",
+        "view",
+        "seed",
+        *(f"{level:.2f}" for level in LEVELS),
+        "last",
+        "ceiling",
+        "mark ms p50 / p90",
+        "undo ms",
+    ]
     lines = [
         [
             str(row["voxels"]), row["view"], str(row["seed"]),
             *(str(row["marks_to"][str(level)] or "-") for level in LEVELS), f"{row['last_score']:.3f}",
+            f"{row['ceiling']:.3f}",
             f"{row['mark_ms']['p50']:.0f} / {row['mark_ms']['p90']:.0f}",
             f"{row['undo_ms']['p50']:.0f} / {row['undo_ms']['p90']:.0f}",
         ]

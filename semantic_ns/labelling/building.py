@@ -13,11 +13,15 @@ from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.training_labels import frame_names
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.rays import FastRayGenerator, intrinsics_of, poses_of
+from semantic_ns.labelling.view import SurfaceDiscs
 from semantic_ns.labels.class_table import ClassEntry
 from semantic_ns.propagation.pixel_points import PixelPoints, have_one_size
 from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
 from semantic_ns.runs import Run
 from semantic_ns.surface.maps import SurfaceMaps, render_maps
+
+_OVERLAP = 0.75
+"""Radius of a disc over the distance of two pixels of the maps at its depth: more than the half of a diagonal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +95,25 @@ class SurfaceBuilder:
                 voxels = graph.voxels.at(own)
                 of_frames.append(np.where(voxels < 0, graph.voxels.at(alike), voxels).reshape(len(rows), len(columns)))
         return [np.stack(of_frames).astype(np.int32) for of_frames in found]
+
+    def discs(self) -> SurfaceDiscs:
+        """The points of the maps as discs, each as large as the distance to its neighbours in the maps."""
+        numbers = np.arange(self.maps.depths.size)
+        pixels = self.maps.pixels_of(numbers)
+        depths = self.maps.depths.reshape(-1)
+        focal = self.cameras()[1][:, 0]
+        dataset = self.run.pipeline.datamanager.train_dataset
+        colors = [
+            (dataset.color_of(frame).numpy()[:: self.maps.stride, :: self.maps.stride] * 255).round().astype(np.uint8)
+            for frame in range(len(dataset))
+        ]
+        return SurfaceDiscs(
+            self.pixels.in_scene(pixels, depths).float().cpu().numpy(),
+            np.round(self.maps.normals.reshape(-1, 3) * 127).astype(np.int8),
+            (_OVERLAP * self.maps.stride * depths / focal[pixels[:, 0]]).astype(np.float32),
+            pixels.astype(np.int32),
+            np.stack(colors).reshape(-1, 3),
+        )
 
     def cameras(self) -> tuple[Float32[ndarray, "frames 3 4"], Float32[ndarray, "frames 4"]]:
         """Poses (OpenGL axes, scene units) and intrinsics of the frames."""

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from semantic_ns.labelling.classes import LabelClass, check_color
 from semantic_ns.labelling.journal import Journal
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.painting import Painting
+from semantic_ns.labelling.progress import Progress
 from semantic_ns.labelling.ranking import FrameRank, rank_frames
 from semantic_ns.labelling.spreading import Spreader, SpreadLabels
 from semantic_ns.labelling.state import (
@@ -30,35 +30,11 @@ from semantic_ns.labelling.state import (
     refuse_other_scene,
 )
 from semantic_ns.labelling.surface import FrameInfo, LabelSurface, read_color
+from semantic_ns.labelling.view import View, nearest_discs, view_of
 
 JOURNAL_FILE = "marks.jsonl"
-_LABELLED = 0.5
-"""Confidence from which on a voxel counts as labelled."""
 _REGIONS_OF_FRAME = 400
 """Super-pixels of an image, about."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a session has come.
-
-    Attributes:
-        share_of_surface: Share of the voxels whose class is at least half sure.
-        num_marks: Marks in force.
-        num_actions: Actions in all, those taken back among them.
-        minutes: Time of work: gaps of more than a minute between two actions do not count.
-        num_frames_marked: Frames with a mark in force.
-        expected_accuracy: Mean confidence over the voxels.
-        num_voxels: Voxels of the surface that labels spread over now.
-    """
-
-    share_of_surface: float
-    num_marks: int
-    num_actions: int
-    minutes: float
-    num_frames_marked: int
-    expected_accuracy: float
-    num_voxels: int
 
 
 class LabelSession:
@@ -314,16 +290,16 @@ class LabelSession:
     def progress(self) -> Progress:
         """How far the session has come."""
         with self._lock:
-            shown, marks = self._spread(), self._state.painting.marks
-            return Progress(
-                share_of_surface=float((shown.confidence >= _LABELLED).mean()),
-                num_marks=len(marks),
-                num_actions=self._state.log.revision,
-                minutes=self._state.log.active_seconds / 60,
-                num_frames_marked=len({mark.frame for mark in marks.values()}),
-                expected_accuracy=float(shown.confidence.mean()),
-                num_voxels=len(shown.labels),
-            )
+            return Progress.of(self._state, self._spread())
+
+    def view(self, c2w: Float32[ndarray, "3 4"], vertical_fov: float, height: int, width: int) -> View:
+        """The surface from any pose, with its labels; see `nearest_discs` for the arguments."""
+        surface = self.surface
+        nearest = nearest_discs(surface.discs, c2w, vertical_fov, height, width, surface.near)
+        with self._lock:
+            surface, labels = self._spreader.surface, self._spread().labels
+            voxels = surface.disc_voxels
+            return view_of(surface.discs, nearest, np.where(voxels >= 0, labels[voxels], np.int16(NOTHING)))
 
     def marked_frames(self) -> list[int]:
         """Frames with a mark in force, in ascending order."""

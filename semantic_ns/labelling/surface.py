@@ -6,6 +6,7 @@ It is built once from the run and kept beside it, so that nothing of torch or ne
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -18,6 +19,7 @@ from PIL import Image
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.writing import replacing, write_errors_as_scene_error, write_png
+from semantic_ns.labelling.view import SurfaceDiscs
 from semantic_ns.labels.class_table import ClassEntry
 from semantic_ns.propagation.clusters import Clusters, find_clusters
 from semantic_ns.propagation.surface_graph import SurfaceGraph
@@ -28,13 +30,14 @@ if TYPE_CHECKING:
 
 FOLDER = "labelling"
 """Folder in a run's folder that holds what belongs to labelling."""
-_VERSION = 1
-_RAYS_PER_VOXEL = 20
+_VERSION = 2
+_RAYS_PER_VOXEL = 10
 _LEAST_RAYS = 400_000
 _MOST_PIXELS = 32_000_000
 """Pixels over all frames of which the voxel is kept; of more, every n-th one along rows and columns is."""
 _GRAPH_ARRAYS = ("neighbours", "weights", "centres", "colors", "normals")
 _OWN_ARRAYS = ("pixel_voxels", "positions", "c2w", "intrinsics")
+_DISC_ARRAYS = ("positions", "normals", "radii", "pixels", "colors")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class LabelSurface:
         stride: n; the voxel of every n-th pixel along rows and columns is known, and stands for n x n pixels.
         pixel_voxels: The voxel of these pixels, -1 for none.
         positions: Mean of the surface points in each voxel, scene units.
+        discs: Points of the surface, to draw it from any pose.
+        near: Depth below which nothing is to be drawn, scene units.
         c2w: Poses of the frames (OpenGL axes), scene units.
         intrinsics: Focal lengths and principal point (fx, fy, cx, cy) of the frames, pixels.
         frames: The frames.
@@ -84,6 +89,14 @@ class LabelSurface:
     void_id: int
     label_names: tuple[str, ...]
     scene: Path
+    discs: SurfaceDiscs
+    near: float
+
+    @cached_property
+    def disc_voxels(self) -> Int32[ndarray, "points"]:
+        """The voxel of each disc, -1 for none."""
+        frames, rows, columns = self.discs.pixels.T
+        return self.pixel_voxels[frames, rows // self.stride, columns // self.stride]
 
     def voxels_of(self, frame: int) -> Int32[ndarray, "height width"]:
         """The voxel of each pixel of a frame, -1 for none."""
@@ -171,9 +184,11 @@ def save_label_surface(surface: LabelSurface, load_config: Path, num_voxels: int
         "void_id": surface.void_id,
         "label_names": list(surface.label_names),
         "scene": str(surface.scene),
+        "near": surface.near,
     }
     arrays = {name: getattr(surface.graph, name) for name in _GRAPH_ARRAYS}
     arrays |= {name: getattr(surface, name) for name in _OWN_ARRAYS}
+    arrays |= {f"disc_{name}": getattr(surface.discs, name) for name in _DISC_ARRAYS}
     arrays |= {"numbers": surface.clusters.numbers, "sizes": surface.clusters.sizes, "keys": surface.graph.voxels.keys}
     arrays["header"] = np.frombuffer(json.dumps(header).encode("utf8"), np.uint8)
     path = surface_path(load_config, num_voxels)
@@ -195,6 +210,8 @@ def _surface_of(header: dict[str, Any], arrays: dict[str, ndarray]) -> LabelSurf
         void_id=header["void_id"],
         label_names=tuple(header["label_names"]),
         scene=Path(header["scene"]),
+        discs=SurfaceDiscs(**{name: arrays[f"disc_{name}"] for name in _DISC_ARRAYS}),
+        near=header["near"],
         **{name: arrays[name] for name in _OWN_ARRAYS},
     )
 
@@ -230,9 +247,10 @@ def build_label_surfaces(run: "Run", numbers_of_voxels: Sequence[int]) -> list[L
     stride = max(1, int(np.ceil((num_pixels / _MOST_PIXELS) ** 0.5)))
     parts = [builder.build(number) for number in numbers_of_voxels]
     pixel_voxels = builder.pixel_voxels([graph for graph, _ in parts], stride)
+    discs, near = builder.discs(), float(run.pipeline.model.bounds.near)
     return [
         LabelSurface(graph, find_clusters(graph), stride, of_pixels, positions, *builder.cameras(), frames,
-                     *builder.classes(), builder.label_names(), Path(run.parser_config.data))
+                     *builder.classes(), builder.label_names(), Path(run.parser_config.data), discs, near)
         for (graph, positions), of_pixels in zip(parts, pixel_voxels, strict=True)
     ]  # fmt: skip
 

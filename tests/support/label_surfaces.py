@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from semantic_ns.labelling.surface import FrameInfo, LabelSurface
+from semantic_ns.labelling.view import SurfaceDiscs
 from semantic_ns.labels.class_table import ClassEntry
 from semantic_ns.propagation.clusters import find_clusters
 from semantic_ns.propagation.surface_graph import SurfacePoints, build_surface_graph
@@ -55,4 +56,14 @@ def make_label_surface(folder: Path, num_frames: int = 3, num_voxels: int = 200)
         void_id=0,
         label_names=tuple(f"semantics/frame_{i}.png" for i in range(num_frames)),
         scene=folder,
+        discs=SurfaceDiscs(
+            positions,
+            np.round(normals * 127).astype(np.int8),
+            np.full(len(positions), 0.8 / width, np.float32),
+            np.stack(np.meshgrid(np.arange(num_frames), np.arange(HEIGHT), np.arange(WIDTH), indexing="ij"), axis=-1)
+            .reshape(-1, 3)
+            .astype(np.int32),
+            (colors.reshape(-1, 3) * 255).round().astype(np.uint8),
+        ),
+        near=0.01,
     )
