@@ -1,17 +1,22 @@
 """What each address of the server answers, over a session. No sockets: a path and a body in, an answer out."""
 
+import base64
 import dataclasses
 import errno
 import hashlib
+import math
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from semantic_ns.errors import SceneError
+from semantic_ns.io.run_lengths import encode_coco
 from semantic_ns.labelling.answers import (
     Answer,
     array_answer,
@@ -26,6 +31,8 @@ from semantic_ns.labelling.answers import (
 from semantic_ns.labelling.interface import SessionLike
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.requests import Body, RequestError
+from semantic_ns.labelling.surface import FrameInfo
+from semantic_ns.labelling.view import View
 
 LONGEST_WAIT_S = 25.0
 """Time after which a request for events is answered although there is none."""
@@ -66,6 +73,7 @@ class LabelApi:
             "/api/state": self._state,
             "/api/ranked": self._ranked,
             "/api/events": self._events,
+            "/api/cameras": self._cameras,
         }
         self._layers: dict[str, Callable[[int, Query], Answer]] = {
             "image": lambda frame, query: (self._thumbnail if query.get("size") == "small" else self._image)(frame),
@@ -80,6 +88,7 @@ class LabelApi:
             "/api/redo": lambda body: self._act(body, session.redo),
             "/api/classes": self._change_classes,
             "/api/export": self._export,
+            "/api/view": self._view,
         }
 
     def get(self, path: str, query: Query) -> Answer:
@@ -197,6 +206,26 @@ class LabelApi:
     def _surface(self) -> str:
         return str(self._session.progress().num_voxels)
 
+    # The free view
+
+    def _cameras(self, _: Query) -> Answer:
+        surface = self._session.surface
+        heights = [frame.height for frame in self._session.frames]
+        angles = [
+            2 * math.atan(0.5 * height / fy) for height, fy in zip(heights, surface.intrinsics[:, 1], strict=True)
+        ]
+        return json_answer({"c2w": surface.c2w.reshape(-1, 12).tolist(), "vertical_fov": angles})
+
+    def _seen(self, body: Body) -> View:
+        with np.errstate(over="ignore"):  # what does not fit is refused as not finite
+            pose = np.array(body.numbers("pose", 12), np.float32).reshape(3, 4)
+        return self._session.view(pose, body.number("vertical_fov"), body.integer("height"), body.integer("width"))
+
+    def _view(self, body: Body) -> Answer:
+        revision, seen = self._session.revision, self._seen(body)
+        color = base64.b64encode(jpeg(seen.color).body).decode("ascii")
+        return json_answer({"revision": revision, "color": color, "labels": inline(seen.labels)})
+
     # Actions
 
     def _act(self, body: Body, action: Callable[[str, int], Any]) -> Answer:
@@ -215,7 +244,9 @@ class LabelApi:
         return json_answer(content)
 
     def _add_mark(self, body: Body) -> Answer:
-        mark = Mark.from_json(body.mapping("mark"))
+        mark, view = Mark.from_json(body.mapping("mark")), body.part("view")
+        if view is not None:
+            mark = mark_on_view(mark, self._seen(view), self._session.frames)
         return self._act(body, lambda *who: self._session.add_mark(mark, *who))
 
     def _change_classes(self, body: Body) -> Answer:
@@ -255,6 +286,35 @@ class LabelApi:
         while (self._exports / f"labels_{number}").exists():
             number += 1
         return f"labels_{number}"
+
+
+def mark_on_view(mark: Mark, seen: View, frames: Sequence[FrameInfo]) -> Mark:
+    """The mark on training pixels that a mark on a picture of the surface stands for.
+
+    Args:
+        mark: The mark, in pixels of the picture.
+        seen: The picture.
+        frames: The training images.
+
+    Returns:
+        A mark on the training image to which most of the pixels belong that the picture shows there.
+
+    Raises:
+        SceneError: it lies beside the surface, or is made of regions, which a picture does not have.
+    """
+    if mark.shape["kind"] == "region":
+        raise SceneError("Expected a point, a stroke or a polygon in the free view, found regions; use the brush.")
+    height, width = seen.labels.shape
+    mask = mark.mask(height, width, lambda: np.zeros((height, width), np.int32))
+    pixels = seen.pixels[mask]
+    pixels = pixels[pixels[:, 0] >= 0]
+    if not len(pixels):
+        raise SceneError("Expected a mark on the surface, found one where no training image sees any; mark elsewhere.")
+    frame = int(np.bincount(pixels[:, 0]).argmax())
+    of_frame = np.zeros((frames[frame].height, frames[frame].width), np.bool_)
+    _, rows, columns = pixels[pixels[:, 0] == frame].T
+    of_frame[rows, columns] = True
+    return Mark(frame, mark.class_id, {"kind": "mask", "runs": encode_coco(of_frame)["counts"]}, mark.action)
 
 
 def _status(error: Exception) -> HTTPStatus:

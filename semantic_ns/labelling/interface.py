@@ -12,6 +12,22 @@ from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.ranking import FrameRank
 from semantic_ns.labelling.session import Progress
 from semantic_ns.labelling.surface import FrameInfo
+from semantic_ns.labelling.view import View
+
+
+@runtime_checkable  # for beartype in the tests
+class CamerasLike(Protocol):
+    """The cameras of the frames."""
+
+    @property
+    def c2w(self) -> Float32[ndarray, "frames 3 4"]:
+        """Poses, OpenGL axes, scene units."""
+        ...
+
+    @property
+    def intrinsics(self) -> Float32[ndarray, "frames 4"]:
+        """fx, fy, cx, cy, pixels."""
+        ...
 
 
 @runtime_checkable  # for beartype in the tests
@@ -59,6 +75,15 @@ class SessionLike(Protocol):
 
     def marked_frames(self) -> list[int]:
         """Frames with a mark in force, in ascending order."""
+        ...
+
+    @property
+    def surface(self) -> CamerasLike:
+        """The surface, with the cameras that see it."""
+        ...
+
+    def view(self, c2w: Float32[ndarray, "3 4"], vertical_fov: float, height: int, width: int) -> View:
+        """The surface from any pose, with its labels."""
         ...
 
     def ranked_frames(self) -> list[FrameRank]:

@@ -89,6 +89,21 @@ class Body:
             raise RequestError(f"Expected a number from 0 to 1 as '{name}', found {self._shown(name)}.")
         return float(value)
 
+    def number(self, name: str) -> float:
+        """A number."""
+        value = self._content.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise RequestError(f"Expected a number as '{name}', found {self._shown(name)}.")
+        return float(value)
+
+    def numbers(self, name: str, count: int) -> list[float]:
+        """A list of so many numbers."""
+        values = self._content.get(name)
+        found = values if isinstance(values, list) else []
+        if len(found) != count or any(isinstance(one, bool) or not isinstance(one, int | float) for one in found):
+            raise RequestError(f"Expected a list of {count} numbers as '{name}', found {self._shown(name)}.")
+        return [float(one) for one in found]
+
     def truth(self, name: str) -> bool:
         """True or false; false where it is left out."""
         value = self._content.get(name, False)
@@ -132,6 +147,10 @@ class Body:
         if not isinstance(value, dict):
             raise RequestError(f"Expected a JSON object as '{name}', found {self._shown(name)}.")
         return value
+
+    def part(self, name: str) -> "Body | None":
+        """The same as a body of its own; None where it is left out."""
+        return None if self._content.get(name) is None else Body(self.mapping(name))
 
     def _matching(self, name: str, pattern: "re.Pattern[str]", expected: str) -> str:
         value = self._content.get(name)

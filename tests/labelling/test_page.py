@@ -317,6 +317,29 @@ def test_classes_are_added_found_and_renamed_and_names_stay_text(page: LabelPage
     assert page.page.value("window.hit === undefined && !document.querySelector('#classes img')")
 
 
+def test_the_free_view_moves_and_is_labelled(page: LabelPage, session: SmallSession) -> None:
+    page.keys("f")
+    page.page.wait_until("snsLabel.view.free")
+    x = page.page.value("snsLabel.free.position[0]")
+    page.keys("d", "d", "d")
+    page.page.wait_until(f"snsLabel.free.position[0] > {x} && snsLabel.view.free.width === 640")
+    before = page.page.value("snsLabel.free.rotation[0]")
+    page.stroke((100.0, 100.0), (140.0, 100.0), button="right")
+    assert page.page.value("snsLabel.free.rotation[0]") != before
+    assert session.marks == []
+    page.page.wait_until("!snsLabel.free.isBusy && snsLabel.view.free.width === 640")
+    sofa = page.page.value("[0.3 * snsLabel.view.free.width, 0.65 * snsLabel.view.free.height]")
+    page.keys("3")
+    page.stroke((sofa[0], sofa[1]), (sofa[0] + 20, sofa[1]))
+    page.wait_until_saved()
+    assert marked_classes(session) == [SOFA]
+    at = f"snsLabel.view.at(snsLabel.view.free.labels, {{x: {sofa[0]}, y: {sofa[1]}}})"
+    page.page.wait_until(f"{at} === {SOFA}")
+    page.keys("f")
+    assert page.page.value("snsLabel.view.free === null")
+    assert page.text("frame-name").split()[-1] == "frame_000"
+
+
 def test_keys_of_classes_are_given_and_kept(page: LabelPage) -> None:
     page.page.value("snsLabel.store.act('/api/classes', {action: 'add', name: 'tenth', color: null})")
     page.page.wait_until("snsLabel.store.classes.length === 7")

@@ -1,5 +1,6 @@
 """The labelling server over a real port: who is let in, what it answers, and what it refuses."""
 
+import base64
 import errno
 import io
 import json
@@ -271,6 +272,58 @@ def test_an_export_gets_a_new_folder_and_never_an_old_one(port: int, tmp_path: P
     assert len(list((tmp_path / "exports" / "labels_1").glob("*.png"))) == first["num_files"] == 3
     assert ask(port, "/api/export", "POST", {"folder": "labels_1"}).status == 409
     assert ask(port, "/api/export", "POST", {"folder": "mine.v2"}).status == 200
+
+
+POSE = [1.0, 0, 0, 24, 0, 0, -1, 0, 0, 1, 0, 0]
+"""That of the second frame."""
+
+
+def test_the_free_view_begins_at_the_cameras_of_the_frames(port: int, session: SmallSession) -> None:
+    cameras = ask(port, "/api/cameras").content
+    assert cameras["c2w"][1] == POSE
+    assert cameras["vertical_fov"] == pytest.approx([2 * np.arctan(24 / 32)] * 3)
+    view = {"pose": POSE, "vertical_fov": 1.0, "height": 24, "width": 32}
+    answer = ask(port, "/api/view", "POST", view).content
+    color = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["color"]))))
+    assert np.abs(color.astype(int) - session.view(session.surface.c2w[1], 1.0, 24, 32).color).mean() < 6
+
+
+def test_a_mark_on_the_free_view_is_one_on_the_training_pixels_that_it_shows(port: int, session: SmallSession) -> None:
+    view = {"pose": POSE, "vertical_fov": 1.0, "height": 24, "width": 32}
+    made = mark(0, 2, 8.0, 8.0)
+    assert ask(port, "/api/marks", "POST", action(1, mark=made, view=view)).status == 200
+    rows, columns = np.mgrid[:24, :32] + 0.5
+    disc = np.argwhere(np.hypot(rows - 8, columns - 8) <= 4)
+    painted = session.painted(1)
+    assert (painted[2 * disc[:, 0], 2 * disc[:, 1]] == 2).all()
+    assert (painted == 2).sum() == len(disc)
+    for wrong, sentence in (
+        (mark(0, 2, 8.0, 28.0), "covers no pixel"),
+        (mark(0, 2, shape={"kind": "polygon", "points": [[0, 23], [32, 23], [32, 24], [0, 24]]}), "on the surface"),
+        (mark(0, 2, shape={"kind": "region", "region_ids": [0]}), "use the brush"),
+    ):
+        refused = ask(port, "/api/marks", "POST", action(2, mark=wrong, view=view))
+        assert refused.status == 400
+        assert sentence in refused.sentence
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pose": POSE[:11]},
+        {"pose": "here"},
+        {"pose": [*POSE[:11], "0"]},
+        {"pose": [*POSE[:11], 1e300]},
+        {"vertical_fov": None},
+        {"height": 0},
+        {"height": 10**7},
+        {"width": 1.5},
+    ],
+)
+def test_a_wrong_view_is_refused(port: int, change: dict[str, Any]) -> None:
+    view = {"pose": POSE, "vertical_fov": 1.0, "height": 24, "width": 32, **change}
+    assert ask(port, "/api/view", "POST", view).status == 400
+    assert ask(port, "/api/marks", "POST", action(1, mark=mark(), view=view)).status == 400
 
 
 # What it refuses

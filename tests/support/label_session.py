@@ -6,7 +6,7 @@ A mark colours the object that it lies on in all frames, and the pixels that it 
 import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray
@@ -18,6 +18,7 @@ from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.ranking import FrameRank
 from semantic_ns.labelling.session import Progress
 from semantic_ns.labelling.surface import FrameInfo
+from semantic_ns.labelling.view import View
 
 NOTHING, VOID = -1, -2
 SHIFT = 24
@@ -31,6 +32,11 @@ OBJECTS = (
     ((60, 120, 80), (0.9, 0.5, 1.1, 0.8)),
     ((220, 200, 120), (1.2, 0.1, 1.35, 0.75)),
 )
+
+
+class Cameras(NamedTuple):
+    c2w: ndarray
+    intrinsics: ndarray
 
 
 @dataclass
@@ -190,6 +196,25 @@ class SmallSession:
     def marked_frames(self) -> list[int]:
         with self.lock:
             return sorted({mark.frame for _, mark in self.marks})
+
+    @property
+    def surface(self) -> Cameras:
+        c2w = np.tile(np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0]], np.float32), (self.num_frames, 1, 1))
+        c2w[:, 0, 3] = SHIFT * np.arange(self.num_frames)
+        focal = self.width / 2
+        one = np.array([focal, focal, self.width / 2, self.height / 2], np.float32)
+        return Cameras(c2w, np.tile(one, (self.num_frames, 1)))
+
+    def view(self, c2w: ndarray, vertical_fov: float, height: int, width: int) -> View:
+        """The nearest frame, at another size; there is no surface in its last rows."""
+        if not np.isfinite(c2w).all() or not 1 <= height * width <= 1_000_000:
+            raise SceneError("Expected a pose of finite numbers and a picture of a million pixels at most.")
+        frame = int(np.clip(round(float(c2w[0, 3]) / SHIFT), 0, self.num_frames - 1))
+        rows, columns = np.mgrid[:height, :width]
+        rows, columns = rows * self.height // height, columns * self.width // width
+        pixels = np.stack([np.full_like(rows, frame), rows, columns], axis=-1).astype(np.int32)
+        pixels[rows >= self.height - 2] = -1
+        return View(self.color(frame)[rows, columns], self.labels(frame)[rows, columns], pixels)
 
     def ranked_frames(self) -> list[FrameRank]:
         scores = [float((self.labels(frame) < 0).mean()) for frame in range(self.num_frames)]

@@ -22,6 +22,7 @@ export class View {
     this.isFitted = true;
     this.pictures = new Map();
     this.picture = null;
+    this.free = null; // the picture of the free view, in the place of a frame
     this.overlay = new OffscreenCanvas(1, 1);
     this.stripes = new OffscreenCanvas(1, 1);
     this.region = null;
@@ -36,7 +37,11 @@ export class View {
   }
 
   get frame() {
-    return this.store.state.frames[this.store.shown];
+    return this.free ?? this.store.state.frames[this.store.shown];
+  }
+
+  get layer() {
+    return this.free ?? this.store.layers.get(this.store.shown);
   }
 
   // Where things are
@@ -58,7 +63,8 @@ export class View {
 
   fit() {
     const { width, height } = this.frame;
-    this.scale = Math.max(0.01, Math.min((this.width - 2 * MARGIN) / width, (this.height - 2 * MARGIN) / height));
+    const margin = this.free ? 0 : MARGIN;
+    this.scale = Math.max(0.01, Math.min((this.width - 2 * margin) / width, (this.height - 2 * margin) / height));
     this.left = (this.width - width * this.scale) / 2;
     this.top = (this.height - height * this.scale) / 2;
     this.isFitted = true;
@@ -71,6 +77,7 @@ export class View {
 
   zoomTo(scale, x = this.width / 2, y = this.height / 2) {
     const least = Math.min(0.5, 60 / Math.max(this.frame.width, this.frame.height));
+    if (this.free) return;
     scale = Math.min(LARGEST_SCALE, Math.max(least, scale));
     this.left = x - ((x - this.left) / this.scale) * scale;
     this.top = y - ((y - this.top) / this.scale) * scale;
@@ -85,6 +92,7 @@ export class View {
   }
 
   keepInSight() {
+    if (this.free) return;
     const rest = 40;
     this.left = Math.min(this.width - rest, Math.max(rest - this.frame.width * this.scale, this.left));
     this.top = Math.min(this.height - rest, Math.max(rest - this.frame.height * this.scale, this.top));
@@ -113,7 +121,7 @@ export class View {
   }
 
   labelAt(place) {
-    return this.at(this.store.layers.get(this.store.shown)?.labels, place) ?? NOTHING;
+    return this.at(this.layer?.labels, place) ?? NOTHING;
   }
 
   // What is drawn
@@ -148,7 +156,7 @@ export class View {
   // Colour the labels. It costs the same for one mark and for a thousand.
   colorLabels() {
     const { width, height } = this.frame;
-    const layer = this.store.layers.get(this.store.shown);
+    const { layer } = this;
     const image = new ImageData(width, height);
     const stripes = new ImageData(width, height);
     if (layer && layer.labels.length === width * height) {
@@ -222,7 +230,8 @@ export class View {
     const { width, height } = this.frame;
     context.imageSmoothingEnabled = this.scale * ratio < 4;
     context.imageSmoothingQuality = "high";
-    if (this.picture) context.drawImage(this.picture, 0, 0, width, height);
+    const picture = this.free?.picture ?? this.picture;
+    if (picture) context.drawImage(picture, 0, 0, width, height);
     if (!this.look.hidden) this.drawLabels(width, height);
     this.drawCursor();
     for (const done of this.drawn.splice(0)) done();
@@ -248,7 +257,7 @@ export class View {
     context.rect(0, 0, width, height);
     context.clip();
     for (const { path, body } of this.store.queue)
-      if (path === "/api/marks" && body.mark.frame === this.store.shown) this.drawMark(body.mark);
+      if (path === "/api/marks" && (this.free ? body.view === this.free.asked : !body.view && body.mark.frame === this.store.shown)) this.drawMark(body.mark);
     context.restore();
     if (this.sketch) this.drawMark(this.sketch);
     context.globalAlpha = 1;

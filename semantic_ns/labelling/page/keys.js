@@ -34,6 +34,8 @@ export const KEYS = [
     { key: "ArrowLeft", shown: ["←"], does: "previous", says: "Previous frame" },
     { key: "ArrowRight", shown: ["→"], does: "next", says: "Next frame" },
     { key: "n", does: "unlabelled", says: "Next frame without marks" },
+    { key: "f", does: "free", says: "Free view, on and off" },
+    { shown: ["W", "A", "S", "D"], says: "Move in the free view" },
   ]],
   ["View", [
     { key: "h", shown: ["H held"], does: "hide", says: "The picture without labels" },

@@ -3,6 +3,7 @@
 import { View } from "./canvas.js";
 import { ClassList } from "./classes.js";
 import { element, find, percent, swatch, toast } from "./dom.js";
+import { FreeView } from "./free.js";
 import { fillHelp, keyOf, listen } from "./keys.js";
 import { Pointer } from "./pointer.js";
 import { Store, VOID } from "./store.js";
@@ -25,10 +26,12 @@ const look = { opacity: kept.opacity ?? 0.65, highlight: "none", only: false, hi
 const tool = { shape: "stroke", mode: "paint", radius: kept.radius ?? null, clickRadius: kept.clickRadius ?? null, report: toast, get chosen() { return look.chosen; } };
 const view = new View(find("canvas"), store, look);
 const pointer = new Pointer(view, store, tool);
+const free = new FreeView(store, view);
+pointer.free = free;
 const classes = new ClassList(store, look, choose);
 const strip = new Strip(store, goTo);
 const timings = []; // of marks, from the pointer's release to the labels on the screen, milliseconds
-window.snsLabel = { store, view, tool, look, pointer, timings, goTo };
+window.snsLabel = { store, view, free, tool, look, pointer, timings, goTo };
 
 // Frames
 
@@ -36,6 +39,7 @@ function goTo(frame) {
   const count = store.state.frames.length;
   store.shown = Math.min(count - 1, Math.max(0, frame));
   pointer.cancel();
+  showFree(false);
   view.setRegions(null);
   find("frame-name").replaceChildren(
     element("b", { text: String(store.shown + 1) }), element("span", { text: ` / ${count}  ` }), document.createTextNode(` ${view.frame.name}`),
@@ -53,8 +57,31 @@ function goTo(frame) {
   history.replaceState(null, "", `/#${store.shown + 1}`); // without the token
 }
 
+function showFree(isOn) {
+  if (!isOn) free.leave();
+  find("free").setAttribute("aria-pressed", String(isOn));
+  find("tip").textContent = isOn ? "Right button or space: turn; wheel, W A S D: move; F: back to the frame" : TIPS[tool.shape];
+}
+
+async function toggleFree() {
+  if (free.isOn) {
+    goTo(store.shown);
+    return;
+  }
+  pointer.cancel();
+  view.setRegions(null);
+  showFree(true);
+  try {
+    await free.enter();
+    find("frame-name").replaceChildren(element("b", { text: "Free view" }));
+  } catch (error) {
+    toast(error.message);
+    showFree(false);
+  }
+}
+
 async function loadRegions() {
-  if (tool.shape !== "region") return;
+  if (tool.shape !== "region" || free.isOn) return;
   const frame = store.shown;
   find("tip").textContent = "Finding regions";
   try {
@@ -101,7 +128,7 @@ function showTool() {
   if (tool.mode !== "paint") chip.replaceChildren(document.createTextNode(MODES[tool.mode]));
   else if (chosen) chip.replaceChildren(swatch(chosen.color), document.createTextNode(chosen.name));
   else chip.replaceChildren(document.createTextNode("No class chosen"));
-  find("tip").textContent = TIPS[tool.shape];
+  showFree(free.isOn);
   find("size-label").hidden = !pointer.hasRadius;
   showSize();
   describeCanvas();
@@ -220,6 +247,10 @@ store.addEventListener("layers", (event) => {
   view.colorLabels();
   classes.count(store.layers.get(store.shown)?.labels);
   const item = event.detail;
+  if (free.isOn && (item || free.revision !== store.state.revision)) {
+    free.revision = store.state.revision;
+    free.request(640);
+  }
   if (item?.made) view.afterDraw(() => { timings.push(performance.now() - item.made); if (timings.length > 5000) timings.shift(); });
 });
 
@@ -256,6 +287,7 @@ const actions = {
   "zoom-in": () => view.zoom(1.25),
   "zoom-out": () => view.zoom(0.8),
   "zoom-fit": () => view.fit(),
+  free: toggleFree,
   pan: () => { pointer.isSpaceHeld = true; pointer.updateCursor(); view.request(); },
   "pan-end": () => { pointer.isSpaceHeld = false; pointer.updateCursor(); view.request(); },
   help: () => find("help-dialog").showModal(),
@@ -275,8 +307,20 @@ function useTool() {
   if (pointer.filled) pointer.endRegions();
 }
 
+const MOVES = {
+  w: () => free.move(0, 0, 1),
+  s: () => free.move(0, 0, -1),
+  a: () => free.move(-1, 0, 0),
+  d: () => free.move(1, 0, 0),
+  ArrowUp: () => free.move(0, 0, 1),
+  ArrowDown: () => free.move(0, 0, -1),
+  ArrowLeft: () => free.turn(-30, 0),
+  ArrowRight: () => free.turn(30, 0),
+};
+
 function extraKey(event) {
   if (event.shiftKey && event.key.startsWith("Arrow")) moveByKey(event);
+  else if (free.isOn && MOVES[event.key] && !event.ctrlKey && !event.metaKey && !event.altKey) MOVES[event.key]();
   else if (event.key === "Escape") return pointer.cancel();
   else if (event.key === "Backspace") return pointer.removeCorner();
   else if (event.key === "Enter" && event.target === view.canvas) {
@@ -295,6 +339,7 @@ function bindButtons() {
   for (const [shape, name] of Object.entries(TOOLS)) button(document.querySelector(`[data-tool=${shape}]`), actions[shape], `${name} (${keyOf(shape)})`);
   for (const [mode, name] of Object.entries(MODES)) button(document.querySelector(`[data-mode=${mode}]`), actions[mode], `${name} (${keyOf(mode)})`);
   button("pick", pick, `Class under the pointer: point at it and press ${keyOf("pick")}`);
+  button("free", toggleFree, "Free view (F)");
   button("zoom-in", actions["zoom-in"], "Zoom in (+)");
   button("zoom-out", actions["zoom-out"], "Zoom out (-)");
   button("zoom-fit", actions["zoom-fit"], "Whole image (0)");

@@ -9,6 +9,7 @@ export class Pointer {
   constructor(view, store, tool) {
     this.view = view;
     this.store = store;
+    this.free = null; // the free view, which is set later
     this.tool = tool; // {shape, mode, radius, clickRadius, chosen, report(sentence)}
     this.touches = new Map();
     this.stroke = null;
@@ -54,7 +55,7 @@ export class Pointer {
       }
       if (this.touches.size > 2) return;
     }
-    if (event.button === 1 || (event.button === 0 && this.isSpaceHeld)) {
+    if (event.button === 1 || (event.button === 0 && this.isSpaceHeld) || (event.button === 2 && this.view.free)) {
       event.preventDefault();
       this.panning = { x: event.clientX, y: event.clientY };
       this.updateCursor();
@@ -69,7 +70,8 @@ export class Pointer {
       this.tool.report("Expected a class to paint with; choose one, or add one by typing its name.");
       return;
     }
-    const shape = isErasing && this.tool.shape === "polygon" ? "stroke" : this.tool.shape;
+    const isBrush = (isErasing && this.tool.shape === "polygon") || (this.view.free && this.tool.shape === "region");
+    const shape = isBrush ? "stroke" : this.tool.shape;
     if (shape === "polygon") this.addCorner(place);
     else if (shape === "region") this.addRegion(place);
     else if (shape === "click") this.send({ kind: "click", ...rounded(place), radius: this.radius }, place);
@@ -85,7 +87,9 @@ export class Pointer {
       return;
     }
     if (this.panning) {
-      this.view.pan(event.clientX - this.panning.x, event.clientY - this.panning.y);
+      const [dx, dy] = [event.clientX - this.panning.x, event.clientY - this.panning.y];
+      if (this.view.free) this.free.turn(dx, dy);
+      else this.view.pan(dx, dy);
       this.panning = { x: event.clientX, y: event.clientY };
       return;
     }
@@ -193,7 +197,9 @@ export class Pointer {
         return;
       }
     }
-    this.store.act("/api/marks", { mark: this.mark(shape) }, performance.now());
+    const body = { mark: this.mark(shape) };
+    if (this.view.free) body.view = this.view.free.asked;
+    this.store.act("/api/marks", body, performance.now());
   }
 
   // Polygons
@@ -268,6 +274,11 @@ export class Pointer {
 
   wheel(event) {
     event.preventDefault();
+    if (this.view.free) {
+      if (isTouchpad(event) && !event.ctrlKey) this.free.turn(-event.deltaX, -event.deltaY);
+      else this.free.move(0, 0, -Math.sign(event.deltaY));
+      return;
+    }
     const box = this.view.canvas.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
     if (event.ctrlKey || event.metaKey) this.view.zoom(Math.exp(-event.deltaY * (isTouchpad(event) ? 0.012 : 0.003)), x, y);
@@ -285,6 +296,11 @@ export class Pointer {
     const middle = (points) => ({ x: (points[0].x + points[1].x) / 2, y: (points[0].y + points[1].y) / 2 });
     const spread = (points) => Math.max(1, Math.hypot(points[0].x - points[1].x, points[0].y - points[1].y));
     const [from, to] = [middle(before), middle(after)];
+    if (this.view.free) {
+      this.free.turn(to.x - from.x, to.y - from.y);
+      this.free.move(0, 0, 8 * Math.log(spread(after) / spread(before)));
+      return;
+    }
     this.view.pan(to.x - from.x, to.y - from.y);
     this.view.zoom(spread(after) / spread(before), to.x - box.left, to.y - box.top);
   }

@@ -280,6 +280,10 @@ export class Store extends EventTarget {
     return `/api/frame/${frame}/image?size=${size}&key=${this.state.key}`;
   }
 
+  inflated(text) {
+    return inflated(text);
+  }
+
   // A class that is merged counts as the one it is merged into.
   resolve(id) {
     let found = this.classOf(id);
