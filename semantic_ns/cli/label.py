@@ -54,14 +54,22 @@ class Label:
 
         refuse_taken_port(self.host, self.port)
         run, folder = self.run_and_folder()
+        from semantic_ns.io.console import announce
         from semantic_ns.labelling.api import LabelApi
         from semantic_ns.labelling.opening import open_session
+        from semantic_ns.viewer.guard import is_loopback
 
         session = open_session(run, folder, self.class_names(), self.voxels)
         try:
             name = session.surface.scene.name
             api = LabelApi(session, name, folder / "exports")
             server = LabelServer(api, kept_token(folder / "token"), self.host, self.port)
+            if not is_loopback(self.host):
+                announce(
+                    "labelling",
+                    f"the page can be reached from the network at port {server.port} by all who know the token, and "
+                    "what is sent is not encrypted",
+                )
             _serve(server, f"Open {server.address} to label {name}. Ctrl+C ends; marks are in {folder}.")
         finally:
             session.close()
@@ -82,7 +90,6 @@ class Label:
     def run_and_folder(self) -> tuple[Path, Path]:
         """The run's config.yml, and the folder of the session."""
         from semantic_ns.labelling.surface import FOLDER
-        from semantic_ns.methods.surface_run import surface_run
 
         config = self.load_config
         if self.target is not None and self.target.is_file() and self.target.name == CONFIG:
@@ -92,6 +99,8 @@ class Label:
         if config is not None:
             return config, self.output_dir or config.parent / FOLDER
         assert self.target is not None
+        from semantic_ns.methods.surface_run import surface_run  # loads nerfstudio, which a run that is kept needs not
+
         folder = self.output_dir or Path("outputs") / self.target.absolute().name / FOLDER
         return surface_run(self.target, folder / "surface", self.max_seconds), folder
 

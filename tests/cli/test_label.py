@@ -13,6 +13,7 @@ from semantic_ns.cli.label import Label
 from semantic_ns.errors import SceneError
 from semantic_ns.methods import surface_run as training
 from semantic_ns.methods.surface_run import surface_config, surface_run
+from support import fresh_process
 
 
 def test_a_scene_or_a_run_is_needed_and_not_both(tmp_path: Path) -> None:
@@ -141,3 +142,12 @@ def test_a_training_that_fails_is_told_in_one_sentence(
     stand_in(monkeypatch, code)
     with pytest.raises(SceneError, match=re.escape(sentence)):
         surface_run(tmp_path, tmp_path / "run")
+
+
+def test_a_run_whose_surface_is_kept_opens_without_torch_and_nerfstudio() -> None:
+    """They take seconds to load, and nothing of them is needed."""
+    modules = ("access", "api", "opening", "server", "surface")
+    code = f"import semantic_ns.cli.label, {', '.join(f'semantic_ns.labelling.{name}' for name in modules)}"
+    loaded = {name.partition(".")[0] for name in fresh_process.loaded_after(code)}
+    assert "scipy" in loaded
+    assert not {"torch", "nerfstudio"} & loaded
