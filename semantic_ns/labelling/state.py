@@ -119,9 +119,10 @@ class SessionState:
         owners = self.painting.owners(frame)
         if owners is None:
             return np.full((self._frames[frame].height, self._frames[frame].width), NOTHING, np.int16)
-        numbers, places = np.unique(owners, return_inverse=True)
-        said = [self._said_by(int(number)) for number in numbers]
-        return np.array(said, np.int16)[places].reshape(owners.shape)
+        said = np.full(int(owners.max()) + 1, NOTHING, np.int16)
+        for number in np.flatnonzero(np.bincount(owners.reshape(-1))):
+            said[number] = self._said_by(int(number))
+        return said[owners]
 
     def _said_by(self, number: int) -> int:
         mark = self.painting.marks.get(number)
