@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -35,8 +35,9 @@ from semantic_ns.runs import Run, load_run
 from semantic_ns.surface.sweep import swept_pixels
 
 CONSOLE = Console(soft_wrap=True, highlight=False)
-View = Literal["random", "all"]
-"""Whether the person looks for a wrong region in one random frame at a time, or in all frames."""
+View = Literal["random", "ranked", "all"]
+"""Whether the person looks for a wrong region in one frame at a time, at random or the first in the session's ranks
+with something wrong, or in all frames."""
 STRIDE = 2
 LARGEST_DAB = 6.0
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9)
@@ -59,22 +60,19 @@ class Person:
         ids, counts = np.unique(self.truth[self.truth >= 0], return_counts=True)
         return {int(number): float(count) ** -0.5 for number, count in zip(ids, counts, strict=True)}
 
-    def next_mark(
-        self, shown: Callable[[int], Int16[ndarray, "height width"]], rng: np.random.Generator
-    ) -> Mark | None:
+    def next_mark(self, shown: Callable[[int], Int16[ndarray, "height width"]], frames: Sequence[int]) -> Mark | None:
         """A dab into the wrong region that matters most; None if nothing is wrong anywhere.
 
         Args:
             shown: A function that gives the labels that a frame shows now, at every second pixel.
-            rng: What the person looks at by chance.
+            frames: All frames, in the order in which the person looks at them.
         """
-        frames = rng.permutation(len(self.truth))
         best: tuple[float, int, ndarray, int] | None = None
-        for frame in (int(number) for number in frames):
+        for frame in frames:
             found = self._worst_region(frame, shown(frame))
             if found is not None and (best is None or found[0] > best[0]):
                 best = found[0], frame, found[1], found[2]
-            if best is not None and self.view == "random":
+            if best is not None and self.view != "all":
                 break
         return None if best is None else dab(*best[1:])
 
@@ -97,13 +95,13 @@ def dab(frame: int, region: ndarray, class_id: int) -> Mark:
     """A click in the middle of a region [height, width] of every second pixel, which stays inside it."""
     depth = np.asarray(distance_transform_edt(np.pad(region, 1)))[1:-1, 1:-1]
     row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-    radius = max(0.5, (min(float(depth.max()), LARGEST_DAB) - 0.5) * STRIDE)
+    radius = max(0.5, (min(float(depth.max()), LARGEST_DAB) - 1) * STRIDE)
     shape = {"kind": "click", "x": float(column) * STRIDE + 0.5, "y": float(row) * STRIDE + 0.5, "radius": radius}
     return Mark.from_json({"frame": frame, "class_id": class_id, "shape": shape, "action": "paint"})
 
 
 @dataclass(frozen=True, eq=False)
-class TestPoses:
+class ScoredPoses:
     """Pixels of poses that were not trained.
 
     Attributes:
@@ -117,7 +115,7 @@ class TestPoses:
     class_ids: tuple[int, ...]
 
     @classmethod
-    def render(cls, run: Run, num_frames: int) -> "TestPoses":
+    def render(cls, run: Run, num_frames: int) -> "ScoredPoses":
         """Render frames that are spread evenly over those for evaluation."""
         dataset, model = run.pipeline.datamanager.eval_dataset, run.pipeline.model
         generator = FastRayGenerator(dataset.cameras.to(model.device))
@@ -167,7 +165,7 @@ class Labelling:
         return next((number for number, score in enumerate(self.scores, 1) if score >= level), None)
 
 
-def label_by(person: Person, surface: LabelSurface, poses: TestPoses, num_marks: int, seed: int) -> Labelling:
+def label_by(person: Person, surface: LabelSurface, poses: ScoredPoses, num_marks: int, seed: int) -> Labelling:
     """Let a person mark, and take the last marks back at the end."""
     rng = np.random.default_rng(seed)
     voxels = poses.voxels_on(surface)
@@ -176,7 +174,10 @@ def label_by(person: Person, surface: LabelSurface, poses: TestPoses, num_marks:
         session = LabelSession(surface, Path(folder))
         try:
             for number in range(num_marks):
-                mark = person.next_mark(lambda frame: session.labels(frame)[::STRIDE, ::STRIDE], rng)
+                order = rng.permutation(len(person.truth)).tolist()
+                if person.view == "ranked":
+                    order = [rank.frame for rank in session.ranked_frames()]
+                mark = person.next_mark(lambda frame: session.labels(frame)[::STRIDE, ::STRIDE], order)
                 if mark is None:
                     break
                 started = time.perf_counter()
@@ -195,7 +196,7 @@ def label_by(person: Person, surface: LabelSurface, poses: TestPoses, num_marks:
     return found
 
 
-def ceiling(surface: LabelSurface, ids: Int16[ndarray, "frames height width"], poses: TestPoses) -> float:
+def ceiling(surface: LabelSurface, ids: Int16[ndarray, "frames height width"], poses: ScoredPoses) -> float:
     """The score if each voxel has the class that most pixels of the training images give it: no marks reach more."""
     voxels = np.stack([surface.voxels_of(frame)[::STRIDE, ::STRIDE] for frame in range(len(ids))])
     is_known = (ids >= 0) & (voxels >= 0)
@@ -209,7 +210,7 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """One row for each number of voxels, view and seed."""
     surfaces = label_surfaces(options.load_config, options.voxels)
     run = load_run(options.load_config)
-    poses = TestPoses.render(run, options.test_frames)
+    poses = ScoredPoses.render(run, options.test_frames)
     dataset = run.pipeline.datamanager.train_dataset
     truth = np.stack([dataset.read_labels(frame)[::STRIDE, ::STRIDE] for frame in range(len(dataset))])
     ids = np.array([*dataset.taxonomy.source_ids, -1], np.int16)[truth]
@@ -268,9 +269,7 @@ def main() -> None:
     parser.add_argument("--load-config", type=Path, required=True, help="config.yml of a trained run")
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--voxels", nargs="+", type=int, default=[20_000, 60_000], help="of the surface, about")
-    parser.add_argument(
-        "--views", nargs="+", choices=["random", "all"], default=["random"], help="where a person looks"
-    )
+    parser.add_argument("--views", nargs="+", choices=get_args(View), default=["random"], help="where a person looks")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="one person each")
     parser.add_argument("--marks", type=int, default=125, help="of each person")
     parser.add_argument("--test-frames", type=int, default=15, help="that are scored")

@@ -297,9 +297,23 @@ class LabelSession:
         surface = self.surface
         nearest = nearest_discs(surface.discs, c2w, vertical_fov, height, width, surface.near)
         with self._lock:
-            surface, labels = self._spreader.surface, self._spread().labels
-            voxels = surface.disc_voxels
-            return view_of(surface.discs, nearest, np.where(voxels >= 0, labels[voxels], np.int16(NOTHING)))
+            return view_of(surface.discs, nearest, self._labels_of_discs())
+
+    def _labels_of_discs(self) -> Int16[ndarray, "points"]:
+        """The labels of the training pixels that the discs of the surface are."""
+        surface = self._spreader.surface
+        labels = np.where(surface.disc_voxels >= 0, self._spread().labels[surface.disc_voxels], np.int16(NOTHING))
+        frames, rows, columns = surface.discs.pixels.T
+        for frame in self.marked_frames():
+            of_frame = slice(*np.searchsorted(frames, [frame, frame + 1]))
+            painted = self._state.painted(frame)[rows[of_frame], columns[of_frame]]
+            labels[of_frame] = np.where(painted == NOTHING, labels[of_frame], np.maximum(painted, NOTHING))
+        return labels
+
+    def marked_frames(self) -> list[int]:
+        """Frames with a mark in force, in ascending order."""
+        with self._lock:
+            return sorted({mark.frame for mark in self._state.painting.marks.values()})
 
     def marked_frames(self) -> list[int]:
         """Frames with a mark in force, in ascending order."""

@@ -147,14 +147,21 @@ class ExactSolver:
         self._masses[place] = mass
         self._voxels.append(voxels)
         # u_i . z_j for this and each earlier one, either way: the same numbers in whatever order they come.
-        for other in range(place + 1):
-            self._products[place, other] = self._mean_of_column(other, voxels)
-            self._products[other, place] = self._mean_of_column(place, self._voxels[other])
+        self._products[place, : place + 1] = self._means_of_columns(voxels, place + 1)
+        self._products[: place + 1, place] = self._means_of_column(place)
         self._places[key] = place
 
-    def _mean_of_column(self, place: int, voxels: Int32[ndarray, "voxels"]) -> float:
-        deviations = self._columns[place, voxels].mean(dtype=np.float64)
-        return float(deviations + self._means[place, self._pieces[voxels]].mean())
+    def _means_of_columns(self, voxels: Int32[ndarray, "voxels"], num_columns: int) -> Float64[ndarray, "columns"]:
+        """The mean of each column over some voxels."""
+        deviations = np.take(self._columns[:num_columns], voxels, axis=1)
+        values = deviations + np.take(self._means[:num_columns], self._pieces[voxels], axis=1)
+        return _means_of_runs(values.reshape(-1), np.full(num_columns, len(voxels)))
+
+    def _means_of_column(self, place: int) -> Float64[ndarray, "observations"]:
+        """The mean of one column over the voxels of each observation."""
+        voxels = np.concatenate(self._voxels)
+        values = self._columns[place, voxels] + self._means[place, self._pieces[voxels]]
+        return _means_of_runs(values, np.array([len(some) for some in self._voxels]))
 
     def _nearness_of(self, voxels: Int32[ndarray, "voxels"]) -> UInt8[ndarray, "nodes"]:
         """That of one observation, exact if it is of a single voxel."""
@@ -242,6 +249,12 @@ class ExactSolver:
         self._products = self._products[np.ix_(places, places)]
         self._voxels = [self._voxels[place] for place in places]
         self._places = {key: place for place, (key, _) in enumerate(kept)}
+
+
+def _means_of_runs(values: Float64[ndarray, "values"], lengths: ndarray) -> Float64[ndarray, "runs"]:
+    """Means of runs of values, each added up apart from the others, so that it has the same bits among any others."""
+    starts = np.cumsum(lengths) - lengths
+    return np.add.reduceat(values, starts) / lengths
 
 
 def _grown(array: ndarray, room: int) -> ndarray:

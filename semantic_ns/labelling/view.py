@@ -22,7 +22,7 @@ class SurfaceDiscs:
         positions: Their places, scene units.
         normals: Unit normals times 127.
         radii: Radii of the discs, scene units.
-        pixels: Frame, row and column of the training pixel of each.
+        pixels: Frame, row and column of the training pixel of each, frame by frame.
         colors: RGB of these pixels.
     """
 

@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from semantic_ns.errors import SceneError
+from semantic_ns.labelling.journal import JournalWriteError
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.session import JOURNAL_FILE, LabelSession
 from semantic_ns.labelling.surface import LabelSurface
@@ -373,3 +375,41 @@ def test_export_leaves_out_what_is_unsure_or_not_painted(opened: Callable[..., L
     assert ((np.asarray(Image.open(painted)) == WALL) == (session.painted(0) == WALL)).all()
     (sure, *_) = session.export(tmp_path / "sure", least_confidence=0.9)
     assert ((np.asarray(Image.open(sure)) == WALL) == (session.confidence(0) >= 0.9)).all()
+
+
+def test_actions_of_several_threads_are_all_taken_and_come_back(opened: Callable[..., LabelSession]) -> None:
+    session = opened()
+
+    def label(client: str) -> None:
+        for sequence in range(15):
+            session.add_mark(click(sequence % FRAMES, (WALL, LAMP)[sequence % 2], sequence * 2, 10), client, sequence)
+            session.labels(sequence % FRAMES)
+            session.progress()
+
+    threads = [threading.Thread(target=label, args=(client,)) for client in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert session.revision == session.progress().num_marks == 45
+    shown = everything(session)
+    session.close()
+    assert are_equal(shown, everything(opened()))
+
+
+def test_a_mark_that_cannot_be_written_down_is_not_taken_and_can_be_sent_again(
+    opened: Callable[..., LabelSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened()
+    before = everything(session)
+
+    def refuse(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("semantic_ns.labelling.journal.os.fsync", refuse)
+        with pytest.raises(JournalWriteError, match="No space left on device"):
+            session.add_mark(click(0, WALL, 5, 5), "a", 0)
+    assert session.revision == 0
+    assert are_equal(before, everything(session))
+    assert session.add_mark(click(0, WALL, 5, 5), "a", 0) == 1
