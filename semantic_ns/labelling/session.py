@@ -315,11 +315,6 @@ class LabelSession:
         with self._lock:
             return sorted({mark.frame for mark in self._state.painting.marks.values()})
 
-    def marked_frames(self) -> list[int]:
-        """Frames with a mark in force, in ascending order."""
-        with self._lock:
-            return sorted({mark.frame for mark in self._state.painting.marks.values()})
-
     def ranked_frames(self) -> list[FrameRank]:
         """All frames, first those most worth looking at."""
         with self._lock:
