@@ -234,13 +234,13 @@ class LabelApi:
         show = None if show is None else self._frame(show)
         with_confidence = body.truth("with_confidence")
         action(body.client, body.sequence)
-        with self._changed:
-            self._changed.notify_all()
         content = self._summary()
         if show is not None:
             content |= {"frame": show, "labels": inline(self._labels(show))}
             if with_confidence:
                 content["confidence"] = inline(confidence_layer(self._session.confidence(show)))
+        with self._changed:  # only now: who acted is answered first
+            self._changed.notify_all()
         return json_answer(content)
 
     def _add_mark(self, body: Body) -> Answer:

@@ -191,9 +191,8 @@ export class Store extends EventTarget {
 
   async receive(answer, item = null) {
     if (answer.labels !== undefined) {
-      const labels = new Int16Array(await inflated(answer.labels));
-      const confidence = answer.confidence === undefined ? null : new Uint8Array(await inflated(answer.confidence));
-      this.keepLayer(answer.frame, { revision: answer.revision, labels, confidence });
+      const [labels, confidence] = await Promise.all([inflated(answer.labels), inflated(answer.confidence)]);
+      this.keepLayer(answer.frame, { revision: answer.revision, labels: new Int16Array(labels), confidence: new Uint8Array(confidence) });
     }
     if (answer.revision >= this.state.revision) {
       const { revision, classes, progress, marked_frames } = answer;
