@@ -79,7 +79,8 @@ class LabelPage:
 
     def wait_until_saved(self) -> None:
         self.page.wait_until(
-            "!snsLabel.store.queue.length && document.getElementById('state').dataset.kind === 'saved'"
+            "!snsLabel.store.queue.length && !snsLabel.store.isPumping"
+            " && document.getElementById('state').dataset.kind === 'saved'"
             " && snsLabel.store.layers.get(snsLabel.store.shown)?.revision >= snsLabel.store.state.revision"
         )
 

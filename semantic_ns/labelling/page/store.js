@@ -77,10 +77,11 @@ export class Store extends EventTarget {
     throw isFinal ? new Refused(sentence) : new Unreachable(sentence);
   }
 
+  // An answer that is cut off, or that cannot be read, is as good as none.
   fail(error) {
-    if (!(error instanceof Unreachable)) throw error;
-    if (this.problem === error.message) return;
-    this.problem = error.message;
+    const sentence = error instanceof Unreachable || error instanceof Refused ? error.message : "The server's answer was cut off.";
+    if (this.problem === sentence) return;
+    this.problem = sentence;
     this.emit("connection");
   }
 
@@ -159,24 +160,25 @@ export class Store extends EventTarget {
       const item = this.queue[0];
       this.inFlight = this.wasTried = item;
       const body = { ...item.body, client: item.client, sequence: item.sequence, show: this.shown, with_confidence: true };
+      let answer = null;
+      let layer = null;
       try {
-        const answer = await (await this.ask(item.path, body)).json();
-        this.finish(item);
-        this.recover();
-        turn = 0;
-        await this.receive(answer, item);
+        answer = await (await this.ask(item.path, body)).json();
+        layer = await layerOf(answer);
       } catch (error) {
-        if (error instanceof Refused) {
-          this.finish(item);
-          this.recover();
-          this.emit("error", error.message);
-          this.emit("pending");
-        } else {
+        if (!(error instanceof Refused)) {
           this.inFlight = null;
           this.fail(error);
           await this.rest(turn++);
+          continue;
         }
+        this.emit("error", error.message);
       }
+      turn = 0;
+      this.finish(item);
+      this.recover();
+      this.emit("pending");
+      if (answer) this.receive(answer, layer, item); // at once, so that no picture is drawn without the mark
     }
     this.isPumping = false;
   }
@@ -189,11 +191,8 @@ export class Store extends EventTarget {
 
   // What the server says
 
-  async receive(answer, item = null) {
-    if (answer.labels !== undefined) {
-      const [labels, confidence] = await Promise.all([inflated(answer.labels), inflated(answer.confidence)]);
-      this.keepLayer(answer.frame, { revision: answer.revision, labels: new Int16Array(labels), confidence: new Uint8Array(confidence) });
-    }
+  receive(answer, layer = null, item = null) {
+    if (layer) this.keepLayer(answer.frame, layer);
     if (answer.revision >= this.state.revision) {
       const { revision, classes, progress, marked_frames } = answer;
       Object.assign(this.state, { revision, classes, progress, marked_frames });
@@ -225,11 +224,11 @@ export class Store extends EventTarget {
           for (const layer of this.layers.values()) layer.revision = -1;
         }
         if (answer.revision < this.state.revision && !this.queue.length) this.state.revision = answer.revision;
-        await this.receive(answer);
+        this.receive(answer);
         if (answer.revision === since) await new Promise((resolve) => setTimeout(resolve, 200));
       } catch (error) {
         if (document.hidden) continue;
-        this.fail(error instanceof Refused ? new Unreachable(error.message) : error);
+        this.fail(error);
         await this.rest(turn++);
       }
     }
@@ -327,6 +326,12 @@ function nextSequence() {
 function isVisible() {
   if (!document.hidden) return null;
   return new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
+}
+
+async function layerOf({ revision, labels, confidence }) {
+  if (labels === undefined) return null;
+  const parts = await Promise.all([inflated(labels), inflated(confidence)]);
+  return { revision, labels: new Int16Array(parts[0]), confidence: new Uint8Array(parts[1]) };
 }
 
 async function inflated(text) {
