@@ -299,6 +299,11 @@ class LabelSession:
         with self._lock:
             return view_of(surface.discs, nearest, self._labels_of_discs())
 
+    def pose(self, frame: Unchecked) -> tuple[Float32[ndarray, "3 4"], float]:
+        """The pose of the camera of a frame (OpenGL axes, scene units) and its vertical angle of view, for `view`."""
+        height = self._state.info(frame).height
+        return self._surface.c2w[frame], float(2 * np.arctan(0.5 * height / self._surface.intrinsics[frame, 1]))
+
     def _labels_of_discs(self) -> Int16[ndarray, "points"]:
         """The labels of the training pixels that the discs of the surface are."""
         surface = self._spreader.surface

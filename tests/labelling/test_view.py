@@ -83,6 +83,16 @@ def test_a_training_camera_sees_its_own_image_and_marks_on_the_view_are_marks_on
     session.close()
 
 
+def test_the_pose_of_a_frame_is_that_of_its_camera(tmp_path: Path) -> None:
+    surface = make_label_surface(tmp_path / "images", 2)
+    session = LabelSession(surface, tmp_path / "journal")
+    c2w, fov = session.pose(1)
+    assert (c2w == surface.c2w[1]).all()
+    # Half of the height over the focal length.
+    assert math.tan(fov / 2) == pytest.approx(surface.frames[1].height / 2 / surface.intrinsics[1, 1])
+    session.close()
+
+
 def facing(surface: LabelSurface) -> np.ndarray:
     """A pose before the wall of the tests, which lies at z = 0.5."""
     middle = surface.positions.mean(axis=0)
