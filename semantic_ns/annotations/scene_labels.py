@@ -29,10 +29,10 @@ from semantic_ns.dataparsers.scene import FrameFiles
 from semantic_ns.dataparsers.scene_source import SceneSource, class_files, class_table_of
 from semantic_ns.dataparsers.transforms_file import read_frames
 from semantic_ns.errors import SceneError
-from semantic_ns.export.labels import label_image
 from semantic_ns.io.text import read_json
 from semantic_ns.io.writing import write_errors_as_scene_error, write_json, write_png
 from semantic_ns.labels.class_table import ClassTable
+from semantic_ns.labels.label_files import label_image
 from semantic_ns.labels.taxonomy import VOID
 
 _CLASS_FILE = "classes.json"

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-import numpy as np
 from nerfstudio.cameras.camera_paths import get_path_from_json
 from nerfstudio.cameras.cameras import Cameras
 from numpy import ndarray
@@ -20,12 +19,11 @@ from semantic_ns.export.annotation_files import AnnotationFiles, AnnotationForma
 from semantic_ns.interfaces import ImagesLike, RenderingModel
 from semantic_ns.io.orientation import exif_orientation, to_upright
 from semantic_ns.io.writing import write_json, write_png
-from semantic_ns.labels.taxonomy import Taxonomy
+from semantic_ns.labels.label_files import class_table, label_image
 
 Frames = Literal["train", "test", "all", "camera-path"]
 CLASSES_FILE = "classes.json"
 WRITTEN_BY = "sns-export-labels"
-_MAX_UINT8 = 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,27 +208,9 @@ def _as_shown(frame: Frame, labels: ndarray) -> tuple[str, ndarray]:
     return frame.image.name, to_upright(labels, exif_orientation(frame.image))
 
 
-def label_image(labels: ndarray, taxonomy: Taxonomy) -> ndarray:
-    """Classes -1..C-1 [H, W] as source ids: uint8, or uint16 where the scene has an id above 255."""
-    largest = max(*taxonomy.source_ids, taxonomy.void_source_id)
-    return taxonomy.decode(labels).astype(np.uint8 if largest <= _MAX_UINT8 else np.uint16)
-
-
 def _to_uint8(image: Tensor) -> ndarray:
     """Map [0, 1] to 0..255, rounded."""
     return (image.float().clamp(0, 1) * 255).round().byte().cpu().numpy()
-
-
-def class_table(taxonomy: Taxonomy) -> dict[str, Any]:
-    """The classes as classes.json holds them: id of void, and of each class id, name, colour and kind."""
-    classes = zip(taxonomy.source_ids, taxonomy.names, taxonomy.colors, taxonomy.is_thing, strict=True)
-    return {
-        "void_id": taxonomy.void_source_id,
-        "classes": [
-            {"id": source_id, "name": name, "color": list(color), "is_thing": is_thing}
-            for source_id, name, color, is_thing in classes
-        ],
-    }
 
 
 def _is_export_folder(folder: Path) -> bool:

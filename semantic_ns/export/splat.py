@@ -16,10 +16,11 @@ from semantic_ns.batch import PLANAR_DEPTH, meets_nothing
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.metrics import SegmentationScores, confusion_matrix, segmentation_scores
-from semantic_ns.export.labels import CLASSES_FILE, class_table
+from semantic_ns.export.labels import CLASSES_FILE
 from semantic_ns.geometry.poses import opencv_to_opengl
 from semantic_ns.geometry.world import world_from_scene
 from semantic_ns.io.writing import write_json
+from semantic_ns.labels.label_files import class_table
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.splatting.classes import class_probabilities, gaussian_votes, labels_of
 from semantic_ns.splatting.fit import FitConfig, View, fit

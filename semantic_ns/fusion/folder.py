@@ -15,7 +15,6 @@ from rich.progress import track
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.accumulator import SceneAccumulator
 from semantic_ns.evaluation.calibration import LikelihoodSums, likelihood_sums
-from semantic_ns.export.labels import label_image
 from semantic_ns.fusion.label_fusion import (
     RELATIVE_TOLERANCE,
     SMALLEST_PROBABILITY,
@@ -28,6 +27,7 @@ from semantic_ns.fusion.label_fusion import (
 from semantic_ns.fusion.predictions import Predictions
 from semantic_ns.fusion.views import SceneView
 from semantic_ns.io.writing import write_errors_as_scene_error, write_json, write_png
+from semantic_ns.labels.label_files import label_image
 from semantic_ns.labels.taxonomy import VOID
 
 PARAMETERS_FILE = "fusion.json"

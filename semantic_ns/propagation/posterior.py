@@ -23,7 +23,8 @@ _VOTE_STRENGTH = 1.0
 _HOLD = np.float32(1e3)
 """What holds a voxel with a label at 1, beside an edge between voxels that look the same."""
 _REACH_ITERATIONS = 200
-_LEAST_COUPLING = 0.003
+LEAST_COUPLING = 0.003
+"""Weight that couples a voxel to an appearance cluster where hardly any voxel has a vote."""
 _COUPLING_BY_SHARE = 0.5
 """The coupling to a cluster grows with the share of voxels that have votes: the mean of a cluster of which few members
 are known says little, and would wash out the way along the surface."""
@@ -94,7 +95,12 @@ def share_of_voxels(votes: Float32[ndarray, "nodes classes"]) -> float:
 def coupling_weight(votes: Float32[ndarray, "nodes classes"]) -> float:
     """Weight f that couples a voxel to its appearance clusters, one in each division."""
     share_with_votes = float((votes.sum(axis=1) > 0).mean()) if len(votes) else 0.0
-    return _LEAST_COUPLING + _COUPLING_BY_SHARE * share_with_votes
+    return LEAST_COUPLING + _COUPLING_BY_SHARE * share_with_votes
+
+
+def vote_strength(eta: float) -> float:
+    """Weight s of one vote of the noise rate eta, beside an edge between voxels that look the same."""
+    return _VOTE_STRENGTH * (1 - eta) / (eta + 0.02)
 
 
 def solve_posterior(
@@ -126,7 +132,7 @@ def solve_posterior(
     num_classes = votes.shape[1]
     eta = noise_rate(votes) if spreading.noise else LEAST_NOISE
     counts = votes.sum(axis=1)
-    strength = np.float32(_VOTE_STRENGTH * (1 - eta) / (eta + 0.02))
+    strength = np.float32(vote_strength(eta))
     clusters = find_clusters(graph) if spreading.clusters else _no_clusters(graph)
     coupling = coupling_weight(votes)
     diagonal = graph.weights.sum(axis=1) + strength * np.float32(1 - eta) * counts

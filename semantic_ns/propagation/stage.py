@@ -4,22 +4,19 @@ from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
-import torch
 from jaxtyping import Float32
 from numpy import ndarray
-from torch import Tensor
 
 from semantic_ns.batch import LABELS
-from semantic_ns.datasets.training_depth import TrainingDepth
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
 from semantic_ns.io.console import announce
 from semantic_ns.propagation.config import PropagationConfig
+from semantic_ns.propagation.pixel_points import PixelPoints, have_one_size
 from semantic_ns.propagation.posterior import count_votes, noise_rate, share_of_voxels, solve_posterior
 from semantic_ns.propagation.surface_graph import (
     COLOR_SLOPE,
     NORMAL_SLOPE,
     SurfaceGraph,
-    SurfacePoints,
     build_surface_graph,
 )
 from semantic_ns.propagation.targets import PropagatedLabels
@@ -84,16 +81,14 @@ class PropagationStage:
             None if nothing is to be completed or cleaned, or if the images have several sizes.
         """
         if maps is None:
-            data = self._datamanager
-            cameras = data.train_dataset.cameras
-            if len(cameras.height.unique()) > 1 or len(cameras.width.unique()) > 1:
+            if not have_one_size(self._datamanager):
                 announce("propagation", "labels are not propagated, since the training images have several sizes")
                 return None
-            rays = data.train_ray_generator
-            maps = render_maps(self._model, rays, cameras, self._config.num_rays, self._known_depth)
+            rays, cameras = self._points.ray_generator, self._datamanager.train_dataset.cameras
+            maps = render_maps(self._model, rays, cameras, self._config.num_rays, self._points.known_depth)
         spreading = self._config.spreading
         slopes = COLOR_SLOPE * spreading.colors, NORMAL_SLOPE * spreading.normals
-        points = self._surface_points(maps)
+        points = self._points.of_maps(maps)
         num_nodes = max(1, self._config.num_nodes // 4 ** len(self._steps))
         graph = build_surface_graph(points, num_nodes, *slopes)
         votes = self._votes(maps, graph)
@@ -105,13 +100,11 @@ class PropagationStage:
             graph = build_surface_graph(points, num_suitable, *slopes)
             votes = self._votes(maps, graph)
         posterior = solve_posterior(graph, votes, spreading=spreading)
-        return PropagatedLabels(maps, graph, posterior, self._to_unit, self._known_depth)
+        return PropagatedLabels(maps, graph, posterior, self._points.to_unit, self._points.known_depth)
 
     @cached_property
-    def _known_depth(self) -> TrainingDepth | None:
-        """Depth of the training images between the planes of the model's rays."""
-        depth, bounds = self._datamanager.training_depth, self._model.bounds
-        return None if depth is None else depth.between(bounds.near, bounds.far)
+    def _points(self) -> PixelPoints:
+        return PixelPoints.of(self._model, self._datamanager)
 
     def _num_suitable(self, num_nodes: int, num_rays: int, votes: Float32[ndarray, "nodes classes"]) -> int:
         """Voxels that are found by enough rays and have enough votes, if those of `votes` do not."""
@@ -125,30 +118,11 @@ class PropagationStage:
         for pixels, colors, labels in self._labelled_pixels():
             num_labelled += len(labels)
             if len(labels):
-                depths, _ = maps.at(pixels, colors)
-                if self._known_depth is not None:
-                    where = torch.from_numpy(pixels)
-                    depths = self._known_depth.where_known(where, torch.from_numpy(depths)).numpy()
-                points = self._unit_points(pixels, depths)
+                depths = self._points.depths_of(maps, pixels, colors)
+                points = self._points.in_unit_cube(pixels, depths)
                 votes += count_votes(graph.voxels.at(points), labels, *votes.shape)
         self._labelled_share = num_labelled / int((cameras.height * cameras.width).sum())
         return votes
-
-    def _to_unit(self, positions: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self._model.field.unit_positions(positions.to(self._model.device)).cpu()
-
-    def _unit_points(self, pixels: ndarray, depths: ndarray) -> ndarray:
-        rays = self._datamanager.train_ray_generator(torch.from_numpy(pixels))
-        distance = torch.from_numpy(depths)[:, None].to(rays.origins.device)
-        return self._to_unit(rays.origins + rays.directions * distance).contiguous().numpy()
-
-    def _surface_points(self, maps: SurfaceMaps) -> SurfacePoints:
-        positions = []
-        for frame, depth in enumerate(maps.depths):
-            pixels = maps.pixels_of(np.arange(frame * depth.size, (frame + 1) * depth.size))
-            positions.append(self._unit_points(pixels, depth.reshape(-1)))
-        return SurfacePoints(np.concatenate(positions), maps.colors.reshape(-1, 3), maps.normals.reshape(-1, 3))
 
     def _labelled_pixels(self) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
         """For each training image: (frame, row, column), colours and classes of its labelled pixels."""

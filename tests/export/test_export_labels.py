@@ -26,10 +26,10 @@ from semantic_ns.export.labels import (
     choose_frames,
     dataset_frames,
     input_paths,
-    label_image,
     unique_frames,
 )
 from semantic_ns.io.writing import replacing, write_json, write_png
+from semantic_ns.labels.label_files import label_image
 from semantic_ns.labels.taxonomy import Taxonomy
 
 HEIGHT, WIDTH = 3, 5

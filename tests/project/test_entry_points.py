@@ -45,6 +45,7 @@ EXPECTED = {
         "sns-extract-sens",
         "sns-fuse-labels",
         "sns-import-labels",
+        "sns-label",
         "sns-pairs",
         "sns-suggest",
         "sns-to-splat",

@@ -32,6 +32,7 @@ LAYERS = (
     ("fusion",),
     ("doctor", "annotations"),
     ("audit",),
+    ("labelling",),
     ("pipeline",),
     ("trainer",),
     ("methods",),

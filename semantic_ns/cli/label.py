@@ -1,0 +1,143 @@
+"""`sns-label`: label a scene in the browser and see the labels spread."""
+
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from semantic_ns.cli.main import run_command
+from semantic_ns.errors import SceneError
+from semantic_ns.runs import refuse_missing_run
+
+CONFIG = "config.yml"
+_TABLE_ENDINGS = (".csv", ".json", ".txt")
+
+
+@dataclass
+class Label:
+    """Label a scene in the browser: marks on training images spread over the surface at once.
+
+    Every mark is on the disk before the page counts it as saved, and the next start goes on where this one ended.
+    """
+
+    target: tyro.conf.Positional[Path | None] = None
+    """Folder of a run, its config.yml, or folder of a scene. The surface of a scene is trained first, without classes,
+    and kept."""
+    load_config: Path | None = None
+    """The config.yml of the run, in the place of the folder."""
+    classes: tuple[str, ...] = ()
+    """Names of classes, beside those of the scene; or one class table as a .csv, .json or .txt file, or by name
+    (nyu40)."""
+    voxels: int = 60_000
+    """Voxels of the surface, about. More are finer and slower: 60000 need about a gigabyte of memory."""
+    host: str = "127.0.0.1"
+    """Address to listen on. With another one than 127.0.0.1 the page can be reached from the network by all who know
+    the token."""
+    port: int = 7008
+    """Port to listen on."""
+    output_dir: Path | None = None
+    """Folder for the marks, the exports and, for a scene, the surface; by default `labelling` in the run, or
+    `outputs/SCENE/labelling` for a scene."""
+    max_seconds: float | None = None
+    """Longest training of a scene's surface, seconds; by default all steps of semantic-nerf."""
+
+    def main(self) -> None:
+        """Find or train the surface, open the session, and serve the page until Ctrl+C."""
+        self._check_options()
+        # Slow to import, and not needed to refuse a wrong option.
+        from semantic_ns.labelling.access import kept_token
+        from semantic_ns.labelling.server import LabelServer, refuse_taken_port
+
+        refuse_taken_port(self.host, self.port)
+        run, folder = self.run_and_folder()
+        from semantic_ns.io.console import announce
+        from semantic_ns.labelling.api import LabelApi
+        from semantic_ns.labelling.opening import open_session
+        from semantic_ns.viewer.guard import is_loopback
+
+        session = open_session(run, folder, self.class_names(), self.voxels)
+        try:
+            name = session.surface.scene.name
+            api = LabelApi(session, name, folder / "exports")
+            server = LabelServer(api, kept_token(folder / "token"), self.host, self.port)
+            if not is_loopback(self.host):
+                announce(
+                    "labelling",
+                    f"the page can be reached from the network at port {server.port} by all who know the token, and "
+                    "what is sent is not encrypted",
+                )
+            _serve(server, f"Open {server.address} to label {name}. Ctrl+C ends; marks are in {folder}.")
+        finally:
+            session.close()
+
+    def _check_options(self) -> None:
+        if (self.target is None) == (self.load_config is None):
+            raise SceneError(
+                "Expected the folder of a scene or a run, or --load-config, and not both; give one of them."
+            )
+        if self.load_config is not None:
+            refuse_missing_run(self.load_config)
+        if self.voxels < 1000:
+            raise SceneError(f"Expected 1000 voxels or more for --voxels, found {self.voxels}; raise it.")
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            raise SceneError(f"Expected seconds above 0 for --max-seconds, found {self.max_seconds}; raise it.")
+        self.class_names()
+
+    def run_and_folder(self) -> tuple[Path, Path]:
+        """The run's config.yml, and the folder of the session."""
+        from semantic_ns.labelling.surface import FOLDER
+
+        config = self.load_config
+        if self.target is not None and self.target.is_file() and self.target.name == CONFIG:
+            config = self.target
+        elif self.target is not None and (self.target / CONFIG).is_file():
+            config = self.target / CONFIG
+        if config is not None:
+            return config, self.output_dir or config.parent / FOLDER
+        assert self.target is not None
+        from semantic_ns.methods.surface_run import surface_run  # loads nerfstudio, which a run that is kept needs not
+
+        folder = self.output_dir or Path("outputs") / self.target.absolute().name / FOLDER
+        return surface_run(self.target, folder / "surface", self.max_seconds), folder
+
+    def class_names(self) -> tuple[str, ...]:
+        """The names of `--classes`, or of the table that it names."""
+        from semantic_ns.labels.class_table import BUILT_IN_TABLES, ClassTable
+
+        if len(self.classes) == 1 and (
+            self.classes[0] in BUILT_IN_TABLES or Path(self.classes[0]).suffix.lower() in _TABLE_ENDINGS
+        ):
+            return tuple(entry.name for entry in ClassTable.load(self.classes[0]).entries)
+        return self.classes
+
+
+def _serve(server: Any, sentence: str) -> None:
+    """Answer until Ctrl+C or SIGTERM."""
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        Console(soft_wrap=True, highlight=False).print(sentence, markup=False)
+        sys.stdout.flush()
+        server.serve()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.release()
+        signal.signal(signal.SIGTERM, before)
+
+
+def entrypoint() -> None:
+    """Console script `sns-label`."""
+    command = tyro.cli(Label, config=(tyro.conf.FlagConversionOff,))
+    run_command(command.main)
+
+
+if __name__ == "__main__":
+    entrypoint()

@@ -1,0 +1,325 @@
+"""What each address of the server answers, over a session. No sockets: a path and a body in, an answer out."""
+
+import base64
+import dataclasses
+import errno
+import hashlib
+import math
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semantic_ns.errors import SceneError
+from semantic_ns.io.run_lengths import encode_coco
+from semantic_ns.labelling.answers import (
+    Answer,
+    array_answer,
+    confidence_layer,
+    error_answer,
+    hex_color,
+    inline,
+    jpeg,
+    json_answer,
+    label_layer,
+)
+from semantic_ns.labelling.interface import SessionLike
+from semantic_ns.labelling.marks import Mark
+from semantic_ns.labelling.requests import Body, RequestError
+from semantic_ns.labelling.surface import FrameInfo
+from semantic_ns.labelling.view import View
+
+LONGEST_WAIT_S = 25.0
+"""Time after which a request for events is answered although there is none."""
+_LOOK_AGAIN_S = 0.5
+"""How often a waiting request looks for what no request changed: a finer surface that has been swapped in."""
+_MAX_WAITING = 64
+"""Requests for events that wait; further ones are answered at once."""
+_THUMBNAIL_PX = 192
+_NUM_IMAGES = 64
+_NUM_THUMBNAILS = 2048
+_FRAME = re.compile(r"/api/frame/([0-9]{1,9})/([a-z]+)")
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+Query = Mapping[str, str]
+
+
+class LabelApi:
+    """Answers requests about a session.
+
+    Args:
+        session: The session.
+        name: Name of the scene, which the page shows.
+        exports: Folder below which exports get folders of their own.
+    """
+
+    def __init__(self, session: SessionLike, name: str, exports: Path) -> None:
+        self._session = session
+        self._name = name
+        self._exports = exports
+        self._changed = threading.Condition()
+        self._num_waiting = 0
+        self._is_closed = False
+        self._image = lru_cache(_NUM_IMAGES)(lambda frame: jpeg(session.color(frame)))
+        self._thumbnail = lru_cache(_NUM_THUMBNAILS)(lambda frame: jpeg(session.color(frame), _THUMBNAIL_PX))
+        frames = [(frame.name, frame.height, frame.width) for frame in session.frames]
+        self._key = hashlib.sha256(repr((str(exports.absolute()), frames)).encode()).hexdigest()[:16]
+        self._gets: dict[str, Callable[[Query], Answer]] = {
+            "/api/state": self._state,
+            "/api/ranked": self._ranked,
+            "/api/events": self._events,
+            "/api/cameras": self._cameras,
+        }
+        self._layers: dict[str, Callable[[int, Query], Answer]] = {
+            "image": lambda frame, query: (self._thumbnail if query.get("size") == "small" else self._image)(frame),
+            "labels": lambda frame, _: self._array(lambda: self._labels(frame)),
+            "confidence": lambda frame, _: self._array(lambda: confidence_layer(session.confidence(frame))),
+            "painted": lambda frame, _: self._array(lambda: session.painted(frame)),
+            "regions": lambda frame, _: self._array(lambda: session.regions(frame)),
+        }
+        self._posts: dict[str, Callable[[Body], Answer]] = {
+            "/api/marks": self._add_mark,
+            "/api/undo": lambda body: self._act(body, session.undo),
+            "/api/redo": lambda body: self._act(body, session.redo),
+            "/api/classes": self._change_classes,
+            "/api/export": self._export,
+            "/api/view": self._view,
+        }
+
+    def get(self, path: str, query: Query) -> Answer:
+        """Answer a request that changes nothing."""
+        return self._answered(lambda: self._got(path, query))
+
+    def post(self, path: str, body: bytes) -> Answer:
+        """Answer a request that changes the session; it is on the disk when this returns."""
+        return self._answered(lambda: self._posted(path, body))
+
+    def close(self) -> None:
+        """Answer all that wait."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def _answered(self, answer: Callable[[], Answer]) -> Answer:
+        try:
+            return answer()
+        except RequestError as error:
+            return error_answer(error.sentence, error.status)
+        except SceneError as error:
+            return error_answer(str(error), _status(error))
+        except OSError as error:
+            sentence = f"The session cannot be written ({error.strerror or error}); nothing was changed."
+            return error_answer(sentence, _status(error))
+
+    def _got(self, path: str, query: Query) -> Answer:
+        match = _FRAME.fullmatch(path)
+        if match and match[2] in self._layers:
+            return self._layers[match[2]](self._frame(int(match[1])), query)
+        if path in self._gets:
+            return self._gets[path](query)
+        raise self._unknown(path, self._posts, "POST")
+
+    def _posted(self, path: str, body: bytes) -> Answer:
+        if path not in self._posts:
+            raise self._unknown(path, self._gets, "GET")
+        return self._posts[path](Body.read(body))
+
+    @staticmethod
+    def _unknown(path: str, others: Mapping[str, Any], method: str) -> RequestError:
+        if path in others:
+            return RequestError(f"Expected {method} for this address.", HTTPStatus.METHOD_NOT_ALLOWED)
+        return RequestError("There is nothing at this address.", HTTPStatus.NOT_FOUND)
+
+    def _frame(self, frame: int) -> int:
+        last = len(self._session.frames) - 1
+        if frame > last:
+            raise RequestError(f"Expected a frame from 0 to {last}, found {frame}.", HTTPStatus.NOT_FOUND)
+        return frame
+
+    def _array(self, values: Callable[[], Any]) -> Answer:
+        revision = self._session.revision  # before the values, which may be newer and not older
+        return array_answer(values(), revision)
+
+    def _labels(self, frame: int) -> Any:
+        return label_layer(self._session.labels(frame), self._session.painted(frame))
+
+    # State
+
+    def _state(self, _: Query) -> Answer:
+        frames = [{"name": one.name, "height": one.height, "width": one.width} for one in self._session.frames]
+        return json_answer({"scene": self._name, "key": self._key, "frames": frames, **self._summary()})
+
+    def _summary(self) -> dict[str, Any]:
+        session = self._session
+        revision, progress = session.revision, session.progress()
+        classes = [
+            {
+                "id": one.id,
+                "name": one.name,
+                "color": hex_color(one.color),
+                "is_locked": one.is_locked,
+                "merged_into": one.merged_into,
+            }
+            for one in session.classes
+        ]
+        return {
+            "revision": revision,
+            "surface": progress.num_voxels,
+            "classes": classes,
+            "progress": dataclasses.asdict(progress),
+            "marked_frames": session.marked_frames(),
+        }
+
+    def _ranked(self, _: Query) -> Answer:
+        ranks = [dataclasses.asdict(rank) for rank in self._session.ranked_frames()]
+        return json_answer({"revision": self._session.revision, "ranked": ranks})
+
+    def _events(self, query: Query) -> Answer:
+        since = query.get("since", "")
+        if not re.fullmatch("[0-9]{1,15}", since):
+            raise RequestError("Expected the number of a revision as 'since' in the address.")
+        self._wait(int(since), query.get("surface"))
+        frames = self._session.changed_frames(int(since)) if int(since) <= self._session.revision else None
+        frames = list(range(len(self._session.frames))) if frames is None else frames
+        return json_answer({**self._summary(), "changed_frames": frames})
+
+    def _wait(self, since: int, surface: str | None) -> None:
+        """Wait until the session has another revision, or shows another surface than the page knows."""
+        surface = self._surface() if surface is None else surface
+        with self._changed:
+            if self._num_waiting >= _MAX_WAITING:
+                return
+            self._num_waiting += 1
+            try:
+                for _ in range(round(LONGEST_WAIT_S / _LOOK_AGAIN_S)):
+                    if self._is_closed or self._session.revision != since or surface != self._surface():
+                        return
+                    self._changed.wait(_LOOK_AGAIN_S)
+            finally:
+                self._num_waiting -= 1
+
+    def _surface(self) -> str:
+        return str(self._session.progress().num_voxels)
+
+    # The free view
+
+    def _cameras(self, _: Query) -> Answer:
+        surface = self._session.surface
+        heights = [frame.height for frame in self._session.frames]
+        angles = [
+            2 * math.atan(0.5 * height / fy) for height, fy in zip(heights, surface.intrinsics[:, 1], strict=True)
+        ]
+        return json_answer({"c2w": surface.c2w.reshape(-1, 12).tolist(), "vertical_fov": angles})
+
+    def _seen(self, body: Body) -> View:
+        with np.errstate(over="ignore"):  # what does not fit is refused as not finite
+            pose = np.array(body.numbers("pose", 12), np.float32).reshape(3, 4)
+        return self._session.view(pose, body.number("vertical_fov"), body.integer("height"), body.integer("width"))
+
+    def _view(self, body: Body) -> Answer:
+        revision, seen = self._session.revision, self._seen(body)
+        color = base64.b64encode(jpeg(seen.color).body).decode("ascii")
+        return json_answer({"revision": revision, "color": color, "labels": inline(seen.labels)})
+
+    # Actions
+
+    def _act(self, body: Body, action: Callable[[str, int], Any]) -> Answer:
+        """Run an action of a client and a sequence, and answer with what the page shows next."""
+        show = body.optional_integer("show")
+        show = None if show is None else self._frame(show)
+        with_confidence = body.truth("with_confidence")
+        action(body.client, body.sequence)
+        content = self._summary()
+        if show is not None:
+            content |= {"frame": show, "labels": inline(self._labels(show))}
+            if with_confidence:
+                content["confidence"] = inline(confidence_layer(self._session.confidence(show)))
+        with self._changed:  # only now: who acted is answered first
+            self._changed.notify_all()
+        return json_answer(content)
+
+    def _add_mark(self, body: Body) -> Answer:
+        mark, view = Mark.from_json(body.mapping("mark")), body.part("view")
+        if view is not None:
+            mark = mark_on_view(mark, self._seen(view), self._session.frames)
+        return self._act(body, lambda *who: self._session.add_mark(mark, *who))
+
+    def _change_classes(self, body: Body) -> Answer:
+        action = body.choice("action", ("add", "rename", "recolor", "merge", "lock"))
+        session = self._session
+        if action == "add":
+            name, color = body.class_name("name"), body.color("color")
+            return self._act(body, lambda *who: session.add_class(name, color, *who))
+        number = body.integer("id")
+        if action == "rename":
+            name = body.class_name("name")
+            return self._act(body, lambda *who: session.rename_class(number, name, *who))
+        if action == "recolor":
+            color = body.color("color")
+            if color is None:
+                raise RequestError("Expected a colour like #ff8000 as 'color', found none.")
+            return self._act(body, lambda *who: session.recolor_class(number, color, *who))
+        if action == "merge":
+            into = body.integer("into")
+            return self._act(body, lambda *who: session.merge_class(number, into, *who))
+        is_locked = body.truth("is_locked")
+        return self._act(body, lambda *who: session.lock_class(number, is_locked, *who))
+
+    def _export(self, body: Body) -> Answer:
+        name, least, painted_only = body.folder("folder"), body.share("least_confidence"), body.truth("painted_only")
+        folder = self._exports / (name or self._unused_name())
+        if folder.exists():
+            raise RequestError(
+                f"Expected the name of a new folder, found {folder.name}, which exists; choose another.",
+                HTTPStatus.CONFLICT,
+            )
+        files = self._session.export(folder, least, painted_only)
+        return json_answer({"folder": str(folder), "num_files": len(files)})
+
+    def _unused_name(self) -> str:
+        number = 1
+        while (self._exports / f"labels_{number}").exists():
+            number += 1
+        return f"labels_{number}"
+
+
+def mark_on_view(mark: Mark, seen: View, frames: Sequence[FrameInfo]) -> Mark:
+    """The mark on training pixels that a mark on a picture of the surface stands for.
+
+    Args:
+        mark: The mark, in pixels of the picture.
+        seen: The picture.
+        frames: The training images.
+
+    Returns:
+        A mark on the training image to which most of the pixels belong that the picture shows there.
+
+    Raises:
+        SceneError: it lies beside the surface, or is made of regions, which a picture does not have.
+    """
+    if mark.shape["kind"] == "region":
+        raise SceneError("Expected a point, a stroke or a polygon in the free view, found regions; use the brush.")
+    height, width = seen.labels.shape
+    mask = mark.mask(height, width, lambda: np.zeros((height, width), np.int32))
+    pixels = seen.pixels[mask]
+    pixels = pixels[pixels[:, 0] >= 0]
+    if not len(pixels):
+        raise SceneError("Expected a mark on the surface, found one where no training image sees any; mark elsewhere.")
+    frame = int(np.bincount(pixels[:, 0]).argmax())
+    of_frame = np.zeros((frames[frame].height, frames[frame].width), np.bool_)
+    _, rows, columns = pixels[pixels[:, 0] == frame].T
+    of_frame[rows, columns] = True
+    return Mark(frame, mark.class_id, {"kind": "mask", "runs": encode_coco(of_frame)["counts"]}, mark.action)
+
+
+def _status(error: Exception) -> HTTPStatus:
+    """A sentence is about the request, unless the disk stands behind it."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    if not isinstance(cause, OSError):
+        return HTTPStatus.BAD_REQUEST
+    return HTTPStatus.INSUFFICIENT_STORAGE if cause.errno in _FULL_DISK else HTTPStatus.INTERNAL_SERVER_ERROR

@@ -1,0 +1,417 @@
+// The page: what belongs together of store, picture, pointer, classes, film strip and keys.
+
+import { View } from "./canvas.js";
+import { ClassList } from "./classes.js";
+import { element, find, percent, swatch, toast } from "./dom.js";
+import { FreeView } from "./free.js";
+import { fillHelp, keyOf, listen } from "./keys.js";
+import { Pointer } from "./pointer.js";
+import { Store, VOID } from "./store.js";
+import { Strip } from "./strip.js";
+
+const TOOLS = { click: "Point", stroke: "Brush", polygon: "Polygon", region: "Region fill" };
+const TIPS = {
+  click: "",
+  stroke: "",
+  polygon: "Click corners; Enter or the first corner closes",
+  region: "Click or drag over regions",
+};
+const MODES = { erase: "Eraser", void: "Do not know" };
+const SIZE_STEPS = 100;
+const [SIZE_LEAST, SIZE_MOST] = [0.5, 128];
+
+const store = new Store();
+const kept = JSON.parse(localStorage.getItem("sns-label view") ?? "{}");
+const look = { opacity: kept.opacity ?? 0.65, highlight: "none", only: false, hidden: false, chosen: null };
+const tool = { shape: "stroke", mode: "paint", radius: kept.radius ?? null, clickRadius: kept.clickRadius ?? null, report: toast, get chosen() { return look.chosen; } };
+const view = new View(find("canvas"), store, look);
+const pointer = new Pointer(view, store, tool);
+const free = new FreeView(store, view);
+pointer.free = free;
+const classes = new ClassList(store, look, choose);
+const strip = new Strip(store, goTo);
+const timings = []; // of marks, from the pointer's release to the labels on the screen, milliseconds
+window.snsLabel = { store, view, free, tool, look, pointer, timings, goTo };
+
+// Frames
+
+function goTo(frame) {
+  const count = store.state.frames.length;
+  store.shown = Math.min(count - 1, Math.max(0, frame));
+  pointer.cancel();
+  showFree(false);
+  view.setRegions(null);
+  find("frame-name").replaceChildren(
+    element("b", { text: String(store.shown + 1) }), element("span", { text: ` / ${count}  ` }), document.createTextNode(` ${view.frame.name}`),
+  );
+  find("previous").disabled = store.shown === 0;
+  find("next").disabled = store.shown === count - 1;
+  view.fit();
+  view.showPicture();
+  view.colorLabels();
+  classes.count(store.layers.get(store.shown)?.labels);
+  store.refresh(store.shown);
+  strip.show();
+  loadRegions();
+  describeCanvas();
+  history.replaceState(null, "", `/#${store.shown + 1}`); // without the token
+}
+
+function showFree(isOn) {
+  if (!isOn) free.leave();
+  find("free").setAttribute("aria-pressed", String(isOn));
+  find("tip").textContent = isOn ? "Right button or space: turn; wheel, W A S D: move; F: back to the frame" : TIPS[tool.shape];
+}
+
+async function toggleFree() {
+  if (free.isOn) {
+    goTo(store.shown);
+    return;
+  }
+  pointer.cancel();
+  view.setRegions(null);
+  showFree(true);
+  try {
+    await free.enter();
+    find("frame-name").replaceChildren(element("b", { text: "Free view" }));
+  } catch (error) {
+    toast(error.message);
+    showFree(false);
+  }
+}
+
+async function loadRegions() {
+  if (tool.shape !== "region" || free.isOn) return;
+  const frame = store.shown;
+  find("tip").textContent = "Finding regions";
+  try {
+    const map = await store.regions(frame);
+    if (frame === store.shown && tool.shape === "region") view.setRegions(map);
+  } catch (error) {
+    toast(error.message);
+  }
+  showTool();
+}
+
+// Classes and tools
+
+function choose(id) {
+  look.chosen = id;
+  classes.reveal = true;
+  if (tool.mode !== "paint") tool.mode = "paint";
+  localStorage.setItem(`sns-label class ${store.state.key}`, String(id));
+  classes.show();
+  showTool();
+  if (look.only) view.colorLabels();
+}
+
+function setTool(shape) {
+  pointer.cancel();
+  tool.shape = shape;
+  tool.mode = "paint";
+  if (shape !== "region") view.setRegions(null);
+  else loadRegions();
+  showTool();
+}
+
+function setMode(mode) {
+  tool.mode = tool.mode === mode ? "paint" : mode;
+  pointer.cancel();
+  showTool();
+}
+
+function showTool() {
+  for (const button of document.querySelectorAll("[data-tool]")) button.setAttribute("aria-pressed", String(button.dataset.tool === tool.shape));
+  for (const button of document.querySelectorAll("[data-mode]")) button.setAttribute("aria-pressed", String(button.dataset.mode === tool.mode));
+  const chosen = store.resolve(look.chosen);
+  const chip = find("brush-class");
+  if (tool.mode !== "paint") chip.replaceChildren(document.createTextNode(MODES[tool.mode]));
+  else if (chosen) chip.replaceChildren(swatch(chosen.color), document.createTextNode(chosen.name));
+  else chip.replaceChildren(document.createTextNode("No class chosen"));
+  showFree(free.isOn);
+  find("size-label").hidden = !pointer.hasRadius;
+  showSize();
+  describeCanvas();
+}
+
+function showSize() {
+  const share = Math.log(pointer.radius / SIZE_LEAST) / Math.log(SIZE_MOST / SIZE_LEAST);
+  find("size").value = String(Math.round(share * SIZE_STEPS));
+  find("size-value").textContent = `${(2 * pointer.radius).toFixed(pointer.radius < 5 ? 1 : 0)} px`;
+  pointer.updateCursor();
+  view.request();
+  keep();
+}
+
+function setRadius(radius) {
+  pointer.radius = Math.min(SIZE_MOST, Math.max(SIZE_LEAST, radius));
+  showSize();
+}
+
+function keep() {
+  const { radius, clickRadius } = tool;
+  localStorage.setItem("sns-label view", JSON.stringify({ opacity: look.opacity, radius, clickRadius }));
+}
+
+function describeCanvas() {
+  const chosen = store.resolve(look.chosen)?.name ?? "no class";
+  view.canvas.setAttribute("aria-label", `Frame ${view.frame.name}, ${TOOLS[tool.shape]}, ${tool.mode === "paint" ? chosen : MODES[tool.mode]}`);
+}
+
+// Look
+
+function setOnly(only) {
+  look.only = only;
+  find("only").setAttribute("aria-checked", String(only));
+  view.colorLabels();
+}
+
+function setHighlight(mode) {
+  look.highlight = mode;
+  for (const button of document.querySelectorAll("[data-highlight]")) button.setAttribute("aria-pressed", String(button.dataset.highlight === mode));
+  view.colorLabels();
+}
+
+function setHidden(hidden) {
+  if (look.hidden === hidden) return;
+  look.hidden = hidden;
+  view.request();
+}
+
+function underPointer() {
+  const place = view.pointer;
+  if (!place || !view.isInside(place)) return "";
+  const label = view.labelAt(place);
+  const name = label === VOID ? "Do not know" : label < 0 ? "No label" : store.resolve(label)?.name ?? "";
+  return `${Math.floor(place.x)}, ${Math.floor(place.y)}  ${name}`;
+}
+
+function pick() {
+  const found = view.pointer && store.resolve(view.labelAt(view.pointer));
+  if (found) choose(found.id);
+  else toast("Expected a label under the pointer to choose its class, found none.", "info");
+}
+
+// The label under the pointer becomes a mark of its own.
+function confirm() {
+  const found = view.pointer && store.resolve(view.labelAt(view.pointer));
+  if (!found) {
+    toast("Expected a label under the pointer to confirm, found none.", "info");
+    return;
+  }
+  const { x, y } = view.pointer;
+  const shape = { kind: "click", x: Math.round(x * 100) / 100, y: Math.round(y * 100) / 100, radius: tool.clickRadius };
+  store.act("/api/marks", { mark: { frame: store.shown, class_id: found.id, action: "paint", shape } }, performance.now());
+}
+
+// State
+
+function showState() {
+  const { progress, frames } = store.state;
+  find("share").textContent = percent(progress.share_of_surface);
+  find("share-bar").value = progress.share_of_surface ?? 0;
+  find("accuracy").textContent = progress.num_marks ? percent(progress.expected_accuracy) : "–";
+  find("marks").textContent = String(progress.num_marks);
+  find("frames-marked").textContent = `${progress.num_frames_marked} of ${frames.length}`;
+  find("minutes").textContent = progress.minutes < 60 ? `${Math.floor(progress.minutes)} min` : `${Math.floor(progress.minutes / 60)} h ${Math.floor(progress.minutes % 60)} min`;
+  if (!store.classOf(look.chosen) || store.classOf(look.chosen).merged_into !== null) look.chosen = store.resolve(look.chosen)?.id ?? store.classes[0]?.id ?? null;
+  const text = JSON.stringify(store.state.classes);
+  if (text !== showState.classes) {
+    showState.classes = text;
+    classes.chooseAwaited();
+    classes.show();
+    showTool();
+    view.colorLabels();
+  }
+  strip.update();
+}
+
+function showConnection() {
+  const waiting = store.queue.length;
+  const marks = `${waiting} ${waiting === 1 ? "mark waits" : "marks wait"}`;
+  const kind = store.problem ? "offline" : waiting ? "sending" : "saved";
+  const offline = waiting ? `Offline: ${marks}` : "Offline: nothing is lost";
+  find("state").dataset.kind = kind;
+  find("state-text").textContent = { offline, sending: waiting > 1 ? `Sending: ${marks}` : "Sending", saved: "Saved" }[kind];
+  find("state").title = store.problem || "Every mark is on the disk before it counts as saved.";
+  if (store.problem && store.problem !== showConnection.told && store.problem !== "The server does not answer.") toast(store.problem);
+  showConnection.told = store.problem;
+}
+
+store.addEventListener("state", () => { if (find("strip").children.length) showState(); });
+store.addEventListener("connection", showConnection);
+store.addEventListener("error", (event) => toast(event.detail));
+store.addEventListener("pending", () => view.request());
+store.addEventListener("hover", () => { find("under").textContent = underPointer(); find("zoom").textContent = `${Math.round(100 * view.scale)} %`; });
+store.addEventListener("layers", (event) => {
+  view.colorLabels();
+  classes.count(store.layers.get(store.shown)?.labels);
+  const item = event.detail;
+  if (free.isOn && (item || free.revision !== store.state.revision)) {
+    free.revision = store.state.revision;
+    free.request(640);
+  }
+  if (item?.made) view.afterDraw(() => { timings.push(performance.now() - item.made); if (timings.length > 5000) timings.shift(); });
+});
+
+// Buttons
+
+function button(id, does, title) {
+  const made = typeof id === "string" ? find(id) : id;
+  made.title = title;
+  if (!made.textContent.trim() || made.querySelector("b")) made.setAttribute("aria-label", title);
+  made.addEventListener("click", does);
+}
+
+const actions = {
+  ...Object.fromEntries(Object.keys(TOOLS).map((shape) => [shape, () => setTool(shape)])),
+  erase: () => setMode("erase"),
+  void: () => setMode("void"),
+  smaller: () => setRadius(pointer.radius / 1.2),
+  larger: () => setRadius(pointer.radius * 1.2),
+  search: () => find("search").select(),
+  pick,
+  confirm,
+  only: () => setOnly(!look.only),
+  undo: () => { if (!pointer.removeCorner()) store.act("/api/undo", {}, performance.now()); },
+  redo: () => store.act("/api/redo", {}, performance.now()),
+  previous: () => goTo(store.shown - 1),
+  next: () => goTo(store.shown + 1),
+  unlabelled: () => {
+    const frame = strip.nextUnlabelled();
+    if (frame === null) toast("Every frame has marks; switch on Suggest frames to see which need more.", "info");
+    else goTo(frame);
+  },
+  hide: () => setHidden(true),
+  "hide-end": () => setHidden(false),
+  "zoom-in": () => view.zoom(1.25),
+  "zoom-out": () => view.zoom(0.8),
+  "zoom-fit": () => view.fit(),
+  free: toggleFree,
+  pan: () => { pointer.isSpaceHeld = true; pointer.updateCursor(); view.request(); },
+  "pan-end": () => { pointer.isSpaceHeld = false; pointer.updateCursor(); view.request(); },
+  help: () => find("help-dialog").showModal(),
+};
+
+function moveByKey(event) {
+  const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  const [dx, dy] = steps[event.key];
+  const step = event.altKey ? 1 : Math.max(1, pointer.hasRadius ? pointer.radius : 8);
+  const { x, y } = view.pointer ?? { x: view.frame.width / 2, y: view.frame.height / 2 };
+  pointer.hover({ x: Math.min(view.frame.width, Math.max(0, x + dx * step)), y: Math.min(view.frame.height, Math.max(0, y + dy * step)) });
+}
+
+function useTool() {
+  pointer.begin(view.pointer);
+  if (pointer.stroke) pointer.endStroke();
+  if (pointer.filled) pointer.endRegions();
+}
+
+const MOVES = {
+  w: () => free.move(0, 0, 1),
+  s: () => free.move(0, 0, -1),
+  a: () => free.move(-1, 0, 0),
+  d: () => free.move(1, 0, 0),
+  ArrowUp: () => free.move(0, 0, 1),
+  ArrowDown: () => free.move(0, 0, -1),
+  ArrowLeft: () => free.turn(-30, 0),
+  ArrowRight: () => free.turn(30, 0),
+};
+
+function extraKey(event) {
+  if (event.shiftKey && event.key.startsWith("Arrow")) moveByKey(event);
+  else if (free.isOn && MOVES[event.key] && !event.ctrlKey && !event.metaKey && !event.altKey) MOVES[event.key]();
+  else if (event.key === "Escape") return pointer.cancel();
+  else if (event.key === "Backspace") return pointer.removeCorner();
+  else if (event.key === "Enter" && event.target === view.canvas) {
+    if (pointer.corners && !event.shiftKey) pointer.closePolygon();
+    else if (view.pointer) useTool();
+  } else if (/^Digit[1-9]$/.test(event.code) && event.altKey && !event.ctrlKey && look.chosen !== null) {
+    classes.assignKey(look.chosen, Number(event.code.slice(5)));
+  } else if (/^[1-9]$/.test(event.key) && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    const found = classes.byKey(Number(event.key));
+    if (found !== undefined) choose(found);
+  } else return false;
+  return true;
+}
+
+function bindButtons() {
+  for (const [shape, name] of Object.entries(TOOLS)) button(document.querySelector(`[data-tool=${shape}]`), actions[shape], `${name} (${keyOf(shape)})`);
+  for (const [mode, name] of Object.entries(MODES)) button(document.querySelector(`[data-mode=${mode}]`), actions[mode], `${name} (${keyOf(mode)})`);
+  button("pick", pick, `Class under the pointer: point at it and press ${keyOf("pick")}`);
+  button("free", toggleFree, "Free view (F)");
+  button("zoom-in", actions["zoom-in"], "Zoom in (+)");
+  button("zoom-out", actions["zoom-out"], "Zoom out (-)");
+  button("zoom-fit", actions["zoom-fit"], "Whole image (0)");
+  button("undo", actions.undo, "Undo (Ctrl+Z)");
+  button("redo", actions.redo, "Redo (Ctrl+Shift+Z)");
+  button("previous", actions.previous, "Previous frame (←)");
+  button("next", actions.next, "Next frame (→)");
+  button("help", actions.help, "Keys (?)");
+  button("only", actions.only, "Only this class (O)");
+  button("suggest", () => {
+    const isOn = find("suggest").getAttribute("aria-checked") !== "true";
+    find("suggest").setAttribute("aria-checked", String(isOn));
+    strip.suggest(isOn);
+  }, "Frames that are most worth looking at");
+  for (const one of document.querySelectorAll("[data-highlight]")) one.addEventListener("click", () => setHighlight(one.dataset.highlight));
+  for (const one of document.querySelectorAll("[data-close]")) one.addEventListener("click", () => one.closest("dialog").close());
+  find("size").addEventListener("input", (event) => setRadius(SIZE_LEAST * (SIZE_MOST / SIZE_LEAST) ** (event.target.value / SIZE_STEPS)));
+  find("size-label").title = "Brush size ([ and ])";
+  find("opacity").value = String(100 * look.opacity);
+  find("opacity").addEventListener("input", (event) => { look.opacity = event.target.value / 100; view.request(); keep(); });
+  bindExport();
+}
+
+function bindExport() {
+  const result = find("export-result");
+  button("export", () => { result.textContent = ""; find("export-dialog").showModal(); }, "Write label images");
+  const least = find("export-least");
+  least.addEventListener("input", () => { find("export-least-value").textContent = `${least.value} %`; });
+  find("export-painted").addEventListener("change", (event) => { least.disabled = event.target.checked; });
+  find("export-form").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (store.queue.length) {
+      result.textContent = "Some marks are still on their way; export again when the state says Saved.";
+      return;
+    }
+    result.textContent = "Writing";
+    const body = { least_confidence: Number(least.value) / 100, painted_only: find("export-painted").checked };
+    if (find("export-folder").value) body.folder = find("export-folder").value;
+    try {
+      const { folder, num_files: count } = await (await store.ask("/api/export", body)).json();
+      result.textContent = `Wrote ${count} files to ${folder}`;
+    } catch (error) {
+      result.textContent = error.message;
+    }
+  });
+}
+
+async function main() {
+  bindButtons();
+  fillHelp();
+  setHighlightButtons();
+  listen(actions, extraKey);
+  await store.start();
+  document.title = `${store.state.scene} – labels`;
+  find("scene").textContent = store.state.scene;
+  const { width } = store.state.frames[0];
+  tool.radius ??= Math.max(2, Math.round(width / 45));
+  tool.clickRadius ??= Math.max(1, Math.round(width / 160));
+  const remembered = localStorage.getItem(`sns-label class ${store.state.key}`);
+  const before = remembered === null ? null : store.resolve(Number(remembered));
+  look.chosen = (before ?? store.classes[0])?.id ?? null;
+  strip.build();
+  goTo(Number(location.hash.slice(1)) - 1 || 0);
+  showState();
+  showTool();
+  showConnection();
+  view.canvas.focus({ preventScroll: true });
+  document.documentElement.dataset.ready = "true";
+}
+
+function setHighlightButtons() {
+  for (const one of document.querySelectorAll("[data-highlight]")) one.setAttribute("aria-pressed", String(one.dataset.highlight === "none"));
+}
+
+main();

@@ -1,0 +1,341 @@
+// What the page knows of the session, and the queue of actions on their way to the server.
+//
+// An action is kept in localStorage from the moment it is made until the server has answered. The server counts the
+// same (client, sequence) once, so that an action may be sent any number of times: after a lost connection, by the
+// page after it was loaded again, or by another tab that finds what a closed one has left behind.
+
+const RETRY_MS = [300, 1000, 2000, 4000];
+const PATIENCE_MS = 60_000;
+const NUM_LAYERS = 24; // label layers that are kept; a large frame has some megabytes
+const NUM_REGION_MAPS = 8;
+
+export const NOTHING = -1;
+export const VOID = -2;
+
+class Refused extends Error {}
+class Unreachable extends Error {}
+
+export class Store extends EventTarget {
+  constructor() {
+    super();
+    this.state = null;
+    this.shown = 0;
+    this.queue = [];
+    this.inFlight = null;
+    this.takenBack = []; // marks undone before they were sent
+    this.layers = new Map(); // frame -> {revision, labels, confidence}
+    this.problem = ""; // why the server does not answer; empty while it does
+    this.refreshing = new Map();
+    this.regionMaps = new Map();
+    this.wake = () => {};
+    addEventListener("online", () => this.wake());
+  }
+
+  emit(name, detail = null) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+
+  async start() {
+    for (let turn = 0; this.state === null; turn++) {
+      try {
+        this.state = await this.get("/api/state");
+      } catch (error) {
+        this.fail(error);
+        await this.rest(turn);
+      }
+    }
+    this.client = clientName();
+    this.readQueue();
+    this.recover();
+    this.emit("state");
+    this.pump();
+    this.listen();
+  }
+
+  // Requests
+
+  async get(path, signal) {
+    return (await this.ask(path, undefined, signal)).json();
+  }
+
+  async ask(path, body, signal = AbortSignal.timeout(PATIENCE_MS)) {
+    let answer;
+    const options = { credentials: "same-origin", signal };
+    if (body) Object.assign(options, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+    try {
+      answer = await fetch(path, options);
+    } catch {
+      throw new Unreachable("The server does not answer.");
+    }
+    if (answer.ok) return answer;
+    let sentence = `The server answered ${answer.status}.`;
+    try {
+      sentence = (await answer.json()).error ?? sentence;
+    } catch { /* an answer of something in between */ }
+    // Only what is wrong with the request itself is given up; all else is tried again.
+    const isFinal = answer.status >= 400 && answer.status < 500 && ![401, 403, 408, 429].includes(answer.status);
+    throw isFinal ? new Refused(sentence) : new Unreachable(sentence);
+  }
+
+  // An answer that is cut off, or that cannot be read, is as good as none.
+  fail(error) {
+    const sentence = error instanceof Unreachable || error instanceof Refused ? error.message : "The server's answer was cut off.";
+    if (this.problem === sentence) return;
+    this.problem = sentence;
+    this.emit("connection");
+  }
+
+  recover() {
+    if (!this.problem) return;
+    this.problem = "";
+    this.emit("connection");
+    this.wake();
+  }
+
+  rest(turn) {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, RETRY_MS[Math.min(turn, RETRY_MS.length - 1)]);
+      this.wake = () => { clearTimeout(timer); resolve(); };
+    });
+  }
+
+  // The queue
+
+  get place() {
+    return `sns-label ${this.state.key} `;
+  }
+
+  readQueue() {
+    for (const name of Object.keys(localStorage).filter((one) => one.startsWith(this.place)).sort()) {
+      try {
+        this.queue.push(...JSON.parse(localStorage.getItem(name)));
+      } catch { /* not ours */ }
+      localStorage.removeItem(name);
+    }
+    this.saveQueue();
+  }
+
+  saveQueue() {
+    const name = this.place + this.client;
+    try {
+      if (this.queue.length) localStorage.setItem(name, JSON.stringify(this.queue.map(({ made, ...kept }) => kept)));
+      else localStorage.removeItem(name);
+    } catch {
+      this.emit("error", "The browser has no room to keep unsent marks; leave this page open until they are saved.");
+    }
+    this.emit("connection");
+  }
+
+  act(path, body, made = 0) {
+    if (path === "/api/undo" && this.takeBackUnsent()) return;
+    if (path === "/api/redo" && this.takenBack.length) {
+      const item = this.takenBack.pop();
+      this.push({ ...item, sequence: nextSequence() });
+      return;
+    }
+    if (path === "/api/marks") this.takenBack = [];
+    this.push({ client: this.client, sequence: nextSequence(), path, body, made });
+  }
+
+  push(item) {
+    this.queue.push(item);
+    this.saveQueue();
+    this.emit("pending");
+    this.pump();
+  }
+
+  takeBackUnsent() {
+    const last = this.queue.at(-1);
+    if (!last || last === this.inFlight || last.path !== "/api/marks" || last.client !== this.client || this.wasTried === last) return false;
+    this.takenBack.push(this.queue.pop());
+    this.saveQueue();
+    this.emit("pending");
+    return true;
+  }
+
+  async pump() {
+    if (this.isPumping) return;
+    this.isPumping = true;
+    for (let turn = 0; this.queue.length; ) {
+      const item = this.queue[0];
+      this.inFlight = this.wasTried = item;
+      const body = { ...item.body, client: item.client, sequence: item.sequence, show: this.shown, with_confidence: true };
+      let answer = null;
+      let layer = null;
+      try {
+        answer = await (await this.ask(item.path, body)).json();
+        layer = await layerOf(answer);
+      } catch (error) {
+        if (!(error instanceof Refused)) {
+          this.inFlight = null;
+          this.fail(error);
+          await this.rest(turn++);
+          continue;
+        }
+        this.emit("error", error.message);
+      }
+      turn = 0;
+      this.finish(item);
+      this.recover();
+      this.emit("pending");
+      if (answer) this.receive(answer, layer, item); // at once, so that no picture is drawn without the mark
+    }
+    this.isPumping = false;
+  }
+
+  finish(item) {
+    this.queue.splice(this.queue.indexOf(item), 1);
+    this.inFlight = null;
+    this.saveQueue();
+  }
+
+  // What the server says
+
+  receive(answer, layer = null, item = null) {
+    if (layer) this.keepLayer(answer.frame, layer);
+    if (answer.revision >= this.state.revision) {
+      const { revision, classes, progress, marked_frames } = answer;
+      Object.assign(this.state, { revision, classes, progress, marked_frames });
+      this.emit("state");
+    }
+    this.emit("layers", item);
+    if (!this.queue.length) this.refresh(this.shown);
+  }
+
+  // Browsers open six connections to a server for all tabs together: those that nobody sees do not hold one.
+  untilHidden() {
+    const control = new AbortController();
+    const end = () => { control.abort(); clearTimeout(timer); document.removeEventListener("visibilitychange", end); };
+    const timer = setTimeout(end, PATIENCE_MS);
+    document.addEventListener("visibilitychange", end);
+    return control.signal;
+  }
+
+  async listen() {
+    for (let turn = 0; ; ) {
+      await isVisible();
+      const since = this.state.revision;
+      try {
+        const answer = await this.get(`/api/events?since=${since}&surface=${this.state.surface ?? 0}`, this.untilHidden());
+        turn = 0;
+        this.recover();
+        if (answer.surface !== this.state.surface) {
+          this.state.surface = answer.surface;
+          for (const layer of this.layers.values()) layer.revision = -1;
+        }
+        if (answer.revision < this.state.revision && !this.queue.length) this.state.revision = answer.revision;
+        this.receive(answer);
+        if (answer.revision === since) await new Promise((resolve) => setTimeout(resolve, 200));
+      } catch (error) {
+        if (document.hidden) continue;
+        this.fail(error);
+        await this.rest(turn++);
+      }
+    }
+  }
+
+  keepLayer(frame, layer) {
+    this.layers.delete(frame);
+    this.layers.set(frame, layer);
+    forgetOldest(this.layers, NUM_LAYERS, this.shown);
+  }
+
+  // Label layers of a frame are asked for when the frame is shown and they are older than the session.
+  async refresh(frame) {
+    const layer = this.layers.get(frame);
+    const isFresh = layer && layer.revision >= this.state.revision;
+    if (isFresh || this.refreshing.has(frame)) return;
+    this.refreshing.set(frame, true);
+    try {
+      const answers = await Promise.all(["labels", "confidence"].map((one) => this.ask(`/api/frame/${frame}/${one}?revision=${this.state.revision}`)));
+      const revision = Math.min(...answers.map((one) => Number(one.headers.get("X-Revision"))));
+      const [labels, confidence] = await Promise.all(answers.map((one) => one.arrayBuffer()));
+      const known = this.layers.get(frame);
+      if (!known || known.revision <= revision)
+        this.keepLayer(frame, { revision, labels: new Int16Array(labels), confidence: new Uint8Array(confidence) });
+      this.emit("layers");
+    } catch (error) {
+      if (error instanceof Refused) this.emit("error", error.message);
+      else this.fail(error);
+      return;
+    } finally {
+      this.refreshing.delete(frame);
+    }
+    if (this.layers.get(frame)?.revision < this.state.revision && !this.queue.length && frame === this.shown) this.refresh(frame);
+  }
+
+  async regions(frame) {
+    if (!this.regionMaps.has(frame)) {
+      const map = this.ask(`/api/frame/${frame}/regions?key=${this.state.key}`).then(async (one) => new Int32Array(await one.arrayBuffer()));
+      map.catch(() => this.regionMaps.delete(frame));
+      this.regionMaps.set(frame, map);
+      forgetOldest(this.regionMaps, NUM_REGION_MAPS, frame);
+    }
+    return this.regionMaps.get(frame);
+  }
+
+  imageAddress(frame, size = "full") {
+    return `/api/frame/${frame}/image?size=${size}&key=${this.state.key}`;
+  }
+
+  inflated(text) {
+    return inflated(text);
+  }
+
+  // A class that is merged counts as the one it is merged into.
+  resolve(id) {
+    let found = this.classOf(id);
+    for (let turn = 0; found && found.merged_into !== null && turn < 100; turn++) found = this.classOf(found.merged_into);
+    return found;
+  }
+
+  classOf(id) {
+    return this.state.classes.find((one) => one.id === id);
+  }
+
+  get classes() {
+    return this.state.classes.filter((one) => one.merged_into === null);
+  }
+}
+
+function forgetOldest(map, count, kept) {
+  for (const key of map.keys()) {
+    if (map.size <= count) return;
+    if (key !== kept) map.delete(key);
+  }
+}
+
+// The name of this tab: kept when the page is loaded again, so that undo goes on where it was.
+function clientName() {
+  const kept = sessionStorage.getItem("sns-label client");
+  if (kept) return kept;
+  const name = [...crypto.getRandomValues(new Uint8Array(9))].map((one) => one.toString(16).padStart(2, "0")).join("");
+  sessionStorage.setItem("sns-label client", name);
+  return name;
+}
+
+// Numbers grow, and two tabs of the same name (a tab that was duplicated) do not meet: they hold the time in
+// microseconds, of which the last three digits are drawn.
+function nextSequence() {
+  const last = Number(sessionStorage.getItem("sns-label sequence") ?? 0);
+  const next = Math.max(last + 1, Date.now() * 1000 + Math.floor(Math.random() * 1000));
+  sessionStorage.setItem("sns-label sequence", String(next));
+  return next;
+}
+
+function isVisible() {
+  if (!document.hidden) return null;
+  return new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
+}
+
+async function layerOf({ revision, labels, confidence }) {
+  if (labels === undefined) return null;
+  const parts = await Promise.all([inflated(labels), inflated(confidence)]);
+  return { revision, labels: new Int16Array(parts[0]), confidence: new Uint8Array(parts[1]) };
+}
+
+async function inflated(text) {
+  const bytes = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Response(stream).arrayBuffer();
+}

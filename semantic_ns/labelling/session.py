@@ -1,0 +1,393 @@
+"""A labelling session: marks of people on training images, the classes of all voxels, and the labels of every frame."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int16, Int32, UInt8
+from numpy import ndarray
+
+from semantic_ns.errors import SceneError
+from semantic_ns.io.console import announce
+from semantic_ns.io.run_lengths import encode_coco
+from semantic_ns.labelling.classes import LabelClass, check_color
+from semantic_ns.labelling.journal import Journal
+from semantic_ns.labelling.marks import Mark
+from semantic_ns.labelling.painting import Painting
+from semantic_ns.labelling.progress import Progress
+from semantic_ns.labelling.ranking import FrameRank, rank_frames
+from semantic_ns.labelling.spreading import Spreader, SpreadLabels
+from semantic_ns.labelling.state import (
+    NOTHING,
+    SessionState,
+    Unchecked,
+    check_client,
+    journal_header,
+    refuse_other_scene,
+)
+from semantic_ns.labelling.surface import FrameInfo, LabelSurface, read_color
+from semantic_ns.labelling.view import View, nearest_discs, view_of
+
+JOURNAL_FILE = "marks.jsonl"
+_REGIONS_OF_FRAME = 400
+"""Super-pixels of an image, about."""
+
+
+class LabelSession:
+    """Marks of people on training images -> classes of all voxels -> labels of every frame.
+
+    All methods can be called from several threads. Everything shown follows from the actions in force alone, so that
+    taking one back shows exactly what was shown before. Each action is in the journal, on the disk, before it is
+    answered, and the same (client, sequence) counts once.
+
+    What is painted stays as painted; of two marks on one pixel the later counts, and the earlier says nothing there any
+    more. A locked class is left alone by marks of other classes: these do not cover pixels that show the locked class
+    (which pixels that are is written into the journal), and voxels that showed it when it was locked keep it.
+
+    Args:
+        surface: The surface, of few voxels if a finer one is to follow.
+        folder: Where the journal is, or will be.
+        class_names: Classes that there must be, beside those of the scene or of the journal.
+        finer: The same surface in more voxels. A thread factors its system meanwhile, and it takes over when that is
+            done; revisions do not change by it, but labels do.
+
+    Raises:
+        SceneError: if the journal is that of another scene, is damaged or open elsewhere, or a name is none.
+    """
+
+    def __init__(
+        self,
+        surface: LabelSurface,
+        folder: Path,
+        class_names: Sequence[str] = (),
+        finer: LabelSurface | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.frames: Sequence[FrameInfo] = surface.frames
+        self._surface, self._clock = surface, clock
+        self._lock = threading.RLock()
+        self._journal = Journal(folder / JOURNAL_FILE, journal_header(surface))
+        try:
+            refuse_other_scene(self._journal, surface)
+            self._state = SessionState(self.frames, self._journal.header, self.regions)
+            self._spreader = Spreader(surface)
+            self._shown: SpreadLabels | None = None
+            self._regions: dict[int, Int32[ndarray, "height width"]] = {}
+            self._color = lru_cache(16)(lambda frame: read_color(self.frames[frame]))
+            for values in self._journal.entries:
+                self._state.take(values)
+            self._add_missing(class_names)
+        except BaseException:
+            self._journal.close()
+            raise
+        self._is_closed = False
+        self._background: threading.Thread | None = None
+        if finer is not None:
+            self._background = threading.Thread(target=self._take_finer, args=(finer,), daemon=True)
+            self._background.start()
+
+    def _add_missing(self, names: Sequence[str]) -> None:
+        known = {entry.name.casefold() for entry in self._state.classes.in_use()}
+        for name in names:
+            if name.strip().casefold() not in known:
+                self.add_class(name, None, "command line", self._state.log.revision)
+                known.add(name.strip().casefold())
+
+    @property
+    def classes(self) -> Sequence[LabelClass]:
+        """The classes, merged ones among them."""
+        with self._lock:
+            return self._state.classes
+
+    @property
+    def revision(self) -> int:
+        """Number of actions so far."""
+        with self._lock:
+            return self._state.log.revision
+
+    def add_mark(self, mark: Mark, client: Unchecked, sequence: Unchecked) -> int:
+        """Take a mark.
+
+        Args:
+            mark: The mark.
+            client: Who made it.
+            sequence: Its number among the actions of this client; the same one twice counts once.
+
+        Returns:
+            The revision that it makes.
+
+        Raises:
+            SceneError: if frame or class are unknown, or it covers no pixel, or only such of locked classes.
+            JournalWriteError: if it cannot be written down; it is then not taken.
+        """
+
+        def describe() -> dict[str, Any]:
+            info = self._state.info(mark.frame)
+            if mark.class_id is not None:
+                self._state.classes.find(mark.class_id)
+            mask = mark.mask(info.height, info.width, lambda: self.regions(mark.frame))
+            values: dict[str, Any] = {"mark": mark.to_json()}
+            kept = self._less_locked(mark, mask)
+            if kept is not mask or mark.shape["kind"] == "region":
+                # Written down, since they follow from what is shown now, or from how an image is divided.
+                values["pixels"] = encode_coco(kept)["counts"]
+            return values
+
+        return self._act("mark", client, sequence, describe)
+
+    def undo(self, client: Unchecked, sequence: Unchecked) -> int:
+        """Take back the last action of this client that is in force; returns the revision that this makes.
+
+        Raises:
+            SceneError: if there is none, or it added a class that marks have.
+        """
+
+        def describe() -> dict[str, Any]:
+            target = self._state.log.last_of(client)
+            if target.kind == "add_class":
+                self._state.refuse_used_class(target.values["id"])
+            return {"target": target.revision}
+
+        return self._act("undo", client, sequence, describe)
+
+    def redo(self, client: Unchecked, sequence: Unchecked) -> int:
+        """Repeat the action that this client took back last; returns the revision that this makes.
+
+        Raises:
+            SceneError: if there is none, or a new action came after it.
+        """
+        return self._act(
+            "redo", client, sequence, lambda: {"target": self._state.log.last_taken_back_by(client).revision}
+        )
+
+    def add_class(self, name: Unchecked, color: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
+        """Add a class, with an id that none ever had; without a colour it gets a free one. Returns the revision."""
+
+        def describe() -> dict[str, Any]:
+            number = self._state.free_id()
+            chosen = self._state.classes.free_color(number) if color is None else check_color(color)
+            return {"id": number, "name": self._state.classes.check_name(name), "color": list(chosen)}
+
+        return self._act("add_class", client, sequence, describe)
+
+    def rename_class(self, number: Unchecked, name: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
+        """Give a class another name; returns the revision."""
+        return self._act(
+            "rename_class", client, sequence,
+            lambda: {"id": self._state.classes.find(number).id, "name": self._state.classes.check_name(name, number)},
+        )  # fmt: skip
+
+    def recolor_class(self, number: Unchecked, color: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
+        """Give a class another colour; returns the revision."""
+        return self._act(
+            "recolor_class", client, sequence,
+            lambda: {"id": self._state.classes.find(number).id, "color": list(check_color(color))},
+        )  # fmt: skip
+
+    def merge_class(self, number: Unchecked, into: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
+        """Let all marks of a class, those to come among them, count for another one; returns the revision.
+
+        Raises:
+            SceneError: if one of them is unknown, or the other one counts for this one.
+        """
+
+        def describe() -> dict[str, Any]:
+            if self._state.classes.final_id(number) == self._state.classes.final_id(into):
+                raise SceneError(f"Expected two classes to merge, found {number} and {into}, which are one already.")
+            return {"id": number, "into": into}
+
+        return self._act("merge_class", client, sequence, describe)
+
+    def lock_class(self, number: Unchecked, is_locked: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
+        """Lock a class, so that marks of others leave it alone, or unlock it; returns the revision."""
+
+        def describe() -> dict[str, Any]:
+            if not isinstance(is_locked, bool):
+                raise SceneError(f"Expected true or false for is_locked, found {is_locked!r:.60}.")
+            return {"id": self._state.classes.find(number).id, "is_locked": is_locked}
+
+        return self._act("lock_class", client, sequence, describe)
+
+    def _act(self, kind: str, client: Unchecked, sequence: Unchecked, describe: Callable[[], dict[str, Any]]) -> int:
+        """Take an action, once it is on the disk."""
+        check_client(client, sequence)
+        with self._lock:
+            answer = self._state.log.answer(client, sequence)
+            if answer is not None:
+                return answer
+            values = {"kind": kind, "client": client, "sequence": sequence, "time": self._clock(), **describe()}
+            self._journal.append(values)
+            self._shown = None
+            self._state.take(values)
+            return self._state.log.revision
+
+    def _less_locked(self, mark: Mark, mask: ndarray) -> ndarray:
+        """The pixels of a mark without those that show a locked class other than its own."""
+        locked = self._state.locked_for(mark.class_id)
+        if not locked:
+            return mask
+        is_locked = np.isin(self.labels(mark.frame), list(locked))
+        if not (mask & is_locked).any():
+            return mask
+        kept = mask & ~is_locked
+        if not kept.any():
+            raise SceneError(
+                "Expected a mark on pixels that may change, found that all of its pixels show a locked class; unlock "
+                "the class first."
+            )
+        return kept
+
+    def color(self, frame: Unchecked) -> UInt8[ndarray, "height width 3"]:
+        """The colours of a frame."""
+        self._state.info(frame)
+        return self._color(int(frame))
+
+    def labels(self, frame: Unchecked) -> Int16[ndarray, "height width"]:
+        """Class ids, painted where painted, else those of the voxels; -1 where nothing is known, or for void."""
+        with self._lock:
+            voxels, shown = self._shown_voxels(frame)
+            labels = np.where(voxels >= 0, shown.labels[voxels], np.int16(NOTHING))
+            painted = self.painted(frame)
+            return np.where(painted == NOTHING, labels, np.maximum(painted, NOTHING)).astype(np.int16)
+
+    def voxel_labels(self) -> Int16[ndarray, "voxels"]:
+        """The class id of each voxel of `surface`, -1 where nothing is known."""
+        with self._lock:
+            return self._spread().labels
+
+    def confidence(self, frame: Unchecked) -> Float32[ndarray, "height width"]:
+        """How sure the labels are: 1 where painted, 0 where no mark reaches.
+
+        Elsewhere it is the probability of the voxel's class, and less where the nearest mark is far away along the
+        surface.
+        """
+        with self._lock:
+            voxels, shown = self._shown_voxels(frame)
+            confidence = np.where(voxels >= 0, shown.confidence[voxels], np.float32(0))
+            return np.where(self.painted(frame) == NOTHING, confidence, np.float32(1))
+
+    def painted(self, frame: Unchecked) -> Int16[ndarray, "height width"]:
+        """Painted pixels alone: the class id, -2 where void is painted, -1 elsewhere."""
+        self._state.info(frame)
+        with self._lock:
+            return self._state.painted(frame)
+
+    def regions(self, frame: Unchecked) -> Int32[ndarray, "height width"]:
+        """Super-pixels of a frame, numbered from 0."""
+        info = self._state.info(frame)
+        with self._lock:
+            if frame not in self._regions:
+                from semantic_ns.active_learning.pool.units import super_pixels
+
+                color = self.color(frame).astype(np.float32) / 255
+                self._regions[frame] = super_pixels(color, max(16, info.height * info.width // _REGIONS_OF_FRAME))
+            return self._regions[frame]
+
+    def progress(self) -> Progress:
+        """How far the session has come."""
+        with self._lock:
+            return Progress.of(self._state, self._spread())
+
+    def view(self, c2w: Float32[ndarray, "3 4"], vertical_fov: float, height: int, width: int) -> View:
+        """The surface from any pose, with its labels; see `nearest_discs` for the arguments."""
+        surface = self.surface
+        nearest = nearest_discs(surface.discs, c2w, vertical_fov, height, width, surface.near)
+        with self._lock:
+            return view_of(surface.discs, nearest, self._labels_of_discs())
+
+    def pose(self, frame: Unchecked) -> tuple[Float32[ndarray, "3 4"], float]:
+        """The pose of the camera of a frame (OpenGL axes, scene units) and its vertical angle of view, for `view`."""
+        height = self._state.info(frame).height
+        return self._surface.c2w[frame], float(2 * np.arctan(0.5 * height / self._surface.intrinsics[frame, 1]))
+
+    def _labels_of_discs(self) -> Int16[ndarray, "points"]:
+        """The labels of the training pixels that the discs of the surface are."""
+        surface = self._spreader.surface
+        labels = np.where(surface.disc_voxels >= 0, self._spread().labels[surface.disc_voxels], np.int16(NOTHING))
+        frames, rows, columns = surface.discs.pixels.T
+        for frame in self.marked_frames():
+            of_frame = slice(*np.searchsorted(frames, [frame, frame + 1]))
+            painted = self._state.painted(frame)[rows[of_frame], columns[of_frame]]
+            labels[of_frame] = np.where(painted == NOTHING, labels[of_frame], np.maximum(painted, NOTHING))
+        return labels
+
+    def marked_frames(self) -> list[int]:
+        """Frames with a mark in force, in ascending order."""
+        with self._lock:
+            return sorted({mark.frame for mark in self._state.painting.marks.values()})
+
+    def ranked_frames(self) -> list[FrameRank]:
+        """All frames, first those most worth looking at."""
+        with self._lock:
+            painted = {frame: self.painted(frame) != NOTHING for frame in range(len(self.frames))
+                       if self._state.painting.owners(frame) is not None}  # fmt: skip
+            return rank_frames(self._spreader.surface.pixel_voxels, self._spread(), painted, self._surface.stride)
+
+    def changed_frames(self, since: int) -> list[int]:
+        """Frames whose labels may be others than at a revision."""
+        with self._lock:
+            return list(range(len(self.frames))) if since < self._state.log.revision else []
+
+    def export(self, folder: Path, least_confidence: float = 0.0, painted_only: bool = False) -> list[Path]:
+        """Write label images of all frames and the table of classes into a new folder, see `export_labels`.
+
+        Args:
+            folder: A new or an empty folder outside the scene.
+            least_confidence: Spread labels that are less sure become void.
+            painted_only: Whether to write painted pixels alone.
+        """
+        from semantic_ns.labelling.export import export_labels
+
+        with self._lock:
+            return export_labels(self, folder, least_confidence, painted_only)
+
+    @property
+    def surface(self) -> LabelSurface:
+        """The surface that labels spread over now."""
+        with self._lock:
+            return self._spreader.surface
+
+    @property
+    def void_id(self) -> int:
+        """Id of void in label images."""
+        return self._state.void_id
+
+    def close(self) -> None:
+        """End the session; what was answered is on the disk already."""
+        with self._lock:
+            self._is_closed = True
+            self._journal.close()
+
+    def _shown_voxels(self, frame: Unchecked) -> tuple[Int32[ndarray, "height width"], SpreadLabels]:
+        self._state.info(frame)
+        return self._spreader.surface.voxels_of(frame), self._spread()
+
+    def _spread(self) -> SpreadLabels:
+        if self._shown is None:
+            self._shown = self._state.spread_by(self._spreader)
+        return self._shown
+
+    def _take_finer(self, surface: LabelSurface) -> None:
+        """Factor the system of a finer surface, solve for the marks of meanwhile, and spread over it from then on."""
+        try:
+            spreader = Spreader(surface)
+            while not self._is_closed:
+                with self._lock:
+                    revision, marks = self._state.log.revision, list(self._state.painting.marks.values())
+                spreader.prepare(Painting.of(marks))
+                with self._lock:
+                    if self._state.log.revision == revision and not self._is_closed:
+                        self._shown, self._spreader = self._state.spread_by(spreader), spreader
+                        return
+        except MemoryError:
+            announce("labelling", "the finer surface does not fit into memory; labels keep to the coarser one")
+
+    def wait_for_finer(self, timeout_s: float = 600.0) -> bool:
+        """Wait until the finer surface has taken over; whether it has."""
+        if self._background is not None:
+            self._background.join(timeout_s)
+        return self._background is None or not self._background.is_alive()

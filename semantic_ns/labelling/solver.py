@@ -1,0 +1,313 @@
+"""Classes of all voxels of a surface from marks of a person, solved exactly after each mark.
+
+The system is that of `propagation.posterior.solve_posterior`. There it is solved anew for each set of votes; here the
+surface stays while marks come and go, so that it is factored once. With L the Laplacian of the graph and of the
+clusters, u_k the mean over the n_k voxels of mark k, and e_k its class as a unit vector, x minimises for each class
+
+    sum_k s n_k |e_k - ((1 - eta) u_k . x + eta / C)|^2 + x . L x
+
+so that L x = sum_k u_k y_k with the multipliers y_k = s (1 - eta) n_k (t_k - u_k . x) and the targets
+t_k = (e_k - eta / C) / (1 - eta). A mark thus costs one column z_k = L^+ u_k, kept as long as there is room, and a
+small dense system (Woodbury) gives x for any set of marks: taking a mark back gives the bits of before.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int32, UInt8
+from numpy import ndarray
+from scipy.sparse import coo_array, csc_array
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import SuperLU, splu
+
+from semantic_ns.labelling import solver_numba as kernels
+from semantic_ns.propagation.clusters import Clusters
+from semantic_ns.propagation.posterior import LEAST_COUPLING, LEAST_NOISE, vote_strength
+from semantic_ns.propagation.surface_graph import SurfaceGraph
+
+_LEAK = 1e-9
+"""On the diagonal, so that the singular Laplacian can be factored; beside the weight 1 of an edge."""
+_STRONG = 1e-3
+"""Weight of an edge that joins two voxels to one piece of the surface."""
+_FIRST_ROOM = 64
+_MOST_SPARE_COLUMNS = 256
+"""Columns of marks that were taken back, kept for when they return."""
+_WALK_OF_60_000 = 1e-3
+"""Rate at which a walk over the surface dies, at 60 000 voxels: such walks go some 50 voxels far."""
+_FULL_REACH = 0.3
+"""Probability of meeting a mark from which on a voxel counts as near one."""
+_STEPS = 255
+"""In which nearness is kept."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one mark says: the mean over its voxels belongs to a class.
+
+    Attributes:
+        voxels: Its voxels, ascending, at least one.
+        label: Its class, as a number 0..C-1.
+    """
+
+    voxels: Int32[ndarray, "voxels"]
+    label: int
+
+    @property
+    def key(self) -> bytes:
+        """What tells its voxels from those of others."""
+        return self.voxels.tobytes()
+
+
+@dataclass(frozen=True)
+class VoxelClasses:
+    """Classes of all voxels.
+
+    Attributes:
+        labels: The most likely class of each voxel, 0..C-1; -1 where no mark reaches.
+        probabilities: The probability of that class; 0 where no mark reaches.
+        nearness: How likely a walk from the voxel over the surface meets a mark before it dies, over the probability at
+            which that is near enough, in 1/255; 255 from there on.
+    """
+
+    labels: Int32[ndarray, "voxels"]
+    probabilities: Float32[ndarray, "voxels"]
+    nearness: UInt8[ndarray, "voxels"]
+
+    @cached_property
+    def confidence(self) -> Float32[ndarray, "voxels"]:
+        """The probability of the class, less where the nearest mark is far away."""
+        return self.probabilities * (self.nearness / np.float32(_STEPS))
+
+
+class ExactSolver:
+    """The factored system of a surface, and the columns of the marks on it.
+
+    Args:
+        graph: The voxels.
+        clusters: Their appearance clusters; none has no divisions.
+    """
+
+    def __init__(self, graph: SurfaceGraph, clusters: Clusters) -> None:
+        self._num_voxels = graph.num_nodes
+        laplacian = _laplacian(graph, clusters)
+        self._num_parts, parts = connected_components(laplacian, directed=False)
+        self._parts = parts[: self._num_voxels]
+        self._part_sizes = np.bincount(self._parts, minlength=self._num_parts)
+        self._num_pieces, self._pieces, self._piece_sizes, self._part_of_piece = self._divided(laplacian)
+        # Symmetric mode keeps to the diagonal, which is safe for this matrix and halves what is filled in.
+        self._factor = _factored(laplacian, _LEAK)
+        self._walks = _factored(_graph_laplacian(graph), _WALK_OF_60_000 * 60_000 / max(1, self._num_voxels))
+        self._places: dict[bytes, int] = {}
+        self._voxels: list[ndarray] = []
+        self._columns = np.empty((0, self._num_voxels), np.float32)
+        self._nearness = np.empty((0, self._num_voxels), np.uint8)
+        self._products = np.empty((0, 0))
+        self._masses = np.empty((0, self._num_parts))
+        self._means = np.empty((0, self._num_pieces))
+
+    def _divided(self, laplacian: csc_array) -> tuple[int, ndarray, ndarray, ndarray]:
+        """The surface in pieces that only weak edges join: how many, that of each voxel, their sizes and parts.
+
+        A column is nearly constant on a piece, and may be large there. It is kept as its mean over each piece in 64
+        bits and its deviations in 32, which would drown in the rounding of the means.
+        """
+        strong = laplacian.copy()
+        strong.data[np.abs(strong.data) < _STRONG] = 0
+        strong.eliminate_zeros()
+        _, pieces = connected_components(strong, directed=False)
+        used, numbers = np.unique(pieces[: self._num_voxels], return_inverse=True)
+        numbers = numbers.reshape(-1)
+        part_of_piece = np.zeros(len(used), np.int64)
+        part_of_piece[numbers] = self._parts
+        return len(used), numbers, np.bincount(numbers, minlength=len(used)), part_of_piece
+
+    @property
+    def num_voxels(self) -> int:
+        """Number of voxels M."""
+        return self._num_voxels
+
+    def prepare(self, voxels: Int32[ndarray, "voxels"]) -> None:
+        """Compute the column of an observation, unless it is there (slow: one back-substitution)."""
+        key = voxels.tobytes()
+        if key in self._places:
+            return
+        place = len(self._voxels)
+        self._make_room(place + 1)
+        mass = np.bincount(self._parts[voxels], minlength=self._num_parts) / len(voxels)
+        source = np.zeros(self._factor.shape[0])
+        source[: self._num_voxels] = -(mass / np.maximum(self._part_sizes, 1))[self._parts]
+        source[voxels] += 1 / len(voxels)
+        column = self._factor.solve(source)[: self._num_voxels]
+        column -= (np.bincount(self._parts, column, self._num_parts) / np.maximum(self._part_sizes, 1))[self._parts]
+        self._means[place] = np.bincount(self._pieces, column, self._num_pieces) / self._piece_sizes
+        self._columns[place] = column - self._means[place, self._pieces]
+        self._nearness[place] = self._nearness_of(voxels)
+        self._masses[place] = mass
+        self._voxels.append(voxels)
+        # u_i . z_j for this and each earlier one, either way: the same numbers in whatever order they come.
+        self._products[place, : place + 1] = self._means_of_columns(voxels, place + 1)
+        self._products[: place + 1, place] = self._means_of_column(place)
+        self._places[key] = place
+
+    def _means_of_columns(self, voxels: Int32[ndarray, "voxels"], num_columns: int) -> Float64[ndarray, "columns"]:
+        """The mean of each column over some voxels."""
+        deviations = np.take(self._columns[:num_columns], voxels, axis=1)
+        values = deviations + np.take(self._means[:num_columns], self._pieces[voxels], axis=1)
+        return _means_of_runs(values.reshape(-1), np.full(num_columns, len(voxels)))
+
+    def _means_of_column(self, place: int) -> Float64[ndarray, "observations"]:
+        """The mean of one column over the voxels of each observation."""
+        voxels = np.concatenate(self._voxels)
+        values = self._columns[place, voxels] + self._means[place, self._pieces[voxels]]
+        return _means_of_runs(values, np.array([len(some) for some in self._voxels]))
+
+    def _nearness_of(self, voxels: Int32[ndarray, "voxels"]) -> UInt8[ndarray, "nodes"]:
+        """That of one observation, exact if it is of a single voxel."""
+        source = np.zeros(self._num_voxels)
+        source[voxels] = 1
+        found = self._walks.solve(source)
+        enough = _FULL_REACH * max(float(found[voxels].min()), 1e-300)
+        return np.round(np.minimum(found / enough, 1) * _STEPS).astype(np.uint8)
+
+    def _make_room(self, num_columns: int) -> None:
+        room = len(self._columns)
+        if num_columns <= room:
+            return
+        room = max(_FIRST_ROOM, num_columns, room + room // 2)
+        self._columns = _grown(self._columns, room)
+        self._nearness = _grown(self._nearness, room)
+        self._masses, self._means = _grown(self._masses, room), _grown(self._means, room)
+        products = np.empty((room, room))
+        products[: len(self._products), : len(self._products)] = self._products
+        self._products = products
+
+    def solve(self, observations: Sequence[Observation], num_classes: int) -> VoxelClasses:
+        """Classes of all voxels: the same bits for the same observations, in whatever order they come.
+
+        Args:
+            observations: What is said; of each, the column is computed if it is not there.
+            num_classes: C.
+        """
+        ordered = sorted(observations, key=lambda observation: (observation.label, observation.key))
+        if not ordered:
+            nothing = np.zeros(self._num_voxels, np.float32)
+            return VoxelClasses(np.full(self._num_voxels, -1, np.int32), nothing, nothing.astype(np.uint8))
+        self._forget_others({observation.key for observation in ordered})
+        for observation in ordered:
+            self.prepare(observation.voxels)
+        places = np.array([self._places[observation.key] for observation in ordered])
+        multipliers, levels, is_seen = self._multipliers(ordered, places, num_classes)
+        levels = levels[self._part_of_piece] + self._means[places].T @ multipliers  # [pieces, classes]
+        labels = np.empty(self._num_voxels, np.int32)
+        probabilities, nearest = np.empty(self._num_voxels, np.float32), np.empty(self._num_voxels, np.uint8)
+        kernels.most_likely(
+            self._columns, self._nearness, places, multipliers.astype(np.float32), levels, self._pieces,
+            is_seen[self._part_of_piece], labels, probabilities, nearest,
+        )  # fmt: skip
+        return VoxelClasses(labels, probabilities, nearest)
+
+    def _multipliers(
+        self, ordered: Sequence[Observation], places: ndarray, num_classes: int
+    ) -> tuple[Float64[ndarray, "observations classes"], Float64[ndarray, "parts classes"], ndarray]:
+        """The multipliers y, the level of x in each connected part of the surface, and which parts have a mark.
+
+        On each part the columns are known but for a constant, which the multipliers pay for: they sum to what leaks,
+        about zero.
+        """
+        counts = np.array([len(observation.voxels) for observation in ordered], np.float64)
+        targets = np.full((len(ordered), num_classes), -LEAST_NOISE / num_classes)
+        targets[np.arange(len(ordered)), [observation.label for observation in ordered]] += 1
+        masses = self._masses[places]
+        is_seen = masses.any(axis=0)
+        seen = np.flatnonzero(is_seen)
+        size, border = len(ordered), len(seen)
+        products = self._products[np.ix_(places, places)]
+        system = np.zeros((size + border, size + border))
+        system[:size, :size] = (products + products.T) / 2
+        weights = vote_strength(LEAST_NOISE) * (1 - LEAST_NOISE) * counts
+        system[np.arange(size), np.arange(size)] += 1 / weights
+        system[:size, size:] = masses[:, seen]
+        system[size:, :size] = masses[:, seen].T
+        system[size:, size:] = np.diag(-_LEAK * self._part_sizes[seen])
+        right = np.zeros((size + border, num_classes))
+        right[:size] = targets / (1 - LEAST_NOISE)
+        found = np.linalg.solve(system, right)
+        levels = np.zeros((self._num_parts, num_classes))
+        levels[seen] = found[size:]
+        return found[:size], levels, is_seen
+
+    def _forget_others(self, keys: set[bytes]) -> None:
+        """Drop the columns of what is not asked for any more, once there are many of them."""
+        if len(self._places) - len(keys & self._places.keys()) <= _MOST_SPARE_COLUMNS:
+            return
+        kept = [(key, place) for key, place in self._places.items() if key in keys]
+        places = np.array([place for _, place in kept], np.int64)
+        self._columns, self._nearness = self._columns[places], self._nearness[places]
+        self._masses, self._means = self._masses[places], self._means[places]
+        self._products = self._products[np.ix_(places, places)]
+        self._voxels = [self._voxels[place] for place in places]
+        self._places = {key: place for place, (key, _) in enumerate(kept)}
+
+
+def _means_of_runs(values: Float64[ndarray, "values"], lengths: ndarray) -> Float64[ndarray, "runs"]:
+    """Means of runs of values, each added up apart from the others, so that it has the same bits among any others."""
+    starts = np.cumsum(lengths) - lengths
+    return np.add.reduceat(values, starts) / lengths
+
+
+def _grown(array: ndarray, room: int) -> ndarray:
+    grown = np.empty((room, *array.shape[1:]), array.dtype)
+    grown[: len(array)] = array
+    return grown
+
+
+def _graph_laplacian(graph: SurfaceGraph) -> csc_array:
+    rows, places = np.nonzero(graph.weights > 0)
+    columns, weights = graph.neighbours[rows, places], graph.weights[rows, places].astype(np.float64)
+    shape = graph.num_nodes, graph.num_nodes
+    joined = coo_array((weights, (rows, columns)), shape=shape).tocsc()
+    return _less_from_diagonal(joined)
+
+
+def _laplacian(graph: SurfaceGraph, clusters: Clusters) -> csc_array:
+    """The Laplacian of voxels and, behind them, clusters.
+
+    A cluster is a node that is joined to its voxels by edges of the weight f. Where x is at its minimum, it is the mean
+    of theirs, so that these edges cost f sum_v |x_v - m(v)|^2, the term of `solve_posterior`.
+    """
+    num_voxels, num_clusters = graph.num_nodes, clusters.sizes.shape[1]
+    rows, places = np.nonzero(graph.weights > 0)
+    columns, weights = graph.neighbours[rows, places].astype(np.int64), graph.weights[rows, places].astype(np.float64)
+    divisions = np.arange(len(clusters.numbers))[:, None]
+    nodes = (num_voxels + divisions * num_clusters + clusters.numbers).reshape(-1)
+    members = np.tile(np.arange(num_voxels), len(clusters.numbers))
+    # Places behind the last cluster of a division are left out.
+    used, nodes = np.unique(nodes, return_inverse=True)
+    nodes = nodes.reshape(-1) + num_voxels
+    coupling = np.full(len(nodes), LEAST_COUPLING)
+    size = num_voxels + len(used)
+    joined = coo_array(
+        (
+            np.concatenate([weights, coupling, coupling]),
+            (np.concatenate([rows, nodes, members]), np.concatenate([columns, members, nodes])),
+        ),
+        shape=(size, size),
+    ).tocsc()
+    return _less_from_diagonal(joined)
+
+
+def _less_from_diagonal(joined: csc_array) -> csc_array:
+    """The Laplacian D - W of symmetric weights W."""
+    degrees = np.asarray(joined.sum(axis=1)).reshape(-1)
+    places = np.arange(len(degrees))
+    return csc_array(coo_array((degrees, (places, places)), shape=joined.shape).tocsc() - joined)
+
+
+def _factored(laplacian: csc_array, leak: float) -> SuperLU:
+    (size, _) = shape = laplacian.shape  # pyright: ignore[reportGeneralTypeIssues]  # of scipy's stubs: None
+    places = np.arange(size)
+    leaks = coo_array((np.full(size, leak), (places, places)), shape=shape)
+    options = {"SymmetricMode": True}
+    return splu(csc_array(laplacian + leaks), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)

@@ -1,0 +1,108 @@
+"""Spreads the marks in force over a surface: the classes of its voxels, with locked classes left alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int16, Int32
+from numpy import ndarray
+
+from semantic_ns.labelling.painting import Painting
+from semantic_ns.labelling.solver import ExactSolver, Observation
+from semantic_ns.labelling.surface import LabelSurface
+
+_MOST_VOXELS = 64
+"""Voxels whose mean one observation speaks of; of a mark with more voxels, parts of it do."""
+_MOST_PARTS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class SpreadLabels:
+    """Classes of the voxels of a surface.
+
+    Attributes:
+        labels: The class id of each voxel, -1 where no mark reaches.
+        confidence: How sure that is, 0..1, see `VoxelClasses.confidence`.
+        contradicted: Whether marks of two classes speak of the voxel.
+    """
+
+    labels: Int16[ndarray, "voxels"]
+    confidence: Float32[ndarray, "voxels"]
+    contradicted: ndarray
+
+
+def split_voxels(voxels: Int32[ndarray, "voxels"]) -> list[Int32[ndarray, "_part"]]:
+    """The voxels of a mark in parts of about equal size, each of neighbours in the order of the grid.
+
+    A mean says little about the voxels of a large area, and one column for each voxel would cost too much.
+    """
+    num_parts = min(_MOST_PARTS, -(-len(voxels) // _MOST_VOXELS))
+    return np.array_split(voxels, num_parts) if num_parts > 1 else [voxels]
+
+
+class Spreader:
+    """A surface with its solver, which turns paintings into classes of voxels (slow to make: factors a matrix).
+
+    Args:
+        surface: The surface.
+    """
+
+    def __init__(self, surface: LabelSurface) -> None:
+        self.surface = surface
+        self._solver = ExactSolver(surface.graph, surface.clusters)
+        # Of each mark its pixels, and what was found for them: other pixels are another array.
+        self._parts: dict[int, tuple[ndarray, list[ndarray]]] = {}
+
+    def parts_of(self, painting: Painting) -> dict[int, list[Int32[ndarray, "_part"]]]:
+        """For each mark in force that paints, the voxels that it speaks of, in parts."""
+        found: dict[int, list[ndarray]] = {}
+        for number, mark in painting.marks.items():
+            if mark.action != "paint":
+                continue
+            pixels = painting.pixels(number)
+            known = self._parts.get(number)
+            if known is None or known[0] is not pixels:
+                voxels = np.unique(self.surface.voxels_of(mark.frame).reshape(-1)[pixels])
+                voxels = voxels[voxels >= 0].astype(np.int32)
+                known = pixels, split_voxels(voxels) if len(voxels) else []
+                self._parts[number] = known
+            found[number] = known[1]
+        return found
+
+    def prepare(self, painting: Painting) -> None:
+        """Compute the columns of all marks of a painting, so that `spread` has little to do."""
+        for parts in self.parts_of(painting).values():
+            for part in parts:
+                self._solver.prepare(part)
+
+    def spread(self, painting: Painting, final_ids: Mapping[int, int]) -> SpreadLabels:
+        """Classes of all voxels from the marks of a painting.
+
+        Args:
+            painting: The marks.
+            final_ids: The class that marks of each class count for.
+        """
+        parts = self.parts_of(painting)
+        classes = {number: final_ids[_class_of(painting, number)] for number in parts}
+        used = sorted(set(classes.values()))
+        place = {class_id: index for index, class_id in enumerate(used)}
+        observations = [Observation(part, place[classes[number]]) for number in sorted(parts) for part in parts[number]]
+        found = self._solver.solve(observations, max(1, len(used)))
+        ids = np.array([*used, -1], np.int16)
+        return SpreadLabels(ids[found.labels], found.confidence, self._contradicted(observations))
+
+    def _contradicted(self, observations: Sequence[Observation]) -> ndarray:
+        first = np.full(self._solver.num_voxels, -1, np.int32)
+        contradicted = np.zeros(self._solver.num_voxels, np.bool_)
+        for observation in observations:
+            before = first[observation.voxels]
+            contradicted[observation.voxels] |= (before >= 0) & (before != observation.label)
+            first[observation.voxels] = observation.label
+        return contradicted
+
+
+def _class_of(painting: Painting, number: int) -> int:
+    class_id = painting.marks[number].class_id
+    if class_id is None:
+        raise ValueError(f"mark {number} paints without a class")
+    return class_id

@@ -1,0 +1,218 @@
+"""The state of a labelling session: what follows from the actions in force, in a pure way."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int16, Int32
+from numpy import ndarray
+
+from semantic_ns.errors import SceneError
+from semantic_ns.io.run_lengths import decode_coco
+from semantic_ns.labelling.actions import ActionLog, Entry
+from semantic_ns.labelling.classes import ClassList, LabelClass, next_id
+from semantic_ns.labelling.journal import Journal
+from semantic_ns.labelling.marks import Mark
+from semantic_ns.labelling.painting import PaintedMark, Painting
+from semantic_ns.labelling.spreading import Spreader, SpreadLabels
+from semantic_ns.labelling.surface import FrameInfo, LabelSurface
+
+NOTHING, DO_NOT_KNOW = -1, -2
+"""In labels and painted pixels, beside ids of classes."""
+Unchecked = Any
+"""A value out of a request, of whatever type; what is not as it must be is refused with a SceneError."""
+_VERSION = 1
+_MAX_CLIENT_LETTERS = 100
+_MAX_SEQUENCE = 2**53
+
+
+class SessionState:
+    """Actions, and the classes and marks that are in force by them.
+
+    Args:
+        frames: The frames.
+        header: The first line of the journal: `classes` as lists of id, name and colour, and `void_id`.
+        regions: A function that gives the super-pixels of a frame.
+
+    Attributes:
+        log: All actions.
+        classes: The classes in force.
+        painting: The marks in force.
+        void_id: Id of void in label images.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[FrameInfo],
+        header: Mapping[str, Any],
+        regions: Callable[[int], Int32[ndarray, "height width"]],
+    ) -> None:
+        self._frames, self._regions = frames, regions
+        self.void_id: int = header["void_id"]
+        self._first_classes = ClassList(
+            LabelClass(number, name, tuple(color)) for number, name, color in header["classes"]
+        )
+        self.classes = self._first_classes
+        self.log, self.painting = ActionLog(), Painting()
+        self._marks: dict[int, PaintedMark] = {}
+        self._labels_at_locks: dict[Any, Int16[ndarray, "voxels"]] = {}
+
+    def take(self, values: Mapping[str, Any]) -> None:
+        """Let an action that is in the journal have its effect."""
+        entry = self.log.add(values)
+        target = self.log.entries[values["target"] - 1] if entry.kind in {"undo", "redo"} else entry
+        if target.kind != "mark":
+            self.classes = self._first_classes
+            for other in self.log.in_force():
+                if other.kind != "mark":
+                    self.classes = self.classes.after(dict(other.values))
+        elif entry.kind == "undo":
+            self.painting.remove(target.revision)
+        else:
+            self.painting.add(self._painted(target))
+
+    def _painted(self, entry: Entry) -> PaintedMark:
+        if entry.revision not in self._marks:
+            mark = Mark.from_json(entry.values["mark"])
+            info = self.info(mark.frame)
+            pixels = entry.values.get("pixels")
+            if pixels is None:
+                mask = mark.mask(info.height, info.width, lambda: self._regions(mark.frame))
+            else:
+                mask = decode_coco(pixels, info.width, info.height)
+            self._marks[entry.revision] = PaintedMark.of(
+                entry.revision, mark.frame, mark.class_id, mark.action, np.ascontiguousarray(mask)
+            )
+        return self._marks[entry.revision]
+
+    def info(self, frame: Unchecked) -> FrameInfo:
+        """The frame of a number.
+
+        Raises:
+            SceneError: if there is none.
+        """
+        if isinstance(frame, bool) or not isinstance(frame, int) or not 0 <= frame < len(self._frames):
+            raise SceneError(f"Expected a frame 0..{len(self._frames) - 1}, found {frame!r:.60}; reload the page.")
+        return self._frames[frame]
+
+    def refuse_used_class(self, number: int) -> None:
+        """Check that no mark has a class before it is taken back.
+
+        Raises:
+            SceneError: if there is one.
+        """
+        num_marks = sum(mark.class_id == number for mark in self.painting.marks.values())
+        if num_marks:
+            name = self.classes.find(number).name
+            raise SceneError(
+                f"Expected no marks of the class {name!r} before it is taken back, found {num_marks} of other people; "
+                "merge it into another class instead."
+            )
+
+    def free_id(self) -> int:
+        """An id that no class ever had; SceneError if there is none left."""
+        used = {entry.values["id"] for entry in self.log.entries if entry.kind == "add_class"}
+        return next_id(used | {entry.id for entry in self._first_classes}, self.void_id)
+
+    def painted(self, frame: int) -> Int16[ndarray, "height width"]:
+        """Painted pixels alone: the class id, -2 where void is painted, -1 elsewhere."""
+        owners = self.painting.owners(frame)
+        if owners is None:
+            return np.full((self._frames[frame].height, self._frames[frame].width), NOTHING, np.int16)
+        said = np.full(int(owners.max()) + 1, NOTHING, np.int16)
+        for number in np.flatnonzero(np.bincount(owners.reshape(-1))):
+            said[number] = self._said_by(int(number))
+        return said[owners]
+
+    def _said_by(self, number: int) -> int:
+        mark = self.painting.marks.get(number)
+        if mark is None:
+            return NOTHING
+        return DO_NOT_KNOW if mark.class_id is None else self.classes.final_id(mark.class_id)
+
+    def locked_for(self, class_id: int | None) -> set[int]:
+        """The locked classes that marks of a class (None: erasing or void) must leave alone."""
+        locked = {entry.id for entry in self.classes.in_use() if entry.is_locked}
+        return locked if class_id is None else locked - {self.classes.final_id(class_id)}
+
+    def spread_by(self, spreader: Spreader) -> SpreadLabels:
+        """The classes of the voxels of a surface; voxels that showed a class when it was locked keep it."""
+        final_ids = self._final_ids()
+        found = spreader.spread(self.painting, final_ids)
+        frozen = self._frozen(spreader, final_ids)
+        if frozen is None:
+            return found
+        return SpreadLabels(np.where(frozen != NOTHING, frozen, found.labels), found.confidence, found.contradicted)
+
+    def _final_ids(self) -> dict[int, int]:
+        return {entry.id: self.classes.final_id(entry.id) for entry in self.classes}
+
+    def _frozen(self, spreader: Spreader, final_ids: Mapping[int, int]) -> Int16[ndarray, "voxels"] | None:
+        """The locked class that each voxel showed when that class was locked, -1 for none."""
+        locked = self.locked_for(None)
+        revisions = {
+            entry.values["id"]: entry.revision
+            for entry in self.log.in_force()
+            if entry.kind == "lock_class" and entry.values["id"] in locked
+        }
+        frozen = None
+        for number, revision in sorted(revisions.items(), key=lambda item: item[1]):
+            labels = self._labels_before(revision, spreader, final_ids)
+            frozen = np.full(len(labels), NOTHING, np.int16) if frozen is None else frozen
+            frozen[(labels == number) & (frozen == NOTHING)] = number
+        return frozen
+
+    def _labels_before(
+        self, revision: int, spreader: Spreader, final_ids: Mapping[int, int]
+    ) -> Int16[ndarray, "voxels"]:
+        marks = [self._painted(entry) for entry in self.log.in_force(revision) if entry.kind == "mark"]
+        key = id(spreader), tuple(mark.number for mark in marks), tuple(sorted(final_ids.items()))
+        if key not in self._labels_at_locks:
+            if len(self._labels_at_locks) > len(self.classes) + 8:
+                self._labels_at_locks.clear()
+            self._labels_at_locks[key] = spreader.spread(Painting.of(marks), final_ids).labels
+        return self._labels_at_locks[key]
+
+
+def journal_header(surface: LabelSurface) -> dict[str, Any]:
+    """What a new journal of a surface is of."""
+    return {
+        "version": _VERSION,
+        "scene": str(surface.scene),
+        "frames": [[info.name, info.height, info.width] for info in surface.frames],
+        "classes": [[entry.id, entry.name, list(entry.color)] for entry in surface.classes],
+        "void_id": surface.void_id,
+    }
+
+
+def refuse_other_scene(journal: Journal, surface: LabelSurface) -> None:
+    """Check that a journal is of the frames of a surface.
+
+    Raises:
+        SceneError: if it is not, or another version wrote it.
+    """
+    header, own = journal.header, journal_header(surface)
+    if header.get("version") != _VERSION:
+        raise SceneError(
+            f"Expected a journal of version {_VERSION} at {journal.path}, found {header.get('version')!r}; open it "
+            "with the version of this package that wrote it."
+        )
+    if header.get("frames") != own["frames"]:
+        raise SceneError(
+            f"Expected a journal of the {len(own['frames'])} frames of {surface.scene}, found one of "
+            f"{len(header.get('frames', []))} others at {journal.path}; choose another folder for it."
+        )
+
+
+def check_client(client: Unchecked, sequence: Unchecked) -> None:
+    """Check who sends an action, and its number.
+
+    Raises:
+        SceneError: if it is no name of 1 to 100 letters, or no whole number 0 or more.
+    """
+    if not isinstance(client, str) or not 1 <= len(client) <= _MAX_CLIENT_LETTERS:
+        raise SceneError(
+            f"Expected a client's name of 1 to {_MAX_CLIENT_LETTERS} letters, found {client!r:.60}; reload the page."
+        )
+    if isinstance(sequence, bool) or not isinstance(sequence, int) or not 0 <= sequence <= _MAX_SEQUENCE:
+        raise SceneError(f"Expected a whole number 0 or more as sequence, found {sequence!r:.60}; reload the page.")

@@ -1,0 +1,153 @@
+"""What `sns-label` refuses before anything slow, and how it finds a run or trains a surface."""
+
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from semantic_ns.cli.label import Label
+from semantic_ns.errors import SceneError
+from semantic_ns.methods import surface_run as training
+from semantic_ns.methods.surface_run import surface_config, surface_run
+from support import fresh_process
+
+
+def test_a_scene_or_a_run_is_needed_and_not_both(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="give one of them"):
+        Label().main()
+    with pytest.raises(SceneError, match="give one of them"):
+        Label(tmp_path, load_config=tmp_path / "config.yml").main()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"load_config": Path("nowhere/config.yml")}, "correct --load-config"),
+        ({"target": Path("nowhere")}, "found nothing at nowhere"),
+        ({"target": Path(), "voxels": 10}, "--voxels"),
+        ({"target": Path(), "max_seconds": 0.0}, "--max-seconds"),
+        ({"target": Path(), "max_seconds": float("nan")}, "--max-seconds"),
+        ({"target": Path(), "classes": ("nothing.csv",)}, "nothing.csv"),
+        ({"target": Path(), "host": "256.1.1.1"}, "--port"),
+    ],
+)
+def test_a_wrong_option_is_named_before_anything_slow(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SceneError, match=re.escape(sentence)):
+        Label(**{"port": 0, **options}).main()
+
+
+def test_a_taken_port_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SceneError, match="choose another --port"):
+        Label(tmp_path, port=taken.getsockname()[1]).main()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_class_names_come_from_the_command_or_from_a_table(tmp_path: Path) -> None:
+    assert Label(tmp_path, classes=("wall", "lamp")).class_names() == ("wall", "lamp")
+    (tmp_path / "classes.csv").write_text("id,name\n4,wall\n7,lamp\n")
+    (tmp_path / "classes.txt").write_text("sofa\nrug\n")
+    assert Label(tmp_path, classes=(str(tmp_path / "classes.csv"),)).class_names() == ("wall", "lamp")
+    assert Label(tmp_path, classes=(str(tmp_path / "classes.txt"),)).class_names() == ("sofa", "rug")
+    assert "refrigerator" in Label(tmp_path, classes=("nyu40",)).class_names()
+
+
+def test_a_run_is_found_by_its_folder_its_file_and_its_option(tmp_path: Path) -> None:
+    config = tmp_path / "run" / "config.yml"
+    config.parent.mkdir()
+    config.touch()
+    expected = config, config.parent / "labelling"
+    for command in (Label(config.parent), Label(config), Label(load_config=config)):
+        assert command.run_and_folder() == expected
+    assert Label(config, output_dir=tmp_path / "mine").run_and_folder() == (config, tmp_path / "mine")
+
+
+def test_a_scene_gets_a_surface_beside_its_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(training, "surface_run", lambda *values: asked.append(values) or Path("surface/config.yml"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kitchen").mkdir()
+    folder = Path("outputs/kitchen/labelling")
+    assert Label(Path("kitchen"), max_seconds=60.0).run_and_folder() == (Path("surface/config.yml"), folder)
+    assert asked == [(Path("kitchen"), folder / "surface", 60.0)]
+
+
+def test_the_surface_is_trained_without_classes_on_all_images(tmp_path: Path) -> None:
+    config = surface_config(tmp_path / "scene", tmp_path / "run", 90.0)
+    assert not config.pipeline.model.use_semantics
+    assert not config.pipeline.propagation.enabled
+    parser = config.pipeline.datamanager.dataparser
+    assert (parser.labels_optional, parser.split) == (True, "all")
+    assert config.get_base_dir() == tmp_path / "run"
+    assert config.max_seconds == 90.0
+    assert config.vis != "viewer"  # no port is opened meanwhile
+
+
+START = subprocess.Popen
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Let a few lines of Python be the training; `sys.argv` is as for the real one."""
+
+    def started(command: list[str], **options: Any) -> Any:
+        return START([sys.executable, "-c", code, *command[3:]], **options)
+
+    monkeypatch.setattr(training.subprocess, "Popen", started)
+
+
+WRITE_RUN = """
+import sys, zipfile
+from pathlib import Path
+folder = Path(sys.argv[2])
+(folder / "nerfstudio_models").mkdir(parents=True)
+with zipfile.ZipFile(folder / "nerfstudio_models" / "step-000000009.ckpt", "w") as file:
+    file.writestr("a", "b")
+(folder / "config.yml").touch()
+for share in (0, 4, 55, 100):
+    print(f"{share} ({share}.00%)   1 s")
+(folder / "finished").touch()
+"""
+
+
+def test_a_training_tells_how_far_it_is_and_is_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in(monkeypatch, WRITE_RUN)
+    assert surface_run(tmp_path, tmp_path / "run") == tmp_path / "run" / "config.yml"
+    said = capsys.readouterr().out
+    assert [int(share) for share in re.findall(r"(\d+) % of the surface", said)] == [0, 50, 100]
+    assert "55 (55.00%)" in (tmp_path / "run" / "training.log").read_text()
+    stand_in(monkeypatch, "raise SystemExit('trained again')")
+    assert surface_run(tmp_path, tmp_path / "run") == tmp_path / "run" / "config.yml"
+    (tmp_path / "run" / "finished").unlink()  # as if it had been stopped before the last step
+    stand_in(monkeypatch, "import sys, pathlib; (pathlib.Path(sys.argv[2]) / 'finished').touch()")
+    surface_run(tmp_path, tmp_path / "run")
+    assert "goes on being" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("print('Error: Expected a scene, found none.'); raise SystemExit(1)", "Expected a scene, found none."),
+        ("raise ZeroDivisionError", "training.log"),
+        ("pass", "training.log"),
+    ],
+)
+def test_a_training_that_fails_is_told_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, sentence: str
+) -> None:
+    stand_in(monkeypatch, code)
+    with pytest.raises(SceneError, match=re.escape(sentence)):
+        surface_run(tmp_path, tmp_path / "run")
+
+
+def test_a_run_whose_surface_is_kept_opens_without_torch_and_nerfstudio() -> None:
+    """They take seconds to load, and nothing of them is needed."""
+    modules = ("access", "api", "opening", "server", "surface")
+    code = f"import semantic_ns.cli.label, {', '.join(f'semantic_ns.labelling.{name}' for name in modules)}"
+    loaded = {name.partition(".")[0] for name in fresh_process.loaded_after(code)}
+    assert "scipy" in loaded
+    assert not {"torch", "nerfstudio"} & loaded

@@ -1,0 +1,44 @@
+"""A labelling server for the `session` of each test module, and the page in a browser."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from semantic_ns.labelling.server import LabelServer
+from support.label_page import LabelPage, open_browser
+from support.label_server import serving
+
+
+@pytest.fixture
+def server(session: Any, tmp_path: Path) -> Iterator[LabelServer]:
+    with serving(session, tmp_path / "exports") as running:
+        yield running
+
+
+@pytest.fixture
+def port(server: LabelServer) -> int:
+    return server.port
+
+
+@pytest.fixture(scope="module")
+def another_page() -> Iterator[Callable[[], LabelPage]]:
+    with open_browser(60) as another:
+        yield lambda: LabelPage(another())
+
+
+@pytest.fixture(scope="module")
+def one_page(another_page: Callable[[], LabelPage]) -> LabelPage:
+    return another_page()
+
+
+@pytest.fixture(scope="module")
+def other_page(another_page: Callable[[], LabelPage], one_page: LabelPage) -> LabelPage:
+    return another_page()
+
+
+@pytest.fixture
+def page(one_page: LabelPage, server: LabelServer) -> LabelPage:
+    one_page.open(server.address)
+    return one_page

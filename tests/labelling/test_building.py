@@ -1,0 +1,92 @@
+"""The surface of a run, which need not be trained for what is asked here."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from semantic_ns.datasets.training_labels import frame_names, read_label_folder
+from semantic_ns.errors import SceneError
+from semantic_ns.labelling.marks import Mark
+from semantic_ns.labelling.session import LabelSession
+from semantic_ns.labelling.surface import LabelSurface, build_label_surface, build_label_surfaces, read_color
+from semantic_ns.runs import Run
+from support.propagation_runs import CLICKS, pipeline_of
+
+
+@pytest.fixture(scope="module")
+def run(replica_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    folder = tmp_path_factory.mktemp("run")
+    with pipeline_of(replica_scene, folder, CLICKS) as pipeline:
+        parser: Any = pipeline.datamanager.config.dataparser
+        parser.data = replica_scene
+        yield Run(folder / "config.yml", pipeline, parser)
+
+
+@pytest.fixture(scope="module")
+def surface(run: Run) -> LabelSurface:
+    return build_label_surface(run, 300)
+
+
+def test_nearly_every_pixel_shows_a_voxel_near_the_point_of_its_ray(run: Run, surface: LabelSurface) -> None:
+    dataset = run.pipeline.datamanager.train_dataset
+    assert surface.stride == 1
+    assert surface.pixel_voxels.shape == (len(dataset), surface.frames[0].height, surface.frames[0].width)
+    assert (surface.pixel_voxels >= 0).mean() > 0.98
+    # In the camera's frame, the mean of the points of the voxel lies about where the pixel looks.
+    for frame in range(len(dataset)):
+        rotation, origin = surface.c2w[frame, :, :3], surface.c2w[frame, :, 3]
+        fx, fy, cx, cy = surface.intrinsics[frame]
+        rows, columns = np.nonzero(surface.pixel_voxels[frame] >= 0)
+        x, y, z = ((surface.positions[surface.pixel_voxels[frame, rows, columns]] - origin) @ rotation).T
+        right, down = cx + fx * x / -z - (columns + 0.5), cy - fy * y / -z - (rows + 0.5)
+        size = math.hypot(*surface.pixel_voxels.shape[1:])
+        assert np.median(np.hypot(right, down)) < size / 10
+
+
+def test_frames_and_classes_are_those_of_the_scene(run: Run, surface: LabelSurface) -> None:
+    dataset = run.pipeline.datamanager.train_dataset
+    assert [info.name for info in surface.frames] == frame_names(dataset)
+    for index, info in enumerate(surface.frames):
+        color = (dataset.color_of(index).numpy() * 255).round().astype(np.uint8)
+        assert (read_color(info) == color).all()
+        assert info.image == Path(dataset.image_filenames[index]).resolve()
+    assert tuple(entry.id for entry in surface.classes) == dataset.taxonomy.source_ids
+    assert surface.void_id == dataset.taxonomy.void_source_id
+
+
+def test_surfaces_of_several_numbers_of_voxels_show_the_same_frames(run: Run) -> None:
+    coarse, fine = build_label_surfaces(run, [100, 400])
+    assert coarse.graph.num_nodes < fine.graph.num_nodes
+    assert coarse.frames == fine.frames
+
+
+def test_exported_labels_are_labels_to_train_with(
+    run: Run, surface: LabelSurface, replica_scene: Path, tmp_path: Path
+) -> None:
+    session = LabelSession(surface, tmp_path / "journal")
+    class_id = surface.classes[0].id
+    shape = {"kind": "click", "x": 5, "y": 5, "radius": 3}
+    session.add_mark(Mark.from_json({"frame": 0, "class_id": class_id, "shape": shape}), "a", 0)
+    session.export(tmp_path / "labels", painted_only=True)
+    dataset = run.pipeline.datamanager.train_dataset
+    labels = read_label_folder(str(tmp_path / "labels"), dataset, replica_scene)
+    for frame, read in enumerate(labels):
+        painted = session.painted(frame)
+        assert (np.array([*dataset.taxonomy.source_ids, -1])[read] == painted).all()
+    session.close()
+
+
+def test_a_method_without_such_a_surface_is_refused(run: Run) -> None:
+    class Other:
+        supports_propagation = False
+
+    class Pipeline:
+        model = Other()
+
+    other: Any = Pipeline()
+    with pytest.raises(SceneError, match="Expected a run of semantic-nerf or semantic-ngp, found a Other"):
+        build_label_surface(Run(run.load_config, other, run.parser_config), 100)

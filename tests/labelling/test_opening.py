@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import pytest
+
+from semantic_ns.errors import SceneError
+from semantic_ns.labelling.opening import open_session
+from semantic_ns.labelling.surface import FOLDER, save_label_surface
+from support.fresh_process import loaded_after
+from support.label_surfaces import make_label_surface
+
+
+def test_a_run_with_kept_surfaces_opens_with_the_coarse_one_and_goes_on_with_the_fine_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "run" / "config.yml"
+    (config.parent / "nerfstudio_models").mkdir(parents=True)
+    (config.parent / "nerfstudio_models" / "step-000000009.ckpt").write_bytes(b"weights")
+    config.write_text("")
+    for num_voxels in (200, 600):
+        save_label_surface(make_label_surface(tmp_path / "images", 2, num_voxels), config, num_voxels)
+    monkeypatch.setattr("semantic_ns.labelling.opening.FIRST_NUM_VOXELS", 200)
+    session = open_session(config, class_names=["chair"], num_voxels=600)
+    assert session.wait_for_finer(60.0)
+    assert session.progress().num_voxels > 400
+    assert [entry.name for entry in session.classes] == ["wall", "lamp", "chair"]
+    assert (config.parent / FOLDER / "marks.jsonl").is_file()
+    with pytest.raises(SceneError, match="nobody else has open"):
+        open_session(config, num_voxels=600)
+    session.close()
+    coarse = open_session(config, num_voxels=200)
+    assert coarse.wait_for_finer(0.0)
+    assert coarse.progress().num_voxels <= 250
+    coarse.close()
+
+
+def test_a_run_that_there_is_none_of_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="of a training run, found no file"):
+        open_session(tmp_path / "config.yml")
+
+
+def test_labelling_on_a_kept_surface_loads_neither_torch_nor_nerfstudio() -> None:
+    loaded = {name.partition(".")[0] for name in loaded_after("import semantic_ns.labelling.opening")}
+    assert "numba" in loaded
+    assert not {"torch", "nerfstudio"} & loaded
