@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 
 from semantic_ns.labelling.server import LabelServer
+from semantic_ns.labelling.session import LabelSession
+from semantic_ns.labelling.surface import LabelSurface
+from support.label_actions import FRAMES
 from support.label_page import LabelPage, open_browser
 from support.label_server import serving
+from support.label_surfaces import make_label_surface
 
 
 @pytest.fixture
@@ -42,3 +46,26 @@ def other_page(another_page: Callable[[], LabelPage], one_page: LabelPage) -> La
 def page(one_page: LabelPage, server: LabelServer) -> LabelPage:
     one_page.open(server.address)
     return one_page
+
+
+@pytest.fixture(scope="module")
+def surface(tmp_path_factory: pytest.TempPathFactory) -> LabelSurface:
+    return make_label_surface(tmp_path_factory.mktemp("images"), FRAMES)
+
+
+@pytest.fixture(scope="module")
+def finer(tmp_path_factory: pytest.TempPathFactory) -> LabelSurface:
+    return make_label_surface(tmp_path_factory.mktemp("images"), FRAMES, 600)
+
+
+@pytest.fixture
+def opened(surface: LabelSurface, tmp_path: Path) -> Iterator[Callable[..., LabelSession]]:
+    sessions: list[LabelSession] = []
+
+    def opening(name: str = "journal", **options: Any) -> LabelSession:
+        sessions.append(LabelSession(surface, tmp_path / name, **options))
+        return sessions[-1]
+
+    yield opening
+    for session in sessions:
+        session.close()

@@ -1,5 +1,5 @@
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,47 +13,8 @@ from semantic_ns.labelling.journal import JournalWriteError
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.session import JOURNAL_FILE, LabelSession
 from semantic_ns.labelling.surface import LabelSurface
+from support.label_actions import FRAMES, LAMP, WALL, are_equal, click, everything
 from support.label_surfaces import HEIGHT, WIDTH, make_label_surface, truth
-
-FRAMES = 3
-WALL, LAMP = 3, 7
-
-
-@pytest.fixture(scope="module")
-def surface(tmp_path_factory: pytest.TempPathFactory) -> LabelSurface:
-    return make_label_surface(tmp_path_factory.mktemp("images"), FRAMES)
-
-
-@pytest.fixture(scope="module")
-def finer(tmp_path_factory: pytest.TempPathFactory) -> LabelSurface:
-    return make_label_surface(tmp_path_factory.mktemp("images"), FRAMES, 600)
-
-
-@pytest.fixture
-def opened(surface: LabelSurface, tmp_path: Path) -> Iterator[Callable[..., LabelSession]]:
-    sessions: list[LabelSession] = []
-
-    def opening(name: str = "journal", **options: Any) -> LabelSession:
-        sessions.append(LabelSession(surface, tmp_path / name, **options))
-        return sessions[-1]
-
-    yield opening
-    for session in sessions:
-        session.close()
-
-
-def click(frame: int, class_id: int | None, x: float, y: float, radius: float = 2, action: str = "paint") -> Mark:
-    shape = {"kind": "click", "x": x, "y": y, "radius": radius}
-    return Mark.from_json({"frame": frame, "class_id": class_id, "shape": shape, "action": action})
-
-
-def everything(session: LabelSession) -> list[np.ndarray]:
-    shown = (session.labels, session.confidence, session.painted)
-    return [show(frame) for frame in range(FRAMES) for show in shown]
-
-
-def are_equal(first: list[np.ndarray], second: list[np.ndarray]) -> bool:
-    return all(bool((a == b).all()) for a, b in zip(first, second, strict=True))
 
 
 def test_a_click_on_each_colour_labels_nearly_all_pixels_of_all_frames(opened: Callable[..., LabelSession]) -> None:
@@ -198,63 +159,6 @@ def test_a_session_that_is_opened_again_is_as_it_was(opened: Callable[..., Label
     again = opened()
     assert are_equal(before, [*everything(again), np.array(again.revision)])
     assert (again.classes, again.progress()) == (classes, progress)
-
-
-def test_a_class_can_be_renamed_recolored_merged_and_its_id_is_never_used_again(
-    opened: Callable[..., LabelSession],
-) -> None:
-    session = opened()
-    session.add_class("chair", None, "a", 0)
-    session.add_mark(click(0, 8, 5, 5), "b", 0)
-    with pytest.raises(SceneError, match="found 1 of other people"):
-        session.undo("a", 1)
-    session.merge_class(8, WALL, "a", 2)
-    assert (session.painted(0) == WALL).any()
-    assert not (session.labels(0) == 8).any()
-    session.undo("a", 3)
-    assert (session.painted(0) == 8).any()
-    session.undo("b", 1)
-    session.undo("a", 4)  # the class
-    assert [entry.id for entry in session.classes] == [WALL, LAMP]
-    session.add_class("table", (1, 2, 3), "a", 5)
-    assert session.classes[-1].id == 9
-    session.rename_class(9, "desk \"<b>'\N{SEAT}", "a", 6)
-    session.recolor_class(9, (4, 5, 6), "a", 7)
-    assert (session.classes[-1].name, session.classes[-1].color) == ("desk \"<b>'\N{SEAT}", (4, 5, 6))
-
-
-def test_classes_merged_in_a_circle_by_undo_and_redo_stay_apart(opened: Callable[..., LabelSession]) -> None:
-    session = opened()
-    session.merge_class(WALL, LAMP, "a", 0)
-    session.undo("a", 1)
-    session.merge_class(LAMP, WALL, "b", 0)
-    session.redo("a", 2)
-    session.add_mark(click(0, WALL, 5, 5), "a", 3)
-    assert set(np.unique(session.labels(0))) == {LAMP}
-
-
-@pytest.mark.parametrize("name", ["", "  ", "Wall ", "void", "a\nb", "\ud800", "x" * 101, None, 5])
-def test_names_that_are_none_are_refused(opened: Callable[..., LabelSession], name: Any) -> None:
-    session = opened()
-    with pytest.raises(SceneError):
-        session.add_class(name, None, "a", 0)
-    assert session.revision == 0
-
-
-def test_marks_of_others_leave_a_locked_class_alone(opened: Callable[..., LabelSession]) -> None:
-    session = opened()
-    session.add_mark(click(0, WALL, 5, 5), "a", 0)
-    session.add_mark(click(1, LAMP, 20, 10), "a", 1)
-    shown = [session.labels(frame) == LAMP for frame in range(FRAMES)]
-    session.lock_class(LAMP, True, "a", 2)
-    session.add_mark(click(1, WALL, 8, 10, 5), "b", 0)
-    for frame in range(FRAMES):
-        assert (session.labels(frame)[shown[frame]] == LAMP).all()
-    with pytest.raises(SceneError, match="all of its pixels show a locked class"):
-        session.add_mark(click(1, WALL, 20, 10, 1), "b", 1)
-    session.lock_class(LAMP, False, "a", 3)
-    session.add_mark(click(1, WALL, 20, 10, 1), "b", 2)
-    assert session.labels(1)[10, 20] == WALL
 
 
 def test_void_and_erased_pixels_say_nothing_about_the_surface(opened: Callable[..., LabelSession]) -> None:
