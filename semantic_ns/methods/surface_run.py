@@ -69,11 +69,11 @@ def surface_run(scene: Path, folder: Path, max_seconds: float | None = None) -> 
 
 def _progress(lines: Iterable[str]) -> Iterator[str]:
     """Pass lines of a training on, and say each tenth of it."""
-    said = -1
+    newest_tenth = -1
     for line in lines:
         match = _STEP.match(line)
-        if match and (tenth := int(float(match[2]) * _TENTHS / 100)) > said:
-            said = tenth
+        if match and (tenth := int(float(match[2]) * _TENTHS / 100)) > newest_tenth:
+            newest_tenth = tenth
             announce("labelling", f"{100 // _TENTHS * tenth:3d} % of the surface is trained, step {match[1]}")
         yield line
 
