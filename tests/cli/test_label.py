@@ -32,6 +32,11 @@ def test_a_scene_or_a_run_is_needed_and_not_both(tmp_path: Path) -> None:
         ({"target": Path(), "max_seconds": 0.0}, "--max-seconds"),
         ({"target": Path(), "max_seconds": float("nan")}, "--max-seconds"),
         ({"target": Path(), "classes": ("nothing.csv",)}, "nothing.csv"),
+        ({"target": Path(), "classes": ("void",)}, "'void', which means pixels without one"),
+        ({"target": Path(), "classes": ("lamp", "")}, "Expected a class name of 1 to 100"),
+        ({"target": Path(), "classes": ("x" * 101,)}, "Expected a class name of 1 to 100"),
+        ({"target": Path()}, "outside the scene, found outputs/"),
+        ({"target": Path(), "output_dir": Path("mine")}, "outside the scene, found mine in .; choose another --output"),
         ({"target": Path(), "host": "256.1.1.1"}, "--port"),
     ],
 )
