@@ -45,10 +45,10 @@ def test_a_session_inside_the_scene_is_refused_before_anything_slow(
     config.write_text("")
     run = SimpleNamespace(parser_config=SimpleNamespace(data=scene))
     monkeypatch.setattr("semantic_ns.labelling.opening.load_run", lambda _: run)
-    with pytest.raises(SceneError, match="outside the scene, .*choose another --output-dir"):
+    with pytest.raises(SceneError, match=r"outside the scene, .*choose another --output-dir"):
         open_session(config, num_voxels=200)
     save_label_surface(make_label_surface(scene, 2, 200), config, 200)
-    with pytest.raises(SceneError, match="outside the scene, .*choose another --output-dir"):
+    with pytest.raises(SceneError, match=r"outside the scene, .*choose another --output-dir"):
         open_session(config, num_voxels=200)
     assert not (config.parent / FOLDER / "marks.jsonl").exists()
     open_session(config, tmp_path / "mine", num_voxels=200).close()
