@@ -38,6 +38,7 @@ class _Surface:
 
         refuse_used_folder(self.output_dir, "--output-dir")
         run = load_run(self.load_config)
+        self._refuse_classes(run.model.taxonomy)
         refuse_inside(self.output_dir, input_paths(run.pipeline.datamanager), "--output-dir")
         surface = read_surface(run.pipeline, self.depth, _tracked("Rendering"))
         with making_folder(self.output_dir) as folder:
@@ -46,6 +47,9 @@ class _Surface:
             f"Wrote {what}, to {self.output_dir}; depth: {surface.depth_source}. {README} there says what to expect.",
             markup=False,
         )
+
+    def _refuse_classes(self, taxonomy: Any) -> None:
+        """Check that the format has room for the classes, before anything is rendered."""
 
     def _write(self, folder: Path, surface: Any, taxonomy: Any) -> str:
         raise NotImplementedError
@@ -68,11 +72,17 @@ class PointCloud(_Surface):
         """Check, render, and write."""
         if self.num_points < 1:
             raise SceneError(f"Expected --num-points of at least 1, found {self.num_points}; change it.")
+        self._refuse_las(num_classes=0)  # before the run is loaded
+        self._export()
+
+    def _refuse_classes(self, taxonomy: Any) -> None:
+        self._refuse_las(taxonomy.num_classes)
+
+    def _refuse_las(self, num_classes: int) -> None:
         if self.format != "ply":
             from semantic_ns.export.point_files import refuse_las
 
-            refuse_las(Path(f"points.{self.format}"), num_classes=0)
-        self._export()
+            refuse_las(Path(f"points.{self.format}"), num_classes)
 
     def _write(self, folder: Path, surface: Any, taxonomy: Any) -> str:
         from semantic_ns.export.surface_files import write_points
@@ -82,10 +92,11 @@ class PointCloud(_Surface):
 
 @dataclass
 class Mesh(_Surface):
-    """Write the surface of a trained scene as a mesh with colours, classes and confidences of its vertices.
+    """Write the surface of a trained scene as a mesh in its colours, and as one in the colours of its classes.
 
     Depth of all training images is fused into truncated signed distances (Curless and Levoy 1996). Where no camera
-    looked there is no surface. The mesh lies in the world of the scene's files, in metres where its scale is known.
+    looked there is no surface. The mesh lies in the world of the scene's files, in metres where its scale is known. A
+    PLY also holds the id of the class and the confidence of each vertex.
     """
 
     voxel_size: float | None = None

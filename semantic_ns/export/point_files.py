@@ -18,8 +18,10 @@ _FIRST_LAS_CLASS = 64
 """Classes of LAS 1.4 from here on are the user's (ASPRS LAS 1.4 R15, table 17)."""
 _MOST_LAS_CLASSES = 256 - _FIRST_LAS_CLASS
 _LAS_UNCLASSIFIED = 1
-_LAS_STEP = 1e-4
-"""Coordinates of LAS are whole numbers of this, in the unit of the world."""
+_LAS_STEPS = 1e8
+"""Coordinates of LAS are whole numbers, below 2^31, of a step: the extent of the points over this, or a tenth of a
+millimetre if that is less."""
+_FINEST_LAS_STEP = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +73,7 @@ def write_ply(path: Path, points: Labelled, taxonomy: Taxonomy, faces: Int64[nda
         taxonomy: The classes.
         faces: Vertices of triangles.
     """
-    is_large = len(points.positions) > 0 and float(np.abs(points.positions).max()) > _LARGEST_FLOAT
-    number = "<f8" if is_large else "<f4"
+    number = "<f8" if _is_large(points.positions) else "<f4"
     id_name, confidence = ("scalar_class", "scalar_confidence") if faces is None else ("label", "confidence")
     columns = [
         *((name, number, points.positions[:, axis]) for axis, name in enumerate("xyz")),
@@ -99,6 +100,10 @@ def write_ply(path: Path, points: Labelled, taxonomy: Taxonomy, faces: Int64[nda
         file.write(triangles)
 
 
+def _is_large(positions: Float64[ndarray, "points 3"]) -> bool:
+    return len(positions) > 0 and float(np.abs(positions).max()) > _LARGEST_FLOAT
+
+
 def refuse_las(path: Path, num_classes: int) -> None:
     """Check that a LAS or LAZ file can be written, before anything slow.
 
@@ -114,7 +119,7 @@ def refuse_las(path: Path, num_classes: int) -> None:
         ) from error
     if path.suffix == ".laz" and not laspy.LazBackend.detect_available():
         raise SceneError(
-            f"Expected a package that compresses LAZ to write {path.name}, found none; install pip install "
+            f"Expected a package that compresses LAZ to write {path.name}, found none; install it with pip install "
             "'semantic-ns[las]', or give --format las."
         )
     if num_classes > _MOST_LAS_CLASSES:
@@ -140,7 +145,9 @@ def write_las(path: Path, points: Labelled, taxonomy: Taxonomy) -> None:
     import laspy
 
     header = laspy.LasHeader(point_format=7, version="1.4")
-    header.offsets, header.scales = np.floor(points.positions.min(axis=0)), np.full(3, _LAS_STEP)
+    extent = float(np.ptp(points.positions, axis=0).max())
+    step = extent / _LAS_STEPS if extent < 1 or extent > _LAS_STEPS * _FINEST_LAS_STEP else _FINEST_LAS_STEP
+    header.offsets, header.scales = points.positions.min(axis=0), np.full(3, max(step, np.finfo(np.float32).tiny))
     extra = {"class_id": np.int32, "confidence": np.float32, "nx": np.float32, "ny": np.float32, "nz": np.float32}
     header.add_extra_dims([laspy.ExtraBytesParams(name=name, type=kind) for name, kind in extra.items()])
     cloud = laspy.LasData(header)
@@ -187,11 +194,18 @@ def write_mesh(
             name = "void" if number == VOID else taxonomy.names[number]
             parts[f"{name}"] = (vertices[used], local.reshape(-1, 3))
     if path.suffix == ".glb":
+        if _is_large(vertices.positions):
+            raise SceneError(
+                f"Expected positions below {_LARGEST_FLOAT:g} for {path.name}, which holds single precision, found "
+                f"{np.abs(vertices.positions).max():.6g}; give --format ply."
+            )
         _write_glb(path, parts)
         return [path]
-    paths = []
+    paths: list[Path] = []
     for name, (some, triangles) in parts.items():
         place = path.with_name(f"{path.stem}_{file_name(name)}{path.suffix}") if splits_classes else path
+        if place in paths:  # another class has the same name but for signs that a file name cannot have
+            place = place.with_stem(f"{place.stem}_{taxonomy.source_ids[taxonomy.names.index(name)]}")
         if path.suffix == ".obj":
             with replacing(place) as temporary:
                 _trimesh(some, triangles).export(str(temporary), file_type="obj")

@@ -1,7 +1,7 @@
 """A mesh of the surface that depth shows: truncated signed distances (Curless and Levoy 1996), then marching cubes.
 
-Space is divided into blocks, and only those that depth images reach are looked at, one after the other, so that memory
-does not grow with the scene. A face is kept only if all voxels around it were seen: where seen space ends, marching
+Space is divided into blocks, and only those that depth images reach are looked at, one after the other: memory holds
+the images and one block. A face is kept only if all voxels around it were seen: where seen space ends, marching
 cubes would draw shells that nobody saw.
 """
 
@@ -21,8 +21,8 @@ _BLOCK = 64
 """Cells along an axis of a block."""
 _MARGIN = 1
 """Voxels beyond a block: those around its last ones must have been seen."""
-_MOST_CELLS = 2**31
-"""Cells of the box around the scene, seen or not, above which a voxel is taken for a mistake."""
+_MOST_BLOCKS = 200_000
+"""Blocks that depth reaches above which a voxel is taken for a mistake: 200 times a room of 2 cm."""
 
 
 @dataclass(frozen=True)
@@ -76,21 +76,25 @@ def fuse_depth(
 
 def _blocks(views: Sequence[SurfaceView], config: TsdfConfig) -> tuple[Float64[ndarray, "3"], list[ndarray]]:
     """Centre of the first voxel of all, and the blocks [x, y, z] that points with their truncation reach."""
-    points = [view.points()[view.depth > 0] for view in views]
-    low = np.min([part.min(axis=0) for part in points], axis=0) - config.truncation
-    high = np.max([part.max(axis=0) for part in points], axis=0) + config.truncation
-    if np.prod(np.ceil((high - low) / config.edge)) > _MOST_CELLS * 64:
-        raise SceneError(
-            f"Expected voxels that fit a scene of {np.ptp([low, high], axis=0).max():.3g} units, found an edge of "
-            f"{config.edge:.3g}; give larger ones with --voxel-size."
-        )
+    bounds = [(points.min(axis=0), points.max(axis=0)) for points in map(_points, views)]
+    low = np.min([least for least, _ in bounds], axis=0) - config.truncation
     side = _BLOCK * config.edge
-    found = set()
-    for part in points:
+    found: set[tuple[int, ...]] = set()
+    for points in map(_points, views):
         for shift in np.ndindex(2, 2, 2):
-            moved = part + (2 * np.array(shift) - 1) * config.truncation
+            moved = points + (2 * np.array(shift) - 1) * config.truncation
             found.update(map(tuple, np.unique(np.floor((moved - low) / side).astype(np.int64), axis=0)))
+        if len(found) > _MOST_BLOCKS:
+            extent = float((np.max([most for _, most in bounds], axis=0) - low).max())
+            raise SceneError(
+                f"Expected voxels that fit a scene of {extent:.3g} units, found an edge of {config.edge:.3g}; give "
+                "larger ones with --voxel-size."
+            )
     return low, [np.array(block) for block in sorted(found)]
+
+
+def _points(view: SurfaceView) -> Float64[ndarray, "points 3"]:
+    return view.points()[view.depth > 0]
 
 
 class _Part(NamedTuple):

@@ -92,22 +92,25 @@ def gather(
     return PointVotes(colors[:, :3] / weight, votes, seen, seen_through)
 
 
-def depth_difference(views: Sequence[SurfaceView], every: int = 7) -> float:
+def depth_difference(views: Sequence[SurfaceView], num_points: int = 4000, num_views: int = 64) -> float:
     """Median difference between the depth of a point and what another view shows there, in the unit of the world.
 
     Pairs that differ by more than a fifth of the depth show two surfaces, one before the other, and do not count.
 
     Args:
         views: The views.
-        every: Of each view every so manieth pixel with depth is a point.
+        num_points: The number of points of each view, about.
+        num_views: The number of views, evenly spread, that are compared with each other.
 
     Returns:
         NaN if no point is seen by two views.
     """
+    views = [views[index] for index in np.unique(np.linspace(0, len(views) - 1, num_views).round().astype(int))]
     counts = np.zeros(_NUM_BINS, np.int64)
     largest = _WIDEST * max(float(view.depth.max()) for view in views)
     for number, view in enumerate(views):
-        points = view.points()[view.depth > 0][::every]
+        points = view.points()[view.depth > 0]
+        points = points[:: max(1, len(points) // num_points)]
         for other in (*views[:number], *views[number + 1 :]):
             kernels.count_differences(points, other.w2c, other.lens, other.depth, _WIDEST, largest, counts)
     if counts.sum() == 0:

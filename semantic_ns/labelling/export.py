@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from semantic_ns.io.writing import refuse_used_folder, write_errors_as_scene_err
 from semantic_ns.labels.class_table import STUFF_NAMES
 
 if TYPE_CHECKING:
-    from semantic_ns.labelling.session import LabelSession
+    from semantic_ns.labelling.shown import ShownLabels
     from semantic_ns.labels.taxonomy import Taxonomy
 
 CLASSES_FILE = "classes.json"
@@ -22,7 +23,7 @@ WRITTEN_BY = "sns-label"
 
 
 def export_labels(
-    session: "LabelSession", folder: Path, least_confidence: float = 0.0, painted_only: bool = False
+    shown: "ShownLabels", folder: Path, least_confidence: float = 0.0, painted_only: bool = False
 ) -> list[Path]:
     """Write `<frame>.png` of every frame, with the ids of the session's classes, and `classes.json`.
 
@@ -30,7 +31,7 @@ def export_labels(
     has classes of these ids, and for `sns-import-labels`.
 
     Args:
-        session: The session.
+        shown: What a session shows; nothing may change it meanwhile.
         folder: A new or an empty folder outside the scene.
         least_confidence: Spread labels that are less sure become void; 0..1.
         painted_only: Whether to write painted pixels alone.
@@ -44,21 +45,21 @@ def export_labels(
     # Written so that NaN fails, too.
     if not 0 <= least_confidence <= 1:
         raise SceneError(f"Expected a least confidence 0..1, found {least_confidence!r:.60}; choose another.")
-    scene = session.surface.scene.resolve()
+    scene = shown.surface.scene.resolve()
     if folder.resolve().is_relative_to(scene):
         raise SceneError(f"Expected a folder outside the scene {scene}, found {folder}; choose another.")
     refuse_used_folder(folder, "folder")
-    if session.progress().num_marks == 0:
+    if not shown.state.painting.marks:
         raise SceneError("Expected a mark to write labels from, found none; mark something first.")
     from semantic_ns.labels.label_files import class_table, label_image
 
-    taxonomy = session_taxonomy(session)
-    new = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    taxonomy = session_taxonomy(shown)
+    new = folder.with_name(f".{folder.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with write_errors_as_scene_error(folder):
             new.mkdir(parents=True)
-            for index, info in enumerate(session.frames):
-                labels = _chosen_labels(session, index, least_confidence, painted_only)
+            for index, info in enumerate(shown.surface.frames):
+                labels = _chosen_labels(shown, index, least_confidence, painted_only)
                 image = label_image(_as_classes(labels, taxonomy), taxonomy)
                 write_png(new / f"{info.name}.png", image)
             write_json(new / CLASSES_FILE, {"written_by": WRITTEN_BY, **class_table(taxonomy)})
@@ -67,32 +68,32 @@ def export_labels(
             new.rename(folder)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-    return [folder / f"{info.name}.png" for info in session.frames]
+    return [folder / f"{info.name}.png" for info in shown.surface.frames]
 
 
-def session_taxonomy(session: "LabelSession") -> "Taxonomy":
+def session_taxonomy(shown: "ShownLabels") -> "Taxonomy":
     """The classes of a session that were not merged into others, as those of a scene."""
     from semantic_ns.labels.taxonomy import Taxonomy
 
-    entries = sorted((c for c in session.classes if c.merged_into is None), key=lambda entry: entry.id)
-    things = {entry.id: entry.is_thing for entry in session.surface.classes}
+    entries = sorted((c for c in shown.state.classes if c.merged_into is None), key=lambda entry: entry.id)
+    things = {entry.id: entry.is_thing for entry in shown.surface.classes}
     return Taxonomy(
         tuple(entry.id for entry in entries),
         tuple(entry.name for entry in entries),
         tuple(entry.color for entry in entries),
         tuple(things.get(entry.id, entry.name.casefold() not in STUFF_NAMES) for entry in entries),
-        session.void_id,
+        shown.state.void_id,
     )
 
 
 def _chosen_labels(
-    session: "LabelSession", frame: int, least_confidence: float, painted_only: bool
+    shown: "ShownLabels", frame: int, least_confidence: float, painted_only: bool
 ) -> Int16[ndarray, "height width"]:
     if painted_only:
-        return np.maximum(session.painted(frame), -1).astype(np.int16)
-    labels = session.labels(frame)
+        return np.maximum(shown.painted(frame), -1).astype(np.int16)
+    labels = shown.labels(frame)
     if least_confidence > 0:
-        labels = np.where(session.confidence(frame) >= least_confidence, labels, -1).astype(np.int16)
+        labels = np.where(shown.confidence(frame) >= least_confidence, labels, -1).astype(np.int16)
     return labels
 
 

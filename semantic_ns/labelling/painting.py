@@ -65,6 +65,12 @@ class Painting:
             painting.add(mark)
         return painting
 
+    def copy(self) -> "Painting":
+        """The marks in force now: what is added or removed later does not change them."""
+        painting = Painting()
+        painting.marks, painting._owners, painting._pixels = dict(self.marks), dict(self._owners), dict(self._pixels)
+        return painting
+
     def add(self, mark: PaintedMark) -> None:
         """Put a mark where its number belongs."""
         is_last = all(number < mark.number for number in self.marks)

@@ -20,6 +20,7 @@ from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.painting import Painting
 from semantic_ns.labelling.progress import Progress
 from semantic_ns.labelling.ranking import FrameRank, rank_frames
+from semantic_ns.labelling.shown import ShownLabels
 from semantic_ns.labelling.spreading import Spreader, SpreadLabels
 from semantic_ns.labelling.state import (
     NOTHING,
@@ -244,10 +245,7 @@ class LabelSession:
     def labels(self, frame: Unchecked) -> Int16[ndarray, "height width"]:
         """Class ids, painted where painted, else those of the voxels; -1 where nothing is known, or for void."""
         with self._lock:
-            voxels, shown = self._shown_voxels(frame)
-            labels = np.where(voxels >= 0, shown.labels[voxels], np.int16(NOTHING))
-            painted = self.painted(frame)
-            return np.where(painted == NOTHING, labels, np.maximum(painted, NOTHING)).astype(np.int16)
+            return self._shown_labels().labels(frame)
 
     def voxel_labels(self) -> Int16[ndarray, "voxels"]:
         """The class id of each voxel of `surface`, -1 where nothing is known."""
@@ -261,9 +259,7 @@ class LabelSession:
         surface.
         """
         with self._lock:
-            voxels, shown = self._shown_voxels(frame)
-            confidence = np.where(voxels >= 0, shown.confidence[voxels], np.float32(0))
-            return np.where(self.painted(frame) == NOTHING, confidence, np.float32(1))
+            return self._shown_labels().confidence(frame)
 
     def painted(self, frame: Unchecked) -> Int16[ndarray, "height width"]:
         """Painted pixels alone: the class id, -2 where void is painted, -1 elsewhere."""
@@ -330,6 +326,8 @@ class LabelSession:
     def export(self, folder: Path, least_confidence: float = 0.0, painted_only: bool = False) -> list[Path]:
         """Write label images of all frames and the table of classes into a new folder, see `export_labels`.
 
+        They are those of the revision at which it begins. Marks are taken meanwhile.
+
         Args:
             folder: A new or an empty folder outside the scene.
             least_confidence: Spread labels that are less sure become void.
@@ -338,7 +336,8 @@ class LabelSession:
         from semantic_ns.labelling.export import export_labels
 
         with self._lock:
-            return export_labels(self, folder, least_confidence, painted_only)
+            shown = ShownLabels(self._state.frozen(), self._spreader.surface, self._spread())
+        return export_labels(shown, folder, least_confidence, painted_only)
 
     @property
     def surface(self) -> LabelSurface:
@@ -357,9 +356,8 @@ class LabelSession:
             self._is_closed = True
             self._journal.close()
 
-    def _shown_voxels(self, frame: Unchecked) -> tuple[Int32[ndarray, "height width"], SpreadLabels]:
-        self._state.info(frame)
-        return self._spreader.surface.voxels_of(frame), self._spread()
+    def _shown_labels(self) -> ShownLabels:
+        return ShownLabels(self._state, self._spreader.surface, self._spread())
 
     def _spread(self) -> SpreadLabels:
         if self._shown is None:

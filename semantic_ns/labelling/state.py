@@ -1,5 +1,6 @@
 """The state of a labelling session: what follows from the actions in force, in a pure way."""
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -74,6 +75,12 @@ class SessionState:
             if entry.kind != "mark":
                 classes = classes.after(dict(entry.values))
         return classes
+
+    def frozen(self) -> "SessionState":
+        """The classes and marks in force now, which later actions do not change; the log is the same one."""
+        frozen = copy.copy(self)
+        frozen.painting = self.painting.copy()
+        return frozen
 
     def _painted(self, entry: Entry) -> PaintedMark:
         if entry.revision not in self._marks:

@@ -288,6 +288,13 @@ def test_voxels_that_are_far_too_small_are_refused(views: list[SurfaceView]) -> 
         fuse_depth(views, TsdfConfig(1e-5, 3e-5))
 
 
+def test_one_pixel_that_is_far_away_does_not_make_a_scene_too_large(views: list[SurfaceView]) -> None:
+    depth = views[0].depth.copy()
+    depth[5, 5] = 5000
+    mesh = fuse_depth([replace(views[0], depth=depth), *views[1:]], TsdfConfig(0.05, 0.15))
+    assert (distance_to_walls(mesh.vertices) < 0.1).mean() > 0.99
+
+
 def test_triangles_with_a_wrong_vertex_go_and_none_left_is_refused() -> None:
     mesh = Mesh(np.eye(4)[:, :3], np.ones((4, 3), np.float32), np.array([[0, 1, 2], [1, 2, 3]]))
     found, kept = without_vertices(mesh, np.array([True, False, False, False]))

@@ -1,6 +1,7 @@
 """Files of points and meshes: what independent readers find in them, and what is said of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from semantic_ns.export.point_files import (
 )
 from semantic_ns.export.surface_files import README, write_points, write_surface_mesh
 from semantic_ns.export.surface_views import SceneSurface
+from semantic_ns.labels.taxonomy import Taxonomy
 from support.box_views import COLORS, NAMES, SIZE, TAXONOMY, box_views
 
 FACES = np.array([[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5]])
@@ -113,6 +115,31 @@ def test_split_classes_are_files_that_have_all_triangles_together(tmp_path: Path
     paths = write_mesh(tmp_path / "mesh.ply", labelled(), FACES, TAXONOMY, splits_classes=True)
     assert [path.name for path in paths] == ["mesh_west.ply", "mesh_ceiling.ply"]
     assert sum(len(opened(path).faces) for path in paths) == len(FACES)
+
+
+def test_classes_whose_names_make_one_file_name_have_two_files(tmp_path: Path) -> None:
+    alike = Taxonomy((1, 13), ("night stand", "night_stand"), ((1, 2, 3), (4, 5, 6)), (False,) * 2, 0)
+    vertices = labelled()
+    two = Labelled(
+        vertices.positions, vertices.normals, vertices.colors, vertices.labels.clip(-1, 1), vertices.confidence
+    )
+    paths = write_mesh(tmp_path / "mesh.obj", two, FACES, alike, splits_classes=True)
+    assert [path.name for path in paths] == ["mesh_night_stand.obj", "mesh_night_stand_13.obj"]
+    assert all(path.is_file() for path in paths)
+
+
+@pytest.mark.parametrize("extent", [1e-3, 3.0, 1e6])
+def test_las_keeps_eight_digits_of_any_extent(tmp_path: Path, extent: float) -> None:
+    points = labelled()
+    scaled = replace(points, positions=points.positions * extent)
+    write_las(tmp_path / "points.las", scaled, TAXONOMY)
+    found = np.asarray(laspy.read(tmp_path / "points.las").xyz)
+    np.testing.assert_allclose(found, scaled.positions, atol=max(6e-5 if extent == 3 else 0, 1e-7 * extent))
+
+
+def test_a_glb_far_from_the_origin_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="give --format ply"):
+        write_mesh(tmp_path / "mesh.glb", labelled(offset=5e5), FACES, TAXONOMY)
 
 
 def test_a_triangle_has_the_class_of_most_of_its_vertices() -> None:

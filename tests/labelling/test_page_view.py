@@ -1,16 +1,20 @@
 """The labelling page in a real browser: zoom, pan, fingers, many strokes, dialogs, small screens."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy import ndarray
 
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.server import LabelServer
 from support.label_page import (
     NO_BROWSER,
     ON_SOFA,
+    SHIFT,
     SOFA,
     LabelPage,
     is_tinted,
@@ -131,6 +135,97 @@ def test_the_export_says_where_it_wrote(page: LabelPage, session: SmallSession, 
     page.page.wait_until("document.getElementById('export-result').textContent.startsWith('Wrote')")
     assert page.text("export-result") == f"Wrote 6 files to {tmp_path / 'exports' / 'labels_1'}"
     page.page.value("document.getElementById('export-dialog').close()")
+
+
+def test_an_export_takes_as_long_as_it_takes_and_is_not_asked_for_twice(
+    page: LabelPage, session: SmallSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end, write = threading.Event(), session.export
+
+    def slow(*options: Any) -> list[Path]:
+        assert may_end.wait(60)
+        return write(*options)
+
+    monkeypatch.setattr(session, "export", slow)
+    page.page.value("AbortSignal.timeout = () => AbortSignal.abort()")  # as if any time out were over at once
+    page.page.click("button", "Export", 20)
+    page.page.value("document.querySelector('#export-form .primary').click()")
+    assert page.page.value("document.querySelector('#export-form .primary').disabled")
+    may_end.set()
+    page.page.wait_until("document.getElementById('export-result').textContent !== 'Writing'")
+    assert page.text("export-result").startswith("Wrote 6 files")
+    assert not page.page.value("document.querySelector('#export-form .primary').disabled")
+    page.page.value("document.getElementById('export-dialog').close()")
+
+
+def free_place(page: LabelPage, across: float, down: float) -> tuple[float, float]:
+    """A place of the picture of the free view by its shares, in pixels."""
+    width, height = page.page.value("[snsLabel.view.free.width, snsLabel.view.free.height]")
+    return across * width, down * height
+
+
+def shares(session: SmallSession, number: int) -> ndarray:
+    """The middle of a mark as shares of its frame, across and down."""
+    rows, columns = np.nonzero(session.pixels[id(session.marks[number][1])])
+    return np.array([columns.mean() / session.width, rows.mean() / session.height])
+
+
+def test_a_mark_in_the_free_view_lies_where_it_was_drawn_though_a_sharper_picture_is_asked_for(
+    page: LabelPage, session: SmallSession
+) -> None:
+    page.keys("f", "3")
+    page.page.wait_until("snsLabel.view.free && !snsLabel.free.isBusy")
+    page.page.value("snsLabel.free.render(256)")
+    at = page.on_screen(free_place(page, 0.3, 0.65))
+    page.page.mouse("mouseMoved", at["x"], at["y"])
+    page.page.mouse("mousePressed", at["x"], at["y"])
+    page.page.value("snsLabel.free.request(640)")
+    assert page.page.value("snsLabel.view.free.width") == 256
+    page.page.mouse("mouseReleased", at["x"], at["y"])
+    page.wait_until_saved()
+    assert shares(session, 0) == pytest.approx([0.3, 0.65], abs=0.02)
+    page.page.wait_until("snsLabel.view.free.width === 640 && !snsLabel.free.isBusy")
+    page.keys("p")
+    page.stroke(free_place(page, 0.2, 0.5))
+    assert page.page.value("snsLabel.pointer.corners.length") == 1
+    page.page.value("snsLabel.free.turn(1, 0)")
+    assert page.page.value("snsLabel.pointer.corners") is None
+
+
+def test_a_guess_is_confirmed_where_the_free_view_shows_it(page: LabelPage, session: SmallSession) -> None:
+    page.keys("3")
+    page.stroke(ON_SOFA)
+    page.wait_until_saved()
+    page.keys("f")
+    page.page.wait_until("snsLabel.view.free && !snsLabel.free.isBusy")
+    page.point_at(free_place(page, 0.4, 0.8))
+    page.keys("g")
+    page.wait_until_saved()
+    assert marked_classes(session) == [SOFA, SOFA]
+    assert shares(session, 1) == pytest.approx([0.4, 0.8], abs=0.02)
+
+
+def test_keys_alone_draw_polygons(page: LabelPage, session: SmallSession) -> None:
+    page.page.value("document.getElementById('canvas').focus()")
+    page.keys("3", "p")
+
+    def corner(*arrows: str) -> None:
+        for arrow in arrows:
+            page.page.press(arrow, SHIFT)
+        page.keys("Enter")
+
+    for last in ((), ("ArrowUp",) * 3 + ("ArrowLeft",) * 3):
+        corner("ArrowUp")
+        corner(*("ArrowRight",) * 3)
+        page.page.press("Enter", SHIFT)  # two corners are no polygon, and stay
+        corner(*("ArrowDown",) * 3)
+        if last:
+            corner(*last)  # the first corner again
+        else:
+            page.page.press("Enter", SHIFT)
+    page.wait_until_saved()
+    assert [shape["kind"] for shape in shapes(session)] == ["polygon", "polygon"]
+    assert [len(shape["points"]) for shape in shapes(session)] == [3, 3]
 
 
 def test_frames_are_suggested_when_asked_for(page: LabelPage) -> None:

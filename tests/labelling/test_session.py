@@ -270,6 +270,32 @@ def test_exported_labels_are_those_shown_and_nothing_is_written_into_the_scene(
     assert sorted(path.name for path in surface.scene.iterdir()) == [f"frame_{i}.png" for i in range(FRAMES)]
 
 
+def test_marks_are_taken_while_labels_are_exported_and_do_not_change_them(
+    opened: Callable[..., LabelSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    from semantic_ns.labelling import export
+
+    session, write = opened(), export.write_png
+    session.add_mark(click(0, WALL, 5, 5), "a", 0)
+    before = [session.labels(frame) for frame in range(FRAMES)]
+
+    def meanwhile(*options: Any) -> None:
+        if session.revision == 1:
+            other = threading.Thread(target=session.add_mark, args=(click(1, LAMP, 20, 10), "b", 0), daemon=True)
+            other.start()
+            other.join(20)
+            assert not other.is_alive()
+        write(*options)
+
+    monkeypatch.setattr(export, "write_png", meanwhile)
+    paths = session.export(tmp_path / "labels")
+    assert not are_equal(before, [session.labels(frame) for frame in range(FRAMES)])
+    written = [np.asarray(Image.open(path)) for path in paths]
+    assert are_equal(written, [np.where(labels < 0, session.void_id, labels) for labels in before])
+
+
 def test_export_leaves_out_what_is_unsure_or_not_painted(opened: Callable[..., LabelSession], tmp_path: Path) -> None:
     from PIL import Image
 

@@ -7,9 +7,10 @@ const TURN = 0.004; // radians for each pixel that the pointer moves
 const STEP = 0.03; // of the room's size
 
 export class FreeView {
-  constructor(store, view) {
+  constructor(store, view, pointer) {
     this.store = store;
     this.view = view;
+    this.pointer = pointer;
     this.isOn = false;
     this.isBusy = false;
     this.isAsked = false;
@@ -29,13 +30,14 @@ export class FreeView {
   }
 
   leave() {
-    this.isOn = false;
+    this.isOn = this.isAsked = false;
     clearTimeout(this.timer);
     this.view.free = null;
   }
 
   // About the world's vertical, and about the camera's horizontal axis.
   turn(dx, dy) {
+    if (this.pointer.isDrawing) this.pointer.cancel(); // its points belong to the picture of before
     const [c, s] = [Math.cos(-dx * TURN), Math.sin(-dx * TURN)];
     const [x, y, z] = this.rotation;
     const turned = [x.map((value, i) => c * value - s * y[i]), x.map((value, i) => s * value + c * y[i]), z];
@@ -47,26 +49,33 @@ export class FreeView {
   }
 
   move(right, up, forward) {
+    if (this.pointer.isDrawing) this.pointer.cancel();
     const step = STEP * this.size;
     this.position = this.position.map((value, i) => value + step * (right * this.rotation[i][0] + up * this.rotation[i][1] - forward * this.rotation[i][2]));
     this.request();
   }
 
-  // A small picture at once, and a sharp one when nothing moves any more.
+  // A small picture at once, and a sharp one when nothing moves any more; none while something is being drawn, since
+  // its points are pixels of the picture that is shown.
   async request(width = MOVING_WIDTH) {
     clearTimeout(this.timer);
     if (!this.isOn) return;
-    if (this.isBusy) {
+    if (this.isBusy || this.pointer.isDrawing) {
       this.isAsked = true;
       return;
     }
+    this.isAsked = false;
     await this.render(width);
     if (this.isAsked) {
-      this.isAsked = false;
       this.request();
     } else if (width === MOVING_WIDTH) {
       this.timer = setTimeout(() => this.request(RESTING_WIDTH), REST_MS);
     }
+  }
+
+  // What was asked for while something was being drawn.
+  resume() {
+    if (this.isAsked && !this.isBusy) this.request(RESTING_WIDTH);
   }
 
   async render(width) {
@@ -79,6 +88,10 @@ export class FreeView {
       const bytes = Uint8Array.from(atob(answer.color), (sign) => sign.charCodeAt(0));
       const [picture, labels] = await Promise.all([createImageBitmap(new Blob([bytes], { type: "image/jpeg" })), this.store.inflated(answer.labels)]);
       if (!this.isOn) return;
+      if (this.pointer.isDrawing) {
+        this.isAsked = true;
+        return;
+      }
       this.view.free = { name: "Free view", width, height, picture, labels: new Int16Array(labels), confidence: null, asked };
       this.view.fit();
       this.view.colorLabels();

@@ -50,7 +50,8 @@ export const KEYS = [
   ["Without a mouse", [
     { shown: ["Shift", "Arrows"], says: "Move the pointer by one brush" },
     { shown: ["Alt", "Shift", "Arrows"], says: "Move it by one pixel" },
-    { shown: ["Enter"], says: "Use the tool there" },
+    { shown: ["Enter"], says: "Use the tool there, or add a corner" },
+    { shown: ["Shift", "Enter"], says: "Close the polygon, as on its first corner" },
   ]],
 ];
 

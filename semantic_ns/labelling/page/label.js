@@ -26,7 +26,7 @@ const look = { opacity: kept.opacity ?? 0.65, highlight: "none", only: false, hi
 const tool = { shape: "stroke", mode: "paint", radius: kept.radius ?? null, clickRadius: kept.clickRadius ?? null, report: toast, get chosen() { return look.chosen; } };
 const view = new View(find("canvas"), store, look);
 const pointer = new Pointer(view, store, tool);
-const free = new FreeView(store, view);
+const free = new FreeView(store, view, pointer);
 pointer.free = free;
 const classes = new ClassList(store, look, choose);
 const strip = new Strip(store, goTo);
@@ -201,7 +201,9 @@ function confirm() {
   }
   const { x, y } = view.pointer;
   const shape = { kind: "click", x: Math.round(x * 100) / 100, y: Math.round(y * 100) / 100, radius: tool.clickRadius };
-  store.act("/api/marks", { mark: { frame: store.shown, class_id: found.id, action: "paint", shape } }, performance.now());
+  const body = { mark: { frame: store.shown, class_id: found.id, action: "paint", shape } };
+  if (view.free) body.view = view.free.asked;
+  store.act("/api/marks", body, performance.now());
 }
 
 // State
@@ -298,6 +300,7 @@ function moveByKey(event) {
   const [dx, dy] = steps[event.key];
   const step = event.altKey ? 1 : Math.max(1, pointer.hasRadius ? pointer.radius : 8);
   const { x, y } = view.pointer ?? { x: view.frame.width / 2, y: view.frame.height / 2 };
+  pointer.isByKeys = true;
   pointer.hover({ x: Math.min(view.frame.width, Math.max(0, x + dx * step)), y: Math.min(view.frame.height, Math.max(0, y + dy * step)) });
 }
 
@@ -324,7 +327,7 @@ function extraKey(event) {
   else if (event.key === "Escape") return pointer.cancel();
   else if (event.key === "Backspace") return pointer.removeCorner();
   else if (event.key === "Enter" && event.target === view.canvas) {
-    if (pointer.corners && !event.shiftKey) pointer.closePolygon();
+    if (pointer.corners && (event.shiftKey || !pointer.isByKeys)) pointer.closeByKey();
     else if (view.pointer) useTool();
   } else if (/^Digit[1-9]$/.test(event.code) && event.altKey && !event.ctrlKey && look.chosen !== null) {
     classes.assignKey(look.chosen, Number(event.code.slice(5)));
@@ -365,7 +368,8 @@ function bindButtons() {
 
 function bindExport() {
   const result = find("export-result");
-  button("export", () => { result.textContent = ""; find("export-dialog").showModal(); }, "Write label images");
+  const submit = find("export-form").querySelector(".primary");
+  button("export", () => { if (!submit.disabled) result.textContent = ""; find("export-dialog").showModal(); }, "Write label images");
   const least = find("export-least");
   least.addEventListener("input", () => { find("export-least-value").textContent = `${least.value} %`; });
   find("export-painted").addEventListener("change", (event) => { least.disabled = event.target.checked; });
@@ -376,13 +380,16 @@ function bindExport() {
       return;
     }
     result.textContent = "Writing";
+    submit.disabled = true; // Enter in a field does nothing then, either
     const body = { least_confidence: Number(least.value) / 100, painted_only: find("export-painted").checked };
     if (find("export-folder").value) body.folder = find("export-folder").value;
     try {
-      const { folder, num_files: count } = await (await store.ask("/api/export", body)).json();
+      const { folder, num_files: count } = await (await store.ask("/api/export", body, null)).json(); // as long as it takes
       result.textContent = `Wrote ${count} files to ${folder}`;
     } catch (error) {
       result.textContent = error.message;
+    } finally {
+      submit.disabled = false;
     }
   });
 }

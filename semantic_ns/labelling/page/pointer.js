@@ -10,11 +10,13 @@ export class Pointer {
     this.view = view;
     this.store = store;
     this.free = null; // the free view, which is set later
-    this.tool = tool; // {shape, mode, radius, clickRadius, chosen, report(sentence)}
+    this.tool = tool; // {shape, mode, radius, clickRadius, chosen, report(sentence, kind)}
     this.touches = new Map();
     this.stroke = null;
     this.corners = null;
     this.filled = null;
+    this.asked = null; // the picture of the free view that is drawn on
+    this.isByKeys = false; // whether keys have moved the pointer last
     this.isSpaceHeld = false;
     const canvas = view.canvas;
     canvas.addEventListener("pointerdown", (event) => this.down(event));
@@ -42,9 +44,14 @@ export class Pointer {
     return this.tool.shape === "click" || this.tool.shape === "stroke";
   }
 
+  get isDrawing() {
+    return Boolean(this.stroke || this.corners);
+  }
+
   // Pointers
 
   down(event) {
+    this.isByKeys = false;
     this.view.canvas.focus({ preventScroll: true });
     this.view.canvas.setPointerCapture(event.pointerId);
     if (event.pointerType === "touch") {
@@ -65,6 +72,7 @@ export class Pointer {
   }
 
   begin(place, isErasing = false) {
+    if (!this.isDrawing) this.asked = this.view.free?.asked ?? null;
     this.mode = isErasing ? "erase" : this.tool.mode;
     if (this.mode === "paint" && this.tool.chosen === null) {
       this.tool.report("Expected a class to paint with; choose one, or add one by typing its name.");
@@ -82,6 +90,7 @@ export class Pointer {
   }
 
   move(event) {
+    this.isByKeys = false;
     if (event.pointerType === "touch" && this.touches.size === 2) {
       this.pinch(event);
       return;
@@ -163,6 +172,7 @@ export class Pointer {
     this.stroke = this.corners = this.filled = this.panning = this.view.sketch = null;
     this.view.region = null;
     this.view.request();
+    this.free.resume();
     return had;
   }
 
@@ -181,6 +191,7 @@ export class Pointer {
     const points = this.stroke.map(([x, y]) => [round(x), round(y)]);
     this.stroke = this.view.sketch = null;
     this.send({ kind: "stroke", points, radius: this.radius });
+    this.free.resume();
   }
 
   // Marks that lie outside of the image altogether say nothing, and are not sent.
@@ -198,7 +209,7 @@ export class Pointer {
       }
     }
     const body = { mark: this.mark(shape) };
-    if (this.view.free) body.view = this.view.free.asked;
+    if (this.asked) body.view = this.asked;
     this.store.act("/api/marks", body, performance.now());
   }
 
@@ -238,7 +249,14 @@ export class Pointer {
     this.corners = this.view.sketch = null;
     if (points.length > 2) this.send({ kind: "polygon", points });
     else this.view.request();
+    this.free.resume();
     return true;
+  }
+
+  closeByKey() {
+    const count = this.corners.length;
+    if (count > 2) this.closePolygon();
+    else this.tool.report(`Expected three corners or more to close the polygon, found ${count}; add more of them.`, "info");
   }
 
   // Regions
