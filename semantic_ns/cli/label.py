@@ -11,6 +11,7 @@ from rich.console import Console
 
 from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
+from semantic_ns.io.writing import refuse_inside
 from semantic_ns.runs import refuse_missing_run
 
 CONFIG = "config.yml"
@@ -31,7 +32,7 @@ class Label:
     """The config.yml of the run, in the place of the folder."""
     classes: tuple[str, ...] = ()
     """Names of classes, beside those of the scene; or one class table as a .csv, .json or .txt file, or by name
-    (nyu40)."""
+    (nyu40), of which the names alone are taken: new classes get ids and colours that are free."""
     voxels: int = 60_000
     """Voxels of the surface, about. More are finer and slower: 60000 need about a gigabyte of memory."""
     host: str = "127.0.0.1"
@@ -75,6 +76,8 @@ class Label:
             session.close()
 
     def _check_options(self) -> None:
+        from semantic_ns.labelling.classes import ClassList
+
         if (self.target is None) == (self.load_config is None):
             raise SceneError(
                 "Expected the folder of a scene or a run, or --load-config, and not both; give one of them."
@@ -85,7 +88,8 @@ class Label:
             raise SceneError(f"Expected 1000 voxels or more for --voxels, found {self.voxels}; raise it.")
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise SceneError(f"Expected seconds above 0 for --max-seconds, found {self.max_seconds}; raise it.")
-        self.class_names()
+        for name in self.class_names():
+            ClassList().check_name(name)
 
     def run_and_folder(self) -> tuple[Path, Path]:
         """The run's config.yml, and the folder of the session."""
@@ -102,6 +106,7 @@ class Label:
         from semantic_ns.methods.surface_run import surface_run  # loads nerfstudio, which a run that is kept needs not
 
         folder = self.output_dir or Path("outputs") / self.target.absolute().name / FOLDER
+        refuse_inside(folder, [self.target], "--output-dir")
         return surface_run(self.target, folder / "surface", self.max_seconds), folder
 
     def class_names(self) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ import os
 import re
 import secrets
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 
 from semantic_ns.viewer.guard import Headers, Refusal, authority, is_same_origin, machine_names, values
@@ -79,9 +78,9 @@ class Access:
         given = [] if token is None else [token]
         given += [match[1] for value in values(headers, "Authorization") if (match := _BEARER.fullmatch(value))]
         for value in values(headers, "Cookie"):
-            with contextlib.suppress(CookieError):
-                morsel = SimpleCookie(value).get(self._cookie)
-                given += [morsel.value] if morsel else []
+            # Not by SimpleCookie, which finds none at all where another server of this host has set an odd one.
+            pairs = [pair.strip().partition("=") for pair in value.split(";")]
+            given += [content for name, _, content in pairs if name == self._cookie]
         expected = self._token.encode()
         return any(hmac.compare_digest(one.encode("utf8", "replace"), expected) for one in given)
 

@@ -115,6 +115,12 @@ class LabelApi:
         except OSError as error:
             sentence = f"The session cannot be written ({error.strerror or error}); nothing was changed."
             return error_answer(sentence, _status(error))
+        except MemoryError:
+            sentence = (
+                "Expected enough memory to spread the labels, found too little; end sns-label and start with fewer "
+                "--voxels."
+            )
+            return error_answer(sentence, HTTPStatus.INSUFFICIENT_STORAGE)
 
     def _got(self, path: str, query: Query) -> Answer:
         match = _FRAME.fullmatch(path)

@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Int32
 from numpy import ndarray
 
-from semantic_ns.dataparsers import metadata as keys
-from semantic_ns.datasets.training_labels import frame_names
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.rays import FastRayGenerator, intrinsics_of, poses_of
 from semantic_ns.labelling.view import SurfaceDiscs
@@ -128,11 +125,3 @@ class SurfaceBuilder:
         parts = taxonomy.source_ids, taxonomy.names, taxonomy.colors, taxonomy.is_thing
         entries = tuple(ClassEntry(*of_class) for of_class in zip(*parts, strict=True))
         return entries, taxonomy.void_source_id
-
-    def label_names(self) -> tuple[str, ...]:
-        """Path of the label image of each frame in a folder of labels."""
-        dataset = self.run.pipeline.datamanager.train_dataset
-        given = dataset.metadata.get(keys.LABEL_EXPORT_NAMES)
-        if given is None or len(given) != len(dataset):
-            return tuple(f"semantics/{name}.png" for name in frame_names(dataset))
-        return tuple(str(PurePosixPath(name).with_suffix(".png")) for name in given)

@@ -1,6 +1,7 @@
 """The classes of a labelling session: added, renamed, recolored, merged and locked while people label."""
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -64,6 +65,11 @@ class ClassList(tuple[LabelClass, ...]):
     def in_use(self) -> list[LabelClass]:
         """The classes that were not merged into another."""
         return [entry for entry in self if entry.merged_into is None]
+
+    def shared_names(self) -> set[str]:
+        """Names, without case, that several of the classes in use have."""
+        counts = Counter(entry.name.casefold() for entry in self.in_use())
+        return {name for name, count in counts.items() if count > 1}
 
     def check_name(self, name: Any, number: int | None = None) -> str:
         """A name without outer blanks, which no other class has.

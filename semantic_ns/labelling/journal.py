@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
+from semantic_ns.io.locking import take_lock
 from semantic_ns.io.writing import flush_to_disk, write_errors_as_scene_error
 
 LOCK_SUFFIX = ".lock"
@@ -43,7 +44,14 @@ class Journal:
         self.path = path
         with write_errors_as_scene_error(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock: int | None = _take_lock(path.with_name(path.name + LOCK_SUFFIX))
+        lock = path.with_name(path.name + LOCK_SUFFIX)
+        self._lock: int | None = take_lock(
+            lock,
+            lambda owner: (
+                f"Expected a journal that nobody else has open, found that process {owner} is labelling with "
+                f"it ({lock}); open the page of that one, or end it first."
+            ),
+        )
         try:
             lines, self._size = _whole_lines(path)
             with write_errors_as_scene_error(path):
@@ -139,33 +147,3 @@ def _entry_of(line: bytes) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return entry if is_whole else None
-
-
-def _take_lock(path: Path) -> int:
-    """Open the lock file; the system frees it when this process ends, however it ends."""
-    with write_errors_as_scene_error(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        _lock(descriptor)
-    except OSError as error:
-        owner = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
-        os.close(descriptor)
-        raise SceneError(
-            f"Expected a journal that nobody else has open, found that process {owner} is labelling with it "
-            f"({path}); open the page of that one, or end it first."
-        ) from error
-    os.ftruncate(descriptor, 0)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    os.write(descriptor, str(os.getpid()).encode())
-    return descriptor
-
-
-def _lock(descriptor: int) -> None:
-    if os.name == "nt":
-        import msvcrt
-
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # pyright: ignore[reportAttributeAccessIssue]
-    else:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
+from semantic_ns.io.writing import refuse_inside
 from semantic_ns.labelling.session import LabelSession
 from semantic_ns.labelling.surface import (
     FOLDER,
@@ -32,34 +33,48 @@ def open_session(
         num_voxels: Voxels of the surface, about. If there are many, fewer serve until their system is factored.
 
     Raises:
-        SceneError: if there is no such run, it shows no surface, or its session is open elsewhere.
+        SceneError: if there is no such run, it shows no surface, its session is open elsewhere, or the folder lies in
+            the scene.
     """
     refuse_missing_run(load_config)
     numbers = sorted({min(FIRST_NUM_VOXELS, num_voxels), num_voxels})
-    surfaces = label_surfaces(load_config, numbers)
+    folder = folder or load_config.parent / FOLDER
+    surfaces = label_surfaces(load_config, numbers, folder)
     finer = surfaces[-1] if len(surfaces) > 1 else None
-    return LabelSession(surfaces[0], folder or load_config.parent / FOLDER, class_names, finer)
+    return LabelSession(surfaces[0], folder, class_names, finer)
 
 
-def label_surfaces(load_config: Path, numbers_of_voxels: Sequence[int]) -> list[LabelSurface]:
+def label_surfaces(
+    load_config: Path, numbers_of_voxels: Sequence[int], folder: Path | None = None
+) -> list[LabelSurface]:
     """The kept surfaces of a run, or all of them built anew and kept if one is missing.
 
     Args:
         load_config: The run's config.yml.
         numbers_of_voxels: The number of voxels of each, about.
+        folder: Where a session on them is to be; None for nowhere.
 
     Raises:
-        SceneError: if there is no such run, or it shows no surface.
+        SceneError: if there is no such run, it shows no surface, or the folder lies in the scene.
     """
     kept = [load_label_surface(load_config, number) for number in numbers_of_voxels]
     found = [surface for surface in kept if surface is not None]
     if len(found) == len(kept):
+        _refuse_in_scene(folder, found[0].scene)
         return found
+    run = load_run(load_config)
+    _refuse_in_scene(folder, Path(run.parser_config.data))
     announce("labelling", "the surface of the run is rendered and divided into voxels, which is kept for the next time")
-    built = build_label_surfaces(load_run(load_config), numbers_of_voxels)
+    built = build_label_surfaces(run, numbers_of_voxels)
     for surface, number in zip(built, numbers_of_voxels, strict=True):
         try:
             save_label_surface(surface, load_config, number)
         except SceneError as error:
             announce("labelling", f"the surface is not kept: {error}")
     return built
+
+
+def _refuse_in_scene(folder: Path | None, scene: Path) -> None:
+    """Check that exports, which lie in the folder of a session, are outside the scene."""
+    if folder is not None:
+        refuse_inside(folder, [scene], "--output-dir")

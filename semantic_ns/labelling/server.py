@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import re
 import socket
 import threading
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ _IDLE_S = 60.0
 _DRAIN_S = 2.0
 _MOST_DRAINED_BYTES = 16 * MAX_BODY_BYTES
 _MAX_CONNECTIONS = 256
+_LENGTH = re.compile("[0-9]{1,15}")
 _LEAST_COMPRESSED = 2000
 """Bytes below which an answer is sent as it is."""
 
@@ -236,7 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         if not lengths:
             return 0 if self.command == "GET" else None
-        return int(lengths[0]) if len(lengths) == 1 and lengths[0].isascii() and lengths[0].isdigit() else None
+        return int(lengths[0]) if len(lengths) == 1 and _LENGTH.fullmatch(lengths[0]) else None
 
     def _refuse(self, sentence: str, status: HTTPStatus) -> None:
         self.close_connection = True

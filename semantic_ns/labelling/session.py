@@ -28,6 +28,7 @@ from semantic_ns.labelling.state import (
     Unchecked,
     check_client,
     journal_header,
+    refuse_large_ids,
     refuse_other_scene,
 )
 from semantic_ns.labelling.surface import FrameInfo, LabelSurface, read_color
@@ -57,7 +58,8 @@ class LabelSession:
             done; revisions do not change by it, but labels do.
 
     Raises:
-        SceneError: if the journal is that of another scene, is damaged or open elsewhere, or a name is none.
+        SceneError: if the journal is that of another scene, is damaged or open elsewhere, a name is none, or an id of
+            the scene is too large.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class LabelSession:
         self.frames: Sequence[FrameInfo] = surface.frames
         self._surface, self._clock = surface, clock
         self._lock = threading.RLock()
+        refuse_large_ids(surface)
         self._journal = Journal(folder / JOURNAL_FILE, journal_header(surface))
         try:
             refuse_other_scene(self._journal, surface)
@@ -144,26 +147,18 @@ class LabelSession:
         """Take back the last action of this client that is in force; returns the revision that this makes.
 
         Raises:
-            SceneError: if there is none, or it added a class that marks have.
+            SceneError: if there is none, it added a class that marks have, or two classes would have one name.
         """
-
-        def describe() -> dict[str, Any]:
-            target = self._state.log.last_of(client)
-            if target.kind == "add_class":
-                self._state.refuse_used_class(target.values["id"])
-            return {"target": target.revision}
-
-        return self._act("undo", client, sequence, describe)
+        return self._act("undo", client, sequence, lambda: {"target": self._state.undo_target(client)})
 
     def redo(self, client: Unchecked, sequence: Unchecked) -> int:
         """Repeat the action that this client took back last; returns the revision that this makes.
 
         Raises:
-            SceneError: if there is none, or a new action came after it.
+            SceneError: if there is none, a new action came after it, it marks with a class that is gone, or two classes
+                would have one name.
         """
-        return self._act(
-            "redo", client, sequence, lambda: {"target": self._state.log.last_taken_back_by(client).revision}
-        )
+        return self._act("redo", client, sequence, lambda: {"target": self._state.redo_target(client)})
 
     def add_class(self, name: Unchecked, color: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
         """Add a class, with an id that none ever had; without a colour it gets a free one. Returns the revision."""

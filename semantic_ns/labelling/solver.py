@@ -31,7 +31,7 @@ _LEAK = 1e-9
 """On the diagonal, so that the singular Laplacian can be factored; beside the weight 1 of an edge."""
 _STRONG = 1e-3
 """Weight of an edge that joins two voxels to one piece of the surface."""
-_FIRST_ROOM = 64
+_FIRST_CAPACITY = 64
 _MOST_SPARE_COLUMNS = 256
 """Columns of marks that were taken back, kept for when they return."""
 _WALK_OF_60_000 = 1e-3
@@ -134,7 +134,7 @@ class ExactSolver:
         if key in self._places:
             return
         place = len(self._voxels)
-        self._make_room(place + 1)
+        self._grow_to(place + 1)
         mass = np.bincount(self._parts[voxels], minlength=self._num_parts) / len(voxels)
         source = np.zeros(self._factor.shape[0])
         source[: self._num_voxels] = -(mass / np.maximum(self._part_sizes, 1))[self._parts]
@@ -171,15 +171,15 @@ class ExactSolver:
         enough = _FULL_REACH * max(float(found[voxels].min()), 1e-300)
         return np.round(np.minimum(found / enough, 1) * _STEPS).astype(np.uint8)
 
-    def _make_room(self, num_columns: int) -> None:
-        room = len(self._columns)
-        if num_columns <= room:
+    def _grow_to(self, num_columns: int) -> None:
+        capacity = len(self._columns)
+        if num_columns <= capacity:
             return
-        room = max(_FIRST_ROOM, num_columns, room + room // 2)
-        self._columns = _grown(self._columns, room)
-        self._nearness = _grown(self._nearness, room)
-        self._masses, self._means = _grown(self._masses, room), _grown(self._means, room)
-        products = np.empty((room, room))
+        capacity = max(_FIRST_CAPACITY, num_columns, capacity + capacity // 2)
+        self._columns = _grown(self._columns, capacity)
+        self._nearness = _grown(self._nearness, capacity)
+        self._masses, self._means = _grown(self._masses, capacity), _grown(self._means, capacity)
+        products = np.empty((capacity, capacity))
         products[: len(self._products), : len(self._products)] = self._products
         self._products = products
 
@@ -257,8 +257,8 @@ def _means_of_runs(values: Float64[ndarray, "values"], lengths: ndarray) -> Floa
     return np.add.reduceat(values, starts) / lengths
 
 
-def _grown(array: ndarray, room: int) -> ndarray:
-    grown = np.empty((room, *array.shape[1:]), array.dtype)
+def _grown(array: ndarray, capacity: int) -> ndarray:
+    grown = np.empty((capacity, *array.shape[1:]), array.dtype)
     grown[: len(array)] = array
     return grown
 

@@ -80,9 +80,13 @@ class Spreader:
 
         Args:
             painting: The marks.
-            final_ids: The class that marks of each class count for.
+            final_ids: The class that marks of each class count for; those of other classes say nothing.
         """
-        parts = self.parts_of(painting)
+        parts = {
+            number: of_mark
+            for number, of_mark in self.parts_of(painting).items()
+            if _class_of(painting, number) in final_ids
+        }
         classes = {number: final_ids[_class_of(painting, number)] for number in parts}
         used = sorted(set(classes.values()))
         place = {class_id: index for index, class_id in enumerate(used)}

@@ -1,7 +1,7 @@
 """The state of a labelling session: what follows from the actions in force, in a pure way."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy import ndarray
 from semantic_ns.errors import SceneError
 from semantic_ns.io.run_lengths import decode_coco
 from semantic_ns.labelling.actions import ActionLog, Entry
-from semantic_ns.labelling.classes import ClassList, LabelClass, next_id
+from semantic_ns.labelling.classes import MAX_CLASS_ID, ClassList, LabelClass, next_id
 from semantic_ns.labelling.journal import Journal
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.painting import PaintedMark, Painting
@@ -63,14 +63,18 @@ class SessionState:
         entry = self.log.add(values)
         target = self.log.entries[values["target"] - 1] if entry.kind in {"undo", "redo"} else entry
         if target.kind != "mark":
-            self.classes = self._first_classes
-            for other in self.log.in_force():
-                if other.kind != "mark":
-                    self.classes = self.classes.after(dict(other.values))
+            self.classes = self._classes_after(self.log.in_force())
         elif entry.kind == "undo":
             self.painting.remove(target.revision)
         else:
             self.painting.add(self._painted(target))
+
+    def _classes_after(self, entries: Iterable[Entry]) -> ClassList:
+        classes = self._first_classes
+        for entry in entries:
+            if entry.kind != "mark":
+                classes = classes.after(dict(entry.values))
+        return classes
 
     def frozen(self) -> "SessionState":
         """The classes and marks in force now, which later actions do not change; the log is the same one."""
@@ -102,6 +106,43 @@ class SessionState:
             raise SceneError(f"Expected a frame 0..{len(self._frames) - 1}, found {frame!r:.60}; reload the page.")
         return self._frames[frame]
 
+    def undo_target(self, client: str) -> int:
+        """The revision of the last action in force of a client.
+
+        Raises:
+            SceneError: if there is none, it added a class that marks have, or two classes would have one name without
+                it.
+        """
+        target = self.log.last_of(client)
+        if target.kind == "add_class":
+            self.refuse_used_class(target.values["id"])
+        self._refuse_equal_names([entry for entry in self.log.in_force() if entry is not target])
+        return target.revision
+
+    def redo_target(self, client: str) -> int:
+        """The revision of the action that a client took back last.
+
+        Raises:
+            SceneError: if there is none, a new one came after it, it marks with a class that is gone, or two classes
+                would have one name with it.
+        """
+        target = self.log.last_taken_back_by(client)
+        if target.kind == "mark":
+            class_id = Mark.from_json(target.values["mark"]).class_id
+            if class_id is not None:
+                self.classes.find(class_id)
+        self._refuse_equal_names(sorted([*self.log.in_force(), target], key=lambda entry: entry.revision))
+        return target.revision
+
+    def _refuse_equal_names(self, entries: Iterable[Entry]) -> None:
+        """Check that actions do not give two classes one name, unless they have it already."""
+        new = self._classes_after(entries).shared_names() - self.classes.shared_names()
+        if new:
+            raise SceneError(
+                f"Expected one class of each name, found that two would be called {min(new)!r}; rename one of them "
+                "first."
+            )
+
     def refuse_used_class(self, number: int) -> None:
         """Check that no mark has a class before it is taken back.
 
@@ -126,16 +167,13 @@ class SessionState:
         owners = self.painting.owners(frame)
         if owners is None:
             return np.full((self._frames[frame].height, self._frames[frame].width), NOTHING, np.int16)
-        said = np.full(int(owners.max()) + 1, NOTHING, np.int16)
+        labels = np.full(int(owners.max()) + 1, NOTHING, np.int16)
+        final_ids = self._final_ids()
         for number in np.flatnonzero(np.bincount(owners.reshape(-1))):
-            said[number] = self._said_by(int(number))
-        return said[owners]
-
-    def _said_by(self, number: int) -> int:
-        mark = self.painting.marks.get(number)
-        if mark is None:
-            return NOTHING
-        return DO_NOT_KNOW if mark.class_id is None else self.classes.final_id(mark.class_id)
+            mark = self.painting.marks.get(int(number))
+            if mark is not None:
+                labels[number] = DO_NOT_KNOW if mark.class_id is None else final_ids.get(mark.class_id, NOTHING)
+        return labels[owners]
 
     def locked_for(self, class_id: int | None) -> set[int]:
         """The locked classes that marks of a class (None: erasing or void) must leave alone."""
@@ -190,6 +228,20 @@ def journal_header(surface: LabelSurface) -> dict[str, Any]:
         "classes": [[entry.id, entry.name, list(entry.color)] for entry in surface.classes],
         "void_id": surface.void_id,
     }
+
+
+def refuse_large_ids(surface: LabelSurface) -> None:
+    """Check that labels can hold the ids of the classes of a scene.
+
+    Raises:
+        SceneError: if one is too large.
+    """
+    largest = max((entry.id for entry in surface.classes), default=0)
+    if largest > MAX_CLASS_ID:
+        raise SceneError(
+            f"Expected class ids up to {MAX_CLASS_ID} to label the scene, found {largest} in {surface.scene}; renumber "
+            "its classes."
+        )
 
 
 def refuse_other_scene(journal: Journal, surface: LabelSurface) -> None:

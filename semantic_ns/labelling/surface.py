@@ -73,7 +73,6 @@ class LabelSurface:
         frames: The frames.
         classes: The classes of the scene; none where it has none.
         void_id: Id of void in the label images of the scene.
-        label_names: Path of the label image of each frame in a folder of labels.
         scene: Folder of the scene.
     """
 
@@ -87,7 +86,6 @@ class LabelSurface:
     frames: tuple[FrameInfo, ...]
     classes: tuple[ClassEntry, ...]
     void_id: int
-    label_names: tuple[str, ...]
     scene: Path
     discs: SurfaceDiscs
     near: float
@@ -182,7 +180,6 @@ def save_label_surface(surface: LabelSurface, load_config: Path, num_voxels: int
         "frames": [[info.name, info.height, info.width, str(info.image)] for info in surface.frames],
         "classes": [[entry.id, entry.name, list(entry.color), entry.is_thing] for entry in surface.classes],
         "void_id": surface.void_id,
-        "label_names": list(surface.label_names),
         "scene": str(surface.scene),
         "near": surface.near,
     }
@@ -208,7 +205,6 @@ def _surface_of(header: dict[str, Any], arrays: dict[str, ndarray]) -> LabelSurf
         frames=tuple(frames),
         classes=tuple(classes),
         void_id=header["void_id"],
-        label_names=tuple(header["label_names"]),
         scene=Path(header["scene"]),
         discs=SurfaceDiscs(**{name: arrays[f"disc_{name}"] for name in _DISC_ARRAYS}),
         near=header["near"],
@@ -250,7 +246,7 @@ def build_label_surfaces(run: "Run", numbers_of_voxels: Sequence[int]) -> list[L
     discs, near = builder.discs(), float(run.pipeline.model.bounds.near)
     return [
         LabelSurface(graph, find_clusters(graph), stride, of_pixels, positions, *builder.cameras(), frames,
-                     *builder.classes(), builder.label_names(), Path(run.parser_config.data), discs, near)
+                     *builder.classes(), Path(run.parser_config.data), discs, near)
         for (graph, positions), of_pixels in zip(parts, pixel_voxels, strict=True)
     ]  # fmt: skip
 

@@ -12,7 +12,7 @@ _MAX_UINT8 = 255
 
 def label_image(labels: ndarray, taxonomy: Taxonomy) -> ndarray:
     """Classes -1..C-1 [H, W] as source ids: uint8, or uint16 where the scene has an id above 255."""
-    largest = max(*taxonomy.source_ids, taxonomy.void_source_id)
+    largest = max((*taxonomy.source_ids, taxonomy.void_source_id))
     return taxonomy.decode(labels).astype(np.uint8 if largest <= _MAX_UINT8 else np.uint16)
 
 

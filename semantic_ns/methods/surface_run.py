@@ -4,10 +4,14 @@
 on where an earlier one was stopped.
 """
 
+import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,9 @@ from typing import Any
 from semantic_ns.checkpoints import find_checkpoint, step_of
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
+from semantic_ns.io.locking import take_lock
+from semantic_ns.io.text import read_json
+from semantic_ns.io.writing import write_errors_as_scene_error, write_json
 
 CONFIG = "config.yml"
 _CHECKPOINTS = "nerfstudio_models"
@@ -22,6 +29,9 @@ _NO_EVALUATION = 10**9
 _LOG = "training.log"
 _FINISHED = "finished"
 """File that is written last."""
+_SCENE = "scene.json"
+"""File that says of which scene the surface is, and of which images; written before the first step."""
+_LOCK = "training.lock"
 _STEP = re.compile(r"\W*([0-9]+) \(([0-9.]+)%\)")
 """A line of nerfstudio's table of a training."""
 _TENTHS = 10
@@ -41,39 +51,81 @@ def surface_run(scene: Path, folder: Path, max_seconds: float | None = None) -> 
         The run's config.yml.
 
     Raises:
-        SceneError: there is no scene, or it cannot be trained on.
+        SceneError: there is no scene, it cannot be trained on, the folder holds the surface of another one, or another
+            process is training in it.
     """
     if not scene.exists():
         raise SceneError(f"Expected the folder of a scene or a run, found nothing at {scene}; correct the path.")
+    if _newest(folder) is not None:
+        _refuse_other_scene(scene, folder)
     if _is_finished(folder):
         return folder / CONFIG
+    with write_errors_as_scene_error(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = take_lock(
+        folder / _LOCK,
+        lambda owner: (
+            f"Expected a folder in which nobody else trains, found that process {owner} trains the surface "
+            f"in {folder}; wait until it is done, end it, or choose another --output-dir."
+        ),
+    )
+    try:
+        _train_in_child(scene, folder, max_seconds, lock)
+    finally:
+        os.close(lock)
+    return folder / CONFIG
+
+
+def _train_in_child(scene: Path, folder: Path, max_seconds: float | None, lock: int) -> None:
     is_resumed = _newest(folder) is not None
     announce("labelling", f"the surface of {scene} {'goes on being' if is_resumed else 'is'} trained in {folder}")
-    folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", __name__, str(scene), str(folder)]
     if max_seconds is not None:
         command.append(str(max_seconds))
     lines: list[str] = []
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf8", errors="replace"
-    ) as process:
+    # The child inherits the lock, so that nobody else trains there if it outlives this process.
+    inherited = () if os.name == "nt" else (lock,)
+    with _terminated_as_exception(), subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf8", errors="replace",
+        pass_fds=inherited,
+    ) as process:  # fmt: skip
         assert process.stdout is not None
-        with (folder / _LOG).open("w", encoding="utf8") as log:
-            for line in _progress(process.stdout):
-                log.write(line)
-                lines = [*lines[1 - _NUM_LAST_LINES :], line]
+        try:
+            with (folder / _LOG).open("w", encoding="utf8") as log:
+                for line in _progress(process.stdout):
+                    log.write(line)
+                    lines = [*lines[1 - _NUM_LAST_LINES :], line]
+        except BaseException:
+            process.terminate()
+            raise
     if process.returncode != 0 or not _is_finished(folder):
         raise SceneError(_failure(lines, folder / _LOG))
-    return folder / CONFIG
+
+
+@contextmanager
+def _terminated_as_exception() -> Iterator[None]:
+    """Let SIGTERM end this process as an exception does, so that what it started is ended, too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _progress(lines: Iterable[str]) -> Iterator[str]:
     """Pass lines of a training on, and say each tenth of it."""
-    said = -1
+    newest_tenth = -1
     for line in lines:
         match = _STEP.match(line)
-        if match and (tenth := int(float(match[2]) * _TENTHS / 100)) > said:
-            said = tenth
+        if match and (tenth := int(float(match[2]) * _TENTHS / 100)) > newest_tenth:
+            newest_tenth = tenth
             announce("labelling", f"{100 // _TENTHS * tenth:3d} % of the surface is trained, step {match[1]}")
         yield line
 
@@ -91,6 +143,51 @@ def _newest(folder: Path) -> Path | None:
         return find_checkpoint(folder / _CHECKPOINTS)
     except SceneError:
         return None
+
+
+def images_record(scene: Path, images: Sequence[Path]) -> dict[str, Any]:
+    """What tells the images of a scene from those of another.
+
+    Args:
+        scene: Folder of the scene.
+        images: Paths of the images that are trained on.
+
+    Returns:
+        `scene`, the absolute path, and `images`: by the absolute path of each folder of images, and the suffix of those
+        in it, the names of all such files in it, sorted.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for folder, suffix in sorted({(path.parent.resolve(), path.suffix) for path in images}):
+        found.setdefault(str(folder), {})[suffix] = _names_in(folder, suffix)
+    return {"scene": str(scene.resolve()), "images": found}
+
+
+def _names_in(folder: Path, suffix: str) -> list[str]:
+    return sorted(path.name for path in folder.glob("*") if path.suffix == suffix)
+
+
+def _refuse_other_scene(scene: Path, folder: Path) -> None:
+    """Check that the surface in a folder is that of a scene with its images of now.
+
+    Raises:
+        SceneError: if it is not, or does not say of which scene it is.
+    """
+    advice = f"choose another --output-dir, or remove {folder} to train it anew"
+    if not (folder / _SCENE).is_file():
+        raise SceneError(f"Expected {_SCENE} beside the surface in {folder}, found none; {advice}.")
+    record = read_json(folder / _SCENE)
+    if record.get("scene") != str(scene.resolve()):
+        raise SceneError(
+            f"Expected the surface of {scene.resolve()} in {folder}, found that of {record.get('scene')}; {advice}."
+        )
+    for place, suffixes in record.get("images", {}).items():
+        for suffix, names in suffixes.items():
+            different = set(names) ^ set(_names_in(Path(place), suffix))
+            if different:
+                raise SceneError(
+                    f"Expected the {len(names)} images in {place} that the surface in {folder} was trained on, found "
+                    f"that {min(different)} was added or removed; {advice}."
+                )
 
 
 def _is_finished(folder: Path) -> bool:
@@ -118,12 +215,33 @@ def surface_config(scene: Path, folder: Path, max_seconds: float | None = None) 
     return config
 
 
+def checked_images(config: Any) -> list[Path]:
+    """The images of a training.
+
+    Args:
+        config: The training, see `surface_config`.
+
+    Raises:
+        SceneError: if they have several sizes, or the scene cannot be read.
+    """
+    parser: Any = deepcopy(config.pipeline.datamanager.dataparser)
+    parser.data = config.pipeline.datamanager.data
+    outputs = parser.setup().get_dataparser_outputs("train")
+    if len(outputs.cameras.height.unique()) > 1 or len(outputs.cameras.width.unique()) > 1:
+        raise SceneError(
+            "Expected training images of one size to label them, found several sizes; make their sizes equal first."
+        )
+    return [Path(path) for path in outputs.image_filenames]
+
+
 def train(scene: Path, folder: Path, max_seconds: float | None = None) -> None:
     """Train in this process, from the newest checkpoint in the folder on."""
     from nerfstudio.scripts.train import main
 
     config = surface_config(scene, folder, max_seconds)
     newest = _newest(folder)
+    if newest is None:
+        write_json(folder / _SCENE, images_record(scene, checked_images(config)))
     if newest is None or (step_of(newest) or 0) + 1 < config.max_num_iterations:
         if newest is not None:
             config.load_dir = newest.parent

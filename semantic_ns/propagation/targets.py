@@ -1,4 +1,4 @@
-"""What each training pixel is to be taught, from the classes of the surface and from the pixel's own label."""
+"""What each training pixel is trained on, from the classes of the surface and from the pixel's own label."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,6 +1,8 @@
 """What `sns-label` refuses before anything slow, and how it finds a run or trains a surface."""
 
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -8,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from semantic_ns.cli.label import Label
 from semantic_ns.errors import SceneError
 from semantic_ns.methods import surface_run as training
-from semantic_ns.methods.surface_run import surface_config, surface_run
+from semantic_ns.methods.surface_run import checked_images, surface_config, surface_run, train
 from support import fresh_process
+from support.hand_made_scene import HEIGHT, WIDTH, each_frame, write_scene
 
 
 def test_a_scene_or_a_run_is_needed_and_not_both(tmp_path: Path) -> None:
@@ -32,6 +36,11 @@ def test_a_scene_or_a_run_is_needed_and_not_both(tmp_path: Path) -> None:
         ({"target": Path(), "max_seconds": 0.0}, "--max-seconds"),
         ({"target": Path(), "max_seconds": float("nan")}, "--max-seconds"),
         ({"target": Path(), "classes": ("nothing.csv",)}, "nothing.csv"),
+        ({"target": Path(), "classes": ("void",)}, "'void', which means pixels without one"),
+        ({"target": Path(), "classes": ("lamp", "")}, "Expected a class name of 1 to 100"),
+        ({"target": Path(), "classes": ("x" * 101,)}, "Expected a class name of 1 to 100"),
+        ({"target": Path()}, "outside the scene, found outputs/"),
+        ({"target": Path(), "output_dir": Path("mine")}, "outside the scene, found mine in .; choose another --output"),
         ({"target": Path(), "host": "256.1.1.1"}, "--port"),
     ],
 )
@@ -86,6 +95,24 @@ def test_the_surface_is_trained_without_classes_on_all_images(tmp_path: Path) ->
     assert config.vis != "viewer"  # no port is opened meanwhile
 
 
+def test_images_of_several_sizes_are_refused_before_the_training(tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "scene")
+    config = surface_config(scene, tmp_path / "run")
+    assert [path.name for path in checked_images(config)] == sorted(path.name for path in (scene / "images").iterdir())
+
+    def turn_the_first(index: int, entry: dict[str, Any]) -> None:
+        if index == 0:
+            for name in ("images", "semantics"):
+                path = scene / name / "frame_0.png"
+                Image.open(path).transpose(Image.Transpose.ROTATE_90).save(path)
+            entry.update(w=HEIGHT, h=WIDTH, cx=HEIGHT / 2, cy=WIDTH / 2)
+
+    each_frame(scene, turn_the_first)
+    with pytest.raises(SceneError, match="Expected training images of one size to label them, found several sizes"):
+        train(scene, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 START = subprocess.Popen
 
 
@@ -101,7 +128,10 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
 WRITE_RUN = """
 import sys, zipfile
 from pathlib import Path
-folder = Path(sys.argv[2])
+from semantic_ns.io.writing import write_json
+from semantic_ns.methods.surface_run import images_record
+scene, folder = Path(sys.argv[1]), Path(sys.argv[2])
+write_json(folder / "scene.json", images_record(scene, sorted(scene.glob("images/*.png"))))
 (folder / "nerfstudio_models").mkdir(parents=True)
 with zipfile.ZipFile(folder / "nerfstudio_models" / "step-000000009.ckpt", "w") as file:
     file.writestr("a", "b")
@@ -126,6 +156,75 @@ def test_a_training_tells_how_far_it_is_and_is_not_repeated(
     stand_in(monkeypatch, "import sys, pathlib; (pathlib.Path(sys.argv[2]) / 'finished').touch()")
     surface_run(tmp_path, tmp_path / "run")
     assert "goes on being" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Path:
+    """A scene of two images, as far as the stand-in of a training asks."""
+    for name in ("0.png", "1.png"):
+        (tmp_path / "a" / "room" / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "a" / "room" / "images" / name).touch()
+    return tmp_path / "a" / "room"
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_the_surface_of_another_scene_or_of_other_images_is_refused(
+    room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_finished: bool
+) -> None:
+    stand_in(monkeypatch, WRITE_RUN)
+    other = tmp_path / "b" / "room"
+    other.mkdir(parents=True)
+    run = tmp_path / "run"
+    surface_run(room, run)
+    if not is_finished:
+        (run / "finished").unlink()
+    stand_in(monkeypatch, "import sys, pathlib; (pathlib.Path(sys.argv[2]) / 'finished').touch()")
+    sentence = f"Expected the surface of {other} in {run}, found that of {room}; choose another --output-dir"
+    with pytest.raises(SceneError, match=re.escape(sentence)):
+        surface_run(other, run)
+    (room / "images" / "2.png").touch()
+    with pytest.raises(SceneError, match=r"Expected the 2 images in .*, found that 2\.png was added or removed"):
+        surface_run(room, run)
+    (room / "images" / "2.png").unlink()
+    (room / "images" / "0.txt").touch()
+    assert surface_run(room, run) == run / "config.yml"
+    (run / "scene.json").unlink()
+    with pytest.raises(SceneError, match=re.escape(f"Expected scene.json beside the surface in {run}, found none")):
+        surface_run(room, run)
+
+
+TRAIN_WAITING = """
+import subprocess, sys
+from pathlib import Path
+from semantic_ns.methods import surface_run as training
+start = subprocess.Popen
+def started(command, **options):
+    child = start([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, **options)
+    print(child.pid, flush=True)
+    return child
+training.subprocess.Popen = started
+training.surface_run(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGTERM to catch and no flock")
+def test_a_folder_in_which_another_process_trains_is_refused_and_sigterm_ends_the_training(
+    room: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", TRAIN_WAITING, str(room), str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        numbers = (line for line in first.stdout if line.strip().isdigit())
+        child = int(next(numbers))
+        try:
+            with pytest.raises(SceneError, match=f"found that process {first.pid} trains the surface in"):
+                surface_run(room, tmp_path / "run")
+            first.terminate()
+            assert first.wait(60) == 128 + signal.SIGTERM
+        finally:
+            first.kill()
+        with pytest.raises(ProcessLookupError):  # it was waited for, so that its number is free
+            os.kill(child, 0)
 
 
 @pytest.mark.parametrize(

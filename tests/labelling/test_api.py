@@ -304,3 +304,11 @@ def test_a_disk_that_takes_nothing_is_told_and_the_action_may_come_again(
         assert refused.sentence.endswith(".")
         assert ask(port, "/api/marks", "POST", action(number, mark=mark())).status == 200
     assert session.revision == 2
+
+
+def test_too_little_memory_for_an_answer_is_told_and_the_server_goes_on(port: int, session: SmallSession) -> None:
+    session.failure = MemoryError()
+    refused = ask(port, "/api/marks", "POST", action(0, mark=mark()))
+    assert refused.status == 507
+    assert "fewer --voxels" in refused.sentence
+    assert ask(port, "/api/marks", "POST", action(0, mark=mark())).status == 200

@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,6 +32,26 @@ def test_a_run_with_kept_surfaces_opens_with_the_coarse_one_and_goes_on_with_the
     assert coarse.wait_for_finer(0.0)
     assert coarse.progress().num_voxels <= 250
     coarse.close()
+
+
+def test_a_session_inside_the_scene_is_refused_before_anything_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its exports would be refused, after hours of work."""
+    scene = tmp_path / "scene"
+    config = scene / "outputs" / "run" / "config.yml"
+    (config.parent / "nerfstudio_models").mkdir(parents=True)
+    (config.parent / "nerfstudio_models" / "step-000000009.ckpt").write_bytes(b"weights")
+    config.write_text("")
+    run = SimpleNamespace(parser_config=SimpleNamespace(data=scene))
+    monkeypatch.setattr("semantic_ns.labelling.opening.load_run", lambda _: run)
+    with pytest.raises(SceneError, match=r"outside the scene, .*choose another --output-dir"):
+        open_session(config, num_voxels=200)
+    save_label_surface(make_label_surface(scene, 2, 200), config, 200)
+    with pytest.raises(SceneError, match=r"outside the scene, .*choose another --output-dir"):
+        open_session(config, num_voxels=200)
+    assert not (config.parent / FOLDER / "marks.jsonl").exists()
+    open_session(config, tmp_path / "mine", num_voxels=200).close()
 
 
 def test_a_run_that_there_is_none_of_is_refused(tmp_path: Path) -> None:

@@ -35,6 +35,14 @@ def test_the_printed_address_gives_the_page_and_a_cookie_that_opens_the_rest(ser
     assert "set-cookie" not in ask(server.port, "/", headers={"Cookie": cookie.split(";")[0]}, bearer=None).headers
 
 
+@pytest.mark.parametrize("other", ['a={"x":1}', "a", "a b=c", "=", 'a="', "sns_label_1=x", "\xe9=\xe9"])
+def test_odd_cookies_of_other_servers_beside_the_own_one_do_no_harm(port: int, other: str) -> None:
+    own = f"sns_label_{port}={TOKEN}"
+    for cookie in (f"{other}; {own}", f"{own};{other}"):
+        assert ask(port, "/api/state", headers={"Cookie": cookie}, bearer=None).status == 200
+    assert ask(port, "/api/state", headers={"Cookie": f"{other}; x{own}"}, bearer=None).status == 401
+
+
 def test_every_file_that_the_page_names_is_served_and_needs_the_token(port: int) -> None:
     files = page_files()
     assert {"/", "/index.html", "/label.js", "/label.css"} <= files.keys()
@@ -167,6 +175,8 @@ HEAD = f"Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: appli
         (b"POST /api/marks HTTP/1.1\r\n" + HEAD + b"Content-Length: 99999999\r\n\r\n", 413),
         (b"POST /api/marks HTTP/1.1\r\n" + HEAD + b"Content-Length: -5\r\n\r\n", 411),
         (b"POST /api/marks HTTP/1.1\r\n" + HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 411),
+        (b"POST /api/marks HTTP/1.1\r\n" + HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", 411),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", 400),
         (b"POST /api/marks HTTP/1.1\r\n" + HEAD + b"\r\n{}", 411),
         (b"POST /api/marks HTTP/1.1\r\n" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
         (b"GET /api/state HTTP/1.1\r\n" + HEAD + b"Content-Length: 5\r\n\r\nhello", 400),

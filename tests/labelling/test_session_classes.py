@@ -1,6 +1,8 @@
 """The classes of a labelling session: added, renamed, merged and locked while people label."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,9 @@ import pytest
 
 from semantic_ns.errors import SceneError
 from semantic_ns.labelling.session import LabelSession
-from support.label_actions import FRAMES, LAMP, WALL, click
+from semantic_ns.labelling.surface import LabelSurface
+from semantic_ns.labels.class_table import ClassEntry
+from support.label_actions import FRAMES, LAMP, WALL, are_equal, click, everything
 
 
 def test_a_class_can_be_renamed_recolored_merged_and_its_id_is_never_used_again(
@@ -44,6 +48,64 @@ def test_classes_merged_in_a_circle_by_undo_and_redo_stay_apart(opened: Callable
     assert set(np.unique(session.labels(0))) == {LAMP}
 
 
+def test_a_mark_of_a_class_that_was_taken_back_meanwhile_cannot_be_repeated(
+    opened: Callable[..., LabelSession],
+) -> None:
+    session = opened()
+    session.add_class("chair", None, "a", 0)
+    session.add_mark(click(0, 8, 5, 5), "b", 0)
+    session.undo("b", 1)
+    session.undo("a", 1)
+    with pytest.raises(SceneError, match="Expected the id of a class of this session, found 8"):
+        session.redo("b", 2)
+    assert session.progress().num_marks == 0
+    session.redo("a", 2)
+    session.redo("b", 3)
+    assert (session.painted(0) == 8).any()
+
+
+def test_a_journal_with_a_mark_of_a_class_that_is_gone_opens_and_the_mark_says_nothing(
+    opened: Callable[..., LabelSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened()
+    session.add_class("chair", None, "a", 0)
+    session.add_mark(click(0, 8, 5, 5), "b", 0)
+    session.add_mark(click(1, LAMP, 20, 10), "c", 0)
+    with monkeypatch.context() as patch:  # an earlier version let this pass
+        patch.setattr("semantic_ns.labelling.state.SessionState.refuse_used_class", lambda *_: None)
+        session.undo("a", 1)
+    session.lock_class(LAMP, True, "c", 1)
+    shown = everything(session)
+    assert session.progress().num_marks == 2
+    assert (session.painted(0) == -1).all()
+    assert set(np.unique(session.labels(0))) <= {-1, LAMP}
+    session.close()
+    assert are_equal(shown, everything(opened()))
+
+
+@pytest.mark.parametrize("way", ["redo of a class", "undo of a name", "redo of a name", "undo of a merger"])
+def test_undo_and_redo_never_give_two_classes_one_name(opened: Callable[..., LabelSession], way: str) -> None:
+    session = opened()
+    if way == "redo of a class":
+        session.add_class("chair", None, "a", 0)
+        session.undo("a", 1)
+        session.add_class("Chair", None, "b", 0)
+    elif way == "undo of a name":
+        session.rename_class(WALL, "plaster", "a", 0)
+        session.add_class("wall", None, "b", 0)
+    elif way == "redo of a name":
+        session.rename_class(WALL, "plaster", "a", 0)
+        session.undo("a", 1)
+        session.rename_class(LAMP, "plaster", "b", 0)
+    else:
+        session.merge_class(WALL, LAMP, "a", 0)
+        session.rename_class(LAMP, "wall", "b", 0)
+    revision = session.revision
+    with pytest.raises(SceneError, match="Expected one class of each name"):
+        (session.redo if way.startswith("redo") else session.undo)("a", 9)
+    assert session.revision == revision
+
+
 @pytest.mark.parametrize("name", ["", "  ", "Wall ", "void", "a\nb", "\ud800", "x" * 101, None, 5])
 def test_names_that_are_none_are_refused(opened: Callable[..., LabelSession], name: Any) -> None:
     session = opened()
@@ -66,3 +128,21 @@ def test_marks_of_others_leave_a_locked_class_alone(opened: Callable[..., LabelS
     session.lock_class(LAMP, False, "a", 3)
     session.add_mark(click(1, WALL, 20, 10, 1), "b", 2)
     assert session.labels(1)[10, 20] == WALL
+
+
+def test_ids_of_a_scene_that_labels_cannot_hold_are_refused(surface: LabelSurface, tmp_path: Path) -> None:
+    large = replace(surface, classes=(ClassEntry(40_000, "wall", (1, 2, 3), False),))
+    with pytest.raises(SceneError, match="Expected class ids up to 32000 to label the scene, found 40000"):
+        LabelSession(large, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_of_a_session_without_a_class_are_exported_as_void(surface: LabelSurface, tmp_path: Path) -> None:
+    from PIL import Image
+
+    session = LabelSession(replace(surface, classes=()), tmp_path / "journal")
+    session.add_mark(click(0, None, 5, 5, 3, "void"), "a", 0)
+    paths = session.export(tmp_path / "labels")
+    session.close()
+    assert len(paths) == FRAMES
+    assert all((np.asarray(Image.open(path)) == session.void_id).all() for path in paths)

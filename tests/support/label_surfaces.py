@@ -54,7 +54,6 @@ def make_label_surface(folder: Path, num_frames: int = 3, num_voxels: int = 200)
         frames=tuple(FrameInfo(f"frame_{i}", HEIGHT, WIDTH, folder / f"frame_{i}.png") for i in range(num_frames)),
         classes=CLASSES,
         void_id=0,
-        label_names=tuple(f"semantics/frame_{i}.png" for i in range(num_frames)),
         scene=folder,
         discs=SurfaceDiscs(
             positions,
