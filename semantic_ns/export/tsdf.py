@@ -21,8 +21,8 @@ _BLOCK = 64
 """Cells along an axis of a block."""
 _MARGIN = 1
 """Voxels beyond a block: those around its last ones must have been seen."""
-_MOST_BLOCKS = 200_000
-"""Blocks that depth reaches above which a voxel is taken for a mistake: 200 times a room of 2 cm."""
+_MOST_BLOCKS = 20_000
+"""Blocks that depth reaches above which a voxel is taken for a mistake; a room has some 60 with voxels of 2 cm."""
 
 
 @dataclass(frozen=True)
