@@ -18,10 +18,10 @@ _FIRST_LAS_CLASS = 64
 """Classes of LAS 1.4 from here on are the user's (ASPRS LAS 1.4 R15, table 17)."""
 _MOST_LAS_CLASSES = 256 - _FIRST_LAS_CLASS
 _LAS_UNCLASSIFIED = 1
+_LAS_STEP = 1e-4
+"""Coordinates of LAS are whole numbers of a step, which is this in the unit of the world."""
 _LAS_STEPS = 1e8
-"""Coordinates of LAS are whole numbers, below 2^31, of a step: the extent of the points over this, or a tenth of a
-millimetre if that is less."""
-_FINEST_LAS_STEP = 1e-4
+"""Steps over the extent of scenes for which that step is too coarse (below one unit) or too fine for 32 bits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class Labelled:
 
 
 def write_ply(path: Path, points: Labelled, taxonomy: Taxonomy, faces: Int64[ndarray, "faces 3"] | None = None) -> None:
-    """Write a PLY: position, normal, RGB, id of the class, confidence, RGB of the class, and triangles if given.
+    """Write a PLY: position, normal, RGB, id of the class and confidence, and triangles if given.
 
     The id is a scalar field: `scalar_class` of points, the name under which CloudCompare takes it as one, and `label`
     of a mesh, as in ScanNet's `*.labels.ply`.
@@ -146,7 +146,7 @@ def write_las(path: Path, points: Labelled, taxonomy: Taxonomy) -> None:
 
     header = laspy.LasHeader(point_format=7, version="1.4")
     extent = float(np.ptp(points.positions, axis=0).max())
-    step = extent / _LAS_STEPS if extent < 1 or extent > _LAS_STEPS * _FINEST_LAS_STEP else _FINEST_LAS_STEP
+    step = extent / _LAS_STEPS if extent < 1 or extent > _LAS_STEPS * _LAS_STEP else _LAS_STEP
     header.offsets, header.scales = points.positions.min(axis=0), np.full(3, max(step, np.finfo(np.float32).tiny))
     extra = {"class_id": np.int32, "confidence": np.float32, "nx": np.float32, "ny": np.float32, "nz": np.float32}
     header.add_extra_dims([laspy.ExtraBytesParams(name=name, type=kind) for name, kind in extra.items()])
