@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -85,12 +85,24 @@ def _train_in_child(scene: Path, folder: Path, max_seconds: float | None, lock: 
     lines: list[str] = []
     # The child inherits the lock, so that nobody else trains there if it outlives this process.
     inherited = () if os.name == "nt" else (lock,)
-    with _terminated_as_exception(), subprocess.Popen(
+    children: list[subprocess.Popen[str]] = []
+    signals: list[int] = []
+
+    def pass_on(number: int, _: object) -> None:
+        # No exception: one that is raised while the child is made would leave it behind.
+        signals.append(number)
+        for child in children:
+            child.terminate()
+
+    with _handling_sigterm(pass_on), subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf8", errors="replace",
         pass_fds=inherited,
     ) as process:  # fmt: skip
         assert process.stdout is not None
+        children.append(process)
         try:
+            if signals:
+                process.terminate()
             with (folder / _LOG).open("w", encoding="utf8") as log:
                 for line in _progress(process.stdout):
                     log.write(line)
@@ -98,21 +110,19 @@ def _train_in_child(scene: Path, folder: Path, max_seconds: float | None, lock: 
         except BaseException:
             process.terminate()
             raise
+    if signals:
+        raise SystemExit(128 + signals[0])
     if process.returncode != 0 or not _is_finished(folder):
         raise SceneError(_failure(lines, folder / _LOG))
 
 
 @contextmanager
-def _terminated_as_exception() -> Iterator[None]:
-    """Let SIGTERM end this process as an exception does, so that what it started is ended, too."""
+def _handling_sigterm(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Have a handler for SIGTERM meanwhile, where there can be one."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def end(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, end)
+    before = signal.signal(signal.SIGTERM, handler)
     try:
         yield
     finally:

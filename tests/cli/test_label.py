@@ -194,13 +194,15 @@ def test_the_surface_of_another_scene_or_of_other_images_is_refused(
 
 
 TRAIN_WAITING = """
-import subprocess, sys
+import os, signal, subprocess, sys
 from pathlib import Path
 from semantic_ns.methods import surface_run as training
 start = subprocess.Popen
 def started(command, **options):
     child = start([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, **options)
     print(child.pid, flush=True)
+    if "at once" in sys.argv:
+        os.kill(os.getpid(), signal.SIGTERM)
     return child
 training.subprocess.Popen = started
 training.surface_run(Path(sys.argv[1]), Path(sys.argv[2]))
@@ -225,6 +227,16 @@ def test_a_folder_in_which_another_process_trains_is_refused_and_sigterm_ends_th
             first.kill()
         with pytest.raises(ProcessLookupError):  # it was waited for, so that its number is free
             os.kill(child, 0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGTERM to catch")
+def test_sigterm_while_the_training_starts_leaves_no_process_behind(room: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TRAIN_WAITING, str(room), str(tmp_path / "run"), "at once"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=120)
+    assert done.returncode == 128 + signal.SIGTERM
+    (child,) = (int(line) for line in done.stdout.splitlines() if line.strip().isdigit())
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
 
 
 @pytest.mark.parametrize(
