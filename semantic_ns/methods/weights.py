@@ -10,13 +10,12 @@ import yaml
 from nerfstudio.models.base_model import ModelConfig
 from torch import Tensor, nn
 
+from semantic_ns.backbones.room_features import BUILT_IN
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.writing import replacing
 from semantic_ns.labels.taxonomy import Taxonomy
 
-BUILT_IN = Path(__file__).parent / "built_in_weights"
-"""Folder of the weights that come with the package."""
 FORMAT = "semantic_ns weights 1"
 """What a file of weights says of itself under `format`."""
 _LABEL_SPACE = "label_space"

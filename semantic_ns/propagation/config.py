@@ -17,6 +17,9 @@ class SpreadingConfig:
     """Let creases in the surface stop a label."""
     clusters: bool = True
     """Let a label also reach nearby voxels of similar appearance that are not connected."""
+    appearance: bool = True
+    """Where few labels are given, let a classifier, fitted to them, say what voxels far from labels look like. Its
+    features come from the network of `rooms-small`."""
     noise: bool = True
     """Estimate the noise rate from how often labels disagree, and trust each label accordingly. Otherwise every label
     is trusted."""

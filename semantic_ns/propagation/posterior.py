@@ -18,6 +18,8 @@ LEAST_NOISE = 0.01
 _LEAST_EVIDENCE = 0.6
 """Chosen on four rooms with 90 % of the labels wrong, where more voxels and fewer of them do worse."""
 _LEAST_SHARE_OF_VOXELS = 1 / 16
+PRIOR_STRENGTH = 0.002
+"""Weight of what a voxel looks like, beside an edge between voxels that look the same."""
 _VOTE_STRENGTH = 1.0
 """Weight of one vote, over its variance, beside an edge between voxels that look the same."""
 _HOLD = np.float32(1e3)
@@ -109,18 +111,21 @@ def solve_posterior(
     max_iterations: int = 120,
     tolerance: float = 3e-3,
     spreading: SpreadingConfig = ALL_PARTS,
+    prior: Float32[ndarray, "nodes classes"] | None = None,
 ) -> LabelPosterior:
     """Spread votes over the surface: a random walk that likes to stay on one colour and one plane.
 
     For each class the minimum over x of
 
         sum_v s n_v |n_vc / n_v - ((1 - eta) x_v + eta / C)|^2 + sum_ij w_ij |x_i - x_j|^2 + f sum_dv |x_v - m_d(v)|^2
+            + h sum_v |x_v - p_v|^2
 
     with n the votes, eta the noise rate and s the strength of a vote: the random walker (Grady 2006, equation (8), with
     the priors of Grady 2005) whose priors are votes through the noise channel. m_d(v) is the mean of x over the cluster
     of v in division d: a class also reaches what looks alike nearby but does not touch, as in the bilateral solver
-    (Barron and Poole 2016). Few votes spread far, many noisy votes for a voxel average out, and many clean ones stand.
-    Solved by conjugate gradients with Jacobi preconditioning; the distribution nearest to the solution is taken.
+    (Barron and Poole 2016). p is what voxels look like; h decides where the walk hardly comes, and is 0 where nothing
+    is known. Few votes spread far, many noisy votes for a voxel average out, and many clean ones stand. Solved by
+    conjugate gradients with Jacobi preconditioning; the distribution nearest to the solution is taken.
 
     Args:
         graph: the voxels.
@@ -128,6 +133,7 @@ def solve_posterior(
         max_iterations: largest number of iterations of the solver.
         tolerance: residual norm over that of the right-hand side at which it stops.
         spreading: parts to use; without clusters f is 0, without noise eta is 0.01 (colours and normals: the graph's).
+        prior: class probabilities of voxels by how they look, zero rows where nothing is known; see `appearance`.
     """
     num_classes = votes.shape[1]
     eta = noise_rate(votes) if spreading.noise else LEAST_NOISE
@@ -138,6 +144,9 @@ def solve_posterior(
     diagonal = graph.weights.sum(axis=1) + strength * np.float32(1 - eta) * counts
     diagonal += np.float32(coupling * len(clusters.numbers) + 1e-9)
     target = strength * (votes - np.float32(eta / num_classes) * counts[:, None])
+    if prior is not None:
+        target += np.float32(PRIOR_STRENGTH) * prior
+        diagonal += np.float32(PRIOR_STRENGTH) * prior.sum(axis=1)
     solution = _conjugate_gradients(_System(graph, clusters, coupling, diagonal), target, max_iterations, tolerance)
     total = solution.sum(axis=1, keepdims=True)
     reached = total > 1e-6

@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
+import torch
 from jaxtyping import Float32
 from numpy import ndarray
 
+from semantic_ns.backbones.room_features import room_features
 from semantic_ns.batch import LABELS
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
 from semantic_ns.io.console import announce
+from semantic_ns.propagation.appearance import chosen_frames, class_prior, described, mean_features
 from semantic_ns.propagation.config import PropagationConfig
 from semantic_ns.propagation.pixel_points import PixelPoints, have_one_size
 from semantic_ns.propagation.posterior import count_votes, noise_rate, share_of_voxels, solve_posterior
@@ -17,6 +20,7 @@ from semantic_ns.propagation.surface_graph import (
     COLOR_SLOPE,
     NORMAL_SLOPE,
     SurfaceGraph,
+    SurfacePoints,
     build_surface_graph,
 )
 from semantic_ns.propagation.targets import PropagatedLabels
@@ -99,7 +103,8 @@ class PropagationStage:
         if num_suitable < num_nodes:
             graph = build_surface_graph(points, num_suitable, *slopes)
             votes = self._votes(maps, graph)
-        posterior = solve_posterior(graph, votes, spreading=spreading)
+        prior = self._prior(maps, points, graph, votes) if spreading.appearance else None
+        posterior = solve_posterior(graph, votes, spreading=spreading, prior=prior)
         return PropagatedLabels(maps, graph, posterior, self._points.to_unit, self._points.known_depth)
 
     @cached_property
@@ -123,6 +128,21 @@ class PropagationStage:
                 votes += count_votes(graph.voxels.at(points), labels, *votes.shape)
         self._labelled_share = num_labelled / int((cameras.height * cameras.width).sum())
         return votes
+
+    def _prior(
+        self, maps: SurfaceMaps, points: SurfacePoints, graph: SurfaceGraph, votes: Float32[ndarray, "nodes classes"]
+    ) -> Float32[ndarray, "nodes classes"] | None:
+        """What the voxels look like in the images; None where labels are so many that it has nothing to say."""
+        if self._labelled_share > _DENSE:
+            return None
+        of_pixels = graph.voxels.at(points.positions).reshape(len(maps.depths), -1)
+        grid = torch.from_numpy(maps.pixels_of(np.arange(maps.depths[0].size))[:, :0:-1].copy()) + 0.5  # (x, y)
+        dataset = self._datamanager.train_dataset
+        images = (
+            (dataset[frame]["image"][..., :3], grid, of_pixels[frame]) for frame in chosen_frames(len(maps.depths))
+        )
+        features, is_seen = mean_features(room_features(), images, graph.num_nodes)
+        return class_prior(described(graph, features, is_seen), votes, is_seen)
 
     def _labelled_pixels(self) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
         """For each training image: (frame, row, column), colours and classes of its labelled pixels."""

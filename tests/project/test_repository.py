@@ -87,7 +87,7 @@ def test_other_paths_are_fine(line: str) -> None:
     assert lines_with(MACHINE_PATH, {"file": line}) == []
 
 
-WEIGHTS = "semantic_ns/methods/built_in_weights/"
+WEIGHTS = "semantic_ns/backbones/built_in_weights/"
 
 
 def test_files_are_small_and_the_bundled_scene_fits() -> None:

@@ -11,6 +11,7 @@ from numpy import ndarray
 from semantic_ns.propagation.clusters import Clusters, find_clusters
 from semantic_ns.propagation.config import SpreadingConfig
 from semantic_ns.propagation.posterior import (
+    PRIOR_STRENGTH,
     count_votes,
     coupling_weight,
     label_reachability,
@@ -127,23 +128,26 @@ def test_points_outside_the_cube_belong_to_no_voxel() -> None:
     assert ((cells >= 0) & (cells < graph.resolution)).all()
 
 
+@pytest.mark.parametrize("has_prior", [False, True])
 @pytest.mark.parametrize(
     "spreading", [SpreadingConfig(), SpreadingConfig(clusters=False), SpreadingConfig(noise=False)], ids=str
 )
-def test_the_posterior_solves_the_normal_equations(spreading: SpreadingConfig) -> None:
+def test_the_posterior_solves_the_normal_equations(spreading: SpreadingConfig, has_prior: bool) -> None:
     graph = build_surface_graph(random_points(4), 120)
     g = np.random.default_rng(4)
     votes = g.integers(0, 3, (graph.num_nodes, 5)).astype(np.float32) * (g.random((graph.num_nodes, 1)) < 0.3)
+    prior = g.dirichlet(np.ones(5), graph.num_nodes) * (has_prior & (g.random((graph.num_nodes, 1)) < 0.6))
     eta = noise_rate(votes) if spreading.noise else 0.01
     strength, counts = (1 - eta) / (eta + 0.02), votes.sum(1)
     matrix = (
         laplacian(graph)
         + spreading.clusters * coupling_weight(votes) * cluster_laplacian(find_clusters(graph))
-        + np.diag(strength * (1 - eta) * counts + 1e-9)
+        + np.diag(strength * (1 - eta) * counts + 1e-9 + PRIOR_STRENGTH * prior.sum(1))
     )
-    x = np.linalg.solve(matrix, strength * (votes - eta / 5 * counts[:, None]))
+    x = np.linalg.solve(matrix, strength * (votes - eta / 5 * counts[:, None]) + PRIOR_STRENGTH * prior)
     expected = onto_simplex((x / x.sum(1, keepdims=True)).astype(np.float32))
-    found = solve_posterior(graph, votes.astype(np.float32), 500, 1e-6, spreading).probabilities
+    given = prior.astype(np.float32) if has_prior else None
+    found = solve_posterior(graph, votes.astype(np.float32), 500, 1e-6, spreading, given).probabilities
     # A voxel that hangs on the weakest of edges is solved less exactly by 32 bits, the less the more votes weigh.
     joined = np.diag(matrix) > 1e-2
     assert joined.mean() > 0.8

@@ -13,6 +13,7 @@ from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.methods.semantic_ngp.method import semantic_ngp
 from semantic_ns.propagation.config import PropagationConfig, SpreadingConfig
+from semantic_ns.propagation.posterior import LabelPosterior, solve_posterior
 from semantic_ns.propagation.stage import PropagationStage
 from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
 from support.propagation_runs import CLICKS, pipeline_of
@@ -156,3 +157,23 @@ def test_every_part_of_spreading_can_be_left_out(replica_scene: Path, tmp_path: 
         spread, other = (labels.posterior.probabilities for labels in found if labels is not None)
         assert spread.shape == other.shape
         assert abs(spread - other).max() > 1e-3
+
+
+def test_few_labels_are_helped_by_what_voxels_look_like_and_labels_of_all_pixels_are_not(
+    replica_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    priors: list[Any] = []
+
+    def noted(*words: Any, prior: Any, **options: Any) -> LabelPosterior:
+        priors.append(prior)
+        return solve_posterior(*words, prior=prior, **options)
+
+    monkeypatch.setattr("semantic_ns.propagation.stage.solve_posterior", noted)
+    dense = CorruptionConfig(pixel_noise=0.9)
+    without = replace(CONFIG, spreading=SpreadingConfig(appearance=False))
+    for name, corruption, config in (("a", CLICKS, CONFIG), ("b", dense, CONFIG), ("c", CLICKS, without)):
+        with pipeline_of(replica_scene, tmp_path / name, corruption) as pipeline:
+            stage_of(pipeline, config).propagate()
+    assert priors[0] is not None
+    assert 0 < priors[0].sum(axis=1).mean() <= 1 + 1e-5
+    assert priors[1:] == [None, None]

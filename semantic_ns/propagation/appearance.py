@@ -1,0 +1,161 @@
+"""What voxels look like in the images, and which class that makes likely by the labels that are there.
+
+Labels reach what they touch. A chair without a label touches nothing that has the label of a chair, but it looks like
+the chairs that have one. A linear classifier of features that come from a trained network is fitted to the labelled
+voxels of the scene, in a second or two, and says of every other voxel what it would be (few-shot recognition with fixed
+features and a linear classifier: Chen et al. 2019, "A closer look at few-shot classification").
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Int32
+from numpy import ndarray
+from torch import Tensor
+from torch.nn import functional as F
+
+from semantic_ns.propagation import appearance_numba as kernels
+from semantic_ns.propagation.surface_graph import SurfaceGraph
+
+MAX_FRAMES = 64
+"""Images whose features are looked at: more of them show the same voxels again, and each takes some .05 s."""
+_MAX_FITTED = 15_000
+"""Labelled voxels that the classifier is fitted to."""
+_PENALTY = 1e-2
+"""Weight of the squared coefficients beside the mean cross-entropy."""
+_BALANCE = 0.5
+"""Classes count by their number of votes to the power of one minus this: a rare class is not to drown."""
+_ITERATIONS = 60
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have torch compute with one thread, so that a seed gives the same bits on any number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def chosen_frames(num_frames: int) -> list[int]:
+    """Numbers of at most `MAX_FRAMES` images, evenly spread."""
+    count = min(num_frames, MAX_FRAMES)
+    return [i * num_frames // count for i in range(count)]
+
+
+def mean_features(
+    extract: Callable[[Float32[Tensor, "1 3 height width"]], Iterable[Tensor]],
+    images: Iterable[tuple[Float32[Tensor, "height width 3"], Float32[Tensor, "pixels 2"], Int32[ndarray, "pixels"]]],
+    num_nodes: int,
+) -> tuple[Float32[ndarray, "nodes channels"], Bool[ndarray, "nodes"]]:
+    """Means of features over the pixels that show a voxel, and which voxels any pixel shows.
+
+    Args:
+        extract: gives maps [1, channels, rows, columns] of an image, of any resolutions.
+        images: for each image its colours in 0..1, places in it (x, y) in pixels, centres at +0.5, and their voxels, -1
+            for none.
+        num_nodes: M.
+    """
+    sums, counts = np.zeros((num_nodes, 0), np.float32), np.zeros(num_nodes, np.int64)
+    with one_thread(), torch.no_grad():
+        for image, xy, nodes in images:
+            height, width = image.shape[:2]
+            where = (2 * xy / torch.tensor([width, height]) - 1)[None, None]
+            maps = extract(image.permute(2, 0, 1)[None])
+            values = torch.cat(
+                [F.grid_sample(part, where, padding_mode="border", align_corners=False)[0, :, 0].T for part in maps], 1
+            )
+            if not sums.shape[1]:
+                sums = np.zeros((num_nodes, values.shape[1]), np.float32)
+            kernels.add_to_nodes(nodes, values.contiguous().numpy(), sums, counts)
+    return sums / np.maximum(counts, 1)[:, None].astype(np.float32), counts > 0
+
+
+def described(
+    graph: SurfaceGraph, features: Float32[ndarray, "nodes channels"], is_seen: Bool[ndarray, "nodes"]
+) -> Float32[ndarray, "nodes all"]:
+    """Features with colour, direction of the surface and place; each column of mean 0 and deviation 1 where seen.
+
+    Args:
+        graph: the voxels.
+        features: means over the pixels that show them.
+        is_seen: voxels that have such means.
+    """
+    columns = np.concatenate([features, graph.colors, np.abs(graph.normals), graph.centres], axis=1)
+    seen = columns[is_seen].astype(np.float64)
+    mean, deviation = seen.mean(axis=0), seen.std(axis=0)
+    return ((columns - mean) / np.maximum(deviation, 1e-6)).astype(np.float32)
+
+
+def class_prior(
+    features: Float32[ndarray, "nodes channels"],
+    votes: Float32[ndarray, "nodes classes"],
+    is_seen: Bool[ndarray, "nodes"],
+) -> Float32[ndarray, "nodes classes"]:
+    """Class probabilities of voxels by how they look, from a multinomial logistic regression on those with votes.
+
+    The minimum over W and b of the mean over labelled voxels of u_v CE(y_v, softmax(W f_v + b)) + a |W|^2, with y the
+    shares of the votes, u_v the mean over y_v of (all votes / votes of the class)^(1/2), of mean 1, by L-BFGS.
+
+    Args:
+        features: one row for each voxel, columns of about unit deviation.
+        votes: votes of labelled pixels.
+        is_seen: voxels with features.
+
+    Returns:
+        zero rows where nothing is known: for unseen voxels, and everywhere if fewer than two classes have votes.
+    """
+    labelled = np.flatnonzero((votes.sum(axis=1) > 0) & is_seen)
+    if len(labelled) > _MAX_FITTED:
+        labelled = np.sort(np.random.default_rng(0).choice(labelled, _MAX_FITTED, replace=False))
+    given = np.flatnonzero(votes[labelled].sum(axis=0) > 0)
+    prior = np.zeros_like(votes)
+    if len(given) < 2:
+        return prior
+    shares = votes[labelled][:, given]
+    shares = torch.from_numpy(shares / shares.sum(axis=1, keepdims=True))
+    with one_thread():
+        weights, bias = _fit(torch.from_numpy(features[labelled]), shares, importance(shares))
+        found = (torch.from_numpy(features[is_seen]) @ weights + bias).softmax(dim=1).numpy()
+    prior[np.ix_(np.flatnonzero(is_seen), given)] = found
+    return prior
+
+
+def importance(shares: Float32[Tensor, "voxels classes"]) -> Float32[Tensor, "voxels"]:
+    """How much each labelled voxel counts: one of a rare class more, 1 in the mean."""
+    of_classes = shares.sum(dim=0)
+    of_voxels = shares @ (of_classes.sum() / of_classes) ** _BALANCE
+    return of_voxels / of_voxels.mean()
+
+
+def regression_loss(
+    weights: Float32[Tensor, "channels classes"],
+    bias: Float32[Tensor, "classes"],
+    features: Float32[Tensor, "voxels channels"],
+    shares: Float32[Tensor, "voxels classes"],
+    counts: Float32[Tensor, "voxels"],
+) -> Float32[Tensor, ""]:
+    """What `class_prior` minimises."""
+    entropy = -(shares * (features @ weights + bias).log_softmax(dim=1)).sum(dim=1)
+    return (counts * entropy).mean() + _PENALTY * weights.square().sum()
+
+
+@torch.enable_grad()
+def _fit(features: Tensor, shares: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    weights = torch.zeros(features.shape[1], shares.shape[1], requires_grad=True)
+    bias = torch.zeros(shares.shape[1], requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights, bias], max_iter=_ITERATIONS, line_search_fn="strong_wolfe")
+
+    def closure() -> Any:
+        optimizer.zero_grad()
+        loss = regression_loss(weights, bias, features, shares, counts)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return weights.detach(), bias.detach()
