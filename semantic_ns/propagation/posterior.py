@@ -18,8 +18,11 @@ LEAST_NOISE = 0.01
 _LEAST_EVIDENCE = 0.6
 """Chosen on four rooms with 90 % of the labels wrong, where more voxels and fewer of them do worse."""
 _LEAST_SHARE_OF_VOXELS = 1 / 16
-PRIOR_STRENGTH = 0.002
-"""Weight of what a voxel looks like, beside an edge between voxels that look the same."""
+LEAST_PRIOR = 0.002
+"""Weight of what a voxel looks like, beside an edge between voxels that look the same, where hardly any voxel has a
+vote."""
+_PRIOR_BY_SHARE = 0.3
+"""It grows with the share of voxels that have votes: a classifier that is fitted to many is right more often."""
 _VOTE_STRENGTH = 1.0
 """Weight of one vote, over its variance, beside an edge between voxels that look the same."""
 _HOLD = np.float32(1e3)
@@ -96,8 +99,16 @@ def share_of_voxels(votes: Float32[ndarray, "nodes classes"]) -> float:
 
 def coupling_weight(votes: Float32[ndarray, "nodes classes"]) -> float:
     """Weight f that couples a voxel to its appearance clusters, one in each division."""
-    share_with_votes = float((votes.sum(axis=1) > 0).mean()) if len(votes) else 0.0
-    return LEAST_COUPLING + _COUPLING_BY_SHARE * share_with_votes
+    return LEAST_COUPLING + _COUPLING_BY_SHARE * _share_with_votes(votes)
+
+
+def prior_weight(votes: Float32[ndarray, "nodes classes"]) -> float:
+    """Weight h of what a voxel looks like."""
+    return LEAST_PRIOR + _PRIOR_BY_SHARE * _share_with_votes(votes)
+
+
+def _share_with_votes(votes: Float32[ndarray, "nodes classes"]) -> float:
+    return float((votes.sum(axis=1) > 0).mean()) if len(votes) else 0.0
 
 
 def vote_strength(eta: float) -> float:
@@ -145,8 +156,9 @@ def solve_posterior(
     diagonal += np.float32(coupling * len(clusters.numbers) + 1e-9)
     target = strength * (votes - np.float32(eta / num_classes) * counts[:, None])
     if prior is not None:
-        target += np.float32(PRIOR_STRENGTH) * prior
-        diagonal += np.float32(PRIOR_STRENGTH) * prior.sum(axis=1)
+        weight = np.float32(prior_weight(votes))
+        target += weight * prior
+        diagonal += weight * prior.sum(axis=1)
     solution = _conjugate_gradients(_System(graph, clusters, coupling, diagonal), target, max_iterations, tolerance)
     total = solution.sum(axis=1, keepdims=True)
     reached = total > 1e-6

@@ -11,12 +11,12 @@ from numpy import ndarray
 from semantic_ns.propagation.clusters import Clusters, find_clusters
 from semantic_ns.propagation.config import SpreadingConfig
 from semantic_ns.propagation.posterior import (
-    PRIOR_STRENGTH,
     count_votes,
     coupling_weight,
     label_reachability,
     noise_rate,
     onto_simplex,
+    prior_weight,
     share_of_voxels,
     solve_posterior,
 )
@@ -128,6 +128,13 @@ def test_points_outside_the_cube_belong_to_no_voxel() -> None:
     assert ((cells >= 0) & (cells < graph.resolution)).all()
 
 
+def test_looks_count_more_the_more_voxels_have_votes() -> None:
+    votes = np.zeros((10, 3), np.float32)
+    assert prior_weight(votes) == pytest.approx(0.002)
+    votes[:4, 1] = 7
+    assert prior_weight(votes) == pytest.approx(0.002 + 0.3 * 0.4)
+
+
 @pytest.mark.parametrize("has_prior", [False, True])
 @pytest.mark.parametrize(
     "spreading", [SpreadingConfig(), SpreadingConfig(clusters=False), SpreadingConfig(noise=False)], ids=str
@@ -138,13 +145,13 @@ def test_the_posterior_solves_the_normal_equations(spreading: SpreadingConfig, h
     votes = g.integers(0, 3, (graph.num_nodes, 5)).astype(np.float32) * (g.random((graph.num_nodes, 1)) < 0.3)
     prior = g.dirichlet(np.ones(5), graph.num_nodes) * (has_prior & (g.random((graph.num_nodes, 1)) < 0.6))
     eta = noise_rate(votes) if spreading.noise else 0.01
-    strength, counts = (1 - eta) / (eta + 0.02), votes.sum(1)
+    strength, counts, weight = (1 - eta) / (eta + 0.02), votes.sum(1), prior_weight(votes)
     matrix = (
         laplacian(graph)
         + spreading.clusters * coupling_weight(votes) * cluster_laplacian(find_clusters(graph))
-        + np.diag(strength * (1 - eta) * counts + 1e-9 + PRIOR_STRENGTH * prior.sum(1))
+        + np.diag(strength * (1 - eta) * counts + 1e-9 + weight * prior.sum(1))
     )
-    x = np.linalg.solve(matrix, strength * (votes - eta / 5 * counts[:, None]) + PRIOR_STRENGTH * prior)
+    x = np.linalg.solve(matrix, strength * (votes - eta / 5 * counts[:, None]) + weight * prior)
     expected = onto_simplex((x / x.sum(1, keepdims=True)).astype(np.float32))
     given = prior.astype(np.float32) if has_prior else None
     found = solve_posterior(graph, votes.astype(np.float32), 500, 1e-6, spreading, given).probabilities
