@@ -323,7 +323,7 @@ def test_the_networks_see_the_camera_where_the_files_have_it(replica_scene: Path
 
 def test_a_few_small_images_are_learnt_to_the_last_pixel(tmp_path: Path) -> None:
     scene = write_replica_scene(tmp_path / "room", num_frames=2, width=16, height=12)
-    sizes = {"hidden_dim": 64, "num_coarse_samples": 12, "num_importance_samples": 12}
+    sizes = {"hidden_dim": 32, "num_coarse_samples": 8, "num_importance_samples": 8}
     # The paper's other weight of the semantic loss, 1, and a learning rate for a run of seconds instead of hours.
     config = small_run(scene, tmp_path, MOST_STEPS, semantic_loss_weight=1.0, **sizes)
     config.pipeline.datamanager.train_num_rays_per_batch = 192
