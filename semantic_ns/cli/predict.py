@@ -197,7 +197,7 @@ def report(command: Predict, shares: list[float], has_labels: bool) -> list[str]
         lines.append(
             "Their ids are those of classes.json there, and may mean other classes in label images of the scene. In "
             "nerfstudio's format a scene without labels takes them as its own: copy the folder to its folder "
-            "semantics, and classes.json beside its transforms.json."
+            "semantics."
         )
         return lines
     if not has_labels:
