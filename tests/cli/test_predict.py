@@ -25,6 +25,7 @@ from support.scannet_scene import write_scan
 from support.segmenters import ConvNet, write_onnx
 
 pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx")
 
 NAMES = ["wall", "floor", "sofa", "spaceship"]
 

@@ -27,6 +27,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`free.onnx`, `fixed.onnx`, the folder `segformer` and weights of torchvision's smallest network."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("transformers")
+    pytest.importorskip("onnx")
     from torchvision.models import get_model
 
     folder = tmp_path_factory.mktemp("networks")
