@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from nerfstudio.scripts.train import main as train
 
 from semantic_ns.batch import planar_depth_m, seen_labels
@@ -77,7 +76,9 @@ def test_of_a_run_the_labels_and_depth_are_what_it_renders(nerfstudio_scene: Pat
         np.testing.assert_allclose(new_poses, old_poses, atol=1e-5)
         with torch.no_grad(), model.raw_outputs():
             outputs = model.get_outputs_for_camera(old.cameras[0:1])
-        assert (model.taxonomy.decode(seen_labels(outputs)[..., 0].numpy()) == new.taxonomy.decode(new.read_labels(0))).all()
+        assert (
+            model.taxonomy.decode(seen_labels(outputs)[..., 0].numpy()) == new.taxonomy.decode(new.read_labels(0))
+        ).all()
         depth_m = planar_depth_m(outputs, old.metadata["metres_per_unit"])[..., 0].numpy()
         found = new.depth_of(0)
         assert found is not None
