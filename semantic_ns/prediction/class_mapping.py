@@ -179,7 +179,8 @@ def map_to_written(names: Sequence[str], written: WrittenClasses, ids: Mapping[s
         SceneError: if no channel has a counterpart.
     """
     place_of_id = {entry.id: place for place, entry in enumerate(written.entries)}
-    targets = np.array([place_of_id.get(_first_known(name, ids), -1) for name in names], np.int64)
+    found = [_first_known(name, ids) for name in names]
+    targets = np.array([-1 if number is None else place_of_id.get(number, -1) for number in found], np.int64)
     if (targets < 0).all():
         raise SceneError(
             f"Expected a class of the network among those of {where} ({_listed(e.name for e in written.entries)}), "

@@ -113,6 +113,7 @@ def _tiled(segmenter: Segmenter, pixels: Tensor, inference: Inference) -> Float3
             total[:, top:bottom, left:right] += weight * found
             weights[top:bottom, left:right] += weight
     assert total is not None
+    assert weights is not None
     return total.div_(weights)
 
 

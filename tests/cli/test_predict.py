@@ -222,7 +222,7 @@ def test_a_frame_that_fails_half_way_or_a_full_disk_leaves_nothing(
 
 def test_logits_that_are_not_finite_name_the_frame(nerfstudio_scene: Path, tmp_path: Path) -> None:
     net = ConvNet(4)
-    net.second.bias.data[0] = float("nan")
+    next(net.second.parameters()).data[0] = float("nan")
     path = write_onnx(net, tmp_path / "n.onnx", names=json.dumps(NAMES))
     with pytest.raises(SceneError, match=r"finite logits.*frame_0"):
         Predict(nerfstudio_scene, path, tmp_path / "out").main()

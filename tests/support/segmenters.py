@@ -26,7 +26,7 @@ class ConvNet(nn.Module):
     def slowly(self, image: np.ndarray) -> np.ndarray:
         """Logits [rows, columns, classes] of a normalised image [rows, columns, 3], pixel by pixel."""
         first, second = (
-            [value.detach().double().numpy() for value in (layer.weight, layer.bias)]
+            [value.detach().double().numpy() for value in layer.parameters()]  # weight, then bias
             for layer in (self.first, self.second)
         )
         rows, columns = image.shape[:2]
