@@ -10,6 +10,7 @@ import tyro
 from rich.console import Console
 from rich.progress import track
 
+from semantic_ns.cli.export_dataset import ExportDataset
 from semantic_ns.cli.export_labels import ExportLabels
 from semantic_ns.cli.main import run_command
 from semantic_ns.cli.to_splat import ToSplat
@@ -130,11 +131,12 @@ def _tracked(description: str) -> Any:
 
 def entrypoint() -> None:
     """Console script `sns-export`."""
-    command: PointCloud | Mesh | ToSplat | ExportLabels = tyro.cli(
+    command: PointCloud | Mesh | ToSplat | ExportLabels | ExportDataset = tyro.cli(
         Annotated[PointCloud, tyro.conf.subcommand("pointcloud")]
         | Annotated[Mesh, tyro.conf.subcommand("mesh")]
         | Annotated[ToSplat, tyro.conf.subcommand("splat")]
-        | Annotated[ExportLabels, tyro.conf.subcommand("labels")],
+        | Annotated[ExportLabels, tyro.conf.subcommand("labels")]
+        | Annotated[ExportDataset, tyro.conf.subcommand("dataset")],
         description="Write what a trained scene knows in formats of other programs.",
         config=(tyro.conf.FlagConversionOff,),
     )

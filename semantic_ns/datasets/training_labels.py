@@ -39,7 +39,12 @@ _Labels = list[_Image]
 
 def frame_names(dataset: SemanticDataset) -> list[str]:
     """A name for each image that is a file name, too: without suffix, and with its folders where two would be equal."""
-    paths = [Path(path) for path in dataset.image_filenames]
+    return names_of_images(dataset.image_filenames)
+
+
+def names_of_images(images: Sequence[Path]) -> list[str]:
+    """The same for a list of image files."""
+    paths = [Path(path) for path in images]
     stems = [path.stem for path in paths]
     if len(set(stems)) == len(stems):
         return stems

@@ -57,14 +57,13 @@ def map_to_space(space: str, source: ClassTable) -> LabelMap | None:
     if space == NATIVE:
         return None
     target = table_of(space)
-    id_of_name = {_key(entry.name): entry.id for entry in target.entries}
-    via_nyu40 = _names_via_nyu40(space) if space in SPACES else _names_from_file(Path(space), target)
+    id_of_name = ids_of_names(space, target)
     void = void_id_of(target)
     ids = dict.fromkeys(source.void_ids, void)
     num_proposed = num_lost = 0
     for entry in source.entries:
-        name = _key(entry.name)
-        ids[entry.id] = id_of_name.get(name, id_of_name.get(via_nyu40.get(name, ""), void))
+        name = name_key(entry.name)
+        ids[entry.id] = id_of_name.get(name, void)
         num_lost += ids[entry.id] == void
         num_proposed += space in SPACES and name in _proposed() and _proposed()[name] != name
     if num_lost == len(source.entries):
@@ -80,13 +79,29 @@ def map_to_space(space: str, source: ClassTable) -> LabelMap | None:
     return LabelMap(sentence, target, ids)
 
 
-def _key(name: str) -> str:
+def ids_of_names(space: str, target: ClassTable) -> dict[str, int]:
+    """Id of the class of a label space that each known name leads to; names are those of `name_key`.
+
+    Args:
+        space: a name of `table_of`, or a path.
+        target: its classes.
+
+    Raises:
+        SceneError: if the column `from` of a file gives one name to two classes.
+    """
+    own = {name_key(entry.name): entry.id for entry in target.entries}
+    others = _names_via_nyu40(space) if space in SPACES else _names_from_file(Path(space), target)
+    return {name: own[leads_to] for name, leads_to in others.items() if leads_to in own} | own
+
+
+def name_key(name: str) -> str:
+    """A name as names are compared: case, blanks, `-` and `_` do not count."""
     return re.sub(r"[\s_-]+", " ", name.strip().casefold())
 
 
 def _names_via_nyu40(space: str) -> Mapping[str, str]:
     """Name in the space of every class of Replica and NYU40."""
-    nyu40 = {_key(entry.name): _key(entry.name) for entry in ClassTable.load("nyu40").entries}
+    nyu40 = {name_key(entry.name): name_key(entry.name) for entry in ClassTable.load("nyu40").entries}
     names = _proposed() | nyu40
     if space == "nyu13":
         nyu13 = _read_names(TABLES_FOLDER / "nyu40_to_nyu13.csv")
@@ -101,19 +116,20 @@ def _proposed() -> dict[str, str]:
 
 def _read_names(path: Path) -> dict[str, str]:
     rows = csv.reader(io.StringIO(read_text(path)))
-    return {_key(name): _key(target) for name, target in list(rows)[1:]}
+    return {name_key(name): name_key(target) for name, target in list(rows)[1:]}
 
 
 def _names_from_file(path: Path, target: ClassTable) -> Mapping[str, str]:
     """Names in the column `from` of a class table that `ClassTable` could read, each with the class of its row."""
     if path.suffix.lower() != ".csv":
         return {}
-    own = {_key(entry.name) for entry in target.entries}
+    own = {name_key(entry.name) for entry in target.entries}
     names: dict[str, str] = {}
     for row in csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True):
         values = {(key or "").strip(): value or "" for key, value in row.items()}
-        for name in filter(None, map(_key, values.get(_NAMES_COLUMN, "").split("|"))):
-            if names.setdefault(name, _key(values["name"])) != _key(values["name"]) or name in own - {names[name]}:
+        for name in filter(None, map(name_key, values.get(_NAMES_COLUMN, "").split("|"))):
+            row_name = name_key(values["name"])
+            if names.setdefault(name, row_name) != row_name or name in own - {row_name}:
                 raise SceneError(
                     f"Expected each class once in {path}, found '{name}' for two classes; remove one of them from "
                     f"the column {_NAMES_COLUMN}."

@@ -47,6 +47,7 @@ EXPECTED = {
         "sns-import-labels",
         "sns-label",
         "sns-pairs",
+        "sns-predict",
         "sns-suggest",
         "sns-to-splat",
     },

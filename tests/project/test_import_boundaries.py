@@ -29,7 +29,7 @@ LAYERS = (
     ("active_learning",),
     ("datamanagers",),
     ("export",),
-    ("fusion",),
+    ("fusion", "prediction"),
     ("doctor", "annotations"),
     ("audit",),
     ("labelling",),

@@ -1,0 +1,1 @@
+"""Predictions of a 2D segmentation network for the frames of a scene."""

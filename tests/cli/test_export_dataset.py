@@ -1,0 +1,111 @@
+"""`sns-export dataset`: what is written is read back as it was, and wrong input leaves nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from nerfstudio.scripts.train import main as train
+
+from semantic_ns.batch import planar_depth_m, seen_labels
+from semantic_ns.cli.export_dataset import ExportDataset
+from semantic_ns.dataparsers.auto import AutoDataParserConfig
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.errors import SceneError
+from semantic_ns.export.dataset_files import in_thousandths
+from semantic_ns.geometry.world import poses_in_world
+from semantic_ns.methods.semantic_nerf.method import semantic_nerf
+from semantic_ns.runs import load_run
+from support.new_rooms import without_depth, without_labels
+from support.registered import configured
+from support.scannet_scene import write_scan
+
+
+def read(scene: Path, split: str) -> tuple[SemanticDataset, np.ndarray]:
+    """A split, and its poses in the world of the scene's files."""
+    parser: Any = AutoDataParserConfig(data=scene, labels_optional=True).setup()
+    outputs = parser.get_dataparser_outputs(split)
+    return SemanticDataset(outputs), poses_in_world(outputs, outputs.cameras.camera_to_worlds.double().numpy())
+
+
+def assert_equal(scene: Path, copy: Path) -> None:
+    for split in ("train", "val"):
+        (old, old_poses), (new, new_poses) = read(scene, split), read(copy, split)
+        order = np.argsort([path.stem for path in old.image_filenames])
+        assert [path.stem for path in new.image_filenames] == [old.image_filenames[i].stem for i in order]
+        np.testing.assert_allclose(new_poses, old_poses[order], atol=1e-5)
+        assert new.taxonomy.names == old.taxonomy.names
+        for place, index in enumerate(order.tolist()):
+            assert (new.get_numpy_image(place) == old.get_numpy_image(index)).all()
+            assert (new.read_labels(place) == old.read_labels(index)).all()
+            depths = new.depth_of(place), old.depth_of(index)
+            assert (depths[0] is None) == (depths[1] is None)
+            if depths[0] is not None and depths[1] is not None:
+                np.testing.assert_allclose(depths[0], depths[1], atol=1e-6)
+            for name in ("fx", "fy", "cx", "cy", "width", "height"):
+                torch.testing.assert_close(getattr(new.cameras[place], name), getattr(old.cameras[index], name))
+
+
+@pytest.mark.parametrize("layout", ["nerfstudio", "replica", "scannet"])
+def test_a_scene_is_read_back_as_it_was(layout: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    scene = write_scan(tmp_path) if layout == "scannet" else request.getfixturevalue(f"{layout}_scene")
+    ExportDataset(scene, tmp_path / "out").main()
+    assert_equal(scene, tmp_path / "out")
+
+
+def test_a_scene_without_labels_or_depth_is_read_back_without(
+    nerfstudio_scene: Path, copy_scene: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    scene = without_depth(without_labels(copy_scene(nerfstudio_scene)))
+    ExportDataset(scene, tmp_path / "out").main()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["classes.json", "images", "transforms.json"]
+    assert_equal(scene, tmp_path / "out")
+
+
+def test_of_a_run_the_labels_and_depth_are_what_it_renders(nerfstudio_scene: Path, tmp_path: Path) -> None:
+    config = configured(semantic_nerf, nerfstudio_scene, tmp_path / "run", 3, num_levels=4, log2_hashmap_size=8)
+    config.pipeline.propagation.enabled = False  # pyright: ignore[reportAttributeAccessIssue]
+    train(config)
+    path = config.get_base_dir() / "config.yml"
+    ExportDataset(path, tmp_path / "out").main()
+    model = load_run(path).model
+    for split in ("train", "val"):
+        (old, old_poses), (new, new_poses) = read(nerfstudio_scene, split), read(tmp_path / "out", split)
+        np.testing.assert_allclose(new_poses, old_poses, atol=1e-5)
+        with torch.no_grad(), model.raw_outputs():
+            outputs = model.get_outputs_for_camera(old.cameras[0:1])
+        assert (
+            model.taxonomy.decode(seen_labels(outputs)[..., 0].numpy()) == new.taxonomy.decode(new.read_labels(0))
+        ).all()
+        depth_m = planar_depth_m(outputs, old.metadata["metres_per_unit"])[..., 0].numpy()
+        found = new.depth_of(0)
+        assert found is not None
+        np.testing.assert_allclose(found, depth_m, atol=6e-4)
+
+
+def test_depth_that_is_unknown_or_too_far_is_0() -> None:
+    depth = np.array([[0, 1.2344, 65.535, 65.536], [np.inf, np.nan, 0.0004, 2]], np.float32)
+    assert in_thousandths(depth).tolist() == [[0, 1234, 65535, 0], [0, 0, 0, 2000]]
+
+
+def test_wrong_input_is_one_sentence_and_leaves_nothing(
+    nerfstudio_scene: Path, copy_scene: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    with pytest.raises(SceneError, match="new or an empty folder"):
+        ExportDataset(nerfstudio_scene, tmp_path).main()
+    with pytest.raises(SceneError, match="outside the scene"):
+        ExportDataset(nerfstudio_scene, nerfstudio_scene / "out").main()
+    with pytest.raises(SceneError, match=r"config\.yml of a training run"):
+        ExportDataset(tmp_path / "config.yml", place / "out").main()
+    with pytest.raises(SceneError, match="missing"):
+        ExportDataset(tmp_path / "missing", place / "out").main()
+    scene = copy_scene(nerfstudio_scene)
+    path = scene / "images/frame_00007.png"
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(SceneError, match="frame_00007"):
+        ExportDataset(scene, place / "out").main()
+    assert list(place.iterdir()) == []
