@@ -23,7 +23,7 @@ LAYERS = (
     ("dataparsers", "synthetic_scene"),
     ("datasets", "runs"),
     ("surface", "many_scenes"),
-    ("propagation",),
+    ("propagation", "instances"),
     ("fields", "sampling", "backbones", "multi_view", "splatting"),
     ("host", "viewer", "evaluation"),
     ("active_learning",),
