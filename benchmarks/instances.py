@@ -10,16 +10,19 @@ pixels of the classes of things without an instance, and those that are void, ar
 import argparse
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Int32
 from numpy import ndarray
 from rich.console import Console
 
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
 from semantic_ns.evaluation.panoptic import PanopticCounts, Segments, match_segments
 from semantic_ns.export.instance_surface import (
     LabelledVoxels,
@@ -110,7 +113,6 @@ class Scene:
         instances: True instances of things in each training image, 0 for none.
         test: The test images as the run renders them.
         truth: Their true classes and instances.
-        voxels_s: Seconds that the voxels took.
     """
 
     surface: LabelledVoxels
@@ -118,14 +120,18 @@ class Scene:
     instances: Sequence[Int32[ndarray, "_height _width"]]
     test: Sequence[SurfaceView]
     truth: Sequence[Segments]
-    voxels_s: float
+
+    @cached_property
+    def shown(self) -> list[ndarray]:
+        """The voxels that each test image shows."""
+        return [self.surface.shown_by(view) for view in self.test]
 
     def score(self, ids: Int32[ndarray, "voxels"]) -> dict[str, Any]:
         """Quality of the instances of the voxels on the test images."""
         found = SurfaceInstances(self.surface, ids)
         images = [
-            Segments(view.labels.reshape(-1), found.image(replace(view, depth=view.depth)).reshape(-1))
-            for view in self.test
+            Segments(view.labels.reshape(-1), found.of(voxels).reshape(-1))
+            for view, voxels in zip(self.test, self.shown, strict=True)
         ]
         is_thing = self.surface.is_thing
         scene = match_segments(joined(images), joined(self.truth), is_thing)
@@ -178,7 +184,13 @@ def read_scene(load_config: Path, depth: str, scale: float) -> Scene:
         for index in range(len(test))
     ]
     instances = [instances_of(train, index) for index in range(len(train))]
-    return Scene(surface, views, instances, shown, truth, time.perf_counter() - started)
+    confusion = torch.zeros(taxonomy.num_classes, taxonomy.num_classes, dtype=torch.int64)
+    for view, image in zip(shown, truth, strict=True):
+        pair = torch.from_numpy(view.labels.reshape(-1)), torch.from_numpy(image.classes)
+        confusion += confusion_matrix(*pair, taxonomy.num_classes)
+    miou = segmentation_scores(confusion).miou_present
+    CONSOLE.print(f"mIoU of the classes that the run renders: {miou:.3f}")
+    return Scene(surface, views, instances, shown, truth)
 
 
 def measure(scene: Scene, seeds: Sequence[int]) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int16, Int32, Integer
+from jaxtyping import Float64, Int16, Int32, Int64, Integer
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
@@ -54,6 +54,35 @@ class LabelledVoxels:
         )
         seen = np.flatnonzero(pixels >= 0)
         return FrameMasks(seen.astype(np.int32), masks.reshape(-1)[pixels[seen]].astype(np.int32))
+
+    @cached_property
+    def _trees(self) -> dict[int, tuple[Any, Int64[ndarray, "_known"]]]:
+        from scipy.spatial import KDTree
+
+        things = np.flatnonzero(self.is_thing).tolist()
+        known = {number: np.flatnonzero(self.classes == number) for number in things}
+        return {number: (KDTree(self.centres[own]), own) for number, own in known.items() if len(own)}
+
+    def nearest(
+        self, points: Float64[ndarray, "points 3"], classes: Integer[ndarray, "points"]
+    ) -> Int64[ndarray, "points"]:
+        """The nearest voxel of the class of each point; -1 for stuff and void, and where the class has no voxel.
+
+        Args:
+            points: Places in the world of the data set's files.
+            classes: The class of each, void -1.
+        """
+        found = np.full(len(points), -1)
+        for number, (tree, own) in self._trees.items():
+            chosen = np.flatnonzero(classes == number)
+            if len(chosen):
+                found[chosen] = own[tree.query(points[chosen])[1]]
+        return found
+
+    def shown_by(self, view: SurfaceView) -> Int64[ndarray, "height width"]:
+        """The voxel that each pixel of a view shows a thing of; -1 for stuff and void, and where depth is unknown."""
+        classes = np.where(view.depth > 0, view.labels, np.int16(-1)).reshape(-1)
+        return self.nearest(view.points().reshape(-1, 3), classes).reshape(view.depth.shape)
 
     @cached_property
     def parts(self) -> Int32[ndarray, "voxels"]:
@@ -121,34 +150,9 @@ class SurfaceInstances:
         """Number of instances."""
         return int(self.ids.max(initial=0))
 
-    @cached_property
-    def _trees(self) -> dict[int, tuple[Any, Int32[ndarray, "_known"]]]:
-        from scipy.spatial import KDTree
-
-        found = {}
-        for number in np.unique(self.surface.classes[self.ids > NO_INSTANCE]).tolist():
-            known = np.flatnonzero((self.ids > NO_INSTANCE) & (self.surface.classes == number))
-            found[number] = KDTree(self.surface.centres[known]), self.ids[known]
-        return found
-
-    def at(self, points: Float64[ndarray, "points 3"], classes: Integer[ndarray, "points"]) -> Int32[ndarray, "points"]:
-        """The instance of points: that of the nearest voxel of their class; 0 for stuff and void.
-
-        Args:
-            points: Places in the world of the data set's files.
-            classes: The class of each, void -1.
-        """
-        found = np.zeros(len(points), np.int32)
-        for number, (tree, ids) in self._trees.items():
-            chosen = np.flatnonzero(classes == number)
-            if len(chosen):
-                found[chosen] = ids[tree.query(points[chosen])[1]]
-        return found
-
-    def image(self, view: SurfaceView) -> Int32[ndarray, "height width"]:
-        """The instance that each pixel of a view shows; 0 for stuff and void, and where depth is unknown."""
-        classes = np.where(view.depth > 0, view.labels, np.int16(-1)).reshape(-1)
-        return self.at(view.points().reshape(-1, 3), classes).reshape(view.depth.shape)
+    def of(self, voxels: Int64[ndarray, "*shape"]) -> Int32[ndarray, "*shape"]:
+        """The instance of voxels by their numbers, 0 for -1."""
+        return np.array([*self.ids, NO_INSTANCE], np.int32)[voxels]
 
 
 def find_instances(

@@ -11,8 +11,8 @@ those. Of masks of one class
 and the two groups of the highest consensus are joined until it is below 1/2. A mask that has run over several things
 is told by the frames that observe it: most of them have no mask that contains it. It is left out.
 
-Voxels then vote: each mask for its group at its voxels. A group that does not win the most of the voxels it votes on is
-a piece of another, and is left out.
+Voxels then vote: each mask for its group at its voxels, and masks of other classes for none. A group that does not win
+most of the voxels that it votes on is a piece of another, or an edge of something else, and is left out.
 """
 
 import heapq
@@ -138,22 +138,21 @@ def average_linkage(
     return groups
 
 
-def vote(
-    masks: MaskSets, groups: Int64[ndarray, "masks"], is_used: Bool[ndarray, "masks"], leaves_pieces: bool = False
-) -> Int32[ndarray, "voxels"]:
-    """The group, from 1, that most masks over each voxel vote for, 0 where none does; the smaller among equals.
+def vote(masks: MaskSets, groups: Int64[ndarray, "masks"], is_used: Bool[ndarray, "masks"]) -> Int32[ndarray, "voxels"]:
+    """The group, from 1, that most masks over each voxel vote for; the smaller among equals.
 
-    A group that wins fewer than half of the voxels that it votes on is left out, and the others are counted anew.
+    It is 0 where no mask votes, or more masks of other classes lie over the voxel. A group that wins fewer than half of
+    the voxels that it votes on is left out, and the others are counted anew.
 
     Args:
         masks: The masks.
         groups: Number of the group of each mask, from 0.
         is_used: Masks that vote.
-        leaves_pieces: Whether groups that win fewer stay.
     """
     is_used = is_used.copy()
     while True:
-        winners = _winners(masks.votes(groups, is_used))
+        winners, num_votes = most_votes(masks, groups, is_used)
+        winners[masks.foreign > num_votes] = 0
         used = is_used[masks.mask_of_entry]
         own = groups[masks.mask_of_entry[used]] + 1
         pairs = np.unique(np.stack([own, masks.voxel_of_entry[used]], axis=1), axis=0)
@@ -161,19 +160,23 @@ def vote(
         won = np.bincount(pairs[winners[pairs[:, 1]] == pairs[:, 0], 0], minlength=num_groups)
         is_loser = won < MAJORITY * np.bincount(pairs[:, 0], minlength=num_groups)
         is_out = is_used & is_loser[groups + 1]
-        if leaves_pieces or not is_out.any():
+        if not is_out.any():
             return winners
         is_used &= ~is_out
 
 
-def _winners(votes: Any) -> Int32[ndarray, "voxels"]:
-    """Column, from 1, of the largest entry of each row of a CSR table without negative entries; 0 for an empty row."""
+def most_votes(
+    masks: MaskSets, groups: Int64[ndarray, "masks"], is_used: Bool[ndarray, "masks"]
+) -> tuple[Int32[ndarray, "voxels"], Int64[ndarray, "voxels"]]:
+    """The group, from 1, that most masks over each voxel vote for, 0 for none, and their number; see `vote`."""
+    votes = masks.votes(groups, is_used)
     rows = np.repeat(np.arange(votes.shape[0]), np.diff(votes.indptr))
     order = np.lexsort((votes.indices, -votes.data, rows))
     first = order[np.flatnonzero(np.diff(rows[order], prepend=-1))]
-    winners = np.zeros(votes.shape[0], np.int32)
+    winners, counts = np.zeros(votes.shape[0], np.int32), np.zeros(votes.shape[0], np.int64)
     winners[rows[first]] = votes.indices[first] + 1
-    return winners
+    counts[rows[first]] = votes.data[first]
+    return winners, counts
 
 
 def join_masks(masks: MaskSets, classes: Int16[ndarray, "voxels"]) -> Int32[ndarray, "voxels"]:

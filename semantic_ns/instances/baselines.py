@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Int32, Int64
 from numpy import ndarray
 
-from semantic_ns.instances.association import vote
+from semantic_ns.instances.association import most_votes
 from semantic_ns.instances.masks import MaskSets
 
 _LEAST_IOU = 0.25
@@ -52,4 +52,4 @@ def assigned_frame_by_frame(masks: MaskSets) -> Int64[ndarray, "masks"]:
 
 def voted(masks: MaskSets, groups: Int64[ndarray, "masks"]) -> Int32[ndarray, "voxels"]:
     """The group, from 1, of most masks over each voxel, 0 for none; no mask is left out."""
-    return vote(masks, groups, np.ones(len(masks), bool), leaves_pieces=True)
+    return most_votes(masks, groups, np.ones(len(masks), bool))[0]

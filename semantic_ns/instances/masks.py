@@ -25,7 +25,7 @@ class FrameMasks:
 
 @dataclass(frozen=True, eq=False)
 class MaskSets:
-    """All masks of all frames, numbered; a mask over voxels of several classes is several masks.
+    """All masks of things of all frames, numbered.
 
     Attributes:
         frames: The frame of each mask.
@@ -33,7 +33,7 @@ class MaskSets:
         classes: Its class.
         mask_of_entry: Mask of each pair of a mask and one of its voxels.
         voxel_of_entry: Voxel of each such pair.
-        num_voxels: Number of voxels of the surface.
+        foreign: How many masks of another class, of stuff or void too, each of the M voxels lies under.
     """
 
     frames: Int64[ndarray, "masks"]
@@ -41,7 +41,7 @@ class MaskSets:
     classes: Int64[ndarray, "masks"]
     mask_of_entry: Int64[ndarray, "entries"]
     voxel_of_entry: Int32[ndarray, "entries"]
-    num_voxels: int
+    foreign: Int64[ndarray, "voxels"]
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -52,24 +52,30 @@ class MaskSets:
     ) -> "MaskSets":
         """Number the masks of the frames.
 
-        The class of a voxel stands above the mask: what a mask holds of another class is another mask, and what it
-        holds of stuff or void is left out. A mask that has run over a neighbour of another class is so cut along it.
+        The class of a mask is that of most of its voxels; what it holds of others is left out, and so is a mask of
+        stuff or void. A mask that has run over a neighbour of another class is so cut along it.
 
         Args:
             frames: What each frame sees.
             classes: Classes of the voxels, void -1.
             is_thing: Whether each class is of things.
         """
-        things = np.array([*is_thing, False])
-        keys, voxels = [np.empty((0, 3), np.int64)], [np.empty(0, np.int32)]
+        keys, voxels = [np.empty((0, 2), np.int64)], [np.empty(0, np.int32)]
         for number, frame in enumerate(frames):
-            is_used = (frame.masks > 0) & things[classes[frame.voxels]]
-            some = frame.voxels[is_used]
-            keys.append(np.stack([np.full(len(some), number), frame.masks[is_used], classes[some]], axis=1))
-            voxels.append(some)
-        occurring, of_entries = np.unique(np.concatenate(keys), axis=0, return_inverse=True)
-        of_frames, ids, of_masks = occurring.T
-        return cls(of_frames, ids, of_masks, of_entries.reshape(-1), np.concatenate(voxels), len(classes))
+            is_used = frame.masks > 0
+            keys.append(np.stack([np.full(int(is_used.sum()), number), frame.masks[is_used]], axis=1))
+            voxels.append(frame.voxels[is_used])
+        occurring, numbers = np.unique(np.concatenate(keys), axis=0, return_inverse=True)
+        of_entries, entries = numbers.reshape(-1), np.concatenate(voxels)
+        counts = np.zeros((len(occurring), len(is_thing) + 1), np.int64)
+        np.add.at(counts, (of_entries, classes[entries]), 1)  # void is -1, the last place
+        of_masks = counts.argmax(axis=1)
+        is_kept = np.array([*is_thing, False])[of_masks]
+        is_own = is_kept[of_entries] & (classes[entries] == of_masks[of_entries])
+        foreign = np.bincount(entries[~is_own], minlength=len(classes))
+        new = np.cumsum(is_kept) - 1
+        of_frames, ids = occurring[is_kept].T
+        return cls(of_frames, ids, of_masks[is_kept], new[of_entries[is_own]], entries[is_own], foreign)
 
     @cached_property
     def matrix(self) -> Any:
@@ -77,7 +83,7 @@ class MaskSets:
         from scipy.sparse import csr_matrix
 
         ones = np.ones(len(self.mask_of_entry), np.float32)
-        return csr_matrix((ones, (self.mask_of_entry, self.voxel_of_entry)), shape=(len(self), self.num_voxels))
+        return csr_matrix((ones, (self.mask_of_entry, self.voxel_of_entry)), shape=(len(self), len(self.foreign)))
 
     def votes(self, groups: Int64[ndarray, "masks"], is_used: Bool[ndarray, "masks"]) -> Any:
         """How many masks of each group [column] hold each voxel [row], scipy CSR.
