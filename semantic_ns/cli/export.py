@@ -10,6 +10,7 @@ import tyro
 from rich.console import Console
 from rich.progress import track
 
+from semantic_ns.cli.export_instances import Instances
 from semantic_ns.cli.export_labels import ExportLabels
 from semantic_ns.cli.main import run_command
 from semantic_ns.cli.to_splat import ToSplat
@@ -130,10 +131,11 @@ def _tracked(description: str) -> Any:
 
 def entrypoint() -> None:
     """Console script `sns-export`."""
-    command: PointCloud | Mesh | ToSplat | ExportLabels = tyro.cli(
+    command: PointCloud | Mesh | ToSplat | Instances | ExportLabels = tyro.cli(
         Annotated[PointCloud, tyro.conf.subcommand("pointcloud")]
         | Annotated[Mesh, tyro.conf.subcommand("mesh")]
         | Annotated[ToSplat, tyro.conf.subcommand("splat")]
+        | Annotated[Instances, tyro.conf.subcommand("instances")]
         | Annotated[ExportLabels, tyro.conf.subcommand("labels")],
         description="Write what a trained scene knows in formats of other programs.",
         config=(tyro.conf.FlagConversionOff,),

@@ -141,6 +141,21 @@ def read_surface(
     dataset: SemanticDataset = data.train_dataset
     given, source = given_depth(dataset, depth)
     views = render_views(pipeline.model, dataset, data.train_dataparser_outputs, given, track)
+    return scene_surface(views, dataset, source, given is not None)
+
+
+def scene_surface(views: Sequence[SurfaceView], dataset: SemanticDataset, source: str, is_given: bool) -> SceneSurface:
+    """The surface of a scene by those of its views that know some depth.
+
+    Args:
+        views: All views.
+        dataset: Their images.
+        source: Where depth comes from, as a sentence.
+        is_given: Whether it comes from the depth images of the scene.
+
+    Raises:
+        SceneError: if no depth is known.
+    """
     views = [view for view in views if bool((view.depth > 0).any())]
     if not views:
         raise SceneError(
@@ -148,7 +163,7 @@ def read_surface(
             "with sns-doctor."
         )
     has_unknown_scale = bool(dataset.metadata.get(keys.HAS_UNKNOWN_SCALE, False))
-    return SceneSurface(views, "units of the poses" if has_unknown_scale else "m", source, given is not None)
+    return SceneSurface(views, "units of the poses" if has_unknown_scale else "m", source, is_given)
 
 
 def render_views(
