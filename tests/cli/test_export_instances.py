@@ -56,12 +56,11 @@ def test_walls_that_are_things_are_one_instance_each_in_every_view(views: list[S
             assert len(np.unique(ids[view.labels == wall])) == 1
 
 
-def test_masks_divide_what_is_connected_whatever_their_ids_and_frames_without_masks(views: list[SurfaceView]) -> None:
+def test_masks_divide_what_is_connected_whatever_their_ids(views: list[SurfaceView]) -> None:
     rng = np.random.default_rng(0)
     masks: list[ndarray | None] = [
         np.concatenate([[0], rng.permutation(50)[:8] + 1]).astype(np.int32)[halves(view)] for view in views
     ]
-    masks[2] = None
     found = found_in(views, masks)
     assert found.count == 8
     for view in views:
@@ -69,6 +68,14 @@ def test_masks_divide_what_is_connected_whatever_their_ids_and_frames_without_ma
         for number in np.unique(true[true > 0]):
             own = ids[true == number]
             assert (own == np.bincount(own).argmax()).mean() > 0.85
+
+
+def test_frames_without_masks_show_instances_too(views: list[SurfaceView]) -> None:
+    masks: list[ndarray | None] = [halves(view) for view in views]
+    masks[3] = None
+    found = found_in(views, masks)
+    ids = found.of(found.surface.shown_by(views[3]))
+    assert (ids[views[3].labels < 4] > 0).all()
 
 
 def test_a_voxel_is_as_large_as_three_pixels_or_as_depth_is_uncertain() -> None:
