@@ -3,6 +3,7 @@
 import json
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,7 +101,7 @@ def test_files_hold_the_ids_and_coco_reads_them(views: list[SurfaceView], tmp_pa
         with Image.open(tmp_path / "instances_color" / f"frame_{number}.png") as image:
             expected = np.array([instance_color(i) for i in range(found.count + 1)])[ids]
             np.testing.assert_array_equal(np.asarray(image), expected)
-        annotations = coco.loadAnns(coco.getAnnIds(imgIds=[number + 1]))
+        annotations: list[Any] = coco.loadAnns(coco.getAnnIds(imgIds=[number + 1]))
         assert {item["track_id"] for item in annotations} == set(np.unique(ids)) - {0}
         for item in annotations:
             np.testing.assert_array_equal(coco.annToMask(item), ids == item["track_id"])
@@ -133,6 +134,7 @@ def test_masks_are_found_by_the_names_of_the_images_and_frames_may_be_without(tm
     ids = np.arange(12, dtype=np.uint16).reshape(3, 4)
     found = read_masks(written(tmp_path / "masks", "frame_2.png", ids), IMAGES, [(3, 4)] * 8)
     assert [number for number, masks in enumerate(found) if masks is not None] == [2]
+    assert found[2] is not None
     np.testing.assert_array_equal(found[2], ids)
 
 
