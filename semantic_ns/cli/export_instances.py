@@ -63,7 +63,8 @@ class Instances:
             used = {id(frame) for frame in unique_frames([*frames[0], *frames[1]])}
             for frame, view in shown:
                 if id(frame) in used:
-                    files.add(frame.name, frame.image.name, found.of(found.surface.shown_by(view)))
+                    image = (frame.image or frame.name).name
+                    files.add(frame.name, image, found.of(found.surface.shown_by(view)))
             files.finish()
         num_masked = sum(image is not None for image in masks)
         how = f"masks of {num_masked} of {len(train)} training images" if masks else "connected parts of the surface"
