@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from semantic_ns.cli.export_dataset import ExportDataset
+from semantic_ns.cli.export_instances import Instances
 from semantic_ns.cli.export_labels import ExportLabels
 from semantic_ns.cli.main import run_command
 from semantic_ns.cli.to_splat import ToSplat
@@ -131,10 +132,11 @@ def _tracked(description: str) -> Any:
 
 def entrypoint() -> None:
     """Console script `sns-export`."""
-    command: PointCloud | Mesh | ToSplat | ExportLabels | ExportDataset = tyro.cli(
+    command: PointCloud | Mesh | ToSplat | Instances | ExportLabels | ExportDataset = tyro.cli(
         Annotated[PointCloud, tyro.conf.subcommand("pointcloud")]
         | Annotated[Mesh, tyro.conf.subcommand("mesh")]
         | Annotated[ToSplat, tyro.conf.subcommand("splat")]
+        | Annotated[Instances, tyro.conf.subcommand("instances")]
         | Annotated[ExportLabels, tyro.conf.subcommand("labels")]
         | Annotated[ExportDataset, tyro.conf.subcommand("dataset")],
         description="Write what a trained scene knows in formats of other programs.",

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, Int16, UInt8
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from numpy import ndarray
 
 from semantic_ns.batch import RENDERED_LABELS, meets_nothing, planar_depth_m, seen_labels
@@ -18,7 +19,7 @@ from semantic_ns.export.splat import pinhole_cameras
 from semantic_ns.geometry.pinhole import Pixels, Surface, rays
 from semantic_ns.geometry.poses import opencv_to_opengl
 from semantic_ns.geometry.world import poses_in_world
-from semantic_ns.interfaces import PipelineLike
+from semantic_ns.interfaces import PipelineLike, RenderingModel
 
 DepthSource = Literal["auto", "given", "rendered"]
 """Where depth comes from: the images of the scene, what the run renders, or the first of these that can be trusted."""
@@ -136,30 +137,25 @@ def read_surface(
         SceneError: if the run has no classes or its cameras are no pinhole cameras, if depth images are asked for and
             cannot be trusted, or if no depth is known.
     """
-    model, data = pipeline.model, pipeline.datamanager
+    data = pipeline.datamanager
     dataset: SemanticDataset = data.train_dataset
-    cameras = pinhole_cameras(dataset)
-    given, source = _given_depth(dataset, depth)
-    c2w = dataset.cameras.camera_to_worlds[:, :3, :4].double().numpy()
-    poses = np.linalg.inv(opencv_to_opengl(poses_in_world(data.train_dataparser_outputs, c2w)))[:, :3]
-    metres_per_unit = float(dataset.metadata[keys.METRES_PER_UNIT])
-    views = []
-    with torch.no_grad(), model.raw_outputs():
-        for index in track(range(len(dataset))):
-            outputs = model.get_outputs_for_camera(dataset.cameras[index : index + 1].to(model.device))
-            _refuse_without_classes(outputs)
-            depth_m = _rendered_depth(outputs, metres_per_unit) if given is None else given[index]
-            labels = seen_labels(outputs)[..., 0].cpu().numpy().astype(np.int16)
-            views.append(
-                SurfaceView(
-                    poses[index],
-                    cameras[index].lens.double().numpy(),
-                    np.where(_is_used(dataset, index), depth_m, 0).astype(np.float32),
-                    (dataset.color_of(index) * 255).round().byte().numpy(),
-                    labels,
-                    outputs["semantics_confidence"][..., 0].float().cpu().numpy(),
-                )
-            )
+    given, source = given_depth(dataset, depth)
+    views = render_views(pipeline.model, dataset, data.train_dataparser_outputs, given, track)
+    return scene_surface(views, dataset, source, given is not None)
+
+
+def scene_surface(views: Sequence[SurfaceView], dataset: SemanticDataset, source: str, is_given: bool) -> SceneSurface:
+    """The surface of a scene by those of its views that know some depth.
+
+    Args:
+        views: All views.
+        dataset: Their images.
+        source: Where depth comes from, as a sentence.
+        is_given: Whether it comes from the depth images of the scene.
+
+    Raises:
+        SceneError: if no depth is known.
+    """
     views = [view for view in views if bool((view.depth > 0).any())]
     if not views:
         raise SceneError(
@@ -167,11 +163,58 @@ def read_surface(
             "with sns-doctor."
         )
     has_unknown_scale = bool(dataset.metadata.get(keys.HAS_UNKNOWN_SCALE, False))
-    return SceneSurface(views, "units of the poses" if has_unknown_scale else "m", source, given is not None)
+    return SceneSurface(views, "units of the poses" if has_unknown_scale else "m", source, is_given)
 
 
-def _given_depth(dataset: SemanticDataset, depth: DepthSource) -> tuple[Sequence[ndarray] | None, str]:
-    """Trusted depth images in metres, or None for what the run renders; and where depth comes from."""
+def render_views(
+    model: RenderingModel,
+    dataset: SemanticDataset,
+    outputs: DataparserOutputs,
+    given: Sequence[ndarray] | None = None,
+    track: Callable[[Sequence[int]], Iterator[int]] = iter,
+) -> list[SurfaceView]:
+    """Render all images of a data set (slow), also those that show no surface.
+
+    Args:
+        model: The model of a run.
+        dataset: The images.
+        outputs: The scene that they are of, or a split of it.
+        given: Planar depth of each image in metres, 0 where unknown; by default what the model renders.
+        track: Wraps the numbers of the images, to show progress.
+
+    Raises:
+        SceneError: if the model has no classes or the cameras are no pinhole cameras.
+    """
+    cameras = pinhole_cameras(dataset)
+    c2w = dataset.cameras.camera_to_worlds[:, :3, :4].double().numpy()
+    poses = np.linalg.inv(opencv_to_opengl(poses_in_world(outputs, c2w)))[:, :3]
+    metres_per_unit = float(dataset.metadata[keys.METRES_PER_UNIT])
+    views = []
+    with torch.no_grad(), model.raw_outputs():
+        for index in track(range(len(dataset))):
+            rendered = model.get_outputs_for_camera(dataset.cameras[index : index + 1].to(model.device))
+            _refuse_without_classes(rendered)
+            depth_m = _rendered_depth(rendered, metres_per_unit) if given is None else given[index]
+            labels = seen_labels(rendered)[..., 0].cpu().numpy().astype(np.int16)
+            views.append(
+                SurfaceView(
+                    poses[index],
+                    cameras[index].lens.double().numpy(),
+                    np.where(_is_used(dataset, index), depth_m, 0).astype(np.float32),
+                    (dataset.color_of(index) * 255).round().byte().numpy(),
+                    labels,
+                    rendered["semantics_confidence"][..., 0].float().cpu().numpy(),
+                )
+            )
+    return views
+
+
+def given_depth(dataset: SemanticDataset, depth: DepthSource) -> tuple[Sequence[ndarray] | None, str]:
+    """Trusted depth images in metres, or None for what the run renders; and where depth comes from.
+
+    Raises:
+        SceneError: if depth images are asked for and cannot be trusted.
+    """
     trusted = None if depth == "rendered" else read_trusted_depth(dataset)
     if trusted is not None:
         images_m, reason = trusted

@@ -89,6 +89,20 @@ def add_view(
 
 @kernel
 @no_type_check
+def find_pixels(points, w2c, lens, depth, least, relative, pixels):
+    """Fill ``pixels`` [N] with the pixel, row by row, in which a view sees each point, -1 where it does not."""
+    height, width = depth.shape
+    for i in prange(len(points)):
+        row, column, z = pixel_of(points[i, 0], points[i, 1], points[i, 2], w2c, lens, height, width)
+        pixels[i] = -1
+        if row < 0 or depth[int(row), int(column)] <= 0:
+            continue
+        if abs(depth_at(depth, row, column) - z) <= max(least, relative * z):
+            pixels[i] = int(row) * width + int(column)
+
+
+@kernel
+@no_type_check
 def count_differences(points, w2c, lens, depth, widest, largest, counts):
     """Add to ``counts`` [B], bins over 0..largest, how far the depths of points differ from those of one view."""
     height, width = depth.shape

@@ -23,7 +23,7 @@ LAYERS = (
     ("dataparsers", "synthetic_scene"),
     ("datasets", "runs"),
     ("surface", "many_scenes", "backbones", "multi_view"),
-    ("propagation",),
+    ("propagation", "instances"),
     ("fields", "sampling", "splatting"),
     ("host", "viewer", "evaluation"),
     ("active_learning",),

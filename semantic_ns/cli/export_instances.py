@@ -1,0 +1,77 @@
+"""`sns-export instances`: things one by one, on the surface of a trained scene and in its images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.progress import track
+
+from semantic_ns.runs import load_run
+
+
+@dataclass
+class Instances:
+    """Tell things of one class apart, and write an image of instance ids for each frame.
+
+    Connected parts of the surface of one class are instances. Where --masks gives masks of things in single frames,
+    these are joined over views by what most frames say; their ids need not agree between frames. Written are PNGs of 16
+    bits in the folder instances, in which an id means the same thing in every frame, pictures of them in
+    instances_color, instances.json with the class, colour, size and box of each instance, and instances_coco.json.
+    Training images and scored images are written.
+    """
+
+    load_config: Path
+    """The config.yml of the run."""
+    output_dir: Path
+    """New folder of the files, outside the scene's folder."""
+    masks: Path | None = None
+    """Folder of PNGs of mask ids, 0 for none, each named like the image of its frame. Frames may be without masks."""
+    depth: Literal["auto", "given", "rendered"] = "auto"
+    """Where depth comes from: the depth images of the scene (given), or what the run renders. By default the scene's
+    where training frames have depth images that agree with each other."""
+
+    def main(self) -> None:
+        """Load the run, render its images, find the instances, and write into a folder that appears when complete."""
+        from semantic_ns.export.instance_files import InstanceFiles
+        from semantic_ns.export.instance_masks import read_masks
+        from semantic_ns.export.instance_surface import edge_of, find_instances, label_voxels, refuse_without_things
+        from semantic_ns.export.labels import dataset_frames, input_paths, unique_frames
+        from semantic_ns.export.surface_files import Precision
+        from semantic_ns.export.surface_views import given_depth, render_views, scene_surface
+        from semantic_ns.io.writing import making_folder, refuse_inside, refuse_used_folder
+
+        refuse_used_folder(self.output_dir, "--output-dir")
+        run = load_run(self.load_config)
+        taxonomy, data = run.model.taxonomy, run.pipeline.datamanager
+        refuse_without_things(taxonomy)
+        refuse_inside(self.output_dir, input_paths(data), "--output-dir")
+        train, scored, outputs = data.train_dataset, data.eval_dataset, data.train_dataparser_outputs
+        frames = [dataset_frames(train), dataset_frames(scored)]
+        sizes = [train.without_label(index).shape for index in range(len(train))]
+        masks = [] if self.masks is None else read_masks(self.masks, train.image_filenames, sizes)
+        given, source = given_depth(train, self.depth)
+        views = render_views(run.model, train, outputs, given, _tracked("Rendering training images"))
+        surface = scene_surface(views, train, source, given is not None)
+        precision = Precision.of(surface)
+        edge = edge_of(precision.pixel_side, precision.difference)
+        found = find_instances(label_voxels(views, taxonomy, precision.tolerance, edge), views, masks)
+        with making_folder(self.output_dir) as folder:
+            files = InstanceFiles(folder, found, taxonomy, surface.unit)
+            others = render_views(run.model, scored, outputs, track=_tracked("Rendering scored images"))
+            shown = zip([*frames[0], *frames[1]], [*views, *others], strict=True)
+            used = {id(frame) for frame in unique_frames([*frames[0], *frames[1]])}
+            for frame, view in shown:
+                if id(frame) in used:
+                    image = (frame.image or frame.name).name
+                    files.add(frame.name, image, found.of(found.surface.shown_by(view)))
+            files.finish()
+        num_masked = sum(image is not None for image in masks)
+        how = f"masks of {num_masked} of {len(train)} training images" if masks else "connected parts of the surface"
+        Console(soft_wrap=True, highlight=False, markup=False).print(
+            f"Wrote {found.count} instances, from {how}, to {self.output_dir}; depth: {source}."
+        )
+
+
+def _tracked(description: str) -> Any:
+    return lambda items: track(items, description)

@@ -1,0 +1,122 @@
+"""What `sns-export instances` writes: an image of instance ids for each frame, and what each instance is."""
+
+import colorsys
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int32
+from numpy import ndarray
+
+from semantic_ns.errors import SceneError
+from semantic_ns.export.instance_masks import LARGEST_ID
+from semantic_ns.export.instance_surface import SurfaceInstances
+from semantic_ns.io.run_lengths import encode_coco
+from semantic_ns.io.writing import write_json, write_png
+from semantic_ns.labels.taxonomy import Taxonomy
+
+INSTANCES_FILE = "instances.json"
+COCO_FILE = "instances_coco.json"
+_GOLDEN = 0.618034
+
+
+def instance_color(number: int) -> tuple[int, int, int]:
+    """A colour for an instance: hues far from those of the numbers before, none grey or black; 0 is black."""
+    if number == 0:
+        return 0, 0, 0
+    red, green, blue = colorsys.hsv_to_rgb(
+        number * _GOLDEN % 1, 0.55 + 0.4 * (number % 2), 0.95 - 0.25 * (number % 3) / 2
+    )
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def describe(found: SurfaceInstances, taxonomy: Taxonomy, unit: str) -> dict[str, Any]:
+    """The content of `instances.json`: of each instance its id, class, colour, number of voxels and box.
+
+    Args:
+        found: The instances.
+        taxonomy: The classes.
+        unit: Unit of the world, in which the box is.
+    """
+    surface, rows = found.surface, []
+    half = surface.voxels.grid.edge / 2
+    for number in range(1, found.count + 1):
+        own = found.ids == number
+        centres, label = surface.centres[own], int(surface.classes[own][0])
+        rows.append(
+            {
+                "id": number,
+                "class_id": taxonomy.source_ids[label],
+                "class": taxonomy.names[label],
+                "color": list(instance_color(number)),
+                "num_voxels": int(own.sum()),
+                "box": [(centres.min(axis=0) - half).tolist(), (centres.max(axis=0) + half).tolist()],
+            }
+        )
+    return {"unit": unit, "voxel_edge": surface.voxels.grid.edge, "instances": rows}
+
+
+class InstanceFiles:
+    """Writes the instances of frames, one after the other.
+
+    Args:
+        folder: Folder that is written to.
+        found: The instances.
+        taxonomy: The classes.
+        unit: Unit of the world.
+
+    Raises:
+        SceneError: if there are more instances than 16 bits count.
+    """
+
+    def __init__(self, folder: Path, found: SurfaceInstances, taxonomy: Taxonomy, unit: str) -> None:
+        if found.count > LARGEST_ID:
+            raise SceneError(
+                f"Expected at most {LARGEST_ID} instances, as an image of 16 bits has ids, found {found.count}; give "
+                "masks with --masks, or train longer."
+            )
+        self._folder, self._taxonomy = folder, taxonomy
+        self._content = describe(found, taxonomy, unit)
+        self._colors = np.array([instance_color(number) for number in range(found.count + 1)], np.uint8)
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+
+    def add(self, name: PurePosixPath, image: str, ids: Int32[ndarray, "height width"]) -> None:
+        """Write the ids of a frame as a PNG of 16 bits, and a picture of them.
+
+        Args:
+            name: Path of the PNG in the folder.
+            image: File name of the colour image.
+            ids: Instance of each pixel, 0 for none.
+        """
+        write_png(self._folder / "instances" / name, ids.astype(np.uint16))
+        write_png(self._folder / "instances_color" / name, self._colors[ids])
+        height, width = ids.shape
+        self._images.append({"id": len(self._images) + 1, "file_name": image, "width": width, "height": height})
+        for number in np.unique(ids[ids > 0]).tolist():
+            mask = ids == number
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            left, top = int(columns[0]), int(rows[0])
+            self._annotations.append(
+                {
+                    "id": len(self._annotations) + 1,
+                    "image_id": len(self._images),
+                    "category_id": self._content["instances"][number - 1]["class_id"],
+                    "track_id": number,
+                    "segmentation": encode_coco(mask),
+                    "area": int(mask.sum()),
+                    "bbox": [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1],
+                    "iscrowd": 0,
+                }
+            )
+
+    def finish(self) -> None:
+        """Write `instances.json` and COCO's file, in which `track_id` is the instance in every frame."""
+        write_json(self._folder / INSTANCES_FILE, self._content)
+        taxonomy = self._taxonomy
+        things = zip(taxonomy.source_ids, taxonomy.names, taxonomy.is_thing, strict=True)
+        categories = [
+            {"id": number, "name": name, "supercategory": ""} for number, name, is_thing in things if is_thing
+        ]
+        content = {"images": self._images, "categories": categories, "annotations": self._annotations}
+        write_json(self._folder / COCO_FILE, content)

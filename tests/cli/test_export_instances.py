@@ -1,0 +1,173 @@
+"""`sns-export instances` on a run: ids that hold in every frame, and wrong input is one sentence."""
+
+import json
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy import ndarray
+from PIL import Image
+from pycocotools.coco import COCO
+
+from semantic_ns.cli import export_instances
+from semantic_ns.cli.export_instances import Instances
+from semantic_ns.errors import SceneError
+from semantic_ns.export.instance_files import InstanceFiles, instance_color
+from semantic_ns.export.instance_masks import read_masks
+from semantic_ns.export.instance_surface import (
+    SurfaceInstances,
+    edge_of,
+    find_instances,
+    label_voxels,
+    refuse_without_things,
+)
+from semantic_ns.export.surface_views import SurfaceView
+from semantic_ns.export.view_votes import Tolerance
+from semantic_ns.labels.taxonomy import Taxonomy
+from support.box_views import TAXONOMY, box_views
+
+THINGS = Taxonomy(TAXONOMY.source_ids, TAXONOMY.names, TAXONOMY.colors, (True, True, True, True, False, False), 0)
+IMAGES = [Path(f"frame_{number}.png") for number in range(8)]
+
+
+@pytest.fixture(scope="module")
+def views() -> list[SurfaceView]:
+    return box_views()
+
+
+def found_in(views: list[SurfaceView], masks: list[ndarray | None]) -> SurfaceInstances:
+    return find_instances(label_voxels(views, THINGS, Tolerance(0.03), 0.1), views, masks)
+
+
+def halves(view: SurfaceView) -> ndarray:
+    """Masks of the lower and the upper half of each wall."""
+    upper = (view.points()[..., 2] > 1.25).astype(np.int32)
+    return np.where(view.labels < 4, 2 * view.labels + upper + 1, 0).astype(np.int32)
+
+
+def test_walls_that_are_things_are_one_instance_each_in_every_view(views: list[SurfaceView]) -> None:
+    found = found_in(views, [])
+    assert found.count == 4
+    for view in views:
+        ids = found.of(found.surface.shown_by(view))
+        assert (ids[view.labels >= 4] == 0).all()
+        for wall in np.unique(view.labels[view.labels < 4]):
+            assert len(np.unique(ids[view.labels == wall])) == 1
+
+
+def test_masks_divide_what_is_connected_whatever_their_ids(views: list[SurfaceView]) -> None:
+    rng = np.random.default_rng(0)
+    masks: list[ndarray | None] = [
+        np.concatenate([[0], rng.permutation(50)[:8] + 1]).astype(np.int32)[halves(view)] for view in views
+    ]
+    found = found_in(views, masks)
+    assert found.count == 8
+    for view in views:
+        ids, true = found.of(found.surface.shown_by(view)), halves(view)
+        for number in np.unique(true[true > 0]):
+            own = ids[true == number]
+            assert (own == np.bincount(own).argmax()).mean() > 0.85
+
+
+def test_frames_without_masks_show_instances_too(views: list[SurfaceView]) -> None:
+    masks: list[ndarray | None] = [halves(view) for view in views]
+    masks[3] = None
+    found = found_in(views, masks)
+    ids = found.of(found.surface.shown_by(views[3]))
+    assert (ids[views[3].labels < 4] > 0).all()
+
+
+def test_a_voxel_is_as_large_as_three_pixels_or_as_depth_is_uncertain() -> None:
+    assert edge_of(0.01, 0.002) == pytest.approx(0.03)
+    assert edge_of(0.01, 0.08) == 0.08
+    assert edge_of(0.01, float("nan")) == pytest.approx(0.03)
+
+
+def test_files_hold_the_ids_and_coco_reads_them(views: list[SurfaceView], tmp_path: Path) -> None:
+    found = found_in(views, [])
+    files = InstanceFiles(tmp_path, found, THINGS, "m")
+    images = [found.of(found.surface.shown_by(view)) for view in views[:2]]
+    for number, ids in enumerate(images):
+        files.add(PurePosixPath(f"frame_{number}.png"), f"photo_{number}.jpg", ids)
+    files.finish()
+    content = json.loads((tmp_path / "instances.json").read_text())
+    coco = COCO(str(tmp_path / "instances_coco.json"))
+    for number, ids in enumerate(images):
+        with Image.open(tmp_path / "instances" / f"frame_{number}.png") as image:
+            assert image.mode.startswith("I;16")
+            np.testing.assert_array_equal(np.asarray(image), ids)
+        with Image.open(tmp_path / "instances_color" / f"frame_{number}.png") as image:
+            expected = np.array([instance_color(i) for i in range(found.count + 1)])[ids]
+            np.testing.assert_array_equal(np.asarray(image), expected)
+        annotations: list[Any] = coco.loadAnns(coco.getAnnIds(imgIds=[number + 1]))
+        assert {item["track_id"] for item in annotations} == set(np.unique(ids)) - {0}
+        for item in annotations:
+            np.testing.assert_array_equal(coco.annToMask(item), ids == item["track_id"])
+            assert content["instances"][item["track_id"] - 1]["class_id"] == item["category_id"]
+    for row in content["instances"]:
+        own = found.ids == row["id"]
+        assert row["num_voxels"] == own.sum() > 0
+        low, high = np.array(row["box"])
+        centres = found.surface.centres[own]
+        assert ((low < centres) & (centres < high)).all()
+        assert (centres.min(axis=0) - low < 0.051).all()
+
+
+def test_colours_of_instances_differ() -> None:
+    colors = {instance_color(number) for number in range(200)}
+    assert len(colors) > 190
+    assert instance_color(0) == (0, 0, 0)
+
+
+# Wrong input
+
+
+def written(folder: Path, name: str, ids: ndarray) -> Path:
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(ids).save(folder / name)
+    return folder
+
+
+def test_masks_are_found_by_the_names_of_the_images_and_frames_may_be_without(tmp_path: Path) -> None:
+    ids = np.arange(12, dtype=np.uint16).reshape(3, 4)
+    found = read_masks(written(tmp_path / "masks", "frame_2.png", ids), IMAGES, [(3, 4)] * 8)
+    assert [number for number, masks in enumerate(found) if masks is not None] == [2]
+    assert found[2] is not None
+    np.testing.assert_array_equal(found[2], ids)
+
+
+@pytest.mark.parametrize(
+    ("name", "ids", "sentence"),
+    [
+        ("other.png", np.zeros((3, 4), np.uint8), "named like the frames"),
+        ("frame_1.png", np.zeros((4, 3), np.uint8), "4x3 pixels as its frame has"),
+        ("frame_1.png", np.arange(36, dtype=np.uint8).reshape(3, 4, 3), "one channel"),
+        ("frame_1.txt", None, "PNG images of mask ids"),
+    ],
+)
+def test_wrong_masks_are_one_sentence(tmp_path: Path, name: str, ids: ndarray | None, sentence: str) -> None:
+    folder = tmp_path / "masks"
+    if ids is not None:
+        written(folder, name, ids)
+    with pytest.raises(SceneError, match=sentence):
+        read_masks(folder, IMAGES, [(3, 4)] * 8)
+
+
+def test_a_run_without_things_is_refused_before_anything_is_rendered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SceneError, match="stuff alone"):
+        refuse_without_things(TAXONOMY)
+    run = SimpleNamespace(model=SimpleNamespace(taxonomy=TAXONOMY), pipeline=SimpleNamespace(datamanager=None))
+    monkeypatch.setattr(export_instances, "load_run", lambda path: run)
+    with pytest.raises(SceneError, match="is_thing"):
+        Instances(tmp_path / "config.yml", tmp_path / "out").main()
+
+
+def test_too_many_instances_for_16_bits_are_one_sentence(tmp_path: Path, views: list[SurfaceView]) -> None:
+    found = found_in(views, [])
+    many = np.full(len(found.ids), 65536, np.int32)
+    with pytest.raises(SceneError, match="at most 65535 instances"):
+        InstanceFiles(tmp_path, SurfaceInstances(found.surface, many), THINGS, "m")
