@@ -4,7 +4,7 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 from rich.console import Console
@@ -13,6 +13,9 @@ from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
 from semantic_ns.io.writing import refuse_inside
 from semantic_ns.runs import refuse_missing_run
+
+if TYPE_CHECKING:
+    from semantic_ns.labels.class_table import ClassTable
 
 CONFIG = "config.yml"
 _TABLE_ENDINGS = (".csv", ".json", ".txt")
@@ -31,8 +34,8 @@ class Label:
     load_config: Path | None = None
     """The config.yml of the run, in the place of the folder."""
     classes: tuple[str, ...] = ()
-    """Names of classes, beside those of the scene; or one class table as a .csv, .json or .txt file, or by name
-    (nyu40), of which the names alone are taken: new classes get ids and colours that are free."""
+    """Names of classes, beside those of the scene, which get ids and colours that are free; or one class table as a
+    .csv, .json or .txt file, or by name (nyu40), with the ids and colours that exports are to have."""
     voxels: int = 60_000
     """Voxels of the surface, about. More are finer and slower: 60000 need about a gigabyte of memory."""
     host: str = "127.0.0.1"
@@ -60,7 +63,7 @@ class Label:
         from semantic_ns.labelling.opening import open_session
         from semantic_ns.viewer.guard import is_loopback
 
-        session = open_session(run, folder, self.class_names(), self.voxels)
+        session = open_session(run, folder, self.class_table(), self.voxels)
         try:
             name = session.surface.scene.name
             api = LabelApi(session, name, folder / "exports")
@@ -77,6 +80,7 @@ class Label:
 
     def _check_options(self) -> None:
         from semantic_ns.labelling.classes import ClassList
+        from semantic_ns.labels.class_table import ClassTable
 
         if (self.target is None) == (self.load_config is None):
             raise SceneError(
@@ -88,8 +92,9 @@ class Label:
             raise SceneError(f"Expected 1000 voxels or more for --voxels, found {self.voxels}; raise it.")
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise SceneError(f"Expected seconds above 0 for --max-seconds, found {self.max_seconds}; raise it.")
-        for name in self.class_names():
-            ClassList().check_name(name)
+        classes = self.class_table()
+        for entry in classes.entries if isinstance(classes, ClassTable) else classes:
+            ClassList().check_name(entry if isinstance(entry, str) else entry.name)
 
     def run_and_folder(self) -> tuple[Path, Path]:
         """The run's config.yml, and the folder of the session."""
@@ -109,14 +114,14 @@ class Label:
         refuse_inside(folder, [self.target], "--output-dir")
         return surface_run(self.target, folder / "surface", self.max_seconds), folder
 
-    def class_names(self) -> tuple[str, ...]:
-        """The names of `--classes`, or of the table that it names."""
+    def class_table(self) -> "tuple[str, ...] | ClassTable":
+        """The names of `--classes`, or the table that it names."""
         from semantic_ns.labels.class_table import BUILT_IN_TABLES, ClassTable
 
         if len(self.classes) == 1 and (
             self.classes[0] in BUILT_IN_TABLES or Path(self.classes[0]).suffix.lower() in _TABLE_ENDINGS
         ):
-            return tuple(entry.name for entry in ClassTable.load(self.classes[0]).entries)
+            return ClassTable.load(self.classes[0])
         return self.classes
 
 

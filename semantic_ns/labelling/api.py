@@ -190,9 +190,12 @@ class LabelApi:
         if not re.fullmatch("[0-9]{1,15}", since):
             raise RequestError("Expected the number of a revision as 'since' in the address.")
         self._wait(int(since), query.get("surface"))
-        frames = self._session.changed_frames(int(since)) if int(since) <= self._session.revision else None
-        frames = list(range(len(self._session.frames))) if frames is None else frames
-        return json_answer({**self._summary(), "changed_frames": frames})
+        summary = self._summary()  # before the frames, of which there may be more by then, and not less
+        is_known = int(since) <= self._session.revision and query.get("surface") == str(summary["surface"])
+        return json_answer({**summary, "changed_frames": self._changed_frames(int(since) if is_known else -1)})
+
+    def _changed_frames(self, since: int) -> list[int]:
+        return list(range(len(self._session.frames))) if since < 0 else self._session.changed_frames(since)
 
     def _wait(self, since: int, surface: str | None) -> None:
         """Wait until the session has another revision, or shows another surface than the page knows."""
@@ -239,8 +242,11 @@ class LabelApi:
         show = body.optional_integer("show")
         show = None if show is None else self._frame(show)
         with_confidence = body.truth("with_confidence")
+        since = body.optional_integer("since")
         action(body.client, body.sequence)
         content = self._summary()
+        if since is not None:
+            content["changed_frames"] = self._changed_frames(since if since <= content["revision"] else -1)
         if show is not None:
             content |= {"frame": show, "labels": inline(self._labels(show))}
             if with_confidence:

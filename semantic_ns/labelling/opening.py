@@ -14,6 +14,7 @@ from semantic_ns.labelling.surface import (
     load_label_surface,
     save_label_surface,
 )
+from semantic_ns.labels.class_table import ClassTable
 from semantic_ns.runs import load_run, refuse_missing_run
 
 NUM_VOXELS = 60_000
@@ -22,14 +23,17 @@ FIRST_NUM_VOXELS = 20_000
 
 
 def open_session(
-    load_config: Path, folder: Path | None = None, class_names: Sequence[str] = (), num_voxels: int = NUM_VOXELS
+    load_config: Path,
+    folder: Path | None = None,
+    classes: Sequence[str] | ClassTable = (),
+    num_voxels: int = NUM_VOXELS,
 ) -> LabelSession:
     """The session of a run, as it was left, or a new one (slow the first time: the run is rendered).
 
     Args:
         load_config: The run's config.yml.
         folder: Where its journal is, or will be; the folder `labelling` of the run by default.
-        class_names: Classes that there must be.
+        classes: Names of classes that there must be, or a table of them with their ids and colours.
         num_voxels: Voxels of the surface, about. If there are many, fewer serve until their system is factored.
 
     Raises:
@@ -41,7 +45,7 @@ def open_session(
     folder = folder or load_config.parent / FOLDER
     surfaces = label_surfaces(load_config, numbers, folder)
     finer = surfaces[-1] if len(surfaces) > 1 else None
-    return LabelSession(surfaces[0], folder, class_names, finer)
+    return LabelSession(surfaces[0], folder, classes, finer)
 
 
 def label_surfaces(

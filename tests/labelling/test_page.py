@@ -127,6 +127,18 @@ def test_a_polygon_and_a_stroke_are_given_up_by_escape(page: LabelPage, session:
     assert marked_classes(session) == [FLOOR]
 
 
+@pytest.mark.parametrize("button", ["right", "middle"])
+def test_another_button_leaves_a_polygon_as_it_is(page: LabelPage, session: SmallSession, button: str) -> None:
+    page.keys("2", "p")
+    for corner in ((90.0, 95.0), (140.0, 95.0), (140.0, 112.0)):
+        page.stroke(corner)
+        page.stroke((100.0, 100.0), button=button)
+    page.keys("Enter")
+    page.wait_until_saved()
+    assert [(one.action, one.class_id) for _, one in session.marks] == [("paint", FLOOR)]
+    assert shapes(session)[0]["points"] == [[90, 95], [140, 95], [140, 112]]
+
+
 def test_the_keyboard_alone_labels(page: LabelPage, session: SmallSession) -> None:
     page.page.value("document.getElementById('canvas').focus()")
     page.keys("2")
