@@ -4,7 +4,7 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -36,6 +36,11 @@ class Label:
     classes: tuple[str, ...] = ()
     """Names of classes, beside those of the scene, which get ids and colours that are free; or one class table as a
     .csv, .json or .txt file, or by name (nyu40), with the ids and colours that exports are to have."""
+    labels: Annotated[Path | None, tyro.conf.arg(name="import")] = None
+    """Folder of label images to begin with, such as the predictions of a network, with a list of classes
+    (classes.json) in it. They are weak evidence beneath all marks, and can be switched off in the page."""
+    import_weight: float = 1e-3
+    """Weight of a voxel with imported labels, beside 1 of one with a mark."""
     voxels: int = 60_000
     """Voxels of the surface, about. More are finer and slower: 60000 need about a gigabyte of memory."""
     host: str = "127.0.0.1"
@@ -63,7 +68,7 @@ class Label:
         from semantic_ns.labelling.opening import open_session
         from semantic_ns.viewer.guard import is_loopback
 
-        session = open_session(run, folder, self.class_table(), self.voxels)
+        session = open_session(run, folder, self.class_table(), self.voxels, self.labels, self.import_weight)
         try:
             name = session.surface.scene.name
             api = LabelApi(session, name, folder / "exports")
@@ -90,6 +95,14 @@ class Label:
             refuse_missing_run(self.load_config)
         if self.voxels < 1000:
             raise SceneError(f"Expected 1000 voxels or more for --voxels, found {self.voxels}; raise it.")
+        if not 0 < self.import_weight <= 1:
+            raise SceneError(
+                f"Expected a number above 0, and at most 1, for --import-weight, found {self.import_weight}; change it."
+            )
+        if self.labels is not None and not self.labels.is_dir():
+            raise SceneError(
+                f"Expected a folder of label images for --import, found none at {self.labels}; correct it."
+            )
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise SceneError(f"Expected seconds above 0 for --max-seconds, found {self.max_seconds}; raise it.")
         classes = self.class_table()

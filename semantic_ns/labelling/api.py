@@ -87,6 +87,7 @@ class LabelApi:
             "/api/undo": lambda body: self._act(body, session.undo),
             "/api/redo": lambda body: self._act(body, session.redo),
             "/api/classes": self._change_classes,
+            "/api/import": self._switch_import,
             "/api/export": self._export,
             "/api/view": self._view,
         }
@@ -162,7 +163,7 @@ class LabelApi:
 
     def _summary(self) -> dict[str, Any]:
         session = self._session
-        revision, progress = session.revision, session.progress()
+        revision, progress, imported = session.revision, session.progress(), session.imported
         classes = [
             {
                 "id": one.id,
@@ -179,6 +180,7 @@ class LabelApi:
             "classes": classes,
             "progress": dataclasses.asdict(progress),
             "marked_frames": session.marked_frames(),
+            "import": imported and {"name": imported.name, "is_on": imported.is_on},
         }
 
     def _ranked(self, _: Query) -> Answer:
@@ -281,6 +283,10 @@ class LabelApi:
             return self._act(body, lambda *who: session.merge_class(number, into, *who))
         is_locked = body.truth("is_locked")
         return self._act(body, lambda *who: session.lock_class(number, is_locked, *who))
+
+    def _switch_import(self, body: Body) -> Answer:
+        is_on = body.truth("is_on")
+        return self._act(body, lambda *who: self._session.switch_import(is_on, *who))
 
     def _export(self, body: Body) -> Answer:
         name, least, painted_only = body.folder("folder"), body.share("least_confidence"), body.truth("painted_only")

@@ -50,7 +50,8 @@ def export_labels(
     if folder.resolve().is_relative_to(scene):
         raise SceneError(f"Expected a folder outside the scene {scene}, found {folder}; choose another.")
     refuse_used_folder(folder, "folder")
-    if not shown.state.painting.marks:
+    imported = shown.state.imported
+    if not shown.state.painting.marks and not (imported is not None and imported.is_on and not painted_only):
         raise SceneError("Expected a mark to write labels from, found none; mark something first.")
     from semantic_ns.labels.label_files import class_table, label_image
 

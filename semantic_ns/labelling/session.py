@@ -17,13 +17,15 @@ from semantic_ns.io.run_lengths import encode_coco
 from semantic_ns.labelling.changes import FrameChanges
 from semantic_ns.labelling.class_actions import ClassActions
 from semantic_ns.labelling.classes import LabelClass
+from semantic_ns.labelling.import_actions import ImportActions
+from semantic_ns.labelling.imports import DEFAULT_WEIGHT, ImportedLabels, kept_import
 from semantic_ns.labelling.journal import Journal
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.painting import Painting
 from semantic_ns.labelling.progress import Progress
 from semantic_ns.labelling.ranking import FrameRank, rank_frames
 from semantic_ns.labelling.shown import ShownLabels
-from semantic_ns.labelling.spreading import Spreader, SpreadLabels
+from semantic_ns.labelling.spreading import Beneath, Spreader, SpreadLabels
 from semantic_ns.labelling.state import (
     NOTHING,
     SessionState,
@@ -42,7 +44,7 @@ _REGIONS_OF_FRAME = 400
 """Super-pixels of an image, about."""
 
 
-class LabelSession(ClassActions):
+class LabelSession(ClassActions, ImportActions):
     """Marks of people on training images -> classes of all voxels -> labels of every frame.
 
     All methods can be called from several threads. Everything shown follows from the actions in force alone, so that
@@ -60,6 +62,8 @@ class LabelSession(ClassActions):
             A table also says their ids and colours.
         finer: The same surface in more voxels. A thread factors its system meanwhile, and it takes over when that is
             done; revisions do not change by it, but labels do.
+        imported: Labels to begin with, beneath all marks; none for those of before, if there were any.
+        import_weight: Weight of one of their voxels beside one with a mark, above 0.
 
     Raises:
         SceneError: if the journal is that of another scene, is damaged or open elsewhere, a name is none, an id of the
@@ -72,17 +76,20 @@ class LabelSession(ClassActions):
         folder: Path,
         classes: Sequence[str] | ClassTable = (),
         finer: LabelSurface | None = None,
+        imported: ImportedLabels | None = None,
+        import_weight: float = DEFAULT_WEIGHT,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.frames: Sequence[FrameInfo] = surface.frames
-        self._surface, self._clock = surface, clock
+        self._surface, self._finer, self._clock, self._folder = surface, finer, clock, folder
+        self._is_begun = self._is_closed = False
+        self._background: threading.Thread | None = None
         self._lock = threading.RLock()
         refuse_large_ids(surface)
         self._journal = Journal(folder / JOURNAL_FILE, journal_header(surface, classes))
         try:
             refuse_other_scene(self._journal, surface)
             self._state = SessionState(self.frames, self._journal.header, self.regions)
-            self._spreader = Spreader(surface)
             self._shown: SpreadLabels | None = None
             self._regions: dict[int, Int32[ndarray, "height width"]] = {}
             self._color = lru_cache(16)(lambda frame: read_color(self.frames[frame]))
@@ -90,14 +97,13 @@ class LabelSession(ClassActions):
                 self._state.take(values)
             self._changes = FrameChanges(len(self.frames), self._state.log.revision)
             self._add_missing(classes)
+            if imported is not None:
+                self._add_import(imported, import_weight)
+            self._spreader, self._is_begun = self._begun_anew(), True
         except BaseException:
             self._journal.close()
             raise
-        self._is_closed = False
-        self._background: threading.Thread | None = None
-        if finer is not None:
-            self._background = threading.Thread(target=self._take_finer, args=(finer,), daemon=True)
-            self._background.start()
+        self._refine()
 
     @property
     def classes(self) -> Sequence[LabelClass]:
@@ -168,7 +174,11 @@ class LabelSession(ClassActions):
             values = {"kind": kind, "client": client, "sequence": sequence, "time": self._clock(), **describe()}
             self._journal.append(values)
             self._shown = None
+            before = self._state.imported
             self._changes.painted(self._state.take(values), self._state.log.revision)
+            if self._state.imported != before and self._is_begun:
+                self._spreader = self._begun_anew()
+                self._refine()
             return self._state.log.revision
 
     def _less_locked(self, mark: Mark, mask: ndarray) -> ndarray:
@@ -316,16 +326,33 @@ class LabelSession(ClassActions):
             self._changes.take(self._spreader.surface, self._shown, self._state.log.revision)
         return self._shown
 
+    def _begun_anew(self) -> Spreader:
+        """A spreader over the coarser surface, with what is imported now."""
+        imported = self._state.imported
+        self._beneath = None
+        if imported is not None and imported.is_on:
+            labels, ids = kept_import(self._folder, imported.checksum), dict(imported.ids)
+            self._beneath = Beneath(labels, imported.weight, tuple(ids[entry.id] for entry in labels.classes))
+        return Spreader(self._surface, self._beneath)
+
+    def _refine(self) -> None:
+        """Let a thread factor the system of the finer surface, if there is one."""
+        if self._finer is not None:
+            self._background = threading.Thread(target=self._take_finer, args=(self._finer,), daemon=True)
+            self._background.start()
+
     def _take_finer(self, surface: LabelSurface) -> None:
         """Factor the system of a finer surface, solve for the marks of meanwhile, and spread over it from then on."""
+        beneath = self._beneath
         try:
-            spreader = Spreader(surface)
-            while not self._is_closed:
+            spreader = Spreader(surface, beneath)
+            while not self._is_closed and beneath is self._beneath:
                 with self._lock:
                     revision, marks = self._state.log.revision, list(self._state.painting.marks.values())
                 spreader.prepare(Painting.of(marks))
                 with self._lock:
-                    if self._state.log.revision == revision and not self._is_closed:
+                    is_current = self._state.log.revision == revision and beneath is self._beneath
+                    if is_current and not self._is_closed:
                         self._shown, self._spreader = None, spreader
                         self._spread()
                         return

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,30 @@ Unchecked = Any
 """A value out of a request, of whatever type; what is not as it must be is refused with a SceneError."""
 _OF_NO_PIXEL = frozenset({"add_class", "rename_class", "recolor_class", "lock_class"})
 """Actions that leave painted pixels as they are."""
+_OF_NO_CLASS = frozenset({"mark", "import", "switch_import"})
+"""Actions that leave the classes as they are."""
 _VERSION = 1
 _MAX_CLIENT_LETTERS = 100
 _MAX_SEQUENCE = 2**53
+
+
+@dataclass(frozen=True)
+class ImportInForce:
+    """Labels that were imported.
+
+    Attributes:
+        name: Where they are from.
+        checksum: What tells them from others.
+        weight: Weight of one of their voxels beside one with a mark.
+        ids: Each of their ids with the id of the class in the session.
+        is_on: Whether they count.
+    """
+
+    name: str
+    checksum: str
+    weight: float
+    ids: tuple[tuple[int, int], ...]
+    is_on: bool
 
 
 class SessionState:
@@ -42,6 +64,7 @@ class SessionState:
         log: All actions.
         classes: The classes in force.
         painting: The marks in force.
+        imported: The labels that were imported last, if any were.
         void_id: Id of void in label images.
     """
 
@@ -58,6 +81,7 @@ class SessionState:
         )
         self.classes = self._first_classes
         self.log, self.painting = ActionLog(), Painting()
+        self.imported: ImportInForce | None = None
         self._marks: dict[int, PaintedMark] = {}
         self._labels_at_locks: dict[Any, Int16[ndarray, "voxels"]] = {}
 
@@ -65,6 +89,9 @@ class SessionState:
         """Let an action that is in the journal have its effect; returns the frames whose painted pixels may change."""
         entry = self.log.add(values)
         target = self.log.entries[values["target"] - 1] if entry.kind in {"undo", "redo"} else entry
+        if target.kind in {"import", "switch_import"}:
+            self.imported = self._imported()
+            return set()
         if target.kind != "mark":
             self.classes = self._classes_after(self.log.in_force())
             return set() if target.kind in _OF_NO_PIXEL else {mark.frame for mark in self.painting.marks.values()}
@@ -74,10 +101,22 @@ class SessionState:
             self.painting.add(self._painted(target))
         return {self._painted(target).frame}
 
+    def _imported(self) -> "ImportInForce | None":
+        found = None
+        for entry in self.log.in_force():
+            if entry.kind == "import":
+                ids = tuple((int(own), int(of_session)) for own, of_session in entry.values["ids"])
+                found = ImportInForce(
+                    entry.values["name"], entry.values["checksum"], entry.values["weight"], ids, is_on=True
+                )
+            elif entry.kind == "switch_import" and found is not None:
+                found = replace(found, is_on=entry.values["is_on"])
+        return found
+
     def _classes_after(self, entries: Iterable[Entry]) -> ClassList:
         classes = self._first_classes
         for entry in entries:
-            if entry.kind != "mark":
+            if entry.kind not in _OF_NO_CLASS:
                 classes = classes.after(dict(entry.values))
         return classes
 
