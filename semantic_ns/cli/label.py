@@ -15,6 +15,8 @@ from semantic_ns.io.writing import refuse_inside
 from semantic_ns.runs import refuse_missing_run
 
 if TYPE_CHECKING:
+    from semantic_ns.labelling.questions import QuestionFolder
+    from semantic_ns.labelling.session import LabelSession
     from semantic_ns.labels.class_table import ClassTable
 
 CONFIG = "config.yml"
@@ -43,6 +45,9 @@ class Label:
     """Weight of a voxel with imported labels, beside 1 of one with a mark."""
     voxels: int = 60_000
     """Voxels of the surface, about. More are finer and slower: 60000 need about a gigabyte of memory."""
+    questions: Path | None = None
+    """Folder in which a run asks for labels (its --pipeline.active.oracle-folder): the page shows the questions, and
+    what is painted there answers them."""
     host: str = "127.0.0.1"
     """Address to listen on. With another one than 127.0.0.1 the page can be reached from the network by all who know
     the token."""
@@ -71,7 +76,7 @@ class Label:
         session = open_session(run, folder, self.class_table(), self.voxels, self.labels, self.import_weight)
         try:
             name = session.surface.scene.name
-            api = LabelApi(session, name, folder / "exports")
+            api = LabelApi(session, name, folder / "exports", self._questions_for(session))
             server = LabelServer(api, kept_token(folder / "token"), self.host, self.port)
             if not is_loopback(self.host):
                 announce(
@@ -82,6 +87,13 @@ class Label:
             _serve(server, f"Open {server.address} to label {name}. Ctrl+C ends; marks are in {folder}.")
         finally:
             session.close()
+
+    def _questions_for(self, session: "LabelSession") -> "QuestionFolder | None":
+        if self.questions is None:
+            return None
+        from semantic_ns.labelling.questions import QuestionFolder  # loads torch
+
+        return QuestionFolder(self.questions, session)
 
     def _check_options(self) -> None:
         from semantic_ns.labelling.classes import ClassList
@@ -103,6 +115,8 @@ class Label:
             raise SceneError(
                 f"Expected a folder of label images for --import, found none at {self.labels}; correct it."
             )
+        if self.questions is not None and not self.questions.is_dir():
+            raise SceneError(f"Expected the folder of a run's questions, found none at {self.questions}; correct it.")
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise SceneError(f"Expected seconds above 0 for --max-seconds, found {self.max_seconds}; raise it.")
         classes = self.class_table()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,9 +30,13 @@ from semantic_ns.labelling.answers import (
 )
 from semantic_ns.labelling.interface import SessionLike
 from semantic_ns.labelling.marks import Mark
+from semantic_ns.labelling.question_api import UNITS, QuestionApi
 from semantic_ns.labelling.requests import Body, RequestError
 from semantic_ns.labelling.surface import FrameInfo
 from semantic_ns.labelling.view import View
+
+if TYPE_CHECKING:
+    from semantic_ns.labelling.questions import QuestionFolder
 
 LONGEST_WAIT_S = 25.0
 """Time after which a request for events is answered although there is none."""
@@ -56,10 +60,14 @@ class LabelApi:
         session: The session.
         name: Name of the scene, which the page shows.
         exports: Folder below which exports get folders of their own.
+        questions: Questions of a run, if one asks.
     """
 
-    def __init__(self, session: SessionLike, name: str, exports: Path) -> None:
+    def __init__(
+        self, session: SessionLike, name: str, exports: Path, questions: "QuestionFolder | None" = None
+    ) -> None:
         self._session = session
+        self._questions = QuestionApi(questions, session)
         self._name = name
         self._exports = exports
         self._changed = threading.Condition()
@@ -74,6 +82,7 @@ class LabelApi:
             "/api/ranked": self._ranked,
             "/api/events": self._events,
             "/api/cameras": self._cameras,
+            "/api/questions": self._questions.listed,
         }
         self._layers: dict[str, Callable[[int, Query], Answer]] = {
             "image": lambda frame, query: (self._thumbnail if query.get("size") == "small" else self._image)(frame),
@@ -88,6 +97,7 @@ class LabelApi:
             "/api/redo": lambda body: self._act(body, session.redo),
             "/api/classes": self._change_classes,
             "/api/import": self._switch_import,
+            "/api/answer": lambda body: self._act(body, lambda *who: self._questions.answer(body, *who)),
             "/api/export": self._export,
             "/api/view": self._view,
         }
@@ -129,6 +139,8 @@ class LabelApi:
             return self._layers[match[2]](self._frame(int(match[1])), query)
         if path in self._gets:
             return self._gets[path](query)
+        if asked := UNITS.fullmatch(path):
+            return self._questions.units(asked[1])
         raise self._unknown(path, self._posts, "POST")
 
     def _posted(self, path: str, body: bytes) -> Answer:
@@ -159,7 +171,8 @@ class LabelApi:
 
     def _state(self, _: Query) -> Answer:
         frames = [{"name": one.name, "height": one.height, "width": one.width} for one in self._session.frames]
-        return json_answer({"scene": self._name, "key": self._key, "frames": frames, **self._summary()})
+        content = {"scene": self._name, "key": self._key, "frames": frames, "has_questions": self._questions.are_there}
+        return json_answer({**content, **self._summary()})
 
     def _summary(self) -> dict[str, Any]:
         session = self._session
@@ -239,13 +252,17 @@ class LabelApi:
 
     # Actions
 
-    def _act(self, body: Body, action: Callable[[str, int], Any]) -> Answer:
-        """Run an action of a client and a sequence, and answer with what the page shows next."""
+    def _act(self, body: Body, action: Callable[[str, int], Any], frames: Sequence[int] | None = None) -> Answer:
+        """Run an action of a client and a sequence, and answer with what the page shows next.
+
+        What is painted can change in some frames alone, if they are given.
+        """
         show = body.optional_integer("show")
         show = None if show is None else self._frame(show)
         with_confidence = body.truth("with_confidence")
         since = body.optional_integer("since")
         action(body.client, body.sequence)
+        self._questions.update(frames)
         content = self._summary()
         if since is not None:
             content["changed_frames"] = self._changed_frames(since if since <= content["revision"] else -1)
@@ -261,7 +278,7 @@ class LabelApi:
         mark, view = Mark.from_json(body.mapping("mark")), body.part("view")
         if view is not None:
             mark = mark_on_view(mark, self._seen(view), self._session.frames)
-        return self._act(body, lambda *who: self._session.add_mark(mark, *who))
+        return self._act(body, lambda *who: self._session.add_mark(mark, *who), [mark.frame])
 
     def _change_classes(self, body: Body) -> Answer:
         action = body.choice("action", ("add", "rename", "recolor", "merge", "lock"))

@@ -333,7 +333,7 @@ class LabelSession(ClassActions, ImportActions):
         if imported is not None and imported.is_on:
             labels, ids = kept_import(self._folder, imported.checksum), dict(imported.ids)
             self._beneath = Beneath(labels, imported.weight, tuple(ids[entry.id] for entry in labels.classes))
-        return Spreader(self._surface, self._beneath)
+        return Spreader(self._surface, self._beneath, self._folder)
 
     def _refine(self) -> None:
         """Let a thread factor the system of the finer surface, if there is one."""
@@ -345,7 +345,7 @@ class LabelSession(ClassActions, ImportActions):
         """Factor the system of a finer surface, solve for the marks of meanwhile, and spread over it from then on."""
         beneath = self._beneath
         try:
-            spreader = Spreader(surface, beneath)
+            spreader = Spreader(surface, beneath, self._folder)
             while not self._is_closed and beneath is self._beneath:
                 with self._lock:
                     revision, marks = self._state.log.revision, list(self._state.painting.marks.values())

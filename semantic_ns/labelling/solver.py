@@ -17,6 +17,7 @@ and go, too: L becomes L + D, and x the sum of (L + D)^-1 D t and of the columns
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64, UInt8
@@ -25,6 +26,7 @@ from scipy.sparse import csc_array
 from scipy.sparse.csgraph import connected_components
 
 from semantic_ns.labelling import solver_numba as kernels
+from semantic_ns.labelling.columns import Column, ColumnFile
 from semantic_ns.labelling.matrices import factored, graph_laplacian, laplacian_of
 from semantic_ns.propagation.clusters import Clusters
 from semantic_ns.propagation.posterior import LEAST_NOISE, vote_strength
@@ -106,9 +108,12 @@ class ExactSolver:
         graph: The voxels.
         clusters: Their appearance clusters; none has no divisions.
         anchors: What is known beneath the marks.
+        columns: A file where columns of this very system are kept.
     """
 
-    def __init__(self, graph: SurfaceGraph, clusters: Clusters, anchors: Anchors | None = None) -> None:
+    def __init__(
+        self, graph: SurfaceGraph, clusters: Clusters, anchors: Anchors | None = None, columns: Path | None = None
+    ) -> None:
         self._num_voxels = graph.num_nodes
         laplacian = laplacian_of(graph, clusters)
         self._num_parts, parts = connected_components(laplacian, directed=False)
@@ -126,6 +131,8 @@ class ExactSolver:
         self._based: tuple[ndarray, Float32[ndarray, "classes voxels"]] | None = None
         self._places: dict[bytes, int] = {}
         self._voxels: list[ndarray] = []
+        sizes = self._num_parts, self._num_pieces, self._num_voxels
+        self._kept = None if columns is None else ColumnFile(columns, *sizes)
         self._columns = np.empty((0, self._num_voxels), np.float32)
         self._nearness = np.empty((0, self._num_voxels), np.uint8)
         self._products = np.empty((0, 0))
@@ -171,6 +178,21 @@ class ExactSolver:
             return
         place = len(self._voxels)
         self._grow_to(place + 1)
+        column = None if self._kept is None else self._kept.get(voxels)
+        if column is None:
+            column = self._solved(voxels)
+            if self._kept is not None:
+                self._kept.put(voxels, column)
+        self._means[place], self._columns[place] = column.means, column.deviations
+        self._nearness[place], self._masses[place] = column.nearness, column.mass
+        self._base_products[place] = self._base[:, voxels].mean(axis=1, dtype=np.float64)
+        self._voxels.append(voxels)
+        # u_i . z_j for this and each earlier one, either way: the same numbers in whatever order they come.
+        self._products[place, : place + 1] = self._means_of_columns(voxels, place + 1)
+        self._products[: place + 1, place] = self._means_of_column(place)
+        self._places[key] = place
+
+    def _solved(self, voxels: Int32[ndarray, "voxels"]) -> Column:
         mass = np.bincount(self._parts[voxels], minlength=self._num_parts) / len(voxels) * ~self._is_anchored
         source = np.zeros(self._factor.shape[0])
         source[: self._num_voxels] = -(mass / np.maximum(self._part_sizes, 1))[self._parts]
@@ -178,16 +200,9 @@ class ExactSolver:
         column = self._factor.solve(source)[: self._num_voxels]
         levels = np.bincount(self._parts, column, self._num_parts) / np.maximum(self._part_sizes, 1)
         column -= np.where(self._is_anchored, 0, levels)[self._parts]
-        self._means[place] = np.bincount(self._pieces, column, self._num_pieces) / self._piece_sizes
-        self._columns[place] = column - self._means[place, self._pieces]
-        self._nearness[place] = self._nearness_of(voxels)
-        self._masses[place] = mass
-        self._base_products[place] = self._base[:, voxels].mean(axis=1, dtype=np.float64)
-        self._voxels.append(voxels)
-        # u_i . z_j for this and each earlier one, either way: the same numbers in whatever order they come.
-        self._products[place, : place + 1] = self._means_of_columns(voxels, place + 1)
-        self._products[: place + 1, place] = self._means_of_column(place)
-        self._places[key] = place
+        means = np.bincount(self._pieces, column, self._num_pieces) / self._piece_sizes
+        deviations = (column - means[self._pieces]).astype(np.float32)
+        return Column(mass, means, deviations, self._nearness_of(voxels))
 
     def _means_of_columns(self, voxels: Int32[ndarray, "voxels"], num_columns: int) -> Float64[ndarray, "columns"]:
         """The mean of each column over some voxels."""

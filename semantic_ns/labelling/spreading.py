@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int16, Int32
 from numpy import ndarray
 
+from semantic_ns.labelling.columns import column_path
 from semantic_ns.labelling.imports import ImportedLabels
 from semantic_ns.labelling.painting import Painting
 from semantic_ns.labelling.solver import ExactSolver, Observation
@@ -62,13 +64,16 @@ class Spreader:
     Args:
         surface: The surface.
         beneath: What is known beneath the marks.
+        folder: Where columns of marks are kept for the next start; None for nowhere.
     """
 
-    def __init__(self, surface: LabelSurface, beneath: "Beneath | None" = None) -> None:
+    def __init__(self, surface: LabelSurface, beneath: "Beneath | None" = None, folder: Path | None = None) -> None:
         self.surface = surface
         self._anchored = () if beneath is None else beneath.class_ids
         anchors = None if beneath is None else beneath.labels.anchors(surface, beneath.weight)
-        self._solver = ExactSolver(surface.graph, surface.clusters, anchors)
+        key = "" if beneath is None else f"{beneath.labels.checksum} {beneath.weight!r}"
+        columns = None if folder is None else column_path(folder, surface, key)
+        self._solver = ExactSolver(surface.graph, surface.clusters, anchors, columns)
         # Of each mark its pixels, and what was found for them: other pixels are another array.
         self._parts: dict[int, tuple[ndarray, list[ndarray]]] = {}
 

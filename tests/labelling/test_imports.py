@@ -59,7 +59,7 @@ def test_imported_labels_spread_and_marks_win(opened: Callable[..., LabelSession
     assert names == {"wall": WALL, "lamp": LAMP, "rug": 41, "chair": 8}  # 3 was that of another one
     ids = np.array([WALL, 41, 8])[truth(FRAMES)]
     for frame in range(FRAMES):  # one of them has no label image
-        assert (session.labels(frame) == ids[frame]).mean() > 0.97
+        assert (session.labels(frame) == ids[frame]).mean() > 0.9
         assert session.confidence(frame).max() <= 0.5
     session.add_mark(click(1, LAMP, 20, 12, 3), "a", 0)
     painted = session.painted(1) == LAMP

@@ -224,7 +224,8 @@ def test_the_kernel_gives_the_largest_entry_of_the_nearest_distribution(is_based
     levels, pieces = rng.dirichlet(np.ones(num_classes), 3), rng.integers(0, 3, num_voxels)
     labels, probabilities = np.empty(num_voxels, np.int32), np.empty(num_voxels, np.float32)
     nearest, is_seen = np.empty(num_voxels, np.uint8), np.array([True, False, True])
-    base = rng.dirichlet(np.ones(num_classes), num_voxels).T.astype(np.float32) if is_based else columns[:0]
+    base = np.ascontiguousarray(rng.dirichlet(np.ones(num_classes), num_voxels).T, np.float32)
+    base = base if is_based else base[:0]
     if is_based:
         levels -= 1 / num_classes
     base_nearness = rng.integers(0, 256, num_voxels).astype(np.uint8)

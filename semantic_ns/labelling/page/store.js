@@ -196,8 +196,8 @@ export class Store extends EventTarget {
     this.keepUnchanged(answer, since);
     if (layer) this.keepLayer(answer.frame, layer);
     if (answer.revision >= this.state.revision) {
-      const { revision, classes, progress, marked_frames } = answer;
-      Object.assign(this.state, { revision, classes, progress, marked_frames });
+      const { revision, classes, progress, marked_frames, import: imported } = answer;
+      Object.assign(this.state, { revision, classes, progress, marked_frames, import: imported });
       this.emit("state");
     }
     this.emit("layers", item);
