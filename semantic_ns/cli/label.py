@@ -41,7 +41,7 @@ class Label:
     labels: Annotated[Path | None, tyro.conf.arg(name="import")] = None
     """Folder of label images to begin with, such as the predictions of a network, with a list of classes
     (classes.json) in it. They are weak evidence beneath all marks, and can be switched off in the page."""
-    import_weight: float = 1e-3
+    import_weight: float = 1e-4
     """Weight of a voxel with imported labels, beside 1 of one with a mark."""
     voxels: int = 60_000
     """Voxels of the surface, about. More are finer and slower: 60000 need about a gigabyte of memory."""

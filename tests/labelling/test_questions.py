@@ -18,7 +18,7 @@ from semantic_ns.labelling.classes import LabelClass
 from semantic_ns.labelling.questions import QuestionFolder
 from semantic_ns.labelling.surface import FrameInfo
 from support.hand_made_scene import HEIGHT, WIDTH, load, write_scene
-from support.label_page import LabelPage
+from support.label_page import NO_BROWSER, LabelPage
 from support.label_server import action, mark, serving
 from support.label_session import SmallSession
 
@@ -161,6 +161,7 @@ def test_an_answer_that_cannot_be_written_is_told_and_the_mark_counts(
     assert FIRST in json.loads(api.get("/api/questions", {}).body)["problem"]
 
 
+@pytest.mark.skipif(NO_BROWSER is not None, reason=str(NO_BROWSER))
 def test_the_page_shows_questions_and_one_key_confirms_the_guess(
     asked: Asked, session: SmallSession, tmp_path: Path, one_page: LabelPage
 ) -> None:

@@ -227,6 +227,10 @@ export class Store extends EventTarget {
       await isVisible();
       const since = this.state.revision;
       try {
+        if (this.problem) {
+          await this.get("/api/state"); // is answered at once, where events wait
+          this.recover();
+        }
         const answer = await this.get(`/api/events?since=${since}&surface=${this.state.surface ?? 0}`, this.untilHidden());
         turn = 0;
         this.recover();
