@@ -27,6 +27,7 @@ from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
 from semantic_ns.geometry.rays import FastRayGenerator
 from semantic_ns.io.text import markdown_table
 from semantic_ns.io.writing import write_json
+from semantic_ns.labelling.imports import DEFAULT_WEIGHT, ImportedLabels
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.opening import label_surfaces
 from semantic_ns.labelling.session import LabelSession
@@ -165,14 +166,24 @@ class Labelling:
         return next((number for number, score in enumerate(self.scores, 1) if score >= level), None)
 
 
-def label_by(person: Person, surface: LabelSurface, poses: ScoredPoses, num_marks: int, seed: int) -> Labelling:
-    """Let a person mark, and take the last marks back at the end."""
+def label_by(
+    person: Person,
+    surface: LabelSurface,
+    poses: ScoredPoses,
+    num_marks: int,
+    seed: int,
+    imported: ImportedLabels | None = None,
+    import_weight: float = DEFAULT_WEIGHT,
+) -> Labelling:
+    """Let a person mark, and take the last marks back at the end; with an import, the first score is without marks."""
     rng = np.random.default_rng(seed)
     voxels = poses.voxels_on(surface)
     found = Labelling([], [], [], [])
     with tempfile.TemporaryDirectory() as folder:
-        session = LabelSession(surface, Path(folder))
+        session = LabelSession(surface, Path(folder), imported=imported, import_weight=import_weight)
         try:
+            if imported is not None:
+                found.scores.append(poses.score(session.voxel_labels()[voxels]))
             for number in range(num_marks):
                 order = rng.permutation(len(person.truth)).tolist()
                 if person.view == "ranked":

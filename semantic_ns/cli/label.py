@@ -4,7 +4,7 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -13,6 +13,11 @@ from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
 from semantic_ns.io.writing import refuse_inside
 from semantic_ns.runs import refuse_missing_run
+
+if TYPE_CHECKING:
+    from semantic_ns.labelling.questions import QuestionFolder
+    from semantic_ns.labelling.session import LabelSession
+    from semantic_ns.labels.class_table import ClassTable
 
 CONFIG = "config.yml"
 _TABLE_ENDINGS = (".csv", ".json", ".txt")
@@ -31,10 +36,18 @@ class Label:
     load_config: Path | None = None
     """The config.yml of the run, in the place of the folder."""
     classes: tuple[str, ...] = ()
-    """Names of classes, beside those of the scene; or one class table as a .csv, .json or .txt file, or by name
-    (nyu40), of which the names alone are taken: new classes get ids and colours that are free."""
+    """Names of classes, beside those of the scene, which get ids and colours that are free; or one class table as a
+    .csv, .json or .txt file, or by name (nyu40), with the ids and colours that exports are to have."""
+    labels: Annotated[Path | None, tyro.conf.arg(name="import")] = None
+    """Folder of label images to begin with, such as the predictions of a network, with a list of classes
+    (classes.json) in it. They are weak evidence beneath all marks, and can be switched off in the page."""
+    import_weight: float = 1e-4
+    """Weight of a voxel with imported labels, beside 1 of one with a mark."""
     voxels: int = 60_000
     """Voxels of the surface, about. More are finer and slower: 60000 need about a gigabyte of memory."""
+    questions: Path | None = None
+    """Folder in which a run asks for labels (its --pipeline.active.oracle-folder): the page shows the questions, and
+    what is painted there answers them."""
     host: str = "127.0.0.1"
     """Address to listen on. With another one than 127.0.0.1 the page can be reached from the network by all who know
     the token."""
@@ -60,10 +73,10 @@ class Label:
         from semantic_ns.labelling.opening import open_session
         from semantic_ns.viewer.guard import is_loopback
 
-        session = open_session(run, folder, self.class_names(), self.voxels)
+        session = open_session(run, folder, self.class_table(), self.voxels, self.labels, self.import_weight)
         try:
             name = session.surface.scene.name
-            api = LabelApi(session, name, folder / "exports")
+            api = LabelApi(session, name, folder / "exports", self._questions_for(session))
             server = LabelServer(api, kept_token(folder / "token"), self.host, self.port)
             if not is_loopback(self.host):
                 announce(
@@ -75,8 +88,16 @@ class Label:
         finally:
             session.close()
 
+    def _questions_for(self, session: "LabelSession") -> "QuestionFolder | None":
+        if self.questions is None:
+            return None
+        from semantic_ns.labelling.questions import QuestionFolder  # loads torch
+
+        return QuestionFolder(self.questions, session)
+
     def _check_options(self) -> None:
         from semantic_ns.labelling.classes import ClassList
+        from semantic_ns.labels.class_table import ClassTable
 
         if (self.target is None) == (self.load_config is None):
             raise SceneError(
@@ -86,10 +107,21 @@ class Label:
             refuse_missing_run(self.load_config)
         if self.voxels < 1000:
             raise SceneError(f"Expected 1000 voxels or more for --voxels, found {self.voxels}; raise it.")
+        if not 0 < self.import_weight <= 1:
+            raise SceneError(
+                f"Expected a number above 0, and at most 1, for --import-weight, found {self.import_weight}; change it."
+            )
+        if self.labels is not None and not self.labels.is_dir():
+            raise SceneError(
+                f"Expected a folder of label images for --import, found none at {self.labels}; correct it."
+            )
+        if self.questions is not None and not self.questions.is_dir():
+            raise SceneError(f"Expected the folder of a run's questions, found none at {self.questions}; correct it.")
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise SceneError(f"Expected seconds above 0 for --max-seconds, found {self.max_seconds}; raise it.")
-        for name in self.class_names():
-            ClassList().check_name(name)
+        classes = self.class_table()
+        for entry in classes.entries if isinstance(classes, ClassTable) else classes:
+            ClassList().check_name(entry if isinstance(entry, str) else entry.name)
 
     def run_and_folder(self) -> tuple[Path, Path]:
         """The run's config.yml, and the folder of the session."""
@@ -109,14 +141,14 @@ class Label:
         refuse_inside(folder, [self.target], "--output-dir")
         return surface_run(self.target, folder / "surface", self.max_seconds), folder
 
-    def class_names(self) -> tuple[str, ...]:
-        """The names of `--classes`, or of the table that it names."""
+    def class_table(self) -> "tuple[str, ...] | ClassTable":
+        """The names of `--classes`, or the table that it names."""
         from semantic_ns.labels.class_table import BUILT_IN_TABLES, ClassTable
 
         if len(self.classes) == 1 and (
             self.classes[0] in BUILT_IN_TABLES or Path(self.classes[0]).suffix.lower() in _TABLE_ENDINGS
         ):
-            return tuple(entry.name for entry in ClassTable.load(self.classes[0]).entries)
+            return ClassTable.load(self.classes[0])
         return self.classes
 
 

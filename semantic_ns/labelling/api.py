@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,9 +30,13 @@ from semantic_ns.labelling.answers import (
 )
 from semantic_ns.labelling.interface import SessionLike
 from semantic_ns.labelling.marks import Mark
+from semantic_ns.labelling.question_api import UNITS, QuestionApi
 from semantic_ns.labelling.requests import Body, RequestError
 from semantic_ns.labelling.surface import FrameInfo
 from semantic_ns.labelling.view import View
+
+if TYPE_CHECKING:
+    from semantic_ns.labelling.questions import QuestionFolder
 
 LONGEST_WAIT_S = 25.0
 """Time after which a request for events is answered although there is none."""
@@ -56,10 +60,14 @@ class LabelApi:
         session: The session.
         name: Name of the scene, which the page shows.
         exports: Folder below which exports get folders of their own.
+        questions: Questions of a run, if one asks.
     """
 
-    def __init__(self, session: SessionLike, name: str, exports: Path) -> None:
+    def __init__(
+        self, session: SessionLike, name: str, exports: Path, questions: "QuestionFolder | None" = None
+    ) -> None:
         self._session = session
+        self._questions = QuestionApi(questions, session)
         self._name = name
         self._exports = exports
         self._changed = threading.Condition()
@@ -74,6 +82,7 @@ class LabelApi:
             "/api/ranked": self._ranked,
             "/api/events": self._events,
             "/api/cameras": self._cameras,
+            "/api/questions": self._questions.listed,
         }
         self._layers: dict[str, Callable[[int, Query], Answer]] = {
             "image": lambda frame, query: (self._thumbnail if query.get("size") == "small" else self._image)(frame),
@@ -87,6 +96,8 @@ class LabelApi:
             "/api/undo": lambda body: self._act(body, session.undo),
             "/api/redo": lambda body: self._act(body, session.redo),
             "/api/classes": self._change_classes,
+            "/api/import": self._switch_import,
+            "/api/answer": lambda body: self._act(body, lambda *who: self._questions.answer(body, *who)),
             "/api/export": self._export,
             "/api/view": self._view,
         }
@@ -128,6 +139,8 @@ class LabelApi:
             return self._layers[match[2]](self._frame(int(match[1])), query)
         if path in self._gets:
             return self._gets[path](query)
+        if asked := UNITS.fullmatch(path):
+            return self._questions.units(asked[1])
         raise self._unknown(path, self._posts, "POST")
 
     def _posted(self, path: str, body: bytes) -> Answer:
@@ -158,11 +171,12 @@ class LabelApi:
 
     def _state(self, _: Query) -> Answer:
         frames = [{"name": one.name, "height": one.height, "width": one.width} for one in self._session.frames]
-        return json_answer({"scene": self._name, "key": self._key, "frames": frames, **self._summary()})
+        content = {"scene": self._name, "key": self._key, "frames": frames, "has_questions": self._questions.are_there}
+        return json_answer({**content, **self._summary()})
 
     def _summary(self) -> dict[str, Any]:
         session = self._session
-        revision, progress = session.revision, session.progress()
+        revision, progress, imported = session.revision, session.progress(), session.imported
         classes = [
             {
                 "id": one.id,
@@ -179,6 +193,7 @@ class LabelApi:
             "classes": classes,
             "progress": dataclasses.asdict(progress),
             "marked_frames": session.marked_frames(),
+            "import": imported and {"name": imported.name, "is_on": imported.is_on},
         }
 
     def _ranked(self, _: Query) -> Answer:
@@ -190,9 +205,12 @@ class LabelApi:
         if not re.fullmatch("[0-9]{1,15}", since):
             raise RequestError("Expected the number of a revision as 'since' in the address.")
         self._wait(int(since), query.get("surface"))
-        frames = self._session.changed_frames(int(since)) if int(since) <= self._session.revision else None
-        frames = list(range(len(self._session.frames))) if frames is None else frames
-        return json_answer({**self._summary(), "changed_frames": frames})
+        summary = self._summary()  # before the frames, of which there may be more by then, and not less
+        is_known = int(since) <= self._session.revision and query.get("surface") == str(summary["surface"])
+        return json_answer({**summary, "changed_frames": self._changed_frames(int(since) if is_known else -1)})
+
+    def _changed_frames(self, since: int) -> list[int]:
+        return list(range(len(self._session.frames))) if since < 0 else self._session.changed_frames(since)
 
     def _wait(self, since: int, surface: str | None) -> None:
         """Wait until the session has another revision, or shows another surface than the page knows."""
@@ -234,13 +252,20 @@ class LabelApi:
 
     # Actions
 
-    def _act(self, body: Body, action: Callable[[str, int], Any]) -> Answer:
-        """Run an action of a client and a sequence, and answer with what the page shows next."""
+    def _act(self, body: Body, action: Callable[[str, int], Any], frames: Sequence[int] | None = None) -> Answer:
+        """Run an action of a client and a sequence, and answer with what the page shows next.
+
+        What is painted can change in some frames alone, if they are given.
+        """
         show = body.optional_integer("show")
         show = None if show is None else self._frame(show)
         with_confidence = body.truth("with_confidence")
+        since = body.optional_integer("since")
         action(body.client, body.sequence)
+        self._questions.update(frames)
         content = self._summary()
+        if since is not None:
+            content["changed_frames"] = self._changed_frames(since if since <= content["revision"] else -1)
         if show is not None:
             content |= {"frame": show, "labels": inline(self._labels(show))}
             if with_confidence:
@@ -253,7 +278,7 @@ class LabelApi:
         mark, view = Mark.from_json(body.mapping("mark")), body.part("view")
         if view is not None:
             mark = mark_on_view(mark, self._seen(view), self._session.frames)
-        return self._act(body, lambda *who: self._session.add_mark(mark, *who))
+        return self._act(body, lambda *who: self._session.add_mark(mark, *who), [mark.frame])
 
     def _change_classes(self, body: Body) -> Answer:
         action = body.choice("action", ("add", "rename", "recolor", "merge", "lock"))
@@ -275,6 +300,10 @@ class LabelApi:
             return self._act(body, lambda *who: session.merge_class(number, into, *who))
         is_locked = body.truth("is_locked")
         return self._act(body, lambda *who: session.lock_class(number, is_locked, *who))
+
+    def _switch_import(self, body: Body) -> Answer:
+        is_on = body.truth("is_on")
+        return self._act(body, lambda *who: self._session.switch_import(is_on, *who))
 
     def _export(self, body: Body) -> Answer:
         name, least, painted_only = body.folder("folder"), body.share("least_confidence"), body.truth("painted_only")

@@ -26,6 +26,7 @@ class LabelClass:
         color: Its display colour (r, g, b), 0..255.
         is_locked: Whether marks of other classes leave it alone.
         merged_into: Id of the class that its marks count for; None for itself.
+        is_thing: Whether its objects can be counted, where a table says so; None where nothing does.
     """
 
     id: int
@@ -33,6 +34,7 @@ class LabelClass:
     color: tuple[int, int, int]
     is_locked: bool = False
     merged_into: int | None = None
+    is_thing: bool | None = None
 
 
 class ClassList(tuple[LabelClass, ...]):
@@ -112,7 +114,8 @@ class ClassList(tuple[LabelClass, ...]):
         number, kind = action["id"], action["kind"]
         known = {entry.id for entry in self}
         if kind == "add_class":
-            return ClassList((*self, LabelClass(number, action["name"], _as_color(action["color"]))))
+            added = LabelClass(number, action["name"], _as_color(action["color"]), is_thing=action.get("is_thing"))
+            return ClassList((*self, added))
         if number not in known:
             return self
         if kind == "merge_class" and (action["into"] not in known or self.final_id(action["into"]) == number):

@@ -15,6 +15,7 @@ from semantic_ns.io.writing import refuse_used_folder, write_errors_as_scene_err
 from semantic_ns.labels.class_table import STUFF_NAMES
 
 if TYPE_CHECKING:
+    from semantic_ns.labelling.classes import LabelClass
     from semantic_ns.labelling.shown import ShownLabels
     from semantic_ns.labels.taxonomy import Taxonomy
 
@@ -49,7 +50,8 @@ def export_labels(
     if folder.resolve().is_relative_to(scene):
         raise SceneError(f"Expected a folder outside the scene {scene}, found {folder}; choose another.")
     refuse_used_folder(folder, "folder")
-    if not shown.state.painting.marks:
+    imported = shown.state.imported
+    if not shown.state.painting.marks and not (imported is not None and imported.is_on and not painted_only):
         raise SceneError("Expected a mark to write labels from, found none; mark something first.")
     from semantic_ns.labels.label_files import class_table, label_image
 
@@ -81,9 +83,13 @@ def session_taxonomy(shown: "ShownLabels") -> "Taxonomy":
         tuple(entry.id for entry in entries),
         tuple(entry.name for entry in entries),
         tuple(entry.color for entry in entries),
-        tuple(things.get(entry.id, entry.name.casefold() not in STUFF_NAMES) for entry in entries),
+        tuple(things.get(entry.id, _is_thing(entry)) for entry in entries),
         shown.state.void_id,
     )
+
+
+def _is_thing(entry: "LabelClass") -> bool:
+    return entry.name.casefold() not in STUFF_NAMES if entry.is_thing is None else entry.is_thing
 
 
 def _chosen_labels(

@@ -11,6 +11,7 @@ from semantic_ns.labelling.classes import LabelClass
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.ranking import FrameRank
 from semantic_ns.labelling.session import Progress
+from semantic_ns.labelling.state import ImportInForce
 from semantic_ns.labelling.surface import FrameInfo
 from semantic_ns.labelling.view import View
 
@@ -124,6 +125,15 @@ class SessionLike(Protocol):
 
     def lock_class(self, number: int, is_locked: bool, client: str, sequence: int) -> int:
         """Lock or unlock a class; returns the revision."""
+        ...
+
+    @property
+    def imported(self) -> ImportInForce | None:
+        """The labels that were imported last, if any were."""
+        ...
+
+    def switch_import(self, is_on: bool, client: str, sequence: int) -> int:
+        """Let imported labels count, or not; returns the revision."""
         ...
 
     def export(self, folder: Path, least_confidence: float = 0.0, painted_only: bool = False) -> list[Path]:

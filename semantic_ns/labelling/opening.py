@@ -6,6 +6,7 @@ from pathlib import Path
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.writing import refuse_inside
+from semantic_ns.labelling.imports import DEFAULT_WEIGHT, read_import
 from semantic_ns.labelling.session import LabelSession
 from semantic_ns.labelling.surface import (
     FOLDER,
@@ -14,6 +15,7 @@ from semantic_ns.labelling.surface import (
     load_label_surface,
     save_label_surface,
 )
+from semantic_ns.labels.class_table import ClassTable
 from semantic_ns.runs import load_run, refuse_missing_run
 
 NUM_VOXELS = 60_000
@@ -22,26 +24,41 @@ FIRST_NUM_VOXELS = 20_000
 
 
 def open_session(
-    load_config: Path, folder: Path | None = None, class_names: Sequence[str] = (), num_voxels: int = NUM_VOXELS
+    load_config: Path,
+    folder: Path | None = None,
+    classes: Sequence[str] | ClassTable = (),
+    num_voxels: int = NUM_VOXELS,
+    labels: Path | None = None,
+    import_weight: float = DEFAULT_WEIGHT,
 ) -> LabelSession:
     """The session of a run, as it was left, or a new one (slow the first time: the run is rendered).
 
     Args:
         load_config: The run's config.yml.
         folder: Where its journal is, or will be; the folder `labelling` of the run by default.
-        class_names: Classes that there must be.
+        classes: Names of classes that there must be, or a table of them with their ids and colours.
         num_voxels: Voxels of the surface, about. If there are many, fewer serve until their system is factored.
+        labels: Folder of label images to begin with, see `read_import`.
+        import_weight: Weight of one of their voxels beside one with a mark.
 
     Raises:
-        SceneError: if there is no such run, it shows no surface, its session is open elsewhere, or the folder lies in
-            the scene.
+        SceneError: if there is no such run, it shows no surface, labels cannot be read, its session is open
+            elsewhere, or the folder lies in the scene.
     """
     refuse_missing_run(load_config)
     numbers = sorted({min(FIRST_NUM_VOXELS, num_voxels), num_voxels})
     folder = folder or load_config.parent / FOLDER
     surfaces = label_surfaces(load_config, numbers, folder)
     finer = surfaces[-1] if len(surfaces) > 1 else None
-    return LabelSession(surfaces[0], folder, class_names, finer)
+    imported = None if labels is None else read_import(labels, surfaces[0].frames, _table_of(surfaces[0], classes))
+    return LabelSession(surfaces[0], folder, classes, finer, imported, import_weight)
+
+
+def _table_of(surface: LabelSurface, classes: Sequence[str] | ClassTable) -> ClassTable:
+    """The classes that ids mean where nothing else says so: those of a table that was given, or of the scene."""
+    if isinstance(classes, ClassTable) and classes.has_given_ids:
+        return classes
+    return ClassTable(str(surface.scene), surface.classes, frozenset({surface.void_id}))
 
 
 def label_surfaces(

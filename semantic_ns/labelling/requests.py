@@ -118,6 +118,15 @@ class Body:
             raise RequestError(f"Expected one of {', '.join(choices)} as '{name}', found {self._shown(name)}.")
         return value
 
+    def text(self, name: str) -> str:
+        """A text of 1 to 100 signs."""
+        value = self._content.get(name)
+        if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME_LENGTH:
+            raise RequestError(
+                f"Expected a text of 1 to {MAX_NAME_LENGTH} signs as '{name}', found {self._shown(name)}."
+            )
+        return value
+
     def class_name(self, name: str) -> str:
         """A name for a class, without blanks around it: any printable signs."""
         value = self._content.get(name)

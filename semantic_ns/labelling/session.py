@@ -14,14 +14,18 @@ from numpy import ndarray
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.run_lengths import encode_coco
-from semantic_ns.labelling.classes import LabelClass, check_color
+from semantic_ns.labelling.changes import FrameChanges
+from semantic_ns.labelling.class_actions import ClassActions
+from semantic_ns.labelling.classes import LabelClass
+from semantic_ns.labelling.import_actions import ImportActions
+from semantic_ns.labelling.imports import DEFAULT_WEIGHT, ImportedLabels, kept_import
 from semantic_ns.labelling.journal import Journal
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.painting import Painting
 from semantic_ns.labelling.progress import Progress
 from semantic_ns.labelling.ranking import FrameRank, rank_frames
 from semantic_ns.labelling.shown import ShownLabels
-from semantic_ns.labelling.spreading import Spreader, SpreadLabels
+from semantic_ns.labelling.spreading import Beneath, Spreader, SpreadLabels
 from semantic_ns.labelling.state import (
     NOTHING,
     SessionState,
@@ -33,13 +37,14 @@ from semantic_ns.labelling.state import (
 )
 from semantic_ns.labelling.surface import FrameInfo, LabelSurface, read_color
 from semantic_ns.labelling.view import View, nearest_discs, view_of
+from semantic_ns.labels.class_table import ClassTable
 
 JOURNAL_FILE = "marks.jsonl"
 _REGIONS_OF_FRAME = 400
 """Super-pixels of an image, about."""
 
 
-class LabelSession:
+class LabelSession(ClassActions, ImportActions):
     """Marks of people on training images -> classes of all voxels -> labels of every frame.
 
     All methods can be called from several threads. Everything shown follows from the actions in force alone, so that
@@ -53,53 +58,52 @@ class LabelSession:
     Args:
         surface: The surface, of few voxels if a finer one is to follow.
         folder: Where the journal is, or will be.
-        class_names: Classes that there must be, beside those of the scene or of the journal.
+        classes: Names of classes, or a table of them, that there must be beside those of the scene or of the journal.
+            A table also says their ids and colours.
         finer: The same surface in more voxels. A thread factors its system meanwhile, and it takes over when that is
             done; revisions do not change by it, but labels do.
+        imported: Labels to begin with, beneath all marks; none for those of before, if there were any.
+        import_weight: Weight of one of their voxels beside one with a mark, above 0.
 
     Raises:
-        SceneError: if the journal is that of another scene, is damaged or open elsewhere, a name is none, or an id of
-            the scene is too large.
+        SceneError: if the journal is that of another scene, is damaged or open elsewhere, a name is none, an id of the
+            scene is too large, or a table gives a class another id than it has.
     """
 
     def __init__(
         self,
         surface: LabelSurface,
         folder: Path,
-        class_names: Sequence[str] = (),
+        classes: Sequence[str] | ClassTable = (),
         finer: LabelSurface | None = None,
+        imported: ImportedLabels | None = None,
+        import_weight: float = DEFAULT_WEIGHT,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.frames: Sequence[FrameInfo] = surface.frames
-        self._surface, self._clock = surface, clock
+        self._surface, self._finer, self._clock, self._folder = surface, finer, clock, folder
+        self._is_begun = self._is_closed = False
+        self._background: threading.Thread | None = None
         self._lock = threading.RLock()
         refuse_large_ids(surface)
-        self._journal = Journal(folder / JOURNAL_FILE, journal_header(surface))
+        self._journal = Journal(folder / JOURNAL_FILE, journal_header(surface, classes))
         try:
             refuse_other_scene(self._journal, surface)
             self._state = SessionState(self.frames, self._journal.header, self.regions)
-            self._spreader = Spreader(surface)
             self._shown: SpreadLabels | None = None
             self._regions: dict[int, Int32[ndarray, "height width"]] = {}
             self._color = lru_cache(16)(lambda frame: read_color(self.frames[frame]))
             for values in self._journal.entries:
                 self._state.take(values)
-            self._add_missing(class_names)
+            self._changes = FrameChanges(len(self.frames), self._state.log.revision)
+            self._add_missing(classes)
+            if imported is not None:
+                self._add_import(imported, import_weight)
+            self._spreader, self._is_begun = self._begun_anew(), True
         except BaseException:
             self._journal.close()
             raise
-        self._is_closed = False
-        self._background: threading.Thread | None = None
-        if finer is not None:
-            self._background = threading.Thread(target=self._take_finer, args=(finer,), daemon=True)
-            self._background.start()
-
-    def _add_missing(self, names: Sequence[str]) -> None:
-        known = {entry.name.casefold() for entry in self._state.classes.in_use()}
-        for name in names:
-            if name.strip().casefold() not in known:
-                self.add_class(name, None, "command line", self._state.log.revision)
-                known.add(name.strip().casefold())
+        self._refine()
 
     @property
     def classes(self) -> Sequence[LabelClass]:
@@ -160,54 +164,6 @@ class LabelSession:
         """
         return self._act("redo", client, sequence, lambda: {"target": self._state.redo_target(client)})
 
-    def add_class(self, name: Unchecked, color: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
-        """Add a class, with an id that none ever had; without a colour it gets a free one. Returns the revision."""
-
-        def describe() -> dict[str, Any]:
-            number = self._state.free_id()
-            chosen = self._state.classes.free_color(number) if color is None else check_color(color)
-            return {"id": number, "name": self._state.classes.check_name(name), "color": list(chosen)}
-
-        return self._act("add_class", client, sequence, describe)
-
-    def rename_class(self, number: Unchecked, name: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
-        """Give a class another name; returns the revision."""
-        return self._act(
-            "rename_class", client, sequence,
-            lambda: {"id": self._state.classes.find(number).id, "name": self._state.classes.check_name(name, number)},
-        )  # fmt: skip
-
-    def recolor_class(self, number: Unchecked, color: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
-        """Give a class another colour; returns the revision."""
-        return self._act(
-            "recolor_class", client, sequence,
-            lambda: {"id": self._state.classes.find(number).id, "color": list(check_color(color))},
-        )  # fmt: skip
-
-    def merge_class(self, number: Unchecked, into: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
-        """Let all marks of a class, those to come among them, count for another one; returns the revision.
-
-        Raises:
-            SceneError: if one of them is unknown, or the other one counts for this one.
-        """
-
-        def describe() -> dict[str, Any]:
-            if self._state.classes.final_id(number) == self._state.classes.final_id(into):
-                raise SceneError(f"Expected two classes to merge, found {number} and {into}, which are one already.")
-            return {"id": number, "into": into}
-
-        return self._act("merge_class", client, sequence, describe)
-
-    def lock_class(self, number: Unchecked, is_locked: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
-        """Lock a class, so that marks of others leave it alone, or unlock it; returns the revision."""
-
-        def describe() -> dict[str, Any]:
-            if not isinstance(is_locked, bool):
-                raise SceneError(f"Expected true or false for is_locked, found {is_locked!r:.60}.")
-            return {"id": self._state.classes.find(number).id, "is_locked": is_locked}
-
-        return self._act("lock_class", client, sequence, describe)
-
     def _act(self, kind: str, client: Unchecked, sequence: Unchecked, describe: Callable[[], dict[str, Any]]) -> int:
         """Take an action, once it is on the disk."""
         check_client(client, sequence)
@@ -218,7 +174,11 @@ class LabelSession:
             values = {"kind": kind, "client": client, "sequence": sequence, "time": self._clock(), **describe()}
             self._journal.append(values)
             self._shown = None
-            self._state.take(values)
+            before = self._state.imported
+            self._changes.painted(self._state.take(values), self._state.log.revision)
+            if self._state.imported != before and self._is_begun:
+                self._spreader = self._begun_anew()
+                self._refine()
             return self._state.log.revision
 
     def _less_locked(self, mark: Mark, mask: ndarray) -> ndarray:
@@ -319,9 +279,10 @@ class LabelSession:
             return rank_frames(self._spreader.surface.pixel_voxels, self._spread(), painted, self._surface.stride)
 
     def changed_frames(self, since: int) -> list[int]:
-        """Frames whose labels may be others than at a revision."""
+        """Frames that show something else than at a revision; all of them where that is not known any more."""
         with self._lock:
-            return list(range(len(self.frames))) if since < self._state.log.revision else []
+            self._spread()
+            return self._changes.since(since)
 
     def export(self, folder: Path, least_confidence: float = 0.0, painted_only: bool = False) -> list[Path]:
         """Write label images of all frames and the table of classes into a new folder, see `export_labels`.
@@ -362,19 +323,38 @@ class LabelSession:
     def _spread(self) -> SpreadLabels:
         if self._shown is None:
             self._shown = self._state.spread_by(self._spreader)
+            self._changes.take(self._spreader.surface, self._shown, self._state.log.revision)
         return self._shown
+
+    def _begun_anew(self) -> Spreader:
+        """A spreader over the coarser surface, with what is imported now."""
+        imported = self._state.imported
+        self._beneath = None
+        if imported is not None and imported.is_on:
+            labels, ids = kept_import(self._folder, imported.checksum), dict(imported.ids)
+            self._beneath = Beneath(labels, imported.weight, tuple(ids[entry.id] for entry in labels.classes))
+        return Spreader(self._surface, self._beneath, self._folder)
+
+    def _refine(self) -> None:
+        """Let a thread factor the system of the finer surface, if there is one."""
+        if self._finer is not None:
+            self._background = threading.Thread(target=self._take_finer, args=(self._finer,), daemon=True)
+            self._background.start()
 
     def _take_finer(self, surface: LabelSurface) -> None:
         """Factor the system of a finer surface, solve for the marks of meanwhile, and spread over it from then on."""
+        beneath = self._beneath
         try:
-            spreader = Spreader(surface)
-            while not self._is_closed:
+            spreader = Spreader(surface, beneath, self._folder)
+            while not self._is_closed and beneath is self._beneath:
                 with self._lock:
                     revision, marks = self._state.log.revision, list(self._state.painting.marks.values())
                 spreader.prepare(Painting.of(marks))
                 with self._lock:
-                    if self._state.log.revision == revision and not self._is_closed:
-                        self._shown, self._spreader = self._state.spread_by(spreader), spreader
+                    is_current = self._state.log.revision == revision and beneath is self._beneath
+                    if is_current and not self._is_closed:
+                        self._shown, self._spreader = None, spreader
+                        self._spread()
                         return
         except MemoryError:
             announce("labelling", "the finer surface does not fit into memory; labels keep to the coarser one")

@@ -9,22 +9,27 @@ clusters, u_k the mean over the n_k voxels of mark k, and e_k its class as a uni
 so that L x = sum_k u_k y_k with the multipliers y_k = s (1 - eta) n_k (t_k - u_k . x) and the targets
 t_k = (e_k - eta / C) / (1 - eta). A mark thus costs one column z_k = L^+ u_k, kept as long as there is room, and a
 small dense system (Woodbury) gives x for any set of marks: taking a mark back gives the bits of before.
+
+Weak evidence t_v with the weight d_v at some voxels (`Anchors`) adds sum_v d_v |t_v - x_v|^2. It stays while marks come
+and go, too: L becomes L + D, and x the sum of (L + D)^-1 D t and of the columns of the marks.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, UInt8
+from jaxtyping import Float32, Float64, Int32, Int64, UInt8
 from numpy import ndarray
-from scipy.sparse import coo_array, csc_array
+from scipy.sparse import csc_array
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import SuperLU, splu
 
 from semantic_ns.labelling import solver_numba as kernels
+from semantic_ns.labelling.columns import Column, ColumnFile
+from semantic_ns.labelling.matrices import factored, graph_laplacian, laplacian_of
 from semantic_ns.propagation.clusters import Clusters
-from semantic_ns.propagation.posterior import LEAST_COUPLING, LEAST_NOISE, vote_strength
+from semantic_ns.propagation.posterior import LEAST_NOISE, vote_strength
 from semantic_ns.propagation.surface_graph import SurfaceGraph
 
 _LEAK = 1e-9
@@ -40,6 +45,8 @@ _FULL_REACH = 0.3
 """Probability of meeting a mark from which on a voxel counts as near one."""
 _STEPS = 255
 """In which nearness is kept."""
+ANCHORED_CONFIDENCE = 0.5
+"""What nearness to anchors counts for, beside that of marks: nobody has looked at them."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,19 @@ class Observation:
     def key(self) -> bytes:
         """What tells its voxels from those of others."""
         return self.voxels.tobytes()
+
+
+@dataclass(frozen=True, eq=False)
+class Anchors:
+    """What is known of single voxels beneath all marks.
+
+    Attributes:
+        weights: d, beside the weight 1 of an edge between voxels that look the same; 0 where nothing is known.
+        shares: t, how much of each of B classes each voxel has; each of them sums to 1 where something is known.
+    """
+
+    weights: Float64[ndarray, "voxels"]
+    shares: Float32[ndarray, "voxels classes"]
 
 
 @dataclass(frozen=True)
@@ -87,20 +107,32 @@ class ExactSolver:
     Args:
         graph: The voxels.
         clusters: Their appearance clusters; none has no divisions.
+        anchors: What is known beneath the marks.
+        columns: A file where columns of this very system are kept.
     """
 
-    def __init__(self, graph: SurfaceGraph, clusters: Clusters) -> None:
+    def __init__(
+        self, graph: SurfaceGraph, clusters: Clusters, anchors: Anchors | None = None, columns: Path | None = None
+    ) -> None:
         self._num_voxels = graph.num_nodes
-        laplacian = _laplacian(graph, clusters)
+        laplacian = laplacian_of(graph, clusters)
         self._num_parts, parts = connected_components(laplacian, directed=False)
         self._parts = parts[: self._num_voxels]
         self._part_sizes = np.bincount(self._parts, minlength=self._num_parts)
         self._num_pieces, self._pieces, self._piece_sizes, self._part_of_piece = self._divided(laplacian)
-        # Symmetric mode keeps to the diagonal, which is safe for this matrix and halves what is filled in.
-        self._factor = _factored(laplacian, _LEAK)
-        self._walks = _factored(_graph_laplacian(graph), _WALK_OF_60_000 * 60_000 / max(1, self._num_voxels))
+        weights = np.zeros(self._num_voxels) if anchors is None else anchors.weights
+        # Of these parts, nothing is left open but for the marks.
+        self._is_anchored = np.bincount(self._parts, weights, self._num_parts) > 0
+        self._factor = factored(laplacian, _LEAK, weights)
+        death = _WALK_OF_60_000 * 60_000 / max(1, self._num_voxels)
+        self._walks = factored(graph_laplacian(graph), death)
+        self._base, self._base_nearness = self._based_on(anchors)
+        self._base_products = np.empty((0, len(self._base)))
+        self._based: tuple[ndarray, Float32[ndarray, "classes voxels"]] | None = None
         self._places: dict[bytes, int] = {}
         self._voxels: list[ndarray] = []
+        sizes = self._num_parts, self._num_pieces, self._num_voxels
+        self._kept = None if columns is None else ColumnFile(columns, *sizes)
         self._columns = np.empty((0, self._num_voxels), np.float32)
         self._nearness = np.empty((0, self._num_voxels), np.uint8)
         self._products = np.empty((0, 0))
@@ -123,6 +155,17 @@ class ExactSolver:
         part_of_piece[numbers] = self._parts
         return len(used), numbers, np.bincount(numbers, minlength=len(used)), part_of_piece
 
+    def _based_on(self, anchors: Anchors | None) -> tuple[Float32[ndarray, "classes voxels"], UInt8[ndarray, "voxels"]]:
+        """What x is without marks, and how near each voxel is to what is known."""
+        if anchors is None:
+            return np.empty((0, self._num_voxels), np.float32), np.zeros(self._num_voxels, np.uint8)
+        source = np.zeros((self._factor.shape[0], anchors.shares.shape[1]))
+        source[: self._num_voxels] = anchors.weights[:, None] * anchors.shares
+        base = np.stack([self._factor.solve(column)[: self._num_voxels] for column in source.T])
+        known = np.flatnonzero(anchors.weights > 0).astype(np.int32)
+        nearness = self._nearness_of(known) if len(known) else np.zeros(self._num_voxels)
+        return base.astype(np.float32), (nearness * ANCHORED_CONFIDENCE).astype(np.uint8)
+
     @property
     def num_voxels(self) -> int:
         """Number of voxels M."""
@@ -135,21 +178,31 @@ class ExactSolver:
             return
         place = len(self._voxels)
         self._grow_to(place + 1)
-        mass = np.bincount(self._parts[voxels], minlength=self._num_parts) / len(voxels)
-        source = np.zeros(self._factor.shape[0])
-        source[: self._num_voxels] = -(mass / np.maximum(self._part_sizes, 1))[self._parts]
-        source[voxels] += 1 / len(voxels)
-        column = self._factor.solve(source)[: self._num_voxels]
-        column -= (np.bincount(self._parts, column, self._num_parts) / np.maximum(self._part_sizes, 1))[self._parts]
-        self._means[place] = np.bincount(self._pieces, column, self._num_pieces) / self._piece_sizes
-        self._columns[place] = column - self._means[place, self._pieces]
-        self._nearness[place] = self._nearness_of(voxels)
-        self._masses[place] = mass
+        column = None if self._kept is None else self._kept.get(voxels)
+        if column is None:
+            column = self._solved(voxels)
+            if self._kept is not None:
+                self._kept.put(voxels, column)
+        self._means[place], self._columns[place] = column.means, column.deviations
+        self._nearness[place], self._masses[place] = column.nearness, column.mass
+        self._base_products[place] = self._base[:, voxels].mean(axis=1, dtype=np.float64)
         self._voxels.append(voxels)
         # u_i . z_j for this and each earlier one, either way: the same numbers in whatever order they come.
         self._products[place, : place + 1] = self._means_of_columns(voxels, place + 1)
         self._products[: place + 1, place] = self._means_of_column(place)
         self._places[key] = place
+
+    def _solved(self, voxels: Int32[ndarray, "voxels"]) -> Column:
+        mass = np.bincount(self._parts[voxels], minlength=self._num_parts) / len(voxels) * ~self._is_anchored
+        source = np.zeros(self._factor.shape[0])
+        source[: self._num_voxels] = -(mass / np.maximum(self._part_sizes, 1))[self._parts]
+        source[voxels] += 1 / len(voxels)
+        column = self._factor.solve(source)[: self._num_voxels]
+        levels = np.bincount(self._parts, column, self._num_parts) / np.maximum(self._part_sizes, 1)
+        column -= np.where(self._is_anchored, 0, levels)[self._parts]
+        means = np.bincount(self._pieces, column, self._num_pieces) / self._piece_sizes
+        deviations = (column - means[self._pieces]).astype(np.float32)
+        return Column(mass, means, deviations, self._nearness_of(voxels))
 
     def _means_of_columns(self, voxels: Int32[ndarray, "voxels"], num_columns: int) -> Float64[ndarray, "columns"]:
         """The mean of each column over some voxels."""
@@ -179,49 +232,55 @@ class ExactSolver:
         self._columns = _grown(self._columns, capacity)
         self._nearness = _grown(self._nearness, capacity)
         self._masses, self._means = _grown(self._masses, capacity), _grown(self._means, capacity)
+        self._base_products = _grown(self._base_products, capacity)
         products = np.empty((capacity, capacity))
         products[: len(self._products), : len(self._products)] = self._products
         self._products = products
 
-    def solve(self, observations: Sequence[Observation], num_classes: int) -> VoxelClasses:
+    def solve(
+        self, observations: Sequence[Observation], num_classes: int, anchored: Sequence[int] = ()
+    ) -> VoxelClasses:
         """Classes of all voxels: the same bits for the same observations, in whatever order they come.
 
         Args:
             observations: What is said; of each, the column is computed if it is not there.
             num_classes: C.
+            anchored: The number 0..C-1 that each class of the anchors has here; -1 for one that says nothing.
         """
         ordered = sorted(observations, key=lambda observation: (observation.label, observation.key))
-        if not ordered:
+        assignment = (np.arange(num_classes)[:, None] == np.array(anchored, np.int64)).astype(np.float64)
+        if not ordered and not assignment.any():
             nothing = np.zeros(self._num_voxels, np.float32)
             return VoxelClasses(np.full(self._num_voxels, -1, np.int32), nothing, nothing.astype(np.uint8))
         self._forget_others({observation.key for observation in ordered})
         for observation in ordered:
             self.prepare(observation.voxels)
-        places = np.array([self._places[observation.key] for observation in ordered])
-        multipliers, levels, is_seen = self._multipliers(ordered, places, num_classes)
+        places = np.array([self._places[observation.key] for observation in ordered], np.int64)
+        multipliers, levels, is_seen = self._multipliers(ordered, places, assignment)
         levels = levels[self._part_of_piece] + self._means[places].T @ multipliers  # [pieces, classes]
         labels = np.empty(self._num_voxels, np.int32)
         probabilities, nearest = np.empty(self._num_voxels, np.float32), np.empty(self._num_voxels, np.uint8)
         kernels.most_likely(
             self._columns, self._nearness, places, multipliers.astype(np.float32), levels, self._pieces,
-            is_seen[self._part_of_piece], labels, probabilities, nearest,
+            is_seen[self._part_of_piece], self._based_as(assignment), self._base_nearness, labels, probabilities,
+            nearest,
         )  # fmt: skip
         return VoxelClasses(labels, probabilities, nearest)
 
     def _multipliers(
-        self, ordered: Sequence[Observation], places: ndarray, num_classes: int
+        self, ordered: Sequence[Observation], places: ndarray, assignment: Float64[ndarray, "classes anchored"]
     ) -> tuple[Float64[ndarray, "observations classes"], Float64[ndarray, "parts classes"], ndarray]:
         """The multipliers y, the level of x in each connected part of the surface, and which parts have a mark.
 
         On each part the columns are known but for a constant, which the multipliers pay for: they sum to what leaks,
         about zero.
         """
+        num_classes = len(assignment)
         counts = np.array([len(observation.voxels) for observation in ordered], np.float64)
         targets = np.full((len(ordered), num_classes), -LEAST_NOISE / num_classes)
         targets[np.arange(len(ordered)), [observation.label for observation in ordered]] += 1
         masses = self._masses[places]
-        is_seen = masses.any(axis=0)
-        seen = np.flatnonzero(is_seen)
+        seen = np.flatnonzero(masses.any(axis=0))
         size, border = len(ordered), len(seen)
         products = self._products[np.ix_(places, places)]
         system = np.zeros((size + border, size + border))
@@ -232,11 +291,24 @@ class ExactSolver:
         system[size:, :size] = masses[:, seen].T
         system[size:, size:] = np.diag(-_LEAK * self._part_sizes[seen])
         right = np.zeros((size + border, num_classes))
-        right[:size] = targets / (1 - LEAST_NOISE)
+        right[:size] = targets / (1 - LEAST_NOISE) - self._based_products(places, assignment)
         found = np.linalg.solve(system, right)
         levels = np.zeros((self._num_parts, num_classes))
         levels[seen] = found[size:]
-        return found[:size], levels, is_seen
+        return found[:size], levels, masses.any(axis=0) | self._is_anchored
+
+    def _based_as(self, assignment: Float64[ndarray, "classes anchored"]) -> Float32[ndarray, "_rows voxels"]:
+        """What x is without marks, for each of C classes; no rows where there are no anchors."""
+        if not assignment.size:
+            return self._base
+        if self._based is None or not np.array_equal(self._based[0], assignment):
+            self._based = assignment, assignment.astype(np.float32) @ self._base
+        return self._based[1]
+
+    def _based_products(
+        self, places: Int64[ndarray, "observations"], assignment: Float64[ndarray, "classes anchored"]
+    ) -> Float64[ndarray, "observations classes"]:
+        return self._base_products[places] @ assignment.T
 
     def _forget_others(self, keys: set[bytes]) -> None:
         """Drop the columns of what is not asked for any more, once there are many of them."""
@@ -246,6 +318,7 @@ class ExactSolver:
         places = np.array([place for _, place in kept], np.int64)
         self._columns, self._nearness = self._columns[places], self._nearness[places]
         self._masses, self._means = self._masses[places], self._means[places]
+        self._base_products = self._base_products[places]
         self._products = self._products[np.ix_(places, places)]
         self._voxels = [self._voxels[place] for place in places]
         self._places = {key: place for place, (key, _) in enumerate(kept)}
@@ -261,53 +334,3 @@ def _grown(array: ndarray, capacity: int) -> ndarray:
     grown = np.empty((capacity, *array.shape[1:]), array.dtype)
     grown[: len(array)] = array
     return grown
-
-
-def _graph_laplacian(graph: SurfaceGraph) -> csc_array:
-    rows, places = np.nonzero(graph.weights > 0)
-    columns, weights = graph.neighbours[rows, places], graph.weights[rows, places].astype(np.float64)
-    shape = graph.num_nodes, graph.num_nodes
-    joined = coo_array((weights, (rows, columns)), shape=shape).tocsc()
-    return _less_from_diagonal(joined)
-
-
-def _laplacian(graph: SurfaceGraph, clusters: Clusters) -> csc_array:
-    """The Laplacian of voxels and, behind them, clusters.
-
-    A cluster is a node that is joined to its voxels by edges of the weight f. Where x is at its minimum, it is the mean
-    of theirs, so that these edges cost f sum_v |x_v - m(v)|^2, the term of `solve_posterior`.
-    """
-    num_voxels, num_clusters = graph.num_nodes, clusters.sizes.shape[1]
-    rows, places = np.nonzero(graph.weights > 0)
-    columns, weights = graph.neighbours[rows, places].astype(np.int64), graph.weights[rows, places].astype(np.float64)
-    divisions = np.arange(len(clusters.numbers))[:, None]
-    nodes = (num_voxels + divisions * num_clusters + clusters.numbers).reshape(-1)
-    members = np.tile(np.arange(num_voxels), len(clusters.numbers))
-    # Places behind the last cluster of a division are left out.
-    used, nodes = np.unique(nodes, return_inverse=True)
-    nodes = nodes.reshape(-1) + num_voxels
-    coupling = np.full(len(nodes), LEAST_COUPLING)
-    size = num_voxels + len(used)
-    joined = coo_array(
-        (
-            np.concatenate([weights, coupling, coupling]),
-            (np.concatenate([rows, nodes, members]), np.concatenate([columns, members, nodes])),
-        ),
-        shape=(size, size),
-    ).tocsc()
-    return _less_from_diagonal(joined)
-
-
-def _less_from_diagonal(joined: csc_array) -> csc_array:
-    """The Laplacian D - W of symmetric weights W."""
-    degrees = np.asarray(joined.sum(axis=1)).reshape(-1)
-    places = np.arange(len(degrees))
-    return csc_array(coo_array((degrees, (places, places)), shape=joined.shape).tocsc() - joined)
-
-
-def _factored(laplacian: csc_array, leak: float) -> SuperLU:
-    (size, _) = shape = laplacian.shape  # pyright: ignore[reportGeneralTypeIssues]  # of scipy's stubs: None
-    places = np.arange(size)
-    leaks = coo_array((np.full(size, leak), (places, places)), shape=shape)
-    options = {"SymmetricMode": True}
-    return splu(csc_array(laplacian + leaks), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)

@@ -39,19 +39,23 @@ def largest_of_nearest_distribution(values):
 
 @kernel
 @no_type_check
-def most_likely(columns, nearness, places, multipliers, levels, pieces, is_seen, labels, probabilities, nearest):
+def most_likely(
+    columns, nearness, places, multipliers, levels, pieces, is_seen, base, base_nearness, labels, probabilities, nearest
+):
     """Fill ``labels``, ``probabilities`` and ``nearest``, each [M], from the columns [., M] of the marks at ``places``.
 
     x is the sum over the marks, in their order, of ``multipliers`` [K, C] times their columns, plus ``levels``
-    [pieces, C] of each voxel's piece. ``is_seen`` [pieces] says where a mark reaches; elsewhere the label is -1 and the
-    probability 0. ``nearest`` receives the largest ``nearness`` [., M].
+    [pieces, C] of each voxel's piece, plus ``base`` [C, M] unless it has no rows. ``is_seen`` [pieces] says where a
+    mark reaches; elsewhere the label is -1 and the probability 0. ``nearest`` receives the largest ``nearness``
+    [., M], or ``base_nearness`` [M] where that is larger.
     """
     num_voxels, num_classes = columns.shape[1], multipliers.shape[1]
     for block in prange((num_voxels + _BLOCK - 1) // _BLOCK):
         first = block * _BLOCK
         size = min(_BLOCK, num_voxels - first)
         x = np.zeros((num_classes, size), np.float32)
-        near = np.zeros(size, np.uint8)
+        near = base_nearness[first : first + size].copy()
+        x[: base.shape[0]] = base[:, first : first + size]
         for k in range(places.shape[0]):
             column = columns[places[k], first : first + size]
             for c in range(num_classes):

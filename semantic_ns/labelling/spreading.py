@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int16, Int32
 from numpy import ndarray
 
+from semantic_ns.labelling.columns import column_path
+from semantic_ns.labelling.imports import ImportedLabels
 from semantic_ns.labelling.painting import Painting
 from semantic_ns.labelling.solver import ExactSolver, Observation
 from semantic_ns.labelling.surface import LabelSurface
@@ -40,16 +43,37 @@ def split_voxels(voxels: Int32[ndarray, "voxels"]) -> list[Int32[ndarray, "_part
     return np.array_split(voxels, num_parts) if num_parts > 1 else [voxels]
 
 
+@dataclass(frozen=True, eq=False)
+class Beneath:
+    """Imported labels beneath the marks.
+
+    Attributes:
+        labels: The labels.
+        weight: Weight of one of their voxels beside one with a mark.
+        class_ids: The id in the session of each of their classes.
+    """
+
+    labels: ImportedLabels
+    weight: float
+    class_ids: tuple[int, ...]
+
+
 class Spreader:
     """A surface with its solver, which turns paintings into classes of voxels (slow to make: factors a matrix).
 
     Args:
         surface: The surface.
+        beneath: What is known beneath the marks.
+        folder: Where columns of marks are kept for the next start; None for nowhere.
     """
 
-    def __init__(self, surface: LabelSurface) -> None:
+    def __init__(self, surface: LabelSurface, beneath: "Beneath | None" = None, folder: Path | None = None) -> None:
         self.surface = surface
-        self._solver = ExactSolver(surface.graph, surface.clusters)
+        self._anchored = () if beneath is None else beneath.class_ids
+        anchors = None if beneath is None else beneath.labels.anchors(surface, beneath.weight)
+        key = "" if beneath is None else f"{beneath.labels.checksum} {beneath.weight!r}"
+        columns = None if folder is None else column_path(folder, surface, key)
+        self._solver = ExactSolver(surface.graph, surface.clusters, anchors, columns)
         # Of each mark its pixels, and what was found for them: other pixels are another array.
         self._parts: dict[int, tuple[ndarray, list[ndarray]]] = {}
 
@@ -88,10 +112,12 @@ class Spreader:
             if _class_of(painting, number) in final_ids
         }
         classes = {number: final_ids[_class_of(painting, number)] for number in parts}
-        used = sorted(set(classes.values()))
+        anchored = [final_ids.get(number, -1) for number in self._anchored]
+        used = sorted({*classes.values(), *anchored} - {-1})
         place = {class_id: index for index, class_id in enumerate(used)}
         observations = [Observation(part, place[classes[number]]) for number in sorted(parts) for part in parts[number]]
-        found = self._solver.solve(observations, max(1, len(used)))
+        places = [place.get(number, -1) for number in anchored]
+        found = self._solver.solve(observations, max(1, len(used)), places)
         ids = np.array([*used, -1], np.int16)
         return SpreadLabels(ids[found.labels], found.confidence, self._contradicted(observations))
 

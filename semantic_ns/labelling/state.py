@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,38 @@ from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.painting import PaintedMark, Painting
 from semantic_ns.labelling.spreading import Spreader, SpreadLabels
 from semantic_ns.labelling.surface import FrameInfo, LabelSurface
+from semantic_ns.labels.class_table import ClassTable
 
 NOTHING, DO_NOT_KNOW = -1, -2
 """In labels and painted pixels, beside ids of classes."""
 Unchecked = Any
 """A value out of a request, of whatever type; what is not as it must be is refused with a SceneError."""
+_OF_NO_PIXEL = frozenset({"add_class", "rename_class", "recolor_class", "lock_class"})
+"""Actions that leave painted pixels as they are."""
+_OF_NO_CLASS = frozenset({"mark", "import", "switch_import"})
+"""Actions that leave the classes as they are."""
 _VERSION = 1
 _MAX_CLIENT_LETTERS = 100
 _MAX_SEQUENCE = 2**53
+
+
+@dataclass(frozen=True)
+class ImportInForce:
+    """Labels that were imported.
+
+    Attributes:
+        name: Where they are from.
+        checksum: What tells them from others.
+        weight: Weight of one of their voxels beside one with a mark.
+        ids: Each of their ids with the id of the class in the session.
+        is_on: Whether they count.
+    """
+
+    name: str
+    checksum: str
+    weight: float
+    ids: tuple[tuple[int, int], ...]
+    is_on: bool
 
 
 class SessionState:
@@ -39,6 +64,7 @@ class SessionState:
         log: All actions.
         classes: The classes in force.
         painting: The marks in force.
+        imported: The labels that were imported last, if any were.
         void_id: Id of void in label images.
     """
 
@@ -55,24 +81,42 @@ class SessionState:
         )
         self.classes = self._first_classes
         self.log, self.painting = ActionLog(), Painting()
+        self.imported: ImportInForce | None = None
         self._marks: dict[int, PaintedMark] = {}
         self._labels_at_locks: dict[Any, Int16[ndarray, "voxels"]] = {}
 
-    def take(self, values: Mapping[str, Any]) -> None:
-        """Let an action that is in the journal have its effect."""
+    def take(self, values: Mapping[str, Any]) -> set[int]:
+        """Let an action that is in the journal have its effect; returns the frames whose painted pixels may change."""
         entry = self.log.add(values)
         target = self.log.entries[values["target"] - 1] if entry.kind in {"undo", "redo"} else entry
+        if target.kind in {"import", "switch_import"}:
+            self.imported = self._imported()
+            return set()
         if target.kind != "mark":
             self.classes = self._classes_after(self.log.in_force())
-        elif entry.kind == "undo":
+            return set() if target.kind in _OF_NO_PIXEL else {mark.frame for mark in self.painting.marks.values()}
+        if entry.kind == "undo":
             self.painting.remove(target.revision)
         else:
             self.painting.add(self._painted(target))
+        return {self._painted(target).frame}
+
+    def _imported(self) -> "ImportInForce | None":
+        found = None
+        for entry in self.log.in_force():
+            if entry.kind == "import":
+                ids = tuple((int(own), int(of_session)) for own, of_session in entry.values["ids"])
+                found = ImportInForce(
+                    entry.values["name"], entry.values["checksum"], entry.values["weight"], ids, is_on=True
+                )
+            elif entry.kind == "switch_import" and found is not None:
+                found = replace(found, is_on=entry.values["is_on"])
+        return found
 
     def _classes_after(self, entries: Iterable[Entry]) -> ClassList:
         classes = self._first_classes
         for entry in entries:
-            if entry.kind != "mark":
+            if entry.kind not in _OF_NO_CLASS:
                 classes = classes.after(dict(entry.values))
         return classes
 
@@ -159,8 +203,12 @@ class SessionState:
 
     def free_id(self) -> int:
         """An id that no class ever had; SceneError if there is none left."""
+        return next_id(self.used_ids(), self.void_id)
+
+    def used_ids(self) -> set[int]:
+        """The ids that a class has, or had."""
         used = {entry.values["id"] for entry in self.log.entries if entry.kind == "add_class"}
-        return next_id(used | {entry.id for entry in self._first_classes}, self.void_id)
+        return used | {entry.id for entry in self._first_classes}
 
     def painted(self, frame: int) -> Int16[ndarray, "height width"]:
         """Painted pixels alone: the class id, -2 where void is painted, -1 elsewhere."""
@@ -219,14 +267,22 @@ class SessionState:
         return self._labels_at_locks[key]
 
 
-def journal_header(surface: LabelSurface) -> dict[str, Any]:
-    """What a new journal of a surface is of."""
+def journal_header(surface: LabelSurface, table: object = None) -> dict[str, Any]:
+    """What a new journal of a surface is of.
+
+    Args:
+        surface: The surface.
+        table: A class table, or something else; if the scene has no classes, the table says which id means void.
+    """
+    void_id = surface.void_id
+    if isinstance(table, ClassTable) and table.has_given_ids and not surface.classes:
+        void_id = void_id if void_id in table.void_ids else min(table.void_ids, default=void_id)
     return {
         "version": _VERSION,
         "scene": str(surface.scene),
         "frames": [[info.name, info.height, info.width] for info in surface.frames],
         "classes": [[entry.id, entry.name, list(entry.color)] for entry in surface.classes],
-        "void_id": surface.void_id,
+        "void_id": void_id,
     }
 
 

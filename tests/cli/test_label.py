@@ -14,6 +14,7 @@ from PIL import Image
 
 from semantic_ns.cli.label import Label
 from semantic_ns.errors import SceneError
+from semantic_ns.labels.class_table import ClassTable
 from semantic_ns.methods import surface_run as training
 from semantic_ns.methods.surface_run import checked_images, surface_config, surface_run, train
 from support import fresh_process
@@ -55,13 +56,15 @@ def test_a_taken_port_is_told_before_anything_is_trained(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_class_names_come_from_the_command_or_from_a_table(tmp_path: Path) -> None:
-    assert Label(tmp_path, classes=("wall", "lamp")).class_names() == ("wall", "lamp")
+def test_classes_come_from_the_command_or_from_a_table(tmp_path: Path) -> None:
+    assert Label(tmp_path, classes=("wall", "lamp")).class_table() == ("wall", "lamp")
     (tmp_path / "classes.csv").write_text("id,name\n4,wall\n7,lamp\n")
     (tmp_path / "classes.txt").write_text("sofa\nrug\n")
-    assert Label(tmp_path, classes=(str(tmp_path / "classes.csv"),)).class_names() == ("wall", "lamp")
-    assert Label(tmp_path, classes=(str(tmp_path / "classes.txt"),)).class_names() == ("sofa", "rug")
-    assert "refrigerator" in Label(tmp_path, classes=("nyu40",)).class_names()
+    for file, ids in (("classes.csv", [4, 7]), ("classes.txt", [0, 1])):
+        table = Label(tmp_path, classes=(str(tmp_path / file),)).class_table()
+        assert isinstance(table, ClassTable)
+        assert ([entry.id for entry in table.entries], table.has_given_ids) == (ids, file == "classes.csv")
+    assert isinstance(Label(tmp_path, classes=("nyu40",)).class_table(), ClassTable)
 
 
 def test_a_run_is_found_by_its_folder_its_file_and_its_option(tmp_path: Path) -> None:

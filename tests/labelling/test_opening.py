@@ -20,7 +20,7 @@ def test_a_run_with_kept_surfaces_opens_with_the_coarse_one_and_goes_on_with_the
     for num_voxels in (200, 600):
         save_label_surface(make_label_surface(tmp_path / "images", 2, num_voxels), config, num_voxels)
     monkeypatch.setattr("semantic_ns.labelling.opening.FIRST_NUM_VOXELS", 200)
-    session = open_session(config, class_names=["chair"], num_voxels=600)
+    session = open_session(config, classes=["chair"], num_voxels=600)
     assert session.wait_for_finer(60.0)
     assert session.progress().num_voxels > 400
     assert [entry.name for entry in session.classes] == ["wall", "lamp", "chair"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from semantic_ns.labelling.server import LabelServer
+from semantic_ns.labelling.state import ImportInForce
 from support.label_page import (
     ALT,
     CONTROL,
@@ -125,6 +126,33 @@ def test_a_polygon_and_a_stroke_are_given_up_by_escape(page: LabelPage, session:
     page.stroke(ON_FLOOR)
     page.wait_until_saved()
     assert marked_classes(session) == [FLOOR]
+
+
+@pytest.mark.parametrize("button", ["right", "middle"])
+def test_another_button_leaves_a_polygon_as_it_is(page: LabelPage, session: SmallSession, button: str) -> None:
+    page.keys("2", "p")
+    for corner in ((90.0, 95.0), (140.0, 95.0), (140.0, 112.0)):
+        page.stroke(corner)
+        page.stroke((100.0, 100.0), button=button)
+    page.keys("Enter")
+    page.wait_until_saved()
+    assert [(one.action, one.class_id) for _, one in session.marks] == [("paint", FLOOR)]
+    assert shapes(session)[0]["points"] == [[90, 95], [140, 95], [140, 112]]
+
+
+def test_imported_labels_are_switched_off_and_on(page: LabelPage, session: SmallSession) -> None:
+    shown = "!document.getElementById('import-line').hidden"
+    assert not page.page.value(shown)
+    session.imported = ImportInForce("predictions", "", 0.1, (), is_on=True)
+    page.stroke(ON_WALL)
+    page.page.wait_until(shown)
+    for expected in (False, True):
+        page.page.value("document.getElementById('import').click()")
+        page.wait_until_saved()
+        assert session.imported.is_on is expected
+        assert (
+            page.page.value("document.getElementById('import').getAttribute('aria-checked')") == str(expected).lower()
+        )
 
 
 def test_the_keyboard_alone_labels(page: LabelPage, session: SmallSession) -> None:

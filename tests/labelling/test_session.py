@@ -18,7 +18,7 @@ from support.label_surfaces import HEIGHT, WIDTH, make_label_surface, truth
 
 
 def test_a_click_on_each_colour_labels_nearly_all_pixels_of_all_frames(opened: Callable[..., LabelSession]) -> None:
-    session = opened(class_names=["chair"])
+    session = opened(classes=["chair"])
     assert session.add_mark(click(0, WALL, 5, 5), "a", 0) == 2
     session.add_mark(click(1, LAMP, 20, 10), "a", 1)
     session.add_mark(click(2, 8, 25, 10), "a", 2)

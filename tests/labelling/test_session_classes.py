@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from semantic_ns.errors import SceneError
 from semantic_ns.labelling.session import LabelSession
 from semantic_ns.labelling.surface import LabelSurface
-from semantic_ns.labels.class_table import ClassEntry
+from semantic_ns.labels.class_table import ClassEntry, ClassTable
 from support.label_actions import FRAMES, LAMP, WALL, are_equal, click, everything
 
 
@@ -135,6 +136,53 @@ def test_ids_of_a_scene_that_labels_cannot_hold_are_refused(surface: LabelSurfac
     with pytest.raises(SceneError, match="Expected class ids up to 32000 to label the scene, found 40000"):
         LabelSession(large, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def table(text: str, folder: Path) -> ClassTable:
+    (folder / "table.csv").write_text(text)
+    return ClassTable.load(folder / "table.csv")
+
+
+def test_a_table_gives_ids_and_colours_that_exports_carry(opened: Callable[..., LabelSession], tmp_path: Path) -> None:
+    text = f"id,name,r,g,b,is_thing\n{WALL},Wall,1,1,1,0\n40,rug,4,5,6,0\n12,chair,7,8,9,1\n"
+    session = opened(classes=table(text, tmp_path))
+    session.add_mark(click(0, 40, 5, 5), "a", 0)
+    assert [(c.id, c.name, c.color) for c in session.classes[2:]] == [(40, "rug", (4, 5, 6)), (12, "chair", (7, 8, 9))]
+    assert session.classes[0].color == (10, 20, 30)  # of the scene
+    session.export(tmp_path / "out")
+    written = ClassTable.load(tmp_path / "out" / "classes.json")
+    assert {(c.id, c.name, c.color, c.is_thing) for c in written.entries} >= {
+        (40, "rug", (4, 5, 6), False), (12, "chair", (7, 8, 9), True)
+    }  # fmt: skip
+    assert (np.asarray(Image.open(tmp_path / "out" / "frame_0.png")) == 40).any()
+    session.close()
+    again = opened(classes=table(text, tmp_path))
+    assert len(again.classes) == 4
+    again.add_class("lamp post", None, "a", 1)
+    assert again.classes[-1].id == 41
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        (f"{WALL},rug", "that 'wall' has it"),
+        ("4,WALL", f"that it has the id {WALL}"),
+        ("0,rug", "that it means void"),
+        ("40000,rug", "that ids end at 32000"),
+    ],
+)
+def test_ids_of_a_table_that_a_session_cannot_have_are_refused(
+    opened: Callable[..., LabelSession], tmp_path: Path, row: str, sentence: str
+) -> None:
+    with pytest.raises(SceneError, match=sentence):
+        opened(classes=table(f"id,name\n{row}\n", tmp_path))
+    assert opened(classes=["rug"]).classes[-1].name == "rug"  # the journal was closed
+
+
+def test_a_table_says_what_void_is_where_the_scene_has_no_classes(surface: LabelSurface, tmp_path: Path) -> None:
+    session = LabelSession(replace(surface, classes=()), tmp_path / "new", table("id,name\n0,wall\n9,void\n", tmp_path))
+    assert (session.void_id, session.classes[0].id) == (9, 0)
+    session.close()
 
 
 def test_labels_of_a_session_without_a_class_are_exported_as_void(surface: LabelSurface, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from semantic_ns.labelling import solver_numba as kernels
-from semantic_ns.labelling.solver import ExactSolver, Observation
+from semantic_ns.labelling.solver import Anchors, ExactSolver, Observation
 from semantic_ns.labelling.spreading import split_voxels
 from semantic_ns.labelling.surface import LabelSurface
 from semantic_ns.propagation.clusters import Clusters
@@ -41,7 +41,11 @@ def random_observations(num_voxels: int, number: int, seed: int, most: int = 12)
 
 
 def dense_solution(
-    graph: SurfaceGraph, clusters: Clusters, observations: list[Observation], coupling: float
+    graph: SurfaceGraph,
+    clusters: Clusters,
+    observations: list[Observation],
+    coupling: float,
+    anchors: Anchors | None = None,
 ) -> np.ndarray:
     """The minimum of the energy in the module's docstring, by a dense matrix [voxels, classes]."""
     num_voxels = graph.num_nodes
@@ -63,7 +67,53 @@ def dense_solution(
         weight = vote_strength(LEAST_NOISE) * len(observation.voxels)
         energy += weight * (1 - LEAST_NOISE) * np.outer(mean, mean)
         right += weight * np.outer(mean, np.eye(CLASSES)[observation.label] - LEAST_NOISE / CLASSES)
+    if anchors is not None:
+        energy += np.diag(anchors.weights)
+        right += anchors.weights[:, None] * anchors.shares
     return np.linalg.solve(energy, right)
+
+
+def random_anchors(num_voxels: int, seed: int) -> Anchors:
+    rng = np.random.default_rng(seed)
+    weights = np.where(rng.random(num_voxels) < 0.4, 0.03, 0)
+    return Anchors(weights, rng.dirichlet(np.ones(CLASSES), num_voxels).astype(np.float32))
+
+
+@pytest.mark.parametrize(("seed", "number"), [(0, 7), (1, 7), (2, 0)])
+def test_classes_with_anchors_beneath_are_those_of_the_dense_system(
+    surface: LabelSurface, seed: int, number: int
+) -> None:
+    anchors = random_anchors(surface.graph.num_nodes, seed)
+    observations = random_observations(surface.graph.num_nodes, number, seed)
+    x = dense_solution(surface.graph, surface.clusters, observations, LEAST_COUPLING, anchors)
+    found = ExactSolver(surface.graph, surface.clusters, anchors).solve(observations, CLASSES, range(CLASSES))
+    is_clear = np.diff(np.sort(x, axis=1)[:, -2:], axis=1)[:, 0] > 1e-4
+    assert is_clear.mean() > 0.8
+    assert (found.labels == x.argmax(axis=1))[is_clear].all()
+    expected = onto_simplex(x.astype(np.float32)).max(axis=1)
+    assert np.abs(found.probabilities - expected).max() < 1e-4
+
+
+def test_anchors_of_two_classes_that_are_merged_are_those_of_one(surface: LabelSurface) -> None:
+    anchors = random_anchors(surface.graph.num_nodes, 3)
+    joined = np.stack([anchors.shares[:, 0] + anchors.shares[:, 2], anchors.shares[:, 1]], axis=1)
+    observations = [one for one in random_observations(surface.graph.num_nodes, 7, 3) if one.label < 2]
+    first = ExactSolver(surface.graph, surface.clusters, anchors).solve(observations, 2, (0, 1, 0))
+    second = ExactSolver(surface.graph, surface.clusters, Anchors(anchors.weights, joined)).solve(
+        observations, 2, (0, 1)
+    )
+    assert np.abs(first.probabilities - second.probabilities).max() < 1e-5
+
+
+def test_near_an_anchor_alone_the_confidence_is_at_most_a_half(surface: LabelSurface) -> None:
+    shares = np.eye(CLASSES, dtype=np.float32)[np.zeros(surface.graph.num_nodes, int)]
+    weights = np.zeros(surface.graph.num_nodes)
+    weights[3] = 0.03
+    solver = ExactSolver(surface.graph, surface.clusters, Anchors(weights, shares))
+    found = solver.solve([], CLASSES, range(CLASSES)).confidence
+    assert 0.49 <= found[3] <= 0.5
+    with_mark = solver.solve([Observation(np.array([3], np.int32), 0)], CLASSES, range(CLASSES)).confidence
+    assert with_mark[3] > 0.99
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -163,7 +213,8 @@ def test_nearness_to_one_voxel_is_the_probability_of_meeting_it(surface: LabelSu
     assert np.abs(nearness / 255 - np.minimum(meeting / 0.3, 1)).max() < 1 / 255
 
 
-def test_the_kernel_gives_the_largest_entry_of_the_nearest_distribution() -> None:
+@pytest.mark.parametrize("is_based", [False, True])
+def test_the_kernel_gives_the_largest_entry_of_the_nearest_distribution(is_based: bool) -> None:
     rng = np.random.default_rng(0)
     num_voxels, num_classes = 1100, 5  # more than a block
     columns = rng.normal(size=(4, num_voxels)).astype(np.float32)
@@ -173,14 +224,23 @@ def test_the_kernel_gives_the_largest_entry_of_the_nearest_distribution() -> Non
     levels, pieces = rng.dirichlet(np.ones(num_classes), 3), rng.integers(0, 3, num_voxels)
     labels, probabilities = np.empty(num_voxels, np.int32), np.empty(num_voxels, np.float32)
     nearest, is_seen = np.empty(num_voxels, np.uint8), np.array([True, False, True])
-    kernels.most_likely(columns, nearness, places, multipliers, levels, pieces, is_seen, labels, probabilities, nearest)
-    expected = onto_simplex((columns[places].T @ multipliers + levels[pieces]).astype(np.float32))
+    base = np.ascontiguousarray(rng.dirichlet(np.ones(num_classes), num_voxels).T, np.float32)
+    base = base if is_based else base[:0]
+    if is_based:
+        levels -= 1 / num_classes
+    base_nearness = rng.integers(0, 256, num_voxels).astype(np.uint8)
+    kernels.most_likely(
+        columns, nearness, places, multipliers, levels, pieces, is_seen, base, base_nearness, labels, probabilities,
+        nearest,
+    )  # fmt: skip
+    x = columns[places].T @ multipliers + levels[pieces] + (base.T if is_based else 0)
+    expected = onto_simplex(x.astype(np.float32))
     seen = is_seen[pieces]
     assert (labels[seen] == expected.argmax(axis=1)[seen]).all()
     assert np.abs(probabilities - expected.max(axis=1))[seen].max() < 1e-5
     assert (labels[~seen] == -1).all()
     assert (probabilities[~seen] == 0).all()
-    assert (nearest == nearness[places].max(axis=0)).all()
+    assert (nearest == np.maximum(nearness[places].max(axis=0), base_nearness)).all()
 
 
 def test_the_parts_of_a_mark_are_its_voxels() -> None:

@@ -17,6 +17,7 @@ from semantic_ns.labelling.classes import LabelClass
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.ranking import FrameRank
 from semantic_ns.labelling.session import Progress
+from semantic_ns.labelling.state import ImportInForce
 from semantic_ns.labelling.surface import FrameInfo
 from semantic_ns.labelling.view import View
 
@@ -53,6 +54,7 @@ class SmallSession:
     marks: list[tuple[str, Mark]] = field(default_factory=list)
     undone: dict[str, list[Mark]] = field(default_factory=dict)
     pixels: dict[int, ndarray] = field(default_factory=dict)
+    imported: ImportInForce | None = None
     failure: Exception | None = None
     """What the next action raises."""
 
@@ -155,6 +157,13 @@ class SmallSession:
 
     def lock_class(self, number: int, is_locked: bool, client: str, sequence: int) -> int:
         return self._change(number, client, sequence, is_locked=is_locked)
+
+    def switch_import(self, is_on: bool, client: str, sequence: int) -> int:
+        if self.imported is None:
+            raise SceneError("Expected imported labels to switch, found none.")
+        with self.lock:
+            self.imported, self.revision = replace(self.imported, is_on=is_on), self.revision + 1
+            return self.revision
 
     def _spread(self) -> ndarray:
         """Class of each object."""

@@ -26,6 +26,7 @@ export class View {
     this.overlay = new OffscreenCanvas(1, 1);
     this.stripes = new OffscreenCanvas(1, 1);
     this.region = null;
+    this.question = null; // {frame, picture} of the unit that is asked for
     this.borders = null;
     this.sketch = null; // what is being drawn: a mark without a number
     this.pointer = null; // {x, y} in the image, where the pointer is over it
@@ -248,6 +249,7 @@ export class View {
       context.globalAlpha = 0.35;
       context.drawImage(this.borders, 0, 0, width, height);
     }
+    if (this.question?.frame === this.store.shown && !this.free) context.drawImage(this.question.picture, 0, 0, width, height);
     if (this.region) {
       context.globalAlpha = 0.65;
       context.drawImage(this.region, 0, 0, width, height);
@@ -363,7 +365,7 @@ export class View {
   }
 }
 
-function painted(width, height, colorOf) {
+export function painted(width, height, colorOf) {
   const image = new ImageData(width, height);
   const pixels = new Uint32Array(image.data.buffer);
   for (let row = 0, at = 0; row < height; row++) for (let column = 0; column < width; column++, at++) pixels[at] = colorOf(at, column);

@@ -3,9 +3,11 @@
 import { View } from "./canvas.js";
 import { ClassList } from "./classes.js";
 import { element, find, percent, swatch, toast } from "./dom.js";
+import { bindExport, showImport } from "./files.js";
 import { FreeView } from "./free.js";
 import { fillHelp, keyOf, listen } from "./keys.js";
 import { Pointer } from "./pointer.js";
+import { Questions } from "./questions.js";
 import { Store, VOID } from "./store.js";
 import { Strip } from "./strip.js";
 
@@ -30,8 +32,9 @@ const free = new FreeView(store, view, pointer);
 pointer.free = free;
 const classes = new ClassList(store, look, choose);
 const strip = new Strip(store, goTo);
+const questions = new Questions(store, view, look, goTo, toast);
 const timings = []; // of marks, from the pointer's release to the labels on the screen, milliseconds
-window.snsLabel = { store, view, free, tool, look, pointer, timings, goTo };
+window.snsLabel = { store, questions, view, free, tool, look, pointer, timings, goTo };
 
 // Frames
 
@@ -212,7 +215,9 @@ function showState() {
   const { progress, frames } = store.state;
   find("share").textContent = percent(progress.share_of_surface);
   find("share-bar").value = progress.share_of_surface ?? 0;
-  find("accuracy").textContent = progress.num_marks ? percent(progress.expected_accuracy) : "–";
+  const imported = store.state.import;
+  if (imported) showImport(imported);
+  find("accuracy").textContent = progress.num_marks || imported?.is_on ? percent(progress.expected_accuracy) : "–";
   find("marks").textContent = String(progress.num_marks);
   find("frames-marked").textContent = `${progress.num_frames_marked} of ${frames.length}`;
   find("minutes").textContent = progress.minutes < 60 ? `${Math.floor(progress.minutes)} min` : `${Math.floor(progress.minutes / 60)} h ${Math.floor(progress.minutes % 60)} min`;
@@ -290,6 +295,9 @@ const actions = {
   "zoom-out": () => view.zoom(0.8),
   "zoom-fit": () => view.fit(),
   free: toggleFree,
+  yes: () => questions.answer(true),
+  answer: () => questions.answer(false),
+  skip: () => questions.skip(),
   pan: () => { pointer.isSpaceHeld = true; pointer.updateCursor(); view.request(); },
   "pan-end": () => { pointer.isSpaceHeld = false; pointer.updateCursor(); view.request(); },
   help: () => find("help-dialog").showModal(),
@@ -352,6 +360,7 @@ function bindButtons() {
   button("next", actions.next, "Next frame (→)");
   button("help", actions.help, "Keys (?)");
   button("only", actions.only, "Only this class (O)");
+  button("import", () => store.act("/api/import", { is_on: !store.state.import.is_on }), "Imported labels count, or not");
   button("suggest", () => {
     const isOn = find("suggest").getAttribute("aria-checked") !== "true";
     find("suggest").setAttribute("aria-checked", String(isOn));
@@ -363,41 +372,12 @@ function bindButtons() {
   find("size-label").title = "Brush size ([ and ])";
   find("opacity").value = String(100 * look.opacity);
   find("opacity").addEventListener("input", (event) => { look.opacity = event.target.value / 100; view.request(); keep(); });
-  bindExport();
-}
-
-function bindExport() {
-  const result = find("export-result");
-  const submit = find("export-form").querySelector(".primary");
-  button("export", () => { if (!submit.disabled) result.textContent = ""; find("export-dialog").showModal(); }, "Write label images");
-  const least = find("export-least");
-  least.addEventListener("input", () => { find("export-least-value").textContent = `${least.value} %`; });
-  find("export-painted").addEventListener("change", (event) => { least.disabled = event.target.checked; });
-  find("export-form").addEventListener("submit", async (event) => {
-    event.preventDefault();
-    if (store.queue.length) {
-      result.textContent = "Some marks are still on their way; export again when the state says Saved.";
-      return;
-    }
-    result.textContent = "Writing";
-    submit.disabled = true; // Enter in a field does nothing then, either
-    const body = { least_confidence: Number(least.value) / 100, painted_only: find("export-painted").checked };
-    if (find("export-folder").value) body.folder = find("export-folder").value;
-    try {
-      const { folder, num_files: count } = await (await store.ask("/api/export", body, null)).json(); // as long as it takes
-      result.textContent = `Wrote ${count} files to ${folder}`;
-    } catch (error) {
-      result.textContent = error.message;
-    } finally {
-      submit.disabled = false;
-    }
-  });
+  bindExport(store, button);
 }
 
 async function main() {
   bindButtons();
   fillHelp();
-  setHighlightButtons();
   listen(actions, extraKey);
   await store.start();
   document.title = `${store.state.scene} – labels`;
@@ -413,12 +393,9 @@ async function main() {
   showState();
   showTool();
   showConnection();
+  questions.start();
   view.canvas.focus({ preventScroll: true });
   document.documentElement.dataset.ready = "true";
-}
-
-function setHighlightButtons() {
-  for (const one of document.querySelectorAll("[data-highlight]")) one.setAttribute("aria-pressed", String(one.dataset.highlight === "none"));
 }
 
 main();

@@ -62,12 +62,14 @@ export class Pointer {
       }
       if (this.touches.size > 2) return;
     }
-    if (event.button === 1 || (event.button === 0 && this.isSpaceHeld) || (event.button === 2 && this.view.free)) {
+    const isTurning = event.button === 2 && this.view.free;
+    if (event.button === 1 || isTurning || (event.button === 0 && this.isSpaceHeld)) {
       event.preventDefault();
       this.panning = { x: event.clientX, y: event.clientY };
       this.updateCursor();
       return;
     }
+    if (this.corners && event.button !== 0) return; // it stays a polygon of what it was begun with
     if (event.button === 0 || event.button === 2) this.begin(this.view.toImage(event.clientX, event.clientY), event.button === 2);
   }
 

@@ -158,8 +158,9 @@ export class Store extends EventTarget {
     this.isPumping = true;
     for (let turn = 0; this.queue.length; ) {
       const item = this.queue[0];
+      const since = this.state.revision;
       this.inFlight = this.wasTried = item;
-      const body = { ...item.body, client: item.client, sequence: item.sequence, show: this.shown, with_confidence: true };
+      const body = { ...item.body, client: item.client, sequence: item.sequence, show: this.shown, with_confidence: true, since };
       let answer = null;
       let layer = null;
       try {
@@ -178,7 +179,7 @@ export class Store extends EventTarget {
       this.finish(item);
       this.recover();
       this.emit("pending");
-      if (answer) this.receive(answer, layer, item); // at once, so that no picture is drawn without the mark
+      if (answer) this.receive(answer, since, layer, item); // at once, so that no picture is drawn without the mark
     }
     this.isPumping = false;
   }
@@ -191,15 +192,25 @@ export class Store extends EventTarget {
 
   // What the server says
 
-  receive(answer, layer = null, item = null) {
+  receive(answer, since, layer = null, item = null) {
+    this.keepUnchanged(answer, since);
     if (layer) this.keepLayer(answer.frame, layer);
     if (answer.revision >= this.state.revision) {
-      const { revision, classes, progress, marked_frames } = answer;
-      Object.assign(this.state, { revision, classes, progress, marked_frames });
+      const { revision, classes, progress, marked_frames, import: imported } = answer;
+      Object.assign(this.state, { revision, classes, progress, marked_frames, import: imported });
       this.emit("state");
     }
     this.emit("layers", item);
     if (!this.queue.length) this.refresh(this.shown);
+  }
+
+  // Layers that show the same now as at a revision which they are not older than need not be asked for again.
+  keepUnchanged({ revision, surface, changed_frames: frames }, since) {
+    if (!frames || surface !== this.state.surface) return;
+    const changed = new Set(frames);
+    for (const [frame, layer] of this.layers) {
+      if (!changed.has(frame) && layer.revision >= since && layer.revision < revision) layer.revision = revision;
+    }
   }
 
   // Browsers open six connections to a server for all tabs together: those that nobody sees do not hold one.
@@ -216,6 +227,10 @@ export class Store extends EventTarget {
       await isVisible();
       const since = this.state.revision;
       try {
+        if (this.problem) {
+          await this.get("/api/state"); // is answered at once, where events wait
+          this.recover();
+        }
         const answer = await this.get(`/api/events?since=${since}&surface=${this.state.surface ?? 0}`, this.untilHidden());
         turn = 0;
         this.recover();
@@ -224,7 +239,7 @@ export class Store extends EventTarget {
           for (const layer of this.layers.values()) layer.revision = -1;
         }
         if (answer.revision < this.state.revision && !this.queue.length) this.state.revision = answer.revision;
-        this.receive(answer);
+        this.receive(answer, since);
         if (answer.revision === since) await new Promise((resolve) => setTimeout(resolve, 200));
       } catch (error) {
         if (document.hidden) continue;

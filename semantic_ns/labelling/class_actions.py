@@ -1,0 +1,120 @@
+"""What people do with the classes of a session: add, rename, recolor, merge and lock them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from semantic_ns.errors import SceneError
+from semantic_ns.labelling.classes import MAX_CLASS_ID, check_color
+from semantic_ns.labelling.state import SessionState, Unchecked
+from semantic_ns.labels.class_table import ClassEntry, ClassTable
+
+COMMAND_LINE = "command line"
+"""The client whose actions come from the options of the command."""
+
+
+class ClassActions:
+    """The part of a session that changes its classes; `LabelSession` gives it its state, and says how to act."""
+
+    _state: SessionState
+    _act: Callable[[str, Unchecked, Unchecked, Callable[[], dict[str, Any]]], int]
+
+    def add_class(self, name: Unchecked, color: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
+        """Add a class, with an id that none ever had; without a colour it gets a free one. Returns the revision."""
+
+        def describe() -> dict[str, Any]:
+            number = self._state.free_id()
+            chosen = self._state.classes.free_color(number) if color is None else check_color(color)
+            return {"id": number, "name": self._state.classes.check_name(name), "color": list(chosen)}
+
+        return self._act("add_class", client, sequence, describe)
+
+    def rename_class(self, number: Unchecked, name: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
+        """Give a class another name; returns the revision."""
+        return self._act(
+            "rename_class", client, sequence,
+            lambda: {"id": self._state.classes.find(number).id, "name": self._state.classes.check_name(name, number)},
+        )  # fmt: skip
+
+    def recolor_class(self, number: Unchecked, color: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
+        """Give a class another colour; returns the revision."""
+        return self._act(
+            "recolor_class", client, sequence,
+            lambda: {"id": self._state.classes.find(number).id, "color": list(check_color(color))},
+        )  # fmt: skip
+
+    def merge_class(self, number: Unchecked, into: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
+        """Let all marks of a class, those to come among them, count for another one; returns the revision.
+
+        Raises:
+            SceneError: if one of them is unknown, or the other one counts for this one.
+        """
+
+        def describe() -> dict[str, Any]:
+            if self._state.classes.final_id(number) == self._state.classes.final_id(into):
+                raise SceneError(f"Expected two classes to merge, found {number} and {into}, which are one already.")
+            return {"id": number, "into": into}
+
+        return self._act("merge_class", client, sequence, describe)
+
+    def lock_class(self, number: Unchecked, is_locked: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
+        """Lock a class, so that marks of others leave it alone, or unlock it; returns the revision."""
+
+        def describe() -> dict[str, Any]:
+            if not isinstance(is_locked, bool):
+                raise SceneError(f"Expected true or false for is_locked, found {is_locked!r:.60}.")
+            return {"id": self._state.classes.find(number).id, "is_locked": is_locked}
+
+        return self._act("lock_class", client, sequence, describe)
+
+    def _add_missing(self, classes: Sequence[str] | ClassTable) -> None:
+        """Add the classes that there are not yet; those of a table have its ids and colours."""
+        given: dict[str, ClassEntry] = {}
+        if isinstance(classes, ClassTable):
+            if classes.has_given_ids:
+                refuse_unfit_ids(classes, self._state)
+                given = {entry.name.strip(): entry for entry in classes.entries}
+            classes = [entry.name for entry in classes.entries]
+        known = {entry.name.casefold() for entry in self._state.classes.in_use()}
+        for name in (text.strip() for text in classes):
+            if name.casefold() in known:
+                continue
+            known.add(name.casefold())
+            sequence = self._state.log.revision
+            if name in given:
+                self._act("add_class", COMMAND_LINE, sequence, lambda entry=given[name]: self._given(entry))
+            else:
+                self.add_class(name, None, COMMAND_LINE, sequence)
+
+    def _given(self, entry: ClassEntry) -> dict[str, Any]:
+        name = self._state.classes.check_name(entry.name)
+        return {"id": entry.id, "name": name, "color": list(entry.color), "is_thing": entry.is_thing}
+
+
+def refuse_unfit_ids(table: ClassTable, state: SessionState) -> None:
+    """Check that a session can have the ids of a table.
+
+    Raises:
+        SceneError: if a class has another id already, or an id is that of another class, of void, or too large.
+    """
+    names = {entry.id: entry.name for entry in state.classes}
+    ids = {entry.name.casefold(): entry.id for entry in state.classes.in_use()}
+    used = state.used_ids()
+    for entry in table.entries:
+        name = entry.name.strip()
+        known = ids.get(name.casefold())
+        if known == entry.id:
+            continue
+        if known is not None:
+            found = f"that it has the id {known}"
+        elif entry.id in used:
+            found = f"that {names.get(entry.id, 'a class that was taken back')!r} has it"
+        elif entry.id == state.void_id:
+            found = "that it means void in this session"
+        elif entry.id > MAX_CLASS_ID:
+            found = f"that ids end at {MAX_CLASS_ID}"
+        else:
+            continue
+        raise SceneError(
+            f"Expected that the class {name!r} can have the id {entry.id} of {table.name}, found {found}; renumber the "
+            "table, or give names alone to --classes."
+        )

@@ -1,0 +1,134 @@
+"""Columns of marks, kept in a file beside the journal, so that a session with many marks opens quickly.
+
+The file belongs to one factored system: its name has a hash of everything that the columns follow from. It is no more
+than a help: a record that is cut off or damaged, or a disk that is full, costs the time to compute the column again.
+"""
+
+import contextlib
+import hashlib
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int32, UInt8
+from numpy import ndarray
+
+from semantic_ns.labelling.surface import LabelSurface
+
+_VERSION = 1
+_MOST_BYTES = 2_000_000_000
+_MOST_FILES = 4
+"""Of surfaces of several sizes, with and without imported labels."""
+
+
+class Column(NamedTuple):
+    """What a solver keeps of one observation.
+
+    Attributes:
+        mass: Its share on each connected part of the surface.
+        means: The mean of its column over each piece.
+        deviations: The column, less these means.
+        nearness: How near each voxel is to it.
+    """
+
+    mass: Float64[ndarray, "parts"]
+    means: Float64[ndarray, "pieces"]
+    deviations: Float32[ndarray, "voxels"]
+    nearness: UInt8[ndarray, "voxels"]
+
+
+class ColumnFile:
+    """Columns of one system, in records of one size.
+
+    Args:
+        path: The file, which is made when the first column is kept.
+        num_parts: Connected parts of the surface.
+        num_pieces: Pieces of the surface.
+        num_voxels: Voxels of the surface.
+    """
+
+    def __init__(self, path: Path, num_parts: int, num_pieces: int, num_voxels: int) -> None:
+        self._path = path
+        self._record = np.dtype(
+            [
+                ("key", "V32"),
+                ("crc32", "<u4"),
+                ("mass", "<f8", (num_parts,)),
+                ("means", "<f8", (num_pieces,)),
+                ("deviations", "<f4", (num_voxels,)),
+                ("nearness", "u1", (num_voxels,)),
+            ]
+        )
+        self._records: ndarray = np.empty(0, self._record)
+        self._places: dict[bytes, int] = {}
+        self._count = 0
+        self._is_open = True
+        try:
+            self._count = path.stat().st_size // self._record.itemsize if path.is_file() else 0
+            if self._count:
+                self._records = np.memmap(path, self._record, "r", shape=(self._count,))
+                self._places = {key.tobytes(): place for place, key in enumerate(self._records["key"])}
+        except (OSError, ValueError):
+            self._is_open = False
+
+    def get(self, voxels: Int32[ndarray, "voxels"]) -> Column | None:
+        """The column of an observation of some voxels; None if it is not there, or damaged."""
+        place = self._places.get(_key(voxels))
+        if place is None:
+            return None
+        record = self._records[place]
+        column = Column(*(np.array(record[name]) for name in Column._fields))
+        return column if _checksum(column) == record["crc32"] else None
+
+    def put(self, voxels: Int32[ndarray, "voxels"], column: Column) -> None:
+        """Keep a column, if there is room."""
+        if not self._is_open or (self._count + 1) * self._record.itemsize > _MOST_BYTES:
+            return
+        record = np.zeros(1, self._record)
+        record["key"], record["crc32"] = np.void(_key(voxels)), _checksum(column)
+        for name, values in column._asdict().items():
+            record[name] = values
+        try:
+            if self._count == 0:
+                _forget_oldest(self._path)
+            with self._path.open("r+b" if self._path.exists() else "xb") as file:
+                file.seek(self._count * self._record.itemsize)  # over a record that was cut off
+                file.write(record.tobytes())
+            self._count += 1
+        except OSError:
+            self._is_open = False
+
+
+def column_path(folder: Path, surface: LabelSurface, beneath: str = "") -> Path:
+    """Where the columns of a surface are kept.
+
+    Args:
+        folder: The folder of the session.
+        surface: The surface.
+        beneath: What tells the imported labels beneath the marks from others.
+    """
+    arrays = (surface.graph.neighbours, surface.graph.weights, surface.clusters.numbers, surface.clusters.sizes)
+    found = hashlib.sha256(f"{_VERSION} {[a.shape for a in arrays]} {beneath}".encode())
+    for array in arrays:
+        found.update(np.ascontiguousarray(array).tobytes())
+    return folder / f"columns_{found.hexdigest()[:16]}.bin"
+
+
+def _key(voxels: Int32[ndarray, "voxels"]) -> bytes:
+    return hashlib.sha256(voxels.tobytes()).digest()
+
+
+def _checksum(column: Column) -> int:
+    found = 0
+    for values in column:
+        found = zlib.crc32(np.ascontiguousarray(values).tobytes(), found)
+    return found
+
+
+def _forget_oldest(path: Path) -> None:
+    """Remove the columns of systems that were not used lately."""
+    others = sorted(path.parent.glob("columns_*.bin"), key=lambda one: one.stat().st_mtime)
+    for one in others[: max(0, len(others) - _MOST_FILES + 1)]:
+        with contextlib.suppress(OSError):
+            one.unlink()

@@ -1,0 +1,142 @@
+// Questions of a run: which unit of which frame it wants labelled, with the class that is guessed.
+
+import { painted } from "./canvas.js";
+import { element, find, percent, swatch } from "./dom.js";
+
+const NUM_SHOWN = 5;
+const REST_MS = 700;
+
+export class Questions {
+  constructor(store, view, look, goTo, report) {
+    Object.assign(this, { store, view, look, goTo, report });
+    this.open = []; // {question, unit}, in the order in which they are asked
+    this.current = null;
+    this.sent = new Set(); // keys of those answered here, until the server says so
+    this.skipped = new Set();
+    this.maps = new Map();
+    this.isShown = false;
+  }
+
+  start() {
+    if (!this.store.state.has_questions) return;
+    find("question-section").hidden = false;
+    this.load();
+    this.store.addEventListener("state", () => {
+      if (this.revision === this.store.state.revision) return;
+      this.revision = this.store.state.revision;
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.load(), REST_MS);
+    });
+  }
+
+  async load() {
+    let answer;
+    try {
+      answer = await this.store.get("/api/questions");
+    } catch (error) {
+      find("question-note").textContent = error.message;
+      return;
+    }
+    find("question-note").textContent = answer.problem ?? "";
+    const { questions } = answer;
+    const answered = questions.reduce((sum, one) => sum + one.num_answered, 0);
+    const total = questions.reduce((sum, one) => sum + one.num_units, 0);
+    find("question-count").textContent = `${answered} of ${total} answered`;
+    this.open = questions.flatMap((question) => question.units.filter((unit) => unit.answer === null).map((unit) => ({ question, unit })));
+    const known = new Set(this.open.map(keyOf));
+    for (const key of this.sent) if (!known.has(key)) this.sent.delete(key);
+    if (this.current) this.current = this.open.find((one) => keyOf(one) === keyOf(this.current)) ?? null;
+    this.show();
+  }
+
+  get left() {
+    const open = this.open.filter((one) => !this.sent.has(keyOf(one)));
+    return [...open.filter((one) => !this.skipped.has(keyOf(one))), ...open.filter((one) => this.skipped.has(keyOf(one)))];
+  }
+
+  show() {
+    const rows = this.left.slice(0, NUM_SHOWN).map((one) => {
+      const { question, unit } = one;
+      const guess = this.store.resolve(unit.guess);
+      const says = guess ? [swatch(guess.color), document.createTextNode(` ${guess.name}? ${percent(unit.share)}`)] : [document.createTextNode("No guess")];
+      const where = question.is_of_frame ? "whole frame" : `${unit.number} of ${question.num_units}`;
+      const button = element(
+        "button",
+        { attributes: { type: "button", title: question.name }, on: { click: () => this.goToUnit(one) } },
+        element("img", { attributes: { alt: "", src: this.store.imageAddress(question.frame, "small") } }),
+        element("div", {}, element("b", { text: `${this.store.state.frames[question.frame].name}, ${where}` }), element("span", {}, ...says)),
+      );
+      if (this.current && keyOf(one) === keyOf(this.current)) button.setAttribute("aria-current", "true");
+      return element("li", {}, button);
+    });
+    find("questions").replaceChildren(...rows);
+  }
+
+  async goToUnit(one) {
+    this.current = one;
+    const { question, unit } = one;
+    if (question.frame !== this.store.shown || this.view.free) this.goTo(question.frame);
+    this.show();
+    try {
+      if (!this.maps.has(question.name)) this.maps.set(question.name, new Int32Array(await (await this.store.ask(`/api/question/${question.name}/units`)).arrayBuffer()));
+    } catch (error) {
+      this.report(error.message);
+      return;
+    }
+    if (this.current !== one) return;
+    const { width, height } = this.store.state.frames[question.frame];
+    const map = this.maps.get(question.name);
+    const isIn = (x, y) => x >= 0 && y >= 0 && x < width && y < height && map[y * width + x] === unit.number;
+    const isNear = (x, y) => isIn(x - 1, y) || isIn(x + 1, y) || isIn(x, y - 1) || isIn(x, y + 1);
+    const picture = painted(width, height, (at, x) => {
+      const y = Math.floor(at / width);
+      if (isIn(x, y)) return 0;
+      return isNear(x, y) ? 0xffffffff : 0x60000000; // what is not asked for is darker
+    });
+    this.view.question = { frame: question.frame, picture };
+    this.view.request();
+  }
+
+  skip() {
+    if (this.current) this.skipped.add(keyOf(this.current));
+    this.next();
+  }
+
+  next() {
+    this.current = this.view.question = null;
+    this.view.request();
+    const [one] = this.left;
+    if (one) this.goToUnit(one);
+    else {
+      this.show();
+      if (this.store.state.has_questions) this.report("Every question has an answer.", "info");
+    }
+  }
+
+  // Answer what is shown with a class of the session.
+  answer(isGuess) {
+    if (!this.current) {
+      this.next();
+      return;
+    }
+    const { question, unit } = this.current;
+    const class_id = isGuess ? unit.guess : this.look.chosen;
+    if (class_id === null && !question.is_of_frame) {
+      this.report(isGuess ? "Expected a guess to confirm, found none; choose a class and press U." : "Expected a class to answer with; choose one.");
+      return;
+    }
+    if (question.is_of_frame && !isGuess) {
+      this.report("The question is about the whole frame: label it, and press Y when its labels are right.");
+      return;
+    }
+    this.sent.add(keyOf(this.current));
+    this.store.act("/api/answer", { question: question.name, unit: unit.number, ...(question.is_of_frame ? {} : { class_id }) }, performance.now());
+    this.next();
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.load(), REST_MS);
+  }
+}
+
+function keyOf({ question, unit }) {
+  return `${question.name} ${unit.number}`;
+}

@@ -1,0 +1,100 @@
+"""Columns that are kept give the bits of columns that are computed, and what is damaged is computed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semantic_ns.labelling import solver as solving
+from semantic_ns.labelling.columns import column_path
+from semantic_ns.labelling.session import LabelSession
+from semantic_ns.labelling.solver import ExactSolver, Observation
+from semantic_ns.labelling.surface import LabelSurface
+from support.label_actions import LAMP, WALL, are_equal, click, everything
+
+
+def observations(num_voxels: int) -> list[Observation]:
+    rng = np.random.default_rng(0)
+    return [Observation(np.sort(rng.choice(num_voxels, 5, replace=False)).astype(np.int32), n % 3) for n in range(6)]
+
+
+def solved(surface: LabelSurface, file: Path | None) -> tuple[ExactSolver, list[np.ndarray]]:
+    solver = ExactSolver(surface.graph, surface.clusters, None, file)
+    found = solver.solve(observations(surface.graph.num_nodes), 3)
+    return solver, [found.labels, found.probabilities, found.nearness]
+
+
+@pytest.fixture
+def num_solved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    count, original = [0], ExactSolver._solved
+
+    def counted(self: ExactSolver, voxels: np.ndarray) -> object:
+        count[0] += 1
+        return original(self, voxels)
+
+    monkeypatch.setattr(solving.ExactSolver, "_solved", counted)
+    return count
+
+
+def test_kept_columns_give_the_same_bits_and_are_not_computed_again(
+    surface: LabelSurface, tmp_path: Path, num_solved: list[int]
+) -> None:
+    file = tmp_path / "columns_a.bin"
+    _, fresh = solved(surface, None)
+    _, first = solved(surface, file)
+    assert num_solved == [12]
+    _, second = solved(surface, file)
+    assert num_solved == [12]
+    assert are_equal(first, fresh)
+    assert are_equal(second, fresh)
+
+
+@pytest.mark.parametrize("damage", ["cut", "byte", "folder"])
+def test_damaged_columns_are_computed_again(
+    surface: LabelSurface, tmp_path: Path, num_solved: list[int], damage: str
+) -> None:
+    file = tmp_path / "columns_a.bin"
+    _, fresh = solved(surface, file)
+    content = bytearray(file.read_bytes())
+    record = len(content) // 6
+    if damage == "cut":
+        file.write_bytes(content[: 5 * record + record // 2])
+    elif damage == "byte":
+        content[2 * record + record // 2] ^= 1
+        file.write_bytes(content)
+    else:
+        file.unlink()
+        file.mkdir()
+    _, again = solved(surface, file)
+    assert num_solved == [12 if damage == "folder" else 7]
+    assert are_equal(again, fresh)
+    if damage == "cut":
+        assert len(file.read_bytes()) == 6 * record
+
+
+def test_a_session_that_is_opened_again_computes_no_column(
+    surface: LabelSurface, tmp_path: Path, num_solved: list[int]
+) -> None:
+    session = LabelSession(surface, tmp_path / "journal")
+    for number in range(4):
+        session.add_mark(click(0, (WALL, LAMP)[number % 2], 3 + 7 * number, 9), "a", number)
+    shown = everything(session)
+    session.close()
+    before = num_solved[0]
+    again = LabelSession(surface, tmp_path / "journal")
+    assert are_equal(everything(again), shown)
+    assert num_solved[0] == before > 0
+    again.close()
+
+
+def test_columns_of_another_surface_or_of_other_imported_labels_are_others(
+    surface: LabelSurface, finer: LabelSurface, tmp_path: Path
+) -> None:
+    paths = {column_path(tmp_path, surface), column_path(tmp_path, finer), column_path(tmp_path, surface, "labels")}
+    assert len(paths) == 3
+
+
+def test_files_that_were_not_used_lately_make_room(surface: LabelSurface, tmp_path: Path) -> None:
+    for number in range(6):
+        solved(surface, tmp_path / f"columns_{number}.bin")
+    assert {path.name for path in tmp_path.iterdir()} == {f"columns_{number}.bin" for number in (2, 3, 4, 5)}
