@@ -129,9 +129,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             for name in names
         }
         cells = [f"{np.mean(found[name]):.3f}".removeprefix("0") if found[name] else "" for name in names]
-        lines.append(
-            f"| {mode} | " + (" | ".join(cells) if any(cells) else "labels stand as they are" + " |" * 4) + " |"
-        )
+        if not any(cells):
+            cells[0] = "labels stand as they are"
+        lines.append(f"| {mode} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
