@@ -37,23 +37,45 @@ class RoomFeatures(PyramidSegmenter):
         self.num_channels = narrow + wide + num_classes
 
     @torch.no_grad()
-    def forward(self, images: Float[Tensor, "images 3 height width"]) -> list[Float[Tensor, "images _ _ _"]]:
-        """Features at 1/2 and at 1/4 of the resolution, and class probabilities at 1/2; `num_channels` together.
+    def forward(self, images: Float[Tensor, "images 3 height width"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Features at 1/2 and at 1/4 of the resolution, and class probabilities at 1/2, see `PyramidSegmenter`.
 
         Args:
-            images: RGB in 0..1. Wider ones are made smaller first, to the width that the weights were trained with.
+            images: RGB in 0..1.
         """
-        height, width = images.shape[-2:]
-        if width > _WIDTH:
-            images = resized_by_area(images, (max(1, round(height * _WIDTH / width)), _WIDTH))
         half, quarter = self._maps(images)
-        return [half, quarter, self._logits(half, quarter).softmax(dim=1)]
+        return half, quarter, self._logits(half, quarter).softmax(dim=1)
+
+    @torch.no_grad()
+    def at(
+        self, image: Float[Tensor, "height width 3"], xy: Float[Tensor, "pixels 2"]
+    ) -> Float[Tensor, "pixels channels"]:
+        """Features and class probabilities at places of one image, bilinear; `num_channels` together.
+
+        Args:
+            image: RGB in 0..1. A wider one is made smaller first, to the width that the weights were trained with.
+            xy: places (x, y) in pixels, pixel centres at +0.5.
+        """
+        height, width = image.shape[:2]
+        smaller = image.permute(2, 0, 1)[None]
+        if width > _WIDTH:
+            smaller = resized_by_area(smaller, (max(1, round(height * _WIDTH / width)), _WIDTH))
+        xy = xy * torch.tensor([smaller.shape[-1] / width, smaller.shape[-2] / height])
+        values = []
+        for part, step in zip(self(smaller), (2, 4, 2), strict=True):
+            # The last row and column of a map may reach beyond the image, so that lengths alone do not say the scale.
+            where = 2 * xy / (step * torch.tensor([part.shape[-1], part.shape[-2]])) - 1
+            values.append(
+                nn.functional.grid_sample(part, where[None, None], padding_mode="border", align_corners=False)
+            )
+        return torch.cat([value[0, :, 0] for value in values]).T
 
 
 @cache
 def room_features() -> RoomFeatures:
     """The network; read once a process."""
-    return RoomFeatures().eval()
+    with torch.random.fork_rng(devices=[]):  # layers draw values that are then replaced: a training's draws stay
+        return RoomFeatures().eval()
 
 
 def resized_by_area(images: Float[Tensor, "images channels height width"], size: tuple[int, int]) -> Tensor:

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int32
+from jaxtyping import Bool, Float32, Int32, Int64
 from numpy import ndarray
 from torch import Tensor
-from torch.nn import functional as F
 
 from semantic_ns.propagation import appearance_numba as kernels
 from semantic_ns.propagation.surface_graph import SurfaceGraph
@@ -23,7 +22,9 @@ from semantic_ns.propagation.surface_graph import SurfaceGraph
 MAX_FRAMES = 64
 """Images whose features are looked at: more of them show the same voxels again, and each takes some .05 s."""
 _MAX_FITTED = 15_000
-"""Labelled voxels that the classifier is fitted to."""
+"""Labelled voxels that the classifier is fitted to, but for those of rare classes."""
+OF_EACH_CLASS = 100
+"""Labelled voxels of a class that are in any case among them, if there are so many."""
 _PENALTY = 1e-2
 """Weight of the squared coefficients beside the mean cross-entropy."""
 _BALANCE = 0.5
@@ -49,14 +50,14 @@ def chosen_frames(num_frames: int) -> list[int]:
 
 
 def mean_features(
-    extract: Callable[[Float32[Tensor, "1 3 height width"]], Iterable[Tensor]],
+    features_at: Callable[[Float32[Tensor, "height width 3"], Float32[Tensor, "pixels 2"]], Tensor],
     images: Iterable[tuple[Float32[Tensor, "height width 3"], Float32[Tensor, "pixels 2"], Int32[ndarray, "pixels"]]],
     num_nodes: int,
 ) -> tuple[Float32[ndarray, "nodes channels"], Bool[ndarray, "nodes"]]:
     """Means of features over the pixels that show a voxel, and which voxels any pixel shows.
 
     Args:
-        extract: gives maps [1, channels, rows, columns] of an image, of any resolutions.
+        features_at: gives features [pixels, channels] of an image at places in it.
         images: for each image its colours in 0..1, places in it (x, y) in pixels, centres at +0.5, and their voxels, -1
             for none.
         num_nodes: M.
@@ -64,15 +65,10 @@ def mean_features(
     sums, counts = np.zeros((num_nodes, 0), np.float32), np.zeros(num_nodes, np.int64)
     with one_thread(), torch.no_grad():
         for image, xy, nodes in images:
-            height, width = image.shape[:2]
-            where = (2 * xy / torch.tensor([width, height]) - 1)[None, None]
-            maps = extract(image.permute(2, 0, 1)[None])
-            values = torch.cat(
-                [F.grid_sample(part, where, padding_mode="border", align_corners=False)[0, :, 0].T for part in maps], 1
-            )
+            values = features_at(image, xy).contiguous().numpy()
             if not sums.shape[1]:
                 sums = np.zeros((num_nodes, values.shape[1]), np.float32)
-            kernels.add_to_nodes(nodes, values.contiguous().numpy(), sums, counts)
+            kernels.add_to_nodes(nodes, values, sums, counts)
     return sums / np.maximum(counts, 1)[:, None].astype(np.float32), counts > 0
 
 
@@ -111,8 +107,7 @@ def class_prior(
         zero rows where nothing is known: for unseen voxels, and everywhere if fewer than two classes have votes.
     """
     labelled = np.flatnonzero((votes.sum(axis=1) > 0) & is_seen)
-    if len(labelled) > _MAX_FITTED:
-        labelled = np.sort(np.random.default_rng(0).choice(labelled, _MAX_FITTED, replace=False))
+    labelled = labelled[fitted_rows(votes[labelled], _MAX_FITTED)]
     given = np.flatnonzero(votes[labelled].sum(axis=0) > 0)
     prior = np.zeros_like(votes)
     if len(given) < 2:
@@ -124,6 +119,23 @@ def class_prior(
         found = (torch.from_numpy(features[is_seen]) @ weights + bias).softmax(dim=1).numpy()
     prior[np.ix_(np.flatnonzero(is_seen), given)] = found
     return prior
+
+
+def fitted_rows(votes: Float32[ndarray, "voxels classes"], most: int) -> Int64[ndarray, "rows"]:
+    """Which of the labelled voxels the classifier is fitted to: all, or a draw with some of each class.
+
+    Args:
+        votes: their votes.
+        most: number above which they are drawn; up to `OF_EACH_CLASS` of each class come on top.
+    """
+    if len(votes) <= most:
+        return np.arange(len(votes))
+    generator = np.random.default_rng(0)
+    drawn = [generator.choice(len(votes), most, replace=False)]
+    for of_class in votes.T:
+        rows = np.flatnonzero(of_class > 0)
+        drawn.append(generator.choice(rows, min(OF_EACH_CLASS, len(rows)), replace=False))
+    return np.unique(np.concatenate(drawn))
 
 
 def importance(shares: Float32[Tensor, "voxels classes"]) -> Float32[Tensor, "voxels"]:

@@ -2,6 +2,8 @@
 
 from typing import no_type_check
 
+from numba import prange
+
 from semantic_ns.kernels.compilation import kernel
 
 
@@ -10,10 +12,12 @@ from semantic_ns.kernels.compilation import kernel
 def add_to_nodes(nodes, values, sums, counts):
     """Add the values [N, K] of pixels to ``sums`` [M, K] at their voxels, and 1 to ``counts`` [M]; voxel -1 is none.
 
-    One thread in the order of the pixels, so that sums have the same bits with any number of threads.
+    Threads share the channels and add pixels in their order, so that sums have the same bits with any number of them.
     """
     for i in range(nodes.shape[0]):
         if nodes[i] >= 0:
             counts[nodes[i]] += 1
-            for k in range(values.shape[1]):
+    for k in prange(values.shape[1]):
+        for i in range(nodes.shape[0]):
+            if nodes[i] >= 0:
                 sums[nodes[i], k] += values[i, k]

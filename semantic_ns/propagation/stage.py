@@ -141,7 +141,7 @@ class PropagationStage:
         images = (
             (dataset[frame]["image"][..., :3], grid, of_pixels[frame]) for frame in chosen_frames(len(maps.depths))
         )
-        features, is_seen = mean_features(room_features(), images, graph.num_nodes)
+        features, is_seen = mean_features(room_features().at, images, graph.num_nodes)
         return class_prior(described(graph, features, is_seen), votes, is_seen)
 
     def _labelled_pixels(self) -> Iterator[tuple[ndarray, ndarray, ndarray]]:

@@ -6,9 +6,11 @@ import torch
 
 from semantic_ns.propagation.appearance import (
     MAX_FRAMES,
+    OF_EACH_CLASS,
     chosen_frames,
     class_prior,
     described,
+    fitted_rows,
     importance,
     mean_features,
     regression_loss,
@@ -16,37 +18,21 @@ from semantic_ns.propagation.appearance import (
 from semantic_ns.propagation.surface_graph import SurfacePoints, build_surface_graph
 
 
-def bilinear(image: np.ndarray, x: float, y: float) -> np.ndarray:
-    """Value of [channels, rows, columns] at a place in pixels, centres at +0.5, the border goes on outside."""
-    channels, rows, columns = image.shape
-    x0, y0 = int(np.floor(x - 0.5)), int(np.floor(y - 0.5))
-    total = np.zeros(channels)
-    for row in (y0, y0 + 1):
-        for column in (x0, x0 + 1):
-            share = (1 - abs(x - 0.5 - column)) * (1 - abs(y - 0.5 - row))
-            total += share * image[:, min(max(row, 0), rows - 1), min(max(column, 0), columns - 1)]
-    return total
-
-
-def test_features_of_a_voxel_are_the_mean_over_the_pixels_that_show_it_whatever_the_resolution_of_the_maps() -> None:
+def test_features_of_a_voxel_are_the_mean_over_the_pixels_that_show_it() -> None:
     g = torch.Generator().manual_seed(0)
-    maps = {0.0: torch.rand(3, 4, 6, generator=g), 1.0: torch.rand(3, 4, 6, generator=g)}
 
-    def extract(image: torch.Tensor) -> list[torch.Tensor]:
-        of_image = maps[float(image[0, 0, 0, 0])]
-        return [of_image[None, :2], of_image[None, 2:, ::2, ::3]]
+    def features_at(image: torch.Tensor, xy: torch.Tensor) -> torch.Tensor:
+        return torch.cat([xy, xy * image[0, 0, 0], image[0, :1].expand(len(xy), -1)], dim=1)
 
     images, pixels = [], []
-    for frame in (0.0, 1.0):
-        xy = torch.rand(40, 2, generator=g) * torch.tensor([12.0, 8.0])  # images are twice as large as the finer map
+    for frame in (0.25, 0.5):
+        image, xy = torch.full((8, 12, 3), frame), 10 * torch.rand(40, 2, generator=g)
         nodes = torch.randint(-1, 5, (40,), generator=g).numpy().astype(np.int32)
         nodes[nodes == 3] = -1
-        images.append((torch.full((8, 12, 3), frame), xy, nodes))
-        fine, coarse = maps[frame][:2].numpy(), maps[frame][2:, ::2, ::3].numpy()
+        images.append((image, xy, nodes))
         for (x, y), node in zip(xy.tolist(), nodes.tolist(), strict=True):
-            of_pixel = [bilinear(fine, x / 2, y / 2), bilinear(coarse, x / 6, y / 4)]
-            pixels.append((node, np.concatenate(of_pixel)))
-    found, is_seen = mean_features(extract, images, 5)
+            pixels.append((node, [x, y, x * frame, y * frame, frame, frame, frame]))
+    found, is_seen = mean_features(features_at, images, 5)
     for node in range(5):
         of_node = [value for other, value in pixels if other == node]
         assert is_seen[node] == (len(of_node) > 0)
@@ -138,3 +124,16 @@ def test_columns_have_mean_zero_and_deviation_one_over_the_voxels_that_are_seen(
     assert found.shape == (graph.num_nodes, 2 + 9)
     assert np.allclose(found[is_seen].mean(0), 0, atol=1e-4)
     assert np.allclose(found[is_seen].std(0), 1, atol=1e-3)
+
+
+def test_a_rare_class_is_among_the_voxels_that_are_drawn_and_no_voxel_is_twice() -> None:
+    votes = np.zeros((5000, 3), np.float32)
+    votes[:, 0] = 1
+    votes[[7, 4000], 1] = 5
+    votes[1000:3000, 2] = 1
+    rows = fitted_rows(votes, 300)
+    assert {7, 4000} <= set(rows.tolist())
+    assert len(np.unique(rows)) == len(rows)
+    assert 300 <= len(rows) <= 300 + 2 * OF_EACH_CLASS + 2
+    assert (votes[rows, 2] > 0).sum() >= OF_EACH_CLASS
+    assert np.array_equal(fitted_rows(votes, 5000), np.arange(5000))

@@ -2,20 +2,26 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from jaxtyping import Bool, Float32
+from numpy import ndarray
 
 from semantic_ns.batch import LABEL_WEIGHTS, SOFT_LABELS
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.methods.semantic_ngp.method import semantic_ngp
+from semantic_ns.propagation.appearance import mean_features
 from semantic_ns.propagation.config import PropagationConfig, SpreadingConfig
 from semantic_ns.propagation.posterior import LabelPosterior, solve_posterior
 from semantic_ns.propagation.stage import PropagationStage
 from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
+from semantic_ns.surface.maps import SurfaceMaps, render_maps
 from support.propagation_runs import CLICKS, pipeline_of
 
 CONFIG = PropagationConfig(fractions=(0.5,), num_nodes=400, rays_per_node=0.1)
@@ -177,3 +183,44 @@ def test_few_labels_are_helped_by_what_voxels_look_like_and_labels_of_all_pixels
     assert priors[0] is not None
     assert 0 < priors[0].sum(axis=1).mean() <= 1 + 1e-5
     assert priors[1:] == [None, None]
+
+
+def test_looks_are_read_at_the_pixels_whose_points_lie_in_the_voxel(
+    replica_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pipeline_of(replica_scene, tmp_path, CLICKS) as pipeline:
+        dataset = pipeline.datamanager.train_dataset
+
+        def noted(
+            features_at: Any, images: Any, num_nodes: int
+        ) -> tuple[Float32[ndarray, "nodes channels"], Bool[ndarray, "nodes"]]:
+            pixels = list(images)
+            assert len(pixels) == len(dataset)
+            found = stage_points
+            for frame, (image, xy, nodes) in enumerate(pixels):
+                assert torch.equal(image, dataset[frame]["image"][..., :3])
+                rows, columns = (xy[:, 1] - 0.5).long().numpy(), (xy[:, 0] - 0.5).long().numpy()
+                where = np.stack([np.full_like(rows, frame), rows, columns], axis=-1)
+                height, width = found.maps.depths.shape[1:]
+                depths = found.maps.depths[frame, rows // found.maps.stride, columns // found.maps.stride]
+                assert len(depths) == height * width
+                points = found.points.in_unit_cube(where, depths)
+                assert np.array_equal(nodes, found.graph.voxels.at(points))
+            return mean_features(features_at, pixels, num_nodes)
+
+        stage = stage_of(pipeline)
+        stage_points = SimpleNamespace(maps=None, graph=None, points=stage._points)
+        built = build_surface_graph
+
+        def kept(points: SurfacePoints, num_nodes: int, *slopes: float) -> SurfaceGraph:
+            stage_points.graph = built(points, num_nodes, *slopes)
+            return stage_points.graph
+
+        def kept_maps(*words: Any) -> SurfaceMaps:
+            stage_points.maps = render_maps(*words)
+            return stage_points.maps
+
+        monkeypatch.setattr("semantic_ns.propagation.stage.build_surface_graph", kept)
+        monkeypatch.setattr("semantic_ns.propagation.stage.render_maps", kept_maps)
+        monkeypatch.setattr("semantic_ns.propagation.stage.mean_features", noted)
+        assert stage.propagate() is not None
