@@ -1,6 +1,7 @@
 """`sns-export instances` on a run: ids that hold in every frame, and wrong input is one sentence."""
 
 import json
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ from semantic_ns.export.instance_surface import (
 )
 from semantic_ns.export.surface_views import SurfaceView
 from semantic_ns.export.view_votes import Tolerance
+from semantic_ns.instances.parts import connected_parts
 from semantic_ns.labels.taxonomy import Taxonomy
 from support.box_views import TAXONOMY, box_views
 
@@ -77,6 +79,21 @@ def test_frames_without_masks_show_instances_too(views: list[SurfaceView]) -> No
     found = found_in(views, masks)
     ids = found.of(found.surface.shown_by(views[3]))
     assert (ids[views[3].labels < 4] > 0).all()
+
+
+def test_specks_of_a_class_without_masks_are_no_instances(views: list[SurfaceView]) -> None:
+    surface = label_voxels(views, THINGS, Tolerance(0.03), 0.1)
+    west, east = np.flatnonzero(surface.classes == 0), np.flatnonzero(surface.classes == 1)
+    classes = surface.classes.copy()
+    classes[east[:: len(east) // 5]] = 0  # lone voxels of the west wall, four metres away from it
+    speckled = replace(surface, classes=classes)
+    only_south: list[ndarray | None] = [np.where(view.labels == 2, 1, 0).astype(np.int32) for view in views]
+    found = find_instances(speckled, views, only_south)
+    assert len(np.unique(connected_parts(speckled.voxels, classes, THINGS.is_thing)[classes == 0])) > 4
+    assert found.count == 4
+    assert len(np.unique(found.ids[classes == 0])) == 1
+    assert (found.ids[west] == found.ids[classes == 0][0]).all()
+    np.testing.assert_array_equal(found.ids > 0, find_instances(speckled).ids > 0)
 
 
 def test_a_voxel_is_as_large_as_three_pixels_or_as_depth_is_uncertain() -> None:
