@@ -16,7 +16,7 @@ from semantic_ns.cli import export_instances
 from semantic_ns.cli.export_instances import Instances
 from semantic_ns.errors import SceneError
 from semantic_ns.export.instance_files import InstanceFiles, instance_color
-from semantic_ns.export.instance_masks import read_masks
+from semantic_ns.export.instance_masks import MaskNames, mask_names, read_masks, relative_paths
 from semantic_ns.export.instance_surface import (
     SurfaceInstances,
     edge_of,
@@ -31,7 +31,8 @@ from semantic_ns.labels.taxonomy import Taxonomy
 from support.box_views import TAXONOMY, box_views
 
 THINGS = Taxonomy(TAXONOMY.source_ids, TAXONOMY.names, TAXONOMY.colors, (True, True, True, True, False, False), 0)
-IMAGES = [Path(f"frame_{number}.png") for number in range(8)]
+IMAGES = [Path(f"/scene/images/frame_{number}.jpg") for number in range(8)]
+TWO_FOLDERS = [Path(f"/scene/images/{side}/{number:04d}.png") for side in ("left", "right") for number in range(2)]
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,7 @@ def test_files_hold_the_ids_and_coco_reads_them(views: list[SurfaceView], tmp_pa
     files = InstanceFiles(tmp_path, found, THINGS, "m")
     images = [found.of(found.surface.shown_by(view)) for view in views[:2]]
     for number, ids in enumerate(images):
-        files.add(PurePosixPath(f"frame_{number}.png"), f"photo_{number}.jpg", ids)
+        files.add(PurePosixPath(f"frame_{number}.png"), PurePosixPath(f"left/photo_{number}.jpg"), ids)
     files.finish()
     content = json.loads((tmp_path / "instances.json").read_text())
     coco = COCO(str(tmp_path / "instances_coco.json"))
@@ -118,6 +119,7 @@ def test_files_hold_the_ids_and_coco_reads_them(views: list[SurfaceView], tmp_pa
         with Image.open(tmp_path / "instances_color" / f"frame_{number}.png") as image:
             expected = np.array([instance_color(i) for i in range(found.count + 1)])[ids]
             np.testing.assert_array_equal(np.asarray(image), expected)
+        assert coco.imgs[number + 1]["file_name"] == f"left/photo_{number}.jpg"
         annotations: list[Any] = coco.loadAnns(coco.getAnnIds(imgIds=[number + 1]))
         assert {item["track_id"] for item in annotations} == set(np.unique(ids)) - {0}
         for item in annotations:
@@ -142,17 +144,53 @@ def test_colours_of_instances_differ() -> None:
 
 
 def written(folder: Path, name: str, ids: ndarray) -> Path:
-    folder.mkdir(exist_ok=True)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(ids).save(folder / name)
     return folder
 
 
+def names_of(images: list[Path]) -> list[MaskNames]:
+    paths = relative_paths(images)
+    return mask_names(images, paths, [PurePosixPath("semantics") / path.with_suffix(".png") for path in paths])
+
+
+def first_ids(folder: Path, images: list[Path]) -> list[int | None]:
+    """Of the masks of each image the first id."""
+    found = read_masks(folder, names_of(images), [(3, 4)] * len(images))
+    return [None if masks is None else int(masks[0, 0]) for masks in found]
+
+
 def test_masks_are_found_by_the_names_of_the_images_and_frames_may_be_without(tmp_path: Path) -> None:
     ids = np.arange(12, dtype=np.uint16).reshape(3, 4)
-    found = read_masks(written(tmp_path / "masks", "frame_2.png", ids), IMAGES, [(3, 4)] * 8)
+    found = read_masks(written(tmp_path / "masks", "frame_2.png", ids), names_of(IMAGES), [(3, 4)] * 8)
     assert [number for number, masks in enumerate(found) if masks is not None] == [2]
     assert found[2] is not None
     np.testing.assert_array_equal(found[2], ids)
+
+
+@pytest.mark.parametrize("pattern", ["{}/{}.png", "semantics/{}/{}.png", "{}_{}.png"])
+def test_images_of_one_name_in_two_folders_have_masks_of_their_own(tmp_path: Path, pattern: str) -> None:
+    for number, image in enumerate(TWO_FOLDERS[:3]):
+        name = pattern.format(image.parent.name, image.stem)
+        written(tmp_path, name, np.full((3, 4), 10 + number, np.uint8))
+    assert first_ids(tmp_path, TWO_FOLDERS) == [10, 11, 12, None]
+
+
+def test_a_mask_that_may_belong_to_two_images_is_one_sentence(tmp_path: Path) -> None:
+    written(tmp_path, "0001.png", np.ones((3, 4), np.uint8))
+    written(tmp_path, "left/0001.png", np.ones((3, 4), np.uint8))
+    with pytest.raises(SceneError, match=r"0001.png may belong to left/0001.png and to right/0001.png; name the masks"):
+        first_ids(tmp_path, TWO_FOLDERS)
+
+
+def test_an_image_beside_a_folder_with_an_image_of_the_same_name_has_the_mask_beside_that_folder(
+    tmp_path: Path,
+) -> None:
+    images = [Path("/scene/images/0001.png"), Path("/scene/images/more/0001.png")]
+    written(tmp_path, "0001.png", np.full((3, 4), 5, np.uint8))
+    assert first_ids(tmp_path, images) == [5, None]
+    written(tmp_path, "more/0001.png", np.full((3, 4), 6, np.uint8))
+    assert first_ids(tmp_path, images) == [5, 6]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +207,7 @@ def test_wrong_masks_are_one_sentence(tmp_path: Path, name: str, ids: ndarray | 
     if ids is not None:
         written(folder, name, ids)
     with pytest.raises(SceneError, match=sentence):
-        read_masks(folder, IMAGES, [(3, 4)] * 8)
+        read_masks(folder, names_of(IMAGES), [(3, 4)] * 8)
 
 
 def test_a_run_without_things_is_refused_before_anything_is_rendered(
