@@ -26,7 +26,9 @@ class Instances:
     output_dir: Path
     """New folder of the files, outside the scene's folder."""
     masks: Path | None = None
-    """Folder of PNGs of mask ids, 0 for none, each named like the image of its frame. Frames may be without masks."""
+    """Folder of PNGs of mask ids, 0 for none, each named like the image of its frame. Frames may be without masks.
+    Where images of several folders have equal names, the masks lie in folders of the same names. The folder instances
+    that this command writes is read, too."""
     depth: Literal["auto", "given", "rendered"] = "auto"
     """Where depth comes from: the depth images of the scene (given), or what the run renders. By default the scene's
     where training frames have depth images that agree with each other."""
@@ -34,7 +36,7 @@ class Instances:
     def main(self) -> None:
         """Load the run, render its images, find the instances, and write into a folder that appears when complete."""
         from semantic_ns.export.instance_files import InstanceFiles
-        from semantic_ns.export.instance_masks import read_masks
+        from semantic_ns.export.instance_masks import mask_names, read_masks, relative_paths
         from semantic_ns.export.instance_surface import edge_of, find_instances, label_voxels, refuse_without_things
         from semantic_ns.export.labels import dataset_frames, input_paths, unique_frames
         from semantic_ns.export.surface_files import Precision
@@ -49,7 +51,9 @@ class Instances:
         train, scored, outputs = data.train_dataset, data.eval_dataset, data.train_dataparser_outputs
         frames = [dataset_frames(train), dataset_frames(scored)]
         sizes = [train.without_label(index).shape for index in range(len(train))]
-        masks = [] if self.masks is None else read_masks(self.masks, train.image_filenames, sizes)
+        images = relative_paths([*train.image_filenames, *scored.image_filenames])
+        names = mask_names(train.image_filenames, images[: len(train)], [frame.name for frame in frames[0]])
+        masks = [] if self.masks is None else read_masks(self.masks, names, sizes)
         given, source = given_depth(train, self.depth)
         views = render_views(run.model, train, outputs, given, _tracked("Rendering training images"))
         surface = scene_surface(views, train, source, given is not None)
@@ -59,11 +63,10 @@ class Instances:
         with making_folder(self.output_dir) as folder:
             files = InstanceFiles(folder, found, taxonomy, surface.unit)
             others = render_views(run.model, scored, outputs, track=_tracked("Rendering scored images"))
-            shown = zip([*frames[0], *frames[1]], [*views, *others], strict=True)
+            shown = zip([*frames[0], *frames[1]], images, [*views, *others], strict=True)
             used = {id(frame) for frame in unique_frames([*frames[0], *frames[1]])}
-            for frame, view in shown:
+            for frame, image, view in shown:
                 if id(frame) in used:
-                    image = (frame.image or frame.name).name
                     files.add(frame.name, image, found.of(found.surface.shown_by(view)))
             files.finish()
         num_masked = sum(image is not None for image in masks)

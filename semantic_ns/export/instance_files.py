@@ -81,18 +81,18 @@ class InstanceFiles:
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 
-    def add(self, name: PurePosixPath, image: str, ids: Int32[ndarray, "height width"]) -> None:
+    def add(self, name: PurePosixPath, image: PurePosixPath, ids: Int32[ndarray, "height width"]) -> None:
         """Write the ids of a frame as a PNG of 16 bits, and a picture of them.
 
         Args:
             name: Path of the PNG in the folder.
-            image: File name of the colour image.
+            image: Path of the colour image in the folder of all images.
             ids: Instance of each pixel, 0 for none.
         """
         write_png(self._folder / "instances" / name, ids.astype(np.uint16))
         write_png(self._folder / "instances_color" / name, self._colors[ids])
         height, width = ids.shape
-        self._images.append({"id": len(self._images) + 1, "file_name": image, "width": width, "height": height})
+        self._images.append({"id": len(self._images) + 1, "file_name": str(image), "width": width, "height": height})
         for number in np.unique(ids[ids > 0]).tolist():
             mask = ids == number
             rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))

@@ -86,8 +86,9 @@ class LabelledVoxels:
 
     @cached_property
     def parts(self) -> Int32[ndarray, "voxels"]:
-        """Connected parts of things, 0 for other voxels."""
-        return connected_parts(self.voxels, self.classes, self.is_thing)
+        """Connected parts of things without specks, numbered from 1 by their size, 0 for other voxels."""
+        parts = connected_parts(self.voxels, self.classes, self.is_thing)
+        return without_specks(parts, self.classes, self.centres)
 
 
 def label_voxels(views: Sequence[SurfaceView], taxonomy: Taxonomy, tolerance: Tolerance, edge: float) -> LabelledVoxels:
@@ -170,8 +171,7 @@ def find_instances(
         track: Wraps the numbers of the views, to show progress.
     """
     if not masks:
-        parts = without_specks(surface.parts, surface.classes, surface.centres)
-        return SurfaceInstances(surface, parts)
+        return SurfaceInstances(surface, surface.parts)
     frames = [
         surface.seen_by(views[index], image)
         for index in track(range(len(views)))

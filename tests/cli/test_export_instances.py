@@ -1,6 +1,7 @@
 """`sns-export instances` on a run: ids that hold in every frame, and wrong input is one sentence."""
 
 import json
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from semantic_ns.cli import export_instances
 from semantic_ns.cli.export_instances import Instances
 from semantic_ns.errors import SceneError
 from semantic_ns.export.instance_files import InstanceFiles, instance_color
-from semantic_ns.export.instance_masks import read_masks
+from semantic_ns.export.instance_masks import MaskNames, mask_names, read_masks, relative_paths
 from semantic_ns.export.instance_surface import (
     SurfaceInstances,
     edge_of,
@@ -25,11 +26,13 @@ from semantic_ns.export.instance_surface import (
 )
 from semantic_ns.export.surface_views import SurfaceView
 from semantic_ns.export.view_votes import Tolerance
+from semantic_ns.instances.parts import connected_parts
 from semantic_ns.labels.taxonomy import Taxonomy
 from support.box_views import TAXONOMY, box_views
 
 THINGS = Taxonomy(TAXONOMY.source_ids, TAXONOMY.names, TAXONOMY.colors, (True, True, True, True, False, False), 0)
-IMAGES = [Path(f"frame_{number}.png") for number in range(8)]
+IMAGES = [Path(f"/scene/images/frame_{number}.jpg") for number in range(8)]
+TWO_FOLDERS = [Path(f"/scene/images/{side}/{number:04d}.png") for side in ("left", "right") for number in range(2)]
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +82,21 @@ def test_frames_without_masks_show_instances_too(views: list[SurfaceView]) -> No
     assert (ids[views[3].labels < 4] > 0).all()
 
 
+def test_specks_of_a_class_without_masks_are_no_instances(views: list[SurfaceView]) -> None:
+    surface = label_voxels(views, THINGS, Tolerance(0.03), 0.1)
+    west, east = np.flatnonzero(surface.classes == 0), np.flatnonzero(surface.classes == 1)
+    classes = surface.classes.copy()
+    classes[east[:: len(east) // 5]] = 0  # lone voxels of the west wall, four metres away from it
+    speckled = replace(surface, classes=classes)
+    only_south: list[ndarray | None] = [np.where(view.labels == 2, 1, 0).astype(np.int32) for view in views]
+    found = find_instances(speckled, views, only_south)
+    assert len(np.unique(connected_parts(speckled.voxels, classes, THINGS.is_thing)[classes == 0])) > 4
+    assert found.count == 4
+    assert len(np.unique(found.ids[classes == 0])) == 1
+    assert (found.ids[west] == found.ids[classes == 0][0]).all()
+    np.testing.assert_array_equal(found.ids > 0, find_instances(speckled).ids > 0)
+
+
 def test_a_voxel_is_as_large_as_three_pixels_or_as_depth_is_uncertain() -> None:
     assert edge_of(0.01, 0.002) == pytest.approx(0.03)
     assert edge_of(0.01, 0.08) == 0.08
@@ -90,7 +108,7 @@ def test_files_hold_the_ids_and_coco_reads_them(views: list[SurfaceView], tmp_pa
     files = InstanceFiles(tmp_path, found, THINGS, "m")
     images = [found.of(found.surface.shown_by(view)) for view in views[:2]]
     for number, ids in enumerate(images):
-        files.add(PurePosixPath(f"frame_{number}.png"), f"photo_{number}.jpg", ids)
+        files.add(PurePosixPath(f"frame_{number}.png"), PurePosixPath(f"left/photo_{number}.jpg"), ids)
     files.finish()
     content = json.loads((tmp_path / "instances.json").read_text())
     coco = COCO(str(tmp_path / "instances_coco.json"))
@@ -101,6 +119,7 @@ def test_files_hold_the_ids_and_coco_reads_them(views: list[SurfaceView], tmp_pa
         with Image.open(tmp_path / "instances_color" / f"frame_{number}.png") as image:
             expected = np.array([instance_color(i) for i in range(found.count + 1)])[ids]
             np.testing.assert_array_equal(np.asarray(image), expected)
+        assert coco.imgs[number + 1]["file_name"] == f"left/photo_{number}.jpg"
         annotations: list[Any] = coco.loadAnns(coco.getAnnIds(imgIds=[number + 1]))
         assert {item["track_id"] for item in annotations} == set(np.unique(ids)) - {0}
         for item in annotations:
@@ -125,17 +144,53 @@ def test_colours_of_instances_differ() -> None:
 
 
 def written(folder: Path, name: str, ids: ndarray) -> Path:
-    folder.mkdir(exist_ok=True)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(ids).save(folder / name)
     return folder
 
 
+def names_of(images: list[Path]) -> list[MaskNames]:
+    paths = relative_paths(images)
+    return mask_names(images, paths, [PurePosixPath("semantics") / path.with_suffix(".png") for path in paths])
+
+
+def first_ids(folder: Path, images: list[Path]) -> list[int | None]:
+    """Of the masks of each image the first id."""
+    found = read_masks(folder, names_of(images), [(3, 4)] * len(images))
+    return [None if masks is None else int(masks[0, 0]) for masks in found]
+
+
 def test_masks_are_found_by_the_names_of_the_images_and_frames_may_be_without(tmp_path: Path) -> None:
     ids = np.arange(12, dtype=np.uint16).reshape(3, 4)
-    found = read_masks(written(tmp_path / "masks", "frame_2.png", ids), IMAGES, [(3, 4)] * 8)
+    found = read_masks(written(tmp_path / "masks", "frame_2.png", ids), names_of(IMAGES), [(3, 4)] * 8)
     assert [number for number, masks in enumerate(found) if masks is not None] == [2]
     assert found[2] is not None
     np.testing.assert_array_equal(found[2], ids)
+
+
+@pytest.mark.parametrize("pattern", ["{}/{}.png", "semantics/{}/{}.png", "{}_{}.png"])
+def test_images_of_one_name_in_two_folders_have_masks_of_their_own(tmp_path: Path, pattern: str) -> None:
+    for number, image in enumerate(TWO_FOLDERS[:3]):
+        name = pattern.format(image.parent.name, image.stem)
+        written(tmp_path, name, np.full((3, 4), 10 + number, np.uint8))
+    assert first_ids(tmp_path, TWO_FOLDERS) == [10, 11, 12, None]
+
+
+def test_a_mask_that_may_belong_to_two_images_is_one_sentence(tmp_path: Path) -> None:
+    written(tmp_path, "0001.png", np.ones((3, 4), np.uint8))
+    written(tmp_path, "left/0001.png", np.ones((3, 4), np.uint8))
+    with pytest.raises(SceneError, match=r"0001.png may belong to left/0001.png and to right/0001.png; name the masks"):
+        first_ids(tmp_path, TWO_FOLDERS)
+
+
+def test_an_image_beside_a_folder_with_an_image_of_the_same_name_has_the_mask_beside_that_folder(
+    tmp_path: Path,
+) -> None:
+    images = [Path("/scene/images/0001.png"), Path("/scene/images/more/0001.png")]
+    written(tmp_path, "0001.png", np.full((3, 4), 5, np.uint8))
+    assert first_ids(tmp_path, images) == [5, None]
+    written(tmp_path, "more/0001.png", np.full((3, 4), 6, np.uint8))
+    assert first_ids(tmp_path, images) == [5, 6]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +207,7 @@ def test_wrong_masks_are_one_sentence(tmp_path: Path, name: str, ids: ndarray | 
     if ids is not None:
         written(folder, name, ids)
     with pytest.raises(SceneError, match=sentence):
-        read_masks(folder, IMAGES, [(3, 4)] * 8)
+        read_masks(folder, names_of(IMAGES), [(3, 4)] * 8)
 
 
 def test_a_run_without_things_is_refused_before_anything_is_rendered(

@@ -1,0 +1,181 @@
+"""`sns-export instances` from the first to the last line, of a model that renders the truth: what lies where.
+
+Images lie in two folders under equal names.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from numpy import ndarray
+from PIL import Image
+
+from semantic_ns.batch import PLANAR_DEPTH, RENDERED_LABELS
+from semantic_ns.cli import export_instances
+from semantic_ns.cli.export_instances import Instances
+from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.dataparsers.auto import AutoDataParserConfig
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.export.surface_views import render_views
+from semantic_ns.synthetic_scene import write_nerfstudio_scene
+from support.hand_made_scene import each_frame
+
+
+class TrueModel:
+    """Renders the labels and the depth of the files of whichever image a camera belongs to."""
+
+    device = torch.device("cpu")
+    gives_raw_outputs = True
+
+    def __init__(self, datasets: Sequence[SemanticDataset]) -> None:
+        self.taxonomy, self._datasets = datasets[0].taxonomy, datasets
+
+    def raw_outputs(self) -> Any:
+        return nullcontext()
+
+    def get_outputs_for_camera(self, camera: Cameras) -> dict[str, torch.Tensor]:
+        for dataset in self._datasets:
+            same = (dataset.cameras.camera_to_worlds == camera.camera_to_worlds).flatten(1).all(dim=1)
+            if same.any():
+                return self._truth(dataset, int(same.nonzero()[0, 0]))
+        raise AssertionError("no image has this camera")
+
+    def _truth(self, dataset: SemanticDataset, index: int) -> dict[str, torch.Tensor]:
+        labels = torch.from_numpy(dataset.read_labels(index)).long()[..., None]
+        depth_m = dataset.depth_of(index)
+        assert depth_m is not None
+        return {
+            RENDERED_LABELS: labels.clamp(min=0),
+            "accumulation": (labels >= 0).float(),
+            PLANAR_DEPTH: torch.from_numpy(depth_m)[..., None] / dataset.metadata[keys.METRES_PER_UNIT],
+            "semantics_confidence": torch.ones(labels.shape),
+        }
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve frames, `left/0000.png` to `left/0005.png` and as many in `right`."""
+    scene = write_nerfstudio_scene(tmp_path_factory.mktemp("scene") / "room")
+
+    def move(index: int, entry: dict[str, Any]) -> None:
+        old, new = Path(entry["file_path"]).name, f"{('left', 'right')[index % 2]}/{index // 2:04d}.png"
+        for kind in ("images", "semantics", "depth"):
+            (scene / kind / new).parent.mkdir(exist_ok=True)
+            (scene / kind / old).rename(scene / kind / new)
+        entry |= {"file_path": f"images/{new}", "depth_file_path": f"depth/{new}"}
+
+    each_frame(scene, move)
+    return scene
+
+
+@pytest.fixture
+def datasets(scene: Path, monkeypatch: pytest.MonkeyPatch) -> list[SemanticDataset]:
+    """Training and scored images of the run that every config.yml now is."""
+    parser: Any = AutoDataParserConfig(data=scene).setup()
+    outputs = [parser.get_dataparser_outputs(split) for split in ("train", "val")]
+    datasets = [SemanticDataset(split) for split in outputs]
+    data = SimpleNamespace(
+        train_dataset=datasets[0],
+        eval_dataset=datasets[1],
+        train_dataparser_outputs=outputs[0],
+        config=SimpleNamespace(dataparser=SimpleNamespace(data=scene)),
+    )
+    run = SimpleNamespace(model=TrueModel(datasets), pipeline=SimpleNamespace(model=None, datamanager=data))
+    monkeypatch.setattr(export_instances, "load_run", lambda path: run)
+    return datasets
+
+
+def images_of(datasets: Sequence[SemanticDataset]) -> dict[str, ndarray]:
+    """The true labels of each image, by its path in `images`."""
+    return {
+        path.relative_to(path.parents[1]).as_posix(): dataset.read_labels(index)
+        for dataset in datasets
+        for index, path in enumerate(dataset.image_filenames)
+    }
+
+
+def check(folder: Path, datasets: Sequence[SemanticDataset]) -> list[set[int]]:
+    """Every image has the ids of things of the classes that it shows; the ids of each class of things."""
+    taxonomy = datasets[0].taxonomy
+    rows = json.loads((folder / "instances.json").read_text())["instances"]
+    class_of = np.array([-1] + [taxonomy.source_ids.index(row["class_id"]) for row in rows])
+    is_thing = np.array([*taxonomy.is_thing, False])
+    found: list[set[int]] = [set() for _ in taxonomy.names]
+    for name, labels in images_of(datasets).items():
+        with Image.open(folder / "instances/semantics" / name) as image:
+            ids = np.asarray(image)
+        np.testing.assert_array_equal(class_of[ids], np.where(is_thing[labels], labels, -1))
+        for number in np.unique(ids[ids > 0]).tolist():
+            found[class_of[number]].add(number)
+    return found
+
+
+def test_every_frame_has_the_things_that_it_shows_and_the_command_says_what_it_wrote(
+    datasets: list[SemanticDataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Instances(tmp_path / "config.yml", tmp_path / "out").main()
+    ids = check(tmp_path / "out", datasets)
+    images = images_of(datasets)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "instances", "instances.json", "instances_coco.json", "instances_color",
+    ]  # fmt: skip
+    for kind in ("instances", "instances_color"):
+        folder = tmp_path / "out" / kind / "semantics"
+        assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.png")} == set(images)
+    coco = json.loads((tmp_path / "out/instances_coco.json").read_text())
+    assert [image["file_name"] for image in coco["images"]] == list(images)
+    count = len(json.loads((tmp_path / "out/instances.json").read_text())["instances"])
+    assert count == sum(map(len, ids)) > 5
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith(f"Wrote {count} instances, from connected parts of the surface, to {tmp_path / 'out'}; ")
+    assert "the depth images of 10 of 10 training images" in said
+
+
+def halves(datasets: Sequence[SemanticDataset]) -> list[ndarray]:
+    """Of each training image the half of the thing that a pixel shows, on one side of the thing's middle: 2 c, 2 c + 1.
+
+    It is -1 where a pixel shows no thing.
+    """
+    views = render_views(TrueModel(datasets), datasets[0], datasets[0]._dataparser_outputs)
+    labels, along = np.stack([view.labels for view in views]), np.stack([view.points()[..., 0] for view in views])
+    found = np.full(labels.shape, -1)
+    for number in np.flatnonzero(datasets[0].taxonomy.is_thing).tolist():
+        own = labels == number
+        found[own] = 2 * number + (along[own] > np.median(along[own]))
+    return list(found)
+
+
+def test_masks_divide_things_in_the_frames_that_they_are_named_after(
+    datasets: list[SemanticDataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng, true = np.random.default_rng(0), halves(datasets)
+    names = list(images_of(datasets[:1]))
+    for name, half in list(zip(names, true, strict=True))[1:]:
+        masks = np.where(half < 0, 0, rng.permutation(200)[half] + 1)
+        (tmp_path / "masks" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(masks.astype(np.uint8)).save(tmp_path / "masks" / name)
+    Instances(tmp_path / "config.yml", tmp_path / "out", masks=tmp_path / "masks").main()
+    assert "from masks of 9 of 10 training images" in capsys.readouterr().out
+    check(tmp_path / "out", datasets)
+    shown = np.stack([np.asarray(Image.open(tmp_path / "out/instances/semantics" / name)) for name in names])
+    sides = np.stack(true)
+    most = {half: np.bincount(shown[sides == half]).argmax() for half in np.unique(sides[sides >= 0]).tolist()}
+    agreed = np.mean([(shown[sides == half] == number).mean() for half, number in most.items()])
+    assert len(set(most.values())) > 10
+    assert agreed > 0.8
+
+
+def test_what_was_written_is_read_as_masks(
+    datasets: list[SemanticDataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Instances(tmp_path / "config.yml", tmp_path / "out").main()
+    Instances(tmp_path / "config.yml", tmp_path / "again", masks=tmp_path / "out/instances").main()
+    assert "from masks of 10 of 10 training images" in capsys.readouterr().out
+    check(tmp_path / "again", datasets)
