@@ -270,3 +270,21 @@ def test_the_page_shows_questions_and_one_key_confirms_the_guess(
     assert Image.open(asked.folder / f"{FIRST}_units.png").size == (WIDTH, HEIGHT)
     (found,) = asked.oracle.answers(asked.pending, 1)
     assert (found.frame, found.units.tolist()) == (0, [0])
+
+
+@pytest.mark.skipif(NO_BROWSER is not None, reason=str(NO_BROWSER))
+def test_a_refused_answer_is_asked_for_again(
+    asked: Asked, session: SmallSession, tmp_path: Path, one_page: LabelPage
+) -> None:
+    with serving(session, tmp_path / "exports", questions=QuestionFolder(asked.folder, session)) as server:
+        page = one_page
+        page.open(server.address)
+        page.page.wait_until("snsLabel.questions.open.length === 3")
+        page.page.value("snsLabel.questions.goToUnit(snsLabel.questions.open[2]), 0")
+        page.page.wait_until("snsLabel.view.question")
+        page.page.value("snsLabel.store.addEventListener('error', ({ detail }) => { snsLabel.told = detail; }), 0")
+        page.keys("y")  # nothing is labelled
+        page.page.wait_until("snsLabel.told?.includes('label it first')")
+        page.wait_until_saved()
+        page.page.wait_until("snsLabel.questions.sent.size === 0")
+        assert page.page.value("snsLabel.questions.left.length") == 3
