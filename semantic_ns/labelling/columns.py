@@ -118,7 +118,7 @@ class ColumnFile:
 
 
 def column_path(
-    folder: Path, surface: LabelSurface, beneath: Sequence[ndarray] = (), constants: Sequence[float] = ()
+    folder: Path, surface: LabelSurface, beneath: Sequence[ndarray] = (), constants: Sequence[int | float] = ()
 ) -> Path:
     """Where the columns of a surface are kept.
 
