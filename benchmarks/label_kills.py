@@ -1,9 +1,13 @@
 """Whether a labelling server that is killed at random moments loses a mark that it answered.
 
 Three clients mark and take back at the same time, each over its own connections, and send again what was not answered,
-as the page does. The server, a process of its own, is killed (SIGKILL) while it starts or at a random moment of that
-work, and started again. After each kill the journal must hold every action that was answered, with its revision and its
-content; after each life the next server must answer an action that is sent again with the same revision.
+as the page does. Each client draws marks of its own. The server, a process of its own, is killed (SIGKILL) while it
+starts or at a random moment of that work, and started again.
+
+After each kill the journal must hold every action that was answered: under its client and sequence, of its kind, with
+its whole mark (frame, class, kind, shape), at a revision not above the answered one. Actions that the server refuses,
+such as taking back when nothing is left, are counted apart. In the end the next server is sent the last three actions
+of each client again, and must take none of them for a new one.
 """
 
 import argparse
@@ -15,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +34,8 @@ from semantic_ns.labelling.session import JOURNAL_FILE
 CONSOLE = Console(soft_wrap=True, highlight=False)
 TOKEN = "token-of-a-server-that-is-killed"
 CLIENTS = ("one", "two", "three")
+KINDS = {"/api/marks": "mark", "/api/undo": "undo"}
+"""Of an action in the journal, by the address to which it was sent."""
 LIVES_OF_A_JOURNAL = 10
 SHARE_AT_START = 0.15
 LONGEST_LIFE_S = 0.6
@@ -59,13 +66,15 @@ class Kills:
         at_start: How many of them came before the server answered.
         answered: Actions that were answered.
         unanswered: Actions that were sent and not answered, and sent again later.
-        lost: Answered actions that are gone, or differ.
+        refused: Actions that the server refused, which must not be in the journal.
+        lost: Answered actions that are gone, or differ, and refused ones that were taken.
     """
 
     kills: int = 0
     at_start: int = 0
     answered: int = 0
     unanswered: int = 0
+    refused: int = 0
     lost: int = 0
 
 
@@ -75,21 +84,23 @@ class Client:
 
     Attributes:
         name: The name.
-        seed: Of the marks.
-        answered: The revision and the content of each action, by its sequence.
+        seed: Of the marks; those of two clients differ for one seed.
+        answered: The revision, the address and the content of each action, by its sequence.
+        refused: Sequences of the actions that the server refused.
     """
 
     name: str
     seed: int
     size: tuple[int, int, int]
     classes: list[int]
-    answered: dict[int, tuple[int, dict[str, Any]]] = field(default_factory=dict)
+    answered: dict[int, tuple[int, str, dict[str, Any]]] = field(default_factory=dict)
+    refused: set[int] = field(default_factory=set)
     next: int = 0
     unanswered: int = 0
 
     def action(self, sequence: int) -> tuple[str, dict[str, Any]]:
         """The address and the content of an action; every fifth one takes back what was made before."""
-        rng = np.random.default_rng((self.seed, sequence))
+        rng = np.random.default_rng((self.seed, zlib.crc32(self.name.encode()), sequence))
         if sequence % 5 == 4:
             return "/api/undo", {}
         frames, height, width = self.size
@@ -105,19 +116,28 @@ class Client:
             path, content = self.action(self.next)
             try:
                 revision = send(port, path, {**content, "client": self.name, "sequence": self.next})["revision"]
+            except RefusedError:
+                self.refused.add(self.next)
+                self.next += 1
+                continue
             except (OSError, http.client.HTTPException, ValueError):
                 self.unanswered += 1
                 return
-            self.answered[self.next] = revision, content
+            self.answered[self.next] = revision, path, content
             self.next += 1
             first.set()
+
+
+class RefusedError(Exception):
+    """The server answered that it does not take an action."""
 
 
 def send(port: int, path: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
     """The answer to a request.
 
     Raises:
-        OSError, HTTPException, ValueError: if there is none, or it is cut off or refused.
+        RefusedError: if the server refuses it for good.
+        OSError, HTTPException, ValueError: if there is none, or it is cut off.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
@@ -128,6 +148,8 @@ def send(port: int, path: str, content: dict[str, Any] | None = None) -> dict[st
             connection.request("POST", path, json.dumps(content), headers)
         answer = connection.getresponse()
         found = json.loads(answer.read())
+        if 400 <= answer.status < 500:
+            raise RefusedError(found.get("error"))
         if answer.status != 200:
             raise ValueError(found.get("error"))
         return found
@@ -143,17 +165,18 @@ def kept_actions(folder: Path) -> dict[tuple[str, int], tuple[int, dict[str, Any
 
 
 def count_lost(folder: Path, clients: list[Client]) -> int:
-    """Answered actions that a journal does not hold as they were made; a revision grows by one with each action."""
+    """Answered actions that a journal does not hold as they were made, and refused ones that it holds."""
     if not any(client.answered for client in clients):
         return 0
     kept = kept_actions(folder)
     lost = 0
     for client in clients:
-        for sequence, (revision, content) in client.answered.items():
+        for sequence, (revision, path, content) in client.answered.items():
             number, entry = kept.get((client.name, sequence), (0, {}))
-            is_same = "mark" not in content or entry.get("mark", {}).get("shape") == content["mark"]["shape"]
+            is_same = entry.get("kind") == KINDS[path] and entry.get("mark") == content.get("mark")
             # The answer tells the revision of the session, which others may have raised meanwhile.
             lost += not (0 < number <= revision and is_same)
+        lost += sum((client.name, sequence) in kept for sequence in client.refused)
     return lost
 
 
@@ -178,6 +201,7 @@ def kill_repeatedly(start: Starter, kills: int, seed: int, size: tuple[int, int,
             found.lost += _differ_when_sent_again(start, folder, clients)
             found.answered += sum(len(client.answered) for client in clients)
             found.unanswered += sum(client.unanswered for client in clients)
+            found.refused += sum(len(client.refused) for client in clients)
     return found
 
 
@@ -211,7 +235,7 @@ def _differ_when_sent_again(start: Starter, folder: Path, clients: list[Client])
             port = int(server.stdout.readline())
             before, differ = send(port, "/api/state")["revision"], 0
             for client in clients:
-                for sequence, (revision, _) in list(client.answered.items())[-3:]:
+                for sequence, (revision, *_) in list(client.answered.items())[-3:]:
                     path, content = client.action(sequence)
                     again = send(port, path, {**content, "client": client.name, "sequence": sequence})["revision"]
                     differ += not (revision <= again == before)

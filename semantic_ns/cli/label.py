@@ -76,7 +76,7 @@ class Label:
         session = open_session(run, folder, self.class_table(), self.voxels, self.labels, self.import_weight)
         try:
             name = session.surface.scene.name
-            api = LabelApi(session, name, folder / "exports", self._questions_for(session))
+            api = LabelApi(session, name, folder / "exports", self._questions_for(session, folder))
             server = LabelServer(api, kept_token(folder / "token"), self.host, self.port)
             if not is_loopback(self.host):
                 announce(
@@ -88,12 +88,12 @@ class Label:
         finally:
             session.close()
 
-    def _questions_for(self, session: "LabelSession") -> "QuestionFolder | None":
+    def _questions_for(self, session: "LabelSession", folder: Path) -> "QuestionFolder | None":
         if self.questions is None:
             return None
         from semantic_ns.labelling.questions import QuestionFolder  # loads torch
 
-        return QuestionFolder(self.questions, session)
+        return QuestionFolder(self.questions, session, folder)
 
     def _check_options(self) -> None:
         from semantic_ns.labelling.classes import ClassList

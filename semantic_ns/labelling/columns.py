@@ -6,7 +6,9 @@ than a help: a record that is cut off or damaged, or a disk that is full, costs 
 
 import contextlib
 import hashlib
+import threading
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,10 +18,15 @@ from numpy import ndarray
 
 from semantic_ns.labelling.surface import LabelSurface
 
-_VERSION = 1
+_VERSION = 2
 _MOST_BYTES = 2_000_000_000
 _MOST_FILES = 4
 """Of surfaces of several sizes, with and without imported labels."""
+
+
+_WRITING = threading.Lock()
+_WRITERS: dict[Path, object] = {}
+"""Of each path who opened it last: others do not write there any more."""
 
 
 class Column(NamedTuple):
@@ -40,6 +47,8 @@ class Column(NamedTuple):
 
 class ColumnFile:
     """Columns of one system, in records of one size.
+
+    Of several for one path in a process, only the one that was made last writes.
 
     Args:
         path: The file, which is made when the first column is kept.
@@ -64,52 +73,65 @@ class ColumnFile:
         self._places: dict[bytes, int] = {}
         self._count = 0
         self._is_open = True
-        try:
-            self._count = path.stat().st_size // self._record.itemsize if path.is_file() else 0
-            if self._count:
-                self._records = np.memmap(path, self._record, "r", shape=(self._count,))
-                self._places = {key.tobytes(): place for place, key in enumerate(self._records["key"])}
-        except (OSError, ValueError):
-            self._is_open = False
+        with _WRITING:
+            _WRITERS[path.absolute()] = self._token = object()
+            try:
+                self._count = path.stat().st_size // self._record.itemsize if path.is_file() else 0
+                if self._count:
+                    self._records = np.memmap(path, self._record, "r", shape=(self._count,))
+                    self._places = {key.tobytes(): place for place, key in enumerate(self._records["key"])}
+            except (OSError, ValueError):
+                self._is_open = False
 
     def get(self, voxels: Int32[ndarray, "voxels"]) -> Column | None:
         """The column of an observation of some voxels; None if it is not there, or damaged."""
-        place = self._places.get(_key(voxels))
+        key = _key(voxels)
+        place = self._places.get(key)
         if place is None:
             return None
         record = self._records[place]
         column = Column(*(np.array(record[name]) for name in Column._fields))
-        return column if _checksum(column) == record["crc32"] else None
+        return column if _checksum(key, column) == record["crc32"] else None
 
     def put(self, voxels: Int32[ndarray, "voxels"], column: Column) -> None:
         """Keep a column, if there is room."""
         if not self._is_open or (self._count + 1) * self._record.itemsize > _MOST_BYTES:
             return
         record = np.zeros(1, self._record)
-        record["key"], record["crc32"] = np.void(_key(voxels)), _checksum(column)
+        key = _key(voxels)
+        record["key"], record["crc32"] = np.void(key), _checksum(key, column)
         for name, values in column._asdict().items():
             record[name] = values
-        try:
-            if self._count == 0:
-                _forget_oldest(self._path)
-            with self._path.open("r+b" if self._path.exists() else "xb") as file:
-                file.seek(self._count * self._record.itemsize)  # over a record that was cut off
-                file.write(record.tobytes())
-            self._count += 1
-        except OSError:
-            self._is_open = False
+        with _WRITING:
+            if _WRITERS.get(self._path.absolute()) is not self._token:
+                self._is_open = False
+                return
+            try:
+                if self._count == 0:
+                    _forget_oldest(self._path)
+                with self._path.open("r+b" if self._path.exists() else "xb") as file:
+                    file.seek(self._count * self._record.itemsize)  # over a record that was cut off
+                    file.write(record.tobytes())
+                self._count += 1
+            except OSError:
+                self._is_open = False
 
 
-def column_path(folder: Path, surface: LabelSurface, beneath: str = "") -> Path:
+def column_path(
+    folder: Path, surface: LabelSurface, beneath: Sequence[ndarray] = (), constants: Sequence[int | float] = ()
+) -> Path:
     """Where the columns of a surface are kept.
 
     Args:
         folder: The folder of the session.
         surface: The surface.
-        beneath: What tells the imported labels beneath the marks from others.
+        beneath: What the labels beneath the marks say of the voxels.
+        constants: Those of the solver.
     """
-    arrays = (surface.graph.neighbours, surface.graph.weights, surface.clusters.numbers, surface.clusters.sizes)
-    found = hashlib.sha256(f"{_VERSION} {[a.shape for a in arrays]} {beneath}".encode())
+    graph, clusters = surface.graph, surface.clusters
+    arrays = (graph.neighbours, graph.weights, clusters.numbers, clusters.sizes, *beneath)
+    described = [(array.shape, array.dtype.str) for array in arrays]
+    found = hashlib.sha256(f"{_VERSION} {described} {surface.stride} {list(constants)}".encode())
     for array in arrays:
         found.update(np.ascontiguousarray(array).tobytes())
     return folder / f"columns_{found.hexdigest()[:16]}.bin"
@@ -119,8 +141,8 @@ def _key(voxels: Int32[ndarray, "voxels"]) -> bytes:
     return hashlib.sha256(voxels.tobytes()).digest()
 
 
-def _checksum(column: Column) -> int:
-    found = 0
+def _checksum(key: bytes, column: Column) -> int:
+    found = zlib.crc32(key)
     for values in column:
         found = zlib.crc32(np.ascontiguousarray(values).tobytes(), found)
     return found

@@ -30,7 +30,6 @@ class QuestionApi:
 
     def __init__(self, folder: "QuestionFolder | None", session: SessionLike) -> None:
         self._folder, self._session = folder, session
-        self._problem: str | None = None
 
     @property
     def are_there(self) -> bool:
@@ -38,7 +37,7 @@ class QuestionApi:
         return self._folder is not None
 
     def listed(self, _: Mapping[str, str]) -> Answer:
-        """All questions with their units, and why answers cannot be written, if so."""
+        """All questions with their units, and what does not fit or cannot be written, if anything."""
         questions = []
         for question in [] if self._folder is None else self._folder.questions():
             units = sorted(self._given.units(question), key=lambda unit: (unit.answer is not None, unit.number))
@@ -52,7 +51,8 @@ class QuestionApi:
                     "units": [asdict(unit) for unit in units[:_MOST_UNITS]],
                 }
             )
-        return json_answer({"revision": self._session.revision, "questions": questions, "problem": self._problem})
+        problem = None if self._folder is None else self._folder.problem
+        return json_answer({"revision": self._session.revision, "questions": questions, "problem": problem})
 
     def units(self, name: str) -> Answer:
         """The unit of each pixel of a question's frame."""
@@ -69,13 +69,8 @@ class QuestionApi:
 
     def update(self, frames: Sequence[int] | None) -> None:
         """Write the answers that follow from what is painted; a mark counts although that fails."""
-        if self._folder is None:
-            return
-        try:
+        if self._folder is not None:
             self._folder.update(frames)
-            self._problem = None
-        except SceneError as error:
-            self._problem = str(error)
 
     @property
     def _given(self) -> "QuestionFolder":

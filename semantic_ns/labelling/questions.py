@@ -1,71 +1,35 @@
 """Questions that a run asks in a folder (`--pipeline.active.oracle-folder`), answered by what people paint.
 
-A unit of a question has the answer that most of its pixels are painted with, once half of them are painted. A question
-about a whole frame is answered by the labels that the session shows there, when a person says that they are right.
+A unit of a question has the answer that most of its painted pixels have, once half of its pixels are painted. A
+question about a whole frame is answered by the labels that the session shows there, when a person says that they are
+right.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int16, Int32, UInt16
+from jaxtyping import Int32
 from numpy import ndarray
 
-from semantic_ns.active_learning.rounds.folder_oracle import ANSWERS, RUN_FILE
+from semantic_ns.active_learning.rounds.folder_oracle import RUN_FILE
 from semantic_ns.errors import SceneError
-from semantic_ns.io.images import read_label_image
 from semantic_ns.io.run_lengths import encode_coco
 from semantic_ns.io.text import read_json
 from semantic_ns.io.writing import write_errors_as_scene_error, write_json, write_png
 from semantic_ns.labelling.classes import LabelClass
 from semantic_ns.labelling.interface import SessionLike
 from semantic_ns.labelling.marks import Mark
+from semantic_ns.labelling.question_files import Question, QuestionFiles
 
 VOID_ANSWER = "void"
 _PAINTED_VOID = -2
 _NOTHING = -1
 _LEAST_PAINTED = 0.5
-
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """What a run asks about one frame.
-
-    Attributes:
-        name: Its name, such as `round-01_frame-0012`.
-        frame: The frame of the session.
-        numbers: The unit that each pixel belongs to, from 1 on; 0 for none.
-        num_units: Number of units.
-        ids: The id that each class has in the answers, by its name without case.
-        void_id: Id of void there.
-    """
-
-    name: str
-    frame: int
-    numbers: UInt16[ndarray, "height width"]
-    num_units: int
-    ids: Mapping[str, int]
-    void_id: int
-
-    @property
-    def is_of_frame(self) -> bool:
-        """Whether it asks for a whole image, in which one class for all says nothing."""
-        return self.num_units == 1 and bool((self.numbers == 1).all())
-
-    def counts(self, layer: Int16[ndarray, "height width"]) -> dict[int, dict[int, int]]:
-        """How many pixels of each unit have each value of a layer."""
-        pairs, counts = np.unique(
-            np.stack([self.numbers.reshape(-1).astype(np.int64), layer.reshape(-1).astype(np.int64)]),
-            axis=1,
-            return_counts=True,
-        )
-        found: dict[int, dict[int, int]] = {number: {} for number in range(1, self.num_units + 1)}
-        for number, value, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
-            if number > 0:
-                found[number][value] = count
-        return found
 
 
 @dataclass(frozen=True)
@@ -77,7 +41,8 @@ class UnitState:
         box: Left, top (inclusive), right, bottom (exclusive).
         guess: Id in the session of the class that most of its pixels show; None where nothing is known.
         share: The share of its pixels that show it.
-        answer: The answer in the folder: a name of a class or `void`; None where there is none.
+        answer: The answer in the folder, as text: a name or an id of a class, `void`, or `image`; None where there is
+            none.
     """
 
     number: int
@@ -88,45 +53,50 @@ class UnitState:
 
 
 class QuestionFolder:
-    """The questions of a run, and the answers of a session.
+    """The questions of a run, and the answers of a session; several threads may ask at once.
+
+    What does not fit in the folder is left out, and told by `problem`.
 
     Args:
         folder: The folder of the run's option.
         session: The session.
+        kept: Folder in which to keep which answers are those of the session, and what they replaced; None for nowhere,
+            so that no later session can take them back.
 
     Raises:
         SceneError: if no run asks there, or one of a scene of which the session has no frame.
     """
 
-    def __init__(self, folder: Path, session: SessionLike) -> None:
-        if not (folder / RUN_FILE).is_file():
-            raise SceneError(
-                f"Expected the folder in which a run asks for --questions, found no {RUN_FILE} in {folder}; give the "
-                "one of --pipeline.active.oracle-folder."
-            )
-        self._folder, self._session = folder, session
-        self._frames = {info.name: number for number, info in enumerate(session.frames)}
-        asked = read_json(folder / RUN_FILE).get("frames", [])
-        if not any(name in self._frames for name in asked):
-            raise SceneError(
-                f"Expected questions about frames of this session in {folder}, found a run of {len(asked)} others; "
-                "label the scene that the run trains on."
-            )
-        self._names: list[str] = asked
+    def __init__(self, folder: Path, session: SessionLike, kept: Path | None = None) -> None:
+        self._files, self._session = QuestionFiles(folder, session.frames), session
+        self._lock = threading.RLock()
         self._read: dict[str, Question] = {}
-        self._written: dict[str, dict[str, Any]] = {}
+        self._unreadable: dict[str, str] = {}
+        self._unwritten: dict[str, str] = {}
+        self._own = _OwnAnswers(None if kept is None else kept / f"answers_{_checksum(folder)}.json")
         self.update(None)
+
+    @property
+    def problem(self) -> str | None:
+        """What in the folder does not fit or cannot be written, if anything."""
+        with self._lock:
+            return " ".join(dict.fromkeys([*self._unreadable.values(), *self._unwritten.values()])) or None
 
     def questions(self) -> list[Question]:
         """All questions there are now, those of the last round first."""
-        with write_errors_as_scene_error(self._folder):
-            paths = sorted(self._folder.glob("round-*_frame-*.json"))
-        for path in paths:
-            if path.stem not in self._read:
-                question = self._question(path)
-                if question is not None:
-                    self._read[path.stem] = question
-        return sorted(self._read.values(), key=lambda one: (_round_of(one.name), one.name))
+        with self._lock:
+            with write_errors_as_scene_error(self._files.folder):
+                paths = sorted(self._files.folder.glob("round-*_frame-*.json"))
+            self._unreadable = {}
+            for path in paths:
+                try:
+                    question = self._read.get(path.stem) or self._files.read(path)
+                except SceneError as error:
+                    self._unreadable[path.stem] = str(error)
+                else:
+                    if question is not None:
+                        self._read[path.stem] = question
+            return sorted(self._read.values(), key=lambda one: (_round_of(one.name), one.name))
 
     def find(self, name: str) -> Question:
         """The question of a name.
@@ -138,22 +108,6 @@ class QuestionFolder:
             if question.name == name:
                 return question
         raise SceneError(f"Expected the name of a question, found {name!r:.60}; reload the page.")
-
-    def _question(self, path: Path) -> Question | None:
-        frame = int(path.stem.rpartition("-")[2])
-        if frame >= len(self._names) or self._names[frame] not in self._frames:
-            return None
-        content = read_json(path)
-        number = self._frames[self._names[frame]]
-        info = self._session.frames[number]
-        units = read_label_image(self._folder / content["image_of_units"])
-        if units.shape != (info.height, info.width):
-            raise SceneError(
-                f"Expected an image of units of {info.width}x{info.height} at {content['image_of_units']}, found "
-                f"{units.shape[1]}x{units.shape[0]}; label the images at the size at which the run trains."
-            )
-        ids = {entry["name"].strip().casefold(): entry["id"] for entry in content["classes"]}
-        return Question(path.stem, number, units.astype(np.uint16), len(content["units"]), ids, content["void_id"])
 
     def units(self, question: Question) -> list[UnitState]:
         """The units of a question, with what the session guesses and what was answered."""
@@ -184,57 +138,91 @@ class QuestionFolder:
         return Mark(question.frame, class_id, {"kind": "mask", "runs": runs}, action)
 
     def confirm_frame(self, question: Question) -> None:
-        """Answer a question about a whole frame by the labels that the session shows there.
+        """Answer a question about a whole frame by the labels that the session shows there, for good.
 
         Raises:
-            SceneError: if it is about parts of a frame, or the answer cannot be written.
+            SceneError: if it is about parts of a frame, the frame has no label that the run knows, the run has taken
+                an answer already, or the answer cannot be written.
         """
         if not question.is_of_frame:
             raise SceneError(f"Expected a question about a whole frame, found {question.name}; answer its parts.")
-        table = {entry.id: question.ids[entry.name.casefold()] for entry in self._askable(question)}
-        labels = self._session.labels(question.frame)
-        image = np.full(labels.shape, question.void_id, np.uint16)
-        for own, asked in table.items():
-            image[labels == own] = asked
-        path = self._answer_path(question, ".png")
-        with write_errors_as_scene_error(path):
-            write_png(path, image)
+        with self._lock:
+            table = {entry.id: question.ids[entry.name.casefold()] for entry in self._askable(question)}
+            labels = self._session.labels(question.frame)
+            image = np.full(labels.shape, question.void_id, np.uint16)
+            for own, asked in table.items():
+                image[labels == own] = asked
+            is_labelled = np.isin(labels, [*table]) | (self._session.painted(question.frame) == _PAINTED_VOID)
+            if not is_labelled.any():
+                raise SceneError(
+                    f"Expected labels on the frame of {question.name} of classes that the run knows, found none; "
+                    "label it first."
+                )
+            if self._files.taken(question):
+                raise SceneError(
+                    f"Expected a question without an answer, found that the run has taken that of {question.name}; "
+                    "reload the page."
+                )
+            path = self._files.answer_path(question, ".png")
+            with write_errors_as_scene_error(path):
+                write_png(path, image)
 
     def update(self, frames: Sequence[int] | None) -> None:
-        """Write the answers that follow from what is painted.
+        """Write the answers that follow from what is painted; what cannot be written is told by `problem`.
 
-        An answer that was painted and is not any more is taken back, unless the run has taken it; answers of others
-        stay.
+        What is painted takes the place of an answer of others, which comes back when it is not painted any more. An
+        answer that the run has taken stays as it is, and so does one that others gave in place of that of the session.
 
         Args:
             frames: Frames in which it may have changed; None for all.
-
-        Raises:
-            SceneError: if an answer cannot be read or written.
         """
-        marked = set(self._session.marked_frames())
-        for question in self.questions():
-            is_asked = frames is None or question.frame in frames
-            if not is_asked or question.is_of_frame or not (question.frame in marked or question.name in self._written):
-                continue
-            answers: dict[str, Any] = self._painted_answers(question)
-            before = self._written.get(question.name, {})
-            if answers == before:
-                continue
-            kept = {number: name for number, name in self._answers(question).items() if number not in before}
-            path = self._answer_path(question, ".json")
+        with self._lock:
+            try:
+                questions = self.questions()
+            except SceneError as error:
+                self._unwritten[""] = str(error)
+                return
+            self._unwritten.pop("", None)
+            marked = set(self._session.marked_frames())
+            for question in questions:
+                # What could not be written is tried again.
+                is_due = frames is None or question.frame in frames or question.name in self._unwritten
+                is_own = question.frame in marked or bool(self._own.of(question))
+                if not is_due:
+                    continue
+                self._unwritten.pop(question.name, None)
+                if question.is_of_frame or not is_own:
+                    continue
+                try:
+                    self._write(question)
+                except SceneError as error:
+                    self._unwritten[question.name] = str(error)
+
+    def _write(self, question: Question) -> None:
+        painted, own = self._painted_answers(question), self._own.of(question)
+        if self._files.has_image(question) or not (painted or own):
+            return
+        found = self._files.answers(question)
+        taken = self._files.taken(question) if found else set()
+        answers, kept = changed_answers(found, painted, own, taken)
+        if kept != own:
+            self._own.keep(question, kept)  # first: an answer that nobody owns would stay for ever
+        if answers != found:
+            path = self._files.answer_path(question, ".json")
             with write_errors_as_scene_error(path):
-                write_json(path, {**kept, **answers})
-            self._written[question.name] = answers
+                write_json(path, answers)
 
     def _painted_answers(self, question: Question) -> dict[str, Any]:
         names = {entry.id: entry.name for entry in self._askable(question)} | {_PAINTED_VOID: VOID_ANSWER}
         found = {}
         for number, counts in question.counts(self._session.painted(question.frame)).items():
             size = sum(counts.values())
-            painted = {value: count for value, count in counts.items() if value in names}
-            if painted and size - counts.get(_NOTHING, 0) >= _LEAST_PAINTED * size:
-                name = names[max(painted, key=lambda value: (painted[value], value))]
+            painted = {value: count for value, count in counts.items() if value != _NOTHING}
+            if not painted or sum(painted.values()) < _LEAST_PAINTED * size:
+                continue
+            # Of all values: a class that the run does not know is no reason to answer with a rare one that it knows.
+            name = names.get(max(painted, key=lambda value: (painted[value], value)))
+            if name is not None:
                 # By id, as names may differ in case.
                 found[str(number)] = name if name == VOID_ANSWER else question.ids[name.casefold()]
         return found
@@ -244,17 +232,88 @@ class QuestionFolder:
         return [one for one in self._session.classes if one.merged_into is None and one.name.casefold() in question.ids]
 
     def _answers(self, question: Question) -> dict[str, str]:
-        """The answers in the folder; those of an image are all of its units."""
-        if self._answer_path(question, ".png").is_file():
+        """The answers in the folder as text to show; those of an image are all of its units."""
+        if self._files.has_image(question):
             return {str(number): "image" for number in range(1, question.num_units + 1)}
-        path = self._answer_path(question, ".json")
-        if not path.is_file():
+        try:
+            return {number: str(answer) for number, answer in self._files.answers(question).items()}
+        except SceneError as error:
+            with self._lock:
+                self._unreadable[question.name] = str(error)
             return {}
-        content: Any = read_json(path)
-        return {str(number): str(name) for number, name in content.items()} if isinstance(content, dict) else {}
 
-    def _answer_path(self, question: Question, ending: str) -> Path:
-        return self._folder / ANSWERS / f"{question.name}{ending}"
+
+def changed_answers(
+    found: dict[str, Any], painted: dict[str, Any], own: dict[str, list[Any]], taken: set[str]
+) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """The answers of a file after something was painted, and which of them are those of the session.
+
+    Args:
+        found: What the file holds, by number of unit.
+        painted: What is painted now.
+        own: What the session wrote before, and in place of what, if of anything: lists of one or two values.
+        taken: Units that the run has taken, which stay as they are.
+    """
+    answers, kept = dict(found), dict(own)
+    for number in sorted({*painted, *own} - taken):
+        before = own.get(number)
+        is_own = before is not None and number in found and _is_same(found[number], before[0])
+        if number not in painted:
+            if is_own and before is not None:
+                del answers[number]
+                answers |= {number: before[1]} if len(before) > 1 else {}
+            kept.pop(number, None)
+            continue
+        answer = painted[number]
+        if before is not None and _is_same(before[0], answer):
+            answers.setdefault(number, answer)  # another one is of others, who came later
+        elif is_own and before is not None:
+            answers[number], kept[number] = answer, [answer, *before[1:]]
+        elif number not in found or not _is_same(found[number], answer):
+            answers[number], kept[number] = answer, [answer, *([found[number]] if number in found else [])]
+    return answers, kept
+
+
+def _is_same(first: object, second: object) -> bool:
+    return type(first) is type(second) and first == second
+
+
+class _OwnAnswers:
+    """Which answers a session gave, and what they replaced, in a file beside the journal."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._own: dict[str, dict[str, list[Any]]] = {}
+        if path is not None and path.exists():
+            content = read_json(path)
+            if not isinstance(content, dict) or not all(
+                isinstance(units, dict) and all(isinstance(one, list) and len(one) in {1, 2} for one in units.values())
+                for units in content.values()
+            ):
+                raise SceneError(
+                    f"Expected the answers that the session gave in {path}, found something else; put a copy back, or "
+                    "move the file away: answers given so far can then not be taken back."
+                )
+            self._own = content
+
+    def of(self, question: Question) -> dict[str, list[Any]]:
+        """By number of unit, the answer that the session gave and the one that it replaced, if it did."""
+        return self._own.get(question.name, {})
+
+    def keep(self, question: Question, own: dict[str, list[Any]]) -> None:
+        """Take what the session gave, once it is on the disk."""
+        changed = {**self._own, question.name: own}
+        if self._path is not None:
+            with write_errors_as_scene_error(self._path):
+                write_json(self._path, changed)
+        self._own = changed
+
+
+def _checksum(folder: Path) -> str:
+    """What tells a run that asks in a folder from others."""
+    with write_errors_as_scene_error(folder):
+        content = (folder / RUN_FILE).read_bytes()
+    return hashlib.sha256(str(folder.resolve()).encode() + b"\0" + content).hexdigest()[:16]
 
 
 def _round_of(name: str) -> int:

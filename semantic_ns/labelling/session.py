@@ -28,9 +28,11 @@ from semantic_ns.labelling.shown import ShownLabels
 from semantic_ns.labelling.spreading import Beneath, Spreader, SpreadLabels
 from semantic_ns.labelling.state import (
     NOTHING,
+    ImportInForce,
     SessionState,
     Unchecked,
     check_client,
+    evidence_of,
     journal_header,
     refuse_large_ids,
     refuse_other_scene,
@@ -99,7 +101,9 @@ class LabelSession(ClassActions, ImportActions):
             self._add_missing(classes)
             if imported is not None:
                 self._add_import(imported, import_weight)
-            self._spreader, self._is_begun = self._begun_anew(), True
+            self._aside: dict[Any, Spreader] = {}
+            self._beneath, self._spreader = self._begun_anew(self._state.imported)
+            self._is_begun = True
         except BaseException:
             self._journal.close()
             raise
@@ -151,7 +155,8 @@ class LabelSession(ClassActions, ImportActions):
         """Take back the last action of this client that is in force; returns the revision that this makes.
 
         Raises:
-            SceneError: if there is none, it added a class that marks have, or two classes would have one name.
+            SceneError: if there is none, it added a class that marks or imported labels have, or two classes would have
+                one name.
         """
         return self._act("undo", client, sequence, lambda: {"target": self._state.undo_target(client)})
 
@@ -172,12 +177,14 @@ class LabelSession(ClassActions, ImportActions):
             if answer is not None:
                 return answer
             values = {"kind": kind, "client": client, "sequence": sequence, "time": self._clock(), **describe()}
+            before, after = self._state.imported, self._state.imported_after(values)
+            # First of all: what cannot be read is not switched on, neither here nor in the journal.
+            begun = self._begun_anew(after) if after != before and self._is_begun else None
             self._journal.append(values)
             self._shown = None
-            before = self._state.imported
             self._changes.painted(self._state.take(values), self._state.log.revision)
-            if self._state.imported != before and self._is_begun:
-                self._spreader = self._begun_anew()
+            if begun is not None:
+                self._beneath, self._spreader = begun
                 self._refine()
             return self._state.log.revision
 
@@ -322,18 +329,29 @@ class LabelSession(ClassActions, ImportActions):
 
     def _spread(self) -> SpreadLabels:
         if self._shown is None:
-            self._shown = self._state.spread_by(self._spreader)
+            self._shown = self._state.spread_by(self._spreader, self._spreader_with)
             self._changes.take(self._spreader.surface, self._shown, self._state.log.revision)
         return self._shown
 
-    def _begun_anew(self) -> Spreader:
-        """A spreader over the coarser surface, with what is imported now."""
-        imported = self._state.imported
-        self._beneath = None
-        if imported is not None and imported.is_on:
-            labels, ids = kept_import(self._folder, imported.checksum), dict(imported.ids)
-            self._beneath = Beneath(labels, imported.weight, tuple(ids[entry.id] for entry in labels.classes))
-        return Spreader(self._surface, self._beneath, self._folder)
+    def _begun_anew(self, imported: ImportInForce | None) -> tuple[Beneath | None, Spreader]:
+        """A spreader over the coarser surface with imported labels, and these."""
+        beneath = self._read_beneath(imported)
+        return beneath, Spreader(self._surface, beneath, self._folder)
+
+    def _read_beneath(self, imported: ImportInForce | None) -> Beneath | None:
+        if imported is None or not imported.is_on:
+            return None
+        labels, ids = kept_import(self._folder, imported.checksum), dict(imported.ids)
+        return Beneath(labels, imported.weight, tuple(ids[entry.id] for entry in labels.classes))
+
+    def _spreader_with(self, surface: LabelSurface, imported: ImportInForce | None) -> Spreader:
+        """A spreader with imported labels that were in force when a class was locked."""
+        key = surface, evidence_of(imported)
+        if key not in self._aside:
+            if len(self._aside) > 1:  # each holds a factored matrix
+                self._aside.clear()
+            self._aside[key] = Spreader(surface, self._read_beneath(imported), self._folder)
+        return self._aside[key]
 
     def _refine(self) -> None:
         """Let a thread factor the system of the finer surface, if there is one."""

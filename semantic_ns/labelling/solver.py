@@ -29,7 +29,7 @@ from semantic_ns.labelling import solver_numba as kernels
 from semantic_ns.labelling.columns import Column, ColumnFile
 from semantic_ns.labelling.matrices import factored, graph_laplacian, laplacian_of
 from semantic_ns.propagation.clusters import Clusters
-from semantic_ns.propagation.posterior import LEAST_NOISE, vote_strength
+from semantic_ns.propagation.posterior import LEAST_COUPLING, LEAST_NOISE, vote_strength
 from semantic_ns.propagation.surface_graph import SurfaceGraph
 
 _LEAK = 1e-9
@@ -47,6 +47,8 @@ _STEPS = 255
 """In which nearness is kept."""
 ANCHORED_CONFIDENCE = 0.5
 """What nearness to anchors counts for, beside that of marks: nobody has looked at them."""
+COLUMN_CONSTANTS = (_LEAK, _STRONG, _WALK_OF_60_000, _FULL_REACH, _STEPS, LEAST_COUPLING)
+"""What columns follow from beside the surface and the labels beneath the marks."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy import ndarray
 from semantic_ns.labelling.columns import column_path
 from semantic_ns.labelling.imports import ImportedLabels
 from semantic_ns.labelling.painting import Painting
-from semantic_ns.labelling.solver import ExactSolver, Observation
+from semantic_ns.labelling.solver import COLUMN_CONSTANTS, ExactSolver, Observation
 from semantic_ns.labelling.surface import LabelSurface
 
 _MOST_VOXELS = 64
@@ -71,8 +71,8 @@ class Spreader:
         self.surface = surface
         self._anchored = () if beneath is None else beneath.class_ids
         anchors = None if beneath is None else beneath.labels.anchors(surface, beneath.weight)
-        key = "" if beneath is None else f"{beneath.labels.checksum} {beneath.weight!r}"
-        columns = None if folder is None else column_path(folder, surface, key)
+        known = () if anchors is None else (anchors.weights, anchors.shares)
+        columns = None if folder is None else column_path(folder, surface, known, COLUMN_CONSTANTS)
         self._solver = ExactSolver(surface.graph, surface.clusters, anchors, columns)
         # Of each mark its pixels, and what was found for them: other pixels are another array.
         self._parts: dict[int, tuple[ndarray, list[ndarray]]] = {}

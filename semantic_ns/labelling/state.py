@@ -51,6 +51,15 @@ class ImportInForce:
     ids: tuple[tuple[int, int], ...]
     is_on: bool
 
+    @property
+    def evidence(self) -> tuple[Any, ...] | None:
+        """What voxels follow from beside the marks; None where they are switched off."""
+        return (self.checksum, self.weight, self.ids) if self.is_on else None
+
+
+SpreaderWith = Callable[[LabelSurface, "ImportInForce | None"], Spreader]
+"""Gives a spreader over a surface with other imported labels than those in force now."""
+
 
 class SessionState:
     """Actions, and the classes and marks that are in force by them.
@@ -90,7 +99,7 @@ class SessionState:
         entry = self.log.add(values)
         target = self.log.entries[values["target"] - 1] if entry.kind in {"undo", "redo"} else entry
         if target.kind in {"import", "switch_import"}:
-            self.imported = self._imported()
+            self.imported = _imported(self.log.in_force())
             return set()
         if target.kind != "mark":
             self.classes = self._classes_after(self.log.in_force())
@@ -101,17 +110,16 @@ class SessionState:
             self.painting.add(self._painted(target))
         return {self._painted(target).frame}
 
-    def _imported(self) -> "ImportInForce | None":
-        found = None
-        for entry in self.log.in_force():
-            if entry.kind == "import":
-                ids = tuple((int(own), int(of_session)) for own, of_session in entry.values["ids"])
-                found = ImportInForce(
-                    entry.values["name"], entry.values["checksum"], entry.values["weight"], ids, is_on=True
-                )
-            elif entry.kind == "switch_import" and found is not None:
-                found = replace(found, is_on=entry.values["is_on"])
-        return found
+    def imported_after(self, values: Mapping[str, Any]) -> "ImportInForce | None":
+        """The labels that will have been imported last once an action is taken."""
+        entries = list(self.log.in_force())
+        if values["kind"] == "undo":
+            entries = [entry for entry in entries if entry.revision != values["target"]]
+        elif values["kind"] == "redo":
+            entries = sorted([*entries, self.log.entries[values["target"] - 1]], key=lambda entry: entry.revision)
+        else:
+            entries.append(Entry(self.log.revision + 1, values["kind"], values))
+        return _imported(entries)
 
     def _classes_after(self, entries: Iterable[Entry]) -> ClassList:
         classes = self._first_classes
@@ -154,8 +162,8 @@ class SessionState:
         """The revision of the last action in force of a client.
 
         Raises:
-            SceneError: if there is none, it added a class that marks have, or two classes would have one name without
-                it.
+            SceneError: if there is none, it added a class that marks or imported labels have, or two classes would have
+                one name without it.
         """
         target = self.log.last_of(client)
         if target.kind == "add_class":
@@ -188,11 +196,16 @@ class SessionState:
             )
 
     def refuse_used_class(self, number: int) -> None:
-        """Check that no mark has a class before it is taken back.
+        """Check that neither marks nor imported labels have a class before it is taken back.
 
         Raises:
-            SceneError: if there is one.
+            SceneError: if some have.
         """
+        if self.imported is not None and number in {of_session for _, of_session in self.imported.ids}:
+            raise SceneError(
+                f"Expected no imported labels of the class {self.classes.find(number).name!r} before it is taken back, "
+                f"found that {self.imported.name} has it; merge it into another class instead."
+            )
         num_marks = sum(mark.class_id == number for mark in self.painting.marks.values())
         if num_marks:
             name = self.classes.find(number).name
@@ -228,11 +241,16 @@ class SessionState:
         locked = {entry.id for entry in self.classes.in_use() if entry.is_locked}
         return locked if class_id is None else locked - {self.classes.final_id(class_id)}
 
-    def spread_by(self, spreader: Spreader) -> SpreadLabels:
-        """The classes of the voxels of a surface; voxels that showed a class when it was locked keep it."""
+    def spread_by(self, spreader: Spreader, spreader_with: SpreaderWith) -> SpreadLabels:
+        """The classes of the voxels of a surface; voxels that showed a class when it was locked keep it.
+
+        Args:
+            spreader: The surface, with the imported labels in force.
+            spreader_with: Is asked for one with those that were in force when a class was locked.
+        """
         final_ids = self._final_ids()
         found = spreader.spread(self.painting, final_ids)
-        frozen = self._frozen(spreader, final_ids)
+        frozen = self._frozen(spreader, spreader_with, final_ids)
         if frozen is None:
             return found
         return SpreadLabels(np.where(frozen != NOTHING, frozen, found.labels), found.confidence, found.contradicted)
@@ -240,7 +258,9 @@ class SessionState:
     def _final_ids(self) -> dict[int, int]:
         return {entry.id: self.classes.final_id(entry.id) for entry in self.classes}
 
-    def _frozen(self, spreader: Spreader, final_ids: Mapping[int, int]) -> Int16[ndarray, "voxels"] | None:
+    def _frozen(
+        self, spreader: Spreader, spreader_with: SpreaderWith, final_ids: Mapping[int, int]
+    ) -> Int16[ndarray, "voxels"] | None:
         """The locked class that each voxel showed when that class was locked, -1 for none."""
         locked = self.locked_for(None)
         revisions = {
@@ -250,21 +270,45 @@ class SessionState:
         }
         frozen = None
         for number, revision in sorted(revisions.items(), key=lambda item: item[1]):
-            labels = self._labels_before(revision, spreader, final_ids)
+            labels = self._labels_before(revision, spreader, spreader_with, final_ids)
             frozen = np.full(len(labels), NOTHING, np.int16) if frozen is None else frozen
             frozen[(labels == number) & (frozen == NOTHING)] = number
         return frozen
 
     def _labels_before(
-        self, revision: int, spreader: Spreader, final_ids: Mapping[int, int]
+        self, revision: int, spreader: Spreader, spreader_with: SpreaderWith, final_ids: Mapping[int, int]
     ) -> Int16[ndarray, "voxels"]:
-        marks = [self._painted(entry) for entry in self.log.in_force(revision) if entry.kind == "mark"]
-        key = id(spreader), tuple(mark.number for mark in marks), tuple(sorted(final_ids.items()))
+        entries = list(self.log.in_force(revision))
+        marks = [self._painted(entry) for entry in entries if entry.kind == "mark"]
+        imported = _imported(entries)
+        evidence = evidence_of(imported)
+        # By the surface, not the spreader: one that is gone leaves its number in memory to another.
+        key = spreader.surface, evidence, tuple(mark.number for mark in marks), tuple(sorted(final_ids.items()))
         if key not in self._labels_at_locks:
             if len(self._labels_at_locks) > len(self.classes) + 8:
                 self._labels_at_locks.clear()
+            if evidence != evidence_of(self.imported):
+                spreader = spreader_with(spreader.surface, imported)
             self._labels_at_locks[key] = spreader.spread(Painting.of(marks), final_ids).labels
         return self._labels_at_locks[key]
+
+
+def _imported(entries: Iterable[Entry]) -> ImportInForce | None:
+    found = None
+    for entry in entries:
+        if entry.kind == "import":
+            ids = tuple((int(own), int(of_session)) for own, of_session in entry.values["ids"])
+            found = ImportInForce(
+                entry.values["name"], entry.values["checksum"], entry.values["weight"], ids, is_on=True
+            )
+        elif entry.kind == "switch_import" and found is not None:
+            found = replace(found, is_on=entry.values["is_on"])
+    return found
+
+
+def evidence_of(imported: ImportInForce | None) -> tuple[Any, ...] | None:
+    """What voxels follow from beside the marks, if anything."""
+    return None if imported is None else imported.evidence
 
 
 def journal_header(surface: LabelSurface, table: object = None) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Columns that are kept give the bits of columns that are computed, and what is damaged is computed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from semantic_ns.labelling import solver as solving
-from semantic_ns.labelling.columns import column_path
+from semantic_ns.labelling.columns import Column, ColumnFile, column_path
 from semantic_ns.labelling.session import LabelSession
 from semantic_ns.labelling.solver import ExactSolver, Observation
 from semantic_ns.labelling.surface import LabelSurface
@@ -87,11 +88,59 @@ def test_a_session_that_is_opened_again_computes_no_column(
     again.close()
 
 
-def test_columns_of_another_surface_or_of_other_imported_labels_are_others(
+def test_columns_of_another_surface_other_imported_labels_or_constants_are_others(
     surface: LabelSurface, finer: LabelSurface, tmp_path: Path
 ) -> None:
-    paths = {column_path(tmp_path, surface), column_path(tmp_path, finer), column_path(tmp_path, surface, "labels")}
-    assert len(paths) == 3
+    zeros, ones = np.zeros(3), np.ones(3)
+    systems = [
+        (surface, (), ()),
+        (finer, (), ()),
+        (replace(surface, stride=2), (), ()),
+        (surface, (zeros,), ()),
+        (surface, (ones,), ()),
+        (surface, (ones, ones), ()),
+        (surface, (), (0.5,)),
+        (surface, (), (0.25,)),
+    ]
+    paths = [column_path(tmp_path, *system) for system in systems]
+    assert len({*paths}) == len(systems)
+    assert paths == [column_path(tmp_path, *system) for system in systems]
+
+
+def test_a_record_of_other_voxels_is_computed_again(
+    surface: LabelSurface, tmp_path: Path, num_solved: list[int]
+) -> None:
+    """Two records change places but for their keys: each is whole in itself."""
+    file = tmp_path / "columns_a.bin"
+    _, fresh = solved(surface, file)
+    records = np.frombuffer(file.read_bytes(), np.uint8).reshape(6, -1).copy()
+    records[[1, 4], 32:] = records[[4, 1], 32:]
+    file.write_bytes(records.tobytes())
+    _, again = solved(surface, file)
+    assert num_solved == [6 + 2]
+    assert are_equal(again, fresh)
+
+
+def test_of_two_files_for_one_path_the_later_one_writes(tmp_path: Path) -> None:
+    path, sizes = tmp_path / "columns_a.bin", (1, 2, 3)
+    first, second = ColumnFile(path, *sizes), ColumnFile(path, *sizes)
+
+    def column(value: int) -> Column:
+        deviations, nearness = np.full(3, value, np.float32), np.full(3, value, np.uint8)
+        return Column(np.full(1, float(value)), np.full(2, float(value)), deviations, nearness)
+
+    def voxels(value: int) -> np.ndarray:
+        return np.array([value], np.int32)
+
+    for number in range(3):
+        second.put(voxels(number), column(number))
+        first.put(voxels(10 + number), column(10 + number))
+    again = ColumnFile(path, *sizes)
+    for number in range(3):
+        found = again.get(voxels(number))
+        assert found is not None
+        assert all((a == b).all() for a, b in zip(found, column(number), strict=True))
+        assert again.get(voxels(10 + number)) is None
 
 
 def test_files_that_were_not_used_lately_make_room(surface: LabelSurface, tmp_path: Path) -> None:

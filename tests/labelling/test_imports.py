@@ -87,6 +87,73 @@ def test_switching_imported_labels_off_shows_what_marks_alone_say_and_undo_bring
     assert are_equal(everything(session), everything(alone))
 
 
+def test_voxels_of_a_locked_class_keep_it_when_imported_labels_are_switched(
+    opened: Callable[..., LabelSession], imported: ImportedLabels
+) -> None:
+    """The class has no mark: what is kept is what the imported labels showed when it was locked."""
+    session = opened(imported=imported)
+    before = session.voxel_labels() == WALL
+    assert before.any()
+    session.lock_class(WALL, True, "a", 0)
+    locked = everything(session)
+    session.switch_import(False, "a", 1)
+    np.testing.assert_array_equal(session.voxel_labels(), np.where(before, WALL, -1))
+    off = everything(session)
+    session.close()
+    again = opened()
+    assert are_equal(everything(again), off)
+    again.undo("a", 2)
+    assert are_equal(everything(again), locked)
+
+
+def test_voxels_that_showed_no_locked_class_are_not_locked_by_a_later_import(
+    opened: Callable[..., LabelSession], imported: ImportedLabels
+) -> None:
+    session = opened(imported=imported)
+    session.switch_import(False, "a", 0)
+    session.lock_class(WALL, True, "a", 1)
+    session.switch_import(True, "a", 2)
+    free, alone = session.voxel_labels(), opened("other", imported=imported).voxel_labels()
+    np.testing.assert_array_equal(free, alone)
+
+
+def test_imported_labels_that_cannot_be_read_are_not_switched_on_and_the_session_goes_on(
+    opened: Callable[..., LabelSession], imported: ImportedLabels, tmp_path: Path
+) -> None:
+    session = opened(imported=imported)
+    session.switch_import(False, "a", 0)
+    off, revision = everything(session), session.revision
+    kept = tmp_path / "journal" / "imports" / f"{imported.checksum[:16]}.npz"
+    content = kept.read_bytes()
+    kept.write_bytes(content[:100])
+    for act in (lambda: session.switch_import(True, "a", 1), lambda: session.undo("a", 1)):
+        with pytest.raises(SceneError, match="put a copy back"):
+            act()
+    assert session.revision == revision
+    assert session.imported is not None
+    assert not session.imported.is_on
+    assert are_equal(everything(session), off)
+    session.close()
+    again = opened()
+    assert again.revision == revision
+    assert are_equal(everything(again), off)
+    kept.write_bytes(content)
+    assert again.switch_import(True, "a", 1) == revision + 1
+
+
+def test_a_class_that_imported_labels_have_is_not_taken_back(
+    opened: Callable[..., LabelSession], imported: ImportedLabels
+) -> None:
+    session = opened()
+    session.add_class("rug", None, "a", 0)
+    session.close()
+    again = opened(imported=imported)
+    shown = everything(again)
+    with pytest.raises(SceneError, match="found that predicted has it; merge it"):
+        again.undo("a", 1)
+    assert are_equal(everything(again), shown)
+
+
 def test_a_session_opened_again_without_the_folder_has_the_same_labels(
     opened: Callable[..., LabelSession], imported: ImportedLabels, surface: LabelSurface, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """Questions of a run, answered in the page: from the folder that the run writes to the answers that it reads."""
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,46 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semantic_ns.active_learning.pool.units import Units
-from semantic_ns.active_learning.rounds.folder_oracle import ANSWERS, FolderOracle
-from semantic_ns.datasets.training_labels import frame_names
-from semantic_ns.errors import SceneError
+from semantic_ns.active_learning.rounds.folder_oracle import ANSWERS
 from semantic_ns.labelling.api import LabelApi
-from semantic_ns.labelling.classes import LabelClass
-from semantic_ns.labelling.questions import QuestionFolder
-from semantic_ns.labelling.surface import FrameInfo
-from support.hand_made_scene import HEIGHT, WIDTH, load, write_scene
+from semantic_ns.labelling.questions import QuestionFolder, changed_answers
+from support.hand_made_scene import HEIGHT, WIDTH
 from support.label_page import NO_BROWSER, LabelPage
+from support.label_questions import FIRST, Asked, listed, painted_box, posting
 from support.label_server import action, mark, serving
 from support.label_session import SmallSession
-
-FIRST = "round-00_frame-0000"
-
-
-class Asked:
-    """A run that asks about the left and the right half of its first image, and about the whole of its second one."""
-
-    def __init__(self, tmp_path: Path) -> None:
-        self.dataset = load(write_scene(tmp_path / "scene"))
-        num_frames = len(self.dataset)
-        halves = (np.arange(WIDTH) >= WIDTH // 2).astype(np.int32)[None].repeat(HEIGHT, axis=0)
-        maps = [halves, *(np.full((HEIGHT, WIDTH), frame + 1, np.int32) for frame in range(1, num_frames))]
-        frames = np.array([0, 0, *range(1, num_frames)], np.int32)
-        sizes = np.array([HEIGHT * WIDTH // 2] * 2 + [HEIGHT * WIDTH] * (num_frames - 1))
-        self.units = Units(maps, frames, sizes, np.ones(num_frames + 1, np.int64))
-        self.folder = tmp_path / "questions"
-        self.oracle = FolderOracle(self.folder, self.units, self.dataset, {"strategy": "random"})
-        self.pending = np.arange(3)
-        self.oracle.ask(0, self.pending)
-
-    def session(self) -> SmallSession:
-        """A session of the same frames in another order, with classes of other ids, one of them unknown to the run."""
-        names = frame_names(self.dataset)
-        session = SmallSession(num_frames=len(names), height=HEIGHT, width=WIDTH)
-        session.frames = [FrameInfo(name, HEIGHT, WIDTH, Path(name)) for name in reversed(names)]
-        titles = [*self.dataset.taxonomy.names, "unknown to the run"]
-        session.classes = [LabelClass(20 + n, name.upper(), (n, 0, 0)) for n, name in enumerate(titles)]
-        return session
 
 
 @pytest.fixture
@@ -63,17 +32,7 @@ def session(asked: Asked) -> SmallSession:
 
 @pytest.fixture
 def post(asked: Asked, session: SmallSession, tmp_path: Path) -> Callable[..., int]:
-    api = LabelApi(session, "scene", tmp_path / "exports", QuestionFolder(asked.folder, session))
-
-    def posting(path: str, number: int, **parts: Any) -> int:
-        return api.post(path, json.dumps(action(number, **parts)).encode()).status
-
-    return posting
-
-
-def listed(asked: Asked, session: SmallSession) -> list[dict]:
-    api = LabelApi(session, "scene", asked.folder, QuestionFolder(asked.folder, session))
-    return json.loads(api.get("/api/questions", {}).body)["questions"]
+    return posting(asked, session, tmp_path / "exports")
 
 
 def test_a_question_answered_through_the_api_is_taken_by_the_run(asked: Asked, post: Callable[..., int]) -> None:
@@ -105,19 +64,156 @@ def test_a_whole_frame_is_answered_by_the_labels_that_it_shows(
 def test_painting_half_of_a_unit_answers_it_and_undo_takes_that_back(
     asked: Asked, session: SmallSession, post: Callable[..., int]
 ) -> None:
-    frame, path = len(session.frames) - 1, asked.folder / ANSWERS / f"{FIRST}.json"
+    path = asked.folder / ANSWERS / f"{FIRST}.json"
     path.write_text(json.dumps({"2": "void"}))  # of somebody else
-
-    def box(right: float) -> dict:
-        points = [[0, 0], [right, 0], [right, HEIGHT], [0, HEIGHT]]
-        return {"frame": frame, "class_id": 21, "action": "paint", "shape": {"kind": "polygon", "points": points}}
-
-    post("/api/marks", 0, mark=box(WIDTH / 4 - 1))
+    post("/api/marks", 0, mark=painted_box(session, 21, 0, WIDTH / 4 - 1))
     assert json.loads(path.read_text()) == {"2": "void"}
-    post("/api/marks", 1, mark=box(WIDTH / 4))
+    post("/api/marks", 1, mark=painted_box(session, 21, 0, WIDTH / 4))
     assert json.loads(path.read_text()) == {"1": asked.dataset.taxonomy.source_ids[1], "2": "void"}
     post("/api/undo", 2)
     assert json.loads(path.read_text()) == {"2": "void"}
+
+
+def test_ids_that_others_answered_stay_numbers_that_the_run_takes(
+    asked: Asked, session: SmallSession, post: Callable[..., int]
+) -> None:
+    first, second = asked.dataset.taxonomy.source_ids[:2]
+    path = asked.folder / ANSWERS / f"{FIRST}.json"
+    path.write_text(json.dumps({"2": first}))
+    assert post("/api/answer", 0, question=FIRST, unit=1, class_id=21) == 200
+    assert json.loads(path.read_text()) == {"1": second, "2": first}
+    (found,) = asked.oracle.answers(asked.pending, 1)
+    assert found.units.tolist() == [0, 1]
+    assert (found.labels == np.where(np.arange(WIDTH) < WIDTH // 2, 1, 0)).all()
+
+
+def test_an_image_that_answers_is_left_alone(asked: Asked, post: Callable[..., int]) -> None:
+    image = np.full((HEIGHT, WIDTH), asked.dataset.taxonomy.source_ids[0], np.uint8)
+    Image.fromarray(image).save(asked.folder / ANSWERS / f"{FIRST}.png")
+    assert post("/api/answer", 0, question=FIRST, unit=1, class_id=21) == 200
+    assert [path.name for path in (asked.folder / ANSWERS).iterdir()] == [f"{FIRST}.png"]
+
+
+def test_a_class_that_the_run_does_not_know_is_no_reason_to_answer_with_a_rare_one(
+    asked: Asked, session: SmallSession, post: Callable[..., int]
+) -> None:
+    path, unknown = asked.folder / ANSWERS / f"{FIRST}.json", 20 + len(asked.dataset.taxonomy.names)
+    half = WIDTH // 2
+    post("/api/marks", 0, mark=painted_box(session, unknown, 0, half * 0.6))
+    post("/api/marks", 1, mark=painted_box(session, 21, half - 1, half - 0.01))
+    assert not path.exists()
+    post("/api/marks", 2, mark=painted_box(session, 21, 0, half * 0.5))
+    assert json.loads(path.read_text()) == {"1": asked.dataset.taxonomy.source_ids[1]}
+
+
+def test_undo_after_a_new_start_brings_back_what_others_had_answered(asked: Asked, tmp_path: Path) -> None:
+    session, path = asked.session(), asked.folder / ANSWERS / f"{FIRST}.json"
+    path.write_text(json.dumps({"1": 0, "2": "void"}))
+    before = QuestionFolder(asked.folder, session, tmp_path)
+    for number, unit in enumerate((1, 2)):
+        session.add_mark(before.mark(before.find(FIRST), unit, 21), "a", number)
+    before.update(None)
+    second = asked.dataset.taxonomy.source_ids[1]
+    assert json.loads(path.read_text()) == {"1": second, "2": second}
+    again = QuestionFolder(asked.folder, session, tmp_path)
+    session.undo("a", 2)
+    again.update(None)
+    assert json.loads(path.read_text()) == {"1": second, "2": "void"}
+    session.undo("a", 3)
+    again.update(None)
+    assert json.loads(path.read_text()) == {"1": 0, "2": "void"}
+
+
+def test_an_answer_that_the_run_has_taken_stays(asked: Asked, session: SmallSession, post: Callable[..., int]) -> None:
+    path, second = asked.folder / ANSWERS / f"{FIRST}.json", asked.dataset.taxonomy.source_ids[1]
+    post("/api/answer", 0, question=FIRST, unit=1, class_id=21)
+    assert asked.oracle.answers(asked.pending, 1)
+    post("/api/answer", 1, question=FIRST, unit=2, class_id=21)
+    assert json.loads(path.read_text()) == {"1": second, "2": second}
+    post("/api/undo", 2)
+    post("/api/undo", 3)
+    assert not session.marked_frames()
+    assert json.loads(path.read_text()) == {"1": second}
+    post("/api/answer", 4, question=FIRST, unit=1, class_id=20)
+    assert json.loads(path.read_text()) == {"1": second}
+
+
+VALUES = (None, 0, 1, "void")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_answers_of_others_come_back_when_nothing_is_painted_any_more(seed: int) -> None:
+    """Of many random paintings of three units: what is painted shows, and nothing is left of it in the end."""
+    rng = np.random.default_rng(seed)
+
+    def some() -> dict[str, Any]:
+        chosen = {str(number): VALUES[rng.integers(4)] for number in (1, 2, 3)}
+        return {number: value for number, value in chosen.items() if value is not None}
+
+    first = some()
+    answers, own = first, {}
+    for _ in range(8):
+        painted = some()
+        answers, own = changed_answers(answers, painted, own, set())
+        assert answers == {**first, **painted}
+    assert changed_answers(answers, {}, own, set()) == (first, {})
+
+
+def test_a_later_answer_of_others_stays_and_so_does_one_that_is_taken() -> None:
+    answers, own = changed_answers({}, {"1": 4, "2": 4}, {}, set())
+    assert (answers, own) == ({"1": 4, "2": 4}, {"1": [4], "2": [4]})
+    assert changed_answers({"1": True, "2": "4"}, {"1": 4, "2": 4}, own, set())[0] == {"1": True, "2": "4"}
+    assert changed_answers({"1": True, "2": "4"}, {}, own, set()) == ({"1": True, "2": "4"}, {})
+    assert changed_answers(answers, {"2": 5}, own, {"1", "2"}) == (answers, own)
+
+
+def test_a_frame_without_labels_that_the_run_knows_is_no_answer(
+    asked: Asked, session: SmallSession, post: Callable[..., int]
+) -> None:
+    question, frame = "round-00_frame-0001", len(session.frames) - 2
+    assert post("/api/answer", 0, question=question, unit=1) == 400
+    assert post("/api/marks", 1, mark=mark(frame, 20 + len(asked.dataset.taxonomy.names), 20, 12)) == 200
+    assert post("/api/answer", 2, question=question, unit=1) == 400
+    assert not list((asked.folder / ANSWERS).iterdir())
+    assert post("/api/marks", 3, mark={**mark(frame, 20, 4, 4), "class_id": None, "action": "void"}) == 200
+    assert post("/api/answer", 4, question=question, unit=1) == 200
+    (found,) = asked.oracle.answers(asked.pending, 1)
+    assert (found.labels == -1).all()
+
+
+def test_a_whole_frame_that_the_run_has_taken_is_not_answered_again(asked: Asked, post: Callable[..., int]) -> None:
+    question = "round-00_frame-0001"
+    (asked.folder / ANSWERS / f"{question}.json").write_text('{"1": "void"}')
+    assert asked.oracle.answers(asked.pending, 1)
+    assert post("/api/marks", 0, mark=mark(0, 20, 4, 4)) == 200
+    assert post("/api/answer", 1, question=question, unit=1) == 400
+    assert not (asked.folder / ANSWERS / f"{question}.png").exists()
+
+
+def test_answers_of_several_threads_are_all_written(asked: Asked, session: SmallSession, tmp_path: Path) -> None:
+    questions = QuestionFolder(asked.folder, session, tmp_path)
+    api = LabelApi(session, "scene", tmp_path / "exports", questions)
+    failed: list[object] = []
+
+    def answer(client: int) -> None:
+        for number in range(10):
+            class_id = 20 + (client + number) % 2
+            parts = {"question": FIRST, "unit": 1 + client % 2, "class_id": class_id, "client": f"c{client}"}
+            found = api.post("/api/answer", json.dumps(action(number, **parts)).encode())
+            if found.status != 200 or json.loads(api.get("/api/questions", {}).body)["problem"]:
+                failed.append(found)
+
+    threads = [threading.Thread(target=answer, args=(client,)) for client in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    question = questions.find(FIRST)
+    layer = session.painted(question.frame)
+    ids = {20 + place: number for place, number in enumerate(asked.dataset.taxonomy.source_ids)}
+    expected = {str(unit): ids[int(layer[question.numbers == unit][0])] for unit in (1, 2)}
+    assert json.loads((asked.folder / ANSWERS / f"{FIRST}.json").read_text()) == expected
 
 
 def test_the_guess_is_the_class_that_most_of_a_unit_shows(asked: Asked, session: SmallSession) -> None:
@@ -141,13 +237,6 @@ def test_what_is_not_asked_cannot_be_answered(asked: Asked, session: SmallSessio
         assert post("/api/answer", number, **{"question": FIRST, "unit": 1, "class_id": 20, name: value}) == 400
     assert session.revision == 0
     assert not list((asked.folder / ANSWERS).iterdir())
-
-
-def test_folders_of_no_run_or_of_another_scene_are_refused(asked: Asked, tmp_path: Path) -> None:
-    with pytest.raises(SceneError, match=r"found no run\.json in"):
-        QuestionFolder(tmp_path, asked.session())
-    with pytest.raises(SceneError, match=r"found a run of .* others"):
-        QuestionFolder(asked.folder, SmallSession(height=HEIGHT, width=WIDTH))
 
 
 def test_an_answer_that_cannot_be_written_is_told_and_the_mark_counts(
@@ -181,3 +270,21 @@ def test_the_page_shows_questions_and_one_key_confirms_the_guess(
     assert Image.open(asked.folder / f"{FIRST}_units.png").size == (WIDTH, HEIGHT)
     (found,) = asked.oracle.answers(asked.pending, 1)
     assert (found.frame, found.units.tolist()) == (0, [0])
+
+
+@pytest.mark.skipif(NO_BROWSER is not None, reason=str(NO_BROWSER))
+def test_a_refused_answer_is_asked_for_again(
+    asked: Asked, session: SmallSession, tmp_path: Path, one_page: LabelPage
+) -> None:
+    with serving(session, tmp_path / "exports", questions=QuestionFolder(asked.folder, session)) as server:
+        page = one_page
+        page.open(server.address)
+        page.page.wait_until("snsLabel.questions.open.length === 3")
+        page.page.value("snsLabel.questions.goToUnit(snsLabel.questions.open[2]), 0")
+        page.page.wait_until("snsLabel.view.question")
+        page.page.value("snsLabel.store.addEventListener('error', ({ detail }) => { snsLabel.told = detail; }), 0")
+        page.keys("y")  # nothing is labelled
+        page.page.wait_until("snsLabel.told?.includes('label it first')")
+        page.wait_until_saved()
+        page.page.wait_until("snsLabel.questions.sent.size === 0")
+        assert page.page.value("snsLabel.questions.left.length") == 3

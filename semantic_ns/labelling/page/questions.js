@@ -11,7 +11,7 @@ export class Questions {
     Object.assign(this, { store, view, look, goTo, report });
     this.open = []; // {question, unit}, in the order in which they are asked
     this.current = null;
-    this.sent = new Set(); // keys of those answered here, until the server says so
+    this.sent = new Set(); // keys of those answered here, until the server has answered or refused that
     this.skipped = new Set();
     this.maps = new Map();
     this.isShown = false;
@@ -27,6 +27,17 @@ export class Questions {
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.load(), REST_MS);
     });
+    this.store.addEventListener("done", ({ detail: item }) => {
+      if (item.path === "/api/answer") this.settle(`${item.body.question} ${item.body.unit}`);
+    });
+  }
+
+  // A refused answer, or one that did not cover half of its unit, is asked for again.
+  async settle(key) {
+    await this.load();
+    if (this.store.queue.some(({ path, body }) => path === "/api/answer" && `${body.question} ${body.unit}` === key)) return;
+    this.sent.delete(key);
+    this.show();
   }
 
   async load() {
@@ -60,9 +71,10 @@ export class Questions {
       const guess = this.store.resolve(unit.guess);
       const says = guess ? [swatch(guess.color), document.createTextNode(` ${guess.name}? ${percent(unit.share)}`)] : [document.createTextNode("No guess")];
       const where = question.is_of_frame ? "whole frame" : `${unit.number} of ${question.num_units}`;
+      const title = question.is_of_frame ? `${question.name}: Y answers with all labels shown, for good` : question.name;
       const button = element(
         "button",
-        { attributes: { type: "button", title: question.name }, on: { click: () => this.goToUnit(one) } },
+        { attributes: { type: "button", title }, on: { click: () => this.goToUnit(one) } },
         element("img", { attributes: { alt: "", src: this.store.imageAddress(question.frame, "small") } }),
         element("div", {}, element("b", { text: `${this.store.state.frames[question.frame].name}, ${where}` }), element("span", {}, ...says)),
       );
@@ -126,7 +138,7 @@ export class Questions {
       return;
     }
     if (question.is_of_frame && !isGuess) {
-      this.report("The question is about the whole frame: label it, and press Y when its labels are right.");
+      this.report("The question is about the whole frame: label it, and press Y when its labels are right. That is final.");
       return;
     }
     this.sent.add(keyOf(this.current));
