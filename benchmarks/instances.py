@@ -186,10 +186,10 @@ def read_scene(load_config: Path, depth: str, scale: float) -> Scene:
     instances = [instances_of(train, index) for index in range(len(train))]
     confusion = torch.zeros(taxonomy.num_classes, taxonomy.num_classes, dtype=torch.int64)
     for view, image in zip(shown, truth, strict=True):
-        pair = torch.from_numpy(view.labels.reshape(-1)), torch.from_numpy(image.classes)
-        confusion += confusion_matrix(*pair, taxonomy.num_classes)
+        found, true = torch.from_numpy(view.labels.reshape(-1)), torch.from_numpy(image.classes)
+        confusion += confusion_matrix(found[found >= 0], true[found >= 0], taxonomy.num_classes)
     miou = segmentation_scores(confusion).miou_present
-    CONSOLE.print(f"mIoU of the classes that the run renders: {miou:.3f}")
+    CONSOLE.print(f"mIoU of the classes that the run renders, where it shows a surface: {miou:.3f}")
     return Scene(surface, views, instances, shown, truth)
 
 
