@@ -17,10 +17,14 @@ if TYPE_CHECKING:  # slow to import, and not needed to refuse a wrong option
     from semantic_ns.prediction.scene_frames import SceneFrames
     from semantic_ns.prediction.segmenter import Segmenter
 
+_AS_ITS_OWN = "takes these label images as its own"
+
 
 @dataclass
 class Predict:
-    """Predict the classes of every pixel of every frame of a scene with a 2D segmentation network.
+    """Predict the classes of every pixel of a scene's frames with a 2D segmentation network.
+
+    Frames are those of its training and test splits, and of its validation split where it has one of its own.
 
     The network is a folder of Hugging Face transformers (semantic or universal segmentation), an ONNX file, or a file
     of weights of torchvision. Nothing is downloaded, and no code that comes with a network is run.
@@ -86,7 +90,7 @@ class Predict:
             console.print(note)
         prediction = Prediction(segmenter, mapping, inference, self.probabilities)
         shares = prediction.write(scene.frames, self.output_dir, self._sources(segmenter, mapping))
-        console.print("\n".join(report(self, shares, scene.has_labels)))
+        console.print("\n".join(report(self, shares, scene.has_labels, scene.has_class_list)))
 
     def _check_options(self) -> None:
         from semantic_ns.io.writing import refuse_used_folder
@@ -182,27 +186,30 @@ class Predict:
         }
 
 
-def report(command: Predict, shares: list[float], has_labels: bool) -> list[str]:
+def report(command: Predict, shares: list[float], has_labels: bool, has_class_list: bool) -> list[str]:
     """What was written, and what can be done with it.
 
     Args:
         command: the command.
         shares: share of void of each image.
         has_labels: whether the scene has label images of its own.
+        has_class_list: whether it is in nerfstudio's format and lists its classes.
     """
     folder, scene = (shlex.quote(str(path)) for path in (command.output_dir.resolve(), command.scene))
     void = sum(shares) / len(shares)
     lines = [f"Wrote {len(shares)} label images to {command.output_dir}; {void:.1%} of their pixels are void."]
     if command.classes_of != "scene":
         lines.append(
-            "Their ids are those of classes.json there, and may mean other classes in label images of the scene. In "
-            "nerfstudio's format a scene without labels takes them as its own: copy the folder to its folder "
-            "semantics."
+            "Their ids are those of classes.json there, and may mean other classes in label images of the scene."
         )
+        if has_class_list:
+            lines.append("For label images that the scene takes as its own, predict with --classes-of scene.")
+        elif not has_labels:
+            lines.append(f"In nerfstudio's format the scene {_AS_ITS_OWN}: copy the folder to its folder semantics.")
         return lines
-    if not has_labels:
+    if not has_labels:  # its classes come from a list, which classes.json would be a second one of
         lines.append(
-            "The scene has no label images. In nerfstudio's format it takes these as its own: copy the folder to its "
+            f"The scene has no label images. It {_AS_ITS_OWN}: copy the PNGs alone, without classes.json, to its "
             "folder semantics."
         )
         return lines
