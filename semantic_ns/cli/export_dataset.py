@@ -32,7 +32,7 @@ class ExportDataset:
         from semantic_ns.export.dataset_files import tracked
         from semantic_ns.io.writing import making_folder, refuse_inside, refuse_used_folder
 
-        refuse_used_folder(self.output_dir, "--output-dir")
+        refuse_used_folder(self.output_dir, "--output-dir", is_replaced=True)
         is_run = self.source.suffix.lower() in (".yml", ".yaml")
         writer, splits, inputs = self._run() if is_run else self._scene()
         refuse_inside(self.output_dir, inputs, "--output-dir")

@@ -95,7 +95,7 @@ class Predict:
     def _check_options(self) -> None:
         from semantic_ns.io.writing import refuse_used_folder
 
-        refuse_used_folder(self.output_dir, "--output-dir")
+        refuse_used_folder(self.output_dir, "--output-dir", is_replaced=True)
         if len(self.size) > 2 or any(length < 1 for length in self.size):
             raise SceneError(
                 f"Expected --size as one length or as height and width, each at least 1, found "
