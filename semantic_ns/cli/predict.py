@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ from semantic_ns.errors import SceneError
 
 if TYPE_CHECKING:  # slow to import, and not needed to refuse a wrong option
     from semantic_ns.prediction.class_mapping import ClassMapping
+    from semantic_ns.prediction.inference import Inference
     from semantic_ns.prediction.scene_frames import SceneFrames
     from semantic_ns.prediction.segmenter import Segmenter
 
@@ -89,7 +90,7 @@ class Predict:
         for note in (*(f"{note[0].upper()}{note[1:]}." for note in segmenter.notes), *mapping.sentences(target)):
             console.print(note)
         prediction = Prediction(segmenter, mapping, inference, self.probabilities)
-        shares = prediction.write(scene.frames, self.output_dir, self._sources(segmenter, mapping))
+        shares = prediction.write(scene.frames, self.output_dir, self._sources(segmenter, mapping, inference))
         console.print("\n".join(report(self, shares, scene.has_labels, scene.has_class_list)))
 
     def _check_options(self) -> None:
@@ -164,8 +165,10 @@ class Predict:
             return map_to_scene(names, scene.taxonomy, scene.label_map, str(self.scene))
         return map_to_table(names, self.classes_of)
 
-    def _sources(self, segmenter: "Segmenter", mapping: "ClassMapping") -> dict[str, Any]:
+    def _sources(self, segmenter: "Segmenter", mapping: "ClassMapping", inference: "Inference") -> dict[str, Any]:
         """What was done, for the record."""
+        from semantic_ns.prediction.inference import fit_to
+
         preprocessing = segmenter.preprocessing
         entries = mapping.written.entries
         meanings = [None if target < 0 else entries[target].name for target in mapping.targets.tolist()]
@@ -176,13 +179,20 @@ class Predict:
             "class_of_channel": [
                 {"channel": name, "class": meaning} for name, meaning in zip(mapping.names, meanings, strict=True)
             ],
-            "size": list(preprocessing.size.exact or ()) or preprocessing.size.shorter,
+            "size": asdict(fit_to(segmenter, inference)),
             "mean": list(preprocessing.mean),
             "std": list(preprocessing.std),
+            "scale": preprocessing.scale,
+            "is_bgr": preprocessing.is_bgr,
             "divisor": preprocessing.divisor,
             "tile": self.tile,
             "overlap": self.overlap if self.tile else None,
             "flip": self.flip,
+            "classes": None if self.classes is None else str(self.classes),
+            "architecture": self.architecture,
+            "sequence": self.sequence,
+            "probabilities": self.probabilities,
+            "device": self.device,
         }
 
 
@@ -195,7 +205,8 @@ def report(command: Predict, shares: list[float], has_labels: bool, has_class_li
         has_labels: whether the scene has label images of its own.
         has_class_list: whether it is in nerfstudio's format and lists its classes.
     """
-    folder, scene = (shlex.quote(str(path)) for path in (command.output_dir.resolve(), command.scene))
+    data = command.scene if command.sequence is None else command.scene / command.sequence
+    folder, scene = (shlex.quote(str(path)) for path in (command.output_dir.resolve(), data))
     void = sum(shares) / len(shares)
     lines = [f"Wrote {len(shares)} label images to {command.output_dir}; {void:.1%} of their pixels are void."]
     if command.classes_of != "scene":

@@ -242,6 +242,17 @@ def test_frames_of_a_test_split_of_their_own_are_predicted(
     assert len(list((tmp_path / "out").glob("*.png"))) == 6
 
 
+def test_what_comes_next_is_said_for_the_sequence_that_was_predicted(
+    replica_scene: Path, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Predict(replica_scene, network, tmp_path / "out", sequence="Sequence_2").main()
+    assert f"--data {replica_scene}/Sequence_2 " in capsys.readouterr().out
+    views = read_views(AutoDataParserConfig(data=replica_scene / "Sequence_2"), "all")
+    assert all(find_predictions(tmp_path / "out", views, 0.9).files)
+    record = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert record["sequence"] == "Sequence_2"
+
+
 def test_options_reach_the_network_and_the_record(
     nerfstudio_scene: Path, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,7 +261,12 @@ def test_options_reach_the_network_and_the_record(
     monkeypatch.setattr(sys, "argv", ["sns-predict", str(nerfstudio_scene), *words])
     entrypoint()
     record = json.loads((tmp_path / "out/predictions.json").read_text())
-    assert (record["size"], record["tile"], record["overlap"], record["flip"]) == (24, 16, 4, True)
+    assert record["size"]["shorter"] == 24
+    assert (record["tile"], record["overlap"], record["flip"]) == (16, 4, True)
+    unset = {name: record[name] for name in ("classes", "architecture", "sequence", "probabilities", "device")}
+    assert unset == {
+        "classes": None, "architecture": None, "sequence": None, "probabilities": False, "device": "auto",
+    }  # fmt: skip
     assert record["mean"] == [0.5, 0.5, 0.5]
     assert record["class_of_channel"][3] == {"channel": "spaceship", "class": None}
     assert ids_of(tmp_path / "out/frame_00000.png").shape == (36, 48)
