@@ -108,7 +108,7 @@ def _work_offline() -> None:
         os.environ[name] = "1"
     hub = sys.modules.get("huggingface_hub.constants")
     if hub is not None:  # it has read the environment already
-        from huggingface_hub.utils import reset_sessions
+        from huggingface_hub.utils._http import reset_sessions
 
         hub.HF_HUB_OFFLINE = True  # pyright: ignore[reportAttributeAccessIssue]
         reset_sessions()

@@ -104,7 +104,8 @@ def test_weights_of_torchvision_give_what_its_network_gives(networks: Path) -> N
 
 def test_no_network_is_asked_whatever_the_environment_says(networks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants
-    from huggingface_hub.utils import OfflineModeIsEnabled, get_session, reset_sessions
+    from huggingface_hub.errors import OfflineModeIsEnabled
+    from huggingface_hub.utils._http import get_session, reset_sessions
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
