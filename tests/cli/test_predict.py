@@ -242,6 +242,33 @@ def test_frames_of_a_test_split_of_their_own_are_predicted(
     assert len(list((tmp_path / "out").glob("*.png"))) == 6
 
 
+def test_tiles_and_the_mirrored_image_give_what_a_loop_over_the_tiles_gives(
+    nerfstudio_scene: Path, network: Path, tmp_path: Path
+) -> None:
+    Predict(nerfstudio_scene, network, tmp_path / "out", classes_of="model", tile=12, overlap=0, flip=True).main()
+    image = colors_of(nerfstudio_scene / "images/frame_00000.png")
+    normalized = (image / 255 - IMAGENET_MEAN) / IMAGENET_STD
+    expected = {(tile, flip): np.zeros(image.shape[:2], int) for tile in (12, 48) for flip in (False, True)}
+    for (tile, flip), labels in expected.items():
+        for top in range(0, 36, tile):
+            for left in range(0, 48, tile):
+                piece = normalized[top : top + tile, left : left + tile]
+                scores = distribution(piece)
+                if flip:
+                    scores = scores + distribution(piece[:, ::-1])[:, ::-1]
+                labels[top : top + tile, left : left + tile] = scores.argmax(axis=-1)
+    found = ids_of(tmp_path / "out/frame_00000.png")
+    shares = {options: (found == labels).mean() for options, labels in expected.items()}
+    assert shares[12, True] > 0.999
+    assert all(share < 0.999 for options, share in shares.items() if options != (12, True))
+
+
+def distribution(image: np.ndarray) -> np.ndarray:
+    """The soft-max of the network's logits for a normalised image."""
+    powers = np.exp(ConvNet(len(NAMES)).slowly(image))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
 def test_what_comes_next_is_said_for_the_sequence_that_was_predicted(
     replica_scene: Path, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
