@@ -38,7 +38,7 @@ class _Surface:
         from semantic_ns.export.surface_views import read_surface
         from semantic_ns.io.writing import making_folder, refuse_inside, refuse_used_folder
 
-        refuse_used_folder(self.output_dir, "--output-dir")
+        refuse_used_folder(self.output_dir, "--output-dir", is_replaced=True)
         run = load_run(self.load_config)
         self._refuse_classes(run.model.taxonomy)
         refuse_inside(self.output_dir, input_paths(run.pipeline.datamanager), "--output-dir")

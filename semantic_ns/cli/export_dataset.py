@@ -9,16 +9,17 @@ import tyro
 from rich.console import Console
 
 if TYPE_CHECKING:  # slow to import, and not needed to refuse a wrong option
-    from semantic_ns.export.dataset_files import DatasetWriter, Split
+    from semantic_ns.datasets.scene_splits import Split
+    from semantic_ns.export.dataset_files import DatasetWriter
 
 
 @dataclass
 class ExportDataset:
-    """Write images, labels, depth and cameras as a new scene in nerfstudio's format, which semantic-data reads.
+    """Write images, labels, depth, masks and cameras as a new scene in nerfstudio's format, which semantic-data reads.
 
-    Of a run, labels and depth are those that it renders, at the poses of its training and of its test frames. Of a
-    scene, they are its own. Cameras lie in the world of the scene's files, and the split into training and test frames
-    stays.
+    Of a run, labels and depth are those that it renders, of a scene they are its own. Written is every frame of the
+    training and test splits, and of the validation split where it differs; the new scene has the same splits. Cameras
+    lie in the world of the scene's files.
     """
 
     source: Annotated[Path, tyro.conf.Positional]
@@ -31,7 +32,7 @@ class ExportDataset:
         from semantic_ns.export.dataset_files import tracked
         from semantic_ns.io.writing import making_folder, refuse_inside, refuse_used_folder
 
-        refuse_used_folder(self.output_dir, "--output-dir")
+        refuse_used_folder(self.output_dir, "--output-dir", is_replaced=True)
         is_run = self.source.suffix.lower() in (".yml", ".yaml")
         writer, splits, inputs = self._run() if is_run else self._scene()
         refuse_inside(self.output_dir, inputs, "--output-dir")
@@ -43,33 +44,26 @@ class ExportDataset:
         )
 
     def _run(self) -> "tuple[partial[DatasetWriter], dict[str, Split], list[Path]]":
-        from semantic_ns.datasets.semantic_dataset import SemanticDataset
-        from semantic_ns.export.dataset_files import DatasetWriter, Split, rendered_layers
+        from semantic_ns.datasets.scene_splits import read_splits
+        from semantic_ns.export.dataset_files import DatasetWriter, rendered_layers
         from semantic_ns.export.labels import input_paths
         from semantic_ns.runs import load_run
 
         run = load_run(self.source, option="SOURCE")
         model = run.model
-        splits = {}
-        parser = run.parser_config.setup()
-        for name, split in (("train", "train"), ("test", "val")):
-            outputs = parser.get_dataparser_outputs(split)
-            splits[name] = Split(SemanticDataset(outputs), outputs)
+        splits = read_splits(run.parser_config.setup())
         writer = partial(DatasetWriter, model.taxonomy, partial(rendered_layers, model))
         return writer, splits, input_paths(run.pipeline.datamanager)
 
     def _scene(self) -> "tuple[partial[DatasetWriter], dict[str, Split], list[Path]]":
         from semantic_ns.dataparsers import metadata as keys
         from semantic_ns.dataparsers.auto import AutoDataParserConfig
-        from semantic_ns.datasets.semantic_dataset import SemanticDataset
-        from semantic_ns.export.dataset_files import DatasetWriter, Split, given_layers
+        from semantic_ns.datasets.scene_splits import read_splits
+        from semantic_ns.export.dataset_files import DatasetWriter, given_layers
 
-        parser = AutoDataParserConfig(data=self.source, labels_optional=True).setup()
-        splits, inputs = {}, {self.source if self.source.is_dir() else self.source.parent}
-        for name, split in (("train", "train"), ("test", "val")):
-            outputs = parser.get_dataparser_outputs(split)
-            dataset = SemanticDataset(outputs)
-            splits[name] = Split(dataset, outputs)
-            inputs.update(dataset.image_filenames)
+        splits = read_splits(AutoDataParserConfig(data=self.source, labels_optional=True).setup())
+        inputs = {self.source if self.source.is_dir() else self.source.parent}
+        for split in splits.values():
+            inputs.update(split.dataset.image_filenames)
         taxonomy = splits["train"].dataset.metadata[keys.TAXONOMY]
         return partial(DatasetWriter, taxonomy, given_layers), splits, sorted(inputs)

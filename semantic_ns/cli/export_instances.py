@@ -43,7 +43,7 @@ class Instances:
         from semantic_ns.export.surface_views import given_depth, render_views, scene_surface
         from semantic_ns.io.writing import making_folder, refuse_inside, refuse_used_folder
 
-        refuse_used_folder(self.output_dir, "--output-dir")
+        refuse_used_folder(self.output_dir, "--output-dir", is_replaced=True)
         run = load_run(self.load_config)
         taxonomy, data = run.model.taxonomy, run.pipeline.datamanager
         refuse_without_things(taxonomy)

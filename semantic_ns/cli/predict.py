@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,13 +14,18 @@ from semantic_ns.errors import SceneError
 
 if TYPE_CHECKING:  # slow to import, and not needed to refuse a wrong option
     from semantic_ns.prediction.class_mapping import ClassMapping
+    from semantic_ns.prediction.inference import Inference
     from semantic_ns.prediction.scene_frames import SceneFrames
     from semantic_ns.prediction.segmenter import Segmenter
+
+_AS_ITS_OWN = "takes these label images as its own"
 
 
 @dataclass
 class Predict:
-    """Predict the classes of every pixel of every frame of a scene with a 2D segmentation network.
+    """Predict the classes of every pixel of a scene's frames with a 2D segmentation network.
+
+    Frames are those of its training and test splits, and of its validation split where it has one of its own.
 
     The network is a folder of Hugging Face transformers (semantic or universal segmentation), an ONNX file, or a file
     of weights of torchvision. Nothing is downloaded, and no code that comes with a network is run.
@@ -85,13 +90,13 @@ class Predict:
         for note in (*(f"{note[0].upper()}{note[1:]}." for note in segmenter.notes), *mapping.sentences(target)):
             console.print(note)
         prediction = Prediction(segmenter, mapping, inference, self.probabilities)
-        shares = prediction.write(scene.frames, self.output_dir, self._sources(segmenter, mapping))
-        console.print("\n".join(report(self, shares, scene.has_labels)))
+        shares = prediction.write(scene.frames, self.output_dir, self._sources(segmenter, mapping, inference))
+        console.print("\n".join(report(self, shares, scene.has_labels, scene.has_class_list)))
 
     def _check_options(self) -> None:
         from semantic_ns.io.writing import refuse_used_folder
 
-        refuse_used_folder(self.output_dir, "--output-dir")
+        refuse_used_folder(self.output_dir, "--output-dir", is_replaced=True)
         if len(self.size) > 2 or any(length < 1 for length in self.size):
             raise SceneError(
                 f"Expected --size as one length or as height and width, each at least 1, found "
@@ -160,8 +165,10 @@ class Predict:
             return map_to_scene(names, scene.taxonomy, scene.label_map, str(self.scene))
         return map_to_table(names, self.classes_of)
 
-    def _sources(self, segmenter: "Segmenter", mapping: "ClassMapping") -> dict[str, Any]:
+    def _sources(self, segmenter: "Segmenter", mapping: "ClassMapping", inference: "Inference") -> dict[str, Any]:
         """What was done, for the record."""
+        from semantic_ns.prediction.inference import fit_to
+
         preprocessing = segmenter.preprocessing
         entries = mapping.written.entries
         meanings = [None if target < 0 else entries[target].name for target in mapping.targets.tolist()]
@@ -172,37 +179,48 @@ class Predict:
             "class_of_channel": [
                 {"channel": name, "class": meaning} for name, meaning in zip(mapping.names, meanings, strict=True)
             ],
-            "size": list(preprocessing.size.exact or ()) or preprocessing.size.shorter,
+            "size": asdict(fit_to(segmenter, inference)),
             "mean": list(preprocessing.mean),
             "std": list(preprocessing.std),
+            "scale": preprocessing.scale,
+            "is_bgr": preprocessing.is_bgr,
             "divisor": preprocessing.divisor,
             "tile": self.tile,
             "overlap": self.overlap if self.tile else None,
             "flip": self.flip,
+            "classes": None if self.classes is None else str(self.classes),
+            "architecture": self.architecture,
+            "sequence": self.sequence,
+            "probabilities": self.probabilities,
+            "device": self.device,
         }
 
 
-def report(command: Predict, shares: list[float], has_labels: bool) -> list[str]:
+def report(command: Predict, shares: list[float], has_labels: bool, has_class_list: bool) -> list[str]:
     """What was written, and what can be done with it.
 
     Args:
         command: the command.
         shares: share of void of each image.
         has_labels: whether the scene has label images of its own.
+        has_class_list: whether it is in nerfstudio's format and lists its classes.
     """
-    folder, scene = (shlex.quote(str(path)) for path in (command.output_dir.resolve(), command.scene))
+    data = command.scene if command.sequence is None else command.scene / command.sequence
+    folder, scene = (shlex.quote(str(path)) for path in (command.output_dir.resolve(), data))
     void = sum(shares) / len(shares)
     lines = [f"Wrote {len(shares)} label images to {command.output_dir}; {void:.1%} of their pixels are void."]
     if command.classes_of != "scene":
         lines.append(
-            "Their ids are those of classes.json there, and may mean other classes in label images of the scene. In "
-            "nerfstudio's format a scene without labels takes them as its own: copy the folder to its folder "
-            "semantics."
+            "Their ids are those of classes.json there, and may mean other classes in label images of the scene."
         )
+        if has_class_list:
+            lines.append("For label images that the scene takes as its own, predict with --classes-of scene.")
+        elif not has_labels:
+            lines.append(f"In nerfstudio's format the scene {_AS_ITS_OWN}: copy the folder to its folder semantics.")
         return lines
-    if not has_labels:
+    if not has_labels:  # its classes come from a list, which classes.json would be a second one of
         lines.append(
-            "The scene has no label images. In nerfstudio's format it takes these as its own: copy the folder to its "
+            f"The scene has no label images. It {_AS_ITS_OWN}: copy the PNGs alone, without classes.json, to its "
             "folder semantics."
         )
         return lines

@@ -17,6 +17,10 @@ LABEL_FILENAMES = "label_filenames"
 LABEL_EXPORT_NAMES = "label_export_names"
 """`list[str]`: where the label image of each frame is or would be, relative to the scene folder, with `/`."""
 
+FRAME_NAMES = "frame_names"
+"""`list[str]`: name of the files of each frame in folders of predictions, without suffix: that of its label image or,
+where two frames of the scene have the same in any split, that of its image with its folders."""
+
 INSTANCE_FILENAMES = "instance_filenames"
 """`list[Path | None]`: image of instance ids of each frame; the key is absent where the scene has none."""
 

@@ -148,7 +148,9 @@ class NerfstudioSemanticDataParser(Nerfstudio):
                 None,
                 loaded.label_map,
             ),
-            **scene.frame_metadata(frames, self.config.depth_unit_scale_factor),
+            **scene.frame_metadata(
+                frames, scene.frame_names(loaded.files_of_image.values()), self.config.depth_unit_scale_factor
+            ),
         }
         if all(frame.depth is None for frame in loaded.files_of_image.values()):
             metadata[keys.HAS_UNKNOWN_SCALE] = True

@@ -68,13 +68,18 @@ class PosedScene:
         shared = scene.scene_metadata(
             self.classes.taxonomy, self.split.sentence, metres_per_unit, near_far_m=None, label_map=self.label_map
         )
+        names = scene.frame_names(self.frames)
         return DataparserOutputs(
             image_filenames=[frame.image for frame in frames],
             cameras=self._cameras(frames),
             scene_box=SceneBox(aabb=torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])),
             dataparser_scale=self.similarity.scale,
             dataparser_transform=torch.from_numpy(self.similarity.transform).float(),
-            metadata={**shared, **scene.frame_metadata(frames, self.depth_metres_per_unit), **self.further_metadata},
+            metadata={
+                **shared,
+                **scene.frame_metadata(frames, names, self.depth_metres_per_unit),
+                **self.further_metadata,
+            },
         )
 
     def _cameras(self, frames: list[PosedFrame]) -> Cameras:

@@ -1,10 +1,10 @@
 """What the dataparsers share: validation of a scene's files, its classes, and the metadata handed on."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy import ndarray
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
+from semantic_ns.io.image_names import names_of_images
 from semantic_ns.io.images import ImageHeader, color_image_header, read_label_image
 from semantic_ns.labels.class_table import MAX_ID, ClassTable
 from semantic_ns.labels.label_map import LabelMap
@@ -221,9 +222,20 @@ def require_training_labels(classes: SceneClasses, train: Iterable[int], where: 
         )
 
 
-def frame_metadata(frames: Sequence[FrameFiles], depth_metres_per_unit: float) -> keys.Metadata:
-    """The metadata that lists one item per image of a split."""
+def frame_names(frames: Iterable[FrameFiles]) -> dict[Path, str]:
+    """The name of each frame of a scene by its image: that of its label image, or a longer one where two are equal."""
+    labels = {frame.image: PurePosixPath(frame.label_export_name).stem for frame in frames}
+    if len(set(labels.values())) == len(labels):
+        return labels
+    return dict(zip(labels, names_of_images(list(labels)), strict=True))
+
+
+def frame_metadata(
+    frames: Sequence[FrameFiles], names: Mapping[Path, str], depth_metres_per_unit: float
+) -> keys.Metadata:
+    """The metadata that lists one item per image of a split; `names` are those of `frame_names`."""
     result: keys.Metadata = {
+        keys.FRAME_NAMES: [names[frame.image] for frame in frames],
         keys.LABEL_FILENAMES: [frame.label for frame in frames],
         keys.LABEL_EXPORT_NAMES: [frame.label_export_name for frame in frames],
     }

@@ -4,7 +4,6 @@ Nothing in here knows rays or batches, so that a method that trains on whole ima
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
+from semantic_ns.io.image_names import names_of_images
 from semantic_ns.io.text import read_json
 from semantic_ns.io.writing import write_errors_as_scene_error, write_json, write_png
 from semantic_ns.labels.corruption import CorruptedScene, CorruptionConfig, corrupt_labels, frame_number
@@ -38,18 +38,8 @@ _Labels = list[_Image]
 
 
 def frame_names(dataset: SemanticDataset) -> list[str]:
-    """A name for each image that is a file name, too: without suffix, and with its folders where two would be equal."""
+    """A name for each image of a data set that is a file name, too, see `names_of_images`."""
     return names_of_images(dataset.image_filenames)
-
-
-def names_of_images(images: Sequence[Path]) -> list[str]:
-    """The same for a list of image files."""
-    paths = [Path(path) for path in images]
-    stems = [path.stem for path in paths]
-    if len(set(stems)) == len(stems):
-        return stems
-    common = Path(os.path.commonpath(paths))
-    return ["_".join(path.relative_to(common).with_suffix("").parts) for path in paths]
 
 
 def corrupted_labels(dataset: SemanticDataset, labels: _Labels, config: CorruptionConfig) -> _Labels:
@@ -66,7 +56,8 @@ def corrupted_labels(dataset: SemanticDataset, labels: _Labels, config: Corrupti
 def read_label_folder(name: str, dataset: SemanticDataset, scene_folder: Path) -> _Labels:
     """Labels of the images of a data set from another folder than the scene's, at their sizes.
 
-    The file of an image has its name, or that of its label image, or else the same number at its end. An image without
+    The file of an image has the name that `sns-predict` gives it, its own name, that of its label image, or else the
+    same number at its end. An image without
     a file has no label. Ids mean what those of the scene's label images mean; of probabilities (`.npy`, `.npz`, see
     `probability_files`), in a folder without label images, the most likely class counts. Void becomes of classes that
     no label image of the scene holds: a network may predict them, but they are none of the classes that are trained.
@@ -85,7 +76,8 @@ def read_label_folder(name: str, dataset: SemanticDataset, scene_folder: Path) -
     was_written_here = _holds_taxonomy_ids(folder, dataset.taxonomy)
     stems = [export.stem for export in exports]
     # Here, a frame without a file has no label, and another frame's file may end with its number.
-    files = files_of_frames(folder, frame_names(dataset), stems, by_number=not was_written_here)
+    names = frame_names(dataset)
+    files = files_of_frames(folder, names, stems, not was_written_here, dataset.metadata.get(keys.FRAME_NAMES, names))
     label_map = None if was_written_here else dataset.metadata.get(keys.LABEL_MAP)
     labels, num_foreign, num_pixels = [], 0, 0
     for index, path in enumerate(files):
@@ -135,7 +127,11 @@ def find_label_folder(name: str, dataset: SemanticDataset, scene_folder: Path) -
 
 
 def files_of_frames(
-    folder: Path, names: Sequence[str], label_stems: Sequence[str], by_number: bool
+    folder: Path,
+    names: Sequence[str],
+    label_stems: Sequence[str],
+    by_number: bool,
+    scene_names: Sequence[str] | None = None,
 ) -> list[Path | None]:
     """The label image of each frame in a folder, or its probabilities if no file there is a label image; None: neither.
 
@@ -144,6 +140,7 @@ def files_of_frames(
         names: names of the frames.
         label_stems: file names, without suffix, of the frames' label images in the scene.
         by_number: whether a file may also be that of the frame whose name ends with the same number.
+        scene_names: names that no two frames of the scene share, which go before the others; by default `names`.
 
     Raises:
         SceneError: if there is none for any frame, two for one or one for two.
@@ -157,9 +154,9 @@ def files_of_frames(
         by_stem[path.stem] = path
         numbered.setdefault(frame_number(path.stem), []).append(path)
     found: list[Path | None] = []
-    for name, stem in zip(names, label_stems, strict=True):
+    for unique, name, stem in zip(scene_names or names, names, label_stems, strict=True):
         number = frame_number(stem)
-        candidates = [by_stem[word] for word in (name, stem) if word in by_stem]
+        candidates = [by_stem[word] for word in (unique, name, stem) if word in by_stem]
         if not candidates and by_number and number is not None:
             candidates = numbered.get(number, [])
             if len(candidates) > 1:

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int, UInt16
 from nerfstudio.cameras.cameras import Cameras, CameraType
-from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from numpy import ndarray
 
 from semantic_ns.batch import RENDERED_LABELS, planar_depth_m, seen_labels
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.datasets.scene_splits import Split
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
-from semantic_ns.datasets.training_labels import names_of_images
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.world import poses_in_world
 from semantic_ns.interfaces import RenderingModel
+from semantic_ns.io.image_names import names_of_images
 from semantic_ns.io.writing import write_json, write_png
 from semantic_ns.labels.label_files import class_table, label_image
 from semantic_ns.labels.taxonomy import Taxonomy
@@ -30,6 +30,7 @@ CAMERA_MODELS = {
     CameraType.EQUIRECTANGULAR.value: "EQUIRECTANGULAR",
 }
 _DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
+_WHITE = 255
 _LARGEST_UINT16 = 65535
 Track = Callable[[Sequence[Any]], Iterable[Any]]
 
@@ -72,19 +73,6 @@ def rendered_layers(model: RenderingModel, dataset: SemanticDataset, index: int)
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
-    """The frames of a split.
-
-    Attributes:
-        dataset: its images.
-        outputs: the parsed scene, which says how its world was moved and scaled.
-    """
-
-    dataset: SemanticDataset
-    outputs: DataparserOutputs
-
-
-@dataclass(frozen=True, eq=False)
 class DatasetWriter:
     """Writes frames with their labels, depth, cameras and split.
 
@@ -99,13 +87,14 @@ class DatasetWriter:
     track: Track = iter
 
     def write(self, splits: dict[str, Split], folder: Path) -> int:
-        """Write `images/`, `semantics/`, `depth/`, `classes.json` and `transforms.json` into an existing folder.
+        """Write `images/`, `semantics/`, `depth/`, `masks/`, `classes.json` and `transforms.json` into a folder.
 
-        Images are PNGs of the same pixels. Depth is in thousandths as 16 bits; beyond 65.535 it is unknown.
+        There are folders and a file of classes for what the frames have. Images are PNGs of the same pixels. Depth is
+        in thousandths as 16 bits; beyond 65.535 it is unknown.
 
         Args:
-            splits: the splits by name, `train` and `test`; a frame of both is written once and listed twice.
-            folder: where to write.
+            splits: the splits by name, see `read_splits`; a frame of several is written once and listed in each.
+            folder: an existing folder.
 
         Returns:
             The number of frames.
@@ -127,12 +116,11 @@ class DatasetWriter:
                 entry = self._write_frame(split.dataset, place[1], f"{name_of[image]}.png", folder)
                 camera = _camera(split.dataset.cameras[place[1]])
                 frames[image] = {**entry, **camera, "transform_matrix": poses[place[0]][place[1]].tolist()}
-        table = class_table(self.taxonomy)
-        write_json(folder / "classes.json", {"written_by": WRITTEN_BY, **table})
         content: dict[str, Any] = {f"{name}_filenames": names for name, names in listed.items()}
-        if "test" in listed:
-            content["val_filenames"] = listed["test"]
+        content.setdefault("test_filenames", listed["val"])
         if self.taxonomy.num_classes:
+            table = class_table(self.taxonomy)
+            write_json(folder / "classes.json", {"written_by": WRITTEN_BY, **table})
             content |= {"semantic_classes": table["classes"], "semantic_void_id": list(self.taxonomy.void_source_ids)}
         entries = sorted(frames.values(), key=lambda entry: entry["file_path"])
         write_json(folder / "transforms.json", {**content, "frames": entries})
@@ -149,6 +137,10 @@ class DatasetWriter:
         if layers.depth is not None:
             write_png(folder / "depth" / name, in_thousandths(layers.depth))
             entry["depth_file_path"] = f"depth/{name}"
+        mask = dataset.mask_of(index)
+        if mask is not None:
+            write_png(folder / "masks" / name, _WHITE * mask.astype(np.uint8))
+            entry["mask_path"] = f"masks/{name}"
         return entry
 
 

@@ -6,7 +6,7 @@ scene's classes by ascending id. ``.npz`` holds ``probabilities`` [H, W, C] and 
 know classes that the scene does not have: their ids take part like all others.
 """
 
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,13 +75,20 @@ def find_predictions(folder: Path, scene: SceneViews, confidence: float) -> Pred
     for path in sorted(folder.iterdir()):
         if path.suffix in _SUFFIXES:
             by_stem.setdefault(path.stem, []).append(path)
-    _require_unique_stems([view.label_stem for view in scene.views])
-    files = tuple(_file_of((view.label_stem, view.image.stem), by_stem) for view in scene.views)
+    num_of_stem = Counter(view.image.stem for view in scene.views)
+    words = [
+        (view.label_stem, view.image.stem) if num_of_stem[view.image.stem] == 1 else (view.label_stem,)
+        for view in scene.views
+    ]
+    files = tuple(_file_of(stems, by_stem) for stems in words)
     found = [path for path in files if path is not None]
     if not found:
+        remedy = "rename the files"
+        if any(number > 1 for number in num_of_stem.values()):
+            remedy += ", or take one sequence at a time, with --data <its folder>"
         raise SceneError(
             f"Expected a prediction for each frame in {folder}, such as {scene.views[0].label_stem}.png, .npy or "
-            f".npz, found none that has the name of a frame ({len(by_stem)} others); rename the files."
+            f".npz, found none that has the name of a frame ({len(by_stem)} others); {remedy}."
         )
     ids = frozenset().union(*(_ids_in(path, scene) for path in found))
     taxonomy = _extended(scene.taxonomy, ids)
@@ -91,15 +98,6 @@ def find_predictions(folder: Path, scene: SceneViews, confidence: float) -> Pred
             "change --confidence."
         )
     return Predictions(files, taxonomy, scene, confidence)
-
-
-def _require_unique_stems(stems: Sequence[str]) -> None:
-    for stem in stems:
-        if stems.count(stem) > 1:
-            raise SceneError(
-                f"Expected frames of different names, found {stems.count(stem)} whose label image is {stem}; fuse one "
-                "sequence at a time, with --data <its folder>."
-            )
 
 
 def _file_of(stems: tuple[str, ...], by_stem: dict[str, list[Path]]) -> Path | None:

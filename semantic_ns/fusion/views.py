@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
@@ -43,8 +43,8 @@ class SceneView:
 
     @property
     def label_stem(self) -> str:
-        """File name, without suffix, of its label image in the scene, whether there is one or not."""
-        return PurePosixPath(self.dataset.metadata[keys.LABEL_EXPORT_NAMES][self.index]).stem
+        """Name of its files without suffix, see `metadata.FRAME_NAMES`: mostly that of its label image in the scene."""
+        return self.dataset.metadata[keys.FRAME_NAMES][self.index]
 
     @property
     def camera(self) -> Cameras:

@@ -72,16 +72,24 @@ def write_errors_as_scene_error(place: Path) -> Iterator[None]:
         ) from error
 
 
-def refuse_used_folder(folder: Path, option: str) -> None:
+def refuse_used_folder(folder: Path, option: str, is_replaced: bool = False) -> None:
     """Refuse a folder that holds anything, so that no file of the user is ever replaced.
 
     Args:
         folder: The folder that is about to be written to.
         option: The option of the command line that names it.
+        is_replaced: Whether `making_folder` will make it, for which an empty one must be replaced.
 
     Raises:
-        SceneError: if it is a file or a folder with something in it.
+        SceneError: if it is a file or a folder with something in it, or cannot be replaced.
     """
+    place = folder.resolve()
+    if is_replaced and place.is_dir() and (place.is_mount() or place == Path.cwd()):
+        what = "the root of a file system" if place.is_mount() else "the folder in which the command runs"
+        raise SceneError(
+            f"Expected a folder that appears when it is complete, found {what} at {place}; choose a new folder in it "
+            f"for {option}."
+        )
     if folder.is_dir() and not any(folder.iterdir()):
         return
     if folder.exists():
@@ -94,9 +102,12 @@ def refuse_used_folder(folder: Path, option: str) -> None:
 def making_folder(folder: Path) -> Iterator[Path]:
     """Give a temporary folder beside `folder`, which takes its name when the block ends well; else nothing is left.
 
+    Where `folder` is a link, the folder is made that it leads to.
+
     Raises:
         SceneError: if the folder cannot be written.
     """
+    folder = folder.resolve()
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         with write_errors_as_scene_error(folder):

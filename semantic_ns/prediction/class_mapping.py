@@ -13,7 +13,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
-from semantic_ns.labels.class_table import ClassEntry, ClassTable, voc_color
+from semantic_ns.labels.class_table import VOID_NAMES, ClassEntry, ClassTable, voc_color
 from semantic_ns.labels.label_map import LabelMap, void_id_of
 from semantic_ns.labels.label_spaces import SPACES, ids_of_names, name_key, table_of
 from semantic_ns.labels.taxonomy import Taxonomy
@@ -71,16 +71,22 @@ class WrittenClasses:
 
     @classmethod
     def of_names(cls, names: Sequence[str]) -> "WrittenClasses":
-        """The classes of a network, numbered by its channels; a name that occurs again gets its number."""
+        """The classes of a network, numbered by its channels; a name that occurs again gets its number.
+
+        A channel whose name means void, such as `unlabeled`, is no class.
+        """
         seen: set[str] = set()
         entries = []
         for number, name in enumerate(names):
-            key = name_key(name)
-            own = name.strip() if key and key not in seen else f"{name.strip()} {number}".strip()
+            if _means_void(name):
+                continue
+            own = name.strip()
+            while not name_key(own) or name_key(own) in seen:
+                own = f"{own} {number}".strip()
             seen.add(name_key(own))
             entries.append(ClassEntry(number, own, voc_color(number % 255 + 1), is_thing=True))
-        ids = tuple(range(len(entries)))
-        return cls(tuple(entries), ids, _CUSTOMARY_VOID if len(ids) <= _CUSTOMARY_VOID else len(ids))
+        void_id = _CUSTOMARY_VOID if len(names) <= _CUSTOMARY_VOID else len(names)
+        return cls(tuple(entries), tuple(entry.id for entry in entries), void_id)
 
     def label_image(self, labels: Integer[ndarray, "height width"]) -> Integer[ndarray, "height width"]:
         """Classes -1..K-1 as ids of label images: uint8, or uint16 where there is an id above 255."""
@@ -152,10 +158,11 @@ class ClassMapping:
     def sentences(self, target: str) -> list[str]:
         """What becomes of classes without a counterpart."""
         said = []
-        if self.unknown:
+        unknown = [name for name in self.unknown if not _means_void(name)]
+        if unknown:
             said.append(
-                f"Void, since {target} has no class of that name: {len(self.unknown)} of the network's "
-                f"{len(self.names)} classes ({_listed(self.unknown)})."
+                f"Void, since {target} has no class of that name: {len(unknown)} of the network's "
+                f"{len(self.names)} classes ({_listed(unknown)})."
             )
         if self.missing:
             said.append(
@@ -221,8 +228,24 @@ def map_to_table(names: Sequence[str], space: str) -> ClassMapping:
 
 
 def keep_classes(names: Sequence[str]) -> ClassMapping:
-    """Each channel is a class of its own."""
-    return ClassMapping(tuple(names), np.arange(len(names)), WrittenClasses.of_names(names))
+    """Each channel is a class of its own, or void where its name says so.
+
+    Raises:
+        SceneError: if all names mean void.
+    """
+    written = WrittenClasses.of_names(names)
+    if not written.entries:
+        raise SceneError(
+            f"Expected a class of the network other than void, found {_listed(names)}; pass the names of its channels "
+            "by --classes."
+        )
+    place_of_channel = {number: place for place, number in enumerate(written.image_ids)}
+    targets = np.array([place_of_channel.get(number, -1) for number in range(len(names))], np.int64)
+    return ClassMapping(tuple(names), targets, written)
+
+
+def _means_void(name: str) -> bool:
+    return name.strip().casefold() in VOID_NAMES
 
 
 def _first_known(name: str, ids: Mapping[str, int]) -> int | None:

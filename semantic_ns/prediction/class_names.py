@@ -91,7 +91,7 @@ def names_in_metadata(metadata: Mapping[str, str], where: str) -> ClassNames | N
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     try:
         return ast.literal_eval(text)

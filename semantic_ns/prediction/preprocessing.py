@@ -16,6 +16,21 @@ from semantic_ns.errors import SceneError
 from semantic_ns.io.text import read_json
 
 FILE = "preprocessor_config.json"
+_HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+_QUERIES = {"size": {"shortest_edge": 800, "longest_edge": 1333}, "size_divisor": 32}
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "Segformer": {"size": {"height": 512, "width": 512}},
+    "MaskFormer": _QUERIES,
+    "Mask2Former": _QUERIES,
+    "Beit": {**_HALF, "size": {"height": 256, "width": 256}},
+    "DPT": {**_HALF, "size": {"height": 384, "width": 384}},
+    "ViT": {**_HALF, "size": {"height": 224, "width": 224}},
+    "MobileNetV2": {**_HALF, "size": {"shortest_edge": 256}},
+    "MobileViT": {"do_normalize": False, "do_flip_channel_order": True, "size": {"shortest_edge": 224}},
+}
+"""What each kind of image processor of `transformers` takes for keys that its file leaves out."""
+_NO_LIMIT = 2**31
+_SUFFIXES_OF_KINDS = ("Fast", "ImageProcessor", "FeatureExtractor")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -28,16 +43,27 @@ class NetworkSize:
         exact: height and width, whatever the shape of the image.
         shorter: length of the shorter side, where the shape of the image is kept.
         longer: largest length of the longer side, which goes before `shorter`.
+        keeps_shape: whether `exact` names lengths of which only that is met that changes the image less.
+        multiple: number of which height and width are then multiples, the nearest ones.
     """
 
     exact: tuple[int, int] | None = None
     shorter: int | None = None
     longer: int | None = None
+    keeps_shape: bool = False
+    multiple: int = 1
 
     def of(self, height: int, width: int) -> tuple[int, int]:
         """Height and width for an image of a height and a width."""
         if self.exact is not None:
-            return self.exact
+            factors = self.exact[0] / height, self.exact[1] / width
+            if self.keeps_shape:
+                nearest = min(factors, key=lambda factor: abs(1 - factor))
+                factors = nearest, nearest
+            rows, columns = (
+                round(f * length / self.multiple) for f, length in zip(factors, (height, width), strict=True)
+            )
+            return max(1, rows) * self.multiple, max(1, columns) * self.multiple
         factor = 1.0 if self.shorter is None else self.shorter / min(height, width)
         if self.longer is not None and (self.shorter is None or factor * max(height, width) > self.longer):
             factor = self.longer / max(height, width)
@@ -81,12 +107,15 @@ class Preprocessing:
 def read_preprocessing(path: Path) -> Preprocessing:
     """What a `preprocessor_config.json` of `transformers` says.
 
+    Keys that it leaves out have the values of its kind of image processor. Nothing is cropped.
+
     Raises:
-        SceneError: if the file cannot be read, or says what cannot be.
+        SceneError: if the file cannot be read, says what cannot be, or is that of an unknown kind.
     """
     content = read_json(path)
     if not isinstance(content, dict):
         raise SceneError(f"Expected an object in {path}, found {type(content).__name__}; restore the file.")
+    content = {**_defaults(content, path), **{key: value for key, value in content.items() if value is not None}}
     is_normalized = content.get("do_normalize", True)
     scale = 255 * _number(content.get("rescale_factor", 1 / 255), "rescale_factor", path)
     if not content.get("do_rescale", True):
@@ -101,22 +130,46 @@ def read_preprocessing(path: Path) -> Preprocessing:
     )
 
 
+def _defaults(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    kind = content.get("image_processor_type") or content.get("feature_extractor_type")
+    if kind is None:
+        return {}
+    name = str(kind)
+    for suffix in _SUFFIXES_OF_KINDS:
+        name = name.removesuffix(suffix)
+    if name not in _DEFAULTS:
+        raise SceneError(
+            f"Expected an image processor of {', '.join(_DEFAULTS)} in {path}, found {kind}; move the file away and "
+            "say by --size, --mean, --std and --divisor how the network's images are prepared."
+        )
+    given = content.get("size")
+    defaults = _DEFAULTS[name]
+    if isinstance(given, int) and "shortest_edge" in defaults["size"] and content.get("max_size") is None:
+        return {**defaults, "max_size": _NO_LIMIT}
+    return defaults
+
+
 def _size(content: Mapping[str, Any], path: Path) -> NetworkSize:
     size, longer = content.get("size"), content.get("max_size")
     if isinstance(size, dict):
         lengths = {name: _length(value, f"size.{name}", path) for name, value in size.items() if value is not None}
         if {"height", "width"} <= lengths.keys():
-            return NetworkSize(exact=(lengths["height"], lengths["width"]))
+            return _exact(lengths["height"], lengths["width"], content, path)
         return NetworkSize(shorter=lengths.get("shortest_edge"), longer=lengths.get("longest_edge"))
     if isinstance(size, list) and len(size) == 2:
-        return NetworkSize(exact=(_length(size[0], "size", path), _length(size[1], "size", path)))
+        return _exact(_length(size[0], "size", path), _length(size[1], "size", path), content, path)
     if size is None:
         return NetworkSize()
     length = _length(size, "size", path)
     # One number is a square, but for the models that also say how long the longer side may be.
     if longer is None:
-        return NetworkSize(exact=(length, length))
-    return NetworkSize(shorter=length, longer=_length(longer, "max_size", path))
+        return _exact(length, length, content, path)
+    return NetworkSize(shorter=length, longer=None if longer == _NO_LIMIT else _length(longer, "max_size", path))
+
+
+def _exact(height: int, width: int, content: Mapping[str, Any], path: Path) -> NetworkSize:
+    multiple = _length(content.get("ensure_multiple_of", 1), "ensure_multiple_of", path)
+    return NetworkSize((height, width), keeps_shape=bool(content.get("keep_aspect_ratio", False)), multiple=multiple)
 
 
 def _number(value: Any, name: str, path: Path) -> float:

@@ -1,21 +1,21 @@
-"""Every frame of a scene, as a network is shown it."""
+"""Every frame of the splits of a scene, as a network is shown it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 from jaxtyping import UInt8
-from nerfstudio.data.dataparsers.base_dataparser import DataParser
+from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig
 from numpy import ndarray
 
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig, require_source
 from semantic_ns.dataparsers.scene_source import find_class_table
+from semantic_ns.datasets.scene_splits import read_splits
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
-from semantic_ns.datasets.training_labels import names_of_images
 from semantic_ns.io.orientation import exif_orientation, to_upright
 from semantic_ns.labels.label_map import LabelMap
 from semantic_ns.labels.taxonomy import Taxonomy
@@ -28,12 +28,15 @@ class SceneFrame:
     Attributes:
         dataset: the split that holds it.
         index: its place there.
-        name: name of its prediction without suffix: that of its label image.
     """
 
     dataset: SemanticDataset
     index: int
-    name: str
+
+    @property
+    def name(self) -> str:
+        """Name of its prediction without suffix, see `metadata.FRAME_NAMES`."""
+        return self.dataset.metadata[keys.FRAME_NAMES][self.index]
 
     @property
     def image(self) -> Path:
@@ -53,18 +56,20 @@ class SceneFrame:
 
 @dataclass(frozen=True, eq=False)
 class SceneFrames:
-    """All frames of a scene.
+    """All frames of the training, validation and test splits of a scene.
 
     Attributes:
         frames: the frames, training frames first.
         taxonomy: the classes of the scene, none where it has neither label images nor a list of classes.
         label_map: map from the ids in its label images to those of the classes; None where they are the same.
+        has_class_list: whether a scene in nerfstudio's format lists its classes, in its file or in one beside it.
         inputs: folder and files of the scene, in which nothing may be written.
     """
 
     frames: tuple[SceneFrame, ...]
     taxonomy: Taxonomy
     label_map: LabelMap | None
+    has_class_list: bool
     inputs: tuple[Path, ...]
 
     @property
@@ -85,30 +90,28 @@ def read_frames(scene: Path, sequence: str | None = None) -> SceneFrames:
     """
     config = AutoDataParserConfig(data=scene, labels_optional=True, train_sequence=sequence)
     chosen, _ = config.setup().choose()
-    if isinstance(chosen, NerfstudioSemanticDataParserConfig) and _has_class_table(scene):
-        chosen.labels_optional, chosen.all_classes = False, True  # classes that no label image shows yet, too
-    parser = cast(DataParser, chosen.setup())
-    datasets = [SemanticDataset(parser.get_dataparser_outputs(split)) for split in ("train", "val")]
+    datasets = _datasets(chosen)
+    has_class_list = isinstance(chosen, NerfstudioSemanticDataParserConfig) and _has_class_table(scene)
+    if has_class_list and not any(path for dataset in datasets for path in dataset.metadata[keys.LABEL_FILENAMES]):
+        # All classes of the list: where there are label images, they say which classes are trained.
+        datasets = _datasets(replace(chosen, labels_optional=False, all_classes=True))
     place_of_image: dict[Path, tuple[SemanticDataset, int]] = {}
     for dataset in datasets:
         for index, image in enumerate(dataset.image_filenames):
             place_of_image.setdefault(image, (dataset, index))
-    places = list(place_of_image.values())
-    frames = tuple(SceneFrame(*place, name) for place, name in zip(places, _names(places), strict=True))
+    frames = tuple(SceneFrame(*place) for place in place_of_image.values())
     metadata = datasets[0].metadata
-    return SceneFrames(frames, metadata[keys.TAXONOMY], metadata.get(keys.LABEL_MAP), _inputs(scene, datasets))
+    return SceneFrames(
+        frames, metadata[keys.TAXONOMY], metadata.get(keys.LABEL_MAP), has_class_list, _inputs(scene, datasets)
+    )
+
+
+def _datasets(config: DataParserConfig) -> list[SemanticDataset]:
+    return [split.dataset for split in read_splits(cast(DataParser, config.setup())).values()]
 
 
 def _has_class_table(scene: Path) -> bool:
     return find_class_table(require_source(scene), None) is not None
-
-
-def _names(places: Sequence[tuple[SemanticDataset, int]]) -> list[str]:
-    """A name for each frame: that of its label image or, where two have the same, one with its folders."""
-    labels = [PurePosixPath(dataset.metadata[keys.LABEL_EXPORT_NAMES][index]).stem for dataset, index in places]
-    if len(set(labels)) == len(labels):
-        return labels
-    return names_of_images([dataset.image_filenames[index] for dataset, index in places])
 
 
 def _inputs(scene: Path, datasets: Sequence[SemanticDataset]) -> tuple[Path, ...]:

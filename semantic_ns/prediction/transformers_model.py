@@ -6,6 +6,7 @@ A semantic network gives logits of its classes. A universal one (MaskFormer, Mas
 """
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,9 +103,15 @@ def load_transformers(folder: Path, device: str) -> TransformersSegmenter:
 
 
 def _work_offline() -> None:
-    """Let the libraries of Hugging Face, if they are not loaded yet, ask nothing of a network."""
+    """Let the libraries of Hugging Face ask nothing of a network, whatever the environment says."""
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
-        os.environ.setdefault(name, "1")
+        os.environ[name] = "1"
+    hub = sys.modules.get("huggingface_hub.constants")
+    if hub is not None:  # it has read the environment already
+        from huggingface_hub.utils._http import reset_sessions
+
+        hub.HF_HUB_OFFLINE = True  # pyright: ignore[reportAttributeAccessIssue]
+        reset_sessions()
 
 
 def _config(folder: Path, content: dict[str, Any]) -> Any:
@@ -125,9 +132,17 @@ def _config(folder: Path, content: dict[str, Any]) -> Any:
             "or a newer transformers."
         ) from error
     # The weights are in the folder; else some kinds ask a server for those of their backbone first.
+    _take_no_pretrained_backbone(config)
+    return config
+
+
+def _take_no_pretrained_backbone(config: Any) -> None:
+    """Clear the wish for a pretrained backbone in a configuration and in those inside it."""
     if getattr(config, "use_pretrained_backbone", False):
         config.use_pretrained_backbone = False
-    return config
+    for inner in vars(config).values():
+        if hasattr(inner, "model_type") and hasattr(inner, "to_dict"):
+            _take_no_pretrained_backbone(inner)
 
 
 def _module(folder: Path, config: Any, is_safe: bool) -> nn.Module:

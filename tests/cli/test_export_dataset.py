@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from nerfstudio.scripts.train import main as train
+from PIL import Image
 
 from semantic_ns.batch import planar_depth_m, seen_labels
 from semantic_ns.cli.export_dataset import ExportDataset
@@ -18,7 +19,7 @@ from semantic_ns.export.dataset_files import in_thousandths
 from semantic_ns.geometry.world import poses_in_world
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.runs import load_run
-from support.new_rooms import without_depth, without_labels
+from support.new_rooms import change_transforms, without_depth, without_labels
 from support.registered import configured
 from support.scannet_scene import write_scan
 
@@ -30,8 +31,14 @@ def read(scene: Path, split: str) -> tuple[SemanticDataset, np.ndarray]:
     return SemanticDataset(outputs), poses_in_world(outputs, outputs.cameras.camera_to_worlds.double().numpy())
 
 
+def _bent(dataset: SemanticDataset, index: int) -> torch.Tensor:
+    """Distortion of the lens of a frame: k1, k2, k3, k4, p1, p2."""
+    found = dataset.cameras.distortion_params
+    return torch.zeros(6) if found is None else found[index]
+
+
 def assert_equal(scene: Path, copy: Path) -> None:
-    for split in ("train", "val"):
+    for split in ("train", "val", "test"):
         (old, old_poses), (new, new_poses) = read(scene, split), read(copy, split)
         order = np.argsort([path.stem for path in old.image_filenames])
         assert [path.stem for path in new.image_filenames] == [old.image_filenames[i].stem for i in order]
@@ -40,12 +47,16 @@ def assert_equal(scene: Path, copy: Path) -> None:
         for place, index in enumerate(order.tolist()):
             assert (new.get_numpy_image(place) == old.get_numpy_image(index)).all()
             assert (new.read_labels(place) == old.read_labels(index)).all()
+            masks = new.mask_of(place), old.mask_of(index)
+            assert (masks[0] is None) == (masks[1] is None)
+            assert masks[0] is None or (masks[0] == masks[1]).all()
             depths = new.depth_of(place), old.depth_of(index)
             assert (depths[0] is None) == (depths[1] is None)
             if depths[0] is not None and depths[1] is not None:
                 np.testing.assert_allclose(depths[0], depths[1], atol=1e-6)
             for name in ("fx", "fy", "cx", "cy", "width", "height"):
                 torch.testing.assert_close(getattr(new.cameras[place], name), getattr(old.cameras[index], name))
+            torch.testing.assert_close(_bent(new, place), _bent(old, index))
 
 
 @pytest.mark.parametrize("layout", ["nerfstudio", "replica", "scannet"])
@@ -55,12 +66,37 @@ def test_a_scene_is_read_back_as_it_was(layout: str, request: pytest.FixtureRequ
     assert_equal(scene, tmp_path / "out")
 
 
+def test_masks_bent_lenses_and_three_splits_are_read_back(
+    nerfstudio_scene: Path, copy_scene: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    scene = copy_scene(nerfstudio_scene)
+
+    def change(content: dict[str, Any]) -> None:
+        names = [frame["file_path"] for frame in content["frames"]]
+        content |= {"train_filenames": names[:-5], "val_filenames": names[-5:-3], "test_filenames": names[-3:]}
+        content |= {"k1": 0.125, "k2": -0.25, "p1": 0.0625, "p2": 0.5}
+        (scene / "masks").mkdir()
+        for number, frame in enumerate(content["frames"][::2]):
+            frame["mask_path"] = f"masks/{number}.png"
+            Image.fromarray(255 * (np.arange(36 * 48).reshape(36, 48) % (number + 2) > 0).astype(np.uint8)).save(
+                scene / frame["mask_path"]
+            )
+
+    change_transforms(scene, change)
+    ExportDataset(scene, tmp_path / "out").main()
+    assert not np.asarray(read(tmp_path / "out", "train")[0].mask_of(0)).all()
+    assert float(_bent(read(tmp_path / "out", "train")[0], 0)[0]) == 0.125
+    sets = [{path.stem for path in read(tmp_path / "out", split)[0].image_filenames} for split in ("val", "test")]
+    assert [len(names) for names in sets] == [2, 3]
+    assert_equal(scene, tmp_path / "out")
+
+
 def test_a_scene_without_labels_or_depth_is_read_back_without(
     nerfstudio_scene: Path, copy_scene: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     scene = without_depth(without_labels(copy_scene(nerfstudio_scene)))
     ExportDataset(scene, tmp_path / "out").main()
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["classes.json", "images", "transforms.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["images", "transforms.json"]
     assert_equal(scene, tmp_path / "out")
 
 

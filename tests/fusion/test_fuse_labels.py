@@ -338,6 +338,17 @@ def test_two_sequences_with_the_same_names_are_fused_one_at_a_time(replica_scene
         find_predictions(noisy, read_views(config, "all"), 0.9)
 
 
+def test_files_named_with_their_folders_tell_two_sequences_apart(replica_scene: Path, tmp_path: Path) -> None:
+    config = AutoDataParserConfig(data=replica_scene, train_sequence="Sequence_1", eval_sequence="Sequence_2")
+    scene = read_views(config, "all")
+    for view in scene.views:
+        Image.new("L", (view.size[1], view.size[0]), 40).save(tmp_path / f"{view.label_stem}.png")
+    assert len(list(tmp_path.iterdir())) == len(scene.views)
+    files = find_predictions(tmp_path, scene, 0.9).files
+    expected = [f"{view.image.parent.parent.name}_{view.image.parent.name}_{view.image.name}" for view in scene.views]
+    assert [path and path.name for path in files] == expected
+
+
 def test_a_scene_without_depth_is_told_of_rendered_depth(room: Path, copy_scene: Any, noisy: Path) -> None:
     folder = copy_scene(room)
     for path in (folder / "Sequence_1/depth").iterdir():

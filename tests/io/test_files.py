@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from semantic_ns.errors import SceneError
-from semantic_ns.io.writing import making_folder, refuse_inside, write_errors_as_scene_error, write_json
+from semantic_ns.io.writing import (
+    making_folder,
+    refuse_inside,
+    refuse_used_folder,
+    write_errors_as_scene_error,
+    write_json,
+)
 
 
 def test_a_place_that_cannot_be_written_is_told_in_one_sentence(tmp_path):
@@ -57,6 +63,30 @@ def test_a_folder_appears_when_it_is_complete_or_not_at_all(tmp_path: Path) -> N
     with pytest.raises(SceneError, match="No space left on device"):
         write_half()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "empty"]
+
+
+def test_a_folder_is_made_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    for name, target in (("link", "far/empty"), ("dangling", "far/new")):
+        (tmp_path / name).symlink_to(tmp_path / target)
+    (tmp_path / "far/empty").mkdir()
+    for name, target in (("link", "far/empty"), ("dangling", "far/new")):
+        refuse_used_folder(tmp_path / name, "--output-dir", is_replaced=True)
+        with making_folder(tmp_path / name) as folder:
+            (folder / "file").touch()
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / target / "file").is_file()
+
+
+def test_a_folder_that_cannot_be_replaced_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SceneError, match="folder in which the command runs"):
+        refuse_used_folder(Path(), "--output-dir", is_replaced=True)
+    refuse_used_folder(Path(), "--output-dir")  # one that is filled in place
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "disk")
+    with pytest.raises(SceneError, match=r"root of a file system.*--output-dir"):
+        refuse_used_folder(tmp_path / "disk", "--output-dir", is_replaced=True)
 
 
 def test_a_folder_inside_the_input_is_refused(tmp_path: Path) -> None:

@@ -102,6 +102,24 @@ def test_the_networks_own_classes_keep_its_numbers_and_equal_names_are_told_apar
     ClassTable.from_list(mapping.written.to_json()["classes"], 255, "classes.json")  # readable
 
 
+def test_no_two_of_the_networks_own_classes_have_one_name() -> None:
+    names = [entry.name for entry in keep_classes(["bed 2", "bed", "bed", "bed 4", "BED"]).written.entries]
+    assert names == ["bed 2", "bed", "bed 2 2", "bed 4", "BED 4 4"]
+
+
+def test_a_channel_whose_name_means_void_is_void_and_others_keep_their_numbers() -> None:
+    mapping = keep_classes(["Unlabeled", "wall", "void", "bed"])
+    assert mapping.targets.tolist() == [-1, 0, -1, 1]
+    merged = mapping.merge(torch.tensor([0.1, 0.2, 0.3, 0.4]).reshape(4, 1, 1))
+    np.testing.assert_allclose(merged[:, 0, 0], [0.2, 0.4, 0.1, 0.3])
+    assert mapping.written.label_image(np.array([[0, -1, 1]])).tolist() == [[1, 255, 3]]
+    assert mapping.sentences("model") == []
+    table = ClassTable.from_list(mapping.written.to_json()["classes"], 255, "classes.json")
+    assert [entry.id for entry in table.entries] == [1, 3]
+    with pytest.raises(SceneError, match="other than void"):
+        keep_classes(["void"])
+
+
 def test_nothing_in_common_no_classes_and_unknown_spaces_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match=r"found no common name with sky, sea"):
         map_to_scene(("sky", "sea"), TAXONOMY, None, "room")

@@ -14,7 +14,7 @@ import torch
 from semantic_ns.errors import SceneError
 from semantic_ns.prediction.models import load_segmenter
 from semantic_ns.prediction.segmenter import resize_maps
-from semantic_ns.prediction.transformers_model import scores_of_queries
+from semantic_ns.prediction.transformers_model import _take_no_pretrained_backbone, scores_of_queries
 from support.fresh_process import ROOT
 from support.segmenters import ConvNet, write_onnx, write_segformer
 
@@ -100,6 +100,29 @@ def test_weights_of_torchvision_give_what_its_network_gives(networks: Path) -> N
     with torch.no_grad():
         expected = twin(pixels)["out"][0].softmax(dim=0)
     torch.testing.assert_close(segmenter.probabilities(pixels), expected)
+
+
+def test_no_network_is_asked_whatever_the_environment_says(networks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants
+    from huggingface_hub.errors import OfflineModeIsEnabled
+    from huggingface_hub.utils._http import get_session, reset_sessions
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    reset_sessions()
+    load_segmenter(networks / "segformer")
+    with pytest.raises(OfflineModeIsEnabled):
+        get_session().get("http://localhost:9")
+
+
+def test_no_configuration_inside_another_asks_for_a_pretrained_backbone() -> None:
+    transformers = pytest.importorskip("transformers")
+    inner = transformers.TimmBackboneConfig("resnet18", use_pretrained_backbone=True)
+    config = transformers.UperNetConfig(backbone_config=inner)
+    config.use_pretrained_backbone = True
+    _take_no_pretrained_backbone(config)
+    assert not config.use_pretrained_backbone
+    assert not config.backbone_config.use_pretrained_backbone
 
 
 def test_queries_score_classes_by_the_sum_over_their_masks() -> None:
