@@ -7,7 +7,7 @@ before the command line is parsed.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -49,7 +49,7 @@ class _MovedModules(MetaPathFinder):
     def find_spec(
         self,
         fullname: str,
-        path: Sequence[str] | None,  # noqa: ARG002 - of the protocol
+        path: Iterable[str] | None,  # noqa: ARG002 - of the protocol; that of a namespace package is no sequence
         target: ModuleType | None = None,  # noqa: ARG002 - of the protocol
     ) -> ModuleSpec | None:
         if fullname in MOVED or fullname in _FOLDERS:

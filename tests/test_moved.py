@@ -56,6 +56,15 @@ def test_a_configuration_finds_its_class_under_a_name_of_before(module: str, par
     assert type(config).__name__ == f"SemanticNerfVanilla{name}Config"
 
 
+def test_a_module_that_a_namespace_package_lacks_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its path is no sequence. Packages ask for modules that may be missing and go on without them.
+    (tmp_path / "package_of_nothing").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    moved.find_moved_modules()
+    with pytest.raises(ModuleNotFoundError):
+        import_module("package_of_nothing.part")
+
+
 def loaded(run: Path) -> Any:
     """The configuration of a run."""
     return yaml.load((run / "config.yml").read_text(), Loader=yaml.Loader)
