@@ -201,8 +201,11 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
 
     @property
     def pass_semantic_gradients(self) -> bool:
-        """Whether the semantic loss now trains geometry; set it to change that, in every network of the model."""
-        return self.field.pass_semantic_gradients
+        """Whether the semantic loss now trains geometry; set it to change that, in every network of the model.
+
+        It does not in a model that cannot change it: nerfstudio's viewer reads this property of every model.
+        """
+        return any(network.pass_semantic_gradients for network in self._networks())
 
     @pass_semantic_gradients.setter
     def pass_semantic_gradients(self, passes: bool) -> None:
@@ -211,7 +214,7 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
 
     def _networks(self) -> tuple[Any, ...]:
         """The fields of the model, each with a switch `pass_semantic_gradients`."""
-        return (self.field,)
+        return (self.field,) if self.supports_geometry_supervision else ()
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """The parent's groups, with the tables of the field's hash grids in a group of their own: they alone decay."""

@@ -48,8 +48,8 @@ class DepthSupervisedModel(Model):
         where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
         return [TrainingCallback(where, fall, update_every_num_iters=1)]
 
-    @property
     def _depth_weight(self) -> float:
+        # No property: nerfstudio's viewer reads every attribute of a model, also of those whose options have no weight.
         return self.config.depth_loss_weight * self._depth_boost
 
     @property
@@ -102,4 +102,4 @@ class DepthSupervisedModel(Model):
         if _AGREEMENTS not in outputs:
             return {}
         loss = depth_loss(outputs[_AGREEMENTS], outputs[_DISTANCES])
-        return {"depth_loss": self._depth_weight * loss}
+        return {"depth_loss": self._depth_weight() * loss}

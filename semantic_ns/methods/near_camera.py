@@ -51,25 +51,24 @@ class NearCameraPriceModel(Model):
         self.config.check_price()
         positions = dataset.cameras.camera_to_worlds[:, :3, 3].float()
         self._camera_extent = camera_extent(positions)
-        if self.config.near_camera_loss_weight > 0 and self._near_camera_reach > 0:
+        if self.config.near_camera_loss_weight > 0 and self._near_camera_reach() > 0:
             self._unseen_rays = UnseenRays(positions)
 
-    @property
+    # No properties: nerfstudio's viewer reads every attribute of a model, also of those whose options know no price.
     def _near_camera_weight(self) -> float:
         weight = self.config.near_camera_loss_weight * self._near_camera_boost
-        return weight if self._near_camera_reach > 0 else 0.0
+        return weight if self._near_camera_reach() > 0 else 0.0
 
-    @property
     def _near_camera_reach(self) -> float:
         """Distance in scene units at which the price ends."""
         return self.config.near_camera_reach * self._camera_extent
 
     def _near_camera_prices(self, weights: Tensor, edges: Tensor) -> dict[str, Tensor]:
         """Prices [rays] of weights [rays, samples] between edges [rays, samples + 1] in scene units; none if free."""
-        if self._near_camera_weight == 0:
+        if self._near_camera_weight() == 0:
             return {}
         centres = (edges[:, 1:] + edges[:, :-1]) / 2
-        return {"near_camera_prices": near_camera_prices(weights, centres, self._near_camera_reach)}
+        return {"near_camera_prices": near_camera_prices(weights, centres, self._near_camera_reach())}
 
     def _with_unseen_rays(self, ray_bundle: RayBundle) -> RayBundle:
         """While training: the rays of a batch, and behind them those from between the cameras."""
@@ -86,4 +85,4 @@ class NearCameraPriceModel(Model):
         """The mean price of what rays meet close to their cameras."""
         if "near_camera_prices" not in outputs:
             return {}
-        return {"near_camera_loss": self._near_camera_weight * outputs["near_camera_prices"].mean()}
+        return {"near_camera_loss": self._near_camera_weight() * outputs["near_camera_prices"].mean()}

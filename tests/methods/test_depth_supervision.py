@@ -125,5 +125,5 @@ def test_the_weight_falls_from_its_boost_over_the_ramp(build: Any) -> None:
         for callback in callbacks:
             if callback.func.__qualname__.startswith("DepthSupervisedModel"):
                 callback.run_callback(step)
-        found.append(model._depth_weight)
+        found.append(model._depth_weight())
     assert found == pytest.approx([0.1, 0.1, 0.06, 0.02, 0.02])

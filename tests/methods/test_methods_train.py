@@ -10,6 +10,9 @@ import pytest
 from nerfstudio.plugins.types import MethodSpecification
 from nerfstudio.scripts.render import DatasetRender
 from nerfstudio.scripts.train import main as train
+from nerfstudio.utils.eval_utils import eval_setup
+from nerfstudio.viewer.utils import parse_object
+from nerfstudio.viewer.viewer_elements import ViewerElement
 from PIL import Image
 
 from semantic_ns.cli.export_labels import ExportLabels
@@ -38,6 +41,9 @@ def test_a_method_trains_and_is_scored_and_rendered_in_every_output(
         "semantics_entropy",
     }  # fmt: skip
     assert Image.open(next((tmp_path / "rendered").rglob("semantics_colormap/*.png"))).mode == "RGB"
+    _, pipeline, _, _ = eval_setup(config.get_base_dir() / "config.yml")
+    # The viewer, which starts with a training by default, reads every attribute of the pipeline.
+    parse_object(pipeline, ViewerElement, "Custom Elements")
 
 
 @pytest.mark.parametrize(

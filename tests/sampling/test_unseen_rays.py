@@ -155,7 +155,7 @@ def remembering(positions: torch.Tensor) -> Any:
 @pytest.mark.parametrize("scale", [0.01, 1.0, 300.0])
 def test_the_price_reaches_as_far_in_a_scene_of_any_scale(scale: float) -> None:
     # The cameras of the line lie up to 5.75 from their middle.
-    assert remembering(scale * LINE)._near_camera_reach == pytest.approx(0.5 * 5.75 * scale)
+    assert remembering(scale * LINE)._near_camera_reach() == pytest.approx(0.5 * 5.75 * scale)
 
 
 @pytest.mark.parametrize("positions", [LINE[:1], LINE[:1].expand(4, 3)])
@@ -190,7 +190,7 @@ def weights_of_a_run(num_steps: int, **changes: Any) -> list[float]:
         for callback in callbacks:
             if TrainingCallbackLocation.BEFORE_TRAIN_ITERATION in callback.where_to_run:
                 callback.run_callback_at_location(step, TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
-        weights.append(model._near_camera_weight)
+        weights.append(model._near_camera_weight())
     return weights
 
 

@@ -208,10 +208,10 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
             distortion=self._distortion_loss_mult(),
             semantic=config.semantic_loss_weight,
             opacity=config.opacity_loss_weight,
-            near_camera=self._near_camera_weight,
-            depth=self._depth_weight,
+            near_camera=self._near_camera_weight(),
+            depth=self._depth_weight(),
         )
-        losses = LossOptions(loss_weights, self._near_camera_reach or 1.0, self._depth_noise)
+        losses = LossOptions(loss_weights, self._near_camera_reach() or 1.0, self._depth_noise)
         trained = train_rays(self.field, ray_bundle, edges, targets, losses)
         is_update = self.proposal_sampler.is_update_step()
         fused = {

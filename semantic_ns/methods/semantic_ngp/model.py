@@ -184,7 +184,7 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         """The fused CPU path: the field is asked on the way, and a ray ends where its light does."""
         march = self.sampler.plan(ray_bundle, **self._sampling_options())
         if self.training:
-            rendered = render_packed(self.field, ray_bundle, march, self._near_camera_reach or 1.0, known)
+            rendered = render_packed(self.field, ray_bundle, march, self._near_camera_reach() or 1.0, known)
         else:
             rendered = render_packed_for_evaluation(self.field, ray_bundle, march)
         accumulation = rendered.accumulation
@@ -234,7 +234,7 @@ class SemanticNgpModel(SemanticModel, NGPModel):
             outputs[LOGITS] = self._render_logits(values, weights, accumulation, rays)
         distances = ((frustums.starts + frustums.ends) / 2)[:, 0]
         if self.training:
-            price = price_of_distance(distances, self._near_camera_reach or 1.0)
+            price = price_of_distance(distances, self._near_camera_reach() or 1.0)
             prices = {"near_camera_prices": composite_packed(weights, price, rays, num_rays)[:, 0]}
             if known is not None:
                 starts, ends = frustums.starts[:, 0], frustums.ends[:, 0]
