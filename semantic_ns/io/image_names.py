@@ -1,5 +1,6 @@
 """Names for image files that are file names, too."""
 
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,11 +20,9 @@ def names_of_images(images: Sequence[Path]) -> list[str]:
     names = ["_".join(path.relative_to(common).with_suffix("").parts) for path in paths]
     taken, given = set(names), set()
     for place, name in enumerate(names):
-        number = 2
-        while name in given:
-            if f"{name}_{number}" not in taken:
-                names[place] = f"{name}_{number}"
-            number += 1
+        if name in given:
+            numbered = (f"{name}_{number}" for number in itertools.count(2))
+            names[place] = next(other for other in numbered if other not in taken)
         given.add(names[place])
         taken.add(names[place])
     return names
