@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import torch
 from jaxtyping import Float, Int64
@@ -95,6 +96,24 @@ class SceneAccumulator:
         error = rendered.double() - target.to(rendered.device).double()
         self._squared_error += float(error.square().sum())
         self._num_color_values += error.numel()
+
+    def pool(self, parts: Sequence["SceneAccumulator"]) -> None:
+        """Take over the sums of several accumulators, each of which had every n-th image in turn, from its own on.
+
+        Counts are the same as if one accumulator had had all images; sums of floating-point numbers differ by rounding.
+        """
+        images = [part.image_scores() for part in parts]
+        self.reset()
+        for part in parts:
+            self._confusion += part._confusion
+            self.calibration += part.calibration
+            self._depth += part._depth
+            self._squared_error += part._squared_error
+            self._num_color_values += part._num_color_values
+        self._has_labels = any(part._has_labels for part in parts)
+        self._has_confidence = any(part._has_confidence for part in parts)
+        self._has_depth = any(part._has_depth for part in parts)
+        self._finished_images = [image for turn in zip_longest(*images) for image in turn if image is not None]
 
     def result(self, class_names: Sequence[str]) -> dict[str, float]:
         """Pooled scores of all images added since the last reset; NaN for a score without pixels.
