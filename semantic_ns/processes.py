@@ -1,7 +1,7 @@
 """Several processes that train one model together: what they tell each other, and a sentence when one of them is lost.
 
-torchrun starts them and says in their environment who they are. All that they exchange goes through `Processes`; the one
-process of an ordinary training is `ALONE`, for which everything is done at once.
+torchrun starts them and says in their environment who they are. All that they exchange goes through `Processes`. The
+one process of an ordinary training is `ALONE`, which exchanges nothing.
 """
 
 import os
@@ -66,8 +66,8 @@ class Place:
         rank, local_rank, world, local_world = (int(text) for text in found[:4])
         if not (rank < world and local_rank < local_world <= world):
             raise SceneError(
-                f"Expected ranks below the numbers of processes, found RANK {rank} of WORLD_SIZE {world} and LOCAL_RANK "
-                f"{local_rank} of LOCAL_WORLD_SIZE {local_world}; start the command by torchrun."
+                f"Expected ranks below the numbers of processes, found RANK {rank} of WORLD_SIZE {world} and "
+                f"LOCAL_RANK {local_rank} of LOCAL_WORLD_SIZE {local_world}; start the command by torchrun."
             )
         return cls(rank, world, local_rank, local_world)
 

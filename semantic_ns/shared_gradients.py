@@ -36,7 +36,9 @@ def add_up_gradients(module: nn.Module, processes: Processes, loss: Float[Tensor
     parts = [*gradients, *statistics, is_trained, loss.detach()]
     flat = torch.cat([part.reshape(-1) for part in parts])
     processes.add_up(flat)
-    sums = [part.view(like.shape) for part, like in zip(flat.split([part.numel() for part in parts]), parts, strict=True)]
+    sums = [
+        part.view(like.shape) for part, like in zip(flat.split([part.numel() for part in parts]), parts, strict=True)
+    ]
     for parameter, total, count in zip(trained, sums, sums[-2].tolist(), strict=False):
         parameter.grad = total if count > 0 else None
     for buffer, total in zip(statistics, sums[len(trained) :], strict=False):

@@ -4,10 +4,13 @@ The options are those of ns-train. torchrun starts one process for each GPU, or 
 host or several, and this module reads from its environment who they are. Without torchrun it trains in one process.
 """
 
-import io
+import os
 import random
-from contextlib import nullcontext, redirect_stderr, redirect_stdout
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -36,8 +39,9 @@ def train(config: Any, place: Place) -> None:
         SceneError: if the method learns from one scene, if the input is bad, or if another process is lost.
     """
     config = _complete(config)
-    with joined(place, config.machine.device_type, config.seconds_to_answer) as processes:
-        CONSOLE.quiet = CONSOLE.quiet or processes.rank > 0
+    with joined(place, config.machine.device_type, config.seconds_to_answer) as processes, ExitStack() as stack:
+        if processes.rank > 0:
+            stack.enter_context(_silent())
         if not config.load_config:
             config.set_timestamp()
         config.timestamp = processes.gather(config.timestamp)[0]
@@ -54,7 +58,7 @@ def train(config: Any, place: Place) -> None:
 
 
 def _complete(config: Any) -> ManyScenesTrainerConfig:
-    """The configuration in which the short names of options, and a file of a run, have been replaced by what they name."""
+    """The configuration whose short options, and a file of a run, have been replaced by what they name."""
     if config.data:
         config.pipeline.datamanager.data = config.data
     if config.load_config:
@@ -111,18 +115,19 @@ def entrypoint() -> None:
 def _main() -> None:
     place = Place.of_environment()
     tyro.extras.set_accent_color("bright_yellow")
-    with _quiet() if place.rank > 0 else nullcontext():  # all have the same options, and say the same of them
+    with ExitStack() as stack:
+        if place.rank > 0:  # all have the same options, and say the same of them
+            stack.enter_context(_silent())
+            stack.enter_context(redirect_stderr(sys.stdout))
         config = tyro.cli(cast(Any, AnnotatedBaseConfigUnion), prog="semantic_ns.train", description=__doc__)
     train(config, place)
 
 
-def _quiet() -> Any:
-    from contextlib import ExitStack
-
-    stack, nowhere = ExitStack(), io.StringIO()
-    stack.enter_context(redirect_stdout(nowhere))
-    stack.enter_context(redirect_stderr(nowhere))
-    return stack
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Let only the error stream be seen."""
+    with Path(os.devnull).open("w", encoding="utf8") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 if __name__ == "__main__":

@@ -385,11 +385,7 @@ def check_devices(machine: MachineConfig) -> None:
 
 
 def check_max_seconds(seconds: float | None, world_size: int) -> None:
-    """Check that a run can end by the clock.
-
-    Raises:
-        SceneError: the seconds are no limit, or several processes would each have a clock of its own.
-    """
+    """Refuse seconds that are no limit, and several processes, of which each would have a clock of its own."""
     if seconds is None:
         return
     if not 0 < seconds < math.inf:

@@ -102,18 +102,19 @@ class SceneAccumulator:
 
         Counts are the same as if one accumulator had had all images; sums of floating-point numbers differ by rounding.
         """
-        images = [part.image_scores() for part in parts]
-        self.reset()
+        total = SceneAccumulator(self.num_classes, self.metres_per_unit)
         for part in parts:
-            self._confusion += part._confusion
-            self.calibration += part.calibration
-            self._depth += part._depth
-            self._squared_error += part._squared_error
-            self._num_color_values += part._num_color_values
-        self._has_labels = any(part._has_labels for part in parts)
-        self._has_confidence = any(part._has_confidence for part in parts)
-        self._has_depth = any(part._has_depth for part in parts)
-        self._finished_images = [image for turn in zip_longest(*images) for image in turn if image is not None]
+            total._confusion += part._confusion
+            total.calibration += part.calibration
+            total._depth += part._depth
+            total._squared_error += part._squared_error
+            total._num_color_values += part._num_color_values
+            total._has_labels |= part._has_labels
+            total._has_confidence |= part._has_confidence
+            total._has_depth |= part._has_depth
+        images = zip_longest(*(part.image_scores() for part in parts))
+        total._finished_images = [image for turn in images for image in turn if image is not None]
+        self.__dict__.update(vars(total))
 
     def result(self, class_names: Sequence[str]) -> dict[str, float]:
         """Pooled scores of all images added since the last reset; NaN for a score without pixels.

@@ -38,6 +38,4 @@ def mean_of_images(parts: Sequence[Sequence[Mapping[str, float]]]) -> dict[str, 
             whose means are then the same to the last bit.
     """
     images = [image for turn in zip_longest(*parts) for image in turn if image is not None]
-    return {
-        name: float(torch.mean(torch.tensor([image[name] for image in images]))) for name in (images or [{}])[0]
-    }
+    return {name: float(torch.mean(torch.tensor([image[name] for image in images]))) for name in (images or [{}])[0]}

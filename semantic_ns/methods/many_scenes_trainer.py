@@ -53,7 +53,7 @@ class ManyScenesTrainerConfig(SemanticTrainerConfig):
         check_max_seconds(self.max_seconds, world)
         if not 0 < self.seconds_to_answer < 1e9:
             raise SceneError(
-                f"Expected some seconds for --seconds-to-answer, found {self.seconds_to_answer:g}; leave it out for 600."
+                f"Expected some seconds for --seconds-to-answer, found {self.seconds_to_answer:g}; leave it out."
             )
         count = self.samples_per_step
         if count is None:
@@ -79,13 +79,15 @@ class ManyScenesTrainer(SemanticTrainer):
     The first process alone writes, prints and opens a viewer.
     """
 
-    config: ManyScenesTrainerConfig
-    pipeline: ManyScenesPipeline
+    config: ManyScenesTrainerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    pipeline: ManyScenesPipeline  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self, config: ManyScenesTrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
         self._processes: Processes = present()
         self._asked_to_stop = 0
-        self._scores_all_images = config.is_wandb_enabled() or config.is_tensorboard_enabled() or config.is_comet_enabled()
+        self._scores_all_images = (
+            config.is_wandb_enabled() or config.is_tensorboard_enabled() or config.is_comet_enabled()
+        )
         if self._processes.rank > 0:
             config = replace(config, vis=cast(Any, "none"))  # also where it is the first one of another host
         super().__init__(config, local_rank, world_size)
@@ -98,7 +100,9 @@ class ManyScenesTrainer(SemanticTrainer):
     @training_state.setter
     def training_state(self, state: State) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         if state == "paused" and self._processes.world > 1:
-            CONSOLE.print("Several processes train this model, which cannot be paused; stop it by SIGTERM, and resume it.")
+            CONSOLE.print(
+                "Several processes train this model, which cannot be paused; stop it by SIGTERM, and resume it."
+            )
             return
         self._training_state: State = state
 
@@ -107,7 +111,7 @@ class ManyScenesTrainer(SemanticTrainer):
         super().setup(test_mode)
         if self._processes.rank > 0:
             outputs: Any = self.pipeline.datamanager.train_dataparser_outputs
-            outputs.save_dataparser_transform = lambda path: None  # the first process writes it
+            outputs.save_dataparser_transform = lambda _: None  # the first process writes it
 
     def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
         """Run one step; a signal to one process then ends all of them after the same one."""
