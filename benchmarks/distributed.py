@@ -108,10 +108,13 @@ def ended(output: Path, name: str, sent: signal.Signals) -> str:
     """Seconds from a signal to rank 1 to the end of torchrun, and what the first process said last."""
     config = write_config(output, name, 1_000_000)
     done = start(config, 2, int(sent))
-    seconds = time.time() - float(config.with_suffix(".sent").read_text())
-    found = sorted(path.name for path in (output / "rooms" / METHOD / name / "nerfstudio_models").iterdir())
+    sent_at, ended_at = float(config.with_suffix(".sent").read_text()), time.time()
+    found = sorted((output / "rooms" / METHOD / name / "nerfstudio_models").iterdir())
     said = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("Stopped by", "Error:"))]
-    return f"{seconds:.1f} s; {', '.join(found)}; {' '.join(said)}"
+    return (
+        f"checkpoint after {found[0].stat().st_mtime - sent_at:.1f} s, all ended after {ended_at - sent_at:.1f} s; "
+        f"{', '.join(path.name for path in found)}; {' '.join(said)}"
+    )
 
 
 def main() -> None:

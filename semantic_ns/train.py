@@ -26,6 +26,10 @@ from semantic_ns.errors import SceneError
 from semantic_ns.methods.many_scenes_pipeline import ManyScenesPipelineConfig
 from semantic_ns.methods.many_scenes_trainer import ManyScenesTrainerConfig
 from semantic_ns.processes import Place, Processes, joined
+from semantic_ns.run_paths import RESUME_CONFIG
+
+_RESTARTS = "TORCHELASTIC_RESTART_COUNT"
+"""Variable in which torchrun says how often it has started the processes again."""
 
 
 def train(config: Any, place: Place) -> None:
@@ -42,8 +46,7 @@ def train(config: Any, place: Place) -> None:
     with joined(place, config.machine.device_type, config.seconds_to_answer) as processes, ExitStack() as stack:
         if processes.rank > 0:
             stack.enter_context(_silent())
-        if not config.load_config:
-            config.set_timestamp()
+        config.set_timestamp()
         config.timestamp = processes.gather(config.timestamp)[0]
         with processes.speaking_as_one():
             config = _prepared(config, processes)
@@ -61,8 +64,9 @@ def _complete(config: Any) -> ManyScenesTrainerConfig:
     """The configuration whose short options, and a file of a run, have been replaced by what they name."""
     if config.data:
         config.pipeline.datamanager.data = config.data
-    if config.load_config:
-        config = yaml.load(config.load_config.read_text(encoding="utf8"), Loader=yaml.Loader)
+    file = config.load_config or _config_to_go_on_with(config)
+    if file:
+        config = yaml.load(file.read_text(encoding="utf8"), Loader=yaml.Loader)
     if isinstance(config, ManyScenesTrainerConfig):
         return config
     if not isinstance(config.pipeline, ManyScenesPipelineConfig):
@@ -73,6 +77,15 @@ def _complete(config: Any) -> ManyScenesTrainerConfig:
     # A run of an earlier version.
     options = {entry.name: getattr(config, entry.name) for entry in fields(config) if entry.name != "_target"}
     return ManyScenesTrainerConfig(**options)
+
+
+def _config_to_go_on_with(config: Any) -> Path | None:
+    """Where torchrun starts all processes again after it has lost one (--max-restarts), the run that they had begun.
+
+    Its folder is known if its --timestamp is.
+    """
+    resume = config.get_base_dir() / RESUME_CONFIG
+    return resume if int(os.environ.get(_RESTARTS, "0")) > 0 and resume.is_file() else None
 
 
 def _prepared(config: ManyScenesTrainerConfig, processes: Processes) -> ManyScenesTrainerConfig:

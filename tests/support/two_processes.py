@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
@@ -141,19 +141,20 @@ def share_gradients(folder: Path, numbers: list[list[int]]) -> None:
 
 
 def train(
-    folder: Path, config: str, dying_rank: int = -1, at_sample: int = -1, by: int = 0, timestamp: str | None = None
+    folder: Path, config: str, timestamp: str = "", environment: Mapping[str, str] | None = None, **death: int
 ) -> None:
     """Train by a configuration file; a rank may send itself a signal in the sample of a number."""
     from semantic_ns.cli.main import run_command
     from semantic_ns.methods.many_scenes_pipeline import ManyScenesPipeline
     from semantic_ns.train import train as train_together
 
+    os.environ.update(environment or {})
     place, patched = Place.of_environment(), cast(Any, ManyScenesPipeline)
     losses = patched.numbered_losses
 
     def numbered_losses(pipeline: ManyScenesPipeline, number: int) -> Any:
-        if number == at_sample and place.rank == dying_rank:
-            os.kill(os.getpid(), by)
+        if death and number == death["at_sample"] and place.rank == death["rank"]:
+            os.kill(os.getpid(), death["by"])
         return losses(pipeline, number)
 
     patched.numbered_losses = numbered_losses
