@@ -64,9 +64,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ended(small_rooms: Path, output: Path, folder: Path) -> dict[str, Ended]:
     """How the processes of each job ended; they train into `output`."""
 
-    def training(name: str, **options: Any) -> dict[str, Any]:
-        path = folder / f"{name}.yml"
-        path.write_text(yaml.dump(config_of(small_rooms, output, name)))
+    def training(name: str, seconds: float = 600.0, **options: Any) -> dict[str, Any]:
+        path, config = folder / f"{name}.yml", config_of(small_rooms, output, name)
+        config.seconds_to_answer = seconds
+        path.write_text(yaml.dump(config))
         return {"function": "train", "config": str(path), **options}
 
     resume = str(run_of(output, "stopped") / "resume.yml")
@@ -79,6 +80,7 @@ def ended(small_rooms: Path, output: Path, folder: Path) -> dict[str, Ended]:
         "scores_of_one": {"function": "score", "config": resume, "num_processes": 1},
         "lost": training("lost", rank=1, at_sample=2 * LOST_AFTER + 1, by=int(signal.SIGKILL)),
         "started again": training("lost", num_processes=1, environment={"TORCHELASTIC_RESTART_COUNT": "1"}),
+        "hanging": training("hanging", seconds=5.0, rank=1, at_sample=3, by=int(signal.SIGSTOP)),
     }
     return run_jobs(folder, jobs)
 
@@ -155,6 +157,13 @@ def test_a_process_that_is_killed_ends_the_other_with_a_sentence_and_a_checkpoin
     assert "Traceback" not in ended["lost"].outputs[0]
     assert f"Checkpoint after {LOST_AFTER} of {NUM_STEPS} steps: " in printed
     assert f"step-{LOST_AFTER - 1:09d}.ckpt. Resume with: torchrun" in printed
+
+
+def test_a_process_that_hangs_ends_the_other_when_its_time_to_answer_is_over(ended: dict[str, Ended]) -> None:
+    assert ended["hanging"].statuses == [1, -signal.SIGKILL], ended["hanging"].outputs
+    printed = ended["hanging"].outputs[0].splitlines()[-1]
+    assert "that another one has ended or gave none for 5 s" in printed
+    assert f"Checkpoint after 1 of {NUM_STEPS} steps: " in printed
 
 
 def test_processes_that_torchrun_starts_again_go_on_from_that_checkpoint(ended: dict[str, Ended], output: Path) -> None:

@@ -65,7 +65,11 @@ def main(folder: str, names: list[str]) -> None:
         world, port = job.pop("num_processes", 2), _free_port()
         work = partial(function, path, **job)
         children = [_fork(Place(rank, world, rank, world), port, path, work) for rank in range(world)]
-        ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        ends = []
+        for child in children:
+            if ends and work.keywords.get("by") == signal.SIGSTOP:
+                os.kill(child, signal.SIGKILL)  # it would not end by itself
+            ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         (path / "statuses.json").write_text(json.dumps(ends))
 
 
