@@ -1,22 +1,20 @@
 """What several processes that train one model gain, and how they end: the figures of docs/results/distributed.md.
 
-Trains `gsnerf-small` on two small rooms that it makes itself, by torchrun on this machine: some steps of two samples in
-one process and in two, each pinned to a core of its own, in turn; then two processes of which one gets SIGTERM, and two
-of which one is killed. Prints a table, with how busy the machine was.
+Trains `gsnerf-small` on two small rooms that it makes itself, by torchrun on this machine: the same steps in one
+process and in two, each pinned to a core of its own, in turn; then two processes of which one gets SIGTERM, and two of
+which one is killed. Prints what it finds, and how busy the machine was.
 """
 
 import argparse
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
 from importlib.metadata import entry_points
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import yaml
@@ -36,12 +34,21 @@ def write_rooms(folder: Path) -> Path:
     return folder
 
 
-def write_config(output: Path, name: str, num_steps: int) -> Path:
-    """The configuration of a run of two samples in each step."""
+class Sizes(NamedTuple):
+    """What is trained: samples in a step, least and largest number of sources of a sample, steps."""
+
+    samples: int = 2
+    sources: tuple[int, int] = (2, 5)
+    steps: int = 1_000_000
+
+
+def write_config(output: Path, name: str, sizes: Sizes) -> Path:
+    """The configuration of a run."""
     (point,) = (p for p in entry_points(group="nerfstudio.method_configs") if p.name == METHOD)
     config = point.load().config
     config.output_dir, config.experiment_name, config.timestamp = output, "rooms", name
-    config.max_num_iterations, config.samples_per_step = num_steps, 2
+    config.max_num_iterations, config.samples_per_step = sizes.steps, sizes.samples
+    config.pipeline.datamanager.train_sources = sizes.sources
     config.vis, config.machine.device_type = "tensorboard", "cpu"
     config.viewer.quit_on_train_completion = True
     config.pipeline.datamanager.data = output / "data"
@@ -87,15 +94,15 @@ def start(config: Path, num_processes: int, sent: int = 0) -> "subprocess.Comple
     return subprocess.run([*command, "--sent", str(sent)], env=environment, capture_output=True, text=True, check=False)
 
 
-def timed(output: Path, name: str, num_processes: int, num_steps: int) -> tuple[list[float], list[float]]:
-    """Seconds and CPU seconds of the first process, of each step of a training."""
-    config = write_config(output, name, num_steps)
+def timed(output: Path, name: str, num_processes: int, sizes: Sizes) -> tuple[float, float]:
+    """Seconds, and CPU seconds of the first process, that a step of a training takes, in the mean."""
+    config = write_config(output, name, sizes)
     done = start(config, num_processes)
     if done.returncode != 0:
         raise SystemExit(done.stderr[-3000:])
-    ends = json.loads(config.with_suffix(".json").read_text())[WARM_UP - 1 :]
-    wall, cpu = zip(*ends, strict=True)
-    return [b - a for a, b in pairwise(wall)], [b - a for a, b in pairwise(cpu)]
+    first, *_, last = json.loads(config.with_suffix(".json").read_text())[WARM_UP - 1 :]
+    count = sizes.steps - WARM_UP
+    return (last[0] - first[0]) / count, (last[1] - first[1]) / count
 
 
 def difference(one: Path, other: Path) -> float:
@@ -106,7 +113,7 @@ def difference(one: Path, other: Path) -> float:
 
 def ended(output: Path, name: str, sent: signal.Signals) -> str:
     """Seconds from a signal to rank 1 to the end of torchrun, and what the first process said last."""
-    config = write_config(output, name, 1_000_000)
+    config = write_config(output, name, Sizes())
     done = start(config, 2, int(sent))
     sent_at, ended_at = float(config.with_suffix(".sent").read_text()), time.time()
     found = sorted((output / "rooms" / METHOD / name / "nerfstudio_models").iterdir())
@@ -122,6 +129,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, help="folder for the rooms and the runs")
     parser.add_argument("--steps", type=int, default=20, help="steps of each training")
+    parser.add_argument("--samples", type=int, default=2, help="samples in a step")
+    parser.add_argument("--sources", type=int, nargs=2, default=[2, 5], help="least and largest number of sources")
     parser.add_argument("--repetitions", type=int, default=2, help="trainings in one process and in two, in turn")
     parser.add_argument("--parts", nargs="+", default=["speed", "ends"], choices=["speed", "ends"], help="what to run")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
@@ -133,34 +142,32 @@ def main() -> None:
     output: Path = options.output.resolve()
     write_rooms(output / "data")
     if "speed" in options.parts:
-        measure_speed(output, options.steps, options.repetitions)
+        least, largest = options.sources
+        measure_speed(output, Sizes(options.samples, (least, largest), options.steps), options.repetitions)
     if "ends" in options.parts:
         for sent in (signal.SIGTERM, signal.SIGKILL):
             print(f"{sent.name} to rank 1: {ended(output, f'by_{sent.name}', sent)}", flush=True)
 
 
-def measure_speed(output: Path, num_steps: int, repetitions: int) -> None:
-    """Print the medians of step times in one process and in two, and how their weights differ."""
-    wall: dict[int, list[float]] = {1: [], 2: []}
-    cpu: dict[int, list[float]] = {1: [], 2: []}
+def measure_speed(output: Path, sizes: Sizes, repetitions: int) -> None:
+    """Print how long the steps of one process and of two take, and how their weights differ."""
+    ratios = []
     for repetition in range(repetitions):
+        wall = []
         for count in (1, 2):
             before = os.getloadavg()[0]
-            seconds, cpu_seconds = timed(output, f"{count}_processes_{repetition}", count, num_steps)
-            wall[count] += seconds
-            cpu[count] += cpu_seconds
+            seconds, cpu_seconds = timed(output, f"{count}_processes_{repetition}", count, sizes)
+            wall.append(seconds)
             print(
-                f"{count} process(es): {statistics.median(seconds):.3f} s a step, {statistics.median(cpu_seconds):.3f} "
-                f"CPU s of the first; load {before:.1f} before, {os.getloadavg()[0]:.1f} after",
+                f"{count} process(es): {seconds:.3f} s a step, {cpu_seconds:.3f} CPU s of the first; load {before:.1f} "
+                f"before, {os.getloadavg()[0]:.1f} after",
                 flush=True,
             )
-    for name, times in (("seconds", wall), ("CPU seconds of the first process", cpu)):
-        ratio = statistics.median(times[1]) / statistics.median(times[2])
-        best = min(times[1]) / min(times[2])
-        print(f"{name}: one process over two {ratio:.2f} by medians, {best:.2f} by the fastest steps")
-    last = Path("nerfstudio_models") / f"step-{num_steps - 1:09d}.ckpt"
+        ratios.append(wall[0] / wall[1])
+    print(f"steps per second of two processes over those of one: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
+    last = Path("nerfstudio_models") / f"step-{sizes.steps - 1:09d}.ckpt"
     runs = [output / "rooms" / METHOD / f"{count}_processes_0" / last for count in (1, 2)]
-    print(f"weights after {num_steps} steps differ by {difference(*runs):.1e} at most")
+    print(f"weights after {sizes.steps} steps differ by {difference(*runs):.1e} at most")
 
 
 if __name__ == "__main__":
