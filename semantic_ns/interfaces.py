@@ -154,6 +154,10 @@ else:
             """Render rays [H, W]."""
             ...
 
+        def get_image_metrics_and_images(self, outputs: Any, batch: Any) -> tuple[dict[str, float], dict[str, Tensor]]:
+            """Numbers of a rendered image, and pictures of it; sums over images go to `evaluation_state`."""
+            ...
+
         def render_intervals(self, ray_bundle: RayBundle) -> RenderedIntervals:
             """Render rays [R] whose ends are known, at evaluation, if `renders_intervals`."""
             ...

@@ -19,11 +19,13 @@ from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.calibration import reliability_diagram
 from semantic_ns.evaluation.captions import draw_legend
+from semantic_ns.evaluation.image_means import images_scored_by, mean_of_images
 from semantic_ns.evaluation.run_notices import EndScores, VeilWarnings
 from semantic_ns.evaluation.worst_images import NamedImages, worst_as_json, worst_table
 from semantic_ns.host import guard_viewer
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike, can
 from semantic_ns.io.writing import write_png
+from semantic_ns.processes import Processes, present
 from semantic_ns.propagation.config import PropagationConfig
 
 if TYPE_CHECKING:  # compile kernels, which registration must not
@@ -244,10 +246,12 @@ class SemanticPipeline(VanillaPipeline):
         model.evaluation_state.reset()
         if not isinstance(data_loader, NamedImages):
             data_loader = NamedImages(data_loader, model.evaluation_state)
+        processes = present()
         with model.raw_outputs():
-            metrics: dict[str, Any] = super().get_average_image_metrics(
-                data_loader, image_prefix, step, output_path, get_std
-            )
+            if processes.world > 1 and output_path is None:
+                metrics: dict[str, Any] = self._shared_image_metrics(data_loader, processes)
+            else:
+                metrics = super().get_average_image_metrics(data_loader, image_prefix, step, output_path, get_std)
         metrics |= model.evaluation_state.result(model.taxonomy.names)
         images = model.evaluation_state.image_scores()
         metrics["num_images"] = len(images)
@@ -260,6 +264,15 @@ class SemanticPipeline(VanillaPipeline):
             CONSOLE.print(worst_table(images, metrics, data_loader.num_all))
             return without_nan(metrics) | worst_as_json(images) | self._rules()
         return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+    def _shared_image_metrics(self, images: NamedImages, processes: Processes) -> dict[str, float]:
+        """Score every image in one of the processes, in turn; all of them get the means and the sums over all."""
+        self.eval()
+        own = images_scored_by(self._semantic_model, images.shared_by(processes.rank, processes.world))
+        self.train()
+        parts = processes.gather((own, self._semantic_model.evaluation_state))
+        self._semantic_model.evaluation_state.pool([state for _, state in parts])
+        return mean_of_images([scores for scores, _ in parts])
 
     def _rules(self) -> dict[str, str]:
         """How the numbers came about, in sentences."""

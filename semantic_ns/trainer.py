@@ -68,16 +68,24 @@ class SemanticTrainerConfig(TrainerConfig):
 
         It is the first that `ns-train` does with a configuration, so that one that cannot be trained is refused here.
         """
+        self.settle()
+        path = self.get_base_dir() / "config.yml"
+        CONSOLE.log(f"Saving config to: {path}")
+        write_text(path, yaml.dump(self))
+
+    def settle(self) -> None:
+        """Check the configuration, and decide what is left open in it.
+
+        Raises:
+            SceneError: it cannot be trained, see `check`.
+        """
         self.check()
         data = getattr(self.pipeline.datamanager, "data", None)
         if data is not None:  # the shell leaves the ~ of --data=~/scene
             self.pipeline.datamanager.data = data.expanduser()
         if isinstance(self.pipeline, SemanticPipelineConfig):
             self.pipeline.settle()
-        path = self.get_base_dir() / "config.yml"
-        CONSOLE.log(f"Saving config to: {path}")
         self.trained_in = Path.cwd()
-        write_text(path, yaml.dump(self))
 
     def check(self) -> None:
         """Check what is known before anything is loaded.
@@ -92,7 +100,7 @@ class SemanticTrainerConfig(TrainerConfig):
                 "of all steps."
             )
         check_devices(self.machine)
-        _check_max_seconds(self.max_seconds, self.machine.num_devices * self.machine.num_machines)
+        check_max_seconds(self.max_seconds, self.machine.num_devices * self.machine.num_machines)
         path = self.checkpoint_to_load()
         if path is not None and (step := step_of(path)) is not None:
             refuse_finished_run(path, step + 1, self.max_num_iterations)
@@ -161,7 +169,7 @@ class SemanticTrainer(Trainer):
         self._stop_signal: signal.Signals | None = None
         self._previous_handlers: dict[signal.Signals, Any] = {}
         self._start: float | None = None  # of the training in this process, on the monotonic clock
-        _check_max_seconds(config.max_seconds, world_size)
+        check_max_seconds(config.max_seconds, world_size)
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         """Set up as the parent does; labels that are not the scene's own are kept beside the run."""
@@ -223,12 +231,15 @@ class SemanticTrainer(Trainer):
         """Run one step and remember that it is finished."""
         if self._stop_signal is not None:
             self.stop_training = True  # the signal came before the parent cleared this
-        result = super().train_iteration(step)
+        result = self._train_step(step)
         self._last_step = step
         if self._time_share >= 1 and not self.stop_training:
             self.stop_training = True
             CONSOLE.print(f"{self._seconds:.1f} seconds are over: {step + 1} steps were trained.", soft_wrap=True)
         return result
+
+    def _train_step(self, step: int) -> TRAIN_INTERATION_OUTPUT:
+        return super().train_iteration(step)
 
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:
@@ -334,6 +345,9 @@ class SemanticTrainer(Trainer):
         # Not through the console, which may be in the middle of a line.
         os.write(2, f"\n{self._stop_signal.name}: stopping after this step; once more stops at once.\n".encode())
 
+    def _resume_command(self) -> str:
+        return f"ns-train {self.config.method_name} --load-config {self.base_dir / RESUME_CONFIG}"
+
     def _save_and_exit(self, number: signal.Signals) -> NoReturn:
         if self._last_step is None:
             message = f"Stopped by {number.name} before a step was finished; nothing new to save."
@@ -343,7 +357,7 @@ class SemanticTrainer(Trainer):
             message = (
                 f"Stopped by {number.name} after {self._last_step + 1} of {self._total_iterations} steps. "
                 f"Checkpoint: {self.checkpoint_dir / f'step-{self._last_step:09d}.ckpt'}\n"
-                f"Resume with: ns-train {self.config.method_name} --load-config {self.base_dir / RESUME_CONFIG}"
+                f"Resume with: {self._resume_command()}"
             )
         CONSOLE.print(message, style="bold yellow", markup=False, soft_wrap=True)
         self.shutdown()
@@ -370,7 +384,8 @@ def check_devices(machine: MachineConfig) -> None:
         )
 
 
-def _check_max_seconds(seconds: float | None, world_size: int) -> None:
+def check_max_seconds(seconds: float | None, world_size: int) -> None:
+    """Refuse seconds that are no limit, and several processes, of which each would have a clock of its own."""
     if seconds is None:
         return
     if not 0 < seconds < math.inf:

@@ -18,7 +18,7 @@ from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import LabelSource, TrainingLabels
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.many_scenes.camera_noise import checked_noise
-from semantic_ns.many_scenes.pairs import pair
+from semantic_ns.many_scenes.pairs import Draw, pair
 from semantic_ns.many_scenes.samples import Augmentation, TargetSample, draw_sample
 from semantic_ns.many_scenes.shelf import SCENE, SHELF, SceneShelf
 from semantic_ns.many_scenes.source_selection import Selection
@@ -28,7 +28,7 @@ from semantic_ns.multi_view.stereo import DepthSource, needs_stereo, with_depth_
 SAMPLE = "sample"
 """Batch: the `TargetSample` of a training step."""
 _MIB = 1 << 20
-_OTHER_DRAWS = 1 << 32
+_OTHER_DRAWS, _MODEL_DRAWS = 1 << 32, 2 << 32
 """Added to the seed of a step for what does not hang together with its other draws."""
 
 
@@ -90,13 +90,17 @@ class ScoredImages:
         return sum(len(dataset) for dataset in self._datasets)
 
     def __iter__(self) -> Iterator[tuple[Cameras, dict[str, Any]]]:
-        number = 0
-        for scene, dataset in enumerate(self._datasets):
-            for index in range(len(dataset)):
-                batch: dict[str, Any] = dict(dataset.get_data(index))
-                batch |= {"image": batch["image"].to(self._device), "image_idx": number}
-                yield camera_of(dataset, index, scene).to(self._device), batch
-                number += 1
+        return self.part(0, 1)
+
+    def part(self, first: int, step: int) -> Iterator[tuple[Cameras, dict[str, Any]]]:
+        """(camera, batch) of the images number `first`, `first + step`, ...; the others are not read."""
+        places = [(scene, index) for scene, dataset in enumerate(self._datasets) for index in range(len(dataset))]
+        for number in range(first, len(places), step):
+            scene, index = places[number]
+            dataset = self._datasets[scene]
+            batch: dict[str, Any] = dict(dataset.get_data(index))
+            batch |= {"image": batch["image"].to(self._device), "image_idx": number}
+            yield camera_of(dataset, index, scene).to(self._device), batch
 
 
 def camera_of(dataset: SemanticDataset, index: int, scene: int) -> Cameras:
@@ -150,10 +154,16 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
 
     def next_train(self, step: int) -> tuple[TargetSample, dict[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The sample of a step; the batch holds it, too."""
-        counts = self.shelf.num_training_frames
-        draw = pair(step, self._rank, self.world_size, self.config.seed, counts)
+        return self._drawn(pair(step, self._rank, self.world_size, self.config.seed, self.shelf.num_training_frames))
+
+    def numbered_sample(self, number: int) -> tuple[TargetSample, dict[str, Any], int]:
+        """A sample of the stream by its number, its batch, and a seed for what the model draws for it."""
+        draw = pair(number, 0, 1, self.config.seed, self.shelf.num_training_frames)
+        return *self._drawn(draw), draw.seed + _MODEL_DRAWS
+
+    def _drawn(self, draw: Draw) -> tuple[TargetSample, dict[str, Any]]:
         # A model that is fitted to one scene has to know its colours and its size, and no others.
-        augmentation = self.config.augmentation if len(counts) > 1 else None
+        augmentation = self.config.augmentation if len(self.shelf.num_training_frames) > 1 else None
         return self._sample(draw.scene, draw.target, draw.seed, augmentation)
 
     def next_eval(self, step: int) -> tuple[TargetSample, dict[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import torch
 from jaxtyping import Float, Int64
@@ -95,6 +96,25 @@ class SceneAccumulator:
         error = rendered.double() - target.to(rendered.device).double()
         self._squared_error += float(error.square().sum())
         self._num_color_values += error.numel()
+
+    def pool(self, parts: Sequence["SceneAccumulator"]) -> None:
+        """Take over the sums of several accumulators, each of which had every n-th image in turn, from its own on.
+
+        Counts are the same as if one accumulator had had all images; sums of floating-point numbers differ by rounding.
+        """
+        total = SceneAccumulator(self.num_classes, self.metres_per_unit)
+        for part in parts:
+            total._confusion += part._confusion
+            total.calibration += part.calibration
+            total._depth += part._depth
+            total._squared_error += part._squared_error
+            total._num_color_values += part._num_color_values
+            total._has_labels |= part._has_labels
+            total._has_confidence |= part._has_confidence
+            total._has_depth |= part._has_depth
+        images = zip_longest(*(part.image_scores() for part in parts))
+        total._finished_images = [image for turn in images for image in turn if image is not None]
+        self.__dict__.update(vars(total))
 
     def result(self, class_names: Sequence[str]) -> dict[str, float]:
         """Pooled scores of all images added since the last reset; NaN for a score without pixels.

@@ -13,6 +13,7 @@ from semantic_ns.evaluation.veil_of_model import find_veils_of
 from semantic_ns.evaluation.worst_images import NamedImages, short_names
 from semantic_ns.interfaces import ScoredPipeline
 from semantic_ns.labels.corruption_frames import evenly_spaced
+from semantic_ns.processes import present
 
 _LOOK_AFTER = 0.6
 _LEAST_STEPS = 500
@@ -49,7 +50,9 @@ class EndScores:
         del step
         dataset = self._pipeline.datamanager.eval_dataset
         count = len(dataset) if self._scores_all else min(self._num_images, len(dataset))
-        if count == 0 or self._trainer.local_rank != 0 or self._trainer.stop_training:
+        # Processes that train together share the images, and each has to take its own.
+        is_idle = self._trainer.local_rank != 0 and present().world == 1
+        if count == 0 or is_idle or self._trainer.stop_training:
             return
         chosen: Any = tuple(int(i) for i in evenly_spaced(count, len(dataset)))  # declared as a tuple of one number
         loader = FixedIndicesEvalDataloader(dataset, image_indices=chosen, device=self._pipeline.device)

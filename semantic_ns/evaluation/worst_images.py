@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -116,17 +117,33 @@ class PerImageState(Protocol):
         ...
 
 
+@runtime_checkable
+class DivisibleImages(Protocol):
+    """Images of an evaluation of which every n-th can be had without those between being read."""
+
+    def part(self, first: int, step: int) -> Iterator[tuple[Any, Any]]:
+        """(camera, batch) of the images number `first`, `first + step`, ..."""
+        ...
+
+
 class NamedImages:
     """The images of an evaluation, each announced by its name before it is rendered.
 
     Args:
-        loader: iterable of (camera, batch) of each image, like nerfstudio's evaluation loaders.
+        loader: iterable of (camera, batch) of each image, like nerfstudio's evaluation loaders, or `DivisibleImages`.
         state: state of the run, which receives the names.
         is_over: whether to end before the next image; the first one always comes.
+        part: the number of the first image, and of which one comes next counted from there: every image by default.
     """
 
-    def __init__(self, loader: Any, state: PerImageState, is_over: Callable[[], bool] = lambda: False) -> None:
-        self._loader, self._state, self._is_over = loader, state, is_over
+    def __init__(
+        self,
+        loader: Any,
+        state: PerImageState,
+        is_over: Callable[[], bool] = lambda: False,
+        part: tuple[int, int] = (0, 1),
+    ) -> None:
+        self._loader, self._state, self._is_over, self._part = loader, state, is_over, part
         dataset = getattr(loader, "input_dataset", None)
         self._names = [] if dataset is None else short_names(dataset.image_filenames)
 
@@ -138,11 +155,20 @@ class NamedImages:
     def __len__(self) -> int:
         # nerfstudio's loader of some images has the length of its data set.
         chosen = getattr(self._loader, "image_indices", self._loader)
-        return len(chosen) if isinstance(chosen, Sized) else self.num_all
+        first, step = self._part
+        return len(range(first, len(chosen) if isinstance(chosen, Sized) else self.num_all, step))
+
+    def shared_by(self, rank: int, world: int) -> "NamedImages":
+        """Of all images, the part of one of several processes that take them in turn."""
+        return NamedImages(self._loader, self._state, self._is_over, (rank, world))
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        for number, (camera, batch) in enumerate(self._loader):
-            if number and self._is_over():
+        first, step = self._part
+        loader = self._loader
+        images = loader.part(first, step) if isinstance(loader, DivisibleImages) else islice(loader, first, None, step)
+        for count, (camera, batch) in enumerate(images):
+            if count and self._is_over():
                 return
-            self._state.begin_image(self._names[batch["image_idx"]] if self._names else f"image {number}")
+            name = self._names[batch["image_idx"]] if self._names else f"image {first + count * step}"
+            self._state.begin_image(name)
             yield camera, batch

@@ -4,8 +4,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import torch
+from torch import Tensor
 from torch.cuda.amp.grad_scaler import GradScaler
 
+from semantic_ns.datamanagers.many_scenes_datamanager import ManyScenesDataManager
 from semantic_ns.errors import SceneError
 from semantic_ns.methods.weights import label_space_of, read_weights
 from semantic_ns.pipeline import SemanticPipeline, SemanticPipelineConfig
@@ -56,3 +58,16 @@ class ManyScenesPipeline(SemanticPipeline):
             # A checkpoint is loaded next.
             config = config.for_resume()
         super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
+
+    def numbered_losses(self, number: int) -> dict[str, Tensor]:
+        """Losses of a sample of the stream by its number, which alone decides what is drawn for it.
+
+        So they do not depend on which process takes it, nor on what that has done before.
+        """
+        sample, batch, seed = self._samples.numbered_sample(number)
+        torch.manual_seed(seed)
+        return cast(Any, self.model).get_loss_dict(self.model(cast(Any, sample)), batch)
+
+    @property
+    def _samples(self) -> ManyScenesDataManager:
+        return cast(ManyScenesDataManager, self.datamanager)

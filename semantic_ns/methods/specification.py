@@ -28,9 +28,10 @@ def specification(
     num_iterations: int,
     optimizers: dict[str, dict[str, Any]],
     mixed_precision: bool,
+    trainer: type[SemanticTrainerConfig] = SemanticTrainerConfig,
 ) -> MethodSpecification:
     """A method: what all have in common around one pipeline configuration."""
-    config = SemanticTrainerConfig(
+    config = trainer(
         method_name=name,
         steps_per_eval_batch=1000,
         steps_per_eval_image=1000,

@@ -70,6 +70,31 @@ def test_two_ranks_see_together_what_one_sees_in_twice_as_many_steps(rooms: Path
             assert are_equal(manager.next_train(step)[0], alone.next_train(2 * step + rank)[0])
 
 
+def test_a_numbered_sample_is_that_of_one_process_and_seeds_the_draws_of_the_model_anew(rooms: Path) -> None:
+    alone, second_rank = manager_of(rooms), manager_of(rooms, 1, 2)
+    seeds = set()
+    for number in range(6):
+        sample, batch, seed = second_rank.numbered_sample(number)
+        assert are_equal(sample, alone.next_train(number)[0])
+        assert batch == {SAMPLE: sample}
+        seeds |= {seed, pair(number, 0, 1, alone.config.seed, alone.shelf.num_training_frames).seed}
+    assert len(seeds) == 12
+
+
+def test_a_part_of_the_scored_images_is_read_alone(rooms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = manager_of(rooms).fixed_indices_eval_dataloader
+    whole = list(images)
+    assert len(whole) >= 3
+    read = note_reads(monkeypatch)
+    found = list(images.part(1, 2))
+    assert read == images.image_filenames[1::2]
+    assert [batch["image_idx"] for _, batch in found] == list(range(len(whole)))[1::2]
+    for (camera, batch), (other_camera, other) in zip(found, whole[1::2], strict=True):
+        assert torch.equal(batch["image"], other["image"])
+        assert torch.equal(camera.camera_to_worlds, other_camera.camera_to_worlds)
+        assert torch.equal(camera.metadata[SCENE], other_camera.metadata[SCENE])
+
+
 def test_a_sample_is_of_the_scene_and_target_of_its_pair(rooms: Path) -> None:
     manager = manager_of(rooms, options={"augmentation": UNCHANGED})
     counts = manager.shelf.num_training_frames

@@ -17,7 +17,7 @@ LAYERS = (
     ("errors", "moved"),
     ("kernels",),
     ("io",),
-    ("run_paths", "commands", "checkpoints"),
+    ("run_paths", "commands", "checkpoints", "processes", "shared_gradients"),
     ("labels", "losses", "rendering", "encodings", "optimizers", "geometry"),
     ("batch", "interfaces"),
     ("dataparsers", "synthetic_scene"),
@@ -38,6 +38,7 @@ LAYERS = (
     ("methods",),
     ("benchmark",),
     ("cli",),
+    ("train",),
 )
 BENCHMARK_LAYERS = (("runner",), ("labels",), ("active", "scenes"))
 """The same inside `benchmark`; folders of one layer do not import each other."""

@@ -5,6 +5,7 @@ from semantic_ns.many_scenes.samples import Augmentation
 from semantic_ns.methods.gsnerf.model import PublishedGsnerfModelConfig
 from semantic_ns.methods.gsnerf.training import ClippedAdamConfig
 from semantic_ns.methods.many_scenes_pipeline import ManyScenesPipelineConfig
+from semantic_ns.methods.many_scenes_trainer import ManyScenesTrainerConfig
 from semantic_ns.methods.specification import IS_CUDA, specification
 from semantic_ns.optimizers import RunDecayConfig
 from semantic_ns.propagation.config import PropagationConfig
@@ -41,4 +42,5 @@ gsnerf = specification(
         }
     },
     mixed_precision=False,
+    trainer=ManyScenesTrainerConfig,
 )

@@ -3,6 +3,7 @@
 from semantic_ns.datamanagers.many_scenes_datamanager import ManyScenesDataManagerConfig
 from semantic_ns.methods.gsnerf_small.model import GsnerfSmallModelConfig
 from semantic_ns.methods.many_scenes_pipeline import ManyScenesPipelineConfig
+from semantic_ns.methods.many_scenes_trainer import ManyScenesTrainerConfig
 from semantic_ns.methods.specification import specification
 from semantic_ns.optimizers import FusedAdamWConfig, RunDecayConfig
 from semantic_ns.propagation.config import PropagationConfig
@@ -24,4 +25,5 @@ gsnerf_small = specification(
         }
     },
     mixed_precision=False,
+    trainer=ManyScenesTrainerConfig,
 )

@@ -5,6 +5,7 @@ from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from semantic_ns.datamanagers.many_scenes_datamanager import ManyScenesDataManagerConfig
 from semantic_ns.many_scenes.samples import Augmentation
 from semantic_ns.methods.many_scenes_pipeline import ManyScenesPipelineConfig
+from semantic_ns.methods.many_scenes_trainer import ManyScenesTrainerConfig
 from semantic_ns.methods.specification import IS_CUDA, specification
 from semantic_ns.methods.viewseg.model import ViewsegModelConfig
 from semantic_ns.propagation.config import PropagationConfig
@@ -31,4 +32,5 @@ viewseg = specification(
     num_iterations=_NUM_STEPS,
     optimizers={"network": {"optimizer": AdamOptimizerConfig(lr=5e-4, eps=1e-8), "scheduler": None}},
     mixed_precision=False,
+    trainer=ManyScenesTrainerConfig,
 )

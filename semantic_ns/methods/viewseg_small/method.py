@@ -2,6 +2,7 @@
 
 from semantic_ns.datamanagers.many_scenes_datamanager import ManyScenesDataManagerConfig
 from semantic_ns.methods.many_scenes_pipeline import ManyScenesPipelineConfig
+from semantic_ns.methods.many_scenes_trainer import ManyScenesTrainerConfig
 from semantic_ns.methods.specification import specification
 from semantic_ns.methods.viewseg_small.model import ViewsegSmallModelConfig
 from semantic_ns.optimizers import FusedAdamWConfig, RunDecayConfig
@@ -25,4 +26,5 @@ viewseg_small = specification(
         }
     },
     mixed_precision=False,
+    trainer=ManyScenesTrainerConfig,
 )
