@@ -17,7 +17,7 @@ LAYERS = (
     ("errors", "moved"),
     ("kernels",),
     ("io",),
-    ("run_paths", "commands", "checkpoints"),
+    ("run_paths", "commands", "checkpoints", "jobs"),
     ("labels", "losses", "rendering", "encodings", "optimizers", "geometry"),
     ("batch", "interfaces"),
     ("dataparsers", "synthetic_scene"),
