@@ -36,7 +36,7 @@ LAYERS = (
     ("pipeline",),
     ("trainer",),
     ("methods",),
-    ("benchmark",),
+    ("benchmark", "scene_batch"),
     ("cli",),
 )
 BENCHMARK_LAYERS = (("runner",), ("labels",), ("active", "scenes"))
