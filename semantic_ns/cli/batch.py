@@ -57,9 +57,9 @@ class Batch:
     address: str = "auto"
     """Address of the Ray cluster, such as ray://head:10001; auto: the one that runs here; local: one of this machine
     alone, for the time of the call."""
-    cpus: float = 1
+    cpus: float = 1.0
     """Cores of a scene (Ray)."""
-    gpus: float = 0
+    gpus: float = 0.0
     """GPUs of a scene, or a share of one (Ray)."""
     memory: float | None = None
     """Memory of a scene in GiB, by which Ray places it (Ray)."""
@@ -76,11 +76,11 @@ class Batch:
         from semantic_ns.scene_batch.plan import find_paths, read_settings
         from semantic_ns.scene_batch.run import locked, run_batch, write_results
 
+        backend, console = self._backend(), Console()
         paths = find_paths(self.scenes)
         refuse_inside(self.output_dir, paths, "--output-dir")
         if read_settings(self.output_dir) is None:
             self._check_training(paths[0])
-        backend, console = self._backend(), Console()
         with locked(self.output_dir):
             rows = run_batch(self._tasks(paths), backend, console)
             page = write_results(self.output_dir, rows)
@@ -108,6 +108,7 @@ class Batch:
             if value is not None and not value > 0:
                 raise SceneError(f"Expected {name} above 0, found {value}; raise it.")
         in_order(self.steps)
+        self._limits()
         refuse_taken_options(self.arguments)
         if self.cluster == "ray" and self.jobs != 1:
             raise SceneError(
@@ -118,7 +119,12 @@ class Batch:
     def _backend(self) -> "Backend":
         from semantic_ns.scene_batch.backend import LocalBackend
 
-        return LocalBackend(self.jobs)
+        if self.cluster == "none":
+            return LocalBackend(self.jobs)
+        from semantic_ns.scene_batch.ray_cluster import RayBackend, Resources
+
+        memory = None if self.memory is None else round(self.memory * 2**30)
+        return RayBackend(self.address, Resources(self.cpus, self.gpus, memory), self.lost_node_retries)
 
     def _tasks(self, paths: Sequence[Path]) -> list["SceneTask"]:
         """All scenes of the folder, those of earlier calls, too; its settings are checked and written."""
