@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def rooms(output: Path, count: int) -> list[Path]:
 
 
 def batch_command(
-    scenes: list[Path], output: Path, steps: list[str], arguments: list[str], more: list[str]
+    scenes: list[Path], output: Path, steps: list[str], arguments: list[str], more: Sequence[str] = ()
 ) -> list[str]:
     """A command line of sns-batch."""
     command = [sys.executable, "-m", "semantic_ns.cli.batch", *map(str, scenes), "--output-dir", str(output)]

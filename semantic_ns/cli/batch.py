@@ -198,7 +198,11 @@ def entrypoint() -> None:
     command: Any = tyro.cli(Batch, args=arguments, config=(tyro.conf.FlagConversionOff,))
     command.arguments = options
     register_uninstalled()
-    run_command(command.main)
+    try:
+        run_command(command.main)
+    except KeyboardInterrupt:
+        print("Interrupted; the same command goes on where it stopped.", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 def in_threads(
     jobs: int, function: Callable[[Item], Result], items: Sequence[Item], stop: Callable[[], None]
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Call a function for each item in threads, some at a time; gives the results in the order in which they come.
 
     joblib's own worker processes would stay from job to job, with all that nerfstudio keeps for the life of a process,

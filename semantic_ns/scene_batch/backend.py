@@ -1,6 +1,6 @@
 """Where scenes are worked on: an interface, and processes of this machine."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -31,7 +31,7 @@ class Backend(Protocol):
         """Scenes at a time."""
         ...
 
-    def run(self, tasks: Sequence[SceneTask], told: Told) -> Iterator[SceneEnd]:
+    def run(self, tasks: Sequence[SceneTask], told: Told) -> Generator[SceneEnd, None, None]:
         """Do the tasks; gives each when it has ended, in any order. `told` is told of steps where that is possible."""
         ...
 
@@ -48,7 +48,7 @@ class LocalBackend:
         self.jobs = jobs
         self._command_of = command_of
 
-    def run(self, tasks: Sequence[SceneTask], told: Told) -> Iterator[SceneEnd]:
+    def run(self, tasks: Sequence[SceneTask], told: Told) -> Generator[SceneEnd, None, None]:
         """Do the tasks; when the caller stops early, the processes are asked to end and their steps stay open."""
         processes = Processes()
         one = partial(_run_one, processes=processes, told=told, command_of=self._command_of)

@@ -94,7 +94,8 @@ def _new_name(path: Path, taken: Mapping[str, str]) -> str:
 
 
 def _as_name(text: str) -> str:
-    return "".join("-" if sign in _FORBIDDEN_IN_NAMES or not sign.isprintable() else sign for sign in text)
+    name = "".join("-" if sign in _FORBIDDEN_IN_NAMES or not sign.isprintable() else sign for sign in text)
+    return f"_{name}" if name.startswith("-") else name  # else ns-train takes it for an option
 
 
 def refuse_taken_options(arguments: Sequence[str]) -> None:

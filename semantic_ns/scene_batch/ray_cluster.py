@@ -4,9 +4,10 @@ import importlib
 import math
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from time import monotonic, sleep
 from typing import Any
 
@@ -21,6 +22,7 @@ LOCAL = "local"
 RUNNING = "auto"
 _CONNECT_S = 5.0
 _LOCK_S = 600.0
+_MOST_WAITING = 1000
 _RAYS_PORT = 6379
 
 
@@ -80,13 +82,18 @@ class RayBackend:
                 "--memory, or add such a machine."
             )
 
-    def run(self, tasks: Sequence[SceneTask], told: Told) -> Iterator[SceneEnd]:
+    def run(self, tasks: Sequence[SceneTask], told: Told) -> Generator[SceneEnd, None, None]:
         """Do the tasks; when the caller stops early, Ray ends what runs, and its steps stay open."""
         del told  # the machines write records, which are read when a scene has ended
         work = self._ray.remote(max_retries=self._retries, **self._resources.options())(work_on)
-        waiting = {work.options(name=task.name).remote(task): task for task in tasks}
+        left, waiting = iter(tasks), dict[Any, SceneTask]()
         try:
-            while waiting:
+            while True:
+                # Not all of a hundred thousand at once: Ray looks at each of them in every wait.
+                for task in islice(left, max(_MOST_WAITING, 2 * self.jobs) - len(waiting)):
+                    waiting[work.options(name=task.name).remote(task)] = task
+                if not waiting:
+                    return
                 for reference in self._ray.wait(list(waiting), num_returns=1)[0]:
                     yield SceneEnd(waiting.pop(reference), self._lost(reference))
         finally:

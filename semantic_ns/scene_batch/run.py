@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Lock
 
@@ -60,8 +60,9 @@ def run_batch(tasks: Sequence[SceneTask], backend: Backend, console: Console) ->
     for task in waiting:
         task.folder.mkdir(parents=True, exist_ok=True)
     lost: dict[str, str] = {}
-    with sigterm_as_exit(), view:
-        for number, end in enumerate(backend.run(waiting, view.told), 1):
+    # Closed even where an interrupt comes between two scenes: what runs is asked to end, and waited for.
+    with sigterm_as_exit(), view, closing(backend.run(waiting, view.told)) as ended:
+        for number, end in enumerate(ended, 1):
             lost[end.task.name] = end.lost
             view.ended(number, len(waiting), row_of(end.task, end.lost))
     return [row_of(task, lost.get(task.name, "")) for task in tasks]

@@ -79,9 +79,10 @@ def test_scenes_at_a_time_are_what_the_scarcest_resource_of_each_machine_allows(
 
 
 def test_every_scene_ends_once_and_one_that_ray_gives_up_has_the_reason(
-    use: Any, tmp_path: Path, commands_of_milliseconds: FakeSteps
+    use: Any, tmp_path: Path, commands_of_milliseconds: FakeSteps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray = use(FakeRay(NODE, lost=("b",)))
+    monkeypatch.setattr(ray_cluster, "_MOST_WAITING", 2)
     backend = RayBackend("auto", Resources(2.0, 0.5, GIB), 7)
     rows = run_batch([task(tmp_path, name) for name in ("a", "b", "c")], backend, Console(quiet=True))
     assert {row.task.name: row.status for row in rows} == {"a": "done", "b": "failed", "c": "done"}
@@ -97,7 +98,7 @@ def test_a_batch_that_is_stopped_takes_its_tasks_back(use: Any, tmp_path: Path) 
     ray = use(FakeRay(NODE))
     ended = RayBackend("auto", Resources(), 0).run([task(tmp_path, name) for name in ("a", "b")], lambda _n, _r: None)
     assert next(iter(ended)).task.name == "b"
-    ended.close()  # pyright: ignore[reportAttributeAccessIssue]
+    ended.close()
     assert ray.calls[-2:] == [("cancel", "a"), ("shutdown", None)]
 
 

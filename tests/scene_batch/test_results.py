@@ -161,6 +161,7 @@ def test_scenes_of_one_name_are_told_apart_and_known_ones_keep_their_names() -> 
     first = plan.named([Path("/x/house/room"), Path("/x/flat/room")], {})
     assert first == {"room": "/x/house/room", "flat__room": "/x/flat/room"}
     again = plan.named([Path("/x/flat/room"), Path("/y/flat/room")], first)
+    assert list(plan.named([Path("/x/-a:b")], {})) == ["_-a-b"]
     assert again == {"flat__room": "/x/flat/room", "y__flat__room": "/y/flat/room"}
 
 

@@ -170,7 +170,7 @@ def test_a_batch_that_is_stopped_leaves_its_steps_open(tmp_path: Path) -> None:
     tasks = [task(tmp_path, name, ("train", "eval")) for name in ("slow", "fast")]
     ended = LocalBackend(2, steps).run(tasks, lambda _name, _record: None)
     assert next(iter(ended)).task.name == "fast"
-    ended.close()  # pyright: ignore[reportAttributeAccessIssue]
+    ended.close()
     assert [record.state for record in tasks[0].records()] == ["open", "open"]
 
 
