@@ -18,7 +18,8 @@ from typing import Any
 
 from semantic_ns.io.text import markdown_table
 from semantic_ns.scene_batch.plan import SCENES
-from semantic_ns.scene_batch.records import log_path, read_record
+from semantic_ns.scene_batch.records import read_record
+from semantic_ns.scene_batch.steps import config_path, newest_step
 from semantic_ns.scene_batch.table import CSV_FILE
 from semantic_ns.synthetic_scene import write_nerfstudio_scene
 
@@ -28,6 +29,7 @@ SMALL = (
 )  # fmt: skip
 """Options of ns-train for a training of seconds."""
 SCORES = ("miou_present", "miou", "psnr", "depth_l1")
+METHOD = "semantic-nerf"
 _LOOK_S = 0.2
 
 
@@ -61,7 +63,7 @@ def timed(command: list[str], log: Path) -> tuple[float, float]:
 def measure_overhead(output: Path, count: int, arguments: list[str]) -> str:
     """Compare a batch of trainings with the same trainings by hand; returns a table."""
     scenes, log = rooms(output, count), output / "overhead.txt"
-    plain = [sys.executable, "-m", "nerfstudio.scripts.train", "semantic-nerf", "--vis", "tensorboard"]
+    plain = [sys.executable, "-m", "nerfstudio.scripts.train", METHOD, "--vis", "tensorboard"]
     by_hand = [
         timed([*plain, "--data", str(scene), "--output-dir", str(output / "plain"), *arguments], log)
         for scene in scenes
@@ -93,8 +95,8 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes] | N
 
 
 def is_training(folder: Path) -> bool:
-    """Whether the training of a scene has begun and not ended."""
-    return log_path(folder, "train").exists() and read_record(folder, "train").state == "open"
+    """Whether the training of a scene has left its first checkpoint and not ended."""
+    return newest_step(config_path(folder, METHOD)) is not None and read_record(folder, "train").state == "open"
 
 
 def measure_kills(output: Path, count: int, arguments: list[str]) -> str:
@@ -170,7 +172,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="steps of a training")
     given = parser.parse_args()
     measure = {"overhead": measure_overhead, "kills": measure_kills, "nodes": measure_lost_node}[given.what]
-    arguments = ["--max-num-iterations", str(given.steps), *SMALL]
+    arguments = ["--max-num-iterations", str(given.steps), "--steps-per-save", str(max(1, given.steps // 10)), *SMALL]
     print(measure(given.output.absolute(), given.scenes, arguments))
 
 
