@@ -16,8 +16,8 @@ from nerfstudio.engine.trainer import Trainer
 
 from benchmarks.speed.run import circumstances
 from benchmarks.speed.turn import peak_gib, take_steps, trainer_of
-from semantic_ns.benchmark.runner.one_trial import training_config
 from semantic_ns.benchmark.runner.trials import Trial, read_trial, write_done, write_failed
+from semantic_ns.jobs.training_arguments import training_config
 
 MARKS = (5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 150.0, 300.0, 600.0, 1200.0)
 """Training seconds after which a run is scored; from the last one on, each time they have doubled."""

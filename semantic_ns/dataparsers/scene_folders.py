@@ -46,7 +46,7 @@ def find_scenes(data: Path) -> list[SceneFolder]:
     if data.is_file() and data.suffix != ".json":
         return _unique(_listed(data), data)
     if is_scene(data):
-        return [SceneFolder(_name_of(data), data)]
+        return [SceneFolder(scene_name(data), data)]
     folders = sorted(path for path in data.iterdir() if path.is_dir())
     scenes = [SceneFolder(path.name, path) for path in folders if is_scene(path)]
     if not scenes:
@@ -86,23 +86,35 @@ def pick_scenes(scenes: list[SceneFolder], names: tuple[str, ...], option: str) 
     return [by_name[name] for name in dict.fromkeys(names)]
 
 
+def listed_paths(file: Path) -> list[tuple[int, str, Path]]:
+    """The paths in a text file: number of the line, the line, and the path, which may be relative to the file.
+
+    Empty lines and those that start with # mean nothing.
+
+    Raises:
+        SceneError: if the file cannot be read.
+    """
+    lines = [line.strip() for line in read_text(file).splitlines()]
+    return [
+        (number, text, file.parent / Path(text).expanduser())
+        for number, text in enumerate(lines, start=1)
+        if text and not text.startswith("#")
+    ]
+
+
 def _listed(file: Path) -> list[SceneFolder]:
     found = []
-    for number, line in enumerate(read_text(file).splitlines(), start=1):
-        text = line.strip()
-        if not text or text.startswith("#"):
-            continue
-        path = file.parent / Path(text).expanduser()
+    for number, text, path in listed_paths(file):
         if not is_scene(path):
             raise SceneError(
                 f"Expected the path of a scene in line {number} of {file}, found {text}, which is none; correct the "
                 "line."
             )
-        found.append(SceneFolder(_name_of(path), path))
+        found.append(SceneFolder(scene_name(path), path))
     return found
 
 
-def _name_of(path: Path) -> str:
+def scene_name(path: Path) -> str:
     """The name of a folder; a json file is called like the folder that it is in."""
     return folder_name(path if path.is_dir() else path.absolute().parent)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from semantic_ns.benchmark.labels.published import REFERENCES
-from semantic_ns.benchmark.runner.backend import ProcessBackend, thread_counts
+from semantic_ns.benchmark.runner.backend import ProcessBackend
 from semantic_ns.benchmark.runner.modes import MODES, find_mode
 from semantic_ns.benchmark.runner.plan import Plan, make_scene, parse_scene, parse_variant, read_plan
 from semantic_ns.benchmark.runner.run import run_trials
@@ -23,6 +23,7 @@ from semantic_ns.benchmark.runner.trials import (
     write_trial,
 )
 from semantic_ns.errors import SceneError
+from semantic_ns.jobs.processes import thread_counts
 from semantic_ns.labels.corruption import CorruptionConfig
 from support import benchmark_trials
 from support.benchmark_trials import FakeBackend, trial
@@ -205,10 +206,10 @@ def test_stopping_ends_the_processes_and_leaves_their_trials_open(tmp_path: Path
     backend = ProcessBackend(2, PROGRAM)
     ended = iter(backend.run(folders))
     assert next(ended) == folders[1]
-    (process,) = backend._running
+    (process,) = backend._processes.running
     assert str(process.pid) == (folders[0] / "pid").read_text()
     ended.close()  # pyright: ignore[reportAttributeAccessIssue]
-    assert process.wait(30) == -15
+    assert process.returncode == -15
     assert state_of(folders[0]) == "open"
 
 

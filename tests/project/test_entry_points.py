@@ -37,6 +37,7 @@ EXPECTED = {
     COMMANDS: {
         "sns-apply",
         "sns-audit-labels",
+        "sns-batch",
         "sns-benchmark",
         "sns-doctor",
         "sns-export",

@@ -17,7 +17,7 @@ LAYERS = (
     ("errors", "moved"),
     ("kernels",),
     ("io",),
-    ("run_paths", "commands", "checkpoints", "processes", "shared_gradients"),
+    ("run_paths", "commands", "checkpoints", "jobs", "processes", "shared_gradients"),
     ("labels", "losses", "rendering", "encodings", "optimizers", "geometry"),
     ("batch", "interfaces"),
     ("dataparsers", "synthetic_scene"),
@@ -36,7 +36,7 @@ LAYERS = (
     ("pipeline",),
     ("trainer",),
     ("methods",),
-    ("benchmark",),
+    ("benchmark", "scene_batch"),
     ("cli",),
     ("train",),
 )

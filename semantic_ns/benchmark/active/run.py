@@ -9,11 +9,11 @@ from typing import Any
 from semantic_ns.benchmark.active.plan import ActivePlan
 from semantic_ns.benchmark.active.trial import MODULE, arguments_of
 from semantic_ns.benchmark.runner.backend import ProcessBackend
-from semantic_ns.benchmark.runner.one_trial import training_config
 from semantic_ns.benchmark.runner.run import run_trials
 from semantic_ns.benchmark.runner.trials import State
 from semantic_ns.errors import SceneError
 from semantic_ns.io.writing import write_errors_as_scene_error, write_json
+from semantic_ns.jobs.training_arguments import training_config
 
 SETTINGS = "settings.json"
 """File in a benchmark's folder: what all its trials have in common."""

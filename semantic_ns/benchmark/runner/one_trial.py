@@ -1,7 +1,5 @@
 """Trains and scores a trial in a process of its own: `python -m semantic_ns.benchmark.runner.one_trial FOLDER`."""
 
-import contextlib
-import io
 import shutil
 import sys
 import time
@@ -15,42 +13,13 @@ from semantic_ns.benchmark.runner.plan import Plan
 from semantic_ns.benchmark.runner.trials import Trial, read_trial, write_done, write_failed
 from semantic_ns.errors import SceneError
 from semantic_ns.interfaces import ScoredPipeline, TrainingDataLike
-from semantic_ns.moved import present_options
+from semantic_ns.jobs.training_arguments import refuse_unknown_method, training_config
 
 RUN = "run"
 KEEP_RUN = "--keep-run"
 MODULE = ("-m", "semantic_ns.benchmark.runner.one_trial")
 """What runs a trial, as arguments of Python."""
 _RULES = ("split", "void_rule", "miou_rule")
-
-
-def training_config(arguments: Sequence[str]) -> Any:
-    """The trainer's configuration that `ns-train` would make of these arguments.
-
-    Raises:
-        SceneError: if it would refuse them.
-    """
-    import tyro
-    from nerfstudio.configs.method_configs import AnnotatedBaseConfigUnion
-
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            config: Any = tyro.cli(AnnotatedBaseConfigUnion, args=present_options(arguments))
-    except SystemExit as error:
-        raise SceneError(
-            f"Expected options that ns-train takes, found {' '.join(arguments)!r}: {_plain(said.getvalue())}"
-        ) from error
-    config.pipeline.datamanager.data = config.data
-    config.vis = "none"
-    config.logging.local_writer.enable = False
-    return config
-
-
-def _plain(box: str) -> str:
-    """The first sentence of tyro's error box, without its border."""
-    lines = [line.strip("╭╮╰╯│─ ") for line in box.splitlines()]
-    return " ".join([line for line in lines if line][1:3])
 
 
 def checked_trials(plan: Plan) -> list[Trial]:
@@ -66,18 +35,6 @@ def checked_trials(plan: Plan) -> list[Trial]:
     for trial in trials:
         training_config(trial.arguments())
     return trials
-
-
-def refuse_unknown_method(method: str) -> None:
-    """Check the name of a method.
-
-    Raises:
-        SceneError: if nerfstudio does not know it.
-    """
-    from nerfstudio.configs.method_configs import all_methods
-
-    if method not in all_methods:
-        raise SceneError(f"Expected a method that ns-train knows, found {method!r}; ns-train --help lists them.")
 
 
 def check_trials(method: str, trials: Sequence[Trial]) -> None:

@@ -1,16 +1,12 @@
 """Runs the trials of a benchmark that have no result yet."""
 
-import signal
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from semantic_ns.benchmark.runner.backend import Backend
 from semantic_ns.benchmark.runner.trials import State, Trial, read_result, state_of, trial_folder, write_trial
+from semantic_ns.jobs.parallel import sigterm_as_exit
 
 
 def run_trials(
@@ -31,7 +27,7 @@ def run_trials(
     say(f"{len(trials)} trials, {len(trials) - len(waiting)} of them done before.")
     for trial in waiting:
         write_trial(trial_folder(output, trial), trial)
-    with _sigterm_as_exit():
+    with sigterm_as_exit():
         for number, folder in enumerate(backend.run([trial_folder(output, trial) for trial in waiting]), 1):
             say(f"{number}/{len(waiting)} {folder.name}: {_told(folder)}")
     return Counter(state_of(trial_folder(output, trial)) for trial in trials)
@@ -49,21 +45,3 @@ def _told(folder: Path) -> str:
         if result["scores"][poses].get("miou_present") is not None
     ]
     return f"done in {result['training_seconds']:.0f} s of training; miou_present: {', '.join(scores) or 'no labels'}"
-
-
-@contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    """Let SIGTERM end the benchmark as Ctrl-C does, so that it does not leave trainings behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def leave(number: int, frame: FrameType | None) -> NoReturn:
-        del frame
-        raise SystemExit(128 + number)
-
-    previous = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

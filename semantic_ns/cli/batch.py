@@ -1,0 +1,209 @@
+"""`sns-batch`: many scenes checked, trained, scored, audited and exported, on this machine or on a Ray cluster."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+
+from semantic_ns.cli.main import run_command
+from semantic_ns.errors import SceneError
+from semantic_ns.scene_batch.steps import Step, in_order
+
+if TYPE_CHECKING:
+    from semantic_ns.jobs.processes import Limits
+    from semantic_ns.scene_batch.backend import Backend
+    from semantic_ns.scene_batch.scene import SceneTask
+    from semantic_ns.scene_batch.table import Row
+
+
+@dataclass
+class Batch:
+    """Check, train, score, audit and export many scenes, as one job that can be killed and started again.
+
+    Each scene has a folder with the results and logs of its steps. A step that is done is not run again; one that was
+    killed is run anew, and a training goes on from its newest checkpoint. At the end results.csv and results.md have a
+    row for each scene, with the reason where one failed, and results.html shows pictures of all. Options after -- are
+    passed to ns-train.
+    """
+
+    scenes: tyro.conf.Positional[tuple[Path, ...]]
+    """Scenes: their folders, a folder whose sub-folders are scenes, or a text file with a path on each line."""
+    output_dir: Path
+    """Folder for the results. A second call with the same folder resumes."""
+    steps: tuple[Step, ...] = ("doctor", "train", "eval")
+    """What is done with each scene. Scenes with a problem that sns-doctor finds are trained, unless they cannot be
+    read. More steps may be named in a later call."""
+    method: str = "semantic-nerf"
+    """Name of the method, as in ns-train."""
+    jobs: int = 1
+    """Number of scenes at a time on this machine."""
+    threads: int | None = None
+    """Number of threads of each scene; by default its share of the cores, or with --cluster that of --cpus."""
+    time_limit: float | None = None
+    """Minutes after which a step is ended."""
+    memory_limit: float | None = None
+    """Memory in GiB above which a step is ended."""
+    retries: int = 1
+    """Number of times that a step is started again after a signal ended it. Other failures come again, and are not
+    retried."""
+    cluster: Literal["none", "ray"] = "none"
+    """Where the scenes are worked on: on this machine, or on a Ray cluster whose machines all see the scenes and the
+    results under the same paths."""
+    address: str = "auto"
+    """Address of the Ray cluster, such as ray://head:10001; auto: the one that runs here; local: one of this machine
+    alone, for the time of the call."""
+    cpus: float = 1.0
+    """Cores of a scene (Ray)."""
+    gpus: float = 0.0
+    """GPUs of a scene, or a share of one (Ray)."""
+    memory: float | None = None
+    """Memory of a scene in GiB, by which Ray places it (Ray)."""
+    lost_node_retries: int = 3
+    """Number of times that a scene is started again elsewhere when its machine is lost (Ray)."""
+    arguments: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """Options of ns-train."""
+
+    def main(self) -> None:
+        """Do what is not done, and write the tables and the page."""
+        self._check_options()
+        # Slow to import, and not needed to refuse a wrong option.
+        from semantic_ns.io.writing import refuse_inside
+        from semantic_ns.scene_batch.plan import find_paths, read_settings
+        from semantic_ns.scene_batch.run import locked, run_batch, write_results
+
+        backend, console = self._backend(), Console()
+        paths = find_paths(self.scenes)
+        refuse_inside(self.output_dir, paths, "--output-dir")
+        if read_settings(self.output_dir) is None:
+            self._check_training(paths[0])
+        with locked(self.output_dir):
+            rows = run_batch(self._tasks(paths), backend, console)
+            page = write_results(self.output_dir, rows)
+        _show(console, rows)
+        console.print(f"Pictures: {page}", soft_wrap=True, highlight=False, markup=False)
+        if missing := sum(row.status != "done" for row in rows):
+            raise SceneError(
+                f"Expected all {len(rows)} scenes to be done, found {missing} that failed or were interrupted; the "
+                f"table in {self.output_dir} says why, and the same command tries them again."
+            )
+
+    def _check_options(self) -> None:
+        from semantic_ns.scene_batch.plan import refuse_taken_options
+
+        for name, value, least in (
+            ("--jobs", self.jobs, 1), ("--threads", self.threads, 1), ("--retries", self.retries, 0),
+            ("--lost-node-retries", self.lost_node_retries, 0), ("--gpus", self.gpus, 0),
+        ):  # fmt: skip
+            if value is not None and not value >= least:
+                raise SceneError(f"Expected {name} of at least {least}, found {value}; raise it.")
+        for name, value in (
+            ("--time-limit", self.time_limit), ("--memory-limit", self.memory_limit), ("--cpus", self.cpus),
+            ("--memory", self.memory),
+        ):  # fmt: skip
+            if value is not None and not value > 0:
+                raise SceneError(f"Expected {name} above 0, found {value}; raise it.")
+        in_order(self.steps)
+        self._limits()
+        refuse_taken_options(self.arguments)
+        if self.cluster == "ray" and self.jobs != 1:
+            raise SceneError(
+                f"Expected the scenes at a time to follow from --cpus, --gpus and --memory with --cluster ray, found "
+                f"--jobs {self.jobs}; leave it out."
+            )
+
+    def _backend(self) -> "Backend":
+        from semantic_ns.scene_batch.backend import LocalBackend
+
+        if self.cluster == "none":
+            return LocalBackend(self.jobs)
+        from semantic_ns.scene_batch.ray_cluster import RayBackend, Resources
+
+        memory = None if self.memory is None else round(self.memory * 2**30)
+        return RayBackend(self.address, Resources(self.cpus, self.gpus, memory), self.lost_node_retries)
+
+    def _tasks(self, paths: Sequence[Path]) -> list["SceneTask"]:
+        """All scenes of the folder, those of earlier calls, too; its settings are checked and written."""
+        from semantic_ns.scene_batch import plan
+        from semantic_ns.scene_batch.scene import SceneTask
+
+        begun = plan.read_settings(self.output_dir)
+        if begun is not None:
+            plan.refuse_other_settings(self.output_dir, begun, self.method, self.arguments)
+        known = {} if begun is None else begun.scenes
+        scenes = {**known, **plan.named(paths, known)}
+        plan.write_settings(self.output_dir, plan.Settings(self.method, self.arguments, scenes))
+        folder = self.output_dir.absolute() / plan.SCENES
+        return [
+            SceneTask(
+                name, Path(data), folder / name, in_order(self.steps), self.method, self.arguments, self._limits(),
+                self.retries, self._threads(),
+            )
+            for name, data in scenes.items()
+        ]  # fmt: skip
+
+    def _check_training(self, data: Path) -> None:
+        from semantic_ns.jobs.training_arguments import refuse_unknown_method, training_config
+
+        refuse_unknown_method(self.method)
+        training_config([self.method, "--data", str(data), *self.arguments])
+
+    def _threads(self) -> dict[str, str]:
+        """Variables with the number of threads; those that the user has set stay, unless an option says otherwise."""
+        from semantic_ns.jobs.processes import thread_counts, with_threads
+
+        if self.threads is not None:
+            return with_threads(self.threads)
+        if self.cluster != "none":
+            return with_threads(max(1, int(self.cpus)))
+        return {name: count for name, count in thread_counts(self.jobs).items() if name not in os.environ}
+
+    def _limits(self) -> "Limits":
+        from semantic_ns.jobs.processes import Limits, can_limit_memory
+
+        if self.memory_limit is not None and not can_limit_memory():
+            raise SceneError(
+                "Expected a system that tells the memory of its processes for --memory-limit, found none in /proc; "
+                "leave it out."
+            )
+        seconds = None if self.time_limit is None else self.time_limit * 60
+        memory = None if self.memory_limit is None else round(self.memory_limit * 2**30)
+        return Limits(seconds, memory)
+
+
+def _show(console: Console, rows: Sequence["Row"]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from semantic_ns.scene_batch.table import HEADER, cells
+
+    table = Table(*HEADER)
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in cells(row)))
+    console.print(table)
+
+
+def entrypoint() -> None:
+    """Console script `sns-batch`."""
+    from semantic_ns.benchmark.runner.place import register_uninstalled
+
+    arguments, options = sys.argv[1:], ()
+    if "--" in arguments:
+        place = arguments.index("--")
+        arguments, options = arguments[:place], tuple(arguments[place + 1 :])
+    command: Any = tyro.cli(Batch, args=arguments, config=(tyro.conf.FlagConversionOff,))
+    command.arguments = options
+    register_uninstalled()
+    try:
+        run_command(command.main)
+    except KeyboardInterrupt:
+        print("Interrupted; the same command goes on where it stopped.", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    entrypoint()

@@ -1,0 +1,185 @@
+"""Processes with a log and with limits, which can all be stopped at once and do not outlive this one."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from semantic_ns.jobs import tied
+
+_THREAD_COUNTS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_LOOK_S = 0.1
+GRACE_S = 30.0
+"""Seconds after SIGTERM until SIGKILL: a training writes its checkpoint meanwhile."""
+
+Cause = Literal["itself", "time", "memory", "stopped"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a process may use.
+
+    Attributes:
+        seconds: Seconds until it is asked to end; None for no limit.
+        memory_bytes: Resident memory of the process and its children, above which they are killed; None for no limit.
+        grace_s: Seconds after it is asked to end until it is killed.
+    """
+
+    seconds: float | None = None
+    memory_bytes: int | None = None
+    grace_s: float = GRACE_S
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a process ended.
+
+    Attributes:
+        status: Its exit status, or minus the number of the signal that ended it.
+        seconds: Seconds that it ran.
+        peak_bytes: Largest resident memory.
+        cause: Why it ended: by itself (or a stranger's signal), at a limit, or because all were stopped.
+    """
+
+    status: int
+    seconds: float
+    peak_bytes: int
+    cause: Cause
+
+
+class Processes:
+    """Runs processes, each in the thread that asks for it, until they are stopped."""
+
+    def __init__(self) -> None:
+        self._running: dict[subprocess.Popen[bytes], Cause] = {}
+        self._changed = threading.Condition()
+        self._is_stopped = False
+
+    @property
+    def running(self) -> tuple[subprocess.Popen[bytes], ...]:
+        """The processes that have not ended."""
+        with self._changed:
+            return tuple(self._running)
+
+    def run(
+        self,
+        command: Sequence[str],
+        log: Path,
+        limits: Limits | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> Ending:
+        """Run a command and wait for its end. What it leaves behind in its session is killed.
+
+        Args:
+            command: Program and arguments.
+            log: File to which its output and errors are appended.
+            limits: What it may use; nothing is limited by default.
+            environment: Its environment.
+        """
+        limits = limits or Limits()
+        started = time.monotonic()
+        with self._changed:
+            if self._is_stopped:
+                return Ending(-signal.SIGTERM, 0.0, 0, "stopped")
+            with log.open("ab") as file:
+                process = subprocess.Popen(
+                    [sys.executable, "-S", tied.__file__, str(os.getpid()), *command],
+                    env=dict(environment), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )  # fmt: skip
+            self._running[process] = "itself"
+        peak = self._watch(process, limits, started)
+        return self._reap(process, started, peak)
+
+    def stop(self, grace_s: float = GRACE_S) -> None:
+        """Ask all processes to end, kill those that do not, and start no others."""
+        with self._changed:
+            self._is_stopped = True
+            for process in self._running:
+                self._ask_to_end(process, "stopped")
+            if not self._changed.wait_for(lambda: not self._running, grace_s):
+                for process in self._running:
+                    _kill(process)
+                self._changed.wait_for(lambda: not self._running, grace_s)
+
+    def _watch(self, process: subprocess.Popen[bytes], limits: Limits, started: float) -> int:
+        """Wait until the process has ended, which stays to be reaped; its largest memory in bytes."""
+        peak, asked = 0, None
+        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+            peak = max(peak, resident_bytes(process.pid))
+            now = time.monotonic()
+            if limits.memory_bytes is not None and peak > limits.memory_bytes:
+                self._mark(process, "memory")
+                _kill(process)
+            elif asked is None and limits.seconds is not None and now - started > limits.seconds:
+                asked = now
+                with self._changed:
+                    self._ask_to_end(process, "time")
+            elif asked is not None and now - asked > limits.grace_s:
+                _kill(process)
+            time.sleep(_LOOK_S)
+        return peak
+
+    def _reap(self, process: subprocess.Popen[bytes], started: float, peak: int) -> Ending:
+        with self._changed:
+            _kill(process)  # what it has left in its session; until it is reaped, the number is no other's
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            cause = self._running.pop(process)
+            self._changed.notify_all()
+        unit = 1 if sys.platform == "darwin" else 1024
+        return Ending(process.returncode, time.monotonic() - started, max(peak, usage.ru_maxrss * unit), cause)
+
+    def _mark(self, process: subprocess.Popen[bytes], cause: Cause) -> None:
+        if self._running[process] == "itself":
+            self._running[process] = cause
+
+    def _ask_to_end(self, process: subprocess.Popen[bytes], cause: Cause) -> None:
+        self._mark(process, cause)
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def resident_bytes(process: int) -> int:
+    """Resident memory of a process and its children now; 0 where the system has no /proc."""
+    total = 0
+    waiting = [str(process)]
+    while waiting:
+        folder = Path("/proc", waiting.pop())
+        with suppress(OSError, ValueError, IndexError):
+            total += int((folder / "statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            for children in folder.glob("task/*/children"):
+                waiting += children.read_text("ascii").split()
+    return total
+
+
+def can_limit_memory() -> bool:
+    """Whether this system tells how much memory a process has."""
+    return resident_bytes(os.getpid()) > 0
+
+
+def num_cores() -> int:
+    """Number of the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def thread_counts(jobs: int) -> dict[str, str]:
+    """The environment that gives each of some processes its share of the cores."""
+    return with_threads(max(1, num_cores() // jobs))
+
+
+def with_threads(count: int) -> dict[str, str]:
+    """The environment that gives a process a number of threads."""
+    return dict.fromkeys(_THREAD_COUNTS, str(count))

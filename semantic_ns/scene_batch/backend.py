@@ -1,0 +1,63 @@
+"""Where scenes are worked on: an interface, and processes of this machine."""
+
+from collections.abc import Generator, Sequence
+from functools import partial
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from semantic_ns.jobs.parallel import in_threads
+from semantic_ns.jobs.processes import Processes
+from semantic_ns.scene_batch import steps
+from semantic_ns.scene_batch.scene import CommandOf, SceneTask, Told, run_scene
+
+
+class SceneEnd(NamedTuple):
+    """A scene whose task has ended.
+
+    Attributes:
+        task: The task.
+        lost: Why it came to no end; empty where its records say all.
+    """
+
+    task: SceneTask
+    lost: str = ""
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Works on scenes somewhere; the folders of their results are reached from here."""
+
+    @property
+    def jobs(self) -> int:
+        """Scenes at a time."""
+        ...
+
+    def run(self, tasks: Sequence[SceneTask], told: Told) -> Generator[SceneEnd, None, None]:
+        """Do the tasks; gives each when it has ended, in any order. `told` is told of steps where that is possible."""
+        ...
+
+
+class LocalBackend:
+    """Processes of this machine, some scenes at a time.
+
+    Args:
+        jobs: Scenes at a time.
+        command_of: Gives the command of a step.
+    """
+
+    def __init__(self, jobs: int, command_of: CommandOf = steps.command_of) -> None:
+        self.jobs = jobs
+        self._command_of = command_of
+
+    def run(self, tasks: Sequence[SceneTask], told: Told) -> Generator[SceneEnd, None, None]:
+        """Do the tasks; when the caller stops early, the processes are asked to end and their steps stay open."""
+        processes = Processes()
+        one = partial(_run_one, processes=processes, told=told, command_of=self._command_of)
+        return in_threads(self.jobs, one, tasks, processes.stop)
+
+
+def _run_one(task: SceneTask, processes: Processes, told: Told, command_of: CommandOf) -> SceneEnd:
+    try:
+        run_scene(task, processes, told, command_of)
+    except OSError as error:  # a full disk, or a folder without rights: the other scenes may lie elsewhere
+        return SceneEnd(task, f"Its results cannot be written: {error}.")
+    return SceneEnd(task)

@@ -1,0 +1,158 @@
+"""Which scenes a batch has and with what it was begun, kept in its folder so that a second start means the same."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from json import JSONDecodeError
+from pathlib import Path
+
+from semantic_ns.dataparsers.scene_folders import find_scenes, is_scene, listed_paths, scene_name
+from semantic_ns.errors import SceneError
+from semantic_ns.io.writing import write_errors_as_scene_error, write_json
+from semantic_ns.run_paths import option_value
+
+SETTINGS = "batch.json"
+SCENES = "scenes"
+"""Folder of the folders of the scenes."""
+_TAKEN = ("data", "output-dir", "experiment-name", "timestamp", "load-config", "load-dir", "load-checkpoint")
+"""Options of `ns-train` that the batch itself gives."""
+_FORBIDDEN_IN_NAMES = '/\\:*?"<>|'
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the results of a batch.
+
+    Attributes:
+        method: The method, as `ns-train` knows it.
+        arguments: More arguments of `ns-train`.
+        scenes: The scenes by their names in the tables, absolute paths.
+    """
+
+    method: str
+    arguments: tuple[str, ...] = ()
+    scenes: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_paths(given: Sequence[Path]) -> list[Path]:
+    """The scenes that folders, folders of scenes and text files of paths mean, absolute, each once.
+
+    A path in a text file, and one of several given folders, is a scene whatever it holds: its row says what is wrong
+    with it.
+
+    Raises:
+        SceneError: there is none, or a file cannot be read.
+    """
+    found: dict[Path, None] = {}
+    for path in given:
+        found |= dict.fromkeys(each.expanduser().absolute() for each in _paths_of(path, is_only=len(given) == 1))
+    if not found:
+        raise SceneError("Expected the folder of a scene, a folder of scenes or a text file of paths, found none.")
+    return list(found)
+
+
+def _paths_of(path: Path, is_only: bool) -> list[Path]:
+    if path.is_file() and path.suffix != ".json":
+        listed = [found for _, _, found in listed_paths(path)]
+        if not listed:
+            raise SceneError(f"Expected the path of a scene on each line of {path}, found none; add some.")
+        return listed
+    if not path.exists() or is_scene(path):
+        if is_only and not path.exists():
+            raise SceneError(f"Expected a scene or a folder of scenes at {path}, found nothing; correct the path.")
+        return [path]
+    try:
+        return [scene.path for scene in find_scenes(path)]
+    except SceneError:
+        if is_only:
+            raise
+        return [path]
+
+
+def named(paths: Sequence[Path], known: Mapping[str, str]) -> dict[str, str]:
+    """Names of scenes: that of the folder, and as many of the folders above it as it takes to tell them apart.
+
+    Args:
+        paths: Absolute paths.
+        known: Scenes that have names already and keep them.
+    """
+    names = {path: name for name, path in known.items()}
+    found: dict[str, str] = {}
+    for path in paths:
+        name = names.get(str(path)) or _new_name(path, {**known, **found})
+        found[name] = str(path)
+    return found
+
+
+def _new_name(path: Path, taken: Mapping[str, str]) -> str:
+    name = _as_name(scene_name(path) if path.exists() else path.name)
+    for above in path.parents:
+        if name not in taken:
+            return name
+        name = f"{_as_name(above.name)}__{name}"
+    return name
+
+
+def _as_name(text: str) -> str:
+    name = "".join("-" if sign in _FORBIDDEN_IN_NAMES or not sign.isprintable() else sign for sign in text)
+    return f"_{name}" if name.startswith("-") else name  # else ns-train takes it for an option
+
+
+def refuse_taken_options(arguments: Sequence[str]) -> None:
+    """Check the arguments of `ns-train` after `--`.
+
+    Raises:
+        SceneError: the batch gives one of the options itself.
+    """
+    for name in _TAKEN:
+        if option_value(f"--{name}", arguments) is not None:
+            raise SceneError(
+                f"Expected options of the method after --, found --{name}, which sns-batch gives for each scene; leave "
+                "it out."
+            )
+
+
+def read_settings(output: Path) -> Settings | None:
+    """The settings that a folder was begun with; None for one that is no batch's.
+
+    Raises:
+        SceneError: the file cannot be read.
+    """
+    path = output / SETTINGS
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text("utf8"))
+        return Settings(content["method"], tuple(content["arguments"]), dict(content["scenes"]))
+    except (OSError, JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise SceneError(
+            f"Expected the settings of a batch in {path}, found a file that cannot be read ({error}); choose another "
+            "--output-dir."
+        ) from error
+
+
+def refuse_other_settings(output: Path, begun: Settings, method: str, arguments: Sequence[str]) -> None:
+    """Check that a folder was begun with the same method and arguments: its table compares scenes.
+
+    Raises:
+        SceneError: they differ, and how.
+    """
+    for what, before, now in (
+        ("--method", begun.method, method),
+        ("arguments of ns-train", " ".join(begun.arguments) or "none", " ".join(arguments) or "none"),
+    ):
+        if before != now:
+            raise SceneError(
+                f"Expected the settings with which {output} was begun, {what}: {before}, found {now}; give the same, "
+                "or choose another --output-dir."
+            )
+
+
+def write_settings(output: Path, settings: Settings) -> None:
+    """Write the settings into the folder of a batch.
+
+    Raises:
+        SceneError: it cannot be written.
+    """
+    with write_errors_as_scene_error(output):
+        write_json(output / SETTINGS, asdict(settings))

@@ -1,0 +1,123 @@
+"""A batch from its beginning or its last state to its table."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Lock
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from semantic_ns.io.locking import take_lock
+from semantic_ns.io.writing import write_errors_as_scene_error
+from semantic_ns.jobs.parallel import sigterm_as_exit
+from semantic_ns.scene_batch.backend import Backend
+from semantic_ns.scene_batch.page import write_page
+from semantic_ns.scene_batch.progress import as_clock, seconds_left
+from semantic_ns.scene_batch.records import Record
+from semantic_ns.scene_batch.scene import SceneTask
+from semantic_ns.scene_batch.steps import Step
+from semantic_ns.scene_batch.table import Row, row_of, write_table
+
+LOCK = ".lock"
+
+
+@contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """Make the folder of a batch, which no other batch can work in meanwhile.
+
+    Raises:
+        SceneError: another one works there, or the folder cannot be written.
+    """
+    with write_errors_as_scene_error(output):
+        output.mkdir(parents=True, exist_ok=True)
+    lock = take_lock(
+        output / LOCK,
+        lambda owner: (
+            f"Expected a folder in which no other batch works, found process {owner} at work in {output}; wait for its "
+            "end, or choose another --output-dir."
+        ),
+    )
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def run_batch(tasks: Sequence[SceneTask], backend: Backend, console: Console) -> list[Row]:
+    """Do the tasks that are not done, and show how far they are; returns a row of each, in their order.
+
+    Args:
+        tasks: What is done.
+        backend: Where.
+        console: Where progress is shown, and a line for each scene that ends.
+    """
+    view = _View(tasks, backend.jobs, console)
+    waiting = [task for task in tasks if any(record.state != "done" for record in task.records())]
+    view.say(f"{len(tasks)} scenes, {len(tasks) - len(waiting)} of them done before.")
+    for task in waiting:
+        task.folder.mkdir(parents=True, exist_ok=True)
+    lost: dict[str, str] = {}
+    # Closed even where an interrupt comes between two scenes: what runs is asked to end, and waited for.
+    with sigterm_as_exit(), view, closing(backend.run(waiting, view.told)) as ended:
+        for number, end in enumerate(ended, 1):
+            lost[end.task.name] = end.lost
+            view.ended(number, len(waiting), row_of(end.task, end.lost))
+    return [row_of(task, lost.get(task.name, "")) for task in tasks]
+
+
+class _View:
+    """What a batch shows: a bar over all steps with the time that is left, and a line for each scene that has ended."""
+
+    def __init__(self, tasks: Sequence[SceneTask], jobs: int, console: Console) -> None:
+        records = [(task.name, record) for task in tasks for record in task.records()]
+        self._ended = [record for _, record in records if record.state == "done"]
+        self._left: set[tuple[str, Step]] = {(name, record.step) for name, record in records if record.state != "done"}
+        self._jobs, self._console, self._lock = jobs, console, Lock()
+        self._progress = Progress(
+            TextColumn("steps"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]} left"),
+            console=console, transient=True,
+        )  # fmt: skip
+        self._bar = self._progress.add_task("", total=len(records), completed=len(self._ended), left="-:--")
+
+    def __enter__(self) -> None:
+        self._progress.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def say(self, sentence: str) -> None:
+        self._console.print(sentence, soft_wrap=True, highlight=False, markup=False)
+
+    def told(self, scene: str, record: Record) -> None:
+        """Count a step that has ended, once; called from several threads."""
+        with self._lock:
+            if (scene, record.step) not in self._left:
+                return
+            self._left.remove((scene, record.step))
+            self._ended.append(record)
+            counts: Mapping[Step, int] = Counter(step for _, step in self._left)
+            left = seconds_left(self._ended, counts, self._jobs)
+            self._progress.update(self._bar, advance=1, left=as_clock(left))
+
+    def ended(self, number: int, total: int, row: Row) -> None:
+        """Say how a scene has ended; steps of a machine that told nothing are counted now."""
+        for record in row.records:
+            if record.state != "open":
+                self.told(row.task.name, record)
+        scores = f", mIoU {row.scores['miou_present']:.3f}" if "miou_present" in row.scores else ""
+        reason = f": {row.reason}" if row.status != "done" and row.reason else ""
+        self.say(f"{number}/{total} {row.task.name}: {row.status} in {row.seconds:.0f} s{scores}{reason}")
+
+
+def write_results(output: Path, rows: Sequence[Row]) -> Path:
+    """Write the tables and the page; returns the path of the page.
+
+    Raises:
+        SceneError: the folder cannot be written.
+    """
+    with write_errors_as_scene_error(output):
+        write_table(output, rows)
+        return write_page(output, rows, f"Scenes of {output.name}")

@@ -1,0 +1,128 @@
+"""The steps of a scene: the command of each, what it needs, and where its results lie in the folder of the scene."""
+
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, get_args
+
+from semantic_ns.checkpoints import find_checkpoint, step_of
+from semantic_ns.errors import SceneError
+from semantic_ns.run_paths import RESUME_CONFIG
+
+Step = Literal["doctor", "train", "eval", "audit", "export-labels", "export-pointcloud", "export-mesh"]
+STEPS: tuple[Step, ...] = get_args(Step)
+"""All steps, in the order in which they run."""
+DOCTOR_REPORT = "doctor.json"
+DOCTOR_PICTURES = "doctor.png"
+SCORES = "scores.json"
+PICTURES = "pictures"
+"""Folder of the pictures of `ns-eval`."""
+RUN = "run"
+PROBLEM_FOUND = 1
+"""Exit status of `sns-doctor` for a scene that can be used and has a problem."""
+
+_MODULES: dict[Step, tuple[str, ...]] = {
+    "doctor": ("semantic_ns.cli.doctor",),
+    "train": ("nerfstudio.scripts.train",),
+    "eval": ("nerfstudio.scripts.eval",),
+    "audit": ("semantic_ns.cli.audit_labels",),
+    "export-labels": ("semantic_ns.cli.export_labels",),
+    "export-pointcloud": ("semantic_ns.cli.export", "pointcloud"),
+    "export-mesh": ("semantic_ns.cli.export", "mesh"),
+}
+_RESULTS: dict[Step, str] = {
+    "audit": "audit", "export-labels": "labels", "export-pointcloud": "pointcloud", "export-mesh": "mesh",
+}  # fmt: skip
+"""Folders of results, which a step makes anew."""
+_NO_VIEWER = ("--vis", "tensorboard", "--viewer.quit-on-train-completion", "True")
+
+
+def in_order(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps, each once, in the order in which they run.
+
+    Raises:
+        SceneError: there is none, or one needs a training that is not among them.
+    """
+    if not steps:
+        raise SceneError(f"Expected at least one step for --steps, found none; the steps are {', '.join(STEPS)}.")
+    found: tuple[Step, ...] = tuple(step for step in STEPS if step in steps)
+    if "train" not in found and (needing := [step for step in found if step != "doctor"]):
+        raise SceneError(
+            f"Expected train among --steps before {needing[0]}, which needs a trained scene, found none; add it: a "
+            "scene that is trained is not trained again."
+        )
+    return found
+
+
+def needed_step(step: Step) -> Step | None:
+    """The step without which another one cannot run; None for those that need a readable scene alone."""
+    return {"doctor": None, "train": "doctor"}.get(step, "train")  # pyright: ignore[reportReturnType]
+
+
+def config_path(folder: Path, method: str) -> Path:
+    """The config.yml of the training in the folder of a scene."""
+    return folder / method / RUN / "config.yml"
+
+
+def command_of(step: Step, data: Path, folder: Path, method: str, arguments: Sequence[str]) -> list[str]:
+    """The command of a step. What an earlier try has left is removed, unless the step goes on from it.
+
+    Args:
+        step: The step.
+        data: The scene.
+        folder: The folder of its results.
+        method: The method, as `ns-train` knows it.
+        arguments: More arguments of `ns-train`.
+    """
+    module, *words = _MODULES[step]
+    command = [sys.executable, "-m", module, *words]
+    config = config_path(folder, method)
+    if step == "doctor":
+        (folder / DOCTOR_REPORT).unlink(missing_ok=True)
+        return [*command, str(data), "--json", str(folder / DOCTOR_REPORT), "--pictures", str(folder / DOCTOR_PICTURES)]
+    if step == "train":
+        return [*command, method, *_training(data, folder, config, arguments)]
+    if step == "eval":
+        results = ["--output-path", str(folder / SCORES), "--render-output-path", str(folder / PICTURES)]
+        return [*command, "--load-config", str(config), *results]
+    place = folder / _RESULTS[step]
+    shutil.rmtree(place, ignore_errors=True)
+    return [*command, "--load-config", str(config), "--output" if step == "audit" else "--output-dir", str(place)]
+
+
+def _training(data: Path, folder: Path, config: Path, arguments: Sequence[str]) -> list[str]:
+    if newest_step(config) is not None:
+        return ["--load-config", str(config.parent / RESUME_CONFIG)]
+    shutil.rmtree(config.parent, ignore_errors=True)
+    place = ["--output-dir", str(folder.parent), "--experiment-name", folder.name, "--timestamp", RUN]
+    # Options with one value: a list would take the name of the dataparser, too, which is the last of the arguments.
+    return [*_NO_VIEWER, "--data", str(data), *place, *arguments]
+
+
+def newest_step(config: Path) -> int | None:
+    """Number of steps of the newest whole checkpoint that a training can go on from; None without one."""
+    if not (config.parent / RESUME_CONFIG).is_file():
+        return None
+    with suppress(SceneError):
+        found = step_of(find_checkpoint(config.parent / "nerfstudio_models"))
+        return None if found is None else found + 1
+    return None
+
+
+def is_trained(config: Path) -> bool:
+    """Whether the newest checkpoint of a run is its last one: a training was killed after it had ended."""
+    steps = newest_step(config)
+    if steps is None:
+        return False
+    # Not read as YAML, which would build the whole configuration and import the method.
+    text = (config.parent / RESUME_CONFIG).read_text("utf8", errors="replace")
+    limit, seconds, before = (_number(text, key) for key in ("max_num_iterations", "max_seconds", "seconds_before"))
+    return (limit is not None and steps >= limit) or (seconds is not None and (before or 0.0) >= seconds)
+
+
+def _number(text: str, key: str) -> float | None:
+    found = re.search(rf"^{key}: ([\d.e+]+)$", text, re.MULTILINE)
+    return float(found[1]) if found else None

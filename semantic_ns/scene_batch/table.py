@@ -1,0 +1,129 @@
+"""The table of a batch: a row for each scene, from its records and scores, as CSV, in markdown and for the terminal."""
+
+import csv
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from json import JSONDecodeError
+from pathlib import Path
+from typing import Any
+
+from semantic_ns.io.text import markdown_table
+from semantic_ns.io.writing import replacing, write_text
+from semantic_ns.scene_batch.records import Record, State
+from semantic_ns.scene_batch.scene import SceneTask
+from semantic_ns.scene_batch.steps import SCORES, config_path
+
+CSV_FILE = "results.csv"
+MARKDOWN_FILE = "results.md"
+HEADER = ("scene", "mIoU", "PSNR, dB", "depth L1, m", "s", "status", "reason")
+_SHOWN = (("miou_present", 3), ("psnr", 2), ("depth_l1", 3))
+"""Scores in the table for people, with their digits."""
+_SCORES = ("miou_present", "miou", "psnr", "depth_l1")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A scene in the table.
+
+    Attributes:
+        task: What was to be done.
+        records: A record of each step.
+        scores: `miou_present`, `miou`, `psnr` (dB) and `depth_l1` (m), those that are known.
+        lost: Why the task as a whole came to no end, such as a node that was lost; may be empty.
+    """
+
+    task: SceneTask
+    records: tuple[Record, ...]
+    scores: dict[str, float]
+    lost: str = ""
+
+    @property
+    def status(self) -> State:
+        """Done where every step is, failed where one has failed, else open."""
+        states = {record.state for record in self.records}
+        if "failed" in states:
+            return "failed"
+        return "done" if states == {"done"} else "failed" if self.lost else "open"
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all steps."""
+        return sum(record.seconds for record in self.records)
+
+    @property
+    def peak_memory_gib(self) -> float:
+        """Largest memory of a step, GiB."""
+        return max((record.peak_memory_gib for record in self.records), default=0.0)
+
+    @property
+    def reason(self) -> str:
+        """What failed and why, else what was remarked, step by step."""
+        failed = [record for record in self.records if record.state == "failed"]
+        said = failed or [record for record in self.records if record.state == "done"]
+        sentences = [f"{record.step}: {record.reason}" for record in said if record.reason]
+        return " ".join([*sentences, *([self.lost] if self.lost and not failed else [])])
+
+
+def row_of(task: SceneTask, lost: str = "") -> Row:
+    """The row of a scene, from the files in its folder."""
+    records = tuple(task.records())
+    is_scored = any(record.step == "eval" and record.state == "done" for record in records)
+    return Row(task, records, read_scores(task.folder) if is_scored else {}, lost)
+
+
+def read_scores(folder: Path) -> dict[str, float]:
+    """The scores that `ns-eval` left in the folder of a scene."""
+    found: dict[str, Any] = {}
+    with suppress(OSError, JSONDecodeError, KeyError):
+        found = json.loads((folder / SCORES).read_text("utf8"))["results"]
+    return {name: found[name] for name in _SCORES if isinstance(found.get(name), int | float)}
+
+
+def write_table(output: Path, rows: Sequence[Row]) -> None:
+    """Write `results.csv` and `results.md`.
+
+    The former has the path of each scene and of its run, its scores unrounded, its largest memory, and for each step
+    its state and seconds.
+    """
+    steps = rows[0].task.steps if rows else ()
+    with replacing(output / CSV_FILE) as temporary, temporary.open("w", encoding="utf8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(
+            ["scene", *_SCORES, "seconds", "peak_memory_gib", "status", "reason"]
+            + [f"{step}{what}" for step in steps for what in ("", "_seconds")]
+            + ["data", "run"]
+        )
+        writer.writerows(_csv_row(row) for row in rows)
+    write_text(output / MARKDOWN_FILE, f"{markdown_table(HEADER, [_markdown_row(row) for row in rows])}\n")
+
+
+def _csv_row(row: Row) -> list[object]:
+    config = config_path(row.task.folder, row.task.method)
+    return [
+        row.task.name,
+        *(row.scores.get(name, "") for name in _SCORES),
+        f"{row.seconds:.1f}", f"{row.peak_memory_gib:.2f}", row.status, row.reason,
+        *(value for record in row.records for value in (record.state, f"{record.seconds:.1f}")),
+        str(row.task.data), str(config) if config.is_file() else "",
+    ]  # fmt: skip
+
+
+def _markdown_row(row: Row) -> list[str]:
+    return [cell.replace("|", "\\|").replace("\n", " ") for cell in cells(row)]
+
+
+def cells(row: Row) -> list[str]:
+    """The cells of a row under `HEADER`; mIoU is that over classes with ground truth."""
+    return [
+        row.task.name,
+        *(_number(row.scores.get(name), digits) for name, digits in _SHOWN),
+        f"{row.seconds:.0f}",
+        row.status,
+        row.reason or "-",
+    ]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

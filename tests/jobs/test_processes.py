@@ -1,0 +1,110 @@
+"""Processes with limits: how each of them ends, and that none is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from semantic_ns.jobs.parallel import in_threads
+from semantic_ns.jobs.processes import Ending, Limits, Processes, resident_bytes, thread_counts, with_threads
+from support.fresh_process import ROOT
+from support.job_programs import GROW, HANG, python, wait_until_ended
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def run(tmp_path: Path, command: list[str], limits: Limits | None = None) -> Ending:
+    return Processes().run(command, tmp_path / "log.txt", limits)
+
+
+def test_a_process_that_ends_gives_its_status_and_its_words(tmp_path: Path) -> None:
+    ending = run(tmp_path, python("import sys; print('last words'); sys.exit(3)"))
+    assert (ending.status, ending.cause) == (3, "itself")
+    assert ending.peak_bytes > 2**20
+    assert (tmp_path / "log.txt").read_text() == "last words\n"
+
+
+def test_the_log_is_appended_to(tmp_path: Path) -> None:
+    for word in ("one", "two"):
+        run(tmp_path, python(f"print('{word}')"))
+    assert (tmp_path / "log.txt").read_text() == "one\ntwo\n"
+
+
+def test_a_process_that_kills_itself_ended_by_itself(tmp_path: Path) -> None:
+    ending = run(tmp_path, python("import os; os.kill(os.getpid(), 9)"))
+    assert (ending.status, ending.cause) == (-9, "itself")
+
+
+def test_a_process_that_never_ends_is_asked_to_end(tmp_path: Path) -> None:
+    ending = run(tmp_path, python(HANG), Limits(seconds=0.2))
+    assert (ending.status, ending.cause) == (-signal.SIGTERM, "time")
+
+
+def test_a_process_that_does_not_listen_is_killed(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which its children inherit
+    try:
+        ending = run(tmp_path, python(HANG), Limits(seconds=0.2, grace_s=0.2))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (ending.status, ending.cause) == (-signal.SIGKILL, "time")
+
+
+def test_a_process_that_takes_too_much_memory_is_killed(tmp_path: Path) -> None:
+    ending = run(tmp_path, python(GROW), Limits(memory_bytes=100 * 2**20))
+    assert (ending.status, ending.cause) == (-signal.SIGKILL, "memory")
+    assert ending.peak_bytes > 100 * 2**20
+
+
+def test_memory_counts_the_children_of_a_process(tmp_path: Path) -> None:
+    fork = f"import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', {GROW!r}])"
+    assert run(tmp_path, python(fork), Limits(memory_bytes=100 * 2**20)).cause == "memory"
+    assert resident_bytes(os.getpid()) > 2**20
+
+
+def test_what_a_process_leaves_in_its_session_ends_with_it(tmp_path: Path) -> None:
+    leave = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-S', '-c', {HANG!r}]).pid)"
+    assert run(tmp_path, python(leave)).status == 0
+    wait_until_ended(int((tmp_path / "log.txt").read_text()))
+
+
+def test_stopping_ends_what_runs_and_starts_nothing_more(tmp_path: Path) -> None:
+    processes, endings = Processes(), []
+    os.mkfifo(tmp_path / "fifo")
+    code = f"open({str(tmp_path / 'fifo')!r}, 'w').close(); {HANG}"
+    thread = threading.Thread(target=lambda: endings.append(processes.run(python(code), tmp_path / "log.txt")))
+    thread.start()
+    (tmp_path / "fifo").open().close()  # the process runs
+    processes.stop()
+    thread.join()
+    assert (endings[0].status, endings[0].cause) == (-signal.SIGTERM, "stopped")
+    assert processes.run(python("print('never')"), tmp_path / "log.txt").cause == "stopped"
+    assert (tmp_path / "log.txt").read_text() == ""
+
+
+def test_a_process_does_not_outlive_one_that_is_killed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    child = f"import os; open({str(tmp_path / 'fifo')!r}, 'w').write(str(os.getpid())); {HANG}"
+    parent = (
+        "import sys; from pathlib import Path; from semantic_ns.jobs.processes import Processes\n"
+        f"Processes().run([sys.executable, '-S', '-c', {child!r}], Path({str(tmp_path / 'log.txt')!r}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent], cwd=ROOT)
+    number = int((tmp_path / "fifo").read_text())
+    process.kill()
+    process.wait()
+    wait_until_ended(number)
+
+
+def test_results_come_from_all_threads_and_the_end_stops_what_they_wait_for() -> None:
+    stopped: list[bool] = []
+    assert sorted(in_threads(2, lambda number: number**2, [1, 2, 3], lambda: stopped.append(True))) == [1, 4, 9]
+    assert stopped == [True]
+
+
+def test_jobs_share_the_cores() -> None:
+    assert set(thread_counts(10**6).values()) == {"1"}
+    assert with_threads(3)["OMP_NUM_THREADS"] == "3"
