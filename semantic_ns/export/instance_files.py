@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int32, UInt8
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
@@ -28,6 +28,11 @@ def instance_color(number: int) -> tuple[int, int, int]:
         number * _GOLDEN % 1, 0.55 + 0.4 * (number % 2), 0.95 - 0.25 * (number % 3) / 2
     )
     return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def instance_colors(count: int) -> UInt8[ndarray, "ids 3"]:
+    """The colours of the ids 0 to `count`, see `instance_color`."""
+    return np.array([instance_color(number) for number in range(count + 1)], np.uint8)
 
 
 def describe(found: SurfaceInstances, taxonomy: Taxonomy, unit: str) -> dict[str, Any]:
@@ -77,7 +82,7 @@ class InstanceFiles:
             )
         self._folder, self._taxonomy = folder, taxonomy
         self._content = describe(found, taxonomy, unit)
-        self._colors = np.array([instance_color(number) for number in range(found.count + 1)], np.uint8)
+        self._colors = instance_colors(found.count)
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 

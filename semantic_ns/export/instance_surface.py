@@ -153,7 +153,16 @@ class SurfaceInstances:
 
     def of(self, voxels: Int64[ndarray, "*shape"]) -> Int32[ndarray, "*shape"]:
         """The instance of voxels by their numbers, 0 for -1."""
-        return np.array([*self.ids, NO_INSTANCE], np.int32)[voxels]
+        return np.append(self.ids, np.int32(NO_INSTANCE))[voxels]
+
+    def at(self, points: Float64[ndarray, "points 3"], classes: Integer[ndarray, "points"]) -> Int32[ndarray, "points"]:
+        """The instance of places on the surface: that of the nearest voxel of their class, 0 of stuff and void.
+
+        Args:
+            points: Places in the world of the data set's files.
+            classes: The class of each, void -1.
+        """
+        return self.of(self.surface.nearest(points, classes))
 
 
 def find_instances(
