@@ -17,8 +17,9 @@ class Instances:
     Connected parts of the surface of one class are instances. Where --masks gives masks of things in single frames,
     these are joined over views by what most frames say; their ids need not agree between frames. Written are PNGs of 16
     bits in the folder instances, in which an id means the same thing in every frame, pictures of them in
-    instances_color, instances.json with the class, colour, size and box of each instance, and instances_coco.json.
-    Training images and scored images are written.
+    instances_color, instances.json with the class, colour, size and box of each instance, and COCO's formats of
+    instances (instances_coco.json) and of panoptic segments (panoptic.json and the folder panoptic), which hold the
+    other classes, too. Training images and scored images are written.
     """
 
     load_config: Path
@@ -60,7 +61,7 @@ class Instances:
             used = {id(frame) for frame in unique_frames(frames)}
             for frame, image, view in zip(frames, images, [*surface.views, *others], strict=True):
                 if id(frame) in used:
-                    files.add(frame.name, image, found.of(found.surface.shown_by(view)))
+                    files.add(frame.name, image, found.of(found.surface.shown_by(view)), view.labels)
             files.finish()
         Console(soft_wrap=True, highlight=False, markup=False).print(
             f"Wrote {found.count} instances, from {surface.said}, to {self.output_dir}; depth: "

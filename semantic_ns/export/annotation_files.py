@@ -17,6 +17,7 @@ from numpy import ndarray
 
 from semantic_ns.errors import SceneError
 from semantic_ns.export.outlines import outlines_of
+from semantic_ns.export.panoptic_files import box_of
 from semantic_ns.io.run_lengths import encode_coco, encode_label_studio, runs_of
 from semantic_ns.io.writing import write_json, write_png, write_text
 from semantic_ns.labels.class_table import voc_color
@@ -92,7 +93,7 @@ class AnnotationFiles:
         height, width = labels.shape
         annotations = []
         for number, _, mask in self._regions(labels):
-            left, top, box_width, box_height = _box(mask)
+            left, top, box_width, box_height = box_of(mask)
             annotations.append(
                 {
                     "category_id": self.taxonomy.source_ids[number],
@@ -123,7 +124,7 @@ class AnnotationFiles:
             "image", id=str(len(self._records)), name=name, width=f"{width}", height=f"{height}"
         )
         for _, class_name, mask in self._regions(labels):
-            left, top, box_width, box_height = _box(mask)
+            left, top, box_width, box_height = box_of(mask)
             part = mask[top : top + box_height, left : left + box_width]
             attributes = {
                 "label": class_name,
@@ -219,13 +220,6 @@ class AnnotationFiles:
         write_text(self.folder / "labelmap.txt", f"# label:color_rgb:parts:actions\nbackground:0,0,0::\n{text}")
         stems = "".join(f"{stem}\n" for stem in sorted(self._stems))
         write_text(self.folder / "ImageSets" / "Segmentation" / "default.txt", stems)
-
-
-def _box(mask: Mask) -> tuple[int, int, int, int]:
-    """Left, top, width and height of the pixels of a mask."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    left, top = int(columns[0]), int(rows[0])
-    return left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1
 
 
 def _hex(color: tuple[int, int, int]) -> str:

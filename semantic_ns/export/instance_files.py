@@ -5,12 +5,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int16, Int32, UInt8
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
 from semantic_ns.export.instance_masks import LARGEST_ID
 from semantic_ns.export.instance_surface import SurfaceInstances
+from semantic_ns.export.panoptic_files import PanopticFiles, box_of
 from semantic_ns.io.run_lengths import encode_coco
 from semantic_ns.io.writing import write_json, write_png
 from semantic_ns.labels.taxonomy import Taxonomy
@@ -83,25 +84,32 @@ class InstanceFiles:
         self._folder, self._taxonomy = folder, taxonomy
         self._content = describe(found, taxonomy, unit)
         self._colors = instance_colors(found.count)
+        self._panoptic = PanopticFiles(folder, found.count, taxonomy)
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 
-    def add(self, name: PurePosixPath, image: PurePosixPath, ids: Int32[ndarray, "height width"]) -> None:
-        """Write the ids of a frame as a PNG of 16 bits, and a picture of them.
+    def add(
+        self,
+        name: PurePosixPath,
+        image: PurePosixPath,
+        ids: Int32[ndarray, "height width"],
+        labels: Int16[ndarray, "height width"],
+    ) -> None:
+        """Write the ids of a frame as a PNG of 16 bits, a picture of them, and its segments of the panoptic format.
 
         Args:
             name: Path of the PNG in the folder.
             image: Path of the colour image in the folder of all images.
             ids: Instance of each pixel, 0 for none.
+            labels: Class of each pixel, void -1.
         """
         write_png(self._folder / "instances" / name, ids.astype(np.uint16))
         write_png(self._folder / "instances_color" / name, self._colors[ids])
         height, width = ids.shape
         self._images.append({"id": len(self._images) + 1, "file_name": str(image), "width": width, "height": height})
+        self._panoptic.add(name, len(self._images), ids, labels)
         for number in np.unique(ids[ids > 0]).tolist():
             mask = ids == number
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            left, top = int(columns[0]), int(rows[0])
             self._annotations.append(
                 {
                     "id": len(self._annotations) + 1,
@@ -110,13 +118,13 @@ class InstanceFiles:
                     "track_id": number,
                     "segmentation": encode_coco(mask),
                     "area": int(mask.sum()),
-                    "bbox": [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1],
+                    "bbox": box_of(mask),
                     "iscrowd": 0,
                 }
             )
 
     def finish(self) -> None:
-        """Write `instances.json` and COCO's file, in which `track_id` is the instance in every frame."""
+        """Write `instances.json` and COCO's files, in the first of which `track_id` is the instance in every frame."""
         write_json(self._folder / INSTANCES_FILE, self._content)
         taxonomy = self._taxonomy
         things = zip(taxonomy.source_ids, taxonomy.names, taxonomy.is_thing, strict=True)
@@ -125,3 +133,4 @@ class InstanceFiles:
         ]
         content = {"images": self._images, "categories": categories, "annotations": self._annotations}
         write_json(self._folder / COCO_FILE, content)
+        self._panoptic.finish(self._images)

@@ -108,7 +108,8 @@ def test_files_hold_the_ids_and_coco_reads_them(views: list[SurfaceView], tmp_pa
     files = InstanceFiles(tmp_path, found, THINGS, "m")
     images = [found.of(found.surface.shown_by(view)) for view in views[:2]]
     for number, ids in enumerate(images):
-        files.add(PurePosixPath(f"frame_{number}.png"), PurePosixPath(f"left/photo_{number}.jpg"), ids)
+        name, image = PurePosixPath(f"frame_{number}.png"), PurePosixPath(f"left/photo_{number}.jpg")
+        files.add(name, image, ids, views[number].labels)
     files.finish()
     content = json.loads((tmp_path / "instances.json").read_text())
     coco = COCO(str(tmp_path / "instances_coco.json"))

@@ -18,7 +18,9 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 from numpy import ndarray
 from PIL import Image
+from pycocotools.coco import COCO
 
+from semantic_ns.annotations.formats import read_annotations
 from semantic_ns.batch import PLANAR_DEPTH, RENDERED_LABELS
 from semantic_ns.cli import export, export_instances
 from semantic_ns.cli.export import Mesh, PointCloud
@@ -129,9 +131,9 @@ def test_every_frame_has_the_things_that_it_shows_and_the_command_says_what_it_w
     ids = check(tmp_path / "out", datasets)
     images = images_of(datasets)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "instances", "instances.json", "instances_coco.json", "instances_color",
+        "instances", "instances.json", "instances_coco.json", "instances_color", "panoptic", "panoptic.json",
     ]  # fmt: skip
-    for kind in ("instances", "instances_color"):
+    for kind in ("instances", "instances_color", "panoptic"):
         folder = tmp_path / "out" / kind / "semantics"
         assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.png")} == set(images)
     coco = json.loads((tmp_path / "out/instances_coco.json").read_text())
@@ -233,3 +235,33 @@ def test_a_mesh_of_instances_is_written_and_a_run_without_things_is_refused(
     with pytest.raises(SceneError, match="stuff alone"):
         Mesh(tmp_path / "config.yml", tmp_path / "out", instances=True).main()
     assert not (tmp_path / "out").exists()
+
+
+def test_the_panoptic_files_hold_the_labels_and_the_ids_that_the_images_have(
+    datasets: list[SemanticDataset], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    Instances(tmp_path / "config.yml", out).main()
+    assert count_checked(out) == 12
+    annotations = read_annotations(out / "panoptic.json")
+    read = {image.name: image.read((48, 36)) for image in annotations.images}
+    names = np.array([*annotations.taxonomy.names, "-"])
+    for name, labels in images_of(datasets).items():
+        found = read[name]
+        assert (found.shape, annotations.taxonomy.names) == (labels.shape, datasets[0].taxonomy.names)
+        np.testing.assert_array_equal(names[np.where(found < 0, -1, found)], names[labels])
+
+
+def count_checked(out: Path) -> int:
+    """Compare the areas of things in both of COCO's formats, image by image; the number of images."""
+    coco = COCO(str(out / "instances_coco.json"))
+    panoptic = json.loads((out / "panoptic.json").read_text())
+    assert panoptic["images"] == list(coco.imgs.values())
+    for record in panoptic["annotations"]:
+        own: list[Any] = coco.loadAnns(coco.getAnnIds(imgIds=[record["image_id"]]))
+        assert own
+        expected = {item["track_id"]: (item["category_id"], item["area"], item["bbox"]) for item in own}
+        most = max(row["id"] for row in json.loads((out / "instances.json").read_text())["instances"])
+        things = [item for item in record["segments_info"] if item["id"] <= most]
+        assert {item["id"]: (item["category_id"], item["area"], item["bbox"]) for item in things} == expected
+    return len(panoptic["annotations"])
