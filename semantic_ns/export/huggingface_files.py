@@ -6,6 +6,7 @@ asks for: where only some frames have labels, depth or a mask, the others have i
 alone, of depth 0 (unknown) and of 255 (used).
 """
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -65,6 +66,15 @@ def refuse_license(text: str) -> None:
         )
 
 
+def checksum_of(folder: Path) -> str:
+    """SHA-256 of the names and checksums of all files of a folder in their order, hexadecimal."""
+    total = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        own = hashlib.sha256(path.read_bytes()).hexdigest()
+        total.update(f"{own}  {path.relative_to(folder).as_posix()}\n".encode())
+    return total.hexdigest()
+
+
 @dataclass(frozen=True, eq=False)
 class HuggingFaceWriter(DatasetWriter):
     """Writes frames as examples of splits, and a card.
@@ -112,7 +122,7 @@ class HuggingFaceWriter(DatasetWriter):
         if has["semantics_path"]:
             write_json(folder / "classes.json", class_table(self.taxonomy))
         has_unknown_scale = bool(splits["train"].dataset.metadata.get(keys.HAS_UNKNOWN_SCALE, False))
-        write_text(folder / CARD_FILE, self._card(counts, has, has_unknown_scale))
+        write_text(folder / CARD_FILE, self._card(counts, has, has_unknown_scale, checksum_of(folder)))
         return sum(counts.values())
 
     def _finish_split(self, folder: Path, rows: list[dict[str, Any]], has: dict[str, bool]) -> None:
@@ -143,14 +153,16 @@ class HuggingFaceWriter(DatasetWriter):
                 found[column] = row[key]
         return found
 
-    def _card(self, counts: dict[str, int], has: dict[str, bool], has_unknown_scale: bool) -> str:
+    def _card(self, counts: dict[str, int], has: dict[str, bool], has_unknown_scale: bool, checksum: str) -> str:
         total = sum(counts.values())
         lines = ["---", f"license: {json.dumps(self.provenance.license)}"]
         lines += [f"pretty_name: {json.dumps(self.provenance.name, ensure_ascii=False)}"]
         tasks = [task for key, task in _TASKS.items() if has[key]] or ["image-to-3d"]
         lines += ["task_categories:", *(f"- {task}" for task in tasks)]
         lines += ["size_categories:", f"- {next((name for most, name in _SIZES if total < most), 'n>100K')}"]
-        lines += ["configs:", "- config_name: default", "  data_files:"]
+        # load_dataset keeps what it read under the name of the folder and the content of this list: without the
+        # checksum it would give the images of one folder for those of another of the same name.
+        lines += ["configs:", "- config_name: default", f"  description: SHA-256 {checksum}", "  data_files:"]
         for name in counts:
             lines += [f"  - split: {name}", f"    path: {name}/**"]
         taxonomy = self.taxonomy

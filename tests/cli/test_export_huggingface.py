@@ -125,6 +125,18 @@ def test_the_card_has_classes_splits_unit_void_and_an_unknown_license(nerfstudio
     assert str(tmp_path) not in text
 
 
+def test_folders_of_other_content_have_another_description_as_load_dataset_needs_to_tell_them_apart(
+    nerfstudio_scene: Path, copy_scene: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    scene = copy_scene(nerfstudio_scene)
+    path = scene / "semantics/frame_00003.png"
+    Image.fromarray(np.roll(pixels(path), 1)).save(path)
+    for name, source in (("one", nerfstudio_scene), ("same", nerfstudio_scene), ("other", scene)):
+        ExportDataset(source, tmp_path / name, "huggingface").main()
+    said = [read_card(tmp_path / name)[0]["configs"][0]["description"] for name in ("one", "same", "other")]
+    assert said[0] == said[1] != said[2]
+
+
 def test_a_license_is_in_the_card(nerfstudio_scene: Path, tmp_path: Path) -> None:
     ExportDataset(nerfstudio_scene, tmp_path / "out", "huggingface", "cc-by-4.0").main()
     card, text = read_card(tmp_path / "out")
