@@ -122,8 +122,9 @@ class Mesh(_Surface):
     voxel_size: float | None = None
     """Distance of two voxels, in metres where the scale of the scene is known; by default one and a half times the
     median side of a pixel on the surface."""
-    format: Literal["ply", "obj", "glb"] = "ply"
-    """Format of the files."""
+    format: Literal["ply", "obj", "glb", "scannet"] = "ply"
+    """Format of the files. With scannet they are those of a scan of ScanNet, named after the output folder: the mesh,
+    the label of each vertex, and objects as segments."""
     split_classes: bool = False
     """Whether each class is a mesh of its own: a file for each, or a node for each in a GLB."""
 
@@ -131,12 +132,16 @@ class Mesh(_Surface):
         """Check, render, fuse, and write."""
         if self.voxel_size is not None and not (self.voxel_size > 0 and math.isfinite(self.voxel_size)):
             raise SceneError(f"Expected --voxel-size above 0, found {self.voxel_size}; change it.")
+        if self.split_classes and self.format == "scannet":
+            raise SceneError(
+                "Expected whole meshes with --format scannet, found --split-classes; leave one of them out."
+            )
         self._export()
 
     def _write(self, folder: Path, surface: "RunSurface", instances: "SurfaceInstances | None") -> str:
         from semantic_ns.export.surface_files import MeshOptions, write_surface_mesh
 
-        options = MeshOptions(self.voxel_size, self.format, self.split_classes)
+        options = MeshOptions(self.voxel_size, self.format, self.split_classes, self.output_dir.resolve().name)
         return write_surface_mesh(folder, surface.scene, surface.taxonomy, options, instances, _tracked("Fusing depth"))
 
 

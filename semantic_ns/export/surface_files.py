@@ -15,6 +15,7 @@ from semantic_ns.export.instance_surface import SurfaceInstances
 from semantic_ns.export.labels import CLASSES_FILE, class_table
 from semantic_ns.export.point_cloud import make_points
 from semantic_ns.export.point_files import Labelled, write_las, write_mesh, write_ply
+from semantic_ns.export.scannet_files import write_scannet
 from semantic_ns.export.surface_views import SceneSurface
 from semantic_ns.export.tsdf import Mesh, TsdfConfig, fuse_depth
 from semantic_ns.export.view_votes import PointVotes, Tolerance, depth_difference, gather
@@ -22,7 +23,7 @@ from semantic_ns.io.writing import write_json, write_text
 from semantic_ns.labels.taxonomy import Taxonomy
 
 PointFormat = Literal["ply", "las", "laz"]
-MeshFormat = Literal["ply", "obj", "glb"]
+MeshFormat = Literal["ply", "obj", "glb", "scannet"]
 README = "README.txt"
 _LEAST_TOLERANCE_PX = 2.0
 """Least difference of depths of one surface between views, in sides of a pixel there."""
@@ -62,13 +63,15 @@ class MeshOptions:
 
     Attributes:
         voxel_size: Distance of two voxels in the unit of the world; None is one and a half sides of a pixel.
-        file_format: Ending of the files.
+        file_format: Ending of the files, or ScanNet's layout.
         splits_classes: See `write_mesh`.
+        name: Name of the scan in ScanNet's layout.
     """
 
     voxel_size: float | None = None
     file_format: MeshFormat = "ply"
     splits_classes: bool = False
+    name: str = "scan"
 
 
 def write_points(
@@ -147,7 +150,9 @@ def write_surface_mesh(
     content = _with_instances(
         Labelled(mesh.vertices, mesh.normals, _to_uint8(votes.colors), votes.labels, votes.confidence), instances
     )
-    for ending, colored in _pictures(content, taxonomy):
+    if options.file_format == "scannet":
+        write_scannet(folder, options.name, content, mesh.faces, taxonomy)
+    for ending, colored in [] if options.file_format == "scannet" else _pictures(content, taxonomy):
         if ending == "" or not options.splits_classes:
             path = folder / f"mesh{ending}.{options.file_format}"
             write_mesh(path, colored, mesh.faces, taxonomy, options.splits_classes)

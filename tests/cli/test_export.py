@@ -88,6 +88,11 @@ def test_wrong_numbers_are_refused_before_the_run_is_loaded(size: float, tmp_pat
         PointCloud(tmp_path / "config.yml", tmp_path / "out", num_points=0).main()
 
 
+def test_split_classes_of_a_scan_are_refused_before_the_run_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="found --split-classes"):
+        Mesh(tmp_path / "config.yml", tmp_path / "out", format="scannet", split_classes=True).main()
+
+
 def test_a_run_without_classes_is_one_sentence_and_leaves_nothing(nerfstudio_scene: Path, tmp_path: Path) -> None:
     run = trained(nerfstudio_scene, tmp_path / "run", use_semantics=False)
     with pytest.raises(SceneError, match="use-semantics False"):
