@@ -182,7 +182,7 @@ class HuggingFaceWriter(DatasetWriter):
             "",
             f"Posed images of one scene: {listed}. No frame is in two splits.{self._origin(has)}",
             "",
-            f"License: {self.provenance.license}.",
+            f"Licence: {self.provenance.license}.",
             "",
             "## Columns",
             "",

@@ -141,7 +141,7 @@ def test_a_license_is_in_the_card(nerfstudio_scene: Path, tmp_path: Path) -> Non
     ExportDataset(nerfstudio_scene, tmp_path / "out", "huggingface", "cc-by-4.0").main()
     card, text = read_card(tmp_path / "out")
     assert card["license"] == "cc-by-4.0"
-    assert "License: cc-by-4.0." in text
+    assert "Licence: cc-by-4.0." in text
 
 
 def test_frames_without_labels_depth_or_mask_have_void_unknown_and_used_pixels(
@@ -203,7 +203,7 @@ def test_a_scene_of_images_alone_has_no_columns_of_labels_and_depth(
     card, text = read_card(tmp_path / "out")
     assert card["task_categories"] == ["image-to-3d"]
     assert "class_names" not in card
-    assert "abel" not in text.split("License")[0]
+    assert "abel" not in text.split("Licence")[0]
 
 
 @pytest.mark.parametrize(
