@@ -7,6 +7,7 @@ no annotation.
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 from xml.etree import ElementTree
@@ -17,13 +18,14 @@ from numpy import ndarray
 
 from semantic_ns.errors import SceneError
 from semantic_ns.export.outlines import outlines_of
-from semantic_ns.export.panoptic_files import box_of
+from semantic_ns.export.panoptic_files import PanopticFiles, box_of
 from semantic_ns.io.run_lengths import encode_coco, encode_label_studio, runs_of
 from semantic_ns.io.writing import write_json, write_png, write_text
 from semantic_ns.labels.class_table import voc_color
+from semantic_ns.labels.label_files import label_image
 from semantic_ns.labels.taxonomy import Taxonomy
 
-AnnotationFormat = Literal["coco", "cvat", "label-studio", "labelme", "voc", "yolo"]
+AnnotationFormat = Literal["coco", "coco-panoptic", "cvat", "label-studio", "labelme", "voc", "yolo", "cityscapes"]
 ANNOTATION_FORMATS: tuple[str, ...] = get_args(AnnotationFormat)
 _BACKGROUND = (0, 0, 0)
 
@@ -65,6 +67,8 @@ class AnnotationFiles:
         self._stems.add(stem)
         take: dict[str, Callable[[str, ndarray], None]] = {
             "coco": self._add_coco,
+            "coco-panoptic": self._add_panoptic,
+            "cityscapes": self._write_cityscapes,
             "cvat": self._add_cvat,
             "label-studio": self._add_label_studio,
             "labelme": self._write_labelme,
@@ -77,6 +81,7 @@ class AnnotationFiles:
         """Write what belongs to all images: the list of classes, or the one file."""
         finish: dict[str, Callable[[], None]] = {
             "coco": self._finish_coco,
+            "coco-panoptic": self._finish_panoptic,
             "cvat": self._finish_cvat,
             "label-studio": self._finish_label_studio,
             "voc": self._finish_voc,
@@ -117,6 +122,21 @@ class AnnotationFiles:
                 annotations.append({"id": len(annotations) + 1, "image_id": image_id, **record})
         content = {"images": images, "categories": categories, "annotations": annotations}
         write_json(self.folder / "annotations" / "instances_default.json", content)
+
+    @cached_property
+    def _panoptic(self) -> PanopticFiles:
+        file = self.folder / "annotations" / "panoptic_default.json"
+        return PanopticFiles(file, 0, self.taxonomy)  # things are not told apart
+
+    def _add_panoptic(self, name: str, labels: ndarray) -> None:
+        height, width = labels.shape
+        number = len(self._records) + 1
+        self._records.append({"id": number, "file_name": name, "width": width, "height": height})
+        no_things = np.zeros(labels.shape, np.int32)
+        self._panoptic.add(PurePosixPath(f"{PurePosixPath(name).stem}.png"), number, no_things, labels.astype(np.int16))
+
+    def _finish_panoptic(self) -> None:
+        self._panoptic.finish(self._records)
 
     def _add_cvat(self, name: str, labels: ndarray) -> None:
         height, width = labels.shape
@@ -208,6 +228,20 @@ class AnnotationFiles:
             f"  {i}: {json.dumps(name, ensure_ascii=False)}\n" for i, name in enumerate(self.taxonomy.names)
         )
         write_text(self.folder / "data.yaml", f"path: .\ntrain: images/train\nval: images/train\nnames:\n{names}")
+
+    def _write_cityscapes(self, name: str, labels: ndarray) -> None:
+        height, width = labels.shape
+        objects = [
+            {"label": class_name, "polygon": outline.tolist()}
+            for _, class_name, mask in self._regions(labels)
+            for outline in outlines_of(mask)
+        ]
+        start = self.folder / "gtFine" / "train" / "scene" / f"{PurePosixPath(name).stem}_gtFine"
+        colors = np.array([*self.taxonomy.colors, _BACKGROUND], np.uint8)
+        write_png(start.with_name(f"{start.name}_labelIds.png"), label_image(labels, self.taxonomy))
+        write_png(start.with_name(f"{start.name}_color.png"), colors[labels])
+        content = {"imgHeight": height, "imgWidth": width, "objects": objects}
+        write_json(start.with_name(f"{start.name}_polygons.json"), content)
 
     def _write_voc(self, name: str, labels: ndarray) -> None:
         colors = np.array([*_mask_colors(self.taxonomy), _BACKGROUND], np.uint8)

@@ -18,6 +18,7 @@ from semantic_ns.labels.taxonomy import Taxonomy
 
 INSTANCES_FILE = "instances.json"
 COCO_FILE = "instances_coco.json"
+PANOPTIC_FILE = "panoptic.json"
 _GOLDEN = 0.618034
 
 
@@ -84,7 +85,7 @@ class InstanceFiles:
         self._folder, self._taxonomy = folder, taxonomy
         self._content = describe(found, taxonomy, unit)
         self._colors = instance_colors(found.count)
-        self._panoptic = PanopticFiles(folder, found.count, taxonomy)
+        self._panoptic = PanopticFiles(folder / PANOPTIC_FILE, found.count, taxonomy)
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 

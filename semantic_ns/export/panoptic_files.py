@@ -15,9 +15,6 @@ from numpy import ndarray
 from semantic_ns.io.writing import write_json, write_png
 from semantic_ns.labels.taxonomy import VOID, Taxonomy
 
-PANOPTIC = "panoptic"
-"""Name of the folder of PNGs and, with the ending .json, of the file."""
-
 
 def ids_as_colors(ids: Int32[ndarray, "height width"]) -> UInt8[ndarray, "height width 3"]:
     """Ids below 2^24 as colours: the lowest eight bits are red, the highest are blue."""
@@ -28,13 +25,13 @@ class PanopticFiles:
     """Writes the segments of frames, one after the other.
 
     Args:
-        folder: Folder that is written to.
+        file: The JSON file; the PNGs lie beside it in a folder of its name without the ending.
         num_things: Number of instances of the scene, whose ids are 1 to this.
         taxonomy: The classes.
     """
 
-    def __init__(self, folder: Path, num_things: int, taxonomy: Taxonomy) -> None:
-        self._folder, self._num_things, self._taxonomy = folder, num_things, taxonomy
+    def __init__(self, file: Path, num_things: int, taxonomy: Taxonomy) -> None:
+        self._file, self._num_things, self._taxonomy = file, num_things, taxonomy
         self._annotations: list[dict[str, Any]] = []
 
     def add(
@@ -54,7 +51,7 @@ class PanopticFiles:
         """
         of_class = np.where(labels == VOID, 0, self._num_things + 1 + labels.astype(np.int32))
         segments = np.where(ids > 0, ids, of_class).astype(np.int32)
-        write_png(self._folder / PANOPTIC / name, ids_as_colors(segments))
+        write_png(self._file.with_suffix("") / name, ids_as_colors(segments))
         numbers, first, areas = np.unique(segments, return_index=True, return_counts=True)
         found = [
             self._segment(number, int(labels.reshape(-1)[pixel]), area, segments == number)
@@ -86,7 +83,7 @@ class PanopticFiles:
             for number, name, is_thing, color in classes
         ]
         content = {"images": images, "categories": categories, "annotations": self._annotations}
-        write_json(self._folder / f"{PANOPTIC}.json", content)
+        write_json(self._file, content)
 
 
 def box_of(mask: ndarray) -> list[int]:

@@ -32,7 +32,7 @@ def frame(seed: int) -> tuple[ndarray, ndarray]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("panoptic")
-    files = PanopticFiles(folder, 70000, THINGS)
+    files = PanopticFiles(folder / "panoptic.json", 70000, THINGS)
     for number in range(3):
         files.add(PurePosixPath(f"side/photo_{number}.png"), number + 1, *frame(number))
     files.finish(IMAGES)
