@@ -1,17 +1,19 @@
 """What `sns-export instances` writes: an image of instance ids for each frame, and what each instance is."""
 
-import colorsys
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int16, Int32, UInt8
+from jaxtyping import Int16, Int32
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
 from semantic_ns.export.instance_masks import LARGEST_ID
 from semantic_ns.export.instance_surface import SurfaceInstances
 from semantic_ns.export.panoptic_files import PanopticFiles, box_of
+from semantic_ns.instances.colors import instance_color, instance_colors
+from semantic_ns.instances.parts import NO_INSTANCE
+from semantic_ns.instances.table import TABLE_FILE, InstanceTable
 from semantic_ns.io.run_lengths import encode_coco
 from semantic_ns.io.writing import write_json, write_png
 from semantic_ns.labels.taxonomy import Taxonomy
@@ -19,22 +21,18 @@ from semantic_ns.labels.taxonomy import Taxonomy
 INSTANCES_FILE = "instances.json"
 COCO_FILE = "instances_coco.json"
 PANOPTIC_FILE = "panoptic.json"
-_GOLDEN = 0.618034
 
 
-def instance_color(number: int) -> tuple[int, int, int]:
-    """A colour for an instance: hues far from those of the numbers before, none grey or black; 0 is black."""
-    if number == 0:
-        return 0, 0, 0
-    red, green, blue = colorsys.hsv_to_rgb(
-        number * _GOLDEN % 1, 0.55 + 0.4 * (number % 2), 0.95 - 0.25 * (number % 3) / 2
-    )
-    return round(red * 255), round(green * 255), round(blue * 255)
+def table_of(found: SurfaceInstances, taxonomy: Taxonomy) -> InstanceTable:
+    """The content of `instances.npz`: the voxels of things.
 
-
-def instance_colors(count: int) -> UInt8[ndarray, "ids 3"]:
-    """The colours of the ids 0 to `count`, see `instance_color`."""
-    return np.array([instance_color(number) for number in range(count + 1)], np.uint8)
+    Args:
+        found: The instances.
+        taxonomy: The classes.
+    """
+    is_thing = found.ids > NO_INSTANCE
+    class_ids = np.array(taxonomy.source_ids, np.int32)[found.surface.classes[is_thing]]
+    return InstanceTable(found.surface.centres[is_thing], class_ids, found.ids[is_thing])
 
 
 def describe(found: SurfaceInstances, taxonomy: Taxonomy, unit: str) -> dict[str, Any]:
@@ -84,6 +82,7 @@ class InstanceFiles:
             )
         self._folder, self._taxonomy = folder, taxonomy
         self._content = describe(found, taxonomy, unit)
+        self._table = table_of(found, taxonomy)
         self._colors = instance_colors(found.count)
         self._panoptic = PanopticFiles(folder / PANOPTIC_FILE, found.count, taxonomy)
         self._images: list[dict[str, Any]] = []
@@ -125,8 +124,9 @@ class InstanceFiles:
             )
 
     def finish(self) -> None:
-        """Write `instances.json` and COCO's files, in the first of which `track_id` is the instance in every frame."""
+        """Write what all frames share; `track_id` of COCO's instances is the instance in every frame."""
         write_json(self._folder / INSTANCES_FILE, self._content)
+        self._table.write(self._folder / TABLE_FILE)
         taxonomy = self._taxonomy
         things = zip(taxonomy.source_ids, taxonomy.names, taxonomy.is_thing, strict=True)
         categories = [

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
-from semantic_ns.export.instance_files import INSTANCES_FILE, describe, instance_colors
+from semantic_ns.export.instance_files import INSTANCES_FILE, describe
 from semantic_ns.export.instance_surface import SurfaceInstances
 from semantic_ns.export.labels import CLASSES_FILE, class_table
 from semantic_ns.export.point_cloud import make_points
@@ -19,6 +19,7 @@ from semantic_ns.export.scannet_files import write_scannet
 from semantic_ns.export.surface_views import SceneSurface
 from semantic_ns.export.tsdf import Mesh, TsdfConfig, fuse_depth
 from semantic_ns.export.view_votes import PointVotes, Tolerance, depth_difference, gather
+from semantic_ns.instances.colors import instance_colors
 from semantic_ns.io.writing import write_json, write_text
 from semantic_ns.labels.taxonomy import Taxonomy
 

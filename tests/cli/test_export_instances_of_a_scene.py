@@ -131,7 +131,8 @@ def test_every_frame_has_the_things_that_it_shows_and_the_command_says_what_it_w
     ids = check(tmp_path / "out", datasets)
     images = images_of(datasets)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "instances", "instances.json", "instances_coco.json", "instances_color", "panoptic", "panoptic.json",
+        "instances", "instances.json", "instances.npz", "instances_coco.json", "instances_color", "panoptic",
+        "panoptic.json",
     ]  # fmt: skip
     for kind in ("instances", "instances_color", "panoptic"):
         folder = tmp_path / "out" / kind / "semantics"
