@@ -64,6 +64,7 @@ Capability = Literal[
     "supports_propagation",
     "supports_active_learning",
     "supports_geometry_supervision",
+    "shows_instances",
     "gives_training_labels",
     "loads_depth",
 ]

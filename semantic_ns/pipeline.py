@@ -1,6 +1,7 @@
 """The pipeline that adds pooled scores to what `ns-eval` and the trainer report."""
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +23,7 @@ from semantic_ns.evaluation.captions import draw_legend
 from semantic_ns.evaluation.image_means import images_scored_by, mean_of_images
 from semantic_ns.evaluation.run_notices import EndScores, VeilWarnings
 from semantic_ns.evaluation.worst_images import NamedImages, worst_as_json, worst_table
+from semantic_ns.geometry.world import world_from_scene
 from semantic_ns.host import guard_viewer
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike, can
 from semantic_ns.io.writing import write_png
@@ -39,6 +41,8 @@ MIOU_RULE = (
     "miou: mean IoU over classes with ground truth or prediction; miou_present: over classes with ground truth"
 )
 
+INSTANCES_VARIABLE = "SEMANTIC_NS_INSTANCES"
+"""Environment variable that names the folder that `sns-export instances` wrote, to show it in the viewer."""
 _FORMER_NAMES = {
     "datamanager.given._extra_state": "revealed_labels._extra_state",
     "moment._extra_state": "run_snapshot._extra_state",
@@ -107,8 +111,23 @@ class SemanticPipeline(VanillaPipeline):
         if can(self.datamanager.eval_dataset, "loads_depth"):
             self._data.eval_dataset.load_depth = True
         self.revealed_labels, self.run_snapshot = self._begin_asking() if asks else (None, None)
+        if folder := os.environ.get(INSTANCES_VARIABLE):
+            self._show_instances(Path(folder))
         # nerfstudio opens the viewer next; the model's panel has loaded viser.
         guard_viewer(warn_of_network=True)
+
+    def _show_instances(self, folder: Path) -> None:
+        """Offer exported instances as an output of the model."""
+        from semantic_ns.viewer.instances import InstanceColors
+
+        if not can(self.model, "shows_instances"):
+            raise SceneError(
+                f"Expected semantic-nerf, semantic-ngp or semantic-nerf-vanilla to show the instances of "
+                f"{INSTANCES_VARIABLE}, found {type(self.model).__name__}; unset the variable."
+            )
+        model: Any = self.model
+        world = world_from_scene(self._data.train_dataparser_outputs, torch.float64)
+        model.instances = InstanceColors.read(folder, model.taxonomy, world)
 
     @property
     def _semantic_model(self) -> SemanticModelLike:

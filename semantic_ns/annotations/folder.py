@@ -46,6 +46,7 @@ def tool_of_json(path: Path) -> str | None:
         return None
     is_of = {
         "labelme": "shapes" in content,
+        "cityscapes": {"objects", "imgHeight"} <= content.keys(),
         "supervisely": {"objects", "size"} <= content.keys(),
         "label-studio": _is_task(content),
         "via": is_via(content),

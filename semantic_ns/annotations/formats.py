@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from semantic_ns.annotations.archive import unpack
+from semantic_ns.annotations.cityscapes import read_cityscapes
 from semantic_ns.annotations.class_lists import find_class_file, is_class_file, read_class_file
 from semantic_ns.annotations.coco import read_coco
 from semantic_ns.annotations.cvat import read_cvat
@@ -24,9 +25,20 @@ from semantic_ns.errors import SceneError
 from semantic_ns.labels.class_table import ClassTable
 
 Format = Literal[
-    "auto", "coco", "labelme", "voc", "png", "cvat", "label-studio", "labelbox", "via", "supervisely", "yolo"
+    "auto",
+    "coco",
+    "labelme",
+    "voc",
+    "png",
+    "cvat",
+    "label-studio",
+    "labelbox",
+    "via",
+    "supervisely",
+    "yolo",
+    "cityscapes",
 ]
-_OF_JSON = frozenset({"coco", "labelme", "label-studio", "labelbox", "via", "supervisely"})
+_OF_JSON = frozenset({"cityscapes", "coco", "labelme", "label-studio", "labelbox", "via", "supervisely"})
 _JSON_SUFFIXES = (".json", *JSON_LINES_SUFFIXES)
 _IMAGES = frozenset({".png", ".npy"})
 
@@ -152,5 +164,7 @@ def _read_jsons(source: _Source, chosen: str, table: ClassTable | None) -> Annot
         return read_labelbox(paths, source.folder, table, source.notes)
     if chosen == "supervisely":
         return read_supervisely(paths, metas[0] if metas else None, table, source.notes)
-    read = {"labelme": read_labelme, "label-studio": read_label_studio, "via": read_via}[chosen]
+    read = {"labelme": read_labelme, "label-studio": read_label_studio, "via": read_via, "cityscapes": read_cityscapes}[
+        chosen
+    ]
     return read(paths, table, source.notes)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -18,6 +18,10 @@ from semantic_ns.cli.to_splat import ToSplat
 from semantic_ns.errors import SceneError
 from semantic_ns.runs import load_run
 
+if TYPE_CHECKING:  # slow to import, and not needed to refuse a wrong option
+    from semantic_ns.export.instance_surface import SurfaceInstances
+    from semantic_ns.export.scene_instances import RunSurface
+
 
 @dataclass
 class _Surface:
@@ -30,30 +34,44 @@ class _Surface:
     depth: Literal["auto", "given", "rendered"] = "auto"
     """Where depth comes from: the depth images of the scene (given), or what the run renders. By default the scene's
     where training frames have depth images that agree with each other."""
+    instances: bool = False
+    """Whether things of one class are told apart, as sns-export instances does: connected parts of the surface, or
+    what --masks says. Points and vertices get the id of their thing, 0 for none, instances.json says what each is, and
+    there is a further file in the colours of the things."""
+    masks: Path | None = None
+    """Folder of PNGs of mask ids, as for sns-export instances; it implies --instances True."""
 
     def _export(self) -> None:
         """Load the run, render its training images, and write into a folder that appears when it is complete."""
+        from semantic_ns.export.instance_surface import refuse_without_things
         from semantic_ns.export.labels import input_paths
+        from semantic_ns.export.scene_instances import read_run_surface, training_masks
         from semantic_ns.export.surface_files import README
-        from semantic_ns.export.surface_views import read_surface
         from semantic_ns.io.writing import making_folder, refuse_inside, refuse_used_folder
 
         refuse_used_folder(self.output_dir, "--output-dir", is_replaced=True)
         run = load_run(self.load_config)
         self._refuse_classes(run.model.taxonomy)
-        refuse_inside(self.output_dir, input_paths(run.pipeline.datamanager), "--output-dir")
-        surface = read_surface(run.pipeline, self.depth, _tracked("Rendering"))
+        tells_apart = self.instances or self.masks is not None
+        if tells_apart:
+            refuse_without_things(run.model.taxonomy)
+        data = run.pipeline.datamanager
+        refuse_inside(self.output_dir, input_paths(data), "--output-dir")
+        masks = () if self.masks is None else training_masks(self.masks, data)
+        surface = read_run_surface(run.model, data, self.depth, masks, _tracked("Rendering"))
         with making_folder(self.output_dir) as folder:
-            what = self._write(folder, surface, run.model.taxonomy)
+            what = self._write(folder, surface, surface.instances if tells_apart else None)
+        apart = f"; {surface.instances.count} instances, from {surface.said}" if tells_apart else ""
         Console(soft_wrap=True, highlight=False).print(
-            f"Wrote {what}, to {self.output_dir}; depth: {surface.depth_source}. {README} there says what to expect.",
+            f"Wrote {what}{apart}, to {self.output_dir}; depth: {surface.scene.depth_source}. {README} there says what "
+            "to expect.",
             markup=False,
         )
 
     def _refuse_classes(self, taxonomy: Any) -> None:
         """Check that the format has room for the classes, before anything is rendered."""
 
-    def _write(self, folder: Path, surface: Any, taxonomy: Any) -> str:
+    def _write(self, folder: Path, surface: "RunSurface", instances: "SurfaceInstances | None") -> str:
         raise NotImplementedError
 
 
@@ -86,10 +104,10 @@ class PointCloud(_Surface):
 
             refuse_las(Path(f"points.{self.format}"), num_classes)
 
-    def _write(self, folder: Path, surface: Any, taxonomy: Any) -> str:
+    def _write(self, folder: Path, surface: "RunSurface", instances: "SurfaceInstances | None") -> str:
         from semantic_ns.export.surface_files import write_points
 
-        return write_points(folder, surface, taxonomy, self.num_points, self.format)
+        return write_points(folder, surface.scene, surface.taxonomy, self.num_points, self.format, instances)
 
 
 @dataclass
@@ -98,14 +116,15 @@ class Mesh(_Surface):
 
     Depth of all training images is fused into truncated signed distances (Curless and Levoy 1996). Where no camera
     looked there is no surface. The mesh lies in the world of the scene's files, in metres where its scale is known. A
-    PLY also holds the id of the class and the confidence of each vertex.
+    PLY also holds the id of the class and the confidence of each vertex, a GLB the id.
     """
 
     voxel_size: float | None = None
     """Distance of two voxels, in metres where the scale of the scene is known; by default one and a half times the
     median side of a pixel on the surface."""
-    format: Literal["ply", "obj", "glb"] = "ply"
-    """Format of the files."""
+    format: Literal["ply", "obj", "glb", "scannet"] = "ply"
+    """Format of the files. With scannet they are those of a scan of ScanNet, named after the output folder: the mesh,
+    the label of each vertex, and objects as segments."""
     split_classes: bool = False
     """Whether each class is a mesh of its own: a file for each, or a node for each in a GLB."""
 
@@ -113,14 +132,17 @@ class Mesh(_Surface):
         """Check, render, fuse, and write."""
         if self.voxel_size is not None and not (self.voxel_size > 0 and math.isfinite(self.voxel_size)):
             raise SceneError(f"Expected --voxel-size above 0, found {self.voxel_size}; change it.")
+        if self.split_classes and self.format == "scannet":
+            raise SceneError(
+                "Expected whole meshes with --format scannet, found --split-classes; leave one of them out."
+            )
         self._export()
 
-    def _write(self, folder: Path, surface: Any, taxonomy: Any) -> str:
-        from semantic_ns.export.surface_files import write_surface_mesh
+    def _write(self, folder: Path, surface: "RunSurface", instances: "SurfaceInstances | None") -> str:
+        from semantic_ns.export.surface_files import MeshOptions, write_surface_mesh
 
-        return write_surface_mesh(
-            folder, surface, taxonomy, self.voxel_size, self.format, self.split_classes, _tracked("Fusing depth")
-        )
+        options = MeshOptions(self.voxel_size, self.format, self.split_classes, self.output_dir.resolve().name)
+        return write_surface_mesh(folder, surface.scene, surface.taxonomy, options, instances, _tracked("Fusing depth"))
 
 
 def _tracked(description: str) -> Any:

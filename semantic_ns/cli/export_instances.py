@@ -17,8 +17,9 @@ class Instances:
     Connected parts of the surface of one class are instances. Where --masks gives masks of things in single frames,
     these are joined over views by what most frames say; their ids need not agree between frames. Written are PNGs of 16
     bits in the folder instances, in which an id means the same thing in every frame, pictures of them in
-    instances_color, instances.json with the class, colour, size and box of each instance, and instances_coco.json.
-    Training images and scored images are written.
+    instances_color, instances.json with the class, colour, size and box of each instance, and COCO's formats of
+    instances (instances_coco.json) and of panoptic segments (panoptic.json and the folder panoptic), which hold the
+    other classes, too. Training images and scored images are written.
     """
 
     load_config: Path
@@ -36,11 +37,11 @@ class Instances:
     def main(self) -> None:
         """Load the run, render its images, find the instances, and write into a folder that appears when complete."""
         from semantic_ns.export.instance_files import InstanceFiles
-        from semantic_ns.export.instance_masks import mask_names, read_masks, relative_paths
-        from semantic_ns.export.instance_surface import edge_of, find_instances, label_voxels, refuse_without_things
+        from semantic_ns.export.instance_masks import relative_paths
+        from semantic_ns.export.instance_surface import refuse_without_things
         from semantic_ns.export.labels import dataset_frames, input_paths, unique_frames
-        from semantic_ns.export.surface_files import Precision
-        from semantic_ns.export.surface_views import given_depth, render_views, scene_surface
+        from semantic_ns.export.scene_instances import read_run_surface, training_masks
+        from semantic_ns.export.surface_views import render_views
         from semantic_ns.io.writing import making_folder, refuse_inside, refuse_used_folder
 
         refuse_used_folder(self.output_dir, "--output-dir", is_replaced=True)
@@ -49,30 +50,22 @@ class Instances:
         refuse_without_things(taxonomy)
         refuse_inside(self.output_dir, input_paths(data), "--output-dir")
         train, scored, outputs = data.train_dataset, data.eval_dataset, data.train_dataparser_outputs
-        frames = [dataset_frames(train), dataset_frames(scored)]
-        sizes = [train.without_label(index).shape for index in range(len(train))]
+        frames = [*dataset_frames(train), *dataset_frames(scored)]
         images = relative_paths([*train.image_filenames, *scored.image_filenames])
-        names = mask_names(train.image_filenames, images[: len(train)], [frame.name for frame in frames[0]])
-        masks = [] if self.masks is None else read_masks(self.masks, names, sizes)
-        given, source = given_depth(train, self.depth)
-        views = render_views(run.model, train, outputs, given, _tracked("Rendering training images"))
-        surface = scene_surface(views, train, source, given is not None)
-        precision = Precision.of(surface)
-        edge = edge_of(precision.pixel_side, precision.difference)
-        found = find_instances(label_voxels(views, taxonomy, precision.tolerance, edge), views, masks)
+        masks = () if self.masks is None else training_masks(self.masks, data)
+        surface = read_run_surface(run.model, data, self.depth, masks, _tracked("Rendering training images"))
+        found = surface.instances
         with making_folder(self.output_dir) as folder:
-            files = InstanceFiles(folder, found, taxonomy, surface.unit)
+            files = InstanceFiles(folder, found, taxonomy, surface.scene.unit)
             others = render_views(run.model, scored, outputs, track=_tracked("Rendering scored images"))
-            shown = zip([*frames[0], *frames[1]], images, [*views, *others], strict=True)
-            used = {id(frame) for frame in unique_frames([*frames[0], *frames[1]])}
-            for frame, image, view in shown:
+            used = {id(frame) for frame in unique_frames(frames)}
+            for frame, image, view in zip(frames, images, [*surface.views, *others], strict=True):
                 if id(frame) in used:
-                    files.add(frame.name, image, found.of(found.surface.shown_by(view)))
+                    files.add(frame.name, image, found.of(found.surface.shown_by(view)), view.labels)
             files.finish()
-        num_masked = sum(image is not None for image in masks)
-        how = f"masks of {num_masked} of {len(train)} training images" if masks else "connected parts of the surface"
         Console(soft_wrap=True, highlight=False, markup=False).print(
-            f"Wrote {found.count} instances, from {how}, to {self.output_dir}; depth: {source}."
+            f"Wrote {found.count} instances, from {surface.said}, to {self.output_dir}; depth: "
+            f"{surface.scene.depth_source}."
         )
 
 

@@ -27,7 +27,9 @@ class ExportLabels:
     """Camera path saved by the viewer, for --frames camera-path."""
     confidence: bool = True
     """Also write a confidence image (0..255 for 0..1) beside each label image."""
-    format: Literal["png", "coco", "cvat", "label-studio", "labelme", "voc", "yolo"] = "png"
+    format: Literal["png", "coco", "coco-panoptic", "cvat", "label-studio", "labelme", "voc", "yolo", "cityscapes"] = (
+        "png"
+    )
     """Annotation tool for which the labels are written as well, into a folder of the output folder with this name;
     sns-import-labels reads it. With png there are the label images alone."""
 

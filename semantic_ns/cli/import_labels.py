@@ -25,7 +25,18 @@ class ImportLabels:
     labels: tyro.conf.Positional[Path]
     """Annotations: a file, a folder of files, masks or label images, or a zip file as the tool exported it."""
     format: Literal[
-        "auto", "coco", "labelme", "voc", "png", "cvat", "label-studio", "labelbox", "via", "supervisely", "yolo"
+        "auto",
+        "coco",
+        "labelme",
+        "voc",
+        "png",
+        "cvat",
+        "label-studio",
+        "labelbox",
+        "via",
+        "supervisely",
+        "yolo",
+        "cityscapes",
     ] = "auto"
     """Format of the annotations; auto detects it from the content."""
     classes: Path | None = None

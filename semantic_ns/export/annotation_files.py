@@ -7,6 +7,7 @@ no annotation.
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 from xml.etree import ElementTree
@@ -17,12 +18,14 @@ from numpy import ndarray
 
 from semantic_ns.errors import SceneError
 from semantic_ns.export.outlines import outlines_of
+from semantic_ns.export.panoptic_files import PanopticFiles, box_of
 from semantic_ns.io.run_lengths import encode_coco, encode_label_studio, runs_of
 from semantic_ns.io.writing import write_json, write_png, write_text
 from semantic_ns.labels.class_table import voc_color
+from semantic_ns.labels.label_files import label_image
 from semantic_ns.labels.taxonomy import Taxonomy
 
-AnnotationFormat = Literal["coco", "cvat", "label-studio", "labelme", "voc", "yolo"]
+AnnotationFormat = Literal["coco", "coco-panoptic", "cvat", "label-studio", "labelme", "voc", "yolo", "cityscapes"]
 ANNOTATION_FORMATS: tuple[str, ...] = get_args(AnnotationFormat)
 _BACKGROUND = (0, 0, 0)
 
@@ -64,6 +67,8 @@ class AnnotationFiles:
         self._stems.add(stem)
         take: dict[str, Callable[[str, ndarray], None]] = {
             "coco": self._add_coco,
+            "coco-panoptic": self._add_panoptic,
+            "cityscapes": self._write_cityscapes,
             "cvat": self._add_cvat,
             "label-studio": self._add_label_studio,
             "labelme": self._write_labelme,
@@ -76,6 +81,7 @@ class AnnotationFiles:
         """Write what belongs to all images: the list of classes, or the one file."""
         finish: dict[str, Callable[[], None]] = {
             "coco": self._finish_coco,
+            "coco-panoptic": self._finish_panoptic,
             "cvat": self._finish_cvat,
             "label-studio": self._finish_label_studio,
             "voc": self._finish_voc,
@@ -92,7 +98,7 @@ class AnnotationFiles:
         height, width = labels.shape
         annotations = []
         for number, _, mask in self._regions(labels):
-            left, top, box_width, box_height = _box(mask)
+            left, top, box_width, box_height = box_of(mask)
             annotations.append(
                 {
                     "category_id": self.taxonomy.source_ids[number],
@@ -117,13 +123,28 @@ class AnnotationFiles:
         content = {"images": images, "categories": categories, "annotations": annotations}
         write_json(self.folder / "annotations" / "instances_default.json", content)
 
+    @cached_property
+    def _panoptic(self) -> PanopticFiles:
+        file = self.folder / "annotations" / "panoptic_default.json"
+        return PanopticFiles(file, 0, self.taxonomy)  # things are not told apart
+
+    def _add_panoptic(self, name: str, labels: ndarray) -> None:
+        height, width = labels.shape
+        number = len(self._records) + 1
+        self._records.append({"id": number, "file_name": name, "width": width, "height": height})
+        no_things = np.zeros(labels.shape, np.int32)
+        self._panoptic.add(PurePosixPath(f"{PurePosixPath(name).stem}.png"), number, no_things, labels.astype(np.int16))
+
+    def _finish_panoptic(self) -> None:
+        self._panoptic.finish(self._records)
+
     def _add_cvat(self, name: str, labels: ndarray) -> None:
         height, width = labels.shape
         image = ElementTree.Element(
             "image", id=str(len(self._records)), name=name, width=f"{width}", height=f"{height}"
         )
         for _, class_name, mask in self._regions(labels):
-            left, top, box_width, box_height = _box(mask)
+            left, top, box_width, box_height = box_of(mask)
             part = mask[top : top + box_height, left : left + box_width]
             attributes = {
                 "label": class_name,
@@ -208,6 +229,20 @@ class AnnotationFiles:
         )
         write_text(self.folder / "data.yaml", f"path: .\ntrain: images/train\nval: images/train\nnames:\n{names}")
 
+    def _write_cityscapes(self, name: str, labels: ndarray) -> None:
+        height, width = labels.shape
+        objects = [
+            {"label": class_name, "polygon": outline.tolist()}
+            for _, class_name, mask in self._regions(labels)
+            for outline in outlines_of(mask)
+        ]
+        start = self.folder / "gtFine" / "train" / "scene" / f"{PurePosixPath(name).stem}_gtFine"
+        colors = np.array([*self.taxonomy.colors, _BACKGROUND], np.uint8)
+        write_png(start.with_name(f"{start.name}_labelIds.png"), label_image(labels, self.taxonomy))
+        write_png(start.with_name(f"{start.name}_color.png"), colors[labels])
+        content = {"imgHeight": height, "imgWidth": width, "objects": objects}
+        write_json(start.with_name(f"{start.name}_polygons.json"), content)
+
     def _write_voc(self, name: str, labels: ndarray) -> None:
         colors = np.array([*_mask_colors(self.taxonomy), _BACKGROUND], np.uint8)
         # The last place serves class -1, which is void.
@@ -219,13 +254,6 @@ class AnnotationFiles:
         write_text(self.folder / "labelmap.txt", f"# label:color_rgb:parts:actions\nbackground:0,0,0::\n{text}")
         stems = "".join(f"{stem}\n" for stem in sorted(self._stems))
         write_text(self.folder / "ImageSets" / "Segmentation" / "default.txt", stems)
-
-
-def _box(mask: Mask) -> tuple[int, int, int, int]:
-    """Left, top, width and height of the pixels of a mask."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    left, top = int(columns[0]), int(rows[0])
-    return left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1
 
 
 def _hex(color: tuple[int, int, int]) -> str:

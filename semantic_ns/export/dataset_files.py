@@ -29,7 +29,7 @@ CAMERA_MODELS = {
     CameraType.FISHEYE.value: "OPENCV_FISHEYE",
     CameraType.EQUIRECTANGULAR.value: "EQUIRECTANGULAR",
 }
-_DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
+DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 _WHITE = 255
 _LARGEST_UINT16 = 65535
 Track = Callable[[Sequence[Any]], Iterable[Any]]
@@ -106,15 +106,15 @@ class DatasetWriter:
         images = [splits[name].dataset.image_filenames[index] for name, index in places]
         unique = list(dict.fromkeys(images))
         name_of = dict(zip(unique, names_of_images(unique), strict=True))
-        poses = {name: _poses(split) for name, split in splits.items()}
+        poses = {name: poses_of(split) for name, split in splits.items()}
         frames: dict[Path, dict[str, Any]] = {}
         listed: dict[str, list[str]] = {name: [] for name in splits}
         for place, image in self.track(list(zip(places, images, strict=True))):
             split = splits[place[0]]
             listed[place[0]].append(f"images/{name_of[image]}.png")
             if image not in frames:
-                entry = self._write_frame(split.dataset, place[1], f"{name_of[image]}.png", folder)
-                camera = _camera(split.dataset.cameras[place[1]])
+                entry = self.write_frame(split.dataset, place[1], f"{name_of[image]}.png", folder)
+                camera = camera_entry(split.dataset.cameras[place[1]])
                 frames[image] = {**entry, **camera, "transform_matrix": poses[place[0]][place[1]].tolist()}
         content: dict[str, Any] = {f"{name}_filenames": names for name, names in listed.items()}
         content.setdefault("test_filenames", listed["val"])
@@ -126,7 +126,18 @@ class DatasetWriter:
         write_json(folder / "transforms.json", {**content, "frames": entries})
         return len(frames)
 
-    def _write_frame(self, dataset: SemanticDataset, index: int, name: str, folder: Path) -> dict[str, Any]:
+    def write_frame(self, dataset: SemanticDataset, index: int, name: str, folder: Path) -> dict[str, Any]:
+        """Write what a frame has into `images/`, `semantics/`, `depth/` and `masks/` of a folder.
+
+        Args:
+            dataset: the frames of a split.
+            index: number of the frame in it.
+            name: file name of the PNGs.
+            folder: folder of these folders.
+
+        Returns:
+            The paths in the folder, under the names of nerfstudio's format.
+        """
         pixels = dataset.get_numpy_image(index)
         write_png(folder / "images" / name, pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
         layers = self.layers_of(dataset, index)
@@ -150,12 +161,20 @@ def in_thousandths(depth: Float32[ndarray, "height width"]) -> UInt16[ndarray, "
     return np.where(np.isfinite(rounded) & (rounded <= _LARGEST_UINT16), rounded, 0).astype(np.uint16)
 
 
-def _poses(split: Split) -> ndarray:
+def poses_of(split: Split) -> ndarray:
     """Camera to world [N, 4, 4] in the world of the scene's files, OpenGL axes."""
     return poses_in_world(split.outputs, split.dataset.cameras.camera_to_worlds[:, :3, :4].double().numpy())
 
 
-def _camera(camera: Cameras) -> dict[str, Any]:
+def camera_entry(camera: Cameras) -> dict[str, Any]:
+    """Model, focal lengths, principal point, size and distortion other than 0, as nerfstudio's format names them.
+
+    Args:
+        camera: one camera.
+
+    Raises:
+        SceneError: if the format has no such model.
+    """
     kind = int(camera.camera_type)
     if kind not in CAMERA_MODELS:
         raise SceneError(
@@ -166,7 +185,7 @@ def _camera(camera: Cameras) -> dict[str, Any]:
     lens = {name: float(getattr(camera, key)) for name, key in names}
     size = {"w": int(camera.width), "h": int(camera.height)}
     parameters = camera.distortion_params
-    bent = {} if parameters is None else dict(zip(_DISTORTION, parameters.double().flatten().tolist(), strict=True))
+    bent = {} if parameters is None else dict(zip(DISTORTION, parameters.double().flatten().tolist(), strict=True))
     return {"camera_model": CAMERA_MODELS[kind], **lens, **size, **{k: v for k, v in bent.items() if v != 0}}
 
 

@@ -1,33 +1,38 @@
 """What `sns-export instances` writes: an image of instance ids for each frame, and what each instance is."""
 
-import colorsys
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int16, Int32
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
 from semantic_ns.export.instance_masks import LARGEST_ID
 from semantic_ns.export.instance_surface import SurfaceInstances
+from semantic_ns.export.panoptic_files import PanopticFiles, box_of
+from semantic_ns.instances.colors import instance_color, instance_colors
+from semantic_ns.instances.parts import NO_INSTANCE
+from semantic_ns.instances.table import TABLE_FILE, InstanceTable
 from semantic_ns.io.run_lengths import encode_coco
 from semantic_ns.io.writing import write_json, write_png
 from semantic_ns.labels.taxonomy import Taxonomy
 
 INSTANCES_FILE = "instances.json"
 COCO_FILE = "instances_coco.json"
-_GOLDEN = 0.618034
+PANOPTIC_FILE = "panoptic.json"
 
 
-def instance_color(number: int) -> tuple[int, int, int]:
-    """A colour for an instance: hues far from those of the numbers before, none grey or black; 0 is black."""
-    if number == 0:
-        return 0, 0, 0
-    red, green, blue = colorsys.hsv_to_rgb(
-        number * _GOLDEN % 1, 0.55 + 0.4 * (number % 2), 0.95 - 0.25 * (number % 3) / 2
-    )
-    return round(red * 255), round(green * 255), round(blue * 255)
+def table_of(found: SurfaceInstances, taxonomy: Taxonomy) -> InstanceTable:
+    """The content of `instances.npz`: the voxels of things.
+
+    Args:
+        found: The instances.
+        taxonomy: The classes.
+    """
+    is_thing = found.ids > NO_INSTANCE
+    class_ids = np.array(taxonomy.source_ids, np.int32)[found.surface.classes[is_thing]]
+    return InstanceTable(found.surface.centres[is_thing], class_ids, found.ids[is_thing])
 
 
 def describe(found: SurfaceInstances, taxonomy: Taxonomy, unit: str) -> dict[str, Any]:
@@ -77,26 +82,34 @@ class InstanceFiles:
             )
         self._folder, self._taxonomy = folder, taxonomy
         self._content = describe(found, taxonomy, unit)
-        self._colors = np.array([instance_color(number) for number in range(found.count + 1)], np.uint8)
+        self._table = table_of(found, taxonomy)
+        self._colors = instance_colors(found.count)
+        self._panoptic = PanopticFiles(folder / PANOPTIC_FILE, found.count, taxonomy)
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 
-    def add(self, name: PurePosixPath, image: PurePosixPath, ids: Int32[ndarray, "height width"]) -> None:
-        """Write the ids of a frame as a PNG of 16 bits, and a picture of them.
+    def add(
+        self,
+        name: PurePosixPath,
+        image: PurePosixPath,
+        ids: Int32[ndarray, "height width"],
+        labels: Int16[ndarray, "height width"],
+    ) -> None:
+        """Write the ids of a frame as a PNG of 16 bits, a picture of them, and its segments of the panoptic format.
 
         Args:
             name: Path of the PNG in the folder.
             image: Path of the colour image in the folder of all images.
             ids: Instance of each pixel, 0 for none.
+            labels: Class of each pixel, void -1.
         """
         write_png(self._folder / "instances" / name, ids.astype(np.uint16))
         write_png(self._folder / "instances_color" / name, self._colors[ids])
         height, width = ids.shape
         self._images.append({"id": len(self._images) + 1, "file_name": str(image), "width": width, "height": height})
+        self._panoptic.add(name, len(self._images), ids, labels)
         for number in np.unique(ids[ids > 0]).tolist():
             mask = ids == number
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            left, top = int(columns[0]), int(rows[0])
             self._annotations.append(
                 {
                     "id": len(self._annotations) + 1,
@@ -105,14 +118,15 @@ class InstanceFiles:
                     "track_id": number,
                     "segmentation": encode_coco(mask),
                     "area": int(mask.sum()),
-                    "bbox": [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1],
+                    "bbox": box_of(mask),
                     "iscrowd": 0,
                 }
             )
 
     def finish(self) -> None:
-        """Write `instances.json` and COCO's file, in which `track_id` is the instance in every frame."""
+        """Write what all frames share; `track_id` of COCO's instances is the instance in every frame."""
         write_json(self._folder / INSTANCES_FILE, self._content)
+        self._table.write(self._folder / TABLE_FILE)
         taxonomy = self._taxonomy
         things = zip(taxonomy.source_ids, taxonomy.names, taxonomy.is_thing, strict=True)
         categories = [
@@ -120,3 +134,4 @@ class InstanceFiles:
         ]
         content = {"images": self._images, "categories": categories, "annotations": self._annotations}
         write_json(self._folder / COCO_FILE, content)
+        self._panoptic.finish(self._images)

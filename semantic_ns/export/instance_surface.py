@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int16, Int32, Int64, Integer
@@ -15,6 +14,7 @@ from semantic_ns.export.surface_views import SurfaceView
 from semantic_ns.export.view_votes import Tolerance, gather
 from semantic_ns.instances.association import complete, join_masks
 from semantic_ns.instances.masks import FrameMasks, MaskSets
+from semantic_ns.instances.nearest import NearestOfClass
 from semantic_ns.instances.parts import NO_INSTANCE, connected_parts, without_specks
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.surface.voxels import VoxelGrid, Voxels, voxelise
@@ -56,12 +56,10 @@ class LabelledVoxels:
         return FrameMasks(seen.astype(np.int32), masks.reshape(-1)[pixels[seen]].astype(np.int32))
 
     @cached_property
-    def _trees(self) -> dict[int, tuple[Any, Int64[ndarray, "_known"]]]:
-        from scipy.spatial import KDTree
-
-        things = np.flatnonzero(self.is_thing).tolist()
-        known = {number: np.flatnonzero(self.classes == number) for number in things}
-        return {number: (KDTree(self.centres[own]), own) for number, own in known.items() if len(own)}
+    def _known(self) -> NearestOfClass:
+        # void is -1, the last place
+        is_thing = np.array([*self.is_thing, False])[self.classes]
+        return NearestOfClass(self.centres, np.where(is_thing, self.classes, np.int16(-1)))
 
     def nearest(
         self, points: Float64[ndarray, "points 3"], classes: Integer[ndarray, "points"]
@@ -72,12 +70,7 @@ class LabelledVoxels:
             points: Places in the world of the data set's files.
             classes: The class of each, void -1.
         """
-        found = np.full(len(points), -1)
-        for number, (tree, own) in self._trees.items():
-            chosen = np.flatnonzero(classes == number)
-            if len(chosen):
-                found[chosen] = own[tree.query(points[chosen])[1]]
-        return found
+        return self._known.find(points, classes)
 
     def shown_by(self, view: SurfaceView) -> Int64[ndarray, "height width"]:
         """The voxel that each pixel of a view shows a thing of; -1 for stuff and void, and where depth is unknown."""
@@ -153,7 +146,16 @@ class SurfaceInstances:
 
     def of(self, voxels: Int64[ndarray, "*shape"]) -> Int32[ndarray, "*shape"]:
         """The instance of voxels by their numbers, 0 for -1."""
-        return np.array([*self.ids, NO_INSTANCE], np.int32)[voxels]
+        return np.append(self.ids, np.int32(NO_INSTANCE))[voxels]
+
+    def at(self, points: Float64[ndarray, "points 3"], classes: Integer[ndarray, "points"]) -> Int32[ndarray, "points"]:
+        """The instance of places on the surface: that of the nearest voxel of their class, 0 of stuff and void.
+
+        Args:
+            points: Places in the world of the data set's files.
+            classes: The class of each, void -1.
+        """
+        return self.of(self.surface.nearest(points, classes))
 
 
 def find_instances(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int16, Int64, UInt8
+from jaxtyping import Float32, Float64, Int16, Int32, Int64, UInt8
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
@@ -34,6 +34,7 @@ class Labelled:
         colors: RGB.
         labels: Classes 0..C-1, void -1.
         confidence: 0..1.
+        instances: Ids of things from 1, 0 of stuff and void; None where none were asked for.
     """
 
     positions: Float64[ndarray, "points 3"]
@@ -41,6 +42,7 @@ class Labelled:
     colors: UInt8[ndarray, "points 3"]
     labels: Int16[ndarray, "points"]
     confidence: Float32[ndarray, "points"]
+    instances: Int32[ndarray, "points"] | None = None
 
     def source_ids(self, taxonomy: Taxonomy) -> ndarray:
         """The ids of the label images, int32."""
@@ -58,14 +60,15 @@ class Labelled:
             self.colors[chosen],
             self.labels[chosen],
             self.confidence[chosen],
+            None if self.instances is None else self.instances[chosen],
         )
 
 
 def write_ply(path: Path, points: Labelled, taxonomy: Taxonomy, faces: Int64[ndarray, "faces 3"] | None = None) -> None:
-    """Write a PLY: position, normal, RGB, id of the class and confidence, and triangles if given.
+    """Write a PLY: position, normal, RGB, id of the class, confidence and id of the thing, and triangles if given.
 
-    The id is a scalar field: `scalar_class` of points, the name under which CloudCompare takes it as one, and `label`
-    of a mesh, as in ScanNet's `*.labels.ply`.
+    The ids are scalar fields: `scalar_class` and `scalar_instance` of points, names under which CloudCompare takes them
+    as such, and `label` and `instance` of a mesh, the first as in ScanNet's `*.labels.ply`.
 
     Args:
         path: The file.
@@ -74,13 +77,15 @@ def write_ply(path: Path, points: Labelled, taxonomy: Taxonomy, faces: Int64[nda
         faces: Vertices of triangles.
     """
     number = "<f8" if _is_large(points.positions) else "<f4"
-    id_name, confidence = ("scalar_class", "scalar_confidence") if faces is None else ("label", "confidence")
+    prefix, id_name = ("scalar_", "class") if faces is None else ("", "label")
+    instances = [] if points.instances is None else [(f"{prefix}instance", "<i4", points.instances)]
     columns = [
         *((name, number, points.positions[:, axis]) for axis, name in enumerate("xyz")),
         *((name, "<f4", points.normals[:, axis]) for axis, name in enumerate(("nx", "ny", "nz"))),
         *((name, "u1", points.colors[:, axis]) for axis, name in enumerate(("red", "green", "blue"))),
-        (id_name, "<i4", points.source_ids(taxonomy)),
-        (confidence, "<f4", points.confidence),
+        (f"{prefix}{id_name}", "<i4", points.source_ids(taxonomy)),
+        (f"{prefix}confidence", "<f4", points.confidence),
+        *instances,
     ]
     table = np.empty(len(points.positions), [(name, kind) for name, kind, _ in columns])
     for name, _, values in columns:
@@ -131,7 +136,8 @@ def refuse_las(path: Path, num_classes: int) -> None:
 def write_las(path: Path, points: Labelled, taxonomy: Taxonomy) -> None:
     """Write LAS 1.4 or LAZ, point format 7: class 64 + number of the class, 1 where void, and RGB.
 
-    The extra dimensions `class_id` (id of the label images), `confidence` and `nx`, `ny`, `nz` hold the rest.
+    The extra dimensions `class_id` (id of the label images), `confidence`, `nx`, `ny`, `nz` and, of points with ids of
+    things, `instance_id` hold the rest.
 
     Args:
         path: The file; its ending says which.
@@ -149,6 +155,8 @@ def write_las(path: Path, points: Labelled, taxonomy: Taxonomy) -> None:
     step = extent / _LAS_STEPS if extent < 1 or extent > _LAS_STEPS * _LAS_STEP else _LAS_STEP
     header.offsets, header.scales = points.positions.min(axis=0), np.full(3, max(step, np.finfo(np.float32).tiny))
     extra = {"class_id": np.int32, "confidence": np.float32, "nx": np.float32, "ny": np.float32, "nz": np.float32}
+    if points.instances is not None:
+        extra["instance_id"] = np.int32
     header.add_extra_dims([laspy.ExtraBytesParams(name=name, type=kind) for name, kind in extra.items()])
     cloud = laspy.LasData(header)
     cloud.x, cloud.y, cloud.z = points.positions.T
@@ -158,6 +166,8 @@ def write_las(path: Path, points: Labelled, taxonomy: Taxonomy) -> None:
     )
     cloud.class_id, cloud.confidence = points.source_ids(taxonomy), points.confidence
     cloud.nx, cloud.ny, cloud.nz = points.normals.T
+    if points.instances is not None:
+        cloud.instance_id = points.instances
     with replacing(path) as temporary, temporary.open("wb") as file:
         cloud.write(file, do_compress=path.suffix == ".laz")
 
@@ -172,7 +182,8 @@ def write_mesh(
     """Write a mesh with colours and classes of its vertices: PLY, OBJ or GLB by the ending of the path.
 
     A GLB whose classes are split has a node for each, under its name; PLY and OBJ are then a file for each class. A
-    triangle belongs to the class of most of its vertices.
+    triangle belongs to the class of most of its vertices. A GLB holds ids as attributes of its own, `_CLASS_ID` and
+    `_INSTANCE_ID` (glTF 2.0, 3.7.2.1), whole numbers in single precision; OBJ has no place for them.
 
     Args:
         path: The file.
@@ -199,7 +210,7 @@ def write_mesh(
                 f"Expected positions below {_LARGEST_FLOAT:g} for {path.name}, which holds single precision, found "
                 f"{np.abs(vertices.positions).max():.6g}; give --format ply."
             )
-        _write_glb(path, parts)
+        _write_glb(path, parts, taxonomy)
         return [path]
     paths: list[Path] = []
     for name, (some, triangles) in parts.items():
@@ -234,11 +245,16 @@ def _trimesh(vertices: Labelled, faces: ndarray) -> Any:
     )
 
 
-def _write_glb(path: Path, parts: dict[str, tuple[Labelled, ndarray]]) -> None:
+def _write_glb(path: Path, parts: dict[str, tuple[Labelled, ndarray]], taxonomy: Taxonomy) -> None:
     import trimesh
 
     scene = trimesh.Scene()
     for name, (vertices, faces) in parts.items():
-        scene.add_geometry(_trimesh(vertices, faces), node_name=name or "scene", geom_name=name or "scene")
+        mesh = _trimesh(vertices, faces)
+        # The 32 bits of whole numbers are for indices alone in glTF; those of floats hold ids below 2^24.
+        mesh.vertex_attributes["_CLASS_ID"] = vertices.source_ids(taxonomy).astype(np.float32)
+        if vertices.instances is not None:
+            mesh.vertex_attributes["_INSTANCE_ID"] = vertices.instances.astype(np.float32)
+        scene.add_geometry(mesh, node_name=name or "scene", geom_name=name or "scene")
     with replacing(path) as temporary:
         scene.export(str(temporary), file_type="glb")

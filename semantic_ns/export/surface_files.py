@@ -1,7 +1,7 @@
 """What `sns-export` writes of the surface of a trained scene: points or a mesh, the classes, and what to expect."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,17 +10,21 @@ from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
+from semantic_ns.export.instance_files import INSTANCES_FILE, describe
+from semantic_ns.export.instance_surface import SurfaceInstances
 from semantic_ns.export.labels import CLASSES_FILE, class_table
 from semantic_ns.export.point_cloud import make_points
 from semantic_ns.export.point_files import Labelled, write_las, write_mesh, write_ply
+from semantic_ns.export.scannet_files import write_scannet
 from semantic_ns.export.surface_views import SceneSurface
 from semantic_ns.export.tsdf import Mesh, TsdfConfig, fuse_depth
 from semantic_ns.export.view_votes import PointVotes, Tolerance, depth_difference, gather
+from semantic_ns.instances.colors import instance_colors
 from semantic_ns.io.writing import write_json, write_text
 from semantic_ns.labels.taxonomy import Taxonomy
 
 PointFormat = Literal["ply", "las", "laz"]
-MeshFormat = Literal["ply", "obj", "glb"]
+MeshFormat = Literal["ply", "obj", "glb", "scannet"]
 README = "README.txt"
 _LEAST_TOLERANCE_PX = 2.0
 """Least difference of depths of one surface between views, in sides of a pixel there."""
@@ -54,28 +58,64 @@ class Precision:
         return Tolerance(max(_SAFETY * np.nan_to_num(self.difference), _LEAST_TOLERANCE_PX * self.pixel_side))
 
 
+@dataclass(frozen=True)
+class MeshOptions:
+    """How a mesh is made and written.
+
+    Attributes:
+        voxel_size: Distance of two voxels in the unit of the world; None is one and a half sides of a pixel.
+        file_format: Ending of the files, or ScanNet's layout.
+        splits_classes: See `write_mesh`.
+        name: Name of the scan in ScanNet's layout.
+    """
+
+    voxel_size: float | None = None
+    file_format: MeshFormat = "ply"
+    splits_classes: bool = False
+    name: str = "scan"
+
+
 def write_points(
-    folder: Path, surface: SceneSurface, taxonomy: Taxonomy, num_points: int, file_format: PointFormat
+    folder: Path,
+    surface: SceneSurface,
+    taxonomy: Taxonomy,
+    num_points: int,
+    file_format: PointFormat,
+    instances: SurfaceInstances | None = None,
 ) -> str:
-    """Write a point cloud of the surface, once in colour and, as PLY, once in the colours of the classes.
+    """Write a point cloud of the surface and, as PLY, the same in the colours of the classes and of the instances.
+
+    Args:
+        folder: Folder of the files.
+        surface: The views.
+        taxonomy: The classes.
+        num_points: Number of points wanted.
+        file_format: Ending of the file.
+        instances: Things whose ids the points get, too.
 
     Returns:
         What was written, as a sentence.
     """
     precision = Precision.of(surface)
     points = make_points(surface.views, num_points, taxonomy.num_classes, precision.tolerance)
-    content = Labelled(points.positions, points.normals, _to_uint8(points.colors), points.labels, points.confidence)
+    content = _with_instances(
+        Labelled(points.positions, points.normals, _to_uint8(points.colors), points.labels, points.confidence),
+        instances,
+    )
     if file_format == "ply":
-        write_ply(folder / "points.ply", content, taxonomy)
-        shown = Labelled(
-            content.positions, content.normals, content.class_colors(taxonomy), content.labels, content.confidence
-        )
-        write_ply(folder / "points_classes.ply", shown, taxonomy)
+        for ending, colored in _pictures(content, taxonomy):
+            write_ply(folder / f"points{ending}.ply", colored, taxonomy)
     else:
         write_las(folder / f"points.{file_format}", content, taxonomy)
     what = f"{len(points.positions)} points, one in each cube of {_length(points.spacing, surface.unit)}"
     dropped = f"{points.dropped:.1%} of the points were left out, since more views see through them than see them."
-    _write_about(folder, surface, taxonomy, precision, [f"{what}.", dropped])
+    _write_about(
+        folder,
+        surface,
+        taxonomy,
+        precision,
+        [f"{what}.", dropped, *_write_instances(folder, instances, taxonomy, surface)],
+    )
     return what
 
 
@@ -83,43 +123,69 @@ def write_surface_mesh(
     folder: Path,
     surface: SceneSurface,
     taxonomy: Taxonomy,
-    voxel_size: float | None,
-    file_format: MeshFormat,
-    splits_classes: bool,
+    options: MeshOptions,
+    instances: SurfaceInstances | None = None,
     track: Callable[[Sequence[ndarray]], Iterator[ndarray]] = iter,
 ) -> str:
-    """Write a mesh of the surface, and, as PLY, a second one in the colours of the classes.
+    """Write a mesh of the surface, and others in the colours of the classes and of the instances.
 
     Args:
         folder: Folder of the files.
         surface: The views.
         taxonomy: The classes.
-        voxel_size: Distance of two voxels in the unit of the world; None is one and a half sides of a pixel.
-        file_format: Ending of the files.
-        splits_classes: See `write_mesh`.
+        options: How the mesh is made and written.
+        instances: Things whose ids the vertices get, too.
         track: Wraps the blocks of space, to show progress.
 
     Returns:
         What was written, as a sentence.
     """
     precision = Precision.of(surface)
-    edge = 1.5 * precision.pixel_side if voxel_size is None else voxel_size
+    edge = 1.5 * precision.pixel_side if options.voxel_size is None else options.voxel_size
     truncation = max(_LEAST_TRUNCATION * edge, _SAFETY * float(np.nan_to_num(precision.difference)))
     mesh = fuse_depth(surface.views, TsdfConfig(edge, truncation), track)
     tolerance = Tolerance(max(precision.tolerance.least, edge))
     votes = gather(mesh.vertices, surface.views, taxonomy.num_classes, tolerance)
     mesh, kept = without_vertices(mesh, votes.seen_through > votes.seen)
     votes = with_neighbours(mesh.vertices, votes[kept])
-    content = Labelled(mesh.vertices, mesh.normals, _to_uint8(votes.colors), votes.labels, votes.confidence)
-    write_mesh(folder / f"mesh.{file_format}", content, mesh.faces, taxonomy, splits_classes)
-    shown = Labelled(
-        content.positions, content.normals, content.class_colors(taxonomy), content.labels, content.confidence
+    content = _with_instances(
+        Labelled(mesh.vertices, mesh.normals, _to_uint8(votes.colors), votes.labels, votes.confidence), instances
     )
-    if not splits_classes:
-        write_mesh(folder / f"mesh_classes.{file_format}", shown, mesh.faces, taxonomy)
+    if options.file_format == "scannet":
+        write_scannet(folder, options.name, content, mesh.faces, taxonomy)
+    for ending, colored in [] if options.file_format == "scannet" else _pictures(content, taxonomy):
+        if ending == "" or not options.splits_classes:
+            path = folder / f"mesh{ending}.{options.file_format}"
+            write_mesh(path, colored, mesh.faces, taxonomy, options.splits_classes)
     what = f"{len(mesh.faces)} triangles and {len(mesh.vertices)} vertices from voxels of {_length(edge, surface.unit)}"
-    _write_about(folder, surface, taxonomy, precision, [f"{what}.", "Space that no camera saw has no surface."])
+    said = [f"{what}.", "Space that no camera saw has no surface."]
+    _write_about(folder, surface, taxonomy, precision, [*said, *_write_instances(folder, instances, taxonomy, surface)])
     return what
+
+
+def _with_instances(content: Labelled, instances: SurfaceInstances | None) -> Labelled:
+    if instances is None:
+        return content
+    return replace(content, instances=instances.at(content.positions, content.labels))
+
+
+def _pictures(content: Labelled, taxonomy: Taxonomy) -> Iterator[tuple[str, Labelled]]:
+    """The endings of names, and the content in its colours, in those of the classes and in those of instances."""
+    yield "", content
+    yield "_classes", replace(content, colors=content.class_colors(taxonomy))
+    if content.instances is not None:
+        colors = instance_colors(int(content.instances.max(initial=0)))
+        yield "_instances", replace(content, colors=colors[content.instances])
+
+
+def _write_instances(
+    folder: Path, instances: SurfaceInstances | None, taxonomy: Taxonomy, surface: SceneSurface
+) -> list[str]:
+    """The table of instances, and what to say of it."""
+    if instances is None:
+        return []
+    write_json(folder / INSTANCES_FILE, describe(instances, taxonomy, surface.unit))
+    return [f"{instances.count} instances of things; {INSTANCES_FILE} lists them, and 0 is stuff or void."]
 
 
 def without_vertices(mesh: Mesh, is_wrong: Bool[ndarray, "vertices"]) -> tuple[Mesh, Int64[ndarray, "kept"]]:

@@ -19,7 +19,7 @@ from semantic_ns.export.splat import pinhole_cameras
 from semantic_ns.geometry.pinhole import Pixels, Surface, rays
 from semantic_ns.geometry.poses import opencv_to_opengl
 from semantic_ns.geometry.world import poses_in_world
-from semantic_ns.interfaces import PipelineLike, RenderingModel
+from semantic_ns.interfaces import RenderingModel
 
 DepthSource = Literal["auto", "given", "rendered"]
 """Where depth comes from: the images of the scene, what the run renders, or the first of these that can be trusted."""
@@ -119,29 +119,6 @@ class SceneSurface:
     unit: str
     depth_source: str
     is_given: bool
-
-
-def read_surface(
-    pipeline: PipelineLike, depth: DepthSource, track: Callable[[Sequence[int]], Iterator[int]] = iter
-) -> SceneSurface:
-    """Render every training image of a run (slow), and take depth from where `depth` says.
-
-    Depth of test images is never read.
-
-    Args:
-        pipeline: The model and data of a run, see `load_run`.
-        depth: Where depth comes from.
-        track: Wraps the numbers of the images, to show progress.
-
-    Raises:
-        SceneError: if the run has no classes or its cameras are no pinhole cameras, if depth images are asked for and
-            cannot be trusted, or if no depth is known.
-    """
-    data = pipeline.datamanager
-    dataset: SemanticDataset = data.train_dataset
-    given, source = given_depth(dataset, depth)
-    views = render_views(pipeline.model, dataset, data.train_dataparser_outputs, given, track)
-    return scene_surface(views, dataset, source, given is not None)
 
 
 def scene_surface(views: Sequence[SurfaceView], dataset: SemanticDataset, source: str, is_given: bool) -> SceneSurface:

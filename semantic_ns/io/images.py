@@ -3,6 +3,7 @@
 import importlib
 import struct
 import warnings
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,7 @@ _BROKEN_FILE_ERRORS = (
     EOFError,
     struct.error,
     zlib.error,
+    zipfile.BadZipFile,  # of NumPy's .npz
     Image.DecompressionBombError,
 )
 

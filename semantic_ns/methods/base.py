@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -48,7 +48,11 @@ from semantic_ns.methods.point_cloud import IS_IN_CROP_BOX, EmptyRays
 from semantic_ns.methods.scene_bounds import SceneBounds, StatedBounds, resolve_bounds
 from semantic_ns.rendering import describe_logits, planar_depth
 
+if TYPE_CHECKING:  # of use only where instances are shown
+    from semantic_ns.viewer.instances import InstanceColors
+
 Outputs = dict[str, Any]
+INSTANCES = "instances"
 
 
 def uniform_rays(outputs: Outputs, batch: Mapping[str, Any]) -> tuple[Outputs, dict[str, Any]]:
@@ -95,6 +99,10 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
     """Whether it can be asked which labels are worth most: it renders intervals, and its field has a ``head``."""
     supports_geometry_supervision = True
     """Whether :attr:`pass_semantic_gradients` can be set while the model trains."""
+    shows_instances = True
+    """Whether :attr:`instances` are shown."""
+    instances: "InstanceColors | None" = None
+    """Exported instances, to be shown as the output ``instances`` of pictures."""
     bounds: SceneBounds
     """Where training rays start and all rays end, once the start no longer moves."""
 
@@ -260,11 +268,15 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
         if not self._renders_image:
             outputs[NORMALS] = (normals_of_rays(self._density, ray_bundle, outputs["depth"]) + 1) / 2
             outputs.update(self._empty_rays.described(outputs["depth"], ray_bundle))
-        self._describe_classes(outputs)
+        seen = self._describe_classes(outputs)
+        if self.instances is not None and seen is not None and not self._renders_raw_outputs:
+            ends = ray_bundle.origins + ray_bundle.directions * outputs["depth"]
+            outputs[INSTANCES] = self.instances.at(ends, seen[..., 0])
 
-    def _describe_classes(self, outputs: Outputs) -> None:
+    def _describe_classes(self, outputs: Outputs) -> Tensor | None:
+        """Replace logits; the classes [rays, 1] where rays meet something, void elsewhere."""
         if LOGITS not in outputs:
-            return
+            return None
         logits, rgb = outputs.pop(LOGITS), outputs["rgb"]
         labels, confidence, entropy = describe_logits(logits)
         is_empty = meets_nothing(outputs["accumulation"])
@@ -281,6 +293,7 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
         outputs["semantics_entropy"] = entropy
         if self._renders_raw_outputs:
             outputs[RENDERED_LABELS] = labels
+        return seen
 
     def _density(self, positions: Tensor) -> Tensor:
         """Density [points, 1] per scene unit at positions [points, 3], scene units."""

@@ -132,6 +132,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
     renders_from_sources = True
     supports_propagation = False
     supports_geometry_supervision = False
+    shows_instances = False
     compares_sources = True
     """Whether sources are compared with each other, so that an only one is compared with itself."""
 

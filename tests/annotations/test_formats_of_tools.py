@@ -161,6 +161,7 @@ FILES: dict[str, files.Make] = {
     "coco code of pycocotools": coco(compressed_by_pycocotools()),
     "coco own code": coco(encode_coco(files.chair())),
     "coco panoptic": files.write_panoptic,
+    "cityscapes polygons": files.write_cityscapes,
     "labelme polygon": labelme(files.labelme_shape(CORNERS)),
     "labelme rectangle of four points": labelme(files.labelme_shape(CORNERS, "rectangle")),
     "labelme turned rectangle": labelme(files.labelme_shape(CORNERS, "rotation")),

@@ -11,8 +11,8 @@ from nerfstudio.scripts.train import main as train
 
 from semantic_ns.cli.export import Mesh, PointCloud, entrypoint
 from semantic_ns.errors import SceneError
+from semantic_ns.export.scene_instances import read_run_surface
 from semantic_ns.export.surface_files import README
-from semantic_ns.export.surface_views import read_surface
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.runs import load_run
 from support.registered import configured
@@ -38,8 +38,9 @@ def test_the_depth_images_of_a_scene_give_its_surface_in_the_world_of_its_files(
     ]  # fmt: skip
     table = plyfile.PlyData.read(str(tmp_path / "out/points.ply"))["vertex"].data
     found = np.stack([table[name] for name in "xyz"], axis=1)
-    data: Any = load_run(run).pipeline.datamanager
-    surface = read_surface(load_run(run).pipeline, "given")
+    loaded = load_run(run)
+    data: Any = loaded.pipeline.datamanager
+    surface = read_run_surface(loaded.model, data, "given").scene
     assert surface.is_given
     assert surface.unit == "m"
     assert len(surface.views) == len(data.train_dataset)
@@ -61,7 +62,8 @@ def test_a_mesh_is_written_by_the_command(run: Path, tmp_path: Path, monkeypatch
 
 
 def test_without_depth_images_the_surface_is_what_the_run_renders(run: Path) -> None:
-    surface = read_surface(load_run(run).pipeline, "rendered")
+    loaded = load_run(run)
+    surface = read_run_surface(loaded.model, loaded.pipeline.datamanager, "rendered").scene
     assert not surface.is_given
     assert "rendered by the run" in surface.depth_source
 
@@ -84,6 +86,11 @@ def test_wrong_numbers_are_refused_before_the_run_is_loaded(size: float, tmp_pat
         Mesh(tmp_path / "config.yml", tmp_path / "out", voxel_size=size).main()
     with pytest.raises(SceneError, match="--num-points of at least 1"):
         PointCloud(tmp_path / "config.yml", tmp_path / "out", num_points=0).main()
+
+
+def test_split_classes_of_a_scan_are_refused_before_the_run_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="found --split-classes"):
+        Mesh(tmp_path / "config.yml", tmp_path / "out", format="scannet", split_classes=True).main()
 
 
 def test_a_run_without_classes_is_one_sentence_and_leaves_nothing(nerfstudio_scene: Path, tmp_path: Path) -> None:

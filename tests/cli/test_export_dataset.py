@@ -119,6 +119,14 @@ def test_of_a_run_the_labels_and_depth_are_what_it_renders(nerfstudio_scene: Pat
         found = new.depth_of(0)
         assert found is not None
         np.testing.assert_allclose(found, depth_m, atol=6e-4)
+    ExportDataset(path, tmp_path / "hub", "huggingface").main()
+    for folder in ("train", "validation"):
+        for kind in ("images", "semantics", "depth"):
+            for image in (tmp_path / "hub" / folder / kind).iterdir():
+                assert (
+                    np.asarray(Image.open(image)) == np.asarray(Image.open(tmp_path / "out" / kind / image.name))
+                ).all()
+    assert "they are predictions" in (tmp_path / "hub/README.md").read_text()
 
 
 def test_depth_that_is_unknown_or_too_far_is_0() -> None:

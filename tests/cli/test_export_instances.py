@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from semantic_ns.cli import export_instances
 from semantic_ns.cli.export_instances import Instances
 from semantic_ns.errors import SceneError
-from semantic_ns.export.instance_files import InstanceFiles, instance_color
+from semantic_ns.export.instance_files import InstanceFiles
 from semantic_ns.export.instance_masks import MaskNames, mask_names, read_masks, relative_paths
 from semantic_ns.export.instance_surface import (
     SurfaceInstances,
@@ -26,6 +26,7 @@ from semantic_ns.export.instance_surface import (
 )
 from semantic_ns.export.surface_views import SurfaceView
 from semantic_ns.export.view_votes import Tolerance
+from semantic_ns.instances.colors import instance_color
 from semantic_ns.instances.parts import connected_parts
 from semantic_ns.labels.taxonomy import Taxonomy
 from support.box_views import TAXONOMY, box_views
@@ -108,7 +109,8 @@ def test_files_hold_the_ids_and_coco_reads_them(views: list[SurfaceView], tmp_pa
     files = InstanceFiles(tmp_path, found, THINGS, "m")
     images = [found.of(found.surface.shown_by(view)) for view in views[:2]]
     for number, ids in enumerate(images):
-        files.add(PurePosixPath(f"frame_{number}.png"), PurePosixPath(f"left/photo_{number}.jpg"), ids)
+        name, image = PurePosixPath(f"frame_{number}.png"), PurePosixPath(f"left/photo_{number}.jpg")
+        files.add(name, image, ids, views[number].labels)
     files.finish()
     content = json.loads((tmp_path / "instances.json").read_text())
     coco = COCO(str(tmp_path / "instances_coco.json"))

@@ -6,23 +6,29 @@ Images lie in two folders under equal names.
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import plyfile
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from numpy import ndarray
 from PIL import Image
+from pycocotools.coco import COCO
 
+from semantic_ns.annotations.formats import read_annotations
 from semantic_ns.batch import PLANAR_DEPTH, RENDERED_LABELS
-from semantic_ns.cli import export_instances
+from semantic_ns.cli import export, export_instances
+from semantic_ns.cli.export import Mesh, PointCloud
 from semantic_ns.cli.export_instances import Instances
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.errors import SceneError
 from semantic_ns.export.surface_views import render_views
 from semantic_ns.synthetic_scene import write_nerfstudio_scene
 from support.hand_made_scene import each_frame
@@ -88,7 +94,8 @@ def datasets(scene: Path, monkeypatch: pytest.MonkeyPatch) -> list[SemanticDatas
         config=SimpleNamespace(dataparser=SimpleNamespace(data=scene)),
     )
     run = SimpleNamespace(model=TrueModel(datasets), pipeline=SimpleNamespace(model=None, datamanager=data))
-    monkeypatch.setattr(export_instances, "load_run", lambda path: run)
+    for command in (export_instances, export):
+        monkeypatch.setattr(command, "load_run", lambda path: run)
     return datasets
 
 
@@ -124,9 +131,10 @@ def test_every_frame_has_the_things_that_it_shows_and_the_command_says_what_it_w
     ids = check(tmp_path / "out", datasets)
     images = images_of(datasets)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "instances", "instances.json", "instances_coco.json", "instances_color",
+        "instances", "instances.json", "instances.npz", "instances_coco.json", "instances_color", "panoptic",
+        "panoptic.json",
     ]  # fmt: skip
-    for kind in ("instances", "instances_color"):
+    for kind in ("instances", "instances_color", "panoptic"):
         folder = tmp_path / "out" / kind / "semantics"
         assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.png")} == set(images)
     coco = json.loads((tmp_path / "out/instances_coco.json").read_text())
@@ -179,3 +187,82 @@ def test_what_was_written_is_read_as_masks(
     Instances(tmp_path / "config.yml", tmp_path / "again", masks=tmp_path / "out/instances").main()
     assert "from masks of 10 of 10 training images" in capsys.readouterr().out
     check(tmp_path / "again", datasets)
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_the_surface_has_the_ids_that_the_images_have(
+    masks: bool, datasets: list[SemanticDataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Points are looked up in the training images: what lies in a pixel has the pixel's id."""
+    if masks:
+        for name, half in zip(images_of(datasets[:1]), halves(datasets), strict=True):
+            (tmp_path / "masks" / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray((half + 1).astype(np.uint8)).save(tmp_path / "masks" / name)
+    given = tmp_path / "masks" if masks else None
+    Instances(tmp_path / "config.yml", tmp_path / "out", given).main()
+    PointCloud(tmp_path / "config.yml", tmp_path / "points", instances=not masks, masks=given, num_points=9000).main()
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert f"instances, from {'masks of 10 of 10' if masks else 'connected parts of the'}" in said
+    tables = [json.loads((tmp_path / name / "instances.json").read_text()) for name in ("out", "points")]
+    assert tables[0] == tables[1]
+    table = plyfile.PlyData.read(str(tmp_path / "points/points.ply"))["vertex"].data
+    points = np.stack([table[name] for name in "xyz"], axis=1).astype(np.float64)
+    agreed, looked_up = 0, 0
+    views = render_views(TrueModel(datasets), datasets[0], datasets[0]._dataparser_outputs)
+    for name, view in zip(images_of(datasets[:1]), views, strict=True):
+        ids = np.asarray(Image.open(tmp_path / "out/instances/semantics" / name))
+        local = points @ view.w2c[:, :3].T + view.w2c[:, 3]
+        ahead = local[:, 2] > 0.1
+        pixels = np.floor(local[ahead, :2] / local[ahead, 2:] * view.lens[:2] + view.lens[2:]).astype(int)
+        inside = ((pixels >= 0) & (pixels < ids.shape[::-1])).all(axis=1)
+        chosen, (column, row) = np.flatnonzero(ahead)[inside], pixels[inside].T
+        same = np.abs(view.depth[row, column] - local[chosen, 2]) < 0.02
+        class_ids = datasets[0].taxonomy.decode(view.labels)[row, column]
+        same &= class_ids == table["scalar_class"][chosen]
+        agreed += int((ids[row, column] == table["scalar_instance"][chosen])[same].sum())
+        looked_up += int(same.sum())
+    assert looked_up > 3000
+    assert agreed > 0.95 * looked_up
+
+
+def test_a_mesh_of_instances_is_written_and_a_run_without_things_is_refused(
+    datasets: list[SemanticDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Mesh(tmp_path / "config.yml", tmp_path / "mesh", instances=True, format="glb").main()
+    names = ["README.txt", "classes.json", "instances.json", "mesh.glb", "mesh_classes.glb", "mesh_instances.glb"]
+    assert sorted(path.name for path in (tmp_path / "mesh").iterdir()) == names
+    stuff = replace(datasets[0].taxonomy, is_thing=(False,) * datasets[0].taxonomy.num_classes)
+    monkeypatch.setattr(export.load_run(tmp_path).model, "taxonomy", stuff)
+    with pytest.raises(SceneError, match="stuff alone"):
+        Mesh(tmp_path / "config.yml", tmp_path / "out", instances=True).main()
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_panoptic_files_hold_the_labels_and_the_ids_that_the_images_have(
+    datasets: list[SemanticDataset], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    Instances(tmp_path / "config.yml", out).main()
+    assert count_checked(out) == 12
+    annotations = read_annotations(out / "panoptic.json")
+    read = {image.name: image.read((48, 36)) for image in annotations.images}
+    names = np.array([*annotations.taxonomy.names, "-"])
+    for name, labels in images_of(datasets).items():
+        found = read[name]
+        assert (found.shape, annotations.taxonomy.names) == (labels.shape, datasets[0].taxonomy.names)
+        np.testing.assert_array_equal(names[np.where(found < 0, -1, found)], names[labels])
+
+
+def count_checked(out: Path) -> int:
+    """Compare the areas of things in both of COCO's formats, image by image; the number of images."""
+    coco = COCO(str(out / "instances_coco.json"))
+    panoptic = json.loads((out / "panoptic.json").read_text())
+    assert panoptic["images"] == list(coco.imgs.values())
+    for record in panoptic["annotations"]:
+        own: list[Any] = coco.loadAnns(coco.getAnnIds(imgIds=[record["image_id"]]))
+        assert own
+        expected = {item["track_id"]: (item["category_id"], item["area"], item["bbox"]) for item in own}
+        most = max(row["id"] for row in json.loads((out / "instances.json").read_text())["instances"])
+        things = [item for item in record["segments_info"] if item["id"] <= most]
+        assert {item["id"]: (item["category_id"], item["area"], item["bbox"]) for item in things} == expected
+    return len(panoptic["annotations"])

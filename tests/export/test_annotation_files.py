@@ -84,6 +84,31 @@ def test_pycocotools_reads_the_exported_codes(tmp_path: Path) -> None:
         assert annotation["bbox"] == mask_functions.toBbox(annotation["segmentation"]).tolist()
 
 
+def test_files_of_cityscapes_hold_ids_and_colours_of_each_pixel(tmp_path: Path) -> None:
+    write_all(tmp_path, "cityscapes")
+    table = np.array([*TAXONOMY.source_ids, 0]), np.array([*TAXONOMY.colors, (0, 0, 0)])
+    for name, labels in LABELS.items():
+        start = tmp_path / "gtFine" / "train" / "scene" / f"{PurePosixPath(name).stem}_gtFine"
+        for kind, values in zip(("labelIds", "color"), table, strict=True):
+            with Image.open(f"{start}_{kind}.png") as image:
+                np.testing.assert_array_equal(np.asarray(image), values[labels])
+
+
+def test_things_that_are_not_told_apart_are_groups_of_the_panoptic_format(tmp_path: Path) -> None:
+    write_all(tmp_path, "coco-panoptic")
+    content = json.loads((tmp_path / "annotations" / "panoptic_default.json").read_text())
+    segments = [item for record in content["annotations"] for item in record["segments_info"]]
+    assert len(segments) == 9
+    assert {item["iscrowd"] for item in segments} == {1}
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    for record in content["annotations"]:
+        labels = LABELS[names[record["image_id"]]]
+        found = {item["category_id"]: item["area"] for item in record["segments_info"]}
+        assert found == {
+            TAXONOMY.source_ids[number]: (labels == number).sum() for number in np.unique(labels[labels >= 0])
+        }
+
+
 def test_images_of_one_name_are_refused(tmp_path: Path) -> None:
     files = AnnotationFiles(tmp_path, "yolo", TAXONOMY)
     files.add("a.png", LABELS["photo_0.png"])

@@ -32,7 +32,7 @@ COLORS = ((200, 9, 9), (9, 200, 9), (9, 9, 200))
 TAXONOMY = Taxonomy((1, 2, 3), NAMES, COLORS, (True,) * 3, 0)
 LABELS = {f"photo_{i}": ragged_labels(i) for i in range(3)}
 
-READS = {"coco": "coco", "cvat": "cvat", "voc": "voc_segmentation"}
+READS = {"coco": "coco", "coco-panoptic": "coco_panoptic", "cvat": "cvat", "voc": "voc_segmentation"}
 """Formats that are exported, and what datumaro calls those of them that it reads."""
 WRITES = {
     "coco": ("coco", False),

@@ -12,6 +12,7 @@ import pytest
 import trimesh
 
 from semantic_ns.errors import SceneError
+from semantic_ns.export.instance_surface import SurfaceInstances, find_instances, label_voxels
 from semantic_ns.export.point_files import (
     Labelled,
     file_name,
@@ -21,11 +22,13 @@ from semantic_ns.export.point_files import (
     write_mesh,
     write_ply,
 )
-from semantic_ns.export.surface_files import README, write_points, write_surface_mesh
+from semantic_ns.export.surface_files import README, MeshOptions, write_points, write_surface_mesh
 from semantic_ns.export.surface_views import SceneSurface
+from semantic_ns.export.view_votes import Tolerance
 from semantic_ns.labels.taxonomy import Taxonomy
 from support.box_views import COLORS, NAMES, SIZE, TAXONOMY, box_views
 
+THINGS = replace(TAXONOMY, is_thing=(True, True, True, True, False, False))
 FACES = np.array([[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5]])
 
 
@@ -85,6 +88,43 @@ def test_a_reader_of_las_finds_positions_classes_and_confidence(tmp_path: Path, 
         np.stack([np.asarray(found[name]) for name in ("red", "green", "blue")], axis=1) // 257, points.colors
     )
     assert str(found.header.version) == "1.4"
+
+
+INSTANCES = np.array([2, 2, 1, 0, 0, 0], np.int32)
+
+
+@pytest.mark.parametrize("ending", ["las", "laz"])
+def test_a_reader_of_las_finds_the_ids_of_things_where_there_are_any(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"points.{ending}"
+    write_las(path, replace(labelled(), instances=INSTANCES), TAXONOMY)
+    np.testing.assert_array_equal(np.asarray(laspy.read(path)["instance_id"]), INSTANCES)
+    write_las(path, labelled(), TAXONOMY)
+    assert "instance_id" not in list(laspy.read(path).point_format.dimension_names)
+
+
+def test_a_reader_of_ply_finds_the_ids_of_things_where_there_are_any(tmp_path: Path) -> None:
+    things = replace(labelled(), instances=INSTANCES)
+    for name, faces in (("scalar_instance", None), ("instance", FACES)):
+        write_ply(tmp_path / "with.ply", things, TAXONOMY, faces)
+        table = plyfile.PlyData.read(str(tmp_path / "with.ply"))["vertex"].data
+        np.testing.assert_array_equal(table[name], INSTANCES)
+        write_ply(tmp_path / "without.ply", labelled(), TAXONOMY, faces)
+        assert name not in plyfile.PlyData.read(str(tmp_path / "without.ply"))["vertex"].data.dtype.names
+
+
+def test_a_reader_of_glb_finds_the_ids_of_classes_and_of_things(tmp_path: Path) -> None:
+    write_mesh(tmp_path / "mesh.glb", replace(labelled(), instances=INSTANCES), FACES, TAXONOMY)
+    found = opened(tmp_path / "mesh.glb", force="mesh").vertex_attributes
+    assert found["_CLASS_ID"].ravel().tolist() == SOURCE_IDS
+    assert found["_INSTANCE_ID"].ravel().tolist() == INSTANCES.tolist()
+    write_mesh(tmp_path / "mesh.glb", labelled(), FACES, TAXONOMY)
+    assert "_INSTANCE_ID" not in opened(tmp_path / "mesh.glb", force="mesh").vertex_attributes
+
+
+def test_parts_of_split_classes_keep_the_ids_of_their_own_things(tmp_path: Path) -> None:
+    write_mesh(tmp_path / "mesh.ply", replace(labelled(), instances=INSTANCES), FACES, TAXONOMY, splits_classes=True)
+    table = plyfile.PlyData.read(str(tmp_path / "mesh_west.ply"))["vertex"].data
+    assert table["instance"].tolist() == [2, 2, 1, 0]
 
 
 def test_more_classes_than_las_has_numbers_for_are_refused() -> None:
@@ -176,12 +216,57 @@ def test_points_of_a_room_are_written_in_colors_and_in_those_of_classes(surface:
 
 
 def test_a_mesh_of_a_room_is_written_in_colors_and_in_those_of_classes(surface: SceneSurface, tmp_path: Path) -> None:
-    write_surface_mesh(tmp_path, surface, TAXONOMY, 0.08, "ply", splits_classes=False)
+    write_surface_mesh(tmp_path, surface, TAXONOMY, MeshOptions(0.08))
     plain, shown = (opened(tmp_path / name) for name in ("mesh.ply", "mesh_classes.ply"))
     np.testing.assert_array_equal(plain.faces, shown.faces)
     assert np.ptp(plain.vertices, axis=0) == pytest.approx(SIZE, abs=0.3)
     labels = plyfile.PlyData.read(str(tmp_path / "mesh.ply"))["vertex"].data["label"]
     assert set(labels) <= set(TAXONOMY.source_ids)
+
+
+@pytest.fixture(scope="module")
+def halves(surface: SceneSurface) -> SurfaceInstances:
+    """The lower and the upper half of each wall, from masks of every view."""
+    voxels = label_voxels(surface.views, THINGS, Tolerance(0.03), 0.1)
+    masks = [np.where(view.labels < 4, half_of(view.labels, view.points()), 0) for view in surface.views]
+    return find_instances(voxels, surface.views, [mask.astype(np.int32) for mask in masks])
+
+
+def half_of(labels: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """A number for the half of a wall on which points lie."""
+    return 2 * labels + (points[..., 2] > SIZE[2] / 2) + 1
+
+
+def check_halves(table: np.ndarray, prefix: str, id_name: str) -> None:
+    """Nearly all points of the half of a wall have one id, which no other half has, and stuff has 0."""
+    labels = np.searchsorted(TAXONOMY.source_ids, table[f"{prefix}{id_name}"])
+    points, ids = columns(table, "x", "y", "z"), table[f"{prefix}instance"]
+    true = np.where(labels < 4, half_of(labels, points), 0)
+    of_half = {number: np.bincount(ids[true == number]).argmax() for number in np.unique(true).tolist()}
+    assert of_half[0] == 0
+    assert sorted(of_half.values()) == list(range(9))
+    assert np.mean(ids == np.vectorize(of_half.get)(true)) > 0.95
+    assert (ids[true == 0] == 0).all()
+
+
+def test_points_and_vertices_have_the_ids_of_their_things(
+    surface: SceneSurface, halves: SurfaceInstances, tmp_path: Path
+) -> None:
+    write_points(tmp_path, surface, THINGS, 4000, "ply", halves)
+    write_surface_mesh(tmp_path, surface, THINGS, MeshOptions(0.08), halves)
+    rows = json.loads((tmp_path / "instances.json").read_text())["instances"]
+    colors = np.array([[0, 0, 0], *(row["color"] for row in rows)])
+    assert [row["id"] for row in rows] == list(range(1, 9))
+    for name, prefix, id_name in (("points", "scalar_", "class"), ("mesh", "", "label")):
+        table, shown = (
+            plyfile.PlyData.read(str(tmp_path / f"{name}{ending}.ply"))["vertex"].data for ending in ("", "_instances")
+        )
+        check_halves(table, prefix, id_name)
+        np.testing.assert_array_equal(columns(shown, "red", "green", "blue"), colors[table[f"{prefix}instance"]])
+        class_of = np.array([0, *(row["class_id"] for row in rows)])
+        ids = table[f"{prefix}instance"]
+        assert (class_of[ids] == np.where(ids > 0, table[f"{prefix}{id_name}"], 0)).all()
+    assert "8 instances of things" in (tmp_path / README).read_text()
 
 
 def test_a_scene_of_unknown_scale_is_not_said_to_be_in_metres(surface: SceneSurface, tmp_path: Path) -> None:

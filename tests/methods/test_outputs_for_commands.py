@@ -112,6 +112,33 @@ def test_there_is_no_class_where_less_than_half_of_the_light_is_stopped(
 
 
 @IN_TURN
+def test_instances_are_asked_for_where_rays_end_and_by_the_class_that_is_seen(
+    method: MethodSpecification, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Echo:
+        """Says what it was asked."""
+
+        def at(self, points: Tensor, labels: Tensor) -> Tensor:
+            return torch.cat([points, labels[:, None]], dim=-1)
+
+    model = models[str(method.config.method_name)]
+    assert model.shows_instances
+    with torch.no_grad():
+        outputs = model(rays())
+    assert "instances" not in outputs
+    accumulation = torch.tensor([[0.0], [0.3], [0.6], [0.7], [1.0], [1.0]])
+    monkeypatch.setattr(model, "instances", Echo())
+    logits = torch.eye(model.taxonomy.num_classes)[torch.arange(RAYS) % model.taxonomy.num_classes]
+    given = {name: outputs[name] for name in ("rgb", "depth")} | {"accumulation": accumulation, "semantics": logits}
+    model._describe_semantics(given, rays())
+    ends = rays().origins + rays().directions * outputs["depth"]
+    torch.testing.assert_close(given["instances"][:, :3], ends)
+    expected = torch.where(accumulation[:, 0] < 0.5, -1, torch.arange(RAYS) % model.taxonomy.num_classes)
+    assert given["instances"][:, 3].tolist() == expected.tolist()
+    assert "instances" not in emptied(outputs, model, accumulation)
+
+
+@IN_TURN
 def test_labels_of_a_scene_are_drawn_in_the_colors_of_its_classes(
     method: MethodSpecification, models: dict[str, Any]
 ) -> None:

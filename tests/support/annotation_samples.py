@@ -80,6 +80,7 @@ SAMPLES: dict[str, files.Make] = {
     "coco": coco,
     "panoptic": files.write_panoptic,
     "labelme": labelme,
+    "cityscapes": files.write_cityscapes,
     "cvat": lambda folder: write(folder / "a.xml", files.cvat(files.cvat_polygon() + files.cvat_mask())),
     "cvat video": cvat_video,
     "label studio": label_studio,

@@ -155,6 +155,15 @@ def labelme_shape(points: Sequence[Sequence[float]], kind: str = "polygon", labe
     return {"label": label, "points": points, "shape_type": kind, "group_id": None, "flags": {}}
 
 
+def write_cityscapes(folder: Path) -> Path:
+    """A floor with the chair before it, and what was deleted."""
+    floor = [[0, 0], [WIDTH, 0], [WIDTH, HEIGHT], [0, HEIGHT]]
+    objects = [{"label": "floor", "polygon": floor}, {"label": "chair", "polygon": CORNERS}]
+    objects.append({"label": "lamp", "polygon": floor, "deleted": 1})
+    content = {"imgHeight": HEIGHT, "imgWidth": WIDTH, "objects": objects}
+    return write(folder / "gtFine" / "train" / "a" / f"{Path(IMAGE).stem}_gtFine_polygons.json", content)
+
+
 def write_voc(folder: Path, label_map: str, colors: dict[str, tuple[int, int, int]]) -> Path:
     """Masks with the chair and the rest in the colours of `chair` and `rest`."""
     picture = np.where(chair()[..., None], colors["chair"], colors["rest"]).astype(np.uint8)

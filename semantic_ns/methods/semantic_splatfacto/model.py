@@ -95,6 +95,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
     renders_image_intervals = True
     supports_propagation = False
     supports_geometry_supervision = False
+    shows_instances = False
     exports_gaussians = True
     """Whether ns-export gaussian-splat can write it."""
 
