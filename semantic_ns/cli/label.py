@@ -48,6 +48,9 @@ class Label:
     questions: Path | None = None
     """Folder in which a run asks for labels (its --pipeline.active.oracle-folder): the page shows the questions, and
     what is painted there answers them."""
+    field: bool = True
+    """Train the classes of the run's field on the labels in the background, in a process of its own with low priority.
+    The page then also shows what the field says, and writes it as a run. It needs semantic-nerf."""
     host: str = "127.0.0.1"
     """Address to listen on. With another one than 127.0.0.1 the page can be reached from the network by all who know
     the token."""
@@ -70,13 +73,15 @@ class Label:
         run, folder = self.run_and_folder()
         from semantic_ns.io.console import announce
         from semantic_ns.labelling.api import LabelApi
+        from semantic_ns.labelling.field import FieldFollower
         from semantic_ns.labelling.opening import open_session
         from semantic_ns.viewer.guard import is_loopback
 
         session = open_session(run, folder, self.class_table(), self.voxels, self.labels, self.import_weight)
+        field = FieldFollower(session, run, folder / "field") if self.field else None
         try:
             name = session.surface.scene.name
-            api = LabelApi(session, name, folder / "exports", self._questions_for(session, folder))
+            api = LabelApi(session, name, folder / "exports", self._questions_for(session, folder), field)
             server = LabelServer(api, kept_token(folder / "token"), self.host, self.port)
             if not is_loopback(self.host):
                 announce(
@@ -86,6 +91,8 @@ class Label:
                 )
             _serve(server, f"Open {server.address} to label {name}. Ctrl+C ends; marks are in {folder}.")
         finally:
+            if field is not None:
+                field.close()
             session.close()
 
     def _questions_for(self, session: "LabelSession", folder: Path) -> "QuestionFolder | None":

@@ -118,6 +118,10 @@ class Body:
             raise RequestError(f"Expected one of {', '.join(choices)} as '{name}', found {self._shown(name)}.")
         return value
 
+    def optional_choice(self, name: str, choices: tuple[str, ...]) -> str:
+        """One of some words; the first one where it is left out."""
+        return choices[0] if self._content.get(name) is None else self.choice(name, choices)
+
     def text(self, name: str) -> str:
         """A text of 1 to 100 signs."""
         value = self._content.get(name)

@@ -22,6 +22,7 @@ export class View {
     this.isFitted = true;
     this.pictures = new Map();
     this.picture = null;
+    this.field = null; // what the field says, which is set later
     this.free = null; // the picture of the free view, in the place of a frame
     this.overlay = new OffscreenCanvas(1, 1);
     this.stripes = new OffscreenCanvas(1, 1);
@@ -42,7 +43,7 @@ export class View {
   }
 
   get layer() {
-    return this.free ?? this.store.layers.get(this.store.shown);
+    return this.free ?? this.field?.layer ?? this.store.layers.get(this.store.shown);
   }
 
   // Where things are

@@ -3,6 +3,7 @@
 import { View } from "./canvas.js";
 import { ClassList } from "./classes.js";
 import { element, find, percent, swatch, toast } from "./dom.js";
+import { Field } from "./field.js";
 import { bindExport, showImport } from "./files.js";
 import { FreeView } from "./free.js";
 import { fillHelp, keyOf, listen } from "./keys.js";
@@ -30,11 +31,13 @@ const view = new View(find("canvas"), store, look);
 const pointer = new Pointer(view, store, tool);
 const free = new FreeView(store, view, pointer);
 pointer.free = free;
+const field = new Field(store, view, free, toast);
+view.field = field;
 const classes = new ClassList(store, look, choose);
 const strip = new Strip(store, goTo);
 const questions = new Questions(store, view, look, goTo, toast);
 const timings = []; // of marks, from the pointer's release to the labels on the screen, milliseconds
-window.snsLabel = { store, questions, view, free, tool, look, pointer, timings, goTo };
+window.snsLabel = { store, questions, field, view, free, tool, look, pointer, timings, goTo };
 
 // Frames
 
@@ -54,6 +57,7 @@ function goTo(frame) {
   view.colorLabels();
   classes.count(store.layers.get(store.shown)?.labels);
   store.refresh(store.shown);
+  field.refresh();
   strip.show();
   loadRegions();
   describeCanvas();
@@ -231,6 +235,7 @@ function showState() {
     view.colorLabels();
   }
   strip.update();
+  field.update();
 }
 
 function showConnection() {
@@ -373,6 +378,7 @@ function bindButtons() {
   find("opacity").value = String(100 * look.opacity);
   find("opacity").addEventListener("input", (event) => { look.opacity = event.target.value / 100; view.request(); keep(); });
   bindExport(store, button);
+  field.bind(button);
 }
 
 async function main() {
