@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from semantic_ns.labelling.questions import QuestionFolder
     from semantic_ns.labelling.session import LabelSession
     from semantic_ns.labels.class_table import ClassTable
+    from semantic_ns.prediction.point_segmenter import PointSegmenter
 
 CONFIG = "config.yml"
 _TABLE_ENDINGS = (".csv", ".json", ".txt")
@@ -51,6 +52,9 @@ class Label:
     field: bool = True
     """Train the classes of the run's field on the labels in the background, in a process of its own with low priority.
     The page then also shows what the field says, and writes it as a run. It needs semantic-nerf."""
+    segmenter: Path | None = None
+    """Two ONNX files like those of Segment Anything, an image encoder and a mask decoder: their folder, or either file.
+    A click in the page then proposes a mask. It needs the extra `predict`."""
     host: str = "127.0.0.1"
     """Address to listen on. With another one than 127.0.0.1 the page can be reached from the network by all who know
     the token."""
@@ -70,6 +74,7 @@ class Label:
         from semantic_ns.labelling.server import LabelServer, refuse_taken_port
 
         refuse_taken_port(self.host, self.port)
+        segmenter = self._segmenter()
         run, folder = self.run_and_folder()
         from semantic_ns.io.console import announce
         from semantic_ns.labelling.api import LabelApi
@@ -81,7 +86,7 @@ class Label:
         field = FieldFollower(session, run, folder / "field") if self.field else None
         try:
             name = session.surface.scene.name
-            api = LabelApi(session, name, folder / "exports", self._questions_for(session, folder), field)
+            api = LabelApi(session, name, folder / "exports", self._questions_for(session, folder), field, segmenter)
             server = LabelServer(api, kept_token(folder / "token"), self.host, self.port)
             if not is_loopback(self.host):
                 announce(
@@ -94,6 +99,13 @@ class Label:
             if field is not None:
                 field.close()
             session.close()
+
+    def _segmenter(self) -> "PointSegmenter | None":
+        if self.segmenter is None:
+            return None
+        from semantic_ns.prediction.point_segmenter import PointSegmenter
+
+        return PointSegmenter(self.segmenter)
 
     def _questions_for(self, session: "LabelSession", folder: Path) -> "QuestionFolder | None":
         if self.questions is None:

@@ -35,11 +35,13 @@ from semantic_ns.labelling.interface import SessionLike
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.question_api import UNITS, QuestionApi
 from semantic_ns.labelling.requests import Body, RequestError
+from semantic_ns.labelling.segment_api import SegmentApi
 from semantic_ns.labelling.surface import FrameInfo
 from semantic_ns.labelling.view import View
 
 if TYPE_CHECKING:
     from semantic_ns.labelling.questions import QuestionFolder
+    from semantic_ns.prediction.point_segmenter import PointSegmenter
 
 LONGEST_WAIT_S = 25.0
 """Time after which a request for events is answered although there is none."""
@@ -65,6 +67,7 @@ class LabelApi:
         exports: Folder below which exports get folders of their own.
         questions: Questions of a run, if one asks.
         field: The field whose classes follow the labels, if one does.
+        segmenter: The networks that propose masks, if there are any.
     """
 
     def __init__(
@@ -74,10 +77,12 @@ class LabelApi:
         exports: Path,
         questions: "QuestionFolder | None" = None,
         field: FieldFollower | None = None,
+        segmenter: "PointSegmenter | None" = None,
     ) -> None:
         self._session = session
         self._questions = QuestionApi(questions, session)
         self._field = FieldApi(field, session)
+        self._segments = SegmentApi(segmenter, session)
         self._name = name
         self._exports = exports
         self._changed = threading.Condition()
@@ -112,6 +117,7 @@ class LabelApi:
             "/api/export": ExportApi(session, exports, self._field).export,
             "/api/run": self._field.save,
             "/api/view": self._view,
+            "/api/segment": self._segments.propose,
         }
 
     def get(self, path: str, query: Query) -> Answer:
@@ -183,8 +189,9 @@ class LabelApi:
 
     def _state(self, _: Query) -> Answer:
         frames = [{"name": one.name, "height": one.height, "width": one.width} for one in self._session.frames]
-        content = {"scene": self._name, "key": self._key, "frames": frames, "has_questions": self._questions.are_there}
-        return json_answer({**content, **self._summary()})
+        content = {"scene": self._name, "key": self._key, "frames": frames}
+        offers = {"has_questions": self._questions.are_there, "has_segmenter": self._segments.is_there}
+        return json_answer({**content, **offers, **self._summary()})
 
     def _summary(self) -> dict[str, Any]:
         session = self._session

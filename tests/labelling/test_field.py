@@ -192,9 +192,11 @@ def test_marks_are_answered_while_the_field_learns(session: SmallSession, follow
         port = server.port
         assert ask(port, "/api/marks", "POST", action(0, mark=mark())).status == 200
         wait_until(lambda: field.state.state == "training")
+        reply = None
         for number in range(1, 5):
             reply = ask(port, "/api/marks", "POST", action(number, mark=mark(x=10 + number), show=0))
             assert (reply.status, reply.content["revision"]) == (200, number + 1)
+        assert reply is not None
         assert reply.content["field"]["state"] == "training"
         go_on.touch()
         wait_until(has_followed(field, 5))

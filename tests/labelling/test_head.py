@@ -39,8 +39,8 @@ def few_steps() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def run(replica_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run without classes, as `sns-label` trains the surface of a scene."""
-    config = configured(semantic_nerf, replica_scene, tmp_path_factory.mktemp("runs"), 8, num_levels=4)
-    config.pipeline.model.use_semantics = False  # pyright: ignore[reportAttributeAccessIssue]
+    config: Any = configured(semantic_nerf, replica_scene, tmp_path_factory.mktemp("runs"), 8, num_levels=4)
+    config.pipeline.model.use_semantics = False
     config.pipeline.propagation.enabled = False
     config.pipeline.eval_images_at_end = 0
     config.timestamp = "bare"
