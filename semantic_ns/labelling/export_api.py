@@ -33,5 +33,5 @@ class ExportApi:
                 HTTPStatus.CONFLICT,
             )
         said = self._field.said() if is_said else None
-        files = self._session.export(folder, least, painted_only, coco=coco, said=said)
+        files = self._session.export(folder, least, painted_only, coco, said)
         return json_answer({"folder": str(folder), "num_files": len(files)})

@@ -33,6 +33,8 @@ _LOOK_S = 0.2
 _MOST_ENDS = 3
 """Processes that may end on their own before no further one is started."""
 
+_CLOSED = "Expected the field to follow, found that the session has ended; start sns-label again."
+
 State = Literal["waiting", "loading", "training", "ready", "failed"]
 
 
@@ -163,8 +165,10 @@ class FieldFollower:
             )
         future: Future[Any] = Future()
         with self._changed:
-            if self._is_closed or self._state.state == "failed":
-                raise SceneError(self._state.sentence or "Expected the field's process, found that it has ended.")
+            if self._is_closed:
+                raise SceneError(_CLOSED)
+            if self._state.state == "failed":
+                raise SceneError(self._state.sentence or self._ended_sentence())
             self._wanted.append((asks, future))
             self._changed.notify_all()
         return future.result()
@@ -189,7 +193,7 @@ class FieldFollower:
             if key != self._taken and rested and self._state.state != "failed" and self._has_labels():
                 self._taken = key
                 self._guarded(self._train)
-        self._give_up("Expected the field's process, found that it has ended.")
+        self._give_up(_CLOSED)
 
     def _key(self) -> Any:
         """What changes whenever the labels may."""

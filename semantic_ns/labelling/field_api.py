@@ -1,5 +1,6 @@
 """What the addresses about the classes of the field answer; no sockets."""
 
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -31,6 +32,8 @@ class FieldApi:
 
     def __init__(self, follower: FieldFollower | None, session: SessionLike) -> None:
         self._follower, self._session = follower, session
+        self._lock = threading.Lock()
+        self._last: tuple[tuple[int, int], tuple[ndarray, ndarray]] | None = None
 
     def summary(self) -> dict[str, Any] | None:
         """How far the field is, and a key that changes with it; None where none follows."""
@@ -40,10 +43,24 @@ class FieldApi:
         return {**asdict(state), "key": f"{state.version}-{state.state}"}
 
     def layer(self, frame: int, query: Mapping[str, str]) -> Answer:
-        """What the field says of each pixel of a frame: class ids, or with `part` confidence how sure it is, 0..255."""
+        """What the field says of each pixel of a frame: class ids, or with `part` confidence how sure it is, 0..255.
+
+        At once it is what is known of every n-th pixel; with `size` full it is rendered, which takes a second or so.
+        """
         said, info = self._said(), self._session.frames[frame]
-        layer = said.confidence if query.get("part") == "confidence" else self._renamed(said.labels)
-        return array_answer(said.of_frame(layer, frame, info.height, info.width), self._state_revision())
+        part = query.get("part") == "confidence"
+        if query.get("size") == "full":
+            layer = self._rendered(frame, self._given().state.version)[part]
+        else:
+            layer = said.of_frame(said.confidence if part else said.labels, frame, info.height, info.width)
+        return array_answer(layer if part else self._renamed(layer), self._state_revision())
+
+    def _rendered(self, frame: int, version: int) -> tuple[ndarray, ndarray]:
+        """Class ids and confidence of a frame, which pages ask for one after the other."""
+        with self._lock:
+            if self._last is None or self._last[0] != (frame, version):
+                self._last = (frame, version), self._given().render(frame)
+            return self._last[1]
 
     def labels_of(self, seen: View) -> Int16[ndarray, "height width"]:
         """What the field says of the training pixels that a picture of the surface shows."""

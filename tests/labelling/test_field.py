@@ -180,7 +180,7 @@ def test_who_waits_is_told_when_the_process_ends(session: SmallSession, follow: 
     with pytest.raises(SceneError, match="found that it ended"):
         field.render(0)
     field.close()
-    with pytest.raises(SceneError, match="has ended"):
+    with pytest.raises(SceneError, match="the session has ended"):
         field.render(0)
 
 
@@ -241,6 +241,9 @@ def test_the_api_shows_exports_and_writes_what_the_field_says(
         assert field.labels is not None
         assert (labels == field.labels.of_frame(field.labels.labels, 1, 48, 64)).all()
         assert set(ask(port, "/api/frame/1/field?part=confidence").body) == {204}
+        for part, value in (("labels", 2), ("confidence", 51)):  # as it is rendered, and once
+            assert set(ask(port, f"/api/frame/2/field?size=full&part={part}").body) <= {value, 0}
+        assert sum('"render"' in one for one in follow.asked()) == 1
         assert ask(port, "/api/view", "POST", {**asked, "source": "field"}).status == 200
         assert "voxels, field" in ask(port, "/api/view", "POST", {**asked, "source": "stars"}).sentence
         reply = ask(port, "/api/export", "POST", {"source": "field", "coco": True})
@@ -288,8 +291,8 @@ def test_the_page_shows_what_the_field_says_and_writes_it(
         one_page.wait_until_saved()
         page.wait_until("document.getElementById('field-note').textContent.startsWith('Up to date')")
         page.value("document.querySelector('[data-source=field]').click()")
-        page.wait_until("snsLabel.field.layer && snsLabel.view.layer === snsLabel.field.layer")
-        assert page.value("snsLabel.view.labelAt({x: 2, y: 47})") == 3
+        page.wait_until("snsLabel.field.layer?.isFull && snsLabel.view.layer === snsLabel.field.layer")
+        assert page.value("snsLabel.view.labelAt({x: 2, y: 47})") == 0  # what it renders
         page.value("document.querySelector('[data-source=voxels]').click()")
         assert page.value("snsLabel.view.layer === snsLabel.store.layers.get(0)")
         page.value("document.getElementById('write-run').click()")

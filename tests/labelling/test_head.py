@@ -1,6 +1,7 @@
 """The classes of a field that are trained on the labels of a session, and the run that they are written to."""
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,8 +20,10 @@ from semantic_ns.labelling.head_worker import HeadWorker, answers
 from semantic_ns.labels.class_table import ClassEntry
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
+from semantic_ns.methods.surface_run import surface_config
 from semantic_ns.runs import Run, load_run
 from support.active_runs import trainer_of
+from support.hand_made_scene import rewrite, write_scene
 from support.registered import configured
 
 NEW = 500
@@ -210,3 +213,26 @@ def test_a_run_without_a_class_is_not_written(run: Run, tmp_path: Path) -> None:
         write_run(run, tmp_path / "new", run.pipeline.model.field.head, (), [])
     assert not (tmp_path / "new").exists()
     assert find_checkpoint(run.load_config.parent / "nerfstudio_models").is_file()
+
+
+def test_the_surface_of_a_scene_without_labels_becomes_a_run_with_the_classes_of_the_session(tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "scene")
+    shutil.rmtree(scene / "semantics")
+    rewrite(scene, lambda content: content.pop("semantic_classes"))
+    config = surface_config(scene, tmp_path / "runs" / "surface")
+    config.max_num_iterations, config.pipeline.eval_images_at_end = 4, 0
+    with trainer_of(config) as trainer:
+        config.save_config()
+        trainer.train()
+    bare = load_run(tmp_path / "runs" / "surface" / "config.yml")
+    assert bare.model.taxonomy.num_classes == 0
+    worker = HeadWorker(bare, read_config(bare.load_config).optimizers)
+    labels = np.full(worker.shape, 7, np.int16)
+    worker.train(labels, np.full(labels.shape, 255, np.uint8), [4, 7])
+    run = load_run(
+        worker.save(tmp_path / "runs" / "named", [(4, "cup", (1, 2, 3), None), (7, "wall", (4, 5, 6), None)])
+    )
+    assert (run.model.taxonomy.names, run.model.taxonomy.is_thing) == (("cup", "wall"), (True, False))
+    with run.model.raw_outputs():
+        rendered = run.model.get_outputs_for_camera(run.pipeline.datamanager.train_dataset.cameras[0:1])
+    assert (rendered["semantics_labels"] == 1).all()

@@ -69,25 +69,30 @@ export class Field {
     return behind > 0 ? `${behind} ${behind === 1 ? "action" : "actions"} behind` : `Up to date, ${time}`;
   }
 
+  // At once every n-th pixel, which is known; then each one, which is rendered in a second or so.
   async refresh() {
     const { shown } = this.store;
     const { version } = this;
-    if (!this.isShown || !version || this.layers.get(shown)?.version === version || this.isAsking) return;
+    const known = this.layers.get(shown);
+    if (!this.isShown || !version || this.isAsking || this.free.isOn || (known?.version === version && known.isFull)) return;
     this.isAsking = true;
+    const isFull = known?.version === version;
     try {
-      const answers = await Promise.all(["labels", "confidence"].map((part) => this.store.ask(`/api/frame/${shown}/field?part=${part}&version=${version}`)));
+      const asked = `/api/frame/${shown}/field?size=${isFull ? "full" : "small"}&version=${version}`;
+      const answers = await Promise.all(["labels", "confidence"].map((part) => this.store.ask(`${asked}&part=${part}`)));
       const [labels, confidence] = await Promise.all(answers.map((one) => one.arrayBuffer()));
       this.layers.delete(shown);
-      this.layers.set(shown, { version, labels: new Int16Array(labels), confidence: new Uint8Array(confidence) });
+      this.layers.set(shown, { version, isFull, labels: new Int16Array(labels), confidence: new Uint8Array(confidence) });
       while (this.layers.size > NUM_LAYERS) this.layers.delete(this.layers.keys().next().value);
       this.view.colorLabels();
     } catch (error) {
       this.report(error.message);
+      if (isFull) known.isFull = true; // as much as there will be
       return;
     } finally {
       this.isAsking = false;
     }
-    if (this.store.shown !== shown || this.version !== version) this.refresh();
+    this.refresh();
   }
 
   async write() {
