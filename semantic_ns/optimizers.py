@@ -1,7 +1,7 @@
 """Optimisers and schedules that nerfstudio does not have."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -168,6 +168,24 @@ def scale_schedules_to_run(optimizers: dict[str, Any], num_iterations: int) -> d
     }
 
 
+def set_up_for_run(
+    parameters: Mapping[str, Sequence[Tensor]], optimizers: dict[str, Any], num_steps: int
+) -> list[tuple[torch.optim.Optimizer, LRScheduler]]:
+    """An optimiser and its schedule for each group of parameters.
+
+    Args:
+        parameters: the parameters by group.
+        optimizers: optimiser configurations of a method, by group.
+        num_steps: number of steps, over which the schedules are stretched.
+    """
+    scaled, found = scale_schedules_to_run(optimizers, num_steps), []
+    for group, of_group in parameters.items():
+        config = scaled[group]["optimizer"]
+        optimizer = config.setup(params=of_group)
+        found.append((optimizer, scaled[group]["scheduler"].setup().get_scheduler(optimizer, config.lr)))
+    return found
+
+
 def follow_clock(scheduler: LRScheduler, steps_by_clock: Callable[[], float]) -> None:
     """Let a schedule go on with the clock where that is ahead of the steps.
 
@@ -185,5 +203,5 @@ def follow_clock(scheduler: LRScheduler, steps_by_clock: Callable[[], float]) ->
 
 __all__ = [
     "FusedAdamConfig", "FusedAdamWConfig", "KernelAdam", "KernelAdamW", "RunDecayConfig", "follow_clock",
-    "scale_schedules_to_run",
+    "scale_schedules_to_run", "set_up_for_run",
 ]  # fmt: skip

@@ -1,7 +1,9 @@
 """`sns-label`: label a scene in the browser and see the labels spread."""
 
+import os
 import signal
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from semantic_ns.labelling.questions import QuestionFolder
     from semantic_ns.labelling.session import LabelSession
     from semantic_ns.labels.class_table import ClassTable
+    from semantic_ns.prediction.point_segmenter import PointSegmenter
 
 CONFIG = "config.yml"
 _TABLE_ENDINGS = (".csv", ".json", ".txt")
@@ -48,6 +51,12 @@ class Label:
     questions: Path | None = None
     """Folder in which a run asks for labels (its --pipeline.active.oracle-folder): the page shows the questions, and
     what is painted there answers them."""
+    field: bool = True
+    """Train the classes of the run's field on the labels in the background, in a process of its own with low priority.
+    The page then also shows what the field says, and writes it as a run. It needs semantic-nerf."""
+    segmenter: Path | None = None
+    """Two ONNX files like those of Segment Anything, an image encoder and a mask decoder: their folder, or either file.
+    A click in the page then proposes a mask. It needs the extra `predict`."""
     host: str = "127.0.0.1"
     """Address to listen on. With another one than 127.0.0.1 the page can be reached from the network by all who know
     the token."""
@@ -63,30 +72,52 @@ class Label:
         """Find or train the surface, open the session, and serve the page until Ctrl+C."""
         self._check_options()
         # Slow to import, and not needed to refuse a wrong option.
-        from semantic_ns.labelling.access import kept_token
-        from semantic_ns.labelling.server import LabelServer, refuse_taken_port
+        from semantic_ns.labelling.server import refuse_taken_port
 
         refuse_taken_port(self.host, self.port)
-        run, folder = self.run_and_folder()
+        with ExitStack() as stack:
+            if self.questions is not None:
+                from semantic_ns.labelling.question_files import lock_answers  # loads torch
+
+                stack.callback(os.close, lock_answers(self.questions))
+            segmenter = self._segmenter()
+            run, folder = self.run_and_folder()
+            self._label(stack, run, folder, segmenter)
+
+    def _label(self, stack: ExitStack, run: Path, folder: Path, segmenter: "PointSegmenter | None") -> None:
+        """Open the session of a run, and serve it; the stack closes what was opened."""
         from semantic_ns.io.console import announce
+        from semantic_ns.labelling.access import kept_token
         from semantic_ns.labelling.api import LabelApi
+        from semantic_ns.labelling.field import FieldFollower
         from semantic_ns.labelling.opening import open_session
+        from semantic_ns.labelling.server import LabelServer
         from semantic_ns.viewer.guard import is_loopback
 
         session = open_session(run, folder, self.class_table(), self.voxels, self.labels, self.import_weight)
-        try:
-            name = session.surface.scene.name
-            api = LabelApi(session, name, folder / "exports", self._questions_for(session, folder))
-            server = LabelServer(api, kept_token(folder / "token"), self.host, self.port)
-            if not is_loopback(self.host):
-                announce(
-                    "labelling",
-                    f"the page can be reached from the network at port {server.port} by all who know the token, and "
-                    "what is sent is not encrypted",
-                )
-            _serve(server, f"Open {server.address} to label {name}. Ctrl+C ends; marks are in {folder}.")
-        finally:
-            session.close()
+        stack.callback(session.close)
+        field = None
+        if self.field:
+            field = FieldFollower(session, run, folder / "field")
+            stack.callback(field.close)
+        name = session.surface.scene.name
+        questions = self._questions_for(session, folder)
+        api = LabelApi(session, name, folder / "exports", questions, field, segmenter)
+        server = LabelServer(api, kept_token(folder / "token"), self.host, self.port)
+        if not is_loopback(self.host):
+            announce(
+                "labelling",
+                f"the page can be reached from the network at port {server.port} by all who know the token, and "
+                "what is sent is not encrypted",
+            )
+        _serve(server, f"Open {server.address} to label {name}. Ctrl+C ends; marks are in {folder}.")
+
+    def _segmenter(self) -> "PointSegmenter | None":
+        if self.segmenter is None:
+            return None
+        from semantic_ns.prediction.point_segmenter import PointSegmenter
+
+        return PointSegmenter(self.segmenter)
 
     def _questions_for(self, session: "LabelSession", folder: Path) -> "QuestionFolder | None":
         if self.questions is None:

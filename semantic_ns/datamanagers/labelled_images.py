@@ -10,6 +10,7 @@ from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import LabelSource, TrainingLabels
 from semantic_ns.labels.corruption import CorruptionConfig
+from semantic_ns.labels.taxonomy import Taxonomy
 
 if not TYPE_CHECKING:
     _DataManager = object
@@ -43,6 +44,9 @@ class LabelOptions:
     starts_without_labels: tyro.conf.Suppress[bool] = False
     """Whether training sees no label until `set_training_labels` is called; not an option, but for the pipeline to
     say, which reveals labels in active learning."""
+    taxonomy: tyro.conf.Suppress[str | None] = None
+    """Classes in the place of the scene's, as `Taxonomy.to_json` gives them; not an option, but for sns-label to write
+    into a run of its own, in which there may be more."""
     evaluate_on: Literal["test", "train"] = "test"
     """Poses that are rendered and scored, always against the scene's own labels."""
 
@@ -59,6 +63,8 @@ class LabelledImages(_DataManager):
 
     def create_train_dataset(self) -> SemanticDataset:
         """The parent's, with labels to be seen as the options say or, where they are revealed later, without any."""
+        if self.config.taxonomy is not None:
+            self.train_dataparser_outputs.metadata[keys.TAXONOMY] = Taxonomy.from_json(self.config.taxonomy)
         dataset = super().create_train_dataset()
         source, data = LabelSource(self.config.train_labels, self.config.corruption), Path(self.config.dataparser.data)
         scene_folder = data if data.is_dir() else data.parent
@@ -68,7 +74,10 @@ class LabelledImages(_DataManager):
     def create_eval_dataset(self) -> SemanticDataset:
         """The parent's, or with `evaluate_on` train the training images with the scene's own labels."""
         if self.config.evaluate_on == "test":
-            return super().create_eval_dataset()
+            dataset = super().create_eval_dataset()
+            if self.config.taxonomy is not None:
+                dataset.metadata[keys.TAXONOMY] = Taxonomy.from_json(self.config.taxonomy)
+            return dataset
         metadata = dict(self.train_dataparser_outputs.metadata)
         metadata[keys.SPLIT] = f"{metadata[keys.SPLIT]}; but here the training frames are scored"
         outputs = replace(self.train_dataparser_outputs, metadata=metadata)

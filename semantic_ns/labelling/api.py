@@ -28,15 +28,20 @@ from semantic_ns.labelling.answers import (
     json_answer,
     label_layer,
 )
+from semantic_ns.labelling.export_api import ExportApi
+from semantic_ns.labelling.field import FieldFollower
+from semantic_ns.labelling.field_api import SOURCES, FieldApi
 from semantic_ns.labelling.interface import SessionLike
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.question_api import UNITS, QuestionApi
 from semantic_ns.labelling.requests import Body, RequestError
+from semantic_ns.labelling.segment_api import SegmentApi
 from semantic_ns.labelling.surface import FrameInfo
 from semantic_ns.labelling.view import View
 
 if TYPE_CHECKING:
     from semantic_ns.labelling.questions import QuestionFolder
+    from semantic_ns.prediction.point_segmenter import PointSegmenter
 
 LONGEST_WAIT_S = 25.0
 """Time after which a request for events is answered although there is none."""
@@ -61,13 +66,23 @@ class LabelApi:
         name: Name of the scene, which the page shows.
         exports: Folder below which exports get folders of their own.
         questions: Questions of a run, if one asks.
+        field: The field whose classes follow the labels, if one does.
+        segmenter: The networks that propose masks, if there are any.
     """
 
     def __init__(
-        self, session: SessionLike, name: str, exports: Path, questions: "QuestionFolder | None" = None
+        self,
+        session: SessionLike,
+        name: str,
+        exports: Path,
+        questions: "QuestionFolder | None" = None,
+        field: FieldFollower | None = None,
+        segmenter: "PointSegmenter | None" = None,
     ) -> None:
         self._session = session
         self._questions = QuestionApi(questions, session)
+        self._field = FieldApi(field, session)
+        self._segments = SegmentApi(segmenter, session)
         self._name = name
         self._exports = exports
         self._changed = threading.Condition()
@@ -90,6 +105,7 @@ class LabelApi:
             "confidence": lambda frame, _: self._array(lambda: confidence_layer(session.confidence(frame))),
             "painted": lambda frame, _: self._array(lambda: session.painted(frame)),
             "regions": lambda frame, _: self._array(lambda: session.regions(frame)),
+            "field": self._field.layer,
         }
         self._posts: dict[str, Callable[[Body], Answer]] = {
             "/api/marks": self._add_mark,
@@ -98,8 +114,10 @@ class LabelApi:
             "/api/classes": self._change_classes,
             "/api/import": self._switch_import,
             "/api/answer": lambda body: self._act(body, lambda *who: self._questions.answer(body, *who)),
-            "/api/export": self._export,
+            "/api/export": ExportApi(session, exports, self._field).export,
+            "/api/run": self._field.save,
             "/api/view": self._view,
+            "/api/segment": self._segments.propose,
         }
 
     def get(self, path: str, query: Query) -> Answer:
@@ -171,8 +189,9 @@ class LabelApi:
 
     def _state(self, _: Query) -> Answer:
         frames = [{"name": one.name, "height": one.height, "width": one.width} for one in self._session.frames]
-        content = {"scene": self._name, "key": self._key, "frames": frames, "has_questions": self._questions.are_there}
-        return json_answer({**content, **self._summary()})
+        content = {"scene": self._name, "key": self._key, "frames": frames}
+        offers = {"has_questions": self._questions.are_there, "has_segmenter": self._segments.is_there}
+        return json_answer({**content, **offers, **self._summary()})
 
     def _summary(self) -> dict[str, Any]:
         session = self._session
@@ -194,6 +213,7 @@ class LabelApi:
             "progress": dataclasses.asdict(progress),
             "marked_frames": session.marked_frames(),
             "import": imported and {"name": imported.name, "is_on": imported.is_on},
+            "field": self._field.summary(),
         }
 
     def _ranked(self, _: Query) -> Answer:
@@ -204,7 +224,7 @@ class LabelApi:
         since = query.get("since", "")
         if not re.fullmatch("[0-9]{1,15}", since):
             raise RequestError("Expected the number of a revision as 'since' in the address.")
-        self._wait(int(since), query.get("surface"))
+        self._wait(int(since), query.get("surface"), query.get("field"))
         summary = self._summary()  # before the frames, of which there may be more by then, and not less
         is_known = int(since) <= self._session.revision and query.get("surface") == str(summary["surface"])
         return json_answer({**summary, "changed_frames": self._changed_frames(int(since) if is_known else -1)})
@@ -212,8 +232,8 @@ class LabelApi:
     def _changed_frames(self, since: int) -> list[int]:
         return list(range(len(self._session.frames))) if since < 0 else self._session.changed_frames(since)
 
-    def _wait(self, since: int, surface: str | None) -> None:
-        """Wait until the session has another revision, or shows another surface than the page knows."""
+    def _wait(self, since: int, surface: str | None, field: str | None) -> None:
+        """Wait until the session has another revision, or another surface or state of the field than the page knows."""
         surface = self._surface() if surface is None else surface
         with self._changed:
             if self._num_waiting >= _MAX_WAITING:
@@ -222,6 +242,8 @@ class LabelApi:
             try:
                 for _ in range(round(LONGEST_WAIT_S / _LOOK_AGAIN_S)):
                     if self._is_closed or self._session.revision != since or surface != self._surface():
+                        return
+                    if field is not None and field != (self._field.summary() or {}).get("key"):
                         return
                     self._changed.wait(_LOOK_AGAIN_S)
             finally:
@@ -248,7 +270,9 @@ class LabelApi:
     def _view(self, body: Body) -> Answer:
         revision, seen = self._session.revision, self._seen(body)
         color = base64.b64encode(jpeg(seen.color).body).decode("ascii")
-        return json_answer({"revision": revision, "color": color, "labels": inline(seen.labels)})
+        is_said = body.optional_choice("source", SOURCES) == "field"
+        labels = self._field.labels_of(seen) if is_said else seen.labels
+        return json_answer({"revision": revision, "color": color, "labels": inline(labels)})
 
     # Actions
 
@@ -304,23 +328,6 @@ class LabelApi:
     def _switch_import(self, body: Body) -> Answer:
         is_on = body.truth("is_on")
         return self._act(body, lambda *who: self._session.switch_import(is_on, *who))
-
-    def _export(self, body: Body) -> Answer:
-        name, least, painted_only = body.folder("folder"), body.share("least_confidence"), body.truth("painted_only")
-        folder = self._exports / (name or self._unused_name())
-        if folder.exists():
-            raise RequestError(
-                f"Expected the name of a new folder, found {folder.name}, which exists; choose another.",
-                HTTPStatus.CONFLICT,
-            )
-        files = self._session.export(folder, least, painted_only)
-        return json_answer({"folder": str(folder), "num_files": len(files)})
-
-    def _unused_name(self) -> str:
-        number = 1
-        while (self._exports / f"labels_{number}").exists():
-            number += 1
-        return f"labels_{number}"
 
 
 def mark_on_view(mark: Mark, seen: View, frames: Sequence[FrameInfo]) -> Mark:

@@ -24,7 +24,11 @@ WRITTEN_BY = "sns-label"
 
 
 def export_labels(
-    shown: "ShownLabels", folder: Path, least_confidence: float = 0.0, painted_only: bool = False
+    shown: "ShownLabels",
+    folder: Path,
+    least_confidence: float = 0.0,
+    painted_only: bool = False,
+    coco: bool = False,
 ) -> list[Path]:
     """Write `<frame>.png` of every frame, with the ids of the session's classes, and `classes.json`.
 
@@ -36,6 +40,8 @@ def export_labels(
         folder: A new or an empty folder outside the scene.
         least_confidence: Spread labels that are less sure become void; 0..1.
         painted_only: Whether to write painted pixels alone.
+        coco: Whether to write the same as `annotations/instances_default.json` in the format of COCO as well, with the
+            file names of the images; see `AnnotationFiles`.
 
     Returns:
         The paths of the label images.
@@ -53,17 +59,23 @@ def export_labels(
     imported = shown.state.imported
     if not shown.state.painting.marks and not (imported is not None and imported.is_on and not painted_only):
         raise SceneError("Expected a mark to write labels from, found none; mark something first.")
+    from semantic_ns.export.annotation_files import AnnotationFiles
     from semantic_ns.labels.label_files import class_table, label_image
 
     taxonomy = session_taxonomy(shown)
     new = folder.with_name(f".{folder.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    annotations = AnnotationFiles(new, "coco", taxonomy) if coco else None
     try:
         with write_errors_as_scene_error(folder):
             new.mkdir(parents=True)
             for index, info in enumerate(shown.surface.frames):
                 labels = _chosen_labels(shown, index, least_confidence, painted_only)
-                image = label_image(_as_classes(labels, taxonomy), taxonomy)
-                write_png(new / f"{info.name}.png", image)
+                classes = _as_classes(labels, taxonomy)
+                write_png(new / f"{info.name}.png", label_image(classes, taxonomy))
+                if annotations is not None:
+                    annotations.add(info.image.name, classes)
+            if annotations is not None:
+                annotations.finish()
             write_json(new / CLASSES_FILE, {"written_by": WRITTEN_BY, **class_table(taxonomy)})
             if folder.exists():
                 folder.rmdir()
@@ -71,6 +83,14 @@ def export_labels(
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return [folder / f"{info.name}.png" for info in shown.surface.frames]
+
+
+def unused_folder(parent: Path, stem: str) -> Path:
+    """The first of `stem_1`, `stem_2` and so on that is not in a folder."""
+    number = 1
+    while (parent / f"{stem}_{number}").exists():
+        number += 1
+    return parent / f"{stem}_{number}"
 
 
 def session_taxonomy(shown: "ShownLabels") -> "Taxonomy":

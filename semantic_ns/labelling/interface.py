@@ -11,6 +11,7 @@ from semantic_ns.labelling.classes import LabelClass
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.ranking import FrameRank
 from semantic_ns.labelling.session import Progress
+from semantic_ns.labelling.shown import Said
 from semantic_ns.labelling.state import ImportInForce
 from semantic_ns.labelling.surface import FrameInfo
 from semantic_ns.labelling.view import View
@@ -136,6 +137,13 @@ class SessionLike(Protocol):
         """Let imported labels count, or not; returns the revision."""
         ...
 
-    def export(self, folder: Path, least_confidence: float = 0.0, painted_only: bool = False) -> list[Path]:
+    def export(
+        self,
+        folder: Path,
+        least_confidence: float = 0.0,
+        painted_only: bool = False,
+        coco: bool = False,
+        said: Said | None = None,
+    ) -> list[Path]:
         """Write label images into a new folder."""
         ...

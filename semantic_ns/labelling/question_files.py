@@ -14,12 +14,35 @@ from PIL import Image
 from semantic_ns.active_learning.rounds.folder_oracle import ANSWERS, RUN_FILE, TAKEN_FILE
 from semantic_ns.errors import SceneError
 from semantic_ns.io.images import read_label_image
+from semantic_ns.io.locking import take_lock
 from semantic_ns.io.text import read_json
 from semantic_ns.labelling.surface import FrameInfo, read_color
 
+LOCK_FILE = ".sns-label.lock"
 _NAME = re.compile(r"round-[0-9]{1,9}_frame-[0-9]{1,9}")
 _LEAST_EQUAL = 0.5
 """Share of a picture's pixels that are those of the image; outlines and numbers hide others."""
+
+
+def lock_answers(folder: Path) -> int:
+    """Keep other processes from answering the questions of a folder: each would take back what the other answered.
+
+    Args:
+        folder: The folder of the run's option.
+
+    Returns:
+        A descriptor; `os.close` lets others answer, and so does the end of this process, however it ends.
+
+    Raises:
+        SceneError: if another process answers, or the folder cannot be written.
+    """
+    return take_lock(
+        folder / LOCK_FILE,
+        lambda owner: (
+            f"Expected questions that nobody else answers, found that process {owner} answers those in {folder}; end "
+            "it first, or start without --questions."
+        ),
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -104,6 +104,16 @@ class Body:
             raise RequestError(f"Expected a list of {count} numbers as '{name}', found {self._shown(name)}.")
         return [float(one) for one in found]
 
+    def points(self, name: str, most: int) -> list[tuple[float, float, bool]]:
+        """A list of at most so many points, each x, y and whether it is inside."""
+        values = self._content.get(name)
+        if not isinstance(values, list) or len(values) > most or not all(_is_point(one) for one in values):
+            raise RequestError(
+                f"Expected a list of at most {most} points (x, y, and true or false) as '{name}', found "
+                f"{self._shown(name)}."
+            )
+        return [(float(x), float(y), is_inside) for x, y, is_inside in values]
+
     def truth(self, name: str) -> bool:
         """True or false; false where it is left out."""
         value = self._content.get(name, False)
@@ -117,6 +127,10 @@ class Body:
         if value not in choices:
             raise RequestError(f"Expected one of {', '.join(choices)} as '{name}', found {self._shown(name)}.")
         return value
+
+    def optional_choice(self, name: str, choices: tuple[str, ...]) -> str:
+        """One of some words; the first one where it is left out."""
+        return choices[0] if self._content.get(name) is None else self.choice(name, choices)
 
     def text(self, name: str) -> str:
         """A text of 1 to 100 signs."""
@@ -169,6 +183,12 @@ class Body:
 
     def _shown(self, name: str) -> str:
         return shown(self._content[name]) if name in self._content else "none"
+
+
+def _is_point(value: object) -> bool:
+    if not isinstance(value, list) or len(value) != 3 or not isinstance(value[2], bool):
+        return False
+    return all(isinstance(one, int | float) and not isinstance(one, bool) and abs(one) < 1e6 for one in value[:2])
 
 
 def _refuse_constant(name: str) -> Any:

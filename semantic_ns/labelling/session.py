@@ -24,7 +24,7 @@ from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.painting import Painting
 from semantic_ns.labelling.progress import Progress
 from semantic_ns.labelling.ranking import FrameRank, rank_frames
-from semantic_ns.labelling.shown import ShownLabels
+from semantic_ns.labelling.shown import Said, SaidLabels, ShownLabels
 from semantic_ns.labelling.spreading import Beneath, Spreader, SpreadLabels
 from semantic_ns.labelling.state import (
     NOTHING,
@@ -291,7 +291,14 @@ class LabelSession(ClassActions, ImportActions):
             self._spread()
             return self._changes.since(since)
 
-    def export(self, folder: Path, least_confidence: float = 0.0, painted_only: bool = False) -> list[Path]:
+    def export(
+        self,
+        folder: Path,
+        least_confidence: float = 0.0,
+        painted_only: bool = False,
+        coco: bool = False,
+        said: Said | None = None,
+    ) -> list[Path]:
         """Write label images of all frames and the table of classes into a new folder, see `export_labels`.
 
         They are those of the revision at which it begins. Marks are taken meanwhile.
@@ -300,12 +307,15 @@ class LabelSession(ClassActions, ImportActions):
             folder: A new or an empty folder outside the scene.
             least_confidence: Spread labels that are less sure become void.
             painted_only: Whether to write painted pixels alone.
+            coco: Whether to write annotations in the format of COCO as well.
+            said: What to write in the place of spread labels, if anything.
         """
         from semantic_ns.labelling.export import export_labels
 
         with self._lock:
             shown = ShownLabels(self._state.frozen(), self._spreader.surface, self._spread())
-        return export_labels(shown, folder, least_confidence, painted_only)
+        shown = shown if said is None else SaidLabels(shown, said)
+        return export_labels(shown, folder, least_confidence, painted_only, coco)
 
     @property
     def surface(self) -> LabelSurface:

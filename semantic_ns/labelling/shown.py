@@ -1,6 +1,8 @@
 """The labels of every frame that follow from marks and from the classes of voxels."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float32, Int16
@@ -9,6 +11,9 @@ from numpy import ndarray
 from semantic_ns.labelling.spreading import SpreadLabels
 from semantic_ns.labelling.state import NOTHING, SessionState, Unchecked
 from semantic_ns.labelling.surface import LabelSurface
+
+Said = Callable[[int], tuple[Int16[ndarray, "height width"], Float32[ndarray, "height width"]]]
+"""Gives class ids of a frame, -1 for none, and how sure they are, 0..1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,3 +46,27 @@ class ShownLabels:
         painted, voxels = self.painted(frame), self.surface.voxels_of(frame)
         confidence = np.where(voxels >= 0, self.spread.confidence[voxels], np.float32(0))
         return np.where(painted == NOTHING, confidence, np.float32(1))
+
+
+class SaidLabels(ShownLabels):
+    """What is painted, and what something else than the voxels says where nothing is painted.
+
+    Args:
+        shown: What a session shows.
+        said: A function that gives what is said of a frame; it may be slow.
+    """
+
+    def __init__(self, shown: ShownLabels, said: Said) -> None:
+        super().__init__(shown.state, shown.surface, shown.spread)
+        object.__setattr__(self, "_said", lru_cache(1)(said))
+
+    _said: Said
+
+    def labels(self, frame: Unchecked) -> Int16[ndarray, "height width"]:
+        """Class ids, painted where painted, else those that are said; -1 where nothing is said, or for void."""
+        painted = self.painted(frame)
+        return np.where(painted == NOTHING, self._said(frame)[0], np.maximum(painted, NOTHING)).astype(np.int16)
+
+    def confidence(self, frame: Unchecked) -> Float32[ndarray, "height width"]:
+        """How sure the labels are, 0..1; 1 where painted."""
+        return np.where(self.painted(frame) == NOTHING, self._said(frame)[1], np.float32(1))

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from semantic_ns.errors import SceneError
 from semantic_ns.prediction.class_names import ClassNames, names_in_metadata, names_of_mapping
-from semantic_ns.prediction.missing import missing_package
 from semantic_ns.prediction.model_folder import preprocessing_beside, read_config
+from semantic_ns.prediction.onnx_session import open_onnx, told_inputs
 from semantic_ns.prediction.segmenter import Segmenter, failed_network, softmax_of_logits
 
 _INPUT_TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
@@ -55,29 +55,14 @@ def load_onnx(path: Path) -> OnnxSegmenter:
     Raises:
         SceneError: if ONNX Runtime is missing, or the file is damaged or of another kind.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise missing_package("onnxruntime", path) from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # the sentence below is enough
-    options.intra_op_num_threads = torch.get_num_threads()
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's own errors share no base class
-        message = " ".join(str(error).split())[:200]
-        raise SceneError(
-            f"Expected an ONNX file that can be run at {path}, found one that cannot be loaded ({message}); export the "
-            "network again, with all its weights."
-        ) from error
+    session = open_onnx(path, torch.get_num_threads())
     inputs = session.get_inputs()
     image = inputs[0]
     shape = list(image.shape)
     if len(inputs) != 1 or image.type not in _INPUT_TYPES or not _takes_an_image(shape):
         raise SceneError(
-            f"Expected one input [1, 3, height, width] of floats in {path}, found "
-            f"{', '.join(f'{one.name} {one.type} {list(one.shape)}' for one in inputs)}; export the network so, with "
-            "its normalisation left to --mean and --std."
+            f"Expected one input [1, 3, height, width] of floats in {path}, found {told_inputs(session)}; export the "
+            "network so, with its normalisation left to --mean and --std."
         )
     output = next((one for name in _LOGITS_NAMES for one in session.get_outputs() if one.name == name), None)
     output = output or session.get_outputs()[0]

@@ -14,6 +14,7 @@ from PIL import Image
 
 from semantic_ns.cli.label import Label
 from semantic_ns.errors import SceneError
+from semantic_ns.labelling.question_files import lock_answers
 from semantic_ns.labels.class_table import ClassTable
 from semantic_ns.methods import surface_run as training
 from semantic_ns.methods.surface_run import checked_images, surface_config, surface_run, train
@@ -48,6 +49,21 @@ def test_a_scene_or_a_run_is_needed_and_not_both(tmp_path: Path) -> None:
 def test_a_wrong_option_is_named_before_anything_slow(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(SceneError, match=re.escape(sentence)):
         Label(**{"port": 0, **options}).main()
+
+
+def test_questions_that_another_one_answers_are_refused_before_anything_slow(tmp_path: Path) -> None:
+    lock = lock_answers(tmp_path)
+    with pytest.raises(SceneError, match="Expected questions that nobody else answers"):
+        Label(tmp_path, questions=tmp_path, port=0).main()
+    os.close(lock)
+    with pytest.raises(SceneError, match="outside the scene"):  # it goes on to what is slow
+        Label(tmp_path, questions=tmp_path, port=0, output_dir=tmp_path / "mine").main()
+
+
+def test_networks_that_there_are_none_of_are_refused_before_anything_slow(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match=r"--segmenter .*found 0 of the encoder"):
+        Label(tmp_path, segmenter=tmp_path, port=0).main()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_taken_port_is_told_before_anything_is_trained(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Files in the folder of a run that do not fit: they are told with a sentence, and marks count."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,10 @@ from semantic_ns.active_learning.rounds.folder_oracle import ANSWERS
 from semantic_ns.datasets.training_labels import frame_names
 from semantic_ns.errors import SceneError
 from semantic_ns.labelling.api import LabelApi
+from semantic_ns.labelling.question_files import lock_answers
 from semantic_ns.labelling.questions import QuestionFolder
 from semantic_ns.labelling.surface import FrameInfo
+from support.fresh_process import ROOT
 from support.hand_made_scene import HEIGHT, WIDTH, load, write_scene
 from support.label_questions import FIRST, Asked, listed, painted_box, posting, problem_of
 from support.label_server import action
@@ -41,6 +46,24 @@ def test_folders_of_no_run_or_of_another_scene_are_refused(asked: Asked, tmp_pat
         QuestionFolder(tmp_path, asked.session())
     with pytest.raises(SceneError, match=r"found a run of .* others"):
         QuestionFolder(asked.folder, SmallSession(height=HEIGHT, width=WIDTH))
+
+
+def test_only_one_process_answers_the_questions_of_a_folder(asked: Asked) -> None:
+    """The other one is killed, which frees them as well."""
+    hold = "import sys\nfrom pathlib import Path\nfrom semantic_ns.labelling.question_files import lock_answers\n"
+    hold += "lock_answers(Path(sys.argv[1]))\nprint('holds', flush=True)\nsys.stdin.read()"
+    command = [sys.executable, "-c", hold, str(asked.folder)]
+    pipe, paths = subprocess.PIPE, {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=paths) as other:
+        assert other.stdout is not None
+        try:
+            assert other.stdout.readline() == "holds\n"
+            with pytest.raises(SceneError, match=rf"found that process {other.pid} answers those in .*end it first"):
+                lock_answers(asked.folder)
+        finally:
+            other.kill()
+    os.close(lock_answers(asked.folder))
+    assert asked.oracle.answers(asked.pending, 1) == []  # the run does not mind the file
 
 
 def test_questions_about_another_image_of_one_name_are_refused(asked: Asked, tmp_path: Path) -> None:

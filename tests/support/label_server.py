@@ -20,9 +20,11 @@ TOKEN = "test-token-test-token-test-token"
 
 
 @contextlib.contextmanager
-def serving(session: Any, exports: Path, port: int = 0, questions: Any = None) -> Iterator[LabelServer]:
+def serving(
+    session: Any, exports: Path, port: int = 0, questions: Any = None, field: Any = None, segmenter: Any = None
+) -> Iterator[LabelServer]:
     """A server that answers until the block ends."""
-    server = LabelServer(LabelApi(session, "a scene", exports, questions), TOKEN, port=port)
+    server = LabelServer(LabelApi(session, "a scene", exports, questions, field, segmenter), TOKEN, port=port)
     thread = threading.Thread(target=server.serve, daemon=True)
     thread.start()
     try:

@@ -57,6 +57,7 @@ class SmallSession:
     imported: ImportInForce | None = None
     failure: Exception | None = None
     """What the next action raises."""
+    exported_coco: bool = False
 
     def __post_init__(self) -> None:
         size = (self.width + SHIFT * self.num_frames, self.height)
@@ -233,11 +234,20 @@ class SmallSession:
     def changed_frames(self, since: int) -> list[int]:
         return list(range(self.num_frames)) if since != self.revision else []
 
-    def export(self, folder: Path, least_confidence: float = 0.0, painted_only: bool = False) -> list[Path]:
+    def export(
+        self,
+        folder: Path,
+        least_confidence: float = 0.0,
+        painted_only: bool = False,
+        coco: bool = False,
+        said: Any = None,
+    ) -> list[Path]:
         folder.mkdir(parents=True)
         files = [folder / f"{frame.name}.png" for frame in self.frames]
+        self.exported_coco = coco
         for number, file in enumerate(files):
             layer = self.painted(number) if painted_only else self.labels(number)
+            layer = layer if said is None else said(number)[0]
             Image.fromarray(np.where(layer < 0, 255, layer).astype(np.uint8)).save(file)
         return files
 

@@ -96,3 +96,65 @@ def write_segformer(folder: Path, names: list[str], **options: Any) -> Path:
     )
     SegformerForSemanticSegmentation(config).save_pretrained(folder, **options)
     return folder
+
+
+class EncoderNet(nn.Module):
+    """An encoder whose embedding is the image that it gets; of one of raw colours, as it is."""
+
+    def __init__(self, is_raw: bool = False) -> None:
+        super().__init__()
+        self.is_raw = is_raw
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image.permute(2, 0, 1)[None] / 255 if self.is_raw else 1.0 * image
+
+
+class DecoderNet(nn.Module):
+    """A decoder whose mask is what has the colour of a point inside, and not that of one outside.
+
+    Args:
+        num_masks: Masks; all but the last one are empty, and the last one has the best score.
+    """
+
+    def __init__(self, num_masks: int = 1) -> None:
+        super().__init__()
+        self.num_masks = num_masks
+
+    def forward(self, embedding: Tensor, places: Tensor, labels: Tensor, *further: Tensor) -> tuple[Tensor, Tensor]:
+        columns, rows = places[0].long().unbind(dim=1)
+        at_points = embedding[0][:, rows, columns]
+        near = 0.5 - (embedding[0][:, None] - at_points[:, :, None, None]).abs().sum(dim=0)
+        kind = labels[0][:, None, None]
+        nothing = torch.full_like(near, -1.0)
+        inside, outside = (torch.where(kind == value, near, nothing).amax(dim=0) for value in (1.0, 0.0))
+        mask = torch.minimum(inside, -outside) + sum(0 * one.sum() for one in further)
+        empty = [torch.full_like(mask, -1.0)] * (self.num_masks - 1)
+        return torch.stack([*empty, mask])[None], torch.arange(self.num_masks).float()[None]
+
+
+def write_pair(
+    folder: Path, side: int = 32, is_raw: bool = False, num_masks: int = 1, names: tuple[str, ...] | None = None
+) -> Path:
+    """An encoder and a decoder with the names of the usual exports, or others for the decoder's inputs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    image = torch.zeros(8, 8, 3) if is_raw else torch.zeros(1, 3, side, side)
+    embedding = torch.zeros(1, 3, side, side)
+    further = (torch.zeros(1, 1, 4, 4), torch.zeros(1), torch.zeros(2)) if not is_raw else ()
+    given = (embedding, torch.zeros(1, 2, 2), torch.ones(1, 2), *further)
+    usual = ("image_embeddings", "point_coords", "point_labels", "mask_input", "has_mask_input", "orig_im_size")
+    names = names or usual[: len(given)]
+    axes = {names[1]: {1: "points"}, names[2]: {1: "points"}}
+    if is_raw:
+        axes[names[0]] = {2: "rows", 3: "columns"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            EncoderNet(is_raw), (image,), str(folder / "small_encoder.onnx"), dynamo=False,
+            input_names=["image"], output_names=["image_embeddings"],
+            dynamic_axes={"image": {0: "rows", 1: "columns"}} if is_raw else None,
+        )  # fmt: skip
+        torch.onnx.export(
+            DecoderNet(num_masks), given, str(folder / "small_decoder.onnx"), dynamo=False,
+            input_names=list(names), output_names=["masks", "iou_predictions"], dynamic_axes=axes,
+        )  # fmt: skip
+    return folder

@@ -11,11 +11,10 @@ from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.batch import LABEL_WEIGHTS, LABELS, SOFT_LABELS, semantic_loss
-from semantic_ns.benchmark.active.class_rays import ClassRays, collect_rays
-from semantic_ns.fields.semantic_head import SemanticHead
+from semantic_ns.fields.class_rays import ClassRays, collect_rays
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
 from semantic_ns.labels.taxonomy import VOID
-from semantic_ns.optimizers import scale_schedules_to_run
+from semantic_ns.optimizers import set_up_for_run
 from semantic_ns.propagation.targets import supervision_weights
 from semantic_ns.surface.maps import SurfaceMaps
 
@@ -51,23 +50,16 @@ def train_classes(
         optimizers: optimiser configurations of the method, by parameter group.
         num_steps: number of Adam steps, over which the method's schedules are stretched.
     """
-    steppers = [*_optimizers(model.field.head, optimizers, num_steps)]
+    head = model.field.head
+    steppers = set_up_for_run(head.parameters_by_group(), optimizers, num_steps)
     for rays, numbers, batch in _batches(model, datamanager, pool, num_steps):
-        logits = torch.cat([part.logits(model.field, of_part) for part, of_part in zip(rays, numbers, strict=True)])
+        logits = torch.cat([part.logits(head, of_part) for part, of_part in zip(rays, numbers, strict=True)])
         for optimizer, _ in steppers:
             optimizer.zero_grad(set_to_none=True)
         semantic_loss(logits, batch).backward()
         for optimizer, schedule in steppers:
             optimizer.step()
             schedule.step()
-
-
-def _optimizers(head: SemanticHead, optimizers: dict[str, Any], num_steps: int) -> Iterator[tuple[Any, Any]]:
-    scaled = scale_schedules_to_run(optimizers, num_steps)
-    for group, parameters in head.parameters_by_group().items():
-        config = scaled[group]["optimizer"]
-        optimizer = config.setup(params=parameters)
-        yield optimizer, scaled[group]["scheduler"].setup().get_scheduler(optimizer, config.lr)
 
 
 def _batches(

@@ -20,10 +20,10 @@ from semantic_ns.active_learning.rounds.revealed_labels import RevealedLabels
 from semantic_ns.active_learning.rounds.schedule import ActiveConfig
 from semantic_ns.active_learning.rounds.stage import choose_units, divide_pool, make_oracle
 from semantic_ns.active_learning.strategies.selection import required_statistics
-from semantic_ns.benchmark.active.class_rays import ClassRays, collect_rays
 from semantic_ns.benchmark.active.class_training import PoolRays, train_classes
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
+from semantic_ns.fields.class_rays import ClassRays, collect_rays
 from semantic_ns.geometry.rays import FastRayGenerator
 from semantic_ns.interfaces import PipelineLike
 from semantic_ns.io.writing import replacing
@@ -122,7 +122,7 @@ class Rounds:
     def _logits(self, rays: ClassRays, step: int) -> Any:
         for start in range(0, len(rays), min(step, _RAYS_AT_A_TIME)):
             numbers = np.arange(start, min(start + min(step, _RAYS_AT_A_TIME), len(rays)))
-            yield rays.logits(self._model.field, numbers)
+            yield rays.logits(self._model.field.head, numbers)
 
     def _scores(self) -> dict[str, float | None]:
         dataset = self._manager.eval_dataset

@@ -9,6 +9,7 @@ const LARGEST_SCALE = 64;
 const [FAINT_ALPHA, FULL_ALPHA] = [56, 190]; // of 255, by confidence; the borders of labels are drawn in full
 const UNSURE = 0.6 * 255;
 const NUM_PICTURES = 12;
+const NUM_MASKS = 16;
 
 export class View {
   constructor(canvas, store, look) {
@@ -22,6 +23,7 @@ export class View {
     this.isFitted = true;
     this.pictures = new Map();
     this.picture = null;
+    this.field = null; // what the field says, which is set later
     this.free = null; // the picture of the free view, in the place of a frame
     this.overlay = new OffscreenCanvas(1, 1);
     this.stripes = new OffscreenCanvas(1, 1);
@@ -32,6 +34,7 @@ export class View {
     this.pointer = null; // {x, y} in the image, where the pointer is over it
     this.cursorRadius = 0;
     this.drawn = [];
+    this.masks = new Map(); // of marks that wait: pixels by their run lengths
     new ResizeObserver(() => this.resize()).observe(canvas.parentElement);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.request());
     this.resize();
@@ -42,7 +45,7 @@ export class View {
   }
 
   get layer() {
-    return this.free ?? this.store.layers.get(this.store.shown);
+    return this.free ?? this.field?.layer ?? this.store.layers.get(this.store.shown);
   }
 
   // Where things are
@@ -278,6 +281,9 @@ export class View {
     } else if (shape.kind === "region") {
       const picture = this.regionPicture(shape.region_ids, color);
       if (picture) context.drawImage(picture, 0, 0, this.frame.width, this.frame.height);
+    } else if (shape.kind === "mask") {
+      const mask = this.masks.get(shape.runs);
+      if (mask && !this.free) context.drawImage(this.maskPicture(mask, color), 0, 0, this.frame.width, this.frame.height);
     } else if (shape.points.length) {
       const line = linePath(shape.points);
       if (shape.kind === "stroke") {
@@ -328,6 +334,22 @@ export class View {
     context.arc(this.pointer.x, this.pointer.y, 1.25 * pixel, 0, 2 * Math.PI);
     context.fillStyle = "#ffffff";
     context.fill();
+  }
+
+  // Masks
+
+  keepMask(runs, mask) {
+    this.masks.set(runs, mask);
+    while (this.masks.size > NUM_MASKS) this.masks.delete(this.masks.keys().next().value);
+  }
+
+  maskPicture(mask, color) {
+    const value = (parseColor(color) | 0xff000000) >>> 0;
+    return painted(this.frame.width, this.frame.height, (at) => (mask[at] ? value : 0));
+  }
+
+  parseColor(text) {
+    return parseColor(text);
   }
 
   // Regions

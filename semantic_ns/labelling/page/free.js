@@ -14,6 +14,7 @@ export class FreeView {
     this.isOn = false;
     this.isBusy = false;
     this.isAsked = false;
+    this.isField = false; // whether it shows what the field says
   }
 
   async enter() {
@@ -84,7 +85,8 @@ export class FreeView {
     const asked = { pose, vertical_fov: this.fov, height, width };
     this.isBusy = true;
     try {
-      const answer = await (await this.store.ask("/api/view", asked)).json();
+      const source = this.isField ? "field" : "voxels";
+      const answer = await (await this.store.ask("/api/view", { ...asked, source })).json();
       const bytes = Uint8Array.from(atob(answer.color), (sign) => sign.charCodeAt(0));
       const [picture, labels] = await Promise.all([createImageBitmap(new Blob([bytes], { type: "image/jpeg" })), this.store.inflated(answer.labels)]);
       if (!this.isOn) return;

@@ -9,6 +9,7 @@ export const KEYS = [
     { key: "b", does: "stroke", says: "Brush" },
     { key: "p", does: "polygon", says: "Polygon" },
     { key: "r", does: "region", says: "Region fill" },
+    { key: "m", does: "segment", says: "Mask at a point, by a network" },
     { key: "e", does: "erase", says: "Eraser, on and off" },
     { key: "v", does: "void", says: "Do not know (void), on and off" },
     { key: "[", does: "smaller", says: "Smaller brush" },
@@ -16,6 +17,8 @@ export const KEYS = [
     { shown: ["Right button"], says: "Erase while drawing" },
     { shown: ["Enter", "Double click"], says: "Close the polygon" },
     { shown: ["Backspace"], says: "Remove its last corner" },
+    { shown: ["Enter", "Click in it"], says: "Accept the mask that is proposed" },
+    { shown: ["Shift", "Alt"], says: "Click: more of the mask, less of it" },
     { shown: ["Esc"], says: "Give up what is being drawn" },
   ]],
   ["Classes", [

@@ -3,20 +3,23 @@
 import { View } from "./canvas.js";
 import { ClassList } from "./classes.js";
 import { element, find, percent, swatch, toast } from "./dom.js";
+import { Field } from "./field.js";
 import { bindExport, showImport } from "./files.js";
 import { FreeView } from "./free.js";
 import { fillHelp, keyOf, listen } from "./keys.js";
 import { Pointer } from "./pointer.js";
 import { Questions } from "./questions.js";
+import { Segments } from "./segment.js";
 import { Store, VOID } from "./store.js";
 import { Strip } from "./strip.js";
 
-const TOOLS = { click: "Point", stroke: "Brush", polygon: "Polygon", region: "Region fill" };
+const TOOLS = { click: "Point", stroke: "Brush", polygon: "Polygon", region: "Region fill", segment: "Mask by a network" };
 const TIPS = {
   click: "",
   stroke: "",
   polygon: "Click corners; Enter or the first corner closes",
   region: "Click or drag over regions",
+  segment: "Click: see a mask; Enter or a click in it: accept; Esc: drop",
 };
 const MODES = { erase: "Eraser", void: "Do not know" };
 const SIZE_STEPS = 100;
@@ -30,11 +33,15 @@ const view = new View(find("canvas"), store, look);
 const pointer = new Pointer(view, store, tool);
 const free = new FreeView(store, view, pointer);
 pointer.free = free;
+const segments = new Segments(store, view, pointer, toast);
+pointer.segments = segments;
+const field = new Field(store, view, free, toast);
+view.field = field;
 const classes = new ClassList(store, look, choose);
 const strip = new Strip(store, goTo);
 const questions = new Questions(store, view, look, goTo, toast);
 const timings = []; // of marks, from the pointer's release to the labels on the screen, milliseconds
-window.snsLabel = { store, questions, view, free, tool, look, pointer, timings, goTo };
+window.snsLabel = { store, questions, field, segments, view, free, tool, look, pointer, timings, goTo };
 
 // Frames
 
@@ -54,8 +61,10 @@ function goTo(frame) {
   view.colorLabels();
   classes.count(store.layers.get(store.shown)?.labels);
   store.refresh(store.shown);
+  field.refresh();
   strip.show();
   loadRegions();
+  if (tool.shape === "segment") segments.prepare(store.shown);
   describeCanvas();
   history.replaceState(null, "", `/#${store.shown + 1}`); // without the token
 }
@@ -106,10 +115,13 @@ function choose(id) {
   classes.show();
   showTool();
   if (look.only) view.colorLabels();
+  if (segments.proposal) segments.show();
 }
 
 function setTool(shape) {
+  if (shape === "segment" && !segments.isOffered) return;
   pointer.cancel();
+  if (shape === "segment") segments.prepare(store.shown);
   tool.shape = shape;
   tool.mode = "paint";
   if (shape !== "region") view.setRegions(null);
@@ -231,6 +243,7 @@ function showState() {
     view.colorLabels();
   }
   strip.update();
+  field.update();
 }
 
 function showConnection() {
@@ -249,6 +262,7 @@ store.addEventListener("state", () => { if (find("strip").children.length) showS
 store.addEventListener("connection", showConnection);
 store.addEventListener("error", (event) => toast(event.detail));
 store.addEventListener("pending", () => view.request());
+store.addEventListener("segment", () => { find("tip").textContent = segments.isWaiting ? "Looking for what is there" : TIPS[tool.shape]; });
 store.addEventListener("hover", () => { find("under").textContent = underPointer(); find("zoom").textContent = `${Math.round(100 * view.scale)} %`; });
 store.addEventListener("layers", (event) => {
   view.colorLabels();
@@ -335,7 +349,8 @@ function extraKey(event) {
   else if (event.key === "Escape") return pointer.cancel();
   else if (event.key === "Backspace") return pointer.removeCorner();
   else if (event.key === "Enter" && event.target === view.canvas) {
-    if (pointer.corners && (event.shiftKey || !pointer.isByKeys)) pointer.closeByKey();
+    if (segments.proposal) segments.accept();
+    else if (pointer.corners && (event.shiftKey || !pointer.isByKeys)) pointer.closeByKey();
     else if (view.pointer) useTool();
   } else if (/^Digit[1-9]$/.test(event.code) && event.altKey && !event.ctrlKey && look.chosen !== null) {
     classes.assignKey(look.chosen, Number(event.code.slice(5)));
@@ -373,6 +388,7 @@ function bindButtons() {
   find("opacity").value = String(100 * look.opacity);
   find("opacity").addEventListener("input", (event) => { look.opacity = event.target.value / 100; view.request(); keep(); });
   bindExport(store, button);
+  field.bind(button);
 }
 
 async function main() {
@@ -388,6 +404,7 @@ async function main() {
   const remembered = localStorage.getItem(`sns-label class ${store.state.key}`);
   const before = remembered === null ? null : store.resolve(Number(remembered));
   look.chosen = (before ?? store.classes[0])?.id ?? null;
+  document.querySelector("[data-tool=segment]").hidden = !segments.isOffered;
   strip.build();
   goTo(Number(location.hash.slice(1)) - 1 || 0);
   showState();

@@ -9,7 +9,8 @@ export class Pointer {
   constructor(view, store, tool) {
     this.view = view;
     this.store = store;
-    this.free = null; // the free view, which is set later
+    this.free = null; // the free view, and the masks that are proposed, which are set later
+    this.segments = null;
     this.tool = tool; // {shape, mode, radius, clickRadius, chosen, report(sentence, kind)}
     this.touches = new Map();
     this.stroke = null;
@@ -70,7 +71,9 @@ export class Pointer {
       return;
     }
     if (this.corners && event.button !== 0) return; // it stays a polygon of what it was begun with
+    this.modifiers = { isAdded: event.shiftKey, isOutside: event.altKey };
     if (event.button === 0 || event.button === 2) this.begin(this.view.toImage(event.clientX, event.clientY), event.button === 2);
+    this.modifiers = {};
   }
 
   begin(place, isErasing = false) {
@@ -80,10 +83,11 @@ export class Pointer {
       this.tool.report("Expected a class to paint with; choose one, or add one by typing its name.");
       return;
     }
-    const isBrush = (isErasing && this.tool.shape === "polygon") || (this.view.free && this.tool.shape === "region");
+    const isBrush = (isErasing && ["polygon", "segment"].includes(this.tool.shape)) || (this.view.free && ["region", "segment"].includes(this.tool.shape));
     const shape = isBrush ? "stroke" : this.tool.shape;
     if (shape === "polygon") this.addCorner(place);
     else if (shape === "region") this.addRegion(place);
+    else if (shape === "segment") this.segments.click(place, this.modifiers);
     else if (shape === "click") this.send({ kind: "click", ...rounded(place), radius: this.radius }, place);
     else {
       this.stroke = [[place.x, place.y]];
@@ -170,7 +174,7 @@ export class Pointer {
 
   // Give up what is being drawn.
   cancel() {
-    const had = Boolean(this.stroke || this.corners || this.filled);
+    const had = [this.stroke || this.corners || this.filled, this.segments.drop()].some(Boolean);
     this.stroke = this.corners = this.filled = this.panning = this.view.sketch = null;
     this.view.region = null;
     this.view.request();

@@ -197,8 +197,8 @@ export class Store extends EventTarget {
     this.keepUnchanged(answer, since);
     if (layer) this.keepLayer(answer.frame, layer);
     if (answer.revision >= this.state.revision) {
-      const { revision, classes, progress, marked_frames, import: imported } = answer;
-      Object.assign(this.state, { revision, classes, progress, marked_frames, import: imported });
+      const { revision, classes, progress, marked_frames, import: imported, field } = answer;
+      Object.assign(this.state, { revision, classes, progress, marked_frames, import: imported, field });
       this.emit("state");
     }
     this.emit("layers", item);
@@ -232,7 +232,7 @@ export class Store extends EventTarget {
           await this.get("/api/state"); // is answered at once, where events wait
           this.recover();
         }
-        const answer = await this.get(`/api/events?since=${since}&surface=${this.state.surface ?? 0}`, this.untilHidden());
+        const answer = await this.get(`/api/events?since=${since}&surface=${this.state.surface ?? 0}${this.state.field ? `&field=${this.state.field.key}` : ""}`, this.untilHidden());
         turn = 0;
         this.recover();
         if (answer.surface !== this.state.surface) {

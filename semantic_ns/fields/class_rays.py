@@ -14,7 +14,7 @@ from torch import Tensor
 
 from semantic_ns.errors import SceneError
 from semantic_ns.fields.feature_grid import composite_packed_features, contributes
-from semantic_ns.fields.semantic_nerf_field import SemanticNerfField
+from semantic_ns.fields.semantic_head import SemanticHead
 from semantic_ns.interfaces import RayGeneratorLike, SemanticModelLike, can
 from semantic_ns.io.writing import replacing
 from semantic_ns.rendering import head_of_composited
@@ -41,14 +41,13 @@ class ClassRays:
     def __len__(self) -> int:
         return len(self.first) - 1
 
-    def logits(self, field: SemanticNerfField, rays: Int64[ndarray, "rays"]) -> Float[Tensor, "rays classes"]:
+    def logits(self, head: SemanticHead, rays: Int64[ndarray, "rays"]) -> Float[Tensor, "rays classes"]:
         """Rendered class logits of some of the rays, differentiable in what classes are made of.
 
         Args:
-            field: field with a semantic grid, on the CPU.
+            head: what classes are made of, with a grid of its own, on the CPU.
             rays: numbers of the rays.
         """
-        head = field.head
         assert head.grid is not None
         counts = self.first[rays + 1] - self.first[rays]
         first = np.concatenate([[0], np.cumsum(counts)])

@@ -1,0 +1,37 @@
+"""What the address of exports answers; no sockets."""
+
+from http import HTTPStatus
+from pathlib import Path
+
+from semantic_ns.labelling.answers import Answer, json_answer
+from semantic_ns.labelling.export import unused_folder
+from semantic_ns.labelling.field_api import SOURCES, FieldApi
+from semantic_ns.labelling.interface import SessionLike
+from semantic_ns.labelling.requests import Body, RequestError
+
+
+class ExportApi:
+    """Answers requests to export.
+
+    Args:
+        session: The session.
+        exports: Folder below which exports get folders of their own.
+        field: What the field says, if one follows.
+    """
+
+    def __init__(self, session: SessionLike, exports: Path, field: FieldApi) -> None:
+        self._session, self._exports, self._field = session, exports, field
+
+    def export(self, body: Body) -> Answer:
+        """Write label images, and COCO annotations if they are wanted, into a new folder."""
+        name, least, painted_only = body.folder("folder"), body.share("least_confidence"), body.truth("painted_only")
+        coco, is_said = body.truth("coco"), body.optional_choice("source", SOURCES) == "field" and not painted_only
+        folder = unused_folder(self._exports, "labels") if name is None else self._exports / name
+        if folder.exists():
+            raise RequestError(
+                f"Expected the name of a new folder, found {folder.name}, which exists; choose another.",
+                HTTPStatus.CONFLICT,
+            )
+        said = self._field.said() if is_said else None
+        files = self._session.export(folder, least, painted_only, coco, said)
+        return json_answer({"folder": str(folder), "num_files": len(files)})

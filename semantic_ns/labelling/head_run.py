@@ -1,0 +1,115 @@
+"""Writes the head that was trained in a session as a run of its own, with the geometry and colours of another run."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from semantic_ns.checkpoints import find_checkpoint
+from semantic_ns.errors import SceneError
+from semantic_ns.fields.semantic_head import SemanticHead
+from semantic_ns.io.writing import making_folder, refuse_used_folder, write_text
+from semantic_ns.labels.class_table import ClassEntry
+from semantic_ns.labels.taxonomy import Taxonomy
+from semantic_ns.run_paths import relocate
+from semantic_ns.runs import Run
+
+CONFIG = "config.yml"
+_TRANSFORMS = "dataparser_transforms.json"
+_OF_ACTIVE_LEARNING = ("revealed_labels.", "run_snapshot.", "datamanager.given.", "moment.")
+_NEVER = -1e4
+"""Bias of a class of the scene that the session has merged into another: it is never the most likely one."""
+
+
+def read_config(load_config: Path) -> Any:
+    """The configuration of a run, with paths as they are now; it names classes, so it has to be of a trusted person."""
+    config = yaml.load(load_config.read_text("utf8"), Loader=yaml.Loader)
+    relocate(config, load_config)
+    return config
+
+
+def taxonomy_of_session(scene: Taxonomy, classes: Sequence[ClassEntry]) -> Taxonomy:
+    """The classes of a session, and those of its scene that it does not have, without which no label image is read.
+
+    Args:
+        scene: The classes of the scene.
+        classes: The classes of the session.
+    """
+    parts = scene.source_ids, scene.names, scene.colors, scene.is_thing
+    by_id = {entry.id: entry for entry in (*(ClassEntry(*of_class) for of_class in zip(*parts, strict=True)), *classes)}
+    entries = [by_id[number] for number in sorted(by_id)]
+    return Taxonomy(
+        tuple(entry.id for entry in entries),
+        tuple(entry.name for entry in entries),
+        tuple(entry.color for entry in entries),
+        tuple(entry.is_thing for entry in entries),
+        scene.void_source_id,
+        tuple(number for number in scene.void_source_ids if number not in {entry.id for entry in entries}),
+    )
+
+
+def linear_for(taxonomy: Taxonomy, head: nn.Linear, class_ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the last layer for all classes of a run, of which the head has some."""
+    weight = torch.zeros(taxonomy.num_classes, head.in_features)
+    bias = torch.full((taxonomy.num_classes,), _NEVER)
+    places = [taxonomy.source_ids.index(number) for number in class_ids]
+    weight[places], bias[places] = head.weight.detach(), head.bias.detach()
+    return weight, bias
+
+
+def write_run(
+    run: Run, folder: Path, head: SemanticHead, class_ids: Sequence[int], classes: Sequence[ClassEntry]
+) -> Path:
+    """Write a run with another head, which `ns-viewer`, `ns-eval` and the commands of this package open.
+
+    Args:
+        run: The run that geometry and colours are taken from; nothing in its folder changes.
+        folder: A new folder.
+        head: The head.
+        class_ids: The ids of its classes.
+        classes: The classes of the session.
+
+    Returns:
+        The new config.yml.
+
+    Raises:
+        SceneError: if the folder is used or cannot be written, or the head has no class.
+    """
+    if not class_ids:
+        raise SceneError("Expected a head with a class to write it as a run, found none; mark something first.")
+    refuse_used_folder(folder, "folder")
+    config, taxonomy = read_config(run.load_config), taxonomy_of_session(run.model.taxonomy, classes)
+    source = find_checkpoint(run.load_config.parent / config.relative_model_dir)
+    state = torch.load(source, map_location="cpu", weights_only=True)
+    weight, bias = linear_for(taxonomy, head.linear, class_ids)
+    own = {f"_model.field.{name}": value for name, value in run.pipeline.model.field.state_dict().items()}
+    changed = {name: value for name, value in own.items() if name.startswith("_model.field.semantic_grid.")}
+    changed |= {"_model.field.semantic_head.weight": weight, "_model.field.semantic_head.bias": bias}
+    changed["_model.class_source_ids"] = torch.tensor(taxonomy.source_ids)
+    kept = {name: value for name, value in state["pipeline"].items() if not name.startswith(_OF_ACTIVE_LEARNING)}
+    state["pipeline"] = {**kept, **changed}
+    _describe(config, folder, taxonomy if taxonomy != run.model.taxonomy else None)
+    with making_folder(folder) as new:
+        models = new / config.relative_model_dir
+        models.mkdir(parents=True)
+        torch.save(state, models / source.name)
+        write_text(new / CONFIG, yaml.dump(config))
+        transforms = run.load_config.parent / _TRANSFORMS
+        if transforms.is_file():
+            shutil.copyfile(transforms, new / _TRANSFORMS)
+    return folder / CONFIG
+
+
+def _describe(config: Any, folder: Path, taxonomy: Taxonomy | None) -> None:
+    """Make the configuration of a run that of one in another folder, with classes."""
+    config.run_dir, config.timestamp = folder.absolute(), folder.name
+    config.load_dir = config.load_step = config.load_checkpoint = None
+    config.pipeline.model.use_semantics = True
+    config.pipeline.active = replace(config.pipeline.active, strategy=None)
+    if taxonomy is not None:
+        config.pipeline.datamanager.taxonomy = taxonomy.to_json()

@@ -1,0 +1,170 @@
+"""The process that trains the classes of a run's field on the labels of a session.
+
+`python -m semantic_ns.labelling.head_worker RUN/config.yml` reads a request a line on its standard input, and answers
+each by a line on its standard output, both JSON. It works on one thread with low priority, so that nobody waits for it
+who labels, and holds nothing that is not in the session, so that it may be killed at any time.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy import ndarray
+
+from semantic_ns.errors import SceneError
+from semantic_ns.fields.class_rays import ClassRays, collect_rays
+from semantic_ns.geometry.rays import FastRayGenerator
+from semantic_ns.io.writing import replacing
+from semantic_ns.labelling.head_run import read_config, write_run
+from semantic_ns.labelling.head_training import HeadTargets, HeadTrainer
+from semantic_ns.labels.class_table import STUFF_NAMES, ClassEntry
+from semantic_ns.runs import Run, load_run
+from semantic_ns.surface.sweep import sweep_stride, swept_pixels
+
+NUM_RAYS = 300_000
+"""Rays of the training images that are kept, about."""
+_NICENESS = 15
+_LOOK_S = 1.0
+"""How often it looks whether the process that started it is still there."""
+
+
+class HeadWorker:
+    """A run with its rays and the head that is trained (slow to make: the run is loaded and its rays are rendered).
+
+    Args:
+        run: The run.
+        optimizers: Optimiser configurations of its method, by parameter group.
+
+    Attributes:
+        stride: n; of every n-th pixel along rows and columns of all frames the rays are kept.
+        shape: Number of frames, rows and columns of these pixels.
+        rays: Their rays, frame by frame and row by row.
+        trainer: The head.
+
+    Raises:
+        SceneError: if labels do not leave geometry and colours alone in such a run.
+    """
+
+    def __init__(self, run: Run, optimizers: dict[str, Any]) -> None:
+        self._run, self._model = run, run.pipeline.model
+        cameras = run.pipeline.datamanager.train_dataset.cameras
+        self._generator = FastRayGenerator(cameras.to(self._model.device))
+        height, width = int(cameras.height[0]), int(cameras.width[0])
+        self._size = height, width
+        self.stride = sweep_stride([self._size] * len(cameras), NUM_RAYS)
+        pixels = [swept_pixels(frame, self._size, self.stride) for frame in range(len(cameras))]
+        self.shape = len(pixels), *pixels[0].shape[:2]
+        self.rays = self._collect(torch.cat([of_frame.view(-1, 3) for of_frame in pixels]))
+        self.trainer = HeadTrainer(self._model.field, optimizers)
+
+    def _collect(self, pixels: Any) -> ClassRays:
+        return collect_rays(self._model, self._generator, pixels)
+
+    def train(self, labels: ndarray, confidence: ndarray, class_ids: Sequence[int]) -> tuple[ndarray, ndarray]:
+        """Train on the labels of a session; see `HeadTrainer`.
+
+        Args:
+            labels: Class ids [frames, rows, columns] of the pixels whose rays are kept, -1 for none.
+            confidence: How sure they are, 0..255 for 0..1.
+            class_ids: The classes of the session, ascending.
+
+        Returns:
+            What the field says of the same pixels: class ids, and confidence 0..255.
+        """
+        if tuple(class_ids) != self.trainer.class_ids:
+            self.trainer.set_classes(class_ids)
+        targets = HeadTargets(labels.reshape(-1), confidence.reshape(-1).astype(np.float32) / 255)
+        self.trainer.train(self.rays, targets)
+        said, sure = self.trainer.predict(self.rays)
+        return said.reshape(self.shape), sure.reshape(self.shape)
+
+    def say(self, rays: ClassRays) -> ndarray:
+        """What the field says of other rays of the same run: class ids."""
+        return self.trainer.predict(rays)[0]
+
+    def render(self, frame: int) -> tuple[ndarray, ndarray]:
+        """What the field says of all pixels [height, width] of a frame: class ids, and confidence 0..255."""
+        said, sure = self.trainer.predict(self._collect(swept_pixels(frame, self._size, 1).view(-1, 3)))
+        return said.reshape(self._size), sure.reshape(self._size)
+
+    def save(self, folder: Path, classes: Sequence[tuple[int, str, Sequence[int], bool | None]]) -> Path:
+        """Write the head as a run of its own, see `write_run`.
+
+        Args:
+            folder: A new folder.
+            classes: Id, name, colour and, where it is known, whether it is a thing, of each class of the session.
+        """
+        scene = self._run.model.taxonomy
+        things = dict(zip(scene.source_ids, scene.is_thing, strict=True))
+        entries = []
+        for number, name, (red, green, blue), thing in classes:
+            guess = things.get(number, name.casefold() not in STUFF_NAMES)
+            entries.append(ClassEntry(number, name, (red, green, blue), guess if thing is None else thing))
+        return write_run(self._run, folder, self.trainer.head, self.trainer.class_ids, entries)
+
+
+def answers(begin: Callable[[], HeadWorker]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """A function that answers requests: `begin` first, then `train`, `render` and `save` in any order.
+
+    Args:
+        begin: A function that makes the worker.
+    """
+    made: list[HeadWorker] = []
+
+    def answer(request: Mapping[str, Any]) -> dict[str, Any]:
+        started, does = time.process_time(), request["do"]
+        if does == "begin":
+            made.append(begin())
+            return {"stride": made[0].stride, "shape": list(made[0].shape), "seconds": time.process_time() - started}
+        if does == "save":
+            return {"path": str(made[0].save(Path(request["folder"]), request["classes"]))}
+        if does == "train":
+            with np.load(request["targets"], allow_pickle=False) as given:
+                found = made[0].train(given["labels"], given["confidence"], request["class_ids"])
+        else:
+            found = made[0].render(request["frame"])
+        path = Path(request["to"])
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, labels=found[0], confidence=found[1])
+        return {"seconds": time.process_time() - started}
+
+    return answer
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_LOOK_S)
+    os._exit(0)
+
+
+def main(load_config: Path) -> None:
+    """Answer until the standard input ends, or the process that started this one does."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    if hasattr(os, "nice"):
+        os.nice(_NICENESS)
+    torch.set_num_threads(1)
+    # What is printed meanwhile is not to come between the answers.
+    channel = os.fdopen(os.dup(1), "w", encoding="utf8")
+    os.dup2(2, 1)
+
+    answer = answers(lambda: HeadWorker(load_run(load_config), read_config(load_config).optimizers))
+    for line in sys.stdin:
+        try:
+            said = answer(json.loads(line))
+        except SceneError as error:
+            said = {"error": str(error)}
+        except MemoryError:
+            said = {"error": "Expected memory for the field's classes, found too little; start with --field False."}
+        channel.write(json.dumps(said) + "\n")
+        channel.flush()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

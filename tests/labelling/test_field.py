@@ -1,0 +1,321 @@
+"""The field that follows a session, by a process that stands in for the training: what it is asked, and how it ends."""
+
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from semantic_ns.errors import SceneError
+from semantic_ns.labelling import field as following
+from semantic_ns.labelling.field import FieldFollower, FieldLabels
+from support.label_page import NO_BROWSER, SOFA, LabelPage
+from support.label_server import action, ask, mark, serving
+from support.label_session import SmallSession
+
+STRIDE = 4
+WORKER = """
+import json, os, sys
+from pathlib import Path
+import numpy as np
+log = Path(sys.argv[1])
+for line in sys.stdin:
+    asked = json.loads(line)
+    with log.open("a") as file:
+        file.write(line)
+    number = len([one for one in log.read_text().splitlines() if '"train"' in one])
+    if asked["do"] == "begin":
+        said = {"stride": 4, "shape": [3, 12, 16]}
+        BEGIN
+    elif asked["do"] == "train":
+        TRAIN
+        labels = np.load(asked["targets"])["labels"]
+        labels = np.where(labels < 0, 3, labels)  # it has something to say of every pixel
+        np.savez(asked["to"], labels=labels.astype(np.int16), confidence=np.full(labels.shape, 204, np.uint8))
+        said = {"seconds": 1.5}
+    elif asked["do"] == "render":
+        RENDER
+        labels = np.full((48, 64), asked["frame"], np.int16)
+        np.savez(asked["to"], labels=labels, confidence=np.full(labels.shape, 51, np.uint8))
+        said = {"seconds": 0.5}
+    else:
+        Path(asked["folder"]).mkdir()
+        said = {"path": asked["folder"] + "/config.yml"}
+    print(json.dumps(said), flush=True)
+"""
+
+
+@pytest.fixture
+def session() -> SmallSession:
+    return SmallSession(num_frames=3, height=48, width=64)
+
+
+class Followers:
+    """Makes fields that follow a session, and ends them."""
+
+    def __init__(self, session: SmallSession, folder: Path) -> None:
+        self.session, self.folder, self.made = session, folder, []
+        self.log = folder / "asked.jsonl"
+
+    def __call__(self, **changed: str) -> FieldFollower:
+        text = WORKER
+        for name in ("BEGIN", "TRAIN", "RENDER"):
+            text = text.replace(name, changed.get(name, "pass"))
+        (self.folder / "worker.py").write_text(textwrap.dedent(text))
+        command = [sys.executable, str(self.folder / "worker.py"), str(self.log)]
+        config = self.folder / "runs" / "one" / "config.yml"
+        config.parent.mkdir(parents=True, exist_ok=True)
+        self.made.append(FieldFollower(self.session, config, self.folder / "field", command))
+        return self.made[-1]
+
+    def asked(self) -> list[str]:
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+
+@pytest.fixture
+def follow(session: SmallSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Followers]:
+    monkeypatch.setattr(following, "_REST_S", 0.05)
+    monkeypatch.setattr(following, "_LOOK_S", 0.02)
+    followers = Followers(session, tmp_path)
+    yield followers
+    for one in followers.made:
+        one.close()
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait for another process, for as long as it may take on a busy machine."""
+    pause = threading.Event()
+    for _ in range(6000):
+        if is_so():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it never came")
+
+
+def has_followed(field: FieldFollower, revision: int) -> Callable[[], bool]:
+    return lambda: field.state.state == "ready" and field.state.revision == revision
+
+
+def post(session: SmallSession, number: int, **changes: Any) -> None:
+    from semantic_ns.labelling.marks import Mark
+
+    session.add_mark(Mark.from_json(mark(**changes)), "one", number)
+
+
+def test_the_field_follows_each_change_and_nothing_is_asked_before_the_first_mark(
+    session: SmallSession, follow: Followers
+) -> None:
+    field = follow()
+    with pytest.raises(SceneError, match="has not been trained on the labels yet"):
+        field.render(0)
+    assert field.state.state == "waiting"
+    assert follow.asked() == []
+    post(session, 0, class_id=SOFA, x=20, y=30)
+    wait_until(has_followed(field, 1))
+    assert field.labels is not None
+    shown = np.stack([session.labels(frame)[::STRIDE, ::STRIDE] for frame in range(3)])
+    assert (shown >= 0).any()
+    assert (field.labels.labels == np.where(shown < 0, 3, shown)).all()
+    assert (field.state.version, field.state.seconds) == (1, 1.5)
+    session.undo("one", 1)
+    post(session, 2, class_id=1, x=20, y=30)
+    wait_until(has_followed(field, 3))
+    assert field.state.version >= 2
+    assert sum('"begin"' in one for one in follow.asked()) == 1
+
+
+def test_a_process_that_is_killed_loses_nothing_and_is_started_again(session: SmallSession, follow: Followers) -> None:
+    field = follow(TRAIN="if number == 2: os.kill(os.getpid(), 9)")
+    post(session, 0, class_id=SOFA)
+    wait_until(has_followed(field, 1))
+    before = field.labels
+    post(session, 1, class_id=1, x=5, y=5)
+    wait_until(has_followed(field, 2))
+    assert sum('"begin"' in one for one in follow.asked()) == 2
+    assert before is not None
+    assert field.labels is not before
+
+
+def test_a_process_that_ends_again_and_again_is_given_up_with_a_sentence(
+    session: SmallSession, follow: Followers
+) -> None:
+    field = follow(TRAIN="sys.exit(3)")
+    post(session, 0)
+    wait_until(lambda: field.state.state == "failed")
+    assert str(field.state.sentence).startswith("Expected the process that trains the field's classes to go on, found")
+    assert "field.log" in str(field.state.sentence)
+    assert len(follow.asked()) == 2 * following._MOST_ENDS
+    post(session, 1)
+    assert session.revision == 2
+
+
+def test_a_run_that_does_not_suit_is_told_in_its_own_sentence(session: SmallSession, follow: Followers) -> None:
+    field = follow(BEGIN='said = {"error": "Expected another run, found this one."}')
+    post(session, 0)
+    wait_until(lambda: field.state.state == "failed")
+    assert field.state.sentence == "Expected another run, found this one."
+    assert len(follow.asked()) == 1
+
+
+def test_a_request_that_fails_leaves_the_field_as_it_is(session: SmallSession, follow: Followers) -> None:
+    field = follow(RENDER='if asked["frame"] == 2: print(json.dumps({"error": "No."}), flush=True); continue')
+    post(session, 0)
+    wait_until(has_followed(field, 1))
+    with pytest.raises(SceneError, match="No"):
+        field.render(2)
+    labels, confidence = field.render(1)
+    assert (labels == 1).all()
+    assert (confidence == 51).all()
+    assert field.state.state == "ready"
+
+
+def test_who_waits_is_told_when_the_process_ends(session: SmallSession, follow: Followers) -> None:
+    field = follow(RENDER="sys.exit(1)")
+    post(session, 0)
+    wait_until(has_followed(field, 1))
+    with pytest.raises(SceneError, match="found that it ended"):
+        field.render(0)
+    field.close()
+    with pytest.raises(SceneError, match="the session has ended"):
+        field.render(0)
+
+
+def test_marks_are_answered_while_the_field_learns(session: SmallSession, follow: Followers, tmp_path: Path) -> None:
+    """The process waits for a file that is written after the answers: they would never come if they waited for it."""
+    go_on = tmp_path / "go_on"
+    field = follow(TRAIN=f"import time\n        while not os.path.exists({str(go_on)!r}): time.sleep(0.01)")
+    with serving(session, tmp_path / "exports", field=field) as server:
+        port = server.port
+        assert ask(port, "/api/marks", "POST", action(0, mark=mark())).status == 200
+        wait_until(lambda: field.state.state == "training")
+        reply = None
+        for number in range(1, 5):
+            reply = ask(port, "/api/marks", "POST", action(number, mark=mark(x=10 + number), show=0))
+            assert (reply.status, reply.content["revision"]) == (200, number + 1)
+        assert reply is not None
+        assert reply.content["field"]["state"] == "training"
+        go_on.touch()
+        wait_until(has_followed(field, 5))
+
+
+def test_each_pixel_shows_the_nearest_one_above_and_to_the_left_that_is_known() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(-1, 9, (2, 3, 4)).astype(np.int16)
+    said = FieldLabels(labels, labels.astype(np.uint8), 3)
+    frame = said.of_frame(labels, 1, 8, 11)
+    assert frame.shape == (8, 11)
+    pixels = rng.integers(0, (2, 8, 11), (5, 6, 3)).astype(np.int32)
+    pixels[0, :2, 0] = -1
+    found = said.at(pixels)
+    for place in np.ndindex(5, 6):
+        number, row, column = pixels[place]
+        assert found[place] == (-1 if number < 0 else labels[number, row // 3, column // 3])
+        assert number != 1 or found[place] == frame[row, column]
+
+
+def test_the_api_shows_exports_and_writes_what_the_field_says(
+    session: SmallSession, follow: Followers, tmp_path: Path
+) -> None:
+    field = follow()
+    with serving(session, tmp_path / "exports", field=field) as server:
+        port = server.port
+        asked = {"pose": [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0], "vertical_fov": 1.0, "height": 9, "width": 12}
+        for path, body in (
+            ("/api/run", {}),
+            ("/api/export", {"source": "field"}),
+            ("/api/view", {**asked, "source": "field"}),
+        ):
+            reply = ask(port, path, "POST", body)
+            assert (reply.status, "not been trained" in reply.sentence) == (400, True)
+        assert "not been trained" in ask(port, "/api/frame/0/field").sentence
+        ask(port, "/api/marks", "POST", action(0, mark=mark(class_id=SOFA)))
+        wait_until(has_followed(field, 1))
+        state = ask(port, "/api/state").content["field"]
+        assert (state["state"], state["version"], state["revision"]) == ("ready", 1, 1)
+        assert ask(port, f"/api/events?since=1&surface={session.num_voxels}&field=0-waiting").content["field"] == state
+        labels = np.frombuffer(ask(port, "/api/frame/1/field").body, "<i2").reshape(48, 64)
+        assert field.labels is not None
+        assert (labels == field.labels.of_frame(field.labels.labels, 1, 48, 64)).all()
+        assert set(ask(port, "/api/frame/1/field?part=confidence").body) == {204}
+        for part, value in (("labels", 2), ("confidence", 51)):  # as it is rendered, and once
+            assert set(ask(port, f"/api/frame/2/field?size=full&part={part}").body) <= {value, 0}
+        assert sum('"render"' in one for one in follow.asked()) == 1
+        assert ask(port, "/api/view", "POST", {**asked, "source": "field"}).status == 200
+        assert "voxels, field" in ask(port, "/api/view", "POST", {**asked, "source": "stars"}).sentence
+        reply = ask(port, "/api/export", "POST", {"source": "field", "coco": True})
+        assert reply.content["num_files"] == 3
+        assert session.exported_coco
+        for name in ("labelled_1", "labelled_2"):
+            written = ask(port, "/api/run", "POST", {}).content["config"]
+            assert written == str(tmp_path / "runs" / name / "config.yml")
+        assert ask(port, "/api/run", "POST", {"folder": "../x"}).status == 400
+
+
+def test_without_a_field_its_addresses_say_so(session: SmallSession, tmp_path: Path) -> None:
+    with serving(session, tmp_path / "exports") as server:
+        assert ask(server.port, "/api/state").content["field"] is None
+        assert "none" in ask(server.port, "/api/frame/0/field").sentence
+        assert "none" in ask(server.port, "/api/run", "POST", {}).sentence
+
+
+def test_a_class_that_was_merged_meanwhile_is_said_as_the_one_that_it_is_now(
+    session: SmallSession, follow: Followers, tmp_path: Path
+) -> None:
+    field = follow()
+    with serving(session, tmp_path / "exports", field=field) as server:
+        post(session, 0, class_id=SOFA)
+        wait_until(has_followed(field, 1))
+        session.merge_class(3, 0, "one", 1)
+        labels = np.frombuffer(ask(server.port, "/api/frame/1/field").body, "<i2")
+        assert 3 not in labels
+        assert 0 in labels
+
+
+@pytest.mark.skipif(NO_BROWSER is not None, reason=str(NO_BROWSER))
+def test_the_page_shows_what_the_field_says_and_writes_it(
+    one_page: LabelPage, session: SmallSession, follow: Followers, tmp_path: Path
+) -> None:
+    field = follow()
+    with serving(session, tmp_path / "exports", field=field) as server:
+        one_page.open(server.address)
+        page = one_page.page
+        assert one_page.text("field-note") == "Learns from your marks in the background"
+        assert page.value("document.getElementById('write-run').disabled")
+        page.value("document.querySelector('[data-source=field]').click()")
+        page.wait_until("document.getElementById('toasts').textContent.includes('not learned the labels yet')")
+        one_page.stroke((20, 20), (30, 20))
+        one_page.wait_until_saved()
+        page.wait_until("document.getElementById('field-note').textContent.startsWith('Up to date')")
+        page.value("document.querySelector('[data-source=field]').click()")
+        page.wait_until("snsLabel.field.layer?.isFull && snsLabel.view.layer === snsLabel.field.layer")
+        assert page.value("snsLabel.view.labelAt({x: 2, y: 47})") == 0  # what it renders
+        page.value("document.querySelector('[data-source=voxels]').click()")
+        assert page.value("snsLabel.view.layer === snsLabel.store.layers.get(0)")
+        page.value("document.getElementById('write-run').click()")
+        written = tmp_path / "runs" / "labelled_1" / "config.yml"
+        page.wait_until("document.getElementById('field-note').textContent.startsWith('Wrote')")
+        assert one_page.text("field-note") == f"Wrote {written}"
+
+
+@pytest.mark.skipif(NO_BROWSER is not None, reason=str(NO_BROWSER))
+def test_the_export_button_writes_coco_and_what_the_field_says_if_wanted(
+    one_page: LabelPage, session: SmallSession, follow: Followers, tmp_path: Path
+) -> None:
+    field = follow()
+    with serving(session, tmp_path / "exports", field=field) as server:
+        one_page.open(server.address)
+        page = one_page.page
+        post(session, 0)
+        wait_until(has_followed(field, 1))
+        page.wait_until("snsLabel.store.state.field.version === 1")
+        page.value("document.getElementById('export').click()")
+        for name in ("field", "coco"):
+            page.value(f"document.getElementById('export-{name}').click()")
+        page.value("document.querySelector('#export-form .primary').click()")
+        page.wait_until("document.getElementById('export-result').textContent.startsWith('Wrote')")
+        assert session.exported_coco
+        assert any('"render"' in one for one in follow.asked())
