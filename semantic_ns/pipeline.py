@@ -32,9 +32,9 @@ from semantic_ns.propagation.config import PropagationConfig
 
 if TYPE_CHECKING:  # compile kernels, which registration must not
     from semantic_ns.active_learning.rounds.revealed_labels import RevealedLabels
-    from semantic_ns.active_learning.rounds.snapshot import RunSnapshot
     from semantic_ns.active_learning.rounds.stage import ActiveStage
     from semantic_ns.propagation.stage import PropagationStage
+    from semantic_ns.run_snapshot import RunSnapshot
 
 MIOU_RULE = (
     "one confusion matrix over all scored pixels of all evaluated images; "
@@ -86,12 +86,12 @@ class SemanticPipeline(VanillaPipeline):
 
     Attributes:
         revealed_labels: With active learning what was asked for and revealed so far, else None.
-        run_snapshot: With active learning what a resumed run takes up, else None.
+        run_snapshot: What a resumed run takes up, of which nerfstudio's checkpoints know nothing.
     """
 
     config: SemanticPipelineConfig
     revealed_labels: "RevealedLabels | None"
-    run_snapshot: "RunSnapshot | None"
+    run_snapshot: "RunSnapshot"
 
     def __init__(
         self,
@@ -110,7 +110,8 @@ class SemanticPipeline(VanillaPipeline):
         super().__init__(config, cast(str, device), test_mode, world_size, local_rank, grad_scaler)
         if can(self.datamanager.eval_dataset, "loads_depth"):
             self._data.eval_dataset.load_depth = True
-        self.revealed_labels, self.run_snapshot = self._begin_asking() if asks else (None, None)
+        self.revealed_labels = self._begin_asking() if asks else None
+        self.run_snapshot = self._snapshot()
         if folder := os.environ.get(INSTANCES_VARIABLE):
             self._show_instances(Path(folder))
         # nerfstudio opens the viewer next; the model's panel has loaded viser.
@@ -137,11 +138,15 @@ class SemanticPipeline(VanillaPipeline):
     def _data(self) -> TrainingDataLike:
         return cast(TrainingDataLike, self.datamanager)
 
-    def _begin_asking(self) -> "tuple[RevealedLabels, RunSnapshot]":
+    def _snapshot(self) -> "RunSnapshot":
+        from semantic_ns.run_snapshot import RunSnapshot  # compiles kernels
+
+        return RunSnapshot(self._semantic_model)
+
+    def _begin_asking(self) -> "RevealedLabels":
         """What active learning keeps in checkpoints; training sees the labels that are revealed in it."""
-        # Compile kernels, which registration must not.
+        # Compiles kernels, which registration must not.
         from semantic_ns.active_learning.rounds.revealed_labels import RevealedLabels, division_name
-        from semantic_ns.active_learning.rounds.snapshot import RunSnapshot
 
         if not can(self.datamanager, "gives_training_labels"):
             raise SceneError(
@@ -150,7 +155,7 @@ class SemanticPipeline(VanillaPipeline):
             )
         revealed = RevealedLabels(self._data.training_labels, division_name(self.config.active))
         self._data.set_training_labels(revealed.labels)
-        return revealed, RunSnapshot(self._semantic_model)
+        return revealed
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool | None = None) -> None:
         """Load a checkpoint, also one in which what active learning keeps has its former names."""
@@ -170,18 +175,34 @@ class SemanticPipeline(VanillaPipeline):
         return [*self._with_class_callbacks(callbacks, trainer), *notices]
 
     def _with_class_callbacks(self, callbacks: list[TrainingCallback], trainer: Any) -> list[TrainingCallback]:
+        # First the resumed state: the model's own callbacks may draw random numbers.
         if not can(self.model, "renders_classes"):
             self._refuse_to_ask()
-            return callbacks
+            return [_before_each_step(self._resuming(None)), *callbacks]
         callbacks += self._geometry_supervision(trainer.config.max_num_iterations)
         propagation = self._propagation_stage(trainer.config.max_num_iterations)
-        spreading = [] if propagation is None else [_before_each_step(propagation.before_step)]
+        spreading = [] if propagation is None else [propagation.before_step, self._note_spreading]
         active = self._active_stage(trainer, propagation)
-        if active is None:
-            return [*callbacks, *spreading]
-        # First the resumed state: the model's own callbacks may draw random numbers.
-        resume, ask, note = (_before_each_step(f) for f in (active.resume, active.before_step, active.note_spreading))
-        return [resume, *callbacks, ask, *spreading, note]
+        resume = self._resuming(propagation) if active is None else active.resume
+        ask = [] if active is None else [active.before_step]
+        return [_before_each_step(resume), *callbacks, *map(_before_each_step, ask + spreading)]
+
+    def _resuming(self, propagation: "PropagationStage | None") -> Callable[[int], None]:
+        """What takes up a loaded checkpoint without active learning."""
+
+        def resume(step: int) -> None:
+            if self.run_snapshot.is_loaded:
+                if propagation is not None:
+                    propagation.resume(step, self.run_snapshot.maps)
+                self.run_snapshot.restore()
+
+        return resume
+
+    def _note_spreading(self, step: int) -> None:
+        """Remember the surface that labels have spread over; to come after propagation in a step."""
+        del step
+        propagated = self._data.propagated
+        self.run_snapshot.maps = None if propagated is None else propagated.maps
 
     def _geometry_supervision(self, num_steps: int) -> list[TrainingCallback]:
         """Labels that can be trusted train the geometry, too, in the first part of a run."""
@@ -224,7 +245,7 @@ class SemanticPipeline(VanillaPipeline):
             )
 
     def _active_stage(self, trainer: Any, propagation: "PropagationStage | None") -> "ActiveStage | None":
-        if self.revealed_labels is None or self.run_snapshot is None:
+        if self.revealed_labels is None:
             return None
         from semantic_ns.active_learning.rounds.stage import ActiveRun, ActiveStage
 

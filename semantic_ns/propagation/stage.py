@@ -64,10 +64,14 @@ class PropagationStage:
         if step >= self._first_step:
             self._steps = sorted({step, *self._steps})
 
-    def resume(self, step: int, maps: SurfaceMaps) -> None:
-        """Spread the labels over the surface of before, and take the fractions before this step as done."""
+    def resume(self, step: int, maps: SurfaceMaps | None) -> None:
+        """Spread the labels over the surface of before, if any, and take the fractions before this step as done."""
+        has_begun = any(at < step for at in self._steps)
         self._steps = [at for at in self._steps if at >= step]
-        self.spread(maps)
+        if maps is not None:
+            self.spread(maps)
+        elif has_begun:
+            self._settle(None)  # as the last turn did, else there were a surface
 
     def spread(self, maps: SurfaceMaps) -> None:
         """Spread the labels over a surface that was found before."""

@@ -14,7 +14,6 @@ import torch
 
 from semantic_ns.active_learning.rounds.reset_classes import reset_semantic_parameters
 from semantic_ns.active_learning.rounds.schedule import ActiveConfig
-from semantic_ns.active_learning.rounds.snapshot import RunSnapshot
 from semantic_ns.active_learning.rounds.stage import LABELS_FOLDER, LOG_FILE, divide_pool
 from semantic_ns.batch import LABELS, SOFT_LABELS
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
@@ -23,6 +22,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.methods.semantic_ngp.method import semantic_ngp
 from semantic_ns.pipeline import SemanticPipelineConfig
+from semantic_ns.run_snapshot import RunSnapshot
 from support.active_runs import (
     ACTIVE,
     STEPS,
@@ -156,7 +156,7 @@ def test_a_run_that_is_killed_twice_ends_as_an_unbroken_one(replica_scene: Path,
 
 def test_checkpoints_of_runs_without_active_learning_know_nothing_of_it(replica_scene: Path, tmp_path: Path) -> None:
     with trainer_of(config_of(replica_scene, tmp_path, ActiveConfig())) as trainer:
-        assert not any("extra_state" in name for name in trainer.pipeline.state_dict())
+        assert not any("revealed_labels" in name for name in trainer.pipeline.state_dict())
         assert trainer.pipeline.revealed_labels is None
         assert not (trainer.base_dir / LABELS_FOLDER).exists()
         for seen, own in zip(trainer.pipeline.datamanager.training_labels, truth_of(trainer), strict=True):

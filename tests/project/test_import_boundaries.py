@@ -23,7 +23,7 @@ LAYERS = (
     ("dataparsers", "synthetic_scene"),
     ("datasets", "runs"),
     ("surface", "many_scenes", "backbones", "multi_view"),
-    ("propagation", "instances"),
+    ("propagation", "instances", "run_snapshot"),
     ("fields", "sampling", "splatting"),
     ("host", "viewer", "evaluation"),
     ("active_learning",),

@@ -16,12 +16,12 @@ from semantic_ns.active_learning.rounds.folder_oracle import FolderOracle
 from semantic_ns.active_learning.rounds.oracle import GroundTruthOracle, Oracle
 from semantic_ns.active_learning.rounds.revealed_labels import RevealedLabels, spent
 from semantic_ns.active_learning.rounds.schedule import ActiveConfig
-from semantic_ns.active_learning.rounds.snapshot import RunSnapshot
 from semantic_ns.active_learning.strategies.selection import initial_units, required_statistics, select
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
 from semantic_ns.io.console import announce
 from semantic_ns.io.writing import write_errors_as_scene_error, write_json
 from semantic_ns.propagation.stage import PropagationStage
+from semantic_ns.run_snapshot import RunSnapshot
 
 LABELS_FOLDER = "labels"
 """Folder beside a run's configuration: the labels that were revealed so far, for `train-labels` of other runs."""
@@ -158,7 +158,7 @@ class ActiveStage:
             return
         self._is_resumed = True
         self._datamanager.set_training_labels(self._revealed.labels)
-        if self._propagation is not None and self._snapshot.maps is not None:
+        if self._propagation is not None:
             self._propagation.resume(step, self._snapshot.maps)
         if len(self._revealed.pending):
             self._oracle.ask(len(self._revealed.rounds) - 1, self._revealed.pending)
@@ -178,12 +178,6 @@ class ActiveStage:
                 f"{len(self._revealed.pending)} questions are still open at the end of the run. Answer them in "
                 f"{self._config.oracle_folder} and run the same command again: it takes all answers at its start.",
             )
-
-    def note_spreading(self, step: int) -> None:
-        """Remember the surface that labels have spread over; to come after propagation in a step."""
-        del step
-        if self._propagation is not None:
-            self._snapshot.maps = None if self._datamanager.propagated is None else self._datamanager.propagated.maps
 
     def _ask(self, number: int, step: int) -> None:
         chosen = self._oracle.asked_in(number)

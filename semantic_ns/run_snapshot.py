@@ -1,4 +1,4 @@
-"""What nerfstudio's checkpoints leave out, for a resumed run to choose what it would have chosen without the break."""
+"""What nerfstudio's checkpoints leave out, for a resumed run to go the way that it would have gone without a break."""
 
 import random
 from typing import Any
