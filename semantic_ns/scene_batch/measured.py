@@ -1,5 +1,6 @@
 """What the scenes of a batch have cost so far, read from its folder; how fast the file system of the folder is."""
 
+import math
 import os
 import re
 import statistics
@@ -72,7 +73,7 @@ class Measured:
     @property
     def seconds(self) -> float:
         """Seconds of all steps of a scene."""
-        return sum(self.step_seconds.values())
+        return math.fsum(self.step_seconds.values())
 
 
 def measure_batch(folder: Path) -> Measured:
@@ -87,8 +88,8 @@ def measure_batch(folder: Path) -> Measured:
     settings = read_settings(folder)
     if settings is None:
         raise SceneError(
-            f"Expected the folder of a batch with the file {SETTINGS}, found none in {folder}; give the --output-dir of "
-            "sns-batch."
+            f"Expected the folder of a batch with the file {SETTINGS}, found none in {folder}; give the --output-dir "
+            "of sns-batch."
         )
     steps = _begun_steps(folder, settings)
     all_records = {name: [read_record(folder / SCENES / name, step) for step in steps] for name in settings.scenes}
@@ -100,14 +101,16 @@ def measure_batch(folder: Path) -> Measured:
             f"Expected at least one scene of {folder} whose steps have all ended, found none among "
             f"{len(settings.scenes)}; give a batch that has gone further."
         )
-    step_seconds = {step: _mean_seconds([records[place] for records in ended.values()]) for place, step in enumerate(steps)}
-    if not sum(step_seconds.values()):
+    step_seconds = {
+        step: _mean_seconds([records[place] for records in ended.values()]) for place, step in enumerate(steps)
+    }
+    if not math.fsum(step_seconds.values()):
         raise SceneError(
             f"Expected the seconds of at least one step in {folder}, found that no step was run there; give a batch "
             "that has run."
         )
     totals = [
-        sum(record.seconds for record in records)
+        math.fsum(record.seconds for record in records)
         for records in ended.values()
         if all(record.attempts or record.state == "skipped" for record in records)
     ]
@@ -117,7 +120,7 @@ def measure_batch(folder: Path) -> Measured:
         num_failed=sum(any(record.state == "failed" for record in records) for records in ended.values()),
         step_seconds=step_seconds,
         error_seconds=statistics.stdev(totals) / len(totals) ** 0.5 if len(totals) > 1 else None,
-        longest_seconds=max(totals, default=sum(step_seconds.values())),
+        longest_seconds=max(totals, default=math.fsum(step_seconds.values())),
         peak_memory_gib=max(record.peak_memory_gib for records in ended.values() for record in records),
         **_files_of(folder, settings, list(ended), step_seconds.get("train", 0.0)),
     )

@@ -64,7 +64,7 @@ def expected_seconds(pieces: Sequence[Piece], losses_per_second: float) -> float
         SceneError: A piece is so long that it would hardly ever end.
     """
     if losses_per_second == 0:
-        return sum(piece.seconds for piece in pieces)
+        return math.fsum(piece.seconds for piece in pieces)
     total = 0.0
     for piece in pieces:
         exponent = losses_per_second * (piece.seconds + piece.restart_seconds)

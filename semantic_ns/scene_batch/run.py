@@ -15,7 +15,7 @@ from semantic_ns.io.writing import write_errors_as_scene_error
 from semantic_ns.jobs.parallel import sigterm_as_exit
 from semantic_ns.scene_batch.backend import Backend
 from semantic_ns.scene_batch.page import write_page
-from semantic_ns.scene_batch.progress import as_clock, seconds_left
+from semantic_ns.scene_batch.progress import as_clock, is_time_due, seconds_left
 from semantic_ns.scene_batch.records import Record
 from semantic_ns.scene_batch.scene import SceneTask
 from semantic_ns.scene_batch.steps import Step
@@ -98,9 +98,11 @@ class _View:
                 return
             self._left.remove((scene, record.step))
             self._ended.append(record)
-            counts: Mapping[Step, int] = Counter(step for _, step in self._left)
-            left = seconds_left(self._ended, counts, self._jobs)
-            self._progress.update(self._bar, advance=1, left=as_clock(left))
+            self._progress.update(self._bar, advance=1)
+            if is_time_due(len(self._left)):
+                counts: Mapping[Step, int] = Counter(step for _, step in self._left)
+                left = seconds_left(self._ended, counts, self._jobs)
+                self._progress.update(self._bar, left=as_clock(left))
 
     def ended(self, number: int, total: int, row: Row) -> None:
         """Say how a scene has ended; steps of a machine that told nothing are counted now."""
