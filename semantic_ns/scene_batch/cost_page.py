@@ -14,9 +14,10 @@ _LARGE_PAGE_BYTES = 2**30
 _TESTED_NODES, _TESTED_TASKS = 250, 10_000
 """Sizes up to which Ray's maintainers test it (release/benchmarks/README.md of ray-project/ray)."""
 _ADVICE = {
-    "scheduler": "give each task more than one scene, or make several batches",
-    "small files": "export less, write pictures of fewer images, or use several file systems, each with its own batch",
-    "bytes of files": "write fewer checkpoints, export less, or use several file systems",
+    "scheduler": "make several batches, each on a cluster of its own",
+    "small files": "leave out exports that nobody reads, or make several batches, each on a file system of its own",
+    "bytes of files": "save fewer checkpoints (--steps-per-save), leave out exports that nobody reads, or make several "
+    "batches, each on a file system of its own",
     "object store": "make several batches",
     DRIVER: "make several batches, each with a part of the scenes, a folder and a driver of its own",
 }

@@ -101,7 +101,7 @@ def measure_batch(folder: Path) -> Measured:
             f"Expected at least one scene of {folder} whose steps have all ended, found none among "
             f"{len(settings.scenes)}; give a batch that has gone further."
         )
-    step_seconds = {
+    step_seconds: dict[Step, float] = {
         step: _mean_seconds([records[place] for records in ended.values()]) for place, step in enumerate(steps)
     }
     if not math.fsum(step_seconds.values()):

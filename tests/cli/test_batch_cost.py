@@ -1,6 +1,7 @@
 """The command `sns-batch-cost`: what it refuses, what it prints and what it writes."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from semantic_ns.errors import SceneError
 from support.batch_folders import write_batch, write_training
 
 SCENE = {"doctor": ("done", 2.0), "train": ("done", 60.0), "eval": ("done", 10.0)}
-GIVEN = {"files_per_second": 100.0, "megabytes_per_second": 50.0, "reads_per_second": 1000.0}
+GIVEN: dict[str, Any] = {"files_per_second": 100.0, "megabytes_per_second": 50.0, "reads_per_second": 1000.0}
 
 
 @pytest.fixture
