@@ -43,7 +43,7 @@ def cost_table(estimates: Sequence[Estimate]) -> Table:
             [f"{as_count(each.num_failed)} ({as_count(each.most_failed)})" for each in estimates],
         ),
         ("records read at a restart", [as_count(each.num_records) for each in estimates]),
-        ("time of this", [as_time(each.start_seconds) for each in estimates]),
+        ("time until the first scene starts", [as_time(each.start_seconds) for each in estimates]),
         ("page of pictures", [as_bytes(each.page_bytes) for each in estimates]),
     ]
     return ("scenes", *(f"{each.num_scenes:,}" for each in estimates)), [(name, *cells) for name, cells in rows]
@@ -79,7 +79,7 @@ def measured_table(planner: Planner) -> Table:
         ("all steps, seconds", f"{measured.seconds:.1f}{error}; the longest {measured.longest_seconds:.1f}"),
         ("largest memory, GiB", f"{measured.peak_memory_gib:.2f}"),
         ("files and folders left", f"{measured.files:.1f} and {measured.folders:.1f}"),
-        ("bytes left", f"{as_bytes(measured.bytes)}, of these checkpoints {as_bytes(measured.checkpoint_bytes)}"),
+        ("bytes left", f"{as_bytes(measured.bytes)}, a checkpoint {as_bytes(measured.checkpoint_bytes)}"),
         ("seconds between checkpoints", "-" if between is None else f"{between:.1f}"),
         ("bytes of the scene itself", as_bytes(measured.input_bytes)),
         ("its part of the page of pictures", f"{as_bytes(measured.page_bytes)}, {measured.page_seconds:.3f} s"),

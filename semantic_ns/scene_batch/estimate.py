@@ -202,10 +202,11 @@ class Planner:
         nodes = capacity / (2 * places * each) if each > 0 else math.inf
         return Part("object store", "bytes held", each, held, capacity, nodes)
 
-    def _num_extra_checkpoints(self) -> int:
+    def _num_extra_checkpoints(self) -> float:
         """Checkpoints that a training writes and replaces by later ones."""
         train = self.measured.step_seconds.get("train", 0.0)
-        return max(0, len(pieces_of([("train", train)], self.cluster.checkpoint_seconds, 0.0)) - 1)
+        written = len(pieces_of([("train", train)], self.cluster.checkpoint_seconds, 0.0))
+        return max(0.0, written - self.measured.num_checkpoints)
 
     def _driver_seconds(self) -> tuple[float, float, float]:
         """Seconds of the one process of the batch for a scene: before the work, while it goes on, and after it.

@@ -45,7 +45,8 @@ class Measured:
         files: Files that a scene leaves.
         folders: Folders that a scene leaves.
         bytes: Bytes of these files.
-        checkpoint_bytes: Bytes of the checkpoints that a training leaves.
+        checkpoint_bytes: Bytes of its newest checkpoint.
+        num_checkpoints: Checkpoints that a training leaves.
         checkpoint_seconds: Seconds between two checkpoints of a training; None where that is not known.
         input_bytes: Bytes of the scene itself; 0 where it cannot be seen from here.
         description_bytes: Bytes of the scene and its settings in the file of the batch.
@@ -64,6 +65,7 @@ class Measured:
     folders: float
     bytes: float
     checkpoint_bytes: float = 0.0
+    num_checkpoints: float = 1.0
     checkpoint_seconds: float | None = None
     input_bytes: float = 0.0
     description_bytes: float = 0.0
@@ -147,7 +149,9 @@ def _files_of(folder: Path, settings: Settings, ended: Sequence[str], train_seco
     places = [folder / SCENES / name for name in _spread(ended, _MOST_WALKED)]
     found = [_content(place) for place in places]
     inputs = [_content(Path(settings.scenes[place.name])).bytes for place in places]
-    checkpoints = [sum(path.stat().st_size for path in place.glob(f"*/{RUN}/nerfstudio_models/*")) for place in places]
+    checkpoints = [
+        [path.stat().st_size for path in sorted(place.glob(f"*/{RUN}/nerfstudio_models/*.ckpt"))] for place in places
+    ]
     shares = [share for place in places if (share := _share_between_checkpoints(place)) is not None]
     pictured = _spread(places, _MOST_PICTURED)
     started = time.perf_counter()
@@ -156,7 +160,8 @@ def _files_of(folder: Path, settings: Settings, ended: Sequence[str], train_seco
         "files": statistics.fmean(each.files for each in found),
         "folders": statistics.fmean(each.folders for each in found),
         "bytes": statistics.fmean(each.bytes for each in found),
-        "checkpoint_bytes": statistics.fmean(checkpoints),
+        "checkpoint_bytes": statistics.fmean(sizes[-1] if sizes else 0 for sizes in checkpoints),
+        "num_checkpoints": statistics.fmean(map(len, checkpoints)),
         "checkpoint_seconds": statistics.fmean(shares) * train_seconds if shares and train_seconds else None,
         "input_bytes": statistics.fmean(inputs),
         "description_bytes": (folder / SETTINGS).stat().st_size / len(settings.scenes),

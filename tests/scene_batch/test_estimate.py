@@ -82,6 +82,8 @@ def test_what_a_scene_moves_counts_checkpoints_that_later_ones_replace() -> None
     assert once["bytes of files"] == 10e6 + 3 * 1e6 + 8e6
     assert often["bytes of files"] - once["bytes of files"] == 3 * 8e6
     assert often["small files"] - once["small files"] == 3
+    kept = planner(dataclasses.replace(CALM, checkpoint_seconds=20.0), num_checkpoints=4.0)
+    assert {part.name: part.per_scene for part in kept.parts()} == once  # all are among the bytes that are left
 
 
 def test_losses_add_work_and_checkpoints_take_most_of_it_away() -> None:

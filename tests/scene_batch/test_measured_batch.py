@@ -45,7 +45,7 @@ def test_files_and_checkpoints_are_those_that_lie_there(tmp_path: Path) -> None:
     files = [path for path in place.rglob("*") if path.is_file()]
     assert (found.files, found.folders) == (len(files), 5) == (5, 5)
     assert found.bytes == sum(path.stat().st_size for path in files)
-    assert (found.checkpoint_bytes, found.checkpoint_seconds) == (10_000, 15.0)  # a quarter of 60 s
+    assert (found.checkpoint_bytes, found.num_checkpoints, found.checkpoint_seconds) == (10_000, 1, 15.0)
     assert found.input_bytes == 777
     assert found.error_seconds is None
     assert found.page_bytes == 0
