@@ -7,19 +7,6 @@ from collections.abc import Iterable, Mapping
 from semantic_ns.scene_batch.records import Record
 from semantic_ns.scene_batch.steps import Step
 
-_FEW = 1000
-
-
-def is_time_due(num_left: int) -> bool:
-    """Whether the time that is left is computed anew: after each step where few are left, and else more rarely.
-
-    It looks at every step of the batch, which after every step of a million scenes would take days.
-
-    Args:
-        num_left: Number of steps that are left.
-    """
-    return num_left % (num_left // _FEW + 1) == 0
-
 
 def seconds_left(ended: Iterable[Record], open_steps: Mapping[Step, int], jobs: int) -> float | None:
     """Seconds until the end: for each kind of step the mean of those that ended times the number of those left.

@@ -15,13 +15,14 @@ from semantic_ns.io.writing import write_errors_as_scene_error
 from semantic_ns.jobs.parallel import sigterm_as_exit
 from semantic_ns.scene_batch.backend import Backend
 from semantic_ns.scene_batch.page import write_page
-from semantic_ns.scene_batch.progress import as_clock, is_time_due, seconds_left
+from semantic_ns.scene_batch.progress import as_clock, seconds_left
 from semantic_ns.scene_batch.records import Record
 from semantic_ns.scene_batch.scene import SceneTask
 from semantic_ns.scene_batch.steps import Step
 from semantic_ns.scene_batch.table import Row, row_of, write_table
 
 LOCK = ".lock"
+_FEW_STEPS = 1000
 
 
 @contextmanager
@@ -123,3 +124,14 @@ def write_results(output: Path, rows: Sequence[Row]) -> Path:
     with write_errors_as_scene_error(output):
         write_table(output, rows)
         return write_page(output, rows, f"Scenes of {output.name}")
+
+
+def is_time_due(num_left: int) -> bool:
+    """Whether the time that is left is computed anew: after each step where few are left, and else more rarely.
+
+    It looks at every step of the batch, which after every step of a million scenes would take days.
+
+    Args:
+        num_left: Number of steps that are left.
+    """
+    return num_left % (num_left // _FEW_STEPS + 1) == 0

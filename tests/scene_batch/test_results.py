@@ -13,7 +13,7 @@ from semantic_ns.jobs.processes import Ending, Limits
 from semantic_ns.run_paths import RESUME_CONFIG
 from semantic_ns.scene_batch import plan
 from semantic_ns.scene_batch.page import PAGE, as_data, write_page
-from semantic_ns.scene_batch.progress import as_clock, is_time_due, seconds_left
+from semantic_ns.scene_batch.progress import as_clock, seconds_left
 from semantic_ns.scene_batch.reasons import last_error, reason_of
 from semantic_ns.scene_batch.records import Record, write_record
 from semantic_ns.scene_batch.steps import STEPS, command_of, config_path, in_order, is_trained, newest_step
@@ -165,28 +165,6 @@ def test_scenes_of_one_name_are_told_apart_and_known_ones_keep_their_names() -> 
     assert again == {"flat__room": "/x/flat/room", "y__flat__room": "/y/flat/room"}
 
 
-def test_new_scenes_are_named_without_a_look_at_all_known_ones_for_each() -> None:
-    class Counted(dict[str, str]):
-        num_looks = 0
-
-        def keys(self):
-            Counted.num_looks += 1
-            return super().keys()
-
-        def items(self):
-            Counted.num_looks += 1
-            return super().items()
-
-    known = Counted({f"room_{number}": f"/x/room_{number}" for number in range(3)})
-    paths = [Path(f"/y/room_{number}") for number in range(20)]
-    looks = []
-    for some in (paths[:2], paths):
-        Counted.num_looks = 0
-        assert len(plan.named(some, known)) == len(some)
-        looks.append(Counted.num_looks)
-    assert looks[0] == looks[1]
-
-
 def test_settings_are_read_back_and_others_refused(tmp_path: Path) -> None:
     assert plan.read_settings(tmp_path) is None
     settings = plan.Settings("semantic-nerf", ("--max-num-iterations", "5"), {"a": "/a"})
@@ -219,11 +197,6 @@ def test_the_time_left_is_the_mean_of_each_kind_of_step_times_those_that_are_lef
     assert seconds_left(ended, {"audit": 1}, 1) is None
     assert seconds_left(ended, {"train": 0, "audit": 0}, 1) == 0
     assert [as_clock(seconds) for seconds in (None, 0.0, 75.4, 3661.0)] == ["-:--", "0:00", "1:15", "1:01:01"]
-
-
-def test_the_time_is_computed_after_each_of_few_steps_and_rarely_while_many_are_left() -> None:
-    assert all(map(is_time_due, range(1000)))
-    assert sum(map(is_time_due, range(100_000))) < 6000  # a thousand times the logarithm of a hundred, and one more
 
 
 # Tables and page
