@@ -78,9 +78,10 @@ def named(paths: Sequence[Path], known: Mapping[str, str]) -> dict[str, str]:
     """
     names = {path: name for name, path in known.items()}
     found: dict[str, str] = {}
+    taken = dict(known)
     for path in paths:
-        name = names.get(str(path)) or _new_name(path, {**known, **found})
-        found[name] = str(path)
+        name = names.get(str(path)) or _new_name(path, taken)
+        found[name] = taken[name] = str(path)
     return found
 
 

@@ -22,6 +22,7 @@ from semantic_ns.scene_batch.steps import Step
 from semantic_ns.scene_batch.table import Row, row_of, write_table
 
 LOCK = ".lock"
+_FEW_STEPS = 1000
 
 
 @contextmanager
@@ -98,9 +99,11 @@ class _View:
                 return
             self._left.remove((scene, record.step))
             self._ended.append(record)
-            counts: Mapping[Step, int] = Counter(step for _, step in self._left)
-            left = seconds_left(self._ended, counts, self._jobs)
-            self._progress.update(self._bar, advance=1, left=as_clock(left))
+            self._progress.update(self._bar, advance=1)
+            if is_time_due(len(self._left)):
+                counts: Mapping[Step, int] = Counter(step for _, step in self._left)
+                left = seconds_left(self._ended, counts, self._jobs)
+                self._progress.update(self._bar, left=as_clock(left))
 
     def ended(self, number: int, total: int, row: Row) -> None:
         """Say how a scene has ended; steps of a machine that told nothing are counted now."""
@@ -121,3 +124,14 @@ def write_results(output: Path, rows: Sequence[Row]) -> Path:
     with write_errors_as_scene_error(output):
         write_table(output, rows)
         return write_page(output, rows, f"Scenes of {output.name}")
+
+
+def is_time_due(num_left: int) -> bool:
+    """Whether the time that is left is computed anew: after each step where few are left, and else more rarely.
+
+    It looks at every step of the batch, which after every step of a million scenes would take days.
+
+    Args:
+        num_left: Number of steps that are left.
+    """
+    return num_left % (num_left // _FEW_STEPS + 1) == 0

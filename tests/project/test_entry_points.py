@@ -38,6 +38,7 @@ EXPECTED = {
         "sns-apply",
         "sns-audit-labels",
         "sns-batch",
+        "sns-batch-cost",
         "sns-benchmark",
         "sns-doctor",
         "sns-export",
