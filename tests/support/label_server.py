@@ -83,6 +83,6 @@ def action(sequence: int, client: str = "one", **parts: Any) -> dict[str, Any]:
 
 
 def inline_array(text: str, dtype: str, session: Any) -> ndarray:
-    """An array of a JSON answer."""
+    """Rows of a frame in a JSON answer."""
     values = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype)
-    return values.reshape(session.frames[0].height, session.frames[0].width)
+    return values.reshape(-1, session.frames[0].width)

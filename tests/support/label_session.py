@@ -50,6 +50,7 @@ class SmallSession:
     names: tuple[str, ...] = ("wall", "floor", "sofa", "picture", "plant", "lamp")
     revision: int = 0
     num_voxels: int = 100
+    void_id: int = 255
     done: dict[tuple[str, int], int] = field(default_factory=dict)
     marks: list[tuple[str, Mark]] = field(default_factory=list)
     undone: dict[str, list[Mark]] = field(default_factory=dict)
