@@ -254,7 +254,7 @@ class FieldFollower:
             self._give_up(_CLOSED)
 
     def _train_if_due(self) -> None:
-        key = self._session.revision, id(self._session.surface)  # changes whenever the labels may
+        key = self._key()
         is_due = self._patience.is_over(key, self._taken)
         if not is_due or self._num_holding or self._state.state == "failed":
             return
@@ -262,6 +262,10 @@ class FieldFollower:
             self._train()
         else:
             self._taken = key
+
+    def _key(self) -> Any:
+        """What changes whenever the labels may."""
+        return self._session.revision, id(self._session.surface)
 
     def _has_labels(self) -> bool:
         """Whether anything has a class: void, and what is erased, teach nothing."""
@@ -336,7 +340,7 @@ class FieldFollower:
         self._state = FieldState(**{**vars(self._state), **changes})
 
     def _train(self) -> None:
-        self._taken = self._session.revision, id(self._session.surface)
+        self._taken = self._key()
         if not self._process.is_running:
             self._begin()
         revision, class_ids = self._session.revision, [entry[0] for entry in self._classes()]

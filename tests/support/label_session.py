@@ -5,6 +5,7 @@ A mark colours the object that it lies on in all frames, and the pixels that it 
 
 import threading
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -208,7 +209,7 @@ class SmallSession:
         with self.lock:
             return sorted({mark.frame for _, mark in self.marks})
 
-    @property
+    @cached_property
     def surface(self) -> Cameras:
         c2w = np.tile(np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0]], np.float32), (self.num_frames, 1, 1))
         c2w[:, 0, 3] = SHIFT * np.arange(self.num_frames)
