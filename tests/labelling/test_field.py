@@ -1,5 +1,6 @@
 """The field that follows a session, by a process that stands in for the training: what it is asked, and how it ends."""
 
+import json
 import sys
 import textwrap
 import threading
@@ -13,6 +14,8 @@ import pytest
 from semantic_ns.errors import SceneError
 from semantic_ns.labelling import field as following
 from semantic_ns.labelling.field import FieldFollower, FieldLabels
+from semantic_ns.labelling.field_api import FieldApi
+from semantic_ns.labelling.state import ImportInForce
 from support.label_page import NO_BROWSER, SOFA, LabelPage
 from support.label_server import action, ask, inline_array, mark, serving
 from support.label_session import SmallSession
@@ -183,6 +186,202 @@ def test_who_waits_is_told_when_the_process_ends(session: SmallSession, follow: 
     field.close()
     with pytest.raises(SceneError, match="the session has ended"):
         field.render(0)
+
+
+def of_request(does: Callable[[], Any]) -> Any:
+    """What another thread is answered, or the sentence that it is refused with; fails where it hangs."""
+    found: list[Any] = []
+
+    def ask_for_it() -> None:
+        try:
+            found.append(does())
+        except SceneError as error:
+            found.append(str(error))
+
+    thread = threading.Thread(target=ask_for_it, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert found, "it hangs"
+    return found[0]
+
+
+def test_a_fault_is_told_to_who_asked_and_the_next_request_is_answered(session: SmallSession, follow: Followers) -> None:
+    field = follow(RENDER='if number == 1: print("neither JSON nor nothing", flush=True); continue')
+    post(session, 0)
+    wait_until(has_followed(field, 1))
+    sentence = of_request(lambda: field.render(1))
+    assert sentence.startswith("Expected the field to follow the labels, found a fault of this program (JSONDecodeError")
+    assert "Traceback" in (follow.folder / "field" / "field.log").read_text()
+    labels, _ = of_request(lambda: field.render(1))
+    assert (labels == 1).all()
+    wait_until(has_followed(field, 1))
+    assert field.state.sentence is None
+
+
+def test_a_fault_while_the_field_begins_is_survived(session: SmallSession, follow: Followers) -> None:
+    field = follow(BEGIN="if number == 1: said = {}")
+    post(session, 0)
+    wait_until(has_followed(field, 1))
+    assert sum('"begin"' in one for one in follow.asked()) == 2
+
+
+def test_ends_with_a_success_between_them_are_no_reason_to_give_up(session: SmallSession, follow: Followers) -> None:
+    field = follow(TRAIN="if number % 3: sys.exit(3)")
+    for number in range(following._MOST_ENDS):
+        post(session, number, x=10 + number)
+        wait_until(has_followed(field, number + 1))
+    assert sum('"begin"' in one for one in follow.asked()) == 2 * following._MOST_ENDS + 1
+
+
+def test_who_labels_can_have_the_field_begin_again(session: SmallSession, follow: Followers, tmp_path: Path) -> None:
+    field = follow(TRAIN=f"if number <= {following._MOST_ENDS + 1}: sys.exit(3)")
+    with serving(session, tmp_path / "exports", field=field) as server:
+        ask(server.port, "/api/marks", "POST", action(0, mark=mark()))
+        wait_until(lambda: field.state.state == "failed")
+        reply = ask(server.port, "/api/field", "POST", {"action": "begin-again"})
+        assert reply.content["field"]["state"] != "failed"
+        wait_until(has_followed(field, 1))
+        assert "begin-again" in ask(server.port, "/api/field", "POST", {"action": "end"}).sentence
+
+
+NO_ROOM = 'print(json.dumps({"error": "Expected room, found none."}), flush=True); continue'
+
+
+def test_a_training_that_fails_is_told_and_the_next_change_is_learned(session: SmallSession, follow: Followers) -> None:
+    field = follow(TRAIN=f"if number == 2: {NO_ROOM}")
+    post(session, 0)
+    wait_until(has_followed(field, 1))
+    post(session, 1, x=10)
+    wait_until(lambda: field.state.sentence is not None)
+    assert (field.state.state, field.state.version) == ("ready", 1)
+    assert field.state.sentence == "Expected room, found none."
+    assert (of_request(lambda: field.render(1))[0] == 1).all()
+    post(session, 2, x=11)
+    wait_until(has_followed(field, 3))
+    assert field.state.sentence is None
+    assert sum('"begin"' in one for one in follow.asked()) == 1
+
+
+@pytest.mark.parametrize(("where", "state"), [("TRAIN", "ready"), ("BEGIN", "failed")])
+def test_a_process_that_is_started_for_a_request_and_fails_leaves_a_state_that_says_so(
+    session: SmallSession, follow: Followers, monkeypatch: pytest.MonkeyPatch, where: str, state: str
+) -> None:
+    field = follow(RENDER="sys.exit(1)", **{where: f"if number == 2: {NO_ROOM}"})
+    post(session, 0)
+    wait_until(has_followed(field, 1))
+    for name in ("_REST_S", "_LONGEST_REST_S"):  # so that it is started for the second request alone
+        monkeypatch.setattr(following, name, 1e9)
+    assert "found that it ended" in of_request(lambda: field.render(0))
+    assert of_request(lambda: field.render(0)) == "Expected room, found none."
+    assert (field.state.state, field.state.sentence) == (state, "Expected room, found none.")
+
+
+class Watched(SmallSession):
+    """Counts how often the field looks whether there is something to learn."""
+
+    num_looks = 0
+
+    @property
+    def surface(self) -> Any:
+        self.num_looks += 1
+        return None
+
+
+@pytest.mark.parametrize("kind", ["void", "erase"])
+def test_void_and_what_is_erased_alone_teach_nothing(
+    tmp_path: Path, follow: Followers, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(following, "_REST_S", 0.0)
+    session = follow.session = Watched(num_frames=3, height=48, width=64)
+    field = follow()
+    post(session, 0, class_id=None, action=kind)
+    before = session.num_looks
+    wait_until(lambda: session.num_looks > before + 5 or bool(follow.asked()))
+    assert follow.asked() == []
+    assert field.state.state == "waiting"
+    post(session, 1)
+    wait_until(has_followed(field, 2))
+
+
+def test_imported_labels_are_learned_without_a_mark(session: SmallSession, follow: Followers) -> None:
+    session.imported = ImportInForce("predictions", "0", 1e-4, (), is_on=True)
+    wait_until(has_followed(follow(), 0))
+
+
+def test_a_frame_is_rendered_in_pieces_between_which_the_field_learns(
+    session: SmallSession, follow: Followers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The first piece waits for a file that is written after the next mark."""
+    monkeypatch.setattr(following, "_PIECE_PIXELS", 20 * 64)
+    monkeypatch.setattr(following, "_REST_S", 0.0)
+    go_on = tmp_path / "go_on"
+    field = follow(RENDER=f"import time\n        while not os.path.exists({str(go_on)!r}): time.sleep(0.01)")
+    post(session, 0)
+    wait_until(has_followed(field, 1))
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(field.render(2)), daemon=True)
+    thread.start()
+    wait_until(lambda: '"render"' in follow.asked()[-1])
+    post(session, 1, x=10)
+    go_on.touch()
+    thread.join(60)
+    asked = [json.loads(one) for one in follow.asked()]
+    assert [one.get("rows", one["do"]) for one in asked] == [
+        "begin", "train", [0, 20], "train", [20, 40], [40, 48],
+    ]  # fmt: skip
+    assert found[0][0].shape == found[0][1].shape == (48, 64)
+    assert (found[0][0] == 2).all()
+
+
+def test_while_it_is_held_the_field_learns_nothing(
+    follow: Followers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "_REST_S", 0.0)
+    session = follow.session = Watched(num_frames=3, height=48, width=64)
+    field = follow()
+    post(session, 0)
+    wait_until(has_followed(field, 1))
+    with field.holding() as version:
+        post(session, 1, x=10)
+        before = session.num_looks
+        wait_until(lambda: session.num_looks > before + 5)
+        assert version == field.state.version
+        assert field.state.revision == 1
+    wait_until(has_followed(field, 2))
+
+
+def test_an_export_of_the_field_is_of_one_training_and_has_its_ids(session: SmallSession, follow: Followers) -> None:
+    field = follow(RENDER="if number == 3: sys.exit(1)")
+    post(session, 0, class_id=SOFA)
+    wait_until(has_followed(field, 1))
+    with FieldApi(field, session).saying() as said:
+        assert (said(1)[0] == 1).all()
+        session.merge_class(2, 0, "one", 1)
+        labels, sure = said(2)
+        assert (labels == 2).all()
+        assert np.unique(sure) == np.float32(51 / 255)
+        assert "found that it ended" in of_request(lambda: said(0))
+        assert "it was trained anew meanwhile; export again" in of_request(lambda: said(0))
+
+
+def test_a_run_is_written_with_the_classes_of_now_and_what_is_void_in_the_session(
+    session: SmallSession, follow: Followers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    field = follow()
+    post(session, 0)
+    wait_until(has_followed(field, 1))
+    monkeypatch.setattr(following, "_REST_S", 1e9)
+    monkeypatch.setattr(following, "_LONGEST_REST_S", 1e9)
+    session.add_class("rug", (1, 2, 3), "one", 1)
+    session.merge_class(4, 0, "one", 2)
+    of_request(lambda: field.save(tmp_path / "first"))
+    of_request(lambda: field.save(tmp_path / "second"))
+    asked = [json.loads(one) for one in follow.asked()]
+    assert [one["do"] for one in asked] == ["begin", "train", "train", "save", "save"]
+    ids = [0, 1, 2, 3, 5, 6]
+    assert asked[2]["class_ids"] == ids
+    for one in asked[3:]:
+        assert ([entry[0] for entry in one["classes"]], one["void_id"]) == (ids, 255)
 
 
 def test_marks_are_answered_while_the_field_learns(session: SmallSession, follow: Followers, tmp_path: Path) -> None:
