@@ -24,13 +24,16 @@ class SegmentApi:
     Args:
         segmenter: The networks; None if there are none.
         session: The session.
+
+    Attributes:
+        is_preparing: Whether a frame is being prepared in the background.
     """
 
     def __init__(self, segmenter: "PointSegmenter | None", session: SessionLike) -> None:
         self._segmenter, self._session = segmenter, session
         self._guard = threading.Lock()
         self._wanted: int | None = None
-        self._is_preparing = False
+        self.is_preparing = False
 
     @property
     def is_there(self) -> bool:
@@ -61,9 +64,9 @@ class SegmentApi:
         """Prepare a frame once the one that is being prepared is done; of those that wait, the last one counts."""
         with self._guard:
             self._wanted = frame
-            if self._is_preparing:
+            if self.is_preparing:
                 return
-            self._is_preparing = True
+            self.is_preparing = True
         threading.Thread(target=self._prepare_wanted, args=(segmenter,), daemon=True).start()
 
     def _prepare_wanted(self, segmenter: "PointSegmenter") -> None:
@@ -71,7 +74,7 @@ class SegmentApi:
             with self._guard:
                 frame, self._wanted = self._wanted, None
                 if frame is None:
-                    self._is_preparing = False
+                    self.is_preparing = False
                     return
             with suppress(Exception):  # the click for which it is prepared meets the same, and tells it
                 segmenter.prepare(frame, self._session.color(frame))

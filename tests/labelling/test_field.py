@@ -17,7 +17,7 @@ from semantic_ns.labelling.field import FieldFollower, FieldLabels
 from semantic_ns.labelling.field_api import FieldApi
 from semantic_ns.labelling.state import ImportInForce
 from support.label_page import NO_BROWSER, SOFA, LabelPage
-from support.label_server import action, ask, inline_array, mark, serving
+from support.label_server import action, ask, inline_array, mark, serving, wait_until
 from support.label_session import SmallSession
 
 STRIDE = 4
@@ -88,16 +88,6 @@ def follow(session: SmallSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     yield followers
     for one in followers.made:
         one.close()
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Wait for another process, for as long as it may take on a busy machine."""
-    pause = threading.Event()
-    for _ in range(6000):
-        if is_so():
-            return
-        pause.wait(0.01)
-    raise AssertionError("it never came")
 
 
 def has_followed(field: FieldFollower, revision: int) -> Callable[[], bool]:
