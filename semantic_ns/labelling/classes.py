@@ -50,9 +50,9 @@ def as_final(labels: Int16[ndarray, "*shape"], classes: Iterable[LabelClass]) ->
     """
     merged_into = {entry.id: entry.merged_into for entry in classes}
     for number in np.unique(labels[labels >= 0]).tolist():
-        final: int | None = number
-        while merged_into.get(final) is not None:
-            final = merged_into[final]
+        final = number
+        while (into := merged_into.get(final)) is not None:
+            final = into
         final = final if final in merged_into else -1
         if final != number:
             labels = np.where(labels == number, np.int16(final), labels)

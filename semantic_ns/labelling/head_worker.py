@@ -102,9 +102,7 @@ class HeadWorker:
         said, sure = self.trainer.predict(self._collect(pixels.reshape(-1, 3)))
         return said.reshape(pixels.shape[:2]), sure.reshape(pixels.shape[:2])
 
-    def save(
-        self, folder: Path, classes: Sequence[tuple[int, str, Sequence[int], bool | None]], void_id: int
-    ) -> Path:
+    def save(self, folder: Path, classes: Sequence[tuple[int, str, Sequence[int], bool | None]], void_id: int) -> Path:
         """Write the head as a run of its own, see `write_run`.
 
         Args:

@@ -1,10 +1,7 @@
-"""The field that follows a session, by a process that stands in for the training: what it is asked, and how it ends."""
+"""The field that follows a session, by a process that stands in for the training: what it is asked."""
 
 import json
-import sys
-import textwrap
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,91 +10,18 @@ import pytest
 
 from semantic_ns.errors import SceneError
 from semantic_ns.labelling import field as following
-from semantic_ns.labelling.field import FieldFollower, FieldLabels
+from semantic_ns.labelling.field import FieldLabels
 from semantic_ns.labelling.field_api import FieldApi
 from semantic_ns.labelling.state import ImportInForce
+from support.field_followers import NO_ROOM, STRIDE, Followers, Watched, has_followed, of_request, post
 from support.label_page import NO_BROWSER, SOFA, LabelPage
 from support.label_server import action, ask, inline_array, mark, serving, wait_until
 from support.label_session import SmallSession
-
-STRIDE = 4
-WORKER = """
-import json, os, sys
-from pathlib import Path
-import numpy as np
-log = Path(sys.argv[1])
-for line in sys.stdin:
-    asked = json.loads(line)
-    with log.open("a") as file:
-        file.write(line)
-    number = len([one for one in log.read_text().splitlines() if f'"do": "{asked["do"]}"' in one])
-    if asked["do"] == "begin":
-        said = {"stride": 4, "shape": [3, 12, 16]}
-        BEGIN
-    elif asked["do"] == "train":
-        TRAIN
-        labels = np.load(asked["targets"])["labels"]
-        labels = np.where(labels < 0, 3, labels)  # it has something to say of every pixel
-        np.savez(asked["to"], labels=labels.astype(np.int16), confidence=np.full(labels.shape, 204, np.uint8))
-        said = {"seconds": 1.5}
-    elif asked["do"] == "render":
-        RENDER
-        first, end = asked["rows"]
-        labels = np.full((end - first, 64), asked["frame"], np.int16)
-        np.savez(asked["to"], labels=labels, confidence=np.full(labels.shape, 51, np.uint8))
-        said = {"seconds": 0.5}
-    else:
-        Path(asked["folder"]).mkdir()
-        said = {"path": asked["folder"] + "/config.yml"}
-    print(json.dumps(said), flush=True)
-"""
 
 
 @pytest.fixture
 def session() -> SmallSession:
     return SmallSession(num_frames=3, height=48, width=64)
-
-
-class Followers:
-    """Makes fields that follow a session, and ends them."""
-
-    def __init__(self, session: SmallSession, folder: Path) -> None:
-        self.session, self.folder, self.made = session, folder, []
-        self.log = folder / "asked.jsonl"
-
-    def __call__(self, **changed: str) -> FieldFollower:
-        text = WORKER
-        for name in ("BEGIN", "TRAIN", "RENDER"):
-            text = text.replace(name, changed.get(name, "pass"))
-        (self.folder / "worker.py").write_text(textwrap.dedent(text))
-        command = [sys.executable, str(self.folder / "worker.py"), str(self.log)]
-        config = self.folder / "runs" / "one" / "config.yml"
-        config.parent.mkdir(parents=True, exist_ok=True)
-        self.made.append(FieldFollower(self.session, config, self.folder / "field", command))
-        return self.made[-1]
-
-    def asked(self) -> list[str]:
-        return self.log.read_text().splitlines() if self.log.exists() else []
-
-
-@pytest.fixture
-def follow(session: SmallSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Followers]:
-    monkeypatch.setattr(following, "_REST_S", 0.05)
-    monkeypatch.setattr(following, "_LOOK_S", 0.02)
-    followers = Followers(session, tmp_path)
-    yield followers
-    for one in followers.made:
-        one.close()
-
-
-def has_followed(field: FieldFollower, revision: int) -> Callable[[], bool]:
-    return lambda: field.state.state == "ready" and field.state.revision == revision
-
-
-def post(session: SmallSession, number: int, **changes: Any) -> None:
-    from semantic_ns.labelling.marks import Mark
-
-    session.add_mark(Mark.from_json(mark(**changes)), "one", number)
 
 
 def test_the_field_follows_each_change_and_nothing_is_asked_before_the_first_mark(
@@ -120,161 +44,6 @@ def test_the_field_follows_each_change_and_nothing_is_asked_before_the_first_mar
     wait_until(has_followed(field, 3))
     assert field.state.version >= 2
     assert sum('"begin"' in one for one in follow.asked()) == 1
-
-
-def test_a_process_that_is_killed_loses_nothing_and_is_started_again(session: SmallSession, follow: Followers) -> None:
-    field = follow(TRAIN="if number == 2: os.kill(os.getpid(), 9)")
-    post(session, 0, class_id=SOFA)
-    wait_until(has_followed(field, 1))
-    before = field.labels
-    post(session, 1, class_id=1, x=5, y=5)
-    wait_until(has_followed(field, 2))
-    assert sum('"begin"' in one for one in follow.asked()) == 2
-    assert before is not None
-    assert field.labels is not before
-
-
-def test_a_process_that_ends_again_and_again_is_given_up_with_a_sentence(
-    session: SmallSession, follow: Followers
-) -> None:
-    field = follow(TRAIN="sys.exit(3)")
-    post(session, 0)
-    wait_until(lambda: field.state.state == "failed")
-    assert str(field.state.sentence).startswith("Expected the process that trains the field's classes to go on, found")
-    assert "field.log" in str(field.state.sentence)
-    assert len(follow.asked()) == 2 * following._MOST_ENDS
-    post(session, 1)
-    assert session.revision == 2
-
-
-def test_a_run_that_does_not_suit_is_told_in_its_own_sentence(session: SmallSession, follow: Followers) -> None:
-    field = follow(BEGIN='said = {"error": "Expected another run, found this one."}')
-    post(session, 0)
-    wait_until(lambda: field.state.state == "failed")
-    assert field.state.sentence == "Expected another run, found this one."
-    assert len(follow.asked()) == 1
-
-
-def test_a_request_that_fails_leaves_the_field_as_it_is(session: SmallSession, follow: Followers) -> None:
-    field = follow(RENDER='if asked["frame"] == 2: print(json.dumps({"error": "No."}), flush=True); continue')
-    post(session, 0)
-    wait_until(has_followed(field, 1))
-    with pytest.raises(SceneError, match="No"):
-        field.render(2)
-    labels, confidence = field.render(1)
-    assert (labels == 1).all()
-    assert (confidence == 51).all()
-    assert field.state.state == "ready"
-
-
-def test_who_waits_is_told_when_the_process_ends(session: SmallSession, follow: Followers) -> None:
-    field = follow(RENDER="sys.exit(1)")
-    post(session, 0)
-    wait_until(has_followed(field, 1))
-    with pytest.raises(SceneError, match="found that it ended"):
-        field.render(0)
-    field.close()
-    with pytest.raises(SceneError, match="the session has ended"):
-        field.render(0)
-
-
-def of_request(does: Callable[[], Any]) -> Any:
-    """What another thread is answered, or the sentence that it is refused with; fails where it hangs."""
-    found: list[Any] = []
-
-    def ask_for_it() -> None:
-        try:
-            found.append(does())
-        except SceneError as error:
-            found.append(str(error))
-
-    thread = threading.Thread(target=ask_for_it, daemon=True)
-    thread.start()
-    thread.join(60)
-    assert found, "it hangs"
-    return found[0]
-
-
-def test_a_fault_is_told_to_who_asked_and_the_next_request_is_answered(session: SmallSession, follow: Followers) -> None:
-    field = follow(RENDER='if number == 1: print("neither JSON nor nothing", flush=True); continue')
-    post(session, 0)
-    wait_until(has_followed(field, 1))
-    sentence = of_request(lambda: field.render(1))
-    assert sentence.startswith("Expected the field to follow the labels, found a fault of this program (JSONDecodeError")
-    assert "Traceback" in (follow.folder / "field" / "field.log").read_text()
-    labels, _ = of_request(lambda: field.render(1))
-    assert (labels == 1).all()
-    wait_until(has_followed(field, 1))
-    assert field.state.sentence is None
-
-
-def test_a_fault_while_the_field_begins_is_survived(session: SmallSession, follow: Followers) -> None:
-    field = follow(BEGIN="if number == 1: said = {}")
-    post(session, 0)
-    wait_until(has_followed(field, 1))
-    assert sum('"begin"' in one for one in follow.asked()) == 2
-
-
-def test_ends_with_a_success_between_them_are_no_reason_to_give_up(session: SmallSession, follow: Followers) -> None:
-    field = follow(TRAIN="if number % 3: sys.exit(3)")
-    for number in range(following._MOST_ENDS):
-        post(session, number, x=10 + number)
-        wait_until(has_followed(field, number + 1))
-    assert sum('"begin"' in one for one in follow.asked()) == 2 * following._MOST_ENDS + 1
-
-
-def test_who_labels_can_have_the_field_begin_again(session: SmallSession, follow: Followers, tmp_path: Path) -> None:
-    field = follow(TRAIN=f"if number <= {following._MOST_ENDS + 1}: sys.exit(3)")
-    with serving(session, tmp_path / "exports", field=field) as server:
-        ask(server.port, "/api/marks", "POST", action(0, mark=mark()))
-        wait_until(lambda: field.state.state == "failed")
-        reply = ask(server.port, "/api/field", "POST", {"action": "begin-again"})
-        assert reply.content["field"]["state"] != "failed"
-        wait_until(has_followed(field, 1))
-        assert "begin-again" in ask(server.port, "/api/field", "POST", {"action": "end"}).sentence
-
-
-NO_ROOM = 'print(json.dumps({"error": "Expected room, found none."}), flush=True); continue'
-
-
-def test_a_training_that_fails_is_told_and_the_next_change_is_learned(session: SmallSession, follow: Followers) -> None:
-    field = follow(TRAIN=f"if number == 2: {NO_ROOM}")
-    post(session, 0)
-    wait_until(has_followed(field, 1))
-    post(session, 1, x=10)
-    wait_until(lambda: field.state.sentence is not None)
-    assert (field.state.state, field.state.version) == ("ready", 1)
-    assert field.state.sentence == "Expected room, found none."
-    assert (of_request(lambda: field.render(1))[0] == 1).all()
-    post(session, 2, x=11)
-    wait_until(has_followed(field, 3))
-    assert field.state.sentence is None
-    assert sum('"begin"' in one for one in follow.asked()) == 1
-
-
-@pytest.mark.parametrize(("where", "state"), [("TRAIN", "ready"), ("BEGIN", "failed")])
-def test_a_process_that_is_started_for_a_request_and_fails_leaves_a_state_that_says_so(
-    session: SmallSession, follow: Followers, monkeypatch: pytest.MonkeyPatch, where: str, state: str
-) -> None:
-    field = follow(RENDER="sys.exit(1)", **{where: f"if number == 2: {NO_ROOM}"})
-    post(session, 0)
-    wait_until(has_followed(field, 1))
-    for name in ("_REST_S", "_LONGEST_REST_S"):  # so that it is started for the second request alone
-        monkeypatch.setattr(following, name, 1e9)
-    assert "found that it ended" in of_request(lambda: field.render(0))
-    assert of_request(lambda: field.render(0)) == "Expected room, found none."
-    assert (field.state.state, field.state.sentence) == (state, "Expected room, found none.")
-
-
-class Watched(SmallSession):
-    """Counts how often the field looks whether there is something to learn."""
-
-    num_looks = 0
-
-    @property
-    def surface(self) -> Any:
-        self.num_looks += 1
-        return None
 
 
 @pytest.mark.parametrize("kind", ["void", "erase"])
@@ -323,9 +92,7 @@ def test_a_frame_is_rendered_in_pieces_between_which_the_field_learns(
     assert (found[0][0] == 2).all()
 
 
-def test_while_it_is_held_the_field_learns_nothing(
-    follow: Followers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_while_it_is_held_the_field_learns_nothing(follow: Followers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "_REST_S", 0.0)
     session = follow.session = Watched(num_frames=3, height=48, width=64)
     field = follow()
@@ -469,8 +236,9 @@ def test_a_class_that_was_merged_meanwhile_is_said_as_the_one_that_it_is_now(
 
 @pytest.mark.skipif(NO_BROWSER is not None, reason=str(NO_BROWSER))
 def test_the_page_shows_what_the_field_says_and_writes_it(
-    one_page: LabelPage, session: SmallSession, follow: Followers, tmp_path: Path
+    one_page: LabelPage, session: SmallSession, follow: Followers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(following, "_PIECE_PIXELS", 20 * 64)
     field = follow()
     with serving(session, tmp_path / "exports", field=field) as server:
         one_page.open(server.address)
@@ -485,6 +253,14 @@ def test_the_page_shows_what_the_field_says_and_writes_it(
         page.value("document.querySelector('[data-source=field]').click()")
         page.wait_until("snsLabel.field.layer?.isFull && snsLabel.view.layer === snsLabel.field.layer")
         assert page.value("snsLabel.view.labelAt({x: 2, y: 47})") == 0  # what it renders
+        page.value("[1, 2].forEach((frame) => snsLabel.goTo(frame))")
+        page.wait_until("snsLabel.field.layer?.isFull")
+        assert page.value("[...new Set(snsLabel.field.layer.labels)]") == [2]
+        rendered = [json.loads(one) for one in follow.asked() if '"render"' in one]
+        assert [(one["frame"], *one["rows"]) for one in rendered] == [
+            (frame, *rows) for frame in (0, 2) for rows in ((0, 20), (20, 40), (40, 48))
+        ]  # and none of the frame that was passed
+        page.value("snsLabel.goTo(0)")
         page.value("document.querySelector('[data-source=voxels]').click()")
         assert page.value("snsLabel.view.layer === snsLabel.store.layers.get(0)")
         page.value("document.getElementById('write-run').click()")
@@ -511,3 +287,20 @@ def test_the_export_button_writes_coco_and_what_the_field_says_if_wanted(
         page.wait_until("document.getElementById('export-result').textContent.startsWith('Wrote')")
         assert session.exported_coco
         assert any('"render"' in one for one in follow.asked())
+
+
+@pytest.mark.skipif(NO_BROWSER is not None, reason=str(NO_BROWSER))
+def test_the_page_says_why_the_field_does_not_follow_and_has_it_begin_again(
+    one_page: LabelPage, session: SmallSession, follow: Followers, tmp_path: Path
+) -> None:
+    field = follow(BEGIN=f"if number == 1: {NO_ROOM}")
+    with serving(session, tmp_path / "exports", field=field) as server:
+        one_page.open(server.address)
+        page = one_page.page
+        assert page.value("document.getElementById('begin-again').hidden")
+        one_page.stroke((20, 20), (30, 20))
+        page.wait_until("document.getElementById('field-note').textContent === 'Expected room, found none.'")
+        page.wait_until("!document.getElementById('begin-again').hidden")
+        page.value("document.getElementById('begin-again').click()")
+        page.wait_until("document.getElementById('field-note').textContent.startsWith('Up to date')")
+        assert page.value("document.getElementById('begin-again').hidden")

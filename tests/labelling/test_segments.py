@@ -110,8 +110,8 @@ def test_the_page_asks_to_prepare_the_frame_that_is_looked_at_and_none_that_is_p
     page = one_page.page
     page.value(
         "(() => { const { store } = snsLabel, ask = store.ask.bind(store); window.prepared = []; store.ask = (path,"
-        " body, ...rest) => { if (path === '/api/segment') prepared.push(body.frame); return ask(path, body, ...rest); };"
-        " })()"
+        " body, ...rest) => { if (path === '/api/segment') prepared.push(body.frame);"
+        " return ask(path, body, ...rest); }; })()"
     )
     one_page.keys("m")
     page.value("[1, 2, 1, 2].forEach((frame) => snsLabel.goTo(frame))")

@@ -5,7 +5,6 @@ A mark colours the object that it lies on in all frames, and the pixels that it 
 
 import threading
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,6 +71,7 @@ class SmallSession:
         self._color = np.clip(np.asarray(color).astype(int) + noise, 0, 255).astype(np.uint8)
         self._objects = np.asarray(objects).astype(np.int32)
         self.lock = threading.RLock()
+        self._surface = self._make_surface()
         self.frames = [
             FrameInfo(f"frame_{number:03d}", self.height, self.width, Path(f"frame_{number:03d}.png"))
             for number in range(self.num_frames)
@@ -209,8 +209,11 @@ class SmallSession:
         with self.lock:
             return sorted({mark.frame for _, mark in self.marks})
 
-    @cached_property
+    @property
     def surface(self) -> Cameras:
+        return self._surface
+
+    def _make_surface(self) -> Cameras:
         c2w = np.tile(np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0]], np.float32), (self.num_frames, 1, 1))
         c2w[:, 0, 3] = SHIFT * np.arange(self.num_frames)
         focal = self.width / 2
