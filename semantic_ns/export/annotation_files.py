@@ -5,7 +5,7 @@ no annotation.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -60,10 +60,7 @@ class AnnotationFiles:
         """
         stem = PurePosixPath(name).stem
         if stem in self._stems:
-            raise SceneError(
-                f"Expected images with names of their own for {self.format}, found '{stem}' twice; export PNGs, or "
-                "rename the images."
-            )
+            raise _twice(stem, self.format)
         self._stems.add(stem)
         take: dict[str, Callable[[str, ndarray], None]] = {
             "coco": self._add_coco,
@@ -254,6 +251,30 @@ class AnnotationFiles:
         write_text(self.folder / "labelmap.txt", f"# label:color_rgb:parts:actions\nbackground:0,0,0::\n{text}")
         stems = "".join(f"{stem}\n" for stem in sorted(self._stems))
         write_text(self.folder / "ImageSets" / "Segmentation" / "default.txt", stems)
+
+
+def refuse_equal_names(names: Iterable[str], annotation_format: str) -> None:
+    """Check that all images can be told apart, before the first one is rendered.
+
+    Args:
+        names: File names of the colour images, as `AnnotationFiles.add` will get them.
+        annotation_format: Tool or layout.
+
+    Raises:
+        SceneError: if two of them are the same without their suffixes.
+    """
+    seen: set[str] = set()
+    for stem in (PurePosixPath(name).stem for name in names):
+        if stem in seen:
+            raise _twice(stem, annotation_format)
+        seen.add(stem)
+
+
+def _twice(stem: str, annotation_format: str) -> SceneError:
+    return SceneError(
+        f"Expected images with names of their own for {annotation_format}, found '{stem}' twice; export PNGs alone, or "
+        "rename the images."
+    )
 
 
 def _hex(color: tuple[int, int, int]) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from semantic_ns.batch import RENDERED_LABELS, seen_labels
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
-from semantic_ns.export.annotation_files import AnnotationFiles, AnnotationFormat
+from semantic_ns.export.annotation_files import AnnotationFiles, AnnotationFormat, refuse_equal_names
 from semantic_ns.interfaces import ImagesLike, RenderingModel
 from semantic_ns.io.orientation import exif_orientation, to_upright
 from semantic_ns.io.writing import write_json, write_png
@@ -130,6 +130,8 @@ class LabelExporter:
         if not frames:
             raise SceneError("Expected at least one frame to export, found none; choose other frames with --frames.")
         self._refuse_to_overwrite(frames)
+        if self.annotations is not None:
+            refuse_equal_names((_name_shown(frame) for frame in frames), self.annotations)
         # Written first: it marks the folder as ours, so that a run that was stopped can be repeated.
         write_json(self.output_dir / CLASSES_FILE, {"written_by": WRITTEN_BY, **class_table(self.model.taxonomy)})
         files = self._annotation_files()
@@ -204,8 +206,12 @@ class LabelExporter:
 def _as_shown(frame: Frame, labels: ndarray) -> tuple[str, ndarray]:
     """Name of the colour image, and labels [H, W] as tools show that image: upright."""
     if frame.image is None:
-        return frame.name.name, labels
-    return frame.image.name, to_upright(labels, exif_orientation(frame.image))
+        return _name_shown(frame), labels
+    return _name_shown(frame), to_upright(labels, exif_orientation(frame.image))
+
+
+def _name_shown(frame: Frame) -> str:
+    return frame.name.name if frame.image is None else frame.image.name
 
 
 def _to_uint8(image: Tensor) -> ndarray:

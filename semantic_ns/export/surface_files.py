@@ -26,6 +26,8 @@ from semantic_ns.labels.taxonomy import Taxonomy
 PointFormat = Literal["ply", "las", "laz"]
 MeshFormat = Literal["ply", "obj", "glb", "scannet"]
 README = "README.txt"
+_OF_CLASSES = "_classes"
+"""Ending of the names of what is in the colours of the classes."""
 _LEAST_TOLERANCE_PX = 2.0
 """Least difference of depths of one surface between views, in sides of a pixel there."""
 _LEAST_TRUNCATION = 3.0
@@ -154,9 +156,11 @@ def write_surface_mesh(
     if options.file_format == "scannet":
         write_scannet(folder, options.name, content, mesh.faces, taxonomy)
     for ending, colored in [] if options.file_format == "scannet" else _pictures(content, taxonomy):
-        if ending == "" or not options.splits_classes:
-            path = folder / f"mesh{ending}.{options.file_format}"
-            write_mesh(path, colored, mesh.faces, taxonomy, options.splits_classes)
+        if ending == _OF_CLASSES and options.splits_classes:
+            continue  # each class is a file or a node of its own
+        path = folder / f"mesh{ending}.{options.file_format}"
+        # The picture of the things stays in one piece: a thing is not cut where a vertex of it has another class.
+        write_mesh(path, colored, mesh.faces, taxonomy, options.splits_classes and ending == "")
     what = f"{len(mesh.faces)} triangles and {len(mesh.vertices)} vertices from voxels of {_length(edge, surface.unit)}"
     said = [f"{what}.", "Space that no camera saw has no surface."]
     _write_about(folder, surface, taxonomy, precision, [*said, *_write_instances(folder, instances, taxonomy, surface)])
@@ -172,7 +176,7 @@ def _with_instances(content: Labelled, instances: SurfaceInstances | None) -> La
 def _pictures(content: Labelled, taxonomy: Taxonomy) -> Iterator[tuple[str, Labelled]]:
     """The endings of names, and the content in its colours, in those of the classes and in those of instances."""
     yield "", content
-    yield "_classes", replace(content, colors=content.class_colors(taxonomy))
+    yield _OF_CLASSES, replace(content, colors=content.class_colors(taxonomy))
     if content.instances is not None:
         colors = instance_colors(int(content.instances.max(initial=0)))
         yield "_instances", replace(content, colors=colors[content.instances])

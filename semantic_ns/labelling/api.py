@@ -116,6 +116,7 @@ class LabelApi:
             "/api/answer": lambda body: self._act(body, lambda *who: self._questions.answer(body, *who)),
             "/api/export": ExportApi(session, exports, self._field).export,
             "/api/run": self._field.save,
+            "/api/field": self._field.change,
             "/api/view": self._view,
             "/api/segment": self._segments.propose,
         }

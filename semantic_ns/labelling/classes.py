@@ -6,6 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from jaxtyping import Int16
+from numpy import ndarray
+
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.class_table import VOID_NAMES, voc_color
 
@@ -35,6 +39,24 @@ class LabelClass:
     is_locked: bool = False
     merged_into: int | None = None
     is_thing: bool | None = None
+
+
+def as_final(labels: Int16[ndarray, "*shape"], classes: Iterable[LabelClass]) -> Int16[ndarray, "*shape"]:
+    """The same labels, with those of classes that were merged as what they were merged into, and -1 for unknown ones.
+
+    Args:
+        labels: Class ids, -1 for none.
+        classes: The classes.
+    """
+    merged_into = {entry.id: entry.merged_into for entry in classes}
+    for number in np.unique(labels[labels >= 0]).tolist():
+        final = number
+        while (into := merged_into.get(final)) is not None:
+            final = into
+        final = final if final in merged_into else -1
+        if final != number:
+            labels = np.where(labels == number, np.int16(final), labels)
+    return labels
 
 
 class ClassList(tuple[LabelClass, ...]):

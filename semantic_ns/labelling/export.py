@@ -47,7 +47,8 @@ def export_labels(
         The paths of the label images.
 
     Raises:
-        SceneError: if the folder is used or inside the scene, cannot be written, or there is nothing to write.
+        SceneError: if the folder is used or inside the scene, cannot be written, there is nothing to write, or images
+            of two frames have one name, which COCO would not tell apart.
     """
     # Written so that NaN fails, too.
     if not 0 <= least_confidence <= 1:
@@ -59,9 +60,11 @@ def export_labels(
     imported = shown.state.imported
     if not shown.state.painting.marks and not (imported is not None and imported.is_on and not painted_only):
         raise SceneError("Expected a mark to write labels from, found none; mark something first.")
-    from semantic_ns.export.annotation_files import AnnotationFiles
+    from semantic_ns.export.annotation_files import AnnotationFiles, refuse_equal_names
     from semantic_ns.labels.label_files import class_table, label_image
 
+    if coco:
+        refuse_equal_names((info.image.name for info in shown.surface.frames), "coco")
     taxonomy = session_taxonomy(shown)
     new = folder.with_name(f".{folder.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     annotations = AnnotationFiles(new, "coco", taxonomy) if coco else None

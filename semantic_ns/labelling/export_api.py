@@ -1,5 +1,6 @@
 """What the address of exports answers; no sockets."""
 
+from contextlib import nullcontext
 from http import HTTPStatus
 from pathlib import Path
 
@@ -32,6 +33,6 @@ class ExportApi:
                 f"Expected the name of a new folder, found {folder.name}, which exists; choose another.",
                 HTTPStatus.CONFLICT,
             )
-        said = self._field.said() if is_said else None
-        files = self._session.export(folder, least, painted_only, coco, said)
+        with self._field.saying() if is_said else nullcontext() as said:
+            files = self._session.export(folder, least, painted_only, coco, said)
         return json_answer({"folder": str(folder), "num_files": len(files)})

@@ -1,22 +1,19 @@
 """The classes of a run's field, which follow the labels of a session in a process of its own.
 
-Nothing here waits for that process while it answers: what the field said last is shown until it says something else,
-and a process that ends is started again at the next change.
+Labelling never waits for that process: what the field said last is shown until it says something else, a process that
+ends is started again, and what cannot be done is told in a sentence.
 """
 
-import json
-import os
-import subprocess
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Int16, UInt8
@@ -24,6 +21,7 @@ from numpy import ndarray
 
 from semantic_ns.errors import SceneError
 from semantic_ns.io.writing import replacing, write_errors_as_scene_error
+from semantic_ns.labelling.field_process import FieldProcess, WorkerEndedError
 from semantic_ns.labelling.interface import SessionLike
 
 WORKER = "semantic_ns.labelling.head_worker"
@@ -31,10 +29,14 @@ _REST_S, _LONGEST_REST_S = 1.0, 6.0
 """How long nothing changes before a training begins, and the longest time that changes put it off."""
 _LOOK_S = 0.2
 _MOST_ENDS = 3
-"""Processes that may end on their own before no further one is started."""
+"""Processes that may end over the same kind of request, one after the other, before no further one is started."""
+_PIECE_PIXELS = 1 << 16
+"""Pixels that are rendered at a time, about: a fraction of a second, after which something else may have its turn."""
 
 _CLOSED = "Expected the field to follow, found that the session has ended; start sns-label again."
 
+T = TypeVar("T")
+Kind = Literal["train", "render", "save", "look"]
 State = Literal["waiting", "loading", "training", "ready", "failed"]
 
 
@@ -69,7 +71,7 @@ class FieldState:
     """How far the field has followed.
 
     Attributes:
-        state: What is going on: `failed` is for good, unless it says that it goes on.
+        state: What is going on; `failed` is until somebody has it begin again.
         version: Number of trainings so far.
         revision: The revision of the session that the field says; None before the first training.
         seconds: Time of the processor that the last training took.
@@ -83,8 +85,29 @@ class FieldState:
     sentence: str | None
 
 
-class WorkerEndedError(Exception):
-    """The process has ended before it answered."""
+class _Request(NamedTuple):
+    """What another thread waits for."""
+
+    kind: Kind
+    asks: Callable[[], Any]
+    future: "Future[Any]"
+
+
+class _Patience:
+    """Says when what is followed has rested, or has changed for long enough."""
+
+    def __init__(self) -> None:
+        self._seen: Any = None
+        self._changed_at = self._first_change = 0.0
+
+    def is_over(self, key: Any, taken: Any) -> bool:
+        """Whether a key that is not the taken one is to be taken now."""
+        now = time.monotonic()
+        if key != self._seen:
+            self._changed_at, self._first_change = now, self._first_change if self._seen != taken else now
+            self._seen = key
+        rested = now - self._changed_at >= _REST_S or now - self._first_change >= _LONGEST_REST_S
+        return key != taken and rested
 
 
 class FieldFollower:
@@ -105,15 +128,18 @@ class FieldFollower:
     ) -> None:
         self._session, self._folder = session, folder
         self.runs = load_config.absolute().parent.parent
-        self._command = command or [sys.executable, "-m", WORKER, str(load_config.absolute())]
-        self._process: subprocess.Popen[str] | None = None
-        self._grid: tuple[int, tuple[int, int, int]] | None = None
+        command = command or [sys.executable, "-m", WORKER, str(load_config.absolute())]
+        self._process = FieldProcess(command, folder)
+        self._grid: tuple[int, tuple[int, int, int]] = (1, (0, 0, 0))
         self._labels: FieldLabels | None = None
+        self._class_ids: list[int] = []
         self._state = FieldState("waiting", 0, None, None, None)
-        self._wanted: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._wanted: deque[_Request] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
-        self._num_ends = 0
+        self._num_holding = 0
+        self._num_ends: Counter[Kind] = Counter()
+        self._patience = _Patience()
         self._taken: Any = None
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
@@ -131,10 +157,26 @@ class FieldFollower:
     def render(self, frame: int) -> tuple[Int16[ndarray, "height width"], UInt8[ndarray, "height width"]]:
         """What the field says of each pixel of a frame, class ids and confidence 0..255; waits until it is rendered.
 
+        It is rendered in pieces, between which the field may learn something else, unless `holding` keeps it from that.
+
         Raises:
             SceneError: if it has not said anything yet, or the other process fails.
         """
-        return self._ask_later(lambda: self._arrays({"do": "render", "frame": frame}))
+        info = self._session.frames[frame]
+        pieces = [self.render_rows(frame, row) for row in range(0, info.height, _rows_at_a_time(info.width))]
+        labels, confidence = (np.concatenate(layers) for layers in zip(*pieces, strict=True))
+        return labels, confidence
+
+    def render_rows(self, frame: int, row: int) -> tuple[Int16[ndarray, "rows width"], UInt8[ndarray, "rows width"]]:
+        """The same of some rows of a frame from one on, as many as take a fraction of a second.
+
+        Raises:
+            SceneError: if it has not said anything yet, or the other process fails.
+        """
+        info = self._session.frames[frame]
+        rows = [row, min(row + _rows_at_a_time(info.width), info.height)]
+        asked = {"do": "render", "frame": frame, "rows": rows}
+        return self._ask_later("render", lambda: self._process.ask_arrays(asked))[:2]
 
     def save(self, folder: Path) -> Path:
         """Write the field with its classes as a run of its own; waits until that is done. Returns its config.yml.
@@ -142,190 +184,211 @@ class FieldFollower:
         Raises:
             SceneError: if it has not said anything yet, the folder is used, or the other process fails.
         """
-        classes = [
-            [one.id, one.name, list(one.color), one.is_thing]
-            for one in self._session.classes
-            if one.merged_into is None
-        ]
-        asked = {"do": "save", "folder": str(folder.absolute()), "classes": classes}
-        return Path(self._ask_later(lambda: self._ask(asked))["path"])
+        return self._ask_later("save", lambda: self._save(folder.absolute()))
+
+    @contextmanager
+    def holding(self) -> Iterator[int]:
+        """Let the field learn nothing until the block ends; gives the number of the training that it says meanwhile.
+
+        Where its process ends meanwhile it is trained anew all the same, and the number in `state` is another one.
+
+        Raises:
+            SceneError: if it has not said anything yet, or the other process fails.
+        """
+        with self._changed:
+            self._num_holding += 1
+        try:
+            yield self._ask_later("look", lambda: self._state.version)  # once the training of now has ended
+        finally:
+            with self._changed:
+                self._num_holding -= 1
+
+    def begin_again(self) -> None:
+        """Follow again after it has failed."""
+        with self._changed:
+            if self._state.state == "failed":
+                self._num_ends.clear()
+                self._taken = None
+                self._set(state="waiting", sentence=None)
+                self._changed.notify_all()
 
     def close(self) -> None:
         """End the other process; waits for it."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
-        self._end()
+        self._process.end()
         self._thread.join(10.0)
 
-    def _ask_later(self, asks: Callable[[], Any]) -> Any:
+    def _ask_later(self, kind: Kind, asks: Callable[[], T]) -> T:
         if self._labels is None:
             raise SceneError(
                 "Expected classes of the field, found that it has not been trained on the labels yet; wait until it is."
             )
-        future: Future[Any] = Future()
+        future: Future[T] = Future()
         with self._changed:
             if self._is_closed:
                 raise SceneError(_CLOSED)
-            if self._state.state == "failed":
-                raise SceneError(self._state.sentence or self._ended_sentence())
-            self._wanted.append((asks, future))
+            self._wanted.append(_Request(kind, asks, future))
             self._changed.notify_all()
         return future.result()
 
     # In the thread
 
     def _follow(self) -> None:
-        changed_at, first_change, seen = 0.0, 0.0, None
-        while not self._is_closed:
+        try:
+            while not self._is_closed:
+                with self._changed:
+                    if not self._wanted:
+                        self._changed.wait(_LOOK_S)
+                with suppress(SceneError):  # is in the state
+                    self._noted("train", self._train_if_due)
+                # One request, and not all: who asks again and again does not keep the field from learning.
+                with self._changed:
+                    request = self._wanted.popleft() if self._wanted else None
+                if request is not None:
+                    self._serve(request)
+        finally:
             with self._changed:
-                if not self._wanted:
-                    self._changed.wait(_LOOK_S)
-                wanted = self._wanted.popleft() if self._wanted else None
-            if wanted is not None:
-                self._serve(*wanted)
-                continue
-            key, now = self._key(), time.monotonic()
-            if key != seen:
-                changed_at, first_change = now, first_change if seen != self._taken else now
-                seen = key
-            rested = now - changed_at >= _REST_S or now - first_change >= _LONGEST_REST_S
-            if key != self._taken and rested and self._state.state != "failed" and self._has_labels():
-                self._taken = key
-                self._guarded(self._train)
-        self._give_up(_CLOSED)
+                self._is_closed = True
+            self._give_up(_CLOSED)
+
+    def _train_if_due(self) -> None:
+        key = self._key()
+        is_due = self._patience.is_over(key, self._taken)
+        if not is_due or self._num_holding or self._state.state == "failed":
+            return
+        if self._has_labels():
+            self._train()
+        else:
+            self._taken = key
 
     def _key(self) -> Any:
         """What changes whenever the labels may."""
         return self._session.revision, id(self._session.surface)
 
     def _has_labels(self) -> bool:
-        imported = self._session.imported
-        return bool(self._session.marked_frames()) or (imported is not None and imported.is_on)
+        """Whether anything has a class: void, and what is erased, teach nothing."""
+        imported, session = self._session.imported, self._session
+        if imported is not None and imported.is_on:
+            return True
+        return any(bool((session.painted(frame) >= 0).any()) for frame in session.marked_frames())
 
-    def _serve(self, asks: Callable[[], Any], future: "Future[Any]") -> None:
+    def _serve(self, request: _Request) -> None:
         try:
-            if self._process is None:  # it ended after it had said something
-                self._train()
-            future.set_result(asks())
-        except (SceneError, WorkerEndedError, OSError) as error:
-            self._note(error)
-            future.set_exception(error if isinstance(error, SceneError) else SceneError(self._ended_sentence()))
+            if self._state.state == "failed":
+                raise SceneError(self._state.sentence or self._ended_sentence())
+            if not self._process.is_running:  # it ended after it had said something
+                self._noted("train", self._train)
+            found = self._noted(request.kind, request.asks)
+        except Exception as error:
+            request.future.set_exception(error)
+        else:
+            self._num_ends[request.kind] = 0
+            request.future.set_result(found)
 
-    def _guarded(self, does: Callable[[], None]) -> None:
+    def _noted(self, kind: Kind, does: Callable[[], T]) -> T:
+        """What a function gives; what goes wrong is noted, and raised as a sentence."""
         try:
-            does()
-        except (SceneError, WorkerEndedError, OSError) as error:
-            self._note(error, is_of_training=True)
+            return does()
+        except SceneError as error:  # of this request alone
+            if self._state.state in ("loading", "training"):
+                self._set(state="ready" if self._state.version else "waiting", sentence=str(error))
+            raise
+        except Exception as error:
+            raise SceneError(self._after_end(kind, error)) from error
 
-    def _note(self, error: Exception, is_of_training: bool = False) -> None:
-        """Tell what went wrong, and whether another process is worth trying."""
+    def _after_end(self, kind: Kind, error: Exception) -> str:
+        """Note that the process has ended, or is to end after a fault, and say it."""
+        self._process.end()
         if self._is_closed:
-            return
-        if isinstance(error, SceneError) and not is_of_training:
-            return  # of that request alone
-        self._end()
-        self._num_ends += 1
-        is_final = isinstance(error, SceneError) or self._num_ends >= _MOST_ENDS
-        sentence = str(error) if isinstance(error, SceneError) else self._ended_sentence()
-        self._set(state="failed" if is_final else "waiting", sentence=sentence)
-        if is_final:
-            self._give_up(sentence)
+            return _CLOSED
+        if isinstance(error, WorkerEndedError):
+            sentence = self._ended_sentence()
+        else:
+            self._process.note(error)
+            fault = f"{type(error).__name__}: {error}"
+            sentence = (
+                f"Expected the field to follow the labels, found a fault of this program ({fault:.200}); report it "
+                f"with {self._process.log}."
+            )
+        self._num_ends[kind] += 1
+        if self._num_ends[kind] >= _MOST_ENDS:
+            self._fail(sentence)
         else:
             self._taken = None
+            self._set(state="waiting", sentence=sentence)
+        return sentence
+
+    def _fail(self, sentence: str) -> None:
+        self._process.end()
+        if not self._is_closed:
+            self._set(state="failed", sentence=sentence)
+        self._give_up(sentence)
 
     def _give_up(self, sentence: str) -> None:
         while self._wanted:
-            self._wanted.popleft()[1].set_exception(SceneError(sentence))
+            self._wanted.popleft().future.set_exception(SceneError(sentence))
 
     def _ended_sentence(self) -> str:
         return (
             "Expected the process that trains the field's classes to go on, found that it ended; see "
-            f"{self._folder / 'field.log'}."
+            f"{self._process.log}."
         )
 
     def _set(self, **changes: Any) -> None:
         self._state = FieldState(**{**vars(self._state), **changes})
 
     def _train(self) -> None:
-        if self._process is None:
+        self._taken = self._key()
+        if not self._process.is_running:
             self._begin()
-        revision = self._session.revision
+        revision, class_ids = self._session.revision, [entry[0] for entry in self._classes()]
         self._set(state="training", sentence=None)
-        asked = {"do": "train", "targets": str(self._write_targets()), "class_ids": self._class_ids()}
-        labels, confidence, seconds = self._timed_arrays(asked)
-        assert self._grid is not None
-        self._labels = FieldLabels(labels, confidence, self._grid[0])
+        asked = {"do": "train", "targets": str(self._write_targets(class_ids)), "class_ids": class_ids}
+        labels, confidence, seconds = self._process.ask_arrays(asked)
+        self._labels, self._class_ids = FieldLabels(labels, confidence, self._grid[0]), class_ids
+        self._num_ends["train"] = 0
         self._set(state="ready", version=self._state.version + 1, revision=revision, seconds=seconds)
 
     def _begin(self) -> None:
         self._set(state="loading", sentence=None)
-        with write_errors_as_scene_error(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with (self._folder / "field.log").open("w", encoding="utf8") as log:
-                # One thread, and on the CPU: a GPU may be busy with the training of the run.
-                one_thread = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-                self._process = subprocess.Popen(
-                    self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-                    encoding="utf8", env={**os.environ, **one_thread},
-                )  # fmt: skip
+        self._process.start()
         if self._is_closed:  # meanwhile, so that nobody else ends it
-            self._end()
-        said = self._ask({"do": "begin"})
+            self._process.end()
+        try:
+            said = self._process.ask({"do": "begin"})
+        except SceneError as error:  # the run does not suit, and will not the next time
+            self._fail(str(error))
+            raise
         frames, rows, columns = said["shape"]
         self._grid = said["stride"], (frames, rows, columns)
 
-    def _class_ids(self) -> list[int]:
-        return sorted(one.id for one in self._session.classes if one.merged_into is None)
+    def _classes(self) -> list[tuple[int, str, list[int], bool | None]]:
+        """Id, name, colour, and whether it is a thing, of each class that was not merged into another."""
+        classes = [entry for entry in self._session.classes if entry.merged_into is None]
+        return sorted((entry.id, entry.name, list(entry.color), entry.is_thing) for entry in classes)
 
-    def _write_targets(self) -> Path:
+    def _write_targets(self, class_ids: Sequence[int]) -> Path:
         """The labels that the session shows at the pixels whose rays the other process keeps."""
-        assert self._grid is not None
         stride, shape = self._grid
         labels, confidence = np.full(shape, -1, np.int16), np.zeros(shape, np.uint8)
         for frame in range(shape[0]):
             labels[frame] = self._session.labels(frame)[::stride, ::stride]
             confidence[frame] = np.rint(self._session.confidence(frame)[::stride, ::stride] * 255)
-        known = self._class_ids()
-        labels[~np.isin(labels, known)] = -1  # of a class that was merged meanwhile
+        labels[~np.isin(labels, class_ids)] = -1  # of a class that was merged meanwhile
         path = self._folder / "targets.npz"
         with write_errors_as_scene_error(path), replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, labels=labels, confidence=confidence)
         return path
 
-    def _arrays(self, asked: Mapping[str, Any]) -> tuple[ndarray, ndarray]:
-        return self._timed_arrays(asked)[:2]
+    def _save(self, folder: Path) -> Path:
+        classes = self._classes()
+        if [entry[0] for entry in classes] != self._class_ids:  # so that the run says those that it lists
+            self._train()
+        asked = {"do": "save", "folder": str(folder), "classes": classes, "void_id": self._session.void_id}
+        return Path(self._process.ask(asked)["path"])
 
-    def _timed_arrays(self, asked: Mapping[str, Any]) -> tuple[ndarray, ndarray, float]:
-        path = self._folder / "said.npz"
-        said = self._ask({**asked, "to": str(path)})
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays["labels"], arrays["confidence"], said["seconds"]
 
-    def _ask(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        process = self._process
-        if process is None or process.stdin is None or process.stdout is None:
-            raise WorkerEndedError
-        try:
-            process.stdin.write(json.dumps(asked) + "\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except (OSError, ValueError) as error:  # of a pipe that is broken or closed
-            raise WorkerEndedError from error
-        if not line.endswith("\n"):
-            raise WorkerEndedError
-        said = json.loads(line)
-        if "error" in said:
-            raise SceneError(said["error"])
-        return said
-
-    def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
+def _rows_at_a_time(width: int) -> int:
+    return max(1, _PIECE_PIXELS // width)

@@ -1,7 +1,9 @@
 """What the addresses about the classes of the field answer; no sockets."""
 
-import threading
-from collections.abc import Mapping
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -10,11 +12,12 @@ from jaxtyping import Int16
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
-from semantic_ns.labelling.answers import Answer, array_answer, json_answer
+from semantic_ns.labelling.answers import Answer, array_answer, inline, json_answer
+from semantic_ns.labelling.classes import as_final
 from semantic_ns.labelling.export import unused_folder
 from semantic_ns.labelling.field import FieldFollower, FieldLabels
 from semantic_ns.labelling.interface import SessionLike
-from semantic_ns.labelling.requests import Body
+from semantic_ns.labelling.requests import Body, RequestError
 from semantic_ns.labelling.shown import Said
 from semantic_ns.labelling.view import View
 
@@ -32,56 +35,74 @@ class FieldApi:
 
     def __init__(self, follower: FieldFollower | None, session: SessionLike) -> None:
         self._follower, self._session = follower, session
-        self._lock = threading.Lock()
-        self._last: tuple[tuple[int, int], tuple[ndarray, ndarray]] | None = None
 
     def summary(self) -> dict[str, Any] | None:
         """How far the field is, and a key that changes with it; None where none follows."""
         if self._follower is None:
             return None
         state = self._follower.state
-        return {**asdict(state), "key": f"{state.version}-{state.state}"}
+        sentence = zlib.crc32((state.sentence or "").encode())
+        return {**asdict(state), "key": f"{state.version}-{state.state}-{sentence}"}
 
     def layer(self, frame: int, query: Mapping[str, str]) -> Answer:
         """What the field says of each pixel of a frame: class ids, or with `part` confidence how sure it is, 0..255.
 
-        At once it is what is known of every n-th pixel; with `size` full it is rendered, which takes a second or so.
+        At once it is what is known of every n-th pixel. With `row` both are rendered of some rows from that one on, as
+        many as take a fraction of a second: pages ask for the next ones then, and for none if nobody looks any more.
         """
         said, info = self._said(), self._session.frames[frame]
+        if "row" in query:
+            return self._rows(frame, query["row"])
         part = query.get("part") == "confidence"
-        if query.get("size") == "full":
-            layer = self._rendered(frame, self._given().state.version)[part]
-        else:
-            layer = said.of_frame(said.confidence if part else said.labels, frame, info.height, info.width)
-        return array_answer(layer if part else self._renamed(layer), self._state_revision())
+        layer = said.of_frame(said.confidence if part else said.labels, frame, info.height, info.width)
+        return array_answer(layer if part else self._as_final(layer), self._state_revision())
 
-    def _rendered(self, frame: int, version: int) -> tuple[ndarray, ndarray]:
-        """Class ids and confidence of a frame, which pages ask for one after the other."""
-        with self._lock:
-            if self._last is None or self._last[0] != (frame, version):
-                self._last = (frame, version), self._given().render(frame)
-            return self._last[1]
+    def _rows(self, frame: int, row: str) -> Answer:
+        last = self._session.frames[frame].height - 1
+        if not re.fullmatch("[0-9]{1,9}", row) or int(row) > last:
+            raise RequestError(f"Expected a row from 0 to {last} as 'row' in the address.")
+        labels, confidence = self._given().render_rows(frame, int(row))
+        return json_answer({"labels": inline(self._as_final(labels)), "confidence": inline(confidence)})
 
     def labels_of(self, seen: View) -> Int16[ndarray, "height width"]:
         """What the field says of the training pixels that a picture of the surface shows."""
-        return self._renamed(self._said().at(seen.pixels))
+        return self._as_final(self._said().at(seen.pixels))
 
-    def said(self) -> Said:
-        """A function that gives what the field says of each pixel of a frame, rendered at its full size."""
+    @contextmanager
+    def saying(self) -> Iterator[Said]:
+        """A function that gives what the field says of each pixel of a frame, rendered at its full size.
+
+        Until the block ends the field learns nothing, so that all frames are said by one training. Class ids are those
+        of the training: classes may be merged, and others may come, before the last frame is rendered.
+
+        Raises:
+            SceneError: from the function, if the process of the field ended meanwhile, so that it was trained anew.
+        """
         follower = self._given()
-        self._said()
+        with follower.holding() as version:
 
-        def of_frame(frame: int) -> tuple[ndarray, ndarray]:
-            labels, confidence = follower.render(frame)
-            return self._renamed(labels), confidence.astype(np.float32) / 255
+            def of_frame(frame: int) -> tuple[ndarray, ndarray]:
+                labels, confidence = follower.render(frame)
+                if follower.state.version != version:
+                    raise SceneError(
+                        "Expected one training of the field to say all frames, found that it was trained anew "
+                        "meanwhile; export again."
+                    )
+                return labels, confidence.astype(np.float32) / 255
 
-        return of_frame
+            yield of_frame
 
     def save(self, body: Body) -> Answer:
         """Write the field as a run of its own, in a new folder beside its run."""
         name, follower = body.folder("folder"), self._given()
         config = follower.save(unused_folder(follower.runs, "labelled") if name is None else follower.runs / name)
         return json_answer({"config": str(config)})
+
+    def change(self, body: Body) -> Answer:
+        """Let the field follow again after it has failed."""
+        body.choice("action", ("begin-again",))
+        self._given().begin_again()
+        return json_answer({"field": self.summary()})
 
     def _given(self) -> FieldFollower:
         if self._follower is None:
@@ -99,13 +120,5 @@ class FieldApi:
     def _state_revision(self) -> int:
         return self._given().state.revision or 0
 
-    def _renamed(self, labels: ndarray) -> ndarray:
-        """The same labels, with those of classes that were merged meanwhile as what they were merged into."""
-        classes = {one.id: one.merged_into for one in self._session.classes}
-        for number in np.unique(labels[labels >= 0]).tolist():
-            final = number
-            while final in classes and classes[final] is not None:
-                final = classes[final]
-            if final != number or final not in classes:
-                labels = np.where(labels == number, np.int16(final if final in classes else -1), labels)
-        return labels
+    def _as_final(self, labels: ndarray) -> ndarray:
+        return as_final(labels, self._session.classes)

@@ -33,12 +33,13 @@ def read_config(load_config: Path) -> Any:
     return config
 
 
-def taxonomy_of_session(scene: Taxonomy, classes: Sequence[ClassEntry]) -> Taxonomy:
+def taxonomy_of_session(scene: Taxonomy, classes: Sequence[ClassEntry], void_id: int) -> Taxonomy:
     """The classes of a session, and those of its scene that it does not have, without which no label image is read.
 
     Args:
         scene: The classes of the scene.
         classes: The classes of the session.
+        void_id: The id of void in the session, which none of its classes has.
     """
     parts = scene.source_ids, scene.names, scene.colors, scene.is_thing
     by_id = {entry.id: entry for entry in (*(ClassEntry(*of_class) for of_class in zip(*parts, strict=True)), *classes)}
@@ -48,22 +49,27 @@ def taxonomy_of_session(scene: Taxonomy, classes: Sequence[ClassEntry]) -> Taxon
         tuple(entry.name for entry in entries),
         tuple(entry.color for entry in entries),
         tuple(entry.is_thing for entry in entries),
-        scene.void_source_id,
+        void_id,
         tuple(number for number in scene.void_source_ids if number not in {entry.id for entry in entries}),
     )
 
 
 def linear_for(taxonomy: Taxonomy, head: nn.Linear, class_ids: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the last layer for all classes of a run, of which the head has some."""
+    """Weight and bias of the last layer for all classes of a run, of which the head has some.
+
+    A class of the head that the run does not have, since the session has dropped it meanwhile, is left out.
+    """
     weight = torch.zeros(taxonomy.num_classes, head.in_features)
     bias = torch.full((taxonomy.num_classes,), _NEVER)
-    places = [taxonomy.source_ids.index(number) for number in class_ids]
-    weight[places], bias[places] = head.weight.detach(), head.bias.detach()
+    for place, number in enumerate(class_ids):
+        if number in taxonomy.source_ids:
+            known = taxonomy.source_ids.index(number)
+            weight[known], bias[known] = head.weight[place].detach(), head.bias[place].detach()
     return weight, bias
 
 
 def write_run(
-    run: Run, folder: Path, head: SemanticHead, class_ids: Sequence[int], classes: Sequence[ClassEntry]
+    run: Run, folder: Path, head: SemanticHead, class_ids: Sequence[int], classes: Sequence[ClassEntry], void_id: int
 ) -> Path:
     """Write a run with another head, which `ns-viewer`, `ns-eval` and the commands of this package open.
 
@@ -73,6 +79,7 @@ def write_run(
         head: The head.
         class_ids: The ids of its classes.
         classes: The classes of the session.
+        void_id: The id of void in the session.
 
     Returns:
         The new config.yml.
@@ -83,7 +90,7 @@ def write_run(
     if not class_ids:
         raise SceneError("Expected a head with a class to write it as a run, found none; mark something first.")
     refuse_used_folder(folder, "folder")
-    config, taxonomy = read_config(run.load_config), taxonomy_of_session(run.model.taxonomy, classes)
+    config, taxonomy = read_config(run.load_config), taxonomy_of_session(run.model.taxonomy, classes, void_id)
     source = find_checkpoint(run.load_config.parent / config.relative_model_dir)
     state = torch.load(source, map_location="cpu", weights_only=True)
     weight, bias = linear_for(taxonomy, head.linear, class_ids)

@@ -53,6 +53,7 @@ class HeadTrainer:
 
     Attributes:
         class_ids: The id in the session of each class of the head.
+        is_trained: Whether any label has taught it one of these classes.
     """
 
     def __init__(self, field: Any, optimizers: dict[str, Any], seed: int = 0) -> None:
@@ -60,7 +61,7 @@ class HeadTrainer:
         self._rng = np.random.default_rng(seed)
         self._generator = torch.Generator().manual_seed(seed)
         self.class_ids: tuple[int, ...] = ()
-        self._is_trained = False
+        self.is_trained = False
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             field.head.reset_parameters()
@@ -86,6 +87,7 @@ class HeadTrainer:
                     known = self.class_ids.index(number)
                     linear.weight[place], linear.bias[place] = before.weight[known], before.bias[known]
         self._field.head = SemanticHead(self.head.grid, self.head.trunk, linear)
+        self.is_trained = self.is_trained and not set(class_ids).isdisjoint(self.class_ids)
         self.class_ids = tuple(class_ids)
 
     def train(self, rays: ClassRays, targets: HeadTargets, num_steps: int | None = None) -> None:
@@ -100,7 +102,7 @@ class HeadTrainer:
         labelled = np.flatnonzero((places != VOID) & (targets.weights > 0))
         if not len(labelled):
             return
-        num_steps = num_steps or (FURTHER_STEPS if self._is_trained else FIRST_STEPS)
+        num_steps = num_steps or (FURTHER_STEPS if self.is_trained else FIRST_STEPS)
         steppers = set_up_for_run(self.head.parameters_by_group(), self._optimizers, num_steps)
         for numbers in self._batches(labelled, places, num_steps):
             logits = rays.logits(self.head, numbers)
@@ -111,7 +113,7 @@ class HeadTrainer:
             for optimizer, schedule in steppers:
                 optimizer.step()
                 schedule.step()
-        self._is_trained = True
+        self.is_trained = True
 
     def _places(self, labels: Int16[ndarray, "rays"]) -> Int64[ndarray, "rays"]:
         """Class ids as places 0..C-1 in the head; -1 stays."""
@@ -132,8 +134,13 @@ class HeadTrainer:
             yield np.concatenate([labelled[self._rng.integers(len(labelled), size=RAYS - by_class)], of_class])
 
     def predict(self, rays: ClassRays) -> tuple[Int16[ndarray, "rays"], UInt8[ndarray, "rays"]]:
-        """What the field says of rays: class ids, -1 where a ray meets nothing, and confidence 0..255 for 0..1."""
+        """What the field says of rays: class ids, -1 where a ray meets nothing, and confidence 0..255 for 0..1.
+
+        Before it is trained it says nothing, -1, of all of them: what a head of random values says means nothing.
+        """
         labels, confidence = np.full(len(rays), VOID, np.int16), np.zeros(len(rays), np.uint8)
+        if not self.is_trained:
+            return labels, confidence
         ids = np.array(self.class_ids, np.int16)
         for start in range(0, len(rays), _RAYS_AT_A_TIME):
             numbers = np.arange(start, min(start + _RAYS_AT_A_TIME, len(rays)))

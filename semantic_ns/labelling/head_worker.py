@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,25 +90,40 @@ class HeadWorker:
         """What the field says of other rays of the same run: class ids."""
         return self.trainer.predict(rays)[0]
 
-    def render(self, frame: int) -> tuple[ndarray, ndarray]:
-        """What the field says of all pixels [height, width] of a frame: class ids, and confidence 0..255."""
-        said, sure = self.trainer.predict(self._collect(swept_pixels(frame, self._size, 1).view(-1, 3)))
-        return said.reshape(self._size), sure.reshape(self._size)
+    def render(self, frame: int, rows: Sequence[int] | None = None) -> tuple[ndarray, ndarray]:
+        """What the field says of pixels [rows, width] of a frame: class ids, and confidence 0..255.
 
-    def save(self, folder: Path, classes: Sequence[tuple[int, str, Sequence[int], bool | None]]) -> Path:
+        Args:
+            frame: The number of the frame.
+            rows: The first row, and the one after the last; by default all of them.
+        """
+        first, end = (0, self._size[0]) if rows is None else rows
+        pixels = swept_pixels(frame, self._size, 1)[first:end]
+        said, sure = self.trainer.predict(self._collect(pixels.reshape(-1, 3)))
+        return said.reshape(pixels.shape[:2]), sure.reshape(pixels.shape[:2])
+
+    def save(self, folder: Path, classes: Sequence[tuple[int, str, Sequence[int], bool | None]], void_id: int) -> Path:
         """Write the head as a run of its own, see `write_run`.
 
         Args:
             folder: A new folder.
             classes: Id, name, colour and, where it is known, whether it is a thing, of each class of the session.
+            void_id: The id of void in the session.
+
+        Raises:
+            SceneError: if no label has taught it anything, or `write_run` refuses.
         """
+        if not self.trainer.is_trained:
+            raise SceneError(
+                "Expected a field that has learned a class to write it as a run, found none; mark something first."
+            )
         scene = self._run.model.taxonomy
         things = dict(zip(scene.source_ids, scene.is_thing, strict=True))
         entries = []
         for number, name, (red, green, blue), thing in classes:
             guess = things.get(number, name.casefold() not in STUFF_NAMES)
             entries.append(ClassEntry(number, name, (red, green, blue), guess if thing is None else thing))
-        return write_run(self._run, folder, self.trainer.head, self.trainer.class_ids, entries)
+        return write_run(self._run, folder, self.trainer.head, self.trainer.class_ids, entries, void_id)
 
 
 def answers(begin: Callable[[], HeadWorker]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
@@ -124,18 +140,37 @@ def answers(begin: Callable[[], HeadWorker]) -> Callable[[Mapping[str, Any]], di
             made.append(begin())
             return {"stride": made[0].stride, "shape": list(made[0].shape), "seconds": time.process_time() - started}
         if does == "save":
-            return {"path": str(made[0].save(Path(request["folder"]), request["classes"]))}
+            return {"path": str(made[0].save(Path(request["folder"]), request["classes"], request["void_id"]))}
         if does == "train":
             with np.load(request["targets"], allow_pickle=False) as given:
                 found = made[0].train(given["labels"], given["confidence"], request["class_ids"])
         else:
-            found = made[0].render(request["frame"])
+            found = made[0].render(request["frame"], request["rows"])
         path = Path(request["to"])
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, labels=found[0], confidence=found[1])
         return {"seconds": time.process_time() - started}
 
     return answer
+
+
+def reply(answer: Callable[[Mapping[str, Any]], dict[str, Any]], request: Mapping[str, Any]) -> dict[str, Any]:
+    """What is answered to a request, where it fails a sentence as `error`; the next one may do better.
+
+    Only a beginning that fails otherwise than by a sentence ends the process, since nothing follows from it.
+    """
+    try:
+        return answer(request)
+    except SceneError as error:
+        return {"error": str(error)}
+    except MemoryError:
+        return {"error": "Expected memory for the field's classes, found too little; start with --field False."}
+    except Exception as error:  # such as a full disk, or what PyTorch raises where memory ends
+        if request["do"] == "begin":
+            raise
+        traceback.print_exc()
+        found = " ".join(f"{type(error).__name__}: {error}".split())
+        return {"error": f"Expected the field to {request['do']}, found {found:.200}; see field.log, and try again."}
 
 
 def _end_with(parent: int) -> None:
@@ -156,13 +191,7 @@ def main(load_config: Path) -> None:
 
     answer = answers(lambda: HeadWorker(load_run(load_config), read_config(load_config).optimizers))
     for line in sys.stdin:
-        try:
-            said = answer(json.loads(line))
-        except SceneError as error:
-            said = {"error": str(error)}
-        except MemoryError:
-            said = {"error": "Expected memory for the field's classes, found too little; start with --field False."}
-        channel.write(json.dumps(said) + "\n")
+        channel.write(json.dumps(reply(answer, json.loads(line))) + "\n")
         channel.flush()
 
 

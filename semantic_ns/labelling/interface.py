@@ -51,6 +51,11 @@ class SessionLike(Protocol):
         """Number of actions so far."""
         ...
 
+    @property
+    def void_id(self) -> int:
+        """Id of void in label images."""
+        ...
+
     def color(self, frame: int) -> UInt8[ndarray, "height width 3"]:
         """The colours of a frame."""
         ...

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Int16
 from numpy import ndarray
 
+from semantic_ns.labelling.classes import as_final
 from semantic_ns.labelling.spreading import SpreadLabels
 from semantic_ns.labelling.state import NOTHING, SessionState, Unchecked
 from semantic_ns.labelling.surface import LabelSurface
@@ -51,6 +52,9 @@ class ShownLabels:
 class SaidLabels(ShownLabels):
     """What is painted, and what something else than the voxels says where nothing is painted.
 
+    Classes are those of the session that is shown: what is said of one that was merged into another counts for that
+    one, and of one that came later for none.
+
     Args:
         shown: What a session shows.
         said: A function that gives what is said of a frame; it may be slow.
@@ -65,7 +69,8 @@ class SaidLabels(ShownLabels):
     def labels(self, frame: Unchecked) -> Int16[ndarray, "height width"]:
         """Class ids, painted where painted, else those that are said; -1 where nothing is said, or for void."""
         painted = self.painted(frame)
-        return np.where(painted == NOTHING, self._said(frame)[0], np.maximum(painted, NOTHING)).astype(np.int16)
+        said = as_final(self._said(frame)[0], self.state.classes)
+        return np.where(painted == NOTHING, said, np.maximum(painted, NOTHING)).astype(np.int16)
 
     def confidence(self, frame: Unchecked) -> Float32[ndarray, "height width"]:
         """How sure the labels are, 0..1; 1 where painted."""

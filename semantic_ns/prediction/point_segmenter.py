@@ -56,7 +56,7 @@ class PointSegmenter:
 
     Args:
         path: Folder with one file `*encoder*.onnx` and one `*decoder*.onnx`, or either file, whose other one has the
-            same name with the other word.
+            same name with the other word; whether letters are capitals makes no difference.
 
     Raises:
         SceneError: if there is no such pair, ONNX Runtime is missing, or a network has other inputs or outputs.
@@ -67,7 +67,7 @@ class PointSegmenter:
         self._encoder, self._decoder = open_onnx(self._encoder_path), open_onnx(self._decoder_path)
         (self._image, self._side, self._is_raw) = self._checked_encoder()
         self._inputs = self._checked_decoder()
-        self._lock = threading.Lock()
+        self._kept, self._encoding = threading.Lock(), threading.Lock()
         self._seen: OrderedDict[Hashable, _Seen] = OrderedDict()
 
     def _checked_encoder(self) -> tuple[str, int, bool]:
@@ -167,13 +167,27 @@ class PointSegmenter:
         return np.asarray(Image.fromarray(inner).resize((seen.width, seen.height), Image.Resampling.BILINEAR, box))
 
     def _embedding(self, key: Hashable, color: UInt8[ndarray, "height width 3"]) -> _Seen:
-        with self._lock:
-            if key not in self._seen:
-                self._seen[key] = self._encoded(color)
-                while len(self._seen) > _NUM_EMBEDDINGS:
-                    self._seen.popitem(last=False)
-            self._seen.move_to_end(key)
-            return self._seen[key]
+        found = self._known(key)
+        if found is not None:
+            return found
+        with self._encoding:  # which takes seconds: one image at a time, and what is known does not wait for it
+            found = self._known(key)  # by whoever was before
+            if found is None:
+                found = self._encoded(color)
+                self._keep(key, found)
+            return found
+
+    def _known(self, key: Hashable) -> _Seen | None:
+        with self._kept:
+            if key in self._seen:
+                self._seen.move_to_end(key)
+            return self._seen.get(key)
+
+    def _keep(self, key: Hashable, seen: _Seen) -> None:
+        with self._kept:
+            self._seen[key] = seen
+            while len(self._seen) > _NUM_EMBEDDINGS:
+                self._seen.popitem(last=False)
 
     def _encoded(self, color: UInt8[ndarray, "height width 3"]) -> _Seen:
         height, width = color.shape[:2]
@@ -212,10 +226,12 @@ def pair_at(path: Path) -> tuple[Path, Path]:
     found = []
     for word, other in (("encoder", "decoder"), ("decoder", "encoder")):
         if path.is_dir():
-            files = sorted(file for file in path.glob("*.onnx") if word in file.name.lower())
+            files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".onnx" and word in _lower(file))
         else:
-            named = path.with_name(path.name.replace(other, word))
-            files = [named] if named.is_file() and word in named.name else []
+            wanted = _lower(path).replace(other, word)
+            beside = path.parent.iterdir() if path.parent.is_dir() and word in wanted else ()
+            files = sorted(file for file in beside if _lower(file) == wanted and file.is_file())
+            files = [path] if path in files else files  # and not another one whose name differs in case
         if len(files) != 1:
             raise SceneError(
                 f"Expected a file *encoder*.onnx and a file *decoder*.onnx for --segmenter {path}, found {len(files)} "
@@ -223,3 +239,7 @@ def pair_at(path: Path) -> tuple[Path, Path]:
             )
         found.append(files[0])
     return found[0], found[1]
+
+
+def _lower(path: Path) -> str:
+    return path.name.lower()

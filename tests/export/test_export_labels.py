@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any, cast
@@ -137,6 +138,14 @@ def test_labels_for_a_tool_lie_beside_and_belong_to_the_upright_picture(tmp_path
     assert annotated.name == "photo.jpg"
     stored = np.asarray(Image.open(paths[0])) == 9
     np.testing.assert_array_equal(annotated.read((HEIGHT, WIDTH)) == 1, np.rot90(stored, -1))
+
+
+def test_images_of_one_name_are_refused_for_a_tool_before_the_first_is_rendered(tmp_path: Path) -> None:
+    frames = [replace(frame, image=tmp_path / str(i) / "0.png") for i, frame in enumerate(frames_of(2))]
+    exporter = LabelExporter(FakeModel(taxonomy_of(4)), tmp_path / "out", [], annotations="coco")
+    with pytest.raises(SceneError, match="for coco, found '0' twice"):
+        exporter.export(frames)
+    assert not (tmp_path / "out").exists()
 
 
 def test_colour_and_confidence_lie_in_parallel_folders_under_the_same_name(tmp_path: Path) -> None:

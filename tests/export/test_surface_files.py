@@ -22,7 +22,7 @@ from semantic_ns.export.point_files import (
     write_mesh,
     write_ply,
 )
-from semantic_ns.export.surface_files import README, MeshOptions, write_points, write_surface_mesh
+from semantic_ns.export.surface_files import README, MeshFormat, MeshOptions, write_points, write_surface_mesh
 from semantic_ns.export.surface_views import SceneSurface
 from semantic_ns.export.view_votes import Tolerance
 from semantic_ns.labels.taxonomy import Taxonomy
@@ -267,6 +267,17 @@ def test_points_and_vertices_have_the_ids_of_their_things(
         ids = table[f"{prefix}instance"]
         assert (class_of[ids] == np.where(ids > 0, table[f"{prefix}{id_name}"], 0)).all()
     assert "8 instances of things" in (tmp_path / README).read_text()
+
+
+@pytest.mark.parametrize("file_format", ["ply", "glb"])
+def test_split_classes_leave_the_picture_of_the_things_in_one_piece(
+    surface: SceneSurface, halves: SurfaceInstances, tmp_path: Path, file_format: MeshFormat
+) -> None:
+    write_surface_mesh(tmp_path / "whole", surface, THINGS, MeshOptions(0.16, file_format), halves)
+    write_surface_mesh(tmp_path / "split", surface, THINGS, MeshOptions(0.16, file_format, splits_classes=True), halves)
+    name = f"mesh_instances.{file_format}"
+    assert (tmp_path / "split" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not (tmp_path / "split" / f"mesh_classes.{file_format}").exists()
 
 
 def test_a_scene_of_unknown_scale_is_not_said_to_be_in_metres(surface: SceneSurface, tmp_path: Path) -> None:

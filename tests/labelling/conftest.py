@@ -1,4 +1,4 @@
-"""A labelling server for the `session` of each test module, and the page in a browser."""
+"""A labelling server and a field for the `session` of each test module, and the page in a browser."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from semantic_ns.labelling import field as following
 from semantic_ns.labelling.server import LabelServer
 from semantic_ns.labelling.session import LabelSession
 from semantic_ns.labelling.surface import LabelSurface
+from support.field_followers import Followers
 from support.label_actions import FRAMES
 from support.label_page import LabelPage, open_browser
 from support.label_server import serving
@@ -69,3 +71,13 @@ def opened(surface: LabelSurface, tmp_path: Path) -> Iterator[Callable[..., Labe
     yield opening
     for session in sessions:
         session.close()
+
+
+@pytest.fixture
+def follow(session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Followers]:
+    monkeypatch.setattr(following, "_REST_S", 0.05)
+    monkeypatch.setattr(following, "_LOOK_S", 0.02)
+    followers = Followers(session, tmp_path)
+    yield followers
+    for one in followers.made:
+        one.close()

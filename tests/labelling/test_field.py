@@ -1,9 +1,7 @@
-"""The field that follows a session, by a process that stands in for the training: what it is asked, and how it ends."""
+"""The field that follows a session, by a process that stands in for the training: what it is asked."""
 
-import sys
-import textwrap
+import json
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,98 +10,18 @@ import pytest
 
 from semantic_ns.errors import SceneError
 from semantic_ns.labelling import field as following
-from semantic_ns.labelling.field import FieldFollower, FieldLabels
+from semantic_ns.labelling.field import FieldLabels
+from semantic_ns.labelling.field_api import FieldApi
+from semantic_ns.labelling.state import ImportInForce
+from support.field_followers import NO_ROOM, STRIDE, Followers, Watched, has_followed, of_request, post
 from support.label_page import NO_BROWSER, SOFA, LabelPage
-from support.label_server import action, ask, mark, serving
+from support.label_server import action, ask, inline_array, mark, serving, wait_until
 from support.label_session import SmallSession
-
-STRIDE = 4
-WORKER = """
-import json, os, sys
-from pathlib import Path
-import numpy as np
-log = Path(sys.argv[1])
-for line in sys.stdin:
-    asked = json.loads(line)
-    with log.open("a") as file:
-        file.write(line)
-    number = len([one for one in log.read_text().splitlines() if '"train"' in one])
-    if asked["do"] == "begin":
-        said = {"stride": 4, "shape": [3, 12, 16]}
-        BEGIN
-    elif asked["do"] == "train":
-        TRAIN
-        labels = np.load(asked["targets"])["labels"]
-        labels = np.where(labels < 0, 3, labels)  # it has something to say of every pixel
-        np.savez(asked["to"], labels=labels.astype(np.int16), confidence=np.full(labels.shape, 204, np.uint8))
-        said = {"seconds": 1.5}
-    elif asked["do"] == "render":
-        RENDER
-        labels = np.full((48, 64), asked["frame"], np.int16)
-        np.savez(asked["to"], labels=labels, confidence=np.full(labels.shape, 51, np.uint8))
-        said = {"seconds": 0.5}
-    else:
-        Path(asked["folder"]).mkdir()
-        said = {"path": asked["folder"] + "/config.yml"}
-    print(json.dumps(said), flush=True)
-"""
 
 
 @pytest.fixture
 def session() -> SmallSession:
     return SmallSession(num_frames=3, height=48, width=64)
-
-
-class Followers:
-    """Makes fields that follow a session, and ends them."""
-
-    def __init__(self, session: SmallSession, folder: Path) -> None:
-        self.session, self.folder, self.made = session, folder, []
-        self.log = folder / "asked.jsonl"
-
-    def __call__(self, **changed: str) -> FieldFollower:
-        text = WORKER
-        for name in ("BEGIN", "TRAIN", "RENDER"):
-            text = text.replace(name, changed.get(name, "pass"))
-        (self.folder / "worker.py").write_text(textwrap.dedent(text))
-        command = [sys.executable, str(self.folder / "worker.py"), str(self.log)]
-        config = self.folder / "runs" / "one" / "config.yml"
-        config.parent.mkdir(parents=True, exist_ok=True)
-        self.made.append(FieldFollower(self.session, config, self.folder / "field", command))
-        return self.made[-1]
-
-    def asked(self) -> list[str]:
-        return self.log.read_text().splitlines() if self.log.exists() else []
-
-
-@pytest.fixture
-def follow(session: SmallSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Followers]:
-    monkeypatch.setattr(following, "_REST_S", 0.05)
-    monkeypatch.setattr(following, "_LOOK_S", 0.02)
-    followers = Followers(session, tmp_path)
-    yield followers
-    for one in followers.made:
-        one.close()
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Wait for another process, for as long as it may take on a busy machine."""
-    pause = threading.Event()
-    for _ in range(6000):
-        if is_so():
-            return
-        pause.wait(0.01)
-    raise AssertionError("it never came")
-
-
-def has_followed(field: FieldFollower, revision: int) -> Callable[[], bool]:
-    return lambda: field.state.state == "ready" and field.state.revision == revision
-
-
-def post(session: SmallSession, number: int, **changes: Any) -> None:
-    from semantic_ns.labelling.marks import Mark
-
-    session.add_mark(Mark.from_json(mark(**changes)), "one", number)
 
 
 def test_the_field_follows_each_change_and_nothing_is_asked_before_the_first_mark(
@@ -128,60 +46,99 @@ def test_the_field_follows_each_change_and_nothing_is_asked_before_the_first_mar
     assert sum('"begin"' in one for one in follow.asked()) == 1
 
 
-def test_a_process_that_is_killed_loses_nothing_and_is_started_again(session: SmallSession, follow: Followers) -> None:
-    field = follow(TRAIN="if number == 2: os.kill(os.getpid(), 9)")
+@pytest.mark.parametrize("kind", ["void", "erase"])
+def test_void_and_what_is_erased_alone_teach_nothing(
+    tmp_path: Path, follow: Followers, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(following, "_REST_S", 0.0)
+    session = follow.session = Watched(num_frames=3, height=48, width=64)
+    field = follow()
+    post(session, 0, class_id=None, action=kind)
+    before = session.num_looks
+    wait_until(lambda: session.num_looks > before + 5 or bool(follow.asked()))
+    assert follow.asked() == []
+    assert field.state.state == "waiting"
+    post(session, 1)
+    wait_until(has_followed(field, 2))
+
+
+def test_imported_labels_are_learned_without_a_mark(session: SmallSession, follow: Followers) -> None:
+    session.imported = ImportInForce("predictions", "0", 1e-4, (), is_on=True)
+    wait_until(has_followed(follow(), 0))
+
+
+def test_a_frame_is_rendered_in_pieces_between_which_the_field_learns(
+    session: SmallSession, follow: Followers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The first piece waits for a file that is written after the next mark."""
+    monkeypatch.setattr(following, "_PIECE_PIXELS", 20 * 64)
+    monkeypatch.setattr(following, "_REST_S", 0.0)
+    go_on = tmp_path / "go_on"
+    field = follow(RENDER=f"import time\n        while not os.path.exists({str(go_on)!r}): time.sleep(0.01)")
+    post(session, 0)
+    wait_until(has_followed(field, 1))
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(field.render(2)), daemon=True)
+    thread.start()
+    wait_until(lambda: '"render"' in follow.asked()[-1])
+    post(session, 1, x=10)
+    go_on.touch()
+    thread.join(60)
+    asked = [json.loads(one) for one in follow.asked()]
+    assert [one.get("rows", one["do"]) for one in asked] == [
+        "begin", "train", [0, 20], "train", [20, 40], [40, 48],
+    ]  # fmt: skip
+    assert found[0][0].shape == found[0][1].shape == (48, 64)
+    assert (found[0][0] == 2).all()
+
+
+def test_while_it_is_held_the_field_learns_nothing(follow: Followers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "_REST_S", 0.0)
+    session = follow.session = Watched(num_frames=3, height=48, width=64)
+    field = follow()
+    post(session, 0)
+    wait_until(has_followed(field, 1))
+    with field.holding() as version:
+        post(session, 1, x=10)
+        before = session.num_looks
+        wait_until(lambda: session.num_looks > before + 5)
+        assert version == field.state.version
+        assert field.state.revision == 1
+    wait_until(has_followed(field, 2))
+
+
+def test_an_export_of_the_field_is_of_one_training_and_has_its_ids(session: SmallSession, follow: Followers) -> None:
+    field = follow(RENDER="if number == 3: sys.exit(1)")
     post(session, 0, class_id=SOFA)
     wait_until(has_followed(field, 1))
-    before = field.labels
-    post(session, 1, class_id=1, x=5, y=5)
-    wait_until(has_followed(field, 2))
-    assert sum('"begin"' in one for one in follow.asked()) == 2
-    assert before is not None
-    assert field.labels is not before
+    with FieldApi(field, session).saying() as said:
+        assert (said(1)[0] == 1).all()
+        session.merge_class(2, 0, "one", 1)
+        labels, sure = said(2)
+        assert (labels == 2).all()
+        assert np.unique(sure) == np.float32(51 / 255)
+        assert "found that it ended" in of_request(lambda: said(0))
+        assert "it was trained anew meanwhile; export again" in of_request(lambda: said(0))
 
 
-def test_a_process_that_ends_again_and_again_is_given_up_with_a_sentence(
-    session: SmallSession, follow: Followers
+def test_a_run_is_written_with_the_classes_of_now_and_what_is_void_in_the_session(
+    session: SmallSession, follow: Followers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    field = follow(TRAIN="sys.exit(3)")
-    post(session, 0)
-    wait_until(lambda: field.state.state == "failed")
-    assert str(field.state.sentence).startswith("Expected the process that trains the field's classes to go on, found")
-    assert "field.log" in str(field.state.sentence)
-    assert len(follow.asked()) == 2 * following._MOST_ENDS
-    post(session, 1)
-    assert session.revision == 2
-
-
-def test_a_run_that_does_not_suit_is_told_in_its_own_sentence(session: SmallSession, follow: Followers) -> None:
-    field = follow(BEGIN='said = {"error": "Expected another run, found this one."}')
-    post(session, 0)
-    wait_until(lambda: field.state.state == "failed")
-    assert field.state.sentence == "Expected another run, found this one."
-    assert len(follow.asked()) == 1
-
-
-def test_a_request_that_fails_leaves_the_field_as_it_is(session: SmallSession, follow: Followers) -> None:
-    field = follow(RENDER='if asked["frame"] == 2: print(json.dumps({"error": "No."}), flush=True); continue')
+    field = follow()
     post(session, 0)
     wait_until(has_followed(field, 1))
-    with pytest.raises(SceneError, match="No"):
-        field.render(2)
-    labels, confidence = field.render(1)
-    assert (labels == 1).all()
-    assert (confidence == 51).all()
-    assert field.state.state == "ready"
-
-
-def test_who_waits_is_told_when_the_process_ends(session: SmallSession, follow: Followers) -> None:
-    field = follow(RENDER="sys.exit(1)")
-    post(session, 0)
-    wait_until(has_followed(field, 1))
-    with pytest.raises(SceneError, match="found that it ended"):
-        field.render(0)
-    field.close()
-    with pytest.raises(SceneError, match="the session has ended"):
-        field.render(0)
+    monkeypatch.setattr(following, "_REST_S", 1e9)
+    monkeypatch.setattr(following, "_LONGEST_REST_S", 1e9)
+    session.add_class("rug", (1, 2, 3), "one", 1)
+    session.merge_class(4, 0, "one", 2)
+    of_request(lambda: field.save(tmp_path / "first"))
+    of_request(lambda: field.save(tmp_path / "second"))
+    asked = [json.loads(one) for one in follow.asked()]
+    assert [one["do"] for one in asked] == ["begin", "train", "train", "save", "save"]
+    ids = [0, 1, 2, 3, 5, 6]
+    assert asked[2]["class_ids"] == ids
+    for one in asked[3:]:
+        assert ([entry[0] for entry in one["classes"]], one["void_id"]) == (ids, 255)
 
 
 def test_marks_are_answered_while_the_field_learns(session: SmallSession, follow: Followers, tmp_path: Path) -> None:
@@ -241,9 +198,11 @@ def test_the_api_shows_exports_and_writes_what_the_field_says(
         assert field.labels is not None
         assert (labels == field.labels.of_frame(field.labels.labels, 1, 48, 64)).all()
         assert set(ask(port, "/api/frame/1/field?part=confidence").body) == {204}
-        for part, value in (("labels", 2), ("confidence", 51)):  # as it is rendered, and once
-            assert set(ask(port, f"/api/frame/2/field?size=full&part={part}").body) <= {value, 0}
-        assert sum('"render"' in one for one in follow.asked()) == 1
+        rows = ask(port, "/api/frame/2/field?row=47").content
+        assert (inline_array(rows["labels"], "<i2", session) == np.full((1, 64), 2)).all()
+        assert (inline_array(rows["confidence"], "u1", session) == np.full((1, 64), 51)).all()
+        for row in ("48", "-1", "x"):
+            assert "a row from 0 to 47" in ask(port, f"/api/frame/2/field?row={row}").sentence
         assert ask(port, "/api/view", "POST", {**asked, "source": "field"}).status == 200
         assert "voxels, field" in ask(port, "/api/view", "POST", {**asked, "source": "stars"}).sentence
         reply = ask(port, "/api/export", "POST", {"source": "field", "coco": True})
@@ -277,8 +236,9 @@ def test_a_class_that_was_merged_meanwhile_is_said_as_the_one_that_it_is_now(
 
 @pytest.mark.skipif(NO_BROWSER is not None, reason=str(NO_BROWSER))
 def test_the_page_shows_what_the_field_says_and_writes_it(
-    one_page: LabelPage, session: SmallSession, follow: Followers, tmp_path: Path
+    one_page: LabelPage, session: SmallSession, follow: Followers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(following, "_PIECE_PIXELS", 20 * 64)
     field = follow()
     with serving(session, tmp_path / "exports", field=field) as server:
         one_page.open(server.address)
@@ -293,6 +253,14 @@ def test_the_page_shows_what_the_field_says_and_writes_it(
         page.value("document.querySelector('[data-source=field]').click()")
         page.wait_until("snsLabel.field.layer?.isFull && snsLabel.view.layer === snsLabel.field.layer")
         assert page.value("snsLabel.view.labelAt({x: 2, y: 47})") == 0  # what it renders
+        page.value("[1, 2].forEach((frame) => snsLabel.goTo(frame))")
+        page.wait_until("snsLabel.field.layer?.isFull")
+        assert page.value("[...new Set(snsLabel.field.layer.labels)]") == [2]
+        rendered = [json.loads(one) for one in follow.asked() if '"render"' in one]
+        assert [(one["frame"], *one["rows"]) for one in rendered] == [
+            (frame, *rows) for frame in (0, 2) for rows in ((0, 20), (20, 40), (40, 48))
+        ]  # and none of the frame that was passed
+        page.value("snsLabel.goTo(0)")
         page.value("document.querySelector('[data-source=voxels]').click()")
         assert page.value("snsLabel.view.layer === snsLabel.store.layers.get(0)")
         page.value("document.getElementById('write-run').click()")
@@ -319,3 +287,20 @@ def test_the_export_button_writes_coco_and_what_the_field_says_if_wanted(
         page.wait_until("document.getElementById('export-result').textContent.startsWith('Wrote')")
         assert session.exported_coco
         assert any('"render"' in one for one in follow.asked())
+
+
+@pytest.mark.skipif(NO_BROWSER is not None, reason=str(NO_BROWSER))
+def test_the_page_says_why_the_field_does_not_follow_and_has_it_begin_again(
+    one_page: LabelPage, session: SmallSession, follow: Followers, tmp_path: Path
+) -> None:
+    field = follow(BEGIN=f"if number == 1: {NO_ROOM}")
+    with serving(session, tmp_path / "exports", field=field) as server:
+        one_page.open(server.address)
+        page = one_page.page
+        assert page.value("document.getElementById('begin-again').hidden")
+        one_page.stroke((20, 20), (30, 20))
+        page.wait_until("document.getElementById('field-note').textContent === 'Expected room, found none.'")
+        page.wait_until("!document.getElementById('begin-again').hidden")
+        page.value("document.getElementById('begin-again').click()")
+        page.wait_until("document.getElementById('field-note').textContent.startsWith('Up to date')")
+        assert page.value("document.getElementById('begin-again').hidden")

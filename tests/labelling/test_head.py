@@ -13,10 +13,11 @@ import torch
 
 from semantic_ns.checkpoints import find_checkpoint
 from semantic_ns.errors import SceneError
+from semantic_ns.fields.class_rays import ClassRays
 from semantic_ns.fields.semantic_head import SemanticHead
 from semantic_ns.labelling.head_run import linear_for, read_config, taxonomy_of_session, write_run
 from semantic_ns.labelling.head_training import HeadTargets, HeadTrainer
-from semantic_ns.labelling.head_worker import HeadWorker, answers
+from semantic_ns.labelling.head_worker import HeadWorker, answers, reply
 from semantic_ns.labels.class_table import ClassEntry
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
@@ -103,13 +104,15 @@ def test_a_frame_is_rendered_as_its_rays_that_are_kept(worker: HeadWorker, train
     stride = worker.stride
     assert (said[::stride, ::stride] == trained[1][3]).mean() > 0.99
     assert said.shape == sure.shape
+    for layer, rows in zip((said, sure), worker.render(3, [5, 9]), strict=True):
+        assert (layer[5:9] == rows).all()
 
 
 def test_the_written_run_says_the_same_and_its_own_run_stays_as_it_was(
     run: Run, worker: HeadWorker, trained: Any, halves: Any
 ) -> None:
     folder, before = run.load_config.parent, checksums(run.load_config.parent)
-    config = worker.save(folder.with_name("labelled_1"), classes_of(run))
+    config = worker.save(folder.with_name("labelled_1"), classes_of(run), 0)
     assert checksums(folder) == before
     opened = load_run(config)
     assert opened.model.taxonomy.source_ids == tuple(sorted(one[0] for one in classes_of(run)))
@@ -127,9 +130,9 @@ def test_the_written_run_says_the_same_and_its_own_run_stays_as_it_was(
     color = run.pipeline.model.get_outputs_for_camera(camera)["rgb"]
     assert torch.equal(rendered["rgb"], color)
     with pytest.raises(SceneError, match="a new or an empty folder"):
-        worker.save(folder.with_name("labelled_1"), classes_of(run))
+        worker.save(folder.with_name("labelled_1"), classes_of(run), 0)
     with pytest.raises(SceneError, match="a new or an empty folder"):
-        worker.save(folder, classes_of(run))
+        worker.save(folder, classes_of(run), 0)
 
 
 def checksums(folder: Path) -> dict[str, str]:
@@ -168,13 +171,15 @@ def test_void_and_rays_without_weight_teach_nothing(run: Run, worker: HeadWorker
 def test_classes_of_the_scene_that_a_session_merged_are_never_said() -> None:
     scene = Taxonomy((3, 7, 9), ("wall", "lamp", "rug"), ((1, 1, 1),) * 3, (False, True, True), 0, (0, 255))
     found = taxonomy_of_session(
-        scene, [ClassEntry(9, "carpet", (9, 9, 9), False), ClassEntry(255, "cup", (2, 2, 2), True)]
+        scene, [ClassEntry(9, "carpet", (9, 9, 9), False), ClassEntry(255, "cup", (2, 2, 2), True)], 0
     )
     assert found.source_ids == (3, 7, 9, 255)
     assert found.names == ("wall", "lamp", "carpet", "cup")
     assert found.void_source_ids == (0,)
     linear = torch.nn.Linear(4, 2)
     weight, bias = linear_for(found, linear, (9, 255))
+    dropped = linear_for(found, torch.nn.Linear(4, 3), (9, 10, 255))[1]
+    assert (dropped[2:] > -1).all()  # of classes 9 and 255; 10 is of no class any more
     x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
     logits = x @ weight.T + bias
     assert torch.equal(logits[:, 2:].argmax(dim=1), linear(x).argmax(dim=1))
@@ -191,7 +196,7 @@ def test_requests_are_answered_by_files(worker: HeadWorker, halves: Any, tmp_pat
     assert answer({**asked, "to": str(tmp_path / "said.npz")})["seconds"] > 0
     with np.load(tmp_path / "said.npz") as said:
         assert (said["labels"] == labels).mean() > 0.95
-    answer({"do": "render", "frame": 1, "to": str(tmp_path / "frame.npz")})
+    answer({"do": "render", "frame": 1, "rows": [0, 10**6], "to": str(tmp_path / "frame.npz")})
     with np.load(tmp_path / "frame.npz") as said:
         assert (said["labels"] == worker.render(1)[0]).all()
 
@@ -210,9 +215,56 @@ def test_a_run_whose_classes_share_features_is_refused(run: Run) -> None:
 
 def test_a_run_without_a_class_is_not_written(run: Run, tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="Expected a head with a class"):
-        write_run(run, tmp_path / "new", run.pipeline.model.field.head, (), [])
+        write_run(run, tmp_path / "new", run.pipeline.model.field.head, (), [], 0)
     assert not (tmp_path / "new").exists()
     assert find_checkpoint(run.load_config.parent / "nerfstudio_models").is_file()
+
+
+def test_a_field_that_has_learned_nothing_says_nothing() -> None:
+    """A head of random values would say some class of every ray, and one without a class has no most likely one."""
+    trainer = HeadTrainer(SimpleNamespace(head=SemanticHead(None, None, torch.nn.Linear(4, 2))), {})
+    rays = ClassRays(np.zeros((2, 3), np.uint16), np.ones(2, np.float16), np.array([0, 1, 2]))
+    nothing = HeadTargets(np.full(2, -1, np.int16), np.ones(2, np.float32))
+    for classes in ([], [3, 5]):
+        trainer.set_classes(classes)
+        trainer.train(rays, nothing)
+        said, sure = trainer.predict(rays)
+        assert (said.tolist(), sure.tolist()) == ([-1, -1], [0, 0])
+
+
+def test_a_field_whose_classes_are_all_gone_says_nothing_of_others() -> None:
+    trainer = HeadTrainer(SimpleNamespace(head=SemanticHead(None, None, torch.nn.Linear(4, 2))), {})
+    trainer.set_classes([3, 5])
+    trainer.is_trained = True
+    trainer.set_classes([5, 8])
+    assert trainer.is_trained
+    trainer.set_classes([4])
+    assert not trainer.is_trained
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("too\nlarge"), KeyError("x")])
+@pytest.mark.parametrize("what", ["train", "render", "save"])
+def test_what_fails_is_answered_in_a_sentence_and_only_a_beginning_ends_the_process(
+    error: Exception, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(_: Any) -> Any:
+        raise error
+
+    sentence = reply(failing, {"do": what})["error"]
+    assert sentence.startswith(f"Expected the field to {what}, found {type(error).__name__}: ")
+    assert sentence.endswith("; see field.log, and try again.")
+    assert "\n" not in sentence
+    assert "Traceback" in capsys.readouterr().err
+    with pytest.raises(type(error)):
+        reply(failing, {"do": "begin"})
+
+
+def test_a_sentence_is_answered_as_it_is() -> None:
+    def refusing(_: Any) -> Any:
+        raise SceneError("Expected this, found that.")
+
+    assert reply(refusing, {"do": "begin"}) == {"error": "Expected this, found that."}
+    assert reply(lambda request: {"path": request["do"]}, {"do": "save"}) == {"path": "save"}
 
 
 def test_the_surface_of_a_scene_without_labels_becomes_a_run_with_the_classes_of_the_session(tmp_path: Path) -> None:
@@ -227,11 +279,13 @@ def test_the_surface_of_a_scene_without_labels_becomes_a_run_with_the_classes_of
     bare = load_run(tmp_path / "runs" / "surface" / "config.yml")
     assert bare.model.taxonomy.num_classes == 0
     worker = HeadWorker(bare, read_config(bare.load_config).optimizers)
+    classes = [(0, "cup", (1, 2, 3), None), (7, "wall", (4, 5, 6), None)]
+    with pytest.raises(SceneError, match="has learned a class"):
+        worker.save(tmp_path / "runs" / "named", classes, 255)
     labels = np.full(worker.shape, 7, np.int16)
-    worker.train(labels, np.full(labels.shape, 255, np.uint8), [4, 7])
-    run = load_run(
-        worker.save(tmp_path / "runs" / "named", [(4, "cup", (1, 2, 3), None), (7, "wall", (4, 5, 6), None)])
-    )
+    worker.train(labels, np.full(labels.shape, 255, np.uint8), [0, 7])
+    run = load_run(worker.save(tmp_path / "runs" / "named", classes, 255))
+    assert (run.model.taxonomy.source_ids, run.model.taxonomy.void_source_id) == ((0, 7), 255)
     assert (run.model.taxonomy.names, run.model.taxonomy.is_thing) == (("cup", "wall"), (True, False))
     with run.model.raw_outputs():
         rendered = run.model.get_outputs_for_camera(run.pipeline.datamanager.train_dataset.cameras[0:1])

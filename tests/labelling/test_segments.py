@@ -1,16 +1,22 @@
 """Masks that are proposed for a click: over the API, and in the page."""
 
+import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from semantic_ns.errors import SceneError
 from semantic_ns.io.run_lengths import decode_coco
+from semantic_ns.labelling.requests import Body
+from semantic_ns.labelling.segment_api import SegmentApi
 from semantic_ns.labelling.server import LabelServer
 from semantic_ns.prediction.point_segmenter import PointSegmenter
 from support.label_page import CONTROL, NO_BROWSER, ON_FLOOR, ON_SOFA, SOFA, LabelPage, shapes
-from support.label_server import ask, serving
+from support.label_server import ask, serving, wait_until
 from support.label_session import SmallSession
 from support.segmenters import write_pair
 
@@ -64,6 +70,53 @@ def test_without_networks_the_page_offers_nothing(session: SmallSession, tmp_pat
     with serving(session, tmp_path / "exports") as server:
         assert not ask(server.port, "/api/state").content["has_segmenter"]
         assert "start with --segmenter" in ask(server.port, "/api/segment", "POST", {"frame": 0, "points": []}).sentence
+
+
+class SlowSegmenter:
+    """Prepares a frame when it is let, and remembers which."""
+
+    def __init__(self) -> None:
+        self.prepared: list[int] = []
+        self.may_go_on = threading.Semaphore(0)
+
+    def prepare(self, key: int, color: np.ndarray) -> None:
+        self.prepared.append(key)
+        assert self.may_go_on.acquire(timeout=60)
+        if key == 0:
+            raise SceneError("Expected a network, found one that fails.")
+
+
+def test_of_frames_that_are_stepped_through_the_first_and_the_last_are_prepared(session: SmallSession) -> None:
+    """Each request is answered at once: none waits for the one frame that is being prepared."""
+    slow = SlowSegmenter()
+    api = SegmentApi(cast(Any, slow), session)
+    for frame in (0, 1, 2, 1):
+        body = Body.read(json.dumps({"frame": frame, "points": []}).encode())
+        assert json.loads(api.propose(body).body) == {"frame": frame}
+    slow.may_go_on.release(2)
+    wait_until(lambda: not api.is_preparing)
+    assert slow.prepared == [0, 1]
+    api.propose(body)
+    slow.may_go_on.release()
+    wait_until(lambda: not api.is_preparing)
+    assert slow.prepared == [0, 1, 1]
+
+
+@pytest.mark.skipif(NO_BROWSER is not None, reason=str(NO_BROWSER))
+def test_the_page_asks_to_prepare_the_frame_that_is_looked_at_and_none_that_is_passed(
+    one_page: LabelPage, server: LabelServer
+) -> None:
+    one_page.open(server.address)
+    page = one_page.page
+    page.value(
+        "(() => { const { store } = snsLabel, ask = store.ask.bind(store); window.prepared = []; store.ask = (path,"
+        " body, ...rest) => { if (path === '/api/segment') prepared.push(body.frame);"
+        " return ask(path, body, ...rest); }; })()"
+    )
+    one_page.keys("m")
+    page.value("[1, 2, 1, 2].forEach((frame) => snsLabel.goTo(frame))")
+    page.wait_until("prepared.length")
+    assert page.value("prepared") == [2]
 
 
 @pytest.mark.skipif(NO_BROWSER is not None, reason=str(NO_BROWSER))

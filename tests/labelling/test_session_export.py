@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from semantic_ns.errors import SceneError
 from semantic_ns.io.run_lengths import decode_coco
 from semantic_ns.labelling.session import LabelSession
+from semantic_ns.labelling.surface import LabelSurface
 from support.label_actions import FRAMES, LAMP, WALL, click
 from support.label_surfaces import HEIGHT, WIDTH
 
@@ -76,3 +79,77 @@ def test_what_is_said_takes_the_place_of_spread_labels_and_never_of_painted_ones
                 else:
                     expected = said[frame, row, column] if sure[frame, row, column] >= 0.5 else -1
                 assert labels[row, column] == (session.void_id if expected == -1 else expected)
+
+
+def test_classes_that_change_while_what_is_said_is_exported_are_those_of_its_beginning(
+    session: LabelSession, tmp_path: Path
+) -> None:
+    names: list[str] = []
+
+    def say(frame: int) -> tuple[np.ndarray, np.ndarray]:
+        if frame == 1:
+            session.add_class("vase", None, "a", 3)
+            session.merge_class(WALL, LAMP, "a", 4)
+            session.rename_class(LAMP, "light", "a", 5)
+        names.append(session.classes[-1].name)
+        said = np.full((HEIGHT, WIDTH), WALL if frame < 2 else session.classes[-1].id, np.int16)
+        return said, np.ones(said.shape, np.float32)
+
+    session.export(tmp_path / "out", said=say)
+    assert names == ["lamp", "vase", "vase"]
+    content = json.loads((tmp_path / "out" / "classes.json").read_text())
+    assert [(one["id"], one["name"]) for one in content["classes"]] == [(WALL, "wall"), (LAMP, "lamp")]
+    for frame, labels in enumerate(labels_in(tmp_path / "out")):
+        is_painted = session.painted(frame) != -1
+        assert set(labels[~is_painted].tolist()) == {WALL if frame < 2 else session.void_id}
+
+
+def test_classes_that_were_merged_before_are_said_as_what_they_were_merged_into(
+    session: LabelSession, tmp_path: Path
+) -> None:
+    session.merge_class(WALL, LAMP, "a", 3)
+    said = np.full((HEIGHT, WIDTH), WALL, np.int16)
+    session.export(tmp_path / "out", said=lambda _: (said, np.ones(said.shape, np.float32)))
+    assert {number for labels in labels_in(tmp_path / "out") for number in np.unique(labels)} == {
+        LAMP, session.void_id,
+    }  # fmt: skip
+
+
+def test_coco_refuses_images_of_one_name_before_anything_is_said_or_written(
+    surface: LabelSurface, tmp_path: Path
+) -> None:
+    frames = tuple(
+        replace(info, name=f"{folder}_0", image=tmp_path / folder / f"0.{ending}")
+        for info, folder, ending in zip(surface.frames, "abc", ("png", "jpg", "png"), strict=True)
+    )
+    session = LabelSession(replace(surface, frames=frames, scene=tmp_path / "scene"), tmp_path / "journal")
+
+    def say(frame: int) -> tuple[np.ndarray, np.ndarray]:
+        raise AssertionError(frame)
+
+    try:
+        session.add_mark(click(0, WALL, 4, 4), "a", 0)
+        with pytest.raises(SceneError, match=r"for coco, found '0' twice; export PNGs alone, or rename the images"):
+            session.export(tmp_path / "out", coco=True, said=say)
+        assert not (tmp_path / "out").exists()
+        session.export(tmp_path / "out")
+    finally:
+        session.close()
+
+
+def test_the_file_names_of_coco_are_those_of_the_images_at_the_size_of_the_labels(
+    surface: LabelSurface, tmp_path: Path
+) -> None:
+    """Scaled images of two folders are written under the names of their frames, which differ."""
+    frames = tuple(
+        replace(info, name=f"{folder}_0", image=tmp_path / "images" / f"{folder}_0.png")
+        for info, folder in zip(surface.frames, "abc", strict=True)
+    )
+    session = LabelSession(replace(surface, frames=frames, scene=tmp_path / "scene"), tmp_path / "journal")
+    try:
+        session.add_mark(click(0, WALL, 4, 4), "a", 0)
+        session.export(tmp_path / "out", coco=True)
+    finally:
+        session.close()
+    content = json.loads((tmp_path / "out" / "annotations" / "instances_default.json").read_text())
+    assert [one["file_name"] for one in content["images"]] == [info.image.name for info in frames]

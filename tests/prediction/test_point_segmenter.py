@@ -1,6 +1,7 @@
 """Masks of what lies at points, by pairs of small networks."""
 
 import sys
+import threading
 from pathlib import Path
 from typing import Any, cast
 
@@ -78,6 +79,48 @@ def test_a_pair_is_found_by_its_folder_and_by_either_file(folder: Path, tmp_path
     for path in (tmp_path, tmp_path / "encoder.onnx", folder / "network.onnx"):
         with pytest.raises(SceneError, match=r"--segmenter .*found 0 of the encoder; give the folder"):
             pair_at(path)
+
+
+def test_a_pair_is_found_whether_its_letters_are_capitals_or_not(tmp_path: Path) -> None:
+    pair = tmp_path / "SAM_Encoder.onnx", tmp_path / "sam_DECODER.ONNX"
+    for file in pair:
+        file.touch()
+    assert [pair_at(path) for path in (tmp_path, *pair)] == [pair] * 3
+    (tmp_path / "sam_encoder.onnx").touch()
+    if len(list(tmp_path.iterdir())) == 3:  # names that differ in case alone are two files here
+        assert pair_at(pair[0]) == pair
+        with pytest.raises(SceneError, match="found 2 of the encoder"):
+            pair_at(pair[1])
+
+
+def test_what_is_known_of_an_image_does_not_wait_while_another_one_is_encoded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter = PointSegmenter(folder)
+    segmenter.prepare("known", image())
+    started, go_on, run = threading.Event(), threading.Event(), segmenter._run
+
+    def waiting(session: Any, path: Path, *given: Any) -> list[Any]:
+        if path.name == "small_encoder.onnx":
+            started.set()
+            assert go_on.wait(60)
+        return run(session, path, *given)
+
+    monkeypatch.setattr(segmenter, "_run", waiting)
+    other = threading.Thread(target=segmenter.prepare, args=("other", image()))
+    other.start()
+    assert started.wait(60)
+    found: list[np.ndarray] = []
+    asking = threading.Thread(
+        target=lambda: found.append(segmenter.mask("known", image(), [(3.0, 20.0, True)])), daemon=True
+    )
+    asking.start()
+    asking.join(30)
+    was_answered = bool(found)
+    go_on.set()
+    other.join()
+    assert was_answered
+    assert (found[0] == area(0, 8)).all()
 
 
 def test_what_is_no_such_network_is_refused_in_one_sentence(folder: Path, tmp_path: Path) -> None:

@@ -134,6 +134,13 @@ def test_every_command_and_script_that_a_page_names_exists() -> None:
     assert sorted((page, word) for page, word in paths if not (ROOT / word).exists()) == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_that_are_shown_together_write_to_folders_of_their_own(page: Path) -> None:
+    for block in re.findall(r"```bash\n(.*?)```", page.read_text("utf8"), re.DOTALL):
+        folders = re.findall(r"--output-dir (\S+)", block)
+        assert len(set(folders)) == len(folders), block
+
+
 def test_every_relative_link_of_the_readme_leads_to_a_file() -> None:
     targets = [target.split("#")[0] for target in LINK.findall((ROOT / "README.md").read_text(encoding="utf8"))]
     relative = [target for target in targets if not target.startswith("http")]

@@ -6,7 +6,7 @@ import http.client
 import json
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,6 +83,16 @@ def action(sequence: int, client: str = "one", **parts: Any) -> dict[str, Any]:
 
 
 def inline_array(text: str, dtype: str, session: Any) -> ndarray:
-    """An array of a JSON answer."""
+    """Rows of a frame in a JSON answer."""
     values = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype)
-    return values.reshape(session.frames[0].height, session.frames[0].width)
+    return values.reshape(-1, session.frames[0].width)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait for another process, for as long as it may take on a busy machine."""
+    pause = threading.Event()
+    for _ in range(6000):
+        if is_so():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it never came")

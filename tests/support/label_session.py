@@ -50,6 +50,7 @@ class SmallSession:
     names: tuple[str, ...] = ("wall", "floor", "sofa", "picture", "plant", "lamp")
     revision: int = 0
     num_voxels: int = 100
+    void_id: int = 255
     done: dict[tuple[str, int], int] = field(default_factory=dict)
     marks: list[tuple[str, Mark]] = field(default_factory=list)
     undone: dict[str, list[Mark]] = field(default_factory=dict)
@@ -70,6 +71,7 @@ class SmallSession:
         self._color = np.clip(np.asarray(color).astype(int) + noise, 0, 255).astype(np.uint8)
         self._objects = np.asarray(objects).astype(np.int32)
         self.lock = threading.RLock()
+        self._surface = self._make_surface()
         self.frames = [
             FrameInfo(f"frame_{number:03d}", self.height, self.width, Path(f"frame_{number:03d}.png"))
             for number in range(self.num_frames)
@@ -209,6 +211,9 @@ class SmallSession:
 
     @property
     def surface(self) -> Cameras:
+        return self._surface
+
+    def _make_surface(self) -> Cameras:
         c2w = np.tile(np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0]], np.float32), (self.num_frames, 1, 1))
         c2w[:, 0, 3] = SHIFT * np.arange(self.num_frames)
         focal = self.width / 2

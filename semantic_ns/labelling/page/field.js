@@ -3,6 +3,7 @@
 import { find } from "./dom.js";
 
 const NUM_LAYERS = 8;
+const REST_MS = 200; // that a frame is looked at before it is rendered
 
 export class Field {
   constructor(store, view, free, report) {
@@ -10,7 +11,7 @@ export class Field {
     this.view = view;
     this.free = free;
     this.report = report;
-    this.layers = new Map(); // frame -> {version, labels, confidence}
+    this.layers = new Map(); // frame -> {version, labels, confidence, numRows, isFull}
     this.isShown = false;
     this.isWriting = false;
   }
@@ -18,6 +19,7 @@ export class Field {
   bind(button) {
     for (const one of document.querySelectorAll("[data-source]")) one.addEventListener("click", () => this.show(one.dataset.source === "field"));
     button("write-run", () => this.write(), "Write the field with these classes as a run of its own, beside its run");
+    button("begin-again", () => this.beginAgain(), "Let the field follow the labels again");
   }
 
   get state() {
@@ -55,6 +57,7 @@ export class Field {
       if (this.isShown && this.free.isOn) this.free.request(640);
     }
     find("write-run").disabled = !this.hasSpoken || this.isWriting;
+    find("begin-again").hidden = state.state !== "failed";
     if (!this.isWriting) find("field-note").textContent = this.sentence(state);
     this.refresh();
   }
@@ -69,30 +72,63 @@ export class Field {
     return behind > 0 ? `${behind} ${behind === 1 ? "action" : "actions"} behind` : `Up to date, ${time}`;
   }
 
-  // At once every n-th pixel, which is known; then each one, which is rendered in a second or so.
+  // At once every n-th pixel, which is known; then all of them, some rows at a time, as long as somebody looks.
   async refresh() {
     const { shown } = this.store;
     const { version } = this;
+    const isWanted = () => this.isShown && !this.free.isOn && this.store.shown === shown && this.version === version;
     const known = this.layers.get(shown);
-    if (!this.isShown || !version || this.isAsking || this.free.isOn || (known?.version === version && known.isFull)) return;
-    this.isAsking = true;
-    const isFull = known?.version === version;
+    const asking = `${shown} ${version}`;
+    if (!version || !isWanted() || this.asking === asking || (known?.version === version && known.isFull)) return;
+    this.control?.abort(); // what nobody looks at any more holds no connection
+    const control = this.control = new AbortController();
+    this.asking = asking;
+    let layer = known?.version === version ? known : null;
     try {
-      const asked = `/api/frame/${shown}/field?size=${isFull ? "full" : "small"}&version=${version}`;
-      const answers = await Promise.all(["labels", "confidence"].map((part) => this.store.ask(`${asked}&part=${part}`)));
-      const [labels, confidence] = await Promise.all(answers.map((one) => one.arrayBuffer()));
-      this.layers.delete(shown);
-      this.layers.set(shown, { version, isFull, labels: new Int16Array(labels), confidence: new Uint8Array(confidence) });
-      while (this.layers.size > NUM_LAYERS) this.layers.delete(this.layers.keys().next().value);
-      this.view.colorLabels();
+      layer ??= await this.askAll(shown, version, control.signal);
+      await new Promise((resolve) => setTimeout(resolve, REST_MS));
+      while (isWanted() && !layer.isFull) {
+        await this.askRows(shown, layer, control.signal);
+        this.view.colorLabels();
+      }
+    } catch (error) {
+      if (control.signal.aborted) return;
+      this.report(error.message);
+      if (layer) layer.isFull = true; // as much as there will be
+    } finally {
+      if (this.control === control) this.asking = null;
+    }
+  }
+
+  async askAll(frame, version, signal) {
+    const asked = `/api/frame/${frame}/field?version=${version}`;
+    const answers = await Promise.all(["labels", "confidence"].map((part) => this.store.ask(`${asked}&part=${part}`, undefined, signal)));
+    const [labels, confidence] = await Promise.all(answers.map((one) => one.arrayBuffer()));
+    const layer = { version, isFull: false, numRows: 0, labels: new Int16Array(labels), confidence: new Uint8Array(confidence) };
+    this.layers.delete(frame);
+    this.layers.set(frame, layer);
+    while (this.layers.size > NUM_LAYERS) this.layers.delete(this.layers.keys().next().value);
+    this.view.colorLabels();
+    return layer;
+  }
+
+  // The next rows of a layer; they take a fraction of a second, and longer where the field is learning.
+  async askRows(frame, layer, signal) {
+    const { height, width } = this.store.state.frames[frame];
+    const answer = await (await this.store.ask(`/api/frame/${frame}/field?row=${layer.numRows}`, undefined, signal)).json();
+    const [labels, confidence] = await Promise.all([answer.labels, answer.confidence].map((one) => this.store.inflated(one)));
+    layer.labels.set(new Int16Array(labels), layer.numRows * width);
+    layer.confidence.set(new Uint8Array(confidence), layer.numRows * width);
+    layer.numRows += confidence.byteLength / width;
+    layer.isFull = layer.numRows >= height;
+  }
+
+  async beginAgain() {
+    try {
+      await this.store.ask("/api/field", { action: "begin-again" });
     } catch (error) {
       this.report(error.message);
-      if (isFull) known.isFull = true; // as much as there will be
-      return;
-    } finally {
-      this.isAsking = false;
     }
-    this.refresh();
   }
 
   async write() {

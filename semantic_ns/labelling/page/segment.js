@@ -2,6 +2,8 @@
 
 import { painted } from "./canvas.js";
 
+const REST_MS = 300;
+
 export class Segments {
   constructor(store, view, pointer, report) {
     this.store = store;
@@ -20,9 +22,12 @@ export class Segments {
     return this.asked !== undefined;
   }
 
-  // Encoding an image takes seconds; it begins when the tool is chosen.
+  // Encoding an image takes seconds; it begins when a frame is looked at with the tool, and not when it is passed.
   prepare(frame) {
-    this.store.ask("/api/segment", { frame, points: [] }, null).catch((error) => this.report(error.message));
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      if (frame === this.store.shown) this.store.ask("/api/segment", { frame, points: [] }).catch((error) => this.report(error.message));
+    }, REST_MS);
   }
 
   // A place inside the mask that is shown accepts it; another one is asked about anew, or beside those of before.
