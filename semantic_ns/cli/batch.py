@@ -73,6 +73,7 @@ class Batch:
         self._check_options()
         # Slow to import, and not needed to refuse a wrong option.
         from semantic_ns.io.writing import refuse_inside
+        from semantic_ns.jobs.training_arguments import refuse_unknown_method
         from semantic_ns.scene_batch.plan import find_paths, read_settings
         from semantic_ns.scene_batch.run import locked, run_batch, write_results
 
@@ -80,6 +81,7 @@ class Batch:
         paths = find_paths(self.scenes)
         refuse_inside(self.output_dir, paths, "--output-dir")
         if read_settings(self.output_dir) is None:
+            refuse_unknown_method(self.method)
             self._check_training(paths[0])
         with locked(self.output_dir):
             rows = run_batch(self._tasks(paths), backend, console)
@@ -128,6 +130,7 @@ class Batch:
 
     def _tasks(self, paths: Sequence[Path]) -> list["SceneTask"]:
         """All scenes of the folder, those of earlier calls, too; its settings are checked and written."""
+        from semantic_ns.jobs.training_arguments import name_in_paths
         from semantic_ns.scene_batch import plan
         from semantic_ns.scene_batch.scene import SceneTask
 
@@ -136,20 +139,22 @@ class Batch:
             plan.refuse_other_settings(self.output_dir, begun, self.method, self.arguments)
         known = {} if begun is None else begun.scenes
         scenes = {**known, **plan.named(paths, known)}
-        plan.write_settings(self.output_dir, plan.Settings(self.method, self.arguments, scenes))
+        # Looked up once: nerfstudio is slow to import.
+        method_name = "" if begun is None else begun.method_name
+        method_name = method_name or name_in_paths(self.method)
+        plan.write_settings(self.output_dir, plan.Settings(self.method, self.arguments, scenes, method_name))
         folder = self.output_dir.absolute() / plan.SCENES
         return [
             SceneTask(
                 name, Path(data), folder / name, in_order(self.steps), self.method, self.arguments, self._limits(),
-                self.retries, self._threads(),
+                self.retries, self._threads(), method_name,
             )
             for name, data in scenes.items()
         ]  # fmt: skip
 
     def _check_training(self, data: Path) -> None:
-        from semantic_ns.jobs.training_arguments import refuse_unknown_method, training_config
+        from semantic_ns.jobs.training_arguments import training_config
 
-        refuse_unknown_method(self.method)
         training_config([self.method, "--data", str(data), *self.arguments])
 
     def _threads(self) -> dict[str, str]:

@@ -14,8 +14,11 @@ from semantic_ns.run_paths import option_value
 SETTINGS = "batch.json"
 SCENES = "scenes"
 """Folder of the folders of the scenes."""
-_TAKEN = ("data", "output-dir", "experiment-name", "timestamp", "load-config", "load-dir", "load-checkpoint")
-"""Options of `ns-train` that the batch itself gives."""
+_TAKEN = (
+    "data", "output-dir", "experiment-name", "method-name", "timestamp", "relative-model-dir", "run-dir",
+    "load-config", "load-dir", "load-checkpoint",
+)  # fmt: skip
+"""Options of `ns-train` that the batch itself gives, or without which it finds the run of a scene."""
 _FORBIDDEN_IN_NAMES = '/\\:*?"<>|'
 
 
@@ -27,11 +30,14 @@ class Settings:
         method: The method, as `ns-train` knows it.
         arguments: More arguments of `ns-train`.
         scenes: The scenes by their names in the tables, absolute paths.
+        method_name: The method's name in its own configuration, which differs for variants such as nerfacto-big; empty
+            in a folder of an earlier version.
     """
 
     method: str
     arguments: tuple[str, ...] = ()
     scenes: Mapping[str, str] = field(default_factory=dict)
+    method_name: str = ""
 
 
 def find_paths(given: Sequence[Path]) -> list[Path]:
@@ -107,8 +113,8 @@ def refuse_taken_options(arguments: Sequence[str]) -> None:
     for name in _TAKEN:
         if option_value(f"--{name}", arguments) is not None:
             raise SceneError(
-                f"Expected options of the method after --, found --{name}, which sns-batch gives for each scene; leave "
-                "it out."
+                f"Expected options of the method after --, found --{name}, which sns-batch itself decides for each "
+                "scene; leave it out."
             )
 
 
@@ -123,7 +129,9 @@ def read_settings(output: Path) -> Settings | None:
         return None
     try:
         content = json.loads(path.read_text("utf8"))
-        return Settings(content["method"], tuple(content["arguments"]), dict(content["scenes"]))
+        return Settings(
+            content["method"], tuple(content["arguments"]), dict(content["scenes"]), content.get("method_name", "")
+        )
     except (OSError, JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise SceneError(
             f"Expected the settings of a batch in {path}, found a file that cannot be read ({error}); choose another "

@@ -13,7 +13,7 @@ from semantic_ns.scene_batch.reasons import GIB, reason_of
 from semantic_ns.scene_batch.records import Record, log_path, read_record, write_record
 from semantic_ns.scene_batch.steps import Step
 
-CommandOf = Callable[[Step, Path, Path, str, Sequence[str]], list[str]]
+CommandOf = Callable[[Step, Path, Path, Path, str, Sequence[str]], list[str]]
 Told = Callable[[str, Record], None]
 """Told the name of a scene and the record of a step when it has ended."""
 
@@ -35,6 +35,7 @@ class SceneTask:
         limits: What each step may use.
         retries: How often a step is started again that was ended by a signal of others.
         environment: Variables of the environment of every step, beside those of this process.
+        method_name: The method's name in its own configuration; the same as `method` if empty.
     """
 
     name: str
@@ -46,6 +47,12 @@ class SceneTask:
     limits: Limits = field(default_factory=Limits)
     retries: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
+    method_name: str = ""
+
+    @property
+    def config(self) -> Path:
+        """The config.yml of its training."""
+        return known.config_path(self.folder, self.method_name or self.method)
 
     def records(self) -> list[Record]:
         """The records of its steps as they are on the disk."""
@@ -88,7 +95,7 @@ def run_scene(
 
 
 def _run_step(task: SceneTask, step: Step, processes: Processes, command_of: CommandOf) -> Record:
-    if step == "train" and known.is_trained(known.config_path(task.folder, task.method)):
+    if step == "train" and known.is_trained(task.config):
         return Record(step, "done", 0)
     log = log_path(task.folder, step)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +103,7 @@ def _run_step(task: SceneTask, step: Step, processes: Processes, command_of: Com
     while True:
         attempts += 1
         start = log.stat().st_size if log.exists() else 0
-        command = command_of(step, task.data, task.folder, task.method, task.arguments)
+        command = command_of(step, task.data, task.folder, task.config, task.method, task.arguments)
         ending = processes.run(command, log, task.limits, os.environ | dict(task.environment))
         if ending.cause == "stopped":
             return Record(step, "open")

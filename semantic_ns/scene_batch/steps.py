@@ -62,24 +62,29 @@ def needed_step(step: Step) -> Step | None:
     return {"doctor": None, "train": "doctor"}.get(step, "train")  # pyright: ignore[reportReturnType]
 
 
-def config_path(folder: Path, method: str) -> Path:
-    """The config.yml of the training in the folder of a scene."""
-    return folder / method / RUN / "config.yml"
+def config_path(folder: Path, method_name: str) -> Path:
+    """The config.yml of the training in the folder of a scene.
+
+    Args:
+        folder: The folder of the scene's results.
+        method_name: The method's name in its own configuration, after which nerfstudio names the folders of its runs.
+    """
+    return folder / method_name / RUN / "config.yml"
 
 
-def command_of(step: Step, data: Path, folder: Path, method: str, arguments: Sequence[str]) -> list[str]:
+def command_of(step: Step, data: Path, folder: Path, config: Path, method: str, arguments: Sequence[str]) -> list[str]:
     """The command of a step. What an earlier try has left is removed, unless the step goes on from it.
 
     Args:
         step: The step.
         data: The scene.
         folder: The folder of its results.
+        config: The config.yml of its training.
         method: The method, as `ns-train` knows it.
         arguments: More arguments of `ns-train`.
     """
     module, *words = _MODULES[step]
     command = [sys.executable, "-m", module, *words]
-    config = config_path(folder, method)
     if step == "doctor":
         (folder / DOCTOR_REPORT).unlink(missing_ok=True)
         return [*command, str(data), "--json", str(folder / DOCTOR_REPORT), "--pictures", str(folder / DOCTOR_PICTURES)]

@@ -13,7 +13,7 @@ from semantic_ns.io.text import markdown_table
 from semantic_ns.io.writing import replacing, write_text
 from semantic_ns.scene_batch.records import Record, State
 from semantic_ns.scene_batch.scene import SceneTask
-from semantic_ns.scene_batch.steps import SCORES, config_path
+from semantic_ns.scene_batch.steps import SCORES
 
 CSV_FILE = "results.csv"
 MARKDOWN_FILE = "results.md"
@@ -100,7 +100,7 @@ def write_table(output: Path, rows: Sequence[Row]) -> None:
 
 
 def _csv_row(row: Row) -> list[object]:
-    config = config_path(row.task.folder, row.task.method)
+    config = row.task.config
     return [
         row.task.name,
         *(row.scores.get(name, "") for name in _SCORES),
