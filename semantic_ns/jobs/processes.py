@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,7 @@ class Ending:
 
     Attributes:
         status: Its exit status, or minus the number of the signal that ended it.
-        seconds: Seconds that it ran.
+        seconds: Seconds that it ran; 0 for one that was not started, because all were stopped before.
         peak_bytes: Largest resident memory.
         cause: Why it ended: by itself (or a stranger's signal), at a limit, or because all were stopped.
     """
@@ -74,6 +74,7 @@ class Processes:
         log: Path,
         limits: Limits | None = None,
         environment: Mapping[str, str] = os.environ,
+        told: Callable[[float], None] = lambda _seconds: None,
     ) -> Ending:
         """Run a command and wait for its end. What it leaves behind in its session is killed.
 
@@ -82,6 +83,7 @@ class Processes:
             log: File to which its output and errors are appended.
             limits: What it may use; nothing is limited by default.
             environment: Its environment.
+            told: Told the seconds that it has run, some ten times a second while it runs.
         """
         limits = limits or Limits()
         started = time.monotonic()
@@ -95,7 +97,7 @@ class Processes:
                     start_new_session=True,
                 )  # fmt: skip
             self._running[process] = "itself"
-        peak = self._watch(process, limits, started)
+        peak = self._watch(process, limits, started, told)
         return self._reap(process, started, peak)
 
     def stop(self, grace_s: float = GRACE_S) -> None:
@@ -109,7 +111,9 @@ class Processes:
                     _kill(process)
                 self._changed.wait_for(lambda: not self._running, grace_s)
 
-    def _watch(self, process: subprocess.Popen[bytes], limits: Limits, started: float) -> int:
+    def _watch(
+        self, process: subprocess.Popen[bytes], limits: Limits, started: float, told: Callable[[float], None]
+    ) -> int:
         """Wait until the process has ended, which stays to be reaped; its largest memory in bytes."""
         peak, asked = 0, None
         while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
@@ -124,6 +128,7 @@ class Processes:
                     self._ask_to_end(process, "time")
             elif asked is not None and now - asked > limits.grace_s:
                 _kill(process)
+            told(now - started)
             time.sleep(_LOOK_S)
         return peak
 

@@ -91,11 +91,26 @@ def command_of(step: Step, data: Path, folder: Path, config: Path, method: str, 
     if step == "train":
         return [*command, method, *_training(data, folder, config, arguments)]
     if step == "eval":
+        (folder / SCORES).unlink(missing_ok=True)
         results = ["--output-path", str(folder / SCORES), "--render-output-path", str(folder / PICTURES)]
         return [*command, "--load-config", str(config), *results]
     place = folder / _RESULTS[step]
     shutil.rmtree(place, ignore_errors=True)
     return [*command, "--load-config", str(config), "--output" if step == "audit" else "--output-dir", str(place)]
+
+
+def has_results(step: Step, folder: Path, config: Path) -> bool:
+    """Whether a step has left all that it makes; its process must have ended well, else it may be a part.
+
+    Args:
+        step: The step.
+        folder: The folder of its results.
+        config: The config.yml of its training.
+    """
+    if step == "train":
+        return is_trained(config)
+    place = folder / {"doctor": DOCTOR_REPORT, "eval": SCORES, **_RESULTS}[step]
+    return place.is_file() or (place.is_dir() and any(place.iterdir()))
 
 
 def _training(data: Path, folder: Path, config: Path, arguments: Sequence[str]) -> list[str]:

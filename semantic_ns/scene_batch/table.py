@@ -5,7 +5,6 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +75,8 @@ def row_of(task: SceneTask, lost: str = "") -> Row:
 def read_scores(folder: Path) -> dict[str, float]:
     """The scores that `ns-eval` left in the folder of a scene."""
     found: dict[str, Any] = {}
-    with suppress(OSError, JSONDecodeError, KeyError):
-        found = json.loads((folder / SCORES).read_text("utf8"))["results"]
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        found = dict(json.loads((folder / SCORES).read_text("utf8"))["results"])
     return {name: found[name] for name in _SCORES if isinstance(found.get(name), int | float)}
 
 

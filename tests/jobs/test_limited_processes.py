@@ -105,6 +105,23 @@ def test_results_come_from_all_threads_and_the_end_stops_what_they_wait_for() ->
     assert stopped == [True]
 
 
+def test_calls_that_are_stopped_early_return_before_the_end() -> None:
+    stopped, last_words, returned = threading.Event(), [], []
+
+    def call(number: int) -> int:
+        if number == 1:
+            stopped.wait()
+            while len(last_words) < 10**6:
+                last_words.append(number)
+        returned.append(number)
+        return number
+
+    results = in_threads(2, call, [1, 2], stopped.set)
+    assert next(results) == 2
+    results.close()
+    assert returned == [2, 1]
+
+
 def test_jobs_share_the_cores() -> None:
     assert set(thread_counts(10**6).values()) == {"1"}
     assert with_threads(3)["OMP_NUM_THREADS"] == "3"

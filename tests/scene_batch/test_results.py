@@ -211,8 +211,8 @@ def test_options_that_the_batch_gives_itself_are_refused(option: tuple[str, ...]
 
 
 def test_the_time_left_is_the_mean_of_each_kind_of_step_times_those_that_are_left() -> None:
-    ended = [Record("train", "done", 0, seconds, attempts=1) for seconds in (10.0, 30.0)]
-    ended += [Record("train", "done", 0, 0.0), Record("eval", "done", 0, 4.0, attempts=1)]
+    ended = [Record("train", "done", 0, seconds) for seconds in ((10.0,), (20.0, 10.0))]
+    ended += [Record("train", "done", 0), Record("eval", "done", 0, (4.0,))]
     assert seconds_left(ended, {"train": 3, "eval": 5}, 2) == (3 * 20 + 5 * 4) / 2
     assert seconds_left(ended, {"audit": 1}, 1) is None
     assert seconds_left(ended, {"train": 0, "audit": 0}, 1) == 0
@@ -225,9 +225,9 @@ def test_the_time_left_is_the_mean_of_each_kind_of_step_times_those_that_are_lef
 def test_the_tables_have_a_row_for_each_scene_with_scores_and_reasons(tmp_path: Path) -> None:
     done, failed = task(tmp_path, "a|b"), task(tmp_path, "bad")
     for step in done.steps:
-        write_record(done.folder, Record(step, "done", 0, 2.0, 0.5, 1))
+        write_record(done.folder, Record(step, "done", 0, (1.5, 0.5), 0.5))
     (done.folder / "scores.json").write_text('{"results": {"miou_present": 0.91, "psnr": 20.5, "fps": 1}}')
-    write_record(failed.folder, Record("doctor", "failed", 2, 1.0, 0.2, 1, "no cameras"))
+    write_record(failed.folder, Record("doctor", "failed", 2, (1.0,), 0.2, "no cameras"))
     rows = [row_of(done), row_of(failed), row_of(task(tmp_path, "gone"), "Its machine was lost.")]
     write_table(tmp_path, rows)
     with (tmp_path / CSV_FILE).open() as file:
