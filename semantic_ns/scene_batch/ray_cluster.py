@@ -12,7 +12,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from semantic_ns.errors import SceneError
-from semantic_ns.io.locking import take_lock
+from semantic_ns.io.locking import LockTakenError, take_lock
 from semantic_ns.jobs.processes import Processes
 from semantic_ns.scene_batch.backend import SceneEnd
 from semantic_ns.scene_batch.reasons import GIB, last_error
@@ -135,7 +135,7 @@ def _waited_lock(task: SceneTask) -> int:
             return take_lock(
                 task.folder / ".lock", lambda owner: f"Process {owner} of another machine still works on {task.name}."
             )
-        except SceneError:
+        except LockTakenError:
             if monotonic() > end:
                 raise
             sleep(1.0)

@@ -1,5 +1,6 @@
 """Scenes on a cluster, against a stand-in of Ray: what it is asked for, and what is said where it cannot give it."""
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from semantic_ns.errors import SceneError
+from semantic_ns.io import locking
 from semantic_ns.io.locking import take_lock
 from semantic_ns.scene_batch import ray_cluster
 from semantic_ns.scene_batch.ray_cluster import RayBackend, Resources, work_on
@@ -117,6 +119,19 @@ def test_a_scene_that_another_machine_still_works_on_is_waited_for(
     assert work_on(one) == ""
     assert len(waited) == 1
     assert [record.state for record in one.records()] == ["done"] * 3
+
+
+def test_a_scene_on_a_file_system_without_locks_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lock(descriptor: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(locking, "_lock", lock)
+    monkeypatch.setattr(ray_cluster, "sleep", lambda seconds: pytest.fail("It waits."))
+    one = task(tmp_path)
+    assert "Expected a file system on which files can be locked" in work_on(one)
+    assert [record.state for record in one.records()] == ["open"] * 3
 
 
 def test_a_folder_that_cannot_be_written_is_the_reason_of_one_scene(tmp_path: Path) -> None:
