@@ -46,8 +46,8 @@ def take_lock(path: Path, refusal: Callable[[str], str]) -> int:
             raise LockTakenError(refusal(owner)) from error
         raise SceneError(
             f"Expected a file system on which files can be locked, found that {path} cannot be "
-            f"({error.strerror or error}), so nothing would keep a second process out; choose a folder on a local disk, "
-            "or have the network file system mounted with locks."
+            f"({error.strerror or error}), so nothing would keep a second process out; choose a folder on a local "
+            "disk, or have the network file system mounted with locks."
         ) from error
     except SceneError:
         os.close(descriptor)

@@ -167,6 +167,11 @@ def train(
     run_command(lambda: train_together(content, place))
 
 
+def train_by_rank(folder: Path, configs: list[str]) -> None:
+    """Train by a configuration file of each rank."""
+    train(folder, configs[Place.of_environment().rank])
+
+
 def score(folder: Path, config: str) -> None:
     """Score all images of a run that can be resumed; each process keeps what it then knows."""
     from semantic_ns.processes import joined
