@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from semantic_ns.jobs import tied
 
@@ -59,6 +59,7 @@ class Processes:
 
     def __init__(self) -> None:
         self._running: dict[subprocess.Popen[bytes], Cause] = {}
+        self._reaped: dict[subprocess.Popen[bytes], tuple[int, Any]] = {}
         self._changed = threading.Condition()
         self._is_stopped = False
 
@@ -98,7 +99,7 @@ class Processes:
                 )  # fmt: skip
             self._running[process] = "itself"
         peak = self._watch(process, limits, started, told)
-        return self._reap(process, started, peak)
+        return self._end(process, started, peak)
 
     def stop(self, grace_s: float = GRACE_S) -> None:
         """Ask all processes to end, kill those that do not, and start no others."""
@@ -108,15 +109,16 @@ class Processes:
                 self._ask_to_end(process, "stopped")
             if not self._changed.wait_for(lambda: not self._running, grace_s):
                 for process in self._running:
-                    _kill(process)
+                    if process not in self._reaped:
+                        _kill(process)
                 self._changed.wait_for(lambda: not self._running, grace_s)
 
     def _watch(
         self, process: subprocess.Popen[bytes], limits: Limits, started: float, told: Callable[[float], None]
     ) -> int:
-        """Wait until the process has ended, which stays to be reaped; its largest memory in bytes."""
+        """Wait until the process has ended; its largest memory in bytes."""
         peak, asked = 0, None
-        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+        while not self._has_ended(process):
             peak = max(peak, resident_bytes(process.pid))
             now = time.monotonic()
             if limits.memory_bytes is not None and peak > limits.memory_bytes:
@@ -132,10 +134,24 @@ class Processes:
             time.sleep(_LOOK_S)
         return peak
 
-    def _reap(self, process: subprocess.Popen[bytes], started: float, peak: int) -> Ending:
+    def _has_ended(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether the process has ended, which stays to be reaped where the system has a call that only looks.
+
+        Elsewhere (macOS with a Python before 3.13) it is reaped by looking. Its number is then another's only if its
+        session has no process left, and within the moment until `_end`.
+        """
+        if hasattr(os, "waitid"):
+            return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+        with self._changed:
+            number, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if number:
+                self._reaped[process] = (status, usage)
+            return number != 0
+
+    def _end(self, process: subprocess.Popen[bytes], started: float, peak: int) -> Ending:
         with self._changed:
             _kill(process)  # what it has left in its session; until it is reaped, the number is no other's
-            _, status, usage = os.wait4(process.pid, 0)
+            status, usage = self._reaped.pop(process, None) or os.wait4(process.pid, 0)[1:]
             process.returncode = os.waitstatus_to_exitcode(status)
             cause = self._running.pop(process)
             self._changed.notify_all()
@@ -148,6 +164,8 @@ class Processes:
 
     def _ask_to_end(self, process: subprocess.Popen[bytes], cause: Cause) -> None:
         self._mark(process, cause)
+        if process in self._reaped:
+            return
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGTERM)
 

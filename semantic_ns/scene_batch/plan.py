@@ -142,18 +142,38 @@ def read_settings(output: Path) -> Settings | None:
 def refuse_other_settings(output: Path, begun: Settings, method: str, arguments: Sequence[str]) -> None:
     """Check that a folder was begun with the same method and arguments: its table compares scenes.
 
+    How many scenes at a time, which steps, limits and where they are worked on may be different in every call.
+
     Raises:
         SceneError: they differ, and how.
     """
     for what, before, now in (
-        ("--method", begun.method, method),
-        ("arguments of ns-train", " ".join(begun.arguments) or "none", " ".join(arguments) or "none"),
+        ("--method", [begun.method], [method]),
+        ("arguments of ns-train", _options(begun.arguments), _options(arguments)),
     ):
         if before != now:
+            gone = [option for option in before if option not in now]
+            new = [option for option in now if option not in before]
+            if not gone and not new:  # their order differs, or how often they are given
+                gone, new = before, now
             raise SceneError(
-                f"Expected the settings with which {output} was begun, {what}: {before}, found {now}; give the same, "
-                "or choose another --output-dir."
+                f"Expected the settings with which {output} was begun, {what}: {' '.join(gone) or 'none'}, found "
+                f"{' '.join(new) or 'none'}; give the same, or choose another --output-dir."
             )
+
+
+def _options(arguments: Sequence[str]) -> list[str]:
+    """Each option with its values, in one spelling; the name of a dataparser goes with the option before it."""
+    found: list[str] = []
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, equals, value = argument.partition("=")
+            found.append(name.replace("_", "-") + (f" {value}" if equals else ""))
+        elif found:
+            found[-1] += f" {argument}"
+        else:
+            found.append(argument)
+    return found
 
 
 def write_settings(output: Path, settings: Settings) -> None:

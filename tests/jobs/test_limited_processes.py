@@ -17,6 +17,13 @@ from support.job_programs import GROW, HANG, python, wait_until_ended
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
+@pytest.fixture(params=["as it is", "without waitid"], autouse=True)
+def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This system, and one whose Python cannot look at a child without reaping it, such as 3.12 on macOS."""
+    if request.param != "as it is":
+        monkeypatch.delattr(os, "waitid", raising=False)
+
+
 def run(tmp_path: Path, command: list[str], limits: Limits | None = None) -> Ending:
     return Processes().run(command, tmp_path / "log.txt", limits)
 

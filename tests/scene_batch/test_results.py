@@ -188,11 +188,21 @@ def test_settings_are_read_back_and_others_refused(tmp_path: Path) -> None:
     plan.refuse_other_settings(tmp_path, settings, settings.method, settings.arguments)
     with pytest.raises(SceneError, match="--method: semantic-nerf, found semantic-ngp"):
         plan.refuse_other_settings(tmp_path, settings, "semantic-ngp", settings.arguments)
+    plan.refuse_other_settings(tmp_path, settings, settings.method, ("--max_num_iterations=5",))
     with pytest.raises(SceneError, match="iterations 5, found none"):
         plan.refuse_other_settings(tmp_path, settings, settings.method, ())
     (tmp_path / plan.SETTINGS).write_text("{")
     with pytest.raises(SceneError, match="cannot be read"):
         plan.read_settings(tmp_path)
+
+
+def test_of_many_arguments_those_that_differ_are_named() -> None:
+    begun = plan.Settings("m", ("--max-num-iterations", "5", "--vis", "wandb", "semantic-data", "--split", "all"))
+    arguments = ("--max-num-iterations", "6", "--vis", "wandb", "semantic-data", "--split", "all", "--new", "1")
+    with pytest.raises(SceneError, match="ns-train: --max-num-iterations 5, found --max-num-iterations 6 --new 1;"):
+        plan.refuse_other_settings(Path("out"), begun, "m", arguments)
+    with pytest.raises(SceneError, match="ns-train: --a 1 --b 2, found --b 2 --a 1; give"):
+        plan.refuse_other_settings(Path("out"), plan.Settings("m", ("--a=1", "--b=2")), "m", ("--b", "2", "--a", "1"))
 
 
 @pytest.mark.parametrize(
