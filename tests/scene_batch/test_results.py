@@ -11,13 +11,14 @@ from nerfstudio.configs.method_configs import all_methods
 from PIL import Image
 
 from semantic_ns.errors import SceneError
+from semantic_ns.jobs.last_words import last_error
 from semantic_ns.jobs.processes import Ending, Limits
 from semantic_ns.jobs.training_arguments import name_in_paths
 from semantic_ns.run_paths import RESUME_CONFIG
 from semantic_ns.scene_batch import plan
 from semantic_ns.scene_batch.page import PAGE, as_data, write_page
 from semantic_ns.scene_batch.progress import as_clock, seconds_left
-from semantic_ns.scene_batch.reasons import last_error, reason_of
+from semantic_ns.scene_batch.reasons import reason_of
 from semantic_ns.scene_batch.records import Record, write_record
 from semantic_ns.scene_batch.steps import STEPS, command_of, config_path, in_order, is_trained, newest_step
 from semantic_ns.scene_batch.table import CSV_FILE, MARKDOWN_FILE, row_of, write_table
