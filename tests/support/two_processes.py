@@ -181,8 +181,8 @@ def lose_one(folder: Path, by: int) -> None:
     torch.distributed.init_process_group(
         "gloo", timeout=timedelta(seconds=10 * _LIMIT_S), rank=place.rank, world_size=place.world
     )
-    messages = torch.distributed.new_group(backend="gloo", timeout=timedelta(seconds=3))
-    processes = _JoinedProcesses(place, 3.0, messages, meets_first=True)
+    messages = torch.distributed.new_group(backend="gloo", timeout=timedelta(seconds=8))
+    processes = _JoinedProcesses(place, 8.0, messages, meets_first=True)
     processes.add_up(torch.ones(()))
     processes.copy_of_first(torch.ones(()))
     if place.rank == 1:
