@@ -160,19 +160,27 @@ class _JoinedProcesses(Processes):
         place: which one this is.
         timeout_s: how long it waits for the others.
         messages: group for what is on the CPU, whatever the device of the training.
+        meets_first: whether it waits for the others on the CPU before tensors travel: NCCL itself waits for a lost
+            process until it ends this one without a sentence, and gloo does not.
     """
 
-    def __init__(self, place: Place, timeout_s: float, messages: Any) -> None:
+    def __init__(self, place: Place, timeout_s: float, messages: Any, meets_first: bool) -> None:
         super().__init__(place)
-        self._timeout_s, self._messages = timeout_s, messages
+        self._timeout_s, self._messages, self._meets_first = timeout_s, messages, meets_first
 
     def add_up(self, tensor: Tensor) -> None:
+        self._meet()
         with self._answered():
             distributed.all_reduce(tensor)
 
     def copy_of_first(self, tensor: Tensor) -> None:
+        self._meet()
         with self._answered():
             distributed.broadcast(tensor, src=0)
+
+    def _meet(self) -> None:
+        if self._meets_first:
+            self.wait()
 
     def gather(self, value: _Value) -> list[_Value]:
         found: list[Any] = [None] * self.world
@@ -205,7 +213,7 @@ def joined(place: Place, device_type: str, timeout_s: float) -> Iterator[Process
     """Inside it, this process is one of those that torchrun started, and `present` gives them.
 
     Gradients go through NCCL on CUDA and through gloo on the CPU; all else goes through gloo, which sees at once that a
-    process has ended and lets no device wait.
+    process has ended and lets no device wait. Before gradients go through NCCL, processes therefore meet through gloo.
 
     Args:
         place: place of this process.
@@ -235,7 +243,7 @@ def joined(place: Place, device_type: str, timeout_s: float) -> Iterator[Process
             f"Expected {place.world} processes to meet at {at} within {timeout_s:g} s, found that process {place.rank} "
             f"did not ({str(error).splitlines()[0]}); start torchrun on every host, with the same --rdzv-endpoint."
         ) from error
-    _present = _JoinedProcesses(place, timeout_s, messages)
+    _present = _JoinedProcesses(place, timeout_s, messages, meets_first=device_type == "cuda")
     try:
         yield _present
     except LostProcessError:

@@ -7,9 +7,9 @@ host or several, and this module reads from its environment who they are. Withou
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +21,6 @@ from nerfstudio.configs.method_configs import AnnotatedBaseConfigUnion
 from nerfstudio.utils import profiler
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
 from semantic_ns.methods.many_scenes_pipeline import ManyScenesPipelineConfig
 from semantic_ns.methods.many_scenes_trainer import ManyScenesTrainerConfig
@@ -30,6 +29,7 @@ from semantic_ns.run_paths import RESUME_CONFIG
 
 _RESTARTS = "TORCHELASTIC_RESTART_COUNT"
 """Variable in which torchrun says how often it has started the processes again."""
+_MOST_TOLD = 3
 
 
 def train(config: Any, place: Place) -> None:
@@ -40,15 +40,18 @@ def train(config: Any, place: Place) -> None:
         place: which of them this is.
 
     Raises:
-        SceneError: if the method learns from one scene, if the input is bad, or if another process is lost.
+        SceneError: if the method learns from one scene, if the options differ between processes, if the input is bad,
+            or if another process is lost.
     """
     config = _complete(config)
     with joined(place, config.machine.device_type, config.seconds_to_answer) as processes, ExitStack() as stack:
         if processes.rank > 0:
             stack.enter_context(_silent())
+        options = [] if processes.world == 1 else processes.gather(options_of(config))
         config.set_timestamp()
         config.timestamp = processes.gather(config.timestamp)[0]
         with processes.speaking_as_one():
+            refuse_different_options(options)
             config = _prepared(config, processes)
             # The same in all of them: what differs between samples is drawn by their numbers.
             _seed(config.machine.seed)
@@ -88,6 +91,53 @@ def _config_to_go_on_with(config: Any) -> Path | None:
     return resume if int(os.environ.get(_RESTARTS, "0")) > 0 and resume.is_file() else None
 
 
+def options_of(config: Any) -> dict[str, str]:
+    """The options of a configuration by their names on the command line, as text that all hosts write alike."""
+    found: dict[str, str] = {}
+
+    def collect(name: str, value: Any) -> None:
+        if is_dataclass(value) and not isinstance(value, type):
+            for entry in fields(value):
+                collect(f"{name}.{entry.name}", getattr(value, entry.name))
+        elif isinstance(value, dict):
+            for key, part in value.items():
+                collect(f"{name}.{key}", part)
+        else:
+            found[f"--{name[1:].replace('_', '-')}"] = _as_text(value)
+
+    collect("", config)
+    return found
+
+
+def _as_text(value: Any) -> str:
+    if value is None or isinstance(value, str | int | float | Path):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return " ".join(map(_as_text, value))
+    return " ".join(yaml.dump(value).split())  # not its repr, in which an object may have its address
+
+
+def refuse_different_options(options: Sequence[Mapping[str, str]]) -> None:
+    """Check that all processes have the same options: others would wait for each other at different steps.
+
+    Args:
+        options: Those of each process, see `options_of`.
+
+    Raises:
+        SceneError: they differ, and how.
+    """
+    for rank, own in enumerate(options):
+        first = options[0]
+        different = [name for name in {**first, **own} if first.get(name) != own.get(name)]
+        if different:
+            said = [f"{name} {first.get(name, 'not at all')} and {own.get(name, 'not at all')}" for name in different]
+            others = f" ({len(said) - _MOST_TOLD} more differ)" if len(said) > _MOST_TOLD else ""
+            raise SceneError(
+                f"Expected the same options in all processes, found in process 0 and in process {rank}: "
+                f"{'; '.join(said[:_MOST_TOLD])}{others}; give torchrun the same command on every host."
+            )
+
+
 def _prepared(config: ManyScenesTrainerConfig, processes: Processes) -> ManyScenesTrainerConfig:
     place = processes.place
     if config.machine.device_type == "cuda":
@@ -98,19 +148,26 @@ def _prepared(config: ManyScenesTrainerConfig, processes: Processes) -> ManyScen
             )
         torch.cuda.set_device(place.local_rank)
     if config.samples_per_step is None:
-        # Written down, so that the run can be resumed by another number of processes.
-        config = replace(config, samples_per_step=place.world)
+        if config.gradient_accumulation_steps and place.world > 1:
+            raise SceneError(
+                f"Expected samples that {place.world} processes can share, found --gradient-accumulation-steps, by "
+                "which each would take steps of its own; leave it out, and give the number as --samples-per-step."
+            )
+        if not config.gradient_accumulation_steps:
+            # Written down, so that the run can be resumed by another number of processes.
+            config = replace(config, samples_per_step=place.world)
     if place.rank > 0:
         config.settle()
         return config
     config.print_to_terminal()
     config.save_config()
-    rate = ", ".join(f"{group['optimizer'].lr:g}" for group in config.optimizers.values())
-    CONSOLE.print(
-        f"{place.world} process{'es' if place.world > 1 else ''} on {config.machine.device_type}, "
-        f"{config.samples_per_step} sample(s) in a step; the learning rate stays {rate} for any number of them.",
-        soft_wrap=True,
-    )
+    if place.world > 1:  # else it says what ns-train says
+        rate = ", ".join(f"{group['optimizer'].lr:g}" for group in config.optimizers.values())
+        CONSOLE.print(
+            f"{place.world} processes on {config.machine.device_type}, {config.samples_per_step} samples in a step; "
+            f"the learning rate stays {rate} for any number of them.",
+            soft_wrap=True,
+        )
     return config
 
 
@@ -121,11 +178,7 @@ def _seed(seed: int) -> None:
 
 
 def entrypoint() -> None:
-    """Parse the options of ns-train, and train."""
-    run_command(_main)
-
-
-def _main() -> None:
+    """Parse the options of ns-train, and train; what is wrong is said as ns-train says it, by the hook of `host`."""
     place = Place.of_environment()
     tyro.extras.set_accent_color("bright_yellow")
     with ExitStack() as stack:

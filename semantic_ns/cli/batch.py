@@ -3,13 +3,14 @@
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
 
+from semantic_ns.cli.cluster import ClusterOptions
 from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
 from semantic_ns.scene_batch.steps import Step, in_order
@@ -51,20 +52,7 @@ class Batch:
     retries: int = 1
     """Number of times that a step is started again after a signal ended it. Other failures come again, and are not
     retried."""
-    cluster: Literal["none", "ray"] = "none"
-    """Where the scenes are worked on: on this machine, or on a Ray cluster whose machines all see the scenes and the
-    results under the same paths."""
-    address: str = "auto"
-    """Address of the Ray cluster, such as ray://head:10001; auto: the one that runs here; local: one of this machine
-    alone, for the time of the call."""
-    cpus: float = 1.0
-    """Cores of a scene (Ray)."""
-    gpus: float = 0.0
-    """GPUs of a scene, or a share of one (Ray)."""
-    memory: float | None = None
-    """Memory of a scene in GiB, by which Ray places it (Ray)."""
-    lost_node_retries: int = 3
-    """Number of times that a scene is started again elsewhere when its machine is lost (Ray)."""
+    place: Annotated[ClusterOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ClusterOptions)
     arguments: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """Options of ns-train."""
 
@@ -73,6 +61,7 @@ class Batch:
         self._check_options()
         # Slow to import, and not needed to refuse a wrong option.
         from semantic_ns.io.writing import refuse_inside
+        from semantic_ns.jobs.training_arguments import refuse_unknown_method
         from semantic_ns.scene_batch.plan import find_paths, read_settings
         from semantic_ns.scene_batch.run import locked, run_batch, write_results
 
@@ -80,6 +69,7 @@ class Batch:
         paths = find_paths(self.scenes)
         refuse_inside(self.output_dir, paths, "--output-dir")
         if read_settings(self.output_dir) is None:
+            refuse_unknown_method(self.method)
             self._check_training(paths[0])
         with locked(self.output_dir):
             rows = run_batch(self._tasks(paths), backend, console)
@@ -97,37 +87,29 @@ class Batch:
 
         for name, value, least in (
             ("--jobs", self.jobs, 1), ("--threads", self.threads, 1), ("--retries", self.retries, 0),
-            ("--lost-node-retries", self.lost_node_retries, 0), ("--gpus", self.gpus, 0),
         ):  # fmt: skip
             if value is not None and not value >= least:
                 raise SceneError(f"Expected {name} of at least {least}, found {value}; raise it.")
-        for name, value in (
-            ("--time-limit", self.time_limit), ("--memory-limit", self.memory_limit), ("--cpus", self.cpus),
-            ("--memory", self.memory),
-        ):  # fmt: skip
+        for name, value in (("--time-limit", self.time_limit), ("--memory-limit", self.memory_limit)):
             if value is not None and not value > 0:
                 raise SceneError(f"Expected {name} above 0, found {value}; raise it.")
         in_order(self.steps)
         self._limits()
         refuse_taken_options(self.arguments)
-        if self.cluster == "ray" and self.jobs != 1:
-            raise SceneError(
-                f"Expected the scenes at a time to follow from --cpus, --gpus and --memory with --cluster ray, found "
-                f"--jobs {self.jobs}; leave it out."
-            )
+        self.place.check(self.jobs)
 
     def _backend(self) -> "Backend":
         from semantic_ns.scene_batch.backend import LocalBackend
 
-        if self.cluster == "none":
+        if self.place.cluster == "none":
             return LocalBackend(self.jobs)
-        from semantic_ns.scene_batch.ray_cluster import RayBackend, Resources
+        from semantic_ns.scene_batch.ray_cluster import RayBackend
 
-        memory = None if self.memory is None else round(self.memory * 2**30)
-        return RayBackend(self.address, Resources(self.cpus, self.gpus, memory), self.lost_node_retries)
+        return RayBackend(self.place.connect())
 
     def _tasks(self, paths: Sequence[Path]) -> list["SceneTask"]:
         """All scenes of the folder, those of earlier calls, too; its settings are checked and written."""
+        from semantic_ns.jobs.training_arguments import name_in_paths
         from semantic_ns.scene_batch import plan
         from semantic_ns.scene_batch.scene import SceneTask
 
@@ -136,20 +118,22 @@ class Batch:
             plan.refuse_other_settings(self.output_dir, begun, self.method, self.arguments)
         known = {} if begun is None else begun.scenes
         scenes = {**known, **plan.named(paths, known)}
-        plan.write_settings(self.output_dir, plan.Settings(self.method, self.arguments, scenes))
+        # Looked up once: nerfstudio is slow to import.
+        method_name = "" if begun is None else begun.method_name
+        method_name = method_name or name_in_paths(self.method)
+        plan.write_settings(self.output_dir, plan.Settings(self.method, self.arguments, scenes, method_name))
         folder = self.output_dir.absolute() / plan.SCENES
         return [
             SceneTask(
                 name, Path(data), folder / name, in_order(self.steps), self.method, self.arguments, self._limits(),
-                self.retries, self._threads(),
+                self.retries, self._threads(), method_name,
             )
             for name, data in scenes.items()
         ]  # fmt: skip
 
     def _check_training(self, data: Path) -> None:
-        from semantic_ns.jobs.training_arguments import refuse_unknown_method, training_config
+        from semantic_ns.jobs.training_arguments import training_config
 
-        refuse_unknown_method(self.method)
         training_config([self.method, "--data", str(data), *self.arguments])
 
     def _threads(self) -> dict[str, str]:
@@ -158,8 +142,8 @@ class Batch:
 
         if self.threads is not None:
             return with_threads(self.threads)
-        if self.cluster != "none":
-            return with_threads(max(1, int(self.cpus)))
+        if self.place.cluster != "none":
+            return with_threads(max(1, int(self.place.cpus)))
         return {name: count for name, count in thread_counts(self.jobs).items() if name not in os.environ}
 
     def _limits(self) -> "Limits":

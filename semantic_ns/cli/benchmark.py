@@ -1,19 +1,22 @@
 """`sns-benchmark`: many trainings with few or noisy labels, or of many scenes, and tables and plots of their scores."""
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
 
+from semantic_ns.cli.cluster import ClusterOptions
 from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
 
 if TYPE_CHECKING:
     from collections import Counter
 
+    from semantic_ns.benchmark.runner.backend import Backend
     from semantic_ns.benchmark.runner.plan import Plan
     from semantic_ns.benchmark.runner.trials import State
 
@@ -56,21 +59,22 @@ class Labels:
     """Number of trainings that run at the same time and share the cores."""
     keep_runs: bool = False
     """Keep the folder of each training, with its checkpoint."""
+    place: Annotated[ClusterOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ClusterOptions)
 
     def main(self) -> None:
         """Train what is not done and write the report."""
         # Slow to import, and not needed for --help.
         from semantic_ns.benchmark.labels.report import write_report
-        from semantic_ns.benchmark.runner.backend import ProcessBackend
         from semantic_ns.benchmark.runner.one_trial import KEEP_RUN, MODULE, checked_trials
         from semantic_ns.benchmark.runner.run import run_trials
         from semantic_ns.benchmark.runner.trials import done_trials, refuse_mixed
 
         _refuse_no_jobs(self.jobs)
+        self.place.check(self.jobs)
         trials = checked_trials(self._plan())
         refuse_mixed([*trials, *done_trials(self.output)])
         arguments = (*MODULE, KEEP_RUN) if self.keep_runs else MODULE
-        counts = run_trials(trials, self.output, ProcessBackend(self.jobs, arguments), _say)
+        counts = run_trials(trials, self.output, _backend(self.jobs, self.place, arguments), _say)
         if counts["done"]:
             _say(f"Report: {write_report(self.output)}")
         _refuse_missing(counts, self.output)
@@ -175,13 +179,13 @@ class Scenes:
     """Number of trainings that run at the same time and share the cores."""
     keep_runs: bool = False
     """Keep the folder of each training, with its checkpoint."""
+    place: Annotated[ClusterOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ClusterOptions)
     options: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """Options of ns-train."""
 
     def main(self) -> None:
         """Train what is not done and write the table."""
         # Slow to import, and not needed for --help.
-        from semantic_ns.benchmark.runner.backend import ProcessBackend
         from semantic_ns.benchmark.runner.one_trial import KEEP_RUN, check_trials
         from semantic_ns.benchmark.runner.place import commit
         from semantic_ns.benchmark.runner.run import run_trials
@@ -191,6 +195,7 @@ class Scenes:
         from semantic_ns.benchmark.scenes.trial import MODULE
 
         _refuse_no_jobs(self.jobs)
+        self.place.check(self.jobs)
         scenes = tuple(scoreboard_scene(text, self.split) for text in self.data)
         plan = ScenePlan(
             scenes, self.seeds, self.method, self.modes, self.label, self.options, self.max_num_iterations or 0,
@@ -201,10 +206,20 @@ class Scenes:
         if others := other_commits(self.output, commit()):
             _say(f"{self.output} holds results of other commits, which stay as they are: {', '.join(others)}.")
         arguments = (*MODULE, KEEP_RUN) if self.keep_runs else MODULE
-        counts = run_trials(trials, self.output, ProcessBackend(self.jobs, arguments), _say)
+        counts = run_trials(trials, self.output, _backend(self.jobs, self.place, arguments), _say)
         if counts["done"] or counts["failed"]:
             _say(f"Report: {write_scoreboard(self.output)}")
         _refuse_missing(counts, self.output)
+
+
+def _backend(jobs: int, place: ClusterOptions, arguments: Sequence[str]) -> "Backend":
+    from semantic_ns.benchmark.runner.backend import ProcessBackend
+
+    if place.cluster == "none":
+        return ProcessBackend(jobs, arguments)
+    from semantic_ns.benchmark.runner.ray_backend import RayBackend
+
+    return RayBackend(place.connect(), arguments, max(1, int(place.cpus)))
 
 
 def _refuse_no_jobs(jobs: int) -> None:

@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_LAST_WORDS_S = 30.0
 
 
 def in_threads(
@@ -24,12 +25,14 @@ def in_threads(
         jobs: Calls at a time.
         function: What is called.
         items: Its arguments.
-        stop: Called when the caller stops early or has had everything; it has to end what the calls wait for.
+        stop: Called when the caller stops early or has had everything; it has to end what the calls wait for. The calls
+            then have some seconds to return.
     """
     from joblib import Parallel, delayed
 
+    calls = _Calls(function)
     parallel = Parallel(jobs, prefer="threads", return_as="generator_unordered", pre_dispatch="n_jobs")
-    ended: Any = parallel(delayed(function)(item) for item in items)
+    ended: Any = parallel(delayed(calls)(item) for item in items)
     try:
         for result in ended:  # noqa: UP028 - `yield from` would have joblib wait for the jobs first
             yield result
@@ -38,6 +41,29 @@ def in_threads(
         with warnings.catch_warnings():  # joblib calls the jobs that are left lost computation
             warnings.simplefilter("ignore", UserWarning)
             ended.close()
+        calls.wait()
+
+
+class _Calls(Generic[Item, Result]):
+    """Calls of a function, which the threads of joblib would leave in the middle when this process ends."""
+
+    def __init__(self, function: Callable[[Item], Result]) -> None:
+        self._function, self._running, self._changed = function, 0, threading.Condition()
+
+    def __call__(self, item: Item) -> Result:
+        with self._changed:
+            self._running += 1
+        try:
+            return self._function(item)
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def wait(self) -> None:
+        """Wait until those that run have written down what they know, but not for ever: a disk may hang."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._running == 0, _LAST_WORDS_S)
 
 
 @contextmanager

@@ -6,11 +6,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from semantic_ns.jobs import tied
 
@@ -43,7 +43,7 @@ class Ending:
 
     Attributes:
         status: Its exit status, or minus the number of the signal that ended it.
-        seconds: Seconds that it ran.
+        seconds: Seconds that it ran; 0 for one that was not started, because all were stopped before.
         peak_bytes: Largest resident memory.
         cause: Why it ended: by itself (or a stranger's signal), at a limit, or because all were stopped.
     """
@@ -59,6 +59,7 @@ class Processes:
 
     def __init__(self) -> None:
         self._running: dict[subprocess.Popen[bytes], Cause] = {}
+        self._reaped: dict[subprocess.Popen[bytes], tuple[int, Any]] = {}
         self._changed = threading.Condition()
         self._is_stopped = False
 
@@ -74,6 +75,7 @@ class Processes:
         log: Path,
         limits: Limits | None = None,
         environment: Mapping[str, str] = os.environ,
+        told: Callable[[float], None] = lambda _seconds: None,
     ) -> Ending:
         """Run a command and wait for its end. What it leaves behind in its session is killed.
 
@@ -82,6 +84,7 @@ class Processes:
             log: File to which its output and errors are appended.
             limits: What it may use; nothing is limited by default.
             environment: Its environment.
+            told: Told the seconds that it has run, some ten times a second while it runs.
         """
         limits = limits or Limits()
         started = time.monotonic()
@@ -95,8 +98,8 @@ class Processes:
                     start_new_session=True,
                 )  # fmt: skip
             self._running[process] = "itself"
-        peak = self._watch(process, limits, started)
-        return self._reap(process, started, peak)
+        peak = self._watch(process, limits, started, told)
+        return self._end(process, started, peak)
 
     def stop(self, grace_s: float = GRACE_S) -> None:
         """Ask all processes to end, kill those that do not, and start no others."""
@@ -106,13 +109,16 @@ class Processes:
                 self._ask_to_end(process, "stopped")
             if not self._changed.wait_for(lambda: not self._running, grace_s):
                 for process in self._running:
-                    _kill(process)
+                    if process not in self._reaped:
+                        _kill(process)
                 self._changed.wait_for(lambda: not self._running, grace_s)
 
-    def _watch(self, process: subprocess.Popen[bytes], limits: Limits, started: float) -> int:
-        """Wait until the process has ended, which stays to be reaped; its largest memory in bytes."""
+    def _watch(
+        self, process: subprocess.Popen[bytes], limits: Limits, started: float, told: Callable[[float], None]
+    ) -> int:
+        """Wait until the process has ended; its largest memory in bytes."""
         peak, asked = 0, None
-        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+        while not self._has_ended(process):
             peak = max(peak, resident_bytes(process.pid))
             now = time.monotonic()
             if limits.memory_bytes is not None and peak > limits.memory_bytes:
@@ -124,13 +130,28 @@ class Processes:
                     self._ask_to_end(process, "time")
             elif asked is not None and now - asked > limits.grace_s:
                 _kill(process)
+            told(now - started)
             time.sleep(_LOOK_S)
         return peak
 
-    def _reap(self, process: subprocess.Popen[bytes], started: float, peak: int) -> Ending:
+    def _has_ended(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether the process has ended, which stays to be reaped where the system has a call that only looks.
+
+        Elsewhere (macOS with a Python before 3.13) it is reaped by looking. Its number is then another's only if its
+        session has no process left, and within the moment until `_end`.
+        """
+        if hasattr(os, "waitid"):
+            return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+        with self._changed:
+            number, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if number:
+                self._reaped[process] = (status, usage)
+            return number != 0
+
+    def _end(self, process: subprocess.Popen[bytes], started: float, peak: int) -> Ending:
         with self._changed:
             _kill(process)  # what it has left in its session; until it is reaped, the number is no other's
-            _, status, usage = os.wait4(process.pid, 0)
+            status, usage = self._reaped.pop(process, None) or os.wait4(process.pid, 0)[1:]
             process.returncode = os.waitstatus_to_exitcode(status)
             cause = self._running.pop(process)
             self._changed.notify_all()
@@ -143,6 +164,8 @@ class Processes:
 
     def _ask_to_end(self, process: subprocess.Popen[bytes], cause: Cause) -> None:
         self._mark(process, cause)
+        if process in self._reaped:
+            return
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGTERM)
 

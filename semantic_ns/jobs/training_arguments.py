@@ -48,3 +48,17 @@ def refuse_unknown_method(method: str) -> None:
 
     if method not in all_methods:
         raise SceneError(f"Expected a method that ns-train knows, found {method!r}; ns-train --help lists them.")
+
+
+def name_in_paths(method: str) -> str:
+    """The method's name in its own configuration, after which nerfstudio names the folders of its runs.
+
+    Variants share it: nerfacto-big is called nerfacto there.
+
+    Raises:
+        SceneError: if nerfstudio does not know the method.
+    """
+    refuse_unknown_method(method)
+    from nerfstudio.configs.method_configs import all_methods
+
+    return all_methods[method].method_name

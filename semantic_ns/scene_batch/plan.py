@@ -14,8 +14,11 @@ from semantic_ns.run_paths import option_value
 SETTINGS = "batch.json"
 SCENES = "scenes"
 """Folder of the folders of the scenes."""
-_TAKEN = ("data", "output-dir", "experiment-name", "timestamp", "load-config", "load-dir", "load-checkpoint")
-"""Options of `ns-train` that the batch itself gives."""
+_TAKEN = (
+    "data", "output-dir", "experiment-name", "method-name", "timestamp", "relative-model-dir", "run-dir",
+    "load-config", "load-dir", "load-checkpoint",
+)  # fmt: skip
+"""Options of `ns-train` that the batch itself gives, or without which it finds the run of a scene."""
 _FORBIDDEN_IN_NAMES = '/\\:*?"<>|'
 
 
@@ -27,11 +30,14 @@ class Settings:
         method: The method, as `ns-train` knows it.
         arguments: More arguments of `ns-train`.
         scenes: The scenes by their names in the tables, absolute paths.
+        method_name: The method's name in its own configuration, which differs for variants such as nerfacto-big; empty
+            in a folder of an earlier version.
     """
 
     method: str
     arguments: tuple[str, ...] = ()
     scenes: Mapping[str, str] = field(default_factory=dict)
+    method_name: str = ""
 
 
 def find_paths(given: Sequence[Path]) -> list[Path]:
@@ -108,8 +114,8 @@ def refuse_taken_options(arguments: Sequence[str]) -> None:
     for name in _TAKEN:
         if option_value(f"--{name}", arguments) is not None:
             raise SceneError(
-                f"Expected options of the method after --, found --{name}, which sns-batch gives for each scene; leave "
-                "it out."
+                f"Expected options of the method after --, found --{name}, which sns-batch itself decides for each "
+                "scene; leave it out."
             )
 
 
@@ -124,7 +130,9 @@ def read_settings(output: Path) -> Settings | None:
         return None
     try:
         content = json.loads(path.read_text("utf8"))
-        return Settings(content["method"], tuple(content["arguments"]), dict(content["scenes"]))
+        return Settings(
+            content["method"], tuple(content["arguments"]), dict(content["scenes"]), content.get("method_name", "")
+        )
     except (OSError, JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise SceneError(
             f"Expected the settings of a batch in {path}, found a file that cannot be read ({error}); choose another "
@@ -135,18 +143,38 @@ def read_settings(output: Path) -> Settings | None:
 def refuse_other_settings(output: Path, begun: Settings, method: str, arguments: Sequence[str]) -> None:
     """Check that a folder was begun with the same method and arguments: its table compares scenes.
 
+    How many scenes at a time, which steps, limits and where they are worked on may be different in every call.
+
     Raises:
         SceneError: they differ, and how.
     """
     for what, before, now in (
-        ("--method", begun.method, method),
-        ("arguments of ns-train", " ".join(begun.arguments) or "none", " ".join(arguments) or "none"),
+        ("--method", [begun.method], [method]),
+        ("arguments of ns-train", _options(begun.arguments), _options(arguments)),
     ):
         if before != now:
+            gone = [option for option in before if option not in now]
+            new = [option for option in now if option not in before]
+            if not gone and not new:  # their order differs, or how often they are given
+                gone, new = before, now
             raise SceneError(
-                f"Expected the settings with which {output} was begun, {what}: {before}, found {now}; give the same, "
-                "or choose another --output-dir."
+                f"Expected the settings with which {output} was begun, {what}: {' '.join(gone) or 'none'}, found "
+                f"{' '.join(new) or 'none'}; give the same, or choose another --output-dir."
             )
+
+
+def _options(arguments: Sequence[str]) -> list[str]:
+    """Each option with its values, in one spelling; the name of a dataparser goes with the option before it."""
+    found: list[str] = []
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, equals, value = argument.partition("=")
+            found.append(name.replace("_", "-") + (f" {value}" if equals else ""))
+        elif found:
+            found[-1] += f" {argument}"
+        else:
+            found.append(argument)
+    return found
 
 
 def write_settings(output: Path, settings: Settings) -> None:

@@ -1,180 +1,33 @@
-"""Scenes on a Ray cluster: one task of Ray for each, which Ray places, watches and starts again on another machine."""
+"""Scenes on a Ray cluster: one task of Ray for each."""
 
-import importlib
-import math
-import os
-import socket
 from collections.abc import Generator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from itertools import islice
-from time import monotonic, sleep
-from typing import Any
+from contextlib import closing
 
-from semantic_ns.errors import SceneError
-from semantic_ns.io.locking import take_lock
 from semantic_ns.jobs.processes import Processes
+from semantic_ns.jobs.ray_cluster import RayCluster, alone
 from semantic_ns.scene_batch.backend import SceneEnd
-from semantic_ns.scene_batch.reasons import GIB, last_error
 from semantic_ns.scene_batch.scene import SceneTask, Told, run_scene
-
-LOCAL = "local"
-RUNNING = "auto"
-_CONNECT_S = 5.0
-_LOCK_S = 600.0
-_MOST_WAITING = 1000
-_RAYS_PORT = 6379
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a scene needs of a machine.
-
-    Attributes:
-        cpus: Cores.
-        gpus: GPUs, or a share of one.
-        memory_bytes: Memory by which Ray places it; None for none.
-    """
-
-    cpus: float = 1.0
-    gpus: float = 0.0
-    memory_bytes: int | None = None
-
-    def options(self) -> dict[str, Any]:
-        """The same as options of a task of Ray."""
-        memory = {} if self.memory_bytes is None else {"memory": self.memory_bytes}
-        return {"num_cpus": self.cpus, "num_gpus": self.gpus, **memory}
-
-    def wanted(self) -> dict[str, float]:
-        """The same by Ray's names of resources, without those that are not needed."""
-        found = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory_bytes or 0)}
-        return {name: amount for name, amount in found.items() if amount > 0}
-
-    def places(self, node: dict[str, float]) -> int:
-        """Number of scenes that a machine with these resources takes at a time."""
-        return math.floor(min(node.get(name, 0.0) / amount for name, amount in self.wanted().items()) + 1e-9)
 
 
 class RayBackend:
-    """Connects to a Ray cluster.
+    """Works on scenes on a Ray cluster.
 
     Args:
-        address: Address of the cluster; `auto`: the one that runs here; `local`: one of this machine alone, which ends
-            with this process.
-        resources: What a scene needs.
-        retries: How often a scene is started again when its machine is lost.
-
-    Raises:
-        SceneError: Ray is not installed, there is no cluster, or none of its machines has these resources.
+        cluster: The cluster, with what a scene needs.
     """
 
-    def __init__(self, address: str, resources: Resources, retries: int) -> None:
-        self._ray = _import_ray()
-        self._resources, self._retries = resources, retries
-        _connect(self._ray, address)
-        nodes = [dict(node["Resources"]) for node in self._ray.nodes() if node["Alive"]]
-        self.jobs = sum(map(resources.places, nodes))
-        if self.jobs == 0:
-            self._ray.shutdown()
-            raise SceneError(
-                f"Expected a machine of the Ray cluster with {_told(resources.wanted())} for a scene, found "
-                f"{'; '.join(sorted({_told(node) for node in nodes})) or 'no machine'}; lower --cpus, --gpus or "
-                "--memory, or add such a machine."
-            )
+    def __init__(self, cluster: RayCluster) -> None:
+        self._cluster, self.jobs = cluster, cluster.jobs
 
     def run(self, tasks: Sequence[SceneTask], told: Told) -> Generator[SceneEnd, None, None]:
         """Do the tasks; when the caller stops early, Ray ends what runs, and its steps stay open."""
         del told  # the machines write records, which are read when a scene has ended
-        work = self._ray.remote(max_retries=self._retries, **self._resources.options())(work_on)
-        left, waiting = iter(tasks), dict[Any, SceneTask]()
-        try:
-            while True:
-                # Not all of a hundred thousand at once: Ray looks at each of them in every wait.
-                for task in islice(left, max(_MOST_WAITING, 2 * self.jobs) - len(waiting)):
-                    waiting[work.options(name=task.name).remote(task)] = task
-                if not waiting:
-                    return
-                for reference in self._ray.wait(list(waiting), num_returns=1)[0]:
-                    yield SceneEnd(waiting.pop(reference), self._lost(reference))
-        finally:
-            for reference in waiting:
-                with suppress(Exception):  # the cluster may be gone
-                    self._ray.cancel(reference, force=True)
-            self._ray.shutdown()
-
-    def _lost(self, reference: Any) -> str:
-        try:
-            return self._ray.get(reference)
-        except self._ray.exceptions.RayError as error:
-            return f"Ray gave it up after {self._retries} retries: {last_error(str(error))}"
+        ended = self._cluster.run(work_on, {task.name: task for task in tasks})
+        with closing(ended):
+            for task, lost in ended:
+                yield SceneEnd(task, lost)
 
 
 def work_on(task: SceneTask) -> str:
-    """Work on a scene where Ray has placed it; returns why it came to no end, or nothing.
-
-    Ray may have taken a machine for lost that still works on the scene: its lock is waited for.
-    """
-    try:
-        task.folder.mkdir(parents=True, exist_ok=True)
-        lock = _waited_lock(task)
-        try:
-            run_scene(task, Processes())
-        finally:
-            os.close(lock)
-    except OSError as error:
-        return f"Its results cannot be written on {socket.gethostname()}: {error}."
-    except SceneError as error:
-        return str(error)
-    return ""
-
-
-def _waited_lock(task: SceneTask) -> int:
-    end = monotonic() + _LOCK_S
-    while True:
-        try:
-            return take_lock(
-                task.folder / ".lock", lambda owner: f"Process {owner} of another machine still works on {task.name}."
-            )
-        except SceneError:
-            if monotonic() > end:
-                raise
-            sleep(1.0)
-
-
-def _import_ray() -> Any:
-    try:
-        return importlib.import_module("ray")
-    except ModuleNotFoundError as error:
-        raise SceneError(
-            "Expected the package ray for --cluster ray, found none; install it with pip install "
-            "'semantic-ns[cluster]', or give the same command without --cluster, which runs on this machine."
-        ) from error
-
-
-def _connect(ray: Any, address: str) -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
-    try:
-        if address not in (LOCAL, RUNNING):
-            _refuse_unreachable(address)
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        raise SceneError(
-            f"Expected a Ray cluster at {address}, found none that answers ({last_error(str(error))}); start one with "
-            "ray start --head, correct --address, or leave out --cluster to run on this machine."
-        ) from error
-
-
-def _refuse_unreachable(address: str) -> None:
-    """Ray itself tries for a minute."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    with socket.create_connection((host or port, int(port) if host else _RAYS_PORT), _CONNECT_S):
-        pass
-
-
-def _told(resources: dict[str, float]) -> str:
-    said = []
-    for name, unit in (("CPU", "cores"), ("GPU", "GPUs"), ("memory", "GiB")):
-        amount = resources.get(name, 0.0)
-        if amount:
-            said.append(f"{amount / GIB if name == 'memory' else amount:.3g} {unit}")
-    return ", ".join(said) or "nothing"
+    """Work on a scene where Ray has placed it; returns why it came to no end, or nothing."""
+    return alone(task.folder, lambda: run_scene(task, Processes()))

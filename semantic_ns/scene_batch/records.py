@@ -1,10 +1,11 @@
-"""What is known of a step of a scene: a small file, written whole when the step has ended."""
+"""What is known of a step of a scene: a small file, written whole when the step has ended and while it runs."""
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from json import JSONDecodeError
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from semantic_ns.io.writing import write_json
 from semantic_ns.scene_batch.steps import Step
@@ -15,26 +16,35 @@ State = Literal["done", "failed", "skipped", "open"]
 
 @dataclass(frozen=True)
 class Record:
-    """A step that has ended.
+    """What is known of a step.
 
     Attributes:
         step: Its name.
         state: Whether it is done, failed, or was skipped because what it needs failed; open: it has not ended.
         exit_status: Exit status of its command, or minus the number of the signal that ended it; None without a
             command.
-        seconds: Seconds of its last attempt.
+        attempt_seconds: Seconds of each start of its command, by this call and by earlier ones, also of those that were
+            killed.
         peak_memory_gib: Largest resident memory of its last attempt, GiB.
-        attempts: How often its command was started, by this call.
-        reason: Why it failed; a remark where it is done.
+        reason: Why it failed; a remark where it is done; where it is open, why its file cannot be read.
     """
 
     step: Step
     state: State
     exit_status: int | None = None
-    seconds: float = 0.0
+    attempt_seconds: tuple[float, ...] = ()
     peak_memory_gib: float = 0.0
-    attempts: int = 0
     reason: str = ""
+
+    @property
+    def attempts(self) -> int:
+        """How often its command was started."""
+        return len(self.attempt_seconds)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all attempts."""
+        return math.fsum(self.attempt_seconds)
 
 
 def log_path(folder: Path, step: Step) -> Path:
@@ -42,18 +52,57 @@ def log_path(folder: Path, step: Step) -> Path:
     return folder / FOLDER / f"{step}.log"
 
 
+def record_path(folder: Path, step: Step) -> Path:
+    """The record of a step in the folder of its scene."""
+    return folder / FOLDER / f"{step}.json"
+
+
 def write_record(folder: Path, record: Record) -> None:
-    """Write the record of a step into the folder of its scene."""
-    write_json(_path(folder, record.step), asdict(record))
+    """Write the record of a step into the folder of its scene; the sums are for people who read the file."""
+    sums = {"seconds": round(record.seconds, 3), "attempts": record.attempts}
+    write_json(record_path(folder, record.step), asdict(record) | sums)
 
 
 def read_record(folder: Path, step: Step) -> Record:
-    """The record of a step; one that is open where there is none that can be read."""
+    """The record of a step; one that is open where there is none, with the reason where its file cannot be read."""
     try:
-        return Record(**json.loads(_path(folder, step).read_text("utf8")))
-    except (OSError, JSONDecodeError, TypeError):
+        return _record_of(json.loads(record_path(folder, step).read_text("utf8")), step)
+    except (FileNotFoundError, NotADirectoryError):
         return Record(step, "open")
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        return Record(step, "open", reason=str(error) or type(error).__name__)
 
 
-def _path(folder: Path, step: Step) -> Path:
-    return folder / FOLDER / f"{step}.json"
+def _record_of(content: Any, step: Step) -> Record:
+    """The record in a file; entries of later versions are left out.
+
+    Raises:
+        ValueError, TypeError, KeyError: It is no record of the step.
+    """
+    state, status, reason = content["state"], content["exit_status"], content["reason"]
+    seconds, peak = _attempt_seconds(content), float(content["peak_memory_gib"])
+    if content["step"] != step or state not in get_args(State) or not isinstance(reason, str):
+        raise ValueError(f"it is no record of the step {step}")
+    if not all(math.isfinite(number) for number in (*seconds, peak)):
+        raise ValueError("its numbers are not finite")
+    return Record(step, state, None if status is None else int(status), seconds, peak, reason)
+
+
+def _attempt_seconds(content: Any) -> tuple[float, ...]:
+    if "attempt_seconds" not in content:  # an earlier version, which kept those of the last attempt
+        return (float(content["seconds"]),) if content["attempts"] else ()
+    return tuple(float(number) for number in content["attempt_seconds"])
+
+
+def sentence_about_unreadable(unread: Sequence[tuple[Path, Record]]) -> str:
+    """What is said of records that cannot be read, in one sentence for all of them.
+
+    Args:
+        unread: Folders of scenes, and the records that were made up for such files.
+    """
+    folder, record = unread[0]
+    others = f" and {len(unread) - 1} more such files" if len(unread) > 1 else ""
+    return (
+        f"Expected the record of a step in {record_path(folder, record.step)}, found a file that cannot be read "
+        f"({record.reason}){others}; these steps are done again, but for trainings whose last checkpoint is there."
+    )

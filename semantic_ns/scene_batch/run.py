@@ -16,7 +16,7 @@ from semantic_ns.jobs.parallel import sigterm_as_exit
 from semantic_ns.scene_batch.backend import Backend
 from semantic_ns.scene_batch.page import write_page
 from semantic_ns.scene_batch.progress import as_clock, seconds_left
-from semantic_ns.scene_batch.records import Record
+from semantic_ns.scene_batch.records import Record, sentence_about_unreadable
 from semantic_ns.scene_batch.scene import SceneTask
 from semantic_ns.scene_batch.steps import Step
 from semantic_ns.scene_batch.table import Row, row_of, write_table
@@ -55,9 +55,16 @@ def run_batch(tasks: Sequence[SceneTask], backend: Backend, console: Console) ->
         backend: Where.
         console: Where progress is shown, and a line for each scene that ends.
     """
-    view = _View(tasks, backend.jobs, console)
-    waiting = [task for task in tasks if any(record.state != "done" for record in task.records())]
+    records = {task.name: task.records() for task in tasks}
+    view = _View(records, backend.jobs, console)
+    waiting = [task for task in tasks if any(record.state != "done" for record in records[task.name])]
     view.say(f"{len(tasks)} scenes, {len(tasks) - len(waiting)} of them done before.")
+    unread = [
+        (task.folder, record) for task in tasks for record in records[task.name]
+        if record.state == "open" and record.reason
+    ]  # fmt: skip
+    if unread:
+        view.say(sentence_about_unreadable(unread))
     for task in waiting:
         task.folder.mkdir(parents=True, exist_ok=True)
     lost: dict[str, str] = {}
@@ -72,8 +79,8 @@ def run_batch(tasks: Sequence[SceneTask], backend: Backend, console: Console) ->
 class _View:
     """What a batch shows: a bar over all steps with the time that is left, and a line for each scene that has ended."""
 
-    def __init__(self, tasks: Sequence[SceneTask], jobs: int, console: Console) -> None:
-        records = [(task.name, record) for task in tasks for record in task.records()]
+    def __init__(self, known: Mapping[str, Sequence[Record]], jobs: int, console: Console) -> None:
+        records = [(name, record) for name, of_scene in known.items() for record in of_scene]
         self._ended = [record for _, record in records if record.state == "done"]
         self._left: set[tuple[str, Step]] = {(name, record.step) for name, record in records if record.state != "done"}
         self._jobs, self._console, self._lock = jobs, console, Lock()

@@ -4,21 +4,23 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from semantic_ns.jobs.processes import Limits, Processes
+from semantic_ns.jobs.processes import Ending, Limits, Processes
 from semantic_ns.scene_batch import steps as known
 from semantic_ns.scene_batch.reasons import GIB, reason_of
 from semantic_ns.scene_batch.records import Record, log_path, read_record, write_record
 from semantic_ns.scene_batch.steps import Step
 
-CommandOf = Callable[[Step, Path, Path, str, Sequence[str]], list[str]]
+CommandOf = Callable[[Step, Path, Path, Path, str, Sequence[str]], list[str]]
 Told = Callable[[str, Record], None]
 """Told the name of a scene and the record of a step when it has ended."""
 
 _ASKED_TO_END = (130, 143)
 """Exit statuses of a training that a signal ended."""
+_NOTE_S = 10.0
+"""How often the seconds of an attempt that runs are written down."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class SceneTask:
         limits: What each step may use.
         retries: How often a step is started again that was ended by a signal of others.
         environment: Variables of the environment of every step, beside those of this process.
+        method_name: The method's name in its own configuration; the same as `method` if empty.
     """
 
     name: str
@@ -46,6 +49,12 @@ class SceneTask:
     limits: Limits = field(default_factory=Limits)
     retries: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
+    method_name: str = ""
+
+    @property
+    def config(self) -> Path:
+        """The config.yml of its training."""
+        return known.config_path(self.folder, self.method_name or self.method)
 
     def records(self) -> list[Record]:
         """The records of its steps as they are on the disk."""
@@ -71,15 +80,18 @@ def run_scene(
     """
     records: dict[Step, Record] = {}
     for step in task.steps:
-        record = read_record(task.folder, step)
+        record = before = read_record(task.folder, step)
         if record.state != "done":
             needed = known.needed_step(step)
             blocked = needed is not None and needed in records and records[needed].state != "done"
             if blocked:
-                record = Record(step, "skipped", reason=f"{needed} has not succeeded.")
+                reason = f"{needed} has not succeeded."
+                record = Record(step, "skipped", attempt_seconds=before.attempt_seconds, reason=reason)
             else:
-                record = _run_step(task, step, processes, command_of)
+                record = _run_step(task, step, processes, command_of, before.attempt_seconds)
             if record.state == "open":
+                if record.attempts > before.attempts:
+                    write_record(task.folder, record)
                 return [*records.values(), *(Record(left, "open") for left in task.steps[len(records) :])]
             write_record(task.folder, record)
             told(task.name, record)
@@ -87,34 +99,72 @@ def run_scene(
     return list(records.values())
 
 
-def _run_step(task: SceneTask, step: Step, processes: Processes, command_of: CommandOf) -> Record:
-    if step == "train" and known.is_trained(known.config_path(task.folder, task.method)):
-        return Record(step, "done", 0)
+def _run_step(
+    task: SceneTask, step: Step, processes: Processes, command_of: CommandOf, spent: tuple[float, ...]
+) -> Record:
+    """Run a step until it ends by itself, or is stopped; `spent` are the seconds of attempts of earlier calls."""
+    if step == "train" and known.is_trained(task.config):
+        return Record(step, "done", 0, spent)
     log = log_path(task.folder, step)
     log.parent.mkdir(parents=True, exist_ok=True)
-    attempts = 0
+    tries_left = task.retries
     while True:
-        attempts += 1
         start = log.stat().st_size if log.exists() else 0
-        command = command_of(step, task.data, task.folder, task.method, task.arguments)
-        ending = processes.run(command, log, task.limits, os.environ | dict(task.environment))
-        if ending.cause == "stopped":
-            return Record(step, "open")
+        command = command_of(step, task.data, task.folder, task.config, task.method, task.arguments)
+        note = _Notes(task.folder, Record(step, "open", attempt_seconds=spent))
+        ending = processes.run(command, log, task.limits, os.environ | dict(task.environment), note)
+        if ending.cause == "stopped" and not ending.seconds:
+            return Record(step, "open", attempt_seconds=spent)
+        spent = (*spent, round(ending.seconds, 3))
         is_retried = ending.cause == "itself" and (ending.status < 0 or ending.status in _ASKED_TO_END)
-        if not is_retried or attempts > task.retries:
+        if not is_retried or tries_left == 0:
             break
+        tries_left -= 1
     written = log.read_bytes()[start:].decode("utf8", errors="replace")
-    figures = (ending.status, round(ending.seconds, 3), round(ending.peak_bytes / GIB, 3), attempts)
-    if ending.cause == "itself" and ending.status == 0:
-        return Record(step, "done", *figures)
-    if step == "doctor" and ending.cause == "itself" and ending.status == known.PROBLEM_FOUND:
+    return _record_of_end(task, Record(step, "open", ending.status, spent), ending, written)
+
+
+class _Notes:
+    """Writes down how long an attempt has run, so that the next call knows of it when this process is killed.
+
+    Args:
+        folder: Folder of the scene.
+        record: What is known without the attempt.
+    """
+
+    def __init__(self, folder: Path, record: Record) -> None:
+        self._folder, self._record = folder, record
+        self._next = 0.0
+
+    def __call__(self, seconds: float) -> None:
+        if seconds < self._next:
+            return
+        self._next = seconds + _NOTE_S
+        spent = (*self._record.attempt_seconds, round(seconds, 3))
+        with suppress(OSError):  # what runs goes on; whether the folder can be written is seen at its end
+            write_record(self._folder, replace(self._record, attempt_seconds=spent))
+
+
+def _record_of_end(task: SceneTask, record: Record, ending: Ending, log: str) -> Record:
+    """The record of a step whose process has ended.
+
+    A process that was asked to end, at the time limit or because all are stopped, may have been about to: what it has
+    done counts.
+    """
+    step, is_asked = record.step, ending.cause != "itself"
+    record = replace(record, peak_memory_gib=round(ending.peak_bytes / GIB, 3))
+    if ending.status == 0 and (not is_asked or known.has_results(step, task.folder, task.config)):
+        return replace(record, state="done")
+    if ending.cause == "stopped":
+        return Record(step, "open", attempt_seconds=record.attempt_seconds)
+    if step == "doctor" and not is_asked and ending.status == known.PROBLEM_FOUND:
         problem = _problem(task.folder / known.DOCTOR_REPORT)
         if problem is not None:  # else the command itself has failed, with the status that Python gives it
-            return Record(step, "done", *figures, reason=problem)
-    return Record(step, "failed", *figures, reason=reason_of(ending, task.limits, written))
+            return replace(record, state="done", reason=problem)
+    return replace(record, state="failed", reason=reason_of(ending, task.limits, log))
 
 
 def _problem(report: Path) -> str | None:
-    with suppress(OSError, json.JSONDecodeError, KeyError, IndexError):
-        return json.loads(report.read_text("utf8"))["problems"][0]
+    with suppress(OSError, ValueError, TypeError, KeyError, IndexError):
+        return str(json.loads(report.read_text("utf8"))["problems"][0])
     return None

@@ -62,35 +62,55 @@ def needed_step(step: Step) -> Step | None:
     return {"doctor": None, "train": "doctor"}.get(step, "train")  # pyright: ignore[reportReturnType]
 
 
-def config_path(folder: Path, method: str) -> Path:
-    """The config.yml of the training in the folder of a scene."""
-    return folder / method / RUN / "config.yml"
+def config_path(folder: Path, method_name: str) -> Path:
+    """The config.yml of the training in the folder of a scene.
+
+    Args:
+        folder: The folder of the scene's results.
+        method_name: The method's name in its own configuration, after which nerfstudio names the folders of its runs.
+    """
+    return folder / method_name / RUN / "config.yml"
 
 
-def command_of(step: Step, data: Path, folder: Path, method: str, arguments: Sequence[str]) -> list[str]:
+def command_of(step: Step, data: Path, folder: Path, config: Path, method: str, arguments: Sequence[str]) -> list[str]:
     """The command of a step. What an earlier try has left is removed, unless the step goes on from it.
 
     Args:
         step: The step.
         data: The scene.
         folder: The folder of its results.
+        config: The config.yml of its training.
         method: The method, as `ns-train` knows it.
         arguments: More arguments of `ns-train`.
     """
     module, *words = _MODULES[step]
     command = [sys.executable, "-m", module, *words]
-    config = config_path(folder, method)
     if step == "doctor":
         (folder / DOCTOR_REPORT).unlink(missing_ok=True)
         return [*command, str(data), "--json", str(folder / DOCTOR_REPORT), "--pictures", str(folder / DOCTOR_PICTURES)]
     if step == "train":
         return [*command, method, *_training(data, folder, config, arguments)]
     if step == "eval":
+        (folder / SCORES).unlink(missing_ok=True)
         results = ["--output-path", str(folder / SCORES), "--render-output-path", str(folder / PICTURES)]
         return [*command, "--load-config", str(config), *results]
     place = folder / _RESULTS[step]
     shutil.rmtree(place, ignore_errors=True)
     return [*command, "--load-config", str(config), "--output" if step == "audit" else "--output-dir", str(place)]
+
+
+def has_results(step: Step, folder: Path, config: Path) -> bool:
+    """Whether a step has left all that it makes; its process must have ended well, else it may be a part.
+
+    Args:
+        step: The step.
+        folder: The folder of its results.
+        config: The config.yml of its training.
+    """
+    if step == "train":
+        return is_trained(config)
+    place = folder / {"doctor": DOCTOR_REPORT, "eval": SCORES, **_RESULTS}[step]
+    return place.is_file() or (place.is_dir() and any(place.iterdir()))
 
 
 def _training(data: Path, folder: Path, config: Path, arguments: Sequence[str]) -> list[str]:

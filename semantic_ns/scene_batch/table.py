@@ -5,7 +5,6 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from semantic_ns.io.text import markdown_table
 from semantic_ns.io.writing import replacing, write_text
 from semantic_ns.scene_batch.records import Record, State
 from semantic_ns.scene_batch.scene import SceneTask
-from semantic_ns.scene_batch.steps import SCORES, config_path
+from semantic_ns.scene_batch.steps import SCORES
 
 CSV_FILE = "results.csv"
 MARKDOWN_FILE = "results.md"
@@ -76,8 +75,8 @@ def row_of(task: SceneTask, lost: str = "") -> Row:
 def read_scores(folder: Path) -> dict[str, float]:
     """The scores that `ns-eval` left in the folder of a scene."""
     found: dict[str, Any] = {}
-    with suppress(OSError, JSONDecodeError, KeyError):
-        found = json.loads((folder / SCORES).read_text("utf8"))["results"]
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        found = dict(json.loads((folder / SCORES).read_text("utf8"))["results"])
     return {name: found[name] for name in _SCORES if isinstance(found.get(name), int | float)}
 
 
@@ -100,7 +99,7 @@ def write_table(output: Path, rows: Sequence[Row]) -> None:
 
 
 def _csv_row(row: Row) -> list[object]:
-    config = config_path(row.task.folder, row.task.method)
+    config = row.task.config
     return [
         row.task.name,
         *(row.scores.get(name, "") for name in _SCORES),

@@ -8,6 +8,7 @@ import pytest
 
 from semantic_ns.cli import batch
 from semantic_ns.cli.batch import Batch
+from semantic_ns.cli.cluster import ClusterOptions
 from semantic_ns.errors import SceneError
 from semantic_ns.io.locking import take_lock
 from semantic_ns.jobs import processes
@@ -31,7 +32,9 @@ def room(tmp_path: Path) -> Path:
         ({"jobs": 0}, "--jobs of at least 1, found 0"), ({"time_limit": 0.0}, "--time-limit above 0"),
         ({"memory_limit": -1.0}, "--memory-limit above 0"), ({"steps": ("eval",)}, "Expected train among --steps"),
         ({"steps": ()}, "at least one step"), ({"arguments": ("--data", "x")}, "found --data"),
-        ({"cluster": "ray", "jobs": 2}, "found --jobs 2"), ({"retries": -1}, "--retries of at least 0"),
+        ({"place": ClusterOptions(cluster="ray"), "jobs": 2}, "found --jobs 2"),
+        ({"place": ClusterOptions(cpus=0.0)}, "--cpus above 0"), ({"place": ClusterOptions(gpus=-1.0)}, "--gpus of at"),
+        ({"retries": -1}, "--retries of at least 0"),
         ({"method": "nerf-of-nobody"}, "found 'nerf-of-nobody'"),
         ({"arguments": ("--no-such-option", "1")}, "Expected options that ns-train takes"),
     ],

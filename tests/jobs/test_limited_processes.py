@@ -17,6 +17,13 @@ from support.job_programs import GROW, HANG, python, wait_until_ended
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
+@pytest.fixture(params=["as it is", "without waitid"], autouse=True)
+def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This system, and one whose Python cannot look at a child without reaping it, such as 3.12 on macOS."""
+    if request.param != "as it is":
+        monkeypatch.delattr(os, "waitid", raising=False)
+
+
 def run(tmp_path: Path, command: list[str], limits: Limits | None = None) -> Ending:
     return Processes().run(command, tmp_path / "log.txt", limits)
 
@@ -103,6 +110,23 @@ def test_results_come_from_all_threads_and_the_end_stops_what_they_wait_for() ->
     stopped: list[bool] = []
     assert sorted(in_threads(2, lambda number: number**2, [1, 2, 3], lambda: stopped.append(True))) == [1, 4, 9]
     assert stopped == [True]
+
+
+def test_calls_that_are_stopped_early_return_before_the_end() -> None:
+    stopped, last_words, returned = threading.Event(), [], []
+
+    def call(number: int) -> int:
+        if number == 1:
+            stopped.wait()
+            while len(last_words) < 10**6:
+                last_words.append(number)
+        returned.append(number)
+        return number
+
+    results = in_threads(2, call, [1, 2], stopped.set)
+    assert next(results) == 2
+    results.close()
+    assert returned == [2, 1]
 
 
 def test_jobs_share_the_cores() -> None:

@@ -1,5 +1,6 @@
 """Scenes on a cluster, against a stand-in of Ray: what it is asked for, and what is said where it cannot give it."""
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -9,9 +10,12 @@ import pytest
 from rich.console import Console
 
 from semantic_ns.errors import SceneError
+from semantic_ns.io import locking
 from semantic_ns.io.locking import take_lock
+from semantic_ns.jobs import ray_cluster as jobs_on_ray
+from semantic_ns.jobs.ray_cluster import RayCluster, Resources
 from semantic_ns.scene_batch import ray_cluster
-from semantic_ns.scene_batch.ray_cluster import RayBackend, Resources, work_on
+from semantic_ns.scene_batch.ray_cluster import RayBackend, work_on
 from semantic_ns.scene_batch.run import run_batch
 from semantic_ns.scene_batch.scene import SceneTask, run_scene
 from support.batch_steps import FakeSteps, task
@@ -43,14 +47,14 @@ def commands_of_milliseconds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 def test_without_ray_the_sentence_says_how_to_install_it_and_that_this_machine_does_it_too(use: Any) -> None:
     use(None)
     with pytest.raises(SceneError, match=r"pip install 'semantic-ns\[cluster\]', or give the same command without"):
-        RayBackend("auto", Resources(), 3)
+        RayCluster("auto", Resources(), 3)
 
 
 @pytest.mark.parametrize("address", ["auto", "127.0.0.1:1", "ray://127.0.0.1:1", "nonsense:port"])
 def test_an_address_without_a_cluster_is_refused_in_a_sentence(address: str, use: Any) -> None:
     use(FakeRay())
     with pytest.raises(SceneError, match=f"Expected a Ray cluster at {address}, found none that answers"):
-        RayBackend(address, Resources(), 3)
+        RayCluster(address, Resources(), 3)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +64,7 @@ def test_an_address_without_a_cluster_is_refused_in_a_sentence(address: str, use
 def test_more_than_any_machine_has_is_refused_and_dead_machines_do_not_count(resources: Resources, use: Any) -> None:
     ray = use(FakeRay(NODE, NODE))
     with pytest.raises(SceneError, match="found 4 cores, 1 GPUs, 8 GiB; lower --cpus, --gpus or --memory"):
-        RayBackend("auto", resources, 3)
+        RayCluster("auto", resources, 3)
     assert ray.calls[-1] == ("shutdown", None)
 
 
@@ -75,15 +79,15 @@ def test_scenes_at_a_time_are_what_the_scarcest_resource_of_each_machine_allows(
     resources: Resources, expected: int, use: Any
 ) -> None:
     use(FakeRay(NODE, NODE))
-    assert RayBackend("auto", resources, 3).jobs == expected
+    assert RayBackend(RayCluster("auto", resources, 3)).jobs == expected
 
 
 def test_every_scene_ends_once_and_one_that_ray_gives_up_has_the_reason(
     use: Any, tmp_path: Path, commands_of_milliseconds: FakeSteps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray = use(FakeRay(NODE, lost=("b",)))
-    monkeypatch.setattr(ray_cluster, "_MOST_WAITING", 2)
-    backend = RayBackend("auto", Resources(2.0, 0.5, GIB), 7)
+    monkeypatch.setattr(jobs_on_ray, "_MOST_WAITING", 2)
+    backend = RayBackend(RayCluster("auto", Resources(2.0, 0.5, GIB), 7))
     rows = run_batch([task(tmp_path, name) for name in ("a", "b", "c")], backend, Console(quiet=True))
     assert {row.task.name: row.status for row in rows} == {"a": "done", "b": "failed", "c": "done"}
     assert "The node of b has died." in rows[1].reason
@@ -96,7 +100,9 @@ def test_every_scene_ends_once_and_one_that_ray_gives_up_has_the_reason(
 
 def test_a_batch_that_is_stopped_takes_its_tasks_back(use: Any, tmp_path: Path) -> None:
     ray = use(FakeRay(NODE))
-    ended = RayBackend("auto", Resources(), 0).run([task(tmp_path, name) for name in ("a", "b")], lambda _n, _r: None)
+    ended = RayBackend(RayCluster("auto", Resources(), 0)).run(
+        [task(tmp_path, name) for name in ("a", "b")], lambda _n, _r: None
+    )
     assert next(iter(ended)).task.name == "b"
     ended.close()
     assert ray.calls[-2:] == [("cancel", "a"), ("shutdown", None)]
@@ -113,10 +119,23 @@ def test_a_scene_that_another_machine_still_works_on_is_waited_for(
         waited.append(seconds)
         os.close(lock)
 
-    monkeypatch.setattr(ray_cluster, "sleep", sleep)
+    monkeypatch.setattr(jobs_on_ray, "sleep", sleep)
     assert work_on(one) == ""
     assert len(waited) == 1
     assert [record.state for record in one.records()] == ["done"] * 3
+
+
+def test_a_scene_on_a_file_system_without_locks_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lock(descriptor: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(locking, "_lock", lock)
+    monkeypatch.setattr(jobs_on_ray, "sleep", lambda seconds: pytest.fail("It waits."))
+    one = task(tmp_path)
+    assert "Expected a file system on which files can be locked" in work_on(one)
+    assert [record.state for record in one.records()] == ["open"] * 3
 
 
 def test_a_folder_that_cannot_be_written_is_the_reason_of_one_scene(tmp_path: Path) -> None:

@@ -2,19 +2,23 @@
 
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from nerfstudio.configs.method_configs import all_methods
 from PIL import Image
 
 from semantic_ns.errors import SceneError
+from semantic_ns.jobs.last_words import last_error
 from semantic_ns.jobs.processes import Ending, Limits
+from semantic_ns.jobs.training_arguments import name_in_paths
 from semantic_ns.run_paths import RESUME_CONFIG
 from semantic_ns.scene_batch import plan
 from semantic_ns.scene_batch.page import PAGE, as_data, write_page
 from semantic_ns.scene_batch.progress import as_clock, seconds_left
-from semantic_ns.scene_batch.reasons import last_error, reason_of
+from semantic_ns.scene_batch.reasons import reason_of
 from semantic_ns.scene_batch.records import Record, write_record
 from semantic_ns.scene_batch.steps import STEPS, command_of, config_path, in_order, is_trained, newest_step
 from semantic_ns.scene_batch.table import CSV_FILE, MARKDOWN_FILE, row_of, write_table
@@ -44,11 +48,21 @@ def test_steps_that_cannot_run_are_refused(steps: tuple) -> None:
 def test_a_training_has_the_options_of_the_user_last_because_a_dataparser_ends_the_line(tmp_path: Path) -> None:
     folder = tmp_path / "out/scenes/room"
     arguments = ("--max-num-iterations", "5", "semantic-data", "--split", "all")
-    command = command_of("train", tmp_path / "room", folder, "semantic-nerf", arguments)
+    config = config_path(folder, "semantic-nerf")
+    command = command_of("train", tmp_path / "room", folder, config, "semantic-nerf", arguments)
     assert command[1:4] == ["-m", "nerfstudio.scripts.train", "semantic-nerf"]
     assert tuple(command[-5:]) == arguments
+
+
+@pytest.mark.parametrize("method", ["nerfacto", "nerfacto-big", "splatfacto-big", "semantic-nerf", "semantic-nerf-big"])
+def test_the_run_of_a_scene_is_where_nerfstudio_puts_it_also_for_variants_of_a_method(
+    method: str, tmp_path: Path
+) -> None:
+    one = task(tmp_path, method=method, method_name=name_in_paths(method))
+    command = command_of("train", tmp_path / "room", one.folder, one.config, method, ())
     place = [command[command.index(name) + 1] for name in ("--output-dir", "--experiment-name", "--timestamp")]
-    assert Path(place[0], place[1], "semantic-nerf", place[2], "config.yml") == config_path(folder, "semantic-nerf")
+    config = replace(all_methods[method], output_dir=Path(place[0]), experiment_name=place[1], timestamp=place[2])
+    assert config.get_base_dir() / "config.yml" == one.config
 
 
 def half_trained(folder: Path, steps: int, limit: int, more: str = "") -> Path:
@@ -62,11 +76,12 @@ def half_trained(folder: Path, steps: int, limit: int, more: str = "") -> Path:
 
 def test_a_training_goes_on_from_its_checkpoint_and_one_without_starts_over(tmp_path: Path) -> None:
     config = half_trained(tmp_path / "room", 2000, 3000)
-    command = command_of("train", tmp_path, tmp_path / "room", "semantic-nerf", ("--max-num-iterations", "3000"))
+    arguments = ("--max-num-iterations", "3000")
+    command = command_of("train", tmp_path, tmp_path / "room", config, "semantic-nerf", arguments)
     assert command[-2:] == ["--load-config", str(config.parent / RESUME_CONFIG)]
     assert newest_step(config) == 2000
     next(config.parent.glob("nerfstudio_models/*")).write_bytes(b"half")
-    command = command_of("train", tmp_path, tmp_path / "room", "semantic-nerf", ())
+    command = command_of("train", tmp_path, tmp_path / "room", config, "semantic-nerf", ())
     assert "--load-config" not in command
     assert not config.parent.exists()
 
@@ -87,7 +102,7 @@ def test_a_training_that_was_killed_after_its_last_checkpoint_is_trained(
 def test_a_folder_of_results_that_an_attempt_has_left_is_made_anew(tmp_path: Path) -> None:
     (tmp_path / "audit").mkdir()
     (tmp_path / "audit/half.png").touch()
-    command = command_of("audit", tmp_path, tmp_path, "m", ())
+    command = command_of("audit", tmp_path, tmp_path, config_path(tmp_path, "m"), "m", ())
     assert command[-2:] == ["--output", str(tmp_path / "audit")]
     assert not (tmp_path / "audit").exists()
 
@@ -167,13 +182,14 @@ def test_scenes_of_one_name_are_told_apart_and_known_ones_keep_their_names() -> 
 
 def test_settings_are_read_back_and_others_refused(tmp_path: Path) -> None:
     assert plan.read_settings(tmp_path) is None
-    settings = plan.Settings("semantic-nerf", ("--max-num-iterations", "5"), {"a": "/a"})
+    settings = plan.Settings("semantic-nerf", ("--max-num-iterations", "5"), {"a": "/a"}, "semantic-nerf")
     plan.write_settings(tmp_path, settings)
     begun = plan.read_settings(tmp_path)
     assert begun == settings
     plan.refuse_other_settings(tmp_path, settings, settings.method, settings.arguments)
     with pytest.raises(SceneError, match="--method: semantic-nerf, found semantic-ngp"):
         plan.refuse_other_settings(tmp_path, settings, "semantic-ngp", settings.arguments)
+    plan.refuse_other_settings(tmp_path, settings, settings.method, ("--max_num_iterations=5",))
     with pytest.raises(SceneError, match="iterations 5, found none"):
         plan.refuse_other_settings(tmp_path, settings, settings.method, ())
     (tmp_path / plan.SETTINGS).write_text("{")
@@ -181,7 +197,22 @@ def test_settings_are_read_back_and_others_refused(tmp_path: Path) -> None:
         plan.read_settings(tmp_path)
 
 
-@pytest.mark.parametrize("option", [("--data", "x"), ("--output_dir=x",), ("--load-config", "x")])
+def test_of_many_arguments_those_that_differ_are_named() -> None:
+    begun = plan.Settings("m", ("--max-num-iterations", "5", "--vis", "wandb", "semantic-data", "--split", "all"))
+    arguments = ("--max-num-iterations", "6", "--vis", "wandb", "semantic-data", "--split", "all", "--new", "1")
+    with pytest.raises(SceneError, match="ns-train: --max-num-iterations 5, found --max-num-iterations 6 --new 1;"):
+        plan.refuse_other_settings(Path("out"), begun, "m", arguments)
+    with pytest.raises(SceneError, match="ns-train: --a 1 --b 2, found --b 2 --a 1; give"):
+        plan.refuse_other_settings(Path("out"), plan.Settings("m", ("--a=1", "--b=2")), "m", ("--b", "2", "--a", "1"))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--data", "x"), ("--output_dir=x",), ("--load-config", "x"), ("--method-name", "x"),
+        ("--relative-model-dir", "x"), ("--relative_model_dir=x",), ("--run-dir", "x"),
+    ],
+)  # fmt: skip
 def test_options_that_the_batch_gives_itself_are_refused(option: tuple[str, ...]) -> None:
     with pytest.raises(SceneError, match="leave it out"):
         plan.refuse_taken_options(option)
@@ -191,8 +222,8 @@ def test_options_that_the_batch_gives_itself_are_refused(option: tuple[str, ...]
 
 
 def test_the_time_left_is_the_mean_of_each_kind_of_step_times_those_that_are_left() -> None:
-    ended = [Record("train", "done", 0, seconds, attempts=1) for seconds in (10.0, 30.0)]
-    ended += [Record("train", "done", 0, 0.0), Record("eval", "done", 0, 4.0, attempts=1)]
+    ended = [Record("train", "done", 0, seconds) for seconds in ((10.0,), (20.0, 10.0))]
+    ended += [Record("train", "done", 0), Record("eval", "done", 0, (4.0,))]
     assert seconds_left(ended, {"train": 3, "eval": 5}, 2) == (3 * 20 + 5 * 4) / 2
     assert seconds_left(ended, {"audit": 1}, 1) is None
     assert seconds_left(ended, {"train": 0, "audit": 0}, 1) == 0
@@ -205,9 +236,9 @@ def test_the_time_left_is_the_mean_of_each_kind_of_step_times_those_that_are_lef
 def test_the_tables_have_a_row_for_each_scene_with_scores_and_reasons(tmp_path: Path) -> None:
     done, failed = task(tmp_path, "a|b"), task(tmp_path, "bad")
     for step in done.steps:
-        write_record(done.folder, Record(step, "done", 0, 2.0, 0.5, 1))
+        write_record(done.folder, Record(step, "done", 0, (1.5, 0.5), 0.5))
     (done.folder / "scores.json").write_text('{"results": {"miou_present": 0.91, "psnr": 20.5, "fps": 1}}')
-    write_record(failed.folder, Record("doctor", "failed", 2, 1.0, 0.2, 1, "no cameras"))
+    write_record(failed.folder, Record("doctor", "failed", 2, (1.0,), 0.2, "no cameras"))
     rows = [row_of(done), row_of(failed), row_of(task(tmp_path, "gone"), "Its machine was lost.")]
     write_table(tmp_path, rows)
     with (tmp_path / CSV_FILE).open() as file:

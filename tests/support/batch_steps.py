@@ -33,7 +33,9 @@ class FakeSteps:
         self.journal = tmp_path / "journal.txt"
         self.codes = codes or {}
 
-    def __call__(self, step: Step, data: Path, folder: Path, method: str, arguments: Sequence[str]) -> list[str]:
+    def __call__(
+        self, step: Step, data: Path, folder: Path, config: Path, method: str, arguments: Sequence[str]
+    ) -> list[str]:
         usual = scoring(folder) if step == "eval" else ""
         line = f"{folder.name} {step}\n"
         return python(

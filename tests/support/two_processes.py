@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -165,6 +166,33 @@ def train(
     content = yaml.load(Path(config).read_text(), Loader=yaml.Loader)
     content.timestamp = timestamp or content.timestamp
     run_command(lambda: train_together(content, place))
+
+
+def lose_one(folder: Path, by: int) -> None:
+    """The second process ends or hangs; the first one adds up, where tensors travel through a group that waits long.
+
+    So NCCL waits, which needs a GPU for each process: here it is a gloo group with its own time, and a process that
+    hangs, of which no group hears.
+    """
+    from semantic_ns.cli.main import run_command
+    from semantic_ns.processes import _JoinedProcesses
+
+    place = Place.of_environment()
+    torch.distributed.init_process_group(
+        "gloo", timeout=timedelta(seconds=10 * _LIMIT_S), rank=place.rank, world_size=place.world
+    )
+    messages = torch.distributed.new_group(backend="gloo", timeout=timedelta(seconds=8))
+    processes = _JoinedProcesses(place, 8.0, messages, meets_first=True)
+    processes.add_up(torch.ones(()))
+    processes.copy_of_first(torch.ones(()))
+    if place.rank == 1:
+        os.kill(os.getpid(), by)
+    run_command(lambda: processes.add_up(torch.ones(())))
+
+
+def train_by_rank(folder: Path, configs: list[str]) -> None:
+    """Train by a configuration file of each rank."""
+    train(folder, configs[Place.of_environment().rank])
 
 
 def score(folder: Path, config: str) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -46,13 +46,26 @@ class ProcessBackend:
         return in_threads(self._jobs, self._run_one, folders, self._processes.stop)
 
     def _run_one(self, folder: Path) -> Path:
-        log = folder / LOG
-        log.unlink(missing_ok=True)
-        command = [sys.executable, *self._arguments, str(folder)]
-        ending = self._processes.run(command, log, environment=thread_counts(self._jobs) | os.environ)
-        if ending.status not in _INTERRUPTED and ending.cause != "stopped" and read_result(folder) is None:
-            write_failed(folder, read_trial(folder), _how_it_ended(ending.status, log))
+        run_trial_process(folder, self._arguments, self._processes, thread_counts(self._jobs))
         return folder
+
+
+def run_trial_process(
+    folder: Path, arguments: Sequence[str], processes: Processes, environment: Mapping[str, str]
+) -> None:
+    """Train a trial in a process of its own, and say in its result if that ended without one.
+
+    Args:
+        folder: its folder.
+        arguments: what is run, as arguments of Python; the folder comes last.
+        processes: what runs it.
+        environment: variables of its environment, unless this process has them already.
+    """
+    log = folder / LOG
+    log.unlink(missing_ok=True)
+    ending = processes.run([sys.executable, *arguments, str(folder)], log, environment={**environment, **os.environ})
+    if ending.status not in _INTERRUPTED and ending.cause != "stopped" and read_result(folder) is None:
+        write_failed(folder, read_trial(folder), _how_it_ended(ending.status, log))
 
 
 def _how_it_ended(status: int, log: Path) -> str:
