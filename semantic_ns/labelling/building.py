@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Float64, Int32
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.rays import FastRayGenerator, intrinsics_of, poses_of
+from semantic_ns.geometry.world import world_from_scene
 from semantic_ns.labelling.view import SurfaceDiscs
 from semantic_ns.labels.class_table import ClassEntry
 from semantic_ns.propagation.pixel_points import PixelPoints, have_one_size
@@ -118,6 +119,10 @@ class SurfaceBuilder:
         with torch.no_grad():
             intrinsics = intrinsics_of(cameras).float().cpu().numpy()
             return poses_of(cameras).float().cpu().numpy()[:, :3], intrinsics
+
+    def world_from_scene(self) -> Float64[ndarray, "3 4"]:
+        """From scene units to the world of the data set's files."""
+        return world_from_scene(self.run.pipeline.datamanager.train_dataparser_outputs, torch.float64).numpy()
 
     def classes(self) -> tuple[tuple[ClassEntry, ...], int]:
         """The classes of the scene, with their ids in its label images, and the id of void there."""

@@ -1,4 +1,4 @@
-"""Writes the labels of a session as label images, into a folder of their own and never into the scene."""
+"""Writes the labels of a session as label images and as points, into a folder of their own and never into the scene."""
 
 import os
 import shutil
@@ -29,6 +29,7 @@ def export_labels(
     least_confidence: float = 0.0,
     painted_only: bool = False,
     coco: bool = False,
+    points: bool = False,
 ) -> list[Path]:
     """Write `<frame>.png` of every frame, with the ids of the session's classes, and `classes.json`.
 
@@ -42,6 +43,9 @@ def export_labels(
         painted_only: Whether to write painted pixels alone.
         coco: Whether to write the same as `annotations/instances_default.json` in the format of COCO as well, with the
             file names of the images; see `AnnotationFiles`.
+        points: Whether to write the surface with the same labels as `points.ply` and, in the colours of the classes,
+            `points_classes.ply` as well: a point for each pixel of the maps of the surface, in the world of the data
+            set's files.
 
     Returns:
         The paths of the label images.
@@ -50,6 +54,42 @@ def export_labels(
         SceneError: if the folder is used or inside the scene, cannot be written, there is nothing to write, or images
             of two frames have one name, which COCO would not tell apart.
     """
+    _refuse_impossible(shown, folder, least_confidence, painted_only)
+    from semantic_ns.export.annotation_files import AnnotationFiles, refuse_equal_names
+    from semantic_ns.labelling.cloud import SurfaceCloud
+    from semantic_ns.labels.label_files import class_table, label_image
+
+    if coco:
+        refuse_equal_names((info.image.name for info in shown.surface.frames), "coco")
+    taxonomy = session_taxonomy(shown)
+    new = folder.with_name(f".{folder.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    annotations = AnnotationFiles(new, "coco", taxonomy) if coco else None
+    cloud = SurfaceCloud(shown.surface) if points else None
+    try:
+        with write_errors_as_scene_error(folder):
+            new.mkdir(parents=True)
+            for index, info in enumerate(shown.surface.frames):
+                labels = _chosen_labels(shown, index, least_confidence, painted_only)
+                classes = _as_classes(labels, taxonomy)
+                write_png(new / f"{info.name}.png", label_image(classes, taxonomy))
+                if annotations is not None:
+                    annotations.add(info.image.name, classes)
+                if cloud is not None:
+                    cloud.add(index, classes, shown.confidence(index))
+            if annotations is not None:
+                annotations.finish()
+            if cloud is not None:
+                cloud.write(new, taxonomy)
+            write_json(new / CLASSES_FILE, {"written_by": WRITTEN_BY, **class_table(taxonomy)})
+            if folder.exists():
+                folder.rmdir()
+            new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return [folder / f"{info.name}.png" for info in shown.surface.frames]
+
+
+def _refuse_impossible(shown: "ShownLabels", folder: Path, least_confidence: float, painted_only: bool) -> None:
     # Written so that NaN fails, too.
     if not 0 <= least_confidence <= 1:
         raise SceneError(f"Expected a least confidence 0..1, found {least_confidence!r:.60}; choose another.")
@@ -60,32 +100,6 @@ def export_labels(
     imported = shown.state.imported
     if not shown.state.painting.marks and not (imported is not None and imported.is_on and not painted_only):
         raise SceneError("Expected a mark to write labels from, found none; mark something first.")
-    from semantic_ns.export.annotation_files import AnnotationFiles, refuse_equal_names
-    from semantic_ns.labels.label_files import class_table, label_image
-
-    if coco:
-        refuse_equal_names((info.image.name for info in shown.surface.frames), "coco")
-    taxonomy = session_taxonomy(shown)
-    new = folder.with_name(f".{folder.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    annotations = AnnotationFiles(new, "coco", taxonomy) if coco else None
-    try:
-        with write_errors_as_scene_error(folder):
-            new.mkdir(parents=True)
-            for index, info in enumerate(shown.surface.frames):
-                labels = _chosen_labels(shown, index, least_confidence, painted_only)
-                classes = _as_classes(labels, taxonomy)
-                write_png(new / f"{info.name}.png", label_image(classes, taxonomy))
-                if annotations is not None:
-                    annotations.add(info.image.name, classes)
-            if annotations is not None:
-                annotations.finish()
-            write_json(new / CLASSES_FILE, {"written_by": WRITTEN_BY, **class_table(taxonomy)})
-            if folder.exists():
-                folder.rmdir()
-            new.rename(folder)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-    return [folder / f"{info.name}.png" for info in shown.surface.frames]
 
 
 def unused_folder(parent: Path, stem: str) -> Path:

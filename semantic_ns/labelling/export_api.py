@@ -24,7 +24,7 @@ class ExportApi:
         self._session, self._exports, self._field = session, exports, field
 
     def export(self, body: Body) -> Answer:
-        """Write label images, and COCO annotations if they are wanted, into a new folder."""
+        """Write label images, and COCO annotations and a point cloud if they are wanted, into a new folder."""
         name, least, painted_only = body.folder("folder"), body.share("least_confidence"), body.truth("painted_only")
         coco, is_said = body.truth("coco"), body.optional_choice("source", SOURCES) == "field" and not painted_only
         folder = unused_folder(self._exports, "labels") if name is None else self._exports / name
@@ -34,5 +34,5 @@ class ExportApi:
                 HTTPStatus.CONFLICT,
             )
         with self._field.saying() if is_said else nullcontext() as said:
-            files = self._session.export(folder, least, painted_only, coco, said)
+            files = self._session.export(folder, least, painted_only, coco, said, body.truth("points"))
         return json_answer({"folder": str(folder), "num_files": len(files)})

@@ -149,6 +149,7 @@ class SessionLike(Protocol):
         painted_only: bool = False,
         coco: bool = False,
         said: Said | None = None,
+        points: bool = False,
     ) -> list[Path]:
         """Write label images into a new folder."""
         ...

@@ -298,6 +298,7 @@ class LabelSession(ClassActions, ImportActions):
         painted_only: bool = False,
         coco: bool = False,
         said: Said | None = None,
+        points: bool = False,
     ) -> list[Path]:
         """Write label images of all frames and the table of classes into a new folder, see `export_labels`.
 
@@ -309,13 +310,14 @@ class LabelSession(ClassActions, ImportActions):
             painted_only: Whether to write painted pixels alone.
             coco: Whether to write annotations in the format of COCO as well.
             said: What to write in the place of spread labels, if anything.
+            points: Whether to write the surface as a point cloud as well.
         """
         from semantic_ns.labelling.export import export_labels
 
         with self._lock:
             shown = ShownLabels(self._state.frozen(), self._spreader.surface, self._spread())
         shown = shown if said is None else SaidLabels(shown, said)
-        return export_labels(shown, folder, least_confidence, painted_only, coco)
+        return export_labels(shown, folder, least_confidence, painted_only, coco, points)
 
     @property
     def surface(self) -> LabelSurface:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Float32, Float64, Int32, UInt8
 from numpy import ndarray
 from PIL import Image
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 FOLDER = "labelling"
 """Folder in a run's folder that holds what belongs to labelling."""
-_VERSION = 2
+_VERSION = 3
 _RAYS_PER_VOXEL = 10
 _LEAST_RAYS = 400_000
 _MOST_PIXELS = 32_000_000
 """Pixels over all frames of which the voxel is kept; of more, every n-th one along rows and columns is."""
 _GRAPH_ARRAYS = ("neighbours", "weights", "centres", "colors", "normals")
-_OWN_ARRAYS = ("pixel_voxels", "positions", "c2w", "intrinsics")
+_OWN_ARRAYS = ("pixel_voxels", "positions", "c2w", "intrinsics", "world_from_scene")
 _DISC_ARRAYS = ("positions", "normals", "radii", "pixels", "colors")
 
 
@@ -68,6 +68,7 @@ class LabelSurface:
         positions: Mean of the surface points in each voxel, scene units.
         discs: Points of the surface, to draw it from any pose.
         near: Depth below which nothing is to be drawn, scene units.
+        world_from_scene: From scene units to the world of the data set's files, see `geometry.world`.
         c2w: Poses of the frames (OpenGL axes), scene units.
         intrinsics: Focal lengths and principal point (fx, fy, cx, cy) of the frames, pixels.
         frames: The frames.
@@ -89,6 +90,7 @@ class LabelSurface:
     scene: Path
     discs: SurfaceDiscs
     near: float
+    world_from_scene: Float64[ndarray, "3 4"]
 
     @cached_property
     def disc_voxels(self) -> Int32[ndarray, "points"]:
@@ -246,7 +248,7 @@ def build_label_surfaces(run: "Run", numbers_of_voxels: Sequence[int]) -> list[L
     discs, near = builder.discs(), float(run.pipeline.model.bounds.near)
     return [
         LabelSurface(graph, find_clusters(graph), stride, of_pixels, positions, *builder.cameras(), frames,
-                     *builder.classes(), Path(run.parser_config.data), discs, near)
+                     *builder.classes(), Path(run.parser_config.data), discs, near, builder.world_from_scene())
         for (graph, positions), of_pixels in zip(parts, pixel_voxels, strict=True)
     ]  # fmt: skip
 

@@ -281,11 +281,12 @@ def test_the_export_button_writes_coco_and_what_the_field_says_if_wanted(
         wait_until(has_followed(field, 1))
         page.wait_until("snsLabel.store.state.field.version === 1")
         page.value("document.getElementById('export').click()")
-        for name in ("field", "coco"):
+        for name in ("field", "coco", "points"):
             page.value(f"document.getElementById('export-{name}').click()")
         page.value("document.querySelector('#export-form .primary').click()")
         page.wait_until("document.getElementById('export-result').textContent.startsWith('Wrote')")
         assert session.exported_coco
+        assert session.exported_points
         assert any('"render"' in one for one in follow.asked())
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from plyfile import PlyData
 
 from semantic_ns.errors import SceneError
 from semantic_ns.io.run_lengths import decode_coco
 from semantic_ns.labelling.session import LabelSession
 from semantic_ns.labelling.surface import LabelSurface
 from support.label_actions import FRAMES, LAMP, WALL, click
-from support.label_surfaces import HEIGHT, WIDTH
+from support.label_surfaces import HEIGHT, WIDTH, WORLD_FROM_SCENE
 
 
 @pytest.fixture
@@ -153,3 +154,34 @@ def test_the_file_names_of_coco_are_those_of_the_images_at_the_size_of_the_label
         session.close()
     content = json.loads((tmp_path / "out" / "annotations" / "instances_default.json").read_text())
     assert [one["file_name"] for one in content["images"]] == [info.image.name for info in frames]
+
+
+# Point clouds
+
+
+@pytest.mark.parametrize("painted_only", [False, True])
+def test_each_point_lies_in_the_world_and_has_the_class_and_the_colour_of_the_pixel_that_shows_it(
+    session: LabelSession, tmp_path: Path, painted_only: bool
+) -> None:
+    session.export(tmp_path / "out", painted_only=painted_only, points=True)
+    images, surface = labels_in(tmp_path / "out"), session.surface
+    points, classes = (PlyData.read(tmp_path / "out" / name)["vertex"] for name in ("points.ply", "points_classes.ply"))
+    colors = {entry.id: entry.color for entry in session.classes} | {session.void_id: (0, 0, 0)}
+    assert len(points.data) == len(surface.discs.positions)
+    for point, of_class, position, (frame, row, column), color in zip(
+        points.data, classes.data, surface.discs.positions, surface.discs.pixels, surface.discs.colors, strict=True
+    ):
+        expected = [(np.append(position.astype(float), 1) * axis).sum() for axis in WORLD_FROM_SCENE]
+        np.testing.assert_allclose([point[axis] for axis in "xyz"], expected, rtol=1e-6)
+        np.testing.assert_allclose([point[axis] for axis in ("nx", "ny", "nz")], [0, 0, 1], atol=1e-6)
+        assert point["scalar_class"] == of_class["scalar_class"] == images[frame][row, column]
+        assert tuple(point[name] for name in ("red", "green", "blue")) == tuple(color)
+        assert tuple(of_class[name] for name in ("red", "green", "blue")) == colors[int(point["scalar_class"])]
+        is_void = point["scalar_class"] == session.void_id
+        assert point["scalar_confidence"] == (0 if is_void else session.confidence(int(frame))[row, column])
+    assert len(set(points["scalar_class"])) == 3
+
+
+def test_no_point_cloud_is_written_unless_it_is_wanted(session: LabelSession, tmp_path: Path) -> None:
+    session.export(tmp_path / "out", coco=True)
+    assert not list((tmp_path / "out").glob("*.ply"))

@@ -59,6 +59,7 @@ class SmallSession:
     failure: Exception | None = None
     """What the next action raises."""
     exported_coco: bool = False
+    exported_points: bool = False
 
     def __post_init__(self) -> None:
         size = (self.width + SHIFT * self.num_frames, self.height)
@@ -246,10 +247,11 @@ class SmallSession:
         painted_only: bool = False,
         coco: bool = False,
         said: Any = None,
+        points: bool = False,
     ) -> list[Path]:
         folder.mkdir(parents=True)
         files = [folder / f"{frame.name}.png" for frame in self.frames]
-        self.exported_coco = coco
+        self.exported_coco, self.exported_points = coco, points
         for number, file in enumerate(files):
             layer = self.painted(number) if painted_only else self.labels(number)
             layer = layer if said is None else said(number)[0]

@@ -23,6 +23,10 @@ def truth(num_frames: int) -> np.ndarray:
     return np.broadcast_to((columns / third).astype(int).clip(0, 2)[:, None], (num_frames, HEIGHT, WIDTH)).copy()
 
 
+WORLD_FROM_SCENE = np.array([[0.0, -2.0, 0.0, 1.0], [2.0, 0.0, 0.0, -3.0], [0.0, 0.0, 2.0, 0.5]])
+"""A quarter of a turn about z, twice as large, and moved."""
+
+
 def make_label_surface(folder: Path, num_frames: int = 3, num_voxels: int = 200) -> LabelSurface:
     """The surface, with the images of its frames in a folder."""
     colors = np.array(COLORS, np.float32)[truth(num_frames)]
@@ -65,4 +69,5 @@ def make_label_surface(folder: Path, num_frames: int = 3, num_voxels: int = 200)
             (colors.reshape(-1, 3) * 255).round().astype(np.uint8),
         ),
         near=0.01,
+        world_from_scene=WORLD_FROM_SCENE,
     )

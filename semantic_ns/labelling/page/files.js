@@ -21,7 +21,7 @@ export function bindExport(store, button) {
     }
     result.textContent = "Writing";
     submit.disabled = true; // Enter in a field does nothing then, either
-    const body = { least_confidence: Number(least.value) / 100, painted_only: find("export-painted").checked, coco: find("export-coco").checked };
+    const body = { least_confidence: Number(least.value) / 100, painted_only: find("export-painted").checked, coco: find("export-coco").checked, points: find("export-points").checked };
     if (find("export-field").checked && !body.painted_only) body.source = "field";
     if (find("export-folder").value) body.folder = find("export-folder").value;
     try {
