@@ -252,8 +252,8 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         cameras = f"turned by up to {noise:g} degrees about each axis" if noise > 0 else "as given"
         return (
             f"each image is rendered from {rule.count} other frames of its scene, fewer where there are no more, "
-            f"chosen by the rule {rule.selection} for depths from {rule.near:g} to {rule.far:g} m; {labels}; cameras of "
-            f"the sources were {cameras}"
+            f"chosen by the rule {rule.selection} for depths from {rule.near:g} to {rule.far:g} m; {labels}; cameras "
+            f"of the sources were {cameras}"
         )
 
     # Training
