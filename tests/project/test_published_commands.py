@@ -1,4 +1,4 @@
-"""The commands by which published numbers are to be had score what was published: images, not labels of source frames."""
+"""The commands by which published numbers are to be had score what was published: no labels of source frames."""
 
 import re
 
