@@ -7,6 +7,9 @@ depth or image. Scores: pooled `miou_present` (classes with ground truth in any 
 depth L1, AbsRel and d<1.25 of planar depth in metres, pooled over pixels; mean PSNR over images, over all pixels and
 over those that a source truly sees. The JSON file has more: mean IoU by its other rule, mean accuracy of classes, IoU
 of all things and of wall, floor and ceiling merged (void left out), depth of both, d<1.25^2 and d<1.25^3.
+
+Whether a source sees a pixel is known where the depth of both is; other pixels count neither as seen nor as unseen.
+What is not predicted is wrong.
 """
 
 import argparse
@@ -52,11 +55,19 @@ class Target:
         sources: the chosen source frames, the nearest one first.
         truth: the scored image alone.
         seen: which pixels of it each source truly sees, by the true depth of both.
+        is_known: of which pixels it is known whether a source sees them.
     """
 
     sources: Frames
     truth: Frames
     seen: Bool[Tensor, "sources height width"]
+    is_known: Bool[Tensor, "height width"]
+
+    @property
+    def parts(self) -> tuple[tuple[str, Bool[Tensor, "height width"]], ...]:
+        """The pixels that a source truly sees, and those that none sees, each by its name."""
+        seen = self.seen.any(dim=0)
+        return ("seen by a source", seen), ("seen by none", self.is_known & ~seen)
 
     @property
     def true_depth(self) -> Float[Tensor, "height width"]:
@@ -73,8 +84,14 @@ class Target:
         return sample_images(images, at.xy), at.is_seen
 
 
-def truly_seen(sources: Frames, truth: Frames) -> Bool[Tensor, "sources height width"]:
-    """Which pixels of a target each source sees: inside its image and not behind its surface (2 cm and 5 %)."""
+def truly_seen(
+    sources: Frames, truth: Frames
+) -> tuple[Bool[Tensor, "sources height width"], Bool[Tensor, "height width"]]:
+    """Which pixels of a target each source sees: inside its image and not behind its surface (2 cm and 5 %).
+
+    The second result says of which pixels it is known whether any source sees them: their depth is known, and that of
+    every source in whose image they lie, or of one that sees them.
+    """
     assert truth.depths_m is not None
     assert sources.depths_m is not None
     depth = truth.depths_m[0]
@@ -82,7 +99,9 @@ def truly_seen(sources: Frames, truth: Frames) -> Bool[Tensor, "sources height w
     matrices = sweep_matrices(sources.cameras, truth.cameras)
     at = reproject(matrices, pixel_centres(*truth.size), depth.where(known, 1.0))
     surface = sample_images(sources.depths_m[:, None], at.xy, mode="nearest")[:, 0]
-    return at.is_seen & known & ((surface - at.depth).abs() < 0.02 + 0.05 * at.depth)
+    seen = at.is_seen & known & (surface > 0) & ((surface - at.depth).abs() < 0.02 + 0.05 * at.depth)
+    is_doubtful = (at.is_seen & (surface <= 0)).any(dim=0)
+    return seen, known & (seen.any(dim=0) | ~is_doubtful)
 
 
 def masked_mean(
@@ -121,14 +140,19 @@ class Table:
         self._is_thing = torch.tensor([name not in STUFF for name in names])
         self.rows: defaultdict[str, Row] = defaultdict(Row)
 
-    def classes(self, name: str, predicted: Int64[Tensor, "height width"], target: Target) -> None:
-        """Count classes; -1 is a prediction that is always wrong."""
+    def classes(
+        self,
+        name: str,
+        predicted: Int64[Tensor, "height width"],
+        target: Target,
+        mask: Bool[Tensor, "height width"] | None = None,
+    ) -> None:
+        """Count classes, of pixels of a mask if there is one; -1 is a prediction that is always wrong."""
         truth = target.truth.labels[0]
-        self._count(name, predicted, truth)
+        self._count(name, predicted, truth if mask is None else truth.where(mask, -1))
         if name in SPLIT_ROWS:
-            seen = target.seen.any(dim=0)
-            for where, mask in (("seen by a source", seen), ("seen by none", ~seen)):
-                self._count(f"{name}, pixels {where}", predicted, truth.where(mask, -1))
+            for where, part in target.parts:
+                self._count(f"{name}, pixels {where}", predicted, truth.where(part, -1))
 
     def _count(self, name: str, predicted: Tensor, truth: Tensor) -> None:
         # What is not predicted must count as wrong: the class after the true one.
@@ -136,19 +160,22 @@ class Table:
         counted = confusion_matrix(predicted.where(predicted >= 0, wrong), truth, self.num_classes)
         row = self.rows[name]
         row.confusion = counted if row.confusion is None else row.confusion + counted
-        merge = F.one_hot(self._is_thing.long(), 2)
-        groups = merge.mT @ counted @ merge
+        # And in the other group than the true one.
+        group = self._is_thing.long()
+        true_group = group[truth.clamp(min=0)]
+        found_group = group[predicted.clamp(min=0)].where(predicted >= 0, 1 - true_group)
+        groups = confusion_matrix(found_group, true_group.where(truth >= 0, -1), 2)
         row.groups = groups if row.groups is None else row.groups + groups
 
     def depth(self, name: str, predicted: Float[Tensor, "height width"], target: Target) -> None:
         """Compare depth."""
-        truth, labels, seen = target.true_depth, target.truth.labels[0], target.seen.any(dim=0)
+        truth, labels = target.true_depth, target.truth.labels[0]
         self.rows[name].depth += depth_sums(predicted, truth)
         is_thing = (labels >= 0) & self._is_thing[labels.clamp(min=0)]
         for group, mask in (("all", truth > 0), ("things", is_thing), ("stuff", (labels >= 0) & ~is_thing)):
             self.rows[name].errors[group].add(predicted, truth, mask)
         if name in SPLIT_ROWS:
-            for where, mask in (("seen by a source", seen), ("seen by none", ~seen)):
+            for where, mask in target.parts:
                 self.rows[f"{name}, pixels {where}"].depth += depth_sums(predicted, truth.where(mask, 0.0))
 
     def color(self, name: str, predicted: Float[Tensor, "3 height width"], target: Target) -> None:
@@ -192,7 +219,7 @@ def score_parts(model: Any, table: Table, target: Target, nearest: Frames, rende
     known = target.true_depth.where(target.true_depth > 0, CONSTANT_DEPTH_M)
     swept = plane_sweep(target)
     table.depth("plane sweep on colours, no network", swept, target)
-    single = Target(nearest, target.truth, target.seen[:1])
+    single = Target(nearest, target.truth, target.seen[:1], target.is_known)
     table.color("nearest source, copied", nearest.images[0], target)
     table.color("nearest source, plane at 1.7 m", single.warped(nearest.images, constant)[0][0], target)
     table.color(
@@ -236,14 +263,14 @@ def score_parts(model: Any, table: Table, target: Target, nearest: Frames, rende
         table.classes(f"labels: sources, warped by {name}", votes.argmax(dim=0), target)
     votes = masked_mean(target.warped(shares, known)[0], target.seen).argmax(dim=0)
     votes = votes.where(target.seen.any(dim=0), -1)
-    table.classes("labels: true depth, occlusion test, unseen is wrong", votes, target)
+    table.classes("labels: true depth, occlusion test, unseen is wrong", votes, target, target.is_known)
 
 
 @torch.no_grad()
 def score(
     model: Any, sources: SceneViews, targets: SceneViews, scene: int, table: Table, rule: PairRule | None
 ) -> tuple[list[float], list[float]]:
-    """Predict all images of a scene; returns the seconds and the share of seen pixels of each."""
+    """Predict all images of a scene; returns the seconds of each, and the share of seen pixels among the known ones."""
     seconds, coverage = [], []
     near, far = (bound * model.metres_per_unit for bound in (model.bounds.near, model.bounds.far))
     usable = torch.ones(len(targets), len(sources), dtype=torch.bool)
@@ -262,10 +289,10 @@ def score(
         exact = Frames.of(sources, frames)
         truth = Frames.of(targets, torch.tensor([number]))
         chosen = replace(exact, cameras=sources.known_cameras[frames])
-        target = Target(chosen, truth, truly_seen(exact, truth))
+        target = Target(chosen, truth, *truly_seen(exact, truth))
         first = pool[pose_distances(camera, sources.cameras[pool]).argmin()[None]]
         nearest = replace(Frames.of(sources, first), cameras=sources.known_cameras[first])
-        coverage.append(float(target.seen.any(dim=0).float().mean()))
+        coverage.append(float(target.seen.any(dim=0).sum() / target.is_known.sum().clamp(min=1)))
         seconds.append(score_target(model, table, target, ChosenSources(scene, sources, frames), nearest))
     return seconds, coverage
 
@@ -317,7 +344,7 @@ def markdown(found: dict[str, Any]) -> str:
             continue
         times = part["seconds"]
         lines += [
-            f"{name}: {part['num_images']} images, {part['coverage']:.1%} of their pixels seen by a source, "
+            f"{name}: {part['num_images']} images, {part['coverage']:.1%} of their known pixels seen by a source, "
             f"{times['frame']:.2f} s a frame, {times['first_frame']:.2f} s the first frame of a scene",
             "",
             "| | `miou_present` | of classes over .5 % | accuracy | depth L1 | AbsRel | d<1.25 | PSNR | seen |",

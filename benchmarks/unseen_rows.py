@@ -58,21 +58,23 @@ class Row:
     def scores(self) -> dict[str, float]:
         """Scores by name, of what was predicted."""
         found: dict[str, float] = {}
-        if self.confusion is not None:
+        if self.confusion is not None and bool(self.confusion.any()):
             scores = segmentation_scores(self.confusion)
             share = self.confusion.sum(dim=1) / self.confusion.sum()
             iou = torch.tensor(scores.class_iou)[share >= MIN_SHARE]
             found |= {"miou_present": scores.miou_present, "accuracy": scores.pixel_accuracy, "fwiou": scores.fwiou}
             found["miou_of_frequent"] = float(iou.mean())
             found |= {"miou": scores.miou, "class_accuracy": scores.class_accuracy}
-        if self.groups is not None:
+        if self.groups is not None and bool(self.groups.any()):
             found["iou_of_stuff"], found["iou_of_things"] = segmentation_scores(self.groups).class_iou
         if self.depth.num_pixels:
             found |= self.depth.scores()
             for name, errors in self.errors.items():
                 found |= errors.scores(name)
         if self.psnr:
-            found |= {"psnr": mean(self.psnr), "psnr_worst": min(self.psnr), "psnr_seen": mean(self.psnr_seen)}
+            found |= {"psnr": mean(self.psnr), "psnr_worst": min(self.psnr)}
+        if self.psnr_seen:
+            found["psnr_seen"] = mean(self.psnr_seen)
         return found
 
 

@@ -113,7 +113,7 @@ else:
         renders_image_intervals: bool
         """Whether `render_image_intervals` can be asked."""
         renders_from_sources: bool
-        """Whether it renders from source frames: it has a `shelf` of them, and a `source_rule`."""
+        """Whether it renders from source frames: it has a `shelf` of them, a `source_rule`, and `sources_sentence`."""
         supports_propagation: bool
         """Whether labels can spread over its surface: it renders rays [H, W], and its field has `unit_positions`."""
         supports_active_learning: bool
@@ -165,6 +165,10 @@ else:
 
         def render_image_intervals(self, camera: Cameras) -> RenderedIntervals:
             """Render all pixels of a camera, row by row, at evaluation, if `renders_image_intervals`."""
+            ...
+
+        def sources_sentence(self) -> str:
+            """What images are rendered from, to stand beside every score, if `renders_from_sources`."""
             ...
 
     class ImagesLike(Protocol):

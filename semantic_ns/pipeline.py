@@ -26,6 +26,7 @@ from semantic_ns.evaluation.worst_images import NamedImages, worst_as_json, wors
 from semantic_ns.geometry.world import world_from_scene
 from semantic_ns.host import guard_viewer
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike, can
+from semantic_ns.io.console import announce
 from semantic_ns.io.writing import write_png
 from semantic_ns.processes import Processes, present
 from semantic_ns.propagation.config import PropagationConfig
@@ -40,6 +41,9 @@ MIOU_RULE = (
     "one confusion matrix over all scored pixels of all evaluated images; "
     "miou: mean IoU over classes with ground truth or prediction; miou_present: over classes with ground truth"
 )
+
+_SOURCES = "sources"
+"""Score: what a model saw of a scene to render its images."""
 
 INSTANCES_VARIABLE = "SEMANTIC_NS_INSTANCES"
 """Environment variable that names the folder that `sns-export instances` wrote, to show it in the viewer."""
@@ -280,7 +284,7 @@ class SemanticPipeline(VanillaPipeline):
             Numbers by name. Without a step also the texts `split`, `void_rule` and `miou_rule`, the lists `worst_psnr`,
             `worst_miou_present` and `worst_depth_l1` (see `worst_as_json`), which are printed, and None for numbers
             that do not exist (JSON has no NaN); with a step, such numbers are left out, since log writers take
-            finite numbers only.
+            finite numbers only. A model that renders from source frames adds the text `sources`, which is printed, too.
         """
         model = self._semantic_model
         model.evaluation_state.reset()
@@ -302,7 +306,10 @@ class SemanticPipeline(VanillaPipeline):
                 write_png(output_path / f"{image_prefix}_reliability.png", reliability_diagram(calibration))
         if step is None:
             CONSOLE.print(worst_table(images, metrics, data_loader.num_all))
-            return without_nan(metrics) | worst_as_json(images) | self._rules()
+            rules = self._rules()
+            if _SOURCES in rules:
+                announce("sources", rules[_SOURCES])
+            return without_nan(metrics) | worst_as_json(images) | rules
         return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
     def _shared_image_metrics(self, images: NamedImages, processes: Processes) -> dict[str, float]:
@@ -318,6 +325,8 @@ class SemanticPipeline(VanillaPipeline):
         """How the numbers came about, in sentences."""
         metadata: Mapping[str, Any] = self._data.eval_dataset.metadata
         said = {name: str(metadata[name]) for name in (keys.SPLIT, keys.VOID_RULE) if name in metadata}
+        if can(self.model, "renders_from_sources"):
+            said[_SOURCES] = self._semantic_model.sources_sentence()
         return said | {"miou_rule": MIOU_RULE}
 
 

@@ -19,7 +19,7 @@ class Pairs:
     """List frames that show enough of a target frame, and yet look at it from elsewhere, for all frames of scenes.
 
     The file names the rule, and for each scene its targets, each with its partners, the ones that overlap most first.
-    Scenes need depth, by which the overlap is measured.
+    Scenes need depth, by which the overlap is measured, and no labels.
     """
 
     data: Path
@@ -53,8 +53,10 @@ class Pairs:
         rule = PairRule(self.min_overlap, self.min_translation, self.min_rotation)
         scenes: dict[str, dict[str, list[str]]] = {}
         for scene in find_scenes(self.data):
-            # Each scene by itself, for pairs need no common classes; depth says how long a unit is.
-            parser = ManyScenesDataParserConfig(data=scene.path, split="all", normalize_scale=True).setup()
+            # Each scene by itself, for pairs need no common classes, nor any; depth says how long a unit is.
+            parser = ManyScenesDataParserConfig(
+                data=scene.path, split="all", normalize_scale=True, labels_optional=True
+            ).setup()
             dataset = SemanticDataset(parser.get_dataparser_outputs("train"))
             names, views = short_names(dataset.image_filenames), read_views(dataset, _WIDTH)
             if views.depths_m is None:

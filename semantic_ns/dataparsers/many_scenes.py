@@ -54,6 +54,8 @@ class ManyScenesDataParserConfig(DataParserConfig):
     1 where they are in metres, 0.01 where they are in centimetres. Scenes whose scale is known keep it."""
     label_space: tyro.conf.Suppress[str | None] = None
     """The label space of a trained model, as JSON: set where the model's weights are given."""
+    labels_optional: tyro.conf.Suppress[bool] = False
+    """Accept scenes without labels and without a class table also where no label space is given."""
 
 
 class ManyScenesDataParser(DataParser):
@@ -123,6 +125,8 @@ class ManyScenesDataParser(DataParser):
                 f"Expected scenes in {self.config.data} of which two have a class in common by name, found none "
                 f"({listed}); rename the classes of their tables."
             )
+        if self.config.labels_optional and not with_classes:
+            return of_scenes[0]  # no class at all
         taxonomy = common_taxonomy(of_scenes)
         announce("many scenes", f"{len(self.training_scenes)} to train on, {taxonomy.num_classes} classes by name")
         return taxonomy
@@ -172,7 +176,7 @@ class ManyScenesDataParser(DataParser):
                 data=scene.path,
                 split=method,
                 eval_interval=self.config.eval_interval,
-                labels_optional=self.config.label_space is not None,
+                labels_optional=self.config.labels_optional or self.config.label_space is not None,
             )
             self._parsers[key] = cast(AutoDataParser, config.setup())
         return self._parsers[key]

@@ -7,8 +7,10 @@ from functools import cached_property
 import torch
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 
+from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.many_scenes import ManyScenesDataParser
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.io.console import without_routine
 from semantic_ns.many_scenes.camera_noise import turned
 from semantic_ns.many_scenes.views import SceneViews, ViewCache, read_views
 
@@ -23,6 +25,9 @@ _SHOWN = -1
 
 class SceneShelf:
     """The frames of training scenes, and the source frames of scored ones.
+
+    Attributes:
+        source_noise_deg: the option below.
 
     Args:
         parser: reads the scenes.
@@ -45,7 +50,7 @@ class SceneShelf:
         source_noise_deg: float = 0.0,
     ) -> None:
         self._parser, self._max_width, self._scale_factor = parser, max_width, scale_factor
-        self._complete, self._source_noise_deg = complete, source_noise_deg
+        self._complete, self.source_noise_deg = complete, source_noise_deg
         self._training = ViewCache(self._read_training, max_bytes)
         self._sources = ViewCache(self._read_sources, max_bytes)
 
@@ -75,6 +80,15 @@ class SceneShelf:
         """Names of the scored scenes, in the order of their numbers."""
         return tuple(scene.name for scene in self._parser.scored_scenes)
 
+    @cached_property
+    def num_source_frames(self) -> tuple[int, int]:
+        """Number of source frames of all scored scenes that have a label image, and of all of them; none is read."""
+        parser = self._parser
+        with without_routine():
+            outputs = [parser.scored_outputs(scene, "train") for scene in parser.scored_scenes]
+        files = [path for one in outputs for path in one.metadata[keys.LABEL_FILENAMES]]
+        return sum(path is not None for path in files), len(files)
+
     def _read_training(self, number: int) -> SceneViews:
         outputs = self._parser.training_outputs(self._parser.training_scenes[number])
         return self._complete(self._views(outputs))
@@ -83,10 +97,10 @@ class SceneShelf:
         parser = self._parser
         scene = parser.shown_scene if number == _SHOWN else parser.scored_scenes[number]
         views = self._views(parser.scored_outputs(scene, "train"))
-        if self._source_noise_deg == 0:
+        if self.source_noise_deg == 0:
             return views
         generator = torch.Generator().manual_seed(max(number, 0))
-        return replace(views, noisy_cameras=turned(views.cameras, self._source_noise_deg, generator))
+        return replace(views, noisy_cameras=turned(views.cameras, self.source_noise_deg, generator))
 
     def _views(self, outputs: DataparserOutputs) -> SceneViews:
         return read_views(SemanticDataset(outputs, self._scale_factor), self._max_width)

@@ -239,6 +239,23 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         at = reproject(sweep_matrices(sources, camera), xy, depth)
         return carry_labels(logits, labels, at, is_seen, closeness_of_views(sources, camera, xy, depth))
 
+    def sources_sentence(self) -> str:
+        """What images are rendered from, to stand beside every score: sources, their labels and their cameras."""
+        rule, (num_labelled, num_frames) = self.source_rule, self.shelf.num_source_frames
+        if not num_labelled:
+            labels = f"none of {num_frames} source frames has labels to carry over"
+        elif self.config.use_source_labels:
+            labels = f"the labels of {num_labelled} of {num_frames} source frames were carried over"
+        else:
+            labels = f"no labels of source frames were carried over ({num_labelled} of {num_frames} have some)"
+        noise = self.shelf.source_noise_deg
+        cameras = f"turned by up to {noise:g} degrees about each axis" if noise > 0 else "as given"
+        return (
+            f"each image is rendered from {rule.count} other frames of its scene, fewer where there are no more, "
+            f"chosen by the rule {rule.selection} for depths from {rule.near:g} to {rule.far:g} m; {labels}; cameras "
+            f"of the sources were {cameras}"
+        )
+
     # Training
 
     def forward(self, ray_bundle: Any) -> Outputs:  # pyright: ignore[reportIncompatibleMethodOverride]

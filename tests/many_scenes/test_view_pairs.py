@@ -1,6 +1,8 @@
 """Pairs of target and source: overlap pixel by pixel, translation, rotation, and `sns-pairs` in files."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ import torch
 from semantic_ns.cli.pairs import Pairs
 from semantic_ns.errors import SceneError
 from semantic_ns.many_scenes.view_pairs import PairRule, overlaps, partners, rotations_deg
-from support.new_rooms import without_depth, write_room
+from semantic_ns.synthetic_scene import write_nerfstudio_scene, write_replica_scene
+from support.new_rooms import without_depth, without_labels, write_room
 from support.rooms import class_names, rename_classes
 from support.views import cameras_at, lifted, pose, projected, random_cameras, scene_views
 
@@ -107,6 +110,27 @@ def test_scenes_need_no_common_class(tmp_path: Path) -> None:
         rename_classes(room, {one: f"{name}-{one}" for one in class_names(room)})
     Pairs(tmp_path / "rooms", tmp_path / "pairs.json", 0.05, 0.01, 0.0).main()
     assert set(json.loads((tmp_path / "pairs.json").read_text())["scenes"]) == {"kitchen", "office"}
+
+
+def pairs_of(room: Path, output: Path) -> dict[str, list[str]]:
+    Pairs(room, output, 0.05, 0.01, 0.0).main()
+    return json.loads(output.read_text())["scenes"][room.name]
+
+
+@pytest.mark.parametrize("write", [write_nerfstudio_scene, write_replica_scene])
+def test_pairs_do_not_depend_on_labels(write: Callable[..., Path], tmp_path: Path) -> None:
+    """Nor on a class table: neither in nerfstudio's format nor in Replica's layout."""
+    room = write(tmp_path / "kitchen", num_frames=5, seed=1)
+    expected = pairs_of(room, tmp_path / "with.json")
+    if write is write_nerfstudio_scene:
+        without_labels(room)
+    else:
+        for folder in room.rglob("semantic_*"):
+            shutil.rmtree(folder)
+        (room / "info_semantic.json").unlink()
+    assert not list(room.rglob("*semantic*"))
+    assert pairs_of(room, tmp_path / "without.json") == expected
+    assert expected
 
 
 def test_a_scene_without_depth_is_told_in_one_sentence(tmp_path: Path) -> None:

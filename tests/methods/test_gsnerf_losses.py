@@ -50,16 +50,17 @@ def test_without_a_known_depth_the_depth_loss_is_0() -> None:
     assert bool((depth.grad == 0).all())
 
 
-@pytest.mark.parametrize("background", [1.0, 0.8])
-def test_the_class_loss_weighs_classes_0_and_1_and_the_last_one(background: float) -> None:
+@pytest.mark.parametrize("of_classes", [None, [0.8, 1.0, 0.8, 1.0, 2.0]])
+def test_the_class_loss_weighs_each_class_as_it_is_told(of_classes: list[float] | None) -> None:
     logits, labels = 3 * random(9, 5), torch.tensor([0, 1, 2, 3, 4, -1, 2, 0, -1])
     total = weights = 0.0
     for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
         if label >= 0:
-            weight = background if label in (0, 1, 4) else 1.0
+            weight = 1.0 if of_classes is None else of_classes[label]
             total += weight * (math.log(sum(math.exp(value) for value in row)) - row[label])
             weights += weight
-    assert float(balanced_class_loss(logits, labels, background)) == pytest.approx(total / weights, rel=1e-5)
+    given = None if of_classes is None else torch.tensor(of_classes)
+    assert float(balanced_class_loss(logits, labels, given)) == pytest.approx(total / weights, rel=1e-5)
 
 
 def test_without_a_label_the_class_loss_and_its_gradient_are_0() -> None:

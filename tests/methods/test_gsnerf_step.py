@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from semantic_ns.errors import SceneError
 from semantic_ns.geometry.views import SeenAt
 from semantic_ns.many_scenes.samples import TargetSample
 from semantic_ns.methods.gsnerf.compat import Compat
@@ -81,6 +82,39 @@ def test_each_weight_scales_its_loss() -> None:
         twice = PublishedLossWeights(2.0, 1.0, 1.0, 2.0, 0.2, 0.2, 0.2, 0.1)
         for name, loss in prediction_losses(network, prediction, given, twice).items():
             torch.testing.assert_close(loss, 2 * once[name])
+
+
+def test_the_background_is_found_by_name_wherever_it_stands() -> None:
+    names = ("chair", "Floor", "lamp", "wall", "window")
+    weights = PublishedLossWeights(background=0.8).of_classes(names)
+    assert weights is not None
+    torch.testing.assert_close(weights, torch.tensor([1.0, 0.8, 1.0, 0.8, 1.0]))
+    other = PublishedLossWeights(background=0.5, background_classes=("lamp",)).of_classes(names)
+    assert other is not None
+    assert other.tolist() == [1.0, 1.0, 0.5, 1.0, 1.0]
+    assert PublishedLossWeights().of_classes(("chair",)) is None
+
+
+def test_a_background_that_no_scene_has_is_told_in_one_sentence() -> None:
+    with pytest.raises(SceneError, match=r"\(wall, floor\) .*found chair, lamp; .*-classes") as raised:
+        PublishedLossWeights(background=0.8).of_classes(("chair", "lamp"))
+    assert "\n" not in str(raised.value)
+
+
+def test_both_class_losses_weigh_the_background() -> None:
+    network, sample = network_of(num_samples=8), sample_of_the_wall(2)
+    prediction = predicted(network, sample)
+    weights = PublishedLossWeights(background=0.0)
+    for background in range(NUM_CLASSES):
+        of_classes = weights.of_classes([("wall" if one == background else f"class {one}") for one in range(5)])
+        without = [
+            replace(one, labels=one.labels.masked_fill(one.labels == background, -1))
+            for one in (sample.sources, sample.targets)
+        ]
+        losses = prediction_losses(network, prediction, sample, weights, of_classes)
+        expected = prediction_losses(network, prediction, TargetSample(*without), weights)
+        for name in ("semantic_loss", "source_semantic_loss"):
+            torch.testing.assert_close(losses[name], expected[name])
 
 
 def test_the_source_depth_loss_weighs_levels_2_1_and_a_half() -> None:

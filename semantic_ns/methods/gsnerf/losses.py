@@ -39,18 +39,19 @@ def depth_loss(
 
 
 def balanced_class_loss(
-    logits: Float[Tensor, "pixels classes"], labels: Int64[Tensor, "pixels"], background_weight: float = 1.0
+    logits: Float[Tensor, "pixels classes"],
+    labels: Int64[Tensor, "pixels"],
+    class_weights: Float[Tensor, "classes"] | None = None,
 ) -> Float[Tensor, ""]:
     """Cross-entropy over the pixels that are not void; 0 if all are (Chou et al. 2024, equation (15)).
 
     Args:
         logits: class logits.
         labels: classes, void -1.
-        background_weight: how much classes 0, 1 and the last one count; the others count 1.
+        class_weights: how much each class counts; all count 1 by default.
     """
     is_labelled = labels >= 0
-    weights = logits.new_ones(logits.shape[-1])
-    weights[[0, min(1, len(weights) - 1), -1]] = background_weight
+    weights = logits.new_ones(logits.shape[-1]) if class_weights is None else class_weights.to(logits)
     weight = weights[labels.clamp(min=0)] * is_labelled
     losses = F.cross_entropy(logits, labels.clamp(min=0), reduction="none")
     return (weight * losses).sum() / weight.sum().clamp(min=1e-8)

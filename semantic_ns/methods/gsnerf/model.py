@@ -76,6 +76,7 @@ class PublishedGsnerfModel(SourceViewsModel):
             config.depth_input,
         )
         self.network = PublishedNetwork(self.taxonomy.num_classes, options)
+        self._class_weights = config.loss_weights.of_classes(self.taxonomy.names)
 
     @property
     def _bounds_m(self) -> DepthRange:
@@ -99,7 +100,7 @@ class PublishedGsnerfModel(SourceViewsModel):
         predicted = predict(
             self.network, sample.sources, sample.targets.cameras, (height, width), places, bounds, generator
         )
-        return prediction_losses(self.network, predicted, sample, self.config.loss_weights)
+        return prediction_losses(self.network, predicted, sample, self.config.loss_weights, self._class_weights)
 
     def render_image(self, chosen: ChosenSources, camera: ViewCameras, size: tuple[int, int]) -> RenderedImage:
         """Render one camera at a size, as many rays at a time as the configuration says."""

@@ -1,5 +1,6 @@
 """One training step of `gsnerf`: what it predicts of a sample of targets, and its losses."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from semantic_ns.dataparsers.common_label_space import key_of
+from semantic_ns.errors import SceneError
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, sample_images
 from semantic_ns.many_scenes.samples import Frames, TargetSample
 from semantic_ns.methods.gsnerf.losses import (
@@ -46,7 +49,28 @@ class PublishedLossWeights:
     reprojected_depth: float = 0.05
     """Without true depth: smooth L1 between rendered depth and the reprojected depth of the target."""
     background: float = 1.0
-    """How much classes 0, 1 and the last one count in the cross-entropy (published: 0.8 for Replica, 1 for ScanNet)."""
+    """How much pixels of the background count in the cross-entropy (published: 0.8 for Replica, 1 for ScanNet)."""
+    background_classes: tuple[str, ...] = ("wall", "floor")
+    """Names of the classes that are the background. The released code counts void among them, but void has no loss."""
+
+    def of_classes(self, names: Sequence[str]) -> Float[Tensor, "classes"] | None:
+        """How much each class of a label space counts in the cross-entropy; None where all count alike.
+
+        Raises:
+            SceneError: if the background counts otherwise than the rest and the label space has none of its classes.
+        """
+        if self.background == 1:
+            return None
+        wanted = {key_of(name) for name in self.background_classes}
+        found = torch.tensor([self.background if key_of(name) in wanted else 1.0 for name in names])
+        if not bool((found != 1).any()):
+            raise SceneError(
+                f"Expected a class of the background ({', '.join(self.background_classes)}) among those of the scenes, "
+                f"found {', '.join(names)}; name the right ones with "
+                "--pipeline.model.loss-weights.background-classes, or leave --pipeline.model.loss-weights.background "
+                "out."
+            )
+        return found
 
 
 def jittered(bounds: DepthRange, generator: torch.Generator) -> DepthRange:
@@ -123,6 +147,7 @@ def prediction_losses(
     prediction: Prediction,
     sample: TargetSample,
     weights: PublishedLossWeights,
+    class_weights: Float[Tensor, "classes"] | None = None,
 ) -> dict[str, Float[Tensor, ""]]:
     """Losses of a prediction, by name (Chou et al. 2024, equations (16) and (17)).
 
@@ -131,6 +156,7 @@ def prediction_losses(
         prediction: what it predicts of the sample.
         sample: sources and targets with images, labels and depth; without depth colours of the views train geometry.
         weights: weights of the losses.
+        class_weights: how much each class counts, see `PublishedLossWeights.of_classes`; all count 1 by default.
     """
     truth, frames = sample.targets, sample.sources
     logits = prediction.sources.encoded.logits
@@ -139,11 +165,11 @@ def prediction_losses(
     for number, rays in enumerate(prediction.targets):
         rendered = rays.rendered
         color.append(F.mse_loss(rendered.rgb, rays.of(truth.images[number]).mT))
-        semantic.append(balanced_class_loss(rendered.logits, rays.of(truth.labels[number]), weights.background))
+        semantic.append(balanced_class_loss(rendered.logits, rays.of(truth.labels[number]), class_weights))
         if truth.depths_m is not None:
             over_all = network.options.compat.depth_loss_over_all_rays
             ray_depth.append(depth_loss(rendered.depth, rays.of(truth.depths_m[number]), over_all))
-    source_semantic = balanced_class_loss(logits.permute(0, 2, 3, 1).flatten(0, 2), labels, weights.background)
+    source_semantic = balanced_class_loss(logits.permute(0, 2, 3, 1).flatten(0, 2), labels, class_weights)
     losses = {
         "color_loss": weights.color * _mean(color),
         "semantic_loss": weights.semantic * _mean(semantic),

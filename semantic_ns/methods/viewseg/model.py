@@ -4,15 +4,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sweep_matrices
+from semantic_ns.geometry.views import (
+    SeenAt,
+    ViewCameras,
+    are_used,
+    pixel_centres,
+    reproject,
+    sample_images,
+    sweep_matrices,
+)
 from semantic_ns.many_scenes.samples import TargetSample
 from semantic_ns.methods.source_views import ChosenSources, RenderedImage, SourceViewsConfig, SourceViewsModel
 from semantic_ns.methods.viewseg.compat import Compat, Defect
-from semantic_ns.methods.viewseg.network import RenderOptions, ViewsegNetwork
+from semantic_ns.methods.viewseg.network import RenderOptions, Sources, ViewsegNetwork
 from semantic_ns.methods.viewseg.step import RayKind, ViewsegLossWeights, ray_losses, render_training_rays
+
+_OCCLUDED = 0.15
+"""A source does not see a point that lies behind its surface by more than this share of the surface's depth."""
+_SURFACE_STEP = 4
+"""Surfaces of sources are rendered at this part of their resolution, that of the feature maps."""
 
 
 @dataclass
@@ -100,15 +113,43 @@ class ViewsegModel(SourceViewsModel):
             maps, chosen.cameras.to(self.device), chosen.views.masks_of(chosen.frames, self.device)
         )
         xy = pixel_centres(*size, self.device).reshape(-1, 2)
-        parts = [
-            self.network.render(sources, camera, part)[1] for part in xy.split(self.config.eval_num_rays_per_chunk)
-        ]
-        rgb, logits, depth = (torch.cat([getattr(part, name) for part in parts]) for name in ("rgb", "logits", "depth"))
+        rgb, logits, depth = self._rendered_rays(sources, camera, xy)
         at = reproject(sweep_matrices(sources.cameras, camera), xy, depth)
-        logits = self.with_source_labels(chosen, logits, camera, xy, depth, at.is_seen)
+        is_seen = self._are_seen(chosen, sources, at)
+        logits = self.with_source_labels(chosen, logits, camera, xy, depth, is_seen)
         return RenderedImage(
             rgb.unflatten(0, size),
             logits.unflatten(0, size),
             depth.unflatten(0, size),
-            at.is_seen.any(dim=0).float().unflatten(0, size),
+            is_seen.any(dim=0).float().unflatten(0, size),
         )
+
+    def _rendered_rays(
+        self, sources: Sources, camera: ViewCameras, xy: Float[Tensor, "rays 2"]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Colours, logits and depths of rays in the fine pass, as many at a time as the configuration says."""
+        parts = [
+            self.network.render(sources, camera, part)[1] for part in xy.split(self.config.eval_num_rays_per_chunk)
+        ]
+        rgb, logits, depth = (torch.cat([getattr(part, name) for part in parts]) for name in ("rgb", "logits", "depth"))
+        return rgb, logits, depth
+
+    def _are_seen(self, chosen: ChosenSources, sources: Sources, at: SeenAt) -> Bool[Tensor, "views rays"]:
+        """Which sources see points: those in which they lie on a used pixel, and not behind the surface.
+
+        The surface of a source is that of its depth image. Where it has none, it is rendered as a target is.
+        """
+        is_inside = at.is_seen & are_used(sources.masks, at.xy)
+        known = chosen.views.depths_m
+        surface = torch.zeros_like(at.depth)
+        if known is not None:
+            surface = sample_images(known[chosen.frames].to(at.depth)[:, None], at.xy, mode="nearest")[:, 0]
+        if bool((is_inside & (surface == 0)).any()):
+            rows, columns = (max(1, length // _SURFACE_STEP) for length in chosen.views.size)
+            xy = pixel_centres(rows, columns, self.device).reshape(-1, 2)
+            cameras = sources.cameras
+            rendered = torch.stack(
+                [self._rendered_rays(sources, cameras[n : n + 1], xy)[2] for n in range(len(cameras))]
+            ).unflatten(1, (rows, columns))
+            surface = surface.where(surface > 0, sample_images(rendered[:, None], at.xy)[:, 0])
+        return is_inside & (at.depth < (1 + _OCCLUDED) * surface)
