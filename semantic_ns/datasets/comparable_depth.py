@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Float64
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from numpy import ndarray
@@ -77,7 +76,7 @@ def _by_lens(images_m: Sequence[_Depth], cameras: Cameras) -> dict[tuple[int, Le
     kinds = cameras.camera_type.flatten().tolist()
     found: dict[tuple[int, Lens, tuple[int, int]], list[int]] = {}
     for index, image in enumerate(images_m):
-        found.setdefault((kinds[index], Lens.of(cameras, index), image.shape), []).append(index)
+        found.setdefault((kinds[index], Lens.of(cameras, index), (len(image), image.shape[1])), []).append(index)
     return found
 
 

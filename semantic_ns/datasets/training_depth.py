@@ -16,6 +16,7 @@ from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.depth_agreement import DepthAgreement, DepthViews, measure_agreement, spread_pairs
 from semantic_ns.geometry.depth_outlines import lie_behind_outlines
+from semantic_ns.labels.corruption_frames import evenly_spaced
 
 _LEAST_SHARE = 0.5
 _LEAST_GAIN = 0.1
@@ -23,6 +24,8 @@ _LEAST_POINTS = 200
 _LEAST_SPREAD = 0.01
 _NUM_FIRST, _NUM_OTHERS = 16, 8
 _POINTS_OF_FRAME, _LEAST_POINTS_OF_FRAME = 100, 40
+_LEAST_OF_SIZE = 4
+"""Images of one size that are judged apart from those of other sizes."""
 _LEAST_RELATIVE_SHARE = 0.6
 """Of an image's agreeing points, relative to the median over images."""
 _FACTORS = (0.001, 0.01, 0.1, 0.2, 0.25, 0.3048, 0.5, 0.75, 0.9, 1.1, 1.33, 2.0, 3.281, 4.0, 5.0, 10.0, 100.0, 1000.0)
@@ -161,10 +164,10 @@ def judge_depth(images_m: DepthImages, cameras: Cameras, metres_per_unit: float)
 
     It does not if fewer than half of the points that other views can judge agree, if another scale lets a tenth more of
     the points agree, or if all pixels hold one value. What no two cameras can judge is trusted. Where images have
-    several sizes, those of each size are first judged by themselves: they may come from different sensors. Single
-    images are wrong if their points agree far less often than those of most others; what is hidden from other views
-    says nothing there. Lens distortion is undone first; images of cameras that no pinhole can replace are trusted, with
-    a note.
+    several sizes, those of each are first judged by themselves, and their scale beside those of commoner sizes: they
+    may come from another sensor. Single images are wrong if their points agree far less often than those of most
+    others; what is hidden from other views says nothing there. Lens distortion is undone first. Images of cameras that
+    no pinhole can replace are trusted, with a note.
 
     Args:
         images_m: Planar depth, 0 where unknown.
@@ -181,7 +184,7 @@ def judge_depth(images_m: DepthImages, cameras: Cameras, metres_per_unit: float)
     notes = _notes_on_refusals(found.refusals, len(images_m))
     if not found.numbers:
         return DepthVerdict(True, "none of them could be compared between views", notes=notes)
-    verdict = _judge_sizes(found, [image.shape for image in images_m])
+    verdict = _judge_sizes(found, [(len(image), image.shape[1]) for image in images_m])
     return replace(verdict, notes=(*verdict.notes, *notes))
 
 
@@ -200,23 +203,51 @@ def _judge_sizes(found: ComparableDepth, shapes: Sequence[tuple[int, int]]) -> D
     by_size: dict[tuple[int, int], list[int]] = {}
     for number in found.numbers:
         by_size.setdefault(shapes[number], []).append(number)
-    refused: dict[tuple[int, int], DepthVerdict] = {}
-    if len(by_size) > 1:
-        verdicts = {size: _judge_views(found.part(numbers).views) for size, numbers in by_size.items()}
-        refused = {size: verdict for size, verdict in verdicts.items() if not verdict.is_usable}
+    refused: dict[tuple[int, int], str] = {}
+    trusted: list[int] = []
+    for size, numbers in sorted(by_size.items(), key=lambda item: -len(item[1])):
+        is_judged = len(by_size) > 1 and len(numbers) >= _LEAST_OF_SIZE
+        refusal = _refusal_of_size(found, numbers, trusted) if is_judged else None
+        if refusal is None:
+            trusted += numbers
+        else:
+            refused[size] = refusal
     if len(refused) == len(by_size):
-        return next(iter(refused.values()))
+        return DepthVerdict(False, next(iter(refused.values())))
     notes = tuple(
         f"{len(by_size[size])} of {len(shapes)} depth images, those of {size[1]}x{size[0]} pixels, are left out: "
-        f"{verdict.reason}."
-        for size, verdict in refused.items()
+        f"{refusal}."
+        for size, refusal in refused.items()
     )
     wrong_sizes = tuple(number for size in refused for number in by_size[size])
-    kept = found.part([number for number in found.numbers if number not in set(wrong_sizes)])
+    kept = found.part(trusted)
     verdict = _judge_views(kept.views)
     wrong = _wrong_frames(kept.views) if verdict.is_usable else []
     wrong_frames = tuple(kept.numbers[place] for place in wrong)
     return replace(verdict, wrong_frames=wrong_frames, wrong_sizes=wrong_sizes, notes=notes)
+
+
+def _refusal_of_size(found: ComparableDepth, numbers: Sequence[int], trusted: Sequence[int]) -> str | None:
+    """What speaks against the images of one size, by themselves or beside those of other sizes that are trusted."""
+    alone = _judge_views(found.part(numbers).views)
+    if not alone.is_usable or not trusted:
+        return None if alone.is_usable else alone.reason
+    first, others = (_spread(images, most) for images, most in ((numbers, _NUM_FIRST), (trusted, 2 * _NUM_OTHERS)))
+    both = found.part([*first, *others])
+    are_first = np.isin(both.numbers, first)
+    pairs = [(int(i), int(j)) for i in np.flatnonzero(are_first) for j in np.flatnonzero(~are_first)]
+
+    def measure(factor: float) -> DepthAgreement:
+        factors = np.where(are_first, factor, 1.0).astype(np.float32)
+        return measure_agreement(both.views._replace(depth_m=both.views.depth_m * factors[:, None, None]), pairs)
+
+    # Not whether few points agree: images of another size may well show another part of the scene.
+    given = measure(1.0)
+    return _refusal_of_scale(given, measure) if given.num_points >= _LEAST_POINTS else None
+
+
+def _spread(images: Sequence[int], most: int) -> list[int]:
+    return [images[int(place)] for place in evenly_spaced(min(most, len(images)), len(images))]
 
 
 def _wrong_frames(views: DepthViews) -> list[int]:
@@ -233,17 +264,24 @@ def _judge_views(views: DepthViews) -> DepthVerdict:
     given = measure_agreement(views, pairs)
     if given.num_points < _LEAST_POINTS:
         return DepthVerdict(True, "too few pixels are seen from two places to compare them between views")
-    scaled = {factor: measure_agreement(views, pairs, factor) for factor in _FACTORS}
-    factor, best = max(scaled.items(), key=lambda item: _score(item[1], given))
-    if _score(best, given) > given.share + _LEAST_GAIN and best.share > _LEAST_SHARE:
-        return DepthVerdict(
-            False,
-            f"{given.share:.0%} of their points agree between views, and {best.share:.0%} if they are multiplied by "
-            f"{factor:g}: their scale is not that of the poses",
-        )
+    refusal = _refusal_of_scale(given, lambda factor: measure_agreement(views, pairs, factor))
+    if refusal is not None:
+        return DepthVerdict(False, refusal)
     if given.share < _LEAST_SHARE:
         return DepthVerdict(False, f"only {given.share:.0%} of their points agree between views")
     return DepthVerdict(True, f"{given.share:.0%} of their points agree between views")
+
+
+def _refusal_of_scale(given: DepthAgreement, measure: Callable[[float], DepthAgreement]) -> str | None:
+    """What speaks against the scale of depth, from the agreement as given and a function for that at other scales."""
+    scaled = {factor: measure(factor) for factor in _FACTORS}
+    factor, best = max(scaled.items(), key=lambda item: _score(item[1], given))
+    if not (_score(best, given) > given.share + _LEAST_GAIN and best.share > _LEAST_SHARE):
+        return None
+    return (
+        f"{given.share:.0%} of their points agree between views, and {best.share:.0%} if they are multiplied by "
+        f"{factor:g}: their scale is not that of the poses"
+    )
 
 
 def _score(found: DepthAgreement, given: DepthAgreement) -> float:

@@ -9,8 +9,8 @@ import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from PIL import Image
 
-from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.datamanagers.trusted_depth import read_trusted_depth
+from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_depth import DepthVerdict, judge_depth
 from semantic_ns.synthetic_scene import _trace, make_objects, make_trajectory, write_nerfstudio_scene
