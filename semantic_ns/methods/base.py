@@ -45,7 +45,7 @@ from semantic_ns.losses import opacity_loss
 from semantic_ns.methods.depth_supervision import DepthSupervisedModel
 from semantic_ns.methods.near_camera import NearCameraPriceModel
 from semantic_ns.methods.point_cloud import IS_IN_CROP_BOX, EmptyRays
-from semantic_ns.methods.scene_bounds import SceneBounds, StatedBounds, resolve_bounds
+from semantic_ns.methods.scene_bounds import BY_DEFAULT, SceneBounds, StatedBounds, resolve_bounds
 from semantic_ns.rendering import describe_logits, planar_depth
 
 if TYPE_CHECKING:  # of use only where instances are shown
@@ -154,7 +154,7 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
 
     def _default_bounds(self) -> StatedBounds:
         """What nerfstudio has for nerfacto and instant-ngp."""
-        return StatedBounds("the method's default", 0.05, 1000.0)
+        return StatedBounds(BY_DEFAULT, 0.05, 1000.0)
 
     def _build_semantic_grid(self) -> SemanticGrid | None:
         config = self.config

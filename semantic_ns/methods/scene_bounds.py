@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from semantic_ns.errors import SceneError
 
+BY_DEFAULT = "the method's default"
+"""The source of planes that nobody has given."""
+
 
 @dataclass(frozen=True)
 class StatedBounds:
@@ -13,8 +16,8 @@ class StatedBounds:
 
     Attributes:
         source: the source, in words that follow "near plane at 0.1 scene units, ".
-        near: distance of the near plane in scene units, None where the source does not state it.
-        far: distance of the far plane in scene units, None where the source does not state it.
+        near: distance of the near plane, None where the source does not state it.
+        far: distance of the far plane, None where the source does not state it.
     """
 
     source: str
@@ -27,22 +30,29 @@ class SceneBounds:
     """Where rays start and end.
 
     Attributes:
-        near: distance of the near plane in scene units.
-        far: distance of the far plane in scene units.
+        near: distance of the near plane.
+        far: distance of the far plane.
         near_source: the source that states the near plane.
         far_source: the source that states the far plane.
+        unit: what distances are counted in, in words that follow a number.
     """
 
     near: float
     far: float
     near_source: str
     far_source: str
+    unit: str = "scene units"
+
+    def in_scene_units(self, metres_per_unit: float) -> "SceneBounds":
+        """These planes, which are in metres, in scene units."""
+        near, far = self.near / metres_per_unit, self.far / metres_per_unit
+        return SceneBounds(near, far, self.near_source, self.far_source)
 
     def sentence(self, metres_per_unit: float | None) -> str:
-        """Both planes in scene units, in metres where a unit's length is known, and who states them, on one line."""
+        """Both planes, in metres also where a unit's length is known, and who states them, on one line."""
         planes = (self.near, self.far)
         metres = ["" if metres_per_unit is None else f" ({plane * metres_per_unit:.4g} m)" for plane in planes]
-        near, far = (f"{plane:.4g} scene units{told}" for plane, told in zip(planes, metres, strict=True))
+        near, far = (f"{plane:.4g} {self.unit}{told}" for plane, told in zip(planes, metres, strict=True))
         if self.near_source == self.far_source:
             return f"near plane at {near}, far plane at {far}, both {self.near_source}"
         return f"near plane at {near}, {self.near_source}; far plane at {far}, {self.far_source}"
@@ -62,11 +72,12 @@ class SceneBounds:
         )
 
 
-def resolve_bounds(sources: Sequence[StatedBounds]) -> SceneBounds:
+def resolve_bounds(sources: Sequence[StatedBounds], unit: str = "scene units") -> SceneBounds:
     """Choose each plane from the first source that states it.
 
     Args:
         sources: sources of bounds by descending precedence; at least one states each plane.
+        unit: the unit in which all of them state distances, in words that follow a number.
 
     Raises:
         SceneError: unless 0 < near < far, both finite.
@@ -76,8 +87,8 @@ def resolve_bounds(sources: Sequence[StatedBounds]) -> SceneBounds:
     # NaN fails each of these comparisons.
     if not (0 < near < far and math.isfinite(far)):
         raise SceneError(
-            f"Expected a near plane above 0 and before a finite far plane, found the near plane at {near:g} scene "
-            f"units ({near_source}) and the far plane at {far:g} ({far_source}); change --pipeline.model.near-plane or "
+            f"Expected a near plane above 0 and before a finite far plane, found the near plane at {near:g} {unit} "
+            f"({near_source}) and the far plane at {far:g} ({far_source}); change --pipeline.model.near-plane or "
             "--pipeline.model.far-plane."
         )
-    return SceneBounds(near, far, near_source, far_source)
+    return SceneBounds(near, far, near_source, far_source, unit)
