@@ -137,9 +137,13 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
         self.collider = NearFarCollider(near_plane=self.bounds.near, far_plane=self.bounds.far)
         is_metric = not self.kwargs["metadata"].get(keys.HAS_UNKNOWN_SCALE, False)
         announce("bounds", self.bounds.sentence(self.metres_per_unit if is_metric else None))
-        lower, upper = self.scene_box.aabb.float()
-        if (doubt := self.bounds.doubt(float((upper - lower).norm()))) is not None:
+        if (doubt := self.doubt_of_box()) is not None:
             announce("bounds", doubt)
+
+    def doubt_of_box(self) -> str | None:
+        """One sentence if rays start beyond the scene box, else nothing."""
+        lower, upper = self.scene_box.aabb.float()
+        return self.bounds.doubt(float((upper - lower).norm()))
 
     def _stated_bounds(self) -> list[StatedBounds]:
         """The sources of near and far plane, the one that wins first."""

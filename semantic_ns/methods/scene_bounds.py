@@ -4,10 +4,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jaxtyping import Float
+from torch import Tensor
+
 from semantic_ns.errors import SceneError
 
 BY_DEFAULT = "the method's default"
 """The source of planes that nobody has given."""
+_LEAST_OUTSIDE = 0.02
+"""Share of the pixels with known depth from which on it is said that they lie outside."""
+_PIXELS_AT_ONCE = 1 << 24
+"""Of which marks are in memory together: a scene may have hundreds of millions."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,59 @@ class SceneBounds:
             f"a diagonal of {box_diagonal:.4g}, so that nothing inside the box is trained; lower "
             "--pipeline.model.near-plane."
         )
+
+    def doubt_of_depth(self, distances: Float[Tensor, "pixels"], metres_per_unit: float) -> str | None:
+        """One sentence if much of what depth images show lies outside of the planes, else nothing.
+
+        Args:
+            distances: distances of pixels along their rays, 0 where unknown.
+            metres_per_unit: metres per scene unit.
+        """
+        num_known = num_before = num_behind = 0
+        for part in distances.split(_PIXELS_AT_ONCE):
+            is_known = part > 0
+            num_known += int(is_known.sum())
+            num_before += int((is_known & (part <= self.near)).sum())
+            num_behind += int((part >= self.far).sum())
+        outside, remedies = [], []
+        for count, name, plane, source, remedy in (
+            (num_before, "before the near", self.near, self.near_source, "lower --pipeline.model.near-plane"),
+            (num_behind, "behind the far", self.far, self.far_source, "raise --pipeline.model.far-plane"),
+        ):
+            if count > _LEAST_OUTSIDE * num_known:
+                where = f"{name} plane at {plane:.4g} {self.unit} ({plane * metres_per_unit:.4g} m, {source})"
+                outside.append(f"{count / num_known:.0%} lie {where}")
+                remedies.append(remedy)
+        if not outside:
+            return None
+        return (
+            f"Of the pixels with known depth, {' and '.join(outside)}, where nothing is trained; "
+            f"{' and '.join(remedies)}."
+        )
+
+    def doubt_of_cameras(self, extent: float) -> str | None:
+        """One sentence if a plane that somebody stated does not fit the extent of the cameras, else nothing.
+
+        It is for scenes without depth: cameras that look at something, or around in a room, have it before them at
+        about the distance at which they stand from their middle.
+
+        Args:
+            extent: how far the cameras lie from their middle.
+        """
+        if extent <= 0:
+            return None
+        than = f"than the cameras lie from their middle ({extent:.4g})"
+        if self.near > extent and self.near_source != BY_DEFAULT:
+            return (
+                f"The near plane at {self.near:.4g} {self.unit} ({self.near_source}) is farther away {than}, so that "
+                "rays may skip most of the scene; lower --pipeline.model.near-plane if they do."
+            )
+        if self.far < extent:
+            return (
+                f"The far plane at {self.far:.4g} {self.unit} ({self.far_source}) is less far away {than}, so that "
+                "rays may end before most of the scene; raise --pipeline.model.far-plane if they do."
+            )
+        return None
 
 
 def resolve_bounds(sources: Sequence[StatedBounds], unit: str = "scene units") -> SceneBounds:
