@@ -9,6 +9,8 @@ from torch import Tensor
 
 from semantic_ns.errors import SceneError
 
+BY_OPTION = "given by option"
+"""The source of planes that the person who trains has given."""
 BY_DEFAULT = "the method's default"
 """The source of planes that nobody has given."""
 _LEAST_OUTSIDE = 0.02

@@ -28,7 +28,7 @@ from semantic_ns.many_scenes.source_coverage import SourceRule
 from semantic_ns.many_scenes.source_selection import Selection, are_same_image, select_sources
 from semantic_ns.many_scenes.views import SceneViews, view_cameras
 from semantic_ns.methods.base import Outputs, SemanticModel
-from semantic_ns.methods.scene_bounds import BY_DEFAULT, StatedBounds, resolve_bounds
+from semantic_ns.methods.scene_bounds import BY_DEFAULT, BY_OPTION, StatedBounds, resolve_bounds
 from semantic_ns.methods.weights import load_weights
 from semantic_ns.methods.whole_images import WholeImageModel, camera_of_rays
 from semantic_ns.multi_view.along_rays import closeness_of_views
@@ -161,7 +161,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         self.collider = None
 
     def _stated_bounds_m(self) -> list[StatedBounds]:
-        given = StatedBounds("given by option", self.config.near_plane, self.config.far_plane)
+        given = StatedBounds(BY_OPTION, self.config.near_plane, self.config.far_plane)
         return [given, StatedBounds(BY_DEFAULT, *self._default_range_m())]
 
     @property

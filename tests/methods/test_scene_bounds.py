@@ -78,9 +78,9 @@ def ray() -> RayBundle:
     )
 
 
-def planes(model: Any) -> tuple[float, float]:
-    """Near and far plane of a training ray along the optical axis."""
-    bundle = model.train().collider(ray())
+def planes(model: Any, is_training: bool = True) -> tuple[float, float]:
+    """Near and far plane of a ray along the optical axis, while training or at evaluation."""
+    bundle = model.train(is_training).collider(ray())
     marched = model._march_bounds() if hasattr(model, "_march_bounds") else {"near_plane": 0.0, "far_plane": math.inf}
     return max(float(bundle.nears), marched["near_plane"]), min(float(bundle.fars), marched["far_plane"])
 
@@ -123,6 +123,28 @@ def test_bounds_of_a_data_set_are_found_through_the_dataparser_that_recognises_i
     assert planes(build(model_config(method), recognised)) == pytest.approx(expected)
     assert "both stated by the data set" in capsys.readouterr().out.splitlines()[-1]
     assert planes(build(model_config(method, far_plane=4.0), recognised)) == pytest.approx((expected[0], 4.0))
+
+
+@pytest.mark.parametrize("method", FIELDS.values(), ids=FIELDS)
+def test_a_near_plane_that_is_given_also_holds_at_evaluation(
+    method: MethodSpecification, scenes: dict[str, Path]
+) -> None:
+    scene = parsed(specifications.replica.config, scenes["ReplicaDataParserConfig"])
+    assert planes(build(model_config(method, near_plane=0.3), scene), is_training=False)[0] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("method", [FIELDS["semantic-nerf"], FIELDS["semantic-nerf-big"]], ids=["small", "big"])
+def test_a_near_plane_that_nobody_gave_lets_rays_start_at_the_camera_at_evaluation(
+    method: MethodSpecification, scenes: dict[str, Path]
+) -> None:
+    states_none = parsed(specifications.nerfstudio_semantic.config, scenes["NerfstudioSemanticDataParserConfig"])
+    states_some = parsed(specifications.replica.config, scenes["ReplicaDataParserConfig"])
+    for scene in (states_none, states_some):
+        assert planes(build(model_config(method), scene), is_training=False)[0] == 0
+    # What a file of before holds as the value of an option may be a default of then.
+    assert (
+        planes(build(restored(method, {"near_plane": 0.2, "far_plane": 3.0}), states_none), is_training=False)[0] == 0
+    )
 
 
 def build_from_sources(method: MethodSpecification, scene: DataparserOutputs, **options: float) -> Any:
