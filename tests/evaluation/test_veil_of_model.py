@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -164,7 +163,8 @@ def test_a_run_whose_veils_cannot_be_looked_for_has_a_reason(renders_rays: bool,
     folder = write_nerfstudio_scene(tmp_path, num_frames=3, width=32, height=24)
     path = folder / "transforms.json"
     path.write_text(path.read_text().replace('"camera_model": "OPENCV"', '"camera_model": "OPENCV_FISHEYE"'))
-    model: Any = SimpleNamespace(renders_rays=renders_rays, device="cpu")
+    model = small_nerf.build(small_nerf.lean_config())
+    model.renders_rays = renders_rays
     found = _find_veils(load_scene(parser_config("semantic-data", folder)), model)
     assert isinstance(found, str)
     assert reason in found
