@@ -18,6 +18,7 @@ from semantic_ns.active_learning.rounds.reset_classes import reset_semantic_para
 from semantic_ns.active_learning.rounds.schedule import ActiveConfig
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
+from semantic_ns.evaluation.bounds_notice import saying_doubt_once
 from semantic_ns.evaluation.calibration import reliability_diagram
 from semantic_ns.evaluation.captions import draw_legend
 from semantic_ns.evaluation.image_means import images_scored_by, mean_of_images
@@ -176,6 +177,7 @@ class SemanticPipeline(VanillaPipeline):
         notices = EndScores(self, trainer, self.config.eval_images_at_end).callbacks()
         if self.config.warn_of_veils:
             notices = [*VeilWarnings(self, trainer).callbacks(), *notices]
+        notices = [_before_each_step(saying_doubt_once(self, trainer)), *notices]
         return [*self._with_class_callbacks(callbacks, trainer), *notices]
 
     def _with_class_callbacks(self, callbacks: list[TrainingCallback], trainer: Any) -> list[TrainingCallback]:

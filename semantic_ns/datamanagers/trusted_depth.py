@@ -22,6 +22,8 @@ def read_trusted_depth(dataset: SemanticDataset) -> tuple[DepthImages, str] | No
     if not images_m:
         return None
     verdict = judge_depth(images_m, dataset.cameras, dataset.metadata[keys.METRES_PER_UNIT])
+    for note in verdict.notes:
+        announce("depth", note)
     if not verdict.is_usable:
         announce("depth", f"depth images are left out of training: {verdict.reason}; see sns-doctor")
         return None
@@ -29,5 +31,6 @@ def read_trusted_depth(dataset: SemanticDataset) -> tuple[DepthImages, str] | No
         names = ", ".join(dataset.image_filenames[index].name for index in verdict.wrong_frames[:_NUM_NAMED])
         number = f"{len(verdict.wrong_frames)} of {len(images_m)}"
         announce("depth", f"the depth images of {number} frames are left out, which the others contradict: {names}")
-    used = [np.zeros_like(x) if index in verdict.wrong_frames else x for index, x in enumerate(images_m)]
+    wrong = {*verdict.wrong_frames, *verdict.wrong_sizes}
+    used = [np.zeros_like(x) if index in wrong else x for index, x in enumerate(images_m)]
     return used, verdict.reason

@@ -1,6 +1,6 @@
 """What training knows of the depth of its images: whether it can be trusted, and how far each pixel's ray goes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,11 +11,12 @@ from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.datasets.comparable_depth import ComparableDepth
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
-from semantic_ns.geometry.depth_agreement import DepthAgreement, DepthViews, measure_agreement, reduced, spread_pairs
+from semantic_ns.geometry.depth_agreement import DepthAgreement, DepthViews, measure_agreement, spread_pairs
 from semantic_ns.geometry.depth_outlines import lie_behind_outlines
-from semantic_ns.geometry.rays import are_simple, intrinsics_of, poses_of
+from semantic_ns.labels.corruption_frames import evenly_spaced
 
 _LEAST_SHARE = 0.5
 _LEAST_GAIN = 0.1
@@ -23,10 +24,10 @@ _LEAST_POINTS = 200
 _LEAST_SPREAD = 0.01
 _NUM_FIRST, _NUM_OTHERS = 16, 8
 _POINTS_OF_FRAME, _LEAST_POINTS_OF_FRAME = 100, 40
+_LEAST_OF_SIZE = 4
+"""Images of one size that are judged apart from those of other sizes."""
 _LEAST_RELATIVE_SHARE = 0.6
 """Of an image's agreeing points, relative to the median over images."""
-_REDUCED_WIDTH = 96
-"""Columns, about, of the images that are compared."""
 _FACTORS = (0.001, 0.01, 0.1, 0.2, 0.25, 0.3048, 0.5, 0.75, 0.9, 1.1, 1.33, 2.0, 3.281, 4.0, 5.0, 10.0, 100.0, 1000.0)
 """By which depth may be wrong: units of usual devices, and scales in between."""
 
@@ -141,20 +142,32 @@ def read_training_depth(dataset: SemanticDataset) -> tuple[DepthImages, str | No
 
 @dataclass(frozen=True)
 class DepthVerdict:
-    """Whether depth images can be learnt from, and why, as a sentence about them without its end."""
+    """Whether depth images can be learnt from, and why.
+
+    Attributes:
+        is_usable: whether they can.
+        reason: why, as a sentence about them without its end.
+        wrong_frames: images whose depth the others contradict, which are usable.
+        wrong_sizes: images of a size of which no depth image is usable, while those of other sizes are.
+        notes: what else is to be said of the images, as sentences.
+    """
 
     is_usable: bool
     reason: str
     wrong_frames: tuple[int, ...] = ()
-    """Images whose depth does not agree with the others', which are usable."""
+    wrong_sizes: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def judge_depth(images_m: DepthImages, cameras: Cameras, metres_per_unit: float) -> DepthVerdict:
     """Whether the depth of training images agrees between views, so that training can rely on it.
 
     It does not if fewer than half of the points that other views can judge agree, if another scale lets a tenth more of
-    the points agree, or if all pixels hold one value. What no two cameras can judge is trusted. Single images are wrong
-    if their points agree far less often than those of most others; what is hidden from other views says nothing there.
+    the points agree, or if all pixels hold one value. What no two cameras can judge is trusted. Where images have
+    several sizes, those of each are first judged by themselves, and their scale beside those of commoner sizes: they
+    may come from another sensor. Single images are wrong if their points agree far less often than those of most
+    others; what is hidden from other views says nothing there. Lens distortion is undone first. Images of cameras that
+    no pinhole can replace are trusted, with a note.
 
     Args:
         images_m: Planar depth, 0 where unknown.
@@ -167,13 +180,74 @@ def judge_depth(images_m: DepthImages, cameras: Cameras, metres_per_unit: float)
     low, middle, high = np.quantile(known, (0.01, 0.5, 0.99))
     if high - low < _LEAST_SPREAD * middle:
         return DepthVerdict(False, f"all depth images hold about the same value, {middle:.3g} m")
-    if not are_simple(cameras):
-        return DepthVerdict(True, "they were not compared between views, whose cameras have distortion")
-    views, chosen = _views(images_m, cameras, metres_per_unit)
-    views = reduced(views, max(1, round(views.depth_m.shape[2] / _REDUCED_WIDTH)))
-    verdict = _judge_views(views)
-    wrong = _wrong_frames(views) if verdict.is_usable else []
-    return replace(verdict, wrong_frames=tuple(chosen[index] for index in wrong))
+    found = ComparableDepth.of(images_m, cameras, metres_per_unit)
+    notes = _notes_on_refusals(found.refusals, len(images_m))
+    if not found.numbers:
+        return DepthVerdict(True, "none of them could be compared between views", notes=notes)
+    verdict = _judge_sizes(found, [(len(image), image.shape[1]) for image in images_m])
+    return replace(verdict, notes=(*verdict.notes, *notes))
+
+
+def _notes_on_refusals(refusals: Mapping[int, str], num_images: int) -> tuple[str, ...]:
+    if not refusals:
+        return ()
+    reason = next(iter(refusals.values())).rstrip(".")
+    return (
+        f"{len(refusals)} of {num_images} depth images are used without having been compared between views, so that "
+        f"wrong ones would not be noticed: {reason}.",
+    )
+
+
+def _judge_sizes(found: ComparableDepth, shapes: Sequence[tuple[int, int]]) -> DepthVerdict:
+    """The verdict on images with these shapes, without those of a size of which no depth image is usable."""
+    by_size: dict[tuple[int, int], list[int]] = {}
+    for number in found.numbers:
+        by_size.setdefault(shapes[number], []).append(number)
+    refused: dict[tuple[int, int], str] = {}
+    trusted: list[int] = []
+    for size, numbers in sorted(by_size.items(), key=lambda item: -len(item[1])):
+        is_judged = len(by_size) > 1 and len(numbers) >= _LEAST_OF_SIZE
+        refusal = _refusal_of_size(found, numbers, trusted) if is_judged else None
+        if refusal is None:
+            trusted += numbers
+        else:
+            refused[size] = refusal
+    if len(refused) == len(by_size):
+        return DepthVerdict(False, next(iter(refused.values())))
+    notes = tuple(
+        f"{len(by_size[size])} of {len(shapes)} depth images, those of {size[1]}x{size[0]} pixels, are left out: "
+        f"{refusal}."
+        for size, refusal in refused.items()
+    )
+    wrong_sizes = tuple(number for size in refused for number in by_size[size])
+    kept = found.part(trusted)
+    verdict = _judge_views(kept.views)
+    wrong = _wrong_frames(kept.views) if verdict.is_usable else []
+    wrong_frames = tuple(kept.numbers[place] for place in wrong)
+    return replace(verdict, wrong_frames=wrong_frames, wrong_sizes=wrong_sizes, notes=notes)
+
+
+def _refusal_of_size(found: ComparableDepth, numbers: Sequence[int], trusted: Sequence[int]) -> str | None:
+    """What speaks against the images of one size, by themselves or beside those of other sizes that are trusted."""
+    alone = _judge_views(found.part(numbers).views)
+    if not alone.is_usable or not trusted:
+        return None if alone.is_usable else alone.reason
+    first, others = (_spread(images, most) for images, most in ((numbers, _NUM_FIRST), (trusted, 2 * _NUM_OTHERS)))
+    both = found.part([*first, *others])
+    are_first = np.isin(both.numbers, first)
+    pairs = [(int(i), int(j)) for i in np.flatnonzero(are_first) for j in np.flatnonzero(~are_first)]
+
+    def measure(factor: float) -> DepthAgreement:
+        factors = np.where(are_first, factor, 1.0).astype(np.float32)
+        return measure_agreement(both.views._replace(depth_m=both.views.depth_m * factors[:, None, None]), pairs)
+
+    # Not whether few points agree: images of another size may well show another part of the scene.
+    given = measure(1.0)
+    return _refusal_of_scale(given, measure) if given.num_points >= _LEAST_POINTS else None
+
+
+def _spread(images: Sequence[int], most: int) -> list[int]:
+    return [images[int(place)] for place in evenly_spaced(min(most, len(images)), len(images))]
 
 
 def _wrong_frames(views: DepthViews) -> list[int]:
@@ -190,30 +264,26 @@ def _judge_views(views: DepthViews) -> DepthVerdict:
     given = measure_agreement(views, pairs)
     if given.num_points < _LEAST_POINTS:
         return DepthVerdict(True, "too few pixels are seen from two places to compare them between views")
-    scaled = {factor: measure_agreement(views, pairs, factor) for factor in _FACTORS}
-    factor, best = max(scaled.items(), key=lambda item: _score(item[1], given))
-    if _score(best, given) > given.share + _LEAST_GAIN and best.share > _LEAST_SHARE:
-        return DepthVerdict(
-            False,
-            f"{given.share:.0%} of their points agree between views, and {best.share:.0%} if they are multiplied by "
-            f"{factor:g}: their scale is not that of the poses",
-        )
+    refusal = _refusal_of_scale(given, lambda factor: measure_agreement(views, pairs, factor))
+    if refusal is not None:
+        return DepthVerdict(False, refusal)
     if given.share < _LEAST_SHARE:
         return DepthVerdict(False, f"only {given.share:.0%} of their points agree between views")
     return DepthVerdict(True, f"{given.share:.0%} of their points agree between views")
 
 
+def _refusal_of_scale(given: DepthAgreement, measure: Callable[[float], DepthAgreement]) -> str | None:
+    """What speaks against the scale of depth, from the agreement as given and a function for that at other scales."""
+    scaled = {factor: measure(factor) for factor in _FACTORS}
+    factor, best = max(scaled.items(), key=lambda item: _score(item[1], given))
+    if not (_score(best, given) > given.share + _LEAST_GAIN and best.share > _LEAST_SHARE):
+        return None
+    return (
+        f"{given.share:.0%} of their points agree between views, and {best.share:.0%} if they are multiplied by "
+        f"{factor:g}: their scale is not that of the poses"
+    )
+
+
 def _score(found: DepthAgreement, given: DepthAgreement) -> float:
     """The share of agreeing points; 0 where other views can judge far fewer than as given."""
     return found.share if found.num_points > given.num_points / 4 else 0.0
-
-
-def _views(images_m: DepthImages, cameras: Cameras, metres_per_unit: float) -> tuple[DepthViews, list[int]]:
-    """The images of the commonest size, and their numbers."""
-    shapes = [image.shape for image in images_m]
-    common = max(dict.fromkeys(shapes), key=shapes.count)
-    chosen = [index for index, shape in enumerate(shapes) if shape == common]
-    c2w = np.tile(np.eye(4), (len(chosen), 1, 1))
-    c2w[:, :3] = poses_of(cameras).double().cpu().numpy()[chosen] * np.array([1.0, -1.0, -1.0, metres_per_unit])
-    intrinsics = intrinsics_of(cameras).double().cpu().numpy()[chosen]
-    return DepthViews(np.stack([images_m[index] for index in chosen]), c2w, intrinsics), chosen

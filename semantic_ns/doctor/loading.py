@@ -84,7 +84,8 @@ class LoadedScene:
         has_known_camera: whether the camera comes from a table of the data set, where it may be far off-centre.
         split: sentence that says which frames train and which are scored.
         places: data set, and index in it, of each frame.
-        find_veils: looks for veils before the cameras of a trained scene; None where nothing was trained.
+        find_veils: looks for veils before the cameras of a trained scene, or says why not, in words that follow
+            "because"; None where nothing was trained.
         find_coverage: says how much of each frame the sources of a trained scene see; None where the model has none.
         has_metric_format: whether poses of this format are in metres by its definition.
         notes: what was read otherwise than it stands in the files, as sentences.
@@ -101,7 +102,7 @@ class LoadedScene:
     has_known_camera: bool
     split: str
     places: tuple[tuple[SemanticDataset, int], ...]
-    find_veils: Callable[[], Veils | None] | None = None
+    find_veils: Callable[[], Veils | str] | None = None
     find_coverage: Callable[[], SourceCoverage] | None = None
     has_metric_format: bool = True
     notes: tuple[str, ...] = ()

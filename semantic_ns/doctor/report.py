@@ -132,7 +132,8 @@ class Report:
         mistake: the one that explains the problems.
         problems: sentences.
         remarks: sentences on what is no problem.
-        veils: floaters before the cameras of a trained scene; None where none was looked for.
+        veils: floaters before the cameras of a trained scene, or why none was looked for, in words that follow
+            "because"; None where nothing was trained.
         coverage: how much of each frame the sources of methods for many rooms see; None where it is not known.
     """
 
@@ -149,7 +150,7 @@ class Report:
     mistake: Mistake | None
     problems: tuple[str, ...]
     remarks: tuple[str, ...]
-    veils: Veils | None = None
+    veils: Veils | str | None = None
     coverage: SourceCoverage | None = None
 
     @property
@@ -182,7 +183,8 @@ class Report:
             "agreement": None if diagnosis is None else _figures(diagnosis.given),
             "agreement_without_mistake": _figures(diagnosis.mended) if diagnosis and diagnosis.mended else None,
             "best_pixel_shift": None if diagnosis is None else diagnosis.best_pixel_shift,
-            "veiled_share_by_frame": None if self.veils is None else dict(self.veils.veiled()),
+            "veiled_share_by_frame": dict(self.veils.veiled()) if isinstance(self.veils, Veils) else None,
+            "veils_not_looked_for": self.veils if isinstance(self.veils, str) else None,
             "source_coverage": None if self.coverage is None else self.coverage.to_json(),
         }
 
@@ -219,6 +221,8 @@ class Report:
     def _veil_rows(self) -> list[tuple[str, str]]:
         if self.veils is None:
             return []
+        if isinstance(self.veils, str):
+            return [("behind a veil", f"not looked for, because {self.veils}")]
         veiled = [f"{name} {share:.0%}" for name, share in self.veils.veiled()]
         return [("behind a veil", ", ".join(veiled) or f"none of {len(self.veils.names)} views")]
 
@@ -292,7 +296,7 @@ def examine(scene: LoadedScene, name: str, depth_source: str = "depth images", n
     problems = [*([scene.refusal] if scene.refusal else []), *intrinsics.problems(is_centre_known), *path.problems()]
     problems += disagreement
     veils = None if scene.find_veils is None else scene.find_veils()
-    if veils is not None and (sentence := veils.sentence()) is not None:
+    if isinstance(veils, Veils) and (sentence := veils.sentence()) is not None:
         problems.append(f"{sentence}; train again with --pipeline.model.near-plane above that.")
     if mistake is not None:
         problems.append(f"Likely mistake: {mistake.name}.")

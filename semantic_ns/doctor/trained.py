@@ -54,10 +54,15 @@ def _find_coverage(scene: LoadedScene, model: Any) -> SourceCoverage:
     return SourceCoverage.of(targets, sources.cameras, short_names(scene.views.images), model.source_rule)
 
 
-def _find_veils(scene: LoadedScene, model: RenderingModel) -> Veils | None:
-    from semantic_ns.evaluation.veil_of_model import find_veils_of
+def _find_veils(scene: LoadedScene, model: RenderingModel) -> Veils | str:
+    from semantic_ns.evaluation.veil_of_model import find_veils_of, why_not_looked_for
 
     if not can(model, "renders_rays"):
-        return None
+        return f"a {type(model).__name__} renders whole images only, not the single rays that this takes"
     cameras = scene.cameras().to(model.device)
-    return find_veils_of(cast(SemanticModelLike, model), cameras, short_names(scene.views.images), num_rays=_NUM_RAYS)
+    if (reason := why_not_looked_for(cameras)) is not None:
+        return reason
+    names = short_names(scene.views.images)
+    veils = find_veils_of(cast(SemanticModelLike, model), cameras, names, num_rays=_NUM_RAYS)
+    assert veils is not None  # there is no reason against it
+    return veils

@@ -60,11 +60,20 @@ def undisturbed(model: SemanticModelLike) -> Iterator[None]:
         model.sampling_turns = turns
 
 
+def why_not_looked_for(cameras: Cameras) -> str | None:
+    """Why veils cannot be looked for before cameras, in words that follow "because"; None where they can."""
+    if len(cameras) < 2:
+        return "there is only one camera, and no other one to confirm what it sees"
+    if not bool((cameras.camera_type == CameraType.PERSPECTIVE.value).all()):
+        return "only perspective cameras can confirm what others see, and not all cameras are perspective ones"
+    return None
+
+
 def find_veils_of(
     model: SemanticModelLike, cameras: Cameras, names: Sequence[str], num_cameras: int = 10**9, num_rays: int = 64
 ) -> Veils | None:
-    """Look for veils before the cameras of a model, see `find_veils`; None where they are not perspective cameras."""
-    if len(cameras) < 2 or not bool((cameras.camera_type == CameraType.PERSPECTIVE.value).all()):
+    """Look for veils before the cameras of a model, see `find_veils`; None where `why_not_looked_for` says why."""
+    if why_not_looked_for(cameras) is not None:
         return None
     with undisturbed(model):
         return find_veils(cameras, names, ModelRays(model), num_cameras, num_rays)

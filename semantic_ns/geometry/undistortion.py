@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Shaped
+from jaxtyping import Float32, Float64, Int64, Shaped
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from numpy import ndarray
 
@@ -147,6 +147,14 @@ class Lens:
         columns, rows = undistort(matrix, self._of_opencv(), np.eye(3), new, shape[::-1], cv2.CV_32FC1)
         return columns, rows
 
+    def nearest_places(
+        self, pinhole: Float64[ndarray, "4"], shape: tuple[int, int]
+    ) -> tuple[Int64[ndarray, "height width"], Int64[ndarray, "height width"]]:
+        """Row and column of the pixel of the distorted image that is nearest to each of `places`."""
+        columns, rows = self.places(pinhole, shape)
+        height, width = shape
+        return rows.round().astype(np.int64).clip(0, height - 1), columns.round().astype(np.int64).clip(0, width - 1)
+
 
 def undistort(
     values: Shaped[ndarray, "height width *channels"],
@@ -168,13 +176,13 @@ def undistort(
     lens = Lens.of(distorted, index)
     if lens.is_pinhole:
         return values
-    columns, rows = lens.places(np.array(Lens.of(pinholes, index).intrinsics), (values.shape[0], values.shape[1]))
+    pinhole, shape = np.array(Lens.of(pinholes, index).intrinsics), (values.shape[0], values.shape[1])
     if not is_color:
         # Types of labels that OpenCV does not know stay as they are.
-        height, width = values.shape[:2]
-        return values[rows.round().astype(int).clip(0, height - 1), columns.round().astype(int).clip(0, width - 1)]
+        return values[lens.nearest_places(pinhole, shape)]
     import cv2
 
+    columns, rows = lens.places(pinhole, shape)
     result = cv2.remap(np.ascontiguousarray(values), columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return result.reshape(values.shape)
 

@@ -45,7 +45,7 @@ from semantic_ns.losses import opacity_loss
 from semantic_ns.methods.depth_supervision import DepthSupervisedModel
 from semantic_ns.methods.near_camera import NearCameraPriceModel
 from semantic_ns.methods.point_cloud import IS_IN_CROP_BOX, EmptyRays
-from semantic_ns.methods.scene_bounds import SceneBounds, StatedBounds, resolve_bounds
+from semantic_ns.methods.scene_bounds import BY_DEFAULT, SceneBounds, StatedBounds, resolve_bounds
 from semantic_ns.rendering import describe_logits, planar_depth
 
 if TYPE_CHECKING:  # of use only where instances are shown
@@ -137,9 +137,13 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
         self.collider = NearFarCollider(near_plane=self.bounds.near, far_plane=self.bounds.far)
         is_metric = not self.kwargs["metadata"].get(keys.HAS_UNKNOWN_SCALE, False)
         announce("bounds", self.bounds.sentence(self.metres_per_unit if is_metric else None))
-        lower, upper = self.scene_box.aabb.float()
-        if (doubt := self.bounds.doubt(float((upper - lower).norm()))) is not None:
+        if (doubt := self.doubt_of_box()) is not None:
             announce("bounds", doubt)
+
+    def doubt_of_box(self) -> str | None:
+        """One sentence if rays start beyond the scene box, else nothing."""
+        lower, upper = self.scene_box.aabb.float()
+        return self.bounds.doubt(float((upper - lower).norm()))
 
     def _stated_bounds(self) -> list[StatedBounds]:
         """The sources of near and far plane, the one that wins first."""
@@ -154,7 +158,7 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
 
     def _default_bounds(self) -> StatedBounds:
         """What nerfstudio has for nerfacto and instant-ngp."""
-        return StatedBounds("the method's default", 0.05, 1000.0)
+        return StatedBounds(BY_DEFAULT, 0.05, 1000.0)
 
     def _build_semantic_grid(self) -> SemanticGrid | None:
         config = self.config

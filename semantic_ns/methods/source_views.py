@@ -21,13 +21,14 @@ from semantic_ns.batch import LOGITS, PLANAR_DEPTH
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sweep_matrices
 from semantic_ns.interfaces import RenderedIntervals
+from semantic_ns.io.console import announce
 from semantic_ns.many_scenes.samples import TargetSample
 from semantic_ns.many_scenes.shelf import SCENE, SHELF, SceneShelf
 from semantic_ns.many_scenes.source_coverage import SourceRule
 from semantic_ns.many_scenes.source_selection import Selection, are_same_image, select_sources
 from semantic_ns.many_scenes.views import SceneViews, view_cameras
 from semantic_ns.methods.base import Outputs, SemanticModel
-from semantic_ns.methods.scene_bounds import StatedBounds, resolve_bounds
+from semantic_ns.methods.scene_bounds import BY_DEFAULT, BY_OPTION, StatedBounds, resolve_bounds
 from semantic_ns.methods.weights import load_weights
 from semantic_ns.methods.whole_images import WholeImageModel, camera_of_rays
 from semantic_ns.multi_view.along_rays import closeness_of_views
@@ -152,20 +153,16 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
             load_weights(self, self.config.weights)
 
     def _populate_bounds(self) -> None:
-        self.bounds = resolve_bounds(self._stated_bounds())
+        # In metres, and so the same in every scene: the network has been trained for these depths.
+        in_metres = resolve_bounds(self._stated_bounds_m(), "m")
+        announce("bounds", in_metres.sentence(None))
+        self.bounds = in_metres.in_scene_units(self.metres_per_unit)
         # Rays are not bounded one by one.
         self.collider = None
 
-    def _stated_bounds(self) -> list[StatedBounds]:
-        # In metres, and so the same in every scene: the network has been trained for these depths.
-        ranges = {
-            "given by option": (self.config.near_plane, self.config.far_plane),
-            "the method's default": self._default_range_m(),
-        }
-        return [
-            StatedBounds(source, *(None if plane is None else plane / self.metres_per_unit for plane in planes))
-            for source, planes in ranges.items()
-        ]
+    def _stated_bounds_m(self) -> list[StatedBounds]:
+        given = StatedBounds(BY_OPTION, self.config.near_plane, self.config.far_plane)
+        return [given, StatedBounds(BY_DEFAULT, *self._default_range_m())]
 
     @property
     def renders_classes(self) -> bool:

@@ -11,15 +11,17 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.plugins.types import MethodSpecification
 from nerfstudio.scripts.train import _set_random_seed
 from nerfstudio.scripts.train import main as train
+from rich.console import Console
 
 from semantic_ns.doctor.loading import load_scene, parser_config
 from semantic_ns.doctor.report import examine
-from semantic_ns.doctor.trained import load_trained_scene
+from semantic_ns.doctor.trained import _find_veils, load_trained_scene
 from semantic_ns.evaluation import run_notices
 from semantic_ns.evaluation.veil import Veils
-from semantic_ns.evaluation.veil_of_model import ModelRays, find_veils_of, undisturbed
+from semantic_ns.evaluation.veil_of_model import ModelRays, find_veils_of, undisturbed, why_not_looked_for
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.methods.semantic_ngp.method import semantic_ngp
+from semantic_ns.synthetic_scene import write_nerfstudio_scene
 from support import small_nerf, small_ngp, small_vanilla
 from support.ray_batches import rays
 from support.registered import SMALL, configured
@@ -87,6 +89,8 @@ def test_cameras_that_are_not_perspective_are_not_judged() -> None:
     poses = torch.eye(4)[:3].repeat(2, 1, 1)
     cameras = Cameras(poses, 16.0, 16.0, 16.0, 12.0, 32, 24, camera_type=CameraType.FISHEYE)
     assert find_veils_of(cast(Any, object()), cameras, ["a", "b"]) is None
+    assert "perspective" in str(why_not_looked_for(cameras))
+    assert "only one camera" in str(why_not_looked_for(cameras[:1]))
 
 
 @pytest.mark.parametrize("method", [semantic_nerf, semantic_ngp], ids=["nerf", "ngp"])
@@ -142,6 +146,30 @@ def test_the_doctor_names_the_veiled_views_of_a_run_and_a_remedy(nerfstudio_scen
     assert report.to_json()["veiled_share_by_frame"] == {"c.png": 0.8, "b.png": 0.3}
 
 
+def test_the_doctor_says_why_no_veil_was_looked_for(nerfstudio_scene: Path) -> None:
+    scene = load_scene(parser_config("semantic-data", nerfstudio_scene))
+    vars(scene)["find_veils"] = lambda: "there is only one camera"
+    report = examine(scene, "room")
+    console = Console(width=200, record=True)
+    console.print(report.to_text())
+    assert "not looked for, because there is only one camera" in console.export_text()
+    written = report.to_json()
+    assert (written["veiled_share_by_frame"], written["veils_not_looked_for"]) == (None, "there is only one camera")
+    assert not any("veil" in sentence for sentence in report.problems)
+
+
+@pytest.mark.parametrize(("renders_rays", "reason"), [(False, "single rays"), (True, "perspective")])
+def test_a_run_whose_veils_cannot_be_looked_for_has_a_reason(renders_rays: bool, reason: str, tmp_path: Path) -> None:
+    folder = write_nerfstudio_scene(tmp_path, num_frames=3, width=32, height=24)
+    path = folder / "transforms.json"
+    path.write_text(path.read_text().replace('"camera_model": "OPENCV"', '"camera_model": "OPENCV_FISHEYE"'))
+    model = small_nerf.build(small_nerf.lean_config())
+    model.renders_rays = renders_rays
+    found = _find_veils(load_scene(parser_config("semantic-data", folder)), model)
+    assert isinstance(found, str)
+    assert reason in found
+
+
 def test_the_doctor_looks_through_every_camera_of_a_run(replica_scene: Path, tmp_path: Path) -> None:
     config = configured(semantic_nerf, replica_scene, tmp_path, 2, **SMALL["semantic-nerf"])
     trainer = config.setup()
@@ -151,5 +179,5 @@ def test_the_doctor_looks_through_every_camera_of_a_run(replica_scene: Path, tmp
     scene = load_trained_scene(config.get_base_dir() / "config.yml", replica_scene)
     assert scene.find_veils is not None
     veils = scene.find_veils()
-    assert veils is not None
+    assert isinstance(veils, Veils)
     assert len(veils.names) == len(scene.views) == 12

@@ -2,7 +2,9 @@
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,13 +20,16 @@ from PIL import Image
 from semantic_ns.dataparsers import specifications
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.errors import SceneError
+from semantic_ns.many_scenes.shelf import SHELF
 from semantic_ns.methods.scene_bounds import StatedBounds, resolve_bounds
 from support.hand_made_scene import HEIGHT, WIDTH, each_frame, write_scene
 from support.hypersim_scene import write_hypersim_scene
-from support.registered import FIELDS, SMALL
+from support.registered import FIELDS, METHODS, SMALL
 from support.scannet_scene import write_scan
 
 PARSERS = [item.config for item in vars(specifications).values() if isinstance(item, DataParserSpecification)]
+FROM_SOURCES = {name: METHODS[name] for name in ("gsnerf", "gsnerf-small", "viewseg", "viewseg-small")}
+"""Those that see a view from source views, whose planes are depths in metres."""
 KNOW_BOUNDS = {"ReplicaDataParserConfig", "ScanNetDataParserConfig"}
 """Parsers whose data set states near and far plane."""
 OLD_STATE = {"near_plane": 0.05, "far_plane": 1000.0}
@@ -73,9 +78,9 @@ def ray() -> RayBundle:
     )
 
 
-def planes(model: Any) -> tuple[float, float]:
-    """Near and far plane of a training ray along the optical axis."""
-    bundle = model.train().collider(ray())
+def planes(model: Any, is_training: bool = True) -> tuple[float, float]:
+    """Near and far plane of a ray along the optical axis, while training or at evaluation."""
+    bundle = model.train(is_training).collider(ray())
     marched = model._march_bounds() if hasattr(model, "_march_bounds") else {"near_plane": 0.0, "far_plane": math.inf}
     return max(float(bundle.nears), marched["near_plane"]), min(float(bundle.fars), marched["far_plane"])
 
@@ -105,6 +110,64 @@ def test_options_win_over_the_data_set_which_wins_over_the_method(
     assert planes(build(model_config(method, far_plane=4.0), scene)) == pytest.approx((unchanged[0], 4.0))
     assert "4 scene units" in capsys.readouterr().out.splitlines()[-1]
     assert planes(build(model_config(method, use_scene_bounds=False), scene)) == pytest.approx(default)
+
+
+@pytest.mark.parametrize("method", FIELDS.values(), ids=FIELDS)
+def test_bounds_of_a_data_set_are_found_through_the_dataparser_that_recognises_it(
+    method: MethodSpecification, replica_scene: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recognised = parsed(specifications.auto.config, replica_scene)
+    named = parsed(specifications.replica.config, replica_scene)
+    capsys.readouterr()
+    expected = (0.1 / named.metadata["metres_per_unit"], 10 / named.metadata["metres_per_unit"])
+    assert planes(build(model_config(method), recognised)) == pytest.approx(expected)
+    assert "both stated by the data set" in capsys.readouterr().out.splitlines()[-1]
+    assert planes(build(model_config(method, far_plane=4.0), recognised)) == pytest.approx((expected[0], 4.0))
+
+
+@pytest.mark.parametrize("method", FIELDS.values(), ids=FIELDS)
+def test_a_near_plane_that_is_given_also_holds_at_evaluation(
+    method: MethodSpecification, scenes: dict[str, Path]
+) -> None:
+    scene = parsed(specifications.replica.config, scenes["ReplicaDataParserConfig"])
+    assert planes(build(model_config(method, near_plane=0.3), scene), is_training=False)[0] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("method", [FIELDS["semantic-nerf"], FIELDS["semantic-nerf-big"]], ids=["small", "big"])
+def test_a_near_plane_that_nobody_gave_lets_rays_start_at_the_camera_at_evaluation(
+    method: MethodSpecification, scenes: dict[str, Path]
+) -> None:
+    states_none = parsed(specifications.nerfstudio_semantic.config, scenes["NerfstudioSemanticDataParserConfig"])
+    states_some = parsed(specifications.replica.config, scenes["ReplicaDataParserConfig"])
+    for scene in (states_none, states_some):
+        assert planes(build(model_config(method), scene), is_training=False)[0] == 0
+    # What a file of before holds as the value of an option may be a default of then.
+    assert (
+        planes(build(restored(method, {"near_plane": 0.2, "far_plane": 3.0}), states_none), is_training=False)[0] == 0
+    )
+
+
+def build_from_sources(method: MethodSpecification, scene: DataparserOutputs, **options: float) -> Any:
+    """A model whose shelf of source frames is empty: none is rendered."""
+    shelf = SimpleNamespace(scored_names=(), shown_number=None)
+    return build(model_config(method, **options), replace(scene, metadata=scene.metadata | {SHELF: shelf}))
+
+
+@pytest.mark.parametrize("method", FROM_SOURCES.values(), ids=FROM_SOURCES)
+def test_depths_that_sources_are_searched_between_are_announced_and_refused_in_the_unit_of_the_options(
+    method: MethodSpecification, replica_scene: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = parsed(specifications.replica.config, replica_scene)
+    scene = replace(scene, metadata=scene.metadata | {"metres_per_unit": 3.0})
+    capsys.readouterr()
+    bounds = build_from_sources(method, scene, near_plane=0.3).bounds
+    said = capsys.readouterr().out
+    assert f"near plane at 0.3 m, given by option; far plane at {3 * bounds.far:.4g} m, the method's default" in said
+    assert "scene units" not in said
+    assert bounds.near == pytest.approx(0.1)
+    with pytest.raises(SceneError, match=r"near plane at 9 m \(given by option\) and the far plane at 8") as error:
+        build_from_sources(method, scene, near_plane=9.0, far_plane=8.0)
+    assert "scene units" not in str(error.value)
 
 
 @pytest.mark.parametrize("method", FIELDS.values(), ids=FIELDS)

@@ -116,6 +116,16 @@ def test_near_and_far_come_from_the_scene_in_metres() -> None:
     assert model.collider.far_plane == pytest.approx(5.0)
 
 
+def test_nothing_before_a_near_plane_that_is_given_is_rendered(
+    both_paths: tuple[SemanticNerfModel, SemanticNerfModel],
+) -> None:
+    for path in both_paths:
+        model = build(lean_config(near_plane=0.6, fuse_on_cpu=path.config.fuse_on_cpu)).eval()
+        with torch.no_grad():
+            nearest = [float(each(rays())["expected_depth"].min()) for each in (path.eval(), model)]
+        assert nearest[0] < 0.6 < nearest[1]
+
+
 def test_a_checkpoint_without_head_names_the_missing_keys() -> None:
     model = build(lean_config())
     state = {name: value for name, value in model.state_dict().items() if "semantic_head" not in name}

@@ -17,7 +17,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.geometry.world import WORLD_FROM_SCENE
 from semantic_ns.methods.base import Outputs, SemanticModel, uniform_rays
 from semantic_ns.methods.options import SemanticOptions
-from semantic_ns.methods.scene_bounds import StatedBounds
+from semantic_ns.methods.scene_bounds import BY_DEFAULT, StatedBounds
 from semantic_ns.methods.semantic_nerf_vanilla.field import SemanticNerfVanillaField
 from semantic_ns.methods.semantic_nerf_vanilla.sampling import PlanarDepthCollider
 from semantic_ns.rendering import composite, composite_logits
@@ -138,7 +138,7 @@ class SemanticNerfVanillaModel(SemanticModel, NeRFModel):
         return [*super()._option_bounds(), self._collider_bounds("given by collider-params", changed)]
 
     def _default_bounds(self) -> StatedBounds:
-        return self._collider_bounds("the method's default", _default_collider_params())
+        return self._collider_bounds(BY_DEFAULT, _default_collider_params())
 
     def _collider_bounds(self, source: str, params: Mapping[str, float]) -> StatedBounds:
         unit = self.metres_per_unit if self.config.world_metres else 1.0

@@ -24,7 +24,7 @@ from semantic_ns.host import leave_cores_to_kernels
 from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.io.console import announce
 from semantic_ns.methods.base import Outputs, SemanticModel
-from semantic_ns.methods.scene_bounds import StatedBounds, resolve_bounds
+from semantic_ns.methods.scene_bounds import BY_DEFAULT, StatedBounds, resolve_bounds
 from semantic_ns.methods.semantic_splatfacto.backgrounds import BackgroundModel
 from semantic_ns.methods.semantic_splatfacto.cuda_options import refuse_options_of_cuda
 from semantic_ns.methods.semantic_splatfacto.datamanager import TRAINING_VIEWS, VIEW, TrainingViews
@@ -125,7 +125,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         self.ssim = ssim
 
     def _populate_bounds(self) -> None:
-        self.bounds = resolve_bounds([StatedBounds("the method's default", _NEAR, _FAR)])
+        self.bounds = resolve_bounds([StatedBounds(BY_DEFAULT, _NEAR, _FAR)])
         self.collider = None
 
     @property
