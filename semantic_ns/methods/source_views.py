@@ -23,6 +23,7 @@ from semantic_ns.dataparsers.common_label_space import key_of
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sweep_matrices
 from semantic_ns.interfaces import RenderedIntervals
+from semantic_ns.io.console import announce
 from semantic_ns.many_scenes.samples import TargetSample
 from semantic_ns.many_scenes.shelf import SCENE, SHELF, SceneShelf
 from semantic_ns.many_scenes.source_coverage import SourceRule
@@ -145,6 +146,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         text = self.taxonomy.to_json().encode()
         self.register_buffer(_LABEL_SPACE, torch.tensor(list(text), dtype=torch.uint8))
         self._features: KeptFeatures[Any] = KeptFeatures()
+        self._scenes_of_few_frames: set[int | None] = set()
         # Slow to import, and of use only where there is a model to look at.
         from semantic_ns.viewer.scene_menu import SceneMenu
 
@@ -317,6 +319,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         if is_rounded:
             target = _at_source(target, views.cameras)
         frames = self._source_frames(target, views)
+        self._tell_of_few(scene, len(views), len(frames.unique()))
         height, width = int(camera.height.flatten()[0]), int(camera.width.flatten()[0])
         factor = min(1.0, views.size[1] / width)
         size = (max(32, round(height * factor)), max(32, round(width * factor)))
@@ -336,6 +339,18 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         count = min(rule.count, max(1, num_others))
         frames = select_sources(target, views.cameras, count, rule.near, rule.far, rule.selection)
         return frames.repeat(2) if len(frames) == 1 and self.compares_sources else frames
+
+    def _tell_of_few(self, scene: int | None, num_frames: int, count: int) -> None:
+        """Say once of a scene that its images have fewer sources than they should have."""
+        wanted = self.config.num_source_views
+        if count < wanted and scene not in self._scenes_of_few_frames:
+            self._scenes_of_few_frames.add(scene)
+            found = "1 source frame" if count == 1 else f"{count} source frames"
+            announce(
+                "sources",
+                f"images of {self.shelf.name_of(scene)} are rendered from {found}, not from {wanted} as "
+                f"--pipeline.model.num-source-views says: it has {num_frames}, and none is a source of itself",
+            )
 
     def _scene_of(self, camera: Cameras) -> int | None:
         known = None if camera.metadata is None else camera.metadata.get(SCENE)
