@@ -52,12 +52,11 @@ class EndScores:
         is_idle = self._trainer.local_rank != 0 and present().world == 1
         if self._num_images == 0 or is_idle or self._trainer.stop_training:
             return
-        loader = self._images()
-        with self._trainer.train_lock:  # the viewer renders meanwhile
-            state = self._pipeline.model.evaluation_state
-            self._pipeline.get_average_image_metrics(
-                NamedImages(loader, state, is_over=lambda: self._trainer.stop_training), "eval"
-            )
+        state = self._pipeline.model.evaluation_state
+        images = NamedImages(self._images(), state, is_over=lambda: self._trainer.stop_training)
+        if len(images):
+            with self._trainer.train_lock:  # the viewer renders meanwhile
+                self._pipeline.get_average_image_metrics(images, "eval")
 
     def _images(self) -> Any:
         """Gives the images that are scored: evenly spaced ones of all scored scenes, where there are several."""

@@ -31,8 +31,8 @@ class ManyScenesPipelineConfig(SemanticPipelineConfig):
 
         Raises:
             SceneError: if there are no weights where they should be, if they are of another method or of a network that
-                the options do not make, if an option is none that can be, or if the depth of sources that a network
-                reads would come from elsewhere in training than in scored scenes.
+                the options do not make, if a number of frames is out of its range, or if the depth of sources that a
+                network reads would come from elsewhere in training than in scored scenes.
         """
         self._check_depth_input()
         self._check_numbers()
