@@ -94,7 +94,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         text = content[_LABEL_SPACE].encode()
         state = content["state"] | {_LABEL_SPACE: torch.tensor(list(text), dtype=torch.uint8)}
     elif isinstance(content, dict) and "pipeline" in content:
-        state = {name.removeprefix(_MODEL): value for name, value in content["pipeline"].items()}
+        # A checkpoint also has what a resumed run takes up, which is no part of the model.
+        own = {name: value for name, value in content["pipeline"].items() if name.startswith(_MODEL)}
+        state = {name.removeprefix(_MODEL): value for name, value in own.items()}
     if not isinstance(state, dict) or _LABEL_SPACE not in state:
         raise _is_of_another_method(file)
     return {
