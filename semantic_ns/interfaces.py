@@ -66,9 +66,11 @@ Capability = Literal[
     "supports_geometry_supervision",
     "shows_instances",
     "gives_training_labels",
+    "scores_many_scenes",
     "loads_depth",
 ]
-"""What a model, a data manager (`gives_training_labels`) or a data set (`loads_depth`) may state of itself."""
+"""What a model, a data manager (`gives_training_labels`, `scores_many_scenes`) or a data set (`loads_depth`) may state
+of itself."""
 
 
 def can(stating: object, capability: Capability) -> bool:

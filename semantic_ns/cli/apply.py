@@ -111,11 +111,8 @@ def next_commands(applied: "AppliedRun", command: Apply) -> list[str]:
     config, room, run = (shlex.quote(str(path)) for path in (applied.config, applied.scene, command.output_dir))
     train = f"ns-train {applied.method} --data {room} --pipeline.model.weights {run} --max-seconds 120"
     # The rate of a training from the start would forget the other rooms first.
-    train += " --optimizers.network.optimizer.lr 1e-3"
-    if command.normalize_scale:
-        train += " --pipeline.datamanager.dataparser.normalize-scale True"
-    if command.metres_per_unit is not None:
-        train += f" --pipeline.datamanager.dataparser.metres-per-unit {command.metres_per_unit:g}"
+    train += f" --optimizers.network.optimizer.lr {applied.learning_rate / 2:g}"
+    train += "".join(f" --pipeline.{option} {value}" for option, value in _kept_options(applied, command))
     return [
         "Next:",
         f"  ns-viewer --load-config {config}",
@@ -125,6 +122,24 @@ def next_commands(applied: "AppliedRun", command: Apply) -> list[str]:
         f"  sns-suggest --load-config {config} --budget 20 --output suggestions",
         f"  {train}",
     ]
+
+
+def _kept_options(applied: "AppliedRun", command: Apply) -> list[tuple[str, str]]:
+    """Options by which a training reads the room, and renders it, as the applied run does."""
+    parser, found = "datamanager.dataparser", []
+    if applied.split_method != "auto":
+        found.append((f"{parser}.split", applied.split_method))
+    if command.eval_interval != Apply.eval_interval:
+        found.append((f"{parser}.eval-interval", str(command.eval_interval)))
+    if command.normalize_scale:
+        found.append((f"{parser}.normalize-scale", "True"))
+    if command.metres_per_unit is not None:
+        found.append((f"{parser}.metres-per-unit", f"{command.metres_per_unit:g}"))
+    if command.num_source_views is not None:
+        found.append(("model.num-source-views", str(command.num_source_views)))
+    if not command.use_source_labels:
+        found.append(("model.use-source-labels", "False"))
+    return found
 
 
 def entrypoint() -> None:

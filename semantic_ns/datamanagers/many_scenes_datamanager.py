@@ -1,8 +1,9 @@
 """Targets with their source frames, out of many scenes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,9 @@ from torch import Tensor, distributed
 from semantic_ns.dataparsers.many_scenes import ManyScenesDataParser, ManyScenesDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import LabelSource, TrainingLabels
+from semantic_ns.io.console import announce
 from semantic_ns.labels.corruption import CorruptionConfig
+from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.many_scenes.camera_noise import checked_noise
 from semantic_ns.many_scenes.pairs import Draw, pair
 from semantic_ns.many_scenes.samples import Augmentation, TargetSample, draw_sample
@@ -75,11 +78,18 @@ class ScoredImages:
     Args:
         datasets: scored images of each scene.
         device: where cameras and images are given.
+        chosen: numbers of the images that are given, if not all of them.
+
+    Attributes:
+        image_indices: numbers of the images that are given, as nerfstudio's loaders call them.
     """
 
-    def __init__(self, datasets: list[SemanticDataset], device: torch.device | str) -> None:
+    def __init__(
+        self, datasets: list[SemanticDataset], device: torch.device | str, chosen: Sequence[int] | None = None
+    ) -> None:
         self._datasets, self._device = datasets, device
         self.input_dataset = self
+        self.image_indices: Sequence[int] = range(len(self)) if chosen is None else chosen
 
     @property
     def image_filenames(self) -> list[Path]:
@@ -93,9 +103,9 @@ class ScoredImages:
         return self.part(0, 1)
 
     def part(self, first: int, step: int) -> Iterator[tuple[Cameras, dict[str, Any]]]:
-        """(camera, batch) of the images number `first`, `first + step`, ...; the others are not read."""
+        """(camera, batch) of the given images number `first`, `first + step`, ...; the others are not read."""
         places = [(scene, index) for scene, dataset in enumerate(self._datasets) for index in range(len(dataset))]
-        for number in range(first, len(places), step):
+        for number in self.image_indices[first::step]:
             scene, index = places[number]
             dataset = self._datasets[scene]
             batch: dict[str, Any] = dict(dataset.get_data(index))
@@ -103,10 +113,11 @@ class ScoredImages:
             yield camera_of(dataset, index, scene).to(self._device), batch
 
 
-def camera_of(dataset: SemanticDataset, index: int, scene: int) -> Cameras:
-    """One camera [1] of a scored scene, which knows the number of its scene."""
+def camera_of(dataset: SemanticDataset, index: int, scene: int | None) -> Cameras:
+    """One camera [1] of a scene, which knows the number of it among the scored ones; None where it is none of them."""
     camera = dataset.cameras[index : index + 1]
-    camera.metadata = (camera.metadata or {}) | {SCENE: torch.tensor([[scene]])}
+    if scene is not None:
+        camera.metadata = (camera.metadata or {}) | {SCENE: torch.tensor([[scene]])}
     return camera
 
 
@@ -119,7 +130,8 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
 
     config: ManyScenesDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     dataparser: ManyScenesDataParser
-    _has_told_of_stereo = False
+    scores_many_scenes = True
+    _has_told_of_stereo = _has_told_of_cache = False
 
     def __init__(
         self,
@@ -162,6 +174,7 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
         return *self._drawn(draw), draw.seed + _MODEL_DRAWS
 
     def _drawn(self, draw: Draw) -> tuple[TargetSample, dict[str, Any]]:
+        self._tell_of_cache()
         # A model that is fitted to one scene has to know its colours and its size, and no others.
         augmentation = self.config.augmentation if len(self.shelf.num_training_frames) > 1 else None
         return self._sample(draw.scene, draw.target, draw.seed, augmentation)
@@ -215,12 +228,18 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
         """The scored images of all scored scenes."""
         return ScoredImages(self.scored_datasets(), self.device)
 
+    def some_scored_images(self, count: int | None) -> ScoredImages:
+        """So many scored images of all scored scenes, evenly spaced; all of them for None, or if they are fewer."""
+        datasets = self.scored_datasets()
+        total = sum(map(len, datasets))
+        chosen = evenly_spaced(total if count is None else min(count, total), total)
+        return ScoredImages(datasets, self.device, [int(number) for number in chosen])
+
     def next_eval_image(self, step: int) -> tuple[Cameras, dict[str, Any]]:
-        """A scored image of the shown scene."""
+        """A scored image of the shown scene, which is rendered from that scene whatever the viewer shows meanwhile."""
         index = step % len(self.eval_dataset)
-        camera = self.eval_dataset.cameras[index : index + 1].to(self.device)
-        batch = self.eval_dataset.get_data(index)
-        return camera, batch
+        camera = camera_of(self.eval_dataset, index, self.shelf.shown_number).to(self.device)
+        return camera, self.eval_dataset.get_data(index)
 
     def get_train_rays_per_batch(self) -> int:
         """Pixels of the targets of a step."""
@@ -229,8 +248,31 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
 
     def class_frequencies(self) -> Float32[Tensor, "classes"]:
         """Share of each class in the labels of the training scenes."""
+        self._tell_of_cache()
         count = torch.zeros(self.dataparser.taxonomy.num_classes, dtype=torch.float64)
         for number in range(len(self.dataparser.training_scenes)):
-            labels = self.shelf.training(number).labels
-            count += torch.bincount(labels[labels >= 0].long(), minlength=len(count))
+            # Scenes that fit into memory are read whole, as they will be needed; others would be read to be dropped.
+            images = [self.shelf.training(number).labels] if self._fits else self.shelf.training_labels(number)
+            for labels in images:
+                count += torch.bincount(labels[labels >= 0].long(), minlength=len(count))
         return (count / count.sum().clamp(min=1)).float()
+
+    @property
+    def _fits(self) -> bool:
+        """Whether there is memory for all training scenes at once."""
+        return sum(self.shelf.training_bytes) <= self.config.cache_mib * _MIB
+
+    def _tell_of_cache(self) -> None:
+        """Warn once where steps have to read scenes anew, which may take longer than the steps themselves."""
+        if self._has_told_of_cache or self._fits:
+            return
+        self._has_told_of_cache = True
+        sizes = self.shelf.training_bytes
+        number = max(1, sum(total <= self.config.cache_mib * _MIB for total in accumulate(sizes)))
+        announce(
+            "many scenes",
+            f"the memory of {self.config.cache_mib} MiB for frames holds about {number} of {len(sizes)} training "
+            f"scenes, so that about {1 - number / len(sizes):.0%} of the steps read a scene anew; give "
+            f"--pipeline.datamanager.cache-mib {-(-sum(sizes) // _MIB)} where there is as much memory, or a smaller "
+            "--pipeline.datamanager.max-image-width",
+        )

@@ -53,7 +53,8 @@ class ManyScenesDataParserConfig(DataParserConfig):
     """Accept scenes whose scale is not known in metres, and take a unit of their camera positions for so many metres:
     1 where they are in metres, 0.01 where they are in centimetres. Scenes whose scale is known keep it."""
     label_space: tyro.conf.Suppress[str | None] = None
-    """The label space of a trained model, as JSON: set where the model's weights are given."""
+    """The label space of a model, as JSON: that of given weights, and in the config.yml of a run that of its training,
+    whatever has become of the scenes since."""
     labels_optional: tyro.conf.Suppress[bool] = False
     """Accept scenes without labels and without a class table also where no label space is given."""
 

@@ -11,7 +11,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.veil_of_model import find_veils_of
 from semantic_ns.evaluation.worst_images import NamedImages, short_names
-from semantic_ns.interfaces import ScoredPipeline
+from semantic_ns.interfaces import ScoredPipeline, can
 from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.processes import present
 
@@ -48,19 +48,25 @@ class EndScores:
     def after_train(self, step: int) -> None:
         """Score and print."""
         del step
-        dataset = self._pipeline.datamanager.eval_dataset
-        count = len(dataset) if self._scores_all else min(self._num_images, len(dataset))
         # Processes that train together share the images, and each has to take its own.
         is_idle = self._trainer.local_rank != 0 and present().world == 1
-        if count == 0 or is_idle or self._trainer.stop_training:
+        if self._num_images == 0 or is_idle or self._trainer.stop_training:
             return
+        state = self._pipeline.model.evaluation_state
+        images = NamedImages(self._images(), state, is_over=lambda: self._trainer.stop_training)
+        if len(images):
+            with self._trainer.train_lock:  # the viewer renders meanwhile
+                self._pipeline.get_average_image_metrics(images, "eval")
+
+    def _images(self) -> Any:
+        """Gives the images that are scored: evenly spaced ones of all scored scenes, where there are several."""
+        manager: Any = self._pipeline.datamanager
+        if can(manager, "scores_many_scenes"):
+            return manager.some_scored_images(None if self._scores_all else self._num_images)
+        dataset = manager.eval_dataset
+        count = len(dataset) if self._scores_all else min(self._num_images, len(dataset))
         chosen: Any = tuple(int(i) for i in evenly_spaced(count, len(dataset)))  # declared as a tuple of one number
-        loader = FixedIndicesEvalDataloader(dataset, image_indices=chosen, device=self._pipeline.device)
-        with self._trainer.train_lock:  # the viewer renders meanwhile
-            state = self._pipeline.model.evaluation_state
-            self._pipeline.get_average_image_metrics(
-                NamedImages(loader, state, is_over=lambda: self._trainer.stop_training), "eval"
-            )
+        return FixedIndicesEvalDataloader(dataset, image_indices=chosen, device=self._pipeline.device)
 
     def callbacks(self) -> list[TrainingCallback]:
         """The call at the end of the training."""

@@ -1,24 +1,28 @@
 """The views of all scenes of a run, each read when it is first asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 
 import torch
+from jaxtyping import Int16
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from torch import Tensor
 
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.many_scenes import ManyScenesDataParser
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.io.console import without_routine
 from semantic_ns.many_scenes.camera_noise import turned
-from semantic_ns.many_scenes.views import SceneViews, ViewCache, read_views
+from semantic_ns.many_scenes.views import SceneViews, ViewCache, read_labels, read_views, reduced_size
 
 SHELF = "scene_shelf"
 """Key in the metadata of the data set that nerfstudio sees: the `SceneShelf`, from which models take source views."""
 SCENE = "scene_number"
 """Key in the metadata of a camera: number of its scene among the scored ones, [..., 1]; the shown scene if left out."""
 
+_BYTES_PER_PIXEL = 3 + 2 + 4
+"""Memory of a pixel's colour, label and depth."""
 _SHOWN = -1
 """Number of the shown scene where it is none of the scored ones."""
 
@@ -55,10 +59,29 @@ class SceneShelf:
         self._sources = ViewCache(self._read_sources, max_bytes)
 
     @cached_property
+    def _training_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Number of frames of each training scene, and memory that they need with depth."""
+        found = []
+        for number in range(len(self._parser.training_scenes)):
+            dataset = self._training_dataset(number)
+            height, width = reduced_size(dataset.cameras, self._max_width)
+            per_pixel = _BYTES_PER_PIXEL + (keys.MASK_FILENAMES in dataset.metadata)
+            found.append((len(dataset), len(dataset) * height * width * per_pixel))
+        return tuple(found)
+
+    @property
     def num_training_frames(self) -> tuple[int, ...]:
         """Number of frames to train on of each training scene; no image is read for it."""
-        parser = self._parser
-        return tuple(len(parser.training_outputs(scene).image_filenames) for scene in parser.training_scenes)
+        return tuple(count for count, _ in self._training_sizes)
+
+    @property
+    def training_bytes(self) -> tuple[int, ...]:
+        """Memory that the frames of each training scene need if they have depth; no image is read for it."""
+        return tuple(size for _, size in self._training_sizes)
+
+    def training_labels(self, number: int) -> Iterator[Int16[Tensor, "height width"]]:
+        """Labels of the frames to train on of a training scene, one after the other; nothing else is read or kept."""
+        return read_labels(self._training_dataset(number), self._max_width)
 
     def training(self, number: int) -> SceneViews:
         """All frames to train on of a training scene."""
@@ -75,6 +98,10 @@ class SceneShelf:
         scenes = self._parser.scored_scenes
         return scenes.index(self._parser.shown_scene) if self._parser.shown_scene in scenes else None
 
+    def name_of(self, number: int | None) -> str:
+        """Name of a scored scene; without a number, of the one that is shown."""
+        return self._parser.shown_scene.name if number is None else self.scored_names[number]
+
     @property
     def scored_names(self) -> tuple[str, ...]:
         """Names of the scored scenes, in the order of their numbers."""
@@ -90,8 +117,11 @@ class SceneShelf:
         return sum(path is not None for path in files), len(files)
 
     def _read_training(self, number: int) -> SceneViews:
+        return self._complete(read_views(self._training_dataset(number), self._max_width))
+
+    def _training_dataset(self, number: int) -> SemanticDataset:
         outputs = self._parser.training_outputs(self._parser.training_scenes[number])
-        return self._complete(self._views(outputs))
+        return SemanticDataset(outputs, self._scale_factor)
 
     def _read_sources(self, number: int) -> SceneViews:
         parser = self._parser

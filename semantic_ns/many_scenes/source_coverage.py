@@ -30,9 +30,13 @@ class SourceRule:
     far: float = 8.0
     selection: Selection = "coverage"
 
+    def count_for(self, target: ViewCameras, sources: ViewCameras) -> int:
+        """How many sources a target has: fewer where there are no more other cameras."""
+        return min(self.count, int((~are_same_image(target, sources)).sum()))
+
     def choose(self, target: ViewCameras, sources: ViewCameras) -> Int64[Tensor, "chosen"]:
         """Numbers of the sources of a target, never the target itself; none where there is no other camera."""
-        count = min(self.count, int((~are_same_image(target, sources)).sum()))
+        count = self.count_for(target, sources)
         return select_sources(target, sources, count, self.near, self.far, self.selection)
 
     def coverage(self, target: ViewCameras, sources: ViewCameras) -> float:
@@ -51,11 +55,13 @@ class SourceCoverage:
         rule: how they are chosen.
         names: names of the targets.
         shares: share of the points on the rays of each target that at least one of its sources sees.
+        most: largest number of sources that a target has; None for that of the rule.
     """
 
     rule: SourceRule
     names: tuple[str, ...]
     shares: tuple[float, ...]
+    most: int | None = None
 
     @classmethod
     def of(cls, targets: ViewCameras, sources: ViewCameras, names: Sequence[str], rule: SourceRule) -> "SourceCoverage":
@@ -70,7 +76,13 @@ class SourceCoverage:
         step = -(-len(targets) // _MOST_TARGETS)
         numbers = range(0, len(targets), step)
         shares = tuple(rule.coverage(targets[number : number + 1], sources) for number in numbers)
-        return cls(rule, tuple(names[number] for number in numbers), shares)
+        most = max(rule.count_for(targets[number : number + 1], sources) for number in numbers)
+        return cls(rule, tuple(names[number] for number in numbers), shares, most)
+
+    @property
+    def count(self) -> int:
+        """Largest number of sources that a target has."""
+        return self.rule.count if self.most is None else self.most
 
     @property
     def mean(self) -> float:
@@ -88,12 +100,14 @@ class SourceCoverage:
     def to_json(self) -> dict[str, Any]:
         """All of it for a JSON file."""
         by_frame = dict(zip(self.names, self.shares, strict=True))
-        return {**asdict(self.rule), "mean": self.mean, "by_frame": by_frame}
+        return {**asdict(self.rule), "count": self.count, "mean": self.mean, "by_frame": by_frame}
 
     def sentence(self) -> str:
         """All of it in one line."""
         worst = ", ".join(f"{name} {share:.0%}" for name, share in self.worst())
+        found, see = ("1 source", "sees") if self.count == 1 else (f"{self.count} sources", "see")
+        fewer = f", not {self.rule.count}: the scene has no more frames" if self.count < self.rule.count else ""
         return (
-            f"{self.rule.count} sources ({self.rule.selection}) see {self.mean:.0%} of the rays of a frame at depths "
-            f"from {self.rule.near:g} to {self.rule.far:g} m, over {len(self.names)} frames; least of {worst}"
+            f"{found} ({self.rule.selection}{fewer}) {see} {self.mean:.0%} of the rays of a frame at depths from "
+            f"{self.rule.near:g} to {self.rule.far:g} m, over {len(self.names)} frames; least of {worst}"
         )

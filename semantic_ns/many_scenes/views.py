@@ -1,7 +1,7 @@
 """The frames of one scene as a method for many scenes sees them: images, cameras in metres, labels and depth."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -139,6 +139,14 @@ def read_views(dataset: SemanticDataset, max_width: int | None = None) -> SceneV
         scale,
     )
     return views.masked(torch.stack(masks)) if masks else views
+
+
+def read_labels(dataset: SemanticDataset, max_width: int | None = None) -> Iterator[Int16[Tensor, "height width"]]:
+    """Labels of all frames of a data set as `read_views` gives them, without reading colours or depth."""
+    size = reduced_size(dataset.cameras, max_width)
+    for index in range(len(dataset)):
+        labels, mask = _nearest(dataset.read_labels(index), size), dataset.mask_of(index)
+        yield labels if mask is None else labels.masked_fill(~_nearest(mask, size), VOID)
 
 
 def reduced_size(cameras: Cameras, max_width: int | None = None) -> tuple[int, int]:

@@ -72,6 +72,8 @@ class AppliedRun:
         shared: names of the scene's classes that the model knows.
         unknown: names of the scene's classes that it does not know, which are void.
         coverage: how much of each scored frame its sources see.
+        split_method: the option by which they are told apart.
+        learning_rate: that of a training of the method from the start.
     """
 
     config: Path
@@ -84,6 +86,8 @@ class AppliedRun:
     shared: tuple[str, ...]
     unknown: tuple[str, ...]
     coverage: SourceCoverage
+    split_method: SplitMethod
+    learning_rate: float
 
     @property
     def first_view(self) -> Path:
@@ -142,6 +146,8 @@ def apply_weights(weights: Path, data: Path, output_dir: Path, options: RoomOpti
         shared=tuple(name for name in own.names if name not in unknown),
         unknown=unknown,
         coverage=_coverage(pipeline),
+        split_method=parser_config.split,
+        learning_rate=cast(Any, config.optimizers)["network"]["optimizer"].lr,
     )
 
 

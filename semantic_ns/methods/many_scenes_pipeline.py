@@ -1,6 +1,10 @@
-"""The pipeline of methods that learn from many scenes: given weights decide the label space before scenes are read."""
+"""The pipeline of methods that learn from many scenes: given weights decide the label space before scenes are read.
+
+A run keeps its label space in its configuration, so that it can be opened when the training scenes have changed.
+"""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
@@ -9,7 +13,8 @@ from torch.cuda.amp.grad_scaler import GradScaler
 
 from semantic_ns.datamanagers.many_scenes_datamanager import ManyScenesDataManager
 from semantic_ns.errors import SceneError
-from semantic_ns.methods.weights import label_space_of, read_weights
+from semantic_ns.io.console import announce
+from semantic_ns.methods.weights import label_space_of, read_origin, read_weights, take_over_options
 from semantic_ns.pipeline import SemanticPipeline, SemanticPipelineConfig
 
 
@@ -20,21 +25,68 @@ class ManyScenesPipelineConfig(SemanticPipelineConfig):
     _target: type = field(default_factory=lambda: ManyScenesPipeline)
 
     def settle(self) -> None:
-        """Take the label space of the weights, if some are given; config.yml then holds it and the weights may go.
+        """Check the options, and take label space and options of the weights, if some are given.
+
+        config.yml then holds them, and the weights may go.
 
         Raises:
-            SceneError: if there are no weights where they should be, or if the depth of sources that a network reads
-                would come from elsewhere in training than in scored scenes.
+            SceneError: if there are no weights where they should be, if they are of another method or of a network that
+                the options do not make, if a number of frames is out of its range, or if the depth of sources that a
+                network reads would come from elsewhere in training than in scored scenes.
         """
+        self._check_depth_input()
+        self._check_numbers()
+        model, parser = cast(Any, self.model), cast(Any, self.datamanager).dataparser
+        if model.weights is not None and parser.label_space is None:
+            self._take_over(model.weights)
+            parser.label_space = label_space_of(read_weights(model.weights)).to_json()
+
+    def _check_depth_input(self) -> None:
         depth = cast(Any, self.datamanager).depth
         if getattr(self.model, "depth_input", False) and depth != "scene":
             raise SceneError(
                 "Expected --pipeline.datamanager.depth scene with --pipeline.model.depth-input True, for scored scenes "
                 f"give the network their depth images, found {depth}; change one of them."
             )
-        model, parser = cast(Any, self.model), cast(Any, self.datamanager).dataparser
-        if model.weights is not None and parser.label_space is None:
-            parser.label_space = label_space_of(read_weights(model.weights)).to_json()
+
+    def _check_numbers(self) -> None:
+        """Check how many frames a training step and an image are made of."""
+        manager, model = cast(Any, self.datamanager), cast(Any, self.model)
+        for option, value in (
+            ("datamanager.targets-per-step", manager.targets_per_step),
+            ("model.num-source-views", model.num_source_views),
+        ):
+            if value < 1:
+                raise SceneError(f"Expected at least 1 for --pipeline.{option}, found {value}; correct it.")
+        least, largest = manager.train_sources
+        if not 1 <= least <= largest:
+            raise SceneError(
+                "Expected the least and the largest number of sources, at least 1 and in this order, for "
+                f"--pipeline.datamanager.train-sources, found {least} {largest}; give, for example, 2 5."
+            )
+
+    def _take_over(self, path: Path) -> None:
+        """Take over the options of weights where a person has left them as they are by default."""
+        from nerfstudio.configs.method_configs import all_methods  # imports all methods, and so this module
+
+        origin, model, manager = read_origin(path), cast(Any, self.model), cast(Any, self.datamanager)
+        registered = all_methods.get(origin.method)
+        method: Any = self if registered is None else registered.pipeline
+        if type(method.model) is not type(model):
+            raise SceneError(
+                f"Expected weights of the method of this run at {path}, found those of {origin.method}; start the "
+                f"training by ns-train {origin.method}, or give other weights."
+            )
+        take_over_options(model, origin.options, path)
+        width, default = origin.max_image_width, type(manager)() if registered is None else method.datamanager
+        if manager.max_image_width in (width, default.max_image_width):
+            manager.max_image_width = width
+        else:
+            announce(
+                "weights",
+                f"they were trained on images {width} pixels wide, and this run goes on with "
+                f"--pipeline.datamanager.max-image-width {manager.max_image_width}",
+            )
 
     def for_resume(self) -> "ManyScenesPipelineConfig":
         """The configuration without the weights to begin with: a checkpoint holds later ones."""
@@ -53,11 +105,16 @@ class ManyScenesPipeline(SemanticPipeline):
         local_rank: int = 0,
         grad_scaler: GradScaler | None = None,
     ) -> None:
-        config.settle()
-        if test_mode != "val":
-            # A checkpoint is loaded next.
+        if test_mode == "val":
+            config.settle()
+        else:
+            # A checkpoint is loaded next, into a network that was settled when it was trained.
             config = config.for_resume()
         super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
+        if test_mode == "val":
+            # The trainer writes it down: the folder of the scenes may change, and with it the order of their classes.
+            parser = self._samples.dataparser
+            parser.config.label_space = parser.taxonomy.to_json()
 
     def numbered_losses(self, number: int) -> dict[str, Tensor]:
         """Losses of a sample of the stream by its number, which alone decides what is drawn for it.

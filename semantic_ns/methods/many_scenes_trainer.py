@@ -9,12 +9,14 @@ from types import FrameType
 from typing import Any, Literal, cast
 
 import torch
+import yaml
 from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT
 from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
+from semantic_ns.io.writing import write_text
 from semantic_ns.methods.many_scenes_pipeline import ManyScenesPipeline
 from semantic_ns.processes import LostProcessError, Processes, present
 from semantic_ns.run_paths import RESUME_CONFIG
@@ -107,11 +109,16 @@ class ManyScenesTrainer(SemanticTrainer):
         self._training_state: State = state
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
-        """Set up as the parent does; nothing is exchanged before `train`, so that one process alone may fail here."""
+        """Set up as the parent does; nothing is exchanged before `train`, so that one process alone may fail here.
+
+        The `config.yml` of the run, if there is one, then has the label space of the scenes as they are now.
+        """
         super().setup(test_mode)
         if self._processes.rank > 0:
             outputs: Any = self.pipeline.datamanager.train_dataparser_outputs
             outputs.save_dataparser_transform = lambda _: None  # the first process writes it
+        elif (path := self.base_dir / "config.yml").is_file():
+            write_text(path, yaml.dump(self.config))
 
     def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
         """Run one step; a signal to one process then ends all of them after the same one."""

@@ -2,8 +2,9 @@
 
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +19,7 @@ from torch.nn import Parameter
 from torch.nn import functional as F
 
 from semantic_ns.batch import LOGITS, PLANAR_DEPTH
+from semantic_ns.dataparsers.common_label_space import key_of
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sweep_matrices
 from semantic_ns.interfaces import RenderedIntervals
@@ -29,7 +31,7 @@ from semantic_ns.many_scenes.source_selection import Selection, are_same_image, 
 from semantic_ns.many_scenes.views import SceneViews, view_cameras
 from semantic_ns.methods.base import Outputs, SemanticModel
 from semantic_ns.methods.scene_bounds import BY_DEFAULT, BY_OPTION, StatedBounds, resolve_bounds
-from semantic_ns.methods.weights import load_weights
+from semantic_ns.methods.weights import label_space_of, load_weights
 from semantic_ns.methods.whole_images import WholeImageModel, camera_of_rays
 from semantic_ns.multi_view.along_rays import closeness_of_views
 from semantic_ns.multi_view.source_labels import carry_labels
@@ -144,6 +146,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         text = self.taxonomy.to_json().encode()
         self.register_buffer(_LABEL_SPACE, torch.tensor(list(text), dtype=torch.uint8))
         self._features: KeptFeatures[Any] = KeptFeatures()
+        self._scenes_of_few_frames: set[int | None] = set()
         # Slow to import, and of use only where there is a model to look at.
         from semantic_ns.viewer.scene_menu import SceneMenu
 
@@ -168,6 +171,18 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
     def renders_classes(self) -> bool:
         """Always."""
         return True
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load a checkpoint whole, as the parent does.
+
+        Raises:
+            SceneError: if it was trained on other classes, or on the same ones in another order; or as the parent does.
+        """
+        if _LABEL_SPACE in state_dict:
+            _check_classes(label_space_of(state_dict).names, self.taxonomy.names)
+            # Spellings and colours may have changed since, and with them the length of the text.
+            state_dict = {**state_dict, _LABEL_SPACE: self.get_buffer(_LABEL_SPACE)}
+        return super().load_state_dict(state_dict, strict, assign)
 
     @abstractmethod
     def _default_range_m(self) -> tuple[float, float]:
@@ -317,6 +332,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         if is_rounded:
             target = _at_source(target, views.cameras)
         frames = self._source_frames(target, views)
+        self._tell_of_few(scene, len(views), len(frames.unique()))
         height, width = int(camera.height.flatten()[0]), int(camera.width.flatten()[0])
         factor = min(1.0, views.size[1] / width)
         size = (max(32, round(height * factor)), max(32, round(width * factor)))
@@ -336,6 +352,18 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         count = min(rule.count, max(1, num_others))
         frames = select_sources(target, views.cameras, count, rule.near, rule.far, rule.selection)
         return frames.repeat(2) if len(frames) == 1 and self.compares_sources else frames
+
+    def _tell_of_few(self, scene: int | None, num_frames: int, count: int) -> None:
+        """Say once of a scene that its images have fewer sources than they should have."""
+        wanted = self.config.num_source_views
+        if count < wanted and scene not in self._scenes_of_few_frames:
+            self._scenes_of_few_frames.add(scene)
+            found = "1 source frame" if count == 1 else f"{count} source frames"
+            announce(
+                "sources",
+                f"images of {self.shelf.name_of(scene)} are rendered from {found}, not from {wanted} as "
+                f"--pipeline.model.num-source-views says: it has {num_frames}, and none is a source of itself",
+            )
 
     def _scene_of(self, camera: Cameras) -> int | None:
         known = None if camera.metadata is None else camera.metadata.get(SCENE)
@@ -376,6 +404,18 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
     def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> Outputs:
         """Render the camera whose rays [H, W] these are; rays of a source frame are not rendered from that frame."""
         return self._outputs(*self._rendered(camera_of_rays(camera_ray_bundle), is_rounded=True))
+
+
+def _check_classes(trained: Sequence[str], found: Sequence[str]) -> None:
+    """Check that the classes of a checkpoint are those of the scenes, class by class."""
+    for number, (one, other) in enumerate(zip_longest(trained, found, fillvalue="")):
+        if key_of(one) != key_of(other):
+            raise SceneError(
+                f"Expected the {len(trained)} classes of the checkpoint in their order in the scenes of the run, found "
+                f"{repr(other) if other else 'none'} in place of {repr(one) if one else 'none'} as class {number}: "
+                "their class tables, or the scenes in the folder, are no longer those of the training; restore them, "
+                "or train again."
+            )
 
 
 def _at_source(camera: ViewCameras, sources: ViewCameras) -> ViewCameras:

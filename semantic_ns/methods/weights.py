@@ -25,6 +25,10 @@ _DEVICE = "device_indicator_param"
 """An empty parameter that nerfstudio adds to every model after it was built, which is after weights are loaded."""
 _OF_THE_USER = ("weights", "use_source_labels")
 """Options that are no property of trained weights."""
+_OF_THE_NETWORK = frozenset(
+    {"compat", "depth_guided", "depth_input", "encoder", "far_plane", "near_plane", "use_directions", "use_intervals"}
+)
+"""Options that decide what the network computes, though the sizes of its parameters need not tell."""
 _CONFIG = "config.yml"
 
 Options = dict[str, Any]
@@ -90,7 +94,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         text = content[_LABEL_SPACE].encode()
         state = content["state"] | {_LABEL_SPACE: torch.tensor(list(text), dtype=torch.uint8)}
     elif isinstance(content, dict) and "pipeline" in content:
-        state = {name.removeprefix(_MODEL): value for name, value in content["pipeline"].items()}
+        # A checkpoint also has what a resumed run takes up, which is no part of the model.
+        own = {name: value for name, value in content["pipeline"].items() if name.startswith(_MODEL)}
+        state = {name.removeprefix(_MODEL): value for name, value in own.items()}
     if not isinstance(state, dict) or _LABEL_SPACE not in state:
         raise _is_of_another_method(file)
     return {
@@ -184,6 +190,55 @@ def set_options(config: Any, options: Mapping[str, Any]) -> None:
             set_options(getattr(config, name), value)
         else:
             setattr(config, name, value)
+
+
+def take_over_options(config: ModelConfig, options: Mapping[str, Any], path: Path) -> None:
+    """Set the options of a model that nobody has changed to those with which weights were trained, and say so.
+
+    Args:
+        config: the configuration of the model.
+        options: those of the weights, see :func:`options_of`.
+        path: the weights.
+
+    Raises:
+        SceneError: if the weights have an option that the configuration has not, or if a person has given another
+            network than theirs.
+    """
+    taken, contrary = _taken_over(config, options, type(config)())
+    for name, (own, trained) in contrary.items():
+        if name in _OF_THE_NETWORK:
+            raise SceneError(
+                f"Expected {_spelled(name, trained)}, with which the weights {path} were trained, found {own}; leave "
+                "the option out, which takes theirs over, or train without --pipeline.model.weights."
+            )
+    if taken:
+        announce("weights", f"taken over from {path}: {', '.join(_spelled(name, taken[name]) for name in taken)}")
+    if contrary:
+        told = ", ".join(f"{_spelled(name, own)} (theirs: {trained})" for name, (own, trained) in contrary.items())
+        announce("weights", f"this run goes on with other options than those of {path}: {told}")
+
+
+def _taken_over(config: Any, options: Mapping[str, Any], usual: Any) -> tuple[Options, dict[str, tuple[Any, Any]]]:
+    """Options that have changed, and those that a person has given otherwise with the value of the weights, by name."""
+    taken: Options = {}
+    contrary = {}
+    for name, value in options.items():
+        own, default = getattr(config, name, value), getattr(usual, name, None)
+        if isinstance(value, dict) and hasattr(config, name):
+            parts = _taken_over(own, value, default)
+            taken |= {f"{name}.{part}": changed for part, changed in parts[0].items()}
+            contrary |= {f"{name}.{part}": both for part, both in parts[1].items()}
+        elif own in (value, default):
+            set_options(config, {name: value})
+            taken |= {} if own == value else {name: value}
+        else:
+            contrary[name] = (own, value)
+    return taken, contrary
+
+
+def _spelled(option: str, value: Any) -> str:
+    """An option of a model as it is typed."""
+    return f"--pipeline.model.{option.replace('_', '-')} {value}"
 
 
 def write_weights(path: Path, origin: Origin, weights: Mapping[str, Tensor]) -> None:

@@ -227,11 +227,12 @@ def of_frames(room: Path, count: int) -> Path:
     return without_labels(change_transforms(room, shorten))
 
 
-def test_two_frames_are_enough_and_a_camera_that_no_source_sees_is_still_rendered(
-    trained: Trained, tmp_path: Path
+def test_two_frames_are_enough_but_named_and_a_camera_that_no_source_sees_is_still_rendered(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     room = of_frames(write_room(tmp_path / "room", 7, num_frames=12), 2)  # two neighbours of a whole turn
     Apply(trained.file, room, tmp_path / "run").main()
+    assert "Coverage: 1 source (coverage, not 3: the scene has no more frames) sees" in capsys.readouterr().out
     run = load_run(tmp_path / "run/config.yml")
     own: Cameras = run.pipeline.datamanager.train_dataset.cameras[:1]
     away = copy.deepcopy(own)
@@ -243,6 +244,10 @@ def test_two_frames_are_enough_and_a_camera_that_no_source_sees_is_still_rendere
         outputs = run.model.get_outputs_for_camera(camera)
         assert all(bool(value.isfinite().all()) for value in outputs.values())
         assert bool((outputs["seen"] > 0).any()) == is_seen
+    run.model.get_outputs_for_camera(own)
+    said = capsys.readouterr().out
+    assert said.count("images of room are rendered from 1 source frame, not from 3 as --pipeline.model.num-source") == 1
+    assert "images of room are rendered from 2 source frames" not in said  # of one scene once
 
 
 def test_fine_tuning_starts_from_the_weights_at_step_0_and_needs_them_no_more_afterwards(

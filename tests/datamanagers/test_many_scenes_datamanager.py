@@ -213,6 +213,25 @@ def test_scored_images_are_those_of_all_scored_scenes_with_their_scene_and_a_num
     assert len(list(images)) == 5  # it can be gone through again
 
 
+def test_some_scored_images_are_evenly_spaced_over_all_scenes(rooms: Path) -> None:
+    manager = manager_of(rooms, split="interval", eval_interval=3)
+    whole = list(manager.fixed_indices_eval_dataloader)
+    for count, numbers in ((3, [0, 2, 4]), (1, [0]), (9, [0, 1, 2, 3, 4]), (None, [0, 1, 2, 3, 4])):
+        images = manager.some_scored_images(count)
+        assert len(images) == len(whole)  # as nerfstudio's loaders of some images say
+        assert [batch["image_idx"] for _, batch in images] == numbers
+        for (camera, _), number in zip(images, numbers, strict=True):
+            assert torch.equal(camera.camera_to_worlds, whole[number][0].camera_to_worlds)
+    assert [batch["image_idx"] for _, batch in manager.some_scored_images(3).part(1, 2)] == [2]
+
+
+def test_an_image_scored_while_training_knows_its_scene_if_that_is_scored(rooms: Path) -> None:
+    camera, _ = manager_of(rooms, view_scene="studio").next_eval_image(0)
+    assert int(camera.metadata[SCENE]) == 1
+    camera, _ = manager_of(rooms, view_scene="replica", held_out_scenes=("studio",)).next_eval_image(0)
+    assert SCENE not in (camera.metadata or {})  # there is no menu then, and the shown scene is meant
+
+
 def test_the_number_of_a_scene_leads_to_sources_that_look_at_the_scored_camera_from_near(rooms: Path) -> None:
     manager = manager_of(rooms, split="interval", eval_interval=3)
     for camera, _ in manager.fixed_indices_eval_dataloader:
@@ -262,3 +281,31 @@ def test_frequencies_of_classes_equal_a_count_over_all_training_labels(rooms: Pa
             for label in dataset.labels_of(index).ravel():
                 count[label] += label >= 0
     np.testing.assert_allclose(manager.class_frequencies().numpy(), count / count.sum(), rtol=1e-6)
+
+
+def test_frequencies_are_the_same_where_memory_holds_all_scenes_and_where_labels_alone_are_read(
+    rooms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"max_image_width": 16, "depth": "stereo"}
+    expected = manager_of(rooms, split="all", options=options).class_frequencies()
+    opened = note_reads(monkeypatch)
+    found = manager_of(rooms, split="all", options=options | {"cache_mib": 0}).class_frequencies()
+    assert torch.equal(found, expected)
+    assert opened == []
+
+
+def test_steps_that_read_scenes_anew_are_told_of_once_with_the_option_that_spares_them(
+    rooms: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manager = manager_of(rooms, split="all", options={"cache_mib": 0})
+    assert "cache-mib" not in capsys.readouterr().out
+    manager.class_frequencies()
+    for step in range(3):
+        manager.next_train(step)
+    said = capsys.readouterr().out
+    assert said.count("holds about 1 of 2 training scenes, so that about 50% of the steps read a scene anew") == 1
+    assert "--pipeline.datamanager.cache-mib 1 " in said
+    enough = manager_of(rooms, split="all", options={"cache_mib": 1})
+    enough.class_frequencies()
+    enough.next_train(0)
+    assert "cache-mib" not in capsys.readouterr().out

@@ -78,6 +78,23 @@ def test_frames_are_counted_without_reading_an_image(rooms: Path, monkeypatch: p
     assert opened == []
 
 
+@pytest.mark.parametrize("max_width", [None, 24])
+def test_the_memory_of_a_scene_is_known_without_reading_an_image(
+    max_width: int | None, rooms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = note_reads(monkeypatch)
+    shelf = SceneShelf(parser_of(rooms), max_width, MIB)
+    found = shelf.training_bytes
+    assert opened == []
+    assert found == tuple(shelf.training(number).num_bytes for number in (0, 1))
+
+
+def test_labels_of_a_scene_are_those_of_its_frames(rooms: Path) -> None:
+    shelf = SceneShelf(parser_of(rooms), 16, MIB)
+    for number in (0, 1):
+        assert torch.equal(torch.stack(list(shelf.training_labels(number))), shelf.training(number).labels)
+
+
 def test_each_scene_is_read_at_its_own_size_when_it_is_asked_for(rooms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = note_reads(monkeypatch)
     shelf = SceneShelf(parser_of(rooms, split="all"), None, MIB)

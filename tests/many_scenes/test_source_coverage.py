@@ -59,6 +59,21 @@ def test_a_target_whose_sources_look_elsewhere_is_named_first_and_one_alone_is_s
     assert SourceCoverage.of(cameras[:1], cameras[:1], ("alone",), SourceRule()).shares == (0.0,)
 
 
+@pytest.mark.parametrize(
+    ("num_frames", "said"),
+    [
+        (2, "1 source (coverage, not 3: the scene has no more frames) sees "),
+        (3, "2 sources (coverage, not 3: the scene has no more frames) see "),
+        (4, "3 sources (coverage) see "),
+    ],
+)
+def test_the_number_of_sources_that_is_told_is_that_which_a_frame_has(num_frames: int, said: str) -> None:
+    cameras = cameras_at(*(pose((0.1 * index, 0, 0)) for index in range(num_frames)))
+    found = SourceCoverage.of(cameras, cameras, tuple("abcd"[:num_frames]), SourceRule())
+    assert found.sentence().startswith(said)
+    assert found.to_json()["count"] == num_frames - 1
+
+
 def test_of_many_targets_evenly_spread_ones_are_looked_at() -> None:
     cameras = cameras_at(*(pose((0.01 * index, 0, 0)) for index in range(401)))
     found = SourceCoverage.of(cameras, cameras[:3], [str(number) for number in range(401)], SourceRule(1))

@@ -63,7 +63,17 @@ def test_the_order_of_the_sources_does_not_matter(network: GsnerfSmallNetwork) -
     assert_same(rendered(network, sources, sample.targets.cameras), rendered(network, turned, sample.targets.cameras))
 
 
-@pytest.mark.parametrize("count", [2, 4, 5])
+@torch.no_grad()
+def test_an_only_source_has_the_depth_that_it_has_beside_itself(network: GsnerfSmallNetwork) -> None:
+    source = sample_of_the_wall(1, SIZE).sources
+    alone = network.sources(source.images, source.cameras).depth
+    both = torch.tensor([0, 0])
+    beside = network.sources(source.images[both], source.cameras[both]).depth
+    for name in ("scores", "coarse", "depth", "log_std"):
+        torch.testing.assert_close(getattr(alone, name), getattr(beside, name)[:1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5])
 def test_one_network_takes_any_number_of_sources(network: GsnerfSmallNetwork, count: int) -> None:
     sample = sample_of_the_wall(count, SIZE)
     found = rendered(network, sample.sources, sample.targets.cameras)

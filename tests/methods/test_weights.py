@@ -91,7 +91,8 @@ def test_a_checkpoint_without_its_run_does_not_say_what_it_is_of(tmp_path: Path)
     path = tmp_path / "models/step-000000001.ckpt"
     path.parent.mkdir()
     state = {f"_model.{name}": value for name, value in Model().state_dict().items()}
-    torch.save({"pipeline": state | {"_model.device_indicator_param": torch.zeros(0)}}, path)
+    others = {"_model.device_indicator_param": torch.zeros(0), "run_snapshot._extra_state": {"turns": {"a": 1}}}
+    torch.save({"pipeline": state | others}, path)
     assert read_weights(path).keys() == Model().state_dict().keys()
     with pytest.raises(SceneError, match="give the whole folder of a run"):
         read_origin(path)

@@ -50,7 +50,7 @@ class DepthNetwork(nn.Module):
         begin_at_0(self.refine[-1])
 
     def forward(self, encoded: Encoded, cameras: ViewCameras) -> SourceDepth:
-        """Depth of all sources; each is compared with all others."""
+        """Depth of all sources; each is compared with all others, and an only one with itself."""
         sizes, count = self.sizes, len(cameras)
         height, width = encoded.match.shape[-2:]
         planes = Planes.between(sizes.near, sizes.far, sizes.num_planes, (count, height, width), encoded.match)
@@ -58,7 +58,8 @@ class DepthNetwork(nn.Module):
         depths = planes.logs()[0].exp()
         volumes = []
         for number in range(count):
-            others = torch.tensor([other for other in range(count) if other != number], device=encoded.match.device)
+            numbers = [other for other in range(count) if other != number] or [number]
+            others = torch.tensor(numbers, device=encoded.match.device)
             matrices = sweep_matrices(cameras[others], cameras[number : number + 1])
             volume = reference_volume(
                 encoded.match[number], colors[number], encoded.match[others], colors[others], matrices, depths
