@@ -218,6 +218,8 @@ else:
             """Switch to training."""
             ...
 
-        def get_average_image_metrics(self, data_loader: Any, image_prefix: str) -> dict[str, Any]:
+        def get_average_image_metrics(
+            self, data_loader: Any, image_prefix: str, *, get_std: bool = False
+        ) -> dict[str, Any]:
             """Score the images of a loader, see `SemanticPipeline`."""
             ...
