@@ -11,7 +11,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.veil_of_model import find_veils_of
 from semantic_ns.evaluation.worst_images import NamedImages, short_names
-from semantic_ns.interfaces import ScoredPipeline
+from semantic_ns.interfaces import ScoredPipeline, can
 from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.processes import present
 
@@ -76,9 +76,17 @@ class VeilWarnings:
     Args:
         pipeline: a `SemanticPipeline`.
         trainer: trainer of the run.
+
+    Raises:
+        SceneError: if the model does not render single rays.
     """
 
     def __init__(self, pipeline: ScoredPipeline, trainer: Any) -> None:
+        if not can(pipeline.model, "renders_rays"):
+            raise SceneError(
+                "Expected a model that renders single rays with --pipeline.warn-of-veils True, found a "
+                f"{type(pipeline.model).__name__}; leave the option out."
+            )
         self._pipeline, self._trainer = pipeline, trainer
         self._num_steps = trainer.config.max_num_iterations
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import torch
+import tyro
 from torch import Tensor
 from torch.cuda.amp.grad_scaler import GradScaler
 
@@ -18,6 +19,7 @@ class ManyScenesPipelineConfig(SemanticPipelineConfig):
     """Configuration of `ManyScenesPipeline`."""
 
     _target: type = field(default_factory=lambda: ManyScenesPipeline)
+    warn_of_veils: tyro.conf.Suppress[bool] = False  # its models render no single rays
 
     def settle(self) -> None:
         """Take the label space of the weights, if some are given; config.yml then holds it and the weights may go.
