@@ -66,9 +66,11 @@ Capability = Literal[
     "supports_geometry_supervision",
     "shows_instances",
     "gives_training_labels",
+    "trains_with_depth",
     "loads_depth",
 ]
-"""What a model, a data manager (`gives_training_labels`) or a data set (`loads_depth`) may state of itself."""
+"""What a model, a data manager (`gives_training_labels`, `trains_with_depth`) or a data set (`loads_depth`) may state
+of itself."""
 
 
 def can(stating: object, capability: Capability) -> bool:
