@@ -52,6 +52,7 @@ class NearCameraPriceModel(Model):
         if dataset is None or not isinstance(self.config, HashGridOptions):
             return
         self.config.check_price()
+        self.config.check_collider()  # not where a trained run is loaded, which may have been given them in vain
         positions = dataset.cameras.camera_to_worlds[:, :3, 3].float()
         self._camera_extent = camera_extent(positions)
         if self.config.near_camera_loss_weight > 0 and self._near_camera_reach() > 0:

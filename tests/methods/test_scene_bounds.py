@@ -3,6 +3,7 @@
 import copy
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 import yaml
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.engine.callbacks import TrainingCallbackAttributes
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from nerfstudio.plugins.types import MethodSpecification
 from PIL import Image
@@ -19,6 +21,7 @@ from semantic_ns.dataparsers import specifications
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.errors import SceneError
 from semantic_ns.methods.scene_bounds import StatedBounds, resolve_bounds
+from semantic_ns.methods.semantic_nerf.model import SemanticNerfModel
 from support.hand_made_scene import HEIGHT, WIDTH, each_frame, write_scene
 from support.hypersim_scene import write_hypersim_scene
 from support.registered import FIELDS, SMALL
@@ -74,8 +77,8 @@ def ray() -> RayBundle:
 
 
 def planes(model: Any) -> tuple[float, float]:
-    """Near and far plane of a training ray along the optical axis."""
-    bundle = model.train().collider(ray())
+    """Near and far plane of a ray along the optical axis, as the model now trains or renders."""
+    bundle = model.collider(ray())
     marched = model._march_bounds() if hasattr(model, "_march_bounds") else {"near_plane": 0.0, "far_plane": math.inf}
     return max(float(bundle.nears), marched["near_plane"]), min(float(bundle.fars), marched["far_plane"])
 
@@ -157,6 +160,32 @@ def test_the_papers_collider_params_win_over_the_data_set_where_they_are_not_the
     assert planes(build(given, scene)) == pytest.approx((0.4 / metres, 10 / metres))
     given.near_plane = 0.3
     assert planes(build(given, scene)) == pytest.approx((0.3, 10 / metres))
+
+
+@pytest.mark.parametrize("name", ["enable_collider", "collider_params"])
+@pytest.mark.parametrize("method", ["semantic-nerf", "semantic-nerf-big", "semantic-ngp"])
+def test_options_of_a_collider_that_no_ray_meets_are_refused_in_training(
+    method: str, name: str, scenes: dict[str, Path]
+) -> None:
+    config = model_config(FIELDS[method])
+    change = {"enable_collider": not config.enable_collider, "collider_params": {"near_plane": 0.4, "far_plane": 6.0}}
+    scene = parsed(specifications.nerfstudio_semantic.config, scenes["NerfstudioSemanticDataParserConfig"])
+    data: Any = SimpleNamespace(datamanager=SimpleNamespace(train_dataset=SimpleNamespace(cameras=scene.cameras)))
+    attributes = TrainingCallbackAttributes(None, None, data, None)
+    build(config, scene).get_training_callbacks(attributes)
+    with pytest.raises(SceneError, match=r"leave it out, and give --pipeline.model.near-plane"):
+        build(model_config(FIELDS[method], **{name: change[name]}), scene).get_training_callbacks(attributes)
+
+
+@pytest.mark.parametrize("method", FIELDS.values(), ids=FIELDS)
+def test_a_near_plane_holds_for_rendering_too_but_in_semantic_nerf(
+    method: MethodSpecification, scenes: dict[str, Path]
+) -> None:
+    scene = parsed(specifications.nerfstudio_semantic.config, scenes["NerfstudioSemanticDataParserConfig"])
+    model = build(model_config(method, near_plane=0.3, far_plane=4.0), scene)
+    ignores_it = isinstance(model, SemanticNerfModel)
+    assert planes(model.train()) == pytest.approx((0.3, 4.0))
+    assert planes(model.eval()) == pytest.approx((0.0 if ignores_it else 0.3, 4.0))
 
 
 @pytest.mark.parametrize(

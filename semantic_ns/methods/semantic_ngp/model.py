@@ -111,6 +111,8 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         """Build nerfstudio's model around our field, then its grid again, which also works on the CPU."""
         if torch.device(self.kwargs.get("device", "cpu")).type == "cuda":
             require_nerfacc_kernels()
+        if self.config.collider_params is None:
+            self.config.check_collider()  # an enabled one without numbers could not be built
         with _field_built_by(lambda **_: self._build_field()):
             super().populate_modules()
         self.occupancy_grid = OccupancyGrid(
