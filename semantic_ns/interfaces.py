@@ -106,6 +106,7 @@ else:
         evaluation_state: Any
         """A `SceneAccumulator`, filled by the model's `get_image_metrics_and_images`."""
         collider: Any
+        renderer_rgb: Any
         bounds: Any
         """A `SceneBounds`: where rays start and end."""
         renders_rays: bool

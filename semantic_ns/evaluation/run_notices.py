@@ -9,6 +9,7 @@ from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocati
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from semantic_ns.errors import SceneError
+from semantic_ns.evaluation.quick_psnr import quick_scores
 from semantic_ns.evaluation.veil_of_model import find_veils_of
 from semantic_ns.evaluation.worst_images import NamedImages, short_names
 from semantic_ns.interfaces import ScoredPipeline, can
@@ -22,6 +23,8 @@ _NUM_CAMERAS, _NUM_RAYS = 40, 64
 
 class EndScores:
     """Scores some evaluation images when a training is over, and prints the worst ones.
+
+    The others, which may hide behind a veil, are compared in some of their pixels, where the model renders rays.
 
     A training that a signal ends is not over: nerfstudio's callbacks of the end do not run then.
 
@@ -61,6 +64,13 @@ class EndScores:
             self._pipeline.get_average_image_metrics(
                 NamedImages(loader, state, is_over=lambda: self._trainer.stop_training), "eval"
             )
+            if count < len(dataset) and can(self._pipeline.model, "renders_rays"):
+                self._compare_all(dataset)
+
+    def _compare_all(self, dataset: Any) -> None:
+        if (sentence := quick_scores(self._pipeline.model, dataset).sentence()) is not None:
+            said = f"{sentence}; ns-eval scores them whole."
+            CONSOLE.print(said, markup=False, highlight=False, soft_wrap=True)
 
     def callbacks(self) -> list[TrainingCallback]:
         """The call at the end of the training."""
