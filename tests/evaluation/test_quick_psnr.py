@@ -9,6 +9,7 @@ import pytest
 from nerfstudio.scripts.train import main as train
 from PIL import Image
 
+from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.evaluation import quick_psnr
 from semantic_ns.evaluation.quick_psnr import QuickScores, quick_scores
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
@@ -49,7 +50,7 @@ def test_the_worst_image_is_named_where_it_is_not_scored_whole(
     nerfstudio_scene: Path, copy_scene: Callable[[Path], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scene = copy_scene(nerfstudio_scene)
-    spoilt = Path(set_up(scene, tmp_path / "run").pipeline.datamanager.eval_dataset.image_filenames[-1])
+    spoilt = AutoDataParserConfig(data=scene).setup().get_dataparser_outputs("val").image_filenames[-1]
     colors = np.array(Image.open(spoilt))
     Image.fromarray(np.random.default_rng(0).choice([0, 255], colors.shape).astype(np.uint8)).save(spoilt)
     config = configured(semantic_nerf, scene, tmp_path / "again", 2, **SMALL["semantic-nerf"])
