@@ -4,14 +4,14 @@ import math
 from dataclasses import dataclass
 
 import torch
-from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.evaluation.veil import tile_middles
 from semantic_ns.evaluation.veil_of_model import undisturbed
 from semantic_ns.evaluation.worst_images import NUM_WORST, short_names
-from semantic_ns.interfaces import SemanticModelLike
+from semantic_ns.geometry.rays import FastRayGenerator
+from semantic_ns.interfaces import RayGeneratorLike, SemanticModelLike
 from semantic_ns.labels.corruption_frames import evenly_spaced
 
 MAX_IMAGES = 128
@@ -58,9 +58,10 @@ def quick_scores(model: SemanticModelLike, dataset: SemanticDataset) -> QuickSco
     num_rays = min(_MAX_RAYS_OF_IMAGE, _NUM_RAYS // len(chosen))
     names = short_names(dataset.image_filenames)
     found, num_pixels = {}, 0
+    generate_rays = FastRayGenerator(dataset.cameras.to(model.device))
     with undisturbed(model):
         for index in chosen:
-            errors = _squared_errors(model, dataset, index, num_rays)
+            errors = _squared_errors(model, dataset, generate_rays, index, num_rays)
             num_pixels = max(num_pixels, len(errors))
             if len(errors) > 0:
                 mean = float(errors.double().mean())
@@ -68,13 +69,13 @@ def quick_scores(model: SemanticModelLike, dataset: SemanticDataset) -> QuickSco
     return QuickScores(found, num_pixels, len(dataset))
 
 
-def _squared_errors(model: SemanticModelLike, dataset: SemanticDataset, index: int, num_rays: int) -> Tensor:
+def _squared_errors(
+    model: SemanticModelLike, dataset: SemanticDataset, generate_rays: RayGeneratorLike, index: int, num_rays: int
+) -> Tensor:
     """Those of the colours [pixels, 3] of a grid of unmasked pixels of an image."""
-    camera: Cameras = dataset.cameras[index : index + 1].to(model.device)
-    rows, columns = tile_middles(int(camera.height), int(camera.width), num_rays)
-    pixels = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1)
-    rays = camera.generate_rays(camera_indices=0, coords=(pixels + 0.5).to(model.device))
-    rendered = model.get_outputs_for_camera_ray_bundle(rays)["rgb"]
+    rows, columns = tile_middles(int(dataset.cameras.height[index]), int(dataset.cameras.width[index]), num_rays)
+    rays = generate_rays(torch.cartesian_prod(torch.tensor([index]), rows, columns))
+    rendered = model.get_outputs_for_camera_ray_bundle(rays.reshape((len(rows), len(columns))))["rgb"]
     image = dataset.get_image_float32(index)[rows[:, None], columns]
     errors = (rendered - model.renderer_rgb.blend_background(image.to(rendered.device))).square()
     mask = dataset.mask_of(index)
