@@ -67,10 +67,11 @@ Capability = Literal[
     "shows_instances",
     "gives_training_labels",
     "scores_many_scenes",
+    "trains_with_depth",
     "loads_depth",
 ]
-"""What a model, a data manager (`gives_training_labels`, `scores_many_scenes`) or a data set (`loads_depth`) may state
-of itself."""
+"""What a model, a data manager (`gives_training_labels`, `scores_many_scenes`, `trains_with_depth`) or a data set
+(`loads_depth`) may state of itself."""
 
 
 def can(stating: object, capability: Capability) -> bool:
@@ -106,6 +107,7 @@ else:
         evaluation_state: Any
         """A `SceneAccumulator`, filled by the model's `get_image_metrics_and_images`."""
         collider: Any
+        renderer_rgb: Any
         bounds: Any
         """A `SceneBounds`: where rays start and end."""
         renders_rays: bool
@@ -224,6 +226,8 @@ else:
             """Switch to training."""
             ...
 
-        def get_average_image_metrics(self, data_loader: Any, image_prefix: str) -> dict[str, Any]:
+        def get_average_image_metrics(
+            self, data_loader: Any, image_prefix: str, *, get_std: bool = False
+        ) -> dict[str, Any]:
             """Score the images of a loader, see `SemanticPipeline`."""
             ...

@@ -66,7 +66,8 @@ class SemanticPipelineConfig(VanillaPipelineConfig):
     """Labels asked for in the course of the run, instead of all from the start."""
     eval_images_at_end: int = 8
     """Number of evenly spaced evaluation images scored at the end of training to name the worst; 0 disables it. All are
-    scored if --steps-per-eval-all-images falls within the run."""
+    scored if --steps-per-eval-all-images falls within the run; otherwise all are compared in a grid of their pixels,
+    if the model renders rays."""
     warn_of_veils: bool = True
     """Check at 60 % and at the end of training for floaters close to a camera that no other camera sees."""
 

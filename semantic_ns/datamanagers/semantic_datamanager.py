@@ -110,6 +110,11 @@ class SemanticDataManager(LabelledImages, VanillaDataManager[SemanticDataset]):
             self._training_depth = self._read_depth()
         return self._training_depth
 
+    @property
+    def trains_with_depth(self) -> bool:
+        """Whether there is `training_depth`."""
+        return self.training_depth is not None
+
     def _read_depth(self) -> TrainingDepth | None:
         trusted = read_trusted_depth(self.train_dataset)
         if trusted is None:

@@ -9,6 +9,7 @@ from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocati
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from semantic_ns.errors import SceneError
+from semantic_ns.evaluation.quick_psnr import quick_scores
 from semantic_ns.evaluation.veil_of_model import find_veils_of
 from semantic_ns.evaluation.worst_images import NamedImages, short_names
 from semantic_ns.interfaces import ScoredPipeline, can
@@ -22,6 +23,8 @@ _NUM_CAMERAS, _NUM_RAYS = 40, 64
 
 class EndScores:
     """Scores some evaluation images when a training is over, and prints the worst ones.
+
+    The others, which may hide behind a veil, are compared in some of their pixels, where the model renders rays.
 
     A training that a signal ends is not over: nerfstudio's callbacks of the end do not run then.
 
@@ -57,6 +60,9 @@ class EndScores:
         if len(images):
             with self._trainer.train_lock:  # the viewer renders meanwhile
                 self._pipeline.get_average_image_metrics(images, "eval")
+                dataset = self._pipeline.datamanager.eval_dataset
+                if can(self._pipeline.model, "renders_rays") and len(images) < len(dataset):
+                    self._compare_all(dataset)
 
     def _images(self) -> Any:
         """Gives the images that are scored: evenly spaced ones of all scored scenes, where there are several."""
@@ -67,6 +73,11 @@ class EndScores:
         count = len(dataset) if self._scores_all else min(self._num_images, len(dataset))
         chosen: Any = tuple(int(i) for i in evenly_spaced(count, len(dataset)))  # declared as a tuple of one number
         return FixedIndicesEvalDataloader(dataset, image_indices=chosen, device=self._pipeline.device)
+
+    def _compare_all(self, dataset: Any) -> None:
+        if (sentence := quick_scores(self._pipeline.model, dataset).sentence()) is not None:
+            said = f"{sentence}; ns-eval scores them whole."
+            CONSOLE.print(said, markup=False, highlight=False, soft_wrap=True)
 
     def callbacks(self) -> list[TrainingCallback]:
         """The call at the end of the training."""
@@ -82,9 +93,17 @@ class VeilWarnings:
     Args:
         pipeline: a `SemanticPipeline`.
         trainer: trainer of the run.
+
+    Raises:
+        SceneError: if the model does not render single rays.
     """
 
     def __init__(self, pipeline: ScoredPipeline, trainer: Any) -> None:
+        if not can(pipeline.model, "renders_rays"):
+            raise SceneError(
+                "Expected a model that renders single rays with --pipeline.warn-of-veils True, found a "
+                f"{type(pipeline.model).__name__}; leave the option out."
+            )
         self._pipeline, self._trainer = pipeline, trainer
         self._num_steps = trainer.config.max_num_iterations
 

@@ -129,15 +129,20 @@ def _numbers(tensor: Tensor | None) -> Float64[ndarray, "..."]:
     return tensor.detach().cpu().double().numpy()
 
 
+def tile_middles(height: int, width: int, count: int) -> tuple[Int64[Tensor, "rows"], Int64[Tensor, "columns"]]:
+    """Rows and columns of the middles of about `count` equal tiles of a picture."""
+    num_rows = min(height, max(1, round((count * height / width) ** 0.5)))
+    num_columns = min(width, max(1, round(count / num_rows)))
+    rows = ((torch.arange(num_rows) + 0.5) * height / num_rows).long()
+    columns = ((torch.arange(num_columns) + 0.5) * width / num_columns).long()
+    return rows, columns
+
+
 def _grid(cameras: Cameras, examined: Int64[ndarray, "cameras"], num_rays: int) -> Int64[Tensor, "rays 3"]:
     """Camera, row and column of the middles of about `num_rays` equal tiles of each picture."""
     found = []
     for index in examined.tolist():
-        height, width = int(cameras.height[index]), int(cameras.width[index])
-        num_rows = min(height, max(1, round((num_rays * height / width) ** 0.5)))
-        num_columns = min(width, max(1, round(num_rays / num_rows)))
-        rows = ((torch.arange(num_rows) + 0.5) * height / num_rows).long()
-        columns = ((torch.arange(num_columns) + 0.5) * width / num_columns).long()
+        rows, columns = tile_middles(int(cameras.height[index]), int(cameras.width[index]), num_rays)
         found.append(torch.cartesian_prod(torch.tensor([index]), rows, columns))
     return torch.cat(found)
 

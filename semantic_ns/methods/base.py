@@ -89,8 +89,9 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
     renders_intervals = False
     """Whether the model has :meth:`render_intervals`."""
     renders_image_intervals = False
-    renders_from_sources = False
     """Whether the model has :meth:`render_image_intervals`."""
+    renders_from_sources = False
+    """Whether the model renders from source frames."""
     gives_raw_outputs = True
     """Whether the model has :meth:`raw_outputs`."""
     supports_propagation = True
@@ -104,7 +105,7 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
     instances: "InstanceColors | None" = None
     """Exported instances, to be shown as the output ``instances`` of pictures."""
     bounds: SceneBounds
-    """Where training rays start and all rays end, once the start no longer moves."""
+    """Where rays start and end; some models let rays start at the camera at evaluation."""
 
     def populate_modules(self) -> None:
         """Build nerfstudio's model without a download, and everything that knows the classes but the field."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
+import tyro
 from torch import Tensor
 from torch.cuda.amp.grad_scaler import GradScaler
 
@@ -23,6 +24,7 @@ class ManyScenesPipelineConfig(SemanticPipelineConfig):
     """Configuration of `ManyScenesPipeline`."""
 
     _target: type = field(default_factory=lambda: ManyScenesPipeline)
+    warn_of_veils: tyro.conf.Suppress[bool] = False  # its models render no single rays
 
     def settle(self) -> None:
         """Check the options, and take label space and options of the weights, if some are given.

@@ -31,9 +31,12 @@ class NearCameraPriceModel(Model):
         """The parent's, and the fall of the price near the camera; the model now knows the training cameras."""
         self._remember_cameras(training_callback_attributes)
         callbacks = super().get_training_callbacks(training_callback_attributes)
-        trainer, config = training_callback_attributes.trainer, self.config
+        return [*callbacks, *self._near_camera_callbacks(training_callback_attributes)]
+
+    def _near_camera_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
+        trainer, config = attributes.trainer, self.config
         if trainer is None or not isinstance(config, HashGridOptions):
-            return callbacks
+            return []
         first, last = checked_ramp(config.near_camera_ramp, "--pipeline.model.near-camera-ramp")
         num_steps = trainer.config.max_num_iterations
 
@@ -42,13 +45,14 @@ class NearCameraPriceModel(Model):
             self._near_camera_boost = config.near_camera_boost + fallen * (1.0 - config.near_camera_boost)
 
         where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
-        return [*callbacks, TrainingCallback(where, fall, update_every_num_iters=1)]
+        return [TrainingCallback(where, fall, update_every_num_iters=1)]
 
     def _remember_cameras(self, attributes: TrainingCallbackAttributes) -> None:
         dataset = getattr(getattr(attributes.pipeline, "datamanager", None), "train_dataset", None)
         if dataset is None or not isinstance(self.config, HashGridOptions):
             return
         self.config.check_price()
+        self.config.check_collider()  # not where a trained run is loaded, which may have been given them in vain
         positions = dataset.cameras.camera_to_worlds[:, :3, 3].float()
         self._camera_extent = camera_extent(positions)
         if self.config.near_camera_loss_weight > 0 and self._near_camera_reach() > 0:

@@ -17,14 +17,17 @@ class SemanticOptions:
     use_semantics: bool = True
     """Train and render semantics. Without them only colour and depth are scored."""
     near_plane: float | None = None
-    """Distance from the camera at which training rays start, in scene units. The default is the data set's near plane
-    if `use_scene_bounds` finds one, else the method's (0.05)."""
+    """Distance from the camera at which rays start, in scene units; semantic-nerf-vanilla counts it along the optical
+    axis. semantic-nerf and semantic-nerf-big use it in training alone, and render from the camera on. The default is
+    the data set's near plane if `use_scene_bounds` finds one, else the method's (0.05; semantic-nerf-vanilla: 0.1 m).
+    """
     far_plane: float | None = None
-    """Distance from the camera at which rays end, in scene units. The default is the data set's far plane if
-    `use_scene_bounds` finds one, else the method's (1000)."""
+    """Distance from the camera at which rays end, in scene units; semantic-nerf-vanilla counts it along the optical
+    axis. The default is the data set's far plane if `use_scene_bounds` finds one, else the method's (1000;
+    semantic-nerf-vanilla: 10 m)."""
     use_scene_bounds: bool = True
-    """Use the near and far planes that the data set states in metres (Replica: 0.1 to 10) unless an option gives
-    them."""
+    """Use the near and far planes that the data set states in metres (Replica and ScanNet: 0.1 to 10) unless an option
+    gives them."""
     prefer_scene_bounds: tyro.conf.Suppress[bool] = False
     """Whether bounds of the data set win over those of the options, as they did when options had a value of their own
     by default; set in configurations of that time, whose runs are to be rendered as they were trained."""
@@ -88,6 +91,21 @@ class HashGridOptions(SemanticOptions):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore the configuration; a run from before `depth_loss_weight` goes on without depth."""
         super().__setstate__({"depth_loss_weight": 0.0} | state)
+
+    def check_collider(self) -> None:
+        """Refuse nerfstudio's options of a collider, on which these models, as nerfacto, have nothing to act.
+
+        Raises:
+            SceneError: one of them is not as it is by default.
+        """
+        default = type(self)()
+        for name in ("enable_collider", "collider_params"):
+            value = getattr(self, name)
+            if value != getattr(default, name):
+                raise SceneError(
+                    f"Expected no --pipeline.model.{name.replace('_', '-')}, which this method does not use, found "
+                    f"{value}; leave it out, and give --pipeline.model.near-plane and --pipeline.model.far-plane."
+                )
 
     def check_price(self) -> None:
         """Refuse numbers that the price close to the camera, and the loss of depth, cannot have.

@@ -164,6 +164,17 @@ def test_a_report_has_every_table_its_pictures_and_the_failures(tmp_path: Path) 
         assert Image.open(tmp_path / picture).size[0] > 300
 
 
+def test_a_report_says_of_which_scenes_depth_images_trained_beside_the_figures_of_the_paper(tmp_path: Path) -> None:
+    results = [result(0.5), result(0.6, scene="other"), result(0.4, variant="bare"), result(0.4, scene="third")]
+    for each, has_depth in zip(results, (True, True, False, None), strict=True):
+        each.content.update({} if has_depth is None else {"trains_with_depth": has_depth})
+    written(results, tmp_path)
+    lines = write_report(tmp_path).read_text().splitlines()
+    variants = {line.split("`")[1]: line for line in lines if line.startswith("- variant")}
+    assert "depth images of other, room, while the paper's trainings had none" in variants["default"]
+    assert variants["bare"] == "- variant `bare`: no options"
+
+
 def test_results_of_two_scenes_have_a_mean_and_half_written_ones_are_passed_over(tmp_path: Path) -> None:
     written([result(0.5), result(0.7, scene="other")], tmp_path)
     write_trial(trial_folder(tmp_path, trial("all")), trial("all"))

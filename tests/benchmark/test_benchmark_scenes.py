@@ -183,6 +183,21 @@ def test_a_failed_training_is_a_row_with_its_reason_and_an_open_one_is_named(tmp
     assert "Not finished: c all 42." in text
 
 
+@pytest.mark.parametrize("change", [{"options": ("--a", "1")}, {"num_steps": 7}])
+@pytest.mark.parametrize("found", [outcome(0.8), "no luck"], ids=["done", "failed"])
+def test_a_scoreboard_says_defaults_only_where_all_trainings_have_them(
+    change: dict[str, Any], found: dict[str, Any] | str, tmp_path: Path
+) -> None:
+    said = "Every training has the defaults of its method."
+    write(tmp_path, trial("a"), outcome(0.9))
+    assert said in write_scoreboard(tmp_path).read_text()
+    write(tmp_path, trial("a", variant="other", **change), found)
+    text = write_scoreboard(tmp_path).read_text()
+    assert said not in text
+    assert "but for the options and the steps that are listed below" in text
+    assert ("options: `--a 1` (other)" in text) == ("options" in change)
+
+
 def test_scores_that_do_not_exist_are_dashes(tmp_path: Path) -> None:
     write(tmp_path, trial(), outcome(0.9, scores={"test": {"psnr": 30.0, "psnr_std": None}, "train": {}}))
     (first, *_) = rows(write_scoreboard(tmp_path).read_text())

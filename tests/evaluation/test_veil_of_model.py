@@ -16,6 +16,7 @@ from rich.console import Console
 from semantic_ns.doctor.loading import load_scene, parser_config
 from semantic_ns.doctor.report import examine
 from semantic_ns.doctor.trained import _find_veils, load_trained_scene
+from semantic_ns.errors import SceneError
 from semantic_ns.evaluation import run_notices
 from semantic_ns.evaluation.veil import Veils
 from semantic_ns.evaluation.veil_of_model import ModelRays, find_veils_of, undisturbed, why_not_looked_for
@@ -24,7 +25,7 @@ from semantic_ns.methods.semantic_ngp.method import semantic_ngp
 from semantic_ns.synthetic_scene import write_nerfstudio_scene
 from support import small_nerf, small_ngp, small_vanilla
 from support.ray_batches import rays
-from support.registered import SMALL, configured
+from support.registered import METHODS, SMALL, configured
 
 VEILS = Veils(("a.png", "b.png", "c.png"), np.array([0.05, 0.3, 0.8]), 0.5, 0.04)
 
@@ -91,6 +92,19 @@ def test_cameras_that_are_not_perspective_are_not_judged() -> None:
     assert find_veils_of(cast(Any, object()), cameras, ["a", "b"]) is None
     assert "perspective" in str(why_not_looked_for(cameras))
     assert "only one camera" in str(why_not_looked_for(cameras[:1]))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_looks_for_veils_exactly_where_its_model_renders_rays(name: str) -> None:
+    pipeline: Any = METHODS[name].config.pipeline
+    assert pipeline.warn_of_veils == pipeline.model._target.renders_rays
+
+
+def test_a_model_without_rays_is_refused_before_it_is_trained(nerfstudio_scene: Path, tmp_path: Path) -> None:
+    config = configured(METHODS["semantic-splatfacto"], nerfstudio_scene, tmp_path, 2)
+    config.pipeline.warn_of_veils = True  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(SceneError, match="warn-of-veils True, found a SemanticSplatfactoModel"):
+        config.setup().setup()
 
 
 @pytest.mark.parametrize("method", [semantic_nerf, semantic_ngp], ids=["nerf", "ngp"])

@@ -13,6 +13,7 @@ import torch
 import yaml
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.engine.callbacks import TrainingCallbackAttributes
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from nerfstudio.plugins.types import MethodSpecification
 from PIL import Image
@@ -220,6 +221,21 @@ def test_the_papers_collider_params_win_over_the_data_set_where_they_are_not_the
     assert planes(build(given, scene)) == pytest.approx((0.4 / metres, 10 / metres))
     given.near_plane = 0.3
     assert planes(build(given, scene)) == pytest.approx((0.3, 10 / metres))
+
+
+@pytest.mark.parametrize("name", ["enable_collider", "collider_params"])
+@pytest.mark.parametrize("method", ["semantic-nerf", "semantic-nerf-big", "semantic-ngp"])
+def test_options_of_a_collider_that_no_ray_meets_are_refused_in_training(
+    method: str, name: str, scenes: dict[str, Path]
+) -> None:
+    config = model_config(FIELDS[method])
+    change = {"enable_collider": not config.enable_collider, "collider_params": {"near_plane": 0.4, "far_plane": 6.0}}
+    scene = parsed(specifications.nerfstudio_semantic.config, scenes["NerfstudioSemanticDataParserConfig"])
+    data: Any = SimpleNamespace(datamanager=SimpleNamespace(train_dataset=SimpleNamespace(cameras=scene.cameras)))
+    attributes = TrainingCallbackAttributes(None, None, data, None)
+    build(config, scene).get_training_callbacks(attributes)
+    with pytest.raises(SceneError, match=r"leave it out, and give --pipeline.model.near-plane"):
+        build(model_config(FIELDS[method], **{name: change[name]}), scene).get_training_callbacks(attributes)
 
 
 @pytest.mark.parametrize(

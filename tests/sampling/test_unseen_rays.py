@@ -1,5 +1,6 @@
 """Rays from between the training cameras: where they start, what they cost, and that nothing else changes by them."""
 
+import copy
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -7,17 +8,21 @@ from typing import Any
 import pytest
 import torch
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCallbackLocation
 
 from semantic_ns.batch import Targets, attach_targets
 from semantic_ns.errors import SceneError
+from semantic_ns.methods.options import HashGridOptions
 from semantic_ns.methods.schedules import checked_ramp, ramp
 from semantic_ns.sampling import unseen_rays
 from semantic_ns.sampling.unseen_rays import UnseenRays, camera_extent
-from support.ray_batches import batch, rays
+from support.ray_batches import CLASSES, batch, rays
+from support.registered import FIELDS, SMALL
 from support.small_nerf import build, lean_config
 
 CAMERAS = [0, 0, 1, 2, 3]
+WITH_PRICE = [name for name, method in FIELDS.items() if isinstance(method.config.pipeline.model, HashGridOptions)]
 LINE = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [3.0, 0.0, 0.0], [9.0, 0.0, 0.0]])
 
 
@@ -177,9 +182,14 @@ def test_the_extent_is_that_of_the_farthest_camera_but_for_a_stray_pose() -> Non
     assert camera_extent(stray) <= 3 * (1 + 100 / 51)  # its pull on the middle is left
 
 
-def weights_of_a_run(num_steps: int, **changes: Any) -> list[float]:
+def weights_of_a_run(method: str, num_steps: int, **changes: Any) -> list[float]:
     """The weight of the price near the camera in each step."""
-    model = build(lean_config(near_camera_loss_weight=0.02, near_camera_reach=0.5, **changes))
+    config: Any = copy.deepcopy(FIELDS[method].config.pipeline.model)
+    changes = SMALL[method] | {"near_camera_loss_weight": 0.02, "near_camera_reach": 0.5} | changes
+    for name, value in changes.items():
+        setattr(config, name, value)
+    box, metadata = SceneBox(torch.tensor([[-1.0, -1, -1], [1, 1, 1]])), {"taxonomy": CLASSES, "metres_per_unit": 2.0}
+    model = config.setup(scene_box=box, num_train_data=4, metadata=metadata, device="cpu")
     poses = torch.cat([torch.eye(3).expand(len(LINE), 3, 3), LINE[:, :, None]], dim=2)
     dataset = SimpleNamespace(cameras=SimpleNamespace(camera_to_worlds=poses))
     pipeline: Any = SimpleNamespace(datamanager=SimpleNamespace(train_dataset=dataset))
@@ -194,24 +204,28 @@ def weights_of_a_run(num_steps: int, **changes: Any) -> list[float]:
     return weights
 
 
-def test_the_price_near_the_camera_falls_from_its_boost_to_its_weight_and_stays_there() -> None:
-    weights = weights_of_a_run(20, near_camera_boost=5.0, near_camera_ramp=(0.25, 0.6))
+@pytest.mark.parametrize("method", WITH_PRICE)
+def test_the_price_near_the_camera_falls_from_its_boost_to_its_weight_and_stays_there(method: str) -> None:
+    weights = weights_of_a_run(method, 20, near_camera_boost=5.0, near_camera_ramp=(0.25, 0.6))
     assert weights[:6] == pytest.approx([0.1] * 6)
     assert weights[12:] == pytest.approx([0.02] * 8)
     falls = [a - b for a, b in pairwise(weights[5:13])]
     assert falls == pytest.approx([0.08 / 7] * 7)
 
 
-def test_without_a_boost_the_price_near_the_camera_is_the_same_in_all_steps() -> None:
-    assert weights_of_a_run(7, near_camera_boost=1.0) == pytest.approx([0.02] * 7)
+@pytest.mark.parametrize("method", WITH_PRICE)
+def test_without_a_boost_the_price_near_the_camera_is_the_same_in_all_steps(method: str) -> None:
+    assert weights_of_a_run(method, 7, near_camera_boost=1.0) == pytest.approx([0.02] * 7)
 
 
-def test_a_fall_out_of_order_is_refused() -> None:
+@pytest.mark.parametrize("method", WITH_PRICE)
+def test_a_fall_out_of_order_is_refused(method: str) -> None:
     with pytest.raises(SceneError, match=r"Expected two shares of the run for --pipeline.model.near-camera-ramp"):
-        weights_of_a_run(2, near_camera_ramp=(0.6, 0.25))
+        weights_of_a_run(method, 2, near_camera_ramp=(0.6, 0.25))
 
 
+@pytest.mark.parametrize("method", WITH_PRICE)
 @pytest.mark.parametrize("boost", [-1.0, float("inf"), float("nan")])
-def test_a_boost_that_is_no_factor_is_refused(boost: float) -> None:
+def test_a_boost_that_is_no_factor_is_refused(boost: float, method: str) -> None:
     with pytest.raises(SceneError, match=r"--pipeline.model.near-camera-boost"):
-        weights_of_a_run(2, near_camera_boost=boost)
+        weights_of_a_run(method, 2, near_camera_boost=boost)

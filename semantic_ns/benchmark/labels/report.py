@@ -6,7 +6,14 @@ from pathlib import Path
 
 from semantic_ns.benchmark.labels.plots import plot_modes, plot_sparsity
 from semantic_ns.benchmark.labels.tables import SHAPES, ablation_table, paper_table, semantics_table
-from semantic_ns.benchmark.runner.results import Failure, Result, grouped, mean_over_scenes, read_results
+from semantic_ns.benchmark.runner.results import (
+    TRAINS_WITH_DEPTH,
+    Failure,
+    Result,
+    grouped,
+    mean_over_scenes,
+    read_results,
+)
 from semantic_ns.benchmark.runner.trials import BASE_VARIANT, refuse_mixed
 from semantic_ns.io.text import markdown_table
 from semantic_ns.io.writing import write_errors_as_scene_error, write_text
@@ -85,18 +92,27 @@ def _file_name(text: str) -> str:
 
 
 def _circumstances(results: Sequence[Result]) -> str:
-    """Variants and their options, versions, device and threads."""
-    variants = {result.trial.variant: " ".join(result.trial.options) or "no options" for result in results}
+    """Variants, their options and their depth; versions, device and threads."""
+    variants = grouped(results, lambda result: result.trial.variant)
     versions = sorted({", ".join(f"{k} {v}" for k, v in result.content["versions"].items()) for result in results})
     places = sorted({f"{r.content['device']}, {r.content['threads']} threads a training" for r in results})
     lines = [
-        *(f"- variant `{name}`: {options}" for name, options in variants.items()),
+        *(f"- variant `{name}`: {_variant(same)}" for name, same in variants.items()),
         *(f"- {version}" for version in versions),
         *(f"- {place}" for place in places),
         f"- mIoU: {results[0].content.get('miou_rule', 'not scored')}",
         f"- input labels: {results[0].content['input_rule']}",
     ]
     return "\n".join(lines)
+
+
+def _variant(results: Sequence[Result]) -> str:
+    """The options of a variant, and the scenes whose depth images trained it, which earlier results do not tell."""
+    options = " ".join(results[0].trial.options) or "no options"
+    scenes = sorted({result.trial.scene.name for result in results if result.content.get(TRAINS_WITH_DEPTH)})
+    if not scenes:
+        return options
+    return f"{options}; trained with the depth images of {', '.join(scenes)}, while the paper's trainings had none"
 
 
 def _scene_rules(results: Sequence[Result]) -> str:

@@ -12,7 +12,7 @@ from semantic_ns.benchmark.runner.modes import TWO_FRAMES, find_mode
 from semantic_ns.benchmark.runner.plan import Plan
 from semantic_ns.benchmark.runner.trials import Trial, read_trial, write_done, write_failed
 from semantic_ns.errors import SceneError
-from semantic_ns.interfaces import ScoredPipeline, TrainingDataLike
+from semantic_ns.interfaces import ScoredPipeline, TrainingDataLike, can
 from semantic_ns.jobs.training_arguments import refuse_unknown_method, training_config
 
 RUN = "run"
@@ -69,13 +69,16 @@ def train_and_score(trial: Trial, folder: Path) -> tuple[dict[str, Any], list[st
         "training_seconds": trained - started,
         "scoring_seconds": time.perf_counter() - trained,
         "semantics": "miou" in outcome["scores"]["test"],
+        "trains_with_depth": can(trainer.pipeline.datamanager, "trains_with_depth"),
         **circumstances(trainer.config),
     }
     return outcome, arguments
 
 
 def started_trainer(trial: Trial, arguments: Sequence[str], folder: Path) -> Any:
-    """The trainer of a trial, set up, its random generators at the trial's seed.
+    """The trainer of a trial, set up as `ns-train` does, its random generators at the trial's seed.
+
+    Its data manager holds the test poses, as that of `ns-eval` does.
 
     Args:
         trial: what to train.
@@ -95,8 +98,15 @@ def started_trainer(trial: Trial, arguments: Sequence[str], folder: Path) -> Any
     _set_random_seed(config.machine.seed)
     trainer = config.setup(local_rank=0, world_size=1)
     config.save_config()
-    trainer.setup(test_mode="test")
+    trainer.setup()
+    _take_test_poses(trainer.pipeline.datamanager)
     return trainer
+
+
+def _take_test_poses(manager: Any) -> None:
+    """While a run trains, a scene that lists validation and test poses is evaluated on the former."""
+    manager.test_split = "test"
+    manager.eval_dataset = manager.create_eval_dataset()
 
 
 def _scores(pipeline: ScoredPipeline, mode: str, stride: int) -> dict[str, Any]:

@@ -16,6 +16,8 @@ SCORES = ("miou_present", "miou", "class_accuracy", "pixel_accuracy")
 ECE = "ece"
 _AVERAGED = (*SCORES, ECE, "psnr", "depth_l1", "num_images")
 INPUT = "input"
+TRAINS_WITH_DEPTH = "trains_with_depth"
+"""Whether depth images trained, in a result and as what a data manager states."""
 PREDICTIONS = "predictions"
 """The predictions as they are, their classes that the scene does not have counted as wrong: so fused ones and a field's
 are scored."""

@@ -24,10 +24,12 @@ SCORES = "scenes.json"
 _INTRODUCTION = """# Scoreboard
 
 Scores are those of images that were not trained on, unless the labels are noisy, which is scored on training poses.
-Every training has the defaults of its method. *worst*: of the seeds, and which seed it is. *spread*: best minus worst
+{options} *worst*: of the seeds, and which seed it is. *spread*: best minus worst
 seed. *between images*: standard deviation of the PSNR, mean over seeds. *worst image*: lowest PSNR of all images and
 seeds. *s*: seconds of training, which include the compilation of kernels in the first training of a machine. *ms*:
 milliseconds a step, median of a training."""
+_DEFAULTS = "Every training has the defaults of its method."
+_OTHER_OPTIONS = "Trainings have the defaults of their method, but for the options and the steps that are listed below."
 _HEADER = (
     "scene", "labels", "seeds", "`miou_present`", "worst", "spread", "PSNR, dB", "between images", "worst image, dB",
     "depth L1, m", "worst", "spread", "s", "ms",
@@ -48,16 +50,19 @@ def write_scoreboard(output: Path) -> Path:
     """
     results, failed, unfinished = read_scoreboard(output)
     rows = summaries(results, failed)
+    trials = [each.trial for each in (*results, *failed)]
+    are_defaults = not any(trial.options or trial.num_steps for trial in trials)
+    introduction = _INTRODUCTION.format(options=_DEFAULTS if are_defaults else _OTHER_OPTIONS)
     tables = [
         markdown_table(_HEADER, [*map(_line, rows), *_all_scenes(rows)]),
-        _circumstances(results),
+        _circumstances(results, trials),
         "## Trainings",
         markdown_table(_TRIAL_HEADER, sorted([*map(_trial_line, results), *map(_failed_line, failed)])),
         _open_trials(unfinished),
     ]
     with write_errors_as_scene_error(output):
         write_json(output / SCORES, {"rows": [row.to_json() for row in rows]})
-        write_text(output / REPORT, "\n\n".join(part for part in (_INTRODUCTION, *tables) if part) + "\n")
+        write_text(output / REPORT, "\n\n".join(part for part in (introduction, *tables) if part) + "\n")
     return output / REPORT
 
 
@@ -179,10 +184,10 @@ def _trial_name(trial: Trial) -> tuple[str, str, str]:
     return _name_of(summary_of(row_of(trial), [])), find_mode(trial.mode).title, str(trial.seed)
 
 
-def _circumstances(results: Sequence[Result]) -> str:
-    """Options, splits, versions, commits and processors."""
+def _circumstances(results: Sequence[Result], trials: Sequence[Trial]) -> str:
+    """Options of all trials, also of those that failed; splits, versions, commits and processors."""
     said = [
-        *(f"options: `{' '.join(r.trial.options)}` ({r.trial.variant})" for r in results if r.trial.options),
+        *(f"options: `{' '.join(trial.options)}` ({trial.variant})" for trial in trials if trial.options),
         *(f"{r.trial.scene.name}: {r.content['split']}" for r in results if "split" in r.content),
         *(f"{r.content['steps']} steps, {r.content['device']}, {r.content['threads']} threads a training, "
           f"{r.content['processor']}" for r in results),

@@ -27,7 +27,6 @@ gsnerf = specification(
         ),
         model=PublishedGsnerfModelConfig(eval_num_rays_per_chunk=4096 if IS_CUDA else 512),
         propagation=PropagationConfig(enabled=False),
-        warn_of_veils=False,
     ),
     num_iterations=_NUM_STEPS,
     optimizers={

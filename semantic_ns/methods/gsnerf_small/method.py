@@ -15,7 +15,6 @@ gsnerf_small = specification(
         datamanager=ManyScenesDataManagerConfig(),
         model=GsnerfSmallModelConfig(eval_num_rays_per_chunk=1 << 14),
         propagation=PropagationConfig(enabled=False),
-        warn_of_veils=False,
     ),
     num_iterations=2000,
     optimizers={

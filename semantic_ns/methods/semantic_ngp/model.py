@@ -111,6 +111,8 @@ class SemanticNgpModel(SemanticModel, NGPModel):
         """Build nerfstudio's model around our field, then its grid again, which also works on the CPU."""
         if torch.device(self.kwargs.get("device", "cpu")).type == "cuda":
             require_nerfacc_kernels()
+        if self.config.collider_params is None:
+            self.config.check_collider()  # an enabled one without numbers could not be built
         with _field_built_by(lambda **_: self._build_field()):
             super().populate_modules()
         self.occupancy_grid = OccupancyGrid(
@@ -128,8 +130,12 @@ class SemanticNgpModel(SemanticModel, NGPModel):
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
-        """Update the grid before each step, as the parent does, by the kernels where they know the field."""
-        self._remember_cameras(training_callback_attributes)
+        """Update the grid before each step, as the parent does, by the kernels where they know the field.
+
+        The parent's are not asked for: they would update the grid a second time.
+        """
+        attributes = training_callback_attributes
+        self._remember_cameras(attributes)
         step_size = self.config.render_step_size
 
         def update(step: int) -> None:
@@ -137,7 +143,7 @@ class SemanticNgpModel(SemanticModel, NGPModel):
             self.occupancy_grid.update_every_n_steps(step, lambda x: density(x) * step_size)
 
         grid = TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], update, update_every_num_iters=1)
-        return [grid, *self._depth_callbacks(training_callback_attributes)]
+        return [grid, *self._depth_callbacks(attributes), *self._near_camera_callbacks(attributes)]
 
     def _can_fuse(self) -> bool:
         """Whether the CPU kernels know this configuration."""

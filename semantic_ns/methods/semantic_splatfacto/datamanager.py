@@ -159,6 +159,11 @@ class SplatDataManager(LabelledImages, FullImageDatamanager[SemanticDataset]):
         """Gives the rays of (image, row, column)."""
         return FastRayGenerator(self.train_dataset.cameras.to(self.device))
 
+    @property
+    def trains_with_depth(self) -> bool:
+        """Whether Gaussians begin or train at the surface of depth images."""
+        return self.training_views.depths is not None
+
     def set_training_labels(self, labels: Sequence[Int16[ndarray, "_height _width"]]) -> None:
         """Let training see other labels from now on.
 

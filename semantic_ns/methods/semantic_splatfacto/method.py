@@ -40,7 +40,6 @@ semantic_splatfacto = specification(
         # The field's type stays nerfstudio's union, so that each dataparser is a word of the command line.
         datamanager=SplatDataManagerConfig(dataparser=AutoDataParserConfig()),
         model=SemanticSplatfactoModelConfig(sh_degree=3 if IS_CUDA else 1),
-        warn_of_veils=False,
     ),
     num_iterations=30_000 if IS_CUDA else 400,
     optimizers={

@@ -38,6 +38,7 @@ class SplatPipelineConfig(SemanticPipelineConfig):
     _target: type = field(default_factory=lambda: SplatPipeline)
     propagation: SplatPropagationConfig = field(default_factory=SplatPropagationConfig)  # pyright: ignore[reportIncompatibleVariableOverride]
     """How labels spread from Gaussian to Gaussian."""
+    warn_of_veils: tyro.conf.Suppress[bool] = False  # its model renders no single rays
 
     def for_resume(self) -> "SplatPipelineConfig":
         """The configuration without what to begin with: a checkpoint holds later Gaussians."""

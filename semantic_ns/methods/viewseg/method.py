@@ -27,7 +27,6 @@ viewseg = specification(
         ),
         model=ViewsegModelConfig(eval_num_rays_per_chunk=6000 if IS_CUDA else 256),
         propagation=PropagationConfig(enabled=False),
-        warn_of_veils=False,
     ),
     num_iterations=_NUM_STEPS,
     optimizers={"network": {"optimizer": AdamOptimizerConfig(lr=5e-4, eps=1e-8), "scheduler": None}},

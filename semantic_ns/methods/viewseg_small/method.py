@@ -16,7 +16,6 @@ viewseg_small = specification(
         datamanager=ManyScenesDataManagerConfig(train_sources=(1, 4)),
         model=ViewsegSmallModelConfig(eval_num_rays_per_chunk=1 << 14),
         propagation=PropagationConfig(enabled=False),
-        warn_of_veils=False,
     ),
     num_iterations=1200,
     optimizers={
