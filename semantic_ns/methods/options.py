@@ -18,9 +18,9 @@ class SemanticOptions:
     """Train and render semantics. Without them only colour and depth are scored."""
     near_plane: float | None = None
     """Distance from the camera at which rays start, in scene units; semantic-nerf-vanilla counts it along the optical
-    axis. semantic-nerf and semantic-nerf-big use it in training alone, and render from the camera on. The default is
-    the data set's near plane if `use_scene_bounds` finds one, else the method's (0.05; semantic-nerf-vanilla: 0.1 m).
-    """
+    axis. One that is given also holds for rendered images; without it, those of semantic-nerf and semantic-nerf-big
+    start at the camera. The default is the data set's near plane if `use_scene_bounds` finds one, else the method's
+    (0.05; semantic-nerf-vanilla: 0.1 m)."""
     far_plane: float | None = None
     """Distance from the camera at which rays end, in scene units; semantic-nerf-vanilla counts it along the optical
     axis. The default is the data set's far plane if `use_scene_bounds` finds one, else the method's (1000;
