@@ -134,7 +134,7 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
     def _populate_bounds(self) -> None:
         """Where rays start and end."""
         self.bounds = resolve_bounds(self._stated_bounds())
-        # Nerfstudio lets rays start at the camera at evaluation, to cut nothing off that is close to a new view. Where a
+        # Nerfstudio lets rays start at the camera at evaluation, lest something close to a new view be cut off. Where a
         # person has said that nothing is that close, those rays would render what no training ray has crossed.
         is_given = self.bounds.near_source == BY_OPTION and not self.config.prefer_scene_bounds
         self.collider = NearFarCollider(self.bounds.near, self.bounds.far, reset_near_plane=not is_given)
