@@ -45,7 +45,7 @@ from semantic_ns.losses import opacity_loss
 from semantic_ns.methods.depth_supervision import DepthSupervisedModel
 from semantic_ns.methods.near_camera import NearCameraPriceModel
 from semantic_ns.methods.point_cloud import IS_IN_CROP_BOX, EmptyRays
-from semantic_ns.methods.scene_bounds import BY_DEFAULT, SceneBounds, StatedBounds, resolve_bounds
+from semantic_ns.methods.scene_bounds import BY_DEFAULT, BY_OPTION, SceneBounds, StatedBounds, resolve_bounds
 from semantic_ns.rendering import describe_logits, planar_depth
 
 if TYPE_CHECKING:  # of use only where instances are shown
@@ -135,7 +135,10 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
     def _populate_bounds(self) -> None:
         """Where rays start and end."""
         self.bounds = resolve_bounds(self._stated_bounds())
-        self.collider = NearFarCollider(near_plane=self.bounds.near, far_plane=self.bounds.far)
+        # Nerfstudio lets rays start at the camera at evaluation, lest something close to a new view be cut off. Where a
+        # person has said that nothing is that close, those rays would render what no training ray has crossed.
+        is_given = self.bounds.near_source == BY_OPTION and not self.config.prefer_scene_bounds
+        self.collider = NearFarCollider(self.bounds.near, self.bounds.far, reset_near_plane=not is_given)
         is_metric = not self.kwargs["metadata"].get(keys.HAS_UNKNOWN_SCALE, False)
         announce("bounds", self.bounds.sentence(self.metres_per_unit if is_metric else None))
         if (doubt := self.doubt_of_box()) is not None:
@@ -155,7 +158,7 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
         return [scene] if self.config.prefer_scene_bounds else [*options, scene]
 
     def _option_bounds(self) -> list[StatedBounds]:
-        return [StatedBounds("given by option", self.config.near_plane, self.config.far_plane)]
+        return [StatedBounds(BY_OPTION, self.config.near_plane, self.config.far_plane)]
 
     def _default_bounds(self) -> StatedBounds:
         """What nerfstudio has for nerfacto and instant-ngp."""
