@@ -171,10 +171,6 @@ else:
             """Render all pixels of a camera, row by row, at evaluation, if `renders_image_intervals`."""
             ...
 
-        def sources_sentence(self) -> str:
-            """What images are rendered from, to stand beside every score, if `renders_from_sources`."""
-            ...
-
     class ImagesLike(Protocol):
         """A data manager of which the images are wanted."""
 

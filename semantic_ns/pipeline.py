@@ -329,7 +329,7 @@ class SemanticPipeline(VanillaPipeline):
         metadata: Mapping[str, Any] = self._data.eval_dataset.metadata
         said = {name: str(metadata[name]) for name in (keys.SPLIT, keys.VOID_RULE) if name in metadata}
         if can(self.model, "renders_from_sources"):
-            said[_SOURCES] = self._semantic_model.sources_sentence()
+            said[_SOURCES] = cast(Any, self.model).sources_sentence()
         return said | {"miou_rule": MIOU_RULE}
 
 
