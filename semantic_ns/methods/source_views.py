@@ -1,12 +1,10 @@
 """What models share that see a new view from a few source views: they render whole images, not single rays."""
 
 from abc import abstractmethod
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -19,7 +17,6 @@ from torch.nn import Parameter
 from torch.nn import functional as F
 
 from semantic_ns.batch import LOGITS, PLANAR_DEPTH
-from semantic_ns.dataparsers.common_label_space import key_of
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sweep_matrices
 from semantic_ns.interfaces import RenderedIntervals
@@ -30,17 +27,16 @@ from semantic_ns.many_scenes.source_coverage import SourceRule
 from semantic_ns.many_scenes.source_selection import Selection, are_same_image, select_sources
 from semantic_ns.many_scenes.views import SceneViews, view_cameras
 from semantic_ns.methods.base import Outputs, SemanticModel
+from semantic_ns.methods.kept_features import KeptFeatures
 from semantic_ns.methods.scene_bounds import BY_DEFAULT, BY_OPTION, StatedBounds, resolve_bounds
-from semantic_ns.methods.weights import label_space_of, load_weights
+from semantic_ns.methods.weights import check_classes, label_space_of, load_weights
 from semantic_ns.methods.whole_images import WholeImageModel, camera_of_rays
 from semantic_ns.multi_view.along_rays import closeness_of_views
 from semantic_ns.multi_view.source_labels import carry_labels
 
-_NUM_KEPT = 64
 _ROUNDING = 1e-4
 """Largest difference, in metres and in rotation matrices, between a camera and what is computed from its rays."""
 _LABEL_SPACE = "label_space"
-_Features = TypeVar("_Features")
 _Encoded = TypeVar("_Encoded")
 
 
@@ -62,27 +58,6 @@ class SourceViewsConfig(ModelConfig):
     weights: Path | None = None
     """Weights to begin with: the folder or config.yml of a run, a file of weights, or the name of built-in ones
     (rooms-small). Steps are counted from 0."""
-
-
-class KeptFeatures(Generic[_Features]):
-    """What a network makes of single frames, kept while its weights stay as they are."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[int | None, int], _Features] = OrderedDict()
-
-    def forget(self) -> None:
-        """Forget all."""
-        self._kept.clear()
-
-    def get(self, scene: int | None, frame: int) -> _Features | None:
-        """The features of a frame, if they are kept."""
-        return self._kept.get((scene, frame))
-
-    def keep(self, scene: int | None, frame: int, features: _Features) -> None:
-        """Keep the features of a frame; the oldest ones go."""
-        self._kept[scene, frame] = features
-        while len(self._kept) > _NUM_KEPT:
-            self._kept.popitem(last=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +154,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
             SceneError: if it was trained on other classes, or on the same ones in another order; or as the parent does.
         """
         if _LABEL_SPACE in state_dict:
-            _check_classes(label_space_of(state_dict).names, self.taxonomy.names)
+            check_classes(label_space_of(state_dict).names, self.taxonomy.names)
             # Spellings and colours may have changed since, and with them the length of the text.
             state_dict = {**state_dict, _LABEL_SPACE: self.get_buffer(_LABEL_SPACE)}
         return super().load_state_dict(state_dict, strict, assign)
@@ -404,18 +379,6 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
     def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> Outputs:
         """Render the camera whose rays [H, W] these are; rays of a source frame are not rendered from that frame."""
         return self._outputs(*self._rendered(camera_of_rays(camera_ray_bundle), is_rounded=True))
-
-
-def _check_classes(trained: Sequence[str], found: Sequence[str]) -> None:
-    """Check that the classes of a checkpoint are those of the scenes, class by class."""
-    for number, (one, other) in enumerate(zip_longest(trained, found, fillvalue="")):
-        if key_of(one) != key_of(other):
-            raise SceneError(
-                f"Expected the {len(trained)} classes of the checkpoint in their order in the scenes of the run, found "
-                f"{repr(other) if other else 'none'} in place of {repr(one) if one else 'none'} as class {number}: "
-                "their class tables, or the scenes in the folder, are no longer those of the training; restore them, "
-                "or train again."
-            )
 
 
 def _at_source(camera: ViewCameras, sources: ViewCameras) -> ViewCameras:

@@ -1,7 +1,8 @@
 """Weights of models that know many scenes: where they come from, whether they fit, and how they are handed on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from nerfstudio.models.base_model import ModelConfig
 from torch import Tensor, nn
 
 from semantic_ns.backbones.room_features import BUILT_IN
+from semantic_ns.dataparsers.common_label_space import key_of
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.writing import replacing
@@ -301,3 +303,19 @@ def load_weights(model: nn.Module, path: Path) -> None:
             f"{', ...' if len(other) > 4 else ''}); give the options with which it was trained."
         )
     model.load_state_dict(weights)
+
+
+def check_classes(trained: Sequence[str], found: Sequence[str]) -> None:
+    """Check that the classes of a checkpoint are those of the scenes, class by class.
+
+    Raises:
+        SceneError: if one is not.
+    """
+    for number, (one, other) in enumerate(zip_longest(trained, found, fillvalue="")):
+        if key_of(one) != key_of(other):
+            raise SceneError(
+                f"Expected the {len(trained)} classes of the checkpoint in their order in the scenes of the run, found "
+                f"{repr(other) if other else 'none'} in place of {repr(one) if one else 'none'} as class {number}: "
+                "their class tables, or the scenes in the folder, are no longer those of the training; restore them, "
+                "or train again."
+            )

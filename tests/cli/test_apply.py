@@ -355,15 +355,6 @@ def test_bad_input_is_told_in_one_sentence_and_nothing_is_written(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_used_output_folder_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    (tmp_path / "used").mkdir()
-    (tmp_path / "used/file").touch()
-    with pytest.raises(SceneError, match="choose another --output-dir"):
-        Apply(Path("no run"), Path("no room"), tmp_path / "used").main()
-    with pytest.raises(SceneError, match="--num-source-views of at least 1, found 0"):
-        Apply(Path("no run"), Path("no room"), tmp_path / "new", num_source_views=0).main()
-
-
 def test_the_command_line_takes_a_room_of_unknown_scale_and_prints_commands_that_exist(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from nerfstudio.configs.method_configs import all_methods
 
 from semantic_ns.cli import apply
 from semantic_ns.cli.apply import Apply, next_commands
+from semantic_ns.errors import SceneError
 from semantic_ns.many_scenes.source_coverage import SourceCoverage, SourceRule
 from semantic_ns.methods.applied_run import AppliedRun
 from semantic_ns.methods.gsnerf_small.method import gsnerf_small
@@ -99,3 +100,12 @@ def test_the_printed_training_names_no_option_that_is_as_by_default() -> None:
         "ns-train", "viewseg", "--data", "room", "--pipeline.model.weights", "run", "--max-seconds", "120",
         "--optimizers.network.optimizer.lr", "0.001",
     ]  # fmt: skip
+
+
+def test_a_used_output_folder_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used/file").touch()
+    with pytest.raises(SceneError, match="choose another --output-dir"):
+        Apply(Path("no run"), Path("no room"), tmp_path / "used").main()
+    with pytest.raises(SceneError, match="--num-source-views of at least 1, found 0"):
+        Apply(Path("no run"), Path("no room"), tmp_path / "new", num_source_views=0).main()

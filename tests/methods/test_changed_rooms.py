@@ -25,13 +25,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, name in enumerate(("b_room", "c_room")):
         write_room(folder / "rooms" / name, seed)
     config = cast(SemanticTrainerConfig, copy.deepcopy(gsnerf_small.config))
-    config.output_dir, config.timestamp, config.vis, config.max_num_iterations = folder, "run", "tensorboard", 1
+    config.output_dir = tmp_path_factory.mktemp("outputs")  # not among the rooms
+    config.timestamp, config.vis, config.max_num_iterations = "run", "tensorboard", 1
     config.machine.device_type = "cpu"
     pipeline = cast(Any, config.pipeline)
     pipeline.datamanager.data, pipeline.eval_images_at_end = folder / "rooms", 0
     pipeline.model.encoder, pipeline.model.rays_per_target = "unet", 16
     train(config)
-    shutil.move(config.get_base_dir(), folder / "run")
+    shutil.copytree(config.get_base_dir(), folder / "run")  # a log that is open stays where it is
     return folder
 
 
