@@ -22,9 +22,8 @@ def bounds_doubt(pipeline: PipelineLike) -> str | None:
     if not can(model, "renders_rays") or model.doubt_of_box() is not None:
         return None
     dataset = manager.train_dataset
-    # A data manager of nerfstudio reads no depth.
-    if (depth := getattr(manager, "training_depth", None)) is not None:
-        return model.bounds.doubt_of_depth(depth.values, dataset.metadata[keys.METRES_PER_UNIT])
+    if can(manager, "trains_with_depth"):
+        return model.bounds.doubt_of_depth(manager.training_depth.values, dataset.metadata[keys.METRES_PER_UNIT])
     return model.bounds.doubt_of_cameras(camera_extent(dataset.cameras.camera_to_worlds[:, :3, 3]))
 
 
