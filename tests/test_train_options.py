@@ -12,7 +12,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.methods.many_scenes_trainer import ManyScenesTrainerConfig
 from semantic_ns.processes import ALONE, Place, Processes
 from semantic_ns.train import _prepared, options_of, refuse_different_options
-from support.fresh_process import run_python
+from support.fresh_process import run_warm
 from support.registered import METHODS, SMALL, configured
 from support.two_processes import run_jobs
 
@@ -97,7 +97,7 @@ def test_a_process_that_is_alone_says_of_itself_what_ns_train_says(
 
 def test_a_refusal_is_worded_as_ns_train_words_it(tmp_path: Path) -> None:
     code = "import sys; from semantic_ns import train; sys.argv = ['train', 'gsnerf-small']; train.entrypoint()"
-    ended = run_python(code, RANK="0")
+    ended = run_warm(code, RANK="0")
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1].startswith("Expected the environment of torchrun, found no LOCAL_RANK")
     assert "Traceback" not in ended.stderr

@@ -94,7 +94,7 @@ def test_the_command_line_of_a_trial_sets_its_strategy_seed_and_budgets() -> Non
         "active = vars(config.pipeline.active) | {'device': config.machine.device_type}\n"
         "print(json.dumps(active, default=str))\n"
     )
-    active = json.loads(last_line(code))
+    active = json.loads(last_line(code, is_warm=True))
     assert (active["strategy"], active["seed"], active["unit"]) == ("geometry", 3, "region")
     assert (active["budgets"], active["fractions"], active["error_rate"]) == ([0.25, 0.5], [0.0, 0.0], 0.1)
     assert active["greedy_coverage"]

@@ -51,7 +51,8 @@ def of_started_trainers(expressions: dict[str, SceneTrial], folder: Path) -> dic
             "    trial = read_trial(folder)\n"
             "    trainer = started_trainer(trial, trial.arguments(), folder / 'run')\n"
             "    found[expression] = eval(expression)\n"
-            "print(json.dumps(found))"
+            "print(json.dumps(found))",
+            is_warm=True,
         )
     )
 

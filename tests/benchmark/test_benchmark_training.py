@@ -168,7 +168,8 @@ def test_the_configuration_is_that_of_the_command_line_and_the_steps_those_of_th
         "config = training_config(trial('5%', 3, options=options).arguments())\n"
         "manager = config.pipeline.datamanager\n"
         "print(steps, manager.corruption.propagation, manager.corruption.seed, config.machine.seed, manager.data,\n"
-        "      manager.dataparser.split, config.pipeline.model.use_semantics, config.max_num_iterations)"
+        "      manager.dataparser.split, config.pipeline.model.use_semantics, config.max_num_iterations)",
+        is_warm=True,
     )
     assert said == "2000 5.0 3 3 /data/room all False 100"
 

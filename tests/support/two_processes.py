@@ -18,7 +18,7 @@ import yaml
 from torch import Tensor, nn
 
 from semantic_ns.processes import Place
-from support.fresh_process import TESTS, run_python
+from support.fresh_process import run_warm
 
 _LIMIT_S = 200
 """After so many seconds a process that hangs is ended, by SIGALRM."""
@@ -42,8 +42,7 @@ def run_jobs(folder: Path, jobs: dict[str, dict[str, Any]]) -> dict[str, Ended]:
     for name, job in jobs.items():
         (folder / name).mkdir(parents=True)
         (folder / name / "job.json").write_text(json.dumps(job))
-    code = f"from support import two_processes; two_processes.main({str(folder)!r}, {list(jobs)!r})"
-    done = run_python(code, PYTHONPATH=os.pathsep.join([str(TESTS), str(TESTS.parent)]), OMP_NUM_THREADS="1")
+    done = run_warm(f"from support import two_processes; two_processes.main({str(folder)!r}, {list(jobs)!r})")
     assert done.returncode == 0, done.stderr
     return {
         name: Ended(
@@ -55,10 +54,7 @@ def run_jobs(folder: Path, jobs: dict[str, dict[str, Any]]) -> dict[str, Ended]:
 
 
 def main(folder: str, names: list[str]) -> None:
-    """Run the jobs of a folder in a process of its own."""
-    import semantic_ns.train  # noqa: F401 - once for all processes
-    import support.registered  # noqa: F401 - once for all processes
-
+    """Run the jobs of a folder."""
     for name in names:
         path = Path(folder) / name
         job = json.loads((path / "job.json").read_text())
