@@ -297,7 +297,7 @@ def examine(scene: LoadedScene, name: str, depth_source: str = "depth images", n
     problems += disagreement
     veils = None if scene.find_veils is None else scene.find_veils()
     if isinstance(veils, Veils) and (sentence := veils.sentence()) is not None:
-        problems.append(f"{sentence}; train again with --pipeline.model.near-plane above that.")
+        problems.append(f"{sentence}; train again with {veils.remedy}.")
     if mistake is not None:
         problems.append(f"Likely mistake: {mistake.name}.")
     return Report(

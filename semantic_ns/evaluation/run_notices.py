@@ -129,8 +129,8 @@ class VeilWarnings:
         if veils is not None and (sentence := veils.sentence()) is not None:
             run = self._trainer.base_dir / "config.yml"
             said = (
-                f"Warning: {sentence}. Train again with --pipeline.model.near-plane above that (now "
-                f"{model.bounds.near:.2g}), or see all of them: sns-doctor {manager.get_datapath()} --trained {run}"
+                f"Warning: {sentence}. Train again with {veils.remedy}, "
+                f"or see all of them: sns-doctor {manager.get_datapath()} --trained {run}"
             )
             CONSOLE.print(said, style="bold yellow", markup=False, highlight=False, soft_wrap=True)
 

@@ -68,12 +68,14 @@ class Veils:
         shares: share of the rays of each that are veiled.
         near: distance in scene units below which a point is close to the lens.
         end: distance in scene units within which nine of ten veiled points lie; NaN without any.
+        remedy: option that makes a further training better, in words that follow "train again with".
     """
 
     names: tuple[str, ...]
     shares: Float64[ndarray, "cameras"]
     near: float
     end: float
+    remedy: str = ""
 
     def veiled(self) -> list[tuple[str, float]]:
         """Name and share of the cameras with at least 10 % veiled rays, the worst first."""

@@ -76,4 +76,18 @@ def find_veils_of(
     if why_not_looked_for(cameras) is not None:
         return None
     with undisturbed(model):
-        return find_veils(cameras, names, ModelRays(model), num_cameras, num_rays)
+        veils = find_veils(cameras, names, ModelRays(model), num_cameras, num_rays)
+    return replace(veils, remedy=_remedy(model))
+
+
+_STRONGER = 3.0
+_USUAL_WEIGHT = 0.02
+
+
+def _remedy(model: SemanticModelLike) -> str:
+    """What helped most of what was tried on veiled runs; a later start of rays only hides the veil."""
+    weight = getattr(model.config, "near_camera_loss_weight", None)
+    if weight is None:
+        return f"--pipeline.model.near-plane above that (now {model.bounds.near:.2g})"
+    larger = _STRONGER * weight if weight > 0 else _USUAL_WEIGHT
+    return f"--pipeline.model.near-camera-loss-weight {larger:.2g} (now {weight:.2g})"

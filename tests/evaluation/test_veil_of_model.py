@@ -27,7 +27,7 @@ from support import small_nerf, small_ngp, small_vanilla
 from support.ray_batches import rays
 from support.registered import METHODS, SMALL, configured
 
-VEILS = Veils(("a.png", "b.png", "c.png"), np.array([0.05, 0.3, 0.8]), 0.5, 0.04)
+VEILS = Veils(("a.png", "b.png", "c.png"), np.array([0.05, 0.3, 0.8]), 0.5, 0.04, "--pipeline.model.a-plane 3")
 
 BUILDERS = {
     "fused": lambda: small_nerf.build(small_nerf.lean_config()),
@@ -35,6 +35,8 @@ BUILDERS = {
     "ngp": lambda: small_ngp.build(small_ngp.lean_config()),
     "vanilla": small_vanilla.build,
 }
+PRICE = "--pipeline.model.near-camera-loss-weight"
+REMEDIES = {"fused": PRICE, "plain": PRICE, "ngp": PRICE, "vanilla": "--pipeline.model.near-plane"}
 
 
 @pytest.mark.parametrize("name", BUILDERS)
@@ -78,12 +80,23 @@ def test_a_model_is_left_as_it_was(name: str) -> None:
     state = {key: value.clone() for key, value in model.state_dict().items()}
     found = find_veils_of(model, cameras, ["a", "b", "c"], num_rays=12)
     assert found is not None
+    assert found.remedy.split()[0] == REMEDIES[name]
     assert found.names == ("a", "b", "c")
     assert torch.equal(torch.rand(3), expected)
     assert model.training
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
     if sampler is not None:
         assert (sampler._steps_since_update, sampler._step) == (7, 100)
+
+
+@pytest.mark.parametrize(("weight", "words"), [(0.02, "0.06 (now 0.02)"), (0.0, "0.02 (now 0)")])
+def test_the_remedy_of_a_hash_grid_is_a_higher_price_close_to_the_camera(weight: float, words: str) -> None:
+    model = small_nerf.build(small_nerf.lean_config(near_camera_loss_weight=weight))
+    poses = torch.eye(4)[:3].repeat(2, 1, 1)
+    cameras = Cameras(poses, 16.0, 16.0, 16.0, 12.0, 32, 24, camera_type=CameraType.PERSPECTIVE)
+    found = find_veils_of(model, cameras, ["a", "b"], num_rays=12)
+    assert found is not None
+    assert found.remedy == f"{PRICE} {words}"
 
 
 def test_cameras_that_are_not_perspective_are_not_judged() -> None:
@@ -146,7 +159,7 @@ def test_a_training_warns_on_one_line_that_names_the_worst_views_and_a_remedy(
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Warning")]
     assert "2 of 3 views" in line
     assert "c.png 80%, b.png 30%" in line
-    assert "--pipeline.model.near-plane above that" in line
+    assert "Train again with --pipeline.model.a-plane 3, or see all of them: " in line
     assert f"sns-doctor {replica_scene}" in line
 
 
@@ -156,7 +169,7 @@ def test_the_doctor_names_the_veiled_views_of_a_run_and_a_remedy(nerfstudio_scen
     vars(scene)["find_veils"] = lambda: VEILS
     report = examine(scene, "room")
     assert not report.is_healthy
-    assert "--pipeline.model.near-plane above that" in report.problems[-1]
+    assert report.problems[-1].endswith("; train again with --pipeline.model.a-plane 3.")
     assert report.to_json()["veiled_share_by_frame"] == {"c.png": 0.8, "b.png": 0.3}
 
 
