@@ -2,8 +2,8 @@
 
 import json
 import random
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -47,39 +47,59 @@ def cached_labels(datamanager: Any) -> dict[int, np.ndarray]:
 # What training sees
 
 
-def test_training_sees_no_label_that_was_not_given(replica_scene: Path, tmp_path: Path) -> None:
-    with trainer_of(config_of(replica_scene, tmp_path)) as trainer:
-        datamanager, revealed = trainer.pipeline.datamanager, revealed_of(trainer)
+@dataclass(frozen=True)
+class Ended:
+    """A run that has ended, and what it saw: the batches of labels, and which propagated labels there were, by step."""
+
+    trainer: Any
+    batches: list[tuple[np.ndarray, np.ndarray, list[np.ndarray]]]
+    propagated: list[int]
+
+
+@pytest.fixture(scope="module")
+def ended(replica_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ended]:
+    """Read-only: several tests look at it."""
+    config = config_of(replica_scene, tmp_path_factory.mktemp("ended"))
+    with trainer_of(config) as trainer:
+        config.save_config()
+        datamanager, found = trainer.pipeline.datamanager, Ended(trainer, [], [])
         assert all((labels == VOID).all() for labels in cached_labels(datamanager).values())
-        seen = []
         original = datamanager.next_train
 
         def watched(step: int) -> Any:
+            assert step == len(found.batches)
             rays, batch = original(step)
-            seen.append(step)
-            for (frame, row, column), label in zip(
-                batch["indices"].tolist(), batch[LABELS][:, 0].tolist(), strict=True
-            ):
-                assert label in (VOID, revealed.labels[frame][row, column])
+            assert (SOFT_LABELS in batch) == (datamanager.propagated is not None)
+            given = [labels.copy() for labels in revealed_of(trainer).labels]
+            found.batches.append((batch["indices"].numpy().copy(), batch[LABELS][:, 0].numpy().copy(), given))
+            found.propagated.append(id(datamanager.propagated))
             return rays, batch
 
         datamanager.next_train = watched
         trainer.train()
-        assert seen == list(range(STEPS))
-        assert [entry["step"] for entry in revealed.rounds] == [0, 24, 42]
-        for number, labels in cached_labels(datamanager).items():
-            np.testing.assert_array_equal(labels, revealed.labels[number])
-            np.testing.assert_array_equal(datamanager.train_dataset.labels_of(number), revealed.labels[number])
-            is_given = labels != VOID
-            np.testing.assert_array_equal(labels[is_given], truth_of(trainer)[number][is_given])
-        assert all(seen is own for seen, own in zip(datamanager.training_labels, revealed.labels, strict=True))
+        datamanager.next_train = original
+        yield found
 
 
-def test_rounds_keep_within_their_budgets_and_the_log_tells_what_they_cost(replica_scene: Path, tmp_path: Path) -> None:
-    with trainer_of(config_of(replica_scene, tmp_path)) as trainer:
-        trainer.train()
-        log = json.loads((trainer.base_dir / LOG_FILE).read_text())
-        revealed, total = revealed_of(trainer), 10 * 36 * 48
+def test_training_sees_no_label_that_was_not_given(ended: Ended) -> None:
+    trainer = ended.trainer
+    datamanager, revealed = trainer.pipeline.datamanager, revealed_of(trainer)
+    assert len(ended.batches) == STEPS
+    for indices, labels, given in ended.batches:
+        for (frame, row, column), label in zip(indices.tolist(), labels.tolist(), strict=True):
+            assert label in (VOID, given[frame][row, column])
+    assert [entry["step"] for entry in revealed.rounds] == [0, 24, 42]
+    for number, labels in cached_labels(datamanager).items():
+        np.testing.assert_array_equal(labels, revealed.labels[number])
+        np.testing.assert_array_equal(datamanager.train_dataset.labels_of(number), revealed.labels[number])
+        is_given = labels != VOID
+        np.testing.assert_array_equal(labels[is_given], truth_of(trainer)[number][is_given])
+    assert all(seen is own for seen, own in zip(datamanager.training_labels, revealed.labels, strict=True))
+
+
+def test_rounds_keep_within_their_budgets_and_the_log_tells_what_they_cost(ended: Ended) -> None:
+    log = json.loads((ended.trainer.base_dir / LOG_FILE).read_text())
+    revealed, total = revealed_of(ended.trainer), 10 * 36 * 48
     assert log["rounds"] == revealed.rounds
     assert log["units_without_answer"] == 0
     for entry, budget in list(zip(revealed.rounds, ACTIVE.budgets, strict=True))[1:]:
@@ -98,23 +118,9 @@ def test_void_pixels_are_charged(replica_scene: Path, tmp_path: Path) -> None:
     assert revealed.rounds[0]["pixels"] == num_asked > sum(int((labels != VOID).sum()) for labels in revealed.labels)
 
 
-def test_labels_spread_after_each_round_from_the_first_fraction_of_propagation_on(
-    replica_scene: Path, tmp_path: Path
-) -> None:
-    with trainer_of(config_of(replica_scene, tmp_path)) as trainer:
-        datamanager, found = trainer.pipeline.datamanager, {}
-        original = datamanager.next_train
-
-        def watched(step: int) -> Any:
-            rays, batch = original(step)
-            found[step] = id(datamanager.propagated)
-            assert (SOFT_LABELS in batch) == (datamanager.propagated is not None)
-            return rays, batch
-
-        datamanager.next_train = watched
-        trainer.train()
-    changes = [step for step in range(1, STEPS) if found[step] != found[step - 1]]
-    assert changes == [30, 42]
+def test_labels_spread_after_each_round_from_the_first_fraction_of_propagation_on(ended: Ended) -> None:
+    found = ended.propagated
+    assert [step for step in range(1, STEPS) if found[step] != found[step - 1]] == [30, 42]
 
 
 # What selection sees
@@ -131,10 +137,10 @@ def poison(trainer: Any, asked: np.ndarray) -> None:
 @pytest.mark.parametrize("strategy", ["disagreement", "core-set", "geometry", "reach"])
 def test_labels_of_units_that_are_not_chosen_change_nothing(replica_scene: Path, tmp_path: Path, strategy: Any) -> None:
     active = replace(ACTIVE, strategy=strategy)
-    with trainer_of(config_of(replica_scene, tmp_path / "clean", active)) as trainer:
+    with trainer_of(config_of(replica_scene, tmp_path / "clean", active, max_num_iterations=45)) as trainer:
         trainer.train()
         clean, weights = revealed_of(trainer), weights_of(trainer)
-    with trainer_of(config_of(replica_scene, tmp_path / "poisoned", active)) as trainer:
+    with trainer_of(config_of(replica_scene, tmp_path / "poisoned", active, max_num_iterations=45)) as trainer:
         poison(trainer, clean.asked)
         trainer.train()
         assert_same_outcome(trainer, clean, weights)
@@ -176,16 +182,12 @@ def test_configurations_from_before_active_learning_are_without_it() -> None:
     assert not old.datamanager.starts_without_labels  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_labels_given_to_a_run_are_those_of_its_evaluation(replica_scene: Path, tmp_path: Path) -> None:
+def test_labels_given_to_a_run_are_those_of_its_evaluation(ended: Ended) -> None:
     from nerfstudio.utils.eval_utils import eval_setup
 
-    config = config_of(replica_scene, tmp_path)
-    with trainer_of(config) as trainer:
-        config.save_config()
-        trainer.train()
-        labels, path = revealed_of(trainer).labels, trainer.base_dir / "config.yml"
-    _, pipeline, _, _ = eval_setup(path, test_mode="inference")
-    for image, other in zip(labels, pipeline.datamanager.training_labels, strict=True):  # pyright: ignore[reportArgumentType]
+    _, pipeline, _, _ = eval_setup(ended.trainer.base_dir / "config.yml", test_mode="inference")
+    evaluated: Any = pipeline.datamanager
+    for image, other in zip(revealed_of(ended.trainer).labels, evaluated.training_labels, strict=True):
         np.testing.assert_array_equal(other, image)
 
 
@@ -218,13 +220,13 @@ def test_frames_and_pixels_are_asked_for_within_budgets_that_round_0_may_have_sp
     assert revealed.is_answered.all()
 
 
-def test_labels_that_were_given_lie_beside_the_run_and_can_be_read_back(replica_scene: Path, tmp_path: Path) -> None:
-    with trainer_of(config_of(replica_scene, tmp_path)) as trainer:
-        trainer.train()
-        revealed, dataset = revealed_of(trainer), trainer.pipeline.datamanager.train_dataset
-        folder = trainer.base_dir / LABELS_FOLDER
-        for image, other in zip(revealed.labels, read_label_folder(str(folder), dataset, tmp_path), strict=True):
-            np.testing.assert_array_equal(other, image)
+def test_labels_that_were_given_lie_beside_the_run_and_can_be_read_back(ended: Ended, tmp_path: Path) -> None:
+    trainer = ended.trainer
+    dataset, folder = trainer.pipeline.datamanager.train_dataset, trainer.base_dir / LABELS_FOLDER
+    for image, other in zip(
+        revealed_of(trainer).labels, read_label_folder(str(folder), dataset, tmp_path), strict=True
+    ):
+        np.testing.assert_array_equal(other, image)
 
 
 def test_a_model_that_cannot_be_asked_is_refused_before_it_trains(replica_scene: Path, tmp_path: Path) -> None:

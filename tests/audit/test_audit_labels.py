@@ -233,7 +233,7 @@ def wrong_scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndar
 def trained_on_errors(wrong_scene: tuple[Path, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = copy.deepcopy(semantic_nerf.config)
     # After 300 steps the depth of some runs is still too rough for any other view to be counted as seeing the box.
-    config.output_dir, config.max_num_iterations = tmp_path_factory.mktemp("outputs"), 600
+    config.output_dir, config.max_num_iterations = tmp_path_factory.mktemp("outputs"), 200
     config.vis, config.machine.device_type = "tensorboard", "cpu"
     config.pipeline.datamanager.data = wrong_scene[0]
     config.pipeline.datamanager.train_num_rays_per_batch = 512  # pyright: ignore[reportAttributeAccessIssue]
