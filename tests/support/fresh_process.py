@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
@@ -52,7 +53,8 @@ def run_warm(code: str, **environment: str) -> "subprocess.CompletedProcess[str]
     with tempfile.TemporaryDirectory() as folder:
         printed = [Path(folder, name) for name in ("stdout", "stderr")]
         process = context.Process(target=_execute, args=(code, environment, *printed))
-        process.start()
+        with patch.dict(os.environ, _ONE_THREAD):  # read when numba and torch are imported
+            process.start()
         process.join(600)
         if process.exitcode is None:
             process.kill()
@@ -60,6 +62,8 @@ def run_warm(code: str, **environment: str) -> "subprocess.CompletedProcess[str]
         return subprocess.CompletedProcess(code, process.exitcode, *(path.read_text() for path in printed))
 
 
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+"""No thread may have been started by OpenMP where a process is forked."""
 _HEAVY = ["nerfstudio.scripts.train", "semantic_ns.train", "support.registered"]
 
 
@@ -71,11 +75,6 @@ def _execute(code: str, environment: dict[str, str], *printed: Path) -> None:
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
     status = 1
     try:
-        import numba
-        import torch
-
-        torch.set_num_threads(1)
-        numba.set_num_threads(1)
         exec(compile(code, "<code>", "exec"), {"__name__": "__main__"})
         status = 0
     except SystemExit as end:
