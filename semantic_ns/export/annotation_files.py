@@ -28,6 +28,7 @@ from semantic_ns.labels.taxonomy import Taxonomy
 AnnotationFormat = Literal["coco", "coco-panoptic", "cvat", "label-studio", "labelme", "voc", "yolo", "cityscapes"]
 ANNOTATION_FORMATS: tuple[str, ...] = get_args(AnnotationFormat)
 _BACKGROUND = (0, 0, 0)
+_VOC_CLASSES = "labelmap.txt"
 
 Mask = Bool[ndarray, "height width"]
 
@@ -40,6 +41,9 @@ class AnnotationFiles:
         folder: folder that is written to.
         format: tool or layout.
         taxonomy: classes.
+
+    Raises:
+        SceneError: if the format cannot hold the name of a class.
     """
 
     folder: Path
@@ -47,6 +51,14 @@ class AnnotationFiles:
     taxonomy: Taxonomy
     _records: list[Any] = field(default_factory=list, init=False)
     _stems: set[str] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        comments = [name for name in self.taxonomy.names if name.startswith("#")]
+        if self.format == "voc" and comments:
+            raise SceneError(
+                f"Expected names of classes that do not begin with # for voc, whose {_VOC_CLASSES} takes such a line "
+                f"for a comment, found '{comments[0]}'; rename the class, or choose another --format."
+            )
 
     def add(self, name: str, labels: Int[ndarray, "height width"]) -> None:
         """Take the labels of an image.
@@ -248,7 +260,7 @@ class AnnotationFiles:
     def _finish_voc(self) -> None:
         lines = zip(self.taxonomy.names, _mask_colors(self.taxonomy), strict=True)
         text = "".join(f"{name}:{','.join(map(str, color))}::\n" for name, color in lines)
-        write_text(self.folder / "labelmap.txt", f"# label:color_rgb:parts:actions\nbackground:0,0,0::\n{text}")
+        write_text(self.folder / _VOC_CLASSES, f"# label:color_rgb:parts:actions\nbackground:0,0,0::\n{text}")
         stems = "".join(f"{stem}\n" for stem in sorted(self._stems))
         write_text(self.folder / "ImageSets" / "Segmentation" / "default.txt", stems)
 
