@@ -17,12 +17,12 @@ from jaxtyping import Bool, Int
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
+from semantic_ns.export.cityscapes_files import CityscapesFiles
 from semantic_ns.export.outlines import outlines_of
 from semantic_ns.export.panoptic_files import PanopticFiles, box_of
 from semantic_ns.io.run_lengths import encode_coco, encode_label_studio, runs_of
 from semantic_ns.io.writing import write_json, write_png, write_text
 from semantic_ns.labels.class_table import voc_color
-from semantic_ns.labels.label_files import label_image
 from semantic_ns.labels.taxonomy import Taxonomy
 
 AnnotationFormat = Literal["coco", "coco-panoptic", "cvat", "label-studio", "labelme", "voc", "yolo", "cityscapes"]
@@ -239,18 +239,7 @@ class AnnotationFiles:
         write_text(self.folder / "data.yaml", f"path: .\ntrain: images/train\nval: images/train\nnames:\n{names}")
 
     def _write_cityscapes(self, name: str, labels: ndarray) -> None:
-        height, width = labels.shape
-        objects = [
-            {"label": class_name, "polygon": outline.tolist()}
-            for _, class_name, mask in self._regions(labels)
-            for outline in outlines_of(mask)
-        ]
-        start = self.folder / "gtFine" / "train" / "scene" / f"{PurePosixPath(name).stem}_gtFine"
-        colors = np.array([*self.taxonomy.colors, _BACKGROUND], np.uint8)
-        write_png(start.with_name(f"{start.name}_labelIds.png"), label_image(labels, self.taxonomy))
-        write_png(start.with_name(f"{start.name}_color.png"), colors[labels])
-        content = {"imgHeight": height, "imgWidth": width, "objects": objects}
-        write_json(start.with_name(f"{start.name}_polygons.json"), content)
+        CityscapesFiles(self.folder, self.taxonomy).add(PurePosixPath(name).stem, labels)  # things are not told apart
 
     def _write_voc(self, name: str, labels: ndarray) -> None:
         colors = np.array([*_mask_colors(self.taxonomy), _BACKGROUND], np.uint8)
