@@ -1,21 +1,27 @@
 """Annotations in the layout of Cityscapes: a JSON file of polygons for each image, `NAME_gtFine_polygons.json`.
 
+Without such files, PNGs are read: of each image the ids of instances, `NAME_gtFine_instanceIds.png`, which hold those
+of classes, too, or else the ids of classes, `NAME_gtFine_labelIds.png`. They need a list of classes.
+
 - Objects are polygons. Where they overlap, the later one wins, as in Cityscapes' own tools; those that are `deleted`
   label nothing. A group (`cargroup`) is a class of its own, since nothing says which class it is of.
-- The image of `NAME_gtFine_polygons.json` is called `NAME`. PNGs of ids beside the files are not read.
+- The image of `NAME_gtFine_polygons.json` is called `NAME`.
 - Without a class table the classes are the labels that occur, in alphabetical order from id 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from semantic_ns.annotations import shapes as drawing
+from semantic_ns.annotations.folder import files_in
+from semantic_ns.annotations.png import read_id_images
 from semantic_ns.annotations.records import entry_of, name_of, points_of, size_of
 from semantic_ns.annotations.shapes import Shape, ShapeImage, annotations_of, is_region
 from semantic_ns.annotations.types import Annotations, Notes
 from semantic_ns.io.text import read_json
 from semantic_ns.labels.class_table import ClassTable
+from semantic_ns.labels.instance_ids import INSTANCE_IDS, LABEL_IDS, class_ids_of
 
 _ENDINGS = ("_gtFine_polygons", "_gtCoarse_polygons", "_polygons")
 
@@ -34,6 +40,30 @@ def read_cityscapes(paths: Sequence[Path], table: ClassTable | None, notes: Note
     images = [_read(path, notes) for path in paths]
     source = f"labels of {paths[0].parent if len(paths) > 1 else paths[0]}"
     return annotations_of(images, None, table, source, notes)
+
+
+def id_images(labels: Path) -> dict[Path, str]:
+    """The PNGs of ids of a folder, or the one that is named, and the name of the colour image of each."""
+    found: dict[str, Path] = {}
+    for ending in (LABEL_IDS, INSTANCE_IDS):  # the latter is taken where there are both
+        for path in [labels] if labels.is_file() else files_in(labels, (".png",)):
+            if path.suffix.lower() == ".png" and path.stem.endswith(ending):
+                found[str(path.with_name(path.stem.removesuffix(ending)))] = path
+    return {path: f"{Path(start).name}.png" for start, path in sorted(found.items())}
+
+
+def read_cityscapes_ids(names: Mapping[Path, str], table: ClassTable, notes: Notes) -> Annotations:
+    """Read PNGs of ids of instances or of classes.
+
+    Args:
+        names: the PNGs, see `id_images`.
+        table: the classes.
+        notes: notes of the reader.
+
+    Raises:
+        SceneError: on reading an image, if it has several channels or an id that is not in the table.
+    """
+    return read_id_images(names, table, notes, class_ids_of=class_ids_of)
 
 
 def _read(path: Path, notes: Notes) -> ShapeImage:

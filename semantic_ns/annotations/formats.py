@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from semantic_ns.annotations.archive import unpack
-from semantic_ns.annotations.cityscapes import read_cityscapes
+from semantic_ns.annotations.cityscapes import id_images, read_cityscapes, read_cityscapes_ids
 from semantic_ns.annotations.class_lists import find_class_file, is_class_file, read_class_file
 from semantic_ns.annotations.coco import read_coco
 from semantic_ns.annotations.cvat import read_cvat
@@ -121,6 +121,8 @@ def _guess(source: _Source) -> str:
         return "cvat"
     if labels.suffix.lower() in {".yaml", ".yml"} or (labels.is_dir() and class_list(labels) is not None):
         return "yolo"
+    if id_images(labels):
+        return "cityscapes"
     if labels.suffix.lower() in _IMAGES or (labels.is_dir() and label_images(labels)):
         return "png"
     jsons = source.all_jsons
@@ -133,6 +135,8 @@ def _guess(source: _Source) -> str:
 
 def _read(source: _Source, chosen: str, table: ClassTable | None) -> Annotations:
     labels, notes = source.labels, source.notes
+    if chosen == "cityscapes" and chosen not in source.jsons and (pngs := id_images(labels)):
+        return read_cityscapes_ids(pngs, table or read_class_file(find_class_file(source.folder)), notes)
     if chosen in _OF_JSON:
         return _read_jsons(source, chosen, table)
     if chosen == "cvat":

@@ -4,8 +4,10 @@ Pixels with a void id of the list are those that nobody annotated: the images ca
 negative number of an array is void, too.
 """
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Int64
@@ -54,13 +56,38 @@ def read_png(labels: Path, table: ClassTable, notes: Notes) -> Annotations:
     paths = label_images(labels)
     if not paths:
         raise SceneError(f"Expected label images (PNG or .npy) in {labels}, found none; check the path.")
-    ids = sorted(entry.id for entry in table.entries)
-    class_of_id = {**dict.fromkeys(table.void_ids, UNLABELLED), **{number: i for i, number in enumerate(ids)}}
+    further: dict[int, int] = {}
     rule = rule_of_files([path for path in paths if path.suffix.lower() != _ARRAY], table)
     if rule.sentence is not None:
         notes.say(rule.sentence)
     if rule.label_map is not None:
-        class_of_id |= {value: class_of_id[number] for value, number in rule.label_map.ids.items()}
+        further = dict(rule.label_map.ids)
+    names = {path: f"{path.stem}.png" if path.suffix.lower() == _ARRAY else path.name for path in paths}
+    return read_id_images(names, table, notes, further)
+
+
+def read_id_images(
+    names: Mapping[Path, str],
+    table: ClassTable,
+    notes: Notes,
+    further: Mapping[int, int] = MappingProxyType({}),
+    class_ids_of: Callable[[ndarray], ndarray] = np.asarray,
+) -> Annotations:
+    """Read images of ids of the table.
+
+    Args:
+        names: name of the colour image of each label image.
+        table: the classes.
+        notes: notes of the reader.
+        further: ids of the table by other values that stand for them.
+        class_ids_of: gives the ids of classes of what the pixels hold.
+
+    Raises:
+        SceneError: on reading an image, see `read_png`.
+    """
+    ids = sorted(entry.id for entry in table.entries)
+    class_of_id = {**dict.fromkeys(table.void_ids, UNLABELLED), **{number: i for i, number in enumerate(ids)}}
+    class_of_id |= {value: class_of_id[number] for value, number in further.items()}
 
     def tell(value: int) -> str:
         return f"ids of the class table {table.name}, found {value}"
@@ -68,20 +95,14 @@ def read_png(labels: Path, table: ClassTable, notes: Notes) -> Annotations:
     def read(path: Path, size: ImageSize) -> Int64[ndarray, "height width"]:
         if path.suffix.lower() != _ARRAY:
             with open_mask(path, "label image"):
-                ids = resize_nearest(read_label_image(path), size)
+                ids = resize_nearest(class_ids_of(read_label_image(path)), size)
             return classes_of_values(ids, class_of_id, path, tell)
         ids = resize_nearest(_read_array(path), size)
         negative = {int(value): VOID for value in np.unique(ids[ids < 0])}
         return classes_of_values(ids, {**negative, **class_of_id}, path, tell)
 
     images = (
-        AnnotatedImage(
-            f"{path.stem}.png" if path.suffix.lower() == _ARRAY else path.name,
-            str(path),
-            partial(read, path),
-            partial(_size, path),
-        )
-        for path in paths
+        AnnotatedImage(name, str(path), partial(read, path), partial(_size, path)) for path, name in names.items()
     )
     return Annotations(table, tuple(images), True, notes)
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from semantic_ns.jobs.processes import Limits
     from semantic_ns.scene_batch.backend import Backend
     from semantic_ns.scene_batch.scene import SceneTask
-    from semantic_ns.scene_batch.table import Row
+    from semantic_ns.scene_batch.summary import Summary
+    from semantic_ns.scene_batch.table import Rows
 
 
 @dataclass
@@ -28,8 +29,8 @@ class Batch:
 
     Each scene has a folder with the results and logs of its steps. A step that is done is not run again; one that was
     killed is run anew, and a training goes on from its newest checkpoint. At the end results.csv and results.md have a
-    row for each scene, with the reason where one failed, and results.html shows pictures of all. Options after -- are
-    passed to ns-train.
+    row for each scene, with the reason where one failed, and results.html sums them up and shows pictures of all, of
+    more than 100 scenes on pages to which it leads. Options after -- are passed to ns-train.
     """
 
     scenes: tyro.conf.Positional[tuple[Path, ...]]
@@ -62,6 +63,7 @@ class Batch:
         # Slow to import, and not needed to refuse a wrong option.
         from semantic_ns.io.writing import refuse_inside
         from semantic_ns.jobs.training_arguments import refuse_unknown_method
+        from semantic_ns.scene_batch.index_page import PAGE
         from semantic_ns.scene_batch.plan import find_paths, read_settings
         from semantic_ns.scene_batch.run import locked, run_batch, write_results
 
@@ -73,10 +75,10 @@ class Batch:
             self._check_training(paths[0])
         with locked(self.output_dir):
             rows = run_batch(self._tasks(paths), backend, console)
-            page = write_results(self.output_dir, rows)
-        _show(console, rows)
-        console.print(f"Pictures: {page}", soft_wrap=True, highlight=False, markup=False)
-        if missing := sum(row.status != "done" for row in rows):
+            summary = write_results(self.output_dir, rows)
+        _show(console, rows, summary)
+        console.print(f"Pictures: {self.output_dir / PAGE}", soft_wrap=True, highlight=False, markup=False)
+        if missing := len(rows) - summary.states["done"]:
             raise SceneError(
                 f"Expected all {len(rows)} scenes to be done, found {missing} that failed or were interrupted; the "
                 f"table in {self.output_dir} says why, and the same command tries them again."
@@ -159,15 +161,24 @@ class Batch:
         return Limits(seconds, memory)
 
 
-def _show(console: Console, rows: Sequence["Row"]) -> None:
+def _show(console: Console, rows: "Rows", summary: "Summary") -> None:
+    """Show a row for each scene or, of more than fit on a page, why scenes failed."""
     from rich.markup import escape
     from rich.table import Table
 
+    from semantic_ns.scene_batch.index_page import MOST_REASONS, SCENES_PER_PAGE
     from semantic_ns.scene_batch.table import HEADER, cells
 
-    table = Table(*HEADER)
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in cells(row)))
+    if len(rows) <= SCENES_PER_PAGE:
+        table = Table(*HEADER)
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in cells(row)))
+    else:
+        states = ", ".join(f"{count} {state}" for state, count in sorted(summary.states.items()))
+        table = Table("scenes", "reason", "such as", title=f"{len(rows)} scenes: {states}", title_justify="left")
+        for failure in summary.failures()[:MOST_REASONS]:
+            names = ", ".join(place.name for place in failure.examples)
+            table.add_row(str(failure.count), escape(failure.reason), escape(names))
     console.print(table)
 
 

@@ -33,6 +33,9 @@ class Instances:
     depth: Literal["auto", "given", "rendered"] = "auto"
     """Where depth comes from: the depth images of the scene (given), or what the run renders. By default the scene's
     where training frames have depth images that agree with each other."""
+    cityscapes: bool = False
+    """Whether the layout of Cityscapes is written as well, into the folder cityscapes: PNGs of the ids of instances,
+    of the ids of classes and of colours, and polygons."""
 
     def main(self) -> None:
         """Load the run, render its images, find the instances, and write into a folder that appears when complete."""
@@ -42,6 +45,8 @@ class Instances:
         from semantic_ns.export.labels import dataset_frames, input_paths, unique_frames
         from semantic_ns.export.scene_instances import read_run_surface, training_masks
         from semantic_ns.export.surface_views import render_views
+        from semantic_ns.io.image_names import names_of_images
+        from semantic_ns.io.orientation import UPRIGHT, exif_orientation
         from semantic_ns.io.writing import making_folder, refuse_inside, refuse_used_folder
 
         refuse_used_folder(self.output_dir, "--output-dir", is_replaced=True)
@@ -51,17 +56,26 @@ class Instances:
         refuse_inside(self.output_dir, input_paths(data), "--output-dir")
         train, scored, outputs = data.train_dataset, data.eval_dataset, data.train_dataparser_outputs
         frames = [*dataset_frames(train), *dataset_frames(scored)]
-        images = relative_paths([*train.image_filenames, *scored.image_filenames])
+        paths = [*train.image_filenames, *scored.image_filenames]
+        images = relative_paths(paths)
+        # With split all both have the same images, which are one each.
+        name_of = dict(zip(unique := list(dict.fromkeys(paths)), names_of_images(unique), strict=True))
+        names = [name_of[path] for path in paths]
         masks = () if self.masks is None else training_masks(self.masks, data)
         surface = read_run_surface(run.model, data, self.depth, masks, _tracked("Rendering training images"))
         found = surface.instances
         with making_folder(self.output_dir) as folder:
-            files = InstanceFiles(folder, found, taxonomy, surface.scene.unit)
+            files = InstanceFiles(folder, found, taxonomy, surface.scene.unit, self.cityscapes)
             others = render_views(run.model, scored, outputs, track=_tracked("Rendering scored images"))
             used = {id(frame) for frame in unique_frames(frames)}
-            for frame, image, view in zip(frames, images, [*surface.views, *others], strict=True):
-                if id(frame) in used:
-                    files.add(frame.name, image, found.of(found.surface.shown_by(view)), view.labels)
+            for frame, image, name, view in zip(frames, images, names, [*surface.views, *others], strict=True):
+                if id(frame) not in used:
+                    continue
+                ids = found.of(found.surface.shown_by(view))
+                files.add(frame.name, image, ids, view.labels)
+                if self.cityscapes:
+                    orientation = UPRIGHT if frame.image is None else exif_orientation(frame.image)
+                    files.add_cityscapes(name, ids, view.labels, orientation)
             files.finish()
         Console(soft_wrap=True, highlight=False, markup=False).print(
             f"Wrote {found.count} instances, from {surface.said}, to {self.output_dir}; depth: "

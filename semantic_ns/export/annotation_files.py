@@ -17,17 +17,18 @@ from jaxtyping import Bool, Int
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
+from semantic_ns.export.cityscapes_files import CityscapesFiles
 from semantic_ns.export.outlines import outlines_of
 from semantic_ns.export.panoptic_files import PanopticFiles, box_of
 from semantic_ns.io.run_lengths import encode_coco, encode_label_studio, runs_of
 from semantic_ns.io.writing import write_json, write_png, write_text
 from semantic_ns.labels.class_table import voc_color
-from semantic_ns.labels.label_files import label_image
 from semantic_ns.labels.taxonomy import Taxonomy
 
 AnnotationFormat = Literal["coco", "coco-panoptic", "cvat", "label-studio", "labelme", "voc", "yolo", "cityscapes"]
 ANNOTATION_FORMATS: tuple[str, ...] = get_args(AnnotationFormat)
 _BACKGROUND = (0, 0, 0)
+_VOC_CLASSES = "labelmap.txt"
 
 Mask = Bool[ndarray, "height width"]
 
@@ -40,6 +41,9 @@ class AnnotationFiles:
         folder: folder that is written to.
         format: tool or layout.
         taxonomy: classes.
+
+    Raises:
+        SceneError: if the format cannot hold the name of a class.
     """
 
     folder: Path
@@ -47,6 +51,14 @@ class AnnotationFiles:
     taxonomy: Taxonomy
     _records: list[Any] = field(default_factory=list, init=False)
     _stems: set[str] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        comments = [name for name in self.taxonomy.names if name.startswith("#")]
+        if self.format == "voc" and comments:
+            raise SceneError(
+                f"Expected names of classes that do not begin with # for voc, whose {_VOC_CLASSES} takes such a line "
+                f"for a comment, found '{comments[0]}'; rename the class, or choose another --format."
+            )
 
     def add(self, name: str, labels: Int[ndarray, "height width"]) -> None:
         """Take the labels of an image.
@@ -227,18 +239,7 @@ class AnnotationFiles:
         write_text(self.folder / "data.yaml", f"path: .\ntrain: images/train\nval: images/train\nnames:\n{names}")
 
     def _write_cityscapes(self, name: str, labels: ndarray) -> None:
-        height, width = labels.shape
-        objects = [
-            {"label": class_name, "polygon": outline.tolist()}
-            for _, class_name, mask in self._regions(labels)
-            for outline in outlines_of(mask)
-        ]
-        start = self.folder / "gtFine" / "train" / "scene" / f"{PurePosixPath(name).stem}_gtFine"
-        colors = np.array([*self.taxonomy.colors, _BACKGROUND], np.uint8)
-        write_png(start.with_name(f"{start.name}_labelIds.png"), label_image(labels, self.taxonomy))
-        write_png(start.with_name(f"{start.name}_color.png"), colors[labels])
-        content = {"imgHeight": height, "imgWidth": width, "objects": objects}
-        write_json(start.with_name(f"{start.name}_polygons.json"), content)
+        CityscapesFiles(self.folder, self.taxonomy).add(PurePosixPath(name).stem, labels)  # things are not told apart
 
     def _write_voc(self, name: str, labels: ndarray) -> None:
         colors = np.array([*_mask_colors(self.taxonomy), _BACKGROUND], np.uint8)
@@ -248,7 +249,7 @@ class AnnotationFiles:
     def _finish_voc(self) -> None:
         lines = zip(self.taxonomy.names, _mask_colors(self.taxonomy), strict=True)
         text = "".join(f"{name}:{','.join(map(str, color))}::\n" for name, color in lines)
-        write_text(self.folder / "labelmap.txt", f"# label:color_rgb:parts:actions\nbackground:0,0,0::\n{text}")
+        write_text(self.folder / _VOC_CLASSES, f"# label:color_rgb:parts:actions\nbackground:0,0,0::\n{text}")
         stems = "".join(f"{stem}\n" for stem in sorted(self._stems))
         write_text(self.folder / "ImageSets" / "Segmentation" / "default.txt", stems)
 

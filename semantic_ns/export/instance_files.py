@@ -8,12 +8,14 @@ from jaxtyping import Int16, Int32
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
+from semantic_ns.export.cityscapes_files import CityscapesFiles
 from semantic_ns.export.instance_masks import LARGEST_ID
 from semantic_ns.export.instance_surface import SurfaceInstances
 from semantic_ns.export.panoptic_files import PanopticFiles, box_of
 from semantic_ns.instances.colors import instance_color, instance_colors
 from semantic_ns.instances.parts import NO_INSTANCE
 from semantic_ns.instances.table import TABLE_FILE, InstanceTable
+from semantic_ns.io.orientation import UPRIGHT, to_upright
 from semantic_ns.io.run_lengths import encode_coco
 from semantic_ns.io.writing import write_json, write_png
 from semantic_ns.labels.taxonomy import Taxonomy
@@ -21,6 +23,8 @@ from semantic_ns.labels.taxonomy import Taxonomy
 INSTANCES_FILE = "instances.json"
 COCO_FILE = "instances_coco.json"
 PANOPTIC_FILE = "panoptic.json"
+CITYSCAPES = "cityscapes"
+"""Folder of Cityscapes' layout."""
 
 
 def table_of(found: SurfaceInstances, taxonomy: Taxonomy) -> InstanceTable:
@@ -69,12 +73,15 @@ class InstanceFiles:
         found: The instances.
         taxonomy: The classes.
         unit: Unit of the world.
+        cityscapes: Whether Cityscapes' layout is written as well, into the folder `cityscapes`, see `CityscapesFiles`.
 
     Raises:
-        SceneError: if there are more instances than 16 bits count.
+        SceneError: if there are more instances than 16 bits count, or than Cityscapes' layout has ids for.
     """
 
-    def __init__(self, folder: Path, found: SurfaceInstances, taxonomy: Taxonomy, unit: str) -> None:
+    def __init__(
+        self, folder: Path, found: SurfaceInstances, taxonomy: Taxonomy, unit: str, cityscapes: bool = False
+    ) -> None:
         if found.count > LARGEST_ID:
             raise SceneError(
                 f"Expected at most {LARGEST_ID} instances, as an image of 16 bits has ids, found {found.count}; give "
@@ -85,6 +92,8 @@ class InstanceFiles:
         self._table = table_of(found, taxonomy)
         self._colors = instance_colors(found.count)
         self._panoptic = PanopticFiles(folder / PANOPTIC_FILE, found.count, taxonomy)
+        classes = found.classes.tolist()
+        self._cityscapes = CityscapesFiles(folder / CITYSCAPES, taxonomy, classes) if cityscapes else None
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 
@@ -123,8 +132,28 @@ class InstanceFiles:
                 }
             )
 
+    def add_cityscapes(
+        self,
+        name: str,
+        ids: Int32[ndarray, "height width"],
+        labels: Int16[ndarray, "height width"],
+        orientation: int = UPRIGHT,
+    ) -> None:
+        """Write the files of a frame in Cityscapes' layout, which belong to the upright picture, as annotations do.
+
+        Args:
+            name: Name of the image, without suffix, that no other one has.
+            ids: Instance of each stored pixel, 0 for none.
+            labels: Class of each stored pixel, void -1.
+            orientation: EXIF orientation of the image.
+        """
+        assert self._cityscapes is not None, "the layout was not asked for"
+        self._cityscapes.add(name, to_upright(labels, orientation), to_upright(ids, orientation))
+
     def finish(self) -> None:
         """Write what all frames share; `track_id` of COCO's instances is the instance in every frame."""
+        if self._cityscapes is not None:
+            self._cityscapes.write_classes()
         write_json(self._folder / INSTANCES_FILE, self._content)
         self._table.write(self._folder / TABLE_FILE)
         taxonomy = self._taxonomy

@@ -144,6 +144,12 @@ class SurfaceInstances:
         """Number of instances."""
         return int(self.ids.max(initial=0))
 
+    @property
+    def classes(self) -> Int16[ndarray, "instances"]:
+        """The class of each instance, in the order of their ids."""
+        numbers, first = np.unique(self.ids, return_index=True)
+        return self.surface.classes[first[numbers > NO_INSTANCE]]
+
     def of(self, voxels: Int64[ndarray, "*shape"]) -> Int32[ndarray, "*shape"]:
         """The instance of voxels by their numbers, 0 for -1."""
         return np.append(self.ids, np.int32(NO_INSTANCE))[voxels]

@@ -1,5 +1,7 @@
 """Point clouds and meshes with classes as files: PLY, LAS and LAZ, OBJ and GLB."""
 
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,12 @@ _LAS_STEP = 1e-4
 """Coordinates of LAS are whole numbers of a step, which is this in the unit of the world."""
 _LAS_STEPS = 1e8
 """Steps over the extent of scenes for which that step is too coarse (below one unit) or too fine for 32 bits."""
+
+
+TAKEN_NAMES = ("classes", "instances")
+"""Endings of the names of meshes in the colours of classes and of things, which no part of a class has."""
+_VOID_PART = "void"
+_MOST_NAME_BYTES = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +70,10 @@ class Labelled:
             self.confidence[chosen],
             None if self.instances is None else self.instances[chosen],
         )
+
+
+Parts = dict[int | None, tuple[Labelled, ndarray]]
+"""Vertices and triangles by their class, void -1; those of a whole mesh by None."""
 
 
 def write_ply(path: Path, points: Labelled, taxonomy: Taxonomy, faces: Int64[ndarray, "faces 3"] | None = None) -> None:
@@ -181,9 +193,9 @@ def write_mesh(
 ) -> list[Path]:
     """Write a mesh with colours and classes of its vertices: PLY, OBJ or GLB by the ending of the path.
 
-    A GLB whose classes are split has a node for each, under its name; PLY and OBJ are then a file for each class. A
-    triangle belongs to the class of most of its vertices. A GLB holds ids as attributes of its own, `_CLASS_ID` and
-    `_INSTANCE_ID` (glTF 2.0, 3.7.2.1), whole numbers in single precision; OBJ has no place for them.
+    A GLB whose classes are split has a node for each, under its name; PLY and OBJ are then a file for each class, see
+    `part_names`. A triangle belongs to the class of most of its vertices. A GLB holds ids as attributes of its own,
+    `_CLASS_ID` and `_INSTANCE_ID` (glTF 2.0, 3.7.2.1), whole numbers in single precision; OBJ has no place for them.
 
     Args:
         path: The file.
@@ -195,15 +207,7 @@ def write_mesh(
     Returns:
         The files.
     """
-    if not splits_classes:
-        parts = {"": (vertices, faces)}
-    else:
-        of_faces = majority(vertices.labels[faces])
-        parts = {}
-        for number in np.unique(of_faces):
-            used, local = np.unique(faces[of_faces == number], return_inverse=True)
-            name = "void" if number == VOID else taxonomy.names[number]
-            parts[f"{name}"] = (vertices[used], local.reshape(-1, 3))
+    parts: Parts = _parts(vertices, faces) if splits_classes else {None: (vertices, faces)}
     if path.suffix == ".glb":
         if _is_large(vertices.positions):
             raise SceneError(
@@ -212,11 +216,10 @@ def write_mesh(
             )
         _write_glb(path, parts, taxonomy)
         return [path]
+    names = part_names([number for number in parts if number is not None], taxonomy, TAKEN_NAMES, file_name)
     paths: list[Path] = []
-    for name, (some, triangles) in parts.items():
-        place = path.with_name(f"{path.stem}_{file_name(name)}{path.suffix}") if splits_classes else path
-        if place in paths:  # another class has the same name but for signs that a file name cannot have
-            place = place.with_stem(f"{place.stem}_{taxonomy.source_ids[taxonomy.names.index(name)]}")
+    for number, (some, triangles) in parts.items():
+        place = path if number is None else path.with_name(f"{path.stem}_{names[number]}{path.suffix}")
         if path.suffix == ".obj":
             with replacing(place) as temporary:
                 _trimesh(some, triangles).export(str(temporary), file_type="obj")
@@ -226,9 +229,51 @@ def write_mesh(
     return paths
 
 
+def _parts(vertices: Labelled, faces: Int64[ndarray, "faces 3"]) -> Parts:
+    """The triangles of each class, and the vertices that they use."""
+    of_faces = majority(vertices.labels[faces])
+    parts: Parts = {}
+    for number in np.unique(of_faces).tolist():
+        used, local = np.unique(faces[of_faces == number], return_inverse=True)
+        parts[number] = (vertices[used], local.reshape(-1, 3))
+    return parts
+
+
+def part_names(
+    numbers: Sequence[int],
+    taxonomy: Taxonomy,
+    taken: Iterable[str] = (),
+    made: Callable[[str], str] = str,
+) -> dict[int, str]:
+    """Names of parts of a mesh after their classes, no two of which differ in case alone.
+
+    Where a name is taken, the id of the class is added to it.
+
+    Args:
+        numbers: Classes 0..C-1, void -1.
+        taxonomy: The classes.
+        taken: Names that mean something else.
+        made: Makes what is allowed of a name.
+    """
+    used = {name.casefold() for name in taken}
+    found: dict[int, str] = {}
+    for number in sorted(numbers):  # void comes first, and keeps its name
+        name = _VOID_PART if number == VOID else made(taxonomy.names[number].strip())
+        if not name:
+            name = f"class_{taxonomy.source_ids[number]}"
+        while name.casefold() in used:
+            name = f"{name}_{taxonomy.void_source_id if number == VOID else taxonomy.source_ids[number]}"
+        used.add(name.casefold())
+        found[number] = name
+    return found
+
+
 def file_name(name: str) -> str:
-    """A class name as part of a file name."""
-    return "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in name)
+    """A class name as part of a file name, at most 100 bytes long."""
+    # Composed, since some file systems take both spellings of a letter with an accent for one name.
+    composed = unicodedata.normalize("NFC", name)
+    allowed = "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in composed)
+    return allowed.encode()[:_MOST_NAME_BYTES].decode(errors="ignore")
 
 
 def majority(labels: Int16[ndarray, "faces 3"]) -> Int16[ndarray, "faces"]:
@@ -245,16 +290,21 @@ def _trimesh(vertices: Labelled, faces: ndarray) -> Any:
     )
 
 
-def _write_glb(path: Path, parts: dict[str, tuple[Labelled, ndarray]], taxonomy: Taxonomy) -> None:
+def _write_glb(path: Path, parts: Parts, taxonomy: Taxonomy) -> None:
     import trimesh
 
-    scene = trimesh.Scene()
-    for name, (vertices, faces) in parts.items():
+    names: dict[int | None, str] = {None: "scene", **part_names([n for n in parts if n is not None], taxonomy)}
+    # trimesh has a node above all others, which a class must not share its name with.
+    root = "world"
+    while root in names.values():
+        root += "_"
+    scene = trimesh.Scene(base_frame=root)
+    for number, (vertices, faces) in parts.items():
         mesh = _trimesh(vertices, faces)
         # The 32 bits of whole numbers are for indices alone in glTF; those of floats hold ids below 2^24.
         mesh.vertex_attributes["_CLASS_ID"] = vertices.source_ids(taxonomy).astype(np.float32)
         if vertices.instances is not None:
             mesh.vertex_attributes["_INSTANCE_ID"] = vertices.instances.astype(np.float32)
-        scene.add_geometry(mesh, node_name=name or "scene", geom_name=name or "scene")
+        scene.add_geometry(mesh, node_name=names[number], geom_name=names[number])
     with replacing(path) as temporary:
         scene.export(str(temporary), file_type="glb")

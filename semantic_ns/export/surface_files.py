@@ -14,7 +14,7 @@ from semantic_ns.export.instance_files import INSTANCES_FILE, describe
 from semantic_ns.export.instance_surface import SurfaceInstances
 from semantic_ns.export.labels import CLASSES_FILE, class_table
 from semantic_ns.export.point_cloud import make_points
-from semantic_ns.export.point_files import Labelled, write_las, write_mesh, write_ply
+from semantic_ns.export.point_files import TAKEN_NAMES, Labelled, write_las, write_mesh, write_ply
 from semantic_ns.export.scannet_files import write_scannet
 from semantic_ns.export.surface_views import SceneSurface
 from semantic_ns.export.tsdf import Mesh, TsdfConfig, fuse_depth
@@ -26,8 +26,8 @@ from semantic_ns.labels.taxonomy import Taxonomy
 PointFormat = Literal["ply", "las", "laz"]
 MeshFormat = Literal["ply", "obj", "glb", "scannet"]
 README = "README.txt"
-_OF_CLASSES = "_classes"
-"""Ending of the names of what is in the colours of the classes."""
+_OF_CLASSES, _OF_INSTANCES = (f"_{name}" for name in TAKEN_NAMES)
+"""Endings of the names of what is in the colours of the classes and of the things."""
 _LEAST_TOLERANCE_PX = 2.0
 """Least difference of depths of one surface between views, in sides of a pixel there."""
 _LEAST_TRUNCATION = 3.0
@@ -179,7 +179,7 @@ def _pictures(content: Labelled, taxonomy: Taxonomy) -> Iterator[tuple[str, Labe
     yield _OF_CLASSES, replace(content, colors=content.class_colors(taxonomy))
     if content.instances is not None:
         colors = instance_colors(int(content.instances.max(initial=0)))
-        yield "_instances", replace(content, colors=colors[content.instances])
+        yield _OF_INSTANCES, replace(content, colors=colors[content.instances])
 
 
 def _write_instances(

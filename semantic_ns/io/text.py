@@ -103,4 +103,9 @@ def read_json(path: Path) -> Any:
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in markdown; each row has as many cells as the header."""
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ("---",) * len(header), *rows))
+    return "\n".join(map(markdown_row, (header, ("---",) * len(header), *rows)))
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """A row of a table in markdown."""
+    return f"| {' | '.join(cells)} |"

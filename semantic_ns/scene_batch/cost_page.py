@@ -10,7 +10,6 @@ from semantic_ns.scene_batch.estimate import DRIVER, GIB, HOUR_S, Estimate, Part
 from semantic_ns.scene_batch.node_losses import Simulated
 
 COST_FILE = "cost.md"
-_LARGE_PAGE_BYTES = 2**30
 _TESTED_NODES, _TESTED_TASKS = 250, 10_000
 """Sizes up to which Ray's maintainers test it (release/benchmarks/README.md of ray-project/ray)."""
 _ADVICE = {
@@ -44,7 +43,7 @@ def cost_table(estimates: Sequence[Estimate]) -> Table:
         ),
         ("records read at a restart", [as_count(each.num_records) for each in estimates]),
         ("time until the first scene starts", [as_time(each.start_seconds) for each in estimates]),
-        ("page of pictures", [as_bytes(each.page_bytes) for each in estimates]),
+        ("pages of pictures", [f"{as_count(each.num_pages)}, {as_bytes(each.page_bytes)}" for each in estimates]),
     ]
     return ("scenes", *(f"{each.num_scenes:,}" for each in estimates)), [(name, *cells) for name, cells in rows]
 
@@ -82,7 +81,7 @@ def measured_table(planner: Planner) -> Table:
         ("bytes left", f"{as_bytes(measured.bytes)}, a checkpoint {as_bytes(measured.checkpoint_bytes)}"),
         ("seconds between checkpoints", "-" if between is None else f"{between:.1f}"),
         ("bytes of the scene itself", as_bytes(measured.input_bytes)),
-        ("its part of the page of pictures", f"{as_bytes(measured.page_bytes)}, {measured.page_seconds:.3f} s"),
+        ("its part of a page of pictures", f"{as_bytes(measured.page_bytes)}, {measured.page_seconds:.3f} s"),
         ("failed", f"{measured.num_failed} of {measured.num_ended}"),
     ]
 
@@ -96,12 +95,6 @@ def remarks(planner: Planner, estimates: Sequence[Estimate]) -> list[str]:
     ]
     if first.nodes < cluster.nodes:
         said[0] += f" The {cluster.nodes:,} machines given are more."
-    if large := [each for each in estimates if each.page_bytes > _LARGE_PAGE_BYTES]:
-        said.append(
-            f"The page of pictures of {large[0].num_scenes:,} scenes has {as_bytes(large[0].page_bytes)}, which no "
-            "browser opens with ease, and while it is written it takes "
-            f"{large[0].page_memory_share:.2g} times the memory of a machine; make several batches."
-        )
     places = planner.machines.places * cluster.nodes
     if cluster.nodes > _TESTED_NODES or places > _TESTED_TASKS:
         said.append(

@@ -11,14 +11,13 @@ import math
 from dataclasses import dataclass
 
 from semantic_ns.errors import SceneError
+from semantic_ns.scene_batch.index_page import SCENES_PER_PAGE
 from semantic_ns.scene_batch.measured import Measured
 from semantic_ns.scene_batch.node_losses import Machines, Piece, expected_seconds, pieces_of, share_given_up
 
 GIB = 2**30
 HOUR_S = 3600.0
 DRIVER = "sns-batch itself"
-_COPIES_OF_PAGE = 3
-"""How often the page of pictures lies in memory while it is written: its body, the page, and its bytes."""
 _MOST_WAITING = 1000
 """Scenes that wait at Ray at least, see `ray_cluster`."""
 _OBJECT_STORE_SHARE = 0.3
@@ -114,8 +113,8 @@ class Estimate:
         files: Files and folders that are left.
         num_records: Records that are read when the batch is started again.
         start_seconds: Seconds that this takes.
-        page_bytes: Bytes of the page of pictures.
-        page_memory_share: Memory in which the page is made, as a share of that of a machine.
+        page_bytes: Bytes of the pages of pictures together.
+        num_pages: Their number.
     """
 
     num_scenes: int
@@ -134,7 +133,7 @@ class Estimate:
     num_records: int
     start_seconds: float
     page_bytes: float
-    page_memory_share: float
+    num_pages: int
 
 
 class Planner:
@@ -212,11 +211,11 @@ class Planner:
         """Seconds of the one process of the batch for a scene: before the work, while it goes on, and after it.
 
         It reads the records of all scenes at its start, those of each scene that ends, with its scores, and all of
-        them again for the table; then it draws the page.
+        them again for the tables and for the pages, whose pictures it draws.
         """
         one = 1 / self.capacities.reads
         num_steps = len(self.measured.step_seconds)
-        return num_steps * one, (num_steps + 1) * one, (num_steps + 1) * one + self.measured.page_seconds
+        return num_steps * one, (num_steps + 1) * one, 2 * (num_steps + 1) * one + self.measured.page_seconds
 
     def estimate(self, num_scenes: int) -> Estimate:
         """What a number of scenes costs.
@@ -241,7 +240,6 @@ class Planner:
             limit = DRIVER
         core_hours = num_scenes * self.seconds * cluster.cpus / HOUR_S
         paid = wall * cluster.nodes * cluster.cores_per_node / HOUR_S
-        page = num_scenes * measured.page_bytes
         return Estimate(
             num_scenes=num_scenes,
             wall_seconds=wall,
@@ -258,8 +256,8 @@ class Planner:
             files=num_scenes * (measured.files + measured.folders),
             num_records=num_scenes * len(measured.step_seconds),
             start_seconds=before,
-            page_bytes=page,
-            page_memory_share=_COPIES_OF_PAGE * page / (cluster.memory_per_node_gib * GIB),
+            page_bytes=num_scenes * measured.page_bytes,
+            num_pages=math.ceil(num_scenes / SCENES_PER_PAGE),
         )
 
 

@@ -50,8 +50,8 @@ class Measured:
         checkpoint_seconds: Seconds between two checkpoints of a training; None where that is not known.
         input_bytes: Bytes of the scene itself; 0 where it cannot be seen from here.
         description_bytes: Bytes of the scene and its settings in the file of the batch.
-        page_bytes: Bytes of the scene in the page of pictures.
-        page_seconds: Seconds for which the scene is drawn into the page.
+        page_bytes: Bytes of the scene in a page of pictures.
+        page_seconds: Seconds for which the scene is drawn into a page.
     """
 
     num_scenes: int

@@ -14,12 +14,13 @@ from semantic_ns.io.locking import take_lock
 from semantic_ns.io.writing import write_errors_as_scene_error
 from semantic_ns.jobs.parallel import sigterm_as_exit
 from semantic_ns.scene_batch.backend import Backend
-from semantic_ns.scene_batch.page import write_page
+from semantic_ns.scene_batch.page import write_pages
 from semantic_ns.scene_batch.progress import as_clock, seconds_left
 from semantic_ns.scene_batch.records import Record, sentence_about_unreadable
 from semantic_ns.scene_batch.scene import SceneTask
 from semantic_ns.scene_batch.steps import Step
-from semantic_ns.scene_batch.table import Row, row_of, write_table
+from semantic_ns.scene_batch.summary import Summary
+from semantic_ns.scene_batch.table import Row, Rows, row_of, write_table
 
 LOCK = ".lock"
 _FEW_STEPS = 1000
@@ -47,8 +48,8 @@ def locked(output: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def run_batch(tasks: Sequence[SceneTask], backend: Backend, console: Console) -> list[Row]:
-    """Do the tasks that are not done, and show how far they are; returns a row of each, in their order.
+def run_batch(tasks: Sequence[SceneTask], backend: Backend, console: Console) -> Rows:
+    """Do the tasks that are not done, and show how far they are; returns the rows of all, in their order.
 
     Args:
         tasks: What is done.
@@ -71,9 +72,10 @@ def run_batch(tasks: Sequence[SceneTask], backend: Backend, console: Console) ->
     # Closed even where an interrupt comes between two scenes: what runs is asked to end, and waited for.
     with sigterm_as_exit(), view, closing(backend.run(waiting, view.told)) as ended:
         for number, end in enumerate(ended, 1):
-            lost[end.task.name] = end.lost
+            if end.lost:
+                lost[end.task.name] = end.lost
             view.ended(number, len(waiting), row_of(end.task, end.lost))
-    return [row_of(task, lost.get(task.name, "")) for task in tasks]
+    return Rows(tasks, lost)
 
 
 class _View:
@@ -122,15 +124,17 @@ class _View:
         self.say(f"{number}/{total} {row.task.name}: {row.status} in {row.seconds:.0f} s{scores}{reason}")
 
 
-def write_results(output: Path, rows: Sequence[Row]) -> Path:
-    """Write the tables and the page; returns the path of the page.
+def write_results(output: Path, rows: Rows) -> Summary:
+    """Write the tables and the pages; returns what they sum up.
+
+    The tables are complete before the first picture is drawn, which takes much longer.
 
     Raises:
         SceneError: the folder cannot be written.
     """
     with write_errors_as_scene_error(output):
         write_table(output, rows)
-        return write_page(output, rows, f"Scenes of {output.name}")
+        return write_pages(output, rows, f"Scenes of {output.name}")
 
 
 def is_time_due(num_left: int) -> bool:

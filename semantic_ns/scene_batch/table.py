@@ -2,14 +2,14 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semantic_ns.io.text import markdown_table
-from semantic_ns.io.writing import replacing, write_text
+from semantic_ns.io.text import markdown_row, markdown_table
+from semantic_ns.io.writing import replacing
 from semantic_ns.scene_batch.records import Record, State
 from semantic_ns.scene_batch.scene import SceneTask
 from semantic_ns.scene_batch.steps import SCORES
@@ -80,22 +80,52 @@ def read_scores(folder: Path) -> dict[str, float]:
     return {name: found[name] for name in _SCORES if isinstance(found.get(name), int | float)}
 
 
-def write_table(output: Path, rows: Sequence[Row]) -> None:
-    """Write `results.csv` and `results.md`.
+class Rows:
+    """The rows of a batch in the order of its scenes, each read from its files when it is asked for.
+
+    Args:
+        tasks: What was to be done with each scene.
+        lost: Why the tasks of some scenes came to no end, by their names.
+    """
+
+    def __init__(self, tasks: Sequence[SceneTask], lost: Mapping[str, str]) -> None:
+        self._tasks, self._lost = tasks, lost
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __getitem__(self, number: int) -> Row:
+        task = self._tasks[number]
+        return row_of(task, self._lost.get(task.name, ""))
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self[number] for number in range(len(self)))
+
+
+def write_table(output: Path, rows: Iterable[Row]) -> None:
+    """Write `results.csv` and `results.md`, row by row.
 
     The former has the path of each scene and of its run, its scores unrounded, its largest memory, and for each step
     its state and seconds.
     """
-    steps = rows[0].task.steps if rows else ()
-    with replacing(output / CSV_FILE) as temporary, temporary.open("w", encoding="utf8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["scene", *_SCORES, "seconds", "peak_memory_gib", "status", "reason"]
-            + [f"{step}{what}" for step in steps for what in ("", "_seconds")]
-            + ["data", "run"]
-        )
-        writer.writerows(_csv_row(row) for row in rows)
-    write_text(output / MARKDOWN_FILE, f"{markdown_table(HEADER, [_markdown_row(row) for row in rows])}\n")
+    with (
+        replacing(output / CSV_FILE) as csv_path,
+        replacing(output / MARKDOWN_FILE) as markdown_path,
+        csv_path.open("w", encoding="utf8", newline="") as csv_file,
+        markdown_path.open("w", encoding="utf8") as markdown_file,
+    ):
+        writer = csv.writer(csv_file, lineterminator="\n")
+        markdown_file.write(f"{markdown_table(HEADER, [])}\n")
+        for number, row in enumerate(rows):
+            if number == 0:
+                writer.writerow(_csv_header(row.task.steps))
+            writer.writerow(_csv_row(row))
+            markdown_file.write(f"{markdown_row(_markdown_row(row))}\n")
+
+
+def _csv_header(steps: Sequence[str]) -> list[str]:
+    of_steps = [f"{step}{what}" for step in steps for what in ("", "_seconds")]
+    return ["scene", *_SCORES, "seconds", "peak_memory_gib", "status", "reason", *of_steps, "data", "run"]
 
 
 def _csv_row(row: Row) -> list[object]:

@@ -189,6 +189,35 @@ def test_what_was_written_is_read_as_masks(
     check(tmp_path / "again", datasets)
 
 
+def test_what_was_written_in_the_layout_of_cityscapes_is_read_as_masks_and_as_labels(
+    datasets: list[SemanticDataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    Instances(tmp_path / "config.yml", out, cityscapes=True).main()
+    shown = {name: np.asarray(Image.open(out / "instances/semantics" / name)) for name in images_of(datasets)}
+    table = json.loads((out / "cityscapes/classes.json").read_text())
+    ids = {entry["name"]: entry["id"] for entry in table["classes"]}
+    files = {path.name: path for path in (out / "cityscapes").rglob("*_instanceIds.png")}
+    labels = {Path(image.name).stem: image for image in read_annotations(out / "cityscapes").images}
+    assert len(files) == len(labels) == len(shown) == 12
+    pairs: set[tuple[int, int]] = set()
+    for name, classes in images_of(datasets).items():
+        stem = name.removesuffix(".png").replace("/", "_")
+        found = np.asarray(Image.open(files[f"{stem}_gtFine_instanceIds.png"])).astype(int)
+        of_class = np.array([*(ids[each] for each in datasets[0].taxonomy.names), table["void_id"]])[classes]
+        np.testing.assert_array_equal(np.where(shown[name] > 0, found // 1000, found), of_class)
+        pairs |= set(zip(found[shown[name] > 0].tolist(), shown[name][shown[name] > 0].tolist(), strict=True))
+    assert len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs}) > 5
+    Instances(tmp_path / "config.yml", tmp_path / "again", masks=out / "cityscapes").main()
+    assert "from masks of 10 of 10 training images" in capsys.readouterr().out
+    check(tmp_path / "again", datasets)
+    again = {name: np.asarray(Image.open(tmp_path / "again/instances/semantics" / name)) for name in shown}
+    both = [(again[name] > 0) & (shown[name] > 0) for name in shown]
+    joined = np.concatenate([np.stack([shown[n][b], again[n][b]], 1) for n, b in zip(shown, both, strict=True)])
+    most = {number: np.bincount(joined[joined[:, 0] == number, 1]).argmax() for number in np.unique(joined[:, 0])}
+    assert np.mean([most[first] == second for first, second in joined]) > 0.99
+
+
 @pytest.mark.parametrize("masks", [False, True])
 def test_the_surface_has_the_ids_that_the_images_have(
     masks: bool, datasets: list[SemanticDataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]

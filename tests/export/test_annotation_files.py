@@ -109,6 +109,28 @@ def test_things_that_are_not_told_apart_are_groups_of_the_panoptic_format(tmp_pa
         }
 
 
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_names_that_mean_something_else_to_a_format_come_back_too(tmp_path: Path, file_format: str) -> None:
+    names = ("background", "instances", "a/b", "ä ö", "x:1,2,3::", "null", "group", "default", "[1]", "-")
+    count = len(names)
+    colors = tuple((number, 9, 9) for number in range(count))
+    taxonomy = Taxonomy(tuple(range(1, count + 1)), names, colors, (True,) * count, 0)
+    labels = np.arange(WIDTH * HEIGHT).reshape(HEIGHT, WIDTH) // 7 % (count + 1) - 1
+    files = AnnotationFiles(tmp_path, cast(AnnotationFormat, file_format), taxonomy)
+    files.add("a.png", labels)
+    files.finish()
+    annotations = read_annotations(tmp_path)
+    found = np.array([*annotations.taxonomy.names, "", ""])[annotations.images[0].read(SIZE)]
+    np.testing.assert_array_equal(found, np.array([*names, ""])[labels])
+
+
+def test_a_name_that_a_list_of_voc_takes_for_a_comment_is_refused(tmp_path: Path) -> None:
+    taxonomy = Taxonomy((1, 2), ("wall", "#2"), ((1, 2, 3), (4, 5, 6)), (True,) * 2, 0)
+    with pytest.raises(SceneError, match="found '#2'; rename the class"):
+        AnnotationFiles(tmp_path, "voc", taxonomy)
+    AnnotationFiles(tmp_path, "coco", taxonomy)
+
+
 def test_images_of_one_name_are_refused(tmp_path: Path) -> None:
     files = AnnotationFiles(tmp_path, "yolo", TAXONOMY)
     files.add("a.png", LABELS["photo_0.png"])

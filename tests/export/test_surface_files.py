@@ -168,6 +168,74 @@ def test_classes_whose_names_make_one_file_name_have_two_files(tmp_path: Path) -
     assert all(path.is_file() for path in paths)
 
 
+AWKWARD = (
+    "instances",
+    "void",
+    "a/b",
+    "a b",
+    "ä ö",
+    "Classes",
+    "",
+    "world",
+    "scene",
+    "a\u0308 o\u0308",
+    "x" * 300,
+    "..",
+)
+"""Names that mean something else, that a file or a node cannot have, and that are one after cleaning."""
+
+
+def one_triangle_each() -> tuple[Labelled, np.ndarray, Taxonomy]:
+    """A triangle of void and one of each class, at places of their own."""
+    count = 3 * (len(AWKWARD) + 1)
+    some = labelled(6 * count)
+    labels = np.repeat(np.arange(-1, len(AWKWARD)), 3).astype(np.int16)
+    positions = np.arange(3 * count, dtype=np.float64).reshape(count, 3)
+    vertices = replace(some[np.arange(count)], labels=labels, positions=positions)
+    ids = tuple(range(1, len(AWKWARD) + 1))
+    colors = tuple((number, 0, 0) for number in ids)
+    return vertices, np.arange(count).reshape(-1, 3), Taxonomy(ids, AWKWARD, colors, (True,) * len(ids), 0)
+
+
+@pytest.mark.parametrize("ending", ["ply", "obj"])
+def test_each_class_has_a_file_of_its_own_whatever_its_name(tmp_path: Path, ending: str) -> None:
+    vertices, faces, taxonomy = one_triangle_each()
+    paths = write_mesh(tmp_path / f"mesh.{ending}", vertices, faces, taxonomy, splits_classes=True)
+    assert len({path.name.casefold() for path in paths}) == len(paths) == len(AWKWARD) + 1
+    assert all(path.parent == tmp_path and len(path.name.encode()) < 200 for path in paths)
+    assert paths[0].name == f"mesh_void.{ending}"
+    assert not {f"mesh_instances.{ending}", f"mesh_classes.{ending}"} & {path.name.casefold() for path in paths}
+    for path, triangle in zip(paths, faces, strict=True):
+        np.testing.assert_allclose(opened(path, force="mesh").vertices, vertices.positions[triangle])
+
+
+def test_a_class_called_instances_leaves_the_picture_of_the_things_alone(surface: SceneSurface, tmp_path: Path) -> None:
+    taxonomy = replace(THINGS, names=("instances", "classes", "void", "a/b", "a b", "ä ö"))
+    voxels = label_voxels(surface.views, taxonomy, Tolerance(0.05), 0.1)
+    things = find_instances(voxels, surface.views)
+    write_surface_mesh(tmp_path / "whole", surface, taxonomy, MeshOptions(0.16), things)
+    write_surface_mesh(tmp_path / "split", surface, taxonomy, MeshOptions(0.16, splits_classes=True), things)
+    pictures = [(tmp_path / folder / "mesh_instances.ply").read_bytes() for folder in ("whole", "split")]
+    assert pictures[0] == pictures[1]
+    assert (tmp_path / "split/mesh_instances_1.ply").is_file()
+
+
+def test_the_nodes_of_a_glb_have_the_names_of_classes_and_are_all_different(tmp_path: Path) -> None:
+    vertices, faces, taxonomy = one_triangle_each()
+    write_mesh(tmp_path / "mesh.glb", vertices, faces, taxonomy, splits_classes=True)
+    expected = {*AWKWARD, "void_2", "class_7"} - {""}
+    content = (tmp_path / "mesh.glb").read_bytes()
+    header = json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
+    names = [node["name"] for node in header["nodes"] if "mesh" in node]
+    assert len(names) == len(AWKWARD) + 1
+    assert set(names) == {mesh["name"] for mesh in header["meshes"]} == expected
+    assert not {node["name"] for node in header["nodes"] if "mesh" not in node} & expected
+    scene = opened(tmp_path / "mesh.glb")
+    for name, triangle in zip(AWKWARD, faces[1:], strict=True):
+        found = scene.geometry[{"void": "void_2", "": "class_7"}.get(name, name)]
+        np.testing.assert_allclose(found.vertices, vertices.positions[triangle])
+
+
 @pytest.mark.parametrize("extent", [1e-3, 3.0, 1e6])
 def test_las_keeps_eight_digits_of_any_extent(tmp_path: Path, extent: float) -> None:
     points = labelled()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from semantic_ns.errors import SceneError
-from semantic_ns.scene_batch.cost_page import as_bytes, as_count, as_time, remarks
+from semantic_ns.scene_batch.cost_page import as_bytes, as_count, as_time, cost_table, remarks
 from semantic_ns.scene_batch.estimate import Capacities, Cluster, Planner, most_share
 from semantic_ns.scene_batch.measured import Measured
 
@@ -112,12 +112,12 @@ def test_without_a_failure_among_few_scenes_many_may_fail() -> None:
     assert (found.num_failed, round(found.most_failed)) == (0, 561)
 
 
-def test_a_person_is_told_of_a_page_that_no_browser_opens_and_of_sizes_that_nobody_tried() -> None:
+def test_a_person_is_told_of_sizes_that_nobody_tried() -> None:
     large = planner(dataclasses.replace(CALM, nodes=2000), page_bytes=100e3)
-    said = " ".join(remarks(large, [large.estimate(1000), large.estimate(1_000_000)]))
-    assert "pictures of 1,000,000 scenes has 93.1 GiB" in said
-    assert "4.4 times the memory of a machine" in said
+    found = large.estimate(1_000_001)
+    said = " ".join(remarks(large, [large.estimate(1000), found]))
     assert "2,000 and 16,000" in said
+    assert ("pages of pictures", "10,001, 93.1 GiB") in cost_table([found])[1]
     assert len(remarks(planner(), [planner().estimate(1000)])) == 1
 
 

@@ -16,7 +16,8 @@ from semantic_ns.jobs.processes import Ending, Limits
 from semantic_ns.jobs.training_arguments import name_in_paths
 from semantic_ns.run_paths import RESUME_CONFIG
 from semantic_ns.scene_batch import plan
-from semantic_ns.scene_batch.page import PAGE, as_data, write_page
+from semantic_ns.scene_batch.index_page import PAGE
+from semantic_ns.scene_batch.page import as_data, write_pages
 from semantic_ns.scene_batch.progress import as_clock, seconds_left
 from semantic_ns.scene_batch.reasons import reason_of
 from semantic_ns.scene_batch.records import Record, write_record
@@ -259,9 +260,8 @@ def test_the_page_needs_no_other_file_and_shows_names_as_text(tmp_path: Path) ->
     (one.folder / "pictures").mkdir()
     for name in ("eval_img_0000", "eval_semantics_0000", "eval_legend"):
         Image.fromarray(np.zeros((30, 900, 3), np.uint8)).save(one.folder / f"pictures/{name}.png")
-    page = write_page(tmp_path, [row_of(one), row_of(bare)], "A & B")
-    text = page.read_text()
-    assert page.name == PAGE
+    write_pages(tmp_path, [row_of(one), row_of(bare)], "A & B")
+    text = (tmp_path / PAGE).read_text()
     assert text.count("<img") == 3
     assert all(source.startswith("data:image/") for source in re.findall(r'src="([^"]*)"', text))
     assert "<b>" not in text
