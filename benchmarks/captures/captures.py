@@ -73,17 +73,20 @@ CAPTURES: dict[str, Capture] = {
 
 
 def render_capture(capture: Capture, width: int = WIDTH, height: int = HEIGHT) -> tuple[Poses, list[View]]:
-    """Cameras and views of a capture; the sky and what is as far has no depth."""
+    """Cameras and views of a capture; the sky has no depth."""
     poses, place = capture.poses(), capture.place()
     views = [
-        _without_far_depth(render_content(place, pose, width, height, capture.hfov_degrees, RAYS_PER_SIDE))
+        _without_depth_of_sky(
+            render_content(place, pose, width, height, capture.hfov_degrees, RAYS_PER_SIDE), capture.classes
+        )
         for pose in poses
     ]
     return poses, spoiled(views, capture)
 
 
-def _without_far_depth(view: View) -> View:
-    return replace(view, depth_m=np.where(view.depth_m < 0.85 * places.SKY_M, view.depth_m, np.float32(0)))
+def _without_depth_of_sky(view: View, classes: Mapping[int, str]) -> View:
+    skies = [number for number, name in classes.items() if name == "sky"]
+    return replace(view, depth_m=np.where(np.isin(view.labels, skies), np.float32(0), view.depth_m))
 
 
 def spoiled(views: list[View], capture: Capture) -> list[View]:
