@@ -35,7 +35,14 @@ def furnished_room() -> Content:
 
 def hall() -> Content:
     """Things on a pedestal in the middle of a hall of 14 x 12 x 5 m."""
-    colors = ((0.8, 0.78, 0.7), (0.7, 0.75, 0.8), (0.78, 0.8, 0.75), (0.8, 0.72, 0.72), (0.5, 0.4, 0.32), (0.9,) * 3)
+    colors = (
+        (0.8, 0.78, 0.7),
+        (0.7, 0.75, 0.8),
+        (0.78, 0.8, 0.75),
+        (0.8, 0.72, 0.72),
+        (0.5, 0.4, 0.32),
+        (0.9, 0.9, 0.9),
+    )
     room = Room((7.0, 6.0, 2.5), (2, 2, 2, 2, 1, 3), colors, (PLAIN, FAINT, PLAIN, FAINT, PATTERN, PLAIN))
     objects = (
         Box(4, (0.55, 0.5, 0.45), (0.0, 0.0, 0.3), (0.45, 0.35, 0.3), FAINT),
@@ -54,9 +61,9 @@ def hall() -> Content:
 def street() -> Content:
     """A road along x with houses 5 to 30 m away, hills and a tower at 100 to 250 m, and a plain sky at 300 m."""
     # Sides of the sky are lit unequally, which their colours make up for.
-    skies = [tuple(light * part for part in (0.5, 0.6, 0.72)) for light in (1.23, 1.45, 1.19, 1.51, 0.8, 1.9)]
+    skies = [(0.5 * light, 0.6 * light, 0.72 * light) for light in (1.23, 1.45, 1.19, 1.51, 0.8, 1.9)]
     skies[4] = (0.42, 0.42, 0.4)
-    room = Room((SKY_M,) * 3, (2, 2, 2, 2, 1, 2), tuple(skies), (PLAIN,) * 4 + (PATTERN, PLAIN))
+    room = Room((SKY_M, SKY_M, SKY_M), (2, 2, 2, 2, 1, 2), tuple(skies), (PLAIN,) * 4 + (PATTERN, PLAIN))
     generator = np.random.default_rng(0)
     objects: list[Box | Sphere] = []
     for side in (-1.0, 1.0):
