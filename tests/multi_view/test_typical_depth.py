@@ -16,7 +16,7 @@ from benchmarks.captures.walks import along_corridor, outward
 from semantic_ns.multi_view.typical_depth import typical_depth
 from semantic_ns.synthetic_scene import Content, make_trajectory, render_content
 
-SIZE = (96, 72)
+SIZE = (64, 48)
 HFOV_DEGREES = 75.0
 
 
