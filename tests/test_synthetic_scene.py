@@ -3,7 +3,18 @@ import math
 import numpy as np
 import pytest
 
-from semantic_ns.synthetic_scene import ROOM_HALF_SIZE, Box, Sphere, make_objects, make_trajectory, render
+from semantic_ns.synthetic_scene import (
+    ROOM_HALF_SIZE,
+    Box,
+    Content,
+    Room,
+    Sphere,
+    Texture,
+    make_objects,
+    make_trajectory,
+    render,
+    render_content,
+)
 
 SIZE = (32, 24)
 POSES = make_trajectory(6, seed=1)
@@ -78,3 +89,29 @@ def test_the_room_shows_void_things_and_stuff():
 def test_colour_of_a_surface_point_is_the_same_from_two_pixel_sizes():
     fine, coarse = render(POSES[0], 96, 72), VIEWS[0]
     np.testing.assert_array_equal(fine.rgb[1::3, 1::3], coarse.rgb)
+
+
+def test_the_furnished_room_is_content_like_any_other():
+    view = render_content(Content(make_objects()), POSES[0], *SIZE)
+    for name in ("rgb", "depth_m", "labels", "instances"):
+        np.testing.assert_array_equal(getattr(view, name), getattr(VIEWS[0], name))
+
+
+def test_colour_is_the_mean_over_a_pixel_and_all_else_that_of_its_centre():
+    content = Content(make_objects())
+    fine, coarse = render(POSES[0], 96, 72), render_content(content, POSES[0], *SIZE, rays_per_side=3)
+    mean = fine.rgb.reshape(24, 3, 32, 3, 3).mean(axis=(1, 3))
+    assert np.abs(coarse.rgb - mean).max() <= 1, "both are rounded"
+    for name in ("depth_m", "labels", "instances"):
+        np.testing.assert_array_equal(getattr(coarse, name), getattr(VIEWS[0], name))
+    with pytest.raises(ValueError, match="odd number"):
+        render_content(content, POSES[0], *SIZE, rays_per_side=2)
+
+
+def test_a_plain_wall_has_one_colour_and_more_waves_more_colours():
+    numbers = []
+    for texture in (Texture(strength=0.0), Texture(), Texture(num_waves=3)):
+        view = render_content(Content((), Room(textures=(texture,) * 6)), POSES[0], *SIZE)
+        of_wall = view.rgb[view.instances == np.bincount(view.instances.ravel()).argmax()]
+        numbers.append(len(np.unique(of_wall, axis=0)))
+    assert numbers[0] == 1 < numbers[1] < numbers[2]

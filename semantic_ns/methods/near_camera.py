@@ -1,5 +1,6 @@
 """The price of what rays meet close to their cameras, on rays of images and on those from between the cameras."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,10 +10,16 @@ from nerfstudio.models.base_model import Model
 from torch import Tensor
 
 from semantic_ns.batch import LOGITS
+from semantic_ns.interfaces import can
+from semantic_ns.io.console import announce
 from semantic_ns.losses import near_camera_prices
 from semantic_ns.methods.options import HashGridOptions
 from semantic_ns.methods.schedules import checked_ramp, ramp
+from semantic_ns.multi_view.typical_depth import Images, typical_depth
 from semantic_ns.sampling.unseen_rays import UnseenRays, camera_extent
+
+_MOST_PIXELS = 1 << 20
+"""Whose median depth is looked at: a scene may have hundreds of millions."""
 
 
 class NearCameraPriceModel(Model):
@@ -21,6 +28,8 @@ class NearCameraPriceModel(Model):
     config: Any
     _camera_extent = 1.0
     """See :func:`camera_extent`, of the training cameras, in scene units."""
+    _most_reach = math.inf
+    """Distance in scene units beyond which the price never reaches."""
     _unseen_rays: UnseenRays | None = None
     _near_camera_boost = 1.0
     """Factor on the weight of the price near the camera in this step."""
@@ -48,15 +57,43 @@ class NearCameraPriceModel(Model):
         return [TrainingCallback(where, fall, update_every_num_iters=1)]
 
     def _remember_cameras(self, attributes: TrainingCallbackAttributes) -> None:
-        dataset = getattr(getattr(attributes.pipeline, "datamanager", None), "train_dataset", None)
+        manager = getattr(attributes.pipeline, "datamanager", None)
+        dataset = getattr(manager, "train_dataset", None)
         if dataset is None or not isinstance(self.config, HashGridOptions):
             return
         self.config.check_price()
         self.config.check_collider()  # not where a trained run is loaded, which may have been given them in vain
         positions = dataset.cameras.camera_to_worlds[:, :3, 3].float()
         self._camera_extent = camera_extent(positions)
+        self._most_reach = math.inf
         if self.config.near_camera_loss_weight > 0 and self._near_camera_reach() > 0:
             self._unseen_rays = UnseenRays(positions)
+            self._limit_reach(manager, dataset)
+
+    def _limit_reach(self, manager: Any, dataset: Any) -> None:
+        """Where cameras spread farther than they see, as in a corridor, their extent says nothing of the space."""
+        share = self.config.near_camera_depth_reach
+        if share == 0:
+            return
+        depth, source = self._typical_depth(manager, dataset)
+        if depth is None or share * depth >= self._near_camera_reach():
+            return
+        self._most_reach = share * depth
+        announce(
+            "near cameras",
+            f"their penalty ends at {self._most_reach:.3g} scene units, {share:g} times the typical depth by {source}, "
+            "since they spread farther than they see; --pipeline.model.near-camera-depth-reach 0 sets no such limit",
+        )
+
+    def _typical_depth(self, manager: Any, dataset: Any) -> tuple[float | None, str]:
+        """In scene units, and what it is known by; None where it is not known."""
+        if self.config.depth_loss_weight > 0 and can(manager, "trains_with_depth"):
+            distances = manager.training_depth.values
+            known = distances[:: max(1, len(distances) // _MOST_PIXELS)]
+            known = known[known > 0]
+            return (float(known.median()) if len(known) else None), "the depth images"
+        depth = typical_depth(dataset) if isinstance(dataset, Images) else None
+        return depth, "stereo between a few images"
 
     # No properties: nerfstudio's viewer reads every attribute of a model, also of those whose options know no price.
     def _near_camera_weight(self) -> float:
@@ -65,7 +102,7 @@ class NearCameraPriceModel(Model):
 
     def _near_camera_reach(self) -> float:
         """Distance in scene units at which the price ends."""
-        return self.config.near_camera_reach * self._camera_extent
+        return min(self.config.near_camera_reach * self._camera_extent, self._most_reach)
 
     def _near_camera_prices(self, weights: Tensor, edges: Tensor) -> dict[str, Tensor]:
         """Prices [rays] of weights [rays, samples] between edges [rays, samples + 1] in scene units; none if free."""

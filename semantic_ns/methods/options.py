@@ -76,6 +76,10 @@ class HashGridOptions(SemanticOptions):
     near_camera_reach: float = 0.65
     """Distance from the camera at which the near-camera penalty ends, relative to half the extent of the camera
     positions. Cameras in one place have no parallax, and no penalty."""
+    near_camera_depth_reach: float = 0.75
+    """Largest distance at which the near-camera penalty ends, relative to the typical depth of the images: by their
+    depth images, or else by stereo between a few of them. It counts where cameras spread farther than they see, as
+    along a corridor. 0 sets no limit."""
     unseen_ray_share: float = 0.05
     """Number of unseen rays added to each batch, as a share of its size. They start between the training cameras, have
     no colour target, and carry only the near-camera penalty. 0 disables them."""
@@ -89,8 +93,8 @@ class HashGridOptions(SemanticOptions):
     """Fractions of training between which the boost of depth falls to 1."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the configuration; a run from before `depth_loss_weight` goes on without depth."""
-        super().__setstate__({"depth_loss_weight": 0.0} | state)
+        """Restore the configuration; a run from before an option goes on as it did without it."""
+        super().__setstate__({"depth_loss_weight": 0.0, "near_camera_depth_reach": 0.0} | state)
 
     def check_collider(self) -> None:
         """Refuse nerfstudio's options of a collider, on which these models, as nerfacto, have nothing to act.
@@ -113,8 +117,8 @@ class HashGridOptions(SemanticOptions):
         Raises:
             SceneError: one of them is negative or not finite.
         """
-        price = ("near_camera_loss_weight", "near_camera_boost", "near_camera_reach", "unseen_ray_share")
-        for name in (*price, "depth_loss_weight", "depth_loss_boost"):
+        price = ("near_camera_loss_weight", "near_camera_boost", "near_camera_reach", "near_camera_depth_reach")
+        for name in (*price, "unseen_ray_share", "depth_loss_weight", "depth_loss_boost"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:  # NaN fails this, too
                 raise SceneError(

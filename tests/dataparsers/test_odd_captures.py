@@ -156,6 +156,7 @@ def test_one_training_image_trains(tmp_path: Path) -> None:
     ("option", "value"),
     [
         ("near_camera_loss_weight", -0.1), ("near_camera_loss_weight", math.nan), ("near_camera_reach", -1.0),
+        ("near_camera_depth_reach", -1.0),
         ("unseen_ray_share", -0.5), ("unseen_ray_share", math.inf),
     ],
 )  # fmt: skip

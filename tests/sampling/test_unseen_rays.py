@@ -163,6 +163,51 @@ def test_the_price_reaches_as_far_in_a_scene_of_any_scale(scale: float) -> None:
     assert remembering(scale * LINE)._near_camera_reach() == pytest.approx(0.5 * 5.75 * scale)
 
 
+def limited(depth: list[float] | None, **changes: Any) -> Any:
+    """A model whose cameras are those of the line, with distances of pixels by depth images, if there are any."""
+    model = build(lean_config(near_camera_reach=0.5, **changes))
+    poses = torch.cat([torch.eye(3).repeat(len(LINE), 1, 1), LINE[:, :, None]], dim=2)
+    dataset = SimpleNamespace(cameras=SimpleNamespace(camera_to_worlds=poses))
+    known = SimpleNamespace(values=torch.tensor(depth or [0.0]))
+    manager = SimpleNamespace(train_dataset=dataset, trains_with_depth=depth is not None, training_depth=known)
+    pipeline: Any = SimpleNamespace(datamanager=manager)
+    model.get_training_callbacks(TrainingCallbackAttributes(None, None, pipeline, None))
+    return model
+
+
+def test_the_price_ends_at_the_typical_depth_where_cameras_spread_farther_than_they_see(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # 0 is no depth.
+    assert limited([0.0, 0.0, 1.0, 2.0, 40.0])._near_camera_reach() == pytest.approx(0.75 * 2)
+    said = capsys.readouterr().out
+    assert "near cameras: their penalty ends at 1.5 scene units" in said
+    assert "--pipeline.model.near-camera-depth-reach 0" in said
+    assert limited([1.0, 2.0, 40.0], near_camera_depth_reach=0.25)._near_camera_reach() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("depth", "changes"),
+    [
+        ([4.0], {}), (None, {}), ([1.5], {"near_camera_depth_reach": 0.0}), ([1.5], {"depth_loss_weight": 0.0}),
+    ],
+)  # fmt: skip
+def test_elsewhere_it_ends_exactly_where_the_cameras_say(
+    depth: list[float] | None, changes: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert limited(depth, **changes)._near_camera_reach() == 0.5 * camera_extent(LINE)
+    assert "near cameras" not in capsys.readouterr().out
+
+
+def test_a_run_from_before_the_limit_goes_on_without_it() -> None:
+    config = lean_config()
+    state = {name: value for name, value in vars(config).items() if name != "near_camera_depth_reach"}
+    restored = object.__new__(type(config))
+    restored.__setstate__(state)
+    assert config.near_camera_depth_reach > 0
+    assert restored.near_camera_depth_reach == 0.0
+
+
 @pytest.mark.parametrize("positions", [LINE[:1], LINE[:1].expand(4, 3)])
 def test_cameras_in_one_place_train_without_a_price(positions: torch.Tensor) -> None:
     model, bundle = remembering(positions), rays()

@@ -1,0 +1,83 @@
+"""The typical depth of images is found from their colours, at any scale, or is not known."""
+
+import math
+from collections.abc import Callable
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from nerfstudio.cameras.cameras import Cameras, CameraType
+
+from benchmarks.captures.places import corridor, furnished_room
+from benchmarks.captures.walks import along_corridor, outward
+from semantic_ns.multi_view.typical_depth import typical_depth
+from semantic_ns.synthetic_scene import Content, make_trajectory, render_content
+
+SIZE = (64, 48)
+HFOV_DEGREES = 75.0
+
+
+def in_room() -> np.ndarray:
+    return make_trajectory(16, seed=1)
+
+
+def in_corridor() -> np.ndarray:
+    return along_corridor(45)
+
+
+@cache
+def rendered(place: Callable[[], Content], walk: Callable[[], np.ndarray]) -> tuple[np.ndarray, list[Any], float]:
+    """Cameras, colours and the median planar depth."""
+    poses, content = walk(), place()
+    views = [render_content(content, pose, *SIZE, HFOV_DEGREES) for pose in poses]
+    colors = [torch.from_numpy(view.rgb).float() / 255 for view in views]
+    return poses, colors, float(np.median([view.depth_m for view in views]))
+
+
+def images_of(poses: np.ndarray, colors: list[Any], scale: float = 1.0, **cameras: Any) -> Any:
+    c2w = torch.from_numpy(poses * np.array([1.0, -1.0, -1.0, 1.0]))[:, :3].float()
+    c2w[:, :, 3] *= scale
+    width, height = SIZE
+    focal = width / 2 / math.tan(math.radians(HFOV_DEGREES / 2))
+    made = Cameras(c2w, focal, focal, width / 2, height / 2, width, height, **cameras)
+    return SimpleNamespace(cameras=made, color_of=lambda index: colors[index])
+
+
+def test_the_typical_depth_of_a_room_is_found_to_a_third_in_the_units_of_the_cameras_and_without_a_draw() -> None:
+    poses, colors, median = rendered(furnished_room, in_room)
+    before = torch.random.get_rng_state()
+    assert typical_depth(images_of(poses, colors)) == pytest.approx(median, rel=0.33)
+    assert typical_depth(images_of(poses, colors, scale=30.0)) == pytest.approx(30 * median, rel=0.33)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_that_of_a_corridor_is_found_though_its_walls_are_plain() -> None:
+    poses, colors, median = rendered(corridor, in_corridor)
+    found = typical_depth(images_of(poses, colors))
+    assert found is not None
+    assert 0.7 * median < found < 2.5 * median
+
+
+@pytest.mark.parametrize("kind", ["one place", "one camera", "plain walls", "fisheye"])
+def test_it_is_not_known_without_parallax_texture_or_perspective(kind: str) -> None:
+    poses, colors, _ = rendered(furnished_room, in_room)
+    more: dict[str, Any] = {}
+    if kind == "one place":
+        poses = outward(16)
+        poses[:, :3, 3] = 0
+    elif kind == "one camera":
+        poses = poses[:1]
+    elif kind == "plain walls":
+        colors = [torch.full_like(image, 0.5) for image in colors]
+    else:
+        more = {"camera_type": CameraType.FISHEYE}
+    assert typical_depth(images_of(poses, colors, **more)) is None
+
+
+def test_lens_distortion_does_not_hinder_it() -> None:
+    poses, colors, median = rendered(furnished_room, in_room)
+    bent = images_of(poses, colors, distortion_params=torch.tensor([0.01, 0.0, 0.0, 0.0, 0.0, 0.0]))
+    assert typical_depth(bent) == pytest.approx(median, rel=0.4)
