@@ -33,9 +33,9 @@ from semantic_ns.evaluation.metrics import confusion_matrix
 from semantic_ns.geometry.views import pixel_centres, reproject, sample_images, sweep_matrices
 from semantic_ns.many_scenes.camera_noise import checked_noise, turned
 from semantic_ns.many_scenes.samples import Frames
+from semantic_ns.many_scenes.scene_frames import AnyViews, frames_of
 from semantic_ns.many_scenes.source_selection import pose_distances, select_sources
 from semantic_ns.many_scenes.view_pairs import PairRule, partners
-from semantic_ns.many_scenes.scene_frames import AnyViews, frames_of
 from semantic_ns.methods.source_views import ChosenSources, RenderedImage
 from semantic_ns.multi_view.splatting import fill_holes, splat_depth
 from semantic_ns.runs import load_run

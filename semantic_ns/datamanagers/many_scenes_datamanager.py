@@ -31,7 +31,7 @@ from semantic_ns.multi_view.stereo import DepthSource, with_depth_from
 SAMPLE = "sample"
 """Batch: the `TargetSample` of a training step."""
 _MIB = 1 << 20
-_MOST_COUNTED = 4096
+_MOST_COUNTED = 2048
 """Label images by which classes are counted before the first step: more would only delay it."""
 _OTHER_DRAWS, _MODEL_DRAWS = 1 << 32, 2 << 32
 """Added to the seed of a step for what does not hang together with its other draws."""
@@ -159,6 +159,7 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
             source_noise_deg=noise,
         )
         self.train_dataset.metadata[SHELF] = self.shelf
+        self.eval_dataset.keeps_labels = False
         # Not the rank on this host: several hosts must not draw the same pairs.
         self._rank = distributed.get_rank() if distributed.is_initialized() else local_rank
 
@@ -230,6 +231,7 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
         found = [SemanticDataset(one, scale_factor) for one in outputs]
         for dataset in found:
             dataset.load_depth = self.eval_dataset.load_depth
+            dataset.keeps_labels = False  # each image is scored once, and there may be thousands
         return found
 
     @property
@@ -256,7 +258,7 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
         return self.config.targets_per_step * height * width
 
     def class_frequencies(self) -> Float32[Tensor, "classes"]:
-        """Share of each class in the labels of the training frames; of 4096 evenly spread ones where there are more."""
+        """Share of each class in the labels of the training frames; of 2048 evenly spread ones where there are more."""
         self._tell_of_cache()
         count = torch.zeros(self.dataparser.taxonomy.num_classes, dtype=torch.float64)
         total = sum(self.shelf.num_training_frames)

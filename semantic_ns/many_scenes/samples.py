@@ -8,6 +8,7 @@ from torch import Tensor
 
 from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.many_scenes.camera_noise import turned
+from semantic_ns.many_scenes.scene_frames import AnyViews
 from semantic_ns.many_scenes.source_selection import (
     Selection,
     are_same_image,
@@ -15,7 +16,6 @@ from semantic_ns.many_scenes.source_selection import (
     pose_distances,
     select_sources,
 )
-from semantic_ns.many_scenes.scene_frames import AnyViews
 
 
 @dataclass(frozen=True, eq=False)

@@ -87,7 +87,7 @@ class SceneFrames:
         read = self.read_depth
         if read is None:
             return None
-        return self._stacked("depth", chosen, lambda frame: self._used(frame, read(frame), 0.0))
+        return self._stacked("depth", chosen, lambda frame: self._used(frame, read(frame), 0))
 
     def masks_of(
         self, chosen: Int64[Tensor, "chosen"], device: torch.device | str = "cpu"
@@ -105,7 +105,7 @@ class SceneFrames:
     def _stacked(self, kind: str, chosen: Tensor, read: Callable[[int], Tensor]) -> Tensor:
         return torch.stack([self.keep(kind, frame, lambda frame=frame: read(frame)) for frame in chosen.tolist()])
 
-    def _used(self, frame: int, values: Tensor, unknown: float) -> Tensor:
+    def _used(self, frame: int, values: Tensor, unknown: int) -> Tensor:
         """Values of a frame, and outside its mask that of what is unknown."""
         if self.read_mask is None:
             return values
