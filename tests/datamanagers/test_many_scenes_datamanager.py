@@ -24,6 +24,7 @@ from semantic_ns.many_scenes.pairs import pair
 from semantic_ns.many_scenes.samples import Augmentation, TargetSample
 from semantic_ns.many_scenes.shelf import SCENE, SHELF
 from semantic_ns.many_scenes.views import view_cameras
+from semantic_ns.multi_view import kept_stereo
 from support.rooms import NUM_FRAMES, SIZES, note_reads
 
 SCENES = ("replica", "studio")
@@ -114,7 +115,7 @@ def test_a_sample_is_of_the_scene_and_target_of_its_pair(rooms: Path) -> None:
 
 @pytest.fixture
 def user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(kept_stereo, "user_cache_folder", lambda name: tmp_path / "cache" / name)
     return tmp_path / "cache"
 
 
