@@ -33,9 +33,9 @@ from semantic_ns.evaluation.metrics import confusion_matrix
 from semantic_ns.geometry.views import pixel_centres, reproject, sample_images, sweep_matrices
 from semantic_ns.many_scenes.camera_noise import checked_noise, turned
 from semantic_ns.many_scenes.samples import Frames
+from semantic_ns.many_scenes.scene_frames import AnyViews, frames_of
 from semantic_ns.many_scenes.source_selection import pose_distances, select_sources
 from semantic_ns.many_scenes.view_pairs import PairRule, partners
-from semantic_ns.many_scenes.views import SceneViews, read_views
 from semantic_ns.methods.source_views import ChosenSources, RenderedImage
 from semantic_ns.multi_view.splatting import fill_holes, splat_depth
 from semantic_ns.runs import load_run
@@ -268,7 +268,7 @@ def score_parts(model: Any, table: Table, target: Target, nearest: Frames, rende
 
 @torch.no_grad()
 def score(
-    model: Any, sources: SceneViews, targets: SceneViews, scene: int, table: Table, rule: PairRule | None
+    model: Any, sources: AnyViews, targets: AnyViews, scene: int, table: Table, rule: PairRule | None
 ) -> tuple[list[float], list[float]]:
     """Predict all images of a scene; returns the seconds of each, and the share of seen pixels among the known ones."""
     seconds, coverage = [], []
@@ -318,7 +318,7 @@ def score_run(
             if noise_deg > 0:
                 generator = torch.Generator().manual_seed(scene)
                 sources = replace(sources, noisy_cameras=turned(sources.cameras, noise_deg, generator))
-            of_scene, seen = score(model, sources, read_views(dataset), scene, table, rule)
+            of_scene, seen = score(model, sources, frames_of(dataset), scene, table, rule)
             seconds += of_scene[1:]
             first += of_scene[:1]
             coverage += seen

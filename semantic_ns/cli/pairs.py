@@ -47,8 +47,8 @@ class Pairs:
         from semantic_ns.datasets.semantic_dataset import SemanticDataset
         from semantic_ns.evaluation.worst_images import short_names
         from semantic_ns.io.writing import write_errors_as_scene_error, write_text
+        from semantic_ns.many_scenes.scene_frames import frames_of
         from semantic_ns.many_scenes.view_pairs import PairRule, partners
-        from semantic_ns.many_scenes.views import read_views
 
         rule = PairRule(self.min_overlap, self.min_translation, self.min_rotation)
         scenes: dict[str, dict[str, list[str]]] = {}
@@ -58,8 +58,8 @@ class Pairs:
                 data=scene.path, split="all", normalize_scale=True, labels_optional=True
             ).setup()
             dataset = SemanticDataset(parser.get_dataparser_outputs("train"))
-            names, views = short_names(dataset.image_filenames), read_views(dataset, _WIDTH)
-            if views.depths_m is None:
+            names, views = short_names(dataset.image_filenames), frames_of(dataset, _WIDTH)
+            if not views.has_depth:
                 raise SceneError(
                     f"Expected depth in {scene.path}, by which the overlap of pairs is measured, found none; add depth "
                     "images."

@@ -1,9 +1,8 @@
 """Targets with their source frames, out of many scenes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +10,6 @@ import torch
 from jaxtyping import Float32
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager, FullImageDatamanagerConfig
-from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, distributed
 
 from semantic_ns.dataparsers.many_scenes import ManyScenesDataParser, ManyScenesDataParserConfig
@@ -23,14 +21,18 @@ from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.many_scenes.camera_noise import checked_noise
 from semantic_ns.many_scenes.pairs import Draw, pair
 from semantic_ns.many_scenes.samples import Augmentation, TargetSample, draw_sample
+from semantic_ns.many_scenes.scene_frames import SceneFrames
 from semantic_ns.many_scenes.shelf import SCENE, SHELF, SceneShelf
 from semantic_ns.many_scenes.source_selection import Selection
-from semantic_ns.many_scenes.views import SceneViews, reduced_size
-from semantic_ns.multi_view.stereo import DepthSource, needs_stereo, with_depth_from
+from semantic_ns.many_scenes.views import reduced_size
+from semantic_ns.multi_view.kept_stereo import KeptStereo
+from semantic_ns.multi_view.stereo import DepthSource, with_depth_from
 
 SAMPLE = "sample"
 """Batch: the `TargetSample` of a training step."""
 _MIB = 1 << 20
+_MOST_COUNTED = 2048
+"""Label images by which classes are counted before the first step: more would only delay it."""
 _OTHER_DRAWS, _MODEL_DRAWS = 1 << 32, 2 << 32
 """Added to the seed of a step for what does not hang together with its other draws."""
 
@@ -67,7 +69,8 @@ class ManyScenesDataManagerConfig(FullImageDatamanagerConfig):
     max_image_width: int = 256
     """Wider source images are made smaller, in pixels."""
     cache_mib: int = 2048
-    """Memory for frames that are kept, in MiB."""
+    """Memory for training frames that are kept, in MiB, and as much for those of scored scenes. Frames are read when a
+    step needs them; where not all of them fit, those used longest ago go. It changes the speed of a training alone."""
     seed: int = 42
     """Seed of the pairs of scene and target, of the source frames and of the augmentation."""
 
@@ -131,7 +134,7 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
     config: ManyScenesDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     dataparser: ManyScenesDataParser
     scores_many_scenes = True
-    _has_told_of_stereo = _has_told_of_cache = False
+    _has_told_of_cache = False
 
     def __init__(
         self,
@@ -150,12 +153,13 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
         self.shelf = SceneShelf(
             self.dataparser,
             config.max_image_width,
-            config.cache_mib * _MIB,
+            self._max_bytes,
             scale_factor=config.camera_res_scale_factor,
             complete=self._with_depth,
             source_noise_deg=noise,
         )
         self.train_dataset.metadata[SHELF] = self.shelf
+        self.eval_dataset.keeps_labels = False
         # Not the rank on this host: several hosts must not draw the same pairs.
         self._rank = distributed.get_rank() if distributed.is_initialized() else local_rank
 
@@ -183,15 +187,21 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
         """A sample of a training scene as it is, for the losses in the log."""
         return self._sample(step % len(self.dataparser.training_scenes), 0, step, None)
 
-    def _with_depth(self, views: SceneViews) -> SceneViews:
-        source = self.config.depth
-        if not self._has_told_of_stereo and needs_stereo(views, source):
-            self._has_told_of_stereo = True
-            CONSOLE.print(
-                "many scenes: depth by multi-view stereo trains geometry. It is computed when a scene is first read, "
-                "which takes some seconds for each."
-            )
-        return with_depth_from(views, source)
+    def _with_depth(self, frames: SceneFrames) -> SceneFrames:
+        return with_depth_from(frames, self.config.depth, self._by_stereo)
+
+    def _by_stereo(self, frames: SceneFrames) -> Callable[[int], Tensor]:
+        return self._stereo(frames)
+
+    @cached_property
+    def _stereo(self) -> KeptStereo:
+        kept = KeptStereo()
+        announce(
+            "many scenes",
+            "depth by multi-view stereo trains geometry; it is computed when a scene is first trained on, which takes "
+            f"some seconds for each, and kept in {kept.folder} for other runs",
+        )
+        return kept
 
     def _sample(
         self, scene: int, target: int, seed: int, augmentation: Augmentation | None
@@ -221,6 +231,7 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
         found = [SemanticDataset(one, scale_factor) for one in outputs]
         for dataset in found:
             dataset.load_depth = self.eval_dataset.load_depth
+            dataset.keeps_labels = False  # each image is scored once, and there may be thousands
         return found
 
     @property
@@ -247,32 +258,34 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
         return self.config.targets_per_step * height * width
 
     def class_frequencies(self) -> Float32[Tensor, "classes"]:
-        """Share of each class in the labels of the training scenes."""
+        """Share of each class in the labels of the training frames; of 2048 evenly spread ones where there are more."""
         self._tell_of_cache()
         count = torch.zeros(self.dataparser.taxonomy.num_classes, dtype=torch.float64)
-        for number in range(len(self.dataparser.training_scenes)):
-            # Scenes that fit into memory are read whole, as they will be needed; others would be read to be dropped.
-            images = [self.shelf.training(number).labels] if self._fits else self.shelf.training_labels(number)
-            for labels in images:
+        total = sum(self.shelf.num_training_frames)
+        chosen = evenly_spaced(min(_MOST_COUNTED, total), total)
+        first = 0
+        for number, frames in enumerate(self.shelf.num_training_frames):
+            for frame in chosen[(chosen >= first) & (chosen < first + frames)] - first:
+                labels = self.shelf.training(number).labels_of(torch.tensor([int(frame)]))
                 count += torch.bincount(labels[labels >= 0].long(), minlength=len(count))
+            first += frames
         return (count / count.sum().clamp(min=1)).float()
 
     @property
-    def _fits(self) -> bool:
-        """Whether there is memory for all training scenes at once."""
-        return sum(self.shelf.training_bytes) <= self.config.cache_mib * _MIB
+    def _max_bytes(self) -> int:
+        return self.config.cache_mib * _MIB
 
     def _tell_of_cache(self) -> None:
-        """Warn once where steps have to read scenes anew, which may take longer than the steps themselves."""
-        if self._has_told_of_cache or self._fits:
+        """Say once if frames are read anew, which may take longer than the steps themselves."""
+        needed, counts = sum(self.shelf.training_bytes), self.shelf.num_training_frames
+        if self._has_told_of_cache or needed <= self._max_bytes:
             return
         self._has_told_of_cache = True
-        sizes = self.shelf.training_bytes
-        number = max(1, sum(total <= self.config.cache_mib * _MIB for total in accumulate(sizes)))
+        share = self._max_bytes / needed
         announce(
             "many scenes",
-            f"the memory of {self.config.cache_mib} MiB for frames holds about {number} of {len(sizes)} training "
-            f"scenes, so that about {1 - number / len(sizes):.0%} of the steps read a scene anew; give "
-            f"--pipeline.datamanager.cache-mib {-(-sum(sizes) // _MIB)} where there is as much memory, or a smaller "
+            f"the memory of {self.config.cache_mib} MiB for frames holds about {int(share * sum(counts))} of "
+            f"{sum(counts)} training frames, so that about {1 - share:.0%} of the frames of a step are read anew; give "
+            f"--pipeline.datamanager.cache-mib {-(-needed // _MIB)} where there is as much memory, or a smaller "
             "--pipeline.datamanager.max-image-width",
         )

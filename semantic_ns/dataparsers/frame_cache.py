@@ -10,6 +10,7 @@ from PIL import Image
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
 from semantic_ns.io.images import read_label_image, told_as_scene_error
+from semantic_ns.io.user_cache import user_cache
 from semantic_ns.io.writing import replacing, write_errors_as_scene_error
 
 
@@ -23,8 +24,7 @@ def cache_folder(scene: Path, name: str) -> Path:
     """
     scene = scene.resolve()
     place = hashlib.sha256(str(scene).encode()).hexdigest()[:12]
-    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    candidates = (scene / name, user_cache / "semantic_ns" / f"{scene.name}-{place}" / name)
+    candidates = (scene / name, user_cache() / "semantic_ns" / f"{scene.name}-{place}" / name)
     for folder in candidates:
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -191,7 +191,18 @@ class ManyScenesDataParser(DataParser):
         outputs = self._read(scene, "train", "all")
         return all(path is not None for path in outputs.metadata[keys.LABEL_FILENAMES])
 
+    @cached_property
+    def _outputs(self) -> dict[tuple[Path, str, SplitMethod], DataparserOutputs]:
+        return {}
+
     def _read(self, scene: SceneFolder, split: str, method: SplitMethod) -> DataparserOutputs:
+        """A split of a scene in its own label space, which is made once: in a large scene that takes long."""
+        key = (scene.path, split, method)
+        if key not in self._outputs:
+            self._outputs[key] = self._read_anew(scene, split, method)
+        return self._outputs[key]
+
+    def _read_anew(self, scene: SceneFolder, split: str, method: SplitMethod) -> DataparserOutputs:
         parser = self._parser_of(scene, method)
         # What is said of every frame of a scene is about its scores, and these are none.
         with without_routine() if method == "all" and self.config.split != "all" else nullcontext():

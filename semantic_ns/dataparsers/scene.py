@@ -1,6 +1,7 @@
 """What the dataparsers share: validation of a scene's files, its classes, and the metadata handed on."""
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from jaxtyping import Integer
 from numpy import ndarray
 
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.dataparsers.known_label_ids import IdsInImage, KnownLabelIds
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.image_names import names_of_images
@@ -127,20 +129,29 @@ class LabelIds:
 
 
 def read_label_ids(frames: Sequence[FrameFiles]) -> LabelIds:
-    """Read every label image once.
+    """Read every label image once; in a large scene those alone that have changed since it was last read.
 
     Raises:
         SceneError: if a label image cannot be read.
     """
+    paths = [frame.label for frame in frames]
+    present = [path for path in paths if path is not None]
+    known, began_ns = KnownLabelIds(present), time.time_ns()
+    spared = {path: known.find(path) for path in present}
+    new = [path for path, one in spared.items() if one is None]
+    read = dict(zip(new, _in_parallel(_read_ids, new), strict=True))
+    found = {path: read[path] if one is None else one for path, one in spared.items()}
+    if read:
+        known.remember(found, began_ns)
+    return LabelIds(
+        tuple(None if path is None else found[path].ids for path in paths),
+        tuple(None if path is None else found[path].size for path in paths),
+    )
 
-    def read(path: Path | None) -> tuple[frozenset[int] | None, ImageSize | None]:
-        if path is None:
-            return None, None
-        raw = read_label_image(path)
-        return _ids_in(raw), (raw.shape[1], raw.shape[0])
 
-    read_ones = _in_parallel(read, [frame.label for frame in frames])
-    return LabelIds(tuple(ids for ids, _ in read_ones), tuple(size for _, size in read_ones))
+def _read_ids(path: Path) -> IdsInImage:
+    raw = read_label_image(path)
+    return IdsInImage(_ids_in(raw), (raw.shape[1], raw.shape[0]))
 
 
 def read_classes(

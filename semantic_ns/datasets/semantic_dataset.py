@@ -37,7 +37,7 @@ _ASPECT_TOLERANCE = 0.02
 
 
 class SemanticDataset(InputDataset):
-    """nerfstudio's images plus `semantics`, read once and kept as int16, and on request `depth_image_m`.
+    """nerfstudio's images plus `semantics`, by default read once and kept as int16, and on request `depth_image_m`.
 
     Not nerfstudio's SemanticDataset, which turns void into a mask and so takes it away from the colour loss.
 
@@ -48,6 +48,7 @@ class SemanticDataset(InputDataset):
     Attributes:
         load_depth: whether items hold `depth_image_m` (where the scene has depth); off while training.
         loads_depth: a capability, see `interfaces.can`: that `load_depth` can be set.
+        keeps_labels: whether labels that were read are kept; on unless set.
         has_16_bit_labels: whether `semantics` is int16 instead of int64, for a cache of all items; off unless set.
 
     Raises:
@@ -68,6 +69,7 @@ class SemanticDataset(InputDataset):
         # A list per object: nerfstudio's data managers remove keys from it in place.
         self.exclude_batch_keys_from_device = [*InputDataset.exclude_batch_keys_from_device, LABELS, DEPTH_M]
         self.load_depth = load_depth
+        self.keeps_labels = True
         self.has_16_bit_labels = False
         self._labels: dict[int, Int16[ndarray, "height width"]] = {}
 
@@ -189,10 +191,21 @@ class SemanticDataset(InputDataset):
         return None if depths is None else self._depth(index, depths[index], self._size_of(index))
 
     def labels_of(self, index: int) -> Int16[ndarray, "height width"]:
-        """Classes -1..C-1 of an image, void everywhere if it has no label; read once, and not to be changed."""
-        if index not in self._labels:
-            self._labels[index] = self.read_labels(index)
-        return self._labels[index]
+        """Classes -1..C-1 of an image, void everywhere if it has no label; not to be changed.
+
+        They are read once, unless `keeps_labels` is off.
+        """
+        if index in self._labels:
+            return self._labels[index]
+        labels = self.read_labels(index)
+        if self.keeps_labels:
+            self._labels[index] = labels
+        return labels
+
+    @property
+    def num_kept_labels(self) -> int:
+        """Number of images whose labels are in memory."""
+        return len(self._labels)
 
     def read_labels(self, index: int) -> Int16[ndarray, "height width"]:
         """Classes -1..C-1 of an image out of the scene's own label file, whatever `labels_of` gives."""

@@ -1,8 +1,11 @@
 """Which scene and which targets a training step sees: a pure function of the step, so that a resume needs no state."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,14 @@ def pair(step: int, rank: int, world: int, seed: int, num_frames: tuple[int, ...
     number = step * world + rank
     size = sum(num_frames)
     epoch, place = divmod(number, size)
-    entry = int(np.random.default_rng([seed, epoch]).permutation(size)[place])
+    entry = int(_order(seed, epoch, size)[place])
     ends = np.cumsum(num_frames)
     scene = int(np.searchsorted(ends, entry, side="right"))
     own_seed = int(np.random.default_rng([seed, number]).integers(2**31))
     return Draw(scene, entry - int(ends[scene] - num_frames[scene]), own_seed)
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, size: int) -> Int64[ndarray, "size"]:
+    """The order of an epoch: drawn once, for it takes longer than the rest of a step where there are many frames."""
+    return np.random.default_rng([seed, epoch]).permutation(size)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.many_scenes.camera_noise import turned
+from semantic_ns.many_scenes.scene_frames import AnyViews
 from semantic_ns.many_scenes.source_selection import (
     Selection,
     are_same_image,
@@ -15,7 +16,6 @@ from semantic_ns.many_scenes.source_selection import (
     pose_distances,
     select_sources,
 )
-from semantic_ns.many_scenes.views import SceneViews
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +37,10 @@ class Frames:
     masks: Bool[Tensor, "frames height width"] | None = None
 
     @classmethod
-    def of(cls, views: SceneViews, chosen: Int64[Tensor, "chosen"]) -> "Frames":
+    def of(cls, views: AnyViews, chosen: Int64[Tensor, "chosen"]) -> "Frames":
         """Frames of a scene by their numbers."""
-        depths, masks = (None if part is None else part[chosen] for part in (views.depths_m, views.masks))
-        return cls(views.colors(chosen), views.labels[chosen].long(), depths, views.cameras[chosen], masks)
+        depths, masks = views.depths_of(chosen), views.masks_of(chosen, "cpu")
+        return cls(views.colors(chosen), views.labels_of(chosen).long(), depths, views.cameras[chosen], masks)
 
     def mirrored(self) -> "Frames":
         """The same frames of the scene in a mirror: images from right to left, and cameras that see them so."""
@@ -107,7 +107,7 @@ class Augmentation:
 
 
 def draw_sample(
-    views: SceneViews,
+    views: AnyViews,
     target: int,
     seed: int,
     num_targets: int,

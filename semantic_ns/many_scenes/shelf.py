@@ -1,28 +1,25 @@
-"""The views of all scenes of a run, each read when it is first asked for."""
+"""The frames of all scenes of a run, each read when it is asked for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Int16
-from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
-from torch import Tensor
 
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.many_scenes import ManyScenesDataParser
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.io.console import without_routine
 from semantic_ns.many_scenes.camera_noise import turned
-from semantic_ns.many_scenes.views import SceneViews, ViewCache, read_labels, read_views, reduced_size
+from semantic_ns.many_scenes.scene_frames import FrameCache, SceneFrames, frames_of
 
 SHELF = "scene_shelf"
 """Key in the metadata of the data set that nerfstudio sees: the `SceneShelf`, from which models take source views."""
 SCENE = "scene_number"
 """Key in the metadata of a camera: number of its scene among the scored ones, [..., 1]; the shown scene if left out."""
 
-_BYTES_PER_PIXEL = 3 + 2 + 4
-"""Memory of a pixel's colour, label and depth."""
+_COLOR_AND_LABEL, _DEPTH, _MASK = 3 + 2, 4, 1
+"""Bytes of a pixel."""
 _SHOWN = -1
 """Number of the shown scene where it is none of the scored ones."""
 
@@ -36,9 +33,9 @@ class SceneShelf:
     Args:
         parser: reads the scenes.
         max_width: wider images are made smaller.
-        max_bytes: memory for views of each kind.
+        max_bytes: memory for what is read of the training scenes, and as much for that of the scored ones.
         scale_factor: size of the images relative to their files, before `max_width`.
-        complete: what is done to the frames of a training scene when they are read.
+        complete: what is done to the frames of a training scene before the first one is read.
         source_noise_deg: largest angle by which the cameras of scored scenes' sources are turned, see `turned`; the
             same angles each time.
     """
@@ -50,23 +47,24 @@ class SceneShelf:
         max_bytes: int,
         *,
         scale_factor: float = 1.0,
-        complete: Callable[[SceneViews], SceneViews] = lambda views: views,
+        complete: Callable[[SceneFrames], SceneFrames] = lambda frames: frames,
         source_noise_deg: float = 0.0,
     ) -> None:
         self._parser, self._max_width, self._scale_factor = parser, max_width, scale_factor
         self._complete, self.source_noise_deg = complete, source_noise_deg
-        self._training = ViewCache(self._read_training, max_bytes)
-        self._sources = ViewCache(self._read_sources, max_bytes)
+        self.training_cache, self.source_cache = FrameCache(max_bytes), FrameCache(max_bytes)
+        self._training: dict[int, SceneFrames] = {}
+        self._sources: dict[int, SceneFrames] = {}
 
     @cached_property
     def _training_sizes(self) -> tuple[tuple[int, int], ...]:
-        """Number of frames of each training scene, and memory that they need with depth."""
+        """Number of frames of each training scene, and memory that they need."""
         found = []
         for number in range(len(self._parser.training_scenes)):
-            dataset = self._training_dataset(number)
-            height, width = reduced_size(dataset.cameras, self._max_width)
-            per_pixel = _BYTES_PER_PIXEL + (keys.MASK_FILENAMES in dataset.metadata)
-            found.append((len(dataset), len(dataset) * height * width * per_pixel))
+            frames = self.training(number)
+            per_pixel = _COLOR_AND_LABEL + _DEPTH * frames.has_depth + _MASK * (frames.read_mask is not None)
+            height, width = frames.size
+            found.append((len(frames), len(frames) * height * width * per_pixel))
         return tuple(found)
 
     @property
@@ -76,21 +74,25 @@ class SceneShelf:
 
     @property
     def training_bytes(self) -> tuple[int, ...]:
-        """Memory that the frames of each training scene need if they have depth; no image is read for it."""
+        """Memory that the frames of each training scene need; no image is read for it."""
         return tuple(size for _, size in self._training_sizes)
 
-    def training_labels(self, number: int) -> Iterator[Int16[Tensor, "height width"]]:
-        """Labels of the frames to train on of a training scene, one after the other; nothing else is read or kept."""
-        return read_labels(self._training_dataset(number), self._max_width)
-
-    def training(self, number: int) -> SceneViews:
+    def training(self, number: int) -> SceneFrames:
         """All frames to train on of a training scene."""
+        if number not in self._training:
+            outputs = self._parser.training_outputs(self._parser.training_scenes[number])
+            dataset = SemanticDataset(outputs, self._scale_factor)
+            frames = frames_of(dataset, self._max_width, self.training_cache.of_scene(number))
+            self._training[number] = self._complete(frames)
         return self._training[number]
 
-    def sources(self, number: int | None = None) -> SceneViews:
+    def sources(self, number: int | None = None) -> SceneFrames:
         """The source frames of a scored scene; without a number, of the one that is shown."""
         number = self.shown_number if number is None else number
-        return self._sources[_SHOWN if number is None else number]
+        number = _SHOWN if number is None else number
+        if number not in self._sources:
+            self._sources[number] = self._source_frames(number)
+        return self._sources[number]
 
     @cached_property
     def shown_number(self) -> int | None:
@@ -116,21 +118,12 @@ class SceneShelf:
         files = [path for one in outputs for path in one.metadata[keys.LABEL_FILENAMES]]
         return sum(path is not None for path in files), len(files)
 
-    def _read_training(self, number: int) -> SceneViews:
-        return self._complete(read_views(self._training_dataset(number), self._max_width))
-
-    def _training_dataset(self, number: int) -> SemanticDataset:
-        outputs = self._parser.training_outputs(self._parser.training_scenes[number])
-        return SemanticDataset(outputs, self._scale_factor)
-
-    def _read_sources(self, number: int) -> SceneViews:
+    def _source_frames(self, number: int) -> SceneFrames:
         parser = self._parser
         scene = parser.shown_scene if number == _SHOWN else parser.scored_scenes[number]
-        views = self._views(parser.scored_outputs(scene, "train"))
+        dataset = SemanticDataset(parser.scored_outputs(scene, "train"), self._scale_factor)
+        frames = frames_of(dataset, self._max_width, self.source_cache.of_scene(number))
         if self.source_noise_deg == 0:
-            return views
+            return frames
         generator = torch.Generator().manual_seed(max(number, 0))
-        return replace(views, noisy_cameras=turned(views.cameras, self.source_noise_deg, generator))
-
-    def _views(self, outputs: DataparserOutputs) -> SceneViews:
-        return read_views(SemanticDataset(outputs, self._scale_factor), self._max_width)
+        return replace(frames, noisy_cameras=turned(frames.cameras, self.source_noise_deg, generator))

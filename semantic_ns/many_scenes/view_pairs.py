@@ -8,7 +8,7 @@ from torch import Tensor
 
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sweep_matrices
-from semantic_ns.many_scenes.views import SceneViews
+from semantic_ns.many_scenes.scene_frames import AnyViews
 
 _STEP = 8
 _LEAST_SHARE = 1e-6
@@ -79,20 +79,21 @@ def rotations_deg(target: ViewCameras, sources: ViewCameras) -> Float64[Tensor, 
     return torch.rad2deg(torch.arccos(cosine))
 
 
-def partners(targets: SceneViews, sources: ViewCameras, rule: PairRule) -> Float[Tensor, "targets sources"]:
+def partners(targets: AnyViews, sources: ViewCameras, rule: PairRule) -> Float[Tensor, "targets sources"]:
     """The share of each target that its partners among the sources see, see `overlaps`; 0 for those that are none.
 
     Raises:
         SceneError: if the targets have no depth.
     """
-    if targets.depths_m is None:
-        raise SceneError(
-            "Expected frames with depth, by which the overlap of pairs is measured, found none; add depth."
-        )
     found = []
-    for number, depth in enumerate(targets.depths_m):
+    for number in range(len(targets)):
         camera = targets.cameras[number : number + 1]
-        share = overlaps(camera, depth, sources)
+        depth = targets.depths_of(torch.tensor([number]))
+        if depth is None:
+            raise SceneError(
+                "Expected frames with depth, by which the overlap of pairs is measured, found none; add depth."
+            )
+        share = overlaps(camera, depth[0], sources)
         shift = (sources.centres - camera.centres).norm(dim=-1)
         is_partner = (
             (share >= rule.least_overlap)

@@ -1,18 +1,12 @@
 """The frames of one scene as a method for many scenes sees them: images, cameras in metres, labels and depth."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int16, Int64, UInt8
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from torch import Tensor
-from torch.nn import functional as F
 
-from semantic_ns.dataparsers import metadata as keys
-from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.labels.taxonomy import VOID
@@ -20,7 +14,7 @@ from semantic_ns.labels.taxonomy import VOID
 
 @dataclass(frozen=True, eq=False)
 class SceneViews:
-    """N frames of a scene, of one size.
+    """N frames of a scene, of one size, in memory; `SceneFrames` are those that are read when they are asked for.
 
     Attributes:
         images: colours.
@@ -49,10 +43,9 @@ class SceneViews:
         return self.images.shape[1], self.images.shape[2]
 
     @property
-    def num_bytes(self) -> int:
-        """Memory of the images, labels, depths and masks."""
-        parts = (self.images, self.labels, self.depths_m, self.masks)
-        return sum(part.numel() * part.element_size() for part in parts if part is not None)
+    def has_depth(self) -> bool:
+        """Whether the scene has depth."""
+        return self.depths_m is not None
 
     def masked(self, masks: Bool[Tensor, "frames height width"]) -> "SceneViews":
         """The same frames, of which only some pixels are used."""
@@ -72,7 +65,20 @@ class SceneViews:
 
     def colors(self, chosen: Int64[Tensor, "chosen"]) -> Float32[Tensor, "chosen 3 height width"]:
         """Colours 0..1 of some frames."""
-        return self.images[chosen].permute(0, 3, 1, 2).float() / 255
+        return colors_of_bytes(self.images[chosen])
+
+    def labels_of(self, chosen: Int64[Tensor, "chosen"]) -> Int16[Tensor, "chosen height width"]:
+        """Classes of some frames, void -1."""
+        return self.labels[chosen]
+
+    def depths_of(self, chosen: Int64[Tensor, "chosen"]) -> Float32[Tensor, "chosen height width"] | None:
+        """Planar depth of some frames in metres, 0 where unknown; None where the scene has none."""
+        return None if self.depths_m is None else self.depths_m[chosen]
+
+
+def colors_of_bytes(images: UInt8[Tensor, "frames height width 3"]) -> Float32[Tensor, "frames 3 height width"]:
+    """Colours 0..1 of images of bytes."""
+    return images.permute(0, 3, 1, 2).float() / 255
 
 
 def view_cameras(cameras: Cameras, metres_per_unit: float) -> ViewCameras:
@@ -102,95 +108,8 @@ def view_cameras(cameras: Cameras, metres_per_unit: float) -> ViewCameras:
     return ViewCameras(c2w, torch.stack([part.double().cpu() for part in parts], dim=-1))
 
 
-def read_views(dataset: SemanticDataset, max_width: int | None = None) -> SceneViews:
-    """Read all frames of a data set.
-
-    Args:
-        dataset: images with labels.
-        max_width: images that are wider are made smaller: colours by averages, labels and depth by nearest neighbours.
-            Images of another size than the first one are brought to its size; their cameras see them so.
-
-    Raises:
-        SceneError: if a mask leaves nothing of its image.
-    """
-    scale: float = dataset.metadata[keys.METRES_PER_UNIT]
-    size = reduced_size(dataset.cameras, max_width)
-    images, labels, depths, masks = [], [], [], []
-    for index in range(len(dataset)):
-        color = dataset.color_of(index)
-        images.append(_area(color, size))
-        labels.append(_nearest(dataset.labels_of(index), size))
-        depth = dataset.depth_of(index)
-        if depth is not None:
-            depths.append(_nearest(depth, size))
-        mask = dataset.mask_of(index)
-        if mask is not None:
-            masks.append(_nearest(mask, size))
-            if not bool(masks[-1].any()):
-                raise SceneError(
-                    f"Expected a mask that leaves some pixels of {dataset.image_filenames[index]}, found one that is "
-                    "black; take the frame out of the scene, or correct its mask."
-                )
-    views = SceneViews(
-        torch.stack(images),
-        view_cameras(dataset.cameras, scale),
-        torch.stack(labels),
-        torch.stack(depths) if depths else None,
-        scale,
-    )
-    return views.masked(torch.stack(masks)) if masks else views
-
-
-def read_labels(dataset: SemanticDataset, max_width: int | None = None) -> Iterator[Int16[Tensor, "height width"]]:
-    """Labels of all frames of a data set as `read_views` gives them, without reading colours or depth."""
-    size = reduced_size(dataset.cameras, max_width)
-    for index in range(len(dataset)):
-        labels, mask = _nearest(dataset.read_labels(index), size), dataset.mask_of(index)
-        yield labels if mask is None else labels.masked_fill(~_nearest(mask, size), VOID)
-
-
 def reduced_size(cameras: Cameras, max_width: int | None = None) -> tuple[int, int]:
     """Height and width of the images of a scene that is read with `max_width`."""
     height, width = int(cameras.height.flatten()[0]), int(cameras.width.flatten()[0])
     factor = min(1.0, (max_width or width) / width)
     return max(1, round(height * factor)), round(width * factor)
-
-
-def _area(color: Float32[Tensor, "height width 3"], size: tuple[int, int]) -> UInt8[Tensor, "rows columns 3"]:
-    if color.shape[:2] != size:
-        color = F.interpolate(color.permute(2, 0, 1)[None], size, mode="area")[0].permute(1, 2, 0)
-    return (color * 255).round().to(torch.uint8)
-
-
-def _nearest(values: np.ndarray, size: tuple[int, int]) -> Tensor:
-    rows, columns = (
-        ((np.arange(count) + 0.5) * full / count).astype(np.int64)
-        for count, full in zip(size, values.shape, strict=True)
-    )
-    return torch.from_numpy(np.ascontiguousarray(values[np.ix_(rows, columns)]))
-
-
-class ViewCache:
-    """Views of scenes, read when they are first asked for; the ones used longest ago go when memory is full.
-
-    Args:
-        read: reads the views of the scene of a number.
-        max_bytes: memory for the views; the newest scene is kept in any case.
-    """
-
-    def __init__(self, read: Callable[[int], SceneViews], max_bytes: int) -> None:
-        self._read, self._max_bytes = read, max_bytes
-        self._views: OrderedDict[int, SceneViews] = OrderedDict()
-
-    def __getitem__(self, number: int) -> SceneViews:
-        if number not in self._views:
-            self._views[number] = self._read(number)
-        self._views.move_to_end(number)
-        while len(self._views) > 1 and self.num_bytes > self._max_bytes:
-            self._views.popitem(last=False)
-        return self._views[number]
-
-    @property
-    def num_bytes(self) -> int:
-        """Memory of all views that are held."""
-        return sum(views.num_bytes for views in self._views.values())

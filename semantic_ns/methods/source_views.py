@@ -22,10 +22,11 @@ from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sw
 from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.io.console import announce
 from semantic_ns.many_scenes.samples import TargetSample
+from semantic_ns.many_scenes.scene_frames import AnyViews
 from semantic_ns.many_scenes.shelf import SCENE, SHELF, SceneShelf
 from semantic_ns.many_scenes.source_coverage import SourceRule
 from semantic_ns.many_scenes.source_selection import Selection, are_same_image, select_sources
-from semantic_ns.many_scenes.views import SceneViews, view_cameras
+from semantic_ns.many_scenes.views import view_cameras
 from semantic_ns.methods.base import Outputs, SemanticModel
 from semantic_ns.methods.kept_features import KeptFeatures
 from semantic_ns.methods.scene_bounds import BY_DEFAULT, BY_OPTION, StatedBounds, resolve_bounds
@@ -71,7 +72,7 @@ class ChosenSources:
     """
 
     scene: int | None
-    views: SceneViews
+    views: AnyViews
     frames: Int64[Tensor, "chosen"]
 
     @property
@@ -219,7 +220,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         """
         if not self.config.use_source_labels:
             return logits
-        labels = chosen.views.labels[chosen.frames].long().to(self.device)
+        labels = chosen.views.labels_of(chosen.frames).long().to(self.device)
         if not bool((labels >= 0).any()):
             return logits
         sources = chosen.cameras.to(self.device)
@@ -320,7 +321,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         near, far = (bound * self.metres_per_unit for bound in (self.bounds.near, self.bounds.far))
         return SourceRule(self.config.num_source_views, near, far, self.config.source_selection)
 
-    def _source_frames(self, target: ViewCameras, views: SceneViews) -> Int64[Tensor, "chosen"]:
+    def _source_frames(self, target: ViewCameras, views: AnyViews) -> Int64[Tensor, "chosen"]:
         """Numbers of the sources of a target: fewer where the scene has no more, and never the target."""
         num_others = int((~are_same_image(target, views.cameras)).sum())
         rule = self.source_rule

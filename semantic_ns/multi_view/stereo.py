@@ -4,6 +4,7 @@ Frames are swept over planes (Collins 1996), costs are aggregated by semi-global
 depth counts only where other frames confirm it. What is left teaches geometry where a scene has no depth images.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -21,6 +22,7 @@ from semantic_ns.geometry.views import (
     sample_images,
     sweep_matrices,
 )
+from semantic_ns.many_scenes.scene_frames import AnyViews, SceneFrames
 from semantic_ns.many_scenes.source_selection import are_same_image, seen_probes
 from semantic_ns.many_scenes.views import SceneViews
 
@@ -255,29 +257,56 @@ def stereo_depth(
     return depths, (torch.stack(confirmed) >= settings.num_confirming) & (depths > 0)
 
 
-def with_stereo_depth(views: SceneViews, settings: StereoSettings | None = None) -> SceneViews:
-    """The frames of a scene with depth by stereo, 0 where it is not confirmed."""
-    settings = settings or StereoSettings()
-    height, width = views.size
-    factor = min(1.0, settings.width / width)
-    size = (max(1, round(height * factor)), round(width * factor))
+def confirmed_depth(views: AnyViews, settings: StereoSettings) -> Float32[Tensor, "frames rows columns"]:
+    """Depth by stereo of all frames of a scene, at the width of the settings; 0 where it is not confirmed."""
+    size = stereo_size(views.size, settings)
     # One by one: a long scene at its full size takes gigabytes.
     numbers = torch.arange(len(views)).split(1)
     images = torch.cat([F.interpolate(views.colors(number), size, mode="area") for number in numbers])
-    masks = None if views.masks is None else F.interpolate(views.masks[:, None].float(), size, mode="area")[:, 0] == 1
-    depths, is_confirmed = stereo_depth(images, views.cameras, settings, masks)
-    known = depths.where(is_confirmed, 0.0)[:, None]
-    found = replace(views, depths_m=F.interpolate(known, (height, width), mode="nearest-exact")[:, 0])
+    found = [views.masks_of(number, "cpu") for number in numbers]
+    used = [F.interpolate(mask[:, None].float(), size, mode="area")[:, 0] == 1 for mask in found if mask is not None]
+    depths, is_confirmed = stereo_depth(images, views.cameras, settings, torch.cat(used) if used else None)
+    return depths.where(is_confirmed, 0.0)
+
+
+def stereo_size(size: tuple[int, int], settings: StereoSettings) -> tuple[int, int]:
+    """Height and width at which stereo sees images of a size."""
+    height, width = size
+    factor = min(1.0, settings.width / width)
+    return max(1, round(height * factor)), round(width * factor)
+
+
+def enlarged_depth(
+    depths: Float32[Tensor, "frames rows columns"], size: tuple[int, int]
+) -> Float32[Tensor, "frames height width"]:
+    """Depth by stereo at the size of the images."""
+    return F.interpolate(depths[:, None], size, mode="nearest-exact")[:, 0]
+
+
+def with_stereo_depth(views: SceneViews, settings: StereoSettings | None = None) -> SceneViews:
+    """The frames of a scene with depth by stereo, 0 where it is not confirmed."""
+    depths = confirmed_depth(views, settings or StereoSettings())
+    found = replace(views, depths_m=enlarged_depth(depths, views.size))
     return found if views.masks is None else found.masked(views.masks)
 
 
-def needs_stereo(views: SceneViews, source: DepthSource) -> bool:
+def needs_stereo(views: AnyViews, source: DepthSource) -> bool:
     """Whether depth from a source is that of stereo."""
-    return source == "stereo" or (source == "scene-or-stereo" and views.depths_m is None)
+    return source == "stereo" or (source == "scene-or-stereo" and not views.has_depth)
 
 
-def with_depth_from(views: SceneViews, source: DepthSource) -> SceneViews:
-    """The frames of a scene with depth from a source."""
+def with_depth_from(
+    frames: SceneFrames,
+    source: DepthSource,
+    by_stereo: Callable[[SceneFrames], Callable[[int], Tensor]],
+) -> SceneFrames:
+    """The frames of a scene with depth from a source.
+
+    Args:
+        frames: the frames with the depth of the scene.
+        source: the source.
+        by_stereo: what reads the depth by stereo of a frame of a scene, in metres, by its number.
+    """
     if source == "none":
-        return replace(views, depths_m=None)
-    return with_stereo_depth(views) if needs_stereo(views, source) else views
+        return replace(frames, read_depth=None)
+    return replace(frames, read_depth=by_stereo(frames)) if needs_stereo(frames, source) else frames

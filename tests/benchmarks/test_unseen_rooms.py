@@ -15,8 +15,9 @@ from benchmarks.unseen_rooms import Table, Target, truly_seen
 from semantic_ns.datamanagers.many_scenes_datamanager import ManyScenesDataManager, ManyScenesDataManagerConfig
 from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.many_scenes.samples import Frames, TargetSample
+from semantic_ns.many_scenes.scene_frames import read_views
 from semantic_ns.many_scenes.source_selection import are_same_image
-from semantic_ns.many_scenes.views import SceneViews, read_views
+from semantic_ns.many_scenes.views import SceneViews
 from semantic_ns.methods.source_views import RenderedImage
 from support.new_rooms import write_room
 from support.ring_of_views import pixel_of, sample_of_the_wall, world_point

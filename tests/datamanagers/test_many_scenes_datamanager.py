@@ -1,6 +1,6 @@
 """Training samples and scored images out of several scenes whose images have different sizes."""
 
-from itertools import pairwise
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from semantic_ns.batch import DEPTH_M, LABELS
+from semantic_ns.datamanagers import many_scenes_datamanager
 from semantic_ns.datamanagers.many_scenes_datamanager import (
     SAMPLE,
     ManyScenesDataManager,
@@ -18,10 +19,12 @@ from semantic_ns.datamanagers.many_scenes_datamanager import (
 )
 from semantic_ns.dataparsers.many_scenes import ManyScenesDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.errors import SceneError
 from semantic_ns.many_scenes.pairs import pair
 from semantic_ns.many_scenes.samples import Augmentation, TargetSample
 from semantic_ns.many_scenes.shelf import SCENE, SHELF
 from semantic_ns.many_scenes.views import view_cameras
+from semantic_ns.multi_view import kept_stereo
 from support.rooms import NUM_FRAMES, SIZES, note_reads
 
 SCENES = ("replica", "studio")
@@ -101,7 +104,7 @@ def test_a_sample_is_of_the_scene_and_target_of_its_pair(rooms: Path) -> None:
     for step in range(6):
         sample, batch = manager.next_train(step)
         draw = pair(step, 0, 1, manager.config.seed, counts)
-        views = manager.shelf.training(draw.scene)
+        views = manager.shelf.training(draw.scene).whole()
         assert batch == {SAMPLE: sample}
         assert sample.targets.size == sample.sources.size == SIZES[SCENES[draw.scene]][::-1]
         torch.testing.assert_close(
@@ -110,6 +113,13 @@ def test_a_sample_is_of_the_scene_and_target_of_its_pair(rooms: Path) -> None:
         assert torch.equal(sample.targets.cameras.c2w[0], views.cameras.c2w[draw.target])
 
 
+@pytest.fixture
+def user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(kept_stereo, "user_cache_folder", lambda name: tmp_path / "cache" / name)
+    return tmp_path / "cache"
+
+
+@pytest.mark.usefixtures("user_cache")
 def test_depth_that_trains_is_that_of_the_option(rooms: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def depth_of(source: str) -> Tensor | None:
         manager = manager_of(rooms / "replica", options={"depth": source, "augmentation": UNCHANGED})
@@ -157,7 +167,7 @@ def test_samples_have_the_numbers_of_targets_and_sources_of_the_options(rooms: P
     assert counts == {2, 3}
 
 
-def test_setting_up_reads_no_image_and_a_step_reads_its_scene_alone(
+def test_setting_up_reads_no_image_and_a_step_reads_its_own_frames_alone(
     rooms: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = note_reads(monkeypatch)
@@ -165,12 +175,12 @@ def test_setting_up_reads_no_image_and_a_step_reads_its_scene_alone(
     assert opened == []
     draw = pair(0, 0, 1, manager.config.seed, manager.shelf.num_training_frames)
     assert opened == []
-    manager.next_train(0)
+    sample, _ = manager.next_train(0)
     assert {path.relative_to(rooms).parts[0] for path in opened} == {SCENES[draw.scene]}
-    assert len(opened) == NUM_FRAMES[SCENES[draw.scene]]
+    assert len(opened) == len(sample.sources.cameras) + len(sample.targets.cameras) < NUM_FRAMES[SCENES[draw.scene]]
 
 
-def test_each_training_scene_is_read_once_if_it_fits(rooms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_training_frame_is_read_once_if_all_fit(rooms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = note_reads(monkeypatch)
     manager = manager_of(rooms, split="all")
     for step in range(20):
@@ -178,14 +188,81 @@ def test_each_training_scene_is_read_once_if_it_fits(rooms: Path, monkeypatch: p
     assert len(opened) == len(set(opened)) == sum(NUM_FRAMES.values())
 
 
-def test_without_memory_only_the_scene_of_the_step_is_read_again(rooms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_memory_the_frames_of_each_step_are_read_and_none_is_kept(
+    rooms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = note_reads(monkeypatch)
     manager = manager_of(rooms, split="all", options={"cache_mib": 0})
-    scenes = [pair(step, 0, 1, manager.config.seed, manager.shelf.num_training_frames).scene for step in range(8)]
     for step in range(8):
-        manager.next_train(step)
-    changes = [scenes[0], *(b for a, b in pairwise(scenes) if a != b)]
-    assert len(opened) == sum(NUM_FRAMES[SCENES[scene]] for scene in changes)
+        opened.clear()
+        sample, _ = manager.next_train(step)
+        assert len(opened) == len(sample.sources.cameras) + len(sample.targets.cameras)
+        assert len(manager.shelf.training_cache) == 0
+
+
+@pytest.mark.usefixtures("user_cache")
+@pytest.mark.parametrize("depth", ["scene", "stereo"])
+def test_samples_are_the_same_whatever_the_memory_and_no_more_is_kept_than_it_holds(depth: str, rooms: Path) -> None:
+    enough = manager_of(rooms, split="all", options={"depth": depth})
+    expected = [enough.next_train(step)[0] for step in range(10)]
+    per_frame = max(np.array(enough.shelf.training_bytes) // enough.shelf.num_training_frames)
+    for num_frames in (0, 1, 4):
+        manager = manager_of(rooms, split="all", options={"depth": depth})
+        cache = manager.shelf.training_cache
+        cache._max_bytes = num_frames * int(per_frame)
+        for step in range(10):
+            assert are_equal(manager.next_train(step)[0], expected[step])
+            assert cache.num_bytes <= num_frames * per_frame
+        assert (len(cache) > 0) == (num_frames > 0)
+
+
+@pytest.mark.parametrize("folder", ["images", "semantics", "depth"])
+def test_a_frame_that_is_lost_while_others_train_is_one_sentence_with_its_path_in_the_step_that_needs_it(
+    folder: str, rooms: Path, tmp_path: Path
+) -> None:
+    studio = Path(shutil.copytree(rooms / "studio", tmp_path / "studio"))
+    manager = manager_of(studio, split="all", options={"targets_per_step": 1})
+    lost = studio / folder / "frame_00003.png"
+    lost.write_bytes(lost.read_bytes()[:60])
+    position = manager.shelf.training(0).cameras.c2w[3]
+    intact = manager_of(rooms / "studio", split="all", options={"targets_per_step": 1})
+    num_told = 0
+    for step in range(12):
+        sample = intact.next_train(step)[0]
+        used = torch.cat([sample.sources.cameras.c2w, sample.targets.cameras.c2w])
+        if not bool((used == position).all(dim=(1, 2)).any()):
+            assert are_equal(manager.next_train(step)[0], sample)
+            continue
+        num_told += 1
+        with pytest.raises(SceneError, match=rf"^Expected a .* at {lost}, found .*") as raised:
+            manager.next_train(step)
+        assert "\n" not in str(raised.value)
+    assert 0 < num_told < 12
+
+
+def test_stereo_of_a_scene_is_computed_when_it_first_trains_and_not_in_the_next_run(
+    rooms: Path, user_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = note_reads(monkeypatch)
+    manager = manager_of(rooms, split="all", options={"depth": "stereo"})
+    manager.class_frequencies()
+    assert not list(user_cache.rglob("*.npy"))
+    scene = pair(0, 0, 1, manager.config.seed, manager.shelf.num_training_frames).scene
+    manager.next_train(0)
+    assert len(opened) == NUM_FRAMES[SCENES[scene]]
+    assert len(list(user_cache.rglob("stereo/*.npy"))) == 1
+    opened.clear()
+    sample, _ = manager_of(rooms, split="all", options={"depth": "stereo"}).next_train(0)
+    assert len(opened) == len(sample.sources.cameras) + len(sample.targets.cameras)
+
+
+def test_labels_of_scored_images_are_not_kept(rooms: Path) -> None:
+    manager = manager_of(rooms, split="interval", eval_interval=3)
+    images = manager.fixed_indices_eval_dataloader
+    for _ in images:
+        manager.next_eval_image(0)
+    assert len(images) > 0
+    assert [dataset.num_kept_labels for dataset in [*images._datasets, manager.eval_dataset]] == [0, 0, 0]
 
 
 def test_a_sample_for_the_log_is_of_a_training_scene_as_it_is(rooms: Path) -> None:
@@ -283,18 +360,38 @@ def test_frequencies_of_classes_equal_a_count_over_all_training_labels(rooms: Pa
     np.testing.assert_allclose(manager.class_frequencies().numpy(), count / count.sum(), rtol=1e-6)
 
 
-def test_frequencies_are_the_same_where_memory_holds_all_scenes_and_where_labels_alone_are_read(
-    rooms: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("user_cache")
+@pytest.mark.parametrize("cache_mib", [0, 1])
+def test_frequencies_are_counted_by_labels_alone_and_are_the_same_whatever_the_memory(
+    cache_mib: int, rooms: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"max_image_width": 16, "depth": "stereo"}
     expected = manager_of(rooms, split="all", options=options).class_frequencies()
     opened = note_reads(monkeypatch)
-    found = manager_of(rooms, split="all", options=options | {"cache_mib": 0}).class_frequencies()
+    found = manager_of(rooms, split="all", options=options | {"cache_mib": cache_mib}).class_frequencies()
     assert torch.equal(found, expected)
     assert opened == []
 
 
-def test_steps_that_read_scenes_anew_are_told_of_once_with_the_option_that_spares_them(
+def test_of_very_many_frames_evenly_spread_ones_are_counted_whatever_the_memory(
+    rooms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many_scenes_datamanager, "_MOST_COUNTED", 5)
+    found = []
+    for cache_mib in (0, 1):
+        manager = manager_of(rooms, split="all", options={"cache_mib": cache_mib})
+        found.append(manager.class_frequencies())
+    frames = [labels for number in (0, 1) for labels in manager.shelf.training(number).whole().labels]
+    count = torch.zeros(len(found[0]), dtype=torch.float64)
+    for index in (0, 3, 6, 9, 12):  # of 15 frames of two scenes
+        count += torch.stack([(frames[index] == label).sum() for label in range(len(count))])
+    assert torch.equal(found[0], (count / count.sum()).float())
+    assert torch.equal(found[1], found[0])
+    monkeypatch.setattr(many_scenes_datamanager, "_MOST_COUNTED", 15)
+    assert not torch.equal(manager.class_frequencies(), found[0])
+
+
+def test_steps_that_read_frames_anew_are_told_of_once_with_the_option_that_spares_them(
     rooms: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manager = manager_of(rooms, split="all", options={"cache_mib": 0})
@@ -303,7 +400,7 @@ def test_steps_that_read_scenes_anew_are_told_of_once_with_the_option_that_spare
     for step in range(3):
         manager.next_train(step)
     said = capsys.readouterr().out
-    assert said.count("holds about 1 of 2 training scenes, so that about 50% of the steps read a scene anew") == 1
+    assert said.count("about 0 of 15 training frames, so that about 100% of the frames of a step are read anew") == 1
     assert "--pipeline.datamanager.cache-mib 1 " in said
     enough = manager_of(rooms, split="all", options={"cache_mib": 1})
     enough.class_frequencies()

@@ -38,7 +38,7 @@ def manager(folder: Path) -> ManyScenesDataManager:
 
 @pytest.fixture
 def views(manager: ManyScenesDataManager) -> SceneViews:
-    return manager.shelf.training(0)
+    return manager.shelf.training(0).whole()
 
 
 def test_what_a_mask_leaves_out_is_void_and_of_unknown_depth(manager: ManyScenesDataManager, views: SceneViews) -> None:
@@ -122,4 +122,4 @@ def test_a_mask_that_leaves_nothing_is_told(folder: Path, tmp_path: Path) -> Non
     black = write_bent_scene(tmp_path / "scene", {}, has_masks=True)
     Image.new("L", (64, 48)).save(black / "masks" / "2.png")
     with pytest.raises(SceneError, match=r"Expected a mask that leaves some pixels of .*images/2\.png"):
-        manager_of(black).shelf.training(0)
+        manager_of(black).shelf.training(0).whole()

@@ -18,7 +18,8 @@ from semantic_ns.dataparsers.splits import SplitMethod
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.views import pixel_centres, reproject, sample_images, sweep_matrices
-from semantic_ns.many_scenes.views import SceneViews, read_views, reduced_size, view_cameras
+from semantic_ns.many_scenes.scene_frames import read_views
+from semantic_ns.many_scenes.views import SceneViews, reduced_size, view_cameras
 from support.cameras import make_cameras
 from support.hand_made_scene import each_frame, load
 from support.scene_geometry import scene_points

@@ -12,7 +12,8 @@ from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.undistortion import can_be_undistorted, undistort, undistorted
-from semantic_ns.many_scenes.views import SceneViews, read_views
+from semantic_ns.many_scenes.scene_frames import read_views
+from semantic_ns.many_scenes.views import SceneViews
 from support.bent_scene import (
     BENT,
     FISHEYE,

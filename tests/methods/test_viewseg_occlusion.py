@@ -84,7 +84,7 @@ def assert_labels_are_carried_where(model: Any, views: SceneViews, seen: Tensor)
 
 
 def test_a_label_does_not_pass_through_the_surface_of_a_depth_image(model: Any) -> None:
-    views = model.shelf.sources()
+    views = model.shelf.sources().whole()
     assert views.depths_m is not None
     seen, inside = seen_slowly(views, render(model, views).depth_m, views.depths_m[SOURCES], nearest_depth)
     assert 0 < int(seen.sum()) < int(inside.sum())
@@ -92,7 +92,7 @@ def test_a_label_does_not_pass_through_the_surface_of_a_depth_image(model: Any) 
 
 
 def test_without_depth_images_a_label_does_not_pass_through_what_is_rendered_of_the_source(model: Any) -> None:
-    views = replace(model.shelf.sources(), depths_m=None)
+    views = replace(model.shelf.sources().whole(), depths_m=None)
     seen, inside = seen_slowly(views, render(model, views).depth_m, rendered_surfaces(model, views), smooth_depth)
     assert 0 < int(seen.sum()) < int(inside.sum())
     assert_labels_are_carried_where(model, views, seen)
@@ -113,7 +113,7 @@ def rendered_surfaces(model: Any, views: SceneViews) -> Tensor:
 
 
 def test_a_label_under_a_mask_is_carried_nowhere(model: Any) -> None:
-    views = model.shelf.sources()
+    views = model.shelf.sources().whole()
     masked = replace(views, masks=torch.zeros_like(views.labels, dtype=torch.bool))
     own, carried = render(model, masked, carries=False), render(model, masked)
     assert not bool(own.is_seen.any())

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from semantic_ns.geometry.views import ViewCameras, sweep_matrices
+from semantic_ns.many_scenes.scene_frames import SceneFrames
 from semantic_ns.many_scenes.views import SceneViews
 from semantic_ns.multi_view import stereo, stereo_numba
 from semantic_ns.multi_view.stereo import StereoSettings
@@ -204,12 +205,26 @@ def test_masked_pixels_have_no_depth_and_confirm_none() -> None:
 @pytest.mark.parametrize("has_depth", [True, False])
 def test_depth_comes_from_where_the_option_says(has_depth: bool) -> None:
     views = scene_views(cameras_before_a_wall(3), has_depth=has_depth)
-    by_stereo = stereo.with_stereo_depth(views).depths_m
-    assert stereo.with_depth_from(views, "none").depths_m is None
-    assert stereo.with_depth_from(views, "scene") is views
-    for source in ("stereo", "scene-or-stereo"):
-        found = stereo.with_depth_from(views, source).depths_m
-        expected = views.depths_m if has_depth and source == "scene-or-stereo" else by_stereo
-        assert found is not None
-        assert expected is not None
-        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    depths, by_stereo = views.depths_m, torch.rand(3, *views.size)
+    frames = SceneFrames(
+        views.cameras,
+        views.size,
+        1.0,
+        lambda frame: views.images[frame],
+        lambda frame: views.labels[frame],
+        None if depths is None else lambda frame: depths[frame],
+    )
+
+    def depth_from(source: stereo.DepthSource) -> Tensor | None:
+        found = stereo.with_depth_from(frames, source, lambda _frames: lambda frame: by_stereo[frame])
+        return found.depths_of(torch.arange(3))
+
+    assert depth_from("none") is None
+    expected = {"scene": depths, "stereo": by_stereo, "scene-or-stereo": by_stereo if depths is None else depths}
+    for source in ("scene", "stereo", "scene-or-stereo"):
+        found, truth = depth_from(source), expected[source]
+        if truth is None:
+            assert found is None
+        else:
+            assert found is not None
+            assert torch.equal(found, truth)

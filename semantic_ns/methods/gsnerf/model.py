@@ -125,8 +125,8 @@ class PublishedGsnerfModel(SourceViewsModel):
         if self._last is None or self._last[0] != key:
             encoded = EncodedViews.stack(self._encoded(chosen))
             cameras, masks = chosen.cameras.to(self.device), chosen.views.masks_of(chosen.frames, self.device)
-            depths = chosen.views.depths_m
-            depth = None if depths is None or not self.config.depth_input else depths[chosen.frames].to(self.device)
+            depths = chosen.views.depths_of(chosen.frames) if self.config.depth_input else None
+            depth = None if depths is None else depths.to(self.device)
             self._last = key, self.network.sources(encoded, cameras, self._bounds_m, masks, depth)
         return self._last[1]
 

@@ -140,10 +140,10 @@ class ViewsegModel(SourceViewsModel):
         The surface of a source is that of its depth image. Where it has none, it is rendered as a target is.
         """
         is_inside = at.is_seen & are_used(sources.masks, at.xy)
-        known = chosen.views.depths_m
+        known = chosen.views.depths_of(chosen.frames)
         surface = torch.zeros_like(at.depth)
         if known is not None:
-            surface = sample_images(known[chosen.frames].to(at.depth)[:, None], at.xy, mode="nearest")[:, 0]
+            surface = sample_images(known.to(at.depth)[:, None], at.xy, mode="nearest")[:, 0]
         if bool((is_inside & (surface == 0)).any()):
             rows, columns = (max(1, length // _SURFACE_STEP) for length in chosen.views.size)
             xy = pixel_centres(rows, columns, self.device).reshape(-1, 2)
