@@ -15,9 +15,11 @@ from semantic_ns.io.console import announce
 from semantic_ns.losses import near_camera_prices
 from semantic_ns.methods.options import HashGridOptions
 from semantic_ns.methods.schedules import checked_ramp, ramp
-from semantic_ns.multi_view.typical_depth import Images, typical_depth
+from semantic_ns.multi_view.typical_depth import Images, least_depth, typical_depth
 from semantic_ns.sampling.unseen_rays import UnseenRays, camera_extent
 
+_LEAST_SHARE = 0.4
+"""Of the largest reach: .3 times the depth by default. Those of a dozen rooms spread to .46 at least."""
 _MOST_PIXELS = 1 << 20
 """Whose median depth is looked at: a scene may have hundreds of millions."""
 
@@ -30,6 +32,8 @@ class NearCameraPriceModel(Model):
     """See :func:`camera_extent`, of the training cameras, in scene units."""
     _most_reach = math.inf
     """Distance in scene units beyond which the price never reaches."""
+    _least_reach = 0.0
+    """Distance in scene units that the price always reaches."""
     _unseen_rays: UnseenRays | None = None
     _near_camera_boost = 1.0
     """Factor on the weight of the price near the camera in this step."""
@@ -65,35 +69,54 @@ class NearCameraPriceModel(Model):
         self.config.check_collider()  # not where a trained run is loaded, which may have been given them in vain
         positions = dataset.cameras.camera_to_worlds[:, :3, 3].float()
         self._camera_extent = camera_extent(positions)
-        self._most_reach = math.inf
+        self._most_reach, self._least_reach = math.inf, 0.0
         if self.config.near_camera_loss_weight > 0 and self._near_camera_reach() > 0:
             self._unseen_rays = UnseenRays(positions)
             self._limit_reach(manager, dataset)
 
     def _limit_reach(self, manager: Any, dataset: Any) -> None:
-        """Where cameras spread farther than they see, as in a corridor, their extent says nothing of the space."""
+        """Where cameras spread much farther or less than they see, their extent says nothing of the space.
+
+        So it is along a corridor, and where all of them stand in nearly one place.
+        """
         share = self.config.near_camera_depth_reach
         if share == 0:
             return
-        depth, source = self._typical_depth(manager, dataset)
-        if depth is None or share * depth >= self._near_camera_reach():
+        (least, most), source = self._reach_by_depth(share, manager, dataset)
+        reach = self._near_camera_reach()
+        if most < reach:
+            self._most_reach, why = most, f"{share:g} times the typical depth by {source}, since they spread farther"
+        elif least > reach:
+            self._least_reach = least
+            why = f"{_LEAST_SHARE * share:.2g} times the depth by {source}, since they spread far less"
+        else:
             return
-        self._most_reach = share * depth
         announce(
             "near cameras",
-            f"their penalty ends at {self._most_reach:.3g} scene units, {share:g} times the typical depth by {source}, "
-            "since they spread farther than they see; --pipeline.model.near-camera-depth-reach 0 sets no such limit",
+            f"their penalty ends at {self._near_camera_reach():.3g} scene units, {why} than they see; "
+            "--pipeline.model.near-camera-depth-reach 0 sets no such limit",
         )
 
-    def _typical_depth(self, manager: Any, dataset: Any) -> tuple[float | None, str]:
-        """In scene units, and what it is known by; None where it is not known."""
+    def _reach_by_depth(self, share: float, manager: Any, dataset: Any) -> tuple[tuple[float, float], str]:
+        """Least and largest reach in scene units, and what they are known by."""
         if self.config.depth_loss_weight > 0 and can(manager, "trains_with_depth"):
-            distances = manager.training_depth.values
-            known = distances[:: max(1, len(distances) // _MOST_PIXELS)]
-            known = known[known > 0]
-            return (float(known.median()) if len(known) else None), "the depth images"
-        depth = typical_depth(dataset) if isinstance(dataset, Images) else None
-        return depth, "stereo between a few images"
+            depth, source = self._median_depth(manager), "the depth images"
+            return ((0.0, math.inf) if depth is None else (_LEAST_SHARE * share * depth, share * depth)), source
+        source = "stereo between a few images"
+        if not isinstance(dataset, Images):
+            return (0.0, math.inf), source
+        if (depth := least_depth(dataset)) is not None:
+            return (_LEAST_SHARE * share * depth, math.inf), source
+        depth = typical_depth(dataset)
+        return (0.0, math.inf if depth is None else share * depth), source
+
+    @staticmethod
+    def _median_depth(manager: Any) -> float | None:
+        """Of the pixels of known depth, in scene units; None without any."""
+        distances = manager.training_depth.values
+        known = distances[:: max(1, len(distances) // _MOST_PIXELS)]
+        known = known[known > 0]
+        return float(known.median()) if len(known) else None
 
     # No properties: nerfstudio's viewer reads every attribute of a model, also of those whose options know no price.
     def _near_camera_weight(self) -> float:
@@ -102,7 +125,8 @@ class NearCameraPriceModel(Model):
 
     def _near_camera_reach(self) -> float:
         """Distance in scene units at which the price ends."""
-        return min(self.config.near_camera_reach * self._camera_extent, self._most_reach)
+        by_cameras = self.config.near_camera_reach * self._camera_extent
+        return max(min(by_cameras, self._most_reach), self._least_reach)
 
     def _near_camera_prices(self, weights: Tensor, edges: Tensor) -> dict[str, Tensor]:
         """Prices [rays] of weights [rays, samples] between edges [rays, samples + 1] in scene units; none if free."""

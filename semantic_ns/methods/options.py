@@ -79,7 +79,7 @@ class HashGridOptions(SemanticOptions):
     near_camera_depth_reach: float = 0.75
     """Largest distance at which the near-camera penalty ends, relative to the typical depth of the images: by their
     depth images, or else by stereo between a few of them. It counts where cameras spread farther than they see, as
-    along a corridor. 0 sets no limit."""
+    along a corridor. Cameras in nearly one place have a penalty of at least .4 times that distance. 0 sets no limit."""
     unseen_ray_share: float = 0.05
     """Number of unseen rays added to each batch, as a share of its size. They start between the training cameras, have
     no colour target, and carry only the near-camera penalty. 0 disables them."""

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.many_scenes.views import view_cameras
-from semantic_ns.multi_view.stereo import StereoSettings, stereo_depth
+from semantic_ns.multi_view.stereo import StereoSettings, compared_maps, matching_costs, stereo_depth
 
 _NUM_FRAMES, _NUM_TARGETS, _NUM_OTHERS = 64, 12, 4
 _LEAST_OTHERS = 2
@@ -24,6 +24,14 @@ _LEAST_CONTRAST = 0.01
 _QUANTILE, _FACTOR = 0.25, 1.25
 """Plain walls, which are the near surfaces of a corridor, are hardly ever confirmed: of what is, the median lies too
 far. In nine of twelve real and rendered rooms this quantile times the factor is within 15 % of the true median."""
+_MOST_SEEN_AT_ONCE = 50.0
+"""Times the distance between two cameras, beyond which both see a point in one direction, to a pixel of 96."""
+_LEAST_AGREEING = 0.5
+"""Share of textured pixels: more than .8 with cameras 3 cm around one point in a room, at most .1 in a dozen rooms, a
+corridor, a street and around an object."""
+_TEXTURE, _AGREEMENT = 0.02, 0.015
+"""Matching costs of a pixel: one of two depths costs more than the first, and that of light from far away less than the
+second and than half of what the other depth costs."""
 _BASELINE = 0.44
 """Distance of the compared frames in the units of `_SETTINGS`, in which stereo expects surfaces at about 2.5."""
 _SETTINGS = StereoSettings(num_planes=48, near=0.3, far=30.0, num_confirming=1)
@@ -54,13 +62,58 @@ def typical_depth(images: Images) -> float | None:
         None where too few pixels are confirmed, as without parallax or texture, and where a camera is no perspective
         one.
     """
-    if bool((images.cameras.camera_type != CameraType.PERSPECTIVE.value).any()):
+    kept, cameras = _kept(images)
+    if cameras is None:
         return None
-    kept = torch.from_numpy(evenly_spaced(min(_NUM_FRAMES, len(images.cameras)), len(images.cameras))).long()
-    cameras = view_cameras(_without_distortion(images.cameras), 1.0)[kept]
     targets = evenly_spaced(min(_NUM_TARGETS, len(kept)), len(kept))
     found = torch.cat([_depth_of_frame(images, kept, cameras, int(target)) for target in targets])
     return _FACTOR * float(found.quantile(_QUANTILE)) if len(found) >= _LEAST_PIXELS else None
+
+
+@torch.no_grad()
+def least_depth(images: Images) -> float | None:
+    """About the least depth of most of what cameras in nearly one place see, in the units of their positions.
+
+    Some frames are each compared with the farthest others that look the same way. If most pixels with texture are where
+    light from infinitely far away would be, hardly any parallax is seen: most is about 50 times as far or farther.
+
+    Returns:
+        None where cameras see parallax, or where nothing can be said.
+    """
+    kept, cameras = _kept(images)
+    if cameras is None:
+        return None
+    agreeing, textured, distances = 0, 0, []
+    for target in evenly_spaced(min(_NUM_TARGETS, len(kept)), len(kept)):
+        others, baseline = _compared_with(cameras, int(target), farthest=True)
+        if len(others) < _LEAST_OTHERS:
+            continue
+        colors, near = _reduced_frames(images, kept, cameras, int(target), others, baseline)
+        far, close = (_cost_at(colors, near, depth) for depth in (1e5, 1.0))
+        is_seen = (far < _SETTINGS.largest_cost) & (close < _SETTINGS.largest_cost)
+        has_texture = is_seen & (torch.maximum(far, close) > _TEXTURE)
+        agreeing += int((has_texture & (far < _AGREEMENT) & (far < close / 2)).sum())
+        textured += int(has_texture.sum())
+        distances.append(baseline)
+    if textured < _LEAST_PIXELS or agreeing < _LEAST_AGREEING * textured:
+        return None
+    return _MOST_SEEN_AT_ONCE * float(torch.tensor(distances).median())
+
+
+def _kept(images: Images) -> tuple[Int64[Tensor, "frames"], ViewCameras | None]:
+    """Numbers and cameras of some frames, evenly spaced; no cameras where not all are perspective ones."""
+    kept = torch.from_numpy(evenly_spaced(min(_NUM_FRAMES, len(images.cameras)), len(images.cameras))).long()
+    if bool((images.cameras.camera_type != CameraType.PERSPECTIVE.value).any()):
+        return kept, None
+    return kept, view_cameras(_without_distortion(images.cameras), 1.0)[kept]
+
+
+def _cost_at(
+    colors: Float[Tensor, "frames 3 height width"], cameras: ViewCameras, depth: float
+) -> Float[Tensor, "height width"]:
+    settings = replace(_SETTINGS, num_planes=2, near=depth, far=2 * depth)
+    maps = compared_maps(colors, settings.color_weight)
+    return matching_costs(maps, cameras, 0, torch.arange(1, len(colors)), settings)[0]
 
 
 def _without_distortion(cameras: Cameras) -> Cameras:
@@ -75,27 +128,39 @@ def _depth_of_frame(
     others, baseline = _compared_with(cameras, target)
     if len(others) < _LEAST_OTHERS:
         return torch.zeros(0)
+    colors, near = _reduced_frames(images, kept, cameras, target, others, baseline)
+    if float(images.color_of(int(kept[target])).mean(dim=-1).std()) < _LEAST_CONTRAST:
+        return torch.zeros(0)
+    depths, is_confirmed = stereo_depth(colors, near, _SETTINGS)
+    return depths[0][is_confirmed[0]] * (baseline / _BASELINE)
+
+
+def _reduced_frames(
+    images: Images,
+    kept: Int64[Tensor, "frames"],
+    cameras: ViewCameras,
+    target: int,
+    others: Int64[Tensor, "others"],
+    baseline: float,
+) -> tuple[Float[Tensor, "compared 3 height width"], ViewCameras]:
+    """A frame and others, made smaller, with the first camera at the origin and the others `_BASELINE` away."""
     frames = torch.cat([torch.tensor([target]), others])
     near = cameras[frames]
     c2w = near.c2w.clone()
     c2w[:, :3, 3] = (c2w[:, :3, 3] - cameras.centres[target]) * (_BASELINE / baseline)
-    own = images.color_of(int(kept[target]))
-    if float(own.mean(dim=-1).std()) < _LEAST_CONTRAST:
-        return torch.zeros(0)
-    height, width = own.shape[:2]
+    height, width = images.color_of(int(kept[target])).shape[:2]
     factor = min(1.0, _SETTINGS.width / width)
     size = (max(1, round(height * factor)), round(width * factor))
     colors = [_reduced(images.color_of(int(kept[frame])), size) for frame in frames]
-    depths, is_confirmed = stereo_depth(torch.cat(colors), replace(near, c2w=c2w), _SETTINGS)
-    return depths[0][is_confirmed[0]] * (baseline / _BASELINE)
+    return torch.cat(colors), replace(near, c2w=c2w)
 
 
-def _compared_with(cameras: ViewCameras, target: int) -> tuple[Int64[Tensor, "others"], float]:
-    """The nearest other frames that look the same way, and the median distance to them."""
+def _compared_with(cameras: ViewCameras, target: int, farthest: bool = False) -> tuple[Int64[Tensor, "others"], float]:
+    """The nearest or farthest other frames that look the same way, and the median distance to them."""
     distances = (cameras.centres - cameras.centres[target]).norm(dim=1)
     cosines = cameras.c2w[:, :3, 2] @ cameras.c2w[target, :3, 2]
     usable = ((cosines > _LEAST_COSINE) & (distances > 1e-6 * distances.max())).nonzero()[:, 0]
-    others = usable[distances[usable].argsort(stable=True)][:_NUM_OTHERS]
+    others = usable[distances[usable].argsort(descending=farthest, stable=True)][:_NUM_OTHERS]
     return others, float(distances[others].median()) if len(others) else 0.0
 
 

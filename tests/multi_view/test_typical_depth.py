@@ -13,11 +13,15 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 
 from benchmarks.captures.places import corridor, furnished_room
 from benchmarks.captures.walks import along_corridor, outward
-from semantic_ns.multi_view.typical_depth import typical_depth
+from semantic_ns.multi_view.typical_depth import least_depth, typical_depth
 from semantic_ns.synthetic_scene import Content, make_trajectory, render_content
 
 SIZE = (64, 48)
 HFOV_DEGREES = 75.0
+
+
+def in_one_place() -> np.ndarray:
+    return outward(30)
 
 
 def in_room() -> np.ndarray:
@@ -81,3 +85,28 @@ def test_lens_distortion_does_not_hinder_it() -> None:
     poses, colors, median = rendered(furnished_room, in_room)
     bent = images_of(poses, colors, distortion_params=torch.tensor([0.01, 0.0, 0.0, 0.0, 0.0, 0.0]))
     assert typical_depth(bent) == pytest.approx(median, rel=0.4)
+
+
+@pytest.mark.parametrize("scale", [1.0, 40.0])
+def test_cameras_in_nearly_one_place_see_what_is_many_times_farther_than_they_are_apart(scale: float) -> None:
+    poses, colors, median = rendered(furnished_room, in_one_place)
+    found = least_depth(images_of(poses, colors, scale))
+    assert found is not None
+    assert 0.5 * scale * median < found < 1.25 * scale * median  # they are up to 6 cm apart
+
+
+@pytest.mark.parametrize("kind", ["room", "corridor", "one place", "one camera", "plain walls", "fisheye"])
+def test_nothing_is_said_of_it_where_cameras_see_parallax_or_nothing(kind: str) -> None:
+    place, walk = (corridor, in_corridor) if kind == "corridor" else (furnished_room, in_room)
+    poses, colors, _ = rendered(place, walk)
+    more: dict[str, Any] = {}
+    if kind == "one place":
+        poses = poses.copy()
+        poses[:, :3, 3] = 0
+    elif kind == "one camera":
+        poses = poses[:1]
+    elif kind == "plain walls":
+        colors = [torch.full_like(image, 0.5) for image in colors]
+    elif kind == "fisheye":
+        more = {"camera_type": CameraType.FISHEYE}
+    assert least_depth(images_of(poses, colors, **more)) is None

@@ -186,10 +186,18 @@ def test_the_price_ends_at_the_typical_depth_where_cameras_spread_farther_than_t
     assert limited([1.0, 2.0, 40.0], near_camera_depth_reach=0.25)._near_camera_reach() == pytest.approx(0.5)
 
 
+def test_it_reaches_a_part_of_the_typical_depth_where_cameras_stand_in_nearly_one_place(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert limited([99.0, 100.0, 200.0])._near_camera_reach() == pytest.approx(0.3 * 100)
+    assert "near cameras: their penalty ends at 30 scene units, 0.3 times the depth" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("depth", "changes"),
     [
-        ([4.0], {}), (None, {}), ([1.5], {"near_camera_depth_reach": 0.0}), ([1.5], {"depth_loss_weight": 0.0}),
+        ([4.0], {}), ([9.5], {}), (None, {}), ([1.5], {"depth_loss_weight": 0.0}),
+        ([1.5], {"near_camera_depth_reach": 0.0}), ([100.0], {"near_camera_depth_reach": 0.0}),
     ],
 )  # fmt: skip
 def test_elsewhere_it_ends_exactly_where_the_cameras_say(
