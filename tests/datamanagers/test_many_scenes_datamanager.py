@@ -1,8 +1,6 @@
 """Training samples and scored images out of several scenes whose images have different sizes."""
 
-import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,42 +11,15 @@ from semantic_ns.batch import DEPTH_M, LABELS
 from semantic_ns.datamanagers import many_scenes_datamanager
 from semantic_ns.datamanagers.many_scenes_datamanager import (
     SAMPLE,
-    ManyScenesDataManager,
-    ManyScenesDataManagerConfig,
     camera_of,
 )
-from semantic_ns.dataparsers.many_scenes import ManyScenesDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
-from semantic_ns.errors import SceneError
 from semantic_ns.many_scenes.pairs import pair
-from semantic_ns.many_scenes.samples import Augmentation, TargetSample
 from semantic_ns.many_scenes.shelf import SCENE, SHELF
 from semantic_ns.many_scenes.views import view_cameras
 from semantic_ns.multi_view import kept_stereo
 from support.rooms import NUM_FRAMES, SIZES, note_reads
-
-SCENES = ("replica", "studio")
-UNCHANGED = Augmentation(mirror=0.0, scale=1.0, color=0.0)
-
-
-def manager_of(rooms: Path, rank: int = 0, world: int = 1, options: dict[str, Any] | None = None, **parser: Any) -> Any:
-    config = ManyScenesDataManagerConfig(
-        data=rooms, dataparser=ManyScenesDataParserConfig(**parser), train_sources=(2, 3), **(options or {})
-    )
-    return ManyScenesDataManager(config, "cpu", "val", world, rank)
-
-
-def tensors(sample: TargetSample) -> list[Tensor]:
-    found = []
-    for frames in (sample.sources, sample.targets):
-        assert frames.depths_m is not None
-        found += [frames.images, frames.labels, frames.depths_m, frames.cameras.c2w, frames.cameras.intrinsics]
-    return found
-
-
-def are_equal(first: TargetSample, second: TargetSample) -> bool:
-    pairs = list(zip(tensors(first), tensors(second), strict=True))
-    return all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
+from support.scene_managers import SCENES, UNCHANGED, are_equal, manager_of
 
 
 def test_a_step_gives_the_same_sample_in_every_run_and_in_any_order(rooms: Path) -> None:
@@ -165,104 +136,6 @@ def test_samples_have_the_numbers_of_targets_and_sources_of_the_options(rooms: P
         assert len(sample.targets.cameras) == 3
         counts.add(len(sample.sources.cameras))
     assert counts == {2, 3}
-
-
-def test_setting_up_reads_no_image_and_a_step_reads_its_own_frames_alone(
-    rooms: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened = note_reads(monkeypatch)
-    manager = manager_of(rooms, split="all")
-    assert opened == []
-    draw = pair(0, 0, 1, manager.config.seed, manager.shelf.num_training_frames)
-    assert opened == []
-    sample, _ = manager.next_train(0)
-    assert {path.relative_to(rooms).parts[0] for path in opened} == {SCENES[draw.scene]}
-    assert len(opened) == len(sample.sources.cameras) + len(sample.targets.cameras) < NUM_FRAMES[SCENES[draw.scene]]
-
-
-def test_each_training_frame_is_read_once_if_all_fit(rooms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = note_reads(monkeypatch)
-    manager = manager_of(rooms, split="all")
-    for step in range(20):
-        manager.next_train(step)
-    assert len(opened) == len(set(opened)) == sum(NUM_FRAMES.values())
-
-
-def test_without_memory_the_frames_of_each_step_are_read_and_none_is_kept(
-    rooms: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened = note_reads(monkeypatch)
-    manager = manager_of(rooms, split="all", options={"cache_mib": 0})
-    for step in range(8):
-        opened.clear()
-        sample, _ = manager.next_train(step)
-        assert len(opened) == len(sample.sources.cameras) + len(sample.targets.cameras)
-        assert len(manager.shelf.training_cache) == 0
-
-
-@pytest.mark.usefixtures("user_cache")
-@pytest.mark.parametrize("depth", ["scene", "stereo"])
-def test_samples_are_the_same_whatever_the_memory_and_no_more_is_kept_than_it_holds(depth: str, rooms: Path) -> None:
-    enough = manager_of(rooms, split="all", options={"depth": depth})
-    expected = [enough.next_train(step)[0] for step in range(10)]
-    per_frame = max(np.array(enough.shelf.training_bytes) // enough.shelf.num_training_frames)
-    for num_frames in (0, 1, 4):
-        manager = manager_of(rooms, split="all", options={"depth": depth})
-        cache = manager.shelf.training_cache
-        cache._max_bytes = num_frames * int(per_frame)
-        for step in range(10):
-            assert are_equal(manager.next_train(step)[0], expected[step])
-            assert cache.num_bytes <= num_frames * per_frame
-        assert (len(cache) > 0) == (num_frames > 0)
-
-
-@pytest.mark.parametrize("folder", ["images", "semantics", "depth"])
-def test_a_frame_that_is_lost_while_others_train_is_one_sentence_with_its_path_in_the_step_that_needs_it(
-    folder: str, rooms: Path, tmp_path: Path
-) -> None:
-    studio = Path(shutil.copytree(rooms / "studio", tmp_path / "studio"))
-    manager = manager_of(studio, split="all", options={"targets_per_step": 1})
-    lost = studio / folder / "frame_00003.png"
-    lost.write_bytes(lost.read_bytes()[:60])
-    position = manager.shelf.training(0).cameras.c2w[3]
-    intact = manager_of(rooms / "studio", split="all", options={"targets_per_step": 1})
-    num_told = 0
-    for step in range(12):
-        sample = intact.next_train(step)[0]
-        used = torch.cat([sample.sources.cameras.c2w, sample.targets.cameras.c2w])
-        if not bool((used == position).all(dim=(1, 2)).any()):
-            assert are_equal(manager.next_train(step)[0], sample)
-            continue
-        num_told += 1
-        with pytest.raises(SceneError, match=rf"^Expected a .* at {lost}, found .*") as raised:
-            manager.next_train(step)
-        assert "\n" not in str(raised.value)
-    assert 0 < num_told < 12
-
-
-def test_stereo_of_a_scene_is_computed_when_it_first_trains_and_not_in_the_next_run(
-    rooms: Path, user_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened = note_reads(monkeypatch)
-    manager = manager_of(rooms, split="all", options={"depth": "stereo"})
-    manager.class_frequencies()
-    assert not list(user_cache.rglob("*.npy"))
-    scene = pair(0, 0, 1, manager.config.seed, manager.shelf.num_training_frames).scene
-    manager.next_train(0)
-    assert len(opened) == NUM_FRAMES[SCENES[scene]]
-    assert len(list(user_cache.rglob("stereo/*.npy"))) == 1
-    opened.clear()
-    sample, _ = manager_of(rooms, split="all", options={"depth": "stereo"}).next_train(0)
-    assert len(opened) == len(sample.sources.cameras) + len(sample.targets.cameras)
-
-
-def test_labels_of_scored_images_are_not_kept(rooms: Path) -> None:
-    manager = manager_of(rooms, split="interval", eval_interval=3)
-    images = manager.fixed_indices_eval_dataloader
-    for _ in images:
-        manager.next_eval_image(0)
-    assert len(images) > 0
-    assert [dataset.num_kept_labels for dataset in [*images._datasets, manager.eval_dataset]] == [0, 0, 0]
 
 
 def test_a_sample_for_the_log_is_of_a_training_scene_as_it_is(rooms: Path) -> None:

@@ -13,7 +13,7 @@ from semantic_ns.datamanagers.trusted_depth import read_trusted_depth
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_depth import DepthVerdict, judge_depth
-from semantic_ns.synthetic_scene import _trace, make_objects, make_trajectory, write_nerfstudio_scene
+from semantic_ns.synthetic_scene import Content, _trace, make_objects, make_trajectory, write_nerfstudio_scene
 
 NUM, METRES_PER_UNIT = 20, 2.0
 BENT = (0.01, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -43,7 +43,7 @@ def depth_through_lens(cameras: Cameras, index: int) -> np.ndarray:
     c2w = make_trajectory(len(cameras))[index]
     directions = bundle.directions.view(-1, 3).double().numpy()
     norms = bundle.metadata["directions_norm"].view(-1).double().numpy()
-    distances = _trace(c2w[:3, 3], directions, make_objects()).depth
+    distances = _trace(c2w[:3, 3], directions, Content(make_objects())).depth
     return (distances / norms).astype(np.float32).reshape(int(cameras.height[index]), int(cameras.width[index]))
 
 
