@@ -73,6 +73,7 @@ def layer(module: str) -> int:
     return found[0]
 
 
+@cache
 def modules() -> dict[str, ast.Module]:
     """All modules of the package with code, by their name below `semantic_ns`."""
     found = {}
