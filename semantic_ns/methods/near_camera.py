@@ -15,7 +15,7 @@ from semantic_ns.io.console import announce
 from semantic_ns.losses import near_camera_prices
 from semantic_ns.methods.options import HashGridOptions
 from semantic_ns.methods.schedules import checked_ramp, ramp
-from semantic_ns.multi_view.typical_depth import Images, least_depth, typical_depth
+from semantic_ns.multi_view.typical_depth import Images, SmallImages, least_depth, typical_depth
 from semantic_ns.sampling.unseen_rays import UnseenRays, camera_extent
 
 _LEAST_SHARE = 0.4
@@ -105,9 +105,10 @@ class NearCameraPriceModel(Model):
         source = "stereo between a few images"
         if not isinstance(dataset, Images):
             return (0.0, math.inf), source
-        if (depth := least_depth(dataset)) is not None:
+        images = SmallImages(dataset)
+        if (depth := least_depth(images)) is not None:
             return (_LEAST_SHARE * share * depth, math.inf), source
-        depth = typical_depth(dataset)
+        depth = typical_depth(images)
         return (0.0, math.inf if depth is None else share * depth), source
 
     @staticmethod

@@ -48,6 +48,24 @@ class Images(Protocol):
         ...
 
 
+class SmallImages:
+    """Images made as small as they are compared, each of which is read once."""
+
+    def __init__(self, images: Images) -> None:
+        self.cameras = images.cameras
+        self._images = images
+        self._small: dict[int, Float32[Tensor, "_height _width 3"]] = {}
+
+    def color_of(self, index: int) -> Float32[Tensor, "_height _width 3"]:
+        """Colours of an image in 0..1."""
+        if index not in self._small:
+            colors = self._images.color_of(index)
+            factor = min(1.0, _SETTINGS.width / colors.shape[1])
+            size = (max(1, round(colors.shape[0] * factor)), round(colors.shape[1] * factor))
+            self._small[index] = _resized(colors, size)[0].permute(1, 2, 0)
+        return self._small[index]
+
+
 @torch.no_grad()
 def typical_depth(images: Images) -> float | None:
     """About the median planar depth of what the cameras see, in the units of their positions.
@@ -65,6 +83,7 @@ def typical_depth(images: Images) -> float | None:
     kept, cameras = _kept(images)
     if cameras is None:
         return None
+    images = images if isinstance(images, SmallImages) else SmallImages(images)
     targets = evenly_spaced(min(_NUM_TARGETS, len(kept)), len(kept))
     found = torch.cat([_depth_of_frame(images, kept, cameras, int(target)) for target in targets])
     return _FACTOR * float(found.quantile(_QUANTILE)) if len(found) >= _LEAST_PIXELS else None
@@ -83,12 +102,13 @@ def least_depth(images: Images) -> float | None:
     kept, cameras = _kept(images)
     if cameras is None:
         return None
+    images = images if isinstance(images, SmallImages) else SmallImages(images)
     agreeing, textured, distances = 0, 0, []
     for target in evenly_spaced(min(_NUM_TARGETS, len(kept)), len(kept)):
         others, baseline = _compared_with(cameras, int(target), farthest=True)
         if len(others) < _LEAST_OTHERS:
             continue
-        colors, near = _reduced_frames(images, kept, cameras, int(target), others, baseline)
+        colors, near = _moved_frames(images, kept, cameras, int(target), others, baseline)
         far, close = (_cost_at(colors, near, depth) for depth in (1e5, 1.0))
         is_seen = (far < _SETTINGS.largest_cost) & (close < _SETTINGS.largest_cost)
         has_texture = is_seen & (torch.maximum(far, close) > _TEXTURE)
@@ -128,14 +148,14 @@ def _depth_of_frame(
     others, baseline = _compared_with(cameras, target)
     if len(others) < _LEAST_OTHERS:
         return torch.zeros(0)
-    colors, near = _reduced_frames(images, kept, cameras, target, others, baseline)
+    colors, near = _moved_frames(images, kept, cameras, target, others, baseline)
     if float(images.color_of(int(kept[target])).mean(dim=-1).std()) < _LEAST_CONTRAST:
         return torch.zeros(0)
     depths, is_confirmed = stereo_depth(colors, near, _SETTINGS)
     return depths[0][is_confirmed[0]] * (baseline / _BASELINE)
 
 
-def _reduced_frames(
+def _moved_frames(
     images: Images,
     kept: Int64[Tensor, "frames"],
     cameras: ViewCameras,
@@ -143,15 +163,13 @@ def _reduced_frames(
     others: Int64[Tensor, "others"],
     baseline: float,
 ) -> tuple[Float[Tensor, "compared 3 height width"], ViewCameras]:
-    """A frame and others, made smaller, with the first camera at the origin and the others `_BASELINE` away."""
+    """A frame and others of its size, with the first camera at the origin and the others `_BASELINE` away."""
     frames = torch.cat([torch.tensor([target]), others])
     near = cameras[frames]
     c2w = near.c2w.clone()
     c2w[:, :3, 3] = (c2w[:, :3, 3] - cameras.centres[target]) * (_BASELINE / baseline)
     height, width = images.color_of(int(kept[target])).shape[:2]
-    factor = min(1.0, _SETTINGS.width / width)
-    size = (max(1, round(height * factor)), round(width * factor))
-    colors = [_reduced(images.color_of(int(kept[frame])), size) for frame in frames]
+    colors = [_resized(images.color_of(int(kept[frame])), (height, width)) for frame in frames]
     return torch.cat(colors), replace(near, c2w=c2w)
 
 
@@ -164,5 +182,5 @@ def _compared_with(cameras: ViewCameras, target: int, farthest: bool = False) ->
     return others, float(distances[others].median()) if len(others) else 0.0
 
 
-def _reduced(colors: Float32[Tensor, "_height _width 3"], size: tuple[int, int]) -> Float[Tensor, "1 3 height width"]:
+def _resized(colors: Float32[Tensor, "_height _width 3"], size: tuple[int, int]) -> Float[Tensor, "1 3 height width"]:
     return F.interpolate(colors.permute(2, 0, 1)[None], size, mode="area")

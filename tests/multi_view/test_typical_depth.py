@@ -13,7 +13,7 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 
 from benchmarks.captures.places import corridor, furnished_room
 from benchmarks.captures.walks import along_corridor, outward
-from semantic_ns.multi_view.typical_depth import least_depth, typical_depth
+from semantic_ns.multi_view.typical_depth import SmallImages, least_depth, typical_depth
 from semantic_ns.synthetic_scene import Content, make_trajectory, render_content
 
 SIZE = (64, 48)
@@ -110,3 +110,12 @@ def test_nothing_is_said_of_it_where_cameras_see_parallax_or_nothing(kind: str) 
     elif kind == "fisheye":
         more = {"camera_type": CameraType.FISHEYE}
     assert least_depth(images_of(poses, colors, **more)) is None
+
+
+def test_every_image_is_read_once_for_both() -> None:
+    poses, colors, _ = rendered(furnished_room, in_room)
+    images, read = images_of(poses, colors), []
+    images.color_of = lambda index: (read.append(index), colors[index])[1]
+    small = SmallImages(images)
+    assert (least_depth(small), typical_depth(small)) == (None, typical_depth(images_of(poses, colors)))
+    assert len(read) == len(set(read)) <= len(poses)
