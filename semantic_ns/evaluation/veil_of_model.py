@@ -87,7 +87,7 @@ _USUAL_WEIGHT = 0.02
 def _remedy(model: SemanticModelLike) -> str:
     """What helped most of what was tried on veiled runs; a later start of rays only hides the veil."""
     weight = getattr(model.config, "near_camera_loss_weight", None)
-    if weight is None:
+    if weight is None or model.config.near_camera_reach == 0:
         return f"--pipeline.model.near-plane above that (now {model.bounds.near:.2g})"
     larger = _STRONGER * weight if weight > 0 else _USUAL_WEIGHT
     return f"--pipeline.model.near-camera-loss-weight {larger:.2g} (now {weight:.2g})"

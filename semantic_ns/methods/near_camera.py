@@ -115,7 +115,10 @@ class NearCameraPriceModel(Model):
     def _median_depth(manager: Any) -> float | None:
         """Of the pixels of known depth, in scene units; None without any."""
         distances = manager.training_depth.values
-        known = distances[:: max(1, len(distances) // _MOST_PIXELS)]
+        stride = max(1, len(distances) // _MOST_PIXELS)
+        while math.gcd(stride, 2 * 3 * 5 * 7) > 1:  # else it might be a multiple of the width, and see one column
+            stride += 1
+        known = distances[::stride]
         known = known[known > 0]
         return float(known.median()) if len(known) else None
 

@@ -19,6 +19,10 @@ _LEAST_OTHERS = 2
 _LEAST_COSINE = 0.7
 """Of the angle between the lines of sight of frames that are compared: 45 degrees."""
 _LEAST_PIXELS = 500
+_LEAST_CONFIRMED = 0.1
+"""Share of the pixels of a frame. Frames from one tripod confirm less than .08 by chance, those of a walk over .2."""
+_LEAST_DISTANCE = 0.02
+"""Of the largest distance between frames: frames from one tripod differ by errors of their poses alone."""
 _LEAST_CONTRAST = 0.01
 """Standard deviation of the colours of a frame below which it is plain, so that any depth would be confirmed."""
 _QUANTILE, _FACTOR = 0.25, 1.25
@@ -60,8 +64,8 @@ class SmallImages:
         """Colours of an image in 0..1."""
         if index not in self._small:
             colors = self._images.color_of(index)
-            factor = min(1.0, _SETTINGS.width / colors.shape[1])
-            size = (max(1, round(colors.shape[0] * factor)), round(colors.shape[1] * factor))
+            factor = min(1.0, _SETTINGS.width / max(colors.shape[:2]))
+            size = (max(1, round(colors.shape[0] * factor)), max(1, round(colors.shape[1] * factor)))
             self._small[index] = _resized(colors, size)[0].permute(1, 2, 0)
         return self._small[index]
 
@@ -122,8 +126,12 @@ def least_depth(images: Images) -> float | None:
 
 def _kept(images: Images) -> tuple[Int64[Tensor, "frames"], ViewCameras | None]:
     """Numbers and cameras of some frames, evenly spaced; no cameras where not all are perspective ones."""
-    kept = torch.from_numpy(evenly_spaced(min(_NUM_FRAMES, len(images.cameras)), len(images.cameras))).long()
-    if bool((images.cameras.camera_type != CameraType.PERSPECTIVE.value).any()):
+    c2w, focal = images.cameras.camera_to_worlds.cpu(), images.cameras.fx.cpu().reshape(-1)
+    is_usable = c2w.isfinite().all(dim=2).all(dim=1) & (focal > 0)
+    is_usable &= torch.linalg.det(c2w[:, :3, :3].nan_to_num(0.0, 0.0, 0.0)).abs() > 0.5
+    usable = is_usable.nonzero()[:, 0]
+    kept = usable[torch.from_numpy(evenly_spaced(min(_NUM_FRAMES, len(usable)), len(usable))).long()]
+    if not len(kept) or bool((images.cameras.camera_type != CameraType.PERSPECTIVE.value).any()):
         return kept, None
     return kept, view_cameras(_without_distortion(images.cameras), 1.0)[kept]
 
@@ -152,6 +160,8 @@ def _depth_of_frame(
     if float(images.color_of(int(kept[target])).mean(dim=-1).std()) < _LEAST_CONTRAST:
         return torch.zeros(0)
     depths, is_confirmed = stereo_depth(colors, near, _SETTINGS)
+    if float(is_confirmed[0].float().mean()) < _LEAST_CONFIRMED:
+        return torch.zeros(0)
     return depths[0][is_confirmed[0]] * (baseline / _BASELINE)
 
 
@@ -177,7 +187,7 @@ def _compared_with(cameras: ViewCameras, target: int, farthest: bool = False) ->
     """The nearest or farthest other frames that look the same way, and the median distance to them."""
     distances = (cameras.centres - cameras.centres[target]).norm(dim=1)
     cosines = cameras.c2w[:, :3, 2] @ cameras.c2w[target, :3, 2]
-    usable = ((cosines > _LEAST_COSINE) & (distances > 1e-6 * distances.max())).nonzero()[:, 0]
+    usable = ((cosines > _LEAST_COSINE) & (distances > _LEAST_DISTANCE * distances.max())).nonzero()[:, 0]
     others = usable[distances[usable].argsort(descending=farthest, stable=True)][:_NUM_OTHERS]
     return others, float(distances[others].median()) if len(others) else 0.0
 

@@ -24,7 +24,9 @@ def camera_extent(positions: Float[Tensor, "cameras 3"]) -> float:
     """
     positions = positions.float()
     distances = (positions - positions.mean(dim=0)).abs().amax(dim=1)
-    return float(torch.minimum(distances.max(), 3 * distances.median()))
+    extent = float(torch.minimum(distances.max(), 3 * distances.median()))
+    # What is smaller is the rounding of the mean of equal positions.
+    return extent if extent > 1e-6 * float(positions.abs().max()) else 0.0
 
 
 class UnseenRays:

@@ -119,3 +119,27 @@ def test_every_image_is_read_once_for_both() -> None:
     small = SmallImages(images)
     assert (least_depth(small), typical_depth(small)) == (None, typical_depth(images_of(poses, colors)))
     assert len(read) == len(set(read)) <= len(poses)
+
+
+def in_stations() -> np.ndarray:
+    """Five cameras at each of eight places, which differ by an error of a millimetre."""
+    poses = np.repeat(make_trajectory(8, seed=1), 5, axis=0)
+    poses[:, :3, 3] += np.random.default_rng(0).normal(0, 0.001, (40, 3))
+    return poses
+
+
+def test_frames_from_a_few_tripods_are_not_taken_for_a_walk_close_to_walls() -> None:
+    poses, colors, median = rendered(furnished_room, in_stations)
+    draw = torch.Generator().manual_seed(0)
+    noisy = [(image + 0.02 * torch.randn(image.shape, generator=draw)).clamp(0, 1) for image in colors]
+    found = typical_depth(images_of(poses, noisy))
+    assert found is None or found > 0.5 * median
+
+
+@pytest.mark.parametrize("wrong", ["nan", "flat"])
+def test_cameras_without_a_pose_are_passed_over(wrong: str) -> None:
+    poses, colors, median = rendered(furnished_room, in_room)
+    poses = poses.copy()
+    poses[3, :3] = np.nan if wrong == "nan" else 0.0
+    assert typical_depth(images_of(poses, colors)) == pytest.approx(median, rel=0.33)
+    assert least_depth(images_of(poses, colors)) is None
