@@ -82,6 +82,7 @@ def find_veils_of(
 
 _STRONGER = 3.0
 _USUAL_WEIGHT = 0.02
+"""The default, for a run that was trained without a price."""
 
 
 def _remedy(model: SemanticModelLike) -> str:

@@ -11,6 +11,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, stack_views, sweep_matrices
 from semantic_ns.many_scenes.samples import Augmentation, Frames, TargetSample, draw_sample
 from semantic_ns.many_scenes.views import SceneViews
+from support.scene_managers import tensors
 from support.views import lifted, projected, random_cameras, scene_views
 
 NO_CHANGE = Augmentation(mirror=0.0, scale=1.0, color=0.0)
@@ -20,14 +21,6 @@ MIRROR = replace(NO_CHANGE, mirror=1.0)
 @pytest.fixture
 def views() -> SceneViews:
     return scene_views(random_cameras(12))
-
-
-def parts(sample: TargetSample) -> list[Tensor]:
-    found = []
-    for frames in (sample.sources, sample.targets):
-        assert frames.depths_m is not None
-        found += [frames.images, frames.labels, frames.depths_m, frames.cameras.c2w, frames.cameras.intrinsics]
-    return found
 
 
 def numbers_of(frames: Frames, views: SceneViews) -> list[int]:
@@ -42,7 +35,7 @@ def test_a_sample_depends_on_its_arguments_alone(views: SceneViews) -> None:
     first = draw_sample(views, 3, 5, 2, (2, 5), Augmentation())
     torch.manual_seed(99)
     again = draw_sample(scene_views(random_cameras(12)), 3, 5, 2, (2, 5), Augmentation())
-    assert all(torch.equal(a, b) for a, b in zip(parts(first), parts(again), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(tensors(first), tensors(again), strict=True))
 
 
 def test_drawing_leaves_the_global_random_state_and_the_scene_alone(views: SceneViews) -> None:
@@ -230,7 +223,7 @@ def test_colours_keep_their_order_in_each_channel(views: SceneViews) -> None:
 
 def test_no_augmentation_is_the_same_as_one_that_changes_nothing(views: SceneViews) -> None:
     plain, unchanged = (draw_sample(views, 2, 8, 2, (2, 5), change) for change in (None, NO_CHANGE))
-    for a, b in zip(parts(plain), parts(unchanged), strict=True):
+    for a, b in zip(tensors(plain), tensors(unchanged), strict=True):
         torch.testing.assert_close(a.double(), b.double(), atol=2e-4, rtol=0)
 
 
