@@ -1,7 +1,9 @@
 """Parts of `gsnerf-small` against loops over pixels."""
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -50,6 +52,19 @@ def test_cross_entropy_shares_a_pixel_between_the_two_planes_beside_its_depth() 
         + log_probabilities[0, 3]
     )
     torch.testing.assert_close(planes.cross_entropy(scores, depth), expected / 3)
+
+
+def test_moments_with_weights_are_those_of_views_that_are_there_several_times() -> None:
+    torch.manual_seed(0)
+    features, is_seen = torch.randn(3, 2, 6), torch.rand(3, 6) < 0.6
+    is_seen[:, 0] = False
+    weights = torch.randint(1, 4, (3, 6)).float()
+    mean, variance = WarpedViews(features, is_seen).moments(0.01 * weights)
+    for point in range(6):
+        times = [view for view in range(3) for _ in range(int(weights[view, point])) if is_seen[view, point]]
+        values = features[times, :, point] if times else torch.zeros(1, 2)
+        torch.testing.assert_close(mean[:, point], values.mean(dim=0))
+        torch.testing.assert_close(variance[:, point], values.var(dim=0, correction=0), rtol=1e-4, atol=1e-5)
 
 
 def test_moments_are_those_of_the_views_that_see_a_point() -> None:
@@ -129,10 +144,23 @@ def test_gradients_of_the_volume_are_slopes() -> None:
     )
 
 
+def depth_at_front(points: Sequence[tuple[float, float]]) -> float:
+    """Mean over (weight, depth) of the nearest surface of a pixel that has a twentieth of the weights."""
+    left, near = list(points), list(points)
+    for _ in range(4):  # after three faint surfaces the next one counts, whatever its weight
+        nearest = min(z for _, z in left)
+        near = [(weight, z) for weight, z in left if z <= nearest * 1.05]
+        if sum(weight for weight, _ in near) >= 0.05 * sum(weight for weight, _ in points):
+            break
+        left = [(weight, z) for weight, z in left if z > nearest * 1.05]
+    return sum(weight * z for weight, z in near) / sum(weight for weight, _ in near)
+
+
 def splat_by_loops(depths: Tensor, sources: ViewCameras, target: ViewCameras, size: tuple[int, int]) -> Tensor:
-    """Each point covers its own pixel, as large as it is in the target; the nearest count, and what lies 5 % behind."""
+    """Each point covers its own pixel, as large as it is in the target, and counts by its angle."""
     height, width = size
     points: dict[tuple[int, int], list[tuple[float, float]]] = {}
+    target_centre = target.c2w[0, :3, 3].numpy()
     for number, depth in enumerate(depths):
         rows, columns = depth.shape
         for row in range(rows):
@@ -150,18 +178,17 @@ def splat_by_loops(depths: Tensor, sources: ViewCameras, target: ViewCameras, si
                     float((around.max() - depth[row, column].log()) + (depth[row, column].log() - around.min())) < 0.1
                 )
                 radius = min(max(0.6 * side, 1.0), 4.0) if is_smooth else 1.0
+                lines = [np.asarray(point) - centre for centre in (target_centre, sources.c2w[number, :3, 3].numpy())]
+                cosine = lines[0] @ lines[1] / np.linalg.norm(lines[0]) / np.linalg.norm(lines[1])
+                trust = 1 / (math.acos(min(cosine, 1.0)) + 0.05)
                 for r in range(height):
                     for c in range(width):
                         weight = max(0.0, 1 - abs(x - c) / radius) * max(0.0, 1 - abs(y - r) / radius)
-                        if weight > 0:
-                            points.setdefault((r, c), []).append((weight, z))
+                        if weight > 1e-3:
+                            points.setdefault((r, c), []).append((weight * trust, z))
     result = torch.zeros(height, width)
     for (row, column), found in points.items():
-        nearest = min(z for _, z in found)
-        near = [(weight, z) for weight, z in found if z <= nearest * 1.05]
-        total = sum(weight for weight, _ in near)
-        if total > 1e-3:
-            result[row, column] = sum(weight * z for weight, z in near) / total
+        result[row, column] = depth_at_front(found)
     return result
 
 
@@ -189,6 +216,33 @@ def test_a_camera_that_stands_close_to_a_wall_does_not_look_through_the_points_o
     behind = 3.0 * frames.depths_m[:1]
     both = splat_depth(torch.cat([frames.depths_m[:1], behind]), cameras[:1][torch.tensor([0, 0])], near, (30, 40))
     torch.testing.assert_close(both[3:-3, 3:-3], inner)
+
+
+def test_single_wrong_points_in_front_of_a_surface_are_no_surface() -> None:
+    cameras = cameras_before_a_wall(4)
+    depths = frames_of_the_wall(cameras, (30, 40)).depths_m
+    assert depths is not None
+    clean = splat_depth(depths[:3], cameras[:3], cameras[3:], (15, 20))
+    # A pixel of one source is wrong, where every pixel of the target has the points of three sources, each about four.
+    wrong = depths[:3].clone()
+    wrong[0, 15, 20] *= 0.5
+    found = splat_depth(wrong, cameras[:3], cameras[3:], (15, 20))
+    assert float((found / clean - 1).abs()[clean > 0].max()) < 0.05
+    # A whole source says that something stands there: it has a third of the weights, and is believed.
+    wrong[0] = depths[0] * 0.5
+    found = splat_depth(wrong, cameras[:3], cameras[3:], (15, 20))
+    assert float((found / clean)[6:9, 8:12].max()) < 0.6
+
+
+def test_points_count_by_the_angle_between_the_lines_of_sight() -> None:
+    cameras = cameras_before_a_wall(3)
+    depths = frames_of_the_wall(cameras, (30, 40)).depths_m
+    assert depths is not None
+    # Two sources differ by less than the depth of a surface; the target stands where the first one does.
+    both = torch.stack([depths[0], depths[1] * 1.04])
+    found = splat_depth(both, cameras[:2], cameras[:1], (30, 40))
+    shares = ((found / depths[0] - 1) / 0.04)[found > 0]
+    assert 0 < float(shares.median()) < 0.4
 
 
 def test_true_depth_of_the_sources_splats_to_the_true_depth_of_a_wall() -> None:

@@ -98,12 +98,21 @@ class WarpedViews:
         """How many views see each point."""
         return self.is_seen.sum(dim=0).to(self.features.dtype)
 
-    def moments(self) -> tuple[Float[Tensor, "channels *points"], Float[Tensor, "channels *points"]]:
-        """Mean and variance over the views that see a point; both 0 where none does."""
-        weight = self.is_seen[:, None].to(self.features.dtype)
-        number = weight.sum(dim=0).clamp(min=1)
-        mean = (weight * self.features).sum(dim=0) / number
-        return mean, ((weight * self.features**2).sum(dim=0) / number - mean**2).clamp(min=0)
+    def moments(
+        self, weights: Float[Tensor, "views *points"] | None = None
+    ) -> tuple[Float[Tensor, "channels *points"], Float[Tensor, "channels *points"]]:
+        """Mean and variance over the views that see a point; both 0 where none does.
+
+        Args:
+            weights: how much each view counts, above 0; all count alike without.
+        """
+        seen = self.is_seen[:, None].to(self.features.dtype)
+        if weights is not None:
+            seen = seen * (weights / weights.sum(dim=0))[:, None]
+        number = seen.sum(dim=0)
+        number = number.where(number > 0, 1.0)
+        mean = (seen * self.features).sum(dim=0) / number
+        return mean, ((seen * self.features**2).sum(dim=0) / number - mean**2).clamp(min=0)
 
 
 def warp(

@@ -157,13 +157,17 @@ class GsnerfSmallNetwork(nn.Module):
         places = pixel_centres(depths.shape[1], depths.shape[2], depths.device).expand(len(depths), -1, -1, -1)
         used = depths.where(are_used(sources.masks, places), torch.nan)  # falls nowhere
         splatted, is_measured = fill_holes(splat_depth(used, sources.cameras, camera, half), float(depths.median()))
-        at = reproject(sweep_matrices(sources.cameras, camera), pixel_centres(*half, splatted.device), splatted)
+        xy = pixel_centres(*half, splatted.device)
+        at = reproject(sweep_matrices(sources.cameras, camera), xy, splatted)
         is_visible, _ = self._visible(sources, at)
+        # Sources that look along other lines show the wrong place where depth is wrong; more of them would blur it.
+        closeness = closeness_of_views(sources.cameras, camera, xy.flatten(0, 1), splatted.flatten())
+        weight = closeness.sqrt().unflatten(1, half)
         encoded = sources.encoded
-        color, _ = WarpedViews(sample_images(encoded.images, at.xy), is_visible).moments()
-        mean, variance = WarpedViews(sample_images(encoded.appearance, at.xy), is_visible).moments()
-        classes, _ = WarpedViews(sample_images(self.to_decoder(encoded.quarter), at.xy), is_visible).moments()
-        carried = self._carried(encoded, at.xy, is_visible, torch.ones_like(at.depth))
+        color, _ = WarpedViews(sample_images(encoded.images, at.xy), is_visible).moments(weight)
+        mean, variance = WarpedViews(sample_images(encoded.appearance, at.xy), is_visible).moments(weight)
+        classes, _ = WarpedViews(sample_images(self.to_decoder(encoded.quarter), at.xy), is_visible).moments(weight)
+        carried = self._carried(encoded, at.xy, is_visible, weight)
         known = torch.stack(
             [
                 splatted.log(),
