@@ -65,8 +65,9 @@ class Label:
     output_dir: Path | None = None
     """Folder for the marks, the exports and, for a scene, the surface; by default `labelling` in the run, or
     `outputs/SCENE/labelling` for a scene."""
-    max_seconds: float | None = None
-    """Longest training of a scene's surface, seconds; by default all steps of semantic-nerf."""
+    max_seconds: float = 60.0
+    """Longest training of a scene's surface, seconds. A slow machine does not make all steps of semantic-nerf in a
+    minute; more seconds then make a finer surface."""
 
     def main(self) -> None:
         """Find or train the surface, open the session, and serve the page until Ctrl+C."""
@@ -148,7 +149,7 @@ class Label:
             )
         if self.questions is not None and not self.questions.is_dir():
             raise SceneError(f"Expected the folder of a run's questions, found none at {self.questions}; correct it.")
-        if self.max_seconds is not None and not self.max_seconds > 0:
+        if not self.max_seconds > 0:
             raise SceneError(f"Expected seconds above 0 for --max-seconds, found {self.max_seconds}; raise it.")
         classes = self.class_table()
         for entry in classes.entries if isinstance(classes, ClassTable) else classes:

@@ -82,15 +82,23 @@ def _front(
     """Which points lie at the nearest surface of their pixel that is not faint."""
     whole = value.new_zeros(num_pixels).index_add(0, place, weight)
     is_left = torch.ones_like(place, dtype=torch.bool)
-    for number in range(_MOST_FAINT + 1):
-        nearest = value.new_full((num_pixels,), torch.inf).scatter_reduce(0, place[is_left], value[is_left], "amin")
-        is_front = is_left & (value <= nearest[place] * (1 + _SAME_SURFACE))
+    is_front = _nearest(place, value, is_left, num_pixels)
+    for _ in range(_MOST_FAINT):
         front = value.new_zeros(num_pixels).index_add(0, place[is_front], weight[is_front])
         is_faint = is_front & (front < _FAINT * whole)[place]
-        if number == _MOST_FAINT or not bool(is_faint.any()):
+        if not bool(is_faint.any()):
             break
         is_left = is_left & ~is_faint
+        is_front = _nearest(place, value, is_left, num_pixels)
     return is_front
+
+
+def _nearest(
+    place: Int64[Tensor, "points"], value: Float[Tensor, "points"], is_left: Bool[Tensor, "points"], num_pixels: int
+) -> Bool[Tensor, "points"]:
+    """Which of the points that are left lie at the nearest one of their pixel."""
+    nearest = value.new_full((num_pixels,), torch.inf).scatter_reduce(0, place[is_left], value[is_left], "amin")
+    return is_left & (value <= nearest[place] * (1 + _SAME_SURFACE))
 
 
 def _points_in(

@@ -99,8 +99,9 @@ def test_a_scene_gets_a_surface_beside_its_marks(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     (tmp_path / "kitchen").mkdir()
     folder = Path("outputs/kitchen/labelling")
-    assert Label(Path("kitchen"), max_seconds=60.0).run_and_folder() == (Path("surface/config.yml"), folder)
-    assert asked == [(Path("kitchen"), folder / "surface", 60.0)]
+    assert Label(Path("kitchen"), max_seconds=300.0).run_and_folder() == (Path("surface/config.yml"), folder)
+    assert Label(Path("kitchen")).run_and_folder() == (Path("surface/config.yml"), folder)
+    assert asked == [(Path("kitchen"), folder / "surface", seconds) for seconds in (300.0, 60.0)]
 
 
 def test_the_surface_is_trained_without_classes_on_all_images(tmp_path: Path) -> None:
