@@ -15,6 +15,8 @@ from semantic_ns.multi_view.convolutions import UNet, conv2d
 
 EncoderName = Literal["lite0", "unet"]
 """lite0 is EfficientNet-Lite0, which was trained on photographs, unet a U-Net that was not."""
+_SECOND_LOOK = 0.3
+"""Weight of the classes that a segmenter sees in a rendered image."""
 
 
 class PretrainedPyramid(nn.Module):
@@ -131,6 +133,21 @@ class PyramidSegmenter(nn.Module):
     def segment(self, images: Float[Tensor, "views 3 height width"]) -> Float[Tensor, "views classes h2 w2"]:
         """Class logits of images in 0..1 by themselves, at 1/2 of the resolution."""
         return self._logits(*self._maps(images))
+
+    def with_second_look(
+        self, logits: Float[Tensor, "views classes height width"], images: Float[Tensor, "views 3 height width"]
+    ) -> Float[Tensor, "views classes height width"]:
+        """Class logits of rendered images, to which the segmenter adds what it takes their colours for.
+
+        What no source sees has colours that a decoder guesses, and shapes that go on: they say more of its class than
+        the sources do. A product of experts (Hinton 2002), with a weight below 1 because both saw the same sources.
+
+        Args:
+            logits: what the sources say.
+            images: rendered colours; those outside 0..1 are brought into it.
+        """
+        seen = resized(self.segment(images.clamp(0, 1)), images.shape[-2:])
+        return logits.log_softmax(dim=1) + _SECOND_LOOK * seen.log_softmax(dim=1)
 
     def _maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Maps at 1/2 and at 1/4 of the resolution, of images padded to what the pyramid can halve."""

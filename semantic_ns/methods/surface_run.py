@@ -79,7 +79,9 @@ def surface_run(scene: Path, folder: Path, max_seconds: float | None = None) -> 
 def _train_in_child(scene: Path, folder: Path, max_seconds: float | None, lock: int) -> None:
     is_resumed = _newest(folder) is not None
     limit = "" if max_seconds is None else f", for at most {max_seconds:g} s (--max-seconds)"
-    announce("labelling", f"the surface of {scene} {'goes on being' if is_resumed else 'is'} trained in {folder}{limit}")
+    announce(
+        "labelling", f"the surface of {scene} {'goes on being' if is_resumed else 'is'} trained in {folder}{limit}"
+    )
     command = [sys.executable, "-m", __name__, str(scene), str(folder)]
     if max_seconds is not None:
         command.append(str(max_seconds))

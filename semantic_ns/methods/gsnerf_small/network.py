@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semantic_ns.backbones.pyramids import padded, resized
+from semantic_ns.backbones.pyramids import padded
 from semantic_ns.geometry.views import (
     SeenAt,
     ViewCameras,
@@ -48,8 +48,6 @@ _FLOOR = 1e-3
 _OCCLUDED = 0.1
 """A source does not see a point that lies behind its surface by more than this share of the depth."""
 _DEPTH_CODE = 3
-_SECOND_LOOK = 0.3
-"""Weight of the classes that the encoder sees in the rendered image."""
 _SEEN_SHARE = 0.05
 """A source sees a ray if it sees at least this share of its rendering weights."""
 
@@ -252,17 +250,11 @@ class GsnerfSmallNetwork(nn.Module):
             for xy in pixel_centres(*size, device).reshape(-1, 2).split(chunk)
         ]
         rays = RenderedRays.stack(found)
-        return replace(rays, logits=self._seen_once_more(rays, size)) if self.sizes.guides_classes else rays
-
-    def _seen_once_more(self, rays: RenderedRays, size: tuple[int, int]) -> Float[Tensor, "rays classes"]:
-        """Logits of an image, to which the encoder adds what it takes the rendered colours for.
-
-        What no source sees has colours that the decoder guesses, and shapes that go on: they say more of its class than
-        the sources do. A product of experts (Hinton 2002), with a weight below 1 because both saw the same images.
-        """
-        image = rays.rgb.mT.unflatten(1, size)[None].clamp(0, 1)
-        seen = resized(self.encoder.segment(image), size)[0].flatten(1).mT
-        return rays.logits.log_softmax(dim=-1) + _SECOND_LOOK * seen.log_softmax(dim=-1)
+        if not self.sizes.guides_classes:
+            return rays
+        image = rays.rgb.mT.unflatten(1, size)[None]
+        logits = self.encoder.with_second_look(rays.logits.mT.unflatten(1, size)[None], image)
+        return replace(rays, logits=logits[0].flatten(1).mT)
 
     def decide(
         self, sources: Sources, camera: ViewCameras, plane: TargetPlane, xy: Float[Tensor, "rays 2"]

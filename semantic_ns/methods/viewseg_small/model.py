@@ -66,6 +66,8 @@ class ViewsegSmallModel(SmallRoomsModel):
         xy = pixel_centres(*size, self.device).reshape(-1, 2)
         parts = sample_images(image[None], xy[None])[0]
         rgb, logits, depth = parts.split([3, self.taxonomy.num_classes, 1])
+        shown = self.network.encoder.with_second_look(logits.unflatten(1, size)[None], rgb.unflatten(1, size)[None])
+        logits = shown[0].flatten(1)
         seen = sample_images(plane.is_seen[:, None].float(), xy.expand(len(sources), -1, -1), mode="nearest")[:, 0] > 0
         at = reproject(sweep_matrices(sources.cameras, camera), xy, depth[0])
         logits = self.with_source_labels(chosen, logits.mT, camera, xy, depth[0], seen & at.is_seen)

@@ -20,6 +20,7 @@ from semantic_ns.methods.viewseg_small.encoder import Encoded, Encoder
 from semantic_ns.methods.viewseg_small.field import Field, FieldValues, PointsInViews
 from semantic_ns.methods.viewseg_small.rays import RaySamples, coarse_logs, further_logs, log_step
 from semantic_ns.methods.viewseg_small.sizes import Sizes
+from semantic_ns.multi_view.along_rays import closeness_of_views
 from semantic_ns.multi_view.convolutions import UNet, begin_at_0
 
 _FLOOR = 1e-3
@@ -206,12 +207,16 @@ class ViewsegSmallNetwork(nn.Module):
         encoded, (rows, columns) = sources.encoded, log_depth.shape[1:]
         # Where the sources show the surface: gradients do not pass through the place.
         depth = log_depth[0].detach().exp()
-        at = reproject(sweep_matrices(sources.cameras, camera), pixel_centres(rows, columns, depth.device), depth)
+        xy = pixel_centres(rows, columns, depth.device)
+        at = reproject(sweep_matrices(sources.cameras, camera), xy, depth)
+        # Sources that look along other lines show the wrong place where depth is wrong; more of them would blur it.
+        closeness = closeness_of_views(sources.cameras, camera, xy.flatten(0, 1), depth.flatten())
+        weight = closeness.sqrt().unflatten(1, (rows, columns))
         guessed = sample_images(encoded.log_depth.detach()[:, None], at.xy)[:, 0].exp()
         is_inside = at.is_seen & are_used(sources.masks, at.xy)
         is_seen = is_inside & (at.depth < (1 + _OCCLUDED) * guessed)
         color, half, quarter, probabilities = (
-            _mean_of_seen(sample_images(image, at.xy), is_seen)
+            _mean_of_seen(sample_images(image, at.xy), is_seen, weight)
             for image in (
                 encoded.images, self.from_half(encoded.half), self.from_quarter(encoded.quarter), encoded.probabilities
             )
@@ -239,12 +244,14 @@ class ViewsegSmallNetwork(nn.Module):
 
 
 def _mean_of_seen(
-    values: Float[Tensor, "views channels h2 w2"], is_seen: Bool[Tensor, "views h2 w2"]
+    values: Float[Tensor, "views channels h2 w2"],
+    is_seen: Bool[Tensor, "views h2 w2"],
+    weight: Float[Tensor, "views h2 w2"],
 ) -> Float[Tensor, "channels h2 w2"]:
-    """Mean over the sources that see a point; 0 where none does."""
-    weight = is_seen.to(values.dtype)
-    weight = (weight / weight.sum(dim=0).clamp(min=1))[:, None]
-    return (weight * values).sum(dim=0)
+    """Weighted mean over the sources that see a point; 0 where none does."""
+    shares = weight * is_seen
+    total = shares.sum(dim=0)
+    return ((shares / total.where(total > 0, 1.0))[:, None] * values).sum(dim=0)
 
 
 def _joined(parts: list[FieldRays]) -> FieldRays:
