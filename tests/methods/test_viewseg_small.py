@@ -311,7 +311,9 @@ def test_coarse_samples_are_equally_spaced_in_log_depth_and_further_ones_stand_w
 
 
 @torch.no_grad()
-def test_carried_classes_are_the_mean_soft_max_of_the_sources_that_see_a_point(network: ViewsegSmallNetwork) -> None:
+def test_carried_classes_are_a_mean_soft_max_of_the_sources_that_see_a_point_by_the_angle_of_their_views(
+    network: ViewsegSmallNetwork,
+) -> None:
     sample = sample_of_the_wall(2, SIZE)
     camera = sample.targets.cameras
     sources = network.sources(sample.sources.images, sample.sources.cameras)
@@ -324,9 +326,11 @@ def test_carried_classes_are_the_mean_soft_max_of_the_sources_that_see_a_point(n
     num_seen = 0
     for row, column in ((3, 4), (8, 11), (12, 20)):
         point = camera.centres[0] + directions[row, column] * float(depth[row, column])
-        found = []
+        found, weights = [], []
         for view in range(2):
             x, y, z = pixel_of(sample.sources.cameras[view : view + 1], point, (1, 1))
+            ahead, aside = point - camera.centres[0], point - sample.sources.cameras.centres[view]
+            cosine = float(ahead @ aside / (ahead.norm() * aside.norm()))
             is_seen = bool(plane.is_seen[view, row, column])
             grid = torch.tensor([2 * (x + 0.5) - 1, 2 * (y + 0.5) - 1]).view(1, 1, 1, 2)
             guessed = F.grid_sample(
@@ -338,8 +342,10 @@ def test_carried_classes_are_the_mean_soft_max_of_the_sources_that_see_a_point(n
                 found.append(
                     F.grid_sample(soft[view, None], grid, padding_mode="border", align_corners=False).flatten()
                 )
+                weights.append(1 / (math.acos(min(cosine, 1.0)) + 0.05))
         num_seen += len(found)
-        expected = torch.stack(found).mean(dim=0) if found else torch.full((CLASSES,), 1 / CLASSES)
+        weighted = sum((w * value for w, value in zip(weights, found, strict=True)), torch.zeros(CLASSES))
+        expected = weighted / sum(weights) if found else torch.full((CLASSES,), 1 / CLASSES)
         torch.testing.assert_close(plane.carried[:, row, column].exp(), expected + 1e-3, rtol=1e-3, atol=1e-3)
     assert num_seen > 0
 
