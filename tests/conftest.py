@@ -1,5 +1,6 @@
 """Fixtures that several test modules share. Scenes are read-only: copy one before changing it."""
 
+import gc
 import os
 import shutil
 from collections import Counter
@@ -7,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# What is imported for 300 test files stays: to look for garbage in it again and again takes seconds in each process.
+gc.disable()
 
 # Kernels may use two threads wherever tests run, for some tests compare them with one. numba reads this when imported.
 _THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
@@ -41,6 +45,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return known, sizes[item.path], item.path
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from now on, in what tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

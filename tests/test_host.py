@@ -13,7 +13,7 @@ from torchvision.models import alexnet
 
 from semantic_ns import host
 from semantic_ns.host import LpipsIfAvailable, without_lpips_download
-from support.fresh_process import run_python
+from support.fresh_process import run_with_libraries
 
 SMALL = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -113,14 +113,14 @@ def test_a_scene_error_ends_a_command_with_its_sentence_alone() -> None:
         "from semantic_ns.errors import SceneError\n"
         f"show(); show(); raise SceneError({sentence!r})"
     )
-    result = run_python(code)
+    result = run_with_libraries(code)
     assert result.returncode == 1
     assert result.stderr == sentence + "\n"
     assert result.stdout == ""
 
 
 def test_other_errors_keep_their_traceback() -> None:
-    result = run_python("from semantic_ns.host import prepare; prepare(); raise ValueError('mine')")
+    result = run_with_libraries("from semantic_ns.host import prepare; prepare(); raise ValueError('mine')")
     assert result.returncode == 1
     assert "Traceback" in result.stderr
     assert "ValueError: mine" in result.stderr
@@ -134,7 +134,7 @@ def test_ffmpeg_is_found_where_the_machine_has_none(tmp_path: Path) -> None:
         "import shutil, subprocess; from semantic_ns.host import put_ffmpeg_on_path as put; put(); put();"
         "print(subprocess.run([shutil.which('ffmpeg'), '-version'], capture_output=True, text=True).stdout)"
     )
-    result = run_python(code, PATH=str(tmp_path / "empty"), XDG_CACHE_HOME=str(tmp_path))
+    result = run_with_libraries(code, PATH=str(tmp_path / "empty"), XDG_CACHE_HOME=str(tmp_path))
     assert result.stdout.startswith("ffmpeg version"), result.stderr
 
 

@@ -17,7 +17,7 @@ from nerfstudio.utils.eval_utils import eval_setup
 
 from semantic_ns import moved
 from semantic_ns.labels.taxonomy import VOID
-from support.fresh_process import ROOT, TESTS, run_python
+from support.fresh_process import ROOT, TESTS, run_with_libraries
 
 OLD_RUN = TESTS / "data" / "run_of_c00dec7"
 """`semantic-nerf` with tiny tables, 800 steps on `nerfstudio_scene`, by commit c00dec7; without optimizer states."""
@@ -154,7 +154,7 @@ def test_ns_train_takes_options_by_their_old_names_and_names_the_present_ones(wo
         "train.main = lambda config: print(config.pipeline.active.region_pixels, config.pipeline.active.strategy)\n"
         "train.entrypoint()\n"
     )
-    done = run_python(code)
+    done = run_with_libraries(code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "77 margin"
     said = [line for line in done.stdout.splitlines() if "their old names still work" in line]

@@ -185,10 +185,14 @@ def load_scene(config: DataParserConfig, options: Mapping[str, str | Path] | Non
         raise refusal
     # Ids above 255 are rare, and a table of all of them is slow.
     for largest_id in (255, MAX_ID):
-        with contextlib.suppress(SceneError), tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "any_id.json"
             path.write_text(json.dumps(_with_every_id(table, largest_id)), "utf8")
-            return replace(_load(_with_classes(config, path), config, layout), refusal=str(refusal))
+            try:
+                return replace(_load(_with_classes(config, path), config, layout), refusal=str(refusal))
+            except SceneError as error:
+                if str(error) == str(refusal):
+                    break  # A refusal of ids names the table, so this one is of something else.
     raise refusal
 
 

@@ -39,7 +39,7 @@ from semantic_ns.fields.class_rays import ClassRays, collect_rays
 from semantic_ns.fields.cpu.render import render_rays
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from support.active_runs import config_of, trainer_of
-from support.fresh_process import last_line
+from support.fresh_process import last_line, run_warm
 from support.registered import SMALL, configured
 
 SHARES = (0.01, 0.1, 0.5)
@@ -94,7 +94,7 @@ def test_the_command_line_of_a_trial_sets_its_strategy_seed_and_budgets() -> Non
         "active = vars(config.pipeline.active) | {'device': config.machine.device_type}\n"
         "print(json.dumps(active, default=str))\n"
     )
-    active = json.loads(last_line(code, is_warm=True))
+    active = json.loads(last_line(code, run_warm))
     assert (active["strategy"], active["seed"], active["unit"]) == ("geometry", 3, "region")
     assert (active["budgets"], active["fractions"], active["error_rate"]) == ([0.25, 0.5], [0.0, 0.0], 0.1)
     assert active["greedy_coverage"]

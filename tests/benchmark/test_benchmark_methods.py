@@ -15,7 +15,7 @@ from semantic_ns.benchmark.runner.trials import BenchmarkScene, write_trial
 from semantic_ns.benchmark.scenes.plan import SceneTrial
 from semantic_ns.benchmark.scenes.trial import MODULE
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
-from support.fresh_process import last_line
+from support.fresh_process import last_line, run_warm
 from support.hand_made_scene import rewrite
 from support.registered import SMALL as SMALL_MODELS
 from support.registered import configured
@@ -52,7 +52,7 @@ def of_started_trainers(expressions: dict[str, SceneTrial], folder: Path) -> dic
             "    trainer = started_trainer(trial, trial.arguments(), folder / 'run')\n"
             "    found[expression] = eval(expression)\n"
             "print(json.dumps(found))",
-            is_warm=True,
+            run_warm,
         )
     )
 

@@ -31,7 +31,7 @@ from semantic_ns.benchmark.scenes.report import REPORT, SCORES, compared, write_
 from semantic_ns.benchmark.scenes.summary import is_scoreboard, other_commits, read_scoreboard, summaries
 from semantic_ns.cli import benchmark as cli
 from semantic_ns.errors import SceneError
-from support.fresh_process import HIDE_PLUGIN, last_line
+from support.fresh_process import HIDE_PLUGIN, last_line, run_with_libraries
 from support.markdown import rows
 
 SMALL = (
@@ -355,7 +355,7 @@ def test_methods_of_a_package_that_is_not_installed_are_known_to_nerfstudio() ->
         "words = ['semantic-nerf', '--data', '/x', 'replica-data', '--split', 'all']\n"
         "print('semantic-ngp' in all_methods, training_config(words).pipeline.datamanager.dataparser.split)"
     )
-    assert last_line(code) == "True all"
+    assert last_line(code, run_with_libraries) == "True all"
 
 
 def test_the_commit_of_a_checkout_says_whether_files_were_changed(tmp_path: Path) -> None:

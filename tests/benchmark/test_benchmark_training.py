@@ -24,7 +24,7 @@ from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import frame_names
 from semantic_ns.errors import SceneError
 from support.benchmark_trials import trial
-from support.fresh_process import ROOT, last_line
+from support.fresh_process import ROOT, last_line, run_warm
 
 SMALL = (
     "--pipeline.model.num-levels", "4", "--pipeline.model.log2-hashmap-size", "8", "--pipeline.model.max-res", "64",
@@ -169,7 +169,7 @@ def test_the_configuration_is_that_of_the_command_line_and_the_steps_those_of_th
         "manager = config.pipeline.datamanager\n"
         "print(steps, manager.corruption.propagation, manager.corruption.seed, config.machine.seed, manager.data,\n"
         "      manager.dataparser.split, config.pipeline.model.use_semantics, config.max_num_iterations)",
-        is_warm=True,
+        run_warm,
     )
     assert said == "2000 5.0 3 3 /data/room all False 100"
 

@@ -10,7 +10,7 @@ from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from nerfstudio.plugins.types import MethodSpecification
 
-from support.fresh_process import HIDE_PLUGIN, last_line
+from support.fresh_process import HIDE_PLUGIN, last_line, run_with_libraries
 
 METHODS = "nerfstudio.method_configs"
 DATAPARSERS = "nerfstudio.dataparser_configs"
@@ -110,7 +110,7 @@ print(json.dumps({"names": names, "options": options}))
 @cache
 def registered(first: str) -> dict[str, Any]:
     """What nerfstudio knows in a process that begins with some code."""
-    return json.loads(last_line(f"{first}\n{SHOW}"))
+    return json.loads(last_line(f"{first}\n{SHOW}", run_with_libraries))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from support.fresh_process import ROOT, TESTS, run_python
+from support.fresh_process import ROOT, run_with_libraries
 
 REMOVED, FOLDER = "semantic-ngp", "semantic_ngp"
 TAKE_AWAY = f"""
@@ -65,7 +65,7 @@ def test_without_a_method_everything_imports_and_the_other_methods_train(
     nerfstudio_scene: Path, tmp_path: Path
 ) -> None:
     arguments = f"import sys\nsys.argv = {['-c', str(nerfstudio_scene), str(tmp_path)]!r}\n"
-    done = run_python(arguments + TAKE_AWAY + TRAIN_THE_OTHERS, PYTHONPATH=str(TESTS))
+    done = run_with_libraries(arguments + TAKE_AWAY + TRAIN_THE_OTHERS)
     assert done.returncode == 0, done.stderr[-3000:]
     others = "gsnerf gsnerf-small semantic-nerf semantic-nerf-big semantic-nerf-vanilla semantic-splatfacto"
     assert done.stdout.splitlines()[-1] == f"trained {others} viewseg viewseg-small"

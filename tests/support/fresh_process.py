@@ -1,12 +1,18 @@
 """Python code in a process of its own: what is imported, in which order, is only visible there."""
 
-import multiprocessing
+import atexit
+import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
 from pathlib import Path
-from unittest.mock import patch
+from typing import NoReturn, TextIO
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
@@ -43,38 +49,128 @@ def run_python(code: str, **environment: str) -> "subprocess.CompletedProcess[st
     )
 
 
+def run_with_libraries(code: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run code in a process that has imported libraries of nerfstudio, but neither nerfstudio nor this package.
+
+    So what these import, and in which order, is still to be seen there, some four seconds sooner than in one that
+    `run_python` starts. Not for what is said of libraries themselves, and with one thread.
+    """
+    return _run_forked(False, code, environment)
+
+
 def run_warm(code: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run code in a process that has imported nerfstudio and this package, with one thread; else as `run_python`.
 
-    It is forked from one that does nothing else, which saves seconds of imports where these are not what is tested.
+    It saves seconds of imports where these are not what is tested.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_HEAVY)  # of no effect from the second time on
-    with tempfile.TemporaryDirectory() as folder:
-        printed = [Path(folder, name) for name in ("stdout", "stderr")]
-        process = context.Process(target=_execute, args=(code, environment, *printed))
-        with patch.dict(os.environ, _ONE_THREAD):  # read when numba and torch are imported
-            process.start()
-        process.join(600)
-        if process.exitcode is None:
-            process.kill()
-            raise subprocess.TimeoutExpired(code, 600)
-        return subprocess.CompletedProcess(code, process.exitcode, *(path.read_text() for path in printed))
+    return _run_forked(True, code, environment)
 
 
+_LIBRARIES = (
+    "torch", "torchvision", "torch.utils.tensorboard", "viser", "tyro", "matplotlib.pyplot", "cv2", "pathos.helpers",
+    "gsplat", "nerfacc", "tensorly", "requests", "rich.prompt", "scipy.spatial", "torch._inductor.compile_fx",
+)  # fmt: skip
+_HEAVY = ("nerfstudio.scripts.train", "semantic_ns.train", "support.registered")
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 """No thread may have been started by OpenMP where a process is forked."""
-_HEAVY = ["nerfstudio.scripts.train", "semantic_ns.train", "support.registered"]
 
 
-def _execute(code: str, environment: dict[str, str], *printed: Path) -> None:
-    os.chdir(ROOT)
-    os.environ.update(environment)
-    sys.argv = ["-c"]
-    for descriptor, path in enumerate(printed, start=1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
+def _run_forked(is_warm: bool, code: str, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    with tempfile.TemporaryDirectory() as folder:
+        printed = [str(Path(folder, name)) for name in ("stdout", "stderr")]
+        job = {"code": code, "environment": os.environ | _ONE_THREAD | environment, "printed": printed}
+        process, stream = _server()
+        print(json.dumps({"is_warm": is_warm, **job}), file=stream, flush=True)
+        try:
+            status = int(stream.readline())
+        except TimeoutError as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            _server.cache_clear()
+            raise subprocess.TimeoutExpired(code, _LIMIT_S) from error
+        return subprocess.CompletedProcess(code, status, *(Path(path).read_text() for path in printed))
+
+
+_LIMIT_S = 600
+
+
+@cache
+def _server() -> "tuple[subprocess.Popen[bytes], TextIO]":
+    """A process that forks one for each job, and the stream to it; the end of this process ends it."""
+    ours, theirs = socket.socketpair()
+    imports = f"import sys; sys.path.append({str(TESTS)!r}); from support import fresh_process"
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", f"{imports}; fresh_process.serve({theirs.fileno()})"],
+        cwd=ROOT,
+        env=os.environ | _ONE_THREAD,
+        stdin=subprocess.DEVNULL,
+        pass_fds=[theirs.fileno()],
+        start_new_session=True,  # one group with all that it forks
+    )
+    theirs.close()
+    ours.settimeout(_LIMIT_S)
+    stream = ours.makefile("rw")
+    ours.close()  # once the stream is, too
+    atexit.register(_end, process, stream)
+    return process, stream
+
+
+def _end(process: "subprocess.Popen[bytes]", stream: TextIO) -> None:
+    stream.close()
+    process.wait(_LIMIT_S)
+
+
+def serve(descriptor: int) -> None:
+    """Do jobs that arrive through a socket, each in a process that is forked from one with all imported."""
+    _import(_LIBRARIES)
+    warm: TextIO | None = None
+    with socket.socket(fileno=descriptor).makefile("rw") as stream:
+        for line in stream:
+            if json.loads(line)["is_warm"]:
+                warm = warm or _fork_server(_HEAVY)
+                print(line, end="", file=warm, flush=True)
+                answer = warm.readline().strip()
+            else:
+                answer = _status_of(line)
+            print(answer, file=stream, flush=True)
+
+
+def _import(modules: tuple[str, ...]) -> None:
+    for module in modules:
+        import_module(module)
+
+
+def _fork_server(modules: tuple[str, ...]) -> TextIO:
+    ours, theirs = socket.socketpair()
+    if os.fork():
+        theirs.close()
+        return ours.makefile("rw")
+    ours.close()
+    try:
+        _import(modules)
+        with theirs.makefile("rw") as stream:
+            for line in stream:
+                print(_status_of(line), file=stream, flush=True)
+    finally:
+        os._exit(0)
+
+
+def _status_of(job: str) -> int:
+    """Do a job in a process of its own and wait for it; a negative number is that of the signal that ended it."""
+    child = os.fork()
+    if child == 0:
+        content = json.loads(job)
+        _execute(content["code"], content["environment"], content["printed"])
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _execute(code: str, environment: dict[str, str], printed: list[str]) -> NoReturn:
     status = 1
     try:
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.argv = ["-c"]
+        for descriptor, path in enumerate(printed, start=1):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
         exec(compile(code, "<code>", "exec"), {"__name__": "__main__"})
         status = 0
     except SystemExit as end:
@@ -89,9 +185,9 @@ def _execute(code: str, environment: dict[str, str], *printed: Path) -> None:
         os._exit(status)
 
 
-def last_line(code: str, is_warm: bool = False) -> str:
+def last_line(code: str, run: Callable[[str], "subprocess.CompletedProcess[str]"] = run_python) -> str:
     """Return the last line that code prints; it must end well."""
-    process = run_warm(code) if is_warm else run_python(code)
+    process = run(code)
     assert process.returncode == 0, process.stderr
     return process.stdout.splitlines()[-1]
 
