@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import tyro
-from jaxtyping import Float, Int16
+from jaxtyping import Float, Float32, Int16, Int64
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.pixel_samplers import PixelSampler
@@ -30,11 +30,12 @@ from semantic_ns.datamanagers.labelled_pixel_sampler import LabelledPixelSampler
 from semantic_ns.datamanagers.trusted_depth import read_trusted_depth
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
-from semantic_ns.datasets.training_depth import TrainingDepth
+from semantic_ns.datasets.training_depth import DepthImages, TrainingDepth
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.rays import FastRayGenerator
 from semantic_ns.io.console import announce
 from semantic_ns.labels.taxonomy import VOID
+from semantic_ns.multi_view.stereo import DepthSource
 
 if TYPE_CHECKING:  # compiles kernels, which registration must not
     from semantic_ns.propagation.targets import PropagatedLabels
@@ -58,6 +59,10 @@ class SemanticDataManagerConfig(LabelOptions, VanillaDataManagerConfig):
     """Draw the labelled share uniformly over classes instead of over labelled pixels, and add it to every batch.
     Classes with few pixels are then learned reliably, but so are wrong labels. By default this is on when the initial
     labels are consistent (see `are_consistent`)."""
+    depth: DepthSource = "scene-or-stereo"
+    """Depth that trains geometry, by a method that learns from depth. scene: the depth images of the scene. stereo:
+    depth that the colours of the training images give, where several of them agree. scene-or-stereo: that of the scene,
+    and stereo where it has none that can be trusted. none: no depth."""
     uses_depth: tyro.conf.Suppress[bool] = False
     """Whether batches say how far their rays go; not an option, but for the pipeline to say, which knows the model."""
     device_cache_share: float = 0.25
@@ -78,6 +83,7 @@ class SemanticDataManager(LabelledImages, VanillaDataManager[SemanticDataset]):
     """From when on it is set, batches hold `soft_semantics` and `semantic_weights`, see `semantic_ns.batch`."""
 
     _training_depth: TrainingDepth | None = None
+    _depth_by_stereo: TrainingDepth | None = None
     _is_depth_read = False
 
     def setup_train(self) -> None:
@@ -103,11 +109,10 @@ class SemanticDataManager(LabelledImages, VanillaDataManager[SemanticDataset]):
         """How far the rays of training pixels go, where the scene has depth that can be trusted and the model uses it.
 
         It is read when it is first asked for, which evaluation never does, from the training images alone. The log says
-        once whether it is used.
+        once whether it is used. Labels spread over it, and it says how large the scene is. Depth by stereo is not here:
+        it only trains rays, and what they render is more exact.
         """
-        if self.config.uses_depth and not self._is_depth_read:
-            self._is_depth_read = True
-            self._training_depth = self._read_depth()
+        self._read_depth_once()
         return self._training_depth
 
     @property
@@ -115,12 +120,28 @@ class SemanticDataManager(LabelledImages, VanillaDataManager[SemanticDataset]):
         """Whether there is `training_depth`."""
         return self.training_depth is not None
 
-    def _read_depth(self) -> TrainingDepth | None:
+    def _read_depth_once(self) -> None:
+        if not self.config.uses_depth or self._is_depth_read:
+            return
+        self._is_depth_read = True
+        source = self.config.depth
+        if source in ("scene", "scene-or-stereo"):
+            self._training_depth = self._read_depth_of_scene()
+        if source == "stereo" or (source == "scene-or-stereo" and self._training_depth is None):
+            from semantic_ns.datamanagers.depth_by_stereo import read_depth_by_stereo
+
+            images_m = read_depth_by_stereo(self.train_dataset)
+            self._depth_by_stereo = None if images_m is None else self._along_rays(images_m)
+
+    def _along_rays(self, images_m: DepthImages) -> TrainingDepth:
+        return TrainingDepth.of(images_m, self._ray_lengths, self.train_dataset.metadata[keys.METRES_PER_UNIT])
+
+    def _read_depth_of_scene(self) -> TrainingDepth | None:
         trusted = read_trusted_depth(self.train_dataset)
         if trusted is None:
             return None
         images_m, reason = trusted
-        depth = TrainingDepth.of(images_m, self._ray_lengths, self.train_dataset.metadata[keys.METRES_PER_UNIT])
+        depth = self._along_rays(images_m)
         share = float((depth.values > 0).float().mean())
         announce(
             "depth",
@@ -192,9 +213,8 @@ class SemanticDataManager(LabelledImages, VanillaDataManager[SemanticDataset]):
         ray_bundle, batch = super().next_train(step)
         batch[LABELS] = batch[LABELS].long()
         batch.setdefault(NUM_UNIFORM, len(batch[LABELS]))
-        if (depth := self.training_depth) is not None:
-            self._training_depth = depth = depth.to(batch["indices"].device)
-            batch[RAY_DISTANCE] = depth.learnt_at(batch["indices"])[:, None]
+        if (distances := self._distances_of(batch["indices"])) is not None:
+            batch[RAY_DISTANCE] = distances[:, None]
         if self.propagated is not None:
             self._supervise_by_propagation(ray_bundle, batch)
         elif not trains_classes:
@@ -202,6 +222,17 @@ class SemanticDataManager(LabelledImages, VanillaDataManager[SemanticDataset]):
             batch[TRAINS_CLASSES] = False
         attach_targets(ray_bundle, batch)
         return ray_bundle, batch
+
+    def _distances_of(self, pixels: Int64[Tensor, "rays 3"]) -> Float32[Tensor, "rays"] | None:
+        """At which the rays of pixels learn to end, scene units, 0 where unknown; None without any depth."""
+        self._read_depth_once()
+        if self._training_depth is not None:
+            self._training_depth = self._training_depth.to(pixels.device)
+            return self._training_depth.learnt_at(pixels)
+        if self._depth_by_stereo is not None:
+            self._depth_by_stereo = self._depth_by_stereo.to(pixels.device)
+            return self._depth_by_stereo.learnt_at(pixels)
+        return None
 
     def _supervise_by_propagation(self, ray_bundle: RayBundle, batch: dict[str, Any]) -> None:
         """Put the distributions that spread over the surface in place of the labels."""

@@ -1,0 +1,97 @@
+"""Depth of training frames by stereo between them, which trains geometry where a scene has no depth images."""
+
+import time
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32
+from nerfstudio.cameras.cameras import Cameras, CameraType
+from torch import Tensor
+from torch.nn import functional as F
+
+from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.training_depth import DepthImages
+from semantic_ns.io.console import announce
+from semantic_ns.labels.corruption_frames import evenly_spaced
+from semantic_ns.many_scenes.views import view_cameras
+from semantic_ns.multi_view.stereo import StereoSettings, enlarged_depth, stereo_depth, stereo_size
+from semantic_ns.multi_view.typical_depth import typical_depth
+
+_MOST_FRAMES = 256
+"""Frames that are compared; the others of a longer scene have no depth."""
+_FEW_FRAMES = 64
+_WIDTH, _WIDTH_OF_MANY = 160, 96
+"""Widths in pixels at which few and many frames are compared: a finer one is more exact and takes longer."""
+_USUAL_DEPTH_M = 2.0
+"""The settings of stereo are made for rooms, of which this is about the median depth."""
+_LEAST_SHARE = 0.02
+"""Of the pixels: fewer are confirmed by chance."""
+
+
+def read_depth_by_stereo(dataset: SemanticDataset) -> DepthImages | None:
+    """Planar depth of all images in metres, 0 where stereo does not confirm it; None where there is none.
+
+    The scale of the cameras need not be known: planes stand from .18 to 4 times the typical depth. What is masked or
+    transparent has no depth and confirms none. Nothing is drawn at random. The log says why there is no depth.
+    """
+    refusal = _refusal(dataset.cameras)
+    if refusal is not None:
+        announce("depth", f"there are no depth images, and stereo gives none: {refusal}")
+        return None
+    start = time.perf_counter()
+    typical = typical_depth(dataset)
+    if typical is None:
+        announce("depth", "there are no depth images, and stereo finds none: too little texture or parallax")
+        return None
+    numbers = evenly_spaced(min(_MOST_FRAMES, len(dataset)), len(dataset))
+    settings = StereoSettings(width=_WIDTH if len(dataset) <= _FEW_FRAMES else _WIDTH_OF_MANY)
+    height, width = int(dataset.cameras.height[0]), int(dataset.cameras.width[0])
+    size = stereo_size((height, width), settings)
+    metres_per_unit = _USUAL_DEPTH_M / typical
+    cameras = view_cameras(dataset.cameras, metres_per_unit)[torch.from_numpy(numbers).long()]
+    small = [_small(dataset, int(number), size) for number in numbers]
+    colors, used = (torch.stack(part) for part in zip(*small, strict=True))
+    depths, is_confirmed = stereo_depth(colors, cameras, settings, used)
+    known = depths.where(is_confirmed, 0.0) * (dataset.metadata[keys.METRES_PER_UNIT] / metres_per_unit)
+    share = float(is_confirmed.float().mean()) * len(numbers) / len(dataset)
+    if share < _LEAST_SHARE:
+        announce("depth", f"there are no depth images, and stereo finds too little depth ({share:.1%} of the pixels)")
+        return None
+    announce(
+        "depth",
+        f"training uses depth by stereo between the training images ({share:.0%} of the pixels are known, after "
+        f"{time.perf_counter() - start:.1f} s); --pipeline.datamanager.depth scene leaves it out",
+    )
+    images = [np.zeros((height, width), np.float32)] * len(dataset)
+    for number, depth in zip(numbers, known, strict=True):
+        images[int(number)] = enlarged_depth(depth[None], (height, width))[0].numpy()
+    return images
+
+
+def _refusal(cameras: Cameras) -> str | None:
+    """Why frames of such cameras are not compared; None where they are."""
+    flat = cameras.flatten()
+    if bool((flat.camera_type != CameraType.PERSPECTIVE.value).any()):
+        return "the cameras are no perspective ones"
+    if flat.distortion_params is not None and bool((flat.distortion_params != 0).any()):
+        return "the images have lens distortion"
+    if len(flat.width.unique()) > 1 or len(flat.height.unique()) > 1:
+        return "the images have several sizes"
+    poses = flat.camera_to_worlds
+    if not bool(poses.isfinite().all()) or bool((torch.linalg.det(poses[:, :3, :3]).abs() < 0.5).any()):
+        return "some cameras have no pose"
+    return None
+
+
+def _small(
+    dataset: SemanticDataset, number: int, size: tuple[int, int]
+) -> tuple[Float32[Tensor, "3 height width"], Bool[Tensor, "height width"]]:
+    """An image at the size of stereo, and which of its pixels are used."""
+    mask, alpha = dataset.mask_of(number), dataset.alpha_of(number)
+    colors = F.interpolate(dataset.color_of(number).permute(2, 0, 1)[None], size, mode="area")[0]
+    used = torch.ones(size, dtype=torch.bool)
+    for part in (None if mask is None else torch.from_numpy(mask).float(), alpha):
+        if part is not None:
+            used &= F.interpolate(part[None, None], size, mode="area")[0, 0] == 1
+    return colors, used
