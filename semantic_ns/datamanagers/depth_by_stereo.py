@@ -1,22 +1,24 @@
 """Depth of training frames by stereo between them, which trains geometry where a scene has no depth images."""
 
 import time
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32
 from nerfstudio.cameras.cameras import Cameras, CameraType
+from numpy import ndarray
 from torch import Tensor
 from torch.nn import functional as F
 
 from semantic_ns.dataparsers import metadata as keys
-from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_depth import DepthImages
 from semantic_ns.io.console import announce
 from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.many_scenes.views import view_cameras
 from semantic_ns.multi_view.stereo import StereoSettings, enlarged_depth, stereo_depth, stereo_size
-from semantic_ns.multi_view.typical_depth import typical_depth
+from semantic_ns.multi_view.typical_depth import Images, typical_depth
 
 _MOST_FRAMES = 256
 """Frames that are compared; the others of a longer scene have no depth."""
@@ -29,7 +31,27 @@ _LEAST_SHARE = 0.02
 """Of the pixels: fewer are confirmed by chance."""
 
 
-def read_depth_by_stereo(dataset: SemanticDataset) -> DepthImages | None:
+@runtime_checkable
+class StereoImages(Images, Protocol):
+    """Images with what tells which of their pixels are used."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the data parser says of the scene."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def mask_of(self, index: int) -> Bool[ndarray, "_height _width"] | None:
+        """Which pixels of an image are used; None for all."""
+        ...
+
+    def alpha_of(self, index: int) -> Float32[Tensor, "_height _width"] | None:
+        """Opacity of the pixels of an image; None where it has none."""
+        ...
+
+
+def read_depth_by_stereo(dataset: StereoImages) -> DepthImages | None:
     """Planar depth of all images in metres, 0 where stereo does not confirm it; None where there is none.
 
     The scale of the cameras need not be known: planes stand from .18 to 4 times the typical depth. What is masked or
@@ -85,7 +107,7 @@ def _refusal(cameras: Cameras) -> str | None:
 
 
 def _small(
-    dataset: SemanticDataset, number: int, size: tuple[int, int]
+    dataset: StereoImages, number: int, size: tuple[int, int]
 ) -> tuple[Float32[Tensor, "3 height width"], Bool[Tensor, "height width"]]:
     """An image at the size of stereo, and which of its pixels are used."""
     mask, alpha = dataset.mask_of(number), dataset.alpha_of(number)

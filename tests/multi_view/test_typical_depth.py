@@ -1,23 +1,17 @@
 """The typical depth of images is found from their colours, at any scale, or is not known."""
 
-import math
-from collections.abc import Callable
-from functools import cache
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.cameras.cameras import CameraType
 
 from benchmarks.captures.places import corridor, furnished_room
 from benchmarks.captures.walks import along_corridor, outward
 from semantic_ns.multi_view.typical_depth import SmallImages, least_depth, typical_depth
-from semantic_ns.synthetic_scene import Content, make_trajectory, render_content
-
-SIZE = (64, 48)
-HFOV_DEGREES = 75.0
+from semantic_ns.synthetic_scene import make_trajectory
+from support.rendered_images import images_of, rendered
 
 
 def in_one_place() -> np.ndarray:
@@ -30,24 +24,6 @@ def in_room() -> np.ndarray:
 
 def in_corridor() -> np.ndarray:
     return along_corridor(45)
-
-
-@cache
-def rendered(place: Callable[[], Content], walk: Callable[[], np.ndarray]) -> tuple[np.ndarray, list[Any], float]:
-    """Cameras, colours and the median planar depth."""
-    poses, content = walk(), place()
-    views = [render_content(content, pose, *SIZE, HFOV_DEGREES) for pose in poses]
-    colors = [torch.from_numpy(view.rgb).float() / 255 for view in views]
-    return poses, colors, float(np.median([view.depth_m for view in views]))
-
-
-def images_of(poses: np.ndarray, colors: list[Any], scale: float = 1.0, **cameras: Any) -> Any:
-    c2w = torch.from_numpy(poses * np.array([1.0, -1.0, -1.0, 1.0]))[:, :3].float()
-    c2w[:, :, 3] *= scale
-    width, height = SIZE
-    focal = width / 2 / math.tan(math.radians(HFOV_DEGREES / 2))
-    made = Cameras(c2w, focal, focal, width / 2, height / 2, width, height, **cameras)
-    return SimpleNamespace(cameras=made, color_of=lambda index: colors[index])
 
 
 def test_the_typical_depth_of_a_room_is_found_to_a_third_in_the_units_of_the_cameras_and_without_a_draw() -> None:

@@ -1,0 +1,182 @@
+"""Depth by stereo between the training images of a scene trains geometry, if it is asked for, and nothing else."""
+
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from nerfstudio.cameras.cameras import CameraType
+
+from benchmarks.captures.places import furnished_room
+from semantic_ns.batch import RAY_DISTANCE
+from semantic_ns.datamanagers import depth_by_stereo
+from semantic_ns.datamanagers.depth_by_stereo import read_depth_by_stereo
+from semantic_ns.labels.corruption import CorruptionConfig
+from semantic_ns.labels.corruption_frames import evenly_spaced
+from semantic_ns.methods.semantic_nerf.method import semantic_nerf
+from semantic_ns.synthetic_scene import make_trajectory, render_content, write_replica_scene
+from support.propagation_runs import pipeline_of
+from support.rendered_images import HFOV_DEGREES, SIZE, images_of, rendered
+
+ALL = CorruptionConfig()
+
+
+def in_room() -> np.ndarray:
+    return make_trajectory(16, seed=1)
+
+
+@dataclass
+class Dataset:
+    """Images as a data set has them."""
+
+    cameras: Any
+    colors: list[Any]
+    masks: list[Any] | None = None
+    alpha: torch.Tensor | None = None
+    metres_per_unit: float = 1.0
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return {"metres_per_unit": self.metres_per_unit}
+
+    def __len__(self) -> int:
+        return len(self.colors)
+
+    def color_of(self, index: int) -> torch.Tensor:
+        return self.colors[index]
+
+    def mask_of(self, index: int) -> Any:
+        return None if self.masks is None else self.masks[index]
+
+    def alpha_of(self, index: int) -> Any:
+        del index
+        return self.alpha
+
+
+def dataset_of_room(scale: float = 1.0, colors: list[Any] | None = None, **others: Any) -> Dataset:
+    poses, seen, _ = rendered(furnished_room, in_room)
+    cameras = {name: others.pop(name) for name in ("camera_type", "distortion_params") if name in others}
+    return Dataset(images_of(poses, seen, scale, **cameras).cameras, seen if colors is None else colors, **others)
+
+
+def true_depth() -> np.ndarray:
+    content = furnished_room()
+    return np.stack([render_content(content, pose, *SIZE, HFOV_DEGREES).depth_m for pose in in_room()])
+
+
+def test_what_is_known_is_near_the_true_depth_at_any_scale_of_the_cameras_and_without_a_draw() -> None:
+    before = torch.random.get_rng_state()
+    found = read_depth_by_stereo(dataset_of_room())
+    assert found is not None
+    known, truth = np.stack(found), true_depth()
+    is_known = known > 0
+    assert is_known.mean() > 0.1
+    assert np.median(np.abs(known / truth - 1)[is_known]) < 0.04
+    # Cameras in units of 5 cm, which their data set knows.
+    scaled = read_depth_by_stereo(dataset_of_room(20.0, metres_per_unit=0.05))
+    assert scaled is not None
+    is_both = is_known & (np.stack(scaled) > 0)
+    assert is_both.sum() > 0.95 * is_known.sum()
+    assert np.median(np.abs(np.stack(scaled)[is_both] / known[is_both] - 1)) < 1e-3
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("kind", ["masked", "transparent"])
+def test_what_is_not_used_has_no_depth(kind: str) -> None:
+    is_used = np.ones(SIZE[::-1], bool)
+    is_used[:, : SIZE[0] // 5] = False
+    others: dict[str, Any] = {"masks": [is_used] * 16}
+    if kind == "transparent":
+        others = {"alpha": torch.from_numpy(is_used).float()}
+    found = read_depth_by_stereo(dataset_of_room(**others))
+    assert found is not None
+    assert not np.stack(found)[:, ~is_used].any()
+    assert np.stack(found)[:, is_used].any()
+
+
+def test_of_many_frames_some_evenly_spaced_ones_have_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(depth_by_stereo, "_MOST_FRAMES", 12)
+    found = read_depth_by_stereo(dataset_of_room())
+    assert found is not None
+    compared = set(evenly_spaced(12, 16).tolist())
+    assert np.stack(found).any()
+    assert {number for number, image in enumerate(found) if image.any()} <= compared
+    assert len(found) == 16
+
+
+@pytest.mark.parametrize(
+    ("others", "sentence"),
+    [
+        ({"camera_type": CameraType.FISHEYE}, "no perspective ones"),
+        ({"distortion_params": torch.full((16, 6), 0.01)}, "lens distortion"),
+        ({"colors": [torch.full((*SIZE[::-1], 3), 0.5)] * 16}, "too little texture"),
+    ],
+    ids=["fisheye", "distortion", "plain"],
+)
+def test_without_depth_the_log_says_why(
+    others: dict[str, Any], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert read_depth_by_stereo(dataset_of_room(**others)) is None
+    assert sentence in " ".join(capsys.readouterr().out.split())
+
+
+def test_images_of_several_sizes_and_cameras_without_pose_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    several, lost = dataset_of_room(), dataset_of_room()
+    several.cameras.width = several.cameras.width.clone()
+    several.cameras.width[3] = 100
+    lost.cameras.camera_to_worlds = lost.cameras.camera_to_worlds.clone()
+    lost.cameras.camera_to_worlds[2] = torch.nan
+    for dataset, sentence in ((several, "several sizes"), (lost, "no pose")):
+        assert read_depth_by_stereo(dataset) is None
+        assert sentence in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """One room with depth images, and without."""
+    folder = tmp_path_factory.mktemp("stereo")
+    whole = write_replica_scene(folder / "whole", 24, width=64, height=48)
+    without = folder / "without"
+    shutil.copytree(whole, without)
+    for path in without.rglob("depth"):
+        shutil.rmtree(path)
+    return SimpleNamespace(whole=whole, without=without)
+
+
+def batch_of(scene: Path, output: Path, monkeypatch: pytest.MonkeyPatch, depth: str) -> tuple[Any, dict[str, Any]]:
+    monkeypatch.setattr(semantic_nerf.config.pipeline.datamanager, "depth", depth)
+    with pipeline_of(scene, output, ALL) as pipeline:
+        random.seed(0)
+        torch.manual_seed(0)
+        return pipeline.datamanager, pipeline.datamanager.next_train(0)[1]
+
+
+def test_rays_learn_from_stereo_and_labels_do_not_spread_over_it(
+    scenes: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager, batch = batch_of(scenes.without, tmp_path / "a", monkeypatch, "scene-or-stereo")
+    true_manager, _ = batch_of(scenes.whole, tmp_path / "b", monkeypatch, "scene")
+    truth = true_manager.training_depth.at(batch["indices"])
+    found = batch[RAY_DISTANCE][:, 0]
+    is_known = found > 0
+    assert float(is_known.float().mean()) > 0.05
+    assert float((found / truth - 1).abs()[is_known].median()) < 0.05
+    assert manager.training_depth is None
+    assert not manager.trains_with_depth
+
+
+def test_the_option_says_where_depth_comes_from(
+    scenes: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def distances(scene: Path, depth: str) -> Any:
+        return batch_of(scene, tmp_path / f"{scene.name}_{depth}", monkeypatch, depth)[1].get(RAY_DISTANCE)
+
+    for scene, depth in ((scenes.without, "scene"), (scenes.without, "none"), (scenes.whole, "none")):
+        assert distances(scene, depth) is None
+    assert torch.equal(distances(scenes.whole, "scene-or-stereo"), distances(scenes.whole, "scene"))
+    assert torch.equal(distances(scenes.whole, "stereo"), distances(scenes.without, "stereo"))
