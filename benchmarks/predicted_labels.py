@@ -174,7 +174,8 @@ def main() -> None:
     for name in options.held_out:
         results[name] = score_room(options.rooms / name, network, options.output)
         write_json(options.output / "results.json", results)
-        for source in ("predicted", "fused") if options.field else ():
+    for source in ("fused", "predicted") if options.field else ():
+        for name in options.held_out:
             labels = options.output / f"{name}_{source}"
             results[name][f"field, {source}"] = score_field(options.rooms / name, labels, options.field_steps)
             write_json(options.output / "results.json", results)
