@@ -203,7 +203,7 @@ def measure(scene: Scene, seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
         "masks": "true ids",
         "way": "as they are",
         "seed": 0,
-        **scene.score(filled(scene, voted(sets, trusted_ids(sets)))),
+        **scene.score(filled(scene, voted(sets, trusted_ids(sets)), sets)),
     }
     for spoiling in SPOILINGS:
         for seed in seeds:
@@ -229,12 +229,12 @@ def rows_of(scene: Scene, frames: Sequence[FrameMasks], name: str, seed: int) ->
         ids = ids_of()
         seconds = time.process_time() - started
         row = {"masks": name, "way": way, "seed": seed, "num_masks": len(sets), "seconds": seconds}
-        yield {**row, **scene.score(filled(scene, ids))}
+        yield {**row, **scene.score(filled(scene, ids, sets))}
 
 
-def filled(scene: Scene, ids: Int32[ndarray, "voxels"]) -> Int32[ndarray, "voxels"]:
+def filled(scene: Scene, ids: Int32[ndarray, "voxels"], sets: MaskSets) -> Int32[ndarray, "voxels"]:
     """Ids of all voxels of things."""
-    return complete(ids, scene.surface.parts, scene.surface.classes, scene.surface.centres)
+    return complete(ids, scene.surface.parts, scene.surface.classes, scene.surface.centres, sets)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

@@ -2,8 +2,9 @@
 
 A small U-Net is trained on all frames of the training rooms, exported to ONNX, and applied to each held-out room by
 `sns-predict`. `sns-fuse-labels` fuses its probabilities over all frames by the depth images of the room. With
-`--field`, `semantic-nerf` trains on the predictions for the training frames, and is scored at the same poses as they
-are. Scores: pooled `miou_present` and pixel accuracy against the room's own labels.
+`--field`, `semantic-nerf` trains once on the predictions of all frames and once on what fusion made of them, and is
+scored at the poses of the same frames. Scores: pooled `miou_present` and pixel accuracy against the room's own labels,
+which nothing has seen of these rooms.
 """
 
 import argparse
@@ -130,14 +131,14 @@ def score_room(room: Path, network: Path, output: Path) -> dict[str, Any]:
     return json.loads((fused / "fusion.json").read_text("utf8"))["scores"]
 
 
-def score_field(room: Path, output: Path, num_steps: int) -> dict[str, Any]:
-    """Scores of a field that was trained on predictions, at the poses of its training frames."""
-    labels = (output / f"{room.name}_predicted").resolve()
-    run, scores = output / f"{room.name}_field", output / f"{room.name}_field.json"
+def score_field(room: Path, labels: Path, num_steps: int) -> dict[str, Any]:
+    """Scores of a field that was trained on labels of all frames of a room, at the poses of these frames."""
+    run, scores = labels.with_name(f"{labels.name}_field"), labels.with_name(f"{labels.name}_field.json")
     scripts = Path(sys.executable).parent
     words = ["semantic-nerf", "--data", room, "--output-dir", run, "--timestamp", "run", "--vis", "tensorboard"]
     words += ["--max-num-iterations", num_steps, "--machine.device-type", "cpu"]
-    words += ["--pipeline.datamanager.train-labels", labels, "--pipeline.datamanager.evaluate-on", "train"]
+    words += ["--pipeline.datamanager.train-labels", labels.resolve(), "--pipeline.datamanager.evaluate-on", "train"]
+    words += ["semantic-data", "--split", "all"]
     subprocess.run([scripts / "ns-train", *map(str, words)], check=True)
     (config,) = run.rglob("config.yml")
     subprocess.run([scripts / "ns-eval", "--load-config", config, "--output-path", scores], check=True)
@@ -151,7 +152,9 @@ def main() -> None:
     parser.add_argument("--held-out", nargs="+", default=list(HELD_OUT), help="names of the rooms that are scored")
     parser.add_argument("--steps", type=int, default=250, help="steps of the 2D network")
     parser.add_argument("--seed", type=int, default=0, help="seed of the 2D network")
-    parser.add_argument("--field", action="store_true", help="also train semantic-nerf on the predictions")
+    parser.add_argument(
+        "--field", action="store_true", help="also train semantic-nerf on predictions and on fused labels"
+    )
     parser.add_argument("--field-steps", type=int, default=2000, help="steps of semantic-nerf")
     parser.add_argument("--output", type=Path, required=True, help="folder of everything that is written")
     options = parser.parse_args()
@@ -170,9 +173,12 @@ def main() -> None:
     results: dict[str, Any] = {}
     for name in options.held_out:
         results[name] = score_room(options.rooms / name, network, options.output)
-        if options.field:
-            results[name]["field"] = score_field(options.rooms / name, options.output, options.field_steps)
         write_json(options.output / "results.json", results)
+    for source in ("fused", "predicted") if options.field else ():
+        for name in options.held_out:
+            labels = options.output / f"{name}_{source}"
+            results[name][f"field, {source}"] = score_field(options.rooms / name, labels, options.field_steps)
+            write_json(options.output / "results.json", results)
     print("| room | labels | miou_present | pixel accuracy |\n|---|---|---|---|")
     for name, rows in results.items():
         for source, scores in rows.items():

@@ -185,5 +185,6 @@ def find_instances(
         for index in track(range(len(views)))
         if (image := masks[index]) is not None
     ]
-    ids = join_masks(MaskSets.of(frames, surface.classes, surface.is_thing), surface.classes)
-    return SurfaceInstances(surface, complete(ids, surface.parts, surface.classes, surface.centres))
+    sets = MaskSets.of(frames, surface.classes, surface.is_thing)
+    ids = join_masks(sets, surface.classes)
+    return SurfaceInstances(surface, complete(ids, surface.parts, surface.classes, surface.centres, sets))

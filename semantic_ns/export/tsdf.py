@@ -5,6 +5,7 @@ the images and one block. A face is kept only if all voxels around it were seen:
 cubes would draw shells that nobody saw.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -83,7 +84,7 @@ def _blocks(views: Sequence[SurfaceView], config: TsdfConfig) -> tuple[Float64[n
     for points in map(_points, views):
         for shift in np.ndindex(2, 2, 2):
             moved = points + (2 * np.array(shift) - 1) * config.truncation
-            found.update(map(tuple, np.unique(np.floor((moved - low) / side).astype(np.int64), axis=0)))
+            found.update(map(tuple, distinct_rows(np.floor((moved - low) / side).astype(np.int64))))
         if len(found) > _MOST_BLOCKS:
             extent = float((np.max([most for _, most in bounds], axis=0) - low).max())
             raise SceneError(
@@ -91,6 +92,16 @@ def _blocks(views: Sequence[SurfaceView], config: TsdfConfig) -> tuple[Float64[n
                 "larger ones with --voxel-size."
             )
     return low, [np.array(block) for block in sorted(found)]
+
+
+def distinct_rows(rows: Int64[ndarray, "rows axes"]) -> Int64[ndarray, "distinct axes"]:
+    """Each row once, in the order of its values. Rows become numbers, since rows take ten times as long to sort."""
+    least = rows.min(axis=0)
+    shape = tuple((rows.max(axis=0) - least + 1).tolist())
+    if math.prod(shape) > np.iinfo(np.int64).max:
+        return np.unique(rows, axis=0)
+    numbers = np.unique(np.ravel_multi_index(tuple((rows - least).T), shape))
+    return np.stack(np.unravel_index(numbers, shape), axis=1) + least
 
 
 def _points(view: SurfaceView) -> Float64[ndarray, "points 3"]:

@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float32, Float64, Int16, Int32, Int64
 from numpy import ndarray
 
 from semantic_ns.instances.masks import MaskSets
-from semantic_ns.instances.parts import NO_INSTANCE, nearest_of_class, renumbered
+from semantic_ns.instances.parts import LEAST_VOXELS, NO_INSTANCE, nearest_of_class, renumbered
 
 VISIBLE = 0.3
 """Share of a mask that a frame has to have masks over to count: the published value."""
@@ -197,20 +197,42 @@ def complete(
     parts: Int32[ndarray, "voxels"],
     classes: Int16[ndarray, "voxels"],
     centres: Float64[ndarray, "voxels 3"],
+    masks: MaskSets | None = None,
 ) -> Int32[ndarray, "voxels"]:
     """Ids for all voxels of things, numbered from 1 by their size.
 
     A voxel without an id gets that of the nearest voxel of its connected part, else of its class; in a class without
-    any id, the connected parts are the instances.
+    any id, the connected parts are the instances. An instance that is then a speck, see `without_specks`, is left out
+    if fewer than half of the views of its voxels show a mask of its class there: voxels of a wrong class get a mask
+    from the few frames in which little else of some thing is in sight.
 
     Args:
         ids: The id of each voxel by masks, 0 for none.
         parts: Its connected part, 0 if it is of no thing.
         classes: Its class.
         centres: Where it lies.
+        masks: The masks that ids come from; without them all specks stay.
     """
+    filled = _filled(ids, parts, classes, centres)
+    if masks is not None:
+        is_doubtful = (np.bincount(filled) < LEAST_VOXELS) & (
+            np.bincount(filled, masks.own) < MAJORITY * np.bincount(filled, masks.seen)
+        )
+        is_left_out = is_doubtful[filled] & (ids != NO_INSTANCE)
+        if is_left_out.any():
+            filled = _filled(np.where(is_left_out, np.int32(NO_INSTANCE), ids), parts, classes, centres)
+    return renumbered(filled)
+
+
+def _filled(
+    ids: Int32[ndarray, "voxels"],
+    parts: Int32[ndarray, "voxels"],
+    classes: Int16[ndarray, "voxels"],
+    centres: Float64[ndarray, "voxels 3"],
+) -> Int32[ndarray, "voxels"]:
+    """Ids of all voxels of things; see `complete`."""
     is_open = (parts > NO_INSTANCE) & (ids == NO_INSTANCE)
     within = nearest_of_class(ids, is_open, parts, centres, np.zeros_like(ids))
     is_open &= within == NO_INSTANCE
     own = (parts + ids.max(initial=0)).astype(np.int32)
-    return renumbered(nearest_of_class(within, is_open, classes, centres, own))
+    return nearest_of_class(within, is_open, classes, centres, own)

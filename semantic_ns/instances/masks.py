@@ -34,6 +34,7 @@ class MaskSets:
         mask_of_entry: Mask of each pair of a mask and one of its voxels.
         voxel_of_entry: Voxel of each such pair.
         foreign: How many masks of another class, of stuff or void too, each of the M voxels lies under.
+        seen: How many frames see each voxel, under a mask or not.
     """
 
     frames: Int64[ndarray, "masks"]
@@ -42,6 +43,7 @@ class MaskSets:
     mask_of_entry: Int64[ndarray, "entries"]
     voxel_of_entry: Int32[ndarray, "entries"]
     foreign: Int64[ndarray, "voxels"]
+    seen: Int64[ndarray, "voxels"]
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -73,9 +75,15 @@ class MaskSets:
         is_kept = np.array([*is_thing, False])[of_masks]
         is_own = is_kept[of_entries] & (classes[entries] == of_masks[of_entries])
         foreign = np.bincount(entries[~is_own], minlength=len(classes))
+        seen = np.bincount(np.concatenate([voxels[0], *(frame.voxels for frame in frames)]), minlength=len(classes))
         new = np.cumsum(is_kept) - 1
         of_frames, ids = occurring[is_kept].T
-        return cls(of_frames, ids, of_masks[is_kept], new[of_entries[is_own]], entries[is_own], foreign)
+        return cls(of_frames, ids, of_masks[is_kept], new[of_entries[is_own]], entries[is_own], foreign, seen)
+
+    @property
+    def own(self) -> Int64[ndarray, "voxels"]:
+        """How many masks of its own class each voxel lies under."""
+        return np.bincount(self.voxel_of_entry, minlength=len(self.foreign))
 
     @cached_property
     def matrix(self) -> Any:

@@ -10,7 +10,7 @@ from semantic_ns.surface.voxels import Voxels
 
 NO_INSTANCE = 0
 """Id of a voxel that belongs to no thing."""
-_LEAST_VOXELS = 8
+LEAST_VOXELS = 8
 """Parts of fewer voxels are specks: a thing of less than two voxels along each axis has no shape on this grid."""
 
 
@@ -52,7 +52,7 @@ def without_specks(
         centres: Where they lie.
     """
     sizes = np.bincount(parts)
-    is_speck = (parts > NO_INSTANCE) & (sizes[parts] < _LEAST_VOXELS)
+    is_speck = (parts > NO_INSTANCE) & (sizes[parts] < LEAST_VOXELS)
     is_whole = (parts > NO_INSTANCE) & ~is_speck
     return renumbered(nearest_of_class(np.where(is_whole, parts, NO_INSTANCE), is_speck, classes, centres, parts))
 

@@ -11,7 +11,7 @@ from semantic_ns.export import view_votes_numba as kernels
 from semantic_ns.export.point_cloud import make_points
 from semantic_ns.export.surface_files import Precision, with_neighbours, without_vertices
 from semantic_ns.export.surface_views import SceneSurface, SurfaceView
-from semantic_ns.export.tsdf import Mesh, TsdfConfig, all_around_seen, fuse_depth, may_see
+from semantic_ns.export.tsdf import Mesh, TsdfConfig, all_around_seen, distinct_rows, fuse_depth, may_see
 from semantic_ns.export.view_votes import PointVotes, Tolerance, depth_difference, gather
 from support.box_views import NAMES, SIZE, box_view, box_views, distance_to_walls, walls
 
@@ -281,6 +281,14 @@ def test_voxels_are_safe_if_all_27_of_them_were_seen() -> None:
     for i, j, k in np.ndindex(is_seen.shape):
         around = is_seen[max(0, i - 1) : i + 2, max(0, j - 1) : j + 2, max(0, k - 1) : k + 2]
         assert safe[i, j, k] == (around.size == 27 and around.all())
+
+
+def test_distinct_rows_are_those_that_a_set_holds_in_their_order() -> None:
+    random = np.random.default_rng(0)
+    near = random.integers(-3, 4, (500, 3))
+    far = near * np.array([10**9, 10**12, 10**7])  # their numbers would not fit into 64 bits
+    for rows in (near, near[:1], far):
+        assert [*map(tuple, distinct_rows(rows).tolist())] == sorted({*map(tuple, rows.tolist())})
 
 
 def test_voxels_that_are_far_too_small_are_refused(views: list[SurfaceView]) -> None:

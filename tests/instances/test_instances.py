@@ -245,6 +245,26 @@ def test_without_masks_there_are_no_instances_until_parts_complete_them() -> Non
     assert groups_of(complete(some, parts, classes, centres)) == {frozenset([0, 1, 2]), frozenset([3, 4])}
 
 
+def test_a_speck_is_an_instance_only_if_most_of_its_views_show_a_mask_of_its_class() -> None:
+    far = np.array([30, 31, 32])
+    x = np.array([*range(10), *far])
+    classes, centres = np.zeros(13, np.int16), np.stack([x, np.zeros(13), np.zeros(13)], axis=1).astype(float)
+    parts = np.ones(13, np.int32)  # the three voxels far away are a speck of the class, and belong to what is nearest
+    body = FrameMasks(np.arange(10, dtype=np.int32), np.full(10, 7, np.int32))
+
+    def instances(num_with_mask: int, num_without: int) -> set[frozenset[int]]:
+        speck = np.arange(10, 13, dtype=np.int32)
+        frames = [body, body, body]
+        frames += [FrameMasks(speck, np.full(3, 5 + number, np.int32)) for number in range(num_with_mask)]
+        frames += [FrameMasks(speck, np.zeros(3, np.int32))] * num_without
+        masks = MaskSets.of(frames, classes, IS_THING)
+        return groups_of(complete(join_masks(masks, classes), parts, classes, centres, masks))
+
+    apart = {frozenset(range(10)), frozenset(range(10, 13))}
+    assert instances(3, 0) == instances(3, 2) == instances(2, 2) == apart
+    assert instances(1, 2) == instances(2, 5) == {frozenset(range(13))}
+
+
 # Baselines
 
 
