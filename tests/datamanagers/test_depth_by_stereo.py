@@ -1,5 +1,6 @@
 """Depth by stereo between the training images of a scene trains geometry, if it is asked for, and nothing else."""
 
+import itertools
 import random
 import shutil
 from dataclasses import dataclass
@@ -107,6 +108,13 @@ def test_of_many_frames_some_evenly_spaced_ones_have_depth(monkeypatch: pytest.M
     assert np.stack(found).any()
     assert {number for number, image in enumerate(found) if image.any()} <= compared
     assert len(found) == 16
+
+
+def test_of_more_frames_more_confirm_a_depth_and_agree_more_closely() -> None:
+    settings = [depth_by_stereo._settings(number) for number in (3, 12, 24, 36, 300)]
+    assert [one.num_confirming for one in settings] == [2, 2, 3, 4, 4]
+    assert all(later.tolerance <= one.tolerance for one, later in itertools.pairwise(settings))
+    assert settings[-1].width < settings[0].width
 
 
 @pytest.mark.parametrize(
