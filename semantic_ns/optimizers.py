@@ -1,8 +1,7 @@
 """Optimisers and schedules that nerfstudio does not have."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -27,8 +26,7 @@ class _AdamStepByKernel(torch.optim.Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step along the gradients that are there."""
         if closure is not None or not all(self._suits_kernel(group) for group in self.param_groups):
-            with _one_thread():
-                return super().step(closure)
+            return super().step(closure)
         with torch.no_grad():
             for group in self.param_groups:
                 for parameter in group["params"]:
@@ -45,20 +43,6 @@ class _AdamStepByKernel(torch.optim.Optimizer):
             and (isinstance(self, torch.optim.AdamW) or not group["weight_decay"])
             and not (group["amsgrad"] or group["maximize"] or group["differentiable"])
         )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Have torch use one thread meanwhile: to wake a second one takes six times as long as a step over small layers.
-
-    What is large on the CPU has a kernel of its own.
-    """
-    number = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(number)
 
 
 def _is_plain(tensor: Tensor) -> bool:
