@@ -95,6 +95,11 @@ def leave_cores_to_kernels() -> None:
     library that torch has loaded, which did not see the setting of `let_idle_threads_sleep`. A user who has them spin
     (OMP_WAIT_POLICY=ACTIVE, or any GOMP_SPINCOUNT) is obeyed.
     """
+    import numba  # compiles nothing, but takes a second, which registration must not
+
+    # When numba starts its threads it sets their number in the OpenMP library, which is torch's, too. A second thread
+    # of torch sleeps then, and to wake it takes longer than most of what torch does in a step: 4 % of a step.
+    numba.get_num_threads()
     torch.set_num_threads(1)
     if os.environ.get("OMP_WAIT_POLICY", "").upper() == "ACTIVE" or "GOMP_SPINCOUNT" in os.environ:
         return

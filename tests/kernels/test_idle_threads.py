@@ -104,3 +104,16 @@ def test_one_thread_and_a_user_who_wants_them_to_spin_are_left_alone(setting: di
     )
     assert after == before
     assert torch_threads == 1
+
+
+def test_torch_has_one_thread_also_after_numba_has_started_its_own() -> None:
+    # Beside what nerfstudio imports, torch and numba share one OpenMP library.
+    code = (
+        "import json, torch; import nerfstudio.engine.trainer; from semantic_ns import host\n"
+        "host.leave_cores_to_kernels(); numbers = [torch.get_num_threads()]\n"
+        "import numba; numba.get_num_threads()\n"
+        "print(json.dumps([*numbers, torch.get_num_threads()]))"
+    )
+    process = run_python(code, OMP_WAIT_POLICY="", OMP_NUM_THREADS="2", NUMBA_NUM_THREADS="2")
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout.splitlines()[-1]) == [1, 1]
