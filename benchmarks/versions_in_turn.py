@@ -2,7 +2,7 @@
 
 A machine may drift by 40 % from one training to the next, so that two trainings one after the other do not tell
 versions apart. Here all of them are started, and one at a time runs while the others are stopped. Steps that a stop
-interrupts do not count.
+interrupts do not count, nor does what nerfstudio does between two steps (callbacks, checkpoints, evaluation).
 
 A version is a folder that `pip install --no-deps --target FOLDER CHECKOUT` has made, or a checkout:
 
@@ -170,6 +170,8 @@ def main() -> None:
     options = parser.parse_args()
     if not 0 <= options.idle_steps < options.steps:
         parser.error("--idle-steps must lie between 0 and --steps")
+    # Whoever ends this process ends the trainings, which are in sessions of their own and may be stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with TemporaryDirectory() as folder:
         trainings: list[Training] = []
         try:

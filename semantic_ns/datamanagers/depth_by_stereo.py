@@ -34,7 +34,7 @@ _TOLERANCE = 0.03
 _USUAL_DEPTH_M = 2.0
 """The settings of stereo are made for rooms, of which this is about the median depth."""
 _LEAST_SHARE = 0.02
-"""Of the pixels: fewer are confirmed by chance."""
+"""Of the pixels of compared frames: fewer are confirmed by chance."""
 
 
 @runtime_checkable
@@ -65,12 +65,12 @@ def read_depth_by_stereo(dataset: StereoImages) -> DepthImages | None:
     """
     refusal = _refusal(dataset.cameras)
     if refusal is not None:
-        announce("depth", f"there are no depth images, and stereo gives none: {refusal}")
+        announce("depth", f"stereo between the training images gives no depth: {refusal}")
         return None
     start = time.perf_counter()
     typical = typical_depth(dataset)
     if typical is None:
-        announce("depth", "there are no depth images, and stereo finds none: too little texture or parallax")
+        announce("depth", "stereo between the training images gives no depth: too little texture or parallax")
         return None
     numbers = evenly_spaced(min(_MOST_FRAMES, len(dataset)), len(dataset))
     settings = _settings(len(dataset))
@@ -82,14 +82,14 @@ def read_depth_by_stereo(dataset: StereoImages) -> DepthImages | None:
     colors, used = (torch.stack(part) for part in zip(*small, strict=True))
     depths, is_confirmed = stereo_depth(colors, cameras, settings, used)
     known = depths.where(is_confirmed, 0.0) * (dataset.metadata[keys.METRES_PER_UNIT] / metres_per_unit)
-    share = float(is_confirmed.float().mean()) * len(numbers) / len(dataset)
+    share = float(is_confirmed.float().mean())
     if share < _LEAST_SHARE:
-        announce("depth", f"there are no depth images, and stereo finds too little depth ({share:.1%} of the pixels)")
+        announce("depth", f"stereo between the training images gives no depth: only {share:.1%} of the pixels have one")
         return None
     announce(
         "depth",
-        f"training uses depth by stereo between the training images ({share:.0%} of the pixels are known, after "
-        f"{time.perf_counter() - start:.1f} s); --pipeline.datamanager.depth scene leaves it out",
+        f"training uses depth by stereo between {len(numbers)} training images ({share:.0%} of their pixels are known, "
+        f"after {time.perf_counter() - start:.1f} s); --pipeline.datamanager.depth scene leaves it out",
     )
     images = [np.zeros((height, width), np.float32)] * len(dataset)
     for number, depth in zip(numbers, known, strict=True):

@@ -28,7 +28,7 @@ _CHECKPOINTS = "nerfstudio_models"
 _NO_EVALUATION = 10**9
 _LOG = "training.log"
 _FINISHED = "finished"
-"""File that is written last."""
+"""File that is written last. It holds the limit in seconds if that came before all steps were made."""
 _SCENE = "scene.json"
 """File that says of which scene the surface is, and of which images; written before the first step."""
 _LOCK = "training.lock"
@@ -44,7 +44,7 @@ def surface_run(scene: Path, folder: Path, max_seconds: float | None = None) -> 
 
     Args:
         scene: Folder of the scene.
-        folder: Folder of the run; a run that was stopped in it goes on.
+        folder: Folder of the run; a run that was stopped in it goes on, and so does one that a smaller limit ended.
         max_seconds: Time after which training ends, if all steps take longer; None for no limit.
 
     Returns:
@@ -58,7 +58,7 @@ def surface_run(scene: Path, folder: Path, max_seconds: float | None = None) -> 
         raise SceneError(f"Expected the folder of a scene or a run, found nothing at {scene}; correct the path.")
     if _newest(folder) is not None:
         _refuse_other_scene(scene, folder)
-    if _is_finished(folder):
+    if _is_finished(folder, max_seconds):
         return folder / CONFIG
     with write_errors_as_scene_error(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -115,8 +115,13 @@ def _train_in_child(scene: Path, folder: Path, max_seconds: float | None, lock: 
             raise
     if signals:
         raise SystemExit(128 + signals[0])
-    if process.returncode != 0 or not _is_finished(folder):
+    if process.returncode != 0 or not _is_finished(folder, max_seconds):
         raise SceneError(_failure(lines, folder / _LOG))
+    if _reached_limit(folder) is not None:
+        announce(
+            "labelling",
+            "time was over before all steps of the surface were made; a larger --max-seconds goes on with it",
+        )
 
 
 @contextmanager
@@ -203,9 +208,18 @@ def _refuse_other_scene(scene: Path, folder: Path) -> None:
                 )
 
 
-def _is_finished(folder: Path) -> bool:
-    """Whether a run has all its steps."""
-    return (folder / _FINISHED).is_file() and (folder / CONFIG).is_file() and _newest(folder) is not None
+def _is_finished(folder: Path, max_seconds: float | None) -> bool:
+    """Whether a run has all its steps, or as many as a time allows."""
+    if not ((folder / _FINISHED).is_file() and (folder / CONFIG).is_file() and _newest(folder) is not None):
+        return False
+    limit = _reached_limit(folder)
+    return limit is None or (max_seconds is not None and max_seconds <= limit)
+
+
+def _reached_limit(folder: Path) -> float | None:
+    """Seconds after which a finished run was ended before its last step; None for a run with all steps."""
+    text = (folder / _FINISHED).read_text("utf8").strip()
+    return float(text) if text else None
 
 
 def surface_config(scene: Path, folder: Path, max_seconds: float | None = None) -> Any:
@@ -258,8 +272,11 @@ def train(scene: Path, folder: Path, max_seconds: float | None = None) -> None:
     if newest is None or (step_of(newest) or 0) + 1 < config.max_num_iterations:
         if newest is not None:
             config.load_dir = newest.parent
+        (folder / _FINISHED).unlink(missing_ok=True)
         main(config)
-    (folder / _FINISHED).touch()
+        newest = _newest(folder)
+    has_all = newest is not None and (step_of(newest) or 0) + 1 >= config.max_num_iterations
+    (folder / _FINISHED).write_text("" if has_all or max_seconds is None else f"{max_seconds:g}", "utf8")
 
 
 if __name__ == "__main__":

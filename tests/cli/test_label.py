@@ -178,6 +178,26 @@ def test_a_training_tells_how_far_it_is_and_is_not_repeated(
     assert "goes on being" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_surface_whose_time_was_over_goes_on_if_there_is_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    stand_in(monkeypatch, WRITE_RUN + "(folder / 'finished').write_text('60')")
+    surface_run(tmp_path, run, 60.0)
+    assert "a larger --max-seconds goes on" in " ".join(capsys.readouterr().out.split())
+    stand_in(monkeypatch, "raise SystemExit('trained again')")
+    for seconds in (60.0, 30.0):
+        assert surface_run(tmp_path, run, seconds) == run / "config.yml"
+    for seconds in (60.5, None):
+        with pytest.raises(SceneError):  # of the training, which was begun
+            surface_run(tmp_path, run, seconds)
+    stand_in(monkeypatch, "import sys, pathlib; (pathlib.Path(sys.argv[2]) / 'finished').write_text('')")
+    surface_run(tmp_path, run, 300.0)
+    assert "goes on being" in " ".join(capsys.readouterr().out.split())
+    stand_in(monkeypatch, "raise SystemExit('trained again')")
+    assert surface_run(tmp_path, run) == run / "config.yml"  # it has all steps
+
+
 @pytest.fixture
 def room(tmp_path: Path) -> Path:
     """A scene of two images, as far as the stand-in of a training asks."""
