@@ -227,6 +227,11 @@ class SemanticTrainer(Trainer):
         if self._stop_signal is not None:
             self._save_and_exit(self._stop_signal)
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether a signal ends the training; one whose time is over ends as usual."""
+        return self._stop_signal is not None
+
     def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
         """Run one step and remember that it is finished."""
         if self._stop_signal is not None:

@@ -53,10 +53,10 @@ class EndScores:
         del step
         # Processes that train together share the images, and each has to take its own.
         is_idle = self._trainer.local_rank != 0 and present().world == 1
-        if self._num_images == 0 or is_idle or self._trainer.stop_training:
+        if self._num_images == 0 or is_idle or _is_interrupted(self._trainer):
             return
         state = self._pipeline.model.evaluation_state
-        images = NamedImages(self._images(), state, is_over=lambda: self._trainer.stop_training)
+        images = NamedImages(self._images(), state, is_over=lambda: _is_interrupted(self._trainer))
         if len(images):
             with self._trainer.train_lock:  # the viewer renders meanwhile
                 self._pipeline.get_average_image_metrics(images, "eval")
@@ -115,7 +115,7 @@ class VeilWarnings:
     def after_train(self, step: int) -> None:
         """Look once more."""
         del step
-        if not self._trainer.stop_training:
+        if not _is_interrupted(self._trainer):
             with self._trainer.train_lock:  # the viewer renders meanwhile
                 self._look()
 
@@ -140,6 +140,11 @@ class VeilWarnings:
             _callback(TrainingCallbackLocation.BEFORE_TRAIN_ITERATION, self.before_step),
             _callback(TrainingCallbackLocation.AFTER_TRAIN, self.after_train),
         ]
+
+
+def _is_interrupted(trainer: Any) -> bool:
+    """Whether somebody has ended the training; nerfstudio's own trainer knows no other end before the last step."""
+    return getattr(trainer, "is_interrupted", trainer.stop_training)
 
 
 def _callback(location: TrainingCallbackLocation, function: Callable[[int], None]) -> TrainingCallback:

@@ -234,6 +234,7 @@ def surface_config(scene: Path, folder: Path, max_seconds: float | None = None) 
     config.max_seconds = max_seconds
     config.steps_per_save = _SAVED_STEPS
     config.steps_per_eval_batch = config.steps_per_eval_image = _NO_EVALUATION
+    config.pipeline.eval_images_at_end = 0
     config.pipeline.model.use_semantics = False
     config.pipeline.propagation.enabled = False
     config.pipeline.datamanager.data = scene.absolute()

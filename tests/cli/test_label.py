@@ -112,6 +112,7 @@ def test_the_surface_is_trained_without_classes_on_all_images(tmp_path: Path) ->
     assert (parser.labels_optional, parser.split) == (True, "all")
     assert config.get_base_dir() == tmp_path / "run"
     assert config.max_seconds == 90.0
+    assert config.pipeline.eval_images_at_end == 0  # scores would keep who wants to label waiting
     assert config.vis != "viewer"  # no port is opened meanwhile
 
 

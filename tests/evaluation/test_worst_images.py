@@ -168,6 +168,17 @@ def test_a_run_that_never_evaluates_all_images_scores_those_of_its_end_alone(
     assert "1 of 2 scored" in capsys.readouterr().out
 
 
+def test_a_training_whose_time_is_over_ends_with_its_worst_images_too(
+    replica_scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configured(semantic_nerf, replica_scene, tmp_path, 1000, **SMALL["semantic-nerf"])
+    config.max_seconds = 1e-6  # pyright: ignore[reportAttributeAccessIssue]
+    train(config)
+    shown = capsys.readouterr().out
+    assert "1 steps were trained" in shown
+    assert "all 2 scored" in shown
+
+
 def test_a_training_that_a_signal_stops_scores_nothing(
     replica_scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
