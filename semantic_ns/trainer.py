@@ -206,8 +206,7 @@ class SemanticTrainer(Trainer):
     @property
     def _time_share(self) -> float:
         """Share of `max_seconds` that is over; 0 without it."""
-        limit = self.config.max_seconds
-        return 0.0 if limit is None else min(1.0, self._seconds / limit)
+        return min(1.0, self._seconds / limit) if (limit := self.config.max_seconds) else 0.0
 
     def train(self) -> None:
         """Train up to `max_num_iterations` steps in total, or until a signal.
@@ -234,8 +233,7 @@ class SemanticTrainer(Trainer):
 
     def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
         """Run one step and remember that it is finished."""
-        if self._stop_signal is not None:
-            self.stop_training = True  # the signal came before the parent cleared this
+        self.stop_training |= self.is_interrupted  # the signal may have come before the parent cleared this
         result = self._train_step(step)
         self._last_step = step
         if self._time_share >= 1 and not self.stop_training:
