@@ -219,7 +219,13 @@ def _is_finished(folder: Path, max_seconds: float | None) -> bool:
 def _reached_limit(folder: Path) -> float | None:
     """Seconds after which a finished run was ended before its last step; None for a run with all steps."""
     text = (folder / _FINISHED).read_text("utf8").strip()
-    return float(text) if text else None
+    try:
+        return float(text) if text else None
+    except ValueError as error:
+        raise SceneError(
+            f"Expected nothing or a number of seconds in {folder / _FINISHED}, found {text!r}; remove the file, and "
+            "training goes on."
+        ) from error
 
 
 def surface_config(scene: Path, folder: Path, max_seconds: float | None = None) -> Any:
@@ -277,7 +283,7 @@ def train(scene: Path, folder: Path, max_seconds: float | None = None) -> None:
         main(config)
         newest = _newest(folder)
     has_all = newest is not None and (step_of(newest) or 0) + 1 >= config.max_num_iterations
-    (folder / _FINISHED).write_text("" if has_all or max_seconds is None else f"{max_seconds:g}", "utf8")
+    (folder / _FINISHED).write_text("" if has_all or max_seconds is None else str(max_seconds), "utf8")
 
 
 if __name__ == "__main__":

@@ -197,6 +197,9 @@ def test_a_surface_whose_time_was_over_goes_on_if_there_is_more(
     assert "goes on being" in " ".join(capsys.readouterr().out.split())
     stand_in(monkeypatch, "raise SystemExit('trained again')")
     assert surface_run(tmp_path, run) == run / "config.yml"  # it has all steps
+    (run / "finished").write_text("soon")
+    with pytest.raises(SceneError, match=r"Expected nothing or a number of seconds in .*finished, found 'soon'"):
+        surface_run(tmp_path, run)
 
 
 @pytest.fixture
