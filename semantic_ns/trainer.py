@@ -167,6 +167,7 @@ class SemanticTrainer(Trainer):
         self._last_step: int | None = None  # the last step that was finished in this process
         self._saved_step: int | None = None
         self._stop_signal: signal.Signals | None = None
+        self.stop_training = False  # the parent sets it in `train`, but single steps may be taken without it
         self._previous_handlers: dict[signal.Signals, Any] = {}
         self._start: float | None = None  # of the training in this process, on the monotonic clock
         check_max_seconds(config.max_seconds, world_size)
@@ -339,8 +340,7 @@ class SemanticTrainer(Trainer):
         while self._previous_handlers:
             signal.signal(*self._previous_handlers.popitem())
 
-    def _request_stop(self, number: int, frame: FrameType | None) -> None:
-        del frame
+    def _request_stop(self, number: int, _: FrameType | None) -> None:
         self._stop_signal = signal.Signals(number)
         self.stop_training = True
         for again in (signal.SIGTERM, signal.SIGINT):
