@@ -186,17 +186,17 @@ def set_up_for_run(
     return found
 
 
-def follow_clock(scheduler: LRScheduler, steps_by_clock: Callable[[], float]) -> None:
+def follow_clock(scheduler: LRScheduler, schedule_step: Callable[[int], int]) -> None:
     """Let a schedule go on with the clock where that is ahead of the steps.
 
     Args:
         scheduler: a schedule of RunDecayConfig.
-        steps_by_clock: function that returns the step at which the schedule would be if only time counted.
+        schedule_step: function that returns the step at which schedules are in a step.
     """
     assert isinstance(scheduler, LambdaLR)
 
     def ahead(rate: Callable[[int], float]) -> Callable[[int], float]:
-        return lambda step: rate(max(step, round(steps_by_clock())))
+        return lambda step: rate(schedule_step(step))
 
     scheduler.lr_lambdas = [ahead(rate) for rate in scheduler.lr_lambdas]
 

@@ -31,6 +31,7 @@ from semantic_ns.io.console import announce
 from semantic_ns.io.writing import write_png
 from semantic_ns.processes import Processes, present
 from semantic_ns.propagation.config import PropagationConfig
+from semantic_ns.run_clock import schedule_step_of
 
 if TYPE_CHECKING:  # compile kernels, which registration must not
     from semantic_ns.active_learning.rounds.revealed_labels import RevealedLabels
@@ -186,9 +187,10 @@ class SemanticPipeline(VanillaPipeline):
         if not can(self.model, "renders_classes"):
             self._refuse_to_ask()
             return [_before_each_step(self._resuming(None)), *callbacks]
-        callbacks += self._geometry_supervision(trainer.config.max_num_iterations)
+        at = schedule_step_of(trainer)
+        callbacks += self._geometry_supervision(trainer.config.max_num_iterations, at)
         propagation = self._propagation_stage(trainer.config.max_num_iterations)
-        spreading = [] if propagation is None else [propagation.before_step, self._note_spreading]
+        spreading = [] if propagation is None else [self._spreading(propagation, at)]
         active = self._active_stage(trainer, propagation)
         resume = self._resuming(propagation) if active is None else active.resume
         ask = [] if active is None else [active.before_step]
@@ -205,13 +207,17 @@ class SemanticPipeline(VanillaPipeline):
 
         return resume
 
-    def _note_spreading(self, step: int) -> None:
-        """Remember the surface that labels have spread over; to come after propagation in a step."""
-        del step
-        propagated = self._data.propagated
-        self.run_snapshot.maps = None if propagated is None else propagated.maps
+    def _spreading(self, propagation: "PropagationStage", at: Callable[[int], int]) -> Callable[[int], None]:
+        """What spreads labels if it is time, and remembers the surface that they have spread over."""
 
-    def _geometry_supervision(self, num_steps: int) -> list[TrainingCallback]:
+        def spread(step: int) -> None:
+            propagation.before_step(at(step))
+            propagated = self._data.propagated
+            self.run_snapshot.maps = None if propagated is None else propagated.maps
+
+        return spread
+
+    def _geometry_supervision(self, num_steps: int, at: Callable[[int], int]) -> list[TrainingCallback]:
         """Labels that can be trusted train the geometry, too, in the first part of a run."""
         model = self._semantic_model
         if not can(model, "supports_geometry_supervision"):
@@ -227,7 +233,7 @@ class SemanticPipeline(VanillaPipeline):
             return []
 
         def supervise(step: int) -> None:
-            model.pass_semantic_gradients = config.pass_semantic_gradients or step < fraction * num_steps
+            model.pass_semantic_gradients = config.pass_semantic_gradients or at(step) < fraction * num_steps
 
         return [_before_each_step(supervise)]
 
@@ -260,8 +266,9 @@ class SemanticPipeline(VanillaPipeline):
         if config.restart:
             head = self._semantic_model.field.head
             reset_classes = partial(reset_semantic_parameters, head, trainer.optimizers.optimizers)
+        run = ActiveRun(config, self.revealed_labels, self.run_snapshot, schedule_step_of(trainer))
         return ActiveStage(
-            self._semantic_model, self._data, propagation, ActiveRun(config, self.revealed_labels, self.run_snapshot),
+            self._semantic_model, self._data, propagation, run,
             trainer.config.max_num_iterations, log_folder=trainer.base_dir, reset_classes=reset_classes,
         )  # fmt: skip
 

@@ -1,11 +1,9 @@
 """nerfstudio's trainer, made safe to stop: whole checkpoints only, a clean end on a signal, resuming."""
 
-import math
 import os
 import shutil
 import signal
 import threading
-import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -31,6 +29,7 @@ from semantic_ns.interfaces import TrainingDataLike, can
 from semantic_ns.io.writing import write_text
 from semantic_ns.optimizers import RunDecayConfig, follow_clock, scale_schedules_to_run
 from semantic_ns.pipeline import SemanticPipelineConfig
+from semantic_ns.run_clock import RunClock, check_max_seconds
 from semantic_ns.run_paths import RESUME_CONFIG, relocate_opened
 
 _UNSET_TIMESTAMP = "{timestamp}"
@@ -43,7 +42,7 @@ class SemanticTrainerConfig(TrainerConfig):
     _target: type = field(default_factory=lambda: SemanticTrainer)
     max_seconds: float | None = None
     """Training ends after so many seconds, or after max-num-iterations if they come first; set-up does not count.
-    Learning-rate schedules follow whichever is further, so that they end with the run."""
+    Learning rates and whatever else changes in the course of a run follow whichever is further, and end with it."""
     seconds_before: tyro.conf.Suppress[float] = 0.0
     """Seconds of training before a resume."""
     trained_in: tyro.conf.Suppress[Path | None] = None
@@ -169,8 +168,8 @@ class SemanticTrainer(Trainer):
         self._stop_signal: signal.Signals | None = None
         self.stop_training = False  # the parent sets it in `train`, but single steps may be taken without it
         self._previous_handlers: dict[signal.Signals, Any] = {}
-        self._start: float | None = None  # of the training in this process, on the monotonic clock
         check_max_seconds(config.max_seconds, world_size)
+        self.clock = RunClock(config.max_num_iterations, config.max_seconds, config.seconds_before)
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         """Set up as the parent does; labels that are not the scene's own are kept beside the run."""
@@ -195,19 +194,8 @@ class SemanticTrainer(Trainer):
         if self.config.max_seconds is not None:
             for name, scheduler in built.schedulers.items():
                 if isinstance(optimizers[name]["scheduler"], RunDecayConfig):
-                    follow_clock(scheduler, lambda: self._time_share * self._total_iterations)
+                    follow_clock(scheduler, self.clock.schedule_step)
         return built
-
-    @property
-    def _seconds(self) -> float:
-        """Seconds of training so far, those before a resume included."""
-        now = 0.0 if self._start is None else time.monotonic() - self._start
-        return self.config.seconds_before + now
-
-    @property
-    def _time_share(self) -> float:
-        """Share of `max_seconds` that is over; 0 without it."""
-        return min(1.0, self._seconds / limit) if (limit := self.config.max_seconds) else 0.0
 
     def train(self) -> None:
         """Train up to `max_num_iterations` steps in total, or until a signal.
@@ -217,7 +205,7 @@ class SemanticTrainer(Trainer):
         """
         # The parent trains this many more steps.
         remaining = self._total_iterations - self._start_step
-        self._start = time.monotonic()
+        self.clock.start()
         with (
             self._changed_config(max_num_iterations=remaining),
             self._stopping_on_signals(),
@@ -237,9 +225,9 @@ class SemanticTrainer(Trainer):
         self.stop_training |= self.is_interrupted  # the signal may have come before the parent cleared this
         result = self._train_step(step)
         self._last_step = step
-        if self._time_share >= 1 and not self.stop_training:
+        if self.clock.is_over and not self.stop_training:
             self.stop_training = True
-            CONSOLE.print(f"{self._seconds:.1f} seconds are over: {step + 1} steps were trained.", soft_wrap=True)
+            CONSOLE.print(f"{self.clock.seconds:.1f} seconds are over: {step + 1} steps were trained.", soft_wrap=True)
         return result
 
     def _train_step(self, step: int) -> TRAIN_INTERATION_OUTPUT:
@@ -275,7 +263,7 @@ class SemanticTrainer(Trainer):
             self.config,
             pipeline=pipeline.for_resume() if isinstance(pipeline, SemanticPipelineConfig) else pipeline,
             max_num_iterations=self._total_iterations,
-            seconds_before=self._seconds,
+            seconds_before=self.clock.seconds,
             load_dir=self.checkpoint_dir,
             load_step=None,
             load_checkpoint=None,
@@ -340,7 +328,8 @@ class SemanticTrainer(Trainer):
         while self._previous_handlers:
             signal.signal(*self._previous_handlers.popitem())
 
-    def _request_stop(self, number: int, _: FrameType | None) -> None:
+    def _request_stop(self, number: int, frame: FrameType | None) -> None:
+        del frame
         self._stop_signal = signal.Signals(number)
         self.stop_training = True
         for again in (signal.SIGTERM, signal.SIGINT):
@@ -384,17 +373,4 @@ def check_devices(machine: MachineConfig) -> None:
         raise SceneError(
             f"Expected 1 to {available} devices for --machine.num-devices on {kind}, found {number}; "
             + ("a training on the CPU uses all its cores by itself." if kind == "cpu" else "each process needs one.")
-        )
-
-
-def check_max_seconds(seconds: float | None, world_size: int) -> None:
-    """Refuse seconds that are no limit, and several processes, of which each would have a clock of its own."""
-    if seconds is None:
-        return
-    if not 0 < seconds < math.inf:
-        raise SceneError(f"Expected some seconds for --max-seconds, found {seconds:g}; leave it out for no limit.")
-    if world_size > 1:
-        raise SceneError(
-            f"Expected one process for --max-seconds, found {world_size}, whose clocks would stop them at different "
-            "steps; limit the run by --max-num-iterations."
         )

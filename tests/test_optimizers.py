@@ -16,6 +16,7 @@ from semantic_ns.optimizers import (
     follow_clock,
     scale_schedules_to_run,
 )
+from semantic_ns.run_clock import RunClock
 
 LARGE = (1 << 16) + 5
 """Entries with which a parameter is stepped by the kernel."""
@@ -29,7 +30,7 @@ def rates(num_iterations: int, steps_per_step: int = 1, **options: Any) -> list[
     scheduler = group["scheduler"].setup().get_scheduler(optimizer, 0.01)
     result: list[float] = []
     if steps_per_step > 1:
-        follow_clock(scheduler, lambda: steps_per_step * scheduler.last_epoch)
+        follow_clock(scheduler, lambda step: steps_per_step * step)
     for _ in range(num_iterations // steps_per_step):
         result.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
@@ -78,7 +79,7 @@ def test_a_clock_that_is_behind_the_steps_changes_nothing() -> None:
     scheduler = scale_schedules_to_run(groups, 50)["fields"]["scheduler"].setup()
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(3))], lr=0.01)
     follower = scheduler.get_scheduler(optimizer, 0.01)
-    follow_clock(follower, lambda: 0.5 * follower.last_epoch)
+    follow_clock(follower, RunClock(50, max_seconds=1e9).schedule_step)
     found = []
     for _ in range(50):
         found.append(optimizer.param_groups[0]["lr"])

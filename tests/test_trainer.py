@@ -253,7 +253,7 @@ def test_schedules_know_the_length_of_the_run(tmp_path: Path) -> None:
 def a_second_for_each_step(trainer: SemanticTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = trainer.pipeline.steps
     clock = SimpleNamespace(monotonic=lambda: 50.0 + len(steps))  # pyright: ignore[reportArgumentType]
-    monkeypatch.setattr("semantic_ns.trainer.time", clock)
+    monkeypatch.setattr("semantic_ns.run_clock.time", clock)
 
 
 def test_a_run_ends_when_its_seconds_are_over_with_a_checkpoint_of_its_last_step_and_the_final_rate(

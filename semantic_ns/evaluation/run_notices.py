@@ -1,6 +1,5 @@
 """What a training tells about itself: veils before its cameras, and the worst evaluation images at its end."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from semantic_ns.evaluation.worst_images import NamedImages, short_names
 from semantic_ns.interfaces import ScoredPipeline, can
 from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.processes import present
+from semantic_ns.run_clock import schedule_step_of
 
 _LOOK_AFTER = 0.6
 _LEAST_STEPS = 500
@@ -105,11 +105,12 @@ class VeilWarnings:
                 f"{type(pipeline.model).__name__}; leave the option out."
             )
         self._pipeline, self._trainer = pipeline, trainer
-        self._num_steps = trainer.config.max_num_iterations
+        self._num_steps, self._at, self._is_due = trainer.config.max_num_iterations, schedule_step_of(trainer), True
 
     def before_step(self, step: int) -> None:
         """Look, if it is time."""
-        if step == math.ceil(_LOOK_AFTER * self._num_steps):
+        if self._is_due and self._at(step) >= _LOOK_AFTER * self._num_steps:
+            self._is_due = False
             self._look()
 
     def after_train(self, step: int) -> None:

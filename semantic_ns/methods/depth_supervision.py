@@ -14,6 +14,7 @@ from semantic_ns.losses import DEPTH_NOISE_M, DepthNoise, depth_agreements, dept
 from semantic_ns.methods.options import HashGridOptions
 from semantic_ns.methods.scene_bounds import SceneBounds
 from semantic_ns.methods.schedules import checked_ramp, ramp
+from semantic_ns.run_clock import schedule_step_of
 
 _AGREEMENTS, _DISTANCES = "depth_agreements", "depth_distances"
 
@@ -39,10 +40,10 @@ class DepthSupervisedModel(Model):
         if trainer is None or not isinstance(config, HashGridOptions):
             return []
         first, last = checked_ramp(config.depth_loss_ramp, "--pipeline.model.depth-loss-ramp")
-        num_steps = trainer.config.max_num_iterations
+        num_steps, at = trainer.config.max_num_iterations, schedule_step_of(trainer)
 
         def fall(step: int) -> None:
-            fallen = ramp(step / num_steps, first, last)
+            fallen = ramp(at(step) / num_steps, first, last)
             self._depth_boost = config.depth_loss_boost + fallen * (1.0 - config.depth_loss_boost)
 
         where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]

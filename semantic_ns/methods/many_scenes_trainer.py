@@ -19,9 +19,10 @@ from semantic_ns.errors import SceneError
 from semantic_ns.io.writing import write_text
 from semantic_ns.methods.many_scenes_pipeline import ManyScenesPipeline
 from semantic_ns.processes import LostProcessError, Processes, present
+from semantic_ns.run_clock import check_max_seconds
 from semantic_ns.run_paths import RESUME_CONFIG
 from semantic_ns.shared_gradients import add_up_gradients, copy_weights_of_first
-from semantic_ns.trainer import SemanticTrainer, SemanticTrainerConfig, check_max_seconds
+from semantic_ns.trainer import SemanticTrainer, SemanticTrainerConfig
 
 State = Literal["training", "paused", "completed"]
 

@@ -16,6 +16,7 @@ from semantic_ns.losses import near_camera_prices
 from semantic_ns.methods.options import HashGridOptions
 from semantic_ns.methods.schedules import checked_ramp, ramp
 from semantic_ns.multi_view.typical_depth import Images, SmallImages, least_depth, typical_depth
+from semantic_ns.run_clock import schedule_step_of
 from semantic_ns.sampling.unseen_rays import UnseenRays, camera_extent
 
 _LEAST_SHARE = 0.4
@@ -51,10 +52,10 @@ class NearCameraPriceModel(Model):
         if trainer is None or not isinstance(config, HashGridOptions):
             return []
         first, last = checked_ramp(config.near_camera_ramp, "--pipeline.model.near-camera-ramp")
-        num_steps = trainer.config.max_num_iterations
+        num_steps, at = trainer.config.max_num_iterations, schedule_step_of(trainer)
 
         def fall(step: int) -> None:
-            fallen = ramp(step / num_steps, first, last)
+            fallen = ramp(at(step) / num_steps, first, last)
             self._near_camera_boost = config.near_camera_boost + fallen * (1.0 - config.near_camera_boost)
 
         where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]

@@ -115,13 +115,21 @@ def test_a_weight_that_is_none_is_refused(weight: float) -> None:
         small_nerf.lean_config(depth_loss_weight=weight).check_price()
 
 
+@pytest.mark.parametrize(
+    ("clock", "steps"),
+    [
+        ({}, (0, 10, 20, 30, 99)),
+        # Half of the steps are made when the time is over.
+        ({"clock": SimpleNamespace(schedule_step=lambda step: 2 * step)}, (0, 5, 10, 15, 49)),
+    ],
+)
 @pytest.mark.parametrize("build", [nerf, ngp])
-def test_the_weight_falls_from_its_boost_over_the_ramp(build: Any) -> None:
+def test_the_weight_falls_from_its_boost_over_the_ramp_of_steps_or_time(build: Any, clock: Any, steps: Any) -> None:
     model = build(depth_loss_weight=0.02, depth_loss_boost=5.0, depth_loss_ramp=(0.1, 0.3))
-    trainer: Any = SimpleNamespace(config=SimpleNamespace(max_num_iterations=100))
+    trainer: Any = SimpleNamespace(config=SimpleNamespace(max_num_iterations=100), **clock)
     callbacks = model.get_training_callbacks(TrainingCallbackAttributes(None, None, None, trainer))
     found = []
-    for step in (0, 10, 20, 30, 99):
+    for step in steps:
         for callback in callbacks:
             if callback.func.__qualname__.startswith("DepthSupervisedModel"):
                 callback.run_callback(step)

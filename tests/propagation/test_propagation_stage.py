@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from jaxtyping import Bool, Float32
+from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCallbackLocation
 from numpy import ndarray
 
 from semantic_ns.batch import LABEL_WEIGHTS, SOFT_LABELS
@@ -224,3 +225,18 @@ def test_looks_are_read_at_the_pixels_whose_points_lie_in_the_voxel(
         monkeypatch.setattr("semantic_ns.propagation.stage.render_maps", kept_maps)
         monkeypatch.setattr("semantic_ns.propagation.stage.mean_features", noted)
         assert stage.propagate() is not None
+
+
+def test_labels_spread_by_the_clock_where_time_ends_a_run_before_its_steps(replica_scene: Path, tmp_path: Path) -> None:
+    with pipeline_of(replica_scene, tmp_path, CLICKS) as pipeline:
+        pipeline.config.propagation = CONFIG
+        config = SimpleNamespace(max_num_iterations=10, steps_per_eval_all_images=0)
+        clock = SimpleNamespace(schedule_step=lambda step: 3 * step)
+        trainer: Any = SimpleNamespace(config=config, clock=clock, local_rank=0, base_dir=tmp_path)
+        callbacks = pipeline.get_training_callbacks(TrainingCallbackAttributes(None, None, pipeline, trainer))
+        have_spread = []
+        for step in (1, 2):
+            for callback in callbacks:
+                callback.run_callback_at_location(step, TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
+            have_spread.append(pipeline.datamanager.propagated is not None)
+        assert have_spread == [False, True]

@@ -235,8 +235,8 @@ def test_the_extent_is_that_of_the_farthest_camera_but_for_a_stray_pose() -> Non
     assert camera_extent(stray) <= 3 * (1 + 100 / 51)  # its pull on the middle is left
 
 
-def weights_of_a_run(method: str, num_steps: int, **changes: Any) -> list[float]:
-    """The weight of the price near the camera in each step."""
+def weights_of_a_run(method: str, num_steps: int, pace: int = 1, **changes: Any) -> list[float]:
+    """The weight of the price near the camera in each step, of which the time allows one in `pace`."""
     config: Any = copy.deepcopy(FIELDS[method].config.pipeline.model)
     changes = SMALL[method] | {"near_camera_loss_weight": 0.02, "near_camera_reach": 0.5} | changes
     for name, value in changes.items():
@@ -246,10 +246,11 @@ def weights_of_a_run(method: str, num_steps: int, **changes: Any) -> list[float]
     poses = torch.cat([torch.eye(3).expand(len(LINE), 3, 3), LINE[:, :, None]], dim=2)
     dataset = SimpleNamespace(cameras=SimpleNamespace(camera_to_worlds=poses))
     pipeline: Any = SimpleNamespace(datamanager=SimpleNamespace(train_dataset=dataset))
-    trainer: Any = SimpleNamespace(config=SimpleNamespace(max_num_iterations=num_steps))
+    clock = SimpleNamespace(schedule_step=lambda step: pace * step)
+    trainer: Any = SimpleNamespace(config=SimpleNamespace(max_num_iterations=num_steps), clock=clock)
     callbacks = model.get_training_callbacks(TrainingCallbackAttributes(None, None, pipeline, trainer))
     weights = []
-    for step in range(num_steps):
+    for step in range(num_steps // pace):
         for callback in callbacks:
             if TrainingCallbackLocation.BEFORE_TRAIN_ITERATION in callback.where_to_run:
                 callback.run_callback_at_location(step, TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
@@ -264,6 +265,12 @@ def test_the_price_near_the_camera_falls_from_its_boost_to_its_weight_and_stays_
     assert weights[12:] == pytest.approx([0.02] * 8)
     falls = [a - b for a, b in pairwise(weights[5:13])]
     assert falls == pytest.approx([0.08 / 7] * 7)
+
+
+@pytest.mark.parametrize("method", WITH_PRICE)
+def test_the_price_near_the_camera_falls_with_the_clock_where_time_ends_the_run(method: str) -> None:
+    options = {"near_camera_boost": 5.0, "near_camera_ramp": (0.25, 0.6)}
+    assert weights_of_a_run(method, 20, pace=2, **options) == weights_of_a_run(method, 20, **options)[::2]
 
 
 @pytest.mark.parametrize("method", WITH_PRICE)

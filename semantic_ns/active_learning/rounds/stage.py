@@ -102,6 +102,8 @@ class ActiveRun(NamedTuple):
     """What was asked for and revealed so far."""
     snapshot: RunSnapshot
     """What a resumed run takes up."""
+    schedule_step: Callable[[int], int] = lambda step: step
+    """A function that returns the step at which schedules are in a step, see `RunClock`."""
 
 
 class ActiveStage:
@@ -135,7 +137,7 @@ class ActiveStage:
         log_folder: Path | None = None,
         reset_classes: Callable[[], None] | None = None,
     ) -> None:
-        self._config, self._revealed, self._snapshot = run
+        self._config, self._revealed, self._snapshot, self._at = run
         self._steps = self._config.steps(num_steps)
         self._model, self._datamanager, self._propagation = model, datamanager, propagation
         self._log_folder, self._reset_classes = log_folder, reset_classes
@@ -169,7 +171,7 @@ class ActiveStage:
         if step % _STEPS_BETWEEN_LOOKS == 0:
             self._take_answers(step)
         number = len(self._revealed.rounds)
-        if number < len(self._steps) and self._steps[number] <= step and not len(self._revealed.pending):
+        if number < len(self._steps) and self._steps[number] <= self._at(step) and not len(self._revealed.pending):
             self._ask(number, step)
             self._take_answers(step)
         if step == self._num_steps - 1 and len(self._revealed.pending):
@@ -207,7 +209,7 @@ class ActiveStage:
         self._revealed.reveal(self._units, answers)
         self._datamanager.set_training_labels(self._revealed.labels)
         if self._propagation is not None:
-            self._propagation.labels_changed(step)
+            self._propagation.labels_changed(self._at(step))
         if self._reset_classes is not None and not len(self._revealed.pending):
             self._reset_classes()
         still_open = len(self._revealed.pending)

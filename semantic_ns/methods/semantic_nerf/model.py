@@ -28,6 +28,7 @@ from semantic_ns.methods.base import Outputs, SemanticModel, uniform_rays
 from semantic_ns.methods.options import HashGridOptions
 from semantic_ns.methods.schedules import checked_ramp, ramp
 from semantic_ns.rendering import composite_logits, median_distance
+from semantic_ns.run_clock import schedule_step_of
 from semantic_ns.sampling.proposal import FusedProposalSampler, edges_of
 
 _TURNS = ("_steps_since_update", "_step")
@@ -112,10 +113,10 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         if trainer is None:
             return callbacks
         first, last = checked_ramp(self.config.distortion_ramp, "--pipeline.model.distortion-ramp")
-        num_steps = trainer.config.max_num_iterations
+        num_steps, at = trainer.config.max_num_iterations, schedule_step_of(trainer)
 
         def rise(step: int) -> None:
-            self._distortion_ramp = ramp(step / num_steps, first, last)
+            self._distortion_ramp = ramp(at(step) / num_steps, first, last)
 
         where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
         return [*callbacks, TrainingCallback(where, rise, update_every_num_iters=1)]
