@@ -66,6 +66,12 @@ def nerfstudio_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def smaller_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `nerfstudio_scene`, 32x24: the fewest pixels that all scores of an image take."""
+    return write_nerfstudio_scene(tmp_path_factory.mktemp("smaller") / "room", 12, 32, 24)
+
+
+@pytest.fixture(scope="session")
 def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two small scenes and one folder that is none, see `support.rooms`."""
     from support.rooms import write_rooms  # not before the hook that checks shapes

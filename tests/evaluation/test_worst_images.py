@@ -22,6 +22,7 @@ from semantic_ns.evaluation.worst_images import (
     worst_table,
 )
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
+from semantic_ns.pipeline import SemanticPipelineConfig
 from support.registered import SMALL, configured
 
 SCORES = [
@@ -128,18 +129,18 @@ def test_an_evaluation_that_is_stopped_has_its_first_image() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
-    [({}, "all 2 scored"), ({"eval_images_at_end": 1}, "1 of 2 scored"), ({"eval_images_at_end": 0}, None)],
+    ("num_images", "said"),
+    [(SemanticPipelineConfig().eval_images_at_end, "all 2 scored"), (1, "1 of 2 scored"), (0, None)],
 )
 def test_a_training_ends_with_its_worst_images(
-    options: dict[str, int],
+    num_images: int,
     said: str | None,
     replica_scene: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     config = configured(semantic_nerf, replica_scene, tmp_path, 2, **SMALL["semantic-nerf"])
-    vars(config.pipeline).update(options)
+    config.pipeline.eval_images_at_end = num_images  # pyright: ignore[reportAttributeAccessIssue]
     train(config)
     shown = capsys.readouterr().out
     assert ("Evaluation images" in shown) == (said is not None)
@@ -172,6 +173,7 @@ def test_a_training_whose_time_is_over_ends_with_its_worst_images_too(
     replica_scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = configured(semantic_nerf, replica_scene, tmp_path, 1000, **SMALL["semantic-nerf"])
+    config.pipeline.eval_images_at_end = 8  # pyright: ignore[reportAttributeAccessIssue]
     config.max_seconds = 1e-6  # pyright: ignore[reportAttributeAccessIssue]
     train(config)
     shown = capsys.readouterr().out
@@ -182,7 +184,9 @@ def test_a_training_whose_time_is_over_ends_with_its_worst_images_too(
 def test_a_training_that_a_signal_stops_scores_nothing(
     replica_scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = configured(semantic_nerf, replica_scene, tmp_path, 5, **SMALL["semantic-nerf"]).setup()
+    config = configured(semantic_nerf, replica_scene, tmp_path, 5, **SMALL["semantic-nerf"])
+    config.pipeline.eval_images_at_end = 8  # pyright: ignore[reportAttributeAccessIssue]
+    trainer = config.setup()
     trainer.setup()
     step_of_the_parent = trainer.train_iteration
 

@@ -61,10 +61,8 @@ def test_a_method_stands_in_one_line_of_the_project() -> None:
     assert lines[0].startswith(f"{REMOVED} = ")
 
 
-def test_without_a_method_everything_imports_and_the_other_methods_train(
-    nerfstudio_scene: Path, tmp_path: Path
-) -> None:
-    arguments = f"import sys\nsys.argv = {['-c', str(nerfstudio_scene), str(tmp_path)]!r}\n"
+def test_without_a_method_everything_imports_and_the_other_methods_train(smaller_scene: Path, tmp_path: Path) -> None:
+    arguments = f"import sys\nsys.argv = {['-c', str(smaller_scene), str(tmp_path)]!r}\n"
     done = run_with_libraries(arguments + TAKE_AWAY + TRAIN_THE_OTHERS)
     assert done.returncode == 0, done.stderr[-3000:]
     others = "gsnerf gsnerf-small semantic-nerf semantic-nerf-big semantic-nerf-vanilla semantic-splatfacto"

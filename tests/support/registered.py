@@ -36,6 +36,7 @@ SMALL = {
 def configured(
     method: MethodSpecification, scene: Path, output: Path, steps: int, **model: Any
 ) -> SemanticTrainerConfig:
+    """A small training of a method on a CPU; it ends without scores, which take longer than its steps."""
     config = copy.deepcopy(method.config)
     assert isinstance(config, SemanticTrainerConfig)
     config.output_dir = output
@@ -43,6 +44,7 @@ def configured(
     config.vis = "tensorboard"
     config.machine.device_type = "cpu"
     config.pipeline.datamanager.data = scene
+    config.pipeline.eval_images_at_end = 0  # pyright: ignore[reportAttributeAccessIssue]
     manager: Any = config.pipeline.datamanager
     if hasattr(manager, "train_sources"):
         manager.train_sources, manager.targets_per_step = (2, 2), 1
