@@ -70,7 +70,7 @@ _LIBRARIES = (
     "torch", "torchvision", "torch.utils.tensorboard", "viser", "tyro", "matplotlib.pyplot", "cv2", "pathos.helpers",
     "gsplat", "nerfacc", "tensorly", "requests", "rich.prompt", "scipy.spatial", "torch._inductor.compile_fx",
 )  # fmt: skip
-_HEAVY = ("nerfstudio.scripts.train", "semantic_ns.train", "support.registered")
+_HEAVY = ("nerfstudio.scripts.train", "semantic_ns.train", "support.registered", "torchmetrics", "numba")
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 """No thread may have been started by OpenMP where a process is forked."""
 
