@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semantic_ns.benchmark.runner.backend import ProcessBackend
 from semantic_ns.benchmark.runner.image_scores import scores_and_images
 from semantic_ns.benchmark.runner.trials import BenchmarkScene, write_trial
 from semantic_ns.benchmark.scenes.plan import SceneTrial
 from semantic_ns.benchmark.scenes.trial import MODULE
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
+from support.benchmark_trials import train_warm
 from support.fresh_process import last_line, run_warm
 from support.hand_made_scene import rewrite
 from support.registered import SMALL as SMALL_MODELS
@@ -59,7 +59,7 @@ def of_started_trainers(expressions: dict[str, SceneTrial], folder: Path) -> dic
 
 def test_gaussians_begin_at_the_surface_and_are_scored_with_classes(nerfstudio_scene: Path, tmp_path: Path) -> None:
     write_trial(tmp_path, trial(nerfstudio_scene, "semantic-splatfacto"))
-    assert list(ProcessBackend(1, MODULE).run([tmp_path])) == [tmp_path]
+    train_warm(MODULE, tmp_path)
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["state"] == "done", result["error"]
     scores = result["scores"]["test"]

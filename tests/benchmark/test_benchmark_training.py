@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from semantic_ns.benchmark.runner import one_trial
-from semantic_ns.benchmark.runner.backend import ProcessBackend
 from semantic_ns.benchmark.runner.one_trial import MODULE, checked_trials
 from semantic_ns.benchmark.runner.plan import Plan
 from semantic_ns.benchmark.runner.results import BASELINES, PREDICTIONS
@@ -23,7 +22,7 @@ from semantic_ns.dataparsers.replica import ReplicaDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import frame_names
 from semantic_ns.errors import SceneError
-from support.benchmark_trials import trial
+from support.benchmark_trials import train_warm, trial
 from support.fresh_process import ROOT, last_line, run_warm
 
 SMALL = (
@@ -38,9 +37,9 @@ def dataset(scene: Path) -> SemanticDataset:
 
 
 def trained(one: Trial, folder: Path) -> dict[str, Any]:
-    """The result of a trial that was trained as the command does it, in a process of its own."""
+    """The result of a trial that was trained in a process of its own."""
     write_trial(folder, one)
-    assert list(ProcessBackend(1, MODULE).run([folder])) == [folder]
+    train_warm(MODULE, folder)
     result = read_result(folder)
     assert result is not None
     return result

@@ -12,10 +12,9 @@ from benchmarks.paper_network.report import finished, page, write_report
 from benchmarks.paper_network.run import NUM_STEPS, one_trial_command, parse_arguments, planned_trials
 from benchmarks.paper_network.trial import marks_until
 from benchmarks.speed.arms import registered
-from semantic_ns.benchmark.runner.backend import ProcessBackend
 from semantic_ns.benchmark.runner.trials import BenchmarkScene, read_result, trial_folder, write_done, write_trial
 from semantic_ns.evaluation.accumulator import SceneAccumulator
-from support.benchmark_trials import trial
+from support.benchmark_trials import train_warm, trial
 from support.fresh_process import loaded_after
 from support.speed_results import CIRCUMSTANCES
 
@@ -83,7 +82,7 @@ def test_a_trial_is_trained_in_a_process_of_its_own_and_scored_once_for_each_ste
     one = trial("click", scene=scene, method="semantic-nerf-vanilla", options=SMALL, num_steps=3)
     write_trial(tmp_path, one)
     chosen = ["--scene", str(replica_scene), "--whole-schedule", "--images", "2", "--stride", "6"]
-    assert list(ProcessBackend(1, one_trial_command(parse_arguments(chosen))).run([tmp_path])) == [tmp_path]
+    train_warm(one_trial_command(parse_arguments(chosen)), tmp_path)
     result = read_result(tmp_path)
     assert result is not None
     assert result["state"] == "done", result["error"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semantic_ns.benchmark.runner.trials import BenchmarkScene, Trial, read_trial, write_done, write_failed
+from support.fresh_process import run_warm
 
 
 def trial(mode: str = "click", seed: int = 0, **changes: Any) -> Trial:
@@ -69,3 +70,16 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[-1]))
+
+
+def train_warm(arguments: Sequence[str], folder: Path) -> None:
+    """Train the trial of a folder as `ProcessBackend` does, in a process that has imported what the trial imports.
+
+    Args:
+        arguments: arguments of Python that run a module, `-m`, its name and what it is given before the folder.
+        folder: its folder, where its result is afterwards.
+    """
+    module, *given = arguments[arguments.index("-m") + 1 :]
+    code = f"import runpy, sys; sys.argv = {['trial', *given, str(folder)]!r}; "
+    ended = run_warm(code + f"runpy.run_module({module!r}, run_name='__main__')")
+    assert ended.returncode == 0, ended.stderr
