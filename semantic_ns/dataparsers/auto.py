@@ -49,6 +49,12 @@ class AutoDataParserConfig(SplitConfig, DataParserConfig):
     (nerfstudio's format only)."""
     labels_optional: tyro.conf.Suppress[bool] = False
     """Whether a scene without a label image is read, with no class: for models that bring classes of their own."""
+    scales_by_depth: tyro.conf.Suppress[bool] = True
+    """Whether depth images set the scale of a scene whose cameras stand in nearly one place."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the configuration; a run from before `scales_by_depth` is shown as it was trained."""
+        self.__dict__.update({"scales_by_depth": False} | state)
 
 
 class AutoDataParser(DataParser):
@@ -146,6 +152,7 @@ class AutoDataParser(DataParser):
             label_space=config.label_space or NATIVE,
             all_classes=config.all_classes,
             labels_optional=config.labels_optional,
+            scales_by_depth=config.scales_by_depth,
         )
 
     def _hypersim_config(self) -> HypersimDataParserConfig:

@@ -25,7 +25,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import tyro
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
@@ -36,6 +35,7 @@ from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.frame_cameras import with_cameras
 from semantic_ns.dataparsers.frame_paths import SEMANTICS_FOLDER, LabelFinder, find_file, frame_files
 from semantic_ns.dataparsers.scene_labels import SceneLabels, read_scene_labels
+from semantic_ns.dataparsers.scene_scale import are_in_one_place, places_of, scale_by_depth
 from semantic_ns.dataparsers.scene_source import TRANSFORMS, SceneSource, class_table_of, find_class_table, find_source
 from semantic_ns.dataparsers.transforms_file import SPLITS, read_frames, with_split_lists
 from semantic_ns.errors import SceneError
@@ -58,8 +58,6 @@ __all__ = [
 
 _NAME = "nerfstudio-semantic-data"
 _MILLIMETRES = 1e-3
-_ROUNDING = 1e-6
-"""Distance between cameras, as a share of their coordinates (1 at least), that is no distance."""
 
 
 @dataclass
@@ -86,6 +84,12 @@ class NerfstudioSemanticDataParserConfig(NerfstudioDataParserConfig):
     (active learning with a folder). No label image is needed."""
     labels_optional: tyro.conf.Suppress[bool] = False
     """Whether a scene without a label image is read, with no class: for models that bring classes of their own."""
+    scales_by_depth: tyro.conf.Suppress[bool] = True
+    """Whether depth images set the scale of a scene whose cameras stand in nearly one place."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the configuration; a run from before `scales_by_depth` is shown as it was trained."""
+        self.__dict__.update({"scales_by_depth": False} | state)
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,6 @@ class NerfstudioSemanticDataParser(Nerfstudio):
         self.downscale_factor = 1
         meta = source.read()
         found = read_frames(meta, path, source.further_folders)
-        self._adapt_to(found.entries)
         num_of_stem = Counter(Path(entry["file_path"]).stem for entry in found.entries)
         finder = LabelFinder(source.folder, num_of_stem)
         frames = [frame_files(entry, num_of_stem, source.folder, finder) for entry in found.entries]
@@ -201,6 +204,7 @@ class NerfstudioSemanticDataParser(Nerfstudio):
         if depths and self.config.depth_unit_scale_factor == _MILLIMETRES and holds_metres(depths[0]):
             self._set(depth_unit_scale_factor=1.0)
             announce(_NAME, f"depth is read in metres, since {depths[0]} holds fractions")
+        self._adapt_to(found.entries, depths)
         of_images = []
         if num_converted:
             of_images.append(f"{num_converted} of {len(frames)} images are converted to 8 bit grey or RGB")
@@ -242,11 +246,20 @@ class NerfstudioSemanticDataParser(Nerfstudio):
             return SceneLabels(without, None, ())
         return read_scene_labels(frames, sizes, table, folder, self.config.label_space, self.config.all_classes)
 
-    def _adapt_to(self, entries: Sequence[Mapping[str, Any]]) -> None:
+    def _adapt_to(self, entries: Sequence[Mapping[str, Any]], depths: Sequence[Path]) -> None:
         """Change what the parent cannot do for a scene: scale cameras of one place, or split a single frame."""
         changes: dict[str, Any] = {}
-        if _are_in_one_place(entries, at_origin=self.config.center_method == "none"):
+        config, places = self.config, places_of(entries)
+        if are_in_one_place(places, at_origin=config.center_method == "none"):
             changes["auto_scale_poses"] = False  # the parent would divide by how far they lie apart
+        scales = config.scales_by_depth and config.auto_scale_poses
+        if scales and (scale := scale_by_depth(places, depths, config.depth_unit_scale_factor)) is not None:
+            changes |= {"auto_scale_poses": False, "scale_factor": scale * config.scale_factor}
+            announce(
+                _NAME,
+                f"cameras stand in nearly one place and see {1 / scale:.3g} m far by the depth images, which are the "
+                "unit now; --auto-scale-poses False leaves the poses as they are",
+            )
         if len(entries) == 1:
             changes["eval_mode"] = "all"
         self._set(**changes)
@@ -378,11 +391,3 @@ def _for_the_parent(meta: Mapping[str, Any], source: SceneSource) -> dict[str, A
     points = meta.get("ply_file_path")
     ply = {"ply_file_path": find_file(points, source.folder).absolute().as_posix()} if points else {}
     return {**meta, **lists, **ply, "frames": frames}
-
-
-def _are_in_one_place(entries: Sequence[Mapping[str, Any]], at_origin: bool) -> bool:
-    """Whether all cameras stand at one point, but for rounding; if `at_origin`, whether that is the origin."""
-    places = np.array([entry["transform_matrix"] for entry in entries], float)[:, :3, 3]
-    if at_origin:
-        return not places.any()
-    return bool(np.ptp(places, axis=0).max() <= _ROUNDING * max(1.0, np.abs(places).max()))

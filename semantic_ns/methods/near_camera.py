@@ -19,6 +19,7 @@ from semantic_ns.multi_view.typical_depth import Images, SmallImages, least_dept
 from semantic_ns.run_clock import schedule_step_of
 from semantic_ns.sampling.unseen_rays import UnseenRays, camera_extent
 
+_STEREO = "stereo between a few images"
 _LEAST_SHARE = 0.4
 """Least reach over the largest: .3 times the depth by default. In a dozen rooms the cameras alone give .46 or more."""
 _MOST_PIXELS = 1 << 20
@@ -90,6 +91,13 @@ class NearCameraPriceModel(Model):
         elif least > reach:
             self._least_reach = least
             why = f"{_LEAST_SHARE * share:.2g} times the depth by {source}, since they spread far less"
+            if source == _STEREO:
+                announce(
+                    "near cameras",
+                    "the cameras stand in nearly one place, from which images do not show how far things are: expect "
+                    "right colours and classes from there, and wrong depth; add depth images, or images from farther "
+                    "away",
+                )
         else:
             return
         announce(
@@ -103,7 +111,7 @@ class NearCameraPriceModel(Model):
         if self.config.depth_loss_weight > 0 and can(manager, "trains_with_depth"):
             depth, source = self._median_depth(manager), "the depth images"
             return ((0.0, math.inf) if depth is None else (_LEAST_SHARE * share * depth, share * depth)), source
-        source = "stereo between a few images"
+        source = _STEREO
         if not isinstance(dataset, Images):
             return (0.0, math.inf), source
         images = SmallImages(dataset)

@@ -13,6 +13,7 @@ from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCall
 
 from semantic_ns.batch import Targets, attach_targets
 from semantic_ns.errors import SceneError
+from semantic_ns.methods import near_camera
 from semantic_ns.methods.options import HashGridOptions
 from semantic_ns.methods.schedules import checked_ramp, ramp
 from semantic_ns.sampling import unseen_rays
@@ -190,7 +191,19 @@ def test_it_reaches_a_part_of_the_typical_depth_where_cameras_stand_in_nearly_on
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert limited([99.0, 100.0, 200.0])._near_camera_reach() == pytest.approx(0.3 * 100)
-    assert "near cameras: their penalty ends at 30 scene units, 0.3 times the depth" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "near cameras: their penalty ends at 30 scene units, 0.3 times the depth" in said
+    assert "nearly one place" not in said
+
+
+def test_who_has_images_from_nearly_one_place_alone_is_told_that_depth_will_be_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(near_camera, "Images", SimpleNamespace)
+    monkeypatch.setattr(near_camera, "SmallImages", lambda dataset: dataset)
+    monkeypatch.setattr(near_camera, "least_depth", lambda images: 100.0)
+    assert limited(None)._near_camera_reach() == pytest.approx(0.3 * 100)
+    assert "the cameras stand in nearly one place, from which images do not show how far" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
