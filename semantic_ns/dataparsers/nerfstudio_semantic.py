@@ -204,7 +204,7 @@ class NerfstudioSemanticDataParser(Nerfstudio):
         if depths and self.config.depth_unit_scale_factor == _MILLIMETRES and holds_metres(depths[0]):
             self._set(depth_unit_scale_factor=1.0)
             announce(_NAME, f"depth is read in metres, since {depths[0]} holds fractions")
-        self._adapt_to(found.entries, depths)
+        self._adapt_to(meta, [frame.depth for frame in frames])
         of_images = []
         if num_converted:
             of_images.append(f"{num_converted} of {len(frames)} images are converted to 8 bit grey or RGB")
@@ -246,14 +246,14 @@ class NerfstudioSemanticDataParser(Nerfstudio):
             return SceneLabels(without, None, ())
         return read_scene_labels(frames, sizes, table, folder, self.config.label_space, self.config.all_classes)
 
-    def _adapt_to(self, entries: Sequence[Mapping[str, Any]], depths: Sequence[Path]) -> None:
+    def _adapt_to(self, meta: Mapping[str, Any], depths: Sequence[Path | None]) -> None:
         """Change what the parent cannot do for a scene: scale cameras of one place, or split a single frame."""
         changes: dict[str, Any] = {}
-        config, places = self.config, places_of(entries)
-        if are_in_one_place(places, at_origin=config.center_method == "none"):
+        config, entries = self.config, meta["frames"]
+        if are_in_one_place(places_of(entries), at_origin=config.center_method == "none"):
             changes["auto_scale_poses"] = False  # the parent would divide by how far they lie apart
         scales = config.scales_by_depth and config.auto_scale_poses
-        if scales and (scale := scale_by_depth(places, depths, config.depth_unit_scale_factor)) is not None:
+        if scales and (scale := scale_by_depth(entries, meta, depths, config.depth_unit_scale_factor)) is not None:
             changes |= {"auto_scale_poses": False, "scale_factor": scale * config.scale_factor}
             announce(
                 _NAME,

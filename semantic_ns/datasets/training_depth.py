@@ -16,10 +16,10 @@ from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.depth_agreement import DepthAgreement, DepthViews, measure_agreement, spread_pairs
 from semantic_ns.geometry.depth_outlines import lie_behind_outlines
+from semantic_ns.geometry.depth_scale import judge_scale, refusal_of_scale
 from semantic_ns.labels.corruption_frames import evenly_spaced
 
 _LEAST_SHARE = 0.5
-_LEAST_GAIN = 0.1
 _LEAST_POINTS = 200
 _LEAST_SPREAD = 0.01
 _NUM_FIRST, _NUM_OTHERS = 16, 8
@@ -28,8 +28,6 @@ _LEAST_OF_SIZE = 4
 """Images of one size that are judged apart from those of other sizes."""
 _LEAST_RELATIVE_SHARE = 0.6
 """Of an image's agreeing points, relative to the median over images."""
-_FACTORS = (0.001, 0.01, 0.1, 0.2, 0.25, 0.3048, 0.5, 0.75, 0.9, 1.1, 1.33, 2.0, 3.281, 4.0, 5.0, 10.0, 100.0, 1000.0)
-"""By which depth may be wrong: units of usual devices, and scales in between."""
 
 _RADIUS = 1 / 80
 """How far behind an outline a pixel is not learnt from, as a share of the columns of its image.
@@ -243,7 +241,7 @@ def _refusal_of_size(found: ComparableDepth, numbers: Sequence[int], trusted: Se
 
     # Not whether few points agree: images of another size may well show another part of the scene.
     given = measure(1.0)
-    return _refusal_of_scale(given, measure) if given.num_points >= _LEAST_POINTS else None
+    return refusal_of_scale(given, measure) if given.num_points >= _LEAST_POINTS else None
 
 
 def _spread(images: Sequence[int], most: int) -> list[int]:
@@ -260,30 +258,4 @@ def _wrong_frames(views: DepthViews) -> list[int]:
 
 
 def _judge_views(views: DepthViews) -> DepthVerdict:
-    pairs = spread_pairs(len(views.depth_m), _NUM_FIRST, _NUM_OTHERS)
-    given = measure_agreement(views, pairs)
-    if given.num_points < _LEAST_POINTS:
-        return DepthVerdict(True, "too few pixels are seen from two places to compare them between views")
-    refusal = _refusal_of_scale(given, lambda factor: measure_agreement(views, pairs, factor))
-    if refusal is not None:
-        return DepthVerdict(False, refusal)
-    if given.share < _LEAST_SHARE:
-        return DepthVerdict(False, f"only {given.share:.0%} of their points agree between views")
-    return DepthVerdict(True, f"{given.share:.0%} of their points agree between views")
-
-
-def _refusal_of_scale(given: DepthAgreement, measure: Callable[[float], DepthAgreement]) -> str | None:
-    """What speaks against the scale of depth, from the agreement as given and a function for that at other scales."""
-    scaled = {factor: measure(factor) for factor in _FACTORS}
-    factor, best = max(scaled.items(), key=lambda item: _score(item[1], given))
-    if not (_score(best, given) > given.share + _LEAST_GAIN and best.share > _LEAST_SHARE):
-        return None
-    return (
-        f"{given.share:.0%} of their points agree between views, and {best.share:.0%} if they are multiplied by "
-        f"{factor:g}: their scale is not that of the poses"
-    )
-
-
-def _score(found: DepthAgreement, given: DepthAgreement) -> float:
-    """The share of agreeing points; 0 where other views can judge far fewer than as given."""
-    return found.share if found.num_points > given.num_points / 4 else 0.0
+    return DepthVerdict(*judge_scale(views, _NUM_FIRST, _NUM_OTHERS))

@@ -1,7 +1,6 @@
 """What cameras in nearly one place see is about 1 away, if depth images say how far it is."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from benchmarks.captures.walks import outward
+from semantic_ns import synthetic_scene
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
 from semantic_ns.dataparsers.scene_scale import scale_by_depth
@@ -17,16 +18,10 @@ from support.hand_made_scene import each_frame
 
 
 @pytest.fixture
-def gathered(nerfstudio_scene: Path, copy_scene: Callable[[Path], Path]) -> Path:
-    """The scene with its cameras at a hundredth of their distances."""
-    scene = copy_scene(nerfstudio_scene)
-
-    def move(_index: int, entry: dict[str, Any]) -> None:
-        for row in entry["transform_matrix"][:3]:
-            row[3] *= 0.01
-
-    each_frame(scene, move)
-    return scene
+def gathered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A room seen from within a few centimetres."""
+    monkeypatch.setattr(synthetic_scene, "make_trajectory", lambda num_frames, _seed: outward(num_frames))
+    return synthetic_scene.write_nerfstudio_scene(tmp_path / "scene", num_frames=16)
 
 
 def median_depth(scene: Path) -> float:
@@ -72,16 +67,32 @@ def test_cameras_that_spread_as_far_as_they_see_keep_their_scale(nerfstudio_scen
     assert float(outputs.cameras.camera_to_worlds[:, :3, 3].abs().max()) > 0.5
 
 
+def frames_of(*places: float) -> list[dict[str, Any]]:
+    """Frames whose cameras stand along the third axis."""
+    poses = [np.block([[np.eye(3), np.array([[5], [0], [z]])], [np.zeros((1, 3)), np.ones((1, 1))]]) for z in places]
+    return [{"transform_matrix": pose.tolist()} for pose in poses]
+
+
+CAMERA = {"fl_x": 4.0, "fl_y": 4.0, "cx": 2.0, "cy": 0.5, "w": 4, "h": 1}
+
+
 @pytest.mark.parametrize(("extent", "is_near"), [(0.0, True), (0.19, True), (0.21, False), (2.0, False)])
 def test_cameras_are_in_nearly_one_place_below_a_tenth_of_the_depth(
     extent: float, is_near: bool, tmp_path: Path
 ) -> None:
     np.save(tmp_path / "depth.npy", np.array([[0, 1.0, 2.0, 3.0]], np.float32))
-    places = np.array([[5, 0, extent], [5, 0, -extent]])
-    assert scale_by_depth(places, [tmp_path / "depth.npy"], 1.0) == (pytest.approx(0.5) if is_near else None)
+    found = scale_by_depth(frames_of(extent, -extent), CAMERA, [tmp_path / "depth.npy", None], 1.0)
+    assert found == (pytest.approx(0.5) if is_near else None)
+
+
+def test_depth_of_another_unit_does_not_set_the_scale(nerfstudio_scene: Path) -> None:
+    config = NerfstudioSemanticDataParserConfig(data=nerfstudio_scene, depth_unit_scale_factor=1.0)
+    outputs = config.setup().get_dataparser_outputs("train")
+    assert float(outputs.cameras.camera_to_worlds[:, :3, 3].abs().max()) > 0.5
 
 
 def test_images_without_any_known_depth_say_nothing_of_the_scale(tmp_path: Path) -> None:
     np.save(tmp_path / "depth.npy", np.zeros((2, 2), np.float32))
-    assert scale_by_depth(np.zeros((2, 3)), [tmp_path / "depth.npy"], 1.0) is None
-    assert scale_by_depth(np.zeros((2, 3)), [], 1.0) is None
+    (tmp_path / "damaged.npy").write_bytes(b"no array")
+    for paths in ([tmp_path / "depth.npy", None], [None, None], [tmp_path / "damaged.npy", None]):
+        assert scale_by_depth(frames_of(0.0, 0.0), CAMERA, paths, 1.0) is None
