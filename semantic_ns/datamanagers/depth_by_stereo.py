@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int64
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from numpy import ndarray
 from torch import Tensor
@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.training_depth import DepthImages
+from semantic_ns.errors import SceneError
+from semantic_ns.geometry.undistortion import can_be_undistorted, distort, undistort, undistorted
 from semantic_ns.io.console import announce
 from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.many_scenes.views import view_cameras
@@ -61,24 +63,27 @@ def read_depth_by_stereo(dataset: StereoImages) -> DepthImages | None:
     """Planar depth of all images in metres, 0 where stereo does not confirm it; None where there is none.
 
     The scale of the cameras need not be known: planes stand from .18 to 4 times the typical depth. What is masked or
-    transparent has no depth and confirms none. Nothing is drawn at random. The log says why there is no depth.
+    transparent has no depth and confirms none. Frames are compared as pinhole cameras see them. Those without a pose
+    have no depth. Nothing is drawn at random. The log says why there is no depth.
     """
-    refusal = _refusal(dataset.cameras)
+    usable = _with_pose(dataset.cameras)
+    refusal = _refusal(dataset.cameras, len(usable))
     if refusal is not None:
         announce("depth", f"stereo between the training images gives no depth: {refusal}")
         return None
     start = time.perf_counter()
-    typical = typical_depth(dataset)
+    images = _PinholeImages(dataset)
+    typical = typical_depth(images)
     if typical is None:
         announce("depth", "stereo between the training images gives no depth: too little texture or parallax")
         return None
-    numbers = evenly_spaced(min(_MOST_FRAMES, len(dataset)), len(dataset))
-    settings = _settings(len(dataset))
+    numbers = usable[evenly_spaced(min(_MOST_FRAMES, len(usable)), len(usable))]
+    settings = _settings(len(numbers))
     height, width = int(dataset.cameras.height[0]), int(dataset.cameras.width[0])
     size = stereo_size((height, width), settings)
     metres_per_unit = _USUAL_DEPTH_M / typical
-    cameras = view_cameras(dataset.cameras, metres_per_unit)[torch.from_numpy(numbers).long()]
-    small = [_small(dataset, int(number), size) for number in numbers]
+    cameras = view_cameras(images.cameras, metres_per_unit)[torch.from_numpy(numbers).long()]
+    small = [_small(images, int(number), size) for number in numbers]
     colors, used = (torch.stack(part) for part in zip(*small, strict=True))
     depths, is_confirmed = stereo_depth(colors, cameras, settings, used)
     known = depths.where(is_confirmed, 0.0) * (dataset.metadata[keys.METRES_PER_UNIT] / metres_per_unit)
@@ -91,10 +96,37 @@ def read_depth_by_stereo(dataset: StereoImages) -> DepthImages | None:
         f"training uses depth by stereo between {len(numbers)} training images ({share:.0%} of their pixels are known, "
         f"after {time.perf_counter() - start:.1f} s); --pipeline.datamanager.depth scene leaves it out",
     )
-    images = [np.zeros((height, width), np.float32)] * len(dataset)
+    found = [np.zeros((height, width), np.float32)] * len(dataset)
     for number, depth in zip(numbers, known, strict=True):
-        images[int(number)] = enlarged_depth(depth[None], (height, width))[0].numpy()
-    return images
+        found[int(number)] = images.as_taken(enlarged_depth(depth[None], (height, width))[0].numpy(), int(number))
+    return found
+
+
+class _PinholeImages:
+    """The images of a data set as pinhole cameras at their places would have taken them."""
+
+    def __init__(self, dataset: StereoImages) -> None:
+        self._dataset, self._taken = dataset, dataset.cameras
+        self._is_bent = can_be_undistorted(self._taken)
+        self.cameras = undistorted(self._taken) if self._is_bent else self._taken
+
+    def color_of(self, index: int) -> Float32[Tensor, "_height _width 3"]:
+        """Colours of an image in 0..1."""
+        colors = self._dataset.color_of(index)
+        return torch.from_numpy(self._straight(colors.numpy(), index, is_color=True)) if self._is_bent else colors
+
+    def are_used(self, index: int) -> list[Float32[Tensor, "_height _width"]]:
+        """Maps of an image that are 1 where its pixels are used."""
+        mask, alpha = self._dataset.mask_of(index), self._dataset.alpha_of(index)
+        maps = [np.asarray(part, np.float32) for part in (mask, alpha) if part is not None]
+        return [torch.from_numpy(self._straight(part, index) if self._is_bent else part) for part in maps]
+
+    def as_taken(self, depth: Float32[ndarray, "height width"], index: int) -> Float32[ndarray, "height width"]:
+        """Planar depth of a pinhole image in the image that was taken, 0 where unknown."""
+        return distort(depth, self._taken, self.cameras, index) if self._is_bent else depth
+
+    def _straight(self, values: ndarray, index: int, is_color: bool = False) -> ndarray:
+        return undistort(values, self._taken, self.cameras, index, is_color)
 
 
 def _settings(num_frames: int) -> StereoSettings:
@@ -105,29 +137,36 @@ def _settings(num_frames: int) -> StereoSettings:
     return replace(usual, num_confirming=num_confirming, tolerance=_TOLERANCE)
 
 
-def _refusal(cameras: Cameras) -> str | None:
+def _with_pose(cameras: Cameras) -> Int64[ndarray, "posed"]:
+    """Numbers of the cameras that have a pose."""
+    poses = cameras.camera_to_worlds.cpu()
+    is_posed = poses.isfinite().all(dim=2).all(dim=1)
+    is_posed &= torch.linalg.det(poses[:, :3, :3].nan_to_num(0.0, 0.0, 0.0)).abs() > 0.5
+    return np.flatnonzero(is_posed.numpy())
+
+
+def _refusal(cameras: Cameras, num_posed: int) -> str | None:
     """Why frames of such cameras are not compared; None where they are."""
-    flat = cameras.flatten()
-    if bool((flat.camera_type != CameraType.PERSPECTIVE.value).any()):
+    if num_posed < 2:
+        return "fewer than two cameras have a pose"
+    if bool((cameras.camera_type != CameraType.PERSPECTIVE.value).any()):
         return "the cameras are no perspective ones"
-    if flat.distortion_params is not None and bool((flat.distortion_params != 0).any()):
-        return "the images have lens distortion"
-    if len(flat.width.unique()) > 1 or len(flat.height.unique()) > 1:
+    if len(cameras.width.unique()) > 1 or len(cameras.height.unique()) > 1:
         return "the images have several sizes"
-    poses = flat.camera_to_worlds
-    if not bool(poses.isfinite().all()) or bool((torch.linalg.det(poses[:, :3, :3]).abs() < 0.5).any()):
-        return "some cameras have no pose"
+    if can_be_undistorted(cameras):
+        try:
+            undistorted(cameras)
+        except SceneError:
+            return "the lens distortion cannot be undone"
     return None
 
 
 def _small(
-    dataset: StereoImages, number: int, size: tuple[int, int]
+    images: _PinholeImages, number: int, size: tuple[int, int]
 ) -> tuple[Float32[Tensor, "3 height width"], Bool[Tensor, "height width"]]:
     """An image at the size of stereo, and which of its pixels are used."""
-    mask, alpha = dataset.mask_of(number), dataset.alpha_of(number)
-    colors = F.interpolate(dataset.color_of(number).permute(2, 0, 1)[None], size, mode="area")[0]
+    colors = F.interpolate(images.color_of(number).permute(2, 0, 1)[None], size, mode="area")[0]
     used = torch.ones(size, dtype=torch.bool)
-    for part in (None if mask is None else torch.from_numpy(mask).float(), alpha):
-        if part is not None:
-            used &= F.interpolate(part[None, None], size, mode="area")[0, 0] == 1
+    for part in images.are_used(number):
+        used &= F.interpolate(part[None, None], size, mode="area")[0, 0] == 1
     return colors, used

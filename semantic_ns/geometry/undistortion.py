@@ -1,4 +1,4 @@
-"""Images of cameras with lens distortion as pinhole cameras would have taken them."""
+"""Images of cameras with lens distortion as pinhole cameras would have taken them, and the other way round."""
 
 from dataclasses import dataclass
 
@@ -12,6 +12,8 @@ from semantic_ns.errors import SceneError
 
 _LARGEST_SHARE_OUTSIDE = 0.01
 _MEND = "undistort the images, for example with COLMAP's image_undistorter."
+_LAST_STEP = (3, 50, 1e-9)
+"""When OpenCV's iteration ends: after so many steps, or with a step of so little."""
 
 
 def can_be_undistorted(cameras: Cameras) -> bool:
@@ -155,6 +157,23 @@ class Lens:
         height, width = shape
         return rows.round().astype(np.int64).clip(0, height - 1), columns.round().astype(np.int64).clip(0, width - 1)
 
+    def places_in(
+        self, pinhole: Float64[ndarray, "4"], shape: tuple[int, int]
+    ) -> tuple[Float64[ndarray, "height width"], Float64[ndarray, "height width"]]:
+        """Column and row of the undistorted image that each pixel of the distorted one shows; else as `places`."""
+        import cv2
+
+        scale = np.array([shape[1] / self.size[0], shape[0] / self.size[1]] * 2)
+        matrix, new = _matrix(self.intrinsics * scale), _matrix(pinhole * scale)
+        rows, columns = np.mgrid[: shape[0], : shape[1]]
+        pixels = np.stack([columns, rows], axis=-1).reshape(-1, 1, 2).astype(np.float64)
+        if self.is_fisheye:
+            found = cv2.fisheye.undistortPoints(pixels, matrix, self._of_opencv(), np.eye(3), new)
+        else:
+            found = cv2.undistortPointsIter(pixels, matrix, self._of_opencv(), np.eye(3), new, _LAST_STEP)
+        found = found.reshape(*shape, 2)
+        return found[..., 0], found[..., 1]
+
 
 def undistort(
     values: Shaped[ndarray, "height width *channels"],
@@ -185,6 +204,31 @@ def undistort(
     columns, rows = lens.places(pinhole, shape)
     result = cv2.remap(np.ascontiguousarray(values), columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return result.reshape(values.shape)
+
+
+def distort(
+    values: Shaped[ndarray, "height width *channels"], distorted: Cameras, pinholes: Cameras, index: int
+) -> Shaped[ndarray, "height width *channels"]:
+    """An image of one of several pinhole cameras, as a camera with distortion at its place sees it.
+
+    Each pixel has the value of the nearest one, or 0 where the pinhole camera does not see it.
+
+    Args:
+        values: the image, at any resolution.
+        distorted: the cameras [N] with distortion.
+        pinholes: those of `undistorted`.
+        index: number of the camera.
+    """
+    lens = Lens.of(distorted, index)
+    if lens.is_pinhole:
+        return values
+    height, width = values.shape[:2]
+    columns, rows = lens.places_in(np.array(Lens.of(pinholes, index).intrinsics), (height, width))
+    column, row = columns.round(), rows.round()
+    is_seen = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    result = np.zeros_like(values)
+    result[is_seen] = values[row[is_seen].astype(np.int64), column[is_seen].astype(np.int64)]
+    return result
 
 
 def _matrix(intrinsics: Float64[ndarray, "4"] | tuple[float, ...]) -> Float64[ndarray, "3 3"]:

@@ -1,6 +1,7 @@
 """Depth by stereo between the training images of a scene trains geometry, if it is asked for, and nothing else."""
 
 import itertools
+import math
 import random
 import shutil
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from nerfstudio.cameras.cameras import CameraType
+from PIL import Image, ImageFilter
 
 from benchmarks.captures.places import furnished_room
 from semantic_ns.batch import RAY_DISTANCE
@@ -121,7 +123,7 @@ def test_of_more_frames_more_confirm_a_depth_and_agree_more_closely() -> None:
     ("others", "sentence"),
     [
         ({"camera_type": CameraType.FISHEYE}, "no perspective ones"),
-        ({"distortion_params": torch.full((16, 6), 0.01)}, "lens distortion"),
+        ({"distortion_params": torch.tensor([[-3.0, 0, 0, 0, 0, 0]] * 16)}, "lens distortion cannot be undone"),
         ({"colors": [torch.full((*SIZE[::-1], 3), 0.5)] * 16}, "too little texture"),
     ],
     ids=["fisheye", "distortion", "plain"],
@@ -133,15 +135,49 @@ def test_without_depth_the_log_says_why(
     assert sentence in " ".join(capsys.readouterr().out.split())
 
 
-def test_images_of_several_sizes_and_cameras_without_pose_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    several, lost = dataset_of_room(), dataset_of_room()
+def without_poses(dataset: Dataset, numbers: list[int]) -> Dataset:
+    dataset.cameras.camera_to_worlds = dataset.cameras.camera_to_worlds.clone()
+    dataset.cameras.camera_to_worlds[numbers] = torch.nan
+    return dataset
+
+
+def test_images_of_several_sizes_and_scenes_without_poses_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    several = dataset_of_room()
     several.cameras.width = several.cameras.width.clone()
     several.cameras.width[3] = 100
-    lost.cameras.camera_to_worlds = lost.cameras.camera_to_worlds.clone()
-    lost.cameras.camera_to_worlds[2] = torch.nan
-    for dataset, sentence in ((several, "several sizes"), (lost, "no pose")):
+    lost = without_poses(dataset_of_room(), list(range(15)))
+    for dataset, sentence in ((several, "several sizes"), (lost, "fewer than two cameras have a pose")):
         assert read_depth_by_stereo(dataset) is None
         assert sentence in " ".join(capsys.readouterr().out.split())
+
+
+def test_frames_without_a_pose_have_no_depth_and_the_others_do() -> None:
+    found = read_depth_by_stereo(without_poses(dataset_of_room(), [2, 7]))
+    assert found is not None
+    assert [image.any() for image in found] == [number not in (2, 7) for number in range(16)]
+
+
+def test_images_that_a_lens_bends_have_the_depth_that_their_pixels_show() -> None:
+    lens = torch.tensor([[-0.12, 0.02, 0, 0, 0.002, -0.001]] * 16)
+    bent = dataset_of_room(distortion_params=lens)
+    content, (width, height) = furnished_room(), SIZE
+    finer, field = (6 * width, 6 * height), 95.0
+    focal = finer[0] / 2 / math.tan(math.radians(field / 2))
+    turn = bent.cameras.generate_rays(torch.tensor([0])).directions.reshape(height, width, 3)
+    local = (turn @ bent.cameras.camera_to_worlds[0, :, :3]).double().numpy()  # the same in all frames
+    columns = np.floor(finer[0] / 2 - focal * local[..., 0] / local[..., 2]).astype(int)
+    rows = np.floor(finer[1] / 2 + focal * local[..., 1] / local[..., 2]).astype(int)
+    assert columns.min() >= 0 <= rows.min()
+    views = [render_content(content, pose, *finer, field) for pose in in_room()]
+    # Means of 3 x 3 pixels, about as large as one of the bent image.
+    smooth = [np.asarray(Image.fromarray(view.rgb).filter(ImageFilter.BoxBlur(2))) for view in views]
+    bent.colors = [torch.from_numpy(image[rows, columns]).float() / 255 for image in smooth]
+    truth = np.stack([view.depth_m[rows, columns] for view in views])
+    found = read_depth_by_stereo(bent)
+    assert found is not None
+    is_known = np.stack(found) > 0
+    assert is_known.mean() > 0.1
+    assert np.median(np.abs(np.stack(found) / truth - 1)[is_known]) < 0.04
 
 
 @pytest.fixture(scope="module")
