@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,7 @@ class Label:
         from semantic_ns.io.console import announce
         from semantic_ns.labelling.access import kept_token
         from semantic_ns.labelling.api import LabelApi
+        from semantic_ns.labelling.compiling import compile_in_background
         from semantic_ns.labelling.field import FieldFollower
         from semantic_ns.labelling.opening import open_session
         from semantic_ns.labelling.server import LabelServer
@@ -97,6 +99,7 @@ class Label:
 
         session = open_session(run, folder, self.class_table(), self.voxels, self.labels, self.import_weight)
         stack.callback(session.close)
+        compile_in_background()
         field = None
         if self.field:
             field = FieldFollower(session, run, folder / "field")
@@ -205,7 +208,27 @@ def _serve(server: Any, sentence: str) -> None:
 def entrypoint() -> None:
     """Console script `sns-label`."""
     command = tyro.cli(Label, config=(tyro.conf.FlagConversionOff,))
-    run_command(command.main)
+    try:
+        run_command(command.main)
+        status: Any = 0
+    except SystemExit as error:
+        status = error.code
+    except KeyboardInterrupt:  # before the page was served; what was trained goes on at the next start
+        status = 128 + signal.SIGINT
+    end_process(status)
+
+
+def end_process(status: int) -> None:
+    """End with this status, at once if a thread still works.
+
+    The thread that factors the finer surface is inside of SuperLU for ten seconds and more. An interpreter that ends
+    meanwhile waits for nothing, writes that an exception was ignored, and ends with another status.
+    """
+    if threading.active_count() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    raise SystemExit(status)
 
 
 if __name__ == "__main__":

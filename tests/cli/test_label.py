@@ -299,6 +299,40 @@ def test_a_training_that_fails_is_told_in_one_sentence(
         surface_run(tmp_path, tmp_path / "run")
 
 
+ENDING = """
+import atexit, sys, threading
+from semantic_ns.cli import label
+atexit.register(print, "the interpreter ends")
+def main(self):
+    if "thread" in sys.argv[1]:
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+    if "error" in sys.argv[1]:
+        raise label.SceneError("Expected something, found nothing.")
+    if "interrupt" in sys.argv[1]:
+        raise KeyboardInterrupt
+    print("done", end="")
+label.Label.main = main
+label.entrypoint()
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "said"),
+    [
+        ("thread", 0, "done"),
+        ("thread error", 1, "Error: Expected something, found nothing.\n"),
+        ("thread interrupt", 130, ""),
+        ("nothing else", 0, "donethe interpreter ends\n"),
+        ("interrupt", 130, "the interpreter ends\n"),
+    ],
+)
+def test_the_command_ends_with_its_status_and_waits_for_no_thread(what: str, status: int, said: str) -> None:
+    """A thread in SuperLU spoils the end of the interpreter, which is left out where one is left."""
+    command = [sys.executable, "-W", "ignore", "-c", ENDING, what]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (status, said)
+
+
 def test_a_run_whose_surface_is_kept_opens_without_torch_and_nerfstudio() -> None:
     """They take seconds to load, and nothing of them is needed."""
     modules = ("access", "api", "opening", "server", "surface")
