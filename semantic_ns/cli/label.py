@@ -170,6 +170,7 @@ class Label:
         if config is not None:
             return config, self.output_dir or config.parent / FOLDER
         assert self.target is not None
+        refuse_no_scene(self.target)
         from semantic_ns.methods.surface_run import surface_run  # loads nerfstudio, which a run that is kept needs not
 
         folder = self.output_dir or Path("outputs") / self.target.absolute().name / FOLDER
@@ -185,6 +186,29 @@ class Label:
         ):
             return ClassTable.load(self.classes[0])
         return self.classes
+
+
+def refuse_no_scene(target: Path) -> None:
+    """Check that a target can be the folder of a scene, before anything slow.
+
+    Raises:
+        SceneError: if it is none, or a folder of runs.
+    """
+    if not target.is_dir():
+        found = "a file" if target.exists() else "nothing"
+        raise SceneError(
+            f"Expected the folder of a scene or a run, or a run's config.yml, found {found} at {target}; correct the "
+            "path."
+        )
+    # Such as outputs/my_scene and outputs/my_scene/semantic-nerf, which nerfstudio makes.
+    configs = [path for pattern in ("*", "*/*") for path in target.glob(f"{pattern}/{CONFIG}")]
+    runs = [path.parent for path in configs if (path.parent / "nerfstudio_models").is_dir()]
+    if runs:
+        newest = max(runs, key=lambda run: (run / CONFIG).stat().st_mtime_ns)
+        raise SceneError(
+            f"Expected the folder of a scene or of one run, found {len(runs)} run{'s' * (len(runs) > 1)} in {target}; "
+            f"give one of them, such as {newest}."
+        )
 
 
 def _serve(server: Any, sentence: str) -> None:

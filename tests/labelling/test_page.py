@@ -234,6 +234,14 @@ def test_classes_are_added_found_and_renamed_and_names_stay_text(page: LabelPage
     assert page.page.value("window.hit === undefined && !document.querySelector('#classes img')")
 
 
+def test_a_mark_beside_the_surface_is_told(page: LabelPage, session: SmallSession) -> None:
+    session.has_surface = False
+    page.stroke(ON_WALL)
+    page.page.wait_until("document.querySelector('.toast.info')")
+    assert "no surface" in page.text("toasts")
+    assert len(session.marks) == 1
+
+
 def test_the_free_view_moves_and_is_labelled(page: LabelPage, session: SmallSession) -> None:
     page.keys("f")
     page.page.wait_until("snsLabel.view.free")
