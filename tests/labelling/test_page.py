@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.server import LabelServer
 from semantic_ns.labelling.state import ImportInForce
 from support.label_page import (
@@ -23,7 +24,7 @@ from support.label_page import (
     marked_classes,
     shapes,
 )
-from support.label_server import serving
+from support.label_server import mark, serving
 from support.label_session import SmallSession
 
 pytestmark = pytest.mark.skipif(NO_BROWSER is not None, reason=str(NO_BROWSER))
@@ -46,6 +47,14 @@ def test_a_stroke_colours_the_object_under_the_pointer_and_nothing_else(page: La
     assert is_tinted(after[0], before[0], session.classes[SOFA].color)
     assert np.abs(after[1] - before[1]).max() <= 2
     assert (page.text("marks"), page.text("frames-marked")) == ("1", "1 of 6")
+
+
+def test_the_class_under_the_pointer_is_told_though_the_pointer_rests(page: LabelPage, session: SmallSession) -> None:
+    page.keys("3")
+    page.point_at(ON_SOFA)
+    assert page.text("under").endswith("No label")
+    session.add_mark(Mark.from_json(mark(0, SOFA, *ON_SOFA)), "another", 1)
+    page.page.wait_until("document.getElementById('under').textContent.endsWith('sofa')")
 
 
 def test_a_stroke_is_on_the_screen_before_the_server_answers(page: LabelPage, session: SmallSession) -> None:

@@ -268,6 +268,7 @@ store.addEventListener("hover", () => { find("under").textContent = underPointer
 store.addEventListener("layers", (event) => {
   view.colorLabels();
   classes.count(store.layers.get(store.shown)?.labels);
+  store.emit("hover"); // what is under the pointer may be another class now
   const item = event.detail;
   if (free.isOn && (item || free.revision !== store.state.revision)) {
     free.revision = store.state.revision;
