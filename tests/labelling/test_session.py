@@ -57,7 +57,7 @@ def test_each_person_takes_back_what_is_their_own(opened: Callable[..., LabelSes
     session.undo("a", 1)
     assert (session.painted(0) == -1).all()
     assert (session.painted(1) == LAMP).any()
-    with pytest.raises(SceneError, match="of yours to undo, found none; each tab .* the eraser takes away"):
+    with pytest.raises(SceneError, match=r"of yours to undo, found none; each tab .* the eraser takes away"):
         session.undo("a", 2)
 
 
