@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 FOLDER = "labelling"
 """Folder in a run's folder that holds what belongs to labelling."""
-_VERSION = 3
+_VERSION = 4
 _RAYS_PER_VOXEL = 10
 _LEAST_RAYS = 400_000
 _MOST_PIXELS = 32_000_000
