@@ -158,7 +158,7 @@ class LabelSession(ClassActions, ImportActions, FreeViews):
         """
         with self._lock:
             painting = self._state.painting
-            return revision not in painting.marks or bool(self._spreader.parts_of(painting)[revision])
+            return revision not in painting.marks or bool(self._spreader.parts_of(painting).get(revision))
 
     def undo(self, client: Unchecked, sequence: Unchecked) -> int:
         """Take back the last action of this client that is in force; returns the revision that this makes.

@@ -177,6 +177,7 @@ def test_a_mark_spreads_if_a_pixel_of_its_own_shows_a_voxel(surface: LabelSurfac
     assert not session.spreads(below)  # it is covered
     session.undo("one", 3)
     assert session.spreads(below)
+    assert not session.spreads(session.add_mark(click(0, None, 20.5, 12.5, action="void"), "one", 4))
     session.close()
 
 
