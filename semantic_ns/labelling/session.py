@@ -26,7 +26,7 @@ from semantic_ns.labelling.painting import Painting
 from semantic_ns.labelling.progress import Progress
 from semantic_ns.labelling.ranking import FrameRank, rank_frames
 from semantic_ns.labelling.shown import Said, SaidLabels, ShownLabels
-from semantic_ns.labelling.spreading import Beneath, Spreader, SpreadLabels
+from semantic_ns.labelling.spreading import REACHED, Beneath, Spreader, SpreadLabels
 from semantic_ns.labelling.state import (
     NOTHING,
     ImportInForce,
@@ -55,7 +55,8 @@ class LabelSession(ClassActions, ImportActions, FreeViews):
 
     What is painted stays as painted; of two marks on one pixel the later counts, and the earlier says nothing there any
     more. A locked class is left alone by marks of other classes: these do not cover pixels that show the locked class
-    (which pixels that are is written into the journal), and voxels that showed it when it was locked keep it.
+    (which pixels that are is written into the journal), and voxels that showed it when it was locked keep it. Where it
+    only shows because no other mark is near, it can be painted over.
 
     Args:
         surface: The surface, of few voxels if a finer one is to follow.
@@ -202,7 +203,7 @@ class LabelSession(ClassActions, ImportActions, FreeViews):
         locked = self._state.locked_for(mark.class_id)
         if not locked:
             return mask
-        is_locked = np.isin(self.labels(mark.frame), list(locked))
+        is_locked = np.isin(self.labels(mark.frame), list(locked)) & (self.confidence(mark.frame) >= REACHED)
         if not (mask & is_locked).any():
             return mask
         kept = mask & ~is_locked
