@@ -41,8 +41,9 @@ class SemanticTrainerConfig(TrainerConfig):
 
     _target: type = field(default_factory=lambda: SemanticTrainer)
     max_seconds: float | None = None
-    """Training ends after so many seconds, or after max-num-iterations if they come first; set-up does not count.
-    Learning rates and whatever else changes in the course of a run follow whichever is further, and end with it."""
+    """Training ends after so many seconds, or after max-num-iterations if they come first; set-up and the first step,
+    which compiles kernels, do not count. Learning rates and whatever else changes in the course of a run follow
+    whichever is further, and end with it."""
     seconds_before: tyro.conf.Suppress[float] = 0.0
     """Seconds of training before a resume."""
     trained_in: tyro.conf.Suppress[Path | None] = None
@@ -205,7 +206,6 @@ class SemanticTrainer(Trainer):
         """
         # The parent trains this many more steps.
         remaining = self._total_iterations - self._start_step
-        self.clock.start()
         with (
             self._changed_config(max_num_iterations=remaining),
             self._stopping_on_signals(),
@@ -224,6 +224,9 @@ class SemanticTrainer(Trainer):
         """Run one step and remember that it is finished."""
         self.stop_training |= self.is_interrupted  # the signal may have come before the parent cleared this
         result = self._train_step(step)
+        if self._last_step is None:
+            # Set-up does not count, and the first step compiles kernels: a minute, where that was never done.
+            self.clock.start()
         self._last_step = step
         if self.clock.is_over and not self.stop_training:
             self.stop_training = True

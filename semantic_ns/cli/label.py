@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,7 @@ class Label:
         from semantic_ns.io.console import announce
         from semantic_ns.labelling.access import kept_token
         from semantic_ns.labelling.api import LabelApi
+        from semantic_ns.labelling.compiling import compile_in_background
         from semantic_ns.labelling.field import FieldFollower
         from semantic_ns.labelling.opening import open_session
         from semantic_ns.labelling.server import LabelServer
@@ -97,6 +99,7 @@ class Label:
 
         session = open_session(run, folder, self.class_table(), self.voxels, self.labels, self.import_weight)
         stack.callback(session.close)
+        compile_in_background()
         field = None
         if self.field:
             field = FieldFollower(session, run, folder / "field")
@@ -167,6 +170,7 @@ class Label:
         if config is not None:
             return config, self.output_dir or config.parent / FOLDER
         assert self.target is not None
+        refuse_no_scene(self.target)
         from semantic_ns.methods.surface_run import surface_run  # loads nerfstudio, which a run that is kept needs not
 
         folder = self.output_dir or Path("outputs") / self.target.absolute().name / FOLDER
@@ -182,6 +186,29 @@ class Label:
         ):
             return ClassTable.load(self.classes[0])
         return self.classes
+
+
+def refuse_no_scene(target: Path) -> None:
+    """Check that a target can be the folder of a scene, before anything slow.
+
+    Raises:
+        SceneError: if it is none, or a folder of runs.
+    """
+    if not target.is_dir():
+        found = "a file" if target.exists() else "nothing"
+        raise SceneError(
+            f"Expected the folder of a scene or a run, or a run's config.yml, found {found} at {target}; correct the "
+            "path."
+        )
+    # Such as outputs/my_scene and outputs/my_scene/semantic-nerf, which nerfstudio makes.
+    configs = [path for pattern in ("*", "*/*") for path in target.glob(f"{pattern}/{CONFIG}")]
+    runs = [path.parent for path in configs if (path.parent / "nerfstudio_models").is_dir()]
+    if runs:
+        newest = max(runs, key=lambda run: (run / CONFIG).stat().st_mtime_ns)
+        raise SceneError(
+            f"Expected the folder of a scene or of one run, found {len(runs)} run{'s' * (len(runs) > 1)} in {target}; "
+            f"give one of them, such as {newest}."
+        )
 
 
 def _serve(server: Any, sentence: str) -> None:
@@ -205,7 +232,27 @@ def _serve(server: Any, sentence: str) -> None:
 def entrypoint() -> None:
     """Console script `sns-label`."""
     command = tyro.cli(Label, config=(tyro.conf.FlagConversionOff,))
-    run_command(command.main)
+    try:
+        run_command(command.main)
+        status: Any = 0
+    except SystemExit as error:
+        status = error.code
+    except KeyboardInterrupt:  # before the page was served; what was trained goes on at the next start
+        status = 128 + signal.SIGINT
+    end_process(status)
+
+
+def end_process(status: int) -> None:
+    """End with this status, at once if a thread still works.
+
+    The thread that factors the finer surface is inside of SuperLU for ten seconds and more. An interpreter that ends
+    meanwhile waits for nothing, writes that an exception was ignored, and ends with another status.
+    """
+    if threading.active_count() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    raise SystemExit(status)
 
 
 if __name__ == "__main__":

@@ -172,8 +172,9 @@ def files_of_frames(
             )
         found.append(path)
     if not any(found):
+        first = " or ".join(dict.fromkeys((f"{label_stems[0]}.png", f"{names[0]}.png")))
         raise SceneError(
-            f"Expected label images such as {label_stems[0]}.png or {names[0]}.png in {folder}, found none for any of "
+            f"Expected label images such as {first} in {folder}, found none for any of "
             f"the {len(names)} training frames; rename them, or choose another folder."
         )
     return found

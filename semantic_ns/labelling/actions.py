@@ -92,7 +92,10 @@ class ActionLog:
 
     def _entry(self, revisions: list[int] | None, what: str) -> Entry:
         if not revisions:
-            raise SceneError(f"Expected an action of yours to {what}, found none.")
+            raise SceneError(
+                f"Expected an action of yours to {what}, found none; each tab of a browser takes back what was done in "
+                "it, and the eraser takes away what others have painted."
+            )
         return self.entries[revisions[-1] - 1]
 
     def in_force(self, before: int | None = None) -> Iterator[Entry]:

@@ -53,6 +53,9 @@ _THUMBNAIL_PX = 192
 _NUM_IMAGES = 64
 _NUM_THUMBNAILS = 2048
 _FRAME = re.compile(r"/api/frame/([0-9]{1,9})/([a-z]+)")
+_BESIDE_SURFACE = (
+    "The mark lies where the run shows no surface, such as the sky: it counts for its own pixels, and does not spread."
+)
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 Query = Mapping[str, str]
@@ -272,23 +275,31 @@ class LabelApi:
         revision, seen = self._session.revision, self._seen(body)
         color = base64.b64encode(jpeg(seen.color).body).decode("ascii")
         is_said = body.optional_choice("source", SOURCES) == "field"
-        labels = self._field.labels_of(seen) if is_said else seen.labels
-        return json_answer({"revision": revision, "color": color, "labels": inline(labels)})
+        labels, confidence = self._field.seen_as(seen) if is_said else (seen.labels, confidence_layer(seen.confidence))
+        layers = {"labels": inline(labels), "confidence": inline(confidence)}
+        return json_answer({"revision": revision, "color": color, **layers})
 
     # Actions
 
-    def _act(self, body: Body, action: Callable[[str, int], Any], frames: Sequence[int] | None = None) -> Answer:
+    def _act(
+        self,
+        body: Body,
+        action: Callable[[str, int], Any],
+        frames: Sequence[int] | None = None,
+        notice: Callable[[Any], str | None] = lambda _: None,
+    ) -> Answer:
         """Run an action of a client and a sequence, and answer with what the page shows next.
 
-        What is painted can change in some frames alone, if they are given.
+        What is painted can change in some frames alone, if they are given. `notice` gives what else people are to be
+        told of what the action gives.
         """
         show = body.optional_integer("show")
         show = None if show is None else self._frame(show)
         with_confidence = body.truth("with_confidence")
         since = body.optional_integer("since")
-        action(body.client, body.sequence)
+        made = action(body.client, body.sequence)
         self._questions.update(frames)
-        content = self._summary()
+        content = {**self._summary(), "notice": notice(made)}
         if since is not None:
             content["changed_frames"] = self._changed_frames(since if since <= content["revision"] else -1)
         if show is not None:
@@ -303,7 +314,11 @@ class LabelApi:
         mark, view = Mark.from_json(body.mapping("mark")), body.part("view")
         if view is not None:
             mark = mark_on_view(mark, self._seen(view), self._session.frames)
-        return self._act(body, lambda *who: self._session.add_mark(mark, *who), [mark.frame])
+        notice = self._notice_beside_surface if mark.action == "paint" else lambda _: None
+        return self._act(body, lambda *who: self._session.add_mark(mark, *who), [mark.frame], notice)
+
+    def _notice_beside_surface(self, revision: int) -> str | None:
+        return None if self._session.spreads(revision) else _BESIDE_SURFACE
 
     def _change_classes(self, body: Body) -> Answer:
         action = body.choice("action", ("add", "rename", "recolor", "merge", "lock"))

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int32
 from numpy import ndarray
+from scipy.ndimage import distance_transform_edt
 
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.rays import FastRayGenerator, intrinsics_of, poses_of
@@ -18,8 +20,21 @@ from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, b
 from semantic_ns.runs import Run
 from semantic_ns.surface.maps import SurfaceMaps, render_maps
 
+_LARGEST_HOLE_PX = 2.0
+"""How far a pixel without a voxel may be from one with a voxel to take that one: single pixels between others, whose
+points lie apart. Larger areas show no surface, such as the sky."""
 _OVERLAP = 0.75
 """Radius of a disc over the distance of two pixels of the maps at its depth: more than the half of a diagonal."""
+
+
+def without_holes(voxels: Int32[ndarray, "height width"]) -> Int32[ndarray, "height width"]:
+    """The voxels that pixels show, with small holes filled by the nearest pixel: -1 stays where none is near."""
+    is_hole = voxels < 0
+    if not is_hole.any() or is_hole.all():
+        return voxels
+    found: Any = distance_transform_edt(is_hole, return_indices=True)
+    distances, (rows, columns) = found
+    return np.where(is_hole & (distances <= _LARGEST_HOLE_PX), voxels[rows, columns], voxels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +89,8 @@ class SurfaceBuilder:
     def pixel_voxels(self, graphs: Sequence[SurfaceGraph], stride: int) -> list[Int32[ndarray, "frames height width"]]:
         """The voxel of each graph that every n-th pixel shows, the middle one of n x n.
 
-        A pixel whose own point lies in no voxel takes the voxel of the pixel of the maps that it looks most like.
+        A pixel whose own point lies in no voxel takes the voxel of the pixel of the maps that it looks most like. Where
+        there is none either, it takes that of the nearest pixel, see `without_holes`.
         """
         dataset = self.run.pipeline.datamanager.train_dataset
         found: list[list[ndarray]] = [[] for _ in graphs]
@@ -91,7 +107,8 @@ class SurfaceBuilder:
             alike = self.pixels.in_unit_cube(grid, rendered)
             for graph, of_frames in zip(graphs, found, strict=True):
                 voxels = graph.voxels.at(own)
-                of_frames.append(np.where(voxels < 0, graph.voxels.at(alike), voxels).reshape(len(rows), len(columns)))
+                voxels = np.where(voxels < 0, graph.voxels.at(alike), voxels).reshape(len(rows), len(columns))
+                of_frames.append(without_holes(voxels))
         return [np.stack(of_frames).astype(np.int32) for of_frames in found]
 
     def discs(self) -> SurfaceDiscs:

@@ -35,4 +35,5 @@ class ExportApi:
             )
         with self._field.saying() if is_said else nullcontext() as said:
             files = self._session.export(folder, least, painted_only, coco, said, body.truth("points"))
-        return json_answer({"folder": str(folder), "num_files": len(files)})
+        # In full: who reads it in a browser does not know where the server was started.
+        return json_answer({"folder": str(folder.absolute()), "num_files": len(files)})

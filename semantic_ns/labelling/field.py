@@ -59,11 +59,15 @@ class FieldLabels:
         full = layer[frame].repeat(self.stride, axis=0).repeat(self.stride, axis=1)
         return np.ascontiguousarray(full[:height, :width])
 
-    def at(self, pixels: ndarray) -> Int16[ndarray, "height width"]:
-        """Class ids of training pixels (frame, row, column) [height, width, 3]; -1 where the frame is -1."""
+    def at(self, pixels: ndarray) -> tuple[Int16[ndarray, "height width"], UInt8[ndarray, "height width"]]:
+        """Class ids and confidence of training pixels (frame, row, column) [height, width, 3].
+
+        Where the frame is -1, they are -1 and 0.
+        """
         frames, rows, columns = np.moveaxis(pixels, -1, 0)
-        found = self.labels[frames, rows // self.stride, columns // self.stride]
-        return np.where(frames >= 0, found, np.int16(-1))
+        place = frames, rows // self.stride, columns // self.stride
+        labels = np.where(frames >= 0, self.labels[place], np.int16(-1))
+        return labels, np.where(frames >= 0, self.confidence[place], np.uint8(0))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int16
+from jaxtyping import Int16, UInt8
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
@@ -64,9 +64,10 @@ class FieldApi:
         labels, confidence = self._given().render_rows(frame, int(row))
         return json_answer({"labels": inline(self._as_final(labels)), "confidence": inline(confidence)})
 
-    def labels_of(self, seen: View) -> Int16[ndarray, "height width"]:
-        """What the field says of the training pixels that a picture of the surface shows."""
-        return self._as_final(self._said().at(seen.pixels))
+    def seen_as(self, seen: View) -> tuple[Int16[ndarray, "height width"], UInt8[ndarray, "height width"]]:
+        """What the field says of the training pixels that a picture shows: class ids, and how sure it is, 0..255."""
+        labels, confidence = self._said().at(seen.pixels)
+        return self._as_final(labels), confidence
 
     @contextmanager
     def saying(self) -> Iterator[Said]:

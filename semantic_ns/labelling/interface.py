@@ -105,6 +105,10 @@ class SessionLike(Protocol):
         """Take a mark; returns the revision."""
         ...
 
+    def spreads(self, revision: int) -> bool:
+        """Whether the mark of a revision says something of the surface."""
+        ...
+
     def undo(self, client: str, sequence: int) -> int:
         """Take back the last action of a client; returns the revision."""
         ...

@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Int32
 from numpy import ndarray
 
-from semantic_ns.labelling.spreading import SpreadLabels
+from semantic_ns.labelling.spreading import REACHED, SpreadLabels
 
-_NOT_REACHED = 0.1
 _UNSURE = 0.5
 _MOST_PIXELS = 20_000
 """Pixels of a frame that are looked at."""
@@ -59,8 +58,8 @@ def rank_frames(
 
 
 def _score(confidence: ndarray, contradicted: ndarray) -> tuple[float, str]:
-    unlabelled = float((confidence < _NOT_REACHED).mean())
-    unsure = float(((confidence >= _NOT_REACHED) & (confidence < _UNSURE)).mean())
+    unlabelled = float((confidence < REACHED).mean())
+    unsure = float(((confidence >= REACHED) & (confidence < _UNSURE)).mean())
     contradictions = float(contradicted.mean())
     parts = [f"{unlabelled:.0%} of its pixels are far from any mark", f"{unsure:.0%} are unsure"]
     if contradictions > 0:

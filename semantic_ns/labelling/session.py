@@ -17,6 +17,7 @@ from semantic_ns.io.run_lengths import encode_coco
 from semantic_ns.labelling.changes import FrameChanges
 from semantic_ns.labelling.class_actions import ClassActions
 from semantic_ns.labelling.classes import LabelClass
+from semantic_ns.labelling.free_views import FreeViews
 from semantic_ns.labelling.import_actions import ImportActions
 from semantic_ns.labelling.imports import DEFAULT_WEIGHT, ImportedLabels, kept_import
 from semantic_ns.labelling.journal import Journal
@@ -25,7 +26,7 @@ from semantic_ns.labelling.painting import Painting
 from semantic_ns.labelling.progress import Progress
 from semantic_ns.labelling.ranking import FrameRank, rank_frames
 from semantic_ns.labelling.shown import Said, SaidLabels, ShownLabels
-from semantic_ns.labelling.spreading import Beneath, Spreader, SpreadLabels
+from semantic_ns.labelling.spreading import REACHED, Beneath, Spreader, SpreadLabels
 from semantic_ns.labelling.state import (
     NOTHING,
     ImportInForce,
@@ -38,7 +39,6 @@ from semantic_ns.labelling.state import (
     refuse_other_scene,
 )
 from semantic_ns.labelling.surface import FrameInfo, LabelSurface, read_color
-from semantic_ns.labelling.view import View, nearest_discs, view_of
 from semantic_ns.labels.class_table import ClassTable
 
 JOURNAL_FILE = "marks.jsonl"
@@ -46,7 +46,7 @@ _REGIONS_OF_FRAME = 400
 """Super-pixels of an image, about."""
 
 
-class LabelSession(ClassActions, ImportActions):
+class LabelSession(ClassActions, ImportActions, FreeViews):
     """Marks of people on training images -> classes of all voxels -> labels of every frame.
 
     All methods can be called from several threads. Everything shown follows from the actions in force alone, so that
@@ -55,7 +55,8 @@ class LabelSession(ClassActions, ImportActions):
 
     What is painted stays as painted; of two marks on one pixel the later counts, and the earlier says nothing there any
     more. A locked class is left alone by marks of other classes: these do not cover pixels that show the locked class
-    (which pixels that are is written into the journal), and voxels that showed it when it was locked keep it.
+    (which pixels that are is written into the journal), and voxels that showed it when it was locked keep it. Where it
+    only shows because no other mark is near, it can be painted over.
 
     Args:
         surface: The surface, of few voxels if a finer one is to follow.
@@ -151,6 +152,15 @@ class LabelSession(ClassActions, ImportActions):
 
         return self._act("mark", client, sequence, describe)
 
+    def spreads(self, revision: int) -> bool:
+        """Whether the mark of a revision says something of the surface; of one that is not in force, it is said, too.
+
+        It does not where none of its pixels, or of those that no later mark covers, shows a voxel.
+        """
+        with self._lock:
+            painting = self._state.painting
+            return revision not in painting.marks or bool(self._spreader.parts_of(painting).get(revision))
+
     def undo(self, client: Unchecked, sequence: Unchecked) -> int:
         """Take back the last action of this client that is in force; returns the revision that this makes.
 
@@ -193,7 +203,7 @@ class LabelSession(ClassActions, ImportActions):
         locked = self._state.locked_for(mark.class_id)
         if not locked:
             return mask
-        is_locked = np.isin(self.labels(mark.frame), list(locked))
+        is_locked = np.isin(self.labels(mark.frame), list(locked)) & (self.confidence(mark.frame) >= REACHED)
         if not (mask & is_locked).any():
             return mask
         kept = mask & ~is_locked
@@ -249,29 +259,6 @@ class LabelSession(ClassActions, ImportActions):
         """How far the session has come."""
         with self._lock:
             return Progress.of(self._state, self._spread())
-
-    def view(self, c2w: Float32[ndarray, "3 4"], vertical_fov: float, height: int, width: int) -> View:
-        """The surface from any pose, with its labels; see `nearest_discs` for the arguments."""
-        surface = self.surface
-        nearest = nearest_discs(surface.discs, c2w, vertical_fov, height, width, surface.near)
-        with self._lock:
-            return view_of(surface.discs, nearest, self._labels_of_discs())
-
-    def pose(self, frame: Unchecked) -> tuple[Float32[ndarray, "3 4"], float]:
-        """The pose of the camera of a frame (OpenGL axes, scene units) and its vertical angle of view, for `view`."""
-        height = self._state.info(frame).height
-        return self._surface.c2w[frame], float(2 * np.arctan(0.5 * height / self._surface.intrinsics[frame, 1]))
-
-    def _labels_of_discs(self) -> Int16[ndarray, "points"]:
-        """The labels of the training pixels that the discs of the surface are."""
-        surface = self._spreader.surface
-        labels = np.where(surface.disc_voxels >= 0, self._spread().labels[surface.disc_voxels], np.int16(NOTHING))
-        frames, rows, columns = surface.discs.pixels.T
-        for frame in self.marked_frames():
-            of_frame = slice(*np.searchsorted(frames, [frame, frame + 1]))
-            painted = self._state.painted(frame)[rows[of_frame], columns[of_frame]]
-            labels[of_frame] = np.where(painted == NOTHING, labels[of_frame], np.maximum(painted, NOTHING))
-        return labels
 
     def marked_frames(self) -> list[int]:
         """Frames with a mark in force, in ascending order."""

@@ -17,6 +17,8 @@ from semantic_ns.labelling.surface import LabelSurface
 _MOST_VOXELS = 64
 """Voxels whose mean one observation speaks of; of a mark with more voxels, parts of it do."""
 _MOST_PARTS = 8
+REACHED = 0.1
+"""Confidence below which a voxel is far from any mark: the first class that is marked shows everywhere."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from semantic_ns.labelling.classes import MAX_CLASS_ID, ClassList, LabelClass, n
 from semantic_ns.labelling.journal import Journal
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.painting import PaintedMark, Painting
-from semantic_ns.labelling.spreading import Spreader, SpreadLabels
+from semantic_ns.labelling.spreading import REACHED, Spreader, SpreadLabels
 from semantic_ns.labelling.surface import FrameInfo, LabelSurface
 from semantic_ns.labels.class_table import ClassTable
 
@@ -242,7 +242,7 @@ class SessionState:
         return locked if class_id is None else locked - {self.classes.final_id(class_id)}
 
     def spread_by(self, spreader: Spreader, spreader_with: SpreaderWith) -> SpreadLabels:
-        """The classes of the voxels of a surface; voxels that showed a class when it was locked keep it.
+        """The classes of the voxels of a surface; voxels near marks that showed a class when it was locked keep it.
 
         Args:
             spreader: The surface, with the imported labels in force.
@@ -261,7 +261,7 @@ class SessionState:
     def _frozen(
         self, spreader: Spreader, spreader_with: SpreaderWith, final_ids: Mapping[int, int]
     ) -> Int16[ndarray, "voxels"] | None:
-        """The locked class that each voxel showed when that class was locked, -1 for none."""
+        """The locked class that each voxel near marks showed when that class was locked, -1 for none."""
         locked = self.locked_for(None)
         revisions = {
             entry.values["id"]: entry.revision
@@ -289,7 +289,8 @@ class SessionState:
                 self._labels_at_locks.clear()
             if evidence != evidence_of(self.imported):
                 spreader = spreader_with(spreader.surface, imported)
-            self._labels_at_locks[key] = spreader.spread(Painting.of(marks), final_ids).labels
+            found = spreader.spread(Painting.of(marks), final_ids)
+            self._labels_at_locks[key] = np.where(found.confidence >= REACHED, found.labels, np.int16(NOTHING))
         return self._labels_at_locks[key]
 
 

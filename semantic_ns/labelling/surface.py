@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 FOLDER = "labelling"
 """Folder in a run's folder that holds what belongs to labelling."""
-_VERSION = 3
+_VERSION = 4
 _RAYS_PER_VOXEL = 10
 _LEAST_RAYS = 400_000
 _MOST_PIXELS = 32_000_000
@@ -161,9 +161,13 @@ def load_label_surface(load_config: Path, num_voxels: int) -> LabelSurface | Non
         with np.load(path, allow_pickle=False) as arrays:
             header = json.loads(bytes(arrays["header"]).decode("utf8"))
             if header["key"] != surface_key(load_config, num_voxels):
-                announce("labelling", f"{path} is of another checkpoint, so that the surface is built anew")
+                announce("labelling", f"{path} is of another checkpoint or version, so that the surface is built anew")
                 return None
-            return _surface_of(header, {name: arrays[name] for name in arrays.files})
+            surface = _surface_of(header, {name: arrays[name] for name in arrays.files})
+            if not any(info.image.is_file() for info in surface.frames):
+                announce("labelling", f"the images of {path} are gone, so that the surface is built anew")
+                return None
+            return surface
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         announce("labelling", f"{path} cannot be read ({error}), so that the surface is built anew")
         return None

@@ -40,12 +40,14 @@ class View:
     Attributes:
         color: RGB.
         labels: Class ids, -1 where nothing is known or seen.
+        confidence: How sure they are, 0..1; 0 where nothing is seen.
         pixels: Frame, row and column of the training pixel that each pixel shows, -1 for none: a mark on the view is
             one on these.
     """
 
     color: UInt8[ndarray, "height width 3"]
     labels: Int16[ndarray, "height width"]
+    confidence: Float32[ndarray, "height width"]
     pixels: Int32[ndarray, "height width 3"]
 
 
@@ -81,17 +83,24 @@ def nearest_discs(
     return nearest
 
 
-def view_of(discs: SurfaceDiscs, nearest: Int32[ndarray, "height width"], labels: Int16[ndarray, "points"]) -> View:
+def view_of(
+    discs: SurfaceDiscs,
+    nearest: Int32[ndarray, "height width"],
+    labels: Int16[ndarray, "points"],
+    confidence: Float32[ndarray, "points"],
+) -> View:
     """The picture of the discs that each pixel shows.
 
     Args:
         discs: The discs.
         nearest: The number of the disc of each pixel, -1 for none.
         labels: The class id of each disc, -1 where nothing is known.
+        confidence: How sure that is, 0..1.
     """
     is_seen = nearest >= 0
     return View(
         np.where(is_seen[..., None], discs.colors[nearest], np.array(BACKGROUND, np.uint8)),
         np.where(is_seen, labels[nearest], np.int16(-1)),
+        np.where(is_seen, confidence[nearest], np.float32(0)),
         np.where(is_seen[..., None], discs.pixels[nearest], np.int32(-1)),
     )

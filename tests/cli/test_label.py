@@ -34,6 +34,7 @@ def test_a_scene_or_a_run_is_needed_and_not_both(tmp_path: Path) -> None:
     [
         ({"load_config": Path("nowhere/config.yml")}, "correct --load-config"),
         ({"target": Path("nowhere")}, "found nothing at nowhere"),
+        ({"target": Path("README.md")}, "found a file at README.md"),
         ({"target": Path(), "voxels": 10}, "--voxels"),
         ({"target": Path(), "max_seconds": 0.0}, "--max-seconds"),
         ({"target": Path(), "max_seconds": float("nan")}, "--max-seconds"),
@@ -91,6 +92,17 @@ def test_a_run_is_found_by_its_folder_its_file_and_its_option(tmp_path: Path) ->
     for command in (Label(config.parent), Label(config), Label(load_config=config)):
         assert command.run_and_folder() == expected
     assert Label(config, output_dir=tmp_path / "mine").run_and_folder() == (config, tmp_path / "mine")
+
+
+def test_the_folder_above_runs_is_refused_with_the_newest_run(tmp_path: Path) -> None:
+    for number, name in enumerate(("new", "old")):
+        run = tmp_path / "outputs" / "semantic-nerf" / name
+        (run / "nerfstudio_models").mkdir(parents=True)
+        (run / "config.yml").touch()
+        os.utime(run / "config.yml", (1000 - number, 1000 - number))
+    for folder in (tmp_path / "outputs", tmp_path / "outputs" / "semantic-nerf"):
+        with pytest.raises(SceneError, match=r"found 2 runs in .*; give one of them, such as .*/semantic-nerf/new\."):
+            Label(folder, port=0).main()
 
 
 def test_a_scene_gets_a_surface_beside_its_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,6 +309,42 @@ def test_a_training_that_fails_is_told_in_one_sentence(
     stand_in(monkeypatch, code)
     with pytest.raises(SceneError, match=re.escape(sentence)):
         surface_run(tmp_path, tmp_path / "run")
+
+
+ENDING = """
+import atexit, sys, threading
+from semantic_ns.cli import label
+atexit.register(print, "the interpreter ends")
+def main(self):
+    if "thread" in sys.argv[1]:
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+    if "error" in sys.argv[1]:
+        raise label.SceneError("Expected something, found nothing.")
+    if "interrupt" in sys.argv[1]:
+        raise KeyboardInterrupt
+    print("done", end="")
+label.Label.main = main
+label.entrypoint()
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "said"),
+    [
+        ("thread", 0, "done"),
+        ("thread error", 1, "Error: Expected something, found nothing.\n"),
+        ("thread interrupt", 130, ""),
+        ("nothing else", 0, "donethe interpreter ends\n"),
+        ("interrupt", 130, "the interpreter ends\n"),
+    ],
+)
+def test_the_command_ends_with_its_status_and_waits_for_no_thread(what: str, status: int, said: str) -> None:
+    """A thread in SuperLU spoils the end of the interpreter, which is left out where one is left."""
+    command = [sys.executable, "-W", "ignore", "-c", ENDING, what]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (status, said)
 
 
 def test_a_run_whose_surface_is_kept_opens_without_torch_and_nerfstudio() -> None:

@@ -174,7 +174,7 @@ def test_a_training_whose_time_is_over_ends_with_its_worst_images_too(
 ) -> None:
     config = configured(semantic_nerf, replica_scene, tmp_path, 1000, **SMALL["semantic-nerf"])
     config.pipeline.eval_images_at_end = 8  # pyright: ignore[reportAttributeAccessIssue]
-    config.max_seconds = 1e-6  # pyright: ignore[reportAttributeAccessIssue]
+    config.max_seconds = 1e-9  # pyright: ignore[reportAttributeAccessIssue]
     train(config)
     shown = capsys.readouterr().out
     assert "1 steps were trained" in shown

@@ -74,6 +74,18 @@ def test_a_mark_answers_with_the_labels_of_the_frame_that_is_shown(port: int, se
     assert "labels" not in ask(port, "/api/marks", "POST", action(2, mark=mark(0, 3))).content
 
 
+def test_a_mark_beside_the_surface_counts_and_is_told(port: int, session: SmallSession) -> None:
+    assert ask(port, "/api/marks", "POST", action(1, mark=mark())).content["notice"] is None
+    session.has_surface = False
+    told = ask(port, "/api/marks", "POST", action(2, mark=mark())).content
+    assert told["notice"].startswith("The mark lies where the run shows no surface")
+    assert told["progress"]["num_marks"] == 2
+    for number, said in enumerate(("void", "erase"), 3):
+        silent = ask(port, "/api/marks", "POST", action(number, mark=mark(class_id=None, action=said)))
+        assert silent.content["notice"] is None
+    assert ask(port, "/api/undo", "POST", action(5)).content["notice"] is None
+
+
 def test_an_action_counts_once_however_often_it_is_sent(port: int, session: SmallSession) -> None:
     requests = [
         ("/api/marks", action(1, mark=mark())),
@@ -153,6 +165,14 @@ def test_frames_are_ranked(port: int) -> None:
     assert ranked[0]["reason"].endswith("has no label")
 
 
+def test_an_export_is_named_by_its_full_path(
+    session: SmallSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with serving(session, Path("mine/exports")) as server:
+        assert ask(server.port, "/api/export", "POST", {}).content["folder"] == str(tmp_path / "mine/exports/labels_1")
+
+
 def test_an_export_gets_a_new_folder_and_never_an_old_one(port: int, tmp_path: Path) -> None:
     first = ask(port, "/api/export", "POST", {}).content
     second = ask(port, "/api/export", "POST", {"painted_only": True, "least_confidence": 0.5}).content
@@ -173,7 +193,10 @@ def test_the_free_view_begins_at_the_cameras_of_the_frames(port: int, session: S
     view = {"pose": POSE, "vertical_fov": 1.0, "height": 24, "width": 32}
     answer = ask(port, "/api/view", "POST", view).content
     color = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["color"]))))
-    assert np.abs(color.astype(int) - session.view(session.surface.c2w[1], 1.0, 24, 32).color).mean() < 6
+    seen = session.view(session.surface.c2w[1], 1.0, 24, 32)
+    assert np.abs(color.astype(int) - seen.color).mean() < 6
+    confidence = inline_array(answer["confidence"], "u1", session).reshape(24, 32)
+    assert (confidence == confidence_layer(seen.confidence)).all()
 
 
 def test_a_mark_on_the_free_view_is_one_on_the_training_pixels_that_it_shows(port: int, session: SmallSession) -> None:

@@ -167,7 +167,9 @@ def test_each_pixel_shows_the_nearest_one_above_and_to_the_left_that_is_known() 
     assert frame.shape == (8, 11)
     pixels = rng.integers(0, (2, 8, 11), (5, 6, 3)).astype(np.int32)
     pixels[0, :2, 0] = -1
-    found = said.at(pixels)
+    found, confidence = said.at(pixels)
+    assert (confidence[found >= 0] == found[found >= 0]).all()  # of the same pixels
+    assert (confidence[pixels[..., 0] < 0] == 0).all()
     for place in np.ndindex(5, 6):
         number, row, column = pixels[place]
         assert found[place] == (-1 if number < 0 else labels[number, row // 3, column // 3])

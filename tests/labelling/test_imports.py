@@ -231,7 +231,10 @@ def spoil_id(image: ndarray) -> ndarray:
     ("spoil", "sentence"),
     [
         (lambda folder: resized(folder, (WIDTH, WIDTH)), "of the shape of its frame"),
-        (lambda folder: [path.unlink() for path in folder.glob("*.png")], "found none for any of"),
+        (
+            lambda folder: [path.unlink() for path in folder.glob("*.png")],
+            r"Expected label images such as frame_0\.png in .*, found none for any of",
+        ),
         (
             lambda folder: Image.fromarray(spoil_id(np.asarray(Image.open(folder / "frame_0.png")))).save(
                 folder / "frame_0.png"

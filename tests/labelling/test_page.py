@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.server import LabelServer
 from semantic_ns.labelling.state import ImportInForce
 from support.label_page import (
@@ -23,7 +24,7 @@ from support.label_page import (
     marked_classes,
     shapes,
 )
-from support.label_server import serving
+from support.label_server import mark, serving
 from support.label_session import SmallSession
 
 pytestmark = pytest.mark.skipif(NO_BROWSER is not None, reason=str(NO_BROWSER))
@@ -46,6 +47,14 @@ def test_a_stroke_colours_the_object_under_the_pointer_and_nothing_else(page: La
     assert is_tinted(after[0], before[0], session.classes[SOFA].color)
     assert np.abs(after[1] - before[1]).max() <= 2
     assert (page.text("marks"), page.text("frames-marked")) == ("1", "1 of 6")
+
+
+def test_the_class_under_the_pointer_is_told_though_the_pointer_rests(page: LabelPage, session: SmallSession) -> None:
+    page.keys("3")
+    page.point_at(ON_SOFA)
+    assert page.text("under").endswith("No label")
+    session.add_mark(Mark.from_json(mark(0, SOFA, *ON_SOFA)), "another", 1)
+    page.page.wait_until("document.getElementById('under').textContent.endsWith('sofa')")
 
 
 def test_a_stroke_is_on_the_screen_before_the_server_answers(page: LabelPage, session: SmallSession) -> None:
@@ -232,6 +241,14 @@ def test_classes_are_added_found_and_renamed_and_names_stay_text(page: LabelPage
     page.page.wait_until("snsLabel.store.classOf(1).is_locked")
     assert page.page.value("document.querySelectorAll('#classes li').length") == 6
     assert page.page.value("window.hit === undefined && !document.querySelector('#classes img')")
+
+
+def test_a_mark_beside_the_surface_is_told(page: LabelPage, session: SmallSession) -> None:
+    session.has_surface = False
+    page.stroke(ON_WALL)
+    page.page.wait_until("document.querySelector('.toast.info')")
+    assert "no surface" in page.text("toasts")
+    assert len(session.marks) == 1
 
 
 def test_the_free_view_moves_and_is_labelled(page: LabelPage, session: SmallSession) -> None:

@@ -65,6 +65,48 @@ def test_the_wheel_zooms_at_the_pointer_and_a_touchpad_pans(page: LabelPage) -> 
     page.page.wait_until(f"Math.abs(snsLabel.view.toScreen({ON_SOFA[0]}, 0).x - {after['x'] - 20}) < 1e-3")
 
 
+def test_zoom_is_shown_and_by_keys_keeps_what_is_under_the_pointer(page: LabelPage) -> None:
+    def shown() -> tuple[str, str]:
+        return page.text("zoom"), page.page.value("`${Math.round(100 * snsLabel.view.scale)} %`")
+
+    assert shown()[0] == shown()[1]
+    page.point_at(ON_SOFA)
+    at = page.on_screen(ON_SOFA)
+    fitted = shown()[0]
+    page.keys("+", "+")
+    assert shown()[0] == shown()[1] != fitted
+    place = page.page.value("snsLabel.view.toScreen(snsLabel.view.pointer.x, snsLabel.view.pointer.y)")
+    assert (place["x"], place["y"]) == pytest.approx((at["x"], at["y"]), abs=1)
+    page.keys("0")
+    assert shown() == (fitted, fitted)
+
+
+def test_in_the_free_view_zoom_keys_move_and_capital_letters_count(page: LabelPage) -> None:
+    page.keys("f")
+    page.page.wait_until("snsLabel.view.free && !snsLabel.free.isBusy")
+    place = "snsLabel.free.position.join()"
+    seen = [page.page.value(place)]
+    for key in ("+", "W", "-", "S"):
+        page.keys(key)
+        seen.append(page.page.value(place))
+    assert len(set(seen[:4])) == 4
+    assert np.array(seen[0].split(","), float) == pytest.approx(np.array(seen[4].split(","), float))
+
+
+def test_unsure_parts_are_highlighted_in_the_free_view_too(page: LabelPage, session: SmallSession) -> None:
+    session.confidence = lambda frame: np.where(session.labels(frame) >= 0, 0.4, 0.0).astype(np.float32)
+    page.keys("3")
+    page.stroke(ON_SOFA)
+    page.wait_until_saved()
+    page.keys("f")
+    page.page.wait_until("snsLabel.view.free?.width === 640 && !snsLabel.free.isBusy")
+    sofa = [free_place(page, 0.3, 0.65)]
+    sofa += [(sofa[0][0] + step, sofa[0][1]) for step in range(1, 7)]
+    assert len({tuple(color // 64) for color in page.colors(*sofa)}) == 1
+    page.page.click("#highlight button", "Unsure", 20)
+    assert len({tuple(color // 64) for color in page.colors(*sofa)}) > 1
+
+
 def test_space_and_the_middle_button_move_the_image_and_mark_nothing(page: LabelPage, session: SmallSession) -> None:
     at = page.on_screen(ON_SOFA)
     page.page.call("Input.dispatchKeyEvent", type="keyDown", key=" ", text=" ")

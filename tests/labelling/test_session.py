@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def test_each_person_takes_back_what_is_their_own(opened: Callable[..., LabelSes
     session.undo("a", 1)
     assert (session.painted(0) == -1).all()
     assert (session.painted(1) == LAMP).any()
-    with pytest.raises(SceneError, match="Expected an action of yours to undo, found none"):
+    with pytest.raises(SceneError, match=r"of yours to undo, found none; each tab .* the eraser takes away"):
         session.undo("a", 2)
 
 
@@ -159,6 +160,25 @@ def test_a_session_that_is_opened_again_is_as_it_was(opened: Callable[..., Label
     again = opened()
     assert are_equal(before, [*everything(again), np.array(again.revision)])
     assert (again.classes, again.progress()) == (classes, progress)
+
+
+def test_a_mark_spreads_if_a_pixel_of_its_own_shows_a_voxel(surface: LabelSurface, tmp_path: Path) -> None:
+    voxels = surface.pixel_voxels.copy()
+    voxels[0, :6] = -1  # the sky
+    session = LabelSession(replace(surface, pixel_voxels=voxels), tmp_path / "journal")
+    in_sky = session.add_mark(click(0, WALL, 10.5, 2.5), "one", 0)
+    assert not session.spreads(in_sky)
+    assert session.labels(0)[2, 10] == WALL  # it counts for its own pixels
+    assert (session.labels(1) == -1).all()
+    below = session.add_mark(click(0, LAMP, 10.5, 12.5), "one", 1)
+    assert session.spreads(below)
+    assert not session.spreads(in_sky)
+    session.add_mark(click(0, WALL, 10.5, 12.5, radius=5), "one", 2)
+    assert not session.spreads(below)  # it is covered
+    session.undo("one", 3)
+    assert session.spreads(below)
+    assert not session.spreads(session.add_mark(click(0, None, 20.5, 12.5, action="void"), "one", 4))
+    session.close()
 
 
 def test_void_and_erased_pixels_say_nothing_about_the_surface(opened: Callable[..., LabelSession]) -> None:

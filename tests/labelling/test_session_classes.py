@@ -119,7 +119,7 @@ def test_marks_of_others_leave_a_locked_class_alone(opened: Callable[..., LabelS
     session = opened()
     session.add_mark(click(0, WALL, 5, 5), "a", 0)
     session.add_mark(click(1, LAMP, 20, 10), "a", 1)
-    shown = [session.labels(frame) == LAMP for frame in range(FRAMES)]
+    shown = [(session.labels(frame) == LAMP) & (session.confidence(frame) >= 0.1) for frame in range(FRAMES)]
     session.lock_class(LAMP, True, "a", 2)
     session.add_mark(click(1, WALL, 8, 10, 5), "b", 0)
     for frame in range(FRAMES):
@@ -129,6 +129,19 @@ def test_marks_of_others_leave_a_locked_class_alone(opened: Callable[..., LabelS
     session.lock_class(LAMP, False, "a", 3)
     session.add_mark(click(1, WALL, 20, 10, 1), "b", 2)
     assert session.labels(1)[10, 20] == WALL
+
+
+def test_a_class_locked_as_the_only_one_keeps_what_is_near_its_marks_alone(opened: Callable[..., LabelSession]) -> None:
+    session = opened()
+    session.add_mark(click(0, WALL, 3, 12), "a", 0)
+    labels, is_sure = session.labels(2), session.confidence(2) >= 0.1
+    assert (labels[:, -1] == WALL).mean() > 0.5  # it shows where nobody has looked
+    assert not is_sure[:, -1].any()
+    session.lock_class(WALL, True, "a", 1)
+    session.add_mark(click(2, LAMP, 28, 12), "a", 2)
+    assert (session.labels(2)[:, -1] == LAMP).mean() > 0.5
+    with pytest.raises(SceneError, match="all of its pixels show a locked class"):
+        session.add_mark(click(0, LAMP, 3, 12), "a", 3)
 
 
 def test_ids_of_a_scene_that_labels_cannot_hold_are_refused(surface: LabelSurface, tmp_path: Path) -> None:

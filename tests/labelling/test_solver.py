@@ -281,5 +281,9 @@ def test_a_surface_that_was_kept_is_found_again_unless_the_run_went_on(surface: 
     path.write_bytes(whole[: len(whole) // 2])
     assert load_label_surface(config, 200) is None
     path.write_bytes(whole)
+    surface.frames[1].image.parent.rename(tmp_path / "moved")
+    assert load_label_surface(config, 200) is None  # the run finds its scene, or says that it does not
+    (tmp_path / "moved").rename(surface.frames[1].image.parent)
+    assert load_label_surface(config, 200) is not None
     checkpoint.write_bytes(b"other weights")
     assert load_label_surface(config, 200) is None

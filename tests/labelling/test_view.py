@@ -76,8 +76,12 @@ def test_a_training_camera_sees_its_own_image_and_marks_on_the_view_are_marks_on
     frames, rows, columns = view.pixels[is_seen].T
     colors = np.stack([session.color(frame) for frame in range(2)])
     labels = np.stack([session.labels(frame) for frame in range(2)])
+    confidence = np.stack([session.confidence(frame) for frame in range(2)])
     assert (view.color[is_seen] == colors[frames, rows, columns]).all()
     assert (view.labels[is_seen] == labels[frames, rows, columns]).all()
+    assert (view.confidence[is_seen] == confidence[frames, rows, columns]).all()
+    assert set(np.unique(view.confidence[is_seen] < 1)) == {False, True}
+    assert (view.confidence[~is_seen] == 0).all()
     assert {3, 7} <= set(np.unique(view.labels))
     assert (view.labels[~is_seen] == -1).all()
     session.close()

@@ -56,6 +56,8 @@ class SmallSession:
     undone: dict[str, list[Mark]] = field(default_factory=dict)
     pixels: dict[int, ndarray] = field(default_factory=dict)
     imported: ImportInForce | None = None
+    has_surface: bool = True
+    """Whether marks lie on the surface; where they do not, they spread here all the same."""
     failure: Exception | None = None
     """What the next action raises."""
     exported_coco: bool = False
@@ -119,6 +121,9 @@ class SmallSession:
             self.undone[client] = []
 
         return self._act(client, sequence, add)
+
+    def spreads(self, revision: int) -> bool:
+        return self.has_surface
 
     def undo(self, client: str, sequence: int) -> int:
         def take_back() -> None:
@@ -230,7 +235,8 @@ class SmallSession:
         rows, columns = rows * self.height // height, columns * self.width // width
         pixels = np.stack([np.full_like(rows, frame), rows, columns], axis=-1).astype(np.int32)
         pixels[rows >= self.height - 2] = -1
-        return View(self.color(frame)[rows, columns], self.labels(frame)[rows, columns], pixels)
+        color, labels, confidence = self.color(frame), self.labels(frame), self.confidence(frame)
+        return View(color[rows, columns], labels[rows, columns], confidence[rows, columns], pixels)
 
     def ranked_frames(self) -> list[FrameRank]:
         scores = [float((self.labels(frame) < 0).mean()) for frame in range(self.num_frames)]

@@ -73,6 +73,7 @@ export class View {
     this.top = (this.height - height * this.scale) / 2;
     this.isFitted = true;
     this.request();
+    this.store.emit("hover");
   }
 
   zoom(factor, x = this.width / 2, y = this.height / 2) {
@@ -102,6 +103,7 @@ export class View {
     this.top = Math.min(this.height - rest, Math.max(rest - this.frame.height * this.scale, this.top));
     this.isFitted = false;
     this.request();
+    this.store.emit("hover");
   }
 
   // A place on the screen in pixels of the image.

@@ -88,13 +88,14 @@ export class FreeView {
       const source = this.isField ? "field" : "voxels";
       const answer = await (await this.store.ask("/api/view", { ...asked, source })).json();
       const bytes = Uint8Array.from(atob(answer.color), (sign) => sign.charCodeAt(0));
-      const [picture, labels] = await Promise.all([createImageBitmap(new Blob([bytes], { type: "image/jpeg" })), this.store.inflated(answer.labels)]);
+      const layers = [answer.labels, answer.confidence].map((one) => this.store.inflated(one));
+      const [picture, labels, confidence] = await Promise.all([createImageBitmap(new Blob([bytes], { type: "image/jpeg" })), ...layers]);
       if (!this.isOn) return;
       if (this.pointer.isDrawing) {
         this.isAsked = true;
         return;
       }
-      this.view.free = { name: "Free view", width, height, picture, labels: new Int16Array(labels), confidence: null, asked };
+      this.view.free = { name: "Free view", width, height, picture, labels: new Int16Array(labels), confidence: new Uint8Array(confidence), asked };
       this.view.fit();
       this.view.colorLabels();
       this.store.emit("hover");

@@ -25,6 +25,7 @@ export const KEYS = [
     { shown: ["1", "–", "9"], says: "Choose a class" },
     { shown: ["Alt", "1", "–", "9"], says: "Give the chosen class a key" },
     { key: "/", does: "search", says: "Find or add a class" },
+    { shown: ["Shift", "Enter"], says: "There: add it, although others fit" },
     { key: "i", does: "pick", says: "Choose the class under the pointer" },
     { key: "g", does: "confirm", says: "Confirm the label under the pointer" },
     { key: "o", does: "only", says: "Only this class, on and off" },
@@ -42,8 +43,8 @@ export const KEYS = [
   ]],
   ["View", [
     { key: "h", shown: ["H held"], does: "hide", says: "The picture without labels" },
-    { key: "+", does: "zoom-in", says: "Zoom in" },
-    { key: "-", does: "zoom-out", says: "Zoom out" },
+    { key: "+", does: "zoom-in", says: "Zoom in; forward in the free view" },
+    { key: "-", does: "zoom-out", says: "Zoom out; back in the free view" },
     { key: "0", does: "zoom-fit", says: "Whole image" },
     { shown: ["Wheel", "Pinch"], says: "Zoom at the pointer" },
     { key: " ", shown: ["Space", "Drag"], does: "pan", says: "Move the image" },
@@ -86,6 +87,11 @@ export function fillHelp() {
   find("keys").replaceChildren(...columns);
 }
 
+// A letter without regard to Shift and Caps Lock.
+export function keyName({ key }) {
+  return key.length === 1 ? key.toLowerCase() : key;
+}
+
 function isTyping(target) {
   return target.matches?.("input:not([type=range]):not([type=checkbox]), select, textarea") || document.querySelector("dialog[open]");
 }
@@ -108,13 +114,13 @@ export function listen(actions, extra) {
     const isOnControl = event.target.matches?.("button, input");
     if (event.key === " " && isOnControl && event.target.matches(":focus-visible")) return;
     if (event.key.startsWith("Arrow") && event.target.matches?.("input[type=range]")) return;
-    const does = ACTIONS.get(event.key.length === 1 ? event.key.toLowerCase() : event.key);
+    const does = ACTIONS.get(keyName(event));
     if (!does || (event.shiftKey && event.key.startsWith("Arrow"))) return;
     event.preventDefault();
     actions[does](event);
   });
   addEventListener("keyup", (event) => {
-    const does = ACTIONS.get(event.key.length === 1 ? event.key.toLowerCase() : event.key);
+    const does = ACTIONS.get(keyName(event));
     if (does === "hide" || does === "pan") actions[`${does}-end`]();
   });
   addEventListener("blur", () => ["hide-end", "pan-end"].forEach((one) => actions[one]()));

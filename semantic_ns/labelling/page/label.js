@@ -6,7 +6,7 @@ import { element, find, percent, swatch, toast } from "./dom.js";
 import { Field } from "./field.js";
 import { bindExport, showImport } from "./files.js";
 import { FreeView } from "./free.js";
-import { fillHelp, keyOf, listen } from "./keys.js";
+import { fillHelp, keyName, keyOf, listen } from "./keys.js";
 import { Pointer } from "./pointer.js";
 import { Questions } from "./questions.js";
 import { Segments } from "./segment.js";
@@ -261,12 +261,14 @@ function showConnection() {
 store.addEventListener("state", () => { if (find("strip").children.length) showState(); });
 store.addEventListener("connection", showConnection);
 store.addEventListener("error", (event) => toast(event.detail));
+store.addEventListener("notice", (event) => toast(event.detail, "info"));
 store.addEventListener("pending", () => view.request());
 store.addEventListener("segment", () => { find("tip").textContent = segments.isWaiting ? "Looking for what is there" : TIPS[tool.shape]; });
 store.addEventListener("hover", () => { find("under").textContent = underPointer(); find("zoom").textContent = `${Math.round(100 * view.scale)} %`; });
 store.addEventListener("layers", (event) => {
   view.colorLabels();
   classes.count(store.layers.get(store.shown)?.labels);
+  store.emit("hover"); // what is under the pointer may be another class now
   const item = event.detail;
   if (free.isOn && (item || free.revision !== store.state.revision)) {
     free.revision = store.state.revision;
@@ -305,9 +307,9 @@ const actions = {
   },
   hide: () => setHidden(true),
   "hide-end": () => setHidden(false),
-  "zoom-in": () => view.zoom(1.25),
-  "zoom-out": () => view.zoom(0.8),
-  "zoom-fit": () => view.fit(),
+  "zoom-in": () => zoom(() => view.zoom(1.25), 2),
+  "zoom-out": () => zoom(() => view.zoom(0.8), -2),
+  "zoom-fit": () => zoom(() => view.fit(), 0),
   free: toggleFree,
   yes: () => questions.answer(true),
   answer: () => questions.answer(false),
@@ -316,6 +318,17 @@ const actions = {
   "pan-end": () => { pointer.isSpaceHeld = false; pointer.updateCursor(); view.request(); },
   help: () => find("help-dialog").showModal(),
 };
+
+// Zoom by keys and buttons: the pointer stays where it is on the screen. The free view moves forward and back instead.
+function zoom(change, forward) {
+  if (free.isOn) {
+    if (forward) free.move(0, 0, forward);
+    return;
+  }
+  const at = view.pointer && !pointer.isByKeys ? view.toScreen(view.pointer.x, view.pointer.y) : null;
+  change();
+  if (at) pointer.hover(view.toImage(at.x, at.y));
+}
 
 function moveByKey(event) {
   const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -345,7 +358,7 @@ const MOVES = {
 
 function extraKey(event) {
   if (event.shiftKey && event.key.startsWith("Arrow")) moveByKey(event);
-  else if (free.isOn && MOVES[event.key] && !event.ctrlKey && !event.metaKey && !event.altKey) MOVES[event.key]();
+  else if (free.isOn && MOVES[keyName(event)] && !event.ctrlKey && !event.metaKey && !event.altKey) MOVES[keyName(event)]();
   else if (event.key === "Escape") return pointer.cancel();
   else if (event.key === "Backspace") return pointer.removeCorner();
   else if (event.key === "Enter" && event.target === view.canvas) {

@@ -180,6 +180,7 @@ export class Store extends EventTarget {
       this.recover();
       this.emit("pending");
       if (answer) this.receive(answer, since, layer, item); // at once, so that no picture is drawn without the mark
+      if (answer?.notice) this.emit("notice", answer.notice);
       this.emit("done", item);
     }
     this.isPumping = false;

@@ -1,0 +1,50 @@
+"""The surface of a session from any pose, with what is painted and what has spread."""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float32, Int16
+from numpy import ndarray
+
+from semantic_ns.labelling.spreading import Spreader, SpreadLabels
+from semantic_ns.labelling.state import NOTHING, SessionState, Unchecked
+from semantic_ns.labelling.surface import LabelSurface
+from semantic_ns.labelling.view import View, nearest_discs, view_of
+
+
+class FreeViews:
+    """The part of a session that shows its surface; `LabelSession` gives it its state, and what has spread."""
+
+    _state: SessionState
+    _surface: LabelSurface
+    _spreader: Spreader
+    _lock: threading.RLock
+    _spread: Callable[[], SpreadLabels]
+
+    def view(self, c2w: Float32[ndarray, "3 4"], vertical_fov: float, height: int, width: int) -> View:
+        """The surface from any pose, with its labels; see `nearest_discs` for the arguments."""
+        discs, near = self._surface.discs, self._surface.near
+        nearest = nearest_discs(discs, c2w, vertical_fov, height, width, near)
+        with self._lock:
+            return view_of(discs, nearest, *self._shown_by_discs())
+
+    def pose(self, frame: Unchecked) -> tuple[Float32[ndarray, "3 4"], float]:
+        """The pose of the camera of a frame (OpenGL axes, scene units) and its vertical angle of view, for `view`."""
+        height = self._state.info(frame).height
+        return self._surface.c2w[frame], float(2 * np.arctan(0.5 * height / self._surface.intrinsics[frame, 1]))
+
+    def _shown_by_discs(self) -> tuple[Int16[ndarray, "points"], Float32[ndarray, "points"]]:
+        """The labels of the training pixels that the discs of the surface are, and how sure they are."""
+        surface, spread = self._spreader.surface, self._spread()
+        voxels = surface.disc_voxels
+        labels = np.where(voxels >= 0, spread.labels[voxels], np.int16(NOTHING))
+        confidence = np.where(voxels >= 0, spread.confidence[voxels], np.float32(0))
+        frames, rows, columns = surface.discs.pixels.T
+        for frame in sorted({mark.frame for mark in self._state.painting.marks.values()}):
+            of_frame = slice(*np.searchsorted(frames, [frame, frame + 1]))
+            painted = self._state.painted(frame)[rows[of_frame], columns[of_frame]]
+            is_painted = painted != NOTHING
+            labels[of_frame] = np.where(is_painted, np.maximum(painted, NOTHING), labels[of_frame])
+            confidence[of_frame][is_painted] = 1
+        return labels, confidence
