@@ -19,7 +19,13 @@ from benchmarks.gpu.settings import NotPossibleError, Settings
 
 _PATIENCE = 5.0
 """Seconds between a request to end and the end of a process."""
-_HEAVY_MODULES = ["torch", "nerfstudio.scripts.train", "semantic_ns.methods.semantic_nerf.method", "torchmetrics", "numba"]
+_HEAVY_MODULES = [
+    "torch",
+    "nerfstudio.scripts.train",
+    "semantic_ns.methods.semantic_nerf.method",
+    "torchmetrics",
+    "numba",
+]
 
 
 @dataclass(frozen=True)
