@@ -134,8 +134,11 @@ def test_one_camera_alone_trains_and_is_scored(tmp_path: Path) -> None:
     check_is_finite(trained(semantic_nerf, scene, tmp_path))
 
 
-def test_cameras_in_one_place_keep_the_units_of_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cameras_in_one_place_without_depth_keep_the_units_of_their_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scene = write_scene(tmp_path / "scene", monkeypatch, "outward from one point")
+    without_depth(scene)
     outputs = NerfstudioSemanticDataParserConfig(data=scene).setup().get_dataparser_outputs("train")
     assert outputs.dataparser_scale == 1
     assert outputs.cameras.camera_to_worlds[:, :, 3].abs().max() < 1e-6

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from semantic_ns.benchmark.runner.trials import BenchmarkScene, Trial, read_trial, write_done, write_failed
-from support.fresh_process import run_warm
 
 
 def trial(mode: str = "click", seed: int = 0, **changes: Any) -> Trial:
@@ -79,6 +78,8 @@ def train_warm(arguments: Sequence[str], folder: Path) -> None:
         arguments: arguments of Python that run a module, `-m`, its name and what it is given before the folder.
         folder: its folder, where its result is afterwards.
     """
+    from support.fresh_process import run_warm  # not on the path where this module is the program of a trial
+
     module, *given = arguments[arguments.index("-m") + 1 :]
     code = f"import runpy, sys; sys.argv = {['trial', *given, str(folder)]!r}; "
     ended = run_warm(code + f"runpy.run_module({module!r}, run_name='__main__')")
