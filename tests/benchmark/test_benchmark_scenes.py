@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from semantic_ns.benchmark.runner.backend import ProcessBackend
 from semantic_ns.benchmark.runner.image_scores import worst_image
 from semantic_ns.benchmark.runner.place import commit, processor
 from semantic_ns.benchmark.runner.trials import (
@@ -31,6 +30,7 @@ from semantic_ns.benchmark.scenes.report import REPORT, SCORES, compared, write_
 from semantic_ns.benchmark.scenes.summary import is_scoreboard, other_commits, read_scoreboard, summaries
 from semantic_ns.cli import benchmark as cli
 from semantic_ns.errors import SceneError
+from support.benchmark_trials import train_warm
 from support.fresh_process import HIDE_PLUGIN, last_line, run_with_libraries
 from support.markdown import rows
 
@@ -301,7 +301,7 @@ def test_options_after_two_dashes_are_those_of_a_scoreboard(tmp_path: Path, monk
 def test_a_trial_trains_and_is_scored_image_by_image(replica_scene: Path, tmp_path: Path) -> None:
     folder = tmp_path / "trial"
     write_trial(folder, trial(scene=scoreboard_scene(str(replica_scene)), num_steps=2, options=SMALL, score_stride=2))
-    assert list(ProcessBackend(1, scene_trial.MODULE).run([folder])) == [folder]
+    train_warm(scene_trial.MODULE, folder)
     result = json.loads((folder / "result.json").read_text())
     assert result["state"] == "done", result["error"]
     images, scores = result["images"], result["scores"]["test"]
