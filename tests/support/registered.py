@@ -20,7 +20,7 @@ FIELDS = {
 }
 """Those that train a field of one scene from rays; the others see a view from source views of any scene."""
 SMALL = {
-    "gsnerf": {"num_source_views": 2, "rays_per_target": 16, "num_samples": 4},
+    "gsnerf": {"num_source_views": 2, "rays_per_target": 16, "num_samples": 8},
     "gsnerf-small": {"num_source_views": 2, "rays_per_target": 64, "encoder": "unet"},
     "viewseg": {"num_source_views": 2, "rays_per_image": 8, "num_coarse_samples": 4, "num_fine_samples": 4},
     "viewseg-small": {"num_source_views": 2, "source_rays": 16, "encoder": "unet"},
