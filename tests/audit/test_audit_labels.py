@@ -238,6 +238,7 @@ def trained_on_errors(wrong_scene: tuple[Path, np.ndarray], tmp_path_factory: py
     config.pipeline.datamanager.data = wrong_scene[0]
     config.pipeline.datamanager.train_num_rays_per_batch = 512  # pyright: ignore[reportAttributeAccessIssue]
     config.pipeline.datamanager.dataparser = ReplicaDataParserConfig(split="all")  # pyright: ignore[reportAttributeAccessIssue]
+    config.pipeline.eval_images_at_end = 0  # pyright: ignore[reportAttributeAccessIssue]
     config.pipeline.propagation.clean_noise_rate = 0.0  # pyright: ignore[reportAttributeAccessIssue]  # a single error must not pass for clean
     config.pipeline.model.log2_hashmap_size, config.pipeline.model.max_res = 12, 128  # pyright: ignore[reportAttributeAccessIssue]
     train(config)
