@@ -17,7 +17,7 @@ from semantic_ns.synthetic_scene import write_nerfstudio_scene
 SMALL = (
     "--max-num-iterations", "3", "--pipeline.model.num-levels", "4", "--pipeline.model.log2-hashmap-size", "8",
     "--pipeline.model.max-res", "64", "--pipeline.datamanager.train-num-rays-per-batch", "256",
-    "--machine.device-type", "cpu",
+    "--machine.device-type", "cpu", "--pipeline.eval-images-at-end", "0", "--pipeline.propagation.enabled", "False",
 )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def write_scene(folder: Path, monkeypatch: pytest.MonkeyPatch, capture: str) -> 
         monkeypatch.setattr(synthetic_scene, "make_trajectory", trajectories[capture])
     if capture == "outdoors":  # furniture on a plain, with walls kilometres away; such depth does not fit into 16 bits
         monkeypatch.setattr(synthetic_scene, "ROOM_HALF_SIZE", (3000.0, 2000.0, 800.0))
-    write_nerfstudio_scene(folder, num_frames=_NUM_FRAMES)
+    write_nerfstudio_scene(folder, _NUM_FRAMES, 32, 24)
     if capture in ("no depth", "outdoors"):
         without_depth(folder)
     if capture == "wrong depth":
