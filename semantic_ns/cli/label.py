@@ -234,9 +234,9 @@ def entrypoint() -> None:
     command = tyro.cli(Label, config=(tyro.conf.FlagConversionOff,))
     try:
         run_command(command.main)
-        status: Any = 0
+        status = 0
     except SystemExit as error:
-        status = error.code
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
     except KeyboardInterrupt:  # before the page was served; what was trained goes on at the next start
         status = 128 + signal.SIGINT
     end_process(status)
