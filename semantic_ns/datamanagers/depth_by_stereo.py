@@ -7,8 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64
-from nerfstudio.cameras.cameras import Cameras, CameraType
+from jaxtyping import Bool, Float32
+from nerfstudio.cameras.cameras import CameraType
 from numpy import ndarray
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,7 +21,7 @@ from semantic_ns.io.console import announce
 from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.many_scenes.views import view_cameras
 from semantic_ns.multi_view.stereo import StereoSettings, enlarged_depth, stereo_depth, stereo_size
-from semantic_ns.multi_view.typical_depth import Images, typical_depth
+from semantic_ns.multi_view.typical_depth import Images, typical_depth, usable_frames
 
 _MOST_FRAMES = 256
 """Frames that are compared; the others of a longer scene have no depth."""
@@ -66,13 +66,12 @@ def read_depth_by_stereo(dataset: StereoImages) -> DepthImages | None:
     transparent has no depth and confirms none. Frames are compared as pinhole cameras see them. Those without a pose
     have no depth. Nothing is drawn at random. The log says why there is no depth.
     """
-    usable = _with_pose(dataset.cameras)
-    refusal = _refusal(dataset.cameras, len(usable))
-    if refusal is not None:
-        announce("depth", f"stereo between the training images gives no depth: {refusal}")
+    usable = usable_frames(dataset.cameras).numpy()
+    images = _pinhole_images(dataset, len(usable))
+    if isinstance(images, str):
+        announce("depth", f"stereo between the training images gives no depth: {images}")
         return None
     start = time.perf_counter()
-    images = _PinholeImages(dataset)
     typical = typical_depth(images)
     if typical is None:
         announce("depth", "stereo between the training images gives no depth: too little texture or parallax")
@@ -137,28 +136,19 @@ def _settings(num_frames: int) -> StereoSettings:
     return replace(usual, num_confirming=num_confirming, tolerance=_TOLERANCE)
 
 
-def _with_pose(cameras: Cameras) -> Int64[ndarray, "posed"]:
-    """Numbers of the cameras that have a pose."""
-    poses = cameras.camera_to_worlds.cpu()
-    is_posed = poses.isfinite().all(dim=2).all(dim=1)
-    is_posed &= torch.linalg.det(poses[:, :3, :3].nan_to_num(0.0, 0.0, 0.0)).abs() > 0.5
-    return np.flatnonzero(is_posed.numpy())
-
-
-def _refusal(cameras: Cameras, num_posed: int) -> str | None:
-    """Why frames of such cameras are not compared; None where they are."""
-    if num_posed < 2:
+def _pinhole_images(dataset: StereoImages, num_usable: int) -> _PinholeImages | str:
+    """What is compared, or why nothing is."""
+    cameras = dataset.cameras
+    if num_usable < 2:
         return "fewer than two cameras have a pose"
     if bool((cameras.camera_type != CameraType.PERSPECTIVE.value).any()):
         return "the cameras are no perspective ones"
     if len(cameras.width.unique()) > 1 or len(cameras.height.unique()) > 1:
         return "the images have several sizes"
-    if can_be_undistorted(cameras):
-        try:
-            undistorted(cameras)
-        except SceneError:
-            return "the lens distortion cannot be undone"
-    return None
+    try:
+        return _PinholeImages(dataset)
+    except SceneError:
+        return "the lens distortion cannot be undone"
 
 
 def _small(

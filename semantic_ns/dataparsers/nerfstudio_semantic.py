@@ -258,7 +258,7 @@ class NerfstudioSemanticDataParser(Nerfstudio):
             announce(
                 _NAME,
                 f"cameras stand in nearly one place and see {1 / scale:.3g} m far by the depth images, which are the "
-                "unit now; --auto-scale-poses False leaves the poses as they are",
+                "unit now; nerfstudio-semantic-data --auto-scale-poses False leaves the poses as they are",
             )
         if len(entries) == 1:
             changes["eval_mode"] = "all"

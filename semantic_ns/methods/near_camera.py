@@ -95,8 +95,8 @@ class NearCameraPriceModel(Model):
                 announce(
                     "near cameras",
                     "the cameras stand in nearly one place, from which images do not show how far things are: expect "
-                    "right colours and classes from there, and wrong depth; add depth images, or images from farther "
-                    "away",
+                    "right colours and classes from there and wrong depth, unless depth images train, or images from "
+                    "farther away",
                 )
         else:
             return

@@ -124,12 +124,17 @@ def least_depth(images: Images) -> float | None:
     return _MOST_SEEN_AT_ONCE * float(torch.tensor(distances).median())
 
 
-def _kept(images: Images) -> tuple[Int64[Tensor, "frames"], ViewCameras | None]:
-    """Numbers and cameras of some frames, evenly spaced; no cameras where not all are perspective ones."""
-    c2w, focal = images.cameras.camera_to_worlds.cpu(), images.cameras.fx.cpu().reshape(-1)
+def usable_frames(cameras: Cameras) -> Int64[Tensor, "usable"]:
+    """Numbers of the cameras [N] that have a pose and a focal length."""
+    c2w, focal = cameras.camera_to_worlds.cpu(), cameras.fx.cpu().reshape(-1)
     is_usable = c2w.isfinite().all(dim=2).all(dim=1) & (focal > 0)
     is_usable &= torch.linalg.det(c2w[:, :3, :3].nan_to_num(0.0, 0.0, 0.0)).abs() > 0.5
-    usable = is_usable.nonzero()[:, 0]
+    return is_usable.nonzero()[:, 0]
+
+
+def _kept(images: Images) -> tuple[Int64[Tensor, "frames"], ViewCameras | None]:
+    """Numbers and cameras of some frames, evenly spaced; no cameras where not all are perspective ones."""
+    usable = usable_frames(images.cameras)
     kept = usable[torch.from_numpy(evenly_spaced(min(_NUM_FRAMES, len(usable)), len(usable))).long()]
     if not len(kept) or bool((images.cameras.camera_type != CameraType.PERSPECTIVE.value).any()):
         return kept, None
