@@ -13,6 +13,7 @@ from scipy.ndimage import distance_transform_edt
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.rays import FastRayGenerator, intrinsics_of, poses_of
 from semantic_ns.geometry.world import world_from_scene
+from semantic_ns.labelling.thinning import enough_discs
 from semantic_ns.labelling.view import SurfaceDiscs
 from semantic_ns.labels.class_table import ClassEntry
 from semantic_ns.propagation.pixel_points import PixelPoints, have_one_size
@@ -129,6 +130,15 @@ class SurfaceBuilder:
             pixels.astype(np.int32),
             np.stack(colors).reshape(-1, 3),
         )
+
+    def drawn(self, discs: SurfaceDiscs, near: float) -> Int32[ndarray, "drawn"]:
+        """Numbers of the discs that are enough to draw the surface."""
+        c2w, intrinsics = self.cameras()
+        cameras = self.run.pipeline.datamanager.train_dataset.cameras
+        heights = cameras.height.view(-1).cpu().numpy()
+        fovs = 2 * np.arctan(0.5 * heights / intrinsics[:, 1])
+        _, rows, columns = self.maps.depths.shape
+        return enough_discs(discs, c2w, fovs.tolist(), (rows, columns), near)
 
     def cameras(self) -> tuple[Float32[ndarray, "frames 3 4"], Float32[ndarray, "frames 4"]]:
         """Poses (OpenGL axes, scene units) and intrinsics of the frames."""

@@ -10,7 +10,7 @@ from numpy import ndarray
 from semantic_ns.labelling.spreading import Spreader, SpreadLabels
 from semantic_ns.labelling.state import NOTHING, SessionState, Unchecked
 from semantic_ns.labelling.surface import LabelSurface
-from semantic_ns.labelling.view import View, nearest_discs, view_of
+from semantic_ns.labelling.view import View, nearest_discs, view_of, without_gaps
 
 
 class FreeViews:
@@ -24,8 +24,8 @@ class FreeViews:
 
     def view(self, c2w: Float32[ndarray, "3 4"], vertical_fov: float, height: int, width: int) -> View:
         """The surface from any pose, with its labels; see `nearest_discs` for the arguments."""
-        discs, near = self._surface.discs, self._surface.near
-        nearest = nearest_discs(discs, c2w, vertical_fov, height, width, near)
+        discs, near = self._surface.drawn_discs, self._surface.near
+        nearest = without_gaps(nearest_discs(discs, c2w, vertical_fov, height, width, near))
         with self._lock:
             return view_of(discs, nearest, *self._shown_by_discs())
 
@@ -34,13 +34,13 @@ class FreeViews:
         height = self._state.info(frame).height
         return self._surface.c2w[frame], float(2 * np.arctan(0.5 * height / self._surface.intrinsics[frame, 1]))
 
-    def _shown_by_discs(self) -> tuple[Int16[ndarray, "points"], Float32[ndarray, "points"]]:
-        """The labels of the training pixels that the discs of the surface are, and how sure they are."""
+    def _shown_by_discs(self) -> tuple[Int16[ndarray, "drawn"], Float32[ndarray, "drawn"]]:
+        """The labels of the training pixels that the drawn discs of the surface are, and how sure they are."""
         surface, spread = self._spreader.surface, self._spread()
-        voxels = surface.disc_voxels
+        voxels = surface.drawn_voxels
         labels = np.where(voxels >= 0, spread.labels[voxels], np.int16(NOTHING))
         confidence = np.where(voxels >= 0, spread.confidence[voxels], np.float32(0))
-        frames, rows, columns = surface.discs.pixels.T
+        frames, rows, columns = surface.drawn_discs.pixels.T
         for frame in sorted({mark.frame for mark in self._state.painting.marks.values()}):
             of_frame = slice(*np.searchsorted(frames, [frame, frame + 1]))
             painted = self._state.painted(frame)[rows[of_frame], columns[of_frame]]

@@ -19,6 +19,7 @@ from PIL import Image
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.writing import replacing, write_errors_as_scene_error, write_png
+from semantic_ns.labelling.thinning import drawn_wider
 from semantic_ns.labelling.view import SurfaceDiscs
 from semantic_ns.labels.class_table import ClassEntry
 from semantic_ns.propagation.clusters import Clusters, find_clusters
@@ -30,13 +31,13 @@ if TYPE_CHECKING:
 
 FOLDER = "labelling"
 """Folder in a run's folder that holds what belongs to labelling."""
-_VERSION = 4
+_VERSION = 5
 _RAYS_PER_VOXEL = 10
 _LEAST_RAYS = 400_000
 _MOST_PIXELS = 32_000_000
 """Pixels over all frames of which the voxel is kept; of more, every n-th one along rows and columns is."""
 _GRAPH_ARRAYS = ("neighbours", "weights", "centres", "colors", "normals")
-_OWN_ARRAYS = ("pixel_voxels", "positions", "c2w", "intrinsics", "world_from_scene")
+_OWN_ARRAYS = ("pixel_voxels", "positions", "c2w", "intrinsics", "world_from_scene", "drawn")
 _DISC_ARRAYS = ("positions", "normals", "radii", "pixels", "colors")
 
 
@@ -66,7 +67,8 @@ class LabelSurface:
         stride: n; the voxel of every n-th pixel along rows and columns is known, and stands for n x n pixels.
         pixel_voxels: The voxel of these pixels, -1 for none.
         positions: Mean of the surface points in each voxel, scene units.
-        discs: Points of the surface, to draw it from any pose.
+        discs: Points of the surface, one for each pixel of the maps of the run.
+        drawn: Numbers of those that are enough to draw it from any pose, ascending, see `enough_discs`.
         near: Depth below which nothing is to be drawn, scene units.
         world_from_scene: From scene units to the world of the data set's files, see `geometry.world`.
         c2w: Poses of the frames (OpenGL axes), scene units.
@@ -89,8 +91,19 @@ class LabelSurface:
     void_id: int
     scene: Path
     discs: SurfaceDiscs
+    drawn: Int32[ndarray, "drawn"]
     near: float
     world_from_scene: Float64[ndarray, "3 4"]
+
+    @cached_property
+    def drawn_discs(self) -> SurfaceDiscs:
+        """The discs that are drawn."""
+        return drawn_wider(self.discs.part(self.drawn))
+
+    @cached_property
+    def drawn_voxels(self) -> Int32[ndarray, "drawn"]:
+        """The voxel of each disc that is drawn, -1 for none."""
+        return self.disc_voxels[self.drawn]
 
     @cached_property
     def disc_voxels(self) -> Int32[ndarray, "points"]:
@@ -250,9 +263,10 @@ def build_label_surfaces(run: "Run", numbers_of_voxels: Sequence[int]) -> list[L
     parts = [builder.build(number) for number in numbers_of_voxels]
     pixel_voxels = builder.pixel_voxels([graph for graph, _ in parts], stride)
     discs, near = builder.discs(), float(run.pipeline.model.bounds.near)
+    drawn = builder.drawn(discs, near)
     return [
         LabelSurface(graph, find_clusters(graph), stride, of_pixels, positions, *builder.cameras(), frames,
-                     *builder.classes(), Path(run.parser_config.data), discs, near, builder.world_from_scene())
+                     *builder.classes(), Path(run.parser_config.data), discs, drawn, near, builder.world_from_scene())
         for (graph, positions), of_pixels in zip(parts, pixel_voxels, strict=True)
     ]  # fmt: skip
 

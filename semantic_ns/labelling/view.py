@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int16, Int32, UInt8
+from jaxtyping import Float32, Int, Int16, Int32, UInt8
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
@@ -31,6 +31,11 @@ class SurfaceDiscs:
     radii: Float32[ndarray, "points"]
     pixels: Int32[ndarray, "points 3"]
     colors: UInt8[ndarray, "points 3"]
+
+    def part(self, numbers: Int[ndarray, "part"]) -> "SurfaceDiscs":
+        """The discs of these numbers."""
+        parts = self.positions, self.normals, self.radii, self.pixels, self.colors
+        return SurfaceDiscs(*(part[numbers] for part in parts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +86,22 @@ def nearest_discs(
     depths, nearest = np.full((height, width), np.inf, np.float32), np.full((height, width), -1, np.int32)
     kernels.nearest_discs(seen, discs.radii, focal, np.float32(near), depths, nearest)
     return nearest
+
+
+def without_gaps(nearest: Int32[ndarray, "height width"]) -> Int32[ndarray, "height width"]:
+    """A picture of `nearest_discs` in which a pixel between others shows what one of these does.
+
+    A pixel that shows nothing takes the disc of a neighbour if at least five of its eight neighbours show one.
+    """
+    padded = np.pad(nearest, 1, constant_values=-1)
+    rows, columns = np.nonzero(nearest < 0)
+    steps = [(1, 0), (1, 2), (0, 1), (2, 1), (0, 0), (0, 2), (2, 0), (2, 2)]
+    around = np.stack([padded[rows + down, columns + right] for down, right in steps])
+    is_gap = (around >= 0).sum(axis=0) >= 5
+    filled = nearest.copy()
+    chosen = (around >= 0).argmax(axis=0)
+    filled[rows[is_gap], columns[is_gap]] = around[chosen, np.arange(len(rows))][is_gap]
+    return filled
 
 
 def view_of(

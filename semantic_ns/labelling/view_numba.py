@@ -11,6 +11,8 @@ _GRAZING = 0.15
 """Cosine between a ray and a disc's normal below which the disc is taken to face the camera."""
 _LEAST_SIZE = 0.71
 """Radius of a disc in pixels, at least: it then covers the centre of a pixel wherever it lies."""
+_BAND = 64
+"""Rows that one thread draws at a time; it looks at all discs for each band."""
 
 
 @kernel
@@ -40,9 +42,10 @@ def nearest_discs(seen, radii, focal, near, depths, nearest):
     at a time.
     """
     height, width = nearest.shape
-    num_bands = (height + 31) // 32
+    per_focal = np.float32(1) / focal
+    num_bands = (height + _BAND - 1) // _BAND
     for band in prange(num_bands):
-        top, bottom = band * 32, min(band * 32 + 32, height)
+        top, bottom = band * _BAND, min(band * _BAND + _BAND, height)
         for p in range(seen.shape[0]):
             z = seen[p, 2]
             if not z > near:
@@ -66,13 +69,14 @@ def nearest_discs(seen, radii, focal, near, depths, nearest):
             offset = seen[p, 0] * seen[p, 3] + seen[p, 1] * seen[p, 4] + z * seen[p, 5]
             for r in range(first_row, last_row):
                 dy = (r + np.float32(0.5) - np.float32(0.5) * height) / focal
+                slope_of_row, square_of_row = dy * seen[p, 4] + seen[p, 5], dy * dy + np.float32(1)
                 for c in range(first_column, last_column):
-                    dx = (c + np.float32(0.5) - np.float32(0.5) * width) / focal
-                    slope = dx * seen[p, 3] + dy * seen[p, 4] + seen[p, 5]
-                    depth = z
-                    if abs(slope) > np.float32(_GRAZING) * np.sqrt(dx * dx + dy * dy + np.float32(1)):
-                        depth = offset / slope
+                    dx = (c + np.float32(0.5) - np.float32(0.5) * width) * per_focal
+                    slope = dx * seen[p, 3] + slope_of_row
+                    is_steep = slope * slope > np.float32(_GRAZING * _GRAZING) * (dx * dx + square_of_row)
+                    depth = offset / slope if is_steep else z
                     x, y, behind = dx * depth - seen[p, 0], dy * depth - seen[p, 1], depth - z
-                    if depth > near and x * x + y * y + behind * behind <= reach * reach and depth < depths[r, c]:
+                    is_hit = x * x + y * y + behind * behind <= reach * reach
+                    if is_hit and near < depth < depths[r, c]:
                         depths[r, c] = depth
                         nearest[r, c] = p

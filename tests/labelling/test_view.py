@@ -8,7 +8,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.session import LabelSession
 from semantic_ns.labelling.surface import LabelSurface
-from semantic_ns.labelling.view import SurfaceDiscs, nearest_discs
+from semantic_ns.labelling.view import SurfaceDiscs, nearest_discs, without_gaps
 from support.label_surfaces import make_label_surface
 
 HEIGHT, WIDTH, FOV, NEAR = 37, 45, 1.1, 0.05
@@ -118,3 +118,21 @@ def test_nothing_is_seen_behind_the_camera() -> None:
     discs = random_discs(40, 0)
     c2w = np.concatenate([np.eye(3), [[0], [0], [-3]]], axis=1).astype(np.float32)  # looks along -z, away from them
     assert (nearest_discs(discs, c2w, FOV, HEIGHT, WIDTH, NEAR) == -1).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_pixel_takes_the_disc_of_a_neighbour_where_five_of_the_eight_show_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    nearest = np.where(rng.random((13, 17)) < 0.35, -1, rng.integers(0, 99, (13, 17))).astype(np.int32)
+    filled = without_gaps(nearest)
+    for row, column in np.ndindex(13, 17):
+        around = nearest[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
+        shown = around[around >= 0]
+        if nearest[row, column] >= 0:
+            assert filled[row, column] == nearest[row, column]
+        elif len(shown) >= 5:
+            assert filled[row, column] in shown
+        else:
+            assert filled[row, column] == -1
+    assert ((nearest < 0) & (filled >= 0)).any()
+    assert (filled < 0).any()

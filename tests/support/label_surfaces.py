@@ -68,6 +68,7 @@ def make_label_surface(folder: Path, num_frames: int = 3, num_voxels: int = 200)
             .astype(np.int32),
             (colors.reshape(-1, 3) * 255).round().astype(np.uint8),
         ),
+        drawn=np.arange(len(positions), dtype=np.int32),
         near=0.01,
         world_from_scene=WORLD_FROM_SCENE,
     )
