@@ -62,6 +62,7 @@ Capability = Literal[
     "gives_raw_outputs",
     "exports_gaussians",
     "supports_propagation",
+    "shows_surface",
     "supports_active_learning",
     "supports_geometry_supervision",
     "shows_instances",
@@ -120,6 +121,8 @@ else:
         """Whether it renders from source frames: it has a `shelf` of them, a `source_rule`, and `sources_sentence`."""
         supports_propagation: bool
         """Whether labels can spread over its surface: it renders rays [H, W], and its field has `unit_positions`."""
+        shows_surface: bool
+        """Whether its images show one surface, so that there are voxels of it, by `unit_positions`."""
         supports_active_learning: bool
         """Whether it can be asked which labels are worth most: it renders intervals, and its field has a `head`."""
         supports_geometry_supervision: bool
@@ -142,6 +145,10 @@ else:
 
         @pass_semantic_gradients.setter
         def pass_semantic_gradients(self, passes: bool) -> None: ...
+
+        def unit_positions(self, positions: Tensor) -> Tensor:
+            """Positions [N, 3] in scene units, in a unit cube that holds all of space."""
+            ...
 
         def __call__(self, ray_bundle: RayBundle) -> dict[str, Any]:
             """Render rays [R]."""

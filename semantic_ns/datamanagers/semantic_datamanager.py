@@ -32,7 +32,7 @@ from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_depth import DepthImages, TrainingDepth
 from semantic_ns.errors import SceneError
-from semantic_ns.geometry.rays import FastRayGenerator
+from semantic_ns.geometry.rays import FastRayGenerator, lengths_per_depth
 from semantic_ns.io.console import announce
 from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.multi_view.stereo import DepthSource
@@ -152,11 +152,7 @@ class SemanticDataManager(LabelledImages, VanillaDataManager[SemanticDataset]):
 
     def _ray_lengths(self, index: int) -> Float[Tensor, "height width"]:
         """Distance along each ray of a training image per planar depth."""
-        camera = self.train_dataset.cameras[index]
-        rows, columns = torch.meshgrid(torch.arange(int(camera.height)), torch.arange(int(camera.width)), indexing="ij")
-        pixels = torch.stack([torch.full_like(rows, index), rows, columns], dim=-1)
-        rays = self.train_ray_generator(pixels.view(-1, 3))
-        return rays.metadata["directions_norm"].view(rows.shape)
+        return lengths_per_depth(self.train_dataset.cameras, self.train_ray_generator, index)
 
     @contextmanager
     def _training_images_on_device(self) -> Iterator[None]:

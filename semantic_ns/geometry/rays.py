@@ -96,6 +96,20 @@ def rays_of_image(cameras: Cameras) -> RayBundle:
     return perspective_rays(poses, intrinsics_of(cameras), indices).reshape((height, width))
 
 
+def lengths_per_depth(cameras: Cameras, generator: RayGenerator, index: int) -> Float[Tensor, "height width"]:
+    """Distance along the ray of each pixel of a camera per planar depth.
+
+    Args:
+        cameras: Cameras.
+        generator: What gives their rays.
+        index: Which camera.
+    """
+    height, width = (int(size[index]) for size in (cameras.height, cameras.width))
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    pixels = torch.stack([torch.full_like(rows, index), rows, columns], dim=-1)
+    return generator(pixels.view(-1, 3)).metadata["directions_norm"].view(height, width)
+
+
 class FastRayGenerator(RayGenerator):
     """nerfstudio's ray generator, by a kernel (CPU) or a few operations where the cameras are simple.
 

@@ -1,4 +1,4 @@
-"""The process that trains the classes of a run's field on the labels of a session.
+"""The process that has the classes of a run's field, or of its Gaussians, follow the labels of a session.
 
 `python -m semantic_ns.labelling.head_worker RUN/config.yml` reads a request a line on its standard input, and answers
 each by a line on its standard output, both JSON. It works on one thread with low priority, so that nobody waits for it
@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,10 +22,10 @@ from numpy import ndarray
 from semantic_ns.errors import SceneError
 from semantic_ns.fields.class_rays import ClassRays, collect_rays
 from semantic_ns.geometry.rays import FastRayGenerator
+from semantic_ns.interfaces import can
 from semantic_ns.io.writing import replacing
-from semantic_ns.labelling.head_run import read_config, write_run
+from semantic_ns.labelling.head_run import entries_of_session, read_config, write_head_run
 from semantic_ns.labelling.head_training import HeadTargets, HeadTrainer
-from semantic_ns.labels.class_table import STUFF_NAMES, ClassEntry
 from semantic_ns.runs import Run, load_run
 from semantic_ns.surface.sweep import sweep_stride, swept_pixels
 
@@ -103,7 +103,7 @@ class HeadWorker:
         return said.reshape(pixels.shape[:2]), sure.reshape(pixels.shape[:2])
 
     def save(self, folder: Path, classes: Sequence[tuple[int, str, Sequence[int], bool | None]], void_id: int) -> Path:
-        """Write the head as a run of its own, see `write_run`.
+        """Write the head as a run of its own, see `write_head_run`.
 
         Args:
             folder: A new folder.
@@ -111,28 +111,64 @@ class HeadWorker:
             void_id: The id of void in the session.
 
         Raises:
-            SceneError: if no label has taught it anything, or `write_run` refuses.
+            SceneError: if no label has taught it anything, or `write_head_run` refuses.
         """
         if not self.trainer.is_trained:
             raise SceneError(
                 "Expected a field that has learned a class to write it as a run, found none; mark something first."
             )
-        scene = self._run.model.taxonomy
-        things = dict(zip(scene.source_ids, scene.is_thing, strict=True))
-        entries = []
-        for number, name, (red, green, blue), thing in classes:
-            guess = things.get(number, name.casefold() not in STUFF_NAMES)
-            entries.append(ClassEntry(number, name, (red, green, blue), guess if thing is None else thing))
-        return write_run(self._run, folder, self.trainer.head, self.trainer.class_ids, entries, void_id)
+        entries = entries_of_session(self._run.model.taxonomy, classes)
+        return write_head_run(self._run, folder, self.trainer.head, self.trainer.class_ids, entries, void_id)
 
 
-def answers(begin: Callable[[], HeadWorker]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+@runtime_checkable  # for beartype in the tests
+class ClassWorker(Protocol):
+    """What follows a session: `HeadWorker`, or `GaussianWorker`, whose methods do the same."""
+
+    @property
+    def stride(self) -> int:
+        """n; every n-th pixel along rows and columns of all frames is asked for."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of frames, rows and columns of these pixels."""
+        ...
+
+    def train(self, labels: ndarray, confidence: ndarray, class_ids: Sequence[int]) -> tuple[ndarray, ndarray]:
+        """Take the labels of a session, and say what the run then shows."""
+        ...
+
+    def render(self, frame: int, rows: Sequence[int] | None = None) -> tuple[ndarray, ndarray]:
+        """What the run says of pixels of a frame."""
+        ...
+
+    def save(self, folder: Path, classes: Sequence[tuple[int, str, Sequence[int], bool | None]], void_id: int) -> Path:
+        """Write a run of its own."""
+        ...
+
+
+def worker_of(load_config: Path) -> ClassWorker:
+    """What follows a session on a run (slow to make).
+
+    Raises:
+        SceneError: if nothing can follow a session on such a run.
+    """
+    run = load_run(load_config)
+    if can(run.model, "exports_gaussians"):
+        from semantic_ns.labelling.gaussian_worker import GaussianWorker  # compiles kernels
+
+        return GaussianWorker(run)
+    return HeadWorker(run, read_config(load_config).optimizers)
+
+
+def answers(begin: Callable[[], ClassWorker]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """A function that answers requests: `begin` first, then `train`, `render` and `save` in any order.
 
     Args:
         begin: A function that makes the worker.
     """
-    made: list[HeadWorker] = []
+    made: list[ClassWorker] = []
 
     def answer(request: Mapping[str, Any]) -> dict[str, Any]:
         started, does = time.process_time(), request["do"]
@@ -189,7 +225,7 @@ def main(load_config: Path) -> None:
     channel = os.fdopen(os.dup(1), "w", encoding="utf8")
     os.dup2(2, 1)
 
-    answer = answers(lambda: HeadWorker(load_run(load_config), read_config(load_config).optimizers))
+    answer = answers(lambda: worker_of(load_config))
     for line in sys.stdin:
         channel.write(json.dumps(reply(answer, json.loads(line))) + "\n")
         channel.flush()

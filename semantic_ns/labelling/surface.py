@@ -251,10 +251,11 @@ def build_label_surfaces(run: "Run", numbers_of_voxels: Sequence[int]) -> list[L
     from semantic_ns.interfaces import can
     from semantic_ns.labelling.building import SurfaceBuilder
 
-    if not can(run.model, "supports_propagation"):
+    if not can(run.model, "shows_surface"):
         raise SceneError(
-            f"Expected a run of semantic-nerf or semantic-ngp, found a {type(run.model).__name__}, whose surface "
-            f"cannot be divided into voxels, in {run.load_config}; train with ns-train semantic-nerf."
+            "Expected a run of semantic-nerf, semantic-ngp or semantic-splatfacto, found a "
+            f"{type(run.model).__name__}, whose surface cannot be divided into voxels, in {run.load_config}; train "
+            "with ns-train semantic-nerf."
         )
     builder = SurfaceBuilder.of(run, max(_LEAST_RAYS, _RAYS_PER_VOXEL * max(numbers_of_voxels)))
     frames = _frames_of(run)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
@@ -96,6 +97,8 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
     """Whether the model has :meth:`raw_outputs`."""
     supports_propagation = True
     """Whether labels can spread over its surface: it renders images, and its field has ``unit_positions``."""
+    shows_surface = True
+    """Whether its images show one surface, of which :meth:`unit_positions` makes voxels."""
     supports_active_learning = False
     """Whether it can be asked which labels are worth most: it renders intervals, and its field has a ``head``."""
     supports_geometry_supervision = True
@@ -231,6 +234,10 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
     def _networks(self) -> tuple[Any, ...]:
         """The fields of the model, each with a switch `pass_semantic_gradients`."""
         return (self.field,) if self.supports_geometry_supervision else ()
+
+    def unit_positions(self, positions: Float[Tensor, "*points 3"]) -> Float[Tensor, "*points 3"]:
+        """Positions in scene units, in the unit cube of the hash grid."""
+        return self.field.unit_positions(positions)
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """The parent's groups, with the tables of the field's hash grids in a group of their own: they alone decay."""

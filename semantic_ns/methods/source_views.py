@@ -110,6 +110,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
     renders_image_intervals = True
     renders_from_sources = True
     supports_propagation = False
+    shows_surface = False
     supports_geometry_supervision = False
     shows_instances = False
     compares_sources = True

@@ -25,7 +25,7 @@ class PixelPoints:
     """Points on the surface that training pixels show.
 
     Attributes:
-        model: The model, with `field.unit_positions`.
+        model: The model, with `unit_positions`.
         ray_generator: A function that gives the rays of (camera, row, column).
         known_depth: The depth of the images, which stands in for the rendered one where it is known.
     """
@@ -42,9 +42,9 @@ class PixelPoints:
         return cls(model, datamanager.train_ray_generator, known)
 
     def to_unit(self, positions: Tensor) -> Tensor:
-        """Positions [N, 3] in scene units in the unit cube of the field's hash grid."""
+        """Positions [N, 3] in scene units in the unit cube of the model."""
         with torch.no_grad():
-            return self.model.field.unit_positions(positions.to(self.model.device)).cpu()
+            return self.model.unit_positions(positions.to(self.model.device)).cpu()
 
     def in_scene(self, pixels: Int64[ndarray, "rays 3"], depths: Float32[ndarray, "rays"]) -> Float32[Tensor, "rays 3"]:
         """The points at distances along the unit rays of pixels (frame, row, column), scene units."""

@@ -106,11 +106,11 @@ def test_exported_labels_are_labels_to_train_with(
 
 def test_a_method_without_such_a_surface_is_refused(run: Run) -> None:
     class Other:
-        supports_propagation = False
+        shows_surface = False
 
     class Pipeline:
         model = Other()
 
     other: Any = Pipeline()
-    with pytest.raises(SceneError, match="Expected a run of semantic-nerf or semantic-ngp, found a Other"):
+    with pytest.raises(SceneError, match=r"Expected a run of semantic-nerf, .* or semantic-splatfacto, found a Other"):
         build_label_surface(Run(run.load_config, other, run.parser_config), 100)

@@ -15,7 +15,7 @@ from semantic_ns.checkpoints import find_checkpoint
 from semantic_ns.errors import SceneError
 from semantic_ns.fields.class_rays import ClassRays
 from semantic_ns.fields.semantic_head import SemanticHead
-from semantic_ns.labelling.head_run import linear_for, read_config, taxonomy_of_session, write_run
+from semantic_ns.labelling.head_run import linear_for, read_config, taxonomy_of_session, write_head_run
 from semantic_ns.labelling.head_training import HeadTargets, HeadTrainer
 from semantic_ns.labelling.head_worker import HeadWorker, answers, reply
 from semantic_ns.labels.class_table import ClassEntry
@@ -215,7 +215,7 @@ def test_a_run_whose_classes_share_features_is_refused(run: Run) -> None:
 
 def test_a_run_without_a_class_is_not_written(run: Run, tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="Expected a head with a class"):
-        write_run(run, tmp_path / "new", run.pipeline.model.field.head, (), [], 0)
+        write_head_run(run, tmp_path / "new", run.pipeline.model.field.head, (), [], 0)
     assert not (tmp_path / "new").exists()
     assert find_checkpoint(run.load_config.parent / "nerfstudio_models").is_file()
 

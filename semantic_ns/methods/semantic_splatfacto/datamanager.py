@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,8 +21,9 @@ from semantic_ns.datamanagers.labelled_images import LabelledImages, LabelOption
 from semantic_ns.datamanagers.trusted_depth import read_trusted_depth
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.training_depth import TrainingDepth
 from semantic_ns.datasets.training_labels import TrainingLabels
-from semantic_ns.geometry.rays import FastRayGenerator
+from semantic_ns.geometry.rays import FastRayGenerator, lengths_per_depth
 from semantic_ns.io.console import announce
 
 if TYPE_CHECKING:  # compiles kernels, which registration must not
@@ -158,6 +159,15 @@ class SplatDataManager(LabelledImages, FullImageDatamanager[SemanticDataset]):
     def train_ray_generator(self) -> FastRayGenerator:
         """Gives the rays of (image, row, column)."""
         return FastRayGenerator(self.train_dataset.cameras.to(self.device))
+
+    @cached_property
+    def training_depth(self) -> TrainingDepth | None:
+        """How far the rays of training pixels go, where Gaussians use depth of the scene that can be trusted."""
+        depths, generator = self.training_views.depths, self.train_ray_generator
+        if depths is None:
+            return None
+        lengths = partial(lengths_per_depth, self.train_dataset.cameras, generator)
+        return TrainingDepth.of([depth.numpy() for depth in depths], lengths, metres_per_unit=1.0)  # in scene units
 
     @property
     def trains_with_depth(self) -> bool:

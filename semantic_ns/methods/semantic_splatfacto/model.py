@@ -14,6 +14,7 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.field_components.spatial_distortions import SceneContraction
 from nerfstudio.models.splatfacto import RGB2SH, SH2RGB, SplatfactoModel, SplatfactoModelConfig
 from torch import Tensor
 from torch.nn import Parameter
@@ -41,6 +42,7 @@ SUMMED_DEPTH = "summed_depth"
 """Output while training on a CPU: planar depth [H, W], summed by rendering weight."""
 _NEAR, _FAR = 0.01, 1e10
 """Planar depths in scene units between which gsplat renders for splatfacto."""
+_CONTRACTION = SceneContraction(order=float("inf"))
 _PLACEHOLDERS = 4
 """Gaussians of a model whose own ones come from a checkpoint; nerfstudio looks for three neighbours of each."""
 
@@ -281,6 +283,10 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         from semantic_ns.splatting.project import Gaussians
 
         return Gaussians(self.means, self.quats, self.scales.exp(), self.opacities.sigmoid()[:, 0])
+
+    def unit_positions(self, positions: Float[Tensor, "*points 3"]) -> Float[Tensor, "*points 3"]:
+        """Positions in scene units, in a unit cube that holds all of space: contracted as in a hash grid's field."""
+        return (_CONTRACTION(positions) + 2) / 4
 
     def seen_colors(self, position: Float[Tensor, "3"]) -> Float[Tensor, "gaussians 3"]:
         """Colours of the Gaussians from a position, as gsplat has them; may be a little outside of 0..1."""
