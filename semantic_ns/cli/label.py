@@ -54,7 +54,8 @@ class Label:
     what is painted there answers them."""
     field: bool = True
     """Train the classes of the run's field on the labels in the background, in a process of its own with low priority.
-    The page then also shows what the field says, and writes it as a run. It needs semantic-nerf."""
+    The page then also shows what the field says, and writes it as a run. It needs semantic-nerf or semantic-splatfacto;
+    Gaussians take their classes from the labels in closed form."""
     segmenter: Path | None = None
     """Two ONNX files like those of Segment Anything, an image encoder and a mask decoder: their folder, or either file.
     A click in the page then proposes a mask. It needs the extra `predict`."""
