@@ -1,8 +1,9 @@
-"""How long a person waits in `sns-label`: from the pointer's release to the labels on the screen, and for undo.
+"""How long a person waits in `sns-label`: for the labels after a stroke, for undo, and for pictures of the free view.
 
 The command runs on the kept surface of a run, and its page in a headless Chromium on the same cores (1280x720, pixel
 ratio 2). Random strokes of 20 pixels are drawn on random frames with the first classes, and then taken back. The page
-itself takes the times, as it does for everybody.
+itself takes the times, as it does for everybody. Pictures of the free view are those from the poses of random frames,
+at the width that the page asks for while something moves and at that of rest.
 """
 
 import argparse
@@ -31,6 +32,8 @@ CONSOLE = Console(soft_wrap=True, highlight=False)
 LENGTH = 20.0
 """Of a stroke, in pixels of the image."""
 NUM_CLASSES = 9
+VIEW_WIDTHS = (256, 640)
+"""Of pictures of the free view: while it moves, and at rest."""
 STEPS = 4
 """Moves of the pointer in a stroke."""
 
@@ -94,6 +97,25 @@ def session(page: LabelPage, number: int, undone: int, seed: int) -> tuple[list[
     return drawn, inside.value("snsLabel.timings.slice()")[len(drawn) :]
 
 
+def views(page: LabelPage, number: int, seed: int) -> dict[str, list[float]]:
+    """Milliseconds until a picture of the free view can be drawn, from the poses of random frames, by width."""
+    inside: Any = page.page
+    num_frames = inside.value("snsLabel.store.state.frames.length")
+    rng = np.random.default_rng(seed)
+    found: dict[str, list[float]] = {str(width): [] for width in VIEW_WIDTHS}
+    for frame in rng.integers(num_frames, size=number):
+        inside.value(f"snsLabel.goTo({int(frame)})")
+        page.wait_until_saved()
+        inside.value("snsLabel.free.enter()")
+        for width in VIEW_WIDTHS:
+            rendered = (
+                f"const t = performance.now(); await snsLabel.free.render({width}); return performance.now() - t;"
+            )
+            found[str(width)].append(inside.value(f"(async () => {{ {rendered} }})()"))
+        inside.value("snsLabel.free.leave()")
+    return found
+
+
 def main() -> None:
     """Draw and undo in the page of a run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -101,6 +123,7 @@ def main() -> None:
     parser.add_argument("--voxels", type=int, nargs="+", default=[20_000, 60_000], help="of the surface, about")
     parser.add_argument("--strokes", type=int, default=100, help="how many are drawn")
     parser.add_argument("--undone", type=int, default=20, help="how many are taken back")
+    parser.add_argument("--views", type=int, default=20, help="poses of the free view")
     parser.add_argument("--seed", type=int, default=0, help="of strokes, frames and classes")
     parser.add_argument("--output", type=Path, default=None, help="JSON file to write")
     options = parser.parse_args()
@@ -112,8 +135,11 @@ def main() -> None:
                 page = LabelPage(another())
                 page.open(address, ratio=2.0)
                 drawn, undone = session(page, options.strokes, options.undone, options.seed)
-        found[voxels] = {"marks_ms": drawn, "undo_ms": undone}
+                seen = views(page, options.views, options.seed) if options.views else {}
+        found[voxels] = {"marks_ms": drawn, "undo_ms": undone, "views_ms": seen}
         CONSOLE.print(f"{voxels} voxels: a mark {shown(drawn)}, undo {shown(undone)} (median, 90 %, worst)")
+        for width, milliseconds in seen.items():
+            CONSOLE.print(f"{voxels} voxels: the free view {width} pixels wide {shown(milliseconds)}")
     if options.output is not None:
         write_json(options.output, found)
 
