@@ -10,7 +10,8 @@ from PIL import Image
 
 from semantic_ns.errors import SceneError
 from semantic_ns.io.writing import write_json
-from semantic_ns.labelling.imports import ImportedLabels, read_import
+from semantic_ns.labelling.import_files import read_import
+from semantic_ns.labelling.imports import ImportedLabels
 from semantic_ns.labelling.session import LabelSession
 from semantic_ns.labelling.surface import LabelSurface
 from semantic_ns.labels.class_table import ClassEntry, ClassTable
@@ -170,7 +171,7 @@ def test_a_session_opened_again_without_the_folder_has_the_same_labels(
     assert same.revision == revision  # it counts once
     same.close()
     kept.write_bytes(kept.read_bytes()[:100])
-    with pytest.raises(SceneError, match="give the folder that they came from with --import again"):
+    with pytest.raises(SceneError, match="give what they came from with --import again"):
         opened()
     assert are_equal(everything(opened(imported=imported, import_weight=0.02)), before)
 
@@ -260,7 +261,7 @@ def test_folders_that_cannot_be_imported_are_refused(
 
 def test_without_imported_labels_there_is_nothing_to_switch(opened: Callable[..., LabelSession]) -> None:
     session = opened()
-    with pytest.raises(SceneError, match="start with --import FOLDER"):
+    with pytest.raises(SceneError, match="start with --import LABELS"):
         session.switch_import(True, "a", 0)
     assert session.revision == 0
 
