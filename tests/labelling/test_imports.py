@@ -205,7 +205,7 @@ def test_anchors_hold_the_shares_of_the_pixels_of_each_voxel(surface: LabelSurfa
 def test_labels_without_a_list_of_classes_have_the_ids_of_the_session(surface: LabelSurface, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "bare")
     (folder / "classes.json").unlink()
-    with pytest.raises(SceneError, match="Expected one class list"):
+    with pytest.raises(SceneError, match="Expected a list of the classes of the label images"):
         read_import(folder, surface.frames)
     entries = tuple(ClassEntry(number, f"class {number}", (0, 0, 0), True) for number in IDS)
     found = read_import(folder, surface.frames, ClassTable("scene", entries, frozenset({255})))
@@ -231,10 +231,10 @@ def spoil_id(image: ndarray) -> ndarray:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda folder: resized(folder, (WIDTH, WIDTH)), "of the shape of its frame"),
+        (lambda folder: resized(folder, (WIDTH, WIDTH)), "for 32x24 pixels as the frame frame_0 has, found 32x32"),
         (
             lambda folder: [path.unlink() for path in folder.glob("*.png")],
-            r"Expected label images such as frame_0\.png in .*, found none for any of",
+            r"Expected annotations of .*, found neither; check the path",
         ),
         (
             lambda folder: Image.fromarray(spoil_id(np.asarray(Image.open(folder / "frame_0.png")))).save(
