@@ -84,7 +84,7 @@ class Label:
                 from semantic_ns.labelling.question_files import lock_answers  # loads torch
 
                 stack.callback(os.close, lock_answers(self.questions))
-            segmenter, labels = self._segmenter(), self._labels()
+            segmenter, labels = self._segmenter(), self._labels(stack)
             run, folder = self.run_and_folder()
             self._label(stack, run, folder, segmenter, labels)
 
@@ -108,6 +108,8 @@ class Label:
 
         session = open_session(run, folder, self.class_table(), self.voxels, labels, self.import_weight)
         stack.callback(session.close)
+        if labels is not None:
+            labels.close()
         compile_in_background()
         field = None
         if self.field:
@@ -132,12 +134,14 @@ class Label:
 
         return PointSegmenter(self.segmenter)
 
-    def _labels(self) -> "ImportFiles | None":
+    def _labels(self, stack: ExitStack) -> "ImportFiles | None":
         if self.labels is None:
             return None
         from semantic_ns.labelling.import_files import ImportFiles  # loads torch
 
-        return ImportFiles.find(self.labels)
+        labels = ImportFiles.find(self.labels)
+        stack.callback(labels.close)
+        return labels
 
     def _questions_for(self, session: "LabelSession", folder: Path) -> "QuestionFolder | None":
         if self.questions is None:

@@ -130,6 +130,11 @@ class ImportFiles:
         _tell(name, found, len(frames), [*(entry.name for entry in entries), "no label"], counts)
         return ImportedLabels(name, images, tuple(present))
 
+    def close(self) -> None:
+        """Remove what was unpacked, which nothing needs once the labels are read."""
+        if self.source.holder is not None:
+            self.source.holder.cleanup()
+
     def _find(self, frames: Sequence[FrameInfo], known: ClassTable | None) -> _Found:
         source, folder = self.source, self._folder
         holds_label_images = source.format in (None, "png")

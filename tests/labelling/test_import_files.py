@@ -17,7 +17,7 @@ import support.annotation_writers as writers
 from semantic_ns.errors import SceneError
 from semantic_ns.export.annotation_files import AnnotationFiles, AnnotationFormat
 from semantic_ns.io.writing import write_json, write_png
-from semantic_ns.labelling.import_files import read_import
+from semantic_ns.labelling.import_files import ImportFiles, read_import
 from semantic_ns.labelling.imports import ImportedLabels
 from semantic_ns.labelling.session import LabelSession
 from semantic_ns.labelling.surface import FrameInfo, LabelSurface
@@ -123,6 +123,15 @@ def test_the_same_labels_begin_the_same_session_in_every_format(
     for one in (session, expected):
         one.add_mark(click(1, LAMP, 4, 4), "a", 0)
     assert are_equal(everything(session), everything(expected))
+
+
+def test_nothing_is_left_of_an_archive_that_was_read(surface: LabelSurface, tmp_path: Path) -> None:
+    files = ImportFiles.find(zipped(write_images)(tmp_path / "labels"))
+    unpacked = files.source.labels
+    assert files.read(surface.frames).name == "labels.zip"
+    assert unpacked.is_dir()
+    files.close()
+    assert not unpacked.exists()
 
 
 def coco(shapes: dict[str, list[list[float]]], ids: tuple[int, ...] = (1, 2), **image: Any) -> dict[str, Any]:
