@@ -17,7 +17,7 @@ from typing import Literal
 
 from semantic_ns.annotations.content import Sight, find_frames
 from semantic_ns.annotations.folder import files_in
-from semantic_ns.annotations.types import AnnotatedImage
+from semantic_ns.annotations.types import AnnotatedImage, Notes
 from semantic_ns.dataparsers.frame_paths import PHOTO_SUFFIXES
 from semantic_ns.dataparsers.scene import FrameFiles
 from semantic_ns.errors import SceneError
@@ -52,6 +52,29 @@ class Matches:
     ambiguous: tuple[str, ...]
     by: Literal["name", "order", "content"] = "name"
     sights: Mapping[int, Sight] = field(default_factory=dict)
+
+    def lines_on_others(self) -> list[str]:
+        """What annotated images belong to no frame, as sentences."""
+        lines = []
+        if self.unmatched:
+            lines.append(f"Annotated images that no frame has: {enumerate_names(self.unmatched)}")
+        if self.ambiguous and self.by == "content":
+            reason = "Photos that look like several frames, or whose frame looks like another"
+            lines.append(f"{reason}, left out: {enumerate_names(self.ambiguous)}")
+        elif self.ambiguous:
+            lines.append(f"Names that occur more than once, left out: {enumerate_names(self.ambiguous)}")
+        return lines
+
+    def note_how(self, notes: Notes) -> None:
+        """Note how the frames were found, where it was not by name."""
+        if self.by == "content":
+            largest = max(sight.difference for sight in self.sights.values())
+            notes.say(
+                f"{len(self.pairs)} frames were found by what their photos show, not by name (they differ by at most "
+                f"{largest:.1f} of 255)"
+            )
+        if self.by == "order":
+            notes.say("the frames of the video belong to the scene's images in the order of their names")
 
 
 def match_images(

@@ -11,7 +11,7 @@ from numpy import ndarray
 from semantic_ns.annotations.mask_files import open_mask
 from semantic_ns.errors import SceneError
 from semantic_ns.io.images import read_label_image
-from semantic_ns.labels.class_table import ClassTable
+from semantic_ns.labels.class_table import MAX_ID, ClassTable
 from semantic_ns.labels.mask_values import MaskRule, rule_of_masks
 
 
@@ -28,8 +28,15 @@ def rule_of_files(paths: Iterable[Path], table: ClassTable) -> MaskRule:
     present: set[int] = set()
     for path in paths:
         with contextlib.suppress(SceneError), open_mask(path, "label image"):
-            present |= set(np.unique(read_label_image(path)).tolist())
+            present |= set(_distinct(read_label_image(path)).tolist())
     return rule_of_masks(table, present)
+
+
+def _distinct(values: Int64[ndarray, "height width"]) -> Int64[ndarray, "distinct"]:
+    """The values that occur, each once."""
+    # Counting takes a tenth of the time of sorting, which `unique` does.
+    is_small = values.size and values.min() >= 0 and values.max() <= MAX_ID
+    return np.flatnonzero(np.bincount(values.ravel())) if is_small else np.unique(values)
 
 
 def classes_of_values(

@@ -1,5 +1,7 @@
 """Brings annotations onto the stored pixels of a frame's image: its size, and its EXIF orientation."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,17 +38,53 @@ def draw_for_frame(
     Raises:
         SceneError: if the annotations were made for an image of another shape, or cannot be read.
     """
-    stored = color_image_size(color)
     orientation = exif_orientation(color) if seen_orientation is None else seen_orientation
-    orientation = UPRIGHT if are_stored else orientation
+    target = Target(color_image_size(color), UPRIGHT if are_stored else orientation, f"the image {color}")
+    return draw_at(image, target, notes)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The stored pixels that annotations are drawn for.
+
+    Attributes:
+        size: their width and height.
+        orientation: EXIF orientation by which they become the picture that was annotated.
+        name: what has these pixels, for errors.
+    """
+
+    size: ImageSize
+    orientation: int
+    name: str
+
+
+def draw_at(
+    image: AnnotatedImage,
+    target: Target,
+    notes: Notes,
+    are_alike: Callable[[ImageSize, ImageSize], bool] | None = None,
+) -> Int[ndarray, "height width"]:
+    """Draw annotations for some pixels, see `draw_for_frame`.
+
+    Args:
+        image: the annotations.
+        target: the pixels.
+        notes: notes, to which what was decided is added.
+        are_alike: whether pictures of two sizes show the same; by default `is_copy`.
+
+    Raises:
+        SceneError: if the annotations were made for an image of another shape, or cannot be read.
+    """
+    are_alike = are_alike or is_copy
+    stored, orientation = target.size, target.orientation
     upright = (stored[1], stored[0]) if swaps_sides(orientation) else stored
     recorded = image.find_size() or upright
-    if not is_copy(recorded, upright) and is_copy(recorded, stored):
+    if not are_alike(recorded, upright) and are_alike(recorded, stored):
         orientation, upright = UPRIGHT, stored
         notes.count("images have an EXIF orientation, but annotations of the size of the stored pixels, and stay")
-    if not is_copy(recorded, upright):
+    if not are_alike(recorded, upright):
         raise SceneError(
-            f"Expected annotations for {upright[0]}x{upright[1]} pixels as the image {color} has, found "
+            f"Expected annotations for {upright[0]}x{upright[1]} pixels as {target.name} has, found "
             f"{recorded[0]}x{recorded[1]} for {image.name!r} in {image.where}; annotate the images of the scene itself "
             "or copies of the same shape, neither cut nor stretched."
         )
@@ -57,7 +95,7 @@ def draw_for_frame(
     if orientation != UPRIGHT:
         notes.count(
             "images have an EXIF orientation; their annotations were taken as made on the upright picture and turned "
-            "to the stored pixels (--orientation stored leaves them)"
+            "to the stored pixels (sns-import-labels --orientation stored leaves them)"
         )
     return to_stored(np.asarray(image.read(upright)), orientation)
 

@@ -4,7 +4,7 @@ Pixels with a void id of the list are those that nobody annotated: the images ca
 negative number of an array is void, too.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from semantic_ns.annotations.regions import resize_nearest
 from semantic_ns.annotations.types import UNLABELLED, AnnotatedImage, Annotations, Notes
 from semantic_ns.dataparsers.scene import ImageSize
 from semantic_ns.errors import SceneError
+from semantic_ns.io.hdf5 import is_hdf5
 from semantic_ns.io.images import read_label_image, told_as_scene_error
 from semantic_ns.labels.class_table import ClassTable
 from semantic_ns.labels.taxonomy import VOID
@@ -56,13 +57,27 @@ def read_png(labels: Path, table: ClassTable, notes: Notes) -> Annotations:
     paths = label_images(labels)
     if not paths:
         raise SceneError(f"Expected label images (PNG or .npy) in {labels}, found none; check the path.")
+    return read_label_images(paths, table, notes)
+
+
+def read_label_images(paths: Sequence[Path], table: ClassTable, notes: Notes) -> Annotations:
+    """Read label images whose pixels are ids of the table, see `read_png`.
+
+    Args:
+        paths: the label images, all of them, since together they tell what 255 means.
+        table: the classes.
+        notes: notes of the reader.
+
+    Raises:
+        SceneError: if only a person can tell what 255 means; on reading an image, see `read_png`.
+    """
     further: dict[int, int] = {}
-    rule = rule_of_files([path for path in paths if path.suffix.lower() != _ARRAY], table)
+    rule = rule_of_files([path for path in paths if not _is_array(path)], table)
     if rule.sentence is not None:
         notes.say(rule.sentence)
     if rule.label_map is not None:
         further = dict(rule.label_map.ids)
-    names = {path: f"{path.stem}.png" if path.suffix.lower() == _ARRAY else path.name for path in paths}
+    names = {path: f"{path.stem}.png" if _is_array(path) else path.name for path in paths}
     return read_id_images(names, table, notes, further)
 
 
@@ -93,7 +108,7 @@ def read_id_images(
         return f"ids of the class table {table.name}, found {value}"
 
     def read(path: Path, size: ImageSize) -> Int64[ndarray, "height width"]:
-        if path.suffix.lower() != _ARRAY:
+        if not _is_array(path):
             with open_mask(path, "label image"):
                 ids = resize_nearest(class_ids_of(read_label_image(path)), size)
             return classes_of_values(ids, class_of_id, path, tell)
@@ -107,10 +122,14 @@ def read_id_images(
     return Annotations(table, tuple(images), True, notes)
 
 
+def _is_array(path: Path) -> bool:
+    return path.suffix.lower() == _ARRAY or is_hdf5(path)
+
+
 def _size(path: Path) -> ImageSize:
-    if path.suffix.lower() != _ARRAY:
+    if not _is_array(path):
         return mask_size(path)
-    height, width = _open_array(path).shape
+    height, width = (read_label_image(path) if is_hdf5(path) else _open_array(path)).shape
     return width, height
 
 
@@ -129,6 +148,8 @@ def _open_array(path: Path) -> ndarray:
 
 
 def _read_array(path: Path) -> Int64[ndarray, "height width"]:
+    if is_hdf5(path):
+        return read_label_image(path)
     array = np.asarray(_open_array(path))
     with np.errstate(invalid="ignore"):
         ids = array.astype(np.int64)

@@ -89,16 +89,7 @@ class ImportSummary:
             f"{verb} {len(self.matches.pairs)} of {self.num_frames} frames: {', '.join(shares)}, "
             f"void {self.num_void / total:.1%}"
         ]
-        if self.matches.unmatched:
-            lines.append(f"Annotated images that no frame has: {enumerate_names(self.matches.unmatched)}")
-        if self.matches.ambiguous:
-            reason = "Photos that look like" if self.matches.by == "content" else "Names that occur"
-            more = (
-                "several frames, or whose frame looks like another"
-                if self.matches.by == "content"
-                else "more than once"
-            )
-            lines.append(f"{reason} {more}, left out: {enumerate_names(self.matches.ambiguous)}")
+        lines += self.matches.lines_on_others()
         lines += [f"Note: {remark}" for remark in self.remarks]
         if self.backup:
             lines.append(f"The former {self.backup.name.partition('.bak')[0]} is {self.backup}")
@@ -178,14 +169,7 @@ def import_labels(data: Path, annotations: Annotations, options: ImportOptions) 
     ):
         counts = _draw(loaded, matches, annotations, options, Path(temporary))
         backup = None if options.dry_run else _install(loaded, matches, annotations.table, Path(temporary))
-    if matches.by == "content":
-        largest = max(sight.difference for sight in matches.sights.values())
-        annotations.notes.say(
-            f"{len(matches.pairs)} frames were found by what their photos show, not by name (they differ by at most "
-            f"{largest:.1f} of 255)"
-        )
-    if matches.by == "order":
-        annotations.notes.say("the frames of the video belong to the scene's images in the order of their names")
+    matches.note_how(annotations.notes)
     names = annotations.taxonomy.names
     num_pixels = {name: int(count) for name, count in zip(names, counts[:-1], strict=True) if count}
     notes = annotations.notes.lines()

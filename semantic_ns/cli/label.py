@@ -18,6 +18,7 @@ from semantic_ns.io.writing import refuse_inside
 from semantic_ns.runs import refuse_missing_run
 
 if TYPE_CHECKING:
+    from semantic_ns.labelling.import_files import ImportFiles
     from semantic_ns.labelling.questions import QuestionFolder
     from semantic_ns.labelling.session import LabelSession
     from semantic_ns.labels.class_table import ClassTable
@@ -43,8 +44,9 @@ class Label:
     """Names of classes, beside those of the scene, which get ids and colours that are free; or one class table as a
     .csv, .json or .txt file, or by name (nyu40), with the ids and colours that exports are to have."""
     labels: Annotated[Path | None, tyro.conf.arg(name="import")] = None
-    """Folder of label images to begin with, such as the predictions of a network, with a list of classes
-    (classes.json) in it. They are weak evidence beneath all marks, and can be switched off in the page."""
+    """Labels to begin with: a folder of label images or probabilities with a list of classes (classes.json), as
+    sns-predict and the page write it, or annotations in any format that sns-import-labels reads, as a file, a folder or
+    a zip file. They are weak evidence beneath all marks, and can be switched off in the page."""
     import_weight: float = 1e-4
     """Weight of a voxel with imported labels, beside 1 of one with a mark."""
     voxels: int = 60_000
@@ -83,11 +85,18 @@ class Label:
                 from semantic_ns.labelling.question_files import lock_answers  # loads torch
 
                 stack.callback(os.close, lock_answers(self.questions))
-            segmenter = self._segmenter()
+            segmenter, labels = self._segmenter(), self._labels(stack)
             run, folder = self.run_and_folder()
-            self._label(stack, run, folder, segmenter)
+            self._label(stack, run, folder, segmenter, labels)
 
-    def _label(self, stack: ExitStack, run: Path, folder: Path, segmenter: "PointSegmenter | None") -> None:
+    def _label(
+        self,
+        stack: ExitStack,
+        run: Path,
+        folder: Path,
+        segmenter: "PointSegmenter | None",
+        labels: "ImportFiles | None",
+    ) -> None:
         """Open the session of a run, and serve it; the stack closes what was opened."""
         from semantic_ns.io.console import announce
         from semantic_ns.labelling.access import kept_token
@@ -98,8 +107,10 @@ class Label:
         from semantic_ns.labelling.server import LabelServer
         from semantic_ns.viewer.guard import is_loopback
 
-        session = open_session(run, folder, self.class_table(), self.voxels, self.labels, self.import_weight)
+        session = open_session(run, folder, self.class_table(), self.voxels, labels, self.import_weight)
         stack.callback(session.close)
+        if labels is not None:
+            labels.close()
         compile_in_background()
         field = None
         if self.field:
@@ -124,6 +135,15 @@ class Label:
 
         return PointSegmenter(self.segmenter)
 
+    def _labels(self, stack: ExitStack) -> "ImportFiles | None":
+        if self.labels is None:
+            return None
+        from semantic_ns.labelling.import_files import ImportFiles  # loads torch
+
+        labels = ImportFiles.find(self.labels)
+        stack.callback(labels.close)
+        return labels
+
     def _questions_for(self, session: "LabelSession", folder: Path) -> "QuestionFolder | None":
         if self.questions is None:
             return None
@@ -146,10 +166,6 @@ class Label:
         if not 0 < self.import_weight <= 1:
             raise SceneError(
                 f"Expected a number above 0, and at most 1, for --import-weight, found {self.import_weight}; change it."
-            )
-        if self.labels is not None and not self.labels.is_dir():
-            raise SceneError(
-                f"Expected a folder of label images for --import, found none at {self.labels}; correct it."
             )
         if self.questions is not None and not self.questions.is_dir():
             raise SceneError(f"Expected the folder of a run's questions, found none at {self.questions}; correct it.")

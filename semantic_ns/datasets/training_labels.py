@@ -132,6 +132,7 @@ def files_of_frames(
     label_stems: Sequence[str],
     by_number: bool,
     scene_names: Sequence[str] | None = None,
+    needs_any: bool = True,
 ) -> list[Path | None]:
     """The label image of each frame in a folder, or its probabilities if no file there is a label image; None: neither.
 
@@ -141,9 +142,10 @@ def files_of_frames(
         label_stems: file names, without suffix, of the frames' label images in the scene.
         by_number: whether a file may also be that of the frame whose name ends with the same number.
         scene_names: names that no two frames of the scene share, which go before the others; by default `names`.
+        needs_any: whether there must be one for some frame.
 
     Raises:
-        SceneError: if there is none for any frame, two for one or one for two.
+        SceneError: if there is none for any frame but must be, two for one or one for two.
     """
     by_stem: dict[str, Path] = {}
     numbered: dict[int | None, list[Path]] = {}
@@ -171,7 +173,7 @@ def files_of_frames(
                 f"{names[found.index(path)]} and {name}; name the images after the frames."
             )
         found.append(path)
-    if not any(found):
+    if needs_any and not any(found):
         first = " or ".join(dict.fromkeys((f"{label_stems[0]}.png", f"{names[0]}.png")))
         raise SceneError(
             f"Expected label images such as {first} in {folder}, found none for any of "

@@ -33,7 +33,7 @@ class ImportActions:
 
         def describe() -> dict[str, Any]:
             if self._state.imported is None:
-                raise SceneError("Expected imported labels to switch, found none; start with --import FOLDER.")
+                raise SceneError("Expected imported labels to switch, found none; start with --import LABELS.")
             if not isinstance(is_on, bool):
                 raise SceneError(f"Expected true or false for is_on, found {is_on!r:.60}.")
             return {"is_on": is_on}

@@ -1,26 +1,24 @@
-"""Labels that a session begins with: read from a folder, kept beside the journal, and brought onto a surface.
+"""Labels that a session begins with: kept beside the journal, and brought onto a surface; `import_files` reads them.
 
 They are weak evidence beneath the marks of people, see `solver.Anchors`.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Int16, Int64
+from jaxtyping import Int16
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
 from semantic_ns.io.writing import replacing, write_errors_as_scene_error
-from semantic_ns.labelling.classes import MAX_CLASS_ID
 from semantic_ns.labelling.solver import Anchors
-from semantic_ns.labelling.surface import FrameInfo, LabelSurface
-from semantic_ns.labels.class_table import ClassEntry, ClassTable
+from semantic_ns.labelling.surface import LabelSurface
+from semantic_ns.labels.class_table import ClassEntry
 from semantic_ns.propagation.posterior import LEAST_NOISE, vote_strength
 
 FOLDER = "imports"
@@ -30,8 +28,6 @@ DEFAULT_WEIGHT = 1e-4
 tried: a larger one shows predictions better before the first mark, and holds on to classes that are always mistaken."""
 NO_LABEL = -1
 _NUM_DIGITS = 16
-_LARGEST_STRETCH = 0.01
-"""By how much the sides of a label image may differ in proportion from those of its frame."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,81 +107,10 @@ def kept_import(folder: Path, checksum: str) -> ImportedLabels:
 
 def _refusal(path: Path, found: str) -> SceneError:
     return SceneError(
-        f"Expected the imported labels of the session at {path}, found {found}; put a copy back, or give the folder "
-        "that they came from with --import again."
+        f"Expected the imported labels of the session at {path}, found {found}; put a copy back, or give what "
+        "they came from with --import again."
     )
 
 
 def _path(folder: Path, checksum: str) -> Path:
     return folder / FOLDER / f"{checksum[:_NUM_DIGITS]}.npz"
-
-
-def read_import(folder: Path, frames: Sequence[FrameInfo], known: ClassTable | None = None) -> ImportedLabels:
-    """The label images of a folder that are named like the frames, or end with their numbers.
-
-    Args:
-        folder: The folder, with a list of classes in it or beside it, as `sns-import-labels` finds it.
-        frames: The frames; one without an image has no labels.
-        known: The classes that ids mean where there is no such list.
-
-    Raises:
-        SceneError: if there is no such folder, no image of any frame, one of another shape, or an id without a class.
-    """
-    if not folder.is_dir():
-        raise SceneError(f"Expected a folder of label images for --import, found none at {folder}; correct it.")
-    from semantic_ns.datasets.training_labels import files_of_frames  # loads torch
-
-    names = [info.name for info in frames]
-    files = files_of_frames(folder, names, names, by_number=True)
-    table = _classes_of(folder, known)
-    images = np.full((len(frames), frames[0].height, frames[0].width), NO_LABEL, np.int16)
-    entries = {entry.id: entry for entry in table.entries}
-    for image, path, info in zip(images, files, frames, strict=True):
-        if path is not None:
-            image[:] = _labels(path, info, entries, table.void_ids)
-    present = sorted(set(np.unique(images).tolist()) - {NO_LABEL})
-    if not present:
-        raise SceneError(f"Expected a labelled pixel in the label images of {folder}, found void alone; choose others.")
-    return ImportedLabels(folder.name, images, tuple(entries[number] for number in present))
-
-
-def _classes_of(folder: Path, known: ClassTable | None) -> ClassTable:
-    from semantic_ns.annotations.class_lists import CLASS_FILES, find_class_file, read_class_file
-
-    is_listed = any((place / name).is_file() for place in (folder, folder.parent) for name in CLASS_FILES)
-    if known is not None and known.entries and not is_listed:
-        return known
-    return read_class_file(find_class_file(folder))
-
-
-def _labels(
-    path: Path, info: FrameInfo, entries: Mapping[int, ClassEntry], void_ids: frozenset[int]
-) -> Int16[ndarray, "height width"]:
-    from semantic_ns.io.images import read_label_image
-    from semantic_ns.labels.probability_files import PROBABILITY_SUFFIXES
-
-    if path.suffix in PROBABILITY_SUFFIXES:
-        raise SceneError(
-            f"Expected label images to import, found probabilities at {path}; write the most likely class of each "
-            "pixel as a PNG."
-        )
-    ids = read_label_image(path)
-    height, width = ids.shape
-    if abs(height * info.width / (width * info.height) - 1) > _LARGEST_STRETCH:
-        raise SceneError(
-            f"Expected a label image of the shape of its frame, {info.width}x{info.height}, found {width}x{height} at "
-            f"{path}; write it at the size of the frame."
-        )
-    ids = ids[_nearest(info.height, height)][:, _nearest(info.width, width)].astype(np.int64)
-    unknown = set(np.unique(ids).tolist()) - entries.keys() - void_ids
-    if unknown or max(entries) > MAX_CLASS_ID:
-        raise SceneError(
-            f"Expected ids up to {MAX_CLASS_ID} of the {len(entries)} classes listed, or void, found "
-            f"{min(unknown, default=max(entries))} at {path}; correct the list of classes."
-        )
-    return np.where(np.isin(ids, [*entries]), ids, NO_LABEL).astype(np.int16)
-
-
-def _nearest(length: int, source: int) -> Int64[ndarray, "length"]:
-    """For each of some pixels in a row that of another row which lies at the same place."""
-    return ((np.arange(length) + 0.5) * source / length).astype(np.int64)

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.writing import refuse_inside
-from semantic_ns.labelling.imports import DEFAULT_WEIGHT, read_import
+from semantic_ns.labelling.imports import DEFAULT_WEIGHT
 from semantic_ns.labelling.session import LabelSession
 from semantic_ns.labelling.surface import (
     FOLDER,
@@ -18,6 +19,9 @@ from semantic_ns.labelling.surface import (
 from semantic_ns.labels.class_table import ClassTable
 from semantic_ns.runs import load_run, refuse_missing_run
 
+if TYPE_CHECKING:
+    from semantic_ns.labelling.import_files import ImportFiles
+
 NUM_VOXELS = 60_000
 FIRST_NUM_VOXELS = 20_000
 """Voxels to begin with, whose system is factored in a second."""
@@ -28,7 +32,7 @@ def open_session(
     folder: Path | None = None,
     classes: Sequence[str] | ClassTable = (),
     num_voxels: int = NUM_VOXELS,
-    labels: Path | None = None,
+    labels: "ImportFiles | None" = None,
     import_weight: float = DEFAULT_WEIGHT,
 ) -> LabelSession:
     """The session of a run, as it was left, or a new one (slow the first time: the run is rendered).
@@ -38,7 +42,7 @@ def open_session(
         folder: Where its journal is, or will be; the folder `labelling` of the run by default.
         classes: Names of classes that there must be, or a table of them with their ids and colours.
         num_voxels: Voxels of the surface, about. If there are many, fewer serve until their system is factored.
-        labels: Folder of label images to begin with, see `read_import`.
+        labels: Labels to begin with, such as predictions or annotations.
         import_weight: Weight of one of their voxels beside one with a mark.
 
     Raises:
@@ -50,7 +54,7 @@ def open_session(
     folder = folder or load_config.parent / FOLDER
     surfaces = label_surfaces(load_config, numbers, folder)
     finer = surfaces[-1] if len(surfaces) > 1 else None
-    imported = None if labels is None else read_import(labels, surfaces[0].frames, _table_of(surfaces[0], classes))
+    imported = None if labels is None else labels.read(surfaces[0].frames, _table_of(surfaces[0], classes))
     return LabelSession(surfaces[0], folder, classes, finer, imported, import_weight)
 
 

@@ -36,6 +36,8 @@ def test_a_scene_or_a_run_is_needed_and_not_both(tmp_path: Path) -> None:
         ({"target": Path("nowhere")}, "found nothing at nowhere"),
         ({"target": Path("README.md")}, "found a file at README.md"),
         ({"target": Path(), "voxels": 10}, "--voxels"),
+        ({"target": Path(), "labels": Path("nowhere")}, "for --import, found nothing at nowhere"),
+        ({"target": Path(), "labels": Path("README.md")}, "Expected annotations of coco, labelme"),
         ({"target": Path(), "max_seconds": 0.0}, "--max-seconds"),
         ({"target": Path(), "max_seconds": float("nan")}, "--max-seconds"),
         ({"target": Path(), "classes": ("nothing.csv",)}, "nothing.csv"),

@@ -10,7 +10,8 @@ from PIL import Image
 
 from semantic_ns.errors import SceneError
 from semantic_ns.io.writing import write_json
-from semantic_ns.labelling.imports import ImportedLabels, read_import
+from semantic_ns.labelling.import_files import read_import
+from semantic_ns.labelling.imports import ImportedLabels
 from semantic_ns.labelling.session import LabelSession
 from semantic_ns.labelling.surface import LabelSurface
 from semantic_ns.labels.class_table import ClassEntry, ClassTable
@@ -170,7 +171,7 @@ def test_a_session_opened_again_without_the_folder_has_the_same_labels(
     assert same.revision == revision  # it counts once
     same.close()
     kept.write_bytes(kept.read_bytes()[:100])
-    with pytest.raises(SceneError, match="give the folder that they came from with --import again"):
+    with pytest.raises(SceneError, match="give what they came from with --import again"):
         opened()
     assert are_equal(everything(opened(imported=imported, import_weight=0.02)), before)
 
@@ -204,7 +205,7 @@ def test_anchors_hold_the_shares_of_the_pixels_of_each_voxel(surface: LabelSurfa
 def test_labels_without_a_list_of_classes_have_the_ids_of_the_session(surface: LabelSurface, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "bare")
     (folder / "classes.json").unlink()
-    with pytest.raises(SceneError, match="Expected one class list"):
+    with pytest.raises(SceneError, match="Expected a list of the classes of the label images"):
         read_import(folder, surface.frames)
     entries = tuple(ClassEntry(number, f"class {number}", (0, 0, 0), True) for number in IDS)
     found = read_import(folder, surface.frames, ClassTable("scene", entries, frozenset({255})))
@@ -230,10 +231,10 @@ def spoil_id(image: ndarray) -> ndarray:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda folder: resized(folder, (WIDTH, WIDTH)), "of the shape of its frame"),
+        (lambda folder: resized(folder, (WIDTH, WIDTH)), "for 32x24 pixels as the frame frame_0 has, found 32x32"),
         (
             lambda folder: [path.unlink() for path in folder.glob("*.png")],
-            r"Expected label images such as frame_0\.png in .*, found none for any of",
+            r"Expected annotations of .*, found neither; check the path",
         ),
         (
             lambda folder: Image.fromarray(spoil_id(np.asarray(Image.open(folder / "frame_0.png")))).save(
@@ -260,7 +261,7 @@ def test_folders_that_cannot_be_imported_are_refused(
 
 def test_without_imported_labels_there_is_nothing_to_switch(opened: Callable[..., LabelSession]) -> None:
     session = opened()
-    with pytest.raises(SceneError, match="start with --import FOLDER"):
+    with pytest.raises(SceneError, match="start with --import LABELS"):
         session.switch_import(True, "a", 0)
     assert session.revision == 0
 
