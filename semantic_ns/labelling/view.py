@@ -84,7 +84,9 @@ def nearest_discs(
     kernels.to_camera(discs.positions, normals, rotation, np.ascontiguousarray(c2w[:, 3]), seen)
     focal = np.float32(0.5 * height / np.tan(0.5 * vertical_fov))
     depths, nearest = np.full((height, width), np.inf, np.float32), np.full((height, width), -1, np.int32)
-    kernels.nearest_discs(seen, discs.radii, focal, np.float32(near), depths, nearest)
+    boxes = np.empty((len(seen), 4), np.int32)
+    kernels.find_boxes(seen, discs.radii, focal, np.float32(near), height, width, boxes)
+    kernels.nearest_discs(seen, discs.radii, boxes, focal, np.float32(near), depths, nearest)
     return nearest
 
 

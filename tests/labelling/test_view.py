@@ -9,6 +9,7 @@ from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.session import LabelSession
 from semantic_ns.labelling.surface import LabelSurface
 from semantic_ns.labelling.view import SurfaceDiscs, nearest_discs, without_gaps
+from semantic_ns.labelling.view_numba import find_boxes
 from support.label_surfaces import make_label_surface
 
 HEIGHT, WIDTH, FOV, NEAR = 37, 45, 1.1, 0.05
@@ -136,3 +137,32 @@ def test_a_pixel_takes_the_disc_of_a_neighbour_where_five_of_the_eight_show_one(
             assert filled[row, column] == -1
     assert ((nearest < 0) & (filled >= 0)).any()
     assert (filled < 0).any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_box_holds_every_pixel_whose_ray_meets_the_ball_and_is_tight(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    seen = np.zeros((200, 6), np.float32)
+    seen[:, :3] = rng.normal(loc=(0, 0, 0.4), scale=(0.6, 0.6, 0.5), size=(200, 3))
+    radii = rng.uniform(0.01, 0.3, 200).astype(np.float32)
+    focal = 0.5 * HEIGHT / math.tan(FOV / 2)
+    boxes = np.empty((200, 4), np.int32)
+    find_boxes(seen, radii, np.float32(focal), np.float32(NEAR), HEIGHT, WIDTH, boxes)
+    rows, columns = np.meshgrid(np.arange(HEIGHT) + 0.5, np.arange(WIDTH) + 0.5, indexing="ij")
+    rays = np.stack([(columns - WIDTH / 2) / focal, (rows - HEIGHT / 2) / focal, np.ones_like(rows)], axis=-1)
+    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+    num_tight = 0
+    for place, radius, (top, bottom, left, right) in zip(seen[:, :3].astype(float), radii, boxes.tolist(), strict=True):
+        reach = max(radius, 0.71 * place[2] / focal)
+        along = np.maximum(rays @ place, 0)  # before the camera alone
+        is_met = np.linalg.norm(rays * along[..., None] - place, axis=-1) < reach - 1e-4
+        is_met &= place[2] > NEAR
+        inside = np.zeros(is_met.shape, np.bool_)
+        inside[top:bottom, left:right] = True
+        assert not (is_met & ~inside).any()
+        if is_met.any() and top > 0 and bottom < HEIGHT and left > 0 and right < WIDTH:
+            met_rows, met_columns = is_met.any(axis=1).nonzero()[0], is_met.any(axis=0).nonzero()[0]
+            slack = (met_rows[0] - top, bottom - 1 - met_rows[-1], met_columns[0] - left, right - 1 - met_columns[-1])
+            assert max(slack) <= 2
+            num_tight += 1
+    assert num_tight > 10
