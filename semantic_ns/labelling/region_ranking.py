@@ -25,6 +25,7 @@ _LIKE = 0.3
 """Weight from which on an edge joins two voxels to one region; that between voxels that look the same is 1."""
 _MOST_PIXELS = 1_500_000
 """Pixels of all frames together that are looked at."""
+_MOSTLY = 0.5
 _LARGEST_RADIUS = 1 / 32
 """Of the disc of a mark, beside the width of the image."""
 _LEAST_RADIUS = 0.5
@@ -111,7 +112,7 @@ class SurfaceRegions:
             voxels = numbers == number
             guess, confidence = int(shown.labels[voxels][0]), 1 - float(wrong[number] / sizes[number])
             share, score = float(sizes[number]) / self._voxels.size, float(wrong[number]) / self._voxels.size
-            reason = _reason(share, confidence, bool(shown.contradicted[voxels].any()))
+            reason = _reason(share, confidence, bool(shown.contradicted[voxels].mean() >= _MOSTLY))
             disc = self._disc(places[frame] == place)
             ranks.append(RegionRank(frame, *disc, None if guess < 0 else guess, confidence, score, reason))
         return RankedRegions(numbers, ranks)

@@ -14,7 +14,7 @@ from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.ranking import UNSURE
 from semantic_ns.labelling.region_ranking import NUM_RANKED, RegionRank, SurfaceRegions
 from semantic_ns.labelling.session import LabelSession
-from semantic_ns.labelling.spreading import SpreadLabels
+from semantic_ns.labelling.spreading import REACHED, SpreadLabels
 from semantic_ns.labelling.surface import LabelSurface
 from support.label_actions import FRAMES, LAMP, WALL, click
 from support.label_server import ask, serving
@@ -96,6 +96,9 @@ def test_regions_and_their_ranks_are_those_of_a_twin_of_loops(
         voxels = surface.voxels_of(frame)
         is_region = (voxels >= 0) & (twin[voxels] == lowest) & ((owners[1] == 0) | (frame != 1))
         mask = mark_of(rank, WALL).mask(HEIGHT, WIDTH, lambda: np.zeros((HEIGHT, WIDTH), np.int32))
+        is_contradicted = 2 * shown.contradicted[twin == lowest].sum() >= (twin == lowest).sum()
+        assert rank.reason.endswith("each other") == is_contradicted
+        assert is_contradicted or rank.reason.endswith("unsure") == (confidence >= REACHED)
         assert is_region[int(rank.y), int(rank.x)]
         assert is_region[mask].all() or spacing > 1
 
