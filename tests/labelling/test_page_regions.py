@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from semantic_ns.errors import SceneError
-from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.questions import QuestionFolder
 from semantic_ns.labelling.session import LabelSession
 from support.label_actions import FRAMES, WALL, click
@@ -63,7 +62,9 @@ def test_one_key_confirms_the_guess_for_a_region_and_undo_takes_that_back(
     assert all((session.labels(frame) == before[frame]).all() for frame in range(FRAMES))
 
 
-def test_what_is_not_of_the_region_is_darkened(page: LabelPage, session: SmallSession) -> None:
+def test_what_is_not_of_the_region_is_darkened_until_somebody_else_labels_the_region(
+    page: LabelPage, session: SmallSession
+) -> None:
     (first, *_) = session.ranked_regions()
     pixels = session.ranked_region_at(first.frame, first.x, first.y)
     places = [(5.0, 115.0), (5.0, 5.0), (155.0, 115.0)]
@@ -74,10 +75,13 @@ def test_what_is_not_of_the_region_is_darkened(page: LabelPage, session: SmallSe
     before = page.colors(*places).sum(axis=1)
     suggest(page)
     page.keys("k")
-    lit(page)
+    assert lit(page) == (first.frame, first.x, first.y)
     after = page.colors(*places).sum(axis=1)
     assert np.abs(after - before)[is_region].max() <= 6
     assert (after < 0.75 * before)[~is_region].all()
+    session.add_mark(click(first.frame, SOFA, first.x, first.y), "x", 1)
+    page.page.wait_until("snsLabel.regions.current === null && snsLabel.view.question === null")
+    assert lit_places(page) == [(rank.frame, rank.x, rank.y) for rank in session.ranked_regions()]
 
 
 def test_regions_are_ranked_only_when_they_are_asked_for(
@@ -122,19 +126,6 @@ def test_skipped_regions_and_refused_answers_wait_behind_the_others(page: LabelP
     page.page.wait_until("snsLabel.store.state.progress.num_marks === 1")
     assert lit(page) == seen[3]
     assert (marked_classes(session), shapes(session)[0]["kind"]) == ([SOFA], "click")
-
-
-def test_a_region_that_somebody_else_labels_is_asked_for_no_more(page: LabelPage, session: SmallSession) -> None:
-    suggest(page)
-    page.keys("k")
-    frame, x, y = lit(page)
-    session.add_mark(
-        Mark.from_json({"frame": frame, "class_id": SOFA, "shape": {"kind": "click", "x": x, "y": y, "radius": 2}}),
-        "x",
-        1,
-    )
-    page.page.wait_until("snsLabel.regions.current === null && snsLabel.view.question === null")
-    assert lit_places(page) == [(rank.frame, rank.x, rank.y) for rank in session.ranked_regions()]
 
 
 def lit_places(page: LabelPage) -> list[tuple[int, float, float]]:
