@@ -3,7 +3,9 @@
 The person knows the truth of the training images, sees the labels that a session shows, and paints a dab into a wrong
 region. Regions weigh by their pixels over the root of the pixels of their class: a person minds a whole missing object
 more than the edge of a wall. The dab is a click in the middle of the region that stays inside it, of at most six
-pixels of every second row and column. Scored are poses that were not trained: each of their pixels gets the class of
+pixels of every second row and column. Or else the person answers, one after the other, the regions that the session
+suggests: by the mark that the page sets in them, with the class that most of the region has in its frame; regions of
+void are skipped. Scored are poses that were not trained: each of their pixels gets the class of
 the voxel in which the run says that its ray ends, without any training on the marks.
 """
 
@@ -11,7 +13,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -36,9 +38,9 @@ from semantic_ns.runs import Run, load_run
 from semantic_ns.surface.sweep import swept_pixels
 
 CONSOLE = Console(soft_wrap=True, highlight=False)
-View = Literal["random", "ranked", "all"]
+View = Literal["random", "ranked", "all", "regions"]
 """Whether the person looks for a wrong region in one frame at a time, at random or the first in the session's ranks
-with something wrong, or in all frames."""
+with something wrong, or in all frames, or answers the regions that the session suggests."""
 STRIDE = 2
 LARGEST_DAB = 6.0
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9)
@@ -76,6 +78,21 @@ class Person:
             if best is not None and self.view != "all":
                 break
         return None if best is None else dab(*best[1:])
+
+    def next_answer(self, session: LabelSession) -> tuple[Mark, bool] | None:
+        """The mark that answers the first region that the session suggests, and whether its guess was right.
+
+        None if it suggests no region that has a class.
+        """
+        for rank in session.ranked_regions():
+            region = session.ranked_region_at(rank.frame, rank.x, rank.y)[::STRIDE, ::STRIDE]
+            ids, counts = np.unique(self.truth[rank.frame][region], return_counts=True)
+            class_id = int(ids[counts.argmax()]) if len(ids) else -1
+            if class_id >= 0:
+                shape = {"kind": "click", "x": rank.x, "y": rank.y, "radius": rank.radius}
+                values = {"frame": rank.frame, "class_id": class_id, "shape": shape, "action": "paint"}
+                return Mark.from_json(values), rank.guess == class_id
+        return None
 
     def _worst_region(self, frame: int, labels: Int16[ndarray, "height width"]) -> tuple[float, ndarray, int] | None:
         truth = self.truth[frame]
@@ -154,12 +171,16 @@ class Labelling:
         expected: What the session expected of its own accuracy, after each mark.
         seconds: Time of each mark until its frame could be shown.
         undo_seconds: Time to take each of the last marks back, until its frame could be shown.
+        suggest_seconds: Time to find the regions that are suggested, where they are.
+        num_guessed: Marks for which the session had guessed the class.
     """
 
     scores: list[float]
     expected: list[float]
     seconds: list[float]
     undo_seconds: list[float]
+    suggest_seconds: list[float]
+    num_guessed: int = 0
 
     def marks_to(self, level: float) -> int | None:
         """The marks until a score is reached; None if it never was."""
@@ -178,19 +199,21 @@ def label_by(
     """Let a person mark, and take the last marks back at the end; with an import, the first score is without marks."""
     rng = np.random.default_rng(seed)
     voxels = poses.voxels_on(surface)
-    found = Labelling([], [], [], [])
+    found, num_guessed = Labelling([], [], [], [], []), 0
     with tempfile.TemporaryDirectory() as folder:
         session = LabelSession(surface, Path(folder), imported=imported, import_weight=import_weight)
         try:
             if imported is not None:
                 found.scores.append(poses.score(session.voxel_labels()[voxels]))
             for number in range(num_marks):
-                order = rng.permutation(len(person.truth)).tolist()
-                if person.view == "ranked":
-                    order = [rank.frame for rank in session.ranked_frames()]
-                mark = person.next_mark(lambda frame: session.labels(frame)[::STRIDE, ::STRIDE], order)
+                if person.view == "regions":
+                    started = time.perf_counter()
+                    session.ranked_regions()
+                    found.suggest_seconds.append(time.perf_counter() - started)
+                mark, is_guessed = _next_mark(person, session, rng)
                 if mark is None:
                     break
+                num_guessed += is_guessed
                 started = time.perf_counter()
                 session.add_mark(mark, "person", number)
                 session.labels(mark.frame)
@@ -204,7 +227,17 @@ def label_by(
                 found.undo_seconds.append(time.perf_counter() - started)
         finally:
             session.close()
-    return found
+    return replace(found, num_guessed=num_guessed)
+
+
+def _next_mark(person: Person, session: LabelSession, rng: np.random.Generator) -> tuple[Mark | None, bool]:
+    """The person's next mark, if there is one, and whether the session had guessed its class."""
+    if person.view == "regions":
+        return person.next_answer(session) or (None, False)
+    order = rng.permutation(len(person.truth)).tolist()
+    if person.view == "ranked":
+        order = [rank.frame for rank in session.ranked_frames()]
+    return person.next_mark(lambda frame: session.labels(frame)[::STRIDE, ::STRIDE], order), False
 
 
 def ceiling(surface: LabelSurface, ids: Int16[ndarray, "frames height width"], poses: ScoredPoses) -> float:
@@ -238,8 +271,10 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                     "ceiling": best,
                     "last_score": found.scores[-1],
                     "expected_accuracy": found.expected[-1],
+                    "guessed": found.num_guessed / len(found.expected) if view == "regions" else None,
                     "mark_ms": quantiles_ms(found.seconds),
                     "undo_ms": quantiles_ms(found.undo_seconds),
+                    "suggest_ms": quantiles_ms(found.suggest_seconds) if found.suggest_seconds else None,
                     "scores": found.scores,
                 }
 
@@ -258,6 +293,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         *(f"{level:.2f}" for level in LEVELS),
         "last",
         "ceiling",
+        "guessed",
         "mark ms p50 / p90",
         "undo ms",
     ]
@@ -266,6 +302,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             str(row["voxels"]), row["view"], str(row["seed"]),
             *(str(row["marks_to"][str(level)] or "-") for level in LEVELS), f"{row['last_score']:.3f}",
             f"{row['ceiling']:.3f}",
+            "-" if row["guessed"] is None else f"{row['guessed']:.0%}",
             f"{row['mark_ms']['p50']:.0f} / {row['mark_ms']['p90']:.0f}",
             f"{row['undo_ms']['p50']:.0f} / {row['undo_ms']['p90']:.0f}",
         ]

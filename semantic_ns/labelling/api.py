@@ -34,6 +34,7 @@ from semantic_ns.labelling.field_api import SOURCES, FieldApi
 from semantic_ns.labelling.interface import SessionLike
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.question_api import UNITS, QuestionApi
+from semantic_ns.labelling.ranking_api import RankingApi
 from semantic_ns.labelling.requests import Body, RequestError
 from semantic_ns.labelling.segment_api import SegmentApi
 from semantic_ns.labelling.surface import FrameInfo
@@ -86,6 +87,7 @@ class LabelApi:
         self._questions = QuestionApi(questions, session)
         self._field = FieldApi(field, session)
         self._segments = SegmentApi(segmenter, session)
+        ranking = RankingApi(session)
         self._name = name
         self._exports = exports
         self._changed = threading.Condition()
@@ -97,7 +99,8 @@ class LabelApi:
         self._key = hashlib.sha256(repr((str(exports.absolute()), frames)).encode()).hexdigest()[:16]
         self._gets: dict[str, Callable[[Query], Answer]] = {
             "/api/state": self._state,
-            "/api/ranked": self._ranked,
+            "/api/ranked": ranking.frames,
+            "/api/ranked_regions": ranking.regions,
             "/api/events": self._events,
             "/api/cameras": self._cameras,
             "/api/questions": self._questions.listed,
@@ -108,6 +111,7 @@ class LabelApi:
             "confidence": lambda frame, _: self._array(lambda: confidence_layer(session.confidence(frame))),
             "painted": lambda frame, _: self._array(lambda: session.painted(frame)),
             "regions": lambda frame, _: self._array(lambda: session.regions(frame)),
+            "ranked": ranking.region,
             "field": self._field.layer,
         }
         self._posts: dict[str, Callable[[Body], Answer]] = {
@@ -219,10 +223,6 @@ class LabelApi:
             "import": imported and {"name": imported.name, "is_on": imported.is_on},
             "field": self._field.summary(),
         }
-
-    def _ranked(self, _: Query) -> Answer:
-        ranks = [dataclasses.asdict(rank) for rank in self._session.ranked_frames()]
-        return json_answer({"revision": self._session.revision, "ranked": ranks})
 
     def _events(self, query: Query) -> Answer:
         since = query.get("since", "")

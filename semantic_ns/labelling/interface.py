@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Float32, Int16, Int32, UInt8
+from jaxtyping import Bool, Float32, Int16, Int32, UInt8
 from numpy import ndarray
 
 from semantic_ns.labelling.classes import LabelClass
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.ranking import FrameRank
+from semantic_ns.labelling.region_ranking import RegionRank
 from semantic_ns.labelling.session import Progress
 from semantic_ns.labelling.shown import Said
 from semantic_ns.labelling.state import ImportInForce
@@ -95,6 +96,14 @@ class SessionLike(Protocol):
 
     def ranked_frames(self) -> list[FrameRank]:
         """All frames, first those most worth looking at."""
+        ...
+
+    def ranked_regions(self) -> list[RegionRank]:
+        """Regions of the surface that are not sure, first those most worth looking at."""
+        ...
+
+    def ranked_region_at(self, frame: int, x: float, y: float) -> Bool[ndarray, "height width"]:
+        """The pixels of a frame that show the region at a place, but for those that have a mark."""
         ...
 
     def changed_frames(self, since: int) -> list[int]:

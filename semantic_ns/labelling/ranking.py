@@ -9,7 +9,8 @@ from numpy import ndarray
 
 from semantic_ns.labelling.spreading import REACHED, SpreadLabels
 
-_UNSURE = 0.5
+UNSURE = 0.5
+"""Confidence below which labels count as unsure."""
 _MOST_PIXELS = 20_000
 """Pixels of a frame that are looked at."""
 
@@ -59,7 +60,7 @@ def rank_frames(
 
 def _score(confidence: ndarray, contradicted: ndarray) -> tuple[float, str]:
     unlabelled = float((confidence < REACHED).mean())
-    unsure = float(((confidence >= REACHED) & (confidence < _UNSURE)).mean())
+    unsure = float(((confidence >= REACHED) & (confidence < UNSURE)).mean())
     contradictions = float(contradicted.mean())
     parts = [f"{unlabelled:.0%} of its pixels are far from any mark", f"{unsure:.0%} are unsure"]
     if contradictions > 0:

@@ -24,11 +24,9 @@ from semantic_ns.labelling.journal import Journal
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.painting import Painting
 from semantic_ns.labelling.progress import Progress
-from semantic_ns.labelling.ranking import FrameRank, rank_frames
 from semantic_ns.labelling.shown import Said, SaidLabels, ShownLabels
 from semantic_ns.labelling.spreading import REACHED, Beneath, Spreader, SpreadLabels
 from semantic_ns.labelling.state import (
-    NOTHING,
     ImportInForce,
     SessionState,
     Unchecked,
@@ -38,6 +36,7 @@ from semantic_ns.labelling.state import (
     refuse_large_ids,
     refuse_other_scene,
 )
+from semantic_ns.labelling.suggestions import Suggestions
 from semantic_ns.labelling.surface import FrameInfo, LabelSurface, read_color
 from semantic_ns.labels.class_table import ClassTable
 
@@ -46,7 +45,7 @@ _REGIONS_OF_FRAME = 400
 """Super-pixels of an image, about."""
 
 
-class LabelSession(ClassActions, ImportActions, FreeViews):
+class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
     """Marks of people on training images -> classes of all voxels -> labels of every frame.
 
     All methods can be called from several threads. Everything shown follows from the actions in force alone, so that
@@ -264,13 +263,6 @@ class LabelSession(ClassActions, ImportActions, FreeViews):
         """Frames with a mark in force, in ascending order."""
         with self._lock:
             return sorted({mark.frame for mark in self._state.painting.marks.values()})
-
-    def ranked_frames(self) -> list[FrameRank]:
-        """All frames, first those most worth looking at."""
-        with self._lock:
-            painted = {frame: self.painted(frame) != NOTHING for frame in range(len(self.frames))
-                       if self._state.painting.owners(frame) is not None}  # fmt: skip
-            return rank_frames(self._spreader.surface.pixel_voxels, self._spread(), painted, self._surface.stride)
 
     def changed_frames(self, since: int) -> list[int]:
         """Frames that show something else than at a revision; all of them where that is not known any more."""

@@ -1,10 +1,16 @@
 """The simulated person of `benchmarks/label_marks.py`."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from benchmarks.label_marks import STRIDE, Person, ScoredPoses, View, ceiling, dab, label_by
+from semantic_ns.labelling.marks import Mark
+from semantic_ns.labelling.region_ranking import RegionRank
+from semantic_ns.labelling.session import LabelSession
 from semantic_ns.labelling.surface import LabelSurface
+from support.label_actions import click
 from support.label_surfaces import make_label_surface, truth
 
 FRAMES = 3
@@ -65,7 +71,7 @@ def test_a_person_who_sees_nothing_wrong_makes_no_mark() -> None:
     assert Person(labels, "random").next_mark(lambda frame: labels[frame], [0, 1, 2]) is None
 
 
-@pytest.mark.parametrize("view", ["random", "ranked", "all"])
+@pytest.mark.parametrize("view", ["random", "ranked", "all", "regions"])
 def test_a_person_labels_the_wall_and_the_marks_are_counted(
     surface: LabelSurface, poses: ScoredPoses, view: View
 ) -> None:
@@ -77,7 +83,34 @@ def test_a_person_labels_the_wall_and_the_marks_are_counted(
     assert 3 <= marks <= len(found.scores)
     assert found.scores[marks - 1] >= 0.9 > max(found.scores[: marks - 1])
     assert found.marks_to(1.1) is None
+    assert found.num_guessed < len(found.scores)
+    assert bool(found.suggest_seconds) == (view == "regions")
+    assert view == "regions" or not found.num_guessed
     assert len(found.seconds) == len(found.scores) == len(found.expected) >= len(found.undo_seconds) > 0
+
+
+def test_a_person_answers_the_first_region_that_is_not_void_and_says_whether_the_guess_was_right(
+    surface: LabelSurface, tmp_path: Path
+) -> None:
+    session, labels = LabelSession(surface, tmp_path), true_ids()
+    first, second, *_ = session.ranked_regions()
+    frame, row, column = first.frame, int(first.y) // STRIDE, int(first.x) // STRIDE
+    class_id = labels[frame, row, column]
+    assert Person(labels, "regions").next_answer(session) == (mark_of(first, class_id), False)
+    void = np.where(labels == class_id, np.int16(-1), labels)
+    answer = Person(void, "regions").next_answer(session)
+    class_of_second = void[second.frame, int(second.y) // STRIDE, int(second.x) // STRIDE]
+    assert answer == (mark_of(second, class_of_second), False)
+    assert Person(np.full_like(labels, -1), "regions").next_answer(session) is None
+    session.add_mark(mark_of(second, class_of_second), "person", 0)
+    (first, *_) = session.ranked_regions()
+    everything = np.full_like(labels, first.guess)
+    assert Person(everything, "regions").next_answer(session) == (mark_of(first, class_of_second), True)
+    session.close()
+
+
+def mark_of(rank: RegionRank, class_id: int) -> Mark:
+    return click(rank.frame, int(class_id), rank.x, rank.y, rank.radius)
 
 
 def test_what_is_unknown_is_wrong_and_the_ceiling_is_what_all_pixels_give(

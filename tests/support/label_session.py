@@ -16,6 +16,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.labelling.classes import LabelClass
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.ranking import FrameRank
+from semantic_ns.labelling.region_ranking import RegionRank
 from semantic_ns.labelling.session import Progress
 from semantic_ns.labelling.state import ImportInForce
 from semantic_ns.labelling.surface import FrameInfo
@@ -242,6 +243,31 @@ class SmallSession:
         scores = [float((self.labels(frame) < 0).mean()) for frame in range(self.num_frames)]
         order = sorted(range(self.num_frames), key=lambda frame: -scores[frame])
         return [FrameRank(frame, scores[frame], f"{scores[frame]:.0%} of it has no label") for frame in order]
+
+    def ranked_regions(self) -> list[RegionRank]:
+        """Objects without a class, each in the frame that shows most of it without a mark."""
+        with self.lock:
+            ranks = []
+            for number in np.flatnonzero(self._spread() < 0).tolist():
+                seen = [self._pixels_of(frame, number) for frame in range(self.num_frames)]
+                frame = int(np.argmax([pixels.sum() for pixels in seen]))
+                if seen[frame].any():
+                    row, column = np.argwhere(seen[frame])[seen[frame].sum() // 2].tolist()
+                    score = float(np.mean(seen))
+                    ranks.append(
+                        RegionRank(frame, column + 0.5, row + 0.5, 2.0, None, 0.0, score, f"{score:.1%} of all")
+                    )
+            return sorted(ranks, key=lambda rank: -rank.score)
+
+    def ranked_region_at(self, frame: int, x: float, y: float) -> ndarray:
+        with self.lock:
+            number = int(self._objects[:, self._window(frame)][int(y), int(x)])
+            if self._spread()[number] >= 0:
+                raise SceneError("Expected an object without a class, found one that has one.")
+            return self._pixels_of(frame, number)
+
+    def _pixels_of(self, frame: int, number: int) -> ndarray:
+        return (self._objects[:, self._window(frame)] == number) & (self.painted(frame) == NOTHING)
 
     def changed_frames(self, since: int) -> list[int]:
         return list(range(self.num_frames)) if since != self.revision else []

@@ -28,7 +28,7 @@ export class View {
     this.overlay = new OffscreenCanvas(1, 1);
     this.stripes = new OffscreenCanvas(1, 1);
     this.region = null;
-    this.question = null; // {frame, picture} of the unit that is asked for
+    this.question = null; // {frame, picture, disc} of what is asked for; the disc {x, y, radius, text} is what its answer marks, if it is one
     this.borders = null;
     this.sketch = null; // what is being drawn: a mark without a number
     this.pointer = null; // {x, y} in the image, where the pointer is over it
@@ -254,7 +254,7 @@ export class View {
       context.globalAlpha = 0.35;
       context.drawImage(this.borders, 0, 0, width, height);
     }
-    if (this.question?.frame === this.store.shown && !this.free) context.drawImage(this.question.picture, 0, 0, width, height);
+    if (this.question?.frame === this.store.shown && !this.free) this.drawQuestion(this.question, width, height);
     if (this.region) {
       context.globalAlpha = 0.65;
       context.drawImage(this.region, 0, 0, width, height);
@@ -321,17 +321,45 @@ export class View {
     });
   }
 
-  drawCursor() {
-    if (!this.pointer || !this.cursorRadius) return;
+  drawQuestion({ picture, disc }, width, height) {
+    this.context.drawImage(picture, 0, 0, width, height);
+    if (!disc) return;
+    this.drawRing(disc.x, disc.y, disc.radius);
+    this.drawText(disc.text, disc.x, disc.y - disc.radius);
+  }
+
+  // Above a place of the image, of one size at any zoom.
+  drawText(text, x, y) {
+    const { context } = this;
+    const pixel = 1 / this.scale;
+    context.font = `600 ${14 * pixel}px system-ui, sans-serif`;
+    context.textAlign = "center";
+    context.textBaseline = "bottom";
+    context.lineJoin = "round";
+    context.lineWidth = 3 * pixel;
+    context.strokeStyle = "#000000";
+    context.fillStyle = "#ffffff";
+    context.strokeText(text, x, y - 3 * pixel);
+    context.fillText(text, x, y - 3 * pixel);
+  }
+
+  drawRing(x, y, radius) {
     const { context } = this;
     const pixel = 1 / this.scale;
     for (const [style, shift] of [["#000000", 1], ["#ffffff", 0]]) {
       context.beginPath();
-      context.arc(this.pointer.x, this.pointer.y, this.cursorRadius + shift * pixel, 0, 2 * Math.PI);
+      context.arc(x, y, radius + shift * pixel, 0, 2 * Math.PI);
       context.strokeStyle = style;
       context.lineWidth = 1.25 * pixel;
       context.stroke();
     }
+  }
+
+  drawCursor() {
+    if (!this.pointer || !this.cursorRadius) return;
+    const { context } = this;
+    const pixel = 1 / this.scale;
+    this.drawRing(this.pointer.x, this.pointer.y, this.cursorRadius);
     context.beginPath();
     context.arc(this.pointer.x, this.pointer.y, 1.25 * pixel, 0, 2 * Math.PI);
     context.fillStyle = "#ffffff";
@@ -396,6 +424,15 @@ export function painted(width, height, colorOf) {
   const canvas = new OffscreenCanvas(width, height);
   canvas.getContext("2d").putImageData(image, 0, 0);
   return canvas;
+}
+
+// What is not asked for darkened, with a border around what is: `isIn` tells that of a pixel, counted row by row.
+export function spotlight(width, height, isIn) {
+  return painted(width, height, (at, x) => {
+    if (isIn(at)) return 0;
+    const isNear = (x > 0 && isIn(at - 1)) || (x + 1 < width && isIn(at + 1)) || (at >= width && isIn(at - width)) || (at + width < width * height && isIn(at + width));
+    return isNear ? 0xffffffff : 0x60000000;
+  });
 }
 
 function linePath(points) {

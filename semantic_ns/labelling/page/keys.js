@@ -51,10 +51,11 @@ export const KEYS = [
     { shown: ["Middle button", "Two fingers"], says: "Move the image" },
     { key: "?", does: "help", says: "This help" },
   ]],
-  ["Questions", [
+  ["Questions and regions", [
+    { key: "j", does: "skip", says: "Next question of a run" },
+    { key: "k", does: "skip-region", says: "Next region that is suggested" },
     { key: "y", does: "yes", says: "Answer with the class that is guessed" },
     { key: "u", does: "answer", says: "Answer with the chosen class" },
-    { key: "j", does: "skip", says: "Next question" },
   ]],
   ["Without a mouse", [
     { shown: ["Shift", "Arrows"], says: "Move the pointer by one brush" },
@@ -73,7 +74,7 @@ export function keyOf(does) {
 }
 
 export function fillHelp() {
-  const columns = [[0, 1, 5], [2, 3, 4, 6]].map((groups) => {
+  const columns = [[0, 1], [2, 3, 4, 5, 6]].map((groups) => {
     const column = element("div");
     for (const [title, keys] of groups.map((number) => KEYS[number])) {
       column.append(element("h3", { text: title }));

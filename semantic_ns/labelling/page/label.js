@@ -9,6 +9,7 @@ import { FreeView } from "./free.js";
 import { fillHelp, keyName, keyOf, listen } from "./keys.js";
 import { Pointer } from "./pointer.js";
 import { Questions } from "./questions.js";
+import { Regions } from "./regions.js";
 import { Segments } from "./segment.js";
 import { Store, VOID } from "./store.js";
 import { Strip } from "./strip.js";
@@ -40,8 +41,12 @@ view.field = field;
 const classes = new ClassList(store, look, choose);
 const strip = new Strip(store, goTo);
 const questions = new Questions(store, view, look, goTo, toast);
+const regions = new Regions(store, view, look, goTo, toast);
+// One thing is asked for at a time, so that it is clear what a key answers.
+questions.begin = () => regions.leave();
+regions.begin = () => questions.leave();
 const timings = []; // of marks, from the pointer's release to the labels on the screen, milliseconds
-window.snsLabel = { store, questions, field, segments, view, free, tool, look, pointer, timings, goTo };
+window.snsLabel = { store, questions, regions, field, segments, view, free, tool, look, pointer, timings, goTo };
 
 // Frames
 
@@ -207,6 +212,11 @@ function pick() {
   else toast("Expected a label under the pointer to choose its class, found none.", "info");
 }
 
+// Who asks for what is lit, and else who asks first.
+function asking() {
+  return regions.current || !store.state.has_questions ? regions : questions;
+}
+
 // The label under the pointer becomes a mark of its own.
 function confirm() {
   const found = view.pointer && store.resolve(view.labelAt(view.pointer));
@@ -302,7 +312,7 @@ const actions = {
   next: () => goTo(store.shown + 1),
   unlabelled: () => {
     const frame = strip.nextUnlabelled();
-    if (frame === null) toast("Every frame has marks; switch on Suggest frames to see which need more.", "info");
+    if (frame === null) toast("Every frame has marks; switch on Suggest frames and regions to see which need more.", "info");
     else goTo(frame);
   },
   hide: () => setHidden(true),
@@ -311,9 +321,10 @@ const actions = {
   "zoom-out": () => zoom(() => view.zoom(0.8), -2),
   "zoom-fit": () => zoom(() => view.fit(), 0),
   free: toggleFree,
-  yes: () => questions.answer(true),
-  answer: () => questions.answer(false),
+  yes: () => asking().answer(true),
+  answer: () => asking().answer(false),
   skip: () => questions.skip(),
+  "skip-region": () => regions.skip(),
   pan: () => { pointer.isSpaceHeld = true; pointer.updateCursor(); view.request(); },
   "pan-end": () => { pointer.isSpaceHeld = false; pointer.updateCursor(); view.request(); },
   help: () => find("help-dialog").showModal(),
@@ -393,7 +404,8 @@ function bindButtons() {
     const isOn = find("suggest").getAttribute("aria-checked") !== "true";
     find("suggest").setAttribute("aria-checked", String(isOn));
     strip.suggest(isOn);
-  }, "Frames that are most worth looking at");
+    regions.suggest(isOn);
+  }, "Frames and regions that are most worth looking at");
   for (const one of document.querySelectorAll("[data-highlight]")) one.addEventListener("click", () => setHighlight(one.dataset.highlight));
   for (const one of document.querySelectorAll("[data-close]")) one.addEventListener("click", () => one.closest("dialog").close());
   find("size").addEventListener("input", (event) => setRadius(SIZE_LEAST * (SIZE_MOST / SIZE_LEAST) ** (event.target.value / SIZE_STEPS)));

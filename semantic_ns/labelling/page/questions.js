@@ -1,6 +1,6 @@
 // Questions of a run: which unit of which frame it wants labelled, with the class that is guessed.
 
-import { painted } from "./canvas.js";
+import { spotlight } from "./canvas.js";
 import { element, find, percent, swatch } from "./dom.js";
 
 const NUM_SHOWN = 5;
@@ -15,6 +15,7 @@ export class Questions {
     this.skipped = new Set();
     this.maps = new Map();
     this.isShown = false;
+    this.begin = () => {}; // called before a unit is asked for
   }
 
   start() {
@@ -85,6 +86,7 @@ export class Questions {
   }
 
   async goToUnit(one) {
+    this.begin();
     this.current = one;
     const { question, unit } = one;
     if (question.frame !== this.store.shown || this.view.free) this.goTo(question.frame);
@@ -98,15 +100,16 @@ export class Questions {
     if (this.current !== one) return;
     const { width, height } = this.store.state.frames[question.frame];
     const map = this.maps.get(question.name);
-    const isIn = (x, y) => x >= 0 && y >= 0 && x < width && y < height && map[y * width + x] === unit.number;
-    const isNear = (x, y) => isIn(x - 1, y) || isIn(x + 1, y) || isIn(x, y - 1) || isIn(x, y + 1);
-    const picture = painted(width, height, (at, x) => {
-      const y = Math.floor(at / width);
-      if (isIn(x, y)) return 0;
-      return isNear(x, y) ? 0xffffffff : 0x60000000; // what is not asked for is darker
-    });
-    this.view.question = { frame: question.frame, picture };
+    this.view.question = { frame: question.frame, picture: spotlight(width, height, (at) => map[at] === unit.number) };
     this.view.request();
+  }
+
+  // Ask for none.
+  leave() {
+    if (!this.current) return;
+    this.current = this.view.question = null;
+    this.view.request();
+    this.show();
   }
 
   skip() {
@@ -115,13 +118,15 @@ export class Questions {
   }
 
   next() {
+    if (!this.store.state.has_questions) return;
+    this.begin();
     this.current = this.view.question = null;
     this.view.request();
     const [one] = this.left;
     if (one) this.goToUnit(one);
     else {
       this.show();
-      if (this.store.state.has_questions) this.report("Every question has an answer.", "info");
+      this.report("Every question has an answer.", "info");
     }
   }
 
