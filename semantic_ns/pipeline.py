@@ -32,6 +32,7 @@ from semantic_ns.io.writing import write_png
 from semantic_ns.processes import Processes, present
 from semantic_ns.propagation.config import PropagationConfig
 from semantic_ns.run_clock import schedule_step_of
+from semantic_ns.viewer.requested_views import requested_views
 
 if TYPE_CHECKING:  # compile kernels, which registration must not
     from semantic_ns.active_learning.rounds.revealed_labels import RevealedLabels
@@ -179,7 +180,7 @@ class SemanticPipeline(VanillaPipeline):
         notices = EndScores(self, trainer, self.config.eval_images_at_end).callbacks()
         if self.config.warn_of_veils:
             notices = [*VeilWarnings(self, trainer).callbacks(), *notices]
-        notices = [_before_each_step(saying_doubt_once(self, trainer)), *notices]
+        notices = [_before_each_step(saying_doubt_once(self, trainer)), *notices, *requested_views(self)]
         return [*self._with_class_callbacks(callbacks, trainer), *notices]
 
     def _with_class_callbacks(self, callbacks: list[TrainingCallback], trainer: Any) -> list[TrainingCallback]:

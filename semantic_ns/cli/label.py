@@ -1,9 +1,11 @@
 """`sns-label`: label a scene in the browser and see the labels spread."""
 
 import os
+import shutil
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from rich.console import Console
 
 from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
-from semantic_ns.io.writing import refuse_inside
+from semantic_ns.io.writing import refuse_inside, write_errors_as_scene_error
 from semantic_ns.runs import refuse_missing_run
 
 if TYPE_CHECKING:
@@ -85,9 +87,9 @@ class Label:
                 from semantic_ns.labelling.question_files import lock_answers  # loads torch
 
                 stack.callback(os.close, lock_answers(self.questions))
-            segmenter, labels = self._segmenter(), self._labels(stack)
-            run, folder = self.run_and_folder()
-            self._label(stack, run, folder, segmenter, labels)
+            segmenter, labels, page = self._segmenter(), self._labels(stack), _Page(self, stack)
+            run, folder = self.run_and_folder(page.wait_for_surface)
+            self._label(stack, run, folder, segmenter, labels, page)
 
     def _label(
         self,
@@ -96,17 +98,15 @@ class Label:
         folder: Path,
         segmenter: "PointSegmenter | None",
         labels: "ImportFiles | None",
+        page: "_Page",
     ) -> None:
         """Open the session of a run, and serve it; the stack closes what was opened."""
-        from semantic_ns.io.console import announce
-        from semantic_ns.labelling.access import kept_token
         from semantic_ns.labelling.api import LabelApi
         from semantic_ns.labelling.compiling import compile_in_background
         from semantic_ns.labelling.field import FieldFollower
         from semantic_ns.labelling.opening import open_session
-        from semantic_ns.labelling.server import LabelServer
-        from semantic_ns.viewer.guard import is_loopback
 
+        page.say("The surface is rendered and divided into voxels.")
         session = open_session(run, folder, self.class_table(), self.voxels, labels, self.import_weight)
         stack.callback(session.close)
         if labels is not None:
@@ -119,13 +119,7 @@ class Label:
         name = session.surface.scene.name
         questions = self._questions_for(session, folder)
         api = LabelApi(session, name, folder / "exports", questions, field, segmenter)
-        server = LabelServer(api, kept_token(folder / "token"), self.host, self.port)
-        if not is_loopback(self.host):
-            announce(
-                "labelling",
-                f"the page can be reached from the network at port {server.port} by all who know the token, and "
-                "what is sent is not encrypted",
-            )
+        server = page.label(api, folder)
         _serve(server, f"Open {server.address} to label {name}. Ctrl+C ends; marks are in {folder}.")
 
     def _segmenter(self) -> "PointSegmenter | None":
@@ -175,8 +169,14 @@ class Label:
         for entry in classes.entries if isinstance(classes, ClassTable) else classes:
             ClassList().check_name(entry if isinstance(entry, str) else entry.name)
 
-    def run_and_folder(self) -> tuple[Path, Path]:
-        """The run's config.yml, and the folder of the session."""
+    def run_and_folder(
+        self, wait: "Callable[[str, Path], WaitingApi | None]" = lambda _name, _folder: None
+    ) -> tuple[Path, Path]:
+        """The run's config.yml, and the folder of the session; the surface of a scene is trained where it is not yet.
+
+        Args:
+            wait: A function of the scene's name and that folder, called before a training; it gives what is told of it.
+        """
         from semantic_ns.labelling.surface import FOLDER
 
         config = self.load_config
@@ -188,11 +188,16 @@ class Label:
             return config, self.output_dir or config.parent / FOLDER
         assert self.target is not None
         refuse_no_scene(self.target)
-        from semantic_ns.methods.surface_run import surface_run  # loads nerfstudio, which a run that is kept needs not
+        # Loads nerfstudio, which a run that is kept needs not.
+        from semantic_ns.methods.surface_run import is_trained, surface_run
 
         folder = self.output_dir or Path("outputs") / self.target.absolute().name / FOLDER
         refuse_inside(folder, [self.target], "--output-dir")
-        return surface_run(self.target, folder / "surface", self.max_seconds), folder
+        surface, name = folder / "surface", self.target.absolute().name
+        waiting = None if is_trained(self.target, surface, self.max_seconds) else wait(name, folder)
+        if waiting is None:
+            return surface_run(self.target, surface, self.max_seconds), folder
+        return surface_run(self.target, surface, self.max_seconds, waiting.progress, waiting.views), folder
 
     def class_table(self) -> "tuple[str, ...] | ClassTable":
         """The names of `--classes`, or the table that it names."""
@@ -203,6 +208,79 @@ class Label:
         ):
             return ClassTable.load(self.classes[0])
         return self.classes
+
+
+class _Page:
+    """The page of a `sns-label`, which may wait for the surface of a scene first.
+
+    Args:
+        command: The command.
+        stack: Closes what is opened.
+    """
+
+    def __init__(self, command: Label, stack: ExitStack) -> None:
+        self._command, self._stack = command, stack
+        self._waiting: "WaitingApi | None" = None
+        self._server: "LabelServer | None" = None
+
+    def wait_for_surface(self, name: str, folder: Path) -> "WaitingApi":
+        """Serve a page that shows the training of a surface; returns what it is told by.
+
+        Args:
+            name: Name of the scene.
+            folder: Folder of the session.
+
+        Raises:
+            SceneError: if the folder cannot be written, or the port is taken.
+        """
+        from semantic_ns.labelling.waiting import PAGE, WaitingApi
+
+        views = folder / "views"
+        shutil.rmtree(views, ignore_errors=True)  # of a process that was killed
+        with write_errors_as_scene_error(views):
+            views.mkdir(parents=True)
+        self._stack.callback(shutil.rmtree, views, ignore_errors=True)
+        self._waiting = WaitingApi(name, views, self._command.max_seconds)
+        self._server = self._listen(self._waiting, folder, PAGE)
+        self._server.serve_in_background()
+        self._stack.callback(self._server.release)
+        sentence = f"Open {self._server.address} to see how the surface is trained, and then to label {name}."
+        Console(soft_wrap=True, highlight=False).print(sentence, markup=False)
+        sys.stdout.flush()
+        return self._waiting
+
+    def say(self, sentence: str) -> None:
+        """Tell who waits what is done now."""
+        if self._waiting is not None:
+            self._waiting.say(sentence)
+
+    def label(self, api: "LabelApi", folder: Path) -> "LabelServer":
+        """The server of the session, whose page takes the place of the one that waits.
+
+        Raises:
+            SceneError: if the port is taken.
+        """
+        from semantic_ns.labelling.server import PAGE
+
+        if self._server is None:
+            return self._listen(api, folder, PAGE)
+        self._server.hand_over(api)
+        return self._server
+
+    def _listen(self, api: "LabelApi | WaitingApi", folder: Path, page: str) -> "LabelServer":
+        from semantic_ns.io.console import announce
+        from semantic_ns.labelling.access import kept_token
+        from semantic_ns.labelling.server import LabelServer
+        from semantic_ns.viewer.guard import is_loopback
+
+        server = LabelServer(api, kept_token(folder / "token"), self._command.host, self._command.port, page)
+        if not is_loopback(self._command.host):
+            announce(
+                "labelling",
+                f"the page can be reached from the network at port {server.port} by all who know the token, and "
+                "what is sent is not encrypted",
+            )
+        return server
 
 
 def refuse_no_scene(target: Path) -> None:

@@ -18,8 +18,10 @@ from semantic_ns.labelling.access import Access, shown
 from semantic_ns.labelling.answers import Answer, error_answer
 from semantic_ns.labelling.api import LabelApi
 from semantic_ns.labelling.requests import MAX_BODY_BYTES
+from semantic_ns.labelling.waiting import WaitingApi
 
-PAGE = "semantic_ns.labelling"
+PAGE = "index.html"
+_PACKAGE = "semantic_ns.labelling"
 _KINDS = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -52,19 +54,23 @@ class LabelServer:
         token: Secret that each request carries.
         host: Host to listen on.
         port: Port to listen on; 0 for any free one.
+        page: Name of the page.
 
     Raises:
         SceneError: the port is taken, or the host is not one of this machine.
     """
 
-    def __init__(self, api: LabelApi, token: str, host: str = "127.0.0.1", port: int = 7008) -> None:
+    def __init__(
+        self, api: LabelApi | WaitingApi, token: str, host: str = "127.0.0.1", port: int = 7008, page: str = PAGE
+    ) -> None:
         self._api = api
+        self._thread: threading.Thread | None = None
         self._token = token
         self._host = host
         self._server = _listening(host, port)
         self._server.access = Access(token, host, self.port)
         self._server.api = api
-        self._server.files = page_files()
+        self._server.files = page_files(page)
 
     @property
     def port(self) -> int:
@@ -79,7 +85,21 @@ class LabelServer:
 
     def serve(self) -> None:
         """Answer requests until `close` is called by another thread."""
-        self._server.serve_forever(poll_interval=0.1)
+        if self._thread is None:
+            self._server.serve_forever(poll_interval=0.1)
+        else:
+            self._thread.join()
+
+    def serve_in_background(self) -> None:
+        """Have a thread answer requests, until `close` or `release` is called."""
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
+        self._thread.start()
+
+    def hand_over(self, api: LabelApi | WaitingApi, page: str = PAGE) -> None:
+        """Let something else answer from now on, with another page; requests that wait are answered first."""
+        before, self._api = self._api, api
+        self._server.api, self._server.files = api, page_files(page)
+        before.close()
 
     def close(self) -> None:
         """Stop answering, and cut all connections. Another thread must be in `serve`."""
@@ -90,6 +110,8 @@ class LabelServer:
     def release(self) -> None:
         """Free the port and cut all connections, where no thread is in `serve`."""
         self._api.close()
+        if self._thread is not None:
+            self._server.shutdown()
         self._server.server_close()
         self._server.cut_connections()
 
@@ -113,14 +135,14 @@ def _listening(host: str, port: int) -> "_Server":
         ) from error
 
 
-def page_files() -> dict[str, Answer]:
-    """The files of the page by their paths in addresses. Nothing else is ever read for a request."""
+def page_files(page: str = PAGE) -> dict[str, Answer]:
+    """The files of a page by their paths in addresses. Nothing else is ever read for a request."""
     found = {}
-    for file in resources.files(PAGE).joinpath("page").iterdir():
+    for file in resources.files(_PACKAGE).joinpath("page").iterdir():
         kind = _KINDS.get(Path(file.name).suffix)
         if kind is not None:
             found[f"/{file.name}"] = Answer(file.read_bytes(), kind, headers={"Cache-Control": "no-cache"})
-    found["/"] = found["/index.html"]
+    found["/"] = found[f"/{page}"]
     return found
 
 
@@ -129,7 +151,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     allow_reuse_address = True  # after a restart; a port on which another process listens is refused all the same
     access: Access
-    api: LabelApi
+    api: LabelApi | WaitingApi
     files: Mapping[str, Answer]
 
     def __init__(self, host: str, port: int) -> None:

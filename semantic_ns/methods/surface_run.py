@@ -22,6 +22,7 @@ from semantic_ns.io.console import announce
 from semantic_ns.io.locking import take_lock
 from semantic_ns.io.text import read_json
 from semantic_ns.io.writing import write_errors_as_scene_error, write_json
+from semantic_ns.viewer.view_requests import VARIABLE
 
 CONFIG = "config.yml"
 _CHECKPOINTS = "nerfstudio_models"
@@ -39,13 +40,21 @@ _SAVED_STEPS = 250
 _NUM_LAST_LINES = 15
 
 
-def surface_run(scene: Path, folder: Path, max_seconds: float | None = None) -> Path:
+def surface_run(
+    scene: Path,
+    folder: Path,
+    max_seconds: float | None = None,
+    on_step: Callable[[int, float], None] = lambda _step, _share: None,
+    views: Path | None = None,
+) -> Path:
     """Find the run of a scene's surface in a folder, or train it there (slow).
 
     Args:
         scene: Folder of the scene.
         folder: Folder of the run; a run that was stopped in it goes on, and so does one that a smaller limit ended.
         max_seconds: Time after which training ends, if all steps take longer; None for no limit.
+        on_step: Called now and then with a step that was made, and its share of all steps, 0..1.
+        views: Folder in which pictures of the training can be asked for, see `viewer.view_requests`; None for none.
 
     Returns:
         The run's config.yml.
@@ -70,13 +79,20 @@ def surface_run(scene: Path, folder: Path, max_seconds: float | None = None) -> 
         ),
     )
     try:
-        _train_in_child(scene, folder, max_seconds, lock)
+        _train_in_child(scene, folder, max_seconds, lock, on_step, views)
     finally:
         os.close(lock)
     return folder / CONFIG
 
 
-def _train_in_child(scene: Path, folder: Path, max_seconds: float | None, lock: int) -> None:
+def _train_in_child(
+    scene: Path,
+    folder: Path,
+    max_seconds: float | None,
+    lock: int,
+    on_step: Callable[[int, float], None],
+    views: Path | None,
+) -> None:
     is_resumed = _newest(folder) is not None
     limit = "" if max_seconds is None else f", for at most {max_seconds:g} s (--max-seconds)"
     announce(
@@ -85,6 +101,7 @@ def _train_in_child(scene: Path, folder: Path, max_seconds: float | None, lock: 
     command = [sys.executable, "-m", __name__, str(scene), str(folder)]
     if max_seconds is not None:
         command.append(str(max_seconds))
+    environment = os.environ if views is None else os.environ | {VARIABLE: str(views.absolute())}
     lines: list[str] = []
     # The child inherits the lock, so that nobody else trains there if it outlives this process.
     inherited = () if os.name == "nt" else (lock,)
@@ -99,7 +116,7 @@ def _train_in_child(scene: Path, folder: Path, max_seconds: float | None, lock: 
 
     with _handling_sigterm(pass_on), subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf8", errors="replace",
-        pass_fds=inherited,
+        pass_fds=inherited, env=environment,
     ) as process:  # fmt: skip
         assert process.stdout is not None
         children.append(process)
@@ -107,7 +124,7 @@ def _train_in_child(scene: Path, folder: Path, max_seconds: float | None, lock: 
             if signals:
                 process.terminate()
             with (folder / _LOG).open("w", encoding="utf8") as log:
-                for line in _progress(process.stdout):
+                for line in _progress(process.stdout, on_step):
                     log.write(line)
                     lines = [*lines[1 - _NUM_LAST_LINES :], line]
         except BaseException:
@@ -137,11 +154,13 @@ def _handling_sigterm(handler: Callable[[int, object], None]) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _progress(lines: Iterable[str]) -> Iterator[str]:
+def _progress(lines: Iterable[str], on_step: Callable[[int, float], None]) -> Iterator[str]:
     """Pass lines of a training on, and say each tenth of it."""
     newest_tenth = -1
     for line in lines:
         match = _STEP.match(line)
+        if match:
+            on_step(int(match[1]), float(match[2]) / 100)
         if match and (tenth := int(float(match[2]) * _TENTHS / 100)) > newest_tenth:
             newest_tenth = tenth
             announce("labelling", f"{100 // _TENTHS * tenth:3d} % of the surface is trained, step {match[1]}")
@@ -206,6 +225,17 @@ def _refuse_other_scene(scene: Path, folder: Path) -> None:
                     f"Expected the {len(names)} images in {place} that the surface in {folder} was trained on, found "
                     f"that {min(different)} was added or removed; {advice}."
                 )
+
+
+def is_trained(scene: Path, folder: Path, max_seconds: float | None = None) -> bool:
+    """Whether `surface_run` would find the run that it would train.
+
+    Raises:
+        SceneError: the folder holds the surface of another scene.
+    """
+    if _newest(folder) is not None:
+        _refuse_other_scene(scene, folder)
+    return _is_finished(folder, max_seconds)
 
 
 def _is_finished(folder: Path, max_seconds: float | None) -> bool:

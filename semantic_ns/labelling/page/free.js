@@ -1,10 +1,10 @@
 // The free view: the surface from any pose, drawn by the server. A mark on it is one on the training pixels it shows.
 
+import { joined, moved, parted, roomSize, turned } from "./pose.js";
+
 const MOVING_WIDTH = 256;
 const RESTING_WIDTH = 640;
 const REST_MS = 180;
-const TURN = 0.004; // radians for each pixel that the pointer moves
-const STEP = 0.03; // of the room's size
 
 export class FreeView {
   constructor(store, view, pointer) {
@@ -20,12 +20,9 @@ export class FreeView {
   async enter() {
     this.cameras ??= await this.store.get("/api/cameras");
     const { c2w, vertical_fov: fov } = this.cameras;
-    const pose = c2w[this.store.shown];
-    this.rotation = [0, 1, 2].map((row) => [0, 1, 2].map((column) => pose[4 * row + column])); // columns: right, up, back
-    this.position = [3, 7, 11].map((place) => pose[place]);
+    Object.assign(this, parted(c2w[this.store.shown]));
     this.fov = fov[this.store.shown];
-    const extents = [3, 7, 11].map((place) => Math.max(...c2w.map((one) => one[place])) - Math.min(...c2w.map((one) => one[place])));
-    this.size = Math.max(0.05, Math.hypot(...extents));
+    this.size = roomSize(c2w);
     this.isOn = true;
     await this.render(RESTING_WIDTH);
   }
@@ -36,23 +33,15 @@ export class FreeView {
     this.view.free = null;
   }
 
-  // About the world's vertical, and about the camera's horizontal axis.
   turn(dx, dy) {
     if (this.pointer.isDrawing) this.pointer.cancel(); // its points belong to the picture of before
-    const [c, s] = [Math.cos(-dx * TURN), Math.sin(-dx * TURN)];
-    const [x, y, z] = this.rotation;
-    const turned = [x.map((value, i) => c * value - s * y[i]), x.map((value, i) => s * value + c * y[i]), z];
-    const [d, t] = [Math.cos(-dy * TURN), Math.sin(-dy * TURN)];
-    const next = turned.map(([right, up, back]) => [right, d * up + t * back, d * back - t * up]);
-    const isUpright = next[2][1] > 0.02; // no further than straight up and straight down
-    this.rotation = isUpright ? next : turned;
+    this.rotation = turned(this.rotation, dx, dy);
     this.request();
   }
 
   move(right, up, forward) {
     if (this.pointer.isDrawing) this.pointer.cancel();
-    const step = STEP * this.size;
-    this.position = this.position.map((value, i) => value + step * (right * this.rotation[i][0] + up * this.rotation[i][1] - forward * this.rotation[i][2]));
+    this.position = moved(this.rotation, this.position, this.size, right, up, forward);
     this.request();
   }
 
@@ -81,7 +70,7 @@ export class FreeView {
 
   async render(width) {
     const height = Math.max(1, Math.round((width * this.view.height) / this.view.width));
-    const pose = this.rotation.flatMap((row, i) => [...row, this.position[i]]);
+    const pose = joined(this.rotation, this.position);
     const asked = { pose, vertical_fov: this.fov, height, width };
     this.isBusy = true;
     try {
