@@ -20,9 +20,12 @@ from semantic_ns.io.writing import refuse_inside, write_errors_as_scene_error
 from semantic_ns.runs import refuse_missing_run
 
 if TYPE_CHECKING:
+    from semantic_ns.labelling.api import LabelApi
     from semantic_ns.labelling.import_files import ImportFiles
     from semantic_ns.labelling.questions import QuestionFolder
+    from semantic_ns.labelling.server import LabelServer
     from semantic_ns.labelling.session import LabelSession
+    from semantic_ns.labelling.waiting import WaitingApi
     from semantic_ns.labels.class_table import ClassTable
     from semantic_ns.prediction.point_segmenter import PointSegmenter
 

@@ -20,6 +20,7 @@ from semantic_ns.viewer.view_requests import CAMERAS, ViewRequest, picture_path
 PAGE = "waiting.html"
 _MOST_SIDE = 256
 """Pixels of a side of a picture: it is rendered by the training, which waits for it."""
+_MOST_UNITS = 1e6
 _PATIENCE_S, _LOOK_S = 20.0, 0.02
 _NUM_IMAGES, _NUM_THUMBNAILS = 8, 400
 _IMAGE_PX, _THUMBNAIL_PX = 1024, 160
@@ -49,9 +50,7 @@ class WaitingApi:
         self._thumbnail = lru_cache(_NUM_THUMBNAILS)(lambda number: self._jpeg(number, _THUMBNAIL_PX))
         self._gets: dict[str, Callable[[Mapping[str, str]], Answer]] = {
             "/api/waiting": lambda _: json_answer(self.state()),
-            "/api/waiting/cameras": lambda _: json_answer(
-                {**self._cameras(), "images": len(self._cameras()["images"])}
-            ),
+            "/api/waiting/cameras": lambda _: self._shown_cameras(),
             "/api/waiting/image": self._shown_image,
         }
         self._posts: dict[str, Callable[[Body], Answer]] = {"/api/waiting/view": self._view}
@@ -116,6 +115,11 @@ class WaitingApi:
             raise SceneError("Expected the cameras of the scene, found that the training has not begun yet; wait.")
         return read_json(self.views / CAMERAS)
 
+    def _shown_cameras(self) -> Answer:
+        """The cameras, and in the place of the paths of the images their number."""
+        cameras = self._cameras()
+        return json_answer({**cameras, "images": len(cameras["images"])})
+
     def _shown_image(self, query: Mapping[str, str]) -> Answer:
         images, text = self._cameras()["images"], query.get("number", "")
         if not (text.isascii() and text.isdigit() and len(text) < 9 and int(text) < len(images)):
@@ -124,16 +128,15 @@ class WaitingApi:
 
     def _jpeg(self, number: int, longest_side: int) -> Answer:
         with Image.open(self._cameras()["images"][number]) as image:
-            image.draft(
-                "RGB", (2 * longest_side, 2 * longest_side)
-            )  # a large JPEG is decoded at a fraction of its size
-            return jpeg(np.asarray(image.convert("RGB")), longest_side)
+            image.draft("RGB", (2 * longest_side, 2 * longest_side))  # a large JPEG is decoded at less than its size
+            made = jpeg(np.asarray(image.convert("RGB")), longest_side)
+        return Answer(made.body, made.kind)  # no browser keeps it: another scene may follow at this address
 
     def _view(self, body: Body) -> Answer:
         """A picture of the surface as it is now, from any pose; one is rendered at a time."""
         pose = [float(value) for value in body.numbers("pose", 12)]
         fov, height, width = body.number("vertical_fov"), body.integer("height"), body.integer("width")
-        if not (np.isfinite(np.float32(pose)).all() and 0.01 < fov < 3.1):
+        if not (max(map(abs, pose)) < _MOST_UNITS and 0.01 < fov < 3.1):
             raise RequestError("Expected a pose of finite numbers and an angle of view between 0.01 and 3.1.")
         if not (1 <= height <= _MOST_SIDE and 1 <= width <= _MOST_SIDE):
             raise RequestError(f"Expected a picture of 1 to {_MOST_SIDE} pixels a side, found {width}x{height}.")
