@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,6 @@ from semantic_ns.errors import SceneError
 from semantic_ns.export.splat import pinhole_cameras
 from semantic_ns.labelling.head_run import entries_of_session, write_run
 from semantic_ns.labels.taxonomy import Taxonomy
-from semantic_ns.methods.semantic_splatfacto.rendering import gaussians_on_cpu
 from semantic_ns.runs import Run
 from semantic_ns.splatting.classes import class_probabilities, gaussian_votes
 from semantic_ns.splatting.composite import Tiles
@@ -45,7 +45,8 @@ class GaussianWorker:
 
     def __init__(self, run: Run) -> None:
         self._run, dataset = run, run.pipeline.datamanager.train_dataset
-        self._gaussians, self._colors = gaussians_on_cpu(run.pipeline.model)
+        model: Any = run.pipeline.model  # a SemanticSplatfactoModel
+        self._gaussians, self._colors = model.gaussians_on_cpu()
         self._cameras = pinhole_cameras(dataset)
         self.stride = sweep_stride([(camera.height, camera.width) for camera in self._cameras], NUM_PIXELS)
         self._coarse = [every_nth(camera, self.stride) for camera in self._cameras]

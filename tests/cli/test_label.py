@@ -15,9 +15,11 @@ from PIL import Image
 from semantic_ns.cli.label import Label
 from semantic_ns.errors import SceneError
 from semantic_ns.labelling.question_files import lock_answers
+from semantic_ns.labelling.waiting import WaitingApi
 from semantic_ns.labels.class_table import ClassTable
 from semantic_ns.methods import surface_run as training
 from semantic_ns.methods.surface_run import checked_images, surface_config, surface_run, train
+from semantic_ns.viewer.view_requests import VARIABLE
 from support import fresh_process
 from support.hand_made_scene import HEIGHT, WIDTH, each_frame, write_scene
 
@@ -249,6 +251,25 @@ def test_the_surface_of_another_scene_or_of_other_images_is_refused(
     (run / "scene.json").unlink()
     with pytest.raises(SceneError, match=re.escape(f"Expected scene.json beside the surface in {run}, found none")):
         surface_run(room, run)
+
+
+def test_a_page_waits_for_a_surface_that_is_not_there_yet_and_for_no_other(
+    room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[tuple[str, Path]] = []
+    api = WaitingApi("room", tmp_path / "views", 60.0)
+    tell = f"import os; Path(sys.argv[2], 'views').write_text(os.environ['{VARIABLE}'])"
+    stand_in(monkeypatch, WRITE_RUN + tell)
+    label = Label(room, output_dir=tmp_path / "session")
+    for _ in range(2):
+        found = label.run_and_folder(lambda *asked: waited.append(asked) or api)
+        assert found == (tmp_path / "session" / "surface" / "config.yml", tmp_path / "session")
+    assert waited == [("room", tmp_path / "session")]
+    assert (api.state()["step"], api.state()["share"]) == (100, 1)
+    surface = tmp_path / "session" / "surface"
+    assert (surface / "views").read_text() == str(tmp_path / "views")
+    label.run_and_folder(lambda *asked: waited.append(asked) or api)
+    assert len(waited) == 1
 
 
 TRAIN_WAITING = """

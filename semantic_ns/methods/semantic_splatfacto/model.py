@@ -284,6 +284,12 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
 
         return Gaussians(self.means, self.quats, self.scales.exp(), self.opacities.sigmoid()[:, 0])
 
+    def gaussians_on_cpu(self) -> "tuple[Gaussians, Float[Tensor, 'gaussians 3']]":
+        """The Gaussians in CPU memory, in scene units, and their colours from no side in particular."""
+        from semantic_ns.methods.semantic_splatfacto.rendering import gaussians_on_cpu
+
+        return gaussians_on_cpu(self)
+
     def unit_positions(self, positions: Float[Tensor, "*points 3"]) -> Float[Tensor, "*points 3"]:
         """Positions in scene units, in a unit cube that holds all of space: contracted as in a hash grid's field."""
         return (_CONTRACTION(positions) + 2) / 4
