@@ -285,7 +285,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         return Gaussians(self.means, self.quats, self.scales.exp(), self.opacities.sigmoid()[:, 0])
 
     def gaussians_on_cpu(self) -> "tuple[Gaussians, Float[Tensor, 'gaussians 3']]":
-        """The Gaussians in CPU memory, in scene units, and their colours from no side in particular."""
+        """The Gaussians in CPU memory, and their colours from no side in particular."""
         from semantic_ns.methods.semantic_splatfacto.rendering import gaussians_on_cpu
 
         return gaussians_on_cpu(self)
@@ -387,16 +387,14 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
             views: the training images.
             spreads: whether labels spread over the surface where they are few or noisy.
         """
-        from semantic_ns.methods.semantic_splatfacto.rendering import gaussians_on_cpu
         from semantic_ns.splatting.classes import class_probabilities, gaussian_votes
 
-        gaussians, colors = gaussians_on_cpu(self)
+        gaussians, colors = self.gaussians_on_cpu()
         labels = views.labels
         if not any(bool((image >= 0).any()) for image in labels):
             self.class_probabilities = torch.zeros(len(gaussians), self.taxonomy.num_classes, device=self.device)
             announce("classes", "no training image has a label, so that nothing has a class")
             return
-        cameras = [view.camera for view in views.views]
-        votes = gaussian_votes(gaussians, cameras, labels, self.taxonomy.num_classes)
+        votes = gaussian_votes(gaussians, [view.camera for view in views.views], labels, self.taxonomy.num_classes)
         found = class_probabilities(gaussians, colors, votes, spreads)
         self.class_probabilities = found.to(self.device)
