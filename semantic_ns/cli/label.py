@@ -236,6 +236,7 @@ class _Page:
         Raises:
             SceneError: if the folder cannot be written, or the port is taken.
         """
+        from semantic_ns.labelling.preloading import import_in_background
         from semantic_ns.labelling.waiting import PAGE, WaitingApi
 
         views = folder / "views"
@@ -250,6 +251,7 @@ class _Page:
         sentence = f"Open {self._server.address} to see how the surface is trained, and then to label {name}."
         Console(soft_wrap=True, highlight=False).print(sentence, markup=False)
         sys.stdout.flush()
+        import_in_background()  # while the other process imports the same, before it needs both cores
         return self._waiting
 
     def say(self, sentence: str) -> None:

@@ -1,5 +1,8 @@
-"""Kernels are compiled before the first mark."""
+"""Kernels are compiled before the first mark, and what opens a run is imported before it is trained."""
 
+import sys
+
+from semantic_ns.labelling.preloading import MODULES, import_in_background
 from support.fresh_process import TESTS, run_python
 
 CODE = f"""
@@ -38,3 +41,8 @@ assert compiled() == before, compiled()
 def test_marks_and_views_compile_nothing_that_was_not_compiled_before() -> None:
     done = run_python(CODE)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_opens_a_run_is_imported_in_the_background() -> None:
+    import_in_background().join()
+    assert set(MODULES) <= sys.modules.keys()
