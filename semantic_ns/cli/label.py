@@ -1,7 +1,6 @@
 """`sns-label`: label a scene in the browser and see the labels spread."""
 
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -9,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
-from semantic_ns.io.writing import refuse_inside, write_errors_as_scene_error
+from semantic_ns.io.writing import refuse_inside
 from semantic_ns.runs import refuse_missing_run
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Label:
         from semantic_ns.labelling.field import FieldFollower
         from semantic_ns.labelling.opening import open_session
 
-        page.say("The surface is rendered and divided into voxels.")
+        page.end_training("The surface is rendered and divided into voxels.")
         session = open_session(run, folder, self.class_table(), self.voxels, labels, self.import_weight)
         stack.callback(session.close)
         if labels is not None:
@@ -225,6 +225,7 @@ class _Page:
         self._command, self._stack = command, stack
         self._waiting: "WaitingApi | None" = None
         self._server: "LabelServer | None" = None
+        self._importing: threading.Thread | None = None
 
     def wait_for_surface(self, name: str, folder: Path) -> "WaitingApi":
         """Serve a page that shows the training of a surface; returns what it is told by.
@@ -234,30 +235,29 @@ class _Page:
             folder: Folder of the session.
 
         Raises:
-            SceneError: if the folder cannot be written, or the port is taken.
+            SceneError: if the port is taken.
         """
         from semantic_ns.labelling.preloading import import_in_background
         from semantic_ns.labelling.waiting import PAGE, WaitingApi
 
-        views = folder / "views"
-        shutil.rmtree(views, ignore_errors=True)  # of a process that was killed
-        with write_errors_as_scene_error(views):
-            views.mkdir(parents=True)
-        self._stack.callback(shutil.rmtree, views, ignore_errors=True)
-        self._waiting = WaitingApi(name, views, self._command.max_seconds)
+        views = TemporaryDirectory(prefix="sns_label_", ignore_cleanup_errors=True)
+        self._waiting = WaitingApi(name, Path(self._stack.enter_context(views)), self._command.max_seconds)
         self._server = self._listen(self._waiting, folder, PAGE)
         self._server.serve_in_background()
         self._stack.callback(self._server.release)
         sentence = f"Open {self._server.address} to see how the surface is trained, and then to label {name}."
         Console(soft_wrap=True, highlight=False).print(sentence, markup=False)
         sys.stdout.flush()
-        import_in_background()  # while the other process imports the same, before it needs both cores
+        # While the other process imports the same, before it needs both cores.
+        self._importing = import_in_background()
         return self._waiting
 
-    def say(self, sentence: str) -> None:
-        """Tell who waits what is done now."""
+    def end_training(self, sentence: str) -> None:
+        """Tell who waits what is done after the training."""
         if self._waiting is not None:
-            self._waiting.say(sentence)
+            self._waiting.end_training(sentence)
+        if self._importing is not None:
+            self._importing.join()  # two threads that import the same may see modules that are not whole
 
     def label(self, api: "LabelApi", folder: Path) -> "LabelServer":
         """The server of the session, whose page takes the place of the one that waits.

@@ -36,7 +36,8 @@ def read_frame_label_files(paths: Sequence[Path], table: ClassTable) -> Annotati
     if table.encoding_note is not None:
         notes.say(table.encoding_note)
     arrays = [path for path in paths if _holds_probabilities(path)]
-    label_images = [path for path in paths if path not in arrays]
+    of_arrays = set(arrays)
+    label_images = [path for path in paths if path not in of_arrays]
     found = dict(zip(label_images, read_label_images(label_images, table, notes).images, strict=True))
     found |= zip(arrays, _read_probabilities(arrays, table), strict=True)
     return Annotations(table, tuple(found[path] for path in paths), True, notes)

@@ -24,10 +24,13 @@ class FreeViews:
 
     def view(self, c2w: Float32[ndarray, "3 4"], vertical_fov: float, height: int, width: int) -> View:
         """The surface from any pose, with its labels; see `nearest_discs` for the arguments."""
-        discs, near = self._surface.drawn_discs, self._surface.near
-        nearest = without_gaps(nearest_discs(discs, c2w, vertical_fov, height, width, near))
-        with self._lock:
-            return view_of(discs, nearest, *self._shown_by_discs())
+        while True:
+            surface = self._spreader.surface
+            discs = surface.drawn_discs
+            nearest = without_gaps(nearest_discs(discs, c2w, vertical_fov, height, width, surface.near))
+            with self._lock:
+                if self._spreader.surface is surface:  # and no finer one has taken its place meanwhile
+                    return view_of(discs, nearest, *self._shown_by_discs())
 
     def pose(self, frame: Unchecked) -> tuple[Float32[ndarray, "3 4"], float]:
         """The pose of the camera of a frame (OpenGL axes, scene units) and its vertical angle of view, for `view`."""

@@ -24,7 +24,7 @@ from semantic_ns.dataparsers.scene import FrameFiles, ImageSize
 from semantic_ns.datasets.training_labels import files_of_frames
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
-from semantic_ns.io.orientation import UPRIGHT, exif_orientation
+from semantic_ns.io.orientation import UPRIGHT
 from semantic_ns.io.text import read_json
 from semantic_ns.labelling.classes import MAX_CLASS_ID
 from semantic_ns.labelling.export import CLASSES_FILE
@@ -100,8 +100,8 @@ class ImportFiles:
         """The labels of frames, at their size; tells how many there are, and what was left out.
 
         Label images and probabilities of this package, or named like those, belong to the frame of their name or of
-        their number, as it is stored. All else belongs to frames as `sns-import-labels` says, except that sides may
-        differ in proportion by 1 %. What is void and what nobody annotated has no label.
+        their number, as it is stored. All else belongs to frames by names, as `sns-import-labels` says, except that
+        sides may differ in proportion by 1 %. What is void and what nobody annotated has no label.
 
         Args:
             frames: The frames; one without an image has no labels.
@@ -165,7 +165,8 @@ class ImportFiles:
         images = iter(annotations.images)
         pairs = tuple((index, next(images)) for index, path in enumerate(files) if path is not None)
         suffixes = {path.suffix for path in files if path is not None}
-        others = [path.name for path in sorted(self._folder.iterdir()) if path.suffix in suffixes and path not in files]
+        used = set(files)
+        others = [path.name for path in sorted(self._folder.iterdir()) if path.suffix in suffixes and path not in used]
         return _Found(annotations, Matches(pairs, tuple(others), ()), are_stored=True)
 
 
@@ -239,7 +240,7 @@ def _draw(
         info, sight = frames[index], found.matches.sights.get(index)
         orientation = UPRIGHT
         if not found.are_stored:
-            orientation = exif_orientation(info.image) if sight is None else sight.orientation
+            orientation = info.orientation if sight is None else sight.orientation
         target = Target((info.width, info.height), orientation, f"the frame {info.name}")
         drawn = draw_at(image, target, found.annotations.notes, _are_alike)
         places = np.where(drawn < 0, len(class_ids), drawn)

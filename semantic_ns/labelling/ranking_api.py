@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -25,13 +26,15 @@ class RankingApi:
 
     def frames(self, _: Query) -> Answer:
         """All frames in the order of their ranks."""
-        ranks = [dataclasses.asdict(rank) for rank in self._session.ranked_frames()]
-        return json_answer({"revision": self._session.revision, "ranked": ranks})
+        return self._ranked(self._session.ranked_frames)
 
     def regions(self, _: Query) -> Answer:
         """The regions that are most worth looking at, in the order of their ranks."""
-        ranks = [dataclasses.asdict(rank) for rank in self._session.ranked_regions()]
-        return json_answer({"revision": self._session.revision, "ranked": ranks})
+        return self._ranked(self._session.ranked_regions)
+
+    def _ranked(self, rank: Callable[[], Sequence[Any]]) -> Answer:
+        revision = self._session.revision  # before: an action meanwhile makes the ranks old, and not new
+        return json_answer({"revision": revision, "ranked": [dataclasses.asdict(one) for one in rank()]})
 
     def region(self, frame: int, query: Query) -> Answer:
         """Whether each pixel of a frame shows the region at the place of `x` and `y` in the address."""

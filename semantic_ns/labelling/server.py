@@ -88,7 +88,8 @@ class LabelServer:
         if self._thread is None:
             self._server.serve_forever(poll_interval=0.1)
         else:
-            self._thread.join()
+            while self._thread.is_alive():
+                self._thread.join(1.0)  # without a limit Ctrl+C does not end it everywhere
 
     def serve_in_background(self) -> None:
         """Have a thread answer requests, until `close` or `release` is called."""
@@ -96,7 +97,7 @@ class LabelServer:
         self._thread.start()
 
     def hand_over(self, api: LabelApi | WaitingApi, page: str = PAGE) -> None:
-        """Let something else answer from now on, with another page; requests that wait are answered first."""
+        """Let something else answer from now on, with another page; what waits is told that it has ended."""
         before, self._api = self._api, api
         self._server.api, self._server.files = api, page_files(page)
         before.close()

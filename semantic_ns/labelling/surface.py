@@ -5,7 +5,7 @@ It is built once from the run and kept beside it, so that nothing of torch or ne
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from PIL import Image
 
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
+from semantic_ns.io.orientation import UPRIGHT, exif_orientation
 from semantic_ns.io.writing import replacing, write_errors_as_scene_error, write_png
 from semantic_ns.labelling.thinning import drawn_wider
 from semantic_ns.labelling.view import SurfaceDiscs
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 FOLDER = "labelling"
 """Folder in a run's folder that holds what belongs to labelling."""
-_VERSION = 5
+_VERSION = 6
 _RAYS_PER_VOXEL = 10
 _LEAST_RAYS = 400_000
 _MOST_PIXELS = 32_000_000
@@ -49,12 +50,14 @@ class FrameInfo:
         name: Its name, unique in the scene, without suffix.
         height, width: Its size, pixels.
         image: A file with its colours at this size, as training sees them.
+        orientation: EXIF orientation 1..8 of the scene's own file, 1 where pixels are stored upright.
     """
 
     name: str
     height: int
     width: int
     image: Path
+    orientation: int = UPRIGHT
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +199,7 @@ def save_label_surface(surface: LabelSurface, load_config: Path, num_voxels: int
         "key": surface_key(load_config, num_voxels),
         "resolution": surface.graph.voxels.grid.resolution,
         "stride": surface.stride,
-        "frames": [[info.name, info.height, info.width, str(info.image)] for info in surface.frames],
+        "frames": [[info.name, info.height, info.width, str(info.image), info.orientation] for info in surface.frames],
         "classes": [[entry.id, entry.name, list(entry.color), entry.is_thing] for entry in surface.classes],
         "void_id": surface.void_id,
         "scene": str(surface.scene),
@@ -215,7 +218,9 @@ def save_label_surface(surface: LabelSurface, load_config: Path, num_voxels: int
 
 def _surface_of(header: dict[str, Any], arrays: dict[str, ndarray]) -> LabelSurface:
     voxels = Voxels(VoxelGrid.of_unit_cube(header["resolution"]), arrays["keys"])
-    frames = [FrameInfo(name, height, width, Path(image)) for name, height, width, image in header["frames"]]
+    frames = [
+        FrameInfo(name, height, width, Path(image), turn) for name, height, width, image, turn in header["frames"]
+    ]
     classes = [ClassEntry(number, name, tuple(color), thing) for number, name, color, thing in header["classes"]]
     return LabelSurface(
         graph=SurfaceGraph(voxels, **{name: arrays[name] for name in _GRAPH_ARRAYS}),
@@ -281,9 +286,10 @@ def _frames_of(run: "Run") -> tuple[FrameInfo, ...]:
     for index, name in enumerate(frame_names(dataset)):
         color = np.ascontiguousarray((dataset.color_of(index).numpy() * 255).round().astype(np.uint8))
         height, width = color.shape[:2]
-        info = FrameInfo(name, height, width, Path(dataset.image_filenames[index]).resolve())
+        file = Path(dataset.image_filenames[index]).resolve()
+        info = FrameInfo(name, height, width, file, exif_orientation(file))
         if not _is_color_of(info, color):
-            info = FrameInfo(name, height, width, (run.load_config.parent / FOLDER / "images" / f"{name}.png"))
+            info = replace(info, image=run.load_config.parent / FOLDER / "images" / f"{name}.png")
             with write_errors_as_scene_error(info.image):
                 write_png(info.image, color)
         frames.append(info)

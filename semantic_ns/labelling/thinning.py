@@ -17,6 +17,9 @@ _GRAZING = 0.15
 the outline of the nearer one, and on neither."""
 
 
+_MOST_FRAMES = 1000
+"""Images beyond which all discs are drawn: to look through each of them would take minutes, and few of their discs show
+the same then."""
 _WIDER = 1.2
 """Radius with which a disc is drawn over its own: those that are left do not meet as those of one image do."""
 
@@ -46,21 +49,34 @@ def enough_discs(
         size: Rows and columns of the discs of each image.
         near: Depth below which nothing is seen, scene units.
     """
+    if len(c2w) > _MOST_FRAMES:
+        return np.arange(len(discs.positions), dtype=np.int32)
     first = np.searchsorted(discs.pixels[:, 0], np.arange(len(c2w) + 1))
     medians = [float(np.median(discs.radii[start:end])) if end > start else np.inf for start, end in pairwise(first)]
     order = np.argsort(medians, kind="stable")
     grazes = _graze(discs, c2w)
-    kept = np.zeros(0, np.int64)
+    kept, count = discs.part(np.zeros(len(discs.positions), np.int64)), 0
+    numbers = np.empty(len(discs.positions), np.int64)
     for frame, is_last in [(frame, is_last) for is_last in (False, True) for frame in order]:
         own = np.arange(first[frame], first[frame + 1])
         own = own[grazes[own] == is_last]
-        if len(own) and len(kept):
-            seen = nearest_discs(discs.part(kept), c2w[frame], vertical_fovs[frame], *size, near)
+        if len(own) and count:
+            seen = nearest_discs(_first(kept, count), c2w[frame], vertical_fovs[frame], *size, near)
             found = _shown_at(seen, discs.positions[own], c2w[frame], vertical_fovs[frame])
-            stands_in = np.full(len(own), True) if is_last else _stands_in(discs, own, kept[np.maximum(found, 0)])
+            stands_in = np.full(len(own), True) if is_last else _stands_in(discs, own, numbers[np.maximum(found, 0)])
             own = own[(found < 0) | ~stands_in]
-        kept = np.concatenate([kept, own])
-    return np.sort(kept).astype(np.int32)
+        numbers[count : count + len(own)] = own
+        for name in ("positions", "normals", "radii"):
+            getattr(kept, name)[count : count + len(own)] = getattr(discs, name)[own]
+        count += len(own)
+    return np.sort(numbers[:count]).astype(np.int32)
+
+
+def _first(discs: SurfaceDiscs, count: int) -> SurfaceDiscs:
+    """The first discs, without a copy."""
+    parts = discs.positions, discs.normals, discs.radii, discs.pixels, discs.colors
+    positions, normals, radii, pixels, colors = (part[:count] for part in parts)
+    return SurfaceDiscs(positions, normals, radii, pixels, colors)
 
 
 def _graze(discs: SurfaceDiscs, c2w: Float32[ndarray, "frames 3 4"]) -> Bool[ndarray, "points"]:

@@ -12,6 +12,7 @@ from semantic_ns.labelling import view_numba as kernels
 BACKGROUND = (40, 40, 40)
 """Colour where there is no surface."""
 _MAX_SIDE = 2048
+_LEAST_AROUND = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,14 +96,15 @@ def without_gaps(nearest: Int32[ndarray, "height width"]) -> Int32[ndarray, "hei
 
     A pixel that shows nothing takes the disc of a neighbour if at least five of its eight neighbours show one.
     """
-    padded = np.pad(nearest, 1, constant_values=-1)
-    rows, columns = np.nonzero(nearest < 0)
+    height, width = nearest.shape
     steps = [(1, 0), (1, 2), (0, 1), (2, 1), (0, 0), (0, 2), (2, 0), (2, 2)]
-    around = np.stack([padded[rows + down, columns + right] for down, right in steps])
-    is_gap = (around >= 0).sum(axis=0) >= 5
+    shows = np.pad(nearest >= 0, 1).astype(np.uint8)
+    around = sum((shows[down : down + height, right : right + width] for down, right in steps), np.uint8(0))
+    rows, columns = np.nonzero((nearest < 0) & (around >= _LEAST_AROUND))
+    padded = np.pad(nearest, 1, constant_values=-1)
+    found = np.stack([padded[rows + down, columns + right] for down, right in steps])
     filled = nearest.copy()
-    chosen = (around >= 0).argmax(axis=0)
-    filled[rows[is_gap], columns[is_gap]] = around[chosen, np.arange(len(rows))][is_gap]
+    filled[rows, columns] = found[(found >= 0).argmax(axis=0), np.arange(len(rows))]
     return filled
 
 

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from jaxtyping import UInt8
+from numpy import ndarray
 
 from semantic_ns.errors import SceneError
+from semantic_ns.io.hdf5 import is_hdf5
+from semantic_ns.io.images import opened_color_image, read_hdr_image, to_8_bit_color
 from semantic_ns.io.text import read_json
+from semantic_ns.io.tone_mapping import image_exposure, tone_map, trajectory_exposure
 from semantic_ns.labelling.answers import Answer, error_answer, jpeg, json_answer
 from semantic_ns.labelling.requests import Body, RequestError
 from semantic_ns.viewer.view_requests import CAMERAS, ViewRequest, picture_path
@@ -45,7 +49,9 @@ class WaitingApi:
         self._sentence = "The training of the surface starts."
         self._one = threading.Lock()
         self._number = 0
-        self._is_closed = False
+        self._is_trained = self._is_closed = False
+        self._decoding = threading.Lock()
+        self._content: dict[str, Any] | None = None
         self._image = lru_cache(_NUM_IMAGES)(lambda number: self._jpeg(number, _IMAGE_PX))
         self._thumbnail = lru_cache(_NUM_THUMBNAILS)(lambda number: self._jpeg(number, _THUMBNAIL_PX))
         self._gets: dict[str, Callable[[Mapping[str, str]], Answer]] = {
@@ -66,9 +72,9 @@ class WaitingApi:
             self._began_at = time.monotonic()
         self._step, self._share, self._sentence = step, share, "The surface is being trained."
 
-    def say(self, sentence: str) -> None:
-        """Note what is done after the training."""
-        self._sentence, self._share = sentence, 1.0
+    def end_training(self, sentence: str) -> None:
+        """Note what is done after the training, and ask it for no picture any more."""
+        self._sentence, self._share, self._is_trained = sentence, 1.0, True
 
     def state(self) -> dict[str, Any]:
         """How far it is: of all steps, or of the longest time, whichever is nearer to the end."""
@@ -111,9 +117,12 @@ class WaitingApi:
             return error_answer(str(error), HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _cameras(self) -> dict[str, Any]:
+        if self._content is not None:
+            return self._content
         if not (self.views / CAMERAS).is_file():
             raise SceneError("Expected the cameras of the scene, found that the training has not begun yet; wait.")
-        return read_json(self.views / CAMERAS)
+        self._content = content = read_json(self.views / CAMERAS)
+        return content
 
     def _shown_cameras(self) -> Answer:
         """The cameras, and in the place of the paths of the images their number."""
@@ -127,9 +136,8 @@ class WaitingApi:
         return (self._thumbnail if query.get("size") == "small" else self._image)(int(text))
 
     def _jpeg(self, number: int, longest_side: int) -> Answer:
-        with Image.open(self._cameras()["images"][number]) as image:
-            image.draft("RGB", (2 * longest_side, 2 * longest_side))  # a large JPEG is decoded at less than its size
-            made = jpeg(np.asarray(image.convert("RGB")), longest_side)
+        with self._decoding:  # one at a time, beside a training
+            made = jpeg(_read_color(Path(self._cameras()["images"][number]), longest_side), longest_side)
         return Answer(made.body, made.kind)  # no browser keeps it: another scene may follow at this address
 
     def _view(self, body: Body) -> Answer:
@@ -146,7 +154,17 @@ class WaitingApi:
             ViewRequest(self._number, pose, fov, height, width).ask(self.views)
             deadline = time.monotonic() + _PATIENCE_S
             while not path.is_file():
-                if self._is_closed or time.monotonic() > deadline:
-                    raise SceneError("Expected a picture of the training, found none; it may have ended.")
+                if self._is_trained or self._is_closed or time.monotonic() > deadline:
+                    raise SceneError("Expected a picture of the training, found that it makes no step now; wait.")
                 time.sleep(_LOOK_S)
             return Answer(path.read_bytes(), "image/jpeg")
+
+
+def _read_color(path: Path, longest_side: int) -> UInt8[ndarray, "height width 3"]:
+    """The colours of an image of a scene, at least of a size that is shown."""
+    if is_hdf5(path):
+        linear = read_hdr_image(path)
+        return tone_map(linear, trajectory_exposure([image_exposure(linear, np.isfinite(linear).all(axis=-1))]))
+    with opened_color_image(path) as image:
+        image.draft("RGB", (2 * longest_side, 2 * longest_side))  # a large JPEG is decoded at less than its size
+        return np.asarray(to_8_bit_color(image).convert("RGB"))

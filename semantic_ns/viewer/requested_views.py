@@ -39,7 +39,7 @@ class RequestedViews:
 
     def __init__(self, pipeline: PipelineLike, folder: Path) -> None:
         self._pipeline, self._folder = pipeline, folder
-        self._answered_at = 0
+        self._answered: tuple[int, int] | None = None
         self._newest: Path | None = None
 
     def callbacks(self) -> list[TrainingCallback]:
@@ -63,24 +63,25 @@ class RequestedViews:
             "vertical_fov": fovs.tolist(),
             "aspect": float(cameras.width.view(-1)[0] / cameras.height.view(-1)[0]),
         }
-        write_json(self._folder / CAMERAS, content)
+        with contextlib.suppress(OSError):  # such as of a full disk, over which no training is to end
+            write_json(self._folder / CAMERAS, content)
 
     def _answer(self, step: int) -> None:
         """Render what is asked for, if there is a new request."""
         del step
         try:
-            asked_at = (self._folder / ASKED).stat().st_mtime_ns
+            found = (self._folder / ASKED).stat()
         except OSError:
             return
-        if asked_at == self._answered_at:
+        newest = found.st_mtime_ns, found.st_ino  # times alone are too coarse on some disks
+        if newest == self._answered:
             return
-        self._answered_at = asked_at
-        request = ViewRequest(**read_json(self._folder / ASKED))
+        self._answered = newest
         model: Any = self._pipeline.model
-        with undisturbed(model):
-            color = model.get_outputs_for_camera(camera_of(request).to(model.device))["rgb"]
-        with contextlib.suppress(OSError):  # such as of a full disk, over which no training is to end
-            self._write(request, color)
+        # A folder that was removed, a full disk, no request, too little memory: no training is to end over a picture.
+        with contextlib.suppress(Exception), undisturbed(model):
+            request = ViewRequest(**read_json(self._folder / ASKED))
+            self._write(request, model.get_outputs_for_camera(camera_of(request).to(model.device))["rgb"])
 
     def _write(self, request: ViewRequest, color: torch.Tensor) -> None:
         path = picture_path(self._folder, request.number)

@@ -84,7 +84,7 @@ def test_the_share_is_that_of_the_steps_or_of_the_time_whichever_is_nearer_to_th
     late = WaitingApi("room", tmp_path, 1e-9)
     late.progress(200, 0.1)
     assert late.state()["share"] == 1
-    api.say("Voxels are made.")
+    api.end_training("Voxels are made.")
     assert (api.state()["share"], api.state()["sentence"]) == (1, "Voxels are made.")
 
 
@@ -147,6 +147,22 @@ def test_who_waits_for_a_picture_is_answered_when_the_training_has_ended(views: 
     api.close()
     thread.join(10)
     assert [answer.status for answer in answers] == [503]
+
+
+def test_after_the_training_no_picture_is_waited_for(views: Path) -> None:
+    api = WaitingApi("room", views, 60.0)
+    api.end_training("Voxels are made.")
+    answer = api.post("/api/waiting/view", json.dumps(VIEW).encode())
+    assert answer.status == 503
+    assert b"makes no step now" in answer.body
+
+
+def test_images_of_16_bits_are_as_bright_as_those_of_8(views: Path) -> None:
+    content = json.loads((views / CAMERAS).read_text("utf8"))
+    Image.fromarray(np.full((20, 30), 128 * 257, np.uint16)).save(content["images"][0])
+    shown = WaitingApi("room", views, 60.0).get("/api/waiting/image", {"number": "0"})
+    with Image.open(io.BytesIO(shown.body)) as image:
+        assert np.abs(np.asarray(image).astype(int) - 128).max() <= 2
 
 
 def test_the_server_hands_over_to_a_session_at_the_same_address(views: Path, tmp_path: Path) -> None:

@@ -84,3 +84,8 @@ def test_a_picture_is_what_the_model_shows_and_the_cameras_are_those_of_the_imag
             assert np.abs(np.asarray(picture) / 255 - color.numpy()).mean() < 0.05
         after(2)  # the same request is answered once
         assert picture_path(tmp_path, 5).read_bytes() == written
+        for wrong in ("no json", '{"number": 6}', json.dumps({**vars(request), "width": 0})):
+            (tmp_path / ASKED).unlink()
+            (tmp_path / ASKED).write_text(wrong, "utf8")
+            after(3)  # over which no training ends
+        assert sorted(path.name for path in tmp_path.glob("picture_*")) == ["picture_5.jpg"]

@@ -9,10 +9,13 @@ const LONGEST = 192; // side of a picture of the surface, pixels; the training w
 const REST_MS = 4000; // after which the picture is taken again, as the surface has become finer
 const KEYS = { a: [-1, 0, 0], d: [1, 0, 0], w: [0, 0, 1], s: [0, 0, -1], q: [0, -1, 0], e: [0, 1, 0], ArrowLeft: [-1, 0, 0], ArrowRight: [1, 0, 0], ArrowUp: [0, 0, 1], ArrowDown: [0, 0, -1] };
 
+const HINT = "Drag to turn, scroll or W A S D to move";
+
 class Waiting {
   constructor() {
     this.isBusy = this.isAsked = false;
     this.isLooking = false; // whether the surface is shown, and not an image
+    if (location.search) history.replaceState(null, "", location.pathname); // without the token
     this.poll();
     const stage = find("stage");
     stage.addEventListener("pointerdown", (event) => stage.setPointerCapture(event.pointerId));
@@ -51,7 +54,9 @@ class Waiting {
   }
 
   async begin() {
-    const cameras = await (await fetch("/api/waiting/cameras")).json();
+    const answer = await fetch("/api/waiting/cameras");
+    if (!answer.ok || this.cameras) return;
+    const cameras = await answer.json();
     if (this.cameras) return;
     this.cameras = cameras;
     this.size = roomSize(cameras.c2w);
@@ -60,7 +65,7 @@ class Waiting {
       return element("button", { attributes: { type: "button" }, on: { click: () => this.choose(number) } }, image, element("span", { text: String(number + 1), classes: "number" }));
     });
     find("strip").replaceChildren(...buttons);
-    find("hint").textContent = "Drag to turn, scroll or W A S D to move";
+    find("hint").textContent = HINT;
     this.choose(0);
   }
 
@@ -101,6 +106,7 @@ class Waiting {
       const [width, height] = [Math.min(1, aspect), Math.min(1, 1 / aspect)].map((share) => Math.max(1, Math.round(LONGEST * share)));
       const asked = { pose: joined(this.rotation, this.position), vertical_fov: this.fov, width, height };
       const answer = await fetch("/api/waiting/view", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked) });
+      find("hint").textContent = answer.ok ? HINT : (await answer.json()).error;
       if (answer.ok && this.isLooking) {
         const before = find("picture").src;
         find("picture").src = URL.createObjectURL(await answer.blob());
@@ -112,7 +118,7 @@ class Waiting {
       this.isBusy = false;
     }
     if (this.isAsked && this.isLooking) this.look();
-    else if (this.isLooking) this.timer = setTimeout(() => this.look(), REST_MS);
+    else if (this.isLooking) this.timer = setTimeout(() => document.hidden || this.look(), REST_MS);
   }
 }
 

@@ -55,7 +55,7 @@ class TrainingViews:
         self.dataset, self.training_labels, self.outputs = dataset, labels, outputs
         self.label_version = 0
         self.uses_depth = uses_depth
-        self._depth_use = "Gaussians begin at the surface of the depth images"
+        self._depth_use = "the surface is where the depth images say"
 
     def use_depth_for(self, begins: bool, trains: bool) -> None:
         """Say what depth is for before it is asked for, so that none is read, and compared between views, in vain.
@@ -65,6 +65,8 @@ class TrainingViews:
             trains: whether they are trained to lie there.
         """
         self.uses_depth = self.uses_depth and (begins or trains)
+        if begins:
+            self._depth_use = "Gaussians begin at the surface of the depth images"
         if trains:
             first, then = ("begin at the surface of the depth images, and ", "stay there") if begins else ("", "")
             self._depth_use = f"Gaussians {first}train to {then or 'lie at the surface of the depth images'}"
