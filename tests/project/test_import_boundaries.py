@@ -64,7 +64,7 @@ host = set(sys.modules)
 registry.entry_points = registry_dataparser.entry_points = importlib.metadata.entry_points = _original
 methods, _ = registry.discover_methods()
 dataparsers, _ = registry_dataparser.discover_dataparsers()
-import {', '.join(METHODS)}, semantic_ns.dataparsers.specifications
+import {", ".join(METHODS)}, semantic_ns.dataparsers.specifications
 print(*methods, *dataparsers)
 print(*host)
 print(*sys.modules)
