@@ -135,12 +135,12 @@ def poison(trainer: Any, asked: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["disagreement", "core-set", "geometry", "reach"])
-def test_labels_of_units_that_are_not_chosen_change_nothing(replica_scene: Path, tmp_path: Path, strategy: Any) -> None:
+def test_labels_of_units_that_are_not_chosen_change_nothing(smaller_scene: Path, tmp_path: Path, strategy: Any) -> None:
     active = replace(ACTIVE, strategy=strategy)
-    with trainer_of(config_of(replica_scene, tmp_path / "clean", active, max_num_iterations=20)) as trainer:
+    with trainer_of(config_of(smaller_scene, tmp_path / "clean", active, max_num_iterations=20)) as trainer:
         trainer.train()
         clean, weights = revealed_of(trainer), weights_of(trainer)
-    with trainer_of(config_of(replica_scene, tmp_path / "poisoned", active, max_num_iterations=20)) as trainer:
+    with trainer_of(config_of(smaller_scene, tmp_path / "poisoned", active, max_num_iterations=20)) as trainer:
         poison(trainer, clean.asked)
         trainer.train()
         assert_same_outcome(trainer, clean, weights)
@@ -150,12 +150,12 @@ def test_labels_of_units_that_are_not_chosen_change_nothing(replica_scene: Path,
 
 
 @pytest.mark.parametrize("active", [ACTIVE, replace(ACTIVE, strategy="geometry", restart=True, error_rate=0.2)])
-def test_a_run_that_is_killed_twice_ends_as_an_unbroken_one(replica_scene: Path, tmp_path: Path, active: Any) -> None:
-    with trainer_of(config_of(replica_scene, tmp_path / "unbroken", active, max_num_iterations=36)) as trainer:
+def test_a_run_that_is_killed_twice_ends_as_an_unbroken_one(smaller_scene: Path, tmp_path: Path, active: Any) -> None:
+    with trainer_of(config_of(smaller_scene, tmp_path / "unbroken", active, max_num_iterations=36)) as trainer:
         trainer.train()
         revealed, weights = revealed_of(trainer), weights_of(trainer)
     # Checkpoints are after the steps 9, 18 and 27: between rounds, and with labels that have spread.
-    config = config_of(replica_scene, tmp_path / "broken", active, max_num_iterations=36, steps_per_save=9)
+    config = config_of(smaller_scene, tmp_path / "broken", active, max_num_iterations=36, steps_per_save=9)
     for broken in train_with_breaks(config, [13, 29]):
         assert_same_outcome(broken, revealed, weights)
 

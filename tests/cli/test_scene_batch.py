@@ -2,7 +2,9 @@
 
 import csv
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,9 @@ from semantic_ns.cli.cluster import ClusterOptions
 from semantic_ns.errors import SceneError
 from semantic_ns.io.locking import take_lock
 from semantic_ns.jobs import processes
+from semantic_ns.jobs.processes import Ending, Processes
 from semantic_ns.synthetic_scene import write_nerfstudio_scene
+from support.fresh_process import run_module_warm
 
 SMALL = (
     "--max-num-iterations", "3", "--pipeline.model.num-levels", "4", "--pipeline.model.log2-hashmap-size", "8",
@@ -78,7 +82,19 @@ def test_two_batches_in_one_folder_are_refused(room: Path, tmp_path: Path) -> No
     assert lock > 0
 
 
-@pytest.mark.usefixtures("unchecked")
+@pytest.fixture
+def warm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps are run by processes that have imported what they import; `test_scene.py` looks at how they are started."""
+
+    def run(self: Processes, command: Sequence[str], log: Path, *others: Any) -> Ending:
+        ended = run_module_warm(command)
+        log.write_text(ended.stdout + ended.stderr)
+        return Ending(ended.returncode, 1.0, 0, "itself")
+
+    monkeypatch.setattr(Processes, "run", run)
+
+
+@pytest.mark.usefixtures("unchecked", "warm")
 def test_a_batch_trains_and_scores_once_and_refuses_other_settings(
     room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,8 +1,6 @@
 """Every registered method trains, is scored, rendered and resumed, as a user would do it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.methods.semantic_nerf_vanilla.method import semantic_nerf_vanilla
 from semantic_ns.methods.semantic_ngp.method import semantic_ngp
-from support.fresh_process import run_warm
+from support.fresh_process import run_module_warm
 from support.registered import METHODS, SMALL, configured
 from support.scoring import scores
 
@@ -79,15 +77,14 @@ def test_a_small_scene_is_learnt(replica_scene: Path, tmp_path: Path) -> None:
 def test_training_on_one_trajectory_scores_on_the_other(replica_scene: Path, tmp_path: Path) -> None:
     """The command line of the README, in processes of its own."""
     command = [
-        "ns-train", "semantic-nerf", "--output-dir", str(tmp_path), "--experiment-name", "two",
+        "train", "semantic-nerf", "--output-dir", str(tmp_path), "--experiment-name", "two",
         "--timestamp", "run", "--max-num-iterations", "3", "--vis", "tensorboard", "--machine.device-type", "cpu",
         "replica-data", "--data", str(replica_scene), "--train-sequence", "Sequence_1", "--eval-sequence", "Sequence_2",
     ]  # fmt: skip
     config = tmp_path / "two/semantic-nerf/run/config.yml"
-    evaluate = ["ns-eval", "--load-config", str(config), "--output-path", str(tmp_path / "scores.json")]
+    evaluate = ["eval", "--load-config", str(config), "--output-path", str(tmp_path / "scores.json")]
     for arguments in (command, evaluate):
-        script = f"nerfstudio.scripts.{arguments[0].removeprefix('ns-')}"
-        ended = run_warm(f"import sys; sys.argv = {arguments!r}; from {script} import entrypoint; entrypoint()")
+        ended = run_module_warm(["-m", f"nerfstudio.scripts.{arguments[0]}", *arguments[1:]])
         assert ended.returncode == 0, ended.stderr
     results = json.loads((tmp_path / "scores.json").read_text())["results"]
     assert results["num_images"] == 12
@@ -96,8 +93,8 @@ def test_training_on_one_trajectory_scores_on_the_other(replica_scene: Path, tmp
 
 
 def test_a_scene_that_cannot_be_used_ends_with_one_sentence_and_a_status(tmp_path: Path) -> None:
-    command = [str(Path(sys.executable).parent / "ns-train"), "semantic-nerf", "--data", str(tmp_path / "nowhere")]
-    ended = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    places = ["--data", str(tmp_path / "nowhere"), "--output-dir", str(tmp_path)]
+    ended = run_module_warm(["-m", "nerfstudio.scripts.train", "semantic-nerf", *places])
     assert ended.returncode == 1
     assert str(tmp_path / "nowhere") in ended.stderr
     assert "Traceback" not in ended.stderr + ended.stdout

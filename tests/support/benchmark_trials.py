@@ -78,9 +78,7 @@ def train_warm(arguments: Sequence[str], folder: Path) -> None:
         arguments: arguments of Python that run a module, `-m`, its name and what it is given before the folder.
         folder: its folder, where its result is afterwards.
     """
-    from support.fresh_process import run_warm  # not on the path where this module is the program of a trial
+    from support.fresh_process import run_module_warm  # not on the path where this module is the program of a trial
 
-    module, *given = arguments[arguments.index("-m") + 1 :]
-    code = f"import runpy, sys; sys.argv = {['trial', *given, str(folder)]!r}; "
-    ended = run_warm(code + f"runpy.run_module({module!r}, run_name='__main__')")
+    ended = run_module_warm([*arguments, str(folder)])
     assert ended.returncode == 0, ended.stderr

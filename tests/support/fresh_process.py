@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -64,6 +64,17 @@ def run_warm(code: str, **environment: str) -> "subprocess.CompletedProcess[str]
     It saves seconds of imports where these are not what is tested.
     """
     return _run_forked(True, code, environment)
+
+
+def run_module_warm(arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    """Run a module as a program, as `run_warm` runs code.
+
+    Args:
+        arguments: of Python; `-m`, the name of the module and what it is given are among them.
+    """
+    module, *given = arguments[arguments.index("-m") + 1 :]
+    code = f"import runpy, sys; sys.argv = {[module, *given]!r}; "
+    return run_warm(code + f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)")
 
 
 _LIBRARIES = (
