@@ -47,6 +47,8 @@ _PARSERS = {
     "hypersim-data": HypersimDataParserConfig,
 }
 _CONFIGS_WITH_OPENGL_FILES = (NerfstudioSemanticDataParserConfig, HypersimDataParserConfig)
+_MANY_IDS = 4095
+"""More than the largest id of the data sets that are common."""
 
 
 @dataclass(frozen=True)
@@ -183,8 +185,8 @@ def load_scene(config: DataParserConfig, options: Mapping[str, str | Path] | Non
         table = _own_table(config)
     if table is None:
         raise refusal
-    # Ids above 255 are rare, and a table of all of them is slow.
-    for largest_id in (255, MAX_ID):
+    # Large ids are rare, and a table of all of them takes seconds.
+    for largest_id in (255, _MANY_IDS, MAX_ID):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "any_id.json"
             path.write_text(json.dumps(_with_every_id(table, largest_id)), "utf8")

@@ -47,7 +47,7 @@ def test_nothing_is_said_of_labels_that_mean_what_they_say(labelled: Path) -> No
 def test_a_scene_that_is_refused_for_another_reason_than_ids_is_not_read_with_all_ids_there_are(
     labelled: Path, copy_scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sixty thousand classes take seconds, and are for label images with ids above 255."""
+    """Sixty thousand classes take seconds, and are for label images with ids above 4095."""
     largest_ids, build = [], loading._with_every_id
 
     def noted(table: ClassTable, largest_id: int) -> dict[str, Any]:
@@ -68,4 +68,4 @@ def test_a_scene_that_is_refused_for_another_reason_than_ids_is_not_read_with_al
     Image.fromarray(ids).save(paths[0])
     scene = load_scene(parser_config("semantic-data", folder))
     assert "found 300" in str(scene.refusal)
-    assert largest_ids == [255, 65535]
+    assert largest_ids == [255, 4095]
