@@ -14,6 +14,7 @@ from torch import Tensor
 from semantic_ns.errors import SceneError
 from semantic_ns.export.splat import pinhole_cameras
 from semantic_ns.labelling.head_run import entries_of_session, write_run
+from semantic_ns.labelling.spreading import REACHED
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.runs import Run
 from semantic_ns.splatting.classes import class_probabilities, gaussian_votes
@@ -60,7 +61,7 @@ class GaussianWorker:
 
         Args:
             labels: Class ids [frames, rows, columns] of the pixels that vote, -1 for none.
-            confidence: How sure they are, 0..255; those of 0 do not vote.
+            confidence: How sure they are, 0..255. Labels far from any mark do not vote, since all votes weigh alike.
             class_ids: The classes of the session, ascending.
 
         Returns:
@@ -68,7 +69,7 @@ class GaussianWorker:
         """
         self._class_ids, self._rendered = tuple(class_ids), None
         known = np.array(self._class_ids, np.int64)
-        votes = (confidence > 0) & np.isin(labels, known)
+        votes = (confidence >= 255 * REACHED) & np.isin(labels, known)
         classes = np.where(votes, np.searchsorted(known, labels), -1).astype(np.int32)
         images = [torch.from_numpy(image) for image in classes]
         counted = gaussian_votes(self._gaussians, self._coarse, images, len(known))

@@ -15,8 +15,6 @@ _COARSER = 1.5
 _GRAZING = 0.15
 """Cosine between a disc's normal and the ray that it is from below which it is likely to lie between two surfaces, at
 the outline of the nearer one, and on neither."""
-
-
 _MOST_FRAMES = 1000
 """Images beyond which all discs are drawn: to look through each of them would take minutes, and few of their discs show
 the same then."""

@@ -1,9 +1,6 @@
 """Kernels are compiled before the first mark, and what opens a run is imported before it is trained."""
 
-import sys
-
-from semantic_ns.labelling.preloading import MODULES, import_in_background
-from support.fresh_process import TESTS, run_python
+from support.fresh_process import TESTS, run_python, run_with_libraries
 
 CODE = f"""
 import sys, tempfile
@@ -43,6 +40,15 @@ def test_marks_and_views_compile_nothing_that_was_not_compiled_before() -> None:
     assert done.returncode == 0, done.stderr
 
 
+IMPORT_CODE = """
+import sys
+from semantic_ns.labelling.preloading import MODULES, import_in_background
+assert not set(MODULES) & sys.modules.keys()
+import_in_background().join()
+assert set(MODULES) <= sys.modules.keys()
+"""
+
+
 def test_what_opens_a_run_is_imported_in_the_background() -> None:
-    import_in_background().join()
-    assert set(MODULES) <= sys.modules.keys()
+    ended = run_with_libraries(IMPORT_CODE)
+    assert ended.returncode == 0, ended.stderr

@@ -90,7 +90,7 @@ def test_the_written_run_shows_what_the_gaussians_said(run: Run, worker: Gaussia
 
 def test_void_and_labels_that_nothing_is_sure_of_give_no_class(worker: GaussianWorker, halves: Any) -> None:
     labels, ids = halves
-    for given, confidence in ((np.full_like(labels, -1), 255), (labels, 0)):
+    for given, confidence in ((np.full_like(labels, -1), 255), (labels, 0), (labels, 25)):
         said, sure = worker.train(given, np.full(labels.shape, confidence, np.uint8), sorted(ids))
         assert (said == -1).all()
         assert (sure == 0).all()
