@@ -66,8 +66,8 @@ def common_milliseconds(moments: Sequence[Sequence[tuple[float, float]]], idle: 
 
 def train(count: int, arm: str, options: argparse.Namespace) -> tuple[float, float]:
     """Milliseconds a step, of the clock and of the processor: means of some trainings that are started at once."""
-    words = ["semantic-nerf", "--vis", "tensorboard", "--max-num-iterations", str(options.max_num_iterations)]
-    words += ["--data", str(options.scene.resolve())]
+    words = [options.method, "--vis", "tensorboard", "--max-num-iterations", str(options.max_num_iterations)]
+    words += ["--data", str(options.scene.resolve()), *options.words]
     with TemporaryDirectory() as folder:
         processes = [
             subprocess.Popen(
@@ -120,6 +120,8 @@ def main() -> None:
     """Measure, print a table in markdown and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scene", type=Path, default=ROOT / "scripts" / "demo_scene")
+    parser.add_argument("--method", default="semantic-nerf", help="method of the trainings")
+    parser.add_argument("words", nargs="*", metavar="-- OPTIONS", help="further options of ns-train")
     parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "benchmark_side_by_side.json")
     parser.add_argument("--trainings", type=int, default=2, help="at a time")
     parser.add_argument("--max-num-iterations", type=int, default=300, help="steps of each training")
@@ -136,7 +138,8 @@ def main() -> None:
         for name, times in found.items():
             print(f"| {arm} | {name} | {times['alone_ms']:.1f} | {times['together_ms']:.1f} | {times['ratio']:.2f} |")
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    content = {"circumstances": circumstances(options.scene), "trainings": options.trainings, "arms": measured}
+    started = {"method": options.method, "options": options.words}
+    content = {"circumstances": circumstances(options.scene), **started, "trainings": options.trainings, "arms": measured}
     options.output.write_text(json.dumps(content, indent=2) + "\n")
 
 

@@ -22,18 +22,24 @@ _MAPS = Path("/proc/self/maps")
 _PATH_COLUMN = 5
 
 
-@cache
-def let_idle_threads_sleep() -> tuple[str, ...]:
+def let_idle_threads_sleep(num_torch_threads: int) -> tuple[str, ...]:
     """Add the sleeping pool to each GNU OpenMP library of this process, once.
 
-    Nothing happens where kernels use one thread, or without a GNU OpenMP library (macOS, Windows, a torch that brings
-    Intel's or LLVM's).
+    Nothing happens where torch and kernels use one thread, or without a GNU OpenMP library (macOS, Windows, a torch
+    that brings Intel's or LLVM's).
+
+    Args:
+        num_torch_threads: how many threads torch uses.
 
     Returns:
         The paths of the libraries.
     """
-    if numba.get_num_threads() == 1:  # this also has numba load its library
-        return ()
+    # To be asked has numba load its library.
+    return () if numba.get_num_threads() == num_torch_threads == 1 else _keep_sleeping_pools()
+
+
+@cache
+def _keep_sleeping_pools() -> tuple[str, ...]:
     libraries = loaded_libraries(_read_maps())
     if libraries:
         ready = threading.Event()
