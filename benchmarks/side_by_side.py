@@ -139,7 +139,12 @@ def main() -> None:
             print(f"| {arm} | {name} | {times['alone_ms']:.1f} | {times['together_ms']:.1f} | {times['ratio']:.2f} |")
     options.output.parent.mkdir(parents=True, exist_ok=True)
     started = {"method": options.method, "options": options.words}
-    content = {"circumstances": circumstances(options.scene), **started, "trainings": options.trainings, "arms": measured}
+    content = {
+        "circumstances": circumstances(options.scene),
+        **started,
+        "trainings": options.trainings,
+        "arms": measured,
+    }
     options.output.write_text(json.dumps(content, indent=2) + "\n")
 
 

@@ -83,45 +83,9 @@ def let_idle_threads_sleep() -> None:
     """Let the threads of OpenMP libraries that are loaded from now on sleep between two kernels instead of spinning.
 
     A thread that spins takes a core from others: on two cores, or beside any other busy process, that costs more than
-    half of the speed. A user's own setting stays. torch's library is older than this: see `share_cores`.
+    half of the speed. A user's own setting stays. torch's library is older than this: see `shared_cores.py`.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-def leave_cores_to_kernels() -> None:
-    """Let torch use one thread, and the threads of numba's kernels sleep between two of them.
-
-    The heavy work of a fused model is in the kernels, which use all cores. A second thread of torch sleeps between two
-    operations then, and to wake it takes longer than most of what torch does in a step: 4 % of a step.
-    """
-    _let_loaded_threads_sleep(num_torch_threads=1)
-
-
-def share_cores() -> None:
-    """Let torch use as many threads as it was told, and have them and those of numba's kernels sleep when idle.
-
-    The heavy work of a model without kernels is torch's, and its threads spin at the end of each operation. Where two
-    such trainings run side by side they take the cores from each other, and a step takes ten times as long.
-    """
-    _let_loaded_threads_sleep(num_torch_threads=torch.get_num_threads())
-
-
-def _let_loaded_threads_sleep(num_torch_threads: int) -> None:
-    """Set the number of torch's threads, and let those of OpenMP libraries that are loaded already sleep when idle.
-
-    torch's library did not see the setting of `let_idle_threads_sleep`. A user who has threads spin
-    (OMP_WAIT_POLICY=ACTIVE, or any GOMP_SPINCOUNT) is obeyed.
-    """
-    import numba  # compiles nothing, but takes a second, which registration must not
-
-    # When numba starts its threads it sets their number in the OpenMP library, which is torch's, too.
-    numba.get_num_threads()
-    torch.set_num_threads(num_torch_threads)
-    if os.environ.get("OMP_WAIT_POLICY", "").upper() == "ACTIVE" or "GOMP_SPINCOUNT" in os.environ:
-        return
-    from semantic_ns.kernels import idle_threads  # loads numba, which registration must not
-
-    idle_threads.let_idle_threads_sleep(num_torch_threads)
 
 
 def default_device() -> Literal["cuda", "cpu"]:

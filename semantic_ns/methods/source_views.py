@@ -34,6 +34,7 @@ from semantic_ns.methods.weights import check_classes, label_space_of, load_weig
 from semantic_ns.methods.whole_images import WholeImageModel, camera_of_rays
 from semantic_ns.multi_view.along_rays import closeness_of_views
 from semantic_ns.multi_view.source_labels import carry_labels
+from semantic_ns.shared_cores import share_cores
 
 _ROUNDING = 1e-4
 """Largest difference, in metres and in rotation matrices, between a camera and what is computed from its rays."""
@@ -131,6 +132,8 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         self._build_network()
         if self.config.weights is not None:
             load_weights(self, self.config.weights)
+        if str(self.kwargs.get("device")) == "cpu":
+            share_cores()
 
     def _populate_bounds(self) -> None:
         # In metres, and so the same in every scene: the network has been trained for these depths.

@@ -17,7 +17,7 @@ LAYERS = (
     ("errors", "moved"),
     ("kernels",),
     ("io",),
-    ("run_paths", "run_clock", "commands", "checkpoints", "jobs", "processes", "shared_gradients"),
+    ("shared_cores", "run_paths", "run_clock", "commands", "checkpoints", "jobs", "processes", "shared_gradients"),
     ("labels", "losses", "rendering", "encodings", "optimizers", "geometry"),
     ("batch", "interfaces"),
     ("dataparsers", "synthetic_scene"),

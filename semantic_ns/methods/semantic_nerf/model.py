@@ -21,7 +21,6 @@ from semantic_ns.fields.cpu.network import KernelView
 from semantic_ns.fields.cpu.render import render_rays
 from semantic_ns.fields.cpu.train import LossOptions, LossWeights, TrainedRays, train_rays
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
-from semantic_ns.host import leave_cores_to_kernels
 from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.losses import distortion_loss_cpu
 from semantic_ns.methods.base import Outputs, SemanticModel, uniform_rays
@@ -30,6 +29,7 @@ from semantic_ns.methods.schedules import checked_ramp, ramp
 from semantic_ns.rendering import composite_logits, median_distance
 from semantic_ns.run_clock import schedule_step_of
 from semantic_ns.sampling.proposal import FusedProposalSampler, edges_of
+from semantic_ns.shared_cores import leave_cores_to_kernels, share_cores
 
 _TURNS = ("_steps_since_update", "_step")
 """Attributes of nerfstudio's proposal sampler that say when the proposal network trains next."""
@@ -71,8 +71,8 @@ class SemanticNerfModel(SemanticModel, NerfactoModel):
         for network in self.proposal_networks:
             replace_hash_encodings(network, self.config.hash_backend)
         self.proposal_sampler = self._build_sampler()
-        if self._kernels_know_configuration() and str(self.kwargs.get("device")) == "cpu":
-            leave_cores_to_kernels()
+        if str(self.kwargs.get("device")) == "cpu":
+            (leave_cores_to_kernels if self._kernels_know_configuration() else share_cores)()
 
     def _build_sampler(self) -> FusedProposalSampler:
         built = self.proposal_sampler

@@ -28,6 +28,7 @@ from semantic_ns.sampling.point_samples import (
     refined_distances,
 )
 from semantic_ns.sampling.proposal import edges_of
+from semantic_ns.shared_cores import share_cores
 
 
 def _default_collider_params() -> dict[str, float]:
@@ -105,6 +106,8 @@ class SemanticNerfVanillaModel(SemanticModel, NeRFModel):
         self.sampler_uniform = UniformSampler(num_samples=self.config.num_coarse_samples - 1)
         self.register_buffer("world_from_scene", self._world_from_scene(), persistent=False)
         self.collider = PlanarDepthCollider(self.bounds.near, self.bounds.far)
+        if str(self.kwargs.get("device")) == "cpu":
+            share_cores()
 
     @property
     def field(self) -> SemanticNerfVanillaField:  # pyright: ignore[reportIncompatibleVariableOverride]

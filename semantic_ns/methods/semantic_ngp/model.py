@@ -18,7 +18,6 @@ from torch import Tensor
 from semantic_ns.batch import LOGITS, take_targets
 from semantic_ns.fields.cpu.network import KernelView
 from semantic_ns.fields.semantic_nerf_field import SemanticHeadNames, SemanticNerfField
-from semantic_ns.host import leave_cores_to_kernels
 from semantic_ns.losses import interval_agreements, price_of_distance
 from semantic_ns.methods.base import Outputs, SemanticModel, uniform_rays
 from semantic_ns.methods.options import HashGridOptions
@@ -31,6 +30,7 @@ from semantic_ns.methods.semantic_ngp.packed_rendering import (
     render_packed_for_evaluation,
 )
 from semantic_ns.rendering import head_of_composited
+from semantic_ns.shared_cores import leave_cores_to_kernels
 
 
 @dataclass

@@ -21,7 +21,6 @@ from torch.nn import Parameter
 
 from semantic_ns.batch import LOGITS, PLANAR_DEPTH
 from semantic_ns.errors import SceneError
-from semantic_ns.host import leave_cores_to_kernels
 from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.io.console import announce
 from semantic_ns.methods.base import Outputs, SemanticModel
@@ -31,6 +30,7 @@ from semantic_ns.methods.semantic_splatfacto.cuda_options import refuse_options_
 from semantic_ns.methods.semantic_splatfacto.datamanager import TRAINING_VIEWS, VIEW, TrainingViews
 from semantic_ns.methods.semantic_splatfacto.optimizer import UNIT
 from semantic_ns.methods.whole_images import WholeImageModel, camera_of_rays
+from semantic_ns.shared_cores import leave_cores_to_kernels
 
 if TYPE_CHECKING:  # compile kernels, which registration must not
     from semantic_ns.methods.semantic_splatfacto.start import Start, StartFrame
