@@ -17,6 +17,7 @@ _THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
 os.environ["NUMBA_NUM_THREADS"] = str(max(2, int(os.environ.get("NUMBA_NUM_THREADS") or _THREADS)))
 
 import numba  # noqa: E402
+import torch  # noqa: E402
 
 from semantic_ns.synthetic_scene import write_nerfstudio_scene, write_replica_scene  # noqa: E402
 
@@ -24,8 +25,11 @@ pytest.register_assert_rewrite("support")
 
 
 def pytest_configure() -> None:
-    """Let kernels use as many threads as torch does."""
+    """Let kernels and torch use as many threads as there are for this process."""
     numba.set_num_threads(min(_THREADS, int(os.environ["NUMBA_NUM_THREADS"])))
+    # As numba starts its threads, it sets those of torch to as many. They would spin, and take the cores from other
+    # processes of the tests.
+    torch.set_num_threads(_THREADS)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
