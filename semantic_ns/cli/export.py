@@ -19,6 +19,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.runs import load_run
 
 if TYPE_CHECKING:  # slow to import, and not needed to refuse a wrong option
+    from semantic_ns.export.crop import Crop
     from semantic_ns.export.instance_surface import SurfaceInstances
     from semantic_ns.export.scene_instances import RunSurface
 
@@ -40,6 +41,13 @@ class _Surface:
     there is a further file in the colours of the things."""
     masks: Path | None = None
     """Folder of PNGs of mask ids, as for sns-export instances; it implies --instances True."""
+    obb_center: tuple[float, float, float] | None = None
+    """Middle of a box outside which nothing is written. This and the next two options are those of ns-export, and are
+    given together: crop the viewport in ns-viewer, and copy the numbers from the command in its Export panel."""
+    obb_rotation: tuple[float, float, float] | None = None
+    """Rotation of the box: roll, pitch and yaw, in radians."""
+    obb_scale: tuple[float, float, float] | None = None
+    """Sides of the box, in the units of the viewer."""
 
     def _export(self) -> None:
         """Load the run, render its training images, and write into a folder that appears when it is complete."""
@@ -50,6 +58,7 @@ class _Surface:
         from semantic_ns.io.writing import making_folder, refuse_inside, refuse_used_folder
 
         refuse_used_folder(self.output_dir, "--output-dir", is_replaced=True)
+        self._refuse_half_a_box()
         run = load_run(self.load_config)
         self._refuse_classes(run.model.taxonomy)
         tells_apart = self.instances or self.masks is not None
@@ -58,9 +67,10 @@ class _Surface:
         data = run.pipeline.datamanager
         refuse_inside(self.output_dir, input_paths(data), "--output-dir")
         masks = () if self.masks is None else training_masks(self.masks, data)
+        crop = self._crop(data.train_dataparser_outputs)
         surface = read_run_surface(run.model, data, self.depth, masks, _tracked("Rendering"))
         with making_folder(self.output_dir) as folder:
-            what = self._write(folder, surface, surface.instances if tells_apart else None)
+            what = self._write(folder, surface, surface.instances if tells_apart else None, crop)
         apart = f"; {surface.instances.count} instances, from {surface.said}" if tells_apart else ""
         Console(soft_wrap=True, highlight=False).print(
             f"Wrote {what}{apart}, to {self.output_dir}; depth: {surface.scene.depth_source}. {README} there says what "
@@ -71,7 +81,24 @@ class _Surface:
     def _refuse_classes(self, taxonomy: Any) -> None:
         """Check that the format has room for the classes, before anything is rendered."""
 
-    def _write(self, folder: Path, surface: "RunSurface", instances: "SurfaceInstances | None") -> str:
+    def _refuse_half_a_box(self) -> None:
+        given = [value is not None for value in (self.obb_center, self.obb_rotation, self.obb_scale)]
+        if any(given) and not all(given):
+            raise SceneError(
+                f"Expected --obb-center, --obb-rotation and --obb-scale together, found {sum(given)} of the three; "
+                "copy them from the Export panel of ns-viewer."
+            )
+
+    def _crop(self, outputs: Any) -> "Crop | None":
+        from semantic_ns.export.crop import Crop
+
+        if self.obb_center is None or self.obb_rotation is None or self.obb_scale is None:
+            return None
+        return Crop.of_viewer(self.obb_center, self.obb_rotation, self.obb_scale, outputs)
+
+    def _write(
+        self, folder: Path, surface: "RunSurface", instances: "SurfaceInstances | None", crop: "Crop | None"
+    ) -> str:
         raise NotImplementedError
 
 
@@ -104,10 +131,12 @@ class PointCloud(_Surface):
 
             refuse_las(Path(f"points.{self.format}"), num_classes)
 
-    def _write(self, folder: Path, surface: "RunSurface", instances: "SurfaceInstances | None") -> str:
+    def _write(
+        self, folder: Path, surface: "RunSurface", instances: "SurfaceInstances | None", crop: "Crop | None"
+    ) -> str:
         from semantic_ns.export.surface_files import write_points
 
-        return write_points(folder, surface.scene, surface.taxonomy, self.num_points, self.format, instances)
+        return write_points(folder, surface.scene, surface.taxonomy, self.num_points, self.format, instances, crop)
 
 
 @dataclass
@@ -138,10 +167,13 @@ class Mesh(_Surface):
             )
         self._export()
 
-    def _write(self, folder: Path, surface: "RunSurface", instances: "SurfaceInstances | None") -> str:
+    def _write(
+        self, folder: Path, surface: "RunSurface", instances: "SurfaceInstances | None", crop: "Crop | None"
+    ) -> str:
         from semantic_ns.export.surface_files import MeshOptions, write_surface_mesh
 
-        options = MeshOptions(self.voxel_size, self.format, self.split_classes, self.output_dir.resolve().name)
+        name = self.output_dir.resolve().name
+        options = MeshOptions(self.voxel_size, self.format, self.split_classes, name, crop)
         return write_surface_mesh(folder, surface.scene, surface.taxonomy, options, instances, _tracked("Fusing depth"))
 
 

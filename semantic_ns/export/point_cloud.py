@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int16
+from jaxtyping import Float32, Float64, Int16, Int64
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
+from semantic_ns.export.crop import Crop
 from semantic_ns.export.surface_views import SurfaceView
 from semantic_ns.export.view_votes import Tolerance, gather
 from semantic_ns.surface.voxels import VoxelGrid, voxelise
@@ -41,7 +42,7 @@ class LabelledPoints:
 
 
 def make_points(
-    views: Sequence[SurfaceView], num_points: int, num_classes: int, tolerance: Tolerance
+    views: Sequence[SurfaceView], num_points: int, num_classes: int, tolerance: Tolerance, crop: Crop | None = None
 ) -> LabelledPoints:
     """Points on the surface that the views show, evenly spread: the mean of what lies in each cube of a grid.
 
@@ -52,11 +53,12 @@ def make_points(
         num_points: Number of points wanted, about; pixels may be fewer.
         num_classes: C.
         tolerance: How far depths of one surface may differ.
+        crop: Where points are wanted; views also see through points from elsewhere.
 
     Raises:
         SceneError: if no point is left.
     """
-    positions, normals = _pixels(views)
+    positions, normals = _pixels(views, crop)
     origin = positions.mean(axis=0)
     local = (positions - origin).astype(np.float32)
     spacing, of_points, count = _thinned(local, num_points)
@@ -82,13 +84,23 @@ def make_points(
     )
 
 
-def _pixels(views: Sequence[SurfaceView]) -> tuple[Float64[ndarray, "points 3"], Float32[ndarray, "points 3"]]:
-    num_known = sum(int((view.depth > 0).sum()) for view in views)
+def _pixels(
+    views: Sequence[SurfaceView], crop: Crop | None
+) -> tuple[Float64[ndarray, "points 3"], Float32[ndarray, "points 3"]]:
+    known = [_known_in(view, crop) for view in views]
+    num_known = sum(len(places) for places in known)
+    if crop is not None:
+        crop.refuse_nothing(num_known > 0)
     every = max(1, -(-num_known // _MOST_PIXELS))
-    known = [np.flatnonzero(view.depth > 0)[::every] for view in views]
+    known = [places[::every] for places in known]
     points = [view.points().reshape(-1, 3)[chosen] for view, chosen in zip(views, known, strict=True)]
     normals = [view.normals().reshape(-1, 3)[chosen] for view, chosen in zip(views, known, strict=True)]
     return np.concatenate(points), np.concatenate(normals)
+
+
+def _known_in(view: SurfaceView, crop: Crop | None) -> Int64[ndarray, "pixels"]:
+    places = np.flatnonzero(view.depth > 0)
+    return places if crop is None else places[crop.contains(view.points().reshape(-1, 3)[places])]
 
 
 def _thinned(points: Float32[ndarray, "points 3"], wanted: int) -> tuple[float, ndarray, int]:

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
+from semantic_ns.export.crop import Crop
 from semantic_ns.export.instance_files import INSTANCES_FILE, describe
 from semantic_ns.export.instance_surface import SurfaceInstances
 from semantic_ns.export.labels import CLASSES_FILE, class_table
@@ -69,12 +70,14 @@ class MeshOptions:
         file_format: Ending of the files, or ScanNet's layout.
         splits_classes: See `write_mesh`.
         name: Name of the scan in ScanNet's layout.
+        crop: The part of the scene that is written.
     """
 
     voxel_size: float | None = None
     file_format: MeshFormat = "ply"
     splits_classes: bool = False
     name: str = "scan"
+    crop: Crop | None = None
 
 
 def write_points(
@@ -84,6 +87,7 @@ def write_points(
     num_points: int,
     file_format: PointFormat,
     instances: SurfaceInstances | None = None,
+    crop: Crop | None = None,
 ) -> str:
     """Write a point cloud of the surface and, as PLY, the same in the colours of the classes and of the instances.
 
@@ -94,12 +98,13 @@ def write_points(
         num_points: Number of points wanted.
         file_format: Ending of the file.
         instances: Things whose ids the points get, too.
+        crop: The part of the scene that is written.
 
     Returns:
         What was written, as a sentence.
     """
     precision = Precision.of(surface)
-    points = make_points(surface.views, num_points, taxonomy.num_classes, precision.tolerance)
+    points = make_points(surface.views, num_points, taxonomy.num_classes, precision.tolerance, crop)
     content = _with_instances(
         Labelled(points.positions, points.normals, _to_uint8(points.colors), points.labels, points.confidence),
         instances,
@@ -145,7 +150,7 @@ def write_surface_mesh(
     precision = Precision.of(surface)
     edge = 1.5 * precision.pixel_side if options.voxel_size is None else options.voxel_size
     truncation = max(_LEAST_TRUNCATION * edge, _SAFETY * float(np.nan_to_num(precision.difference)))
-    mesh = fuse_depth(surface.views, TsdfConfig(edge, truncation), track)
+    mesh = fuse_depth(surface.views, TsdfConfig(edge, truncation), track, options.crop)
     tolerance = Tolerance(max(precision.tolerance.least, edge))
     votes = gather(mesh.vertices, surface.views, taxonomy.num_classes, tolerance)
     mesh, kept = without_vertices(mesh, votes.seen_through > votes.seen)

@@ -16,6 +16,7 @@ from numpy import ndarray
 
 from semantic_ns.errors import SceneError
 from semantic_ns.export import view_votes_numba as kernels
+from semantic_ns.export.crop import Crop
 from semantic_ns.export.surface_views import SurfaceView
 
 _BLOCK = 64
@@ -53,6 +54,7 @@ def fuse_depth(
     views: Sequence[SurfaceView],
     config: TsdfConfig,
     track: Callable[[Sequence[ndarray]], Iterator[ndarray]] = iter,
+    crop: Crop | None = None,
 ) -> Mesh:
     """A mesh of the surface that the depth of all views shows together.
 
@@ -60,11 +62,12 @@ def fuse_depth(
         views: The views.
         config: Sizes.
         track: Wraps the blocks, to show progress.
+        crop: Where triangles are wanted: all three of their vertices lie in it.
 
     Raises:
         SceneError: if the voxels are too small for the scene, or no surface is found.
     """
-    first, blocks = _blocks(views, config)
+    first, blocks = _blocks(views, config, crop)
     slants = [view.slants() for view in views]
     parts = [part for block in track(blocks) if (part := _block_mesh(views, slants, config, first, block)) is not None]
     if not parts:
@@ -72,16 +75,29 @@ def fuse_depth(
             "Expected a surface in the depth of the training images, found none; check poses and depth with "
             "sns-doctor, or give larger voxels with --voxel-size."
         )
-    return _joined(parts, first, config.edge)
+    mesh = _joined(parts, first, config.edge)
+    return mesh if crop is None else _cropped(mesh, crop)
 
 
-def _blocks(views: Sequence[SurfaceView], config: TsdfConfig) -> tuple[Float64[ndarray, "3"], list[ndarray]]:
+def _cropped(mesh: Mesh, crop: Crop) -> Mesh:
+    faces = mesh.faces[crop.contains(mesh.vertices)[mesh.faces].all(axis=1)]
+    crop.refuse_nothing(len(faces) > 0)
+    used, numbers = np.unique(faces, return_inverse=True)
+    return Mesh(mesh.vertices[used], mesh.normals[used], numbers.reshape(-1, 3))
+
+
+def _blocks(
+    views: Sequence[SurfaceView], config: TsdfConfig, crop: Crop | None
+) -> tuple[Float64[ndarray, "3"], list[ndarray]]:
     """Centre of the first voxel of all, and the blocks [x, y, z] that points with their truncation reach."""
     bounds = [(points.min(axis=0), points.max(axis=0)) for points in map(_points, views)]
     low = np.min([least for least, _ in bounds], axis=0) - config.truncation
     side = _BLOCK * config.edge
     found: set[tuple[int, ...]] = set()
-    for points in map(_points, views):
+    for seen in map(_points, views):
+        points = seen if crop is None else seen[crop.contains(seen)]
+        if not len(points):
+            continue
         for shift in np.ndindex(2, 2, 2):
             moved = points + (2 * np.array(shift) - 1) * config.truncation
             found.update(map(tuple, distinct_rows(np.floor((moved - low) / side).astype(np.int64))))
@@ -91,6 +107,8 @@ def _blocks(views: Sequence[SurfaceView], config: TsdfConfig) -> tuple[Float64[n
                 f"Expected voxels that fit a scene of {extent:.3g} units, found an edge of {config.edge:.3g}; give "
                 "larger ones with --voxel-size."
             )
+    if crop is not None:
+        crop.refuse_nothing(bool(found))
     return low, [np.array(block) for block in sorted(found)]
 
 
