@@ -54,6 +54,19 @@ def test_the_depth_images_of_a_scene_give_its_surface_in_the_world_of_its_files(
     assert np.median(nearest) < spacing
 
 
+def test_of_a_box_of_the_viewer_the_points_in_it_are_written(run: Path, tmp_path: Path) -> None:
+    center, sides = (2.0, 0.1, 0.0), (4.0, 9.0, 9.0)
+    box: Any = {"obb_center": center, "obb_rotation": (0.0, 0.0, 0.0), "obb_scale": sides}
+    PointCloud(run, tmp_path / "out", num_points=500, **box).main()
+    table = plyfile.PlyData.read(str(tmp_path / "out/points.ply"))["vertex"].data
+    outputs: Any = load_run(run).pipeline.datamanager.train_dataparser_outputs
+    transform = outputs.dataparser_transform.double().numpy()
+    world = np.stack([table[name] for name in "xyz"], axis=1)
+    in_scene = outputs.dataparser_scale * (world @ transform[:, :3].T + transform[:, 3])
+    assert len(world) > 50
+    assert (np.abs(in_scene - center) < np.array(sides) / 2 + 1e-4).all()
+
+
 def test_a_mesh_is_written_by_the_command(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["mesh", "--load-config", str(run), "--output-dir", str(tmp_path / "out"), "--format", "glb"]
     monkeypatch.setattr(sys, "argv", ["sns-export", *words, "--split-classes", "True"])
