@@ -65,7 +65,7 @@ def read_coco(paths: Sequence[Path], root: Path, table: ClassTable | None, notes
         if is_other:
             notes.say(f"{path.name} holds panoptic annotations, which were left out beside those of instances")
             continue
-        for key, image in _images(content, path, known, notes).items():
+        for key, image in shape_images(content, path, known, notes).items():
             images[key] = image if key not in images else _joined(images[key], image)
     return annotations_of(images.values(), classes, table, source, notes, smallest_wins=True)
 
@@ -85,8 +85,18 @@ def _joined(first: ShapeImage, second: ShapeImage) -> ShapeImage:
     return ShapeImage(first.name, first.where, first.size, [*first.shapes, *second.shapes])
 
 
-def _images(content: Any, path: Path, names: Mapping[str, str], notes: Notes) -> dict[str, ShapeImage]:
-    """The images of a file by name; a name that occurs again in the same file gets its number as an addition."""
+def shape_images(content: Any, path: Path, names: Mapping[str, str], notes: Notes) -> dict[str, ShapeImage]:
+    """The images of a file by name; a name that occurs again in the same file gets its number as an addition.
+
+    Args:
+        content: what the file holds.
+        path: the file, for errors.
+        names: names of the categories by their ids.
+        notes: notes, to which what was left out is added.
+
+    Raises:
+        SceneError: if an annotation cannot be understood, or its image or category is missing.
+    """
     found: dict[str, ShapeImage] = {}
     shapes: dict[str, list[Shape]] = {}
     sizes: dict[str, ImageSize | None] = {}

@@ -169,8 +169,8 @@ def annotations_of(
     read = []
     for image in images:
         labels = [names.index(shape.name, shape.where) for shape in image.shapes]
-        paint = partial(_paint, image, labels, smallest_wins)
-        read.append(AnnotatedImage(image.name, image.where, paint, lambda size=image.size: size, image.frame))
+        draw = partial(paint, image, labels, smallest_wins)
+        read.append(AnnotatedImage(image.name, image.where, draw, lambda size=image.size: size, image.frame))
     return Annotations(used, tuple(read), table is not None, notes)
 
 
@@ -186,9 +186,10 @@ def _names_that_occur(images: Iterable[ShapeImage], notes: Notes) -> list[dict[s
     return [{"name": next(iter(spellings[key]))} for key in sorted(spellings)]
 
 
-def _paint(
+def paint(
     image: ShapeImage, labels: Sequence[int], smallest_wins: bool, size: ImageSize
 ) -> Int64[ndarray, "height width"]:
+    """The label of the shape that each pixel of an image of this size shows, see `annotations_of`."""
     unit = (1, 1) if image.is_relative else image.size or size
     canvas = Canvas(size, np.array(size) / unit)
     width, height = size

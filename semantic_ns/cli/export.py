@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from semantic_ns.cli.export_dataset import ExportDataset
-from semantic_ns.cli.export_instances import Instances
+from semantic_ns.cli.export_instances import Instances, given_masks
 from semantic_ns.cli.export_labels import ExportLabels
 from semantic_ns.cli.main import run_command
 from semantic_ns.cli.to_splat import ToSplat
@@ -40,7 +40,7 @@ class _Surface:
     what --masks says. Points and vertices get the id of their thing, 0 for none, instances.json says what each is, and
     there is a further file in the colours of the things."""
     masks: Path | None = None
-    """Folder of PNGs of mask ids, as for sns-export instances; it implies --instances True."""
+    """Folder of PNGs of mask ids or COCO file, as for sns-export instances; it implies --instances True."""
     obb_center: tuple[float, float, float] | None = None
     """Middle of a box outside which nothing is written. This and the next two options are those of ns-export, and are
     given together: crop the viewport in ns-viewer, and copy the numbers from the command in its Export panel."""
@@ -53,7 +53,7 @@ class _Surface:
         """Load the run, render its training images, and write into a folder that appears when it is complete."""
         from semantic_ns.export.instance_surface import refuse_without_things
         from semantic_ns.export.labels import input_paths
-        from semantic_ns.export.scene_instances import read_run_surface, training_masks
+        from semantic_ns.export.scene_instances import read_run_surface
         from semantic_ns.export.surface_files import README
         from semantic_ns.io.writing import making_folder, refuse_inside, refuse_used_folder
 
@@ -66,7 +66,7 @@ class _Surface:
             refuse_without_things(run.model.taxonomy)
         data = run.pipeline.datamanager
         refuse_inside(self.output_dir, input_paths(data), "--output-dir")
-        masks = () if self.masks is None else training_masks(self.masks, data)
+        masks = given_masks(self.masks, data)
         crop = self._crop(data.train_dataparser_outputs)
         surface = read_run_surface(run.model, data, self.depth, masks, _tracked("Rendering"))
         with making_folder(self.output_dir) as folder:

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.progress import track
 
 from semantic_ns.runs import load_run
+
+if TYPE_CHECKING:  # slow to import, and not needed to refuse a wrong option
+    from semantic_ns.export.scene_instances import Masks
 
 
 @dataclass
@@ -29,7 +32,8 @@ class Instances:
     masks: Path | None = None
     """Folder of PNGs of mask ids, 0 for none, each named like the image of its frame. Frames may be without masks.
     Where images of several folders have equal names, the masks lie in folders of the same names. The folder instances
-    that this command writes is read, too."""
+    that this command writes is read, too. Or a JSON file in COCO's format of instances, whose categories do not count;
+    where its masks overlap, as those of Segment Anything do, the smaller one wins."""
     depth: Literal["auto", "given", "rendered"] = "auto"
     """Where depth comes from: the depth images of the scene (given), or what the run renders. By default the scene's
     where training frames have depth images that agree with each other."""
@@ -43,7 +47,7 @@ class Instances:
         from semantic_ns.export.instance_masks import relative_paths
         from semantic_ns.export.instance_surface import refuse_without_things
         from semantic_ns.export.labels import dataset_frames, input_paths, unique_frames
-        from semantic_ns.export.scene_instances import read_run_surface, training_masks
+        from semantic_ns.export.scene_instances import read_run_surface
         from semantic_ns.export.surface_views import render_views
         from semantic_ns.io.image_names import names_of_images
         from semantic_ns.io.orientation import UPRIGHT, exif_orientation
@@ -61,7 +65,7 @@ class Instances:
         # With split all both have the same images, which are one each.
         name_of = dict(zip(unique := list(dict.fromkeys(paths)), names_of_images(unique), strict=True))
         names = [name_of[path] for path in paths]
-        masks = () if self.masks is None else training_masks(self.masks, data)
+        masks = given_masks(self.masks, data)
         surface = read_run_surface(run.model, data, self.depth, masks, _tracked("Rendering training images"))
         found = surface.instances
         with making_folder(self.output_dir) as folder:
@@ -81,6 +85,26 @@ class Instances:
             f"Wrote {found.count} instances, from {surface.said}, to {self.output_dir}; depth: "
             f"{surface.scene.depth_source}."
         )
+
+
+def given_masks(masks: Path | None, data: Any) -> "Masks":
+    """The masks of the training images of a run, from a folder of images of ids or from a file of COCO's format.
+
+    Raises:
+        SceneError: if there are none, or they cannot be read.
+    """
+    from semantic_ns.export.scene_instances import training_masks
+
+    if masks is None:
+        return ()
+    if not masks.is_file():
+        return training_masks(masks, data)
+    from semantic_ns.annotations.thing_masks import read_coco_masks
+    from semantic_ns.export.instance_masks import relative_paths
+
+    images = data.train_dataset.image_filenames
+    names = relative_paths([*images, *data.eval_dataset.image_filenames])
+    return read_coco_masks(masks, images, [str(name) for name in names[: len(images)]])
 
 
 def _tracked(description: str) -> Any:

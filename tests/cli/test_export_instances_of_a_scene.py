@@ -211,11 +211,29 @@ def test_what_was_written_in_the_layout_of_cityscapes_is_read_as_masks_and_as_la
     Instances(tmp_path / "config.yml", tmp_path / "again", masks=out / "cityscapes").main()
     assert "from masks of 10 of 10 training images" in capsys.readouterr().out
     check(tmp_path / "again", datasets)
-    again = {name: np.asarray(Image.open(tmp_path / "again/instances/semantics" / name)) for name in shown}
+    assert share_of_same_things(tmp_path / "again", shown) > 0.99
+
+
+def share_of_same_things(folder: Path, shown: dict[str, ndarray]) -> float:
+    """How many pixels of things have, in the images of a folder, the id that most pixels of their thing have there."""
+    again = {name: np.asarray(Image.open(folder / "instances/semantics" / name)) for name in shown}
     both = [(again[name] > 0) & (shown[name] > 0) for name in shown]
     joined = np.concatenate([np.stack([shown[n][b], again[n][b]], 1) for n, b in zip(shown, both, strict=True)])
     most = {number: np.bincount(joined[joined[:, 0] == number, 1]).argmax() for number in np.unique(joined[:, 0])}
-    assert np.mean([most[first] == second for first, second in joined]) > 0.99
+    return float(np.mean([most[first] == second for first, second in joined]))
+
+
+def test_the_coco_file_of_instances_is_read_as_masks(
+    datasets: list[SemanticDataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Instances(tmp_path / "config.yml", tmp_path / "out").main()
+    Instances(tmp_path / "config.yml", tmp_path / "again", masks=tmp_path / "out/instances_coco.json").main()
+    assert "from masks of 10 of 10 training images" in capsys.readouterr().out.replace("\n", " ")
+    shown = {
+        name: np.asarray(Image.open(tmp_path / "out/instances/semantics" / name)).astype(int)
+        for name in images_of(datasets)
+    }
+    assert share_of_same_things(tmp_path / "again", shown) > 0.99
 
 
 @pytest.mark.parametrize("masks", [False, True])
