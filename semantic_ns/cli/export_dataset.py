@@ -13,7 +13,6 @@ from semantic_ns.errors import SceneError
 
 if TYPE_CHECKING:  # slow to import, and not needed to refuse a wrong option
     from semantic_ns.datasets.scene_splits import Split
-    from semantic_ns.datasets.semantic_dataset import SemanticDataset
     from semantic_ns.export.dataset_files import DatasetWriter, Layers
     from semantic_ns.labels.taxonomy import Taxonomy
 
@@ -106,7 +105,7 @@ class _Content:
     """What is written: the classes, the frames of splits with what is known of them, and where they came from."""
 
     taxonomy: "Taxonomy"
-    layers_of: "Callable[[SemanticDataset, int], Layers]"
+    layers_of: "Callable[[Split, int], Layers]"
     splits: "dict[str, Split]"
     inputs: list[Path]
     name: str

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32, Float64, Int16, UInt8
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from numpy import ndarray
 
-from semantic_ns.batch import RENDERED_LABELS, meets_nothing, planar_depth_m, seen_labels
+from semantic_ns.batch import RENDERED_LABELS, seen_labels, seen_planar_depth
 from semantic_ns.datamanagers.trusted_depth import read_trusted_depth
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
@@ -18,7 +18,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.export.splat import pinhole_cameras
 from semantic_ns.geometry.pinhole import Pixels, Surface, rays
 from semantic_ns.geometry.poses import opencv_to_opengl
-from semantic_ns.geometry.world import poses_in_world
+from semantic_ns.geometry.world import poses_in_world, units_of_files
 from semantic_ns.interfaces import RenderingModel
 
 DepthSource = Literal["auto", "given", "rendered"]
@@ -165,19 +165,19 @@ def render_views(
     cameras = pinhole_cameras(dataset)
     c2w = dataset.cameras.camera_to_worlds[:, :3, :4].double().numpy()
     poses = np.linalg.inv(opencv_to_opengl(poses_in_world(outputs, c2w)))[:, :3]
-    metres_per_unit = float(dataset.metadata[keys.METRES_PER_UNIT])
+    scale = units_of_files(outputs)  # not metres per unit: depth and poses are in one world
     views = []
     with torch.no_grad(), model.raw_outputs():
         for index in track(range(len(dataset))):
             rendered = model.get_outputs_for_camera(dataset.cameras[index : index + 1].to(model.device))
             _refuse_without_classes(rendered)
-            depth_m = _rendered_depth(rendered, metres_per_unit) if given is None else given[index]
+            depth = _rendered_depth(rendered, scale) if given is None else given[index]
             labels = seen_labels(rendered)[..., 0].cpu().numpy().astype(np.int16)
             views.append(
                 SurfaceView(
                     poses[index],
                     cameras[index].lens.double().numpy(),
-                    np.where(_is_used(dataset, index), depth_m, 0).astype(np.float32),
+                    np.where(_is_used(dataset, index), depth, 0).astype(np.float32),
                     (dataset.color_of(index) * 255).round().byte().numpy(),
                     labels,
                     rendered["semantics_confidence"][..., 0].float().cpu().numpy(),
@@ -205,9 +205,8 @@ def given_depth(dataset: SemanticDataset, depth: DepthSource) -> tuple[Sequence[
     return None, f"{len(dataset)} training images, rendered by the run"
 
 
-def _rendered_depth(outputs: Any, metres_per_unit: float) -> Float32[ndarray, "height width"]:
-    depth = planar_depth_m(outputs, metres_per_unit)
-    return depth.where(~meets_nothing(outputs["accumulation"]), 0.0)[..., 0].cpu().numpy()
+def _rendered_depth(outputs: Any, scale: float) -> Float32[ndarray, "height width"]:
+    return seen_planar_depth(outputs, scale)[..., 0].cpu().numpy()
 
 
 def _is_used(dataset: SemanticDataset, index: int) -> ndarray:

@@ -10,7 +10,7 @@ import torch
 from nerfstudio.scripts.train import main as train
 from PIL import Image
 
-from semantic_ns.batch import planar_depth_m, seen_labels
+from semantic_ns.batch import seen_labels, seen_planar_depth
 from semantic_ns.cli.export_dataset import ExportDataset
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
@@ -115,7 +115,7 @@ def test_of_a_run_the_labels_and_depth_are_what_it_renders(nerfstudio_scene: Pat
         assert (
             model.taxonomy.decode(seen_labels(outputs)[..., 0].numpy()) == new.taxonomy.decode(new.read_labels(0))
         ).all()
-        depth_m = planar_depth_m(outputs, old.metadata["metres_per_unit"])[..., 0].numpy()
+        depth_m = seen_planar_depth(outputs, old.metadata["metres_per_unit"])[..., 0].numpy()
         found = new.depth_of(0)
         assert found is not None
         np.testing.assert_allclose(found, depth_m, atol=6e-4)
