@@ -49,11 +49,14 @@ class ExportDataset:
         refuse_inside(self.output_dir, content.inputs, "--output-dir")
         writer = self._writer(content)
         with making_folder(self.output_dir) as folder:
-            number = writer(track=tracked("Writing frames")).write(content.splits, folder)
+            writing = writer(track=tracked("Writing frames"))
+            number = writing.write(content.splits, folder)
         said = "rendered by the run" if content.is_rendered else "of the scene"
         Console(soft_wrap=True, highlight=False, markup=False).print(
             f"Wrote {number} frames, with labels and depth {said}, to {self.output_dir}"
         )
+        if writing.fit.sentence:
+            Console(soft_wrap=True, highlight=False, markup=False).print(writing.fit.sentence)
 
     def _check_license(self) -> None:
         if self.license is None:

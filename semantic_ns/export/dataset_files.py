@@ -1,7 +1,7 @@
 """A scene, or what a trained run knows of one, as a new scene in nerfstudio's format."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from semantic_ns.batch import RENDERED_LABELS, seen_labels, seen_planar_depth
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.dataparsers.transforms_file import UNKNOWN_SCALE
 from semantic_ns.datasets.scene_splits import Split
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.world import poses_in_world, units_of_files
@@ -72,6 +73,37 @@ def rendered_layers(model: RenderingModel, split: Split, index: int) -> Layers:
     return Layers(seen_labels(outputs)[..., 0].cpu().numpy(), depth)
 
 
+@dataclass
+class DepthFit:
+    """Counts the pixels of known depth that thousandths of 16 bits have no number for.
+
+    Attributes:
+        num_known: pixels of known depth.
+        num_lost: those of them that are written as unknown, since they are too far or too near.
+    """
+
+    num_known: int = 0
+    num_lost: int = 0
+
+    def counted(self, depth: Float32[ndarray, "height width"]) -> UInt16[ndarray, "height width"]:
+        """Depth as 16 bits, see `in_thousandths`."""
+        stored, is_known = in_thousandths(depth), np.isfinite(depth) & (depth > 0)
+        self.num_known += int(is_known.sum())
+        self.num_lost += int((is_known & (stored == 0)).sum())
+        return stored
+
+    @property
+    def sentence(self) -> str:
+        """What to say of it; empty where all depth fits."""
+        if not self.num_lost:
+            return ""
+        share = 100 * self.num_lost / self.num_known
+        return (
+            f"{share:.3g} % of the pixels of known depth are written as unknown: 16 bits of "
+            f"thousandths hold .001 to {_LARGEST_UINT16 / 1000} units of the poses."
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class DatasetWriter:
     """Writes frames with their labels, depth, cameras and split.
@@ -80,11 +112,13 @@ class DatasetWriter:
         taxonomy: the classes.
         layers_of: labels and depth of a frame of a split.
         track: shows how far a list of frames is.
+        fit: how much of the depth that was written fits in its format.
     """
 
     taxonomy: Taxonomy
     layers_of: Callable[[Split, int], Layers]
     track: Track = iter
+    fit: DepthFit = field(default_factory=DepthFit, init=False)
 
     def write(self, splits: dict[str, Split], folder: Path) -> int:
         """Write `images/`, `semantics/`, `depth/`, `masks/`, `classes.json` and `transforms.json` into a folder.
@@ -117,6 +151,8 @@ class DatasetWriter:
                 camera = camera_entry(split.dataset.cameras[place[1]])
                 frames[image] = {**entry, **camera, "transform_matrix": poses[place[0]][place[1]].tolist()}
         content: dict[str, Any] = {f"{name}_filenames": names for name, names in listed.items()}
+        if splits["train"].dataset.metadata.get(keys.HAS_UNKNOWN_SCALE, False):
+            content[UNKNOWN_SCALE] = True  # depth alone would say that poses are in metres
         content.setdefault("test_filenames", listed["val"])
         if self.taxonomy.num_classes:
             table = class_table(self.taxonomy)
@@ -147,7 +183,7 @@ class DatasetWriter:
             write_png(folder / "semantics" / name, label_image(layers.labels, self.taxonomy))
             entry["semantics_path"] = f"semantics/{name}"
         if layers.depth is not None:
-            write_png(folder / "depth" / name, in_thousandths(layers.depth))
+            write_png(folder / "depth" / name, self.fit.counted(layers.depth))
             entry["depth_file_path"] = f"depth/{name}"
         mask = dataset.mask_of(index)
         if mask is not None:

@@ -166,12 +166,13 @@ def render_views(
     c2w = dataset.cameras.camera_to_worlds[:, :3, :4].double().numpy()
     poses = np.linalg.inv(opencv_to_opengl(poses_in_world(outputs, c2w)))[:, :3]
     scale = units_of_files(outputs)  # not metres per unit: depth and poses are in one world
+    per_metre = scale / float(dataset.metadata[keys.METRES_PER_UNIT])
     views = []
     with torch.no_grad(), model.raw_outputs():
         for index in track(range(len(dataset))):
             rendered = model.get_outputs_for_camera(dataset.cameras[index : index + 1].to(model.device))
             _refuse_without_classes(rendered)
-            depth = _rendered_depth(rendered, scale) if given is None else given[index]
+            depth = _rendered_depth(rendered, scale) if given is None else given[index] * per_metre
             labels = seen_labels(rendered)[..., 0].cpu().numpy().astype(np.int16)
             views.append(
                 SurfaceView(
