@@ -237,9 +237,9 @@ class ManyScenesDataParser(DataParser):
         if not self.config.normalize_scale:
             raise SceneError(
                 f"Expected a scene whose scale is known in metres at {scene.path}, found neither depth in metres nor a "
-                "format that has metres, which the model's planes are in; add --metres-per-unit 1 if its camera positions are "
-                "in metres (0.01: centimetres), or --normalize-scale True to scale it by the distances between its "
-                "cameras."
+                "format that has metres, which the model's planes are in; add --metres-per-unit 1 if its camera "
+                "positions are in metres (0.01: centimetres), or --normalize-scale True to scale it by the distances "
+                "between its cameras."
             )
         # Of all frames, whichever the split, so that sources and scored frames have one scale.
         positions = torch.cat([part.cameras.camera_to_worlds[:, :3, 3] for part in parts]).double()
