@@ -153,6 +153,13 @@ def test_the_difference_of_exact_views_is_nothing_and_that_of_wrong_ones_their_e
     assert np.isnan(depth_difference(views[:1]))
 
 
+def test_a_row_of_sky_does_not_change_how_far_views_differ(views: list[SurfaceView]) -> None:
+    wrong = [replace(view, depth=view.depth * np.float32(1.01 if n % 2 else 1)) for n, view in enumerate(views)]
+    expected = depth_difference(wrong)
+    sky = [replace(view, depth=np.concatenate([np.full_like(view.depth[:2], 3000), view.depth[2:]])) for view in wrong]
+    assert depth_difference(sky) == pytest.approx(expected, rel=0.2)
+
+
 # Points
 
 
