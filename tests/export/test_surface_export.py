@@ -335,6 +335,19 @@ def test_a_point_that_nobody_sees_is_like_the_nearest_that_somebody_sees() -> No
     assert found.colors[2].tolist() == [4, 5, 6]
 
 
+def test_a_point_that_views_see_as_void_keeps_its_color_and_stays_void_and_so_do_unseen_ones_beside_it() -> None:
+    positions = np.array([[0.0, 0, 0], [9, 0, 0], [8.9, 0, 0]])
+    votes = PointVotes(
+        np.array([[1, 2, 3], [255, 0, 0], [0, 0, 0]], np.float32),
+        np.array([[1, 0], [0, 0], [0, 0]], np.float32),
+        np.array([1, 3, 0], np.int32),
+        np.zeros(3, np.int32),
+    )
+    found = with_neighbours(positions, votes)
+    assert found.labels.tolist() == [0, -1, -1]
+    assert found.colors.tolist() == [[1, 2, 3], [255, 0, 0], [255, 0, 0]]
+
+
 def test_precision_follows_from_the_pixels_where_the_views_agree(views: list[SurfaceView]) -> None:
     precision = Precision.of(SceneSurface(views, "m", "exact", True))
     sides = [np.median(view.depth) / (0.6 * 64) for view in views]
