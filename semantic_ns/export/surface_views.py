@@ -1,7 +1,7 @@
 """What each training image shows of the surface: depth, colour and class of its pixels, in the world of the files."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -39,6 +39,7 @@ class SurfaceView:
         color: RGB.
         labels: Classes 0..C-1, void -1.
         confidence: Probability of the class, 0..1.
+        rendered_depth: What the run renders where depth comes from images, which may leave pixels unknown.
     """
 
     w2c: Float64[ndarray, "3 4"]
@@ -47,11 +48,18 @@ class SurfaceView:
     color: UInt8[ndarray, "height width 3"]
     labels: Int16[ndarray, "height width"]
     confidence: Float32[ndarray, "height width"]
+    rendered_depth: Float32[ndarray, "height width"] | None = None
 
     @property
     def centre(self) -> Float64[ndarray, "3"]:
         """Where the camera stands in the world."""
         return -self.w2c[:, :3].T @ self.w2c[:, 3]
+
+    def completed(self) -> "SurfaceView":
+        """This view with the depth that the run renders wherever it is unknown."""
+        if self.rendered_depth is None:
+            return self
+        return replace(self, depth=np.where(self.depth > 0, self.depth, self.rendered_depth))
 
     @property
     def pixel_side(self) -> float:
@@ -172,16 +180,19 @@ def render_views(
         for index in track(range(len(dataset))):
             rendered = model.get_outputs_for_camera(dataset.cameras[index : index + 1].to(model.device))
             _refuse_without_classes(rendered)
-            depth = _rendered_depth(rendered, scale) if given is None else given[index] * per_metre
+            used = _is_used(dataset, index)
+            shown = np.where(used, seen_planar_depth(rendered, scale)[..., 0].cpu().numpy(), 0).astype(np.float32)
+            depth = shown if given is None else np.where(used, given[index] * per_metre, 0).astype(np.float32)
             labels = seen_labels(rendered)[..., 0].cpu().numpy().astype(np.int16)
             views.append(
                 SurfaceView(
                     poses[index],
                     cameras[index].lens.double().numpy(),
-                    np.where(_is_used(dataset, index), depth, 0).astype(np.float32),
+                    depth,
                     (dataset.color_of(index) * 255).round().byte().numpy(),
                     labels,
                     rendered["semantics_confidence"][..., 0].float().cpu().numpy(),
+                    None if given is None else shown,
                 )
             )
     return views
@@ -204,10 +215,6 @@ def given_depth(dataset: SemanticDataset, depth: DepthSource) -> tuple[Sequence[
             "sns-doctor what is wrong with them."
         )
     return None, f"{len(dataset)} training images, rendered by the run"
-
-
-def _rendered_depth(outputs: Any, scale: float) -> Float32[ndarray, "height width"]:
-    return seen_planar_depth(outputs, scale)[..., 0].cpu().numpy()
 
 
 def _is_used(dataset: SemanticDataset, index: int) -> ndarray:

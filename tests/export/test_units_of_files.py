@@ -67,6 +67,14 @@ def test_points_lie_at_their_depth_from_the_cameras_of_the_files_whatever_unit_i
         assert np.linalg.norm(view.centre - [0.1, 0.2, 0.3]) == pytest.approx(2, rel=1e-4)
 
 
+def test_what_the_run_renders_is_kept_beside_depth_images_that_leave_it_unknown(split: Split) -> None:
+    given = [np.zeros((HEIGHT, WIDTH), np.float32)] * len(split.dataset)
+    model = FlatModel(split.outputs.dataparser_scale)
+    for view in render_views(model, split.dataset, split.outputs, given):
+        assert not view.depth.any()
+        np.testing.assert_allclose(view.completed().depth[:, WIDTH // 2 :], DEPTH, rtol=1e-5)
+
+
 def test_depth_of_a_written_scene_is_in_the_unit_of_its_poses_and_unknown_where_rays_meet_nothing(split: Split) -> None:
     layers = rendered_layers(FlatModel(split.outputs.dataparser_scale), split, 0)
     assert layers.depth is not None
