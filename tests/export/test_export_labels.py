@@ -196,41 +196,35 @@ def test_nothing_is_written_inside_the_scene(tmp_path: Path) -> None:
 
 def test_a_link_into_the_scene_is_seen_through(tmp_path: Path) -> None:
     scene = tmp_path / "scene"
-    (scene / "seq").mkdir(parents=True)
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "seq").symlink_to(scene / "seq")
-    with pytest.raises(SceneError, match="written into the input"):
-        LabelExporter(FakeModel(taxonomy_of(4)), out, [scene]).export(frames_of(1))
-    assert not list((scene / "seq").iterdir())
+    (scene / "out").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(scene / "out")
+    with pytest.raises(SceneError, match="outside the scene"):
+        LabelExporter(FakeModel(taxonomy_of(4)), tmp_path / "out", [scene]).export(frames_of(1))
+    assert not list((scene / "out").iterdir())
 
 
-def test_an_input_label_outside_the_scene_folder_is_never_replaced(tmp_path: Path) -> None:
-    label = tmp_path / "seq/semantic_class/label_0.png"
-    write_png(label, np.full((2, 2), 7, np.uint8))
-    before = label.read_bytes()
-    with pytest.raises(SceneError, match=r"label_0\.png"):
-        LabelExporter(FakeModel(taxonomy_of(4)), tmp_path, [label]).export(frames_of(1))
-    assert label.read_bytes() == before
+def test_files_that_are_there_are_never_replaced_nor_mixed_with_those_of_another_run(tmp_path: Path) -> None:
+    LabelExporter(FakeModel(taxonomy_of(4, 9)), tmp_path / "out", []).export(frames_of(2))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(SceneError, match="new or an empty folder"):
+        LabelExporter(FakeModel(taxonomy_of(5, 6)), tmp_path / "out", []).export(frames_of(1))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_files_that_no_export_wrote_are_never_replaced(tmp_path: Path) -> None:
-    label = tmp_path / "seq/semantic_class/label_0.png"
-    write_png(label, np.full((2, 2), 7, np.uint8))
-    with pytest.raises(SceneError, match="which this command did not write"):
-        LabelExporter(FakeModel(taxonomy_of(4)), tmp_path, []).export(frames_of(1))
-    assert not (tmp_path / "classes.json").exists()
+def test_a_frame_that_cannot_be_rendered_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    with pytest.raises(SceneError, match=r"3 frames, found frame seq/semantic_class/label_1\.png.*nothing was"):
+        LabelExporter(FakeModel(taxonomy_of(4), fails_at=1), output, [], annotations="yolo").export(frames_of(3))
+    assert not list(tmp_path.iterdir())
+    assert len(LabelExporter(FakeModel(taxonomy_of(4)), output, []).export(frames_of(3))) == 3
 
 
-def test_an_export_may_be_repeated_over_itself(tmp_path: Path) -> None:
-    exporter = LabelExporter(FakeModel(taxonomy_of(4)), tmp_path, [])
-    assert exporter.export(frames_of(1)) == exporter.export(frames_of(1))
-
-
-def test_a_frame_that_cannot_be_rendered_is_named_and_the_export_can_be_repeated(tmp_path: Path) -> None:
-    with pytest.raises(SceneError, match=r"3 frames, found frame seq/semantic_class/label_1\.png.*1 frames were"):
-        LabelExporter(FakeModel(taxonomy_of(4), fails_at=1), tmp_path, []).export(frames_of(3))
-    assert len(LabelExporter(FakeModel(taxonomy_of(4)), tmp_path, []).export(frames_of(3))) == 3
+def test_a_run_without_classes_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = FakeModel(taxonomy_of(4))
+    monkeypatch.setattr(model, "get_outputs_for_camera", lambda camera: {"accumulation": model.accumulation})
+    with pytest.raises(SceneError, match="use-semantics False"):
+        LabelExporter(model, tmp_path / "out", []).export(frames_of(1))
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_frame_at_all_is_refused(tmp_path: Path) -> None:
