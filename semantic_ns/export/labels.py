@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from nerfstudio.cameras.camera_paths import get_path_from_json
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.scene_box import OrientedBox
 from numpy import ndarray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
@@ -36,6 +37,8 @@ class Frame:
     """A batch of one camera."""
     image: Path | None = None
     """Its colour image, if it has one."""
+    crop: OrientedBox | None = None
+    """Box in scene units outside of which nothing is seen; None where there is no such box."""
 
     @property
     def color_name(self) -> PurePosixPath:
@@ -85,13 +88,14 @@ def unique_frames(frames: Iterable[Frame]) -> list[Frame]:
 
 
 def camera_path_frames(path: Path) -> list[Frame]:
-    """The frames of a camera path as the viewer saves it, named `semantics/frame_00001.png` and so on.
+    """The frames of a camera path as the viewer saves it, named `semantics/frame_00001.png` and so on, with its crop.
 
     Raises:
         SceneError: if the file is missing, is not JSON or holds no camera path.
     """
     try:
-        cameras = get_path_from_json(json.loads(path.read_text("utf8")))
+        content = json.loads(path.read_text("utf8"))
+        cameras, crop = get_path_from_json(content), _crop_of(content)
     except OSError as error:
         raise SceneError(f"Expected a camera path file, found none that can be read at {path} ({error}).") from error
     except json.JSONDecodeError as error:
@@ -101,7 +105,20 @@ def camera_path_frames(path: Path) -> list[Frame]:
             f"Expected a camera path as the viewer's Render tab saves it, found a file without a usable one "
             f"({type(error).__name__}: {error}) in {path}; save the path again."
         ) from error
-    return [Frame(PurePosixPath(f"semantics/frame_{i + 1:05d}.png"), cameras[i : i + 1]) for i in range(len(cameras))]
+    names = [PurePosixPath(f"semantics/frame_{i + 1:05d}.png") for i in range(len(cameras))]
+    return [Frame(name, cameras[i : i + 1], crop=crop) for i, name in enumerate(names)]
+
+
+def _crop_of(content: dict[str, Any]) -> OrientedBox | None:
+    """The box that ns-render takes of a camera path."""
+    crop = content.get("crop")
+    if crop is None:
+        return None
+    # As floats: a whole number among the angles is refused.
+    x, y, z = map(float, crop["crop_center"])
+    roll, pitch, yaw = map(float, crop.get("crop_rot", (0, 0, 0)))
+    width, height, depth = map(float, crop["crop_scale"])
+    return OrientedBox.from_params((x, y, z), (roll, pitch, yaw), (width, height, depth))
 
 
 @dataclass(frozen=True)
@@ -152,7 +169,9 @@ class LabelExporter:
 
     def _export_frame(self, frame: Frame, folder: Path, num_frames: int, files: AnnotationFiles | None) -> None:
         try:
-            outputs = self.model.get_outputs_for_camera(frame.camera.to(self.model.device))
+            # Only where there is one: not everything that renders images knows boxes.
+            crop: dict[str, Any] = {} if frame.crop is None else {"obb_box": frame.crop}
+            outputs = self.model.get_outputs_for_camera(frame.camera.to(self.model.device), **crop)
         except (RuntimeError, ValueError) as error:
             raise SceneError(
                 f"Expected to render {num_frames} frames, found frame {frame.name} impossible ({error}); nothing was "

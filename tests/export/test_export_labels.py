@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.scene_box import OrientedBox
 from PIL import Image
 from torch import Tensor
 
@@ -273,6 +274,31 @@ def test_a_camera_path_gives_one_frame_per_camera_with_its_size(tmp_path: Path) 
     assert (int(frames[0].camera.height), int(frames[0].camera.width)) == (HEIGHT, WIDTH)
 
 
+CROP = {"crop_center": [0.5, 0, 0], "crop_scale": [1, 2, 3], "crop_rot": [0, 0, 0], "crop_bg_color": {}}
+
+
+def test_the_crop_of_a_camera_path_reaches_the_model_and_what_lies_outside_is_void(tmp_path: Path) -> None:
+    class Cropping(FakeModel):
+        def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
+            assert obb_box is not None
+            places = torch.tensor([0.0, 0.25, 0.9, 1.1, 2.0])  # along x, of the columns
+            is_inside = obb_box.within(torch.stack([places, places * 0, places * 0], dim=1))
+            return {
+                **super().get_outputs_for_camera(camera),
+                "accumulation": is_inside.float().expand(HEIGHT, WIDTH)[..., None],
+            }
+
+    for name, crop in (("whole", None), ("cropped", CROP)):
+        frames = camera_path_frames(write_camera_path(tmp_path / "path.json", crop=crop))
+        model = FakeModel(taxonomy_of(4, 9)) if crop is None else Cropping(taxonomy_of(4, 9))
+        LabelExporter(model, tmp_path / name, []).export(frames)
+    whole, cropped = (
+        np.asarray(Image.open(tmp_path / name / "semantics/frame_00001.png")) for name in ("whole", "cropped")
+    )
+    assert cropped[0].tolist() == [0, *whole[0, 1:3].tolist(), 0, 0]
+    assert whole[0].tolist() == [4, 9, 4, 9, 4]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -281,6 +307,11 @@ def test_a_camera_path_gives_one_frame_per_camera_with_its_size(tmp_path: Path) 
         ("{}", "KeyError"),
         ("[1]", "TypeError"),
         ('{"render_height": 4, "render_width": 4, "camera_path": []}', "camera path"),
+        (
+            '{"render_height": 4, "render_width": 4, "crop": {"crop_center": [1]},'
+            ' "camera_path": [{"camera_to_world": [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1], "fov": 3}]}',
+            "ValueError",
+        ),
         ('{"render_height": 4, "render_width": 4, "camera_path": [{"camera_to_world": [1, 2], "fov": 3}]}', "camera"),
     ],
 )
