@@ -104,6 +104,7 @@ def main() -> None:
     load = ("--load-config", str(config))
     pictures = ("--render-output-path", str(output / "pictures"))
     seconds["scoring"] = run("Scoring", "ns-eval", *load, "--output-path", str(output / "scores.json"), *pictures)
+    shutil.rmtree(output / "labels", ignore_errors=True)  # of an earlier demo
     seconds["label export"] = run(
         "Labels", "sns-export-labels", *load, "--frames", "test", "--output-dir", str(output / "labels")
     )

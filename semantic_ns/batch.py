@@ -74,6 +74,16 @@ def planar_depth_m(outputs: Mapping[str, Any], metres_per_unit: float) -> Float[
     return outputs[PLANAR_DEPTH].float() * metres_per_unit
 
 
+def seen_planar_depth(outputs: Mapping[str, Any], scale: float) -> Float[Tensor, "*pixels 1"]:
+    """The depth along the optical axis that a model rendered inside `raw_outputs`, 0 where a ray meets nothing.
+
+    Args:
+        outputs: What the model rendered.
+        scale: Length of a scene unit in the unit that is wanted.
+    """
+    return planar_depth_m(outputs, scale).where(~meets_nothing(outputs["accumulation"]), 0.0)
+
+
 @dataclass(frozen=True)
 class Targets:
     """Targets of R rays; on their device, or on the CPU."""

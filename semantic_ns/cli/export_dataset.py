@@ -13,7 +13,6 @@ from semantic_ns.errors import SceneError
 
 if TYPE_CHECKING:  # slow to import, and not needed to refuse a wrong option
     from semantic_ns.datasets.scene_splits import Split
-    from semantic_ns.datasets.semantic_dataset import SemanticDataset
     from semantic_ns.export.dataset_files import DatasetWriter, Layers
     from semantic_ns.labels.taxonomy import Taxonomy
 
@@ -50,11 +49,14 @@ class ExportDataset:
         refuse_inside(self.output_dir, content.inputs, "--output-dir")
         writer = self._writer(content)
         with making_folder(self.output_dir) as folder:
-            number = writer(track=tracked("Writing frames")).write(content.splits, folder)
+            writing = writer(track=tracked("Writing frames"))
+            number = writing.write(content.splits, folder)
         said = "rendered by the run" if content.is_rendered else "of the scene"
         Console(soft_wrap=True, highlight=False, markup=False).print(
             f"Wrote {number} frames, with labels and depth {said}, to {self.output_dir}"
         )
+        if writing.fit.sentence:
+            Console(soft_wrap=True, highlight=False, markup=False).print(writing.fit.sentence)
 
     def _check_license(self) -> None:
         if self.license is None:
@@ -106,7 +108,7 @@ class _Content:
     """What is written: the classes, the frames of splits with what is known of them, and where they came from."""
 
     taxonomy: "Taxonomy"
-    layers_of: "Callable[[SemanticDataset, int], Layers]"
+    layers_of: "Callable[[Split, int], Layers]"
     splits: "dict[str, Split]"
     inputs: list[Path]
     name: str

@@ -10,6 +10,7 @@ from rich.console import Console
 from semantic_ns.cli.main import run_command
 from semantic_ns.export.labels import Frames, LabelExporter, choose_frames, input_paths
 from semantic_ns.interfaces import ImagesLike
+from semantic_ns.io.writing import refuse_used_folder
 from semantic_ns.runs import load_run
 
 
@@ -20,7 +21,7 @@ class ExportLabels:
     load_config: Path
     """The config.yml of the run."""
     output_dir: Path
-    """Output folder, outside the scene's folder."""
+    """New folder of the files, outside the scene's folder."""
     frames: Frames = "train"
     """Views to render: training frames, test frames, all frames, or a camera path."""
     camera_path_filename: Path | None = None
@@ -34,7 +35,8 @@ class ExportLabels:
     sns-import-labels reads it. With png there are the label images alone."""
 
     def main(self) -> None:
-        """Load the run, render the frames and write them."""
+        """Load the run, render the frames, and write into a folder that appears when it is complete."""
+        refuse_used_folder(self.output_dir, "--output-dir", is_replaced=True)
         run = load_run(self.load_config)
         datamanager: ImagesLike = run.pipeline.datamanager
         frames = choose_frames(datamanager, self.frames, self.camera_path_filename)

@@ -50,9 +50,10 @@ class Predict:
     """Name of torchvision's network, such as deeplabv3_resnet50, where the name of the file does not begin with it."""
     size: tuple[int, ...] = ()
     """Size at which the network sees images: the length of the shorter side, or height and width. By default what the
-    network's preprocessor_config.json says, else the images' own."""
+    network's preprocessor_config.json says, else the images' own, and with --tile in any case the images' own."""
     tile: int | None = None
-    """Side of square tiles in which the network sees large images, after --size; by default the whole image at once."""
+    """Side of square tiles in which the network sees images of their own size, or of that of --size; by default it sees
+    the whole image at once."""
     overlap: int = 64
     """Pixels that neighbouring tiles share."""
     flip: bool = False
@@ -122,10 +123,13 @@ class Predict:
         from semantic_ns.prediction.class_names import read_class_names
         from semantic_ns.prediction.model_folder import ASSUMED_COLORS
         from semantic_ns.prediction.preprocessing import NetworkSize
+        from semantic_ns.prediction.torchvision_model import ASSUMED_SIZE
 
         changes: dict[str, Any] = {
             name: value for name in ("mean", "std", "divisor") if (value := getattr(self, name)) is not None
         }
+        if self.tile is not None:
+            changes["size"] = NetworkSize()  # a size for whole images would leave few tiles, or one
         if self.size:
             changes["size"] = NetworkSize(shorter=self.size[0])
         if len(self.size) == 2:
@@ -136,9 +140,9 @@ class Predict:
                 f"Expected --size {fixed[0]} {fixed[1]}, the only size that {self.model} takes, found "
                 f"{' '.join(map(str, self.size))}; leave it out, or use --tile."
             )
-        notes = segmenter.notes
-        if self.mean is not None and self.std is not None:
-            notes = tuple(note for note in notes if note != ASSUMED_COLORS)
+        settled = {ASSUMED_COLORS} if self.mean is not None and self.std is not None else set()
+        settled |= {ASSUMED_SIZE} if "size" in changes else set()
+        notes = tuple(note for note in segmenter.notes if note not in settled)
         classes = segmenter.classes if self.classes is None else read_class_names(self.classes)
         preprocessing = replace(segmenter.preprocessing, **changes)
         return replace(segmenter, preprocessing=preprocessing, notes=notes, classes=classes)

@@ -210,10 +210,15 @@ class ManyScenesDataParser(DataParser):
         if not _is_in_nerfstudios_format(parser):
             return outputs
         both = [outputs, parser.get_dataparser_outputs("test" if split == "train" else "train")]
-        if any(keys.DEPTH_FILENAMES in part.metadata for part in both):
+        has_depth = any(keys.DEPTH_FILENAMES in part.metadata for part in both)
+        if has_depth and not outputs.metadata.get(keys.HAS_UNKNOWN_SCALE, False):
             return outputs
         metres_per_unit = self._stated_scale(scene, both)
-        return replace(outputs, metadata=outputs.metadata | {keys.METRES_PER_UNIT: metres_per_unit})
+        stated: keys.Metadata = {keys.METRES_PER_UNIT: metres_per_unit}
+        if keys.DEPTH_FILENAMES in outputs.metadata:  # in the unit of the poses
+            metres = metres_per_unit / outputs.metadata[keys.METRES_PER_UNIT]
+            stated[keys.DEPTH_METRES_PER_UNIT] = metres * outputs.metadata[keys.DEPTH_METRES_PER_UNIT]
+        return replace(outputs, metadata=outputs.metadata | stated)
 
     def _stated_scale(self, scene: SceneFolder, parts: list[DataparserOutputs]) -> float:
         """Metres per scene unit where the scene does not say it, as an option does."""
@@ -231,10 +236,10 @@ class ManyScenesDataParser(DataParser):
             return given / float(parts[0].dataparser_scale)
         if not self.config.normalize_scale:
             raise SceneError(
-                f"Expected a scene whose scale is known in metres at {scene.path}, found neither depth nor a format "
-                "that has metres, which the model's planes are in; add --metres-per-unit 1 if its camera positions are "
-                "in metres (0.01: centimetres), or --normalize-scale True to scale it by the distances between its "
-                "cameras."
+                f"Expected a scene whose scale is known in metres at {scene.path}, found neither depth in metres nor a "
+                "format that has metres, which the model's planes are in; add --metres-per-unit 1 if its camera "
+                "positions are in metres (0.01: centimetres), or --normalize-scale True to scale it by the distances "
+                "between its cameras."
             )
         # Of all frames, whichever the split, so that sources and scored frames have one scale.
         positions = torch.cat([part.cameras.camera_to_worlds[:, :3, 3] for part in parts]).double()

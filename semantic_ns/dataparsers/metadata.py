@@ -46,7 +46,7 @@ METRES_PER_UNIT = "metres_per_unit"
 
 HAS_UNKNOWN_SCALE = "has_unknown_scale"
 """`bool`: whether nothing says how many metres a unit of the poses is, so that `METRES_PER_UNIT` counts these units;
-absent where depth or the format of the scene says it."""
+absent where depth or the format of the scene says it. Depth images, where there are any, are in these units, too."""
 
 HAS_NUMBERED_CLASSES = "has_numbered_classes"
 """`bool`: whether no names of classes were found, so that they are called `class_<id>`; absent where there are some."""

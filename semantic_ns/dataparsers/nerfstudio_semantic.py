@@ -10,6 +10,8 @@ the json file beyond nerfstudio's:
   without this the ids in the label images, named `class_<id>`.
 - `semantic_void_id` (top level, optional): id, or list of ids, that means void. Without it and without a class named
   so, 255 and 0 are void where no class has them; see `semantic_ns.labels.mask_values` for masks of 0 and 255.
+- `semantic_has_unknown_scale` (top level, optional): true if no unit of the poses is known although there is depth,
+  which is in thousandths of this unit then.
 - `semantics_path` (per frame, optional): label image with one channel of ids, relative to `transforms.json`. Without
   it the one in a folder `semantics` is taken that is named like the image, see `frame_paths`; a frame without either
   trains colour only.
@@ -37,7 +39,7 @@ from semantic_ns.dataparsers.frame_paths import SEMANTICS_FOLDER, LabelFinder, f
 from semantic_ns.dataparsers.scene_labels import SceneLabels, read_scene_labels
 from semantic_ns.dataparsers.scene_scale import are_in_one_place, places_of, scale_by_depth
 from semantic_ns.dataparsers.scene_source import TRANSFORMS, SceneSource, class_table_of, find_class_table, find_source
-from semantic_ns.dataparsers.transforms_file import SPLITS, read_frames, with_split_lists
+from semantic_ns.dataparsers.transforms_file import SPLITS, UNKNOWN_SCALE, read_frames, with_split_lists
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.images import holds_metres
@@ -156,7 +158,9 @@ class NerfstudioSemanticDataParser(Nerfstudio):
                 frames, scene.frame_names(loaded.files_of_image.values()), self.config.depth_unit_scale_factor
             ),
         }
-        if all(frame.depth is None for frame in loaded.files_of_image.values()):
+        if loaded.meta.get(UNKNOWN_SCALE) is True or all(
+            frame.depth is None for frame in loaded.files_of_image.values()
+        ):
             metadata[keys.HAS_UNKNOWN_SCALE] = True
         if loaded.has_numbered_classes:
             metadata[keys.HAS_NUMBERED_CLASSES] = True

@@ -18,6 +18,8 @@ from semantic_ns.errors import SceneError
 from semantic_ns.geometry import poses
 
 SPLITS = ("train", "val", "test")
+UNKNOWN_SCALE = "semantic_has_unknown_scale"
+"""Key of a file whose depth is in the unit of its poses, which nobody knows in metres."""
 _MAX_PATH = 4096
 _PATHS = ("file_path", "semantics_path", "depth_file_path", "mask_path")
 _SCALE_TOLERANCE = 1e-3

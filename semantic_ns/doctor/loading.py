@@ -112,7 +112,8 @@ class LoadedScene:
     @property
     def is_metric(self) -> bool:
         """Whether something says how long a unit is: depth, or a format whose poses are in metres."""
-        return any(self.has_depth) or self.has_metric_format
+        says_unknown = self.places[0][0].metadata.get(keys.HAS_UNKNOWN_SCALE, False)
+        return self.has_metric_format or (any(self.has_depth) and not says_unknown)
 
     def read_ids(self, index: int) -> Int64[ndarray, "rows columns"] | None:
         """The ids in the label image of a frame at the size of its image, as training reads them; None without one."""

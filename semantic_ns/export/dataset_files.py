@@ -1,7 +1,7 @@
 """A scene, or what a trained run knows of one, as a new scene in nerfstudio's format."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,12 @@ from jaxtyping import Float32, Int, UInt16
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from numpy import ndarray
 
-from semantic_ns.batch import RENDERED_LABELS, planar_depth_m, seen_labels
+from semantic_ns.batch import RENDERED_LABELS, seen_labels, seen_planar_depth
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.dataparsers.transforms_file import UNKNOWN_SCALE
 from semantic_ns.datasets.scene_splits import Split
-from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
-from semantic_ns.geometry.world import poses_in_world
+from semantic_ns.geometry.world import poses_in_world, units_of_files
 from semantic_ns.interfaces import RenderingModel
 from semantic_ns.io.image_names import names_of_images
 from semantic_ns.io.writing import write_json, write_png
@@ -49,27 +49,59 @@ class Layers:
     depth: Float32[ndarray, "height width"] | None
 
 
-def given_layers(dataset: SemanticDataset, index: int) -> Layers:
+def given_layers(split: Split, index: int) -> Layers:
     """The scene's own labels and depth of a frame."""
+    dataset = split.dataset
     has_label = dataset.metadata[keys.LABEL_FILENAMES][index] is not None
     return Layers(dataset.read_labels(index) if has_label else None, dataset.depth_of(index))
 
 
-def rendered_layers(model: RenderingModel, dataset: SemanticDataset, index: int) -> Layers:
+def rendered_layers(model: RenderingModel, split: Split, index: int) -> Layers:
     """The labels and the depth that a run renders at the pose of a frame.
 
     Raises:
         SceneError: if the run was trained without classes.
     """
     with torch.no_grad(), model.raw_outputs():
-        outputs = model.get_outputs_for_camera(dataset.cameras[index : index + 1].to(model.device))
+        outputs = model.get_outputs_for_camera(split.dataset.cameras[index : index + 1].to(model.device))
     if RENDERED_LABELS not in outputs:
         raise SceneError(
             "Expected a model with classes, found one trained with --pipeline.model.use-semantics False; train it "
             "with classes, or pass the folder of the scene to write its own labels."
         )
-    depth = planar_depth_m(outputs, dataset.metadata[keys.METRES_PER_UNIT])[..., 0].cpu().numpy()
+    depth = seen_planar_depth(outputs, units_of_files(split.outputs))[..., 0].cpu().numpy()
     return Layers(seen_labels(outputs)[..., 0].cpu().numpy(), depth)
+
+
+@dataclass
+class DepthFit:
+    """Counts the pixels of known depth that thousandths of 16 bits have no number for.
+
+    Attributes:
+        num_known: pixels of known depth.
+        num_lost: those of them that are written as unknown, since they are too far or too near.
+    """
+
+    num_known: int = 0
+    num_lost: int = 0
+
+    def counted(self, depth: Float32[ndarray, "height width"]) -> UInt16[ndarray, "height width"]:
+        """Depth as 16 bits, see `in_thousandths`."""
+        stored, is_known = in_thousandths(depth), np.isfinite(depth) & (depth > 0)
+        self.num_known += int(is_known.sum())
+        self.num_lost += int((is_known & (stored == 0)).sum())
+        return stored
+
+    @property
+    def sentence(self) -> str:
+        """What to say of it; empty where all depth fits."""
+        if not self.num_lost:
+            return ""
+        share = 100 * self.num_lost / self.num_known
+        return (
+            f"{share:.3g} % of the pixels of known depth are written as unknown: 16 bits of "
+            f"thousandths hold .001 to {_LARGEST_UINT16 / 1000} units of the poses."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,13 +110,15 @@ class DatasetWriter:
 
     Attributes:
         taxonomy: the classes.
-        layers_of: labels and depth of a frame of a data set.
+        layers_of: labels and depth of a frame of a split.
         track: shows how far a list of frames is.
+        fit: how much of the depth that was written fits in its format.
     """
 
     taxonomy: Taxonomy
-    layers_of: Callable[[SemanticDataset, int], Layers]
+    layers_of: Callable[[Split, int], Layers]
     track: Track = iter
+    fit: DepthFit = field(default_factory=DepthFit, init=False)
 
     def write(self, splits: dict[str, Split], folder: Path) -> int:
         """Write `images/`, `semantics/`, `depth/`, `masks/`, `classes.json` and `transforms.json` into a folder.
@@ -113,10 +147,12 @@ class DatasetWriter:
             split = splits[place[0]]
             listed[place[0]].append(f"images/{name_of[image]}.png")
             if image not in frames:
-                entry = self.write_frame(split.dataset, place[1], f"{name_of[image]}.png", folder)
+                entry = self.write_frame(split, place[1], f"{name_of[image]}.png", folder)
                 camera = camera_entry(split.dataset.cameras[place[1]])
                 frames[image] = {**entry, **camera, "transform_matrix": poses[place[0]][place[1]].tolist()}
         content: dict[str, Any] = {f"{name}_filenames": names for name, names in listed.items()}
+        if splits["train"].dataset.metadata.get(keys.HAS_UNKNOWN_SCALE, False):
+            content[UNKNOWN_SCALE] = True  # depth alone would say that poses are in metres
         content.setdefault("test_filenames", listed["val"])
         if self.taxonomy.num_classes:
             table = class_table(self.taxonomy)
@@ -126,11 +162,11 @@ class DatasetWriter:
         write_json(folder / "transforms.json", {**content, "frames": entries})
         return len(frames)
 
-    def write_frame(self, dataset: SemanticDataset, index: int, name: str, folder: Path) -> dict[str, Any]:
+    def write_frame(self, split: Split, index: int, name: str, folder: Path) -> dict[str, Any]:
         """Write what a frame has into `images/`, `semantics/`, `depth/` and `masks/` of a folder.
 
         Args:
-            dataset: the frames of a split.
+            split: the frames of a split.
             index: number of the frame in it.
             name: file name of the PNGs.
             folder: folder of these folders.
@@ -138,15 +174,16 @@ class DatasetWriter:
         Returns:
             The paths in the folder, under the names of nerfstudio's format.
         """
+        dataset = split.dataset
         pixels = dataset.get_numpy_image(index)
         write_png(folder / "images" / name, pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-        layers = self.layers_of(dataset, index)
+        layers = self.layers_of(split, index)
         entry = {"file_path": f"images/{name}"}
         if layers.labels is not None:
             write_png(folder / "semantics" / name, label_image(layers.labels, self.taxonomy))
             entry["semantics_path"] = f"semantics/{name}"
         if layers.depth is not None:
-            write_png(folder / "depth" / name, in_thousandths(layers.depth))
+            write_png(folder / "depth" / name, self.fit.counted(layers.depth))
             entry["depth_file_path"] = f"depth/{name}"
         mask = dataset.mask_of(index)
         if mask is not None:

@@ -109,7 +109,7 @@ class HuggingFaceWriter(DatasetWriter):
         rows: dict[str, list[dict[str, Any]]] = {name: [] for name in splits}
         for image, (name, index) in self.track(list(first.items())):
             dataset, file_name = splits[name].dataset, f"{names[image]}.png"
-            entry = self.write_frame(dataset, index, file_name, folder / SPLIT_NAMES[name])
+            entry = self.write_frame(splits[name], index, file_name, folder / SPLIT_NAMES[name])
             camera = camera_entry(dataset.cameras[index])
             lens = {key: camera.pop(key, 0.0) for key in DISTORTION}
             pose = poses[name][index].tolist()

@@ -73,7 +73,11 @@ class LabelledVoxels:
         return self._known.find(points, classes)
 
     def shown_by(self, view: SurfaceView) -> Int64[ndarray, "height width"]:
-        """The voxel that each pixel of a view shows a thing of; -1 for stuff and void, and where depth is unknown."""
+        """The voxel that each pixel of a view shows a thing of; -1 for stuff and void, and where depth is unknown.
+
+        What a depth image leaves unknown is looked up where the run renders it.
+        """
+        view = view.completed()
         classes = np.where(view.depth > 0, view.labels, np.int16(-1)).reshape(-1)
         return self.nearest(view.points().reshape(-1, 3), classes).reshape(view.depth.shape)
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from nerfstudio.cameras.camera_paths import get_path_from_json
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.scene_box import OrientedBox
 from numpy import ndarray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
@@ -18,7 +19,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.export.annotation_files import AnnotationFiles, AnnotationFormat, refuse_equal_names
 from semantic_ns.interfaces import ImagesLike, RenderingModel
 from semantic_ns.io.orientation import exif_orientation, to_upright
-from semantic_ns.io.writing import write_json, write_png
+from semantic_ns.io.writing import making_folder, refuse_inside, refuse_used_folder, write_json, write_png
 from semantic_ns.labels.label_files import class_table, label_image
 
 Frames = Literal["train", "test", "all", "camera-path"]
@@ -36,6 +37,8 @@ class Frame:
     """A batch of one camera."""
     image: Path | None = None
     """Its colour image, if it has one."""
+    crop: OrientedBox | None = None
+    """Box in scene units outside of which nothing is seen; None where there is no such box."""
 
     @property
     def color_name(self) -> PurePosixPath:
@@ -85,13 +88,14 @@ def unique_frames(frames: Iterable[Frame]) -> list[Frame]:
 
 
 def camera_path_frames(path: Path) -> list[Frame]:
-    """The frames of a camera path as the viewer saves it, named `semantics/frame_00001.png` and so on.
+    """The frames of a camera path as the viewer saves it, named `semantics/frame_00001.png` and so on, with its crop.
 
     Raises:
         SceneError: if the file is missing, is not JSON or holds no camera path.
     """
     try:
-        cameras = get_path_from_json(json.loads(path.read_text("utf8")))
+        content = json.loads(path.read_text("utf8"))
+        cameras, crop = get_path_from_json(content), _crop_of(content)
     except OSError as error:
         raise SceneError(f"Expected a camera path file, found none that can be read at {path} ({error}).") from error
     except json.JSONDecodeError as error:
@@ -101,7 +105,20 @@ def camera_path_frames(path: Path) -> list[Frame]:
             f"Expected a camera path as the viewer's Render tab saves it, found a file without a usable one "
             f"({type(error).__name__}: {error}) in {path}; save the path again."
         ) from error
-    return [Frame(PurePosixPath(f"semantics/frame_{i + 1:05d}.png"), cameras[i : i + 1]) for i in range(len(cameras))]
+    names = [PurePosixPath(f"semantics/frame_{i + 1:05d}.png") for i in range(len(cameras))]
+    return [Frame(name, cameras[i : i + 1], crop=crop) for i, name in enumerate(names)]
+
+
+def _crop_of(content: dict[str, Any]) -> OrientedBox | None:
+    """The box that ns-render takes of a camera path."""
+    crop = content.get("crop")
+    if crop is None:
+        return None
+    # As floats: a whole number among the angles is refused.
+    x, y, z = map(float, crop["crop_center"])
+    roll, pitch, yaw = map(float, crop.get("crop_rot", (0, 0, 0)))
+    width, height, depth = map(float, crop["crop_scale"])
+    return OrientedBox.from_params((x, y, z), (roll, pitch, yaw), (width, height, depth))
 
 
 @dataclass(frozen=True)
@@ -109,14 +126,15 @@ class LabelExporter:
     """Renders frames and writes their labels.
 
     Raises:
-        SceneError: from `export`, if a file would be written over the input or over files not written by an export,
-            or if a frame cannot be rendered; the message names it.
+        SceneError: from `export`, if the output folder is used or lies in the input, or if a frame cannot be rendered;
+            the message names it. Nothing is left then.
     """
 
     model: RenderingModel
     output_dir: Path
+    """New or empty folder, which appears when it is complete."""
     protected: Sequence[Path]
-    """Folders in which nothing may be written, and files that may not be replaced (the input)."""
+    """Folders in which nothing may be written, and files of them (the input)."""
     with_confidence: bool = True
     annotations: AnnotationFormat | None = None
     """Tool for which the labels are written as annotations, too, into a folder of its name."""
@@ -129,34 +147,35 @@ class LabelExporter:
         """
         if not frames:
             raise SceneError("Expected at least one frame to export, found none; choose other frames with --frames.")
-        self._refuse_to_overwrite(frames)
+        refuse_inside(self.output_dir, self.protected, "--output-dir")
+        refuse_used_folder(self.output_dir, "--output-dir", is_replaced=True)
         if self.annotations is not None:
             refuse_equal_names((_name_shown(frame) for frame in frames), self.annotations)
-        # Written first: it marks the folder as ours, so that a run that was stopped can be repeated.
-        write_json(self.output_dir / CLASSES_FILE, {"written_by": WRITTEN_BY, **class_table(self.model.taxonomy)})
-        files = self._annotation_files()
+        with making_folder(self.output_dir) as folder:
+            self._write(frames, folder)
+        return [self.output_dir / frame.name for frame in frames]
+
+    def _write(self, frames: Sequence[Frame], folder: Path) -> None:
+        files = None
+        if self.annotations is not None:
+            files = AnnotationFiles(folder / self.annotations, self.annotations, self.model.taxonomy)
         columns = (TextColumn("Exporting labels"), BarColumn(), MofNCompleteColumn())
         with self.model.raw_outputs(), Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
-            paths = [
-                self._export_frame(frame, index, len(frames), files)
-                for index, frame in enumerate(progress.track(frames))
-            ]
+            for frame in progress.track(frames):
+                self._export_frame(frame, folder, len(frames), files)
         if files is not None:
             files.finish()
-        return paths
+        write_json(folder / CLASSES_FILE, {"written_by": WRITTEN_BY, **class_table(self.model.taxonomy)})
 
-    def _annotation_files(self) -> AnnotationFiles | None:
-        if self.annotations is None:
-            return None
-        return AnnotationFiles(self.output_dir / self.annotations, self.annotations, self.model.taxonomy)
-
-    def _export_frame(self, frame: Frame, index: int, num_frames: int, files: AnnotationFiles | None) -> Path:
+    def _export_frame(self, frame: Frame, folder: Path, num_frames: int, files: AnnotationFiles | None) -> None:
         try:
-            outputs = self.model.get_outputs_for_camera(frame.camera.to(self.model.device))
+            # Only where there is one: not everything that renders images knows boxes.
+            crop: dict[str, Any] = {} if frame.crop is None else {"obb_box": frame.crop}
+            outputs = self.model.get_outputs_for_camera(frame.camera.to(self.model.device), **crop)
         except (RuntimeError, ValueError) as error:
             raise SceneError(
-                f"Expected to render {num_frames} frames, found frame {frame.name} impossible ({error}); "
-                f"{index} frames were written to {self.output_dir}."
+                f"Expected to render {num_frames} frames, found frame {frame.name} impossible ({error}); nothing was "
+                "written, so mend this and export again."
             ) from error
         if RENDERED_LABELS not in outputs:
             raise SceneError(
@@ -165,42 +184,13 @@ class LabelExporter:
             )
         labels = seen_labels(outputs)[..., 0].cpu()  # [H, W]
         taxonomy = self.model.taxonomy
-        path = self.output_dir / frame.name
-        write_png(self.output_dir / frame.color_name, _to_uint8(taxonomy.colorize(labels)))
+        write_png(folder / frame.color_name, _to_uint8(taxonomy.colorize(labels)))
         if self.with_confidence:
             confidence = outputs["semantics_confidence"][..., 0]
-            write_png(self.output_dir / frame.confidence_name, _to_uint8(confidence))
+            write_png(folder / frame.confidence_name, _to_uint8(confidence))
         if files is not None:
             files.add(*_as_shown(frame, labels.numpy()))
-        # The label image comes last: where it exists, the frame is complete.
-        write_png(path, label_image(labels.numpy(), taxonomy))
-        return path
-
-    def _refuse_to_overwrite(self, frames: Sequence[Frame]) -> None:
-        is_ours = _is_export_folder(self.output_dir)
-        for target in self._targets(frames):
-            resolved = target.resolve()
-            for kept in self.protected:
-                if resolved.is_relative_to(kept.resolve()):
-                    raise SceneError(
-                        f"Expected an output folder outside the scene, found that {target} would be written into "
-                        f"the input {kept}; choose another --output-dir."
-                    )
-            if target.exists() and not is_ours:
-                raise SceneError(
-                    f"Expected an empty output folder or one of an earlier {WRITTEN_BY}, found {target}, which this "
-                    "command did not write; choose another --output-dir."
-                )
-
-    def _targets(self, frames: Sequence[Frame]) -> Iterable[Path]:
-        yield self.output_dir / CLASSES_FILE
-        if self.annotations is not None:
-            yield self.output_dir / self.annotations
-        for frame in frames:
-            yield self.output_dir / frame.name
-            yield self.output_dir / frame.color_name
-            if self.with_confidence:
-                yield self.output_dir / frame.confidence_name
+        write_png(folder / frame.name, label_image(labels.numpy(), taxonomy))
 
 
 def _as_shown(frame: Frame, labels: ndarray) -> tuple[str, ndarray]:
@@ -217,14 +207,6 @@ def _name_shown(frame: Frame) -> str:
 def _to_uint8(image: Tensor) -> ndarray:
     """Map [0, 1] to 0..255, rounded."""
     return (image.float().clamp(0, 1) * 255).round().byte().cpu().numpy()
-
-
-def _is_export_folder(folder: Path) -> bool:
-    """Whether an earlier export wrote here."""
-    try:
-        return json.loads((folder / CLASSES_FILE).read_text("utf8")).get("written_by") == WRITTEN_BY
-    except (OSError, ValueError, AttributeError):
-        return False
 
 
 def choose_frames(datamanager: ImagesLike, frames: Frames, camera_path: Path | None) -> list[Frame]:

@@ -214,10 +214,13 @@ def without_vertices(mesh: Mesh, is_wrong: Bool[ndarray, "vertices"]) -> tuple[M
 
 
 def with_neighbours(positions: Float[ndarray, "points 3"], votes: PointVotes) -> PointVotes:
-    """Votes in which a point that no view sees has the colour and the votes of the nearest one that some view sees."""
+    """Votes in which a point that no view sees has the colour and the votes of the nearest one that some view sees.
+
+    What views see as void stays void.
+    """
     from scipy.spatial import KDTree
 
-    is_seen: Bool[ndarray, "points"] = (votes.seen > 0) & (votes.votes.sum(axis=1) > 0)
+    is_seen: Bool[ndarray, "points"] = votes.seen > 0
     if is_seen.all() or not is_seen.any():
         return votes
     nearest = np.flatnonzero(is_seen)[KDTree(positions[is_seen]).query(positions[~is_seen])[1]]

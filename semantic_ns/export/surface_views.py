@@ -1,7 +1,7 @@
 """What each training image shows of the surface: depth, colour and class of its pixels, in the world of the files."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32, Float64, Int16, UInt8
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from numpy import ndarray
 
-from semantic_ns.batch import RENDERED_LABELS, meets_nothing, planar_depth_m, seen_labels
+from semantic_ns.batch import RENDERED_LABELS, seen_labels, seen_planar_depth
 from semantic_ns.datamanagers.trusted_depth import read_trusted_depth
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
@@ -18,7 +18,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.export.splat import pinhole_cameras
 from semantic_ns.geometry.pinhole import Pixels, Surface, rays
 from semantic_ns.geometry.poses import opencv_to_opengl
-from semantic_ns.geometry.world import poses_in_world
+from semantic_ns.geometry.world import poses_in_world, units_of_files
 from semantic_ns.interfaces import RenderingModel
 
 DepthSource = Literal["auto", "given", "rendered"]
@@ -39,6 +39,7 @@ class SurfaceView:
         color: RGB.
         labels: Classes 0..C-1, void -1.
         confidence: Probability of the class, 0..1.
+        rendered_depth: What the run renders where depth comes from images, which may leave pixels unknown.
     """
 
     w2c: Float64[ndarray, "3 4"]
@@ -47,11 +48,18 @@ class SurfaceView:
     color: UInt8[ndarray, "height width 3"]
     labels: Int16[ndarray, "height width"]
     confidence: Float32[ndarray, "height width"]
+    rendered_depth: Float32[ndarray, "height width"] | None = None
 
     @property
     def centre(self) -> Float64[ndarray, "3"]:
         """Where the camera stands in the world."""
         return -self.w2c[:, :3].T @ self.w2c[:, 3]
+
+    def completed(self) -> "SurfaceView":
+        """This view with the depth that the run renders wherever it is unknown."""
+        if self.rendered_depth is None:
+            return self
+        return replace(self, depth=np.where(self.depth > 0, self.depth, self.rendered_depth))
 
     @property
     def pixel_side(self) -> float:
@@ -165,22 +173,26 @@ def render_views(
     cameras = pinhole_cameras(dataset)
     c2w = dataset.cameras.camera_to_worlds[:, :3, :4].double().numpy()
     poses = np.linalg.inv(opencv_to_opengl(poses_in_world(outputs, c2w)))[:, :3]
-    metres_per_unit = float(dataset.metadata[keys.METRES_PER_UNIT])
+    scale = units_of_files(outputs)  # not metres per unit: depth and poses are in one world
+    per_metre = scale / float(dataset.metadata[keys.METRES_PER_UNIT])
     views = []
     with torch.no_grad(), model.raw_outputs():
         for index in track(range(len(dataset))):
             rendered = model.get_outputs_for_camera(dataset.cameras[index : index + 1].to(model.device))
             _refuse_without_classes(rendered)
-            depth_m = _rendered_depth(rendered, metres_per_unit) if given is None else given[index]
+            used = _is_used(dataset, index)
+            shown = np.where(used, seen_planar_depth(rendered, scale)[..., 0].cpu().numpy(), 0).astype(np.float32)
+            depth = shown if given is None else np.where(used, given[index] * per_metre, 0).astype(np.float32)
             labels = seen_labels(rendered)[..., 0].cpu().numpy().astype(np.int16)
             views.append(
                 SurfaceView(
                     poses[index],
                     cameras[index].lens.double().numpy(),
-                    np.where(_is_used(dataset, index), depth_m, 0).astype(np.float32),
+                    depth,
                     (dataset.color_of(index) * 255).round().byte().numpy(),
                     labels,
                     rendered["semantics_confidence"][..., 0].float().cpu().numpy(),
+                    None if given is None else shown,
                 )
             )
     return views
@@ -203,11 +215,6 @@ def given_depth(dataset: SemanticDataset, depth: DepthSource) -> tuple[Sequence[
             "sns-doctor what is wrong with them."
         )
     return None, f"{len(dataset)} training images, rendered by the run"
-
-
-def _rendered_depth(outputs: Any, metres_per_unit: float) -> Float32[ndarray, "height width"]:
-    depth = planar_depth_m(outputs, metres_per_unit)
-    return depth.where(~meets_nothing(outputs["accumulation"]), 0.0)[..., 0].cpu().numpy()
 
 
 def _is_used(dataset: SemanticDataset, index: int) -> ndarray:

@@ -95,7 +95,8 @@ def gather(
 def depth_difference(views: Sequence[SurfaceView], num_points: int = 4000, num_views: int = 64) -> float:
     """Median difference between the depth of a point and what another view shows there, in the unit of the world.
 
-    Pairs that differ by more than a fifth of the depth show two surfaces, one before the other, and do not count.
+    Pairs that differ by more than a fifth of the depth show two surfaces, one before the other, and do not count. The
+    median is known to a thousandth of a fifth of the median depth, beyond which it does not reach.
 
     Args:
         views: The views.
@@ -107,7 +108,11 @@ def depth_difference(views: Sequence[SurfaceView], num_points: int = 4000, num_v
     """
     views = [views[index] for index in np.unique(np.linspace(0, len(views) - 1, num_views).round().astype(int))]
     counts = np.zeros(_NUM_BINS, np.int64)
-    largest = _WIDEST * max(float(view.depth.max()) for view in views)
+    medians = [float(np.median(known)) for view in views if len(known := view.depth[view.depth > 0])]
+    if not medians:
+        return float("nan")
+    # Not by the largest depth: with a few pixels of sky all bins would be wider than what is measured.
+    largest = _WIDEST * float(np.median(medians))
     for number, view in enumerate(views):
         points = view.points()[view.depth > 0]
         points = points[:: max(1, len(points) // num_points)]

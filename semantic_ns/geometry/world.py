@@ -18,8 +18,17 @@ def world_from_scene(outputs: DataparserOutputs, dtype: torch.dtype = torch.floa
     return torch.cat([rotation.T / float(outputs.dataparser_scale), -rotation.T @ translation], dim=-1)
 
 
+def units_of_files(outputs: DataparserOutputs) -> float:
+    """How many units of the data set's files a scene unit is: how many metres, where their scale is known.
+
+    What shares a file with `poses_in_world` is in these units. Metres per scene unit are other than this where metres
+    are stated by an option, as for many scenes of unknown scale.
+    """
+    return 1 / float(outputs.dataparser_scale)
+
+
 def poses_in_world(outputs: DataparserOutputs, c2w: Float[ndarray, "frames 3 4"]) -> Float[ndarray, "frames 4 4"]:
-    """Camera poses in the world of the data set's files, in metres; the axes of the cameras stay as they are.
+    """Camera poses in the world of the data set's files, in their units; the axes of the cameras stay as they are.
 
     Args:
         outputs: The scene, or a split of it.

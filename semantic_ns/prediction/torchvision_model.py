@@ -17,6 +17,7 @@ from semantic_ns.prediction.segmenter import Segmenter, run_module, softmax_of_l
 _LAST_LAYERS = ("classifier.4.weight", "classifier.low_classifier.weight")
 _PUBLISHED_SIZE = 520
 """Length of the shorter side in torchvision's own evaluation."""
+ASSUMED_SIZE = f"the network sees images whose shorter side is {_PUBLISHED_SIZE} pixels, as torchvision's own do"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -85,7 +86,7 @@ def load_torchvision(path: Path, architecture: str | None, device: str) -> Torch
         classes=None if names is None else ClassNames(f"the published weights {path.name}", names, names),
         num_classes=num_classes,
         preprocessing=Preprocessing(size=NetworkSize(shorter=_PUBLISHED_SIZE)),
-        notes=(f"the network sees images whose shorter side is {_PUBLISHED_SIZE} pixels, as torchvision's own do",),
+        notes=(ASSUMED_SIZE,),
         module=module.eval().to(device),
     )
 

@@ -10,12 +10,13 @@ import torch
 from nerfstudio.scripts.train import main as train
 from PIL import Image
 
-from semantic_ns.batch import planar_depth_m, seen_labels
+from semantic_ns.batch import seen_labels, seen_planar_depth
 from semantic_ns.cli.export_dataset import ExportDataset
+from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
-from semantic_ns.export.dataset_files import in_thousandths
+from semantic_ns.export.dataset_files import DepthFit, in_thousandths
 from semantic_ns.geometry.world import poses_in_world
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.runs import load_run
@@ -115,7 +116,7 @@ def test_of_a_run_the_labels_and_depth_are_what_it_renders(nerfstudio_scene: Pat
         assert (
             model.taxonomy.decode(seen_labels(outputs)[..., 0].numpy()) == new.taxonomy.decode(new.read_labels(0))
         ).all()
-        depth_m = planar_depth_m(outputs, old.metadata["metres_per_unit"])[..., 0].numpy()
+        depth_m = seen_planar_depth(outputs, old.metadata["metres_per_unit"])[..., 0].numpy()
         found = new.depth_of(0)
         assert found is not None
         np.testing.assert_allclose(found, depth_m, atol=6e-4)
@@ -132,6 +133,26 @@ def test_of_a_run_the_labels_and_depth_are_what_it_renders(nerfstudio_scene: Pat
 def test_depth_that_is_unknown_or_too_far_is_0() -> None:
     depth = np.array([[0, 1.2344, 65.535, 65.536], [np.inf, np.nan, 0.0004, 2]], np.float32)
     assert in_thousandths(depth).tolist() == [[0, 1234, 65535, 0], [0, 0, 0, 2000]]
+
+
+def test_a_copy_of_a_scene_whose_scale_is_said_to_be_unknown_says_so_too(
+    nerfstudio_scene: Path, copy_scene: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    scene = change_transforms(
+        copy_scene(nerfstudio_scene), lambda content: content.update(semantic_has_unknown_scale=True)
+    )
+    ExportDataset(scene, tmp_path / "out").main()
+    ExportDataset(nerfstudio_scene, tmp_path / "metric").main()
+    says = [keys.HAS_UNKNOWN_SCALE in read(tmp_path / name, "train")[0].metadata for name in ("out", "metric")]
+    assert says == [True, False]
+
+
+def test_depth_that_does_not_fit_is_counted_over_all_frames() -> None:
+    fit = DepthFit()
+    fit.counted(np.full((2, 2), 3.0, np.float32))
+    assert fit.sentence == ""
+    assert fit.counted(np.array([[0, np.nan, 70, 0.0001], [1, 2, 3, 4]], np.float32)).max() == 4000
+    assert fit.sentence.startswith("20 % of the pixels")
 
 
 def test_wrong_input_is_one_sentence_and_leaves_nothing(

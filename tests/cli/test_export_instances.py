@@ -83,6 +83,17 @@ def test_frames_without_masks_show_instances_too(views: list[SurfaceView]) -> No
     assert (ids[views[3].labels < 4] > 0).all()
 
 
+def test_holes_of_a_depth_image_show_the_instances_where_the_run_renders_them(views: list[SurfaceView]) -> None:
+    found = found_in(views, [])
+    whole = found.of(found.surface.shown_by(views[0]))
+    for hole in (np.s_[10:30, 20:40], np.s_[:, :]):  # a place, and a frame without a depth image
+        depth = views[0].depth.copy()
+        depth[hole] = 0
+        holed = replace(views[0], depth=depth, rendered_depth=views[0].depth)
+        np.testing.assert_array_equal(found.of(found.surface.shown_by(holed)), whole)
+    assert (whole[10:30, 20:40] > 0).any()
+
+
 def test_specks_of_a_class_without_masks_are_no_instances(views: list[SurfaceView]) -> None:
     surface = label_voxels(views, THINGS, Tolerance(0.03), 0.1)
     west, east = np.flatnonzero(surface.classes == 0), np.flatnonzero(surface.classes == 1)

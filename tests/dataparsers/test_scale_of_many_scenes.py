@@ -12,7 +12,8 @@ from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
-from support.hand_made_scene import each_frame, write_scene
+from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from support.hand_made_scene import each_frame, rewrite, write_scene
 from support.rooms import expect_one_sentence, parser_of
 
 
@@ -73,6 +74,20 @@ def test_a_scene_with_a_known_scale_keeps_it_whatever_unit_is_stated(name: str, 
     expected = AutoDataParserConfig(data=rooms / name).setup().get_dataparser_outputs("train")
     outputs = parser_of(rooms / name, metres_per_unit=7.0).get_dataparser_outputs("train")
     assert outputs.metadata[keys.METRES_PER_UNIT] == expected.metadata[keys.METRES_PER_UNIT]
+
+
+def test_depth_in_a_unit_that_is_not_known_needs_one_and_follows_it(rooms: Path, tmp_path: Path) -> None:
+    scene = Path(shutil.copytree(rooms / "studio", tmp_path / "scene"))
+    rewrite(scene, lambda content: content.update(semantic_has_unknown_scale=True))
+    expect_one_sentence(scene, r"scale is known in metres at .*scene, found neither")
+    metric = parser_of(rooms / "studio").get_dataparser_outputs("train")
+    stated = parser_of(scene, metres_per_unit=0.01).get_dataparser_outputs("train")
+    found, expected = SemanticDataset(stated).depth_of(0), SemanticDataset(metric).depth_of(0)
+    assert found is not None
+    assert expected is not None
+    np.testing.assert_allclose(found, 0.01 * expected, rtol=1e-5)
+    ratio = stated.metadata[keys.METRES_PER_UNIT] / metric.metadata[keys.METRES_PER_UNIT]
+    assert ratio == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize("unit", [0.0, -1.0, float("nan"), float("inf")])

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.scene_box import OrientedBox
 from PIL import Image
 from torch import Tensor
 
@@ -196,41 +197,35 @@ def test_nothing_is_written_inside_the_scene(tmp_path: Path) -> None:
 
 def test_a_link_into_the_scene_is_seen_through(tmp_path: Path) -> None:
     scene = tmp_path / "scene"
-    (scene / "seq").mkdir(parents=True)
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "seq").symlink_to(scene / "seq")
-    with pytest.raises(SceneError, match="written into the input"):
-        LabelExporter(FakeModel(taxonomy_of(4)), out, [scene]).export(frames_of(1))
-    assert not list((scene / "seq").iterdir())
+    (scene / "out").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(scene / "out")
+    with pytest.raises(SceneError, match="outside the scene"):
+        LabelExporter(FakeModel(taxonomy_of(4)), tmp_path / "out", [scene]).export(frames_of(1))
+    assert not list((scene / "out").iterdir())
 
 
-def test_an_input_label_outside_the_scene_folder_is_never_replaced(tmp_path: Path) -> None:
-    label = tmp_path / "seq/semantic_class/label_0.png"
-    write_png(label, np.full((2, 2), 7, np.uint8))
-    before = label.read_bytes()
-    with pytest.raises(SceneError, match=r"label_0\.png"):
-        LabelExporter(FakeModel(taxonomy_of(4)), tmp_path, [label]).export(frames_of(1))
-    assert label.read_bytes() == before
+def test_files_that_are_there_are_never_replaced_nor_mixed_with_those_of_another_run(tmp_path: Path) -> None:
+    LabelExporter(FakeModel(taxonomy_of(4, 9)), tmp_path / "out", []).export(frames_of(2))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(SceneError, match="new or an empty folder"):
+        LabelExporter(FakeModel(taxonomy_of(5, 6)), tmp_path / "out", []).export(frames_of(1))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_files_that_no_export_wrote_are_never_replaced(tmp_path: Path) -> None:
-    label = tmp_path / "seq/semantic_class/label_0.png"
-    write_png(label, np.full((2, 2), 7, np.uint8))
-    with pytest.raises(SceneError, match="which this command did not write"):
-        LabelExporter(FakeModel(taxonomy_of(4)), tmp_path, []).export(frames_of(1))
-    assert not (tmp_path / "classes.json").exists()
+def test_a_frame_that_cannot_be_rendered_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    with pytest.raises(SceneError, match=r"3 frames, found frame seq/semantic_class/label_1\.png.*nothing was"):
+        LabelExporter(FakeModel(taxonomy_of(4), fails_at=1), output, [], annotations="yolo").export(frames_of(3))
+    assert not list(tmp_path.iterdir())
+    assert len(LabelExporter(FakeModel(taxonomy_of(4)), output, []).export(frames_of(3))) == 3
 
 
-def test_an_export_may_be_repeated_over_itself(tmp_path: Path) -> None:
-    exporter = LabelExporter(FakeModel(taxonomy_of(4)), tmp_path, [])
-    assert exporter.export(frames_of(1)) == exporter.export(frames_of(1))
-
-
-def test_a_frame_that_cannot_be_rendered_is_named_and_the_export_can_be_repeated(tmp_path: Path) -> None:
-    with pytest.raises(SceneError, match=r"3 frames, found frame seq/semantic_class/label_1\.png.*1 frames were"):
-        LabelExporter(FakeModel(taxonomy_of(4), fails_at=1), tmp_path, []).export(frames_of(3))
-    assert len(LabelExporter(FakeModel(taxonomy_of(4)), tmp_path, []).export(frames_of(3))) == 3
+def test_a_run_without_classes_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = FakeModel(taxonomy_of(4))
+    monkeypatch.setattr(model, "get_outputs_for_camera", lambda camera: {"accumulation": model.accumulation})
+    with pytest.raises(SceneError, match="use-semantics False"):
+        LabelExporter(model, tmp_path / "out", []).export(frames_of(1))
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_frame_at_all_is_refused(tmp_path: Path) -> None:
@@ -279,6 +274,31 @@ def test_a_camera_path_gives_one_frame_per_camera_with_its_size(tmp_path: Path) 
     assert (int(frames[0].camera.height), int(frames[0].camera.width)) == (HEIGHT, WIDTH)
 
 
+CROP = {"crop_center": [0.5, 0, 0], "crop_scale": [1, 2, 3], "crop_rot": [0, 0, 0], "crop_bg_color": {}}
+
+
+def test_the_crop_of_a_camera_path_reaches_the_model_and_what_lies_outside_is_void(tmp_path: Path) -> None:
+    class Cropping(FakeModel):
+        def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
+            assert obb_box is not None
+            places = torch.tensor([0.0, 0.25, 0.9, 1.1, 2.0])  # along x, of the columns
+            is_inside = obb_box.within(torch.stack([places, places * 0, places * 0], dim=1))
+            return {
+                **super().get_outputs_for_camera(camera),
+                "accumulation": is_inside.float().expand(HEIGHT, WIDTH)[..., None],
+            }
+
+    for name, crop in (("whole", None), ("cropped", CROP)):
+        frames = camera_path_frames(write_camera_path(tmp_path / "path.json", crop=crop))
+        model = FakeModel(taxonomy_of(4, 9)) if crop is None else Cropping(taxonomy_of(4, 9))
+        LabelExporter(model, tmp_path / name, []).export(frames)
+    whole, cropped = (
+        np.asarray(Image.open(tmp_path / name / "semantics/frame_00001.png")) for name in ("whole", "cropped")
+    )
+    assert cropped[0].tolist() == [0, *whole[0, 1:3].tolist(), 0, 0]
+    assert whole[0].tolist() == [4, 9, 4, 9, 4]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -287,6 +307,11 @@ def test_a_camera_path_gives_one_frame_per_camera_with_its_size(tmp_path: Path) 
         ("{}", "KeyError"),
         ("[1]", "TypeError"),
         ('{"render_height": 4, "render_width": 4, "camera_path": []}', "camera path"),
+        (
+            '{"render_height": 4, "render_width": 4, "crop": {"crop_center": [1]},'
+            ' "camera_path": [{"camera_to_world": [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1], "fov": 3}]}',
+            "ValueError",
+        ),
         ('{"render_height": 4, "render_width": 4, "camera_path": [{"camera_to_world": [1, 2], "fov": 3}]}', "camera"),
     ],
 )

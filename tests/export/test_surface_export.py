@@ -153,6 +153,13 @@ def test_the_difference_of_exact_views_is_nothing_and_that_of_wrong_ones_their_e
     assert np.isnan(depth_difference(views[:1]))
 
 
+def test_a_row_of_sky_does_not_change_how_far_views_differ(views: list[SurfaceView]) -> None:
+    wrong = [replace(view, depth=view.depth * np.float32(1.01 if n % 2 else 1)) for n, view in enumerate(views)]
+    expected = depth_difference(wrong)
+    sky = [replace(view, depth=np.concatenate([np.full_like(view.depth[:2], 3000), view.depth[2:]])) for view in wrong]
+    assert depth_difference(sky) == pytest.approx(expected, rel=0.2)
+
+
 # Points
 
 
@@ -326,6 +333,19 @@ def test_a_point_that_nobody_sees_is_like_the_nearest_that_somebody_sees() -> No
     found = with_neighbours(positions, votes)
     assert found.labels.tolist() == [0, 1, 1]
     assert found.colors[2].tolist() == [4, 5, 6]
+
+
+def test_a_point_that_views_see_as_void_keeps_its_color_and_stays_void_and_so_do_unseen_ones_beside_it() -> None:
+    positions = np.array([[0.0, 0, 0], [9, 0, 0], [8.9, 0, 0]])
+    votes = PointVotes(
+        np.array([[1, 2, 3], [255, 0, 0], [0, 0, 0]], np.float32),
+        np.array([[1, 0], [0, 0], [0, 0]], np.float32),
+        np.array([1, 3, 0], np.int32),
+        np.zeros(3, np.int32),
+    )
+    found = with_neighbours(positions, votes)
+    assert found.labels.tolist() == [0, -1, -1]
+    assert found.colors.tolist() == [[1, 2, 3], [255, 0, 0], [255, 0, 0]]
 
 
 def test_precision_follows_from_the_pixels_where_the_views_agree(views: list[SurfaceView]) -> None:
