@@ -43,6 +43,7 @@ class Instances:
 
     def main(self) -> None:
         """Load the run, render its images, find the instances, and write into a folder that appears when complete."""
+        from semantic_ns.datasets.semantic_dataset import PinholeDataset
         from semantic_ns.export.instance_files import InstanceFiles
         from semantic_ns.export.instance_masks import relative_paths
         from semantic_ns.export.instance_surface import refuse_without_things
@@ -52,13 +53,14 @@ class Instances:
         from semantic_ns.io.image_names import names_of_images
         from semantic_ns.io.orientation import UPRIGHT, exif_orientation
         from semantic_ns.io.writing import making_folder, refuse_inside, refuse_used_folder
+        from semantic_ns.labels.taxonomy import VOID
 
         refuse_used_folder(self.output_dir, "--output-dir", is_replaced=True)
         run = load_run(self.load_config)
         taxonomy, data = run.model.taxonomy, run.pipeline.datamanager
         refuse_without_things(taxonomy)
         refuse_inside(self.output_dir, input_paths(data), "--output-dir")
-        train, scored, outputs = data.train_dataset, data.eval_dataset, data.train_dataparser_outputs
+        train, scored = (PinholeDataset.of(dataset) for dataset in (data.train_dataset, data.eval_dataset))
         frames = [*dataset_frames(train), *dataset_frames(scored)]
         paths = [*train.image_filenames, *scored.image_filenames]
         images = relative_paths(paths)
@@ -70,16 +72,18 @@ class Instances:
         found = surface.instances
         with making_folder(self.output_dir) as folder:
             files = InstanceFiles(folder, found, taxonomy, surface.scene.unit, self.cityscapes)
+            outputs = data.train_dataparser_outputs
             others = render_views(run.model, scored, outputs, track=_tracked("Rendering scored images"))
             used = {id(frame) for frame in unique_frames(frames)}
             for frame, image, name, view in zip(frames, images, names, [*surface.views, *others], strict=True):
                 if id(frame) not in used:
                     continue
-                ids = found.of(found.surface.shown_by(view))
-                files.add(frame.name, image, ids, view.labels)
+                ids = frame.as_taken(found.of(found.surface.shown_by(view)))
+                labels = frame.as_taken(view.labels, VOID)
+                files.add(frame.name, image, ids, labels)
                 if self.cityscapes:
                     orientation = UPRIGHT if frame.image is None else exif_orientation(frame.image)
-                    files.add_cityscapes(name, ids, view.labels, orientation)
+                    files.add_cityscapes(name, ids, labels, orientation)
             files.finish()
         Console(soft_wrap=True, highlight=False, markup=False).print(
             f"Wrote {found.count} instances, from {surface.said}, to {self.output_dir}; depth: "

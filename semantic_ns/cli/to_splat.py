@@ -48,6 +48,7 @@ class ToSplat:
         """Check, load the run, make the Gaussians, write them, and score them on the scored images."""
         self._check_options()
         run = load_run(self.run / "config.yml" if self.run.is_dir() else self.run, option="RUN")
+        from semantic_ns.datasets.semantic_dataset import PinholeDataset
         from semantic_ns.export import splat as export
         from semantic_ns.export.labels import input_paths
         from semantic_ns.interfaces import can
@@ -55,14 +56,14 @@ class ToSplat:
         console = Console(soft_wrap=True, highlight=False, markup=False)
         data, model = run.pipeline.datamanager, run.model
         refuse_without_labels(data)
-        train, scored = data.train_dataset, data.eval_dataset
+        train, scored = (PinholeDataset.of(dataset) for dataset in (data.train_dataset, data.eval_dataset))
         is_splat = can(model, "exports_gaussians")
         if is_splat:
             self._refuse_options_of_making()
         self._refuse_the_scene(input_paths(data))
         for dataset in (train, scored):
             export.pinhole_cameras(dataset)  # before anything slow
-        made = self._own(model) if is_splat else self._made(model, data, console)
+        made = self._own(model) if is_splat else self._made(model, data, train, console)
         paths = export.write_splat_files(made, data.train_dataparser_outputs, model.taxonomy, self.output_dir)
         console.print("Wrote " + ", ".join(str(path) for path in paths))
         truth = [_tensor(scored.read_labels(index)) for index in range(len(scored))]
@@ -81,13 +82,13 @@ class ToSplat:
         gaussians, colors = gaussians_on_cpu(model)
         return Splat(gaussians, colors, model.class_probabilities.cpu())
 
-    def _made(self, model: Any, data: Any, console: Console) -> Any:
+    def _made(self, model: Any, data: Any, train: Any, console: Console) -> Any:
         """Gaussians of what the run or the scene says about depth."""
         from semantic_ns.export import splat as export
 
-        start, train = time.perf_counter(), data.train_dataset
+        start = time.perf_counter()
         views = export.views_of(train, self._depths(model, train, console))
-        labels = [_tensor(data.training_labels[index]) for index in range(len(views))]
+        labels = [_tensor(_as_read(data, train, index)) for index in range(len(views))]
         with Progress(TextColumn("Training Gaussians"), BarColumn(), MofNCompleteColumn(), console=console) as progress:
             task = progress.add_task("", total=self.steps)
             made = export.make_splat(
@@ -158,6 +159,12 @@ def refuse_without_labels(datamanager: object) -> None:
             "Expected a run that was trained on one scene and its labels, found one of a method for many rooms "
             f"({type(datamanager).__name__}); train the scene with ns-train semantic-nerf."
         )
+
+
+def _as_read(data: Any, train: Any, index: int) -> Any:
+    """The labels that training sees of an image, as the camera without distortion has them."""
+    labels = data.training_labels[index]
+    return labels if train is data.train_dataset else train.as_read(labels, index)
 
 
 def _tensor(image: Any, number: str = "int32") -> Any:

@@ -19,8 +19,8 @@ from semantic_ns.dataparsers.common_label_space import any_in_common, common_tax
 from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
 from semantic_ns.dataparsers.scene_folders import SceneFolder, find_scenes, pick_scenes
 from semantic_ns.dataparsers.splits import SplitMethod
+from semantic_ns.dataparsers.undistortion import without_distortion
 from semantic_ns.errors import SceneError
-from semantic_ns.geometry.undistortion import can_be_undistorted, undistorted
 from semantic_ns.io.console import announce, without_routine
 from semantic_ns.labels.taxonomy import Taxonomy
 
@@ -206,7 +206,7 @@ class ManyScenesDataParser(DataParser):
         parser = self._parser_of(scene, method)
         # What is said of every frame of a scene is about its scores, and these are none.
         with without_routine() if method == "all" and self.config.split != "all" else nullcontext():
-            outputs = _undistorted(parser.get_dataparser_outputs(split))
+            outputs = without_distortion(parser.get_dataparser_outputs(split))
         if not _is_in_nerfstudios_format(parser):
             return outputs
         both = [outputs, parser.get_dataparser_outputs("test" if split == "train" else "train")]
@@ -248,14 +248,6 @@ class ManyScenesDataParser(DataParser):
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs: Any) -> DataparserOutputs:
         del kwargs
         return self.scored_outputs(self.shown_scene, split)
-
-
-def _undistorted(outputs: DataparserOutputs) -> DataparserOutputs:
-    """A scene whose images are undistorted when they are read, and whose cameras see them so."""
-    if not can_be_undistorted(outputs.cameras):
-        return outputs
-    metadata = outputs.metadata | {keys.DISTORTED_CAMERAS: outputs.cameras}
-    return replace(outputs, cameras=undistorted(outputs.cameras), metadata=metadata)
 
 
 def _is_in_nerfstudios_format(parser: AutoDataParser) -> bool:

@@ -74,4 +74,7 @@ DISTORTED_CAMERAS = "distorted_cameras"
 """nerfstudio's `Cameras` that have taken the images, where images are undistorted when they are read; the cameras of
 the outputs are then without distortion. Absent where images are used as they are."""
 
+POINT_FILE = "point_file"
+"""`PointFile`: sparse points that the scene's file names, which are not read yet; absent without any."""
+
 Metadata = dict[str, Any]

@@ -32,13 +32,14 @@ import tyro
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
 
-from semantic_ns.dataparsers import colmap_model, scene
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.dataparsers import scene
 from semantic_ns.dataparsers.frame_cameras import with_cameras
 from semantic_ns.dataparsers.frame_paths import SEMANTICS_FOLDER, LabelFinder, find_file, frame_files
 from semantic_ns.dataparsers.scene_labels import SceneLabels, read_scene_labels
 from semantic_ns.dataparsers.scene_scale import are_in_one_place, places_of, scale_by_depth
 from semantic_ns.dataparsers.scene_source import TRANSFORMS, SceneSource, class_table_of, find_class_table, find_source
+from semantic_ns.dataparsers.sparse_points import sparse_points_of
 from semantic_ns.dataparsers.transforms_file import SPLITS, UNKNOWN_SCALE, read_frames, with_split_lists
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
@@ -170,10 +171,7 @@ class NerfstudioSemanticDataParser(Nerfstudio):
             metadata[keys.NOTES] = loaded.notes
         if loaded.masks:
             metadata[keys.MASK_FILENAMES] = [loaded.masks[path] for path in outputs.image_filenames]
-        model = loaded.source.colmap_model
-        if model is not None:
-            scale, transform = outputs.dataparser_scale, outputs.dataparser_transform
-            metadata |= colmap_model.read_points(loaded.source.folder, model, transform, scale)
+        metadata |= sparse_points_of(loaded.source, loaded.meta, outputs)
         outputs.metadata = metadata
         outputs.image_filenames = [frame.image for frame in frames]
         if loaded.source.has_white_background:

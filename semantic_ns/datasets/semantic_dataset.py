@@ -15,8 +15,9 @@ from torch import Tensor
 
 from semantic_ns.batch import DEPTH_M, LABELS
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.dataparsers.undistortion import without_distortion
 from semantic_ns.errors import SceneError
-from semantic_ns.geometry.undistortion import undistort
+from semantic_ns.geometry.undistortion import can_be_undistorted, distort, undistort
 from semantic_ns.io.hdf5 import is_hdf5
 from semantic_ns.io.images import (
     PLAIN_COLOR_MODES,
@@ -105,6 +106,25 @@ class SemanticDataset(InputDataset):
         if distorted is None:
             return values
         return undistort(values, distorted, self._dataparser_outputs.cameras, index, is_color)
+
+    def as_taken(
+        self, values: Shaped[ndarray, "height width"], index: int, outside: int = 0
+    ) -> Shaped[ndarray, "height width"]:
+        """Values of the pixels of a camera as the image that was taken has them, with its distortion.
+
+        Args:
+            values: the values.
+            index: number of the image.
+            outside: value of pixels of that image which the camera without distortion does not see.
+        """
+        distorted = self.metadata.get(keys.DISTORTED_CAMERAS)
+        if distorted is None:
+            return values
+        return distort(values - outside, distorted, self._dataparser_outputs.cameras, index) + outside
+
+    def as_read(self, values: Shaped[ndarray, "height width"], index: int) -> Shaped[ndarray, "height width"]:
+        """Values of the pixels of an image that was taken as its camera without distortion has them."""
+        return self._undistorted(values, index)
 
     def _stored_image(self, image_idx: int) -> UInt8[ndarray, "height width channels"]:
         path = self.image_filenames[image_idx]
@@ -279,3 +299,23 @@ def _with_channels(image: UInt8[ndarray, "..."]) -> UInt8[ndarray, "height width
 
 def _size(shape: tuple[int, ...]) -> str:
     return f"{shape[1]}x{shape[0]}"
+
+
+class PinholeDataset(SemanticDataset):
+    """A `SemanticDataset` of a scene without lens distortion, which is taken away where it can be.
+
+    Raises:
+        SceneError: as its parent, and if a distortion is too strong.
+    """
+
+    def __init__(
+        self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0, load_depth: bool = False
+    ) -> None:
+        super().__init__(without_distortion(dataparser_outputs), scale_factor, load_depth)
+
+    @classmethod
+    def of(cls, dataset: SemanticDataset) -> SemanticDataset:
+        """The images of a data set without lens distortion; the data set itself where they have none."""
+        if not can_be_undistorted(dataset.cameras):
+            return dataset
+        return cls(dataset._dataparser_outputs, dataset.scale_factor, dataset.load_depth)

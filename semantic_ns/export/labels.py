@@ -4,8 +4,9 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from nerfstudio.cameras.camera_paths import get_path_from_json
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import OrientedBox
@@ -21,6 +22,10 @@ from semantic_ns.interfaces import ImagesLike, RenderingModel
 from semantic_ns.io.orientation import exif_orientation, to_upright
 from semantic_ns.io.writing import making_folder, refuse_inside, refuse_used_folder, write_json, write_png
 from semantic_ns.labels.label_files import class_table, label_image
+from semantic_ns.labels.taxonomy import VOID
+
+if TYPE_CHECKING:
+    from semantic_ns.datasets.semantic_dataset import SemanticDataset
 
 Frames = Literal["train", "test", "all", "camera-path"]
 CLASSES_FILE = "classes.json"
@@ -39,6 +44,13 @@ class Frame:
     """Its colour image, if it has one."""
     crop: OrientedBox | None = None
     """Box in scene units outside of which nothing is seen; None where there is no such box."""
+    dataset: "SemanticDataset | None" = None
+    """The data set of which it is the image `index`, if its images are undistorted when they are read."""
+    index: int = 0
+
+    def as_taken(self, values: ndarray, outside: int = 0) -> ndarray:
+        """Values [H, W] that the camera sees, at the pixels of the image as it was taken, see `SemanticDataset`."""
+        return values if self.dataset is None else self.dataset.as_taken(values, self.index, outside)
 
     @property
     def color_name(self) -> PurePosixPath:
@@ -68,8 +80,11 @@ def dataset_frames(dataset: Any) -> list[Frame]:
             "Expected a run trained on semantic-data, replica-data or nerfstudio-semantic-data, found one whose "
             "dataparser does not say where label images belong; train with one of these or use --frames camera-path."
         )
-    images = dataset.image_filenames
-    return [Frame(_png_name(name), dataset.cameras[i : i + 1], images[i]) for i, name in enumerate(names)]
+    images, bent = dataset.image_filenames, dataset if keys.DISTORTED_CAMERAS in dataset.metadata else None
+    return [
+        Frame(_png_name(name), dataset.cameras[i : i + 1], images[i], dataset=bent, index=i)
+        for i, name in enumerate(names)
+    ]
 
 
 def _png_name(name: str) -> PurePosixPath:
@@ -182,15 +197,14 @@ class LabelExporter:
                 "Expected a model with classes, found one trained with --pipeline.model.use-semantics False; train it "
                 "with classes to export labels."
             )
-        labels = seen_labels(outputs)[..., 0].cpu()  # [H, W]
-        taxonomy = self.model.taxonomy
-        write_png(folder / frame.color_name, _to_uint8(taxonomy.colorize(labels)))
+        labels, taxonomy = frame.as_taken(seen_labels(outputs)[..., 0].cpu().numpy(), VOID), self.model.taxonomy
+        write_png(folder / frame.color_name, _to_uint8(taxonomy.colorize(torch.from_numpy(labels))))
         if self.with_confidence:
-            confidence = outputs["semantics_confidence"][..., 0]
-            write_png(folder / frame.confidence_name, _to_uint8(confidence))
+            confidence = frame.as_taken(_to_uint8(outputs["semantics_confidence"][..., 0]))
+            write_png(folder / frame.confidence_name, confidence)
         if files is not None:
-            files.add(*_as_shown(frame, labels.numpy()))
-        write_png(folder / frame.name, label_image(labels.numpy(), taxonomy))
+            files.add(*_as_shown(frame, labels))
+        write_png(folder / frame.name, label_image(labels, taxonomy))
 
 
 def _as_shown(frame: Frame, labels: ndarray) -> tuple[str, ndarray]:

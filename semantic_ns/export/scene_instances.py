@@ -9,6 +9,7 @@ from typing import Any
 from jaxtyping import Int32
 from numpy import ndarray
 
+from semantic_ns.datasets.semantic_dataset import PinholeDataset
 from semantic_ns.export.instance_masks import mask_names, read_masks, relative_paths
 from semantic_ns.export.instance_surface import SurfaceInstances, edge_of, find_instances, label_voxels
 from semantic_ns.export.labels import dataset_frames
@@ -105,7 +106,8 @@ def read_run_surface(
         SceneError: if the run has no classes or its cameras are no pinhole cameras, if depth images are asked for and
             cannot be trusted, or if no depth is known.
     """
-    dataset = data.train_dataset
+    dataset = PinholeDataset.of(data.train_dataset)
+    masks = [None if image is None else dataset.as_read(image, index) for index, image in enumerate(masks)]
     given, source = given_depth(dataset, depth)
     views = render_views(model, dataset, data.train_dataparser_outputs, given, track)
     surface = scene_surface(views, dataset, source, given is not None)

@@ -20,7 +20,7 @@ from semantic_ns.batch import MASK
 from semantic_ns.datamanagers.labelled_images import LabelledImages, LabelOptions
 from semantic_ns.datamanagers.trusted_depth import read_trusted_depth
 from semantic_ns.dataparsers import metadata as keys
-from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.semantic_dataset import PinholeDataset, SemanticDataset
 from semantic_ns.datasets.training_depth import TrainingDepth
 from semantic_ns.datasets.training_labels import TrainingLabels
 from semantic_ns.geometry.rays import FastRayGenerator, lengths_per_depth
@@ -151,11 +151,14 @@ class SplatDataManager(LabelledImages, FullImageDatamanager[SemanticDataset]):
         )
         if test_mode == "val":
             self.train_dataset.metadata[TRAINING_VIEWS] = self.training_views
+            known = self.train_dataparser_outputs.metadata
+            if keys.POINT_FILE in known:
+                known |= known[keys.POINT_FILE].read()  # nerfstudio's pipeline takes them from there
 
     @property
     def dataset_type(self) -> type[SemanticDataset]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Images with labels."""
-        return SemanticDataset
+        """Images with labels, undistorted: Gaussians are drawn as pinhole cameras see them."""
+        return PinholeDataset
 
     @property
     def train_ray_generator(self) -> FastRayGenerator:
