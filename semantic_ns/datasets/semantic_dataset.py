@@ -122,7 +122,9 @@ class SemanticDataset(InputDataset):
             return values
         return distort(values - outside, distorted, self._dataparser_outputs.cameras, index) + outside
 
-    def as_read(self, values: Shaped[ndarray, "height width"], index: int) -> Shaped[ndarray, "height width"]:
+    def as_read(
+        self, values: Shaped[ndarray, "height width *channels"], index: int
+    ) -> Shaped[ndarray, "height width *channels"]:
         """Values of the pixels of an image that was taken as its camera without distortion has them."""
         return self._undistorted(values, index)
 

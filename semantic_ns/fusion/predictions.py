@@ -42,25 +42,27 @@ class Predictions:
     confidence: float
 
     def votes(self, index: int) -> PixelDistributions:
-        """The votes of a view.
+        """The votes of a view; files are of the image as it was taken, with the distortion of its lens.
 
         Raises:
             SceneError: on a damaged file, or one of another shape than its view.
         """
-        path, size = self.files[index], self.scene.views[index].size
+        path, view = self.files[index], self.scene.views[index]
+        size = view.size
         num_classes = self.taxonomy.num_classes
         if path is None:
             return label_votes(np.full(size, VOID), num_classes, self.confidence)
         if path.suffix == ".png":
             label_ids = _read_labels(path, self.scene)
             _require_size(label_ids.shape, size, path)
-            return label_votes(self.taxonomy.encode(label_ids, str(path)), num_classes, self.confidence)
+            labels = view.dataset.as_read(self.taxonomy.encode(label_ids, str(path)), view.index)
+            return label_votes(labels, num_classes, self.confidence)
         ids, given = read_probabilities(path, self.scene.taxonomy)
         _require_size(given.shape[:2], size, path)
         classes = self.taxonomy.encode(ids, str(path))
         probabilities = np.zeros((*size, num_classes), np.float32)
         probabilities[..., classes] = given
-        return soft_votes(probabilities)
+        return soft_votes(view.dataset.as_read(probabilities, view.index))
 
 
 def find_predictions(folder: Path, scene: SceneViews, confidence: float) -> Predictions:

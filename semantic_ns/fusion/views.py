@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from semantic_ns.batch import planar_depth_m
 from semantic_ns.dataparsers import metadata as keys
-from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.semantic_dataset import PinholeDataset, SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.fusion.label_fusion import View
 from semantic_ns.interfaces import RenderingModel
@@ -118,15 +118,15 @@ def read_views(config: DataParserConfig, frames: Frames) -> SceneViews:
         frames: the views of which split.
 
     Raises:
-        SceneError: if the scene cannot be used, or its cameras have lens distortion.
+        SceneError: if the scene cannot be used, or its cameras have lens distortion that cannot be undone.
     """
     parser = cast(DataParser, config.setup())
     chosen: dict[Path, SceneView] = {}
     metadata: keys.Metadata = {}
     for name, split in (("train", "train"), ("test", "val")):
         if frames in (name, "all"):
-            dataset = SemanticDataset(parser.get_dataparser_outputs(split))
-            refuse_distortion(dataset)
+            dataset = PinholeDataset(parser.get_dataparser_outputs(split))
+            refuse_distortion(dataset)  # of a kind that cannot be undone
             metadata = dataset.metadata
             for view in (SceneView(dataset, index) for index in range(len(dataset))):
                 chosen.setdefault(view.image, view)
