@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 from semantic_ns.cli import export_instances
 from semantic_ns.cli.export_instances import Instances
 from semantic_ns.errors import SceneError
+from semantic_ns.export import instance_surface
 from semantic_ns.export.instance_files import InstanceFiles
 from semantic_ns.export.instance_masks import MaskNames, mask_names, read_masks, relative_paths
 from semantic_ns.export.instance_surface import (
@@ -29,6 +30,7 @@ from semantic_ns.export.view_votes import Tolerance
 from semantic_ns.instances.colors import instance_color
 from semantic_ns.instances.parts import connected_parts
 from semantic_ns.labels.taxonomy import Taxonomy
+from semantic_ns.surface.voxels import VoxelGrid
 from support.box_views import TAXONOMY, box_views
 
 THINGS = Taxonomy(TAXONOMY.source_ids, TAXONOMY.names, TAXONOMY.colors, (True, True, True, True, False, False), 0)
@@ -107,6 +109,31 @@ def test_specks_of_a_class_without_masks_are_no_instances(views: list[SurfaceVie
     assert len(np.unique(found.ids[classes == 0])) == 1
     assert (found.ids[west] == found.ids[classes == 0][0]).all()
     np.testing.assert_array_equal(found.ids > 0, find_instances(speckled).ids > 0)
+
+
+@pytest.mark.parametrize("most_parts", [1, 300, 10**9])
+def test_voxels_of_views_that_come_one_by_one_are_those_of_all_pixels_together(
+    most_parts: int, views: list[SurfaceView], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instance_surface, "_MOST_PARTS", most_parts)
+    points = np.concatenate([view.points().reshape(-1, 3) for view in views])
+    largest: list[int] = []
+    original = instance_surface.voxelise
+
+    def noted(grid: VoxelGrid, part: ndarray) -> Any:
+        largest.append(len(part))
+        return original(grid, part)
+
+    monkeypatch.setattr(instance_surface, "voxelise", noted)
+    without_depth = replace(views[0], depth=np.zeros_like(views[0].depth))
+    found = label_voxels([*views[:4], without_depth, *views[4:]], THINGS, Tolerance(10.0), 0.1)
+    assert max(largest) == views[0].depth.size  # never more than one view's
+    numbers = np.floor((points - points.mean(axis=0)).astype(np.float32) / np.float32(0.1)).astype(int)
+    rows, of_points = np.unique(numbers, axis=0, return_inverse=True)
+    assert len(found.voxels) == len(rows)
+    sums = [np.bincount(of_points.reshape(-1), points[:, axis]) for axis in range(3)]
+    expected = np.stack(sums, axis=1) / np.bincount(of_points.reshape(-1))[:, None]
+    np.testing.assert_allclose(found.centres, expected, atol=1e-9)
 
 
 def test_a_voxel_is_as_large_as_three_pixels_or_as_depth_is_uncertain() -> None:
