@@ -144,7 +144,8 @@ class _VoxelSums:
         voxels, of_points = voxelise(self._grid, points.astype(np.float32))
         values = (*points.T, np.ones(len(points)))
         self._keys.append(voxels.keys)
-        self._sums.append(np.stack([np.bincount(of_points, value, len(voxels)) for value in values], axis=1))
+        sums = np.stack([np.bincount(of_points, value, len(voxels)) for value in values], axis=1)
+        self._sums.append(sums.astype(np.float64))
         if sum(map(len, self._keys[1:])) > max(len(self._keys[0]), _MOST_PARTS):
             self._merge()
 
