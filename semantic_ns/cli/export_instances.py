@@ -72,9 +72,9 @@ class Instances:
                 if id(frame) not in used:
                     continue
                 ids = found.of(found.surface.shown_by(view))
-                files.add(frame.name, image, ids, view.labels)
+                orientation = UPRIGHT if frame.image is None else exif_orientation(frame.image)
+                files.add(frame.name, image, ids, view.labels, orientation)
                 if self.cityscapes:
-                    orientation = UPRIGHT if frame.image is None else exif_orientation(frame.image)
                     files.add_cityscapes(name, ids, view.labels, orientation)
             files.finish()
         Console(soft_wrap=True, highlight=False, markup=False).print(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int16, Int32, Int64, Integer
@@ -134,7 +135,7 @@ class _VoxelSums:
     def __init__(self, grid: VoxelGrid) -> None:
         self._grid = grid
         self._keys = [np.zeros(0, np.int64)]
-        self._sums = [np.zeros((0, 4))]
+        self._sums: list[Any] = [np.zeros((0, 4))]
         """Of each voxel x, y and z of its points, and their number."""
 
     def add(self, points: Float64[ndarray, "points 3"]) -> None:
@@ -144,8 +145,7 @@ class _VoxelSums:
         voxels, of_points = voxelise(self._grid, points.astype(np.float32))
         values = (*points.T, np.ones(len(points)))
         self._keys.append(voxels.keys)
-        sums = np.stack([np.bincount(of_points, value, len(voxels)) for value in values], axis=1)
-        self._sums.append(sums.astype(np.float64))
+        self._sums.append(np.stack([np.bincount(of_points, value, len(voxels)) for value in values], axis=1))
         if sum(map(len, self._keys[1:])) > max(len(self._keys[0]), _MOST_PARTS):
             self._merge()
 

@@ -12,6 +12,7 @@ from numpy import ndarray
 from PIL import Image
 from pycocotools.coco import COCO
 
+from semantic_ns.annotations.formats import read_annotations
 from semantic_ns.cli import export_instances
 from semantic_ns.cli.export_instances import Instances
 from semantic_ns.errors import SceneError
@@ -172,6 +173,25 @@ def test_files_hold_the_ids_and_coco_reads_them(views: list[SurfaceView], tmp_pa
         centres = found.surface.centres[own]
         assert ((low < centres) & (centres < high)).all()
         assert (centres.min(axis=0) - low < 0.051).all()
+
+
+def test_what_is_for_coco_belongs_to_the_upright_picture_and_ids_lie_on_the_stored_pixels(
+    views: list[SurfaceView], tmp_path: Path
+) -> None:
+    found = found_in(views, [])
+    files = InstanceFiles(tmp_path, found, THINGS, "m")
+    ids, labels = found.of(found.surface.shown_by(views[0])), views[0].labels
+    files.add(PurePosixPath("photo.png"), PurePosixPath("photo.jpg"), ids, labels, orientation=6)
+    files.finish()
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "instances/photo.png")), ids)
+    coco = COCO(str(tmp_path / "instances_coco.json"))
+    upright = np.rot90(ids, -1)  # orientation 6 is turned clockwise by a quarter
+    assert (coco.imgs[1]["height"], coco.imgs[1]["width"]) == upright.shape
+    annotations: list[Any] = coco.loadAnns(coco.getAnnIds(imgIds=[1]))
+    for item in annotations:
+        np.testing.assert_array_equal(coco.annToMask(item), upright == item["track_id"])
+    (image,) = read_annotations(tmp_path / "panoptic.json").images
+    np.testing.assert_array_equal(image.read((upright.shape[1], upright.shape[0])), np.rot90(labels, -1))
 
 
 def test_colours_of_instances_differ() -> None:
