@@ -48,6 +48,7 @@ class Instances:
         from semantic_ns.io.image_names import names_of_images
         from semantic_ns.io.orientation import UPRIGHT, exif_orientation
         from semantic_ns.io.writing import making_folder, refuse_inside, refuse_used_folder
+        from semantic_ns.labels.taxonomy import VOID
 
         refuse_used_folder(self.output_dir, "--output-dir", is_replaced=True)
         run = load_run(self.load_config)
@@ -71,11 +72,12 @@ class Instances:
             for frame, image, name, view in zip(frames, images, names, [*surface.views, *others], strict=True):
                 if id(frame) not in used:
                     continue
-                ids = found.of(found.surface.shown_by(view))
+                ids = frame.stored(found.of(found.surface.shown_by(view)), 0)
+                labels = frame.stored(view.labels, VOID)
                 orientation = UPRIGHT if frame.image is None else exif_orientation(frame.image)
-                files.add(frame.name, image, ids, view.labels, orientation)
+                files.add(frame.name, image, ids, labels, orientation)
                 if self.cityscapes:
-                    files.add_cityscapes(name, ids, view.labels, orientation)
+                    files.add_cityscapes(name, ids, labels, orientation)
             files.finish()
         Console(soft_wrap=True, highlight=False, markup=False).print(
             f"Wrote {found.count} instances, from {surface.said}, to {self.output_dir}; depth: "

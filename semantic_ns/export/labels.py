@@ -3,9 +3,11 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+import torch
 from nerfstudio.cameras.camera_paths import get_path_from_json
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import OrientedBox
@@ -21,6 +23,7 @@ from semantic_ns.interfaces import ImagesLike, RenderingModel
 from semantic_ns.io.orientation import exif_orientation, to_upright
 from semantic_ns.io.writing import making_folder, refuse_inside, refuse_used_folder, write_json, write_png
 from semantic_ns.labels.label_files import class_table, label_image
+from semantic_ns.labels.taxonomy import VOID
 
 Frames = Literal["train", "test", "all", "camera-path"]
 CLASSES_FILE = "classes.json"
@@ -39,6 +42,13 @@ class Frame:
     """Its colour image, if it has one."""
     crop: OrientedBox | None = None
     """Box in scene units outside of which nothing is seen; None where there is no such box."""
+    as_stored: Callable[[ndarray, int], ndarray] | None = None
+    """Brings numbers of the rendered pixels onto those of the stored image, which a lens has bent, with a number for
+    those that are not rendered; None where both are the same."""
+
+    def stored(self, values: ndarray, unseen: int) -> ndarray:
+        """Numbers of the rendered pixels as numbers of the stored ones, see `as_stored`."""
+        return values if self.as_stored is None else self.as_stored(values, unseen)
 
     @property
     def color_name(self) -> PurePosixPath:
@@ -69,7 +79,20 @@ def dataset_frames(dataset: Any) -> list[Frame]:
             "dataparser does not say where label images belong; train with one of these or use --frames camera-path."
         )
     images = dataset.image_filenames
-    return [Frame(_png_name(name), dataset.cameras[i : i + 1], images[i]) for i, name in enumerate(names)]
+    is_bent = keys.DISTORTED_CAMERAS in dataset.metadata
+    return [
+        Frame(
+            _png_name(name),
+            dataset.cameras[i : i + 1],
+            images[i],
+            as_stored=partial(_on_stored_pixels, dataset, i) if is_bent else None,
+        )
+        for i, name in enumerate(names)
+    ]
+
+
+def _on_stored_pixels(dataset: Any, index: int, values: ndarray, unseen: int) -> ndarray:
+    return dataset.as_stored(values, index, unseen)
 
 
 def _png_name(name: str) -> PurePosixPath:
@@ -182,15 +205,15 @@ class LabelExporter:
                 "Expected a model with classes, found one trained with --pipeline.model.use-semantics False; train it "
                 "with classes to export labels."
             )
-        labels = seen_labels(outputs)[..., 0].cpu()  # [H, W]
+        labels = frame.stored(seen_labels(outputs)[..., 0].cpu().numpy(), VOID)  # [H, W]
         taxonomy = self.model.taxonomy
-        write_png(folder / frame.color_name, _to_uint8(taxonomy.colorize(labels)))
+        write_png(folder / frame.color_name, _to_uint8(taxonomy.colorize(torch.from_numpy(labels))))
         if self.with_confidence:
-            confidence = outputs["semantics_confidence"][..., 0]
-            write_png(folder / frame.confidence_name, _to_uint8(confidence))
+            confidence = _to_uint8(outputs["semantics_confidence"][..., 0])
+            write_png(folder / frame.confidence_name, frame.stored(confidence, 0))
         if files is not None:
-            files.add(*_as_shown(frame, labels.numpy()))
-        write_png(folder / frame.name, label_image(labels.numpy(), taxonomy))
+            files.add(*_as_shown(frame, labels))
+        write_png(folder / frame.name, label_image(labels, taxonomy))
 
 
 def _as_shown(frame: Frame, labels: ndarray) -> tuple[str, ndarray]:

@@ -80,7 +80,8 @@ def training_masks(folder: Path, data: Any) -> Masks:
     train, scored = data.train_dataset, data.eval_dataset
     images = relative_paths([*train.image_filenames, *scored.image_filenames])
     names = mask_names(train.image_filenames, images[: len(train)], [frame.name for frame in dataset_frames(train)])
-    return read_masks(folder, names, [train.without_label(index).shape for index in range(len(train))])
+    masks = read_masks(folder, names, [train.without_label(index).shape for index in range(len(train))])
+    return [None if image is None else train.undistorted(image, index) for index, image in enumerate(masks)]
 
 
 def read_run_surface(
