@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from rich.console import Console
-from rich.progress import track
 
+from semantic_ns.io.console import tracked
 from semantic_ns.runs import load_run
 
 
@@ -63,11 +63,11 @@ class Instances:
         name_of = dict(zip(unique := list(dict.fromkeys(paths)), names_of_images(unique), strict=True))
         names = [name_of[path] for path in paths]
         masks = () if self.masks is None else training_masks(self.masks, data)
-        surface = read_run_surface(run.model, data, self.depth, masks, _tracked("Rendering training images"))
+        surface = read_run_surface(run.model, data, self.depth, masks, tracked("Rendering training images"))
         found = surface.instances
         with making_folder(self.output_dir) as folder:
             files = InstanceFiles(folder, found, taxonomy, surface.scene.unit, self.cityscapes)
-            others = render_views(run.model, scored, outputs, track=_tracked("Rendering scored images"))
+            others = render_views(run.model, scored, outputs, track=tracked("Rendering scored images"))
             used = {id(frame) for frame in unique_frames(frames)}
             for frame, image, name, view in zip(frames, images, names, [*surface.views, *others], strict=True):
                 if id(frame) not in used:
@@ -83,7 +83,3 @@ class Instances:
             f"Wrote {found.count} instances, from {surface.said}, to {self.output_dir}; depth: "
             f"{surface.scene.depth_source}."
         )
-
-
-def _tracked(description: str) -> Any:
-    return lambda items: track(items, description)
