@@ -1,14 +1,12 @@
 """`sns-export`: the surface of a trained scene, with its classes, for other programs."""
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
-from rich.progress import track
 
 from semantic_ns.cli.export_dataset import ExportDataset
 from semantic_ns.cli.export_instances import Instances, given_masks
@@ -16,6 +14,7 @@ from semantic_ns.cli.export_labels import ExportLabels
 from semantic_ns.cli.main import run_command
 from semantic_ns.cli.to_splat import ToSplat
 from semantic_ns.errors import SceneError
+from semantic_ns.io.console import tracked
 from semantic_ns.runs import load_run
 
 if TYPE_CHECKING:  # slow to import, and not needed to refuse a wrong option
@@ -68,7 +67,7 @@ class _Surface:
         refuse_inside(self.output_dir, input_paths(data), "--output-dir")
         masks = given_masks(self.masks, data)
         crop = self._crop(data.train_dataparser_outputs)
-        surface = read_run_surface(run.model, data, self.depth, masks, _tracked("Rendering"))
+        surface = read_run_surface(run.model, data, self.depth, masks, tracked("Rendering"))
         with making_folder(self.output_dir) as folder:
             what = self._write(folder, surface, surface.instances if tells_apart else None, crop)
         apart = f"; {surface.instances.count} instances, from {surface.said}" if tells_apart else ""
@@ -174,14 +173,7 @@ class Mesh(_Surface):
 
         name = self.output_dir.resolve().name
         options = MeshOptions(self.voxel_size, self.format, self.split_classes, name, crop)
-        return write_surface_mesh(folder, surface.scene, surface.taxonomy, options, instances, _tracked("Fusing depth"))
-
-
-def _tracked(description: str) -> Any:
-    def wrap(items: Sequence[Any]) -> Iterator[Any]:
-        yield from track(items, description)
-
-    return wrap
+        return write_surface_mesh(folder, surface.scene, surface.taxonomy, options, instances, tracked("Fusing depth"))
 
 
 def entrypoint() -> None:

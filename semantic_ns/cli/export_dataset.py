@@ -39,7 +39,7 @@ class ExportDataset:
 
     def main(self) -> None:
         """Read, render, and write into a folder that appears when it is complete."""
-        from semantic_ns.export.dataset_files import tracked
+        from semantic_ns.io.console import tracked
         from semantic_ns.io.writing import making_folder, refuse_inside, refuse_used_folder
 
         self._check_license()

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
-from rich.progress import track
 
+from semantic_ns.io.console import tracked
 from semantic_ns.runs import load_run
 
 if TYPE_CHECKING:  # slow to import, and not needed to refuse a wrong option
@@ -68,21 +68,21 @@ class Instances:
         name_of = dict(zip(unique := list(dict.fromkeys(paths)), names_of_images(unique), strict=True))
         names = [name_of[path] for path in paths]
         masks = given_masks(self.masks, data)
-        surface = read_run_surface(run.model, data, self.depth, masks, _tracked("Rendering training images"))
+        surface = read_run_surface(run.model, data, self.depth, masks, tracked("Rendering training images"))
         found = surface.instances
         with making_folder(self.output_dir) as folder:
             files = InstanceFiles(folder, found, taxonomy, surface.scene.unit, self.cityscapes)
             outputs = data.train_dataparser_outputs
-            others = render_views(run.model, scored, outputs, track=_tracked("Rendering scored images"))
+            others = render_views(run.model, scored, outputs, track=tracked("Rendering scored images"))
             used = {id(frame) for frame in unique_frames(frames)}
             for frame, image, name, view in zip(frames, images, names, [*surface.views, *others], strict=True):
                 if id(frame) not in used:
                     continue
-                ids = frame.as_taken(found.of(found.surface.shown_by(view)))
-                labels = frame.as_taken(view.labels, VOID)
-                files.add(frame.name, image, ids, labels)
+                ids = frame.stored(found.of(found.surface.shown_by(view)), 0)
+                labels = frame.stored(view.labels, VOID)
+                orientation = UPRIGHT if frame.image is None else exif_orientation(frame.image)
+                files.add(frame.name, image, ids, labels, orientation)
                 if self.cityscapes:
-                    orientation = UPRIGHT if frame.image is None else exif_orientation(frame.image)
                     files.add_cityscapes(name, ids, labels, orientation)
             files.finish()
         Console(soft_wrap=True, highlight=False, markup=False).print(
@@ -109,7 +109,3 @@ def given_masks(masks: Path | None, data: Any) -> "Masks":
     images = data.train_dataset.image_filenames
     names = relative_paths([*images, *data.eval_dataset.image_filenames])
     return read_coco_masks(masks, images, [str(name) for name in names[: len(images)]])
-
-
-def _tracked(description: str) -> Any:
-    return lambda items: track(items, description)

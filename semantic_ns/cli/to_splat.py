@@ -164,7 +164,7 @@ def refuse_without_labels(datamanager: object) -> None:
 def _as_read(data: Any, train: Any, index: int) -> Any:
     """The labels that training sees of an image, as the camera without distortion has them."""
     labels = data.training_labels[index]
-    return labels if train is data.train_dataset else train.as_read(labels, index)
+    return labels if train is data.train_dataset else train.undistorted(labels, index)
 
 
 def _tensor(image: Any, number: str = "int32") -> Any:

@@ -1,4 +1,4 @@
-"""The depth images of training frames, as far as they can be trusted, and what the log says of the others."""
+"""The depth images of training frames, as far as they can be trusted, and what is said of the others."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def read_trusted_depth(dataset: SemanticDataset) -> tuple[DepthImages, str] | No
     for note in verdict.notes:
         announce("depth", note)
     if not verdict.is_usable:
-        announce("depth", f"depth images are left out of training: {verdict.reason}; see sns-doctor")
+        announce("depth", f"depth images are left out: {verdict.reason}; see sns-doctor")
         return None
     if verdict.wrong_frames:
         names = ", ".join(dataset.image_filenames[index].name for index in verdict.wrong_frames[:_NUM_NAMED])

@@ -96,9 +96,9 @@ class SemanticDataset(InputDataset):
 
     def get_numpy_image(self, image_idx: int) -> UInt8[ndarray, "height width channels"]:
         """The colour image; a damaged one raises SceneError."""
-        return self._undistorted(self._stored_image(image_idx), image_idx, is_color=True)
+        return self.undistorted(self._stored_image(image_idx), image_idx, is_color=True)
 
-    def _undistorted(
+    def undistorted(
         self, values: Shaped[ndarray, "height width *channels"], index: int, is_color: bool = False
     ) -> Shaped[ndarray, "height width *channels"]:
         """An image of any kind as the camera without distortion sees it; by default by nearest neighbours."""
@@ -107,26 +107,20 @@ class SemanticDataset(InputDataset):
             return values
         return undistort(values, distorted, self._dataparser_outputs.cameras, index, is_color)
 
-    def as_taken(
-        self, values: Shaped[ndarray, "height width"], index: int, outside: int = 0
-    ) -> Shaped[ndarray, "height width"]:
-        """Values of the pixels of a camera as the image that was taken has them, with its distortion.
+    def as_stored(
+        self, values: Shaped[ndarray, "height width *channels"], index: int, unseen: int
+    ) -> Shaped[ndarray, "height width *channels"]:
+        """Numbers for the pixels of the image that training sees, on those of the stored one, which a lens may bend.
 
         Args:
-            values: the values.
+            values: numbers of the pixels of the undistorted image.
             index: number of the image.
-            outside: value of pixels of that image which the camera without distortion does not see.
+            unseen: number of the pixels that the undistorted image does not show.
         """
         distorted = self.metadata.get(keys.DISTORTED_CAMERAS)
         if distorted is None:
             return values
-        return distort(values - outside, distorted, self._dataparser_outputs.cameras, index) + outside
-
-    def as_read(
-        self, values: Shaped[ndarray, "height width *channels"], index: int
-    ) -> Shaped[ndarray, "height width *channels"]:
-        """Values of the pixels of an image that was taken as its camera without distortion has them."""
-        return self._undistorted(values, index)
+        return distort(values - unseen, distorted, self._dataparser_outputs.cameras, index) + unseen
 
     def _stored_image(self, image_idx: int) -> UInt8[ndarray, "height width channels"]:
         path = self.image_filenames[image_idx]
@@ -280,7 +274,7 @@ class SemanticDataset(InputDataset):
     ) -> Shaped[ndarray, "height width"]:
         """Values at the size (height, width) of a possibly downscaled image, undistorted, by nearest neighbours."""
         if size == values.shape:
-            return self._undistorted(values, index)
+            return self.undistorted(values, index)
         image = self.image_filenames[index]
         width, height = color_image_size(image)
         if abs(values.shape[1] * height / (values.shape[0] * width) - 1) > _ASPECT_TOLERANCE:
@@ -291,7 +285,7 @@ class SemanticDataset(InputDataset):
         rows, columns = (
             ((np.arange(n) + 0.5) * full / n).astype(np.int64) for n, full in zip(size, values.shape, strict=True)
         )
-        return self._undistorted(values[np.ix_(rows, columns)], index)
+        return self.undistorted(values[np.ix_(rows, columns)], index)
 
 
 def _with_channels(image: UInt8[ndarray, "..."]) -> UInt8[ndarray, "height width channels"]:

@@ -29,6 +29,8 @@ AnnotationFormat = Literal["coco", "coco-panoptic", "cvat", "label-studio", "lab
 ANNOTATION_FORMATS: tuple[str, ...] = get_args(AnnotationFormat)
 _BACKGROUND = (0, 0, 0)
 _VOC_CLASSES = "labelmap.txt"
+_NUM_VOC_COLORS = 255
+"""Colours of PASCAL VOC's map without the black of the background."""
 
 Mask = Bool[ndarray, "height width"]
 
@@ -43,7 +45,7 @@ class AnnotationFiles:
         taxonomy: classes.
 
     Raises:
-        SceneError: if the format cannot hold the name of a class.
+        SceneError: if the format cannot hold the name of a class, or tell the classes apart.
     """
 
     folder: Path
@@ -58,6 +60,13 @@ class AnnotationFiles:
             raise SceneError(
                 f"Expected names of classes that do not begin with # for voc, whose {_VOC_CLASSES} takes such a line "
                 f"for a comment, found '{comments[0]}'; rename the class, or choose another --format."
+            )
+
+        colors = _mask_colors(self.taxonomy)
+        if self.format == "voc" and len({_BACKGROUND, *colors}) <= len(colors):
+            raise SceneError(
+                f"Expected at most {_NUM_VOC_COLORS} classes, or a colour of its own for each, for voc, found "
+                f"{len(colors)} classes of which two have one colour; choose another --format."
             )
 
     def add(self, name: str, labels: Int[ndarray, "height width"]) -> None:

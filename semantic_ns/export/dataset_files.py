@@ -1,6 +1,6 @@
 """A scene, or what a trained run knows of one, as a new scene in nerfstudio's format."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -224,13 +224,3 @@ def camera_entry(camera: Cameras) -> dict[str, Any]:
     parameters = camera.distortion_params
     bent = {} if parameters is None else dict(zip(DISTORTION, parameters.double().flatten().tolist(), strict=True))
     return {"camera_model": CAMERA_MODELS[kind], **lens, **size, **{k: v for k, v in bent.items() if v != 0}}
-
-
-def tracked(description: str) -> Track:
-    """Show the progress of a list."""
-    from rich.progress import track
-
-    def wrap(items: Sequence[Any]) -> Iterator[Any]:
-        yield from track(items, description)
-
-    return wrap

@@ -103,17 +103,23 @@ class InstanceFiles:
         image: PurePosixPath,
         ids: Int32[ndarray, "height width"],
         labels: Int16[ndarray, "height width"],
+        orientation: int = UPRIGHT,
     ) -> None:
-        """Write the ids of a frame as a PNG of 16 bits, a picture of them, and its segments of the panoptic format.
+        """Write the ids of a frame as a PNG of 16 bits, a picture of them, and its things and segments for COCO.
+
+        The PNG and the picture have the pixels as the image stores them; what is for COCO belongs to the upright
+        picture, as annotations do.
 
         Args:
             name: Path of the PNG in the folder.
             image: Path of the colour image in the folder of all images.
-            ids: Instance of each pixel, 0 for none.
-            labels: Class of each pixel, void -1.
+            ids: Instance of each stored pixel, 0 for none.
+            labels: Class of each stored pixel, void -1.
+            orientation: EXIF orientation of the image.
         """
         write_png(self._folder / "instances" / name, ids.astype(np.uint16))
         write_png(self._folder / "instances_color" / name, self._colors[ids])
+        ids, labels = to_upright(ids, orientation), to_upright(labels, orientation)
         height, width = ids.shape
         self._images.append({"id": len(self._images) + 1, "file_name": str(image), "width": width, "height": height})
         self._panoptic.add(name, len(self._images), ids, labels)

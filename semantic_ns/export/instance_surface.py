@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int16, Int32, Int64, Integer
@@ -21,6 +22,9 @@ from semantic_ns.surface.voxels import VoxelGrid, Voxels, voxelise
 
 _EDGE_PX = 3.0
 """Edge of a voxel in sides of a pixel on the surface: each voxel is then seen by several pixels of every view."""
+
+_MOST_PARTS = 1_000_000
+"""Voxels of single views, of which each may be there several times, that are kept before they are joined."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,16 +105,60 @@ def label_voxels(views: Sequence[SurfaceView], taxonomy: Taxonomy, tolerance: To
         SceneError: if no class is of things.
     """
     refuse_without_things(taxonomy)
-    points = np.concatenate([view.points()[view.depth > 0] for view in views])
-    origin = points.mean(axis=0)
-    voxels, of_points = voxelise(VoxelGrid(edge), (points - origin).astype(np.float32))
-    sizes = np.bincount(of_points, minlength=len(voxels))
-    sums = [np.bincount(of_points, points[:, axis], len(voxels)) for axis in range(3)]
-    centres = np.stack(sums, axis=1) / sizes[:, None]
+    origin = _mean_point(views)
+    found = _VoxelSums(VoxelGrid(edge))
+    for view in views:  # one by one: all pixels of all views at once can take more memory than there is
+        found.add(view.points()[view.depth > 0] - origin)
+    voxels, means = found.result()
+    centres = origin + means
     votes = gather(centres, views, taxonomy.num_classes, tolerance)
     is_kept = (votes.seen > 0) & (votes.seen >= votes.seen_through)
     kept = Voxels(voxels.grid, voxels.keys[is_kept])
     return LabelledVoxels(kept, centres[is_kept], votes.labels[is_kept], taxonomy.is_thing, tolerance)
+
+
+def _mean_point(views: Sequence[SurfaceView]) -> Float64[ndarray, "3"]:
+    total, count = np.zeros(3), 0
+    for view in views:
+        points = view.points()[view.depth > 0]
+        total, count = total + points.sum(axis=0), count + len(points)
+    return total / max(count, 1)
+
+
+class _VoxelSums:
+    """The voxels that points occupy, and the mean of the points in each, of points that come in parts.
+
+    Args:
+        grid: The grid that the voxels belong to.
+    """
+
+    def __init__(self, grid: VoxelGrid) -> None:
+        self._grid = grid
+        self._keys = [np.zeros(0, np.int64)]
+        self._sums: list[Any] = [np.zeros((0, 4))]
+        """Of each voxel x, y and z of its points, and their number."""
+
+    def add(self, points: Float64[ndarray, "points 3"]) -> None:
+        """Take more points."""
+        if len(points) == 0:
+            return
+        voxels, of_points = voxelise(self._grid, points.astype(np.float32))
+        values = (*points.T, np.ones(len(points)))
+        self._keys.append(voxels.keys)
+        self._sums.append(np.stack([np.bincount(of_points, value, len(voxels)) for value in values], axis=1))
+        if sum(map(len, self._keys[1:])) > max(len(self._keys[0]), _MOST_PARTS):
+            self._merge()
+
+    def _merge(self) -> None:
+        keys, numbers = np.unique(np.concatenate(self._keys), return_inverse=True)
+        sums = np.concatenate(self._sums)
+        columns = [np.bincount(numbers, sums[:, column], len(keys)) for column in range(4)]
+        self._keys, self._sums = [keys], [np.stack(columns, axis=1)]
+
+    def result(self) -> tuple[Voxels, Float64[ndarray, "voxels 3"]]:
+        """The voxels, and the mean of the points in each."""
+        self._merge()
+        return Voxels(self._grid, self._keys[0]), self._sums[0][:, :3] / self._sums[0][:, 3:]
 
 
 def edge_of(pixel_side: float, difference: float) -> float:

@@ -3,8 +3,9 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from nerfstudio.cameras.camera_paths import get_path_from_json
@@ -24,9 +25,6 @@ from semantic_ns.io.writing import making_folder, refuse_inside, refuse_used_fol
 from semantic_ns.labels.label_files import class_table, label_image
 from semantic_ns.labels.taxonomy import VOID
 
-if TYPE_CHECKING:
-    from semantic_ns.datasets.semantic_dataset import SemanticDataset
-
 Frames = Literal["train", "test", "all", "camera-path"]
 CLASSES_FILE = "classes.json"
 WRITTEN_BY = "sns-export-labels"
@@ -44,13 +42,13 @@ class Frame:
     """Its colour image, if it has one."""
     crop: OrientedBox | None = None
     """Box in scene units outside of which nothing is seen; None where there is no such box."""
-    dataset: "SemanticDataset | None" = None
-    """The data set of which it is the image `index`, if its images are undistorted when they are read."""
-    index: int = 0
+    as_stored: Callable[[ndarray, int], ndarray] | None = None
+    """Brings numbers of the rendered pixels onto those of the stored image, which a lens has bent, with a number for
+    those that are not rendered; None where both are the same."""
 
-    def as_taken(self, values: ndarray, outside: int = 0) -> ndarray:
-        """Values [H, W] that the camera sees, at the pixels of the image as it was taken, see `SemanticDataset`."""
-        return values if self.dataset is None else self.dataset.as_taken(values, self.index, outside)
+    def stored(self, values: ndarray, unseen: int) -> ndarray:
+        """Numbers of the rendered pixels as numbers of the stored ones, see `as_stored`."""
+        return values if self.as_stored is None else self.as_stored(values, unseen)
 
     @property
     def color_name(self) -> PurePosixPath:
@@ -80,11 +78,21 @@ def dataset_frames(dataset: Any) -> list[Frame]:
             "Expected a run trained on semantic-data, replica-data or nerfstudio-semantic-data, found one whose "
             "dataparser does not say where label images belong; train with one of these or use --frames camera-path."
         )
-    images, bent = dataset.image_filenames, dataset if keys.DISTORTED_CAMERAS in dataset.metadata else None
+    images = dataset.image_filenames
+    is_bent = keys.DISTORTED_CAMERAS in dataset.metadata
     return [
-        Frame(_png_name(name), dataset.cameras[i : i + 1], images[i], dataset=bent, index=i)
+        Frame(
+            _png_name(name),
+            dataset.cameras[i : i + 1],
+            images[i],
+            as_stored=partial(_on_stored_pixels, dataset, i) if is_bent else None,
+        )
         for i, name in enumerate(names)
     ]
+
+
+def _on_stored_pixels(dataset: Any, index: int, values: ndarray, unseen: int) -> ndarray:
+    return dataset.as_stored(values, index, unseen)
 
 
 def _png_name(name: str) -> PurePosixPath:
@@ -197,11 +205,12 @@ class LabelExporter:
                 "Expected a model with classes, found one trained with --pipeline.model.use-semantics False; train it "
                 "with classes to export labels."
             )
-        labels, taxonomy = frame.as_taken(seen_labels(outputs)[..., 0].cpu().numpy(), VOID), self.model.taxonomy
+        labels = frame.stored(seen_labels(outputs)[..., 0].cpu().numpy(), VOID)  # [H, W]
+        taxonomy = self.model.taxonomy
         write_png(folder / frame.color_name, _to_uint8(taxonomy.colorize(torch.from_numpy(labels))))
         if self.with_confidence:
-            confidence = frame.as_taken(_to_uint8(outputs["semantics_confidence"][..., 0]))
-            write_png(folder / frame.confidence_name, confidence)
+            confidence = _to_uint8(outputs["semantics_confidence"][..., 0])
+            write_png(folder / frame.confidence_name, frame.stored(confidence, 0))
         if files is not None:
             files.add(*_as_shown(frame, labels))
         write_png(folder / frame.name, label_image(labels, taxonomy))

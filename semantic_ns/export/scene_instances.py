@@ -69,7 +69,7 @@ class RunSurface:
 
 
 def training_masks(folder: Path, data: Any) -> Masks:
-    """The masks of the training images of a run.
+    """The masks of the training images of a run, as these are stored.
 
     Args:
         folder: Folder of PNGs of mask ids.
@@ -107,7 +107,7 @@ def read_run_surface(
             cannot be trusted, or if no depth is known.
     """
     dataset = PinholeDataset.of(data.train_dataset)
-    masks = [None if image is None else dataset.as_read(image, index) for index, image in enumerate(masks)]
+    masks = [None if image is None else dataset.undistorted(image, index) for index, image in enumerate(masks)]
     given, source = given_depth(dataset, depth)
     views = render_views(model, dataset, data.train_dataparser_outputs, given, track)
     surface = scene_surface(views, dataset, source, given is not None)

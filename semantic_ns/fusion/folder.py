@@ -71,8 +71,8 @@ class Fusion:
             for index, view in enumerate(track(views, "Fusing labels")):
                 probabilities = next(fused)
                 labels = most_likely(probabilities)
-                taken = view.dataset.as_taken(labels, view.index, VOID)
-                write_png(output / f"{view.label_stem}.png", label_image(taken, self.predictions.taxonomy))
+                stored = view.dataset.as_stored(labels, view.index, VOID)
+                write_png(output / f"{view.label_stem}.png", label_image(stored, self.predictions.taxonomy))
                 if is_scored:
                     before.add(view, as_image(self.predictions.votes(index)))
                     after.add(view, probabilities)

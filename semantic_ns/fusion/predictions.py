@@ -55,14 +55,14 @@ class Predictions:
         if path.suffix == ".png":
             label_ids = _read_labels(path, self.scene)
             _require_size(label_ids.shape, size, path)
-            labels = view.dataset.as_read(self.taxonomy.encode(label_ids, str(path)), view.index)
+            labels = view.dataset.undistorted(self.taxonomy.encode(label_ids, str(path)), view.index)
             return label_votes(labels, num_classes, self.confidence)
         ids, given = read_probabilities(path, self.scene.taxonomy)
         _require_size(given.shape[:2], size, path)
         classes = self.taxonomy.encode(ids, str(path))
         probabilities = np.zeros((*size, num_classes), np.float32)
         probabilities[..., classes] = given
-        return soft_votes(view.dataset.as_read(probabilities, view.index))
+        return soft_votes(view.dataset.undistorted(probabilities, view.index))
 
 
 def find_predictions(folder: Path, scene: SceneViews, confidence: float) -> Predictions:

@@ -1,8 +1,9 @@
 """What the package tells the user while it works."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,6 +22,20 @@ def announce(speaker: str, text: str, is_routine: bool = False) -> None:
     if is_routine and _IS_ROUTINE_LEFT_OUT.get():
         return
     Console(soft_wrap=True).print(f"[bold green]{escape(speaker)}[/]: {escape(text)}", highlight=False)
+
+
+def tracked(description: str) -> Callable[[Sequence[Any]], Iterator[Any]]:
+    """What wraps a list to show how far a loop over it is.
+
+    Args:
+        description: what the loop does.
+    """
+    from rich.progress import track
+
+    def wrap(items: Sequence[Any]) -> Iterator[Any]:
+        yield from track(items, description)
+
+    return wrap
 
 
 @contextmanager

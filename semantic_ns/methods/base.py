@@ -253,7 +253,12 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
         """Render an image [H, W, c]; rays of simple cameras come from one kernel."""
         if obb_box is None and are_simple(camera):
             return self.get_outputs_for_camera_ray_bundle(rays_of_image(camera))
-        return super().get_outputs_for_camera(camera, obb_box)
+        rays = camera.generate_rays(camera_indices=0, keep_shape=True, obb_box=obb_box)
+        if rays.nears is not None and rays.fars is not None:
+            # A ray past the box begins and ends at 1e10, which in single precision is endless to the samplers.
+            meets = rays.nears < rays.fars
+            rays.nears, rays.fars = rays.nears.where(meets, 1.0), rays.fars.where(meets, 1.0)
+        return self.get_outputs_for_camera_ray_bundle(rays)
 
     @torch.no_grad()
     def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> Outputs:

@@ -176,7 +176,7 @@ OUTCOME = {
     "milliseconds_per_step": 30.0,
 }  # fmt: skip
 LOG = """Setting up training dataset...
-depth: depth images are left out of training: 10% of their points agree between views; see sns-doctor
+depth: depth images are left out: 10% of their points agree between views; see sns-doctor
 Warning: 2 of 30 views lie behind a veil
 Warning: 2 of 30 views lie behind a veil
 Warnings are shown.
@@ -194,7 +194,7 @@ def test_finished_trainings_are_not_repeated_and_stand_in_the_table(tmp_path, ca
     assert "1 trials, 1 of them done before." in capsys.readouterr().out
     table = (tmp_path / "captures.md").read_text()
     assert "| one_image |  | 42 | 0.500 | 21.0 | 18.5 dB (frame_00000.png) | 0.250 | 0.125 | 1 | 61 |" in table
-    assert "- one_image seed 42: depth: depth images are left out of training" in table
+    assert "- one_image seed 42: depth: depth images are left out" in table
     write_failed(trial_folder(tmp_path, failed), failed, "Traceback\nSceneError: Expected | found")
     rows = rows_of(tmp_path)
     assert [(row["seed"], row.get("psnr"), row.get("error")) for row in rows] == [

@@ -12,9 +12,11 @@ from numpy import ndarray
 from PIL import Image
 from pycocotools.coco import COCO
 
+from semantic_ns.annotations.formats import read_annotations
 from semantic_ns.cli import export_instances
 from semantic_ns.cli.export_instances import Instances
 from semantic_ns.errors import SceneError
+from semantic_ns.export import instance_surface
 from semantic_ns.export.instance_files import InstanceFiles
 from semantic_ns.export.instance_masks import MaskNames, mask_names, read_masks, relative_paths
 from semantic_ns.export.instance_surface import (
@@ -29,6 +31,7 @@ from semantic_ns.export.view_votes import Tolerance
 from semantic_ns.instances.colors import instance_color
 from semantic_ns.instances.parts import connected_parts
 from semantic_ns.labels.taxonomy import Taxonomy
+from semantic_ns.surface.voxels import VoxelGrid
 from support.box_views import TAXONOMY, box_views
 
 THINGS = Taxonomy(TAXONOMY.source_ids, TAXONOMY.names, TAXONOMY.colors, (True, True, True, True, False, False), 0)
@@ -109,6 +112,31 @@ def test_specks_of_a_class_without_masks_are_no_instances(views: list[SurfaceVie
     np.testing.assert_array_equal(found.ids > 0, find_instances(speckled).ids > 0)
 
 
+@pytest.mark.parametrize("most_parts", [1, 300, 10**9])
+def test_voxels_of_views_that_come_one_by_one_are_those_of_all_pixels_together(
+    most_parts: int, views: list[SurfaceView], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instance_surface, "_MOST_PARTS", most_parts)
+    points = np.concatenate([view.points().reshape(-1, 3) for view in views])
+    largest: list[int] = []
+    original = instance_surface.voxelise
+
+    def noted(grid: VoxelGrid, part: ndarray) -> Any:
+        largest.append(len(part))
+        return original(grid, part)
+
+    monkeypatch.setattr(instance_surface, "voxelise", noted)
+    without_depth = replace(views[0], depth=np.zeros_like(views[0].depth))
+    found = label_voxels([*views[:4], without_depth, *views[4:]], THINGS, Tolerance(10.0), 0.1)
+    assert max(largest) == views[0].depth.size  # never more than one view's
+    numbers = np.floor((points - points.mean(axis=0)).astype(np.float32) / np.float32(0.1)).astype(int)
+    rows, of_points = np.unique(numbers, axis=0, return_inverse=True)
+    assert len(found.voxels) == len(rows)
+    sums = [np.bincount(of_points.reshape(-1), points[:, axis]) for axis in range(3)]
+    expected = np.stack(sums, axis=1) / np.bincount(of_points.reshape(-1))[:, None]
+    np.testing.assert_allclose(found.centres, expected, atol=1e-9)
+
+
 def test_a_voxel_is_as_large_as_three_pixels_or_as_depth_is_uncertain() -> None:
     assert edge_of(0.01, 0.002) == pytest.approx(0.03)
     assert edge_of(0.01, 0.08) == 0.08
@@ -145,6 +173,25 @@ def test_files_hold_the_ids_and_coco_reads_them(views: list[SurfaceView], tmp_pa
         centres = found.surface.centres[own]
         assert ((low < centres) & (centres < high)).all()
         assert (centres.min(axis=0) - low < 0.051).all()
+
+
+def test_what_is_for_coco_belongs_to_the_upright_picture_and_ids_lie_on_the_stored_pixels(
+    views: list[SurfaceView], tmp_path: Path
+) -> None:
+    found = found_in(views, [])
+    files = InstanceFiles(tmp_path, found, THINGS, "m")
+    ids, labels = found.of(found.surface.shown_by(views[0])), views[0].labels
+    files.add(PurePosixPath("photo.png"), PurePosixPath("photo.jpg"), ids, labels, orientation=6)
+    files.finish()
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "instances/photo.png")), ids)
+    coco = COCO(str(tmp_path / "instances_coco.json"))
+    upright = np.rot90(ids, -1)  # orientation 6 is turned clockwise by a quarter
+    assert (coco.imgs[1]["height"], coco.imgs[1]["width"]) == upright.shape
+    annotations: list[Any] = coco.loadAnns(coco.getAnnIds(imgIds=[1]))
+    for item in annotations:
+        np.testing.assert_array_equal(coco.annToMask(item), upright == item["track_id"])
+    (image,) = read_annotations(tmp_path / "panoptic.json").images
+    np.testing.assert_array_equal(image.read((upright.shape[1], upright.shape[0])), np.rot90(labels, -1))
 
 
 def test_colours_of_instances_differ() -> None:

@@ -134,7 +134,7 @@ def test_depth_that_cannot_be_trusted_is_left_out_and_the_log_says_why_once(
         for step in range(3):
             assert RAY_DISTANCE not in pipeline.datamanager.next_train(step)[1]
     said = capsys.readouterr().out
-    assert said.count("depth images are left out of training") == 1
+    assert said.count("depth images are left out: ") == 1
     assert sentence in said
 
 

@@ -124,6 +124,18 @@ def test_names_that_mean_something_else_to_a_format_come_back_too(tmp_path: Path
     np.testing.assert_array_equal(found, np.array([*names, ""])[labels])
 
 
+def test_more_classes_than_voc_has_colors_are_refused_for_it_unless_their_own_differ(tmp_path: Path) -> None:
+    def files(count: int, colors: list[tuple[int, int, int]]) -> AnnotationFiles:
+        names = tuple(f"class {number}" for number in range(count))
+        taxonomy = Taxonomy(tuple(range(1, count + 1)), names, tuple(colors), (True,) * count, 0)
+        return AnnotationFiles(tmp_path, "voc", taxonomy)
+
+    files(255, [(1, 1, 1)] * 255)
+    files(300, [(1, number // 256, number % 256) for number in range(300)])
+    with pytest.raises(SceneError, match="at most 255 classes"):
+        files(256, [(1, 1, 1)] * 256)
+
+
 def test_a_name_that_a_list_of_voc_takes_for_a_comment_is_refused(tmp_path: Path) -> None:
     taxonomy = Taxonomy((1, 2), ("wall", "#2"), ((1, 2, 3), (4, 5, 6)), (True,) * 2, 0)
     with pytest.raises(SceneError, match="found '#2'; rename the class"):

@@ -81,11 +81,11 @@ def test_what_the_pinhole_camera_does_not_see_is_outside_and_all_else_comes_back
     data: Any = load_run(run).pipeline.datamanager
     pinholes = PinholeDataset.of(data.train_dataset)
     labels = label_at(directions_of(data.train_dataset.cameras, 0)).astype(np.int16)
-    again = pinholes.as_taken(pinholes.as_read(labels, 0), 0, outside=-1)
+    again = pinholes.as_stored(pinholes.undistorted(labels, 0), 0, unseen=-1)
     is_seen = again >= 0
     assert 0.7 < is_seen.mean() < 1
     assert (again == labels)[is_seen].mean() > 0.97
-    assert (labels == pinholes.as_read(labels, 0)).mean() < 0.98
+    assert (labels == pinholes.undistorted(labels, 0)).mean() < 0.98
     assert PinholeDataset.of(pinholes) is pinholes
 
 
@@ -109,6 +109,6 @@ def test_labels_of_gaussians_lie_on_the_images_as_they_were_taken(splat_run: Pat
         with torch.no_grad(), model.raw_outputs():
             rendered = model.get_outputs_for_camera(frame.camera)["semantics_labels"][..., 0].numpy()
         written = np.asarray(Image.open(tmp_path / "labels" / frame.name))
-        expected = dataset.as_taken(rendered, index, outside=-1)
+        expected = dataset.as_stored(rendered, index, unseen=-1)
         ids = np.array([*model.taxonomy.source_ids, model.taxonomy.void_source_id])[expected]
         np.testing.assert_array_equal(written, ids)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.model_components.renderers import background_color_override_context
 from nerfstudio.plugins.types import MethodSpecification
 from nerfstudio.utils import colormaps
@@ -67,6 +68,19 @@ def emptied(outputs: dict[str, Tensor], model: Any, accumulation: Tensor) -> dic
     with model.raw_outputs():
         model._describe_semantics(given, rays())
     return given
+
+
+@IN_TURN
+def test_a_ray_past_the_box_of_a_crop_meets_nothing(method: MethodSpecification, models: dict[str, Any]) -> None:
+    model = models[str(method.config.method_name)]
+    camera = Cameras(torch.eye(4)[None, :3], fx=8.0, fy=8.0, cx=4.0, cy=3.0, width=8, height=6)
+    for center, misses in (((0.5, 0.0, -1.0), 3), ((0.0, 0.0, 9.0), 8)):  # on the right; behind the camera
+        box = OrientedBox.from_params(center, (0.0, 0.0, 0.0), (0.75, 9.0, 0.5))
+        with model.raw_outputs():
+            outputs = model.get_outputs_for_camera(camera, obb_box=box)
+        assert (outputs["accumulation"][:, :misses] < 1e-3).all()
+        assert (seen_labels(outputs)[:, :misses] == -1).all()
+        assert all(value.isfinite().all() for value in outputs.values())
 
 
 @IN_TURN
