@@ -1,7 +1,6 @@
 """Classes of a run's Gaussians from the labels of a session, in closed form."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.runs import Run
 from semantic_ns.splatting.classes import class_probabilities, gaussian_votes
 from semantic_ns.splatting.composite import Tiles
-from semantic_ns.splatting.project import PinholeCamera, project
+from semantic_ns.splatting.project import PinholeCamera, every_nth, project
 from semantic_ns.surface.sweep import sweep_stride
 
 NUM_PIXELS = 1_200_000
@@ -128,10 +127,3 @@ class GaussianWorker:
         labels = torch.tensor(self._class_ids)[places].where(has_class, -1)
         confidence = (best / (1 - left).clamp(min=_LEAST_PROBABILITY)).clamp(0, 1).where(has_class, 0.0)
         return labels.numpy().astype(np.int16), (confidence * 255).round().numpy().astype(np.uint8)
-
-
-def every_nth(camera: PinholeCamera, stride: int) -> PinholeCamera:
-    """The camera whose pixels look where every n-th one along rows and columns of another does."""
-    fx, fy, cx, cy = camera.lens
-    lens = torch.stack([fx / stride, fy / stride, (cx - 0.5) / stride + 0.5, (cy - 0.5) / stride + 0.5])
-    return replace(camera, lens=lens, height=-(-camera.height // stride), width=-(-camera.width // stride))

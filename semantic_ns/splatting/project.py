@@ -1,6 +1,6 @@
 """Gaussians in space, a pinhole camera, and where the camera sees them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -65,6 +65,13 @@ class Projected:
     conics: Float[Tensor, "gaussians 3"]
     depths: Float[Tensor, "gaussians"]
     reach: Float[Tensor, "gaussians 2"]
+
+
+def every_nth(camera: PinholeCamera, stride: int) -> PinholeCamera:
+    """The camera whose pixels look where every n-th one along rows and columns of another does."""
+    fx, fy, cx, cy = camera.lens
+    lens = torch.stack([fx / stride, fy / stride, (cx - 0.5) / stride + 0.5, (cy - 0.5) / stride + 0.5])
+    return replace(camera, lens=lens, height=-(-camera.height // stride), width=-(-camera.width // stride))
 
 
 def project(gaussians: Gaussians, camera: PinholeCamera, near: float = NEAR) -> Projected:

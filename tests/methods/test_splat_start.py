@@ -1,0 +1,109 @@
+"""The Gaussians of a file that a training begins with: those that lie elsewhere are found by how they look."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
+from semantic_ns.errors import SceneError
+from semantic_ns.export.splat import first_gaussians, in_world
+from semantic_ns.geometry.world import world_from_scene
+from semantic_ns.methods.semantic_splatfacto.datamanager import SplatDataManagerConfig, TrainingViews
+from semantic_ns.methods.semantic_splatfacto.likeness import likeness
+from semantic_ns.methods.semantic_splatfacto.start import GivenFile, of_file
+from semantic_ns.splatting.ply import write_splat
+from semantic_ns.splatting.project import Gaussians
+
+
+@dataclass
+class Scene:
+    """Training images, and Gaussians at the depth of these, in scene units."""
+
+    views: TrainingViews
+    gaussians: Gaussians
+    colors: Tensor
+
+
+@pytest.fixture(scope="module")
+def scene(nerfstudio_scene: Path) -> Scene:
+    parser = NerfstudioSemanticDataParserConfig(data=nerfstudio_scene)
+    data = SplatDataManagerConfig(dataparser=parser).setup(device="cpu")
+    return Scene(data.training_views, *first_gaussians(data.training_views.views))
+
+
+def written(path: Path, gaussians: Gaussians, colors: Tensor) -> Path:
+    write_splat(path, gaussians, colors, np.full(len(gaussians), -1, np.int32))
+    return path
+
+
+def turned(gaussians: Gaussians, rows: list[list[float]], scale: float = 1.0) -> Gaussians:
+    """Gaussians turned and scaled about their centre."""
+    linear = scale * torch.tensor(rows)
+    centre = gaussians.means.mean(dim=0)
+    return in_world(gaussians, torch.cat([linear, (centre - linear @ centre)[:, None]], dim=1))
+
+
+def begin(scene: Scene, path: Path, frame: Any) -> Gaussians:
+    return of_file(GivenFile(path, frame), scene.views)[0]
+
+
+@pytest.mark.parametrize(("frame", "other"), [("world", "scene"), ("scene", "world")])
+def test_a_file_of_the_other_frame_is_refused_and_the_frame_that_fits_is_named(
+    scene: Scene, tmp_path: Path, frame: str, other: str
+) -> None:
+    world = in_world(scene.gaussians, world_from_scene(scene.views.outputs))
+    path = written(tmp_path / "splat.ply", scene.gaussians if frame == "scene" else world, scene.colors)
+    torch.testing.assert_close(begin(scene, path, frame).means, scene.gaussians.means, atol=1e-4, rtol=1e-4)
+    with pytest.raises(SceneError, match=re.escape(f"give --pipeline.model.start-frame {frame}.")):
+        begin(scene, path, other)
+
+
+@pytest.mark.parametrize("rows", [[[0.0, 1, 0], [1, 0, 0], [0, 0, -1]], [[1.0, 0, 0], [0, -1, 0], [0, 0, -1]]])
+def test_gaussians_of_other_axes_are_refused_though_cameras_see_them(
+    scene: Scene, tmp_path: Path, rows: list[list[float]]
+) -> None:
+    moved = turned(scene.gaussians, rows)
+    assert likeness(moved, scene.colors, scene.views.views).visible > 0.5  # so that they are refused by how they look
+    path = written(tmp_path / "splat.ply", moved, scene.colors)
+    with pytest.raises(SceneError, match=r"Expected the Gaussians of .* to look like the training images"):
+        begin(scene, path, "scene")
+
+
+def test_gaussians_that_may_lie_elsewhere_are_taken_with_a_warning(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = turned(scene.gaussians, [[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    begin(scene, written(tmp_path / "splat.ply", moved, scene.colors), "scene")
+    assert "may be of another scene" in " ".join(capsys.readouterr().out.split())
+
+
+def test_right_gaussians_are_taken_without_a_warning_however_few_dark_or_translucent_they_are(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, colors = scene.gaussians, scene.colors
+    few = torch.arange(len(given)) % 20 == 0
+    parts = given.means, given.quats, given.scales, given.opacities
+    poor = {
+        "few": (Gaussians(*(part[few] for part in parts)), colors[few]),
+        "dark": (given, colors * 0.3),
+        "bright": (given, colors**0.4),
+        "translucent": (Gaussians(*parts[:3], 0.2 * given.opacities), colors),
+        "a part of the room": (Gaussians(*(part[: len(given) // 4] for part in parts)), colors[: len(given) // 4]),
+    }
+    for name, (gaussians, shown) in poor.items():
+        path = written(tmp_path / f"{name}.ply", gaussians, shown)
+        assert len(begin(scene, path, "scene")) == len(gaussians), name
+    assert "another scene" not in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_file_without_gaussians_is_a_sentence_of_its_own(scene: Scene, tmp_path: Path) -> None:
+    nothing = Gaussians(torch.zeros(0, 3), torch.zeros(0, 4), torch.zeros(0, 3), torch.zeros(0))
+    path = written(tmp_path / "splat.ply", nothing, torch.zeros(0, 3))
+    with pytest.raises(SceneError, match=r"Expected Gaussians in .*, found none"):
+        begin(scene, path, "world")
