@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from semantic_ns.propagation.posterior import noise_rate, solve_posterior
@@ -22,6 +22,8 @@ _GAUSSIANS_PER_NODE = 3
 _SPREAD = 0.6
 """Points of a Gaussian lie at its mean and so many standard deviations beside it, by which large ones touch."""
 _LEAST_PROBABILITY = 1e-3
+_LEAST_SHARE = 1e-3
+"""Of the light that a pixel stops, the least that has to have a class for the pixel to have one."""
 _DENSE, _CLEAN_NOISE_RATE = 0.5, 0.1
 """Share of labelled pixels from which on, and noise rate below which, votes stand as they are: the many votes of a
 Gaussian outvote so little noise, of which what lies across the outlines of classes is a part."""
@@ -148,6 +150,18 @@ def axes_of(quats: Float[Tensor, "gaussians 4"]) -> Float[Tensor, "gaussians 3 3
         ],
         dim=1,
     )
+
+
+def are_classless(
+    shares: Float[Tensor, "*pixels classes"], opacity: Float[Tensor, "*pixels"]
+) -> Bool[Tensor, "*pixels"]:
+    """Whether what pixels show has no class: that of hardly any of the light.
+
+    Args:
+        shares: composited probabilities of classes.
+        opacity: share of the light that is stopped.
+    """
+    return shares.sum(dim=-1) <= _LEAST_SHARE * opacity
 
 
 def labels_of(probabilities: Float[Tensor, "gaussians classes"]) -> np.ndarray:

@@ -14,12 +14,14 @@ from nerfstudio.configs.method_configs import method_configs
 from PIL import Image
 
 from semantic_ns.active_learning.rounds import stage
-from semantic_ns.batch import LABELS
+from semantic_ns.batch import LABELS, RENDERED_LABELS
 from semantic_ns.cli.to_splat import ToSplat
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.color import PeakSignalNoiseRatio
 from semantic_ns.export.splat import Splat, score_splat
+from semantic_ns.labels.taxonomy import VOID
+from semantic_ns.methods.semantic_splatfacto import rendering
 from semantic_ns.methods.semantic_splatfacto.datamanager import TrainingViews
 from semantic_ns.methods.semantic_splatfacto.method import semantic_splatfacto
 from semantic_ns.methods.semantic_splatfacto.model import SemanticSplatfactoModel
@@ -218,3 +220,45 @@ def test_the_log_says_what_depth_is_for_and_depth_for_nothing_is_not_read(
     out = " ".join(capsys.readouterr().out.split())
     assert ("depth images" in out) == (said is not None)
     assert (said or "") in out
+
+
+def test_a_surface_without_a_class_is_void_and_other_pixels_are_as_ever(trainer: Any) -> None:
+    pipeline, camera = trainer.pipeline, trainer.pipeline.datamanager.train_dataset.cameras[0:1]
+    pipeline.update_classes()
+    model = pipeline.model.eval()
+    classes = model.class_probabilities
+    with model.raw_outputs():
+        before = model.get_outputs_for_camera(camera)
+        left = model.means[:, 0] < model.means[:, 0].median()
+        model.class_probabilities = classes.masked_fill(left[:, None], 0.0)
+        with torch.no_grad():
+            shares = rendering.on_cpu(model, camera)
+            expected = shares.probabilities.argmax(dim=-1, keepdim=True)
+        after = model.get_outputs_for_camera(camera)
+        model.class_probabilities = torch.zeros_like(classes)
+        nothing = model.get_outputs_for_camera(camera)
+    model.class_probabilities = classes
+    is_void = after[RENDERED_LABELS] == VOID
+    assert bool(is_void.any())
+    assert bool((before[RENDERED_LABELS] >= 0)[before["accumulation"] >= 0.5].all())
+    share = shares.probabilities.sum(dim=-1, keepdim=True) / shares.opacity[..., None].clamp(min=1e-6)
+    assert torch.equal(is_void, share <= 1e-3)
+    assert torch.equal(after[RENDERED_LABELS][~is_void], expected[~is_void])
+    assert set(nothing[RENDERED_LABELS].flatten().tolist()) == {VOID}
+    is_seen = nothing["accumulation"] >= 0.5
+    assert not bool(nothing["semantics_confidence"].any())
+    assert not bool(nothing["semantics_colormap"].any())
+    torch.testing.assert_close(
+        nothing["semantics_overlay"], nothing["rgb"].where(is_seen, nothing["semantics_overlay"])
+    )
+
+
+def test_nothing_with_a_class_scores_nothing(trainer: Any) -> None:
+    data, model = trainer.pipeline.datamanager, trainer.pipeline.model
+    gaussians, colors = model.gaussians_on_cpu()
+    views, num_classes = data.training_views.views, model.taxonomy.num_classes
+    scores = score_splat(
+        Splat(gaussians, colors, torch.zeros(len(gaussians), num_classes)), views, data.training_views.labels, 1.0
+    )
+    assert scores.classes is not None
+    assert scores.classes.pixel_accuracy == scores.classes.miou_present == 0

@@ -8,8 +8,10 @@ from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
-from semantic_ns.batch import LOGITS, PLANAR_DEPTH
+from semantic_ns.batch import CLASSLESS, LOGITS, PLANAR_DEPTH
 from semantic_ns.export.splat import pinhole_camera
+from semantic_ns.methods.semantic_splatfacto.datamanager import SUMMED_DEPTH
+from semantic_ns.splatting.classes import are_classless
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.rasterize import fill_light, rasterize
 
@@ -70,6 +72,19 @@ def on_cpu(model: "SemanticSplatfactoModel", camera: Cameras) -> SplatImage:
     return SplatImage(rgb, image[..., 3:], depth, opacity)
 
 
+def trained_on_cpu(model: "SemanticSplatfactoModel", camera: Cameras) -> dict[str, Tensor]:
+    """Colour, opacity and summed depth of one camera [1], through which gradients pass, by the names of outputs."""
+    position = camera.camera_to_worlds[0, :, 3]
+    image, depth, opacity = rasterize(model.gaussians(), model.seen_colors(position), pinhole_camera(camera[0]))
+    background = model.background()
+    return {
+        "rgb": image + (1 - opacity)[..., None] * background,
+        "accumulation": opacity[..., None],
+        SUMMED_DEPTH: depth,
+        "background": background,
+    }
+
+
 def on_cuda(model: "SemanticSplatfactoModel", camera: Cameras) -> SplatImage:
     """Render one camera [1] by gsplat: colours as splatfacto, classes as features of more channels."""
     from gsplat.rendering import rasterization
@@ -126,6 +141,7 @@ def rendered(model: "SemanticSplatfactoModel", camera: Cameras, is_on_cpu: bool)
         "depth": distance,
         "expected_depth": distance,
         PLANAR_DEPTH: planar,
+        CLASSLESS: are_classless(image.probabilities, image.opacity)[..., None],
         LOGITS: (probabilities / probabilities.sum(dim=-1, keepdim=True)).log(),
     }
 
