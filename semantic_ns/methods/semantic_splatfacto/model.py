@@ -27,8 +27,12 @@ from semantic_ns.io.console import announce
 from semantic_ns.methods.base import Outputs, SemanticModel
 from semantic_ns.methods.scene_bounds import BY_DEFAULT, StatedBounds, resolve_bounds
 from semantic_ns.methods.semantic_splatfacto.backgrounds import BackgroundModel
-from semantic_ns.methods.semantic_splatfacto.cuda_options import refuse_options_of_cuda
-from semantic_ns.methods.semantic_splatfacto.datamanager import TRAINING_VIEWS, VIEW, TrainingViews
+from semantic_ns.methods.semantic_splatfacto.datamanager import SUMMED_DEPTH, TRAINING_VIEWS, VIEW, TrainingViews
+from semantic_ns.methods.semantic_splatfacto.device_options import (
+    refuse_nothing_to_keep,
+    refuse_options_of_device,
+    refuse_without_kernels,
+)
 from semantic_ns.methods.semantic_splatfacto.optimizer import UNIT
 from semantic_ns.methods.whole_images import WholeImageModel, camera_of_rays
 
@@ -38,8 +42,6 @@ if TYPE_CHECKING:  # compile kernels, which registration must not
 else:
     StartFrame = Literal["world", "scene"]
 
-SUMMED_DEPTH = "summed_depth"
-"""Output while training on a CPU: planar depth [H, W], summed by rendering weight."""
 _NEAR, _FAR = 0.01, 1e10
 """Planar depths in scene units between which gsplat renders for splatfacto."""
 _CONTRACTION = SceneContraction(order=float("inf"))
@@ -112,6 +114,8 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
             config = dataclasses.replace(config, random_init=True, num_random=_PLACEHOLDERS)
         if self._is_on_cpu:
             leave_cores_to_kernels()
+        else:
+            refuse_without_kernels()
         with _configured(self, config):
             super().populate_modules()
         if self.has_transparency and config.background_color == "random":
@@ -144,24 +148,14 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         views, config = self._training_views, self.config
         if views is None:
             return None
-        if self._is_on_cpu:
-            refuse_options_of_cuda(config)
-        elif not config.train_gaussians:
-            raise SceneError(
-                "Expected a CPU for --pipeline.model.train-gaussians False, found CUDA, where splatfacto moves and "
-                "adds Gaussians; leave it out, or put CUDA_VISIBLE_DEVICES= before the command."
-            )
+        refuse_options_of_device(config, self._is_on_cpu)
         views.use_depth_for(
             config.start_from is None and not config.resumes,
             self._is_on_cpu and config.train_gaussians and config.depth_loss_weight > 0,
         )
         if config.resumes:
             return None
-        if not config.train_gaussians and config.start_from is None:
-            raise SceneError(
-                "Expected --pipeline.model.start-from with --pipeline.model.train-gaussians False, found none; name a "
-                "file of trained Gaussians, or leave the option out."
-            )
+        refuse_nothing_to_keep(config)
         from semantic_ns.methods.semantic_splatfacto.start import GivenFile, first_of
 
         given = None if config.start_from is None else GivenFile(config.start_from, config.start_frame)
@@ -323,21 +317,11 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
             self.set_crop(None)  # a viewer's
             with self.scored():  # by the log alone; a viewer asks for a camera
                 return {**self._described(camera), "background": self.background()}
-        return self._trained_on_cpu(camera) if self._is_on_cpu else SplatfactoModel.get_outputs(self, camera)
+        if not self._is_on_cpu:
+            return SplatfactoModel.get_outputs(self, camera)
+        from semantic_ns.methods.semantic_splatfacto.rendering import trained_on_cpu
 
-    def _trained_on_cpu(self, camera: Cameras) -> Outputs:
-        from semantic_ns.export.splat import pinhole_camera
-        from semantic_ns.splatting.rasterize import rasterize
-
-        position = camera.camera_to_worlds[0, :, 3]
-        image, depth, opacity = rasterize(self.gaussians(), self.seen_colors(position), pinhole_camera(camera[0]))
-        background = self._get_background_color()
-        return {
-            "rgb": image + (1 - opacity)[..., None] * background,
-            "accumulation": opacity[..., None],
-            SUMMED_DEPTH: depth,
-            "background": background,
-        }
+        return trained_on_cpu(self, camera)
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> Outputs:
