@@ -24,6 +24,8 @@ _SPREAD = 0.6
 _LEAST_PROBABILITY = 1e-3
 _LEAST_SHARE = 1e-3
 """Of the light that a pixel stops, the least that has to have a class for the pixel to have one."""
+_FEW = 0.02
+"""Share of Gaussians at either end of an axis that may be far away from the others."""
 _DENSE, _CLEAN_NOISE_RATE = 0.5, 0.1
 """Share of labelled pixels from which on, and noise rate below which, votes stand as they are: the many votes of a
 Gaussian outvote so little noise, of which what lies across the outlines of classes is a part."""
@@ -71,8 +73,9 @@ def class_probabilities(
 ) -> Float[Tensor, "gaussians classes"]:
     """Probabilities of classes from votes; all zero where no label reaches.
 
-    Dense clean votes stand as they are. Others are added up over voxels, spread over the graph of those that touch, and
-    weighed by how noisy they are, see :func:`semantic_ns.propagation.posterior.solve_posterior`.
+    Dense clean votes stand as they are, and so do those of Gaussians far away from the others. The rest are added up
+    over voxels, spread over the graph of those that touch, and weighed by how noisy they are, see
+    :func:`semantic_ns.propagation.posterior.solve_posterior`.
 
     Args:
         gaussians: the Gaussians.
@@ -86,16 +89,30 @@ def class_probabilities(
     # Of single Gaussians: voxels lie across the outlines of classes, where labels differ without being wrong.
     if votes.labelled_share > _DENSE and noise_rate(votes.counts.round().numpy()) < _CLEAN_NOISE_RATE:
         return own
-    low, high = gaussians.means.amin(dim=0), gaussians.means.amax(dim=0)
+    is_near = are_near(gaussians.means)
+    parts = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities
+    near = Gaussians(*(part[is_near] for part in parts))
+    low, high = near.means.amin(dim=0), near.means.amax(dim=0)
     graph = build_surface_graph(
-        _surface_points(gaussians, colors, low, high), min(_NUM_NODES, max(1, len(gaussians) // _GAUSSIANS_PER_NODE))
+        _surface_points(near, colors[is_near], low, high), min(_NUM_NODES, max(1, len(near) // _GAUSSIANS_PER_NODE))
     )
-    nodes = torch.from_numpy(graph.voxels.at(_unit(gaussians.means, low, high).numpy())).long()
+    nodes = torch.full((len(gaussians),), -1)
+    nodes[is_near] = torch.from_numpy(graph.voxels.at(_unit(near.means, low, high).numpy())).long()
     of_nodes = torch.zeros(graph.num_nodes, votes.counts.shape[1]).index_add(
         0, nodes.clamp(min=0), votes.counts * (nodes >= 0)[:, None]
     )
     posterior = without_traces(torch.from_numpy(solve_posterior(graph, of_nodes.numpy()).probabilities))
     return torch.where((nodes >= 0)[:, None], posterior[nodes.clamp(min=0)], own)
+
+
+def are_near(means: Float[Tensor, "gaussians 3"]) -> Bool[Tensor, "gaussians"]:
+    """Which Gaussians are of the scene, and not a few far away, by which its voxels would become too large.
+
+    Those are near that lie in the box of the middle 96 % along each axis, or no farther from it than it is wide.
+    """
+    low, high = (torch.from_numpy(bound).float() for bound in np.quantile(means.numpy(), [_FEW, 1 - _FEW], axis=0))
+    margin = (high - low).max()
+    return ((means >= low - margin) & (means <= high + margin)).all(dim=1)
 
 
 def without_traces(probabilities: Float[Tensor, "nodes classes"]) -> Float[Tensor, "nodes classes"]:
