@@ -30,6 +30,7 @@ from semantic_ns.methods.semantic_splatfacto.backgrounds import BackgroundModel
 from semantic_ns.methods.semantic_splatfacto.datamanager import SUMMED_DEPTH, TRAINING_VIEWS, VIEW, TrainingViews
 from semantic_ns.methods.semantic_splatfacto.device_options import (
     refuse_nothing_to_keep,
+    refuse_optimizers_of_another_device,
     refuse_options_of_device,
     refuse_without_kernels,
 )
@@ -223,10 +224,16 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
-        """The parent's on CUDA; on a CPU no Gaussian is added or removed, and rates are counted in their size."""
+        """The parent's on CUDA; on a CPU no Gaussian is added or removed, and rates are counted in their size.
+
+        Raises:
+            SceneError: the optimisers are those of another device.
+        """
+        optimizers = training_callback_attributes.optimizers
+        if optimizers is not None:
+            refuse_optimizers_of_another_device(optimizers.optimizers, self.gauss_params.keys(), self._is_on_cpu)
         if not self._is_on_cpu:
             return super().get_training_callbacks(training_callback_attributes)
-        optimizers = training_callback_attributes.optimizers
         if optimizers is not None:
             for name, optimizer in optimizers.optimizers.items():
                 for group in optimizer.param_groups:
