@@ -92,7 +92,7 @@ def pinhole_camera(camera: Cameras, image: object = "a view") -> PinholeCamera:
     ):
         raise SceneError(
             f"Expected pinhole cameras, found lens distortion or another kind of camera of {image}; undistort "
-            "images, labels and depth first."
+            "images, labels and depth first, or choose perspective for a camera path."
         )
     pose = np.eye(4)
     pose[:3] = camera.camera_to_worlds.double().cpu().numpy()

@@ -1,5 +1,6 @@
 """`semantic-splatfacto` while it is scored: the background and the classes that scores see, and what depth is for."""
 
+import copy
 import json
 import math
 import shutil
@@ -10,6 +11,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from nerfstudio.cameras.cameras import CameraType
 from nerfstudio.configs.method_configs import method_configs
 from PIL import Image
 
@@ -262,3 +264,18 @@ def test_nothing_with_a_class_scores_nothing(trainer: Any) -> None:
     )
     assert scores.classes is not None
     assert scores.classes.pixel_accuracy == scores.classes.miou_present == 0
+
+
+@pytest.mark.parametrize("kind", [CameraType.FISHEYE624, CameraType.EQUIRECTANGULAR])
+def test_a_viewer_sees_other_cameras_as_pinholes_and_is_told_once(
+    trainer: Any, capsys: pytest.CaptureFixture[str], kind: CameraType
+) -> None:
+    model, camera = trainer.pipeline.model.eval(), trainer.pipeline.datamanager.train_dataset.cameras[0:1]
+    expected = model.get_outputs_for_camera(camera)["rgb"]
+    other = copy.deepcopy(camera)
+    other.camera_type.fill_(kind.value)
+    for _ in range(2):
+        assert torch.equal(model.get_outputs_for_camera(other)["rgb"], expected)
+    assert " ".join(capsys.readouterr().out.split()).count("as the pinhole of the same focal lengths") == 1
+    with model.raw_outputs(), pytest.raises(SceneError, match="Expected pinhole cameras"):
+        model.get_outputs_for_camera(other)

@@ -35,6 +35,7 @@ from semantic_ns.methods.semantic_splatfacto.device_options import (
     refuse_without_kernels,
 )
 from semantic_ns.methods.semantic_splatfacto.optimizer import UNIT
+from semantic_ns.methods.semantic_splatfacto.pinholes import drawn_as_pinhole
 from semantic_ns.methods.whole_images import WholeImageModel, camera_of_rays
 
 if TYPE_CHECKING:  # compile kernels, which registration must not
@@ -334,6 +335,8 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> Outputs:
         """Render an image [H, W, c]; of a box only the Gaussians inside are shown."""
         self.set_crop(obb_box)
+        if not self._renders_raw_outputs:  # which are compared with images, that another camera has not taken
+            camera = drawn_as_pinhole(camera)
         return self._described(camera.to(self.device))
 
     @torch.no_grad()
