@@ -262,7 +262,7 @@ def test_gaussians_made_elsewhere_stay_as_they_are_and_take_the_classes_of_the_l
     expected, model = trained.pipeline.model, trainer.pipeline.model
     trainer.train()
     torch.testing.assert_close(model.means, expected.means, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(model.colors, expected.colors.clamp(0, 1), atol=5e-3, rtol=0)
+    torch.testing.assert_close(model.colors, expected.colors, atol=1e-5, rtol=1e-5)
     is_close = (model.class_probabilities - expected.class_probabilities).abs().amax(dim=1) < 0.05
     assert float(is_close.float().mean()) > 0.95
     camera = one_camera(trainer)

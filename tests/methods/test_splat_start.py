@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nerfstudio.models.splatfacto import SH2RGB
 from torch import Tensor
 
 from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
@@ -16,7 +17,7 @@ from semantic_ns.export.splat import first_gaussians, in_world
 from semantic_ns.geometry.world import world_from_scene
 from semantic_ns.methods.semantic_splatfacto.datamanager import SplatDataManagerConfig, TrainingViews
 from semantic_ns.methods.semantic_splatfacto.likeness import likeness
-from semantic_ns.methods.semantic_splatfacto.start import GivenFile, of_file
+from semantic_ns.methods.semantic_splatfacto.start import GivenFile, of_file, parameters_of
 from semantic_ns.splatting.ply import write_splat
 from semantic_ns.splatting.project import Gaussians
 
@@ -107,3 +108,22 @@ def test_a_file_without_gaussians_is_a_sentence_of_its_own(scene: Scene, tmp_pat
     path = written(tmp_path / "splat.ply", nothing, torch.zeros(0, 3))
     with pytest.raises(SceneError, match=r"Expected Gaussians in .*, found none"):
         begin(scene, path, "world")
+
+
+def test_gaussians_that_must_not_move_keep_colors_of_any_brightness_and_opacities(scene: Scene) -> None:
+    given, colors = scene.gaussians, scene.colors + 0.6
+    gaussians = Gaussians(given.means, given.quats, given.scales, torch.full_like(given.opacities, 2e-6))
+    kept, trained = (parameters_of(gaussians, colors, of_harmonics=True, trains=trains) for trains in (False, True))
+    torch.testing.assert_close(SH2RGB(kept["features_dc"]), colors)
+    torch.testing.assert_close(kept["opacities"][:, 0].sigmoid(), gaussians.opacities)
+    torch.testing.assert_close(SH2RGB(trained["features_dc"]), colors.clamp(0, 1))
+    torch.testing.assert_close(trained["opacities"][:, 0].sigmoid(), torch.full_like(given.opacities, 1e-4))
+
+
+def test_classes_that_a_file_has_and_training_does_not_take_are_told(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "splat.ply"
+    write_splat(path, scene.gaussians, scene.colors, np.full(len(scene.gaussians), 3, np.int32))
+    begin(scene, path, "scene")
+    assert "are left out; Gaussians take theirs from the labels" in " ".join(capsys.readouterr().out.split())

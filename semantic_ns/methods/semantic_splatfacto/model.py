@@ -15,7 +15,7 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.field_components.spatial_distortions import SceneContraction
-from nerfstudio.models.splatfacto import RGB2SH, SH2RGB, SplatfactoModel, SplatfactoModelConfig
+from nerfstudio.models.splatfacto import SH2RGB, SplatfactoModel, SplatfactoModelConfig
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -173,17 +173,11 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
     @torch.no_grad()
     def _take(self, gaussians: "Gaussians", colors: Float[Tensor, "gaussians 3"]) -> None:
         """Hold these Gaussians, of one colour from all sides."""
+        from semantic_ns.methods.semantic_splatfacto.start import parameters_of
+
         self._resize(len(gaussians), self.features_rest.shape[1])
-        colors = colors.clamp(0, 1)
-        values = {
-            "means": gaussians.means,
-            "scales": gaussians.scales.clamp(min=1e-8).log(),
-            "quats": gaussians.quats,
-            "features_dc": RGB2SH(colors) if self.config.sh_degree > 0 else torch.logit(colors, eps=1e-3),
-            "features_rest": torch.zeros_like(self.features_rest),
-            "opacities": torch.logit(gaussians.opacities, eps=1e-4)[:, None],
-        }
-        for name, value in values.items():
+        of_harmonics, trains = self.config.sh_degree > 0, self.config.train_gaussians
+        for name, value in parameters_of(gaussians, colors, of_harmonics, trains).items():
             self.gauss_params[name].data.copy_(value)
 
     def _resize(self, count: int, num_rest: int) -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
+from nerfstudio.models.splatfacto import RGB2SH
 from scipy.spatial import KDTree
 from torch import Tensor
 
@@ -75,6 +76,28 @@ def first_of(views: TrainingViews, given: GivenFile | None, points: SparsePoints
     return None
 
 
+def parameters_of(
+    gaussians: Gaussians, colors: Float[Tensor, "gaussians 3"], of_harmonics: bool, trains: bool
+) -> dict[str, Tensor]:
+    """Parameters of splatfacto that show Gaussians in one colour from all sides.
+
+    Args:
+        gaussians: the Gaussians.
+        colors: their colours; outside of 0..1 they stay so only where nothing trains, and as harmonics.
+        of_harmonics: whether colours are harmonics, or else logits.
+        trains: whether they will be trained, for which nothing may be so opaque or clear that no gradient passes.
+    """
+    seen = colors.clamp(0, 1)
+    harmonics = RGB2SH(seen if trains else colors)
+    return {
+        "means": gaussians.means,
+        "scales": gaussians.scales.clamp(min=1e-8 if trains else 1e-12).log(),
+        "quats": gaussians.quats,
+        "features_dc": harmonics if of_harmonics else torch.logit(seen, eps=1e-3),
+        "opacities": torch.logit(gaussians.opacities, eps=1e-4 if trains else 1e-6)[:, None],
+    }
+
+
 def of_points(positions: Float[Tensor, "points 3"], colors: Shaped[Tensor, "points 3"]) -> Start:
     """Round Gaussians as wide as the mean distance to their three nearest neighbours (Kerbl et al. 2023, section 5.1).
 
@@ -114,7 +137,7 @@ def of_file(given: GivenFile, views: TrainingViews) -> Start:
             f"Expected a PLY file of Gaussians for --pipeline.model.start-from, found no file {path}; sns-to-splat "
             "writes one."
         )
-    gaussians, colors, _ = read_splat(path)
+    gaussians, colors, classes = read_splat(path)
     if not len(gaussians):
         raise SceneError(f"Expected Gaussians in {path}, found none; give a file of this scene.")
     moved = in_world(gaussians, _inverse(world_from_scene(views.outputs, torch.float64)).float())
@@ -123,6 +146,8 @@ def of_file(given: GivenFile, views: TrainingViews) -> Start:
         frame: likeness(of_frame, colors, views.views) for frame, of_frame in by_frame.items()
     }
     _check_frame(path, given.frame, found)
+    if bool((classes >= 0).any()):
+        announce("start", f"the classes in {path} are left out; Gaussians take theirs from the labels of the scene")
     return by_frame[given.frame], colors
 
 
