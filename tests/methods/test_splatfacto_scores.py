@@ -279,3 +279,21 @@ def test_a_viewer_sees_other_cameras_as_pinholes_and_is_told_once(
     assert " ".join(capsys.readouterr().out.split()).count("as the pinhole of the same focal lengths") == 1
     with model.raw_outputs(), pytest.raises(SceneError, match="Expected pinhole cameras"):
         model.get_outputs_for_camera(other)
+
+
+def test_the_first_step_on_cuda_leaves_opacities_which_later_ones_reset(trainer: Any) -> None:
+    given = trainer.pipeline.model
+    model = copy.deepcopy(given, {id(given.kwargs): given.kwargs})
+    means = torch.zeros(1, model.num_points, 2)
+    means.absgrad = torch.zeros_like(means)  # pyright: ignore[reportAttributeAccessIssue]  # as gsplat gives them
+    model.info = {"means2d": means, "width": 8, "height": 8, "n_cameras": 1, "gaussian_ids": None}
+    model.info["radii"] = torch.ones(1, model.num_points)
+    for step, is_kept in ((0, True), (model.strategy.reset_every, False)):
+        groups = model.get_gaussian_param_groups()
+        model.step, model.optimizers = step, {name: torch.optim.Adam(groups[name], 0.1) for name in groups}
+        before = model.opacities.detach().clone()
+        assert bool((before.sigmoid() > 0.5).any())
+        model.strategy.refine_every = 10**9  # only the reset is of interest
+        model.step_post_backward(step)
+        assert torch.equal(model.opacities, before) == is_kept
+        assert model.optimizers["opacities"].param_groups[0]["params"][0] is model.gauss_params["opacities"]

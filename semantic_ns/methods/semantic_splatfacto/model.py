@@ -241,6 +241,13 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
         return [TrainingCallback(where, remember, update_every_num_iters=1)]
 
+    def step_post_backward(self, step: int) -> None:
+        """The parent's, on CUDA; in step 0 opacities stay, which gsplat resets where it counts from, too."""
+        kept = self.opacities.detach().clone() if step == 0 else None
+        super().step_post_backward(step)
+        if kept is not None:
+            self.gauss_params["opacities"].data.copy_(kept)
+
     def _unit_of_rate(self, name: str) -> float:
         """What a learning rate is counted in: that of the means in the median scale of the Gaussians."""
         if not self.config.train_gaussians:
