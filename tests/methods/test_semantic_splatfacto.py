@@ -304,7 +304,7 @@ def test_without_depth_gaussians_begin_at_sparse_points_and_without_these_nowher
 
 
 def test_options_that_a_cpu_cannot_follow_are_refused(nerfstudio_scene: Path, tmp_path: Path) -> None:
-    for name, value in (("rasterize_mode", "antialiased"), ("stop_split_at", 7), ("use_bilateral_grid", True)):
+    for name, value in (("rasterize_mode", "antialiased"), ("stop_split_at", 7), ("color_corrected_metrics", True)):
         with pytest.raises(SceneError, match=f"pipeline.model.{name.replace('_', '-')}, found"):
             set_up(nerfstudio_scene, tmp_path, STEPS, None, **{name: value})
 
