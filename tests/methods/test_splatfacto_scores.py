@@ -13,6 +13,7 @@ import pytest
 import torch
 from nerfstudio.cameras.cameras import CameraType
 from nerfstudio.configs.method_configs import method_configs
+from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCallbackLocation
 from PIL import Image
 
 from semantic_ns.active_learning.rounds import stage
@@ -297,3 +298,18 @@ def test_the_first_step_on_cuda_leaves_opacities_which_later_ones_reset(trainer:
         model.step_post_backward(step)
         assert torch.equal(model.opacities, before) == is_kept
         assert model.optimizers["opacities"].param_groups[0]["params"][0] is model.gauss_params["opacities"]
+
+
+def test_classes_are_computed_once_for_the_scores_and_the_checkpoint_of_a_step(trainer: Any) -> None:
+    pipeline = trainer.pipeline
+    model, loader = pipeline.model, pipeline.datamanager.fixed_indices_eval_dataloader
+    pipeline.get_average_image_metrics(loader, "eval", step=0)
+    own = model.class_probabilities
+    pipeline.state_dict()
+    assert model.class_probabilities is own
+    for callback in pipeline.get_training_callbacks(
+        TrainingCallbackAttributes(trainer.optimizers, None, pipeline, None)
+    ):
+        callback.run_callback_at_location(model.step, TrainingCallbackLocation.AFTER_TRAIN_ITERATION)
+    pipeline.state_dict()  # of the Gaussians after the step whose number the model still has
+    assert model.class_probabilities is not own
