@@ -1,6 +1,8 @@
 """The Gaussians of a file that a training begins with: those that lie elsewhere are found by how they look."""
 
+import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,11 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(nerfstudio_scene: Path) -> Scene:
-    parser = NerfstudioSemanticDataParserConfig(data=nerfstudio_scene)
+    return scene_of(nerfstudio_scene)
+
+
+def scene_of(folder: Path) -> Scene:
+    parser = NerfstudioSemanticDataParserConfig(data=folder)
     data = SplatDataManagerConfig(dataparser=parser).setup(device="cpu")
     return Scene(data.training_views, *first_gaussians(data.training_views.views))
 
@@ -127,3 +133,27 @@ def test_classes_that_a_file_has_and_training_does_not_take_are_told(
     write_splat(path, scene.gaussians, scene.colors, np.full(len(scene.gaussians), 3, np.int32))
     begin(scene, path, "scene")
     assert "are left out; Gaussians take theirs from the labels" in " ".join(capsys.readouterr().out.split())
+
+
+def test_world_is_the_colmap_model_where_the_scene_has_an_applied_transform(
+    nerfstudio_scene: Path, copy_scene: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    folder = copy_scene(nerfstudio_scene)
+    applied = torch.tensor([[0.0, 0, 1, 0.5], [1, 0, 0, 0], [0, 1, 0, -2]])
+    content = json.loads((folder / "transforms.json").read_text("utf8"))
+    (folder / "transforms.json").write_text(json.dumps(content | {"applied_transform": applied.tolist()}), "utf8")
+    scene = scene_of(folder)
+    of_model = in_world(scene.gaussians, world_from_scene(scene.views.outputs))
+    of_poses = in_world(of_model, applied)
+    name = scene.views.outputs.image_filenames[0].name
+    first = next(frame for frame in content["frames"] if frame["file_path"].endswith(name))
+    place = scene.views.dataset.cameras.camera_to_worlds[0, :, 3]
+    world = world_from_scene(scene.views.outputs)
+    pose = torch.tensor(first["transform_matrix"])[:3, 3]
+    torch.testing.assert_close(
+        applied[:, :3] @ (world[:, :3] @ place + world[:, 3]) + applied[:, 3], pose, atol=1e-4, rtol=1e-4
+    )
+    path = written(tmp_path / "model.ply", of_model, scene.colors)
+    torch.testing.assert_close(begin(scene, path, "world").means, scene.gaussians.means, atol=1e-3, rtol=1e-3)
+    with pytest.raises(SceneError, match=r"Expected the Gaussians of .* (to look like|where) the training"):
+        begin(scene, written(tmp_path / "poses.ply", of_poses, scene.colors), "world")

@@ -70,8 +70,9 @@ class SemanticSplatfactoModelConfig(SplatfactoModelConfig):
     """Gaussians to begin with: a PLY file of any program for Gaussian splats, or a folder that sns-to-splat wrote. By
     default they begin at the surface that the depth images of the scene show, or else at its sparse points."""
     start_frame: StartFrame = "world"
-    """Coordinates of the file to begin with: world are those of the poses in the scene's files, as sns-to-splat writes;
-    scene are nerfstudio's own, as ns-export gaussian-splat writes."""
+    """Coordinates of the file to begin with: world are those of the scene's files, as sns-to-splat writes, but where
+    transforms.json has an applied_transform those of the COLMAP model before it; scene are nerfstudio's own, as
+    ns-export gaussian-splat writes."""
     train_gaussians: bool = True
     """Train the Gaussians. False leaves them as the file has them, and only gives them classes; it needs a CPU."""
     depth_loss_weight: float = 0.02

@@ -39,7 +39,7 @@ class GivenFile:
 
     Attributes:
         path: a PLY file, or a folder that `sns-to-splat` wrote.
-        frame: whether it is in the world of the scene's files, or in scene units.
+        frame: whether it is in the world of `world_from_scene`, or in scene units.
     """
 
     path: Path
