@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from semantic_ns.cli.main import run_command
 from semantic_ns.dataparsers.metadata import ALPHA_COLOR, HAS_UNKNOWN_SCALE, METRES_PER_UNIT
 from semantic_ns.errors import SceneError
+from semantic_ns.io.console import announce
 from semantic_ns.runs import load_run
 
 if TYPE_CHECKING:  # slow to import, and not needed to refuse a wrong option
@@ -79,6 +80,12 @@ class ToSplat:
         from semantic_ns.export.splat import Splat
         from semantic_ns.methods.semantic_splatfacto.rendering import gaussians_on_cpu
 
+        if model.is_antialiased:
+            announce(
+                "splat",
+                "the run draws its Gaussians antialiased, which files of Gaussians cannot say; viewers, and the scores "
+                "below, show small ones as too opaque",
+            )
         gaussians, colors = gaussians_on_cpu(model)
         return Splat(gaussians, colors, model.class_probabilities.cpu())
 

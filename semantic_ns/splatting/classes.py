@@ -11,7 +11,7 @@ from torch import Tensor
 from semantic_ns.propagation.posterior import noise_rate, solve_posterior
 from semantic_ns.propagation.surface_graph import SurfacePoints, build_surface_graph
 from semantic_ns.splatting.composite import Tiles
-from semantic_ns.splatting.project import Gaussians, PinholeCamera, project
+from semantic_ns.splatting.project import Gaussians, PinholeCamera, antialiased, project
 
 _SLOTS = 2
 """Parts of an image whose votes are added up apart: as many threads can count."""
@@ -49,6 +49,7 @@ def gaussian_votes(
     cameras: Sequence[PinholeCamera],
     labels: Sequence[Int[Tensor, "_height _width"]],
     num_classes: int,
+    is_antialiased: bool = False,
 ) -> Votes:
     """Add up the rendering weight of each Gaussian in the pixels of each class (Marrie et al. 2025, equation (2)).
 
@@ -57,13 +58,15 @@ def gaussian_votes(
         cameras: cameras of the images.
         labels: classes of their pixels, 0..C-1, void -1.
         num_classes: C.
+        is_antialiased: whether the Gaussians were trained in gsplat's antialiased mode.
     """
     votes = torch.zeros(_SLOTS, len(gaussians), num_classes)
     num_labelled = num_pixels = 0
     for camera, image in zip(cameras, labels, strict=True):
         num_labelled, num_pixels = num_labelled + int((image >= 0).sum()), num_pixels + image.numel()
         if bool((image >= 0).any()):
-            tiles = Tiles.of(project(gaussians, camera), gaussians.opacities, camera.height, camera.width)
+            shown = antialiased(gaussians, camera) if is_antialiased else gaussians
+            tiles = Tiles.of(project(shown, camera), shown.opacities, camera.height, camera.width)
             tiles.add_votes(image.int(), votes)
     return Votes(votes.sum(dim=0), num_labelled / max(num_pixels, 1))
 

@@ -22,12 +22,14 @@ from semantic_ns.cli.to_splat import ToSplat
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.color import PeakSignalNoiseRatio
-from semantic_ns.export.splat import Splat, score_splat
+from semantic_ns.export.splat import Splat, pinhole_camera, score_splat
 from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.methods.semantic_splatfacto import rendering
 from semantic_ns.methods.semantic_splatfacto.datamanager import TrainingViews
 from semantic_ns.methods.semantic_splatfacto.method import semantic_splatfacto
 from semantic_ns.methods.semantic_splatfacto.model import SemanticSplatfactoModel
+from semantic_ns.splatting.project import antialiased
+from semantic_ns.splatting.rasterize import rasterize
 from support.registered import configured
 
 GREEN, BLACK, WHITE = torch.tensor([0.0, 1, 0]), torch.zeros(3), torch.ones(3)
@@ -313,3 +315,20 @@ def test_classes_are_computed_once_for_the_scores_and_the_checkpoint_of_a_step(t
         callback.run_callback_at_location(model.step, TrainingCallbackLocation.AFTER_TRAIN_ITERATION)
     pipeline.state_dict()  # of the Gaussians after the step whose number the model still has
     assert model.class_probabilities is not own
+
+
+def test_a_run_that_was_trained_antialiased_is_drawn_and_voted_for_so_on_a_cpu(trainer: Any) -> None:
+    pipeline = trainer.pipeline
+    model, camera = pipeline.model.eval(), pipeline.datamanager.train_dataset.cameras[0:1]
+    pinhole, views = pinhole_camera(camera[0]), pipeline.datamanager.training_views
+    pipeline.update_classes()
+    classic, classes = model.get_outputs_for_camera(camera), model.class_probabilities
+    model.config.rasterize_mode = "antialiased"
+    found = model.get_outputs_for_camera(camera)
+    model.update_classes(views)
+    votes = model.class_probabilities
+    model.config.rasterize_mode, model.class_probabilities = "classic", classes
+    _, _, opacity = rasterize(antialiased(model.gaussians(), pinhole), model.colors, pinhole)
+    torch.testing.assert_close(found["accumulation"][..., 0], opacity.detach())
+    assert not torch.equal(found["accumulation"], classic["accumulation"])
+    assert not torch.equal(votes, classes)

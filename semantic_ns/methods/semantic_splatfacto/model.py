@@ -34,7 +34,7 @@ from semantic_ns.methods.semantic_splatfacto.device_options import (
     refuse_options_of_device,
     refuse_without_kernels,
 )
-from semantic_ns.methods.semantic_splatfacto.optimizer import UNIT
+from semantic_ns.methods.semantic_splatfacto.optimizer import count_rates_in
 from semantic_ns.methods.semantic_splatfacto.pinholes import drawn_as_pinhole
 from semantic_ns.methods.whole_images import WholeImageModel, camera_of_rays
 
@@ -231,10 +231,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         if not self._is_on_cpu:
             return super().get_training_callbacks(training_callback_attributes)
         if optimizers is not None:
-            for name, optimizer in optimizers.optimizers.items():
-                for group in optimizer.param_groups:
-                    if UNIT in group and group[UNIT] is None:
-                        group[UNIT] = self._unit_of_rate(name)
+            count_rates_in(self._unit_of_rate, optimizers.optimizers)
 
         def remember(step: int) -> None:
             self.step = step
@@ -281,6 +278,11 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         return losses
 
     # Rendering
+
+    @property
+    def is_antialiased(self) -> bool:
+        """Whether small Gaussians are as faint as gsplat's antialiased mode makes them."""
+        return self.config.rasterize_mode == "antialiased"
 
     def gaussians(self) -> "Gaussians":
         """The Gaussians, in scene units."""
@@ -391,6 +393,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
             self.class_probabilities = torch.zeros(len(gaussians), self.taxonomy.num_classes, device=self.device)
             announce("classes", "no training image has a label, so that nothing has a class")
             return
-        votes = gaussian_votes(gaussians, [view.camera for view in views.views], labels, self.taxonomy.num_classes)
+        cameras, num_classes = [view.camera for view in views.views], self.taxonomy.num_classes
+        votes = gaussian_votes(gaussians, cameras, labels, num_classes, self.is_antialiased)
         found = class_probabilities(gaussians, colors, votes, spreads)
         self.class_probabilities = found.to(self.device)

@@ -1,6 +1,6 @@
 """Adam for Gaussians: each step changes those that its image shows, and nothing of the others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +15,19 @@ from semantic_ns.optimizers import RunDecayConfig, RunDecayScheduler
 
 UNIT = "unit"
 """Key of a parameter group: what its learning rate is counted in; the model says it before the first step."""
+
+
+def count_rates_in(unit_of: Callable[[str], float], optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
+    """Say what the rates of the groups that have a unit are counted in, where nobody has said it.
+
+    Args:
+        unit_of: the unit of the optimiser of this name.
+        optimizers: the optimisers by name.
+    """
+    for name, optimizer in optimizers.items():
+        for group in optimizer.param_groups:
+            if UNIT in group and group[UNIT] is None:
+                group[UNIT] = unit_of(name)
 
 
 class SparseAdam(torch.optim.Optimizer):

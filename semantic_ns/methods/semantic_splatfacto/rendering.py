@@ -12,7 +12,7 @@ from semantic_ns.batch import CLASSLESS, LOGITS, PLANAR_DEPTH
 from semantic_ns.export.splat import pinhole_camera
 from semantic_ns.methods.semantic_splatfacto.datamanager import SUMMED_DEPTH
 from semantic_ns.splatting.classes import are_classless
-from semantic_ns.splatting.project import Gaussians, PinholeCamera
+from semantic_ns.splatting.project import Gaussians, PinholeCamera, antialiased
 from semantic_ns.splatting.rasterize import fill_light, rasterize
 
 if TYPE_CHECKING:
@@ -64,7 +64,10 @@ def on_cpu(model: "SemanticSplatfactoModel", camera: Cameras) -> SplatImage:
     if inside is not None:
         parts = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities
         gaussians, features = Gaussians(*(part[inside] for part in parts)), features[inside]
-    image, depth, opacity = rasterize(gaussians, features, pinhole_camera(camera[0]))
+    pinhole = pinhole_camera(camera[0])
+    if model.is_antialiased:
+        gaussians = antialiased(gaussians, pinhole)
+    image, depth, opacity = rasterize(gaussians, features, pinhole)
     if _fills_holes(model):
         image = fill_light(image, opacity)
         return SplatImage(image[..., :3], image[..., 3:], depth, opacity)
