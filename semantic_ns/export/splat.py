@@ -24,6 +24,7 @@ from semantic_ns.labels.label_files import class_table
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.splatting.classes import are_classless, class_probabilities, gaussian_votes, labels_of
 from semantic_ns.splatting.fit import FitConfig, View, fit
+from semantic_ns.splatting.memory import memory_errors_as_scene_error
 from semantic_ns.splatting.octree import OctreeConfig, gaussians_of_points, quaternions
 from semantic_ns.splatting.ply import write_splat
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
@@ -111,6 +112,7 @@ def pinhole_cameras(dataset: Any) -> list[PinholeCamera]:
     return [pinhole_camera(dataset.cameras[index], image) for index, image in enumerate(dataset.image_filenames)]
 
 
+@memory_errors_as_scene_error("the images")
 def views_of(dataset: Any, depths: Sequence[Tensor] | None) -> list[View]:
     """The images of a data set, with planar depth in scene units, 0 where unknown (None: of all)."""
     views = []
@@ -207,6 +209,7 @@ def first_gaussians(
     )
 
 
+@memory_errors_as_scene_error("the Gaussians")
 def make_splat(
     views: Sequence[View],
     labels: Sequence[Tensor],

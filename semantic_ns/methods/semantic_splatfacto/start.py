@@ -19,6 +19,7 @@ from semantic_ns.geometry.world import world_from_scene
 from semantic_ns.io.console import announce
 from semantic_ns.methods.semantic_splatfacto.datamanager import TrainingViews
 from semantic_ns.methods.semantic_splatfacto.likeness import Likeness, likeness
+from semantic_ns.splatting.memory import memory_errors_as_scene_error
 from semantic_ns.splatting.ply import read_splat
 from semantic_ns.splatting.project import Gaussians
 
@@ -46,6 +47,7 @@ class GivenFile:
     frame: StartFrame
 
 
+@memory_errors_as_scene_error("the images and the Gaussians to begin with")
 def first_of(views: TrainingViews, given: GivenFile | None, points: SparsePoints | None) -> Start | None:
     """The Gaussians to begin with, in scene units, and their colours: of the file, else of depth, else of points.
 
