@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from semantic_ns.cli.main import run_command
 from semantic_ns.dataparsers.metadata import ALPHA_COLOR, HAS_UNKNOWN_SCALE, METRES_PER_UNIT
 from semantic_ns.errors import SceneError
+from semantic_ns.io.console import announce
 from semantic_ns.runs import load_run
 
 if TYPE_CHECKING:  # slow to import, and not needed to refuse a wrong option
@@ -24,12 +25,13 @@ if TYPE_CHECKING:  # slow to import, and not needed to refuse a wrong option
 class ToSplat:
     """Turn a trained run into Gaussians with classes, on the CPU, and write them for viewers of Gaussian splats.
 
-    Gaussians begin at the surface that depth shows, are trained on the training images, and take their classes from
-    the labels that the run was trained on, in closed form. They are written in the world of the scene's files, in
-    metres where its scale is known: splat.ply in colour and splat_classes.ply in the colours of the classes, both with
-    the id of the class of each Gaussian, and classes.json with the names of the ids. A run of semantic-splatfacto has
-    Gaussians already: they are written without further training, and of their colours what depends on the direction is
-    left out. The options --depth, --steps and --seed are for other runs.
+    Gaussians begin at the surface that depth shows, are trained on the training images, and take their classes from the
+    labels that the run was trained on, in closed form. They are written in the world of the scene's files (of its
+    COLMAP model, where transforms.json has an applied_transform), in metres where its scale is known: splat.ply in
+    colour and splat_classes.ply in the colours of the classes, both with the id of the class of each Gaussian, and
+    classes.json with the names of the ids. A run of semantic-splatfacto has Gaussians already: they are written without
+    further training, and of their colours what depends on the direction is left out. The options --depth, --steps and
+    --seed are for other runs.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -79,6 +81,12 @@ class ToSplat:
         from semantic_ns.export.splat import Splat
         from semantic_ns.methods.semantic_splatfacto.rendering import gaussians_on_cpu
 
+        if model.is_antialiased:
+            announce(
+                "splat",
+                "the run draws its Gaussians antialiased, which files of Gaussians cannot say; viewers, and the scores "
+                "below, show small ones as too opaque",
+            )
         gaussians, colors = gaussians_on_cpu(model)
         return Splat(gaussians, colors, model.class_probabilities.cpu())
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from semantic_ns.evaluation.calibration import CalibrationSums, calibration_sums
 from semantic_ns.evaluation.depth import DepthSums, depth_sums
-from semantic_ns.evaluation.metrics import confusion_matrix, segmentation_scores
+from semantic_ns.evaluation.metrics import confusion_matrix, missed_pixels, segmentation_scores
 from semantic_ns.evaluation.worst_images import ImageScores
 from semantic_ns.labels.taxonomy import VOID
 
@@ -34,6 +34,7 @@ class SceneAccumulator:
     def reset(self) -> None:
         """Forget all images."""
         self._confusion = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64)
+        self._missed = torch.zeros(self.num_classes, dtype=torch.int64)
         self._has_labels = False
         self.calibration = CalibrationSums()
         self._has_confidence = False
@@ -67,7 +68,7 @@ class SceneAccumulator:
         """Add the classes of one image.
 
         Args:
-            labels: Predicted classes 0..C-1.
+            labels: Predicted classes 0..C-1; -1 (void) is wrong, and no other class's pixel.
             target: True classes, -1 (void) where nothing is scored.
             confidence: Probability of the predicted classes, if it is to be scored.
         """
@@ -75,7 +76,9 @@ class SceneAccumulator:
             image.add_labels(labels, target)
         self._has_labels = True
         target = target.to(labels.device)
-        self._confusion += confusion_matrix(labels, target, self.num_classes).cpu()
+        self._missed += missed_pixels(labels, target, self.num_classes).cpu()
+        answered = target.masked_fill(labels == VOID, VOID)
+        self._confusion += confusion_matrix(labels, answered, self.num_classes).cpu()
         if confidence is not None:
             self._has_confidence = True
             self.calibration += calibration_sums(confidence, labels == target, target != VOID)
@@ -105,6 +108,7 @@ class SceneAccumulator:
         total = SceneAccumulator(self.num_classes, self.metres_per_unit)
         for part in parts:
             total._confusion += part._confusion
+            total._missed += part._missed
             total.calibration += part.calibration
             total._depth += part._depth
             total._squared_error += part._squared_error
@@ -137,7 +141,7 @@ class SceneAccumulator:
         return result
 
     def _label_scores(self, class_names: Sequence[str]) -> dict[str, float]:
-        scores = segmentation_scores(self._confusion)
+        scores = segmentation_scores(self._confusion, self._missed)
         result = {
             "miou": scores.miou,
             "miou_present": scores.miou_present,

@@ -67,16 +67,37 @@ def confusion_matrix(
     return counts.view(num_classes, num_classes)
 
 
-def segmentation_scores(confusion: Int64[Tensor, "classes classes"]) -> SegmentationScores:
+def missed_pixels(
+    prediction: Integer[Tensor, "*pixels"], target: Integer[Tensor, "*pixels"], num_classes: int
+) -> Int64[Tensor, "classes"]:
+    """Count the pixels of each class that are predicted to have none, which `confusion_matrix` refuses.
+
+    Args:
+        prediction: Classes 0..C-1, or -1 (void).
+        target: Classes 0..C-1, or -1 (void) where there is nothing to score.
+        num_classes: C.
+    """
+    return torch.bincount(target[(prediction == VOID) & (target != VOID)].to(torch.int64), minlength=num_classes)
+
+
+def segmentation_scores(
+    confusion: Int64[Tensor, "classes classes"], missed: Int64[Tensor, "classes"] | None = None
+) -> SegmentationScores:
     """Take every score from one confusion matrix (rows: ground truth, columns: prediction).
 
     The two means of IoU are the two in use: over the classes of the union (Zhi et al. 2021, released code, "mIoU")
     and over those of the ground truth ("mIoU_valid" there).
 
     A matrix without a single count gives NaN for every score.
+
+    Args:
+        confusion: see `confusion_matrix`.
+        missed: pixels of each class for which none is predicted: wrong, but nobody else's; None for no such pixel.
     """
     counts = confusion.to("cpu", torch.float64)
     hits, rows, columns = counts.diagonal(), counts.sum(1), counts.sum(0)
+    if missed is not None:
+        rows = rows + missed.to(rows)
     iou = hits / (rows + columns - hits)  # 0 / 0 = NaN for a class that does not occur.
     present = rows > 0
     share = rows[present] / rows.sum()

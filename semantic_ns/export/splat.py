@@ -15,15 +15,16 @@ from torch import Tensor
 from semantic_ns.batch import PLANAR_DEPTH, meets_nothing
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
-from semantic_ns.evaluation.metrics import SegmentationScores, confusion_matrix, segmentation_scores
+from semantic_ns.evaluation.metrics import SegmentationScores, confusion_matrix, missed_pixels, segmentation_scores
 from semantic_ns.export.labels import CLASSES_FILE
 from semantic_ns.geometry.poses import opencv_to_opengl
 from semantic_ns.geometry.world import world_from_scene
 from semantic_ns.io.writing import write_json
 from semantic_ns.labels.label_files import class_table
 from semantic_ns.labels.taxonomy import Taxonomy
-from semantic_ns.splatting.classes import class_probabilities, gaussian_votes, labels_of
+from semantic_ns.splatting.classes import are_classless, class_probabilities, gaussian_votes, labels_of
 from semantic_ns.splatting.fit import FitConfig, View, fit
+from semantic_ns.splatting.memory import memory_errors_as_scene_error
 from semantic_ns.splatting.octree import OctreeConfig, gaussians_of_points, quaternions
 from semantic_ns.splatting.ply import write_splat
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
@@ -92,7 +93,7 @@ def pinhole_camera(camera: Cameras, image: object = "a view") -> PinholeCamera:
     ):
         raise SceneError(
             f"Expected pinhole cameras, found lens distortion or another kind of camera of {image}; undistort "
-            "images, labels and depth first."
+            "images, labels and depth first, or choose perspective for a camera path."
         )
     pose = np.eye(4)
     pose[:3] = camera.camera_to_worlds.double().cpu().numpy()
@@ -111,6 +112,7 @@ def pinhole_cameras(dataset: Any) -> list[PinholeCamera]:
     return [pinhole_camera(dataset.cameras[index], image) for index, image in enumerate(dataset.image_filenames)]
 
 
+@memory_errors_as_scene_error("the images")
 def views_of(dataset: Any, depths: Sequence[Tensor] | None) -> list[View]:
     """The images of a data set, with planar depth in scene units, 0 where unknown (None: of all)."""
     views = []
@@ -207,6 +209,7 @@ def first_gaussians(
     )
 
 
+@memory_errors_as_scene_error("the Gaussians")
 def make_splat(
     views: Sequence[View],
     labels: Sequence[Tensor],
@@ -248,7 +251,8 @@ def score_splat(
 ) -> SplatScores:
     """Compare what the Gaussians show, holes filled, with images, depth and labels.
 
-    Of images with transparency holes stay, and both are compared before a background, as ns-eval does.
+    Of images with transparency holes stay, and both are compared before a background, as ns-eval does. A surface
+    without a class is wrong.
 
     Args:
         splat: the Gaussians.
@@ -262,6 +266,7 @@ def score_splat(
     """
     num_classes = splat.probabilities.shape[1]
     confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
+    missed = torch.zeros(num_classes, dtype=torch.long)
     background = torch.zeros(3) if background is None else background
     psnr, depth_error, num_depths = [], 0.0, 0
     for view, truth in zip(views, labels, strict=True):
@@ -276,7 +281,10 @@ def score_splat(
             continue
         error = (image[..., :3].clamp(0, 1) - view.before(background)).square().mean(dim=-1)[is_used].mean()
         psnr.append(float(-10 * error.clamp(min=1e-12).log10()))
-        confusion += confusion_matrix(image[..., 3:].argmax(dim=-1), truth.where(is_used, -1), num_classes)
+        is_classless, target = are_classless(image[..., 3:], opacity), truth.where(is_used, -1)
+        found = image[..., 3:].argmax(dim=-1).masked_fill(is_classless, -1)
+        missed += missed_pixels(found, target, num_classes)
+        confusion += confusion_matrix(found, target.masked_fill(is_classless, -1), num_classes)
         if view.depth is not None:
             is_known = is_used & (view.depth > 0)
             expected = depth / opacity.clamp(min=1e-6)
@@ -289,7 +297,7 @@ def score_splat(
         float(np.mean(psnr)),
         float(np.min(psnr)),
         depth_error / num_depths if num_depths else None,
-        segmentation_scores(confusion) if bool(confusion.any()) else None,
+        segmentation_scores(confusion, missed) if bool(confusion.any()) or bool(missed.any()) else None,
     )
 
 

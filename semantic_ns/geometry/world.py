@@ -12,7 +12,11 @@ WORLD_FROM_SCENE = "world_from_scene"
 
 
 def world_from_scene(outputs: DataparserOutputs, dtype: torch.dtype = torch.float32) -> Float[Tensor, "3 4"]:
-    """The inverse of p_scene = scale (R p_world + t), with [R | t] = `dataparser_transform`."""
+    """The inverse of p_scene = scale (R p_world + t), with [R | t] = `dataparser_transform`.
+
+    The world is that of the poses in the data set's files. Where transforms.json has an `applied_transform` (and in
+    what older versions of nerfstudio made of a COLMAP model), nerfstudio takes it back: then it is that of the model.
+    """
     transform = outputs.dataparser_transform.to(dtype)
     rotation, translation = transform[:, :3], transform[:, 3:]
     return torch.cat([rotation.T / float(outputs.dataparser_scale), -rotation.T @ translation], dim=-1)

@@ -1,7 +1,6 @@
 """Classes of a run's Gaussians from the labels of a session, in closed form."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.runs import Run
 from semantic_ns.splatting.classes import class_probabilities, gaussian_votes
 from semantic_ns.splatting.composite import Tiles
-from semantic_ns.splatting.project import PinholeCamera, project
+from semantic_ns.splatting.project import PinholeCamera, antialiased, every_nth, project
 from semantic_ns.surface.sweep import sweep_stride
 
 NUM_PIXELS = 1_200_000
@@ -48,6 +47,7 @@ class GaussianWorker:
         self._run, dataset = run, run.pipeline.datamanager.train_dataset
         model: Any = run.pipeline.model  # a SemanticSplatfactoModel
         self._gaussians, self._colors = model.gaussians_on_cpu()
+        self._is_antialiased: bool = model.is_antialiased
         self._cameras = pinhole_cameras(dataset)
         self.stride = sweep_stride([(camera.height, camera.width) for camera in self._cameras], NUM_PIXELS)
         self._coarse = [every_nth(camera, self.stride) for camera in self._cameras]
@@ -72,7 +72,7 @@ class GaussianWorker:
         votes = (confidence >= 255 * REACHED) & np.isin(labels, known)
         classes = np.where(votes, np.searchsorted(known, labels), -1).astype(np.int32)
         images = [torch.from_numpy(image) for image in classes]
-        counted = gaussian_votes(self._gaussians, self._coarse, images, len(known))
+        counted = gaussian_votes(self._gaussians, self._coarse, images, len(known), self._is_antialiased)
         self._probabilities = class_probabilities(self._gaussians, self._colors, counted, spreads=False)
         said, sure = zip(*(self._say(camera) for camera in self._coarse), strict=True)
         return np.stack(said), np.stack(sure)
@@ -121,17 +121,11 @@ class GaussianWorker:
         height, width = camera.height, camera.width
         if not self._class_ids:
             return np.full((height, width), -1, np.int16), np.zeros((height, width), np.uint8)
-        tiles = Tiles.of(project(self._gaussians, camera), self._gaussians.opacities, height, width)
+        shown = antialiased(self._gaussians, camera) if self._is_antialiased else self._gaussians
+        tiles = Tiles.of(project(shown, camera), shown.opacities, height, width)
         shares, left = tiles.composite(self._probabilities)
         best, places = shares.max(dim=-1)
         has_class = best > _LEAST_PROBABILITY
         labels = torch.tensor(self._class_ids)[places].where(has_class, -1)
         confidence = (best / (1 - left).clamp(min=_LEAST_PROBABILITY)).clamp(0, 1).where(has_class, 0.0)
         return labels.numpy().astype(np.int16), (confidence * 255).round().numpy().astype(np.uint8)
-
-
-def every_nth(camera: PinholeCamera, stride: int) -> PinholeCamera:
-    """The camera whose pixels look where every n-th one along rows and columns of another does."""
-    fx, fy, cx, cy = camera.lens
-    lens = torch.stack([fx / stride, fy / stride, (cx - 0.5) / stride + 0.5, (cy - 0.5) / stride + 0.5])
-    return replace(camera, lens=lens, height=-(-camera.height // stride), width=-(-camera.width // stride))

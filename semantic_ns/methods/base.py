@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from semantic_ns.batch import (
+    CLASSLESS,
     DEPTH_M,
     LABELS,
     LOGITS,
@@ -74,9 +75,9 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
     Outputs at evaluation, each [rays, c] float: ``rgb`` 3, ``accumulation`` 1, ``depth`` 1 (median distance along the
     unit ray, scene units), ``expected_depth`` 1, ``semantics_colormap`` 3, ``semantics_overlay`` 3,
     ``semantics_confidence`` 1, ``semantics_entropy`` 1 (divided by ln C). Inside :meth:`raw_outputs` also
-    ``semantics_labels`` 1 (int64, 0..C-1) and ``planar_depth`` 1 (scene units). Where a ray meets nothing (see
-    :func:`meets_nothing`) the pictures of classes show the background. Single rays, not those of an image, also have
-    ``normals`` 3: unit normals n in scene axes, as (n + 1) / 2.
+    ``semantics_labels`` 1 (int64, 0..C-1, or -1 where a surface has no class) and ``planar_depth`` 1 (scene units).
+    Where a ray meets nothing (see :func:`meets_nothing`) the pictures of classes show the background. Single rays, not
+    those of an image, also have ``normals`` 3: unit normals n in scene axes, as (n + 1) / 2.
     """
 
     config: Any
@@ -297,8 +298,10 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
         """Replace logits; the classes [rays, 1] where rays meet something, void elsewhere."""
         if LOGITS not in outputs:
             return None
-        logits, rgb = outputs.pop(LOGITS), outputs["rgb"]
+        logits, rgb, is_classless = outputs.pop(LOGITS), outputs["rgb"], outputs.pop(CLASSLESS, None)
         labels, confidence, entropy = describe_logits(logits)
+        if is_classless is not None:
+            labels, confidence = labels.masked_fill(is_classless, VOID), confidence.masked_fill(is_classless, 0.0)
         is_empty = meets_nothing(outputs["accumulation"])
         seen = labels.masked_fill(is_empty, VOID)
         colormap = self.taxonomy.colorize(seen[..., 0])
@@ -308,7 +311,7 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
             outputs["semantics_colormap"] = torch.where(is_empty, background.to(colormap), colormap)
         else:
             outputs["semantics_colormap"] = colormap
-        outputs["semantics_overlay"] = self.panel.compose(rgb, torch.where(is_empty, rgb, colormap), seen)
+        outputs["semantics_overlay"] = self.panel.compose(rgb, torch.where(seen == VOID, rgb, colormap), seen)
         outputs["semantics_confidence"] = confidence
         outputs["semantics_entropy"] = entropy
         if self._renders_raw_outputs:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from semantic_ns.propagation.posterior import noise_rate, solve_posterior
 from semantic_ns.propagation.surface_graph import SurfacePoints, build_surface_graph
 from semantic_ns.splatting.composite import Tiles
-from semantic_ns.splatting.project import Gaussians, PinholeCamera, project
+from semantic_ns.splatting.project import Gaussians, PinholeCamera, antialiased, project
 
 _SLOTS = 2
 """Parts of an image whose votes are added up apart: as many threads can count."""
@@ -22,6 +22,10 @@ _GAUSSIANS_PER_NODE = 3
 _SPREAD = 0.6
 """Points of a Gaussian lie at its mean and so many standard deviations beside it, by which large ones touch."""
 _LEAST_PROBABILITY = 1e-3
+_LEAST_SHARE = 1e-3
+"""Of the light that a pixel stops, the least that has to have a class for the pixel to have one."""
+_FEW = 0.02
+"""Share of Gaussians at either end of an axis that may be far away from the others."""
 _DENSE, _CLEAN_NOISE_RATE = 0.5, 0.1
 """Share of labelled pixels from which on, and noise rate below which, votes stand as they are: the many votes of a
 Gaussian outvote so little noise, of which what lies across the outlines of classes is a part."""
@@ -45,6 +49,7 @@ def gaussian_votes(
     cameras: Sequence[PinholeCamera],
     labels: Sequence[Int[Tensor, "_height _width"]],
     num_classes: int,
+    is_antialiased: bool = False,
 ) -> Votes:
     """Add up the rendering weight of each Gaussian in the pixels of each class (Marrie et al. 2025, equation (2)).
 
@@ -53,13 +58,15 @@ def gaussian_votes(
         cameras: cameras of the images.
         labels: classes of their pixels, 0..C-1, void -1.
         num_classes: C.
+        is_antialiased: whether the Gaussians were trained in gsplat's antialiased mode.
     """
     votes = torch.zeros(_SLOTS, len(gaussians), num_classes)
     num_labelled = num_pixels = 0
     for camera, image in zip(cameras, labels, strict=True):
         num_labelled, num_pixels = num_labelled + int((image >= 0).sum()), num_pixels + image.numel()
         if bool((image >= 0).any()):
-            tiles = Tiles.of(project(gaussians, camera), gaussians.opacities, camera.height, camera.width)
+            shown = antialiased(gaussians, camera) if is_antialiased else gaussians
+            tiles = Tiles.of(project(shown, camera), shown.opacities, camera.height, camera.width)
             tiles.add_votes(image.int(), votes)
     return Votes(votes.sum(dim=0), num_labelled / max(num_pixels, 1))
 
@@ -69,8 +76,9 @@ def class_probabilities(
 ) -> Float[Tensor, "gaussians classes"]:
     """Probabilities of classes from votes; all zero where no label reaches.
 
-    Dense clean votes stand as they are. Others are added up over voxels, spread over the graph of those that touch, and
-    weighed by how noisy they are, see :func:`semantic_ns.propagation.posterior.solve_posterior`.
+    Dense clean votes stand as they are, and so do those of Gaussians far away from the others. The rest are added up
+    over voxels, spread over the graph of those that touch, and weighed by how noisy they are, see
+    :func:`semantic_ns.propagation.posterior.solve_posterior`.
 
     Args:
         gaussians: the Gaussians.
@@ -84,16 +92,30 @@ def class_probabilities(
     # Of single Gaussians: voxels lie across the outlines of classes, where labels differ without being wrong.
     if votes.labelled_share > _DENSE and noise_rate(votes.counts.round().numpy()) < _CLEAN_NOISE_RATE:
         return own
-    low, high = gaussians.means.amin(dim=0), gaussians.means.amax(dim=0)
+    is_near = are_near(gaussians.means)
+    parts = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities
+    near = Gaussians(*(part[is_near] for part in parts))
+    low, high = near.means.amin(dim=0), near.means.amax(dim=0)
     graph = build_surface_graph(
-        _surface_points(gaussians, colors, low, high), min(_NUM_NODES, max(1, len(gaussians) // _GAUSSIANS_PER_NODE))
+        _surface_points(near, colors[is_near], low, high), min(_NUM_NODES, max(1, len(near) // _GAUSSIANS_PER_NODE))
     )
-    nodes = torch.from_numpy(graph.voxels.at(_unit(gaussians.means, low, high).numpy())).long()
+    nodes = torch.full((len(gaussians),), -1)
+    nodes[is_near] = torch.from_numpy(graph.voxels.at(_unit(near.means, low, high).numpy())).long()
     of_nodes = torch.zeros(graph.num_nodes, votes.counts.shape[1]).index_add(
         0, nodes.clamp(min=0), votes.counts * (nodes >= 0)[:, None]
     )
     posterior = without_traces(torch.from_numpy(solve_posterior(graph, of_nodes.numpy()).probabilities))
     return torch.where((nodes >= 0)[:, None], posterior[nodes.clamp(min=0)], own)
+
+
+def are_near(means: Float[Tensor, "gaussians 3"]) -> Bool[Tensor, "gaussians"]:
+    """Which Gaussians are of the scene, and not a few far away, by which its voxels would become too large.
+
+    Those are near that lie in the box of the middle 96 % along each axis, or no farther from it than it is wide.
+    """
+    low, high = (torch.from_numpy(bound).float() for bound in np.quantile(means.numpy(), [_FEW, 1 - _FEW], axis=0))
+    margin = (high - low).max()
+    return ((means >= low - margin) & (means <= high + margin)).all(dim=1)
 
 
 def without_traces(probabilities: Float[Tensor, "nodes classes"]) -> Float[Tensor, "nodes classes"]:
@@ -148,6 +170,18 @@ def axes_of(quats: Float[Tensor, "gaussians 4"]) -> Float[Tensor, "gaussians 3 3
         ],
         dim=1,
     )
+
+
+def are_classless(
+    shares: Float[Tensor, "*pixels classes"], opacity: Float[Tensor, "*pixels"]
+) -> Bool[Tensor, "*pixels"]:
+    """Whether what pixels show has no class: that of hardly any of the light.
+
+    Args:
+        shares: composited probabilities of classes.
+        opacity: share of the light that is stopped.
+    """
+    return shares.sum(dim=-1) <= _LEAST_SHARE * opacity
 
 
 def labels_of(probabilities: Float[Tensor, "gaussians classes"]) -> np.ndarray:

@@ -73,7 +73,7 @@ class FitConfig:
     def rate(self, step: int) -> float:
         """The rates of a step over those of the first."""
         passed = step / max(self.steps, 1)
-        return self.last_rate ** max(0.0, (passed - self.constant_share) / (1 - self.constant_share))
+        return self.last_rate ** max(0.0, (passed - self.constant_share) / max(1 - self.constant_share, 1e-9))
 
 
 def fit(

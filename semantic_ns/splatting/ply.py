@@ -9,6 +9,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
+from semantic_ns.io.console import announce
 from semantic_ns.io.writing import replacing
 from semantic_ns.splatting.project import Gaussians
 
@@ -55,7 +56,7 @@ def write_splat(
 def read_splat(path: Path) -> tuple[Gaussians, Float[Tensor, "gaussians 3"], Int32[ndarray, "gaussians"]]:
     """Read Gaussians, their colours without what depends on the view, and their classes (-1 where there is none).
 
-    Gaussians with a number that is not finite are left out.
+    Gaussians with a number that is not finite are left out, and counted in the log.
 
     Raises:
         SceneError: the file cannot be read, or is no PLY of Gaussians.
@@ -78,6 +79,12 @@ def read_splat(path: Path) -> tuple[Gaussians, Float[Tensor, "gaussians 3"], Int
 
     values = columns(*(name for name in _NAMES if name not in ("nx", "ny", "nz")))
     is_finite = values.isfinite().all(dim=1)
+    if not bool(is_finite.all()):
+        announce(
+            "splat",
+            f"{int((~is_finite).sum())} of {len(values)} Gaussians of {path} have numbers that are not "
+            "finite, and are left out",
+        )
     means, dc, opacity, scales, quats = values[is_finite].split([3, 3, 1, 3, 4], dim=1)
     classes = np.full(len(values), -1, np.int32)
     if CLASS in (vertex.dtype.names or ()):

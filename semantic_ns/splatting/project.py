@@ -1,6 +1,6 @@
 """Gaussians in space, a pinhole camera, and where the camera sees them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,8 @@ from semantic_ns.splatting import project_numba
 
 NEAR = 0.01
 """Gaussians whose planar depth is below this are not visible (gsplat's default)."""
+_BLUR = 0.3
+"""Pixels² that :func:`project` adds to 2D covariances."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,13 @@ class Projected:
     reach: Float[Tensor, "gaussians 2"]
 
 
+def every_nth(camera: PinholeCamera, stride: int) -> PinholeCamera:
+    """The camera whose pixels look where every n-th one along rows and columns of another does."""
+    fx, fy, cx, cy = camera.lens
+    lens = torch.stack([fx / stride, fy / stride, (cx - 0.5) / stride + 0.5, (cy - 0.5) / stride + 0.5])
+    return replace(camera, lens=lens, height=-(-camera.height // stride), width=-(-camera.width // stride))
+
+
 def project(gaussians: Gaussians, camera: PinholeCamera, near: float = NEAR) -> Projected:
     """Project Gaussians by the local affine map of Zwicker et al. (2001, equations (26) to (31)).
 
@@ -83,6 +92,26 @@ def project(gaussians: Gaussians, camera: PinholeCamera, near: float = NEAR) -> 
         _array(found.at), _array(found.conics), _array(found.depths), _array(found.reach),
     )  # fmt: skip
     return found
+
+
+@torch.no_grad()
+def antialiased(gaussians: Gaussians, camera: PinholeCamera) -> Gaussians:
+    """The Gaussians that one camera sees with the opacities of gsplat's antialiased mode.
+
+    Where the 2D covariance S of a Gaussian grows to S + 0.3 I its opacity is multiplied by the root of
+    det S / det (S + 0.3 I), so that a small one stops no more light than before (Yu et al. 2024). No gradient passes.
+
+    Args:
+        gaussians: the Gaussians.
+        camera: the camera.
+    """
+    projected = project(gaussians, camera)
+    a, b, c = projected.conics.double().unbind(dim=1)
+    det = 1 / (a * c - b * b)  # of the inverse of the conic, which is [[c, -b], [-b, a]] times it
+    before = (c * det - _BLUR) * (a * det - _BLUR) - (b * det) ** 2
+    factor = (before / det).clamp(0, 1).sqrt().float()
+    opacities = gaussians.opacities * torch.where(projected.reach[:, 0] > 0, factor, 1.0)
+    return replace(gaussians, opacities=opacities)
 
 
 def project_backward(

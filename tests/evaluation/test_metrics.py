@@ -197,3 +197,16 @@ def test_pooled_psnr_of_equal_pictures_is_infinite() -> None:
     accumulator = SceneAccumulator(CLASSES, metres_per_unit=1.0)
     accumulator.add_color(torch.ones(2, 2, 3), torch.ones(2, 2, 3))
     assert accumulator.result([""] * CLASSES)["psnr_pooled"] == math.inf
+
+
+def test_a_pixel_without_a_predicted_class_is_wrong_and_no_pixel_of_another_class() -> None:
+    target = torch.tensor([0, 0, 1, VOID])[:, None, None]
+    sums = SceneAccumulator(2, 1.0)
+    sums.add_labels(torch.tensor([0, VOID, 1, VOID])[:, None, None], target)
+    scores = sums.result(["a", "b"])
+    assert (scores["iou/a"], scores["iou/b"]) == (0.5, 1.0)
+    assert scores["pixel_accuracy"] == pytest.approx(2 / 3)
+    assert scores["class_accuracy"] == pytest.approx(0.75)
+    pooled = SceneAccumulator(2, 1.0)
+    pooled.pool([sums, sums])
+    assert pooled.result(["a", "b"]) == scores

@@ -6,6 +6,7 @@ import pytest
 import torch
 from nerfstudio.engine.optimizers import Optimizers
 
+from semantic_ns.errors import SceneError
 from semantic_ns.methods.semantic_splatfacto.optimizer import UNIT, HeldDecayConfig, SparseAdam, SparseAdamConfig
 from semantic_ns.optimizers import scale_schedules_to_run
 from semantic_ns.splatting.fit import FitConfig
@@ -85,3 +86,26 @@ def test_a_group_without_gradients_keeps_its_parameters() -> None:
     parameter = torch.ones(2, 3, requires_grad=True)
     SparseAdam([parameter], 0.1).step()
     assert torch.equal(parameter, torch.ones(2, 3))
+
+
+def test_a_rate_that_is_held_to_the_end_never_falls() -> None:
+    parameter = torch.nn.Parameter(torch.ones(2, 3))
+    optimizer = SparseAdam([parameter], 0.3)
+    scheduler = HeldDecayConfig(constant_fraction=1.0, max_steps=5).setup().get_scheduler(optimizer, 0.3)
+    for step in range(6):
+        assert scheduler.get_last_lr() == [0.3]
+        assert FitConfig(steps=5, constant_share=1.0).rate(step) == 1
+        optimizer.step()
+        scheduler.step()
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_of_the_run_outside_of_it_is_one_sentence(share: float) -> None:
+    optimizer = SparseAdam([torch.ones(2, 3, requires_grad=True)], 0.3)
+    with pytest.raises(SceneError, match=f"constant-fraction, found {share}"):
+        HeldDecayConfig(constant_fraction=share, max_steps=5).setup().get_scheduler(optimizer, 0.3)
+
+
+def test_a_decay_of_weights_that_would_be_ignored_is_refused() -> None:
+    with pytest.raises(SceneError, match="weight-decay of 0 for Gaussians on a CPU, found 10"):
+        SparseAdamConfig(lr=0.1, weight_decay=10.0).setup([torch.ones(2, 3, requires_grad=True)])

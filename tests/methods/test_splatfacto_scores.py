@@ -1,5 +1,6 @@
 """`semantic-splatfacto` while it is scored: the background and the classes that scores see, and what depth is for."""
 
+import copy
 import json
 import math
 import shutil
@@ -10,19 +11,25 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from nerfstudio.cameras.cameras import CameraType
 from nerfstudio.configs.method_configs import method_configs
+from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCallbackLocation
 from PIL import Image
 
 from semantic_ns.active_learning.rounds import stage
-from semantic_ns.batch import LABELS
+from semantic_ns.batch import LABELS, RENDERED_LABELS
 from semantic_ns.cli.to_splat import ToSplat
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.color import PeakSignalNoiseRatio
-from semantic_ns.export.splat import Splat, score_splat
+from semantic_ns.export.splat import Splat, pinhole_camera, score_splat
+from semantic_ns.labels.taxonomy import VOID
+from semantic_ns.methods.semantic_splatfacto import rendering
 from semantic_ns.methods.semantic_splatfacto.datamanager import TrainingViews
 from semantic_ns.methods.semantic_splatfacto.method import semantic_splatfacto
 from semantic_ns.methods.semantic_splatfacto.model import SemanticSplatfactoModel
+from semantic_ns.splatting.project import antialiased
+from semantic_ns.splatting.rasterize import rasterize
 from support.registered import configured
 
 GREEN, BLACK, WHITE = torch.tensor([0.0, 1, 0]), torch.zeros(3), torch.ones(3)
@@ -218,3 +225,110 @@ def test_the_log_says_what_depth_is_for_and_depth_for_nothing_is_not_read(
     out = " ".join(capsys.readouterr().out.split())
     assert ("depth images" in out) == (said is not None)
     assert (said or "") in out
+
+
+def test_a_surface_without_a_class_is_void_and_other_pixels_are_as_ever(trainer: Any) -> None:
+    pipeline, camera = trainer.pipeline, trainer.pipeline.datamanager.train_dataset.cameras[0:1]
+    pipeline.update_classes()
+    model = pipeline.model.eval()
+    classes = model.class_probabilities
+    with model.raw_outputs():
+        before = model.get_outputs_for_camera(camera)
+        left = model.means[:, 0] < model.means[:, 0].median()
+        model.class_probabilities = classes.masked_fill(left[:, None], 0.0)
+        with torch.no_grad():
+            shares = rendering.on_cpu(model, camera)
+            expected = shares.probabilities.argmax(dim=-1, keepdim=True)
+        after = model.get_outputs_for_camera(camera)
+        model.class_probabilities = torch.zeros_like(classes)
+        nothing = model.get_outputs_for_camera(camera)
+    model.class_probabilities = classes
+    is_void = after[RENDERED_LABELS] == VOID
+    assert bool(is_void.any())
+    assert bool((before[RENDERED_LABELS] >= 0)[before["accumulation"] >= 0.5].all())
+    share = shares.probabilities.sum(dim=-1, keepdim=True) / shares.opacity[..., None].clamp(min=1e-6)
+    assert torch.equal(is_void, share <= 1e-3)
+    assert torch.equal(after[RENDERED_LABELS][~is_void], expected[~is_void])
+    assert set(nothing[RENDERED_LABELS].flatten().tolist()) == {VOID}
+    is_seen = nothing["accumulation"] >= 0.5
+    assert not bool(nothing["semantics_confidence"].any())
+    assert not bool(nothing["semantics_colormap"].any())
+    torch.testing.assert_close(
+        nothing["semantics_overlay"], nothing["rgb"].where(is_seen, nothing["semantics_overlay"])
+    )
+
+
+def test_nothing_with_a_class_scores_nothing(trainer: Any) -> None:
+    data, model = trainer.pipeline.datamanager, trainer.pipeline.model
+    gaussians, colors = model.gaussians_on_cpu()
+    views, num_classes = data.training_views.views, model.taxonomy.num_classes
+    scores = score_splat(
+        Splat(gaussians, colors, torch.zeros(len(gaussians), num_classes)), views, data.training_views.labels, 1.0
+    )
+    assert scores.classes is not None
+    assert scores.classes.pixel_accuracy == scores.classes.miou_present == 0
+
+
+@pytest.mark.parametrize("kind", [CameraType.FISHEYE624, CameraType.EQUIRECTANGULAR])
+def test_a_viewer_sees_other_cameras_as_pinholes_and_is_told_once(
+    trainer: Any, capsys: pytest.CaptureFixture[str], kind: CameraType
+) -> None:
+    model, camera = trainer.pipeline.model.eval(), trainer.pipeline.datamanager.train_dataset.cameras[0:1]
+    expected = model.get_outputs_for_camera(camera)["rgb"]
+    other = copy.deepcopy(camera)
+    other.camera_type.fill_(kind.value)
+    for _ in range(2):
+        assert torch.equal(model.get_outputs_for_camera(other)["rgb"], expected)
+    assert " ".join(capsys.readouterr().out.split()).count("as the pinhole of the same focal lengths") == 1
+    with model.raw_outputs(), pytest.raises(SceneError, match="Expected pinhole cameras"):
+        model.get_outputs_for_camera(other)
+
+
+def test_the_first_step_on_cuda_leaves_opacities_which_later_ones_reset(trainer: Any) -> None:
+    given = trainer.pipeline.model
+    model = copy.deepcopy(given, {id(given.kwargs): given.kwargs})
+    means = torch.zeros(1, model.num_points, 2)
+    means.absgrad = torch.zeros_like(means)  # pyright: ignore[reportAttributeAccessIssue]  # as gsplat gives them
+    model.info = {"means2d": means, "width": 8, "height": 8, "n_cameras": 1, "gaussian_ids": None}
+    model.info["radii"] = torch.ones(1, model.num_points)
+    for step, is_kept in ((0, True), (model.strategy.reset_every, False)):
+        groups = model.get_gaussian_param_groups()
+        model.step, model.optimizers = step, {name: torch.optim.Adam(groups[name], 0.1) for name in groups}
+        before = model.opacities.detach().clone()
+        assert bool((before.sigmoid() > 0.5).any())
+        model.strategy.refine_every = 10**9  # only the reset is of interest
+        model.step_post_backward(step)
+        assert torch.equal(model.opacities, before) == is_kept
+        assert model.optimizers["opacities"].param_groups[0]["params"][0] is model.gauss_params["opacities"]
+
+
+def test_classes_are_computed_once_for_the_scores_and_the_checkpoint_of_a_step(trainer: Any) -> None:
+    pipeline = trainer.pipeline
+    model, loader = pipeline.model, pipeline.datamanager.fixed_indices_eval_dataloader
+    pipeline.get_average_image_metrics(loader, "eval", step=0)
+    own = model.class_probabilities
+    pipeline.state_dict()
+    assert model.class_probabilities is own
+    for callback in pipeline.get_training_callbacks(
+        TrainingCallbackAttributes(trainer.optimizers, None, pipeline, None)
+    ):
+        callback.run_callback_at_location(model.step, TrainingCallbackLocation.AFTER_TRAIN_ITERATION)
+    pipeline.state_dict()  # of the Gaussians after the step whose number the model still has
+    assert model.class_probabilities is not own
+
+
+def test_a_run_that_was_trained_antialiased_is_drawn_and_voted_for_so_on_a_cpu(trainer: Any) -> None:
+    pipeline = trainer.pipeline
+    model, camera = pipeline.model.eval(), pipeline.datamanager.train_dataset.cameras[0:1]
+    pinhole, views = pinhole_camera(camera[0]), pipeline.datamanager.training_views
+    pipeline.update_classes()
+    classic, classes = model.get_outputs_for_camera(camera), model.class_probabilities
+    model.config.rasterize_mode = "antialiased"
+    found = model.get_outputs_for_camera(camera)
+    model.update_classes(views)
+    votes = model.class_probabilities
+    model.config.rasterize_mode, model.class_probabilities = "classic", classes
+    _, _, opacity = rasterize(antialiased(model.gaussians(), pinhole), model.colors, pinhole)
+    torch.testing.assert_close(found["accumulation"][..., 0], opacity.detach())
+    assert not torch.equal(found["accumulation"], classic["accumulation"])
+    assert not torch.equal(votes, classes)

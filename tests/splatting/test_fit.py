@@ -251,3 +251,23 @@ def test_a_similarity_moves_the_gaussians_and_not_their_images() -> None:
     torch.testing.assert_close(found[0], image, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(found[1], 2.5 * depth, rtol=1e-3, atol=1e-2)
     torch.testing.assert_close(found[2], opacity, rtol=1e-3, atol=1e-3)
+
+
+def test_a_gaussian_far_away_changes_the_classes_of_no_other_and_keeps_its_own_votes() -> None:
+    generator = torch.Generator().manual_seed(0)
+    means = torch.rand((3000, 3), generator=generator) * torch.tensor([4.0, 3.0, 0.01])
+    quats = torch.tensor([1.0, 0, 0, 0]).repeat(3000, 1)
+    scales = torch.tensor([0.04, 0.04, 0.002]).repeat(3000, 1)
+    room, colors = Gaussians(means, quats, scales, torch.full((3000,), 0.9)), torch.full((3000, 3), 0.5)
+    counts = torch.nn.functional.one_hot((means[:, 0] > 2).long(), 3).float() * 20
+    counts[torch.rand(3000, generator=generator) > 0.05] = 0  # few labels, which spread
+    alone = class_probabilities(room, colors, Votes(counts, 0.05))
+    assert bool((alone.argmax(dim=1) == (means[:, 0] > 2).long()).float().mean() > 0.95)
+    for distance in (1e3, 1e6):
+        parts = room.means, room.quats, room.scales, room.opacities
+        further = torch.tensor([[0.0, distance, 0.0]]), quats[:1], scales[:1], room.opacities[:1]
+        both = Gaussians(*(torch.cat(pair) for pair in zip(parts, further, strict=True)))
+        votes = Votes(torch.cat([counts, torch.tensor([[0.0, 0, 5]])]), 0.05)
+        found = class_probabilities(both, torch.cat([colors, colors[:1]]), votes)
+        assert torch.equal(found[:-1], alone)
+        assert found[-1].tolist() == [0, 0, 1]

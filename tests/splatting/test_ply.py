@@ -56,13 +56,16 @@ def test_harmonics_of_higher_degree_and_missing_classes_and_normals_are_no_error
     assert set(classes) == {-1}
 
 
-def test_gaussians_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
+def test_gaussians_that_are_no_numbers_are_left_out_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     gaussians, colors, classes = some_gaussians()
     gaussians.means[4, 1] = torch.nan
     write_splat(tmp_path / "splat.ply", gaussians, colors, classes)
     found, _, found_classes = read_splat(tmp_path / "splat.ply")
     assert len(found) == 19
     assert 3 not in found_classes
+    assert "1 of 20 Gaussians of" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [b"", b"ply\n", b"no ply", b"ply\nformat ascii 1.0\nelement face 0\nend_header\n"])

@@ -8,7 +8,7 @@ from gsplat.cuda._torch_impl import _fully_fused_projection, _quat_scale_to_cova
 from torch import Tensor
 
 from semantic_ns.splatting.composite import Tiles
-from semantic_ns.splatting.project import Gaussians, PinholeCamera, project
+from semantic_ns.splatting.project import Gaussians, PinholeCamera, antialiased, project
 from semantic_ns.splatting.rasterize import rasterize
 from support.fresh_process import run_python
 
@@ -210,3 +210,25 @@ print(torch.equal(found[0][0], found[1][0]), torch.equal(found[0][1], found[1][1
 def test_neither_image_nor_gradients_depend_on_how_many_threads_draw() -> None:
     found = run_python(DRAWN_BY_THREADS, NUMBA_NUM_THREADS="2")
     assert found.stdout.split() == ["True", "True"], found.stderr
+
+
+def test_antialiased_opacities_are_those_of_gsplat() -> None:
+    gaussians, _ = random_gaussians(300)
+    smaller = replace(gaussians, scales=0.2 * gaussians.scales)
+    for given in (gaussians, smaller):
+        wanted = in_doubles(given)
+        view, (fx, fy, cx, cy) = torch.eye(4, dtype=torch.float64), CAMERA.lens.double()
+        view[:3] = CAMERA.w2c.double()
+        lens = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
+        covariances, _ = _quat_scale_to_covar_preci(wanted.quats, wanted.scales, compute_preci=False)
+        assert covariances is not None
+        *_, factors = _fully_fused_projection(
+            wanted.means, covariances, view[None], lens[None], CAMERA.width, CAMERA.height, calc_compensations=True
+        )
+        assert factors is not None
+        is_visible = project(given, CAMERA).reach[:, 0] > 0
+        found = antialiased(given, CAMERA)
+        expected = (wanted.opacities * factors[0]).float()
+        torch.testing.assert_close(found.opacities[is_visible], expected[is_visible], atol=2e-3, rtol=0)
+        assert torch.equal(found.opacities[~is_visible], given.opacities[~is_visible])
+        assert bool((found.opacities[is_visible] < 0.9 * given.opacities[is_visible]).any())

@@ -31,6 +31,8 @@ if TYPE_CHECKING:  # compiles kernels, which registration must not
 
 VIEW = "view"
 """Batch: the `View` that a step renders."""
+SUMMED_DEPTH = "summed_depth"
+"""Output while training on a CPU: planar depth [H, W], summed by rendering weight."""
 TRAINING_VIEWS = "training_views"
 """Metadata of the training images where a training begins: the `TrainingViews`."""
 

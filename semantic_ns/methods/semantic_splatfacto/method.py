@@ -57,5 +57,5 @@ semantic_splatfacto = specification(
     },
     mixed_precision=False,
 )
-if IS_CUDA:  # where Gaussians are many, their classes take longer than the thousand steps between two checkpoints
-    semantic_splatfacto.config.steps_per_save = 10_000
+if IS_CUDA:  # where Gaussians are many, their classes take longer than the thousand steps between checkpoints or images
+    semantic_splatfacto.config.steps_per_save = semantic_splatfacto.config.steps_per_eval_image = 10_000

@@ -15,7 +15,7 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.field_components.spatial_distortions import SceneContraction
-from nerfstudio.models.splatfacto import RGB2SH, SH2RGB, SplatfactoModel, SplatfactoModelConfig
+from nerfstudio.models.splatfacto import SH2RGB, SplatfactoModel, SplatfactoModelConfig
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -26,9 +26,15 @@ from semantic_ns.io.console import announce
 from semantic_ns.methods.base import Outputs, SemanticModel
 from semantic_ns.methods.scene_bounds import BY_DEFAULT, StatedBounds, resolve_bounds
 from semantic_ns.methods.semantic_splatfacto.backgrounds import BackgroundModel
-from semantic_ns.methods.semantic_splatfacto.cuda_options import refuse_options_of_cuda
-from semantic_ns.methods.semantic_splatfacto.datamanager import TRAINING_VIEWS, VIEW, TrainingViews
-from semantic_ns.methods.semantic_splatfacto.optimizer import UNIT
+from semantic_ns.methods.semantic_splatfacto.datamanager import SUMMED_DEPTH, TRAINING_VIEWS, VIEW, TrainingViews
+from semantic_ns.methods.semantic_splatfacto.device_options import (
+    refuse_nothing_to_keep,
+    refuse_optimizers_of_another_device,
+    refuse_options_of_device,
+    refuse_without_kernels,
+)
+from semantic_ns.methods.semantic_splatfacto.optimizer import count_rates_in
+from semantic_ns.methods.semantic_splatfacto.pinholes import drawn_as_pinhole
 from semantic_ns.methods.whole_images import WholeImageModel, camera_of_rays
 from semantic_ns.shared_cores import leave_cores_to_kernels
 
@@ -38,8 +44,6 @@ if TYPE_CHECKING:  # compile kernels, which registration must not
 else:
     StartFrame = Literal["world", "scene"]
 
-SUMMED_DEPTH = "summed_depth"
-"""Output while training on a CPU: planar depth [H, W], summed by rendering weight."""
 _NEAR, _FAR = 0.01, 1e10
 """Planar depths in scene units between which gsplat renders for splatfacto."""
 _CONTRACTION = SceneContraction(order=float("inf"))
@@ -66,8 +70,9 @@ class SemanticSplatfactoModelConfig(SplatfactoModelConfig):
     """Gaussians to begin with: a PLY file of any program for Gaussian splats, or a folder that sns-to-splat wrote. By
     default they begin at the surface that the depth images of the scene show, or else at its sparse points."""
     start_frame: StartFrame = "world"
-    """Coordinates of the file to begin with: world are those of the poses in the scene's files, as sns-to-splat writes;
-    scene are nerfstudio's own, as ns-export gaussian-splat writes."""
+    """Coordinates of the file to begin with: world are those of the scene's files, as sns-to-splat writes, but where
+    transforms.json has an applied_transform those of the COLMAP model before it; scene are nerfstudio's own, as
+    ns-export gaussian-splat writes."""
     train_gaussians: bool = True
     """Train the Gaussians. False leaves them as the file has them, and only gives them classes; it needs a CPU."""
     depth_loss_weight: float = 0.02
@@ -112,6 +117,8 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
             config = dataclasses.replace(config, random_init=True, num_random=_PLACEHOLDERS)
         if self._is_on_cpu:
             leave_cores_to_kernels()
+        else:
+            refuse_without_kernels()
         with _configured(self, config):
             super().populate_modules()
         if self.has_transparency and config.background_color == "random":
@@ -144,24 +151,14 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         views, config = self._training_views, self.config
         if views is None:
             return None
-        if self._is_on_cpu:
-            refuse_options_of_cuda(config)
-        elif not config.train_gaussians:
-            raise SceneError(
-                "Expected a CPU for --pipeline.model.train-gaussians False, found CUDA, where splatfacto moves and "
-                "adds Gaussians; leave it out, or put CUDA_VISIBLE_DEVICES= before the command."
-            )
+        refuse_options_of_device(config, self._is_on_cpu)
         views.use_depth_for(
             config.start_from is None and not config.resumes,
             self._is_on_cpu and config.train_gaussians and config.depth_loss_weight > 0,
         )
         if config.resumes:
             return None
-        if not config.train_gaussians and config.start_from is None:
-            raise SceneError(
-                "Expected --pipeline.model.start-from with --pipeline.model.train-gaussians False, found none; name a "
-                "file of trained Gaussians, or leave the option out."
-            )
+        refuse_nothing_to_keep(config)
         from semantic_ns.methods.semantic_splatfacto.start import GivenFile, first_of
 
         given = None if config.start_from is None else GivenFile(config.start_from, config.start_frame)
@@ -177,17 +174,11 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
     @torch.no_grad()
     def _take(self, gaussians: "Gaussians", colors: Float[Tensor, "gaussians 3"]) -> None:
         """Hold these Gaussians, of one colour from all sides."""
+        from semantic_ns.methods.semantic_splatfacto.start import parameters_of
+
         self._resize(len(gaussians), self.features_rest.shape[1])
-        colors = colors.clamp(0, 1)
-        values = {
-            "means": gaussians.means,
-            "scales": gaussians.scales.clamp(min=1e-8).log(),
-            "quats": gaussians.quats,
-            "features_dc": RGB2SH(colors) if self.config.sh_degree > 0 else torch.logit(colors, eps=1e-3),
-            "features_rest": torch.zeros_like(self.features_rest),
-            "opacities": torch.logit(gaussians.opacities, eps=1e-4)[:, None],
-        }
-        for name, value in values.items():
+        of_harmonics, trains = self.config.sh_degree > 0, self.config.train_gaussians
+        for name, value in parameters_of(gaussians, colors, of_harmonics, trains).items():
             self.gauss_params[name].data.copy_(value)
 
     def _resize(self, count: int, num_rest: int) -> None:
@@ -229,21 +220,31 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
-        """The parent's on CUDA; on a CPU no Gaussian is added or removed, and rates are counted in their size."""
-        if not self._is_on_cpu:
-            return super().get_training_callbacks(training_callback_attributes)
+        """The parent's on CUDA; on a CPU no Gaussian is added or removed, and rates are counted in their size.
+
+        Raises:
+            SceneError: the optimisers are those of another device.
+        """
         optimizers = training_callback_attributes.optimizers
         if optimizers is not None:
-            for name, optimizer in optimizers.optimizers.items():
-                for group in optimizer.param_groups:
-                    if UNIT in group and group[UNIT] is None:
-                        group[UNIT] = self._unit_of_rate(name)
+            refuse_optimizers_of_another_device(optimizers.optimizers, self.gauss_params.keys(), self._is_on_cpu)
+        if not self._is_on_cpu:
+            return super().get_training_callbacks(training_callback_attributes)
+        if optimizers is not None:
+            count_rates_in(self._unit_of_rate, optimizers.optimizers)
 
         def remember(step: int) -> None:
             self.step = step
 
         where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
         return [TrainingCallback(where, remember, update_every_num_iters=1)]
+
+    def step_post_backward(self, step: int) -> None:
+        """The parent's, on CUDA; in step 0 opacities stay, which gsplat resets where it counts from, too."""
+        kept = self.opacities.detach().clone() if step == 0 else None
+        super().step_post_backward(step)
+        if kept is not None:
+            self.gauss_params["opacities"].data.copy_(kept)
 
     def _unit_of_rate(self, name: str) -> float:
         """What a learning rate is counted in: that of the means in the median scale of the Gaussians."""
@@ -277,6 +278,11 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         return losses
 
     # Rendering
+
+    @property
+    def is_antialiased(self) -> bool:
+        """Whether small Gaussians are as faint as gsplat's antialiased mode makes them."""
+        return self.config.rasterize_mode == "antialiased"
 
     def gaussians(self) -> "Gaussians":
         """The Gaussians, in scene units."""
@@ -323,26 +329,18 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
             self.set_crop(None)  # a viewer's
             with self.scored():  # by the log alone; a viewer asks for a camera
                 return {**self._described(camera), "background": self.background()}
-        return self._trained_on_cpu(camera) if self._is_on_cpu else SplatfactoModel.get_outputs(self, camera)
+        if not self._is_on_cpu:
+            return SplatfactoModel.get_outputs(self, camera)
+        from semantic_ns.methods.semantic_splatfacto.rendering import trained_on_cpu
 
-    def _trained_on_cpu(self, camera: Cameras) -> Outputs:
-        from semantic_ns.export.splat import pinhole_camera
-        from semantic_ns.splatting.rasterize import rasterize
-
-        position = camera.camera_to_worlds[0, :, 3]
-        image, depth, opacity = rasterize(self.gaussians(), self.seen_colors(position), pinhole_camera(camera[0]))
-        background = self._get_background_color()
-        return {
-            "rgb": image + (1 - opacity)[..., None] * background,
-            "accumulation": opacity[..., None],
-            SUMMED_DEPTH: depth,
-            "background": background,
-        }
+        return trained_on_cpu(self, camera)
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> Outputs:
         """Render an image [H, W, c]; of a box only the Gaussians inside are shown."""
         self.set_crop(obb_box)
+        if not self._renders_raw_outputs:  # which are compared with images, that another camera has not taken
+            camera = drawn_as_pinhole(camera)
         return self._described(camera.to(self.device))
 
     @torch.no_grad()
@@ -395,6 +393,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
             self.class_probabilities = torch.zeros(len(gaussians), self.taxonomy.num_classes, device=self.device)
             announce("classes", "no training image has a label, so that nothing has a class")
             return
-        votes = gaussian_votes(gaussians, [view.camera for view in views.views], labels, self.taxonomy.num_classes)
+        cameras, num_classes = [view.camera for view in views.views], self.taxonomy.num_classes
+        votes = gaussian_votes(gaussians, cameras, labels, num_classes, self.is_antialiased)
         found = class_probabilities(gaussians, colors, votes, spreads)
         self.class_probabilities = found.to(self.device)

@@ -1,6 +1,6 @@
 """Adam for Gaussians: each step changes those that its image shows, and nothing of the others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,10 +10,24 @@ import tyro
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from semantic_ns.errors import SceneError
 from semantic_ns.optimizers import RunDecayConfig, RunDecayScheduler
 
 UNIT = "unit"
 """Key of a parameter group: what its learning rate is counted in; the model says it before the first step."""
+
+
+def count_rates_in(unit_of: Callable[[str], float], optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
+    """Say what the rates of the groups that have a unit are counted in, where nobody has said it.
+
+    Args:
+        unit_of: the unit of the optimiser of this name.
+        optimizers: the optimisers by name.
+    """
+    for name, optimizer in optimizers.items():
+        for group in optimizer.param_groups:
+            if UNIT in group and group[UNIT] is None:
+                group[UNIT] = unit_of(name)
 
 
 class SparseAdam(torch.optim.Optimizer):
@@ -68,7 +82,16 @@ class SparseAdamConfig(AdamOptimizerConfig):
     _target: type = SparseAdam
 
     def setup(self, params: Any) -> torch.optim.Optimizer:
-        """Build the optimiser over the parameters."""
+        """Build the optimiser over the parameters.
+
+        Raises:
+            SceneError: weights are to decay, which those of Gaussians do not.
+        """
+        if self.weight_decay != 0:
+            raise SceneError(
+                f"Expected a weight-decay of 0 for Gaussians on a CPU, found {self.weight_decay}, which would change "
+                "nothing; leave --optimizers.NAME.optimizer.weight-decay out."
+            )
         return self._target(params, lr=self.lr, eps=self.eps)
 
 
@@ -92,13 +115,22 @@ class HeldDecayScheduler(RunDecayScheduler):
     config: HeldDecayConfig  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def get_scheduler(self, optimizer: torch.optim.Optimizer, lr_init: float) -> LRScheduler:
-        """Scheduler from `lr_init` to `final_fraction * lr_init` over `max_steps` steps."""
+        """Scheduler from `lr_init` to `final_fraction * lr_init` over `max_steps` steps.
+
+        Raises:
+            SceneError: the rate is held for less than nothing of the run, or for more than all of it.
+        """
+        if not 0 <= self.config.constant_fraction <= 1:
+            raise SceneError(
+                "Expected a share of the run from 0 to 1 for --optimizers.NAME.scheduler.constant-fraction, found "
+                f"{self.config.constant_fraction}; change it."
+            )
         del lr_init  # the optimiser has it
         held, last, length = self.config.constant_fraction, self.config.final_fraction, max(self.config.max_steps, 1)
 
         # A function, not a method: torch writes everything else that it calls into the checkpoint.
         def factor(step: int) -> float:
             passed = min(1.0, step / length)
-            return last ** max(0.0, (passed - held) / (1 - held))
+            return last ** max(0.0, (passed - held) / max(1 - held, 1e-9))
 
         return LambdaLR(optimizer, factor)

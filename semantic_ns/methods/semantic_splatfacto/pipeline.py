@@ -52,10 +52,10 @@ class SplatPipeline(SemanticPipeline):
     """
 
     datamanager: SplatDataManager  # pyright: ignore[reportIncompatibleVariableOverride]
-    _described_labels = -1
-    """Version of the labels that the classes were computed of last; -1 before."""
-    _described_step = -1
-    """Step in which the classes were computed last; -1 before."""
+    _num_trained = 0
+    """Number of steps that have been trained."""
+    _described: tuple[int, ...] | None = None
+    """What the classes were computed of last, see `_present`; None before."""
 
     @property
     def _splat(self) -> "SemanticSplatfactoModel":
@@ -63,35 +63,37 @@ class SplatPipeline(SemanticPipeline):
 
     def update_classes(self) -> None:
         """Compute the classes of the Gaussians as they are now from the labels as training sees them now."""
-        views = self.datamanager.training_views
-        self._splat.update_classes(views, self.config.propagation.enabled)
-        self._described_labels = views.label_version
-        self._described_step = self._splat.step
+        self._splat.update_classes(self.datamanager.training_views, self.config.propagation.enabled)
+        self._described = self._present()
 
-    def _describe_before_scores(self, is_thorough: bool) -> None:
+    def _present(self) -> tuple[int, ...]:
+        """What classes are computed of now: labels by their version, Gaussians by number, step and steps trained."""
+        model = self._splat  # whose step is the same before and after it trains
+        return self.datamanager.training_views.label_version, model.num_points, model.step, self._num_trained
+
+    def _describe_if_stale(self, is_thorough: bool) -> None:
         """Compute classes while training where there are none that fit; if thorough, also where they are of before."""
         model = self._splat
         if self.test_mode != "val":
             return
-        fit = self._described_labels >= 0 and len(model.class_probabilities) == model.num_points
-        if not fit or (is_thorough and self._described_step != model.step):
+        fit = self._described is not None and len(model.class_probabilities) == model.num_points
+        if not fit or (is_thorough and self._described != self._present()):
             self.update_classes()
 
     def get_eval_image_metrics_and_images(self, step: int) -> Any:
         """The parent's, with classes of the Gaussians as they are, before the background of the image."""
-        self._describe_before_scores(is_thorough=False)
+        self._describe_if_stale(is_thorough=False)
         with self._splat.scored():
             return super().get_eval_image_metrics_and_images(step)
 
     def get_average_image_metrics(self, *arguments: Any, **options: Any) -> dict[str, Any]:
         """The parent's, with classes of the Gaussians as they are."""
-        self._describe_before_scores(is_thorough=True)
+        self._describe_if_stale(is_thorough=True)
         return super().get_average_image_metrics(*arguments, **options)
 
     def state_dict(self, *arguments: Any, **options: Any) -> Any:
         """The parent's; what a checkpoint holds are the classes of its Gaussians."""
-        if self.test_mode == "val":
-            self.update_classes()
+        self._describe_if_stale(is_thorough=True)
         return super().state_dict(*arguments, **options)
 
     def get_training_callbacks(
@@ -115,11 +117,18 @@ class SplatPipeline(SemanticPipeline):
         def follow_labels(step: int) -> None:
             del step
             version = self.datamanager.training_views.label_version
-            if (version > 0 or is_shown) and version != self._described_labels:
+            if (version > 0 or is_shown) and (self._described is None or version != self._described[0]):
                 self.update_classes()
 
-        where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
-        return [*callbacks, TrainingCallback(where, follow_labels, update_every_num_iters=1)]
+        def count(step: int) -> None:
+            del step
+            self._num_trained += 1
+
+        before, after = (
+            TrainingCallbackLocation.BEFORE_TRAIN_ITERATION,
+            TrainingCallbackLocation.AFTER_TRAIN_ITERATION,
+        )
+        return [*callbacks, TrainingCallback([before], follow_labels, 1), TrainingCallback([after], count, 1)]
 
     def _active_stage(self, trainer: Any, propagation: "PropagationStage | None") -> "ActiveStage | None":
         stage = super()._active_stage(trainer, propagation)

@@ -8,9 +8,11 @@ from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
-from semantic_ns.batch import LOGITS, PLANAR_DEPTH
+from semantic_ns.batch import CLASSLESS, LOGITS, PLANAR_DEPTH
 from semantic_ns.export.splat import pinhole_camera
-from semantic_ns.splatting.project import Gaussians, PinholeCamera
+from semantic_ns.methods.semantic_splatfacto.datamanager import SUMMED_DEPTH
+from semantic_ns.splatting.classes import are_classless
+from semantic_ns.splatting.project import Gaussians, PinholeCamera, antialiased
 from semantic_ns.splatting.rasterize import fill_light, rasterize
 
 if TYPE_CHECKING:
@@ -62,12 +64,28 @@ def on_cpu(model: "SemanticSplatfactoModel", camera: Cameras) -> SplatImage:
     if inside is not None:
         parts = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities
         gaussians, features = Gaussians(*(part[inside] for part in parts)), features[inside]
-    image, depth, opacity = rasterize(gaussians, features, pinhole_camera(camera[0]))
+    pinhole = pinhole_camera(camera[0])
+    if model.is_antialiased:
+        gaussians = antialiased(gaussians, pinhole)
+    image, depth, opacity = rasterize(gaussians, features, pinhole)
     if _fills_holes(model):
         image = fill_light(image, opacity)
         return SplatImage(image[..., :3], image[..., 3:], depth, opacity)
     rgb = image[..., :3] + (1 - opacity)[..., None] * model.background()
     return SplatImage(rgb, image[..., 3:], depth, opacity)
+
+
+def trained_on_cpu(model: "SemanticSplatfactoModel", camera: Cameras) -> dict[str, Tensor]:
+    """Colour, opacity and summed depth of one camera [1], through which gradients pass, by the names of outputs."""
+    position = camera.camera_to_worlds[0, :, 3]
+    image, depth, opacity = rasterize(model.gaussians(), model.seen_colors(position), pinhole_camera(camera[0]))
+    background = model.background()
+    return {
+        "rgb": image + (1 - opacity)[..., None] * background,
+        "accumulation": opacity[..., None],
+        SUMMED_DEPTH: depth,
+        "background": background,
+    }
 
 
 def on_cuda(model: "SemanticSplatfactoModel", camera: Cameras) -> SplatImage:
@@ -126,6 +144,7 @@ def rendered(model: "SemanticSplatfactoModel", camera: Cameras, is_on_cpu: bool)
         "depth": distance,
         "expected_depth": distance,
         PLANAR_DEPTH: planar,
+        CLASSLESS: are_classless(image.probabilities, image.opacity)[..., None],
         LOGITS: (probabilities / probabilities.sum(dim=-1, keepdim=True)).log(),
     }
 

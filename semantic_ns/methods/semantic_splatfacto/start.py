@@ -1,5 +1,7 @@
 """The Gaussians that a training begins with: of a file, of depth images, or of sparse points."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -7,6 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
+from nerfstudio.models.splatfacto import RGB2SH
 from scipy.spatial import KDTree
 from torch import Tensor
 
@@ -15,8 +18,10 @@ from semantic_ns.export.splat import SPLAT_FILE, are_outlined, first_gaussians, 
 from semantic_ns.geometry.world import world_from_scene
 from semantic_ns.io.console import announce
 from semantic_ns.methods.semantic_splatfacto.datamanager import TrainingViews
+from semantic_ns.methods.semantic_splatfacto.likeness import Likeness, likeness
+from semantic_ns.splatting.memory import memory_errors_as_scene_error
 from semantic_ns.splatting.ply import read_splat
-from semantic_ns.splatting.project import Gaussians, project
+from semantic_ns.splatting.project import Gaussians
 
 StartFrame = Literal["world", "scene"]
 Start = tuple[Gaussians, Float[Tensor, "gaussians 3"]]
@@ -27,7 +32,6 @@ _LEAST_POINTS = 4
 _NUM_NEIGHBOURS = 3
 _OPACITY_OF_POINTS = 0.1
 """As splatfacto has it."""
-_LEAST_VISIBLE = 0.05
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,14 @@ class GivenFile:
 
     Attributes:
         path: a PLY file, or a folder that `sns-to-splat` wrote.
-        frame: whether it is in the world of the scene's files, or in scene units.
+        frame: whether it is in the world of `world_from_scene`, or in scene units.
     """
 
     path: Path
     frame: StartFrame
 
 
+@memory_errors_as_scene_error("the images and the Gaussians to begin with")
 def first_of(views: TrainingViews, given: GivenFile | None, points: SparsePoints | None) -> Start | None:
     """The Gaussians to begin with, in scene units, and their colours: of the file, else of depth, else of points.
 
@@ -71,6 +76,28 @@ def first_of(views: TrainingViews, given: GivenFile | None, points: SparsePoints
         )
         return found
     return None
+
+
+def parameters_of(
+    gaussians: Gaussians, colors: Float[Tensor, "gaussians 3"], of_harmonics: bool, trains: bool
+) -> dict[str, Tensor]:
+    """Parameters of splatfacto that show Gaussians in one colour from all sides.
+
+    Args:
+        gaussians: the Gaussians.
+        colors: their colours; outside of 0..1 they stay so only where nothing trains, and as harmonics.
+        of_harmonics: whether colours are harmonics, or else logits.
+        trains: whether they will be trained, for which nothing may be so opaque or clear that no gradient passes.
+    """
+    seen = colors.clamp(0, 1)
+    harmonics = RGB2SH(seen if trains else colors)
+    return {
+        "means": gaussians.means,
+        "scales": gaussians.scales.clamp(min=1e-8 if trains else 1e-12).log(),
+        "quats": gaussians.quats,
+        "features_dc": harmonics if of_harmonics else torch.logit(seen, eps=1e-3),
+        "opacities": torch.logit(gaussians.opacities, eps=1e-4 if trains else 1e-6)[:, None],
+    }
 
 
 def of_points(positions: Float[Tensor, "points 3"], colors: Shaped[Tensor, "points 3"]) -> Start:
@@ -103,8 +130,7 @@ def of_file(given: GivenFile, views: TrainingViews) -> Start:
     """The Gaussians of a file, in scene units.
 
     Raises:
-        SceneError: there is no such file, it is no PLY of Gaussians, or hardly any of its Gaussians is seen by the
-            training cameras.
+        SceneError: there is no such file, it is no PLY of Gaussians, or they do not lie where the scene is.
     """
     path = given.path.expanduser()
     path = path / SPLAT_FILE if path.is_dir() else path
@@ -113,26 +139,58 @@ def of_file(given: GivenFile, views: TrainingViews) -> Start:
             f"Expected a PLY file of Gaussians for --pipeline.model.start-from, found no file {path}; sns-to-splat "
             "writes one."
         )
-    gaussians, colors, _ = read_splat(path)
-    if given.frame == "world" and len(gaussians):
-        gaussians = in_world(gaussians, _inverse(world_from_scene(views.outputs, torch.float64)).float())
-    share = visible_share(gaussians, views) if len(gaussians) else 0.0
-    if share < _LEAST_VISIBLE:
+    gaussians, colors, classes = read_splat(path)
+    if not len(gaussians):
+        raise SceneError(f"Expected Gaussians in {path}, found none; give a file of this scene.")
+    moved = in_world(gaussians, _inverse(world_from_scene(views.outputs, torch.float64)).float())
+    by_frame: dict[StartFrame, Gaussians] = {"world": moved, "scene": gaussians}
+    found: dict[StartFrame, Likeness] = {
+        frame: likeness(of_frame, colors, views.views) for frame, of_frame in by_frame.items()
+    }
+    _check_frame(path, given.frame, found)
+    if bool((classes >= 0).any()):
+        announce("start", f"the classes in {path} are left out; Gaussians take theirs from the labels of the scene")
+    return by_frame[given.frame], colors
+
+
+def _check_frame(path: Path, frame: StartFrame, found: Mapping[StartFrame, Likeness]) -> None:
+    """Say how the Gaussians of a file look beside the training images in the frame that was chosen.
+
+    Args:
+        path: the file.
+        frame: the frame that was chosen.
+        found: how they look in each frame.
+
+    Raises:
+        SceneError: they are hardly seen, look like the images in the other frame, or like other images.
+    """
+    other: StartFrame = "scene" if frame == "world" else "world"
+    here, there = found[frame], found[other]
+    if there.is_clearly_better(here):
+        covers = f"found {here.psnr:.1f} dB" if math.isfinite(here.psnr) else "found hardly any of them in the images"
         raise SceneError(
-            f"Expected the Gaussians of {path} where the training cameras look, found that they see {share:.1%} of the "
-            f"{len(gaussians)}; give --pipeline.model.start-frame "
-            f"{'scene' if given.frame == 'world' else 'world'}, or a file of this scene."
+            f"Expected the Gaussians of {path} to look like the training images, {covers} as {frame} and "
+            f"{there.psnr:.1f} dB as {other}; give --pipeline.model.start-frame {other}."
         )
-    announce("start", f"{len(gaussians)} Gaussians of {path}, of which the training cameras see {share:.0%}")
-    return gaussians, colors
-
-
-def visible_share(gaussians: Gaussians, views: TrainingViews) -> float:
-    """Share of the Gaussians that some training camera sees, whatever lies before them."""
-    is_seen = torch.zeros(len(gaussians), dtype=torch.bool)
-    for view in views.views:
-        is_seen |= project(gaussians, view.camera).reach[:, 0] > 0
-    return float(is_seen.float().mean())
+    if not here.is_seen:
+        raise SceneError(
+            f"Expected the Gaussians of {path} where the training cameras look, found that they see {here.visible:.1%} "
+            f"of them; give --pipeline.model.start-frame {other}, or a file of this scene."
+        )
+    if here.is_unlike:
+        raise SceneError(
+            f"Expected the Gaussians of {path} to look like the training images, found {here.psnr:.1f} dB, less than "
+            f"images of one colour have ({here.plain_psnr:.1f} dB), and no better as {other}; give a file of this "
+            "scene, in the coordinates of its poses."
+        )
+    beside = f", and look like the images with {here.psnr:.1f} dB" if math.isfinite(here.psnr) else ""
+    announce("start", f"Gaussians of {path}: the training cameras see {here.visible:.0%} of them{beside}")
+    if not here.is_alike:
+        announce(
+            "start",
+            "they cover the training images so little, or look so little like them, that they may be of another scene "
+            "or in other coordinates (--pipeline.model.start-frame); their classes would then be wrong",
+        )
 
 
 def _inverse(similarity: Float[Tensor, "3 4"]) -> Float[Tensor, "3 4"]:
