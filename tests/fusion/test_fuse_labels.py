@@ -25,7 +25,6 @@ from semantic_ns.fusion.label_fusion import Rule, most_likely
 from semantic_ns.fusion.predictions import find_predictions
 from semantic_ns.fusion.views import SceneView, read_views
 from semantic_ns.synthetic_scene import write_replica_scene
-from support.bent_scene import BENT, write_bent_scene
 
 WIDTH, HEIGHT, FRAMES = 32, 24, 24
 FOREIGN_ID = 12
@@ -365,30 +364,6 @@ def test_lens_distortion_that_cannot_be_undone_is_refused(nerfstudio_scene: Path
     (folder / "transforms.json").write_text(json.dumps({**content, "k1": 0.1, "k4": 0.1}), "utf8")
     with pytest.raises(SceneError, match="undistort"):
         read_views(AutoDataParserConfig(data=folder), "all")
-
-
-@pytest.mark.parametrize("as_labels", [True, False])
-def test_labels_of_bent_images_are_fused_as_pinholes_see_them_and_written_as_they_were_taken(
-    as_labels: bool, tmp_path: Path
-) -> None:
-    """A single image is its own fusion, so that what comes out is what went in, but for what no pinhole sees."""
-    folder = write_bent_scene(tmp_path / "scene", BENT)
-    views = read_views(AutoDataParserConfig(data=folder, split="all"), "train").views
-    table = views[0].dataset.taxonomy
-    (tmp_path / "given").mkdir()
-    ids = np.asarray(Image.open(folder / "semantics/0.png"))
-    if as_labels:
-        Image.fromarray(ids).save(tmp_path / "given/0.png")
-    else:
-        np.save(
-            tmp_path / "given/0.npy",
-            np.eye(table.num_classes, dtype=np.float32)[table.encode(ids.astype(np.int64), "given")],
-        )
-    FuseLabels(folder, tmp_path / "given", tmp_path / "fused", split="all").main()
-    fused = np.asarray(Image.open(tmp_path / "fused/0.png"))
-    is_seen = fused != table.void_source_id
-    assert 0.7 < is_seen.mean() < 1
-    assert (fused == ids)[is_seen].mean() > 0.97
 
 
 def test_bad_input_ends_the_command_with_one_sentence(
