@@ -32,9 +32,8 @@ def remarks_on(scene: LoadedScene, labels: LabelCounts, diagnosis: Diagnosis | N
     if diagnosis is not None and diagnosis.given.agreeing.any() and not diagnosis.given.labelled_anywhere.any():
         remarks.append("No point is labelled in both views, so labels were not compared.")
     if not scene.is_metric:
-        remarks.append(
-            "Nothing says how long a unit of the poses is; lengths are in these units, and depth is not scored."
-        )
+        of_depth = "so is depth" if any(scene.has_depth) else "depth is not scored"
+        remarks.append(f"Nothing says how long a unit of the poses is; lengths are in these units, and {of_depth}.")
     if scene.has_distortion:
         remarks.append("Lens distortion is left out of the comparison of views.")
     remarks += _remarks_on_images(scene)

@@ -16,10 +16,11 @@ from semantic_ns.labels.taxonomy import VOID, Taxonomy
 
 _LARGEST_FLOAT = 1e4
 """Coordinates above this are written in double precision: a float would round them by a millimetre."""
-_FIRST_LAS_CLASS = 64
+FIRST_LAS_CLASS = 64
 """Classes of LAS 1.4 from here on are the user's (ASPRS LAS 1.4 R15, table 17)."""
-_MOST_LAS_CLASSES = 256 - _FIRST_LAS_CLASS
-_LAS_UNCLASSIFIED = 1
+_MOST_LAS_CLASSES = 256 - FIRST_LAS_CLASS
+LAS_UNCLASSIFIED = 1
+"""The class of LAS for what has none."""
 _LAS_STEP = 1e-4
 """Coordinates of LAS are whole numbers of a step, which is this in the unit of the world."""
 _LAS_STEPS = 1e8
@@ -173,7 +174,7 @@ def write_las(path: Path, points: Labelled, taxonomy: Taxonomy) -> None:
     cloud = laspy.LasData(header)
     cloud.x, cloud.y, cloud.z = points.positions.T
     cloud.red, cloud.green, cloud.blue = points.colors.T.astype(np.uint16) * 257
-    cloud.classification = np.where(points.labels == VOID, _LAS_UNCLASSIFIED, points.labels + _FIRST_LAS_CLASS).astype(
+    cloud.classification = np.where(points.labels == VOID, LAS_UNCLASSIFIED, points.labels + FIRST_LAS_CLASS).astype(
         np.uint8
     )
     cloud.class_id, cloud.confidence = points.source_ids(taxonomy), points.confidence

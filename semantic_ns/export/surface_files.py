@@ -15,7 +15,15 @@ from semantic_ns.export.instance_files import INSTANCES_FILE, describe
 from semantic_ns.export.instance_surface import SurfaceInstances
 from semantic_ns.export.labels import CLASSES_FILE, class_table
 from semantic_ns.export.point_cloud import make_points
-from semantic_ns.export.point_files import TAKEN_NAMES, Labelled, write_las, write_mesh, write_ply
+from semantic_ns.export.point_files import (
+    FIRST_LAS_CLASS,
+    LAS_UNCLASSIFIED,
+    TAKEN_NAMES,
+    Labelled,
+    write_las,
+    write_mesh,
+    write_ply,
+)
 from semantic_ns.export.scannet_files import write_scannet
 from semantic_ns.export.surface_views import SceneSurface
 from semantic_ns.export.tsdf import Mesh, TsdfConfig, fuse_depth
@@ -29,6 +37,14 @@ MeshFormat = Literal["ply", "obj", "glb", "scannet"]
 README = "README.txt"
 _OF_CLASSES, _OF_INSTANCES = (f"_{name}" for name in TAKEN_NAMES)
 """Endings of the names of what is in the colours of the classes and of the things."""
+_OF_LAS = (
+    f"The classification is {FIRST_LAS_CLASS} for the first class of {CLASSES_FILE}, {FIRST_LAS_CLASS + 1} for the "
+    f"second, and so on, and {LAS_UNCLASSIFIED} for void; the dimension class_id has the ids."
+)
+_OF_GLB = (
+    "Programs take y for up in a GLB. Coordinates are those of the scene's files all the same, so that where z is up "
+    "there, it is shown turned against a PLY."
+)
 _LEAST_TOLERANCE_PX = 2.0
 """Least difference of depths of one surface between views, in sides of a pixel there."""
 _LEAST_TRUNCATION = 3.0
@@ -116,13 +132,8 @@ def write_points(
         write_las(folder / f"points.{file_format}", content, taxonomy)
     what = f"{len(points.positions)} points, one in each cube of {_length(points.spacing, surface.unit)}"
     dropped = f"{points.dropped:.1%} of the points were left out, since more views see through them than see them."
-    _write_about(
-        folder,
-        surface,
-        taxonomy,
-        precision,
-        [f"{what}.", dropped, *_write_instances(folder, instances, taxonomy, surface)],
-    )
+    said = [f"{what}.", dropped, *([] if file_format == "ply" else [_OF_LAS])]
+    _write_about(folder, surface, taxonomy, precision, [*said, *_write_instances(folder, instances, taxonomy, surface)])
     return what
 
 
@@ -167,7 +178,11 @@ def write_surface_mesh(
         # The picture of the things stays in one piece: a thing is not cut where a vertex of it has another class.
         write_mesh(path, colored, mesh.faces, taxonomy, options.splits_classes and ending == "")
     what = f"{len(mesh.faces)} triangles and {len(mesh.vertices)} vertices from voxels of {_length(edge, surface.unit)}"
-    said = [f"{what}.", "Space that no camera saw has no surface."]
+    said = [
+        f"{what}.",
+        "Space that no camera saw has no surface.",
+        *([_OF_GLB] if options.file_format == "glb" else []),
+    ]
     _write_about(folder, surface, taxonomy, precision, [*said, *_write_instances(folder, instances, taxonomy, surface)])
     return what
 

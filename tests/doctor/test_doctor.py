@@ -20,6 +20,7 @@ from semantic_ns.doctor.report import Report, examine
 from semantic_ns.doctor.trained import load_trained_scene
 from semantic_ns.synthetic_scene import write_nerfstudio_scene, write_replica_scene
 from support.broken_scenes import MISTAKES, each_image, each_pose, edit, positions_times
+from support.new_rooms import change_transforms
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +41,15 @@ def test_nothing_is_wrong_with_a_healthy_scene(healthy):
     assert report.diagnosis is not None
     assert report.diagnosis.given.label_share > 0.99
     assert report.diagnosis.given.depth_share > 0.99
+
+
+def test_a_scene_that_says_that_its_scale_is_unknown_has_no_lengths_in_metres_whatever_its_depth(healthy, copy_scene):
+    scene = change_transforms(copy_scene(healthy), lambda content: content.update(semantic_has_unknown_scale=True))
+    report = examined(scene)
+    assert report.is_healthy
+    (remark,) = report.remarks
+    assert remark.endswith("lengths are in these units, and so is depth.")
+    assert (examined(healthy).path.unit, report.path.unit) == ("m", "units")
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

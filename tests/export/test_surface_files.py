@@ -355,3 +355,18 @@ def test_a_scene_of_unknown_scale_is_not_said_to_be_in_metres(surface: SceneSurf
     assert "they are not in metres" in about
     assert "errors could not be measured" in about
     assert sorted(path.name for path in tmp_path.iterdir()) == [README, "classes.json", "points.las"]
+
+
+def test_what_programs_make_of_las_and_glb_is_said_of_these_alone(surface: SceneSurface, tmp_path: Path) -> None:
+    words = {"las": "classification is 64 for the first class", "glb": "turned against a PLY"}
+    write_points(tmp_path / "las", surface, TAXONOMY, 500, "las")
+    write_surface_mesh(tmp_path / "glb", surface, TAXONOMY, MeshOptions(0.16, "glb"))
+    write_points(tmp_path / "ply", surface, TAXONOMY, 500, "ply")
+    for name in ("las", "glb", "ply"):
+        about = (tmp_path / name / README).read_text()
+        assert [of for of, said in words.items() if said in about] == ([name] if name in words else [])
+    classes = json.loads((tmp_path / "las/classes.json").read_text())["classes"]
+    found = laspy.read(tmp_path / "las/points.las")
+    places = np.asarray(found.classification)[np.asarray(found.classification) >= 64] - 64
+    ids = np.array([entry["id"] for entry in classes])[places]
+    np.testing.assert_array_equal(ids, np.asarray(found["class_id"])[np.asarray(found.classification) >= 64])
