@@ -26,7 +26,7 @@ from semantic_ns.dataparsers.replica_layouts import layout_of, sequence_names
 from semantic_ns.dataparsers.scannet import ScanNetDataParserConfig
 from semantic_ns.dataparsers.scannet_labels import classes_in_space, find_label_table
 from semantic_ns.dataparsers.scene_source import find_class_table
-from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.semantic_dataset import PinholeDataset, SemanticDataset
 from semantic_ns.doctor.views import InspectedScene
 from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.veil import Veils
@@ -82,7 +82,8 @@ class LoadedScene:
         meanings: meanings of the ids in the label images.
         label_files: label image of each frame.
         has_depth: whether each frame has a depth image.
-        has_distortion: whether the cameras have lens distortion, which the comparison of views leaves out.
+        has_distortion: whether the cameras have lens distortion that cannot be undone, which the comparison of views
+            leaves out.
         has_known_camera: whether the camera comes from a table of the data set, where it may be far off-centre.
         split: sentence that says which frames train and which are scored.
         places: data set, and index in it, of each frame.
@@ -219,7 +220,7 @@ def _load(config: DataParserConfig, original: DataParserConfig, layout: str) -> 
     """Read with `config`, and name the ids as `original` says."""
     parser = cast(DataParser, config.setup())
     parts = [parser.get_dataparser_outputs(split) for split in ("train", "val")]
-    datasets = [SemanticDataset(part) for part in parts]
+    datasets = [_as_pinholes_see_it(SemanticDataset(part)) for part in parts]
     place_of_image = {image: (dataset, i) for dataset in datasets for i, image in enumerate(dataset.image_filenames)}
     images = sorted(place_of_image, key=_natural)
     places = tuple(place_of_image[image] for image in images)
@@ -285,6 +286,14 @@ def _views(
         metres_per_depth_unit=with_depth[0].metadata[keys.DEPTH_METRES_PER_UNIT] if with_depth else 1.0,
         has_opengl_files=has_opengl_files,
     )
+
+
+def _as_pinholes_see_it(dataset: SemanticDataset) -> SemanticDataset:
+    """The images without lens distortion, by which views are compared; as they are where it cannot be undone."""
+    try:
+        return PinholeDataset.of(dataset)
+    except SceneError:
+        return dataset
 
 
 def _has_distortion(cameras: Cameras) -> bool:
