@@ -28,8 +28,8 @@ def share_cores() -> None:
     cores.
     """
     told = os.environ.get("OMP_NUM_THREADS", "")
-    # Kernels that have run already may have set the number anew.
-    num_threads = min(torch.get_num_threads(), int(told) if told.isdigit() and int(told) else torch.get_num_threads())
+    # Kernels that have run already have set the number that torch has now.
+    num_threads = int(told) if told.isdigit() and int(told) > 0 else torch.get_num_threads()
     num_kernel_threads = _start_kernel_threads(num_threads)
     if _may_sleep():
         from semantic_ns.kernels import idle_threads

@@ -189,7 +189,7 @@ def test_the_doctor_says_why_no_veil_was_looked_for(nerfstudio_scene: Path) -> N
 def test_a_run_whose_veils_cannot_be_looked_for_has_a_reason(renders_rays: bool, reason: str, tmp_path: Path) -> None:
     folder = write_nerfstudio_scene(tmp_path, num_frames=3, width=32, height=24)
     path = folder / "transforms.json"
-    path.write_text(path.read_text().replace('"camera_model": "OPENCV"', '"camera_model": "OPENCV_FISHEYE"'))
+    path.write_text(path.read_text().replace('"camera_model": "OPENCV"', '"camera_model": "EQUIRECTANGULAR"'))
     model = small_nerf.build(small_nerf.lean_config())
     model.renders_rays = renders_rays
     found = _find_veils(load_scene(parser_config("semantic-data", folder)), model)

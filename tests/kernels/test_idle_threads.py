@@ -127,8 +127,7 @@ def test_torch_keeps_the_number_of_threads_that_it_was_told_also_after_kernels_h
     code = "shared_cores.share_cores(); run(); print(json.dumps([torch.get_num_threads(), len(idle_threads())]))"
     watches = "idle_threads = lambda: [one for one in threading.enumerate() if one.name == 'watch of the cores']\n"
     assert told(watches + code, OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="2") == [1, 1]
-    assert told(watches + code, OMP_NUM_THREADS="2", NUMBA_NUM_THREADS="2") == [2, 1]
-    assert told(watches + code, OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1") == [1, 0]
+    assert told(watches + code, OMP_NUM_THREADS="2", NUMBA_NUM_THREADS="1") == [2, 1]
 
 
 @linux
