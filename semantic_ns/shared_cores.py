@@ -7,6 +7,9 @@ import os
 
 import torch
 
+_AT_START = torch.get_num_threads()
+"""Before kernels, or a model that leaves the cores to them, have set another number."""
+
 
 def leave_cores_to_kernels() -> None:
     """Let torch use one thread, and the threads of numba's kernels sleep between two of them.
@@ -24,12 +27,11 @@ def leave_cores_to_kernels() -> None:
 def share_cores() -> None:
     """Let torch use as many threads as it was told to, which sleep when idle while others want the cores.
 
-    The heavy work of a model without kernels is torch's. It was told by OMP_NUM_THREADS, or its number is that of the
-    cores.
+    The heavy work of a model without kernels is torch's. It was told by OMP_NUM_THREADS, or its number is the one that
+    it had at the start.
     """
     told = os.environ.get("OMP_NUM_THREADS", "")
-    # Kernels that have run already have set the number that torch has now.
-    num_threads = int(told) if told.isdigit() and int(told) > 0 else torch.get_num_threads()
+    num_threads = int(told) if told.isdigit() and int(told) > 0 else _AT_START
     num_kernel_threads = _start_kernel_threads(num_threads)
     if _may_sleep():
         from semantic_ns.kernels import idle_threads

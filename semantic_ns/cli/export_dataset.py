@@ -86,7 +86,8 @@ class ExportDataset:
         data = run.pipeline.datamanager
         name = _name_of(Path(data.config.dataparser.data))
         layers_of = partial(rendered_layers, run.model)
-        splits = read_splits(run.parser_config.setup())
+        # As the run sees them: Gaussians are drawn by pinhole cameras, whose images are undistorted.
+        splits = read_splits(run.parser_config.setup(), type(data.train_dataset))
         return _Content(run.model.taxonomy, layers_of, splits, input_paths(data), name, is_rendered=True)
 
     def _scene(self) -> "_Content":

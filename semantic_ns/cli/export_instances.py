@@ -10,6 +10,8 @@ from semantic_ns.io.console import tracked
 from semantic_ns.runs import load_run
 
 if TYPE_CHECKING:  # slow to import, and not needed to refuse a wrong option
+    from numpy import ndarray
+
     from semantic_ns.export.scene_instances import Masks
 
 
@@ -108,4 +110,12 @@ def given_masks(masks: Path | None, data: Any) -> "Masks":
 
     images = data.train_dataset.image_filenames
     names = relative_paths([*images, *data.eval_dataset.image_filenames])
-    return read_coco_masks(masks, images, [str(name) for name in names[: len(images)]])
+    found = read_coco_masks(masks, images, [str(name) for name in names[: len(images)]])
+    return [None if image is None else _at_size(image, data.train_dataset, i) for i, image in enumerate(found)]
+
+
+def _at_size(ids: "ndarray", dataset: Any, index: int) -> "ndarray":
+    """Ids of the pixels of a stored image at the size of the image that training sees, by nearest neighbours."""
+    pairs = zip(ids.shape, dataset.without_label(index).shape, strict=True)
+    rows, columns = ([(2 * i + 1) * stored // (2 * n) for i in range(n)] for stored, n in pairs)
+    return ids[rows][:, columns]

@@ -96,4 +96,6 @@ def sparse_points_of(source: SceneSource, meta: Mapping[str, Any], outputs: Data
         last = torch.tensor([[0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
         to_poses = torch.cat([torch.tensor(applied, dtype=torch.float64)[:3], last])
         transform = (transform.double() @ torch.linalg.inv(to_poses)).to(transform.dtype)
-    return {keys.POINT_FILE: PointFile(Path(path), transform, float(outputs.dataparser_scale))}
+    # nerfstudio counts the scale that was applied to the poses twice.
+    scale = float(outputs.dataparser_scale) / float(meta.get("applied_scale", 1))
+    return {keys.POINT_FILE: PointFile(Path(path), transform, scale)}

@@ -21,15 +21,19 @@ class Split:
     outputs: DataparserOutputs
 
 
-def read_splits(parser: DataParser) -> dict[str, Split]:
+def read_splits(parser: DataParser, kind: type[SemanticDataset] = SemanticDataset) -> dict[str, Split]:
     """The splits `train` and `val` of a scene, and `test` where it has other images than `val`.
+
+    Args:
+        parser: the dataparser of the scene.
+        kind: what its images are read by.
 
     Raises:
         SceneError: if the scene cannot be used.
     """
-    splits = {name: _read(parser, name) for name in ("train", "val")}
+    splits = {name: _read(parser, name, kind) for name in ("train", "val")}
     try:
-        test = _read(parser, "test")
+        test = _read(parser, "test", kind)
     except SceneError:  # the scene was read already: its list of test images is empty, and training reads none of them
         return splits
     if test.dataset.image_filenames != splits["val"].dataset.image_filenames:
@@ -37,6 +41,6 @@ def read_splits(parser: DataParser) -> dict[str, Split]:
     return splits
 
 
-def _read(parser: DataParser, name: str) -> Split:
+def _read(parser: DataParser, name: str, kind: type[SemanticDataset]) -> Split:
     outputs = parser.get_dataparser_outputs(name)
-    return Split(SemanticDataset(outputs), outputs)
+    return Split(kind(outputs), outputs)

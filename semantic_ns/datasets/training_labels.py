@@ -217,17 +217,20 @@ class LabelSource:
 def write_label_folder(folder: Path, dataset: SemanticDataset, labels: Sequence[_Image], source: LabelSource) -> None:
     """Write labels as 16 bit PNG images of source ids `<frame>.png`, which `read_label_folder` gives back unchanged.
 
-    Frames without a label have no file. All parameters go to `corruption.json`.
+    They lie on the images as they are stored. Where the images of the data set are undistorted, what these do not show
+    is void, and outlines may come back a pixel off. Frames without a label have no file. All parameters go to
+    `corruption.json`.
 
     Raises:
         SceneError: if the folder cannot be written.
     """
     taxonomy = dataset.taxonomy
     with write_errors_as_scene_error(folder):
-        for name, image in zip(frame_names(dataset), labels, strict=True):
+        for index, (name, image) in enumerate(zip(frame_names(dataset), labels, strict=True)):
             path = folder / f"{name}.png"
             if (image != VOID).any():
-                write_png(path, taxonomy.decode(image).astype(np.uint16))
+                stored = dataset.as_stored(image, index, VOID)
+                write_png(path, taxonomy.decode(stored).astype(np.uint16))
             else:
                 path.unlink(missing_ok=True)  # of an earlier start of the run with other options
         content: dict[str, Any] = {**asdict(source), "classes": _classes(taxonomy), "void_id": taxonomy.void_source_id}

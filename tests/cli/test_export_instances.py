@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 
 from semantic_ns.annotations.formats import read_annotations
 from semantic_ns.cli import export_instances
-from semantic_ns.cli.export_instances import Instances
+from semantic_ns.cli.export_instances import Instances, _at_size
 from semantic_ns.errors import SceneError
 from semantic_ns.export import instance_surface
 from semantic_ns.export.instance_files import InstanceFiles
@@ -286,3 +286,11 @@ def test_too_many_instances_for_16_bits_are_one_sentence(tmp_path: Path, views: 
     many = np.full(len(found.ids), 65536, np.int32)
     with pytest.raises(SceneError, match="at most 65535 instances"):
         InstanceFiles(tmp_path, SurfaceInstances(found.surface, many), THINGS, "m")
+
+
+def test_masks_of_coco_take_the_size_of_smaller_training_images() -> None:
+    ids = np.arange(48).reshape(6, 8)
+    dataset: Any = SimpleNamespace(without_label=lambda index: np.zeros((3, 4)))
+    np.testing.assert_array_equal(_at_size(ids, dataset, 0), ids[1::2, 1::2])
+    dataset = SimpleNamespace(without_label=lambda index: np.zeros((6, 8)))
+    np.testing.assert_array_equal(_at_size(ids, dataset, 0), ids)

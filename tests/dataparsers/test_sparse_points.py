@@ -1,6 +1,7 @@
 """Sparse points of nerfstudio's format lie among the cameras of their scene, and are read only where wanted."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,9 +29,11 @@ def outputs_of(scene: Path) -> DataparserOutputs:
     return AutoDataParserConfig(data=scene, split="all").setup().get_dataparser_outputs("train")
 
 
-@pytest.mark.parametrize("applied", [None, TURNED])
+@pytest.mark.parametrize(
+    "applied", [{}, {"applied_transform": TURNED}, {"applied_transform": TURNED, "applied_scale": 2.0}]
+)
 def test_points_at_the_cameras_of_the_file_lie_at_the_cameras_of_the_scene(
-    applied: list[list[float]] | None, tmp_path: Path
+    applied: dict[str, Any], tmp_path: Path
 ) -> None:
     scene = write_scene(tmp_path / "scene", 5)
     places: list[str] = []
@@ -39,9 +42,7 @@ def test_points_at_the_cameras_of_the_file_lie_at_the_cameras_of_the_scene(
         for frame in content["frames"]:
             x, y, z = np.array(frame["transform_matrix"])[:3, 3]
             places.append(f"{x} {y} {z} 255 0 7")
-        content.update(ply_file_path="points.ply")
-        if applied is not None:
-            content.update(applied_transform=applied)
+        content.update(ply_file_path="points.ply", **applied)
 
     rewrite(scene, change)
     write_points(scene / "points.ply", places)

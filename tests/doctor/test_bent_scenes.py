@@ -22,7 +22,9 @@ def test_views_have_pinhole_cameras_and_what_they_see(tmp_path: Path) -> None:
     np.testing.assert_array_equal(scene.views.read_labels(index), pinholes.labels_of(0))
     assert (pinholes.labels_of(0) != taken.labels_of(0)).any()
     assert scene.views.read_depth is not None
-    np.testing.assert_array_equal(scene.views.read_depth(index), pinholes.depth_of(0))
+    depth = pinholes.depth_of(0)
+    assert depth is not None
+    np.testing.assert_array_equal(scene.views.read_depth(index), depth)
 
 
 @pytest.mark.parametrize("lens", [{"k1": 0.1, "k4": 0.1}, {"k1": -3.0}])

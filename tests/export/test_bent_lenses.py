@@ -10,13 +10,17 @@ from nerfstudio.scripts.train import main as train
 from PIL import Image
 
 from semantic_ns.cli.export import PointCloud
+from semantic_ns.cli.export_dataset import ExportDataset
 from semantic_ns.cli.export_instances import Instances
 from semantic_ns.cli.export_labels import ExportLabels
 from semantic_ns.cli.to_splat import ToSplat
-from semantic_ns.datasets.semantic_dataset import PinholeDataset
+from semantic_ns.dataparsers.auto import AutoDataParserConfig
+from semantic_ns.datasets.semantic_dataset import PinholeDataset, SemanticDataset
+from semantic_ns.datasets.training_labels import LabelSource, read_label_folder, write_label_folder
 from semantic_ns.export.labels import dataset_frames
 from semantic_ns.export.scene_instances import read_run_surface
 from semantic_ns.geometry.undistortion import Lens
+from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.methods.semantic_splatfacto.method import semantic_splatfacto
 from semantic_ns.runs import load_run
@@ -98,6 +102,29 @@ def test_gaussians_train_on_what_pinhole_cameras_see(splat_run: Path) -> None:
         assert error.max() < 0.01
         expected = torch.from_numpy(label_at(directions_of(dataset.cameras, index)))
         assert (torch.from_numpy(data.training_labels[index]) == expected).float().mean() > 0.97
+
+
+def test_a_dataset_that_gaussians_export_is_of_the_images_that_they_were_trained_on(
+    splat_run: Path, tmp_path: Path
+) -> None:
+    ExportDataset(splat_run, tmp_path / "dataset").main()
+    outputs = AutoDataParserConfig(data=tmp_path / "dataset", split="all").setup().get_dataparser_outputs("train")
+    dataset = SemanticDataset(outputs)
+    for index in range(len(dataset)):
+        error = np.abs(dataset.color_of(index).numpy() - color_at(directions_of(dataset.cameras, index)))
+        assert error.max() < 0.01
+
+
+def test_labels_that_are_written_for_training_come_back_to_both_kinds_of_images(scene: Path, tmp_path: Path) -> None:
+    outputs = AutoDataParserConfig(data=scene).setup().get_dataparser_outputs("train")
+    pinholes, taken = PinholeDataset(outputs), SemanticDataset(outputs)
+    source = LabelSource(None, CorruptionConfig())
+    write_label_folder(tmp_path / "labels", pinholes, [pinholes.labels_of(i) for i in range(len(pinholes))], source)
+    for dataset, least_known in ((pinholes, 0.97), (taken, 0.7)):
+        for index, found in enumerate(read_label_folder(str(tmp_path / "labels"), dataset, scene)):
+            is_known = found >= 0
+            assert is_known.mean() > least_known
+            assert (found == dataset.labels_of(index))[is_known].mean() > 0.98
 
 
 def test_labels_of_gaussians_lie_on_the_images_as_they_were_taken(splat_run: Path, tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ from functools import cache
 from typing import Any
 
 import pytest
+import torch
 
+from semantic_ns import shared_cores
 from semantic_ns.kernels import idle_threads
 from semantic_ns.kernels.idle_threads import Crowding, SleepingPools, count_others, loaded_libraries
 from support.fresh_process import TESTS, run_python
@@ -128,6 +130,22 @@ def test_torch_keeps_the_number_of_threads_that_it_was_told_also_after_kernels_h
     watches = "idle_threads = lambda: [one for one in threading.enumerate() if one.name == 'watch of the cores']\n"
     assert told(watches + code, OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="2") == [1, 1]
     assert told(watches + code, OMP_NUM_THREADS="2", NUMBA_NUM_THREADS="1") == [2, 1]
+
+
+def test_a_model_that_left_the_cores_to_kernels_does_not_take_them_from_one_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1")  # no pool and no watch are wanted here
+    monkeypatch.setattr(shared_cores, "_AT_START", 2)
+    before = torch.get_num_threads()
+    try:
+        shared_cores.leave_cores_to_kernels()
+        assert torch.get_num_threads() == 1
+        shared_cores.share_cores()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 @linux

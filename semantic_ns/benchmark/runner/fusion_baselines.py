@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from semantic_ns.benchmark.runner.results import PREDICTIONS, baseline_name
 from semantic_ns.dataparsers import metadata as keys
-from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.datasets.semantic_dataset import PinholeDataset, SemanticDataset
 from semantic_ns.datasets.training_labels import find_label_folder
 from semantic_ns.errors import SceneError
 from semantic_ns.fusion.folder import FusionScores, as_image
@@ -36,8 +36,10 @@ def baseline_scores(
         given depth are left out where the scene has none.
 
     Raises:
-        SceneError: if the predictions cannot be used, see `find_predictions`, or the cameras have lens distortion.
+        SceneError: if the predictions cannot be used, see `find_predictions`, or the cameras have lens distortion that
+            cannot be undone.
     """
+    clean = PinholeDataset.of(clean)
     refuse_distortion(clean)
     metadata = clean.metadata
     views = tuple(SceneView(clean, index) for index in range(len(clean)))

@@ -140,9 +140,8 @@ def _scores(pipeline: ScoredPipeline, mode: str, stride: int) -> dict[str, Any]:
 
 def clean_training_dataset(manager: TrainingDataLike) -> Any:
     """The training poses with the scene's own labels, whatever the training was given."""
-    from semantic_ns.datasets.semantic_dataset import SemanticDataset
-
-    return SemanticDataset(manager.train_dataparser_outputs, manager.config.camera_res_scale_factor)
+    # Of the same kind: some methods train on images whose lens distortion is undone.
+    return type(manager.train_dataset)(manager.train_dataparser_outputs, manager.config.camera_res_scale_factor)
 
 
 def _label_frames(trial: Trial) -> Sequence[str]:
