@@ -19,7 +19,7 @@ from semantic_ns.batch import RENDERED_LABELS, seen_labels
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.errors import SceneError
 from semantic_ns.export.annotation_files import AnnotationFiles, AnnotationFormat, refuse_equal_names
-from semantic_ns.interfaces import ImagesLike, RenderingModel
+from semantic_ns.interfaces import ImagesLike, RenderingModel, can
 from semantic_ns.io.orientation import exif_orientation, to_upright
 from semantic_ns.io.writing import making_folder, refuse_inside, refuse_used_folder, write_json, write_png
 from semantic_ns.labels.label_files import class_table, label_image
@@ -149,8 +149,8 @@ class LabelExporter:
     """Renders frames and writes their labels.
 
     Raises:
-        SceneError: from `export`, if the output folder is used or lies in the input, or if a frame cannot be rendered;
-            the message names it. Nothing is left then.
+        SceneError: from `export`, if the output folder is used or lies in the input, if a model cannot crop what is to
+            be cropped, or if a frame cannot be rendered; the message names it. Nothing is left then.
     """
 
     model: RenderingModel
@@ -170,6 +170,11 @@ class LabelExporter:
         """
         if not frames:
             raise SceneError("Expected at least one frame to export, found none; choose other frames with --frames.")
+        if can(self.model, "renders_from_sources") and any(frame.crop is not None for frame in frames):
+            raise SceneError(
+                "Expected a camera path without a crop for a run of a method for many rooms, which renders whole "
+                "images alone, found one with a crop; save the path again with Crop Viewport off."
+            )
         refuse_inside(self.output_dir, self.protected, "--output-dir")
         refuse_used_folder(self.output_dir, "--output-dir", is_replaced=True)
         if self.annotations is not None:

@@ -277,7 +277,7 @@ def test_a_camera_path_gives_one_frame_per_camera_with_its_size(tmp_path: Path) 
 CROP = {"crop_center": [0.5, 0, 0], "crop_scale": [1, 2, 3], "crop_rot": [0, 0, 0], "crop_bg_color": {}}
 
 
-def test_the_crop_of_a_camera_path_reaches_the_model_and_what_lies_outside_is_void(tmp_path: Path) -> None:
+def test_a_crop_of_a_path_reaches_the_model_so_that_outside_is_void_or_is_refused(tmp_path: Path) -> None:
     class Cropping(FakeModel):
         def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
             assert obb_box is not None
@@ -297,6 +297,10 @@ def test_the_crop_of_a_camera_path_reaches_the_model_and_what_lies_outside_is_vo
     )
     assert cropped[0].tolist() == [0, *whole[0, 1:3].tolist(), 0, 0]
     assert whole[0].tolist() == [4, 9, 4, 9, 4]
+    of_many_rooms: Any = FakeModel(taxonomy_of(4, 9))
+    of_many_rooms.renders_from_sources = True
+    with pytest.raises(SceneError, match="path without a crop"):
+        LabelExporter(of_many_rooms, tmp_path / "none", []).export(frames)
 
 
 @pytest.mark.parametrize(
