@@ -3,8 +3,9 @@
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
+from torch.nn import functional as F
 
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sweep_matrices
@@ -16,6 +17,15 @@ _PROBE_DEPTHS = 3
 _PROBE_GRID = (9, 12)
 
 
+def _probes(near: float, far: float) -> tuple[Float[Tensor, "probes 2"], Float[Tensor, "probes"]]:
+    """Image coordinates and planar depths of a grid of pixels at three depths, equally spaced in log depth."""
+    rows, columns = _PROBE_GRID
+    xy = pixel_centres(rows, columns).reshape(1, -1, 2).expand(_PROBE_DEPTHS, -1, -1)
+    shares = (torch.arange(_PROBE_DEPTHS) + 1.0) / (_PROBE_DEPTHS + 1)
+    depths = (near ** (1 - shares) * far**shares)[:, None].expand(-1, xy.shape[1])
+    return xy.flatten(0, 1), depths.flatten()
+
+
 def seen_probes(target: ViewCameras, sources: ViewCameras, near: float, far: float) -> Bool[Tensor, "sources probes"]:
     """Which sources see points of a target: a grid of its pixels at three depths, equally spaced in log depth.
 
@@ -25,11 +35,22 @@ def seen_probes(target: ViewCameras, sources: ViewCameras, near: float, far: flo
         near: nearest depth in metres.
         far: farthest depth in metres.
     """
-    rows, columns = _PROBE_GRID
-    xy = pixel_centres(rows, columns).reshape(1, -1, 2).expand(_PROBE_DEPTHS, -1, -1)
-    shares = (torch.arange(_PROBE_DEPTHS) + 1.0) / (_PROBE_DEPTHS + 1)
-    depths = (near ** (1 - shares) * far**shares)[:, None].expand(-1, xy.shape[1])
-    return reproject(sweep_matrices(sources, target), xy, depths).is_seen.flatten(1)
+    return reproject(sweep_matrices(sources, target), *_probes(near, far)).is_seen
+
+
+def shown_probes(
+    target: ViewCameras, sources: ViewCameras, near: float, far: float
+) -> Float64[Tensor, "sources probes"]:
+    """How well sources show the points of :func:`seen_probes`: the cosine of the angle between the lines of sight.
+
+    It is 0 for points that a source does not see, and for those that it sees from the other side: a surface there would
+    turn its back to one of the two cameras. Buehler et al. (2001) weight views by this angle, too.
+    """
+    xy, depths = _probes(near, far)
+    ahead = target.ray_directions(xy[None])[0].double() * depths[:, None]
+    to_points = target.centres + ahead - sources.centres[:, None]
+    cosine = F.cosine_similarity(ahead[None], to_points, dim=-1)
+    return cosine.clamp(min=0) * seen_probes(target, sources, near, far)
 
 
 def pose_distances(target: ViewCameras, sources: ViewCameras) -> Float64[Tensor, "sources"]:
@@ -80,8 +101,9 @@ def select_sources(
     """The sources of a target, never the target itself.
 
     `nearest` takes those with the smallest sum of distance (metres) and angle (radians). `coverage` takes one source
-    after the other: the one that adds most to the share of probe points that at least one, and with half the weight
-    two, sources see, less a tenth of its pose distance; the order of the result is that of the choice. `published`
+    after the other: the one that adds most to how well the points of :func:`shown_probes` are shown, in the mean, by
+    the best source and, with half the weight, by the second best, less a tenth of its pose distance; the order of the
+    result is that of the choice. `published`
     takes those whose centres are nearest, wherever they look (Chou et al. 2024, released code).
 
     Args:
@@ -107,13 +129,14 @@ def select_sources(
         distances = (sources.centres - target.centres).norm(dim=-1).where(usable, torch.inf)
     if selection != "coverage":
         return distances.argsort(stable=True)[:count]
-    seen = seen_probes(target, sources, near, far)
+    shown = shown_probes(target, sources, near, far)
+    best = second = shown.new_zeros(shown.shape[1])
     chosen: list[int] = []
-    times_seen = torch.zeros(seen.shape[1])
     for _ in range(count):
-        gain = ((times_seen < 1) + 0.5 * (times_seen == 1)).float()
-        score = (seen * gain).mean(dim=1).double() - 0.1 * distances
+        best_with = torch.maximum(best, shown)
+        second_with = torch.maximum(second, torch.minimum(best, shown))
+        score = (best_with + 0.5 * second_with).mean(dim=1) - 0.1 * distances
         score[chosen] = -torch.inf
         chosen.append(int(score.argmax()))
-        times_seen += seen[chosen[-1]]
+        best, second = best_with[chosen[-1]], second_with[chosen[-1]]
     return torch.tensor(chosen, dtype=torch.int64)

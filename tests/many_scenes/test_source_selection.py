@@ -16,6 +16,7 @@ from semantic_ns.many_scenes.source_selection import (
     pose_distances,
     seen_probes,
     select_sources,
+    shown_probes,
 )
 from support.views import cameras_at, lifted, pose, projected, random_cameras
 
@@ -40,6 +41,23 @@ def seen_slowly(target: ViewCameras, sources: ViewCameras) -> list[list[bool]]:
     return found
 
 
+def shown_slowly(target: ViewCameras, sources: ViewCameras) -> list[list[float]]:
+    """For each source the cosine of the angle under which it and the target see each of the points that it sees."""
+    step = (math.log(FAR) - math.log(NEAR)) / 4
+    found = []
+    for source, seen in enumerate(seen_slowly(target, sources)):
+        shown = []
+        for probe, is_seen in enumerate(seen):
+            number, row, column = probe // 108 + 1, probe % 108 // 12, probe % 12
+            xy = np.array([(column + 0.5) / 12, (row + 0.5) / 9])
+            world = lifted(target, 0, xy, math.exp(math.log(NEAR) + number * step))
+            a, b = world - target.c2w[0, :3, 3].numpy(), world - sources.c2w[source, :3, 3].numpy()
+            cosine = float(a @ b) / float(np.linalg.norm(a) * np.linalg.norm(b))
+            shown.append(max(cosine, 0.0) if is_seen else 0.0)
+        found.append(shown)
+    return found
+
+
 def distance_slowly(target: ViewCameras, sources: ViewCameras, index: int) -> float:
     """Metres between the centres plus the angle of the turn, from the eigenvalues of the relative rotation."""
     a, b = target.c2w[0].numpy(), sources.c2w[index].numpy()
@@ -48,12 +66,12 @@ def distance_slowly(target: ViewCameras, sources: ViewCameras, index: int) -> fl
 
 
 def chosen_slowly(target: ViewCameras, sources: ViewCameras, count: int) -> list[int]:
-    """One source after the other: the one with which the covered share, less a tenth of its distance, is largest."""
-    seen = seen_slowly(target, sources)
+    """One source after the other: the one with which points are shown best, less a tenth of its distance."""
+    shown = shown_slowly(target, sources)
 
     def covered(members: list[int]) -> float:
-        times = [sum(seen[member][probe] for member in members) for probe in range(len(seen[0]))]
-        return sum((time >= 1) + 0.5 * (time >= 2) for time in times) / len(times)
+        best = [sorted([shown[member][probe] for member in members], reverse=True) for probe in range(len(shown[0]))]
+        return sum(sum(weight / 2**place for place, weight in enumerate(of[:2])) for of in best) / len(best)
 
     chosen: list[int] = []
     for _ in range(count):
@@ -69,6 +87,30 @@ def test_seen_probes_equal_a_loop_over_points() -> None:
     seen = seen_probes(target, sources, NEAR, FAR)
     assert seen.tolist() == seen_slowly(target, sources)
     assert 0.1 < seen.double().mean().item() < 0.99
+
+
+def test_how_well_probes_are_shown_equals_a_loop_over_points() -> None:
+    target, sources = random_cameras(1, seed=1), random_cameras(5, seed=2)
+    shown = shown_probes(target, sources, NEAR, FAR)
+    np.testing.assert_allclose(shown.numpy(), shown_slowly(target, sources), atol=1e-5)
+    assert 0.05 < shown.mean().item() < 0.9
+
+
+def test_a_camera_in_the_place_of_the_target_shows_all_that_it_sees_perfectly() -> None:
+    target, turned = cameras_at(pose((0, 0, 0))), cameras_at(pose((0, 0, 0), (0, 0.4, 0)))
+    shown = shown_probes(target, turned, NEAR, FAR)
+    np.testing.assert_allclose(shown.numpy(), seen_probes(target, turned, NEAR, FAR).double().numpy(), atol=1e-6)
+
+
+def test_a_source_that_faces_the_target_shows_nothing_and_comes_after_one_at_the_side() -> None:
+    # Both see as many points; of the walls between them the facing one sees the backs.
+    target = cameras_at(pose((0, 0, 0)))
+    sources = cameras_at(pose((0, 0, 4), (0, math.pi, 0)), pose((0.5, 0, 0), (0, 0.2, 0)))
+    seen, shown = seen_probes(target, sources, NEAR, FAR), shown_probes(target, sources, NEAR, FAR)
+    assert seen[0].any()
+    assert shown[0].max() == 0
+    assert shown[1][seen[1]].min() > 0
+    assert select_sources(target, sources, 1).tolist() == [1]
 
 
 def test_pose_distances_equal_metres_plus_radians_of_each_pair() -> None:
