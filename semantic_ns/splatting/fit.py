@@ -1,11 +1,11 @@
 """Gaussians that look like posed images: their parameters are trained by rendering, one image at a time."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
@@ -17,6 +17,8 @@ _BETAS = 0.9, 0.99
 _EPSILON = 1e-15
 _COLOR_WEIGHT, _DEPTH_WEIGHT = 3.0, 0.02
 _LEAST_OPACITY = 0.01
+_WITH_ALPHA = 4
+"""Channels of an image that has an opacity."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,23 +27,48 @@ class View:
 
     Attributes:
         camera: its camera.
-        color: colours in 0..1.
+        pixels: three channels of colour, and where not all is opaque a fourth one of opacity, by which the colours are
+            not multiplied. They are in 0..1, or bytes of 0..255, which are a quarter as large and stand for the same.
         depth: planar depth in the units of the camera, 0 where unknown; None if all of it is.
         mask: which pixels are used; None for all.
-        alpha: opacity of the pixels, in 0..1, whose colour is not multiplied by it; None where all are opaque.
     """
 
     camera: PinholeCamera
-    color: Float[Tensor, "height width 3"]
+    pixels: Float[Tensor, "height width channels"] | UInt8[Tensor, "height width channels"]
     depth: Float[Tensor, "height width"] | None = None
     mask: Bool[Tensor, "height width"] | None = None
-    alpha: Float[Tensor, "height width"] | None = None
+
+    @property
+    def color(self) -> Float[Tensor, "height width 3"]:
+        """Colours in 0..1, of bytes made anew each time."""
+        return _in_floats(self.pixels[..., :3])
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether pixels have an opacity; without one all are opaque."""
+        return self.pixels.shape[-1] == _WITH_ALPHA
+
+    @property
+    def alpha(self) -> Float[Tensor, "height width"] | None:
+        """Opacity of the pixels in 0..1, of bytes made anew each time; None where all are opaque."""
+        return _in_floats(self.pixels[..., 3]) if self.has_alpha else None
+
+    def in_floats(self) -> "View":
+        """This view with pixels in 0..1, for who looks at them more than once."""
+        return replace(self, pixels=_in_floats(self.pixels))
+
+    def color_where(self, chosen: Bool[Tensor, "height width"]) -> Float[Tensor, "pixels 3"]:
+        """Colours in 0..1 of some pixels."""
+        return _in_floats(self.pixels[chosen][:, :3])
 
     def before(self, background: Float[Tensor, "3"]) -> Float[Tensor, "height width 3"]:
         """Its colours before a background."""
-        if self.alpha is None:
-            return self.color
-        return background + self.alpha[..., None] * (self.color - background)
+        alpha, color = self.alpha, self.color
+        return color if alpha is None else background + alpha[..., None] * (color - background)
+
+
+def _in_floats(pixels: Tensor) -> Tensor:
+    return pixels / 255 if pixels.dtype == torch.uint8 else pixels
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import copy
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -13,6 +14,7 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.engine.callbacks import TrainingCallbackLocation
+from PIL import Image
 
 from semantic_ns.active_learning.config import SelectionConfig
 from semantic_ns.active_learning.rounds.suggestions import suggest
@@ -91,6 +93,25 @@ def test_the_loss_of_a_step_is_that_of_the_fit_without_nerfstudio(untrained: Any
     image = image + (1 - opacity)[..., None] * outputs["background"]
     torch.testing.assert_close(sum(losses.values()), view_loss(view, outputs["background"], image, depth, opacity))
     assert losses["depth_loss"] > 0
+
+
+def test_images_are_kept_as_bytes_and_a_step_is_to_the_bit_that_of_their_floats(untrained: Any) -> None:
+    data, model = untrained.pipeline.datamanager, untrained.pipeline.model
+    assert {view.pixels.dtype for view in data.training_views.views} == {torch.uint8}
+    camera, batch = data.next_train(0)
+    image = torch.from_numpy(np.array(Image.open(data.train_dataset.image_filenames[batch["image_idx"]])))
+    given = image.float() / 255
+    assert torch.equal(batch["image"], given)
+    results = []
+    for view in (batch["view"], replace(data.training_views.views[batch["image_idx"]], pixels=given)):
+        torch.manual_seed(0)  # of the background
+        losses = model.get_loss_dict(model(camera), {**batch, "view": view})
+        torch.stack(list(losses.values())).sum().backward()
+        results.append([*losses.values(), *(p.grad for p in model.gauss_params.values() if p.grad is not None)])
+        model.zero_grad(set_to_none=True)
+    assert len(results[0]) > len(losses)
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_gaussians_begin_at_the_depth_images_divided_by_labels_and_in_their_colors(untrained: Any) -> None:

@@ -110,7 +110,7 @@ class SplatDataManagerConfig(LabelOptions, FullImageDatamanagerConfig):
     """Options of the data manager of whole images."""
 
     _target: type = field(default_factory=lambda: SplatDataManager)
-    # Images are kept as they train, drawn in turn by `seed`, and scored one after the other, whatever these say.
+    # Images are kept as bytes, drawn in turn by `seed`, and scored one after the other, whatever these say.
     cache_images: tyro.conf.Suppress[Literal["cpu", "gpu"]] = "cpu"
     cache_images_type: tyro.conf.Suppress[Literal["uint8", "float32"]] = "float32"
     max_thread_workers: tyro.conf.Suppress[int | None] = None
@@ -195,9 +195,8 @@ class SplatDataManager(LabelledImages, FullImageDatamanager[SemanticDataset]):
         count, turn = len(self.train_dataset), step * self.world_size + self.local_rank
         order = np.random.default_rng([self.config.seed, turn // count]).permutation(count)
         index = int(order[turn % count])
-        view = self.training_views.views[index]
-        image = view.color if view.alpha is None else torch.cat([view.color, view.alpha[..., None]], dim=-1)
-        batch: dict[str, Any] = {"image": image.to(self.device), "image_idx": index, VIEW: view}
+        view = self.training_views.views[index].in_floats()  # of one image at a time: bytes are kept of all
+        batch: dict[str, Any] = {"image": view.pixels.to(self.device), "image_idx": index, VIEW: view}
         if view.mask is not None:
             batch[MASK] = view.mask[..., None].to(self.device)
         camera = self.train_dataset.cameras[index : index + 1].to(self.device)

@@ -86,14 +86,14 @@ def likeness(gaussians: Gaussians, colors: Float[Tensor, "gaussians 3"], views: 
 
 def _compared(gaussians: Gaussians, colors: Tensor, view: View) -> tuple[float, float, float] | None:
     """PSNR, that of one colour, and correlation of an image; None where hardly anything of it is covered."""
-    stride = max(1, math.isqrt(view.color[..., 0].numel() // _NUM_PIXELS))
+    stride = max(1, math.isqrt(view.camera.height * view.camera.width // _NUM_PIXELS))
     image, _, opacity = rasterize(gaussians, colors, every_nth(view.camera, stride))
-    truth = view.before(torch.zeros(3))[::stride, ::stride]
+    truth, alpha = view.before(torch.zeros(3))[::stride, ::stride], view.alpha
     is_used = opacity >= _OPAQUE
-    if view.alpha is None:
+    if alpha is None:
         image = image / opacity.clamp(min=_OPAQUE)[..., None]
     else:  # where the image shows something, and the Gaussians nothing, they differ
-        is_used = is_used | (view.alpha[::stride, ::stride] >= _OPAQUE)
+        is_used = is_used | (alpha[::stride, ::stride] >= _OPAQUE)
     if view.mask is not None:
         is_used = is_used & view.mask[::stride, ::stride]
     if float(is_used.float().mean()) < _LEAST_COVERED:
