@@ -1,13 +1,16 @@
 """`semantic-splatfacto`: Gaussians with classes in closed form, in nerfstudio's trainer and commands."""
 
 import copy
+import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
+import plyfile
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -322,6 +325,29 @@ def test_without_depth_gaussians_begin_at_sparse_points_and_without_these_nowher
     torch.testing.assert_close(colors, torch.full((4, 3), 0.2))
     with pytest.raises(SceneError, match="Expected 4 sparse points or more to begin with, found 3"):
         start.of_points(positions[:3], torch.zeros(3, 3))
+
+
+@pytest.fixture
+def scene_with_points(nerfstudio_scene: Path, copy_scene: Callable[[Path], Path]) -> Path:
+    """A scene whose file names a PLY of sparse points, which is not there yet."""
+    folder = copy_scene(nerfstudio_scene)
+    content = json.loads((folder / "transforms.json").read_text("utf8"))
+    (folder / "transforms.json").write_text(json.dumps(content | {"ply_file_path": "points.ply"}), "utf8")
+    return folder
+
+
+def test_sparse_points_are_read_only_where_gaussians_begin_at_them(
+    scene_with_points: Path, tmp_path: Path, written: Path
+) -> None:
+    (scene_with_points / "points.ply").write_text("ply\nnothing", "utf8")
+    for start_from in (None, written):
+        assert set_up(scene_with_points, tmp_path, start_from=start_from).pipeline.model.num_points > 100
+    with pytest.raises(SceneError, match=r"Expected a PLY file of sparse points at .*points.ply"):
+        set_up(scene_with_points, tmp_path, data={"use_depth": False})
+    positions = [(0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 2.0, 0.0), (0.0, 0.0, 3.0), (1.0, 1.0, 1.0)]
+    vertices = np.array(positions, [(name, "f4") for name in ("x", "y", "z")])
+    plyfile.PlyData([plyfile.PlyElement.describe(vertices, "vertex")]).write(str(scene_with_points / "points.ply"))
+    assert set_up(scene_with_points, tmp_path, data={"use_depth": False}).pipeline.model.num_points == len(positions)
 
 
 def test_options_that_a_cpu_cannot_follow_are_refused(nerfstudio_scene: Path, tmp_path: Path) -> None:

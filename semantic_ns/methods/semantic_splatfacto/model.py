@@ -26,7 +26,13 @@ from semantic_ns.io.console import announce
 from semantic_ns.methods.base import Outputs, SemanticModel
 from semantic_ns.methods.scene_bounds import BY_DEFAULT, StatedBounds, resolve_bounds
 from semantic_ns.methods.semantic_splatfacto.backgrounds import BackgroundModel
-from semantic_ns.methods.semantic_splatfacto.datamanager import SUMMED_DEPTH, TRAINING_VIEWS, VIEW, TrainingViews
+from semantic_ns.methods.semantic_splatfacto.datamanager import (
+    SUMMED_DEPTH,
+    TRAINING_VIEWS,
+    VIEW,
+    SparsePoints,
+    TrainingViews,
+)
 from semantic_ns.methods.semantic_splatfacto.device_options import (
     refuse_nothing_to_keep,
     refuse_optimizers_of_another_device,
@@ -111,9 +117,9 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         start, config = self._start(), self.config
         is_training = self._training_views is not None and not config.resumes
         begins_as_parent = start is None and is_training and not self._is_on_cpu
+        # nerfstudio would put sparse points on CUDA, and look for the neighbours of many that nobody keeps.
+        self.seed_points = self._sparse_points() if begins_as_parent else None
         if not begins_as_parent:
-            # nerfstudio would put sparse points on CUDA, and look for the neighbours of many that nobody keeps.
-            self.seed_points = None
             config = dataclasses.replace(config, random_init=True, num_random=_PLACEHOLDERS)
         if self._is_on_cpu:
             leave_cores_to_kernels()
@@ -146,6 +152,11 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         """The training images, where a training begins or goes on."""
         return self.kwargs["metadata"].get(TRAINING_VIEWS)
 
+    def _sparse_points(self) -> SparsePoints | None:
+        """Those of the scene, which nerfstudio's pipeline knows only where they have been read already."""
+        views = self._training_views
+        return None if views is None or self.config.random_init else views.sparse_points()
+
     def _start(self) -> "Start | None":
         """The Gaussians to begin with; None where a checkpoint has them, or nerfstudio chooses them on CUDA."""
         views, config = self._training_views, self.config
@@ -162,7 +173,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         from semantic_ns.methods.semantic_splatfacto.start import GivenFile, first_of
 
         given = None if config.start_from is None else GivenFile(config.start_from, config.start_frame)
-        start = first_of(views, given, self.seed_points if self._is_on_cpu else None)
+        start = first_of(views, given, uses_points=self._is_on_cpu)
         if start is None and self._is_on_cpu:
             raise SceneError(
                 "Expected depth images or sparse points in the scene, where Gaussians can begin on a CPU, found "

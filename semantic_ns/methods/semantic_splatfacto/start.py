@@ -25,8 +25,6 @@ from semantic_ns.splatting.project import Gaussians
 
 StartFrame = Literal["world", "scene"]
 Start = tuple[Gaussians, Float[Tensor, "gaussians 3"]]
-SparsePoints = tuple[Float[Tensor, "points 3"], Shaped[Tensor, "points 3"]]
-"""Positions in scene units, and colours in 0..255."""
 
 _LEAST_POINTS = 4
 _NUM_NEIGHBOURS = 3
@@ -48,25 +46,26 @@ class GivenFile:
 
 
 @memory_errors_as_scene_error("the images and the Gaussians to begin with")
-def first_of(views: TrainingViews, given: GivenFile | None, points: SparsePoints | None) -> Start | None:
+def first_of(views: TrainingViews, given: GivenFile | None, uses_points: bool) -> Start | None:
     """The Gaussians to begin with, in scene units, and their colours: of the file, else of depth, else of points.
 
     Args:
         views: the training images.
         given: the file, if there is one.
-        points: sparse points of the scene, if it has any.
+        uses_points: whether Gaussians may begin at sparse points of the scene, which are read only where they do.
 
     Returns:
         None where there is nothing to begin with.
 
     Raises:
-        SceneError: if the file or the points are of no use, or no depth is known.
+        SceneError: if the file or the points, where they are used, are of no use, or no depth is known.
     """
     if given is not None:
         return of_file(given, views)
     if views.depths is not None:
         labels = views.labels
         return first_gaussians(views.views, labels if are_outlined(labels) else None)
+    points = views.sparse_points() if uses_points else None
     if points is not None:
         found = of_points(*points)
         announce(
