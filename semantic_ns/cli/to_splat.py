@@ -16,6 +16,7 @@ from semantic_ns.dataparsers.metadata import ALPHA_COLOR, HAS_UNKNOWN_SCALE, MET
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.runs import load_run
+from semantic_ns.splatting.fit_config import FitConfig
 
 if TYPE_CHECKING:  # slow to import, and not needed to refuse a wrong option
     from semantic_ns.export.splat import SplatScores
@@ -41,9 +42,9 @@ class ToSplat:
     depth: Literal["auto", "given", "rendered"] = "auto"
     """Where depth comes from: the depth images of the scene (given), or what the run renders. By default the scene's
     where training frames have depth images that agree with each other."""
-    steps: int = 400
+    steps: int = FitConfig.steps
     """Number of training images that are rendered, one a step."""
-    seed: int = 42
+    seed: int = FitConfig.seed
     """Draws the order of the training images."""
 
     def main(self) -> None:
@@ -103,7 +104,7 @@ class ToSplat:
                 views,
                 labels,
                 model.taxonomy.num_classes,
-                export.FitConfig(steps=self.steps, seed=self.seed),
+                FitConfig(steps=self.steps, seed=self.seed),
                 lambda _: progress.advance(task),
             )
         console.print(f"Made {len(made.gaussians)} Gaussians in {time.perf_counter() - start:.0f} s.")

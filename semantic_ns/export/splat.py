@@ -23,7 +23,8 @@ from semantic_ns.io.writing import write_json
 from semantic_ns.labels.label_files import class_table
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.splatting.classes import are_classless, class_probabilities, gaussian_votes, labels_of
-from semantic_ns.splatting.fit import FitConfig, View, fit
+from semantic_ns.splatting.fit import View, fit
+from semantic_ns.splatting.fit_config import FitConfig
 from semantic_ns.splatting.memory import memory_errors_as_scene_error
 from semantic_ns.splatting.octree import OctreeConfig, gaussians_of_points, quaternions
 from semantic_ns.splatting.ply import write_splat

@@ -9,13 +9,12 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
-from semantic_ns.splatting import fit_numba
+from semantic_ns.splatting.fit_config import DEPTH_WEIGHT, FitConfig
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.rasterize import rasterize
+from semantic_ns.splatting.sparse_adam import Moments, step_rows
 
-_BETAS = 0.9, 0.99
-_EPSILON = 1e-15
-_COLOR_WEIGHT, _DEPTH_WEIGHT = 3.0, 0.02
+_COLOR_WEIGHT = 3.0
 _LEAST_OPACITY = 0.01
 _WITH_ALPHA = 4
 """Channels of an image that has an opacity."""
@@ -71,38 +70,6 @@ def _in_floats(pixels: Tensor) -> Tensor:
     return pixels / 255 if pixels.dtype == torch.uint8 else pixels
 
 
-@dataclass(frozen=True)
-class FitConfig:
-    """How Gaussians are trained.
-
-    Attributes:
-        steps: number of images that are rendered.
-        mean_rate: learning rate of the means over the median scale of the Gaussians.
-        scale_rate: that of the logarithms of the scales.
-        quat_rate: that of the quaternions.
-        opacity_rate: that of the logits of the opacities.
-        color_rate: that of the colours.
-        constant_share: share of the steps before the rates begin to fall.
-        last_rate: rates of the last step over those of the first.
-        seed: draws the order of the images.
-    """
-
-    steps: int = 400
-    mean_rate: float = 0.06
-    scale_rate: float = 2e-2
-    quat_rate: float = 1e-2
-    opacity_rate: float = 5e-2
-    color_rate: float = 1e-2
-    constant_share: float = 0.3
-    last_rate: float = 0.05
-    seed: int = 42
-
-    def rate(self, step: int) -> float:
-        """The rates of a step over those of the first."""
-        passed = step / max(self.steps, 1)
-        return self.last_rate ** max(0.0, (passed - self.constant_share) / max(1 - self.constant_share, 1e-9))
-
-
 def fit(
     gaussians: Gaussians,
     colors: Float[Tensor, "gaussians 3"],
@@ -145,7 +112,7 @@ def view_loss(view: View, background: Tensor, image: Tensor, depth: Tensor, opac
     """The loss of an image as it is rendered: a background, colours before it, summed depth and opacity."""
     loss = color_loss(image, view.before(background), view.mask)
     if view.depth is not None:
-        loss = loss + _DEPTH_WEIGHT * depth_loss(depth, opacity, view.depth, view.mask)
+        loss = loss + DEPTH_WEIGHT * depth_loss(depth, opacity, view.depth, view.mask)
     return loss
 
 
@@ -190,8 +157,10 @@ class _State:
             "opacities": config.opacity_rate,
             "colors": config.color_rate,
         }
-        self.moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in self.parameters.items()}
-        self.turns = np.zeros(len(gaussians), np.float32)
+        self.turns = torch.zeros(len(gaussians))
+        self.moments = {
+            name: Moments(torch.zeros_like(p), torch.zeros_like(p), self.turns) for name, p in self.parameters.items()
+        }
 
     def gaussians(self) -> Gaussians:
         p = self.parameters
@@ -202,16 +171,11 @@ class _State:
             parameter.requires_grad_().grad = None
         image, depth, opacity = rasterize(self.gaussians(), self.parameters["colors"], view.camera)
         view_loss(view, background, image + (1 - opacity)[..., None] * background, depth, opacity).backward()
-        visible = self.parameters["opacities"].grad[:, 0].nonzero()[:, 0].int().numpy()  # pyright: ignore[reportOptionalSubscript]
+        visible = self.parameters["opacities"].grad[:, 0].nonzero()[:, 0]  # pyright: ignore[reportOptionalSubscript]
         self.turns[visible] += 1
         for name, parameter in self.parameters.items():
-            gradient, (mean, square) = parameter.grad, self.moments[name]
-            assert gradient is not None
-            fit_numba.sparse_adam(
-                visible, self.turns, parameter.detach().numpy(), gradient.contiguous().numpy(), mean.numpy(),
-                square.numpy(), np.float32(self.rates[name] * factor), np.float32(_BETAS[0]), np.float32(_BETAS[1]),
-                np.float32(_EPSILON),
-            )  # fmt: skip
+            assert parameter.grad is not None
+            step_rows(parameter, parameter.grad, self.moments[name], visible, self.rates[name] * factor)
 
     @torch.no_grad()
     def result(self) -> tuple[Gaussians, Tensor]:

@@ -1,23 +1,18 @@
 """`semantic-splatfacto`: Gaussians with classes in closed form, in nerfstudio's trainer and commands."""
 
 import copy
-import json
 import sys
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
-import plyfile
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.engine.callbacks import TrainingCallbackLocation
-from PIL import Image
 
 from semantic_ns.active_learning.config import SelectionConfig
 from semantic_ns.active_learning.rounds.suggestions import suggest
@@ -96,25 +91,6 @@ def test_the_loss_of_a_step_is_that_of_the_fit_without_nerfstudio(untrained: Any
     image = image + (1 - opacity)[..., None] * outputs["background"]
     torch.testing.assert_close(sum(losses.values()), view_loss(view, outputs["background"], image, depth, opacity))
     assert losses["depth_loss"] > 0
-
-
-def test_images_are_kept_as_bytes_and_a_step_is_to_the_bit_that_of_their_floats(untrained: Any) -> None:
-    data, model = untrained.pipeline.datamanager, untrained.pipeline.model
-    assert {view.pixels.dtype for view in data.training_views.views} == {torch.uint8}
-    camera, batch = data.next_train(0)
-    image = torch.from_numpy(np.array(Image.open(data.train_dataset.image_filenames[batch["image_idx"]])))
-    given = image.float() / 255
-    assert torch.equal(batch["image"], given)
-    results = []
-    for view in (batch["view"], replace(data.training_views.views[batch["image_idx"]], pixels=given)):
-        torch.manual_seed(0)  # of the background
-        losses = model.get_loss_dict(model(camera), {**batch, "view": view})
-        torch.stack(list(losses.values())).sum().backward()
-        results.append([*losses.values(), *(p.grad for p in model.gauss_params.values() if p.grad is not None)])
-        model.zero_grad(set_to_none=True)
-    assert len(results[0]) > len(losses)
-    for one, other in zip(*results, strict=True):
-        assert torch.equal(one, other)
 
 
 def test_gaussians_begin_at_the_depth_images_divided_by_labels_and_in_their_colors(untrained: Any) -> None:
@@ -325,29 +301,6 @@ def test_without_depth_gaussians_begin_at_sparse_points_and_without_these_nowher
     torch.testing.assert_close(colors, torch.full((4, 3), 0.2))
     with pytest.raises(SceneError, match="Expected 4 sparse points or more to begin with, found 3"):
         start.of_points(positions[:3], torch.zeros(3, 3))
-
-
-@pytest.fixture
-def scene_with_points(nerfstudio_scene: Path, copy_scene: Callable[[Path], Path]) -> Path:
-    """A scene whose file names a PLY of sparse points, which is not there yet."""
-    folder = copy_scene(nerfstudio_scene)
-    content = json.loads((folder / "transforms.json").read_text("utf8"))
-    (folder / "transforms.json").write_text(json.dumps(content | {"ply_file_path": "points.ply"}), "utf8")
-    return folder
-
-
-def test_sparse_points_are_read_only_where_gaussians_begin_at_them(
-    scene_with_points: Path, tmp_path: Path, written: Path
-) -> None:
-    (scene_with_points / "points.ply").write_text("ply\nnothing", "utf8")
-    for start_from in (None, written):
-        assert set_up(scene_with_points, tmp_path, start_from=start_from).pipeline.model.num_points > 100
-    with pytest.raises(SceneError, match=r"Expected a PLY file of sparse points at .*points.ply"):
-        set_up(scene_with_points, tmp_path, data={"use_depth": False})
-    positions = [(0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 2.0, 0.0), (0.0, 0.0, 3.0), (1.0, 1.0, 1.0)]
-    vertices = np.array(positions, [(name, "f4") for name in ("x", "y", "z")])
-    plyfile.PlyData([plyfile.PlyElement.describe(vertices, "vertex")]).write(str(scene_with_points / "points.ply"))
-    assert set_up(scene_with_points, tmp_path, data={"use_depth": False}).pipeline.model.num_points == len(positions)
 
 
 def test_options_that_a_cpu_cannot_follow_are_refused(nerfstudio_scene: Path, tmp_path: Path) -> None:

@@ -26,13 +26,7 @@ from semantic_ns.io.console import announce
 from semantic_ns.methods.base import Outputs, SemanticModel
 from semantic_ns.methods.scene_bounds import BY_DEFAULT, StatedBounds, resolve_bounds
 from semantic_ns.methods.semantic_splatfacto.backgrounds import BackgroundModel
-from semantic_ns.methods.semantic_splatfacto.datamanager import (
-    SUMMED_DEPTH,
-    TRAINING_VIEWS,
-    VIEW,
-    SparsePoints,
-    TrainingViews,
-)
+from semantic_ns.methods.semantic_splatfacto.datamanager import SUMMED_DEPTH, TRAINING_VIEWS, VIEW, TrainingViews
 from semantic_ns.methods.semantic_splatfacto.device_options import (
     refuse_nothing_to_keep,
     refuse_optimizers_of_another_device,
@@ -43,6 +37,7 @@ from semantic_ns.methods.semantic_splatfacto.optimizer import count_rates_in
 from semantic_ns.methods.semantic_splatfacto.pinholes import drawn_as_pinhole
 from semantic_ns.methods.whole_images import WholeImageModel, camera_of_rays
 from semantic_ns.shared_cores import leave_cores_to_kernels
+from semantic_ns.splatting.fit_config import DEPTH_WEIGHT
 
 if TYPE_CHECKING:  # compile kernels, which registration must not
     from semantic_ns.methods.semantic_splatfacto.start import Start, StartFrame
@@ -81,7 +76,7 @@ class SemanticSplatfactoModelConfig(SplatfactoModelConfig):
     ns-export gaussian-splat writes."""
     train_gaussians: bool = True
     """Train the Gaussians. False leaves them as the file has them, and only gives them classes; it needs a CPU."""
-    depth_loss_weight: float = 0.02
+    depth_loss_weight: float = DEPTH_WEIGHT
     """Weight of the relative error of depth beside the colour loss, on a CPU, where depth images are used."""
     fill_holes: bool = True
     """Let pixels that no Gaussian covers show what lies around them, but not where the viewer crops, and not in scenes
@@ -114,12 +109,12 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
 
     def populate_modules(self) -> None:
         """Build the model around the Gaussians to begin with, or around some that a checkpoint will replace."""
-        start, config = self._start(), self.config
-        is_training = self._training_views is not None and not config.resumes
-        begins_as_parent = start is None and is_training and not self._is_on_cpu
-        # nerfstudio would put sparse points on CUDA, and look for the neighbours of many that nobody keeps.
-        self.seed_points = self._sparse_points() if begins_as_parent else None
-        if not begins_as_parent:
+        start, config, views = self._start(), self.config, self._training_views
+        if start is None and views is not None and not config.resumes and not self._is_on_cpu:  # begins as its parent
+            self.seed_points = None if config.random_init else views.sparse_points()
+        else:
+            # nerfstudio would put sparse points on CUDA, and look for the neighbours of many that nobody keeps.
+            self.seed_points = None
             config = dataclasses.replace(config, random_init=True, num_random=_PLACEHOLDERS)
         if self._is_on_cpu:
             leave_cores_to_kernels()
@@ -151,11 +146,6 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
     def _training_views(self) -> TrainingViews | None:
         """The training images, where a training begins or goes on."""
         return self.kwargs["metadata"].get(TRAINING_VIEWS)
-
-    def _sparse_points(self) -> SparsePoints | None:
-        """Those of the scene, which nerfstudio's pipeline knows only where they have been read already."""
-        views = self._training_views
-        return None if views is None or self.config.random_init else views.sparse_points()
 
     def _start(self) -> "Start | None":
         """The Gaussians to begin with; None where a checkpoint has them, or nerfstudio chooses them on CUDA."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from semantic_ns.errors import SceneError
 from semantic_ns.export.splat import SPLAT_FILE, are_outlined, first_gaussians, in_world
-from semantic_ns.geometry.world import world_from_scene
+from semantic_ns.geometry.world import scene_from_world
 from semantic_ns.io.console import announce
 from semantic_ns.methods.semantic_splatfacto.datamanager import TrainingViews
 from semantic_ns.methods.semantic_splatfacto.likeness import Likeness, likeness
@@ -141,7 +141,7 @@ def of_file(given: GivenFile, views: TrainingViews) -> Start:
     gaussians, colors, classes = read_splat(path)
     if not len(gaussians):
         raise SceneError(f"Expected Gaussians in {path}, found none; give a file of this scene.")
-    moved = in_world(gaussians, _inverse(world_from_scene(views.outputs, torch.float64)).float())
+    moved = in_world(gaussians, scene_from_world(views.outputs))
     by_frame: dict[StartFrame, Gaussians] = {"world": moved, "scene": gaussians}
     found: dict[StartFrame, Likeness] = {
         frame: likeness(of_frame, colors, views.views) for frame, of_frame in by_frame.items()
@@ -190,9 +190,3 @@ def _check_frame(path: Path, frame: StartFrame, found: Mapping[StartFrame, Liken
             "they cover the training images so little, or look so little like them, that they may be of another scene "
             "or in other coordinates (--pipeline.model.start-frame); their classes would then be wrong",
         )
-
-
-def _inverse(similarity: Float[Tensor, "3 4"]) -> Float[Tensor, "3 4"]:
-    whole = torch.eye(4, dtype=similarity.dtype)
-    whole[:3] = similarity
-    return torch.linalg.inv(whole)[:3]
