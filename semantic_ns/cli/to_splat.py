@@ -17,6 +17,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.runs import load_run
 from semantic_ns.splatting.fit_config import FitConfig
+from semantic_ns.splatting.memory import memory_errors_as_scene_error
 
 if TYPE_CHECKING:  # slow to import, and not needed to refuse a wrong option
     from semantic_ns.export.splat import SplatScores
@@ -47,8 +48,13 @@ class ToSplat:
     seed: int = FitConfig.seed
     """Draws the order of the training images."""
 
+    @memory_errors_as_scene_error("the run and its Gaussians")
     def main(self) -> None:
-        """Check, load the run, make the Gaussians, write them, and score them on the scored images."""
+        """Check, load the run, make the Gaussians, write them, and score them on the scored images.
+
+        Raises:
+            SceneError: the run, an option or a folder is of no use, or memory is too small.
+        """
         self._check_options()
         run = load_run(self.run / "config.yml" if self.run.is_dir() else self.run, option="RUN")
         from semantic_ns.datasets.semantic_dataset import PinholeDataset

@@ -10,6 +10,7 @@ from semantic_ns.methods.semantic_splatfacto.datamanager import SplatDataManager
 from semantic_ns.methods.semantic_splatfacto.model import SemanticSplatfactoModelConfig
 from semantic_ns.methods.semantic_splatfacto.optimizer import HeldDecayConfig, SparseAdamConfig
 from semantic_ns.methods.semantic_splatfacto.pipeline import SplatPipelineConfig
+from semantic_ns.methods.semantic_splatfacto.trainer import SplatTrainerConfig
 from semantic_ns.methods.specification import IS_CUDA, specification
 from semantic_ns.splatting.fit_config import ADAM_EPSILON, SH_0, FitConfig
 
@@ -58,6 +59,7 @@ semantic_splatfacto = specification(
         },
     },
     mixed_precision=False,
+    trainer=SplatTrainerConfig,
 )
 if IS_CUDA:  # where Gaussians are many, their classes take longer than the thousand steps between checkpoints or images
     semantic_splatfacto.config.steps_per_save = semantic_splatfacto.config.steps_per_eval_image = 10_000
