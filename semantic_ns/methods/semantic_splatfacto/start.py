@@ -3,8 +3,9 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from semantic_ns.export.splat import SPLAT_FILE, are_outlined, first_gaussians, 
 from semantic_ns.geometry.world import scene_from_world
 from semantic_ns.io.console import announce
 from semantic_ns.methods.semantic_splatfacto.datamanager import TrainingViews
-from semantic_ns.methods.semantic_splatfacto.likeness import Likeness, likeness
+from semantic_ns.methods.semantic_splatfacto.likeness import Likeness, fitting_scale, likeness
 from semantic_ns.splatting.memory import memory_errors_as_scene_error
 from semantic_ns.splatting.ply import read_splat
 from semantic_ns.splatting.project import Gaussians
@@ -141,19 +142,23 @@ def of_file(given: GivenFile, views: TrainingViews) -> Start:
     gaussians, colors, classes = read_splat(path)
     if not len(gaussians):
         raise SceneError(f"Expected Gaussians in {path}, found none; give a file of this scene.")
-    moved = in_world(gaussians, scene_from_world(views.outputs))
-    by_frame: dict[StartFrame, Gaussians] = {"world": moved, "scene": gaussians}
-    found: dict[StartFrame, Likeness] = {
-        frame: likeness(of_frame, colors, views.views) for frame, of_frame in by_frame.items()
-    }
+
+    def placed(frame: StartFrame, scale: float = 1.0) -> Gaussians:
+        own = Gaussians(scale * gaussians.means, gaussians.quats, scale * gaussians.scales, gaussians.opacities)
+        return in_world(own, scene_from_world(views.outputs)) if frame == "world" else own
+
+    frames: tuple[StartFrame, ...] = get_args(StartFrame)
+    found: dict[StartFrame, Likeness] = {frame: likeness(placed(frame), colors, views.views) for frame in frames}
     _check_frame(path, given.frame, found)
+    _check_scale(path, *fitting_scale(partial(placed, given.frame), colors, views.views), found[given.frame])
+    _check_shows_the_scene(path, given.frame, found[given.frame])
     if bool((classes >= 0).any()):
         announce("start", f"the classes in {path} are left out; Gaussians take theirs from the labels of the scene")
-    return by_frame[given.frame], colors
+    return placed(given.frame), colors
 
 
 def _check_frame(path: Path, frame: StartFrame, found: Mapping[StartFrame, Likeness]) -> None:
-    """Say how the Gaussians of a file look beside the training images in the frame that was chosen.
+    """Check that the Gaussians of a file are seen in the frame that was chosen, and fit no better in the other.
 
     Args:
         path: the file.
@@ -161,7 +166,7 @@ def _check_frame(path: Path, frame: StartFrame, found: Mapping[StartFrame, Liken
         found: how they look in each frame.
 
     Raises:
-        SceneError: they are hardly seen, look like the images in the other frame, or like other images.
+        SceneError: they are hardly seen, or look like the images in the other frame.
     """
     other: StartFrame = "scene" if frame == "world" else "world"
     here, there = found[frame], found[other]
@@ -176,7 +181,41 @@ def _check_frame(path: Path, frame: StartFrame, found: Mapping[StartFrame, Liken
             f"Expected the Gaussians of {path} where the training cameras look, found that they see {here.visible:.1%} "
             f"of them; give --pipeline.model.start-frame {other}, or a file of this scene."
         )
+
+
+def _check_scale(path: Path, scale: float, there: Likeness, here: Likeness) -> None:
+    """Check that the Gaussians of a file have the units of the poses.
+
+    Args:
+        path: the file.
+        scale: the scale at which they look most like the images.
+        there: how they look at that scale.
+        here: how they look as they are.
+
+    Raises:
+        SceneError: they look much more like the images at another scale.
+    """
+    if scale != 1 and there.is_clearly_better(here):
+        raise SceneError(
+            f"Expected the Gaussians of {path} in the units of the scene's poses, found that they look like the "
+            f"training images with {here.psnr:.1f} dB as they are, and with {there.psnr:.1f} dB {scale:.2f} times as "
+            "large; scale the file by this, or give the poses that it was made with."
+        )
+
+
+def _check_shows_the_scene(path: Path, frame: StartFrame, here: Likeness) -> None:
+    """Say how the Gaussians of a file look beside the training images.
+
+    Args:
+        path: the file.
+        frame: the frame that was chosen.
+        here: how they look in it.
+
+    Raises:
+        SceneError: they look like other images.
+    """
     if here.is_unlike:
+        other: StartFrame = "scene" if frame == "world" else "world"
         raise SceneError(
             f"Expected the Gaussians of {path} to look like the training images, found {here.psnr:.1f} dB, less than "
             f"images of one colour have ({here.plain_psnr:.1f} dB), and no better as {other}; give a file of this "
