@@ -33,7 +33,8 @@ from semantic_ns.export.splat import (
 )
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.splatting.classes import class_probabilities, gaussian_votes
-from semantic_ns.splatting.fit import FitConfig, View, fit
+from semantic_ns.splatting.fit import View, fit
+from semantic_ns.splatting.fit_config import FitConfig
 from semantic_ns.splatting.rasterize import rasterize
 
 

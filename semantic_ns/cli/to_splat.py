@@ -16,6 +16,8 @@ from semantic_ns.dataparsers.metadata import ALPHA_COLOR, HAS_UNKNOWN_SCALE, MET
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.runs import load_run
+from semantic_ns.splatting.fit_config import FitConfig
+from semantic_ns.splatting.memory import memory_errors_as_scene_error
 
 if TYPE_CHECKING:  # slow to import, and not needed to refuse a wrong option
     from semantic_ns.export.splat import SplatScores
@@ -41,13 +43,18 @@ class ToSplat:
     depth: Literal["auto", "given", "rendered"] = "auto"
     """Where depth comes from: the depth images of the scene (given), or what the run renders. By default the scene's
     where training frames have depth images that agree with each other."""
-    steps: int = 400
+    steps: int = FitConfig.steps
     """Number of training images that are rendered, one a step."""
-    seed: int = 42
+    seed: int = FitConfig.seed
     """Draws the order of the training images."""
 
+    @memory_errors_as_scene_error("the run and its Gaussians")
     def main(self) -> None:
-        """Check, load the run, make the Gaussians, write them, and score them on the scored images."""
+        """Check, load the run, make the Gaussians, write them, and score them on the scored images.
+
+        Raises:
+            SceneError: the run, an option or a folder is of no use, or memory is too small.
+        """
         self._check_options()
         run = load_run(self.run / "config.yml" if self.run.is_dir() else self.run, option="RUN")
         from semantic_ns.datasets.semantic_dataset import PinholeDataset
@@ -103,7 +110,7 @@ class ToSplat:
                 views,
                 labels,
                 model.taxonomy.num_classes,
-                export.FitConfig(steps=self.steps, seed=self.seed),
+                FitConfig(steps=self.steps, seed=self.seed),
                 lambda _: progress.advance(task),
             )
         console.print(f"Made {len(made.gaussians)} Gaussians in {time.perf_counter() - start:.0f} s.")

@@ -195,8 +195,13 @@ class SemanticDataset(InputDataset):
 
     def layers_of(self, index: int) -> tuple[Float32[Tensor, "height width 3"], Float32[Tensor, "height width"] | None]:
         """Colours of an image in [0, 1] before they lie on any background, and its opacity; None if it has none."""
-        image = torch.from_numpy(self.get_numpy_image(index)).float() / 255  # the parent's floats lie on `alpha_color`
-        return image[..., :3].expand(-1, -1, 3), image[..., 3] if image.shape[-1] == 4 else None
+        image = self.bytes_of(index) / 255  # the parent's floats lie on `alpha_color`
+        return image[..., :3], image[..., 3] if image.shape[-1] == 4 else None
+
+    def bytes_of(self, index: int) -> UInt8[Tensor, "height width channels"]:
+        """Three channels of colour before they lie on any background, and a fourth of opacity where images have one."""
+        image = self.get_numpy_image(index)
+        return torch.tensor(np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image)
 
     def depth_of(self, index: int) -> Float32[ndarray, "height width"] | None:
         """Planar depth of an image in metres, 0 where unknown; None where the scene has no depth.

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from semantic_ns.io.writing import write_json
 from semantic_ns.labels.label_files import class_table
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.splatting.classes import are_classless, class_probabilities, gaussian_votes, labels_of
-from semantic_ns.splatting.fit import FitConfig, View, fit
+from semantic_ns.splatting.fit import View, fit
+from semantic_ns.splatting.fit_config import FitConfig
 from semantic_ns.splatting.memory import memory_errors_as_scene_error
 from semantic_ns.splatting.octree import OctreeConfig, gaussians_of_points, quaternions
 from semantic_ns.splatting.ply import write_splat
@@ -117,11 +118,12 @@ def views_of(dataset: Any, depths: Sequence[Tensor] | None) -> list[View]:
     """The images of a data set, with planar depth in scene units, 0 where unknown (None: of all)."""
     views = []
     for index, camera in enumerate(pinhole_cameras(dataset)):
-        mask, (color, alpha) = dataset.mask_of(index), dataset.layers_of(index)
-        depth = None if depths is None else depths[index]
+        mask, depth = dataset.mask_of(index), None if depths is None else depths[index]
+        view = View(camera, dataset.bytes_of(index), depth, None if mask is None else torch.from_numpy(mask))
+        alpha = view.alpha
         if depth is not None and alpha is not None:
-            depth = depth * (alpha >= _OPAQUE)
-        views.append(View(camera, color.contiguous(), depth, None if mask is None else torch.from_numpy(mask), alpha))
+            view = replace(view, depth=depth * (alpha >= _OPAQUE))
+        views.append(view)
     return views
 
 
@@ -129,8 +131,8 @@ def used_labels(views: Sequence[View], labels: Sequence[Int[Tensor, "_height _wi
     """Labels of the pixels that are used; masked and transparent ones are void."""
     found = []
     for view, label in zip(views, labels, strict=True):
-        used = label if view.mask is None else label.where(view.mask, -1)
-        found.append(used if view.alpha is None else used.where(view.alpha >= _OPAQUE, -1))
+        used, alpha = label if view.mask is None else label.where(view.mask, -1), view.alpha
+        found.append(used if alpha is None else used.where(alpha >= _OPAQUE, -1))
     return found
 
 
@@ -179,7 +181,7 @@ def first_gaussians(
     Raises:
         SceneError: if no depth is known.
     """
-    num_pixels = sum(view.color[..., 0].numel() for view in views)
+    num_pixels = sum(view.camera.height * view.camera.width for view in views)
     every = math.ceil(math.sqrt(num_pixels / _MAX_POINTS))
     points, colors, sides, classes = [], [], [], []
     for number, view in enumerate(views):
@@ -193,7 +195,7 @@ def first_gaussians(
         x, y = (column[is_known] + 0.5 - cx) / fx * z, (row[is_known] + 0.5 - cy) / fy * z
         rotation, translation = view.camera.w2c[:, :3], view.camera.w2c[:, 3]
         points.append((torch.stack([x, y, z], dim=-1) - translation) @ rotation)
-        colors.append(view.color[is_known])
+        colors.append(view.color_where(is_known))
         sides.append(every * z / torch.sqrt(fx * fy))
         classes.append(torch.full_like(z, -1).int() if labels is None else labels[number][is_known].int())
     side = torch.cat(sides)
@@ -272,7 +274,7 @@ def score_splat(
     for view, truth in zip(views, labels, strict=True):
         features = torch.cat([splat.colors, splat.probabilities], dim=1)
         image, depth, opacity = rasterize(splat.gaussians, features, view.camera)
-        if view.alpha is None:
+        if not view.has_alpha:
             image = fill_light(image, opacity)
         else:  # what is transparent is no hole
             image[..., :3] += (1 - opacity)[..., None] * background

@@ -22,6 +22,11 @@ def world_from_scene(outputs: DataparserOutputs, dtype: torch.dtype = torch.floa
     return torch.cat([rotation.T / float(outputs.dataparser_scale), -rotation.T @ translation], dim=-1)
 
 
+def scene_from_world(outputs: DataparserOutputs, dtype: torch.dtype = torch.float32) -> Float[Tensor, "3 4"]:
+    """The way back of `world_from_scene`: [scale R | scale t]."""
+    return (outputs.dataparser_transform.double() * float(outputs.dataparser_scale)).to(dtype)
+
+
 def units_of_files(outputs: DataparserOutputs) -> float:
     """How many units of the data set's files a scene unit is: how many metres, where their scale is known.
 

@@ -27,6 +27,7 @@ from semantic_ns.io.writing import replacing
 from semantic_ns.labelling.head_run import entries_of_session, read_config, write_head_run
 from semantic_ns.labelling.head_training import HeadTargets, HeadTrainer
 from semantic_ns.runs import Run, load_run
+from semantic_ns.splatting.memory import lacks_memory
 from semantic_ns.surface.sweep import sweep_stride, swept_pixels
 
 NUM_RAYS = 300_000
@@ -199,9 +200,9 @@ def reply(answer: Callable[[Mapping[str, Any]], dict[str, Any]], request: Mappin
         return answer(request)
     except SceneError as error:
         return {"error": str(error)}
-    except MemoryError:
-        return {"error": "Expected memory for the field's classes, found too little; start with --field False."}
-    except Exception as error:  # such as a full disk, or what PyTorch raises where memory ends
+    except Exception as error:  # such as a full disk
+        if lacks_memory(error):
+            return {"error": "Expected memory for the field's classes, found too little; start with --field False."}
         if request["do"] == "begin":
             raise
         traceback.print_exc()

@@ -10,11 +10,9 @@ from torch import Tensor
 
 from semantic_ns.propagation.posterior import noise_rate, solve_posterior
 from semantic_ns.propagation.surface_graph import SurfacePoints, build_surface_graph
-from semantic_ns.splatting.composite import Tiles
+from semantic_ns.splatting.composite import SLOTS, Tiles
 from semantic_ns.splatting.project import Gaussians, PinholeCamera, antialiased, project
 
-_SLOTS = 2
-"""Parts of an image whose votes are added up apart: as many threads can count."""
 _NUM_NODES = 60_000
 """Voxels of a room: near the best number for clicks and for noise in the measurements of spreading."""
 _GAUSSIANS_PER_NODE = 3
@@ -60,7 +58,7 @@ def gaussian_votes(
         num_classes: C.
         is_antialiased: whether the Gaussians were trained in gsplat's antialiased mode.
     """
-    votes = torch.zeros(_SLOTS, len(gaussians), num_classes)
+    votes = torch.zeros(SLOTS, len(gaussians), num_classes)
     num_labelled = num_pixels = 0
     for camera, image in zip(cameras, labels, strict=True):
         num_labelled, num_pixels = num_labelled + int((image >= 0).sum()), num_pixels + image.numel()

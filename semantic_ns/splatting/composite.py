@@ -9,7 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from semantic_ns.splatting import composite_numba, tiles_numba
-from semantic_ns.splatting.project import Projected
+from semantic_ns.splatting.project import Projected, as_array
+
+SLOTS = 2
+"""Parts of an image whose sums over Gaussians are added up apart, by as many threads at most. Whatever the number of
+threads, the order of the sums, and so each bit of them, stays the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +52,8 @@ class Tiles:
     def _arrays(self) -> tuple[Any, Any, Any, Any, Any, Any]:
         seen = self.projected
         return (
-            _array(self.first), _array(self.members), _array(seen.at), _array(seen.conics), _array(seen.reach),
-            _array(self.opacities),
+            as_array(self.first), as_array(self.members),
+            as_array(seen.at), as_array(seen.conics), as_array(seen.reach), as_array(self.opacities),
         )  # fmt: skip
 
     def composite(
@@ -62,7 +66,7 @@ class Tiles:
         """
         image = features.new_empty(self.height, self.width, features.shape[1])
         left = features.new_empty(self.height, self.width)
-        composite_numba.composite(*self._arrays, _array(features), image.numpy(), left.numpy())
+        composite_numba.composite(*self._arrays, as_array(features), image.numpy(), left.numpy())
         return image, left
 
     def backward(
@@ -77,12 +81,16 @@ class Tiles:
         num, kinds = len(features), 6 + features.shape[1]
         pairs = features.new_empty(len(self.members), kinds)
         composite_numba.composite_backward(
-            *self._arrays, _array(features), _array(image), _array(left), _array(g_image), _array(g_left), _array(pairs)
+            *self._arrays,
+            as_array(features),
+            as_array(image),
+            as_array(left),
+            as_array(g_image),
+            as_array(g_left),
+            as_array(pairs),
         )
-        # Two slots whatever the number of threads: the order of the sums, and so each bit of them, stays the same.
-        slots = 2
-        by_slot, found = features.new_zeros(slots, num, kinds), features.new_empty(num, kinds)
-        composite_numba.add_pairs(self.members.numpy(), pairs.numpy(), slots, by_slot.numpy(), found.numpy())
+        by_slot, found = features.new_zeros(SLOTS, num, kinds), features.new_empty(num, kinds)
+        composite_numba.add_pairs(self.members.numpy(), pairs.numpy(), SLOTS, by_slot.numpy(), found.numpy())
         return CompositeGradients(found[:, :2], found[:, 2:5], found[:, 5], found[:, 6:])
 
     def add_votes(self, labels: Int[Tensor, "height width"], votes: Float[Tensor, "slots gaussians classes"]) -> None:
@@ -94,7 +102,7 @@ class Tiles:
             labels: classes 0..C-1, void is -1.
             votes: votes so far; each slot holds those of one part of the images.
         """
-        composite_numba.add_votes(*self._arrays, _array(labels), votes.numpy())
+        composite_numba.add_votes(*self._arrays, as_array(labels), votes.numpy())
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +113,3 @@ class CompositeGradients:
     conics: Float[Tensor, "gaussians 3"]
     opacities: Float[Tensor, "gaussians"]
     features: Float[Tensor, "gaussians channels"]
-
-
-def _array(tensor: Tensor):  # an array of numpy
-    return tensor.detach().contiguous().numpy()

@@ -1,22 +1,23 @@
 """Gaussians that look like posed images: their parameters are trained by rendering, one image at a time."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
-from semantic_ns.splatting import fit_numba
+from semantic_ns.splatting.fit_config import DEPTH_WEIGHT, FitConfig
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.rasterize import rasterize
+from semantic_ns.splatting.sparse_adam import Moments, step_rows
 
-_BETAS = 0.9, 0.99
-_EPSILON = 1e-15
-_COLOR_WEIGHT, _DEPTH_WEIGHT = 3.0, 0.02
+_COLOR_WEIGHT = 3.0
 _LEAST_OPACITY = 0.01
+_WITH_ALPHA = 4
+"""Channels of an image that has an opacity."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,55 +26,48 @@ class View:
 
     Attributes:
         camera: its camera.
-        color: colours in 0..1.
+        pixels: three channels of colour, and where not all is opaque a fourth one of opacity, by which the colours are
+            not multiplied. They are in 0..1, or bytes of 0..255, which are a quarter as large and stand for the same.
         depth: planar depth in the units of the camera, 0 where unknown; None if all of it is.
         mask: which pixels are used; None for all.
-        alpha: opacity of the pixels, in 0..1, whose colour is not multiplied by it; None where all are opaque.
     """
 
     camera: PinholeCamera
-    color: Float[Tensor, "height width 3"]
+    pixels: Float[Tensor, "height width channels"] | UInt8[Tensor, "height width channels"]
     depth: Float[Tensor, "height width"] | None = None
     mask: Bool[Tensor, "height width"] | None = None
-    alpha: Float[Tensor, "height width"] | None = None
+
+    @property
+    def color(self) -> Float[Tensor, "height width 3"]:
+        """Colours in 0..1, of bytes made anew each time."""
+        return _in_floats(self.pixels[..., :3])
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether pixels have an opacity; without one all are opaque."""
+        return self.pixels.shape[-1] == _WITH_ALPHA
+
+    @property
+    def alpha(self) -> Float[Tensor, "height width"] | None:
+        """Opacity of the pixels in 0..1, of bytes made anew each time; None where all are opaque."""
+        return _in_floats(self.pixels[..., 3]) if self.has_alpha else None
+
+    def in_floats(self) -> "View":
+        """This view with pixels in 0..1, for who looks at them more than once."""
+        return replace(self, pixels=_in_floats(self.pixels))
+
+    def color_where(self, chosen: Bool[Tensor, "height width"]) -> Float[Tensor, "pixels 3"]:
+        """Colours in 0..1 of some pixels."""
+        return _in_floats(self.pixels[chosen][:, :3])
 
     def before(self, background: Float[Tensor, "3"]) -> Float[Tensor, "height width 3"]:
         """Its colours before a background."""
-        if self.alpha is None:
-            return self.color
-        return background + self.alpha[..., None] * (self.color - background)
+        alpha, color = self.alpha, self.color
+        return color if alpha is None else background + alpha[..., None] * (color - background)
 
 
-@dataclass(frozen=True)
-class FitConfig:
-    """How Gaussians are trained.
-
-    Attributes:
-        steps: number of images that are rendered.
-        mean_rate: learning rate of the means over the median scale of the Gaussians.
-        scale_rate: that of the logarithms of the scales.
-        quat_rate: that of the quaternions.
-        opacity_rate: that of the logits of the opacities.
-        color_rate: that of the colours.
-        constant_share: share of the steps before the rates begin to fall.
-        last_rate: rates of the last step over those of the first.
-        seed: draws the order of the images.
-    """
-
-    steps: int = 400
-    mean_rate: float = 0.06
-    scale_rate: float = 2e-2
-    quat_rate: float = 1e-2
-    opacity_rate: float = 5e-2
-    color_rate: float = 1e-2
-    constant_share: float = 0.3
-    last_rate: float = 0.05
-    seed: int = 42
-
-    def rate(self, step: int) -> float:
-        """The rates of a step over those of the first."""
-        passed = step / max(self.steps, 1)
-        return self.last_rate ** max(0.0, (passed - self.constant_share) / max(1 - self.constant_share, 1e-9))
+def _in_floats(pixels: Tensor) -> Tensor:
+    return pixels / 255 if pixels.dtype == torch.uint8 else pixels
 
 
 def fit(
@@ -118,7 +112,7 @@ def view_loss(view: View, background: Tensor, image: Tensor, depth: Tensor, opac
     """The loss of an image as it is rendered: a background, colours before it, summed depth and opacity."""
     loss = color_loss(image, view.before(background), view.mask)
     if view.depth is not None:
-        loss = loss + _DEPTH_WEIGHT * depth_loss(depth, opacity, view.depth, view.mask)
+        loss = loss + DEPTH_WEIGHT * depth_loss(depth, opacity, view.depth, view.mask)
     return loss
 
 
@@ -163,8 +157,10 @@ class _State:
             "opacities": config.opacity_rate,
             "colors": config.color_rate,
         }
-        self.moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in self.parameters.items()}
-        self.turns = np.zeros(len(gaussians), np.float32)
+        self.turns = torch.zeros(len(gaussians))
+        self.moments = {
+            name: Moments(torch.zeros_like(p), torch.zeros_like(p), self.turns) for name, p in self.parameters.items()
+        }
 
     def gaussians(self) -> Gaussians:
         p = self.parameters
@@ -175,16 +171,11 @@ class _State:
             parameter.requires_grad_().grad = None
         image, depth, opacity = rasterize(self.gaussians(), self.parameters["colors"], view.camera)
         view_loss(view, background, image + (1 - opacity)[..., None] * background, depth, opacity).backward()
-        visible = self.parameters["opacities"].grad[:, 0].nonzero()[:, 0].int().numpy()  # pyright: ignore[reportOptionalSubscript]
+        visible = self.parameters["opacities"].grad[:, 0].nonzero()[:, 0]  # pyright: ignore[reportOptionalSubscript]
         self.turns[visible] += 1
         for name, parameter in self.parameters.items():
-            gradient, (mean, square) = parameter.grad, self.moments[name]
-            assert gradient is not None
-            fit_numba.sparse_adam(
-                visible, self.turns, parameter.detach().numpy(), gradient.contiguous().numpy(), mean.numpy(),
-                square.numpy(), np.float32(self.rates[name] * factor), np.float32(_BETAS[0]), np.float32(_BETAS[1]),
-                np.float32(_EPSILON),
-            )  # fmt: skip
+            assert parameter.grad is not None
+            step_rows(parameter, parameter.grad, self.moments[name], visible, self.rates[name] * factor)
 
     @torch.no_grad()
     def result(self) -> tuple[Gaussians, Tensor]:

@@ -11,10 +11,9 @@ from torch import Tensor
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.writing import replacing
+from semantic_ns.splatting.fit_config import SH_0
 from semantic_ns.splatting.project import Gaussians
 
-_SH_0 = 0.28209479177387814
-"""The spherical harmonic of degree 0."""
 _NAMES = (
     *("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"),
     *("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
@@ -39,7 +38,7 @@ def write_splat(
     quats = torch.nn.functional.normalize(gaussians.quats, dim=-1)
     values = torch.cat(
         [
-            gaussians.means, torch.zeros_like(gaussians.means), (colors - 0.5) / _SH_0,
+            gaussians.means, torch.zeros_like(gaussians.means), (colors - 0.5) / SH_0,
             torch.logit(gaussians.opacities, eps=1e-6)[:, None], gaussians.scales.clamp(min=1e-12).log(), quats,
         ],
         dim=1,
@@ -90,4 +89,4 @@ def read_splat(path: Path) -> tuple[Gaussians, Float[Tensor, "gaussians 3"], Int
     if CLASS in (vertex.dtype.names or ()):
         classes = np.asarray(vertex[CLASS]).astype(np.int32)
     gaussians = Gaussians(means, quats, scales.exp(), opacity.sigmoid()[:, 0])
-    return gaussians, dc * _SH_0 + 0.5, classes[is_finite.numpy()]
+    return gaussians, dc * SH_0 + 0.5, classes[is_finite.numpy()]

@@ -87,9 +87,9 @@ def project(gaussians: Gaussians, camera: PinholeCamera, near: float = NEAR) -> 
         like.new_empty(count, 2), like.new_empty(count, 3), like.new_empty(count), like.new_empty(count, 2)
     )
     project_numba.project(
-        _array(gaussians.means), _array(gaussians.quats), _array(gaussians.scales), _array(gaussians.opacities),
-        _array(camera.w2c), _array(camera.lens), camera.width, camera.height, near,
-        _array(found.at), _array(found.conics), _array(found.depths), _array(found.reach),
+        as_array(gaussians.means), as_array(gaussians.quats), as_array(gaussians.scales), as_array(gaussians.opacities),
+        as_array(camera.w2c), as_array(camera.lens), camera.width, camera.height, near,
+        as_array(found.at), as_array(found.conics), as_array(found.depths), as_array(found.reach),
     )  # fmt: skip
     return found
 
@@ -126,13 +126,14 @@ def project_backward(
     """Gradients in means, quaternions and scales from those in what :func:`project` gives."""
     means, quats, scales = (torch.zeros_like(part) for part in (gaussians.means, gaussians.quats, gaussians.scales))
     project_numba.project_backward(
-        _array(gaussians.means), _array(gaussians.quats), _array(gaussians.scales),
-        _array(camera.w2c), _array(camera.lens), camera.width, camera.height, _array(visible),
-        _array(projected.conics), _array(g_at), _array(g_conics), _array(g_depths),
-        _array(means), _array(quats), _array(scales),
+        as_array(gaussians.means), as_array(gaussians.quats), as_array(gaussians.scales),
+        as_array(camera.w2c), as_array(camera.lens), camera.width, camera.height, as_array(visible),
+        as_array(projected.conics), as_array(g_at), as_array(g_conics), as_array(g_depths),
+        as_array(means), as_array(quats), as_array(scales),
     )  # fmt: skip
     return means, quats, scales
 
 
-def _array(tensor: Tensor) -> Any:
+def as_array(tensor: Tensor) -> Any:
+    """A tensor as the array that kernels take, contiguous and without gradients."""
     return tensor.detach().contiguous().numpy()

@@ -9,7 +9,7 @@ from nerfstudio.engine.optimizers import Optimizers
 from semantic_ns.errors import SceneError
 from semantic_ns.methods.semantic_splatfacto.optimizer import UNIT, HeldDecayConfig, SparseAdam, SparseAdamConfig
 from semantic_ns.optimizers import scale_schedules_to_run
-from semantic_ns.splatting.fit import FitConfig
+from semantic_ns.splatting.fit_config import FitConfig
 
 SHOWN = ([0, 2, 5], [0, 5], [2], [0, 2, 5])
 """The rows that each of some steps has gradients of."""

@@ -1,9 +1,10 @@
 """The Gaussians of a file that a training begins with: those that lie elsewhere are found by how they look."""
 
+import copy
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from semantic_ns.methods.semantic_splatfacto.likeness import likeness
 from semantic_ns.methods.semantic_splatfacto.start import GivenFile, of_file, parameters_of
 from semantic_ns.splatting.ply import write_splat
 from semantic_ns.splatting.project import Gaussians
+from semantic_ns.splatting.rasterize import rasterize
 
 
 @dataclass
@@ -80,6 +82,35 @@ def test_gaussians_of_other_axes_are_refused_though_cameras_see_them(
     path = written(tmp_path / "splat.ply", moved, scene.colors)
     with pytest.raises(SceneError, match=r"Expected the Gaussians of .* to look like the training images"):
         begin(scene, path, "scene")
+
+
+@pytest.fixture(scope="module")
+def shown(scene: Scene) -> Scene:
+    """The scene with images of nothing but its Gaussians, as if these were trained to the end."""
+    views = copy.copy(scene.views)
+    images = [rasterize(scene.gaussians, scene.colors, view.camera) for view in scene.views.views]
+    views.views = [
+        replace(view, pixels=(image / opacity.clamp(min=0.5)[..., None]).clamp(0, 1))
+        for view, (image, _, opacity) in zip(scene.views.views, images, strict=True)
+    ]
+    return replace(scene, views=views)
+
+
+@pytest.mark.parametrize(("scale", "frame"), [(0.9, "world"), (1.06, "scene"), (1.2, "world")])
+def test_gaussians_in_other_units_are_refused_and_the_scale_that_fits_is_named(
+    shown: Scene, tmp_path: Path, scale: float, frame: str
+) -> None:
+    scene = shown
+    own = in_world(scene.gaussians, world_from_scene(scene.views.outputs)) if frame == "world" else scene.gaussians
+    smaller = Gaussians(own.means / scale, own.quats, own.scales / scale, own.opacities)
+    path = written(tmp_path / "splat.ply", smaller, scene.colors)
+    with pytest.raises(SceneError, match="in the units of the scene's poses, found") as caught:
+        begin(scene, path, frame)
+    right = written(tmp_path / "right.ply", own, scene.colors)
+    assert len(begin(scene, right, frame)) == len(own)
+    named = re.search(r"dB (\d\.\d+) times as large", str(caught.value))
+    assert named is not None
+    assert float(named[1]) == pytest.approx(scale, rel=0.02)
 
 
 def test_gaussians_that_may_lie_elsewhere_are_taken_with_a_warning(

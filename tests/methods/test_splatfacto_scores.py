@@ -84,6 +84,7 @@ def test_images_of_objects_keep_their_transparency_which_takes_away_depth_and_la
     views, dataset = data.training_views, data.train_dataset
     for index, (view, labels) in enumerate(zip(views.views, views.labels, strict=True)):
         stored = np.array(Image.open(dataset.image_filenames[index])).astype(np.float32) / 255
+        assert view.pixels.dtype == torch.uint8
         np.testing.assert_allclose(torch.cat([view.color, view.alpha[..., None]], dim=-1), stored, atol=1e-6)
         assert not bool(view.depth[:NUM_CLEAR_ROWS].any())
         assert set(labels[:NUM_CLEAR_ROWS].flatten().tolist()) == {-1}
@@ -127,7 +128,7 @@ def test_logged_losses_compare_images_with_transparency_before_the_same_backgrou
 def test_nothing_before_white_is_the_truth_of_an_empty_image(trainer: Any) -> None:
     views = trainer.pipeline.datamanager.training_views
     view, gaussians = views.views[0], trainer.pipeline.model.gaussians()
-    empty = type(view)(view.camera, view.color, alpha=torch.zeros_like(view.alpha))
+    empty = type(view)(view.camera, torch.cat([view.color, torch.zeros_like(view.color[..., :1])], dim=-1))
     gaussians = type(gaussians)(gaussians.means, gaussians.quats, gaussians.scales, 0 * gaussians.opacities)
     classes = torch.zeros(len(gaussians), 2)
     splat, labels = Splat(gaussians, trainer.pipeline.model.colors, classes), [torch.full_like(empty.color[..., 0], -1)]

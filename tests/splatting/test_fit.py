@@ -20,7 +20,8 @@ from semantic_ns.export.splat import (
 from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.splatting import fit_numba
 from semantic_ns.splatting.classes import Votes, class_probabilities, gaussian_votes, labels_of, without_traces
-from semantic_ns.splatting.fit import FitConfig, View, fit
+from semantic_ns.splatting.fit import View, fit
+from semantic_ns.splatting.fit_config import FitConfig
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.rasterize import fill_light, rasterize
 from support.ring_of_views import cameras_before_a_wall, frames_of_the_wall
@@ -49,6 +50,10 @@ def wall(count: int, size: tuple[int, int] = SIZE) -> tuple[list[View], list[Ten
 def psnr(gaussians: Gaussians, colors: Tensor, view: View, where: Tensor) -> float:
     image, _, _ = rasterize(gaussians, colors, view.camera)
     return float(-10 * (image - view.color)[where].square().mean().log10())
+
+
+def with_alpha(color: Tensor, alpha: Tensor) -> Tensor:
+    return torch.cat([color, alpha[..., None]], dim=-1)
 
 
 def test_training_makes_an_image_that_was_not_trained_on_better_where_others_see_it() -> None:
@@ -88,7 +93,7 @@ def test_what_is_transparent_stays_empty_whatever_its_color() -> None:
     found = []
     for value in (0.0, 1.0):
         seen = [
-            replace(v, color=v.color.where(alpha[..., None] > 0, value), depth=v.depth * alpha, alpha=alpha)
+            replace(v, pixels=with_alpha(v.color.where(alpha[..., None] > 0, value), alpha), depth=v.depth * alpha)
             for v in views[:1]  # others see there what is transparent here
             if v.depth is not None
         ]
@@ -102,6 +107,25 @@ def test_what_is_transparent_stays_empty_whatever_its_color() -> None:
     gaussians, colors = found[0]
     splat = Splat(gaussians, colors, torch.full((len(gaussians), 5), 0.2))
     assert score_splat(splat, seen, labels, 1.0).psnr > 20
+
+
+@pytest.mark.parametrize("has_alpha", [False, True])
+def test_bytes_train_to_the_bit_as_the_floats_that_they_stand_for(has_alpha: bool) -> None:
+    given, _ = wall(3)
+    generator = torch.Generator().manual_seed(0)
+    stored = [(view.color * 255).round().to(torch.uint8) for view in given]
+    if has_alpha:
+        alpha = torch.randint(0, 256, SIZE, generator=generator).to(torch.uint8)
+        stored = [with_alpha(image, alpha) for image in stored]
+    in_bytes = [replace(view, pixels=image) for view, image in zip(given, stored, strict=True)]
+    in_floats = [replace(view, pixels=image.float() / 255) for view, image in zip(given, stored, strict=True)]
+    results = []
+    for views in (in_bytes, in_floats):
+        gaussians, colors = fit(*first_gaussians(views), views, FitConfig(steps=7))
+        results.append((gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, colors))
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(in_bytes[0].in_floats().pixels, in_floats[0].pixels)
 
 
 def test_no_image_to_train_on_is_an_error() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 import tyro
-from jaxtyping import Int16
+from jaxtyping import Float, Int16, Shaped
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager, FullImageDatamanagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
@@ -35,6 +35,8 @@ SUMMED_DEPTH = "summed_depth"
 """Output while training on a CPU: planar depth [H, W], summed by rendering weight."""
 TRAINING_VIEWS = "training_views"
 """Metadata of the training images where a training begins: the `TrainingViews`."""
+SparsePoints = tuple[Float[Tensor, "points 3"], Shaped[Tensor, "points 3"]]
+"""Positions in scene units, and colours in 0..255."""
 
 
 class TrainingViews:
@@ -96,6 +98,17 @@ class TrainingViews:
 
         return views_of(self.dataset, self.depths)
 
+    def sparse_points(self) -> SparsePoints | None:
+        """The sparse points of the scene, whose PLY file is read anew; None where it has none.
+
+        Raises:
+            SceneError: the file cannot be read.
+        """
+        known = self.outputs.metadata
+        if keys.POINT_FILE in known:
+            known = known[keys.POINT_FILE].read()
+        return (known["points3D_xyz"], known["points3D_rgb"]) if "points3D_xyz" in known else None
+
     @property
     def labels(self) -> list[Tensor]:
         """Classes of the pixels [H, W] int32 that training sees now, 0..C-1; void, -1, also where masks say so."""
@@ -110,7 +123,7 @@ class SplatDataManagerConfig(LabelOptions, FullImageDatamanagerConfig):
     """Options of the data manager of whole images."""
 
     _target: type = field(default_factory=lambda: SplatDataManager)
-    # Images are kept as they train, drawn in turn by `seed`, and scored one after the other, whatever these say.
+    # Images are kept as bytes, drawn in turn by `seed`, and scored one after the other, whatever these say.
     cache_images: tyro.conf.Suppress[Literal["cpu", "gpu"]] = "cpu"
     cache_images_type: tyro.conf.Suppress[Literal["uint8", "float32"]] = "float32"
     max_thread_workers: tyro.conf.Suppress[int | None] = None
@@ -153,9 +166,6 @@ class SplatDataManager(LabelledImages, FullImageDatamanager[SemanticDataset]):
         )
         if test_mode == "val":
             self.train_dataset.metadata[TRAINING_VIEWS] = self.training_views
-            known = self.train_dataparser_outputs.metadata
-            if keys.POINT_FILE in known:
-                known |= known[keys.POINT_FILE].read()  # nerfstudio's pipeline takes them from there
 
     @property
     def dataset_type(self) -> type[SemanticDataset]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -195,9 +205,8 @@ class SplatDataManager(LabelledImages, FullImageDatamanager[SemanticDataset]):
         count, turn = len(self.train_dataset), step * self.world_size + self.local_rank
         order = np.random.default_rng([self.config.seed, turn // count]).permutation(count)
         index = int(order[turn % count])
-        view = self.training_views.views[index]
-        image = view.color if view.alpha is None else torch.cat([view.color, view.alpha[..., None]], dim=-1)
-        batch: dict[str, Any] = {"image": image.to(self.device), "image_idx": index, VIEW: view}
+        view = self.training_views.views[index].in_floats()  # of one image at a time: bytes are kept of all
+        batch: dict[str, Any] = {"image": view.pixels.to(self.device), "image_idx": index, VIEW: view}
         if view.mask is not None:
             batch[MASK] = view.mask[..., None].to(self.device)
         camera = self.train_dataset.cameras[index : index + 1].to(self.device)

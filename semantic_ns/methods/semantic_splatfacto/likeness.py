@@ -1,7 +1,7 @@
 """Whether Gaussians of a file lie where the scene is: what they show beside a few of its images."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,10 +23,14 @@ _LEAST_VISIBLE = 0.05
 _ALIKE, _UNLIKE = 0.5, 0.2
 """Correlation with the images from which on Gaussians are right, and below which they are likely wrong: in rooms of
 Replica and ScanNet right ones had .5 to .97, however sparse, coarse, dark or translucent, those of wrong frames -.3 to
-.5, but for frames that were only scaled by a fifth."""
+.5, but for frames that were only scaled by a fifth, which `fitting_scale` finds."""
 _WRONG_DB = 18.0
 """Images with so little in them that any picture has a PSNR above this say nothing of where it was taken."""
 _CLEARLY_BETTER_DB = 3.0
+_SCALE_STEPS = 1.04, 1.02, 1.01
+"""Factors by which another scale is looked for, and then found more closely. In a room of Replica the PSNR of Gaussians
+that fit is 6 dB above that of a scale 3 % off, and falls further on either side as far as a fifth away."""
+_LARGEST_SCALE = 1.5
 
 
 @dataclass(frozen=True)
@@ -79,21 +83,55 @@ def likeness(gaussians: Gaussians, colors: Float[Tensor, "gaussians 3"], views: 
     for view in views:
         is_visible |= project(gaussians, view.camera).reach[:, 0] > 0
     visible = float(is_visible.float().mean())
-    chosen = np.unique(np.linspace(0, len(views) - 1, _NUM_IMAGES).round().astype(int))
+    chosen = _evenly(len(views), _NUM_IMAGES)
     compared = [found for index in chosen if (found := _compared(gaussians, colors, views[index])) is not None]
     return Likeness(visible, *np.median(compared, axis=0).tolist()) if compared else Likeness(visible)
 
 
+@torch.no_grad()
+def fitting_scale(
+    scaled: Callable[[float], Gaussians], colors: Float[Tensor, "gaussians 3"], views: Sequence[View]
+) -> tuple[float, Likeness]:
+    """The scale at which Gaussians look most like the images, and how they look there; 1 where none near it is better.
+
+    Args:
+        scaled: gives the Gaussians in the units of the cameras, as they are at a scale of their file's coordinates.
+        colors: their colours.
+        views: the images.
+    """
+    chosen = [views[index] for index in _evenly(len(views), _NUM_IMAGES // 2)]
+
+    def look(scale: float) -> Likeness:
+        return likeness(scaled(scale), colors, chosen)
+
+    best, found = 1.0, look(1.0)
+    for step in _SCALE_STEPS:
+        for factor in (step, 1 / step):
+            while 1 / _LARGEST_SCALE < best * factor < _LARGEST_SCALE:
+                other = look(best * factor)
+                if other.psnr <= found.psnr:
+                    break
+                best, found = best * factor, other
+        if best == 1:  # smaller steps tell nothing that is worth a word
+            break
+    return best, found
+
+
+def _evenly(count: int, number: int) -> list[int]:
+    """Numbers below a count, evenly over them, of which there are a given number if there are so many."""
+    return np.unique(np.linspace(0, count - 1, number).round().astype(int)).tolist()
+
+
 def _compared(gaussians: Gaussians, colors: Tensor, view: View) -> tuple[float, float, float] | None:
     """PSNR, that of one colour, and correlation of an image; None where hardly anything of it is covered."""
-    stride = max(1, math.isqrt(view.color[..., 0].numel() // _NUM_PIXELS))
+    stride = max(1, math.isqrt(view.camera.height * view.camera.width // _NUM_PIXELS))
     image, _, opacity = rasterize(gaussians, colors, every_nth(view.camera, stride))
-    truth = view.before(torch.zeros(3))[::stride, ::stride]
+    truth, alpha = view.before(torch.zeros(3))[::stride, ::stride], view.alpha
     is_used = opacity >= _OPAQUE
-    if view.alpha is None:
+    if alpha is None:
         image = image / opacity.clamp(min=_OPAQUE)[..., None]
     else:  # where the image shows something, and the Gaussians nothing, they differ
-        is_used = is_used | (view.alpha[::stride, ::stride] >= _OPAQUE)
+        is_used = is_used | (alpha[::stride, ::stride] >= _OPAQUE)
     if view.mask is not None:
         is_used = is_used & view.mask[::stride, ::stride]
     if float(is_used.float().mean()) < _LEAST_COVERED:

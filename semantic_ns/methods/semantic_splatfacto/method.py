@@ -10,18 +10,21 @@ from semantic_ns.methods.semantic_splatfacto.datamanager import SplatDataManager
 from semantic_ns.methods.semantic_splatfacto.model import SemanticSplatfactoModelConfig
 from semantic_ns.methods.semantic_splatfacto.optimizer import HeldDecayConfig, SparseAdamConfig
 from semantic_ns.methods.semantic_splatfacto.pipeline import SplatPipelineConfig
+from semantic_ns.methods.semantic_splatfacto.trainer import SplatTrainerConfig
 from semantic_ns.methods.specification import IS_CUDA, specification
+from semantic_ns.splatting.fit_config import ADAM_EPSILON, SH_0, FitConfig
 
 _CUDA_RATES = {
     "means": 1.6e-4, "features_dc": 2.5e-3, "features_rest": 2.5e-3 / 20,
     "opacities": 5e-2, "scales": 5e-3, "quats": 1e-3,
 }  # fmt: skip
 """Those of splatfacto."""
+_FIT = FitConfig()
 _CPU_RATES = {
-    "means": 0.06, "features_dc": 1e-2 / 0.28209479177387814, "features_rest": 1e-2 / 0.28209479177387814 / 20,
-    "opacities": 5e-2, "scales": 2e-2, "quats": 1e-2,
+    "means": _FIT.mean_rate, "features_dc": _FIT.color_rate / SH_0, "features_rest": _FIT.color_rate / SH_0 / 20,
+    "opacities": _FIT.opacity_rate, "scales": _FIT.scale_rate, "quats": _FIT.quat_rate,
 }  # fmt: skip
-"""Those of `splatting.fit.FitConfig`: means in the median scale of the Gaussians, colours in harmonics of degree 0."""
+"""Means in the median scale of the Gaussians, colours in harmonics of degree 0."""
 
 
 def _cuda_optimizer(name: str) -> dict[str, Any]:
@@ -30,7 +33,7 @@ def _cuda_optimizer(name: str) -> dict[str, Any]:
 
 
 def _cpu_optimizer(name: str) -> dict[str, Any]:
-    return {"optimizer": SparseAdamConfig(lr=_CPU_RATES[name], eps=1e-15), "scheduler": HeldDecayConfig()}
+    return {"optimizer": SparseAdamConfig(lr=_CPU_RATES[name], eps=ADAM_EPSILON), "scheduler": HeldDecayConfig()}
 
 
 semantic_splatfacto = specification(
@@ -41,7 +44,7 @@ semantic_splatfacto = specification(
         datamanager=SplatDataManagerConfig(dataparser=AutoDataParserConfig()),
         model=SemanticSplatfactoModelConfig(sh_degree=3 if IS_CUDA else 1),
     ),
-    num_iterations=30_000 if IS_CUDA else 400,
+    num_iterations=30_000 if IS_CUDA else _FIT.steps,
     optimizers={
         **{name: _cuda_optimizer(name) if IS_CUDA else _cpu_optimizer(name) for name in _CPU_RATES},
         "bilateral_grid": {  # as splatfacto has it
@@ -56,6 +59,7 @@ semantic_splatfacto = specification(
         },
     },
     mixed_precision=False,
+    trainer=SplatTrainerConfig,
 )
 if IS_CUDA:  # where Gaussians are many, their classes take longer than the thousand steps between checkpoints or images
     semantic_splatfacto.config.steps_per_save = semantic_splatfacto.config.steps_per_eval_image = 10_000

@@ -37,6 +37,7 @@ from semantic_ns.methods.semantic_splatfacto.optimizer import count_rates_in
 from semantic_ns.methods.semantic_splatfacto.pinholes import drawn_as_pinhole
 from semantic_ns.methods.whole_images import WholeImageModel, camera_of_rays
 from semantic_ns.shared_cores import leave_cores_to_kernels
+from semantic_ns.splatting.fit_config import DEPTH_WEIGHT
 
 if TYPE_CHECKING:  # compile kernels, which registration must not
     from semantic_ns.methods.semantic_splatfacto.start import Start, StartFrame
@@ -75,7 +76,7 @@ class SemanticSplatfactoModelConfig(SplatfactoModelConfig):
     ns-export gaussian-splat writes."""
     train_gaussians: bool = True
     """Train the Gaussians. False leaves them as the file has them, and only gives them classes; it needs a CPU."""
-    depth_loss_weight: float = 0.02
+    depth_loss_weight: float = DEPTH_WEIGHT
     """Weight of the relative error of depth beside the colour loss, on a CPU, where depth images are used."""
     fill_holes: bool = True
     """Let pixels that no Gaussian covers show what lies around them, but not where the viewer crops, and not in scenes
@@ -108,10 +109,10 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
 
     def populate_modules(self) -> None:
         """Build the model around the Gaussians to begin with, or around some that a checkpoint will replace."""
-        start, config = self._start(), self.config
-        is_training = self._training_views is not None and not config.resumes
-        begins_as_parent = start is None and is_training and not self._is_on_cpu
-        if not begins_as_parent:
+        start, config, views = self._start(), self.config, self._training_views
+        if start is None and views is not None and not config.resumes and not self._is_on_cpu:  # begins as its parent
+            self.seed_points = None if config.random_init else views.sparse_points()
+        else:
             # nerfstudio would put sparse points on CUDA, and look for the neighbours of many that nobody keeps.
             self.seed_points = None
             config = dataclasses.replace(config, random_init=True, num_random=_PLACEHOLDERS)
@@ -162,7 +163,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         from semantic_ns.methods.semantic_splatfacto.start import GivenFile, first_of
 
         given = None if config.start_from is None else GivenFile(config.start_from, config.start_frame)
-        start = first_of(views, given, self.seed_points if self._is_on_cpu else None)
+        start = first_of(views, given, uses_points=self._is_on_cpu)
         if start is None and self._is_on_cpu:
             raise SceneError(
                 "Expected depth images or sparse points in the scene, where Gaussians can begin on a CPU, found "

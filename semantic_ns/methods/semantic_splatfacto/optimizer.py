@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import tyro
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
@@ -12,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from semantic_ns.errors import SceneError
 from semantic_ns.optimizers import RunDecayConfig, RunDecayScheduler
+from semantic_ns.splatting.fit_config import ADAM_BETAS, ADAM_EPSILON, FitConfig
 
 UNIT = "unit"
 """Key of a parameter group: what its learning rate is counted in; the model says it before the first step."""
@@ -43,7 +43,9 @@ class SparseAdam(torch.optim.Optimizer):
         eps: what is added to the root of the second moment.
     """
 
-    def __init__(self, params: Any, lr: float, betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-15) -> None:
+    def __init__(
+        self, params: Any, lr: float, betas: tuple[float, float] = ADAM_BETAS, eps: float = ADAM_EPSILON
+    ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, UNIT: None})
 
     @torch.no_grad()
@@ -58,21 +60,18 @@ class SparseAdam(torch.optim.Optimizer):
 
 
 def _step(parameter: torch.Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-    from semantic_ns.splatting.fit_numba import sparse_adam  # compiles a kernel, which registration must not
+    from semantic_ns.splatting.sparse_adam import Moments, step_rows  # compiles a kernel, which registration must not
 
     if not state:
         state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
         state["turns"] = torch.zeros(len(parameter))
     gradient = parameter.grad
     assert gradient is not None
-    flat = gradient.reshape(len(gradient), -1).contiguous()
-    visible = flat.any(dim=1).nonzero()[:, 0]
+    visible = gradient.reshape(len(gradient), -1).any(dim=1).nonzero()[:, 0]
     state["turns"][visible] += 1
-    unit = 1.0 if group[UNIT] is None else group[UNIT]
-    (beta1, beta2), rate = group["betas"], float(group["lr"]) * unit
-    arrays = (x.detach().view(len(x), -1).numpy() for x in (parameter, flat, state["exp_avg"], state["exp_avg_sq"]))
-    scalars = (np.float32(x) for x in (rate, beta1, beta2, group["eps"]))
-    sparse_adam(visible.int().numpy(), state["turns"].numpy(), *arrays, *scalars)
+    moments = Moments(state["exp_avg"], state["exp_avg_sq"], state["turns"])
+    rate = float(group["lr"]) * (1.0 if group[UNIT] is None else group[UNIT])
+    step_rows(parameter, gradient, moments, visible, rate, group["betas"], group["eps"])
 
 
 @dataclass
@@ -100,9 +99,9 @@ class HeldDecayConfig(RunDecayConfig):
     """A rate that is held for a fraction of the run, and then falls exponentially."""
 
     _target: type = field(default_factory=lambda: HeldDecayScheduler)
-    constant_fraction: float = 0.3
+    constant_fraction: float = FitConfig.constant_share
     """Share of the run before the learning rate begins to fall."""
-    final_fraction: float = 0.05
+    final_fraction: float = FitConfig.last_rate
     """Learning rate at the end of the run over the first one."""
     warmup_fraction: tyro.conf.Suppress[float] = 0.0
     ramp: tyro.conf.Suppress[Literal["linear", "cosine"]] = "cosine"
@@ -110,7 +109,7 @@ class HeldDecayConfig(RunDecayConfig):
 
 
 class HeldDecayScheduler(RunDecayScheduler):
-    """The schedule of `splatting.fit.FitConfig.rate`."""
+    """The schedule of `FitConfig.rate`."""
 
     config: HeldDecayConfig  # pyright: ignore[reportIncompatibleVariableOverride]
 
@@ -126,11 +125,12 @@ class HeldDecayScheduler(RunDecayScheduler):
                 f"{self.config.constant_fraction}; change it."
             )
         del lr_init  # the optimiser has it
-        held, last, length = self.config.constant_fraction, self.config.final_fraction, max(self.config.max_steps, 1)
+        config = FitConfig(
+            self.config.max_steps, constant_share=self.config.constant_fraction, last_rate=self.config.final_fraction
+        )
 
         # A function, not a method: torch writes everything else that it calls into the checkpoint.
         def factor(step: int) -> float:
-            passed = min(1.0, step / length)
-            return last ** max(0.0, (passed - held) / max(1 - held, 1e-9))
+            return config.rate(step)
 
         return LambdaLR(optimizer, factor)

@@ -10,6 +10,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.methods.semantic_splatfacto.datamanager import SplatDataManager
 from semantic_ns.pipeline import SemanticPipeline, SemanticPipelineConfig
 from semantic_ns.propagation.config import ALL_PARTS, PropagationConfig, SpreadingConfig
+from semantic_ns.splatting.memory import memory_errors_as_scene_error
 
 if TYPE_CHECKING:  # compile kernels, which registration must not
     from semantic_ns.active_learning.rounds.stage import ActiveStage
@@ -57,12 +58,30 @@ class SplatPipeline(SemanticPipeline):
     _described: tuple[int, ...] | None = None
     """What the classes were computed of last, see `_present`; None before."""
 
+    @memory_errors_as_scene_error("the images and the Gaussians")
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+
+    @memory_errors_as_scene_error("the Gaussians of the checkpoint")
+    def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
+        """The parent's, with however many Gaussians the checkpoint has.
+
+        Raises:
+            SceneError: they do not fit into memory.
+        """
+        super().load_pipeline(loaded_state, step)
+
     @property
     def _splat(self) -> "SemanticSplatfactoModel":
         return cast("SemanticSplatfactoModel", self.model)
 
+    @memory_errors_as_scene_error("the Gaussians and their classes")
     def update_classes(self) -> None:
-        """Compute the classes of the Gaussians as they are now from the labels as training sees them now."""
+        """Compute the classes of the Gaussians as they are now from the labels as training sees them now.
+
+        Raises:
+            SceneError: they do not fit into memory.
+        """
         self._splat.update_classes(self.datamanager.training_views, self.config.propagation.enabled)
         self._described = self._present()
 

@@ -12,6 +12,7 @@ from semantic_ns.batch import CLASSLESS, LOGITS, PLANAR_DEPTH
 from semantic_ns.export.splat import pinhole_camera
 from semantic_ns.methods.semantic_splatfacto.datamanager import SUMMED_DEPTH
 from semantic_ns.splatting.classes import are_classless
+from semantic_ns.splatting.memory import memory_errors_as_scene_error
 from semantic_ns.splatting.project import Gaussians, PinholeCamera, antialiased
 from semantic_ns.splatting.rasterize import fill_light, rasterize
 
@@ -129,8 +130,13 @@ def on_cuda(model: "SemanticSplatfactoModel", camera: Cameras) -> SplatImage:
     return SplatImage(rgb, probabilities, depth[..., 0] * opacity, opacity)
 
 
+@memory_errors_as_scene_error("an image of the Gaussians")
 def rendered(model: "SemanticSplatfactoModel", camera: Cameras, is_on_cpu: bool) -> dict[str, Tensor]:
-    """Colour, opacity, distances, logits and planar depth [H, W, c] of a camera [1], by the names of outputs."""
+    """Colour, opacity, distances, logits and planar depth [H, W, c] of a camera [1], by the names of outputs.
+
+    Raises:
+        SceneError: they do not fit into memory.
+    """
     image = on_cpu(model, camera) if is_on_cpu else on_cuda(model, camera)
     opacity = image.opacity[..., None]
     planar = image.depth[..., None] / opacity.clamp(min=_LEAST_OPACITY)

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -15,18 +16,16 @@ from torch import Tensor
 
 from semantic_ns.errors import SceneError
 from semantic_ns.export.splat import SPLAT_FILE, are_outlined, first_gaussians, in_world
-from semantic_ns.geometry.world import world_from_scene
+from semantic_ns.geometry.world import scene_from_world
 from semantic_ns.io.console import announce
 from semantic_ns.methods.semantic_splatfacto.datamanager import TrainingViews
-from semantic_ns.methods.semantic_splatfacto.likeness import Likeness, likeness
+from semantic_ns.methods.semantic_splatfacto.likeness import Likeness, fitting_scale, likeness
 from semantic_ns.splatting.memory import memory_errors_as_scene_error
 from semantic_ns.splatting.ply import read_splat
 from semantic_ns.splatting.project import Gaussians
 
 StartFrame = Literal["world", "scene"]
 Start = tuple[Gaussians, Float[Tensor, "gaussians 3"]]
-SparsePoints = tuple[Float[Tensor, "points 3"], Shaped[Tensor, "points 3"]]
-"""Positions in scene units, and colours in 0..255."""
 
 _LEAST_POINTS = 4
 _NUM_NEIGHBOURS = 3
@@ -48,25 +47,26 @@ class GivenFile:
 
 
 @memory_errors_as_scene_error("the images and the Gaussians to begin with")
-def first_of(views: TrainingViews, given: GivenFile | None, points: SparsePoints | None) -> Start | None:
+def first_of(views: TrainingViews, given: GivenFile | None, uses_points: bool) -> Start | None:
     """The Gaussians to begin with, in scene units, and their colours: of the file, else of depth, else of points.
 
     Args:
         views: the training images.
         given: the file, if there is one.
-        points: sparse points of the scene, if it has any.
+        uses_points: whether Gaussians may begin at sparse points of the scene, which are read only where they do.
 
     Returns:
         None where there is nothing to begin with.
 
     Raises:
-        SceneError: if the file or the points are of no use, or no depth is known.
+        SceneError: if the file or the points, where they are used, are of no use, or no depth is known.
     """
     if given is not None:
         return of_file(given, views)
     if views.depths is not None:
         labels = views.labels
         return first_gaussians(views.views, labels if are_outlined(labels) else None)
+    points = views.sparse_points() if uses_points else None
     if points is not None:
         found = of_points(*points)
         announce(
@@ -142,19 +142,23 @@ def of_file(given: GivenFile, views: TrainingViews) -> Start:
     gaussians, colors, classes = read_splat(path)
     if not len(gaussians):
         raise SceneError(f"Expected Gaussians in {path}, found none; give a file of this scene.")
-    moved = in_world(gaussians, _inverse(world_from_scene(views.outputs, torch.float64)).float())
-    by_frame: dict[StartFrame, Gaussians] = {"world": moved, "scene": gaussians}
-    found: dict[StartFrame, Likeness] = {
-        frame: likeness(of_frame, colors, views.views) for frame, of_frame in by_frame.items()
-    }
+
+    def placed(frame: StartFrame, scale: float = 1.0) -> Gaussians:
+        own = Gaussians(scale * gaussians.means, gaussians.quats, scale * gaussians.scales, gaussians.opacities)
+        return in_world(own, scene_from_world(views.outputs)) if frame == "world" else own
+
+    frames: tuple[StartFrame, ...] = get_args(StartFrame)
+    found: dict[StartFrame, Likeness] = {frame: likeness(placed(frame), colors, views.views) for frame in frames}
     _check_frame(path, given.frame, found)
+    _check_scale(path, *fitting_scale(partial(placed, given.frame), colors, views.views), found[given.frame])
+    _check_shows_the_scene(path, given.frame, found[given.frame])
     if bool((classes >= 0).any()):
         announce("start", f"the classes in {path} are left out; Gaussians take theirs from the labels of the scene")
-    return by_frame[given.frame], colors
+    return placed(given.frame), colors
 
 
 def _check_frame(path: Path, frame: StartFrame, found: Mapping[StartFrame, Likeness]) -> None:
-    """Say how the Gaussians of a file look beside the training images in the frame that was chosen.
+    """Check that the Gaussians of a file are seen in the frame that was chosen, and fit no better in the other.
 
     Args:
         path: the file.
@@ -162,7 +166,7 @@ def _check_frame(path: Path, frame: StartFrame, found: Mapping[StartFrame, Liken
         found: how they look in each frame.
 
     Raises:
-        SceneError: they are hardly seen, look like the images in the other frame, or like other images.
+        SceneError: they are hardly seen, or look like the images in the other frame.
     """
     other: StartFrame = "scene" if frame == "world" else "world"
     here, there = found[frame], found[other]
@@ -177,7 +181,41 @@ def _check_frame(path: Path, frame: StartFrame, found: Mapping[StartFrame, Liken
             f"Expected the Gaussians of {path} where the training cameras look, found that they see {here.visible:.1%} "
             f"of them; give --pipeline.model.start-frame {other}, or a file of this scene."
         )
+
+
+def _check_scale(path: Path, scale: float, there: Likeness, here: Likeness) -> None:
+    """Check that the Gaussians of a file have the units of the poses.
+
+    Args:
+        path: the file.
+        scale: the scale at which they look most like the images.
+        there: how they look at that scale.
+        here: how they look as they are.
+
+    Raises:
+        SceneError: they look much more like the images at another scale.
+    """
+    if scale != 1 and there.is_clearly_better(here):
+        raise SceneError(
+            f"Expected the Gaussians of {path} in the units of the scene's poses, found that they look like the "
+            f"training images with {here.psnr:.1f} dB as they are, and with {there.psnr:.1f} dB {scale:.2f} times as "
+            "large; scale the file by this, or give the poses that it was made with."
+        )
+
+
+def _check_shows_the_scene(path: Path, frame: StartFrame, here: Likeness) -> None:
+    """Say how the Gaussians of a file look beside the training images.
+
+    Args:
+        path: the file.
+        frame: the frame that was chosen.
+        here: how they look in it.
+
+    Raises:
+        SceneError: they look like other images.
+    """
     if here.is_unlike:
+        other: StartFrame = "scene" if frame == "world" else "world"
         raise SceneError(
             f"Expected the Gaussians of {path} to look like the training images, found {here.psnr:.1f} dB, less than "
             f"images of one colour have ({here.plain_psnr:.1f} dB), and no better as {other}; give a file of this "
@@ -191,9 +229,3 @@ def _check_frame(path: Path, frame: StartFrame, found: Mapping[StartFrame, Liken
             "they cover the training images so little, or look so little like them, that they may be of another scene "
             "or in other coordinates (--pipeline.model.start-frame); their classes would then be wrong",
         )
-
-
-def _inverse(similarity: Float[Tensor, "3 4"]) -> Float[Tensor, "3 4"]:
-    whole = torch.eye(4, dtype=similarity.dtype)
-    whole[:3] = similarity
-    return torch.linalg.inv(whole)[:3]
