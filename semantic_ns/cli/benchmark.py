@@ -66,7 +66,7 @@ class Labels:
         # Slow to import, and not needed for --help.
         from semantic_ns.benchmark.labels.report import write_report
         from semantic_ns.benchmark.runner.one_trial import KEEP_RUN, MODULE, checked_trials
-        from semantic_ns.benchmark.runner.run import run_trials
+        from semantic_ns.benchmark.runner.run import locked, run_trials
         from semantic_ns.benchmark.runner.trials import done_trials, refuse_mixed
 
         _refuse_no_jobs(self.jobs)
@@ -74,9 +74,10 @@ class Labels:
         trials = checked_trials(self._plan())
         refuse_mixed([*trials, *done_trials(self.output)])
         arguments = (*MODULE, KEEP_RUN) if self.keep_runs else MODULE
-        counts = run_trials(trials, self.output, _backend(self.jobs, self.place, arguments), _say)
-        if counts["done"]:
-            _say(f"Report: {write_report(self.output)}")
+        with locked(self.output):
+            counts = run_trials(trials, self.output, _backend(self.jobs, self.place, arguments), _say)
+            if counts["done"]:
+                _say(f"Report: {write_report(self.output)}")
         _refuse_missing(counts, self.output)
 
     def _plan(self) -> "Plan":
@@ -135,14 +136,16 @@ class Active:
         from semantic_ns.benchmark.active.report import write_active_report
         from semantic_ns.benchmark.active.run import run_active
         from semantic_ns.benchmark.runner.plan import parse_scene
+        from semantic_ns.benchmark.runner.run import locked
 
         scenes = tuple(parse_scene(text) for text in self.data)
         plan = ActivePlan(
             scenes, self.strategies, self.units, self.seeds, self.max_num_iterations, self.budgets, self.error_rate
         )
-        counts = run_active(plan, self.output, self.jobs, (self.round_steps, self.score_stride), _say)
-        if counts["done"]:
-            _say(f"Report: {write_active_report(self.output)}")
+        with locked(self.output):
+            counts = run_active(plan, self.output, self.jobs, (self.round_steps, self.score_stride), _say)
+            if counts["done"]:
+                _say(f"Report: {write_active_report(self.output)}")
         _refuse_missing(counts, self.output)
 
 
@@ -188,7 +191,7 @@ class Scenes:
         # Slow to import, and not needed for --help.
         from semantic_ns.benchmark.runner.one_trial import KEEP_RUN, check_trials
         from semantic_ns.benchmark.runner.place import commit
-        from semantic_ns.benchmark.runner.run import run_trials
+        from semantic_ns.benchmark.runner.run import locked, run_trials
         from semantic_ns.benchmark.scenes.plan import ScenePlan, scoreboard_scene
         from semantic_ns.benchmark.scenes.report import write_scoreboard
         from semantic_ns.benchmark.scenes.summary import other_commits
@@ -206,9 +209,10 @@ class Scenes:
         if others := other_commits(self.output, commit()):
             _say(f"{self.output} holds results of other commits, which stay as they are: {', '.join(others)}.")
         arguments = (*MODULE, KEEP_RUN) if self.keep_runs else MODULE
-        counts = run_trials(trials, self.output, _backend(self.jobs, self.place, arguments), _say)
-        if counts["done"] or counts["failed"]:
-            _say(f"Report: {write_scoreboard(self.output)}")
+        with locked(self.output):
+            counts = run_trials(trials, self.output, _backend(self.jobs, self.place, arguments), _say)
+            if counts["done"] or counts["failed"]:
+                _say(f"Report: {write_scoreboard(self.output)}")
         _refuse_missing(counts, self.output)
 
 
