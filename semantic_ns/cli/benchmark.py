@@ -300,7 +300,11 @@ def entrypoint() -> None:
         config=(tyro.conf.FlagConversionOff,),
     )
     register_uninstalled()
-    run_command(lambda: _run(command, options))
+    try:
+        run_command(lambda: _run(command, options))
+    except KeyboardInterrupt:
+        print("Interrupted; the same command goes on where it stopped.", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def _run(command: Labels | Scenes | Active | Report, options: tuple[str, ...] | None) -> None:

@@ -1,6 +1,7 @@
 """The folder of a benchmark: one call at a time works in it."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,3 +44,17 @@ def test_a_folder_is_free_again_after_a_benchmark_that_failed(tmp_path: Path) ->
         raise ZeroDivisionError
     with locked(tmp_path / "output"):
         pass
+
+
+def test_an_interrupt_ends_the_command_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(command: cli.Scenes) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.Scenes, "main", interrupt)
+    monkeypatch.setattr(sys, "argv", ["sns-benchmark", "scenes", "--data", "a", "--output", str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        cli.entrypoint()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "Interrupted; the same command goes on where it stopped.\n"
