@@ -172,6 +172,10 @@ class Scenes:
     """Name of the method, as in ns-train."""
     modes: tuple[str, ...] = ("all",)
     """Supervision modes, as in sns-benchmark labels."""
+    frames: tuple[str, ...] = ()
+    """Frames that keep their labels in the mode two-frames; by default those that show the most."""
+    region_classes: tuple[str, ...] = ()
+    """Classes whose instances region noise corrupts, such as chair."""
     label: str = "default"
     """Name of these trainings, which separates trainings with other options or of another version in one folder."""
     max_num_iterations: int | None = None
@@ -199,7 +203,7 @@ class Scenes:
 
         _refuse_no_jobs(self.jobs)
         self.place.check(self.jobs)
-        scenes = tuple(scoreboard_scene(text, self.split) for text in self.data)
+        scenes = tuple(scoreboard_scene(text, self.split, self.frames, self.region_classes) for text in self.data)
         plan = ScenePlan(
             scenes, self.seeds, self.method, self.modes, self.label, self.options, self.max_num_iterations or 0,
             self.score_stride,

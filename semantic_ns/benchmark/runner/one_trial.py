@@ -59,7 +59,7 @@ def train_and_score(trial: Trial, folder: Path) -> tuple[dict[str, Any], list[st
     Returns:
         Scores and circumstances, and the arguments of `ns-train`.
     """
-    arguments = trial.arguments(_label_frames(trial))
+    arguments = trial.arguments(label_frames(trial))
     trainer = started_trainer(trial, arguments, folder)
     started = time.perf_counter()
     trainer.train()
@@ -144,8 +144,8 @@ def clean_training_dataset(manager: TrainingDataLike) -> Any:
     return type(manager.train_dataset)(manager.train_dataparser_outputs, manager.config.camera_res_scale_factor)
 
 
-def _label_frames(trial: Trial) -> Sequence[str]:
-    """The two frames that keep their labels, where they are to be chosen here."""
+def label_frames(trial: Trial) -> Sequence[str]:
+    """The two frames that keep their labels in the mode `two-frames`; none where the scene or the mode says them."""
     if trial.mode != TWO_FRAMES or trial.scene.frames:
         return ()
     from semantic_ns.benchmark.runner.scoring import chosen_frames

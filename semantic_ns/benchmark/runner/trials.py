@@ -190,11 +190,21 @@ def refuse_mixed(trials: Iterable[Trial]) -> None:
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """The result in a trial's folder; None if there is none that can be read."""
+    """The result in a trial's folder; None if there is none that can be read, or it is not of what it says it is."""
     try:
-        return json.loads((folder / RESULT).read_text("utf8"))
+        result = json.loads((folder / RESULT).read_text("utf8"))
     except (OSError, JSONDecodeError):
         return None
+    return None if _is_of_all_labels(result) else result
+
+
+def _is_of_all_labels(result: dict[str, Any]) -> bool:
+    """Whether the mode of two frames was trained with all labels, as earlier versions did in a scoreboard."""
+    return (
+        result["state"] == "done"
+        and result["cell"]["mode"] == TWO_FRAMES
+        and f"{_CORRUPTION}label-frames" not in result.get("command", "")
+    )
 
 
 def state_of(folder: Path) -> State:

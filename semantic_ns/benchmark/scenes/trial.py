@@ -12,6 +12,7 @@ from semantic_ns.benchmark.runner.one_trial import (
     KEEP_RUN,
     circumstances,
     clean_training_dataset,
+    label_frames,
     run_trial,
     started_trainer,
 )
@@ -36,7 +37,7 @@ def train_and_score(trial: Trial, folder: Path) -> tuple[dict[str, Any], list[st
     Returns:
         Scores and circumstances, and the arguments of `ns-train`.
     """
-    arguments = trial.arguments()
+    arguments = trial.arguments(label_frames(trial))
     found = {"commit": commit(), "processor": processor()}  # of the code as it was loaded
     trainer = started_trainer(trial, arguments, folder)
     milliseconds = _watched_steps(trainer)
