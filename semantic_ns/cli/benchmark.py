@@ -73,6 +73,7 @@ class Labels:
         self.place.check(self.jobs)
         trials = checked_trials(self._plan())
         refuse_mixed([*trials, *done_trials(self.output)])
+        _say_other_code(self.output)
         arguments = (*MODULE, KEEP_RUN) if self.keep_runs else MODULE
         with locked(self.output):
             counts = run_trials(trials, self.output, _backend(self.jobs, self.place, arguments), _say)
@@ -142,6 +143,7 @@ class Active:
         plan = ActivePlan(
             scenes, self.strategies, self.units, self.seeds, self.max_num_iterations, self.budgets, self.error_rate
         )
+        _say_other_code(self.output)
         with locked(self.output):
             counts = run_active(plan, self.output, self.jobs, (self.round_steps, self.score_stride), _say)
             if counts["done"]:
@@ -194,11 +196,12 @@ class Scenes:
         """Train what is not done and write the table."""
         # Slow to import, and not needed for --help.
         from semantic_ns.benchmark.runner.one_trial import KEEP_RUN, check_trials
-        from semantic_ns.benchmark.runner.place import commit
         from semantic_ns.benchmark.runner.run import locked, run_trials
+        from semantic_ns.benchmark.runner.trials import done_trials
         from semantic_ns.benchmark.scenes.plan import ScenePlan, scoreboard_scene
         from semantic_ns.benchmark.scenes.report import write_scoreboard
-        from semantic_ns.benchmark.scenes.summary import other_commits
+        from semantic_ns.benchmark.scenes.same_scene import refuse_other_scenes
+        from semantic_ns.benchmark.scenes.summary import refuse_mixed_rows
         from semantic_ns.benchmark.scenes.trial import MODULE
 
         _refuse_no_jobs(self.jobs)
@@ -210,8 +213,10 @@ class Scenes:
         )  # fmt: skip
         trials = plan.trials()
         check_trials(self.method, trials)
-        if others := other_commits(self.output, commit()):
-            _say(f"{self.output} holds results of other commits, which stay as they are: {', '.join(others)}.")
+        before = done_trials(self.output)
+        refuse_other_scenes(trials, before)
+        refuse_mixed_rows([*trials, *before])
+        _say_other_code(self.output)
         arguments = (*MODULE, KEEP_RUN) if self.keep_runs else MODULE
         with locked(self.output):
             counts = run_trials(trials, self.output, _backend(self.jobs, self.place, arguments), _say)
@@ -228,6 +233,13 @@ def _backend(jobs: int, place: ClusterOptions, arguments: Sequence[str]) -> "Bac
     from semantic_ns.benchmark.runner.ray_backend import RayBackend
 
     return RayBackend(place.connect(), arguments, max(1, int(place.cpus)))
+
+
+def _say_other_code(output: Path) -> None:
+    from semantic_ns.benchmark.runner.code_versions import sentence_about_other_code
+
+    if sentence := sentence_about_other_code(output):
+        _say(sentence)
 
 
 def _refuse_no_jobs(jobs: int) -> None:

@@ -16,7 +16,7 @@ from semantic_ns.benchmark.runner.one_trial import (
     run_trial,
     started_trainer,
 )
-from semantic_ns.benchmark.runner.place import commit, processor
+from semantic_ns.benchmark.runner.place import processor
 from semantic_ns.benchmark.runner.trials import Trial
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.interfaces import ScoredPipeline
@@ -38,7 +38,6 @@ def train_and_score(trial: Trial, folder: Path) -> tuple[dict[str, Any], list[st
         Scores and circumstances, and the arguments of `ns-train`.
     """
     arguments = trial.arguments(label_frames(trial))
-    found = {"commit": commit(), "processor": processor()}  # of the code as it was loaded
     trainer = started_trainer(trial, arguments, folder)
     milliseconds = _watched_steps(trainer)
     started = time.perf_counter()
@@ -51,7 +50,7 @@ def train_and_score(trial: Trial, folder: Path) -> tuple[dict[str, Any], list[st
         "milliseconds_per_step": statistics.median(milliseconds()) if milliseconds() else None,
         "scoring_seconds": time.perf_counter() - trained,
         **circumstances(trainer.config),
-        **found,
+        "processor": processor(),
     }
     return outcome, arguments
 
