@@ -31,7 +31,7 @@ def rows_of(output: Path) -> list[dict[str, Any]]:
     Raises:
         SceneError: if the folder holds none.
     """
-    results, failed, _ = read_scoreboard(output)
+    results, failed, *_ = read_scoreboard(output)
     rows = [_row_of(output, each) for each in (*results, *failed)]
     return sorted(rows, key=lambda row: (row["capture"], row["options"], row["seed"]))
 

@@ -17,7 +17,7 @@ from benchmarks.captures.report import write_report
 from semantic_ns.benchmark.runner.backend import ProcessBackend
 from semantic_ns.benchmark.runner.one_trial import KEEP_RUN, check_trials
 from semantic_ns.benchmark.runner.place import register_uninstalled
-from semantic_ns.benchmark.runner.run import run_trials
+from semantic_ns.benchmark.runner.run import locked, run_trials
 from semantic_ns.benchmark.scenes.plan import ScenePlan, SceneTrial
 from semantic_ns.benchmark.scenes.trial import MODULE
 from semantic_ns.jobs.processes import with_threads
@@ -58,8 +58,9 @@ def trials_of(options: argparse.Namespace) -> list[SceneTrial]:
 def train(options: argparse.Namespace, trials: Sequence[SceneTrial]) -> None:
     """Train what is not done, and write the table of all that is."""
     arguments = (*MODULE, KEEP_RUN) if options.keep_runs else MODULE
-    run_trials(trials, options.output, ProcessBackend(1, arguments))
-    print(f"Report: {write_report(options.output)}")
+    with locked(options.output):
+        run_trials(trials, options.output, ProcessBackend(1, arguments))
+        print(f"Report: {write_report(options.output)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 # A process starts with the memory that its parent had in use: this one must stay small, so it imports no torch.
 from benchmarks.paper_network.report import WHOLE_SCHEDULE, write_report
 from semantic_ns.benchmark.runner.backend import ProcessBackend
-from semantic_ns.benchmark.runner.run import run_trials
+from semantic_ns.benchmark.runner.run import locked, run_trials
 from semantic_ns.benchmark.runner.trials import BenchmarkScene, Trial
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,12 +65,13 @@ def main() -> None:
     """Measure what is missing, and write the report."""
     arguments = parse_arguments()
     if not arguments.report:
-        counts = run_trials(
-            planned_trials(arguments),
-            arguments.output,
-            ProcessBackend(1, one_trial_command(arguments)),
-            lambda sentence: print(sentence, flush=True),
-        )
+        with locked(arguments.output):
+            counts = run_trials(
+                planned_trials(arguments),
+                arguments.output,
+                ProcessBackend(1, one_trial_command(arguments)),
+                lambda sentence: print(sentence, flush=True),
+            )
         if missing := counts["failed"] + counts["open"]:
             raise SystemExit(f"{missing} trials are not done; log.txt and result.json below {arguments.output} say why")
     write_report(arguments.output, arguments.docs)

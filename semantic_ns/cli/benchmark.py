@@ -66,17 +66,19 @@ class Labels:
         # Slow to import, and not needed for --help.
         from semantic_ns.benchmark.labels.report import write_report
         from semantic_ns.benchmark.runner.one_trial import KEEP_RUN, MODULE, checked_trials
-        from semantic_ns.benchmark.runner.run import run_trials
+        from semantic_ns.benchmark.runner.run import locked, run_trials
         from semantic_ns.benchmark.runner.trials import done_trials, refuse_mixed
 
         _refuse_no_jobs(self.jobs)
         self.place.check(self.jobs)
         trials = checked_trials(self._plan())
         refuse_mixed([*trials, *done_trials(self.output)])
+        _say_other_code(self.output)
         arguments = (*MODULE, KEEP_RUN) if self.keep_runs else MODULE
-        counts = run_trials(trials, self.output, _backend(self.jobs, self.place, arguments), _say)
-        if counts["done"]:
-            _say(f"Report: {write_report(self.output)}")
+        with locked(self.output):
+            counts = run_trials(trials, self.output, _backend(self.jobs, self.place, arguments), _say)
+            if counts["done"]:
+                _say(f"Report: {write_report(self.output)}")
         _refuse_missing(counts, self.output)
 
     def _plan(self) -> "Plan":
@@ -135,14 +137,17 @@ class Active:
         from semantic_ns.benchmark.active.report import write_active_report
         from semantic_ns.benchmark.active.run import run_active
         from semantic_ns.benchmark.runner.plan import parse_scene
+        from semantic_ns.benchmark.runner.run import locked
 
         scenes = tuple(parse_scene(text) for text in self.data)
         plan = ActivePlan(
             scenes, self.strategies, self.units, self.seeds, self.max_num_iterations, self.budgets, self.error_rate
         )
-        counts = run_active(plan, self.output, self.jobs, (self.round_steps, self.score_stride), _say)
-        if counts["done"]:
-            _say(f"Report: {write_active_report(self.output)}")
+        _say_other_code(self.output)
+        with locked(self.output):
+            counts = run_active(plan, self.output, self.jobs, (self.round_steps, self.score_stride), _say)
+            if counts["done"]:
+                _say(f"Report: {write_active_report(self.output)}")
         _refuse_missing(counts, self.output)
 
 
@@ -169,6 +174,10 @@ class Scenes:
     """Name of the method, as in ns-train."""
     modes: tuple[str, ...] = ("all",)
     """Supervision modes, as in sns-benchmark labels."""
+    frames: tuple[str, ...] = ()
+    """Frames that keep their labels in the mode two-frames; by default those that show the most."""
+    region_classes: tuple[str, ...] = ()
+    """Classes whose instances region noise corrupts, such as chair."""
     label: str = "default"
     """Name of these trainings, which separates trainings with other options or of another version in one folder."""
     max_num_iterations: int | None = None
@@ -187,28 +196,32 @@ class Scenes:
         """Train what is not done and write the table."""
         # Slow to import, and not needed for --help.
         from semantic_ns.benchmark.runner.one_trial import KEEP_RUN, check_trials
-        from semantic_ns.benchmark.runner.place import commit
-        from semantic_ns.benchmark.runner.run import run_trials
+        from semantic_ns.benchmark.runner.run import locked, run_trials
+        from semantic_ns.benchmark.runner.trials import done_trials
         from semantic_ns.benchmark.scenes.plan import ScenePlan, scoreboard_scene
         from semantic_ns.benchmark.scenes.report import write_scoreboard
-        from semantic_ns.benchmark.scenes.summary import other_commits
+        from semantic_ns.benchmark.scenes.same_scene import refuse_other_scenes
+        from semantic_ns.benchmark.scenes.summary import refuse_mixed_rows
         from semantic_ns.benchmark.scenes.trial import MODULE
 
         _refuse_no_jobs(self.jobs)
         self.place.check(self.jobs)
-        scenes = tuple(scoreboard_scene(text, self.split) for text in self.data)
+        scenes = tuple(scoreboard_scene(text, self.split, self.frames, self.region_classes) for text in self.data)
         plan = ScenePlan(
             scenes, self.seeds, self.method, self.modes, self.label, self.options, self.max_num_iterations or 0,
             self.score_stride,
         )  # fmt: skip
         trials = plan.trials()
         check_trials(self.method, trials)
-        if others := other_commits(self.output, commit()):
-            _say(f"{self.output} holds results of other commits, which stay as they are: {', '.join(others)}.")
+        before = done_trials(self.output)
+        refuse_other_scenes(trials, before)
+        refuse_mixed_rows([*trials, *before])
+        _say_other_code(self.output)
         arguments = (*MODULE, KEEP_RUN) if self.keep_runs else MODULE
-        counts = run_trials(trials, self.output, _backend(self.jobs, self.place, arguments), _say)
-        if counts["done"] or counts["failed"]:
-            _say(f"Report: {write_scoreboard(self.output)}")
+        with locked(self.output):
+            counts = run_trials(trials, self.output, _backend(self.jobs, self.place, arguments), _say)
+            if counts["done"] or counts["failed"]:
+                _say(f"Report: {write_scoreboard(self.output)}")
         _refuse_missing(counts, self.output)
 
 
@@ -220,6 +233,13 @@ def _backend(jobs: int, place: ClusterOptions, arguments: Sequence[str]) -> "Bac
     from semantic_ns.benchmark.runner.ray_backend import RayBackend
 
     return RayBackend(place.connect(), arguments, max(1, int(place.cpus)))
+
+
+def _say_other_code(output: Path) -> None:
+    from semantic_ns.benchmark.runner.code_versions import sentence_about_other_code
+
+    if sentence := sentence_about_other_code(output):
+        _say(sentence)
 
 
 def _refuse_no_jobs(jobs: int) -> None:
@@ -296,7 +316,11 @@ def entrypoint() -> None:
         config=(tyro.conf.FlagConversionOff,),
     )
     register_uninstalled()
-    run_command(lambda: _run(command, options))
+    try:
+        run_command(lambda: _run(command, options))
+    except KeyboardInterrupt:
+        print("Interrupted; the same command goes on where it stopped.", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def _run(command: Labels | Scenes | Active | Report, options: tuple[str, ...] | None) -> None:

@@ -2,11 +2,13 @@
 
 import signal
 import threading
-import warnings
+import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import SimpleQueue
 from types import FrameType
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -18,8 +20,8 @@ def in_threads(
 ) -> Generator[Result, None, None]:
     """Call a function for each item in threads, some at a time; gives the results in the order in which they come.
 
-    joblib's own worker processes would stay from job to job, with all that nerfstudio keeps for the life of a process,
-    and one that dies takes the others along; so its threads only wait for processes that are new.
+    The thread of the caller only waits, also for a single job, so that a signal, which arrives there, finds the calls
+    in others, which can still write down how their processes have ended.
 
     Args:
         jobs: Calls at a time.
@@ -27,48 +29,54 @@ def in_threads(
         items: Its arguments.
         stop: Called when the caller stops early or has had everything; it has to end what the calls wait for. The calls
             then have some seconds to return.
+
+    Raises:
+        BaseException: whatever a call raises; the others are stopped then.
     """
-    from joblib import Parallel, delayed
+    left, ended = deque(items), SimpleQueue[Callable[[], Result]]()
 
-    calls = _Calls(function)
-    parallel = Parallel(jobs, prefer="threads", return_as="generator_unordered", pre_dispatch="n_jobs")
-    ended: Any = parallel(delayed(calls)(item) for item in items)
+    def work() -> None:
+        with suppress(IndexError):
+            while True:
+                ended.put(_called(function, left.popleft()))
+
+    # Of no use after the end of this process: a disk that hangs must not keep it.
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(left)))]
     try:
-        for result in ended:  # noqa: UP028 - `yield from` would have joblib wait for the jobs first
-            yield result
+        for thread in threads:
+            thread.start()
+        for _ in items:
+            yield ended.get()()
     finally:
+        left.clear()
         stop()
-        with warnings.catch_warnings():  # joblib calls the jobs that are left lost computation
-            warnings.simplefilter("ignore", UserWarning)
-            ended.close()
-        calls.wait()
+        end = time.monotonic() + _LAST_WORDS_S
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, end - time.monotonic()))
 
 
-class _Calls(Generic[Item, Result]):
-    """Calls of a function, which the threads of joblib would leave in the middle when this process ends."""
+def _called(function: Callable[[Item], Result], item: Item) -> Callable[[], Result]:
+    """Call a function; what comes back gives its result or raises what it has raised."""
+    try:
+        result = function(item)
+    # Whatever it is, the caller waits for it.
+    except BaseException as error:
+        raised = error
 
-    def __init__(self, function: Callable[[Item], Result]) -> None:
-        self._function, self._running, self._changed = function, 0, threading.Condition()
+        def fail() -> NoReturn:
+            raise raised
 
-    def __call__(self, item: Item) -> Result:
-        with self._changed:
-            self._running += 1
-        try:
-            return self._function(item)
-        finally:
-            with self._changed:
-                self._running -= 1
-                self._changed.notify_all()
-
-    def wait(self) -> None:
-        """Wait until those that run have written down what they know, but not for ever: a disk may hang."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._running == 0, _LAST_WORDS_S)
+        return fail
+    return lambda: result
 
 
 @contextmanager
 def sigterm_as_exit() -> Iterator[None]:
-    """Let SIGTERM end this process as Ctrl-C does, so that it does not leave others behind."""
+    """Let SIGTERM end this process as Ctrl-C does, so that it does not leave others behind; and SIGHUP, too.
+
+    SIGHUP comes when a terminal closes or a connection breaks. Where it is ignored, as by nohup, it stays so.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -77,8 +85,12 @@ def sigterm_as_exit() -> Iterator[None]:
         del frame
         raise SystemExit(128 + number)
 
-    previous = signal.signal(signal.SIGTERM, leave)
+    heard = {signal.SIGTERM}
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Windows has none
+        heard.add(signal.SIGHUP)
+    previous = {number: signal.signal(number, leave) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

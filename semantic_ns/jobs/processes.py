@@ -79,6 +79,8 @@ class Processes:
     ) -> Ending:
         """Run a command and wait for its end. What it leaves behind in its session is killed.
 
+        Where the wait itself is interrupted, as by Ctrl-C, the command is asked to end first.
+
         Args:
             command: Program and arguments.
             log: File to which its output and errors are appended.
@@ -98,8 +100,15 @@ class Processes:
                     start_new_session=True,
                 )  # fmt: skip
             self._running[process] = "itself"
-        peak = self._watch(process, limits, started, told)
-        return self._end(process, started, peak)
+        peak = 0
+        try:
+            peak = self._watch(process, limits, started, told)
+        except BaseException:
+            self._wait_for_end(process, limits.grace_s)
+            raise
+        finally:
+            ending = self._end(process, started, peak)  # whatever happens, `stop` does not wait for it any longer
+        return ending
 
     def stop(self, grace_s: float = GRACE_S) -> None:
         """Ask all processes to end, kill those that do not, and start no others."""
@@ -133,6 +142,14 @@ class Processes:
             told(now - started)
             time.sleep(_LOOK_S)
         return peak
+
+    def _wait_for_end(self, process: subprocess.Popen[bytes], grace_s: float) -> None:
+        """Ask a process to end, and wait for it as long as it may take."""
+        with self._changed:
+            self._ask_to_end(process, "stopped")
+        end = time.monotonic() + grace_s
+        while not self._has_ended(process) and time.monotonic() < end:
+            time.sleep(_LOOK_S)
 
     def _has_ended(self, process: subprocess.Popen[bytes]) -> bool:
         """Whether the process has ended, which stays to be reaped where the system has a call that only looks.

@@ -22,6 +22,7 @@ from semantic_ns.benchmark.active.report import REPORT, curves_of, write_active_
 from semantic_ns.benchmark.active.run import run_active
 from semantic_ns.benchmark.active.trial import main as run_trial
 from semantic_ns.benchmark.runner import one_trial
+from semantic_ns.benchmark.runner.backend import TrialEnd
 from semantic_ns.benchmark.runner.results import read_results
 from semantic_ns.benchmark.runner.trials import (
     BenchmarkScene,
@@ -168,14 +169,14 @@ class FakeBackend:
     def __init__(self, jobs: int, arguments: Sequence[str]) -> None:
         self.arguments = arguments
 
-    def run(self, folders: Sequence[Path]) -> Iterator[Path]:
+    def run(self, folders: Sequence[Path]) -> Iterator[TrialEnd]:
         for folder in folders:
             trial = read_trial(folder)
             if trial.variant == self.failing:
                 write_failed(folder, trial, "Traceback ...\nValueError: no luck")
             else:
                 write_done(folder, trial, outcome(trial), trial.arguments())
-            yield folder
+            yield TrialEnd(folder)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,55 +14,22 @@ import pytest
 
 from semantic_ns.benchmark.runner.image_scores import worst_image
 from semantic_ns.benchmark.runner.place import commit, processor
-from semantic_ns.benchmark.runner.trials import (
-    BenchmarkScene,
-    Trial,
-    read_trial,
-    trial_folder,
-    write_done,
-    write_failed,
-    write_trial,
-)
+from semantic_ns.benchmark.runner.trials import BenchmarkScene, read_trial, trial_folder, write_trial
 from semantic_ns.benchmark.scenes import trial as scene_trial
-from semantic_ns.benchmark.scenes.plan import HALF_SPLIT, ScenePlan, SceneTrial, default_split, scoreboard_scene
+from semantic_ns.benchmark.scenes.plan import HALF_SPLIT, ScenePlan, default_split, scoreboard_scene
 from semantic_ns.benchmark.scenes.report import REPORT, SCORES, compared, write_scoreboard
-from semantic_ns.benchmark.scenes.summary import is_scoreboard, other_commits, read_scoreboard, summaries
+from semantic_ns.benchmark.scenes.summary import is_scoreboard, read_scoreboard, summaries
 from semantic_ns.cli import benchmark as cli
 from semantic_ns.errors import SceneError
 from support.benchmark_trials import train_warm
 from support.fresh_process import HIDE_PLUGIN, last_line, run_with_libraries
 from support.markdown import rows
+from support.scoreboards import outcome, trial, write
 
 SMALL = (
     "--pipeline.model.num-levels", "4", "--pipeline.model.log2-hashmap-size", "8", "--pipeline.model.max-res", "64",
     "--pipeline.datamanager.train-num-rays-per-batch", "256", "--machine.device-type", "cpu",
 )  # fmt: skip
-
-
-def trial(name: str = "room", seed: int = 42, folder: str = "/data", **changes: Any) -> SceneTrial:
-    found = {"scene": BenchmarkScene(Path(folder) / name, name), "method": "semantic-nerf", "mode": "all"}
-    return SceneTrial(**{**found, "seed": seed, "num_steps": 0, **changes})
-
-
-def outcome(miou: float, image_psnr: Iterable[float] = (30.0, 20.0), **changes: Any) -> dict[str, Any]:
-    psnr = list(image_psnr)
-    images = [{"image": f"{number}.png", "psnr": value} for number, value in enumerate(psnr)]
-    scores = {"miou_present": miou, "psnr": statistics.fmean(psnr), "psnr_std": 7.0, "depth_l1": 1 - miou}
-    return {
-        "scores": {"test": scores, "train": {}}, "poses": "test", "images": images, "worst_image": worst_image(images),
-        "training_seconds": 100.0, "milliseconds_per_step": 50.0, "steps": 2000, "threads": 1, "device": "cpu",
-        "processor": "fast", "commit": "abc", "split": "halves", **changes,
-    }  # fmt: skip
-
-
-def write(output: Path, one: Trial, found: dict[str, Any] | str | None) -> None:
-    """Write a trial as done, as failed (a text) or as open."""
-    folder = trial_folder(output, one)
-    write_trial(folder, one)
-    if isinstance(found, str):
-        write_failed(folder, one, found)
-    elif found is not None:
-        write_done(folder, one, found, one.arguments())
 
 
 # Plan
@@ -227,12 +193,6 @@ def test_results_of_one_name_that_differ_in_their_options_are_refused(tmp_path: 
     write(tmp_path, trial(seed=1, options=("--a", "1")), outcome(0.8))
     with pytest.raises(SceneError, match="found options"):
         write_scoreboard(tmp_path)
-
-
-def test_results_of_another_commit_are_known(tmp_path: Path) -> None:
-    for seed, name in ((1, "abc"), (2, "def"), (3, None)):
-        write(tmp_path, trial(seed=seed), outcome(0.9, commit=name))
-    assert other_commits(tmp_path, "abc") == ["def"]
 
 
 # Before and after

@@ -205,7 +205,7 @@ def test_stopping_ends_the_processes_and_leaves_their_trials_open(tmp_path: Path
     os.mkfifo(tmp_path / "fifo")
     backend = ProcessBackend(2, PROGRAM)
     ended = iter(backend.run(folders))
-    assert next(ended) == folders[1]
+    assert next(ended).folder == folders[1]
     (process,) = backend._processes.running
     assert str(process.pid) == (folders[0] / "pid").read_text()
     ended.close()  # pyright: ignore[reportAttributeAccessIssue]

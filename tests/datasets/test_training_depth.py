@@ -78,6 +78,24 @@ def test_depth_with_holes_noise_and_wrong_pixels_is_used(dataset: SemanticDatase
         assert verdict(dataset, damaged).is_usable
 
 
+@pytest.mark.parametrize(("offset_m", "said"), [(0.2, "m is subtracted from them"), (-0.2, "m is added to them")])
+def test_depth_that_is_wrong_by_a_constant_says_the_constant(
+    dataset: SemanticDataset, images: list[np.ndarray], offset_m: float, said: str
+) -> None:
+    found = verdict(dataset, [image + offset_m for image in images])
+    assert found.is_usable
+    before, _, _ = found.reason.partition(f" {said}")
+    assert float(before.split()[-1]) == pytest.approx(abs(offset_m), abs=0.03)
+
+
+def test_depth_of_sensors_with_noise_is_not_said_to_be_wrong_by_a_constant(
+    dataset: SemanticDataset, images: list[np.ndarray]
+) -> None:
+    rng = np.random.default_rng(0)
+    found = verdict(dataset, [image * (1 + 0.02 * rng.standard_normal(image.shape)) for image in images])
+    assert found.reason.endswith("agree between views")
+
+
 def test_single_images_with_depth_of_other_frames_are_named(dataset: SemanticDataset, images: list[np.ndarray]) -> None:
     assert verdict(dataset, images).wrong_frames == ()
     exchanged = list(images)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from semantic_ns.jobs.parallel import in_threads
+from semantic_ns.jobs.parallel import in_threads, sigterm_as_exit
 from semantic_ns.jobs.processes import Ending, Limits, Processes, resident_bytes, thread_counts, with_threads
 from support.fresh_process import ROOT
 from support.job_programs import GROW, HANG, python, wait_until_ended
@@ -92,6 +92,21 @@ def test_stopping_ends_what_runs_and_starts_nothing_more(tmp_path: Path) -> None
     assert (tmp_path / "log.txt").read_text() == ""
 
 
+def test_a_wait_that_is_interrupted_lets_the_process_end_in_order_and_forgets_it(tmp_path: Path) -> None:
+    processes, log = Processes(), tmp_path / "log.txt"
+    listen = "signal.signal(signal.SIGTERM, lambda *_: (print('clean'), sys.exit()))"
+
+    def interrupt(_: float) -> None:
+        if log.read_text().endswith("\n"):
+            raise KeyboardInterrupt
+
+    program = python(f"import signal, sys; {listen}; print('ready', flush=True); {HANG}")
+    with pytest.raises(KeyboardInterrupt):
+        processes.run(program, log, told=interrupt)
+    assert processes.running == ()
+    assert log.read_text() == "ready\nclean\n"
+
+
 def test_a_process_does_not_outlive_one_that_is_killed(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     child = f"import os; open({str(tmp_path / 'fifo')!r}, 'w').write(str(os.getpid())); {HANG}"
@@ -127,6 +142,61 @@ def test_calls_that_are_stopped_early_return_before_the_end() -> None:
     assert next(results) == 2
     results.close()
     assert returned == [2, 1]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_calls_run_in_other_threads_than_that_of_the_caller(jobs: int) -> None:
+    called_in = list(in_threads(jobs, lambda _: threading.current_thread(), [1, 2, 3], lambda: None))
+    assert threading.current_thread() not in called_in
+
+
+def test_an_interrupt_ends_what_the_only_call_waits_for_and_the_call_returns(tmp_path: Path) -> None:
+    processes, causes = Processes(), []
+    interrupt = python(f"import os, signal; os.kill(os.getppid(), signal.SIGINT); {HANG}")
+
+    def call(number: int) -> None:
+        causes.append(processes.run(interrupt, tmp_path / f"{number}.txt").cause)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(in_threads(1, call, [1], processes.stop))
+    assert causes == ["stopped"]
+    assert processes.running == ()
+
+
+def test_what_a_call_raises_reaches_the_caller_and_stops_the_others() -> None:
+    stopped, returned = threading.Event(), []
+
+    def call(number: int) -> None:
+        if number == 1:
+            raise ZeroDivisionError
+        stopped.wait()
+        returned.append(number)
+
+    with pytest.raises(ZeroDivisionError):
+        list(in_threads(2, call, [1, 2], stopped.set))
+    assert returned == [2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_ask_for_the_end_end_this_process_as_ctrl_c_does(number: int) -> None:
+    heard: list[int] = []
+    before = signal.signal(number, lambda number, _: heard.append(number))
+    try:
+        with pytest.raises(SystemExit) as end, sigterm_as_exit():
+            signal.raise_signal(number)
+        signal.raise_signal(number)
+    finally:
+        signal.signal(number, before)
+    assert (end.value.code, heard) == (128 + number, [number])
+
+
+def test_a_closed_terminal_is_of_no_matter_to_what_nohup_has_started() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with sigterm_as_exit():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_jobs_share_the_cores() -> None:

@@ -1,12 +1,14 @@
 """Trials of a benchmark that train nothing: as a backend in this process, and as a program."""
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from semantic_ns.benchmark.runner.backend import TrialEnd
 from semantic_ns.benchmark.runner.trials import BenchmarkScene, Trial, read_trial, write_done, write_failed
 
 
@@ -37,7 +39,7 @@ class FakeBackend:
         self.failing, self.stop_after = failing, stop_after
         self.ran: list[Path] = []
 
-    def run(self, folders: Sequence[Path]) -> Iterator[Path]:
+    def run(self, folders: Sequence[Path]) -> Iterator[TrialEnd]:
         for folder in folders[: self.stop_after]:
             self.ran.append(folder)
             found = read_trial(folder)
@@ -45,7 +47,7 @@ class FakeBackend:
                 write_failed(folder, found, "Traceback ...\nValueError: no luck")
             else:
                 write_done(folder, found, outcome(0.5 + found.seed / 10), found.arguments())
-            yield folder
+            yield TrialEnd(folder)
 
 
 def main(folder: Path) -> None:
@@ -58,6 +60,9 @@ def main(folder: Path) -> None:
     elif found.method == "dies":
         print("the last words", flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
+    elif found.method == "loses-its-folder":
+        shutil.rmtree(folder)
+        folder.touch()
     elif found.method == "waits":
         (folder / "pid").write_text(str(os.getpid()))
         fifo.open("wb").close()

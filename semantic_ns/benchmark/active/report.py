@@ -9,6 +9,7 @@ from semantic_ns.benchmark.active.plan import ALL_LABELS, COLOR, PREFIX
 from semantic_ns.benchmark.labels.plots import new_figure, save_figure
 from semantic_ns.benchmark.labels.report import PICTURES, failure_parts
 from semantic_ns.benchmark.labels.tables import shown
+from semantic_ns.benchmark.runner.code_versions import remarks_on_mixed_code
 from semantic_ns.benchmark.runner.results import Result, grouped, read_results, spread
 from semantic_ns.errors import SceneError
 from semantic_ns.io.text import markdown_table
@@ -77,7 +78,8 @@ def write_active_report(output: Path) -> Path:
             f"Expected a strategy that came to its end in {output}, found none; see result.json of its trials."
         )
     with write_errors_as_scene_error(output):
-        parts = [_INTRODUCTION, _circumstances(results)]
+        rows = grouped(results, lambda r: f"{r.trial.scene.name}, {r.trial.variant}")
+        parts = [_INTRODUCTION, _circumstances(results), remarks_on_mixed_code(rows)]
         for unit, same in _by(curves, "unit").items():
             parts += _unit_parts(unit, same, output)
         parts += [_bounds(results), *failure_parts(failures)]

@@ -11,6 +11,7 @@ from typing import Any
 
 from semantic_ns.benchmark.active.plan import COLOR, color_trial
 from semantic_ns.benchmark.runner.one_trial import RUN, circumstances, started_trainer
+from semantic_ns.benchmark.runner.place import commit
 from semantic_ns.benchmark.runner.trials import Trial, read_trial, write_done, write_failed
 from semantic_ns.errors import SceneError
 
@@ -64,6 +65,7 @@ def run_rounds(trial: Trial, folder: Path, round_steps: int, score_stride: int) 
 def main(folder: Path, round_steps: int, score_stride: int) -> None:
     """Run the trial in a folder and leave its result there, an error too."""
     trial = read_trial(folder)
+    code = {"commit": commit()}  # of the code as it was loaded
     try:
         if trial.variant == COLOR:
             outcome: dict[str, Any] = {"scores": {"test": {}, "train": {}}, **train_colors(trial, folder)}
@@ -71,7 +73,7 @@ def main(folder: Path, round_steps: int, score_stride: int) -> None:
             outcome = run_rounds(trial, folder, round_steps, score_stride)
             outcome |= {"round_steps": round_steps, "score_stride": score_stride}
             outcome["scores"] = {"test": outcome["rounds"][-1]["scores"], "train": {}}
-        write_done(folder, trial, outcome, arguments_of(trial))
+        write_done(folder, trial, outcome | code, arguments_of(trial))
     except SceneError as error:
         write_failed(folder, trial, str(error))
     # Anything that goes wrong in one trial must not end the others; what asks the process to end is no Exception.

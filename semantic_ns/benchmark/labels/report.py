@@ -6,6 +6,8 @@ from pathlib import Path
 
 from semantic_ns.benchmark.labels.plots import plot_modes, plot_sparsity
 from semantic_ns.benchmark.labels.tables import SHAPES, ablation_table, paper_table, semantics_table
+from semantic_ns.benchmark.runner.code_versions import remarks_on_mixed_code
+from semantic_ns.benchmark.runner.reasons import reason_of
 from semantic_ns.benchmark.runner.results import (
     TRAINS_WITH_DEPTH,
     Failure,
@@ -55,7 +57,8 @@ def _method_parts(results: Sequence[Result], output: Path, stem: str) -> list[st
     base = base_variant(results)
     by_scene = grouped(results, lambda result: result.trial.scene.name)
     with_base = {name: _only(same, base) for name, same in by_scene.items()}
-    parts = [_circumstances(results)]
+    rows = grouped(results, lambda r: f"{r.trial.scene.name}, {r.trial.mode}, {r.trial.variant}")
+    parts = [_circumstances(results), remarks_on_mixed_code(rows)]
     name = f"sparsity_{_file_name(stem)}.png"
     if plot_sparsity(with_base, output / PICTURES / name):
         parts.append(f"![miou_present over sparsity]({PICTURES}/{name})")
@@ -134,5 +137,5 @@ def failure_parts(failures: Sequence[Failure]) -> list[str]:
     """What the report says about trials that failed."""
     if not failures:
         return []
-    rows = [(f"`{failure.key}`", failure.error.strip().splitlines()[-1].replace("|", "\\|")) for failure in failures]
+    rows = [(f"`{failure.key}`", reason_of(failure.error).replace("|", "\\|")) for failure in failures]
     return ["# Failed", markdown_table(("trial", "why"), rows)]

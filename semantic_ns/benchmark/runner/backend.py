@@ -3,16 +3,30 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from semantic_ns.benchmark.runner.trials import LOG, read_result, read_trial, write_failed
+from semantic_ns.benchmark.runner.reasons import how_it_ended
+from semantic_ns.benchmark.runner.trials import LOG, read_result, read_trial, read_trial_or_none, write_failed
 from semantic_ns.jobs.parallel import in_threads
 from semantic_ns.jobs.processes import Processes, thread_counts
 
 _INTERRUPTED = (130, 143, -2, -15)
 """Exit statuses of a process that was asked to end (SIGINT, SIGTERM), which is no failure of its trial."""
 _NUM_LOG_LINES = 20
+
+
+class TrialEnd(NamedTuple):
+    """A trial that has ended.
+
+    Attributes:
+        folder: its folder.
+        lost: why it came to no end; empty where its result says all, or where it was interrupted.
+    """
+
+    folder: Path
+    lost: str = ""
 
 
 @runtime_checkable
@@ -22,9 +36,17 @@ class Backend(Protocol):
     A trial is a folder with `cell.json`. When it ends, its folder holds `result.json`; without one it was interrupted.
     """
 
-    def run(self, folders: Sequence[Path]) -> Iterator[Path]:
-        """Train the trials in these folders; gives each folder when its trial has ended, in any order."""
+    def run(self, folders: Sequence[Path]) -> Iterator[TrialEnd]:
+        """Train the trials in these folders; gives each trial when it has ended, in any order."""
         ...
+
+
+def lost_trial(folder: Path, reason: str) -> TrialEnd:
+    """A trial that came to no end, with the reason in its result, too, if its folder can be written."""
+    with suppress(OSError):
+        if (trial := read_trial_or_none(folder)) is not None and read_result(folder) is None:
+            write_failed(folder, trial, reason)
+    return TrialEnd(folder, reason)
 
 
 class ProcessBackend:
@@ -40,14 +62,20 @@ class ProcessBackend:
         self._arguments = arguments
         self._processes = Processes()
 
-    def run(self, folders: Sequence[Path]) -> Iterator[Path]:
+    def run(self, folders: Sequence[Path]) -> Iterator[TrialEnd]:
         """Train the trials; when the caller stops early, the processes are asked to end."""
         self._processes = Processes()
         return in_threads(self._jobs, self._run_one, folders, self._processes.stop)
 
-    def _run_one(self, folder: Path) -> Path:
-        run_trial_process(folder, self._arguments, self._processes, thread_counts(self._jobs))
-        return folder
+    def _run_one(self, folder: Path) -> TrialEnd:
+        try:
+            run_trial_process(folder, self._arguments, self._processes, thread_counts(self._jobs))
+        # Such as a full disk, or a folder without rights: the others may lie elsewhere.
+        except Exception as error:
+            return lost_trial(
+                folder, f"It cannot be run, or its result not be written: {type(error).__name__}: {error}."
+            )
+        return TrialEnd(folder)
 
 
 def run_trial_process(
@@ -65,10 +93,5 @@ def run_trial_process(
     log.unlink(missing_ok=True)
     ending = processes.run([sys.executable, *arguments, str(folder)], log, environment={**environment, **os.environ})
     if ending.status not in _INTERRUPTED and ending.cause != "stopped" and read_result(folder) is None:
-        write_failed(folder, read_trial(folder), _how_it_ended(ending.status, log))
-
-
-def _how_it_ended(status: int, log: Path) -> str:
-    how = f"signal {-status}" if status < 0 else f"status {status}"
-    lines = log.read_text("utf8", errors="replace").splitlines()[-_NUM_LOG_LINES:]
-    return "\n".join([f"The process ended with {how} and left no result; the last lines of its log:", *lines])
+        said = log.read_text("utf8", errors="replace")
+        write_failed(folder, read_trial(folder), how_it_ended(ending.status, said, _NUM_LOG_LINES))

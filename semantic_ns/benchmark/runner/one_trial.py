@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semantic_ns.benchmark.runner.modes import TWO_FRAMES, find_mode
+from semantic_ns.benchmark.runner.place import commit
 from semantic_ns.benchmark.runner.plan import Plan
 from semantic_ns.benchmark.runner.trials import Trial, read_trial, write_done, write_failed
 from semantic_ns.errors import SceneError
@@ -59,7 +60,7 @@ def train_and_score(trial: Trial, folder: Path) -> tuple[dict[str, Any], list[st
     Returns:
         Scores and circumstances, and the arguments of `ns-train`.
     """
-    arguments = trial.arguments(_label_frames(trial))
+    arguments = trial.arguments(label_frames(trial))
     trainer = started_trainer(trial, arguments, folder)
     started = time.perf_counter()
     trainer.train()
@@ -144,8 +145,8 @@ def clean_training_dataset(manager: TrainingDataLike) -> Any:
     return type(manager.train_dataset)(manager.train_dataparser_outputs, manager.config.camera_res_scale_factor)
 
 
-def _label_frames(trial: Trial) -> Sequence[str]:
-    """The two frames that keep their labels, where they are to be chosen here."""
+def label_frames(trial: Trial) -> Sequence[str]:
+    """The two frames that keep their labels in the mode `two-frames`; none where the scene or the mode says them."""
     if trial.mode != TWO_FRAMES or trial.scene.frames:
         return ()
     from semantic_ns.benchmark.runner.scoring import chosen_frames
@@ -172,11 +173,12 @@ def run_trial(folder: Path, keep_run: bool, train: Callable[[Trial, Path], tuple
         train: trains and scores a trial in a folder for its run; gives the outcome and the command line.
     """
     trial = read_trial(folder)
+    code = {"commit": commit()}  # of the code as it was loaded
     try:
         outcome, arguments = train(trial, folder / RUN)
         if not keep_run:
             shutil.rmtree(folder / RUN)
-        write_done(folder, trial, outcome, arguments)
+        write_done(folder, trial, outcome | code, arguments)
     except SceneError as error:
         write_failed(folder, trial, str(error))
     # Anything that goes wrong in one trial must not end the others; what asks the process to end is no Exception.

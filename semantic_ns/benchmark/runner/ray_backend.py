@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from semantic_ns.benchmark.runner.backend import run_trial_process
-from semantic_ns.benchmark.runner.trials import read_result, read_trial, state_of, write_failed
+from semantic_ns.benchmark.runner.backend import TrialEnd, lost_trial, run_trial_process
+from semantic_ns.benchmark.runner.trials import read_result, state_of
 from semantic_ns.jobs.processes import Processes, with_threads
 from semantic_ns.jobs.ray_cluster import RayCluster, alone
 
@@ -40,17 +40,15 @@ class RayBackend:
     def __init__(self, cluster: RayCluster, arguments: Sequence[str], threads: int) -> None:
         self._cluster, self._arguments, self._threads = cluster, tuple(arguments), threads
 
-    def run(self, folders: Sequence[Path]) -> Iterator[Path]:
+    def run(self, folders: Sequence[Path]) -> Iterator[TrialEnd]:
         """Train the trials; when the caller stops early, Ray ends what runs, and their folders have no result."""
         tasks = {
             folder.name: TrialTask(folder.absolute(), self._arguments, self._threads, Path.cwd()) for folder in folders
         }
         with closing(self._cluster.run(train_on, tasks)) as ended:
             for task, lost in ended:
-                if lost and read_result(task.folder) is None:
-                    with suppress(OSError):  # which may be what was wrong; the trial then counts as interrupted
-                        write_failed(task.folder, read_trial(task.folder), lost)
-                yield task.folder
+                is_lost = lost and read_result(task.folder) is None
+                yield lost_trial(task.folder, lost) if is_lost else TrialEnd(task.folder)
 
 
 def train_on(task: TrialTask) -> str:

@@ -1,12 +1,42 @@
 """Runs the trials of a benchmark that have no result yet."""
 
+import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from semantic_ns.benchmark.runner.backend import Backend
+from semantic_ns.benchmark.runner.backend import Backend, TrialEnd
+from semantic_ns.benchmark.runner.reasons import reason_of
 from semantic_ns.benchmark.runner.trials import State, Trial, read_result, state_of, trial_folder, write_trial
+from semantic_ns.errors import SceneError
+from semantic_ns.io.locking import take_lock
+from semantic_ns.io.writing import write_errors_as_scene_error
 from semantic_ns.jobs.parallel import sigterm_as_exit
+
+LOCK = ".lock"
+
+
+@contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """Make the folder of a benchmark, in which no other benchmark can train meanwhile.
+
+    Raises:
+        SceneError: if another one works there, or the folder cannot be written.
+    """
+    with write_errors_as_scene_error(output):
+        output.mkdir(parents=True, exist_ok=True)
+    lock = take_lock(
+        output / LOCK,
+        lambda owner: (
+            f"Expected a folder in which no other benchmark works, found process {owner} at work in {output}; wait "
+            "for its end, or choose another --output."
+        ),
+    )
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def run_trials(
@@ -25,20 +55,29 @@ def run_trials(
     """
     waiting = [trial for trial in trials if state_of(trial_folder(output, trial)) != "done"]
     say(f"{len(trials)} trials, {len(trials) - len(waiting)} of them done before.")
-    for trial in waiting:
-        write_trial(trial_folder(output, trial), trial)
+    begun = [trial_folder(output, trial) for trial in waiting if _begin(trial_folder(output, trial), trial, say)]
     with sigterm_as_exit():
-        for number, folder in enumerate(backend.run([trial_folder(output, trial) for trial in waiting]), 1):
-            say(f"{number}/{len(waiting)} {folder.name}: {_told(folder)}")
+        for number, end in enumerate(backend.run(begun), 1):
+            say(f"{number}/{len(begun)} {end.folder.name}: {_told(end)}")
     return Counter(state_of(trial_folder(output, trial)) for trial in trials)
 
 
-def _told(folder: Path) -> str:
-    result = read_result(folder)
+def _begin(folder: Path, trial: Trial, say: Callable[[str], None]) -> bool:
+    """Write what a trial is; says why that cannot be, which need not be true of the others."""
+    try:
+        write_trial(folder, trial)
+    except SceneError as error:
+        say(f"{folder.name}: not trained: {error}")
+        return False
+    return True
+
+
+def _told(end: TrialEnd) -> str:
+    result = read_result(end.folder)
     if result is None:
-        return "interrupted"
+        return f"lost: {end.lost}" if end.lost else "interrupted"
     if result["state"] == "failed":
-        return f"failed: {result['error'].strip().splitlines()[-1]}"
+        return f"failed: {reason_of(result['error'])}"
     scores = [
         f"{poses} {result['scores'][poses]['miou_present']:.3f}"
         for poses in ("test", "train")

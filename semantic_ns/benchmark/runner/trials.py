@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Literal
 
@@ -162,6 +161,14 @@ def read_trial(folder: Path) -> Trial:
     return Trial.from_json(json.loads((folder / TRIAL).read_text("utf8")))
 
 
+def read_trial_or_none(folder: Path) -> Trial | None:
+    """What the trial in a folder is; None where that cannot be read, as where copying was interrupted."""
+    try:
+        return read_trial(folder)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def done_trials(output: Path) -> list[Trial]:
     """The trials in a benchmark's folder that have a result."""
     folders = [path.parent for path in sorted((output / TRIALS).glob(f"*/{RESULT}"))]
@@ -185,16 +192,28 @@ def refuse_mixed(trials: Iterable[Trial]) -> None:
             raise SceneError(
                 f"Expected results of {trial.scene.name}, {trial.mode}, {trial.variant} that differ in their seeds "
                 f"alone, found {what} {other[what]} and {content[what]}; choose another --output, or another name for "
-                "the variant."
+                "the variant (--variants, or --label of sns-benchmark scenes)."
             )
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """The result in a trial's folder; None if there is none that can be read."""
+    """The result in a trial's folder; None if there is none that can be read, or it is not of what it says it is."""
     try:
-        return json.loads((folder / RESULT).read_text("utf8"))
-    except (OSError, JSONDecodeError):
+        result = json.loads((folder / RESULT).read_text("utf8"))
+    except (OSError, ValueError):  # the latter of JSON that is cut off, and of bytes that are no text
         return None
+    if not isinstance(result, dict) or not {"state", "cell"} <= result.keys() or _is_of_all_labels(result):
+        return None
+    return result
+
+
+def _is_of_all_labels(result: dict[str, Any]) -> bool:
+    """Whether the mode of two frames was trained with all labels, as earlier versions did in a scoreboard."""
+    return (
+        result["state"] == "done"
+        and result["cell"]["mode"] == TWO_FRAMES
+        and f"{_CORRUPTION}label-frames" not in result.get("command", "")
+    )
 
 
 def state_of(folder: Path) -> State:

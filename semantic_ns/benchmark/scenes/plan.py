@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from semantic_ns.benchmark.runner.modes import find_mode
+from semantic_ns.benchmark.runner.modes import TWO_FRAMES, find_mode
 from semantic_ns.benchmark.runner.plan import parse_scene, refuse_equal_names
 from semantic_ns.benchmark.runner.trials import BASE_VARIANT, DATAPARSER, BenchmarkScene, Trial
 from semantic_ns.dataparsers.replica_layouts import layout_of, read_sequence, sequence_names
@@ -79,25 +79,38 @@ class ScenePlan:
         refuse_equal_names(self.scenes)
         found = [
             SceneTrial(
-                scene, self.method, find_mode(mode).name, seed, self.num_steps, self.label, self.options,
-                self.score_stride,
+                _as_used(scene, mode), self.method, find_mode(mode).name, seed, self.num_steps, self.label,
+                self.options, self.score_stride,
             )
             for seed, scene, mode in product(self.seeds, self.scenes, self.modes)
         ]  # fmt: skip
         return list({trial.key: trial for trial in found}.values())
 
 
-def scoreboard_scene(text: str, split: str | None = None) -> BenchmarkScene:
+def _as_used(scene: BenchmarkScene, mode: str) -> BenchmarkScene:
+    """The scene without what a mode does not use, so that trainings of other modes have the same names as without."""
+    return replace(
+        scene,
+        frames=scene.frames if mode == TWO_FRAMES else (),
+        region_classes=scene.region_classes if find_mode(mode).needs_region_classes else (),
+    )
+
+
+def scoreboard_scene(
+    text: str, split: str | None = None, frames: Sequence[str] = (), region_classes: Sequence[str] = ()
+) -> BenchmarkScene:
     """A scene from `FOLDER` or `FOLDER::OPTIONS`, options of the dataparser as on the command line.
 
     Args:
         text: the folder, perhaps with options.
         split: options for a scene that names none; if not given, see `default_split`.
+        frames: the frames that keep their labels in the mode `two-frames`.
+        region_classes: classes whose instances region noise corrupts.
 
     Raises:
         SceneError: if there is no such folder, or a sequence in it cannot be read.
     """
-    scene = parse_scene(text)
+    scene = parse_scene(text, frames, region_classes)
     if scene.options:
         return scene
     if split is None:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from semantic_ns.benchmark.runner.code_versions import remarks_on_mixed_code
 from semantic_ns.benchmark.runner.modes import find_mode
+from semantic_ns.benchmark.runner.reasons import reason_of
 from semantic_ns.benchmark.runner.results import Result, grouped
 from semantic_ns.benchmark.runner.trials import BASE_VARIANT, Trial
 from semantic_ns.benchmark.scenes.summary import (
@@ -48,17 +50,19 @@ def write_scoreboard(output: Path) -> Path:
         SceneError: if there is no result, results of one row differ in more than their seeds, or the folder cannot be
             written.
     """
-    results, failed, unfinished = read_scoreboard(output)
+    results, failed, unfinished, unreadable = read_scoreboard(output)
     rows = summaries(results, failed)
     trials = [each.trial for each in (*results, *failed)]
     are_defaults = not any(trial.options or trial.num_steps for trial in trials)
     introduction = _INTRODUCTION.format(options=_DEFAULTS if are_defaults else _OTHER_OPTIONS)
     tables = [
         markdown_table(_HEADER, [*map(_line, rows), *_all_scenes(rows)]),
+        remarks_on_mixed_code(grouped(results, _row_title)),
         _circumstances(results, trials),
         "## Trainings",
         markdown_table(_TRIAL_HEADER, sorted([*map(_trial_line, results), *map(_failed_line, failed)])),
         _open_trials(unfinished),
+        _unreadable_folders(unreadable),
     ]
     with write_errors_as_scene_error(output):
         write_json(output / SCORES, {"rows": [row.to_json() for row in rows]})
@@ -70,15 +74,16 @@ def compared(before: Path, after: Path) -> str:
     """Two scoreboards beside each other, in markdown, over the seeds that both have.
 
     Rows belong together by scene, method, labels and the name (`--label`) of the trainings. Where each scoreboard has
-    one name alone, the two names may differ.
+    one name alone, the two names may differ, and so may the numbers of steps.
 
     Raises:
         SceneError: if one has no result, or they have no row in common.
     """
-    found = [grouped(read_scoreboard(folder)[0], lambda result: row_of(result.trial)) for folder in (before, after)]
-    labels = [{row.label for row in rows} for rows in found]
-    if not labels[0] & labels[1] and all(len(names) == 1 for names in labels):
-        found = [{row._replace(label=BASE_VARIANT): same for row, same in rows.items()} for rows in found]
+    found = [grouped(read_scoreboard(folder).done, lambda result: row_of(result.trial)) for folder in (before, after)]
+    for part, value in (("label", BASE_VARIANT), ("num_steps", 0)):
+        values = [{getattr(row, part) for row in rows} for rows in found]
+        if not values[0] & values[1] and all(len(each) == 1 for each in values):
+            found = [{row._replace(**{part: value}): same for row, same in rows.items()} for rows in found]
     first, second = found
     lines = []
     for row in sorted(first.keys() & second.keys()):
@@ -111,8 +116,11 @@ def _line(row: Summary) -> tuple[str, ...]:
 
 
 def _name_of(row: Summary) -> str:
+    steps = f"{row.row.num_steps} steps" if row.row.num_steps else ""
     extra = [
-        part for part, usual in ((row.row.method, "semantic-nerf"), (row.row.label, BASE_VARIANT)) if part != usual
+        part
+        for part, usual in ((row.row.method, "semantic-nerf"), (row.row.label, BASE_VARIANT), (steps, ""))
+        if part != usual
     ]
     return f"{row.row.scene} ({', '.join(extra)})" if extra else row.row.scene
 
@@ -143,6 +151,7 @@ def _over_scenes(rows: Sequence[Summary]) -> Summary:
         seconds=_mean([row.seconds for row in rows]),
         milliseconds_per_step=_mean([row.milliseconds_per_step for row in rows]),
         steps=None,
+        code=tuple(sorted({code for row in rows for code in row.code})),
     )
 
 
@@ -176,8 +185,13 @@ def _trial_line(result: Result) -> tuple[str, ...]:
 
 
 def _failed_line(failure: Failed) -> tuple[str, ...]:
-    said = failure.error.strip().splitlines()[-1].replace("|", "\\|")
+    said = reason_of(failure.error).replace("|", "\\|")
     return (*_trial_name(failure.trial), f"failed: {said}", *[""] * 5)
+
+
+def _row_title(result: Result) -> str:
+    name, labels, _ = _trial_name(result.trial)
+    return f"{name}, {labels}"
 
 
 def _trial_name(trial: Trial) -> tuple[str, str, str]:
@@ -189,6 +203,7 @@ def _circumstances(results: Sequence[Result], trials: Sequence[Trial]) -> str:
     said = [
         *(f"options: `{' '.join(trial.options)}` ({trial.variant})" for trial in trials if trial.options),
         *(f"{r.trial.scene.name}: {r.content['split']}" for r in results if "split" in r.content),
+        *_places(results),
         *(f"{r.content['steps']} steps, {r.content['device']}, {r.content['threads']} threads a training, "
           f"{r.content['processor']}" for r in results),
         *(f"commit {r.content['commit'] or 'not known'}" for r in results),
@@ -197,9 +212,23 @@ def _circumstances(results: Sequence[Result], trials: Sequence[Trial]) -> str:
     return "\n".join(f"- {sentence}" for sentence in dict.fromkeys(said))
 
 
+def _places(results: Sequence[Result]) -> list[str]:
+    """The folders of scenes that were in several places, where scenes that differ may have had one name."""
+    folders: dict[str, set[str]] = {}
+    for result in results:
+        folders.setdefault(result.trial.scene.name, set()).add(str(result.trial.scene.data))
+    return [f"{name} was in {' and in '.join(sorted(of))}" for name, of in folders.items() if len(of) > 1]
+
+
 def _open_trials(trials: Sequence[Trial]) -> str:
     names = ", ".join(f"{trial.scene.name} {trial.mode} {trial.seed}" for trial in trials)
     return f"Not finished: {names}." if trials else ""
+
+
+def _unreadable_folders(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    return f"Not finished, since its files cannot be read; copy it again: {', '.join(f'`{name}`' for name in names)}."
 
 
 def _compared_line(before: Summary, after: Summary) -> tuple[str, ...]:

@@ -6,20 +6,30 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from semantic_ns.benchmark.runner.code_versions import code_of
 from semantic_ns.benchmark.runner.results import Result, grouped
-from semantic_ns.benchmark.runner.trials import TRIALS, Trial, read_result, read_trial, refuse_mixed
+from semantic_ns.benchmark.runner.trials import (
+    RESULT,
+    TRIAL,
+    TRIALS,
+    Trial,
+    read_result,
+    read_trial_or_none,
+    refuse_mixed,
+)
 from semantic_ns.errors import SceneError
 
 IMAGES = "images"
 
 
 class Row(NamedTuple):
-    """What the results of a row have in common."""
+    """What the results of a row have in common; the number of steps is 0 where it is the method's own."""
 
     scene: str
     method: str
     mode: str
     label: str
+    num_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,7 @@ class Summary:
         seconds: training time, mean over seeds.
         milliseconds_per_step: median of a training, mean over seeds.
         steps: number of steps of a training.
+        code: versions of the code of the finished trainings, sorted.
     """
 
     row: Row
@@ -74,11 +85,28 @@ class Summary:
     seconds: float | None
     milliseconds_per_step: float | None
     steps: int | None
+    code: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """The row as JSON has it."""
         found = asdict(self)
         return found.pop("row")._asdict() | found
+
+
+class Scoreboard(NamedTuple):
+    """What lies in the folder of a scoreboard, in the order of the trials' names.
+
+    Attributes:
+        done: results.
+        failed: failures.
+        unfinished: trials without an end.
+        unreadable: names of folders whose files cannot be read, as where copying was interrupted.
+    """
+
+    done: list[Result]
+    failed: list[Failed]
+    unfinished: list[Trial]
+    unreadable: list[str]
 
 
 def is_scoreboard(output: Path) -> bool:
@@ -87,44 +115,50 @@ def is_scoreboard(output: Path) -> bool:
     return any(result is not None and IMAGES in result for result in results)
 
 
-def read_scoreboard(output: Path) -> tuple[list[Result], list[Failed], list[Trial]]:
-    """Results, failures and trials without an end in a folder, in the order of the trials' names.
+def read_scoreboard(output: Path) -> Scoreboard:
+    """Read the folder of a scoreboard.
 
     Raises:
-        SceneError: if there is none, or results of one row differ in more than seed and folder.
+        SceneError: if there is no result, or results of one row differ in more than seed and folder.
     """
-    done, failed, unfinished = [], [], []
-    for folder in sorted(path.parent for path in (output / TRIALS).glob("*/cell.json")):
+    found = Scoreboard([], [], [], [])
+    for folder in sorted({path.parent for name in (TRIAL, RESULT) for path in (output / TRIALS).glob(f"*/{name}")}):
         content = read_result(folder)
         if content is None:
-            unfinished.append(read_trial(folder))
+            if (trial := read_trial_or_none(folder)) is None:
+                found.unreadable.append(folder.name)
+            else:
+                found.unfinished.append(trial)
         elif content["state"] == "failed":
-            failed.append(Failed(Trial.from_json(content["cell"]), content["error"]))
+            found.failed.append(Failed(Trial.from_json(content["cell"]), content["error"]))
         else:
-            done.append(Result(Trial.from_json(content["cell"]), content["scores"], content))
-    if not done and not failed:
+            found.done.append(Result(Trial.from_json(content["cell"]), content["scores"], content))
+    if not found.done and not found.failed:
         raise SceneError(
             f"Expected results of sns-benchmark scenes in {output}, found none; run it with --output {output} first."
         )
-    # Machines that share the work may have the scenes in different places.
-    refuse_mixed(replace(trial, scene=replace(trial.scene, data=Path())) for trial in (result.trial for result in done))
-    return done, failed, unfinished
+    refuse_mixed_rows(result.trial for result in found.done)
+    return found
 
 
-def other_commits(output: Path, own: str | None) -> list[str]:
-    """The commits, other than one's own, of the results in a folder: a scoreboard is of one version of the code."""
-    results = (read_result(folder) for folder in (output / TRIALS).glob("*"))
-    found = {result.get("commit") for result in results if result is not None and result["state"] == "done"}
-    return sorted(commit for commit in found if commit is not None and commit != own)
+def refuse_mixed_rows(trials: Iterable[Trial]) -> None:
+    """Check that trials of one row differ in seed and folder alone: machines may have the scenes in different places.
+
+    Raises:
+        SceneError: naming what differs.
+    """
+    # As they are read back: trials that are planned may have the options by former names.
+    read = (Trial.from_json(trial.to_json()) for trial in trials)
+    refuse_mixed(replace(trial, scene=replace(trial.scene, data=Path())) for trial in read)
 
 
 def row_of(trial: Trial) -> Row:
     """The row that a trial belongs to."""
-    return Row(trial.scene.name, trial.method, trial.mode, trial.variant)
+    return Row(trial.scene.name, trial.method, trial.mode, trial.variant, trial.num_steps)
 
 
 def summaries(results: Sequence[Result], failed: Sequence[Failed]) -> list[Summary]:
-    """A row for each scene, method, mode and label, sorted."""
+    """A row for each scene, method, mode, label and number of steps, sorted."""
     by_row = grouped(results, lambda result: row_of(result.trial))
     rows = sorted({*by_row, *(row_of(failure.trial) for failure in failed)})
     return [
@@ -153,6 +187,7 @@ def summary_of(row: Row, results: Sequence[Result], failed: Iterable[int] = ()) 
         seconds=_mean(result.content["training_seconds"] for result in results),
         milliseconds_per_step=_mean(result.content["milliseconds_per_step"] for result in results),
         steps=results[0].content["steps"] if results else None,
+        code=tuple(sorted({code_of(result.content) for result in results})),
     )
 
 

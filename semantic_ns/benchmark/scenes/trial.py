@@ -12,10 +12,11 @@ from semantic_ns.benchmark.runner.one_trial import (
     KEEP_RUN,
     circumstances,
     clean_training_dataset,
+    label_frames,
     run_trial,
     started_trainer,
 )
-from semantic_ns.benchmark.runner.place import commit, processor
+from semantic_ns.benchmark.runner.place import processor
 from semantic_ns.benchmark.runner.trials import Trial
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.interfaces import ScoredPipeline
@@ -36,8 +37,7 @@ def train_and_score(trial: Trial, folder: Path) -> tuple[dict[str, Any], list[st
     Returns:
         Scores and circumstances, and the arguments of `ns-train`.
     """
-    arguments = trial.arguments()
-    found = {"commit": commit(), "processor": processor()}  # of the code as it was loaded
+    arguments = trial.arguments(label_frames(trial))
     trainer = started_trainer(trial, arguments, folder)
     milliseconds = _watched_steps(trainer)
     started = time.perf_counter()
@@ -50,7 +50,7 @@ def train_and_score(trial: Trial, folder: Path) -> tuple[dict[str, Any], list[st
         "milliseconds_per_step": statistics.median(milliseconds()) if milliseconds() else None,
         "scoring_seconds": time.perf_counter() - trained,
         **circumstances(trainer.config),
-        **found,
+        "processor": processor(),
     }
     return outcome, arguments
 
