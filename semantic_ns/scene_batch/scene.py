@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from semantic_ns.jobs.processes import Ending, Limits, Processes
+from semantic_ns.run_paths import SCENE_VARIABLE
 from semantic_ns.scene_batch import steps as known
 from semantic_ns.scene_batch.reasons import GIB, reason_of
 from semantic_ns.scene_batch.records import Record, log_path, read_record, write_record
@@ -112,7 +113,7 @@ def _run_step(
         start = log.stat().st_size if log.exists() else 0
         command = command_of(step, task.data, task.folder, task.config, task.method, task.arguments)
         note = _Notes(task.folder, Record(step, "open", attempt_seconds=spent))
-        ending = processes.run(command, log, task.limits, os.environ | dict(task.environment), note)
+        ending = processes.run(command, log, task.limits, _environment(task), note)
         if ending.cause == "stopped" and not ending.seconds:
             return Record(step, "open", attempt_seconds=spent)
         spent = (*spent, round(ending.seconds, 3))
@@ -122,6 +123,12 @@ def _run_step(
         tries_left -= 1
     written = log.read_bytes()[start:].decode("utf8", errors="replace")
     return _record_of_end(task, Record(step, "open", ending.status, spent), ending, written)
+
+
+def _environment(task: SceneTask) -> dict[str, str]:
+    """The environment of a step, without the variable that would have every run opened with one and the same scene."""
+    kept = {name: value for name, value in os.environ.items() if name != SCENE_VARIABLE}
+    return kept | dict(task.environment)
 
 
 class _Notes:

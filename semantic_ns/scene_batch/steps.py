@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from semantic_ns.checkpoints import find_checkpoint, step_of
 from semantic_ns.errors import SceneError
-from semantic_ns.run_paths import RESUME_CONFIG
+from semantic_ns.run_paths import RESUME_CONFIG, option_value
 
 Step = Literal["doctor", "train", "eval", "audit", "export-labels", "export-pointcloud", "export-mesh"]
 STEPS: tuple[Step, ...] = get_args(Step)
@@ -37,6 +37,9 @@ _RESULTS: dict[Step, str] = {
     "audit": "audit", "export-labels": "labels", "export-pointcloud": "pointcloud", "export-mesh": "mesh",
 }  # fmt: skip
 """Folders of results, which a step makes anew."""
+_PARSERS = ("semantic-data", "replica-data", "nerfstudio-semantic-data", "scannet-semantic-data", "hypersim-data")
+_PARSER_OPTIONS = ("--classes", "--label-space", "--label-table", "--camera-parameters", "--camera")
+"""Dataparsers of `ns-train` that `sns-doctor` knows, and their options that it takes as well."""
 _NO_VIEWER = ("--vis", "tensorboard", "--viewer.quit-on-train-completion", "True")
 
 
@@ -87,7 +90,8 @@ def command_of(step: Step, data: Path, folder: Path, config: Path, method: str, 
     command = [sys.executable, "-m", module, *words]
     if step == "doctor":
         (folder / DOCTOR_REPORT).unlink(missing_ok=True)
-        return [*command, str(data), "--json", str(folder / DOCTOR_REPORT), "--pictures", str(folder / DOCTOR_PICTURES)]
+        results = ["--json", str(folder / DOCTOR_REPORT), "--pictures", str(folder / DOCTOR_PICTURES)]
+        return [*command, str(data), *results, *_reading(arguments)]
     if step == "train":
         return [*command, method, *_training(data, folder, config, arguments)]
     if step == "eval":
@@ -111,6 +115,17 @@ def has_results(step: Step, folder: Path, config: Path) -> bool:
         return is_trained(config)
     place = folder / {"doctor": DOCTOR_REPORT, "eval": SCORES, **_RESULTS}[step]
     return place.is_file() or (place.is_dir() and any(place.iterdir()))
+
+
+def _reading(arguments: Sequence[str]) -> list[str]:
+    """How the training reads the scene, as options of `sns-doctor`: it checks what will be trained on."""
+    places = [place for place, argument in enumerate(arguments) if argument in _PARSERS]
+    if not places:
+        return []
+    parser, options = arguments[places[-1]], arguments[places[-1] + 1 :]
+    values = {option: option_value(option, options) for option in _PARSER_OPTIONS}
+    given = [word for option, value in values.items() if value is not None for word in (option, value)]
+    return ["--parser", parser, *given]
 
 
 def _training(data: Path, folder: Path, config: Path, arguments: Sequence[str]) -> list[str]:
