@@ -13,6 +13,7 @@ from rich.console import Console
 from semantic_ns.cli.cluster import ClusterOptions
 from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
+from semantic_ns.io.text import as_text
 from semantic_ns.scene_batch.steps import Step, in_order
 
 if TYPE_CHECKING:
@@ -95,6 +96,10 @@ class Batch:
         for name, value in (("--time-limit", self.time_limit), ("--memory-limit", self.memory_limit)):
             if value is not None and not value > 0:
                 raise SceneError(f"Expected {name} above 0, found {value}; raise it.")
+        if as_text(self.output_dir) != str(self.output_dir):
+            raise SceneError(
+                f"Expected a path in UTF-8 for --output-dir, found {as_text(self.output_dir)}; choose another one."
+            )
         in_order(self.steps)
         self._limits()
         refuse_taken_options(self.arguments)

@@ -1,8 +1,10 @@
 """Which scenes a batch has and with what it was begun, kept in its folder so that a second start means the same."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
 from json import JSONDecodeError
 from pathlib import Path
 
@@ -19,6 +21,8 @@ _TAKEN = (
     "load-config", "load-dir", "load-checkpoint",
 )  # fmt: skip
 """Options of `ns-train` that the batch itself gives, or without which it finds the run of a scene."""
+_MOST_BYTES = 200
+"""Bytes of the name of a scene; file systems take 255 for a folder's."""
 _FORBIDDEN_IN_NAMES = '/\\:*?"<>|'
 
 
@@ -94,10 +98,19 @@ def named(paths: Sequence[Path], known: Mapping[str, str]) -> dict[str, str]:
 def _new_name(path: Path, taken: Mapping[str, str]) -> str:
     name = _as_name(scene_name(path) if path.exists() else path.name)
     for above in path.parents:
-        if name not in taken:
-            return name
+        if _shortened(name, path) not in taken:
+            break
         name = f"{_as_name(above.name)}__{name}"
-    return name
+    return _shortened(name, path)
+
+
+def _shortened(name: str, path: Path) -> str:
+    """A name that a folder can have; a long one ends in a number of the path, so that no other has it."""
+    encoded = name.encode()
+    if len(encoded) <= _MOST_BYTES:
+        return name
+    number = blake2b(os.fsencode(path), digest_size=8).hexdigest()
+    return f"{encoded[: _MOST_BYTES - len(number) - 1].decode(errors='ignore')}-{number}"
 
 
 def _as_name(text: str) -> str:

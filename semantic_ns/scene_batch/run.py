@@ -66,8 +66,6 @@ def run_batch(tasks: Sequence[SceneTask], backend: Backend, console: Console) ->
     ]  # fmt: skip
     if unread:
         view.say(sentence_about_unreadable(unread))
-    for task in waiting:
-        task.folder.mkdir(parents=True, exist_ok=True)
     lost: dict[str, str] = {}
     # Closed even where an interrupt comes between two scenes: what runs is asked to end, and waited for.
     with sigterm_as_exit(), view, closing(backend.run(waiting, view.told)) as ended:

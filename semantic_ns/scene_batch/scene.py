@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from semantic_ns.errors import SceneError
+from semantic_ns.io.text import as_text
 from semantic_ns.jobs.processes import Ending, Limits, Processes
 from semantic_ns.run_paths import SCENE_VARIABLE
 from semantic_ns.scene_batch import steps as known
@@ -78,7 +80,15 @@ def run_scene(
 
     Returns:
         A record of each step; it is open where they were stopped.
+
+    Raises:
+        SceneError: the path of the scene is no text, which the files of its results could not name.
     """
+    if as_text(task.data) != str(task.data):
+        raise SceneError(
+            f"Expected a path in UTF-8, found {as_text(task.data)}, which the files of a run cannot name; rename the "
+            "folder."
+        )
     records: dict[Step, Record] = {}
     for step in task.steps:
         record = before = read_record(task.folder, step)

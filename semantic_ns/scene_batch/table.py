@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semantic_ns.io.text import markdown_row, markdown_table
+from semantic_ns.io.text import as_text, markdown_row, markdown_table
 from semantic_ns.io.writing import replacing
 from semantic_ns.scene_batch.records import Record, State
 from semantic_ns.scene_batch.scene import SceneTask
@@ -111,8 +111,8 @@ def write_table(output: Path, rows: Iterable[Row]) -> None:
     with (
         replacing(output / CSV_FILE) as csv_path,
         replacing(output / MARKDOWN_FILE) as markdown_path,
-        csv_path.open("w", encoding="utf8", newline="") as csv_file,
-        markdown_path.open("w", encoding="utf8") as markdown_file,
+        csv_path.open("w", encoding="utf8", errors="backslashreplace", newline="") as csv_file,
+        markdown_path.open("w", encoding="utf8", errors="backslashreplace") as markdown_file,
     ):
         writer = csv.writer(csv_file, lineterminator="\n")
         markdown_file.write(f"{markdown_table(HEADER, [])}\n")
@@ -135,7 +135,7 @@ def _csv_row(row: Row) -> list[object]:
         *(row.scores.get(name, "") for name in _SCORES),
         f"{row.seconds:.1f}", f"{row.peak_memory_gib:.2f}", row.status, row.reason,
         *(value for record in row.records for value in (record.state, f"{record.seconds:.1f}")),
-        str(row.task.data), str(config) if config.is_file() else "",
+        as_text(row.task.data), str(config) if config.is_file() else "",
     ]  # fmt: skip
 
 
