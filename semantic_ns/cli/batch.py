@@ -14,7 +14,7 @@ from semantic_ns.cli.cluster import ClusterOptions
 from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
 from semantic_ns.io.text import as_text
-from semantic_ns.scene_batch.steps import Step, in_order
+from semantic_ns.scene_batch.steps import STEPS, Step, in_order
 
 if TYPE_CHECKING:
     from semantic_ns.jobs.processes import Limits
@@ -80,9 +80,11 @@ class Batch:
         _show(console, rows, summary)
         console.print(f"Pictures: {self.output_dir / PAGE}", soft_wrap=True, highlight=False, markup=False)
         if missing := len(rows) - summary.states["done"]:
+            others = [step for step in STEPS if step in summary.unfinished and step not in self.steps]
+            more = f" with {' '.join(others)} among --steps" if others else ""
             raise SceneError(
                 f"Expected all {len(rows)} scenes to be done, found {missing} that failed or were interrupted; the "
-                f"table in {self.output_dir} says why, and the same command tries them again."
+                f"table in {self.output_dir} says why, and the same command{more} tries them again."
             )
 
     def _check_options(self) -> None:
@@ -128,12 +130,15 @@ class Batch:
         # Looked up once: nerfstudio is slow to import.
         method_name = "" if begun is None else begun.method_name
         method_name = method_name or name_in_paths(self.method)
-        plan.write_settings(self.output_dir, plan.Settings(self.method, self.arguments, scenes, method_name))
+        earlier = () if begun is None else begun.steps or plan.begun_steps(self.output_dir, known)
+        steps = in_order(self.steps)
+        all_steps = tuple(step for step in STEPS if step in steps or step in earlier)
+        plan.write_settings(self.output_dir, plan.Settings(self.method, self.arguments, scenes, method_name, all_steps))
         folder = self.output_dir.absolute() / plan.SCENES
         return [
             SceneTask(
-                name, Path(data), folder / name, in_order(self.steps), self.method, self.arguments, self._limits(),
-                self.retries, self._threads(), method_name,
+                name, Path(data), folder / name, steps, self.method, self.arguments, self._limits(),
+                self.retries, self._threads(), method_name, earlier,
             )
             for name, data in scenes.items()
         ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from json import JSONDecodeError
@@ -12,6 +12,8 @@ from semantic_ns.dataparsers.scene_folders import find_scenes, is_scene, listed_
 from semantic_ns.errors import SceneError
 from semantic_ns.io.writing import write_errors_as_scene_error, write_json
 from semantic_ns.run_paths import option_value
+from semantic_ns.scene_batch.records import log_path, record_path
+from semantic_ns.scene_batch.steps import STEPS, Step
 
 SETTINGS = "batch.json"
 SCENES = "scenes"
@@ -36,12 +38,14 @@ class Settings:
         scenes: The scenes by their names in the tables, absolute paths.
         method_name: The method's name in its own configuration, which differs for variants such as nerfacto-big; empty
             in a folder of an earlier version.
+        steps: The steps of all calls so far; none in a folder of an earlier version.
     """
 
     method: str
     arguments: tuple[str, ...] = ()
     scenes: Mapping[str, str] = field(default_factory=dict)
     method_name: str = ""
+    steps: tuple[Step, ...] = ()
 
 
 def find_paths(given: Sequence[Path]) -> list[Path]:
@@ -144,8 +148,9 @@ def read_settings(output: Path) -> Settings | None:
     try:
         content = json.loads(path.read_text("utf8"))
         return Settings(
-            content["method"], tuple(content["arguments"]), dict(content["scenes"]), content.get("method_name", "")
-        )
+            content["method"], tuple(content["arguments"]), dict(content["scenes"]), content.get("method_name", ""),
+            tuple(step for step in STEPS if step in content.get("steps", ())),
+        )  # fmt: skip
     except (OSError, JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise SceneError(
             f"Expected the settings of a batch in {path}, found a file that cannot be read ({error}); choose another "
@@ -188,6 +193,16 @@ def _options(arguments: Sequence[str]) -> list[str]:
         else:
             found.append(argument)
     return found
+
+
+def begun_steps(output: Path, scenes: Iterable[str]) -> tuple[Step, ...]:
+    """The steps that were begun for a scene, by what lies in the folder of a batch."""
+    places = [output / SCENES / name for name in scenes]
+    return tuple(
+        step
+        for step in STEPS
+        if any(log_path(place, step).exists() or record_path(place, step).exists() for place in places)
+    )
 
 
 def write_settings(output: Path, settings: Settings) -> None:

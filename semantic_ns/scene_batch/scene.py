@@ -41,6 +41,7 @@ class SceneTask:
         retries: How often a step is started again that was ended by a signal of others.
         environment: Variables of the environment of every step, beside those of this process.
         method_name: The method's name in its own configuration; the same as `method` if empty.
+        earlier_steps: Other steps of earlier calls, which are told of and not run.
     """
 
     name: str
@@ -53,6 +54,7 @@ class SceneTask:
     retries: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
     method_name: str = ""
+    earlier_steps: tuple[Step, ...] = ()
 
     @property
     def config(self) -> Path:
@@ -63,6 +65,16 @@ class SceneTask:
         """The records of its steps as they are on the disk."""
         return [read_record(self.folder, step) for step in self.steps]
 
+    @property
+    def all_steps(self) -> tuple[Step, ...]:
+        """Its steps and those of earlier calls, in their order."""
+        return tuple(step for step in known.STEPS if step in self.steps or step in self.earlier_steps)
+
+    def all_records(self) -> list[Record]:
+        """The records of its steps, and of those of earlier calls that were begun, as they are on the disk."""
+        found = [read_record(self.folder, step) for step in self.all_steps]
+        return [record for record in found if record.step in self.steps or record != Record(record.step, "open")]
+
 
 def run_scene(
     task: SceneTask,
@@ -71,6 +83,8 @@ def run_scene(
     command_of: CommandOf = known.command_of,
 ) -> list[Record]:
     """Run the steps of a scene that are not done, and write the record of each; those that failed are tried again.
+
+    What was made from a former training is done anew where the scene is trained again.
 
     Args:
         task: What is done.
@@ -116,6 +130,7 @@ def _run_step(
     """Run a step until it ends by itself, or is stopped; `spent` are the seconds of attempts of earlier calls."""
     if step == "train" and known.is_trained(task.config):
         return Record(step, "done", 0, spent)
+    _reopen(task.folder, known.made_from(step))
     log = log_path(task.folder, step)
     log.parent.mkdir(parents=True, exist_ok=True)
     tries_left = task.retries
@@ -133,6 +148,14 @@ def _run_step(
         tries_left -= 1
     written = log.read_bytes()[start:].decode("utf8", errors="replace")
     return _record_of_end(task, Record(step, "open", ending.status, spent), ending, written)
+
+
+def _reopen(folder: Path, steps: Sequence[Step]) -> None:
+    """Have steps done anew, those of other calls as well: what they are made from is about to change."""
+    for step in steps:
+        record = read_record(folder, step)
+        if record.state != "open":
+            write_record(folder, Record(step, "open", attempt_seconds=record.attempt_seconds))
 
 
 def _environment(task: SceneTask) -> dict[str, str]:

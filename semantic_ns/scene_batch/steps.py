@@ -65,6 +65,11 @@ def needed_step(step: Step) -> Step | None:
     return {"doctor": None, "train": "doctor"}.get(step, "train")  # pyright: ignore[reportReturnType]
 
 
+def made_from(step: Step) -> tuple[Step, ...]:
+    """The steps whose results are made from those of another one."""
+    return tuple(other for other in STEPS if step == "train" and needed_step(other) == step)
+
+
 def config_path(folder: Path, method_name: str) -> Path:
     """The config.yml of the training in the folder of a scene.
 

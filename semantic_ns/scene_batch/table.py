@@ -28,7 +28,7 @@ class Row:
 
     Attributes:
         task: What was to be done.
-        records: A record of each step.
+        records: A record of each step, and of those of earlier calls that were begun.
         scores: `miou_present`, `miou`, `psnr` (dB) and `depth_l1` (m), those that are known.
         lost: Why the task as a whole came to no end, such as a node that was lost; may be empty.
     """
@@ -67,7 +67,7 @@ class Row:
 
 def row_of(task: SceneTask, lost: str = "") -> Row:
     """The row of a scene, from the files in its folder."""
-    records = tuple(task.records())
+    records = tuple(task.all_records())
     is_scored = any(record.step == "eval" and record.state == "done" for record in records)
     return Row(task, records, read_scores(task.folder) if is_scored else {}, lost)
 
@@ -105,8 +105,8 @@ class Rows:
 def write_table(output: Path, rows: Iterable[Row]) -> None:
     """Write `results.csv` and `results.md`, row by row.
 
-    The former has the path of each scene and of its run, its scores unrounded, its largest memory, and for each step
-    its state and seconds.
+    The former has the path of each scene and of its run, its scores unrounded, its largest memory, and for each step of
+    this call and of earlier ones its state and seconds.
     """
     with (
         replacing(output / CSV_FILE) as csv_path,
@@ -118,7 +118,7 @@ def write_table(output: Path, rows: Iterable[Row]) -> None:
         markdown_file.write(f"{markdown_table(HEADER, [])}\n")
         for number, row in enumerate(rows):
             if number == 0:
-                writer.writerow(_csv_header(row.task.steps))
+                writer.writerow(_csv_header(row.task.all_steps))
             writer.writerow(_csv_row(row))
             markdown_file.write(f"{markdown_row(_markdown_row(row))}\n")
 
@@ -130,13 +130,19 @@ def _csv_header(steps: Sequence[str]) -> list[str]:
 
 def _csv_row(row: Row) -> list[object]:
     config = row.task.config
+    records = {record.step: record for record in row.records}
+    of_steps = [records.get(step) for step in row.task.all_steps]
     return [
         row.task.name,
         *(row.scores.get(name, "") for name in _SCORES),
         f"{row.seconds:.1f}", f"{row.peak_memory_gib:.2f}", row.status, row.reason,
-        *(value for record in row.records for value in (record.state, f"{record.seconds:.1f}")),
+        *(value for record in of_steps for value in (("", "") if record is None else _csv_cells(record))),
         as_text(row.task.data), str(config) if config.is_file() else "",
     ]  # fmt: skip
+
+
+def _csv_cells(record: Record) -> tuple[str, str]:
+    return record.state, f"{record.seconds:.1f}"
 
 
 def _markdown_row(row: Row) -> list[str]:
