@@ -201,7 +201,8 @@ def _record_of_end(task: SceneTask, record: Record, ending: Ending, log: str) ->
         problem = _problem(task.folder / known.DOCTOR_REPORT)
         if problem is not None:  # else the command itself has failed, with the status that Python gives it
             return replace(record, state="done", reason=problem)
-    return replace(record, state="failed", reason=reason_of(ending, task.limits, log))
+    goes_on = step == "train" and known.newest_step(task.config) is not None
+    return replace(record, state="failed", reason=reason_of(ending, task.limits, log, goes_on))
 
 
 def _problem(report: Path) -> str | None:

@@ -4,11 +4,10 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal, get_args
 
-from semantic_ns.checkpoints import find_checkpoint, step_of
+from semantic_ns.checkpoints import newest_whole_checkpoint, step_of
 from semantic_ns.errors import SceneError
 from semantic_ns.run_paths import RESUME_CONFIG, option_value
 
@@ -21,6 +20,9 @@ SCORES = "scores.json"
 PICTURES = "pictures"
 """Folder of the pictures of `ns-eval`."""
 RUN = "run"
+DAMAGED = "damaged_checkpoints"
+"""Folder of checkpoints of a run that are not whole, beside that of the whole ones."""
+_CHECKPOINTS = "nerfstudio_models"
 PROBLEM_FOUND = 1
 """Exit status of `sns-doctor` for a scene that can be used and has a problem."""
 
@@ -134,7 +136,9 @@ def _reading(arguments: Sequence[str]) -> list[str]:
 
 
 def _training(data: Path, folder: Path, config: Path, arguments: Sequence[str]) -> list[str]:
-    if newest_step(config) is not None:
+    newest = newest_step(config)
+    if newest is not None:
+        _set_newer_aside(config, newest)
         return ["--load-config", str(config.parent / RESUME_CONFIG)]
     shutil.rmtree(config.parent, ignore_errors=True)
     place = ["--output-dir", str(folder.parent), "--experiment-name", folder.name, "--timestamp", RUN]
@@ -146,10 +150,18 @@ def newest_step(config: Path) -> int | None:
     """Number of steps of the newest whole checkpoint that a training can go on from; None without one."""
     if not (config.parent / RESUME_CONFIG).is_file():
         return None
-    with suppress(SceneError):
-        found = step_of(find_checkpoint(config.parent / "nerfstudio_models"))
-        return None if found is None else found + 1
-    return None
+    newest = newest_whole_checkpoint(config.parent / _CHECKPOINTS)
+    step = None if newest is None else step_of(newest)
+    return None if step is None else step + 1
+
+
+def _set_newer_aside(config: Path, num_steps: int) -> None:
+    """Move checkpoints that are not whole to where no command takes them for the newest one."""
+    for path in list((config.parent / _CHECKPOINTS).glob("*.ckpt")):
+        step = step_of(path)
+        if step is not None and step >= num_steps:
+            (config.parent / DAMAGED).mkdir(exist_ok=True)
+            path.replace(config.parent / DAMAGED / path.name)
 
 
 def is_trained(config: Path) -> bool:
