@@ -115,14 +115,17 @@ class RayCluster:
             return f"Ray gave it up after {self._retries} retries: {last_error(str(error))}"
 
 
-def alone(folder: Path, work: Callable[[], object]) -> str:
-    """Do work in a folder where Ray has placed it; returns why it came to no end, or nothing.
+def alone(folder: Path, work: Callable[[], object], wait_s: float = _LOCK_S) -> str:
+    """Do work in a folder in which nobody else works; returns why it came to no end, or nothing.
 
-    Ray may have taken a machine for lost that still works there: its lock is waited for.
+    Args:
+        folder: The folder, which is made.
+        work: The work.
+        wait_s: Seconds to wait for another process that works there: Ray may have taken its machine for lost.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _waited_lock(folder)
+        lock = _waited_lock(folder, wait_s)
         try:
             work()
         finally:
@@ -134,15 +137,16 @@ def alone(folder: Path, work: Callable[[], object]) -> str:
     return ""
 
 
-def _waited_lock(folder: Path) -> int:
-    end = monotonic() + _LOCK_S
+def _waited_lock(folder: Path, wait_s: float) -> int:
+    end = monotonic() + wait_s
     while True:
         try:
             return take_lock(
-                folder / ".lock", lambda owner: f"Process {owner} of another machine still works on {folder.name}."
+                folder / ".lock",
+                lambda owner: f"Process {owner} still works on {folder.name}; wait for its end, or end it.",
             )
         except LockTakenError:
-            if monotonic() > end:
+            if monotonic() >= end:
                 raise
             sleep(1.0)
 

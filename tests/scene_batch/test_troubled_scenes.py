@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from semantic_ns.io.locking import take_lock
 from semantic_ns.scene_batch import plan
 from semantic_ns.scene_batch.backend import ERROR_LOG, LocalBackend
 from semantic_ns.scene_batch.run import run_batch, write_results
@@ -87,3 +88,15 @@ def test_a_folder_of_scenes_may_hold_names_that_are_no_text(tmp_path: Path, caps
     (tmp_path / "room/transforms.json").write_text('{"frames": []}')
     assert tmp_path / "room" in plan.find_paths([tmp_path])
     capsys.readouterr().out.encode("utf8")
+
+
+def test_a_scene_that_another_process_works_on_is_left_alone_and_the_others_are_done(tmp_path: Path) -> None:
+    tasks, steps = [task(tmp_path, name) for name in ("taken", "free")], FakeSteps(tmp_path)
+    lock = take_lock(tasks[0].folder / ".lock", str)
+    rows = by_name(batch(tasks, steps))
+    assert (rows["taken"].status, rows["free"].status) == ("failed", "done")
+    assert rows["taken"].reason.startswith(f"Process {os.getpid()} on ")
+    assert "still works on taken" in rows["taken"].reason
+    os.close(lock)
+    assert [row.status for row in batch(tasks, steps)] == ["done", "done"]
+    assert len(steps.started()) == 6
