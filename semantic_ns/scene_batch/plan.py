@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from json import JSONDecodeError
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from semantic_ns.dataparsers.scene_folders import find_scenes, is_scene, listed_paths, scene_name
 from semantic_ns.errors import SceneError
+from semantic_ns.io.text import as_text
 from semantic_ns.io.writing import write_errors_as_scene_error, write_json
 from semantic_ns.run_paths import option_value
 from semantic_ns.scene_batch.records import log_path, record_path
@@ -76,11 +77,55 @@ def _paths_of(path: Path, is_only: bool) -> list[Path]:
             raise SceneError(f"Expected a scene or a folder of scenes at {path}, found nothing; correct the path.")
         return [path]
     try:
-        return [scene.path for scene in find_scenes(path)]
+        return _each_once([scene.path for scene in find_scenes(path)], path)
     except SceneError:
         if is_only:
             raise
         return [path]
+
+
+def _each_once(scenes: Sequence[Path], folder: Path) -> list[Path]:
+    """The scenes of a folder without hidden ones, and without links to others of them.
+
+    Raises:
+        SceneError: only hidden ones are there.
+    """
+    shown = [path for path in scenes if not path.name.startswith(".")]
+    if not shown:
+        raise SceneError(f"Expected sub-folders of {folder} that are scenes, found hidden ones alone; rename them.")
+    real = {path.resolve() for path in shown if not path.is_symlink()}
+    return [path for path in shown if not path.is_symlink() or path.resolve() not in real]
+
+
+def find_others(given: Sequence[Path], scenes: Collection[Path], output: Path) -> dict[Path, str]:
+    """What lies in folders of scenes and is none: sub-folders that are half copied or hold something else, dead links.
+
+    Args:
+        given: What the user has given.
+        scenes: The scenes of the batch, absolute paths.
+        output: The folder of the batch, which may lie among the scenes.
+
+    Returns:
+        Why each is no scene. Hidden folders and links to scenes of the batch are left out.
+    """
+    known, folders = set(scenes), {path.parent for path in scenes}
+    # Not resolve(), which raises where links lead in a circle.
+    real, place = {os.path.realpath(path) for path in scenes}, Path(os.path.realpath(output))
+    found: dict[Path, str] = {}
+    for folder in (path.expanduser().absolute() for path in given):
+        if folder in known or folder not in folders or not folder.is_dir():
+            continue
+        for path in sorted(folder.iterdir()):
+            end = os.path.realpath(path)
+            if path.name.startswith(".") or path in known or end in real or place.is_relative_to(end):
+                continue
+            if path.is_symlink() and not path.exists():
+                found[path] = f"Expected a scene, found a link to {as_text(os.readlink(path))}, where nothing is."
+            elif path.is_dir():
+                found[path] = (
+                    "It holds no scene in a layout that semantic-data reads; complete it, or give the scenes as a list."
+                )
+    return found
 
 
 def named(paths: Sequence[Path], known: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,7 +41,9 @@ class Row:
 
     @property
     def status(self) -> State:
-        """Done where every step is, failed where one has failed, else open."""
+        """Done where every step is, failed where one has failed, else open; skipped where nothing was to be done."""
+        if not self.task.steps:
+            return "skipped"
         states = {record.state for record in self.records}
         if "failed" in states:
             return "failed"
@@ -49,7 +52,7 @@ class Row:
     @property
     def seconds(self) -> float:
         """Seconds of all steps."""
-        return sum(record.seconds for record in self.records)
+        return math.fsum(record.seconds for record in self.records)
 
     @property
     def peak_memory_gib(self) -> float:

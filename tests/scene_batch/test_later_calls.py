@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
+import signal
 import sys
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,10 +15,11 @@ from semantic_ns.cli.batch import Batch
 from semantic_ns.errors import SceneError
 from semantic_ns.jobs.processes import Processes
 from semantic_ns.scene_batch import plan
-from semantic_ns.scene_batch.backend import LocalBackend
+from semantic_ns.scene_batch.backend import LocalBackend, SceneEnd
+from semantic_ns.scene_batch.progress import Seldom
 from semantic_ns.scene_batch.records import Record, read_record, record_path, write_record
-from semantic_ns.scene_batch.run import run_batch, write_results
-from semantic_ns.scene_batch.scene import run_scene
+from semantic_ns.scene_batch.run import run_batch, write_results, write_tables
+from semantic_ns.scene_batch.scene import SceneTask, Told, run_scene
 from semantic_ns.scene_batch.steps import Step
 from semantic_ns.scene_batch.table import CSV_FILE
 from support.batch_folders import write_batch
@@ -110,3 +114,47 @@ def test_scores_of_a_former_training_are_not_those_of_one_that_fails(tmp_path: P
     (row,) = run_batch([one], LocalBackend(1, FakeSteps(tmp_path, {("room", "train"): "raise ValueError"})), SILENT)
     assert row.status == "failed"
     assert row.scores == {}
+
+
+# Interrupts
+
+
+class Interrupted:
+    """Works on one scene, after which the process gets a signal."""
+
+    jobs = 1
+
+    def __init__(self, steps: FakeSteps, number: signal.Signals) -> None:
+        self._steps, self._number = steps, number
+
+    def run(self, tasks: Sequence[SceneTask], told: Told) -> Generator[SceneEnd, None, None]:
+        run_scene(tasks[0], Processes(), told, self._steps)
+        yield SceneEnd(tasks[0])
+        os.kill(os.getpid(), self._number)
+        yield SceneEnd(tasks[1])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_batch_that_is_interrupted_leaves_tables_of_what_is_done(number: signal.Signals, tmp_path: Path) -> None:
+    tasks = [task(tmp_path, name) for name in ("a", "b", "c")]
+    with pytest.raises((SystemExit, KeyboardInterrupt)):
+        run_batch(
+            tasks, Interrupted(FakeSteps(tmp_path), number), SILENT, tell=lambda rows: write_tables(tmp_path, rows)
+        )
+    assert [(row["scene"], row["status"]) for row in table(tmp_path)] == [("a", "done"), ("b", "open"), ("c", "open")]
+
+
+def test_what_is_done_now_and_then_takes_a_small_share_of_the_time() -> None:
+    now, calls = [0.0], list[float]()
+
+    def work() -> None:
+        calls.append(now[0])
+        now[0] += 30.0
+
+    seldom = Seldom(work, lambda: now[0])
+    for _ in range(10_000):
+        now[0] += 1.0
+        seldom()
+    assert calls[0] == 60
+    assert 30 * len(calls) <= now[0] / 20 + 30
+    assert len(calls) > 5

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from semantic_ns.cli.batch import Batch
+from semantic_ns.errors import SceneError
 from semantic_ns.io.locking import take_lock
 from semantic_ns.scene_batch import plan
 from semantic_ns.scene_batch.backend import ERROR_LOG, LocalBackend
+from semantic_ns.scene_batch.index_page import PAGE
 from semantic_ns.scene_batch.run import run_batch, write_results
 from semantic_ns.scene_batch.scene import SceneTask
 from semantic_ns.scene_batch.steps import Step
@@ -100,3 +103,54 @@ def test_a_scene_that_another_process_works_on_is_left_alone_and_the_others_are_
     os.close(lock)
     assert [row.status for row in batch(tasks, steps)] == ["done", "done"]
     assert len(steps.started()) == 6
+
+
+def scene(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "transforms.json").write_text('{"frames": []}')
+    return folder
+
+
+def test_sub_folders_without_a_scene_and_links_that_lead_nowhere_have_a_row(tmp_path: Path) -> None:
+    rooms, out = tmp_path / "rooms", tmp_path / "rooms/batch"
+    first = scene(rooms / "a")
+    for name in ("half_copied", ".cache", "batch"):
+        (rooms / name).mkdir()
+    (rooms / "half_copied/images").mkdir()
+    (rooms / "gone").symlink_to(tmp_path / "unmounted")
+    (rooms / "latest").symlink_to(first)
+    (rooms / "circle").symlink_to(rooms / "circle")
+    (rooms / "notes.txt").touch()
+    assert plan.find_paths([rooms]) == [first]
+    tasks = [task(tmp_path, "a", data=first, folder=out / "scenes/a")]
+    ends = Batch((rooms,), out, ("doctor", "train"))._others(tasks)
+    rows = run_batch(tasks, LocalBackend(1, FakeSteps(tmp_path)), SILENT, ends)
+    summary = write_results(out, rows)
+    assert summary.states == {"done": 1, "failed": 2, "skipped": 1}
+    with (out / CSV_FILE).open(encoding="utf8") as file:
+        table = {row["scene"]: row for row in csv.DictReader(file)}
+    assert list(table) == ["a", "circle", "gone", "half_copied"]
+    assert f"a link to {tmp_path / 'unmounted'}, where nothing is" in table["gone"]["reason"]
+    assert "no scene in a layout that semantic-data reads" in table["half_copied"]["reason"]
+    assert not (out / "scenes/gone").exists()
+    assert "half_copied" in (out / PAGE).read_text()
+
+
+def test_folders_beside_a_scene_that_is_given_alone_are_not_told_of(tmp_path: Path) -> None:
+    room = scene(tmp_path / "rooms/a")
+    (tmp_path / "rooms/b").mkdir()
+    assert plan.find_others([room], [room], tmp_path / "out") == {}
+    assert list(plan.find_others([tmp_path / "rooms"], [room], tmp_path / "out")) == [tmp_path / "rooms/b"]
+
+
+def test_hidden_folders_and_links_to_other_scenes_of_a_folder_are_no_scenes_of_their_own(tmp_path: Path) -> None:
+    hidden, room, far = (scene(tmp_path / name) for name in ("rooms/.old", "rooms/a", "elsewhere/b"))
+    (tmp_path / "rooms/b").symlink_to(far)
+    (tmp_path / "rooms/newest").symlink_to(room)
+    assert plan.find_paths([tmp_path / "rooms"]) == [room, tmp_path / "rooms/b"]
+    room.rename(tmp_path / "a")
+    (tmp_path / "rooms/b").unlink()
+    (tmp_path / "rooms/newest").unlink()
+    assert hidden.exists()
+    with pytest.raises(SceneError, match="found hidden ones alone"):
+        plan.find_paths([tmp_path / "rooms"])
