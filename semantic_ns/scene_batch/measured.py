@@ -111,6 +111,12 @@ def measure_batch(folder: Path) -> Measured:
             f"Expected the seconds of at least one step in {folder}, found that no step was run there; give a batch "
             "that has run."
         )
+    needed: Step = "train" if "train" in steps else steps[0]
+    if not any(record.step == needed and record.state == "done" for records in ended.values() for record in records):
+        raise SceneError(
+            f"Expected at least one scene of {folder} for which {needed} is done, found none among {len(ended)} that "
+            "have ended; mend what fails, and give a batch in which some succeed."
+        )
     totals = [
         math.fsum(record.seconds for record in records)
         for records in ended.values()

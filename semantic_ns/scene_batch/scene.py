@@ -22,6 +22,8 @@ Told = Callable[[str, Record], None]
 
 _ASKED_TO_END = (130, 143)
 """Exit statuses of a training that a signal ended."""
+MOST_READ_BYTES = 2**20
+"""Bytes at the end of a log in which the reason of a failure is looked for."""
 _NOTE_S = 10.0
 """How often the seconds of an attempt that runs are written down."""
 
@@ -146,7 +148,7 @@ def _run_step(
         if not is_retried or tries_left == 0:
             break
         tries_left -= 1
-    written = log.read_bytes()[start:].decode("utf8", errors="replace")
+    written = _end_of(log, start)
     return _record_of_end(task, Record(step, "open", ending.status, spent), ending, written)
 
 
@@ -162,6 +164,13 @@ def _environment(task: SceneTask) -> dict[str, str]:
     """The environment of a step, without the variable that would have every run opened with one and the same scene."""
     kept = {name: value for name, value in os.environ.items() if name != SCENE_VARIABLE}
     return kept | dict(task.environment)
+
+
+def _end_of(log: Path, start: int) -> str:
+    """What was written to a log from a place on; of much of it the last part, in which the reason of a failure is."""
+    with log.open("rb") as file:
+        file.seek(max(start, log.stat().st_size - MOST_READ_BYTES))
+        return file.read(MOST_READ_BYTES).decode("utf8", errors="replace")
 
 
 class _Notes:

@@ -17,9 +17,9 @@ from semantic_ns.jobs.processes import Processes
 from semantic_ns.scene_batch import plan
 from semantic_ns.scene_batch.backend import LocalBackend, SceneEnd
 from semantic_ns.scene_batch.progress import Seldom
-from semantic_ns.scene_batch.records import Record, read_record, record_path, write_record
+from semantic_ns.scene_batch.records import Record, log_path, read_record, record_path, write_record
 from semantic_ns.scene_batch.run import run_batch, write_results, write_tables
-from semantic_ns.scene_batch.scene import SceneTask, Told, run_scene
+from semantic_ns.scene_batch.scene import MOST_READ_BYTES, SceneTask, Told, _end_of, run_scene
 from semantic_ns.scene_batch.steps import Step
 from semantic_ns.scene_batch.table import CSV_FILE
 from support.batch_folders import write_batch
@@ -158,3 +158,17 @@ def test_what_is_done_now_and_then_takes_a_small_share_of_the_time() -> None:
     assert calls[0] == 60
     assert 30 * len(calls) <= now[0] / 20 + 30
     assert len(calls) > 5
+
+
+# Logs
+
+
+def test_of_a_long_log_the_end_is_read_and_has_the_reason(tmp_path: Path) -> None:
+    one = task(tmp_path, steps=("train",))
+    code = f"print('x' * {3 * MOST_READ_BYTES}); print('early', 'é' * {MOST_READ_BYTES}); raise ValueError('late')"
+    (record,) = run_scene(one, Processes(), command_of=FakeSteps(tmp_path, {("room", "train"): code}))
+    assert record.reason == "ValueError: late"
+    log = log_path(one.folder, "train")
+    assert log.stat().st_size > 3 * MOST_READ_BYTES
+    assert len(_end_of(log, 0).encode()) <= MOST_READ_BYTES + 10
+    assert _end_of(log, log.stat().st_size - 5) == log.read_bytes()[-5:].decode()
