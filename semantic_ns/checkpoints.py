@@ -50,6 +50,16 @@ def find_checkpoint(folder: Path, step: int | None = None) -> Path:
     return check_is_whole(found[max(found) if step is None else step])
 
 
+def newest_whole_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint of a folder that is whole, whatever lies beside it; None without one."""
+    found = {number: path for path in folder.glob("*.ckpt") if (number := step_of(path)) is not None}
+    return next((found[number] for number in sorted(found, reverse=True) if _is_whole(found[number])), None)
+
+
+def _is_whole(path: Path) -> bool:
+    return path.is_file() and zipfile.is_zipfile(path)
+
+
 def check_is_whole(path: Path) -> Path:
     """Return the path of a checkpoint if the file is there and complete.
 

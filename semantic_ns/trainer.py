@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -32,6 +33,8 @@ from semantic_ns.pipeline import SemanticPipelineConfig
 from semantic_ns.run_clock import RunClock, check_max_seconds
 from semantic_ns.run_paths import RESUME_CONFIG, relocate_opened
 
+SAME_REQUEST_S = 3.0
+"""Seconds after a signal in which another one means the same request to stop."""
 _UNSET_TIMESTAMP = "{timestamp}"
 
 
@@ -167,6 +170,7 @@ class SemanticTrainer(Trainer):
         self._last_step: int | None = None  # the last step that was finished in this process
         self._saved_step: int | None = None
         self._stop_signal: signal.Signals | None = None
+        self._asked_at = 0.0
         self.stop_training = False  # the parent sets it in `train`, but single steps may be taken without it
         self._previous_handlers: dict[signal.Signals, Any] = {}
         check_max_seconds(config.max_seconds, world_size)
@@ -206,12 +210,12 @@ class SemanticTrainer(Trainer):
         """
         # The parent trains this many more steps.
         remaining = self._total_iterations - self._start_step
-        with (
-            self._changed_config(max_num_iterations=remaining),
-            self._stopping_on_signals(),
-            suppress(_StopRequestedError),
-        ):
-            super().train()
+        with self._stopping_on_signals():
+            with self._changed_config(max_num_iterations=remaining), suppress(_StopRequestedError):
+                super().train()
+            # Here, where a second signal that belongs to the first does not yet end the process.
+            if self._stop_signal is not None:
+                self._save_last_step()
         if self._stop_signal is not None:
             self._save_and_exit(self._stop_signal)
 
@@ -333,12 +337,21 @@ class SemanticTrainer(Trainer):
 
     def _request_stop(self, number: int, frame: FrameType | None) -> None:
         del frame
-        self._stop_signal = signal.Signals(number)
+        if self._stop_signal is not None:
+            # A scheduler may signal every process by itself, and what started this one passes its own signal on.
+            if time.monotonic() - self._asked_at >= SAME_REQUEST_S:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
+        self._stop_signal, self._asked_at = signal.Signals(number), time.monotonic()
         self.stop_training = True
-        for again in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(again, signal.SIG_DFL)
         # Not through the console, which may be in the middle of a line.
-        os.write(2, f"\n{self._stop_signal.name}: stopping after this step; once more stops at once.\n".encode())
+        sentence = f"stopping after this step; once more after {SAME_REQUEST_S:g} seconds stops at once."
+        os.write(2, f"\n{self._stop_signal.name}: {sentence}\n".encode())
+
+    def _save_last_step(self) -> None:
+        if self._last_step is not None and self._saved_step != self._last_step:
+            self.save_checkpoint(self._last_step)
 
     def _resume_command(self) -> str:
         return f"ns-train {self.config.method_name} --load-config {self.base_dir / RESUME_CONFIG}"
@@ -347,8 +360,7 @@ class SemanticTrainer(Trainer):
         if self._last_step is None:
             message = f"Stopped by {number.name} before a step was finished; nothing new to save."
         else:
-            if self._saved_step != self._last_step:
-                self.save_checkpoint(self._last_step)
+            self._save_last_step()
             message = (
                 f"Stopped by {number.name} after {self._last_step + 1} of {self._total_iterations} steps. "
                 f"Checkpoint: {self.checkpoint_dir / f'step-{self._last_step:09d}.ckpt'}\n"

@@ -148,8 +148,34 @@ def test_the_exit_status_names_the_signal(tmp_path: Path, number: signal.Signals
     assert names(tmp_path / CHECKPOINTS) == ["step-000000002.ckpt"]
 
 
-def test_the_second_signal_ends_a_command_at_once(tmp_path: Path) -> None:
-    process = child(tiny_config(tmp_path, pipeline=TinyPipelineConfig(signal_at_step=3, signal_count=2)))
+@pytest.mark.parametrize("count", [2, 3])
+def test_signals_that_come_together_are_one_request_and_a_checkpoint_is_written(tmp_path: Path, count: int) -> None:
+    trainer = start(tiny_config(tmp_path, pipeline=TinyPipelineConfig(signal_at_step=3, signal_count=count)))
+    with pytest.raises(SystemExit) as end:
+        trainer.train()
+    assert end.value.code == 143
+    assert names(tmp_path / CHECKPOINTS) == ["step-000000003.ckpt"]
+
+
+def test_a_signal_while_the_checkpoint_is_written_belongs_to_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = start(tiny_config(tmp_path, pipeline=TinyPipelineConfig(signal_at_step=2)))
+    save = torch.save
+
+    def interrupted(*arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        save(*arguments)
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(SystemExit) as end:
+        trainer.train()
+    assert end.value.code == 143
+    assert names(tmp_path / CHECKPOINTS) == ["step-000000002.ckpt"]
+
+
+def test_a_later_signal_ends_a_command_at_once(tmp_path: Path) -> None:
+    process = child(tiny_config(tmp_path, pipeline=TinyPipelineConfig(signal_at_step=3, signal_count=2)), "impatient")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGTERM, output
     assert not (tmp_path / CHECKPOINTS).exists()

@@ -3,7 +3,8 @@
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,11 +14,12 @@ from rich.console import Console
 from semantic_ns.cli.cluster import ClusterOptions
 from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
-from semantic_ns.scene_batch.steps import Step, in_order
+from semantic_ns.io.text import as_text
+from semantic_ns.scene_batch.steps import STEPS, Step, in_order
 
 if TYPE_CHECKING:
     from semantic_ns.jobs.processes import Limits
-    from semantic_ns.scene_batch.backend import Backend
+    from semantic_ns.scene_batch.backend import Backend, SceneEnd
     from semantic_ns.scene_batch.scene import SceneTask
     from semantic_ns.scene_batch.summary import Summary
     from semantic_ns.scene_batch.table import Rows
@@ -65,7 +67,7 @@ class Batch:
         from semantic_ns.jobs.training_arguments import refuse_unknown_method
         from semantic_ns.scene_batch.index_page import PAGE
         from semantic_ns.scene_batch.plan import find_paths, read_settings
-        from semantic_ns.scene_batch.run import locked, run_batch, write_results
+        from semantic_ns.scene_batch.run import locked, run_batch, write_results, write_tables
 
         backend, console = self._backend(), Console()
         paths = find_paths(self.scenes)
@@ -74,14 +76,21 @@ class Batch:
             refuse_unknown_method(self.method)
             self._check_training(paths[0])
         with locked(self.output_dir):
-            rows = run_batch(self._tasks(paths), backend, console)
+            tasks = self._tasks(paths)
+            others = self._others(tasks)
+            rows = run_batch(tasks, backend, console, others, partial(write_tables, self.output_dir))
             summary = write_results(self.output_dir, rows)
         _show(console, rows, summary)
+        for end in others:
+            console.print(f"{end.task.name}: {end.lost}", soft_wrap=True, highlight=False, markup=False)
         console.print(f"Pictures: {self.output_dir / PAGE}", soft_wrap=True, highlight=False, markup=False)
-        if missing := len(rows) - summary.states["done"]:
+        num_scenes = len(rows) - summary.states["skipped"]
+        if missing := num_scenes - summary.states["done"]:
+            others = [step for step in STEPS if step in summary.unfinished and step not in self.steps]
+            more = f" with {' '.join(others)} among --steps" if others else ""
             raise SceneError(
-                f"Expected all {len(rows)} scenes to be done, found {missing} that failed or were interrupted; the "
-                f"table in {self.output_dir} says why, and the same command tries them again."
+                f"Expected all {num_scenes} scenes to be done, found {missing} that failed or were interrupted; the "
+                f"table in {self.output_dir} says why, and the same command{more} tries them again."
             )
 
     def _check_options(self) -> None:
@@ -95,6 +104,10 @@ class Batch:
         for name, value in (("--time-limit", self.time_limit), ("--memory-limit", self.memory_limit)):
             if value is not None and not value > 0:
                 raise SceneError(f"Expected {name} above 0, found {value}; raise it.")
+        if as_text(self.output_dir) != str(self.output_dir):
+            raise SceneError(
+                f"Expected a path in UTF-8 for --output-dir, found {as_text(self.output_dir)}; choose another one."
+            )
         in_order(self.steps)
         self._limits()
         refuse_taken_options(self.arguments)
@@ -123,15 +136,36 @@ class Batch:
         # Looked up once: nerfstudio is slow to import.
         method_name = "" if begun is None else begun.method_name
         method_name = method_name or name_in_paths(self.method)
-        plan.write_settings(self.output_dir, plan.Settings(self.method, self.arguments, scenes, method_name))
+        earlier = () if begun is None else begun.steps or plan.begun_steps(self.output_dir, known)
+        steps = in_order(self.steps)
+        all_steps = tuple(step for step in STEPS if step in steps or step in earlier)
+        plan.write_settings(self.output_dir, plan.Settings(self.method, self.arguments, scenes, method_name, all_steps))
         folder = self.output_dir.absolute() / plan.SCENES
         return [
             SceneTask(
-                name, Path(data), folder / name, in_order(self.steps), self.method, self.arguments, self._limits(),
-                self.retries, self._threads(), method_name,
+                name, Path(data), folder / name, steps, self.method, self.arguments, self._limits(),
+                self.retries, self._threads(), method_name, earlier,
             )
             for name, data in scenes.items()
         ]  # fmt: skip
+
+    def _others(self, tasks: "Sequence[SceneTask]") -> "list[SceneEnd]":
+        """What lies among the scenes and is none; a dead link is a scene that is gone, other folders may be no loss."""
+        from semantic_ns.scene_batch import plan
+        from semantic_ns.scene_batch.backend import SceneEnd
+
+        found = plan.find_others(self.scenes, [task.data for task in tasks], self.output_dir)
+        names = plan.named(list(found), {task.name: str(task.data) for task in tasks})
+        ends = []
+        for name, data in names.items():
+            task, path = tasks[0], Path(data)
+            steps = task.steps if path.is_symlink() and not path.exists() else ()
+            other = replace(
+                task, name=name, data=path, folder=task.folder.with_name(name), steps=steps,
+                earlier_steps=task.all_steps,
+            )  # fmt: skip
+            ends.append(SceneEnd(other, found[path]))
+        return ends
 
     def _check_training(self, data: Path) -> None:
         from semantic_ns.jobs.training_arguments import training_config

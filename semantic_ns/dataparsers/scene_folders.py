@@ -8,7 +8,7 @@ from semantic_ns.dataparsers.auto import AutoDataParser, AutoDataParserConfig
 from semantic_ns.dataparsers.scene import folder_name
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
-from semantic_ns.io.text import read_text
+from semantic_ns.io.text import as_text, read_text
 from semantic_ns.run_paths import SCENE_VARIABLE
 
 _NUM_SHOWN = 6
@@ -50,14 +50,14 @@ def find_scenes(data: Path) -> list[SceneFolder]:
     folders = sorted(path for path in data.iterdir() if path.is_dir())
     scenes = [SceneFolder(path.name, path) for path in folders if is_scene(path)]
     if not scenes:
-        held = ", ".join(path.name for path in folders[:_NUM_SHOWN]) or "no folder"
+        held = ", ".join(as_text(path.name) for path in folders[:_NUM_SHOWN]) or "no folder"
         raise SceneError(
             f"Expected the folder of a scene, or a folder whose sub-folders are scenes, at {data}, found {held}; see "
             "the layouts that semantic-data reads."
         )
     names = {scene.name for scene in scenes}
     if others := [path.name for path in folders if path.name not in names and not path.name.startswith(".")]:
-        shown = ", ".join(others[:_NUM_SHOWN]) + (", ..." if len(others) > _NUM_SHOWN else "")
+        shown = ", ".join(as_text(name) for name in others[:_NUM_SHOWN]) + (", ..." if len(others) > _NUM_SHOWN else "")
         announce("many scenes", f"left out in {data}, since they hold no scene: {shown}")
     return scenes
 

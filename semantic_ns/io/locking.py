@@ -2,8 +2,10 @@
 
 import errno
 import os
+import socket
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from semantic_ns.errors import SceneError
@@ -11,6 +13,8 @@ from semantic_ns.io.writing import write_errors_as_scene_error
 
 _TAKEN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES)
 """What the systems answer where another process has the lock; they answer otherwise where there can be no locks."""
+
+_MOST_BYTES = 500
 
 
 class LockTakenError(SceneError):
@@ -22,7 +26,8 @@ def take_lock(path: Path, refusal: Callable[[str], str]) -> int:
 
     Args:
         path: The file; it is made if there is none, in a folder that there is.
-        refusal: A function that gives the sentence of the refusal from the number of the process that has the lock.
+        refusal: A function that gives the sentence of the refusal from what is told of the process that has the lock,
+            such as `4711 on node3 since 2026-01-31 20:15:00+01:00`.
 
     Returns:
         The file's descriptor; `os.close` frees the lock, unless a child process has inherited it and runs.
@@ -38,7 +43,7 @@ def take_lock(path: Path, refusal: Callable[[str], str]) -> int:
         with write_errors_as_scene_error(path):
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
-            os.write(descriptor, str(os.getpid()).encode())
+            os.write(descriptor, _told_of_this_process().encode())
     except OSError as error:
         owner = _owner(descriptor)
         os.close(descriptor)
@@ -55,10 +60,16 @@ def take_lock(path: Path, refusal: Callable[[str], str]) -> int:
     return descriptor
 
 
+def _told_of_this_process() -> str:
+    """Its number, with the machine: on a shared file system it may be another than the one that is refused."""
+    since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    return f"{os.getpid()} on {socket.gethostname()} since {since}"
+
+
 def _owner(descriptor: int) -> str:
-    """The number of the process that has the lock; Windows does not let it be read."""
+    """What is told of the process that has the lock; Windows does not let it be read."""
     with suppress(OSError):
-        return os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
+        return os.read(descriptor, _MOST_BYTES).decode("utf8", "replace").strip() or "unknown"
     return "unknown"
 
 

@@ -3,6 +3,7 @@
 import codecs
 import contextlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,11 @@ def read_json(path: Path) -> Any:
         # Python refuses to read a number of more than some thousand digits.
         found = "a number that is too long" if isinstance(error, ValueError) else "lists nested too deeply"
         raise SceneError(f"Expected JSON in {path}, found {found}; correct the file.") from error
+
+
+def as_text(path: str | Path) -> str:
+    """A path as text that can be written and printed: bytes that are no UTF-8 become escapes of their numbers."""
+    return os.fsencode(path).decode("utf8", "backslashreplace")
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

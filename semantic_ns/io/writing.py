@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -56,8 +57,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a dictionary as indented JSON in UTF-8; NaN is refused, since JSON has none."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    """Write a dictionary as indented JSON in UTF-8; NaN is refused, since JSON has none.
+
+    A path whose bytes are no UTF-8 is read back as it was.
+    """
+    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
+    # Python reads such bytes as lone surrogates, which UTF-8 has none of and JSON writes as escapes.
+    write_text(path, re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import math
 import os
 import socket
 from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -15,12 +16,17 @@ from typing import Any, TypeVar
 from semantic_ns.errors import SceneError
 from semantic_ns.io.locking import LockTakenError, take_lock
 from semantic_ns.jobs.last_words import last_error
+from semantic_ns.jobs.processes import GRACE_S
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 LOCAL = "local"
 RUNNING = "auto"
 _CONNECT_S = 5.0
 _LOCK_S = 600.0
+_END_S = GRACE_S + 10.0
+"""Seconds that tasks have to end what they have started, which itself has `GRACE_S`."""
+_LOOK_S = 0.2
 _MOST_WAITING = 1000
 _RAYS_PORT = 6379
 
@@ -69,7 +75,7 @@ class RayCluster:
 
     def __init__(self, address: str, resources: Resources, retries: int) -> None:
         self._ray = _import_ray()
-        self._resources, self._retries = resources, retries
+        self._resources, self.retries = resources, retries
         _connect(self._ray, address)
         nodes = [dict(node["Resources"]) for node in self._ray.nodes() if node["Alive"]]
         self.jobs = sum(map(resources.places, nodes))
@@ -82,7 +88,7 @@ class RayCluster:
             )
 
     def run(self, work_on: Callable[[Item], str], tasks: Mapping[str, Item]) -> Generator[tuple[Item, str], None, None]:
-        """Do tasks; when the caller stops early, Ray ends what runs.
+        """Do tasks; when the caller stops early, what runs is asked to end, and is ended if it does not.
 
         Args:
             work_on: A function of a module that all machines have; it returns why a task came to no end, or nothing.
@@ -91,7 +97,7 @@ class RayCluster:
         Yields:
             Each task when it has ended, in any order, with why it came to no end, or nothing.
         """
-        work = self._ray.remote(max_retries=self._retries, **self._resources.options())(work_on)
+        work = self._ray.remote(max_retries=self.retries, **self._resources.options())(work_on)
         left, waiting = iter(tasks.items()), dict[Any, Item]()
         try:
             while True:
@@ -103,26 +109,39 @@ class RayCluster:
                 for reference in self._ray.wait(list(waiting), num_returns=1)[0]:
                     yield waiting.pop(reference), self._lost(reference)
         finally:
-            for reference in waiting:
+            try:
+                self._take_back(list(waiting))
+            finally:
+                self._ray.shutdown()
+
+    def _take_back(self, references: list[Any]) -> None:
+        """Ask tasks to end, which gives trainings the time for a checkpoint, and end those that do not."""
+        for force in (False, True):
+            for reference in references:
                 with suppress(Exception):  # the cluster may be gone
-                    self._ray.cancel(reference, force=True)
-            self._ray.shutdown()
+                    self._ray.cancel(reference, force=force)
+            if references and not force:
+                with suppress(Exception):
+                    references = self._ray.wait(references, num_returns=len(references), timeout=_END_S)[1]
 
     def _lost(self, reference: Any) -> str:
         try:
             return self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
-            return f"Ray gave it up after {self._retries} retries: {last_error(str(error))}"
+            return f"Ray gave it up after {self.retries} retries: {last_error(str(error))}"
 
 
-def alone(folder: Path, work: Callable[[], object]) -> str:
-    """Do work in a folder where Ray has placed it; returns why it came to no end, or nothing.
+def alone(folder: Path, work: Callable[[], object], wait_s: float = _LOCK_S) -> str:
+    """Do work in a folder in which nobody else works; returns why it came to no end, or nothing.
 
-    Ray may have taken a machine for lost that still works there: its lock is waited for.
+    Args:
+        folder: The folder, which is made.
+        work: The work.
+        wait_s: Seconds to wait for another process that works there: Ray may have taken its machine for lost.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _waited_lock(folder)
+        lock = _waited_lock(folder, wait_s)
         try:
             work()
         finally:
@@ -134,15 +153,35 @@ def alone(folder: Path, work: Callable[[], object]) -> str:
     return ""
 
 
-def _waited_lock(folder: Path) -> int:
-    end = monotonic() + _LOCK_S
+def interruptible(work: Callable[[], Result], stop: Callable[[], object]) -> Result:
+    """Do work in a thread, so that an interrupt of this one, by which Ray takes a task back, can end it in peace.
+
+    Args:
+        work: The work.
+        stop: Has the work end, which is waited for.
+    """
+    with ThreadPoolExecutor(1) as threads:
+        try:
+            future = threads.submit(work)
+            # Not one long wait, which Ray's interrupt does not end.
+            while not wait([future], _LOOK_S).done:
+                pass
+        except BaseException:
+            stop()
+            raise
+        return future.result()
+
+
+def _waited_lock(folder: Path, wait_s: float) -> int:
+    end = monotonic() + wait_s
     while True:
         try:
             return take_lock(
-                folder / ".lock", lambda owner: f"Process {owner} of another machine still works on {folder.name}."
+                folder / ".lock",
+                lambda owner: f"Process {owner} still works on {folder.name}; wait for its end, or end it.",
             )
         except LockTakenError:
-            if monotonic() > end:
+            if monotonic() >= end:
                 raise
             sleep(1.0)
 

@@ -193,10 +193,6 @@ class ManyScenesTrainer(SemanticTrainer):
             f"{self.checkpoint_dir / f'step-{self._last_step:09d}.ckpt'}. Resume with: {self._resume_command()}"
         )
 
-    def _save_last_step(self) -> None:
-        if self._last_step is not None and self._saved_step != self._last_step:
-            self.save_checkpoint(self._last_step)
-
     def _request_stop(self, number: int, frame: FrameType | None) -> None:
         if self._processes.world == 1:
             super()._request_stop(number, frame)

@@ -1,13 +1,20 @@
 """Where scenes are worked on: an interface, and processes of this machine."""
 
+import traceback
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from semantic_ns.io.writing import write_text
 from semantic_ns.jobs.parallel import in_threads
 from semantic_ns.jobs.processes import Processes
+from semantic_ns.jobs.ray_cluster import alone
 from semantic_ns.scene_batch import steps
 from semantic_ns.scene_batch.scene import CommandOf, SceneTask, Told, run_scene
+
+ERROR_LOG = "error.log"
+"""File with the traceback of an error of the batch itself, in the folder of the scene."""
 
 
 class SceneEnd(NamedTuple):
@@ -56,8 +63,12 @@ class LocalBackend:
 
 
 def _run_one(task: SceneTask, processes: Processes, told: Told, command_of: CommandOf) -> SceneEnd:
+    """Work on a scene; whatever is wrong with it, the others go on."""
     try:
-        run_scene(task, processes, told, command_of)
-    except OSError as error:  # a full disk, or a folder without rights: the other scenes may lie elsewhere
-        return SceneEnd(task, f"Its results cannot be written: {error}.")
-    return SceneEnd(task)
+        # A machine of a cluster that was taken for lost may still work there, and has the lock.
+        lost = alone(task.folder, lambda: run_scene(task, processes, told, command_of), wait_s=0.0)
+    except Exception as error:  # a fault of the program, which is no reason to lose the work on other scenes
+        with suppress(OSError):
+            write_text(task.folder / ERROR_LOG, "".join(traceback.format_exception(error)))
+        return SceneEnd(task, f"The batch failed with {type(error).__name__}: {error} ({ERROR_LOG} in its folder).")
+    return SceneEnd(task, lost)

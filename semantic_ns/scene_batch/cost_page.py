@@ -12,6 +12,7 @@ from semantic_ns.scene_batch.node_losses import Simulated
 COST_FILE = "cost.md"
 _TESTED_NODES, _TESTED_TASKS = 250, 10_000
 """Sizes up to which Ray's maintainers test it (release/benchmarks/README.md of ray-project/ray)."""
+_FEW_SCENES = 30
 _ADVICE = {
     "scheduler": "make several batches, each on a cluster of its own",
     "small files": "leave out exports that nobody reads, or make several batches, each on a file system of its own",
@@ -95,6 +96,12 @@ def remarks(planner: Planner, estimates: Sequence[Estimate]) -> list[str]:
     ]
     if first.nodes < cluster.nodes:
         said[0] += f" The {cluster.nodes:,} machines given are more."
+    succeeded = planner.measured.num_ended - planner.measured.num_failed
+    if succeeded < _FEW_SCENES:
+        said.append(
+            f"Only {succeeded} of the measured scenes succeeded; means over fewer than {_FEW_SCENES} are rough, and "
+            "scenes that fail early lower them."
+        )
     places = planner.machines.places * cluster.nodes
     if cluster.nodes > _TESTED_NODES or places > _TESTED_TASKS:
         said.append(

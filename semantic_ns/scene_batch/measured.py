@@ -16,9 +16,9 @@ from semantic_ns.errors import SceneError
 from semantic_ns.io.writing import flush_to_disk, write_errors_as_scene_error, write_text
 from semantic_ns.run_paths import RESUME_CONFIG
 from semantic_ns.scene_batch.page import as_data, pictures_of
-from semantic_ns.scene_batch.plan import SCENES, SETTINGS, Settings, read_settings
-from semantic_ns.scene_batch.records import FOLDER, Record, log_path, read_record
-from semantic_ns.scene_batch.steps import RUN, STEPS, Step, newest_step
+from semantic_ns.scene_batch.plan import SCENES, SETTINGS, Settings, begun_steps, read_settings
+from semantic_ns.scene_batch.records import Record, read_record
+from semantic_ns.scene_batch.steps import RUN, Step, newest_step
 
 _MOST_WALKED = 200
 """Scenes whose files are counted: of a large batch some, evenly spread."""
@@ -93,7 +93,7 @@ def measure_batch(folder: Path) -> Measured:
             f"Expected the folder of a batch with the file {SETTINGS}, found none in {folder}; give the --output-dir "
             "of sns-batch."
         )
-    steps = _begun_steps(folder, settings)
+    steps = begun_steps(folder, settings.scenes)
     all_records = {name: [read_record(folder / SCENES / name, step) for step in steps] for name in settings.scenes}
     ended = {
         name: records for name, records in all_records.items() if all(record.state != "open" for record in records)
@@ -111,6 +111,12 @@ def measure_batch(folder: Path) -> Measured:
             f"Expected the seconds of at least one step in {folder}, found that no step was run there; give a batch "
             "that has run."
         )
+    needed: Step = "train" if "train" in steps else steps[0]
+    if not any(record.step == needed and record.state == "done" for records in ended.values() for record in records):
+        raise SceneError(
+            f"Expected at least one scene of {folder} for which {needed} is done, found none among {len(ended)} that "
+            "have ended; mend what fails, and give a batch in which some succeed."
+        )
     totals = [
         math.fsum(record.seconds for record in records)
         for records in ended.values()
@@ -126,16 +132,6 @@ def measure_batch(folder: Path) -> Measured:
         peak_memory_gib=max(record.peak_memory_gib for records in ended.values() for record in records),
         **_files_of(folder, settings, list(ended), step_seconds.get("train", 0.0)),
     )
-
-
-def _begun_steps(folder: Path, settings: Settings) -> list[Step]:
-    """The steps of the batch: those that were begun for a scene, since the last call may have named more."""
-    places = [folder / SCENES / name for name in settings.scenes]
-    return [
-        step
-        for step in STEPS
-        if any(log_path(place, step).exists() or (place / FOLDER / f"{step}.json").exists() for place in places)
-    ]
 
 
 def _mean_seconds(records: Sequence[Record]) -> float:

@@ -1,15 +1,20 @@
 """Which scenes a batch has and with what it was begun, kept in its folder so that a second start means the same."""
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
 from json import JSONDecodeError
 from pathlib import Path
 
 from semantic_ns.dataparsers.scene_folders import find_scenes, is_scene, listed_paths, scene_name
 from semantic_ns.errors import SceneError
+from semantic_ns.io.text import as_text
 from semantic_ns.io.writing import write_errors_as_scene_error, write_json
 from semantic_ns.run_paths import option_value
+from semantic_ns.scene_batch.records import log_path, record_path
+from semantic_ns.scene_batch.steps import STEPS, Step
 
 SETTINGS = "batch.json"
 SCENES = "scenes"
@@ -19,6 +24,8 @@ _TAKEN = (
     "load-config", "load-dir", "load-checkpoint",
 )  # fmt: skip
 """Options of `ns-train` that the batch itself gives, or without which it finds the run of a scene."""
+_MOST_BYTES = 200
+"""Bytes of the name of a scene; file systems take 255 for a folder's."""
 _FORBIDDEN_IN_NAMES = '/\\:*?"<>|'
 
 
@@ -32,12 +39,14 @@ class Settings:
         scenes: The scenes by their names in the tables, absolute paths.
         method_name: The method's name in its own configuration, which differs for variants such as nerfacto-big; empty
             in a folder of an earlier version.
+        steps: The steps of all calls so far; none in a folder of an earlier version.
     """
 
     method: str
     arguments: tuple[str, ...] = ()
     scenes: Mapping[str, str] = field(default_factory=dict)
     method_name: str = ""
+    steps: tuple[Step, ...] = ()
 
 
 def find_paths(given: Sequence[Path]) -> list[Path]:
@@ -68,11 +77,55 @@ def _paths_of(path: Path, is_only: bool) -> list[Path]:
             raise SceneError(f"Expected a scene or a folder of scenes at {path}, found nothing; correct the path.")
         return [path]
     try:
-        return [scene.path for scene in find_scenes(path)]
+        return _each_once([scene.path for scene in find_scenes(path)], path)
     except SceneError:
         if is_only:
             raise
         return [path]
+
+
+def _each_once(scenes: Sequence[Path], folder: Path) -> list[Path]:
+    """The scenes of a folder without hidden ones, and without links to others of them.
+
+    Raises:
+        SceneError: only hidden ones are there.
+    """
+    shown = [path for path in scenes if not path.name.startswith(".")]
+    if not shown:
+        raise SceneError(f"Expected sub-folders of {folder} that are scenes, found hidden ones alone; rename them.")
+    real = {path.resolve() for path in shown if not path.is_symlink()}
+    return [path for path in shown if not path.is_symlink() or path.resolve() not in real]
+
+
+def find_others(given: Sequence[Path], scenes: Collection[Path], output: Path) -> dict[Path, str]:
+    """What lies in folders of scenes and is none: sub-folders that are half copied or hold something else, dead links.
+
+    Args:
+        given: What the user has given.
+        scenes: The scenes of the batch, absolute paths.
+        output: The folder of the batch, which may lie among the scenes.
+
+    Returns:
+        Why each is no scene. Hidden folders and links to scenes of the batch are left out.
+    """
+    known, folders = set(scenes), {path.parent for path in scenes}
+    # Not resolve(), which raises where links lead in a circle.
+    real, place = {os.path.realpath(path) for path in scenes}, Path(os.path.realpath(output))
+    found: dict[Path, str] = {}
+    for folder in (path.expanduser().absolute() for path in given):
+        if folder in known or folder not in folders or not folder.is_dir():
+            continue
+        for path in sorted(folder.iterdir()):
+            end = os.path.realpath(path)
+            if path.name.startswith(".") or path in known or end in real or place.is_relative_to(end):
+                continue
+            if path.is_symlink() and not path.exists():
+                found[path] = f"Expected a scene, found a link to {as_text(os.readlink(path))}, where nothing is."
+            elif path.is_dir():
+                found[path] = (
+                    "It holds no scene in a layout that semantic-data reads; complete it, or give the scenes as a list."
+                )
+    return found
 
 
 def named(paths: Sequence[Path], known: Mapping[str, str]) -> dict[str, str]:
@@ -94,10 +147,19 @@ def named(paths: Sequence[Path], known: Mapping[str, str]) -> dict[str, str]:
 def _new_name(path: Path, taken: Mapping[str, str]) -> str:
     name = _as_name(scene_name(path) if path.exists() else path.name)
     for above in path.parents:
-        if name not in taken:
-            return name
+        if _shortened(name, path) not in taken:
+            break
         name = f"{_as_name(above.name)}__{name}"
-    return name
+    return _shortened(name, path)
+
+
+def _shortened(name: str, path: Path) -> str:
+    """A name that a folder can have; a long one ends in a number of the path, so that no other has it."""
+    encoded = name.encode()
+    if len(encoded) <= _MOST_BYTES:
+        return name
+    number = blake2b(os.fsencode(path), digest_size=8).hexdigest()
+    return f"{encoded[: _MOST_BYTES - len(number) - 1].decode(errors='ignore')}-{number}"
 
 
 def _as_name(text: str) -> str:
@@ -131,8 +193,9 @@ def read_settings(output: Path) -> Settings | None:
     try:
         content = json.loads(path.read_text("utf8"))
         return Settings(
-            content["method"], tuple(content["arguments"]), dict(content["scenes"]), content.get("method_name", "")
-        )
+            content["method"], tuple(content["arguments"]), dict(content["scenes"]), content.get("method_name", ""),
+            tuple(step for step in STEPS if step in content.get("steps", ())),
+        )  # fmt: skip
     except (OSError, JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise SceneError(
             f"Expected the settings of a batch in {path}, found a file that cannot be read ({error}); choose another "
@@ -175,6 +238,16 @@ def _options(arguments: Sequence[str]) -> list[str]:
         else:
             found.append(argument)
     return found
+
+
+def begun_steps(output: Path, scenes: Iterable[str]) -> tuple[Step, ...]:
+    """The steps that were begun for a scene, by what lies in the folder of a batch."""
+    places = [output / SCENES / name for name in scenes]
+    return tuple(
+        step
+        for step in STEPS
+        if any(log_path(place, step).exists() or record_path(place, step).exists() for place in places)
+    )
 
 
 def write_settings(output: Path, settings: Settings) -> None:

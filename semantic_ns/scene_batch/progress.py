@@ -1,11 +1,16 @@
-"""How long a batch still takes, from what its steps have taken so far."""
+"""How long a batch still takes, from what its steps have taken so far; what it does now and then."""
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from time import monotonic
 
 from semantic_ns.scene_batch.records import Record
 from semantic_ns.scene_batch.steps import Step
+
+_LEAST_S = 60.0
+_TIMES = 20.0
+"""What is done now and then is not done again for so many times the seconds that it took."""
 
 
 def seconds_left(ended: Iterable[Record], open_steps: Mapping[Step, int], jobs: int) -> float | None:
@@ -38,3 +43,25 @@ def as_clock(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Seldom:
+    """Does something that takes time now and then, so that it takes a small share of the time.
+
+    Args:
+        work: What is done.
+        clock: Gives the seconds.
+    """
+
+    def __init__(self, work: Callable[[], object], clock: Callable[[], float] = monotonic) -> None:
+        self._work, self._clock = work, clock
+        self._next = clock() + _LEAST_S
+
+    def __call__(self) -> None:
+        """Do it, unless that was a short time ago."""
+        started = self._clock()
+        if started < self._next:
+            return
+        self._work()
+        ended = self._clock()
+        self._next = ended + max(_LEAST_S, _TIMES * (ended - started))

@@ -10,17 +10,21 @@ _MEMORY = re.compile(r"MemoryError|OutOfMemory|bad_alloc|[Cc]an(?:'t|not) alloca
 GIB = 2**30
 
 
-def reason_of(ending: Ending, limits: Limits, log: str) -> str:
+def reason_of(ending: Ending, limits: Limits, log: str, goes_on: bool = False) -> str:
     """Why a step failed.
 
     Args:
         ending: How its process ended.
         limits: What it was allowed to use.
         log: What its command wrote.
+        goes_on: Whether the next attempt goes on where this one was ended.
     """
     peak = f"{ending.peak_bytes / GIB:.1f} GiB"
     if ending.cause == "time":
-        return f"It was ended at the time limit of {(limits.seconds or 0) / 60:g} minutes; raise --time-limit to go on."
+        ended = f"It was ended at the time limit of {(limits.seconds or 0) / 60:g} minutes"
+        if goes_on:
+            return f"{ended}; the same command goes on from its checkpoint."
+        return f"{ended}, and the next attempt starts over; raise --time-limit."
     if ending.cause == "memory":
         allowed = f"{(limits.memory_bytes or 0) / GIB:g} GiB"
         return f"It ran out of memory: it used {peak}, and --memory-limit allows {allowed}."

@@ -2,20 +2,21 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from semantic_ns.errors import SceneError
 from semantic_ns.io.locking import take_lock
 from semantic_ns.io.writing import write_errors_as_scene_error
 from semantic_ns.jobs.parallel import sigterm_as_exit
-from semantic_ns.scene_batch.backend import Backend
+from semantic_ns.scene_batch.backend import Backend, SceneEnd
 from semantic_ns.scene_batch.page import write_pages
-from semantic_ns.scene_batch.progress import as_clock, seconds_left
+from semantic_ns.scene_batch.progress import Seldom, as_clock, seconds_left
 from semantic_ns.scene_batch.records import Record, sentence_about_unreadable
 from semantic_ns.scene_batch.scene import SceneTask
 from semantic_ns.scene_batch.steps import Step
@@ -48,13 +49,21 @@ def locked(output: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def run_batch(tasks: Sequence[SceneTask], backend: Backend, console: Console) -> Rows:
+def run_batch(
+    tasks: Sequence[SceneTask],
+    backend: Backend,
+    console: Console,
+    others: Sequence[SceneEnd] = (),
+    tell: Callable[[Rows], object] = lambda _rows: None,
+) -> Rows:
     """Do the tasks that are not done, and show how far they are; returns the rows of all, in their order.
 
     Args:
         tasks: What is done.
         backend: Where.
         console: Where progress is shown, and a line for each scene that ends.
+        others: What has a row although nothing can be done, with the reason.
+        tell: Told the rows as they are, now and then while scenes are worked on, and when it is interrupted.
     """
     records = {task.name: task.records() for task in tasks}
     view = _View(records, backend.jobs, console)
@@ -66,16 +75,28 @@ def run_batch(tasks: Sequence[SceneTask], backend: Backend, console: Console) ->
     ]  # fmt: skip
     if unread:
         view.say(sentence_about_unreadable(unread))
-    for task in waiting:
-        task.folder.mkdir(parents=True, exist_ok=True)
-    lost: dict[str, str] = {}
+    lost = {end.task.name: end.lost for end in others}
+    rows = Rows([*tasks, *(end.task for end in others)], lost)
+    try:
+        _work(waiting, backend, view, lost, Seldom(lambda: tell(rows)))
+    except BaseException:
+        with suppress(SceneError):  # what has interrupted it is told
+            tell(rows)
+        raise
+    return rows
+
+
+def _work(
+    waiting: Sequence[SceneTask], backend: Backend, view: "_View", lost: dict[str, str], tell: Callable[[], object]
+) -> None:
     # Closed even where an interrupt comes between two scenes: what runs is asked to end, and waited for.
     with sigterm_as_exit(), view, closing(backend.run(waiting, view.told)) as ended:
         for number, end in enumerate(ended, 1):
             if end.lost:
                 lost[end.task.name] = end.lost
             view.ended(number, len(waiting), row_of(end.task, end.lost))
-    return Rows(tasks, lost)
+            with suppress(SceneError):  # a disk that is full for a moment; the end of the batch tells of others
+                tell()
 
 
 class _View:
@@ -124,6 +145,16 @@ class _View:
         self.say(f"{number}/{total} {row.task.name}: {row.status} in {row.seconds:.0f} s{scores}{reason}")
 
 
+def write_tables(output: Path, rows: Rows) -> None:
+    """Write the tables alone.
+
+    Raises:
+        SceneError: the folder cannot be written.
+    """
+    with write_errors_as_scene_error(output):
+        write_table(output, rows)
+
+
 def write_results(output: Path, rows: Rows) -> Summary:
     """Write the tables and the pages; returns what they sum up.
 
@@ -132,8 +163,8 @@ def write_results(output: Path, rows: Rows) -> Summary:
     Raises:
         SceneError: the folder cannot be written.
     """
+    write_tables(output, rows)
     with write_errors_as_scene_error(output):
-        write_table(output, rows)
         return write_pages(output, rows, f"Scenes of {output.name}")
 
 

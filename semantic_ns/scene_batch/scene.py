@@ -7,7 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from semantic_ns.errors import SceneError
+from semantic_ns.io.text import as_text
 from semantic_ns.jobs.processes import Ending, Limits, Processes
+from semantic_ns.run_paths import SCENE_VARIABLE
 from semantic_ns.scene_batch import steps as known
 from semantic_ns.scene_batch.reasons import GIB, reason_of
 from semantic_ns.scene_batch.records import Record, log_path, read_record, write_record
@@ -19,6 +22,8 @@ Told = Callable[[str, Record], None]
 
 _ASKED_TO_END = (130, 143)
 """Exit statuses of a training that a signal ended."""
+MOST_READ_BYTES = 2**20
+"""Bytes at the end of a log in which the reason of a failure is looked for."""
 _NOTE_S = 10.0
 """How often the seconds of an attempt that runs are written down."""
 
@@ -38,6 +43,7 @@ class SceneTask:
         retries: How often a step is started again that was ended by a signal of others.
         environment: Variables of the environment of every step, beside those of this process.
         method_name: The method's name in its own configuration; the same as `method` if empty.
+        earlier_steps: Other steps of earlier calls, which are told of and not run.
     """
 
     name: str
@@ -50,6 +56,7 @@ class SceneTask:
     retries: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
     method_name: str = ""
+    earlier_steps: tuple[Step, ...] = ()
 
     @property
     def config(self) -> Path:
@@ -60,6 +67,16 @@ class SceneTask:
         """The records of its steps as they are on the disk."""
         return [read_record(self.folder, step) for step in self.steps]
 
+    @property
+    def all_steps(self) -> tuple[Step, ...]:
+        """Its steps and those of earlier calls, in their order."""
+        return tuple(step for step in known.STEPS if step in self.steps or step in self.earlier_steps)
+
+    def all_records(self) -> list[Record]:
+        """The records of its steps, and of those of earlier calls that were begun, as they are on the disk."""
+        found = [read_record(self.folder, step) for step in self.all_steps]
+        return [record for record in found if record.step in self.steps or record != Record(record.step, "open")]
+
 
 def run_scene(
     task: SceneTask,
@@ -69,6 +86,8 @@ def run_scene(
 ) -> list[Record]:
     """Run the steps of a scene that are not done, and write the record of each; those that failed are tried again.
 
+    What was made from a former training is done anew where the scene is trained again.
+
     Args:
         task: What is done.
         processes: What runs the commands.
@@ -77,7 +96,15 @@ def run_scene(
 
     Returns:
         A record of each step; it is open where they were stopped.
+
+    Raises:
+        SceneError: the path of the scene is no text, which the files of its results could not name.
     """
+    if as_text(task.data) != str(task.data):
+        raise SceneError(
+            f"Expected a path in UTF-8, found {as_text(task.data)}, which the files of a run cannot name; rename the "
+            "folder."
+        )
     records: dict[Step, Record] = {}
     for step in task.steps:
         record = before = read_record(task.folder, step)
@@ -105,6 +132,7 @@ def _run_step(
     """Run a step until it ends by itself, or is stopped; `spent` are the seconds of attempts of earlier calls."""
     if step == "train" and known.is_trained(task.config):
         return Record(step, "done", 0, spent)
+    _reopen(task.folder, known.made_from(step))
     log = log_path(task.folder, step)
     log.parent.mkdir(parents=True, exist_ok=True)
     tries_left = task.retries
@@ -112,7 +140,7 @@ def _run_step(
         start = log.stat().st_size if log.exists() else 0
         command = command_of(step, task.data, task.folder, task.config, task.method, task.arguments)
         note = _Notes(task.folder, Record(step, "open", attempt_seconds=spent))
-        ending = processes.run(command, log, task.limits, os.environ | dict(task.environment), note)
+        ending = processes.run(command, log, task.limits, _environment(task), note)
         if ending.cause == "stopped" and not ending.seconds:
             return Record(step, "open", attempt_seconds=spent)
         spent = (*spent, round(ending.seconds, 3))
@@ -120,8 +148,29 @@ def _run_step(
         if not is_retried or tries_left == 0:
             break
         tries_left -= 1
-    written = log.read_bytes()[start:].decode("utf8", errors="replace")
+    written = _end_of(log, start)
     return _record_of_end(task, Record(step, "open", ending.status, spent), ending, written)
+
+
+def _reopen(folder: Path, steps: Sequence[Step]) -> None:
+    """Have steps done anew, those of other calls as well: what they are made from is about to change."""
+    for step in steps:
+        record = read_record(folder, step)
+        if record.state != "open":
+            write_record(folder, Record(step, "open", attempt_seconds=record.attempt_seconds))
+
+
+def _environment(task: SceneTask) -> dict[str, str]:
+    """The environment of a step, without the variable that would have every run opened with one and the same scene."""
+    kept = {name: value for name, value in os.environ.items() if name != SCENE_VARIABLE}
+    return kept | dict(task.environment)
+
+
+def _end_of(log: Path, start: int) -> str:
+    """What was written to a log from a place on; of much of it the last part, in which the reason of a failure is."""
+    with log.open("rb") as file:
+        file.seek(max(start, log.stat().st_size - MOST_READ_BYTES))
+        return file.read(MOST_READ_BYTES).decode("utf8", errors="replace")
 
 
 class _Notes:
@@ -161,7 +210,8 @@ def _record_of_end(task: SceneTask, record: Record, ending: Ending, log: str) ->
         problem = _problem(task.folder / known.DOCTOR_REPORT)
         if problem is not None:  # else the command itself has failed, with the status that Python gives it
             return replace(record, state="done", reason=problem)
-    return replace(record, state="failed", reason=reason_of(ending, task.limits, log))
+    goes_on = step == "train" and known.newest_step(task.config) is not None
+    return replace(record, state="failed", reason=reason_of(ending, task.limits, log, goes_on))
 
 
 def _problem(report: Path) -> str | None:

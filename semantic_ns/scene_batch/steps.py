@@ -4,13 +4,12 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal, get_args
 
-from semantic_ns.checkpoints import find_checkpoint, step_of
+from semantic_ns.checkpoints import newest_whole_checkpoint, step_of
 from semantic_ns.errors import SceneError
-from semantic_ns.run_paths import RESUME_CONFIG
+from semantic_ns.run_paths import RESUME_CONFIG, option_value
 
 Step = Literal["doctor", "train", "eval", "audit", "export-labels", "export-pointcloud", "export-mesh"]
 STEPS: tuple[Step, ...] = get_args(Step)
@@ -21,6 +20,9 @@ SCORES = "scores.json"
 PICTURES = "pictures"
 """Folder of the pictures of `ns-eval`."""
 RUN = "run"
+DAMAGED = "damaged_checkpoints"
+"""Folder of checkpoints of a run that are not whole, beside that of the whole ones."""
+_CHECKPOINTS = "nerfstudio_models"
 PROBLEM_FOUND = 1
 """Exit status of `sns-doctor` for a scene that can be used and has a problem."""
 
@@ -37,6 +39,9 @@ _RESULTS: dict[Step, str] = {
     "audit": "audit", "export-labels": "labels", "export-pointcloud": "pointcloud", "export-mesh": "mesh",
 }  # fmt: skip
 """Folders of results, which a step makes anew."""
+_PARSERS = ("semantic-data", "replica-data", "nerfstudio-semantic-data", "scannet-semantic-data", "hypersim-data")
+_PARSER_OPTIONS = ("--classes", "--label-space", "--label-table", "--camera-parameters", "--camera")
+"""Dataparsers of `ns-train` that `sns-doctor` knows, and their options that it takes as well."""
 _NO_VIEWER = ("--vis", "tensorboard", "--viewer.quit-on-train-completion", "True")
 
 
@@ -60,6 +65,11 @@ def in_order(steps: Sequence[Step]) -> tuple[Step, ...]:
 def needed_step(step: Step) -> Step | None:
     """The step without which another one cannot run; None for those that need a readable scene alone."""
     return {"doctor": None, "train": "doctor"}.get(step, "train")  # pyright: ignore[reportReturnType]
+
+
+def made_from(step: Step) -> tuple[Step, ...]:
+    """The steps whose results are made from those of another one."""
+    return tuple(other for other in STEPS if step == "train" and needed_step(other) == step)
 
 
 def config_path(folder: Path, method_name: str) -> Path:
@@ -87,7 +97,8 @@ def command_of(step: Step, data: Path, folder: Path, config: Path, method: str, 
     command = [sys.executable, "-m", module, *words]
     if step == "doctor":
         (folder / DOCTOR_REPORT).unlink(missing_ok=True)
-        return [*command, str(data), "--json", str(folder / DOCTOR_REPORT), "--pictures", str(folder / DOCTOR_PICTURES)]
+        results = ["--json", str(folder / DOCTOR_REPORT), "--pictures", str(folder / DOCTOR_PICTURES)]
+        return [*command, str(data), *results, *_reading(arguments)]
     if step == "train":
         return [*command, method, *_training(data, folder, config, arguments)]
     if step == "eval":
@@ -113,8 +124,21 @@ def has_results(step: Step, folder: Path, config: Path) -> bool:
     return place.is_file() or (place.is_dir() and any(place.iterdir()))
 
 
+def _reading(arguments: Sequence[str]) -> list[str]:
+    """How the training reads the scene, as options of `sns-doctor`: it checks what will be trained on."""
+    places = [place for place, argument in enumerate(arguments) if argument in _PARSERS]
+    if not places:
+        return []
+    parser, options = arguments[places[-1]], arguments[places[-1] + 1 :]
+    values = {option: option_value(option, options) for option in _PARSER_OPTIONS}
+    given = [word for option, value in values.items() if value is not None for word in (option, value)]
+    return ["--parser", parser, *given]
+
+
 def _training(data: Path, folder: Path, config: Path, arguments: Sequence[str]) -> list[str]:
-    if newest_step(config) is not None:
+    newest = newest_step(config)
+    if newest is not None:
+        _set_newer_aside(config, newest)
         return ["--load-config", str(config.parent / RESUME_CONFIG)]
     shutil.rmtree(config.parent, ignore_errors=True)
     place = ["--output-dir", str(folder.parent), "--experiment-name", folder.name, "--timestamp", RUN]
@@ -126,10 +150,18 @@ def newest_step(config: Path) -> int | None:
     """Number of steps of the newest whole checkpoint that a training can go on from; None without one."""
     if not (config.parent / RESUME_CONFIG).is_file():
         return None
-    with suppress(SceneError):
-        found = step_of(find_checkpoint(config.parent / "nerfstudio_models"))
-        return None if found is None else found + 1
-    return None
+    newest = newest_whole_checkpoint(config.parent / _CHECKPOINTS)
+    step = None if newest is None else step_of(newest)
+    return None if step is None else step + 1
+
+
+def _set_newer_aside(config: Path, num_steps: int) -> None:
+    """Move checkpoints that are not whole to where no command takes them for the newest one."""
+    for path in list((config.parent / _CHECKPOINTS).glob("*.ckpt")):
+        step = step_of(path)
+        if step is not None and step >= num_steps:
+            (config.parent / DAMAGED).mkdir(exist_ok=True)
+            path.replace(config.parent / DAMAGED / path.name)
 
 
 def is_trained(config: Path) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from semantic_ns.scene_batch.records import State
+from semantic_ns.scene_batch.steps import Step
 from semantic_ns.scene_batch.table import Row
 
 NUM_EXTREME = 10
@@ -149,11 +150,13 @@ class Summary:
         states: Scenes by their state.
         seconds: Seconds of all steps of all scenes.
         spreads: The scores that scenes have.
+        unfinished: Steps that are not done for some scene.
     """
 
     states: Counter[State] = field(default_factory=Counter)
     seconds: float = 0.0
     spreads: dict[str, Spread] = field(default_factory=dict)
+    unfinished: set[Step] = field(default_factory=set)
     _failures: dict[str, Failure] = field(default_factory=dict)
     _others: Failure = field(default_factory=lambda: Failure("other reasons"))
 
@@ -162,6 +165,7 @@ class Summary:
         place = Place(self.num_scenes + 1, row.task.name, row.task.folder)
         self.states[row.status] += 1
         self.seconds += row.seconds
+        self.unfinished.update(record.step for record in row.records if record.state != "done")
         for name, kind in KINDS.items():
             value = row.scores.get(name)
             if value is not None and math.isfinite(value):

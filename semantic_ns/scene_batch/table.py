@@ -2,13 +2,14 @@
 
 import csv
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semantic_ns.io.text import markdown_row, markdown_table
+from semantic_ns.io.text import as_text, markdown_row, markdown_table
 from semantic_ns.io.writing import replacing
 from semantic_ns.scene_batch.records import Record, State
 from semantic_ns.scene_batch.scene import SceneTask
@@ -28,7 +29,7 @@ class Row:
 
     Attributes:
         task: What was to be done.
-        records: A record of each step.
+        records: A record of each step, and of those of earlier calls that were begun.
         scores: `miou_present`, `miou`, `psnr` (dB) and `depth_l1` (m), those that are known.
         lost: Why the task as a whole came to no end, such as a node that was lost; may be empty.
     """
@@ -40,7 +41,9 @@ class Row:
 
     @property
     def status(self) -> State:
-        """Done where every step is, failed where one has failed, else open."""
+        """Done where every step is, failed where one has failed, else open; skipped where nothing was to be done."""
+        if not self.task.steps:
+            return "skipped"
         states = {record.state for record in self.records}
         if "failed" in states:
             return "failed"
@@ -49,7 +52,7 @@ class Row:
     @property
     def seconds(self) -> float:
         """Seconds of all steps."""
-        return sum(record.seconds for record in self.records)
+        return math.fsum(record.seconds for record in self.records)
 
     @property
     def peak_memory_gib(self) -> float:
@@ -67,7 +70,7 @@ class Row:
 
 def row_of(task: SceneTask, lost: str = "") -> Row:
     """The row of a scene, from the files in its folder."""
-    records = tuple(task.records())
+    records = tuple(task.all_records())
     is_scored = any(record.step == "eval" and record.state == "done" for record in records)
     return Row(task, records, read_scores(task.folder) if is_scored else {}, lost)
 
@@ -105,20 +108,20 @@ class Rows:
 def write_table(output: Path, rows: Iterable[Row]) -> None:
     """Write `results.csv` and `results.md`, row by row.
 
-    The former has the path of each scene and of its run, its scores unrounded, its largest memory, and for each step
-    its state and seconds.
+    The former has the path of each scene and of its run, its scores unrounded, its largest memory, and for each step of
+    this call and of earlier ones its state and seconds.
     """
     with (
         replacing(output / CSV_FILE) as csv_path,
         replacing(output / MARKDOWN_FILE) as markdown_path,
-        csv_path.open("w", encoding="utf8", newline="") as csv_file,
-        markdown_path.open("w", encoding="utf8") as markdown_file,
+        csv_path.open("w", encoding="utf8", errors="backslashreplace", newline="") as csv_file,
+        markdown_path.open("w", encoding="utf8", errors="backslashreplace") as markdown_file,
     ):
         writer = csv.writer(csv_file, lineterminator="\n")
         markdown_file.write(f"{markdown_table(HEADER, [])}\n")
         for number, row in enumerate(rows):
             if number == 0:
-                writer.writerow(_csv_header(row.task.steps))
+                writer.writerow(_csv_header(row.task.all_steps))
             writer.writerow(_csv_row(row))
             markdown_file.write(f"{markdown_row(_markdown_row(row))}\n")
 
@@ -130,13 +133,19 @@ def _csv_header(steps: Sequence[str]) -> list[str]:
 
 def _csv_row(row: Row) -> list[object]:
     config = row.task.config
+    records = {record.step: record for record in row.records}
+    of_steps = [records.get(step) for step in row.task.all_steps]
     return [
         row.task.name,
         *(row.scores.get(name, "") for name in _SCORES),
         f"{row.seconds:.1f}", f"{row.peak_memory_gib:.2f}", row.status, row.reason,
-        *(value for record in row.records for value in (record.state, f"{record.seconds:.1f}")),
-        str(row.task.data), str(config) if config.is_file() else "",
+        *(value for record in of_steps for value in (("", "") if record is None else _csv_cells(record))),
+        as_text(row.task.data), str(config) if config.is_file() else "",
     ]  # fmt: skip
+
+
+def _csv_cells(record: Record) -> tuple[str, str]:
+    return record.state, f"{record.seconds:.1f}"
 
 
 def _markdown_row(row: Row) -> list[str]:

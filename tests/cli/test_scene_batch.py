@@ -77,7 +77,7 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_batches_in_one_folder_are_refused(room: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     lock = take_lock(tmp_path / "out/.lock", str)
-    with pytest.raises(SceneError, match=r"no other batch works, found process \d+ at work"):
+    with pytest.raises(SceneError, match=r"no other batch works, found process \d+ on \S+ since \S+ \S+ at work"):
         Batch((room,), tmp_path / "out").main()
     assert lock > 0
 

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,9 @@ from semantic_ns.errors import SceneError
 from semantic_ns.io import locking
 from semantic_ns.io.locking import LockTakenError, take_lock
 
+HOST = re.escape(socket.gethostname())
+TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d"
+
 
 def refusal(owner: str) -> str:
     return f"Process {owner} has it."
@@ -17,10 +22,18 @@ def refusal(owner: str) -> str:
 
 def test_a_lock_is_had_once_names_its_owner_and_is_free_when_it_is_closed(tmp_path: Path) -> None:
     first = take_lock(tmp_path / "lock", refusal)
-    with pytest.raises(LockTakenError, match=rf"^Process {os.getpid()} has it\.$"):
+    with pytest.raises(LockTakenError, match=rf"^Process {os.getpid()} on {HOST} since {TIME} has it\.$"):
         take_lock(tmp_path / "lock", refusal)
     os.close(first)
     os.close(take_lock(tmp_path / "lock", refusal))
+
+
+def test_a_lock_of_an_earlier_version_names_its_owner(tmp_path: Path) -> None:
+    first = take_lock(tmp_path / "lock", refusal)
+    (tmp_path / "lock").write_text("4711")
+    with pytest.raises(LockTakenError, match=r"^Process 4711 has it\.$"):
+        take_lock(tmp_path / "lock", refusal)
+    os.close(first)
 
 
 def answer_with(monkeypatch: pytest.MonkeyPatch, number: int) -> None:

@@ -72,6 +72,25 @@ def test_a_batch_without_a_scene_that_has_ended_is_refused(scenes: dict, message
         measure_batch(write_batch(tmp_path / "out", scenes))
 
 
+@pytest.mark.parametrize(
+    "scene",
+    [
+        {"doctor": ("failed", 11.0), "train": ("skipped", 0.0)},
+        {"doctor": ("done", 2.0), "train": ("failed", 9.0), "eval": ("skipped", 0.0)},
+        {"doctor": ("failed", 2.0)},
+    ],
+)
+def test_a_batch_in_which_no_scene_was_trained_is_refused(scene: dict, tmp_path: Path) -> None:
+    needed = "train" if "train" in scene else "doctor"
+    with pytest.raises(SceneError, match=f"for which {needed} is done, found none among 2"):
+        measure_batch(write_batch(tmp_path / "out", {"a": scene, "b": scene}))
+    measure_batch(
+        write_batch(
+            tmp_path / "more", {"a": scene, "c": THREE["a"] if needed == "train" else {"doctor": ("done", 1.0)}}
+        )
+    )
+
+
 def test_a_step_that_runs_for_the_first_time_keeps_its_scene_open(tmp_path: Path) -> None:
     out = write_batch(tmp_path / "out", {"a": {"doctor": ("done", 2.0)}})
     assert measure_batch(out).num_ended == 1

@@ -11,11 +11,14 @@ class RayError(Exception):
 
 
 class FakeRay(ModuleType):
-    """The part of Ray that a batch uses. Scenes in `lost` raise what Ray raises when it gives a task up."""
+    """The part of Ray that a batch uses. Scenes in `lost` raise what Ray raises when it gives a task up.
 
-    def __init__(self, *nodes: dict[str, float], lost: tuple[str, ...] = ()) -> None:
+    The tasks of a deaf one do not end when they are asked to.
+    """
+
+    def __init__(self, *nodes: dict[str, float], lost: tuple[str, ...] = (), is_deaf: bool = False) -> None:
         super().__init__("ray")
-        self._nodes, self._lost = nodes, lost
+        self._nodes, self._lost, self._deaf = nodes, lost, is_deaf
         self.exceptions = SimpleNamespace(RayError=RayError)
         self.calls: list[tuple[str, Any]] = []
 
@@ -34,7 +37,11 @@ class FakeRay(ModuleType):
             options=lambda name: SimpleNamespace(remote=lambda *arguments: _Reference(name, function, arguments))
         )
 
-    def wait(self, references: list["_Reference"], num_returns: int) -> tuple[list["_Reference"], list["_Reference"]]:
+    def wait(
+        self, references: list["_Reference"], num_returns: int, timeout: float | None = None
+    ) -> tuple[list["_Reference"], list["_Reference"]]:
+        if timeout is not None and self._deaf:
+            return [], references
         return references[-num_returns:], references[:-num_returns]
 
     def get(self, reference: "_Reference") -> Any:
@@ -43,7 +50,7 @@ class FakeRay(ModuleType):
         return reference.function(*reference.arguments)
 
     def cancel(self, reference: "_Reference", force: bool) -> None:
-        self.calls.append(("cancel", reference.name))
+        self.calls.append(("cancel by force" if force else "cancel", reference.name))
 
     def shutdown(self) -> None:
         self.calls.append(("shutdown", None))

@@ -15,6 +15,7 @@ from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.engine.schedulers import ExponentialDecaySchedulerConfig
 from nerfstudio.pipelines.base_pipeline import Pipeline, VanillaPipelineConfig
 
+from semantic_ns import trainer
 from semantic_ns.host import allow_numpy_scalars_in_checkpoints
 from semantic_ns.trainer import SemanticTrainer, SemanticTrainerConfig
 
@@ -97,9 +98,9 @@ def start(config: SemanticTrainerConfig) -> SemanticTrainer:
     """Return a trainer that is set up, as `ns-train` does it."""
     allow_numpy_scalars_in_checkpoints()
     torch.manual_seed(0)
-    trainer = config.setup()
-    trainer.setup()
-    return trainer
+    built = config.setup()
+    built.setup()
+    return built
 
 
 def kill_during_save(number: int) -> None:
@@ -119,8 +120,13 @@ def kill_during_save(number: int) -> None:
 
 
 def main() -> None:
-    """Train as a child process: the path of a configuration file, and perhaps the save in which to be killed."""
+    """Train as a child process: the path of a configuration file, and perhaps one thing more.
+
+    That is the save in which to be killed, or `impatient`: a second signal then comes late, as it were.
+    """
     config = yaml.load(Path(sys.argv[1]).read_text(), Loader=yaml.Loader)
-    if len(sys.argv) > 2:
+    if sys.argv[2:] == ["impatient"]:
+        trainer.SAME_REQUEST_S = 0.0
+    elif len(sys.argv) > 2:
         kill_during_save(int(sys.argv[2]))
     start(config).train()
