@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semantic_ns.errors import SceneError
-from semantic_ns.io.run_lengths import encode_coco
 from semantic_ns.labelling.answers import (
     Answer,
     array_answer,
@@ -37,7 +36,6 @@ from semantic_ns.labelling.question_api import UNITS, QuestionApi
 from semantic_ns.labelling.ranking_api import RankingApi
 from semantic_ns.labelling.requests import Body, RequestError
 from semantic_ns.labelling.segment_api import SegmentApi
-from semantic_ns.labelling.surface import FrameInfo
 from semantic_ns.labelling.view import View
 
 if TYPE_CHECKING:
@@ -267,9 +265,7 @@ class LabelApi:
         return json_answer({"c2w": surface.c2w.reshape(-1, 12).tolist(), "vertical_fov": angles})
 
     def _seen(self, body: Body) -> View:
-        with np.errstate(over="ignore"):  # what does not fit is refused as not finite
-            pose = np.array(body.numbers("pose", 12), np.float32).reshape(3, 4)
-        return self._session.view(pose, body.number("vertical_fov"), body.integer("height"), body.integer("width"))
+        return self._session.view(*_pose_and_size(body))
 
     def _view(self, body: Body) -> Answer:
         revision, seen = self._session.revision, self._seen(body)
@@ -313,9 +309,9 @@ class LabelApi:
     def _add_mark(self, body: Body) -> Answer:
         mark, view = Mark.from_json(body.mapping("mark")), body.part("view")
         if view is not None:
-            mark = mark_on_view(mark, self._seen(view), self._session.frames)
+            mark = self._session.mark_on_view(mark, *_pose_and_size(view))
         notice = self._notice_beside_surface if mark.action == "paint" else lambda _: None
-        return self._act(body, lambda *who: self._session.add_mark(mark, *who), [mark.frame], notice)
+        return self._act(body, lambda *who: self._session.add_mark(mark, *who), mark.frames, notice)
 
     def _notice_beside_surface(self, revision: int) -> str | None:
         return None if self._session.spreads(revision) else _BESIDE_SURFACE
@@ -346,33 +342,11 @@ class LabelApi:
         return self._act(body, lambda *who: self._session.switch_import(is_on, *who))
 
 
-def mark_on_view(mark: Mark, seen: View, frames: Sequence[FrameInfo]) -> Mark:
-    """The mark on training pixels that a mark on a picture of the surface stands for.
-
-    Args:
-        mark: The mark, in pixels of the picture.
-        seen: The picture.
-        frames: The training images.
-
-    Returns:
-        A mark on the training image to which most of the pixels belong that the picture shows there.
-
-    Raises:
-        SceneError: it lies beside the surface, or is made of regions, which a picture does not have.
-    """
-    if mark.shape["kind"] == "region":
-        raise SceneError("Expected a point, a stroke or a polygon in the free view, found regions; use the brush.")
-    height, width = seen.labels.shape
-    mask = mark.mask(height, width, lambda: np.zeros((height, width), np.int32))
-    pixels = seen.pixels[mask]
-    pixels = pixels[pixels[:, 0] >= 0]
-    if not len(pixels):
-        raise SceneError("Expected a mark on the surface, found one where no training image sees any; mark elsewhere.")
-    frame = int(np.bincount(pixels[:, 0]).argmax())
-    of_frame = np.zeros((frames[frame].height, frames[frame].width), np.bool_)
-    _, rows, columns = pixels[pixels[:, 0] == frame].T
-    of_frame[rows, columns] = True
-    return Mark(frame, mark.class_id, {"kind": "mask", "runs": encode_coco(of_frame)["counts"]}, mark.action)
+def _pose_and_size(body: Body) -> tuple[np.ndarray, float, int, int]:
+    """Pose, vertical angle of view, height and width of a picture of the surface."""
+    with np.errstate(over="ignore"):  # what does not fit is refused as not finite
+        pose = np.array(body.numbers("pose", 12), np.float32).reshape(3, 4)
+    return pose, body.number("vertical_fov"), body.integer("height"), body.integer("width")
 
 
 def _status(error: Exception) -> HTTPStatus:

@@ -94,6 +94,12 @@ class SessionLike(Protocol):
         """The surface from any pose, with its labels."""
         ...
 
+    def mark_on_view(
+        self, mark: Mark, c2w: Float32[ndarray, "3 4"], vertical_fov: float, height: int, width: int
+    ) -> Mark:
+        """The mark on training pixels that a mark on a picture of the surface stands for."""
+        ...
+
     def ranked_frames(self) -> list[FrameRank]:
         """All frames, first those most worth looking at."""
         ...

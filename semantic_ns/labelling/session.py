@@ -138,15 +138,21 @@ class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
         """
 
         def describe() -> dict[str, Any]:
-            info = self._state.info(mark.frame)
+            infos = {frame: self._state.info(frame) for frame in mark.frames}
             if mark.class_id is not None:
                 self._state.classes.find(mark.class_id)
-            mask = mark.mask(info.height, info.width, lambda: self.regions(mark.frame))
+            masks = {
+                part.frame: part.mask(
+                    infos[part.frame].height, infos[part.frame].width, lambda frame=part.frame: self.regions(frame)
+                )
+                for part in mark.parts
+            }
+            kept = self._less_locked(mark, masks)
             values: dict[str, Any] = {"mark": mark.to_json()}
-            kept = self._less_locked(mark, mask)
-            if kept is not mask or mark.shape["kind"] == "region":
+            if kept is not masks or mark.shape["kind"] == "region":
                 # Written down, since they follow from what is shown now, or from how an image is divided.
-                values["pixels"] = encode_coco(kept)["counts"]
+                runs = {str(frame): encode_coco(mask)["counts"] for frame, mask in kept.items() if mask.any()}
+                values["pixels"] = runs if mark.shape["kind"] == "masks" else runs[str(mark.frame)]
             return values
 
         return self._act("mark", client, sequence, describe)
@@ -158,7 +164,8 @@ class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
         """
         with self._lock:
             painting = self._state.painting
-            return revision not in painting.marks or bool(self._spreader.parts_of(painting).get(revision))
+            is_in_force = any(mark.revision == revision for mark in painting.marks.values())
+            return not is_in_force or bool(self._spreader.parts_of(painting).get(revision))
 
     def undo(self, client: Unchecked, sequence: Unchecked) -> int:
         """Take back the last action of this client that is in force; returns the revision that this makes.
@@ -197,16 +204,18 @@ class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
                 self._refine()
             return self._state.log.revision
 
-    def _less_locked(self, mark: Mark, mask: ndarray) -> ndarray:
-        """The pixels of a mark without those that show a locked class other than its own."""
+    def _less_locked(self, mark: Mark, masks: dict[int, ndarray]) -> dict[int, ndarray]:
+        """The pixels of a mark by frame, without those that show a locked class other than its own."""
         locked = self._state.locked_for(mark.class_id)
         if not locked:
-            return mask
-        is_locked = np.isin(self.labels(mark.frame), list(locked)) & (self.confidence(mark.frame) >= REACHED)
-        if not (mask & is_locked).any():
-            return mask
-        kept = mask & ~is_locked
-        if not kept.any():
+            return masks
+        kept = {
+            frame: mask & ~(np.isin(self.labels(frame), list(locked)) & (self.confidence(frame) >= REACHED))
+            for frame, mask in masks.items()
+        }
+        if all((kept[frame] == mask).all() for frame, mask in masks.items()):
+            return masks
+        if not any(mask.any() for mask in kept.values()):
             raise SceneError(
                 "Expected a mark on pixels that may change, found that all of its pixels show a locked class; unlock "
                 "the class first."

@@ -21,6 +21,7 @@ from semantic_ns.labelling.session import Progress
 from semantic_ns.labelling.state import ImportInForce
 from semantic_ns.labelling.surface import FrameInfo
 from semantic_ns.labelling.view import View
+from semantic_ns.labelling.view_marks import covered, with_masks
 
 NOTHING, VOID = -1, -2
 SHIFT = 24
@@ -238,6 +239,14 @@ class SmallSession:
         pixels[rows >= self.height - 2] = -1
         color, labels, confidence = self.color(frame), self.labels(frame), self.confidence(frame)
         return View(color[rows, columns], labels[rows, columns], confidence[rows, columns], pixels)
+
+    def mark_on_view(self, mark: Mark, c2w: ndarray, vertical_fov: float, height: int, width: int) -> Mark:
+        pixels = self.view(c2w, vertical_fov, height, width).pixels[covered(mark, height, width)]
+        masks = {}
+        for frame in np.unique(pixels[pixels[:, 0] >= 0, 0]).tolist():
+            masks[frame] = np.zeros((self.height, self.width), np.bool_)
+            masks[frame][tuple(pixels[pixels[:, 0] == frame, 1:].T)] = True
+        return with_masks(mark, masks)
 
     def ranked_frames(self) -> list[FrameRank]:
         scores = [float((self.labels(frame) < 0).mean()) for frame in range(self.num_frames)]
