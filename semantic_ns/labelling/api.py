@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semantic_ns.errors import SceneError
+from semantic_ns.labelling.access import session_refusal
 from semantic_ns.labelling.answers import (
     Answer,
     array_answer,
@@ -126,13 +127,13 @@ class LabelApi:
             "/api/segment": self._segments.propose,
         }
 
-    def get(self, path: str, query: Query) -> Answer:
-        """Answer a request that changes nothing."""
-        return self._answered(lambda: self._got(path, query))
+    def get(self, path: str, query: Query, session_key: str | None = None) -> Answer:
+        """Answer a request that changes nothing, of the page of a session if it says of which."""
+        return self._answered(lambda: self._got(path, query), session_key)
 
-    def post(self, path: str, body: bytes) -> Answer:
+    def post(self, path: str, body: bytes, session_key: str | None = None) -> Answer:
         """Answer a request that changes the session; it is on the disk when this returns."""
-        return self._answered(lambda: self._posted(path, body))
+        return self._answered(lambda: self._posted(path, body), session_key)
 
     def close(self) -> None:
         """Answer all that wait."""
@@ -140,7 +141,10 @@ class LabelApi:
             self._is_closed = True
             self._changed.notify_all()
 
-    def _answered(self, answer: Callable[[], Answer]) -> Answer:
+    def _answered(self, answer: Callable[[], Answer], session_key: str | None) -> Answer:
+        refusal = session_refusal(session_key, self._key)
+        if refusal is not None:
+            return error_answer(refusal, HTTPStatus.PRECONDITION_FAILED)
         try:
             return answer()
         except RequestError as error:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from semantic_ns.errors import SceneError
+from semantic_ns.labelling.access import SESSION_HEADER
 from semantic_ns.labelling.answers import confidence_layer
 from semantic_ns.labelling.marks import Mark
 from support.label_server import TOKEN, action, ask, inline_array, mark, serving
@@ -335,3 +336,20 @@ def test_too_little_memory_for_an_answer_is_told_and_the_server_goes_on(port: in
     assert refused.status == 507
     assert "fewer --voxels" in refused.sentence
     assert ask(port, "/api/marks", "POST", action(0, mark=mark())).status == 200
+
+
+@pytest.mark.parametrize("path", ["/api/marks", "/api/undo", "/api/export", "/api/events?since=0&surface=100"])
+def test_a_page_of_another_session_is_refused_and_one_of_this_session_is_not(
+    port: int, session: SmallSession, tmp_path: Path, path: str
+) -> None:
+    own = ask(port, "/api/state").content["key"]
+    with serving(session, tmp_path / "elsewhere") as other:
+        theirs = ask(other.port, "/api/state").content["key"]
+    method, body = ("GET", None) if "events" in path else ("POST", action(1, mark=mark()))
+    for key in (theirs, "", "ü"):
+        refused = ask(port, path, method, body, {SESSION_HEADER: key})
+        assert refused.status == 412
+        assert "found that another session is open" in refused.sentence
+    assert (session.revision, list(tmp_path.iterdir())) == (0, [])
+    session.num_voxels = 300  # so that events do not wait
+    assert ask(port, path, method, body, {SESSION_HEADER: own}).status == (400 if "undo" in path else 200)

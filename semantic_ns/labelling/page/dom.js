@@ -29,7 +29,7 @@ export function swatch(color) {
 
 export const percent = (share) => (share === null || share === undefined ? "–" : `${Math.floor(100 * share + 1e-9)} %`);
 
-export function toast(sentence, kind = "error") {
+export function toast(sentence, kind = "error", isLasting = false) {
   const place = find("toasts");
   for (const old of place.children) if (old.dataset.sentence === sentence) old.remove();
   const made = element("div", { classes: `toast ${kind}`, attributes: { role: kind === "error" ? "alert" : "status" } });
@@ -38,5 +38,6 @@ export function toast(sentence, kind = "error") {
   made.append(element("p", { text: sentence }), close);
   place.append(made);
   while (place.children.length > 3) place.firstChild.remove();
-  setTimeout(() => made.remove(), 10_000);
+  if (!isLasting) setTimeout(() => made.remove(), 10_000);
+  return made;
 }

@@ -260,12 +260,18 @@ function showConnection() {
   const waiting = store.queue.length;
   const marks = `${waiting} ${waiting === 1 ? "mark waits" : "marks wait"}`;
   const kind = store.problem ? "offline" : waiting ? "sending" : "saved";
-  const offline = waiting ? `Offline: ${marks}` : "Offline: nothing is lost";
+  const [where, rest] = store.isOfAnother ? ["Another session", "reload to see it"] : ["Offline", "nothing is lost"];
+  const offline = `${where}: ${waiting ? marks : rest}`;
   find("state").dataset.kind = kind;
   find("state-text").textContent = { offline, sending: waiting > 1 ? `Sending: ${marks}` : "Sending", saved: "Saved" }[kind];
   find("state").title = store.problem || "Every mark is on the disk before it counts as saved.";
-  if (store.problem && store.problem !== showConnection.told && store.problem !== "The server does not answer.") toast(store.problem);
+  if (store.problem === showConnection.told) return;
   showConnection.told = store.problem;
+  showConnection.lasting?.remove();
+  if (store.problem && store.problem !== "The server does not answer.") {
+    const made = toast(store.problem, "error", store.isOfAnother);
+    showConnection.lasting = store.isOfAnother ? made : null; // it holds for as long as that is so
+  }
 }
 
 store.addEventListener("state", () => { if (find("strip").children.length) showState(); });

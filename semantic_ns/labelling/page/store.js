@@ -14,6 +14,7 @@ export const VOID = -2;
 
 class Refused extends Error {}
 class Unreachable extends Error {}
+class OfAnother extends Unreachable {} // another session has taken the place of that of this page
 
 export class Store extends EventTarget {
   constructor() {
@@ -22,9 +23,10 @@ export class Store extends EventTarget {
     this.shown = 0;
     this.queue = [];
     this.inFlight = null;
-    this.takenBack = []; // marks undone before they were sent
+    this.takenBack = []; // what was undone, the last one at the end: a mark that was never sent, or null for what the server took back
     this.layers = new Map(); // frame -> {revision, labels, confidence}
     this.problem = ""; // why the server does not answer; empty while it does
+    this.isOfAnother = false; // whether another session answers
     this.refreshing = new Map();
     this.regionMaps = new Map();
     this.wake = () => {};
@@ -60,8 +62,9 @@ export class Store extends EventTarget {
 
   async ask(path, body, signal = AbortSignal.timeout(PATIENCE_MS)) {
     let answer;
-    const options = { credentials: "same-origin", signal };
-    if (body) Object.assign(options, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+    const headers = this.state ? { "X-Session-Key": this.state.key } : {};
+    const options = { credentials: "same-origin", signal, headers };
+    if (body) Object.assign(options, { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body: JSON.stringify(body) });
     try {
       answer = await fetch(path, options);
     } catch {
@@ -72,6 +75,7 @@ export class Store extends EventTarget {
     try {
       sentence = (await answer.json()).error ?? sentence;
     } catch { /* an answer of something in between */ }
+    if (answer.status === 412) throw new OfAnother(sentence);
     // Only what is wrong with the request itself is given up; all else is tried again.
     const isFinal = answer.status >= 400 && answer.status < 500 && ![401, 403, 408, 429].includes(answer.status);
     throw isFinal ? new Refused(sentence) : new Unreachable(sentence);
@@ -82,12 +86,14 @@ export class Store extends EventTarget {
     const sentence = error instanceof Unreachable || error instanceof Refused ? error.message : "The server's answer was cut off.";
     if (this.problem === sentence) return;
     this.problem = sentence;
+    this.isOfAnother = error instanceof OfAnother;
     this.emit("connection");
   }
 
   recover() {
     if (!this.problem) return;
     this.problem = "";
+    this.isOfAnother = false;
     this.emit("connection");
     this.wake();
   }
@@ -127,13 +133,18 @@ export class Store extends EventTarget {
   }
 
   act(path, body, made = 0) {
-    if (path === "/api/undo" && this.takeBackUnsent()) return;
-    if (path === "/api/redo" && this.takenBack.length) {
+    if (path === "/api/undo") {
+      if (this.takeBackUnsent()) return;
+      this.takenBack.push(null);
+    } else if (path === "/api/redo") {
       const item = this.takenBack.pop();
-      this.push({ ...item, sequence: nextSequence() });
-      return;
+      if (item) {
+        this.push({ ...item, sequence: nextSequence() });
+        return;
+      }
+    } else {
+      this.takenBack = []; // as the server does
     }
-    if (path === "/api/marks") this.takenBack = [];
     this.push({ client: this.client, sequence: nextSequence(), path, body, made });
   }
 
@@ -173,6 +184,7 @@ export class Store extends EventTarget {
           await this.rest(turn++);
           continue;
         }
+        if (item.path === "/api/undo") this.takenBack.splice(this.takenBack.lastIndexOf(null) >>> 0, 1);
         this.emit("error", error.message);
       }
       turn = 0;
