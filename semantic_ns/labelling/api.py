@@ -103,6 +103,7 @@ class LabelApi:
             "/api/events": self._events,
             "/api/cameras": self._cameras,
             "/api/questions": self._questions.listed,
+            "/api/others": self._last_of_others,
         }
         self._layers: dict[str, Callable[[int, Query], Answer]] = {
             "image": lambda frame, query: (self._thumbnail if query.get("size") == "small" else self._image)(frame),
@@ -115,7 +116,7 @@ class LabelApi:
         }
         self._posts: dict[str, Callable[[Body], Answer]] = {
             "/api/marks": self._add_mark,
-            "/api/undo": lambda body: self._act(body, session.undo),
+            "/api/undo": self._undo,
             "/api/redo": lambda body: self._act(body, session.redo),
             "/api/classes": self._change_classes,
             "/api/import": self._switch_import,
@@ -287,11 +288,12 @@ class LabelApi:
         action: Callable[[str, int], Any],
         frames: Sequence[int] | None = None,
         notice: Callable[[Any], str | None] = lambda _: None,
+        adds_class: bool = False,
     ) -> Answer:
         """Run an action of a client and a sequence, and answer with what the page shows next.
 
         What is painted can change in some frames alone, if they are given. `notice` gives what else people are to be
-        told of what the action gives.
+        told of what the action gives. One that `adds_class` is answered with the id of the class.
         """
         show = body.optional_integer("show")
         show = None if show is None else self._frame(show)
@@ -300,6 +302,8 @@ class LabelApi:
         made = action(body.client, body.sequence)
         self._questions.update(frames)
         content = {**self._summary(), "notice": notice(made)}
+        if adds_class:
+            content["added"] = self._session.class_added_by(body.client, body.sequence)
         if since is not None:
             content["changed_frames"] = self._changed_frames(since if since <= content["revision"] else -1)
         if show is not None:
@@ -310,8 +314,22 @@ class LabelApi:
             self._changed.notify_all()
         return json_answer(content)
 
+    def _undo(self, body: Body) -> Answer:
+        of = body.optional_integer("revision")
+        return self._act(body, lambda *who: self._session.undo(*who, of))
+
+    def _last_of_others(self, query: Query) -> Answer:
+        """What somebody who has nothing left to take back may take back of others."""
+        found = self._session.last_of_others(query.get("client", ""))
+        revision, what = (None, None) if found is None else found
+        return json_answer({"revision": revision, "what": what})
+
     def _add_mark(self, body: Body) -> Answer:
-        mark, view = Mark.from_json(body.mapping("mark")), body.part("view")
+        values, view = body.mapping("mark"), body.part("view")
+        added_by = body.optional_integer("added_by")
+        if added_by is not None:  # the page did not know the id yet when it was drawn
+            values = {**values, "class_id": self._session.class_added_by(body.client, added_by)}
+        mark = Mark.from_json(values)
         if view is not None:
             mark = self._session.mark_on_view(mark, *_pose_and_size(view))
         notice = self._notice_beside_surface if mark.action == "paint" else lambda _: None
@@ -321,11 +339,11 @@ class LabelApi:
         return None if self._session.spreads(revision) else _BESIDE_SURFACE
 
     def _change_classes(self, body: Body) -> Answer:
-        action = body.choice("action", ("add", "rename", "recolor", "merge", "lock"))
+        action = body.choice("action", ("add", "rename", "recolor", "merge", "split", "lock"))
         session = self._session
         if action == "add":
             name, color = body.class_name("name"), body.color("color")
-            return self._act(body, lambda *who: session.add_class(name, color, *who))
+            return self._act(body, lambda *who: session.add_class(name, color, *who), adds_class=True)
         number = body.integer("id")
         if action == "rename":
             name = body.class_name("name")
@@ -338,6 +356,8 @@ class LabelApi:
         if action == "merge":
             into = body.integer("into")
             return self._act(body, lambda *who: session.merge_class(number, into, *who))
+        if action == "split":
+            return self._act(body, lambda *who: session.split_class(number, *who))
         is_locked = body.truth("is_locked")
         return self._act(body, lambda *who: session.lock_class(number, is_locked, *who))
 

@@ -38,6 +38,7 @@ from semantic_ns.labelling.state import (
 )
 from semantic_ns.labelling.suggestions import Suggestions
 from semantic_ns.labelling.surface import FrameInfo, LabelSurface, read_color
+from semantic_ns.labelling.undo_actions import UndoActions
 from semantic_ns.labels.class_table import ClassTable
 
 JOURNAL_FILE = "marks.jsonl"
@@ -45,7 +46,7 @@ _REGIONS_OF_FRAME = 400
 """Super-pixels of an image, about."""
 
 
-class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
+class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggestions):
     """Marks of people on training images -> classes of all voxels -> labels of every frame.
 
     All methods can be called from several threads. Everything shown follows from the actions in force alone, so that
@@ -166,24 +167,6 @@ class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
             painting = self._state.painting
             is_in_force = any(mark.revision == revision for mark in painting.marks.values())
             return not is_in_force or bool(self._spreader.parts_of(painting).get(revision))
-
-    def undo(self, client: Unchecked, sequence: Unchecked) -> int:
-        """Take back the last action of this client that is in force; returns the revision that this makes.
-
-        Raises:
-            SceneError: if there is none, it added a class that marks or imported labels have, or two classes would have
-                one name.
-        """
-        return self._act("undo", client, sequence, lambda: {"target": self._state.undo_target(client)})
-
-    def redo(self, client: Unchecked, sequence: Unchecked) -> int:
-        """Repeat the action that this client took back last; returns the revision that this makes.
-
-        Raises:
-            SceneError: if there is none, a new action came after it, it marks with a class that is gone, or two classes
-                would have one name.
-        """
-        return self._act("redo", client, sequence, lambda: {"target": self._state.redo_target(client)})
 
     def _act(self, kind: str, client: Unchecked, sequence: Unchecked, describe: Callable[[], dict[str, Any]]) -> int:
         """Take an action, once it is on the disk."""

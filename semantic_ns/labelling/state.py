@@ -170,14 +170,14 @@ class SessionState:
             raise SceneError(f"Expected a frame 0..{len(self._frames) - 1}, found {frame!r:.60}; reload the page.")
         return self._frames[frame]
 
-    def undo_target(self, client: str) -> int:
-        """The revision of the last action in force of a client.
+    def undo_target(self, client: str, revision: int | None = None) -> int:
+        """The revision of the last action in force of a client, or that of another one that is in force.
 
         Raises:
             SceneError: if there is none, it added a class that marks or imported labels have, or two classes would have
                 one name without it.
         """
-        target = self.log.last_of(client)
+        target = self.log.last_of(client) if revision is None else self.log.in_force_at(revision)
         if target.kind == "add_class":
             self.refuse_used_class(target.values["id"])
         self._refuse_equal_names([entry for entry in self.log.in_force() if entry is not target])

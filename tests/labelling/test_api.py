@@ -120,6 +120,8 @@ def test_classes_are_added_renamed_recoloured_merged_and_locked(port: int) -> No
             {"action": "recolor", "id": 1, "color": "#0a0b0c"},
             {"action": "merge", "id": 2, "into": 3},
             {"action": "lock", "id": 4, "is_locked": True},
+            {"action": "merge", "id": 5, "into": 3},
+            {"action": "split", "id": 5},
         )
     ):
         answer = ask(port, "/api/classes", "POST", action(number, **change))
@@ -128,6 +130,17 @@ def test_classes_are_added_renamed_recoloured_merged_and_locked(port: int) -> No
     assert classes[6]["name"] == name.strip()
     assert (classes[0]["name"], classes[1]["color"], classes[2]["merged_into"]) == ("ceiling", "#0a0b0c", 3)
     assert classes[4]["is_locked"]
+    assert classes[5]["merged_into"] is None
+
+
+def test_a_mark_may_name_its_class_by_the_action_that_added_it(port: int, session: SmallSession) -> None:
+    added = ask(port, "/api/classes", "POST", action(5, action="add", name="rug")).content["added"]
+    assert session.classes[added].name == "rug"
+    made = mark(class_id=None)
+    assert ask(port, "/api/marks", "POST", action(6, mark=made, added_by=5)).status == 200
+    assert [one.class_id for _, one in session.marks] == [added]
+    for client, added_by in (("one", 4), ("two", 5), ("one", -1), ("one", "5")):
+        assert ask(port, "/api/marks", "POST", action(7, client, mark=made, added_by=added_by)).status == 400
 
 
 def test_events_wait_for_the_next_action_of_anybody(port: int) -> None:

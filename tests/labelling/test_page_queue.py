@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from semantic_ns.labelling.server import LabelServer
+from semantic_ns.errors import SceneError
+from semantic_ns.labelling.marks import Mark
 from support.label_page import (
     CONTROL,
     FLOOR,
@@ -14,11 +15,10 @@ from support.label_page import (
     ON_WALL,
     SHIFT,
     SOFA,
-    WALL,
     LabelPage,
     marked_classes,
 )
-from support.label_server import serving
+from support.label_server import mark, serving
 from support.label_session import SmallSession
 
 pytestmark = pytest.mark.skipif(NO_BROWSER is not None, reason=str(NO_BROWSER))
@@ -123,3 +123,75 @@ def test_an_undo_that_is_refused_is_not_repeated(page: LabelPage, session: Small
         page.page.wait_until(f"snsLabel.store.state.revision === {revision}")
     page.wait_until_saved()
     assert marked_classes(session) == [SOFA, SOFA]
+
+
+def add_class(page: LabelPage, name: str) -> None:
+    page.keys("/")
+    page.page.call("Input.insertText", text=name)
+    page.keys("Enter")
+
+
+def test_marks_after_a_class_that_is_being_added_are_of_that_class(
+    one_page: LabelPage, session: SmallSession, tmp_path: Path
+) -> None:
+    page = one_page
+    with serving(session, tmp_path) as server:
+        page.open(server.address)
+        page.keys("2")
+    page.page.wait_until("document.getElementById('state').dataset.kind === 'offline'")
+    add_class(page, "rug")
+    assert page.text("brush-class") == "rug"
+    page.stroke(ON_FLOOR)
+    add_class(page, "lid")
+    page.stroke(ON_SOFA)
+    add_class(page, "rug")  # is there already, and is chosen again
+    page.stroke(ON_WALL)
+    assert page.page.value("snsLabel.store.queue.length") == 5
+    with serving(session, tmp_path, port=server.port):
+        page.wait_until_saved()
+    assert [one.name for one in session.classes[6:]] == ["rug", "lid"]
+    assert marked_classes(session) == [6, 7, 6]
+    assert page.page.value("snsLabel.look.chosen") == 6
+    assert page.page.value("snsLabel.store.classes.length") == 8
+    assert page.text("brush-class") == "rug"
+
+
+def test_marks_that_wait_for_a_class_find_it_though_the_page_was_closed(
+    one_page: LabelPage, session: SmallSession, tmp_path: Path
+) -> None:
+    with serving(session, tmp_path) as server:
+        one_page.open(server.address)
+    one_page.page.wait_until("document.getElementById('state').dataset.kind === 'offline'")
+    add_class(one_page, "rug")
+    one_page.stroke(ON_FLOOR)
+    with serving(session, tmp_path, port=server.port):
+        one_page.page.value("sessionStorage.clear()")  # as another tab
+        one_page.open(server.address)
+        one_page.wait_until_saved()
+    assert marked_classes(session) == [6]
+
+
+def test_a_class_that_is_refused_takes_the_marks_that_wait_for_it_with_it(
+    page: LabelPage, session: SmallSession
+) -> None:
+    page.keys("2")
+    with session.lock:
+        session.failure = SceneError("Expected one class of each name.")
+        add_class(page, "rug")
+        page.stroke(ON_FLOOR)
+    page.wait_until_saved()
+    page.page.wait_until("document.querySelectorAll('.toast.error').length === 2")
+    assert "added before the mark" in page.text("toasts")
+    assert (session.marks, len(session.classes)) == ([], 6)
+    assert page.page.value("snsLabel.look.chosen") == FLOOR
+
+
+def test_a_tab_with_nothing_left_to_undo_offers_what_others_did(page: LabelPage, session: SmallSession) -> None:
+    session.add_mark(Mark.from_json(mark(0, SOFA, *ON_SOFA)), "closed", 1)
+    undo(page)
+    page.page.wait_until("document.querySelector('.toast .text')")
+    assert "The last action of others is a mark of somebody." in page.text("toasts")
+    assert len(session.marks) == 1
+    page.page.value("document.querySelector('.toast .text').click()")
+    page.page.wait_until("snsLabel.store.state.revision === 2")
+    assert session.marks == []
