@@ -18,6 +18,9 @@ from semantic_ns.viewer.guard import Headers, Refusal, authority, is_same_origin
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,128}")
 _BEARER = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
+SESSION_HEADER = "X-Session-Key"
+"""Header by which a page says of which session it is. Sessions follow each other at one address, and browsers let the
+pages of all of them in once they have the cookie of the last."""
 _ADVICE = "open the address that sns-label printed, which carries the token"
 
 
@@ -83,6 +86,22 @@ class Access:
             given += [content for name, _, content in pairs if name == self._cookie]
         expected = self._token.encode()
         return any(hmac.compare_digest(one.encode("utf8", "replace"), expected) for one in given)
+
+
+def session_refusal(key: str | None, own: str | None) -> str | None:
+    """A sentence to a page of another session than the one that answers, or None if it is of this one.
+
+    Args:
+        key: The key of the session that the request names; None if it names none.
+        own: The key of the session; None where none is open yet.
+    """
+    if key is None or (own is not None and hmac.compare_digest(key.encode("utf8", "replace"), own.encode())):
+        return None
+    found = "that a surface is still being trained" if own is None else "that another session is open"
+    return (
+        f"Expected the session of this page, found {found} at its address; nothing was taken. Start sns-label for the "
+        "scene of this page again, and what waits here is sent."
+    )
 
 
 def new_token() -> str:

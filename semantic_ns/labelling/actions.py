@@ -1,7 +1,10 @@
-"""What people did, in order, and which of it is in force: each person takes back and repeats what is their own."""
+"""What people did, in order, and which of it is in force.
+
+Each person takes back and repeats what is their own, and what is of others only where they name it.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +58,7 @@ class ActionLog:
         self._answers[client, values["sequence"]] = entry.revision
         self._count_time(values["time"])
         if entry.kind == "undo":
-            self._done_by[client].remove(values["target"])
+            self._done_by[self._owner(values["target"])].remove(values["target"])
             self._taken_back_by[client].append(values["target"])
             self._undone.add(values["target"])
         elif entry.kind == "redo":
@@ -73,6 +76,32 @@ class ActionLog:
             # A clock that was set back tells nothing.
             self.active_seconds += gap if 0 <= gap <= _LONGEST_GAP_S else 0.0
         self._last_time = now
+
+    def _owner(self, revision: int) -> str:
+        """Who did an action in force, or repeated it last."""
+        return next(client for client, done in self._done_by.items() if revision in done)
+
+    def last_of_others(self, clients: Collection[str]) -> Entry | None:
+        """The last action in force of anybody but some clients; None if there is none."""
+        found = [done[-1] for client, done in self._done_by.items() if done and client not in clients]
+        return self.entries[max(found) - 1] if found else None
+
+    def has_action_of(self, client: str) -> bool:
+        """Whether an action of this client is in force."""
+        return bool(self._done_by.get(client))
+
+    def in_force_at(self, revision: int) -> Entry:
+        """The action of a revision.
+
+        Raises:
+            SceneError: if there is none, or it is not in force.
+        """
+        if not any(revision in done for done in self._done_by.values()):
+            raise SceneError(
+                f"Expected an action in force to take back, found none of the number {revision}; somebody has taken it "
+                "back already."
+            )
+        return self.entries[revision - 1]
 
     def last_of(self, client: str) -> Entry:
         """This client's last action in force.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semantic_ns.errors import SceneError
-from semantic_ns.io.run_lengths import encode_coco
+from semantic_ns.labelling.access import session_refusal
 from semantic_ns.labelling.answers import (
     Answer,
     array_answer,
@@ -37,7 +37,6 @@ from semantic_ns.labelling.question_api import UNITS, QuestionApi
 from semantic_ns.labelling.ranking_api import RankingApi
 from semantic_ns.labelling.requests import Body, RequestError
 from semantic_ns.labelling.segment_api import SegmentApi
-from semantic_ns.labelling.surface import FrameInfo
 from semantic_ns.labelling.view import View
 
 if TYPE_CHECKING:
@@ -104,6 +103,7 @@ class LabelApi:
             "/api/events": self._events,
             "/api/cameras": self._cameras,
             "/api/questions": self._questions.listed,
+            "/api/others": self._last_of_others,
         }
         self._layers: dict[str, Callable[[int, Query], Answer]] = {
             "image": lambda frame, query: (self._thumbnail if query.get("size") == "small" else self._image)(frame),
@@ -116,7 +116,7 @@ class LabelApi:
         }
         self._posts: dict[str, Callable[[Body], Answer]] = {
             "/api/marks": self._add_mark,
-            "/api/undo": lambda body: self._act(body, session.undo),
+            "/api/undo": self._undo,
             "/api/redo": lambda body: self._act(body, session.redo),
             "/api/classes": self._change_classes,
             "/api/import": self._switch_import,
@@ -128,13 +128,13 @@ class LabelApi:
             "/api/segment": self._segments.propose,
         }
 
-    def get(self, path: str, query: Query) -> Answer:
-        """Answer a request that changes nothing."""
-        return self._answered(lambda: self._got(path, query))
+    def get(self, path: str, query: Query, session_key: str | None = None) -> Answer:
+        """Answer a request that changes nothing, of the page of a session if it says of which."""
+        return self._answered(lambda: self._got(path, query), session_key)
 
-    def post(self, path: str, body: bytes) -> Answer:
+    def post(self, path: str, body: bytes, session_key: str | None = None) -> Answer:
         """Answer a request that changes the session; it is on the disk when this returns."""
-        return self._answered(lambda: self._posted(path, body))
+        return self._answered(lambda: self._posted(path, body), session_key)
 
     def close(self) -> None:
         """Answer all that wait."""
@@ -142,7 +142,10 @@ class LabelApi:
             self._is_closed = True
             self._changed.notify_all()
 
-    def _answered(self, answer: Callable[[], Answer]) -> Answer:
+    def _answered(self, answer: Callable[[], Answer], session_key: str | None) -> Answer:
+        refusal = session_refusal(session_key, self._key)
+        if refusal is not None:
+            return error_answer(refusal, HTTPStatus.PRECONDITION_FAILED)
         try:
             return answer()
         except RequestError as error:
@@ -267,9 +270,7 @@ class LabelApi:
         return json_answer({"c2w": surface.c2w.reshape(-1, 12).tolist(), "vertical_fov": angles})
 
     def _seen(self, body: Body) -> View:
-        with np.errstate(over="ignore"):  # what does not fit is refused as not finite
-            pose = np.array(body.numbers("pose", 12), np.float32).reshape(3, 4)
-        return self._session.view(pose, body.number("vertical_fov"), body.integer("height"), body.integer("width"))
+        return self._session.view(*_pose_and_size(body))
 
     def _view(self, body: Body) -> Answer:
         revision, seen = self._session.revision, self._seen(body)
@@ -287,11 +288,12 @@ class LabelApi:
         action: Callable[[str, int], Any],
         frames: Sequence[int] | None = None,
         notice: Callable[[Any], str | None] = lambda _: None,
+        adds_class: bool = False,
     ) -> Answer:
         """Run an action of a client and a sequence, and answer with what the page shows next.
 
         What is painted can change in some frames alone, if they are given. `notice` gives what else people are to be
-        told of what the action gives.
+        told of what the action gives. One that `adds_class` is answered with the id of the class.
         """
         show = body.optional_integer("show")
         show = None if show is None else self._frame(show)
@@ -300,6 +302,8 @@ class LabelApi:
         made = action(body.client, body.sequence)
         self._questions.update(frames)
         content = {**self._summary(), "notice": notice(made)}
+        if adds_class:
+            content["added"] = self._session.class_added_by(body.client, body.sequence)
         if since is not None:
             content["changed_frames"] = self._changed_frames(since if since <= content["revision"] else -1)
         if show is not None:
@@ -310,22 +314,36 @@ class LabelApi:
             self._changed.notify_all()
         return json_answer(content)
 
+    def _undo(self, body: Body) -> Answer:
+        of = body.optional_integer("revision")
+        return self._act(body, lambda *who: self._session.undo(*who, of))
+
+    def _last_of_others(self, query: Query) -> Answer:
+        """What somebody who has nothing left to take back may take back of others."""
+        found = self._session.last_of_others(query.get("client", ""))
+        revision, what = (None, None) if found is None else found
+        return json_answer({"revision": revision, "what": what})
+
     def _add_mark(self, body: Body) -> Answer:
-        mark, view = Mark.from_json(body.mapping("mark")), body.part("view")
+        values, view = body.mapping("mark"), body.part("view")
+        added_by = body.optional_integer("added_by")
+        if added_by is not None:  # the page did not know the id yet when it was drawn
+            values = {**values, "class_id": self._session.class_added_by(body.client, added_by)}
+        mark = Mark.from_json(values)
         if view is not None:
-            mark = mark_on_view(mark, self._seen(view), self._session.frames)
+            mark = self._session.mark_on_view(mark, *_pose_and_size(view))
         notice = self._notice_beside_surface if mark.action == "paint" else lambda _: None
-        return self._act(body, lambda *who: self._session.add_mark(mark, *who), [mark.frame], notice)
+        return self._act(body, lambda *who: self._session.add_mark(mark, *who), mark.frames, notice)
 
     def _notice_beside_surface(self, revision: int) -> str | None:
         return None if self._session.spreads(revision) else _BESIDE_SURFACE
 
     def _change_classes(self, body: Body) -> Answer:
-        action = body.choice("action", ("add", "rename", "recolor", "merge", "lock"))
+        action = body.choice("action", ("add", "rename", "recolor", "merge", "split", "lock"))
         session = self._session
         if action == "add":
             name, color = body.class_name("name"), body.color("color")
-            return self._act(body, lambda *who: session.add_class(name, color, *who))
+            return self._act(body, lambda *who: session.add_class(name, color, *who), adds_class=True)
         number = body.integer("id")
         if action == "rename":
             name = body.class_name("name")
@@ -338,6 +356,8 @@ class LabelApi:
         if action == "merge":
             into = body.integer("into")
             return self._act(body, lambda *who: session.merge_class(number, into, *who))
+        if action == "split":
+            return self._act(body, lambda *who: session.split_class(number, *who))
         is_locked = body.truth("is_locked")
         return self._act(body, lambda *who: session.lock_class(number, is_locked, *who))
 
@@ -346,33 +366,11 @@ class LabelApi:
         return self._act(body, lambda *who: self._session.switch_import(is_on, *who))
 
 
-def mark_on_view(mark: Mark, seen: View, frames: Sequence[FrameInfo]) -> Mark:
-    """The mark on training pixels that a mark on a picture of the surface stands for.
-
-    Args:
-        mark: The mark, in pixels of the picture.
-        seen: The picture.
-        frames: The training images.
-
-    Returns:
-        A mark on the training image to which most of the pixels belong that the picture shows there.
-
-    Raises:
-        SceneError: it lies beside the surface, or is made of regions, which a picture does not have.
-    """
-    if mark.shape["kind"] == "region":
-        raise SceneError("Expected a point, a stroke or a polygon in the free view, found regions; use the brush.")
-    height, width = seen.labels.shape
-    mask = mark.mask(height, width, lambda: np.zeros((height, width), np.int32))
-    pixels = seen.pixels[mask]
-    pixels = pixels[pixels[:, 0] >= 0]
-    if not len(pixels):
-        raise SceneError("Expected a mark on the surface, found one where no training image sees any; mark elsewhere.")
-    frame = int(np.bincount(pixels[:, 0]).argmax())
-    of_frame = np.zeros((frames[frame].height, frames[frame].width), np.bool_)
-    _, rows, columns = pixels[pixels[:, 0] == frame].T
-    of_frame[rows, columns] = True
-    return Mark(frame, mark.class_id, {"kind": "mask", "runs": encode_coco(of_frame)["counts"]}, mark.action)
+def _pose_and_size(body: Body) -> tuple[np.ndarray, float, int, int]:
+    """Pose, vertical angle of view, height and width of a picture of the surface."""
+    with np.errstate(over="ignore"):  # what does not fit is refused as not finite
+        pose = np.array(body.numbers("pose", 12), np.float32).reshape(3, 4)
+    return pose, body.number("vertical_fov"), body.integer("height"), body.integer("width")
 
 
 def _status(error: Exception) -> HTTPStatus:

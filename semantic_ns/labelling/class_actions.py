@@ -28,6 +28,20 @@ class ClassActions:
 
         return self._act("add_class", client, sequence, describe)
 
+    def class_added_by(self, client: Unchecked, sequence: Unchecked) -> int:
+        """The id of the class that an action of a client added, by the number of the action.
+
+        Raises:
+            SceneError: if it added none.
+        """
+        revision = self._state.log.answer(client, sequence)
+        entry = None if revision is None else self._state.log.entries[revision - 1]
+        if entry is None or entry.kind != "add_class":
+            raise SceneError(
+                "Expected a class that was added before the mark, found that it was not; choose a class and mark again."
+            )
+        return entry.values["id"]
+
     def rename_class(self, number: Unchecked, name: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
         """Give a class another name; returns the revision."""
         return self._act(
@@ -53,6 +67,28 @@ class ClassActions:
             if self._state.classes.final_id(number) == self._state.classes.final_id(into):
                 raise SceneError(f"Expected two classes to merge, found {number} and {into}, which are one already.")
             return {"id": number, "into": into}
+
+        return self._act("merge_class", client, sequence, describe)
+
+    def split_class(self, number: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
+        """Let the marks of a class that was merged count for itself again; returns the revision.
+
+        Raises:
+            SceneError: if it is unknown or was not merged, or another class has its name by now.
+        """
+
+        def describe() -> dict[str, Any]:
+            entry = self._state.classes.find(number)
+            if entry.merged_into is None:
+                raise SceneError(
+                    f"Expected a class that was merged to split it off, found {entry.name!r}, which is not."
+                )
+            if any(one.name.casefold() == entry.name.casefold() for one in self._state.classes.in_use()):
+                raise SceneError(
+                    f"Expected one class of each name, found that two would be called {entry.name!r}; rename the other "
+                    "one first."
+                )
+            return {"id": entry.id, "into": None}
 
         return self._act("merge_class", client, sequence, describe)
 

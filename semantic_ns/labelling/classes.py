@@ -130,8 +130,8 @@ class ClassList(tuple[LabelClass, ...]):
 
         Args:
             action: `{"kind": "add_class", "id", "name", "color"}`, or `"rename_class"` with `id` and `name`,
-                `"recolor_class"` with `id` and `color`, `"merge_class"` with `id` and `into`, or `"lock_class"` with
-                `id` and `is_locked`.
+                `"recolor_class"` with `id` and `color`, `"merge_class"` with `id` and `into` (None to split it off
+                again), or `"lock_class"` with `id` and `is_locked`.
         """
         number, kind = action["id"], action["kind"]
         known = {entry.id for entry in self}
@@ -140,12 +140,13 @@ class ClassList(tuple[LabelClass, ...]):
             return ClassList((*self, added))
         if number not in known:
             return self
-        if kind == "merge_class" and (action["into"] not in known or self.final_id(action["into"]) == number):
+        into = action.get("into")
+        if kind == "merge_class" and into is not None and (into not in known or self.final_id(into) == number):
             return self  # the last is a circle, which undo and redo of two people can make
         changes: dict[str, dict[str, Any]] = {
             "rename_class": {"name": action.get("name")},
             "recolor_class": {"color": _as_color(action.get("color", (0, 0, 0)))},
-            "merge_class": {"merged_into": action.get("into")},
+            "merge_class": {"merged_into": into},
             "lock_class": {"is_locked": action.get("is_locked")},
         }
         return ClassList(replace(entry, **changes[kind]) if entry.id == number else entry for entry in self)

@@ -94,6 +94,12 @@ class SessionLike(Protocol):
         """The surface from any pose, with its labels."""
         ...
 
+    def mark_on_view(
+        self, mark: Mark, c2w: Float32[ndarray, "3 4"], vertical_fov: float, height: int, width: int
+    ) -> Mark:
+        """The mark on training pixels that a mark on a picture of the surface stands for."""
+        ...
+
     def ranked_frames(self) -> list[FrameRank]:
         """All frames, first those most worth looking at."""
         ...
@@ -118,8 +124,12 @@ class SessionLike(Protocol):
         """Whether the mark of a revision says something of the surface."""
         ...
 
-    def undo(self, client: str, sequence: int) -> int:
-        """Take back the last action of a client; returns the revision."""
+    def undo(self, client: str, sequence: int, of: int | None = None) -> int:
+        """Take back the last action of a client, or that of a revision; returns the revision that this makes."""
+        ...
+
+    def last_of_others(self, client: str) -> tuple[int, str] | None:
+        """Revision and description of the last action of others, where this client has none in force."""
         ...
 
     def redo(self, client: str, sequence: int) -> int:
@@ -128,6 +138,10 @@ class SessionLike(Protocol):
 
     def add_class(self, name: str, color: Any, client: str, sequence: int) -> int:
         """Add a class; returns the revision."""
+        ...
+
+    def class_added_by(self, client: str, sequence: int) -> int:
+        """The id of the class that an action of a client added."""
         ...
 
     def rename_class(self, number: int, name: str, client: str, sequence: int) -> int:
@@ -140,6 +154,10 @@ class SessionLike(Protocol):
 
     def merge_class(self, number: int, into: int, client: str, sequence: int) -> int:
         """Let the marks of a class count for another one; returns the revision."""
+        ...
+
+    def split_class(self, number: int, client: str, sequence: int) -> int:
+        """Let the marks of a class that was merged count for itself again; returns the revision."""
         ...
 
     def lock_class(self, number: int, is_locked: bool, client: str, sequence: int) -> int:

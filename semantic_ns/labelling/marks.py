@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -24,6 +24,7 @@ _MOST_VISITS = 4e8
 """Pixels that are looked at for one stroke; more would keep everybody waiting."""
 _MAX_REGIONS = 100_000
 _MAX_LETTERS = 1_000_000
+_MAX_FRAME = 2**31 - 1
 
 RegionsOf = Callable[[], Int32[ndarray, "height width"]]
 """Gives the super-pixels of the image of a mark; asked only if the mark is made of them."""
@@ -31,15 +32,16 @@ RegionsOf = Callable[[], Int32[ndarray, "height width"]]
 
 @dataclass(frozen=True)
 class Mark:
-    """What a person says about some pixels of one image.
+    """What a person says about some pixels of one image, or of several.
 
     Attributes:
-        frame: The number of the image.
+        frame: The number of the image; of several, that of one of them.
         class_id: The class that is painted; None to erase or for void.
         shape: Which pixels, in image pixels (x to the right, y down, the centre of the first pixel at 0.5, 0.5):
             `{"kind": "click", "x", "y", "radius"}`, `{"kind": "stroke", "points": [[x, y], ...], "radius"}`,
-            `{"kind": "polygon", "points": [[x, y], ...]}`, `{"kind": "region", "region_ids": [...]}` or
-            `{"kind": "mask", "runs": text}` with the compressed run lengths of COCO.
+            `{"kind": "polygon", "points": [[x, y], ...]}`, `{"kind": "region", "region_ids": [...]}`,
+            `{"kind": "mask", "runs": text}` with the compressed run lengths of COCO, or
+            `{"kind": "masks", "runs": {"3": text, ...}}` with those of each image that it is on, by its number.
         action: What is said.
     """
 
@@ -65,12 +67,24 @@ class Mark:
             class_id = _whole(class_id, "class_id of a mark that paints", 65535)
         elif class_id is not None:
             raise _refusal(f"no class_id in a mark of the action {action}", class_id)
-        frame = _whole(values.get("frame"), "frame of a mark", 2**31 - 1)
-        return cls(frame, class_id, _shape(values.get("shape")), action)
+        frame, shape = _whole(values.get("frame"), "frame of a mark", _MAX_FRAME), _shape(values.get("shape"))
+        if shape["kind"] == "masks" and str(frame) not in shape["runs"]:
+            raise _refusal("one of the frames of its masks as the frame of a mark", frame)
+        return cls(frame, class_id, shape, action)
 
     def to_json(self) -> dict[str, Any]:
         """The mark as a dictionary of plain values."""
         return {"frame": self.frame, "class_id": self.class_id, "shape": dict(self.shape), "action": self.action}
+
+    @property
+    def frames(self) -> list[int]:
+        """The numbers of the images that it is on."""
+        return [int(frame) for frame in self.shape["runs"]] if self.shape["kind"] == "masks" else [self.frame]
+
+    @property
+    def parts(self) -> list["Mark"]:
+        """What it says of each of its images; `mask` gives the pixels of such a part."""
+        return [replace(self, frame=frame) for frame in self.frames]
 
     def mask(self, height: int, width: int, regions: RegionsOf) -> Bool[ndarray, "height width"]:
         """The pixels that the mark covers in its image; what lies outside the image is cut off.
@@ -93,9 +107,10 @@ class Mark:
 
     def _covered(self, height: int, width: int, regions: RegionsOf) -> Bool[ndarray, "height width"]:
         shape = self.shape
-        if shape["kind"] == "mask":
+        if shape["kind"] in {"mask", "masks"}:
+            runs = shape["runs"] if shape["kind"] == "mask" else shape["runs"][str(self.frame)]
             try:
-                return decode_coco(shape["runs"], width, height)
+                return decode_coco(runs, width, height)
             except ValueError as error:
                 raise SceneError(
                     f"Expected the run lengths of a mask of {width}x{height} pixels, found {error}; send the mask at "
@@ -175,11 +190,29 @@ def _shape(values: Any) -> dict[str, Any]:
     if kind == "region":
         return {"kind": kind, "region_ids": _region_ids(values.get("region_ids"))}
     if kind == "mask":
-        runs = values.get("runs")
-        if not isinstance(runs, str) or len(runs) > _MAX_LETTERS:
-            raise _refusal(f"a text of at most {_MAX_LETTERS} letters as the runs of a mask", runs)
-        return {"kind": kind, "runs": runs}
-    raise _refusal("click, stroke, polygon, region or mask as the kind of a shape", kind)
+        return {"kind": kind, "runs": _runs(values.get("runs"))}
+    if kind == "masks":
+        return {"kind": kind, "runs": _runs_of_frames(values.get("runs"))}
+    raise _refusal("click, stroke, polygon, region, mask or masks as the kind of a shape", kind)
+
+
+def _runs(runs: Any) -> str:
+    if not isinstance(runs, str) or len(runs) > _MAX_LETTERS:
+        raise _refusal(f"a text of at most {_MAX_LETTERS} letters as the runs of a mask", runs)
+    return runs
+
+
+def _runs_of_frames(runs: Any) -> dict[str, str]:
+    if not isinstance(runs, Mapping) or not runs or not all(map(_is_frame, runs)):
+        raise _refusal("the runs of masks by the numbers of their frames", runs)
+    return {frame: _runs(of_frame) for frame, of_frame in runs.items()}
+
+
+def _is_frame(text: object) -> bool:
+    """Whether a text is the number of a frame, written in the one way in which `str` writes it."""
+    return isinstance(text, str) and text.isascii() and text.isdigit() and text == str(int(text[:10])) and (
+        int(text) <= _MAX_FRAME
+    )  # fmt: skip
 
 
 def _points(values: Mapping[str, Any], fewest: int) -> list[list[float]]:

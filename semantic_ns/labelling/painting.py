@@ -24,6 +24,7 @@ class PaintedMark:
         action: What it says.
         height, width: The size of the image.
         packed: Its pixels, 8 in a byte.
+        revision: That of the action that made it. A mark on several images has a part for each, all of one revision.
     """
 
     number: int
@@ -33,14 +34,22 @@ class PaintedMark:
     height: int
     width: int
     packed: bytes
+    revision: int
 
     @classmethod
     def of(
-        cls, number: int, frame: int, class_id: int | None, action: Action, mask: Bool[ndarray, "height width"]
+        cls,
+        number: int,
+        frame: int,
+        class_id: int | None,
+        action: Action,
+        mask: Bool[ndarray, "height width"],
+        revision: int | None = None,
     ) -> "PaintedMark":
-        """A mark from its mask."""
+        """A mark from its mask; its revision is its number, unless another one is given."""
         height, width = mask.shape
-        return cls(number, frame, class_id, action, height, width, np.packbits(mask).tobytes())
+        revision = number if revision is None else revision
+        return cls(number, frame, class_id, action, height, width, np.packbits(mask).tobytes(), revision)
 
     @property
     def mask(self) -> Bool[ndarray, "height width"]:

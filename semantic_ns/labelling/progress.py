@@ -37,7 +37,7 @@ class Progress:
         marks = state.painting.marks
         return cls(
             share_of_surface=float((shown.confidence >= _LABELLED).mean()),
-            num_marks=len(marks),
+            num_marks=len({mark.revision for mark in marks.values()}),
             num_actions=state.log.revision,
             minutes=state.log.active_seconds / 60,
             num_frames_marked=len({mark.frame for mark in marks.values()}),

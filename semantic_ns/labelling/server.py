@@ -14,7 +14,7 @@ from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from semantic_ns.errors import SceneError
-from semantic_ns.labelling.access import Access, shown
+from semantic_ns.labelling.access import SESSION_HEADER, Access, shown
 from semantic_ns.labelling.answers import Answer, error_answer
 from semantic_ns.labelling.api import LabelApi
 from semantic_ns.labelling.requests import MAX_BODY_BYTES
@@ -230,7 +230,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True  # the rest never came
                 return
             path, _ = self._address()
-            self._send(self._app.api.post(path, body))
+            self._send(self._app.api.post(path, body, self.headers.get(SESSION_HEADER)))
 
     def _got(self) -> Answer:
         path, query = self._address()
@@ -245,7 +245,7 @@ class _Handler(BaseHTTPRequestHandler):
             file = self._app.files[path]
             entrance = {"Set-Cookie": self._app.access.cookie} if token is not None else {}
             return Answer(file.body, file.kind, headers={**file.headers, **entrance})
-        return self._app.api.get(path, query)
+        return self._app.api.get(path, query, self.headers.get(SESSION_HEADER))
 
     def _address(self) -> tuple[str, dict[str, str]]:
         try:

@@ -38,6 +38,7 @@ from semantic_ns.labelling.state import (
 )
 from semantic_ns.labelling.suggestions import Suggestions
 from semantic_ns.labelling.surface import FrameInfo, LabelSurface, read_color
+from semantic_ns.labelling.undo_actions import UndoActions
 from semantic_ns.labels.class_table import ClassTable
 
 JOURNAL_FILE = "marks.jsonl"
@@ -45,7 +46,7 @@ _REGIONS_OF_FRAME = 400
 """Super-pixels of an image, about."""
 
 
-class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
+class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggestions):
     """Marks of people on training images -> classes of all voxels -> labels of every frame.
 
     All methods can be called from several threads. Everything shown follows from the actions in force alone, so that
@@ -138,15 +139,21 @@ class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
         """
 
         def describe() -> dict[str, Any]:
-            info = self._state.info(mark.frame)
+            infos = {frame: self._state.info(frame) for frame in mark.frames}
             if mark.class_id is not None:
                 self._state.classes.find(mark.class_id)
-            mask = mark.mask(info.height, info.width, lambda: self.regions(mark.frame))
+            masks = {
+                part.frame: part.mask(
+                    infos[part.frame].height, infos[part.frame].width, lambda frame=part.frame: self.regions(frame)
+                )
+                for part in mark.parts
+            }
+            kept = self._less_locked(mark, masks)
             values: dict[str, Any] = {"mark": mark.to_json()}
-            kept = self._less_locked(mark, mask)
-            if kept is not mask or mark.shape["kind"] == "region":
+            if kept is not masks or mark.shape["kind"] == "region":
                 # Written down, since they follow from what is shown now, or from how an image is divided.
-                values["pixels"] = encode_coco(kept)["counts"]
+                runs = {str(frame): encode_coco(mask)["counts"] for frame, mask in kept.items() if mask.any()}
+                values["pixels"] = runs if mark.shape["kind"] == "masks" else runs[str(mark.frame)]
             return values
 
         return self._act("mark", client, sequence, describe)
@@ -158,25 +165,8 @@ class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
         """
         with self._lock:
             painting = self._state.painting
-            return revision not in painting.marks or bool(self._spreader.parts_of(painting).get(revision))
-
-    def undo(self, client: Unchecked, sequence: Unchecked) -> int:
-        """Take back the last action of this client that is in force; returns the revision that this makes.
-
-        Raises:
-            SceneError: if there is none, it added a class that marks or imported labels have, or two classes would have
-                one name.
-        """
-        return self._act("undo", client, sequence, lambda: {"target": self._state.undo_target(client)})
-
-    def redo(self, client: Unchecked, sequence: Unchecked) -> int:
-        """Repeat the action that this client took back last; returns the revision that this makes.
-
-        Raises:
-            SceneError: if there is none, a new action came after it, it marks with a class that is gone, or two classes
-                would have one name.
-        """
-        return self._act("redo", client, sequence, lambda: {"target": self._state.redo_target(client)})
+            is_in_force = any(mark.revision == revision for mark in painting.marks.values())
+            return not is_in_force or bool(self._spreader.parts_of(painting).get(revision))
 
     def _act(self, kind: str, client: Unchecked, sequence: Unchecked, describe: Callable[[], dict[str, Any]]) -> int:
         """Take an action, once it is on the disk."""
@@ -197,16 +187,18 @@ class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
                 self._refine()
             return self._state.log.revision
 
-    def _less_locked(self, mark: Mark, mask: ndarray) -> ndarray:
-        """The pixels of a mark without those that show a locked class other than its own."""
+    def _less_locked(self, mark: Mark, masks: dict[int, ndarray]) -> dict[int, ndarray]:
+        """The pixels of a mark by frame, without those that show a locked class other than its own."""
         locked = self._state.locked_for(mark.class_id)
         if not locked:
-            return mask
-        is_locked = np.isin(self.labels(mark.frame), list(locked)) & (self.confidence(mark.frame) >= REACHED)
-        if not (mask & is_locked).any():
-            return mask
-        kept = mask & ~is_locked
-        if not kept.any():
+            return masks
+        kept = {
+            frame: mask & ~(np.isin(self.labels(frame), list(locked)) & (self.confidence(frame) >= REACHED))
+            for frame, mask in masks.items()
+        }
+        if all((kept[frame] == mask).all() for frame, mask in masks.items()):
+            return masks
+        if not any(mask.any() for mask in kept.values()):
             raise SceneError(
                 "Expected a mark on pixels that may change, found that all of its pixels show a locked class; unlock "
                 "the class first."

@@ -1,5 +1,6 @@
 """Spreads the marks in force over a surface: the classes of its voxels, with locked classes left alone."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from numpy import ndarray
 
 from semantic_ns.labelling.columns import column_path
 from semantic_ns.labelling.imports import ImportedLabels
-from semantic_ns.labelling.painting import Painting
+from semantic_ns.labelling.painting import PaintedMark, Painting
 from semantic_ns.labelling.solver import COLUMN_CONSTANTS, ExactSolver, Observation
 from semantic_ns.labelling.surface import LabelSurface
 
@@ -76,24 +77,27 @@ class Spreader:
         known = () if anchors is None else (anchors.weights, anchors.shares)
         columns = None if folder is None else column_path(folder, surface, known, COLUMN_CONSTANTS)
         self._solver = ExactSolver(surface.graph, surface.clusters, anchors, columns)
-        # Of each mark its pixels, and what was found for them: other pixels are another array.
-        self._parts: dict[int, tuple[ndarray, list[ndarray]]] = {}
+        # Of each mark its pixels in each image, and what was found for them: other pixels are another array.
+        self._parts: dict[int, tuple[list[ndarray], list[ndarray]]] = {}
 
     def parts_of(self, painting: Painting) -> dict[int, list[Int32[ndarray, "_part"]]]:
-        """For each mark in force that paints, the voxels that it speaks of, in parts."""
+        """For each mark in force that paints, by its revision, the voxels that it speaks of, in parts."""
         found: dict[int, list[ndarray]] = {}
-        for number, mark in painting.marks.items():
-            if mark.action != "paint":
-                continue
-            pixels = painting.pixels(number)
-            known = self._parts.get(number)
-            if known is None or known[0] is not pixels:
-                voxels = np.unique(self.surface.voxels_of(mark.frame).reshape(-1)[pixels])
+        for revision, marks in _painted_marks(painting).items():
+            pixels = [painting.pixels(mark.number) for mark in marks]
+            known = self._parts.get(revision)
+            if known is None or not _are_same(known[0], pixels):
+                of_frames = [self._voxels(mark, own) for mark, own in zip(marks, pixels, strict=True)]
+                voxels = np.unique(np.concatenate(of_frames))
                 voxels = voxels[voxels >= 0].astype(np.int32)
                 known = pixels, split_voxels(voxels) if len(voxels) else []
-                self._parts[number] = known
-            found[number] = known[1]
+                self._parts[revision] = known
+            found[revision] = known[1]
         return found
+
+    def _voxels(self, mark: PaintedMark, pixels: Int32[ndarray, "pixels"]) -> Int32[ndarray, "pixels"]:
+        rows, columns = np.divmod(pixels, mark.width)
+        return self.surface.pixel_voxels[mark.frame, rows // self.surface.stride, columns // self.surface.stride]
 
     def prepare(self, painting: Painting) -> None:
         """Compute the columns of all marks of a painting, so that `spread` has little to do."""
@@ -108,16 +112,19 @@ class Spreader:
             painting: The marks.
             final_ids: The class that marks of each class count for; those of other classes say nothing.
         """
+        class_ids = {revision: _class_of(marks[0]) for revision, marks in _painted_marks(painting).items()}
         parts = {
-            number: of_mark
-            for number, of_mark in self.parts_of(painting).items()
-            if _class_of(painting, number) in final_ids
+            revision: of_mark
+            for revision, of_mark in self.parts_of(painting).items()
+            if class_ids[revision] in final_ids
         }
-        classes = {number: final_ids[_class_of(painting, number)] for number in parts}
+        classes = {revision: final_ids[class_ids[revision]] for revision in parts}
         anchored = [final_ids.get(number, -1) for number in self._anchored]
         used = sorted({*classes.values(), *anchored} - {-1})
         place = {class_id: index for index, class_id in enumerate(used)}
-        observations = [Observation(part, place[classes[number]]) for number in sorted(parts) for part in parts[number]]
+        observations = [
+            Observation(part, place[classes[revision]]) for revision in sorted(parts) for part in parts[revision]
+        ]
         places = [place.get(number, -1) for number in anchored]
         found = self._solver.solve(observations, max(1, len(used)), places)
         ids = np.array([*used, -1], np.int16)
@@ -133,8 +140,20 @@ class Spreader:
         return contradicted
 
 
-def _class_of(painting: Painting, number: int) -> int:
-    class_id = painting.marks[number].class_id
-    if class_id is None:
-        raise ValueError(f"mark {number} paints without a class")
-    return class_id
+def _painted_marks(painting: Painting) -> dict[int, list[PaintedMark]]:
+    """The marks that paint, by their revisions: one for each image that they are on."""
+    found: dict[int, list[PaintedMark]] = defaultdict(list)
+    for mark in painting.marks.values():
+        if mark.action == "paint":
+            found[mark.revision].append(mark)
+    return found
+
+
+def _are_same(first: Sequence[ndarray], second: Sequence[ndarray]) -> bool:
+    return len(first) == len(second) and all(one is other for one, other in zip(first, second, strict=True))
+
+
+def _class_of(mark: PaintedMark) -> int:
+    if mark.class_id is None:
+        raise ValueError(f"mark {mark.number} paints without a class")
+    return mark.class_id

@@ -91,7 +91,8 @@ class SessionState:
         self.classes = self._first_classes
         self.log, self.painting = ActionLog(), Painting()
         self.imported: ImportInForce | None = None
-        self._marks: dict[int, PaintedMark] = {}
+        self._marks: dict[int, list[PaintedMark]] = {}
+        self._num_painted = 0
         self._labels_at_locks: dict[Any, Int16[ndarray, "voxels"]] = {}
 
     def take(self, values: Mapping[str, Any]) -> set[int]:
@@ -104,11 +105,12 @@ class SessionState:
         if target.kind != "mark":
             self.classes = self._classes_after(self.log.in_force())
             return set() if target.kind in _OF_NO_PIXEL else {mark.frame for mark in self.painting.marks.values()}
-        if entry.kind == "undo":
-            self.painting.remove(target.revision)
-        else:
-            self.painting.add(self._painted(target))
-        return {self._painted(target).frame}
+        for mark in self._painted(target):
+            if entry.kind == "undo":
+                self.painting.remove(mark.number)
+            else:
+                self.painting.add(mark)
+        return {mark.frame for mark in self._painted(target)}
 
     def imported_after(self, values: Mapping[str, Any]) -> "ImportInForce | None":
         """The labels that will have been imported last once an action is taken."""
@@ -134,18 +136,28 @@ class SessionState:
         frozen.painting = self.painting.copy()
         return frozen
 
-    def _painted(self, entry: Entry) -> PaintedMark:
+    def _painted(self, entry: Entry) -> list[PaintedMark]:
+        """What a mark covers in each of its frames; numbered in the order in which marks came."""
         if entry.revision not in self._marks:
-            mark = Mark.from_json(entry.values["mark"])
-            info = self.info(mark.frame)
-            pixels = entry.values.get("pixels")
-            if pixels is None:
-                mask = mark.mask(info.height, info.width, lambda: self._regions(mark.frame))
-            else:
-                mask = decode_coco(pixels, info.width, info.height)
-            self._marks[entry.revision] = PaintedMark.of(
-                entry.revision, mark.frame, mark.class_id, mark.action, np.ascontiguousarray(mask)
-            )
+            mark, pixels = Mark.from_json(entry.values["mark"]), entry.values.get("pixels")
+            written: Mapping[str, Any] = pixels if isinstance(pixels, Mapping) else {str(mark.frame): pixels}
+            painted = []
+            for part in mark.parts:
+                info, runs = self.info(part.frame), written.get(str(part.frame))
+                if runs is not None:
+                    mask = decode_coco(runs, info.width, info.height)
+                elif pixels is None:
+                    mask = part.mask(info.height, info.width, lambda frame=part.frame: self._regions(frame))
+                else:
+                    continue  # all of it was locked there
+                self._num_painted += 1
+                painted.append(
+                    PaintedMark.of(
+                        self._num_painted, part.frame, part.class_id, part.action, np.ascontiguousarray(mask),
+                        entry.revision,
+                    )
+                )  # fmt: skip
+            self._marks[entry.revision] = painted
         return self._marks[entry.revision]
 
     def info(self, frame: Unchecked) -> FrameInfo:
@@ -158,14 +170,14 @@ class SessionState:
             raise SceneError(f"Expected a frame 0..{len(self._frames) - 1}, found {frame!r:.60}; reload the page.")
         return self._frames[frame]
 
-    def undo_target(self, client: str) -> int:
-        """The revision of the last action in force of a client.
+    def undo_target(self, client: str, revision: int | None = None) -> int:
+        """The revision of the last action in force of a client, or that of another one that is in force.
 
         Raises:
             SceneError: if there is none, it added a class that marks or imported labels have, or two classes would have
                 one name without it.
         """
-        target = self.log.last_of(client)
+        target = self.log.last_of(client) if revision is None else self.log.in_force_at(revision)
         if target.kind == "add_class":
             self.refuse_used_class(target.values["id"])
         self._refuse_equal_names([entry for entry in self.log.in_force() if entry is not target])
@@ -206,7 +218,7 @@ class SessionState:
                 f"Expected no imported labels of the class {self.classes.find(number).name!r} before it is taken back, "
                 f"found that {self.imported.name} has it; merge it into another class instead."
             )
-        num_marks = sum(mark.class_id == number for mark in self.painting.marks.values())
+        num_marks = len({mark.revision for mark in self.painting.marks.values() if mark.class_id == number})
         if num_marks:
             name = self.classes.find(number).name
             raise SceneError(
@@ -279,7 +291,7 @@ class SessionState:
         self, revision: int, spreader: Spreader, spreader_with: SpreaderWith, final_ids: Mapping[int, int]
     ) -> Int16[ndarray, "voxels"]:
         entries = list(self.log.in_force(revision))
-        marks = [self._painted(entry) for entry in entries if entry.kind == "mark"]
+        marks = [mark for entry in entries if entry.kind == "mark" for mark in self._painted(entry)]
         imported = _imported(entries)
         evidence = evidence_of(imported)
         # By the surface, not the spreader: one that is gone leaves its number in memory to another.

@@ -60,7 +60,7 @@ def enough_discs(
         own = own[grazes[own] == is_last]
         if len(own) and count:
             seen = nearest_discs(_first(kept, count), c2w[frame], vertical_fovs[frame], *size, near)
-            found = _shown_at(seen, discs.positions[own], c2w[frame], vertical_fovs[frame])
+            found = shown_at(seen, discs.positions[own], c2w[frame], vertical_fovs[frame])
             stands_in = np.full(len(own), True) if is_last else _stands_in(discs, own, numbers[np.maximum(found, 0)])
             own = own[(found < 0) | ~stands_in]
         numbers[count : count + len(own)] = own
@@ -91,7 +91,7 @@ def _stands_in(
     return touches & (discs.radii[others] <= _COARSER * discs.radii[own])
 
 
-def _shown_at(
+def shown_at(
     seen: Int32[ndarray, "height width"],
     positions: Float32[ndarray, "points 3"],
     c2w: Float32[ndarray, "3 4"],

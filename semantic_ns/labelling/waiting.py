@@ -17,6 +17,7 @@ from semantic_ns.io.hdf5 import is_hdf5
 from semantic_ns.io.images import opened_color_image, read_hdr_image, to_8_bit_color
 from semantic_ns.io.text import read_json
 from semantic_ns.io.tone_mapping import image_exposure, tone_map, trajectory_exposure
+from semantic_ns.labelling.access import session_refusal
 from semantic_ns.labelling.answers import Answer, error_answer, jpeg, json_answer
 from semantic_ns.labelling.requests import Body, RequestError
 from semantic_ns.viewer.view_requests import CAMERAS, ViewRequest, picture_path
@@ -90,12 +91,15 @@ class WaitingApi:
             "has_cameras": (self.views / CAMERAS).is_file(),
         }
 
-    def get(self, path: str, query: Mapping[str, str]) -> Answer:
-        """Answer a request that changes nothing."""
-        return self._answered(self._gets, path, query)
+    def get(self, path: str, query: Mapping[str, str], session_key: str | None = None) -> Answer:
+        """Answer a request that changes nothing; pages of sessions are told to wait."""
+        return self._told_to_wait(session_key) or self._answered(self._gets, path, query)
 
-    def post(self, path: str, body: bytes) -> Answer:
-        """Answer a request for a picture."""
+    def post(self, path: str, body: bytes, session_key: str | None = None) -> Answer:
+        """Answer a request for a picture; pages of sessions are told to wait."""
+        told = self._told_to_wait(session_key)
+        if told is not None:
+            return told
         try:
             read = Body.read(body)
         except RequestError as error:
@@ -105,6 +109,11 @@ class WaitingApi:
     def close(self) -> None:
         """Answer all that wait."""
         self._is_closed = True
+
+    @staticmethod
+    def _told_to_wait(session_key: str | None) -> Answer | None:
+        refusal = session_refusal(session_key, None)
+        return None if refusal is None else error_answer(refusal, HTTPStatus.PRECONDITION_FAILED)
 
     def _answered(self, answers: Mapping[str, Callable[[Any], Answer]], path: str, asked: Any) -> Answer:
         if path not in answers:

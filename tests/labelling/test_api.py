@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from semantic_ns.errors import SceneError
+from semantic_ns.labelling.access import SESSION_HEADER
 from semantic_ns.labelling.answers import confidence_layer
 from semantic_ns.labelling.marks import Mark
 from support.label_server import TOKEN, action, ask, inline_array, mark, serving
@@ -119,6 +120,8 @@ def test_classes_are_added_renamed_recoloured_merged_and_locked(port: int) -> No
             {"action": "recolor", "id": 1, "color": "#0a0b0c"},
             {"action": "merge", "id": 2, "into": 3},
             {"action": "lock", "id": 4, "is_locked": True},
+            {"action": "merge", "id": 5, "into": 3},
+            {"action": "split", "id": 5},
         )
     ):
         answer = ask(port, "/api/classes", "POST", action(number, **change))
@@ -127,6 +130,17 @@ def test_classes_are_added_renamed_recoloured_merged_and_locked(port: int) -> No
     assert classes[6]["name"] == name.strip()
     assert (classes[0]["name"], classes[1]["color"], classes[2]["merged_into"]) == ("ceiling", "#0a0b0c", 3)
     assert classes[4]["is_locked"]
+    assert classes[5]["merged_into"] is None
+
+
+def test_a_mark_may_name_its_class_by_the_action_that_added_it(port: int, session: SmallSession) -> None:
+    added = ask(port, "/api/classes", "POST", action(5, action="add", name="rug")).content["added"]
+    assert session.classes[added].name == "rug"
+    made = mark(class_id=None)
+    assert ask(port, "/api/marks", "POST", action(6, mark=made, added_by=5)).status == 200
+    assert [one.class_id for _, one in session.marks] == [added]
+    for client, added_by in (("one", 4), ("two", 5), ("one", -1), ("one", "5")):
+        assert ask(port, "/api/marks", "POST", action(7, client, mark=made, added_by=added_by)).status == 400
 
 
 def test_events_wait_for_the_next_action_of_anybody(port: int) -> None:
@@ -335,3 +349,20 @@ def test_too_little_memory_for_an_answer_is_told_and_the_server_goes_on(port: in
     assert refused.status == 507
     assert "fewer --voxels" in refused.sentence
     assert ask(port, "/api/marks", "POST", action(0, mark=mark())).status == 200
+
+
+@pytest.mark.parametrize("path", ["/api/marks", "/api/undo", "/api/export", "/api/events?since=0&surface=100"])
+def test_a_page_of_another_session_is_refused_and_one_of_this_session_is_not(
+    port: int, session: SmallSession, tmp_path: Path, path: str
+) -> None:
+    own = ask(port, "/api/state").content["key"]
+    with serving(session, tmp_path / "elsewhere") as other:
+        theirs = ask(other.port, "/api/state").content["key"]
+    method, body = ("GET", None) if "events" in path else ("POST", action(1, mark=mark()))
+    for key in (theirs, "", "ü"):
+        refused = ask(port, path, method, body, {SESSION_HEADER: key})
+        assert refused.status == 412
+        assert "found that another session is open" in refused.sentence
+    assert (session.revision, list(tmp_path.iterdir())) == (0, [])
+    session.num_voxels = 300  # so that events do not wait
+    assert ask(port, path, method, body, {SESSION_HEADER: own}).status == (400 if "undo" in path else 200)

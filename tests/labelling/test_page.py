@@ -237,9 +237,13 @@ def test_classes_are_added_found_and_renamed_and_names_stay_text(page: LabelPage
     page.page.click("#class-form button", "Save", 20)
     page.page.wait_until("snsLabel.store.state.revision === 3")
     assert (session.classes[6].name, session.classes[6].merged_into) == ("umbrella", FLOOR)
+    page.page.value("document.querySelector('li[data-id=\"1\"] [data-part=edit]').click()")
+    page.page.click("#class-parts button", "Split off", 20)
+    page.page.wait_until("snsLabel.store.state.revision === 4")
+    assert (session.classes[6].name, session.classes[6].merged_into) == ("umbrella", None)
     page.page.value("document.querySelector('li[data-id=\"1\"] [data-part=lock]').click()")
     page.page.wait_until("snsLabel.store.classOf(1).is_locked")
-    assert page.page.value("document.querySelectorAll('#classes li').length") == 6
+    assert page.page.value("document.querySelectorAll('#classes li').length") == 7
     assert page.page.value("window.hit === undefined && !document.querySelector('#classes img')")
 
 

@@ -207,3 +207,78 @@ def test_labels_of_a_session_without_a_class_are_exported_as_void(surface: Label
     session.close()
     assert len(paths) == FRAMES
     assert all((np.asarray(Image.open(path)) == session.void_id).all() for path in paths)
+
+
+def test_anybody_can_split_a_merged_class_off_again(opened: Callable[..., LabelSession]) -> None:
+    session = opened()
+    session.add_mark(click(0, LAMP, 5, 5), "a", 0)
+    session.add_mark(click(1, WALL, 25, 10), "a", 1)
+    before = everything(session)
+    session.merge_class(LAMP, WALL, "a", 2)
+    merged = everything(session)
+    assert not are_equal(before, merged)
+    session.split_class(LAMP, "b", 0)
+    assert are_equal(before, everything(session))
+    session.undo("b", 1)
+    assert are_equal(merged, everything(session))
+    session.redo("b", 2)
+    session.close()
+    again = opened()
+    assert are_equal(before, everything(again))
+    with pytest.raises(SceneError, match="found 'lamp', which is not"):
+        again.split_class(LAMP, "b", 3)
+
+
+def test_a_class_is_not_split_off_into_two_of_one_name(opened: Callable[..., LabelSession]) -> None:
+    session = opened()
+    session.merge_class(LAMP, WALL, "a", 0)
+    session.add_class("Lamp", None, "a", 1)
+    with pytest.raises(SceneError, match="two would be called 'lamp'; rename the other one first"):
+        session.split_class(LAMP, "a", 2)
+    session.rename_class(session.classes[-1].id, "torch", "a", 3)
+    session.split_class(LAMP, "a", 4)
+    assert [entry.name for entry in session.classes if entry.merged_into is None] == ["wall", "lamp", "torch"]
+
+
+def test_a_class_is_known_by_the_action_that_added_it(opened: Callable[..., LabelSession]) -> None:
+    session = opened()
+    session.add_class("chair", None, "a", 7)
+    session.add_class("rug", None, "b", 7)
+    session.rename_class(8, "stool", "a", 8)
+    session.close()
+    again = opened()
+    assert (again.class_added_by("a", 7), again.class_added_by("b", 7)) == (8, 9)
+    for client, sequence in (("a", 8), ("a", 9), ("c", 7)):
+        with pytest.raises(SceneError, match="added before the mark"):
+            again.class_added_by(client, sequence)
+
+
+def test_what_a_tab_that_is_closed_did_is_taken_back_by_another_one(opened: Callable[..., LabelSession]) -> None:
+    session = opened(classes=["chair"])
+    assert session.last_of_others("a") is None  # what the command line added is nobody's
+    session.add_mark(click(0, LAMP, 5, 5), "a", 0)
+    before = everything(session)
+    session.merge_class(LAMP, WALL, "a", 1)
+    merged = everything(session)
+    session.add_mark(click(1, WALL, 25, 10), "b", 0)
+    assert session.last_of_others("b") is None  # one of its own is left
+    session.undo("b", 1)
+    session.close()
+    again = opened()
+    revision, what = again.last_of_others("b") or (0, "")
+    assert what == "'lamp' merged into 'wall'"
+    again.undo("b", 2, revision)
+    assert are_equal(before, everything(again))
+    assert again.last_of_others("b") == (2, "a mark of 'lamp' on frame_0")
+    with pytest.raises(SceneError, match="somebody has taken it back already"):
+        again.undo("b", 3, revision)
+    again.redo("b", 4)
+    assert are_equal(merged, everything(again))
+    again.undo("b", 5)  # its own, now that it has repeated it
+    again.redo("b", 6)
+    again.undo("a", 7)
+    again.close()
+    last = opened()
+    assert not (last.painted(0) >= 0).any()
+    assert last.redo("a", 8) == last.revision
+    assert are_equal(merged, everything(last))

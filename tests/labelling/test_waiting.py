@@ -134,6 +134,8 @@ def test_before_the_training_has_begun_and_elsewhere_there_is_a_sentence(tmp_pat
         (api.get("/api/waiting/cameras", {}), 503),
         (api.get("/api/state", {}), 404),
         (api.post("/api/marks", b"{}"), 404),
+        (api.post("/api/marks", b"{}", "key of a session that is gone"), 412),
+        (api.get("/api/events", {"since": "0"}, "key of a session that is gone"), 412),
         (api.post("/api/waiting/view", b"no"), 400),
     ):
         assert answer.status == status

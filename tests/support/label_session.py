@@ -21,6 +21,7 @@ from semantic_ns.labelling.session import Progress
 from semantic_ns.labelling.state import ImportInForce
 from semantic_ns.labelling.surface import FrameInfo
 from semantic_ns.labelling.view import View
+from semantic_ns.labelling.view_marks import covered, with_masks
 
 NOTHING, VOID = -1, -2
 SHIFT = 24
@@ -56,6 +57,7 @@ class SmallSession:
     marks: list[tuple[str, Mark]] = field(default_factory=list)
     undone: dict[str, list[Mark]] = field(default_factory=dict)
     pixels: dict[int, ndarray] = field(default_factory=dict)
+    added: dict[tuple[str, int], int] = field(default_factory=dict)
     imported: ImportInForce | None = None
     has_surface: bool = True
     """Whether marks lie on the surface; where they do not, they spread here all the same."""
@@ -126,9 +128,15 @@ class SmallSession:
     def spreads(self, revision: int) -> bool:
         return self.has_surface
 
-    def undo(self, client: str, sequence: int) -> int:
+    def last_of_others(self, client: str) -> tuple[int, str] | None:
+        if not self.marks or any(who == client for who, _ in self.marks):
+            return None
+        return len(self.marks), "a mark of somebody"
+
+    def undo(self, client: str, sequence: int, of: int | None = None) -> int:
         def take_back() -> None:
             own = [number for number, (who, _) in enumerate(self.marks) if who == client]
+            own = own if of is None else [of - 1]
             if not own:
                 raise SceneError("There is nothing to undo.")
             self.undone.setdefault(client, []).append(self.marks.pop(own[-1])[1])
@@ -145,7 +153,13 @@ class SmallSession:
 
     def add_class(self, name: str, color: Any, client: str, sequence: int) -> int:
         new = LabelClass(len(self.classes), name, color or (128, 128, 128))
+        self.added.setdefault((client, sequence), new.id)
         return self._act(client, sequence, lambda: self.classes.append(new))
+
+    def class_added_by(self, client: str, sequence: int) -> int:
+        if (client, sequence) not in self.done:
+            raise SceneError("Expected a class that was added before the mark, found that it was not.")
+        return self.added[client, sequence]
 
     def _change(self, number: int, client: str, sequence: int, **changes: Any) -> int:
         if number not in range(len(self.classes)):
@@ -164,6 +178,9 @@ class SmallSession:
 
     def merge_class(self, number: int, into: int, client: str, sequence: int) -> int:
         return self._change(number, client, sequence, merged_into=into)
+
+    def split_class(self, number: int, client: str, sequence: int) -> int:
+        return self._change(number, client, sequence, merged_into=None)
 
     def lock_class(self, number: int, is_locked: bool, client: str, sequence: int) -> int:
         return self._change(number, client, sequence, is_locked=is_locked)
@@ -238,6 +255,14 @@ class SmallSession:
         pixels[rows >= self.height - 2] = -1
         color, labels, confidence = self.color(frame), self.labels(frame), self.confidence(frame)
         return View(color[rows, columns], labels[rows, columns], confidence[rows, columns], pixels)
+
+    def mark_on_view(self, mark: Mark, c2w: ndarray, vertical_fov: float, height: int, width: int) -> Mark:
+        pixels = self.view(c2w, vertical_fov, height, width).pixels[covered(mark, height, width)]
+        masks = {}
+        for frame in np.unique(pixels[pixels[:, 0] >= 0, 0]).tolist():
+            masks[frame] = np.zeros((self.height, self.width), np.bool_)
+            masks[frame][tuple(pixels[pixels[:, 0] == frame, 1:].T)] = True
+        return with_masks(mark, masks)
 
     def ranked_frames(self) -> list[FrameRank]:
         scores = [float((self.labels(frame) < 0).mean()) for frame in range(self.num_frames)]

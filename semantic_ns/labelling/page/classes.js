@@ -1,6 +1,7 @@
 // The list of classes: choose, find, add, lock, and a dialog to rename, recolour and merge.
 
 import { element, find, icon, swatch } from "./dom.js";
+import { addedId } from "./store.js";
 
 const NUM_KEYS = 9;
 // Colours that are told apart on dark and on light pictures, also by most people who do not see all colours.
@@ -49,6 +50,7 @@ export class ClassList {
 
   // Give a class a key, which is kept for this scene. The others keep theirs as far as they were given.
   assignKey(id, number) {
+    if (typeof id === "string") return; // it has no number yet
     const given = Object.entries(JSON.parse(localStorage.getItem(this.keyPlace) ?? "{}")).filter(([, other]) => other !== id);
     localStorage.setItem(this.keyPlace, JSON.stringify({ ...Object.fromEntries(given), [number]: id }));
     this.show();
@@ -144,6 +146,7 @@ export class ClassList {
       { classes: "icon", attributes: { type: "button", title: editTitle, "aria-label": editTitle, "data-part": "edit" }, on: { click: () => this.edit(id) } },
       icon("edit"),
     );
+    edit.disabled = lock.disabled = typeof id === "string"; // until it has a number
     const row = element("li", { classes: isChosen ? "chosen" : "" }, main, edit, lock);
     row.dataset.id = id;
     return row;
@@ -178,19 +181,11 @@ export class ClassList {
       this.finishSearch(known.id);
       return;
     }
-    const used = new Set(this.store.state.classes.map((one) => one.color));
-    const color = NEW_COLORS.find((one) => !used.has(one)) ?? NEW_COLORS[this.store.state.classes.length % NEW_COLORS.length];
-    this.awaited = name;
-    this.store.act("/api/classes", { action: "add", name, color });
-    this.finishSearch(null);
-  }
-
-  // A class that was added here is chosen when the server has numbered it.
-  chooseAwaited() {
-    const found = this.awaited && this.store.classes.findLast((one) => one.name === this.awaited);
-    if (!found) return;
-    this.awaited = null;
-    this.choose(found.id);
+    const all = [...this.store.state.classes, ...this.store.adding];
+    const used = new Set(all.map((one) => one.color));
+    const color = NEW_COLORS.find((one) => !used.has(one)) ?? NEW_COLORS[all.length % NEW_COLORS.length];
+    this.before = this.look.chosen;
+    this.finishSearch(addedId(this.store.act("/api/classes", { action: "add", name, color })));
   }
 
   edit(id) {
@@ -202,11 +197,23 @@ export class ClassList {
     const others = this.store.classes.filter((one) => one.id !== id);
     const choices = others.map((one) => element("option", { text: one.name, attributes: { value: String(one.id) } }));
     find("class-into").replaceChildren(element("option", { text: "No other class", attributes: { value: "" } }), ...choices);
+    this.showParts(id);
     const digits = Array.from({ length: NUM_KEYS }, (_, place) => String(place + 1));
     find("class-key").replaceChildren(...["", ...digits].map((digit) => element("option", { text: digit || "None", attributes: { value: digit } })));
     find("class-key").value = String(this.keyOf(id) ?? "");
     this.dialog.showModal();
     find("class-name").select();
+  }
+
+  // The classes that were merged into one, each with a button that splits it off again.
+  showParts(id) {
+    const parts = this.store.state.classes.filter((one) => one.merged_into !== null && this.store.resolve(one.id)?.id === id);
+    const rows = parts.map((one) => {
+      const split = () => { this.store.act("/api/classes", { action: "split", id: one.id }); this.dialog.close(); };
+      const attributes = { type: "button", title: `Let the marks of ${one.name} count for itself again` };
+      return element("li", {}, swatch(one.color), element("span", { classes: "name", text: one.name }), element("button", { classes: "text", text: "Split off", attributes, on: { click: split } }));
+    });
+    find("class-parts").replaceChildren(...rows);
   }
 
   save() {

@@ -29,14 +29,18 @@ export function swatch(color) {
 
 export const percent = (share) => (share === null || share === undefined ? "–" : `${Math.floor(100 * share + 1e-9)} %`);
 
-export function toast(sentence, kind = "error") {
+// `offer` is a button in it: {text, does}.
+export function toast(sentence, kind = "error", { isLasting = false, offer = null } = {}) {
   const place = find("toasts");
   for (const old of place.children) if (old.dataset.sentence === sentence) old.remove();
   const made = element("div", { classes: `toast ${kind}`, attributes: { role: kind === "error" ? "alert" : "status" } });
   made.dataset.sentence = sentence;
   const close = element("button", { classes: "icon", attributes: { type: "button", "aria-label": "Close" }, on: { click: () => made.remove() } }, icon("close"));
-  made.append(element("p", { text: sentence }), close);
+  made.append(element("p", { text: sentence }));
+  if (offer) made.append(element("button", { classes: "text", text: offer.text, attributes: { type: "button" }, on: { click: () => { made.remove(); offer.does(); } } }));
+  made.append(close);
   place.append(made);
   while (place.children.length > 3) place.firstChild.remove();
-  setTimeout(() => made.remove(), 10_000);
+  if (!isLasting) setTimeout(() => made.remove(), 10_000);
+  return made;
 }

@@ -88,9 +88,23 @@ export function fillHelp() {
   find("keys").replaceChildren(...columns);
 }
 
-// A letter without regard to Shift and Caps Lock.
-export function keyName({ key }) {
-  return key.length === 1 ? key.toLowerCase() : key;
+// A letter without regard to Shift and Caps Lock; where a keyboard writes other letters (Greek, Russian), the Latin one
+// of the key.
+export function keyName({ key, code }) {
+  if (key.length !== 1) return key;
+  return key > "~" && /^Key[A-Z]$/.test(code) ? code.slice(3).toLowerCase() : key.toLowerCase();
+}
+
+// The digit 1 to 9 that a key stands for, else null: what it writes, or, where its row writes something else unless
+// Shift is held (French, Czech), the key itself.
+export function digitOf({ key, code, shiftKey }) {
+  if (/^[1-9]$/.test(key)) return Number(key);
+  return /^Digit[1-9]$/.test(code) && !shiftKey ? Number(code.slice(5)) : null;
+}
+
+// Whether AltGr is held, with which keyboards write such signs as [ and ]. Windows says Ctrl and Alt are held then.
+export function isThirdLevel(event) {
+  return event.getModifierState("AltGraph") || (event.ctrlKey && event.altKey && event.key.length === 1 && !/^[a-z0-9 ]$/i.test(event.key));
 }
 
 function isTyping(target) {
@@ -105,8 +119,8 @@ export function listen(actions, extra) {
       event.preventDefault();
       return;
     }
-    if (event.ctrlKey || event.metaKey || event.altKey) {
-      const letter = event.key.toLowerCase();
+    if ((event.ctrlKey || event.metaKey || event.altKey) && !isThirdLevel(event)) {
+      const letter = keyName(event);
       if (event.altKey || !["z", "y"].includes(letter)) return;
       event.preventDefault();
       actions[letter === "y" || event.shiftKey ? "redo" : "undo"]();

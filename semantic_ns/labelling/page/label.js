@@ -6,7 +6,7 @@ import { element, find, percent, swatch, toast } from "./dom.js";
 import { Field } from "./field.js";
 import { bindExport, showImport } from "./files.js";
 import { FreeView } from "./free.js";
-import { fillHelp, keyName, keyOf, listen } from "./keys.js";
+import { digitOf, fillHelp, isThirdLevel, keyName, keyOf, listen } from "./keys.js";
 import { Pointer } from "./pointer.js";
 import { Questions } from "./questions.js";
 import { Regions } from "./regions.js";
@@ -116,11 +116,15 @@ function choose(id) {
   look.chosen = id;
   classes.reveal = true;
   if (tool.mode !== "paint") tool.mode = "paint";
-  localStorage.setItem(`sns-label class ${store.state.key}`, String(id));
+  rememberClass();
   classes.show();
   showTool();
   if (look.only) view.colorLabels();
   if (segments.proposal) segments.show();
+}
+
+function rememberClass() {
+  if (typeof look.chosen === "number") localStorage.setItem(`sns-label class ${store.state.key}`, String(look.chosen));
 }
 
 function setTool(shape) {
@@ -243,36 +247,59 @@ function showState() {
   find("marks").textContent = String(progress.num_marks);
   find("frames-marked").textContent = `${progress.num_frames_marked} of ${frames.length}`;
   find("minutes").textContent = progress.minutes < 60 ? `${Math.floor(progress.minutes)} min` : `${Math.floor(progress.minutes / 60)} h ${Math.floor(progress.minutes % 60)} min`;
-  if (!store.classOf(look.chosen) || store.classOf(look.chosen).merged_into !== null) look.chosen = store.resolve(look.chosen)?.id ?? store.classes[0]?.id ?? null;
-  const text = JSON.stringify(store.state.classes);
-  if (text !== showState.classes) {
-    showState.classes = text;
-    classes.chooseAwaited();
-    classes.show();
-    showTool();
-    view.colorLabels();
-  }
+  showClasses();
   strip.update();
   field.update();
+}
+
+function showClasses() {
+  const text = JSON.stringify([store.state.classes, store.adding]);
+  if (text === showClasses.text) return;
+  showClasses.text = text;
+  // One that was merged counts as what it was merged into, and one that has been numbered now by its number.
+  const chosen = store.resolve(look.chosen) ?? store.resolve(classes.before) ?? store.classes[0];
+  look.chosen = chosen?.id ?? null;
+  rememberClass();
+  classes.show();
+  showTool();
+  view.colorLabels();
+}
+
+// What tabs did that are closed by now can be taken back, too, but not by mistake.
+async function offerOthers(sentence) {
+  let found = {};
+  try {
+    found = await store.get(`/api/others?client=${store.client}`);
+  } catch { /* the sentence alone, then */ }
+  const { revision, what } = found;
+  if (!what) toast(sentence);
+  else toast(`Nothing of this tab is left to undo. The last action of others is ${what}.`, "error", { offer: { text: "Take it back", does: () => store.act("/api/undo", { revision }, performance.now()) } });
 }
 
 function showConnection() {
   const waiting = store.queue.length;
   const marks = `${waiting} ${waiting === 1 ? "mark waits" : "marks wait"}`;
   const kind = store.problem ? "offline" : waiting ? "sending" : "saved";
-  const offline = waiting ? `Offline: ${marks}` : "Offline: nothing is lost";
+  const [where, rest] = store.isOfAnother ? ["Another session", "reload to see it"] : ["Offline", "nothing is lost"];
+  const offline = `${where}: ${waiting ? marks : rest}`;
   find("state").dataset.kind = kind;
   find("state-text").textContent = { offline, sending: waiting > 1 ? `Sending: ${marks}` : "Sending", saved: "Saved" }[kind];
   find("state").title = store.problem || "Every mark is on the disk before it counts as saved.";
-  if (store.problem && store.problem !== showConnection.told && store.problem !== "The server does not answer.") toast(store.problem);
+  if (store.problem === showConnection.told) return;
   showConnection.told = store.problem;
+  showConnection.lasting?.remove();
+  if (store.problem && store.problem !== "The server does not answer.") {
+    const made = toast(store.problem, "error", { isLasting: store.isOfAnother });
+    showConnection.lasting = store.isOfAnother ? made : null; // it holds for as long as that is so
+  }
 }
 
 store.addEventListener("state", () => { if (find("strip").children.length) showState(); });
 store.addEventListener("connection", showConnection);
 store.addEventListener("error", (event) => toast(event.detail));
+store.addEventListener("undo-refused", (event) => offerOthers(event.detail));
 store.addEventListener("notice", (event) => toast(event.detail, "info"));
-store.addEventListener("pending", () => view.request());
+store.addEventListener("pending", () => { if (find("strip").children.length) showClasses(); view.request(); });
 store.addEventListener("segment", () => { find("tip").textContent = segments.isWaiting ? "Looking for what is there" : TIPS[tool.shape]; });
 store.addEventListener("hover", () => { find("under").textContent = underPointer(); find("zoom").textContent = `${Math.round(100 * view.scale)} %`; });
 store.addEventListener("layers", (event) => {
@@ -378,8 +405,8 @@ function extraKey(event) {
     else if (view.pointer) useTool();
   } else if (/^Digit[1-9]$/.test(event.code) && event.altKey && !event.ctrlKey && look.chosen !== null) {
     classes.assignKey(look.chosen, Number(event.code.slice(5)));
-  } else if (/^[1-9]$/.test(event.key) && !event.ctrlKey && !event.metaKey && !event.altKey) {
-    const found = classes.byKey(Number(event.key));
+  } else if (digitOf(event) && !event.ctrlKey && !event.metaKey && !event.altKey && !isThirdLevel(event)) {
+    const found = classes.byKey(digitOf(event));
     if (found !== undefined) choose(found);
   } else return false;
   return true;

@@ -138,6 +138,10 @@ export class Questions {
     }
     const { question, unit } = this.current;
     const class_id = isGuess ? unit.guess : this.look.chosen;
+    if (typeof class_id === "string") {
+      this.report("Expected a class that is saved, found one that is still being added; answer again in a moment.");
+      return;
+    }
     if (class_id === null && !question.is_of_frame) {
       this.report(isGuess ? "Expected a guess to confirm, found none; choose a class and press U." : "Expected a class to answer with; choose one.");
       return;

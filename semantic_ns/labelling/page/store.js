@@ -9,11 +9,14 @@ const PATIENCE_MS = 60_000;
 const NUM_LAYERS = 24; // label layers that are kept; a large frame has some megabytes
 const NUM_REGION_MAPS = 8;
 
+const ADDED = /^added by ([0-9]+)$/;
+
 export const NOTHING = -1;
 export const VOID = -2;
 
 class Refused extends Error {}
 class Unreachable extends Error {}
+class OfAnother extends Unreachable {} // another session has taken the place of that of this page
 
 export class Store extends EventTarget {
   constructor() {
@@ -22,9 +25,11 @@ export class Store extends EventTarget {
     this.shown = 0;
     this.queue = [];
     this.inFlight = null;
-    this.takenBack = []; // marks undone before they were sent
+    this.takenBack = []; // what was undone, the last one at the end: a mark that was never sent, or null for what the server took back
+    this.added = new Map(); // ids of classes by what stood for them until the server had numbered them
     this.layers = new Map(); // frame -> {revision, labels, confidence}
     this.problem = ""; // why the server does not answer; empty while it does
+    this.isOfAnother = false; // whether another session answers
     this.refreshing = new Map();
     this.regionMaps = new Map();
     this.wake = () => {};
@@ -60,8 +65,9 @@ export class Store extends EventTarget {
 
   async ask(path, body, signal = AbortSignal.timeout(PATIENCE_MS)) {
     let answer;
-    const options = { credentials: "same-origin", signal };
-    if (body) Object.assign(options, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+    const headers = this.state ? { "X-Session-Key": this.state.key } : {};
+    const options = { credentials: "same-origin", signal, headers };
+    if (body) Object.assign(options, { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body: JSON.stringify(body) });
     try {
       answer = await fetch(path, options);
     } catch {
@@ -72,6 +78,7 @@ export class Store extends EventTarget {
     try {
       sentence = (await answer.json()).error ?? sentence;
     } catch { /* an answer of something in between */ }
+    if (answer.status === 412) throw new OfAnother(sentence);
     // Only what is wrong with the request itself is given up; all else is tried again.
     const isFinal = answer.status >= 400 && answer.status < 500 && ![401, 403, 408, 429].includes(answer.status);
     throw isFinal ? new Refused(sentence) : new Unreachable(sentence);
@@ -82,12 +89,14 @@ export class Store extends EventTarget {
     const sentence = error instanceof Unreachable || error instanceof Refused ? error.message : "The server's answer was cut off.";
     if (this.problem === sentence) return;
     this.problem = sentence;
+    this.isOfAnother = error instanceof OfAnother;
     this.emit("connection");
   }
 
   recover() {
     if (!this.problem) return;
     this.problem = "";
+    this.isOfAnother = false;
     this.emit("connection");
     this.wake();
   }
@@ -127,14 +136,16 @@ export class Store extends EventTarget {
   }
 
   act(path, body, made = 0) {
-    if (path === "/api/undo" && this.takeBackUnsent()) return;
-    if (path === "/api/redo" && this.takenBack.length) {
+    if (path === "/api/undo") {
+      if (!body.revision && this.takeBackUnsent()) return null;
+      this.takenBack.push(null);
+    } else if (path === "/api/redo") {
       const item = this.takenBack.pop();
-      this.push({ ...item, sequence: nextSequence() });
-      return;
+      if (item) return this.push({ ...item, sequence: nextSequence() });
+    } else {
+      this.takenBack = []; // as the server does
     }
-    if (path === "/api/marks") this.takenBack = [];
-    this.push({ client: this.client, sequence: nextSequence(), path, body, made });
+    return this.push({ client: this.client, sequence: nextSequence(), path, body, made });
   }
 
   push(item) {
@@ -142,6 +153,13 @@ export class Store extends EventTarget {
     this.saveQueue();
     this.emit("pending");
     this.pump();
+    return item;
+  }
+
+  // A mark may be of a class that waits before it: the server then knows the class by the action that adds it.
+  bodyOf({ body }) {
+    const addedBy = ADDED.exec(body.mark?.class_id)?.[1];
+    return addedBy ? { ...body, mark: { ...body.mark, class_id: null }, added_by: Number(addedBy) } : body;
   }
 
   takeBackUnsent() {
@@ -160,7 +178,7 @@ export class Store extends EventTarget {
       const item = this.queue[0];
       const since = this.state.revision;
       this.inFlight = this.wasTried = item;
-      const body = { ...item.body, client: item.client, sequence: item.sequence, show: this.shown, with_confidence: true, since };
+      const body = { ...this.bodyOf(item), client: item.client, sequence: item.sequence, show: this.shown, with_confidence: true, since };
       let answer = null;
       let layer = null;
       try {
@@ -173,13 +191,15 @@ export class Store extends EventTarget {
           await this.rest(turn++);
           continue;
         }
-        this.emit("error", error.message);
+        if (item.path === "/api/undo") this.takenBack.splice(this.takenBack.lastIndexOf(null) >>> 0, 1);
+        this.emit(item.path === "/api/undo" ? "undo-refused" : "error", error.message);
       }
       turn = 0;
+      if (answer?.added !== undefined) this.added.set(addedId(item), answer.added);
       this.finish(item);
       this.recover();
-      this.emit("pending");
       if (answer) this.receive(answer, since, layer, item); // at once, so that no picture is drawn without the mark
+      this.emit("pending");
       if (answer?.notice) this.emit("notice", answer.notice);
       this.emit("done", item);
     }
@@ -307,12 +327,24 @@ export class Store extends EventTarget {
   }
 
   classOf(id) {
-    return this.state.classes.find((one) => one.id === id);
+    const known = this.added.get(id) ?? id;
+    return this.state.classes.find((one) => one.id === known) ?? this.adding.find((one) => one.id === known);
   }
 
   get classes() {
-    return this.state.classes.filter((one) => one.merged_into === null);
+    const known = this.state.classes.filter((one) => one.merged_into === null);
+    return [...known, ...this.adding.filter(({ name }) => !known.some((one) => one.name === name))];
   }
+
+  // Classes that the server has not numbered yet.
+  get adding() {
+    const items = this.queue.filter(({ path, body }) => path === "/api/classes" && body.action === "add");
+    return items.map((item) => ({ id: addedId(item), name: item.body.name, color: item.body.color ?? "#888888", is_locked: false, merged_into: null }));
+  }
+}
+
+export function addedId({ sequence }) {
+  return `added by ${sequence}`;
 }
 
 function forgetOldest(map, count, kept) {
