@@ -24,6 +24,7 @@ from semantic_ns.labelling.journal import Journal
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.painting import Painting
 from semantic_ns.labelling.progress import Progress
+from semantic_ns.labelling.region_maps import RegionMaps
 from semantic_ns.labelling.shown import Said, SaidLabels, ShownLabels
 from semantic_ns.labelling.spreading import REACHED, Beneath, Spreader, SpreadLabels
 from semantic_ns.labelling.state import (
@@ -41,8 +42,6 @@ from semantic_ns.labelling.surface import FrameInfo, LabelSurface, read_color
 from semantic_ns.labels.class_table import ClassTable
 
 JOURNAL_FILE = "marks.jsonl"
-_REGIONS_OF_FRAME = 400
-"""Super-pixels of an image, about."""
 
 
 class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
@@ -93,8 +92,8 @@ class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
             refuse_other_scene(self._journal, surface)
             self._state = SessionState(self.frames, self._journal.header, self.regions)
             self._shown: SpreadLabels | None = None
-            self._regions: dict[int, Int32[ndarray, "height width"]] = {}
             self._color = lru_cache(16)(lambda frame: read_color(self.frames[frame]))
+            self._regions = RegionMaps(self._color)
             for values in self._journal.entries:
                 self._state.take(values)
             self._changes = FrameChanges(len(self.frames), self._state.log.revision)
@@ -136,12 +135,14 @@ class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
             SceneError: if frame or class are unknown, or it covers no pixel, or only such of locked classes.
             JournalWriteError: if it cannot be written down; it is then not taken.
         """
+        # Before the session is locked, for it may take seconds.
+        regions = self.regions(mark.frame) if mark.shape["kind"] == "region" else None
 
         def describe() -> dict[str, Any]:
             info = self._state.info(mark.frame)
             if mark.class_id is not None:
                 self._state.classes.find(mark.class_id)
-            mask = mark.mask(info.height, info.width, lambda: self.regions(mark.frame))
+            mask = mark.mask(info.height, info.width, lambda: self.regions(mark.frame) if regions is None else regions)
             values: dict[str, Any] = {"mark": mark.to_json()}
             kept = self._less_locked(mark, mask)
             if kept is not mask or mark.shape["kind"] == "region":
@@ -244,15 +245,9 @@ class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
             return self._state.painted(frame)
 
     def regions(self, frame: Unchecked) -> Int32[ndarray, "height width"]:
-        """Super-pixels of a frame, numbered from 0."""
-        info = self._state.info(frame)
-        with self._lock:
-            if frame not in self._regions:
-                from semantic_ns.active_learning.pool.units import super_pixels
-
-                color = self.color(frame).astype(np.float32) / 255
-                self._regions[frame] = super_pixels(color, max(16, info.height * info.width // _REGIONS_OF_FRAME))
-            return self._regions[frame]
+        """Super-pixels of a frame, numbered from 0 (slow the first time: nobody else waits for it)."""
+        self._state.info(frame)
+        return self._regions.of(int(frame))
 
     def progress(self) -> Progress:
         """How far the session has come."""
