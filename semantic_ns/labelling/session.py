@@ -14,25 +14,26 @@ from numpy import ndarray
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.run_lengths import encode_coco
-from semantic_ns.labelling.changes import FrameChanges
+from semantic_ns.labelling.changes import FrameChanges, SeenVoxels
 from semantic_ns.labelling.class_actions import ClassActions
 from semantic_ns.labelling.classes import LabelClass
 from semantic_ns.labelling.free_views import FreeViews
 from semantic_ns.labelling.import_actions import ImportActions
-from semantic_ns.labelling.imports import DEFAULT_WEIGHT, ImportedLabels, kept_import
+from semantic_ns.labelling.imports import DEFAULT_WEIGHT, ImportedLabels
 from semantic_ns.labelling.journal import Journal
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.painting import Painting
 from semantic_ns.labelling.progress import Progress
 from semantic_ns.labelling.region_maps import RegionMaps
 from semantic_ns.labelling.shown import Said, SaidLabels, ShownLabels
-from semantic_ns.labelling.spreading import REACHED, Beneath, Spreader, SpreadLabels
+from semantic_ns.labelling.spreaders import Begun, Spreaders
+from semantic_ns.labelling.spreading import REACHED, SpreadLabels
 from semantic_ns.labelling.state import (
+    AtLock,
     ImportInForce,
     SessionState,
     Unchecked,
     check_client,
-    evidence_of,
     journal_header,
     refuse_large_ids,
     refuse_other_scene,
@@ -83,7 +84,8 @@ class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
     ) -> None:
         self.frames: Sequence[FrameInfo] = surface.frames
         self._surface, self._finer, self._clock, self._folder = surface, finer, clock, folder
-        self._is_begun = self._is_closed = False
+        self._is_closed = False
+        self._begun: Begun | None = None
         self._background: threading.Thread | None = None
         self._lock = threading.RLock()
         refuse_large_ids(surface)
@@ -100,9 +102,9 @@ class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
             self._add_missing(classes)
             if imported is not None:
                 self._add_import(imported, import_weight)
-            self._aside: dict[Any, Spreader] = {}
-            self._beneath, self._spreader = self._begun_anew(self._state.imported)
-            self._is_begun = True
+            self._spreaders = Spreaders(folder)
+            self._begun = self._begin(self._state.imported, self._state.locks())
+            self._spreader = self._begun.spreader
         except BaseException:
             self._journal.close()
             raise
@@ -182,21 +184,28 @@ class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
     def _act(self, kind: str, client: Unchecked, sequence: Unchecked, describe: Callable[[], dict[str, Any]]) -> int:
         """Take an action, once it is on the disk."""
         check_client(client, sequence)
-        with self._lock:
-            answer = self._state.log.answer(client, sequence)
-            if answer is not None:
-                return answer
-            values = {"kind": kind, "client": client, "sequence": sequence, "time": self._clock(), **describe()}
-            before, after = self._state.imported, self._state.imported_after(values)
-            # First of all: what cannot be read is not switched on, neither here nor in the journal.
-            begun = self._begun_anew(after) if after != before and self._is_begun else None
-            self._journal.append(values)
-            self._shown = None
-            self._changes.painted(self._state.take(values), self._state.log.revision)
-            if begun is not None:
-                self._beneath, self._spreader = begun
-                self._refine()
-            return self._state.log.revision
+        begun: Begun | None = None
+        while True:
+            with self._lock:
+                answer = self._state.log.answer(client, sequence)
+                if answer is not None:
+                    return answer
+                values = {"kind": kind, "client": client, "sequence": sequence, "time": self._clock(), **describe()}
+                before, after = self._state.imported, self._state.imported_after(values)
+                if after == before or self._begun is None or (begun is not None and begun.imported == after):
+                    return self._take(values, None if after == before else begun)
+                locks = self._state.locks()
+            # Others act meanwhile. Before the journal has it, for what cannot be read is not switched on.
+            begun = self._begin(after, locks)
+
+    def _take(self, values: dict[str, Any], begun: Begun | None) -> int:
+        self._journal.append(values)
+        self._shown = None
+        self._changes.painted(self._state.take(values), self._state.log.revision)
+        if begun is not None:
+            self._begun, self._spreader = begun, begun.spreader
+            self._refine()
+        return self._state.log.revision
 
     def _less_locked(self, mark: Mark, mask: ndarray) -> ndarray:
         """The pixels of a mark without those that show a locked class other than its own."""
@@ -315,50 +324,45 @@ class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
 
     def _spread(self) -> SpreadLabels:
         if self._shown is None:
-            self._shown = self._state.spread_by(self._spreader, self._spreader_with)
+            self._shown = self._state.spread_by(self._spreader, self._spreaders.aside)
             self._changes.take(self._spreader.surface, self._shown, self._state.log.revision)
         return self._shown
 
-    def _begun_anew(self, imported: ImportInForce | None) -> tuple[Beneath | None, Spreader]:
-        """A spreader over the coarser surface with imported labels, and these."""
-        beneath = self._read_beneath(imported)
-        return beneath, Spreader(self._surface, beneath, self._folder)
-
-    def _read_beneath(self, imported: ImportInForce | None) -> Beneath | None:
-        if imported is None or not imported.is_on:
-            return None
-        labels, ids = kept_import(self._folder, imported.checksum), dict(imported.ids)
-        return Beneath(labels, imported.weight, tuple(ids[entry.id] for entry in labels.classes))
-
-    def _spreader_with(self, surface: LabelSurface, imported: ImportInForce | None) -> Spreader:
-        """A spreader with imported labels that were in force when a class was locked."""
-        key = surface, evidence_of(imported)
-        if key not in self._aside:
-            if len(self._aside) > 1:  # each holds a factored matrix
-                self._aside.clear()
-            self._aside[key] = Spreader(surface, self._read_beneath(imported), self._folder)
-        return self._aside[key]
+    def _begin(self, imported: ImportInForce | None, locks: list[AtLock]) -> Begun:
+        """What to spread with over the coarser surface with imported labels, and with those of locks (slow)."""
+        begun = self._spreaders.begin(self._surface, imported)
+        self._spreaders.make_for_locks(self._surface, imported, locks)
+        return begun
 
     def _refine(self) -> None:
         """Let a thread factor the system of the finer surface, if there is one."""
-        if self._finer is not None:
-            self._background = threading.Thread(target=self._take_finer, args=(self._finer,), daemon=True)
+        if self._finer is not None and self._begun is not None:
+            asked = self._finer, self._begun, self._background
+            self._background = threading.Thread(target=self._take_finer, args=asked, daemon=True)
             self._background.start()
 
-    def _take_finer(self, surface: LabelSurface) -> None:
+    def _take_finer(self, surface: LabelSurface, begun: Begun, before: threading.Thread | None) -> None:
         """Factor the system of a finer surface, solve for the marks of meanwhile, and spread over it from then on."""
-        beneath = self._beneath
+        if before is not None:
+            before.join()  # which ends soon: it, too, looks whether others have begun anew
         try:
-            spreader = Spreader(surface, beneath, self._folder)
-            while not self._is_closed and beneath is self._beneath:
+            if begun is not self._begun or self._is_closed:
+                return
+            spreader, seen = self._spreaders.make(surface, begun.imported), SeenVoxels(surface)
+            while not self._is_closed and begun is self._begun:
                 with self._lock:
                     revision, marks = self._state.log.revision, list(self._state.painting.marks.values())
+                    locks = self._state.locks()
                 spreader.prepare(Painting.of(marks))
+                self._spreaders.prepare_locks(spreader, begun.imported, locks)
                 with self._lock:
-                    is_current = self._state.log.revision == revision and beneath is self._beneath
+                    is_current = self._state.log.revision == revision and begun is self._begun
                     if is_current and not self._is_closed:
                         self._shown, self._spreader = None, spreader
+                        self._begun = Begun(begun.imported, spreader)  # without the coarser one
+                        self._changes.expect(seen)
                         self._spread()
+                        self._spreaders.keep_only(surface)
                         return
         except MemoryError:
             announce("labelling", "the finer surface does not fit into memory; labels keep to the coarser one")

@@ -57,6 +57,21 @@ class ImportInForce:
         return (self.checksum, self.weight, self.ids) if self.is_on else None
 
 
+@dataclass(frozen=True, eq=False)
+class AtLock:
+    """What was in force when a class was locked.
+
+    Attributes:
+        class_id: The class.
+        imported: The labels that were imported last before, if any were.
+        marks: The marks.
+    """
+
+    class_id: int
+    imported: ImportInForce | None
+    marks: list[PaintedMark]
+
+
 SpreaderWith = Callable[[LabelSurface, "ImportInForce | None"], Spreader]
 """Gives a spreader over a surface with other imported labels than those in force now."""
 
@@ -262,26 +277,32 @@ class SessionState:
         self, spreader: Spreader, spreader_with: SpreaderWith, final_ids: Mapping[int, int]
     ) -> Int16[ndarray, "voxels"] | None:
         """The locked class that each voxel near marks showed when that class was locked, -1 for none."""
+        frozen = None
+        for lock in self.locks():
+            labels = self._labels_before(lock, spreader, spreader_with, final_ids)
+            frozen = np.full(len(labels), NOTHING, np.int16) if frozen is None else frozen
+            frozen[(labels == lock.class_id) & (frozen == NOTHING)] = lock.class_id
+        return frozen
+
+    def locks(self) -> list[AtLock]:
+        """What was in force when each locked class was locked, in the order in which they were."""
         locked = self.locked_for(None)
         revisions = {
             entry.values["id"]: entry.revision
             for entry in self.log.in_force()
             if entry.kind == "lock_class" and entry.values["id"] in locked
         }
-        frozen = None
+        found = []
         for number, revision in sorted(revisions.items(), key=lambda item: item[1]):
-            labels = self._labels_before(revision, spreader, spreader_with, final_ids)
-            frozen = np.full(len(labels), NOTHING, np.int16) if frozen is None else frozen
-            frozen[(labels == number) & (frozen == NOTHING)] = number
-        return frozen
+            entries = list(self.log.in_force(revision))
+            marks = [self._painted(entry) for entry in entries if entry.kind == "mark"]
+            found.append(AtLock(number, _imported(entries), marks))
+        return found
 
     def _labels_before(
-        self, revision: int, spreader: Spreader, spreader_with: SpreaderWith, final_ids: Mapping[int, int]
+        self, lock: AtLock, spreader: Spreader, spreader_with: SpreaderWith, final_ids: Mapping[int, int]
     ) -> Int16[ndarray, "voxels"]:
-        entries = list(self.log.in_force(revision))
-        marks = [self._painted(entry) for entry in entries if entry.kind == "mark"]
-        imported = _imported(entries)
-        evidence = evidence_of(imported)
+        imported, marks, evidence = lock.imported, lock.marks, evidence_of(lock.imported)
         # By the surface, not the spreader: one that is gone leaves its number in memory to another.
         key = spreader.surface, evidence, tuple(mark.number for mark in marks), tuple(sorted(final_ids.items()))
         if key not in self._labels_at_locks:
