@@ -50,7 +50,7 @@ class SlowFactors:
 @pytest.fixture
 def imported() -> ImportedLabels:
     ids = np.where(truth(FRAMES) == 0, WALL, LAMP).astype(np.int16)
-    return ImportedLabels("predicted", ids, CLASSES)
+    return ImportedLabels.of("predicted", ids, CLASSES)
 
 
 @pytest.fixture
