@@ -46,7 +46,7 @@ class FreeViews:
         frames, rows, columns = surface.drawn_discs.pixels.T
         for frame in sorted({mark.frame for mark in self._state.painting.marks.values()}):
             of_frame = slice(*np.searchsorted(frames, [frame, frame + 1]))
-            painted = self._state.painted(frame)[rows[of_frame], columns[of_frame]]
+            painted = self._state.painted_at(frame, rows[of_frame], columns[of_frame])
             is_painted = painted != NOTHING
             labels[of_frame] = np.where(is_painted, np.maximum(painted, NOTHING), labels[of_frame])
             confidence[of_frame][is_painted] = 1

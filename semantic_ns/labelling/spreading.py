@@ -88,7 +88,7 @@ class Spreader:
             pixels = painting.pixels(number)
             known = self._parts.get(number)
             if known is None or known[0] is not pixels:
-                voxels = np.unique(self.surface.voxels_of(mark.frame).reshape(-1)[pixels])
+                voxels = np.unique(self.surface.voxels_at(mark.frame, *np.divmod(pixels, mark.width)))
                 voxels = voxels[voxels >= 0].astype(np.int32)
                 known = pixels, split_voxels(voxels) if len(voxels) else []
                 self._parts[number] = known

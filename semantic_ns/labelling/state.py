@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int16, Int32
+from jaxtyping import Int, Int16, Int32
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
@@ -243,13 +243,24 @@ class SessionState:
         owners = self.painting.owners(frame)
         if owners is None:
             return np.full((self._frames[frame].height, self._frames[frame].width), NOTHING, np.int16)
-        labels = np.full(int(owners.max()) + 1, NOTHING, np.int16)
-        final_ids = self._final_ids()
-        for number in np.flatnonzero(np.bincount(owners.reshape(-1))):
-            mark = self.painting.marks.get(int(number))
-            if mark is not None:
-                labels[number] = DO_NOT_KNOW if mark.class_id is None else final_ids.get(mark.class_id, NOTHING)
-        return labels[owners]
+        return self._said_by(frame)[owners.all()]
+
+    def painted_at(
+        self, frame: int, rows: Int[ndarray, "*pixels"], columns: Int[ndarray, "*pixels"]
+    ) -> Int16[ndarray, "*pixels"]:
+        """The same of single pixels: what is painted elsewhere costs no time."""
+        owners = self.painting.owners(frame)
+        if owners is None:
+            return np.full(np.shape(rows), NOTHING, np.int16)
+        return self._said_by(frame)[owners.at(rows, columns)]
+
+    def _said_by(self, frame: int) -> Int16[ndarray, "numbers"]:
+        """What each mark on a frame paints, by its number; the other numbers paint nothing."""
+        marks = {number: mark for number, mark in self.painting.marks.items() if mark.frame == frame}
+        said, final_ids = np.full(max(marks, default=0) + 1, NOTHING, np.int16), self._final_ids()
+        for number, mark in marks.items():
+            said[number] = DO_NOT_KNOW if mark.class_id is None else final_ids.get(mark.class_id, NOTHING)
+        return said
 
     def locked_for(self, class_id: int | None) -> set[int]:
         """The locked classes that marks of a class (None: erasing or void) must leave alone."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, UInt8
+from jaxtyping import Float32, Float64, Int, Int32, UInt8
 from numpy import ndarray
 from PIL import Image
 
@@ -113,6 +113,12 @@ class LabelSurface:
         """The voxel of each disc, -1 for none."""
         frames, rows, columns = self.discs.pixels.T
         return self.pixel_voxels[frames, rows // self.stride, columns // self.stride]
+
+    def voxels_at(
+        self, frame: int, rows: Int[ndarray, "*pixels"], columns: Int[ndarray, "*pixels"]
+    ) -> Int32[ndarray, "*pixels"]:
+        """The voxels of single pixels of a frame, -1 for none."""
+        return self.pixel_voxels[frame, rows // self.stride, columns // self.stride]
 
     def voxels_of(self, frame: int) -> Int32[ndarray, "height width"]:
         """The voxel of each pixel of a frame, -1 for none."""
