@@ -54,6 +54,7 @@ def open_session(
     folder = folder or load_config.parent / FOLDER
     surfaces = label_surfaces(load_config, numbers, folder)
     finer = surfaces[-1] if len(surfaces) > 1 else None
+    _tell_stride(surfaces[0])
     try:
         imported = None if labels is None else labels.read(surfaces[0].frames, _table_of(surfaces[0], classes))
         return LabelSession(surfaces[0], folder, classes, finer, imported, import_weight)
@@ -62,6 +63,18 @@ def open_session(
             f"Expected enough memory to label {len(surfaces[0].frames)} images over {surfaces[0].graph.num_nodes} "
             "voxels, found too little; end other programs, or start with fewer --voxels."
         ) from error
+
+
+def _tell_stride(surface: LabelSurface) -> None:
+    """Say how large the blocks are in which labels spread, if they are larger than a pixel."""
+    stride, info = surface.stride, surface.frames[0]
+    if stride > 1:
+        announce(
+            "labelling",
+            f"of {len(surface.frames)} images of {info.width}x{info.height} the surface is known at one of {stride} "
+            f"pixels along rows and columns: labels that spread show blocks of {stride}x{stride} pixels in the page, "
+            "and in an export they follow the edges of the pictures; narrower things may be missing",
+        )
 
 
 def _table_of(surface: LabelSurface, classes: Sequence[str] | ClassTable) -> ClassTable:

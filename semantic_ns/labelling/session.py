@@ -25,7 +25,7 @@ from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.painting import Painting
 from semantic_ns.labelling.progress import Progress
 from semantic_ns.labelling.region_maps import RegionMaps
-from semantic_ns.labelling.shown import Said, SaidLabels, ShownLabels
+from semantic_ns.labelling.shown import LabelsAlongEdges, Said, SaidLabels, ShownLabels
 from semantic_ns.labelling.spreaders import Begun, Spreaders
 from semantic_ns.labelling.spreading import REACHED, SpreadLabels
 from semantic_ns.labelling.state import (
@@ -247,6 +247,15 @@ class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
         with self._lock:
             return self._shown_labels().confidence(frame)
 
+    def shown_every(
+        self, step: int
+    ) -> tuple[Int16[ndarray, "frames rows columns"], Float32[ndarray, "frames rows columns"]]:
+        """Labels and confidence of every n-th pixel along rows and columns of all frames, at one revision.
+
+        Marks are taken meanwhile.
+        """
+        return self._frozen_labels().every(step)
+
     def painted(self, frame: Unchecked) -> Int16[ndarray, "height width"]:
         """Painted pixels alone: the class id, -2 where void is painted, -1 elsewhere."""
         self._state.info(frame)
@@ -285,7 +294,8 @@ class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
     ) -> list[Path]:
         """Write label images of all frames and the table of classes into a new folder, see `export_labels`.
 
-        They are those of the revision at which it begins. Marks are taken meanwhile.
+        They are those of the revision at which it begins. Marks are taken meanwhile. Where the voxel of every n-th
+        pixel alone is known, spread labels follow the edges of the pictures in between, see `edges.along_edges`.
 
         Args:
             folder: A new or an empty folder outside the scene.
@@ -297,8 +307,7 @@ class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
         """
         from semantic_ns.labelling.export import export_labels
 
-        with self._lock:
-            shown = ShownLabels(self._state.frozen(), self._spreader.surface, self._spread())
+        shown = LabelsAlongEdges(self._frozen_labels(), self.color)
         shown = shown if said is None else SaidLabels(shown, said)
         return export_labels(shown, folder, least_confidence, painted_only, coco, points)
 
@@ -318,6 +327,11 @@ class LabelSession(ClassActions, ImportActions, FreeViews, Suggestions):
         with self._lock:
             self._is_closed = True
             self._journal.close()
+
+    def _frozen_labels(self) -> ShownLabels:
+        """What is shown now, which later actions do not change."""
+        with self._lock:
+            return ShownLabels(self._state.frozen(), self._spreader.surface, self._spread())
 
     def _shown_labels(self) -> ShownLabels:
         return ShownLabels(self._state, self._spreader.surface, self._spread())
