@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float32, Int16, Int32, UInt8
+from jaxtyping import Float32, Int16, Int32, Shaped, UInt8
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
@@ -41,11 +41,16 @@ class ShownLabels:
 
     def labels(self, frame: Unchecked) -> Int16[ndarray, "height width"]:
         """Class ids, painted where painted, else those of the voxels; -1 where nothing is known, or for void."""
-        return self._labels(self.painted(frame), self._voxels_of(frame))
+        labels, painted = self._spread_on(frame, self.spread.labels, np.int16(NOTHING)), self.painted(frame)
+        is_painted = painted != NOTHING
+        labels[is_painted] = np.maximum(painted[is_painted], NOTHING)
+        return labels
 
     def confidence(self, frame: Unchecked) -> Float32[ndarray, "height width"]:
         """How sure the labels are, 0..1; 1 where painted."""
-        return self._confidence(self.painted(frame), self._voxels_of(frame))
+        confidence = self._spread_on(frame, self.spread.confidence, np.float32(0))
+        confidence[self.painted(frame) != NOTHING] = 1
+        return confidence
 
     def every(self, step: int) -> tuple[Int16[ndarray, "frames rows columns"], Float32[ndarray, "frames rows columns"]]:
         """Labels and confidence of every n-th pixel along rows and columns of all frames, which have one size."""
@@ -55,19 +60,17 @@ class ShownLabels:
         labels, confidence = np.empty(shape, np.int16), np.empty(shape, np.float32)
         for frame in range(len(labels)):
             painted, voxels = self.state.painted_at(frame, rows, columns), self.surface.voxels_at(frame, rows, columns)
-            labels[frame], confidence[frame] = self._labels(painted, voxels), self._confidence(painted, voxels)
+            spread = np.where(voxels >= 0, self.spread.labels[voxels], np.int16(NOTHING))
+            labels[frame] = np.where(painted == NOTHING, spread, np.maximum(painted, NOTHING))
+            sure = np.where(voxels >= 0, self.spread.confidence[voxels], np.float32(0))
+            confidence[frame] = np.where(painted == NOTHING, sure, np.float32(1))
         return labels, confidence
 
-    def _voxels_of(self, frame: int) -> Int32[ndarray, "height width"]:
-        return self.surface.voxels_of(frame)
-
-    def _labels(self, painted: ndarray, voxels: ndarray) -> Int16[ndarray, "rows columns"]:
-        labels = np.where(voxels >= 0, self.spread.labels[voxels], np.int16(NOTHING))
-        return np.where(painted == NOTHING, labels, np.maximum(painted, NOTHING)).astype(np.int16)
-
-    def _confidence(self, painted: ndarray, voxels: ndarray) -> Float32[ndarray, "rows columns"]:
-        confidence = np.where(voxels >= 0, self.spread.confidence[voxels], np.float32(0))
-        return np.where(painted == NOTHING, confidence, np.float32(1))
+    def _spread_on(self, frame: int, of_voxels: ndarray, nothing: np.generic) -> Shaped[ndarray, "height width"]:
+        """What the voxels that the pixels of a frame show have, or nothing; a new array."""
+        voxels = self.surface.pixel_voxels[frame]
+        # At the size of the map, and only then of the frame.
+        return self.surface.enlarged(np.where(voxels >= 0, of_voxels[voxels], nothing), frame)
 
 
 class LabelsAlongEdges(ShownLabels):
@@ -88,8 +91,9 @@ class LabelsAlongEdges(ShownLabels):
     _color: Callable[[int], UInt8[ndarray, "height width 3"]]
     _last: Callable[[int], Int32[ndarray, "height width"]]
 
-    def _voxels_of(self, frame: int) -> Int32[ndarray, "height width"]:
-        return self._last(frame)
+    def _spread_on(self, frame: int, of_voxels: ndarray, nothing: np.generic) -> Shaped[ndarray, "height width"]:
+        voxels = self._last(frame)
+        return np.where(voxels >= 0, of_voxels[voxels], nothing)
 
     def _found(self, frame: int) -> Int32[ndarray, "height width"]:
         surface = self.surface

@@ -15,6 +15,7 @@ from semantic_ns.labelling.actions import ActionLog, Entry
 from semantic_ns.labelling.classes import MAX_CLASS_ID, ClassList, LabelClass, next_id
 from semantic_ns.labelling.journal import Journal
 from semantic_ns.labelling.marks import Mark
+from semantic_ns.labelling.owner_map import OwnerMap
 from semantic_ns.labelling.painting import PaintedMark, Painting
 from semantic_ns.labelling.spreading import REACHED, Spreader, SpreadLabels
 from semantic_ns.labelling.surface import FrameInfo, LabelSurface
@@ -108,6 +109,7 @@ class SessionState:
         self.imported: ImportInForce | None = None
         self._marks: dict[int, PaintedMark] = {}
         self._labels_at_locks: dict[Any, Int16[ndarray, "voxels"]] = {}
+        self._last_painted: tuple[OwnerMap, ndarray, ndarray] | None = None
 
     def take(self, values: Mapping[str, Any]) -> set[int]:
         """Let an action that is in the journal have its effect; returns the frames whose painted pixels may change."""
@@ -243,7 +245,13 @@ class SessionState:
         owners = self.painting.owners(frame)
         if owners is None:
             return np.full((self._frames[frame].height, self._frames[frame].width), NOTHING, np.int16)
-        return self._said_by(frame)[owners.all()]
+        # An answer asks for it several times. Neither array is ever changed.
+        said, last = self._said_by(frame), self._last_painted
+        if last is None or last[0] is not owners or not np.array_equal(last[1], said):
+            painted = said[owners.all()]
+            painted.flags.writeable = False
+            self._last_painted = last = owners, said, painted
+        return last[2]
 
     def painted_at(
         self, frame: int, rows: Int[ndarray, "*pixels"], columns: Int[ndarray, "*pixels"]

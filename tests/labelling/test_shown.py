@@ -80,3 +80,20 @@ def test_marks_are_taken_while_every_nth_pixel_is_looked_up_and_do_not_change_it
     assert is_answered
     assert all((one == other).all() for one, other in zip(found[0], expected, strict=True))
     assert (session.shown_every(1)[0][2] == LAMP).any()
+
+
+def test_an_answer_makes_one_map_of_what_is_painted(painted: LabelSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels, paint and confidence of a frame are asked for one after the other."""
+    made, whole = [], OwnerMap.all
+    monkeypatch.setattr(OwnerMap, "all", lambda owners: made.append(owners) or whole(owners))
+    for number, class_id in enumerate((LAMP, WALL)):
+        painted.add_mark(click(0, class_id, 12, 12, 3), "b", number)
+        made.clear()
+        labels, sure, paint = painted.labels(0), painted.confidence(0), painted.painted(0)
+        assert len(made) == 1
+        assert (paint == class_id).any()
+        assert (labels[paint >= 0] == paint[paint >= 0]).all()
+        assert (sure[paint != -1] == 1).all()
+    painted.merge_class(WALL, LAMP, "b", 2)
+    assert set(np.unique(painted.painted(0))) == {-2, -1, LAMP}
+    painted.close()
