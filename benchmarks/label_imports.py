@@ -70,7 +70,7 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 )
                 if (predicted == number).any()
             )  # fmt: skip
-            imported = ImportedLabels("predictions", np.where(predicted < 0, NO_LABEL, predicted), classes)
+            imported = ImportedLabels.of("predictions", np.where(predicted < 0, NO_LABEL, predicted), classes)
             for weight in options.weights:
                 found = label_by(person, surface, poses, options.marks, options.seed, imported, weight)
                 yield {"mistakes": mistakes, "rate": rate, "weight": weight, "scores": found.scores}

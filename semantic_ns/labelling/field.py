@@ -375,11 +375,8 @@ class FieldFollower:
 
     def _write_targets(self, class_ids: Sequence[int]) -> Path:
         """The labels that the session shows at the pixels whose rays the other process keeps."""
-        stride, shape = self._grid
-        labels, confidence = np.full(shape, -1, np.int16), np.zeros(shape, np.uint8)
-        for frame in range(shape[0]):
-            labels[frame] = self._session.labels(frame)[::stride, ::stride]
-            confidence[frame] = np.rint(self._session.confidence(frame)[::stride, ::stride] * 255)
+        labels, sure = self._session.shown_every(self._grid[0])
+        confidence = np.rint(sure * 255).astype(np.uint8)
         labels[~np.isin(labels, class_ids)] = -1  # of a class that was merged meanwhile
         path = self._folder / "targets.npz"
         with write_errors_as_scene_error(path), replacing(path) as temporary, temporary.open("wb") as file:

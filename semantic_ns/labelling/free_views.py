@@ -67,7 +67,7 @@ class FreeViews:
         for frame, of_frame in owners.items() if masks else ():
             pixels = place.pixels_of(frame, _REACH_OF_ERASER if mark.action == "erase" else 0)
             if of_frame is not None and len(pixels):
-                painted = self._blocks.mask(pixels) & (of_frame != NOBODY)
+                painted = self._blocks.mask(pixels) & (of_frame.all() != NOBODY)
                 masks[frame] = painted | masks[frame] if frame in masks else painted
         return with_masks(mark, masks)
 
@@ -89,7 +89,7 @@ class FreeViews:
         frames, rows, columns = surface.drawn_discs.pixels.T
         for frame in sorted({mark.frame for mark in self._state.painting.marks.values()}):
             of_frame = slice(*np.searchsorted(frames, [frame, frame + 1]))
-            painted = self._state.painted(frame)[rows[of_frame], columns[of_frame]]
+            painted = self._state.painted_at(frame, rows[of_frame], columns[of_frame])
             is_painted = painted != NOTHING
             labels[of_frame] = np.where(is_painted, np.maximum(painted, NOTHING), labels[of_frame])
             confidence[of_frame][is_painted] = 1

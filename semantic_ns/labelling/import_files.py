@@ -30,6 +30,7 @@ from semantic_ns.labelling.classes import MAX_CLASS_ID
 from semantic_ns.labelling.export import CLASSES_FILE
 from semantic_ns.labelling.frame_label_files import read_frame_label_files
 from semantic_ns.labelling.imports import NO_LABEL, ImportedLabels
+from semantic_ns.labelling.packed_labels import PackedLabels
 from semantic_ns.labelling.surface import FrameInfo
 from semantic_ns.labels.class_table import ClassTable
 
@@ -224,7 +225,7 @@ def _match(frames: Sequence[FrameInfo], annotations: Annotations, beside: Path |
 
 def _draw(
     found: _Found, frames: Sequence[FrameInfo], class_ids: Sequence[int]
-) -> tuple[Int16[ndarray, "frames height width"], Int64[ndarray, "classes_and_none"]]:
+) -> tuple[PackedLabels, Int64[ndarray, "classes_and_none"]]:
     """The labels of all frames, and how many pixels of the frames that have some are of each class, and of none.
 
     Args:
@@ -235,17 +236,23 @@ def _draw(
     # The last place serves what has no label. Classes of larger ids are refused if any pixel is of them.
     ids = np.array([*(min(number, MAX_CLASS_ID) for number in class_ids), NO_LABEL], np.int16)
     counts = np.zeros(len(ids), np.int64)
-    images = np.full((len(frames), frames[0].height, frames[0].width), NO_LABEL, np.int16)
-    for index, image in found.matches.pairs:
+    annotated = dict(found.matches.pairs)
+
+    def drawn(index: int) -> Int16[ndarray, "height width"]:
         info, sight = frames[index], found.matches.sights.get(index)
+        if index not in annotated:
+            return np.full((info.height, info.width), NO_LABEL, np.int16)
         orientation = UPRIGHT
         if not found.are_stored:
             orientation = info.orientation if sight is None else sight.orientation
         target = Target((info.width, info.height), orientation, f"the frame {info.name}")
-        drawn = draw_at(image, target, found.annotations.notes, _are_alike)
-        places = np.where(drawn < 0, len(class_ids), drawn)
-        counts += np.bincount(places.ravel(), minlength=len(ids))
-        images[index] = ids[places]
+        classes = draw_at(annotated[index], target, found.annotations.notes, _are_alike)
+        places = np.where(classes < 0, len(class_ids), classes)
+        counts[:] += np.bincount(places.ravel(), minlength=len(ids))
+        return ids[places]
+
+    # One after the other, since all of them at full size would not fit into memory.
+    images = PackedLabels.of(map(drawn, range(len(frames))), frames[0].height, frames[0].width)
     return images, counts
 
 

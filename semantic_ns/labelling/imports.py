@@ -5,10 +5,11 @@ They are weak evidence beneath the marks of people, see `solver.Anchors`.
 
 import hashlib
 import json
+import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Int16
@@ -16,6 +17,7 @@ from numpy import ndarray
 
 from semantic_ns.errors import SceneError
 from semantic_ns.io.writing import replacing, write_errors_as_scene_error
+from semantic_ns.labelling.packed_labels import PackedLabels
 from semantic_ns.labelling.solver import Anchors
 from semantic_ns.labelling.surface import LabelSurface
 from semantic_ns.labels.class_table import ClassEntry
@@ -36,19 +38,34 @@ class ImportedLabels:
 
     Attributes:
         name: Where they are from.
-        ids: Their ids, -1 for no class.
+        images: Their ids, -1 for no class.
         classes: The classes that occur in them.
     """
 
     name: str
-    ids: Int16[ndarray, "frames height width"]
+    images: PackedLabels
     classes: tuple[ClassEntry, ...]
+
+    @classmethod
+    def of(
+        cls, name: str, ids: Int16[ndarray, "frames height width"], classes: tuple[ClassEntry, ...]
+    ) -> "ImportedLabels":
+        """The labels of an array."""
+        return cls(name, PackedLabels.of(ids, *ids.shape[1:]), classes)
+
+    @property
+    def ids(self) -> Int16[ndarray, "frames height width"]:
+        """All images as one array, which takes the room of all pixels."""
+        return np.stack(list(self.images))
 
     @cached_property
     def checksum(self) -> str:
         """What tells these labels from others."""
-        content = json.dumps([self.ids.shape, [[entry.id, entry.name] for entry in self.classes]])
-        return hashlib.sha256(content.encode() + self.ids.astype("<i2").tobytes()).hexdigest()
+        content = json.dumps([self.images.shape, [[entry.id, entry.name] for entry in self.classes]])
+        found = hashlib.sha256(content.encode())
+        for image in self.images:
+            found.update(image.astype("<i2").tobytes())
+        return found.hexdigest()
 
     def anchors(self, surface: LabelSurface, weight: float) -> Anchors:
         """What the labels say of the voxels of a surface.
@@ -61,14 +78,19 @@ class ImportedLabels:
             weight: Weight of a voxel beside that of a voxel with a mark.
         """
         stride = surface.stride
-        rows, columns = (np.minimum(np.arange(0, n, stride) + stride // 2, n - 1) for n in self.ids.shape[1:])
-        ids, voxels = self.ids[:, rows][:, :, columns], surface.pixel_voxels
+        rows, columns = (
+            np.minimum(np.arange(0, n, stride) + stride // 2, n - 1) for n in (self.images.height, self.images.width)
+        )
         known = np.array([entry.id for entry in self.classes])
-        is_known = (voxels >= 0) & (ids != NO_LABEL)
-        places = np.searchsorted(known, ids[is_known])
         shape = surface.graph.num_nodes, len(known)
-        votes = np.bincount(voxels[is_known].astype(np.int64) * shape[1] + places, minlength=shape[0] * shape[1])
-        votes = votes.reshape(shape).astype(np.float64)
+        votes = np.zeros(shape[0] * shape[1])
+        for image, voxels in zip(self.images, surface.pixel_voxels, strict=True):
+            ids = image[np.ix_(rows, columns)]
+            is_known = (voxels >= 0) & (ids != NO_LABEL)
+            places = voxels[is_known].astype(np.int64) * shape[1] + np.searchsorted(known, ids[is_known])
+            used, counts = np.unique(places, return_counts=True)
+            votes[used] += counts
+        votes = votes.reshape(shape)
         counts = votes.sum(axis=1)
         weights = np.where(counts > 0, weight * vote_strength(LEAST_NOISE), 0.0)
         return Anchors(weights, (votes / np.maximum(counts, 1)[:, None]).astype(np.float32))
@@ -82,8 +104,14 @@ class ImportedLabels:
         path = _path(folder, self.checksum)
         classes = [[entry.id, entry.name, list(entry.color), entry.is_thing] for entry in self.classes]
         header = np.frombuffer(json.dumps({"name": self.name, "classes": classes}).encode(), np.uint8)
-        with write_errors_as_scene_error(path), replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, header=header, ids=self.ids)
+        with (
+            write_errors_as_scene_error(path),
+            replacing(path) as temporary,
+            zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
+        ):
+            with archive.open("header.npy", "w") as part:
+                np.lib.format.write_array(part, header, allow_pickle=False)
+            self.images.write(archive, "ids")
 
 
 def kept_import(folder: Path, checksum: str) -> ImportedLabels:
@@ -94,11 +122,12 @@ def kept_import(folder: Path, checksum: str) -> ImportedLabels:
     """
     path = _path(folder, checksum)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            header = json.loads(bytes(arrays["header"]).decode())
+        with zipfile.ZipFile(path) as archive:
+            with archive.open("header.npy") as part:
+                header = json.loads(np.lib.format.read_array(part, allow_pickle=False).tobytes().decode())
             classes = tuple(ClassEntry(n, name, tuple(color), thing) for n, name, color, thing in header["classes"])
-            found = ImportedLabels(header["name"], arrays["ids"], classes)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+            found = ImportedLabels(header["name"], PackedLabels.read(archive, "ids"), classes)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise _refusal(path, f"that they cannot be read ({error})") from error
     if found.checksum != checksum:
         raise _refusal(path, "others")

@@ -69,6 +69,12 @@ class SessionLike(Protocol):
         """How sure the labels are, 0..1."""
         ...
 
+    def shown_every(
+        self, step: int
+    ) -> tuple[Int16[ndarray, "frames rows columns"], Float32[ndarray, "frames rows columns"]]:
+        """Labels and confidence of every n-th pixel along rows and columns of all frames, at one revision."""
+        ...
+
     def painted(self, frame: int) -> Int16[ndarray, "height width"]:
         """Painted pixels alone: the class id, -2 for void, -1 elsewhere."""
         ...

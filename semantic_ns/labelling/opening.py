@@ -47,15 +47,34 @@ def open_session(
 
     Raises:
         SceneError: if there is no such run, it shows no surface, labels cannot be read, its session is open
-            elsewhere, or the folder lies in the scene.
+            elsewhere, the folder lies in the scene, or memory does not suffice.
     """
     refuse_missing_run(load_config)
     numbers = sorted({min(FIRST_NUM_VOXELS, num_voxels), num_voxels})
     folder = folder or load_config.parent / FOLDER
     surfaces = label_surfaces(load_config, numbers, folder)
     finer = surfaces[-1] if len(surfaces) > 1 else None
-    imported = None if labels is None else labels.read(surfaces[0].frames, _table_of(surfaces[0], classes))
-    return LabelSession(surfaces[0], folder, classes, finer, imported, import_weight)
+    _tell_stride(surfaces[0])
+    try:
+        imported = None if labels is None else labels.read(surfaces[0].frames, _table_of(surfaces[0], classes))
+        return LabelSession(surfaces[0], folder, classes, finer, imported, import_weight)
+    except MemoryError as error:
+        raise SceneError(
+            f"Expected enough memory to label {len(surfaces[0].frames)} images over {surfaces[0].graph.num_nodes} "
+            "voxels, found too little; end other programs, or start with fewer --voxels."
+        ) from error
+
+
+def _tell_stride(surface: LabelSurface) -> None:
+    """Say how large the blocks are in which labels spread, if they are larger than a pixel."""
+    stride, info = surface.stride, surface.frames[0]
+    if stride > 1:
+        announce(
+            "labelling",
+            f"of {len(surface.frames)} images of {info.width}x{info.height} the surface is known at one of {stride} "
+            f"pixels along rows and columns: labels that spread show blocks of {stride}x{stride} pixels in the page, "
+            "and in an export they follow the edges of the pictures; narrower things may be missing",
+        )
 
 
 def _table_of(surface: LabelSurface, classes: Sequence[str] | ClassTable) -> ClassTable:

@@ -1,10 +1,10 @@
 """Which frames are most worth looking at next."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int32
+from jaxtyping import Bool, Int, Int32
 from numpy import ndarray
 
 from semantic_ns.labelling.spreading import REACHED, SpreadLabels
@@ -13,6 +13,7 @@ UNSURE = 0.5
 """Confidence below which labels count as unsure."""
 _MOST_PIXELS = 20_000
 """Pixels of a frame that are looked at."""
+_Numbers = Int[ndarray, "rows columns"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class FrameRank:
 def rank_frames(
     pixel_voxels: Int32[ndarray, "frames height width"],
     shown: SpreadLabels,
-    painted: Mapping[int, Bool[ndarray, "_height _width"]],
+    is_painted: Callable[
+        [int, Int[ndarray, "rows columns"], Int[ndarray, "rows columns"]], Bool[ndarray, "rows columns"]
+    ],
     stride: int,
 ) -> list[FrameRank]:
     """All frames, first those with the highest score; equal ones in their order.
@@ -42,7 +45,7 @@ def rank_frames(
     Args:
         pixel_voxels: The voxel of every n-th pixel, -1 for none.
         shown: The classes of the voxels.
-        painted: Painted pixels of the frames that have any; they are taken for right.
+        is_painted: Whether pixels of a frame, given by their rows and columns, are painted; these are taken for right.
         stride: n.
     """
     step = max(1, int(np.ceil((pixel_voxels[0].size / _MOST_PIXELS) ** 0.5)))
@@ -51,9 +54,8 @@ def rank_frames(
         voxels = of_frame[::step, ::step]
         confidence = np.where(voxels >= 0, shown.confidence[voxels], 0)
         contradicted = (voxels >= 0) & shown.contradicted[voxels]
-        if frame in painted:
-            is_painted = painted[frame][:: stride * step, :: stride * step][: voxels.shape[0], : voxels.shape[1]]
-            confidence, contradicted = np.where(is_painted, 1, confidence), contradicted & ~is_painted
+        painted = is_painted(frame, *(np.indices(voxels.shape) * (stride * step)))
+        confidence, contradicted = np.where(painted, 1, confidence), contradicted & ~painted
         ranks.append(FrameRank(frame, *_score(confidence, contradicted)))
     return sorted(ranks, key=lambda rank: (-rank.score, rank.frame))
 

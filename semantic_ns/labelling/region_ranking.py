@@ -15,6 +15,7 @@ from numpy import ndarray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from semantic_ns.labelling.owner_map import OwnerMap
 from semantic_ns.labelling.painting import NOBODY
 from semantic_ns.labelling.ranking import UNSURE
 from semantic_ns.labelling.spreading import REACHED, SpreadLabels
@@ -87,7 +88,7 @@ class SurfaceRegions:
         self._num_pixels = self._counted(self._voxels)
         self._largest_radius = max(_LEAST_RADIUS, surface.frames[0].width * _LARGEST_RADIUS)
 
-    def ranked(self, shown: SpreadLabels, owners: Mapping[int, Int32[ndarray, "_height _width"]]) -> RankedRegions:
+    def ranked(self, shown: SpreadLabels, owners: Mapping[int, OwnerMap]) -> RankedRegions:
         """The regions that are not sure.
 
         Args:
@@ -96,7 +97,7 @@ class SurfaceRegions:
                 Pixels with a mark are taken for right.
         """
         numbers = self._numbered(shown)
-        painted = {frame: self._sampled(of_frame) != NOBODY for frame, of_frame in owners.items()}
+        painted = {frame: of_frame.every(self._spacing) != NOBODY for frame, of_frame in owners.items()}
         num_open = self._num_pixels - sum(
             (self._counted(self._voxels[frame][is_painted]) for frame, is_painted in painted.items()),
             np.zeros(self._num_voxels, np.int64),
@@ -151,10 +152,6 @@ class SurfaceRegions:
             int(first + offset) * self._spacing + 0.5 for first, offset in ((columns.start, column), (rows.start, row))
         )
         return x, y, min(max(radius, _LEAST_RADIUS), self._largest_radius)
-
-    def _sampled(self, of_frame: Int32[ndarray, "_height _width"]) -> Int32[ndarray, "rows columns"]:
-        _, num_rows, num_columns = self._voxels.shape
-        return of_frame[:: self._spacing, :: self._spacing][:num_rows, :num_columns]
 
     def _counted(self, voxels: Int32[ndarray, "*pixels"]) -> ndarray:
         """How many pixels show each voxel."""

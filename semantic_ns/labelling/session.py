@@ -14,24 +14,26 @@ from numpy import ndarray
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.run_lengths import encode_coco
-from semantic_ns.labelling.changes import FrameChanges
+from semantic_ns.labelling.changes import FrameChanges, SeenVoxels
 from semantic_ns.labelling.class_actions import ClassActions
 from semantic_ns.labelling.classes import LabelClass
 from semantic_ns.labelling.free_views import FreeViews
 from semantic_ns.labelling.import_actions import ImportActions
-from semantic_ns.labelling.imports import DEFAULT_WEIGHT, ImportedLabels, kept_import
+from semantic_ns.labelling.imports import DEFAULT_WEIGHT, ImportedLabels
 from semantic_ns.labelling.journal import Journal
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.painting import Painting
 from semantic_ns.labelling.progress import Progress
-from semantic_ns.labelling.shown import Said, SaidLabels, ShownLabels
-from semantic_ns.labelling.spreading import REACHED, Beneath, Spreader, SpreadLabels
+from semantic_ns.labelling.region_maps import RegionMaps
+from semantic_ns.labelling.shown import LabelsAlongEdges, Said, SaidLabels, ShownLabels
+from semantic_ns.labelling.spreaders import Begun, Spreaders
+from semantic_ns.labelling.spreading import REACHED, SpreadLabels
 from semantic_ns.labelling.state import (
+    AtLock,
     ImportInForce,
     SessionState,
     Unchecked,
     check_client,
-    evidence_of,
     journal_header,
     refuse_large_ids,
     refuse_other_scene,
@@ -42,8 +44,6 @@ from semantic_ns.labelling.undo_actions import UndoActions
 from semantic_ns.labels.class_table import ClassTable
 
 JOURNAL_FILE = "marks.jsonl"
-_REGIONS_OF_FRAME = 400
-"""Super-pixels of an image, about."""
 
 
 class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggestions):
@@ -85,7 +85,8 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggesti
     ) -> None:
         self.frames: Sequence[FrameInfo] = surface.frames
         self._surface, self._finer, self._clock, self._folder = surface, finer, clock, folder
-        self._is_begun = self._is_closed = False
+        self._is_closed = False
+        self._begun: Begun | None = None
         self._background: threading.Thread | None = None
         self._lock = threading.RLock()
         refuse_large_ids(surface)
@@ -94,17 +95,17 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggesti
             refuse_other_scene(self._journal, surface)
             self._state = SessionState(self.frames, self._journal.header, self.regions)
             self._shown: SpreadLabels | None = None
-            self._regions: dict[int, Int32[ndarray, "height width"]] = {}
             self._color = lru_cache(16)(lambda frame: read_color(self.frames[frame]))
+            self._regions = RegionMaps(self._color)
             for values in self._journal.entries:
                 self._state.take(values)
             self._changes = FrameChanges(len(self.frames), self._state.log.revision)
             self._add_missing(classes)
             if imported is not None:
                 self._add_import(imported, import_weight)
-            self._aside: dict[Any, Spreader] = {}
-            self._beneath, self._spreader = self._begun_anew(self._state.imported)
-            self._is_begun = True
+            self._spreaders = Spreaders(folder)
+            self._begun = self._begin(self._state.imported, self._state.locks())
+            self._spreader = self._begun.spreader
         except BaseException:
             self._journal.close()
             raise
@@ -137,6 +138,8 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggesti
             SceneError: if frame or class are unknown, or it covers no pixel, or only such of locked classes.
             JournalWriteError: if it cannot be written down; it is then not taken.
         """
+        # Before the session is locked, for it may take seconds.
+        regions = self.regions(mark.frame) if mark.shape["kind"] == "region" else None
 
         def describe() -> dict[str, Any]:
             infos = {frame: self._state.info(frame) for frame in mark.frames}
@@ -144,7 +147,9 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggesti
                 self._state.classes.find(mark.class_id)
             masks = {
                 part.frame: part.mask(
-                    infos[part.frame].height, infos[part.frame].width, lambda frame=part.frame: self.regions(frame)
+                    infos[part.frame].height,
+                    infos[part.frame].width,
+                    lambda frame=part.frame: self.regions(frame) if regions is None else regions,
                 )
                 for part in mark.parts
             }
@@ -171,21 +176,28 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggesti
     def _act(self, kind: str, client: Unchecked, sequence: Unchecked, describe: Callable[[], dict[str, Any]]) -> int:
         """Take an action, once it is on the disk."""
         check_client(client, sequence)
-        with self._lock:
-            answer = self._state.log.answer(client, sequence)
-            if answer is not None:
-                return answer
-            values = {"kind": kind, "client": client, "sequence": sequence, "time": self._clock(), **describe()}
-            before, after = self._state.imported, self._state.imported_after(values)
-            # First of all: what cannot be read is not switched on, neither here nor in the journal.
-            begun = self._begun_anew(after) if after != before and self._is_begun else None
-            self._journal.append(values)
-            self._shown = None
-            self._changes.painted(self._state.take(values), self._state.log.revision)
-            if begun is not None:
-                self._beneath, self._spreader = begun
-                self._refine()
-            return self._state.log.revision
+        begun: Begun | None = None
+        while True:
+            with self._lock:
+                answer = self._state.log.answer(client, sequence)
+                if answer is not None:
+                    return answer
+                values = {"kind": kind, "client": client, "sequence": sequence, "time": self._clock(), **describe()}
+                before, after = self._state.imported, self._state.imported_after(values)
+                if after == before or self._begun is None or (begun is not None and begun.imported == after):
+                    return self._take(values, None if after == before else begun)
+                locks = self._state.locks()
+            # Others act meanwhile. Before the journal has it, for what cannot be read is not switched on.
+            begun = self._begin(after, locks)
+
+    def _take(self, values: dict[str, Any], begun: Begun | None) -> int:
+        self._journal.append(values)
+        self._shown = None
+        self._changes.painted(self._state.take(values), self._state.log.revision)
+        if begun is not None:
+            self._begun, self._spreader = begun, begun.spreader
+            self._refine()
+        return self._state.log.revision
 
     def _less_locked(self, mark: Mark, masks: dict[int, ndarray]) -> dict[int, ndarray]:
         """The pixels of a mark by frame, without those that show a locked class other than its own."""
@@ -229,6 +241,15 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggesti
         with self._lock:
             return self._shown_labels().confidence(frame)
 
+    def shown_every(
+        self, step: int
+    ) -> tuple[Int16[ndarray, "frames rows columns"], Float32[ndarray, "frames rows columns"]]:
+        """Labels and confidence of every n-th pixel along rows and columns of all frames, at one revision.
+
+        Marks are taken meanwhile.
+        """
+        return self._frozen_labels().every(step)
+
     def painted(self, frame: Unchecked) -> Int16[ndarray, "height width"]:
         """Painted pixels alone: the class id, -2 where void is painted, -1 elsewhere."""
         self._state.info(frame)
@@ -236,15 +257,9 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggesti
             return self._state.painted(frame)
 
     def regions(self, frame: Unchecked) -> Int32[ndarray, "height width"]:
-        """Super-pixels of a frame, numbered from 0."""
-        info = self._state.info(frame)
-        with self._lock:
-            if frame not in self._regions:
-                from semantic_ns.active_learning.pool.units import super_pixels
-
-                color = self.color(frame).astype(np.float32) / 255
-                self._regions[frame] = super_pixels(color, max(16, info.height * info.width // _REGIONS_OF_FRAME))
-            return self._regions[frame]
+        """Super-pixels of a frame, numbered from 0 (slow the first time: nobody else waits for it)."""
+        self._state.info(frame)
+        return self._regions.of(int(frame))
 
     def progress(self) -> Progress:
         """How far the session has come."""
@@ -273,7 +288,8 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggesti
     ) -> list[Path]:
         """Write label images of all frames and the table of classes into a new folder, see `export_labels`.
 
-        They are those of the revision at which it begins. Marks are taken meanwhile.
+        They are those of the revision at which it begins. Marks are taken meanwhile. Where the voxel of every n-th
+        pixel alone is known, spread labels follow the edges of the pictures in between, see `edges.along_edges`.
 
         Args:
             folder: A new or an empty folder outside the scene.
@@ -285,8 +301,7 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggesti
         """
         from semantic_ns.labelling.export import export_labels
 
-        with self._lock:
-            shown = ShownLabels(self._state.frozen(), self._spreader.surface, self._spread())
+        shown = LabelsAlongEdges(self._frozen_labels(), self.color)
         shown = shown if said is None else SaidLabels(shown, said)
         return export_labels(shown, folder, least_confidence, painted_only, coco, points)
 
@@ -307,55 +322,55 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggesti
             self._is_closed = True
             self._journal.close()
 
+    def _frozen_labels(self) -> ShownLabels:
+        """What is shown now, which later actions do not change."""
+        with self._lock:
+            return ShownLabels(self._state.frozen(), self._spreader.surface, self._spread())
+
     def _shown_labels(self) -> ShownLabels:
         return ShownLabels(self._state, self._spreader.surface, self._spread())
 
     def _spread(self) -> SpreadLabels:
         if self._shown is None:
-            self._shown = self._state.spread_by(self._spreader, self._spreader_with)
+            self._shown = self._state.spread_by(self._spreader, self._spreaders.aside)
             self._changes.take(self._spreader.surface, self._shown, self._state.log.revision)
         return self._shown
 
-    def _begun_anew(self, imported: ImportInForce | None) -> tuple[Beneath | None, Spreader]:
-        """A spreader over the coarser surface with imported labels, and these."""
-        beneath = self._read_beneath(imported)
-        return beneath, Spreader(self._surface, beneath, self._folder)
-
-    def _read_beneath(self, imported: ImportInForce | None) -> Beneath | None:
-        if imported is None or not imported.is_on:
-            return None
-        labels, ids = kept_import(self._folder, imported.checksum), dict(imported.ids)
-        return Beneath(labels, imported.weight, tuple(ids[entry.id] for entry in labels.classes))
-
-    def _spreader_with(self, surface: LabelSurface, imported: ImportInForce | None) -> Spreader:
-        """A spreader with imported labels that were in force when a class was locked."""
-        key = surface, evidence_of(imported)
-        if key not in self._aside:
-            if len(self._aside) > 1:  # each holds a factored matrix
-                self._aside.clear()
-            self._aside[key] = Spreader(surface, self._read_beneath(imported), self._folder)
-        return self._aside[key]
+    def _begin(self, imported: ImportInForce | None, locks: list[AtLock]) -> Begun:
+        """What to spread with over the coarser surface with imported labels, and with those of locks (slow)."""
+        begun = self._spreaders.begin(self._surface, imported)
+        self._spreaders.make_for_locks(self._surface, imported, locks)
+        return begun
 
     def _refine(self) -> None:
         """Let a thread factor the system of the finer surface, if there is one."""
-        if self._finer is not None:
-            self._background = threading.Thread(target=self._take_finer, args=(self._finer,), daemon=True)
+        if self._finer is not None and self._begun is not None:
+            asked = self._finer, self._begun, self._background
+            self._background = threading.Thread(target=self._take_finer, args=asked, daemon=True)
             self._background.start()
 
-    def _take_finer(self, surface: LabelSurface) -> None:
+    def _take_finer(self, surface: LabelSurface, begun: Begun, before: threading.Thread | None) -> None:
         """Factor the system of a finer surface, solve for the marks of meanwhile, and spread over it from then on."""
-        beneath = self._beneath
+        if before is not None:
+            before.join()  # which ends soon: it, too, looks whether others have begun anew
         try:
-            spreader = Spreader(surface, beneath, self._folder)
-            while not self._is_closed and beneath is self._beneath:
+            if begun is not self._begun or self._is_closed:
+                return
+            spreader, seen = self._spreaders.make(surface, begun.imported), SeenVoxels(surface)
+            while not self._is_closed and begun is self._begun:
                 with self._lock:
                     revision, marks = self._state.log.revision, list(self._state.painting.marks.values())
+                    locks = self._state.locks()
                 spreader.prepare(Painting.of(marks))
+                self._spreaders.prepare_locks(spreader, begun.imported, locks)
                 with self._lock:
-                    is_current = self._state.log.revision == revision and beneath is self._beneath
+                    is_current = self._state.log.revision == revision and begun is self._begun
                     if is_current and not self._is_closed:
                         self._shown, self._spreader = None, spreader
+                        self._begun = Begun(begun.imported, spreader)  # without the coarser one
+                        self._changes.expect(seen)
                         self._spread()
+                        self._spreaders.keep_only(surface)
                         return
         except MemoryError:
             announce("labelling", "the finer surface does not fit into memory; labels keep to the coarser one")

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float32, Int16
+from jaxtyping import Float32, Int16, Int32, Shaped, UInt8
 from numpy import ndarray
 
+from semantic_ns.errors import SceneError
+from semantic_ns.io.console import announce
 from semantic_ns.labelling.classes import as_final
+from semantic_ns.labelling.edges import along_edges
 from semantic_ns.labelling.spreading import SpreadLabels
 from semantic_ns.labelling.state import NOTHING, SessionState, Unchecked
 from semantic_ns.labelling.surface import LabelSurface
@@ -38,15 +41,70 @@ class ShownLabels:
 
     def labels(self, frame: Unchecked) -> Int16[ndarray, "height width"]:
         """Class ids, painted where painted, else those of the voxels; -1 where nothing is known, or for void."""
-        painted, voxels = self.painted(frame), self.surface.voxels_of(frame)
-        labels = np.where(voxels >= 0, self.spread.labels[voxels], np.int16(NOTHING))
-        return np.where(painted == NOTHING, labels, np.maximum(painted, NOTHING)).astype(np.int16)
+        labels, painted = self._spread_on(frame, self.spread.labels, np.int16(NOTHING)), self.painted(frame)
+        is_painted = painted != NOTHING
+        labels[is_painted] = np.maximum(painted[is_painted], NOTHING)
+        return labels
 
     def confidence(self, frame: Unchecked) -> Float32[ndarray, "height width"]:
         """How sure the labels are, 0..1; 1 where painted."""
-        painted, voxels = self.painted(frame), self.surface.voxels_of(frame)
-        confidence = np.where(voxels >= 0, self.spread.confidence[voxels], np.float32(0))
-        return np.where(painted == NOTHING, confidence, np.float32(1))
+        confidence = self._spread_on(frame, self.spread.confidence, np.float32(0))
+        confidence[self.painted(frame) != NOTHING] = 1
+        return confidence
+
+    def every(self, step: int) -> tuple[Int16[ndarray, "frames rows columns"], Float32[ndarray, "frames rows columns"]]:
+        """Labels and confidence of every n-th pixel along rows and columns of all frames, which have one size."""
+        first = self.surface.frames[0]
+        rows, columns = np.mgrid[0 : first.height : step, 0 : first.width : step]
+        shape = len(self.surface.frames), *rows.shape
+        labels, confidence = np.empty(shape, np.int16), np.empty(shape, np.float32)
+        for frame in range(len(labels)):
+            painted, voxels = self.state.painted_at(frame, rows, columns), self.surface.voxels_at(frame, rows, columns)
+            spread = np.where(voxels >= 0, self.spread.labels[voxels], np.int16(NOTHING))
+            labels[frame] = np.where(painted == NOTHING, spread, np.maximum(painted, NOTHING))
+            sure = np.where(voxels >= 0, self.spread.confidence[voxels], np.float32(0))
+            confidence[frame] = np.where(painted == NOTHING, sure, np.float32(1))
+        return labels, confidence
+
+    def _spread_on(self, frame: int, of_voxels: ndarray, nothing: np.generic) -> Shaped[ndarray, "height width"]:
+        """What the voxels that the pixels of a frame show have, or nothing; a new array."""
+        voxels = self.surface.pixel_voxels[frame]
+        # At the size of the map, and only then of the frame.
+        return self.surface.enlarged(np.where(voxels >= 0, of_voxels[voxels], nothing), frame)
+
+
+class LabelsAlongEdges(ShownLabels):
+    """The same, but that spread labels end at the edges of the picture, and not of the pixels whose voxel is known.
+
+    Of a frame whose picture cannot be read they are as they are shown.
+
+    Args:
+        shown: What a session shows.
+        color: Gives the colours of a frame.
+    """
+
+    def __init__(self, shown: ShownLabels, color: Callable[[int], UInt8[ndarray, "height width 3"]]) -> None:
+        super().__init__(shown.state, shown.surface, shown.spread)
+        object.__setattr__(self, "_color", color)
+        object.__setattr__(self, "_last", lru_cache(1)(self._found))
+
+    _color: Callable[[int], UInt8[ndarray, "height width 3"]]
+    _last: Callable[[int], Int32[ndarray, "height width"]]
+
+    def _spread_on(self, frame: int, of_voxels: ndarray, nothing: np.generic) -> Shaped[ndarray, "height width"]:
+        voxels = self._last(frame)
+        return np.where(voxels >= 0, of_voxels[voxels], nothing)
+
+    def _found(self, frame: int) -> Int32[ndarray, "height width"]:
+        surface = self.surface
+        if surface.stride == 1:
+            return surface.voxels_of(frame)
+        try:
+            color = self._color(frame)
+        except SceneError as error:
+            announce("labelling", f"outlines of {surface.frames[frame].name} are those of blocks: {error}")
+            return surface.voxels_of(frame)
+        return along_edges(surface.pixel_voxels[frame], color, surface.stride)
 
 
 class SaidLabels(ShownLabels):

@@ -27,6 +27,7 @@ from scipy.sparse.csgraph import connected_components
 
 from semantic_ns.labelling import solver_numba as kernels
 from semantic_ns.labelling.columns import Column, ColumnFile
+from semantic_ns.labelling.growing_cholesky import GrowingCholesky
 from semantic_ns.labelling.matrices import factored, graph_laplacian, laplacian_of
 from semantic_ns.propagation.clusters import Clusters
 from semantic_ns.propagation.posterior import LEAST_COUPLING, LEAST_NOISE, vote_strength
@@ -138,6 +139,7 @@ class ExactSolver:
         self._columns = np.empty((0, self._num_voxels), np.float32)
         self._nearness = np.empty((0, self._num_voxels), np.uint8)
         self._products = np.empty((0, 0))
+        self._small = GrowingCholesky()
         self._masses = np.empty((0, self._num_parts))
         self._means = np.empty((0, self._num_pieces))
 
@@ -242,23 +244,25 @@ class ExactSolver:
     def solve(
         self, observations: Sequence[Observation], num_classes: int, anchored: Sequence[int] = ()
     ) -> VoxelClasses:
-        """Classes of all voxels: the same bits for the same observations, in whatever order they come.
+        """Classes of all voxels: the same bits for the same observations, whatever was asked before.
+
+        In another order they differ by rounding.
 
         Args:
-            observations: What is said; of each, the column is computed if it is not there.
+            observations: What is said, what came first before the others: little has to be done anew for what follows
+                what was asked before, or for less of it. Of each, the column is computed if it is not there.
             num_classes: C.
             anchored: The number 0..C-1 that each class of the anchors has here; -1 for one that says nothing.
         """
-        ordered = sorted(observations, key=lambda observation: (observation.label, observation.key))
         assignment = (np.arange(num_classes)[:, None] == np.array(anchored, np.int64)).astype(np.float64)
-        if not ordered and not assignment.any():
+        if not observations and not assignment.any():
             nothing = np.zeros(self._num_voxels, np.float32)
             return VoxelClasses(np.full(self._num_voxels, -1, np.int32), nothing, nothing.astype(np.uint8))
-        self._forget_others({observation.key for observation in ordered})
-        for observation in ordered:
+        self._forget_others({observation.key for observation in observations})
+        for observation in observations:
             self.prepare(observation.voxels)
-        places = np.array([self._places[observation.key] for observation in ordered], np.int64)
-        multipliers, levels, is_seen = self._multipliers(ordered, places, assignment)
+        places = np.array([self._places[observation.key] for observation in observations], np.int64)
+        multipliers, levels, is_seen = self._multipliers(observations, places, assignment)
         levels = levels[self._part_of_piece] + self._means[places].T @ multipliers  # [pieces, classes]
         labels = np.empty(self._num_voxels, np.int32)
         probabilities, nearest = np.empty(self._num_voxels, np.float32), np.empty(self._num_voxels, np.uint8)
@@ -270,34 +274,43 @@ class ExactSolver:
         return VoxelClasses(labels, probabilities, nearest)
 
     def _multipliers(
-        self, ordered: Sequence[Observation], places: ndarray, assignment: Float64[ndarray, "classes anchored"]
+        self, observations: Sequence[Observation], places: ndarray, assignment: Float64[ndarray, "classes anchored"]
     ) -> tuple[Float64[ndarray, "observations classes"], Float64[ndarray, "parts classes"], ndarray]:
         """The multipliers y, the level of x in each connected part of the surface, and which parts have a mark.
 
         On each part the columns are known but for a constant, which the multipliers pay for: they sum to what leaks,
-        about zero.
+        about zero. The matrix of the multipliers grows with the marks: of the marks that came before, and are still
+        there, its factor is kept.
         """
         num_classes = len(assignment)
-        counts = np.array([len(observation.voxels) for observation in ordered], np.float64)
-        targets = np.full((len(ordered), num_classes), -LEAST_NOISE / num_classes)
-        targets[np.arange(len(ordered)), [observation.label for observation in ordered]] += 1
+        counts = np.array([len(observation.voxels) for observation in observations], np.float64)
+        targets = np.full((len(observations), num_classes), -LEAST_NOISE / num_classes)
+        targets[np.arange(len(observations)), [observation.label for observation in observations]] += 1
         masses = self._masses[places]
         seen = np.flatnonzero(masses.any(axis=0))
-        size, border = len(ordered), len(seen)
-        products = self._products[np.ix_(places, places)]
-        system = np.zeros((size + border, size + border))
-        system[:size, :size] = (products + products.T) / 2
         weights = vote_strength(LEAST_NOISE) * (1 - LEAST_NOISE) * counts
-        system[np.arange(size), np.arange(size)] += 1 / weights
-        system[:size, size:] = masses[:, seen]
-        system[size:, :size] = masses[:, seen].T
-        system[size:, size:] = np.diag(-_LEAK * self._part_sizes[seen])
-        right = np.zeros((size + border, num_classes))
-        right[:size] = targets / (1 - LEAST_NOISE) - self._based_products(places, assignment)
-        found = np.linalg.solve(system, right)
+
+        def rows(first: int, last: int) -> Float64[ndarray, "some columns"]:
+            some, others = places[first:last], places[:last]
+            found = (self._products[np.ix_(some, others)] + self._products[np.ix_(others, some)].T) / 2
+            found[np.arange(last - first), np.arange(first, last)] += 1 / weights[first:last]
+            return found
+
+        right = targets / (1 - LEAST_NOISE) - self._based_products(places, assignment)
+        border, leaks = masses[:, seen], np.diag(_LEAK * self._part_sizes[seen])
         levels = np.zeros((self._num_parts, num_classes))
-        levels[seen] = found[size:]
-        return found[:size], levels, masses.any(axis=0) | self._is_anchored
+        try:
+            self._small.factor([observation.key for observation in observations], rows)
+        except np.linalg.LinAlgError:  # only by rounding: many marks in one place may be told apart by nothing else
+            system = np.block([[rows(0, len(places)), border], [border.T, -leaks]])
+            found = np.linalg.solve(system, np.concatenate([right, np.zeros((len(seen), num_classes))]))
+            multipliers, levels[seen] = found[: len(places)], found[len(places) :]
+        else:
+            halves = self._small.forward(np.concatenate([border, right], axis=1))
+            border, right = halves[:, : len(seen)], halves[:, len(seen) :]
+            levels[seen] = np.linalg.solve(leaks + border.T @ border, border.T @ right)
+            multipliers = self._small.backward(right - border @ levels[seen])
+        return multipliers, levels, masses.any(axis=0) | self._is_anchored
 
     def _based_as(self, assignment: Float64[ndarray, "classes anchored"]) -> Float32[ndarray, "_rows voxels"]:
         """What x is without marks, for each of C classes; no rows where there are no anchors."""

@@ -96,8 +96,7 @@ class Spreader:
         return found
 
     def _voxels(self, mark: PaintedMark, pixels: Int32[ndarray, "pixels"]) -> Int32[ndarray, "pixels"]:
-        rows, columns = np.divmod(pixels, mark.width)
-        return self.surface.pixel_voxels[mark.frame, rows // self.surface.stride, columns // self.surface.stride]
+        return self.surface.voxels_at(mark.frame, *np.divmod(pixels, mark.width))
 
     def prepare(self, painting: Painting) -> None:
         """Compute the columns of all marks of a painting, so that `spread` has little to do."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int16, Int32
+from jaxtyping import Int, Int16, Int32
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
@@ -15,6 +15,7 @@ from semantic_ns.labelling.actions import ActionLog, Entry
 from semantic_ns.labelling.classes import MAX_CLASS_ID, ClassList, LabelClass, next_id
 from semantic_ns.labelling.journal import Journal
 from semantic_ns.labelling.marks import Mark
+from semantic_ns.labelling.owner_map import OwnerMap
 from semantic_ns.labelling.painting import PaintedMark, Painting
 from semantic_ns.labelling.spreading import REACHED, Spreader, SpreadLabels
 from semantic_ns.labelling.surface import FrameInfo, LabelSurface
@@ -57,6 +58,21 @@ class ImportInForce:
         return (self.checksum, self.weight, self.ids) if self.is_on else None
 
 
+@dataclass(frozen=True, eq=False)
+class AtLock:
+    """What was in force when a class was locked.
+
+    Attributes:
+        class_id: The class.
+        imported: The labels that were imported last before, if any were.
+        marks: The marks.
+    """
+
+    class_id: int
+    imported: ImportInForce | None
+    marks: list[PaintedMark]
+
+
 SpreaderWith = Callable[[LabelSurface, "ImportInForce | None"], Spreader]
 """Gives a spreader over a surface with other imported labels than those in force now."""
 
@@ -94,6 +110,7 @@ class SessionState:
         self._marks: dict[int, list[PaintedMark]] = {}
         self._num_painted = 0
         self._labels_at_locks: dict[Any, Int16[ndarray, "voxels"]] = {}
+        self._last_painted: tuple[OwnerMap, ndarray, ndarray] | None = None
 
     def take(self, values: Mapping[str, Any]) -> set[int]:
         """Let an action that is in the journal have its effect; returns the frames whose painted pixels may change."""
@@ -240,13 +257,30 @@ class SessionState:
         owners = self.painting.owners(frame)
         if owners is None:
             return np.full((self._frames[frame].height, self._frames[frame].width), NOTHING, np.int16)
-        labels = np.full(int(owners.max()) + 1, NOTHING, np.int16)
-        final_ids = self._final_ids()
-        for number in np.flatnonzero(np.bincount(owners.reshape(-1))):
-            mark = self.painting.marks.get(int(number))
-            if mark is not None:
-                labels[number] = DO_NOT_KNOW if mark.class_id is None else final_ids.get(mark.class_id, NOTHING)
-        return labels[owners]
+        # An answer asks for it several times. Neither array is ever changed.
+        said, last = self._said_by(frame), self._last_painted
+        if last is None or last[0] is not owners or not np.array_equal(last[1], said):
+            painted = said[owners.all()]
+            painted.flags.writeable = False
+            self._last_painted = last = owners, said, painted
+        return last[2]
+
+    def painted_at(
+        self, frame: int, rows: Int[ndarray, "*pixels"], columns: Int[ndarray, "*pixels"]
+    ) -> Int16[ndarray, "*pixels"]:
+        """The same of single pixels: what is painted elsewhere costs no time."""
+        owners = self.painting.owners(frame)
+        if owners is None:
+            return np.full(np.shape(rows), NOTHING, np.int16)
+        return self._said_by(frame)[owners.at(rows, columns)]
+
+    def _said_by(self, frame: int) -> Int16[ndarray, "numbers"]:
+        """What each mark on a frame paints, by its number; the other numbers paint nothing."""
+        marks = {number: mark for number, mark in self.painting.marks.items() if mark.frame == frame}
+        said, final_ids = np.full(max(marks, default=0) + 1, NOTHING, np.int16), self._final_ids()
+        for number, mark in marks.items():
+            said[number] = DO_NOT_KNOW if mark.class_id is None else final_ids.get(mark.class_id, NOTHING)
+        return said
 
     def locked_for(self, class_id: int | None) -> set[int]:
         """The locked classes that marks of a class (None: erasing or void) must leave alone."""
@@ -274,26 +308,32 @@ class SessionState:
         self, spreader: Spreader, spreader_with: SpreaderWith, final_ids: Mapping[int, int]
     ) -> Int16[ndarray, "voxels"] | None:
         """The locked class that each voxel near marks showed when that class was locked, -1 for none."""
+        frozen = None
+        for lock in self.locks():
+            labels = self._labels_before(lock, spreader, spreader_with, final_ids)
+            frozen = np.full(len(labels), NOTHING, np.int16) if frozen is None else frozen
+            frozen[(labels == lock.class_id) & (frozen == NOTHING)] = lock.class_id
+        return frozen
+
+    def locks(self) -> list[AtLock]:
+        """What was in force when each locked class was locked, in the order in which they were."""
         locked = self.locked_for(None)
         revisions = {
             entry.values["id"]: entry.revision
             for entry in self.log.in_force()
             if entry.kind == "lock_class" and entry.values["id"] in locked
         }
-        frozen = None
+        found = []
         for number, revision in sorted(revisions.items(), key=lambda item: item[1]):
-            labels = self._labels_before(revision, spreader, spreader_with, final_ids)
-            frozen = np.full(len(labels), NOTHING, np.int16) if frozen is None else frozen
-            frozen[(labels == number) & (frozen == NOTHING)] = number
-        return frozen
+            entries = list(self.log.in_force(revision))
+            marks = [mark for entry in entries if entry.kind == "mark" for mark in self._painted(entry)]
+            found.append(AtLock(number, _imported(entries), marks))
+        return found
 
     def _labels_before(
-        self, revision: int, spreader: Spreader, spreader_with: SpreaderWith, final_ids: Mapping[int, int]
+        self, lock: AtLock, spreader: Spreader, spreader_with: SpreaderWith, final_ids: Mapping[int, int]
     ) -> Int16[ndarray, "voxels"]:
-        entries = list(self.log.in_force(revision))
-        marks = [mark for entry in entries if entry.kind == "mark" for mark in self._painted(entry)]
-        imported = _imported(entries)
-        evidence = evidence_of(imported)
+        imported, marks, evidence = lock.imported, lock.marks, evidence_of(lock.imported)
         # By the surface, not the spreader: one that is gone leaves its number in memory to another.
         key = spreader.surface, evidence, tuple(mark.number for mark in marks), tuple(sorted(final_ids.items()))
         if key not in self._labels_at_locks:

@@ -4,10 +4,11 @@ import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Int16, Int32
+from jaxtyping import Bool
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
+from semantic_ns.labelling.owner_map import OwnerMap
 from semantic_ns.labelling.painting import NOBODY
 from semantic_ns.labelling.ranking import FrameRank, rank_frames
 from semantic_ns.labelling.region_ranking import RankedRegions, RegionRank, SurfaceRegions
@@ -28,16 +29,17 @@ class Suggestions:
     _spreader: Spreader
     _lock: threading.RLock
     _spread: Callable[[], SpreadLabels]
-    painted: Callable[[Unchecked], Int16[ndarray, "height width"]]
     _surface_regions: tuple[LabelSurface, SurfaceRegions] | None = None
     _last_ranked: tuple[SpreadLabels, RankedRegions] | None = None
 
     def ranked_frames(self) -> list[FrameRank]:
         """All frames, first those most worth looking at."""
         with self._lock:
-            painted = {frame: self.painted(frame) != NOTHING for frame in range(len(self.frames))
-                       if self._state.painting.owners(frame) is not None}  # fmt: skip
-            return rank_frames(self._spreader.surface.pixel_voxels, self._spread(), painted, self._surface.stride)
+            shown, surface, state = self._spread(), self._spreader.surface, self._state.frozen()
+        # Marks are taken meanwhile.
+        return rank_frames(
+            surface.pixel_voxels, shown, lambda *pixels: state.painted_at(*pixels) != NOTHING, surface.stride
+        )
 
     def ranked_regions(self) -> list[RegionRank]:
         """Regions of the surface that are not sure, first those most worth looking at; see `SurfaceRegions`."""
@@ -62,7 +64,7 @@ class Suggestions:
             )
         ranked, surface, owners = self._ranked_now()
         voxels, owner = surface.voxels_of(frame), owners.get(frame)
-        is_open = voxels >= 0 if owner is None else (voxels >= 0) & (owner == NOBODY)
+        is_open = voxels >= 0 if owner is None else (voxels >= 0) & (owner.all() == NOBODY)
         numbers = np.where(is_open, ranked.numbers[voxels], -1)
         number = int(numbers[int(y), int(x)])
         if number < 0:
@@ -72,7 +74,7 @@ class Suggestions:
             )
         return numbers == number
 
-    def _ranked_now(self) -> tuple[RankedRegions, LabelSurface, dict[int, Int32[ndarray, "height width"]]]:
+    def _ranked_now(self) -> tuple[RankedRegions, LabelSurface, dict[int, OwnerMap]]:
         """The regions of now, with the surface that they are of, and who owns the pixels of the frames with marks."""
         with self._lock:
             shown, surface, painting = self._spread(), self._spreader.surface, self._state.painting

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, UInt8
+from jaxtyping import Float32, Float64, Int, Int32, Shaped, UInt8
 from numpy import ndarray
 from PIL import Image
 
@@ -114,13 +114,22 @@ class LabelSurface:
         frames, rows, columns = self.discs.pixels.T
         return self.pixel_voxels[frames, rows // self.stride, columns // self.stride]
 
+    def voxels_at(
+        self, frame: int, rows: Int[ndarray, "*pixels"], columns: Int[ndarray, "*pixels"]
+    ) -> Int32[ndarray, "*pixels"]:
+        """The voxels of single pixels of a frame, -1 for none."""
+        return self.pixel_voxels[frame, rows // self.stride, columns // self.stride]
+
     def voxels_of(self, frame: int) -> Int32[ndarray, "height width"]:
         """The voxel of each pixel of a frame, -1 for none."""
-        coarse = self.pixel_voxels[frame]
+        return self.enlarged(self.pixel_voxels[frame], frame)
+
+    def enlarged(self, values: Shaped[ndarray, "rows columns"], frame: int) -> Shaped[ndarray, "height width"]:
+        """Values of every n-th pixel of a frame at its size; each pixel has those of the block that it lies in."""
         if self.stride == 1:
-            return coarse
+            return values
         info = self.frames[frame]
-        return coarse.repeat(self.stride, axis=0).repeat(self.stride, axis=1)[: info.height, : info.width]
+        return values.repeat(self.stride, axis=0).repeat(self.stride, axis=1)[: info.height, : info.width]
 
 
 def read_color(info: FrameInfo) -> UInt8[ndarray, "height width 3"]:

@@ -11,6 +11,7 @@ from numpy import ndarray
 from semantic_ns.errors import SceneError
 from semantic_ns.labelling import region_ranking
 from semantic_ns.labelling.marks import Mark
+from semantic_ns.labelling.owner_map import OwnerMap
 from semantic_ns.labelling.ranking import UNSURE
 from semantic_ns.labelling.region_ranking import NUM_RANKED, RegionRank, SurfaceRegions
 from semantic_ns.labelling.session import LabelSession
@@ -86,7 +87,7 @@ def test_regions_and_their_ranks_are_those_of_a_twin_of_loops(
     owners = {1: rng.integers(0, 3, (HEIGHT, WIDTH)).astype(np.int32)}
     spacing = stride * max(1, int(np.ceil((surface.pixel_voxels.size / most_pixels) ** 0.5)))
     expected = slow_ranks(surface, shown, owners, spacing)
-    found = SurfaceRegions(surface).ranked(shown, owners)
+    found = SurfaceRegions(surface).ranked(shown, {1: OwnerMap.of(owners[1])})
     twin = np.array(slow_numbers(surface, shown))
     assert len(np.unique(found.numbers)) == len(np.unique(twin)) == len({*zip(found.numbers, twin, strict=True)})
     assert len(found.ranks) == min(NUM_RANKED, len(expected))

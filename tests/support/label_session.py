@@ -221,6 +221,12 @@ class SmallSession:
             spread = np.where(self.labels(frame) >= 0, 0.75, 0.0)
             return np.where(self.painted(frame) >= 0, 1.0, spread).astype(np.float32)
 
+    def shown_every(self, step: int) -> tuple[ndarray, ndarray]:
+        frames = range(self.num_frames)
+        with self.lock:
+            labels, confidence = [self.labels(f) for f in frames], [self.confidence(f) for f in frames]
+        return np.stack(labels)[:, ::step, ::step], np.stack(confidence)[:, ::step, ::step]
+
     def progress(self) -> Progress:
         with self.lock:
             share = float((self._spread() >= 0)[self._objects].mean())
