@@ -123,7 +123,8 @@ class Label:
         questions = self._questions_for(session, folder)
         api = LabelApi(session, name, folder / "exports", questions, field, segmenter)
         server = page.label(api, folder)
-        _serve(server, f"Open {server.address} to label {name}. Ctrl+C ends; marks are in {folder}.")
+        far = "" if server.far_address is None else f" From other machines, open {server.far_address}."
+        _serve(server, f"Open {server.address} to label {name}.{far} Ctrl+C ends; marks are in {folder}.")
 
     def _segmenter(self) -> "PointSegmenter | None":
         if self.segmenter is None:
