@@ -1,6 +1,7 @@
 """How the pictures of frames look, in few numbers: what tells two captures whose frames have the same names apart."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,14 @@ def _look(info: FrameInfo) -> UInt8[ndarray, "8 8"] | None:
     paths: list[Path] = [info.photo, info.image]
     for path in dict.fromkeys(paths):
         try:
-            with Image.open(path) as image:
-                image.draft("L", (8 * _SIDE_PX, 8 * _SIDE_PX))  # JPEG files are then read at a fraction of their size
-                small = image.convert("L").resize((_SIDE_PX, _SIDE_PX), Image.Resampling.BOX)
-                return np.asarray(small)
+            return _look_of_file(path, path.stat().st_mtime_ns)
         except (OSError, ValueError, SyntaxError):
             continue
     return None
+
+
+@lru_cache(2 * _NUM_FRAMES)  # a start needs each twice: for a new journal, and beside the one that there is
+def _look_of_file(path: Path, _written: int) -> UInt8[ndarray, "8 8"]:
+    with Image.open(path) as image:
+        image.draft("L", (8 * _SIDE_PX, 8 * _SIDE_PX))  # JPEG files are then read at a fraction of their size
+        return np.asarray(image.convert("L").resize((_SIDE_PX, _SIDE_PX), Image.Resampling.BOX))

@@ -21,9 +21,13 @@ def reframed(folder: Path, checksum: str, order: Sequence[int]) -> str:
         The checksum of those for the other frames.
 
     Raises:
-        SceneError: if they are gone or damaged, or cannot be written.
+        SceneError: if they cannot be written. Where they are gone or damaged, `checksum` comes back: whoever needs them
+            is told.
     """
-    kept = kept_import(folder, checksum)
+    try:
+        kept = kept_import(folder, checksum)
+    except SceneError:
+        return checksum
     ids = np.full((len(order), *kept.ids.shape[1:]), NO_LABEL, np.int16)
     for place, image in enumerate(order):
         if image >= 0:

@@ -157,6 +157,17 @@ def test_imported_labels_stay_on_their_frames(surface: LabelSurface, opening: Ca
     assert (opening(surface).labels(1) == with_labels).all()
 
 
+def test_imported_labels_that_are_gone_are_named_although_frames_were_removed(
+    surface: LabelSurface, opening: Callable[..., LabelSession], tmp_path: Path
+) -> None:
+    ids = np.full((FRAMES, *surface.pixel_voxels.shape[1:]), LAMP, np.int16)
+    opening(surface, imported=ImportedLabels("predictions", ids, surface.classes[1:])).close()
+    for path in (tmp_path / "journal/imports").iterdir():
+        path.unlink()
+    with pytest.raises(SceneError, match="Expected the imported labels of the session"):
+        opening(with_frames(surface, [0, 2]))
+
+
 ENTRIES = tuple(ClassEntry(n, name, (n, n, n), True) for name, n in (("wall", WALL), ("lamp", LAMP), ("chair", 20)))
 TABLES = [
     pytest.param(["chair", "wall"], id="names"),
