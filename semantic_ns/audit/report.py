@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int16, UInt8
+from jaxtyping import Bool, Int16, Int32, UInt8
 from numpy import ndarray
 from scipy import ndimage
 
+from semantic_ns.audit.regions import Region
 from semantic_ns.audit.run import Finding, LabelledImage, TrainedRun
 from semantic_ns.datasets.training_labels import write_label_folder
 from semantic_ns.evaluation.captions import GridRow, captioned_grid, class_legend
@@ -29,8 +30,9 @@ _SMALLEST_MARGIN_PX = 8
 def write_audit(folder: Path, run: TrainedRun, findings: Sequence[Finding]) -> None:
     """Write `audit.csv` (header only where nothing was found) and `region_<rank>.png` of each finding.
 
-    Boxes are left, top (inclusive), right, bottom (exclusive), in pixels of the training image; `frame` counts the
-    training images from 0.
+    Boxes are left, top (inclusive), right, bottom (exclusive). They and areas are of pixels of the photo, also where
+    training sees it without the distortion of its lens, as the pictures show it. `frame` counts the training images
+    from 0.
 
     Raises:
         SceneError: if the folder cannot be written to.
@@ -52,12 +54,22 @@ def picture_name(finding: Finding) -> str:
 
 def _row(run: TrainedRun, finding: Finding) -> tuple[object, ...]:
     region, votes, names = finding.region, finding.votes, run.dataset.taxonomy.names
-    index, (rows, columns) = run.images[region.frame].index, region.box
+    index = run.images[region.frame].index
+    on_photo = _on_photo(run, region)
+    rows, columns = ndimage.find_objects(on_photo)[0]
     return (
         finding.rank, index, run.dataset.image_filenames[index], names[region.given], names[region.suggested],
-        region.area, columns.start, rows.start, columns.stop, rows.stop, f"{region.confidence:.4f}",
+        int(on_photo.sum()), columns.start, rows.start, columns.stop, rows.stop, f"{region.confidence:.4f}",
         f"{finding.score:.2f}", votes.views, votes.suggested, votes.given, picture_name(finding),
     )  # fmt: skip
+
+
+def _on_photo(run: TrainedRun, region: Region) -> Int32[ndarray, "height width"]:
+    """1 in the pixels of a region on the photo, 0 elsewhere."""
+    image = run.images[region.frame]
+    numbers = np.zeros(image.given.shape, np.int32)
+    numbers[region.pixels] = 1
+    return run.dataset.parts_as_stored(numbers, image.index)
 
 
 def summary(run: TrainedRun, findings: Sequence[Finding]) -> str:

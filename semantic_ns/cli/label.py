@@ -123,7 +123,9 @@ class Label:
         questions = self._questions_for(session, folder)
         api = LabelApi(session, name, folder / "exports", questions, field, segmenter)
         server = page.label(api, folder)
-        _serve(server, f"Open {server.address} to label {name}. Ctrl+C ends; marks are in {folder}.")
+        _serve(
+            server, f"Open {server.address} to label {name}.{_from_afar(server)} Ctrl+C ends; marks are in {folder}."
+        )
 
     def _segmenter(self) -> "PointSegmenter | None":
         if self.segmenter is None:
@@ -246,6 +248,7 @@ class _Page:
         self._server.serve_in_background()
         self._stack.callback(self._server.release)
         sentence = f"Open {self._server.address} to see how the surface is trained, and then to label {name}."
+        sentence += _from_afar(self._server)
         Console(soft_wrap=True, highlight=False).print(sentence, markup=False)
         sys.stdout.flush()
         # While the other process imports the same, before it needs both cores.
@@ -309,6 +312,11 @@ def refuse_no_scene(target: Path) -> None:
             f"Expected the folder of a scene or of one run, found {len(runs)} run{'s' * (len(runs) > 1)} in {target}; "
             f"give one of them, such as {newest}."
         )
+
+
+def _from_afar(server: "LabelServer") -> str:
+    """Where other machines find the page, if they do."""
+    return "" if server.far_address is None else f" From other machines, open {server.far_address}."
 
 
 def _serve(server: Any, sentence: str) -> None:

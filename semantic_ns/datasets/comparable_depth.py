@@ -10,9 +10,9 @@ from numpy import ndarray
 
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.depth_agreement import DepthViews, reduced
+from semantic_ns.geometry.lens import Lens
 from semantic_ns.geometry.pinhole import Pixels, rays
 from semantic_ns.geometry.rays import poses_of
-from semantic_ns.geometry.undistortion import Lens
 
 _WIDTH = 96
 """Columns, about, of what is compared."""

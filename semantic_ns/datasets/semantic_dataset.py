@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int16, Int64, Shaped, UInt8
+from jaxtyping import Bool, Float32, Int16, Int64, Integer, Shaped, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
@@ -17,7 +17,8 @@ from semantic_ns.batch import DEPTH_M, LABELS
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.dataparsers.undistortion import without_distortion
 from semantic_ns.errors import SceneError
-from semantic_ns.geometry.undistortion import can_be_undistorted, distort, undistort
+from semantic_ns.geometry.lens import Undistortion
+from semantic_ns.geometry.undistortion import can_be_undistorted, undistortion_of
 from semantic_ns.io.hdf5 import is_hdf5
 from semantic_ns.io.images import (
     PLAIN_COLOR_MODES,
@@ -102,10 +103,13 @@ class SemanticDataset(InputDataset):
         self, values: Shaped[ndarray, "height width *channels"], index: int, is_color: bool = False
     ) -> Shaped[ndarray, "height width *channels"]:
         """An image of any kind as the camera without distortion sees it; by default by nearest neighbours."""
+        undistortion = self.undistortion_of(index)
+        return values if undistortion is None else undistortion.undistort(values, is_color)
+
+    def undistortion_of(self, index: int) -> Undistortion | None:
+        """How the stored image becomes the one that training sees; None where that is the stored one."""
         distorted = self.metadata.get(keys.DISTORTED_CAMERAS)
-        if distorted is None:
-            return values
-        return undistort(values, distorted, self._dataparser_outputs.cameras, index, is_color)
+        return None if distorted is None else undistortion_of(distorted, self._dataparser_outputs.cameras, index)
 
     def as_stored(
         self, values: Shaped[ndarray, "height width *channels"], index: int, unseen: int
@@ -117,10 +121,22 @@ class SemanticDataset(InputDataset):
             index: number of the image.
             unseen: number of the pixels that the undistorted image does not show.
         """
-        distorted = self.metadata.get(keys.DISTORTED_CAMERAS)
-        if distorted is None:
-            return values
-        return distort(values - unseen, distorted, self._dataparser_outputs.cameras, index) + unseen
+        undistortion = self.undistortion_of(index)
+        return values if undistortion is None else undistortion.distort(values - unseen) + unseen
+
+    def parts_as_stored(
+        self, numbers: Integer[ndarray, "height width"], index: int
+    ) -> Integer[ndarray, "height width"]:
+        """Numbers of parts of the image that training sees, 0 for none, on the pixels of the stored one; all stay."""
+        undistortion = self.undistortion_of(index)
+        return numbers if undistortion is None else undistortion.distort_numbers(numbers)
+
+    def stored_color_of(self, index: int) -> UInt8[ndarray, "height width 3"]:
+        """The colours of the stored image, which a lens may bend."""
+        if self.undistortion_of(index) is None:
+            return (self.color_of(index) * 255).round().byte().numpy()
+        image = self._stored_image(index)[..., :3]
+        return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
 
     def _stored_image(self, image_idx: int) -> UInt8[ndarray, "height width channels"]:
         path = self.image_filenames[image_idx]

@@ -15,6 +15,7 @@ from jaxtyping import Int16, Int64
 from numpy import ndarray
 
 from semantic_ns.dataparsers import metadata as keys
+from semantic_ns.datasets.exported_ids import ExportedIds
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
@@ -61,6 +62,7 @@ def read_label_folder(name: str, dataset: SemanticDataset, scene_folder: Path) -
     a file has no label. Ids mean what those of the scene's label images mean; of probabilities (`.npy`, `.npz`, see
     `probability_files`), in a folder without label images, the most likely class counts. Void becomes of classes that
     no label image of the scene holds: a network may predict them, but they are none of the classes that are trained.
+    In an export of `sns-label` ids mean what its `classes.json` says, and classes are matched by name.
 
     Args:
         name: an absolute path, or relative to the folder that holds the scene's label folder, or to the scene.
@@ -69,17 +71,20 @@ def read_label_folder(name: str, dataset: SemanticDataset, scene_folder: Path) -
 
     Raises:
         SceneError: if there is no such folder, no file in it for any image, two for one or one for two, an image that
-            cannot be used, ids that the scene's label map does not know, or no labelled pixel.
+            cannot be used, ids that the scene's label map does not know or that mean another class there, or no
+            labelled pixel.
     """
     exports = [scene_folder / export for export in dataset.metadata[keys.LABEL_EXPORT_NAMES]]
     folder = find_label_folder(name, dataset, scene_folder)
-    was_written_here = _holds_taxonomy_ids(folder, dataset.taxonomy)
+    exported = ExportedIds.of(folder, dataset.taxonomy)
+    was_written_here = exported is not None or _holds_taxonomy_ids(folder, dataset.taxonomy)
     stems = [export.stem for export in exports]
     # Here, a frame without a file has no label, and another frame's file may end with its number.
     names = frame_names(dataset)
     files = files_of_frames(folder, names, stems, not was_written_here, dataset.metadata.get(keys.FRAME_NAMES, names))
     label_map = None if was_written_here else dataset.metadata.get(keys.LABEL_MAP)
     labels, num_foreign, num_pixels = [], 0, 0
+    foreign_ids: set[int] = set()
     for index, path in enumerate(files):
         if path is None:
             labels.append(dataset.without_label(index))
@@ -89,8 +94,10 @@ def read_label_folder(name: str, dataset: SemanticDataset, scene_folder: Path) -
         else:
             ids = dataset.read_ids(path, index)
             ids = ids if label_map is None else label_map.apply(ids, str(path))
+            ids = ids if exported is None else exported.apply(ids, str(path))
         is_foreign = _is_foreign(ids, dataset.taxonomy)
         num_foreign, num_pixels = num_foreign + int(is_foreign.sum()), num_pixels + ids.size
+        foreign_ids |= set(np.unique(ids[is_foreign]).tolist())
         labels.append(dataset.taxonomy.encode(np.where(is_foreign, dataset.taxonomy.void_source_id, ids), str(path)))
     if not any((image != VOID).any() for image in labels):
         raise SceneError(
@@ -99,7 +106,9 @@ def read_label_folder(name: str, dataset: SemanticDataset, scene_folder: Path) -
         )
     num_files = sum(path is not None for path in files)
     foreign = f"{num_foreign / num_pixels:.1%} of their pixels are void for a class that the scene's labels do not hold"
-    announce("training labels", f"{folder}, for {num_files} of {len(files)} frames; {foreign}")
+    names = [] if exported is None else exported.names_of(foreign_ids)
+    named = f": {', '.join(names)}" if names else ""
+    announce("training labels", f"{folder}, for {num_files} of {len(files)} frames; {foreign}{named}")
     return labels
 
 

@@ -95,6 +95,9 @@ class LabelApi:
         self._image = lru_cache(_NUM_IMAGES)(lambda frame: jpeg(session.color(frame)))
         self._thumbnail = lru_cache(_NUM_THUMBNAILS)(lambda frame: jpeg(session.color(frame), _THUMBNAIL_PX))
         frames = [(frame.name, frame.height, frame.width) for frame in session.frames]
+        # Browsers keep pictures for a week: of others at the same place they must not.
+        files = [_stamp(frame.image) for frame in session.frames]
+        self._images_key = hashlib.sha256(repr((str(exports.absolute()), frames, files)).encode()).hexdigest()[:16]
         self._key = hashlib.sha256(repr((str(exports.absolute()), frames)).encode()).hexdigest()[:16]
         self._gets: dict[str, Callable[[Query], Answer]] = {
             "/api/state": self._state,
@@ -200,7 +203,7 @@ class LabelApi:
 
     def _state(self, _: Query) -> Answer:
         frames = [{"name": one.name, "height": one.height, "width": one.width} for one in self._session.frames]
-        content = {"scene": self._name, "key": self._key, "frames": frames}
+        content = {"scene": self._name, "key": self._key, "images_key": self._images_key, "frames": frames}
         offers = {"has_questions": self._questions.are_there, "has_segmenter": self._segments.is_there}
         return json_answer({**content, **offers, **self._summary()})
 
@@ -379,3 +382,12 @@ def _status(error: Exception) -> HTTPStatus:
     if not isinstance(cause, OSError):
         return HTTPStatus.BAD_REQUEST
     return HTTPStatus.INSUFFICIENT_STORAGE if cause.errno in _FULL_DISK else HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is written."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size

@@ -5,11 +5,8 @@ from typing import Any
 
 from semantic_ns.errors import SceneError
 from semantic_ns.labelling.classes import MAX_CLASS_ID, check_color
-from semantic_ns.labelling.state import SessionState, Unchecked
+from semantic_ns.labelling.state import COMMAND_LINE, SessionState, Unchecked
 from semantic_ns.labels.class_table import ClassEntry, ClassTable
-
-COMMAND_LINE = "command line"
-"""The client whose actions come from the options of the command."""
 
 
 class ClassActions:
@@ -103,14 +100,14 @@ class ClassActions:
         return self._act("lock_class", client, sequence, describe)
 
     def _add_missing(self, classes: Sequence[str] | ClassTable) -> None:
-        """Add the classes that there are not yet; those of a table have its ids and colours."""
+        """Add the classes that there never were by these names; those of a table have its ids and colours."""
         given: dict[str, ClassEntry] = {}
         if isinstance(classes, ClassTable):
             if classes.has_given_ids:
                 refuse_unfit_ids(classes, self._state)
                 given = {entry.name.strip(): entry for entry in classes.entries}
             classes = [entry.name for entry in classes.entries]
-        known = {entry.name.casefold() for entry in self._state.classes.in_use()}
+        known = {entry.name.casefold() for entry in self._state.classes.in_use()} | set(self._state.given_ids())
         for name in (text.strip() for text in classes):
             if name.casefold() in known:
                 continue
@@ -133,7 +130,7 @@ def refuse_unfit_ids(table: ClassTable, state: SessionState) -> None:
         SceneError: if a class has another id already, or an id is that of another class, of void, or too large.
     """
     names = {entry.id: entry.name for entry in state.classes}
-    ids = {entry.name.casefold(): entry.id for entry in state.classes.in_use()}
+    ids = state.given_ids() | {entry.name.casefold(): entry.id for entry in state.classes.in_use()}
     used = state.used_ids()
     for entry in table.entries:
         name = entry.name.strip()

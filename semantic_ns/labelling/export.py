@@ -1,6 +1,7 @@
 """Writes the labels of a session as label images and as points, into a folder of their own and never into the scene."""
 
 import os
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from semantic_ns.labelling.shown import ShownLabels
     from semantic_ns.labels.taxonomy import Taxonomy
 
-CLASSES_FILE = "classes.json"
-WRITTEN_BY = "sns-label"
+
+_BEGUN = re.compile(r"\..+\.([0-9]{1,9})\.([0-9]{1,19})\.tmp")
+"""Name of a folder that is being written, with the process and the thread that do it."""
 
 
 def export_labels(
@@ -33,7 +35,9 @@ def export_labels(
 ) -> list[Path]:
     """Write `<frame>.png` of every frame, with the ids of the session's classes, and `classes.json`.
 
-    The folder appears when all files are in it. It serves for `--pipeline.datamanager.train-labels`, where the scene
+    They lie on the photos: where the session shows pictures without the distortion of a lens, label images and
+    annotations are those of the scene's own files, and what the pictures do not show of these is void. The folder
+    appears when all files are in it. It serves for `--pipeline.datamanager.train-labels`, where the scene
     has classes of these ids, and for `sns-import-labels`.
 
     Args:
@@ -55,12 +59,13 @@ def export_labels(
             of two frames have one name, which COCO would not tell apart.
     """
     _refuse_impossible(shown, folder, least_confidence, painted_only)
+    from semantic_ns.datasets.exported_ids import LABELLING_COMMAND
     from semantic_ns.export.annotation_files import AnnotationFiles, refuse_equal_names
     from semantic_ns.labelling.cloud import SurfaceCloud
-    from semantic_ns.labels.label_files import class_table, label_image
+    from semantic_ns.labels.label_files import CLASSES_FILE, class_table, label_image
 
     if coco:
-        refuse_equal_names((info.image.name for info in shown.surface.frames), "coco")
+        refuse_equal_names((info.photo.name for info in shown.surface.frames), "coco")
     taxonomy = session_taxonomy(shown)
     new = folder.with_name(f".{folder.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     annotations = AnnotationFiles(new, "coco", taxonomy) if coco else None
@@ -71,16 +76,17 @@ def export_labels(
             for index, info in enumerate(shown.surface.frames):
                 labels = _chosen_labels(shown, index, least_confidence, painted_only)
                 classes = _as_classes(labels, taxonomy)
-                write_png(new / f"{info.name}.png", label_image(classes, taxonomy))
+                on_photo = info.on_photo(classes, unseen=-1)
+                write_png(new / f"{info.name}.png", label_image(on_photo, taxonomy))
                 if annotations is not None:
-                    annotations.add(info.image.name, classes)
+                    annotations.add(info.photo.name, on_photo)
                 if cloud is not None:
                     cloud.add(index, classes, shown.confidence(index))
             if annotations is not None:
                 annotations.finish()
             if cloud is not None:
                 cloud.write(new, taxonomy)
-            write_json(new / CLASSES_FILE, {"written_by": WRITTEN_BY, **class_table(taxonomy)})
+            write_json(new / CLASSES_FILE, {"written_by": LABELLING_COMMAND, **class_table(taxonomy)})
             if folder.exists():
                 folder.rmdir()
             new.rename(folder)
@@ -108,6 +114,55 @@ def unused_folder(parent: Path, stem: str) -> Path:
     while (parent / f"{stem}_{number}").exists():
         number += 1
     return parent / f"{stem}_{number}"
+
+
+def reserved_folder(parent: Path, name: str | None, stem: str) -> Path | None:
+    """A folder that is made here, empty, so that nobody else exports into it.
+
+    Args:
+        parent: Where it is to be.
+        name: Its name; None for the first of `stem_1`, `stem_2` and so on that there is not.
+        stem: See `name`.
+
+    Returns:
+        The folder; None where one of this name is there already.
+
+    Raises:
+        SceneError: if it cannot be made.
+    """
+    while True:
+        folder = unused_folder(parent, stem) if name is None else parent / name
+        try:
+            with write_errors_as_scene_error(parent):
+                parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+        except FileExistsError:
+            if name is not None:
+                return None
+        except OSError as error:
+            raise SceneError(f"Expected to make {folder}, found '{error.strerror}'; check its rights.") from error
+        else:
+            return folder
+
+
+def remove_leftovers(parent: Path) -> None:
+    """Remove what exports into a folder had begun when their process was ended."""
+    for path in parent.glob(".*.tmp"):
+        found = _BEGUN.fullmatch(path.name)
+        if found is not None and path.is_dir() and not _is_being_written(int(found[1]), int(found[2])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_being_written(process: int, thread: int) -> bool:
+    if process == os.getpid():
+        return thread in {one.ident for one in threading.enumerate()}
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # it is that of somebody else
+    return True
 
 
 def session_taxonomy(shown: "ShownLabels") -> "Taxonomy":

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from semantic_ns.errors import SceneError
-from semantic_ns.labelling.class_actions import COMMAND_LINE
 from semantic_ns.labelling.classes import MAX_CLASS_ID
 from semantic_ns.labelling.imports import ImportedLabels
-from semantic_ns.labelling.state import ImportInForce, SessionState, Unchecked
+from semantic_ns.labelling.state import COMMAND_LINE, ImportInForce, SessionState, Unchecked
 from semantic_ns.labels.class_table import ClassEntry
 
 
@@ -57,11 +56,18 @@ class ImportActions:
         )  # fmt: skip
 
     def _class_for(self, entry: ClassEntry) -> int:
-        """The class of the session that has a name, which is added if there is none, with its id if that is free."""
+        """The class of the session that has a name, which is added if there is none, with its id if that is free.
+
+        One that was merged into another has it as well, so that its labels count for that one, and so has one of the
+        scene or of the command line that was renamed.
+        """
         name = entry.name.strip().casefold()
-        for known in self._state.classes.in_use():
+        classes = self._state.classes
+        for known in (*classes.in_use(), *classes):
             if known.name.casefold() == name:
                 return known.id
+        if name in self._state.given_ids():
+            return self._state.given_ids()[name]
 
         def describe() -> dict[str, Any]:
             is_free = entry.id not in self._state.used_ids() | {self._state.void_id} and entry.id <= MAX_CLASS_ID

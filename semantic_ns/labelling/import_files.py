@@ -27,12 +27,12 @@ from semantic_ns.io.console import announce
 from semantic_ns.io.orientation import UPRIGHT
 from semantic_ns.io.text import read_json
 from semantic_ns.labelling.classes import MAX_CLASS_ID
-from semantic_ns.labelling.export import CLASSES_FILE
 from semantic_ns.labelling.frame_label_files import read_frame_label_files
 from semantic_ns.labelling.imports import NO_LABEL, ImportedLabels
 from semantic_ns.labelling.packed_labels import PackedLabels
 from semantic_ns.labelling.surface import FrameInfo
 from semantic_ns.labels.class_table import ClassTable
+from semantic_ns.labels.label_files import CLASSES_FILE
 
 _LARGEST_STRETCH = 0.01
 """By how much the sides of a label image may differ in proportion from those of its frame."""
@@ -102,7 +102,8 @@ class ImportFiles:
 
         Label images and probabilities of this package, or named like those, belong to the frame of their name or of
         their number, as it is stored. All else belongs to frames by names, as `sns-import-labels` says, except that
-        sides may differ in proportion by 1 %. What is void and what nobody annotated has no label.
+        sides may differ in proportion by 1 %. Where a lens bends the photos, all of them lie on the photos. What is
+        void and what nobody annotated has no label.
 
         Args:
             frames: The frames; one without an image has no labels.
@@ -217,8 +218,8 @@ def _class_list(folder: Path, known: ClassTable | None) -> ClassTable:
 
 
 def _match(frames: Sequence[FrameInfo], annotations: Annotations, beside: Path | None = None) -> Matches:
-    files = [FrameFiles(info.image, None, None, f"{info.name}.png") for info in frames]
-    matches = match_images(files, annotations.images, frames[0].image.parent, beside=beside)
+    files = [FrameFiles(info.photo, None, None, f"{info.name}.png") for info in frames]
+    matches = match_images(files, annotations.images, frames[0].photo.parent, beside=beside)
     matches.note_how(annotations.notes)
     return matches
 
@@ -247,7 +248,7 @@ def _draw(
             orientation = info.orientation if sight is None else sight.orientation
         target = Target((info.width, info.height), orientation, f"the frame {info.name}")
         classes = draw_at(annotated[index], target, found.annotations.notes, _are_alike)
-        places = np.where(classes < 0, len(class_ids), classes)
+        places = info.from_photo(np.where(classes < 0, len(class_ids), classes))
         counts[:] += np.bincount(places.ravel(), minlength=len(ids))
         return ids[places]
 

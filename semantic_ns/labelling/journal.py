@@ -71,8 +71,13 @@ class Journal:
         """Write an action and wait until it is on the disk.
 
         Raises:
-            JournalWriteError: if it cannot be written; the file is then as it was before.
+            JournalWriteError: if it cannot be written, or the journal was closed; the file is then as it was before.
         """
+        if self._file.closed:
+            raise JournalWriteError(
+                "Expected an action of a session that is open, found that it has ended; start sns-label again, and "
+                "the page sends it once more."
+            )
         text = _as_text(entry)
         line = f'{{"crc32": {zlib.crc32(text.encode("utf8"))}, "entry": {text}}}\n'.encode()
         try:

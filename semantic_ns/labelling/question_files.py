@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -150,19 +150,21 @@ class QuestionFiles:
                 f"Expected numbers 0..{num_units} in the image of units at {place}, found "
                 f"{units.min()}..{units.max()}; put back the file that the run wrote."
             )
-        return units.astype(np.uint16)
+        # The run asks about the photo, which a lens may bend.
+        numbers = units.astype(np.uint16)
+        return numbers if info.bent is None else info.bent.undistortion.undistort_numbers(numbers)
 
     def _refuse_other_image(self, path: Path, content: Mapping[str, Any], info: FrameInfo) -> None:
         """Check that a question is about the image of a frame: frames of several scenes often have one name."""
         image = content.get("image")
         if not isinstance(image, str):
             raise _refusal(path, "the path of an image")
-        if _resolved(image) == _resolved(str(info.image)):
+        if _resolved(image) == _resolved(str(info.photo)):
             return
         # The scene was moved, or the run trains on smaller images than those of the scene.
         if not _shows(self._beside(path, content, "picture"), info):
             raise SceneError(
-                f"Expected questions about {info.image}, found one about another image, {image}, in {path}; label the "
+                f"Expected questions about {info.photo}, found one about another image, {image}, in {path}; label the "
                 "scene that the run trains on."
             )
 
@@ -239,7 +241,7 @@ def _resolved(path: str) -> Path | None:
 def _shows(picture: Path, info: FrameInfo) -> bool:
     """Whether a picture of a question is the image of a frame, each pixel enlarged by a whole number."""
     try:
-        color = read_color(info)
+        color = read_color(replace(info, image=info.photo))
         with Image.open(picture) as image:
             factor = image.height // info.height
             if (image.width, image.height) != (factor * info.width, factor * info.height):

@@ -30,6 +30,8 @@ VOID_ANSWER = "void"
 _PAINTED_VOID = -2
 _NOTHING = -1
 _LEAST_PAINTED = 0.5
+_Stamp = tuple[int, int, int] | None
+"""Time, size and number on the disk of a file; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,14 @@ class QuestionFolder:
     """
 
     def __init__(self, folder: Path, session: SessionLike, kept: Path | None = None) -> None:
-        self._files, self._session = QuestionFiles(folder, session.frames), session
+        self._files, self._session, self._kept = QuestionFiles(folder, session.frames), session, kept
         self._lock = threading.RLock()
-        self._read: dict[str, Question] = {}
+        self._read: dict[str, tuple[_Stamp, Question | None]] = {}
         self._unreadable: dict[str, str] = {}
         self._unwritten: dict[str, str] = {}
-        self._own = _OwnAnswers(None if kept is None else kept / f"answers_{_checksum(folder)}.json")
+        self._run = _stamp(folder / RUN_FILE)
+        self._checksum = _checksum(folder)
+        self._own = self._own_answers()
         self.update(None)
 
     @property
@@ -85,18 +89,48 @@ class QuestionFolder:
     def questions(self) -> list[Question]:
         """All questions there are now, those of the last round first."""
         with self._lock:
+            try:
+                self._follow_run()
+            except SceneError as error:
+                self._read, self._unreadable = {}, {"": str(error)}
+                return []
             with write_errors_as_scene_error(self._files.folder):
                 paths = sorted(self._files.folder.glob("round-*_frame-*.json"))
             self._unreadable = {}
+            read: dict[str, tuple[_Stamp, Question | None]] = {}
             for path in paths:
+                stamp = _stamp(path)
+                known = self._read.get(path.stem)
                 try:
-                    question = self._read.get(path.stem) or self._files.read(path)
+                    found = known[1] if known is not None and known[0] == stamp else self._files.read(path)
                 except SceneError as error:
                     self._unreadable[path.stem] = str(error)
                 else:
-                    if question is not None:
-                        self._read[path.stem] = question
-            return sorted(self._read.values(), key=lambda one: (_round_of(one.name), one.name))
+                    read[path.stem] = stamp, found
+            self._read = read
+            questions = [question for _, question in read.values() if question is not None]
+            return sorted(questions, key=lambda one: (_round_of(one.name), one.name))
+
+    def _follow_run(self) -> None:
+        """Forget what was read of a run if another one asks in the folder now.
+
+        Raises:
+            SceneError: if none does, or one of other frames.
+        """
+        folder = self._files.folder
+        stamp = _stamp(folder / RUN_FILE)
+        if stamp is not None and stamp == self._run:
+            return
+        # A run that goes on writes the same file again.
+        files = QuestionFiles(folder, self._session.frames)
+        checksum = _checksum(folder)
+        if checksum != self._checksum:
+            self._files, self._checksum, self._read = files, checksum, {}
+            self._own = self._own_answers()
+        self._run = stamp
+
+    def _own_answers(self) -> "_OwnAnswers":
+        return _OwnAnswers(None if self._kept is None else self._kept / f"answers_{self._checksum}.json")
 
     def find(self, name: str) -> Question:
         """The question of a name.
@@ -165,7 +199,9 @@ class QuestionFolder:
                 )
             path = self._files.answer_path(question, ".png")
             with write_errors_as_scene_error(path):
-                write_png(path, image)
+                # The run reads answers on the photo, which a lens may bend.
+                on_photo = self._session.frames[question.frame].on_photo(image.astype(np.int32), question.void_id)
+                write_png(path, on_photo.astype(np.uint16))
 
     def update(self, frames: Sequence[int] | None) -> None:
         """Write the answers that follow from what is painted; what cannot be written is told by `problem`.
@@ -314,6 +350,14 @@ def _checksum(folder: Path) -> str:
     with write_errors_as_scene_error(folder):
         content = (folder / RUN_FILE).read_bytes()
     return hashlib.sha256(str(folder.resolve()).encode() + b"\0" + content).hexdigest()[:16]
+
+
+def _stamp(path: Path) -> _Stamp:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _round_of(name: str) -> int:

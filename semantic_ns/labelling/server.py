@@ -83,6 +83,13 @@ class LabelServer:
         host = "127.0.0.1" if self._host in ("", "0.0.0.0") else "::1" if self._host == "::" else self._host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/?token={self._token}"
 
+    @property
+    def far_address(self) -> str | None:
+        """Address that opens the page from other machines, where the server listens on all addresses of this one."""
+        if self._host not in ("", "0.0.0.0", "::"):
+            return None
+        return f"http://{_own_address()}:{self.port}/?token={self._token}"
+
     def serve(self) -> None:
         """Answer requests until `close` is called by another thread."""
         if self._thread is None:
@@ -124,6 +131,16 @@ def refuse_taken_port(host: str, port: int) -> None:
         SceneError: the port is taken, or the host is not one of this machine.
     """
     _listening(host, port).server_close()
+
+
+def _own_address() -> str:
+    """The address of this machine in its network, or its name where it is in none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # kept for documentation; nothing is sent, but the way there is looked up
+            return probe.getsockname()[0]
+        except OSError:
+            return socket.gethostname()
 
 
 def _listening(host: str, port: int) -> "_Server":

@@ -20,11 +20,11 @@ from semantic_ns.labelling.classes import LabelClass
 from semantic_ns.labelling.free_views import FreeViews
 from semantic_ns.labelling.import_actions import ImportActions
 from semantic_ns.labelling.imports import DEFAULT_WEIGHT, ImportedLabels
-from semantic_ns.labelling.journal import Journal
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.painting import Painting
 from semantic_ns.labelling.progress import Progress
 from semantic_ns.labelling.region_maps import RegionMaps
+from semantic_ns.labelling.session_journal import SessionJournal, tell_other_classes
 from semantic_ns.labelling.shown import LabelsAlongEdges, Said, SaidLabels, ShownLabels
 from semantic_ns.labelling.spreaders import Begun, Spreaders
 from semantic_ns.labelling.spreading import REACHED, SpreadLabels
@@ -34,9 +34,7 @@ from semantic_ns.labelling.state import (
     SessionState,
     Unchecked,
     check_client,
-    journal_header,
     refuse_large_ids,
-    refuse_other_scene,
 )
 from semantic_ns.labelling.suggestions import Suggestions
 from semantic_ns.labelling.surface import FrameInfo, LabelSurface, read_color
@@ -90,9 +88,9 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggesti
         self._background: threading.Thread | None = None
         self._lock = threading.RLock()
         refuse_large_ids(surface)
-        self._journal = Journal(folder / JOURNAL_FILE, journal_header(surface, classes))
+        self._journal = SessionJournal(folder / JOURNAL_FILE, surface, classes)
         try:
-            refuse_other_scene(self._journal, surface)
+            tell_other_classes(self._journal.header, surface)
             self._state = SessionState(self.frames, self._journal.header, self.regions)
             self._shown: SpreadLabels | None = None
             self._color = lru_cache(16)(lambda frame: read_color(self.frames[frame]))

@@ -13,23 +13,26 @@ from semantic_ns.errors import SceneError
 from semantic_ns.io.run_lengths import decode_coco
 from semantic_ns.labelling.actions import ActionLog, Entry
 from semantic_ns.labelling.classes import MAX_CLASS_ID, ClassList, LabelClass, next_id
-from semantic_ns.labelling.journal import Journal
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.owner_map import OwnerMap
 from semantic_ns.labelling.painting import PaintedMark, Painting
 from semantic_ns.labelling.spreading import REACHED, Spreader, SpreadLabels
 from semantic_ns.labelling.surface import FrameInfo, LabelSurface
-from semantic_ns.labels.class_table import ClassTable
 
 NOTHING, DO_NOT_KNOW = -1, -2
 """In labels and painted pixels, beside ids of classes."""
+COMMAND_LINE = "command line"
+"""The client whose actions come from the options of the command."""
 Unchecked = Any
 """A value out of a request, of whatever type; what is not as it must be is refused with a SceneError."""
-_OF_NO_PIXEL = frozenset({"add_class", "rename_class", "recolor_class", "lock_class"})
+MARK_ELSEWHERE = "mark_elsewhere"
+"""The kind of a mark on frames that the session does not have (any more), which says nothing."""
+_OF_NO_PIXEL = frozenset({"add_class", "rename_class", "recolor_class", "lock_class", MARK_ELSEWHERE})
 """Actions that leave painted pixels as they are."""
-_OF_NO_CLASS = frozenset({"mark", "import", "switch_import"})
+_OF_NO_CLASS = frozenset({"mark", "import", "switch_import", MARK_ELSEWHERE})
 """Actions that leave the classes as they are."""
-_VERSION = 1
+KINDS = (_OF_NO_PIXEL | _OF_NO_CLASS | {"merge_class", "undo", "redo"}) - {MARK_ELSEWHERE}
+"""What actions of a journal can be."""
 _MAX_CLIENT_LETTERS = 100
 _MAX_SEQUENCE = 2**53
 
@@ -243,6 +246,19 @@ class SessionState:
                 "merge it into another class instead."
             )
 
+    def given_ids(self) -> dict[str, int]:
+        """The ids of the classes of the scene and of the command line, by the names, without case, that they had first.
+
+        What was renamed or merged in the page is not missing at the next start.
+        """
+        given: dict[str, int] = {}
+        for entry in self._first_classes:
+            given.setdefault(entry.name.casefold(), entry.id)
+        for action in self.log.in_force():
+            if action.kind == "add_class" and action.values["client"] == COMMAND_LINE:
+                given.setdefault(action.values["name"].casefold(), action.values["id"])
+        return given
+
     def free_id(self) -> int:
         """An id that no class ever had; SceneError if there is none left."""
         return next_id(self.used_ids(), self.void_id)
@@ -364,25 +380,6 @@ def evidence_of(imported: ImportInForce | None) -> tuple[Any, ...] | None:
     return None if imported is None else imported.evidence
 
 
-def journal_header(surface: LabelSurface, table: object = None) -> dict[str, Any]:
-    """What a new journal of a surface is of.
-
-    Args:
-        surface: The surface.
-        table: A class table, or something else; if the scene has no classes, the table says which id means void.
-    """
-    void_id = surface.void_id
-    if isinstance(table, ClassTable) and table.has_given_ids and not surface.classes:
-        void_id = void_id if void_id in table.void_ids else min(table.void_ids, default=void_id)
-    return {
-        "version": _VERSION,
-        "scene": str(surface.scene),
-        "frames": [[info.name, info.height, info.width] for info in surface.frames],
-        "classes": [[entry.id, entry.name, list(entry.color)] for entry in surface.classes],
-        "void_id": void_id,
-    }
-
-
 def refuse_large_ids(surface: LabelSurface) -> None:
     """Check that labels can hold the ids of the classes of a scene.
 
@@ -394,25 +391,6 @@ def refuse_large_ids(surface: LabelSurface) -> None:
         raise SceneError(
             f"Expected class ids up to {MAX_CLASS_ID} to label the scene, found {largest} in {surface.scene}; renumber "
             "its classes."
-        )
-
-
-def refuse_other_scene(journal: Journal, surface: LabelSurface) -> None:
-    """Check that a journal is of the frames of a surface.
-
-    Raises:
-        SceneError: if it is not, or another version wrote it.
-    """
-    header, own = journal.header, journal_header(surface)
-    if header.get("version") != _VERSION:
-        raise SceneError(
-            f"Expected a journal of version {_VERSION} at {journal.path}, found {header.get('version')!r}; open it "
-            "with the version of this package that wrote it."
-        )
-    if header.get("frames") != own["frames"]:
-        raise SceneError(
-            f"Expected a journal of the {len(own['frames'])} frames of {surface.scene}, found one of "
-            f"{len(header.get('frames', []))} others at {journal.path}; choose another folder for it."
         )
 
 

@@ -17,6 +17,7 @@ from numpy import ndarray
 from PIL import Image
 
 from semantic_ns.errors import SceneError
+from semantic_ns.geometry.lens import Undistortion
 from semantic_ns.io.console import announce
 from semantic_ns.io.orientation import UPRIGHT, exif_orientation
 from semantic_ns.io.writing import replacing, write_errors_as_scene_error, write_png
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 FOLDER = "labelling"
 """Folder in a run's folder that holds what belongs to labelling."""
-_VERSION = 6
+_VERSION = 7
 _RAYS_PER_VOXEL = 10
 _LEAST_RAYS = 400_000
 _MOST_PIXELS = 32_000_000
@@ -40,6 +41,28 @@ _MOST_PIXELS = 32_000_000
 _GRAPH_ARRAYS = ("neighbours", "weights", "centres", "colors", "normals")
 _OWN_ARRAYS = ("pixel_voxels", "positions", "c2w", "intrinsics", "world_from_scene", "drawn")
 _DISC_ARRAYS = ("positions", "normals", "radii", "pixels", "colors")
+
+
+@dataclass(frozen=True)
+class BentPhoto:
+    """A photo that a lens bends.
+
+    Attributes:
+        path: The scene's own file.
+        undistortion: How it becomes the image that training sees.
+    """
+
+    path: Path
+    undistortion: Undistortion
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any] | None) -> "BentPhoto | None":
+        """That of a kept surface."""
+        return None if values is None else cls(Path(values["path"]), Undistortion.from_json(values))
+
+    def to_json(self) -> dict[str, Any]:
+        """All numbers by name."""
+        return {"path": str(self.path), **self.undistortion.to_json()}
 
 
 @dataclass(frozen=True)
@@ -51,6 +74,7 @@ class FrameInfo:
         height, width: Its size, pixels.
         image: A file with its colours at this size, as training sees them.
         orientation: EXIF orientation 1..8 of the scene's own file, 1 where pixels are stored upright.
+        bent: The photo, where a lens bends it and `image` was made of it.
     """
 
     name: str
@@ -58,6 +82,24 @@ class FrameInfo:
     width: int
     image: Path
     orientation: int = UPRIGHT
+    bent: BentPhoto | None = None
+
+    @property
+    def photo(self) -> Path:
+        """The scene's own file where a lens bends it, else `image`: what files for others are about."""
+        return self.image if self.bent is None else self.bent.path
+
+    def on_photo(
+        self, values: Shaped[ndarray, "height width *channels"], unseen: int
+    ) -> Shaped[ndarray, "height width *channels"]:
+        """Numbers of the pixels of `image` on those of `photo`, and `unseen` for what `image` does not show."""
+        return values if self.bent is None else self.bent.undistortion.distort(values - unseen) + unseen
+
+    def from_photo(
+        self, values: Shaped[ndarray, "height width *channels"]
+    ) -> Shaped[ndarray, "height width *channels"]:
+        """Numbers of the pixels of `photo` on those of `image`."""
+        return values if self.bent is None else self.bent.undistortion.undistort(values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +251,7 @@ def save_label_surface(surface: LabelSurface, load_config: Path, num_voxels: int
         "resolution": surface.graph.voxels.grid.resolution,
         "stride": surface.stride,
         "frames": [[info.name, info.height, info.width, str(info.image), info.orientation] for info in surface.frames],
+        "bent": [None if info.bent is None else info.bent.to_json() for info in surface.frames],
         "classes": [[entry.id, entry.name, list(entry.color), entry.is_thing] for entry in surface.classes],
         "void_id": surface.void_id,
         "scene": str(surface.scene),
@@ -228,7 +271,8 @@ def save_label_surface(surface: LabelSurface, load_config: Path, num_voxels: int
 def _surface_of(header: dict[str, Any], arrays: dict[str, ndarray]) -> LabelSurface:
     voxels = Voxels(VoxelGrid.of_unit_cube(header["resolution"]), arrays["keys"])
     frames = [
-        FrameInfo(name, height, width, Path(image), turn) for name, height, width, image, turn in header["frames"]
+        FrameInfo(name, height, width, Path(image), turn, BentPhoto.from_json(bent))
+        for (name, height, width, image, turn), bent in zip(header["frames"], header["bent"], strict=True)
     ]
     classes = [ClassEntry(number, name, tuple(color), thing) for number, name, color, thing in header["classes"]]
     return LabelSurface(
@@ -296,7 +340,9 @@ def _frames_of(run: "Run") -> tuple[FrameInfo, ...]:
         color = np.ascontiguousarray((dataset.color_of(index).numpy() * 255).round().astype(np.uint8))
         height, width = color.shape[:2]
         file = Path(dataset.image_filenames[index]).resolve()
-        info = FrameInfo(name, height, width, file, exif_orientation(file))
+        undistortion = dataset.undistortion_of(index)
+        bent = None if undistortion is None or undistortion.lens.is_pinhole else BentPhoto(file, undistortion)
+        info = FrameInfo(name, height, width, file, exif_orientation(file), bent)
         if not _is_color_of(info, color):
             info = replace(info, image=run.load_config.parent / FOLDER / "images" / f"{name}.png")
             with write_errors_as_scene_error(info.image):

@@ -7,6 +7,8 @@ from numpy import ndarray
 
 from semantic_ns.labels.taxonomy import Taxonomy
 
+CLASSES_FILE = "classes.json"
+"""The table of classes beside label images."""
 _MAX_UINT8 = 255
 
 

@@ -209,7 +209,7 @@ def _refuse_other_scene(scene: Path, folder: Path) -> None:
     Raises:
         SceneError: if it is not, or does not say of which scene it is.
     """
-    advice = f"choose another --output-dir, or remove {folder} to train it anew"
+    advice = f"choose another --output-dir, or remove {folder} to train it anew; marks are kept"
     if not (folder / _SCENE).is_file():
         raise SceneError(f"Expected {_SCENE} beside the surface in {folder}, found none; {advice}.")
     record = read_json(folder / _SCENE)

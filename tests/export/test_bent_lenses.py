@@ -19,7 +19,7 @@ from semantic_ns.datasets.semantic_dataset import PinholeDataset, SemanticDatase
 from semantic_ns.datasets.training_labels import LabelSource, read_label_folder, write_label_folder
 from semantic_ns.export.labels import dataset_frames
 from semantic_ns.export.scene_instances import read_run_surface
-from semantic_ns.geometry.undistortion import Lens
+from semantic_ns.geometry.lens import Lens
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.methods.semantic_splatfacto.method import semantic_splatfacto

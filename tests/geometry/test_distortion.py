@@ -9,7 +9,8 @@ import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
 
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
-from semantic_ns.geometry.undistortion import Lens, distort, undistort, undistorted
+from semantic_ns.geometry.lens import Lens
+from semantic_ns.geometry.undistortion import distort, undistort, undistorted
 from support.bent_scene import BENT, FISHEYE, write_bent_scene
 
 

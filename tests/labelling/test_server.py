@@ -236,3 +236,19 @@ def test_two_thousand_random_requests_are_refused_with_a_sentence_and_leave_no_t
     assert session.revision == 0
     assert paths == {"inside": list(tmp_path.iterdir()), "beside": sorted(tmp_path.parent.iterdir())}
     assert ask(server.port, "/api/state").status == 200
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
+def test_a_server_on_all_addresses_tells_one_that_other_machines_reach(session: Any, tmp_path: Path, host: str) -> None:
+    server = LabelServer(LabelApi(session, "a scene", tmp_path), TOKEN, host, port=0)
+    server.serve_in_background()
+    try:
+        if host == "127.0.0.1":
+            assert server.far_address is None
+        else:
+            assert server.far_address is not None
+            name = server.far_address.removeprefix("http://").partition(":")[0]
+            assert name not in ("", "0.0.0.0")
+            assert server.far_address == f"http://{name}:{server.port}/?token={TOKEN}"
+    finally:
+        server.close()

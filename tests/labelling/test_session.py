@@ -219,7 +219,9 @@ def test_a_second_session_on_one_journal_is_refused_and_one_after_it_is_not(
 
 
 def test_a_journal_of_other_frames_is_refused(surface: LabelSurface, tmp_path: Path) -> None:
-    LabelSession(make_label_surface(tmp_path / "images", 2), tmp_path / "journal").close()
+    others = make_label_surface(tmp_path / "images", 2)
+    renamed = tuple(replace(info, name=f"other_{info.name}") for info in others.frames)
+    LabelSession(replace(others, frames=renamed), tmp_path / "journal").close()
     before = (tmp_path / "journal" / JOURNAL_FILE).read_bytes()
     with pytest.raises(SceneError, match="Expected a journal of the 3 frames"):
         LabelSession(surface, tmp_path / "journal")

@@ -312,7 +312,7 @@ class SmallSession:
         said: Any = None,
         points: bool = False,
     ) -> list[Path]:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         files = [folder / f"{frame.name}.png" for frame in self.frames]
         self.exported_coco, self.exported_points = coco, points
         for number, file in enumerate(files):

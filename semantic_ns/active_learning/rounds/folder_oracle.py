@@ -150,8 +150,9 @@ class FolderOracle:
                 f"Expected at most {_MOST_UNITS} units of a frame to be asked for in a folder, found {len(asked)}; "
                 "ask for regions or frames, or set smaller --pipeline.active.budgets."
             )
-        numbers = self._numbers(frame, asked)
-        colors = (self._dataset.color_of(frame) * 255).round().byte().numpy()
+        # All pixels are those of the photo, whose name the question has, though training may see it undistorted.
+        numbers = self._dataset.parts_as_stored(self._numbers(frame, asked), frame)
+        colors = self._dataset.stored_color_of(frame)
         taxonomy = self._dataset.taxonomy
         write_png(self._folder / f"{name}.png", draw_units(colors, numbers))
         write_png(self._folder / f"{name}_units.png", numbers.astype(np.uint16))
@@ -219,7 +220,7 @@ class FolderOracle:
                 f"Expected an answer of {width}x{height} pixels at {path}, found {ids.shape[1]}x{ids.shape[0]}; write "
                 "it at the size of the frame."
             )
-        ids = np.where(numbers > 0, ids, self._dataset.taxonomy.void_source_id)
+        ids = np.where(numbers > 0, self._dataset.undistorted(ids, frame), self._dataset.taxonomy.void_source_id)
         return np.arange(len(asked)), self._dataset.taxonomy.encode(ids, str(path))
 
     def _read_classes(self, path: Path, num_asked: int) -> dict[int, int]:
@@ -279,6 +280,8 @@ def draw_units(
     if len(boxes) <= _MOST_NUMBERS:
         pen, font = ImageDraw.Draw(image), ImageFont.load_default()
         for number, box in enumerate(boxes, 1):
+            if not box:
+                continue
             column, row = _inside(numbers, number, box)
             pen.text(
                 (factor * (column + 0.5), factor * (row + 0.5)),

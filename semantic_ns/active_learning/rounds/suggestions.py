@@ -79,6 +79,7 @@ def write_suggestions(
     (8 or 16 bit) has these numbers as values, 0 elsewhere. The list has, best first, rank, image, frame (of the
     training images, from 0), unit, number in the picture, box (left, top inclusive; right, bottom exclusive; pixels),
     number of pixels, score (null where nothing but chance spoke for it), and the names of both files.
+    All pixels are those of the photo, also where training sees it without the distortion of its lens.
 
     Raises:
         SceneError: if the folder cannot be written to.
@@ -88,9 +89,9 @@ def write_suggestions(
     with write_errors_as_scene_error(folder):
         for frame in np.unique(frames).tolist():
             places = np.flatnonzero(frames == frame)
-            numbers = _numbers(units, frame, choice.chosen[places])
+            numbers = dataset.parts_as_stored(_numbers(units, frame, choice.chosen[places]), frame)
             name = f"frame_{frame:04d}"
-            colors = (dataset.color_of(frame) * 255).round().byte().numpy()
+            colors = dataset.stored_color_of(frame)
             write_png(folder / f"{name}.png", draw_units(colors, numbers))
             write_png(folder / f"{name}_units.png", numbers.astype(np.uint8 if len(places) < 256 else np.uint16))
             for number, (place, box) in enumerate(zip(places.tolist(), boxes_of(numbers, len(places)), strict=True), 1):
@@ -102,7 +103,7 @@ def write_suggestions(
                     "unit": int(choice.chosen[place]),
                     "number": number,
                     "box": box,
-                    "pixels": int(units.num_pixels[choice.chosen[place]]),
+                    "pixels": int((numbers == number).sum()),
                     "score": score if np.isfinite(score) else None,
                     "picture": f"{name}.png",
                     "image_of_units": f"{name}_units.png",

@@ -303,7 +303,7 @@ export class Store extends EventTarget {
 
   async regions(frame) {
     if (!this.regionMaps.has(frame)) {
-      const map = this.ask(`/api/frame/${frame}/regions?key=${this.state.key}`).then(async (one) => new Int32Array(await one.arrayBuffer()));
+      const map = this.ask(`/api/frame/${frame}/regions?key=${this.state.images_key}`).then(async (one) => new Int32Array(await one.arrayBuffer()));
       map.catch(() => this.regionMaps.delete(frame));
       this.regionMaps.set(frame, map);
       forgetOldest(this.regionMaps, NUM_REGION_MAPS, frame);
@@ -312,7 +312,7 @@ export class Store extends EventTarget {
   }
 
   imageAddress(frame, size = "full") {
-    return `/api/frame/${frame}/image?size=${size}&key=${this.state.key}`;
+    return `/api/frame/${frame}/image?size=${size}&key=${this.state.images_key}`;
   }
 
   inflated(text) {
