@@ -319,7 +319,7 @@ class LabelApi:
 
     def _undo(self, body: Body) -> Answer:
         of = body.optional_integer("revision")
-        return self._act(body, lambda *who: self._session.undo(*who, of))
+        return self._act(body, lambda client, sequence: self._session.undo(client, sequence, of))
 
     def _last_of_others(self, query: Query) -> Answer:
         """What somebody who has nothing left to take back may take back of others."""
