@@ -30,8 +30,10 @@ class SeenVoxels:
     def frames_with(self, voxels: Bool[ndarray, "voxels"]) -> Bool[ndarray, "frames"]:
         """The frames that show any of some voxels."""
         bits = self._packed(voxels).view(np.uint64)
-        used = np.flatnonzero(bits)
-        return (self._bits.view(np.uint64)[:, used] & bits[used]).any(axis=1)
+        seen, used = self._bits.view(np.uint64), np.flatnonzero(bits)
+        if 4 * len(used) < len(bits):  # else a copy of their columns costs more than the others
+            seen, bits = seen[:, used], bits[used]
+        return (seen & bits).any(axis=1)
 
     def _packed(self, voxels: Bool[ndarray, "voxels"]) -> UInt8[ndarray, "bytes"]:
         packed = np.zeros(self._bits.shape[1], np.uint8)

@@ -368,7 +368,6 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggesti
                         self._begun = Begun(begun.imported, spreader)  # without the coarser one
                         self._changes.expect(seen)
                         self._spread()
-                        self._spreaders.keep_only(surface)
                         return
         except MemoryError:
             announce("labelling", "the finer surface does not fit into memory; labels keep to the coarser one")

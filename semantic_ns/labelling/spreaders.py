@@ -85,7 +85,3 @@ class Spreaders:
             is_same = evidence_of(lock.imported) == evidence_of(imported)
             found = spreader if is_same else self.aside(spreader.surface, lock.imported)
             found.prepare(Painting.of(lock.marks))
-
-    def keep_only(self, surface: LabelSurface) -> None:
-        """Forget the spreaders over other surfaces."""
-        self._aside = {key: spreader for key, spreader in self._aside.items() if key[0] is surface}

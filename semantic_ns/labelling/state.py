@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.io.run_lengths import decode_coco
 from semantic_ns.labelling.actions import ActionLog, Entry
 from semantic_ns.labelling.classes import MAX_CLASS_ID, ClassList, LabelClass, next_id
+from semantic_ns.labelling.in_force import AtLock, ImportInForce, evidence_of, imported_by
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.owner_map import OwnerMap
 from semantic_ns.labelling.painting import PaintedMark, Painting
@@ -35,45 +35,6 @@ KINDS = (_OF_NO_PIXEL | _OF_NO_CLASS | {"merge_class", "undo", "redo"}) - {MARK_
 """What actions of a journal can be."""
 _MAX_CLIENT_LETTERS = 100
 _MAX_SEQUENCE = 2**53
-
-
-@dataclass(frozen=True)
-class ImportInForce:
-    """Labels that were imported.
-
-    Attributes:
-        name: Where they are from.
-        checksum: What tells them from others.
-        weight: Weight of one of their voxels beside one with a mark.
-        ids: Each of their ids with the id of the class in the session.
-        is_on: Whether they count.
-    """
-
-    name: str
-    checksum: str
-    weight: float
-    ids: tuple[tuple[int, int], ...]
-    is_on: bool
-
-    @property
-    def evidence(self) -> tuple[Any, ...] | None:
-        """What voxels follow from beside the marks; None where they are switched off."""
-        return (self.checksum, self.weight, self.ids) if self.is_on else None
-
-
-@dataclass(frozen=True, eq=False)
-class AtLock:
-    """What was in force when a class was locked.
-
-    Attributes:
-        class_id: The class.
-        imported: The labels that were imported last before, if any were.
-        marks: The marks.
-    """
-
-    class_id: int
-    imported: ImportInForce | None
-    marks: list[PaintedMark]
 
 
 SpreaderWith = Callable[[LabelSurface, "ImportInForce | None"], Spreader]
@@ -120,7 +81,7 @@ class SessionState:
         entry = self.log.add(values)
         target = self.log.entries[values["target"] - 1] if entry.kind in {"undo", "redo"} else entry
         if target.kind in {"import", "switch_import"}:
-            self.imported = _imported(self.log.in_force())
+            self.imported = imported_by(self.log.in_force())
             return set()
         if target.kind != "mark":
             self.classes = self._classes_after(self.log.in_force())
@@ -141,7 +102,7 @@ class SessionState:
             entries = sorted([*entries, self.log.entries[values["target"] - 1]], key=lambda entry: entry.revision)
         else:
             entries.append(Entry(self.log.revision + 1, values["kind"], values))
-        return _imported(entries)
+        return imported_by(entries)
 
     def _classes_after(self, entries: Iterable[Entry]) -> ClassList:
         classes = self._first_classes
@@ -343,7 +304,7 @@ class SessionState:
         for number, revision in sorted(revisions.items(), key=lambda item: item[1]):
             entries = list(self.log.in_force(revision))
             marks = [mark for entry in entries if entry.kind == "mark" for mark in self._painted(entry)]
-            found.append(AtLock(number, _imported(entries), marks))
+            found.append(AtLock(number, imported_by(entries), marks))
         return found
 
     def _labels_before(
@@ -360,24 +321,6 @@ class SessionState:
             found = spreader.spread(Painting.of(marks), final_ids)
             self._labels_at_locks[key] = np.where(found.confidence >= REACHED, found.labels, np.int16(NOTHING))
         return self._labels_at_locks[key]
-
-
-def _imported(entries: Iterable[Entry]) -> ImportInForce | None:
-    found = None
-    for entry in entries:
-        if entry.kind == "import":
-            ids = tuple((int(own), int(of_session)) for own, of_session in entry.values["ids"])
-            found = ImportInForce(
-                entry.values["name"], entry.values["checksum"], entry.values["weight"], ids, is_on=True
-            )
-        elif entry.kind == "switch_import" and found is not None:
-            found = replace(found, is_on=entry.values["is_on"])
-    return found
-
-
-def evidence_of(imported: ImportInForce | None) -> tuple[Any, ...] | None:
-    """What voxels follow from beside the marks, if anything."""
-    return None if imported is None else imported.evidence
 
 
 def refuse_large_ids(surface: LabelSurface) -> None:
