@@ -7,7 +7,8 @@ from typing import Any
 from semantic_ns.errors import SceneError
 from semantic_ns.labelling.classes import MAX_CLASS_ID
 from semantic_ns.labelling.imports import ImportedLabels
-from semantic_ns.labelling.state import COMMAND_LINE, ImportInForce, SessionState, Unchecked
+from semantic_ns.labelling.in_force import ImportInForce
+from semantic_ns.labelling.state import COMMAND_LINE, SessionState, Unchecked
 from semantic_ns.labels.class_table import ClassEntry
 
 

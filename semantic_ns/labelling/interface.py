@@ -8,12 +8,12 @@ from jaxtyping import Bool, Float32, Int16, Int32, UInt8
 from numpy import ndarray
 
 from semantic_ns.labelling.classes import LabelClass
+from semantic_ns.labelling.in_force import ImportInForce
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.ranking import FrameRank
 from semantic_ns.labelling.region_ranking import RegionRank
 from semantic_ns.labelling.session import Progress
 from semantic_ns.labelling.shown import Said
-from semantic_ns.labelling.state import ImportInForce
 from semantic_ns.labelling.surface import FrameInfo
 from semantic_ns.labelling.view import View
 

@@ -20,6 +20,7 @@ from semantic_ns.labelling.classes import LabelClass
 from semantic_ns.labelling.free_views import FreeViews
 from semantic_ns.labelling.import_actions import ImportActions
 from semantic_ns.labelling.imports import DEFAULT_WEIGHT, ImportedLabels
+from semantic_ns.labelling.in_force import AtLock, ImportInForce
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.painting import Painting
 from semantic_ns.labelling.progress import Progress
@@ -28,14 +29,7 @@ from semantic_ns.labelling.session_journal import SessionJournal, tell_other_cla
 from semantic_ns.labelling.shown import LabelsAlongEdges, Said, SaidLabels, ShownLabels
 from semantic_ns.labelling.spreaders import Begun, Spreaders
 from semantic_ns.labelling.spreading import REACHED, SpreadLabels
-from semantic_ns.labelling.state import (
-    AtLock,
-    ImportInForce,
-    SessionState,
-    Unchecked,
-    check_client,
-    refuse_large_ids,
-)
+from semantic_ns.labelling.state import SessionState, Unchecked, check_client, refuse_large_ids
 from semantic_ns.labelling.suggestions import Suggestions
 from semantic_ns.labelling.surface import FrameInfo, LabelSurface, read_color
 from semantic_ns.labelling.undo_actions import UndoActions

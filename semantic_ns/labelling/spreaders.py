@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from semantic_ns.labelling.imports import kept_import
+from semantic_ns.labelling.in_force import AtLock, ImportInForce, evidence_of
 from semantic_ns.labelling.painting import Painting
 from semantic_ns.labelling.spreading import Beneath, Spreader
-from semantic_ns.labelling.state import AtLock, ImportInForce, evidence_of
 from semantic_ns.labelling.surface import LabelSurface
 
 _MOST_ASIDE = 4

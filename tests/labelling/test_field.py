@@ -12,7 +12,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.labelling import field as following
 from semantic_ns.labelling.field import FieldLabels
 from semantic_ns.labelling.field_api import FieldApi
-from semantic_ns.labelling.state import ImportInForce
+from semantic_ns.labelling.in_force import ImportInForce
 from support.field_followers import NO_ROOM, STRIDE, Followers, Watched, has_followed, of_request, post
 from support.label_page import NO_BROWSER, SOFA, LabelPage
 from support.label_server import action, ask, inline_array, mark, serving, wait_until

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from semantic_ns.labelling.in_force import ImportInForce
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.server import LabelServer
-from semantic_ns.labelling.state import ImportInForce
 from support.label_page import (
     ALT,
     CONTROL,

@@ -147,7 +147,7 @@ def test_a_mark_on_a_frame_that_is_gone_can_be_taken_back(
 def test_imported_labels_stay_on_their_frames(surface: LabelSurface, opening: Callable[..., LabelSession]) -> None:
     ids = np.full((FRAMES, *surface.pixel_voxels.shape[1:]), -1, np.int16)
     ids[1] = LAMP
-    imported = ImportedLabels("predictions", ids, surface.classes[1:])
+    imported = ImportedLabels.of("predictions", ids, surface.classes[1:])
     whole = opening(surface, imported=imported)
     with_labels = whole.labels(1)
     assert (with_labels == LAMP).any()
@@ -161,7 +161,7 @@ def test_imported_labels_that_are_gone_are_named_although_frames_were_removed(
     surface: LabelSurface, opening: Callable[..., LabelSession], tmp_path: Path
 ) -> None:
     ids = np.full((FRAMES, *surface.pixel_voxels.shape[1:]), LAMP, np.int16)
-    opening(surface, imported=ImportedLabels("predictions", ids, surface.classes[1:])).close()
+    opening(surface, imported=ImportedLabels.of("predictions", ids, surface.classes[1:])).close()
     for path in (tmp_path / "journal/imports").iterdir():
         path.unlink()
     with pytest.raises(SceneError, match="Expected the imported labels of the session"):
@@ -203,7 +203,7 @@ def test_imported_labels_of_a_class_that_was_merged_or_renamed_are_of_that_class
     else:
         first.rename_class(LAMP, "light", "a", 0)
     before = [*first.classes]
-    again = opening(surface, imported=ImportedLabels("predictions", ids, surface.classes[1:]))
+    again = opening(surface, imported=ImportedLabels.of("predictions", ids, surface.classes[1:]))
     assert [*again.classes] == before
     assert set(np.unique(again.voxel_labels())) == {WALL if change == "merge" else LAMP}
     again.undo("a", 1)

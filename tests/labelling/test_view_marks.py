@@ -13,7 +13,7 @@ from semantic_ns.io.run_lengths import encode_coco
 from semantic_ns.labelling.journal import Journal
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.session import JOURNAL_FILE, LabelSession
-from semantic_ns.labelling.state import journal_header
+from semantic_ns.labelling.session_journal import journal_header
 from semantic_ns.labelling.surface import LabelSurface
 from semantic_ns.labelling.view import View
 from support.label_actions import FRAMES, LAMP, WALL, are_equal, click, everything

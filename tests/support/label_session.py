@@ -14,11 +14,11 @@ from PIL import Image, ImageDraw
 
 from semantic_ns.errors import SceneError
 from semantic_ns.labelling.classes import LabelClass
+from semantic_ns.labelling.in_force import ImportInForce
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.ranking import FrameRank
 from semantic_ns.labelling.region_ranking import RegionRank
 from semantic_ns.labelling.session import Progress
-from semantic_ns.labelling.state import ImportInForce
 from semantic_ns.labelling.surface import FrameInfo
 from semantic_ns.labelling.view import View
 from semantic_ns.labelling.view_marks import covered, with_masks
