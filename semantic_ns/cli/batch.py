@@ -141,7 +141,7 @@ class Batch:
         method_name = method_name or name_in_paths(self.method)
         earlier = () if begun is None else begun.steps or plan.begun_steps(self.output_dir, known)
         steps = in_order(self.steps)
-        all_steps = tuple(step for step in STEPS if step in steps or step in earlier)
+        all_steps: tuple[Step, ...] = tuple(step for step in STEPS if step in steps or step in earlier)
         version = _version()
         if begun is not None and begun.version not in ("", version):
             said = f"the last call in {self.output_dir} ran version {begun.version}, and this one is {version}"
