@@ -205,10 +205,10 @@ class Batch:
 
 def _version() -> str:
     """The version of this package, with the commit in a checkout."""
-    from semantic_ns import __version__
+    import semantic_ns
     from semantic_ns.benchmark.runner.place import commit
 
-    return " ".join([__version__, *([found] if (found := commit()) else [])])
+    return " ".join([semantic_ns.__version__, *([found] if (found := commit()) else [])])
 
 
 def _show(console: Console, rows: "Rows", summary: "Summary") -> None:
