@@ -14,6 +14,7 @@ from rich.console import Console
 from semantic_ns.cli.cluster import ClusterOptions
 from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
+from semantic_ns.io.console import announce
 from semantic_ns.io.text import as_text
 from semantic_ns.scene_batch.steps import STEPS, Step, in_order
 
@@ -81,6 +82,8 @@ class Batch:
             rows = run_batch(tasks, backend, console, others, partial(write_tables, self.output_dir))
             summary = write_results(self.output_dir, rows)
         _show(console, rows, summary)
+        if remark := summary.remark():
+            console.print(remark, soft_wrap=True, highlight=False, markup=False)
         for end in others:
             console.print(f"{end.task.name}: {end.lost}", soft_wrap=True, highlight=False, markup=False)
         console.print(f"Pictures: {self.output_dir / PAGE}", soft_wrap=True, highlight=False, markup=False)
@@ -138,13 +141,18 @@ class Batch:
         method_name = method_name or name_in_paths(self.method)
         earlier = () if begun is None else begun.steps or plan.begun_steps(self.output_dir, known)
         steps = in_order(self.steps)
-        all_steps = tuple(step for step in STEPS if step in steps or step in earlier)
-        plan.write_settings(self.output_dir, plan.Settings(self.method, self.arguments, scenes, method_name, all_steps))
+        all_steps: tuple[Step, ...] = tuple(step for step in STEPS if step in steps or step in earlier)
+        version = _version()
+        if begun is not None and begun.version not in ("", version):
+            said = f"the last call in {self.output_dir} ran version {begun.version}, and this one is {version}"
+            announce("sns-batch", f"{said}; what is done stays, so that the tables will be of both")
+        settings = plan.Settings(self.method, self.arguments, scenes, method_name, all_steps, version)
+        plan.write_settings(self.output_dir, settings)
         folder = self.output_dir.absolute() / plan.SCENES
         return [
             SceneTask(
                 name, Path(data), folder / name, steps, self.method, self.arguments, self._limits(),
-                self.retries, self._threads(), method_name, earlier,
+                self.retries, self._threads(), method_name, earlier, version,
             )
             for name, data in scenes.items()
         ]  # fmt: skip
@@ -193,6 +201,14 @@ class Batch:
         seconds = None if self.time_limit is None else self.time_limit * 60
         memory = None if self.memory_limit is None else round(self.memory_limit * 2**30)
         return Limits(seconds, memory)
+
+
+def _version() -> str:
+    """The version of this package, with the commit in a checkout."""
+    import semantic_ns
+    from semantic_ns.benchmark.runner.place import commit
+
+    return " ".join([semantic_ns.__version__, *([found] if (found := commit()) else [])])
 
 
 def _show(console: Console, rows: "Rows", summary: "Summary") -> None:

@@ -86,7 +86,8 @@ class _Addresses:
 def _totals(summary: Summary) -> str:
     states = ", ".join(f"{count:,} {escape(state)}" for state, count in sorted(summary.states.items()))
     hours = f"{summary.seconds / _HOUR_S:,.1f} hours of steps"
-    return f"<p>{summary.num_scenes:,} scenes: {states or 'none'}; {hours}.</p>\n"
+    remark = f"<p>{escape(summary.remark())}</p>\n" if summary.remark() else ""
+    return f"<p>{summary.num_scenes:,} scenes: {states or 'none'}; {hours}.</p>\n{remark}"
 
 
 def _failures(failures: Sequence[Failure], address: _Addresses) -> Iterator[str]:

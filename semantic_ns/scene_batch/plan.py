@@ -40,6 +40,7 @@ class Settings:
         method_name: The method's name in its own configuration, which differs for variants such as nerfacto-big; empty
             in a folder of an earlier version.
         steps: The steps of all calls so far; none in a folder of an earlier version.
+        version: Version of this package of the last call; empty in a folder of an earlier version.
     """
 
     method: str
@@ -47,6 +48,7 @@ class Settings:
     scenes: Mapping[str, str] = field(default_factory=dict)
     method_name: str = ""
     steps: tuple[Step, ...] = ()
+    version: str = ""
 
 
 def find_paths(given: Sequence[Path]) -> list[Path]:
@@ -195,6 +197,7 @@ def read_settings(output: Path) -> Settings | None:
         return Settings(
             content["method"], tuple(content["arguments"]), dict(content["scenes"]), content.get("method_name", ""),
             tuple(step for step in STEPS if step in content.get("steps", ())),
+            content.get("version", ""),
         )  # fmt: skip
     except (OSError, JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise SceneError(

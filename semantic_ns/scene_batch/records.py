@@ -27,6 +27,7 @@ class Record:
             killed.
         peak_memory_gib: Largest resident memory of its last attempt, GiB.
         reason: Why it failed; a remark where it is done; where it is open, why its file cannot be read.
+        version: Version of this package that its last attempt ran with; empty where that is not known.
     """
 
     step: Step
@@ -35,6 +36,7 @@ class Record:
     attempt_seconds: tuple[float, ...] = ()
     peak_memory_gib: float = 0.0
     reason: str = ""
+    version: str = ""
 
     @property
     def attempts(self) -> int:
@@ -81,11 +83,12 @@ def _record_of(content: Any, step: Step) -> Record:
     """
     state, status, reason = content["state"], content["exit_status"], content["reason"]
     seconds, peak = _attempt_seconds(content), float(content["peak_memory_gib"])
+    version = str(content.get("version", ""))  # earlier versions did not write it
     if content["step"] != step or state not in get_args(State) or not isinstance(reason, str):
         raise ValueError(f"it is no record of the step {step}")
     if not all(math.isfinite(number) for number in (*seconds, peak)):
         raise ValueError("its numbers are not finite")
-    return Record(step, state, None if status is None else int(status), seconds, peak, reason)
+    return Record(step, state, None if status is None else int(status), seconds, peak, reason, version)
 
 
 def _attempt_seconds(content: Any) -> tuple[float, ...]:

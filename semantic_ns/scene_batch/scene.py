@@ -44,6 +44,7 @@ class SceneTask:
         environment: Variables of the environment of every step, beside those of this process.
         method_name: The method's name in its own configuration; the same as `method` if empty.
         earlier_steps: Other steps of earlier calls, which are told of and not run.
+        version: Version of this package, which is written into the records of steps.
     """
 
     name: str
@@ -57,6 +58,7 @@ class SceneTask:
     environment: Mapping[str, str] = field(default_factory=dict)
     method_name: str = ""
     earlier_steps: tuple[Step, ...] = ()
+    version: str = ""
 
     @property
     def config(self) -> Path:
@@ -139,7 +141,7 @@ def _run_step(
     while True:
         start = log.stat().st_size if log.exists() else 0
         command = command_of(step, task.data, task.folder, task.config, task.method, task.arguments)
-        note = _Notes(task.folder, Record(step, "open", attempt_seconds=spent))
+        note = _Notes(task.folder, Record(step, "open", attempt_seconds=spent, version=task.version))
         ending = processes.run(command, log, task.limits, _environment(task), note)
         if ending.cause == "stopped" and not ending.seconds:
             return Record(step, "open", attempt_seconds=spent)
@@ -149,7 +151,7 @@ def _run_step(
             break
         tries_left -= 1
     written = _end_of(log, start)
-    return _record_of_end(task, Record(step, "open", ending.status, spent), ending, written)
+    return _record_of_end(task, Record(step, "open", ending.status, spent, version=task.version), ending, written)
 
 
 def _reopen(folder: Path, steps: Sequence[Step]) -> None:
@@ -205,7 +207,7 @@ def _record_of_end(task: SceneTask, record: Record, ending: Ending, log: str) ->
     if ending.status == 0 and (not is_asked or known.has_results(step, task.folder, task.config)):
         return replace(record, state="done")
     if ending.cause == "stopped":
-        return Record(step, "open", attempt_seconds=record.attempt_seconds)
+        return Record(step, "open", attempt_seconds=record.attempt_seconds, version=record.version)
     if step == "doctor" and not is_asked and ending.status == known.PROBLEM_FOUND:
         problem = _problem(task.folder / known.DOCTOR_REPORT)
         if problem is not None:  # else the command itself has failed, with the status that Python gives it

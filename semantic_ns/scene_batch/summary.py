@@ -151,12 +151,14 @@ class Summary:
         seconds: Seconds of all steps of all scenes.
         spreads: The scores that scenes have.
         unfinished: Steps that are not done for some scene.
+        versions: Versions of this package that steps ran with, as far as they are known.
     """
 
     states: Counter[State] = field(default_factory=Counter)
     seconds: float = 0.0
     spreads: dict[str, Spread] = field(default_factory=dict)
     unfinished: set[Step] = field(default_factory=set)
+    versions: set[str] = field(default_factory=set)
     _failures: dict[str, Failure] = field(default_factory=dict)
     _others: Failure = field(default_factory=lambda: Failure("other reasons"))
 
@@ -166,6 +168,7 @@ class Summary:
         self.states[row.status] += 1
         self.seconds += row.seconds
         self.unfinished.update(record.step for record in row.records if record.state != "done")
+        self.versions.update(row.versions)
         for name, kind in KINDS.items():
             value = row.scores.get(name)
             if value is not None and math.isfinite(value):
@@ -178,6 +181,15 @@ class Summary:
     def num_scenes(self) -> int:
         """Scenes so far."""
         return self.states.total()
+
+    def remark(self) -> str:
+        """What a person has to know of all scenes together, in a sentence; empty where there is nothing."""
+        if len(self.versions) < 2:
+            return ""
+        return (
+            f"The results are of {len(self.versions)} versions of the program ({', '.join(sorted(self.versions))}), "
+            "which may differ in their scores; results.csv names those of each scene."
+        )
 
     def failures(self) -> list[Failure]:
         """Why scenes failed, the most frequent reason first; reasons that differ in numbers and paths are one."""

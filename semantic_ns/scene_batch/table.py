@@ -60,6 +60,11 @@ class Row:
         return max((record.peak_memory_gib for record in self.records), default=0.0)
 
     @property
+    def versions(self) -> list[str]:
+        """Versions of this package that its steps ran with, as far as they are known."""
+        return sorted({record.version for record in self.records if record.version})
+
+    @property
     def reason(self) -> str:
         """What failed and why, else what was remarked, step by step."""
         failed = [record for record in self.records if record.state == "failed"]
@@ -128,7 +133,7 @@ def write_table(output: Path, rows: Iterable[Row]) -> None:
 
 def _csv_header(steps: Sequence[str]) -> list[str]:
     of_steps = [f"{step}{what}" for step in steps for what in ("", "_seconds")]
-    return ["scene", *_SCORES, "seconds", "peak_memory_gib", "status", "reason", *of_steps, "data", "run"]
+    return ["scene", *_SCORES, "seconds", "peak_memory_gib", "status", "reason", *of_steps, "data", "run", "versions"]
 
 
 def _csv_row(row: Row) -> list[object]:
@@ -140,7 +145,7 @@ def _csv_row(row: Row) -> list[object]:
         *(row.scores.get(name, "") for name in _SCORES),
         f"{row.seconds:.1f}", f"{row.peak_memory_gib:.2f}", row.status, row.reason,
         *(value for record in of_steps for value in (("", "") if record is None else _csv_cells(record))),
-        as_text(row.task.data), str(config) if config.is_file() else "",
+        as_text(row.task.data), str(config) if config.is_file() else "", "; ".join(row.versions),
     ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.jobs.processes import Processes
 from semantic_ns.scene_batch import plan
 from semantic_ns.scene_batch.backend import LocalBackend, SceneEnd
+from semantic_ns.scene_batch.index_page import PAGE
 from semantic_ns.scene_batch.progress import Seldom
 from semantic_ns.scene_batch.records import Record, log_path, read_record, record_path, write_record
 from semantic_ns.scene_batch.run import run_batch, write_results, write_tables
@@ -172,3 +174,29 @@ def test_of_a_long_log_the_end_is_read_and_has_the_reason(tmp_path: Path) -> Non
     assert log.stat().st_size > 3 * MOST_READ_BYTES
     assert len(_end_of(log, 0).encode()) <= MOST_READ_BYTES + 10
     assert _end_of(log, log.stat().st_size - 5) == log.read_bytes()[-5:].decode()
+
+
+# Versions
+
+
+def test_results_of_two_versions_of_the_program_are_told_apart(tmp_path: Path) -> None:
+    steps = FakeSteps(tmp_path)
+    old, new = (task(tmp_path, name, version=f"0.1.0 {name}") for name in ("old", "new"))
+    one = write_results(tmp_path, run_batch([old], LocalBackend(1, steps), SILENT))
+    assert one.remark() == ""
+    both = write_results(tmp_path, run_batch([replace(old, version="0.1.0 new"), new], LocalBackend(1, steps), SILENT))
+    assert "of 2 versions of the program (0.1.0 new, 0.1.0 old)" in both.remark()
+    assert both.remark() in (tmp_path / PAGE).read_text()
+    assert [row["versions"] for row in table(tmp_path)] == ["0.1.0 old", "0.1.0 new"]
+    assert (tmp_path / "out/scenes/old/steps/eval.json").read_text().count('"version": "0.1.0 old"') == 1
+
+
+def test_a_call_of_another_version_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = write_batch(tmp_path / "out", {"a": {"train": ("done", 1.0)}})
+    content = json.loads((out / plan.SETTINGS).read_text()) | {"method_name": "m"}
+    for version, is_said in (("", False), ("0.0.1 abc", True)):
+        (out / plan.SETTINGS).write_text(json.dumps(content | {"version": version}))
+        Batch((tmp_path / "data/a",), out, ("train",), method="m")._tasks([tmp_path / "data/a"])
+        assert ("ran version 0.0.1 abc, and this one is" in " ".join(capsys.readouterr().out.split())) is is_said
+    Batch((tmp_path / "data/a",), out, ("train",), method="m")._tasks([tmp_path / "data/a"])
+    assert "this one is" not in capsys.readouterr().out
