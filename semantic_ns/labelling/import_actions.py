@@ -67,8 +67,9 @@ class ImportActions:
         for known in (*classes.in_use(), *classes):
             if known.name.casefold() == name:
                 return known.id
-        if name in self._state.given_ids():
-            return self._state.given_ids()[name]
+        given = self._state.given_ids().get(name)
+        if any(known.id == given for known in classes):
+            return classes.find(given).id
 
         def describe() -> dict[str, Any]:
             is_free = entry.id not in self._state.used_ids() | {self._state.void_id} and entry.id <= MAX_CLASS_ID

@@ -210,12 +210,12 @@ class SessionState:
     def given_ids(self) -> dict[str, int]:
         """The ids of the classes of the scene and of the command line, by the names, without case, that they had first.
 
-        What was renamed or merged in the page is not missing at the next start.
+        What was renamed, merged or taken back in the page is not missing at the next start.
         """
         given: dict[str, int] = {}
         for entry in self._first_classes:
             given.setdefault(entry.name.casefold(), entry.id)
-        for action in self.log.in_force():
+        for action in self.log.entries:
             if action.kind == "add_class" and action.values["client"] == COMMAND_LINE:
                 given.setdefault(action.values["name"].casefold(), action.values["id"])
         return given

@@ -176,8 +176,8 @@ TABLES = [
 
 
 @pytest.mark.parametrize("classes", TABLES)
-@pytest.mark.parametrize("change", ["merge", "rename"])
-def test_the_same_command_starts_again_after_its_classes_were_merged_or_renamed(
+@pytest.mark.parametrize("change", ["merge", "rename", "take back"])
+def test_the_same_command_starts_again_after_its_classes_were_changed(
     surface: LabelSurface, opening: Callable[..., LabelSession], change: str, classes: Any
 ) -> None:
     first = opening(surface, classes=classes)
@@ -185,6 +185,8 @@ def test_the_same_command_starts_again_after_its_classes_were_merged_or_renamed(
     if change == "merge":
         first.merge_class(added, WALL, "a", 0)
         first.merge_class(LAMP, WALL, "a", 1)
+    elif change == "take back":
+        first.undo("command line", 99)
     else:
         first.rename_class(added, "seat", "a", 0)
         first.rename_class(WALL, "plaster", "a", 1)
