@@ -9,7 +9,7 @@ from typing import NamedTuple
 from semantic_ns.benchmark.runner.backend import TrialEnd, lost_trial, run_trial_process
 from semantic_ns.benchmark.runner.trials import read_result, state_of
 from semantic_ns.jobs.processes import Processes, with_threads
-from semantic_ns.jobs.ray_cluster import RayCluster, alone
+from semantic_ns.jobs.ray_cluster import RayCluster, alone, interruptible
 
 
 class TrialTask(NamedTuple):
@@ -56,10 +56,11 @@ def train_on(task: TrialTask) -> str:
 
     A machine that Ray took for lost may have ended it meanwhile.
     """
+    processes = Processes()
 
     def train() -> None:
         if state_of(task.folder) != "done":
             os.chdir(task.started_in)
-            run_trial_process(task.folder, task.arguments, Processes(), with_threads(task.threads))
+            run_trial_process(task.folder, task.arguments, processes, with_threads(task.threads))
 
-    return alone(task.folder, train)
+    return alone(task.folder, lambda: interruptible(train, processes.stop))
