@@ -41,15 +41,17 @@ class ShownLabels:
 
     def labels(self, frame: Unchecked) -> Int16[ndarray, "height width"]:
         """Class ids, painted where painted, else those of the voxels; -1 where nothing is known, or for void."""
-        labels, painted = self._spread_on(frame, self.spread.labels, np.int16(NOTHING)), self.painted(frame)
+        painted = self.painted(frame)  # first of all: it refuses a frame that there is none of
+        labels = self._spread_on(frame, self.spread.labels, np.int16(NOTHING))
         is_painted = painted != NOTHING
         labels[is_painted] = np.maximum(painted[is_painted], NOTHING)
         return labels
 
     def confidence(self, frame: Unchecked) -> Float32[ndarray, "height width"]:
         """How sure the labels are, 0..1; 1 where painted."""
+        is_painted = self.painted(frame) != NOTHING
         confidence = self._spread_on(frame, self.spread.confidence, np.float32(0))
-        confidence[self.painted(frame) != NOTHING] = 1
+        confidence[is_painted] = 1
         return confidence
 
     def every(self, step: int) -> tuple[Int16[ndarray, "frames rows columns"], Float32[ndarray, "frames rows columns"]]:

@@ -32,7 +32,7 @@ def test_a_folder_in_which_a_benchmark_works_is_refused_to_another(command: Any,
     output.mkdir()
     lock = take_lock(output / LOCK, str)
     try:
-        with pytest.raises(SceneError, match=f"found process {os.getpid()} at work in {output}; wait for its end"):
+        with pytest.raises(SceneError, match=rf"found process {os.getpid()} on \S+ since .* at work in {output}; wait"):
             command(output=output, data=(str(scene),)).main()
     finally:
         os.close(lock)

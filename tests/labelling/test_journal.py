@@ -65,7 +65,7 @@ def test_a_damaged_line_before_others_is_refused_and_nothing_is_changed(tmp_path
 
 def test_a_journal_that_is_open_is_refused_with_the_process_that_has_it(tmp_path: Path) -> None:
     journal = journal_at(tmp_path / "marks.jsonl")
-    with pytest.raises(SceneError, match=f"found that process {os.getpid()} is labelling"):
+    with pytest.raises(SceneError, match=rf"found that process {os.getpid()} on \S+ since .* is labelling"):
         journal_at(tmp_path / "marks.jsonl")
     journal.close()
     journal.close()

@@ -58,7 +58,8 @@ def test_only_one_process_answers_the_questions_of_a_folder(asked: Asked) -> Non
         assert other.stdout is not None
         try:
             assert other.stdout.readline() == "holds\n"
-            with pytest.raises(SceneError, match=rf"found that process {other.pid} answers those in .*end it first"):
+            message = rf"found that process {other.pid} on \S+ since .* answers those in .*end it first"
+            with pytest.raises(SceneError, match=message):
                 lock_answers(asked.folder)
         finally:
             other.kill()
