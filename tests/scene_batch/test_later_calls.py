@@ -137,13 +137,8 @@ class Interrupted:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_batch_that_is_interrupted_leaves_tables_of_what_is_done(
-    number: signal.Signals, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_a_batch_that_is_interrupted_leaves_tables_of_what_is_done(number: signal.Signals, tmp_path: Path) -> None:
     tasks = [task(tmp_path, name) for name in ("a", "b", "c")]
-    # Shells have what they start in the background take no notice of Ctrl-C, and so would these tests.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with pytest.raises((SystemExit, KeyboardInterrupt)):
         run_batch(
             tasks, Interrupted(FakeSteps(tmp_path), number), SILENT, tell=lambda rows: write_tables(tmp_path, rows)
