@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -25,11 +26,14 @@ pytest.register_assert_rewrite("support")
 
 
 def pytest_configure() -> None:
-    """Let kernels and torch use as many threads as there are for this process."""
+    """Let kernels and torch use as many threads as there are for this process, and let it hear of Ctrl-C."""
     numba.set_num_threads(min(_THREADS, int(os.environ["NUMBA_NUM_THREADS"])))
     # As numba starts its threads, it sets those of torch to as many. They would spin, and take the cores from other
     # processes of the tests.
     torch.set_num_threads(_THREADS)
+    # Shells have what they start in the background take no notice of it, and tests that send it would wait for ever.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
