@@ -104,7 +104,7 @@ def read_json(path: Path) -> Any:
 
 def as_text(path: str | Path) -> str:
     """A path as text that can be written and printed: bytes that are no UTF-8 become escapes of their numbers."""
-    return os.fsencode(path).decode("utf8", "backslashreplace")
+    return os.fspath(path).encode("utf8", "surrogateescape").decode("utf8", "backslashreplace")
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -75,7 +75,9 @@ def _called(function: Callable[[Item], Result], item: Item) -> Callable[[], Resu
 def sigterm_as_exit() -> Iterator[None]:
     """Let SIGTERM end this process as Ctrl-C does, so that it does not leave others behind; and SIGHUP, too.
 
-    SIGHUP comes when a terminal closes or a connection breaks. Where it is ignored, as by nohup, it stays so.
+    SIGHUP comes when a terminal closes or a connection breaks. Where it is ignored, as by nohup, it stays so. Further
+    ones change nothing until all has ended: shells send SIGHUP twice, and schedulers SIGTERM after it. Ctrl-C still
+    hastens the end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -83,6 +85,8 @@ def sigterm_as_exit() -> Iterator[None]:
 
     def leave(number: int, frame: FrameType | None) -> NoReturn:
         del frame
+        for each in heard:
+            signal.signal(each, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
     heard = {signal.SIGTERM}

@@ -180,8 +180,9 @@ class Processes:
             self._running[process] = cause
 
     def _ask_to_end(self, process: subprocess.Popen[bytes], cause: Cause) -> None:
+        is_asked = self._running[process] != "itself"
         self._mark(process, cause)
-        if process in self._reaped:
+        if is_asked or process in self._reaped:  # a training takes a second request for one to end at once
             return
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGTERM)

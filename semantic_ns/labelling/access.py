@@ -97,10 +97,14 @@ def session_refusal(key: str | None, own: str | None) -> str | None:
     """
     if key is None or (own is not None and hmac.compare_digest(key.encode("utf8", "replace"), own.encode())):
         return None
-    found = "that a surface is still being trained" if own is None else "that another session is open"
+    if own is None:
+        return (
+            "Expected the session of this page, found that a surface is still being trained at its address; nothing "
+            "was taken yet. If it is of this scene, what waits here is sent when it is done."
+        )
     return (
-        f"Expected the session of this page, found {found} at its address; nothing was taken. Start sns-label for the "
-        "scene of this page again, and what waits here is sent."
+        "Expected the session of this page, found that another session is open at its address; nothing was taken. "
+        "Start sns-label for the scene of this page again, and what waits here is sent."
     )
 
 

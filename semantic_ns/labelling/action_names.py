@@ -6,6 +6,7 @@ from typing import Any
 from semantic_ns.errors import SceneError
 from semantic_ns.labelling.actions import Entry
 from semantic_ns.labelling.classes import ClassList
+from semantic_ns.labelling.state import MARK_ELSEWHERE
 from semantic_ns.labelling.surface import FrameInfo
 
 
@@ -25,6 +26,8 @@ def described(entry: Entry, classes: ClassList, frames: Sequence[FrameInfo]) -> 
         return f"{said} on {frames[mark['frame']].name}"
     if entry.kind in {"import", "switch_import"}:
         return "imported labels" if entry.kind == "import" else "a switch of the imported labels"
+    if entry.kind == MARK_ELSEWHERE:
+        return "a mark on a frame that is gone"
     name = _name(values["id"], classes)
     if entry.kind == "merge_class":
         into = values["into"]

@@ -32,6 +32,7 @@ from semantic_ns.labelling.export_api import ExportApi
 from semantic_ns.labelling.field import FieldFollower
 from semantic_ns.labelling.field_api import SOURCES, FieldApi
 from semantic_ns.labelling.interface import SessionLike
+from semantic_ns.labelling.journal import JournalWriteError
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.question_api import UNITS, QuestionApi
 from semantic_ns.labelling.ranking_api import RankingApi
@@ -109,7 +110,7 @@ class LabelApi:
             "/api/others": self._last_of_others,
         }
         self._layers: dict[str, Callable[[int, Query], Answer]] = {
-            "image": lambda frame, query: (self._thumbnail if query.get("size") == "small" else self._image)(frame),
+            "image": self._picture,
             "labels": lambda frame, _: self._array(lambda: self._labels(frame)),
             "confidence": lambda frame, _: self._array(lambda: confidence_layer(session.confidence(frame))),
             "painted": lambda frame, _: self._array(lambda: session.painted(frame)),
@@ -191,6 +192,11 @@ class LabelApi:
         if frame > last:
             raise RequestError(f"Expected a frame from 0 to {last}, found {frame}.", HTTPStatus.NOT_FOUND)
         return frame
+
+    def _picture(self, frame: int, query: Query) -> Answer:
+        if query.get("key", self._images_key) != self._images_key:  # browsers would keep it as the picture of another
+            raise RequestError("Expected other pictures than this session has; reload.", HTTPStatus.PRECONDITION_FAILED)
+        return (self._thumbnail if query.get("size") == "small" else self._image)(frame)
 
     def _array(self, values: Callable[[], Any]) -> Answer:
         revision = self._session.revision  # before the values, which may be newer and not older
@@ -379,8 +385,8 @@ def _pose_and_size(body: Body) -> tuple[np.ndarray, float, int, int]:
 def _status(error: Exception) -> HTTPStatus:
     """A sentence is about the request, unless the disk stands behind it."""
     cause = error if isinstance(error, OSError) else error.__cause__
-    if not isinstance(cause, OSError):
-        return HTTPStatus.BAD_REQUEST
+    if not isinstance(cause, OSError):  # of an action without one the session has ended, and it is sent once more
+        return HTTPStatus.SERVICE_UNAVAILABLE if isinstance(error, JournalWriteError) else HTTPStatus.BAD_REQUEST
     return HTTPStatus.INSUFFICIENT_STORAGE if cause.errno in _FULL_DISK else HTTPStatus.INTERNAL_SERVER_ERROR
 
 

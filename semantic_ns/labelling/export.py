@@ -36,9 +36,9 @@ def export_labels(
     """Write `<frame>.png` of every frame, with the ids of the session's classes, and `classes.json`.
 
     They lie on the photos: where the session shows pictures without the distortion of a lens, label images and
-    annotations are those of the scene's own files, and what the pictures do not show of these is void. The folder
-    appears when all files are in it. It serves for `--pipeline.datamanager.train-labels`, where the scene
-    has classes of these ids, and for `sns-import-labels`.
+    annotations are those of the scene's own files, and what the pictures do not show of these is void. They
+    appear when all files are there. The folder serves for `--pipeline.datamanager.train-labels`, which finds classes by
+    their names, and for `sns-import-labels`.
 
     Args:
         shown: What a session shows; nothing may change it meanwhile.

@@ -365,6 +365,8 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggesti
                         return
         except MemoryError:
             announce("labelling", "the finer surface does not fit into memory; labels keep to the coarser one")
+        except SceneError as error:  # imported labels that are gone by now, for one
+            announce("labelling", f"labels keep to the coarser surface: {error}")
 
     def wait_for_finer(self, timeout_s: float = 600.0) -> bool:
         """Wait until the finer surface has taken over; whether it has."""

@@ -127,6 +127,13 @@ class SessionJournal:
                 f"Expected a journal of the {len(own)} frames of {surface.scene}, found one of {len(frames)} others at "
                 f"{self.path}; choose another folder for it."
             )
+        is_undistorted = _is_undistorted(surface)
+        if self.header.get("is_undistorted", is_undistorted) != is_undistorted:
+            pictures = ("the photos", "pictures without the distortion of a lens")
+            raise SceneError(
+                f"Expected marks on {pictures[is_undistorted]}, found those in {self.path} on "
+                f"{pictures[not is_undistorted]}, whose pixels lie elsewhere; choose another --output-dir for this run."
+            )
         found = difference(self.header.get("looks", {}), surface.frames)
         is_alike = None if found is None else found <= _LARGEST_DIFFERENCE
         is_same_place = self.header.get("scene") == str(surface.scene)
@@ -174,6 +181,7 @@ def journal_header(surface: LabelSurface, table: object = None) -> dict[str, Any
         "classes": [[entry.id, entry.name, list(entry.color)] for entry in surface.classes],
         "void_id": void_id,
         "looks": looks_of(surface.frames),
+        "is_undistorted": _is_undistorted(surface),
     }
 
 
@@ -190,6 +198,10 @@ def tell_other_classes(header: Mapping[str, Any], surface: LabelSurface) -> None
             f"the classes of {surface.scene} have changed since the marks were begun, such as {shown}; the session "
             "keeps those of then, and its exports name them",
         )
+
+
+def _is_undistorted(surface: LabelSurface) -> bool:
+    return any(info.bent is not None for info in surface.frames)
 
 
 def _frames_of(surface: LabelSurface) -> list[list[Any]]:

@@ -200,6 +200,9 @@ class SessionState:
                 f"found that {self.imported.name} has it; merge it into another class instead."
             )
         num_marks = len({mark.revision for mark in self.painting.marks.values() if mark.class_id == number})
+        # They count again when their frames are back.
+        elsewhere = [entry.values["mark"] for entry in self.log.in_force() if entry.kind == MARK_ELSEWHERE]
+        num_marks += sum(mark["class_id"] == number for mark in elsewhere)
         if num_marks:
             name = self.classes.find(number).name
             raise SceneError(

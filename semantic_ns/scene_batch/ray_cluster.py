@@ -60,7 +60,8 @@ def work_on(scene: PlacedScene) -> str:
 
     def work() -> None:
         _count_start(scene)
-        os.chdir(scene.started_in)
+        with suppress(OSError):  # which this machine need not have, unless options hold relative paths
+            os.chdir(scene.started_in)
         processes = Processes()
         interruptible(lambda: run_scene(scene.task, processes), processes.stop)
         (scene.task.folder / FOLDER / _STARTS).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def test_results_of_another_scene_of_the_same_name_are_refused(tmp_path: Path) -
     with pytest.raises(SceneError, match=f"scene at {here}, found results of that at {there}, which has other files"):
         refuse_other_scenes([planned], [trial(scene=BenchmarkScene(there, "room"))])
     refuse_other_scenes([planned], [trial("kitchen", scene=BenchmarkScene(there, "kitchen"))])
+    refuse_other_scenes([planned], [replace(trial(scene=BenchmarkScene(there, "room")), variant="mended labels")])
 
 
 def test_a_copy_of_a_scene_and_one_of_another_machine_are_taken_for_the_same(tmp_path: Path) -> None:
@@ -66,6 +68,10 @@ def test_a_copy_of_a_scene_and_one_of_another_machine_are_taken_for_the_same(tmp
     assert is_same_scene(one, tmp_path / "nowhere/room")
     assert is_same_scene(one / "image.png", tmp_path / "a/../a/room/image.png")
     assert not is_same_scene(one, scene_folder(tmp_path / "c/room", "longer"))
+    copy = scene_folder(tmp_path / "d/room")
+    (copy / ".DS_Store").write_text("left by a file browser")
+    (copy / "sparse.ply").write_text("made later")
+    assert is_same_scene(one, copy)
 
 
 @pytest.mark.parametrize("refused", ["options", "scene"])

@@ -190,6 +190,43 @@ def test_signals_that_ask_for_the_end_end_this_process_as_ctrl_c_does(number: in
     assert (end.value.code, heard) == (128 + number, [number])
 
 
+@pytest.mark.parametrize("further", [signal.SIGTERM, signal.SIGHUP])
+def test_further_signals_do_not_interrupt_the_end(further: int) -> None:
+    ended = []
+
+    def hang_up() -> None:
+        try:
+            signal.raise_signal(signal.SIGHUP)
+        finally:
+            signal.raise_signal(further)
+            ended.append(True)
+
+    with pytest.raises(SystemExit) as end, sigterm_as_exit():
+        hang_up()
+    assert (end.value.code, ended) == (128 + signal.SIGHUP, [True])
+
+
+def test_a_process_that_was_asked_to_end_is_not_asked_again(tmp_path: Path) -> None:
+    # Its own time is over, and then everything is stopped: what it writes meanwhile is not cut off.
+    processes, log = Processes(), tmp_path / "log.txt"
+    count = python(
+        "import signal, sys, time\n"
+        "asked = []\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (asked.append(1), print('asked', flush=True)))\n"
+        "print('ready', flush=True)\n"
+        "while not asked: time.sleep(0.01)\n"
+        "time.sleep(1.5)\n"
+        "print('times', len(asked), flush=True)"
+    )
+    thread = threading.Thread(target=lambda: processes.run(count, log, Limits(1.0, grace_s=60.0)))
+    thread.start()
+    while thread.is_alive() and not (log.exists() and "asked" in log.read_text()):
+        threading.Event().wait(0.01)
+    processes.stop()
+    thread.join()
+    assert log.read_text().split()[-2:] == ["times", "1"]
+
+
 def test_a_closed_terminal_is_of_no_matter_to_what_nohup_has_started() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

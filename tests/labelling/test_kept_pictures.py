@@ -27,3 +27,12 @@ def test_a_picture_that_was_replaced_is_asked_for_anew_in_the_same_session(tmp_p
     key, images_key = keys_of(session, tmp_path)
     assert key == before[0]
     assert images_key != before[1]
+
+
+def test_the_pictures_of_another_session_are_not_answered_with_those_of_this_one(tmp_path: Path) -> None:
+    api = LabelApi(SmallSession(), "a scene", tmp_path)
+    _, key = keys_of(SmallSession(), tmp_path)
+    assert api.get("/api/frame/0/image", {"size": "small", "key": key}).status == 200
+    refused = api.get("/api/frame/0/image", {"size": "small", "key": "deadbeef"})
+    assert refused.status == 412
+    assert "immutable" not in refused.headers.get("Cache-Control", "")

@@ -40,6 +40,15 @@ def test_a_key_of_the_row_of_digits_chooses_its_class(
     assert page.page.value("snsLabel.look.chosen") == FLOOR
 
 
+@pytest.mark.parametrize(("key", "code"), [("-", "Digit6"), ("-", "Digit2"), ("+", "Digit1")])  # French, Czech
+def test_signs_that_zoom_choose_no_class_where_they_stand_in_the_row_of_digits(
+    page: LabelPage, key: str, code: str
+) -> None:
+    page.keys("3")
+    press(page, key, code)
+    assert page.page.value("snsLabel.look.chosen") == SOFA
+
+
 def test_shift_and_a_digit_of_an_american_keyboard_choose_no_class(page: LabelPage) -> None:
     page.keys("3")
     press(page, "@", "Digit2", shiftKey=True)

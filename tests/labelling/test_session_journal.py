@@ -242,3 +242,34 @@ def test_an_action_that_this_version_does_not_know_is_named_with_its_line(
     journal.close()
     with pytest.raises(SceneError, match=r"at line 3 of .*marks\.jsonl, found one of the kind 'from_the_future'"):
         LabelSession(surface, tmp_path / "journal")
+
+
+def test_marks_on_photos_are_refused_for_pictures_without_the_distortion_of_a_lens(
+    opening: Callable[..., LabelSession], tmp_path: Path
+) -> None:
+    surface = make_label_surface(tmp_path / "images", FRAMES)
+    opening(surface).close()
+    path = tmp_path / "journal" / JOURNAL_FILE
+    journal = Journal(path, {})
+    header = {**journal.header, "is_undistorted": True}
+    journal.close()
+    path.unlink()
+    Journal(path, header).close()
+    with pytest.raises(SceneError, match="Expected marks on the photos, found those in"):
+        opening(surface)
+
+
+def test_a_mark_on_a_frame_that_is_gone_has_a_name_and_keeps_its_class(
+    opening: Callable[..., LabelSession], tmp_path: Path
+) -> None:
+    surface = make_label_surface(tmp_path / "images", FRAMES)
+    session = opening(surface)
+    session.add_class("rug", None, "one", 1)
+    rug = session.classes[-1].id
+    session.add_mark(click(2, rug, 5, 5), "two", 1)
+    session = opening(with_frames(surface, [0, 1]))
+    found = session.last_of_others("three")
+    assert found is not None
+    assert found[1] == "a mark on a frame that is gone"
+    with pytest.raises(SceneError, match="Expected no marks of the class 'rug'"):
+        session.undo("one", 2)

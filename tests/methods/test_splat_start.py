@@ -19,7 +19,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.export.splat import first_gaussians, in_world
 from semantic_ns.geometry.world import world_from_scene
 from semantic_ns.methods.semantic_splatfacto.datamanager import SplatDataManagerConfig, TrainingViews
-from semantic_ns.methods.semantic_splatfacto.likeness import likeness
+from semantic_ns.methods.semantic_splatfacto.likeness import fitting_scale, likeness
 from semantic_ns.methods.semantic_splatfacto.start import GivenFile, of_file, parameters_of
 from semantic_ns.splatting.ply import write_splat
 from semantic_ns.splatting.project import Gaussians
@@ -111,6 +111,18 @@ def test_gaussians_in_other_units_are_refused_and_the_scale_that_fits_is_named(
     named = re.search(r"dB (\d\.\d+) times as large", str(caught.value))
     assert named is not None
     assert float(named[1]) == pytest.approx(scale, rel=0.02)
+
+
+def test_scales_are_compared_beside_the_same_images_however_others_are_exposed(shown: Scene) -> None:
+    views = shown.views.views
+    looked_at = {round(number * (len(views) - 1) / 3) for number in range(4)}
+    dark = [view if index in looked_at else replace(view, pixels=view.pixels / 4) for index, view in enumerate(views)]
+    scale, there, here = fitting_scale(
+        lambda scale: turned(shown.gaussians, torch.eye(3).tolist(), scale), shown.colors, dark
+    )
+    assert scale == 1
+    assert here == there
+    assert likeness(shown.gaussians, shown.colors, dark).psnr < here.psnr - 3
 
 
 def test_gaussians_that_may_lie_elsewhere_are_taken_with_a_warning(

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,7 +60,8 @@ def train_on(task: TrialTask) -> str:
 
     def train() -> None:
         if state_of(task.folder) != "done":
-            os.chdir(task.started_in)
+            with suppress(OSError):  # which this machine need not have, unless options hold relative paths
+                os.chdir(task.started_in)
             run_trial_process(task.folder, task.arguments, processes, with_threads(task.threads))
 
     return alone(task.folder, lambda: interruptible(train, processes.stop))

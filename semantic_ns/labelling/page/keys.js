@@ -99,6 +99,7 @@ export function keyName({ key, code }) {
 // Shift is held (French, Czech), the key itself.
 export function digitOf({ key, code, shiftKey }) {
   if (/^[1-9]$/.test(key)) return Number(key);
+  if (key === "+" || key === "-") return null; // which zoom, and stand in this row there
   return /^Digit[1-9]$/.test(code) && !shiftKey ? Number(code.slice(5)) : null;
 }
 

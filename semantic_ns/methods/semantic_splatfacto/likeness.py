@@ -91,8 +91,10 @@ def likeness(gaussians: Gaussians, colors: Float[Tensor, "gaussians 3"], views: 
 @torch.no_grad()
 def fitting_scale(
     scaled: Callable[[float], Gaussians], colors: Float[Tensor, "gaussians 3"], views: Sequence[View]
-) -> tuple[float, Likeness]:
-    """The scale at which Gaussians look most like the images, and how they look there; 1 where none near it is better.
+) -> tuple[float, Likeness, Likeness]:
+    """The scale at which Gaussians look most like the images; 1 where none near it is better.
+
+    It goes with how they look there, and at 1, beside the same few images.
 
     Args:
         scaled: gives the Gaussians in the units of the cameras, as they are at a scale of their file's coordinates.
@@ -104,7 +106,7 @@ def fitting_scale(
     def look(scale: float) -> Likeness:
         return likeness(scaled(scale), colors, chosen)
 
-    best, found = 1.0, look(1.0)
+    best, found = 1.0, (as_they_are := look(1.0))
     for step in _SCALE_STEPS:
         for factor in (step, 1 / step):
             while 1 / _LARGEST_SCALE < best * factor < _LARGEST_SCALE:
@@ -114,7 +116,7 @@ def fitting_scale(
                 best, found = best * factor, other
         if best == 1:  # smaller steps tell nothing that is worth a word
             break
-    return best, found
+    return best, found, as_they_are
 
 
 def _evenly(count: int, number: int) -> list[int]:

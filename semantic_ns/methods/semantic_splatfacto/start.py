@@ -150,7 +150,7 @@ def of_file(given: GivenFile, views: TrainingViews) -> Start:
     frames: tuple[StartFrame, ...] = get_args(StartFrame)
     found: dict[StartFrame, Likeness] = {frame: likeness(placed(frame), colors, views.views) for frame in frames}
     _check_frame(path, given.frame, found)
-    _check_scale(path, *fitting_scale(partial(placed, given.frame), colors, views.views), found[given.frame])
+    _check_scale(path, *fitting_scale(partial(placed, given.frame), colors, views.views))
     _check_shows_the_scene(path, given.frame, found[given.frame])
     if bool((classes >= 0).any()):
         announce("start", f"the classes in {path} are left out; Gaussians take theirs from the labels of the scene")
@@ -190,7 +190,7 @@ def _check_scale(path: Path, scale: float, there: Likeness, here: Likeness) -> N
         path: the file.
         scale: the scale at which they look most like the images.
         there: how they look at that scale.
-        here: how they look as they are.
+        here: how they look as they are, beside the same images.
 
     Raises:
         SceneError: they look much more like the images at another scale.
