@@ -3,8 +3,8 @@
 import errno
 import os
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -58,6 +58,28 @@ def take_lock(path: Path, refusal: Callable[[str], str]) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+@contextmanager
+def locked_folder(folder: Path, name: str, refusal: Callable[[str], str]) -> Iterator[int]:
+    """Make a folder in which no other process works meanwhile; gives the descriptor of its lock.
+
+    Args:
+        folder: The folder.
+        name: The name of the lock file in it.
+        refusal: See `take_lock`.
+
+    Raises:
+        LockTakenError: if another process works there.
+        SceneError: if the folder cannot be written, or lies where files cannot be locked.
+    """
+    with write_errors_as_scene_error(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = take_lock(folder / name, refusal)
+    try:
+        yield lock
+    finally:
+        os.close(lock)
 
 
 def _told_of_this_process() -> str:

@@ -19,9 +19,9 @@ from typing import Any
 from semantic_ns.checkpoints import find_checkpoint, step_of
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
-from semantic_ns.io.locking import take_lock
+from semantic_ns.io.locking import locked_folder
 from semantic_ns.io.text import read_json
-from semantic_ns.io.writing import write_errors_as_scene_error, write_json
+from semantic_ns.io.writing import write_json
 from semantic_ns.viewer.view_requests import VARIABLE
 
 CONFIG = "config.yml"
@@ -69,19 +69,15 @@ def surface_run(
         _refuse_other_scene(scene, folder)
     if _is_finished(folder, max_seconds):
         return folder / CONFIG
-    with write_errors_as_scene_error(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    lock = take_lock(
-        folder / _LOCK,
+    with locked_folder(
+        folder,
+        _LOCK,
         lambda owner: (
             f"Expected a folder in which nobody else trains, found that process {owner} trains the surface "
             f"in {folder}; wait until it is done, end it, or choose another --output-dir."
         ),
-    )
-    try:
+    ) as lock:
         _train_in_child(scene, folder, max_seconds, lock, on_step, views)
-    finally:
-        os.close(lock)
     return folder / CONFIG
 
 

@@ -1,6 +1,5 @@
 """A batch from its beginning or its last state to its table."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from semantic_ns.errors import SceneError
-from semantic_ns.io.locking import take_lock
+from semantic_ns.io.locking import locked_folder
 from semantic_ns.io.writing import write_errors_as_scene_error
 from semantic_ns.jobs.parallel import sigterm_as_exit
 from semantic_ns.scene_batch.backend import Backend, SceneEnd
@@ -34,19 +33,15 @@ def locked(output: Path) -> Iterator[None]:
     Raises:
         SceneError: another one works there, or the folder cannot be written.
     """
-    with write_errors_as_scene_error(output):
-        output.mkdir(parents=True, exist_ok=True)
-    lock = take_lock(
-        output / LOCK,
+    with locked_folder(
+        output,
+        LOCK,
         lambda owner: (
             f"Expected a folder in which no other batch works, found process {owner} at work in {output}; wait for its "
             "end, or choose another --output-dir."
         ),
-    )
-    try:
+    ):
         yield
-    finally:
-        os.close(lock)
 
 
 def run_batch(

@@ -1,6 +1,5 @@
 """Runs the trials of a benchmark that have no result yet."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,8 +9,7 @@ from semantic_ns.benchmark.runner.backend import Backend, TrialEnd
 from semantic_ns.benchmark.runner.reasons import reason_of
 from semantic_ns.benchmark.runner.trials import State, Trial, read_result, state_of, trial_folder, write_trial
 from semantic_ns.errors import SceneError
-from semantic_ns.io.locking import take_lock
-from semantic_ns.io.writing import write_errors_as_scene_error
+from semantic_ns.io.locking import locked_folder
 from semantic_ns.jobs.parallel import sigterm_as_exit
 
 LOCK = ".lock"
@@ -24,19 +22,15 @@ def locked(output: Path) -> Iterator[None]:
     Raises:
         SceneError: if another one works there, or the folder cannot be written.
     """
-    with write_errors_as_scene_error(output):
-        output.mkdir(parents=True, exist_ok=True)
-    lock = take_lock(
-        output / LOCK,
+    with locked_folder(
+        output,
+        LOCK,
         lambda owner: (
             f"Expected a folder in which no other benchmark works, found process {owner} at work in {output}; wait "
             "for its end, or choose another --output."
         ),
-    )
-    try:
+    ):
         yield
-    finally:
-        os.close(lock)
 
 
 def run_trials(
