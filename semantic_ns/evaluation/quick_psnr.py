@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
-from semantic_ns.evaluation.veil import tile_middles
+from semantic_ns.evaluation.other_views import tile_middles
 from semantic_ns.evaluation.veil_of_model import undisturbed
 from semantic_ns.evaluation.worst_images import NUM_WORST, short_names
 from semantic_ns.geometry.rays import FastRayGenerator

@@ -12,7 +12,7 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
-from semantic_ns.evaluation import veil
+from semantic_ns.evaluation import other_views
 from semantic_ns.evaluation.veil import LEAST_SHARE, Veils, find_veils
 
 ROOM = 3.0
@@ -228,7 +228,7 @@ def test_points_looked_at_in_parts_are_judged_alike(monkeypatch: pytest.MonkeyPa
     ball = (before(poses[0], 0.4), 0.2)
     scene = Spheres(balls=[ball], coats=[(poses[3][:, 3].tolist(), 0.1, 0.3)])
     together = named([*poses, *beside(poses[0], ball[0])], scene)
-    monkeypatch.setattr(veil, "_MOST_PAIRS", 3 * 10)  # three points and the ten cameras
+    monkeypatch.setattr(other_views, "_MOST_PAIRS", 3 * 10)  # three points and the ten cameras
     parts = named([*poses, *beside(poses[0], ball[0])], scene)
     assert together.veiled()
     assert parts.shares.tolist() == together.shares.tolist()
