@@ -46,10 +46,12 @@ class ManyScenesDataManagerConfig(FullImageDatamanagerConfig):
         default_factory=ManyScenesDataParserConfig
     )
     """Which scenes train and which are scored."""
-    targets_per_step: int = 2
-    """Number of target frames in a training step, all of one scene."""
-    train_sources: tuple[int, int] = (2, 5)
-    """Least and largest number of source frames of a training target; each step draws one."""
+    targets_per_step: int | None = None
+    """Number of target frames in a training step, all of one scene. By default 2, and 1 where a single scene trains,
+    whose frames are few: more steps help it more than larger ones."""
+    train_sources: tuple[int, int] | None = None
+    """Least and largest number of source frames of a training target; each step draws one. By default 2 and 5; where a
+    single scene trains, both are the number from which its images are rendered."""
     source_selection: Selection = "coverage"
     """Rule by which source frames are chosen from a random half of the frames: coverage adds the frame that shows most
     of what the others show not at all or from another side, nearest takes the closest ones. published takes random ones
@@ -134,6 +136,8 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
     config: ManyScenesDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     dataparser: ManyScenesDataParser
     scores_many_scenes = True
+    num_source_views: int | None = None
+    """Number of source frames from which the model renders an image, where that is known."""
     _has_told_of_cache = False
 
     def __init__(
@@ -177,10 +181,26 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
         draw = pair(number, 0, 1, self.config.seed, self.shelf.num_training_frames)
         return *self._drawn(draw), draw.seed + _MODEL_DRAWS
 
+    @property
+    def _trains_one_scene(self) -> bool:
+        return len(self.shelf.num_training_frames) == 1
+
+    @property
+    def _targets_per_step(self) -> int:
+        given = self.config.targets_per_step
+        return given if given is not None else 1 if self._trains_one_scene else 2
+
+    @property
+    def _train_sources(self) -> tuple[int, int]:
+        given, rendered = self.config.train_sources, self.num_source_views
+        if given is not None:
+            return given
+        return (2, 5) if rendered is None or not self._trains_one_scene else (rendered, rendered)
+
     def _drawn(self, draw: Draw) -> tuple[TargetSample, dict[str, Any]]:
         self._tell_of_cache()
         # A model that is fitted to one scene has to know its colours and its size, and no others.
-        augmentation = self.config.augmentation if len(self.shelf.num_training_frames) > 1 else None
+        augmentation = None if self._trains_one_scene else self.config.augmentation
         return self._sample(draw.scene, draw.target, draw.seed, augmentation)
 
     def next_eval(self, step: int) -> tuple[TargetSample, dict[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -211,8 +231,8 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
             self.shelf.training(scene),
             target,
             seed,
-            config.targets_per_step,
-            config.train_sources,
+            self._targets_per_step,
+            self._train_sources,
             augmentation,
             config.source_selection,
         ).with_camera_noise(config.train_camera_noise, seed + _OTHER_DRAWS)
@@ -255,7 +275,7 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
     def get_train_rays_per_batch(self) -> int:
         """Pixels of the targets of a step."""
         height, width = reduced_size(self.train_dataset.cameras, self.config.max_image_width)
-        return self.config.targets_per_step * height * width
+        return self._targets_per_step * height * width
 
     def class_frequencies(self) -> Float32[Tensor, "classes"]:
         """Share of each class in the labels of the training frames; of 2048 evenly spread ones where there are more."""

@@ -29,6 +29,7 @@ from semantic_ns.dataparsers.scene_source import find_class_table
 from semantic_ns.datasets.semantic_dataset import PinholeDataset, SemanticDataset
 from semantic_ns.doctor.views import InspectedScene
 from semantic_ns.errors import SceneError
+from semantic_ns.evaluation.unsure_surface import UnsureSurface
 from semantic_ns.evaluation.veil import Veils
 from semantic_ns.geometry import poses
 from semantic_ns.geometry.world import poses_in_world
@@ -89,6 +90,7 @@ class LoadedScene:
         places: data set, and index in it, of each frame.
         find_veils: looks for veils before the cameras of a trained scene, or says why not, in words that follow
             "because"; None where nothing was trained.
+        find_unsure_surface: looks where the surface of a trained scene is unsure, or says why not, likewise.
         find_coverage: says how much of each frame the sources of a trained scene see; None where the model has none.
         has_metric_format: whether poses of this format are in metres by its definition.
         notes: what was read otherwise than it stands in the files, as sentences.
@@ -106,6 +108,7 @@ class LoadedScene:
     split: str
     places: tuple[tuple[SemanticDataset, int], ...]
     find_veils: Callable[[], Veils | str] | None = None
+    find_unsure_surface: Callable[[], UnsureSurface | str] | None = None
     find_coverage: Callable[[], SourceCoverage] | None = None
     has_metric_format: bool = True
     notes: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ from semantic_ns.doctor.mistakes import LEAST_DEPTH_SHARE, LEAST_LABEL_SHARE, Di
 from semantic_ns.doctor.remarks import LEAST_SEEN, remarks_on
 from semantic_ns.doctor.source_frames import coverage_of
 from semantic_ns.doctor.views import InspectedScene
+from semantic_ns.evaluation.unsure_surface import UnsureSurface
 from semantic_ns.evaluation.veil import Veils
 from semantic_ns.geometry.poses import ROTATION_TOLERANCE
 from semantic_ns.labels.taxonomy import enumerate_ids
@@ -134,6 +135,7 @@ class Report:
         remarks: sentences on what is no problem.
         veils: floaters before the cameras of a trained scene, or why none was looked for, in words that follow
             "because"; None where nothing was trained.
+        unsure_surface: where its surface is unsure, or why this was not looked for, likewise.
         coverage: how much of each frame the sources of methods for many rooms see; None where it is not known.
     """
 
@@ -151,6 +153,7 @@ class Report:
     problems: tuple[str, ...]
     remarks: tuple[str, ...]
     veils: Veils | str | None = None
+    unsure_surface: UnsureSurface | str | None = None
     coverage: SourceCoverage | None = None
 
     @property
@@ -185,6 +188,8 @@ class Report:
             "best_pixel_shift": None if diagnosis is None else diagnosis.best_pixel_shift,
             "veiled_share_by_frame": dict(self.veils.veiled()) if isinstance(self.veils, Veils) else None,
             "veils_not_looked_for": self.veils if isinstance(self.veils, str) else None,
+            "unsure_surface": self.unsure_surface.to_json() if isinstance(self.unsure_surface, UnsureSurface) else None,
+            "unsure_surface_not_looked_for": self.unsure_surface if isinstance(self.unsure_surface, str) else None,
             "source_coverage": None if self.coverage is None else self.coverage.to_json(),
         }
 
@@ -206,6 +211,7 @@ class Report:
              f"|R^T R - I| up to {path.largest_rotation_error:.1g}"),
             *self._agreement_rows(),
             *self._veil_rows(),
+            *self._surface_rows(),
             *([] if self.coverage is None else [("source coverage", self.coverage.sentence())]),
             *(("remark", sentence) for sentence in self.remarks),
             *(("problem", sentence) for sentence in self.problems),
@@ -225,6 +231,13 @@ class Report:
             return [("behind a veil", f"not looked for, because {self.veils}")]
         veiled = [f"{name} {share:.0%}" for name, share in self.veils.veiled()]
         return [("behind a veil", ", ".join(veiled) or f"none of {len(self.veils.names)} views")]
+
+    def _surface_rows(self) -> list[tuple[str, str]]:
+        found = self.unsure_surface
+        if found is None:
+            return []
+        text = f"not looked for, because {found}" if isinstance(found, str) else found.sentence()
+        return [("unsure surface", text)]
 
     def _agreement_rows(self) -> list[tuple[str, str]]:
         if self.diagnosis is None:
@@ -315,6 +328,7 @@ def examine(scene: LoadedScene, name: str, depth_source: str = "depth images", n
         problems=tuple(problems),
         remarks=tuple(remarks_on(scene, labels, diagnosis)),
         veils=veils,
+        unsure_surface=None if scene.find_unsure_surface is None else scene.find_unsure_surface(),
         coverage=coverage_of(scene),
     )
 

@@ -1,9 +1,10 @@
-"""What a trained scene renders: depth, for scenes without depth images, and veils before its cameras."""
+"""What a trained scene renders: depth, for scenes without depth images, veils, and where its surface is unsure."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Float32
@@ -12,6 +13,7 @@ from numpy import ndarray
 from semantic_ns.batch import planar_depth_m
 from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.doctor.loading import LoadedScene, load_scene
+from semantic_ns.evaluation.unsure_surface import UnsureSurface
 from semantic_ns.evaluation.veil import Veils
 from semantic_ns.evaluation.worst_images import short_names
 from semantic_ns.interfaces import RenderingModel, SemanticModelLike, can
@@ -19,8 +21,9 @@ from semantic_ns.many_scenes.source_coverage import SourceCoverage
 from semantic_ns.many_scenes.views import view_cameras
 from semantic_ns.runs import load_run
 
+_Found = TypeVar("_Found")
 _NUM_RAYS = 192
-"""Of each frame, to look for veils."""
+"""Of each frame, to look for veils and unsure surfaces."""
 
 
 def load_trained_scene(load_config: Path, data: Path) -> LoadedScene:
@@ -45,7 +48,13 @@ def load_trained_scene(load_config: Path, data: Path) -> LoadedScene:
 
     views = replace(scene.views, read_depth=render, is_depth_rendered=True)
     find_coverage = partial(_find_coverage, scene, model) if can(model, "renders_from_sources") else None
-    return replace(scene, views=views, find_veils=partial(_find_veils, scene, model), find_coverage=find_coverage)
+    return replace(
+        scene,
+        views=views,
+        find_veils=partial(_find_veils, scene, model),
+        find_unsure_surface=partial(_find_unsure_surface, scene, model),
+        find_coverage=find_coverage,
+    )
 
 
 def _find_coverage(scene: LoadedScene, model: Any) -> SourceCoverage:
@@ -55,7 +64,19 @@ def _find_coverage(scene: LoadedScene, model: Any) -> SourceCoverage:
 
 
 def _find_veils(scene: LoadedScene, model: RenderingModel) -> Veils | str:
-    from semantic_ns.evaluation.veil_of_model import find_veils_of, why_not_looked_for
+    from semantic_ns.evaluation.veil_of_model import find_veils_of
+
+    return _asked(scene, model, find_veils_of)
+
+
+def _find_unsure_surface(scene: LoadedScene, model: RenderingModel) -> UnsureSurface | str:
+    from semantic_ns.evaluation.veil_of_model import find_unsure_surface_of
+
+    return _asked(scene, model, find_unsure_surface_of)
+
+
+def _asked(scene: LoadedScene, model: RenderingModel, find: Callable[..., _Found | None]) -> _Found | str:
+    from semantic_ns.evaluation.veil_of_model import why_not_looked_for
 
     if not can(model, "renders_rays"):
         return f"a {type(model).__name__} renders whole images only, not the single rays that this takes"
@@ -63,6 +84,6 @@ def _find_veils(scene: LoadedScene, model: RenderingModel) -> Veils | str:
     if (reason := why_not_looked_for(cameras)) is not None:
         return reason
     names = short_names(scene.views.images)
-    veils = find_veils_of(cast(SemanticModelLike, model), cameras, names, num_rays=_NUM_RAYS)
-    assert veils is not None  # there is no reason against it
-    return veils
+    found = find(cast(SemanticModelLike, model), cameras, names, num_rays=_NUM_RAYS)
+    assert found is not None  # there is no reason against it
+    return found

@@ -1,4 +1,4 @@
-"""A model as `find_veils` asks it, in the middle of a training as well as after it."""
+"""A model as `find_veils` and `find_unsure_surface` ask it, in the middle of a training as well as after it."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +10,7 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
+from semantic_ns.evaluation.unsure_surface import UnsureSurface, find_unsure_surface
 from semantic_ns.evaluation.veil import Veils, find_veils
 from semantic_ns.interfaces import SemanticModelLike
 
@@ -27,6 +28,10 @@ class ModelRays:
     def depth(self, rays: RayBundle) -> Float[Tensor, "rays"]:
         """The median distance of each ray (the mean one in semantic-nerf-vanilla)."""
         return self._render(rays, "depth")[0]
+
+    def accumulation(self, rays: RayBundle) -> Float[Tensor, "rays"]:
+        """The share of the light of each ray that is stopped."""
+        return self._render(rays, "accumulation")[0]
 
     def near_weight(self, rays: RayBundle, end: float) -> tuple[Float[Tensor, "rays"], Float[Tensor, "rays"]]:
         """Of rays that are cut off at `end`: their accumulation, and the mean distance."""
@@ -61,7 +66,7 @@ def undisturbed(model: SemanticModelLike) -> Iterator[None]:
 
 
 def why_not_looked_for(cameras: Cameras) -> str | None:
-    """Why veils cannot be looked for before cameras, in words that follow "because"; None where they can."""
+    """Why cameras cannot confirm each other, in words that follow "because"; None where they can."""
     if len(cameras) < 2:
         return "there is only one camera, and no other one to confirm what it sees"
     if not bool((cameras.camera_type == CameraType.PERSPECTIVE.value).all()):
@@ -78,6 +83,16 @@ def find_veils_of(
     with undisturbed(model):
         veils = find_veils(cameras, names, ModelRays(model), num_cameras, num_rays)
     return replace(veils, remedy=_remedy(model))
+
+
+def find_unsure_surface_of(
+    model: SemanticModelLike, cameras: Cameras, names: Sequence[str], num_cameras: int = 10**9, num_rays: int = 64
+) -> UnsureSurface | None:
+    """Look where the surface of a model is unsure, see `find_unsure_surface`; None as in `find_veils_of`."""
+    if why_not_looked_for(cameras) is not None:
+        return None
+    with undisturbed(model):
+        return find_unsure_surface(cameras, names, ModelRays(model), num_cameras, num_rays)
 
 
 _STRONGER = 3.0

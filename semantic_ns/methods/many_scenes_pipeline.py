@@ -58,8 +58,10 @@ class ManyScenesPipelineConfig(SemanticPipelineConfig):
             ("datamanager.targets-per-step", manager.targets_per_step),
             ("model.num-source-views", model.num_source_views),
         ):
-            if value < 1:
+            if value is not None and value < 1:
                 raise SceneError(f"Expected at least 1 for --pipeline.{option}, found {value}; correct it.")
+        if manager.train_sources is None:
+            return
         least, largest = manager.train_sources
         if not 1 <= least <= largest:
             raise SceneError(
@@ -113,6 +115,7 @@ class ManyScenesPipeline(SemanticPipeline):
             # A checkpoint is loaded next, into a network that was settled when it was trained.
             config = config.for_resume()
         super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
+        self._samples.num_source_views = cast(Any, self.model.config).num_source_views
         if test_mode == "val":
             # The trainer writes it down: the folder of the scenes may change, and with it the order of their classes.
             parser = self._samples.dataparser

@@ -1,6 +1,7 @@
 """Training samples and scored images out of several scenes whose images have different sizes."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,6 +137,24 @@ def test_samples_have_the_numbers_of_targets_and_sources_of_the_options(rooms: P
         assert len(sample.targets.cameras) == 3
         counts.add(len(sample.sources.cameras))
     assert counts == {2, 3}
+
+
+def numbers_of_frames(manager: Any, steps: int = 12) -> tuple[set[int], set[int]]:
+    """How many targets and how many sources the samples of some steps have."""
+    samples = [manager.next_train(step)[0] for step in range(steps)]
+    return {len(one.targets.cameras) for one in samples}, {len(one.sources.cameras) for one in samples}
+
+
+def test_by_default_a_single_scene_trains_with_one_target_and_as_many_sources_as_its_images_have(rooms: Path) -> None:
+    by_default = {"targets_per_step": None, "train_sources": None}
+    alone = manager_of(rooms / "studio", split="all", options=by_default)
+    alone.num_source_views = 3
+    assert numbers_of_frames(alone) == ({1}, {3})
+    together = manager_of(rooms, split="all", options=by_default)
+    together.num_source_views = 3
+    targets, sources = numbers_of_frames(together)
+    assert max(targets) == 2  # fewer where a room has too few frames for them and their sources
+    assert len(sources) > 1
 
 
 def test_a_sample_for_the_log_is_of_a_training_scene_as_it_is(rooms: Path) -> None:

@@ -276,6 +276,7 @@ def test_a_run_trains_and_renders_a_scored_view_that_it_has_not_seen(nerfstudio_
     trainer = small_run(nerfstudio_scene, tmp_path)
     assert list((tmp_path).rglob("step-*.ckpt"))
     pipeline = trainer.pipeline
+    assert pipeline.datamanager.num_source_views == 3
     camera, batch = pipeline.datamanager.next_eval_image(0)
     model = pipeline.model.eval()
     outputs = model.get_outputs_for_camera(camera)

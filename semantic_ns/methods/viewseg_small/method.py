@@ -13,7 +13,7 @@ viewseg_small = specification(
     "One model for many rooms: classes and depth of a view that no image shows, from one to four images; trains on two "
     "cores.",
     ManyScenesPipelineConfig(
-        datamanager=ManyScenesDataManagerConfig(train_sources=(1, 4)),
+        datamanager=ManyScenesDataManagerConfig(targets_per_step=2, train_sources=(1, 4)),
         model=ViewsegSmallModelConfig(eval_num_rays_per_chunk=1 << 14),
         propagation=PropagationConfig(enabled=False),
     ),
