@@ -1,10 +1,11 @@
-"""Where the surface of a trained scene is unsure: what other cameras contradict, or where rays end nowhere.
+"""Where the surface of a trained scene is unsure: rays that end nowhere or in two places, or that others contradict.
 
 Labels spread over the surface, and reach another view only where both views see it in the same place. A ray is *unsure*
-if less than nine tenths of its light are stopped, or if more of the other cameras that look at its end see through it
-than see a surface there, up to 2.5 % of their distance or 2 % of the scene's depth. A camera that has something in
-front of it says nothing, and a camera that stands within a tenth of the ray's length of the first one is not asked,
-since from the same place a wrong surface looks right.
+if less than nine tenths of its light are stopped, if the mean distance at which it is stopped is more than a tenth off
+the median one, or if more of the other cameras that look at its end see through it than see a surface there, up to
+2.5 % of their distance or 2 % of the scene's depth. A camera that has something in front of it says nothing, and a
+camera that stands within a tenth of the ray's length of the first one is not asked, since from the same place a wrong
+surface looks right. A surface that is wrong in the same way for all cameras is not found: labels travel over it.
 
 Distances are along unit rays in scene units.
 """
@@ -33,6 +34,8 @@ from semantic_ns.labels.corruption_frames import evenly_spaced
 LEAST_SHARE = 0.05
 """Share of unsure rays from which on a frame is named."""
 _LEAST_ACCUMULATION = 0.9
+_LARGEST_SPREAD = 0.1
+"""Difference of the mean and the median distance, as a share of the latter."""
 _LEAST_BASELINE = 0.1
 _RELATIVE_TOLERANCE = 0.025
 _SMALLEST_TOLERANCE = 0.02
@@ -44,8 +47,8 @@ _NUM_NAMED = 5
 class SurfaceRenderer(DepthRenderer, Protocol):
     """A trained scene, asked ray by ray where light stops, and how much of it."""
 
-    def accumulation(self, rays: RayBundle) -> Float[Tensor, "rays"]:
-        """The share of the light of each ray that is stopped."""
+    def stopped(self, rays: RayBundle) -> tuple[Float[Tensor, "rays"], Float[Tensor, "rays"]]:
+        """The share of the light of each ray that is stopped, and the mean distance of that."""
         ...
 
 
@@ -102,7 +105,9 @@ def find_unsure_surface(
     rays = FastRayGenerator(cameras)(pixel_grid(cameras, examined, num_rays))
     owner = numbers(rays.camera_indices)[:, 0].astype(np.int64)
     distance = numbers(render.depth(rays))
-    is_unsure = (numbers(render.accumulation(rays)) < _LEAST_ACCUMULATION) | (distance <= 0)
+    accumulation, mean = (numbers(values) for values in render.stopped(rays))
+    is_unsure = (accumulation < _LEAST_ACCUMULATION) | (distance <= 0)
+    is_unsure |= np.abs(mean - distance) > _LARGEST_SPREAD * distance
     where = np.flatnonzero(~is_unsure)
     is_unsure[where] = _are_contradicted(
         cameras,

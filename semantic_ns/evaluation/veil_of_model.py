@@ -29,9 +29,10 @@ class ModelRays:
         """The median distance of each ray (the mean one in semantic-nerf-vanilla)."""
         return self._render(rays, "depth")[0]
 
-    def accumulation(self, rays: RayBundle) -> Float[Tensor, "rays"]:
-        """The share of the light of each ray that is stopped."""
-        return self._render(rays, "accumulation")[0]
+    def stopped(self, rays: RayBundle) -> tuple[Float[Tensor, "rays"], Float[Tensor, "rays"]]:
+        """The share of the light of each ray that is stopped, and the mean distance of that."""
+        accumulation, distance = self._render(rays, "accumulation", "expected_depth")
+        return accumulation, distance
 
     def near_weight(self, rays: RayBundle, end: float) -> tuple[Float[Tensor, "rays"], Float[Tensor, "rays"]]:
         """Of rays that are cut off at `end`: their accumulation, and the mean distance."""

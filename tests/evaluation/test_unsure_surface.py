@@ -80,11 +80,20 @@ def test_a_camera_at_the_same_place_is_not_asked() -> None:
 
 def test_rays_whose_light_is_not_stopped_are_unsure() -> None:
     class HalfEmpty(Spheres):
-        def accumulation(self, rays: RayBundle) -> Tensor:
-            return torch.where(rays.directions[:, 2] > 0, 0.8, 1.0)
+        def stopped(self, rays: RayBundle) -> tuple[Tensor, Tensor]:
+            return torch.where(rays.directions[:, 2] > 0, 0.8, 1.0), self.depth(rays)
 
     found = unsure(ring(), HalfEmpty(), num_rays=192)
     np.testing.assert_allclose(found.shares, 0.5)
+
+
+@pytest.mark.parametrize(("factor", "share"), [(1.15, 0.5), (0.85, 0.5), (1.05, 0.0)])
+def test_rays_whose_light_is_stopped_in_two_places_are_unsure(factor: float, share: float) -> None:
+    class Haze(Spheres):
+        def stopped(self, rays: RayBundle) -> tuple[Tensor, Tensor]:
+            return torch.ones(len(rays)), self.depth(rays) * torch.where(rays.directions[:, 2] > 0, factor, 1.0)
+
+    np.testing.assert_allclose(unsure(ring(), Haze(), num_rays=192).shares, share)
 
 
 def test_a_field_that_renders_nothing_is_unsure_everywhere() -> None:
@@ -134,7 +143,7 @@ def test_the_share_of_stopped_light_is_that_of_the_model() -> None:
     model = small_nerf.build(small_nerf.lean_config())
     with undisturbed(model):
         expected = model(rays())["accumulation"][:, 0]
-        torch.testing.assert_close(ModelRays(model).accumulation(rays()), expected)
+        torch.testing.assert_close(ModelRays(model).stopped(rays())[0], expected)
 
 
 def row_of(scene: Any) -> tuple[str, dict[str, Any]]:

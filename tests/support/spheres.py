@@ -80,8 +80,8 @@ class Spheres:
         first = (passed >= 0.5).int().argmax(0, keepdim=True)
         return distances.gather(0, order).gather(0, first)[0]
 
-    def accumulation(self, rays: RayBundle) -> Tensor:
-        return torch.stack([weight for _, weight in self.stops(rays)]).sum(0)
+    def stopped(self, rays: RayBundle) -> tuple[Tensor, Tensor]:
+        return torch.ones(len(rays)), self.depth(rays)
 
     def near_weight(self, rays: RayBundle, end: float) -> tuple[Tensor, Tensor]:
         self.num_rays += len(rays)
