@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from semantic_ns.scene_batch.summary import Summary
     from semantic_ns.scene_batch.table import Rows
 
+_NUM_SHOWN = 6
+
 
 @dataclass
 class Batch:
@@ -77,9 +79,10 @@ class Batch:
             refuse_unknown_method(self.method)
             self._check_training(paths[0])
         with locked(self.output_dir):
-            tasks = self._tasks(paths)
-            others = self._others(tasks)
-            rows = run_batch(tasks, backend, console, others, partial(write_tables, self.output_dir))
+            tasks, unlisted = self._tasks(paths)
+            others = self._others([*tasks, *(end.task for end in unlisted)])
+            ends = [*others, *unlisted]
+            rows = run_batch(tasks, backend, console, ends, partial(write_tables, self.output_dir))
             summary = write_results(self.output_dir, rows)
         _show(console, rows, summary)
         if remark := summary.remark():
@@ -87,7 +90,7 @@ class Batch:
         for end in others:
             console.print(f"{end.task.name}: {end.lost}", soft_wrap=True, highlight=False, markup=False)
         console.print(f"Pictures: {self.output_dir / PAGE}", soft_wrap=True, highlight=False, markup=False)
-        num_scenes = len(rows) - summary.states["skipped"]
+        num_scenes = summary.num_scenes - summary.states["skipped"]
         if missing := num_scenes - summary.states["done"]:
             others = [step for step in STEPS if step in summary.unfinished and step not in self.steps]
             more = f" with {' '.join(others)} among --steps" if others else ""
@@ -125,17 +128,23 @@ class Batch:
 
         return RayBackend(self.place.connect())
 
-    def _tasks(self, paths: Sequence[Path]) -> list["SceneTask"]:
-        """All scenes of the folder, those of earlier calls, too; its settings are checked and written."""
+    def _tasks(self, paths: Sequence[Path]) -> "tuple[list[SceneTask], list[SceneEnd]]":
+        """What is done, and what is told of scenes of earlier calls that are no longer among those given.
+
+        The settings of the folder are checked and written.
+        """
         from semantic_ns.jobs.training_arguments import name_in_paths
         from semantic_ns.scene_batch import plan
+        from semantic_ns.scene_batch.backend import SceneEnd
         from semantic_ns.scene_batch.scene import SceneTask
 
         begun = plan.read_settings(self.output_dir)
         if begun is not None:
             plan.refuse_other_settings(self.output_dir, begun, self.method, self.arguments)
         known = {} if begun is None else begun.scenes
-        scenes = {**known, **plan.named(paths, known)}
+        listed = {**plan.still_there(known, self.scenes), **plan.named(paths, known)}
+        scenes = {**known, **listed}
+        unlisted = tuple(name for name in known if name not in listed)
         # Looked up once: nerfstudio is slow to import.
         method_name = "" if begun is None else begun.method_name
         method_name = method_name or name_in_paths(self.method)
@@ -146,16 +155,24 @@ class Batch:
         if begun is not None and begun.version not in ("", version):
             said = f"the last call in {self.output_dir} ran version {begun.version}, and this one is {version}"
             announce("sns-batch", f"{said}; what is done stays, so that the tables will be of both")
-        settings = plan.Settings(self.method, self.arguments, scenes, method_name, all_steps, version)
+        if unlisted:
+            shown = ", ".join(unlisted[:_NUM_SHOWN]) + (", ..." if len(unlisted) > _NUM_SHOWN else "")
+            said = f"{len(unlisted)} of the {len(known)} scenes of earlier calls are no longer in the list: {shown}"
+            announce("sns-batch", f"{said}; their results stay, and are not counted")
+        settings = plan.Settings(self.method, self.arguments, scenes, method_name, all_steps, version, unlisted)
         plan.write_settings(self.output_dir, settings)
         folder = self.output_dir.absolute() / plan.SCENES
-        return [
+        tasks = [
             SceneTask(
                 name, Path(data), folder / name, steps, self.method, self.arguments, self._limits(),
-                self.retries, self._threads(), method_name, earlier, version,
+                self.retries, self._threads(), method_name, earlier, version, name in listed,
             )
             for name, data in scenes.items()
         ]  # fmt: skip
+        return (
+            [task for task in tasks if task.is_listed],
+            [SceneEnd(task, plan.sentence_about_unlisted(task.data)) for task in tasks if not task.is_listed],
+        )
 
     def _others(self, tasks: "Sequence[SceneTask]") -> "list[SceneEnd]":
         """What lies among the scenes and is none; a dead link is a scene that is gone, other folders may be no loss."""
@@ -225,7 +242,9 @@ def _show(console: Console, rows: "Rows", summary: "Summary") -> None:
             table.add_row(*(escape(cell) for cell in cells(row)))
     else:
         states = ", ".join(f"{count} {state}" for state, count in sorted(summary.states.items()))
-        table = Table("scenes", "reason", "such as", title=f"{len(rows)} scenes: {states}", title_justify="left")
+        table = Table(
+            "scenes", "reason", "such as", title=f"{summary.num_scenes} scenes: {states}", title_justify="left"
+        )
         for failure in summary.failures()[:MOST_REASONS]:
             names = ", ".join(place.name for place in failure.examples)
             table.add_row(str(failure.count), escape(failure.reason), escape(names))

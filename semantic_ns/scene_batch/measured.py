@@ -35,7 +35,7 @@ class Measured:
     """What the ended scenes of a batch have cost: means per ended scene where nothing else is said.
 
     Attributes:
-        num_scenes: Scenes of the batch.
+        num_scenes: Scenes of the batch, without those that are no longer in its list.
         num_ended: Scenes whose steps have all ended.
         num_failed: Ended scenes of which a step failed.
         step_seconds: Seconds on the clock of each step, with all its attempts.
@@ -93,15 +93,16 @@ def measure_batch(folder: Path) -> Measured:
             f"Expected the folder of a batch with the file {SETTINGS}, found none in {folder}; give the --output-dir "
             "of sns-batch."
         )
-    steps = begun_steps(folder, settings.scenes)
-    all_records = {name: [read_record(folder / SCENES / name, step) for step in steps] for name in settings.scenes}
+    scenes = settings.listed
+    steps = begun_steps(folder, scenes)
+    all_records = {name: [read_record(folder / SCENES / name, step) for step in steps] for name in scenes}
     ended = {
         name: records for name, records in all_records.items() if all(record.state != "open" for record in records)
     }
     if not steps or not ended:
         raise SceneError(
             f"Expected at least one scene of {folder} whose steps have all ended, found none among "
-            f"{len(settings.scenes)}; give a batch that has gone further."
+            f"{len(scenes)}; give a batch that has gone further."
         )
     step_seconds: dict[Step, float] = {
         step: _mean_seconds([records[place] for records in ended.values()]) for place, step in enumerate(steps)
@@ -123,7 +124,7 @@ def measure_batch(folder: Path) -> Measured:
         if all(record.attempts or record.state == "skipped" for record in records)
     ]
     return Measured(
-        num_scenes=len(settings.scenes),
+        num_scenes=len(scenes),
         num_ended=len(ended),
         num_failed=sum(any(record.state == "failed" for record in records) for records in ended.values()),
         step_seconds=step_seconds,

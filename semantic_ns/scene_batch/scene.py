@@ -45,6 +45,7 @@ class SceneTask:
         method_name: The method's name in its own configuration; the same as `method` if empty.
         earlier_steps: Other steps of earlier calls, which are told of and not run.
         version: Version of this package, which is written into the records of steps.
+        is_listed: Whether it is among the scenes of this call; results of one that is not are told of and not counted.
     """
 
     name: str
@@ -59,6 +60,7 @@ class SceneTask:
     method_name: str = ""
     earlier_steps: tuple[Step, ...] = ()
     version: str = ""
+    is_listed: bool = True
 
     @property
     def config(self) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from semantic_ns.io.text import as_text, markdown_row, markdown_table
 from semantic_ns.io.writing import replacing
@@ -21,6 +21,7 @@ HEADER = ("scene", "mIoU", "PSNR, dB", "depth L1, m", "s", "status", "reason")
 _SHOWN = (("miou_present", 3), ("psnr", 2), ("depth_l1", 3))
 """Scores in the table for people, with their digits."""
 _SCORES = ("miou_present", "miou", "psnr", "depth_l1")
+Status = State | Literal["unlisted"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,13 @@ class Row:
     lost: str = ""
 
     @property
-    def status(self) -> State:
-        """Done where every step is, failed where one has failed, else open; skipped where nothing was to be done."""
+    def status(self) -> Status:
+        """Done where every step is, failed where one has failed, else open.
+
+        Skipped where nothing was to be done, unlisted where it is not among the scenes of this call.
+        """
+        if not self.task.is_listed:
+            return "unlisted"
         if not self.task.steps:
             return "skipped"
         states = {record.state for record in self.records}
@@ -70,6 +76,8 @@ class Row:
         failed = [record for record in self.records if record.state == "failed"]
         said = failed or [record for record in self.records if record.state == "done"]
         sentences = [f"{record.step}: {record.reason}" for record in said if record.reason]
+        if not self.task.is_listed:
+            return " ".join([self.lost, *sentences])
         return " ".join([*sentences, *([self.lost] if self.lost and not failed else [])])
 
 
