@@ -55,6 +55,8 @@ class Batch:
     """Minutes after which a step is ended."""
     memory_limit: float | None = None
     """Memory in GiB above which a step is ended."""
+    log_limit: float = 16.0
+    """Size in MiB of the log of a step; of a longer one the beginning and the end are kept."""
     retries: int = 1
     """Number of times that a step is started again after a signal ended it. Other failures come again, and are not
     retried."""
@@ -107,7 +109,9 @@ class Batch:
         ):  # fmt: skip
             if value is not None and not value >= least:
                 raise SceneError(f"Expected {name} of at least {least}, found {value}; raise it.")
-        for name, value in (("--time-limit", self.time_limit), ("--memory-limit", self.memory_limit)):
+        for name, value in (
+            ("--time-limit", self.time_limit), ("--memory-limit", self.memory_limit), ("--log-limit", self.log_limit),
+        ):  # fmt: skip
             if value is not None and not value > 0:
                 raise SceneError(f"Expected {name} above 0, found {value}; raise it.")
         if as_text(self.output_dir) != str(self.output_dir):
@@ -217,7 +221,7 @@ class Batch:
             )
         seconds = None if self.time_limit is None else self.time_limit * 60
         memory = None if self.memory_limit is None else round(self.memory_limit * 2**30)
-        return Limits(seconds, memory)
+        return Limits(seconds, memory, log_bytes=round(min(self.log_limit * 2**20, 2**62)))
 
 
 def _version() -> str:

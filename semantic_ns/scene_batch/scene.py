@@ -141,7 +141,6 @@ def _run_step(
     log.parent.mkdir(parents=True, exist_ok=True)
     tries_left = task.retries
     while True:
-        start = log.stat().st_size if log.exists() else 0
         command = command_of(step, task.data, task.folder, task.config, task.method, task.arguments)
         note = _Notes(task.folder, Record(step, "open", attempt_seconds=spent, version=task.version))
         ending = processes.run(command, log, task.limits, _environment(task), note)
@@ -152,7 +151,7 @@ def _run_step(
         if not is_retried or tries_left == 0:
             break
         tries_left -= 1
-    written = _end_of(log, start)
+    written = _end_of(log, ending.log_start)
     return _record_of_end(task, Record(step, "open", ending.status, spent, version=task.version), ending, written)
 
 

@@ -193,8 +193,8 @@ class Summary:
         said = []
         if len(self.versions) > 1:
             said.append(
-                f"The results are of {len(self.versions)} versions of the program ({', '.join(sorted(self.versions))}), "
-                "which may differ in their scores; results.csv names those of each scene."
+                f"The results are of {len(self.versions)} versions of the program "
+                f"({', '.join(sorted(self.versions))}), which may differ in their scores; results.csv names those of each scene."
             )
         if self.num_unlisted:
             scenes = (
