@@ -16,6 +16,7 @@ from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.text import as_text
+from semantic_ns.scene_batch.scene_stamp import ChangedScenes
 from semantic_ns.scene_batch.steps import STEPS, Step, in_order
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ class Batch:
     """Memory in GiB above which a step is ended."""
     log_limit: float = 16.0
     """Size in MiB of the log of a step; of a longer one the beginning and the end are kept."""
+    changed_scenes: ChangedScenes = "say"
+    """What is done with a scene of an earlier call whose images, labels or poses were replaced since it was trained:
+    its row says so (say), all its steps are done anew (train), or nobody looks (ignore), which saves a look at every
+    file of every scene."""
     retries: int = 1
     """Number of times that a step is started again after a signal ended it. Other failures come again, and are not
     retried."""
@@ -169,14 +174,19 @@ class Batch:
         tasks = [
             SceneTask(
                 name, Path(data), folder / name, steps, self.method, self.arguments, self._limits(),
-                self.retries, self._threads(), method_name, earlier, version, name in listed,
+                self.retries, self._threads(), method_name, earlier, version, name in listed, self.changed_scenes,
             )
             for name, data in scenes.items()
         ]  # fmt: skip
         return (
-            [task for task in tasks if task.is_listed],
+            [self._with_change(task) for task in tasks if task.is_listed],
             [SceneEnd(task, plan.sentence_about_unlisted(task.data)) for task in tasks if not task.is_listed],
         )
+
+    def _with_change(self, task: "SceneTask") -> "SceneTask":
+        from semantic_ns.scene_batch.scene_stamp import find_change
+
+        return task if self.changed_scenes == "ignore" else replace(task, change=find_change(task.folder, task.data))
 
     def _others(self, tasks: "Sequence[SceneTask]") -> "list[SceneEnd]":
         """What lies among the scenes and is none; a dead link is a scene that is gone, other folders may be no loss."""

@@ -210,12 +210,13 @@ class Planner:
     def _driver_seconds(self) -> tuple[float, float, float]:
         """Seconds of the one process of the batch for a scene: before the work, while it goes on, and after it.
 
-        It reads the records of all scenes at its start, those of each scene that ends, with its scores, and all of
+        It reads the records of all scenes at its start and looks for changes of their files, reads those of each scene that ends, with its scores, and all of
         them again for the tables and for the pages, whose pictures it draws.
         """
         one = 1 / self.capacities.reads
         num_steps = len(self.measured.step_seconds)
-        return num_steps * one, (num_steps + 1) * one, 2 * (num_steps + 1) * one + self.measured.page_seconds
+        before = num_steps * one + self.measured.look_seconds
+        return before, (num_steps + 1) * one, 2 * (num_steps + 1) * one + self.measured.page_seconds
 
     def estimate(self, num_scenes: int) -> Estimate:
         """What a number of scenes costs.

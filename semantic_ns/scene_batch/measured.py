@@ -18,6 +18,7 @@ from semantic_ns.run_paths import RESUME_CONFIG
 from semantic_ns.scene_batch.page import as_data, pictures_of
 from semantic_ns.scene_batch.plan import SCENES, SETTINGS, Settings, begun_steps, read_settings
 from semantic_ns.scene_batch.records import Record, read_record
+from semantic_ns.scene_batch.scene_stamp import find_change, read_stamp
 from semantic_ns.scene_batch.steps import RUN, Step, newest_step
 
 _MOST_WALKED = 200
@@ -49,6 +50,8 @@ class Measured:
         num_checkpoints: Checkpoints that a training leaves.
         checkpoint_seconds: Seconds between two checkpoints of a training; None where that is not known.
         input_bytes: Bytes of the scene itself; 0 where it cannot be seen from here.
+        look_seconds: Seconds for which a scene is looked through for files that have changed, as each call does; 0 where
+            the batch notes no files.
         description_bytes: Bytes of the scene and its settings in the file of the batch.
         page_bytes: Bytes of the scene in a page of pictures.
         page_seconds: Seconds for which the scene is drawn into a page.
@@ -68,6 +71,7 @@ class Measured:
     num_checkpoints: float = 1.0
     checkpoint_seconds: float | None = None
     input_bytes: float = 0.0
+    look_seconds: float = 0.0
     description_bytes: float = 0.0
     page_bytes: float = 0.0
     page_seconds: float = 0.0
@@ -152,6 +156,10 @@ def _files_of(folder: Path, settings: Settings, ended: Sequence[str], train_seco
     shares = [share for place in places if (share := _share_between_checkpoints(place)) is not None]
     pictured = _spread(places, _MOST_PICTURED)
     started = time.perf_counter()
+    for place in pictured:
+        find_change(place, Path(settings.scenes[place.name]))
+    looked = time.perf_counter() - started
+    started = time.perf_counter()
     drawn = [sum(len(as_data(path) or "") for path in pictures_of(place)) for place in pictured]
     return {
         "files": statistics.fmean(each.files for each in found),
@@ -161,6 +169,7 @@ def _files_of(folder: Path, settings: Settings, ended: Sequence[str], train_seco
         "num_checkpoints": statistics.fmean(map(len, checkpoints)),
         "checkpoint_seconds": statistics.fmean(shares) * train_seconds if shares and train_seconds else None,
         "input_bytes": statistics.fmean(inputs),
+        "look_seconds": looked / len(pictured) if any(map(read_stamp, pictured)) else 0.0,
         "description_bytes": (folder / SETTINGS).stat().st_size / len(settings.scenes),
         "page_seconds": (time.perf_counter() - started) / len(pictured),
         "page_bytes": statistics.fmean(drawn),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from semantic_ns.run_paths import SCENE_VARIABLE
 from semantic_ns.scene_batch import steps as known
 from semantic_ns.scene_batch.reasons import GIB, reason_of
 from semantic_ns.scene_batch.records import Record, log_path, read_record, write_record
+from semantic_ns.scene_batch.scene_stamp import Change, ChangedScenes, forget_stamp, read_stamp, write_stamp
 from semantic_ns.scene_batch.steps import Step
 
 CommandOf = Callable[[Step, Path, Path, Path, str, Sequence[str]], list[str]]
@@ -46,6 +48,9 @@ class SceneTask:
         earlier_steps: Other steps of earlier calls, which are told of and not run.
         version: Version of this package, which is written into the records of steps.
         is_listed: Whether it is among the scenes of this call; results of one that is not are told of and not counted.
+        changed_scenes: What is done with a scene that has other files than those that it was trained on: its row says
+            so, it is trained anew, or nobody looks.
+        change: That it has other files, as far as that was looked for.
     """
 
     name: str
@@ -61,14 +66,28 @@ class SceneTask:
     earlier_steps: tuple[Step, ...] = ()
     version: str = ""
     is_listed: bool = True
+    changed_scenes: ChangedScenes = "say"
+    change: Change | None = None
 
     @property
     def config(self) -> Path:
         """The config.yml of its training."""
         return known.config_path(self.folder, self.method_name or self.method)
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether it has other files than in training, and was not trained anew since that was seen."""
+        return self.change is not None and read_stamp(self.folder) == self.change.stamp
+
+    @property
+    def starts_over(self) -> bool:
+        """Whether all its steps are to be done anew, because it has other files."""
+        return self.changed_scenes == "train" and self.is_changed
+
     def records(self) -> list[Record]:
-        """The records of its steps as they are on the disk."""
+        """The records of its steps as they are on the disk; all are open where it starts over."""
+        if self.starts_over:
+            return [Record(step, "open") for step in self.steps]
         return [read_record(self.folder, step) for step in self.steps]
 
     @property
@@ -109,6 +128,8 @@ def run_scene(
             f"Expected a path in UTF-8, found {as_text(task.data)}, which the files of a run cannot name; rename the "
             "folder."
         )
+    if task.starts_over:
+        _start_over(task)
     records: dict[Step, Record] = {}
     for step in task.steps:
         record = before = read_record(task.folder, step)
@@ -141,6 +162,8 @@ def _run_step(
     log.parent.mkdir(parents=True, exist_ok=True)
     tries_left = task.retries
     while True:
+        if step == "train" and task.changed_scenes != "ignore" and known.newest_step(task.config) is None:
+            write_stamp(task.folder, task.data)
         command = command_of(step, task.data, task.folder, task.config, task.method, task.arguments)
         note = _Notes(task.folder, Record(step, "open", attempt_seconds=spent, version=task.version))
         ending = processes.run(command, log, task.limits, _environment(task), note)
@@ -153,6 +176,13 @@ def _run_step(
         tries_left -= 1
     written = _end_of(log, ending.log_start)
     return _record_of_end(task, Record(step, "open", ending.status, spent, version=task.version), ending, written)
+
+
+def _start_over(task: SceneTask) -> None:
+    """Have all steps done anew. A kill in between changes nothing: what is known of the former files goes last."""
+    _reopen(task.folder, known.STEPS)
+    shutil.rmtree(task.config.parent, ignore_errors=True)
+    forget_stamp(task.folder)
 
 
 def _reopen(folder: Path, steps: Sequence[Step]) -> None:

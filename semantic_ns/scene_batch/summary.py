@@ -151,6 +151,7 @@ class Summary:
         spreads: The scores that scenes have.
         unfinished: Steps that are not done for some scene.
         versions: Versions of this package that steps ran with, as far as they are known.
+        num_changed: Scenes whose files are not those that they were trained on.
         num_unlisted: Scenes of earlier calls that are no longer in the list.
     """
 
@@ -159,6 +160,7 @@ class Summary:
     spreads: dict[str, Spread] = field(default_factory=dict)
     unfinished: set[Step] = field(default_factory=set)
     versions: set[str] = field(default_factory=set)
+    num_changed: int = 0
     num_unlisted: int = 0
     _num_rows: int = 0
     _failures: dict[str, Failure] = field(default_factory=dict)
@@ -175,6 +177,7 @@ class Summary:
         self.seconds += row.seconds
         self.unfinished.update(record.step for record in row.records if record.state != "done")
         self.versions.update(row.versions)
+        self.num_changed += bool(row.change)
         for name, kind in KINDS.items():
             value = row.scores.get(name)
             if value is not None and math.isfinite(value):
@@ -192,17 +195,21 @@ class Summary:
         """What a person has to know of all scenes together, in sentences; empty where there is nothing."""
         said = []
         if len(self.versions) > 1:
+            versions = f"{len(self.versions)} versions of the program ({', '.join(sorted(self.versions))})"
             said.append(
-                f"The results are of {len(self.versions)} versions of the program "
-                f"({', '.join(sorted(self.versions))}), which may differ in their scores; results.csv names those of each scene."
+                f"The results are of {versions}, which may differ in their scores; results.csv names those of each "
+                "scene."
             )
+        if self.num_changed:
+            have = "1 scene has" if self.num_changed == 1 else f"{self.num_changed:,} scenes have"
+            said.append(f"{have} other files now than in training, as the rows say; their models are of the former.")
         if self.num_unlisted:
-            scenes = (
+            are = (
                 "1 scene of earlier calls is"
                 if self.num_unlisted == 1
                 else (f"{self.num_unlisted:,} scenes of earlier calls are")
             )
-            said.append(f"{scenes} no longer in the list: results and logs are kept, and counted in no number above.")
+            said.append(f"{are} no longer in the list: results and logs are kept, and counted in no number above.")
         return " ".join(said)
 
     def failures(self) -> list[Failure]:

@@ -33,12 +33,14 @@ class Row:
         records: A record of each step, and of those of earlier calls that were begun.
         scores: `miou_present`, `miou`, `psnr` (dB) and `depth_l1` (m), those that are known.
         lost: Why the task as a whole came to no end, such as a node that was lost; may be empty.
+        change: That its files are not those that it was trained on; empty where that is not known.
     """
 
     task: SceneTask
     records: tuple[Record, ...]
     scores: dict[str, float]
     lost: str = ""
+    change: str = ""
 
     @property
     def status(self) -> Status:
@@ -78,14 +80,16 @@ class Row:
         sentences = [f"{record.step}: {record.reason}" for record in said if record.reason]
         if not self.task.is_listed:
             return " ".join([self.lost, *sentences])
-        return " ".join([*sentences, *([self.lost] if self.lost and not failed else [])])
+        lost = [self.lost] if self.lost and not failed else []
+        return " ".join([*sentences, *lost, *([self.change] if self.change else [])])
 
 
 def row_of(task: SceneTask, lost: str = "") -> Row:
     """The row of a scene, from the files in its folder."""
     records = tuple(task.all_records())
     is_scored = any(record.step == "eval" and record.state == "done" for record in records)
-    return Row(task, records, read_scores(task.folder) if is_scored else {}, lost)
+    change = task.change.sentence() if task.change is not None and task.is_changed else ""
+    return Row(task, records, read_scores(task.folder) if is_scored else {}, lost, change)
 
 
 def read_scores(folder: Path) -> dict[str, float]:
