@@ -210,8 +210,9 @@ class Planner:
     def _driver_seconds(self) -> tuple[float, float, float]:
         """Seconds of the one process of the batch for a scene: before the work, while it goes on, and after it.
 
-        It reads the records of all scenes at its start and looks for changes of their files, reads those of each scene that ends, with its scores, and all of
-        them again for the tables and for the pages, whose pictures it draws.
+        It reads the records of all scenes at its start and looks for files that have changed, reads the records of each
+        scene that ends, with its scores, and all of them again for the tables and for the pages, whose pictures it
+        draws.
         """
         one = 1 / self.capacities.reads
         num_steps = len(self.measured.step_seconds)

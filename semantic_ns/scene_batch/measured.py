@@ -12,13 +12,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from semantic_ns.dataparsers.scene_files import files_of_scene
 from semantic_ns.errors import SceneError
 from semantic_ns.io.writing import flush_to_disk, write_errors_as_scene_error, write_text
 from semantic_ns.run_paths import RESUME_CONFIG
 from semantic_ns.scene_batch.page import as_data, pictures_of
 from semantic_ns.scene_batch.plan import SCENES, SETTINGS, Settings, begun_steps, read_settings
 from semantic_ns.scene_batch.records import Record, read_record
-from semantic_ns.scene_batch.scene_stamp import find_change, read_stamp
+from semantic_ns.scene_batch.scene_stamp import read_stamp
 from semantic_ns.scene_batch.steps import RUN, Step, newest_step
 
 _MOST_WALKED = 200
@@ -50,8 +51,8 @@ class Measured:
         num_checkpoints: Checkpoints that a training leaves.
         checkpoint_seconds: Seconds between two checkpoints of a training; None where that is not known.
         input_bytes: Bytes of the scene itself; 0 where it cannot be seen from here.
-        look_seconds: Seconds for which a scene is looked through for files that have changed, as each call does; 0 where
-            the batch notes no files.
+        look_seconds: Seconds for which a scene is looked through for files that have changed, as each call does; 0
+            where the batch notes no files.
         description_bytes: Bytes of the scene and its settings in the file of the batch.
         page_bytes: Bytes of the scene in a page of pictures.
         page_seconds: Seconds for which the scene is drawn into a page.
@@ -156,8 +157,9 @@ def _files_of(folder: Path, settings: Settings, ended: Sequence[str], train_seco
     shares = [share for place in places if (share := _share_between_checkpoints(place)) is not None]
     pictured = _spread(places, _MOST_PICTURED)
     started = time.perf_counter()
-    for place in pictured:
-        find_change(place, Path(settings.scenes[place.name]))
+    with suppress(OSError):
+        for place in pictured:
+            list(files_of_scene(Path(settings.scenes[place.name])))
     looked = time.perf_counter() - started
     started = time.perf_counter()
     drawn = [sum(len(as_data(path) or "") for path in pictures_of(place)) for place in pictured]
