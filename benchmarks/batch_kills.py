@@ -231,8 +231,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     given = parser.parse_args(words)
     given.arguments = arguments
     num_steps = len(STEPS) * (2 if given.tiny else given.scenes)
-    if not 1 <= given.kills <= num_steps - 2:
-        parser.error(f"--kills of 1 to {num_steps - 2} expected, found {given.kills}")
+    most = max(0, num_steps - 2)
+    if not 1 <= given.kills <= most:
+        parser.error(f"--kills of 1 to {most} expected, found {given.kills}")
     if (given.output / "killed").exists():
         parser.error(f"a new folder expected for --output, found a batch in {given.output}")
     return given
