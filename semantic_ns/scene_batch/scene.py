@@ -26,7 +26,7 @@ _ASKED_TO_END = (130, 143)
 """Exit statuses of a training that a signal ended."""
 MOST_READ_BYTES = 2**20
 """Bytes at the end of a log in which the reason of a failure is looked for."""
-_NOTE_S = 10.0
+NOTE_S = 10.0
 """How often the seconds of an attempt that runs are written down."""
 
 
@@ -221,7 +221,7 @@ class _Notes:
     def __call__(self, seconds: float) -> None:
         if seconds < self._next:
             return
-        self._next = seconds + _NOTE_S
+        self._next = seconds + NOTE_S
         spent = (*self._record.attempt_seconds, round(seconds, 3))
         with suppress(OSError):  # what runs goes on; whether the folder can be written is seen at its end
             write_record(self._folder, replace(self._record, attempt_seconds=spent))
