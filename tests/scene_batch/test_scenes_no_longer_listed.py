@@ -118,3 +118,19 @@ def test_costs_are_those_of_the_scenes_in_the_list(begun: Path, tmp_path: Path) 
     batch(tmp_path, tmp_path / "data/a")._tasks([tmp_path / "data/a"])
     measured = measure_batch(begun)
     assert (measured.num_scenes, measured.num_ended, measured.seconds) == (1, 1, 2.0)
+
+
+def test_a_call_whose_scenes_are_done_ends_well_whatever_has_become_of_others(
+    begun: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = json.loads((begun / "scenes/b/steps/train.json").read_text()) | {"state": "failed", "reason": "too dark"}
+    (begun / "scenes/b/steps/train.json").write_text(json.dumps(failed))
+    batch(tmp_path, tmp_path / "data/a").main()
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "2 of the 3 scenes of earlier calls are no longer in the list: b, c" in printed
+    assert "1 scenes, 1 of them done before." in printed
+    assert "2 scenes of earlier calls are no longer in the list: results and logs are kept" in printed
+    with (begun / CSV_FILE).open(encoding="utf8") as file:
+        rows = {row["scene"]: row for row in csv.DictReader(file)}
+    assert {name: row["status"] for name, row in rows.items()} == {"a": "done", "b": "unlisted", "c": "unlisted"}
+    assert rows["b"]["reason"].endswith("are not counted. train: too dark")
