@@ -16,6 +16,7 @@ from semantic_ns.cli.main import run_command
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.text import as_text
+from semantic_ns.scene_batch.scene_stamp import ChangedScenes
 from semantic_ns.scene_batch.steps import STEPS, Step, in_order
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from semantic_ns.scene_batch.scene import SceneTask
     from semantic_ns.scene_batch.summary import Summary
     from semantic_ns.scene_batch.table import Rows
+
+_NUM_SHOWN = 6
 
 
 @dataclass
@@ -53,6 +56,12 @@ class Batch:
     """Minutes after which a step is ended."""
     memory_limit: float | None = None
     """Memory in GiB above which a step is ended."""
+    log_limit: float = 16.0
+    """Size in MiB of the log of a step; of a longer one the beginning and the end are kept."""
+    changed_scenes: ChangedScenes = "say"
+    """What is done with a scene of an earlier call whose images, labels or poses were replaced since it was trained:
+    its row says so (say), all its steps are done anew (train), or nobody looks (ignore), which saves a look at every
+    file of every scene."""
     retries: int = 1
     """Number of times that a step is started again after a signal ended it. Other failures come again, and are not
     retried."""
@@ -77,9 +86,10 @@ class Batch:
             refuse_unknown_method(self.method)
             self._check_training(paths[0])
         with locked(self.output_dir):
-            tasks = self._tasks(paths)
-            others = self._others(tasks)
-            rows = run_batch(tasks, backend, console, others, partial(write_tables, self.output_dir))
+            tasks, unlisted = self._tasks(paths)
+            others = self._others([*tasks, *(end.task for end in unlisted)])
+            ends = [*others, *unlisted]
+            rows = run_batch(tasks, backend, console, ends, partial(write_tables, self.output_dir))
             summary = write_results(self.output_dir, rows)
         _show(console, rows, summary)
         if remark := summary.remark():
@@ -87,7 +97,7 @@ class Batch:
         for end in others:
             console.print(f"{end.task.name}: {end.lost}", soft_wrap=True, highlight=False, markup=False)
         console.print(f"Pictures: {self.output_dir / PAGE}", soft_wrap=True, highlight=False, markup=False)
-        num_scenes = len(rows) - summary.states["skipped"]
+        num_scenes = summary.num_scenes - summary.states["skipped"]
         if missing := num_scenes - summary.states["done"]:
             others = [step for step in STEPS if step in summary.unfinished and step not in self.steps]
             more = f" with {' '.join(others)} among --steps" if others else ""
@@ -104,7 +114,9 @@ class Batch:
         ):  # fmt: skip
             if value is not None and not value >= least:
                 raise SceneError(f"Expected {name} of at least {least}, found {value}; raise it.")
-        for name, value in (("--time-limit", self.time_limit), ("--memory-limit", self.memory_limit)):
+        for name, value in (
+            ("--time-limit", self.time_limit), ("--memory-limit", self.memory_limit), ("--log-limit", self.log_limit),
+        ):  # fmt: skip
             if value is not None and not value > 0:
                 raise SceneError(f"Expected {name} above 0, found {value}; raise it.")
         if as_text(self.output_dir) != str(self.output_dir):
@@ -125,17 +137,23 @@ class Batch:
 
         return RayBackend(self.place.connect())
 
-    def _tasks(self, paths: Sequence[Path]) -> list["SceneTask"]:
-        """All scenes of the folder, those of earlier calls, too; its settings are checked and written."""
+    def _tasks(self, paths: Sequence[Path]) -> "tuple[list[SceneTask], list[SceneEnd]]":
+        """What is done, and what is told of scenes of earlier calls that are no longer among those given.
+
+        The settings of the folder are checked and written.
+        """
         from semantic_ns.jobs.training_arguments import name_in_paths
         from semantic_ns.scene_batch import plan
+        from semantic_ns.scene_batch.backend import SceneEnd
         from semantic_ns.scene_batch.scene import SceneTask
 
         begun = plan.read_settings(self.output_dir)
         if begun is not None:
             plan.refuse_other_settings(self.output_dir, begun, self.method, self.arguments)
         known = {} if begun is None else begun.scenes
-        scenes = {**known, **plan.named(paths, known)}
+        listed = {**plan.still_there(known, self.scenes), **plan.named(paths, known)}
+        scenes = {**known, **listed}
+        unlisted = tuple(name for name in known if name not in listed)
         # Looked up once: nerfstudio is slow to import.
         method_name = "" if begun is None else begun.method_name
         method_name = method_name or name_in_paths(self.method)
@@ -146,16 +164,29 @@ class Batch:
         if begun is not None and begun.version not in ("", version):
             said = f"the last call in {self.output_dir} ran version {begun.version}, and this one is {version}"
             announce("sns-batch", f"{said}; what is done stays, so that the tables will be of both")
-        settings = plan.Settings(self.method, self.arguments, scenes, method_name, all_steps, version)
+        if unlisted:
+            shown = ", ".join(unlisted[:_NUM_SHOWN]) + (", ..." if len(unlisted) > _NUM_SHOWN else "")
+            said = f"{len(unlisted)} of the {len(known)} scenes of earlier calls are no longer in the list: {shown}"
+            announce("sns-batch", f"{said}; their results stay, and are not counted")
+        settings = plan.Settings(self.method, self.arguments, scenes, method_name, all_steps, version, unlisted)
         plan.write_settings(self.output_dir, settings)
         folder = self.output_dir.absolute() / plan.SCENES
-        return [
+        tasks = [
             SceneTask(
                 name, Path(data), folder / name, steps, self.method, self.arguments, self._limits(),
-                self.retries, self._threads(), method_name, earlier, version,
+                self.retries, self._threads(), method_name, earlier, version, name in listed, self.changed_scenes,
             )
             for name, data in scenes.items()
         ]  # fmt: skip
+        return (
+            [self._with_change(task) for task in tasks if task.is_listed],
+            [SceneEnd(task, plan.sentence_about_unlisted(task.data)) for task in tasks if not task.is_listed],
+        )
+
+    def _with_change(self, task: "SceneTask") -> "SceneTask":
+        from semantic_ns.scene_batch.scene_stamp import find_change
+
+        return task if self.changed_scenes == "ignore" else replace(task, change=find_change(task.folder, task.data))
 
     def _others(self, tasks: "Sequence[SceneTask]") -> "list[SceneEnd]":
         """What lies among the scenes and is none; a dead link is a scene that is gone, other folders may be no loss."""
@@ -200,7 +231,7 @@ class Batch:
             )
         seconds = None if self.time_limit is None else self.time_limit * 60
         memory = None if self.memory_limit is None else round(self.memory_limit * 2**30)
-        return Limits(seconds, memory)
+        return Limits(seconds, memory, log_bytes=round(min(self.log_limit * 2**20, 2**62)))
 
 
 def _version() -> str:
@@ -225,7 +256,9 @@ def _show(console: Console, rows: "Rows", summary: "Summary") -> None:
             table.add_row(*(escape(cell) for cell in cells(row)))
     else:
         states = ", ".join(f"{count} {state}" for state, count in sorted(summary.states.items()))
-        table = Table("scenes", "reason", "such as", title=f"{len(rows)} scenes: {states}", title_justify="left")
+        table = Table(
+            "scenes", "reason", "such as", title=f"{summary.num_scenes} scenes: {states}", title_justify="left"
+        )
         for failure in summary.failures()[:MOST_REASONS]:
             names = ", ".join(place.name for place in failure.examples)
             table.add_row(str(failure.count), escape(failure.reason), escape(names))

@@ -8,16 +8,19 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from semantic_ns.jobs import tied
+from semantic_ns.jobs import limited_log, tied
+from semantic_ns.jobs.limited_log import LimitedLog
 
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _LOOK_S = 0.1
 GRACE_S = 30.0
 """Seconds after SIGTERM until SIGKILL: a training writes its checkpoint meanwhile."""
+_LAST_WORDS_S = 10.0
+"""Seconds after the end of a process in which its last words are waited for; they are in a pipe, and come at once."""
 
 Cause = Literal["itself", "time", "memory", "stopped"]
 
@@ -30,11 +33,13 @@ class Limits:
         seconds: Seconds until it is asked to end; None for no limit.
         memory_bytes: Resident memory of the process and its children, above which they are killed; None for no limit.
         grace_s: Seconds after it is asked to end until it is killed.
+        log_bytes: Size of its log, of which the middle is left out where it would be larger.
     """
 
     seconds: float | None = None
     memory_bytes: int | None = None
     grace_s: float = GRACE_S
+    log_bytes: int = limited_log.MOST_BYTES
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,14 @@ class Ending:
         seconds: Seconds that it ran; 0 for one that was not started, because all were stopped before.
         peak_bytes: Largest resident memory.
         cause: Why it ended: by itself (or a stranger's signal), at a limit, or because all were stopped.
+        log_start: Where in its log what it has written begins.
     """
 
     status: int
     seconds: float
     peak_bytes: int
     cause: Cause
+    log_start: int = 0
 
 
 class Processes:
@@ -83,7 +90,7 @@ class Processes:
 
         Args:
             command: Program and arguments.
-            log: File to which its output and errors are appended.
+            log: File to which its output and errors are appended, see `LimitedLog`.
             limits: What it may use; nothing is limited by default.
             environment: Its environment.
             told: Told the seconds that it has run, some ten times a second while it runs.
@@ -93,12 +100,16 @@ class Processes:
         with self._changed:
             if self._is_stopped:
                 return Ending(-signal.SIGTERM, 0.0, 0, "stopped")
-            with log.open("ab") as file:
+            written, words = LimitedLog(log, limits.log_bytes), os.pipe()
+            copying = limited_log.follow(words[0], written)
+            try:
                 process = subprocess.Popen(
                     [sys.executable, "-S", tied.__file__, str(os.getpid()), *command],
-                    env=dict(environment), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+                    env=dict(environment), stdin=subprocess.DEVNULL, stdout=words[1], stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )  # fmt: skip
+            finally:
+                os.close(words[1])
             self._running[process] = "itself"
         peak = 0
         try:
@@ -108,7 +119,8 @@ class Processes:
             raise
         finally:
             ending = self._end(process, started, peak)  # whatever happens, `stop` does not wait for it any longer
-        return ending
+            copying.join(_LAST_WORDS_S)  # longer where something that has left its session still has the pipe
+        return replace(ending, log_start=written.start)
 
     def stop(self, grace_s: float = GRACE_S) -> None:
         """Ask all processes to end, kill those that do not, and start no others."""

@@ -14,6 +14,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.scene_batch.index_page import SCENES_PER_PAGE
 from semantic_ns.scene_batch.measured import Measured
 from semantic_ns.scene_batch.node_losses import Machines, Piece, expected_seconds, pieces_of, share_given_up
+from semantic_ns.scene_batch.scene import NOTE_S
 
 GIB = 2**30
 HOUR_S = 3600.0
@@ -180,7 +181,7 @@ class Planner:
         moved = measured.bytes + measured.input_bytes * num_steps + measured.checkpoint_bytes * (extra + num_after)
         asked = [
             ("scheduler", "tasks", 1 + self._rate * self.seconds, able.tasks),
-            ("small files", "files made", measured.files + measured.folders + extra, able.files),
+            ("small files", "files made", measured.files + measured.folders + extra + self._num_notes(), able.files),
             ("bytes of files", "bytes", moved, able.bytes),
             (DRIVER, "seconds", sum(self._driver_seconds()), 1.0),
         ]
@@ -207,15 +208,21 @@ class Planner:
         written = len(pieces_of([("train", train)], self.cluster.checkpoint_seconds, 0.0))
         return max(0.0, written - self.measured.num_checkpoints)
 
+    def _num_notes(self) -> float:
+        """Files that say how long a step has run: each takes the place of the one before, and is made nevertheless."""
+        return len(self.measured.step_seconds) + self.seconds / NOTE_S
+
     def _driver_seconds(self) -> tuple[float, float, float]:
         """Seconds of the one process of the batch for a scene: before the work, while it goes on, and after it.
 
-        It reads the records of all scenes at its start, those of each scene that ends, with its scores, and all of
-        them again for the tables and for the pages, whose pictures it draws.
+        It reads the records of all scenes at its start and looks for files that have changed, reads the records of each
+        scene that ends, with its scores, and all of them again for the tables and for the pages, whose pictures it
+        draws.
         """
         one = 1 / self.capacities.reads
         num_steps = len(self.measured.step_seconds)
-        return num_steps * one, (num_steps + 1) * one, 2 * (num_steps + 1) * one + self.measured.page_seconds
+        before = num_steps * one + self.measured.look_seconds
+        return before, (num_steps + 1) * one, 2 * (num_steps + 1) * one + self.measured.page_seconds
 
     def estimate(self, num_scenes: int) -> Estimate:
         """What a number of scenes costs.

@@ -17,7 +17,7 @@ STYLE = (
     "body{font-family:sans-serif;margin:1.5em}table{border-collapse:collapse}"
     "td,th{border:1px solid #bbb;padding:.4em;text-align:left;vertical-align:top;overflow-wrap:break-word}"
     "td:not(:last-child){max-width:32em}"
-    "img{display:block;max-width:100%;margin-bottom:.3em}.failed{background:#fdd}.open{background:#ffd}"
+    "img{display:block;max-width:100%;margin-bottom:.3em}.failed{background:#fdd}.open{background:#ffd}.unlisted{color:#777}"
     ".parts td{border:0;padding:.1em .4em;white-space:nowrap}.parts .bar{background:#69c;height:1em}"
     ".parts td:last-child{width:24em}.side{display:flex;flex-wrap:wrap;gap:2em;align-items:flex-start}"
     ".pages{columns:16em;list-style-position:inside;padding:0}:target{outline:3px solid #69c}"

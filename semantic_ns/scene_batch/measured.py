@@ -12,12 +12,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from semantic_ns.dataparsers.scene_files import files_of_scene
 from semantic_ns.errors import SceneError
 from semantic_ns.io.writing import flush_to_disk, write_errors_as_scene_error, write_text
 from semantic_ns.run_paths import RESUME_CONFIG
 from semantic_ns.scene_batch.page import as_data, pictures_of
 from semantic_ns.scene_batch.plan import SCENES, SETTINGS, Settings, begun_steps, read_settings
 from semantic_ns.scene_batch.records import Record, read_record
+from semantic_ns.scene_batch.scene_stamp import read_stamp
 from semantic_ns.scene_batch.steps import RUN, Step, newest_step
 
 _MOST_WALKED = 200
@@ -35,7 +37,7 @@ class Measured:
     """What the ended scenes of a batch have cost: means per ended scene where nothing else is said.
 
     Attributes:
-        num_scenes: Scenes of the batch.
+        num_scenes: Scenes of the batch, without those that are no longer in its list.
         num_ended: Scenes whose steps have all ended.
         num_failed: Ended scenes of which a step failed.
         step_seconds: Seconds on the clock of each step, with all its attempts.
@@ -49,6 +51,8 @@ class Measured:
         num_checkpoints: Checkpoints that a training leaves.
         checkpoint_seconds: Seconds between two checkpoints of a training; None where that is not known.
         input_bytes: Bytes of the scene itself; 0 where it cannot be seen from here.
+        look_seconds: Seconds for which a scene is looked through for files that have changed, as each call does; 0
+            where the batch notes no files.
         description_bytes: Bytes of the scene and its settings in the file of the batch.
         page_bytes: Bytes of the scene in a page of pictures.
         page_seconds: Seconds for which the scene is drawn into a page.
@@ -68,6 +72,7 @@ class Measured:
     num_checkpoints: float = 1.0
     checkpoint_seconds: float | None = None
     input_bytes: float = 0.0
+    look_seconds: float = 0.0
     description_bytes: float = 0.0
     page_bytes: float = 0.0
     page_seconds: float = 0.0
@@ -93,15 +98,16 @@ def measure_batch(folder: Path) -> Measured:
             f"Expected the folder of a batch with the file {SETTINGS}, found none in {folder}; give the --output-dir "
             "of sns-batch."
         )
-    steps = begun_steps(folder, settings.scenes)
-    all_records = {name: [read_record(folder / SCENES / name, step) for step in steps] for name in settings.scenes}
+    scenes = settings.listed
+    steps = begun_steps(folder, scenes)
+    all_records = {name: [read_record(folder / SCENES / name, step) for step in steps] for name in scenes}
     ended = {
         name: records for name, records in all_records.items() if all(record.state != "open" for record in records)
     }
     if not steps or not ended:
         raise SceneError(
             f"Expected at least one scene of {folder} whose steps have all ended, found none among "
-            f"{len(settings.scenes)}; give a batch that has gone further."
+            f"{len(scenes)}; give a batch that has gone further."
         )
     step_seconds: dict[Step, float] = {
         step: _mean_seconds([records[place] for records in ended.values()]) for place, step in enumerate(steps)
@@ -123,7 +129,7 @@ def measure_batch(folder: Path) -> Measured:
         if all(record.attempts or record.state == "skipped" for record in records)
     ]
     return Measured(
-        num_scenes=len(settings.scenes),
+        num_scenes=len(scenes),
         num_ended=len(ended),
         num_failed=sum(any(record.state == "failed" for record in records) for records in ended.values()),
         step_seconds=step_seconds,
@@ -151,6 +157,11 @@ def _files_of(folder: Path, settings: Settings, ended: Sequence[str], train_seco
     shares = [share for place in places if (share := _share_between_checkpoints(place)) is not None]
     pictured = _spread(places, _MOST_PICTURED)
     started = time.perf_counter()
+    with suppress(OSError):
+        for place in pictured:
+            list(files_of_scene(Path(settings.scenes[place.name])))
+    looked = time.perf_counter() - started
+    started = time.perf_counter()
     drawn = [sum(len(as_data(path) or "") for path in pictures_of(place)) for place in pictured]
     return {
         "files": statistics.fmean(each.files for each in found),
@@ -160,6 +171,7 @@ def _files_of(folder: Path, settings: Settings, ended: Sequence[str], train_seco
         "num_checkpoints": statistics.fmean(map(len, checkpoints)),
         "checkpoint_seconds": statistics.fmean(shares) * train_seconds if shares and train_seconds else None,
         "input_bytes": statistics.fmean(inputs),
+        "look_seconds": looked / len(pictured) if any(map(read_stamp, pictured)) else 0.0,
         "description_bytes": (folder / SETTINGS).stat().st_size / len(settings.scenes),
         "page_seconds": (time.perf_counter() - started) / len(pictured),
         "page_bytes": statistics.fmean(drawn),

@@ -41,6 +41,7 @@ class Settings:
             in a folder of an earlier version.
         steps: The steps of all calls so far; none in a folder of an earlier version.
         version: Version of this package of the last call; empty in a folder of an earlier version.
+        unlisted: Names of those scenes of earlier calls that the last call was not given. Their results stay.
     """
 
     method: str
@@ -49,6 +50,13 @@ class Settings:
     method_name: str = ""
     steps: tuple[Step, ...] = ()
     version: str = ""
+    unlisted: tuple[str, ...] = ()
+
+    @property
+    def listed(self) -> dict[str, str]:
+        """The scenes that the last call was given."""
+        left_out = set(self.unlisted)
+        return {name: path for name, path in self.scenes.items() if name not in left_out}
 
 
 def find_paths(given: Sequence[Path]) -> list[Path]:
@@ -135,15 +143,37 @@ def named(paths: Sequence[Path], known: Mapping[str, str]) -> dict[str, str]:
 
     Args:
         paths: Absolute paths.
-        known: Scenes that have names already and keep them.
+        known: Scenes that have names already and keep them, with their paths; a new path to one of them is no other
+            scene.
     """
     names = {path: name for name, path in known.items()}
+    given = {str(path) for path in paths}
+    # Looked up only where some of the known paths are not given: on a network each takes a moment.
+    real = {os.path.realpath(path): name for path, name in names.items() if path not in given}
     found: dict[str, str] = {}
     taken = dict(known)
     for path in paths:
-        name = names.get(str(path)) or _new_name(path, taken)
-        found[name] = taken[name] = str(path)
+        name = names.get(str(path)) or (real.get(os.path.realpath(path)) if real else None)
+        if name is None:
+            name = _new_name(path, taken)
+            taken[name] = str(path)
+        found[name] = taken[name]
     return found
+
+
+def still_there(scenes: Mapping[str, str], given: Sequence[Path]) -> dict[str, str]:
+    """The scenes of earlier calls that lie in a folder that is given, whatever is left of them.
+
+    One that is broken by now, or is a link that leads nowhere any longer, has not been taken out of the folder.
+    """
+    folders = {str(path.expanduser().absolute()) for path in given}
+    return {name: path for name, path in scenes.items() if str(Path(path).parent) in folders and os.path.lexists(path)}
+
+
+def sentence_about_unlisted(path: Path) -> str:
+    """What the row of a scene says that is no longer among those of the batch."""
+    place = "" if os.path.lexists(path) else f", and nothing is at {as_text(path)}"
+    return f"It is no longer in the list of scenes{place}; its results and logs are kept, and are not counted."
 
 
 def _new_name(path: Path, taken: Mapping[str, str]) -> str:
@@ -198,6 +228,7 @@ def read_settings(output: Path) -> Settings | None:
             content["method"], tuple(content["arguments"]), dict(content["scenes"]), content.get("method_name", ""),
             tuple(step for step in STEPS if step in content.get("steps", ())),
             content.get("version", ""),
+            tuple(name for name in content.get("unlisted", ()) if name in content["scenes"]),
         )  # fmt: skip
     except (OSError, JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise SceneError(

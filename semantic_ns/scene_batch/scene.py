@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from semantic_ns.run_paths import SCENE_VARIABLE
 from semantic_ns.scene_batch import steps as known
 from semantic_ns.scene_batch.reasons import GIB, reason_of
 from semantic_ns.scene_batch.records import Record, log_path, read_record, write_record
+from semantic_ns.scene_batch.scene_stamp import Change, ChangedScenes, forget_stamp, read_stamp, write_stamp
 from semantic_ns.scene_batch.steps import Step
 
 CommandOf = Callable[[Step, Path, Path, Path, str, Sequence[str]], list[str]]
@@ -24,7 +26,7 @@ _ASKED_TO_END = (130, 143)
 """Exit statuses of a training that a signal ended."""
 MOST_READ_BYTES = 2**20
 """Bytes at the end of a log in which the reason of a failure is looked for."""
-_NOTE_S = 10.0
+NOTE_S = 10.0
 """How often the seconds of an attempt that runs are written down."""
 
 
@@ -45,6 +47,10 @@ class SceneTask:
         method_name: The method's name in its own configuration; the same as `method` if empty.
         earlier_steps: Other steps of earlier calls, which are told of and not run.
         version: Version of this package, which is written into the records of steps.
+        is_listed: Whether it is among the scenes of this call; results of one that is not are told of and not counted.
+        changed_scenes: What is done with a scene that has other files than those that it was trained on: its row says
+            so, it is trained anew, or nobody looks.
+        change: That it has other files, as far as that was looked for.
     """
 
     name: str
@@ -59,14 +65,29 @@ class SceneTask:
     method_name: str = ""
     earlier_steps: tuple[Step, ...] = ()
     version: str = ""
+    is_listed: bool = True
+    changed_scenes: ChangedScenes = "say"
+    change: Change | None = None
 
     @property
     def config(self) -> Path:
         """The config.yml of its training."""
         return known.config_path(self.folder, self.method_name or self.method)
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether it has other files than in training, and was not trained anew since that was seen."""
+        return self.change is not None and read_stamp(self.folder) == self.change.stamp
+
+    @property
+    def starts_over(self) -> bool:
+        """Whether all its steps are to be done anew, because it has other files."""
+        return self.changed_scenes == "train" and self.is_changed
+
     def records(self) -> list[Record]:
-        """The records of its steps as they are on the disk."""
+        """The records of its steps as they are on the disk; all are open where it starts over."""
+        if self.starts_over:
+            return [Record(step, "open") for step in self.steps]
         return [read_record(self.folder, step) for step in self.steps]
 
     @property
@@ -107,6 +128,8 @@ def run_scene(
             f"Expected a path in UTF-8, found {as_text(task.data)}, which the files of a run cannot name; rename the "
             "folder."
         )
+    if task.starts_over:
+        _start_over(task)
     records: dict[Step, Record] = {}
     for step in task.steps:
         record = before = read_record(task.folder, step)
@@ -139,7 +162,8 @@ def _run_step(
     log.parent.mkdir(parents=True, exist_ok=True)
     tries_left = task.retries
     while True:
-        start = log.stat().st_size if log.exists() else 0
+        if step == "train" and task.changed_scenes != "ignore" and known.newest_step(task.config) is None:
+            write_stamp(task.folder, task.data)
         command = command_of(step, task.data, task.folder, task.config, task.method, task.arguments)
         note = _Notes(task.folder, Record(step, "open", attempt_seconds=spent, version=task.version))
         ending = processes.run(command, log, task.limits, _environment(task), note)
@@ -150,8 +174,15 @@ def _run_step(
         if not is_retried or tries_left == 0:
             break
         tries_left -= 1
-    written = _end_of(log, start)
+    written = _end_of(log, ending.log_start)
     return _record_of_end(task, Record(step, "open", ending.status, spent, version=task.version), ending, written)
+
+
+def _start_over(task: SceneTask) -> None:
+    """Have all steps done anew. A kill in between changes nothing: what is known of the former files goes last."""
+    _reopen(task.folder, known.STEPS)
+    shutil.rmtree(task.config.parent, ignore_errors=True)
+    forget_stamp(task.folder)
 
 
 def _reopen(folder: Path, steps: Sequence[Step]) -> None:
@@ -190,7 +221,7 @@ class _Notes:
     def __call__(self, seconds: float) -> None:
         if seconds < self._next:
             return
-        self._next = seconds + _NOTE_S
+        self._next = seconds + NOTE_S
         spent = (*self._record.attempt_seconds, round(seconds, 3))
         with suppress(OSError):  # what runs goes on; whether the folder can be written is seen at its end
             write_record(self._folder, replace(self._record, attempt_seconds=spent))

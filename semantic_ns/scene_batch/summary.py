@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from semantic_ns.scene_batch.records import State
 from semantic_ns.scene_batch.steps import Step
-from semantic_ns.scene_batch.table import Row
+from semantic_ns.scene_batch.table import Row, Status
 
 NUM_EXTREME = 10
 """Scenes that are named as the worst and as the best by a score."""
@@ -144,7 +143,7 @@ class Failure:
 
 @dataclass
 class Summary:
-    """The numbers of a batch.
+    """The numbers of a batch. Scenes that are no longer in its list have a place, and are counted nowhere else.
 
     Attributes:
         states: Scenes by their state.
@@ -152,23 +151,33 @@ class Summary:
         spreads: The scores that scenes have.
         unfinished: Steps that are not done for some scene.
         versions: Versions of this package that steps ran with, as far as they are known.
+        num_changed: Scenes whose files are not those that they were trained on.
+        num_unlisted: Scenes of earlier calls that are no longer in the list.
     """
 
-    states: Counter[State] = field(default_factory=Counter)
+    states: Counter[Status] = field(default_factory=Counter)
     seconds: float = 0.0
     spreads: dict[str, Spread] = field(default_factory=dict)
     unfinished: set[Step] = field(default_factory=set)
     versions: set[str] = field(default_factory=set)
+    num_changed: int = 0
+    num_unlisted: int = 0
+    _num_rows: int = 0
     _failures: dict[str, Failure] = field(default_factory=dict)
     _others: Failure = field(default_factory=lambda: Failure("other reasons"))
 
     def add(self, row: Row) -> Place:
         """Count a scene; returns its place."""
-        place = Place(self.num_scenes + 1, row.task.name, row.task.folder)
+        place = Place(self._num_rows + 1, row.task.name, row.task.folder)
+        self._num_rows += 1
+        if not row.task.is_listed:
+            self.num_unlisted += 1
+            return place
         self.states[row.status] += 1
         self.seconds += row.seconds
         self.unfinished.update(record.step for record in row.records if record.state != "done")
         self.versions.update(row.versions)
+        self.num_changed += bool(row.change)
         for name, kind in KINDS.items():
             value = row.scores.get(name)
             if value is not None and math.isfinite(value):
@@ -179,17 +188,29 @@ class Summary:
 
     @property
     def num_scenes(self) -> int:
-        """Scenes so far."""
+        """Scenes so far, without those that are no longer in the list."""
         return self.states.total()
 
     def remark(self) -> str:
-        """What a person has to know of all scenes together, in a sentence; empty where there is nothing."""
-        if len(self.versions) < 2:
-            return ""
-        return (
-            f"The results are of {len(self.versions)} versions of the program ({', '.join(sorted(self.versions))}), "
-            "which may differ in their scores; results.csv names those of each scene."
-        )
+        """What a person has to know of all scenes together, in sentences; empty where there is nothing."""
+        said = []
+        if len(self.versions) > 1:
+            versions = f"{len(self.versions)} versions of the program ({', '.join(sorted(self.versions))})"
+            said.append(
+                f"The results are of {versions}, which may differ in their scores; results.csv names those of each "
+                "scene."
+            )
+        if self.num_changed:
+            have = "1 scene has" if self.num_changed == 1 else f"{self.num_changed:,} scenes have"
+            said.append(f"{have} other files now than in training, as the rows say; their models are of the former.")
+        if self.num_unlisted:
+            are = (
+                "1 scene of earlier calls is"
+                if self.num_unlisted == 1
+                else (f"{self.num_unlisted:,} scenes of earlier calls are")
+            )
+            said.append(f"{are} no longer in the list: results and logs are kept, and counted in no number above.")
+        return " ".join(said)
 
     def failures(self) -> list[Failure]:
         """Why scenes failed, the most frequent reason first; reasons that differ in numbers and paths are one."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from semantic_ns.io.text import as_text, markdown_row, markdown_table
 from semantic_ns.io.writing import replacing
@@ -21,6 +21,7 @@ HEADER = ("scene", "mIoU", "PSNR, dB", "depth L1, m", "s", "status", "reason")
 _SHOWN = (("miou_present", 3), ("psnr", 2), ("depth_l1", 3))
 """Scores in the table for people, with their digits."""
 _SCORES = ("miou_present", "miou", "psnr", "depth_l1")
+Status = State | Literal["unlisted"]
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,23 @@ class Row:
         records: A record of each step, and of those of earlier calls that were begun.
         scores: `miou_present`, `miou`, `psnr` (dB) and `depth_l1` (m), those that are known.
         lost: Why the task as a whole came to no end, such as a node that was lost; may be empty.
+        change: That its files are not those that it was trained on; empty where that is not known.
     """
 
     task: SceneTask
     records: tuple[Record, ...]
     scores: dict[str, float]
     lost: str = ""
+    change: str = ""
 
     @property
-    def status(self) -> State:
-        """Done where every step is, failed where one has failed, else open; skipped where nothing was to be done."""
+    def status(self) -> Status:
+        """Done where every step is, failed where one has failed, else open.
+
+        Skipped where nothing was to be done, unlisted where it is not among the scenes of this call.
+        """
+        if not self.task.is_listed:
+            return "unlisted"
         if not self.task.steps:
             return "skipped"
         states = {record.state for record in self.records}
@@ -70,14 +78,18 @@ class Row:
         failed = [record for record in self.records if record.state == "failed"]
         said = failed or [record for record in self.records if record.state == "done"]
         sentences = [f"{record.step}: {record.reason}" for record in said if record.reason]
-        return " ".join([*sentences, *([self.lost] if self.lost and not failed else [])])
+        if not self.task.is_listed:
+            return " ".join([self.lost, *sentences])
+        lost = [self.lost] if self.lost and not failed else []
+        return " ".join([*sentences, *lost, *([self.change] if self.change else [])])
 
 
 def row_of(task: SceneTask, lost: str = "") -> Row:
     """The row of a scene, from the files in its folder."""
     records = tuple(task.all_records())
     is_scored = any(record.step == "eval" and record.state == "done" for record in records)
-    return Row(task, records, read_scores(task.folder) if is_scored else {}, lost)
+    change = task.change.sentence() if task.change is not None and task.is_changed else ""
+    return Row(task, records, read_scores(task.folder) if is_scored else {}, lost, change)
 
 
 def read_scores(folder: Path) -> dict[str, float]:

@@ -34,7 +34,8 @@ def room(tmp_path: Path) -> Path:
     ("changes", "message"),
     [
         ({"jobs": 0}, "--jobs of at least 1, found 0"), ({"time_limit": 0.0}, "--time-limit above 0"),
-        ({"memory_limit": -1.0}, "--memory-limit above 0"), ({"steps": ("eval",)}, "Expected train among --steps"),
+        ({"memory_limit": -1.0}, "--memory-limit above 0"), ({"log_limit": 0.0}, "--log-limit above 0, found 0.0"),
+        ({"steps": ("eval",)}, "Expected train among --steps"),
         ({"steps": ()}, "at least one step"), ({"arguments": ("--data", "x")}, "found --data"),
         ({"place": ClusterOptions(cluster="ray"), "jobs": 2}, "found --jobs 2"),
         ({"place": ClusterOptions(cpus=0.0)}, "--cpus above 0"), ({"place": ClusterOptions(gpus=-1.0)}, "--gpus of at"),

@@ -37,6 +37,23 @@ def test_the_cost_of_a_thousand_scenes_is_that_by_hand() -> None:
     assert found.limit == "the machines"
 
 
+def test_the_look_for_changed_files_delays_the_first_scene_and_no_machine_helps() -> None:
+    looking = planner(look_seconds=0.01)
+    assert looking.estimate(8000).start_seconds == pytest.approx(80, rel=1e-4)
+    assert looking.estimate(8000).wall_seconds == pytest.approx(planner().estimate(8000).wall_seconds + 80)
+    (itself,) = (part for part in looking.parts() if part.name == "sns-batch itself")
+    assert itself.per_scene == pytest.approx(0.01, rel=1e-4)
+
+
+def test_the_notes_of_running_steps_are_files_that_are_made_and_not_left() -> None:
+    # One at the start of each of three steps, and one every ten of 100 seconds.
+    longer = {"doctor": 10.0, "train": 1080.0, "eval": 10.0}
+    for found, notes in ((planner(), 3 + 10), (planner(step_seconds=longer), 3 + 110)):
+        (part,) = (part for part in found.parts() if part.name == "small files")
+        assert part.per_scene == pytest.approx(25 + notes)
+        assert found.estimate(10).files == 250
+
+
 def test_memory_limits_the_scenes_of_a_machine_as_cores_do() -> None:
     assert planner().machines.places == 8
     assert planner(peak_memory_gib=20.0).machines.places == 3

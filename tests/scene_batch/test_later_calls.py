@@ -63,7 +63,7 @@ def test_the_steps_of_earlier_calls_are_known_also_in_folders_of_earlier_version
     content = json.loads((out / plan.SETTINGS).read_text()) | {"method_name": "m"}
     (out / plan.SETTINGS).write_text(json.dumps(content | ({"steps": ["eval", "train"]} if knows_steps else {})))
     command = Batch((tmp_path / "data/a",), out, ("train", "export-mesh"), method="m")
-    (one,) = command._tasks([tmp_path / "data/a"])
+    (one,), _ = command._tasks([tmp_path / "data/a"])
     earlier = ("train", "eval") if knows_steps else ("doctor", "train", "eval")
     assert one.all_steps == (*earlier, "export-mesh")
     assert one.steps == ("train", "export-mesh")

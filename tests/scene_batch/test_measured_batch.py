@@ -1,5 +1,6 @@
 """What is read from the folder of a batch: means by hand, folders that are refused, and the speed of a file system."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 
 from semantic_ns.errors import SceneError
 from semantic_ns.scene_batch.measured import measure_batch, measure_storage
+from semantic_ns.scene_batch.scene_stamp import write_stamp
 from support.batch_folders import write_batch, write_training
 
 THREE = {
@@ -49,6 +51,17 @@ def test_files_and_checkpoints_are_those_that_lie_there(tmp_path: Path) -> None:
     assert found.input_bytes == 777
     assert found.error_seconds is None
     assert found.page_bytes == 0
+
+
+def test_looks_for_changed_files_take_time_where_files_were_noted(tmp_path: Path) -> None:
+    out = write_batch(tmp_path / "out", {"a": THREE["a"]})
+    (tmp_path / "data/a").mkdir(parents=True)
+    (tmp_path / "data/a/image.png").touch()
+    assert measure_batch(out).look_seconds == 0
+    write_stamp(out / "scenes/a", tmp_path / "data/a")
+    assert measure_batch(out).look_seconds > 0
+    shutil.rmtree(tmp_path / "data")
+    assert measure_batch(out).input_bytes == 0
 
 
 def test_the_part_of_the_page_is_what_the_page_would_embed(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from semantic_ns.benchmark.runner.trials import Trial
 from semantic_ns.benchmark.scenes.summary import row_of
+from semantic_ns.dataparsers.scene_files import files_of_scene
 from semantic_ns.errors import SceneError
 
 
@@ -47,7 +48,4 @@ def is_same_scene(one: Path, other: Path) -> bool:
 
 def _sizes(data: Path) -> dict[str, int]:
     """Sizes of the files of a scene, which may be given by one of them; hidden ones are left out."""
-    folder = data if data.is_dir() else data.parent
-    return {
-        path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("[!.]*") if path.is_file()
-    }
+    return {path: status.st_size for path, status in files_of_scene(data)}
