@@ -4,8 +4,10 @@ import gc
 import os
 import shutil
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,10 @@ gc.disable()
 _THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
 os.environ["NUMBA_NUM_THREADS"] = str(max(2, int(os.environ.get("NUMBA_NUM_THREADS") or _THREADS)))
 
+# Containers often set it. About a hundred processes of the tests would each compile the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 import numba  # noqa: E402
 import torch  # noqa: E402
 
@@ -25,7 +31,7 @@ from semantic_ns.synthetic_scene import write_nerfstudio_scene, write_replica_sc
 pytest.register_assert_rewrite("support")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Let kernels and torch use as many threads as there are for this process, and let it hear of Ctrl-C."""
     numba.set_num_threads(min(_THREADS, int(os.environ["NUMBA_NUM_THREADS"])))
     # As numba starts its threads, it sets those of torch to as many. They would spin, and take the cores from other
@@ -34,6 +40,18 @@ def pytest_configure() -> None:
     # Shells have what they start in the background take no notice of it, and tests that send it would wait for ever.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Several processes of pytest-xdist would take files of many tests first, see `pytest_collection_modifyitems`.
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Import nerfstudio's methods before the tests do, where all of them are run.
+
+    It looks at all that is being imported for each of some methods, which takes seconds from within a test's imports.
+    """
+    if hasattr(session.config, "workerinput"):
+        import_module("nerfstudio.configs.method_configs")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -17,11 +17,12 @@ from semantic_ns.checkpoints import find_checkpoint
 from semantic_ns.errors import SceneError
 from semantic_ns.optimizers import RunDecayConfig
 from semantic_ns.trainer import LenientGradScaler, SemanticTrainer, SemanticTrainerConfig
-from support.fresh_process import TESTS
+from support.fresh_process import TESTS, run_warm
 from support.tiny_training import TinyPipelineConfig, start, tiny_config
 
 RUN = Path("tiny/tiny/run")
 CHECKPOINTS = RUN / "nerfstudio_models"
+CHILD = "from support import tiny_training; tiny_training.main()"
 
 
 def names(folder: Path) -> list[str]:
@@ -47,19 +48,20 @@ def resume_config(run: Path) -> SemanticTrainerConfig:
     return config
 
 
-def child(config: SemanticTrainerConfig, *arguments: str) -> "subprocess.Popen[str]":
-    path = Path(config.output_dir) / "child.yml"
-    path.write_text(yaml.dump(config))
+def written(config: SemanticTrainerConfig) -> str:
+    (path := Path(config.output_dir) / "child.yml").write_text(yaml.dump(config))
+    return str(path)
+
+
+def ended(config: SemanticTrainerConfig, argument: str) -> "subprocess.CompletedProcess[str]":
+    """A training in a process of its own, which has ended."""
+    return run_warm(f"import sys; sys.argv = {['-c', written(config), argument]!r}; {CHILD}")
+
+
+def started(config: SemanticTrainerConfig) -> "subprocess.Popen[str]":
+    """A training in a process of its own, as a user starts it."""
     return subprocess.Popen(
-        [
-            sys.executable,
-            "-W",
-            "ignore",
-            "-c",
-            "from support import tiny_training; tiny_training.main()",
-            str(path),
-            *arguments,
-        ],
+        [sys.executable, "-W", "ignore", "-c", CHILD, written(config)],
         env={**os.environ, "PYTHONPATH": str(TESTS)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -102,9 +104,8 @@ def test_a_save_that_fails_keeps_the_previous_checkpoint(tmp_path: Path, monkeyp
 
 def test_a_kill_in_the_middle_of_a_save_keeps_the_previous_checkpoint_and_training_goes_on(tmp_path: Path) -> None:
     config = tiny_config(tmp_path, steps=20, steps_per_save=5)
-    process = child(config, "2")  # the second save, of step 10, is cut off
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL, output
+    process = ended(config, "2")  # the second save, of step 10, is cut off
+    assert process.returncode == -signal.SIGKILL, process.stdout + process.stderr
     assert names(tmp_path / CHECKPOINTS) == ["step-000000005.ckpt"]
     assert [path for path in tmp_path.rglob("*") if "partial" in path.name], "the save was not cut off"
 
@@ -124,7 +125,7 @@ def test_config_of_a_run_is_written_whole(tmp_path: Path) -> None:
 
 
 def test_a_signal_ends_a_command_after_a_whole_step_with_a_checkpoint(tmp_path: Path) -> None:
-    process = child(tiny_config(tmp_path, steps=10**9, pipeline=TinyPipelineConfig(announce=True)))
+    process = started(tiny_config(tmp_path, steps=10**9, pipeline=TinyPipelineConfig(announce=True)))
     assert process.stdout is not None
     while process.stdout.readline() != "step 3\n":
         assert process.poll() is None, process.stdout.read()
@@ -175,9 +176,8 @@ def test_a_signal_while_the_checkpoint_is_written_belongs_to_the_one_before(
 
 
 def test_a_later_signal_ends_a_command_at_once(tmp_path: Path) -> None:
-    process = child(tiny_config(tmp_path, pipeline=TinyPipelineConfig(signal_at_step=3, signal_count=2)), "impatient")
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGTERM, output
+    process = ended(tiny_config(tmp_path, pipeline=TinyPipelineConfig(signal_at_step=3, signal_count=2)), "impatient")
+    assert process.returncode == -signal.SIGTERM, process.stdout + process.stderr
     assert not (tmp_path / CHECKPOINTS).exists()
 
 

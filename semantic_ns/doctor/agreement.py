@@ -82,6 +82,8 @@ class Reading:
             size: width and height of all images.
             exif: a function that gives the EXIF orientation of each image.
         """
+        if self.label_orientation == UPRIGHT:
+            return replace(pixels, image=pixels.image + self.label_step)
         width, height = size
         is_own = self.label_orientation == OF_EACH_IMAGE
         orientation = exif()[pixels.image] if is_own else np.array(self.label_orientation)
@@ -246,7 +248,10 @@ class ViewComparison:
         here, there = (reading.label_pixels(place, self.views.size, self._exif) for place in pixels)
         first, second = here.of(self._labels), there.of(self._labels)
         is_labelled = is_agreeing & (first != VOID) & (second != VOID)
-        is_inside = are_inside_regions(here, self._labels) & are_inside_regions(there, self._labels)
+        is_inside = is_labelled.copy()
+        is_inside[is_labelled] = np.logical_and(
+            *(are_inside_regions(place[is_labelled], self._labels) for place in (here, there))
+        )
 
         def count(is_counted: Bool[ndarray, "points"]) -> Int[ndarray, "pairs"]:
             return np.bincount(pair[is_counted], minlength=len(self.pairs))
@@ -257,8 +262,8 @@ class ViewComparison:
             seen=np.bincount(pair, minlength=len(self.pairs)),
             hidden=count(difference > tolerance),
             agreeing=agreeing,
-            labelled=count(is_labelled & is_inside),
-            same=count(is_labelled & is_inside & (first == second)),
+            labelled=count(is_inside),
+            same=count(is_inside & (first == second)),
             labelled_anywhere=count(is_labelled),
             same_anywhere=count(is_labelled & (first == second)),
             residual=np.where(agreeing > 0, residual / np.maximum(agreeing, 1), np.nan),

@@ -1,5 +1,6 @@
 """Pixels, points and surfaces of a pinhole camera. OpenCV axes, pixel centres at +0.5, intrinsics fx, fy, cx, cy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy import ndarray
 
 _LARGEST_BEND = 0.02
 _CROSS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
-_SQUARE = tuple((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1))
+_SQUARE = ((0, 0), *((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column))
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,15 @@ class Pixels:
     def moved(self, row: int, column: int) -> "Pixels":
         """The pixels so many rows and columns on."""
         return Pixels(self.image, self.row + row, self.column + column)
+
+    def around(
+        self, images: Shaped[ndarray, "images height width"], steps: Sequence[tuple[int, int]]
+    ) -> Shaped[ndarray, "steps points"]:
+        """The values so many rows and columns on, for several such steps; pixels and places lie inside the images."""
+        _, height, width = images.shape
+        # One number for each place: an index of three parts would be worked out anew for every step.
+        place = (self.image * height + self.row) * width + self.column
+        return np.stack([images.reshape(-1).take(place + (row * width + column)) for row, column in steps])
 
 
 @dataclass(frozen=True)
@@ -73,9 +83,10 @@ class Surface:
             ray_power: exponent of the formula above.
             step: distance in pixels of the neighbours; larger ones bear more noise.
         """
-        cross = [pixels.moved(row * step, column * step) for row, column in _CROSS]
-        values = np.stack([place.of(depth) for place in cross]).astype(np.float64) * factor
+        steps = [(row * step, column * step) for row, column in _CROSS]
+        values = pixels.around(depth, steps).astype(np.float64) * factor
         if ray_power:
+            cross = [pixels.moved(row, column) for row, column in steps]
             values *= np.stack([np.linalg.norm(rays(place, intrinsics), axis=-1) for place in cross]) ** ray_power
         is_known = (values > 0).all(axis=0)
         middle, up, down, left, right = 1 / np.where(values > 0, values, np.inf)
@@ -93,8 +104,8 @@ class Surface:
 
 def are_inside_regions(pixels: Pixels, labels: Int[ndarray, "images height width"]) -> Bool[ndarray, "points"]:
     """Whether inner pixels and their eight neighbours have one label."""
-    own = pixels.of(labels)
-    return np.logical_and.reduce([pixels.moved(row, column).of(labels) == own for row, column in _SQUARE])
+    own, *others = pixels.around(labels, _SQUARE)
+    return np.logical_and.reduce([other == own for other in others])
 
 
 def rays(pixels: Pixels, intrinsics: Float[ndarray, "images 4"]) -> Float[ndarray, "points 3"]:

@@ -64,25 +64,25 @@ def answering(folder: Path) -> Any:
 
 
 def test_a_run_answered_by_a_script_and_killed_twice_ends_with_the_labels_of_an_unbroken_one(
-    replica_scene: Path, tmp_path: Path
+    smaller_scene: Path, tmp_path: Path
 ) -> None:
     folders = tmp_path / "questions", tmp_path / "questions of the broken run"
     active = replace(ACTIVE, oracle_folder=folders[0])
-    with trainer_of(config_of(replica_scene, tmp_path / "unbroken", active)) as trainer:
+    with trainer_of(config_of(smaller_scene, tmp_path / "unbroken", active)) as trainer:
         answering(folders[0])(trainer)
         trainer.train()
         revealed, weights = revealed_of(trainer), weights_of(trainer)
     assert [entry["step"] for entry in revealed.rounds] == [0, 24, 42]
     assert revealed.is_answered.all()
-    config = config_of(replica_scene, tmp_path / "broken", replace(ACTIVE, oracle_folder=folders[1]), steps_per_save=15)
+    config = config_of(smaller_scene, tmp_path / "broken", replace(ACTIVE, oracle_folder=folders[1]), steps_per_save=15)
     for broken in train_with_breaks(config, [28, 52], answering(folders[1])):
         assert_same_outcome(broken, revealed, weights)
 
 
 def test_a_scene_without_any_label_is_labelled_from_the_folder_alone(
-    nerfstudio_scene: Path, copy_scene: Any, tmp_path: Path
+    smaller_scene: Path, copy_scene: Any, tmp_path: Path
 ) -> None:
-    scene, folder = copy_scene(nerfstudio_scene), tmp_path / "questions"
+    scene, folder = copy_scene(smaller_scene), tmp_path / "questions"
     for labels in (scene / "semantics").glob("*.png"):
         labels.unlink()
     content = json.loads((scene / "transforms.json").read_text())
@@ -110,8 +110,8 @@ def test_a_scene_without_any_label_is_labelled_from_the_folder_alone(
             assert answer_all_with_one_class(trainer) == 3
 
 
-def test_without_answers_a_run_goes_on_and_asks_no_more(replica_scene: Path, tmp_path: Path) -> None:
-    config = config_of(replica_scene, tmp_path, replace(ACTIVE, oracle_folder=tmp_path / "questions"))
+def test_without_answers_a_run_goes_on_and_asks_no_more(smaller_scene: Path, tmp_path: Path) -> None:
+    config = config_of(smaller_scene, tmp_path, replace(ACTIVE, oracle_folder=tmp_path / "questions"))
     with trainer_of(config) as trainer:
         trainer.train()
         revealed = revealed_of(trainer)

@@ -57,9 +57,9 @@ class Ended:
 
 
 @pytest.fixture(scope="module")
-def ended(replica_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ended]:
+def ended(smaller_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ended]:
     """Read-only: several tests look at it."""
-    config = config_of(replica_scene, tmp_path_factory.mktemp("ended"))
+    config = config_of(smaller_scene, tmp_path_factory.mktemp("ended"))
     with trainer_of(config) as trainer:
         config.save_config()
         datamanager, found = trainer.pipeline.datamanager, Ended(trainer, [], [])
@@ -99,7 +99,7 @@ def test_training_sees_no_label_that_was_not_given(ended: Ended) -> None:
 
 def test_rounds_keep_within_their_budgets_and_the_log_tells_what_they_cost(ended: Ended) -> None:
     log = json.loads((ended.trainer.base_dir / LOG_FILE).read_text())
-    revealed, total = revealed_of(ended.trainer), 10 * 36 * 48
+    revealed, total = revealed_of(ended.trainer), 10 * 24 * 32
     assert log["rounds"] == revealed.rounds
     assert log["units_without_answer"] == 0
     for entry, budget in list(zip(revealed.rounds, ACTIVE.budgets, strict=True))[1:]:
@@ -109,9 +109,9 @@ def test_rounds_keep_within_their_budgets_and_the_log_tells_what_they_cost(ended
     assert len(revealed.asked) == len(set(revealed.asked.tolist())) == revealed.rounds[-1]["clicks"]
 
 
-def test_void_pixels_are_charged(replica_scene: Path, tmp_path: Path) -> None:
+def test_void_pixels_are_charged(smaller_scene: Path, tmp_path: Path) -> None:
     active = replace(ACTIVE, strategy="random", fractions=(0.0,), budgets=(0.9,))
-    with trainer_of(config_of(replica_scene, tmp_path, active, max_num_iterations=1)) as trainer:
+    with trainer_of(config_of(smaller_scene, tmp_path, active, max_num_iterations=1)) as trainer:
         trainer.train()
         revealed, maps = revealed_of(trainer), divide_pool(trainer.pipeline.datamanager, active).maps
         num_asked = sum(int(np.isin(numbers, revealed.asked).sum()) for numbers in maps)
@@ -160,8 +160,8 @@ def test_a_run_that_is_killed_twice_ends_as_an_unbroken_one(smaller_scene: Path,
         assert_same_outcome(broken, revealed, weights)
 
 
-def test_checkpoints_of_runs_without_active_learning_know_nothing_of_it(replica_scene: Path, tmp_path: Path) -> None:
-    with trainer_of(config_of(replica_scene, tmp_path, ActiveConfig())) as trainer:
+def test_checkpoints_of_runs_without_active_learning_know_nothing_of_it(smaller_scene: Path, tmp_path: Path) -> None:
+    with trainer_of(config_of(smaller_scene, tmp_path, ActiveConfig())) as trainer:
         assert not any("revealed_labels" in name for name in trainer.pipeline.state_dict())
         assert trainer.pipeline.revealed_labels is None
         assert not (trainer.base_dir / LABELS_FOLDER).exists()
@@ -170,7 +170,7 @@ def test_checkpoints_of_runs_without_active_learning_know_nothing_of_it(replica_
         state = trainer.pipeline.state_dict()
         names = [callback.func.__qualname__ for callback in trainer.callbacks]
     assert not any("ActiveStage" in name for name in names)
-    with trainer_of(config_of(replica_scene, tmp_path / "other")) as trainer:
+    with trainer_of(config_of(smaller_scene, tmp_path / "other")) as trainer:
         trainer.pipeline.load_pipeline(state, 0)
         assert not len(revealed_of(trainer).asked)
 
@@ -208,14 +208,14 @@ def test_options_that_do_not_fit_are_said(wrong: dict[str, Any], message: str) -
 
 @pytest.mark.parametrize("unit", ["frame", "pixel"])
 def test_frames_and_pixels_are_asked_for_within_budgets_that_round_0_may_have_spent(
-    replica_scene: Path, tmp_path: Path, unit: Any
+    smaller_scene: Path, tmp_path: Path, unit: Any
 ) -> None:
     active = replace(ACTIVE, unit=unit, strategy="geometry", cost="frames" if unit == "frame" else "pixels")
-    with trainer_of(config_of(replica_scene, tmp_path, replace(active, budgets=(0.05, 0.15, 0.4)))) as trainer:
+    with trainer_of(config_of(smaller_scene, tmp_path, replace(active, budgets=(0.05, 0.15, 0.4)))) as trainer:
         trainer.train()
         revealed = revealed_of(trainer)
     # Two of ten frames in the first round, whatever its budget: nothing is left for the second.
-    expected = [2, 0, 2] if unit == "frame" else [864, 1728, 4320]
+    expected = [2, 0, 2] if unit == "frame" else [384, 768, 1920]
     assert [entry["units"] for entry in revealed.rounds] == expected
     assert revealed.is_answered.all()
 
@@ -229,15 +229,15 @@ def test_labels_that_were_given_lie_beside_the_run_and_can_be_read_back(ended: E
         np.testing.assert_array_equal(other, image)
 
 
-def test_a_model_that_cannot_be_asked_is_refused_before_it_trains(replica_scene: Path, tmp_path: Path) -> None:
-    config: Any = configured(semantic_ngp, replica_scene, tmp_path, STEPS, **SMALL["semantic-ngp"])
+def test_a_model_that_cannot_be_asked_is_refused_before_it_trains(smaller_scene: Path, tmp_path: Path) -> None:
+    config: Any = configured(semantic_ngp, smaller_scene, tmp_path, STEPS, **SMALL["semantic-ngp"])
     config.pipeline.active = ACTIVE
     with pytest.raises(SceneError, match="a run of semantic-nerf"), trainer_of(config):
         pass
 
 
-def test_active_learning_without_classes_is_refused(replica_scene: Path, tmp_path: Path) -> None:
-    config = config_of(replica_scene, tmp_path)
+def test_active_learning_without_classes_is_refused(smaller_scene: Path, tmp_path: Path) -> None:
+    config = config_of(smaller_scene, tmp_path)
     config.pipeline.model.use_semantics = False
     with pytest.raises(SceneError, match="use-semantics"), trainer_of(config):
         pass
@@ -246,8 +246,8 @@ def test_active_learning_without_classes_is_refused(replica_scene: Path, tmp_pat
 # Parts
 
 
-def test_starting_over_changes_classes_alone_and_forgets_their_moments(replica_scene: Path, tmp_path: Path) -> None:
-    with trainer_of(config_of(replica_scene, tmp_path)) as trainer:
+def test_starting_over_changes_classes_alone_and_forgets_their_moments(smaller_scene: Path, tmp_path: Path) -> None:
+    with trainer_of(config_of(smaller_scene, tmp_path)) as trainer:
         trainer.train()
         before, optimizers = weights_of(trainer), trainer.optimizers.optimizers
         reset_semantic_parameters(trainer.pipeline.model.field.head, optimizers)

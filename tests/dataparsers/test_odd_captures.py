@@ -112,10 +112,10 @@ def test_an_odd_capture_trains_with_its_notices_and_stays_finite(
     ids=str,
 )
 def test_odd_options_train_with_their_notices_and_stay_finite(
-    options: dict[str, Any], nerfstudio_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], smaller_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_notices, "_LEAST_STEPS", 0)
-    config = configured(semantic_nerf, nerfstudio_scene, tmp_path, _STEPS, **SMALL["semantic-nerf"])
+    config = configured(semantic_nerf, smaller_scene, tmp_path, _STEPS, **SMALL["semantic-nerf"])
     for name, value in options.items():
         *owners, last = name.split(".")
         owner: Any = config.pipeline.model

@@ -33,8 +33,14 @@ def examined(folder: Path, parser: str = "semantic-data") -> Report:
     return examine(load_scene(parser_config(parser, folder)), str(folder))
 
 
-def test_nothing_is_wrong_with_a_healthy_scene(healthy):
-    report = examined(healthy)
+@pytest.fixture(scope="session")
+def of_healthy(healthy) -> Report:
+    """What the doctor says of `healthy`."""
+    return examined(healthy)
+
+
+def test_nothing_is_wrong_with_a_healthy_scene(of_healthy):
+    report = of_healthy
     assert report.is_healthy
     assert report.mistake is None
     assert report.remarks == ()
@@ -43,13 +49,15 @@ def test_nothing_is_wrong_with_a_healthy_scene(healthy):
     assert report.diagnosis.given.depth_share > 0.99
 
 
-def test_a_scene_that_says_that_its_scale_is_unknown_has_no_lengths_in_metres_whatever_its_depth(healthy, copy_scene):
+def test_a_scene_that_says_that_its_scale_is_unknown_has_no_lengths_in_metres_whatever_its_depth(
+    healthy, of_healthy, copy_scene
+):
     scene = change_transforms(copy_scene(healthy), lambda content: content.update(semantic_has_unknown_scale=True))
     report = examined(scene)
     assert report.is_healthy
     (remark,) = report.remarks
     assert remark.endswith("lengths are in these units, and so is depth.")
-    assert (examined(healthy).path.unit, report.path.unit) == ("m", "units")
+    assert (of_healthy.path.unit, report.path.unit) == ("m", "units")
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -131,6 +139,10 @@ def test_views_from_one_place_do_not_hide_that_the_others_disagree(healthy, fact
     scene = load_scene(parser_config("semantic-data", healthy))
     report = examine(with_repeated_views(scene, 6, factor), "room")
     assert any("lies in another" in text or "from two places" in text for text in report.problems), report.problems
+
+
+def test_views_from_one_place_are_no_problem_where_the_others_agree(healthy):
+    scene = load_scene(parser_config("semantic-data", healthy))
     assert examine(with_repeated_views(scene, 6, 1), "room").is_healthy
 
 
@@ -183,8 +195,8 @@ def test_counts_are_those_of_the_images(healthy, copy_scene):
     assert report.num_depth == 24
 
 
-def test_intrinsics_and_path_are_judged(healthy):
-    report = examined(healthy)
+def test_intrinsics_and_path_are_judged(healthy, of_healthy):
+    report = of_healthy
     assert not report.intrinsics.problems()
     assert report.intrinsics.hfov == pytest.approx(90)
     assert "cx" in replace(report.intrinsics, cx=10.0).problems()[0]

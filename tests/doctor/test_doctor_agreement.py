@@ -240,6 +240,17 @@ def test_the_surface_of_a_plane_is_exact(step):
     assert again.by_row == pytest.approx(surface.by_row)
 
 
+def test_values_around_pixels_are_those_of_the_pixels_so_many_rows_and_columns_on():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 9, (3, 7, 9))
+    mirrored = images[:, :, ::-1]  # not in the order of memory
+    pixels = Pixels(rng.integers(0, 3, 50), rng.integers(2, 5, 50), rng.integers(2, 7, 50))
+    steps = [(0, 0), (-2, 1), (1, -2), (2, 2)]
+    for given in (images, mirrored):
+        expected = np.stack([pixels.moved(row, column).of(given) for row, column in steps])
+        np.testing.assert_array_equal(pixels.around(given, steps), expected)
+
+
 def test_edges_and_unknown_depth_are_no_plane():
     depth = np.full((1, HEIGHT, WIDTH), 2.0)
     depth[0, :, 16:] = 4.0

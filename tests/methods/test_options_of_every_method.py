@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,9 @@ class Run:
         torch.stack(list(self.losses(step).values())).sum().backward()
         return {name: given.grad.clone() for name, given in self.model.named_parameters() if given.grad is not None}
 
+    @cached_property
     def geometry(self) -> set[str]:
-        """Parameters that move the accumulated density of a ray."""
+        """Parameters that move the accumulated density of a ray, whatever the step."""
         self.losses(0)  # an occupancy grid is empty before
         bundle, _ = self.trainer.pipeline.datamanager.next_train(0)
         bundle.metadata.pop("targets", None)
@@ -70,7 +72,7 @@ class Run:
 
     def classes_move_geometry(self, step: int) -> bool:
         """Whether a hundredfold semantic loss changes the gradient of the geometry in that step."""
-        geometry, weight = self.geometry(), self.model.config.semantic_loss_weight
+        geometry, weight = self.geometry, self.model.config.semantic_loss_weight
         assert geometry
         usual = self.gradients(step)
         self.model.config.semantic_loss_weight = 100 * weight
@@ -82,23 +84,23 @@ class Run:
 
 @pytest.mark.parametrize(("method", "options"), CASES)
 def test_the_semantic_loss_trains_geometry_exactly_where_pass_semantic_gradients_says_so(
-    method: MethodSpecification, options: dict[str, Any], replica_scene: Path, tmp_path: Path
+    method: MethodSpecification, options: dict[str, Any], smaller_scene: Path, tmp_path: Path
 ) -> None:
     for passes in (False, True):
         given = {"pass_semantic_gradients": passes, "geometry_fraction": 0.0, "semantic_loss_weight": 0.5}
-        assert Run(method, replica_scene, tmp_path, {}, **options, **given).classes_move_geometry(0) == passes
+        assert Run(method, smaller_scene, tmp_path, {}, **options, **given).classes_move_geometry(0) == passes
 
 
 @pytest.mark.parametrize(("method", "options"), CASES)
 def test_complete_labels_train_geometry_in_the_stated_share_of_the_run_and_noisy_ones_never(
-    method: MethodSpecification, options: dict[str, Any], replica_scene: Path, tmp_path: Path
+    method: MethodSpecification, options: dict[str, Any], smaller_scene: Path, tmp_path: Path
 ) -> None:
     given = {"pass_semantic_gradients": False, "geometry_fraction": 0.45, "semantic_loss_weight": 0.5}
     steps = (0, 4, 6, 8)  # in all of them classes train
-    run = Run(method, replica_scene, tmp_path / "complete", {}, **options, **given)
+    run = Run(method, smaller_scene, tmp_path / "complete", {}, **options, **given)
     assert [run.classes_move_geometry(step) for step in steps] == [True, True, False, False]
     noise = {"corruption": CorruptionConfig(pixel_noise=0.5)}
-    run = Run(method, replica_scene, tmp_path / "noisy", noise, **options, **given)
+    run = Run(method, smaller_scene, tmp_path / "noisy", noise, **options, **given)
     assert not run.classes_move_geometry(0)
 
 
@@ -112,27 +114,27 @@ def asking(method: MethodSpecification) -> MethodSpecification:
 # The other methods cannot ask.
 @pytest.mark.parametrize("method", [FIELDS["semantic-nerf"], FIELDS["semantic-nerf-big"]], ids=["small", "big"])
 def test_labels_that_are_asked_for_never_train_geometry(
-    method: MethodSpecification, replica_scene: Path, tmp_path: Path
+    method: MethodSpecification, smaller_scene: Path, tmp_path: Path
 ) -> None:
     given = {"pass_semantic_gradients": False, "geometry_fraction": 1.0}
-    run = Run(asking(method), replica_scene, tmp_path, {}, **given)
+    run = Run(asking(method), smaller_scene, tmp_path, {}, **given)
     run.losses(0)
     assert not run.model.pass_semantic_gradients
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
-def test_a_fraction_outside_0_to_1_is_refused(fraction: float, replica_scene: Path, tmp_path: Path) -> None:
+def test_a_fraction_outside_0_to_1_is_refused(fraction: float, smaller_scene: Path, tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="geometry-fraction, found"):
-        Run(FIELDS["semantic-nerf"], replica_scene, tmp_path, {}, geometry_fraction=fraction)
+        Run(FIELDS["semantic-nerf"], smaller_scene, tmp_path, {}, geometry_fraction=fraction)
 
 
 @pytest.mark.parametrize(("method", "options"), CASES)
 @pytest.mark.parametrize("weight", ["opacity_loss_weight", "semantic_loss_weight"])
 def test_a_loss_is_its_weight_times_something_and_reaches_the_parameters(
-    weight: str, method: MethodSpecification, options: dict[str, Any], replica_scene: Path, tmp_path: Path
+    weight: str, method: MethodSpecification, options: dict[str, Any], smaller_scene: Path, tmp_path: Path
 ) -> None:
     name = weight.removesuffix("_weight")
-    run = Run(method, replica_scene, tmp_path, {}, **options, **{weight: 0.5})
+    run = Run(method, smaller_scene, tmp_path, {}, **options, **{weight: 0.5})
     once, gradients = float(run.losses(0)[name]), run.gradients(0)
     setattr(run.model.config, weight, 1.0)
     assert float(run.losses(0)[name]) == pytest.approx(2 * once, rel=1e-4)
@@ -145,9 +147,9 @@ def test_a_loss_is_its_weight_times_something_and_reaches_the_parameters(
 
 @pytest.mark.parametrize("method", FIELDS.values(), ids=FIELDS)
 def test_without_semantics_no_class_is_trained(
-    method: MethodSpecification, replica_scene: Path, tmp_path: Path
+    method: MethodSpecification, smaller_scene: Path, tmp_path: Path
 ) -> None:
-    run = Run(method, replica_scene, tmp_path, {}, use_semantics=False)
+    run = Run(method, smaller_scene, tmp_path, {}, use_semantics=False)
     assert not any("semantic" in name for name in run.losses(0))
     changed = {name for name, gradient in run.gradients(0).items() if bool((gradient != 0).any())}
     assert not any("semantic" in name for name in changed)
@@ -155,7 +157,7 @@ def test_without_semantics_no_class_is_trained(
 
 @pytest.mark.parametrize("method", FIELDS.values(), ids=FIELDS)
 def test_the_semantic_head_is_as_wide_as_stated(
-    method: MethodSpecification, replica_scene: Path, tmp_path: Path
+    method: MethodSpecification, smaller_scene: Path, tmp_path: Path
 ) -> None:
-    run = Run(method, replica_scene, tmp_path, {}, semantic_width=24)
+    run = Run(method, smaller_scene, tmp_path, {}, semantic_width=24)
     assert run.model.field.semantic_head.in_features == 24

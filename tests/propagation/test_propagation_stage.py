@@ -34,9 +34,9 @@ def stage_of(pipeline: Any, config: PropagationConfig = CONFIG) -> PropagationSt
 
 @pytest.mark.parametrize("method", [semantic_nerf, semantic_ngp], ids=["nerf", "ngp"])
 def test_from_the_fraction_on_rays_without_a_label_are_taught_too(
-    replica_scene: Path, tmp_path: Path, method: Any
+    smaller_scene: Path, tmp_path: Path, method: Any
 ) -> None:
-    with pipeline_of(replica_scene, tmp_path, CLICKS, method) as pipeline:
+    with pipeline_of(smaller_scene, tmp_path, CLICKS, method) as pipeline:
         datamanager, stage = pipeline.datamanager, stage_of(pipeline)
         stage.before_step(4)
         assert SOFT_LABELS not in datamanager.next_train(4)[1]
@@ -53,9 +53,9 @@ def test_from_the_fraction_on_rays_without_a_label_are_taught_too(
 
 
 def test_every_fraction_comes_once_and_a_resumed_run_starts_with_the_last_one(
-    replica_scene: Path, tmp_path: Path
+    smaller_scene: Path, tmp_path: Path
 ) -> None:
-    with pipeline_of(replica_scene, tmp_path, CLICKS) as pipeline:
+    with pipeline_of(smaller_scene, tmp_path, CLICKS) as pipeline:
         stage = stage_of(pipeline, replace(CONFIG, fractions=(0.2, 0.4, 0.8)))
         found = []
         for step in (5, 6, 8, 9):
@@ -68,11 +68,11 @@ def test_every_fraction_comes_once_and_a_resumed_run_starts_with_the_last_one(
 
 @pytest.mark.parametrize(("rate", "clean_below", "stand"), [(0.01, 0.03, True), (0.5, 0.03, False), (0.01, 0.0, False)])
 def test_labels_that_are_many_and_clean_stand_as_they_are(
-    replica_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float, clean_below: float, stand: bool
+    smaller_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float, clean_below: float, stand: bool
 ) -> None:
     # Without a trained field the surface is nonsense and nothing agrees: what the votes say is set by hand.
     monkeypatch.setattr("semantic_ns.propagation.stage.noise_rate", lambda votes: rate)
-    with pipeline_of(replica_scene, tmp_path, CorruptionConfig()) as pipeline:
+    with pipeline_of(smaller_scene, tmp_path, CorruptionConfig()) as pipeline:
         stage = stage_of(pipeline, replace(CONFIG, fractions=(0.2, 0.5), clean_noise_rate=clean_below))
         pipeline.datamanager.propagated = "of an earlier turn"
         stage.before_step(2)
@@ -82,21 +82,21 @@ def test_labels_that_are_many_and_clean_stand_as_they_are(
         assert (pipeline.datamanager.propagated == "kept") == stand  # the later turns are dropped with the first
 
 
-def test_few_labels_spread_however_clean(replica_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_labels_spread_however_clean(smaller_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("semantic_ns.propagation.stage.noise_rate", lambda votes: 0.01)
-    with pipeline_of(replica_scene, tmp_path, CLICKS) as pipeline:
+    with pipeline_of(smaller_scene, tmp_path, CLICKS) as pipeline:
         assert stage_of(pipeline).propagate() is not None
 
 
-def test_a_run_can_leave_labels_as_they_are(replica_scene: Path, tmp_path: Path) -> None:
-    with pipeline_of(replica_scene, tmp_path, CLICKS) as pipeline:
+def test_a_run_can_leave_labels_as_they_are(smaller_scene: Path, tmp_path: Path) -> None:
+    with pipeline_of(smaller_scene, tmp_path, CLICKS) as pipeline:
         stage = stage_of(pipeline, replace(CONFIG, enabled=False))
         stage.before_step(9)
         assert pipeline.datamanager.propagated is None
 
 
 def test_each_turn_divides_the_surface_four_times_as_finely_as_the_one_before(
-    replica_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    smaller_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
 
@@ -105,16 +105,16 @@ def test_each_turn_divides_the_surface_four_times_as_finely_as_the_one_before(
         return build_surface_graph(points, num_nodes, *slopes)
 
     monkeypatch.setattr("semantic_ns.propagation.stage.build_surface_graph", noted)
-    with pipeline_of(replica_scene, tmp_path, CLICKS) as pipeline:
+    with pipeline_of(smaller_scene, tmp_path, CLICKS) as pipeline:
         stage = stage_of(pipeline, replace(CONFIG, fractions=(0.2, 0.4, 0.8)))
         for step in (2, 4, 8):
             stage.before_step(step)
     assert asked == [25, 100, 400]
 
 
-@pytest.mark.parametrize(("rays_per_node", "nodes"), [(100.0, [400, 172]), (1000.0, [400, 17]), (1.0, [400])])
+@pytest.mark.parametrize(("rays_per_node", "nodes"), [(100.0, [400, 76]), (1000.0, [400, 7]), (1.0, [400])])
 def test_voxels_are_no_more_than_the_rays_can_find_together(
-    replica_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rays_per_node: float, nodes: list[int]
+    smaller_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rays_per_node: float, nodes: list[int]
 ) -> None:
     asked: list[tuple[int, int]] = []
 
@@ -123,24 +123,24 @@ def test_voxels_are_no_more_than_the_rays_can_find_together(
         return build_surface_graph(points, num_nodes, *slopes)
 
     monkeypatch.setattr("semantic_ns.propagation.stage.build_surface_graph", noted)
-    with pipeline_of(replica_scene, tmp_path, CLICKS) as pipeline:
+    with pipeline_of(smaller_scene, tmp_path, CLICKS) as pipeline:
         stage_of(pipeline, replace(CONFIG, rays_per_node=rays_per_node)).before_step(5)
-    assert asked == [(17280, count) for count in nodes]
+    assert asked == [(7680, count) for count in nodes]
 
 
 def test_labels_of_all_pixels_are_known_to_be_clean_however_few_rays_there_are(
-    replica_scene: Path, tmp_path: Path
+    smaller_scene: Path, tmp_path: Path
 ) -> None:
-    with pipeline_of(replica_scene, tmp_path, CorruptionConfig()) as pipeline:
+    with pipeline_of(smaller_scene, tmp_path, CorruptionConfig()) as pipeline:
         given = replace(PropagationConfig(), rays_per_node=1000.0, clean_noise_rate=0.2)
         assert stage_of(pipeline, given).propagate() is None
 
 
-def test_noisy_labels_spread_over_fewer_voxels_than_clean_ones(replica_scene: Path, tmp_path: Path) -> None:
+def test_noisy_labels_spread_over_fewer_voxels_than_clean_ones(smaller_scene: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, num_nodes=16_000, clean_noise_rate=0.0)
     nodes = []
     for noise in (0.0, 0.9):
-        with pipeline_of(replica_scene, tmp_path / str(noise), CorruptionConfig(pixel_noise=noise)) as pipeline:
+        with pipeline_of(smaller_scene, tmp_path / str(noise), CorruptionConfig(pixel_noise=noise)) as pipeline:
             found = stage_of(pipeline, config).propagate()
             assert found is not None
             assert len(found.posterior.probabilities) == found.graph.num_nodes
@@ -149,15 +149,15 @@ def test_noisy_labels_spread_over_fewer_voxels_than_clean_ones(replica_scene: Pa
 
 
 @pytest.mark.parametrize("rays", [0.0, -1.0, float("nan")])
-def test_voxels_that_no_ray_finds_are_refused(replica_scene: Path, tmp_path: Path, rays: float) -> None:
-    with pipeline_of(replica_scene, tmp_path, CLICKS) as pipeline, pytest.raises(SceneError, match="rays-per-node"):
+def test_voxels_that_no_ray_finds_are_refused(smaller_scene: Path, tmp_path: Path, rays: float) -> None:
+    with pipeline_of(smaller_scene, tmp_path, CLICKS) as pipeline, pytest.raises(SceneError, match="rays-per-node"):
         stage_of(pipeline, replace(CONFIG, rays_per_node=rays))
 
 
 @pytest.mark.parametrize("part", ["colors", "normals", "clusters", "noise"])
-def test_every_part_of_spreading_can_be_left_out(replica_scene: Path, tmp_path: Path, part: str) -> None:
+def test_every_part_of_spreading_can_be_left_out(smaller_scene: Path, tmp_path: Path, part: str) -> None:
     corruption = CorruptionConfig(propagation=0.0, pixel_noise=0.3, seed=1)
-    with pipeline_of(replica_scene, tmp_path, corruption) as pipeline:
+    with pipeline_of(smaller_scene, tmp_path, corruption) as pipeline:
         without = replace(CONFIG, spreading=SpreadingConfig(**{part: False}))
         found = [stage_of(pipeline, config).propagate() for config in (CONFIG, without)]
         assert all(labels is not None for labels in found)
@@ -167,7 +167,7 @@ def test_every_part_of_spreading_can_be_left_out(replica_scene: Path, tmp_path: 
 
 
 def test_few_labels_are_helped_by_what_voxels_look_like_and_labels_of_all_pixels_are_not(
-    replica_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    smaller_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     priors: list[Any] = []
 
@@ -179,7 +179,7 @@ def test_few_labels_are_helped_by_what_voxels_look_like_and_labels_of_all_pixels
     dense = CorruptionConfig(pixel_noise=0.9)
     without = replace(CONFIG, spreading=SpreadingConfig(appearance=False))
     for name, corruption, config in (("a", CLICKS, CONFIG), ("b", dense, CONFIG), ("c", CLICKS, without)):
-        with pipeline_of(replica_scene, tmp_path / name, corruption) as pipeline:
+        with pipeline_of(smaller_scene, tmp_path / name, corruption) as pipeline:
             stage_of(pipeline, config).propagate()
     assert priors[0] is not None
     assert 0 < priors[0].sum(axis=1).mean() <= 1 + 1e-5
@@ -187,9 +187,9 @@ def test_few_labels_are_helped_by_what_voxels_look_like_and_labels_of_all_pixels
 
 
 def test_looks_are_read_at_the_pixels_whose_points_lie_in_the_voxel(
-    replica_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    smaller_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pipeline_of(replica_scene, tmp_path, CLICKS) as pipeline:
+    with pipeline_of(smaller_scene, tmp_path, CLICKS) as pipeline:
         dataset = pipeline.datamanager.train_dataset
 
         def noted(
@@ -227,8 +227,8 @@ def test_looks_are_read_at_the_pixels_whose_points_lie_in_the_voxel(
         assert stage.propagate() is not None
 
 
-def test_labels_spread_by_the_clock_where_time_ends_a_run_before_its_steps(replica_scene: Path, tmp_path: Path) -> None:
-    with pipeline_of(replica_scene, tmp_path, CLICKS) as pipeline:
+def test_labels_spread_by_the_clock_where_time_ends_a_run_before_its_steps(smaller_scene: Path, tmp_path: Path) -> None:
+    with pipeline_of(smaller_scene, tmp_path, CLICKS) as pipeline:
         pipeline.config.propagation = CONFIG
         config = SimpleNamespace(max_num_iterations=10, steps_per_eval_all_images=0)
         clock = SimpleNamespace(schedule_step=lambda step: 3 * step)

@@ -7,7 +7,7 @@ from typing import Any
 
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
-from support.registered import configured
+from support.registered import SMALL, configured
 
 CLICKS = CorruptionConfig(propagation=0.0, seed=1)
 
@@ -16,7 +16,10 @@ CLICKS = CorruptionConfig(propagation=0.0, seed=1)
 def pipeline_of(scene: Path, output: Path, corruption: CorruptionConfig, method: Any = semantic_nerf) -> Iterator[Any]:
     from nerfstudio.utils import writer  # nerfstudio's configurations import it and are imported by it
 
-    config = configured(method, scene, output, 10, num_levels=4, log2_hashmap_size=8)
+    sizes: dict[str, Any] = {"num_levels": 4, "log2_hashmap_size": 8}
+    if hasattr(method.config.pipeline.model, "proposal_net_args_list"):
+        sizes["proposal_net_args_list"] = SMALL["semantic-nerf"]["proposal_net_args_list"]
+    config = configured(method, scene, output, 10, **sizes)
     config.pipeline.datamanager.corruption = corruption  # pyright: ignore[reportAttributeAccessIssue]
     trainer = config.setup(local_rank=0, world_size=1)
     trainer.setup()

@@ -19,17 +19,23 @@ FIELDS = {
     name: method for name, method in METHODS.items() if hasattr(method.config.pipeline.model, "semantic_loss_weight")
 }
 """Those that train a field of one scene from rays; the others see a view from source views of any scene."""
-SMALL = {
+_PROPOSALS = {"hidden_dim": 16, "log2_hashmap_size": 8, "num_levels": 5, "max_res": 128}
+SMALL: dict[str, dict[str, Any]] = {
     "gsnerf": {"num_source_views": 2, "rays_per_target": 16, "num_samples": 8},
     "gsnerf-small": {"num_source_views": 2, "rays_per_target": 64, "encoder": "unet"},
     "viewseg": {"num_source_views": 2, "rays_per_image": 8, "num_coarse_samples": 4, "num_fine_samples": 4},
     "viewseg-small": {"num_source_views": 2, "source_rays": 16, "encoder": "unet"},
-    "semantic-nerf": {"num_levels": 4, "log2_hashmap_size": 8, "num_nerf_samples_per_ray": 8},
-    "semantic-nerf-big": {"num_levels": 4, "log2_hashmap_size": 8, "num_nerf_samples_per_ray": 8},
+    "semantic-nerf": {
+        "num_levels": 4, "log2_hashmap_size": 8, "num_nerf_samples_per_ray": 8, "proposal_net_args_list": [_PROPOSALS],
+    },
+    "semantic-nerf-big": {
+        "num_levels": 4, "log2_hashmap_size": 8, "num_nerf_samples_per_ray": 8,
+        "num_proposal_samples_per_ray": (32, 16), "proposal_net_args_list": [_PROPOSALS] * 2,
+    },
     "semantic-ngp": {"num_levels": 4, "log2_hashmap_size": 8, "grid_resolution": 16},
     "semantic-splatfacto": {},
     "semantic-nerf-vanilla": {"hidden_dim": 16, "num_coarse_samples": 8, "num_importance_samples": 8},
-}
+}  # fmt: skip
 """Model options of the methods that make them small."""
 
 
@@ -52,5 +58,5 @@ def configured(
         manager.train_num_rays_per_batch = 512
     has_grid = hasattr(config.pipeline.model, "log2_hashmap_size")
     for name, value in (({"log2_hashmap_size": 12, "max_res": 128} if has_grid else {}) | model).items():
-        setattr(config.pipeline.model, name, value)
+        setattr(config.pipeline.model, name, copy.deepcopy(value))
     return config
