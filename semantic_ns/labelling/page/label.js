@@ -350,6 +350,7 @@ const actions = {
   free: toggleFree,
   yes: () => asking().answer(true),
   answer: () => asking().answer(false),
+  painted: () => questions.answerPainted(),
   skip: () => questions.skip(),
   "skip-region": () => regions.skip(),
   pan: () => { pointer.isSpaceHeld = true; pointer.updateCursor(); view.request(); },
@@ -425,6 +426,9 @@ function bindButtons() {
   button("previous", actions.previous, "Previous frame (←)");
   button("next", actions.next, "Next frame (→)");
   button("help", actions.help, "Keys (?)");
+  button("answer-guess", () => questions.answer(true), "Answer with the class that is guessed; a whole frame: with all labels shown (Y)");
+  button("answer-chosen", () => questions.answer(false), "Answer with the chosen class (U)");
+  button("answer-painted", actions.painted, "Answer with what is painted in what is asked; the rest of it is void (T)");
   button("only", actions.only, "Only this class (O)");
   button("import", () => store.act("/api/import", { is_on: !store.state.import.is_on }), "Imported labels count, or not");
   button("suggest", () => {
