@@ -44,6 +44,7 @@ class QuestionApi:
             questions.append(
                 {
                     "name": question.name,
+                    "run": self._given.run,
                     "frame": question.frame,
                     "is_of_frame": question.is_of_frame,
                     "num_units": len(units),
@@ -60,7 +61,8 @@ class QuestionApi:
 
     def answer(self, body: Body, client: str, sequence: int) -> None:
         """Answer a unit by a mark, or a whole frame by the labels that it shows; with `painted`, by what is painted."""
-        question, painted_only = self._given.find(body.text("question")), body.truth("painted")
+        painted_only = body.truth("painted")
+        question = self._given.find(body.text("question"), body.optional_text("run"))
         if question.is_of_frame:
             self._given.confirm_frame(question, painted_only)
             return

@@ -1,8 +1,8 @@
 """Questions that a run asks in a folder (`--pipeline.active.oracle-folder`), answered by what people paint.
 
 A unit of a question is answered by a class once half of its pixels are painted with it, and nothing else; one that is
-painted in several is answered pixel by pixel, void where nothing is painted. A question about a whole frame is answered when a person says so: by
-the labels that the session shows there, or by what is painted alone.
+painted in several is answered pixel by pixel, void where nothing is painted. A question about a whole frame is answered
+when a person says so: by the labels that the session shows there, or by what is painted alone.
 """
 
 import hashlib
@@ -135,12 +135,28 @@ class QuestionFolder:
     def _own_answers(self) -> OwnAnswers:
         return OwnAnswers(None if self._kept is None else self._kept / f"answers_{self._checksum}.json")
 
-    def find(self, name: str) -> Question:
+    @property
+    def run(self) -> str:
+        """What tells the run that asks from others that asked in the folder before."""
+        return self._checksum
+
+    def find(self, name: str, run: str | None = None) -> Question:
         """The question of a name.
 
+        Args:
+            name: The name.
+            run: What `run` was when the question was seen; None where nobody knows.
+
         Raises:
-            SceneError: if there is none.
+            SceneError: if there is none, or it is of another run.
         """
+        with self._lock:
+            self.questions()
+            if run is not None and run != self._checksum:
+                raise SceneError(
+                    f"Expected an answer to the run that asks now, found one to the question {name!r:.60} of a run "
+                    "before it; look at the question again."
+                )
         for question in self.questions():
             if question.name == name:
                 return question
@@ -151,7 +167,7 @@ class QuestionFolder:
         shown = question.counts(self._session.labels(question.frame))
         answers = self._answers(question)
         boxes = _boxes(question.numbers.astype(np.int32), question.num_units)
-        known = {entry.id for entry in self._askable(question)}
+        known = {*self._void_ids(), *(entry.id for entry in self._askable(question))}
         units = []
         for number, counts in shown.items():
             guesses = {label: count for label, count in counts.items() if label in known}
@@ -168,7 +184,8 @@ class QuestionFolder:
         """
         if not 1 <= number <= question.num_units:
             raise SceneError(f"Expected a unit 1..{question.num_units} of {question.name}, found {number}.")
-        if class_id is not None and class_id not in {entry.id for entry in self._askable(question)}:
+        known = {*self._void_ids(), *(entry.id for entry in self._askable(question))}
+        if class_id is not None and class_id not in known:
             raise SceneError("Expected a class that the run knows as an answer, found another; see its classes.")
         runs = encode_coco(question.numbers == number)["counts"]
         action = "void" if class_id is None else "paint"
@@ -184,7 +201,7 @@ class QuestionFolder:
         self.mark(question, number, None)  # refuses a unit that there is none of
         painted = self._session.painted(question.frame)
         is_asked = question.numbers == number
-        known = [_PAINTED_VOID, *(entry.id for entry in self._askable(question))]
+        known = [_PAINTED_VOID, *self._void_ids(), *(entry.id for entry in self._askable(question))]
         num_known, num_painted = np.isin(painted[is_asked], known).sum(), (painted[is_asked] != _NOTHING).sum()
         if 2 * num_known <= num_painted:
             raise SceneError(
@@ -216,7 +233,7 @@ class QuestionFolder:
             image = np.full(labels.shape, question.void_id, np.uint16)
             for own, asked in table.items():
                 image[labels == own] = asked
-            if not (np.isin(labels, [*table]) | (painted == _PAINTED_VOID)).any():
+            if not (np.isin(labels, [*table, *self._void_ids()]) | (painted == _PAINTED_VOID)).any():
                 what = "painted pixels" if painted_only else "labels"
                 raise SceneError(
                     f"Expected {what} on the frame of {question.name} of classes that the run knows, found none; "
@@ -281,7 +298,7 @@ class QuestionFolder:
     def _painted_answers(self, question: Question) -> dict[str, Any]:
         # By id, as names may differ in case.
         ids: dict[int, Any] = {entry.id: question.ids[entry.name.casefold()] for entry in self._askable(question)}
-        ids[_PAINTED_VOID] = VOID_ANSWER
+        ids |= dict.fromkeys([_PAINTED_VOID, *self._void_ids()], VOID_ANSWER)
         found, layer = {}, self._session.painted(question.frame)
         for number, counts in question.counts(layer).items():
             size = sum(counts.values())
@@ -303,7 +320,7 @@ class QuestionFolder:
         is_asked = question.numbers == number
         image = np.full(painted.shape, question.void_id, np.int32)
         for own, asked in ids.items():
-            if own != _PAINTED_VOID:
+            if asked != VOID_ANSWER:
                 image[is_asked & (painted == own)] = asked
         on_photo = self._session.frames[question.frame].on_photo(image, question.void_id)
         used = [int(one) for one in np.unique(on_photo) if one != question.void_id]
@@ -311,7 +328,12 @@ class QuestionFolder:
 
     def _askable(self, question: Question) -> list[LabelClass]:
         """The classes of the session that the run knows by their names."""
-        return [one for one in self._session.classes if one.merged_into is None and one.name.casefold() in question.ids]
+        known = [one for one in self._session.classes if one.merged_into is None and not one.is_void]
+        return [one for one in known if one.name.casefold() in question.ids]
+
+    def _void_ids(self) -> list[int]:
+        """The classes of the session that are void for the run."""
+        return [one.id for one in self._session.classes if one.is_void]
 
     def _answers(self, question: Question) -> dict[str, str]:
         """The answers in the folder as text to show; those of an image are all of its units."""

@@ -105,7 +105,9 @@ def test_masks_that_are_none_are_not_taken(asked: Asked, runs: object, capsys: p
     assert "Expected the run lengths of a mask" in " ".join(capsys.readouterr().out.split())
 
 
-@pytest.mark.parametrize("answer", [{"masks": "chair"}, {"masks": [["nobody knows", [1]]]}, {}, [], {"masks": [[[], []]]}])
+@pytest.mark.parametrize(
+    "answer", [{"masks": "chair"}, {"masks": [["nobody knows", [1]]]}, {}, [], {"masks": [[[], []]]}]
+)
 def test_answers_that_are_neither_a_class_nor_masks_are_not_taken(
     asked: Asked, answer: object, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,7 +40,7 @@ def redo(page: LabelPage) -> None:
 def test_a_page_writes_nothing_into_another_session_and_keeps_what_it_has(
     one_page: LabelPage, other_page: LabelPage, session: SmallSession, tmp_path: Path
 ) -> None:
-    another = SmallSession(num_frames=4, names=("sky", "car", "road", "tree", "sign", "man"))
+    another = SmallSession(num_frames=4, names=("sky", "car", "road", "tree", "sign", "man"), identity="f" * 16)
     with serving(session, tmp_path / "one") as server:
         one_page.open(server.address)
         one_page.keys("3")

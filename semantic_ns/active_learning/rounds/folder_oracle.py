@@ -39,8 +39,9 @@ _HOW_TO_ANSWER = (
     "Give each unit (outlined and numbered in the picture; its number is the value of its pixels in the image of "
     f"units, 0 is not asked) a class, in {ANSWERS}/<name of the question> with one of two endings. .json: an object "
     'from numbers of units to names or ids of classes, such as {"1": "chair", "2": 20, "3": "void"}; units may be left '
-    'out and added later. A unit of several classes is {"masks": [["chair", runs], ["table", runs]]} with the run lengths '
-    "of COCO of each class over the whole frame, compressed or not; its other pixels are void. .png: ids of classes for the whole frame, 8 or 16 bit grey; only pixels of units count."
+    'out and added later. A unit of several classes is {"masks": [["chair", runs], ["table", runs]]}: the run lengths '
+    "of COCO of each class over the whole frame, compressed or not; its other pixels are void. .png: ids of classes "
+    "for the whole frame, 8 or 16 bit grey; only pixels of units count."
 )
 
 

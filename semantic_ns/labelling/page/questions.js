@@ -169,7 +169,7 @@ export class Questions {
   send(said) {
     const { question, unit } = this.current;
     this.sent.add(keyOf(this.current));
-    this.store.act("/api/answer", { question: question.name, unit: unit.number, ...said }, performance.now());
+    this.store.act("/api/answer", { question: question.name, run: question.run, unit: unit.number, ...said }, performance.now());
     this.next();
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.load(), REST_MS);
