@@ -273,10 +273,10 @@ class FieldFollower:
 
     def _has_labels(self) -> bool:
         """Whether anything has a class: void, and what is erased, teach nothing."""
-        imported, session = self._session.imported, self._session
+        imported, session, class_ids = self._session.imported, self._session, [entry[0] for entry in self._classes()]
         if imported is not None and imported.is_on:
-            return True
-        return any(bool((session.painted(frame) >= 0).any()) for frame in session.marked_frames())
+            return bool(class_ids)
+        return any(bool(np.isin(session.painted(frame), class_ids).any()) for frame in session.marked_frames())
 
     def _serve(self, request: _Request) -> None:
         try:
@@ -369,7 +369,7 @@ class FieldFollower:
         self._grid = said["stride"], (frames, rows, columns)
 
     def _classes(self) -> list[tuple[int, str, list[int], bool | None]]:
-        """Id, name, colour, and whether it is a thing, of each class that was not merged into another, and is not void."""
+        """Id, name, colour, and whether it is a thing, of each class in use that is not void."""
         classes = [entry for entry in self._session.classes if entry.merged_into is None and not entry.is_void]
         return sorted((entry.id, entry.name, list(entry.color), entry.is_thing) for entry in classes)
 

@@ -1,4 +1,4 @@
-"""Void that is said of what all images show: a class that is marked and spreads like others, and is void for readers."""
+"""Void that is said in all images at once, by a class that is marked and spreads as others do."""
 
 import json
 from collections.abc import Callable
@@ -10,13 +10,14 @@ from PIL import Image
 
 from semantic_ns.active_learning.rounds.folder_oracle import ANSWERS
 from semantic_ns.errors import SceneError
+from semantic_ns.labelling import field as following
 from semantic_ns.labelling.questions import QuestionFolder
 from semantic_ns.labelling.session import LabelSession
-from support.field_followers import Followers
+from support.field_followers import STRIDE, Followers, Watched, has_followed, post
 from support.label_actions import LAMP, WALL, are_equal, click, everything
 from support.label_page import NO_BROWSER, SOFA, LabelPage
 from support.label_questions import FIRST, Asked, painted_box, posting
-from support.label_server import serving
+from support.label_server import serving, wait_until
 from support.label_session import SmallSession
 
 
@@ -60,26 +61,41 @@ def test_what_is_merged_into_a_void_class_is_void(opened: Callable[..., LabelSes
 
 @pytest.fixture
 def session() -> SmallSession:
-    return SmallSession()
+    return SmallSession(num_frames=3, height=48, width=64)
 
 
-def test_a_void_class_teaches_the_field_nothing(follow: Followers, session: SmallSession) -> None:
-    session.void_class(SOFA, True, "a", 0)
-    follower = follow()
-    assert SOFA not in [entry[0] for entry in follower._classes()]
+def test_a_void_class_teaches_the_field_nothing(
+    tmp_path: Path, follow: Followers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "_REST_S", 0.0)
+    session = follow.session = Watched(num_frames=3, height=48, width=64)
+    session.void_class(SOFA, True, "one", 0)
+    field = follow()
+    post(session, 1, class_id=SOFA, x=20, y=30)
+    before = session.num_looks
+    wait_until(lambda: session.num_looks > before + 5 or bool(follow.asked()))
+    assert follow.asked() == []
+    post(session, 2, class_id=0, x=8, y=8)
+    wait_until(has_followed(field, 3))
+    (trained,) = [json.loads(one) for one in follow.asked() if '"train"' in one]
+    assert trained["class_ids"] == [0, 1, 3, 4, 5]
+    assert field.labels is not None
+    shown = np.stack([session.labels(frame)[::STRIDE, ::STRIDE] for frame in range(3)])
+    assert (shown == SOFA).any()
+    assert (field.labels.labels == np.where((shown < 0) | (shown == SOFA), 3, shown)).all()
 
 
 def test_a_void_class_answers_void(tmp_path: Path) -> None:
     asked = Asked(tmp_path)
     session = asked.session()
     session.classes = [*session.classes]
-    post = posting(asked, session, tmp_path / "exports")
+    answer = posting(asked, session, tmp_path / "exports")
     session.classes[1] = type(session.classes[1])(21, session.classes[1].name, (0, 0, 0), is_void=True)
     path = asked.folder / ANSWERS / f"{FIRST}.json"
-    assert post("/api/marks", 0, mark=painted_box(session, 21, 0, 100)) == 200
+    assert answer("/api/marks", 0, mark=painted_box(session, 21, 0, 100)) == 200
     assert json.loads(path.read_text()) == {"1": "void", "2": "void"}
-    assert post("/api/answer", 1, question=FIRST, unit=2, class_id=20) == 200
-    assert post("/api/answer", 2, question=FIRST, unit=1, class_id=21) == 200
+    assert answer("/api/answer", 1, question=FIRST, unit=2, class_id=20) == 200
+    assert answer("/api/answer", 2, question=FIRST, unit=1, class_id=21) == 200
     assert json.loads(path.read_text()) == {"1": "void", "2": asked.dataset.taxonomy.source_ids[0]}
     questions = QuestionFolder(asked.folder, session)
     assert questions.units(questions.find(FIRST))[0].guess == 21
