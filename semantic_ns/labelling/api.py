@@ -101,8 +101,9 @@ class LabelApi:
         files = [file_stamp(frame.image) for frame in session.frames]
         self._images_key = hashlib.sha256(repr((str(exports.absolute()), frames, files)).encode()).hexdigest()[:16]
         self._placed = PlacedMarks(session)
-        shown = hashlib.sha256(repr((str(exports.absolute()), frames, [*session.frame_numbers])).encode()).hexdigest()
-        self._key = f"{session.identity}-{shown[:16]}"
+        # A copy of the marks elsewhere is another session.
+        parts = (session.identity, str(exports.absolute())), (frames, [*session.frame_numbers])
+        self._key = "-".join(hashlib.sha256(repr(part).encode()).hexdigest()[:16] for part in parts)
         self._gets: dict[str, Callable[[Query], Answer]] = {
             "/api/state": self._state,
             "/api/ranked": ranking.frames,
