@@ -235,8 +235,8 @@ export class ClassList {
     find("delete-title").textContent = `Delete ${name}`;
     find("delete-note").textContent = `${[...(count + waiting ? [marks] : []), ...(isImported ? ["imported labels are"] : [])].join(", and ")} of this class.`;
     const others = this.store.classes.filter((one) => one.id !== id && typeof one.id === "number");
-    const choices = others.map((one) => element("option", { text: `becomes ${one.name}`, attributes: { value: String(one.id) } }));
-    find("delete-into").replaceChildren(element("option", { text: "is taken away", attributes: { value: "" } }), ...choices);
+    const choices = others.map((one) => element("option", { text: `become ${one.name}`, attributes: { value: String(one.id) } }));
+    find("delete-into").replaceChildren(element("option", { text: "are taken away", attributes: { value: "" } }), ...choices);
     find("delete-dialog").showModal();
   }
 

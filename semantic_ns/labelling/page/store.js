@@ -135,7 +135,9 @@ export class Store extends EventTarget {
     item.hasWaited = true;
     const { mark } = item.body;
     const frame = mark ? this.state.frames.findIndex(({ id }) => id === item.photo.id) : 0;
-    if (frame < 0) this.unplaced.push(item);
+    // What was done after such a mark may take it back, and nothing else.
+    const isBehind = ["/api/undo", "/api/redo"].includes(item.path) && this.unplaced.some(({ client }) => client === item.client);
+    if (frame < 0 || isBehind) this.unplaced.push(item);
     else this.queue.push(mark ? { ...item, body: { ...item.body, mark: { ...mark, frame } } } : item);
   }
 
@@ -155,9 +157,9 @@ export class Store extends EventTarget {
   get stranded() {
     const found = [];
     if (this.unplaced.length) {
-      const names = [...new Set(this.unplaced.map(({ photo }) => photo.name))];
+      const names = [...new Set(this.unplaced.filter(({ photo }) => photo).map(({ photo }) => photo.name))];
       const some = names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${names.length - 3} more` : "");
-      const sentence = `${marksOf(this.unplaced.length)} in this browser on photos that the session does not have now (${some}); sent when the photos are back.`;
+      const sentence = `${marksOf(this.unplaced.filter(({ photo }) => photo).length)} in this browser on photos that the session does not have now (${some}); sent when the photos are back.`;
       found.push({ sentence, discard: () => { this.unplaced = []; this.saveQueue(); } });
     }
     for (const name of Object.keys(localStorage)) {
@@ -238,6 +240,7 @@ export class Store extends EventTarget {
         else this.emit(item.path === "/api/undo" ? "undo-refused" : "error", error.message);
       }
       turn = 0;
+      if (!answer && item.photo) this.dropUndoOf(item);
       if (answer?.added !== undefined) this.added.set(addedId(item), answer.added);
       this.finish(item);
       this.recover();
@@ -247,6 +250,20 @@ export class Store extends EventTarget {
       this.emit("done", item);
     }
     this.isPumping = false;
+  }
+
+  // An undo that waits behind a mark that was refused was meant for that one: it would take back another action.
+  dropUndoOf(item) {
+    let depth = 0;
+    for (const later of this.queue.slice(1).filter(({ client }) => client === item.client)) {
+      if (later.path === "/api/redo") return;
+      if (later.path !== "/api/undo") depth++;
+      else if (!later.body.revision && depth-- === 0) {
+        this.queue.splice(this.queue.indexOf(later), 1);
+        this.takenBack.splice(this.takenBack.indexOf(null) >>> 0, 1);
+        return;
+      }
+    }
   }
 
   finish(item) {
