@@ -153,8 +153,9 @@ class SessionJournal:
         """What tells the journal from all others, and from one that took its place."""
         text = json.dumps(self.header, sort_keys=True)  # of a version that gave it no name
         found = self.header.get("id")
-        is_name = isinstance(found, str) and re.fullmatch("[0-9a-f]{16}", found)
-        return found if is_name else hashlib.sha256(text.encode()).hexdigest()[:16]
+        if isinstance(found, str) and re.fullmatch("[0-9a-f]{16}", found):
+            return found
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def path(self) -> Path:
