@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def with_photos(numbers: list[int], **options: object) -> SmallSession:
     return session
 
 
-def post(session: SmallSession, folder: Path, path: str, **parts: object) -> tuple[int, str]:
+def post(session: SmallSession, folder: Path, path: str, **parts: Any) -> tuple[int, str]:
     answer = LabelApi(session, "scene", folder).post(path, json.dumps(action(0, **parts)).encode())
     return answer.status, json.loads(answer.body).get("error", "")
 

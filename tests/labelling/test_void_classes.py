@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from support.label_server import serving, wait_until
 from support.label_session import SmallSession
 
 
-def exported(session: LabelSession, folder: Path, **options: bool) -> list[np.ndarray]:
+def exported(session: LabelSession, folder: Path, **options: Any) -> list[np.ndarray]:
     return [np.asarray(Image.open(path)) for path in session.export(folder, **options)]
 
 

@@ -264,7 +264,9 @@ class FolderOracle:
             if not number.isdecimal() or not 1 <= int(number) <= num_asked:
                 raise SceneError(f"Expected units 1..{num_asked} in {path}, found {number!r}; see the image of units.")
             masks = name.get(MASKS) if isinstance(name, dict) else None
-            found[int(number) - 1] = masks if _are_masks(masks) else self._class_of(name, path)
+            found[int(number) - 1] = (
+                masks if isinstance(masks, list) and _are_masks(masks) else self._class_of(name, path)
+            )
         return found
 
     def _class_of(self, name: Any, path: Path) -> int:
@@ -281,8 +283,8 @@ class FolderOracle:
         )
 
 
-def _are_masks(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(one, list) and len(one) == 2 for one in values)
+def _are_masks(values: list[Any]) -> bool:
+    return all(isinstance(one, list) and len(one) == 2 for one in values)
 
 
 def _mask(runs: Any, width: int, height: int, path: Path) -> ndarray:
