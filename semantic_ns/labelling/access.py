@@ -102,6 +102,11 @@ def session_refusal(key: str | None, own: str | None) -> str | None:
             "Expected the session of this page, found that a surface is still being trained at its address; nothing "
             "was taken yet. If it is of this scene, what waits here is sent when it is done."
         )
+    if key.partition("-")[0] == own.partition("-")[0]:  # a session and the photos that it shows
+        return (
+            "Expected the photos of this page, found that its session was started again with others; nothing was "
+            "taken. Reload the page, and what waits here is put on its own photos."
+        )
     return (
         "Expected the session of this page, found that another session is open at its address; nothing was taken. "
         "Start sns-label for the scene of this page again, and what waits here is sent."

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from semantic_ns.errors import SceneError
-from semantic_ns.labelling.actions import Entry
+from semantic_ns.labelling.actions import MARK_ELSEWHERE, Entry
 from semantic_ns.labelling.classes import ClassList
-from semantic_ns.labelling.state import MARK_ELSEWHERE
 from semantic_ns.labelling.surface import FrameInfo
 
 
@@ -28,11 +27,14 @@ def described(entry: Entry, classes: ClassList, frames: Sequence[FrameInfo]) -> 
         return "imported labels" if entry.kind == "import" else "a switch of the imported labels"
     if entry.kind == MARK_ELSEWHERE:
         return "a mark on a frame that is gone"
+    if entry.kind == "delete_class":
+        return f"{values['name']!r} deleted"
     name = _name(values["id"], classes)
     if entry.kind == "merge_class":
         into = values["into"]
         return f"{name} split off" if into is None else f"{name} merged into {_name(into, classes)}"
     said = {"add_class": "added", "rename_class": "given its name", "recolor_class": "given its colour"}
+    said["void_class"] = "made void" if values.get("is_void") else "made a class again"
     return f"{name} {said.get(entry.kind, 'locked or unlocked')}"
 
 

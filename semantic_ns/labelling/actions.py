@@ -10,6 +10,8 @@ from typing import Any
 
 from semantic_ns.errors import SceneError
 
+MARK_ELSEWHERE = "mark_elsewhere"
+"""The kind of a mark on frames that the session does not have (any more), which says nothing."""
 _LONGEST_GAP_S = 60.0
 """Longest time between two actions that still counts as work."""
 

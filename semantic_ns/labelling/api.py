@@ -22,18 +22,19 @@ from semantic_ns.labelling.answers import (
     array_answer,
     confidence_layer,
     error_answer,
-    hex_color,
     inline,
     jpeg,
     json_answer,
     label_layer,
 )
+from semantic_ns.labelling.class_api import class_change, listed_classes
 from semantic_ns.labelling.export_api import ExportApi
 from semantic_ns.labelling.field import FieldFollower
 from semantic_ns.labelling.field_api import SOURCES, FieldApi
 from semantic_ns.labelling.interface import SessionLike
 from semantic_ns.labelling.journal import JournalWriteError
 from semantic_ns.labelling.marks import Mark
+from semantic_ns.labelling.placed_marks import PlacedMarks, file_stamp
 from semantic_ns.labelling.question_api import UNITS, QuestionApi
 from semantic_ns.labelling.ranking_api import RankingApi
 from semantic_ns.labelling.requests import Body, RequestError
@@ -97,9 +98,12 @@ class LabelApi:
         self._thumbnail = lru_cache(_NUM_THUMBNAILS)(lambda frame: jpeg(session.color(frame), _THUMBNAIL_PX))
         frames = [(frame.name, frame.height, frame.width) for frame in session.frames]
         # Browsers keep pictures for a week: of others at the same place they must not.
-        files = [_stamp(frame.image) for frame in session.frames]
+        files = [file_stamp(frame.image) for frame in session.frames]
         self._images_key = hashlib.sha256(repr((str(exports.absolute()), frames, files)).encode()).hexdigest()[:16]
-        self._key = hashlib.sha256(repr((str(exports.absolute()), frames)).encode()).hexdigest()[:16]
+        self._placed = PlacedMarks(session)
+        # A copy of the marks elsewhere is another session.
+        parts = (session.identity, str(exports.absolute())), (frames, [*session.frame_numbers])
+        self._key = "-".join(hashlib.sha256(repr(part).encode()).hexdigest()[:16] for part in parts)
         self._gets: dict[str, Callable[[Query], Answer]] = {
             "/api/state": self._state,
             "/api/ranked": ranking.frames,
@@ -208,28 +212,17 @@ class LabelApi:
     # State
 
     def _state(self, _: Query) -> Answer:
-        frames = [{"name": one.name, "height": one.height, "width": one.width} for one in self._session.frames]
-        content = {"scene": self._name, "key": self._key, "images_key": self._images_key, "frames": frames}
+        content = {"scene": self._name, "key": self._key, "images_key": self._images_key, **self._placed.listed()}
         offers = {"has_questions": self._questions.are_there, "has_segmenter": self._segments.is_there}
         return json_answer({**content, **offers, **self._summary()})
 
     def _summary(self) -> dict[str, Any]:
         session = self._session
         revision, progress, imported = session.revision, session.progress(), session.imported
-        classes = [
-            {
-                "id": one.id,
-                "name": one.name,
-                "color": hex_color(one.color),
-                "is_locked": one.is_locked,
-                "merged_into": one.merged_into,
-            }
-            for one in session.classes
-        ]
         return {
             "revision": revision,
             "surface": progress.num_voxels,
-            "classes": classes,
+            "classes": listed_classes(session),
             "progress": dataclasses.asdict(progress),
             "marked_frames": session.marked_frames(),
             "import": imported and {"name": imported.name, "is_on": imported.is_on},
@@ -339,6 +332,7 @@ class LabelApi:
         if added_by is not None:  # the page did not know the id yet when it was drawn
             values = {**values, "class_id": self._session.class_added_by(body.client, added_by)}
         mark = Mark.from_json(values)
+        self._placed.refuse_elsewhere(body, mark, is_on_view=view is not None)
         if view is not None:
             mark = self._session.mark_on_view(mark, *_pose_and_size(view))
         notice = self._notice_beside_surface if mark.action == "paint" else lambda _: None
@@ -348,27 +342,8 @@ class LabelApi:
         return None if self._session.spreads(revision) else _BESIDE_SURFACE
 
     def _change_classes(self, body: Body) -> Answer:
-        action = body.choice("action", ("add", "rename", "recolor", "merge", "split", "lock"))
-        session = self._session
-        if action == "add":
-            name, color = body.class_name("name"), body.color("color")
-            return self._act(body, lambda *who: session.add_class(name, color, *who), adds_class=True)
-        number = body.integer("id")
-        if action == "rename":
-            name = body.class_name("name")
-            return self._act(body, lambda *who: session.rename_class(number, name, *who))
-        if action == "recolor":
-            color = body.color("color")
-            if color is None:
-                raise RequestError("Expected a colour like #ff8000 as 'color', found none.")
-            return self._act(body, lambda *who: session.recolor_class(number, color, *who))
-        if action == "merge":
-            into = body.integer("into")
-            return self._act(body, lambda *who: session.merge_class(number, into, *who))
-        if action == "split":
-            return self._act(body, lambda *who: session.split_class(number, *who))
-        is_locked = body.truth("is_locked")
-        return self._act(body, lambda *who: session.lock_class(number, is_locked, *who))
+        change, is_new = class_change(body, self._session)
+        return self._act(body, change, adds_class=is_new)
 
     def _switch_import(self, body: Body) -> Answer:
         is_on = body.truth("is_on")
@@ -388,12 +363,3 @@ def _status(error: Exception) -> HTTPStatus:
     if not isinstance(cause, OSError):  # of an action without one the session has ended, and it is sent once more
         return HTTPStatus.SERVICE_UNAVAILABLE if isinstance(error, JournalWriteError) else HTTPStatus.BAD_REQUEST
     return HTTPStatus.INSUFFICIENT_STORAGE if cause.errno in _FULL_DISK else HTTPStatus.INTERNAL_SERVER_ERROR
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """What changes when a file is written."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size

@@ -1,5 +1,6 @@
-"""What people do with the classes of a session: add, rename, recolor, merge and lock them."""
+"""What people do with the classes of a session: add, rename, recolor, merge, lock and delete them."""
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ class ClassActions:
     """The part of a session that changes its classes; `LabelSession` gives it its state, and says how to act."""
 
     _state: SessionState
+    _lock: threading.RLock
     _act: Callable[[str, Unchecked, Unchecked, Callable[[], dict[str, Any]]], int]
 
     def add_class(self, name: Unchecked, color: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
@@ -43,14 +45,14 @@ class ClassActions:
         """Give a class another name; returns the revision."""
         return self._act(
             "rename_class", client, sequence,
-            lambda: {"id": self._state.classes.find(number).id, "name": self._state.classes.check_name(name, number)},
+            lambda: {"id": self._state.find_class(number).id, "name": self._state.classes.check_name(name, number)},
         )  # fmt: skip
 
     def recolor_class(self, number: Unchecked, color: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
         """Give a class another colour; returns the revision."""
         return self._act(
             "recolor_class", client, sequence,
-            lambda: {"id": self._state.classes.find(number).id, "color": list(check_color(color))},
+            lambda: {"id": self._state.find_class(number).id, "color": list(check_color(color))},
         )  # fmt: skip
 
     def merge_class(self, number: Unchecked, into: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
@@ -61,6 +63,8 @@ class ClassActions:
         """
 
         def describe() -> dict[str, Any]:
+            for one in (number, into):
+                self._state.find_class(one)
             if self._state.classes.final_id(number) == self._state.classes.final_id(into):
                 raise SceneError(f"Expected two classes to merge, found {number} and {into}, which are one already.")
             return {"id": number, "into": into}
@@ -75,7 +79,7 @@ class ClassActions:
         """
 
         def describe() -> dict[str, Any]:
-            entry = self._state.classes.find(number)
+            entry = self._state.find_class(number)
             if entry.merged_into is None:
                 raise SceneError(
                     f"Expected a class that was merged to split it off, found {entry.name!r}, which is not."
@@ -95,9 +99,51 @@ class ClassActions:
         def describe() -> dict[str, Any]:
             if not isinstance(is_locked, bool):
                 raise SceneError(f"Expected true or false for is_locked, found {is_locked!r:.60}.")
-            return {"id": self._state.classes.find(number).id, "is_locked": is_locked}
+            return {"id": self._state.find_class(number).id, "is_locked": is_locked}
 
         return self._act("lock_class", client, sequence, describe)
+
+    def void_class(self, number: Unchecked, is_void: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
+        """Let a class be void for all who read the labels, or a class like the others; returns the revision."""
+
+        def describe() -> dict[str, Any]:
+            if not isinstance(is_void, bool):
+                raise SceneError(f"Expected true or false for is_void, found {is_void!r:.60}.")
+            return {"id": self._state.find_class(number).id, "is_void": is_void}
+
+        return self._act("void_class", client, sequence, describe)
+
+    def delete_class(self, number: Unchecked, with_marks: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
+        """Delete a class, with what was merged into it; returns the revision.
+
+        Args:
+            number: Its id, which no other class ever has.
+            with_marks: Whether its marks may go with it, as if they had never been; undo brings them back with it.
+            client: Who deletes it.
+            sequence: See `add_mark`.
+
+        Raises:
+            SceneError: if it is unknown, merged into another, locked, or has marks or imported labels that may not go.
+        """
+
+        def describe() -> dict[str, Any]:
+            if not isinstance(with_marks, bool):
+                raise SceneError(f"Expected true or false for with_marks, found {with_marks!r:.60}.")
+            found = self._state.check_deletion(number, with_marks)
+            return {"id": found.id, "name": found.name, "with_marks": with_marks}
+
+        return self._act("delete_class", client, sequence, describe)
+
+    def class_evidence(self) -> dict[int, tuple[int, bool]]:
+        """Of each class that was not merged, how many marks it has, and whether imported labels have it."""
+        with self._lock:
+            state = self._state
+            counts, imported = state.marks_by_class(), state.imported_classes()
+            parts = {entry.id: state.classes.parts_of(entry.id) for entry in state.classes.in_use()}
+            return {
+                number: (sum(counts[one] for one in of_class), bool(of_class & imported))
+                for number, of_class in parts.items()
+            }
 
     def _add_missing(self, classes: Sequence[str] | ClassTable) -> None:
         """Add the classes that there never were by these names; those of a table have its ids and colours."""

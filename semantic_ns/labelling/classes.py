@@ -1,4 +1,4 @@
-"""The classes of a labelling session: added, renamed, recolored, merged and locked while people label."""
+"""The classes of a labelling session: added, renamed, recolored, merged, locked and deleted while people label."""
 
 import unicodedata
 from collections import Counter
@@ -31,6 +31,8 @@ class LabelClass:
         is_locked: Whether marks of other classes leave it alone.
         merged_into: Id of the class that its marks count for; None for itself.
         is_thing: Whether its objects can be counted, where a table says so; None where nothing does.
+        is_void: Whether it says that something is no class at all, as of a mirror: it is marked, spreads and shows like
+            the others, and is void for all who read the labels.
     """
 
     id: int
@@ -39,6 +41,7 @@ class LabelClass:
     is_locked: bool = False
     merged_into: int | None = None
     is_thing: bool | None = None
+    is_void: bool = False
 
 
 def as_final(labels: Int16[ndarray, "*shape"], classes: Iterable[LabelClass]) -> Int16[ndarray, "*shape"]:
@@ -86,6 +89,11 @@ class ClassList(tuple[LabelClass, ...]):
             entry = self.find(entry.merged_into)
         return entry.id
 
+    def parts_of(self, number: int) -> set[int]:
+        """The ids of a class and of all that were merged into it."""
+        final = self.final_id(number)
+        return {number} | {entry.id for entry in self if final == number and self.final_id(entry.id) == number}
+
     def in_use(self) -> list[LabelClass]:
         """The classes that were not merged into another."""
         return [entry for entry in self if entry.merged_into is None]
@@ -131,7 +139,8 @@ class ClassList(tuple[LabelClass, ...]):
         Args:
             action: `{"kind": "add_class", "id", "name", "color"}`, or `"rename_class"` with `id` and `name`,
                 `"recolor_class"` with `id` and `color`, `"merge_class"` with `id` and `into` (None to split it off
-                again), or `"lock_class"` with `id` and `is_locked`.
+                again), `"lock_class"` with `id` and `is_locked`, `"void_class"` with `id` and `is_void`, or
+                `"delete_class"` with `id`, which takes what was merged into the class along.
         """
         number, kind = action["id"], action["kind"]
         known = {entry.id for entry in self}
@@ -140,6 +149,9 @@ class ClassList(tuple[LabelClass, ...]):
             return ClassList((*self, added))
         if number not in known:
             return self
+        if kind == "delete_class":
+            parts = self.parts_of(number)
+            return ClassList(entry for entry in self if entry.id not in parts)
         into = action.get("into")
         if kind == "merge_class" and into is not None and (into not in known or self.final_id(into) == number):
             return self  # the last is a circle, which undo and redo of two people can make
@@ -148,6 +160,7 @@ class ClassList(tuple[LabelClass, ...]):
             "recolor_class": {"color": _as_color(action.get("color", (0, 0, 0)))},
             "merge_class": {"merged_into": into},
             "lock_class": {"is_locked": action.get("is_locked")},
+            "void_class": {"is_void": action.get("is_void")},
         }
         return ClassList(replace(entry, **changes[kind]) if entry.id == number else entry for entry in self)
 

@@ -2,13 +2,14 @@
 
 The file belongs to one factored system: its name has a hash of everything that the columns follow from. It is no more
 than a help: a record that is cut off or damaged, or a disk that is full, costs the time to compute the column again.
+It grows with each part of each mark; at a start the columns of what is not in force any more are dropped.
 """
 
 import contextlib
 import hashlib
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32, UInt8
 from numpy import ndarray
 
+from semantic_ns.errors import SceneError
+from semantic_ns.io.writing import replacing
 from semantic_ns.labelling.surface import LabelSurface
 
 _VERSION = 2
@@ -24,6 +27,8 @@ _MOST_FILES = 4
 """Of surfaces of several sizes, with and without imported labels."""
 
 
+_MOST_SPARE = 64
+"""Columns of marks that are not in force that are kept at a start, for when they come back: the last ones."""
 _WRITING = threading.Lock()
 _WRITERS: dict[Path, object] = {}
 """Of each path who opened it last: others do not write there any more."""
@@ -76,6 +81,8 @@ class ColumnFile:
         with _WRITING:
             _WRITERS[path.absolute()] = self._token = object()
             try:
+                for begun in path.parent.glob(f".{path.name}.*.tmp"):  # by a process that was killed
+                    begun.unlink()
                 self._count = path.stat().st_size // self._record.itemsize if path.is_file() else 0
                 if self._count:
                     self._records = np.memmap(path, self._record, "r", shape=(self._count,))
@@ -92,6 +99,29 @@ class ColumnFile:
         record = self._records[place]
         column = Column(*(np.array(record[name]) for name in Column._fields))
         return column if _checksum(key, column) == record["crc32"] else None
+
+    def keep(self, observations: Iterable[Int32[ndarray, "_voxels"]]) -> None:
+        """Drop all columns but those of some observations and a few others, the last ones that came.
+
+        The file is replaced by a smaller one once that is whole, or stays as it is.
+        """
+        used = {_key(voxels) for voxels in observations}
+        with _WRITING, contextlib.suppress(OSError, ValueError, SceneError):
+            if not self._is_open or _WRITERS.get(self._path.absolute()) is not self._token or not self._count:
+                return
+            records = np.memmap(self._path, self._record, "r", shape=(self._count,))
+            places = {key.tobytes(): place for place, key in enumerate(records["key"])}  # of each the last one
+            spare = [place for key, place in places.items() if key not in used]
+            dropped = set(sorted(spare)[: max(0, len(spare) - _MOST_SPARE)])
+            kept = sorted(set(places.values()) - dropped)
+            if len(kept) == self._count:
+                return
+            with replacing(self._path) as temporary, temporary.open("wb") as file:
+                for place in kept:
+                    file.write(records[place].tobytes())
+            self._count = len(kept)
+            self._records = np.memmap(self._path, self._record, "r", shape=(self._count,)) if kept else records[:0]
+            self._places = {key.tobytes(): place for place, key in enumerate(self._records["key"])}
 
     def put(self, voxels: Int32[ndarray, "voxels"], column: Column) -> None:
         """Keep a column, if there is room."""

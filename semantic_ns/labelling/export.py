@@ -166,10 +166,12 @@ def _is_being_written(process: int, thread: int) -> bool:
 
 
 def session_taxonomy(shown: "ShownLabels") -> "Taxonomy":
-    """The classes of a session that were not merged into others, as those of a scene."""
+    """The classes of a session that were not merged into others, and are not void, as those of a scene."""
     from semantic_ns.labels.taxonomy import Taxonomy
 
-    entries = sorted((c for c in shown.state.classes if c.merged_into is None), key=lambda entry: entry.id)
+    entries = sorted(
+        (c for c in shown.state.classes if c.merged_into is None and not c.is_void), key=lambda entry: entry.id
+    )
     things = {entry.id: entry.is_thing for entry in shown.surface.classes}
     return Taxonomy(
         tuple(entry.id for entry in entries),
@@ -187,12 +189,11 @@ def _is_thing(entry: "LabelClass") -> bool:
 def _chosen_labels(
     shown: "ShownLabels", frame: int, least_confidence: float, painted_only: bool
 ) -> Int16[ndarray, "height width"]:
-    if painted_only:
-        return np.maximum(shown.painted(frame), -1).astype(np.int16)
-    labels = shown.labels(frame)
-    if least_confidence > 0:
-        labels = np.where(shown.confidence(frame) >= least_confidence, labels, -1).astype(np.int16)
-    return labels
+    labels = np.maximum(shown.painted(frame), -1) if painted_only else shown.labels(frame)
+    if least_confidence > 0 and not painted_only:
+        labels = np.where(shown.confidence(frame) >= least_confidence, labels, -1)
+    is_void = np.isin(labels, [entry.id for entry in shown.state.classes if entry.is_void])
+    return np.where(is_void, -1, labels).astype(np.int16)
 
 
 def _as_classes(labels: Int16[ndarray, "height width"], taxonomy: "Taxonomy") -> Int16[ndarray, "height width"]:

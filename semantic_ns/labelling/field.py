@@ -273,10 +273,10 @@ class FieldFollower:
 
     def _has_labels(self) -> bool:
         """Whether anything has a class: void, and what is erased, teach nothing."""
-        imported, session = self._session.imported, self._session
+        imported, session, class_ids = self._session.imported, self._session, [entry[0] for entry in self._classes()]
         if imported is not None and imported.is_on:
-            return True
-        return any(bool((session.painted(frame) >= 0).any()) for frame in session.marked_frames())
+            return bool(class_ids)
+        return any(bool(np.isin(session.painted(frame), class_ids).any()) for frame in session.marked_frames())
 
     def _serve(self, request: _Request) -> None:
         try:
@@ -369,15 +369,15 @@ class FieldFollower:
         self._grid = said["stride"], (frames, rows, columns)
 
     def _classes(self) -> list[tuple[int, str, list[int], bool | None]]:
-        """Id, name, colour, and whether it is a thing, of each class that was not merged into another."""
-        classes = [entry for entry in self._session.classes if entry.merged_into is None]
+        """Id, name, colour, and whether it is a thing, of each class in use that is not void."""
+        classes = [entry for entry in self._session.classes if entry.merged_into is None and not entry.is_void]
         return sorted((entry.id, entry.name, list(entry.color), entry.is_thing) for entry in classes)
 
     def _write_targets(self, class_ids: Sequence[int]) -> Path:
         """The labels that the session shows at the pixels whose rays the other process keeps."""
         labels, sure = self._session.shown_every(self._grid[0])
         confidence = np.rint(sure * 255).astype(np.uint8)
-        labels[~np.isin(labels, class_ids)] = -1  # of a class that was merged meanwhile
+        labels[~np.isin(labels, class_ids)] = -1  # of a class that is void, or was merged meanwhile
         path = self._folder / "targets.npz"
         with write_errors_as_scene_error(path), replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, labels=labels, confidence=confidence)

@@ -43,6 +43,21 @@ class SessionLike(Protocol):
         ...
 
     @property
+    def identity(self) -> str:
+        """What tells its marks from those of all other sessions."""
+        ...
+
+    @property
+    def frame_numbers(self) -> Sequence[int]:
+        """A number of each frame that stays whatever becomes of the others."""
+        ...
+
+    @property
+    def notices(self) -> Sequence[str]:
+        """What people are to know of marks since photos were renamed, replaced or removed."""
+        ...
+
+    @property
     def classes(self) -> Sequence[LabelClass]:
         """The classes, merged ones among them."""
         ...
@@ -168,6 +183,18 @@ class SessionLike(Protocol):
 
     def lock_class(self, number: int, is_locked: bool, client: str, sequence: int) -> int:
         """Lock or unlock a class; returns the revision."""
+        ...
+
+    def void_class(self, number: int, is_void: bool, client: str, sequence: int) -> int:
+        """Let a class be void for all who read the labels, or not; returns the revision."""
+        ...
+
+    def delete_class(self, number: int, with_marks: bool, client: str, sequence: int) -> int:
+        """Delete a class, with its marks if they may go; returns the revision."""
+        ...
+
+    def class_evidence(self) -> dict[int, tuple[int, bool]]:
+        """Of each class that was not merged, how many marks it has, and whether imported labels have it."""
         ...
 
     @property

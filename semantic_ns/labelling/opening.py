@@ -99,10 +99,18 @@ def label_surfaces(
     """
     kept = [load_label_surface(load_config, number) for number in numbers_of_voxels]
     found = [surface for surface in kept if surface is not None]
-    if len(found) == len(kept):
+    is_whole = len(found) == len(kept)
+    if is_whole and all(info.image.is_file() for info in found[0].frames):
         _refuse_in_scene(folder, found[0].scene)
         return found
-    run = load_run(load_config)
+    try:
+        run = load_run(load_config)
+    except (SceneError, OSError) as error:
+        if not is_whole:
+            raise
+        announce("labelling", f"images of the surface of the run are gone, and it cannot be built anew: {error}")
+        _refuse_in_scene(folder, found[0].scene)
+        return found
     _refuse_in_scene(folder, Path(run.parser_config.data))
     announce("labelling", "the surface of the run is rendered and divided into voxels, which is kept for the next time")
     built = build_label_surfaces(run, numbers_of_voxels)

@@ -44,6 +44,7 @@ class QuestionApi:
             questions.append(
                 {
                     "name": question.name,
+                    "run": self._given.run,
                     "frame": question.frame,
                     "is_of_frame": question.is_of_frame,
                     "num_units": len(units),
@@ -59,10 +60,16 @@ class QuestionApi:
         return array_answer(self._given.find(name).numbers.astype(np.int32), self._session.revision)
 
     def answer(self, body: Body, client: str, sequence: int) -> None:
-        """Answer a unit by a mark, or a whole frame by the labels that it shows."""
-        question = self._given.find(body.text("question"))
+        """Answer a unit by a mark, or a whole frame by the labels that it shows; with `painted`, by what is painted."""
+        painted_only = body.truth("painted")
+        question = self._given.find(body.text("question"), body.optional_text("run"))
         if question.is_of_frame:
-            self._given.confirm_frame(question)
+            self._given.confirm_frame(question, painted_only)
+            return
+        if painted_only:
+            rest = self._given.rest(question, body.integer("unit"))
+            if rest is not None:
+                self._session.add_mark(rest, client, sequence)
             return
         class_id = body.optional_integer("class_id")
         self._session.add_mark(self._given.mark(question, body.integer("unit"), class_id), client, sequence)

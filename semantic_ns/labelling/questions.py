@@ -1,35 +1,38 @@
 """Questions that a run asks in a folder (`--pipeline.active.oracle-folder`), answered by what people paint.
 
-A unit of a question has the answer that most of its painted pixels have, once half of its pixels are painted. A
-question about a whole frame is answered by the labels that the session shows there, when a person says that they are
-right.
+A unit of a question is answered by a class once half of its pixels are painted with it, and nothing else; one that is
+painted in several is answered pixel by pixel, void where nothing is painted. A question about a whole frame is answered
+when a person says so: by the labels that the session shows there, or by what is painted alone.
 """
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int16, Int32
 from numpy import ndarray
 
-from semantic_ns.active_learning.rounds.folder_oracle import RUN_FILE
+from semantic_ns.active_learning.rounds.folder_oracle import MASKS, RUN_FILE
 from semantic_ns.errors import SceneError
 from semantic_ns.io.run_lengths import encode_coco
-from semantic_ns.io.text import read_json
 from semantic_ns.io.writing import write_errors_as_scene_error, write_json, write_png
 from semantic_ns.labelling.classes import LabelClass
 from semantic_ns.labelling.interface import SessionLike
 from semantic_ns.labelling.marks import Mark
+from semantic_ns.labelling.own_answers import OwnAnswers, changed_answers
 from semantic_ns.labelling.question_files import Question, QuestionFiles
 
 VOID_ANSWER = "void"
 _PAINTED_VOID = -2
 _NOTHING = -1
 _LEAST_PAINTED = 0.5
+"""Share of a unit that is painted in one class from which on all of it is of that class."""
+_LEAST_PAINTED_MIXED = 0.9
+"""Share of one that is painted in several from which on what is painted answers it: the run takes answers at once."""
 _Stamp = tuple[int, int, int] | None
 """Time, size and number on the disk of a file; None where there is none."""
 
@@ -43,8 +46,8 @@ class UnitState:
         box: Left, top (inclusive), right, bottom (exclusive).
         guess: Id in the session of the class that most of its pixels show; None where nothing is known.
         share: The share of its pixels that show it.
-        answer: The answer in the folder, as text: a name or an id of a class, `void`, or `image`; None where there is
-            none.
+        answer: The answer in the folder, as text: a name or an id of a class, `void`, `masks` or `image`; None where
+            there is none.
     """
 
     number: int
@@ -129,15 +132,31 @@ class QuestionFolder:
             self._own = self._own_answers()
         self._run = stamp
 
-    def _own_answers(self) -> "_OwnAnswers":
-        return _OwnAnswers(None if self._kept is None else self._kept / f"answers_{self._checksum}.json")
+    def _own_answers(self) -> OwnAnswers:
+        return OwnAnswers(None if self._kept is None else self._kept / f"answers_{self._checksum}.json")
 
-    def find(self, name: str) -> Question:
+    @property
+    def run(self) -> str:
+        """What tells the run that asks from others that asked in the folder before."""
+        return self._checksum
+
+    def find(self, name: str, run: str | None = None) -> Question:
         """The question of a name.
 
+        Args:
+            name: The name.
+            run: What `run` was when the question was seen; None where nobody knows.
+
         Raises:
-            SceneError: if there is none.
+            SceneError: if there is none, or it is of another run.
         """
+        with self._lock:
+            self.questions()
+            if run is not None and run != self._checksum:
+                raise SceneError(
+                    f"Expected an answer to the run that asks now, found one to the question {name!r:.60} of a run "
+                    "before it; look at the question again."
+                )
         for question in self.questions():
             if question.name == name:
                 return question
@@ -148,7 +167,7 @@ class QuestionFolder:
         shown = question.counts(self._session.labels(question.frame))
         answers = self._answers(question)
         boxes = _boxes(question.numbers.astype(np.int32), question.num_units)
-        known = {entry.id for entry in self._askable(question)}
+        known = {*self._void_ids(), *(entry.id for entry in self._askable(question))}
         units = []
         for number, counts in shown.items():
             guesses = {label: count for label, count in counts.items() if label in known}
@@ -165,31 +184,59 @@ class QuestionFolder:
         """
         if not 1 <= number <= question.num_units:
             raise SceneError(f"Expected a unit 1..{question.num_units} of {question.name}, found {number}.")
-        if class_id is not None and class_id not in {entry.id for entry in self._askable(question)}:
+        known = {*self._void_ids(), *(entry.id for entry in self._askable(question))}
+        if class_id is not None and class_id not in known:
             raise SceneError("Expected a class that the run knows as an answer, found another; see its classes.")
         runs = encode_coco(question.numbers == number)["counts"]
         action = "void" if class_id is None else "paint"
         return Mark(question.frame, class_id, {"kind": "mask", "runs": runs}, action)
 
-    def confirm_frame(self, question: Question) -> None:
-        """Answer a question about a whole frame by the labels that the session shows there, for good.
+    def rest(self, question: Question, number: int) -> Mark | None:
+        """The mark that answers a unit with what is painted in it: void where nothing is; None where all of it is.
 
         Raises:
-            SceneError: if it is about parts of a frame, the frame has no label that the run knows, the run has taken
-                an answer already, or the answer cannot be written.
+            SceneError: if there is no such unit, or most of what is painted in it is of classes that the run does not
+                know.
+        """
+        self.mark(question, number, None)  # refuses a unit that there is none of
+        painted = self._session.painted(question.frame)
+        is_asked = question.numbers == number
+        known = [_PAINTED_VOID, *self._void_ids(), *(entry.id for entry in self._askable(question))]
+        num_known, num_painted = np.isin(painted[is_asked], known).sum(), (painted[is_asked] != _NOTHING).sum()
+        if 2 * num_known <= num_painted:
+            raise SceneError(
+                f"Expected painted pixels of classes that the run knows in the unit of {question.name} to answer with, "
+                f"found {num_known} of {num_painted}; paint what you are sure of."
+            )
+        is_left = is_asked & (painted == _NOTHING)
+        if not is_left.any():
+            return None
+        return Mark(question.frame, None, {"kind": "mask", "runs": encode_coco(is_left)["counts"]}, "void")
+
+    def confirm_frame(self, question: Question, painted_only: bool = False) -> None:
+        """Answer a question about a whole frame by the labels that the session shows there, for good.
+
+        Args:
+            question: The question.
+            painted_only: Whether what is painted is the answer alone, and all else void.
+
+        Raises:
+            SceneError: if it is about parts of a frame, the frame has no such label that the run knows, the run has
+                taken an answer already, or the answer cannot be written.
         """
         if not question.is_of_frame:
             raise SceneError(f"Expected a question about a whole frame, found {question.name}; answer its parts.")
         with self._lock:
             table = {entry.id: question.ids[entry.name.casefold()] for entry in self._askable(question)}
-            labels = self._session.labels(question.frame)
+            painted = self._session.painted(question.frame)
+            labels = painted if painted_only else self._session.labels(question.frame)
             image = np.full(labels.shape, question.void_id, np.uint16)
             for own, asked in table.items():
                 image[labels == own] = asked
-            is_labelled = np.isin(labels, [*table]) | (self._session.painted(question.frame) == _PAINTED_VOID)
-            if not is_labelled.any():
+            if not (np.isin(labels, [*table, *self._void_ids()]) | (painted == _PAINTED_VOID)).any():
+                what = "painted pixels" if painted_only else "labels"
                 raise SceneError(
-                    f"Expected labels on the frame of {question.name} of classes that the run knows, found none; "
+                    f"Expected {what} on the frame of {question.name} of classes that the run knows, found none; "
                     "label it first."
                 )
             if self._files.taken(question):
@@ -249,100 +296,56 @@ class QuestionFolder:
                 write_json(path, answers)
 
     def _painted_answers(self, question: Question) -> dict[str, Any]:
-        names = {entry.id: entry.name for entry in self._askable(question)} | {_PAINTED_VOID: VOID_ANSWER}
-        found = {}
-        for number, counts in question.counts(self._session.painted(question.frame)).items():
+        # By id, as names may differ in case.
+        ids: dict[int, Any] = {entry.id: question.ids[entry.name.casefold()] for entry in self._askable(question)}
+        ids |= dict.fromkeys([_PAINTED_VOID, *self._void_ids()], VOID_ANSWER)
+        found, layer = {}, self._session.painted(question.frame)
+        for number, counts in question.counts(layer).items():
             size = sum(counts.values())
             painted = {value: count for value, count in counts.items() if value != _NOTHING}
-            if not painted or sum(painted.values()) < _LEAST_PAINTED * size:
+            least = _LEAST_PAINTED if len(painted) < 2 else _LEAST_PAINTED_MIXED
+            if not painted or sum(painted.values()) < least * size:
                 continue
             # Of all values: a class that the run does not know is no reason to answer with a rare one that it knows.
-            name = names.get(max(painted, key=lambda value: (painted[value], value)))
-            if name is not None:
-                # By id, as names may differ in case.
-                found[str(number)] = name if name == VOID_ANSWER else question.ids[name.casefold()]
+            if 2 * sum(count for value, count in painted.items() if value in ids) <= sum(painted.values()):
+                continue
+            is_one = len(painted) == 1
+            found[str(number)] = ids[next(iter(painted))] if is_one else self._masks(question, number, layer, ids)
         return found
+
+    def _masks(
+        self, question: Question, number: int, painted: Int16[ndarray, "height width"], ids: Mapping[int, Any]
+    ) -> dict[str, Any]:
+        """The answer of a unit that is painted in several ways: the pixels of each class, the others being void."""
+        is_asked = question.numbers == number
+        image = np.full(painted.shape, question.void_id, np.int32)
+        for own, asked in ids.items():
+            if asked != VOID_ANSWER:
+                image[is_asked & (painted == own)] = asked
+        on_photo = self._session.frames[question.frame].on_photo(image, question.void_id)
+        used = [int(one) for one in np.unique(on_photo) if one != question.void_id]
+        return {MASKS: [[one, encode_coco(on_photo == one)["counts"]] for one in used]}
 
     def _askable(self, question: Question) -> list[LabelClass]:
         """The classes of the session that the run knows by their names."""
-        return [one for one in self._session.classes if one.merged_into is None and one.name.casefold() in question.ids]
+        known = [one for one in self._session.classes if one.merged_into is None and not one.is_void]
+        return [one for one in known if one.name.casefold() in question.ids]
+
+    def _void_ids(self) -> list[int]:
+        """The classes of the session that are void for the run."""
+        return [one.id for one in self._session.classes if one.is_void]
 
     def _answers(self, question: Question) -> dict[str, str]:
         """The answers in the folder as text to show; those of an image are all of its units."""
         if self._files.has_image(question):
             return {str(number): "image" for number in range(1, question.num_units + 1)}
         try:
-            return {number: str(answer) for number, answer in self._files.answers(question).items()}
+            answers = self._files.answers(question)
+            return {number: MASKS if isinstance(one, dict) else str(one) for number, one in answers.items()}
         except SceneError as error:
             with self._lock:
                 self._unreadable[question.name] = str(error)
             return {}
-
-
-def changed_answers(
-    found: dict[str, Any], painted: dict[str, Any], own: dict[str, list[Any]], taken: set[str]
-) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    """The answers of a file after something was painted, and which of them are those of the session.
-
-    Args:
-        found: What the file holds, by number of unit.
-        painted: What is painted now.
-        own: What the session wrote before, and in place of what, if of anything: lists of one or two values.
-        taken: Units that the run has taken, which stay as they are.
-    """
-    answers, kept = dict(found), dict(own)
-    for number in sorted({*painted, *own} - taken):
-        before = own.get(number)
-        is_own = before is not None and number in found and _is_same(found[number], before[0])
-        if number not in painted:
-            if is_own and before is not None:
-                del answers[number]
-                answers |= {number: before[1]} if len(before) > 1 else {}
-            kept.pop(number, None)
-            continue
-        answer = painted[number]
-        if before is not None and _is_same(before[0], answer):
-            answers.setdefault(number, answer)  # another one is of others, who came later
-        elif is_own and before is not None:
-            answers[number], kept[number] = answer, [answer, *before[1:]]
-        elif number not in found or not _is_same(found[number], answer):
-            answers[number], kept[number] = answer, [answer, *([found[number]] if number in found else [])]
-    return answers, kept
-
-
-def _is_same(first: object, second: object) -> bool:
-    return type(first) is type(second) and first == second
-
-
-class _OwnAnswers:
-    """Which answers a session gave, and what they replaced, in a file beside the journal."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._own: dict[str, dict[str, list[Any]]] = {}
-        if path is not None and path.exists():
-            content = read_json(path)
-            if not isinstance(content, dict) or not all(
-                isinstance(units, dict) and all(isinstance(one, list) and len(one) in {1, 2} for one in units.values())
-                for units in content.values()
-            ):
-                raise SceneError(
-                    f"Expected the answers that the session gave in {path}, found something else; put a copy back, or "
-                    "move the file away: answers given so far can then not be taken back."
-                )
-            self._own = content
-
-    def of(self, question: Question) -> dict[str, list[Any]]:
-        """By number of unit, the answer that the session gave and the one that it replaced, if it did."""
-        return self._own.get(question.name, {})
-
-    def keep(self, question: Question, own: dict[str, list[Any]]) -> None:
-        """Take what the session gave, once it is on the disk."""
-        changed = {**self._own, question.name: own}
-        if self._path is not None:
-            with write_errors_as_scene_error(self._path):
-                write_json(self._path, changed)
-        self._own = changed
 
 
 def _checksum(folder: Path) -> str:

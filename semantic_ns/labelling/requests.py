@@ -141,6 +141,10 @@ class Body:
             )
         return value
 
+    def optional_text(self, name: str) -> str | None:
+        """The same, or None where it is left out."""
+        return None if self._content.get(name) is None else self.text(name)
+
     def class_name(self, name: str) -> str:
         """A name for a class, without blanks around it: any printable signs."""
         value = self._content.get(name)

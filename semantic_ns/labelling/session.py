@@ -17,6 +17,7 @@ from semantic_ns.io.run_lengths import encode_coco
 from semantic_ns.labelling.changes import FrameChanges, SeenVoxels
 from semantic_ns.labelling.class_actions import ClassActions
 from semantic_ns.labelling.classes import LabelClass
+from semantic_ns.labelling.followed_frames import FollowedFrames
 from semantic_ns.labelling.free_views import FreeViews
 from semantic_ns.labelling.import_actions import ImportActions
 from semantic_ns.labelling.imports import DEFAULT_WEIGHT, ImportedLabels
@@ -38,7 +39,7 @@ from semantic_ns.labels.class_table import ClassTable
 JOURNAL_FILE = "marks.jsonl"
 
 
-class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggestions):
+class LabelSession(ClassActions, ImportActions, UndoActions, FollowedFrames, FreeViews, Suggestions):
     """Marks of people on training images -> classes of all voxels -> labels of every frame.
 
     All methods can be called from several threads. Everything shown follows from the actions in force alone, so that
@@ -59,6 +60,9 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggesti
             done; revisions do not change by it, but labels do.
         imported: Labels to begin with, beneath all marks; none for those of before, if there were any.
         import_weight: Weight of one of their voxels beside one with a mark, above 0.
+
+    Attributes:
+        notices: What people are to know of marks since photos were renamed, replaced or removed.
 
     Raises:
         SceneError: if the journal is that of another scene, is damaged or open elsewhere, a name is none, an id of the
@@ -91,6 +95,7 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggesti
             self._regions = RegionMaps(self._color)
             for values in self._journal.entries:
                 self._state.take(values)
+            self.notices = self._told()
             self._changes = FrameChanges(len(self.frames), self._state.log.revision)
             self._add_missing(classes)
             if imported is not None:
@@ -98,6 +103,9 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggesti
             self._spreaders = Spreaders(folder)
             self._begun = self._begin(self._state.imported, self._state.locks())
             self._spreader = self._begun.spreader
+            self._spreaders.keep_columns(
+                self._spreader, self._begun.imported, self._state.painting, self._state.locks()
+            )
         except BaseException:
             self._journal.close()
             raise
@@ -136,7 +144,7 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggesti
         def describe() -> dict[str, Any]:
             infos = {frame: self._state.info(frame) for frame in mark.frames}
             if mark.class_id is not None:
-                self._state.classes.find(mark.class_id)
+                self._state.find_class(mark.class_id)
             masks = {
                 part.frame: part.mask(
                     infos[part.frame].height,
@@ -348,13 +356,16 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FreeViews, Suggesti
         try:
             if begun is not self._begun or self._is_closed:
                 return
-            spreader, seen = self._spreaders.make(surface, begun.imported), SeenVoxels(surface)
+            spreader, seen, is_first = self._spreaders.make(surface, begun.imported), SeenVoxels(surface), True
             while not self._is_closed and begun is self._begun:
                 with self._lock:
                     revision, marks = self._state.log.revision, list(self._state.painting.marks.values())
                     locks = self._state.locks()
                 spreader.prepare(Painting.of(marks))
                 self._spreaders.prepare_locks(spreader, begun.imported, locks)
+                if is_first:  # of a spreader over this surface: what is done from then on is kept
+                    self._spreaders.keep_columns(spreader, begun.imported, Painting.of(marks), locks)
+                is_first = False
                 with self._lock:
                     is_current = self._state.log.revision == revision and begun is self._begun
                     if is_current and not self._is_closed:

@@ -1,20 +1,29 @@
 """The journal of a session, which keeps its marks where frames of the scene are added, removed or in another order.
 
 Frames have numbers of their own in a journal: those of its first line, and further ones for frames that came later, in
-lines of the kind `frames`. A mark belongs to the frame of the same name and size. One on a frame that is gone stays in
-the journal, and counts again when the frame is back.
+lines of the kind `frames`. A mark belongs to the photo that it was made on, by the content of the file, and where that
+is not known or has changed, to the frame of the same name and size, see `frame_files.places_of`. One on a frame that is
+gone stays in the journal, and counts again when the frame is back.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+import json
+import re
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
+from semantic_ns.labelling.actions import MARK_ELSEWHERE
+from semantic_ns.labelling.frame_files import KnownFrame, fingerprint, places_of
 from semantic_ns.labelling.frame_looks import difference, looks_of
 from semantic_ns.labelling.import_frames import reframed
 from semantic_ns.labelling.journal import Journal
-from semantic_ns.labelling.state import KINDS, MARK_ELSEWHERE
+from semantic_ns.labelling.state import KINDS
 from semantic_ns.labelling.surface import LabelSurface
 from semantic_ns.labels.class_table import ClassTable
 
@@ -25,8 +34,6 @@ _LARGEST_DIFFERENCE = 10.0
 """Of brightness 0..255, up to which pictures count as those of one scene: copies differ by little, scenes by dozens."""
 _NUM_NAMED = 3
 
-_Frame = tuple[str, int, int]
-"""Name, height and width."""
 _Numbers = Mapping[int, int]
 
 
@@ -40,7 +47,10 @@ class SessionJournal:
 
     Attributes:
         header: The first line, see `journal_header`.
+        identity: What tells the journal from all others, one that took its place among them.
         entries: The actions of before.
+        numbers: The number in the journal of each frame of the surface, which stays whatever becomes of the others.
+        changed: The frames of the surface whose photo has another content than when the journal was open last.
 
     Raises:
         SceneError: if it is of another scene or version, damaged, or another session has it open.
@@ -52,23 +62,100 @@ class SessionJournal:
         try:
             self.header = self._journal.header
             self._refuse_other_version()
-            frames = [_frame(one) for one in self.header["frames"]]
-            for values in self._journal.entries:
-                frames += map(_frame, values["frames"]) if values.get("kind") == _FRAMES else []
-            own = {_frame(one): number for number, one in enumerate(_frames_of(surface))}
-            self._refuse_other_scene(surface, set(frames), set(own))
-            self._to_surface = {number: own[frame] for number, frame in enumerate(frames) if frame in own}
-            added = [frame for frame in own if frame not in set(frames)]
-            if added:
-                self._journal.append({"kind": _FRAMES, "frames": [list(frame) for frame in added]})
-            self._to_journal = {number: known for known, number in self._to_surface.items()}
-            self._to_journal |= {own[frame]: number for number, frame in enumerate(added, len(frames))}
+            self._known = self._known_frames()
+            own = frames_of(surface)
+            self._to_surface = places_of(self._known, own)
+            self._refuse_other_scene(surface, len(own))
+            placed = set(self._to_surface.values())
+            added = [number for number in range(len(own)) if number not in placed]
+            self.changed = {
+                place
+                for number, place in self._to_surface.items()
+                if self._known[number].file not in {None, own[place].file}
+            }
+            self._renamed = [
+                (self._known[number].name, own[place].name)
+                for number, place in self._to_surface.items()
+                if self._known[number].name != own[place].name
+            ]
+            self._note(own, added)
+            self._to_journal = {place: number for number, place in self._to_surface.items()}
+            self._to_journal |= {place: number for number, place in enumerate(added, len(self._known))}
+            self.numbers = [self._to_journal[place] for place in range(len(own))]
             self._num_at_first = len(self.header["frames"])
             self.entries = [*self._read()]
-            self._tell(frames, added)
+            if added:
+                named = _named([own[place].name for place in added])
+                announce("labelling", f"{len(added)} frames are new in {self.path}, such as {named}")
         except BaseException:
             self._journal.close()
             raise
+
+    def _known_frames(self) -> list[KnownFrame]:
+        """The frames in the order of their numbers, as they were last: lines of the kind `frames` may change them."""
+        lines = [self.header, *(one for one in self._journal.entries if one.get("kind") == _FRAMES)]
+        known: list[KnownFrame] = []
+        for line in lines:
+            files = line.get("files") or [None] * len(line["frames"])
+            known += map(KnownFrame.of, line["frames"], files)
+            for number, (values, file) in line.get("now", {}).items():
+                known[int(number)] = KnownFrame.of(values, file)
+        return known
+
+    def _note(self, own: Sequence[KnownFrame], added: Sequence[int]) -> None:
+        """Write down which frames are new, and what is known of others now: the next start finds them by that."""
+        now = {
+            str(number): [[*own[place].place], own[place].file]
+            for number, place in self._to_surface.items()
+            if own[place] != self._known[number] and own[place].file is not None
+        }
+        if added or now:
+            files = [own[place].file for place in added]
+            line = {"kind": _FRAMES, "frames": [[*own[place].place] for place in added], "files": files}
+            self._journal.append({**line, "now": now} if now else line)
+
+    def name_of(self, number: int) -> str:
+        """The name that a frame had last, by its number in the journal."""
+        return self._known[number].name if number < len(self._known) else "a new one"
+
+    def told(self, elsewhere: Iterable[int], marked: Iterable[int], names: Sequence[str]) -> list[str]:
+        """What people are to know of marks since photos were renamed, replaced or removed, in one sentence each.
+
+        Args:
+            elsewhere: The number in the journal of the frame of each mark in force that has no frame now.
+            marked: The frames with marks in force.
+            names: The names of the frames.
+        """
+        counts = Counter(self.name_of(number) for number in elsewhere)
+        sentences = []
+        if counts:
+            on = ", ".join(f"{name}: {count}" for name, count in counts.most_common(_NUM_NAMED))
+            sentences.append(
+                f"{counts.total()} marks are on photos that there are not any more ({on}{_rest(len(counts))}); they "
+                "are kept, do not count, and count again when the photos are back."
+            )
+        if self._renamed:
+            on = ", ".join(f"{before} is {now}" for before, now in self._renamed[:_NUM_NAMED])
+            sentences.append(
+                f"{len(self._renamed)} photos have other names than before ({on}{_rest(len(self._renamed))}); their "
+                "marks have followed them."
+            )
+        changed = [names[place] for place in marked if place in self.changed]
+        if changed:
+            sentences.append(
+                f"The files of {len(changed)} photos with marks have changed since ({_named(changed)}"
+                f"{_rest(len(changed))}); look whether the marks still fit."
+            )
+        return sentences
+
+    @property
+    def identity(self) -> str:
+        """What tells the journal from all others, and from one that took its place."""
+        text = json.dumps(self.header, sort_keys=True)  # of a version that gave it no name
+        found = self.header.get("id")
+        if isinstance(found, str) and re.fullmatch("[0-9a-f]{16}", found):
+            return found
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def path(self) -> Path:
@@ -120,12 +207,12 @@ class SessionJournal:
                 "it with the version of this package that wrote it."
             )
 
-    def _refuse_other_scene(self, surface: LabelSurface, frames: set[_Frame], own: set[_Frame]) -> None:
+    def _refuse_other_scene(self, surface: LabelSurface, num_own: int) -> None:
         """Check that a journal has frames of a surface, which look as they did."""
-        if not frames & own:
+        if not self._to_surface:
             raise SceneError(
-                f"Expected a journal of the {len(own)} frames of {surface.scene}, found one of {len(frames)} others at "
-                f"{self.path}; choose another folder for it."
+                f"Expected a journal of the {num_own} frames of {surface.scene}, found one of {len(self._known)} "
+                f"others at {self.path}; choose another folder for it."
             )
         is_undistorted = _is_undistorted(surface)
         if self.header.get("is_undistorted", is_undistorted) != is_undistorted:
@@ -134,7 +221,13 @@ class SessionJournal:
                 f"Expected marks on {pictures[is_undistorted]}, found those in {self.path} on "
                 f"{pictures[not is_undistorted]}, whose pixels lie elsewhere; choose another --output-dir for this run."
             )
-        found = difference(self.header.get("looks", {}), surface.frames)
+        at_first = [KnownFrame.of(one) for one in self.header["frames"]]
+        followed = [
+            replace(surface.frames[self._to_surface[number]], name=frame.name)
+            for number, frame in enumerate(at_first)
+            if number in self._to_surface
+        ]
+        found = difference(self.header.get("looks", {}), followed)
         is_alike = None if found is None else found <= _LARGEST_DIFFERENCE
         is_same_place = self.header.get("scene") == str(surface.scene)
         if is_alike is False and not is_same_place:
@@ -151,18 +244,6 @@ class SessionJournal:
                 "the journal does not say how they look",
             )
 
-    def _tell(self, frames: Sequence[_Frame], added: Sequence[_Frame]) -> None:
-        gone = [frame for number, frame in enumerate(frames) if number not in self._to_surface]
-        num_marks = sum(values["kind"] == MARK_ELSEWHERE for values in self.entries)
-        if gone and num_marks:
-            announce(
-                "labelling",
-                f"{num_marks} marks of {self.path} are on frames that there are not any more, such as {_named(gone)}; "
-                "they are kept, and do not count",
-            )
-        if added:
-            announce("labelling", f"{len(added)} frames are new in {self.path}, such as {_named(added)}")
-
 
 def journal_header(surface: LabelSurface, table: object = None) -> dict[str, Any]:
     """What a new journal of a surface is of.
@@ -176,8 +257,10 @@ def journal_header(surface: LabelSurface, table: object = None) -> dict[str, Any
         void_id = void_id if void_id in table.void_ids else min(table.void_ids, default=void_id)
     return {
         "version": _VERSION,
+        "id": secrets.token_hex(8),
         "scene": str(surface.scene),
-        "frames": _frames_of(surface),
+        "frames": [[*frame.place] for frame in frames_of(surface)],
+        "files": [frame.file for frame in frames_of(surface)],
         "classes": [[entry.id, entry.name, list(entry.color)] for entry in surface.classes],
         "void_id": void_id,
         "looks": looks_of(surface.frames),
@@ -204,17 +287,17 @@ def _is_undistorted(surface: LabelSurface) -> bool:
     return any(info.bent is not None for info in surface.frames)
 
 
-def _frames_of(surface: LabelSurface) -> list[list[Any]]:
-    return [[info.name, info.height, info.width] for info in surface.frames]
+def frames_of(surface: LabelSurface) -> list[KnownFrame]:
+    """The frames of a surface as a journal knows them."""
+    return [KnownFrame(info.name, info.height, info.width, fingerprint(info.photo)) for info in surface.frames]
 
 
-def _frame(values: Sequence[Any]) -> _Frame:
-    name, height, width = values
-    return name, height, width
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NUM_NAMED])
 
 
-def _named(frames: Sequence[_Frame]) -> str:
-    return ", ".join(name for name, _, _ in frames[:_NUM_NAMED])
+def _rest(count: int) -> str:
+    return f" and {count - _NUM_NAMED} more" if count > _NUM_NAMED else ""
 
 
 def _with_frames(values: Mapping[str, Any], numbers: _Numbers) -> dict[str, Any]:

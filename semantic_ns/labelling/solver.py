@@ -14,7 +14,7 @@ Weak evidence t_v with the weight d_v at some voxels (`Anchors`) adds sum_v d_v 
 and go, too: L becomes L + D, and x the sum of (L + D)^-1 D t and of the columns of the marks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -195,6 +195,11 @@ class ExactSolver:
         self._products[place, : place + 1] = self._means_of_columns(voxels, place + 1)
         self._products[: place + 1, place] = self._means_of_column(place)
         self._places[key] = place
+
+    def keep_columns(self, parts: Iterable[Int32[ndarray, "_voxels"]]) -> None:
+        """Let the file of columns have those of some observations, and few others: what it holds is bounded by them."""
+        if self._kept is not None:
+            self._kept.keep(parts)
 
     def _solved(self, voxels: Int32[ndarray, "voxels"]) -> Column:
         mass = np.bincount(self._parts[voxels], minlength=self._num_parts) / len(voxels) * ~self._is_anchored

@@ -73,6 +73,21 @@ class Spreaders:
             if evidence_of(lock.imported) != evidence_of(imported):
                 self.aside(surface, lock.imported)
 
+    def keep_columns(
+        self, spreader: Spreader, imported: ImportInForce | None, painting: Painting, locks: list[AtLock]
+    ) -> None:
+        """Drop what is kept on the disk of marks that are not in force any more, but for the last few.
+
+        Args:
+            spreader: The spreader with the labels in force, over which nobody may spread meanwhile.
+            imported: Those labels.
+            painting: The marks in force.
+            locks: What was in force when each class was locked.
+        """
+        evidence = evidence_of(imported)
+        at_locks = [Painting.of(lock.marks) for lock in locks if evidence_of(lock.imported) == evidence]
+        spreader.keep_columns([*at_locks, painting])
+
     def prepare_locks(self, spreader: Spreader, imported: ImportInForce | None, locks: list[AtLock]) -> None:
         """Compute all columns that locked classes need over a surface, which nobody may spread over meanwhile.
 

@@ -1,7 +1,7 @@
 """Spreads the marks in force over a surface: the classes of its voxels, with locked classes left alone."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,6 +103,11 @@ class Spreader:
         for parts in self.parts_of(painting).values():
             for part in parts:
                 self._solver.prepare(part)
+
+    def keep_columns(self, paintings: Iterable[Painting]) -> None:
+        """Let the file of columns have those of the marks of some paintings, and few others."""
+        parts = [part for painting in paintings for of_mark in self.parts_of(painting).values() for part in of_mark]
+        self._solver.keep_columns(parts)
 
     def spread(self, painting: Painting, final_ids: Mapping[int, int]) -> SpreadLabels:
         """Classes of all voxels from the marks of a painting.

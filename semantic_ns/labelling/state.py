@@ -10,7 +10,8 @@ from numpy import ndarray
 
 from semantic_ns.errors import SceneError
 from semantic_ns.io.run_lengths import decode_coco
-from semantic_ns.labelling.actions import ActionLog, Entry
+from semantic_ns.labelling.actions import MARK_ELSEWHERE, ActionLog, Entry
+from semantic_ns.labelling.class_checks import ClassChecks
 from semantic_ns.labelling.classes import MAX_CLASS_ID, ClassList, LabelClass, next_id
 from semantic_ns.labelling.in_force import AtLock, ImportInForce, evidence_of, imported_by
 from semantic_ns.labelling.marks import Mark
@@ -25,14 +26,14 @@ COMMAND_LINE = "command line"
 """The client whose actions come from the options of the command."""
 Unchecked = Any
 """A value out of a request, of whatever type; what is not as it must be is refused with a SceneError."""
-MARK_ELSEWHERE = "mark_elsewhere"
-"""The kind of a mark on frames that the session does not have (any more), which says nothing."""
-_OF_NO_PIXEL = frozenset({"add_class", "rename_class", "recolor_class", "lock_class", MARK_ELSEWHERE})
+_OF_NO_PIXEL = frozenset({"add_class", "rename_class", "recolor_class", "lock_class", "void_class", MARK_ELSEWHERE})
 """Actions that leave painted pixels as they are."""
 _OF_NO_CLASS = frozenset({"mark", "import", "switch_import", MARK_ELSEWHERE})
 """Actions that leave the classes as they are."""
-KINDS = (_OF_NO_PIXEL | _OF_NO_CLASS | {"merge_class", "undo", "redo"}) - {MARK_ELSEWHERE}
+KINDS = (_OF_NO_PIXEL | _OF_NO_CLASS | {"merge_class", "delete_class", "undo", "redo"}) - {MARK_ELSEWHERE}
 """What actions of a journal can be."""
+_DELETING = frozenset({"delete_class", "merge_class"})
+"""Actions by which the marks of classes go and come: what was merged into a class is deleted with it."""
 _MAX_CLIENT_LETTERS = 100
 _MAX_SEQUENCE = 2**53
 
@@ -41,7 +42,7 @@ SpreaderWith = Callable[[LabelSurface, "ImportInForce | None"], Spreader]
 """Gives a spreader over a surface with other imported labels than those in force now."""
 
 
-class SessionState:
+class SessionState(ClassChecks):
     """Actions, and the classes and marks that are in force by them.
 
     Args:
@@ -55,6 +56,7 @@ class SessionState:
         painting: The marks in force.
         imported: The labels that were imported last, if any were.
         void_id: Id of void in label images.
+        deleted: The classes that are deleted, whose marks are not in `painting`.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class SessionState:
         self.log, self.painting = ActionLog(), Painting()
         self.imported: ImportInForce | None = None
         self._marks: dict[int, list[PaintedMark]] = {}
+        self.deleted: set[int] = set()
         self._num_painted = 0
         self._labels_at_locks: dict[Any, Int16[ndarray, "voxels"]] = {}
         self._last_painted: tuple[OwnerMap, ndarray, ndarray] | None = None
@@ -84,14 +87,42 @@ class SessionState:
             self.imported = imported_by(self.log.in_force())
             return set()
         if target.kind != "mark":
-            self.classes = self._classes_after(self.log.in_force())
-            return set() if target.kind in _OF_NO_PIXEL else {mark.frame for mark in self.painting.marks.values()}
+            before = {mark.frame for mark in self.painting.marks.values()}
+            self.classes = self.classes_after(self.log.in_force())
+            if target.kind in _DELETING:
+                self._take_deleted()
+            if target.kind in _OF_NO_PIXEL:
+                return set()
+            return before | {mark.frame for mark in self.painting.marks.values()}
+        if target.values["mark"]["class_id"] in self.deleted:
+            return set()  # it says nothing, whether it is in force or not
         for mark in self._painted(target):
             if entry.kind == "undo":
                 self.painting.remove(mark.number)
             else:
                 self.painting.add(mark)
         return {mark.frame for mark in self._painted(target)}
+
+    def _take_deleted(self) -> None:
+        """Take the marks of deleted classes out of the painting, as if they had never been, and put others back."""
+        entries = list(self.log.in_force())
+        before, self.deleted = self.deleted, self._deleted_by(entries)
+        changed = before ^ self.deleted
+        for entry in entries:
+            if entry.kind == "mark" and entry.values["mark"]["class_id"] in changed:
+                is_gone = entry.values["mark"]["class_id"] in self.deleted
+                for mark in self._painted(entry):
+                    if is_gone:
+                        self.painting.remove(mark.number)
+                    else:
+                        self.painting.add(mark)
+
+    def _deleted_by(self, entries: Iterable[Entry]) -> set[int]:
+        """The classes that some actions delete: those that would be there without, with what was merged into them."""
+        entries = list(entries)
+        kept = [entry for entry in entries if entry.kind != "delete_class"]
+        after = {one.id for one in self.classes_after(entries)}
+        return {one.id for one in self.classes_after(kept)} - after
 
     def imported_after(self, values: Mapping[str, Any]) -> "ImportInForce | None":
         """The labels that will have been imported last once an action is taken."""
@@ -104,7 +135,8 @@ class SessionState:
             entries.append(Entry(self.log.revision + 1, values["kind"], values))
         return imported_by(entries)
 
-    def _classes_after(self, entries: Iterable[Entry]) -> ClassList:
+    def classes_after(self, entries: Iterable[Entry]) -> ClassList:
+        """The classes after some actions."""
         classes = self._first_classes
         for entry in entries:
             if entry.kind not in _OF_NO_CLASS:
@@ -168,46 +200,26 @@ class SessionState:
         """The revision of the action that a client took back last.
 
         Raises:
-            SceneError: if there is none, a new one came after it, it marks with a class that is gone, or two classes
-                would have one name with it.
+            SceneError: if there is none, a new one came after it, it marks with a class that is gone, deletes one that
+                is locked or has marks by now, or two classes would have one name with it.
         """
         target = self.log.last_taken_back_by(client)
         if target.kind == "mark":
             class_id = Mark.from_json(target.values["mark"]).class_id
             if class_id is not None:
-                self.classes.find(class_id)
+                self.find_class(class_id)
+        elif target.kind == "delete_class":
+            self.check_deletion(target.values["id"], target.values["with_marks"])
         self._refuse_equal_names(sorted([*self.log.in_force(), target], key=lambda entry: entry.revision))
         return target.revision
 
     def _refuse_equal_names(self, entries: Iterable[Entry]) -> None:
         """Check that actions do not give two classes one name, unless they have it already."""
-        new = self._classes_after(entries).shared_names() - self.classes.shared_names()
+        new = self.classes_after(entries).shared_names() - self.classes.shared_names()
         if new:
             raise SceneError(
                 f"Expected one class of each name, found that two would be called {min(new)!r}; rename one of them "
                 "first."
-            )
-
-    def refuse_used_class(self, number: int) -> None:
-        """Check that neither marks nor imported labels have a class before it is taken back.
-
-        Raises:
-            SceneError: if some have.
-        """
-        if self.imported is not None and number in {of_session for _, of_session in self.imported.ids}:
-            raise SceneError(
-                f"Expected no imported labels of the class {self.classes.find(number).name!r} before it is taken back, "
-                f"found that {self.imported.name} has it; merge it into another class instead."
-            )
-        num_marks = len({mark.revision for mark in self.painting.marks.values() if mark.class_id == number})
-        # They count again when their frames are back.
-        elsewhere = [entry.values["mark"] for entry in self.log.in_force() if entry.kind == MARK_ELSEWHERE]
-        num_marks += sum(mark["class_id"] == number for mark in elsewhere)
-        if num_marks:
-            name = self.classes.find(number).name
-            raise SceneError(
-                f"Expected no marks of the class {name!r} before it is taken back, found {num_marks} of other people; "
-                "merge it into another class instead."
             )
 
     def given_ids(self) -> dict[str, int]:
@@ -306,7 +318,9 @@ class SessionState:
         found = []
         for number, revision in sorted(revisions.items(), key=lambda item: item[1]):
             entries = list(self.log.in_force(revision))
-            marks = [mark for entry in entries if entry.kind == "mark" for mark in self._painted(entry)]
+            own = [entry for entry in entries if entry.kind == "mark"]
+            own = [entry for entry in own if entry.values["mark"]["class_id"] not in self.deleted]
+            marks = [mark for entry in own for mark in self._painted(entry)]
             found.append(AtLock(number, imported_by(entries), marks))
         return found
 

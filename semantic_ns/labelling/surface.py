@@ -21,6 +21,7 @@ from semantic_ns.geometry.lens import Undistortion
 from semantic_ns.io.console import announce
 from semantic_ns.io.orientation import UPRIGHT, exif_orientation
 from semantic_ns.io.writing import replacing, write_errors_as_scene_error, write_png
+from semantic_ns.labelling.frame_files import fingerprint, have_moved
 from semantic_ns.labelling.thinning import drawn_wider
 from semantic_ns.labelling.view import SurfaceDiscs
 from semantic_ns.labels.class_table import ClassEntry
@@ -234,6 +235,10 @@ def load_label_surface(load_config: Path, num_voxels: int) -> LabelSurface | Non
             if not any(info.image.is_file() for info in surface.frames):
                 announce("labelling", f"the images of {path} are gone, so that the surface is built anew")
                 return None
+            files = header.get("files")
+            if files is not None and have_moved(files, [info.photo for info in surface.frames]):
+                announce("labelling", f"photos of {path} have each other's names, so that the surface is built anew")
+                return None
             return surface
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         announce("labelling", f"{path} cannot be read ({error}), so that the surface is built anew")
@@ -251,6 +256,7 @@ def save_label_surface(surface: LabelSurface, load_config: Path, num_voxels: int
         "resolution": surface.graph.voxels.grid.resolution,
         "stride": surface.stride,
         "frames": [[info.name, info.height, info.width, str(info.image), info.orientation] for info in surface.frames],
+        "files": [fingerprint(info.photo) for info in surface.frames],
         "bent": [None if info.bent is None else info.bent.to_json() for info in surface.frames],
         "classes": [[entry.id, entry.name, list(entry.color), entry.is_thing] for entry in surface.classes],
         "void_id": surface.void_id,

@@ -34,7 +34,10 @@ def test_the_state_names_frames_classes_and_progress(port: int, session: SmallSe
         "name": "wall",
         "color": "#e69f00",
         "is_locked": False,
+        "is_void": False,
         "merged_into": None,
+        "num_marks": 0,
+        "is_imported": False,
     }
     assert (state["scene"], state["revision"], state["marked_frames"]) == ("a scene", 0, [])
     assert state["progress"]["num_marks"] == 0
@@ -293,7 +296,9 @@ def test_a_wrong_mark_is_refused_and_changes_nothing(port: int, session: SmallSe
     "change",
     [
         {},
-        {"action": "delete", "id": 0},
+        {"action": "remove", "id": 0},
+        {"action": "delete"},
+        {"action": "delete", "id": 0, "with_marks": "yes"},
         {"action": "add", "name": ""},
         {"action": "add", "name": "  \t "},
         {"action": "add", "name": "x" * 101},

@@ -200,6 +200,32 @@ def test_a_session_answers_what_a_run_of_gaussians_asks(
     assert is_same[first.numbers > 0].mean() > 0.97
 
 
+def test_a_unit_of_a_bent_photo_that_has_two_classes_is_answered_pixel_by_pixel(
+    asked: Callable[[], tuple[FolderOracle, Units]],
+    session: LabelSession,
+    pinholes: SemanticDataset,
+    tmp_path: Path,
+) -> None:
+    oracle, units = asked()
+    questions = QuestionFolder(tmp_path / "questions", session)
+    question = next(one for one in questions.questions() if one.frame == 0)
+    number = int(np.bincount(question.numbers.ravel())[1:].argmax()) + 1
+    is_asked = question.numbers == number
+    is_left = np.arange(is_asked.shape[1]) < np.median(np.nonzero(is_asked)[1])
+    names = pinholes.taxonomy.names
+    ids = [next(one.id for one in session.classes if one.name == name) for name in names[:2]]
+    for place, mask in enumerate((is_asked & is_left, is_asked & ~is_left)):
+        runs = encode_coco(mask)["counts"]
+        session.add_mark(Mark(0, ids[place], {"kind": "mask", "runs": runs}), "parts", place)
+    questions.update(None)
+    found = next(one for one in oracle.answers(np.arange(len(units)), 1) if one.frame == 0)
+    assert number - 1 in found.units
+    labels = found.labels[is_asked]
+    expected = np.broadcast_to(np.where(is_left, 0, 1), is_asked.shape)[is_asked]
+    assert (labels >= 0).mean() > 0.9
+    assert (labels == expected)[labels >= 0].mean() > 0.98
+
+
 def test_suggestions_are_about_pixels_of_the_photo(
     pinholes: SemanticDataset, taken: SemanticDataset, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from semantic_ns.labelling import columns as keeping
 from semantic_ns.labelling import solver as solving
 from semantic_ns.labelling.columns import Column, ColumnFile, column_path
 from semantic_ns.labelling.session import LabelSession
@@ -147,3 +148,78 @@ def test_files_that_were_not_used_lately_make_room(surface: LabelSurface, tmp_pa
     for number in range(6):
         solved(surface, tmp_path / f"columns_{number}.bin")
     assert {path.name for path in tmp_path.iterdir()} == {f"columns_{number}.bin" for number in (2, 3, 4, 5)}
+
+
+def kept(folder: Path) -> list[int]:
+    """The bytes of the files of columns."""
+    return [path.stat().st_size for path in folder.glob("columns_*.bin")]
+
+
+def test_a_file_of_columns_has_those_of_marks_in_force_and_few_others_after_a_start(
+    surface: LabelSurface, tmp_path: Path, num_solved: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "_MOST_SPARE", 3)
+    folder = tmp_path / "journal"
+    session = LabelSession(surface, folder)
+    sequence = iter(range(1000))
+    session.add_mark(click(0, WALL, 5, 5), "a", next(sequence))
+    session.labels(0)
+    (record,) = kept(folder)
+    for number in range(12):
+        session.add_mark(click(1, LAMP, 2 + 2 * number, 12), "a", next(sequence))
+        session.labels(0)
+        session.undo("a", next(sequence))
+    session.add_mark(click(2, LAMP, 20, 10), "a", next(sequence))
+    shown, before = everything(session), kept(folder)
+    assert before[0] > 10 * record
+    session.close()
+    (folder / f".{next(folder.glob('columns_*.bin')).name}.99.tmp").write_text("of a process that was killed")
+    solved_before = num_solved[0]
+    for _ in range(3):
+        again = LabelSession(surface, folder)
+        assert kept(folder) == [(2 + 3) * record]
+        assert are_equal(everything(again), shown)
+        again.close()
+    assert num_solved[0] == solved_before
+    assert not list(folder.glob("*.tmp")) + list(folder.glob(".*.tmp"))
+    again = LabelSession(surface, folder)
+    for number in range(10, 12):  # of the last ones that were taken back
+        again.add_mark(click(1, LAMP, 2 + 2 * number, 12), "a", next(sequence))
+        again.labels(0)
+    assert num_solved[0] == solved_before
+    again.close()
+
+
+def test_a_file_of_columns_stays_as_it_is_where_a_smaller_one_cannot_be_written(
+    surface: LabelSurface, tmp_path: Path, num_solved: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "columns_a.bin"
+    solver, fresh = solved(surface, file)
+    content = file.read_bytes()
+
+    def full(_: object) -> object:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keeping, "replacing", full)
+        patch.setattr(keeping, "_MOST_SPARE", 0)
+        solver.keep_columns([])
+    assert file.read_bytes() == content
+    assert are_equal(solved(surface, file)[1], fresh)
+    assert num_solved == [6]
+
+
+@pytest.mark.parametrize("used", [[], [4], [0, 2, 5], [*range(6)]])
+def test_what_is_dropped_is_computed_again_and_what_is_kept_is_not(
+    surface: LabelSurface, tmp_path: Path, num_solved: list[int], monkeypatch: pytest.MonkeyPatch, used: list[int]
+) -> None:
+    monkeypatch.setattr(keeping, "_MOST_SPARE", 0)
+    file = tmp_path / "columns_a.bin"
+    solver, fresh = solved(surface, file)
+    record = file.stat().st_size // 6
+    voxels = [one.voxels for one in observations(surface.graph.num_nodes)]
+    solver.keep_columns([voxels[number] for number in used])
+    assert file.stat().st_size == len(used) * record
+    assert are_equal(solved(surface, file)[1], fresh)
+    assert num_solved == [6 + 6 - len(used)]
+    assert file.stat().st_size == 6 * record

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import pytest
 
 from semantic_ns.errors import SceneError
-from semantic_ns.labelling.opening import open_session
-from semantic_ns.labelling.surface import FOLDER, save_label_surface
+from semantic_ns.labelling.opening import label_surfaces, open_session
+from semantic_ns.labelling.surface import FOLDER, load_label_surface, save_label_surface
 from support.fresh_process import loaded_after
 from support.label_surfaces import make_label_surface
 
@@ -52,6 +52,45 @@ def test_a_session_inside_the_scene_is_refused_before_anything_slow(
         open_session(config, num_voxels=200)
     assert not (config.parent / FOLDER / "marks.jsonl").exists()
     open_session(config, tmp_path / "mine", num_voxels=200).close()
+
+
+def test_a_kept_surface_is_not_that_of_photos_with_each_others_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "run" / "config.yml"
+    (config.parent / "nerfstudio_models").mkdir(parents=True)
+    (config.parent / "nerfstudio_models" / "step-000000009.ckpt").write_bytes(b"weights")
+    config.write_text("")
+    surface = make_label_surface(tmp_path / "images", 2)
+    save_label_surface(surface, config, 200)
+    assert load_label_surface(config, 200) is not None
+    first, second = (info.image.read_bytes() for info in surface.frames)
+    surface.frames[0].image.write_bytes(second)
+    surface.frames[1].image.write_bytes(first)
+    assert load_label_surface(config, 200) is None
+    assert "have each other's names" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_surface_whose_images_are_partly_gone_serves_where_it_cannot_be_built_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "run" / "config.yml"
+    (config.parent / "nerfstudio_models").mkdir(parents=True)
+    (config.parent / "nerfstudio_models" / "step-000000009.ckpt").write_bytes(b"weights")
+    config.write_text("")
+    surface = make_label_surface(tmp_path / "images", 2)
+    save_label_surface(surface, config, 200)
+    surface.frames[0].image.unlink()
+    asked: list[Path] = []
+
+    def refused(load_config: Path) -> object:
+        asked.append(load_config)
+        raise SceneError("Expected an image, found none.")
+
+    monkeypatch.setattr("semantic_ns.labelling.opening.load_run", refused)
+    (found,) = label_surfaces(config, [200])
+    assert (asked, [info.name for info in found.frames]) == ([config], ["frame_0", "frame_1"])
+    assert "cannot be built anew: Expected an image, found none." in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_run_that_there_is_none_of_is_refused(tmp_path: Path) -> None:

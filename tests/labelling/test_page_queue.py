@@ -40,7 +40,7 @@ def redo(page: LabelPage) -> None:
 def test_a_page_writes_nothing_into_another_session_and_keeps_what_it_has(
     one_page: LabelPage, other_page: LabelPage, session: SmallSession, tmp_path: Path
 ) -> None:
-    another = SmallSession(num_frames=4, names=("sky", "car", "road", "tree", "sign", "man"))
+    another = SmallSession(num_frames=4, names=("sky", "car", "road", "tree", "sign", "man"), identity="f" * 16)
     with serving(session, tmp_path / "one") as server:
         one_page.open(server.address)
         one_page.keys("3")
@@ -195,3 +195,22 @@ def test_a_tab_with_nothing_left_to_undo_offers_what_others_did(page: LabelPage,
     page.page.value("document.querySelector('.toast .text').click()")
     page.page.wait_until("snsLabel.store.state.revision === 2")
     assert session.marks == []
+
+
+def test_an_undo_behind_a_mark_that_is_refused_takes_back_nothing_else(page: LabelPage, session: SmallSession) -> None:
+    page.keys("3")
+    page.stroke(ON_SOFA)
+    page.wait_until_saved()
+    with session.lock:
+        session.failure = SceneError("Expected another mark.")
+        page.stroke(ON_FLOOR)
+        page.stroke(ON_WALL)
+        page.page.value(
+            "snsLabel.store.push({client: snsLabel.store.client, sequence: 7, path: '/api/undo', body: {}}), 0"
+        )
+        page.page.value(
+            "snsLabel.store.push({client: snsLabel.store.client, sequence: 8, path: '/api/undo', body: {}}), 0"
+        )
+    page.wait_until_saved()
+    assert marked_classes(session) == [SOFA]
+    assert page.text("toasts") == "Expected another mark."

@@ -102,7 +102,7 @@ def test_a_class_that_the_run_does_not_know_is_no_reason_to_answer_with_a_rare_o
     post("/api/marks", 0, mark=painted_box(session, unknown, 0, half * 0.6))
     post("/api/marks", 1, mark=painted_box(session, 21, half - 1, half - 0.01))
     assert not path.exists()
-    post("/api/marks", 2, mark=painted_box(session, 21, 0, half * 0.5))
+    post("/api/marks", 2, mark=painted_box(session, 21, 0, half))
     assert json.loads(path.read_text()) == {"1": asked.dataset.taxonomy.source_ids[1]}
 
 

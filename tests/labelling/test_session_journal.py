@@ -126,7 +126,9 @@ def test_marks_on_a_frame_that_is_gone_are_kept_and_count_again_when_it_is_back(
         first.add_mark(click(frame, LAMP, 5 + frame, 5), "a", frame)
     shown = everything(first)
     without = opening(with_frames(surface, [0, 2]))
-    assert "1 marks" in capsys.readouterr().out
+    (told,) = without.notices
+    assert told.startswith("1 marks are on photos that there are not any more (frame_1: 1)")
+    assert told.split()[-1] in capsys.readouterr().out
     assert [(without.painted(frame) == LAMP).any() for frame in range(2)] == [True, True]
     without.add_mark(click(1, WALL, 20, 15), "b", 0)
     without.undo("b", 1)

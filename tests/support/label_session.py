@@ -63,6 +63,9 @@ class SmallSession:
     """Whether marks lie on the surface; where they do not, they spread here all the same."""
     failure: Exception | None = None
     """What the next action raises."""
+    identity: str = "0123456789abcdef"
+    frame_numbers: list[int] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
     exported_coco: bool = False
     exported_points: bool = False
 
@@ -82,6 +85,7 @@ class SmallSession:
             FrameInfo(f"frame_{number:03d}", self.height, self.width, Path(f"frame_{number:03d}.png"))
             for number in range(self.num_frames)
         ]
+        self.frame_numbers = self.frame_numbers or [*range(self.num_frames)]
         colors = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (213, 94, 0), (204, 121, 167), (240, 228, 66))
         self.classes = [LabelClass(number, name, colors[number % 6]) for number, name in enumerate(self.names)]
 
@@ -184,6 +188,25 @@ class SmallSession:
 
     def lock_class(self, number: int, is_locked: bool, client: str, sequence: int) -> int:
         return self._change(number, client, sequence, is_locked=is_locked)
+
+    def void_class(self, number: int, is_void: bool, client: str, sequence: int) -> int:
+        return self._change(number, client, sequence, is_void=is_void)
+
+    def delete_class(self, number: int, with_marks: bool, client: str, sequence: int) -> int:
+        own = [mark for _, mark in self.marks if mark.class_id == number]
+        if own and not with_marks:
+            raise SceneError(f"Expected no marks of the class, found {len(own)}.")
+
+        def delete() -> None:
+            self.classes = [one for one in self.classes if one.id != number]
+            self.marks = [(who, mark) for who, mark in self.marks if mark.class_id != number]
+
+        return self._act(client, sequence, delete)
+
+    def class_evidence(self) -> dict[int, tuple[int, bool]]:
+        with self.lock:
+            counts = {one.id: sum(mark.class_id == one.id for _, mark in self.marks) for one in self.classes}
+            return {number: (count, False) for number, count in counts.items()}
 
     def switch_import(self, is_on: bool, client: str, sequence: int) -> int:
         if self.imported is None:

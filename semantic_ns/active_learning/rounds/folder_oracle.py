@@ -17,6 +17,7 @@ from semantic_ns.datasets.training_labels import frame_names
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.images import read_label_image
+from semantic_ns.io.run_lengths import decode_coco
 from semantic_ns.io.text import read_json
 from semantic_ns.io.writing import write_errors_as_scene_error, write_json, write_png
 from semantic_ns.labels.taxonomy import VOID
@@ -27,6 +28,8 @@ RUN_FILE = "run.json"
 """File that says which run asks here."""
 TAKEN_FILE = "taken.json"
 """File that says at which step of the run each answer was taken, and up to which step answers were looked for."""
+MASKS = "masks"
+"""In an answer of a unit that has several classes: a list of pairs of a class and the run lengths of its pixels."""
 _ENDINGS = (".json", ".png")
 _LONGEST_SIDE_PX = 960
 _MOST_NUMBERS = 300
@@ -36,7 +39,9 @@ _HOW_TO_ANSWER = (
     "Give each unit (outlined and numbered in the picture; its number is the value of its pixels in the image of "
     f"units, 0 is not asked) a class, in {ANSWERS}/<name of the question> with one of two endings. .json: an object "
     'from numbers of units to names or ids of classes, such as {"1": "chair", "2": 20, "3": "void"}; units may be left '
-    "out and added later. .png: ids of classes for the whole frame, 8 or 16 bit grey; only pixels of units count."
+    'out and added later. A unit of several classes is {"masks": [["chair", runs], ["table", runs]]}: the run lengths '
+    "of COCO of each class over the whole frame, compressed or not; its other pixels are void. .png: ids of classes "
+    "for the whole frame, 8 or 16 bit grey; only pixels of units count."
 )
 
 
@@ -210,9 +215,12 @@ class FolderOracle:
         numbers = self._numbers(frame, asked)
         if path.suffix == ".json":
             classes = self._read_classes(path, len(asked))
+            masks = {place: found for place, found in classes.items() if isinstance(found, list)}
             table = np.full(len(asked) + 1, VOID, np.int16)
-            table[np.array([*classes], np.int64) + 1] = [*classes.values()]
-            return np.array([*classes], np.int64), table[numbers]
+            for place, found in classes.items():
+                table[place + 1] = VOID if isinstance(found, list) else found
+            labels = table[numbers]
+            return np.array([*classes], np.int64), self._with_masks(labels, numbers, masks, frame, path)
         ids = read_label_image(path)
         if ids.shape != numbers.shape:
             height, width = numbers.shape
@@ -223,29 +231,71 @@ class FolderOracle:
         ids = np.where(numbers > 0, self._dataset.undistorted(ids, frame), self._dataset.taxonomy.void_source_id)
         return np.arange(len(asked)), self._dataset.taxonomy.encode(ids, str(path))
 
-    def _read_classes(self, path: Path, num_asked: int) -> dict[int, int]:
-        """The class of each unit that a JSON file answers, by place."""
+    def _with_masks(
+        self,
+        labels: Int16[ndarray, "height width"],
+        numbers: Int64[ndarray, "height width"],
+        masks: dict[int, list[Any]],
+        frame: int,
+        path: Path,
+    ) -> Int16[ndarray, "height width"]:
+        """Labels with those of units that are answered pixel by pixel, by place."""
+        if not masks:
+            return labels
+        stored, (height, width) = self._dataset.parts_as_stored(numbers, frame), numbers.shape
+        taxonomy = self._dataset.taxonomy
+        ids = np.full(numbers.shape, taxonomy.void_source_id, np.int64)
+        for place, of_unit in masks.items():
+            for title, runs in of_unit:
+                number = self._class_of(title, path)
+                ids[_mask(runs, width, height, path) & (stored == place + 1)] = (
+                    taxonomy.void_source_id if number == VOID else taxonomy.source_ids[number]
+                )
+        found = taxonomy.encode(self._dataset.undistorted(ids, frame), str(path))
+        return np.where(np.isin(numbers, np.array([*masks]) + 1), found, labels).astype(np.int16)
+
+    def _read_classes(self, path: Path, num_asked: int) -> dict[int, int | list[Any]]:
+        """The class of each unit that a JSON file answers, by place, or a list of classes with their run lengths."""
         content = read_json(path)
         if not isinstance(content, dict):
             raise SceneError(f"Expected an object from numbers of units to classes in {path}, found none; write one.")
-        found = {}
+        found: dict[int, int | list[Any]] = {}
         for number, name in content.items():
             if not number.isdecimal() or not 1 <= int(number) <= num_asked:
                 raise SceneError(f"Expected units 1..{num_asked} in {path}, found {number!r}; see the image of units.")
-            found[int(number) - 1] = self._class_of(name, path)
+            masks = name.get(MASKS) if isinstance(name, dict) else None
+            found[int(number) - 1] = (
+                masks if isinstance(masks, list) and _are_masks(masks) else self._class_of(name, path)
+            )
         return found
 
     def _class_of(self, name: Any, path: Path) -> int:
         taxonomy = self._dataset.taxonomy
-        if name == "void" or name in taxonomy.void_source_ids:
+        is_word = isinstance(name, str | int)  # and no list, which is none of the ids
+        if is_word and (name == "void" or name in taxonomy.void_source_ids):
             return VOID
-        for known in (taxonomy.names, taxonomy.source_ids):
+        for known in (taxonomy.names, taxonomy.source_ids) if is_word else ():
             if name in known:
                 return known.index(name)
         raise SceneError(
-            f"Expected a name or id of a class of the scene, or void, in {path}, found {name!r}; the question lists "
-            "them."
+            f"Expected a name or id of a class of the scene, void, or {MASKS} in {path}, found {name!r:.60}; the "
+            "question lists them."
         )
+
+
+def _are_masks(values: list[Any]) -> bool:
+    return all(isinstance(one, list) and len(one) == 2 for one in values)
+
+
+def _mask(runs: Any, width: int, height: int, path: Path) -> ndarray:
+    try:
+        is_list = isinstance(runs, list) and all(isinstance(one, int) and not isinstance(one, bool) for one in runs)
+        return decode_coco(runs if is_list or isinstance(runs, str) else "?", width, height)
+    except ValueError as error:
+        raise SceneError(
+            f"Expected the run lengths of a mask of {width}x{height} pixels in {path}, found {error}; write it at the "
+            "size of the frame."
+        ) from error
 
 
 def _round_name(number: int) -> str:

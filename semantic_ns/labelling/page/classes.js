@@ -1,4 +1,4 @@
-// The list of classes: choose, find, add, lock, and a dialog to rename, recolour and merge.
+// The list of classes: choose, find, add, lock, and dialogs to rename, recolour, merge and delete.
 
 import { element, find, icon, swatch } from "./dom.js";
 import { addedId } from "./store.js";
@@ -24,6 +24,8 @@ export class ClassList {
     this.add.addEventListener("click", () => this.addTyped());
     this.dialog = find("class-dialog");
     find("class-form").addEventListener("submit", () => this.save());
+    find("class-delete").addEventListener("click", () => this.askToDelete());
+    find("delete-form").addEventListener("submit", () => this.deleteAsked());
   }
 
   // The ids of the classes of the keys 1 to 9: those that a person gave a key, and the first others in the list.
@@ -36,7 +38,7 @@ export class ClassList {
   }
 
   get keyPlace() {
-    return `sns-label keys ${this.store.state.key}`;
+    return `sns-label keys ${this.store.identity}`;
   }
 
   byKey(number) {
@@ -116,7 +118,7 @@ export class ClassList {
     this.add.textContent = `Add “${this.typed}”`;
   }
 
-  row({ id, name, color, is_locked: isLocked }, key) {
+  row({ id, name, color, is_locked: isLocked, is_void: isVoid }, key) {
     const isChosen = id === this.look.chosen;
     const main = element(
       "button",
@@ -127,6 +129,7 @@ export class ClassList {
       },
       swatch(color),
       element("span", { classes: "name", text: name }),
+      ...(isVoid ? [element("span", { classes: "void", text: "void" })] : []),
       element("span", { classes: "share", text: this.shareText(id) }),
       key > 0 ? element("kbd", { text: String(key) }) : element("span", { classes: "key-space" }),
     );
@@ -140,7 +143,7 @@ export class ClassList {
       },
       icon(isLocked ? "lock" : "unlock"),
     );
-    const editTitle = `Rename, recolour or merge ${name}`;
+    const editTitle = `Rename, recolour, merge or delete ${name}`;
     const edit = element(
       "button",
       { classes: "icon", attributes: { type: "button", title: editTitle, "aria-label": editTitle, "data-part": "edit" }, on: { click: () => this.edit(id) } },
@@ -197,6 +200,7 @@ export class ClassList {
     const others = this.store.classes.filter((one) => one.id !== id);
     const choices = others.map((one) => element("option", { text: one.name, attributes: { value: String(one.id) } }));
     find("class-into").replaceChildren(element("option", { text: "No other class", attributes: { value: "" } }), ...choices);
+    find("class-void").checked = Boolean(this.store.classOf(id).is_void);
     this.showParts(id);
     const digits = Array.from({ length: NUM_KEYS }, (_, place) => String(place + 1));
     find("class-key").replaceChildren(...["", ...digits].map((digit) => element("option", { text: digit || "None", attributes: { value: digit } })));
@@ -216,6 +220,36 @@ export class ClassList {
     find("class-parts").replaceChildren(...rows);
   }
 
+  // A class that nothing has is deleted at once; of another one it is asked what becomes of its marks. The server
+  // refuses a locked one.
+  askToDelete() {
+    const { id, name, num_marks: count, is_imported: isImported, is_locked: isLocked } = this.store.classOf(this.edited);
+    this.dialog.close();
+    // Marks that wait in this page are of it, too.
+    const waiting = this.store.queue.filter(({ body }) => this.store.resolve(body.mark?.class_id ?? body.class_id)?.id === id).length;
+    if (isLocked || !(count + waiting || isImported)) {
+      this.store.act("/api/classes", { action: "delete", id, with_marks: false });
+      return;
+    }
+    const marks = count + waiting === 1 ? "1 mark is" : `${count + waiting} marks are`;
+    find("delete-title").textContent = `Delete ${name}`;
+    find("delete-note").textContent = `${[...(count + waiting ? [marks] : []), ...(isImported ? ["imported labels are"] : [])].join(", and ")} of this class.`;
+    const others = this.store.classes.filter((one) => one.id !== id && typeof one.id === "number");
+    const choices = others.map((one) => element("option", { text: `become ${one.name}`, attributes: { value: String(one.id) } }));
+    find("delete-into").replaceChildren(element("option", { text: "are taken away", attributes: { value: "" } }), ...choices);
+    find("delete-dialog").showModal();
+  }
+
+  deleteAsked() {
+    const into = find("delete-into").value;
+    const id = this.edited;
+    if (into === "") this.store.act("/api/classes", { action: "delete", id, with_marks: true });
+    else {
+      this.store.act("/api/classes", { action: "merge", id, into: Number(into) });
+      if (this.look.chosen === id) this.choose(Number(into));
+    }
+  }
+
   save() {
     const id = this.edited;
     const before = this.store.classOf(id);
@@ -226,6 +260,8 @@ export class ClassList {
     if (key && Number(key) !== this.keyOf(id)) this.assignKey(id, Number(key));
     if (name && name !== before.name) this.store.act("/api/classes", { action: "rename", id, name });
     if (color !== before.color) this.store.act("/api/classes", { action: "recolor", id, color });
+    const isVoid = find("class-void").checked;
+    if (isVoid !== Boolean(before.is_void)) this.store.act("/api/classes", { action: "void", id, is_void: isVoid });
     if (into !== "") {
       this.store.act("/api/classes", { action: "merge", id, into: Number(into) });
       if (this.look.chosen === id) this.choose(Number(into));

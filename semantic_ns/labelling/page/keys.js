@@ -56,6 +56,7 @@ export const KEYS = [
     { key: "k", does: "skip-region", says: "Next region that is suggested" },
     { key: "y", does: "yes", says: "Answer with the class that is guessed" },
     { key: "u", does: "answer", says: "Answer with the chosen class" },
+    { key: "t", does: "painted", says: "Answer with what is painted, else void" },
   ]],
   ["Without a mouse", [
     { shown: ["Shift", "Arrows"], says: "Move the pointer by one brush" },

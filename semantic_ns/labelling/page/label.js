@@ -124,7 +124,7 @@ function choose(id) {
 }
 
 function rememberClass() {
-  if (typeof look.chosen === "number") localStorage.setItem(`sns-label class ${store.state.key}`, String(look.chosen));
+  if (typeof look.chosen === "number") localStorage.setItem(`sns-label class ${store.identity}`, String(look.chosen));
 }
 
 function setTool(shape) {
@@ -289,7 +289,8 @@ function showConnection() {
   showConnection.told = store.problem;
   showConnection.lasting?.remove();
   if (store.problem && store.problem !== "The server does not answer.") {
-    const made = toast(store.problem, "error", { isLasting: store.isOfAnother });
+    const offer = store.isOfAnother ? { text: "Reload", does: () => location.reload() } : null;
+    const made = toast(store.problem, "error", { isLasting: store.isOfAnother, offer });
     showConnection.lasting = store.isOfAnother ? made : null; // it holds for as long as that is so
   }
 }
@@ -297,6 +298,7 @@ function showConnection() {
 store.addEventListener("state", () => { if (find("strip").children.length) showState(); });
 store.addEventListener("connection", showConnection);
 store.addEventListener("error", (event) => toast(event.detail));
+store.addEventListener("lost", (event) => toast(event.detail, "error", { isLasting: true }));
 store.addEventListener("undo-refused", (event) => offerOthers(event.detail));
 store.addEventListener("notice", (event) => toast(event.detail, "info"));
 store.addEventListener("pending", () => { if (find("strip").children.length) showClasses(); view.request(); });
@@ -313,6 +315,12 @@ store.addEventListener("layers", (event) => {
   }
   if (item?.made) view.afterDraw(() => { timings.push(performance.now() - item.made); if (timings.length > 5000) timings.shift(); });
 });
+
+// What became of marks since the session was started with other photos, and of those that wait here.
+function tellStranded() {
+  for (const sentence of store.state.notices) toast(sentence, "info", { isLasting: true });
+  for (const { sentence, discard } of store.stranded) toast(sentence, "info", { isLasting: true, offer: { text: "Discard", does: discard } });
+}
 
 // Buttons
 
@@ -350,6 +358,7 @@ const actions = {
   free: toggleFree,
   yes: () => asking().answer(true),
   answer: () => asking().answer(false),
+  painted: () => questions.answerPainted(),
   skip: () => questions.skip(),
   "skip-region": () => regions.skip(),
   pan: () => { pointer.isSpaceHeld = true; pointer.updateCursor(); view.request(); },
@@ -425,6 +434,9 @@ function bindButtons() {
   button("previous", actions.previous, "Previous frame (←)");
   button("next", actions.next, "Next frame (→)");
   button("help", actions.help, "Keys (?)");
+  button("answer-guess", () => questions.answer(true), "Answer with the class that is guessed; a whole frame: with all labels shown (Y)");
+  button("answer-chosen", () => questions.answer(false), "Answer with the chosen class (U)");
+  button("answer-painted", actions.painted, "Answer with what is painted in what is asked; the rest of it is void (T)");
   button("only", actions.only, "Only this class (O)");
   button("import", () => store.act("/api/import", { is_on: !store.state.import.is_on }), "Imported labels count, or not");
   button("suggest", () => {
@@ -453,7 +465,7 @@ async function main() {
   const { width } = store.state.frames[0];
   tool.radius ??= Math.max(2, Math.round(width / 45));
   tool.clickRadius ??= Math.max(1, Math.round(width / 160));
-  const remembered = localStorage.getItem(`sns-label class ${store.state.key}`);
+  const remembered = localStorage.getItem(`sns-label class ${store.identity}`);
   const before = remembered === null ? null : store.resolve(Number(remembered));
   look.chosen = (before ?? store.classes[0])?.id ?? null;
   document.querySelector("[data-tool=segment]").hidden = !segments.isOffered;
@@ -463,6 +475,7 @@ async function main() {
   showTool();
   showConnection();
   questions.start();
+  tellStranded();
   view.canvas.focus({ preventScroll: true });
   document.documentElement.dataset.ready = "true";
 }

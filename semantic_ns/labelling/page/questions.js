@@ -72,7 +72,7 @@ export class Questions {
       const guess = this.store.resolve(unit.guess);
       const says = guess ? [swatch(guess.color), document.createTextNode(` ${guess.name}? ${percent(unit.share)}`)] : [document.createTextNode("No guess")];
       const where = question.is_of_frame ? "whole frame" : `${unit.number} of ${question.num_units}`;
-      const title = question.is_of_frame ? `${question.name}: Y answers with all labels shown, for good` : question.name;
+      const title = question.is_of_frame ? `${question.name}: Y answers with all labels shown, T with what is painted, for good` : question.name;
       const button = element(
         "button",
         { attributes: { type: "button", title }, on: { click: () => this.goToUnit(one) } },
@@ -83,6 +83,10 @@ export class Questions {
       return element("li", {}, button);
     });
     find("questions").replaceChildren(...rows);
+    const isOfFrame = Boolean(this.current?.question.is_of_frame);
+    find("answers").hidden = !this.current;
+    find("answer-guess").firstChild.textContent = isOfFrame ? "All shown " : "Guess ";
+    find("answer-chosen").hidden = isOfFrame;
   }
 
   async goToUnit(one) {
@@ -147,11 +151,25 @@ export class Questions {
       return;
     }
     if (question.is_of_frame && !isGuess) {
-      this.report("The question is about the whole frame: label it, and press Y when its labels are right. That is final.");
+      this.report("The question is about the whole frame: press Y when all labels shown are right, or T to answer with what is painted alone. That is final.");
       return;
     }
+    this.send(question.is_of_frame ? {} : { class_id });
+  }
+
+  // Answer with what is painted in what is asked: nothing else of it is said.
+  answerPainted() {
+    if (!this.current) {
+      this.next();
+      return;
+    }
+    this.send({ painted: true });
+  }
+
+  send(said) {
+    const { question, unit } = this.current;
     this.sent.add(keyOf(this.current));
-    this.store.act("/api/answer", { question: question.name, unit: unit.number, ...(question.is_of_frame ? {} : { class_id }) }, performance.now());
+    this.store.act("/api/answer", { question: question.name, run: question.run, unit: unit.number, ...said }, performance.now());
     this.next();
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.load(), REST_MS);

@@ -24,6 +24,7 @@ export class Store extends EventTarget {
     this.state = null;
     this.shown = 0;
     this.queue = [];
+    this.unplaced = []; // marks that wait, on photos that the session does not have now
     this.inFlight = null;
     this.takenBack = []; // what was undone, the last one at the end: a mark that was never sent, or null for what the server took back
     this.added = new Map(); // ids of classes by what stood for them until the server had numbered them
@@ -110,29 +111,66 @@ export class Store extends EventTarget {
 
   // The queue
 
+  // Of the key of a session, what stays when its photos are others.
+  get identity() {
+    return this.state.key.split("-")[0];
+  }
+
   get place() {
-    return `sns-label ${this.state.key} `;
+    return `sns-label ${this.identity} `;
   }
 
   readQueue() {
     for (const name of Object.keys(localStorage).filter((one) => one.startsWith(this.place)).sort()) {
       try {
-        this.queue.push(...JSON.parse(localStorage.getItem(name)));
+        for (const item of JSON.parse(localStorage.getItem(name)).items) this.put(item);
       } catch { /* not ours */ }
       localStorage.removeItem(name);
     }
     this.saveQueue();
   }
 
+  // Frames may have other numbers now than when a mark was drawn: it belongs to its photo.
+  put(item) {
+    item.hasWaited = true;
+    const { mark } = item.body;
+    const frame = mark ? this.state.frames.findIndex(({ id }) => id === item.photo.id) : 0;
+    // What was done after such a mark may take it back, and nothing else.
+    const isBehind = ["/api/undo", "/api/redo"].includes(item.path) && this.unplaced.some(({ client }) => client === item.client);
+    if (frame < 0 || isBehind) this.unplaced.push(item);
+    else this.queue.push(mark ? { ...item, body: { ...item.body, mark: { ...mark, frame } } } : item);
+  }
+
   saveQueue() {
     const name = this.place + this.client;
+    const items = [...this.queue, ...this.unplaced].map(({ made, ...kept }) => kept);
     try {
-      if (this.queue.length) localStorage.setItem(name, JSON.stringify(this.queue.map(({ made, ...kept }) => kept)));
+      if (items.length) localStorage.setItem(name, JSON.stringify({ scene: this.state.scene, items }));
       else localStorage.removeItem(name);
     } catch {
       this.emit("error", "The browser has no room to keep unsent marks; leave this page open until they are saved.");
     }
     this.emit("connection");
+  }
+
+  // What waits in this browser and cannot be sent now: a sentence for each reason, and how to give it up.
+  get stranded() {
+    const found = [];
+    if (this.unplaced.length) {
+      const names = [...new Set(this.unplaced.filter(({ photo }) => photo).map(({ photo }) => photo.name))];
+      const some = names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${names.length - 3} more` : "");
+      const sentence = `${marksOf(this.unplaced.filter(({ photo }) => photo).length)} in this browser on photos that the session does not have now (${some}); sent when the photos are back.`;
+      found.push({ sentence, discard: () => { this.unplaced = []; this.saveQueue(); } });
+    }
+    for (const name of Object.keys(localStorage)) {
+      if (!/^sns-label [0-9a-f]{16} /.test(name) || name.startsWith(this.place)) continue;
+      try {
+        const { scene, items } = JSON.parse(localStorage.getItem(name));
+        const sentence = `${marksOf(items.length)} in this browser for another session, of ${scene}; sent when that one is open at this address.`;
+        found.push({ sentence, discard: () => localStorage.removeItem(name) });
+      } catch { /* not ours */ }
+    }
+    return found;
   }
 
   act(path, body, made = 0) {
@@ -145,7 +183,10 @@ export class Store extends EventTarget {
     } else {
       this.takenBack = []; // as the server does
     }
-    return this.push({ client: this.client, sequence: nextSequence(), path, body, made });
+    const item = { client: this.client, sequence: nextSequence(), path, body, made };
+    if (body.mark) item.photo = this.state.frames[body.mark.frame];
+    if (body.view) item.cameras = this.state.cameras;
+    return this.push(item);
   }
 
   push(item) {
@@ -157,7 +198,9 @@ export class Store extends EventTarget {
   }
 
   // A mark may be of a class that waits before it: the server then knows the class by the action that adds it.
-  bodyOf({ body }) {
+  // It also says what it was drawn on, which may be another picture or surface once somebody answers.
+  bodyOf({ body: drawn, photo, cameras }) {
+    const body = { ...drawn, ...(photo && { picture: photo.picture }), ...(cameras && { cameras }) };
     const addedBy = ADDED.exec(body.mark?.class_id)?.[1];
     return addedBy ? { ...body, mark: { ...body.mark, class_id: null }, added_by: Number(addedBy) } : body;
   }
@@ -187,14 +230,17 @@ export class Store extends EventTarget {
       } catch (error) {
         if (!(error instanceof Refused)) {
           this.inFlight = null;
+          item.hasWaited = true;
           this.fail(error);
           await this.rest(turn++);
           continue;
         }
         if (item.path === "/api/undo") this.takenBack.splice(this.takenBack.lastIndexOf(null) >>> 0, 1);
-        this.emit(item.path === "/api/undo" ? "undo-refused" : "error", error.message);
+        if (item.hasWaited && item.photo) this.emit("lost", `A mark on ${item.photo.name} that waited was not taken. ${error.message}`);
+        else this.emit(item.path === "/api/undo" ? "undo-refused" : "error", error.message);
       }
       turn = 0;
+      if (!answer && item.photo) this.dropUndoOf(item);
       if (answer?.added !== undefined) this.added.set(addedId(item), answer.added);
       this.finish(item);
       this.recover();
@@ -204,6 +250,20 @@ export class Store extends EventTarget {
       this.emit("done", item);
     }
     this.isPumping = false;
+  }
+
+  // An undo that waits behind a mark that was refused was meant for that one: it would take back another action.
+  dropUndoOf(item) {
+    let depth = 0;
+    for (const later of this.queue.slice(1).filter(({ client }) => client === item.client)) {
+      if (later.path === "/api/redo") return;
+      if (later.path !== "/api/undo") depth++;
+      else if (!later.body.revision && depth-- === 0) {
+        this.queue.splice(this.queue.indexOf(later), 1);
+        this.takenBack.splice(this.takenBack.indexOf(null) >>> 0, 1);
+        return;
+      }
+    }
   }
 
   finish(item) {
@@ -341,6 +401,10 @@ export class Store extends EventTarget {
     const items = this.queue.filter(({ path, body }) => path === "/api/classes" && body.action === "add");
     return items.map((item) => ({ id: addedId(item), name: item.body.name, color: item.body.color ?? "#888888", is_locked: false, merged_into: null }));
   }
+}
+
+function marksOf(count) {
+  return count === 1 ? "1 mark waits" : `${count} marks wait`;
 }
 
 export function addedId({ sequence }) {
