@@ -23,10 +23,10 @@ from semantic_ns.many_scenes.pairs import Draw, pair
 from semantic_ns.many_scenes.samples import Augmentation, TargetSample, draw_sample
 from semantic_ns.many_scenes.scene_frames import SceneFrames
 from semantic_ns.many_scenes.shelf import SCENE, SHELF, SceneShelf
-from semantic_ns.many_scenes.source_selection import Selection
+from semantic_ns.many_scenes.source_selection import Selection, SelectionRule
 from semantic_ns.many_scenes.views import reduced_size
 from semantic_ns.multi_view.kept_stereo import KeptStereo
-from semantic_ns.multi_view.stereo import DepthSource, with_depth_from
+from semantic_ns.multi_view.stereo import DepthSource, StereoSettings, with_depth_from
 
 SAMPLE = "sample"
 """Batch: the `TargetSample` of a training step."""
@@ -135,6 +135,10 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
     dataparser: ManyScenesDataParser
     scores_many_scenes = True
     _has_told_of_cache = False
+    range_m: tuple[float, float] | None = None
+    """Nearest and farthest depth of the run in metres, if an option gives them. Sources of training targets are then
+    chosen for these depths, as those of scored images are, and stereo looks for no others; without them for those of
+    rooms."""
 
     def __init__(
         self,
@@ -195,7 +199,8 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
 
     @cached_property
     def _stereo(self) -> KeptStereo:
-        kept = KeptStereo()
+        settings = StereoSettings()
+        kept = KeptStereo(settings=settings if self.range_m is None else settings.within(*self.range_m))
         announce(
             "many scenes",
             "depth by multi-view stereo trains geometry; it is computed when a scene is first trained on, which takes "
@@ -214,7 +219,7 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
             config.targets_per_step,
             config.train_sources,
             augmentation,
-            config.source_selection,
+            SelectionRule(config.source_selection, *(self.range_m or ())),
         ).with_camera_noise(config.train_camera_noise, seed + _OTHER_DRAWS)
         return sample, {SAMPLE: sample}
 

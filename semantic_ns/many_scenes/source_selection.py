@@ -1,5 +1,6 @@
 """Which frames of a scene serve as sources of a target view."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -13,8 +14,25 @@ from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sw
 Selection = Literal["coverage", "nearest", "published"]
 SAME_POSE_M = 1e-6
 """Cameras that differ by less than this, in metres and in their rotation matrices, are the same image."""
+NEAR_M, FAR_M = 0.3, 8.0
+"""Depths of rooms in metres, between which sources are compared where nobody says how far a run looks."""
 _PROBE_DEPTHS = 3
 _PROBE_GRID = (9, 12)
+
+
+@dataclass(frozen=True)
+class SelectionRule:
+    """By which rule, and for which depths, the sources of a training target are chosen, see `select_sources`.
+
+    Attributes:
+        selection: the rule.
+        near: nearest depth in metres.
+        far: farthest depth in metres.
+    """
+
+    selection: Selection = "coverage"
+    near: float = NEAR_M
+    far: float = FAR_M
 
 
 def _probes(near: float, far: float) -> tuple[Float[Tensor, "probes 2"], Float[Tensor, "probes"]]:
@@ -94,8 +112,8 @@ def select_sources(
     target: ViewCameras,
     sources: ViewCameras,
     count: int,
-    near: float = 0.3,
-    far: float = 8.0,
+    near: float = NEAR_M,
+    far: float = FAR_M,
     selection: Selection = "coverage",
 ) -> Int64[Tensor, "count"]:
     """The sources of a target, never the target itself.
