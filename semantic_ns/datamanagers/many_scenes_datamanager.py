@@ -53,7 +53,7 @@ class ManyScenesDataManagerConfig(FullImageDatamanagerConfig):
     source_selection: Selection = "coverage"
     """Rule by which source frames are chosen from a random half of the frames: coverage adds the frame that shows most
     of what the others show not at all or from another side, nearest takes the closest ones. published takes random ones
-    of the nearest n or 1.5 n cameras, as the released code of GSNeRF does."""
+    of the nearest n or 1.5 n cameras, as the released code of GSNeRF does; inverted-poses with its wrong places."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """How scenes are changed for training, so that there seem to be more of them; a single scene stays as it is."""
     depth: DepthSource = "scene-or-stereo"

@@ -124,8 +124,8 @@ def draw_sample(
         num_targets: number of targets; fewer in a scene that has not as many frames beside the sources.
         counts: least and largest number of sources; drawn uniformly, as far as the scene has as many frames.
         augmentation: how the scene is changed; None leaves it.
-        rule: how sources are chosen from a random half of the frames, by default as `SelectionRule` says; published:
-            see `draw_published_sources`.
+        rule: how sources are chosen from a random half of the frames, by default as `SelectionRule` says; published
+            and inverted-poses: see `draw_published_sources`.
 
     Raises:
         SceneError: if the scene has fewer frames beside the target than the least number of sources.
@@ -154,14 +154,14 @@ def _sources(
 ) -> Int64[Tensor, "count"]:
     """Sources from a random half of the frames, so that a target is not always seen from the same ones.
 
-    The rule `published` has random draws of its own.
+    The rules of the released code have random draws of their own.
     """
     camera = cameras[torch.tensor([target])]
     others = (~are_same_image(camera, cameras)).nonzero()[:, 0]
     least, largest = counts
     count = int(torch.randint(least, max(least, min(largest, len(others))) + 1, (), generator=generator))
-    if rule.selection == "published":
-        return draw_published_sources(camera, cameras, count, generator)
+    if rule.selection in ("published", "inverted-poses"):
+        return draw_published_sources(camera, cameras, count, generator, rule.selection)
     size = min(len(others), max(count, len(others) // 2))
     pool = others[torch.randperm(len(others), generator=generator)[:size]]
     return pool[select_sources(camera, cameras[pool], count, rule.near, rule.far, rule.selection)]

@@ -89,6 +89,19 @@ def test_sources_are_chosen_for_the_depths_of_the_rule_from_the_same_half_of_the
     assert changed > 3
 
 
+def test_samples_by_inverted_poses_have_sources_whose_inverse_pose_has_one_of_the_nearest_centres(
+    views: SceneViews,
+) -> None:
+    centres = torch.linalg.inv(views.cameras.c2w)[:, :3, 3]
+    order = (centres - centres[3]).norm(dim=-1).argsort().tolist()[1:]
+    found = set()
+    for seed in range(60):
+        found |= set(
+            numbers_of(draw_sample(views, 3, seed, 1, (4, 4), rule=SelectionRule("inverted-poses")).sources, views)
+        )
+    assert found == set(order[:6])
+
+
 def test_frames_of_a_sample_are_those_of_the_scene(views: SceneViews) -> None:
     sample = draw_sample(views, 3, 5, 3, (3, 3))
     for frames in (sample.sources, sample.targets):
