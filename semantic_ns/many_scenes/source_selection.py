@@ -127,9 +127,11 @@ def select_sources(
     after the other: the one that adds most to how well the points of :func:`shown_probes` are shown, in the mean, by
     the best source and, with half the weight, by the second best, less a tenth of its pose distance; the order of the
     result is that of the choice. `published` takes those whose centres are nearest, wherever they look (Chou et al.
-    2024). `inverted-poses` takes those with the nearest -R^T t, as their released code does: this is the centre of a
-    camera only where poses lead from the world to the camera, and those at hand lead back. It depends on the origin of
-    the world, which is that of the scene here.
+    2024, released code).
+
+    `inverted-poses` takes those with the nearest -R^T t, as that code does: it is the centre of a camera only where
+    poses lead from the world to the camera, and those at hand lead back. It depends on the origin of the world, which
+    is that of the scene here.
 
     Args:
         target: one camera.

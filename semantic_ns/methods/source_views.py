@@ -49,9 +49,9 @@ class SourceViewsConfig(ModelConfig):
     num_source_views: int = 3
     """Number of source frames from which an image is rendered. It can be changed at any time."""
     source_selection: Selection = "coverage"
-    """Rule by which source frames are chosen: coverage adds the one that shows most of what others show not at all or
-    from another side, nearest takes the closest ones by place and direction, published by place alone, inverted-poses
-    by -R^T t, which the released code of GSNeRF takes for the place."""
+    """Rule by which source frames are chosen: coverage adds the frame that shows most of what the others show not at
+    all or from another side, nearest takes the closest ones by place and direction, published by place alone,
+    inverted-poses by -R^T t, which the released code of GSNeRF takes for the place."""
     use_source_labels: bool = True
     """Carry over the labels of source frames that have some. Scores without labels of the scene need False."""
     near_plane: float | None = None
