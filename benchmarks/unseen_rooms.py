@@ -5,8 +5,10 @@ the same sources and the same images: the model, what can be done without one (a
 a constant depth, a plane sweep on colours), what can be done with parts of it, and oracles that see the target's true
 depth or image. Scores: pooled `miou_present` (classes with ground truth in any scored image), pixel accuracy, fwIoU;
 depth L1, AbsRel and d<1.25 of planar depth in metres, pooled over pixels; mean PSNR over images, over all pixels and
-over those that a source truly sees. The JSON file has more: mean IoU by its other rule, mean accuracy of classes, IoU
-of all things and of wall, floor and ceiling merged (void left out), depth of both, d<1.25^2 and d<1.25^3.
+over those that a source truly sees. The JSON file has more: mean IoU by its other rules (`miou`: over classes with
+ground truth or prediction; `miou_per_image`: mean over images of the mean IoU over the classes of that image), mean
+accuracy of classes, IoU of all things and of wall, floor and ceiling merged (void left out), depth of both, d<1.25^2
+and d<1.25^3.
 
 Whether a source sees a pixel is known where the depth of both is; other pixels count neither as seen nor as unseen.
 What is not predicted is wrong.
@@ -157,9 +159,8 @@ class Table:
     def _count(self, name: str, predicted: Tensor, truth: Tensor) -> None:
         # What is not predicted must count as wrong: the class after the true one.
         wrong = (truth + 1) % self.num_classes
-        counted = confusion_matrix(predicted.where(predicted >= 0, wrong), truth, self.num_classes)
         row = self.rows[name]
-        row.confusion = counted if row.confusion is None else row.confusion + counted
+        row.add_classes(confusion_matrix(predicted.where(predicted >= 0, wrong), truth, self.num_classes))
         # And in the other group than the true one.
         group = self._is_thing.long()
         true_group = group[truth.clamp(min=0)]

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from semantic_ns.evaluation.depth import DepthSums
-from semantic_ns.evaluation.metrics import segmentation_scores
+from semantic_ns.evaluation.metrics import ImageMious, image_miou, segmentation_scores
 
 MIN_SHARE = 0.005
 """Classes that cover at least this share of the scored pixels are averaged once more by themselves."""
@@ -54,6 +54,12 @@ class Row:
     errors: "defaultdict[str, DepthErrors]" = field(default_factory=lambda: defaultdict(DepthErrors))
     psnr: list[float] = field(default_factory=list)
     psnr_seen: list[float] = field(default_factory=list)
+    image_mious: ImageMious = field(default_factory=ImageMious)
+
+    def add_classes(self, counted: Int64[Tensor, "classes classes"]) -> None:
+        """Add the classes of one image by its confusion matrix."""
+        self.image_mious += image_miou(counted)
+        self.confusion = counted if self.confusion is None else self.confusion + counted
 
     def scores(self) -> dict[str, float]:
         """Scores by name, of what was predicted."""
@@ -65,6 +71,7 @@ class Row:
             found |= {"miou_present": scores.miou_present, "accuracy": scores.pixel_accuracy, "fwiou": scores.fwiou}
             found["miou_of_frequent"] = float(iou.mean())
             found |= {"miou": scores.miou, "class_accuracy": scores.class_accuracy}
+            found["miou_per_image"] = self.image_mious.mean()
         if self.groups is not None and bool(self.groups.any()):
             found["iou_of_stuff"], found["iou_of_things"] = segmentation_scores(self.groups).class_iou
         if self.depth.num_pixels:

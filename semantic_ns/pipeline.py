@@ -44,6 +44,11 @@ MIOU_RULE = (
     "one confusion matrix over all scored pixels of all evaluated images; "
     "miou: mean IoU over classes with ground truth or prediction; miou_present: over classes with ground truth"
 )
+IMAGE_MIOU_RULE = (
+    f"{MIOU_RULE}; miou_per_image: mean over images of the mean IoU over the classes with ground truth in that image, "
+    "images without any left out"
+)
+"""How the means of IoU are taken where each image is also scored by itself."""
 
 _SOURCES = "sources"
 """Score: what a model saw of a scene to render its images."""
@@ -338,7 +343,7 @@ class SemanticPipeline(VanillaPipeline):
         said = {name: str(metadata[name]) for name in (keys.SPLIT, keys.VOID_RULE) if name in metadata}
         if can(self.model, "renders_from_sources"):
             said[_SOURCES] = cast(Any, self.model).sources_sentence()
-        return said | {"miou_rule": MIOU_RULE}
+        return said | {"miou_rule": IMAGE_MIOU_RULE}
 
 
 def _before_each_step(function: Callable[[int], None]) -> TrainingCallback:

@@ -27,7 +27,7 @@ from support.registered import SMALL, configured
 
 HEIGHT, WIDTH = 2, 4
 METRES_PER_UNIT = 2.0
-POOLED = {"miou", "miou_present", "class_accuracy", "pixel_accuracy", "fwiou"}
+POOLED = {"miou", "miou_present", "miou_per_image", "class_accuracy", "pixel_accuracy", "fwiou"}
 RULES = {"split", "void_rule", "miou_rule"}
 WORST = {"worst_miou_present", "worst_depth_l1"}
 TIMES = {"num_rays_per_sec", "fps"}
@@ -138,6 +138,7 @@ def test_ns_eval_gets_every_score_the_split_and_the_rules() -> None:
     assert results["num_images"] == 2
     assert results["split"] == FakeEvalDataset.metadata["split"]
     assert results["void_rule"] == FakeEvalDataset.metadata["void_rule"]
+    assert all(f"{name}: " in results["miou_rule"] for name in ("miou", "miou_present", "miou_per_image"))
 
 
 def test_pooled_scores_count_all_pixels_while_psnr_stays_a_mean_over_images() -> None:
@@ -145,6 +146,7 @@ def test_pooled_scores_count_all_pixels_while_psnr_stays_a_mean_over_images() ->
     assert results["iou/wall"] == pytest.approx(10 / 14)  # 2 rows x (4 + 1) right, 2 x 2 false, void left out
     assert results["iou/lamp"] == 0
     assert results["miou"] == pytest.approx(5 / 14)
+    assert results["miou_per_image"] == pytest.approx((1 + (1 / 3 + 0) / 2) / 2)
     assert results["pixel_accuracy"] == pytest.approx(10 / 14)
     assert results["psnr"] == pytest.approx(15)
 

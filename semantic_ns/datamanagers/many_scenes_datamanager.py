@@ -23,10 +23,10 @@ from semantic_ns.many_scenes.pairs import Draw, pair
 from semantic_ns.many_scenes.samples import Augmentation, TargetSample, draw_sample
 from semantic_ns.many_scenes.scene_frames import SceneFrames
 from semantic_ns.many_scenes.shelf import SCENE, SHELF, SceneShelf
-from semantic_ns.many_scenes.source_selection import Selection
+from semantic_ns.many_scenes.source_selection import Selection, SelectionRule
 from semantic_ns.many_scenes.views import reduced_size
 from semantic_ns.multi_view.kept_stereo import KeptStereo
-from semantic_ns.multi_view.stereo import DepthSource, with_depth_from
+from semantic_ns.multi_view.stereo import DepthSource, StereoSettings, with_depth_from
 
 SAMPLE = "sample"
 """Batch: the `TargetSample` of a training step."""
@@ -55,7 +55,7 @@ class ManyScenesDataManagerConfig(FullImageDatamanagerConfig):
     source_selection: Selection = "coverage"
     """Rule by which source frames are chosen from a random half of the frames: coverage adds the frame that shows most
     of what the others show not at all or from another side, nearest takes the closest ones. published takes random ones
-    of the nearest n or 1.5 n cameras, as the released code of GSNeRF does."""
+    of the nearest n or 1.5 n cameras, as the released code of GSNeRF does; inverted-poses with its wrong places."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """How scenes are changed for training, so that there seem to be more of them; a single scene stays as it is."""
     depth: DepthSource = "scene-or-stereo"
@@ -139,6 +139,10 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
     num_source_views: int | None = None
     """Number of source frames from which the model renders an image, where that is known."""
     _has_told_of_cache = False
+    range_m: tuple[float, float] | None = None
+    """Nearest and farthest depth of the run in metres, if an option gives them. Sources of training targets are then
+    chosen for these depths, as those of scored images are, and stereo looks for no others; without them for those of
+    rooms."""
 
     def __init__(
         self,
@@ -215,7 +219,8 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
 
     @cached_property
     def _stereo(self) -> KeptStereo:
-        kept = KeptStereo()
+        settings = StereoSettings()
+        kept = KeptStereo(settings=settings if self.range_m is None else settings.within(*self.range_m))
         announce(
             "many scenes",
             "depth by multi-view stereo trains geometry; it is computed when a scene is first trained on, which takes "
@@ -234,7 +239,7 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
             self._targets_per_step,
             self._train_sources,
             augmentation,
-            config.source_selection,
+            SelectionRule(config.source_selection, *(self.range_m or ())),
         ).with_camera_noise(config.train_camera_noise, seed + _OTHER_DRAWS)
         return sample, {SAMPLE: sample}
 

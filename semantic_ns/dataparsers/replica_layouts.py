@@ -92,6 +92,7 @@ _SEMANTIC_NERF = ReplicaLayout(
     label="semantic_class/semantic_class_",
     trajectory="traj_w_c.txt",
     signs=(("traj_w_c.txt",),),
+    num_parameter_folders=1,
     depth_metres_per_unit=MILLIMETRE,
 )
 _VMAP = replace(_SEMANTIC_NERF, name="vMAP", depth_metres_per_unit=None)

@@ -1,4 +1,4 @@
-"""Running sums of one evaluation: what `ns-eval` pools over images instead of averaging per image."""
+"""Running sums of one evaluation: what `ns-eval` pools over images instead of averaging per image, and one mean."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from semantic_ns.evaluation.calibration import CalibrationSums, calibration_sums
 from semantic_ns.evaluation.depth import DepthSums, depth_sums
-from semantic_ns.evaluation.metrics import confusion_matrix, missed_pixels, segmentation_scores
+from semantic_ns.evaluation.metrics import ImageMious, confusion_matrix, image_miou, missed_pixels, segmentation_scores
 from semantic_ns.evaluation.worst_images import ImageScores
 from semantic_ns.labels.taxonomy import VOID
 
@@ -35,6 +35,7 @@ class SceneAccumulator:
         """Forget all images."""
         self._confusion = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64)
         self._missed = torch.zeros(self.num_classes, dtype=torch.int64)
+        self._image_mious = ImageMious()
         self._has_labels = False
         self.calibration = CalibrationSums()
         self._has_confidence = False
@@ -76,9 +77,12 @@ class SceneAccumulator:
             image.add_labels(labels, target)
         self._has_labels = True
         target = target.to(labels.device)
-        self._missed += missed_pixels(labels, target, self.num_classes).cpu()
+        missed = missed_pixels(labels, target, self.num_classes).cpu()
         answered = target.masked_fill(labels == VOID, VOID)
-        self._confusion += confusion_matrix(labels, answered, self.num_classes).cpu()
+        confusion = confusion_matrix(labels, answered, self.num_classes).cpu()
+        self._image_mious += image_miou(confusion, missed)
+        self._missed += missed
+        self._confusion += confusion
         if confidence is not None:
             self._has_confidence = True
             self.calibration += calibration_sums(confidence, labels == target, target != VOID)
@@ -109,6 +113,7 @@ class SceneAccumulator:
         for part in parts:
             total._confusion += part._confusion
             total._missed += part._missed
+            total._image_mious += part._image_mious
             total.calibration += part.calibration
             total._depth += part._depth
             total._squared_error += part._squared_error
@@ -127,9 +132,10 @@ class SceneAccumulator:
             class_names: The C names, for the keys `iou/<name>` of classes with ground truth or prediction.
 
         Returns:
-            `miou miou_present class_accuracy pixel_accuracy fwiou iou/<name>` when labels were added, `ece` (expected
-            calibration error) when their confidence was, `psnr_pooled` when colours were and `depth_l1 depth_rel
-            depth_delta1` when depth was.
+            `miou miou_present miou_per_image class_accuracy pixel_accuracy fwiou iou/<name>` when labels were added,
+            `ece` (expected calibration error) when their confidence was, `psnr_pooled` when colours were and `depth_l1
+            depth_rel depth_delta1` when depth was. Of these `miou_per_image` alone is a mean over images, see
+            `ImageMious`.
         """
         result = self._label_scores(class_names) if self._has_labels else {}
         if self._has_confidence:
@@ -145,6 +151,7 @@ class SceneAccumulator:
         result = {
             "miou": scores.miou,
             "miou_present": scores.miou_present,
+            "miou_per_image": self._image_mious.mean(),
             "class_accuracy": scores.class_accuracy,
             "pixel_accuracy": scores.pixel_accuracy,
             "fwiou": scores.fwiou,

@@ -5,7 +5,7 @@ truth (-1) is never counted. With `row_c = sum_p M[c, p]` and `col_c = sum_g M[g
 `IoU_c = M[c, c] / (row_c + col_c - M[c, c])`.
 
 The matrix is summed over all pixels of all evaluated images before any score is taken: a mean of per-image scores is
-another number.
+another number, see `ImageMious`.
 """
 
 import math
@@ -67,6 +67,27 @@ def confusion_matrix(
     return counts.view(num_classes, num_classes)
 
 
+@dataclass(frozen=True)
+class ImageMious:
+    """The other mean IoU in use: that of each image over the classes of its own ground truth, averaged over images.
+
+    Generalisable methods report it (S-Ray, Liu et al. 2023; GSNeRF, Chou et al. 2024). Their released code counts an
+    image without ground truth as 0; here it is left out. Those of several images add up.
+    """
+
+    total: float = 0.0
+    """Sum over images of their `SegmentationScores.miou_present`."""
+    num_images: int = 0
+    """Number of images with ground truth."""
+
+    def __add__(self, other: "ImageMious") -> "ImageMious":
+        return ImageMious(self.total + other.total, self.num_images + other.num_images)
+
+    def mean(self) -> float:
+        """The mean over images; NaN without any."""
+        return self.total / self.num_images if self.num_images else math.nan
+
+
 def missed_pixels(
     prediction: Integer[Tensor, "*pixels"], target: Integer[Tensor, "*pixels"], num_classes: int
 ) -> Int64[Tensor, "classes"]:
@@ -110,3 +131,11 @@ def segmentation_scores(
         fwiou=float((share * iou[present]).sum()) if bool(present.any()) else math.nan,
         class_iou=tuple(iou.tolist()),
     )
+
+
+def image_miou(
+    confusion: Int64[Tensor, "classes classes"], missed: Int64[Tensor, "classes"] | None = None
+) -> ImageMious:
+    """The mean IoU of one image by its own counts, see `segmentation_scores`."""
+    miou = segmentation_scores(confusion, missed).miou_present
+    return ImageMious() if math.isnan(miou) else ImageMious(miou, 1)

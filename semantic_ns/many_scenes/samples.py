@@ -10,7 +10,7 @@ from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.many_scenes.camera_noise import turned
 from semantic_ns.many_scenes.scene_frames import AnyViews
 from semantic_ns.many_scenes.source_selection import (
-    Selection,
+    SelectionRule,
     are_same_image,
     draw_published_sources,
     pose_distances,
@@ -113,7 +113,7 @@ def draw_sample(
     num_targets: int,
     counts: tuple[int, int],
     augmentation: Augmentation | None = None,
-    selection: Selection = "coverage",
+    rule: SelectionRule | None = None,
 ) -> TargetSample:
     """Targets and sources of a training step; a pure function of its arguments.
 
@@ -124,14 +124,14 @@ def draw_sample(
         num_targets: number of targets; fewer in a scene that has not as many frames beside the sources.
         counts: least and largest number of sources; drawn uniformly, as far as the scene has as many frames.
         augmentation: how the scene is changed; None leaves it.
-        selection: rule by which sources are chosen from a random half of the frames; published: see
-            `draw_published_sources`.
+        rule: how sources are chosen from a random half of the frames, by default as `SelectionRule` says; published
+            and inverted-poses: see `draw_published_sources`.
 
     Raises:
         SceneError: if the scene has fewer frames beside the target than the least number of sources.
     """
     generator = torch.Generator().manual_seed(seed)
-    sources = _sources(views.cameras, target, counts, selection, generator)
+    sources = _sources(views.cameras, target, counts, rule or SelectionRule(), generator)
     targets = _targets(views.cameras, target, sources, num_targets, generator)
     sample = TargetSample(Frames.of(views, sources), Frames.of(views, targets))
     return sample if augmentation is None else _augmented(sample, augmentation, generator)
@@ -150,21 +150,21 @@ def _targets(
 
 
 def _sources(
-    cameras: ViewCameras, target: int, counts: tuple[int, int], selection: Selection, generator: torch.Generator
+    cameras: ViewCameras, target: int, counts: tuple[int, int], rule: SelectionRule, generator: torch.Generator
 ) -> Int64[Tensor, "count"]:
     """Sources from a random half of the frames, so that a target is not always seen from the same ones.
 
-    The rule `published` has random draws of its own.
+    The rules of the released code have random draws of their own.
     """
     camera = cameras[torch.tensor([target])]
     others = (~are_same_image(camera, cameras)).nonzero()[:, 0]
     least, largest = counts
     count = int(torch.randint(least, max(least, min(largest, len(others))) + 1, (), generator=generator))
-    if selection == "published":
-        return draw_published_sources(camera, cameras, count, generator)
+    if rule.selection in ("published", "inverted-poses"):
+        return draw_published_sources(camera, cameras, count, generator, rule.selection)
     size = min(len(others), max(count, len(others) // 2))
     pool = others[torch.randperm(len(others), generator=generator)[:size]]
-    return pool[select_sources(camera, cameras[pool], count, selection=selection)]
+    return pool[select_sources(camera, cameras[pool], count, rule.near, rule.far, rule.selection)]
 
 
 def _augmented(sample: TargetSample, augmentation: Augmentation, generator: torch.Generator) -> TargetSample:

@@ -1,5 +1,6 @@
 """Which frames of a scene serve as sources of a target view."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -10,11 +11,28 @@ from torch.nn import functional as F
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sweep_matrices
 
-Selection = Literal["coverage", "nearest", "published"]
+Selection = Literal["coverage", "nearest", "published", "inverted-poses"]
 SAME_POSE_M = 1e-6
 """Cameras that differ by less than this, in metres and in their rotation matrices, are the same image."""
+NEAR_M, FAR_M = 0.3, 8.0
+"""Depths of rooms in metres, between which sources are compared where nobody says how far a run looks."""
 _PROBE_DEPTHS = 3
 _PROBE_GRID = (9, 12)
+
+
+@dataclass(frozen=True)
+class SelectionRule:
+    """By which rule, and for which depths, the sources of a training target are chosen, see `select_sources`.
+
+    Attributes:
+        selection: the rule.
+        near: nearest depth in metres.
+        far: farthest depth in metres.
+    """
+
+    selection: Selection = "coverage"
+    near: float = NEAR_M
+    far: float = FAR_M
 
 
 def _probes(near: float, far: float) -> tuple[Float[Tensor, "probes 2"], Float[Tensor, "probes"]]:
@@ -67,7 +85,11 @@ def are_same_image(target: ViewCameras, sources: ViewCameras) -> Bool[Tensor, "s
 
 
 def draw_published_sources(
-    target: ViewCameras, sources: ViewCameras, count: int, generator: torch.Generator
+    target: ViewCameras,
+    sources: ViewCameras,
+    count: int,
+    generator: torch.Generator,
+    selection: Selection = "published",
 ) -> Int64[Tensor, "count"]:
     """Sources of a training target as the released code of GSNeRF draws them (Chou et al. 2024).
 
@@ -79,6 +101,7 @@ def draw_published_sources(
         sources: cameras to choose from.
         count: number of sources.
         generator: draws.
+        selection: which cameras are nearest, `published` or `inverted-poses`, see `select_sources`.
 
     Raises:
         SceneError: if there are not as many cameras beside the target.
@@ -86,7 +109,7 @@ def draw_published_sources(
     num_others = int((~are_same_image(target, sources)).sum())
     is_wide = bool(torch.randint(2, (), generator=generator))
     size = max(count, min(num_others, count + count // 2 if is_wide else count))
-    nearest = select_sources(target, sources, size, selection="published")
+    nearest = select_sources(target, sources, size, selection=selection)
     return nearest[torch.randperm(size, generator=generator)[:count]]
 
 
@@ -94,8 +117,8 @@ def select_sources(
     target: ViewCameras,
     sources: ViewCameras,
     count: int,
-    near: float = 0.3,
-    far: float = 8.0,
+    near: float = NEAR_M,
+    far: float = FAR_M,
     selection: Selection = "coverage",
 ) -> Int64[Tensor, "count"]:
     """The sources of a target, never the target itself.
@@ -103,8 +126,12 @@ def select_sources(
     `nearest` takes those with the smallest sum of distance (metres) and angle (radians). `coverage` takes one source
     after the other: the one that adds most to how well the points of :func:`shown_probes` are shown, in the mean, by
     the best source and, with half the weight, by the second best, less a tenth of its pose distance; the order of the
-    result is that of the choice. `published`
-    takes those whose centres are nearest, wherever they look (Chou et al. 2024, released code).
+    result is that of the choice. `published` takes those whose centres are nearest, wherever they look (Chou et al.
+    2024, released code).
+
+    `inverted-poses` takes those with the nearest -R^T t, as that code does: it is the centre of a camera only where
+    poses lead from the world to the camera, and those at hand lead back. It depends on the origin of the world, which
+    is that of the scene here.
 
     Args:
         target: one camera.
@@ -125,8 +152,12 @@ def select_sources(
             "the scene more frames, or take a smaller --pipeline.model.num-source-views (while training, "
             "--pipeline.datamanager.train-sources)."
         )
-    if selection == "published":
-        distances = (sources.centres - target.centres).norm(dim=-1).where(usable, torch.inf)
+    if selection in ("published", "inverted-poses"):
+        of_target, of_sources = (
+            views.centres if selection == "published" else _centres_by_inverted_poses(views)
+            for views in (target, sources)
+        )
+        distances = (of_sources - of_target).norm(dim=-1).where(usable, torch.inf)
     if selection != "coverage":
         return distances.argsort(stable=True)[:count]
     shown = shown_probes(target, sources, near, far)
@@ -140,3 +171,8 @@ def select_sources(
         chosen.append(int(score.argmax()))
         best, second = best_with[chosen[-1]], second_with[chosen[-1]]
     return torch.tensor(chosen, dtype=torch.int64)
+
+
+def _centres_by_inverted_poses(cameras: ViewCameras) -> Float64[Tensor, "cameras 3"]:
+    """-R^T t of each pose from camera to world."""
+    return -(cameras.c2w[:, :3, :3].mT @ cameras.centres[..., None])[..., 0]

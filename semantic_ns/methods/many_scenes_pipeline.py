@@ -120,6 +120,7 @@ class ManyScenesPipeline(SemanticPipeline):
             # The trainer writes it down: the folder of the scenes may change, and with it the order of their classes.
             parser = self._samples.dataparser
             parser.config.label_space = parser.taxonomy.to_json()
+        self._samples.range_m = self._given_range_m
 
     def numbered_losses(self, number: int) -> dict[str, Tensor]:
         """Losses of a sample of the stream by its number, which alone decides what is drawn for it.
@@ -129,6 +130,13 @@ class ManyScenesPipeline(SemanticPipeline):
         sample, batch, seed = self._samples.numbered_sample(number)
         torch.manual_seed(seed)
         return cast(Any, self.model).get_loss_dict(self.model(cast(Any, sample)), batch)
+
+    @property
+    def _given_range_m(self) -> tuple[float, float] | None:
+        """Near and far plane in metres if an option gives at least one of them."""
+        model: Any = self.model
+        rule, is_default = model.source_rule, model.config.near_plane is model.config.far_plane is None
+        return None if is_default else (rule.near, rule.far)
 
     @property
     def _samples(self) -> ManyScenesDataManager:

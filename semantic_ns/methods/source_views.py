@@ -50,7 +50,8 @@ class SourceViewsConfig(ModelConfig):
     """Number of source frames from which an image is rendered. It can be changed at any time."""
     source_selection: Selection = "coverage"
     """Rule by which source frames are chosen: coverage adds the frame that shows most of what the others show not at
-    all or from another side, nearest takes the closest ones by place and direction, published by place alone."""
+    all or from another side, nearest takes the closest ones by place and direction, published by place alone,
+    inverted-poses by -R^T t, which the released code of GSNeRF takes for the place."""
     use_source_labels: bool = True
     """Carry over the labels of source frames that have some. Scores without labels of the scene need False."""
     near_plane: float | None = None

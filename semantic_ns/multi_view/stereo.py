@@ -4,6 +4,7 @@ Frames are swept over planes (Collins 1996), costs are aggregated by semi-global
 depth counts only where other frames confirm it. What is left teaches geometry where a scene has no depth images.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -28,6 +29,8 @@ from semantic_ns.many_scenes.views import SceneViews
 
 DepthSource = Literal["scene-or-stereo", "scene", "stereo", "none"]
 """Where the depth that trains geometry comes from."""
+_MOST_PLANES = 256
+"""Each costs as much time and memory as the others."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,15 @@ class StereoSettings:
     edge: float = 0.05
     tolerance: float = 0.05
     num_confirming: int = 2
+
+    def within(self, near: float, far: float) -> "StereoSettings":
+        """The settings for other depths, in metres.
+
+        Planes are as close as before, in inverse depth, or closer, as far as 256 of them are enough.
+        """
+        share = (1 / near - 1 / far) / (1 / self.near - 1 / self.far)
+        needed = 1 + math.ceil(share * (self.num_planes - 1) - 1e-6)
+        return replace(self, near=near, far=far, num_planes=max(self.num_planes, min(needed, _MOST_PLANES)))
 
     def depths(self, device: torch.device | str = "cpu") -> Float32[Tensor, "planes"]:
         """Depth of the planes in metres, from near to far."""

@@ -1,6 +1,8 @@
 """The benchmark of unseen rooms: which pixels a source truly sees, what counts as wrong, and two tiny rooms."""
 
 import json
+from dataclasses import replace
+from operator import and_, or_
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +14,7 @@ from torch.nn import functional as F
 
 from benchmarks import unseen_rooms
 from benchmarks.unseen_rooms import Table, Target, truly_seen
+from benchmarks.unseen_rows import Row
 from semantic_ns.datamanagers.many_scenes_datamanager import ManyScenesDataManager, ManyScenesDataManagerConfig
 from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.many_scenes.samples import Frames, TargetSample
@@ -99,6 +102,31 @@ def test_what_is_not_predicted_is_wrong_as_a_class_and_as_a_thing_or_stuff() -> 
     things, stuff = (float((part & ~is_hole).sum()) for part in (is_thing, (labels >= 0) & ~is_thing))
     assert scores["iou_of_things"] == pytest.approx(things / (float((labels >= 0).sum()) - stuff))
     assert scores["iou_of_stuff"] == pytest.approx(stuff / (float((labels >= 0).sum()) - things))
+
+
+def test_miou_per_image_of_a_row_is_the_mean_over_images_of_a_loop_over_their_pixels() -> None:
+    table, mious, generator = Table(NAMES), [], torch.Generator().manual_seed(0)
+    for num_classes in (2, 5):
+        labels = torch.randint(-1, num_classes, SIZE, generator=generator)
+        predicted = torch.randint(-1, len(NAMES), SIZE, generator=generator)
+        made = sample()
+        target = target_of(replace(made, targets=replace(made.targets, labels=labels[None])))
+        table.classes("model", predicted, target)
+        # What is not predicted counts as the class after the true one.
+        pairs = [
+            (found if found >= 0 else (true + 1) % len(NAMES), true)
+            for found, true in zip(predicted.flatten().tolist(), labels.flatten().tolist(), strict=True)
+            if true >= 0
+        ]
+        ious = []
+        for c in {true for _, true in pairs}:
+            both, either = (sum(of(c == found, c == true) for found, true in pairs) for of in (and_, or_))
+            ious.append(both / either)
+        mious.append(sum(ious) / len(ious))
+    scores = table.rows["model"].scores()
+    assert scores["miou_per_image"] == pytest.approx(sum(mious) / 2)
+    assert scores["miou_per_image"] != pytest.approx(scores["miou_present"])
+    assert "miou_per_image" not in Row().scores()
 
 
 class Oracle:

@@ -19,6 +19,7 @@ from semantic_ns.many_scenes.pairs import pair
 from semantic_ns.many_scenes.shelf import SCENE, SHELF
 from semantic_ns.many_scenes.views import view_cameras
 from semantic_ns.multi_view import kept_stereo
+from semantic_ns.multi_view.stereo import StereoSettings
 from support.rooms import NUM_FRAMES, SIZES, note_reads
 from support.scene_managers import SCENES, UNCHANGED, are_equal, manager_of
 
@@ -107,6 +108,19 @@ def test_depth_that_trains_is_that_of_the_option(rooms: Path, capsys: pytest.Cap
     assert not torch.equal(stereo, scene)
     assert not bool(is_known.all())
     assert "multi-view stereo" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("user_cache")
+def test_sources_and_stereo_are_for_the_depths_of_the_run_and_by_default_for_those_of_rooms(rooms: Path) -> None:
+    options = {"augmentation": UNCHANGED, "depth": "stereo"}
+    default, same, other = (manager_of(rooms, split="all", options=options) for _ in range(3))
+    same.range_m, other.range_m = (0.3, 8.0), (0.05, 0.2)
+    assert default.range_m is None
+    samples = [[m.next_train(step)[0].sources.cameras.c2w for step in range(12)] for m in (default, same, other)]
+    assert all(torch.equal(one, two) for one, two in zip(samples[0], samples[1], strict=True))
+    assert not all(torch.equal(one, two) for one, two in zip(samples[0], samples[2], strict=True))
+    assert default._stereo._settings == StereoSettings()
+    assert other._stereo._settings == StereoSettings().within(0.05, 0.2)
 
 
 @pytest.mark.parametrize("name", SCENES)

@@ -156,6 +156,17 @@ def test_a_principal_point_by_whole_pixels_moves_by_half_a_pixel_and_scales(repl
     assert found == [24.0, 24.0, 21.0, 15.0], "the file of the scene goes before the one above it"
 
 
+def test_a_sequence_of_semantic_nerf_has_the_principal_point_of_a_file_beside_its_poses_if_there_is_one(replica_scene):
+    """So the 10 rows by which GSNeRF's released code is wrong (229.5 of 480 in place of 239.5) can be restored."""
+    before = parse(replica_scene).cameras
+    assert [float(before.cx[0]), float(before.cy[0])] == [24.0, 18.0]
+    stated = {"w": 640, "h": 480, "fx": 320, "fy": 320, "cx": 319.5, "cy": 229.5, "scale": 1000.0}
+    (sequence(replica_scene) / "cam_params.json").write_text(json.dumps(stated))
+    after = parse(replica_scene).cameras
+    found = [float(getattr(after, key)[0]) for key in ("fx", "fy", "cx", "cy")]
+    assert found == pytest.approx([24.0, 24.0, 24.0, 230 * 36 / 480])
+
+
 def test_a_field_of_view_goes_before_the_file(replica_scene, tmp_path):
     folder = as_nice_slam(replica_scene, tmp_path / "room0")
     cameras = ReplicaDataParserConfig(data=folder, hfov=60.0).setup().get_dataparser_outputs().cameras

@@ -162,6 +162,42 @@ def test_pooled_scores_are_those_of_all_images_as_one_and_not_the_mean_of_each()
     assert result["miou"] != pytest.approx(statistics.mean(scores_by_loop(*image)["miou"] for image in images))
 
 
+def test_miou_per_image_is_the_mean_of_what_a_loop_over_the_pixels_of_each_image_finds() -> None:
+    accumulator, mious = SceneAccumulator(CLASSES, metres_per_unit=1.0), []
+    for seed in range(4):
+        prediction, target = random_labels(seed, height=4 + seed)
+        prediction[1, seed, 0] = VOID  # wrong, and no other class's pixel
+        target[1, seed, 0] = seed % 2  # an image of fewer classes
+        if seed == 3:
+            target[target == 2] = VOID
+        accumulator.add_labels(prediction, target)
+        ious = []
+        for c in set(target.flatten().tolist()) - {VOID}:
+            pixels = zip(prediction.flatten().tolist(), target.flatten().tolist(), strict=True)
+            both = either = 0
+            for found, true in pixels:
+                both += found == true == c
+                either += true != VOID and c in (found, true)
+            ious.append(both / either)
+        mious.append(statistics.mean(ious))
+    result = accumulator.result([""] * CLASSES)
+    assert result["miou_per_image"] == pytest.approx(statistics.mean(mious))
+    assert result["miou_per_image"] != pytest.approx(result["miou_present"])
+    accumulator.reset()
+    accumulator.add_labels(*random_labels(0))
+    alone = accumulator.result([""] * CLASSES)
+    assert alone["miou_per_image"] == alone["miou_present"]
+
+
+def test_an_image_without_a_scored_pixel_is_left_out_of_miou_per_image() -> None:
+    accumulator = SceneAccumulator(2, metres_per_unit=1.0)
+    void = torch.full((2, 2, 1), VOID)
+    accumulator.add_labels(void.clamp(min=0), void)
+    assert math.isnan(accumulator.result(["a", "b"])["miou_per_image"])
+    accumulator.add_labels(void.clamp(min=0), torch.zeros_like(void))
+    assert accumulator.result(["a", "b"])["miou_per_image"] == 1
+
+
 def test_class_ious_are_reported_by_name_and_only_for_classes_that_occur() -> None:
     accumulator = SceneAccumulator(3, metres_per_unit=1.0)
     accumulator.add_labels(torch.tensor([[[0], [0]]]), torch.tensor([[[0], [2]]]))

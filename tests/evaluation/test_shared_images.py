@@ -44,7 +44,7 @@ def test_pooled_sums_are_those_of_all_images_in_their_order(world: int) -> None:
     assert pooled._depth.num_pixels == whole._depth.num_pixels
     assert pooled.image_scores() == whole.image_scores()
     expected = whole.result(NAMES)
-    assert {"miou", "ece", "psnr_pooled", "depth_l1"} <= expected.keys()
+    assert {"miou", "miou_per_image", "ece", "psnr_pooled", "depth_l1"} <= expected.keys()
     assert pooled.result(NAMES) == pytest.approx(expected, rel=1e-9)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, stack_views, sweep_matrices
 from semantic_ns.many_scenes.samples import Augmentation, Frames, TargetSample, draw_sample
+from semantic_ns.many_scenes.source_selection import SelectionRule, select_sources
 from semantic_ns.many_scenes.views import SceneViews
 from support.scene_managers import tensors
 from support.views import lifted, projected, random_cameras, scene_views
@@ -52,6 +53,55 @@ def test_other_seeds_draw_other_sources_and_numbers_of_them(views: SceneViews) -
     assert {len(numbers) for numbers in drawn} == {2, 3, 4, 5}
 
 
+SOURCES_AND_TARGETS = [
+    ([5, 8], [3, 11]),
+    ([0, 11, 6], [3, 5]),
+    ([10, 5], [3, 11]),
+    ([0, 11, 9, 6], [3, 7]),
+    ([0, 5, 2, 1], [3, 10]),
+    ([10, 11, 2, 9, 6], [3, 7]),
+]
+"""Of the seeds 0, 1, ... for target 3 of `views`, as all trainings so far have drawn them."""
+
+
+@pytest.mark.parametrize("rule", [None, SelectionRule(), SelectionRule("coverage", 0.3, 8.0)])
+def test_without_other_depths_samples_are_those_that_trainings_have_always_drawn(
+    rule: SelectionRule | None, views: SceneViews
+) -> None:
+    for seed, expected in enumerate(SOURCES_AND_TARGETS):
+        sample = draw_sample(views, 3, seed, 2, (2, 5), rule=rule)
+        assert (numbers_of(sample.sources, views), numbers_of(sample.targets, views)) == expected
+
+
+def test_sources_are_chosen_for_the_depths_of_the_rule_from_the_same_half_of_the_frames(views: SceneViews) -> None:
+    cameras, others, changed = views.cameras, torch.tensor([n for n in range(12) if n != 3]), 0
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        count = int(torch.randint(2, 6, (), generator=generator))
+        pool = others[torch.randperm(11, generator=generator)[: max(count, 5)]]
+        found = {}
+        for near, far in ((0.3, 8.0), (0.05, 0.4), (5.0, 100.0)):
+            sample = draw_sample(views, 3, seed, 2, (2, 5), rule=SelectionRule("coverage", near, far))
+            chosen = pool[select_sources(cameras[torch.tensor([3])], cameras[pool], count, near, far)]
+            assert numbers_of(sample.sources, views) == chosen.tolist()
+            found[near] = chosen.tolist()
+        changed += len({tuple(numbers) for numbers in found.values()}) > 1
+    assert changed > 3
+
+
+def test_samples_by_inverted_poses_have_sources_whose_inverse_pose_has_one_of_the_nearest_centres(
+    views: SceneViews,
+) -> None:
+    centres = torch.linalg.inv(views.cameras.c2w)[:, :3, 3]
+    order = (centres - centres[3]).norm(dim=-1).argsort().tolist()[1:]
+    found = set()
+    for seed in range(60):
+        found |= set(
+            numbers_of(draw_sample(views, 3, seed, 1, (4, 4), rule=SelectionRule("inverted-poses")).sources, views)
+        )
+    assert found == set(order[:6])
+
+
 def test_frames_of_a_sample_are_those_of_the_scene(views: SceneViews) -> None:
     sample = draw_sample(views, 3, 5, 3, (3, 3))
     for frames in (sample.sources, sample.targets):
@@ -92,7 +142,7 @@ def test_a_copy_of_the_target_takes_no_place_among_the_frames_to_choose_from() -
 def test_further_targets_are_among_the_frames_nearest_to_the_first_that_are_no_source(views: SceneViews) -> None:
     first = views.cameras.centres[3]
     for seed in range(20):
-        sample = draw_sample(views, 3, seed, 2, (2, 2), selection="nearest")
+        sample = draw_sample(views, 3, seed, 2, (2, 2), rule=SelectionRule("nearest"))
         free = set(range(12)) - {3, *numbers_of(sample.sources, views)}
         second = numbers_of(sample.targets, views)[1]
         turns = views.cameras.c2w[:, :3, :3].mT @ views.cameras.c2w[3, :3, :3]

@@ -22,7 +22,7 @@ from support.views import cameras_at, lifted, pose, projected, random_cameras
 
 NEAR, FAR = 0.3, 8.0
 BOTH: tuple[Selection, ...] = ("coverage", "nearest")
-ALL: tuple[Selection, ...] = (*BOTH, "published")
+ALL: tuple[Selection, ...] = (*BOTH, "published", "inverted-poses")
 
 
 def seen_slowly(target: ViewCameras, sources: ViewCameras) -> list[list[bool]]:
@@ -198,6 +198,25 @@ def test_published_takes_those_with_the_nearest_centres_wherever_they_look() -> 
     assert select_sources(target, sources, 4, selection="published").tolist() == expected
     turned = cameras_at(*(pose((x, 0, 0), (0, math.pi * x, 0)) for x in (1.0, 0.5, 2.0)))
     assert select_sources(cameras_at(pose((0, 0, 0))), turned, 2, selection="published").tolist() == [1, 0]
+
+
+def wrong_distance(target: ViewCameras, sources: ViewCameras, index: int) -> float:
+    """Between the centres that the inverses of both poses have."""
+    first, second = (np.linalg.inv(c2w.numpy())[:3, 3] for c2w in (target.c2w[0], sources.c2w[index]))
+    return float(np.linalg.norm(first - second))
+
+
+def test_inverted_poses_take_those_whose_inverse_pose_has_the_nearest_centre() -> None:
+    target, sources, differs = random_cameras(1, seed=1), random_cameras(9, seed=2), 0
+    expected = sorted(range(9), key=lambda index: wrong_distance(target, sources, index))
+    for count in (1, 3, 4, 9):
+        chosen = select_sources(target, sources, count, selection="inverted-poses").tolist()
+        assert chosen == expected[:count]
+        differs += chosen != select_sources(target, sources, count, selection="published").tolist()
+    assert differs > 1
+    generator = torch.Generator().manual_seed(0)
+    drawn = [draw_published_sources(target, sources, 4, generator, "inverted-poses").tolist() for _ in range(100)]
+    assert {number for numbers in drawn for number in numbers} == set(expected[:6])
 
 
 def test_published_training_draws_random_sources_of_the_nearest_ones_or_of_half_as_many_again() -> None:

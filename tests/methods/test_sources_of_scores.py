@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from semantic_ns.methods.gsnerf_small.method import gsnerf_small
+from semantic_ns.methods.viewseg_small.method import viewseg_small
 from support.new_rooms import keep_labels, without_labels, write_room
 from support.rooms import parser_of
 
@@ -20,8 +21,10 @@ def two_rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def pipeline_of(data: Path, noise: float = 0.0, label_space: str | None = None, **model: Any) -> Any:
-    config: Any = copy.deepcopy(gsnerf_small.config.pipeline)
+def pipeline_of(
+    data: Path, noise: float = 0.0, label_space: str | None = None, method: Any = gsnerf_small, **model: Any
+) -> Any:
+    config: Any = copy.deepcopy(method.config.pipeline)
     config.datamanager.data, config.datamanager.camera_noise = data, noise
     config.datamanager.dataparser.label_space = label_space
     for name, value in ({"encoder": "unet"} | model).items():
@@ -54,3 +57,13 @@ def test_noise_of_cameras_the_rule_and_missing_labels_are_said(two_rooms: Path, 
     assert "chosen by the rule nearest" in sentence
     assert "; none of 4 source frames has labels to carry over; " in sentence
     assert sentence.endswith("cameras of the sources were turned by up to 7.5 degrees about each axis")
+
+
+@pytest.mark.parametrize("method", [gsnerf_small, viewseg_small])
+def test_training_chooses_sources_for_the_planes_of_the_run_if_an_option_gives_one_of_them(
+    method: Any, two_rooms: Path
+) -> None:
+    pipeline = pipeline_of(two_rooms, method=method, far_plane=20.0)
+    rule = pipeline.model.source_rule
+    assert pipeline.datamanager.range_m == (rule.near, rule.far) == pytest.approx((0.3, 20.0))
+    assert pipeline_of(two_rooms, method=method).datamanager.range_m is None

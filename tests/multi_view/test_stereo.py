@@ -68,6 +68,35 @@ def test_planes_are_equally_spaced_in_inverse_depth_from_near_to_far() -> None:
     torch.testing.assert_close(inverse.diff(), inverse.diff()[:1].expand(6), rtol=1e-4, atol=1e-6)
 
 
+def test_settings_for_other_depths_have_planes_that_are_no_farther_apart_in_inverse_depth() -> None:
+    settings = StereoSettings()
+    assert settings.within(settings.near, settings.far) == settings
+
+    def spacing(of: StereoSettings) -> float:
+        return float((1 / of.depths().double()).diff().abs().max())
+
+    for near, far in ((0.1, 20.0), (0.35, 20.0), (1.0, 8.0), (0.3, 3.0)):
+        found = settings.within(near, far)
+        assert float(found.depths()[0]) == pytest.approx(near)
+        assert float(found.depths()[-1]) == pytest.approx(far)
+        assert found.num_planes >= settings.num_planes
+        assert spacing(found) <= spacing(settings) * 1.0001
+        assert replace(found, near=0.35, far=8.0, num_planes=64) == settings
+    assert settings.within(0.001, 20.0).num_planes == 256
+
+
+def test_a_wall_beyond_the_usual_depths_is_found_by_stereo_within_those_of_the_run() -> None:
+    views = views_of_the_wall(6)
+    usual = StereoSettings(width=48, num_planes=32, near=0.4, far=1.2)
+    shares = []
+    for settings in (usual, usual.within(0.4, 8.0)):
+        found = stereo.with_stereo_depth(views, settings).depths_m
+        assert found is not None
+        shares.append(float((found > 0).float().mean()))
+    assert shares[0] < 0.02
+    assert shares[1] > 0.5
+
+
 def test_the_kernel_gives_the_costs_of_the_torch_version() -> None:
     maps, cameras, others = 0.3 * random_maps(5), cameras_before_a_wall(5, spread=0.4), torch.tensor([3, 1, 4])
     expected = stereo.matching_costs(maps, cameras, 2, others, SETTINGS)

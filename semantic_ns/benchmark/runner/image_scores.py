@@ -7,7 +7,7 @@ from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.interfaces import ScoredPipeline
-from semantic_ns.pipeline import MIOU_RULE, without_nan
+from semantic_ns.pipeline import IMAGE_MIOU_RULE, without_nan
 
 
 def scores_and_images(
@@ -34,7 +34,7 @@ def scores_and_images(
     pooled = without_nan(state.result(model.taxonomy.names))
     scores = {**{name: means[name] for name in ("psnr", "psnr_std")}, **pooled}
     images = [asdict(image) for image in state.image_scores()]
-    return {**scores, "num_images": len(images), "miou_rule": MIOU_RULE}, images
+    return {**scores, "num_images": len(images), "miou_rule": IMAGE_MIOU_RULE}, images
 
 
 def worst_image(images: list[dict]) -> dict[str, Any] | None:

@@ -33,7 +33,8 @@ class PublishedGsnerfModelConfig(SourceViewsConfig):
     concatenated-views."""
     source_selection: Selection = "nearest"
     """Rule by which source frames are chosen: nearest takes the closest ones by place and direction, published by place
-    alone, coverage adds the frame that shows most of what the others show not at all or from another side."""
+    alone, inverted-poses by -R^T t, which the released code takes for the place, and coverage adds the frame that shows
+    most of what the others show not at all or from another side."""
     loss_weights: PublishedLossWeights = field(default_factory=PublishedLossWeights)
     """Weights of the losses."""
     rays_per_target: int = 1024
