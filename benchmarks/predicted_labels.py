@@ -95,10 +95,10 @@ def only_trained(labels: Tensor) -> tuple[Tensor, list[int]]:
 
 def class_weights(labels: Tensor, num_classes: int, balance: float = _CLASS_BALANCE) -> Tensor:
     """How much each class counts, f^-balance where f is its share of the pixels, 1 in the mean over the pixels."""
-    share = torch.bincount(labels[labels >= 0], minlength=num_classes).double()
+    share = torch.bincount(labels[labels >= 0], minlength=num_classes).float()
     share = share / share.sum()
     weights = share.clamp(min=_LEAST_SHARE) ** -balance
-    return (weights / (weights * share).sum()).float()
+    return weights / (weights * share).sum()
 
 
 def varied(images: Tensor, labels: Tensor, generator: random.Random) -> tuple[Tensor, Tensor]:

@@ -31,8 +31,10 @@ class FuseLabels:
     'ids')."""
     output: Path
     """Output folder for fusion.json and a label image of each frame."""
-    rule: Literal["bayes", "average"] = "bayes"
-    """Fusion rule: the normalised product of the views' probabilities (bayes) or their mean (average)."""
+    rule: Literal["bayes", "average", "evidence"] = "bayes"
+    """Fusion rule: the normalised product of the views' probabilities (bayes), their mean (average), or the product of
+    what each view adds to the frequency of a class in all predictions, for networks that favour the classes of large
+    surfaces (evidence)."""
     confidence: float = 0.9
     """Probability of the predicted class where predictions are label images. The other classes share the rest."""
     depth: Literal["given", "rendered"] = "given"

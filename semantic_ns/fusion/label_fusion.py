@@ -5,6 +5,17 @@ mean of their distributions p_j (``average``), or proportional to the product (`
 the baselines of Zhi et al. 2021, section 4.6, which leave the association open. Here a view j belongs to V(u) if the
 point of u, from its planar depth, lies before camera j at a depth z > 0, in a pixel u_j of its image, and
 |z - D_j(u_j)| < max(0.05 m, 0.02 z) with a known depth D_j. The target view always belongs to V(u).
+
+What a network that was trained on all pixels alike says of one is a posterior, in which the prior is contained already:
+how frequent each class is. A product of N of them counts the prior N times, so that classes of large surfaces win
+against the others. The rule ``evidence`` counts it once. With the prior pi, the mean of all predictions, the fused
+distribution is proportional to
+
+    pi prod_j (p_j / pi)^(1 / (1 + (N - 1) rho)),
+
+in which the views' errors repeat with the correlation rho, so that N views say as much as N / (1 + (N - 1) rho)
+independent ones (Kish 1965, the design effect). It is wrong where the prior is not contained: for networks that were
+trained with balanced classes, and for labels that are wrong at random.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +29,16 @@ from numpy import ndarray
 from semantic_ns.fusion.label_fusion_numba import add_votes
 from semantic_ns.labels.taxonomy import VOID
 
-Rule = Literal["bayes", "average"]
+Rule = Literal["bayes", "average", "evidence"]
 
 TOLERANCE_M = 0.05
 RELATIVE_TOLERANCE = 0.02
 SMALLEST_PROBABILITY = 1e-6
 """Of a factor of the product: one view cannot rule a class out."""
+CORRELATION = 0.3
+"""rho of the rule ``evidence``."""
+LEAST_SHARE = 0.01
+"""A class that is rarer in the predictions is taken for this frequent: how rare it is, they say with a large error."""
 _BLOCK_BYTES = 2**28
 _OPENGL_TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 
@@ -94,8 +109,9 @@ def fuse(
         views: all views, each of which is target and source.
         read_votes: the votes of a view by its index.
         num_classes: C.
-        rule: ``bayes`` (in the log domain, probabilities of at least 1e-6) or ``average``.
+        rule: ``evidence`` or ``bayes`` (in the log domain, probabilities of at least 1e-6), or ``average``.
     """
+    total = np.zeros(num_classes)
     largest = max((view.depth_m.size for view in views), default=1)
     num_targets = max(1, _BLOCK_BYTES // (largest * num_classes * 4))
     for start in range(0, len(views), num_targets):
@@ -106,6 +122,8 @@ def fuse(
         for source in range(len(views)):
             votes = read_votes(source)
             scores = _scores(votes.table, rule)
+            if start == 0:  # each block reads all votes
+                total += _total(votes)
             for place, target in enumerate(block):
                 if target == source:
                     is_voting = votes.choice >= 0
@@ -114,6 +132,8 @@ def fuse(
                 else:
                     _add(views[target], views[source], votes.choice, scores, (sums[place], num_votes[place]))
         for place in range(len(block)):
+            if rule == "evidence":
+                _count_prior_once(sums[place], num_votes[place], total / max(total.sum(), 1.0))
             yield _normalised(sums[place], num_votes[place], rule)
 
 
@@ -126,6 +146,24 @@ def _scores(table: Float[ndarray, "rows classes"], rule: Rule) -> Float32[ndarra
     """What is summed over views: probabilities or their logarithms."""
     scores = np.ascontiguousarray(table, np.float32)
     return scores if rule == "average" else np.log(np.maximum(scores, np.float32(SMALLEST_PROBABILITY)))
+
+
+def _total(votes: PixelDistributions) -> Float[ndarray, "classes"]:
+    """The sum of the distributions of all pixels that do not abstain."""
+    num_pixels = np.bincount(votes.choice[votes.choice >= 0], minlength=len(votes.table))
+    return num_pixels @ votes.table.astype(np.float64)
+
+
+def _count_prior_once(
+    sums: Float32[ndarray, "height width classes"],
+    num_votes: Int32[ndarray, "height width"],
+    prior: Float[ndarray, "classes"],
+) -> None:
+    """From sums of log p_j to log pi + sum_j (log p_j - log pi) / (1 + (N - 1) rho), in place."""
+    exponent = (1 / (1 + np.maximum(num_votes - 1, 0) * CORRELATION)).astype(np.float32)[..., np.newaxis]
+    log_prior = np.log(np.maximum(prior, LEAST_SHARE)).astype(np.float32)
+    sums *= exponent
+    sums += (1 - num_votes[..., np.newaxis] * exponent) * log_prior
 
 
 def _add(

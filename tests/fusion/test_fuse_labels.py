@@ -63,7 +63,7 @@ def written(folder: Path) -> dict[str, ndarray]:
     return {path.stem: np.asarray(Image.open(path)) for path in folder.glob("*.png")}
 
 
-@pytest.mark.parametrize("rule", ["bayes", "average"])
+@pytest.mark.parametrize("rule", get_args(Rule))
 def test_fused_labels_are_better_and_in_the_ids_and_names_of_the_scene(
     rule: Any, room: Path, noisy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ from semantic_ns.synthetic_scene import make_trajectory, render
 
 WIDTH, HEIGHT, CLASSES = 20, 14, 4
 INTRINSICS = np.array([10.0, 10.0, 10.0, 7.0])
-RULES: tuple[Rule, ...] = ("bayes", "average")
+RULES: tuple[Rule, ...] = ("bayes", "average", "evidence")
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
@@ -59,6 +59,7 @@ def seen_at(target: View, row: int, column: int, source: View) -> tuple[int, int
 
 
 def fused_by_loop(views: Sequence[View], probabilities: Sequence[ndarray], target: int, rule: Rule) -> ndarray:
+    prior = np.maximum(np.mean([p for image in probabilities for row in image for p in row if p.any()], axis=0), 0.01)
     result = np.zeros((HEIGHT, WIDTH, CLASSES))
     for row in range(HEIGHT):
         for column in range(WIDTH):
@@ -70,6 +71,10 @@ def fused_by_loop(views: Sequence[View], probabilities: Sequence[ndarray], targe
                     votes.append(probabilities[source][place].astype(np.float64))
             if votes and rule == "average":
                 result[row, column] = np.mean(votes, axis=0)
+            elif votes and rule == "evidence":
+                exponent = 1 / (1 + 0.3 * (len(votes) - 1))
+                product = prior * np.prod([(np.maximum(vote, 1e-6) / prior) ** exponent for vote in votes], axis=0)
+                result[row, column] = product / product.sum()
             elif votes:
                 product = np.prod([np.maximum(vote, 1e-6) for vote in votes], axis=0)
                 result[row, column] = product / product.sum()
@@ -86,9 +91,10 @@ def test_fusion_is_that_of_one_pixel_after_another(rule: Rule) -> None:
     assert np.mean(np.abs(results[2] - probabilities[2]).max(axis=-1) > 1e-3) > 0.5
 
 
-def test_blocks_of_targets_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rule", RULES)
+def test_blocks_of_targets_change_nothing(rule: Rule, monkeypatch: pytest.MonkeyPatch) -> None:
     views, probabilities = room(5), [random_probabilities(seed) for seed in range(5)]
-    at_once = fused(views, probabilities, "bayes")
+    at_once = fused(views, probabilities, rule)
     monkeypatch.setattr("semantic_ns.fusion.label_fusion._BLOCK_BYTES", 2 * HEIGHT * WIDTH * CLASSES * 4)
     reads: list[int] = []
 
@@ -96,7 +102,7 @@ def test_blocks_of_targets_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         reads.append(index)
         return soft_votes(probabilities[index])
 
-    in_blocks = list(fuse(views, read, CLASSES, "bayes"))
+    in_blocks = list(fuse(views, read, CLASSES, rule))
     assert len(reads) == 3 * 5
     assert all((a == b).all() for a, b in zip(at_once, in_blocks, strict=True))
 
@@ -129,6 +135,30 @@ def test_bayesian_fusion_of_equal_views_sharpens_and_leaves_the_labels() -> None
         # Where depth is unknown each view is alone.
         alone = (views[0].depth_m == 0) & probabilities.any(axis=-1)
         assert result[alone] == pytest.approx(probabilities[alone], abs=CLASSES * 1e-6)
+
+
+def test_a_rare_class_is_found_by_many_views_that_each_think_it_more_likely_than_anywhere_else() -> None:
+    image = np.empty((HEIGHT, WIDTH, CLASSES), np.float32)
+    image[:] = 0.94, 0.02, 0.02, 0.02
+    image[:, :2] = 0.55, 0.35, 0.05, 0.05
+    views, probabilities = [facing(2.0)] * 6, [image] * 6
+    assert (most_likely(fused(views, probabilities, "evidence")[0])[:, :2] == 1).all()
+    assert (most_likely(fused(views, probabilities, "evidence")[0])[:, 2:] == 0).all()
+    assert (most_likely(fused(views[:1], probabilities[:1], "evidence")[0]) == 0).all()
+    for rule in ("bayes", "average"):
+        assert (most_likely(fused(views, probabilities, rule)[0]) == 0).all()
+
+
+def test_where_all_classes_are_as_frequent_evidence_gives_the_labels_of_bayes_with_less_confidence() -> None:
+    views, images = [facing(2.0)] * 4, [random_probabilities(seed) for seed in range(4)]
+    # Each image once with each order of classes.
+    views, images = views * CLASSES, [np.roll(image, shift, axis=1) for image in images for shift in range(CLASSES)]
+    images = [np.roll(image, number % CLASSES, axis=-1) for number, image in enumerate(images)]
+    cautious, sure = fused(views, images, "evidence")[0], fused(views, images, "bayes")[0]
+    is_soft = sure.max(axis=-1) < 0.999
+    assert (cautious.max(axis=-1) <= sure.max(axis=-1) + 1e-6).all()
+    assert is_soft.any()
+    assert (cautious.max(axis=-1) < sure.max(axis=-1))[is_soft].all()
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -220,7 +250,8 @@ def test_independent_errors_are_outvoted() -> None:
         np.where(generator.random(truth.shape) < 0.4, generator.integers(0, CLASSES, truth.shape), truth)
         for _ in range(9)
     ]
-    for rule in RULES:
+    rules: tuple[Rule, ...] = ("bayes", "average")
+    for rule in rules:
         results = list(fuse([facing(2.0)] * 9, lambda i: label_votes(noisy[i], CLASSES, 0.7), CLASSES, rule))
         assert np.mean(noisy[0] == truth) < 0.75
         assert np.mean(most_likely(results[0]) == truth) > 0.95
