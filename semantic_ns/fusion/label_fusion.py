@@ -6,16 +6,10 @@ the baselines of Zhi et al. 2021, section 4.6, which leave the association open.
 point of u, from its planar depth, lies before camera j at a depth z > 0, in a pixel u_j of its image, and
 |z - D_j(u_j)| < max(0.05 m, 0.02 z) with a known depth D_j. The target view always belongs to V(u).
 
-What a network that was trained on all pixels alike says of one is a posterior, in which the prior is contained already:
-how frequent each class is. A product of N of them counts the prior N times, so that classes of large surfaces win
-against the others. The rule ``evidence`` counts it once. With the prior pi, the mean of all predictions, the fused
-distribution is proportional to
-
-    pi prod_j (p_j / pi)^(1 / (1 + (N - 1) rho)),
-
-in which the views' errors repeat with the correlation rho, so that N views say as much as N / (1 + (N - 1) rho)
-independent ones (Kish 1965, the design effect). It is wrong where the prior is not contained: for networks that were
-trained with balanced classes, and for labels that are wrong at random.
+What a view says counts by how finely it shows the point. A pixel covers a piece of surface whose side grows with
+depth, and the outlines that a network finds are off by pixels. By distance, the weight of view j is therefore d / z,
+where d is the depth of the point in the target view, whose own weight is 1. The mean and the exponents of the product
+are weighted so; with equal weights they are those of Zhi et al.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -29,16 +23,14 @@ from numpy import ndarray
 from semantic_ns.fusion.label_fusion_numba import add_votes
 from semantic_ns.labels.taxonomy import VOID
 
-Rule = Literal["bayes", "average", "evidence"]
+Rule = Literal["bayes", "average"]
 
 TOLERANCE_M = 0.05
 RELATIVE_TOLERANCE = 0.02
 SMALLEST_PROBABILITY = 1e-6
 """Of a factor of the product: one view cannot rule a class out."""
-CORRELATION = 0.3
-"""rho of the rule ``evidence``."""
-LEAST_SHARE = 0.01
-"""A class that is rarer in the predictions is taken for this frequent: how rare it is, they say with a large error."""
+NEAREST_M = 0.3
+"""Depth from which on a nearer view does not count more."""
 _BLOCK_BYTES = 2**28
 _OPENGL_TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 
@@ -99,7 +91,11 @@ def soft_votes(probabilities: Float[ndarray, "height width classes"]) -> PixelDi
 
 
 def fuse(
-    views: Sequence[View], read_votes: Callable[[int], PixelDistributions], num_classes: int, rule: Rule
+    views: Sequence[View],
+    read_votes: Callable[[int], PixelDistributions],
+    num_classes: int,
+    rule: Rule,
+    by_distance: bool = False,
 ) -> Iterator[Float32[ndarray, "height width classes"]]:
     """The fused distribution of each view in turn, all 0 where no view votes.
 
@@ -109,32 +105,30 @@ def fuse(
         views: all views, each of which is target and source.
         read_votes: the votes of a view by its index.
         num_classes: C.
-        rule: ``evidence`` or ``bayes`` (in the log domain, probabilities of at least 1e-6), or ``average``.
+        rule: ``bayes`` (in the log domain, probabilities of at least 1e-6) or ``average``.
+        by_distance: weight views by how near they are, instead of equally.
     """
-    total = np.zeros(num_classes)
+    nearest_m = NEAREST_M if by_distance else 0.0
     largest = max((view.depth_m.size for view in views), default=1)
     num_targets = max(1, _BLOCK_BYTES // (largest * num_classes * 4))
     for start in range(0, len(views), num_targets):
         block = range(start, min(start + num_targets, len(views)))
         shapes = [views[target].depth_m.shape for target in block]
         sums = [np.zeros((*shape, num_classes), np.float32) for shape in shapes]
-        num_votes = [np.zeros(shape, np.int32) for shape in shapes]
+        totals = [np.zeros(shape, np.float32) for shape in shapes]
         for source in range(len(views)):
             votes = read_votes(source)
             scores = _scores(votes.table, rule)
-            if start == 0:  # each block reads all votes
-                total += _total(votes)
             for place, target in enumerate(block):
                 if target == source:
                     is_voting = votes.choice >= 0
                     sums[place][is_voting] += scores[votes.choice[is_voting]]
-                    num_votes[place] += is_voting
+                    totals[place] += is_voting
                 else:
-                    _add(views[target], views[source], votes.choice, scores, (sums[place], num_votes[place]))
+                    sums_of_target = sums[place], totals[place]
+                    _add(views[target], views[source], votes.choice, scores, nearest_m, sums_of_target)
         for place in range(len(block)):
-            if rule == "evidence":
-                _count_prior_once(sums[place], num_votes[place], total / max(total.sum(), 1.0))
-            yield _normalised(sums[place], num_votes[place], rule)
+            yield _normalised(sums[place], totals[place], rule)
 
 
 def most_likely(probabilities: Float[ndarray, "height width classes"]) -> Int16[ndarray, "height width"]:
@@ -148,38 +142,22 @@ def _scores(table: Float[ndarray, "rows classes"], rule: Rule) -> Float32[ndarra
     return scores if rule == "average" else np.log(np.maximum(scores, np.float32(SMALLEST_PROBABILITY)))
 
 
-def _total(votes: PixelDistributions) -> Float[ndarray, "classes"]:
-    """The sum of the distributions of all pixels that do not abstain."""
-    num_pixels = np.bincount(votes.choice[votes.choice >= 0], minlength=len(votes.table))
-    return num_pixels @ votes.table.astype(np.float64)
-
-
-def _count_prior_once(
-    sums: Float32[ndarray, "height width classes"],
-    num_votes: Int32[ndarray, "height width"],
-    prior: Float[ndarray, "classes"],
-) -> None:
-    """From sums of log p_j to log pi + sum_j (log p_j - log pi) / (1 + (N - 1) rho), in place."""
-    exponent = (1 / (1 + np.maximum(num_votes - 1, 0) * CORRELATION)).astype(np.float32)[..., np.newaxis]
-    log_prior = np.log(np.maximum(prior, LEAST_SHARE)).astype(np.float32)
-    sums *= exponent
-    sums += (1 - num_votes[..., np.newaxis] * exponent) * log_prior
-
-
 def _add(
     target: View,
     source: View,
     choice: Int32[ndarray, "rows columns"],
     scores: Float32[ndarray, "entries classes"],
-    sums: tuple[Float32[ndarray, "height width classes"], Int32[ndarray, "height width"]],
+    nearest_m: float,
+    sums: tuple[Float32[ndarray, "height width classes"], Float32[ndarray, "height width"]],
 ) -> None:
-    """Add the votes of `source` for the pixels of `target` to the sums of scores and the numbers of votes."""
+    """Add the votes of `source` for the pixels of `target` to the weighted sums of scores and the sums of weights."""
     to_source = _OPENGL_TO_OPENCV @ np.linalg.inv(source.c2w) @ target.c2w @ _OPENGL_TO_OPENCV
     add_votes(
         target.depth_m,
         target.intrinsics.astype(np.float64),
         to_source[:3].astype(np.float64),
         np.array([TOLERANCE_M, RELATIVE_TOLERANCE]),
+        nearest_m,
         source.depth_m,
         source.intrinsics.astype(np.float64),
         choice,
@@ -189,13 +167,13 @@ def _add(
 
 
 def _normalised(
-    sums: Float32[ndarray, "height width classes"], num_votes: Int32[ndarray, "height width"], rule: Rule
+    sums: Float32[ndarray, "height width classes"], totals: Float32[ndarray, "height width"], rule: Rule
 ) -> Float32[ndarray, "height width classes"]:
-    """Sums of scores as distributions, in place."""
+    """Weighted sums of scores as distributions, in place."""
     if rule == "average":
-        sums /= np.maximum(num_votes, 1)[..., np.newaxis]
+        sums /= np.where(totals > 0, totals, 1)[..., np.newaxis]
         return sums
     sums -= sums.max(axis=-1, keepdims=True)
     np.exp(sums, out=sums)
-    sums *= (num_votes > 0)[..., np.newaxis] / sums.sum(axis=-1, keepdims=True)
+    sums *= (totals > 0)[..., np.newaxis] / sums.sum(axis=-1, keepdims=True)
     return sums
