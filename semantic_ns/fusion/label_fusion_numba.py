@@ -13,7 +13,7 @@ from semantic_ns.kernels.compilation import kernel
 def add_votes(
     depth, intrinsics, to_source, tolerances, nearest, source_depth, source_intrinsics, choice, scores, sums, totals
 ):
-    """Add weighted scores of a source view to ``sums`` [H, W, C], weights to ``totals`` [H, W], where both see one point.
+    """Add weighted scores of a source to ``sums`` [H, W, C] and weights to ``totals`` [H, W] where both see one point.
 
     * ``depth`` [H, W], ``source_depth`` [h, w]: planar, metres, 0 where unknown
     * ``intrinsics``, ``source_intrinsics`` [4]: fx, fy, cx, cy in pixels, pixel centres at +0.5
