@@ -33,6 +33,8 @@ class FuseLabels:
     """Output folder for fusion.json and a label image of each frame."""
     rule: Literal["bayes", "average"] = "bayes"
     """Fusion rule: the normalised product of the views' probabilities (bayes) or their mean (average)."""
+    by_distance: bool = True
+    """Let a view that is twice as far away count half as much; its pixels are coarser. Otherwise all count alike."""
     confidence: float = 0.9
     """Probability of the predicted class where predictions are label images. The other classes share the rest."""
     depth: Literal["given", "rendered"] = "given"
@@ -61,7 +63,7 @@ class FuseLabels:
         predictions = find_predictions(self.labels, scene, self.confidence)
         depth = "given" if self.depth == "given" else f"rendered by {self.load_config}"
         sources = {"data": str(self.data), "labels": str(self.labels), "depth": depth, "frames_of": self.frames}
-        result = Fusion(predictions, self.rule, read_depth, sources).run(self.output, self.score)
+        result = Fusion(predictions, self.rule, self.by_distance, read_depth, sources).run(self.output, self.score)
         console = Console(soft_wrap=True, highlight=False, markup=False)
         console.print(f"Wrote {len(scene.views)} label images to {self.output}")
         if self.score:

@@ -42,12 +42,14 @@ class Fusion:
     Attributes:
         predictions: predictions for the views of a scene.
         rule: how votes become one distribution.
+        by_distance: whether near views count more.
         read_depth: depth of a view in metres, 0 where unknown.
         sources: what the parameters file says about where all this comes from.
     """
 
     predictions: Predictions
     rule: Rule
+    by_distance: bool
     read_depth: Callable[[SceneView], Float32[ndarray, "height width"]]
     sources: Mapping[str, str]
 
@@ -63,7 +65,9 @@ class Fusion:
         _refuse_to_overwrite(output)
         views = self.predictions.scene.views
         with_depth = [view.with_depth(self.read_depth(view)) for view in track(views, "Reading depth")]
-        fused = fuse(with_depth, self.predictions.votes, self.predictions.taxonomy.num_classes, self.rule)
+        fused = fuse(
+            with_depth, self.predictions.votes, self.predictions.taxonomy.num_classes, self.rule, self.by_distance
+        )
         before, after = FusionScores(self.predictions), FusionScores(self.predictions)
         with write_errors_as_scene_error(output):
             # Written first: it marks the folder as ours, so that a run that was stopped can be repeated.
@@ -89,6 +93,7 @@ class Fusion:
             "written_by": WRITTEN_BY,
             **self.sources,
             "rule": self.rule,
+            "by_distance": self.by_distance,
             "label_confidence": predictions.confidence,
             "smallest_probability": SMALLEST_PROBABILITY,
             "tolerance_m": TOLERANCE_M,

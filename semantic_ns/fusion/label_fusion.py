@@ -5,6 +5,11 @@ mean of their distributions p_j (``average``), or proportional to the product (`
 the baselines of Zhi et al. 2021, section 4.6, which leave the association open. Here a view j belongs to V(u) if the
 point of u, from its planar depth, lies before camera j at a depth z > 0, in a pixel u_j of its image, and
 |z - D_j(u_j)| < max(0.05 m, 0.02 z) with a known depth D_j. The target view always belongs to V(u).
+
+What a view says counts by how finely it shows the point. A pixel covers a piece of surface whose side grows with
+depth, and the outlines that a network finds are off by pixels. By distance, the weight of view j is therefore d / z,
+where d is the depth of the point in the target view, whose own weight is 1. The mean and the exponents of the product
+are weighted so; with equal weights they are those of Zhi et al.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +29,8 @@ TOLERANCE_M = 0.05
 RELATIVE_TOLERANCE = 0.02
 SMALLEST_PROBABILITY = 1e-6
 """Of a factor of the product: one view cannot rule a class out."""
+NEAREST_M = 0.3
+"""Depth from which on a nearer view does not count more."""
 _BLOCK_BYTES = 2**28
 _OPENGL_TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 
@@ -84,7 +91,11 @@ def soft_votes(probabilities: Float[ndarray, "height width classes"]) -> PixelDi
 
 
 def fuse(
-    views: Sequence[View], read_votes: Callable[[int], PixelDistributions], num_classes: int, rule: Rule
+    views: Sequence[View],
+    read_votes: Callable[[int], PixelDistributions],
+    num_classes: int,
+    rule: Rule,
+    by_distance: bool = False,
 ) -> Iterator[Float32[ndarray, "height width classes"]]:
     """The fused distribution of each view in turn, all 0 where no view votes.
 
@@ -95,14 +106,16 @@ def fuse(
         read_votes: the votes of a view by its index.
         num_classes: C.
         rule: ``bayes`` (in the log domain, probabilities of at least 1e-6) or ``average``.
+        by_distance: weight views by how near they are, instead of equally.
     """
+    nearest_m = NEAREST_M if by_distance else 0.0
     largest = max((view.depth_m.size for view in views), default=1)
     num_targets = max(1, _BLOCK_BYTES // (largest * num_classes * 4))
     for start in range(0, len(views), num_targets):
         block = range(start, min(start + num_targets, len(views)))
         shapes = [views[target].depth_m.shape for target in block]
         sums = [np.zeros((*shape, num_classes), np.float32) for shape in shapes]
-        num_votes = [np.zeros(shape, np.int32) for shape in shapes]
+        totals = [np.zeros(shape, np.float32) for shape in shapes]
         for source in range(len(views)):
             votes = read_votes(source)
             scores = _scores(votes.table, rule)
@@ -110,11 +123,12 @@ def fuse(
                 if target == source:
                     is_voting = votes.choice >= 0
                     sums[place][is_voting] += scores[votes.choice[is_voting]]
-                    num_votes[place] += is_voting
+                    totals[place] += is_voting
                 else:
-                    _add(views[target], views[source], votes.choice, scores, (sums[place], num_votes[place]))
+                    sums_of_target = sums[place], totals[place]
+                    _add(views[target], views[source], votes.choice, scores, nearest_m, sums_of_target)
         for place in range(len(block)):
-            yield _normalised(sums[place], num_votes[place], rule)
+            yield _normalised(sums[place], totals[place], rule)
 
 
 def most_likely(probabilities: Float[ndarray, "height width classes"]) -> Int16[ndarray, "height width"]:
@@ -133,15 +147,17 @@ def _add(
     source: View,
     choice: Int32[ndarray, "rows columns"],
     scores: Float32[ndarray, "entries classes"],
-    sums: tuple[Float32[ndarray, "height width classes"], Int32[ndarray, "height width"]],
+    nearest_m: float,
+    sums: tuple[Float32[ndarray, "height width classes"], Float32[ndarray, "height width"]],
 ) -> None:
-    """Add the votes of `source` for the pixels of `target` to the sums of scores and the numbers of votes."""
+    """Add the votes of `source` for the pixels of `target` to the weighted sums of scores and the sums of weights."""
     to_source = _OPENGL_TO_OPENCV @ np.linalg.inv(source.c2w) @ target.c2w @ _OPENGL_TO_OPENCV
     add_votes(
         target.depth_m,
         target.intrinsics.astype(np.float64),
         to_source[:3].astype(np.float64),
         np.array([TOLERANCE_M, RELATIVE_TOLERANCE]),
+        nearest_m,
         source.depth_m,
         source.intrinsics.astype(np.float64),
         choice,
@@ -151,13 +167,13 @@ def _add(
 
 
 def _normalised(
-    sums: Float32[ndarray, "height width classes"], num_votes: Int32[ndarray, "height width"], rule: Rule
+    sums: Float32[ndarray, "height width classes"], totals: Float32[ndarray, "height width"], rule: Rule
 ) -> Float32[ndarray, "height width classes"]:
-    """Sums of scores as distributions, in place."""
+    """Weighted sums of scores as distributions, in place."""
     if rule == "average":
-        sums /= np.maximum(num_votes, 1)[..., np.newaxis]
+        sums /= np.where(totals > 0, totals, 1)[..., np.newaxis]
         return sums
     sums -= sums.max(axis=-1, keepdims=True)
     np.exp(sums, out=sums)
-    sums *= (num_votes > 0)[..., np.newaxis] / sums.sum(axis=-1, keepdims=True)
+    sums *= (totals > 0)[..., np.newaxis] / sums.sum(axis=-1, keepdims=True)
     return sums

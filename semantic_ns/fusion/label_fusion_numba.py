@@ -11,14 +11,16 @@ from semantic_ns.kernels.compilation import kernel
 @kernel
 @no_type_check
 def add_votes(
-    depth, intrinsics, to_source, tolerances, source_depth, source_intrinsics, choice, scores, sums, num_votes
+    depth, intrinsics, to_source, tolerances, nearest, source_depth, source_intrinsics, choice, scores, sums, totals
 ):
-    """Add the scores of a source view to ``sums`` [H, W, C] and 1 to ``num_votes`` [H, W] where both see one point.
+    """Add weighted scores of a source to ``sums`` [H, W, C] and weights to ``totals`` [H, W] where both see one point.
 
     * ``depth`` [H, W], ``source_depth`` [h, w]: planar, metres, 0 where unknown
     * ``intrinsics``, ``source_intrinsics`` [4]: fx, fy, cx, cy in pixels, pixel centres at +0.5
     * ``to_source`` [3, 4]: from the target camera to that of the source, OpenCV
     * ``tolerances`` [2]: metres, and share of the depth; the larger one holds
+    * ``nearest``: the weight is the depth in the target over that in the source, both at least this many metres; all
+      weights are 1 if it is 0
     * ``choice`` [h, w]: row of ``scores`` [R, C] for each pixel of the source; negative where it abstains
     """
     height, width = depth.shape
@@ -48,6 +50,9 @@ def add_votes(
             vote = choice[there_row, there_column]
             if vote < 0:
                 continue
-            num_votes[row, column] += 1
+            weight = np.float32(1.0)
+            if nearest > 0.0:
+                weight = np.float32(max(d, nearest) / max(z, nearest))
+            totals[row, column] += weight
             for c in range(num_classes):
-                sums[row, column, c] += scores[vote, c]
+                sums[row, column, c] += weight * scores[vote, c]

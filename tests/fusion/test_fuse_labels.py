@@ -72,7 +72,7 @@ def test_fused_labels_are_better_and_in_the_ids_and_names_of_the_scene(
     assert sorted(images) == sorted(f"semantic_class_{i}" for i in range(FRAMES))
     assert all(image.dtype == np.uint8 and image.shape == (HEIGHT, WIDTH) for image in images.values())
     parameters = json.loads((tmp_path / "out/fusion.json").read_text("utf8"))
-    assert parameters["rule"] == rule
+    assert (parameters["rule"], parameters["by_distance"]) == (rule, True)
     assert parameters["ids_of_predictions_only"] == [FOREIGN_ID]
     assert parameters["label_confidence"] == 0.9
     assert set(parameters["classes"]) == {str(i) for i in np.unique(true_labels(room)) if i != 0}
@@ -110,7 +110,7 @@ def test_the_baselines_of_a_benchmark_are_what_the_command_gives_on_the_scored_f
     assert every.keys() == {PREDICTIONS, *BASELINES}
     for rule in get_args(Rule):
         command = FuseLabels(room, noisy, tmp_path / rule, rule, frames="train", split="interval", eval_interval=3)
-        replace(command, score=True).main()
+        replace(command, score=True, by_distance=False).main()
         scores = json.loads((tmp_path / rule / "fusion.json").read_text("utf8"))["scores"]
         assert every[PREDICTIONS] == pytest.approx(scores["predictions"], nan_ok=True)
         assert every[baseline_name(rule, "given")] == pytest.approx(scores["fused"], nan_ok=True)

@@ -36,12 +36,15 @@ def random_probabilities(seed: int) -> ndarray:
     return p.astype(np.float32)
 
 
-def fused(views: Sequence[View], probabilities: Sequence[ndarray], rule: Rule) -> list[ndarray]:
-    return list(fuse(views, lambda i: soft_votes(probabilities[i]), CLASSES, rule))
+def fused(
+    views: Sequence[View], probabilities: Sequence[ndarray], rule: Rule, by_distance: bool = False
+) -> list[ndarray]:
+    return list(fuse(views, lambda i: soft_votes(probabilities[i]), CLASSES, rule, by_distance))
 
 
-def seen_at(target: View, row: int, column: int, source: View) -> tuple[int, int] | None:
-    """Row and column in the source of what a pixel of the target shows; straight from the rule, in OpenGL axes."""
+def seen_at(target: View, row: int, column: int, source: View) -> tuple[int, int, float] | None:
+    """Row, column and depth in the source of what a pixel of the target shows; straight from the rule, in OpenGL
+    axes."""
     d = float(target.depth_m[row, column])
     if d == 0:
         return None
@@ -55,33 +58,38 @@ def seen_at(target: View, row: int, column: int, source: View) -> tuple[int, int
     if not (0 <= u < WIDTH and 0 <= v < HEIGHT):
         return None
     there = float(source.depth_m[v, u])
-    return (v, u) if there > 0 and abs(-z - there) < max(0.05, 0.02 * -z) else None
+    return (v, u, -z) if there > 0 and abs(-z - there) < max(0.05, 0.02 * -z) else None
 
 
-def fused_by_loop(views: Sequence[View], probabilities: Sequence[ndarray], target: int, rule: Rule) -> ndarray:
+def fused_by_loop(
+    views: Sequence[View], probabilities: Sequence[ndarray], target: int, rule: Rule, by_distance: bool
+) -> ndarray:
     result = np.zeros((HEIGHT, WIDTH, CLASSES))
     for row in range(HEIGHT):
         for column in range(WIDTH):
-            votes = []
+            votes, weights, d = [], [], float(views[target].depth_m[row, column])
             for source in range(len(views)):
                 is_own = source == target
-                place = (row, column) if is_own else seen_at(views[target], row, column, views[source])
-                if place is not None and probabilities[source][place].any():
-                    votes.append(probabilities[source][place].astype(np.float64))
+                place = (row, column, d) if is_own else seen_at(views[target], row, column, views[source])
+                if place is not None and probabilities[source][place[:2]].any():
+                    votes.append(probabilities[source][place[:2]].astype(np.float64))
+                    weights.append(1.0 if is_own or not by_distance else max(d, 0.3) / max(place[2], 0.3))
             if votes and rule == "average":
-                result[row, column] = np.mean(votes, axis=0)
+                result[row, column] = np.average(votes, axis=0, weights=weights)
             elif votes:
-                product = np.prod([np.maximum(vote, 1e-6) for vote in votes], axis=0)
+                powers = [np.maximum(vote, 1e-6) ** weight for vote, weight in zip(votes, weights, strict=True)]
+                product = np.prod(powers, axis=0)
                 result[row, column] = product / product.sum()
     return result
 
 
+@pytest.mark.parametrize("by_distance", [False, True])
 @pytest.mark.parametrize("rule", RULES)
-def test_fusion_is_that_of_one_pixel_after_another(rule: Rule) -> None:
+def test_fusion_is_that_of_one_pixel_after_another(rule: Rule, by_distance: bool) -> None:
     views, probabilities = room(5), [random_probabilities(seed) for seed in range(5)]
-    results = fused(views, probabilities, rule)
+    results = fused(views, probabilities, rule, by_distance)
     for target, result in enumerate(results):
-        assert result == pytest.approx(fused_by_loop(views, probabilities, target, rule), abs=2e-5)
+        assert result == pytest.approx(fused_by_loop(views, probabilities, target, rule, by_distance), abs=2e-5)
     # Not because nobody votes: most pixels are not what they were.
     assert np.mean(np.abs(results[2] - probabilities[2]).max(axis=-1) > 1e-3) > 0.5
 
@@ -152,6 +160,30 @@ def facing(depth_m: float, forward: float = 0.0) -> View:
     c2w = np.eye(4)
     c2w[2, 3] = -forward  # OpenGL cameras look along -z
     return View(np.full((HEIGHT, WIDTH), depth_m, np.float32), c2w, INTRINSICS)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_by_distance_one_near_view_outweighs_two_of_twice_the_distance(rule: Rule) -> None:
+    near, far = facing(1.0, forward=1.5), facing(2.5)
+    views, probabilities = [far, far, near], [certain(0), certain(0), certain(1)]
+    middle = HEIGHT // 2, WIDTH // 2
+    for result in fused(views, probabilities, rule, by_distance=True):
+        assert most_likely(result)[middle] == 1
+    for result in fused(views, probabilities, rule):
+        assert most_likely(result)[middle] == 0
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_by_distance_views_of_one_distance_count_alike(rule: Rule) -> None:
+    views, probabilities = [facing(2.0)] * 3, [random_probabilities(seed) for seed in range(3)]
+    pairs = zip(fused(views, probabilities, rule, True), fused(views, probabilities, rule), strict=True)
+    assert all(weighted == pytest.approx(equal, abs=1e-6) for weighted, equal in pairs)
+
+
+def test_by_distance_a_view_nearer_than_thirty_centimetres_counts_no_more_than_one_at_thirty() -> None:
+    views = [facing(0.3), facing(0.2, forward=0.1)]
+    result, _ = fused(views, [certain(0), certain(1)], "average", by_distance=True)
+    assert result[HEIGHT // 2, WIDTH // 2, 1] == pytest.approx(np.mean([0.1 / 3, 0.9]))
 
 
 @pytest.mark.parametrize(
