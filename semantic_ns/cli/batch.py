@@ -40,7 +40,9 @@ class Batch:
     """
 
     scenes: tyro.conf.Positional[tuple[Path, ...]]
-    """Scenes: their folders, a folder whose sub-folders are scenes, or a text file with a path on each line."""
+    """Scenes: their folders, a folder whose sub-folders are scenes, or a text file with a path on each line. In a
+    later call, folders of single scenes are added to those of before; a folder of scenes or a text file is the whole
+    list, and scenes that are missing in it keep their results and are not counted."""
     output_dir: Path
     """Folder for the results. A second call with the same folder resumes."""
     steps: tuple[Step, ...] = ("doctor", "train", "eval")
@@ -151,7 +153,10 @@ class Batch:
         if begun is not None:
             plan.refuse_other_settings(self.output_dir, begun, self.method, self.arguments)
         known = {} if begun is None else begun.scenes
-        listed = {**plan.still_there(known, self.scenes), **plan.named(paths, known)}
+        # Single scenes are added to the list, and what is gone from the disk is in it only where it is given.
+        added = begun is not None and not plan.is_whole_list(self.scenes, set(paths))
+        kept = {name: path for name, path in begun.listed.items() if os.path.lexists(path)} if begun and added else {}
+        listed = {**kept, **plan.still_there(known, self.scenes), **plan.named(paths, known)}
         scenes = {**known, **listed}
         unlisted = tuple(name for name in known if name not in listed)
         # Looked up once: nerfstudio is slow to import.
@@ -166,8 +171,8 @@ class Batch:
             announce("sns-batch", f"{said}; what is done stays, so that the tables will be of both")
         if unlisted:
             shown = ", ".join(unlisted[:_NUM_SHOWN]) + (", ..." if len(unlisted) > _NUM_SHOWN else "")
-            said = f"{len(unlisted)} of the {len(known)} scenes of earlier calls are no longer in the list: {shown}"
-            announce("sns-batch", f"{said}; their results stay, and are not counted")
+            said = f"no longer in the list of scenes, {len(unlisted)} of {len(known)} of earlier calls: {shown}"
+            announce("sns-batch", f"{said}; results are kept, and are not counted")
         settings = plan.Settings(self.method, self.arguments, scenes, method_name, all_steps, version, unlisted)
         plan.write_settings(self.output_dir, settings)
         folder = self.output_dir.absolute() / plan.SCENES

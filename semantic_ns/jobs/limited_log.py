@@ -35,17 +35,24 @@ class LimitedLog:
         self._size = self._file.seek(0, os.SEEK_END)
         self.start = self._size
         """Where in the file what is written by this object begins, or what is left of it."""
+        self._is_ended = False
 
     def write(self, content: bytes) -> None:
-        """Append; what cannot be written, as where the disk is full, is lost."""
+        """Append; what cannot be written, as where the disk is full, is lost, and so is what comes after the end."""
+        if self._is_ended:
+            return
         with suppress(OSError):
-            self._file.seek(self._size)
+            self._size = self._file.seek(0, os.SEEK_END)  # someone may have emptied the file
             written = 0
             while written < len(content):
                 written += self._file.write(content[written:])
                 self._size = self._file.tell()
             if self._size > self._most:
                 self._leave_out()
+
+    def end(self) -> None:
+        """Write nothing more: the file may be another's from now on. Waits for nothing, not even for a disk."""
+        self._is_ended = True
 
     def close(self) -> None:
         """Close the file."""

@@ -119,7 +119,8 @@ class Processes:
             raise
         finally:
             ending = self._end(process, started, peak)  # whatever happens, `stop` does not wait for it any longer
-            copying.join(_LAST_WORDS_S)  # longer where something that has left its session still has the pipe
+            copying.join(_LAST_WORDS_S)
+            written.end()  # something that has left its session may have the pipe, and the log is the next attempt's
         return replace(ending, log_start=written.start)
 
     def stop(self, grace_s: float = GRACE_S) -> None:

@@ -157,8 +157,8 @@ def _files_of(folder: Path, settings: Settings, ended: Sequence[str], train_seco
     shares = [share for place in places if (share := _share_between_checkpoints(place)) is not None]
     pictured = _spread(places, _MOST_PICTURED)
     started = time.perf_counter()
-    with suppress(OSError):
-        for place in pictured:
+    for place in pictured:
+        with suppress(OSError):
             list(files_of_scene(Path(settings.scenes[place.name])))
     looked = time.perf_counter() - started
     started = time.perf_counter()

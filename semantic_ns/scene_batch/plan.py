@@ -41,7 +41,7 @@ class Settings:
             in a folder of an earlier version.
         steps: The steps of all calls so far; none in a folder of an earlier version.
         version: Version of this package of the last call; empty in a folder of an earlier version.
-        unlisted: Names of those scenes of earlier calls that the last call was not given. Their results stay.
+        unlisted: Names of those scenes of earlier calls that are no longer in the list. Their results stay.
     """
 
     method: str
@@ -54,7 +54,7 @@ class Settings:
 
     @property
     def listed(self) -> dict[str, str]:
-        """The scenes that the last call was given."""
+        """The scenes that are in the list."""
         left_out = set(self.unlisted)
         return {name: path for name, path in self.scenes.items() if name not in left_out}
 
@@ -168,6 +168,16 @@ def still_there(scenes: Mapping[str, str], given: Sequence[Path]) -> dict[str, s
     """
     folders = {str(path.expanduser().absolute()) for path in given}
     return {name: path for name, path in scenes.items() if str(Path(path).parent) in folders and os.path.lexists(path)}
+
+
+def is_whole_list(given: Sequence[Path], scenes: Collection[Path]) -> bool:
+    """Whether what is given says all scenes of a batch: a text file or a folder of scenes does, single scenes do not.
+
+    Args:
+        given: What the user has given.
+        scenes: The scenes that it means, absolute paths.
+    """
+    return any(path.expanduser().absolute() not in scenes for path in given)
 
 
 def sentence_about_unlisted(path: Path) -> str:

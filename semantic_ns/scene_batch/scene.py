@@ -81,8 +81,8 @@ class SceneTask:
 
     @property
     def starts_over(self) -> bool:
-        """Whether all its steps are to be done anew, because it has other files."""
-        return self.changed_scenes == "train" and self.is_changed
+        """Whether all its steps are to be done anew, because it has other files; only where it is trained as well."""
+        return self.changed_scenes == "train" and "train" in self.steps and self.is_changed
 
     def records(self) -> list[Record]:
         """The records of its steps as they are on the disk; all are open where it starts over."""
@@ -162,8 +162,11 @@ def _run_step(
     log.parent.mkdir(parents=True, exist_ok=True)
     tries_left = task.retries
     while True:
-        if step == "train" and task.changed_scenes != "ignore" and known.newest_step(task.config) is None:
-            write_stamp(task.folder, task.data)
+        if step == "train" and known.newest_step(task.config) is None:
+            if task.changed_scenes == "ignore":
+                forget_stamp(task.folder)  # that of a training that has failed would be taken for this one's
+            else:
+                write_stamp(task.folder, task.data)
         command = command_of(step, task.data, task.folder, task.config, task.method, task.arguments)
         note = _Notes(task.folder, Record(step, "open", attempt_seconds=spent, version=task.version))
         ending = processes.run(command, log, task.limits, _environment(task), note)
@@ -181,7 +184,11 @@ def _run_step(
 def _start_over(task: SceneTask) -> None:
     """Have all steps done anew. A kill in between changes nothing: what is known of the former files goes last."""
     _reopen(task.folder, known.STEPS)
-    shutil.rmtree(task.config.parent, ignore_errors=True)
+    run = task.config.parent
+    if run.is_symlink():
+        run.unlink()  # where it leads is not the batch's to remove
+    elif run.exists():
+        shutil.rmtree(run)  # where that fails, the former model must not be taken for a new one
     forget_stamp(task.folder)
 
 

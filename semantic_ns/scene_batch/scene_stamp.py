@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from semantic_ns.dataparsers.scene_files import files_of_scene
+from semantic_ns.io.text import as_text
 from semantic_ns.io.writing import write_json
 from semantic_ns.scene_batch.records import FOLDER
 
@@ -22,6 +23,8 @@ STAMP = "scene_files.json"
 ChangedScenes = Literal["say", "train", "ignore"]
 _READ_BYTES = 2**20
 _NUM_SHOWN = 3
+_OTHER = "other status"
+"""Sizes and times with which the contents of a folder were found to be others."""
 
 
 class Change(NamedTuple):
@@ -53,13 +56,13 @@ def write_stamp(folder: Path, data: Path) -> None:
     Their contents are read as well, which the training then finds in the memory of the machine.
 
     Args:
-        folder: The folder of the results of the scene.
+        folder: The folder of the results of the scene, `scenes/NAME` in that of the batch.
         data: The scene.
     """
     path = folder / FOLDER / STAMP
     with suppress(OSError):
         path.unlink(missing_ok=True)
-        groups = _groups_of(data)
+        groups = _groups_of(data, folder)
         write_json(path, {name: _told(data, name, group) for name, group in groups.items()})
 
 
@@ -87,30 +90,43 @@ def find_change(folder: Path, data: Path) -> Change | None:
     text = read_stamp(folder)
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         known: dict[str, dict[str, str]] = dict(json.loads(text)) if text else {}
-        groups = _groups_of(data) if known else {}
-        touched = [name for name in known if name in groups and known[name]["status"] != _status_of(groups[name])]
-        now = {name: _told(data, name, groups[name]) for name in touched}
-        changed = [name for name in touched if now[name]["content"] != known[name]["content"]]
-        if changed:
-            shown = ", ".join(name.rstrip("/") for name in changed[:_NUM_SHOWN])
+        groups = _groups_of(data, folder) if known else {}
+        statuses = {name: _status_of(groups[name]) for name in known if name in groups}
+        touched = [name for name, status in statuses.items() if known[name]["status"] != status]
+        now = {name: _told(data, name, groups[name]) for name in touched if known[name].get(_OTHER) != statuses[name]}
+        same = {name: told for name, told in now.items() if told["content"] == known[name]["content"]}
+        others = {name: known[name] | {_OTHER: statuses[name]} for name in now if name not in same}
+        if now:  # so that their contents are not read again in every call
+            with suppress(OSError):
+                write_json(folder / FOLDER / STAMP, known | same | others)
+        if changed := [as_text(name.rstrip("/")) for name in touched if name not in same]:
             more = f" and {len(changed) - _NUM_SHOWN} more" if len(changed) > _NUM_SHOWN else ""
-            return Change(f"{shown}{more}", text)
-        if touched:  # so that their contents are not read again in every call
-            write_json(folder / FOLDER / STAMP, known | now)
+            return Change(f"{', '.join(changed[:_NUM_SHOWN])}{more}", read_stamp(folder))
     return None
 
 
-def _groups_of(data: Path) -> Mapping[str, Group]:
-    """The files of a scene by their folders, and those in its own folder each for itself: of these some are new."""
+def _groups_of(data: Path, folder: Path) -> Mapping[str, Group]:
+    """The files of a scene by their folders, and those in its own folder each for itself: of these some are new.
+
+    The folder of the batch is left out: it may lie beside the file that describes a scene, and is other in every call.
+    """
     found: dict[str, Group] = defaultdict(list)
+    batch, place = (Path(os.path.realpath(each)) for each in (folder.parents[1], _folder_of(data)))
+    results = "".join(f"{part}/" for part in batch.relative_to(place).parts) if batch.is_relative_to(place) else None
     for path, status in files_of_scene(data):
+        if results is not None and path.startswith(results):
+            continue
         above, slash, name = path.rpartition("/")
         found[f"{above}/" if slash else name].append((name, status.st_size, status.st_mtime_ns))
     return found
 
 
+def _folder_of(data: Path) -> Path:
+    return data if data.is_dir() else data.parent
+
+
 def _told(data: Path, name: str, group: Group) -> dict[str, str]:
-    folder = data if data.is_dir() else data.parent
+    folder = _folder_of(data)
     paths = (folder / name / each for each, _, _ in group) if name.endswith("/") else (folder / name,)
     return {"status": _status_of(group), "content": _content_of(paths)}
 

@@ -209,7 +209,7 @@ class Summary:
                 if self.num_unlisted == 1
                 else (f"{self.num_unlisted:,} scenes of earlier calls are")
             )
-            said.append(f"{are} no longer in the list: results and logs are kept, and counted in no number above.")
+            said.append(f"{are} no longer in the list: results and logs are kept, and are in no total and no mean.")
         return " ".join(said)
 
     def failures(self) -> list[Failure]:

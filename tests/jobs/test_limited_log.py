@@ -98,6 +98,49 @@ def test_a_process_whose_log_cannot_be_written_ends_as_it_would_have(tmp_path: P
     assert ending.status == 3
 
 
+def test_what_comes_after_the_end_of_an_attempt_is_not_written_among_the_words_of_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    former = LimitedLog(path, MOST)
+    former.write(b"former\n")
+    former.end()
+    log = LimitedLog(path, MOST)
+    for log_of_whom in (log, former, log):
+        log_of_whom.write(b"late\n" if log_of_whom is former else b"own word\n")
+    for each in (former, log):
+        each.close()
+    assert path.read_text() == "former\nown word\nown word\n"
+
+
+def test_a_process_that_leaves_another_with_its_output_ends_and_the_log_is_the_next_ones(tmp_path: Path) -> None:
+    """What is left behind has a session of its own, and writes as soon as the next process has begun."""
+    log, begun, late = (tmp_path / name for name in ("log.txt", "begun", "late"))
+    leaves = (
+        "import os, sys\nfrom pathlib import Path\nprint('first', flush=True)\n"
+        "if os.fork() == 0:\n    os.setsid()\n"
+        f"    while not Path({str(begun)!r}).exists(): pass\n"
+        f"    print('late', flush=True)\n    Path({str(late)!r}).touch()\n"
+    )
+    waits = (
+        f"from pathlib import Path\nprint('own word', flush=True)\nPath({str(begun)!r}).touch()\n"
+        f"while not Path({str(late)!r}).exists(): pass\nprint('own word')\n"
+    )
+    processes = Processes()
+    assert processes.run(python(leaves), log).status == 0
+    ending = processes.run(python(waits), log, Limits(seconds=60.0))
+    assert log.read_text() == "first\nown word\nown word\n"
+    assert log.read_text()[ending.log_start :] == "own word\nown word\n"
+
+
+def test_a_log_that_is_emptied_while_it_is_written_goes_on_at_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    log = LimitedLog(path, MOST)
+    log.write(b"before\n")
+    path.write_bytes(b"")
+    log.write(b"after\n")
+    log.close()
+    assert path.read_text() == "after\n"
+
+
 def test_no_descriptor_is_left_open_after_processes(tmp_path: Path) -> None:
     processes = Processes()
     before = len(os.listdir("/dev/fd"))

@@ -34,8 +34,13 @@ def room(tmp_path: Path) -> Path:
     return room
 
 
+def folder(tmp_path: Path) -> Path:
+    """The folder of the results of the room."""
+    return tmp_path / "out/scenes/room"
+
+
 def changed(tmp_path: Path, room: Path) -> Change | None:
-    return find_change(tmp_path / "out", room)
+    return find_change(folder(tmp_path), room)
 
 
 def later(path: Path) -> None:
@@ -69,7 +74,7 @@ NO_CHANGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_files_that_are_replaced_are_found_and_their_folder_is_named(name: str, room: Path, tmp_path: Path) -> None:
-    write_stamp(tmp_path / "out", room)
+    write_stamp(folder(tmp_path), room)
     change, what = CHANGES[name]
     change(room)
     found = changed(tmp_path, room)
@@ -80,28 +85,63 @@ def test_files_that_are_replaced_are_found_and_their_folder_is_named(name: str, 
 
 @pytest.mark.parametrize("name", NO_CHANGES)
 def test_what_does_not_change_a_training_is_no_change(name: str, room: Path, tmp_path: Path) -> None:
-    write_stamp(tmp_path / "out", room)
+    write_stamp(folder(tmp_path), room)
     NO_CHANGES[name](room)
     assert changed(tmp_path, room) is None
 
 
 def test_contents_that_were_compared_are_not_read_again(room: Path, tmp_path: Path) -> None:
-    write_stamp(tmp_path / "out", room)
+    write_stamp(folder(tmp_path), room)
     later(room / "labels/0.png")
-    before = read_stamp(tmp_path / "out")
+    before = read_stamp(folder(tmp_path))
     assert changed(tmp_path, room) is None
-    after = read_stamp(tmp_path / "out")
+    after = read_stamp(folder(tmp_path))
     assert before != after
-    write_stamp(tmp_path / "out", room)
-    assert read_stamp(tmp_path / "out") == after
+    write_stamp(folder(tmp_path), room)
+    assert read_stamp(folder(tmp_path)) == after
+
+
+def test_contents_that_are_others_are_not_read_again_until_they_are_touched(room: Path, tmp_path: Path) -> None:
+    write_stamp(folder(tmp_path), room)
+    label = room / "labels/0.png"
+    former = label.read_text()
+    replace_content(label)
+    first, time = changed(tmp_path, room), label.stat().st_mtime_ns
+    label.write_text(former)
+    os.utime(label, ns=(0, time))  # whoever reads it again finds the former content
+    assert changed(tmp_path, room) == first
+    assert first is not None
+    later(label)
+    assert changed(tmp_path, room) is None
+
+
+def test_results_that_lie_beside_the_file_of_a_scene_are_no_files_of_it(room: Path) -> None:
+    for output in (room / "out", room):
+        results = output / "scenes/room"
+        (results / "steps").mkdir(parents=True)
+        (results / "steps/doctor.json").write_text("open")
+        write_stamp(results, room / "transforms.json")
+        (results / "steps/doctor.json").write_text("it is done")
+        assert find_change(results, room / "transforms.json") is None
+
+
+def test_a_folder_whose_name_is_no_text_is_named_in_a_sentence_that_can_be_printed(room: Path, tmp_path: Path) -> None:
+    (room / os.fsdecode(b"caf\xe9")).mkdir()
+    path = room / os.fsdecode(b"caf\xe9") / "0.png"
+    path.write_text("0")
+    write_stamp(folder(tmp_path), room)
+    path.write_text("other")
+    found = changed(tmp_path, room)
+    assert found is not None
+    assert r"trained on: caf\xe9 changed".encode() in found.sentence().encode()
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[1]", '{"labels/": 3}', '{"labels/": {"status": "x"}}'])
 def test_where_nothing_is_known_of_the_former_files_nothing_is_said(
     content: str | None, room: Path, tmp_path: Path
 ) -> None:
-    write_stamp(tmp_path / "out", room)
-    (path,) = (tmp_path / "out/steps").iterdir()
+    write_stamp(folder(tmp_path), room)
+    (path,) = (folder(tmp_path) / "steps").iterdir()
     path.unlink() if content is None else path.write_text(content)
     assert changed(tmp_path, room) is None
 
@@ -194,3 +234,39 @@ def test_nobody_looks_at_the_files_of_a_scene_where_that_is_not_wanted(room: Pat
     batch(one, FakeSteps(tmp_path))
     assert read_stamp(one.folder) == ""
     assert all(read_record(one.folder, step).state == "done" for step in STEPS[:3])
+
+
+def test_a_training_of_which_nothing_is_noted_is_not_compared_with_the_files_of_one_that_failed(
+    room: Path, tmp_path: Path
+) -> None:
+    one = task(tmp_path, steps=("train",))
+    batch(one, FakeSteps(tmp_path, {("room", "train"): "raise SystemExit(3)"}))
+    replace_content(room / "labels/0.png")
+    run_scene(replace(one, changed_scenes="ignore"), Processes(), command_of=FakeSteps(tmp_path))
+    (row,) = batch(one, FakeSteps(tmp_path))
+    assert (row.status, row.reason) == ("done", "")
+
+
+def test_a_call_without_training_leaves_the_model_of_other_files_where_it_is(room: Path, tmp_path: Path) -> None:
+    one, steps = task(tmp_path), FakeSteps(tmp_path)
+    batch(one, steps)
+    one.config.parent.mkdir(parents=True)
+    replace_content(room / "labels/0.png")
+    (row,) = batch(replace(one, steps=("doctor",), earlier_steps=STEPS[:3], changed_scenes="train"), steps)
+    assert one.config.parent.exists()
+    assert len(steps.started()) == 3
+    assert "labels changed" in row.reason
+
+
+def test_a_run_behind_a_link_is_not_taken_for_one_that_was_trained_anew(room: Path, tmp_path: Path) -> None:
+    one, steps = task(tmp_path, changed_scenes="train"), FakeSteps(tmp_path)
+    batch(one, steps)
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "large disk/model").touch()
+    one.config.parent.parent.mkdir(parents=True)
+    one.config.parent.symlink_to(tmp_path / "large disk")
+    replace_content(room / "labels/0.png")
+    (row,) = batch(one, steps)
+    assert (row.status, row.reason) == ("done", "")
+    assert not one.config.parent.exists()
+    assert (tmp_path / "large disk/model").exists()

@@ -44,12 +44,35 @@ def begun(tmp_path: Path) -> Path:
     return out
 
 
+def listing(tmp_path: Path, *scenes: Path) -> Path:
+    """A text file with the paths of scenes."""
+    path = tmp_path / "list.txt"
+    path.write_text("".join(f"{scene}\n" for scene in scenes))
+    return path
+
+
 def named(tasks: list[SceneTask]) -> list[str]:
     return [each.name for each in tasks]
 
 
-def test_a_scene_that_is_not_given_again_is_not_worked_on_and_its_row_says_so(begun: Path, tmp_path: Path) -> None:
-    tasks, unlisted = batch(tmp_path, tmp_path / "data/a")._tasks([tmp_path / "data/a"])
+def test_scenes_that_are_given_one_at_a_time_are_all_in_the_list(begun: Path, tmp_path: Path) -> None:
+    for name in ("d", "e"):
+        path = room(tmp_path / "data" / name)
+        tasks, unlisted = batch(tmp_path, path)._tasks([path])
+    assert named(tasks) == ["a", "b", "d", "e"]
+    assert [end.task.name for end in unlisted] == ["c"]
+
+
+def test_a_single_scene_does_not_bring_back_what_a_list_has_left_out(begun: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / "data/a", tmp_path / "data/b"]
+    batch(tmp_path, listing(tmp_path, paths[0]))._tasks(paths[:1])
+    tasks, unlisted = batch(tmp_path, paths[0])._tasks(paths[:1])
+    assert named(tasks) == ["a"]
+    assert [end.task.name for end in unlisted] == ["b", "c"]
+
+
+def test_a_scene_that_is_missing_in_a_list_is_not_worked_on_and_its_row_says_so(begun: Path, tmp_path: Path) -> None:
+    tasks, unlisted = batch(tmp_path, listing(tmp_path, tmp_path / "data/a"))._tasks([tmp_path / "data/a"])
     assert named(tasks) == ["a"]
     reasons = {end.task.name: end.lost for end in unlisted}
     assert reasons["b"].startswith("It is no longer in the list of scenes; its results and logs are kept")
@@ -63,7 +86,7 @@ def test_a_scene_that_is_not_given_again_is_not_worked_on_and_its_row_says_so(be
 
 def test_a_scene_that_is_given_again_counts_again(begun: Path, tmp_path: Path) -> None:
     paths = [tmp_path / "data/a", tmp_path / "data/b"]
-    batch(tmp_path, paths[0])._tasks(paths[:1])
+    batch(tmp_path, listing(tmp_path, paths[0]))._tasks(paths[:1])
     tasks, unlisted = batch(tmp_path, *paths)._tasks(paths)
     assert named(tasks) == ["a", "b"]
     assert [end.task.name for end in unlisted] == ["c"]
@@ -81,7 +104,7 @@ def test_a_scene_that_lies_in_the_folder_and_is_broken_is_still_in_the_list(begu
 def test_a_new_path_to_a_scene_is_not_another_scene(begun: Path, tmp_path: Path) -> None:
     (tmp_path / "mounted").symlink_to(tmp_path / "data")
     path = tmp_path / "mounted/a"
-    tasks, unlisted = batch(tmp_path, path)._tasks([path])
+    tasks, unlisted = batch(tmp_path, listing(tmp_path, path))._tasks([path])
     assert [(each.name, each.data) for each in tasks] == [("a", tmp_path / "data/a")]
     assert [end.task.name for end in unlisted] == ["b", "c"]
 
@@ -115,7 +138,7 @@ def test_what_is_no_longer_listed_has_a_row_and_is_in_no_total(tmp_path: Path) -
 def test_costs_are_those_of_the_scenes_in_the_list(begun: Path, tmp_path: Path) -> None:
     write_times = json.loads((begun / "scenes/b/steps/train.json").read_text()) | {"seconds": 1000.0}
     (begun / "scenes/b/steps/train.json").write_text(json.dumps(write_times))
-    batch(tmp_path, tmp_path / "data/a")._tasks([tmp_path / "data/a"])
+    batch(tmp_path, listing(tmp_path, tmp_path / "data/a"))._tasks([tmp_path / "data/a"])
     measured = measure_batch(begun)
     assert (measured.num_scenes, measured.num_ended, measured.seconds) == (1, 1, 2.0)
 
@@ -125,9 +148,9 @@ def test_a_call_whose_scenes_are_done_ends_well_whatever_has_become_of_others(
 ) -> None:
     failed = json.loads((begun / "scenes/b/steps/train.json").read_text()) | {"state": "failed", "reason": "too dark"}
     (begun / "scenes/b/steps/train.json").write_text(json.dumps(failed))
-    batch(tmp_path, tmp_path / "data/a").main()
+    batch(tmp_path, listing(tmp_path, tmp_path / "data/a")).main()
     printed = " ".join(capsys.readouterr().out.split())
-    assert "2 of the 3 scenes of earlier calls are no longer in the list: b, c" in printed
+    assert "no longer in the list of scenes, 2 of 3 of earlier calls: b, c; results are kept" in printed
     assert "1 scenes, 1 of them done before." in printed
     assert "2 scenes of earlier calls are no longer in the list: results and logs are kept" in printed
     with (begun / CSV_FILE).open(encoding="utf8") as file:
