@@ -133,7 +133,7 @@ def test_a_folder_whose_name_is_no_text_is_named_in_a_sentence_that_can_be_print
     path.write_text("other")
     found = changed(tmp_path, room)
     assert found is not None
-    assert r"trained on: caf\xe9 changed".encode() in found.sentence().encode()
+    assert rb"trained on: caf\xe9 changed" in found.sentence().encode()
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[1]", '{"labels/": 3}', '{"labels/": {"status": "x"}}'])
