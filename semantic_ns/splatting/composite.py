@@ -55,16 +55,16 @@ class Tiles:
             return memory.take(name, length, dtype=torch.int32)
 
         at, conics, reach = projected.at.numpy(), projected.conics.numpy(), projected.reach.numpy()
-        visible, others = numbers("visible", count), [numbers(f"sort {n}", count).numpy() for n in range(3)]
+        places, other = numbers("visible", count), numbers("other order", count).numpy()
+        keys = [numbers(name, count).numpy().view(np.uint32) for name in ("keys", "other keys")]
         starts = memory.take("starts", tiles_numba.NUM_BUCKETS + 1, dtype=torch.int64).numpy()
-        keys = (part.view(np.uint32) for part in others[1:])
-        visible = visible[
-            : tiles_numba.sort_visible(projected.depths.numpy(), reach, visible.numpy(), others[0], *keys, starts)
-        ]
+        depths: Any = projected.depths.numpy()
+        visible = places[: tiles_numba.sort_visible(depths, reach, places.numpy(), other, keys[0], keys[1], starts)]
         most = tiles_numba.most_pairs(visible.numpy(), at, reach, width, height)
-        members, on_the_way = numbers("members", most), (numbers(f"list {n}", most).numpy() for n in range(2))
+        members, tiles, gaussians = (numbers(name, most) for name in ("members", "tiles", "gaussians"))
         num_tiles = -(-height // tiles_numba.TILE) * -(-width // tiles_numba.TILE)
         first = memory.take("first", num_tiles + 1, dtype=torch.int64)
+        on_the_way = tiles.numpy(), gaussians.numpy()
         count = tiles_numba.list_tiles(
             visible.numpy(), at, reach, conics, width, height, first.numpy(), members.numpy(), *on_the_way
         )

