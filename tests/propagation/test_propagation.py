@@ -159,8 +159,8 @@ def test_the_posterior_solves_the_normal_equations(
     expected = onto_simplex((x / x.sum(1, keepdims=True)).astype(np.float32))
     given = prior.astype(np.float32) if has_prior else None
     found = solve_posterior(graph, votes.astype(np.float32), 500, 1e-6, spreading, given).probabilities
-    # A voxel that hangs on the weakest of edges is solved less exactly by 32 bits, the less the more votes weigh, and the
-    # less the fewer there are.
+    # A voxel that hangs on the weakest of edges is solved less exactly by 32 bits, the less the more votes weigh and
+    # the fewer there are.
     joined = np.diag(matrix) > 1e-2
     assert joined.mean() > 0.8
     assert np.abs(found - expected)[joined].max() < 1e-3
