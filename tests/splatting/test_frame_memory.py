@@ -55,7 +55,7 @@ def test_frames_of_any_size_are_in_the_same_memory_to_the_bit_those_without_it(i
 
 def bytes_taken(frame: PinholeCamera, gaussians: Gaussians, features: Tensor, memory: FrameMemory) -> tuple[int, int]:
     """Bytes that torch and numpy allocate for one frame."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as watched:
         drawn(gaussians, features, frame, memory)
     events: Any = watched.profiler.kineto_results.events()  # pyright: ignore[reportOptionalMemberAccess]
     of_torch = sum(max(event.nbytes(), 0) for event in events if event.name() == "[memory]")
