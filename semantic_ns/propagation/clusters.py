@@ -16,7 +16,6 @@ _COLOR_STEP = 1 / 28
 """Edge of a cell along red, green and blue, which are in 0..1."""
 _NORMAL_STEP = 1.0
 """Edge of a cell along the components of unit normals."""
-_MOST_KEYS = 2.0**62
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,4 @@ def find_clusters(graph: SurfaceGraph) -> Clusters:
 
 
 def _numbered(cells: Int32[ndarray, "nodes axes"]) -> Int32[ndarray, "nodes"]:
-    """The place of each cell among the different ones in ascending order, by the first axis first."""
-    low = cells.min(axis=0, initial=0)
-    lengths = (cells.max(axis=0, initial=0) - low + 1).astype(np.int64)
-    if np.prod(lengths, dtype=np.float64) < _MOST_KEYS:  # one number for each cell sorts many times as fast
-        keys = np.ravel_multi_index(tuple((cells - low).T.astype(np.int64)), tuple(lengths))
-        return np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int32)
     return np.unique(cells, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int32)

@@ -28,8 +28,6 @@ _VOTE_STRENGTH = 1.0
 _HOLD = np.float32(1e3)
 """What holds a voxel with a label at 1, beside an edge between voxels that look the same."""
 _REACH_ITERATIONS = 200
-_MOST_WIDTH = 0.8
-"""Share of the columns of a system up to which those that are not solved yet are worth a copy of their own."""
 LEAST_COUPLING = 0.003
 """Weight that couples a voxel to an appearance cluster where hardly any voxel has a vote."""
 _COUPLING_BY_SHARE = 0.5
@@ -163,14 +161,7 @@ def solve_posterior(
         weight = np.float32(prior_weight(votes))
         target += weight * prior
         diagonal += weight * prior.sum(axis=1)
-    system = _System(graph, clusters, coupling, diagonal)
-    # Classes without a vote have all the same equations, which are solved once.
-    representatives, without_votes = np.arange(num_classes), np.flatnonzero(~votes.any(axis=0))
-    if prior is None:
-        representatives[without_votes] = without_votes[:1]
-    solved, of_classes = np.unique(representatives, return_inverse=True)
-    solution = _conjugate_gradients(system, np.ascontiguousarray(target[:, solved]), max_iterations, tolerance)
-    solution = solution[:, of_classes]
+    solution = _conjugate_gradients(_System(graph, clusters, coupling, diagonal), target, max_iterations, tolerance)
     total = solution.sum(axis=1, keepdims=True)
     reached = total > 1e-6
     return LabelPosterior(np.where(reached, onto_simplex(solution / np.maximum(total, 1e-6)), 0), eta)
@@ -208,9 +199,12 @@ def onto_simplex(x: Float32[ndarray, "rows classes"]) -> Float32[ndarray, "rows 
     Held, Wolfe and Crowder (1974). What noise scatters over many classes about zero is dropped, where cutting at zero
     would keep the upper half of it.
     """
-    result = np.empty(x.shape, np.float32)
-    kernels.onto_simplex(np.ascontiguousarray(x), result)
-    return result
+    descending = -np.sort(-x, axis=1)
+    excess = np.cumsum(descending, axis=1, dtype=np.float64) - 1
+    taus = excess / np.arange(1, x.shape[1] + 1)
+    support = (descending > taus).sum(axis=1)
+    tau = np.take_along_axis(taus, support[:, None] - 1, axis=1)
+    return np.maximum(x - tau, 0).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -229,35 +223,28 @@ class _System:
         means = np.zeros((*self.clusters.sizes.shape, x.shape[1]), np.float32)
         kernels.cluster_means(self.clusters.numbers, self.clusters.sizes, x, means)
         kernels.multiply(
-            *self.graph.edges, self.diagonal, self.clusters.numbers, means, np.float32(self.coupling),
-            x, product, partial,
+            self.graph.neighbours, self.graph.weights, self.diagonal, self.clusters.numbers, means,
+            np.float32(self.coupling), x, product, partial,
         )  # fmt: skip
 
 
 def _conjugate_gradients(
     system: _System, target: Float32[ndarray, "nodes classes"], max_iterations: int, tolerance: float
 ) -> Float32[ndarray, "nodes classes"]:
-    """Solve A x = b for each column, which rests once it is solved, whatever the others need."""
+    """Solve A x = b for each column."""
     diagonal = system.diagonal
-    result, columns = np.zeros_like(target), np.arange(target.shape[1])
-    x, residual, direction = np.zeros_like(target), target.copy(), target / diagonal[:, None]
+    x, residual = np.zeros_like(target), target.copy()
+    direction, product = target / diagonal[:, None], np.empty_like(target)
+    partial = np.empty((kernels.number_of_blocks(len(target)), target.shape[1]))
     squared = (residual * residual / diagonal[:, None]).sum(axis=0, dtype=np.float64)
     enough = tolerance**2 * squared
     for _ in range(max_iterations):
-        goes_on = squared > enough
-        if not goes_on.any():
+        if (squared <= enough).all():
             break
-        if goes_on.sum() <= _MOST_WIDTH * len(goes_on):  # those that rest cost as much as the others
-            result[:, columns] = x
-            x, residual, direction = (np.ascontiguousarray(part[:, goes_on]) for part in (x, residual, direction))
-            columns, squared, enough = columns[goes_on], squared[goes_on], enough[goes_on]
-            goes_on = np.ones(len(columns), np.bool_)
-        product, partial = np.empty_like(x), np.empty((kernels.number_of_blocks(len(x)), x.shape[1]))
         system.times(direction, product, partial)
-        step = np.where(goes_on, squared / np.maximum(partial.sum(axis=0), 1e-30), 0)
+        step = squared / np.maximum(partial.sum(axis=0), 1e-30)
         kernels.advance(x, residual, direction, product, diagonal, step.astype(np.float32), partial)
-        before, squared = squared, np.where(goes_on, partial.sum(axis=0), squared)
+        before, squared = squared, partial.sum(axis=0)
         ratio = squared / np.maximum(before, 1e-30)
         kernels.turn(direction, residual, diagonal, ratio.astype(np.float32))
-    result[:, columns] = x
-    return result
+    return x

@@ -36,7 +36,7 @@ def cluster_means(clusters, sizes, x, means):
 
 @part
 @no_type_check
-def _multiply_rows(starts, columns, weights, diagonal, clusters, means, strength, x, first, last, out):
+def _multiply_rows(neighbours, weights, diagonal, clusters, means, strength, x, first, last, out):
     """Rows of (D - W) x less what the clusters add."""
     for i in range(first, last):
         for c in range(x.shape[1]):
@@ -45,24 +45,25 @@ def _multiply_rows(starts, columns, weights, diagonal, clusters, means, strength
             cluster = clusters[d, i]
             for c in range(x.shape[1]):
                 out[i, c] -= strength * means[d, cluster, c]
-        for e in range(starts[i], starts[i + 1]):
-            j, weight = columns[e], weights[e]
-            for c in range(x.shape[1]):
-                out[i, c] -= weight * x[j, c]
+        for e in range(neighbours.shape[1]):
+            weight = weights[i, e]
+            if weight > np.float32(0):
+                j = neighbours[i, e]
+                for c in range(x.shape[1]):
+                    out[i, c] -= weight * x[j, c]
 
 
 @kernel
 @no_type_check
-def multiply(starts, columns, weights, diagonal, clusters, means, strength, x, out, partial):
+def multiply(neighbours, weights, diagonal, clusters, means, strength, x, out, partial):
     """Fill ``out`` [M, C] with (D - W) x - strength sum_d means_d of the clusters of each row.
 
-    Row i of W has ``weights`` [E] in ``columns`` [E] from ``starts[i]`` to ``starts[i + 1]``. ``clusters``
-    [divisions, M], ``means`` [divisions, clusters, C]; ``partial`` [blocks, C] receives the products x . out of blocks
-    of rows.
+    ``clusters`` [divisions, M], ``means`` [divisions, clusters, C]; ``partial`` [blocks, C] receives the products
+    x . out of blocks of rows.
     """
     for block in prange(partial.shape[0]):
         first, last = block * _BLOCK, min((block + 1) * _BLOCK, x.shape[0])
-        _multiply_rows(starts, columns, weights, diagonal, clusters, means, strength, x, first, last, out)
+        _multiply_rows(neighbours, weights, diagonal, clusters, means, strength, x, first, last, out)
         partial[block] = 0.0
         for i in range(first, last):
             for c in range(x.shape[1]):
@@ -92,28 +93,6 @@ def turn(direction, residual, diagonal, ratio):
         inverse = np.float32(1) / diagonal[i]
         for c in range(direction.shape[1]):
             direction[i, c] = residual[i, c] * inverse + ratio[c] * direction[i, c]
-
-
-@kernel
-@no_type_check
-def onto_simplex(x, result):
-    """Fill ``result`` [M, C] with the distribution nearest to each row of ``x``: max(x - tau, 0) that sums to 1."""
-    for block in prange((x.shape[0] + _BLOCK - 1) // _BLOCK):
-        descending = np.empty(x.shape[1], x.dtype)
-        for i in range(block * _BLOCK, min((block + 1) * _BLOCK, x.shape[0])):
-            for c in range(x.shape[1]):
-                place = c
-                while place > 0 and descending[place - 1] < x[i, c]:
-                    descending[place] = descending[place - 1]
-                    place -= 1
-                descending[place] = x[i, c]
-            total, tau = 0.0, 0.0
-            for c in range(x.shape[1]):
-                total += descending[c]
-                if descending[c] > (total - 1) / (c + 1):
-                    tau = (total - 1) / (c + 1)
-            for c in range(x.shape[1]):
-                result[i, c] = max(x[i, c] - tau, 0.0)
 
 
 def number_of_blocks(num_rows: int) -> int:

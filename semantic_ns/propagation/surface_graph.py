@@ -1,10 +1,9 @@
 """A scene's surface as a graph: voxels that camera rays end in, joined where they touch and look alike."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Float32, Int32
 from numpy import ndarray
 
 from semantic_ns.propagation import surface_graph_numba as kernels
@@ -50,13 +49,6 @@ class SurfaceGraph:
     centres: Float32[ndarray, "nodes 3"]
     colors: Float32[ndarray, "nodes 3"]
     normals: Float32[ndarray, "nodes 3"]
-
-    @cached_property
-    def edges(self) -> tuple[Int64[ndarray, "nodes_and_1"], Int32[ndarray, "edges"], Float32[ndarray, "edges"]]:
-        """Where the edges of each voxel begin, and at last their number; the other voxel of each, and its weight."""
-        is_edge = self.weights > 0
-        starts = np.concatenate([[0], np.cumsum(is_edge.sum(axis=1))])
-        return starts.astype(np.int64), self.neighbours[is_edge], self.weights[is_edge]
 
     @property
     def num_nodes(self) -> int:

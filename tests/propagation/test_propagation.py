@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float32
 from numpy import ndarray
 
-from semantic_ns.propagation.clusters import Clusters, _numbered, find_clusters
+from semantic_ns.propagation.clusters import Clusters, find_clusters
 from semantic_ns.propagation.config import SpreadingConfig
 from semantic_ns.propagation.posterior import (
     count_votes,
@@ -135,18 +135,14 @@ def test_looks_count_more_the_more_voxels_have_votes() -> None:
     assert prior_weight(votes) == pytest.approx(0.002 + 0.3 * 0.4)
 
 
-@pytest.mark.parametrize("without_votes", [[], [3], [1, 2, 4]], ids=str)
 @pytest.mark.parametrize("has_prior", [False, True])
 @pytest.mark.parametrize(
     "spreading", [SpreadingConfig(), SpreadingConfig(clusters=False), SpreadingConfig(noise=False)], ids=str
 )
-def test_the_posterior_solves_the_normal_equations(
-    spreading: SpreadingConfig, has_prior: bool, without_votes: list[int]
-) -> None:
+def test_the_posterior_solves_the_normal_equations(spreading: SpreadingConfig, has_prior: bool) -> None:
     graph = build_surface_graph(random_points(4), 120)
     g = np.random.default_rng(4)
     votes = g.integers(0, 3, (graph.num_nodes, 5)).astype(np.float32) * (g.random((graph.num_nodes, 1)) < 0.3)
-    votes[:, without_votes] = 0
     prior = g.dirichlet(np.ones(5), graph.num_nodes) * (has_prior & (g.random((graph.num_nodes, 1)) < 0.6))
     eta = noise_rate(votes) if spreading.noise else 0.01
     strength, counts, weight = (1 - eta) / (eta + 0.02), votes.sum(1), prior_weight(votes)
@@ -159,12 +155,11 @@ def test_the_posterior_solves_the_normal_equations(
     expected = onto_simplex((x / x.sum(1, keepdims=True)).astype(np.float32))
     given = prior.astype(np.float32) if has_prior else None
     found = solve_posterior(graph, votes.astype(np.float32), 500, 1e-6, spreading, given).probabilities
-    # A voxel that hangs on the weakest of edges is solved less exactly by 32 bits, the less the more votes weigh and
-    # the fewer there are.
+    # A voxel that hangs on the weakest of edges is solved less exactly by 32 bits, the less the more votes weigh.
     joined = np.diag(matrix) > 1e-2
     assert joined.mean() > 0.8
     assert np.abs(found - expected)[joined].max() < 1e-3
-    assert np.abs(found - expected).max() < (1e-2 if spreading.noise and len(without_votes) < 2 else 6e-2)
+    assert np.abs(found - expected).max() < (1e-2 if spreading.noise else 3e-2)
 
 
 def test_no_distribution_is_nearer_than_the_projection_onto_the_simplex() -> None:
@@ -200,15 +195,6 @@ def test_clusters_are_the_cells_of_shifted_grids_over_position_colour_and_normal
         apart += (numbers != found.numbers[0]).any()
     assert apart == 3
     assert (find_clusters(graph).numbers == found.numbers).all()
-
-
-@pytest.mark.parametrize("length", [30, 40_000])  # of which one number for each of the cells is too large
-def test_clusters_are_numbered_in_the_order_of_their_cells(length: int) -> None:
-    cells = np.random.default_rng(0).integers(-length, length, (500, 9), dtype=np.int32)
-    cells[250:] = cells[:250]
-    _, expected = np.unique(cells, axis=0, return_inverse=True)
-    assert (_numbered(cells) == expected.reshape(-1)).all()
-    assert len(_numbered(cells[:0])) == 0
 
 
 def test_clusters_hold_together_the_more_the_more_voxels_have_votes() -> None:
