@@ -70,15 +70,16 @@ class GaussianWorker:
         Returns:
             What the Gaussians say of the same pixels: class ids, and confidence 0..255.
         """
-        if self._counter is None or tuple(class_ids) != self._class_ids:
+        if self._counter is None or self._counter.num_classes != len(class_ids):
             self._counter = VoteCounter(self._gaussians, self._coarse, len(class_ids), self._is_antialiased)
-        self._class_ids, self._rendered = tuple(class_ids), None
-        known = np.array(self._class_ids, np.int64)
+        known = np.array(class_ids, np.int64)
         votes = (confidence >= 255 * REACHED) & np.isin(labels, known)
         classes = np.where(votes, np.searchsorted(known, labels), -1).astype(np.int32)
         images = [torch.from_numpy(image) for image in classes]
         counted = self._counter.count(images)
-        self._probabilities = class_probabilities(self._gaussians, self._colors, counted, spreads=False)
+        found = class_probabilities(self._gaussians, self._colors, counted, spreads=False)
+        # Together, for if any of the above fails what was said before still holds.
+        self._class_ids, self._probabilities, self._rendered = tuple(class_ids), found, None
         said, sure = zip(*(self._say(camera) for camera in self._coarse), strict=True)
         return np.stack(said), np.stack(sure)
 

@@ -35,7 +35,7 @@ class _ImageVotes:
     """Those of one image, without zeros.
 
     Attributes:
-        labels: digest of its labels.
+        labels: digest of its labels; empty where there is no room to keep it.
         places: class c of Gaussian n is at C n + c.
         weights: summed rendering weights.
     """
@@ -68,7 +68,7 @@ class VoteCounter:
         is_antialiased: bool = False,
         most_kept: int = _MOST_KEPT,
     ) -> None:
-        self._gaussians, self._cameras, self._num_classes = gaussians, list(cameras), num_classes
+        self._gaussians, self._cameras, self.num_classes = gaussians, list(cameras), num_classes
         self._is_antialiased, self._room = is_antialiased, most_kept
         self._kept: dict[int, _ImageVotes] = {}
         self.num_counted = 0
@@ -82,7 +82,7 @@ class VoteCounter:
         Args:
             labels: classes of the pixels of all images, 0..C-1, void -1.
         """
-        counts = torch.zeros(len(self._gaussians) * self._num_classes)
+        counts = torch.zeros(len(self._gaussians) * self.num_classes)
         num_labelled = num_pixels = 0
         memory, by_slot = FrameMemory(), None
         for index, (camera, image) in enumerate(zip(self._cameras, labels, strict=True)):
@@ -94,11 +94,11 @@ class VoteCounter:
             found = self._kept.get(index)
             if found is None or found.labels != digest:
                 if by_slot is None:
-                    by_slot = torch.zeros(SLOTS, len(self._gaussians), self._num_classes)
+                    by_slot = torch.zeros(SLOTS, len(self._gaussians), self.num_classes)
                 found = self._of_image(camera, image.int(), digest, by_slot, memory)
                 self._keep(index, found)
             counts[found.places] += found.weights
-        return Votes(counts.view(-1, self._num_classes), num_labelled / max(num_pixels, 1))
+        return Votes(counts.view(-1, self.num_classes), num_labelled / max(num_pixels, 1))
 
     def _of_image(
         self, camera: PinholeCamera, labels: Tensor, digest: bytes, by_slot: Tensor, memory: FrameMemory
@@ -108,7 +108,7 @@ class VoteCounter:
         projected = project(self._gaussians, camera, is_antialiased=self._is_antialiased, memory=memory)
         tiles = Tiles.of(projected, camera.height, camera.width, memory)
         tiles.add_votes(labels, by_slot)
-        most = len(tiles.visible) * self._num_classes
+        most = len(tiles.visible) * self.num_classes
         places, weights = memory.take("places", most, dtype=torch.int64), memory.take("weights", most)
         count = composite_numba.take_votes(
             as_array(tiles.visible), by_slot.numpy(), as_array(places), as_array(weights)
@@ -121,7 +121,7 @@ class VoteCounter:
 
     def _keep(self, index: int, found: _ImageVotes) -> None:
         self._forget(index)
-        if found.num_bytes <= self._room:
+        if found.labels and found.num_bytes <= self._room:
             self._kept[index] = found
             self._room -= found.num_bytes
 

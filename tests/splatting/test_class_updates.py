@@ -78,6 +78,17 @@ def test_votes_are_the_same_whether_there_is_room_to_keep_them(room: int) -> Non
     assert little.num_counted > 15
 
 
+def test_labels_that_no_gaussian_votes_for_may_change_where_there_is_no_room() -> None:
+    gaussians, colors = random_gaussians(5)
+    _, _, opacity = rasterize(gaussians, colors, CAMERA)
+    counter = VoteCounter(gaussians, [CAMERA], NUM_CLASSES, most_kept=0)
+    assert not bool(counter.count([torch.where(opacity == 0, 1, -1)]).counts.any())
+    labels = [torch.where(opacity > 0.1, 1, -1)]
+    expected = gaussian_votes(gaussians, [CAMERA], labels, NUM_CLASSES).counts
+    assert bool(expected.any())
+    assert torch.equal(counter.count(labels).counts, expected)
+
+
 def wall(count: int) -> tuple[Gaussians, Tensor]:
     """Flat Gaussians on a wall that the cameras look at, and their colours."""
     generator = torch.Generator().manual_seed(0)

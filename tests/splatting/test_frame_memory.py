@@ -1,7 +1,9 @@
 """Frames in memory that is kept: the same to the bit, without allocations, and each in memory of its own."""
 
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -96,6 +98,56 @@ def test_who_draws_at_the_same_time_has_memory_of_its_own_and_the_next_has_one_o
             assert torch.equal(found, expected)
     with memories.lent() as again:
         assert again in {one, other}
+
+
+def test_threads_that_draw_at_the_same_time_see_frames_of_their_own() -> None:
+    gaussians, features = random_gaussians(300)
+    memories, all_draw = FrameMemories(), Barrier(3)
+    sizes = [(24, 31, 1), (70, 90, 3), (16, 40, 2)]
+
+    def frames(thread: int) -> list[tuple[Tensor, ...]]:
+        found = []
+        for turn in range(6):
+            height, width, channels = sizes[(thread + turn) % 3]
+            with memories.lent() as memory:
+                all_draw.wait(60)
+                frame = drawn(gaussians, features[:, :channels], replace(CAMERA, height=height, width=width), memory)
+                all_draw.wait(60)
+                found.append(tuple(part.clone() for part in frame))
+        return found
+
+    with ThreadPoolExecutor(3) as pool:
+        of_threads = list(pool.map(frames, range(3)))
+    for thread, found in enumerate(of_threads):
+        for turn, frame in enumerate(found):
+            height, width, channels = sizes[(thread + turn) % 3]
+            camera = replace(CAMERA, height=height, width=width)
+            for one, other in zip(frame, rasterize(gaussians, features[:, :channels], camera), strict=True):
+                assert torch.equal(one, other)
+
+
+def test_of_memories_that_nobody_has_no_more_is_kept_than_was_said() -> None:
+    memories = FrameMemories(most_kept=1000)
+    with memories.lent() as huge:
+        huge.take("image", 1000)
+    with memories.lent() as one, memories.lent() as other:
+        assert huge not in {one, other}
+        one.take("image", 150)
+        other.take("image", 100)  # given back first; both together are too large
+    with memories.lent() as kept, memories.lent() as anew:
+        assert kept is other
+        assert anew is not one
+
+
+def test_a_frame_in_inference_mode_leaves_memory_that_any_frame_is_drawn_in() -> None:
+    gaussians, features = random_gaussians(100)
+    memory = FrameMemory()
+    with torch.inference_mode():
+        drawn(gaussians, features, CAMERA, memory)
+    for found, expected in zip(
+        drawn(gaussians, features, CAMERA, memory), rasterize(gaussians, features, CAMERA), strict=True
+    ):
+        assert torch.equal(found, expected)
 
 
 def test_memory_is_given_back_by_a_frame_that_fails() -> None:
