@@ -28,6 +28,7 @@ from semantic_ns.methods.semantic_splatfacto import rendering
 from semantic_ns.methods.semantic_splatfacto.datamanager import TrainingViews
 from semantic_ns.methods.semantic_splatfacto.method import semantic_splatfacto
 from semantic_ns.methods.semantic_splatfacto.model import SemanticSplatfactoModel
+from semantic_ns.splatting.frame_memory import FrameMemory
 from semantic_ns.splatting.rasterize import rasterize
 from support.registered import configured
 
@@ -237,7 +238,7 @@ def test_a_surface_without_a_class_is_void_and_other_pixels_are_as_ever(trainer:
         left = model.means[:, 0] < model.means[:, 0].median()
         model.class_probabilities = classes.masked_fill(left[:, None], 0.0)
         with torch.no_grad():
-            shares = rendering.on_cpu(model, camera)
+            shares = rendering.on_cpu(model, camera, FrameMemory())
             expected = shares.probabilities.argmax(dim=-1, keepdim=True)
         after = model.get_outputs_for_camera(camera)
         model.class_probabilities = torch.zeros_like(classes)
