@@ -32,10 +32,11 @@ from semantic_ns.export.splat import (
     views_of,
 )
 from semantic_ns.labels.corruption import CorruptionConfig
-from semantic_ns.splatting.classes import class_probabilities, gaussian_votes
+from semantic_ns.splatting.classes import class_probabilities
 from semantic_ns.splatting.fit import View, fit
 from semantic_ns.splatting.fit_config import FitConfig
 from semantic_ns.splatting.rasterize import rasterize
+from semantic_ns.splatting.votes import gaussian_votes
 
 
 def views_and_labels(config: AutoDataParserConfig, split: str) -> tuple[SemanticDataset, list[View]]:

@@ -22,14 +22,16 @@ from semantic_ns.geometry.world import world_from_scene
 from semantic_ns.io.writing import write_json
 from semantic_ns.labels.label_files import class_table
 from semantic_ns.labels.taxonomy import Taxonomy
-from semantic_ns.splatting.classes import are_classless, class_probabilities, gaussian_votes, labels_of
+from semantic_ns.splatting.classes import are_classless, class_probabilities, labels_of
 from semantic_ns.splatting.fit import View, fit
 from semantic_ns.splatting.fit_config import FitConfig
+from semantic_ns.splatting.frame_memory import FrameMemory
 from semantic_ns.splatting.memory import memory_errors_as_scene_error
 from semantic_ns.splatting.octree import OctreeConfig, gaussians_of_points, quaternions
 from semantic_ns.splatting.ply import write_splat
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
-from semantic_ns.splatting.rasterize import fill_light, rasterize
+from semantic_ns.splatting.rasterize import draw, fill_light
+from semantic_ns.splatting.votes import gaussian_votes
 
 _FINEST = 0.8
 """Side of the finest leaves over the median side that a pixel has at its depth."""
@@ -57,6 +59,10 @@ class Splat:
     gaussians: Gaussians
     colors: Float[Tensor, "gaussians 3"]
     probabilities: Float[Tensor, "gaussians classes"]
+
+    def features_of(self, rows: Int[Tensor, "rows"]) -> list[Tensor]:
+        """Colours and probabilities of some of the Gaussians, as `splatting.rasterize.draw` asks for them."""
+        return [self.colors.index_select(0, rows), self.probabilities.index_select(0, rows)]
 
 
 @dataclass(frozen=True)
@@ -271,9 +277,9 @@ def score_splat(
     missed = torch.zeros(num_classes, dtype=torch.long)
     background = torch.zeros(3) if background is None else background
     psnr, depth_error, num_depths = [], 0.0, 0
+    memory = FrameMemory()
     for view, truth in zip(views, labels, strict=True):
-        features = torch.cat([splat.colors, splat.probabilities], dim=1)
-        image, depth, opacity = rasterize(splat.gaussians, features, view.camera)
+        image, depth, opacity = draw(splat.gaussians, splat.features_of, view.camera, memory)
         if not view.has_alpha:
             image = fill_light(image, opacity)
         else:  # what is transparent is no hole

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,9 +16,11 @@ from semantic_ns.labelling.head_run import entries_of_session, write_run
 from semantic_ns.labelling.spreading import REACHED
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.runs import Run
-from semantic_ns.splatting.classes import class_probabilities, gaussian_votes
+from semantic_ns.splatting.classes import class_probabilities
 from semantic_ns.splatting.composite import Tiles
-from semantic_ns.splatting.project import PinholeCamera, antialiased, every_nth, project
+from semantic_ns.splatting.frame_memory import FrameMemories
+from semantic_ns.splatting.project import PinholeCamera, every_nth, project
+from semantic_ns.splatting.votes import VoteCounter
 from semantic_ns.surface.sweep import sweep_stride
 
 NUM_PIXELS = 1_200_000
@@ -55,6 +57,7 @@ class GaussianWorker:
         self._class_ids: tuple[int, ...] = ()
         self._probabilities: Float[Tensor, "gaussians classes"] = torch.zeros(len(self._gaussians), 0)
         self._rendered: tuple[int, ndarray, ndarray] | None = None
+        self._memories, self._counter = FrameMemories(), cast(VoteCounter | None, None)
 
     def train(self, labels: ndarray, confidence: ndarray, class_ids: Sequence[int]) -> tuple[ndarray, ndarray]:
         """Give the Gaussians the classes of a session.
@@ -67,13 +70,16 @@ class GaussianWorker:
         Returns:
             What the Gaussians say of the same pixels: class ids, and confidence 0..255.
         """
-        self._class_ids, self._rendered = tuple(class_ids), None
-        known = np.array(self._class_ids, np.int64)
+        if self._counter is None or self._counter.num_classes != len(class_ids):
+            self._counter = VoteCounter(self._gaussians, self._coarse, len(class_ids), self._is_antialiased)
+        known = np.array(class_ids, np.int64)
         votes = (confidence >= 255 * REACHED) & np.isin(labels, known)
         classes = np.where(votes, np.searchsorted(known, labels), -1).astype(np.int32)
         images = [torch.from_numpy(image) for image in classes]
-        counted = gaussian_votes(self._gaussians, self._coarse, images, len(known), self._is_antialiased)
-        self._probabilities = class_probabilities(self._gaussians, self._colors, counted, spreads=False)
+        counted = self._counter.count(images)
+        found = class_probabilities(self._gaussians, self._colors, counted, spreads=False)
+        # Together, for if any of the above fails what was said before still holds.
+        self._class_ids, self._probabilities, self._rendered = tuple(class_ids), found, None
         said, sure = zip(*(self._say(camera) for camera in self._coarse), strict=True)
         return np.stack(said), np.stack(sure)
 
@@ -121,11 +127,12 @@ class GaussianWorker:
         height, width = camera.height, camera.width
         if not self._class_ids:
             return np.full((height, width), -1, np.int16), np.zeros((height, width), np.uint8)
-        shown = antialiased(self._gaussians, camera) if self._is_antialiased else self._gaussians
-        tiles = Tiles.of(project(shown, camera), shown.opacities, height, width)
-        shares, left = tiles.composite(self._probabilities)
-        best, places = shares.max(dim=-1)
+        with self._memories.lent() as memory:
+            projected = project(self._gaussians, camera, is_antialiased=self._is_antialiased, memory=memory)
+            shares, left = Tiles.of(projected, height, width, memory).composite(self._probabilities, memory)
+            best, places = shares.max(dim=-1)
+            opacity = 1 - left
         has_class = best > _LEAST_PROBABILITY
         labels = torch.tensor(self._class_ids)[places].where(has_class, -1)
-        confidence = (best / (1 - left).clamp(min=_LEAST_PROBABILITY)).clamp(0, 1).where(has_class, 0.0)
+        confidence = (best / opacity.clamp(min=_LEAST_PROBABILITY)).clamp(0, 1).where(has_class, 0.0)
         return labels.numpy().astype(np.int16), (confidence * 255).round().numpy().astype(np.uint8)

@@ -123,6 +123,7 @@ def solve_posterior(
     tolerance: float = 3e-3,
     spreading: SpreadingConfig = ALL_PARTS,
     prior: Float32[ndarray, "nodes classes"] | None = None,
+    clusters: Clusters | None = None,
 ) -> LabelPosterior:
     """Spread votes over the surface: a random walk that likes to stay on one colour and one plane.
 
@@ -145,12 +146,13 @@ def solve_posterior(
         tolerance: residual norm over that of the right-hand side at which it stops.
         spreading: parts to use; without clusters f is 0, without noise eta is 0.01 (colours and normals: the graph's).
         prior: class probabilities of voxels by how they look, zero rows where nothing is known; see `appearance`.
+        clusters: those of the graph, where they are known, see `find_clusters`.
     """
     num_classes = votes.shape[1]
     eta = noise_rate(votes) if spreading.noise else LEAST_NOISE
     counts = votes.sum(axis=1)
     strength = np.float32(vote_strength(eta))
-    clusters = find_clusters(graph) if spreading.clusters else _no_clusters(graph)
+    clusters = (clusters or find_clusters(graph)) if spreading.clusters else _no_clusters(graph)
     coupling = coupling_weight(votes)
     diagonal = graph.weights.sum(axis=1) + strength * np.float32(1 - eta) * counts
     diagonal += np.float32(coupling * len(clusters.numbers) + 1e-9)

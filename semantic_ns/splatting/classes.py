@@ -1,6 +1,6 @@
 """Classes of Gaussians in closed form: votes of labelled pixels, spread over the surface."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from semantic_ns.propagation.clusters import Clusters, find_clusters
 from semantic_ns.propagation.posterior import noise_rate, solve_posterior
-from semantic_ns.propagation.surface_graph import SurfacePoints, build_surface_graph
-from semantic_ns.splatting.composite import SLOTS, Tiles
-from semantic_ns.splatting.project import Gaussians, PinholeCamera, antialiased, project
+from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
+from semantic_ns.splatting.project import Gaussians
+from semantic_ns.splatting.votes import Votes
 
 _NUM_NODES = 60_000
 """Voxels of a room: near the best number for clicks and for noise in the measurements of spreading."""
@@ -30,47 +31,41 @@ Gaussian outvote so little noise, of which what lies across the outlines of clas
 
 
 @dataclass(frozen=True, eq=False)
-class Votes:
-    """How many labelled pixels speak for each class of each Gaussian.
+class GaussianSurface:
+    """Voxels of Gaussians, over which labels spread, whatever the labels.
 
     Attributes:
-        counts: summed rendering weights of the pixels of each class.
-        labelled_share: share of all pixels that have a label.
+        graph: the voxels.
+        clusters: those of them that look alike.
+        nodes: the voxel of each Gaussian, -1 for one far away from the others.
     """
 
-    counts: Float[Tensor, "gaussians classes"]
-    labelled_share: float
+    graph: SurfaceGraph
+    clusters: Clusters
+    nodes: Int[Tensor, "gaussians"]
 
-
-def gaussian_votes(
-    gaussians: Gaussians,
-    cameras: Sequence[PinholeCamera],
-    labels: Sequence[Int[Tensor, "_height _width"]],
-    num_classes: int,
-    is_antialiased: bool = False,
-) -> Votes:
-    """Add up the rendering weight of each Gaussian in the pixels of each class (Marrie et al. 2025, equation (2)).
-
-    Args:
-        gaussians: the Gaussians.
-        cameras: cameras of the images.
-        labels: classes of their pixels, 0..C-1, void -1.
-        num_classes: C.
-        is_antialiased: whether the Gaussians were trained in gsplat's antialiased mode.
-    """
-    votes = torch.zeros(SLOTS, len(gaussians), num_classes)
-    num_labelled = num_pixels = 0
-    for camera, image in zip(cameras, labels, strict=True):
-        num_labelled, num_pixels = num_labelled + int((image >= 0).sum()), num_pixels + image.numel()
-        if bool((image >= 0).any()):
-            shown = antialiased(gaussians, camera) if is_antialiased else gaussians
-            tiles = Tiles.of(project(shown, camera), shown.opacities, camera.height, camera.width)
-            tiles.add_votes(image.int(), votes)
-    return Votes(votes.sum(dim=0), num_labelled / max(num_pixels, 1))
+    @classmethod
+    def of(cls, gaussians: Gaussians, colors: Float[Tensor, "gaussians 3"]) -> "GaussianSurface":
+        """Voxels of about 60 000 or, of fewer Gaussians, of three of them each."""
+        is_near = are_near(gaussians.means)
+        parts = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities
+        near = Gaussians(*(part[is_near] for part in parts))
+        low, high = near.means.amin(dim=0), near.means.amax(dim=0)
+        graph = build_surface_graph(
+            _surface_points(near, colors[is_near], low, high),
+            min(_NUM_NODES, max(1, len(near) // _GAUSSIANS_PER_NODE)),
+        )
+        nodes = torch.full((len(gaussians),), -1)
+        nodes[is_near] = torch.from_numpy(graph.voxels.at(_unit(near.means, low, high).numpy())).long()
+        return cls(graph, find_clusters(graph), nodes)
 
 
 def class_probabilities(
-    gaussians: Gaussians, colors: Float[Tensor, "gaussians 3"], votes: Votes, spreads: bool = True
+    gaussians: Gaussians,
+    colors: Float[Tensor, "gaussians 3"],
+    votes: Votes,
+    spreads: bool = True,
+    surface_of: Callable[[Gaussians, Float[Tensor, "gaussians 3"]], GaussianSurface] = GaussianSurface.of,
 ) -> Float[Tensor, "gaussians classes"]:
     """Probabilities of classes from votes; all zero where no label reaches.
 
@@ -83,6 +78,7 @@ def class_probabilities(
         colors: their colours.
         votes: votes of labelled pixels.
         spreads: whether any votes are spread; without it all stand as they are.
+        surface_of: gives their voxels, which are asked for only where votes are spread.
     """
     own = votes.counts / votes.counts.sum(dim=1, keepdim=True).clamp(min=1e-6)
     if not spreads:
@@ -90,19 +86,13 @@ def class_probabilities(
     # Of single Gaussians: voxels lie across the outlines of classes, where labels differ without being wrong.
     if votes.labelled_share > _DENSE and noise_rate(votes.counts.round().numpy()) < _CLEAN_NOISE_RATE:
         return own
-    is_near = are_near(gaussians.means)
-    parts = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities
-    near = Gaussians(*(part[is_near] for part in parts))
-    low, high = near.means.amin(dim=0), near.means.amax(dim=0)
-    graph = build_surface_graph(
-        _surface_points(near, colors[is_near], low, high), min(_NUM_NODES, max(1, len(near) // _GAUSSIANS_PER_NODE))
-    )
-    nodes = torch.full((len(gaussians),), -1)
-    nodes[is_near] = torch.from_numpy(graph.voxels.at(_unit(near.means, low, high).numpy())).long()
-    of_nodes = torch.zeros(graph.num_nodes, votes.counts.shape[1]).index_add(
+    surface = surface_of(gaussians, colors)
+    nodes = surface.nodes
+    of_nodes = torch.zeros(surface.graph.num_nodes, votes.counts.shape[1]).index_add(
         0, nodes.clamp(min=0), votes.counts * (nodes >= 0)[:, None]
     )
-    posterior = without_traces(torch.from_numpy(solve_posterior(graph, of_nodes.numpy()).probabilities))
+    solved = solve_posterior(surface.graph, of_nodes.numpy(), clusters=surface.clusters)
+    posterior = without_traces(torch.from_numpy(solved.probabilities))
     return torch.where((nodes >= 0)[:, None], posterior[nodes.clamp(min=0)], own)
 
 

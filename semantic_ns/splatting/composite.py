@@ -1,14 +1,17 @@
 """Images of projected Gaussians, composited from near to far, and the way of gradients and labels back to them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from semantic_ns.splatting import composite_numba, tiles_numba
+from semantic_ns.splatting.frame_memory import FrameMemory
 from semantic_ns.splatting.project import Projected, as_array
 
 SLOTS = 2
@@ -22,7 +25,6 @@ class Tiles:
 
     Attributes:
         projected: the Gaussians.
-        opacities: their opacities.
         height: rows of the image.
         width: columns of the image.
         visible: indices of the visible Gaussians, from near to far.
@@ -31,7 +33,6 @@ class Tiles:
     """
 
     projected: Projected
-    opacities: Float[Tensor, "gaussians"]
     height: int
     width: int
     visible: Int[Tensor, "visible"]
@@ -39,33 +40,77 @@ class Tiles:
     members: Int[Tensor, "pairs"]
 
     @classmethod
-    def of(cls, projected: Projected, opacities: Float[Tensor, "gaussians"], height: int, width: int) -> "Tiles":
-        """Sort the visible Gaussians by depth, and give each tile its own."""
+    def of(cls, projected: Projected, height: int, width: int, memory: FrameMemory | None = None) -> "Tiles":
+        """Sort the visible Gaussians by depth, and give each tile its own.
+
+        Args:
+            projected: the Gaussians.
+            height: rows of the image.
+            width: columns of the image.
+            memory: where the result lies; None for memory of its own.
+        """
+        memory, count = memory or FrameMemory(), len(projected.depths)
+
+        def numbers(name: str, length: int) -> Tensor:
+            return memory.take(name, length, dtype=torch.int32)
+
         at, conics, reach = projected.at.numpy(), projected.conics.numpy(), projected.reach.numpy()
-        order = tiles_numba.sort_visible(projected.depths.numpy(), reach)
-        first, members = tiles_numba.list_tiles(order, at, reach, conics, width, height)
-        opacities = opacities.detach().contiguous()
-        visible = torch.from_numpy(order)
-        return cls(projected, opacities, height, width, visible, torch.from_numpy(first), torch.from_numpy(members))
+        places, other = numbers("visible", count), numbers("other order", count).numpy()
+        keys = [numbers(name, count).numpy().view(np.uint32) for name in ("keys", "other keys")]
+        starts = memory.take("starts", tiles_numba.NUM_BUCKETS + 1, dtype=torch.int64).numpy()
+        depths: Any = projected.depths.numpy()
+        visible = places[: tiles_numba.sort_visible(depths, reach, places.numpy(), other, keys[0], keys[1], starts)]
+        most = tiles_numba.most_pairs(visible.numpy(), at, reach, width, height)
+        members, tiles, gaussians = (numbers(name, most) for name in ("members", "tiles", "gaussians"))
+        num_tiles = -(-height // tiles_numba.TILE) * -(-width // tiles_numba.TILE)
+        first = memory.take("first", num_tiles + 1, dtype=torch.int64)
+        on_the_way = tiles.numpy(), gaussians.numpy()
+        count = tiles_numba.list_tiles(
+            visible.numpy(), at, reach, conics, width, height, first.numpy(), members.numpy(), *on_the_way
+        )
+        return cls(projected, height, width, visible, first, members[:count])
 
     @cached_property
     def _arrays(self) -> tuple[Any, Any, Any, Any, Any, Any]:
         seen = self.projected
         return (
             as_array(self.first), as_array(self.members),
-            as_array(seen.at), as_array(seen.conics), as_array(seen.reach), as_array(self.opacities),
+            as_array(seen.at), as_array(seen.conics), as_array(seen.reach), as_array(seen.opacities),
         )  # fmt: skip
 
+    def gathered(
+        self, parts: Sequence[Float[Tensor, "visible _channels"]], memory: FrameMemory
+    ) -> Float[Tensor, "gaussians channels"]:
+        """Features of the visible Gaussians side by side, as :meth:`composite` takes them; others are undefined.
+
+        Args:
+            parts: their channels in turn, from near to far.
+            memory: where the result lies.
+        """
+        total = sum(part.shape[1] for part in parts)
+        found, channel = memory.take("features", len(self.projected.depths), total), 0
+        for part in parts:
+            composite_numba.put_rows(as_array(self.visible), as_array(part), channel, as_array(found))
+            channel += part.shape[1]
+        return found
+
     def composite(
-        self, features: Float[Tensor, "gaussians channels"]
+        self, features: Float[Tensor, "gaussians channels"], memory: FrameMemory | None = None
     ) -> tuple[Float[Tensor, "height width channels"], Float[Tensor, "height width"]]:
         """The image of features, and the light that passes all Gaussians, in 0..1.
 
         Of a pixel in which Gaussians of alpha_1, alpha_2, ... lie from near to far, the image is the sum of
         alpha_i (1 - alpha_1) ... (1 - alpha_{i-1}) f_i (Kerbl et al. 2023, equation (3)).
+
+        Args:
+            features: features, of which those of visible Gaussians are looked at.
+            memory: where the result lies; None for memory of its own.
         """
-        image = features.new_empty(self.height, self.width, features.shape[1])
-        left = features.new_empty(self.height, self.width)
+        shape = self.height, self.width
+        if memory is None:
+            image, left = features.new_empty(*shape, features.shape[1]), features.new_empty(shape)
+        else:
+            image, left = memory.take("image", *shape, features.shape[1]), memory.take("left", *shape)
         composite_numba.composite(*self._arrays, as_array(features), image.numpy(), left.numpy())
         return image, left
 

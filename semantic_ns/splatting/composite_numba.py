@@ -20,7 +20,7 @@ from typing import no_type_check
 import numpy as np
 from numba import prange
 
-from semantic_ns.kernels.compilation import inlined_part, kernel
+from semantic_ns.kernels.compilation import inlined_part, kernel, part
 from semantic_ns.kernels.exponential_numba import exp32
 from semantic_ns.splatting.tiles_numba import TILE
 
@@ -91,6 +91,15 @@ def _pixels_alive(rows, wide):
     is_live = np.zeros((TILE, TILE), np.float32)
     is_live[:rows, :wide] = _ONE
     return is_live
+
+
+@part
+@no_type_check
+def put_rows(rows, values, channel, features):
+    """Fill channels of ``features`` [N, C], from ``channel`` on, by ``values`` [M, k] of the Gaussians ``rows`` [M]."""
+    for i in range(len(rows)):
+        for k in range(values.shape[1]):
+            features[rows[i], channel + k] = values[i, k]
 
 
 @kernel
@@ -243,3 +252,26 @@ def add_votes(first, members, at, conics, reach, opacities, labels, by_slot):
                             by_slot[slot, n, label] += weights[i]
                 if _is_finished(is_live, pair - first[tile] + 1):
                     break
+
+
+@part
+@no_type_check
+def take_votes(rows, by_slot, places, weights):
+    """Fill ``places`` and ``weights`` with what ``by_slot`` [S, N, C] has of the Gaussians ``rows``, and set it to 0.
+
+    The place of class c of Gaussian n is C n + c; what is 0 has none.
+
+    Returns:
+        how many there are, C for each of the rows at most.
+    """
+    count, channels = 0, by_slot.shape[2]
+    for n in rows:
+        for c in range(channels):
+            total = _ZERO
+            for slot in range(by_slot.shape[0]):
+                total += by_slot[slot, n, c]
+                by_slot[slot, n, c] = _ZERO
+            if total > _ZERO:
+                places[count], weights[count] = np.int64(n) * channels + c, total
+                count += 1
+    return count

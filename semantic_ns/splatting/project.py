@@ -8,11 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from semantic_ns.splatting import project_numba
+from semantic_ns.splatting.frame_memory import FrameMemory
 
 NEAR = 0.01
 """Gaussians whose planar depth is below this are not visible (gsplat's default)."""
-_BLUR = 0.3
-"""Pixels² that :func:`project` adds to 2D covariances."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +60,16 @@ class Projected:
         conics: a, b, c of the inverse [[a, b], [b, c]] of their 2D covariances, to which 0.3 pixels² are added.
         depths: planar depth.
         reach: half the width and height in pixels in which alpha can be 1/255 or more.
+        opacities: alpha at the centre, as the image shows it.
+        is_antialiased: whether these are fainter than those of the Gaussians, see :func:`project`.
     """
 
     at: Float[Tensor, "gaussians 2"]
     conics: Float[Tensor, "gaussians 3"]
     depths: Float[Tensor, "gaussians"]
     reach: Float[Tensor, "gaussians 2"]
+    opacities: Float[Tensor, "gaussians"]
+    is_antialiased: bool = False
 
 
 def every_nth(camera: PinholeCamera, stride: int) -> PinholeCamera:
@@ -76,42 +79,45 @@ def every_nth(camera: PinholeCamera, stride: int) -> PinholeCamera:
     return replace(camera, lens=lens, height=-(-camera.height // stride), width=-(-camera.width // stride))
 
 
-def project(gaussians: Gaussians, camera: PinholeCamera, near: float = NEAR) -> Projected:
+def project(
+    gaussians: Gaussians,
+    camera: PinholeCamera,
+    near: float = NEAR,
+    is_antialiased: bool = False,
+    memory: FrameMemory | None = None,
+) -> Projected:
     """Project Gaussians by the local affine map of Zwicker et al. (2001, equations (26) to (31)).
 
     Gaussians are visible if they lie ahead of `near`, if their alpha reaches 1/255 somewhere in the image, and if their
     covariance is a number. gsplat cuts them off at three standard deviations; here they end where alpha is 1/255.
-    """
-    count, like = len(gaussians), gaussians.means
-    found = Projected(
-        like.new_empty(count, 2), like.new_empty(count, 3), like.new_empty(count), like.new_empty(count, 2)
-    )
-    project_numba.project(
-        as_array(gaussians.means), as_array(gaussians.quats), as_array(gaussians.scales), as_array(gaussians.opacities),
-        as_array(camera.w2c), as_array(camera.lens), camera.width, camera.height, near,
-        as_array(found.at), as_array(found.conics), as_array(found.depths), as_array(found.reach),
-    )  # fmt: skip
-    return found
 
-
-@torch.no_grad()
-def antialiased(gaussians: Gaussians, camera: PinholeCamera) -> Gaussians:
-    """The Gaussians that one camera sees with the opacities of gsplat's antialiased mode.
-
-    Where the 2D covariance S of a Gaussian grows to S + 0.3 I its opacity is multiplied by the root of
-    det S / det (S + 0.3 I), so that a small one stops no more light than before (Yu et al. 2024). No gradient passes.
+    In gsplat's antialiased mode, where the 2D covariance S of a Gaussian grows to S + 0.3 I, its opacity is multiplied
+    by the root of det S / det (S + 0.3 I), so that a small one stops no more light than before (Yu et al. 2024).
 
     Args:
         gaussians: the Gaussians.
         camera: the camera.
+        near: planar depth below which nothing is visible.
+        is_antialiased: whether it is this mode.
+        memory: where the result lies; None for memory of its own.
     """
-    projected = project(gaussians, camera)
-    a, b, c = projected.conics.double().unbind(dim=1)
-    det = 1 / (a * c - b * b)  # of the inverse of the conic, which is [[c, -b], [-b, a]] times it
-    before = (c * det - _BLUR) * (a * det - _BLUR) - (b * det) ** 2
-    factor = (before / det).clamp(0, 1).sqrt().float()
-    opacities = gaussians.opacities * torch.where(projected.reach[:, 0] > 0, factor, 1.0)
-    return replace(gaussians, opacities=opacities)
+    count, memory = len(gaussians), memory or FrameMemory()
+    opacities = gaussians.opacities.detach().contiguous()
+    found = Projected(
+        memory.take("at", count, 2),
+        memory.take("conics", count, 3),
+        memory.take("depths", count),
+        memory.take("reach", count, 2),
+        memory.take("shown", count) if is_antialiased else opacities,
+        is_antialiased,
+    )
+    project_numba.project(
+        as_array(gaussians.means), as_array(gaussians.quats), as_array(gaussians.scales), as_array(opacities),
+        as_array(camera.w2c), as_array(camera.lens), camera.width, camera.height, near,
+        as_array(found.at), as_array(found.conics), as_array(found.depths), as_array(found.reach),
+        as_array(found.opacities[: count if is_antialiased else 0]),
+    )  # fmt: skip
+    return found
 
 
 def project_backward(
@@ -119,19 +125,34 @@ def project_backward(
     camera: PinholeCamera,
     projected: Projected,
     visible: Int[Tensor, "visible"],
-    g_at: Float[Tensor, "gaussians 2"],
-    g_conics: Float[Tensor, "gaussians 3"],
-    g_depths: Float[Tensor, "gaussians"],
-) -> tuple[Float[Tensor, "gaussians 3"], Float[Tensor, "gaussians 4"], Float[Tensor, "gaussians 3"]]:
-    """Gradients in means, quaternions and scales from those in what :func:`project` gives."""
-    means, quats, scales = (torch.zeros_like(part) for part in (gaussians.means, gaussians.quats, gaussians.scales))
+    gradients: "ProjectedGradients",
+) -> Gaussians:
+    """Gradients in Gaussians from those in what :func:`project` gives."""
+    found = Gaussians(
+        torch.zeros_like(gaussians.means),
+        torch.zeros_like(gaussians.quats),
+        torch.zeros_like(gaussians.scales),
+        torch.zeros_like(gaussians.opacities) if projected.is_antialiased else gradients.opacities,
+    )
+    count = len(gaussians) if projected.is_antialiased else 0
     project_numba.project_backward(
         as_array(gaussians.means), as_array(gaussians.quats), as_array(gaussians.scales),
-        as_array(camera.w2c), as_array(camera.lens), camera.width, camera.height, as_array(visible),
-        as_array(projected.conics), as_array(g_at), as_array(g_conics), as_array(g_depths),
-        as_array(means), as_array(quats), as_array(scales),
+        as_array(gaussians.opacities), as_array(camera.w2c), as_array(camera.lens), camera.width, camera.height,
+        as_array(visible), as_array(projected.conics), as_array(gradients.at), as_array(gradients.conics),
+        as_array(gradients.depths), as_array(gradients.opacities[:count]),
+        as_array(found.means), as_array(found.quats), as_array(found.scales), as_array(found.opacities[:count]),
     )  # fmt: skip
-    return means, quats, scales
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class ProjectedGradients:
+    """Gradients in the parts of projected Gaussians."""
+
+    at: Float[Tensor, "gaussians 2"]
+    conics: Float[Tensor, "gaussians 3"]
+    depths: Float[Tensor, "gaussians"]
+    opacities: Float[Tensor, "gaussians"]
 
 
 def as_array(tensor: Tensor) -> Any:

@@ -10,6 +10,11 @@ Symbols: N Gaussians; camera coordinates have the axes of OpenCV (x right, y dow
 * ``conics`` [N, 3]          a, b, c of the inverse [[a, b], [b, c]] of the 2D covariance with its blur
 * ``depths`` [N]             planar depth
 * ``reach`` [N, 2]           half the width and height in pixels in which alpha can be 1/255 or more; 0 if not visible
+* ``shown`` [N]              o sqrt(r), the opacity that an antialiased image shows; of no length where none is
+
+r = det S / det (S + 0.3 I), with the 2D covariance S = P P^T of a Gaussian before its blur, P = T R diag(scales),
+[2, 3], and T the Jacobian in the camera. By Cauchy and Binet det S is the squared norm of the cross product of the rows
+of P, so that nothing is lost in a difference of large numbers.
 
 A leading ``g_`` is the gradient of the loss in what follows.
 """
@@ -67,10 +72,43 @@ def _camera_rows(w2c, fx, fy, u, v, z):
     )  # fmt: skip
 
 
+@inlined_part
+@no_type_check
+def _axis(t, r, scales, axis):
+    """A column of P, [2]: an axis of a Gaussian in pixels."""
+    p = (t[0] * r[axis] + t[1] * r[3 + axis] + t[2] * r[6 + axis]) * scales[axis]
+    q = (t[3] * r[axis] + t[4] * r[3 + axis] + t[5] * r[6 + axis]) * scales[axis]
+    return p, q
+
+
+@inlined_part
+@no_type_check
+def _before_blur(t, r, scales):
+    """S before its blur, a, b, c and its determinant."""
+    p0, q0 = _axis(t, r, scales, 0)
+    p1, q1 = _axis(t, r, scales, 1)
+    p2, q2 = _axis(t, r, scales, 2)
+    u, v, w = p0 * q1 - p1 * q0, p0 * q2 - p2 * q0, p1 * q2 - p2 * q1
+    return (
+        p0 * p0 + p1 * p1 + p2 * p2, p0 * q0 + p1 * q1 + p2 * q2, q0 * q0 + q1 * q1 + q2 * q2, u * u + v * v + w * w
+    )  # fmt: skip
+
+
+@inlined_part
+@no_type_check
+def _share_kept(a, c, determinant):
+    """1 - r, r and det (S + 0.3 I), of a, c and the determinant before the blur."""
+    added = _BLUR * (a + c) + _BLUR * _BLUR
+    blurred = determinant + added
+    return added / blurred, determinant / blurred, blurred
+
+
 @kernel
 @no_type_check
-def project(means, quats, scales, opacities, w2c, lens, width, height, near, at, conics, depths, reach):
-    """Fill ``at``, ``conics``, ``depths`` and ``reach``; the first three only where a Gaussian is visible."""
+def project(
+    means, quats, scales, opacities, w2c, lens, width, height, near, at, conics, depths, reach, shown
+):  # fmt: skip
+    """Fill ``at``, ``conics``, ``depths``, ``reach`` and ``shown``; all but ``reach`` only where one is visible."""
     fx, fy, cx, cy = lens[0], lens[1], lens[2], lens[3]
     u_low, u_high = _limits(fx, cx, width)
     v_low, v_high = _limits(fy, cy, height)
@@ -91,13 +129,18 @@ def project(means, quats, scales, opacities, w2c, lens, width, height, near, at,
             r = rotation(w * norm, i * norm, j * norm, k * norm)
             a, b, c = _BLUR, _ZERO, _BLUR
             for axis in range(3):
-                scale = scales[n, axis]
-                p = (t[0] * r[axis] + t[1] * r[3 + axis] + t[2] * r[6 + axis]) * scale
-                q = (t[3] * r[axis] + t[4] * r[3 + axis] + t[5] * r[6 + axis]) * scale
+                p, q = _axis(t, r, scales[n], axis)
                 a += p * p
                 b += p * q
                 c += q * q
             determinant = a * c - b * b
+            if len(shown) > 0:
+                before = _before_blur(t, r, scales[n])
+                _, kept, _ = _share_kept(before[0], before[2], before[3])
+                opacity *= math.sqrt(kept)
+                if not opacity > _LEAST_ALPHA:
+                    continue
+                shown[n] = opacity
             column, row = fx * x + cx, fy * y + cy
             extent = _TWO * math.log(opacity / _LEAST_ALPHA)
             wide, high = math.sqrt(extent * a), math.sqrt(extent * c)
@@ -113,10 +156,13 @@ def project(means, quats, scales, opacities, w2c, lens, width, height, near, at,
 @kernel
 @no_type_check
 def project_backward(
-    means, quats, scales, w2c, lens, width, height, visible, conics,
-    g_at, g_conics, g_depths, g_means, g_quats, g_scales,
+    means, quats, scales, opacities, w2c, lens, width, height, visible, conics,
+    g_at, g_conics, g_depths, g_shown, g_means, g_quats, g_scales, g_opacities,
 ):  # fmt: skip
-    """Fill ``g_means``, ``g_quats`` and ``g_scales`` of the Gaussians ``visible``; all others are left as they are."""
+    """Fill ``g_means``, ``g_quats`` and ``g_scales`` of the Gaussians ``visible``; all others are left as they are.
+
+    ``g_opacities`` are filled as well, from ``g_shown``, where the image is antialiased; else both have no length.
+    """
     fx, fy, cx, cy = lens[0], lens[1], lens[2], lens[3]
     u_low, u_high = _limits(fx, cx, width)
     v_low, v_high = _limits(fy, cy, height)
@@ -140,6 +186,16 @@ def project_backward(
             e00, e01 = ga * a + gb * b, ga * b + gb * c
             e10, e11 = gb * a + gc * b, gb * b + gc * c
             s00, s01, s11 = -(a * e00 + b * e10), -(a * e01 + b * e11), -(b * e01 + c * e11)
+            if len(g_shown) > 0:
+                sa, sb, sc, determinant = _before_blur(t, r, scales[n])
+                lost, kept, blurred = _share_kept(sa, sc, determinant)
+                factor = math.sqrt(kept)
+                g_opacities[n] = g_shown[n] * factor
+                # Of the root at 0, where its slope has no end, as gsplat has it.
+                g_kept = g_shown[n] * opacities[n] * _HALF / (factor + np.float32(1e-6)) / blurred
+                s00 += g_kept * (sc * lost - _BLUR * kept)
+                s01 -= g_kept * sb * lost
+                s11 += g_kept * (sa * lost - _BLUR * kept)
             # Covariance P P^T with P = T R S, [2, 3]; G P is half of the gradient of P.
             gt0 = gt1 = gt2 = gt3 = gt4 = gt5 = _ZERO
             g_r = (

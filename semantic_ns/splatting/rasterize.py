@@ -1,19 +1,32 @@
-"""Images of Gaussians that gradients pass through."""
+"""Images of Gaussians: those that gradients pass through, and frames in memory that is kept."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from semantic_ns.geometry.pull_and_push import pull_and_push
 from semantic_ns.splatting.composite import Tiles
-from semantic_ns.splatting.project import NEAR, Gaussians, PinholeCamera, project, project_backward
+from semantic_ns.splatting.frame_memory import FrameMemory
+from semantic_ns.splatting.project import (
+    NEAR,
+    Gaussians,
+    PinholeCamera,
+    ProjectedGradients,
+    project,
+    project_backward,
+)
 
 
 def rasterize(
-    gaussians: Gaussians, features: Float[Tensor, "gaussians channels"], camera: PinholeCamera, near: float = NEAR
+    gaussians: Gaussians,
+    features: Float[Tensor, "gaussians channels"],
+    camera: PinholeCamera,
+    near: float = NEAR,
+    is_antialiased: bool = False,
 ) -> tuple[Float[Tensor, "height width channels"], Float[Tensor, "height width"], Float[Tensor, "height width"]]:
     """Image of features, sum of planar depths by rendering weight, and opacity, on the CPU.
 
@@ -25,10 +38,38 @@ def rasterize(
         features: colours, or whatever is to be composited.
         camera: the camera.
         near: planar depth below which nothing is visible.
+        is_antialiased: whether small Gaussians are fainter, as in gsplat's antialiased mode.
     """
     parts = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities
-    image, left = _Rasterize.apply(*parts, features, camera, near)  # pyright: ignore[reportGeneralTypeIssues]
+    image, left = _Rasterize.apply(*parts, features, camera, near, is_antialiased)  # pyright: ignore[reportGeneralTypeIssues]
     return image[..., :-1], image[..., -1], 1 - left
+
+
+@torch.no_grad()
+def draw(
+    gaussians: Gaussians,
+    features_of: Callable[[Int[Tensor, "visible"]], Sequence[Float[Tensor, "visible _channels"]]],
+    camera: PinholeCamera,
+    memory: FrameMemory,
+    is_antialiased: bool = False,
+) -> tuple[Float[Tensor, "height width channels"], Float[Tensor, "height width"], Float[Tensor, "height width"]]:
+    """What :func:`rasterize` gives, to the bit, without gradients, in memory that the next frame overwrites.
+
+    Args:
+        gaussians: the Gaussians.
+        features_of: gives what is to be composited, its channels in turn, of the Gaussians that are visible.
+        camera: the camera.
+        memory: where the result lies, and all on the way to it.
+        is_antialiased: whether small Gaussians are fainter, as in gsplat's antialiased mode.
+    """
+    projected = project(gaussians, camera, is_antialiased=is_antialiased, memory=memory)
+    tiles = Tiles.of(projected, camera.height, camera.width, memory)
+    rows = tiles.visible
+    depths = torch.index_select(projected.depths, 0, rows, out=memory.take("depths of visible", len(rows)))
+    features = tiles.gathered([*features_of(rows), depths[:, None]], memory)
+    image, left = tiles.composite(features, memory)
+    opacity = torch.neg(left, out=memory.take("opacity", *left.shape)).add_(1)
+    return image[..., :-1], image[..., -1], opacity
 
 
 @torch.no_grad()
@@ -60,10 +101,11 @@ class _Rasterize(torch.autograd.Function):
         features: Tensor,
         camera: PinholeCamera,
         near: float,
+        is_antialiased: bool,
     ) -> tuple[Tensor, Tensor]:
         gaussians = Gaussians(means, quats, scales, opacities)
-        projected = project(gaussians, camera, near)
-        tiles = Tiles.of(projected, opacities, camera.height, camera.width)
+        projected = project(gaussians, camera, near, is_antialiased)
+        tiles = Tiles.of(projected, camera.height, camera.width)
         with_depth = torch.cat([features, projected.depths[:, None]], dim=1)
         image, left = tiles.composite(with_depth)
         ctx.save_for_backward(means, quats, scales, opacities, with_depth, image, left)
@@ -77,10 +119,14 @@ class _Rasterize(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         means, quats, scales, opacities, features, image, left = ctx.saved_tensors
         found = ctx.tiles.backward(features, image, left, g_image, g_left)
-        gaussians = Gaussians(means, quats, scales, opacities)
-        g_features, g_depths = found.features[:, :-1], found.features[:, -1]
         tiles: Tiles = ctx.tiles
-        g_means, g_quats, g_scales = project_backward(
-            gaussians, ctx.camera, tiles.projected, tiles.visible, found.at, found.conics, g_depths
+        g_features, g_depths = found.features[:, :-1], found.features[:, -1]
+        gradients = project_backward(
+            Gaussians(means, quats, scales, opacities),
+            ctx.camera,
+            tiles.projected,
+            tiles.visible,
+            ProjectedGradients(found.at, found.conics, g_depths, found.opacities),
         )
-        return g_means, g_quats, g_scales, found.opacities, g_features, None, None
+        of_gaussians = gradients.means, gradients.quats, gradients.scales, gradients.opacities
+        return *of_gaussians, g_features, None, None, None

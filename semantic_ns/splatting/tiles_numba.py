@@ -6,6 +6,8 @@ Symbols: N Gaussians of which M are visible, P pairs of a tile and a Gaussian, t
 * ``order`` [M]      the visible Gaussians from near to far; of equal depth the first one comes first
 * ``first`` [T + 1]  where the pairs of each tile begin, and P
 * ``members`` [P]    the Gaussians of each tile, from near to far
+
+Arrays that are filled may be longer than that, but not ``first``. Nothing is allocated: memory may be kept.
 """
 
 import math
@@ -18,38 +20,41 @@ from semantic_ns.kernels.compilation import inlined_part, part
 TILE = 16
 """Side of a tile in pixels."""
 _BITS = 11
-_BUCKETS = 1 << _BITS
+NUM_BUCKETS = 1 << _BITS
 
 
 @part
 @no_type_check
-def sort_visible(depths, reach):
-    """``order``: a stable radix sort of the bits of positive floats, which rise as the floats do."""
+def sort_visible(depths, reach, order, other, keys, other_keys, starts):
+    """Fill ``order``: a stable radix sort of the bits of positive floats, which rise as the floats do.
+
+    ``other``, ``keys`` and ``other_keys`` [N] and ``starts`` [2049] are used on the way.
+
+    Returns:
+        M.
+    """
     count = 0
-    for n in range(len(depths)):
-        count += reach[n, 0] > 0
-    order, other = np.empty(count, np.int32), np.empty(count, np.int32)
-    keys, other_keys = np.empty(count, np.uint32), np.empty(count, np.uint32)
     bits = depths.view(np.uint32)
-    count = 0
     for n in range(len(depths)):
         if reach[n, 0] > 0:
-            order[count], keys[count] = n, bits[n]
+            other[count], other_keys[count] = n, bits[n]
             count += 1
+    # In three turns the last place is the other one than the first.
+    order, other, keys, other_keys = other, order, other_keys, keys
     for turn in range(3):
         shift = np.uint32(turn * _BITS)
-        starts = np.zeros(_BUCKETS + 1, np.int64)
-        for key in keys:
-            starts[((key >> shift) & np.uint32(_BUCKETS - 1)) + 1] += 1
-        for bucket in range(_BUCKETS):
+        starts[:] = 0
+        for i in range(count):
+            starts[((keys[i] >> shift) & np.uint32(NUM_BUCKETS - 1)) + 1] += 1
+        for bucket in range(NUM_BUCKETS):
             starts[bucket + 1] += starts[bucket]
         for i in range(count):
-            bucket = (keys[i] >> shift) & np.uint32(_BUCKETS - 1)
+            bucket = (keys[i] >> shift) & np.uint32(NUM_BUCKETS - 1)
             place = starts[bucket]
             starts[bucket] += 1
             other[place], other_keys[place] = order[i], keys[i]
         order, other, keys, other_keys = other, order, other_keys, keys
-    return order
+    return count
 
 
 @inlined_part
@@ -81,16 +86,27 @@ def _least_distance(a, b, c, x0, x1, y0, y1):
 
 @part
 @no_type_check
-def list_tiles(order, at, reach, conics, width, height):
-    """``first`` and ``members``."""
+def most_pairs(order, at, reach, width, height):
+    """Tiles that the rectangles around all visible Gaussians touch: P or more."""
     columns, rows = (width + TILE - 1) // TILE, (height + TILE - 1) // TILE
-    counts = np.zeros(columns * rows + 1, np.int64)
     room = 0
     for n in order:
         left, right = _range(at[n, 0], reach[n, 0], columns)
         top, bottom = _range(at[n, 1], reach[n, 1], rows)
         room += (right - left) * (bottom - top)
-    tiles, gaussians = np.empty(room, np.int32), np.empty(room, np.int32)
+    return room
+
+
+@part
+@no_type_check
+def list_tiles(order, at, reach, conics, width, height, first, members, tiles, gaussians):
+    """Fill ``first`` and ``members``; ``tiles`` and ``gaussians`` [most_pairs] are used on the way.
+
+    Returns:
+        P.
+    """
+    columns, rows = (width + TILE - 1) // TILE, (height + TILE - 1) // TILE
+    first[:] = 0
     num = 0
     for n in order:
         left, right = _range(at[n, 0], reach[n, 0], columns)
@@ -105,13 +121,16 @@ def list_tiles(order, at, reach, conics, width, height):
                 if right - left + bottom - top > 2 and _least_distance(a, b, c, x0, x0 + side, y0, y0 + side) > limit:
                     continue
                 tiles[num], gaussians[num] = row * columns + column, n
-                counts[row * columns + column + 1] += 1
+                first[row * columns + column + 1] += 1
                 num += 1
-    first = np.cumsum(counts)
-    places = first[:-1].copy()
-    members = np.empty(num, np.int32)
+    for tile in range(len(first) - 1):
+        first[tile + 1] += first[tile]
+    # Each tile's beginning is moved on to its end, which is the beginning of the next one.
     for i in range(num):
         tile = tiles[i]
-        members[places[tile]] = gaussians[i]
-        places[tile] += 1
-    return first, members
+        members[first[tile]] = gaussians[i]
+        first[tile] += 1
+    for tile in range(len(first) - 1, 0, -1):
+        first[tile] = first[tile - 1]
+    first[0] = 0
+    return num

@@ -88,6 +88,22 @@ def test_the_written_run_shows_what_the_gaussians_said(run: Run, worker: Gaussia
     assert torch.equal(rendered["rgb"], run.pipeline.model.get_outputs_for_camera(camera)["rgb"])
 
 
+def test_what_the_gaussians_said_stays_where_the_next_labels_fail(worker: GaussianWorker, halves: Any) -> None:
+    labels, ids = halves
+    confidence = np.full(labels.shape, 255, np.uint8)
+    said = worker.train(labels, confidence, sorted(ids))
+    rendered = worker.render(1)
+    worker.render(0)
+    for others in ([number + 1 for number in sorted(ids)], [*sorted(ids), NEW + 7]):
+        with pytest.raises(ValueError, match="shorter"):  # an image is missing
+            worker.train(labels[1:], confidence[1:], others)
+        for before, after in zip(rendered, worker.render(1), strict=True):
+            assert (before == after).all()
+        worker.render(0)
+    for before, after in zip(said, worker.train(labels, confidence, sorted(ids)), strict=True):
+        assert (before == after).all()
+
+
 def test_void_and_labels_that_nothing_is_sure_of_give_no_class(worker: GaussianWorker, halves: Any) -> None:
     labels, ids = halves
     for given, confidence in ((np.full_like(labels, -1), 255), (labels, 0), (labels, 25)):

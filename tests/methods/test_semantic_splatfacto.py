@@ -27,10 +27,11 @@ from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.methods.semantic_splatfacto import start
 from semantic_ns.methods.semantic_splatfacto.method import semantic_splatfacto
 from semantic_ns.runs import load_run
-from semantic_ns.splatting.classes import class_probabilities, gaussian_votes, labels_of
+from semantic_ns.splatting.classes import class_probabilities, labels_of
 from semantic_ns.splatting.fit import view_loss
 from semantic_ns.splatting.ply import read_splat
 from semantic_ns.splatting.rasterize import rasterize
+from semantic_ns.splatting.votes import gaussian_votes
 from support.registered import configured
 from support.scoring import scores
 
@@ -304,7 +305,7 @@ def test_without_depth_gaussians_begin_at_sparse_points_and_without_these_nowher
 
 
 def test_options_that_a_cpu_cannot_follow_are_refused(nerfstudio_scene: Path, tmp_path: Path) -> None:
-    for name, value in (("rasterize_mode", "antialiased"), ("stop_split_at", 7), ("color_corrected_metrics", True)):
+    for name, value in (("use_absgrad", False), ("stop_split_at", 7), ("color_corrected_metrics", True)):
         with pytest.raises(SceneError, match=f"pipeline.model.{name.replace('_', '-')}, found"):
             set_up(nerfstudio_scene, tmp_path, STEPS, None, **{name: value})
 

@@ -28,7 +28,7 @@ from semantic_ns.methods.semantic_splatfacto import rendering
 from semantic_ns.methods.semantic_splatfacto.datamanager import TrainingViews
 from semantic_ns.methods.semantic_splatfacto.method import semantic_splatfacto
 from semantic_ns.methods.semantic_splatfacto.model import SemanticSplatfactoModel
-from semantic_ns.splatting.project import antialiased
+from semantic_ns.splatting.frame_memory import FrameMemory
 from semantic_ns.splatting.rasterize import rasterize
 from support.registered import configured
 
@@ -238,7 +238,7 @@ def test_a_surface_without_a_class_is_void_and_other_pixels_are_as_ever(trainer:
         left = model.means[:, 0] < model.means[:, 0].median()
         model.class_probabilities = classes.masked_fill(left[:, None], 0.0)
         with torch.no_grad():
-            shares = rendering.on_cpu(model, camera)
+            shares = rendering.on_cpu(model, camera, FrameMemory())
             expected = shares.probabilities.argmax(dim=-1, keepdim=True)
         after = model.get_outputs_for_camera(camera)
         model.class_probabilities = torch.zeros_like(classes)
@@ -318,7 +318,7 @@ def test_classes_are_computed_once_for_the_scores_and_the_checkpoint_of_a_step(t
     assert model.class_probabilities is not own
 
 
-def test_a_run_that_was_trained_antialiased_is_drawn_and_voted_for_so_on_a_cpu(trainer: Any) -> None:
+def test_an_antialiased_run_is_trained_drawn_and_voted_for_so_on_a_cpu(trainer: Any) -> None:
     pipeline = trainer.pipeline
     model, camera = pipeline.model.eval(), pipeline.datamanager.train_dataset.cameras[0:1]
     pinhole, views = pinhole_camera(camera[0]), pipeline.datamanager.training_views
@@ -328,8 +328,12 @@ def test_a_run_that_was_trained_antialiased_is_drawn_and_voted_for_so_on_a_cpu(t
     found = model.get_outputs_for_camera(camera)
     model.update_classes(views)
     votes = model.class_probabilities
+    model.train()
+    trained = model(camera)
+    model.eval()
     model.config.rasterize_mode, model.class_probabilities = "classic", classes
-    _, _, opacity = rasterize(antialiased(model.gaussians(), pinhole), model.colors, pinhole)
+    _, _, opacity = rasterize(model.gaussians(), model.colors, pinhole, is_antialiased=True)
+    torch.testing.assert_close(trained["accumulation"], found["accumulation"])
     torch.testing.assert_close(found["accumulation"][..., 0], opacity.detach())
     assert not torch.equal(found["accumulation"], classic["accumulation"])
     assert not torch.equal(votes, classes)

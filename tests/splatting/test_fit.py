@@ -19,11 +19,12 @@ from semantic_ns.export.splat import (
 )
 from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.splatting import fit_numba
-from semantic_ns.splatting.classes import Votes, class_probabilities, gaussian_votes, labels_of, without_traces
+from semantic_ns.splatting.classes import class_probabilities, labels_of, without_traces
 from semantic_ns.splatting.fit import View, fit
 from semantic_ns.splatting.fit_config import FitConfig
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.rasterize import fill_light, rasterize
+from semantic_ns.splatting.votes import Votes, gaussian_votes
 from support.ring_of_views import cameras_before_a_wall, frames_of_the_wall
 
 SIZE = (36, 48)

@@ -5,85 +5,27 @@ from dataclasses import replace
 import pytest
 import torch
 from gsplat.cuda._torch_impl import _fully_fused_projection, _quat_scale_to_covar_preci
-from torch import Tensor
 
 from semantic_ns.splatting.composite import Tiles
-from semantic_ns.splatting.project import Gaussians, PinholeCamera, antialiased, project
+from semantic_ns.splatting.project import Gaussians, project
 from semantic_ns.splatting.rasterize import rasterize
 from support.fresh_process import run_python
-
-CAMERA = PinholeCamera(
-    torch.tensor([[1.0, 0.0, 0.0, 0.1], [0.0, 0.8, -0.6, 0.2], [0.0, 0.6, 0.8, 0.5]]),
-    torch.tensor([30.0, 34.0, 19.0, 13.0]),
-    height=27,
-    width=41,
-)
+from support.random_gaussians import CAMERA, composited_pixel_by_pixel, in_doubles, random_gaussians
 
 
-def random_gaussians(count: int, seed: int = 0) -> tuple[Gaussians, Tensor]:
-    """Gaussians and features, most of them before the camera, some behind, some beside it, some huge, some thin."""
-    generator = torch.Generator().manual_seed(seed)
-    means = 4 * torch.rand((count, 3), generator=generator) - torch.tensor([2.0, 2.0, 0.5])
-    scales = torch.exp(2 * torch.rand((count, 3), generator=generator) - 3.5)
-    quats = torch.randn((count, 4), generator=generator)
-    opacities = 0.99 * torch.rand(count, generator=generator)
-    opacities[:3] = torch.tensor([0.0, 0.003, 1.0])
-    return Gaussians(means, quats, scales, opacities), torch.randn((count, 3), generator=generator)
-
-
-def in_doubles(gaussians: Gaussians) -> Gaussians:
-    parts = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities
-    return Gaussians(*(part.double() for part in parts))
-
-
-def composited_pixel_by_pixel(
-    gaussians: Gaussians, features: Tensor, camera: PinholeCamera
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The twin: each pixel looks at all Gaussians from near to far; autograd gives its gradients."""
-    view = torch.eye(4, dtype=torch.float64)
-    view[:3] = camera.w2c.double()
-    fx, fy, cx, cy = (float(value) for value in camera.lens)
-    lens = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
-    covariances, _ = _quat_scale_to_covar_preci(gaussians.quats, gaussians.scales, compute_preci=False)
-    assert covariances is not None
-    _, at, depths, conics, _ = _fully_fused_projection(
-        gaussians.means, covariances, view[None], lens[None], camera.width, camera.height
-    )
-    order = [int(n) for n in depths[0].detach().argsort(stable=True) if float(depths[0, n].detach()) > 0.01]
-    row, column = torch.meshgrid(
-        torch.arange(camera.height, dtype=torch.float64) + 0.5,
-        torch.arange(camera.width, dtype=torch.float64) + 0.5,
-        indexing="ij",
-    )
-    light = torch.ones_like(row)
-    is_live = torch.ones_like(row, dtype=torch.bool)
-    image = torch.zeros(camera.height, camera.width, features.shape[1] + 1, dtype=torch.float64)
-    for n in order:
-        x, y = column - at[0, n, 0], row - at[0, n, 1]
-        a, b, c = conics[0, n]
-        alpha = (gaussians.opacities[n] * torch.exp(-0.5 * (a * x * x + c * y * y) - b * x * y)).clamp(max=0.999)
-        alpha = alpha.where(alpha >= 1 / 255, 0.0)
-        is_live = is_live & ((light * (1 - alpha)).detach() > 1e-4)
-        alpha = alpha.where(is_live, 0.0)
-        value = torch.cat([features[n].double(), depths[0, n, None]])
-        image = image + (alpha * light)[..., None] * value
-        light = light * (1 - alpha)
-    return image[..., :-1], image[..., -1], 1 - light
-
-
-@pytest.mark.parametrize("count", [1, 7, 200])
-def test_images_are_a_loop_over_pixels_and_gaussians(count: int) -> None:
+@pytest.mark.parametrize(("count", "is_antialiased"), [(1, False), (7, False), (200, False), (7, True), (200, True)])
+def test_images_are_a_loop_over_pixels_and_gaussians(count: int, is_antialiased: bool) -> None:
     gaussians, features = random_gaussians(max(count, 3))
     features[::3, 1] = 0.0  # as most classes are
-    found = rasterize(gaussians, features, CAMERA)
-    expected = composited_pixel_by_pixel(in_doubles(gaussians), features, CAMERA)
+    found = rasterize(gaussians, features, CAMERA, is_antialiased=is_antialiased)
+    expected = composited_pixel_by_pixel(in_doubles(gaussians), features, CAMERA, is_antialiased)
     for part, twin in zip(found, expected, strict=True):
         torch.testing.assert_close(part.double(), twin, rtol=1e-4, atol=1e-4)
     assert count < 200 or float(found[2].mean()) > 0.2
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_gradients_are_those_of_the_loop(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "is_antialiased"), [(0, False), (1, False), (0, True), (1, True)])
+def test_gradients_are_those_of_the_loop(seed: int, is_antialiased: bool) -> None:
     gaussians, features = random_gaussians(60, seed)
     names = ("means", "quats", "scales", "opacities")
     own = [getattr(gaussians, name).clone().requires_grad_() for name in names]
@@ -91,8 +33,8 @@ def test_gradients_are_those_of_the_loop(seed: int) -> None:
     own_features, twin_features = features.clone().requires_grad_(), features.double().requires_grad_()
     generator = torch.Generator().manual_seed(seed + 10)
     losses = []
-    found = rasterize(Gaussians(*own), own_features, CAMERA)
-    expected = composited_pixel_by_pixel(Gaussians(*twin), twin_features, CAMERA)
+    found = rasterize(Gaussians(*own), own_features, CAMERA, is_antialiased=is_antialiased)
+    expected = composited_pixel_by_pixel(Gaussians(*twin), twin_features, CAMERA, is_antialiased)
     for part, of_twin in zip(found, expected, strict=True):
         cotangent = torch.randn(part.shape, generator=generator)
         losses.append(((part * cotangent).sum(), (of_twin * cotangent.double()).sum()))
@@ -136,7 +78,7 @@ def test_votes_are_the_gradient_of_one_hot_images() -> None:
     image, _, _ = rasterize(gaussians, features, CAMERA)
     one_hot = torch.nn.functional.one_hot(labels.clamp(min=0), 4) * (labels >= 0)[..., None]
     image.backward(one_hot.float())
-    tiles = Tiles.of(project(gaussians, CAMERA), gaussians.opacities, CAMERA.height, CAMERA.width)
+    tiles = Tiles.of(project(gaussians, CAMERA), CAMERA.height, CAMERA.width)
     votes = torch.zeros(3, 80, 4)
     tiles.add_votes(labels.int(), votes)
     assert features.grad is not None
@@ -191,8 +133,9 @@ DRAWN_BY_THREADS = """
 import sys
 import torch
 import numba
-sys.path[:0] = ["tests", "tests/splatting"]
-from test_rasterize import CAMERA, Gaussians, random_gaussians, rasterize
+sys.path[:0] = ["tests"]
+from semantic_ns.splatting.rasterize import rasterize
+from support.random_gaussians import CAMERA, Gaussians, random_gaussians
 
 gaussians, features = random_gaussians(300)
 found = []
@@ -210,25 +153,3 @@ print(torch.equal(found[0][0], found[1][0]), torch.equal(found[0][1], found[1][1
 def test_neither_image_nor_gradients_depend_on_how_many_threads_draw() -> None:
     found = run_python(DRAWN_BY_THREADS, NUMBA_NUM_THREADS="2")
     assert found.stdout.split() == ["True", "True"], found.stderr
-
-
-def test_antialiased_opacities_are_those_of_gsplat() -> None:
-    gaussians, _ = random_gaussians(300)
-    smaller = replace(gaussians, scales=0.2 * gaussians.scales)
-    for given in (gaussians, smaller):
-        wanted = in_doubles(given)
-        view, (fx, fy, cx, cy) = torch.eye(4, dtype=torch.float64), CAMERA.lens.double()
-        view[:3] = CAMERA.w2c.double()
-        lens = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
-        covariances, _ = _quat_scale_to_covar_preci(wanted.quats, wanted.scales, compute_preci=False)
-        assert covariances is not None
-        *_, factors = _fully_fused_projection(
-            wanted.means, covariances, view[None], lens[None], CAMERA.width, CAMERA.height, calc_compensations=True
-        )
-        assert factors is not None
-        is_visible = project(given, CAMERA).reach[:, 0] > 0
-        found = antialiased(given, CAMERA)
-        expected = (wanted.opacities * factors[0]).float()
-        torch.testing.assert_close(found.opacities[is_visible], expected[is_visible], atol=2e-3, rtol=0)
-        assert torch.equal(found.opacities[~is_visible], given.opacities[~is_visible])
-        assert bool((found.opacities[is_visible] < 0.9 * given.opacities[is_visible]).any())

@@ -15,7 +15,7 @@ _CUDA_OPTIONS = (
     "reset_alpha_every", "densify_grad_thresh", "use_absgrad", "densify_size_thresh", "n_split_samples",
     "cull_screen_size", "split_screen_size", "stop_screen_size_at", "random_init", "num_random", "random_scale",
     "ssim_lambda", "stop_split_at", "use_scale_regularization", "max_gauss_ratio", "output_depth_during_training",
-    "rasterize_mode", "use_bilateral_grid", "color_corrected_metrics",
+    "use_bilateral_grid", "color_corrected_metrics",
 )  # fmt: skip
 """Options of splatfacto that act on CUDA alone."""
 _HIDE_CUDA = "put CUDA_VISIBLE_DEVICES= before the command"

@@ -26,7 +26,7 @@ from semantic_ns.io.console import announce
 from semantic_ns.methods.base import Outputs, SemanticModel
 from semantic_ns.methods.scene_bounds import BY_DEFAULT, StatedBounds, resolve_bounds
 from semantic_ns.methods.semantic_splatfacto.backgrounds import BackgroundModel
-from semantic_ns.methods.semantic_splatfacto.datamanager import SUMMED_DEPTH, TRAINING_VIEWS, VIEW, TrainingViews
+from semantic_ns.methods.semantic_splatfacto.datamanager import TRAINING_VIEWS, VIEW, TrainingViews
 from semantic_ns.methods.semantic_splatfacto.device_options import (
     refuse_nothing_to_keep,
     refuse_optimizers_of_another_device,
@@ -38,9 +38,11 @@ from semantic_ns.methods.semantic_splatfacto.pinholes import drawn_as_pinhole
 from semantic_ns.methods.whole_images import WholeImageModel, camera_of_rays
 from semantic_ns.shared_cores import leave_cores_to_kernels
 from semantic_ns.splatting.fit_config import DEPTH_WEIGHT
+from semantic_ns.splatting.frame_memory import FrameMemories
 
 if TYPE_CHECKING:  # compile kernels, which registration must not
     from semantic_ns.methods.semantic_splatfacto.start import Start, StartFrame
+    from semantic_ns.splatting.class_updates import ClassUpdates
     from semantic_ns.splatting.project import Gaussians
 else:
     StartFrame = Literal["world", "scene"]
@@ -99,6 +101,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
     config: SemanticSplatfactoModelConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     class_probabilities: Tensor
     """Probabilities of classes [Gaussians, C]; all zero where no label reaches."""
+    _class_updates: "ClassUpdates | None" = None
     renders_rays = False
     renders_image_intervals = True
     supports_propagation = False
@@ -120,6 +123,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
             leave_cores_to_kernels()
         else:
             refuse_without_kernels()
+        self.frame_memories = FrameMemories()
         with _configured(self, config):
             super().populate_modules()
         if self.has_transparency and config.background_color == "random":
@@ -266,17 +270,9 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         """The parent's on CUDA; on a CPU that of `splatting.fit.fit`."""
         if not self._is_on_cpu:
             return SplatfactoModel.get_loss_dict(self, outputs, batch, metrics_dict)
-        from semantic_ns.splatting.fit import color_loss, depth_loss
+        from semantic_ns.methods.semantic_splatfacto.rendering import losses_on_cpu
 
-        view = batch.get(VIEW)  # a scored image has none
-        mask = None if view is None else view.mask
-        losses = {"color_loss": color_loss(outputs["rgb"], self.truth(outputs, batch), mask)}
-        if view is not None and view.depth is not None and self.config.depth_loss_weight > 0:
-            opacity = outputs["accumulation"][..., 0]
-            losses["depth_loss"] = self.config.depth_loss_weight * depth_loss(
-                outputs[SUMMED_DEPTH], opacity, view.depth, view.mask
-            )
-        return losses
+        return losses_on_cpu(outputs, self.truth(outputs, batch), batch.get(VIEW), self.config.depth_loss_weight)
 
     # Rendering
 
@@ -301,19 +297,21 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         """Positions in scene units, in a unit cube that holds all of space: contracted as in a hash grid's field."""
         return (_CONTRACTION(positions) + 2) / 4
 
-    def seen_colors(self, position: Float[Tensor, "3"]) -> Float[Tensor, "gaussians 3"]:
-        """Colours of the Gaussians from a position, as gsplat has them; may be a little outside of 0..1."""
+    def seen_colors(self, position: Float[Tensor, "3"], rows: Tensor | None = None) -> Float[Tensor, "gaussians 3"]:
+        """Colours of the Gaussians, or some, from a position, as gsplat has them; may be a little outside of 0..1."""
+        parts = self.features_dc, self.features_rest, self.means.detach()
+        plain, rest, means = parts if rows is None else (part.index_select(0, rows) for part in parts)
         degree = self.config.sh_degree
         if degree == 0:
-            return self.features_dc.sigmoid()
+            return plain.sigmoid()
         if self.training:
             degree = min(self.step // self.config.sh_degree_interval, degree)
         if degree == 0 or (not self.training and not bool(self.features_rest.any())):
-            return SH2RGB(self.features_dc)
+            return SH2RGB(plain)
         from gsplat.cuda._torch_impl import _spherical_harmonics
 
-        harmonics = torch.cat([self.features_dc[:, None], self.features_rest], dim=1)
-        return (_spherical_harmonics(degree, self.means.detach() - position, harmonics) + 0.5).clamp(min=0)
+        harmonics = torch.cat([plain[:, None], rest], dim=1)
+        return (_spherical_harmonics(degree, means - position, harmonics) + 0.5).clamp(min=0)
 
     def get_outputs(self, camera: Any) -> Outputs:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Render one camera [1]: images [H, W, c].
@@ -386,7 +384,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
             views: the training images.
             spreads: whether labels spread over the surface where they are few or noisy.
         """
-        from semantic_ns.splatting.classes import class_probabilities, gaussian_votes
+        from semantic_ns.splatting.class_updates import ClassUpdates
 
         gaussians, colors = self.gaussians_on_cpu()
         labels = views.labels
@@ -395,6 +393,6 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
             announce("classes", "no training image has a label, so that nothing has a class")
             return
         cameras, num_classes = [view.camera for view in views.views], self.taxonomy.num_classes
-        votes = gaussian_votes(gaussians, cameras, labels, num_classes, self.is_antialiased)
-        found = class_probabilities(gaussians, colors, votes, spreads)
+        updates = self._class_updates = self._class_updates or ClassUpdates()
+        found = updates.update(gaussians, colors, cameras, labels, num_classes, self.is_antialiased, spreads)
         self.class_probabilities = found.to(self.device)

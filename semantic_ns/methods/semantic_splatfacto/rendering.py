@@ -1,5 +1,6 @@
 """Images of the Gaussians of a model, on either device."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,11 @@ from semantic_ns.batch import CLASSLESS, LOGITS, PLANAR_DEPTH
 from semantic_ns.export.splat import pinhole_camera
 from semantic_ns.methods.semantic_splatfacto.datamanager import SUMMED_DEPTH
 from semantic_ns.splatting.classes import are_classless
+from semantic_ns.splatting.fit import View, color_loss, depth_loss
+from semantic_ns.splatting.frame_memory import FrameMemory
 from semantic_ns.splatting.memory import memory_errors_as_scene_error
-from semantic_ns.splatting.project import Gaussians, PinholeCamera, antialiased
-from semantic_ns.splatting.rasterize import fill_light, rasterize
+from semantic_ns.splatting.project import Gaussians, PinholeCamera
+from semantic_ns.splatting.rasterize import draw, fill_light, rasterize
 
 if TYPE_CHECKING:
     from semantic_ns.methods.semantic_splatfacto.model import SemanticSplatfactoModel
@@ -57,18 +60,26 @@ def _fills_holes(model: "SemanticSplatfactoModel") -> bool:
     return model.config.fill_holes and model.crop_box is None and not model.has_transparency
 
 
-def on_cpu(model: "SemanticSplatfactoModel", camera: Cameras) -> SplatImage:
-    """Render one camera [1] by the kernels of this package."""
-    gaussians = model.gaussians()
-    features = torch.cat([model.seen_colors(camera.camera_to_worlds[0, :, 3]), model.class_probabilities], dim=1)
-    inside = _cropped(model)
+@torch.no_grad()
+def on_cpu(model: "SemanticSplatfactoModel", camera: Cameras, memory: FrameMemory) -> SplatImage:
+    """Render one camera [1] by the kernels of this package, in memory that the next frame overwrites."""
+    position, classes, inside = camera.camera_to_worlds[0, :, 3], model.class_probabilities, _cropped(model)
+    gaussians = Gaussians(
+        model.means.detach(),
+        model.quats.detach(),
+        torch.exp(model.scales.detach(), out=memory.take("scales", model.num_points, 3)),
+        torch.sigmoid(model.opacities.detach(), out=memory.take("opacities", model.num_points, 1))[:, 0],
+    )
     if inside is not None:
         parts = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities
-        gaussians, features = Gaussians(*(part[inside] for part in parts)), features[inside]
-    pinhole = pinhole_camera(camera[0])
-    if model.is_antialiased:
-        gaussians = antialiased(gaussians, pinhole)
-    image, depth, opacity = rasterize(gaussians, features, pinhole)
+        gaussians, inside = Gaussians(*(part[inside] for part in parts)), inside.nonzero()[:, 0]
+
+    def features_of(rows: Tensor) -> list[Tensor]:
+        chosen = rows if inside is None else inside[rows]
+        place = memory.take("classes of visible", len(rows), classes.shape[1])
+        return [model.seen_colors(position, chosen), torch.index_select(classes, 0, chosen, out=place)]
+
+    image, depth, opacity = draw(gaussians, features_of, pinhole_camera(camera[0]), memory, model.is_antialiased)
     if _fills_holes(model):
         image = fill_light(image, opacity)
         return SplatImage(image[..., :3], image[..., 3:], depth, opacity)
@@ -79,7 +90,12 @@ def on_cpu(model: "SemanticSplatfactoModel", camera: Cameras) -> SplatImage:
 def trained_on_cpu(model: "SemanticSplatfactoModel", camera: Cameras) -> dict[str, Tensor]:
     """Colour, opacity and summed depth of one camera [1], through which gradients pass, by the names of outputs."""
     position = camera.camera_to_worlds[0, :, 3]
-    image, depth, opacity = rasterize(model.gaussians(), model.seen_colors(position), pinhole_camera(camera[0]))
+    image, depth, opacity = rasterize(
+        model.gaussians(),
+        model.seen_colors(position),
+        pinhole_camera(camera[0]),
+        is_antialiased=model.is_antialiased,
+    )
     background = model.background()
     return {
         "rgb": image + (1 - opacity)[..., None] * background,
@@ -87,6 +103,24 @@ def trained_on_cpu(model: "SemanticSplatfactoModel", camera: Cameras) -> dict[st
         SUMMED_DEPTH: depth,
         "background": background,
     }
+
+
+def losses_on_cpu(
+    outputs: Mapping[str, Tensor], truth: Float[Tensor, "height width 3"], view: View | None, depth_weight: float
+) -> dict[str, Tensor]:
+    """Losses of what :func:`trained_on_cpu` gives, beside the image as it should be.
+
+    Args:
+        outputs: the rendered image.
+        truth: the image, before the same background.
+        view: the training image; None for a scored one.
+        depth_weight: weight of the error of depth, where the image has depth.
+    """
+    losses = {"color_loss": color_loss(outputs["rgb"], truth, None if view is None else view.mask)}
+    if view is not None and view.depth is not None and depth_weight > 0:
+        opacity = outputs["accumulation"][..., 0]
+        losses["depth_loss"] = depth_weight * depth_loss(outputs[SUMMED_DEPTH], opacity, view.depth, view.mask)
+    return losses
 
 
 def on_cuda(model: "SemanticSplatfactoModel", camera: Cameras) -> SplatImage:
@@ -137,7 +171,12 @@ def rendered(model: "SemanticSplatfactoModel", camera: Cameras, is_on_cpu: bool)
     Raises:
         SceneError: they do not fit into memory.
     """
-    image = on_cpu(model, camera) if is_on_cpu else on_cuda(model, camera)
+    with model.frame_memories.lent() as memory:
+        return _outputs(on_cpu(model, camera, memory) if is_on_cpu else on_cuda(model, camera), camera)
+
+
+def _outputs(image: SplatImage, camera: Cameras) -> dict[str, Tensor]:
+    """Outputs of an image, none of which lies in the memory of the image."""
     opacity = image.opacity[..., None]
     planar = image.depth[..., None] / opacity.clamp(min=_LEAST_OPACITY)
     # Where there is nothing, it is as far as the farthest.
@@ -146,12 +185,12 @@ def rendered(model: "SemanticSplatfactoModel", camera: Cameras, is_on_cpu: bool)
     probabilities = image.probabilities.clamp(min=_LEAST_PROBABILITY)
     return {
         "rgb": image.rgb.clamp(0, 1),
-        "accumulation": opacity,
+        "accumulation": opacity.clone(),
         "depth": distance,
         "expected_depth": distance,
         PLANAR_DEPTH: planar,
         CLASSLESS: are_classless(image.probabilities, image.opacity)[..., None],
-        LOGITS: (probabilities / probabilities.sum(dim=-1, keepdim=True)).log(),
+        LOGITS: probabilities.div_(probabilities.sum(dim=-1, keepdim=True)).log_(),
     }
 
 
