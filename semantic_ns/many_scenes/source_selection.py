@@ -103,8 +103,8 @@ def select_sources(
     `nearest` takes those with the smallest sum of distance (metres) and angle (radians). `coverage` takes one source
     after the other: the one that adds most to how well the points of :func:`shown_probes` are shown, in the mean, by
     the best source and, with half the weight, by the second best, less a tenth of its pose distance; the order of the
-    result is that of the choice. `published`
-    takes those whose centres are nearest, wherever they look (Chou et al. 2024, released code).
+    result is that of the choice. `published` takes those whose centres are nearest, wherever they look (Chou et al.
+    2024, released code).
 
     Args:
         target: one camera.
@@ -121,9 +121,9 @@ def select_sources(
     usable = distances.isfinite()
     if int(usable.sum()) < count:
         raise SceneError(
-            f"Expected at least {count} source frames beside the target, found {int(usable.sum())} in its scene; give "
-            "the scene more frames, or take a smaller --pipeline.model.num-source-views (while training, "
-            "--pipeline.datamanager.train-sources)."
+            f"Expected at least {count} source {'frame' if count == 1 else 'frames'} beside the target, found "
+            f"{int(usable.sum())} in its scene; give the scene more frames"
+            f"{'' if count == 1 else ', or take a smaller --pipeline.model.num-source-views'}."
         )
     if selection == "published":
         distances = (sources.centres - target.centres).norm(dim=-1).where(usable, torch.inf)
