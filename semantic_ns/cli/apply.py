@@ -24,8 +24,9 @@ class Apply:
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Trained weights: the folder or config.yml of a run of gsnerf-small, a file of sns-export-weights, or the name of
-    weights that come with the package (rooms-small)."""
+    """Trained weights: the folder or config.yml of a run of a method that knows many rooms (such as gsnerf-small or
+    viewseg-small), a file of sns-export-weights, or the name of weights that come with the package: rooms-small, which
+    knows 31 classes and has seen rendered rooms alone, with surfaces up to 8 m away."""
     data: Path
     """Folder of the room, in any layout that semantic-data reads. It needs neither labels nor a class table; labels
     that some frames have are carried over to the others."""
@@ -64,7 +65,7 @@ class Apply:
         )
         applied = apply_weights(self.run, self.data, self.output_dir, options)
         console = Console(soft_wrap=True, highlight=False, markup=False)
-        console.print(report(applied, self.run))
+        console.print(report(applied, self))
         console.print("\n".join(next_commands(applied, self)))
 
     def _check_options(self) -> None:
@@ -76,16 +77,13 @@ class Apply:
                 raise SceneError(f"Expected {name} of at least 1, found {value}; change it.")
 
 
-def report(applied: "AppliedRun", weights: Path) -> str:
+def report(applied: "AppliedRun", command: Apply) -> str:
     """What was done, in sentences."""
-    labelled = (
-        "none of them has labels"
-        if applied.num_labelled == 0
-        else f"{applied.num_labelled} of them with labels, which are carried over to what they see"
-    )
+    from semantic_ns.methods.weights import built_in_limits  # slow to import
+
     sentences = [
-        f"Applied {applied.method} with the weights {weights} to {applied.scene}.",
-        f"Sources: {applied.num_sources} frames, {labelled}; a frame is never a source of itself.",
+        f"Applied {applied.method} with the weights {command.run} to {applied.scene}.",
+        f"Sources: {applied.num_sources} frames, {_labels(applied, command)}; a frame is never a source of itself.",
         f"Split: {applied.split}.",
         f"Classes: the model knows {applied.num_known}.",
     ]
@@ -98,8 +96,35 @@ def report(applied: "AppliedRun", weights: Path) -> str:
             f"No source sees anything of {_listed(unseen)}: what is rendered there is a guess; add frames that look "
             "the same way, or check the poses."
         )
-    sentences.append(f"First view (colour, depth, classes): {applied.first_view}")
+    if (limits := built_in_limits(command.run)) is not None:
+        sentences.append(f"Limits: the weights {command.run} {limits}.")
+    if applied.weights_normalize_scale:
+        sentences.append(
+            "Scale: the weights were trained with --normalize-scale True, by which rooms of unknown scale get cameras "
+            "that are 0.3 m apart; what they take for a metre need not be one."
+        )
+    kind = "a source, seen from the others" if applied.first.is_source else "scored, no source"
+    carried = ", which are the carried labels where a source has some" if _carries_labels(applied, command) else ""
+    sentences.append(
+        f"First view of {applied.first.frame} ({kind}): colour, depth, classes{carried}: {applied.first_view}"
+    )
     return "\n".join(sentences)
+
+
+def _carries_labels(applied: "AppliedRun", command: Apply) -> bool:
+    return applied.num_labelled > 0 and command.use_source_labels
+
+
+def _labels(applied: "AppliedRun", command: Apply) -> str:
+    """What becomes of the labels of the sources."""
+    if applied.num_labelled == 0:
+        return "none of them has labels"
+    carried = (
+        "are carried over to what they see"
+        if command.use_source_labels
+        else "are not carried over (--use-source-labels False)"
+    )
+    return f"{applied.num_labelled} of them with labels, which {carried}"
 
 
 def _listed(names: tuple[str, ...]) -> str:
@@ -113,15 +138,17 @@ def next_commands(applied: "AppliedRun", command: Apply) -> list[str]:
     # The rate of a training from the start would forget the other rooms first.
     train += f" --optimizers.network.optimizer.lr {applied.learning_rate / 2:g}"
     train += "".join(f" --pipeline.{option} {value}" for option, value in _kept_options(applied, command))
-    return [
-        "Next:",
-        f"  ns-viewer --load-config {config}",
-        f"  ns-eval --load-config {config} --output-path scores.json",
-        f"  ns-render dataset --load-config {config} --output-path renders --image-format png",
-        f"  sns-export-labels --load-config {config} --output-dir labels",
-        f"  sns-suggest --load-config {config} --budget 20 --output suggestions",
-        f"  {train}",
+    commands = [
+        f"ns-viewer --load-config {config}",
+        f"ns-eval --load-config {config} --output-path scores.json",
+        f"ns-render dataset --load-config {config} --output-path renders --image-format png",
+        f"sns-export-labels --load-config {config} --output-dir labels",
     ]
+    if applied.num_labelled > 0:
+        commands.append(f"sns-audit-labels --load-config {config} --output audit")
+    if applied.num_labelled < applied.num_sources:  # there is something to label
+        commands.append(f"sns-suggest --load-config {config} --budget 20 --output suggestions")
+    return ["Next:", *(f"  {line}" for line in (*commands, train))]
 
 
 def _kept_options(applied: "AppliedRun", command: Apply) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ class ExportWeights:
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Folder or config.yml of a run of gsnerf-small."""
+    """Folder or config.yml of a run of a method that knows many rooms, such as gsnerf-small or viewseg-small."""
     output: Annotated[Path, tyro.conf.Positional]
     """New file, whose name ends in .pt."""
 

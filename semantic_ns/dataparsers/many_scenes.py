@@ -64,8 +64,8 @@ class ManyScenesDataParser(DataParser):
 
     Raises:
         SceneError: if there is no scene, if the scenes have no class in common with the label space, if a name is that
-            of no scene, if all scenes are held out, if the scale of a scene is not known, or if the options say two
-            things of it.
+            of no scene (one scene whose label space is given may bear any name), if all scenes are held out, if the
+            scale of a scene is not known, or if the options say two things of it.
     """
 
     config: ManyScenesDataParserConfig  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -78,13 +78,12 @@ class ManyScenesDataParser(DataParser):
     @cached_property
     def scored_scenes(self) -> list[SceneFolder]:
         """The scenes that are scored: those held out, or else all."""
-        return pick_scenes(self.scenes, self.config.held_out_scenes, "--held-out-scenes") or self.scenes
+        return self._held_out or self.scenes
 
     @cached_property
     def training_scenes(self) -> list[SceneFolder]:
         """The scenes that are trained on."""
-        held_out = {scene.name for scene in pick_scenes(self.scenes, self.config.held_out_scenes, "--held-out-scenes")}
-        chosen = [scene for scene in self.scenes if scene.name not in held_out]
+        chosen = [scene for scene in self.scenes if scene not in self._held_out]
         if not chosen:
             raise SceneError(
                 f"Expected a scene to train on in {self.config.data}, found only those of --held-out-scenes; leave one "
@@ -93,10 +92,30 @@ class ManyScenesDataParser(DataParser):
         return chosen
 
     @cached_property
+    def _held_out(self) -> list[SceneFolder]:
+        return self._named(self.config.held_out_scenes, "--held-out-scenes")
+
+    @cached_property
     def shown_scene(self) -> SceneFolder:
         """The scene that nerfstudio sees."""
         name = self.config.view_scene
-        return self.scored_scenes[0] if name is None else pick_scenes(self.scenes, (name,), "--view-scene")[0]
+        named = [] if name is None else self._named((name,), "--view-scene")
+        return (named or self.scored_scenes)[0]
+
+    def _named(self, names: tuple[str, ...], option: str) -> list[SceneFolder]:
+        """The scenes of the names in an option.
+
+        A model that knows its classes may be given one scene alone, be it one of its folder or another one: `--data` of
+        ns-render then says which, and the names are those of the scenes of its training.
+        """
+        if self.config.label_space is None or len(self.scenes) > 1:
+            return pick_scenes(self.scenes, names, option)
+        alone = self.scenes[0]
+        if absent := [name for name in names if name != alone.name]:
+            announce(
+                "many scenes", f"{alone.name} is the only scene here, so that {option} {' '.join(absent)} is left out"
+            )
+        return [scene for scene in self.scenes if scene.name in names]
 
     @cached_property
     def taxonomy(self) -> Taxonomy:

@@ -55,6 +55,12 @@ class Frames:
         """Height and width of the images."""
         return self.images.shape[2], self.images.shape[3]
 
+    def twice(self) -> "Frames":
+        """Each frame two times, for a model that compares frames with each other where there is only one."""
+        chosen = torch.arange(len(self.cameras)).repeat(2)
+        depths, masks = (None if part is None else part[chosen] for part in (self.depths_m, self.masks))
+        return Frames(self.images[chosen], self.labels[chosen], depths, self.cameras[chosen], masks)
+
     def to(self, device: torch.device | str) -> "Frames":
         """The same frames on a device."""
         depths, masks = (None if part is None else part.to(device) for part in (self.depths_m, self.masks))
@@ -79,10 +85,12 @@ class TargetSample:
     Attributes:
         sources: the sources.
         targets: the targets: the camera is what the model gets, the rest is what it is compared with.
+        least_sources: least number of sources that was asked for; there are fewer where the scene has no more.
     """
 
     sources: Frames
     targets: Frames
+    least_sources: int = 1
 
     def with_camera_noise(self, largest_deg: float, seed: int) -> "TargetSample":
         """The same sample with turned cameras of its sources, see `turned`; those of the targets stay exact."""
@@ -122,18 +130,19 @@ def draw_sample(
         target: number of the first target; the others are drawn among the frames nearest to it.
         seed: seed of all draws.
         num_targets: number of targets; fewer in a scene that has not as many frames beside the sources.
-        counts: least and largest number of sources; drawn uniformly, as far as the scene has as many frames.
+        counts: least and largest number of sources; drawn uniformly. Where the scene has fewer frames beside the
+            target, these are the sources.
         augmentation: how the scene is changed; None leaves it.
         rule: how sources are chosen from a random half of the frames, by default as `SelectionRule` says; published
             and inverted-poses: see `draw_published_sources`.
 
     Raises:
-        SceneError: if the scene has fewer frames beside the target than the least number of sources.
+        SceneError: if the scene has no frame beside the target.
     """
     generator = torch.Generator().manual_seed(seed)
     sources = _sources(views.cameras, target, counts, rule or SelectionRule(), generator)
     targets = _targets(views.cameras, target, sources, num_targets, generator)
-    sample = TargetSample(Frames.of(views, sources), Frames.of(views, targets))
+    sample = TargetSample(Frames.of(views, sources), Frames.of(views, targets), counts[0])
     return sample if augmentation is None else _augmented(sample, augmentation, generator)
 
 
@@ -158,8 +167,8 @@ def _sources(
     """
     camera = cameras[torch.tensor([target])]
     others = (~are_same_image(camera, cameras)).nonzero()[:, 0]
-    least, largest = counts
-    count = int(torch.randint(least, max(least, min(largest, len(others))) + 1, (), generator=generator))
+    least, largest = (min(number, max(1, len(others))) for number in counts)
+    count = int(torch.randint(least, largest + 1, (), generator=generator))
     if rule.selection in ("published", "inverted-poses"):
         return draw_published_sources(camera, cameras, count, generator, rule.selection)
     size = min(len(others), max(count, len(others) // 2))
@@ -169,7 +178,7 @@ def _sources(
 
 def _augmented(sample: TargetSample, augmentation: Augmentation, generator: torch.Generator) -> TargetSample:
     if float(torch.rand((), generator=generator)) < augmentation.mirror:
-        sample = TargetSample(sample.sources.mirrored(), sample.targets.mirrored())
+        sample = replace(sample, sources=sample.sources.mirrored(), targets=sample.targets.mirrored())
 
     def factor(size: int, largest: float) -> Tensor:
         return largest ** (2 * torch.rand(size, generator=generator) - 1)
@@ -185,4 +194,4 @@ def _augmented(sample: TargetSample, augmentation: Augmentation, generator: torc
         depths = None if frames.depths_m is None else frames.depths_m * scale
         return replace(frames, images=images, depths_m=depths, cameras=replace(frames.cameras, c2w=c2w))
 
-    return TargetSample(change(sample.sources), change(sample.targets))
+    return replace(sample, sources=change(sample.sources), targets=change(sample.targets))

@@ -148,9 +148,9 @@ def select_sources(
     usable = distances.isfinite()
     if int(usable.sum()) < count:
         raise SceneError(
-            f"Expected at least {count} source frames beside the target, found {int(usable.sum())} in its scene; give "
-            "the scene more frames, or take a smaller --pipeline.model.num-source-views (while training, "
-            "--pipeline.datamanager.train-sources)."
+            f"Expected at least {count} source {'frame' if count == 1 else 'frames'} beside the target, found "
+            f"{int(usable.sum())} in its scene; give the scene more frames"
+            f"{'' if count == 1 else ', or take a smaller --pipeline.model.num-source-views'}."
         )
     if selection in ("published", "inverted-poses"):
         of_target, of_sources = (

@@ -31,7 +31,7 @@ from semantic_ns.methods.weights import Origin, label_space_of, read_origin, rea
 from semantic_ns.trainer import SemanticTrainerConfig
 
 FIRST_VIEW = "first_view.png"
-"""Picture in the folder of the run: a source frame as the model sees it from the others."""
+"""Picture in the folder of the run: a frame as the model sees it from others."""
 _LEAST_SOURCES = 2
 _CHECKPOINT = "step-000000000.ckpt"
 
@@ -58,6 +58,21 @@ class RoomOptions:
 
 
 @dataclass(frozen=True)
+class FirstView:
+    """The picture of a new run: what the model makes of one frame from others.
+
+    Attributes:
+        frame: name of the frame.
+        is_source: whether the frame is a source of others; it is never one of itself.
+        picture: colours, depth and classes side by side.
+    """
+
+    frame: str
+    is_source: bool
+    picture: UInt8[ndarray, "height width 3"]
+
+
+@dataclass(frozen=True)
 class AppliedRun:
     """What came of applying weights to a scene.
 
@@ -74,6 +89,8 @@ class AppliedRun:
         coverage: how much of each scored frame its sources see.
         split_method: the option by which they are told apart.
         learning_rate: that of a training of the method from the start.
+        first: the frame in the picture.
+        weights_normalize_scale: see `Origin`.
     """
 
     config: Path
@@ -88,10 +105,12 @@ class AppliedRun:
     coverage: SourceCoverage
     split_method: SplitMethod
     learning_rate: float
+    first: FirstView
+    weights_normalize_scale: bool | None = None
 
     @property
     def first_view(self) -> Path:
-        """A picture of one source frame as the model sees it from the others: colour, depth, classes."""
+        """The file of the picture: colour, depth, classes."""
         return self.config.parent / FIRST_VIEW
 
 
@@ -125,13 +144,15 @@ def apply_weights(weights: Path, data: Path, output_dir: Path, options: RoomOpti
     parser = cast(ManyScenesDataParser, parser_config.setup())
     parser_config.split = options.split or ("auto" if parser.has_all_labels(parser.shown_scene) else "all")
     pipeline_config.model.weights = weights
+    pipeline_config.weights_normalize_scale = origin.normalizes_scale  # whatever the scale of this scene
     pipeline_config.model.use_source_labels = options.use_source_labels
     if options.num_source_views is not None:
         pipeline_config.model.num_source_views = options.num_source_views
     pipeline = cast(ManyScenesPipeline, config.pipeline.setup(device=default_device()))
-    sources = _checked_sources(pipeline, data)
+    sources = _checked_sources(pipeline, data, parser_config.split)
     pipeline_config.model.weights = None
-    _write_run(config, pipeline, _first_view(pipeline), output_dir)
+    first = _first_view(pipeline)
+    _write_run(config, pipeline, first.picture, output_dir)
     own = cast(ManyScenesDataParser, cast(Any, pipeline.datamanager).dataparser).classes_of(parser.shown_scene)
     known = parser.taxonomy
     unknown = unknown_names(own, known)
@@ -148,6 +169,8 @@ def apply_weights(weights: Path, data: Path, output_dir: Path, options: RoomOpti
         coverage=_coverage(pipeline),
         split_method=parser_config.split,
         learning_rate=cast(Any, config.optimizers)["network"]["optimizer"].lr,
+        first=first,
+        weights_normalize_scale=origin.normalizes_scale,
     )
 
 
@@ -176,13 +199,13 @@ def _only_scene(data: Path) -> SceneFolder:
     return scenes[0]
 
 
-def _checked_sources(pipeline: ManyScenesPipeline, data: Path) -> Any:
+def _checked_sources(pipeline: ManyScenesPipeline, data: Path, split: SplitMethod) -> Any:
     """The data set of source frames, if there are enough, and the model can use their cameras."""
     sources = cast(Any, pipeline.datamanager).train_dataset
     if len(sources) < _LEAST_SOURCES:
         raise SceneError(
-            f"Expected at least {_LEAST_SOURCES} source frames in {data}, found {len(sources)}; give more frames, or "
-            "--split all to take every frame for a source."
+            f"Expected at least {_LEAST_SOURCES} source frames in {data}, found {len(sources)}; give more frames"
+            f"{'' if split == 'all' else ', or --split all to take every frame for a source'}."
         )
     view_cameras(sources.cameras, 1.0)
     return sources
@@ -196,16 +219,25 @@ def _coverage(pipeline: ManyScenesPipeline) -> SourceCoverage:
     return SourceCoverage.of(targets, sources.cameras, short_names(scored.image_filenames), model.source_rule)
 
 
-def _first_view(pipeline: ManyScenesPipeline) -> UInt8[ndarray, "height width 3"]:
-    """What the model makes of one source frame from the others: colours, depth and classes side by side."""
-    cameras = cast(Any, pipeline.datamanager).train_dataset.cameras
-    middle = len(cameras) // 2
+def _first_view(pipeline: ManyScenesPipeline) -> FirstView:
+    """What the model makes of the middle one of the scored frames, or of the sources where these are scored.
+
+    A source lacks itself among the frames that it is rendered from, and so is harder to see than a scored frame.
+    """
+    manager = cast(Any, pipeline.datamanager)
+    sources, scored = manager.train_dataset, manager.eval_dataset
+    own = set(sources.image_filenames)
+    apart = [number for number, path in enumerate(scored.image_filenames) if path not in own]
+    shown, frames = (scored, apart) if apart else (sources, range(len(sources)))
+    middle = frames[len(frames) // 2]
     model = cast(Any, pipeline.model).eval()
-    outputs = model.get_outputs_for_camera(cameras[middle : middle + 1].to(pipeline.device))
+    outputs = model.get_outputs_for_camera(shown.cameras[middle : middle + 1].to(pipeline.device))
     depth = outputs["depth"]
     parts = [outputs["rgb"].cpu(), paint(depth, float(depth.min()), float(depth.max()))]
     picture = tile([[*parts, outputs["semantics_colormap"].cpu()]])
-    return (picture * 255).round().to(torch.uint8).numpy()
+    return FirstView(
+        short_names(shown.image_filenames)[middle], not apart, (picture * 255).round().to(torch.uint8).numpy()
+    )
 
 
 def _write_run(

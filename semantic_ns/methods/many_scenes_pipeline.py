@@ -25,6 +25,9 @@ class ManyScenesPipelineConfig(SemanticPipelineConfig):
 
     _target: type = field(default_factory=lambda: ManyScenesPipeline)
     warn_of_veils: tyro.conf.Suppress[bool] = False  # its models render no single rays
+    weights_normalize_scale: tyro.conf.Suppress[bool | None] = None
+    """Whether scenes of unknown scale were scaled by their cameras where the weights were trained, also those to begin
+    with; None where that is not known."""
 
     def settle(self) -> None:
         """Check the options, and take label space and options of the weights, if some are given.
@@ -39,7 +42,11 @@ class ManyScenesPipelineConfig(SemanticPipelineConfig):
         self._check_depth_input()
         self._check_numbers()
         model, parser = cast(Any, self.model), cast(Any, self.datamanager).dataparser
-        if model.weights is not None and parser.label_space is None:
+        if parser.label_space is not None:  # settled before
+            return
+        if model.weights is None:
+            self.weights_normalize_scale = parser.normalize_scale
+        else:
             self._take_over(model.weights)
             parser.label_space = label_space_of(read_weights(model.weights)).to_json()
 
@@ -82,6 +89,7 @@ class ManyScenesPipelineConfig(SemanticPipelineConfig):
                 f"training by ns-train {origin.method}, or give other weights."
             )
         take_over_options(model, origin.options, path)
+        self.weights_normalize_scale = manager.dataparser.normalize_scale or origin.normalizes_scale
         width, default = origin.max_image_width, type(manager)() if registered is None else method.datamanager
         if manager.max_image_width in (width, default.max_image_width):
             manager.max_image_width = width

@@ -11,6 +11,7 @@ from torch.nn import Parameter
 
 from semantic_ns.backbones import efficientnet_lite
 from semantic_ns.backbones.pyramids import EncoderName, PretrainedPyramid, PyramidSegmenter
+from semantic_ns.io.console import announce
 from semantic_ns.methods.source_views import SourceViewsConfig, SourceViewsModel
 
 
@@ -64,15 +65,28 @@ class SmallRoomsModel(SourceViewsModel):
         is_beginning = (
             trainer is not None and trainer.config.load_dir is None and trainer.config.load_checkpoint is None
         )
-        if is_beginning and self.config.weights is None and self.config.encoder == "lite0":
-            # A run that is only looked at brings its own weights, and does not need those of photographs.
-            efficientnet_lite.require_imagenet_weights()
+        if is_beginning and self.config.weights is None:
+            self._check_encoder()
         datamanager: Any = getattr(training_callback_attributes.pipeline, "datamanager", None)
         if self.config.class_balance > 0 and datamanager is not None:
             share = datamanager.class_frequencies().clamp(min=1e-4)
             weights = share**-self.config.class_balance
             self._class_weights = (weights / (weights * share).sum()).to(self.device)
         return super().get_training_callbacks(training_callback_attributes)
+
+    def _check_encoder(self) -> None:
+        """Ask for the weights of photographs where a training begins with them, or say that it could.
+
+        A run that is only looked at brings its own weights, and does not need these.
+        """
+        if self.config.encoder == "lite0":
+            efficientnet_lite.require_imagenet_weights()
+        elif not efficientnet_lite.has_imagenet_weights():
+            announce(
+                "encoder",
+                "images are encoded by a U-Net that knows nothing at first; EfficientNet-Lite0, which was trained on "
+                "photographs, needs the extra semantic-ns[pretrained], which is not installed",
+            )
 
     @torch.no_grad()
     def segment(self, images: Float[Tensor, "images 3 height width"]) -> Float[Tensor, "images classes rows columns"]:

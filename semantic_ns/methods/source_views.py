@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ from semantic_ns.many_scenes.source_coverage import SourceRule
 from semantic_ns.many_scenes.source_selection import Selection, are_same_image, select_sources
 from semantic_ns.many_scenes.views import view_cameras
 from semantic_ns.methods.base import Outputs, SemanticModel
+from semantic_ns.methods.few_sources import FewSources
 from semantic_ns.methods.kept_features import KeptFeatures
 from semantic_ns.methods.scene_bounds import BY_DEFAULT, BY_OPTION, StatedBounds, resolve_bounds
 from semantic_ns.methods.weights import check_classes, label_space_of, load_weights
@@ -60,7 +61,8 @@ class SourceViewsConfig(ModelConfig):
     """Farthest depth that is looked at, in metres; by default that of the method."""
     weights: Path | None = None
     """Weights to begin with: the folder or config.yml of a run, a file of weights, or the name of built-in ones
-    (rooms-small). Steps are counted from 0."""
+    (rooms-small: 31 classes, trained on rendered rooms alone with surfaces up to 8 m away). Steps are counted from
+    0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +127,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         text = self.taxonomy.to_json().encode()
         self.register_buffer(_LABEL_SPACE, torch.tensor(list(text), dtype=torch.uint8))
         self._features: KeptFeatures[Any] = KeptFeatures()
-        self._scenes_of_few_frames: set[int | None] = set()
+        self._few_sources = FewSources()
         # Slow to import, and of use only where there is a model to look at.
         from semantic_ns.viewer.scene_menu import SceneMenu
 
@@ -262,6 +264,9 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
                 f"Expected whole images of a {type(self).__name__}, found single rays; use ns-render or "
                 "sns-export-labels, which ask for images."
             )
+        self._few_sources.tell_of_training(ray_bundle)
+        if self.compares_sources and len(ray_bundle.sources.cameras) == 1:
+            ray_bundle = replace(ray_bundle, sources=ray_bundle.sources.twice())
         # Here, not in get_loss_dict: what several processes train together must be used inside `forward`.
         return {"losses": self.sample_losses(ray_bundle)}
 
@@ -313,7 +318,8 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         if is_rounded:
             target = _at_source(target, views.cameras)
         frames = self._source_frames(target, views)
-        self._tell_of_few(scene, len(views), len(frames.unique()))
+        num_sources, wanted = len(frames.unique()), self.config.num_source_views
+        self._few_sources.tell_of_image(scene, self.shelf.name_of(scene), len(views), num_sources, wanted)
         height, width = int(camera.height.flatten()[0]), int(camera.width.flatten()[0])
         factor = min(1.0, views.size[1] / width)
         size = (max(32, round(height * factor)), max(32, round(width * factor)))
@@ -333,18 +339,6 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         count = min(rule.count, max(1, num_others))
         frames = select_sources(target, views.cameras, count, rule.near, rule.far, rule.selection)
         return frames.repeat(2) if len(frames) == 1 and self.compares_sources else frames
-
-    def _tell_of_few(self, scene: int | None, num_frames: int, count: int) -> None:
-        """Say once of a scene that its images have fewer sources than they should have."""
-        wanted = self.config.num_source_views
-        if count < wanted and scene not in self._scenes_of_few_frames:
-            self._scenes_of_few_frames.add(scene)
-            found = "1 source frame" if count == 1 else f"{count} source frames"
-            announce(
-                "sources",
-                f"images of {self.shelf.name_of(scene)} are rendered from {found}, not from {wanted} as "
-                f"--pipeline.model.num-source-views says: it has {num_frames}, and none is a source of itself",
-            )
 
     def _scene_of(self, camera: Cameras) -> int | None:
         known = None if camera.metadata is None else camera.metadata.get(SCENE)

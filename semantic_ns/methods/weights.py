@@ -21,6 +21,7 @@ from semantic_ns.labels.taxonomy import Taxonomy
 FORMAT = "semantic_ns weights 1"
 """What a file of weights says of itself under `format`."""
 _LABEL_SPACE = "label_space"
+_SCALE = "normalizes_scale"
 _PARTS = {"method", "options", "max_image_width", _LABEL_SPACE, "state"}
 _MODEL = "_model."
 _DEVICE = "device_indicator_param"
@@ -32,6 +33,12 @@ _OF_THE_NETWORK = frozenset(
 )
 """Options that decide what the network computes, though the sizes of its parameters need not tell."""
 _CONFIG = "config.yml"
+
+_LIMITS = {
+    "rooms-small": "know 31 classes and have seen rendered rooms alone, with surfaces up to 8 m away; what they call "
+    "things in photographs was not measured"
+}
+"""What built-in weights know, by their name."""
 
 Options = dict[str, Any]
 """Options of a model by name: numbers, texts, tuples of them, and dictionaries for what is a dataclass."""
@@ -48,11 +55,19 @@ class Origin:
         method: name of the method.
         options: options of its model, see `options_of`.
         max_image_width: width to which wider source images were made smaller, pixels.
+        normalizes_scale: whether scenes of unknown scale were scaled by the distances between their cameras in the
+            training, so that what the model takes for a metre need not be one; None where it is not known.
     """
 
     method: str
     options: Options
     max_image_width: int
+    normalizes_scale: bool | None = None
+
+
+def built_in_limits(path: Path) -> str | None:
+    """What weights that come with the package know, as a sentence about them goes on; None for others."""
+    return None if path.exists() else _LIMITS.get(str(path))
 
 
 def find_weights(path: Path) -> Path:
@@ -142,7 +157,7 @@ def read_origin(path: Path) -> Origin:
     file = find_weights(path)
     content = _content(file)
     if _is_handed_on(content):
-        return Origin(content["method"], content["options"], content["max_image_width"])
+        return Origin(content["method"], content["options"], content["max_image_width"], content.get(_SCALE))
     config_file = file.parent.parent / _CONFIG
     if not config_file.is_file():
         raise SceneError(
@@ -152,7 +167,9 @@ def read_origin(path: Path) -> Origin:
     # As every ns-* command reads it: it names classes, so it has to be of somebody who is trusted.
     config = yaml.load(config_file.read_text("utf8"), Loader=yaml.Loader)
     model, data = config.pipeline.model, config.pipeline.datamanager
-    return Origin(config.method_name, options_of(model), data.max_image_width)
+    # Runs of former versions do not say it.
+    scale = getattr(config.pipeline, "weights_normalize_scale", None)
+    return Origin(config.method_name, options_of(model), data.max_image_width, scale)
 
 
 def options_of(config: ModelConfig) -> Options:
@@ -210,13 +227,15 @@ def take_over_options(config: ModelConfig, options: Mapping[str, Any], path: Pat
     for name, (own, trained) in contrary.items():
         if name in _OF_THE_NETWORK:
             raise SceneError(
-                f"Expected {_spelled(name, trained)}, with which the weights {path} were trained, found {own}; leave "
-                "the option out, which takes theirs over, or train without --pipeline.model.weights."
+                f"Expected {_spelled(name, trained)}, with which the weights {path} were trained, found {_said(own)}; "
+                "leave the option out, which takes theirs over, or train without --pipeline.model.weights."
             )
     if taken:
         announce("weights", f"taken over from {path}: {', '.join(_spelled(name, taken[name]) for name in taken)}")
     if contrary:
-        told = ", ".join(f"{_spelled(name, own)} (theirs: {trained})" for name, (own, trained) in contrary.items())
+        told = ", ".join(
+            f"{_spelled(name, own)} (theirs: {_said(trained)})" for name, (own, trained) in contrary.items()
+        )
         announce("weights", f"this run goes on with other options than those of {path}: {told}")
 
 
@@ -240,15 +259,20 @@ def _taken_over(config: Any, options: Mapping[str, Any], usual: Any) -> tuple[Op
 
 def _spelled(option: str, value: Any) -> str:
     """An option of a model as it is typed."""
-    return f"--pipeline.model.{option.replace('_', '-')} {value}"
+    typed = f"--pipeline.model.{option.replace('_', '-')}"
+    return f"the default of {typed}" if value is None else f"{typed} {value}"
+
+
+def _said(value: Any) -> str:
+    return "the default" if value is None else str(value)
 
 
 def write_weights(path: Path, origin: Origin, weights: Mapping[str, Tensor]) -> None:
     """Write weights to hand on, in half precision: a file that `read_weights` reads and that needs no run beside it.
 
     The file is a dictionary for `torch.load` with `weights_only=True`: `format`, `method`, `options`,
-    `max_image_width`, `label_space` (the classes as JSON) and `state` (tensors by name). A tensor with a number too
-    large for half precision stays as it is.
+    `max_image_width`, `normalizes_scale`, `label_space` (the classes as JSON) and `state` (tensors by name). A tensor
+    with a number too large for half precision stays as it is.
 
     Args:
         path: the new file.
@@ -260,6 +284,7 @@ def write_weights(path: Path, origin: Origin, weights: Mapping[str, Tensor]) -> 
         "method": origin.method,
         "options": origin.options,
         "max_image_width": origin.max_image_width,
+        _SCALE: origin.normalizes_scale,
         _LABEL_SPACE: bytes(weights[_LABEL_SPACE].tolist()).decode(),
         "state": {name: _halved(value) for name, value in weights.items() if name != _LABEL_SPACE},
     }

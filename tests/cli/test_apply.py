@@ -335,7 +335,7 @@ def the_weights(folder: Path, trained: Trained) -> Path:
         (unregistered, as_it_is, "found 'semantic-nerf'"),
         (other_sizes, without_labels, "Expected weights of a network of the same sizes"),
         (the_weights, without_depth, "add --metres-per-unit 1 .*, or --normalize-scale True"),
-        (the_weights, of_one_frame, "Expected at least 2 source frames"),
+        (the_weights, of_one_frame, r"Expected at least 2 source frames in .*, found 1; give more frames\.$"),
         (the_weights, of_strange_classes, "Expected at least one class of .* in the label space of the model"),
         (the_weights, two_rooms, "Expected the folder of one scene at .*, found 2 scenes"),
         (the_weights, lambda room: room / "no_room", "Expected a folder of scenes at .*, found nothing"),

@@ -4,24 +4,30 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 import tyro
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.configs.method_configs import all_methods
+from nerfstudio.scripts.train import main as train
+from PIL import Image
 
 from semantic_ns.cli import apply
-from semantic_ns.cli.apply import Apply, next_commands
+from semantic_ns.cli.apply import Apply, next_commands, report
+from semantic_ns.cli.audit_labels import AuditLabels
 from semantic_ns.errors import SceneError
 from semantic_ns.many_scenes.source_coverage import SourceCoverage, SourceRule
-from semantic_ns.methods.applied_run import AppliedRun
+from semantic_ns.methods.applied_run import AppliedRun, FirstView, RoomOptions, apply_weights
 from semantic_ns.methods.gsnerf_small.method import gsnerf_small
 from semantic_ns.methods.viewseg.method import viewseg
+from semantic_ns.methods.weights import read_origin, read_weights, write_weights
 from semantic_ns.runs import load_run
-from support.new_rooms import change_transforms, without_depth, without_labels, write_room
+from support.new_rooms import change_transforms, keep_labels, without_depth, without_labels, write_room
 
 WEIGHTS = Path("rooms-small")
 
@@ -66,17 +72,126 @@ def test_a_stated_unit_is_stored_with_the_run_whose_depth_stays_in_scene_units(
     torch.testing.assert_close(planar * 2 / scale, model._rendered(cameras)[0].depth_m, rtol=1e-4, atol=1e-5)
 
 
-def applied_run(split: Any, rate: float) -> AppliedRun:
-    coverage = SourceCoverage(SourceRule(), ("a",), (1.0,))
+def applied_run(split: Any = "auto", rate: float = 2e-3, num_labelled: int = 0, is_source: bool = True) -> AppliedRun:
+    """A run of five sources."""
+    coverage, first = (
+        SourceCoverage(SourceRule(), ("a",), (1.0,)),
+        FirstView("b.png", is_source, np.zeros((1, 1, 3), np.uint8)),
+    )
     config, room = Path("run/config.yml"), Path("room")
-    return AppliedRun(config, "viewseg", room, 5, 0, "a rule", 31, (), (), coverage, split, rate)
+    return AppliedRun(config, "viewseg", room, 5, num_labelled, "a rule", 31, (), (), coverage, split, rate, first)
 
 
-def parsed(arguments: list[str]) -> Any:
+@pytest.mark.parametrize(
+    ("num_labelled", "use", "sentence", "carries"),
+    [
+        (0, True, "5 frames, none of them has labels; a frame is never", False),
+        (3, True, "5 frames, 3 of them with labels, which are carried over to what they see; a frame", True),
+        (3, False, "3 of them with labels, which are not carried over (--use-source-labels False); a frame", False),
+    ],
+)
+def test_the_report_says_whether_labels_of_sources_are_carried_over(
+    num_labelled: int, use: bool, sentence: str, carries: bool
+) -> None:
+    command = Apply(WEIGHTS, Path("room"), Path("run"), use_source_labels=use)
+    said = report(applied_run(num_labelled=num_labelled), command)
+    assert sentence in said
+    assert ("carried over to" in said) == carries
+    assert ("classes, which are the carried labels where a source has some: run/first_view.png" in said) == carries
+
+
+def test_the_report_names_the_limits_of_the_weights_of_the_package_and_of_no_others(tmp_path: Path) -> None:
+    built_in, own = (report(applied_run(), Apply(path, Path("room"), Path("run"))) for path in (WEIGHTS, tmp_path))
+    assert "Limits: the weights rooms-small know 31 classes and have seen rendered rooms alone" in built_in
+    assert "Limits" not in own
+
+
+@pytest.mark.parametrize(
+    ("num_labelled", "commands"),
+    [(0, ["sns-suggest"]), (3, ["sns-audit-labels", "sns-suggest"]), (5, ["sns-audit-labels"])],
+)
+def test_labels_are_suggested_where_some_are_missing_and_audited_where_there_are_some(
+    num_labelled: int, commands: list[str]
+) -> None:
+    printed = next_commands(applied_run(num_labelled=num_labelled), Apply(WEIGHTS, Path("room"), Path("run")))
+    names = [line.split()[0] for line in printed[1:]]
+    assert names == ["ns-viewer", "ns-eval", "ns-render", "sns-export-labels", *commands, "ns-train"]
+
+
+def test_labels_of_some_frames_of_an_applied_run_are_audited(tmp_path: Path) -> None:
+    Apply(WEIGHTS, keep_labels(write_room(tmp_path / "room", 7), 0, 2, 4), tmp_path / "run").main()
+    AuditLabels(tmp_path / "run/config.yml", tmp_path / "audit").main()
+    assert (tmp_path / "audit/audit.csv").is_file()
+
+
+@pytest.mark.parametrize("split", ["interval", "all"])
+def test_the_first_view_is_the_middle_scored_frame_if_that_is_no_source(
+    split: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    room = write_room(tmp_path / "room", 7, num_frames=9)
+    applied = apply_weights(WEIGHTS, room, tmp_path / "run", RoomOptions(split, 3))
+    run = load_run(tmp_path / "run/config.yml")
+    data: Any = run.pipeline.datamanager
+    sources, scored = ([path.name for path in one.image_filenames] for one in (data.train_dataset, data.eval_dataset))
+    assert applied.first.is_source == (split == "all")
+    shown = data.train_dataset if split == "all" else data.eval_dataset
+    number = len(shown) // 2
+    assert applied.first.frame == (sources if split == "all" else scored)[number]
+    rgb = cast(Any, run.model).get_outputs_for_camera(shown.cameras[number : number + 1])["rgb"]
+    picture = np.asarray(Image.open(applied.first_view))
+    height, width = rgb.shape[:2]
+    np.testing.assert_allclose(picture[:height, :width] / 255, rgb.numpy(), atol=0.51 / 255)
+    said = report(applied, Apply(WEIGHTS, room, tmp_path / "run", split=split))
+    kind = "a source, seen from the others" if split == "all" else "scored, no source"
+    assert f"First view of {applied.first.frame} ({kind}): colour, depth, classes" in said
+
+
+def test_weights_of_scenes_scaled_by_their_cameras_stay_known_as_such_whatever_room_they_are_applied_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    origin = replace(read_origin(WEIGHTS), normalizes_scale=True)
+    write_weights(tmp_path / "scaled.pt", origin, read_weights(WEIGHTS))
+    room = without_labels(write_room(tmp_path / "room", 7))
+    for weights, output in ((tmp_path / "scaled.pt", "first"), (tmp_path / "first", "second")):
+        Apply(weights, room, tmp_path / output).main()
+        assert "Scale: the weights were trained with --normalize-scale True" in capsys.readouterr().out
+        assert read_origin(tmp_path / output).normalizes_scale is True
+    Apply(WEIGHTS, without_depth(room), tmp_path / "plain", normalize_scale=True).main()
+    assert "Scale:" not in capsys.readouterr().out
+    assert read_origin(tmp_path / "plain").normalizes_scale is None
+
+
+@pytest.mark.parametrize("num_frames", [2, 3])
+def test_the_printed_training_of_a_room_of_few_frames_trains_and_says_once_from_how_few_sources(
+    num_frames: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shorten(content: dict[str, Any]) -> None:
+        del content["frames"][num_frames:]
+
+    room = change_transforms(without_labels(write_room(tmp_path / "room", 7, num_frames=24)), shorten)
+    command = Apply(WEIGHTS, room, tmp_path / "run")
+    command.main()
+    arguments = shlex.split(capsys.readouterr().out.splitlines()[-1])[1:]
+    config = parsed([*arguments, "--pipeline.model.rays-per-target", "16"], gsnerf_small.config)
+    config.output_dir, config.timestamp, config.vis, config.max_num_iterations = (
+        tmp_path / "out",
+        "run",
+        "tensorboard",
+        3,
+    )
+    config.machine.device_type, config.pipeline.eval_images_at_end = "cpu", 0
+    config.pipeline.datamanager.train_sources = (3, 3)
+    train(config)
+    sources = "1 source frame" if num_frames == 2 else "2 source frames"
+    assert capsys.readouterr().out.count(f"targets of training are rendered from {sources}, not from 3 or more") == 1
+    assert read_origin(config.get_base_dir()).method == "gsnerf-small"
+
+
+def parsed(arguments: list[str], config: Any = viewseg.config) -> Any:
     """The configuration that ns-train makes of the arguments after its name."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(all_methods, "viewseg", viewseg.config)
-        methods: Any = tyro.extras.subcommand_type_from_defaults({"viewseg": viewseg.config, "other": viewseg.config})
+        patch.setitem(all_methods, config.method_name, config)
+        methods: Any = tyro.extras.subcommand_type_from_defaults({config.method_name: config, "other": config})
         return tyro.cli(methods, args=arguments, config=(tyro.conf.FlagConversionOff,))
 
 

@@ -156,6 +156,23 @@ def test_a_name_that_is_no_scene_is_told_with_the_option_and_the_names(options: 
     )
 
 
+@pytest.mark.parametrize("options", [{"held_out_scenes": ("attic", "studio", "hall")}, {"view_scene": "attic"}])
+def test_one_scene_for_a_model_that_knows_its_classes_needs_no_name_that_the_options_have(
+    options: dict[str, Any], rooms: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = Taxonomy((1, 3), ("floor", "wall"), ((9, 0, 0), (0, 9, 0)), (False, False), 0).to_json()
+    for name in ("studio", "replica"):
+        parser = parser_of(rooms / name, label_space=given, **options)
+        assert (names_of(parser.scored_scenes), parser.shown_scene.name) == ([name], name)
+        assert len(parser.get_dataparser_outputs("test").image_filenames) > 0
+        said = capsys.readouterr().out
+        assert said.count(f"{name} is the only scene here, so that --") == 1
+        assert "attic" in said
+    message = r"Expected names of scenes for --.*, found attic.*; the scenes are replica, studio"
+    expect_one_sentence(rooms, message, label_space=given, **options)
+    expect_one_sentence(rooms / "studio", r"found attic.*; the scenes are studio", **options)
+
+
 def test_all_scenes_held_out_leave_none_to_train_on(rooms: Path) -> None:
     message = r"Expected a scene to train on in .*, found only those of --held-out-scenes; leave one"
     expect_one_sentence(rooms, message, held_out_scenes=("replica", "studio"))

@@ -10,7 +10,7 @@ from torch import Tensor
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, stack_views, sweep_matrices
 from semantic_ns.many_scenes.samples import Augmentation, Frames, TargetSample, draw_sample
-from semantic_ns.many_scenes.source_selection import SelectionRule, select_sources
+from semantic_ns.many_scenes.source_selection import Selection, SelectionRule, select_sources
 from semantic_ns.many_scenes.views import SceneViews
 from support.scene_managers import tensors
 from support.views import lifted, projected, random_cameras, scene_views
@@ -160,10 +160,40 @@ def test_a_small_scene_gives_as_many_sources_and_targets_as_it_has() -> None:
     assert sizes == {(2, 2), (3, 1)}
 
 
-def test_a_scene_with_fewer_frames_than_the_least_number_of_sources_is_told() -> None:
-    views = scene_views(random_cameras(3))
-    with pytest.raises(SceneError, match=r"at least 3 source frames .* found 2 .* --pipeline\.datamanager\.train-sou"):
-        draw_sample(views, 0, 0, 1, (3, 5))
+@pytest.mark.parametrize("selection", ["coverage", "nearest", "published"])
+@pytest.mark.parametrize(("num_frames", "counts"), [(2, (2, 5)), (3, (3, 3)), (3, (20, 40)), (4, (1, 8))])
+def test_no_more_sources_are_asked_for_than_a_scene_has_other_frames(
+    num_frames: int, counts: tuple[int, int], selection: Selection
+) -> None:
+    views = scene_views(random_cameras(num_frames))
+    sizes = set()
+    for seed in range(12):
+        sample = draw_sample(views, seed % num_frames, seed, 2, counts, NO_CHANGE, SelectionRule(selection))
+        sizes.add(len(sample.sources.cameras))
+        assert sample.least_sources == counts[0]
+        assert set(numbers_of(sample.sources, views)) <= set(range(num_frames)) - {seed % num_frames}
+    assert max(sizes) == num_frames - 1
+    assert min(sizes) == min(counts[0], num_frames - 1)
+
+
+def test_a_scene_of_one_frame_is_told() -> None:
+    message = r"Expected at least 1 source frame beside the target, found 0 in its scene; give the scene more frames\."
+    with pytest.raises(SceneError, match=message):
+        draw_sample(scene_views(random_cameras(1)), 0, 0, 1, (3, 5))
+
+
+def test_frames_given_twice_are_the_same_frames_again() -> None:
+    frames = draw_sample(scene_views(random_cameras(5)), 0, 3, 1, (2, 2)).sources
+    twice = frames.twice()
+    assert twice.depths_m is not None
+    assert frames.depths_m is not None
+    for whole, part in (
+        (twice.images, frames.images),
+        (twice.labels, frames.labels),
+        (twice.depths_m, frames.depths_m),
+        (twice.cameras.c2w, frames.cameras.c2w),
+    ):
+        assert torch.equal(whole, torch.cat([part, part]))
 
 
 def test_a_scene_without_depth_gives_samples_without_depth() -> None:

@@ -1,12 +1,15 @@
 """Runs over many rooms, opened after the rooms of their training have changed."""
 
 import copy
+import json
 import shutil
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import yaml
+from nerfstudio.scripts.eval import ComputePSNR
+from nerfstudio.scripts.render import DatasetRender
 from nerfstudio.scripts.train import main as train
 
 from semantic_ns.errors import SceneError
@@ -48,11 +51,17 @@ def add_room_of_reversed_names(rooms: Path) -> None:
     change_transforms(write_room(rooms / "a_room", 5), reverse)
 
 
+def change_parser(run: Path, **options: Any) -> None:
+    """Change options of the dataparser in the configuration of a run."""
+    config = yaml.load((run / "config.yml").read_text(), Loader=yaml.Loader)
+    for name, value in options.items():
+        setattr(config.pipeline.datamanager.dataparser, name, value)
+    (run / "config.yml").write_text(yaml.dump(config))
+
+
 def forget_label_space(run: Path) -> None:
     """Let a run be as those were whose configuration has no label space."""
-    config = yaml.load((run / "config.yml").read_text(), Loader=yaml.Loader)
-    config.pipeline.datamanager.dataparser.label_space = None
-    (run / "config.yml").write_text(yaml.dump(config))
+    change_parser(run, label_space=None)
 
 
 def names_of(home: Path) -> tuple[str, ...]:
@@ -87,3 +96,19 @@ def test_a_run_without_a_label_space_opens_over_its_rooms_and_is_refused_where_t
     add_room_of_reversed_names(home / "rooms")
     with pytest.raises(SceneError, match=rf"found '{before[-1]}' in place of '{before[0]}' as class 0"):
         names_of(home)
+
+
+@pytest.mark.parametrize("room", ["rooms/b_room", "rooms/c_room", "new_room"])
+def test_a_run_that_held_a_room_out_renders_and_scores_any_room_by_itself(
+    room: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_parser(home / "run", held_out_scenes=("c_room",), view_scene="c_room")
+    write_room(home / "new_room", 7)
+    rendered, path = tmp_path / "rendered", home / "run/config.yml"
+    monkeypatch.setenv(SCENE_VARIABLE, str(home / room))
+    ComputePSNR(path, tmp_path / "scores.json").main()
+    count = json.loads((tmp_path / "scores.json").read_text())["results"]["num_images"]
+    DatasetRender(
+        path, data=home / room, output_path=rendered, split="test", image_format="png", rendered_output_names=["rgb"]
+    ).main()
+    assert len(list(rendered.rglob("*.png"))) == count > 0

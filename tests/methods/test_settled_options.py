@@ -37,11 +37,11 @@ def pipeline_of(method: Any = gsnerf_small, **model: Any) -> Any:
     return pipeline
 
 
-def weights_of(folder: Path, width: int = 192, **options: Any) -> Path:
+def weights_of(folder: Path, width: int = 192, normalizes: bool | None = None, **options: Any) -> Path:
     """A file of weights of gsnerf-small that was trained with some options other than the usual ones."""
     trained = GsnerfSmallModelConfig(encoder="lite0", **options)
     state = {"label_space": torch.tensor(list(CLASSES.to_json().encode()), dtype=torch.uint8)}
-    write_weights(folder / "rooms.pt", Origin("gsnerf-small", options_of(trained), width), state)
+    write_weights(folder / "rooms.pt", Origin("gsnerf-small", options_of(trained), width, normalizes), state)
     return folder / "rooms.pt"
 
 
@@ -99,6 +99,29 @@ def test_built_in_weights_fit_the_network_of_an_installation_without_the_extra(
     network = GsnerfSmallNetwork(label_space_of(weights).num_classes, Sizes(encoder=model.encoder))
     for name, value in network.state_dict().items():
         assert weights[f"network.{name}"].shape == value.shape
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("theirs", [True, False, None])
+def test_a_run_remembers_scenes_scaled_by_their_cameras_of_its_own_and_of_the_weights_that_it_begins_with(
+    own: bool, theirs: bool | None, tmp_path: Path
+) -> None:
+    fresh = pipeline_of()
+    tuned = pipeline_of(encoder="lite0", weights=weights_of(tmp_path, normalizes=theirs))
+    for pipeline in (fresh, tuned):
+        pipeline.datamanager.dataparser.normalize_scale = own
+        pipeline.settle()
+    assert fresh.weights_normalize_scale is own
+    assert tuned.weights_normalize_scale is (True if own else theirs)
+    resumed = tuned.for_resume()
+    resumed.settle()
+    assert resumed.weights_normalize_scale is tuned.weights_normalize_scale
+
+
+def test_a_default_of_given_weights_is_told_in_words(tmp_path: Path) -> None:
+    pipeline = pipeline_of(encoder="lite0", weights=weights_of(tmp_path), far_plane=20.0)
+    with pytest.raises(SceneError, match=r"Expected the default of --pipeline\.model\.far-plane, with .*, found 20\.0"):
+        pipeline.settle()
 
 
 def test_weights_of_another_method_are_named(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Files of weights: what is written comes back, and what does not fit is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from semantic_ns.methods import weights
 from semantic_ns.methods.gsnerf_small.model import GsnerfSmallModelConfig
 from semantic_ns.methods.weights import (
     Origin,
+    built_in_limits,
     find_weights,
     label_space_of,
     load_weights,
@@ -53,6 +55,29 @@ def test_weights_come_back_to_half_precision_and_whole_numbers_exactly(tmp_path:
         assert torch.equal(back[name], value.half().float() if value.is_floating_point() else value)
     assert label_space_of(back) == CLASSES
     assert read_origin(tmp_path / "some.pt") == ORIGIN
+
+
+@pytest.mark.parametrize("normalizes", [True, False, None])
+def test_weights_say_whether_their_training_scaled_scenes_by_their_cameras(
+    normalizes: bool | None, tmp_path: Path
+) -> None:
+    origin = replace(ORIGIN, normalizes_scale=normalizes)
+    write_weights(tmp_path / "some.pt", origin, Model().state_dict())
+    assert read_origin(tmp_path / "some.pt") == origin
+
+
+def test_a_file_of_former_versions_does_not_say_how_its_scenes_were_scaled(tmp_path: Path) -> None:
+    content = torch.load(written(tmp_path), weights_only=True)
+    del content["normalizes_scale"]
+    torch.save(content, tmp_path / "former.pt")
+    assert read_origin(tmp_path / "former.pt") == ORIGIN
+
+
+def test_every_built_in_file_of_weights_has_its_limits_and_no_other_path_has(tmp_path: Path) -> None:
+    for path in weights.BUILT_IN.glob("*.pt"):
+        assert built_in_limits(Path(path.stem)) is not None
+        assert built_in_limits(path) is None
+    assert built_in_limits(tmp_path) is None
 
 
 def test_a_file_holds_tensors_and_plain_values_alone_and_no_more_bytes_than_its_numbers_need(tmp_path: Path) -> None:

