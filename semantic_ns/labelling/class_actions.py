@@ -139,10 +139,9 @@ class ClassActions:
         with self._lock:
             state = self._state
             counts, imported = state.marks_by_class(), state.imported_classes()
-            parts = {entry.id: state.classes.parts_of(entry.id) for entry in state.classes.in_use()}
             return {
                 number: (sum(counts[one] for one in of_class), bool(of_class & imported))
-                for number, of_class in parts.items()
+                for number, of_class in state.classes.parts().items()
             }
 
     def _add_missing(self, classes: Sequence[str] | ClassTable) -> None:
