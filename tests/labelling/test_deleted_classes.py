@@ -14,7 +14,7 @@ from semantic_ns.labelling.imports import ImportedLabels
 from semantic_ns.labelling.session import LabelSession
 from semantic_ns.labelling.surface import LabelSurface
 from support.label_actions import FRAMES, LAMP, WALL, are_equal, click, everything
-from support.label_page import NO_BROWSER, ON_SOFA, SOFA, LabelPage
+from support.label_page import FLOOR, NO_BROWSER, ON_SOFA, SOFA, LabelPage, marked_classes
 from support.label_server import action, mark, serving
 from support.label_session import SmallSession
 
@@ -214,6 +214,34 @@ def test_the_page_is_told_what_each_class_has(opened: Callable[..., LabelSession
     assert [one["id"] for one in json.loads(answer.body)["classes"]] == [WALL]
 
 
+LOST = "The class that was chosen has been deleted. Choose another one."
+
+
+@pytest.mark.skipif(NO_BROWSER is not None, reason=str(NO_BROWSER))
+@pytest.mark.parametrize("button", ["#class-delete", "#class-form [value=save]"])
+def test_where_another_browser_deletes_the_chosen_class_nothing_is_painted_in_another_one(
+    one_page: LabelPage, tmp_path: Path, button: str
+) -> None:
+    session, page = SmallSession(), one_page
+    with serving(session, tmp_path / "exports") as server:
+        page.open(server.address)
+        page.keys("3")
+        page.page.value(f"document.querySelector('#classes li[data-id=\"{SOFA}\"] [data-part=edit]').click()")
+        session.delete_class(SOFA, False, "another", 0)
+        page.page.wait_until(f"document.getElementById('toasts').textContent === '{LOST}'")
+        page.page.value(f"document.querySelector('{button}').click()")
+        page.page.wait_until("!document.getElementById('class-dialog').open")
+        assert "deleted meanwhile; nothing was changed" in page.text("toasts")
+        page.stroke(ON_SOFA)
+        page.wait_until_saved()
+        assert session.marks == []
+        assert "Expected a class to paint with" in page.text("toasts")
+        page.keys("2")
+        page.stroke(ON_SOFA)
+        page.wait_until_saved()
+        assert marked_classes(session) == [FLOOR]
+
+
 @pytest.mark.skipif(NO_BROWSER is not None, reason=str(NO_BROWSER))
 def test_the_page_deletes_a_class_at_once_or_asks_what_becomes_of_its_marks(
     one_page: LabelPage, tmp_path: Path
@@ -236,8 +264,7 @@ def test_the_page_deletes_a_class_at_once_or_asks_what_becomes_of_its_marks(
         page.page.value("document.querySelector('#delete-form [value=delete]').click()")
         page.page.wait_until("snsLabel.store.state.classes.length === 4")
         page.wait_until_saved()
-    assert (session.marks, page.text("toasts")) == ([], "")
-    assert page.page.value("snsLabel.look.chosen") == 0
+    assert (session.marks, page.text("toasts")) == ([], LOST)
 
 
 def test_a_mark_that_comes_after_the_deletion_of_its_class_is_refused_with_its_name(
