@@ -59,7 +59,7 @@ class SessionJournal:
 
     def __init__(self, path: Path, surface: LabelSurface, table: object = None) -> None:
         own = frames_of(surface)
-        self._journal = Journal(path, journal_header(surface, own, table))
+        self._journal = Journal(path, journal_header(surface, table, own))
         try:
             self.header = self._journal.header
             self._refuse_other_version()
@@ -242,14 +242,17 @@ class SessionJournal:
             )
 
 
-def journal_header(surface: LabelSurface, own: Sequence[KnownFrame], table: object = None) -> dict[str, Any]:
+def journal_header(
+    surface: LabelSurface, table: object = None, own: Sequence[KnownFrame] | None = None
+) -> dict[str, Any]:
     """What a new journal of a surface is of.
 
     Args:
         surface: The surface.
-        own: Its frames.
         table: A class table, or something else; if the scene has no classes, the table says which id means void.
+        own: Its frames; None to read their photos.
     """
+    own = frames_of(surface) if own is None else own
     void_id = surface.void_id
     if isinstance(table, ClassTable) and table.has_given_ids and not surface.classes:
         void_id = void_id if void_id in table.void_ids else min(table.void_ids, default=void_id)
