@@ -10,6 +10,7 @@ from PIL import Image
 
 from semantic_ns.errors import SceneError
 from semantic_ns.labelling.api import LabelApi
+from semantic_ns.labelling.class_api import listed_classes
 from semantic_ns.labelling.imports import ImportedLabels
 from semantic_ns.labelling.session import LabelSession
 from semantic_ns.labelling.surface import LabelSurface
@@ -212,6 +213,26 @@ def test_the_page_is_told_what_each_class_has(opened: Callable[..., LabelSession
     assert api.post("/api/classes", json.dumps(body).encode()).status == 400
     answer = api.post("/api/classes", json.dumps({**body, "with_marks": True}).encode())
     assert [one["id"] for one in json.loads(answer.body)["classes"]] == [WALL]
+
+
+def test_marks_that_nobody_was_told_of_are_not_deleted_with_their_class(
+    opened: Callable[..., LabelSession], tmp_path: Path
+) -> None:
+    session = opened()
+    session.add_mark(click(0, LAMP, 5, 5), "a", 0)
+    api = LabelApi(session, "scene", tmp_path / "exports")
+    (told,) = (one["num_marks"] for one in listed_classes(session) if one["id"] == LAMP)
+    session.add_mark(click(1, LAMP, 20, 10), "b", 0)
+    body = {**action(1), "action": "delete", "id": LAMP, "with_marks": True, "num_marks": told}
+    answer = api.post("/api/classes", json.dumps(body).encode())
+    assert answer.status == 400
+    assert (
+        "Expected no marks of the class 'lamp' beyond the 1 that the page showed, found 2 in all"
+        in json.loads(answer.body)["error"]
+    )
+    again = {**body, "sequence": 2, "num_marks": 2}
+    assert api.post("/api/classes", json.dumps(again).encode()).status == 200
+    assert ids(session) == [WALL]
 
 
 LOST = "The class that was chosen has been deleted. Choose another one."

@@ -239,6 +239,7 @@ export class ClassList {
       return;
     }
     const marks = count + waiting === 1 ? "1 mark is" : `${count + waiting} marks are`;
+    this.asked = count + waiting; // more are not deleted: others may mark meanwhile
     find("delete-title").textContent = `Delete ${name}`;
     find("delete-note").textContent = `${[...(count + waiting ? [marks] : []), ...(isImported ? ["imported labels are"] : [])].join(", and ")} of this class.`;
     const others = this.store.classes.filter((one) => one.id !== id && typeof one.id === "number");
@@ -251,7 +252,7 @@ export class ClassList {
     if (this.isGone()) return;
     const into = find("delete-into").value;
     const id = this.edited;
-    if (into === "") this.store.act("/api/classes", { action: "delete", id, with_marks: true });
+    if (into === "") this.store.act("/api/classes", { action: "delete", id, with_marks: true, num_marks: this.asked });
     else {
       this.store.act("/api/classes", { action: "merge", id, into: Number(into) });
       if (this.look.chosen === id) this.choose(Number(into));
