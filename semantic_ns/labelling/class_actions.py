@@ -141,8 +141,8 @@ class ClassActions:
             num_marks = self._state.num_marks_of(self._state.classes.parts_of(found.id))
             if most_marks is not None and num_marks > most_marks:
                 raise SceneError(
-                    f"Expected no marks of the class {found.name!r} beyond the {most_marks} that the page showed, found "
-                    f"{num_marks} in all, since others have marked meanwhile; look at them, and delete it again."
+                    f"Expected no marks of the class {found.name!r} beyond the {most_marks} that the page showed, "
+                    f"found {num_marks} in all, since others have marked meanwhile; look at them, and delete it again."
                 )
             return {"id": found.id, "name": found.name, "with_marks": with_marks}
 

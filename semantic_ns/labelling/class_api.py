@@ -46,7 +46,7 @@ def class_change(body: Body, session: SessionLike) -> tuple[Callable[[str, int],
     number = body.integer("id")
     if action == "delete":
         with_marks, most_marks = body.truth("with_marks"), body.optional_integer("num_marks")
-        return lambda *who: session.delete_class(number, with_marks, *who, most_marks), False
+        return lambda *who: session.delete_class(number, with_marks, *who, most_marks=most_marks), False
     return _change_of(action, number, body, session), False
 
 
