@@ -113,7 +113,14 @@ class ClassActions:
 
         return self._act("void_class", client, sequence, describe)
 
-    def delete_class(self, number: Unchecked, with_marks: Unchecked, client: Unchecked, sequence: Unchecked) -> int:
+    def delete_class(
+        self,
+        number: Unchecked,
+        with_marks: Unchecked,
+        client: Unchecked,
+        sequence: Unchecked,
+        most_marks: int | None = None,
+    ) -> int:
         """Delete a class, with what was merged into it; returns the revision.
 
         Args:
@@ -121,6 +128,7 @@ class ClassActions:
             with_marks: Whether its marks may go with it, as if they had never been; undo brings them back with it.
             client: Who deletes it.
             sequence: See `add_mark`.
+            most_marks: How many marks may go at most: those that the person was told of. None for all.
 
         Raises:
             SceneError: if it is unknown, merged into another, locked, or has marks or imported labels that may not go.
@@ -130,6 +138,12 @@ class ClassActions:
             if not isinstance(with_marks, bool):
                 raise SceneError(f"Expected true or false for with_marks, found {with_marks!r:.60}.")
             found = self._state.check_deletion(number, with_marks)
+            num_marks = self._state.num_marks_of(self._state.classes.parts_of(found.id))
+            if most_marks is not None and num_marks > most_marks:
+                raise SceneError(
+                    f"Expected no marks of the class {found.name!r} beyond the {most_marks} that the page showed, "
+                    f"found {num_marks} in all, since others have marked meanwhile; look at them, and delete it again."
+                )
             return {"id": found.id, "name": found.name, "with_marks": with_marks}
 
         return self._act("delete_class", client, sequence, describe)
@@ -139,10 +153,9 @@ class ClassActions:
         with self._lock:
             state = self._state
             counts, imported = state.marks_by_class(), state.imported_classes()
-            parts = {entry.id: state.classes.parts_of(entry.id) for entry in state.classes.in_use()}
             return {
                 number: (sum(counts[one] for one in of_class), bool(of_class & imported))
-                for number, of_class in parts.items()
+                for number, of_class in state.classes.parts().items()
             }
 
     def _add_missing(self, classes: Sequence[str] | ClassTable) -> None:

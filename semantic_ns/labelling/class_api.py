@@ -8,7 +8,7 @@ from semantic_ns.labelling.interface import SessionLike
 from semantic_ns.labelling.requests import Body, RequestError
 
 _CHANGES = ("add", "rename", "recolor", "merge", "split", "lock", "void", "delete")
-_SWITCHES = {"lock": "is_locked", "void": "is_void", "delete": "with_marks"}
+_SWITCHES = {"lock": "is_locked", "void": "is_void"}
 """What is said by true or false, by the action."""
 
 
@@ -44,6 +44,9 @@ def class_change(body: Body, session: SessionLike) -> tuple[Callable[[str, int],
         name, color = body.class_name("name"), body.color("color")
         return lambda *who: session.add_class(name, color, *who), True
     number = body.integer("id")
+    if action == "delete":
+        with_marks, most_marks = body.truth("with_marks"), body.optional_integer("num_marks")
+        return lambda *who: session.delete_class(number, with_marks, *who, most_marks=most_marks), False
     return _change_of(action, number, body, session), False
 
 
@@ -66,6 +69,5 @@ def _change_of(action: str, number: int, body: Body, session: SessionLike) -> Ca
         "split": session.split_class,
         "lock": session.lock_class,
         "void": session.void_class,
-        "delete": session.delete_class,
     }
     return lambda *who: changes[action](number, *parts, *who)

@@ -91,8 +91,18 @@ class ClassList(tuple[LabelClass, ...]):
 
     def parts_of(self, number: int) -> set[int]:
         """The ids of a class and of all that were merged into it."""
-        final = self.final_id(number)
-        return {number} | {entry.id for entry in self if final == number and self.final_id(entry.id) == number}
+        return self.parts().get(self.find(number).id, {number})
+
+    def parts(self) -> dict[int, set[int]]:
+        """By the id of each class that was not merged, that id and those of all that were merged into it."""
+        into = {entry.id: entry.merged_into for entry in self}  # one pass: every answer to a page asks for it
+        found: dict[int, set[int]] = {}
+        for number in into:
+            final = number
+            while (next_one := into[final]) is not None:
+                final = next_one
+            found.setdefault(final, set()).add(number)
+        return found
 
     def in_use(self) -> list[LabelClass]:
         """The classes that were not merged into another."""

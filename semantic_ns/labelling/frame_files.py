@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 _PART_BYTES = 32_768
-"""At the beginning and at the end of a file. Photos are compressed: two of them never share both, and the size."""
+"""At the beginning, in the middle and at the end of a file. Two compressed photos never share the ends and the size;
+two that are not compressed may, with a white background, but then differ in the middle."""
 
 
 class KnownFrame(NamedTuple):
@@ -35,16 +36,21 @@ class KnownFrame(NamedTuple):
         """Name and size, by which frames are found whose photo is not known."""
         return self.name, self.height, self.width
 
+    @property
+    def content(self) -> tuple[str | None, int, int]:
+        """Photo and size: one photo is another frame at another size, which has marks of its own."""
+        return self.file, self.height, self.width
+
 
 def fingerprint(path: Path) -> str | None:
-    """What tells the content of a file from others, by its size, its beginning and its end; None where it is gone."""
+    """What tells the content of a file from others, by its size and three parts of it; None where it is gone."""
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
             found = hashlib.sha256(f"{size} ".encode() + file.read(_PART_BYTES))
-            if size > _PART_BYTES:
-                file.seek(max(_PART_BYTES, size - _PART_BYTES))
-                found.update(file.read())
+            for start in (size // 2 - _PART_BYTES // 2, size - _PART_BYTES):
+                file.seek(max(file.tell(), start))
+                found.update(file.read(_PART_BYTES))
     except OSError:
         return None
     return found.hexdigest()[:16]
@@ -56,15 +62,13 @@ def places_of(known: Sequence[KnownFrame], own: Sequence[KnownFrame]) -> dict[in
     A photo is found wherever it is, and under any name. Where its file has changed, or several have one content, the
     frame of the same name and size counts, unless that is another photo which the journal knows.
     """
-    by_file = {frame.file: number for number, frame in enumerate(own)}
-    counts = Counter(frame.file for frame in own)
-    known_counts = Counter(frame.file for frame in known)
+    by_content = {frame.content: number for number, frame in enumerate(own)}
+    counts = Counter(frame.content for frame in own)
+    known_counts = Counter(frame.content for frame in known)
     places: dict[int, int] = {}
     for number, frame in enumerate(known):
-        is_single = frame.file is not None and counts[frame.file] == known_counts[frame.file] == 1
-        found = by_file[frame.file] if is_single else None
-        if found is not None and own[found].place[1:] == frame.place[1:]:
-            places[number] = found
+        if frame.file is not None and counts[frame.content] == known_counts[frame.content] == 1:
+            places[number] = by_content[frame.content]
     taken = set(places.values())
     by_place = {frame.place: number for number, frame in enumerate(own) if number not in taken}
     for number, frame in enumerate(known):

@@ -189,8 +189,10 @@ class SessionLike(Protocol):
         """Let a class be void for all who read the labels, or not; returns the revision."""
         ...
 
-    def delete_class(self, number: int, with_marks: bool, client: str, sequence: int) -> int:
-        """Delete a class, with its marks if they may go; returns the revision."""
+    def delete_class(
+        self, number: int, with_marks: bool, client: str, sequence: int, most_marks: int | None = None
+    ) -> int:
+        """Delete a class, with its marks if they may go and are no more than that; returns the revision."""
         ...
 
     def class_evidence(self) -> dict[int, tuple[int, bool]]:

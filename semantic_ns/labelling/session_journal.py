@@ -58,12 +58,12 @@ class SessionJournal:
     """
 
     def __init__(self, path: Path, surface: LabelSurface, table: object = None) -> None:
-        self._journal = Journal(path, journal_header(surface, table))
+        own = frames_of(surface)
+        self._journal = Journal(path, journal_header(surface, table, own))
         try:
             self.header = self._journal.header
             self._refuse_other_version()
             self._known = self._known_frames()
-            own = frames_of(surface)
             self._to_surface = places_of(self._known, own)
             self._refuse_other_scene(surface, len(own))
             placed = set(self._to_surface.values())
@@ -131,20 +131,17 @@ class SessionJournal:
         if counts:
             on = ", ".join(f"{name}: {count}" for name, count in counts.most_common(_NUM_NAMED))
             sentences.append(
-                f"{counts.total()} marks are on photos that there are not any more ({on}{_rest(len(counts))}); they "
-                "are kept, do not count, and count again when the photos are back."
+                "Marks on photos that the scene no longer has are kept without effect, and count again when the photos "
+                f"are back: {counts.total()} in all ({on}{_rest(len(counts))})."
             )
         if self._renamed:
-            on = ", ".join(f"{before} is {now}" for before, now in self._renamed[:_NUM_NAMED])
-            sentences.append(
-                f"{len(self._renamed)} photos have other names than before ({on}{_rest(len(self._renamed))}); their "
-                "marks have followed them."
-            )
+            on = ", ".join(f"{before} is now {now}" for before, now in self._renamed[:_NUM_NAMED])
+            sentences.append(f"Marks have followed photos to their new names ({on}{_rest(len(self._renamed))}).")
         changed = [names[place] for place in marked if place in self.changed]
         if changed:
             sentences.append(
-                f"The files of {len(changed)} photos with marks have changed since ({_named(changed)}"
-                f"{_rest(len(changed))}); look whether the marks still fit."
+                f"The files of photos with marks have changed ({_named(changed)}{_rest(len(changed))}); check that the "
+                "marks still fit."
             )
         return sentences
 
@@ -245,13 +242,17 @@ class SessionJournal:
             )
 
 
-def journal_header(surface: LabelSurface, table: object = None) -> dict[str, Any]:
+def journal_header(
+    surface: LabelSurface, table: object = None, own: Sequence[KnownFrame] | None = None
+) -> dict[str, Any]:
     """What a new journal of a surface is of.
 
     Args:
         surface: The surface.
         table: A class table, or something else; if the scene has no classes, the table says which id means void.
+        own: Its frames; None to read their photos.
     """
+    own = frames_of(surface) if own is None else own
     void_id = surface.void_id
     if isinstance(table, ClassTable) and table.has_given_ids and not surface.classes:
         void_id = void_id if void_id in table.void_ids else min(table.void_ids, default=void_id)
@@ -259,8 +260,8 @@ def journal_header(surface: LabelSurface, table: object = None) -> dict[str, Any
         "version": _VERSION,
         "id": secrets.token_hex(8),
         "scene": str(surface.scene),
-        "frames": [[*frame.place] for frame in frames_of(surface)],
-        "files": [frame.file for frame in frames_of(surface)],
+        "frames": [[*frame.place] for frame in own],
+        "files": [frame.file for frame in own],
         "classes": [[entry.id, entry.name, list(entry.color)] for entry in surface.classes],
         "void_id": void_id,
         "looks": looks_of(surface.frames),

@@ -10,11 +10,12 @@ from PIL import Image
 
 from semantic_ns.errors import SceneError
 from semantic_ns.labelling.api import LabelApi
+from semantic_ns.labelling.class_api import listed_classes
 from semantic_ns.labelling.imports import ImportedLabels
 from semantic_ns.labelling.session import LabelSession
 from semantic_ns.labelling.surface import LabelSurface
 from support.label_actions import FRAMES, LAMP, WALL, are_equal, click, everything
-from support.label_page import NO_BROWSER, ON_SOFA, SOFA, LabelPage
+from support.label_page import FLOOR, NO_BROWSER, ON_SOFA, SOFA, LabelPage, marked_classes
 from support.label_server import action, mark, serving
 from support.label_session import SmallSession
 
@@ -214,6 +215,54 @@ def test_the_page_is_told_what_each_class_has(opened: Callable[..., LabelSession
     assert [one["id"] for one in json.loads(answer.body)["classes"]] == [WALL]
 
 
+def test_marks_that_nobody_was_told_of_are_not_deleted_with_their_class(
+    opened: Callable[..., LabelSession], tmp_path: Path
+) -> None:
+    session = opened()
+    session.add_mark(click(0, LAMP, 5, 5), "a", 0)
+    api = LabelApi(session, "scene", tmp_path / "exports")
+    (told,) = (one["num_marks"] for one in listed_classes(session) if one["id"] == LAMP)
+    session.add_mark(click(1, LAMP, 20, 10), "b", 0)
+    body = {**action(1), "action": "delete", "id": LAMP, "with_marks": True, "num_marks": told}
+    answer = api.post("/api/classes", json.dumps(body).encode())
+    assert answer.status == 400
+    assert (
+        "Expected no marks of the class 'lamp' beyond the 1 that the page showed, found 2 in all"
+        in json.loads(answer.body)["error"]
+    )
+    again = {**body, "sequence": 2, "num_marks": 2}
+    assert api.post("/api/classes", json.dumps(again).encode()).status == 200
+    assert ids(session) == [WALL]
+
+
+LOST = "The class that was chosen has been deleted. Choose another one."
+
+
+@pytest.mark.skipif(NO_BROWSER is not None, reason=str(NO_BROWSER))
+@pytest.mark.parametrize("button", ["#class-delete", "#class-form [value=save]"])
+def test_where_another_browser_deletes_the_chosen_class_nothing_is_painted_in_another_one(
+    one_page: LabelPage, tmp_path: Path, button: str
+) -> None:
+    session, page = SmallSession(), one_page
+    with serving(session, tmp_path / "exports") as server:
+        page.open(server.address)
+        page.keys("3")
+        page.page.value(f"document.querySelector('#classes li[data-id=\"{SOFA}\"] [data-part=edit]').click()")
+        session.delete_class(SOFA, False, "another", 0)
+        page.page.wait_until(f"document.getElementById('toasts').textContent === '{LOST}'")
+        page.page.value(f"document.querySelector('{button}').click()")
+        page.page.wait_until("!document.getElementById('class-dialog').open")
+        assert "deleted meanwhile; nothing was changed" in page.text("toasts")
+        page.stroke(ON_SOFA)
+        page.wait_until_saved()
+        assert session.marks == []
+        assert "Expected a class to paint with" in page.text("toasts")
+        page.keys("2")
+        page.stroke(ON_SOFA)
+        page.wait_until_saved()
+        assert marked_classes(session) == [FLOOR]
+
+
 @pytest.mark.skipif(NO_BROWSER is not None, reason=str(NO_BROWSER))
 def test_the_page_deletes_a_class_at_once_or_asks_what_becomes_of_its_marks(
     one_page: LabelPage, tmp_path: Path
@@ -236,8 +285,7 @@ def test_the_page_deletes_a_class_at_once_or_asks_what_becomes_of_its_marks(
         page.page.value("document.querySelector('#delete-form [value=delete]').click()")
         page.page.wait_until("snsLabel.store.state.classes.length === 4")
         page.wait_until_saved()
-    assert (session.marks, page.text("toasts")) == ([], "")
-    assert page.page.value("snsLabel.look.chosen") == 0
+    assert (session.marks, page.text("toasts")) == ([], LOST)
 
 
 def test_a_mark_that_comes_after_the_deletion_of_its_class_is_refused_with_its_name(

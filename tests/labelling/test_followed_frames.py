@@ -78,7 +78,7 @@ def test_marks_follow_photos_that_are_renamed(
     for place, number in enumerate(names):
         assert (again.painted(place) == painted[number]).all()
     assert len(again.notices) == (1 if len(names) == FRAMES else 2)
-    assert "have followed them" in again.notices[-1]
+    assert "Marks have followed photos" in again.notices[-1]
     back = opening(own)
     assert all((back.painted(frame) == painted[frame]).all() for frame in range(FRAMES))
 
@@ -92,8 +92,8 @@ def test_marks_on_photos_that_are_gone_are_named_and_none_is_lost(
     session.undo("b", 1)  # it is not in force
     without = opening(renamed(own, tmp_path / "other", {0: "frame_0"}))
     assert without.notices == [
-        "2 marks are on photos that there are not any more (frame_1: 1, frame_2: 1); they are kept, do not count, and "
-        "count again when the photos are back."
+        "Marks on photos that the scene no longer has are kept without effect, and count again when the photos are "
+        "back: 2 in all (frame_1: 1, frame_2: 1)."
     ]
     back = opening(renamed(own, tmp_path / "back", {1: "x", 0: "y", 2: "z"}))
     assert all((back.painted(place) == painted[frame]).all() for place, frame in enumerate((1, 0, 2)))
@@ -108,9 +108,7 @@ def test_a_photo_that_was_saved_anew_keeps_its_marks_and_is_named_once(
     Image.fromarray(color).save(own.frames[1].image)
     session = opening(own)
     assert (session.painted(1) == painted[1]).all()
-    assert session.notices == [
-        "The files of 1 photos with marks have changed since (frame_1); look whether the marks still fit."
-    ]
+    assert session.notices == ["The files of photos with marks have changed (frame_1); check that the marks still fit."]
     assert opening(own).notices == []
     moved = opening(renamed(own, tmp_path / "other", {1: "new"}))  # by the content that it has now
     assert (moved.painted(0) == painted[1]).all()
@@ -161,6 +159,7 @@ def frame(name: str, file: str | None, height: int = 4) -> KnownFrame:
         ([frame("a", "1"), frame("b", "2")], [frame("a", "2")], {1: 0}),  # and not the marks of the other
         ([frame("a", "1")], [frame("a", "9")], {0: 0}),
         ([frame("a", "1")], [frame("a", "1", 8)], {}),  # of another size
+        ([frame("a", "1"), frame("a", "1", 8)], [frame("b", "1", 8)], {1: 0}),  # known at both sizes
         ([frame("a", "1")], [frame("b", None)], {}),
     ],
 )
@@ -182,6 +181,16 @@ def test_files_of_other_content_have_other_fingerprints(tmp_path: Path, size: in
         found.add(fingerprint(tmp_path / "a"))
     assert len(found) == len(set(contents))
     assert fingerprint(tmp_path / "nothing") is None
+
+
+def test_photos_that_are_not_compressed_are_told_apart_by_what_is_in_their_middle(tmp_path: Path) -> None:
+    found = set()
+    for gray in (0, 100):
+        color = np.full((300, 400, 3), 255, np.uint8)
+        color[140:160, 190:210] = gray
+        Image.fromarray(color).save(tmp_path / "photo.bmp")
+        found.add(fingerprint(tmp_path / "photo.bmp"))
+    assert len(found) == 2
 
 
 def test_photos_with_each_others_names_are_seen(tmp_path: Path) -> None:

@@ -214,3 +214,18 @@ def test_an_undo_behind_a_mark_that_is_refused_takes_back_nothing_else(page: Lab
     page.wait_until_saved()
     assert marked_classes(session) == [SOFA]
     assert page.text("toasts") == "Expected another mark."
+
+
+def test_an_undo_behind_a_deletion_that_is_refused_takes_back_nothing_else(
+    page: LabelPage, session: SmallSession
+) -> None:
+    page.keys("3")
+    page.stroke(ON_SOFA)
+    page.wait_until_saved()
+    with session.lock:
+        session.failure = SceneError("Expected a class that is not locked to delete.")
+        page.page.value("snsLabel.store.act('/api/classes', {action: 'delete', id: 4, with_marks: false}), 0")
+        page.page.value("snsLabel.store.act('/api/undo', {}), 0")
+    page.wait_until_saved()
+    assert marked_classes(session) == [SOFA]
+    assert page.text("toasts") == "Expected a class that is not locked to delete."

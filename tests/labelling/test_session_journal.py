@@ -127,7 +127,7 @@ def test_marks_on_a_frame_that_is_gone_are_kept_and_count_again_when_it_is_back(
     shown = everything(first)
     without = opening(with_frames(surface, [0, 2]))
     (told,) = without.notices
-    assert told.startswith("1 marks are on photos that there are not any more (frame_1: 1)")
+    assert told.endswith("count again when the photos are back: 1 in all (frame_1: 1).")
     assert told.split()[-1] in capsys.readouterr().out
     assert [(without.painted(frame) == LAMP).any() for frame in range(2)] == [True, True]
     without.add_mark(click(1, WALL, 20, 15), "b", 0)

@@ -192,9 +192,11 @@ class SmallSession:
     def void_class(self, number: int, is_void: bool, client: str, sequence: int) -> int:
         return self._change(number, client, sequence, is_void=is_void)
 
-    def delete_class(self, number: int, with_marks: bool, client: str, sequence: int) -> int:
+    def delete_class(
+        self, number: int, with_marks: bool, client: str, sequence: int, most_marks: int | None = None
+    ) -> int:
         own = [mark for _, mark in self.marks if mark.class_id == number]
-        if own and not with_marks:
+        if own and (not with_marks or len(own) > (most_marks or len(own))):
             raise SceneError(f"Expected no marks of the class, found {len(own)}.")
 
         def delete() -> None:

@@ -188,7 +188,13 @@ export class ClassList {
     const used = new Set(all.map((one) => one.color));
     const color = NEW_COLORS.find((one) => !used.has(one)) ?? NEW_COLORS[all.length % NEW_COLORS.length];
     this.before = this.look.chosen;
-    this.finishSearch(addedId(this.store.act("/api/classes", { action: "add", name, color })));
+    this.newest = addedId(this.store.act("/api/classes", { action: "add", name, color }));
+    this.finishSearch(this.newest);
+  }
+
+  // Whether a class is the one that was added last in this page; taken back, it leaves the choice to the one before.
+  isNewest(id) {
+    return id !== null && (id === this.newest || id === this.store.added.get(this.newest));
   }
 
   edit(id) {
@@ -223,8 +229,9 @@ export class ClassList {
   // A class that nothing has is deleted at once; of another one it is asked what becomes of its marks. The server
   // refuses a locked one.
   askToDelete() {
-    const { id, name, num_marks: count, is_imported: isImported, is_locked: isLocked } = this.store.classOf(this.edited);
     this.dialog.close();
+    if (this.isGone()) return;
+    const { id, name, num_marks: count, is_imported: isImported, is_locked: isLocked } = this.store.classOf(this.edited);
     // Marks that wait in this page are of it, too.
     const waiting = this.store.queue.filter(({ body }) => this.store.resolve(body.mark?.class_id ?? body.class_id)?.id === id).length;
     if (isLocked || !(count + waiting || isImported)) {
@@ -232,6 +239,7 @@ export class ClassList {
       return;
     }
     const marks = count + waiting === 1 ? "1 mark is" : `${count + waiting} marks are`;
+    this.asked = count + waiting; // more are not deleted: others may mark meanwhile
     find("delete-title").textContent = `Delete ${name}`;
     find("delete-note").textContent = `${[...(count + waiting ? [marks] : []), ...(isImported ? ["imported labels are"] : [])].join(", and ")} of this class.`;
     const others = this.store.classes.filter((one) => one.id !== id && typeof one.id === "number");
@@ -241,16 +249,25 @@ export class ClassList {
   }
 
   deleteAsked() {
+    if (this.isGone()) return;
     const into = find("delete-into").value;
     const id = this.edited;
-    if (into === "") this.store.act("/api/classes", { action: "delete", id, with_marks: true });
+    if (into === "") this.store.act("/api/classes", { action: "delete", id, with_marks: true, num_marks: this.asked });
     else {
       this.store.act("/api/classes", { action: "merge", id, into: Number(into) });
       if (this.look.chosen === id) this.choose(Number(into));
     }
   }
 
+  // Whether somebody has deleted the class of the dialog meanwhile, which is then said.
+  isGone() {
+    const isGone = !this.store.classOf(this.edited);
+    if (isGone) this.store.emit("error", "The class of the dialog has been deleted meanwhile; nothing was changed.");
+    return isGone;
+  }
+
   save() {
+    if (this.isGone()) return;
     const id = this.edited;
     const before = this.store.classOf(id);
     const name = find("class-name").value.trim().replace(/\s+/g, " ");

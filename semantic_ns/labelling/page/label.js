@@ -257,8 +257,14 @@ function showClasses() {
   if (text === showClasses.text) return;
   showClasses.text = text;
   // One that was merged counts as what it was merged into, and one that has been numbered now by its number.
-  const chosen = store.resolve(look.chosen) ?? store.resolve(classes.before) ?? store.classes[0];
-  look.chosen = chosen?.id ?? null;
+  const known = store.resolve(look.chosen) ?? (classes.isNewest(look.chosen) ? store.resolve(classes.before) : undefined);
+  // In place of one that was deleted no other is chosen: the next stroke would be of it unnoticed.
+  if (!known && typeof look.chosen === "number") {
+    showClasses.isLost = true;
+    toast("The class that was chosen has been deleted. Choose another one.");
+  }
+  if (known) showClasses.isLost = false;
+  look.chosen = (known ?? (showClasses.isLost ? undefined : store.classes[0]))?.id ?? null;
   rememberClass();
   classes.show();
   showTool();

@@ -240,7 +240,7 @@ export class Store extends EventTarget {
         else this.emit(item.path === "/api/undo" ? "undo-refused" : "error", error.message);
       }
       turn = 0;
-      if (!answer && item.photo) this.dropUndoOf(item);
+      if (!answer && isTakenBack(item)) this.dropUndoOf(item);
       if (answer?.added !== undefined) this.added.set(addedId(item), answer.added);
       this.finish(item);
       this.recover();
@@ -252,7 +252,7 @@ export class Store extends EventTarget {
     this.isPumping = false;
   }
 
-  // An undo that waits behind a mark that was refused was meant for that one: it would take back another action.
+  // An undo that waits behind an action that was refused was meant for that one: it would take back another one.
   dropUndoOf(item) {
     let depth = 0;
     for (const later of this.queue.slice(1).filter(({ client }) => client === item.client)) {
@@ -401,6 +401,11 @@ export class Store extends EventTarget {
     const items = this.queue.filter(({ path, body }) => path === "/api/classes" && body.action === "add");
     return items.map((item) => ({ id: addedId(item), name: item.body.name, color: item.body.color ?? "#888888", is_locked: false, merged_into: null }));
   }
+}
+
+// Whether undo takes it back: a mark, also one that answers a unit, and a change of the classes.
+function isTakenBack({ path, body }) {
+  return ["/api/marks", "/api/classes"].includes(path) || (path === "/api/answer" && "class_id" in body);
 }
 
 function marksOf(count) {
