@@ -107,12 +107,12 @@ def test_both_class_losses_weigh_the_background() -> None:
     weights = PublishedLossWeights(background=0.0)
     for background in range(NUM_CLASSES):
         of_classes = weights.of_classes([("wall" if one == background else f"class {one}") for one in range(5)])
-        without = [
+        sources, targets = (
             replace(one, labels=one.labels.masked_fill(one.labels == background, -1))
             for one in (sample.sources, sample.targets)
-        ]
+        )
         losses = prediction_losses(network, prediction, sample, weights, of_classes)
-        expected = prediction_losses(network, prediction, TargetSample(*without), weights)
+        expected = prediction_losses(network, prediction, TargetSample(sources, targets), weights)
         for name in ("semantic_loss", "source_semantic_loss"):
             torch.testing.assert_close(losses[name], expected[name])
 

@@ -18,9 +18,8 @@ UNCHANGED = Augmentation(mirror=0.0, scale=1.0, color=0.0)
 
 
 def manager_of(rooms: Path, rank: int = 0, world: int = 1, options: dict[str, Any] | None = None, **parser: Any) -> Any:
-    config = ManyScenesDataManagerConfig(
-        data=rooms, dataparser=ManyScenesDataParserConfig(**parser), **({"train_sources": (2, 3)} | (options or {}))
-    )
+    chosen: dict[str, Any] = {"train_sources": (2, 3)} | (options or {})
+    config = ManyScenesDataManagerConfig(data=rooms, dataparser=ManyScenesDataParserConfig(**parser), **chosen)
     return ManyScenesDataManager(config, "cpu", "val", world, rank)
 
 
