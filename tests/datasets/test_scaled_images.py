@@ -54,6 +54,7 @@ def test_sources_targets_and_scored_images_of_many_scenes_have_the_scaled_size(f
     config = ManyScenesDataManagerConfig(
         data=folder,
         dataparser=ManyScenesDataParserConfig(split="all"),
+        targets_per_step=2,
         train_sources=(2, 2),
         camera_res_scale_factor=0.7,
     )
