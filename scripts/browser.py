@@ -133,13 +133,20 @@ class Page:
         return answer["result"].get("value")
 
     def wait_until(self, expression: str, timeout_s: float = 20.0) -> None:
-        """Wait until a JavaScript expression is true.
+        """Wait until a JavaScript expression is true; where the page is being left, on the one that follows.
 
         Raises:
             SceneError: if it was not within the time.
         """
-        if not self.value(WAIT_UNTIL % (1000 * timeout_s, expression)):
-            raise SceneError(f"Expected on the page within {timeout_s:.0f} s: {expression}")
+        end = time.monotonic() + timeout_s
+        while (left := end - time.monotonic()) > 0:
+            try:
+                if self.value(WAIT_UNTIL % (1000 * left, expression)):
+                    return
+            except RuntimeError as error:
+                if "navigated or closed" not in str(error):
+                    raise
+        raise SceneError(f"Expected on the page within {timeout_s:.0f} s: {expression}")
 
     def find(self, selector: str, text: str) -> dict[str, float] | None:
         """Where to click on the visible element with this text: x, y and its left edge; None if there is none."""

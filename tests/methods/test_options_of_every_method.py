@@ -131,10 +131,10 @@ def test_a_fraction_outside_0_to_1_is_refused(fraction: float, smaller_scene: Pa
 @pytest.mark.parametrize(("method", "options"), CASES)
 @pytest.mark.parametrize("weight", ["opacity_loss_weight", "semantic_loss_weight"])
 def test_a_loss_is_its_weight_times_something_and_reaches_the_parameters(
-    weight: str, method: MethodSpecification, options: dict[str, Any], smaller_scene: Path, tmp_path: Path
+    weight: str, method: MethodSpecification, options: dict[str, Any], replica_scene: Path, tmp_path: Path
 ) -> None:
     name = weight.removesuffix("_weight")
-    run = Run(method, smaller_scene, tmp_path, {}, **options, **{weight: 0.5})
+    run = Run(method, replica_scene, tmp_path, {}, **options, **{weight: 0.5})
     once, gradients = float(run.losses(0)[name]), run.gradients(0)
     setattr(run.model.config, weight, 1.0)
     assert float(run.losses(0)[name]) == pytest.approx(2 * once, rel=1e-4)
