@@ -123,8 +123,8 @@ def test_image_labels_and_depth_of_the_target_do_not_reach_the_prediction(
     found: list[RenderedRays] = []
     inner = GsnerfSmallNetwork.render
 
-    def remember(self: GsnerfSmallNetwork, *arguments: object) -> RenderedRays:
-        found.append(inner(self, *arguments))  # pyright: ignore[reportArgumentType]
+    def remember(self: GsnerfSmallNetwork, *arguments: object, **options: object) -> RenderedRays:
+        found.append(inner(self, *arguments, **options))  # pyright: ignore[reportArgumentType]
         return found[-1]
 
     monkeypatch.setattr(GsnerfSmallNetwork, "render", remember)
@@ -165,15 +165,30 @@ def test_losses_are_those_of_the_supervision(network: GsnerfSmallNetwork) -> Non
     assert without.keys() - shared == {"reconstruction_loss", "structure_loss", "smoothness_loss"}
 
 
-def test_a_sample_without_labels_trains_no_class(network: GsnerfSmallNetwork) -> None:
+def test_without_labels_colours_and_depth_train_as_they_do_beside_classes_and_classes_do_not() -> None:
     sample = sample_of_the_wall(3, SIZE)
     void = TargetSample(
         replace(sample.sources, labels=torch.full_like(sample.sources.labels, -1)),
         replace(sample.targets, labels=torch.full_like(sample.targets.labels, -1)),
     )
-    with torch.no_grad():
-        losses = losses_of(network, void)
-    assert [float(losses[name]) for name in losses if "semantic" in name] == [0.0, 0.0, 0.0]
+
+    def gradients(of: TargetSample) -> tuple[set[str], dict[str, Tensor | None]]:
+        torch.manual_seed(0)
+        made = GsnerfSmallNetwork(NUM_CLASSES, SIZES)
+        for parameter in made.parameters():
+            if not bool(parameter.any()):
+                torch.nn.init.normal_(parameter, std=0.05)
+        losses = losses_of(made, of)
+        sum(loss for name, loss in losses.items() if "semantic" not in name).backward()  # pyright: ignore[reportAttributeAccessIssue]
+        return set(losses), {name: parameter.grad for name, parameter in made.named_parameters()}
+
+    labelled_losses, expected = gradients(sample)
+    losses, found = gradients(void)
+    assert losses == {name for name in labelled_losses if "semantic" not in name}
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=0, atol=0)
+    untrained = {name.partition(".")[0] for name, gradient in found.items() if gradient is None}
+    assert untrained == {"neighbourhood", "semantics", "head"}
 
 
 def test_a_few_steps_learn_a_wall() -> None:

@@ -201,6 +201,7 @@ class GsnerfSmallNetwork(nn.Module):
         plane: TargetPlane,
         xy: Float[Tensor, "rays 2"],
         decided: "RayDecisions | None" = None,
+        trains_classes: bool = True,
     ) -> RenderedRays:
         """Rays of a target camera through image coordinates.
 
@@ -210,16 +211,18 @@ class GsnerfSmallNetwork(nn.Module):
             plane: its image plane.
             xy: image coordinates of the rays.
             decided: what is decided for the rays; by default it is found out here.
+            trains_classes: whether the class logits have gradients, which take time where no label asks for them.
         """
-        decided = self.decide(sources, camera, plane, xy) if decided is None else decided
+        decided = self.decide(sources, camera, plane, xy, trains_classes) if decided is None else decided
         z, encoded = at_points(plane.depth[None], xy)[0].detach(), sources.encoded
         at = reproject(sweep_matrices(sources.cameras, camera), xy, z)
         is_seen, _ = self._visible(sources, at)
         closeness = closeness_of_views(sources.cameras, camera, xy, z)
-        carried = self._carried(encoded, at.xy, is_seen, closeness.sqrt()).mT
-        logits = decided.logits.mT
-        if self.sizes.guides_classes:
-            logits = carried + logits + at_points(plane.logits, xy).mT
+        with torch.set_grad_enabled(trains_classes and torch.is_grad_enabled()):
+            carried = self._carried(encoded, at.xy, is_seen, closeness.sqrt()).mT
+            logits = decided.logits.mT
+            if self.sizes.guides_classes:
+                logits = carried + logits + at_points(plane.logits, xy).mT
         samples = self._samples(sources, camera, plane, xy, z)
         colors = sample_images(encoded.images, samples.at.xy)
         rgb_of_view, seen_share = samples.mean_of_views(colors, decided.weights.mT)
@@ -257,9 +260,17 @@ class GsnerfSmallNetwork(nn.Module):
         return replace(rays, logits=logits[0].flatten(1).mT)
 
     def decide(
-        self, sources: Sources, camera: ViewCameras, plane: TargetPlane, xy: Float[Tensor, "rays 2"]
+        self,
+        sources: Sources,
+        camera: ViewCameras,
+        plane: TargetPlane,
+        xy: Float[Tensor, "rays 2"],
+        trains_classes: bool = True,
     ) -> "RayDecisions":
-        """What the networks decide for rays: where along the ray the surface is, which source shows it, its class."""
+        """What the networks decide for rays: where along the ray the surface is, which source shows it, its class.
+
+        The class logits have gradients if they train classes.
+        """
         z = at_points(plane.depth[None], xy)[0].detach()
         samples = self._samples(sources, camera, plane, xy, z)
         features, colors, weights = self._weighted(sources, samples)
@@ -267,10 +278,11 @@ class GsnerfSmallNetwork(nn.Module):
         of_view, seen_share = samples.mean_of_views(parts, weights)
         depth = ((weights * samples.depths).sum(dim=-1) / weights.sum(dim=-1).clamp(min=1e-6)).detach()
         scores = self._blend_scores(sources, camera, xy, depth, of_view, seen_share)
-        if self.sizes.guides_classes:
-            logits = self._class_residual(sources, camera, xy, z)
-        else:
-            logits = self._classes_along(sources, camera, xy, z)
+        with torch.set_grad_enabled(trains_classes and torch.is_grad_enabled()):
+            if self.sizes.guides_classes:
+                logits = self._class_residual(sources, camera, xy, z)
+            else:
+                logits = self._classes_along(sources, camera, xy, z)
         return RayDecisions(logits, weights.mT, scores)
 
     def _classes_along(

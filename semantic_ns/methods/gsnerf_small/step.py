@@ -87,28 +87,32 @@ def step_losses(
     sources = network.sources(frames.images, frames.cameras, frames.masks)
     cameras = [truth.cameras[number : number + 1] for number in range(len(truth.cameras))]
     planes = [network.plane(sources, camera, truth.size) for camera in cameras]
-    # The images of the targets train what the encoder says of an image by itself, and nothing else.
-    logits = torch.cat([sources.encoded.logits, network.encoder.segment(truth.images)])
-    labels = _at_size(torch.cat([frames.labels, truth.labels]), logits)
+    learns_classes = bool((frames.labels >= 0).any() or (truth.labels >= 0).any())
     losses = {
-        "source_semantic_loss": weights.source_semantic
-        * class_loss(logits.permute(0, 2, 3, 1).flatten(0, 2), labels.flatten(), class_weights),
         "fill_loss": weights.fill * image_color_loss(torch.stack([plane.color for plane in planes]), truth),
-        "fill_semantic_loss": weights.fill_semantic * _fill_class_loss(planes, truth.labels, class_weights),
     }
+    if learns_classes:
+        # The images of the targets train what the encoder says of an image by itself, and nothing else.
+        logits = torch.cat([sources.encoded.logits, network.encoder.segment(truth.images)])
+        labels = _at_size(torch.cat([frames.labels, truth.labels]), logits)
+        losses["source_semantic_loss"] = weights.source_semantic * class_loss(
+            logits.permute(0, 2, 3, 1).flatten(0, 2), labels.flatten(), class_weights
+        )
+        losses["fill_semantic_loss"] = weights.fill_semantic * _fill_class_loss(planes, truth.labels, class_weights)
     rendered = [
-        network.render(sources, camera, plane, rays.xy)
+        network.render(sources, camera, plane, rays.xy, trains_classes=learns_classes)
         for camera, plane, rays in zip(cameras, planes, pixels, strict=True)
     ]
     losses["color_loss"] = weights.color * _mean(
         [F.mse_loss(r.rgb, p.of(image).mT) for r, p, image in zip(rendered, pixels, truth.images, strict=True)]
     )
-    losses["semantic_loss"] = weights.semantic * _mean(
-        [
-            class_loss(r.logits, p.of(labels), class_weights)
-            for r, p, labels in zip(rendered, pixels, truth.labels, strict=True)
-        ]
-    )
+    if learns_classes:
+        losses["semantic_loss"] = weights.semantic * _mean(
+            [
+                class_loss(r.logits, p.of(labels), class_weights)
+                for r, p, labels in zip(rendered, pixels, truth.labels, strict=True)
+            ]
+        )
     if truth.depths_m is not None and frames.depths_m is not None:
         losses |= _source_depth_losses(sources.depth, frames.depths_m, weights)
         true = F.interpolate(truth.depths_m[:, None], planes[0].depth.shape, mode="nearest-exact")[:, 0]
