@@ -33,8 +33,8 @@ class FuseLabels:
     """Output folder for fusion.json and a label image of each frame."""
     rule: Literal["bayes", "average"] = "bayes"
     """Fusion rule: the normalised product of the views' probabilities (bayes) or their mean (average)."""
-    by_distance: bool = True
-    """Let a view that is twice as far away count half as much; its pixels are coarser. Otherwise all count alike."""
+    by_distance: bool = False
+    """Let a view that is twice as far away count half as much; its pixels are coarser. By default all count alike."""
     confidence: float = 0.9
     """Probability of the predicted class where predictions are label images. The other classes share the rest."""
     depth: Literal["given", "rendered"] = "given"

@@ -138,7 +138,7 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
     scores_many_scenes = True
     num_source_views: int | None = None
     """Number of source frames from which the model renders an image, where that is known."""
-    _has_told_of_cache = False
+    _has_judged_cache = False
     range_m: tuple[float, float] | None = None
     """Nearest and farthest depth of the run in metres, if an option gives them. Sources of training targets are then
     chosen for these depths, as those of scored images are, and stereo looks for no others; without them for those of
@@ -302,10 +302,12 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
 
     def _tell_of_cache(self) -> None:
         """Say once if frames are read anew, which may take longer than the steps themselves."""
-        needed, counts = sum(self.shelf.training_bytes), self.shelf.num_training_frames
-        if self._has_told_of_cache or needed <= self._max_bytes:
+        if self._has_judged_cache:
             return
-        self._has_told_of_cache = True
+        self._has_judged_cache = True
+        needed, counts = sum(self.shelf.training_bytes), self.shelf.num_training_frames
+        if needed <= self._max_bytes:
+            return
         share = self._max_bytes / needed
         announce(
             "many scenes",

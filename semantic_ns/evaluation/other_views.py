@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from numpy import ndarray
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from semantic_ns.geometry.pinhole import project
 from semantic_ns.geometry.poses import opencv_to_opengl
+from semantic_ns.geometry.rays import FastRayGenerator
+from semantic_ns.labels.corruption_frames import evenly_spaced
 
 _MOST_PAIRS = 1 << 20
 """Of a point and a camera that are looked at together: a scene of many frames must not need tens of gigabytes."""
@@ -42,13 +44,46 @@ def tile_middles(height: int, width: int, count: int) -> tuple[Int64[Tensor, "ro
     return rows, columns
 
 
-def pixel_grid(cameras: Cameras, examined: Int64[ndarray, "cameras"], num_rays: int) -> Int64[Tensor, "rays 3"]:
-    """Camera, row and column of the middles of about `num_rays` equal tiles of each picture."""
-    found = []
-    for index in examined.tolist():
-        rows, columns = tile_middles(int(cameras.height[index]), int(cameras.width[index]), num_rays)
-        found.append(torch.cartesian_prod(torch.tensor([index]), rows, columns))
-    return torch.cat(found)
+@dataclass(frozen=True, eq=False)
+class ExaminedRays:
+    """Rays through the middles of equal tiles of the pictures of some cameras, on which a trained scene is judged.
+
+    Attributes:
+        cameras: numbers of these cameras, ascending.
+        rays: their rays, one camera after the other.
+        owner: number of the camera of each ray.
+    """
+
+    cameras: Int64[ndarray, "examined"]
+    rays: RayBundle
+    owner: Int64[ndarray, "rays"]
+
+    @classmethod
+    def of(cls, cameras: Cameras, num_cameras: int, num_rays: int) -> "ExaminedRays":
+        """The rays of evenly spaced cameras of a scene.
+
+        Args:
+            cameras: all of the scene.
+            num_cameras: largest number of cameras to examine.
+            num_rays: approximate number of rays of each.
+        """
+        chosen = evenly_spaced(min(num_cameras, len(cameras)), len(cameras))
+        pixels = []
+        for index in chosen.tolist():
+            rows, columns = tile_middles(int(cameras.height[index]), int(cameras.width[index]), num_rays)
+            pixels.append(torch.cartesian_prod(torch.tensor([index]), rows, columns))
+        rays = FastRayGenerator(cameras)(torch.cat(pixels))
+        return cls(chosen, rays, numbers(rays.camera_indices)[:, 0].astype(np.int64))
+
+    def points(self, distance: Float64[ndarray, "rays"]) -> Float64[ndarray, "rays 3"]:
+        """The points at some distances along the rays."""
+        return numbers(self.rays.origins) + numbers(self.rays.directions) * distance[:, None]
+
+    def shares(self, is_counted: Bool[ndarray, "rays"]) -> Float64[ndarray, "examined"]:
+        """Of the rays of each camera, the share that is counted."""
+        size = int(self.cameras.max()) + 1
+        counted, all_rays = (np.bincount(owner, minlength=size) for owner in (self.owner[is_counted], self.owner))
+        return counted[self.cameras] / all_rays[self.cameras]
 
 
 def depth_of_scene(depth: Float64[ndarray, "rays"], owner: Int64[ndarray, "rays"]) -> float:

@@ -23,13 +23,11 @@ from torch import Tensor
 
 from semantic_ns.evaluation.other_views import (
     DepthRenderer,
+    ExaminedRays,
     depth_of_scene,
     look_from_elsewhere,
     numbers,
-    pixel_grid,
 )
-from semantic_ns.geometry.rays import FastRayGenerator
-from semantic_ns.labels.corruption_frames import evenly_spaced
 
 LEAST_SHARE = 0.05
 """Share of unsure rays from which on a frame is named."""
@@ -101,25 +99,21 @@ def find_unsure_surface(
         num_cameras: largest number of cameras to examine, evenly spaced.
         num_rays: approximate number of rays of each, on a regular grid.
     """
-    examined = evenly_spaced(min(num_cameras, len(cameras)), len(cameras))
-    rays = FastRayGenerator(cameras)(pixel_grid(cameras, examined, num_rays))
-    owner = numbers(rays.camera_indices)[:, 0].astype(np.int64)
-    distance = numbers(render.depth(rays))
-    accumulation, mean = (numbers(values) for values in render.stopped(rays))
+    examined = ExaminedRays.of(cameras, num_cameras, num_rays)
+    distance = numbers(render.depth(examined.rays))
+    accumulation, mean = (numbers(values) for values in render.stopped(examined.rays))
     is_unsure = (accumulation < _LEAST_ACCUMULATION) | (distance <= 0)
     is_unsure |= np.abs(mean - distance) > _LARGEST_SPREAD * distance
     where = np.flatnonzero(~is_unsure)
     is_unsure[where] = _are_contradicted(
         cameras,
         render,
-        (numbers(rays.origins) + numbers(rays.directions) * distance[:, None])[where],
-        owner[where],
+        examined.points(distance)[where],
+        examined.owner[where],
         distance[where],
-        depth_of_scene(distance, owner),
+        depth_of_scene(distance, examined.owner),
     )
-    counts = np.bincount(owner, minlength=len(cameras))[examined]
-    shares = np.bincount(owner[is_unsure], minlength=len(cameras))[examined] / counts
-    return UnsureSurface(tuple(names[int(index)] for index in examined), shares)
+    return UnsureSurface(tuple(names[int(index)] for index in examined.cameras), examined.shares(is_unsure))
 
 
 def _are_contradicted(

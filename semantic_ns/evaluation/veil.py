@@ -25,13 +25,11 @@ from torch import Tensor
 
 from semantic_ns.evaluation.other_views import (
     DepthRenderer,
+    ExaminedRays,
     depth_of_scene,
     look_from_elsewhere,
     numbers,
-    pixel_grid,
 )
-from semantic_ns.geometry.rays import FastRayGenerator
-from semantic_ns.labels.corruption_frames import evenly_spaced
 
 NEAR_SHARE = 0.25
 """Of the scene's depth: what is nearer is close to the lens."""
@@ -105,22 +103,21 @@ def find_veils(
         num_cameras: largest number of cameras to examine, evenly spaced.
         num_rays: approximate number of rays of each, on a regular grid.
     """
-    examined = evenly_spaced(min(num_cameras, len(cameras)), len(cameras))
-    rays = FastRayGenerator(cameras)(pixel_grid(cameras, examined, num_rays))
-    owner = numbers(rays.camera_indices)[:, 0].astype(np.int64)
-    scene_depth = depth_of_scene(numbers(render.depth(rays)), owner)
+    examined = ExaminedRays.of(cameras, num_cameras, num_rays)
+    owner = examined.owner
+    scene_depth = depth_of_scene(numbers(render.depth(examined.rays)), owner)
     near = NEAR_SHARE * scene_depth
-    weight, distance = (numbers(values) for values in render.near_weight(rays, near))
-    is_veiled = (weight > LEAST_WEIGHT) & (_LEAST_BASELINE * distance <= _longest_baselines(cameras, examined)[owner])
+    weight, distance = (numbers(values) for values in render.near_weight(examined.rays, near))
+    longest = _longest_baselines(cameras, examined.cameras)[owner]
+    is_veiled = (weight > LEAST_WEIGHT) & (_LEAST_BASELINE * distance <= longest)
     where = np.flatnonzero(is_veiled)
-    points = (numbers(rays.origins) + numbers(rays.directions) * distance[:, None])[where]
+    points = examined.points(distance)[where]
     seen = look_from_elsewhere(cameras, render, points, owner[where], _LEAST_BASELINE * distance[where])
     agreeing, contradicting = seen.votes(len(points), _RELATIVE_TOLERANCE, _SMALLEST_TOLERANCE * scene_depth)
     is_veiled[where] = (agreeing == 0) | (agreeing < contradicting)
-    counts = np.bincount(owner, minlength=len(cameras))[examined]
     return Veils(
-        names=tuple(names[int(i)] for i in examined),
-        shares=np.bincount(owner[is_veiled], minlength=len(cameras))[examined] / counts,
+        names=tuple(names[int(i)] for i in examined.cameras),
+        shares=examined.shares(is_veiled),
         near=near,
         end=float(np.quantile(distance[is_veiled], _VEIL_END)) if is_veiled.any() else float("nan"),
     )

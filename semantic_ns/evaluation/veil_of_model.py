@@ -10,8 +10,10 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
+from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.unsure_surface import UnsureSurface, find_unsure_surface
 from semantic_ns.evaluation.veil import Veils, find_veils
+from semantic_ns.geometry.undistortion import can_be_undistorted, undistorted
 from semantic_ns.interfaces import SemanticModelLike
 
 
@@ -66,6 +68,19 @@ def undisturbed(model: SemanticModelLike) -> Iterator[None]:
         model.sampling_turns = turns
 
 
+def as_pinholes(cameras: Cameras) -> Cameras:
+    """The cameras without lens distortion, in whose pictures other cameras' points are looked for.
+
+    They stay as they are where a distortion cannot be undone.
+    """
+    if not can_be_undistorted(cameras):
+        return cameras
+    try:
+        return undistorted(cameras.to("cpu")).to(cameras.device)
+    except SceneError:
+        return cameras
+
+
 def why_not_looked_for(cameras: Cameras) -> str | None:
     """Why cameras cannot confirm each other, in words that follow "because"; None where they can."""
     if len(cameras) < 2:
@@ -78,7 +93,11 @@ def why_not_looked_for(cameras: Cameras) -> str | None:
 def find_veils_of(
     model: SemanticModelLike, cameras: Cameras, names: Sequence[str], num_cameras: int = 10**9, num_rays: int = 64
 ) -> Veils | None:
-    """Look for veils before the cameras of a model, see `find_veils`; None where `why_not_looked_for` says why."""
+    """Look for veils before the cameras of a model, see `find_veils`; None where `why_not_looked_for` says why.
+
+    What a lens bends is looked at as pinhole cameras see it, see `as_pinholes`.
+    """
+    cameras = as_pinholes(cameras)
     if why_not_looked_for(cameras) is not None:
         return None
     with undisturbed(model):
@@ -89,7 +108,8 @@ def find_veils_of(
 def find_unsure_surface_of(
     model: SemanticModelLike, cameras: Cameras, names: Sequence[str], num_cameras: int = 10**9, num_rays: int = 64
 ) -> UnsureSurface | None:
-    """Look where the surface of a model is unsure, see `find_unsure_surface`; None as in `find_veils_of`."""
+    """Look where the surface of a model is unsure, see `find_unsure_surface`; for the rest as `find_veils_of`."""
+    cameras = as_pinholes(cameras)
     if why_not_looked_for(cameras) is not None:
         return None
     with undisturbed(model):

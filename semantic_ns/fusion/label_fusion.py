@@ -6,10 +6,10 @@ the baselines of Zhi et al. 2021, section 4.6, which leave the association open.
 point of u, from its planar depth, lies before camera j at a depth z > 0, in a pixel u_j of its image, and
 |z - D_j(u_j)| < max(0.05 m, 0.02 z) with a known depth D_j. The target view always belongs to V(u).
 
-What a view says counts by how finely it shows the point. A pixel covers a piece of surface whose side grows with
-depth, and the outlines that a network finds are off by pixels. By distance, the weight of view j is therefore d / z,
-where d is the depth of the point in the target view, whose own weight is 1. The mean and the exponents of the product
-are weighted so; with equal weights they are those of Zhi et al.
+All views count alike, as in Zhi et al., unless they are weighted by distance. Then a view counts by how finely it
+shows the point: a pixel covers a piece of surface whose side grows with depth, and the outlines that a network finds
+are off by pixels. The weight of view j is d / z, where d is the depth of the point in the target view, whose own weight
+is 1. The mean and the exponents of the product are weighted so.
 """
 
 from collections.abc import Callable, Iterator, Sequence

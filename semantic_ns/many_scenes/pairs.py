@@ -37,13 +37,19 @@ def pair(step: int, rank: int, world: int, seed: int, num_frames: tuple[int, ...
         num_frames: number of frames of each scene.
     """
     number = step * world + rank
-    size = sum(num_frames)
+    ends = _ends(num_frames)
+    size = int(ends[-1])
     epoch, place = divmod(number, size)
     entry = int(_order(seed, epoch, size)[place])
-    ends = np.cumsum(num_frames)
     scene = int(np.searchsorted(ends, entry, side="right"))
     own_seed = int(np.random.default_rng([seed, number]).integers(2**31))
     return Draw(scene, entry - int(ends[scene] - num_frames[scene]), own_seed)
+
+
+@lru_cache(maxsize=2)
+def _ends(num_frames: tuple[int, ...]) -> Int64[ndarray, "scenes"]:
+    """The number of frames up to the end of each scene: the same in every step, and slow to add up for many scenes."""
+    return np.cumsum(num_frames)
 
 
 @lru_cache(maxsize=2)

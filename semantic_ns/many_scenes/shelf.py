@@ -67,12 +67,12 @@ class SceneShelf:
             found.append((len(frames), len(frames) * height * width * per_pixel))
         return tuple(found)
 
-    @property
+    @cached_property
     def num_training_frames(self) -> tuple[int, ...]:
         """Number of frames to train on of each training scene; no image is read for it."""
         return tuple(count for count, _ in self._training_sizes)
 
-    @property
+    @cached_property
     def training_bytes(self) -> tuple[int, ...]:
         """Memory that the frames of each training scene need; no image is read for it."""
         return tuple(size for _, size in self._training_sizes)

@@ -143,8 +143,8 @@ class ManyScenesPipeline(SemanticPipeline):
     def _given_range_m(self) -> tuple[float, float] | None:
         """Near and far plane in metres if an option gives at least one of them."""
         model: Any = self.model
-        rule, is_default = model.source_rule, model.config.near_plane is model.config.far_plane is None
-        return None if is_default else (rule.near, rule.far)
+        is_default = model.config.near_plane is model.config.far_plane is None
+        return None if is_default else model.range_m
 
     @property
     def _samples(self) -> ManyScenesDataManager:

@@ -119,6 +119,9 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
     shows_instances = False
     compares_sources = True
     """Whether sources are compared with each other, so that an only one is compared with itself."""
+    range_m: tuple[float, float]
+    """Nearest and farthest depth that is looked at, in metres and to the last bit as they were given, whatever the unit
+    of the shown scene; `bounds` are the same in that unit, from which metres come back with an error of rounding."""
 
     def populate_modules(self) -> None:
         """Build the network, and load its weights if some are given."""
@@ -142,6 +145,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         # In metres, and so the same in every scene: the network has been trained for these depths.
         in_metres = resolve_bounds(self._stated_bounds_m(), "m")
         announce("bounds", in_metres.sentence(None))
+        self.range_m = (in_metres.near, in_metres.far)
         self.bounds = in_metres.in_scene_units(self.metres_per_unit)
         # Rays are not bounded one by one.
         self.collider = None
@@ -329,8 +333,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
     @property
     def source_rule(self) -> SourceRule:
         """How the sources of an image are chosen."""
-        near, far = (bound * self.metres_per_unit for bound in (self.bounds.near, self.bounds.far))
-        return SourceRule(self.config.num_source_views, near, far, self.config.source_selection)
+        return SourceRule(self.config.num_source_views, *self.range_m, self.config.source_selection)
 
     def _source_frames(self, target: ViewCameras, views: AnyViews) -> Int64[Tensor, "chosen"]:
         """Numbers of the sources of a target: fewer where the scene has no more, and never the target."""

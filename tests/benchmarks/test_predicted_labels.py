@@ -1,4 +1,4 @@
-"""The benchmark of predictions: what its network is trained on, and how its classes count."""
+"""The benchmark of predictions: what its network is trained on, how its classes count, and what its fusion is."""
 
 import random
 from pathlib import Path
@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.predicted_labels import UNet, class_weights, export, only_trained, train, varied
+from benchmarks.predicted_labels import UNet, class_weights, export, only_trained, score_room, train, varied
+from semantic_ns.dataparsers.auto import AutoDataParserConfig
+from semantic_ns.fusion.label_fusion import fuse, most_likely
+from semantic_ns.fusion.predictions import find_predictions
+from semantic_ns.fusion.views import read_views
+from semantic_ns.synthetic_scene import write_replica_scene
 
 
 def test_places_name_the_classes_that_occur_and_void_stays_void() -> None:
@@ -70,3 +75,27 @@ def test_the_exported_network_is_the_network_at_every_size(tmp_path: Path) -> No
         assert found.shape == (1, 5, size[0] // 4, size[1] // 4)
         with torch.no_grad():
             assert np.allclose(found, net(image).numpy(), atol=1e-4)
+
+
+def test_fused_labels_are_scored_with_all_views_alike(tmp_path: Path) -> None:
+    room = write_replica_scene(tmp_path / "room", num_frames=12, width=32, height=24)
+    scene = read_views(AutoDataParserConfig(data=room), "all")
+    folder = tmp_path / "out/room_predicted/probabilities"
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for view in scene.views:
+        likelihoods = generator.random((*view.labels.shape, scene.taxonomy.num_classes)) + 0.5 * (
+            view.labels[..., None] == np.arange(scene.taxonomy.num_classes)
+        )
+        np.save(folder / f"{view.label_stem}.npy", likelihoods / likelihoods.sum(axis=-1, keepdims=True))
+    score = score_room(room, tmp_path / "unused.onnx", tmp_path / "out")["fused"]["pixel_accuracy"]
+
+    views = [view.with_depth(view.given_depth()) for view in scene.views]
+    votes = find_predictions(folder, scene, 0.9).votes
+    is_right = {}
+    for by_distance in (False, True):
+        fused = fuse(views, votes, scene.taxonomy.num_classes, "bayes", by_distance)
+        pairs = [(most_likely(result), view.labels) for result, view in zip(fused, scene.views, strict=True)]
+        is_right[by_distance] = np.concatenate([(found == truth)[truth >= 0] for found, truth in pairs])
+    assert score == pytest.approx(is_right[False].mean())
+    assert score != pytest.approx(is_right[True].mean(), abs=1e-4)

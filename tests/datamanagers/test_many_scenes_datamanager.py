@@ -15,8 +15,9 @@ from semantic_ns.datamanagers.many_scenes_datamanager import (
     camera_of,
 )
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
+from semantic_ns.many_scenes import pairs
 from semantic_ns.many_scenes.pairs import pair
-from semantic_ns.many_scenes.shelf import SCENE, SHELF
+from semantic_ns.many_scenes.shelf import SCENE, SHELF, SceneShelf
 from semantic_ns.many_scenes.views import view_cameras
 from semantic_ns.multi_view import kept_stereo
 from semantic_ns.multi_view.stereo import StereoSettings
@@ -31,6 +32,24 @@ def test_a_step_gives_the_same_sample_in_every_run_and_in_any_order(rooms: Path)
     backwards = [second.next_train(step)[0] for step in reversed(range(6))][::-1]
     assert all(are_equal(a, b) for a, b in zip(forwards, backwards, strict=True))
     assert not any(are_equal(forwards[0], other) for other in forwards[1:])
+
+
+def test_steps_after_the_first_do_not_ask_anew_which_scenes_train(rooms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager, other = manager_of(rooms), manager_of(rooms)
+    manager.next_train(0)
+    counted = pairs._ends.cache_info().misses
+
+    def asked(_shelf: SceneShelf) -> Any:
+        raise AssertionError("asked again")
+
+    for name in ("_training_sizes", "training_bytes"):
+        monkeypatch.setattr(SceneShelf, name, property(asked))
+    found = [manager.next_train(step)[0] for step in range(1, 4)]
+    assert pairs._ends.cache_info().misses == counted
+    with pytest.raises(AssertionError, match="asked again"):
+        other.next_train(1)
+    monkeypatch.undo()
+    assert all(are_equal(sample, other.next_train(step)[0]) for step, sample in enumerate(found, 1))
 
 
 def test_another_seed_gives_other_samples(rooms: Path) -> None:

@@ -101,7 +101,7 @@ def test_the_remedy_of_a_hash_grid_is_a_higher_price_close_to_the_camera(weight:
 
 def test_cameras_that_are_not_perspective_are_not_judged() -> None:
     poses = torch.eye(4)[:3].repeat(2, 1, 1)
-    cameras = Cameras(poses, 16.0, 16.0, 16.0, 12.0, 32, 24, camera_type=CameraType.FISHEYE)
+    cameras = Cameras(poses, 16.0, 16.0, 16.0, 12.0, 32, 24, camera_type=CameraType.EQUIRECTANGULAR)
     assert find_veils_of(cast(Any, object()), cameras, ["a", "b"]) is None
     assert "perspective" in str(why_not_looked_for(cameras))
     assert "only one camera" in str(why_not_looked_for(cameras[:1]))

@@ -72,7 +72,7 @@ def test_fused_labels_are_better_and_in_the_ids_and_names_of_the_scene(
     assert sorted(images) == sorted(f"semantic_class_{i}" for i in range(FRAMES))
     assert all(image.dtype == np.uint8 and image.shape == (HEIGHT, WIDTH) for image in images.values())
     parameters = json.loads((tmp_path / "out/fusion.json").read_text("utf8"))
-    assert (parameters["rule"], parameters["by_distance"]) == (rule, True)
+    assert (parameters["rule"], parameters["by_distance"]) == (rule, False)
     assert parameters["ids_of_predictions_only"] == [FOREIGN_ID]
     assert parameters["label_confidence"] == 0.9
     assert set(parameters["classes"]) == {str(i) for i in np.unique(true_labels(room)) if i != 0}
@@ -85,6 +85,21 @@ def test_fused_labels_are_better_and_in_the_ids_and_names_of_the_scene(
     assert f"{after['miou']:.4f}" in told
     assert "split: " in told
     assert "void (id 0)" in told
+
+
+def test_near_views_count_more_only_where_that_is_asked_for(
+    room: Path, noisy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FuseLabels(room, noisy, tmp_path / "alike", by_distance=False).main()
+    for name, words in (("default", []), ("asked", ["--by-distance"])):
+        options = ["--data", room, "--labels", noisy, "--output", tmp_path / name, *words]
+        monkeypatch.setattr(sys, "argv", ["sns-fuse-labels", *map(str, options)])
+        entrypoint()
+        parameters = json.loads((tmp_path / name / "fusion.json").read_text("utf8"))
+        assert parameters["by_distance"] == bool(words)
+    alike, default, asked = (written(tmp_path / name) for name in ("alike", "default", "asked"))
+    assert all((default[name] == alike[name]).all() for name in alike)
+    assert any((asked[name] != alike[name]).any() for name in alike)
 
 
 def test_scores_are_those_of_the_files(room: Path, noisy: Path, tmp_path: Path) -> None:
@@ -110,7 +125,7 @@ def test_the_baselines_of_a_benchmark_are_what_the_command_gives_on_the_scored_f
     assert every.keys() == {PREDICTIONS, *BASELINES}
     for rule in get_args(Rule):
         command = FuseLabels(room, noisy, tmp_path / rule, rule, frames="train", split="interval", eval_interval=3)
-        replace(command, score=True, by_distance=False).main()
+        replace(command, score=True).main()
         scores = json.loads((tmp_path / rule / "fusion.json").read_text("utf8"))["scores"]
         assert every[PREDICTIONS] == pytest.approx(scores["predictions"], nan_ok=True)
         assert every[baseline_name(rule, "given")] == pytest.approx(scores["fused"], nan_ok=True)

@@ -1,5 +1,6 @@
 """Which scene and target a step sees is a pure function of the step."""
 
+import numpy as np
 import pytest
 
 from semantic_ns.many_scenes.pairs import Draw, pair
@@ -23,6 +24,14 @@ def test_every_pair_of_scene_and_target_comes_once_in_each_epoch() -> None:
         drawn = [(draw.scene, draw.target) for draw in stream(9 * (epoch + 1), start=9 * epoch)]
         assert len(drawn) == 9
         assert set(drawn) == every
+
+
+def test_an_epoch_is_a_random_order_of_the_frames_scene_after_scene() -> None:
+    every = [(scene, target) for scene, count in enumerate(NUM_FRAMES) for target in range(count)]
+    for epoch in range(3):
+        order = np.random.default_rng([7, epoch]).permutation(9)
+        drawn = [(draw.scene, draw.target) for draw in stream(9 * (epoch + 1), start=9 * epoch)]
+        assert drawn == [every[number] for number in order]
 
 
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:

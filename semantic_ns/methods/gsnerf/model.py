@@ -81,7 +81,7 @@ class PublishedGsnerfModel(SourceViewsModel):
 
     @property
     def _bounds_m(self) -> DepthRange:
-        return DepthRange(self.bounds.near * self.metres_per_unit, self.bounds.far * self.metres_per_unit)
+        return DepthRange(*self.range_m)
 
     def train(self, mode: bool = True) -> "PublishedGsnerfModel":
         """Switch to training or evaluation; what was kept of frames is forgotten, for training changes the weights."""

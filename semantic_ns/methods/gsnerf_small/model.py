@@ -41,7 +41,7 @@ class GsnerfSmallModel(SmallRoomsModel):
         return sizes.near, sizes.far
 
     def _build_network(self) -> None:
-        near, far = self.bounds.near * self.metres_per_unit, self.bounds.far * self.metres_per_unit
+        near, far = self.range_m
         guided = self.config.depth_guided
         sizes = Sizes(
             encoder=self.config.encoder,

@@ -67,8 +67,7 @@ class ViewsegModel(SourceViewsModel):
     def _build_network(self) -> None:
         config = self.config
         options = RenderOptions(
-            self.bounds.near * self.metres_per_unit,
-            self.bounds.far * self.metres_per_unit,
+            *self.range_m,
             config.num_coarse_samples,
             config.num_fine_samples,
             config.use_directions,

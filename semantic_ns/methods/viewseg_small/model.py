@@ -40,7 +40,7 @@ class ViewsegSmallModel(SmallRoomsModel):
         return sizes.near, sizes.far
 
     def _build_network(self) -> None:
-        near, far = self.bounds.near * self.metres_per_unit, self.bounds.far * self.metres_per_unit
+        near, far = self.range_m
         sizes = Sizes(self.config.encoder, uses_directions=self.config.use_directions, near=near, far=far)
         self.network = ViewsegSmallNetwork(self.taxonomy.num_classes, sizes)
         self._load_pretrained()
