@@ -16,10 +16,12 @@ from semantic_ns.processes import Place
 from semantic_ns.synthetic_scene import write_nerfstudio_scene
 from semantic_ns.train import train
 from support.registered import METHODS, SMALL, configured
-from support.two_processes import Branched, Ended, gradients_of, run_jobs
+from support.two_processes import Branched, Ended, gradients_of, num_sources_noted, run_jobs
 
 METHOD = "viewseg-small"
 NUM_STEPS, STOPPED_AFTER, LOST_AFTER = 6, 3, 2
+NUM_SOURCES = (2, 4)
+"""Least and largest number of sources of a sample: every scene has as many frames."""
 SAMPLES = [[0, 3], [2]]
 """Numbers of the samples of each rank: only rank 0 has an odd one."""
 
@@ -29,7 +31,7 @@ def config_of(rooms: Path, output: Path, name: str) -> Any:
     config.experiment_name, config.timestamp = "rooms", name
     config.viewer.quit_on_train_completion = True
     config.pipeline.eval_images_at_end = 0
-    config.samples_per_step = 2
+    config.samples_per_step, config.pipeline.datamanager.train_sources = 2, NUM_SOURCES
     return config
 
 
@@ -191,6 +193,20 @@ def test_one_process_goes_on_where_two_were_stopped_as_if_it_had_taken_all_sampl
         assert found.keys() == expected.keys()
         differences = {name: (found[name].double() - value.double()).abs() for name, value in expected.items()}
         assert [name for name, difference in differences.items() if bool((difference > 1e-5).any())] == []
+
+
+def test_processes_that_share_a_step_draw_samples_of_one_number_of_sources_which_are_those_of_one_process(
+    ended: dict[str, Ended], folder: Path
+) -> None:
+    assert ended["whole"].statuses == [0]
+    whole = num_sources_noted(folder / "whole")
+    assert [number for number, _ in whole] == list(range(2 * NUM_STEPS))
+    counts = [count for _, count in whole]
+    assert counts[::2] == counts[1::2]
+    assert set(counts) == set(range(NUM_SOURCES[0], NUM_SOURCES[1] + 1))
+    shared = num_sources_noted(folder / "stopped")  # by two processes, after which one goes on alone
+    assert shared == whole[: 2 * STOPPED_AFTER]
+    assert num_sources_noted(folder / "resumed") == whole[2 * STOPPED_AFTER :]
 
 
 def test_images_that_two_processes_share_have_the_scores_of_one(ended: dict[str, Ended], folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Targets with their source frames, out of many scenes."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from semantic_ns.io.console import announce
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.many_scenes.camera_noise import checked_noise
-from semantic_ns.many_scenes.pairs import Draw, pair
+from semantic_ns.many_scenes.pairs import Draw, num_sources_of_step, pair
 from semantic_ns.many_scenes.samples import Augmentation, TargetSample, draw_sample
 from semantic_ns.many_scenes.scene_frames import SceneFrames
 from semantic_ns.many_scenes.shelf import SCENE, SHELF, SceneShelf
@@ -50,8 +50,8 @@ class ManyScenesDataManagerConfig(FullImageDatamanagerConfig):
     """Number of target frames in a training step, all of one scene. By default 2, and 1 where a single scene trains,
     whose frames are few: more steps help it more than larger ones."""
     train_sources: tuple[int, int] | None = None
-    """Least and largest number of source frames of a training target; each step draws one. By default 2 and 5; where a
-    single scene trains, both are the number from which its images are rendered."""
+    """Least and largest number of source frames of a training target; each step draws one for all its samples. By
+    default 2 and 5; where a single scene trains, both are the number from which its images are rendered."""
     source_selection: Selection = "coverage"
     """Rule by which source frames are chosen from a random half of the frames: coverage adds the frame that shows most
     of what the others show not at all or from another side, nearest takes the closest ones. published takes random ones
@@ -180,10 +180,17 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
         """The sample of a step; the batch holds it, too."""
         return self._drawn(pair(step, self._rank, self.world_size, self.config.seed, self.shelf.num_training_frames))
 
-    def numbered_sample(self, number: int) -> tuple[TargetSample, dict[str, Any], int]:
-        """A sample of the stream by its number, its batch, and a seed for what the model draws for it."""
-        draw = pair(number, 0, 1, self.config.seed, self.shelf.num_training_frames)
-        return *self._drawn(draw), draw.seed + _MODEL_DRAWS
+    def numbered_sample(self, number: int, samples_per_step: int) -> tuple[TargetSample, dict[str, Any], int]:
+        """A sample of the stream by its number, its batch, and a seed for what the model draws for it.
+
+        All samples of a step have the same number of sources, fewer only where a scene has no more frames. A step of
+        one sample is that of `next_train`.
+        """
+        seed, num_sources = self.config.seed, None
+        if samples_per_step > 1:
+            num_sources = num_sources_of_step(number // samples_per_step, seed, self._train_sources)
+        draw = pair(number, 0, 1, seed, self.shelf.num_training_frames)
+        return *self._drawn(draw, num_sources), draw.seed + _MODEL_DRAWS
 
     @property
     def _trains_one_scene(self) -> bool:
@@ -201,15 +208,20 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
             return given
         return (2, 5) if rendered is None or not self._trains_one_scene else (rendered, rendered)
 
-    def _drawn(self, draw: Draw) -> tuple[TargetSample, dict[str, Any]]:
+    def _drawn(self, draw: Draw, num_sources: int | None = None) -> tuple[TargetSample, dict[str, Any]]:
         self._tell_of_cache()
         # A model that is fitted to one scene has to know its colours and its size, and no others.
         augmentation = None if self._trains_one_scene else self.config.augmentation
-        return self._sample(draw.scene, draw.target, draw.seed, augmentation)
+        counts = self._train_sources
+        # A range of one number takes as much from the generator as any other: all other draws stay what they are.
+        drawn = counts if num_sources is None else (num_sources, num_sources)
+        sample, _ = self._sample(draw.scene, draw.target, draw.seed, augmentation, drawn)
+        sample = replace(sample, least_sources=counts[0])
+        return sample, {SAMPLE: sample}
 
     def next_eval(self, step: int) -> tuple[TargetSample, dict[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """A sample of a training scene as it is, for the losses in the log."""
-        return self._sample(step % len(self.dataparser.training_scenes), 0, step, None)
+        return self._sample(step % len(self.dataparser.training_scenes), 0, step, None, self._train_sources)
 
     def _with_depth(self, frames: SceneFrames) -> SceneFrames:
         return with_depth_from(frames, self.config.depth, self._by_stereo)
@@ -229,7 +241,7 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
         return kept
 
     def _sample(
-        self, scene: int, target: int, seed: int, augmentation: Augmentation | None
+        self, scene: int, target: int, seed: int, augmentation: Augmentation | None, counts: tuple[int, int]
     ) -> tuple[TargetSample, dict[str, Any]]:
         config = self.config
         sample = draw_sample(
@@ -237,7 +249,7 @@ class ManyScenesDataManager(FullImageDatamanager[SemanticDataset]):
             target,
             seed,
             self._targets_per_step,
-            self._train_sources,
+            counts,
             augmentation,
             SelectionRule(config.source_selection, *(self.range_m or ())),
         ).with_camera_noise(config.train_camera_noise, seed + _OTHER_DRAWS)

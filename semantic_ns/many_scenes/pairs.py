@@ -7,6 +7,9 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
+_NUM_SOURCES = 1
+"""Third part of the seed of the numbers of sources; seeds of pairs have two, and 0 would be as none."""
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -44,6 +47,20 @@ def pair(step: int, rank: int, world: int, seed: int, num_frames: tuple[int, ...
     scene = int(np.searchsorted(ends, entry, side="right"))
     own_seed = int(np.random.default_rng([seed, number]).integers(2**31))
     return Draw(scene, entry - int(ends[scene] - num_frames[scene]), own_seed)
+
+
+def num_sources_of_step(step: int, seed: int, counts: tuple[int, int]) -> int:
+    """The number of sources of all samples of a step, so that processes that share them have the same work.
+
+    It is uniform over the range, independent between steps, and the same for any number of processes.
+
+    Args:
+        step: number of the step.
+        seed: seed of the run.
+        counts: least and largest number of sources.
+    """
+    least, largest = counts
+    return int(np.random.default_rng([seed, step, _NUM_SOURCES]).integers(least, largest + 1))
 
 
 @lru_cache(maxsize=2)

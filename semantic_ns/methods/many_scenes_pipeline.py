@@ -130,12 +130,12 @@ class ManyScenesPipeline(SemanticPipeline):
             parser.config.label_space = parser.taxonomy.to_json()
         self._samples.range_m = self._given_range_m
 
-    def numbered_losses(self, number: int) -> dict[str, Tensor]:
-        """Losses of a sample of the stream by its number, which alone decides what is drawn for it.
+    def numbered_losses(self, number: int, samples_per_step: int) -> dict[str, Tensor]:
+        """Losses of a sample of the stream by its number, which with that of its step decides what is drawn for it.
 
         So they do not depend on which process takes it, nor on what that has done before.
         """
-        sample, batch, seed = self._samples.numbered_sample(number)
+        sample, batch, seed = self._samples.numbered_sample(number, samples_per_step)
         torch.manual_seed(seed)
         return cast(Any, self.model).get_loss_dict(self.model(cast(Any, sample)), batch)
 

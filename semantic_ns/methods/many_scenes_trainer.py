@@ -33,9 +33,9 @@ class ManyScenesTrainerConfig(SemanticTrainerConfig):
 
     _target: type = field(default_factory=lambda: ManyScenesTrainer)
     samples_per_step: int | None = None
-    """Number of samples, each some targets of one scene, over whose gradients a step takes the mean. Processes that
-    torchrun starts share them; one process takes them one after the other, with the same result. By default one for
-    each process."""
+    """Number of samples, each some targets of one scene, over whose gradients a step takes the mean. All samples of a
+    step have the same number of source frames. Processes that torchrun starts share them; one process takes them one
+    after the other, with the same result. By default one for each process."""
     seconds_to_answer: float = 600.0
     """Seconds for which a process that torchrun started waits for an answer of the others before it ends."""
 
@@ -149,7 +149,7 @@ class ManyScenesTrainer(SemanticTrainer):
         losses: dict[str, Tensor] = {}
         loss = torch.zeros((), device=self.pipeline.device)
         for number in range(step * count + self._processes.rank, (step + 1) * count, self._processes.world):
-            parts = self._losses_of(number)
+            parts = self._losses_of(number, count)
             mean = torch.stack(list(parts.values())).sum() / count
             cast(Tensor, self.grad_scaler.scale(mean)).backward()
             loss = loss + mean.detach()
@@ -160,9 +160,9 @@ class ManyScenesTrainer(SemanticTrainer):
         self.optimizers.scheduler_step_all(step)
         return loss, losses, {}
 
-    def _losses_of(self, number: int) -> dict[str, Tensor]:
+    def _losses_of(self, number: int, samples_per_step: int) -> dict[str, Tensor]:
         with torch.autocast(device_type=self.device.partition(":")[0], enabled=self.mixed_precision):
-            return self.pipeline.numbered_losses(number)
+            return self.pipeline.numbered_losses(number, samples_per_step)
 
     def eval_iteration(self, step: int) -> None:
         """Evaluate as the parent does in the first process; the others help where all images are scored."""

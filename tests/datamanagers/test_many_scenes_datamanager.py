@@ -65,11 +65,13 @@ def test_two_ranks_see_together_what_one_sees_in_twice_as_many_steps(rooms: Path
             assert are_equal(manager.next_train(step)[0], alone.next_train(2 * step + rank)[0])
 
 
-def test_a_numbered_sample_is_that_of_one_process_and_seeds_the_draws_of_the_model_anew(rooms: Path) -> None:
+def test_a_numbered_sample_alone_in_its_step_is_that_of_one_process_and_seeds_the_model_anew(
+    rooms: Path,
+) -> None:
     alone, second_rank = manager_of(rooms), manager_of(rooms, 1, 2)
     seeds = set()
     for number in range(6):
-        sample, batch, seed = second_rank.numbered_sample(number)
+        sample, batch, seed = second_rank.numbered_sample(number, 1)
         assert are_equal(sample, alone.next_train(number)[0])
         assert batch == {SAMPLE: sample}
         seeds |= {seed, pair(number, 0, 1, alone.config.seed, alone.shelf.num_training_frames).seed}

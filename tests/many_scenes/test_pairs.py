@@ -1,9 +1,13 @@
 """Which scene and target a step sees is a pure function of the step."""
 
+from collections import Counter
+from typing import Any
+
 import numpy as np
 import pytest
+from scipy.stats import chisquare
 
-from semantic_ns.many_scenes.pairs import Draw, pair
+from semantic_ns.many_scenes.pairs import Draw, num_sources_of_step, pair
 
 NUM_FRAMES = (3, 1, 5)
 
@@ -55,3 +59,38 @@ def test_every_step_of_every_seed_draws_with_a_seed_of_its_own() -> None:
 def test_a_scene_without_frames_is_never_drawn() -> None:
     drawn = {(draw.scene, draw.target) for draw in (pair(step, 0, 1, 0, (0, 2, 0, 1)) for step in range(3))}
     assert drawn == {(1, 0), (1, 1), (3, 0)}
+
+
+def is_uniform(values: list[Any], num_kinds: int) -> bool:
+    """Whether each kind comes as often as another: Pearson's test, which so many values fail once in 10^4 by chance."""
+    counts = [*Counter(values).values()]
+    return float(chisquare(counts + [0] * (num_kinds - len(counts))).pvalue) > 1e-4
+
+
+@pytest.mark.parametrize("counts", [(2, 5), (1, 4), (8, 10)])
+@pytest.mark.parametrize("seed", [0, 7, 42])
+def test_numbers_of_sources_of_the_steps_are_uniform_over_their_range_and_independent(
+    counts: tuple[int, int], seed: int
+) -> None:
+    drawn = [num_sources_of_step(step, seed, counts) for step in range(4000)]
+    assert set(drawn) == set(range(counts[0], counts[1] + 1))
+    assert is_uniform([*drawn], len(set(drawn)))
+    assert is_uniform([*zip(drawn[::2], drawn[1::2], strict=True)], len(set(drawn)) ** 2)
+    other = [num_sources_of_step(step, seed + 1, counts) for step in range(4000)]
+    assert is_uniform([*zip(drawn, other, strict=True)], len(set(drawn)) ** 2)
+
+
+def test_what_is_not_uniform_or_not_independent_is_seen() -> None:
+    assert not is_uniform([*[2] * 1100, *[3] * 900], 2)
+    assert not is_uniform([2] * 2000, 2)
+    assert not is_uniform([(n % 3, n % 3) for n in range(3000)], 9)
+
+
+def test_numbers_of_sources_do_not_go_with_the_seeds_of_the_samples() -> None:
+    steps = range(4000)
+    found = [(num_sources_of_step(s, 7, (2, 5)), pair(s, 0, 1, 7, NUM_FRAMES).seed * 4 >> 31) for s in steps]
+    assert is_uniform([*found], 16)
+
+
+def test_a_range_of_one_number_gives_that_number() -> None:
+    assert {num_sources_of_step(step, 3, (4, 4)) for step in range(50)} == {4}

@@ -144,24 +144,40 @@ def share_gradients(folder: Path, numbers: list[list[int]]) -> None:
 def train(
     folder: Path, config: str, timestamp: str = "", environment: Mapping[str, str] | None = None, **death: int
 ) -> None:
-    """Train by a configuration file; a rank may send itself a signal in the sample of a number."""
+    """Train by a configuration file; a rank may send itself a signal in the sample of a number.
+
+    Each rank notes the number of each sample that it draws, and how many sources that has, see `num_sources_noted`.
+    """
     from semantic_ns.cli.main import run_command
+    from semantic_ns.datamanagers.many_scenes_datamanager import ManyScenesDataManager
     from semantic_ns.methods.many_scenes_pipeline import ManyScenesPipeline
     from semantic_ns.train import train as train_together
 
     os.environ.update(environment or {})
-    place, patched = Place.of_environment(), cast(Any, ManyScenesPipeline)
-    losses = patched.numbered_losses
+    place, patched, samples = Place.of_environment(), cast(Any, ManyScenesPipeline), cast(Any, ManyScenesDataManager)
+    losses, drawn = patched.numbered_losses, samples.numbered_sample
 
-    def numbered_losses(pipeline: ManyScenesPipeline, number: int) -> Any:
+    def numbered_losses(pipeline: ManyScenesPipeline, number: int, samples_per_step: int) -> Any:
         if death and number == death["at_sample"] and place.rank == death["rank"]:
             os.kill(os.getpid(), death["by"])
-        return losses(pipeline, number)
+        return losses(pipeline, number, samples_per_step)
 
-    patched.numbered_losses = numbered_losses
+    def numbered_sample(manager: ManyScenesDataManager, number: int, samples_per_step: int) -> Any:
+        found = drawn(manager, number, samples_per_step)
+        with (folder / f"samples_of_{place.rank}.txt").open("a") as noted:
+            noted.write(f"{number} {len(found[0].sources.cameras)}\n")
+        return found
+
+    patched.numbered_losses, samples.numbered_sample = numbered_losses, numbered_sample
     content = yaml.load(Path(config).read_text(), Loader=yaml.Loader)
     content.timestamp = timestamp or content.timestamp
     run_command(lambda: train_together(content, place))
+
+
+def num_sources_noted(folder: Path) -> list[tuple[int, int]]:
+    """(number, number of sources) of the samples that the ranks of a training drew, in order of the former."""
+    lines = [line for path in folder.glob("samples_of_*.txt") for line in path.read_text().splitlines()]
+    return sorted((int(number), int(count)) for number, count in map(str.split, lines))
 
 
 def lose_one(folder: Path, by: int) -> None:
