@@ -114,6 +114,8 @@ def best_correction(
 
 def refusal_of_scale(given: DepthAgreement, measure: Callable[[float], DepthAgreement]) -> str | None:
     """What speaks against the scale of depth, from the agreement as given and a function for that at other scales."""
+    if given.share + _LEAST_GAIN >= 1:  # no scale can be better by so much, and to try them all takes long
+        return None
     scaled = {factor: measure(factor) for factor in _FACTORS}
     factor, best = max(scaled.items(), key=lambda item: _score(item[1], given))
     if not (_score(best, given) > given.share + _LEAST_GAIN and best.share > _LEAST_SHARE):
