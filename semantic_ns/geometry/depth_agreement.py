@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Float, Float32, Int
 from numpy import ndarray
 
 from semantic_ns.geometry.pinhole import Pixels, Surface, project, rays
@@ -131,13 +131,10 @@ def _counted(
 ) -> DepthAgreement:
     tolerance = np.maximum(SMALLEST_TOLERANCE_M, RELATIVE_TOLERANCE * z)
 
-    def count(are_counted: Bool[ndarray, "points"]) -> Int[ndarray, "frames"]:
-        return np.bincount(frame[are_counted], minlength=num_frames)
-
     return DepthAgreement(
-        agreeing=count(np.abs(behind) <= tolerance),
-        contradicting=count(behind < -tolerance),
-        hidden=count(behind > tolerance),
+        agreeing=np.bincount(frame[np.abs(behind) <= tolerance], minlength=num_frames),
+        contradicting=np.bincount(frame[behind < -tolerance], minlength=num_frames),
+        hidden=np.bincount(frame[behind > tolerance], minlength=num_frames),
     )
 
 

@@ -213,11 +213,12 @@ def _ray_arrays(ray_bundle: RayBundle) -> tuple[np.ndarray, np.ndarray, np.ndarr
     nears, fars = ray_bundle.nears, ray_bundle.fars
     assert nears is not None
     assert fars is not None
+    origins, directions = _array(ray_bundle.origins), _array(ray_bundle.directions)
+    return origins, directions, _array(nears.reshape(-1)), _array(fars.reshape(-1))
 
-    def array(tensor: Tensor) -> np.ndarray:
-        return tensor.detach().contiguous().numpy()
 
-    return array(ray_bundle.origins), array(ray_bundle.directions), array(nears.reshape(-1)), array(fars.reshape(-1))
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().contiguous().numpy()
 
 
 def edges_of(ray_samples: RaySamples) -> Edges:
