@@ -108,7 +108,8 @@ def timed(output: Path, name: str, num_processes: int, sizes: Sizes) -> tuple[fl
 def difference(one: Path, other: Path) -> float:
     """Largest difference of two checkpoints' weights."""
     first, second = (torch.load(path, weights_only=False)["pipeline"] for path in (one, other))
-    return max(float((first[name].double() - second[name].double()).abs().max()) for name in first if len(first[name]))
+    names = [name for name, value in first.items() if isinstance(value, torch.Tensor) and value.numel() > 0]
+    return max(float((first[name].double() - second[name].double()).abs().max()) for name in names)
 
 
 def ended(output: Path, name: str, sent: signal.Signals) -> str:
