@@ -5,10 +5,11 @@ A run keeps its label space in its configuration, so that it can be opened when 
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 import tyro
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
 from torch import Tensor
 from torch.cuda.amp.grad_scaler import GradScaler
 
@@ -17,6 +18,15 @@ from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.methods.weights import label_space_of, read_origin, read_weights, take_over_options
 from semantic_ns.pipeline import SemanticPipeline, SemanticPipelineConfig
+
+if TYPE_CHECKING:
+    from semantic_ns.run_snapshot import RunSnapshot
+
+_KEPT = "no training frame has a label, so that the encoder is held to the classes that {} give each image"
+_LOST = (
+    "no training frame has a label, so that this training makes colours and depth better and the classes that the "
+    "weights know worse; take classes from {} itself, or label some frames"
+)
 
 
 @dataclass
@@ -129,6 +139,24 @@ class ManyScenesPipeline(SemanticPipeline):
             parser = self._samples.dataparser
             parser.config.label_space = parser.taxonomy.to_json()
         self._samples.range_m = self._given_range_m
+
+    def _snapshot(self) -> "RunSnapshot":
+        from semantic_ns.methods.taught_snapshot import TaughtRunSnapshot  # compiles kernels
+
+        return TaughtRunSnapshot(cast(Any, self.model))
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """The parent's; a training that nothing holds to the classes of its weights says so."""
+        callbacks = super().get_training_callbacks(training_callback_attributes)
+        trainer, weights = training_callback_attributes.trainer, cast(Any, self.model.config).weights
+        if trainer is None or weights is None or trainer.config.load_dir or trainer.config.load_checkpoint:
+            return callbacks
+        if not bool(self._samples.class_frequencies().any()):
+            taught = getattr(self.model, "teacher", None) is not None
+            announce("classes", _KEPT.format(weights) if taught else _LOST.format(weights))
+        return callbacks
 
     def numbered_losses(self, number: int, samples_per_step: int) -> dict[str, Tensor]:
         """Losses of a sample of the stream by its number, which with that of its step decides what is drawn for it.

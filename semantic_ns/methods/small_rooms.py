@@ -1,5 +1,6 @@
 """What the methods for many rooms that two cores can train share: a trained encoder, and balanced classes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from torch.nn import Parameter
 from semantic_ns.backbones import efficientnet_lite
 from semantic_ns.backbones.pyramids import EncoderName, PretrainedPyramid, PyramidSegmenter
 from semantic_ns.io.console import announce
+from semantic_ns.methods.class_teacher import ClassTeacher
 from semantic_ns.methods.source_views import SourceViewsConfig, SourceViewsModel
 
 
@@ -34,10 +36,12 @@ class SmallRoomsConfig(SourceViewsConfig):
 
 
 class SmallRoomsModel(SourceViewsModel):
-    """A model whose network has an `encoder` that is a `PyramidSegmenter`."""
+    """A model whose network has an `encoder` that is a `PyramidSegmenter`, and whose options have `loss_weights`."""
 
     config: SmallRoomsConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     _class_weights: Tensor | None = None
+    teacher: ClassTeacher | None = None
+    """The segmenter of the weights that the training began with; None without any."""
 
     @property
     def _segmenter(self) -> PyramidSegmenter:
@@ -68,10 +72,10 @@ class SmallRoomsModel(SourceViewsModel):
         if is_beginning and self.config.weights is None:
             self._check_encoder()
         datamanager: Any = getattr(training_callback_attributes.pipeline, "datamanager", None)
+        if is_beginning and self.config.weights is not None and cast(Any, self.config).loss_weights.distillation > 0:
+            self.teacher = ClassTeacher(self._segmenter)
         if datamanager is not None:
             share = datamanager.class_frequencies()
-            if is_beginning and self.config.weights is not None and not bool(share.any()):
-                self._warn_of_lost_classes()
             if self.config.class_balance > 0:
                 share = share.clamp(min=1e-4)
                 weights = share**-self.config.class_balance
@@ -92,13 +96,16 @@ class SmallRoomsModel(SourceViewsModel):
                 "photographs, needs the extra semantic-ns[pretrained], which is not installed",
             )
 
-    def _warn_of_lost_classes(self) -> None:
-        """Say that nothing holds the classes of the weights while the features that they are read from change."""
-        announce(
-            "classes",
-            "no training frame has a label, so that this training makes colours and depth better and the classes that "
-            f"the weights know worse; take classes from {self.config.weights} itself, or label some frames",
-        )
+    @property
+    def teacher_state(self) -> dict[str, Tensor]:
+        """Parameters of the teacher, which a resumed training needs as well; empty without one."""
+        return {} if self.teacher is None else self.teacher.state()
+
+    @teacher_state.setter
+    def teacher_state(self, state: Mapping[str, Tensor]) -> None:
+        self.teacher = ClassTeacher(self._segmenter) if state else None
+        if self.teacher is not None:
+            self.teacher.load_state(state)
 
     @torch.no_grad()
     def segment(self, images: Float[Tensor, "images 3 height width"]) -> Float[Tensor, "images classes rows columns"]:

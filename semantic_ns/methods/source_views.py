@@ -129,7 +129,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         self.shelf: SceneShelf = self.kwargs["metadata"][SHELF]
         text = self.taxonomy.to_json().encode()
         self.register_buffer(_LABEL_SPACE, torch.tensor(list(text), dtype=torch.uint8))
-        self._features: KeptFeatures[Any] = KeptFeatures()
+        self._features: KeptFeatures[tuple[int | None, int], Any] = KeptFeatures()
         self._few_sources = FewSources()
         # Slow to import, and of use only where there is a model to look at.
         from semantic_ns.viewer.scene_menu import SceneMenu
@@ -203,10 +203,10 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         """What a network makes of each of the chosen frames, computed once while the weights stay."""
         found = []
         for frame in chosen.frames.tolist():
-            kept = self._features.get(chosen.scene, frame)
+            kept = self._features.get((chosen.scene, frame))
             if kept is None:
                 kept = encode(chosen.views.colors(torch.tensor([frame])).to(self.device))
-                self._features.keep(chosen.scene, frame, kept)
+                self._features.keep((chosen.scene, frame), kept)
             found.append(kept)
         return found
 

@@ -34,6 +34,25 @@ def class_loss(
     return F.cross_entropy(logits[is_labelled], labels[is_labelled].long(), weights)
 
 
+def distillation_loss(
+    logits: Float[Tensor, "images classes rows columns"],
+    taught: Float[Tensor, "images classes rows columns"],
+    is_used: Bool[Tensor, "images rows columns"],
+) -> Float[Tensor, ""]:
+    """Divergence of class probabilities from those of a teacher (Li and Hoiem 2016, eq. 2, at temperature 1).
+
+    The Kullback-Leibler divergence, whose gradient is that of their cross-entropy, summed over the pixels that are used
+    and divided by the number of all: so a few pixels without a label have little weight beside many with one.
+
+    Args:
+        logits: class logits of the student.
+        taught: logarithms of the class probabilities of the teacher.
+        is_used: which pixels the teacher speaks for.
+    """
+    divergence = (taught.exp() * (taught - logits.log_softmax(dim=1))).sum(dim=1)
+    return (divergence * is_used).mean()
+
+
 def masked_mse(
     found: Float[Tensor, "*pixels channels"], truth: Float[Tensor, "*pixels channels"], is_used: Bool[Tensor, "*pixels"]
 ) -> Float[Tensor, ""]:

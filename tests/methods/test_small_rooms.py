@@ -59,19 +59,21 @@ def test_a_training_that_shall_begin_with_weights_of_photographs_is_refused_with
 
 
 @pytest.mark.parametrize(
-    ("share", "load_dir", "weights", "count"),
+    ("share", "load_dir", "weights", "distillation", "said"),
     [
-        (0.0, None, Path("rooms"), 1),
-        (0.5, None, Path("rooms"), 0),
-        (0.0, Path("run"), Path("rooms"), 0),
-        (0.0, None, None, 0),
+        (0.0, None, Path("rooms"), 1.0, "held to the classes that rooms give"),
+        (0.0, None, Path("rooms"), 0.0, "take classes from rooms itself"),
+        (0.5, None, Path("rooms"), 1.0, ""),
+        (0.0, Path("run"), Path("rooms"), 1.0, ""),
+        (0.0, None, None, 1.0, ""),
     ],
 )
-def test_a_fine_tuning_says_once_that_classes_get_worse_where_no_frame_has_a_label(
+def test_a_fine_tuning_says_once_what_becomes_of_classes_where_no_frame_has_a_label(
     share: float,
     load_dir: Path | None,
     weights: Path | None,
-    count: int,
+    distillation: float,
+    said: str,
     pipeline: Any,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -79,5 +81,13 @@ def test_a_fine_tuning_says_once_that_classes_get_worse_where_no_frame_has_a_lab
     monkeypatch.setattr(efficientnet_lite, "has_imagenet_weights", lambda: True)
     monkeypatch.setattr(pipeline.datamanager, "class_frequencies", lambda: torch.full((2,), share))
     monkeypatch.setattr(pipeline.model.config, "weights", weights)
-    begin(pipeline, load_dir=load_dir)
-    assert capsys.readouterr().out.count("no training frame has a label") == count
+    monkeypatch.setattr(pipeline.model.config.loss_weights, "distillation", distillation)
+    pipeline.model.teacher = None
+    options: Any = SimpleNamespace(
+        load_dir=load_dir, load_checkpoint=None, max_num_iterations=10, steps_per_eval_all_images=10
+    )
+    trainer: Any = SimpleNamespace(config=options, local_rank=0)
+    pipeline.get_training_callbacks(TrainingCallbackAttributes(None, None, pipeline, trainer))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("no training frame has a label") == bool(said)
+    assert said in printed

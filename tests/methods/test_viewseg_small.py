@@ -167,8 +167,27 @@ def test_losses_are_those_of_the_supervision(network: ViewsegSmallNetwork) -> No
         replace(sample.sources, labels=torch.full_like(sample.sources.labels, -1)),
         replace(sample.targets, labels=torch.full_like(sample.targets.labels, -1)),
     )
-    losses = losses_of(network, void)
-    assert [float(losses[name]) for name in losses if "semantic" in name] == [0.0, 0.0, 0.0]
+    assert losses_of(network, void).keys() == {name for name in free | of_depth if "semantic" not in name}
+
+
+def test_without_labels_colours_and_depth_train_as_they_do_beside_classes() -> None:
+    sample = sample_of_the_wall(2, SIZE)
+    void = TargetSample(
+        replace(sample.sources, labels=torch.full_like(sample.sources.labels, -1)),
+        replace(sample.targets, labels=torch.full_like(sample.targets.labels, -1)),
+    )
+
+    def gradients(of: TargetSample) -> dict[str, Tensor | None]:
+        made = network_of().train()
+        losses = losses_of(made, of)
+        # The losses of source rays are one sum, in which classes are.
+        names = [name for name in losses if "semantic" not in name and name != "source_view_loss"]
+        torch.stack([losses[name] for name in names]).sum().backward()
+        return {name: parameter.grad for name, parameter in made.named_parameters()}
+
+    expected = gradients(sample)
+    for name, gradient in gradients(void).items():
+        torch.testing.assert_close(gradient, expected[name], rtol=0, atol=0)
 
 
 def test_a_few_steps_learn_a_wall() -> None:

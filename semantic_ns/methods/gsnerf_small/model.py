@@ -57,7 +57,7 @@ class GsnerfSmallModel(SmallRoomsModel):
         """Losses of a step over random rays."""
         sample = TargetSample(sample.sources.to(self.device), sample.targets.to(self.device))
         pixels = RayPixels.draw(sample.targets, self.config.rays_per_target, torch.default_generator)
-        return step_losses(self.network, sample, pixels, self.config.loss_weights, self._class_weights)
+        return step_losses(self.network, sample, pixels, self.config.loss_weights, self._class_weights, self.teacher)
 
     def render_image(self, chosen: ChosenSources, camera: ViewCameras, size: tuple[int, int]) -> RenderedImage:
         """Render one camera at a size, as many rays at a time as the configuration says."""

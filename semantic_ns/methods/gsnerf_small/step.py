@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sample_images, stack_views, sweep_matrices
 from semantic_ns.many_scenes.samples import Frames, TargetSample
+from semantic_ns.methods.class_teacher import ClassTeacher
 from semantic_ns.methods.gsnerf_small.losses import (
     reconstruction_loss,
     smoothness_loss,
@@ -31,6 +32,9 @@ class LossWeights:
     """Cross-entropy of rendered classes (Chou et al. 2024: 0.5)."""
     source_semantic: float = 1.0
     """Cross-entropy of the classes that the encoder gives each image by itself (released code)."""
+    distillation: float = 1.0
+    """With weights to begin with: divergence of the classes that the encoder gives an image from those that it gave at
+    first, where no label says what a pixel is (Li and Hoiem 2016)."""
     fill_semantic: float = 0.25
     """Cross-entropy of the classes of the whole image plane of the target, before rays add what they find."""
     plane: float = 0.5
@@ -73,6 +77,7 @@ def step_losses(
     pixels: list[RayPixels],
     weights: LossWeights,
     class_weights: Float[Tensor, "classes"] | None = None,
+    teacher: ClassTeacher | None = None,
 ) -> dict[str, Float[Tensor, ""]]:
     """Losses of one step, by name.
 
@@ -82,6 +87,7 @@ def step_losses(
         pixels: rays of each target.
         weights: weights of the losses.
         class_weights: how much each class counts.
+        teacher: what says which classes pixels without a label have; None if nothing does.
     """
     frames, truth = sample.sources, sample.targets
     sources = network.sources(frames.images, frames.cameras, frames.masks)
@@ -91,14 +97,18 @@ def step_losses(
     losses = {
         "fill_loss": weights.fill * image_color_loss(torch.stack([plane.color for plane in planes]), truth),
     }
+    logits = sources.encoded.logits
     if learns_classes:
         # The images of the targets train what the encoder says of an image by itself, and nothing else.
-        logits = torch.cat([sources.encoded.logits, network.encoder.segment(truth.images)])
+        logits = torch.cat([logits, network.encoder.segment(truth.images)])
         labels = _at_size(torch.cat([frames.labels, truth.labels]), logits)
         losses["source_semantic_loss"] = weights.source_semantic * class_loss(
             logits.permute(0, 2, 3, 1).flatten(0, 2), labels.flatten(), class_weights
         )
         losses["fill_semantic_loss"] = weights.fill_semantic * _fill_class_loss(planes, truth.labels, class_weights)
+    if teacher is not None:
+        taught = [frames, truth] if learns_classes else [frames]
+        losses["distillation_loss"] = weights.distillation * teacher.loss(logits, taught)
     rendered = [
         network.render(sources, camera, plane, rays.xy, trains_classes=learns_classes)
         for camera, plane, rays in zip(cameras, planes, pixels, strict=True)

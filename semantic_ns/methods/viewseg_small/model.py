@@ -56,7 +56,9 @@ class ViewsegSmallModel(SmallRoomsModel):
             self.config.source_rays,
             torch.default_generator,
         )
-        return prediction_losses(self.network, predicted, sample, self.config.loss_weights, self._class_weights)
+        return prediction_losses(
+            self.network, predicted, sample, self.config.loss_weights, self._class_weights, self.teacher
+        )
 
     def render_image(self, chosen: ChosenSources, camera: ViewCameras, size: tuple[int, int]) -> RenderedImage:
         """Render one camera at a size, as many rays at a time as the configuration says."""

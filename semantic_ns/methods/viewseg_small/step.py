@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from semantic_ns.geometry.views import ViewCameras, are_used, pixel_centres
 from semantic_ns.many_scenes.samples import Frames, TargetSample
+from semantic_ns.methods.class_teacher import ClassTeacher
 from semantic_ns.methods.viewseg_small.encoder import Encoded
 from semantic_ns.methods.viewseg_small.network import FieldRays, Sources, TargetPlane, ViewsegSmallNetwork
 from semantic_ns.methods.viewseg_small.rays import log_step
@@ -31,6 +32,9 @@ class SmallLossWeights:
     """All losses of rays of one source view, as a share of those of the targets (Qian et al. 2021: 1)."""
     source_semantic: float = 1.0
     """Cross-entropy of the classes that the encoder gives each image by itself."""
+    distillation: float = 1.0
+    """With weights to begin with: divergence of the classes that the encoder gives an image from those that it gave at
+    first, where no label says what a pixel is (Li and Hoiem 2016)."""
     depth: float = 1.0
     """With true depth: smooth L1 of log depth, of the target, of its rays and of what single images are guessed."""
     samples: float = 0.3
@@ -88,6 +92,7 @@ def prediction_losses(
     sample: TargetSample,
     weights: SmallLossWeights,
     class_weights: Float[Tensor, "classes"] | None = None,
+    teacher: ClassTeacher | None = None,
 ) -> dict[str, Float[Tensor, ""]]:
     """Losses of a prediction, by name.
 
@@ -97,26 +102,33 @@ def prediction_losses(
         sample: sources and targets with images, labels and depth.
         weights: weights of the losses.
         class_weights: how much each class counts.
+        teacher: what says which classes pixels without a label have; None if nothing does.
     """
     frames, truth, planes = sample.sources, sample.targets, predicted.planes
     encoded = predicted.sources.encoded
-    # The images of the targets train what the encoder says of an image by itself, and nothing else.
-    by_itself = torch.cat([encoded.logits, network.encoder.segment(truth.images)])
-    labels = _nearest(torch.cat([frames.labels, truth.labels]), by_itself.shape[-2:])
-    own = labels[len(frames.images) :]
-    losses = {
-        "source_semantic_loss": weights.source_semantic * image_class_loss(by_itself, labels, class_weights),
-        "semantic_loss": weights.semantic
-        * image_class_loss(torch.stack([plane.logits for plane in planes]), own, class_weights),
-    }
+    learns_classes = bool((frames.labels >= 0).any() or (truth.labels >= 0).any())
+    losses: dict[str, Tensor] = {}
+    by_itself = encoded.logits
+    if learns_classes:
+        # The images of the targets train what the encoder says of an image by itself, and nothing else.
+        by_itself = torch.cat([by_itself, network.encoder.segment(truth.images)])
+        labels = _nearest(torch.cat([frames.labels, truth.labels]), by_itself.shape[-2:])
+        own = labels[len(frames.images) :]
+        losses["source_semantic_loss"] = weights.source_semantic * image_class_loss(by_itself, labels, class_weights)
+        losses["semantic_loss"] = weights.semantic * image_class_loss(
+            torch.stack([plane.logits for plane in planes]), own, class_weights
+        )
+    if teacher is not None:
+        taught = [frames, truth] if learns_classes else [frames]
+        losses["distillation_loss"] = weights.distillation * teacher.loss(by_itself, taught)
     color = image_color_loss(torch.stack([plane.rgb for plane in planes]), truth)
     xy = [pixel_centres(*network.ray_grid(truth.size), truth.images.device).reshape(-1, 2)] * len(planes)
     of_rays = [
-        _RayTruth.at(truth, number, places).losses(plane.rays, network, weights, class_weights)
+        _RayTruth.at(truth, number, places).losses(plane.rays, network, weights, class_weights, learns_classes)
         for number, (plane, places) in enumerate(zip(planes, xy, strict=True))
     ]
     of_source = _RayTruth.at(frames, predicted.source, predicted.source_xy).losses(
-        predicted.source_rays, network, weights, class_weights
+        predicted.source_rays, network, weights, class_weights, learns_classes
     )
     for name in of_rays[0]:
         losses[f"field_{name}"] = torch.stack([one[name] for one in of_rays]).mean()
@@ -156,12 +168,12 @@ class _RayTruth:
         network: ViewsegSmallNetwork,
         weights: SmallLossWeights,
         class_weights: Tensor | None,
+        learns_classes: bool,
     ) -> dict[str, Tensor]:
         """Losses of rendered rays."""
-        found = {
-            "color_loss": weights.color * masked_mse(rays.rgb.mT, self.rgb.mT, self.is_used),
-            "semantic_loss": weights.field_semantic * class_loss(rays.logits.mT, self.labels, class_weights),
-        }
+        found = {"color_loss": weights.color * masked_mse(rays.rgb.mT, self.rgb.mT, self.is_used)}
+        if learns_classes:
+            found["semantic_loss"] = weights.field_semantic * class_loss(rays.logits.mT, self.labels, class_weights)
         if self.depth is not None:
             sizes = network.sizes
             step = log_step(sizes.near, sizes.far, sizes.num_coarse)
