@@ -132,7 +132,7 @@ class PyramidSegmenter(nn.Module):
 
     def segment(self, images: Float[Tensor, "views 3 height width"]) -> Float[Tensor, "views classes h2 w2"]:
         """Class logits of images in 0..1 by themselves, at 1/2 of the resolution."""
-        return self._logits(*self._maps(images))
+        return self.logits_of(*self.maps(images))
 
     def with_second_look(
         self, logits: Float[Tensor, "views classes height width"], images: Float[Tensor, "views 3 height width"]
@@ -149,7 +149,7 @@ class PyramidSegmenter(nn.Module):
         seen = resized(self.segment(images.clamp(0, 1)), images.shape[-2:])
         return logits.log_softmax(dim=1) + _SECOND_LOOK * seen.log_softmax(dim=1)
 
-    def _maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Maps at 1/2 and at 1/4 of the resolution, of images padded to what the pyramid can halve."""
         height, width = images.shape[-2:]
         maps = self.pyramid(padded(images, self.pyramid.divisor))
@@ -158,5 +158,6 @@ class PyramidSegmenter(nn.Module):
         )
         return half, quarter
 
-    def _logits(self, half: Tensor, quarter: Tensor) -> Tensor:
+    def logits_of(self, half: Tensor, quarter: Tensor) -> Tensor:
+        """Class logits of these maps, at 1/2 of the resolution."""
         return resized(self.coarse_logits(quarter), half.shape[-2:]) + self.fine_logits(half)

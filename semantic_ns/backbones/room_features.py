@@ -43,8 +43,8 @@ class RoomFeatures(PyramidSegmenter):
         Args:
             images: RGB in 0..1.
         """
-        half, quarter = self._maps(images)
-        return half, quarter, self._logits(half, quarter).softmax(dim=1)
+        half, quarter = self.maps(images)
+        return half, quarter, self.logits_of(half, quarter).softmax(dim=1)
 
     @torch.no_grad()
     def at(

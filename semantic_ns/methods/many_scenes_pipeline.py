@@ -56,8 +56,12 @@ class ManyScenesPipelineConfig(SemanticPipelineConfig):
             return
         if model.weights is None:
             self.weights_normalize_scale = parser.normalize_scale
+            if getattr(model, "levels_cameras", False) is None:
+                model.levels_cameras = cast(Any, self.datamanager).train_camera_noise > 0
         else:
             self._take_over(model.weights)
+            if getattr(model, "levels_cameras", False) is None:
+                model.levels_cameras = False  # weights of before do not say it
             parser.label_space = label_space_of(read_weights(model.weights)).to_json()
 
     def _check_depth_input(self) -> None:

@@ -218,6 +218,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
         xy: Float[Tensor, "rays 2"],
         depth: Float[Tensor, "rays"],
         is_seen: Bool[Tensor, "views rays"],
+        cameras: ViewCameras | None = None,
     ) -> Float[Tensor, "rays classes"]:
         """Logits in which the labels of the sources have a say, where they see the point and have one there.
 
@@ -228,13 +229,14 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
             xy: image coordinates of the rays in the target.
             depth: planar depth of their surfaces, metres.
             is_seen: which sources see them.
+            cameras: cameras of the sources, if the network has found better ones.
         """
         if not self.config.use_source_labels:
             return logits
         labels = chosen.views.labels_of(chosen.frames).long().to(self.device)
         if not bool((labels >= 0).any()):
             return logits
-        sources = chosen.cameras.to(self.device)
+        sources = chosen.cameras.to(self.device) if cameras is None else cameras
         at = reproject(sweep_matrices(sources, camera), xy, depth)
         return carry_labels(logits, labels, at, is_seen, closeness_of_views(sources, camera, xy, depth))
 

@@ -29,7 +29,17 @@ _DEVICE = "device_indicator_param"
 _OF_THE_USER = ("weights", "use_source_labels")
 """Options that are no property of trained weights."""
 _OF_THE_NETWORK = frozenset(
-    {"compat", "depth_guided", "depth_input", "encoder", "far_plane", "near_plane", "use_directions", "use_intervals"}
+    {
+        "compat",
+        "depth_guided",
+        "depth_input",
+        "encoder",
+        "far_plane",
+        "levels_cameras",
+        "near_plane",
+        "use_directions",
+        "use_intervals",
+    }
 )
 """Options that decide what the network computes, though the sizes of its parameters need not tell."""
 _CONFIG = "config.yml"

@@ -35,5 +35,5 @@ class Encoder(PyramidSegmenter):
 
     def forward(self, images: Float[Tensor, "views 3 height width"]) -> Encoded:
         """Features of images in 0..1, padded to what the pyramid can halve."""
-        half, quarter = self._maps(images)
-        return Encoded(images, half, quarter, self._logits(half, quarter), self.match(quarter), self.appearance(half))
+        half, quarter = self.maps(images)
+        return Encoded(images, half, quarter, self.logits_of(half, quarter), self.match(quarter), self.appearance(half))

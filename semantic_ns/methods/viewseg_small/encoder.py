@@ -48,10 +48,10 @@ class Encoder(PyramidSegmenter):
 
     def forward(self, images: Float[Tensor, "views 3 height width"]) -> Encoded:
         """Features of images in 0..1."""
-        half, quarter = self._maps(images)
+        half, quarter = self.maps(images)
         height, width = quarter.shape[-2:]
         geometry = self.geometry(padded(quarter, self.geometry.divisor))[0][..., :height, :width]
         depth, std = self.depth(geometry).unbind(dim=1)
         field = self.field(torch.cat([quarter, geometry], dim=1))
-        logits = self._logits(half, quarter)
+        logits = self.logits_of(half, quarter)
         return Encoded(images, half, quarter, logits, depth + _USUAL_LOG_DEPTH, std + _USUAL_LOG_STD, field)

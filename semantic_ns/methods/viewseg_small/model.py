@@ -25,6 +25,9 @@ class ViewsegSmallModelConfig(SmallRoomsConfig):
     """Weights of the losses."""
     use_directions: bool = True
     """Tell the field from where a point is looked at."""
+    levels_cameras: bool | None = None
+    """Estimate from each source image which way is up, and turn its camera until that is the z axis of the world. By
+    default a model that is trained with --pipeline.datamanager.train-camera-noise does."""
     source_rays: int = 256
     """Number of random rays of a source view in a training step."""
 
@@ -41,7 +44,13 @@ class ViewsegSmallModel(SmallRoomsModel):
 
     def _build_network(self) -> None:
         near, far = self.range_m
-        sizes = Sizes(self.config.encoder, uses_directions=self.config.use_directions, near=near, far=far)
+        sizes = Sizes(
+            self.config.encoder,
+            uses_directions=self.config.use_directions,
+            levels_cameras=bool(self.config.levels_cameras),
+            near=near,
+            far=far,
+        )
         self.network = ViewsegSmallNetwork(self.taxonomy.num_classes, sizes)
         self._load_pretrained()
 
@@ -72,7 +81,7 @@ class ViewsegSmallModel(SmallRoomsModel):
         logits = shown[0].flatten(1)
         seen = sample_images(plane.is_seen[:, None].float(), xy.expand(len(sources), -1, -1), mode="nearest")[:, 0] > 0
         at = reproject(sweep_matrices(sources.cameras, camera), xy, depth[0])
-        logits = self.with_source_labels(chosen, logits.mT, camera, xy, depth[0], seen & at.is_seen)
+        logits = self.with_source_labels(chosen, logits.mT, camera, xy, depth[0], seen & at.is_seen, sources.cameras)
         return RenderedImage(
             rgb.mT.unflatten(0, size),
             logits.unflatten(0, size),
@@ -87,4 +96,5 @@ class ViewsegSmallModel(SmallRoomsModel):
 
     def _sources(self, chosen: ChosenSources) -> Sources:
         encoded = Encoded.stack(self.kept_features(chosen, self.network.encoder))
-        return Sources(chosen.cameras.to(self.device), encoded, chosen.views.masks_of(chosen.frames, self.device))
+        masks = chosen.views.masks_of(chosen.frames, self.device)
+        return self.network.sources_of(encoded, chosen.cameras.to(self.device), masks)

@@ -22,6 +22,7 @@ from semantic_ns.methods.viewseg_small.rays import RaySamples, coarse_logs, furt
 from semantic_ns.methods.viewseg_small.sizes import Sizes
 from semantic_ns.multi_view.along_rays import closeness_of_views
 from semantic_ns.multi_view.convolutions import UNet, begin_at_0
+from semantic_ns.multi_view.levelling import UpNetwork, levelled
 
 _FLOOR = 1e-3
 """Least probability of a class that a source carries over: what it has never seen is not impossible."""
@@ -33,11 +34,19 @@ _FROM_HALF, _FROM_QUARTER = 16, 24
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """K sources of a target: their cameras and features, and which of their pixels are used (None: all)."""
+    """K sources of a target.
+
+    Attributes:
+        cameras: their cameras, levelled if the network does so.
+        encoded: features of their images.
+        masks: which of their pixels are used; None: all.
+        up: which way is up in their images, in the axes of each; None if the network does not ask.
+    """
 
     cameras: ViewCameras
     encoded: Encoded
     masks: Bool[Tensor, "views height width"] | None = None
+    up: Float[Tensor, "views 3"] | None = None
 
     def __len__(self) -> int:
         return len(self.cameras)
@@ -108,6 +117,7 @@ class ViewsegSmallNetwork(nn.Module):
         self.decoder = UNet(inputs, sizes.decoder_widths)
         self.heads = nn.Conv2d(sizes.decoder_widths[0], 4 + num_classes, 1)
         begin_at_0(self.heads)
+        self.up = UpNetwork(wide) if sizes.levels_cameras else None
 
     def sources(
         self,
@@ -116,7 +126,16 @@ class ViewsegSmallNetwork(nn.Module):
         masks: Bool[Tensor, "views height width"] | None = None,
     ) -> Sources:
         """Sources of a target from their images in 0..1; what masks leave out is seen by none of them."""
-        return Sources(cameras, self.encoder(images), masks)
+        return self.sources_of(self.encoder(images), cameras, masks)
+
+    def sources_of(
+        self, encoded: Encoded, cameras: ViewCameras, masks: Bool[Tensor, "views height width"] | None = None
+    ) -> Sources:
+        """Sources of a target from the features of their images; their cameras are levelled if the network does so."""
+        if self.up is None:
+            return Sources(cameras, encoded, masks)
+        up = self.up(encoded.quarter, cameras)
+        return Sources(levelled(cameras, up.detach()), encoded, masks, up)
 
     def render_rays(
         self,

@@ -21,6 +21,7 @@ class Sizes:
         num_fine: further samples where the first ones are opaque.
         decoder_widths: channels of the decoder in the image plane of the target, at 1/2, 1/4, ... of the resolution.
         uses_directions: whether the field knows from where it is looked at.
+        levels_cameras: whether it estimates which way is up in each source, and turns its camera accordingly.
         near: depth of the first sample in metres.
         far: depth of the last sample in metres.
     """
@@ -36,5 +37,6 @@ class Sizes:
     num_fine: int = 12
     decoder_widths: tuple[int, ...] = (32, 64, 96)
     uses_directions: bool = True
+    levels_cameras: bool = False
     near: float = 0.3
     far: float = 8.0

@@ -7,12 +7,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from semantic_ns.geometry.views import ViewCameras, are_used, pixel_centres
+from semantic_ns.geometry.views import ViewCameras, are_used, pixel_centres, stack_views
 from semantic_ns.many_scenes.samples import Frames, TargetSample
 from semantic_ns.methods.class_teacher import ClassTeacher
 from semantic_ns.methods.viewseg_small.encoder import Encoded
 from semantic_ns.methods.viewseg_small.network import FieldRays, Sources, TargetPlane, ViewsegSmallNetwork
 from semantic_ns.methods.viewseg_small.rays import log_step
+from semantic_ns.multi_view.levelling import up_loss
 from semantic_ns.multi_view.supervised_losses import class_loss, image_color_loss, log_depth_loss, masked_mse
 
 _DOUBT = 0.05
@@ -35,6 +36,8 @@ class SmallLossWeights:
     distillation: float = 1.0
     """With weights to begin with: divergence of the classes that the encoder gives an image from those that it gave at
     first, where no label says what a pixel is (Li and Hoiem 2016)."""
+    up: float = 2.0
+    """Where cameras are levelled: squared angle, in radians, between what is up in an image and what is estimated."""
     depth: float = 1.0
     """With true depth: smooth L1 of log depth, of the target, of its rays and of what single images are guessed."""
     samples: float = 0.3
@@ -82,7 +85,7 @@ def predict(
     planes = [network.plane(seen, cameras[n : n + 1], size, generator) for n in range(len(cameras))]
     number = int(torch.randint(len(seen), (), generator=generator))
     xy = torch.rand((num_source_rays, 2), generator=generator).to(sources.images)
-    rays = network.render_rays(seen, sources.cameras[number : number + 1], xy, generator)
+    rays = network.render_rays(seen, seen.cameras[number : number + 1], xy, generator)
     return Prediction(seen, planes, rays, number, xy)
 
 
@@ -108,10 +111,15 @@ def prediction_losses(
     encoded = predicted.sources.encoded
     learns_classes = bool((frames.labels >= 0).any() or (truth.labels >= 0).any())
     losses: dict[str, Tensor] = {}
-    by_itself = encoded.logits
-    if learns_classes:
-        # The images of the targets train what the encoder says of an image by itself, and nothing else.
-        by_itself = torch.cat([by_itself, network.encoder.segment(truth.images)])
+    by_itself, up = encoded.logits, predicted.sources.up
+    # The images of the targets train what the network says of an image by itself, and nothing else.
+    maps = network.encoder.maps(truth.images) if learns_classes or up is not None else None
+    if maps is not None and up is not None and network.up is not None:
+        # Cameras of the sources may be wrong, but to neither side more than to the other.
+        up = torch.cat([up, network.up(maps[1], truth.cameras)])
+        losses["up_loss"] = weights.up * up_loss(up, stack_views([frames.cameras, truth.cameras]))
+    if maps is not None and learns_classes:
+        by_itself = torch.cat([by_itself, network.encoder.logits_of(*maps)])
         labels = _nearest(torch.cat([frames.labels, truth.labels]), by_itself.shape[-2:])
         own = labels[len(frames.images) :]
         losses["source_semantic_loss"] = weights.source_semantic * image_class_loss(by_itself, labels, class_weights)
