@@ -39,8 +39,9 @@ from semantic_ns.surface.sweep import swept_pixels
 
 CONSOLE = Console(soft_wrap=True, highlight=False)
 View = Literal["random", "ranked", "all", "regions"]
-"""Whether the person looks for a wrong region in one frame at a time, at random or the first in the session's ranks
-with something wrong, or in all frames, or answers the regions that the session suggests."""
+"""Whether the person looks for a wrong region in one frame at a time, at random or, after a first one at random, the
+first in the session's ranks with something wrong; or in all frames, or answers the regions that the session suggests.
+"""
 STRIDE = 2
 LARGEST_DAB = 6.0
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9)
@@ -235,7 +236,7 @@ def _next_mark(person: Person, session: LabelSession, rng: np.random.Generator) 
     if person.view == "regions":
         return person.next_answer(session) or (None, False)
     order = rng.permutation(len(person.truth)).tolist()
-    if person.view == "ranked":
+    if person.view == "ranked" and session.revision > 0:
         order = [rank.frame for rank in session.ranked_frames()]
     return person.next_mark(lambda frame: session.labels(frame)[::STRIDE, ::STRIDE], order), False
 

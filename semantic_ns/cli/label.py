@@ -345,7 +345,8 @@ def entrypoint() -> None:
         status = 0
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
-    except KeyboardInterrupt:  # before the page was served; what was trained goes on at the next start
+    except KeyboardInterrupt:  # before the page was served, and not while a surface is trained
+        print("Ended by Ctrl+C before there was a page to label in; start again to go on.", file=sys.stderr)
         status = 128 + signal.SIGINT
     end_process(status)
 

@@ -118,7 +118,7 @@ class ColumnFile:
                 return
             with replacing(self._path) as temporary, temporary.open("wb") as file:
                 for place in kept:
-                    file.write(records[place].tobytes())
+                    file.write(records[place : place + 1].view(np.uint8).data)
             self._count = len(kept)
             self._records = np.memmap(self._path, self._record, "r", shape=(self._count,)) if kept else records[:0]
             self._places = {key.tobytes(): place for place, key in enumerate(self._records["key"])}

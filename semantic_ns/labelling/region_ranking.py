@@ -12,18 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int32
 from numpy import ndarray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from semantic_ns.labelling.owner_map import OwnerMap
 from semantic_ns.labelling.painting import NOBODY
-from semantic_ns.labelling.ranking import UNSURE
+from semantic_ns.labelling.ranking import UNSURE, connected_by, joined_edges
 from semantic_ns.labelling.spreading import REACHED, SpreadLabels
 from semantic_ns.labelling.surface import LabelSurface
 
 NUM_RANKED = 24
-_LIKE = 0.3
-"""Weight from which on an edge joins two voxels to one region; that between voxels that look the same is 1."""
 _MOST_PIXELS = 1_500_000
 """Pixels of all frames together that are looked at."""
 _MOSTLY = 0.5
@@ -80,8 +76,7 @@ class SurfaceRegions:
     def __init__(self, surface: LabelSurface) -> None:
         graph = surface.graph
         self._num_voxels = graph.num_nodes
-        is_joined = (graph.neighbours > np.arange(self._num_voxels)[:, None]) & (graph.weights >= _LIKE)
-        self._first, self._second = np.nonzero(is_joined)[0], graph.neighbours[is_joined]
+        self._first, self._second = joined_edges(graph)
         step = max(1, int(np.ceil((surface.pixel_voxels.size / _MOST_PIXELS) ** 0.5)))
         self._spacing = step * surface.stride
         self._voxels = np.ascontiguousarray(surface.pixel_voxels[:, ::step, ::step])
@@ -123,8 +118,7 @@ class SurfaceRegions:
         is_open = (shown.confidence < UNSURE) | shown.contradicted
         first, second = self._first, self._second
         is_kept = is_open[first] & is_open[second] & (shown.labels[first] == shown.labels[second])
-        edges = np.ones(int(is_kept.sum()), np.bool_), (first[is_kept], second[is_kept])
-        _, numbers = connected_components(coo_array(edges, shape=(self._num_voxels,) * 2), directed=False)
+        numbers = connected_by(first[is_kept], second[is_kept], self._num_voxels)
         return np.where(is_open, numbers, -1).astype(np.int32)
 
     def _places(

@@ -1,6 +1,7 @@
 """Where to look next in a session: frames, and regions of the surface with the class that is guessed."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -36,10 +37,9 @@ class Suggestions:
         """All frames, first those most worth looking at."""
         with self._lock:
             shown, surface, state = self._spread(), self._spreader.surface, self._state.frozen()
-        # Marks are taken meanwhile.
-        return rank_frames(
-            surface.pixel_voxels, shown, lambda *pixels: state.painted_at(*pixels) != NOTHING, surface.stride
-        )
+        # Marks are taken meanwhile. Of one action on a frame several parts may be in force, which are one look.
+        num_marks = Counter(frame for frame, _ in {(one.frame, one.revision) for one in state.painting.marks.values()})
+        return rank_frames(surface, shown, lambda *pixels: state.painted_at(*pixels) != NOTHING, num_marks)
 
     def ranked_regions(self) -> list[RegionRank]:
         """Regions of the surface that are not sure, first those most worth looking at; see `SurfaceRegions`."""

@@ -21,7 +21,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.locking import locked_folder
 from semantic_ns.io.text import read_json
-from semantic_ns.io.writing import write_json
+from semantic_ns.io.writing import write_json, write_text
 from semantic_ns.viewer.view_requests import VARIABLE
 
 CONFIG = "config.yml"
@@ -38,6 +38,8 @@ _STEP = re.compile(r"\W*([0-9]+) \(([0-9.]+)%\)")
 _TENTHS = 10
 _SAVED_STEPS = 250
 _NUM_LAST_LINES = 15
+_PATIENCE_S = 10.0
+"""Time in which a training that is asked to end keeps its last step; a first step may compile kernels for longer."""
 
 
 def surface_run(
@@ -108,9 +110,9 @@ def _train_in_child(
         # No exception: one that is raised while the child is made would leave it behind.
         signals.append(number)
         for child in children:
-            child.terminate()
+            _end(child)
 
-    with _handling_sigterm(pass_on), subprocess.Popen(
+    with _handling_signals(pass_on), subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf8", errors="replace",
         pass_fds=inherited, env=environment,
     ) as process:  # fmt: skip
@@ -118,15 +120,16 @@ def _train_in_child(
         children.append(process)
         try:
             if signals:
-                process.terminate()
+                _end(process)
             with (folder / _LOG).open("w", encoding="utf8") as log:
                 for line in _progress(process.stdout, on_step):
                     log.write(line)
                     lines = [*lines[1 - _NUM_LAST_LINES :], line]
         except BaseException:
-            process.terminate()
+            _end(process)
             raise
     if signals:
+        announce("labelling", _how_far(folder))
         raise SystemExit(128 + signals[0])
     if process.returncode != 0 or not _is_finished(folder, max_seconds):
         raise SceneError(_failure(lines, folder / _LOG))
@@ -137,17 +140,37 @@ def _train_in_child(
         )
 
 
+def _end(process: "subprocess.Popen[str]") -> None:
+    """Ask a training to keep its last step and end; in the middle of a long step, it has some seconds."""
+    process.terminate()
+    patience = threading.Timer(_PATIENCE_S, process.kill)
+    patience.daemon = True
+    patience.start()
+
+
+def _how_far(folder: Path) -> str:
+    newest = _newest(folder)
+    if newest is None:
+        return "the training of the surface was ended before a step was kept; the next start begins anew"
+    return f"the training of the surface was ended; the next start goes on after {(step_of(newest) or 0) + 1} steps"
+
+
 @contextmanager
-def _handling_sigterm(handler: Callable[[int, object], None]) -> Iterator[None]:
-    """Have a handler for SIGTERM meanwhile, where there can be one."""
+def _handling_signals(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Have a handler for SIGTERM and Ctrl+C meanwhile, where there can be one.
+
+    Ctrl+C, too: as an exception, it would end this process before its child, for which `Popen` then hardly waits.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, handler)
+    heard = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, of_before in before.items():
+            signal.signal(number, of_before)
 
 
 def _progress(lines: Iterable[str], on_step: Callable[[int, float], None]) -> Iterator[str]:
@@ -309,7 +332,7 @@ def train(scene: Path, folder: Path, max_seconds: float | None = None) -> None:
         main(config)
         newest = _newest(folder)
     has_all = newest is not None and (step_of(newest) or 0) + 1 >= config.max_num_iterations
-    (folder / _FINISHED).write_text("" if has_all or max_seconds is None else str(max_seconds), "utf8")
+    write_text(folder / _FINISHED, "" if has_all or max_seconds is None else str(max_seconds))
 
 
 if __name__ == "__main__":

@@ -146,7 +146,10 @@ def test_one_key_answers_with_what_is_painted(
         page.page.value("snsLabel.questions.goToUnit(snsLabel.questions.open[1]), 0")
         page.page.wait_until("document.getElementById('answer-guess').textContent.startsWith('All shown')")
         page.stroke((5.0, 5.0))
-        page.page.value("document.getElementById('answer-painted').click()")
+        # It is for good, so that no undo behind it is meant for it.
+        assert page.page.value(
+            "document.getElementById('answer-painted').click(), snsLabel.store.queue.at(-1).isForGood"
+        )
         page.wait_until_saved()
         page.page.wait_until("document.getElementById('question-count').textContent.startsWith('2 of 3')")
     first, second = asked.oracle.answers(asked.pending, 1)

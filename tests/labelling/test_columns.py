@@ -1,5 +1,6 @@
 """Columns that are kept give the bits of columns that are computed, and what is damaged is computed."""
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -223,3 +224,22 @@ def test_what_is_dropped_is_computed_again_and_what_is_kept_is_not(
     assert are_equal(solved(surface, file)[1], fresh)
     assert num_solved == [6 + 6 - len(used)]
     assert file.stat().st_size == 6 * record
+
+
+def test_what_is_kept_is_written_from_the_file_without_a_copy_of_a_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "_MOST_SPARE", 0)
+    num_voxels = 200_000
+    file = ColumnFile(tmp_path / "columns_a.bin", 1, 2, num_voxels)
+    voxels = [np.array([number], np.int32) for number in range(4)]
+    for number, of_column in enumerate(voxels):
+        values = np.full(num_voxels, number, np.float32), np.full(num_voxels, number, np.uint8)
+        file.put(of_column, Column(np.zeros(1), np.zeros(2), *values))
+    tracemalloc.start()
+    file.keep([voxels[1], voxels[3]])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < num_voxels
+    found = [file.get(of_column) for of_column in voxels]
+    assert [None if one is None else one.nearness[-1] for one in found] == [None, 1, None, 3]

@@ -216,16 +216,36 @@ def test_an_undo_behind_a_mark_that_is_refused_takes_back_nothing_else(page: Lab
     assert page.text("toasts") == "Expected another mark."
 
 
-def test_an_undo_behind_a_deletion_that_is_refused_takes_back_nothing_else(
-    page: LabelPage, session: SmallSession
+REFUSED = {  # of a session without questions and imported labels
+    "deletion": "'/api/classes', {action: 'delete', with_marks: false}",
+    "answer with a class": "'/api/answer', {question: 'q', unit: 1, class_id: 1}",
+    "answer with what is painted": "'/api/answer', {question: 'q', unit: 1, painted: true}",
+    "answer of a frame": "'/api/answer', {question: 'q', unit: 1}, 0, {isForGood: true}",
+    "switch of imported labels": "'/api/import', {is_on: false}",
+}
+
+
+@pytest.mark.parametrize("refused", REFUSED)
+def test_an_undo_behind_an_action_that_is_refused_takes_back_nothing_else(
+    page: LabelPage, session: SmallSession, refused: str
 ) -> None:
     page.keys("3")
     page.stroke(ON_SOFA)
     page.wait_until_saved()
+    page.page.value(f"snsLabel.store.act({REFUSED[refused]}), snsLabel.store.act('/api/undo', {{}}), 0")
+    page.wait_until_saved()
+    page.page.wait_until("document.querySelector('.toast.error')")
+    assert marked_classes(session) == [SOFA]
+    assert page.text("toasts").count("Expected") == 1
+
+
+def test_an_undo_after_the_answer_of_a_frame_is_not_meant_for_that(page: LabelPage, session: SmallSession) -> None:
+    page.keys("3")
+    page.stroke(ON_SOFA)
+    page.wait_until_saved()
     with session.lock:
-        session.failure = SceneError("Expected a class that is not locked to delete.")
-        page.page.value("snsLabel.store.act('/api/classes', {action: 'delete', id: 4, with_marks: false}), 0")
-        page.page.value("snsLabel.store.act('/api/undo', {}), 0")
+        session.failure = SceneError("Expected another mark.")
+        page.stroke(ON_FLOOR)
+        page.page.value(f"snsLabel.store.act({REFUSED['answer of a frame']}), snsLabel.store.act('/api/undo', {{}}), 0")
     page.wait_until_saved()
     assert marked_classes(session) == [SOFA]
-    assert page.text("toasts") == "Expected a class that is not locked to delete."

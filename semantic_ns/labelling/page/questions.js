@@ -169,7 +169,8 @@ export class Questions {
   send(said) {
     const { question, unit } = this.current;
     this.sent.add(keyOf(this.current));
-    this.store.act("/api/answer", { question: question.name, run: question.run, unit: unit.number, ...said }, performance.now());
+    const body = { question: question.name, run: question.run, unit: unit.number, ...said };
+    this.store.act("/api/answer", body, performance.now(), question.is_of_frame ? { isForGood: true } : {});
     this.next();
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.load(), REST_MS);

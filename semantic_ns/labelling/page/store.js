@@ -173,7 +173,7 @@ export class Store extends EventTarget {
     return found;
   }
 
-  act(path, body, made = 0) {
+  act(path, body, made = 0, kept = {}) {
     if (path === "/api/undo") {
       if (!body.revision && this.takeBackUnsent()) return null;
       this.takenBack.push(null);
@@ -183,7 +183,7 @@ export class Store extends EventTarget {
     } else {
       this.takenBack = []; // as the server does
     }
-    const item = { client: this.client, sequence: nextSequence(), path, body, made };
+    const item = { client: this.client, sequence: nextSequence(), path, body, made, ...kept };
     if (body.mark) item.photo = this.state.frames[body.mark.frame];
     if (body.view) item.cameras = this.state.cameras;
     return this.push(item);
@@ -240,7 +240,7 @@ export class Store extends EventTarget {
         else this.emit(item.path === "/api/undo" ? "undo-refused" : "error", error.message);
       }
       turn = 0;
-      if (!answer && isTakenBack(item)) this.dropUndoOf(item);
+      if (!answer && !isUndo(item)) this.dropUndoOf(item);
       if (answer?.added !== undefined) this.added.set(addedId(item), answer.added);
       this.finish(item);
       this.recover();
@@ -257,7 +257,7 @@ export class Store extends EventTarget {
     let depth = 0;
     for (const later of this.queue.slice(1).filter(({ client }) => client === item.client)) {
       if (later.path === "/api/redo") return;
-      if (later.path !== "/api/undo") depth++;
+      if (!isUndo(later)) depth += isTakenBack(later) ? 1 : 0;
       else if (!later.body.revision && depth-- === 0) {
         this.queue.splice(this.queue.indexOf(later), 1);
         this.takenBack.splice(this.takenBack.indexOf(null) >>> 0, 1);
@@ -403,9 +403,13 @@ export class Store extends EventTarget {
   }
 }
 
-// Whether undo takes it back: a mark, also one that answers a unit, and a change of the classes.
-function isTakenBack({ path, body }) {
-  return ["/api/marks", "/api/classes"].includes(path) || (path === "/api/answer" && "class_id" in body);
+function isUndo({ path }) {
+  return path === "/api/undo" || path === "/api/redo";
+}
+
+// Whether undo takes it back, once the server has it: all but the answer about a whole frame, which is for good.
+function isTakenBack(item) {
+  return !isUndo(item) && !item.isForGood;
 }
 
 function marksOf(count) {
