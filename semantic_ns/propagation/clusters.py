@@ -1,9 +1,10 @@
 """Voxels of like colour and direction in one neighbourhood, touching or not."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int32, UInt32
 from numpy import ndarray
 
 from semantic_ns.propagation.surface_graph import SurfaceGraph
@@ -29,6 +30,12 @@ class Clusters:
 
     numbers: Int32[ndarray, "divisions nodes"]
     sizes: Float32[ndarray, "divisions clusters"]
+
+    @cached_property
+    def rows(self) -> UInt32[ndarray, "nodes divisions"]:
+        """The cluster of each voxel in each division, counted through all divisions."""
+        first = np.arange(len(self.numbers))[:, None] * self.sizes.shape[1]
+        return np.ascontiguousarray((self.numbers + first).T.astype(np.uint32))
 
 
 def find_clusters(graph: SurfaceGraph) -> Clusters:

@@ -9,6 +9,7 @@ from numpy import ndarray
 from semantic_ns.propagation import posterior_numba as kernels
 from semantic_ns.propagation.clusters import Clusters, find_clusters
 from semantic_ns.propagation.config import ALL_PARTS, SpreadingConfig
+from semantic_ns.propagation.conjugate_gradients import LinearSystem, solve
 from semantic_ns.propagation.surface_graph import SurfaceGraph
 
 _PRIOR_PAIRS = 500
@@ -27,6 +28,9 @@ _VOTE_STRENGTH = 1.0
 """Weight of one vote, over its variance, beside an edge between voxels that look the same."""
 _HOLD = np.float32(1e3)
 """What holds a voxel with a label at 1, beside an edge between voxels that look the same."""
+_MAX_ITERATIONS, _TOLERANCE = 120, 3e-3
+_LEAK = 1e-9
+"""On the diagonal, so that a surface without votes has a solution, which is 0."""
 _REACH_ITERATIONS = 200
 LEAST_COUPLING = 0.003
 """Weight that couples a voxel to an appearance cluster where hardly any voxel has a vote."""
@@ -119,8 +123,8 @@ def vote_strength(eta: float) -> float:
 def solve_posterior(
     graph: SurfaceGraph,
     votes: Float32[ndarray, "nodes classes"],
-    max_iterations: int = 120,
-    tolerance: float = 3e-3,
+    max_iterations: int = _MAX_ITERATIONS,
+    tolerance: float = _TOLERANCE,
     spreading: SpreadingConfig = ALL_PARTS,
     prior: Float32[ndarray, "nodes classes"] | None = None,
     clusters: Clusters | None = None,
@@ -148,20 +152,48 @@ def solve_posterior(
         prior: class probabilities of voxels by how they look, zero rows where nothing is known; see `appearance`.
         clusters: those of the graph, where they are known, see `find_clusters`.
     """
+    system, target, eta = system_of_votes(graph, votes, spreading, prior, clusters)
+    return distributions_of(solve(system, target, max_iterations, tolerance), eta)
+
+
+def system_of_votes(
+    graph: SurfaceGraph,
+    votes: Float32[ndarray, "nodes classes"],
+    spreading: SpreadingConfig = ALL_PARTS,
+    prior: Float32[ndarray, "nodes classes"] | None = None,
+    clusters: Clusters | None = None,
+) -> tuple[LinearSystem, Float32[ndarray, "nodes classes"], float]:
+    """The matrix and the right-hand sides of `solve_posterior`, and the noise rate."""
     num_classes = votes.shape[1]
     eta = noise_rate(votes) if spreading.noise else LEAST_NOISE
     counts = votes.sum(axis=1)
     strength = np.float32(vote_strength(eta))
     clusters = (clusters or find_clusters(graph)) if spreading.clusters else _no_clusters(graph)
     coupling = coupling_weight(votes)
-    diagonal = graph.weights.sum(axis=1) + strength * np.float32(1 - eta) * counts
-    diagonal += np.float32(coupling * len(clusters.numbers) + 1e-9)
+    held = strength * np.float32(1 - eta) * counts
+    diagonal = graph.weights.sum(axis=1) + held
+    diagonal += np.float32(coupling * len(clusters.numbers) + _LEAK)
+    held += np.float32(_LEAK)
     target = strength * (votes - np.float32(eta / num_classes) * counts[:, None])
     if prior is not None:
         weight = np.float32(prior_weight(votes))
         target += weight * prior
         diagonal += weight * prior.sum(axis=1)
-    solution = _conjugate_gradients(_System(graph, clusters, coupling, diagonal), target, max_iterations, tolerance)
+        held += weight * prior.sum(axis=1)
+    return LinearSystem(graph.edges, clusters, coupling, diagonal, held), target, eta
+
+
+def solution_of_votes(
+    graph: SurfaceGraph, votes: Float32[ndarray, "nodes classes"], clusters: Clusters
+) -> tuple[LabelPosterior, Float32[ndarray, "nodes classes"]]:
+    """What `solve_posterior` finds, and the solution that it is nearest to."""
+    system, target, eta = system_of_votes(graph, votes, clusters=clusters)
+    solution = solve(system, target, _MAX_ITERATIONS, _TOLERANCE)
+    return distributions_of(solution, eta), solution
+
+
+def distributions_of(solution: Float32[ndarray, "nodes classes"], eta: float) -> LabelPosterior:
+    """The distributions nearest to a solution of `system_of_votes`, all zero where it is."""
     total = solution.sum(axis=1, keepdims=True)
     reached = total > 1e-6
     return LabelPosterior(np.where(reached, onto_simplex(solution / np.maximum(total, 1e-6)), 0), eta)
@@ -183,9 +215,8 @@ def label_reachability(
     """
     target = np.where(has_label, _HOLD, np.float32(0))[:, None]
     diagonal = graph.weights.sum(axis=1) + target[:, 0] + np.float32(leak)
-    solution = _conjugate_gradients(
-        _System(graph, _no_clusters(graph), 0.0, diagonal), target, _REACH_ITERATIONS, tolerance
-    )
+    system = LinearSystem(graph.edges, _no_clusters(graph), 0.0, diagonal, target[:, 0] + np.float32(leak))
+    solution = solve(system, target, _REACH_ITERATIONS, tolerance)
     return np.where(has_label, np.float32(1), np.clip(solution[:, 0], 0, 1))
 
 
@@ -199,52 +230,6 @@ def onto_simplex(x: Float32[ndarray, "rows classes"]) -> Float32[ndarray, "rows 
     Held, Wolfe and Crowder (1974). What noise scatters over many classes about zero is dropped, where cutting at zero
     would keep the upper half of it.
     """
-    descending = -np.sort(-x, axis=1)
-    excess = np.cumsum(descending, axis=1, dtype=np.float64) - 1
-    taus = excess / np.arange(1, x.shape[1] + 1)
-    support = (descending > taus).sum(axis=1)
-    tau = np.take_along_axis(taus, support[:, None] - 1, axis=1)
-    return np.maximum(x - tau, 0).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class _System:
-    """The matrix D - W - f sum_d P_d diag(1 / sizes) P_d^T, with P_d [M, clusters] the membership in division d."""
-
-    graph: SurfaceGraph
-    clusters: Clusters
-    coupling: float
-    diagonal: Float32[ndarray, "nodes"]
-
-    def times(
-        self, x: Float32[ndarray, "nodes classes"], product: Float32[ndarray, "nodes classes"], partial: ndarray
-    ) -> None:
-        """Fill `product`, and `partial` [blocks, C] with sums over blocks of rows of x times it."""
-        means = np.zeros((*self.clusters.sizes.shape, x.shape[1]), np.float32)
-        kernels.cluster_means(self.clusters.numbers, self.clusters.sizes, x, means)
-        kernels.multiply(
-            self.graph.neighbours, self.graph.weights, self.diagonal, self.clusters.numbers, means,
-            np.float32(self.coupling), x, product, partial,
-        )  # fmt: skip
-
-
-def _conjugate_gradients(
-    system: _System, target: Float32[ndarray, "nodes classes"], max_iterations: int, tolerance: float
-) -> Float32[ndarray, "nodes classes"]:
-    """Solve A x = b for each column."""
-    diagonal = system.diagonal
-    x, residual = np.zeros_like(target), target.copy()
-    direction, product = target / diagonal[:, None], np.empty_like(target)
-    partial = np.empty((kernels.number_of_blocks(len(target)), target.shape[1]))
-    squared = (residual * residual / diagonal[:, None]).sum(axis=0, dtype=np.float64)
-    enough = tolerance**2 * squared
-    for _ in range(max_iterations):
-        if (squared <= enough).all():
-            break
-        system.times(direction, product, partial)
-        step = squared / np.maximum(partial.sum(axis=0), 1e-30)
-        kernels.advance(x, residual, direction, product, diagonal, step.astype(np.float32), partial)
-        before, squared = squared, partial.sum(axis=0)
-        ratio = squared / np.maximum(before, 1e-30)
-        kernels.turn(direction, residual, diagonal, ratio.astype(np.float32))
-    return x
+    found = np.empty_like(x)
+    kernels.onto_simplex(x, found)
+    return found

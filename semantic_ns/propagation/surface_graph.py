@@ -1,9 +1,11 @@
 """A scene's surface as a graph: voxels that camera rays end in, joined where they touch and look alike."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int32, UInt32
 from numpy import ndarray
 
 from semantic_ns.propagation import surface_graph_numba as kernels
@@ -32,6 +34,20 @@ class SurfacePoints:
     normals: Float32[ndarray, "points 3"]
 
 
+class Edges(NamedTuple):
+    """The edges of a graph, row by row, each from either side.
+
+    Attributes:
+        starts: place of the first edge of each voxel and, at the end, the number of edges.
+        others: the voxel at the other end of each edge, in the order of `Voxels.neighbours`.
+        weights: their weights, above 0.
+    """
+
+    starts: UInt32[ndarray, "nodes_and_one"]
+    others: UInt32[ndarray, "edges"]
+    weights: Float32[ndarray, "edges"]
+
+
 @dataclass(frozen=True)
 class SurfaceGraph:
     """Occupied voxels of a grid over the unit cube, and the edges between those that touch.
@@ -54,6 +70,14 @@ class SurfaceGraph:
     def num_nodes(self) -> int:
         """Number of voxels M."""
         return len(self.voxels)
+
+    @cached_property
+    def edges(self) -> Edges:
+        """The edges alone, through which one gets faster than through all neighbours."""
+        is_edge = self.weights > 0
+        starts = np.zeros(self.num_nodes + 1, np.uint32)
+        np.cumsum(is_edge.sum(axis=1), out=starts[1:])
+        return Edges(starts, self.neighbours[is_edge].astype(np.uint32), self.weights[is_edge])
 
     @property
     def resolution(self) -> int:

@@ -40,8 +40,10 @@ class _Scene:
 class ClassUpdates:
     """Classes of one model's Gaussians, as often as they are asked for.
 
-    The result is to the bit that of :func:`class_probabilities` of :func:`gaussian_votes`, whatever came before. Of
-    Gaussians that are those of before, the voxels are found once, and only images are looked at whose labels changed.
+    The first result is to the bit that of :func:`class_probabilities` of :func:`gaussian_votes`. Of Gaussians that are
+    those of before, the voxels are found once, and only images are looked at whose labels changed. Where votes are
+    spread, the posterior of further labels begins at the one of before, see :class:`PosteriorUpdates`: it agrees with
+    the one that is computed anew as far as that is exact. Votes that are not spread are to the bit those of before.
     """
 
     def __init__(self) -> None:
@@ -81,7 +83,9 @@ class ClassUpdates:
             scene = self._scene = _Scene(copies, others, counter)
 
         def surface_of(of: Gaussians, of_colors: Tensor) -> GaussianSurface:
-            scene.surface = scene.surface or GaussianSurface.of(of, of_colors)
+            if scene.surface is None:
+                scene.surface = GaussianSurface.of(of, of_colors)
+                scene.surface.posterior.prepare()
             return scene.surface
 
         votes = scene.counter.count(labels)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -9,7 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from semantic_ns.propagation.clusters import Clusters, find_clusters
-from semantic_ns.propagation.posterior import noise_rate, solve_posterior
+from semantic_ns.propagation.posterior import noise_rate
+from semantic_ns.propagation.posterior_updates import PosteriorUpdates
 from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
 from semantic_ns.splatting.project import Gaussians
 from semantic_ns.splatting.votes import Votes
@@ -44,6 +46,16 @@ class GaussianSurface:
     clusters: Clusters
     nodes: Int[Tensor, "gaussians"]
 
+    @cached_property
+    def posterior(self) -> PosteriorUpdates:
+        """Solves for the classes of the voxels: each time from what it has found the time before."""
+        return PosteriorUpdates(self.graph, self.clusters)
+
+    def votes_of_voxels(self, counts: Float[Tensor, "gaussians classes"]) -> Float[Tensor, "voxels classes"]:
+        """The votes of the Gaussians of each voxel together."""
+        votes = torch.zeros(self.graph.num_nodes, counts.shape[1])
+        return votes.index_add_(0, self.nodes.clamp(min=0), counts * (self.nodes >= 0)[:, None])
+
     @classmethod
     def of(cls, gaussians: Gaussians, colors: Float[Tensor, "gaussians 3"]) -> "GaussianSurface":
         """Voxels of about 60 000 or, of fewer Gaussians, of three of them each."""
@@ -71,7 +83,8 @@ def class_probabilities(
 
     Dense clean votes stand as they are, and so do those of Gaussians far away from the others. The rest are added up
     over voxels, spread over the graph of those that touch, and weighed by how noisy they are, see
-    :func:`semantic_ns.propagation.posterior.solve_posterior`.
+    :func:`semantic_ns.propagation.posterior.solve_posterior`. Where `surface_of` gives voxels for which classes have
+    been asked before, they are solved from those, see :class:`PosteriorUpdates`.
 
     Args:
         gaussians: the Gaussians.
@@ -80,20 +93,19 @@ def class_probabilities(
         spreads: whether any votes are spread; without it all stand as they are.
         surface_of: gives their voxels, which are asked for only where votes are spread.
     """
-    own = votes.counts / votes.counts.sum(dim=1, keepdim=True).clamp(min=1e-6)
-    if not spreads:
-        return own
     # Of single Gaussians: voxels lie across the outlines of classes, where labels differ without being wrong.
-    if votes.labelled_share > _DENSE and noise_rate(votes.counts.round().numpy()) < _CLEAN_NOISE_RATE:
-        return own
+    if not spreads or (votes.labelled_share > _DENSE and noise_rate(votes.counts.round().numpy()) < _CLEAN_NOISE_RATE):
+        return _shares(votes.counts)
     surface = surface_of(gaussians, colors)
-    nodes = surface.nodes
-    of_nodes = torch.zeros(surface.graph.num_nodes, votes.counts.shape[1]).index_add(
-        0, nodes.clamp(min=0), votes.counts * (nodes >= 0)[:, None]
-    )
-    solved = solve_posterior(surface.graph, of_nodes.numpy(), clusters=surface.clusters)
-    posterior = without_traces(torch.from_numpy(solved.probabilities))
-    return torch.where((nodes >= 0)[:, None], posterior[nodes.clamp(min=0)], own)
+    solved = surface.posterior.solve(surface.votes_of_voxels(votes.counts).numpy())
+    found = without_traces(torch.from_numpy(solved.probabilities)).index_select(0, surface.nodes.clamp(min=0))
+    is_far = surface.nodes < 0
+    found[is_far] = _shares(votes.counts[is_far])
+    return found
+
+
+def _shares(counts: Float[Tensor, "gaussians classes"]) -> Float[Tensor, "gaussians classes"]:
+    return counts / counts.sum(dim=1, keepdim=True).clamp(min=1e-6)
 
 
 def are_near(means: Float[Tensor, "gaussians 3"]) -> Bool[Tensor, "gaussians"]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float32
 from numpy import ndarray
 
-from semantic_ns.propagation.clusters import Clusters, find_clusters
+from semantic_ns.propagation.clusters import find_clusters
 from semantic_ns.propagation.config import SpreadingConfig
 from semantic_ns.propagation.posterior import (
     count_votes,
@@ -23,46 +23,12 @@ from semantic_ns.propagation.posterior import (
 from semantic_ns.propagation.surface_graph import (
     COLOR_SLOPE,
     NORMAL_SLOPE,
-    SurfaceGraph,
-    SurfacePoints,
     build_surface_graph,
 )
 from semantic_ns.propagation.targets import PropagatedLabels, with_own_labels
 from semantic_ns.surface.maps import SurfaceMaps
+from support.dense_surface import cluster_laplacian, laplacian, random_points
 from support.voxel_cells import cells_of_keys
-
-
-def random_points(seed: int, count: int = 4000) -> SurfacePoints:
-    """Points on two planes of the unit cube that meet in an edge, each with a colour of its own and some noise."""
-    g = np.random.default_rng(seed)
-    plane = g.integers(0, 2, count)
-    uv = 0.1 + 0.5 * g.random((count, 2))
-    positions = np.where(plane[:, None] == 0, np.c_[uv, np.full(count, 0.1)], np.c_[np.full(count, 0.1), uv])
-    colors = np.where(plane[:, None] == 0, 0.2, 0.8) + 0.01 * g.standard_normal((count, 3))
-    normals = np.where(plane[:, None] == 0, np.array([0, 0, 1.0]), np.array([1.0, 0, 0]))
-    return SurfacePoints(*(x.astype(np.float32) for x in (positions, colors, normals)))
-
-
-def cluster_laplacian(clusters: Clusters) -> np.ndarray:
-    """Of sum over divisions of |x_v - mean of the cluster of v|^2, by definition."""
-    num_nodes = clusters.numbers.shape[1]
-    total = np.zeros((num_nodes, num_nodes))
-    for row in clusters.numbers:
-        same = row[:, None] == row[None]
-        away = np.eye(num_nodes) - same / same.sum(1, keepdims=True)
-        total += away.T @ away
-    return total
-
-
-def laplacian(graph: SurfaceGraph) -> np.ndarray:
-    """Dense D - W."""
-    result = np.zeros((graph.num_nodes, graph.num_nodes))
-    for i, e in itertools.product(range(graph.num_nodes), range(27)):
-        j = graph.neighbours[i, e]
-        if j >= 0:
-            result[i, j] -= graph.weights[i, e]
-            result[i, i] += graph.weights[i, e]
-    return result
 
 
 def test_voxels_are_those_that_points_lie_in_and_their_means_are_those_of_the_points() -> None:
@@ -175,6 +141,12 @@ def test_no_distribution_is_nearer_than_the_projection_onto_the_simplex() -> Non
         above = np.maximum(rows - tau[:, None], 0).sum(1) > 1
         low, high = np.where(above, tau, low), np.where(above, high, tau)
     assert np.allclose(found, np.maximum(rows - low[:, None], 0), atol=1e-5)
+    # And to the bit tau as the mean of the largest values, all of them sorted.
+    descending = -np.sort(-rows, axis=1)
+    taus = (np.cumsum(descending, axis=1, dtype=np.float64) - 1) / np.arange(1, 7)
+    support = (descending > taus).sum(axis=1)
+    tau = np.take_along_axis(taus, support[:, None] - 1, axis=1)
+    assert np.array_equal(found, np.maximum(rows - tau, 0).astype(np.float32))
     others = g.dirichlet(np.ones(6), 500)
     distance = ((rows - found) ** 2).sum(1)
     assert (((rows[:, None] - others) ** 2).sum(2) >= distance[:, None] - 1e-5).all()
