@@ -353,14 +353,17 @@ label.entrypoint()
 """
 
 
+INTERRUPTED = "Ended by Ctrl+C before there was a page to label in; start again to go on.\n"
+
+
 @pytest.mark.parametrize(
     ("what", "status", "said"),
     [
         ("thread", 0, "done"),
         ("thread error", 1, "Error: Expected something, found nothing.\n"),
-        ("thread interrupt", 130, ""),
+        ("thread interrupt", 130, INTERRUPTED),
         ("nothing else", 0, "donethe interpreter ends\n"),
-        ("interrupt", 130, "the interpreter ends\n"),
+        ("interrupt", 130, INTERRUPTED + "the interpreter ends\n"),
     ],
 )
 def test_the_command_ends_with_its_status_and_waits_for_no_thread(what: str, status: int, said: str) -> None:
