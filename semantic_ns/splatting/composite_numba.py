@@ -22,7 +22,7 @@ from numba import prange
 
 from semantic_ns.kernels.compilation import inlined_part, kernel, part
 from semantic_ns.kernels.exponential_numba import exp32
-from semantic_ns.splatting.tiles_numba import TILE
+from semantic_ns.splatting.tiles_numba import TILE, stride
 
 _LARGEST_ALPHA, _LEAST_ALPHA, _LEAST_LIGHT = np.float32(0.999), np.float32(1 / 255), np.float32(1e-4)
 _GEOMETRY = 6
@@ -108,7 +108,10 @@ def composite(first, members, at, conics, reach, opacities, features, image, lef
     """Fill ``image`` and ``left``."""
     height, width, channels = image.shape
     columns = (width + TILE - 1) // TILE
-    for tile in prange(len(first) - 1):
+    num = len(first) - 1
+    step = stride(num)
+    for place in prange(num):
+        tile = place * step % num
         y0, x0 = tile // columns * TILE, tile % columns * TILE
         rows, wide = min(TILE, height - y0), min(TILE, width - x0)
         light, is_live = np.ones((TILE, TILE), np.float32), _pixels_alive(rows, wide)
@@ -143,7 +146,10 @@ def composite_backward(  # noqa: C901  # one walk over pairs, rows and pixels
     """
     height, width, channels = image.shape
     columns = (width + TILE - 1) // TILE
-    for tile in prange(len(first) - 1):
+    num = len(first) - 1
+    step = stride(num)
+    for place in prange(num):
+        tile = place * step % num
         y0, x0 = tile // columns * TILE, tile % columns * TILE
         rows, wide = min(TILE, height - y0), min(TILE, width - x0)
         light, is_live = np.ones((TILE, TILE), np.float32), _pixels_alive(rows, wide)

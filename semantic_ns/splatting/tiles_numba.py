@@ -134,3 +134,16 @@ def list_tiles(order, at, reach, conics, width, height, first, members, tiles, g
         first[tile] = first[tile - 1]
     first[0] = 0
     return num
+
+
+@part
+@no_type_check
+def stride(count):
+    """A step through ``count`` tiles that meets each once and goes all over the image all the time.
+
+    Neighbours take as long as each other, and each thread has consecutive steps.
+    """
+    step = int(count * 0.618) | 1
+    while math.gcd(step, count) != 1:
+        step += 2
+    return step

@@ -9,6 +9,7 @@ from gsplat.cuda._torch_impl import _fully_fused_projection, _quat_scale_to_cova
 from semantic_ns.splatting.composite import Tiles
 from semantic_ns.splatting.project import Gaussians, project
 from semantic_ns.splatting.rasterize import rasterize
+from semantic_ns.splatting.tiles_numba import stride
 from support.fresh_process import run_python
 from support.random_gaussians import CAMERA, composited_pixel_by_pixel, in_doubles, random_gaussians
 
@@ -153,3 +154,14 @@ print(torch.equal(found[0][0], found[1][0]), torch.equal(found[0][1], found[1][1
 def test_neither_image_nor_gradients_depend_on_how_many_threads_draw() -> None:
     found = run_python(DRAWN_BY_THREADS, NUMBA_NUM_THREADS="2")
     assert found.stdout.split() == ["True", "True"], found.stderr
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 12, 255, 300, 301, 1024])
+def test_a_stride_meets_each_tile_once_and_no_half_of_the_way_keeps_to_a_part_of_the_image(count: int) -> None:
+    way = [place * stride(count) % count for place in range(count)]
+    assert sorted(way) == list(range(count))
+    if count > 100:
+        for half in (way[: count // 2], way[count // 2 :]):
+            for start in range(0, count, count // 10):
+                share = sum(start <= tile < start + count // 10 for tile in half) / (count // 10)
+                assert 0.3 < share < 0.7
