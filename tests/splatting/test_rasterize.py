@@ -160,8 +160,8 @@ def test_neither_image_nor_gradients_depend_on_how_many_threads_draw() -> None:
 def test_a_stride_meets_each_tile_once_and_no_half_of_the_way_keeps_to_a_part_of_the_image(count: int) -> None:
     way = [place * stride(count) % count for place in range(count)]
     assert sorted(way) == list(range(count))
-    if count > 100:
+    size = count // 10
+    if size >= 10:
         for half in (way[: count // 2], way[count // 2 :]):
-            for start in range(0, count, count // 10):
-                share = sum(start <= tile < start + count // 10 for tile in half) / (count // 10)
-                assert 0.3 < share < 0.7
+            for start in range(0, count - size + 1, size):
+                assert 0.3 * size < sum(start <= tile < start + size for tile in half) < 0.7 * size
