@@ -32,9 +32,10 @@ from semantic_ns.export.splat import (
     views_of,
 )
 from semantic_ns.labels.corruption import CorruptionConfig
-from semantic_ns.splatting.classes import class_probabilities
+from semantic_ns.splatting.classes import are_dense_and_clean, class_probabilities
 from semantic_ns.splatting.fit import View, fit
 from semantic_ns.splatting.fit_config import FitConfig
+from semantic_ns.splatting.likelihood import most_likely_classes
 from semantic_ns.splatting.rasterize import rasterize
 from semantic_ns.splatting.votes import gaussian_votes
 
@@ -76,9 +77,13 @@ def trial(config: AutoDataParserConfig, mode: str, seed: int, steps: int) -> dic
     octree_s, start = time.process_time() - start, time.process_time()
     gaussians, colors = fit(*begin, views, FitConfig(steps=steps, seed=seed))
     fit_s, start = time.process_time() - start, time.process_time()
-    votes = gaussian_votes(gaussians, [view.camera for view in views], labels, num_classes)
+    cameras = [view.camera for view in views]
+    votes = gaussian_votes(gaussians, cameras, labels, num_classes)
     votes_s, start = time.process_time() - start, time.process_time()
-    splat = Splat(gaussians, colors, class_probabilities(gaussians, colors, votes))
+    classes = class_probabilities(gaussians, colors, votes)
+    if are_dense_and_clean(votes):
+        classes = most_likely_classes(gaussians, cameras, labels, classes)
+    splat = Splat(gaussians, colors, classes)
     spread_s = time.process_time() - start
     metres = float(scored.metadata["metres_per_unit"])
     found: dict[str, Any] = {

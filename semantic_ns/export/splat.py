@@ -22,7 +22,8 @@ from semantic_ns.geometry.world import world_from_scene
 from semantic_ns.io.writing import write_json
 from semantic_ns.labels.label_files import class_table
 from semantic_ns.labels.taxonomy import Taxonomy
-from semantic_ns.splatting.classes import are_classless, class_probabilities, labels_of
+from semantic_ns.splatting.class_updates import ClassUpdates
+from semantic_ns.splatting.classes import are_classless, labels_of
 from semantic_ns.splatting.fit import View, fit
 from semantic_ns.splatting.fit_config import FitConfig
 from semantic_ns.splatting.frame_memory import FrameMemory
@@ -31,7 +32,6 @@ from semantic_ns.splatting.octree import OctreeConfig, gaussians_of_points, quat
 from semantic_ns.splatting.ply import write_splat
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.rasterize import draw, fill_light
-from semantic_ns.splatting.votes import gaussian_votes
 
 _FINEST = 0.8
 """Side of the finest leaves over the median side that a pixel has at its depth."""
@@ -245,8 +245,8 @@ def make_splat(
         )
     begin = first_gaussians(views, labels if are_outlined(labels) else None)
     gaussians, colors = fit(*begin, views, config, after_step)
-    votes = gaussian_votes(gaussians, [view.camera for view in views], labels, num_classes)
-    return Splat(gaussians, colors, class_probabilities(gaussians, colors, votes))
+    cameras = [view.camera for view in views]
+    return Splat(gaussians, colors, ClassUpdates().update(gaussians, colors, cameras, labels, num_classes))
 
 
 @torch.no_grad()

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from semantic_ns.splatting.classes import GaussianSurface, class_probabilities
+from semantic_ns.splatting.classes import GaussianSurface, are_dense_and_clean, class_probabilities
+from semantic_ns.splatting.likelihood import most_likely_classes
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.votes import VoteCounter
 
@@ -40,10 +41,11 @@ class _Scene:
 class ClassUpdates:
     """Classes of one model's Gaussians, as often as they are asked for.
 
-    The first result is to the bit that of :func:`class_probabilities` of :func:`gaussian_votes`. Of Gaussians that are
-    those of before, the voxels are found once, and only images are looked at whose labels changed. Where votes are
-    spread, the posterior of further labels begins at the one of before, see :class:`PosteriorUpdates`: it agrees with
-    the one that is computed anew as far as that is exact. Votes that are not spread are to the bit those of before.
+    The first result is to the bit that of :func:`class_probabilities` of :func:`gaussian_votes`, and where these votes
+    are dense and clean, what :func:`most_likely_classes` makes of it. Of Gaussians that are those of before, the voxels
+    are found once, and votes are counted only in images whose labels changed. Where votes are spread, the posterior of
+    further labels begins at the one of before, see :class:`PosteriorUpdates`: it agrees with the one that is computed
+    anew as far as that is exact. Votes that are not spread are to the bit those of before.
     """
 
     def __init__(self) -> None:
@@ -89,4 +91,7 @@ class ClassUpdates:
             return scene.surface
 
         votes = scene.counter.count(labels)
-        return class_probabilities(gaussians, colors, votes, spreads, surface_of)
+        found = class_probabilities(gaussians, colors, votes, spreads, surface_of)
+        if not spreads or not are_dense_and_clean(votes):
+            return found
+        return most_likely_classes(gaussians, cameras, labels, found, is_antialiased)

@@ -94,7 +94,7 @@ def class_probabilities(
         surface_of: gives their voxels, which are asked for only where votes are spread.
     """
     # Of single Gaussians: voxels lie across the outlines of classes, where labels differ without being wrong.
-    if not spreads or (votes.labelled_share > _DENSE and noise_rate(votes.counts.round().numpy()) < _CLEAN_NOISE_RATE):
+    if not spreads or are_dense_and_clean(votes):
         return _shares(votes.counts)
     surface = surface_of(gaussians, colors)
     solved = surface.posterior.solve(surface.votes_of_voxels(votes.counts).numpy())
@@ -102,6 +102,11 @@ def class_probabilities(
     is_far = surface.nodes < 0
     found[is_far] = _shares(votes.counts[is_far])
     return found
+
+
+def are_dense_and_clean(votes: Votes) -> bool:
+    """Whether votes can stand as they are: those of most pixels, hardly any of which contradict each other."""
+    return votes.labelled_share > _DENSE and noise_rate(votes.counts.round().numpy()) < _CLEAN_NOISE_RATE
 
 
 def _shares(counts: Float[Tensor, "gaussians classes"]) -> Float[Tensor, "gaussians classes"]:

@@ -149,6 +149,24 @@ class Tiles:
         """
         composite_numba.add_votes(*self._arrays, as_array(labels), votes.numpy())
 
+    def add_responsibilities(
+        self,
+        labels: Int[Tensor, "height width"],
+        probabilities: Float[Tensor, "gaussians classes"],
+        sums: Float[Tensor, "slots gaussians classes"],
+    ) -> None:
+        """Add the share of the pixels of each class that each Gaussian answers for, in 0..1 of each pixel.
+
+        Of a pixel of class c a Gaussian n answers for w_n p_n(c) / sum_j w_j p_j(c).
+
+        Args:
+            labels: classes 0..C-1, void is -1.
+            probabilities: p.
+            sums: shares so far; each slot holds those of one part of the images.
+        """
+        parts = as_array(labels), as_array(probabilities)
+        composite_numba.add_responsibilities(*self._arrays, *parts, sums.numpy())
+
 
 @dataclass(frozen=True, eq=False)
 class CompositeGradients:

@@ -260,6 +260,49 @@ def add_votes(first, members, at, conics, reach, opacities, labels, by_slot):
                     break
 
 
+@kernel
+@no_type_check
+def add_responsibilities(  # noqa: C901  # two walks over pairs, rows and pixels
+    first, members, at, conics, reach, opacities, labels, probabilities, by_slot
+):  # fmt: skip
+    """Add to ``by_slot`` [S, N, C] the share of each labelled pixel that each Gaussian answers for.
+
+    With the probabilities p [N, C] of its classes a Gaussian answers for w_n p_n(c) / sum_j w_j p_j(c) of a pixel of
+    class c; a pixel in which no Gaussian may have its class is left out. ``labels`` [H, W] are 0..C-1, void is -1.
+    """
+    height, width = labels.shape
+    columns, num_slots = (width + TILE - 1) // TILE, by_slot.shape[0]
+    num = len(first) - 1
+    for slot in prange(num_slots):
+        for tile in range(slot * num // num_slots, (slot + 1) * num // num_slots):
+            y0, x0 = tile // columns * TILE, tile % columns * TILE
+            rows, wide = min(TILE, height - y0), min(TILE, width - x0)
+            if not (labels[y0 : y0 + rows, x0 : x0 + wide] >= 0).any():
+                continue
+            alphas, weights = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
+            together = np.zeros((TILE, TILE), np.float32)
+            for walk in range(2):
+                light, is_live = np.ones((TILE, TILE), np.float32), _pixels_alive(rows, wide)
+                for pair in range(first[tile], first[tile + 1]):
+                    n = members[pair]
+                    low, high = _rows_of(at[n, 1], reach[n, 1], np.float32(y0), rows)
+                    dx = np.float32(x0) + _HALF - at[n, 0]
+                    for y in range(low, high):
+                        dy = np.float32(y0 + y) + _HALF - at[n, 1]
+                        _shares(dx, dy, conics[n, 0], conics[n, 1], conics[n, 2], opacities[n], light[y], is_live[y],
+                                alphas, weights)  # fmt: skip
+                        for i in range(wide):
+                            label = labels[y0 + y, x0 + i]
+                            if label >= 0 and weights[i] > _ZERO:
+                                share = weights[i] * probabilities[n, label]
+                                if walk == 0:
+                                    together[y, i] += share
+                                elif share > _ZERO:
+                                    by_slot[slot, n, label] += share / together[y, i]
+                    if _is_finished(is_live, pair - first[tile] + 1):
+                        break
+
+
 @part
 @no_type_check
 def take_votes(rows, by_slot, places, weights):

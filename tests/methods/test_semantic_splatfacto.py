@@ -29,6 +29,7 @@ from semantic_ns.methods.semantic_splatfacto.method import semantic_splatfacto
 from semantic_ns.runs import load_run
 from semantic_ns.splatting.classes import class_probabilities, labels_of
 from semantic_ns.splatting.fit import view_loss
+from semantic_ns.splatting.likelihood import most_likely_classes
 from semantic_ns.splatting.ply import read_splat
 from semantic_ns.splatting.rasterize import rasterize
 from semantic_ns.splatting.votes import gaussian_votes
@@ -128,12 +129,13 @@ def test_training_makes_images_better_and_gives_the_classes_of_the_labels(
     assert metrics["worst_psnr"]
 
 
-def test_classes_are_the_votes_of_the_labels_that_training_sees(trained: Any) -> None:
+def test_classes_are_the_most_likely_ones_by_the_labels_that_training_sees(trained: Any) -> None:
     model, views = copied(trained.pipeline.model), trained.pipeline.datamanager.training_views
     gaussians = model.gaussians()
     votes = gaussian_votes(gaussians, [view.camera for view in views.views], views.labels, model.taxonomy.num_classes)
     model.update_classes(views)
-    expected = class_probabilities(gaussians, model.colors.detach(), votes)
+    shares = class_probabilities(gaussians, model.colors.detach(), votes)
+    expected = most_likely_classes(gaussians, [view.camera for view in views.views], views.labels, shares)
     torch.testing.assert_close(model.class_probabilities, expected)
     model.update_classes(views, spreads=False)
     own = votes.counts / votes.counts.sum(dim=1, keepdim=True).clamp(min=1e-6)
