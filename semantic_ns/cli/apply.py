@@ -98,6 +98,11 @@ def report(applied: "AppliedRun", command: Apply) -> str:
         )
     if (limits := built_in_limits(command.run)) is not None:
         sentences.append(f"Limits: the weights {command.run} {limits}.")
+    if applied.levels_cameras:
+        sentences.append(
+            "Cameras: this model was trained with wrong cameras, and levels those of its sources by what their images "
+            "show; where cameras are exact, one that was trained without is better."
+        )
     if applied.weights_normalize_scale:
         sentences.append(
             "Scale: the weights were trained with --normalize-scale True, by which rooms of unknown scale get cameras "

@@ -91,6 +91,7 @@ class AppliedRun:
         learning_rate: that of a training of the method from the start.
         first: the frame in the picture.
         weights_normalize_scale: see `Origin`.
+        levels_cameras: whether the model levels the cameras of its sources.
     """
 
     config: Path
@@ -107,6 +108,7 @@ class AppliedRun:
     learning_rate: float
     first: FirstView
     weights_normalize_scale: bool | None = None
+    levels_cameras: bool = False
 
     @property
     def first_view(self) -> Path:
@@ -171,6 +173,7 @@ def apply_weights(weights: Path, data: Path, output_dir: Path, options: RoomOpti
         learning_rate=cast(Any, config.optimizers)["network"]["optimizer"].lr,
         first=first,
         weights_normalize_scale=origin.normalizes_scale,
+        levels_cameras=bool(origin.options.get("levels_cameras")),
     )
 
 

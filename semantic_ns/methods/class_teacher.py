@@ -14,8 +14,8 @@ from semantic_ns.many_scenes.samples import Frames
 from semantic_ns.methods.kept_features import KeptFeatures
 from semantic_ns.multi_view.supervised_losses import distillation_loss
 
-_NUM_KEPT = 512
-"""Images whose classes are kept: 0.4 MiB each for 31 classes and images of 192x144."""
+_MOST_KEPT = 256 * 2**20
+"""Bytes of the classes of images that are kept: 0.4 MiB for each of 192x144 and 31 classes."""
 
 
 class ClassTeacher:
@@ -32,7 +32,7 @@ class ClassTeacher:
         shared = {id(part): part for part in segmenter.modules() if _is_frozen(part)}
         self._shared = tuple(f"{name}." for name, part in segmenter.named_modules() if id(part) in shared)
         self._segmenter = copy.deepcopy(segmenter, shared).requires_grad_(False)
-        self._kept: KeptFeatures[bytes, Tensor] = KeptFeatures(_NUM_KEPT)
+        self._kept: KeptFeatures[tuple[torch.Size, bytes], Tensor] | None = None
 
     @torch.no_grad()
     def log_probabilities(
@@ -45,12 +45,15 @@ class ClassTeacher:
         return torch.cat([self._of_image(image) for image in images.split(1)]).float()
 
     def _of_image(self, image: Tensor) -> Tensor:
-        key = hashlib.blake2b(image.cpu().numpy().tobytes(), digest_size=16).digest()
-        kept = self._kept.get(key)
-        if kept is None:
-            kept = self._segmenter.segment(image).log_softmax(dim=1).half()
-            self._kept.keep(key, kept)
-        return kept
+        content = image.cpu().contiguous().numpy().tobytes()
+        key = (image.shape, hashlib.blake2b(content, digest_size=16).digest())
+        found = None if self._kept is None else self._kept.get(key)
+        if found is None:
+            found = self._segmenter.segment(image).log_softmax(dim=1).half()
+            if self._kept is None:
+                self._kept = KeptFeatures(max(1, _MOST_KEPT // (found.numel() * found.element_size())))
+            self._kept.keep(key, found)
+        return found
 
     def loss(self, logits: Float[Tensor, "images classes rows columns"], frames: Sequence[Frames]) -> Float[Tensor, ""]:
         """How far class logits of all the frames have moved away from it where a pixel has no label and is used."""
@@ -68,7 +71,7 @@ class ClassTeacher:
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Go back to the parameters of a checkpoint."""
         self._segmenter.load_state_dict(state, strict=False)
-        self._kept.forget()
+        self._kept = None
 
 
 def _is_unlabelled(frames: Frames) -> Tensor:

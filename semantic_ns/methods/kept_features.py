@@ -12,7 +12,7 @@ class KeptFeatures(Generic[_Key, _Features]):
     """What a network makes of single frames, kept while its weights stay as they are.
 
     Args:
-        num_kept: number of frames; the first ones go if there are more.
+        num_kept: number of frames; those kept longest go if there are more.
     """
 
     def __init__(self, num_kept: int = 64) -> None:

@@ -59,9 +59,15 @@ class ManyScenesPipelineConfig(SemanticPipelineConfig):
             if getattr(model, "levels_cameras", False) is None:
                 model.levels_cameras = cast(Any, self.datamanager).train_camera_noise > 0
         else:
+            nobody_asked = getattr(model, "levels_cameras", False) is None
             self._take_over(model.weights)
-            if getattr(model, "levels_cameras", False) is None:
-                model.levels_cameras = False  # weights of before do not say it
+            if nobody_asked:
+                model.levels_cameras = bool(model.levels_cameras)  # weights of before do not say it
+                if cast(Any, self.datamanager).train_camera_noise > 0 and not model.levels_cameras:
+                    announce(
+                        "cameras",
+                        f"they are turned in training, and not levelled, since {model.weights} does not level them",
+                    )
             parser.label_space = label_space_of(read_weights(model.weights)).to_json()
 
     def _check_depth_input(self) -> None:
@@ -102,7 +108,10 @@ class ManyScenesPipelineConfig(SemanticPipelineConfig):
                 f"Expected weights of the method of this run at {path}, found those of {origin.method}; start the "
                 f"training by ns-train {origin.method}, or give other weights."
             )
-        take_over_options(model, origin.options, path)
+        options = dict(origin.options)
+        if options.get("levels_cameras", False) is None:
+            options["levels_cameras"] = False  # of runs in which the data manager did not say it
+        take_over_options(model, options, path)
         self.weights_normalize_scale = manager.dataparser.normalize_scale or origin.normalizes_scale
         width, default = origin.max_image_width, type(manager)() if registered is None else method.datamanager
         if manager.max_image_width in (width, default.max_image_width):

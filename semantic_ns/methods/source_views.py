@@ -251,6 +251,7 @@ class SourceViewsModel(SemanticModel, WholeImageModel):
             labels = f"no labels of source frames were carried over ({num_labelled} of {num_frames} have some)"
         noise = self.shelf.source_noise_deg
         cameras = f"turned by up to {noise:g} degrees about each axis" if noise > 0 else "as given"
+        cameras += ", and then levelled by their images" if getattr(self.config, "levels_cameras", False) else ""
         return (
             f"each image is rendered from {rule.count} other frames of its scene, fewer where there are no more, "
             f"chosen by the rule {rule.selection} for depths from {rule.near:g} to {rule.far:g} m; {labels}; cameras "

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from semantic_ns.backbones.pyramids import EncoderName
 from semantic_ns.many_scenes.samples import Frames, TargetSample
+from semantic_ns.methods import class_teacher
 from semantic_ns.methods.class_teacher import ClassTeacher
 from semantic_ns.methods.gsnerf_small.encoder import Encoder
 from semantic_ns.methods.gsnerf_small.network import GsnerfSmallNetwork
@@ -79,20 +80,43 @@ def test_a_teacher_goes_on_to_say_what_the_segmenter_said_before_it_was_trained(
     assert float((after - before).abs().max()) > 0.1
 
 
-def test_a_teacher_looks_at_an_image_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked: list[int] = []
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images were looked at, each time."""
+    found: list[int] = []
     inner = Encoder.segment
 
     def segment(self: Encoder, images: Tensor) -> Tensor:
-        looked.append(len(images))
+        found.append(len(images))
         return inner(self, images)
 
     monkeypatch.setattr(Encoder, "segment", segment)
+    return found
+
+
+def test_a_teacher_looks_at_an_image_once(looked: list[int]) -> None:
     teacher, images = ClassTeacher(encoder_of()), sample_of_the_wall(3, SIZE).sources.images
     first = teacher.log_probabilities(images)
     again = teacher.log_probabilities(images[[2, 0]])
     assert looked == [1, 1, 1]
     assert torch.equal(again, first[[2, 0]])
+
+
+def test_images_of_other_shapes_are_other_images() -> None:
+    teacher = ClassTeacher(encoder_of())
+    for size in ((32, 48), (48, 32)):
+        assert teacher.log_probabilities(torch.zeros(1, 3, *size)).shape[-2:] == (size[0] // 2, size[1] // 2)
+
+
+def test_a_teacher_keeps_no_more_than_some_bytes(looked: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    of_image = NUM_CLASSES * (SIZE[0] // 2) * (SIZE[1] // 2) * 2
+    monkeypatch.setattr(class_teacher, "_MOST_KEPT", 2 * of_image + 1)
+    teacher, images = ClassTeacher(encoder_of()), sample_of_the_wall(3, SIZE).sources.images
+    teacher.log_probabilities(images)
+    teacher.log_probabilities(images[[1, 2]])
+    assert len(looked) == 3
+    teacher.log_probabilities(images[:1])
+    assert len(looked) == 4
 
 
 def test_a_trunk_that_is_never_trained_is_shared_and_not_stored_again() -> None:

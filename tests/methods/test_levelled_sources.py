@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.many_scenes.samples import TargetSample
+from semantic_ns.methods.source_views import ChosenSources
 from semantic_ns.methods.viewseg_small.method import viewseg_small
 from semantic_ns.methods.viewseg_small.model import ViewsegSmallModelConfig
 from semantic_ns.methods.viewseg_small.network import ViewsegSmallNetwork
@@ -18,6 +20,7 @@ from semantic_ns.methods.viewseg_small.sizes import Sizes
 from semantic_ns.methods.viewseg_small.step import SmallLossWeights, predict, prediction_losses
 from semantic_ns.methods.weights import Origin, options_of, write_weights
 from semantic_ns.multi_view.levelling import levelled, up_of
+from support.new_rooms import write_room
 from support.ring_of_views import sample_of_the_wall
 
 SIZES = Sizes(
@@ -108,13 +111,51 @@ def test_cameras_are_levelled_where_training_turns_them_unless_asked_otherwise(
     assert pipeline_of(noise, levels=levels).model.levels_cameras is expected
 
 
-@pytest.mark.parametrize("trained", [True, False, None])
-def test_a_training_that_begins_with_weights_levels_cameras_as_they_do(trained: bool | None, tmp_path: Path) -> None:
+def weights_of(folder: Path, trained: bool | None, is_said: bool = True) -> Path:
+    """A file of weights of a run with this option, or of a run of before, which did not say it."""
     options = options_of(ViewsegSmallModelConfig(encoder="unet", levels_cameras=trained))
-    if trained is None:  # as files of before have it
+    if not is_said:
         del options["levels_cameras"]
     classes = Taxonomy((1, 4), ("wall", "chair"), ((1, 2, 3), (4, 5, 6)), (False, True), 0)
     state = {"label_space": torch.tensor(list(classes.to_json().encode()), dtype=torch.uint8)}
-    write_weights(tmp_path / "rooms.pt", Origin("viewseg-small", options, 192), state)
+    write_weights(folder / "rooms.pt", Origin("viewseg-small", options, 192), state)
+    return folder / "rooms.pt"
+
+
+@pytest.mark.parametrize(("trained", "is_said"), [(True, True), (False, True), (None, True), (None, False)])
+def test_a_training_that_begins_with_weights_levels_cameras_as_they_do(
+    trained: bool | None, is_said: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = weights_of(tmp_path, trained, is_said)
     for noise in (0.0, 10.0):
-        assert pipeline_of(noise, tmp_path / "rooms.pt").model.levels_cameras is bool(trained)
+        assert pipeline_of(noise, weights).model.levels_cameras is bool(trained)
+        said = " ".join(capsys.readouterr().out.split())
+        assert ("turned in training, and not levelled" in said) is (noise > 0 and not trained)
+
+
+def test_weights_whose_run_did_not_say_it_take_a_person_who_says_that_cameras_stay_as_they_are(tmp_path: Path) -> None:
+    assert pipeline_of(0.0, weights_of(tmp_path, None), levels=False).model.levels_cameras is False
+
+
+def test_what_is_up_in_a_scene_is_asked_once_and_told_beside_its_scores(tmp_path: Path) -> None:
+    config: Any = copy.deepcopy(viewseg_small.config.pipeline)
+    config.datamanager.data = write_room(tmp_path / "room", 4)
+    config.model.encoder, config.model.levels_cameras = "unet", True
+    model: Any = config.setup(device="cpu").model.eval()
+    views, asked = model.shelf.sources(None), []
+    vertical = torch.tensor([0.0, 0.28, 0.96], dtype=torch.float64)
+
+    def up(features: Tensor, cameras: ViewCameras) -> Tensor:
+        asked.append(len(features))
+        return up_of(cameras, vertical).float()
+
+    model.network.up.forward = up
+    chosen = ChosenSources(None, views, torch.tensor([0]))
+    torch.testing.assert_close(model._vertical(chosen), vertical, atol=1e-5, rtol=0)
+    assert asked == [len(views)]
+    model._vertical(chosen)
+    assert len(asked) == 1
+    model.train()
+    model._vertical(chosen)
+    assert len(asked) == 2
+    assert "and then levelled by their images" in model.sources_sentence()

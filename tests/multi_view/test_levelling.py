@@ -9,7 +9,7 @@ from torch import Tensor
 
 from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.many_scenes.camera_noise import rotations, turned
-from semantic_ns.multi_view.levelling import UpNetwork, levelled, up_loss, up_of
+from semantic_ns.multi_view.levelling import UpNetwork, levelled, up_loss, up_of, vertical_of
 from support.ring_of_views import cameras_before_a_wall
 
 CAMERAS = turned(cameras_before_a_wall(6), 40.0, torch.Generator().manual_seed(3))
@@ -60,8 +60,45 @@ def test_a_camera_whose_up_is_right_is_not_turned() -> None:
     torch.testing.assert_close(levelled(CAMERAS, up_of(CAMERAS)).c2w, CAMERAS.c2w)
 
 
-def test_a_camera_that_is_said_to_hang_upside_down_is_left_as_it_is() -> None:
+def test_a_camera_that_is_said_to_be_off_by_more_than_30_degrees_is_left_as_it_is() -> None:
     assert torch.equal(levelled(CAMERAS, -up_of(CAMERAS)).c2w, CAMERAS.c2w)
+    across = torch.nn.functional.normalize(torch.linalg.cross(up_of(CAMERAS), torch.ones(6, 3).double()), dim=-1)
+    for degrees, stays in ((29.0, False), (31.0, True)):
+        up = math.cos(math.radians(degrees)) * up_of(CAMERAS) + math.sin(math.radians(degrees)) * across
+        assert torch.equal(levelled(CAMERAS, up).c2w, CAMERAS.c2w) is stays
+
+
+def world_turned(cameras: ViewCameras, degrees: float) -> tuple[ViewCameras, Tensor]:
+    """A world that is tilted with all that is in it, and what is up in it."""
+    turn = rotations(torch.tensor([[math.radians(degrees), 0.0, 0.0]], dtype=torch.float64))[0]
+    c2w = cameras.c2w.clone()
+    c2w[:, :3] = turn @ c2w[:, :3]
+    return replace(cameras, c2w=c2w), turn[:, 2]
+
+
+def test_the_vertical_is_what_images_say_where_they_contradict_the_z_axis() -> None:
+    tilted_world, vertical = world_turned(CAMERAS, 12.0)
+    torch.testing.assert_close(vertical_of(tilted_world, up_of(CAMERAS)), vertical)
+    z = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    assert torch.equal(vertical_of(CAMERAS, up_of(CAMERAS)), z)
+    assert torch.equal(vertical_of(world_turned(CAMERAS, 2.0)[0], up_of(CAMERAS)), z)
+
+
+def test_the_vertical_of_wrong_cameras_is_the_z_axis_unless_all_contradict_it_alike() -> None:
+    many = turned(cameras_before_a_wall(16), 40.0, torch.Generator().manual_seed(3))
+    z = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    assert torch.equal(vertical_of(tilted(many), up_of(many)), z)
+    noisy, vertical = world_turned(tilted(many), 20.0)
+    assert math.degrees(math.acos(float(vertical_of(noisy, up_of(many)) @ vertical))) < 6
+    assert torch.equal(vertical_of(noisy[:1], up_of(many)[:1]), z)
+
+
+def test_levelling_does_not_depend_on_how_a_world_is_tilted_if_its_vertical_is_known() -> None:
+    noisy = tilted(CAMERAS)
+    expected = levelled(noisy, up_of(CAMERAS))
+    tilted_world, vertical = world_turned(noisy, 25.0)
+    found = levelled(tilted_world, up_of(CAMERAS), vertical)
+    torch.testing.assert_close(found.c2w, world_turned(expected, 25.0)[0].c2w)
 
 
 def test_the_loss_is_the_squared_angle_if_that_is_small() -> None:

@@ -106,7 +106,7 @@ def step_losses(
             logits.permute(0, 2, 3, 1).flatten(0, 2), labels.flatten(), class_weights
         )
         losses["fill_semantic_loss"] = weights.fill_semantic * _fill_class_loss(planes, truth.labels, class_weights)
-    if teacher is not None:
+    if teacher is not None and weights.distillation > 0:
         taught = [frames, truth] if learns_classes else [frames]
         losses["distillation_loss"] = weights.distillation * teacher.loss(logits, taught)
     rendered = [

@@ -1,6 +1,6 @@
 """The model of `viewseg-small`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -8,12 +8,17 @@ from torch import Tensor
 
 from semantic_ns.geometry.views import ViewCameras, pixel_centres, reproject, sample_images, sweep_matrices
 from semantic_ns.many_scenes.samples import TargetSample
+from semantic_ns.methods.kept_features import KeptFeatures
 from semantic_ns.methods.small_rooms import SmallRoomsConfig, SmallRoomsModel
 from semantic_ns.methods.source_views import ChosenSources, RenderedImage
 from semantic_ns.methods.viewseg_small.encoder import Encoded
 from semantic_ns.methods.viewseg_small.network import Sources, ViewsegSmallNetwork
 from semantic_ns.methods.viewseg_small.sizes import Sizes
 from semantic_ns.methods.viewseg_small.step import SmallLossWeights, predict, prediction_losses
+from semantic_ns.multi_view.levelling import vertical_of
+
+_FRAMES_THAT_SAY_UP = 16
+"""Source frames of a scene that are asked, evenly, which way is up."""
 
 
 @dataclass
@@ -26,8 +31,9 @@ class ViewsegSmallModelConfig(SmallRoomsConfig):
     use_directions: bool = True
     """Tell the field from where a point is looked at."""
     levels_cameras: bool | None = None
-    """Estimate from each source image which way is up, and turn its camera until that is the z axis of the world. By
-    default a model that is trained with --pipeline.datamanager.train-camera-noise does."""
+    """Estimate from each source image which way is up, and turn its camera until that is up in the scene. By default a
+    model that is trained with --pipeline.datamanager.train-camera-noise does; one that begins with weights does if they
+    do."""
     source_rays: int = 256
     """Number of random rays of a source view in a training step."""
 
@@ -52,6 +58,7 @@ class ViewsegSmallModel(SmallRoomsModel):
             far=far,
         )
         self.network = ViewsegSmallNetwork(self.taxonomy.num_classes, sizes)
+        self._verticals: KeptFeatures[int | None, Tensor] = KeptFeatures()
         self._load_pretrained()
 
     def sample_losses(self, sample: TargetSample) -> dict[str, Float[Tensor, ""]]:
@@ -97,4 +104,29 @@ class ViewsegSmallModel(SmallRoomsModel):
     def _sources(self, chosen: ChosenSources) -> Sources:
         encoded = Encoded.stack(self.kept_features(chosen, self.network.encoder))
         masks = chosen.views.masks_of(chosen.frames, self.device)
-        return self.network.sources_of(encoded, chosen.cameras.to(self.device), masks)
+        return self.network.sources_of(encoded, chosen.cameras.to(self.device), masks, self._vertical(chosen))
+
+    def _vertical(self, chosen: ChosenSources) -> Tensor | None:
+        """Which direction is up in the world of a scene, by some of its source frames; None where nobody asks.
+
+        A target that is a source frame of others may be one of them: it then says a little of what is up for all.
+        """
+        if self.network.up is None:
+            return None
+        kept = self._verticals.get(chosen.scene)
+        if kept is None:
+            number = len(chosen.views)
+            frames = torch.linspace(0, number - 1, min(number, _FRAMES_THAT_SAY_UP)).round().long()
+            some = replace(chosen, frames=frames)
+            encoded = Encoded.stack(self.kept_features(some, self.network.encoder))
+            cameras = some.cameras.to(self.device)
+            kept = vertical_of(cameras, self.network.up(encoded.quarter, cameras))
+            self._verticals.keep(chosen.scene, kept)
+        return kept
+
+    def train(self, mode: bool = True) -> "ViewsegSmallModel":
+        """Switch to training or evaluation, as the parent does; what is up in a scene is then found out anew."""
+        if mode and hasattr(self, "_verticals"):
+            self._verticals.forget()
+        super().train(mode)
+        return self

@@ -5,13 +5,14 @@ target; residual blocks for each source, the mean over the sources, further bloc
 pass. Five things are different, so that two cores can train it: one field serves both passes; it knows how far behind
 the guessed surface of each source a point lies; the sources that do not see a point have no part in its mean; features
 are rendered in place of classes, one ray for each square of 4x4 pixels; and a decoder in the image plane of the target
-turns them into classes, with the classes that the sources by themselves show at the rendered depth.
+turns them into classes, with the classes that the sources by themselves show at the rendered depth. A sixth is for
+wrong cameras: it can estimate which way is up in each source, and level its camera.
 """
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor, nn
 
 from semantic_ns.backbones.pyramids import padded, resized
@@ -129,13 +130,24 @@ class ViewsegSmallNetwork(nn.Module):
         return self.sources_of(self.encoder(images), cameras, masks)
 
     def sources_of(
-        self, encoded: Encoded, cameras: ViewCameras, masks: Bool[Tensor, "views height width"] | None = None
+        self,
+        encoded: Encoded,
+        cameras: ViewCameras,
+        masks: Bool[Tensor, "views height width"] | None = None,
+        vertical: Float64[Tensor, "3"] | None = None,
     ) -> Sources:
-        """Sources of a target from the features of their images; their cameras are levelled if the network does so."""
+        """Sources of a target from the features of their images; their cameras are levelled if the network does so.
+
+        Args:
+            encoded: the features.
+            cameras: their cameras.
+            masks: which of their pixels are used; None: all.
+            vertical: which direction of the world is up; by default its z axis.
+        """
         if self.up is None:
             return Sources(cameras, encoded, masks)
         up = self.up(encoded.quarter, cameras)
-        return Sources(levelled(cameras, up.detach()), encoded, masks, up)
+        return Sources(levelled(cameras, up.detach(), vertical), encoded, masks, up)
 
     def render_rays(
         self,

@@ -126,7 +126,7 @@ def prediction_losses(
         losses["semantic_loss"] = weights.semantic * image_class_loss(
             torch.stack([plane.logits for plane in planes]), own, class_weights
         )
-    if teacher is not None:
+    if teacher is not None and weights.distillation > 0:
         taught = [frames, truth] if learns_classes else [frames]
         losses["distillation_loss"] = weights.distillation * teacher.loss(by_itself, taught)
     color = image_color_loss(torch.stack([plane.rgb for plane in planes]), truth)
