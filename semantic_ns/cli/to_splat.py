@@ -102,7 +102,8 @@ class ToSplat:
         from semantic_ns.export import splat as export
 
         start = time.perf_counter()
-        views = export.views_of(train, self._depths(model, train, console))
+        depths, is_rendered = self._depths(model, train, console)
+        views = export.views_of(train, depths)
         labels = [_tensor(_as_read(data, train, index)) for index in range(len(views))]
         with Progress(TextColumn("Training Gaussians"), BarColumn(), MofNCompleteColumn(), console=console) as progress:
             task = progress.add_task("", total=self.steps)
@@ -112,11 +113,13 @@ class ToSplat:
                 model.taxonomy.num_classes,
                 FitConfig(steps=self.steps, seed=self.seed),
                 lambda _: progress.advance(task),
+                export.MOST_OF_RENDERED_DEPTH if is_rendered else None,
             )
         console.print(f"Made {len(made.gaussians)} Gaussians in {time.perf_counter() - start:.0f} s.")
         return made
 
-    def _depths(self, model: Any, dataset: Any, console: Console) -> Any:
+    def _depths(self, model: Any, dataset: Any, console: Console) -> tuple[Any, bool]:
+        """Planar depth of the training images in scene units, and whether the run has rendered it."""
         from semantic_ns.datamanagers.trusted_depth import read_trusted_depth
         from semantic_ns.export.splat import rendered_depths
 
@@ -127,14 +130,14 @@ class ToSplat:
             console.print(
                 f"Depth: the images of the scene, of {num_known} of {len(images_m)} training frames ({reason})."
             )
-            return [_tensor(image / dataset.metadata[METRES_PER_UNIT], "float32") for image in images_m]
+            return [_tensor(image / dataset.metadata[METRES_PER_UNIT], "float32") for image in images_m], False
         if self.depth == "given":
             raise SceneError(
                 "Expected depth images in the scene that agree between views, found none; give --depth rendered, or "
                 "ask sns-doctor what is wrong with them."
             )
         console.print(f"Depth: {len(dataset)} training images, rendered by the run.")
-        return rendered_depths(model, dataset)
+        return rendered_depths(model, dataset), True
 
     def _check_options(self) -> None:
         from semantic_ns.io.writing import refuse_used_folder

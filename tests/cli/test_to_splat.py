@@ -75,10 +75,11 @@ def test_depth_of_another_unit_is_not_what_gaussians_begin_at(
     dataset = SemanticDataset(ReplicaDataParserConfig(data=scaled).setup().get_dataparser_outputs("train"))
     with pytest.raises(SceneError, match="that agree between views, found none"):
         ToSplat(run, tmp_path / "out", depth="given")._depths(model, dataset, Console())
-    depths = ToSplat(run, tmp_path / "out")._depths(model, dataset, Console())
+    depths, is_rendered = ToSplat(run, tmp_path / "out")._depths(model, dataset, Console())
     said = capsys.readouterr().out
     assert "their scale is not that of the poses" in said
     assert "rendered by the run" in said
+    assert is_rendered
     assert len(depths) == len(dataset)
 
 

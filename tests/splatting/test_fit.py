@@ -66,6 +66,17 @@ def test_training_makes_an_image_that_was_not_trained_on_better_where_others_see
     assert psnr(*after, views[6], where) > psnr(*begin, views[6], where) + 3
 
 
+def test_leaves_are_twice_as_large_again_and_again_until_there_are_no_more_gaussians_than_asked_for() -> None:
+    views, _ = wall(3)
+    fine, _ = first_gaussians(views)
+    same, _ = first_gaussians(views, most=len(fine))
+    assert torch.equal(same.means, fine.means)
+    some, _ = first_gaussians(views, most=len(fine) - 1)
+    few, _ = first_gaussians(views, most=len(fine) // 20)
+    assert len(few) <= len(fine) // 20 < len(some) < len(fine)
+    assert len(first_gaussians(views, most=1)[0]) == 1
+
+
 def test_the_same_seed_gives_the_same_gaussians_and_another_one_others() -> None:
     views, _ = wall(3)
     begin = first_gaussians(views)
