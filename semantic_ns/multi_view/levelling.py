@@ -13,7 +13,9 @@ from semantic_ns.multi_view.convolutions import conv2d
 
 _WIDTHS = (48, 64, 64)
 _LEAST_COSINE = math.cos(math.radians(30))
+"""Of the largest turn that is made."""
 _LEAST_DOUBT = math.radians(3)
+"""About as far as an estimate of up is off by itself."""
 
 
 def up_of(cameras: ViewCameras, vertical: Float64[Tensor, "3"] | None = None) -> Float64[Tensor, "views 3"]:

@@ -11,6 +11,7 @@ from semantic_ns.splatting.frame_memory import FrameMemory
 from semantic_ns.splatting.project import Gaussians, PinholeCamera, project
 
 NUM_STEPS = 4
+"""Steps after which two real rooms gained hardly more, at two walks over all labelled images each."""
 
 
 @torch.no_grad()
