@@ -3,7 +3,7 @@
 For each supervision mode of `sns-benchmark labels` the training images of a scene become Gaussians with classes, from
 its depth images, and are scored on the images that were not trained on, against clean labels. Scores: mean and worst
 PSNR of an image, mean error of expected planar depth over pixels of known depth, pooled `miou_present` without void.
-Seconds are those of the processor for octree and training, of votes and posterior, and of a frame with colour and
+Seconds are those of the processor for octree and training, of the classes, and of a frame with colour and
 depth, and with all classes; NUMBA_NUM_THREADS says with how many threads.
 """
 
@@ -32,12 +32,10 @@ from semantic_ns.export.splat import (
     views_of,
 )
 from semantic_ns.labels.corruption import CorruptionConfig
-from semantic_ns.splatting.classes import are_dense_and_clean, class_probabilities
+from semantic_ns.splatting.class_updates import ClassUpdates
 from semantic_ns.splatting.fit import View, fit
 from semantic_ns.splatting.fit_config import FitConfig
-from semantic_ns.splatting.likelihood import most_likely_classes
 from semantic_ns.splatting.rasterize import rasterize
-from semantic_ns.splatting.votes import gaussian_votes
 
 
 def views_and_labels(config: AutoDataParserConfig, split: str) -> tuple[SemanticDataset, list[View]]:
@@ -77,14 +75,8 @@ def trial(config: AutoDataParserConfig, mode: str, seed: int, steps: int) -> dic
     octree_s, start = time.process_time() - start, time.process_time()
     gaussians, colors = fit(*begin, views, FitConfig(steps=steps, seed=seed))
     fit_s, start = time.process_time() - start, time.process_time()
-    cameras = [view.camera for view in views]
-    votes = gaussian_votes(gaussians, cameras, labels, num_classes)
-    votes_s, start = time.process_time() - start, time.process_time()
-    classes = class_probabilities(gaussians, colors, votes)
-    if are_dense_and_clean(votes):
-        classes = most_likely_classes(gaussians, cameras, labels, classes)
-    splat = Splat(gaussians, colors, classes)
-    spread_s = time.process_time() - start
+    splat = Splat(gaussians, colors, ClassUpdates().update(gaussians, views, labels, num_classes))
+    classes_s = time.process_time() - start
     metres = float(scored.metadata["metres_per_unit"])
     found: dict[str, Any] = {
         "mode": mode,
@@ -92,7 +84,7 @@ def trial(config: AutoDataParserConfig, mode: str, seed: int, steps: int) -> dic
         "gaussians": len(gaussians),
         "threads": numba.get_num_threads(),
     }
-    found |= {"octree_s": octree_s, "fit_s": fit_s, "votes_s": votes_s, "spread_s": spread_s}
+    found |= {"octree_s": octree_s, "fit_s": fit_s, "classes_s": classes_s}
     for poses, dataset, scored_views in (("test", scored, others), ("train", train, views)):
         truth = [torch.from_numpy(dataset.read_labels(index).astype("int32")) for index in range(len(dataset))]
         scores = score_splat(splat, scored_views, truth, metres)
@@ -111,15 +103,15 @@ def markdown(trials: Sequence[dict[str, Any]]) -> str:
     """A row for each trial."""
     lines = [
         "| mode | seed | Gaussians | PSNR | worst | depth L1, m | `miou_present` | training poses "
-        "| octree, s | fit, s | votes, s | spread, s | frame, ms | classes, ms |",
-        "|" + "---|" * 14,
+        "| octree, s | fit, s | classes, s | frame, ms | classes, ms |",
+        "|" + "---|" * 13,
     ]
     for one in trials:
         test = one["test"]
         cells = [one["mode"], str(one["seed"]), str(one["gaussians"])]
         cells += [f"{test[key]:.2f}" for key in ("psnr", "worst_psnr")]
         cells += [f"{value:.3f}" for value in (test["depth_l1_m"], test["miou_present"], one["train"]["miou_present"])]
-        cells += [f"{one[key]:.1f}" for key in ("octree_s", "fit_s", "votes_s", "spread_s", "color_ms", "classes_ms")]
+        cells += [f"{one[key]:.1f}" for key in ("octree_s", "fit_s", "classes_s", "color_ms", "classes_ms")]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -24,6 +24,7 @@ from semantic_ns.datasets.training_labels import corrupted_labels
 from semantic_ns.export.splat import first_gaussians, used_labels
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.splatting.class_updates import ClassUpdates
+from semantic_ns.splatting.fit import View
 from semantic_ns.splatting.frame_memory import FrameMemory
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.rasterize import draw
@@ -77,8 +78,7 @@ def frame_times(
 
 def label_times(
     gaussians: Gaussians,
-    colors: Tensor,
-    cameras: Sequence[PinholeCamera],
+    views: Sequence[View],
     clicks: Sequence[Tensor],
     clean: Sequence[Tensor],
     num_classes: int,
@@ -87,7 +87,7 @@ def label_times(
     """How long it takes until a label that is new, or gone, has had its effect on all Gaussians."""
     g, labels, added, found = np.random.default_rng(0), list(clicks), [], []
     updates = ClassUpdates()
-    updates.update(gaussians, colors, cameras, labels, num_classes)
+    updates.update(gaussians, views, labels, num_classes)
     for number in range(count):
         if number % 4 == 3:
             image, place = added.pop(0)
@@ -101,7 +101,7 @@ def label_times(
         labels[image] = labels[image].clone()
         labels[image][place] = value
         start = Milliseconds.now()
-        updates.update(gaussians, colors, cameras, labels, num_classes)
+        updates.update(gaussians, views, labels, num_classes)
         found.append(start.until_now())
     return found
 
@@ -137,8 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for images in (corrupted, read)
     )
     gaussians, colors = first_gaussians(views)
-    cameras = [view.camera for view in views]
-    classes = ClassUpdates().update(gaussians, colors, cameras, clean, train.taxonomy.num_classes)
+    classes = ClassUpdates().update(gaussians, views, clean, train.taxonomy.num_classes)
     chosen = torch.linspace(0, len(gaussians) - 1, min(options.gaussians, len(gaussians))).long()
     parts = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities)
     some = Gaussians(*(part[chosen] for part in parts))
@@ -154,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     numba.set_num_threads(options.threads[0])
     torch.set_num_threads(options.threads[0])
     if options.labels > 0:
-        times = label_times(gaussians, colors, cameras, clicks, clean, classes.shape[1], options.labels)
+        times = label_times(gaussians, views, clicks, clean, classes.shape[1], options.labels)
         print(row("a label changes", options.threads[0], times))
 
 

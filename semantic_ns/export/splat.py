@@ -256,8 +256,7 @@ def make_splat(
         )
     begin = first_gaussians(views, labels if are_outlined(labels) else None, most)
     gaussians, colors = fit(*begin, views, config, after_step)
-    cameras = [view.camera for view in views]
-    return Splat(gaussians, colors, ClassUpdates().update(gaussians, colors, cameras, labels, num_classes))
+    return Splat(gaussians, colors, ClassUpdates().update(gaussians, views, labels, num_classes))
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from semantic_ns.labelling.head_run import entries_of_session, write_run
 from semantic_ns.labelling.spreading import REACHED
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.runs import Run
-from semantic_ns.splatting.classes import class_probabilities
+from semantic_ns.splatting.classes import shares_of
 from semantic_ns.splatting.composite import Tiles
 from semantic_ns.splatting.frame_memory import FrameMemories
 from semantic_ns.splatting.project import PinholeCamera, every_nth, project
@@ -77,7 +77,7 @@ class GaussianWorker:
         classes = np.where(votes, np.searchsorted(known, labels), -1).astype(np.int32)
         images = [torch.from_numpy(image) for image in classes]
         counted = self._counter.count(images)
-        found = class_probabilities(self._gaussians, self._colors, counted, spreads=False)
+        found = shares_of(counted.counts)
         # Together, for if any of the above fails what was said before still holds.
         self._class_ids, self._probabilities, self._rendered = tuple(class_ids), found, None
         said, sure = zip(*(self._say(camera) for camera in self._coarse), strict=True)

@@ -184,10 +184,13 @@ def system_of_votes(
 
 
 def solution_of_votes(
-    graph: SurfaceGraph, votes: Float32[ndarray, "nodes classes"], clusters: Clusters
+    graph: SurfaceGraph,
+    votes: Float32[ndarray, "nodes classes"],
+    clusters: Clusters,
+    prior: Float32[ndarray, "nodes classes"] | None = None,
 ) -> tuple[LabelPosterior, Float32[ndarray, "nodes classes"]]:
     """What `solve_posterior` finds, and the solution that it is nearest to."""
-    system, target, eta = system_of_votes(graph, votes, clusters=clusters)
+    system, target, eta = system_of_votes(graph, votes, prior=prior, clusters=clusters)
     solution = solve(system, target, _MAX_ITERATIONS, _TOLERANCE)
     return distributions_of(solution, eta), solution
 

@@ -30,13 +30,13 @@ class _Solved:
 
     Attributes:
         votes: the votes.
-        has_votes: which parts of the surface have any.
+        prior: what voxels look like, where that was looked at.
         shares: the solution, of which all classes sum to 1 where anything is known.
         posterior: what was found.
     """
 
     votes: Float32[ndarray, "nodes classes"]
-    has_votes: Bool[ndarray, "parts"]
+    prior: Float32[ndarray, "nodes classes"] | None
     shares: Float32[ndarray, "nodes classes"]
     posterior: LabelPosterior
 
@@ -61,28 +61,34 @@ class PosteriorUpdates:
         """Compute what all votes but the first need, so that none of them waits for it."""
         _ = self._parts, self._pieces
 
-    def solve(self, votes: Float32[ndarray, "nodes classes"]) -> LabelPosterior:
+    def solve(
+        self, votes: Float32[ndarray, "nodes classes"], prior: Float32[ndarray, "nodes classes"] | None = None
+    ) -> LabelPosterior:
         """Spread votes over the surface, see `solve_posterior`.
 
         Args:
             votes: votes of labelled pixels.
+            prior: class probabilities of voxels by how they look, zero rows where nothing is known.
         """
         before = self._before
-        if before is not None and np.array_equal(before.votes, votes):
+        if before is not None and np.array_equal(before.votes, votes) and before.prior is prior:
             return before.posterior
-        has_votes = np.bincount(self._parts, votes.sum(axis=1), self._parts.max(initial=-1) + 1) > 0
         if before is None or before.votes.shape != votes.shape:
-            posterior, solution = solution_of_votes(self._graph, votes, self._clusters)
+            posterior, solution = solution_of_votes(self._graph, votes, self._clusters, prior)
         else:
-            system, target, eta = system_of_votes(self._graph, votes, clusters=self._clusters)
-            solution = self._solution(system, before.shares * has_votes[self._parts, None], target)
-            posterior = LabelPosterior(onto_simplex(solution), eta)
-            posterior.probabilities[~has_votes[self._parts]] = 0
+            system, target, eta = system_of_votes(self._graph, votes, prior=prior, clusters=self._clusters)
+            is_reached = self._are_reached(votes if prior is None else votes + prior)[:, None]
+            solution = self._solution(system, before.shares * is_reached, target)
+            posterior = LabelPosterior(onto_simplex(solution) * is_reached, eta)
         # Those of an exact solution sum to 1. Else, what one class is away by would become an error of all others.
         total = solution.sum(axis=1, keepdims=True)
         total[total < _LEAST_TOTAL] = 1
-        self._before = _Solved(votes.copy(), has_votes, np.divide(solution, total, out=solution), posterior)
+        self._before = _Solved(votes.copy(), prior, np.divide(solution, total, out=solution), posterior)
         return posterior
+
+    def _are_reached(self, evidence: Float32[ndarray, "nodes classes"]) -> Bool[ndarray, "nodes"]:
+        """Voxels of the parts of the surface of which anything is known."""
+        return (np.bincount(self._parts, evidence.sum(axis=1)) > 0)[self._parts]
 
     def _solution(
         self,

@@ -1,107 +1,138 @@
-"""Classes of Gaussians in closed form: votes of labelled pixels, spread over the surface."""
+"""Classes of Gaussians in closed form: those of labelled pixels, spread over the surface that pixels show."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float32, Int
+from numpy import ndarray
+from scipy.sparse import coo_array, csr_array
+from scipy.spatial import KDTree
 from torch import Tensor
 
-from semantic_ns.propagation.clusters import Clusters, find_clusters
-from semantic_ns.propagation.posterior import noise_rate
+from semantic_ns.propagation.appearance import class_prior
+from semantic_ns.propagation.clusters import find_clusters
+from semantic_ns.propagation.posterior import count_votes, noise_rate, share_of_voxels
 from semantic_ns.propagation.posterior_updates import PosteriorUpdates
-from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
-from semantic_ns.splatting.project import Gaussians
+from semantic_ns.propagation.surface_graph import build_surface_graph
+from semantic_ns.splatting.seen_surface import SeenSurface
 from semantic_ns.splatting.votes import Votes
 
 _NUM_NODES = 60_000
 """Voxels of a room: near the best number for clicks and for noise in the measurements of spreading."""
-_GAUSSIANS_PER_NODE = 3
-"""Gaussians of a voxel at least, on average: with fewer, voxels would not touch."""
-_SPREAD = 0.6
-"""Points of a Gaussian lie at its mean and so many standard deviations beside it, by which large ones touch."""
+_POINTS_PER_NODE = 5
+"""Points of a voxel at least, on average: with fewer, voxels would part what neighbouring images see."""
+_SIZES_PER_HALF = 2
+"""Of noisy labels voxels are fewer, by steps of the root of 2: a label more is not to divide the surface anew."""
+_STALE = 0.01
+"""Share of the voxels with votes whose votes have to change for the classifier of what looks alike to be fitted anew,
+which takes longer than all else that follows from a label."""
 _LEAST_PROBABILITY = 1e-3
 _LEAST_SHARE = 1e-3
 """Of the light that a pixel stops, the least that has to have a class for the pixel to have one."""
-_FEW = 0.02
-"""Share of Gaussians at either end of an axis that may be far away from the others."""
 _DENSE, _CLEAN_NOISE_RATE = 0.5, 0.1
 """Share of labelled pixels from which on, and noise rate below which, votes stand as they are: the many votes of a
 Gaussian outvote so little noise, of which what lies across the outlines of classes is a part."""
 
 
-@dataclass(frozen=True, eq=False)
 class GaussianSurface:
-    """Voxels of Gaussians, over which labels spread, whatever the labels.
-
-    Attributes:
-        graph: the voxels.
-        clusters: those of them that look alike.
-        nodes: the voxel of each Gaussian, -1 for one far away from the others.
-    """
-
-    graph: SurfaceGraph
-    clusters: Clusters
-    nodes: Int[Tensor, "gaussians"]
-
-    @cached_property
-    def posterior(self) -> PosteriorUpdates:
-        """Solves for the classes of the voxels: each time from what it has found the time before."""
-        return PosteriorUpdates(self.graph, self.clusters)
-
-    def votes_of_voxels(self, counts: Float[Tensor, "gaussians classes"]) -> Float[Tensor, "voxels classes"]:
-        """The votes of the Gaussians of each voxel together."""
-        votes = torch.zeros(self.graph.num_nodes, counts.shape[1])
-        return votes.index_add_(0, self.nodes.clamp(min=0), counts * (self.nodes >= 0)[:, None])
-
-    @classmethod
-    def of(cls, gaussians: Gaussians, colors: Float[Tensor, "gaussians 3"]) -> "GaussianSurface":
-        """Voxels of about 60 000 or, of fewer Gaussians, of three of them each."""
-        is_near = are_near(gaussians.means)
-        parts = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities
-        near = Gaussians(*(part[is_near] for part in parts))
-        low, high = near.means.amin(dim=0), near.means.amax(dim=0)
-        graph = build_surface_graph(
-            _surface_points(near, colors[is_near], low, high),
-            min(_NUM_NODES, max(1, len(near) // _GAUSSIANS_PER_NODE)),
-        )
-        nodes = torch.full((len(gaussians),), -1)
-        nodes[is_near] = torch.from_numpy(graph.voxels.at(_unit(near.means, low, high).numpy())).long()
-        return cls(graph, find_clusters(graph), nodes)
-
-
-def class_probabilities(
-    gaussians: Gaussians,
-    colors: Float[Tensor, "gaussians 3"],
-    votes: Votes,
-    spreads: bool = True,
-    surface_of: Callable[[Gaussians, Float[Tensor, "gaussians 3"]], GaussianSurface] = GaussianSurface.of,
-) -> Float[Tensor, "gaussians classes"]:
-    """Probabilities of classes from votes; all zero where no label reaches.
-
-    Dense clean votes stand as they are, and so do those of Gaussians far away from the others. The rest are added up
-    over voxels, spread over the graph of those that touch, and weighed by how noisy they are, see
-    :func:`semantic_ns.propagation.posterior.solve_posterior`. Where `surface_of` gives voxels for which classes have
-    been asked before, they are solved from those, see :class:`PosteriorUpdates`.
+    """Voxels of the surface that the training images show, over which labels spread, and their Gaussians.
 
     Args:
-        gaussians: the Gaussians.
-        colors: their colours.
-        votes: votes of labelled pixels.
-        spreads: whether any votes are spread; without it all stand as they are.
-        surface_of: gives their voxels, which are asked for only where votes are spread.
+        seen: what pixels show.
+        num_nodes: number of voxels wanted; there are fewer where there are few points.
+
+    Attributes:
+        seen: what pixels show.
+        graph: the voxels.
     """
-    # Of single Gaussians: voxels lie across the outlines of classes, where labels differ without being wrong.
-    if not spreads or are_dense_and_clean(votes):
-        return _shares(votes.counts)
-    surface = surface_of(gaussians, colors)
-    solved = surface.posterior.solve(surface.votes_of_voxels(votes.counts).numpy())
-    found = without_traces(torch.from_numpy(solved.probabilities)).index_select(0, surface.nodes.clamp(min=0))
-    is_far = surface.nodes < 0
-    found[is_far] = _shares(votes.counts[is_far])
-    return found
+
+    def __init__(self, seen: SeenSurface, num_nodes: int = _NUM_NODES) -> None:
+        self.seen = seen
+        self._most = len(seen.points.positions) // _POINTS_PER_NODE
+        self.graph = build_surface_graph(seen.points, max(1, min(num_nodes, self._most)))
+        self._pixel_voxels = seen.voxels_of_pixels(self.graph)
+        self._shares, self._like = self._shares_of_voxels()
+        self._posterior = PosteriorUpdates(self.graph, find_clusters(self.graph))
+        self._prior: tuple[ndarray, Float32[ndarray, "voxels classes"]] | None = None
+
+    def _shares_of_voxels(self) -> tuple[csr_array, Int[ndarray, "gaussians"]]:
+        """For each Gaussian the shares of the voxels that its pixels show, and which Gaussian it has the classes of.
+
+        A Gaussian that no pixel shows, as it lies behind others, is like the nearest one that some pixel shows.
+        """
+        middles = np.concatenate([pixels.middles.reshape(-1).numpy() for pixels in self.seen.seen])
+        voxels = np.concatenate(self._pixel_voxels)
+        is_known = (middles >= 0) & (voxels >= 0)
+        pairs = middles[is_known], voxels[is_known]
+        shape = len(self.seen.gaussians), self.graph.num_nodes
+        counts = csr_array(coo_array((np.ones(len(pairs[0]), np.float32), pairs), shape=shape))
+        totals = counts.sum(axis=1)
+        counts.data /= np.repeat(totals, np.diff(counts.indptr))
+        like, is_shown = np.arange(shape[0]), totals > 0
+        means = self.seen.gaussians.means.numpy()
+        if is_shown.any():
+            nearest = KDTree(means[is_shown]).query(means[~is_shown])[1]
+            like[~is_shown] = np.flatnonzero(is_shown)[nearest]
+        return counts, like
+
+    def prepare(self) -> None:
+        """Compute what all labels but the first need, so that none of them waits for it."""
+        self._posterior.prepare()
+
+    def votes_of(
+        self, labels: Sequence[Int[Tensor, "_height _width"]], num_classes: int
+    ) -> Float32[ndarray, "voxels classes"]:
+        """How many pixels give each voxel each class.
+
+        Args:
+            labels: classes of the pixels of the training images, 0..C-1, void -1.
+            num_classes: C.
+        """
+        votes = np.zeros((self.graph.num_nodes, num_classes), np.float32)
+        for voxels, image in zip(self._pixel_voxels, labels, strict=True):
+            is_labelled = (image >= 0).reshape(-1).numpy()
+            if is_labelled.any():
+                given = image.reshape(-1).numpy().astype(np.int32)[is_labelled]
+                votes += count_votes(voxels[is_labelled], given, *votes.shape)
+        return votes
+
+    def suitable_nodes(self, votes: Float32[ndarray, "voxels classes"]) -> int:
+        """Number of voxels that is fine enough for labels as noisy as these, see `share_of_voxels`."""
+        halves = np.floor(_SIZES_PER_HALF * np.log2(share_of_voxels(votes)))
+        return max(1, int(min(_NUM_NODES, self._most) * 2 ** (halves / _SIZES_PER_HALF)))
+
+    def class_probabilities(
+        self, votes: Float32[ndarray, "voxels classes"], looks_alike: bool
+    ) -> Float[Tensor, "gaussians classes"]:
+        """Probabilities of classes, all zero where no label reaches; nothing is known of Gaussians far away.
+
+        The mean, over the pixels that a Gaussian is what they show, of the posterior of their voxels, see
+        :func:`semantic_ns.propagation.posterior.solve_posterior`.
+
+        Args:
+            votes: what `votes_of` gives. Those of before are begun at, see :class:`PosteriorUpdates`.
+            looks_alike: whether what looks like labelled voxels is taken for what they are, see `appearance`.
+        """
+        solved = self._posterior.solve(votes, self._prior_of(votes) if looks_alike else None)
+        found = self._shares @ without_traces(torch.from_numpy(solved.probabilities)).numpy()
+        return shares_of(torch.from_numpy(found))[torch.from_numpy(self._like)]
+
+    def _prior_of(self, votes: Float32[ndarray, "voxels classes"]) -> Float32[ndarray, "voxels classes"]:
+        """What voxels look like, by a classifier of votes of which few have changed since."""
+        if self._prior is not None:
+            before, prior = self._prior
+            if before.shape == votes.shape and (before.any(axis=0) == votes.any(axis=0)).all():
+                num_changed = int((before != votes).any(axis=1).sum())
+                if num_changed <= _STALE * int(before.any(axis=1).sum()):
+                    return prior
+        self._prior = votes.copy(), class_prior(self._looks[0], votes, self._looks[1])
+        return self._prior[1]
+
+    @cached_property
+    def _looks(self) -> tuple[Float32[ndarray, "voxels channels"], Bool[ndarray, "voxels"]]:
+        return self.seen.looks(self.graph, self._pixel_voxels)
 
 
 def are_dense_and_clean(votes: Votes) -> bool:
@@ -109,18 +140,9 @@ def are_dense_and_clean(votes: Votes) -> bool:
     return votes.labelled_share > _DENSE and noise_rate(votes.counts.round().numpy()) < _CLEAN_NOISE_RATE
 
 
-def _shares(counts: Float[Tensor, "gaussians classes"]) -> Float[Tensor, "gaussians classes"]:
+def shares_of(counts: Float[Tensor, "gaussians classes"]) -> Float[Tensor, "gaussians classes"]:
+    """Probabilities of classes from votes that stand as they are; all zero where there are none."""
     return counts / counts.sum(dim=1, keepdim=True).clamp(min=1e-6)
-
-
-def are_near(means: Float[Tensor, "gaussians 3"]) -> Bool[Tensor, "gaussians"]:
-    """Which Gaussians are of the scene, and not a few far away, by which its voxels would become too large.
-
-    Those are near that lie in the box of the middle 96 % along each axis, or no farther from it than it is wide.
-    """
-    low, high = (torch.from_numpy(bound).float() for bound in np.quantile(means.numpy(), [_FEW, 1 - _FEW], axis=0))
-    margin = (high - low).max()
-    return ((means >= low - margin) & (means <= high + margin)).all(dim=1)
 
 
 def without_traces(probabilities: Float[Tensor, "nodes classes"]) -> Float[Tensor, "nodes classes"]:
@@ -128,53 +150,6 @@ def without_traces(probabilities: Float[Tensor, "nodes classes"]) -> Float[Tenso
     kept = probabilities.where(probabilities >= _LEAST_PROBABILITY, 0.0)
     sums = probabilities.sum(dim=1, keepdim=True)
     return kept * (sums / kept.sum(dim=1, keepdim=True).clamp(min=_LEAST_PROBABILITY))
-
-
-def _unit(positions: Float[Tensor, "*points 3"], low: Tensor, high: Tensor) -> Float[Tensor, "*points 3"]:
-    """Positions in the unit cube, a little inside of it."""
-    return ((positions - low) / (high - low).max().clamp(min=1e-6) * 0.998 + 0.001).clamp(0, 1 - 1e-6).contiguous()
-
-
-def _surface_points(
-    gaussians: Gaussians, colors: Float[Tensor, "gaussians 3"], low: Tensor, high: Tensor
-) -> SurfacePoints:
-    """Nine points on the plane of the two long axes of each Gaussian."""
-    axes = axes_of(gaussians.quats)
-    order = gaussians.scales.argsort(dim=-1, descending=True)
-    first, second = (
-        axes.gather(1, order[:, n, None, None].expand(-1, 1, 3))[:, 0]
-        * (_SPREAD * gaussians.scales.gather(1, order[:, n, None]))
-        for n in (0, 1)
-    )
-    steps = torch.tensor([-1.0, 0.0, 1.0])
-    points = gaussians.means[:, None, None] + (
-        steps[:, None, None] * first[:, None, None] + steps[None, :, None] * second[:, None, None]
-    )
-    shape = (*points.shape[:3], 3)
-    return SurfacePoints(
-        _unit(points, low, high).reshape(-1, 3).numpy(),
-        colors.clamp(0, 1)[:, None, None].expand(shape).reshape(-1, 3).contiguous().numpy(),
-        normals_of(gaussians)[:, None, None].expand(shape).reshape(-1, 3).contiguous().numpy(),
-    )
-
-
-def normals_of(gaussians: Gaussians) -> Float[Tensor, "gaussians 3"]:
-    """The shortest axis of each Gaussian, unit length, towards either side."""
-    axes = axes_of(gaussians.quats)
-    return axes[torch.arange(len(axes)), gaussians.scales.argmin(dim=-1)]
-
-
-def axes_of(quats: Float[Tensor, "gaussians 4"]) -> Float[Tensor, "gaussians 3 3"]:
-    """The axes of Gaussians in the world, [gaussians, axis, xyz]: the columns of their rotations."""
-    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
-    return torch.stack(
-        [
-            torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)], dim=-1),
-            torch.stack([2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)], dim=-1),
-            torch.stack([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)], dim=-1),
-        ],
-        dim=1,
-    )
 
 
 def are_classless(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int32
 from torch import Tensor
 
 from semantic_ns.splatting import composite_numba, tiles_numba
@@ -137,6 +137,15 @@ class Tiles:
         by_slot, found = features.new_zeros(SLOTS, num, kinds), features.new_empty(num, kinds)
         composite_numba.add_pairs(self.members.numpy(), pairs.numpy(), SLOTS, by_slot.numpy(), found.numpy())
         return CompositeGradients(found[:, :2], found[:, 2:5], found[:, 5], found[:, 6:])
+
+    def middles(self) -> Int32[Tensor, "height width"]:
+        """The Gaussian behind which each pixel has less than half of its light left, -1 where that is never so.
+
+        It is what a pixel shows: the mean depth of an outline lies between two surfaces.
+        """
+        found = torch.empty((self.height, self.width), dtype=torch.int32)
+        composite_numba.find_middles(*self._arrays, found.numpy())
+        return found
 
     def add_votes(self, labels: Int[Tensor, "height width"], votes: Float[Tensor, "slots gaussians classes"]) -> None:
         """Add the weights that each Gaussian has in pixels of each class to the votes, whose slots add up to a whole.

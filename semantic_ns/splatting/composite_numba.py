@@ -262,6 +262,36 @@ def add_votes(first, members, at, conics, reach, opacities, labels, by_slot):
 
 @kernel
 @no_type_check
+def find_middles(first, members, at, conics, reach, opacities, middles):
+    """Fill ``middles`` [H, W] with the Gaussian behind which less than half of the light is left, -1 for none."""
+    height, width = middles.shape
+    columns = (width + TILE - 1) // TILE
+    num = len(first) - 1
+    step = stride(num)
+    for place in prange(num):
+        tile = place * step % num
+        y0, x0 = tile // columns * TILE, tile % columns * TILE
+        rows, wide = min(TILE, height - y0), min(TILE, width - x0)
+        light, is_live = np.ones((TILE, TILE), np.float32), _pixels_alive(rows, wide)
+        alphas, weights = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
+        middles[y0 : y0 + rows, x0 : x0 + wide] = -1
+        for pair in range(first[tile], first[tile + 1]):
+            n = members[pair]
+            low, high = _rows_of(at[n, 1], reach[n, 1], np.float32(y0), rows)
+            dx = np.float32(x0) + _HALF - at[n, 0]
+            for y in range(low, high):
+                dy = np.float32(y0 + y) + _HALF - at[n, 1]
+                _shares(dx, dy, conics[n, 0], conics[n, 1], conics[n, 2], opacities[n], light[y], is_live[y],
+                        alphas, weights)  # fmt: skip
+                for i in range(wide):
+                    if light[y, i] < _HALF and middles[y0 + y, x0 + i] < 0:
+                        middles[y0 + y, x0 + i] = n
+            if _is_finished(is_live, pair - first[tile] + 1):
+                break
+
+
+@kernel
+@no_type_check
 def add_responsibilities(  # noqa: C901  # two walks over pairs, rows and pixels
     first, members, at, conics, reach, opacities, labels, probabilities, by_slot
 ):  # fmt: skip

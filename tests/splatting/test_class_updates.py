@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from semantic_ns.splatting.class_updates import ClassUpdates
-from semantic_ns.splatting.classes import class_probabilities
-from semantic_ns.splatting.project import Gaussians, PinholeCamera
+from semantic_ns.splatting.project import PinholeCamera
 from semantic_ns.splatting.rasterize import rasterize
 from semantic_ns.splatting.votes import VoteCounter, gaussian_votes
 from support.random_gaussians import CAMERA, random_gaussians
+from support.wall_of_gaussians import views_of_wall, wall
 
 NUM_CLASSES = 4
 
@@ -89,27 +89,15 @@ def test_labels_that_no_gaussian_votes_for_may_change_where_there_is_no_room() -
     assert torch.equal(counter.count(labels).counts, expected)
 
 
-def wall(count: int) -> tuple[Gaussians, Tensor]:
-    """Flat Gaussians on a wall that the cameras look at, and their colours."""
-    generator = torch.Generator().manual_seed(0)
-    seen = torch.cat([2 * torch.rand((count, 2), generator=generator) - 1, torch.full((count, 1), 2.0)], dim=1)
-    turn, shift = CAMERA.w2c[:, :3], CAMERA.w2c[:, 3]
-    w, x, y, z = 0.9487, -0.3162, 0.0, 0.0  # the turn of the camera
-    quats = torch.tensor([w, x, y, z]).repeat(count, 1)
-    scales = torch.tensor([0.05, 0.05, 0.005]).repeat(count, 1)
-    return Gaussians((seen - shift) @ turn, quats, scales, torch.full((count,), 0.8)), torch.full((count, 3), 0.5)
-
-
 def test_updates_agree_with_classes_that_are_computed_anew_and_without_any_before_to_the_bit() -> None:
-    gaussians, colors = wall(900)
-    updates, views = ClassUpdates(), cameras(3)
+    gaussians, _ = wall(900)
+    updates, views = ClassUpdates(), views_of_wall(3)
 
     def anew(labels: list[Tensor], spreads: bool = True, is_antialiased: bool = False) -> Tensor:
-        votes = gaussian_votes(gaussians, views, labels, NUM_CLASSES, is_antialiased)
-        return class_probabilities(gaussians, colors, votes, spreads)
+        return ClassUpdates().update(gaussians, views, labels, NUM_CLASSES, is_antialiased, spreads)
 
     def updated(labels: list[Tensor], spreads: bool = True, is_antialiased: bool = False) -> Tensor:
-        return updates.update(gaussians, colors, views, labels, NUM_CLASSES, is_antialiased, spreads)
+        return updates.update(gaussians, views, labels, NUM_CLASSES, is_antialiased, spreads)
 
     labels = random_labels(3, share=0.02)
     first = updated(labels)
@@ -122,6 +110,8 @@ def test_updates_agree_with_classes_that_are_computed_anew_and_without_any_befor
     torch.testing.assert_close(second, anew(labels), rtol=0, atol=0.02)
     assert float((first - second).abs().max()) > 0.1
     assert torch.equal(updated(labels, spreads=False), anew(labels, spreads=False))
+    votes = gaussian_votes(gaussians, [view.camera for view in views], labels, NUM_CLASSES).counts
+    assert torch.equal(anew(labels, spreads=False), votes / votes.sum(dim=1, keepdim=True).clamp(min=1e-6))
     assert torch.equal(updated(labels, is_antialiased=True), anew(labels, is_antialiased=True))
     # Gaussians that train on in place are others.
     gaussians.means[:, 0] += 0.01
@@ -129,7 +119,5 @@ def test_updates_agree_with_classes_that_are_computed_anew_and_without_any_befor
     moved = updated(labels)
     assert torch.equal(moved, anew(labels))
     assert not torch.equal(moved, second)
-    colors[::2] = 0.9
-    assert torch.equal(updated(labels), anew(labels))
-    views[2] = replace(views[2], w2c=CAMERA.w2c)
+    views[2] = replace(views[2], camera=CAMERA)
     assert torch.equal(updated(labels), anew(labels))

@@ -19,12 +19,14 @@ from semantic_ns.export.splat import (
 )
 from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.splatting import fit_numba
-from semantic_ns.splatting.classes import class_probabilities, labels_of, without_traces
+from semantic_ns.splatting.class_updates import ClassUpdates
+from semantic_ns.splatting.classes import are_dense_and_clean, without_traces
 from semantic_ns.splatting.fit import View, fit
 from semantic_ns.splatting.fit_config import FitConfig
+from semantic_ns.splatting.likelihood import most_likely_classes
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.rasterize import fill_light, rasterize
-from semantic_ns.splatting.votes import Votes, gaussian_votes
+from semantic_ns.splatting.votes import gaussian_votes
 from support.ring_of_views import cameras_before_a_wall, frames_of_the_wall
 
 SIZE = (36, 48)
@@ -190,22 +192,6 @@ def test_classes_of_complete_labels_are_those_of_the_wall() -> None:
     assert scores.num_images == 1
 
 
-def test_few_labels_spread_and_without_any_nothing_has_a_class() -> None:
-    views, labels = wall(4)
-    gaussians, colors = first_gaussians(views)
-    sparse = [torch.full_like(label, -1) for label in labels]
-    sparse[0][::6, ::6] = labels[0][::6, ::6]
-    cameras = [view.camera for view in views]
-    votes = gaussian_votes(gaussians, cameras, sparse, 5)
-    assert votes.labelled_share < 0.02
-    assert float((votes.counts.sum(dim=1) > 0).float().mean()) < 0.9
-    # Of one colour, for labels stop where colours change.
-    spread = class_probabilities(gaussians, torch.full_like(colors, 0.5), votes)
-    assert float((spread.sum(dim=1) > 0).float().mean()) > 0.99
-    nothing = class_probabilities(gaussians, colors, Votes(torch.zeros(len(gaussians), 5), 0.0))
-    assert set(labels_of(nothing)) == {-1}
-
-
 def test_traces_of_classes_are_left_out_and_the_rest_adds_up_to_the_same() -> None:
     given = torch.tensor([[0.5, 0.4995, 0.0005], [0.2, 0.3, 0.5], [0.0, 0.0, 0.0], [0.9, 0.0002, 0.0]])
     found = without_traces(given)
@@ -226,20 +212,23 @@ def test_masked_labels_give_no_votes() -> None:
 
 def test_dense_clean_labels_stand_and_noisy_ones_do_not() -> None:
     views, labels = wall(5, (72, 96))
-    gaussians, colors = first_gaussians(views, labels)
+    gaussians, _ = first_gaussians(views, labels)
     cameras = [view.camera for view in views]
     complete = [label.clamp(min=0) for label in labels]
     votes = gaussian_votes(gaussians, cameras, complete, 5)
     own = votes.counts / votes.counts.sum(dim=1, keepdim=True).clamp(min=1e-6)
-    torch.testing.assert_close(class_probabilities(gaussians, colors, votes), own, rtol=0, atol=0)
+    found = ClassUpdates().update(gaussians, views, complete, 5)
+    assert torch.equal(found, most_likely_classes(gaussians, cameras, complete, own))
     generator = torch.Generator().manual_seed(0)
     noisy = []
     for label in complete:
         other = torch.randint(0, 5, label.shape, generator=generator)
         noisy.append(torch.where(torch.rand(label.shape, generator=generator) < 0.8, other, label).int())
     of_noise = gaussian_votes(gaussians, cameras, noisy, 5)
-    own = of_noise.counts / of_noise.counts.sum(dim=1, keepdim=True).clamp(min=1e-6)
-    assert not torch.equal(class_probabilities(gaussians, colors, of_noise), own)
+    assert not are_dense_and_clean(of_noise)
+    found = ClassUpdates().update(gaussians, views, noisy, 5)
+    by_own, by_spread = ((some.argmax(dim=1) == own.argmax(dim=1)).float().mean() for some in (of_noise.counts, found))
+    assert float(by_spread) > float(by_own) + 0.05
 
 
 def test_no_label_and_no_used_pixel_are_one_sentence() -> None:
@@ -287,23 +276,3 @@ def test_a_similarity_moves_the_gaussians_and_not_their_images() -> None:
     torch.testing.assert_close(found[0], image, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(found[1], 2.5 * depth, rtol=1e-3, atol=1e-2)
     torch.testing.assert_close(found[2], opacity, rtol=1e-3, atol=1e-3)
-
-
-def test_a_gaussian_far_away_changes_the_classes_of_no_other_and_keeps_its_own_votes() -> None:
-    generator = torch.Generator().manual_seed(0)
-    means = torch.rand((3000, 3), generator=generator) * torch.tensor([4.0, 3.0, 0.01])
-    quats = torch.tensor([1.0, 0, 0, 0]).repeat(3000, 1)
-    scales = torch.tensor([0.04, 0.04, 0.002]).repeat(3000, 1)
-    room, colors = Gaussians(means, quats, scales, torch.full((3000,), 0.9)), torch.full((3000, 3), 0.5)
-    counts = torch.nn.functional.one_hot((means[:, 0] > 2).long(), 3).float() * 20
-    counts[torch.rand(3000, generator=generator) > 0.05] = 0  # few labels, which spread
-    alone = class_probabilities(room, colors, Votes(counts, 0.05))
-    assert bool((alone.argmax(dim=1) == (means[:, 0] > 2).long()).float().mean() > 0.95)
-    for distance in (1e3, 1e6):
-        parts = room.means, room.quats, room.scales, room.opacities
-        further = torch.tensor([[0.0, distance, 0.0]]), quats[:1], scales[:1], room.opacities[:1]
-        both = Gaussians(*(torch.cat(pair) for pair in zip(parts, further, strict=True)))
-        votes = Votes(torch.cat([counts, torch.tensor([[0.0, 0, 5]])]), 0.05)
-        found = class_probabilities(both, torch.cat([colors, colors[:1]]), votes)
-        assert torch.equal(found[:-1], alone)
-        assert found[-1].tolist() == [0, 0, 1]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from semantic_ns.splatting.class_updates import ClassUpdates
+from semantic_ns.splatting.fit import View
 from semantic_ns.splatting.likelihood import most_likely_classes, responsibilities
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.rasterize import rasterize
@@ -115,15 +116,16 @@ def test_a_gaussian_across_which_an_outline_seems_to_lie_has_the_class_of_its_ow
 
 
 def test_classes_of_dense_clean_labels_are_most_likely_ones_and_of_spread_votes_they_are_not() -> None:
-    gaussians, colors = random_gaussians(200)
+    gaussians, _ = random_gaussians(200)
     labels = [torch.zeros((CAMERA.height, CAMERA.width), dtype=torch.int32) for _ in range(2)]
     for image in labels:
         image[:, 20:] = 1
     votes = gaussian_votes(gaussians, views(2), labels, NUM_CLASSES).counts
     shares = votes / votes.sum(dim=1, keepdim=True).clamp(min=1e-6)
-    updates = ClassUpdates()
-    as_they_are = updates.update(gaussians, colors, views(2), labels, NUM_CLASSES, spreads=False)
+    updates, pixels = ClassUpdates(), torch.zeros(CAMERA.height, CAMERA.width, 3)
+    images = [View(camera, pixels) for camera in views(2)]
+    as_they_are = updates.update(gaussians, images, labels, NUM_CLASSES, spreads=False)
     assert torch.equal(as_they_are, shares)
-    found = updates.update(gaussians, colors, views(2), labels, NUM_CLASSES)
+    found = updates.update(gaussians, images, labels, NUM_CLASSES)
     assert torch.equal(found, most_likely_classes(gaussians, views(2), labels, shares))
     assert log_likelihood(gaussians, labels, found) > log_likelihood(gaussians, labels, shares)

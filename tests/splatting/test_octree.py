@@ -9,7 +9,6 @@ import torch
 from numpy import ndarray
 
 from semantic_ns.errors import SceneError
-from semantic_ns.splatting.classes import normals_of
 from semantic_ns.splatting.octree import OctreeConfig, gaussians_of_points, quaternions
 
 CONFIG = OctreeConfig(finest=0.1, coarsest=0.8)
@@ -99,7 +98,12 @@ def test_a_plane_of_one_color_is_as_coarse_as_it_may_be_and_its_normal_is_its_ow
         points, np.full((5000, 3), 0.5, np.float32), np.full(5000, 0.01, np.float32), CONFIG
     )
     assert len(gaussians) == 4  # 2 x 2 cubes of 0.8
-    torch.testing.assert_close(normals_of(gaussians).abs(), torch.tensor([[0.0, 1.0, 0.0]] * 4), atol=1e-3, rtol=0)
+    for quaternion, scales in zip(gaussians.quats, gaussians.scales, strict=True):
+        w, x, y, z = torch.nn.functional.normalize(quaternion, dim=0)
+        up = torch.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)])  # y of each axis
+        expected = torch.zeros(3)
+        expected[scales.argmin()] = 1
+        torch.testing.assert_close(up.abs(), expected, atol=1e-3, rtol=0)
     torch.testing.assert_close(colors, torch.full((4, 3), 0.5))
 
 

@@ -386,13 +386,13 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         """
         from semantic_ns.splatting.class_updates import ClassUpdates
 
-        gaussians, colors = self.gaussians_on_cpu()
+        gaussians, _ = self.gaussians_on_cpu()
         labels = views.labels
         if not any(bool((image >= 0).any()) for image in labels):
             self.class_probabilities = torch.zeros(len(gaussians), self.taxonomy.num_classes, device=self.device)
             announce("classes", "no training image has a label, so that nothing has a class")
             return
-        cameras, num_classes = [view.camera for view in views.views], self.taxonomy.num_classes
         updates = self._class_updates = self._class_updates or ClassUpdates()
-        found = updates.update(gaussians, colors, cameras, labels, num_classes, self.is_antialiased, spreads)
+        num_classes = self.taxonomy.num_classes
+        found = updates.update(gaussians, views.views, labels, num_classes, self.is_antialiased, spreads)
         self.class_probabilities = found.to(self.device)
