@@ -11,6 +11,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.splatting.class_updates import ClassUpdates
 from semantic_ns.splatting.fit import View, fit
 from semantic_ns.splatting.fit_config import FitConfig
+from semantic_ns.splatting.project import Gaussians
 from semantic_ns.splatting.rasterize import rasterize
 
 
@@ -61,23 +63,57 @@ def frame_ms(splat: Splat, views: Sequence[View]) -> dict[str, float]:
     return found
 
 
-def trial(config: AutoDataParserConfig, mode: str, seed: int, steps: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Scene:
+    """A scene whose training and scored images are read once for all trials.
+
+    Attributes:
+        train: the training images.
+        views: the same, with their depth.
+        scored: the scored images.
+        others: the same, with their depth.
+        begun: trained Gaussians, their colours and seconds of octree and training, by seed, of labels without outlines.
+    """
+
+    train: SemanticDataset
+    views: list[View]
+    scored: SemanticDataset
+    others: list[View]
+    begun: dict[int, tuple[Gaussians, torch.Tensor, float, float]]
+
+    @classmethod
+    def of(cls, config: AutoDataParserConfig) -> "Scene":
+        return cls(*views_and_labels(config, "train"), *views_and_labels(config, "val"), {})
+
+    def trained(
+        self, labels: Sequence[torch.Tensor], seed: int, steps: int
+    ) -> tuple[Gaussians, torch.Tensor, float, float]:
+        """Gaussians for labels; by those that have no outlines none is divided, so that they have the same."""
+        has_outlines = are_outlined(labels)
+        if not has_outlines and seed in self.begun:
+            return self.begun[seed]
+        start = time.process_time()
+        begin = first_gaussians(self.views, labels if has_outlines else None)
+        octree_s, start = time.process_time() - start, time.process_time()
+        gaussians, colors = fit(*begin, self.views, FitConfig(steps=steps, seed=seed))
+        found = gaussians, colors, octree_s, time.process_time() - start
+        if not has_outlines:
+            self.begun[seed] = found
+        return found
+
+
+def trial(scene: Scene, mode: str, seed: int, steps: int) -> dict[str, Any]:
     """Make and score the Gaussians of one mode and seed."""
-    train, views = views_and_labels(config, "train")
-    scored, others = views_and_labels(config, "val")
-    num_classes = train.taxonomy.num_classes
+    train, views = scene.train, scene.views
     clean = [train.read_labels(index) for index in range(len(train))]
     corruption = CorruptionConfig(seed=seed, **find_mode(mode).corruption)
     labels = [torch.from_numpy(image.astype("int32")) for image in corrupted_labels(train, clean, corruption)]
     labels = used_labels(views, labels)
+    gaussians, colors, octree_s, fit_s = scene.trained(labels, seed, steps)
     start = time.process_time()
-    begin = first_gaussians(views, labels if are_outlined(labels) else None)
-    octree_s, start = time.process_time() - start, time.process_time()
-    gaussians, colors = fit(*begin, views, FitConfig(steps=steps, seed=seed))
-    fit_s, start = time.process_time() - start, time.process_time()
-    splat = Splat(gaussians, colors, ClassUpdates().update(gaussians, views, labels, num_classes))
+    splat = Splat(gaussians, colors, ClassUpdates().update(gaussians, views, labels, train.taxonomy.num_classes))
     classes_s = time.process_time() - start
-    metres = float(scored.metadata["metres_per_unit"])
+    metres = float(scene.scored.metadata["metres_per_unit"])
     found: dict[str, Any] = {
         "mode": mode,
         "seed": seed,
@@ -85,7 +121,7 @@ def trial(config: AutoDataParserConfig, mode: str, seed: int, steps: int) -> dic
         "threads": numba.get_num_threads(),
     }
     found |= {"octree_s": octree_s, "fit_s": fit_s, "classes_s": classes_s}
-    for poses, dataset, scored_views in (("test", scored, others), ("train", train, views)):
+    for poses, dataset, scored_views in (("test", scene.scored, scene.others), ("train", train, views)):
         truth = [torch.from_numpy(dataset.read_labels(index).astype("int32")) for index in range(len(dataset))]
         scores = score_splat(splat, scored_views, truth, metres)
         assert scores.classes is not None
@@ -96,7 +132,7 @@ def trial(config: AutoDataParserConfig, mode: str, seed: int, steps: int) -> dic
             "miou_present": scores.classes.miou_present,
             "pixel_accuracy": scores.classes.pixel_accuracy,
         }
-    return found | frame_ms(splat, others)
+    return found | frame_ms(splat, scene.others)
 
 
 def markdown(trials: Sequence[dict[str, Any]]) -> str:
@@ -128,9 +164,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="JSON file for all numbers")
     options = parser.parse_args(arguments)
     config = AutoDataParserConfig(data=options.scene, split=options.split, eval_interval=options.eval_interval)
-    trials = [trial(config, mode, seed, options.steps) for mode in options.modes for seed in options.seeds]
-    if options.output is not None:
-        options.output.write_text(json.dumps(trials, indent=1) + "\n")
+    scene, trials = Scene.of(config), []
+    for seed in options.seeds:
+        for mode in options.modes:
+            trials.append(trial(scene, mode, seed, options.steps))
+            if options.output is not None:
+                options.output.write_text(json.dumps(trials, indent=1) + "\n")
     print(markdown(trials))
 
 
