@@ -83,6 +83,7 @@ class Scene:
 
     @classmethod
     def of(cls, config: AutoDataParserConfig) -> "Scene":
+        """Read both splits of a scene."""
         return cls(*views_and_labels(config, "train"), *views_and_labels(config, "val"), {})
 
     def trained(

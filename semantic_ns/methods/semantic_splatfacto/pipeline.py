@@ -20,10 +20,10 @@ if TYPE_CHECKING:  # compile kernels, which registration must not
 
 @dataclass
 class SplatPropagationConfig(PropagationConfig):
-    """Options of spreading labels from Gaussian to Gaussian; those of the parent's rays and voxels do nothing here."""
+    """Options of spreading labels over the surface of the Gaussians; the parent's others do nothing here."""
 
     enabled: bool = True
-    """Let labels spread from Gaussian to Gaussian where they are few or noisy."""
+    """Let labels spread over the surface of the Gaussians where they are few or noisy."""
     fractions: tyro.conf.Suppress[tuple[float, ...]] = (0.5, 0.85)
     clean_noise_rate: tyro.conf.Suppress[float] = 0.03
     num_nodes: tyro.conf.Suppress[int] = 240_000
@@ -38,7 +38,7 @@ class SplatPipelineConfig(SemanticPipelineConfig):
 
     _target: type = field(default_factory=lambda: SplatPipeline)
     propagation: SplatPropagationConfig = field(default_factory=SplatPropagationConfig)  # pyright: ignore[reportIncompatibleVariableOverride]
-    """How labels spread from Gaussian to Gaussian."""
+    """How labels spread over the surface of the Gaussians."""
     warn_of_veils: tyro.conf.Suppress[bool] = False  # its model renders no single rays
 
     def for_resume(self) -> "SplatPipelineConfig":
@@ -49,7 +49,7 @@ class SplatPipelineConfig(SemanticPipelineConfig):
 class SplatPipeline(SemanticPipeline):
     """A `SemanticPipeline` whose classes are computed, not trained.
 
-    Its option `propagation.enabled` says whether few or noisy labels spread from Gaussian to Gaussian.
+    Its option `propagation.enabled` says whether few or noisy labels spread over the surface of the Gaussians.
     """
 
     datamanager: SplatDataManager  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -156,6 +156,6 @@ class SplatPipeline(SemanticPipeline):
         return stage
 
     def _propagation_stage(self, num_steps: int) -> "PropagationStage | None":
-        """None: labels spread from Gaussian to Gaussian when classes are computed."""
+        """None: labels spread when classes are computed."""
         del num_steps
         return None
