@@ -70,7 +70,7 @@ class _Scene:
         surface, num_classes = self.surface, votes.counts.shape[1]
         of_voxels = surface.votes_of(labels, num_classes)
         suitable = surface.suitable_nodes(of_voxels)
-        if suitable < surface.graph.num_nodes:
+        if suitable < surface.num_wanted:
             if self.coarse is None or self.coarse[0] != suitable:
                 self.coarse = suitable, GaussianSurface(self.seen, suitable)
             surface = self.coarse[1]

@@ -45,13 +45,14 @@ class GaussianSurface:
 
     Attributes:
         seen: what pixels show.
+        num_wanted: number of voxels that were asked for; there are about so many.
         graph: the voxels.
     """
 
     def __init__(self, seen: SeenSurface, num_nodes: int = _NUM_NODES) -> None:
         self.seen = seen
-        self._most = len(seen.points.positions) // _POINTS_PER_NODE
-        self.graph = build_surface_graph(seen.points, max(1, min(num_nodes, self._most)))
+        self.num_wanted = max(1, min(num_nodes, len(seen.points.positions) // _POINTS_PER_NODE))
+        self.graph = build_surface_graph(seen.points, self.num_wanted)
         self._pixel_voxels = seen.voxels_of_pixels(self.graph)
         self._shares, self._like = self._shares_of_voxels()
         self._posterior = PosteriorUpdates(self.graph, find_clusters(self.graph))
@@ -101,7 +102,7 @@ class GaussianSurface:
     def suitable_nodes(self, votes: Float32[ndarray, "voxels classes"]) -> int:
         """Number of voxels that is fine enough for labels as noisy as these, see `share_of_voxels`."""
         halves = np.floor(_SIZES_PER_HALF * np.log2(share_of_voxels(votes)))
-        return max(1, int(min(_NUM_NODES, self._most) * 2 ** (halves / _SIZES_PER_HALF)))
+        return max(1, int(self.num_wanted * 2 ** (halves / _SIZES_PER_HALF)))
 
     def class_probabilities(
         self, votes: Float32[ndarray, "voxels classes"], looks_alike: bool
