@@ -34,6 +34,7 @@ from semantic_ns.export.splat import (
 )
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.splatting.class_updates import ClassUpdates
+from semantic_ns.splatting.classes import outlines_of
 from semantic_ns.splatting.fit import View, fit
 from semantic_ns.splatting.fit_config import FitConfig
 from semantic_ns.splatting.project import Gaussians
@@ -96,7 +97,9 @@ class Scene:
         start = time.process_time()
         begin = first_gaussians(self.views, labels if has_outlines else None)
         octree_s, start = time.process_time() - start, time.process_time()
-        gaussians, colors = fit(*begin, self.views, FitConfig(steps=steps, seed=seed))
+        cameras = [view.camera for view in self.views]
+        outlines = outlines_of(begin[0], cameras, labels, self.train.taxonomy.num_classes)
+        gaussians, colors = fit(*begin, self.views, FitConfig(steps=steps, seed=seed), outlines=outlines)
         found = gaussians, colors, octree_s, time.process_time() - start
         if not has_outlines:
             self.begun[seed] = found

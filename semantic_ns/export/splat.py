@@ -23,7 +23,7 @@ from semantic_ns.io.writing import write_json
 from semantic_ns.labels.label_files import class_table
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.splatting.class_updates import ClassUpdates
-from semantic_ns.splatting.classes import are_classless, labels_of
+from semantic_ns.splatting.classes import are_classless, labels_of, outlines_of
 from semantic_ns.splatting.fit import View, fit
 from semantic_ns.splatting.fit_config import FitConfig
 from semantic_ns.splatting.frame_memory import FrameMemory
@@ -255,7 +255,8 @@ def make_splat(
             "labelled one."
         )
     begin = first_gaussians(views, labels if are_outlined(labels) else None, most)
-    gaussians, colors = fit(*begin, views, config, after_step)
+    outlines = outlines_of(begin[0], [view.camera for view in views], labels, num_classes) if config.steps else None
+    gaussians, colors = fit(*begin, views, config, after_step, outlines)
     return Splat(gaussians, colors, ClassUpdates().update(gaussians, views, labels, num_classes))
 
 

@@ -16,8 +16,10 @@ from semantic_ns.propagation.clusters import find_clusters
 from semantic_ns.propagation.posterior import count_votes, noise_rate, share_of_voxels
 from semantic_ns.propagation.posterior_updates import PosteriorUpdates
 from semantic_ns.propagation.surface_graph import build_surface_graph
+from semantic_ns.splatting.outlines import Outlines, class_paints, painted
+from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.seen_surface import SeenSurface
-from semantic_ns.splatting.votes import Votes
+from semantic_ns.splatting.votes import Votes, gaussian_votes
 
 _NUM_NODES = 60_000
 """Voxels of a room: near the best number for clicks and for noise in the measurements of spreading."""
@@ -139,6 +141,29 @@ class GaussianSurface:
 def are_dense_and_clean(votes: Votes) -> bool:
     """Whether votes can stand as they are: those of most pixels, hardly any of which contradict each other."""
     return votes.labelled_share > _DENSE and noise_rate(votes.counts.round().numpy()) < _CLEAN_NOISE_RATE
+
+
+def outlines_of(
+    gaussians: Gaussians,
+    cameras: Sequence[PinholeCamera],
+    labels: Sequence[Int[Tensor, "_height _width"]],
+    num_classes: int,
+    is_antialiased: bool = False,
+) -> Outlines | None:
+    """Outlines that Gaussians are to follow, by their classes before they train; None where labels are few or noisy.
+
+    Args:
+        gaussians: the Gaussians to begin with.
+        cameras: cameras of the training images.
+        labels: classes of their pixels, 0..C-1, void -1.
+        num_classes: C.
+        is_antialiased: whether the Gaussians train in gsplat's antialiased mode.
+    """
+    votes = gaussian_votes(gaussians, cameras, labels, num_classes, is_antialiased)
+    if not are_dense_and_clean(votes):
+        return None
+    paints = class_paints(num_classes)
+    return Outlines(painted(gaussians, votes.counts, paints), paints, labels)
 
 
 def shares_of(counts: Float[Tensor, "gaussians classes"]) -> Float[Tensor, "gaussians classes"]:

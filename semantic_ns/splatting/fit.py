@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
-from semantic_ns.splatting.fit_config import DEPTH_WEIGHT, FitConfig
+from semantic_ns.splatting.fit_config import DEPTH_WEIGHT, OUTLINE_WEIGHT, FitConfig
+from semantic_ns.splatting.outlines import Outlines, outline_loss
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.rasterize import rasterize
 from semantic_ns.splatting.sparse_adam import Moments, step_rows
@@ -76,13 +77,14 @@ def fit(
     views: Sequence[View],
     config: FitConfig | None = None,
     after_step: Callable[[int], None] = lambda _: None,
+    outlines: Outlines | None = None,
 ) -> tuple[Gaussians, Float[Tensor, "kept 3"]]:
     """Train Gaussians and their colours on images.
 
     The loss of an image is 3 |c - c'|² over used pixels, divided by all. Where depth d is known, 0.02 |z - A d| / d
-    is added, with summed depth z and opacity A. Behind the Gaussians lies another colour in each step, so that surfaces
-    become opaque. Each step trains what its image shows (Kerbl et al. 2023 train all). What is hardly opaque afterwards
-    is left out.
+    is added, with summed depth z and opacity A, and of outlines 0.3 times their loss. Behind the Gaussians lies another
+    colour in each step, so that surfaces become opaque. Each step trains what its image shows (Kerbl et al. 2023 train
+    all). What is hardly opaque afterwards is left out.
 
     Args:
         gaussians: the Gaussians to begin with.
@@ -90,6 +92,7 @@ def fit(
         views: the images.
         config: how they are trained.
         after_step: called with the number of each step.
+        outlines: classes whose outlines the Gaussians are to follow.
 
     Raises:
         SceneError: there is no image, or no Gaussian is left.
@@ -97,13 +100,15 @@ def fit(
     if not views:
         raise SceneError("Expected images to train Gaussians on, found none; choose a scene with training frames.")
     config = config or FitConfig()
-    state = _State(gaussians, colors, config)
+    state = _State(gaussians, colors, config, outlines)
     generator = np.random.default_rng(config.seed)
     order: list[int] = []
     for step in range(config.steps):
         order = order or generator.permutation(len(views)).tolist()
         background = torch.from_numpy(generator.random(3, np.float32))
-        state.step(views[order.pop()], background, config.rate(step))
+        number = order.pop()
+        labels = None if outlines is None else outlines.labels[number]
+        state.step(views[number], background, config.rate(step), labels)
         after_step(step)
     return state.result()
 
@@ -141,7 +146,10 @@ def depth_loss(
 class _State:
     """Parameters as they are trained, and Adam's moments of them."""
 
-    def __init__(self, gaussians: Gaussians, colors: Tensor, config: FitConfig) -> None:
+    def __init__(
+        self, gaussians: Gaussians, colors: Tensor, config: FitConfig, outlines: Outlines | None = None
+    ) -> None:
+        self.outlines = outlines
         typical = float(gaussians.scales.median())
         self.parameters = {
             "means": gaussians.means.clone(),
@@ -166,11 +174,17 @@ class _State:
         p = self.parameters
         return Gaussians(p["means"], p["quats"], p["scales"].exp(), p["opacities"].sigmoid()[:, 0])
 
-    def step(self, view: View, background: Tensor, factor: float) -> None:
+    def step(self, view: View, background: Tensor, factor: float, labels: Tensor | None = None) -> None:
         for parameter in self.parameters.values():
             parameter.requires_grad_().grad = None
-        image, depth, opacity = rasterize(self.gaussians(), self.parameters["colors"], view.camera)
-        view_loss(view, background, image + (1 - opacity)[..., None] * background, depth, opacity).backward()
+        colors, outlines = self.parameters["colors"], self.outlines
+        features = colors if outlines is None else torch.cat([colors, outlines.of_gaussians], dim=1)
+        image, depth, opacity = rasterize(self.gaussians(), features, view.camera)
+        seen = image[..., :3] + (1 - opacity)[..., None] * background
+        loss = view_loss(view, background, seen, depth, opacity)
+        if outlines is not None and labels is not None:
+            loss = loss + OUTLINE_WEIGHT * outline_loss(image[..., 3:], opacity, labels, outlines.of_classes)
+        loss.backward()
         visible = self.parameters["opacities"].grad[:, 0].nonzero()[:, 0]  # pyright: ignore[reportOptionalSubscript]
         self.turns[visible] += 1
         for name, parameter in self.parameters.items():

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 DEPTH_WEIGHT = 0.02
 """Weight of the relative error of depth beside that of colour."""
+OUTLINE_WEIGHT = 0.3
+"""Weight of the error of what the classes of Gaussians look like beside that of colour."""
 ADAM_BETAS = 0.9, 0.99
 ADAM_EPSILON = 1e-15
 SH_0 = 0.28209479177387814

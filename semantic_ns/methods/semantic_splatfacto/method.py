@@ -6,8 +6,8 @@ from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.engine.schedulers import ExponentialDecaySchedulerConfig
 
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
+from semantic_ns.methods.semantic_splatfacto.config import SemanticSplatfactoModelConfig
 from semantic_ns.methods.semantic_splatfacto.datamanager import SplatDataManagerConfig
-from semantic_ns.methods.semantic_splatfacto.model import SemanticSplatfactoModelConfig
 from semantic_ns.methods.semantic_splatfacto.optimizer import HeldDecayConfig, SparseAdamConfig
 from semantic_ns.methods.semantic_splatfacto.pipeline import SplatPipelineConfig
 from semantic_ns.methods.semantic_splatfacto.trainer import SplatTrainerConfig

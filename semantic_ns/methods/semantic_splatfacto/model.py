@@ -3,19 +3,16 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
-import tyro
 from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.field_components.spatial_distortions import SceneContraction
-from nerfstudio.models.splatfacto import SH2RGB, SplatfactoModel, SplatfactoModelConfig
+from nerfstudio.models.splatfacto import SH2RGB, SplatfactoModel
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -26,6 +23,7 @@ from semantic_ns.io.console import announce
 from semantic_ns.methods.base import Outputs, SemanticModel
 from semantic_ns.methods.scene_bounds import BY_DEFAULT, StatedBounds, resolve_bounds
 from semantic_ns.methods.semantic_splatfacto.backgrounds import BackgroundModel
+from semantic_ns.methods.semantic_splatfacto.config import SemanticSplatfactoModelConfig
 from semantic_ns.methods.semantic_splatfacto.datamanager import TRAINING_VIEWS, VIEW, TrainingViews
 from semantic_ns.methods.semantic_splatfacto.device_options import (
     refuse_nothing_to_keep,
@@ -34,18 +32,16 @@ from semantic_ns.methods.semantic_splatfacto.device_options import (
     refuse_without_kernels,
 )
 from semantic_ns.methods.semantic_splatfacto.optimizer import count_rates_in
+from semantic_ns.methods.semantic_splatfacto.painted_classes import PaintedClasses
 from semantic_ns.methods.semantic_splatfacto.pinholes import drawn_as_pinhole
 from semantic_ns.methods.whole_images import WholeImageModel, camera_of_rays
 from semantic_ns.shared_cores import leave_cores_to_kernels
-from semantic_ns.splatting.fit_config import DEPTH_WEIGHT
 from semantic_ns.splatting.frame_memory import FrameMemories
 
 if TYPE_CHECKING:  # compile kernels, which registration must not
-    from semantic_ns.methods.semantic_splatfacto.start import Start, StartFrame
+    from semantic_ns.methods.semantic_splatfacto.start import Start
     from semantic_ns.splatting.class_updates import ClassUpdates
     from semantic_ns.splatting.project import Gaussians
-else:
-    StartFrame = Literal["world", "scene"]
 
 _NEAR, _FAR = 0.01, 1e10
 """Planar depths in scene units between which gsplat renders for splatfacto."""
@@ -62,30 +58,6 @@ def _configured(model: Any, config: Any) -> Iterator[None]:
         yield
     finally:
         model.config = given
-
-
-@dataclass
-class SemanticSplatfactoModelConfig(SplatfactoModelConfig):
-    """Options of `semantic-splatfacto`."""
-
-    _target: type = field(default_factory=lambda: SemanticSplatfactoModel)
-    start_from: Path | None = None
-    """Gaussians to begin with: a PLY file of any program for Gaussian splats, or a folder that sns-to-splat wrote. By
-    default they begin at the surface that the depth images of the scene show, or else at its sparse points."""
-    start_frame: StartFrame = "world"
-    """Coordinates of the file to begin with: world are those of the scene's files, as sns-to-splat writes, but where
-    transforms.json has an applied_transform those of the COLMAP model before it; scene are nerfstudio's own, as
-    ns-export gaussian-splat writes."""
-    train_gaussians: bool = True
-    """Train the Gaussians. False leaves them as the file has them, and only gives them classes; it needs a CPU."""
-    depth_loss_weight: float = DEPTH_WEIGHT
-    """Weight of the relative error of depth beside the colour loss, on a CPU, where depth images are used."""
-    fill_holes: bool = True
-    """Let pixels that no Gaussian covers show what lies around them, but not where the viewer crops, and not in scenes
-    of images with transparency. False shows the background."""
-    resumes: tyro.conf.Suppress[bool] = False
-    """Whether a checkpoint is loaded next, so that there is nothing to begin with; not an option, but for the pipeline
-    to say."""
 
 
 class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
@@ -129,6 +101,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         if self.has_transparency and config.background_color == "random":
             self.background_color = self.truth_background
         self.register_buffer("class_probabilities", torch.zeros(self.num_points, self.taxonomy.num_classes))
+        self.painted = PaintedClasses()
         if start is not None:
             self._take(*start)
 
@@ -185,6 +158,8 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         of_harmonics, trains = self.config.sh_degree > 0, self.config.train_gaussians
         for name, value in parameters_of(gaussians, colors, of_harmonics, trains).items():
             self.gauss_params[name].data.copy_(value)
+        if self._is_on_cpu and trains and self.config.outline_loss_weight > 0 and self._training_views is not None:
+            self.painted.begin(gaussians, self._training_views, self.taxonomy.num_classes, self.is_antialiased)
 
     def _resize(self, count: int, num_rest: int) -> None:
         """Make room for other Gaussians in the same parameters, which optimisers and the viewer hold on to."""
@@ -201,11 +176,13 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         Raises:
             SceneError: see `SemanticModel.load_state_dict`.
         """
+        state_dict = dict(state_dict)
         if "gauss_params.means" in state_dict:
             self._resize(len(state_dict["gauss_params.means"]), self.features_rest.shape[1])
+            self.painted.make_room(state_dict, "painted.")
         kept = dict(self.gauss_params.items())
         # nerfstudio puts new parameters in their place, of which optimisers know nothing.
-        result = super().load_state_dict(dict(state_dict), strict=strict, assign=assign)
+        result = super().load_state_dict(state_dict, strict=strict, assign=assign)
         for name, parameter in kept.items():
             parameter.data = self.gauss_params[name].data
             self.gauss_params[name] = parameter
@@ -272,7 +249,9 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
             return SplatfactoModel.get_loss_dict(self, outputs, batch, metrics_dict)
         from semantic_ns.methods.semantic_splatfacto.rendering import losses_on_cpu
 
-        return losses_on_cpu(outputs, self.truth(outputs, batch), batch.get(VIEW), self.config.depth_loss_weight)
+        losses = losses_on_cpu(outputs, self.truth(outputs, batch), batch.get(VIEW), self.config.depth_loss_weight)
+        outline = self.painted.loss(outputs, batch, self._training_views)
+        return losses if outline is None else losses | {"outline_loss": self.config.outline_loss_weight * outline}
 
     # Rendering
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from semantic_ns.batch import CLASSLESS, LOGITS, PLANAR_DEPTH
 from semantic_ns.export.splat import pinhole_camera
 from semantic_ns.methods.semantic_splatfacto.datamanager import SUMMED_DEPTH
+from semantic_ns.methods.semantic_splatfacto.painted_classes import SUMMED_PAINT
 from semantic_ns.splatting.classes import are_classless
 from semantic_ns.splatting.fit import View, color_loss, depth_loss
 from semantic_ns.splatting.frame_memory import FrameMemory
@@ -88,21 +89,22 @@ def on_cpu(model: "SemanticSplatfactoModel", camera: Cameras, memory: FrameMemor
 
 
 def trained_on_cpu(model: "SemanticSplatfactoModel", camera: Cameras) -> dict[str, Tensor]:
-    """Colour, opacity and summed depth of one camera [1], through which gradients pass, by the names of outputs."""
-    position = camera.camera_to_worlds[0, :, 3]
+    """Colour, opacity, summed depth and, where any, paint of one camera [1], through which gradients pass, by name."""
+    colors, painted = model.seen_colors(camera.camera_to_worlds[0, :, 3]), model.painted.features
     image, depth, opacity = rasterize(
         model.gaussians(),
-        model.seen_colors(position),
+        torch.cat([colors, *painted], dim=1) if painted else colors,
         pinhole_camera(camera[0]),
         is_antialiased=model.is_antialiased,
     )
     background = model.background()
-    return {
-        "rgb": image + (1 - opacity)[..., None] * background,
+    outputs = {
+        "rgb": image[..., :3] + (1 - opacity)[..., None] * background,
         "accumulation": opacity[..., None],
         SUMMED_DEPTH: depth,
         "background": background,
     }
+    return outputs | {SUMMED_PAINT: image[..., 3:]} if painted else outputs
 
 
 def losses_on_cpu(

@@ -1,0 +1,48 @@
+"""Options of the model; light, for registration reads them."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+from nerfstudio.models.splatfacto import SplatfactoModelConfig
+
+from semantic_ns.splatting.fit_config import DEPTH_WEIGHT, OUTLINE_WEIGHT
+
+if TYPE_CHECKING:  # compiles kernels, which registration must not
+    from semantic_ns.methods.semantic_splatfacto.start import StartFrame
+else:
+    StartFrame = Literal["world", "scene"]
+
+
+def _model() -> type:
+    from semantic_ns.methods.semantic_splatfacto.model import SemanticSplatfactoModel
+
+    return SemanticSplatfactoModel
+
+
+@dataclass
+class SemanticSplatfactoModelConfig(SplatfactoModelConfig):
+    """Options of `semantic-splatfacto`."""
+
+    _target: type = field(default_factory=_model)
+    start_from: Path | None = None
+    """Gaussians to begin with: a PLY file of any program for Gaussian splats, or a folder that sns-to-splat wrote. By
+    default they begin at the surface that the depth images of the scene show, or else at its sparse points."""
+    start_frame: StartFrame = "world"
+    """Coordinates of the file to begin with: world are those of the scene's files, as sns-to-splat writes, but where
+    transforms.json has an applied_transform those of the COLMAP model before it; scene are nerfstudio's own, as
+    ns-export gaussian-splat writes."""
+    train_gaussians: bool = True
+    """Train the Gaussians. False leaves them as the file has them, and only gives them classes; it needs a CPU."""
+    depth_loss_weight: float = DEPTH_WEIGHT
+    """Weight of the relative error of depth beside the colour loss, on a CPU, where depth images are used."""
+    outline_loss_weight: float = OUTLINE_WEIGHT
+    """Weight of the error of what classes look like beside the colour loss, on a CPU, where labels are dense and clean:
+    it lets Gaussians end where classes do. 0 leaves labels out of the training."""
+    fill_holes: bool = True
+    """Let pixels that no Gaussian covers show what lies around them, but not where the viewer crops, and not in scenes
+    of images with transparency. False shows the background."""
+    resumes: tyro.conf.Suppress[bool] = False
+    """Whether a checkpoint is loaded next, so that there is nothing to begin with; not an option, but for the pipeline
+    to say."""
