@@ -23,7 +23,7 @@ _GAUSSIANS_PER_NODE = 3
 _SPREAD = 0.6
 """Points of a Gaussian lie at its mean and so many standard deviations beside it, by which large ones touch."""
 _LEAST_PROBABILITY = 1e-3
-_LEAST_SHARE = 1e-3
+LEAST_SHARE = 1e-3
 """Of the light that a pixel stops, the least that has to have a class for the pixel to have one."""
 _FEW = 0.02
 """Share of Gaussians at either end of an axis that may be far away from the others."""
@@ -186,7 +186,7 @@ def are_classless(
         shares: composited probabilities of classes.
         opacity: share of the light that is stopped.
     """
-    return shares.sum(dim=-1) <= _LEAST_SHARE * opacity
+    return shares.sum(dim=-1) <= LEAST_SHARE * opacity
 
 
 def labels_of(probabilities: Float[Tensor, "gaussians classes"]) -> np.ndarray:

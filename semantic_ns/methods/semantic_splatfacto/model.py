@@ -19,7 +19,7 @@ from nerfstudio.models.splatfacto import SH2RGB, SplatfactoModel, SplatfactoMode
 from torch import Tensor
 from torch.nn import Parameter
 
-from semantic_ns.batch import LOGITS, PLANAR_DEPTH
+from semantic_ns.batch import LOGITS
 from semantic_ns.errors import SceneError
 from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.io.console import announce
@@ -39,6 +39,7 @@ from semantic_ns.methods.whole_images import WholeImageModel, camera_of_rays
 from semantic_ns.shared_cores import leave_cores_to_kernels
 from semantic_ns.splatting.fit_config import DEPTH_WEIGHT
 from semantic_ns.splatting.frame_memory import FrameMemories
+from semantic_ns.viewer.shown_outputs import draw_what_is_shown
 
 if TYPE_CHECKING:  # compile kernels, which registration must not
     from semantic_ns.methods.semantic_splatfacto.start import Start, StartFrame
@@ -109,6 +110,8 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
     shows_instances = False
     exports_gaussians = True
     """Whether ns-export gaussian-splat can write it."""
+    draws_what_is_shown = True
+    """Whether it draws no more than the viewer shows, see `viewer.shown_outputs`."""
 
     def populate_modules(self) -> None:
         """Build the model around the Gaussians to begin with, or around some that a checkpoint will replace."""
@@ -121,6 +124,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
             config = dataclasses.replace(config, random_init=True, num_random=_PLACEHOLDERS)
         if self._is_on_cpu:
             leave_cores_to_kernels()
+            draw_what_is_shown()
         else:
             refuse_without_kernels()
         self.frame_memories = FrameMemories()
@@ -299,19 +303,21 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
 
     def seen_colors(self, position: Float[Tensor, "3"], rows: Tensor | None = None) -> Float[Tensor, "gaussians 3"]:
         """Colours of the Gaussians, or some, from a position, as gsplat has them; may be a little outside of 0..1."""
-        parts = self.features_dc, self.features_rest, self.means.detach()
-        plain, rest, means = parts if rows is None else (part.index_select(0, rows) for part in parts)
+
+        def of(values: Tensor) -> Tensor:
+            return values if rows is None else values.index_select(0, rows)
+
         degree = self.config.sh_degree
         if degree == 0:
-            return plain.sigmoid()
+            return of(self.features_dc).sigmoid()
         if self.training:
             degree = min(self.step // self.config.sh_degree_interval, degree)
         if degree == 0 or (not self.training and not bool(self.features_rest.any())):
-            return SH2RGB(plain)
+            return SH2RGB(of(self.features_dc))
         from gsplat.cuda._torch_impl import _spherical_harmonics
 
-        harmonics = torch.cat([plain[:, None], rest], dim=1)
-        return (_spherical_harmonics(degree, means - position, harmonics) + 0.5).clamp(min=0)
+        harmonics = torch.cat([of(self.features_dc)[:, None], of(self.features_rest)], dim=1)
+        return (_spherical_harmonics(degree, of(self.means.detach()) - position, harmonics) + 0.5).clamp(min=0)
 
     def get_outputs(self, camera: Any) -> Outputs:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Render one camera [1]: images [H, W, c].
@@ -360,13 +366,9 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
     @torch.no_grad()
     def _described(self, camera: Cameras) -> Outputs:
         """What nerfstudio shows."""
-        outputs = self._rendered(camera)
-        size = outputs["rgb"].shape[:2]
-        flat = {name: value.flatten(0, 1) for name, value in outputs.items()}
-        if not self._renders_raw_outputs:
-            flat.pop(PLANAR_DEPTH)
-        self._describe_classes(flat)
-        return {name: value.unflatten(0, size) for name, value in flat.items()}
+        from semantic_ns.methods.semantic_splatfacto.pictures import described
+
+        return described(self, camera, self._is_on_cpu)
 
     def _rendered(self, camera: Cameras) -> Outputs:
         """Colour, opacity, distances, logits and planar depth [H, W, c] of a camera [1]."""
