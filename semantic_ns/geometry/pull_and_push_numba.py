@@ -5,6 +5,8 @@ rounded up, down to a single pixel.
 
 * ``image`` [H, W, C]          values times their weight, and then values without holes
 * ``kept``                     number of the first channels, which stay as they are
+* ``last``                     number of the channels of which the image itself is filled; of the others it is the
+  smaller images alone
 * ``weight`` [H, W]            how well each pixel is known, in 0..1
 * ``coarse`` [P, C], ``coarse_weight`` [P]    the smaller images one after the other
 """
@@ -14,7 +16,7 @@ from typing import no_type_check
 import numpy as np
 from numba import prange
 
-from semantic_ns.kernels.compilation import kernel, part
+from semantic_ns.kernels.compilation import inlined_part, kernel, part
 
 _LEAST_WEIGHT = np.float32(1e-8)
 _QUARTER, _FAR, _SIDE, _NEAR = np.float32(1 / 4), np.float32(1 / 16), np.float32(3 / 16), np.float32(9 / 16)
@@ -39,21 +41,34 @@ def _pull_row(fine, fine_weight, kept, coarse, coarse_weight, y):
             coarse[y, x, c] *= _QUARTER
 
 
+@inlined_part
+@no_type_check
+def neighbours(place, count):
+    """The nearest of ``count`` coarse pixels of one axis, and the nearest on the other side, of a fine pixel."""
+    nearest = place // 2
+    return nearest, min(max(nearest + (1 if place % 2 else -1), 0), count - 1)
+
+
+@inlined_part
+@no_type_check
+def between(coarse, y0, y1, x0, x1, c):
+    """A channel of the image of half the size, between the four pixels around a fine one."""
+    nearest, farthest = _NEAR * coarse[y0, x0, c], _FAR * coarse[y1, x1, c]
+    return nearest + _SIDE * (coarse[y0, x1, c] + coarse[y1, x0, c]) + farthest
+
+
 @part
 @no_type_check
-def _push_row(coarse, fine, fine_weight, kept, y):
+def _push_row(coarse, fine, fine_weight, kept, last, y):
     """Add to a row what is not known of it: the image of half the size, between whose pixels lie those of the row."""
-    y0 = y // 2
-    y1 = min(max(y0 + (1 if y % 2 else -1), 0), coarse.shape[0] - 1)
+    y0, y1 = neighbours(y, coarse.shape[0])
     for x in range(fine.shape[1]):
         rest = np.float32(1) - fine_weight[y, x]
         if rest <= np.float32(0):
             continue
-        x0 = x // 2
-        x1 = min(max(x0 + (1 if x % 2 else -1), 0), coarse.shape[1] - 1)
-        for c in range(kept, fine.shape[2]):
-            nearest, farthest = _NEAR * coarse[y0, x0, c], _FAR * coarse[y1, x1, c]
-            fine[y, x, c] += rest * (nearest + _SIDE * (coarse[y0, x1, c] + coarse[y1, x0, c]) + farthest)
+        x0, x1 = neighbours(x, coarse.shape[1])
+        for c in range(kept, last):
+            fine[y, x, c] += rest * between(coarse, y0, y1, x0, x1, c)
 
 
 @part
@@ -78,7 +93,7 @@ def _known_pixel(coarse, coarse_weight, kept, place):
 
 @kernel
 @no_type_check
-def fill(image, weight, kept, num_levels, coarse, coarse_weight):
+def fill(image, weight, kept, last, num_levels, coarse, coarse_weight):
     """Fill the holes of ``image``; there are ``num_levels`` smaller images, and none of a single pixel."""
     height, width, channels = image.shape
     fine, fine_weight = image, weight
@@ -94,11 +109,12 @@ def fill(image, weight, kept, num_levels, coarse, coarse_weight):
         number = num_levels - above
         h, w, first = _level(height, width, number)
         small = coarse[first : first + h * w].reshape(h, w, channels)
+        end = channels
         if number == 0:
-            fine, fine_weight = image, weight
+            fine, fine_weight, end = image, weight, last
         else:
             h, w, first = _level(height, width, number - 1)
             fine = coarse[first : first + h * w].reshape(h, w, channels)
             fine_weight = coarse_weight[first : first + h * w].reshape(h, w)
         for y in prange(len(fine)):
-            _push_row(small, fine, fine_weight, kept, y)
+            _push_row(small, fine, fine_weight, kept, end, y)

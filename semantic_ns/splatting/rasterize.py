@@ -1,7 +1,7 @@
 """Images of Gaussians: those that gradients pass through, and frames in memory that is kept."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +22,22 @@ from semantic_ns.splatting.project import (
 )
 
 _LEAST_OPACITY = 1e-8
+
+
+class Frame(NamedTuple):
+    """What one camera sees, in memory that the next frame overwrites.
+
+    Attributes:
+        image: features [H, W, C], composited.
+        depth: sum of planar depths by rendering weight [H, W].
+        opacity: share of the light that is stopped [H, W].
+        coarse: the image of half the size without holes [H / 2, W / 2, C]; without pixels if nothing was filled.
+    """
+
+    image: Tensor
+    depth: Tensor
+    opacity: Tensor
+    coarse: Tensor
 
 
 def rasterize(
@@ -56,8 +72,8 @@ def draw(
     memory: FrameMemory,
     is_antialiased: bool = False,
     more: Float[Tensor, "gaussians further"] | None = None,
-    fills_holes: bool = False,
-) -> tuple[Float[Tensor, "height width channels"], Float[Tensor, "height width"], Float[Tensor, "height width"]]:
+    fills: Literal["nothing", "features", "all"] = "nothing",
+) -> Frame:
     """What :func:`rasterize` gives, to the bit, without gradients, in memory that the next frame overwrites.
 
     Args:
@@ -68,7 +84,7 @@ def draw(
         is_antialiased: whether small Gaussians are fainter, as in gsplat's antialiased mode.
         more: features of all Gaussians, most of which are 0, such as classes; they are not copied, and their channels
             come last.
-        fills_holes: whether the image of features is as :func:`fill_light` makes it.
+        fills: which channels of the image are as :func:`fill_light` makes them; depth is never filled.
     """
     projected = project(gaussians, camera, is_antialiased=is_antialiased, memory=memory)
     tiles = Tiles.of(projected, camera.height, camera.width, memory)
@@ -77,9 +93,11 @@ def draw(
     features = tiles.gathered([depths[:, None], *features_of(rows)], memory)
     image, left = tiles.composite(features, memory, more)
     opacity, depth = torch.neg(left, out=memory.take("opacity", *left.shape)).add_(1), image[..., 0]
-    if fills_holes:
-        _fill_in_place(image, opacity, memory, kept=1)
-    return image[..., 1:], depth, opacity
+    coarse = image[:0]
+    if fills != "nothing":
+        last = features.shape[1] if fills == "features" else image.shape[2]
+        coarse = _fill_in_place(image, opacity, memory, kept=1, last=last)
+    return Frame(image[..., 1:], depth, opacity, coarse[..., 1:])
 
 
 @torch.no_grad()
@@ -98,7 +116,7 @@ def fill_light(
     if image.device.type != "cpu" or image.dtype != torch.float32:
         return pull_and_push(image.permute(2, 0, 1), opacity, is_saturated=False).permute(1, 2, 0)
     filled = image.clone(memory_format=torch.contiguous_format)
-    _fill_in_place(filled, opacity.contiguous(), FrameMemory(), kept=0)
+    _fill_in_place(filled, opacity.contiguous(), FrameMemory(), kept=0, last=image.shape[2])
     return filled
 
 
@@ -107,16 +125,23 @@ def _fill_in_place(
     opacity: Float[Tensor, "height width"],
     memory: FrameMemory,
     kept: int,
-) -> None:
-    """:func:`fill_light` by a kernel, on memory without gaps; the first channels are kept as they are."""
+    last: int,
+) -> Float[Tensor, "half_height half_width channels"]:
+    """:func:`fill_light` by a kernel, on memory without gaps, of the channels from `kept` to `last`.
+
+    Returns:
+        The image of half the size, rounded up, filled in all channels but those kept; none of a single pixel.
+    """
     height, width, channels = image.shape
     num_levels = max(height - 1, width - 1).bit_length()
-    count = sum(-(-height >> k) * -(-width >> k) for k in range(1, num_levels + 1))
     if num_levels == 0:
         image[..., kept:].div_(opacity.clamp(min=_LEAST_OPACITY)[..., None])
-        return
+        return image[:0]
+    count = sum(-(-height >> k) * -(-width >> k) for k in range(1, num_levels + 1))
     coarse, weights = memory.take("coarse image", count, channels), memory.take("coarse opacity", count)
-    pull_and_push_numba.fill(image.numpy(), opacity.numpy(), kept, num_levels, coarse.numpy(), weights.numpy())
+    pull_and_push_numba.fill(image.numpy(), opacity.numpy(), kept, last, num_levels, coarse.numpy(), weights.numpy())
+    half_height, half_width = -(-height // 2), -(-width // 2)
+    return coarse[: half_height * half_width].view(half_height, half_width, channels)
 
 
 class _Rasterize(torch.autograd.Function):

@@ -48,7 +48,7 @@ def described(model: "SemanticSplatfactoModel", camera: Cameras, is_on_cpu: bool
 def _shown(model: "SemanticSplatfactoModel", camera: Cameras, names: frozenset[str]) -> Outputs:
     """Some outputs as they are without a viewer, and zeros, which take no memory, for the others."""
     with model.frame_memories.lent() as memory:
-        image = on_cpu(model, camera, memory, with_classes=bool(names & _OF_CLASSES))
+        image = on_cpu(model, camera, memory, "likeliest" if names & _OF_CLASSES else "none")
         outputs = seen_by(image, camera)
         if names & _OF_CLASSES:
             show_classes(outputs, most_likely_classes(image)[..., None], model.taxonomy, model.panel)

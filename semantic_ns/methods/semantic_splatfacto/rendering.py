@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -33,15 +33,17 @@ class SplatImage:
 
     Attributes:
         rgb: colours, holes filled or before the background.
-        probabilities: class probabilities, composited, which need not add up to 1.
+        probabilities: class probabilities, composited, which need not add up to 1; of no class if they are not wanted.
         depth: planar depth, summed by rendering weight, scene units.
         opacity: share of the light that is stopped.
+        coarse: probabilities in half the size, which fill the holes of those that were not filled.
     """
 
     rgb: Float[Tensor, "height width 3"]
     probabilities: Float[Tensor, "height width classes"]
     depth: Float[Tensor, "height width"]
     opacity: Float[Tensor, "height width"]
+    coarse: Float[Tensor, "half_height half_width classes"] | None = None
 
 
 @torch.no_grad()
@@ -63,7 +65,10 @@ def _fills_holes(model: "SemanticSplatfactoModel") -> bool:
 
 @torch.no_grad()
 def on_cpu(
-    model: "SemanticSplatfactoModel", camera: Cameras, memory: FrameMemory, with_classes: bool = True
+    model: "SemanticSplatfactoModel",
+    camera: Cameras,
+    memory: FrameMemory,
+    classes: Literal["all", "likeliest", "none"] = "all",
 ) -> SplatImage:
     """Render one camera [1] by the kernels of this package, in memory that the next frame overwrites.
 
@@ -71,10 +76,11 @@ def on_cpu(
         model: the model.
         camera: the camera.
         memory: the memory.
-        with_classes: whether there are probabilities; without, there are those of no class.
+        classes: whose probabilities there are: all of them, or those of no class; or all, whose holes are filled in
+            `coarse` alone, which is enough for :func:`most_likely_classes`.
     """
     position, inside = camera.camera_to_worlds[0, :, 3], _cropped(model)
-    classes = model.class_probabilities if with_classes else model.class_probabilities[:, :0]
+    probabilities = model.class_probabilities if classes != "none" else model.class_probabilities[:, :0]
     gaussians = Gaussians(
         model.means.detach(),
         model.quats.detach(),
@@ -83,19 +89,19 @@ def on_cpu(
     )
     if inside is not None:
         parts = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities
-        gaussians, classes = Gaussians(*(part[inside] for part in parts)), classes[inside]
+        gaussians, probabilities = Gaussians(*(part[inside] for part in parts)), probabilities[inside]
         inside = inside.nonzero()[:, 0]
 
     def features_of(rows: Tensor) -> list[Tensor]:
         return [model.seen_colors(position, rows if inside is None else inside[rows])]
 
-    image, depth, opacity = draw(
-        gaussians, features_of, pinhole_camera(camera[0]), memory, model.is_antialiased, classes, _fills_holes(model)
-    )
-    rgb, probabilities = image[..., :3], image[..., 3:]
-    if not _fills_holes(model):
-        rgb = rgb + (1 - opacity)[..., None] * model.background()
-    return SplatImage(rgb, probabilities, depth, opacity)
+    fills = "nothing" if not _fills_holes(model) else "features" if classes == "likeliest" else "all"
+    pinhole = pinhole_camera(camera[0])
+    frame = draw(gaussians, features_of, pinhole, memory, model.is_antialiased, probabilities, fills)
+    rgb, seen, coarse = frame.image[..., :3], frame.image[..., 3:], frame.coarse[..., 3:]
+    if fills == "nothing":
+        rgb = rgb + (1 - frame.opacity)[..., None] * model.background()
+    return SplatImage(rgb, seen, frame.depth, frame.opacity, coarse if fills == "features" else None)
 
 
 def trained_on_cpu(model: "SemanticSplatfactoModel", camera: Cameras) -> dict[str, Tensor]:
@@ -215,7 +221,9 @@ def _outputs(image: SplatImage, camera: Cameras) -> dict[str, Tensor]:
 def most_likely_classes(image: SplatImage) -> Int64[Tensor, "height width"]:
     """The class of each pixel that the logits of its outputs have, void (-1) where these are classless; on the CPU."""
     labels = torch.empty(image.opacity.shape, dtype=torch.int64)
-    parts = image.probabilities.numpy(), image.opacity.numpy(), _LEAST_PROBABILITY, LEAST_SHARE
+    shares = image.probabilities
+    coarse = shares[:0] if image.coarse is None else image.coarse
+    parts = shares.numpy(), image.opacity.numpy(), coarse.numpy(), _LEAST_PROBABILITY, LEAST_SHARE
     classes_numba.most_likely(*parts, labels.numpy())
     return labels
 
