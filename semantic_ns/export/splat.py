@@ -290,7 +290,7 @@ def score_splat(
     psnr, depth_error, num_depths = [], 0.0, 0
     memory = FrameMemory()
     for view, truth in zip(views, labels, strict=True):
-        image, depth, opacity = draw(splat.gaussians, splat.features_of, view.camera, memory)
+        image, depth, opacity, _ = draw(splat.gaussians, splat.features_of, view.camera, memory)
         if not view.has_alpha:
             image = fill_light(image, opacity)
         else:  # what is transparent is no hole

@@ -10,7 +10,6 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.field_components.spatial_distortions import SceneContraction
-from nerfstudio.model_components import renderers
 from nerfstudio.model_components.renderers import RGBRenderer
 from nerfstudio.model_components.scene_colliders import NearFarCollider
 from torch import Tensor
@@ -26,7 +25,6 @@ from semantic_ns.batch import (
     NUM_UNIFORM,
     PLANAR_DEPTH,
     RENDERED_LABELS,
-    meets_nothing,
     semantic_loss,
 )
 from semantic_ns.dataparsers import metadata as keys
@@ -48,6 +46,7 @@ from semantic_ns.methods.depth_supervision import DepthSupervisedModel
 from semantic_ns.methods.near_camera import NearCameraPriceModel
 from semantic_ns.methods.point_cloud import IS_IN_CROP_BOX, EmptyRays
 from semantic_ns.methods.scene_bounds import BY_DEFAULT, BY_OPTION, SceneBounds, StatedBounds, resolve_bounds
+from semantic_ns.methods.shown_classes import show_classes
 from semantic_ns.rendering import describe_logits, planar_depth
 
 if TYPE_CHECKING:  # of use only where instances are shown
@@ -298,20 +297,11 @@ class SemanticModel(NearCameraPriceModel, DepthSupervisedModel):
         """Replace logits; the classes [rays, 1] where rays meet something, void elsewhere."""
         if LOGITS not in outputs:
             return None
-        logits, rgb, is_classless = outputs.pop(LOGITS), outputs["rgb"], outputs.pop(CLASSLESS, None)
+        logits, is_classless = outputs.pop(LOGITS), outputs.pop(CLASSLESS, None)
         labels, confidence, entropy = describe_logits(logits)
         if is_classless is not None:
             labels, confidence = labels.masked_fill(is_classless, VOID), confidence.masked_fill(is_classless, 0.0)
-        is_empty = meets_nothing(outputs["accumulation"])
-        seen = labels.masked_fill(is_empty, VOID)
-        colormap = self.taxonomy.colorize(seen[..., 0])
-        # Of the background of a viewer's crop; without one, what is no class is black.
-        background = renderers.BACKGROUND_COLOR_OVERRIDE
-        if background is not None:
-            outputs["semantics_colormap"] = torch.where(is_empty, background.to(colormap), colormap)
-        else:
-            outputs["semantics_colormap"] = colormap
-        outputs["semantics_overlay"] = self.panel.compose(rgb, torch.where(seen == VOID, rgb, colormap), seen)
+        seen = show_classes(outputs, labels, self.taxonomy, self.panel)
         outputs["semantics_confidence"] = confidence
         outputs["semantics_entropy"] = entropy
         if self._renders_raw_outputs:

@@ -31,7 +31,7 @@ _STALE = 0.01
 """Share of the voxels with votes whose votes have to change for the classifier of what looks alike to be fitted anew,
 which takes longer than all else that follows from a label."""
 _LEAST_PROBABILITY = 1e-3
-_LEAST_SHARE = 1e-3
+LEAST_SHARE = 1e-3
 """Of the light that a pixel stops, the least that has to have a class for the pixel to have one."""
 _DENSE, _CLEAN_NOISE_RATE = 0.5, 0.1
 """Share of labelled pixels from which on, and noise rate below which, votes stand as they are: the many votes of a
@@ -187,7 +187,7 @@ def are_classless(
         shares: composited probabilities of classes.
         opacity: share of the light that is stopped.
     """
-    return shares.sum(dim=-1) <= _LEAST_SHARE * opacity
+    return shares.sum(dim=-1) <= LEAST_SHARE * opacity
 
 
 def labels_of(probabilities: Float[Tensor, "gaussians classes"]) -> np.ndarray:

@@ -95,8 +95,11 @@ class Tiles:
         return found
 
     def composite(
-        self, features: Float[Tensor, "gaussians channels"], memory: FrameMemory | None = None
-    ) -> tuple[Float[Tensor, "height width channels"], Float[Tensor, "height width"]]:
+        self,
+        features: Float[Tensor, "gaussians channels"],
+        memory: FrameMemory | None = None,
+        more: Float[Tensor, "gaussians further"] | None = None,
+    ) -> tuple[Float[Tensor, "height width channels_and_further"], Float[Tensor, "height width"]]:
         """The image of features, and the light that passes all Gaussians, in 0..1.
 
         Of a pixel in which Gaussians of alpha_1, alpha_2, ... lie from near to far, the image is the sum of
@@ -105,13 +108,14 @@ class Tiles:
         Args:
             features: features, of which those of visible Gaussians are looked at.
             memory: where the result lies; None for memory of its own.
+            more: further features, whose channels follow in the image.
         """
-        shape = self.height, self.width
-        if memory is None:
-            image, left = features.new_empty(*shape, features.shape[1]), features.new_empty(shape)
-        else:
-            image, left = memory.take("image", *shape, features.shape[1]), memory.take("left", *shape)
-        composite_numba.composite(*self._arrays, as_array(features), image.numpy(), left.numpy())
+        memory = memory or FrameMemory()
+        more = features[:, :0] if more is None else more
+        image = memory.take("image", self.height, self.width, features.shape[1] + more.shape[1])
+        left = memory.take("left", self.height, self.width)
+        parts = as_array(features), as_array(more)
+        composite_numba.composite(*self._arrays, *parts, image.numpy(), left.numpy())
         return image, left
 
     def backward(

@@ -6,7 +6,8 @@ Symbols: N Gaussians, P pairs of a tile and a Gaussian, C channels, H x W pixels
 * ``first`` [T + 1], ``members`` [P]                    as in :mod:`semantic_ns.splatting.tiles_numba`
 * ``opacities`` [N]       o
 * ``features`` [N, C]     f
-* ``image`` [H, W, C]     sum_i w_i f_i, with w_i = alpha_i prod_{j < i} (1 - alpha_j)
+* ``more`` [N, D]         further features, most of which are 0
+* ``image`` [H, W, C + D] sum_i w_i f_i, with w_i = alpha_i prod_{j < i} (1 - alpha_j)
 * ``left`` [H, W]         prod (1 - alpha_j), the light that passes all of them
 
 alpha = min(0.999, o exp(-(a dx^2 + c dy^2) / 2 - b dx dy)), and 0 where that is below 1/255. A pixel is finished before
@@ -28,6 +29,8 @@ _LARGEST_ALPHA, _LEAST_ALPHA, _LEAST_LIGHT = np.float32(0.999), np.float32(1 / 2
 _GEOMETRY = 6
 """Gradients of a pair that are no features: mean (2), conic (3), opacity."""
 _PAIRS_BETWEEN_LOOKS = 8
+_LANES = TILE // 2
+"""Pixels of a row that are composited at once: half of those of a tile."""
 _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
 
 
@@ -43,12 +46,13 @@ def _rows_of(row, half, top, rows):
 @inlined_part
 @no_type_check
 def _shares(dx, dy, a, b, c, opacity, left, is_live, alphas, weights):
-    """Fill ``alphas`` and ``weights`` of a row of a tile, and go on with its light.
+    """Fill ``alphas`` and ``weights`` of a row of a tile, or of half of it, and go on with its light.
 
-    ``dx`` is the distance of the first pixel from the mean; the light and the rest are rows of the tile.
+    ``dx`` is the distance of the first pixel from the mean; the light and the rest are of as many pixels. That number
+    is not a constant: loops of a constant eight are unrolled by the compiler, and then not made vector code.
     """
     bb, cc = b * dy, _HALF * c * dy * dy
-    for i in range(TILE):
+    for i in range(len(weights)):
         x = dx + np.float32(i)
         alpha = min(_LARGEST_ALPHA, opacity * exp32(-(_HALF * a * x * x + bb * x + cc)))
         alpha = alpha if alpha >= _LEAST_ALPHA else _ZERO
@@ -62,13 +66,44 @@ def _shares(dx, dy, a, b, c, opacity, left, is_live, alphas, weights):
 
 @inlined_part
 @no_type_check
-def _add_features(features, weights, sums):
-    """Add the features [C] of a Gaussian to a row ``sums`` [C, TILE]; most classes of a Gaussian are 0."""
-    for channel in range(len(features)):
-        value = features[channel]
-        if value != _ZERO:
-            for i in range(TILE):
-                sums[channel, i] += weights[i] * value
+def _halves_of(dx, half):
+    """The first half of a tile that a Gaussian reaches, and the one behind the last: most reach one alone.
+
+    ``dx`` is the distance of the first column from the mean, and ``half`` half the width that the Gaussian reaches.
+    """
+    start = 1 if -dx - half > np.float32(_LANES - 1) else 0
+    stop = 1 if half - dx < np.float32(_LANES) else 2
+    return start, stop
+
+
+@inlined_part
+@no_type_check
+def _find_features(features, more, values, channels):
+    """Fill ``values`` and ``channels`` [C + D] with the features [C] and [D] of a Gaussian that are not 0.
+
+    Returns:
+        How many there are: of the classes of a Gaussian, most are 0.
+    """
+    count, first = 0, len(features)
+    for channel in range(first):
+        if features[channel] != _ZERO:
+            values[count], channels[count] = features[channel], channel
+            count += 1
+    for channel in range(len(more)):
+        if more[channel] != _ZERO:
+            values[count], channels[count] = more[channel], first + channel
+            count += 1
+    return count
+
+
+@inlined_part
+@no_type_check
+def _add_features(values, channels, count, weights, sums):
+    """Add features that :func:`_find_features` found to half a row ``sums`` [C + D, LANES]."""
+    for k in range(count):
+        value, channel = values[k], channels[k]
+        for i in range(len(weights)):
+            sums[channel, i] += weights[i] * value
 
 
 @inlined_part
@@ -104,7 +139,7 @@ def put_rows(rows, values, channel, features):
 
 @kernel
 @no_type_check
-def composite(first, members, at, conics, reach, opacities, features, image, left):
+def composite(first, members, at, conics, reach, opacities, features, more, image, left):
     """Fill ``image`` and ``left``."""
     height, width, channels = image.shape
     columns = (width + TILE - 1) // TILE
@@ -115,24 +150,29 @@ def composite(first, members, at, conics, reach, opacities, features, image, lef
         y0, x0 = tile // columns * TILE, tile % columns * TILE
         rows, wide = min(TILE, height - y0), min(TILE, width - x0)
         light, is_live = np.ones((TILE, TILE), np.float32), _pixels_alive(rows, wide)
-        sums = np.zeros((TILE, channels, TILE), np.float32)
-        alphas, weights = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
+        lights, are_live = light.reshape(TILE, 2, _LANES), is_live.reshape(TILE, 2, _LANES)
+        sums = np.zeros((TILE, 2, channels, _LANES), np.float32)
+        alphas, weights = np.empty(_LANES, np.float32), np.empty(_LANES, np.float32)
+        values, channels_of = np.empty(channels, np.float32), np.empty(channels, np.int64)
         for pair in range(first[tile], first[tile + 1]):
             n = members[pair]
             low, high = _rows_of(at[n, 1], reach[n, 1], np.float32(y0), rows)
             dx = np.float32(x0) + _HALF - at[n, 0]
+            start, stop = _halves_of(dx, reach[n, 0])
+            count = _find_features(features[n], more[n], values, channels_of)
             for y in range(low, high):
                 dy = np.float32(y0 + y) + _HALF - at[n, 1]
-                _shares(dx, dy, conics[n, 0], conics[n, 1], conics[n, 2], opacities[n], light[y], is_live[y],
-                        alphas, weights)  # fmt: skip
-                _add_features(features[n], weights, sums[y])
+                for half in range(start, stop):
+                    _shares(dx + np.float32(_LANES * half), dy, conics[n, 0], conics[n, 1], conics[n, 2], opacities[n],
+                            lights[y, half], are_live[y, half], alphas, weights)  # fmt: skip
+                    _add_features(values, channels_of, count, weights, sums[y, half])
             if _is_finished(is_live, pair - first[tile] + 1):
                 break
         for y in range(rows):
             for i in range(wide):
                 left[y0 + y, x0 + i] = light[y, i]
                 for channel in range(channels):
-                    image[y0 + y, x0 + i, channel] = sums[y, channel, i]
+                    image[y0 + y, x0 + i, channel] = sums[y, i // _LANES, channel, i % _LANES]
 
 
 @kernel

@@ -155,6 +155,19 @@ class ProjectedGradients:
     opacities: Float[Tensor, "gaussians"]
 
 
+def axes_of(quats: Float[Tensor, "gaussians 4"]) -> Float[Tensor, "gaussians 3 3"]:
+    """The axes of Gaussians in the world, [gaussians, axis, xyz]: the columns of their rotations."""
+    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
+    return torch.stack(
+        [
+            torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)], dim=-1),
+            torch.stack([2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)], dim=-1),
+            torch.stack([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)], dim=-1),
+        ],
+        dim=1,
+    )
+
+
 def as_array(tensor: Tensor) -> Any:
     """A tensor as the array that kernels take, contiguous and without gradients."""
     return tensor.detach().contiguous().numpy()

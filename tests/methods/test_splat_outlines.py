@@ -11,6 +11,7 @@ import torch
 
 from semantic_ns.methods.semantic_splatfacto.method import semantic_splatfacto
 from semantic_ns.methods.semantic_splatfacto.painted_classes import SUMMED_PAINT
+from semantic_ns.methods.semantic_splatfacto.splitting import split_gaussians
 from semantic_ns.splatting import classes
 from semantic_ns.splatting.outlines import class_paints
 from semantic_ns.splatting.votes import gaussian_votes
@@ -85,3 +86,16 @@ def test_without_a_weight_and_after_labels_have_changed_no_outlines_are_followed
         [np.full_like(data.train_dataset.read_labels(n), 3) for n in range(len(data.train_dataset))]
     )
     assert "outline_loss" not in trainer.pipeline.get_train_loss_dict(0)[1]
+
+
+def test_halves_of_a_gaussian_have_the_paint_of_the_whole(nerfstudio_scene: Path, tmp_path: Path) -> None:
+    trainer = set_up(nerfstudio_scene, tmp_path, 2)
+    trainer.train_iteration(0)
+    model = trainer.pipeline.model
+    before, means = model.painted.of_gaussians.clone(), model.means.detach().clone()
+    count = split_gaussians(model, trainer.optimizers)
+    assert count > 0
+    assert len(model.painted.of_gaussians) == model.num_points == len(before) + count
+    is_split = (model.means[: len(before)] != means).any(dim=1)
+    assert torch.equal(model.painted.of_gaussians[len(before) :], before[is_split])
+    assert "outline_loss" in trainer.pipeline.get_train_loss_dict(1)[1]

@@ -29,8 +29,8 @@ def refuse_options_of_device(config: Any, is_on_cpu: bool) -> None:
         is_on_cpu: whether the Gaussians train on a CPU.
 
     Raises:
-        SceneError: an option of splatfacto has another value than splatfacto gives it, on a CPU; or Gaussians must not
-            move, on CUDA.
+        SceneError: an option of splatfacto has another value than splatfacto gives it, on a CPU, or Gaussians are split
+            less than never; or they must not move, or are to be split, on CUDA.
     """
     if not is_on_cpu:
         if not config.train_gaussians:
@@ -38,7 +38,17 @@ def refuse_options_of_device(config: Any, is_on_cpu: bool) -> None:
                 "Expected a CPU for --pipeline.model.train-gaussians False, found CUDA, where splatfacto moves and "
                 f"adds Gaussians; leave it out, or {_HIDE_CUDA}."
             )
+        if config.num_splits is not None:
+            raise SceneError(
+                "Expected a CPU for --pipeline.model.num-splits, found CUDA, where splatfacto splits Gaussians in its "
+                f"own way; leave it out, or {_HIDE_CUDA}."
+            )
         return
+    if config.num_splits is not None and config.num_splits < 0:
+        raise SceneError(
+            f"Expected 0 or more for --pipeline.model.num-splits, found {config.num_splits}; give how often Gaussians "
+            "are split."
+        )
     defaults = {entry.name: entry.default for entry in dataclasses.fields(SplatfactoModelConfig)}
     changed = [name for name in _CUDA_OPTIONS if getattr(config, name) != defaults[name]]
     if config.camera_optimizer.mode != "off":

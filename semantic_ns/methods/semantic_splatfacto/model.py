@@ -10,13 +10,13 @@ from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
-from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
 from nerfstudio.field_components.spatial_distortions import SceneContraction
 from nerfstudio.models.splatfacto import SH2RGB, SplatfactoModel
 from torch import Tensor
 from torch.nn import Parameter
 
-from semantic_ns.batch import LOGITS, PLANAR_DEPTH
+from semantic_ns.batch import LOGITS
 from semantic_ns.errors import SceneError
 from semantic_ns.interfaces import RenderedIntervals
 from semantic_ns.io.console import announce
@@ -31,12 +31,13 @@ from semantic_ns.methods.semantic_splatfacto.device_options import (
     refuse_options_of_device,
     refuse_without_kernels,
 )
-from semantic_ns.methods.semantic_splatfacto.optimizer import count_rates_in
 from semantic_ns.methods.semantic_splatfacto.painted_classes import PaintedClasses
 from semantic_ns.methods.semantic_splatfacto.pinholes import drawn_as_pinhole
+from semantic_ns.methods.semantic_splatfacto.splitting import callbacks_on_cpu
 from semantic_ns.methods.whole_images import WholeImageModel, camera_of_rays
 from semantic_ns.shared_cores import leave_cores_to_kernels
 from semantic_ns.splatting.frame_memory import FrameMemories
+from semantic_ns.viewer.shown_outputs import draw_what_is_shown
 
 if TYPE_CHECKING:  # compile kernels, which registration must not
     from semantic_ns.methods.semantic_splatfacto.start import Start
@@ -63,9 +64,9 @@ def _configured(model: Any, config: Any) -> Iterator[None]:
 class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
     """Gaussians of one scene, and the classes that its labels give them in closed form.
 
-    On CUDA colours train as in splatfacto. On a CPU kernels of this package render and differentiate, the number of
-    Gaussians stays as it is in the beginning, and the loss is that of `splatting.fit`. Classes are no parameters: they
-    are computed from Gaussians and labels, see :meth:`update_classes`.
+    On CUDA colours train as in splatfacto. On a CPU kernels of this package render and differentiate, Gaussians of
+    sparse points are split, and the loss is that of `splatting.fit`. Classes are no parameters: they are computed from
+    Gaussians and labels, see :meth:`update_classes`.
 
     Outputs are those of `SemanticModel`; ``depth`` and ``expected_depth`` are both the mean distance by opacity.
     """
@@ -81,6 +82,8 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
     shows_instances = False
     exports_gaussians = True
     """Whether ns-export gaussian-splat can write it."""
+    draws_what_is_shown = True
+    """Whether it draws no more than the viewer shows, see `viewer.shown_outputs`."""
 
     def populate_modules(self) -> None:
         """Build the model around the Gaussians to begin with, or around some that a checkpoint will replace."""
@@ -93,6 +96,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
             config = dataclasses.replace(config, random_init=True, num_random=_PLACEHOLDERS)
         if self._is_on_cpu:
             leave_cores_to_kernels()
+            draw_what_is_shown()
         else:
             refuse_without_kernels()
         self.frame_memories = FrameMemories()
@@ -131,7 +135,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
             return None
         refuse_options_of_device(config, self._is_on_cpu)
         views.use_depth_for(
-            config.start_from is None and not config.resumes,
+            config.start_from is None and not (config.resumes and config.depth_loss_weight > 0),
             self._is_on_cpu and config.train_gaussians and config.depth_loss_weight > 0,
         )
         if config.resumes:
@@ -202,7 +206,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
-        """The parent's on CUDA; on a CPU no Gaussian is added or removed, and rates are counted in their size.
+        """The parent's on CUDA; on a CPU Gaussians are split, none is removed, and rates are counted in their size.
 
         Raises:
             SceneError: the optimisers are those of another device.
@@ -212,14 +216,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
             refuse_optimizers_of_another_device(optimizers.optimizers, self.gauss_params.keys(), self._is_on_cpu)
         if not self._is_on_cpu:
             return super().get_training_callbacks(training_callback_attributes)
-        if optimizers is not None:
-            count_rates_in(self._unit_of_rate, optimizers.optimizers)
-
-        def remember(step: int) -> None:
-            self.step = step
-
-        where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
-        return [TrainingCallback(where, remember, update_every_num_iters=1)]
+        return callbacks_on_cpu(self, training_callback_attributes)
 
     def step_post_backward(self, step: int) -> None:
         """The parent's, on CUDA; in step 0 opacities stay, which gsplat resets where it counts from, too."""
@@ -278,19 +275,21 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
 
     def seen_colors(self, position: Float[Tensor, "3"], rows: Tensor | None = None) -> Float[Tensor, "gaussians 3"]:
         """Colours of the Gaussians, or some, from a position, as gsplat has them; may be a little outside of 0..1."""
-        parts = self.features_dc, self.features_rest, self.means.detach()
-        plain, rest, means = parts if rows is None else (part.index_select(0, rows) for part in parts)
+
+        def of(values: Tensor) -> Tensor:
+            return values if rows is None else values.index_select(0, rows)
+
         degree = self.config.sh_degree
         if degree == 0:
-            return plain.sigmoid()
+            return of(self.features_dc).sigmoid()
         if self.training:
             degree = min(self.step // self.config.sh_degree_interval, degree)
         if degree == 0 or (not self.training and not bool(self.features_rest.any())):
-            return SH2RGB(plain)
+            return SH2RGB(of(self.features_dc))
         from gsplat.cuda._torch_impl import _spherical_harmonics
 
-        harmonics = torch.cat([plain[:, None], rest], dim=1)
-        return (_spherical_harmonics(degree, means - position, harmonics) + 0.5).clamp(min=0)
+        harmonics = torch.cat([of(self.features_dc)[:, None], of(self.features_rest)], dim=1)
+        return (_spherical_harmonics(degree, of(self.means.detach()) - position, harmonics) + 0.5).clamp(min=0)
 
     def get_outputs(self, camera: Any) -> Outputs:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Render one camera [1]: images [H, W, c].
@@ -339,13 +338,9 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
     @torch.no_grad()
     def _described(self, camera: Cameras) -> Outputs:
         """What nerfstudio shows."""
-        outputs = self._rendered(camera)
-        size = outputs["rgb"].shape[:2]
-        flat = {name: value.flatten(0, 1) for name, value in outputs.items()}
-        if not self._renders_raw_outputs:
-            flat.pop(PLANAR_DEPTH)
-        self._describe_classes(flat)
-        return {name: value.unflatten(0, size) for name, value in flat.items()}
+        from semantic_ns.methods.semantic_splatfacto.pictures import described
+
+        return described(self, camera, self._is_on_cpu)
 
     def _rendered(self, camera: Cameras) -> Outputs:
         """Colour, opacity, distances, logits and planar depth [H, W, c] of a camera [1]."""

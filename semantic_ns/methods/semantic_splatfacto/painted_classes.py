@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from semantic_ns.methods.semantic_splatfacto.datamanager import TrainingViews
@@ -60,6 +60,11 @@ class PaintedClasses(nn.Module):
             self._labels = [labels.short() for labels in views.labels]
         labels = self._labels[batch["image_idx"]]
         return outline_loss(outputs[SUMMED_PAINT], outputs["accumulation"][..., 0], labels, self.of_classes)
+
+    def split(self, rows: Int[Tensor, "rows"]) -> None:
+        """Give the second halves of Gaussians, which come after all others, the paint of the first."""
+        if self.features:
+            self.of_gaussians = torch.cat([self.of_gaussians, self.of_gaussians[rows]])
 
     def make_room(self, state_dict: dict[str, Any], prefix: str) -> None:
         """Take on the sizes that a checkpoint has; one of before has none, and gets them.

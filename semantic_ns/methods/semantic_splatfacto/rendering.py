@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
@@ -13,11 +13,12 @@ from semantic_ns.batch import CLASSLESS, LOGITS, PLANAR_DEPTH
 from semantic_ns.export.splat import pinhole_camera
 from semantic_ns.methods.semantic_splatfacto.datamanager import SUMMED_DEPTH
 from semantic_ns.methods.semantic_splatfacto.painted_classes import SUMMED_PAINT
-from semantic_ns.splatting.classes import are_classless
+from semantic_ns.splatting import classes_numba
+from semantic_ns.splatting.classes import LEAST_SHARE, are_classless
 from semantic_ns.splatting.fit import View, color_loss, depth_loss
 from semantic_ns.splatting.frame_memory import FrameMemory
 from semantic_ns.splatting.memory import memory_errors_as_scene_error
-from semantic_ns.splatting.project import Gaussians, PinholeCamera
+from semantic_ns.splatting.project import Gaussians
 from semantic_ns.splatting.rasterize import draw, fill_light, rasterize
 
 if TYPE_CHECKING:
@@ -33,15 +34,17 @@ class SplatImage:
 
     Attributes:
         rgb: colours, holes filled or before the background.
-        probabilities: class probabilities, composited, which need not add up to 1.
+        probabilities: class probabilities, composited, which need not add up to 1; of no class if they are not wanted.
         depth: planar depth, summed by rendering weight, scene units.
         opacity: share of the light that is stopped.
+        coarse: probabilities in half the size, which fill the holes of those that were not filled.
     """
 
     rgb: Float[Tensor, "height width 3"]
     probabilities: Float[Tensor, "height width classes"]
     depth: Float[Tensor, "height width"]
     opacity: Float[Tensor, "height width"]
+    coarse: Float[Tensor, "half_height half_width classes"] | None = None
 
 
 @torch.no_grad()
@@ -62,9 +65,23 @@ def _fills_holes(model: "SemanticSplatfactoModel") -> bool:
 
 
 @torch.no_grad()
-def on_cpu(model: "SemanticSplatfactoModel", camera: Cameras, memory: FrameMemory) -> SplatImage:
-    """Render one camera [1] by the kernels of this package, in memory that the next frame overwrites."""
-    position, classes, inside = camera.camera_to_worlds[0, :, 3], model.class_probabilities, _cropped(model)
+def on_cpu(
+    model: "SemanticSplatfactoModel",
+    camera: Cameras,
+    memory: FrameMemory,
+    classes: Literal["all", "likeliest", "none"] = "all",
+) -> SplatImage:
+    """Render one camera [1] by the kernels of this package, in memory that the next frame overwrites.
+
+    Args:
+        model: the model.
+        camera: the camera.
+        memory: the memory.
+        classes: whose probabilities there are: all of them, or those of no class; or all, whose holes are filled in
+            `coarse` alone, which is enough for :func:`most_likely_classes`.
+    """
+    position, inside = camera.camera_to_worlds[0, :, 3], _cropped(model)
+    probabilities = model.class_probabilities if classes != "none" else model.class_probabilities[:, :0]
     gaussians = Gaussians(
         model.means.detach(),
         model.quats.detach(),
@@ -73,19 +90,19 @@ def on_cpu(model: "SemanticSplatfactoModel", camera: Cameras, memory: FrameMemor
     )
     if inside is not None:
         parts = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities
-        gaussians, inside = Gaussians(*(part[inside] for part in parts)), inside.nonzero()[:, 0]
+        gaussians, probabilities = Gaussians(*(part[inside] for part in parts)), probabilities[inside]
+        inside = inside.nonzero()[:, 0]
 
     def features_of(rows: Tensor) -> list[Tensor]:
-        chosen = rows if inside is None else inside[rows]
-        place = memory.take("classes of visible", len(rows), classes.shape[1])
-        return [model.seen_colors(position, chosen), torch.index_select(classes, 0, chosen, out=place)]
+        return [model.seen_colors(position, rows if inside is None else inside[rows])]
 
-    image, depth, opacity = draw(gaussians, features_of, pinhole_camera(camera[0]), memory, model.is_antialiased)
-    if _fills_holes(model):
-        image = fill_light(image, opacity)
-        return SplatImage(image[..., :3], image[..., 3:], depth, opacity)
-    rgb = image[..., :3] + (1 - opacity)[..., None] * model.background()
-    return SplatImage(rgb, image[..., 3:], depth, opacity)
+    fills = "nothing" if not _fills_holes(model) else "features" if classes == "likeliest" else "all"
+    pinhole = pinhole_camera(camera[0])
+    frame = draw(gaussians, features_of, pinhole, memory, model.is_antialiased, probabilities, fills)
+    rgb, seen, coarse = frame.image[..., :3], frame.image[..., 3:], frame.coarse[..., 3:]
+    if fills == "nothing":
+        rgb = rgb + (1 - frame.opacity)[..., None] * model.background()
+    return SplatImage(rgb, seen, frame.depth, frame.opacity, coarse if fills == "features" else None)
 
 
 def trained_on_cpu(model: "SemanticSplatfactoModel", camera: Cameras) -> dict[str, Tensor]:
@@ -177,29 +194,46 @@ def rendered(model: "SemanticSplatfactoModel", camera: Cameras, is_on_cpu: bool)
         return _outputs(on_cpu(model, camera, memory) if is_on_cpu else on_cuda(model, camera), camera)
 
 
-def _outputs(image: SplatImage, camera: Cameras) -> dict[str, Tensor]:
-    """Outputs of an image, none of which lies in the memory of the image."""
+def seen_by(image: SplatImage, camera: Cameras) -> dict[str, Tensor]:
+    """Outputs [H, W, c] of an image but for classes, none of which lies in the memory of the image."""
     opacity = image.opacity[..., None]
     planar = image.depth[..., None] / opacity.clamp(min=_LEAST_OPACITY)
     # Where there is nothing, it is as far as the farthest.
     planar = planar.where(opacity > _LEAST_OPACITY, planar.max())
     distance = planar * direction_lengths(camera)
-    probabilities = image.probabilities.clamp(min=_LEAST_PROBABILITY)
     return {
         "rgb": image.rgb.clamp(0, 1),
         "accumulation": opacity.clone(),
         "depth": distance,
         "expected_depth": distance,
         PLANAR_DEPTH: planar,
+    }
+
+
+def _outputs(image: SplatImage, camera: Cameras) -> dict[str, Tensor]:
+    """Outputs of an image, none of which lies in the memory of the image."""
+    probabilities = image.probabilities.clamp(min=_LEAST_PROBABILITY)
+    return {
+        **seen_by(image, camera),
         CLASSLESS: are_classless(image.probabilities, image.opacity)[..., None],
         LOGITS: probabilities.div_(probabilities.sum(dim=-1, keepdim=True)).log_(),
     }
 
 
+def most_likely_classes(image: SplatImage) -> Int64[Tensor, "height width"]:
+    """The class of each pixel that the logits of its outputs have, void (-1) where these are classless; on the CPU."""
+    labels = torch.empty(image.opacity.shape, dtype=torch.int64)
+    shares = image.probabilities
+    coarse = shares[:0] if image.coarse is None else image.coarse
+    parts = shares.numpy(), image.opacity.numpy(), coarse.numpy(), _LEAST_PROBABILITY, LEAST_SHARE
+    classes_numba.most_likely(*parts, labels.numpy())
+    return labels
+
+
 def direction_lengths(camera: Cameras) -> Float[Tensor, "height width 1"]:
     """Distance along the ray of each pixel per planar depth, of a camera [1]."""
-    pinhole: PinholeCamera = pinhole_camera(camera[0])
-    fx, fy, cx, cy = pinhole.lens
-    x = (torch.arange(pinhole.width) + 0.5 - cx) / fx
-    y = (torch.arange(pinhole.height) + 0.5 - cy) / fy
+    parts = (camera.fx, camera.fy, camera.cx, camera.cy)
+    fx, fy, cx, cy = (part.flatten()[0].float().cpu() for part in parts)
+    x = (torch.arange(int(camera.width[0])) + 0.5 - cx) / fx
+    y = (torch.arange(int(camera.height[0])) + 0.5 - cy) / fy
     return (1 + x[None, :] ** 2 + y[:, None] ** 2).sqrt()[..., None].to(camera.device)
