@@ -26,9 +26,6 @@ from semantic_ns.surface.maps import SurfaceMaps, render_maps
 _LARGEST_HOLE_PX = 2.0
 """How far a pixel without a voxel may be from one with a voxel to take that one: single pixels between others, whose
 points lie apart. Larger areas show no surface, such as the sky."""
-_MOST_LOOKED_AT = 32
-"""Images of which it is asked what the surface looks like, each of which takes .04 s while people wait: persons who
-labelled a room needed as many marks with all of its 54."""
 _OVERLAP = 0.75
 """Radius of a disc over the distance of two pixels of the maps at its depth: more than the half of a diagonal."""
 
@@ -127,7 +124,7 @@ class SurfaceBuilder:
         dataset = self.run.pipeline.datamanager.train_dataset
         images = (
             (dataset.color_of(frame), grid, [nodes[frame] for nodes in divisions])
-            for frame in chosen_frames(len(self.maps.depths), _MOST_LOOKED_AT)
+            for frame in chosen_frames(len(self.maps.depths))
         )
         found = mean_features_of_several(room_features().at, images, [graph.num_nodes for graph in graphs])
         return [
