@@ -176,12 +176,12 @@ class ExactSolver:
         Args:
             shares: How much of each class each voxel has.
         """
-        base = np.empty((shares.shape[1], self._num_voxels), np.float32)
-        source = np.zeros(self._factor.shape[0])
-        for number, of_class in enumerate(shares.T):
-            source[: self._num_voxels] = self._weights * of_class
-            base[number] = self._factor.solve(source)[: self._num_voxels]
-        return base
+        if not shares.size:
+            return np.empty((shares.shape[1], self._num_voxels), np.float32)
+        source = np.zeros((self._factor.shape[0], shares.shape[1]))
+        source[: self._num_voxels] = self._weights[:, None] * shares
+        base = self._factor.solve(source)[: self._num_voxels]  # all at once takes half the time
+        return np.ascontiguousarray(base.T, np.float32)
 
     def take_base(self, base: Float32[ndarray, "classes voxels"]) -> None:
         """Solve with another base from now on, see `base_of`."""
