@@ -7,6 +7,9 @@ from collections.abc import Callable
 from semantic_ns.io.console import announce
 from semantic_ns.labelling.spreading import Spreader, SpreadLabels
 
+_REST_S = 0.2
+"""Before each fit: the action that asks for it is answered first, and of several in a row the last one counts."""
+
 
 class FollowedAppearance:
     """The part of a session that fits what looks alike; `LabelSession` gives it what spreads, and its lock.
@@ -31,6 +34,7 @@ class FollowedAppearance:
     def _fit_appearance(self) -> None:
         try:
             while True:
+                time.sleep(_REST_S)
                 with self._lock:
                     spreader, wanted = self._spreader, self._spreader.wanted
                     if wanted is None or self._is_closed:
