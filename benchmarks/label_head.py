@@ -94,6 +94,7 @@ def label_and_train(scene: Scene, marks: Sequence[int], seed: int) -> list[dict[
                 if mark is None:
                     break
                 session.add_mark(mark, "person", number)
+                session.wait_for_appearance()
                 if number not in marks:
                     continue
                 started = time.process_time()

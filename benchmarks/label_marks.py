@@ -172,6 +172,7 @@ class Labelling:
         expected: What the session expected of its own accuracy, after each mark.
         seconds: Time of each mark until its frame could be shown.
         undo_seconds: Time to take each of the last marks back, until its frame could be shown.
+        fit_seconds: Time after each mark until what looks alike was fitted to it, too, and the person looks again.
         suggest_seconds: Time to find the regions that are suggested, where they are.
         num_guessed: Marks for which the session had guessed the class.
     """
@@ -180,6 +181,7 @@ class Labelling:
     expected: list[float]
     seconds: list[float]
     undo_seconds: list[float]
+    fit_seconds: list[float]
     suggest_seconds: list[float]
     num_guessed: int = 0
 
@@ -200,7 +202,7 @@ def label_by(
     """Let a person mark, and take the last marks back at the end; with an import, the first score is without marks."""
     rng = np.random.default_rng(seed)
     voxels = poses.voxels_on(surface)
-    found, num_guessed = Labelling([], [], [], [], []), 0
+    found, num_guessed = Labelling([], [], [], [], [], []), 0
     with tempfile.TemporaryDirectory() as folder:
         session = LabelSession(surface, Path(folder), imported=imported, import_weight=import_weight)
         try:
@@ -219,6 +221,8 @@ def label_by(
                 session.add_mark(mark, "person", number)
                 session.labels(mark.frame)
                 found.seconds.append(time.perf_counter() - started)
+                session.wait_for_appearance()
+                found.fit_seconds.append(time.perf_counter() - started - found.seconds[-1])
                 found.scores.append(poses.score(session.voxel_labels()[voxels]))
                 found.expected.append(session.progress().expected_accuracy)
             for number in range(min(20, len(found.seconds))):
@@ -254,6 +258,8 @@ def ceiling(surface: LabelSurface, ids: Int16[ndarray, "frames height width"], p
 def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """One row for each number of voxels, view and seed."""
     surfaces = label_surfaces(options.load_config, options.voxels)
+    if options.no_appearance:
+        surfaces = [surface.without_features() for surface in surfaces]
     run = load_run(options.load_config)
     poses = ScoredPoses.render(run, options.test_frames)
     dataset = run.pipeline.datamanager.train_dataset
@@ -268,13 +274,16 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                     "voxels": surface.graph.num_nodes,
                     "view": view,
                     "seed": seed,
+                    "appearance": not options.no_appearance,
                     "marks_to": {str(level): found.marks_to(level) for level in LEVELS},
                     "ceiling": best,
                     "last_score": found.scores[-1],
+                    "mean_score": float(np.mean(found.scores)),
                     "expected_accuracy": found.expected[-1],
                     "guessed": found.num_guessed / len(found.expected) if view == "regions" else None,
                     "mark_ms": quantiles_ms(found.seconds),
                     "undo_ms": quantiles_ms(found.undo_seconds),
+                    "fit_ms": quantiles_ms(found.fit_seconds),
                     "suggest_ms": quantiles_ms(found.suggest_seconds) if found.suggest_seconds else None,
                     "scores": found.scores,
                 }
@@ -293,19 +302,22 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         "seed",
         *(f"{level:.2f}" for level in LEVELS),
         "last",
+        "mean",
         "ceiling",
         "guessed",
         "mark ms p50 / p90",
         "undo ms",
+        "fit ms",
     ]
     lines = [
         [
             str(row["voxels"]), row["view"], str(row["seed"]),
             *(str(row["marks_to"][str(level)] or "-") for level in LEVELS), f"{row['last_score']:.3f}",
-            f"{row['ceiling']:.3f}",
+            f"{row['mean_score']:.3f}", f"{row['ceiling']:.3f}",
             "-" if row["guessed"] is None else f"{row['guessed']:.0%}",
             f"{row['mark_ms']['p50']:.0f} / {row['mark_ms']['p90']:.0f}",
             f"{row['undo_ms']['p50']:.0f} / {row['undo_ms']['p90']:.0f}",
+            f"{row['fit_ms']['p50']:.0f} / {row['fit_ms']['p90']:.0f}",
         ]
         for row in rows
     ]  # fmt: skip
@@ -322,6 +334,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="one person each")
     parser.add_argument("--marks", type=int, default=125, help="of each person")
     parser.add_argument("--test-frames", type=int, default=15, help="that are scored")
+    parser.add_argument("--no-appearance", action="store_true", help="without what looks alike, see sns-label")
     options = parser.parse_args()
     rows = []
     for row in measure(options):

@@ -32,6 +32,7 @@ def mark_at_random(surface: LabelSurface, folder: Path, num_marks: int) -> np.nd
         session.add_mark(
             Mark.from_json({"frame": frame, "class_id": int(rng.choice(ids)), "shape": shape}), "a", number
         )
+    session.wait_for_appearance()
     labels = session.voxel_labels()
     session.close()
     return labels
@@ -47,6 +48,7 @@ def seconds_to_open(surface: LabelSurface, folder: Path, expected: np.ndarray) -
     session = LabelSession(surface, folder)
     session.labels(0)
     seconds = time.perf_counter() - started[0], time.process_time() - started[1]
+    session.wait_for_appearance()
     is_same = bool((session.voxel_labels() == expected).all())
     session.close()
     if not is_same:

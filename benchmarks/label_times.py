@@ -125,12 +125,14 @@ def main() -> None:
     parser.add_argument("--undone", type=int, default=20, help="how many are taken back")
     parser.add_argument("--views", type=int, default=20, help="poses of the free view")
     parser.add_argument("--seed", type=int, default=0, help="of strokes, frames and classes")
+    parser.add_argument("--no-appearance", action="store_true", help="without what looks alike")
     parser.add_argument("--output", type=Path, default=None, help="JSON file to write")
     options = parser.parse_args()
     found = {}
     for voxels in options.voxels:
         with tempfile.TemporaryDirectory() as folder, open_browser(60) as another:
             run = ["--load-config", str(options.load_config), "--voxels", str(voxels), "--output-dir", folder]
+            run += ["--appearance", str(not options.no_appearance)]
             with labelling([*run, "--port", "0", "--field", "False"]) as address:
                 page = LabelPage(another())
                 page.open(address, ratio=2.0)

@@ -57,6 +57,7 @@ def label(surface: LabelSurface, truth: ndarray, marks: int, seed: int, folder: 
             if mark is None:
                 break
             session.add_mark(mark, "person", number)
+            session.wait_for_appearance()
         session.export(folder / "labels")
         return folder / "labels", session.voxel_labels()
     finally:

@@ -54,6 +54,10 @@ class Label:
     a zip file. They are weak evidence beneath all marks, and can be switched off in the page."""
     import_weight: float = 1e-4
     """Weight of a voxel with imported labels, beside 1 of one with a mark."""
+    appearance: bool = True
+    """Let voxels far from marks take the class of the marked ones that they look like. A classifier is fitted to the
+    marks in the background; its features come from the network of `rooms-small`. While imported labels count, it does
+    not."""
     voxels: int = 60_000
     """Voxels of the surface, about. More are finer and slower: 60000 need about a gigabyte of memory."""
     questions: Path | None = None
@@ -110,7 +114,9 @@ class Label:
         from semantic_ns.labelling.opening import open_session
 
         page.end_training("The surface is rendered and divided into voxels.")
-        session = open_session(run, folder, self.class_table(), self.voxels, labels, self.import_weight)
+        session = open_session(
+            run, folder, self.class_table(), self.voxels, labels, self.import_weight, self.appearance
+        )
         stack.callback(session.close)
         if labels is not None:
             labels.close()

@@ -221,7 +221,7 @@ class LabelApi:
         revision, progress, imported = session.revision, session.progress(), session.imported
         return {
             "revision": revision,
-            "surface": progress.num_voxels,
+            "surface": progress.surface_key,
             "classes": listed_classes(session),
             "progress": dataclasses.asdict(progress),
             "marked_frames": session.marked_frames(),
@@ -235,7 +235,7 @@ class LabelApi:
             raise RequestError("Expected the number of a revision as 'since' in the address.")
         self._wait(int(since), query.get("surface"), query.get("field"))
         summary = self._summary()  # before the frames, of which there may be more by then, and not less
-        is_known = int(since) <= self._session.revision and query.get("surface") == str(summary["surface"])
+        is_known = int(since) <= self._session.revision and query.get("surface") == summary["surface"]
         return json_answer({**summary, "changed_frames": self._changed_frames(int(since) if is_known else -1)})
 
     def _changed_frames(self, since: int) -> list[int]:
@@ -259,7 +259,7 @@ class LabelApi:
                 self._num_waiting -= 1
 
     def _surface(self) -> str:
-        return str(self._session.progress().num_voxels)
+        return self._session.progress().surface_key
 
     # The free view
 

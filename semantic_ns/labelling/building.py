@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Int32
+from jaxtyping import Float16, Float32, Float64, Int32
 from numpy import ndarray
 from scipy.ndimage import distance_transform_edt
 
+from semantic_ns.backbones.room_features import room_features
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.rays import FastRayGenerator, intrinsics_of, poses_of
 from semantic_ns.geometry.world import world_from_scene
 from semantic_ns.labelling.thinning import enough_discs
 from semantic_ns.labelling.view import SurfaceDiscs
 from semantic_ns.labels.class_table import ClassEntry
+from semantic_ns.propagation.appearance import chosen_frames, described, mean_features_of_several
 from semantic_ns.propagation.pixel_points import PixelPoints, have_one_size
 from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
 from semantic_ns.runs import Run
@@ -111,6 +113,24 @@ class SurfaceBuilder:
                 voxels = np.where(voxels < 0, graph.voxels.at(alike), voxels).reshape(len(rows), len(columns))
                 of_frames.append(without_holes(voxels))
         return [np.stack(of_frames).astype(np.int32) for of_frames in found]
+
+    def features(self, graphs: Sequence[SurfaceGraph]) -> list[Float16[ndarray, "nodes channels"]]:
+        """What the voxels of each graph look like in the images, see `appearance.described`; zero rows if in none."""
+        num_pixels = self.maps.depths[0].size
+        grid = torch.from_numpy(self.maps.pixels_of(np.arange(num_pixels))[:, :0:-1].copy()) + 0.5  # (x, y)
+        divisions = [
+            graph.voxels.at(self.points.positions).reshape(len(self.maps.depths), num_pixels) for graph in graphs
+        ]
+        dataset = self.run.pipeline.datamanager.train_dataset
+        images = (
+            (dataset.color_of(frame), grid, [nodes[frame] for nodes in divisions])
+            for frame in chosen_frames(len(self.maps.depths))
+        )
+        found = mean_features_of_several(room_features().at, images, [graph.num_nodes for graph in graphs])
+        return [
+            (described(graph, features, is_seen) * is_seen[:, None]).astype(np.float16)
+            for graph, (features, is_seen) in zip(graphs, found, strict=True)
+        ]
 
     def discs(self) -> SurfaceDiscs:
         """The points of the maps as discs, each as large as the distance to its neighbours in the maps."""

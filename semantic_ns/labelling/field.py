@@ -269,7 +269,7 @@ class FieldFollower:
 
     def _key(self) -> Any:
         """What changes whenever the labels may."""
-        return self._session.revision, id(self._session.surface)
+        return self._session.revision, id(self._session.surface), self._session.progress().fitted
 
     def _has_labels(self) -> bool:
         """Whether anything has a class: void, and what is erased, teach nothing."""

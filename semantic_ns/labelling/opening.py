@@ -34,6 +34,7 @@ def open_session(
     num_voxels: int = NUM_VOXELS,
     labels: "ImportFiles | None" = None,
     import_weight: float = DEFAULT_WEIGHT,
+    appearance: bool = True,
 ) -> LabelSession:
     """The session of a run, as it was left, or a new one (slow the first time: the run is rendered).
 
@@ -44,6 +45,7 @@ def open_session(
         num_voxels: Voxels of the surface, about. If there are many, fewer serve until their system is factored.
         labels: Labels to begin with, such as predictions or annotations.
         import_weight: Weight of one of their voxels beside one with a mark.
+        appearance: Whether voxels far from marks take the class that they look like, while no imported labels count.
 
     Raises:
         SceneError: if there is no such run, it shows no surface, labels cannot be read, its session is open
@@ -53,6 +55,8 @@ def open_session(
     numbers = sorted({min(FIRST_NUM_VOXELS, num_voxels), num_voxels})
     folder = folder or load_config.parent / FOLDER
     surfaces = label_surfaces(load_config, numbers, folder)
+    if not appearance:
+        surfaces = [surface.without_features() for surface in surfaces]
     finer = surfaces[-1] if len(surfaces) > 1 else None
     _tell_stride(surfaces[0])
     try:

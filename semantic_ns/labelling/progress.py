@@ -21,6 +21,7 @@ class Progress:
         num_frames_marked: Frames with a mark in force.
         expected_accuracy: Mean confidence over the voxels.
         num_voxels: Voxels of the surface that labels spread over now.
+        fitted: What tells the marks that what looks alike is fitted to from others, see `SpreadLabels.fitted`.
     """
 
     share_of_surface: float
@@ -30,6 +31,12 @@ class Progress:
     num_frames_marked: int
     expected_accuracy: float
     num_voxels: int
+    fitted: str = ""
+
+    @property
+    def surface_key(self) -> str:
+        """What changes where labels change although nobody acted: with another surface, and with what looks alike."""
+        return f"{self.num_voxels}-{self.fitted}" if self.fitted else str(self.num_voxels)
 
     @classmethod
     def of(cls, state: SessionState, shown: SpreadLabels) -> "Progress":
@@ -43,4 +50,5 @@ class Progress:
             num_frames_marked=len({mark.frame for mark in marks.values()}),
             expected_accuracy=float(shown.confidence.mean()),
             num_voxels=len(shown.labels),
+            fitted=shown.fitted,
         )

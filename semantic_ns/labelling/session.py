@@ -17,6 +17,7 @@ from semantic_ns.io.run_lengths import encode_coco
 from semantic_ns.labelling.changes import FrameChanges, SeenVoxels
 from semantic_ns.labelling.class_actions import ClassActions
 from semantic_ns.labelling.classes import LabelClass
+from semantic_ns.labelling.followed_appearance import FollowedAppearance
 from semantic_ns.labelling.followed_frames import FollowedFrames
 from semantic_ns.labelling.free_views import FreeViews
 from semantic_ns.labelling.import_actions import ImportActions
@@ -39,7 +40,9 @@ from semantic_ns.labels.class_table import ClassTable
 JOURNAL_FILE = "marks.jsonl"
 
 
-class LabelSession(ClassActions, ImportActions, UndoActions, FollowedFrames, FreeViews, Suggestions):
+class LabelSession(
+    ClassActions, ImportActions, UndoActions, FollowedFrames, FollowedAppearance, FreeViews, Suggestions
+):
     """Marks of people on training images -> classes of all voxels -> labels of every frame.
 
     All methods can be called from several threads. Everything shown follows from the actions in force alone, so that
@@ -52,7 +55,8 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FollowedFrames, Fre
     only shows because no other mark is near, it can be painted over.
 
     Args:
-        surface: The surface, of few voxels if a finer one is to follow.
+        surface: The surface, of few voxels if a finer one is to follow. Where it has features, voxels far from marks
+            take the class that they look like, while no imported labels count.
         folder: Where the journal is, or will be.
         classes: Names of classes, or a table of them, that there must be beside those of the scene or of the journal.
             A table also says their ids and colours.
@@ -301,7 +305,7 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FollowedFrames, Fre
         """
         from semantic_ns.labelling.export import export_labels
 
-        shown = LabelsAlongEdges(self._frozen_labels(), self.color)
+        shown = LabelsAlongEdges(self._frozen_labels(is_final=True), self.color)
         shown = shown if said is None else SaidLabels(shown, said)
         return export_labels(shown, folder, least_confidence, painted_only, coco, points)
 
@@ -322,18 +326,20 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FollowedFrames, Fre
             self._is_closed = True
             self._journal.close()
 
-    def _frozen_labels(self) -> ShownLabels:
-        """What is shown now, which later actions do not change."""
+    def _frozen_labels(self, is_final: bool = False) -> ShownLabels:
+        """What is shown now, or will be once what looks alike is fitted; later actions do not change it."""
         with self._lock:
-            return ShownLabels(self._state.frozen(), self._spreader.surface, self._spread())
+            spread = self._state.spread_by(self._spreader, self._spreaders.aside) if is_final else self._spread()
+            return ShownLabels(self._state.frozen(), self._spreader.surface, spread)
 
     def _shown_labels(self) -> ShownLabels:
         return ShownLabels(self._state, self._spreader.surface, self._spread())
 
     def _spread(self) -> SpreadLabels:
         if self._shown is None:
-            self._shown = self._state.spread_by(self._spreader, self._spreaders.aside)
+            self._shown = self._state.spread_by(self._spreader, self._spreaders.aside, is_final=False)
             self._changes.take(self._spreader.surface, self._shown, self._state.log.revision)
+            self._fit_soon()
         return self._shown
 
     def _begin(self, imported: ImportInForce | None, locks: list[AtLock]) -> Begun:
@@ -360,9 +366,9 @@ class LabelSession(ClassActions, ImportActions, UndoActions, FollowedFrames, Fre
             while not self._is_closed and begun is self._begun:
                 with self._lock:
                     revision, marks = self._state.log.revision, list(self._state.painting.marks.values())
-                    locks = self._state.locks()
-                spreader.prepare(Painting.of(marks))
-                self._spreaders.prepare_locks(spreader, begun.imported, locks)
+                    locks, final_ids = self._state.locks(), self._state.final_ids()
+                spreader.prepare(Painting.of(marks), final_ids)
+                self._spreaders.prepare_locks(spreader, begun.imported, locks, final_ids)
                 if is_first:  # of a spreader over this surface: what is done from then on is kept
                     self._spreaders.keep_columns(spreader, begun.imported, Painting.of(marks), locks)
                 is_first = False

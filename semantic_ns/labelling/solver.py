@@ -11,7 +11,8 @@ t_k = (e_k - eta / C) / (1 - eta). A mark thus costs one column z_k = L^+ u_k, k
 small dense system (Woodbury) gives x for any set of marks: taking a mark back gives the bits of before.
 
 Weak evidence t_v with the weight d_v at some voxels (`Anchors`) adds sum_v d_v |t_v - x_v|^2. It stays while marks come
-and go, too: L becomes L + D, and x the sum of (L + D)^-1 D t and of the columns of the marks.
+and go, too: L becomes L + D, and x the sum of (L + D)^-1 D t, its base, and of the columns of the marks. Other t with
+the same d make another base, and leave factor and columns as they are.
 """
 
 from collections.abc import Iterable, Sequence
@@ -77,10 +78,12 @@ class Anchors:
     Attributes:
         weights: d, beside the weight 1 of an edge between voxels that look the same; 0 where nothing is known.
         shares: t, how much of each of B classes each voxel has; each of them sums to 1 where something is known.
+        confidence: What nearness to them counts for, beside that of marks.
     """
 
     weights: Float64[ndarray, "voxels"]
     shares: Float32[ndarray, "voxels classes"]
+    confidence: float = ANCHORED_CONFIDENCE
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ class ExactSolver:
         weights = np.zeros(self._num_voxels) if anchors is None else anchors.weights
         # Of these parts, nothing is left open but for the marks.
         self._is_anchored = np.bincount(self._parts, weights, self._num_parts) > 0
-        self._factor = factored(laplacian, _LEAK, weights)
+        self._weights, self._factor = weights, factored(laplacian, _LEAK, weights)
         death = _WALK_OF_60_000 * 60_000 / max(1, self._num_voxels)
         self._walks = factored(graph_laplacian(graph), death)
         self._base, self._base_nearness = self._based_on(anchors)
@@ -163,12 +166,36 @@ class ExactSolver:
         """What x is without marks, and how near each voxel is to what is known."""
         if anchors is None:
             return np.empty((0, self._num_voxels), np.float32), np.zeros(self._num_voxels, np.uint8)
-        source = np.zeros((self._factor.shape[0], anchors.shares.shape[1]))
-        source[: self._num_voxels] = anchors.weights[:, None] * anchors.shares
-        base = np.stack([self._factor.solve(column)[: self._num_voxels] for column in source.T])
         known = np.flatnonzero(anchors.weights > 0).astype(np.int32)
         nearness = self._nearness_of(known) if len(known) else np.zeros(self._num_voxels)
-        return base.astype(np.float32), (nearness * ANCHORED_CONFIDENCE).astype(np.uint8)
+        return self.base_of(anchors.shares), (nearness * anchors.confidence).astype(np.uint8)
+
+    def base_of(self, shares: Float32[ndarray, "voxels classes"]) -> Float32[ndarray, "classes voxels"]:
+        """What x is without marks where anchors have some shares (slow). Nothing is changed, so that others may solve.
+
+        Args:
+            shares: How much of each class each voxel has.
+        """
+        if not shares.size:
+            return np.empty((shares.shape[1], self._num_voxels), np.float32)
+        source = np.zeros((self._factor.shape[0], shares.shape[1]))
+        source[: self._num_voxels] = self._weights[:, None] * shares
+        base = self._factor.solve(source)[: self._num_voxels]  # all at once takes half the time
+        return np.ascontiguousarray(base.T, np.float32)
+
+    def take_base(self, base: Float32[ndarray, "classes voxels"]) -> None:
+        """Solve with another base from now on, see `base_of`."""
+        if base is not self._base:
+            self._base, self._based = base, None
+            self._base_products = np.empty((len(self._columns), len(base)))
+            if self._voxels and len(base):
+                self._base_products[: len(self._voxels)] = self._means_of_base(self._voxels)
+
+    def _means_of_base(self, voxels: Sequence[ndarray]) -> Float64[ndarray, "observations classes"]:
+        """The means of the base over the voxels of observations."""
+        values = self._base[:, np.concatenate(voxels)].astype(np.float64)
+        lengths = np.array([len(some) for some in voxels])
+        return np.stack([_means_of_runs(of_class, lengths) for of_class in values], axis=1)
 
     @property
     def num_voxels(self) -> int:
@@ -189,7 +216,8 @@ class ExactSolver:
                 self._kept.put(voxels, column)
         self._means[place], self._columns[place] = column.means, column.deviations
         self._nearness[place], self._masses[place] = column.nearness, column.mass
-        self._base_products[place] = self._base[:, voxels].mean(axis=1, dtype=np.float64)
+        if len(self._base):
+            self._base_products[place] = self._means_of_base([voxels])[0]
         self._voxels.append(voxels)
         # u_i . z_j for this and each earlier one, either way: the same numbers in whatever order they come.
         self._products[place, : place + 1] = self._means_of_columns(voxels, place + 1)

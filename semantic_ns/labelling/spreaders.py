@@ -1,5 +1,6 @@
 """The spreaders of a session: with the imported labels in force, and with those of when a class was locked."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,15 +89,18 @@ class Spreaders:
         at_locks = [Painting.of(lock.marks) for lock in locks if evidence_of(lock.imported) == evidence]
         spreader.keep_columns([*at_locks, painting])
 
-    def prepare_locks(self, spreader: Spreader, imported: ImportInForce | None, locks: list[AtLock]) -> None:
+    def prepare_locks(
+        self, spreader: Spreader, imported: ImportInForce | None, locks: list[AtLock], final_ids: Mapping[int, int]
+    ) -> None:
         """Compute all columns that locked classes need over a surface, which nobody may spread over meanwhile.
 
         Args:
             spreader: The spreader over it with the labels in force.
             imported: Those labels.
             locks: What was in force when each class was locked.
+            final_ids: The class that marks of each class count for.
         """
         for lock in locks:
             is_same = evidence_of(lock.imported) == evidence_of(imported)
             found = spreader if is_same else self.aside(spreader.surface, lock.imported)
-            found.prepare(Painting.of(lock.marks))
+            found.prepare(Painting.of(lock.marks), final_ids)

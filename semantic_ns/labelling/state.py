@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -269,7 +270,7 @@ class SessionState(ClassChecks):
     def _said_by(self, frame: int) -> Int16[ndarray, "numbers"]:
         """What each mark on a frame paints, by its number; the other numbers paint nothing."""
         marks = {number: mark for number, mark in self.painting.marks.items() if mark.frame == frame}
-        said, final_ids = np.full(max(marks, default=0) + 1, NOTHING, np.int16), self._final_ids()
+        said, final_ids = np.full(max(marks, default=0) + 1, NOTHING, np.int16), self.final_ids()
         for number, mark in marks.items():
             said[number] = DO_NOT_KNOW if mark.class_id is None else final_ids.get(mark.class_id, NOTHING)
         return said
@@ -279,21 +280,23 @@ class SessionState(ClassChecks):
         locked = {entry.id for entry in self.classes.in_use() if entry.is_locked}
         return locked if class_id is None else locked - {self.classes.final_id(class_id)}
 
-    def spread_by(self, spreader: Spreader, spreader_with: SpreaderWith) -> SpreadLabels:
+    def spread_by(self, spreader: Spreader, spreader_with: SpreaderWith, is_final: bool = True) -> SpreadLabels:
         """The classes of the voxels of a surface; voxels near marks that showed a class when it was locked keep it.
 
         Args:
             spreader: The surface, with the imported labels in force.
             spreader_with: Is asked for one with those that were in force when a class was locked.
+            is_final: Whether what looks alike is to be fitted to the marks in force, see `Spreader.spread`.
         """
-        final_ids = self._final_ids()
-        found = spreader.spread(self.painting, final_ids)
+        final_ids = self.final_ids()
+        found = spreader.spread(self.painting, final_ids, is_final)
         frozen = self._frozen(spreader, spreader_with, final_ids)
         if frozen is None:
             return found
-        return SpreadLabels(np.where(frozen != NOTHING, frozen, found.labels), found.confidence, found.contradicted)
+        return replace(found, labels=np.where(frozen != NOTHING, frozen, found.labels))
 
-    def _final_ids(self) -> dict[int, int]:
+    def final_ids(self) -> dict[int, int]:
+        """The class that marks of each class count for."""
         return {entry.id: self.classes.final_id(entry.id) for entry in self.classes}
 
     def _frozen(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int, Int32, Shaped, UInt8
+from jaxtyping import Float16, Float32, Float64, Int, Int32, Shaped, UInt8
 from numpy import ndarray
 from PIL import Image
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 FOLDER = "labelling"
 """Folder in a run's folder that holds what belongs to labelling."""
-_VERSION = 7
+_VERSION = 8
 _RAYS_PER_VOXEL = 10
 _LEAST_RAYS = 400_000
 _MOST_PIXELS = 32_000_000
 """Pixels over all frames of which the voxel is kept; of more, every n-th one along rows and columns is."""
 _GRAPH_ARRAYS = ("neighbours", "weights", "centres", "colors", "normals")
-_OWN_ARRAYS = ("pixel_voxels", "positions", "c2w", "intrinsics", "world_from_scene", "drawn")
+_OWN_ARRAYS = ("pixel_voxels", "positions", "c2w", "intrinsics", "world_from_scene", "drawn", "features")
 _DISC_ARRAYS = ("positions", "normals", "radii", "pixels", "colors")
 
 
@@ -117,6 +117,8 @@ class LabelSurface:
         drawn: Numbers of those that are enough to draw it from any pose, ascending, see `enough_discs`.
         near: Depth below which nothing is to be drawn, scene units.
         world_from_scene: From scene units to the world of the data set's files, see `geometry.world`.
+        features: What the voxels look like, columns of about unit deviation, see `propagation.appearance`; zero rows
+            where no image that was looked at shows a voxel, and no columns where nothing is known.
         c2w: Poses of the frames (OpenGL axes), scene units.
         intrinsics: Focal lengths and principal point (fx, fy, cx, cy) of the frames, pixels.
         frames: The frames.
@@ -140,6 +142,7 @@ class LabelSurface:
     drawn: Int32[ndarray, "drawn"]
     near: float
     world_from_scene: Float64[ndarray, "3 4"]
+    features: Float16[ndarray, "nodes channels"]
 
     @cached_property
     def drawn_discs(self) -> SurfaceDiscs:
@@ -156,6 +159,10 @@ class LabelSurface:
         """The voxel of each disc, -1 for none."""
         frames, rows, columns = self.discs.pixels.T
         return self.pixel_voxels[frames, rows // self.stride, columns // self.stride]
+
+    def without_features(self) -> "LabelSurface":
+        """The surface without what its voxels look like."""
+        return replace(self, features=np.empty((self.graph.num_nodes, 0), np.float16))
 
     def voxels_at(
         self, frame: int, rows: Int[ndarray, "*pixels"], columns: Int[ndarray, "*pixels"]
@@ -329,10 +336,12 @@ def build_label_surfaces(run: "Run", numbers_of_voxels: Sequence[int]) -> list[L
     pixel_voxels = builder.pixel_voxels([graph for graph, _ in parts], stride)
     discs, near = builder.discs(), float(run.pipeline.model.bounds.near)
     drawn = builder.drawn(discs, near)
+    features = builder.features([graph for graph, _ in parts])
     return [
         LabelSurface(graph, find_clusters(graph), stride, of_pixels, positions, *builder.cameras(), frames,
-                     *builder.classes(), Path(run.parser_config.data), discs, drawn, near, builder.world_from_scene())
-        for (graph, positions), of_pixels in zip(parts, pixel_voxels, strict=True)
+                     *builder.classes(), Path(run.parser_config.data), discs, drawn, near, builder.world_from_scene(),
+                     of_voxels)
+        for (graph, positions), of_pixels, of_voxels in zip(parts, pixel_voxels, features, strict=True)
     ]  # fmt: skip
 
 

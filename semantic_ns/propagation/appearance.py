@@ -6,7 +6,7 @@ voxels of the scene, in a second or two, and says of every other voxel what it w
 features and a linear classifier: Chen et al. 2019, "A closer look at few-shot classification").
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,9 +43,9 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def chosen_frames(num_frames: int) -> list[int]:
-    """Numbers of at most `MAX_FRAMES` images, evenly spread."""
-    count = min(num_frames, MAX_FRAMES)
+def chosen_frames(num_frames: int, most: int = MAX_FRAMES) -> list[int]:
+    """Numbers of at most so many images, evenly spread."""
+    count = min(num_frames, most)
     return [i * num_frames // count for i in range(count)]
 
 
@@ -62,14 +62,35 @@ def mean_features(
             for none.
         num_nodes: M.
     """
-    sums, counts = np.zeros((num_nodes, 0), np.float32), np.zeros(num_nodes, np.int64)
+    of_one = ((image, xy, [nodes]) for image, xy, nodes in images)
+    return mean_features_of_several(features_at, of_one, [num_nodes])[0]
+
+
+def mean_features_of_several(
+    features_at: Callable[[Float32[Tensor, "height width 3"], Float32[Tensor, "pixels 2"]], Tensor],
+    images: Iterable[tuple[Tensor, Tensor, Sequence[Int32[ndarray, "pixels"]]]],
+    numbers_of_nodes: Sequence[int],
+) -> list[tuple[Float32[ndarray, "nodes channels"], Bool[ndarray, "nodes"]]]:
+    """The same for several divisions of one surface into voxels, with one look at each image.
+
+    Args:
+        features_at: see `mean_features`.
+        images: see there; for each image the voxels of its places in each division.
+        numbers_of_nodes: M of each division.
+    """
+    sums = [np.zeros((number, 0), np.float32) for number in numbers_of_nodes]
+    counts = [np.zeros(number, np.int64) for number in numbers_of_nodes]
     with one_thread(), torch.no_grad():
-        for image, xy, nodes in images:
+        for image, xy, divisions in images:
             values = features_at(image, xy).contiguous().numpy()
-            if not sums.shape[1]:
-                sums = np.zeros((num_nodes, values.shape[1]), np.float32)
-            kernels.add_to_nodes(nodes, values, sums, counts)
-    return sums / np.maximum(counts, 1)[:, None].astype(np.float32), counts > 0
+            for place, nodes in enumerate(divisions):
+                if not sums[place].shape[1]:
+                    sums[place] = np.zeros((len(sums[place]), values.shape[1]), np.float32)
+                kernels.add_to_nodes(nodes, values, sums[place], counts[place])
+    return [
+        (total / np.maximum(count, 1)[:, None].astype(np.float32), count > 0)
+        for total, count in zip(sums, counts, strict=True)
+    ]
 
 
 def described(

@@ -162,7 +162,7 @@ def test_events_tell_of_another_surface_although_nobody_acted(port: int, session
     waiting.start()
     session.num_voxels = 300
     waiting.join(20)
-    assert [answer["surface"] for answer in answers] == [300]
+    assert [answer["surface"] for answer in answers] == ["300"]
 
 
 def test_closing_the_server_answers_those_that_wait(session: SmallSession, tmp_path: Path) -> None:

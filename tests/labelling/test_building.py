@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from semantic_ns.datasets.training_labels import frame_names, read_label_folder
 from semantic_ns.errors import SceneError
+from semantic_ns.labelling import building
 from semantic_ns.labelling.building import without_holes
 from semantic_ns.labelling.marks import Mark
 from semantic_ns.labelling.session import LabelSession
@@ -114,3 +116,34 @@ def test_a_method_without_such_a_surface_is_refused(run: Run) -> None:
     other: Any = Pipeline()
     with pytest.raises(SceneError, match=r"Expected a run of semantic-nerf, .* or semantic-splatfacto, found a Other"):
         build_label_surface(Run(run.load_config, other, run.parser_config), 100)
+
+
+def test_features_of_a_voxel_are_those_of_its_pixels_of_the_maps_beside_its_colour_direction_and_place(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Looks:
+        """Of a pixel its place in the image, and the mean colour of the image."""
+
+        def at(self, image: torch.Tensor, xy: torch.Tensor) -> torch.Tensor:
+            return torch.cat([xy, image.mean().expand(len(xy), 1)], dim=1)
+
+    monkeypatch.setattr(building, "room_features", Looks)
+    surfaces = build_label_surfaces(run, [100, 400])
+    dataset = run.pipeline.datamanager.train_dataset
+    for surface in surfaces:
+        discs, graph = surface.discs, surface.graph
+        sums, counts = np.zeros((graph.num_nodes, 3)), np.zeros(graph.num_nodes)
+        maps = building.SurfaceBuilder.of(run, 400_000)
+        voxels = graph.voxels.at(maps.points.positions)
+        for (frame, row, column), voxel in zip(discs.pixels.tolist(), voxels.tolist(), strict=True):
+            if voxel >= 0:
+                mean = float(dataset.color_of(frame).mean())
+                sums[voxel] += column + 0.5, row + 0.5, mean
+                counts[voxel] += 1
+        assert (counts > 0).all()
+        means = sums / counts[:, None]
+        columns = np.concatenate([means, graph.colors, np.abs(graph.normals), graph.centres], axis=1)
+        expected = (columns - columns.mean(axis=0)) / np.maximum(columns.std(axis=0), 1e-6)
+        varies = columns.std(axis=0) > 1e-4
+        assert varies.sum() >= 6
+        assert np.abs(surface.features - expected)[:, varies].max() < 0.05

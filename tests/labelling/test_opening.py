@@ -1,13 +1,14 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from semantic_ns.errors import SceneError
 from semantic_ns.labelling.opening import label_surfaces, open_session
 from semantic_ns.labelling.surface import FOLDER, load_label_surface, save_label_surface
 from support.fresh_process import loaded_after
-from support.label_surfaces import make_label_surface
+from support.label_surfaces import alike, make_label_surface
 
 
 def test_a_run_with_kept_surfaces_opens_with_the_coarse_one_and_goes_on_with_the_fine_one(
@@ -32,6 +33,20 @@ def test_a_run_with_kept_surfaces_opens_with_the_coarse_one_and_goes_on_with_the
     assert coarse.wait_for_finer(0.0)
     assert coarse.progress().num_voxels <= 250
     coarse.close()
+
+
+def test_features_are_kept_beside_the_run_and_left_out_where_looks_are_not_to_count(tmp_path: Path) -> None:
+    config = tmp_path / "run" / "config.yml"
+    (config.parent / "nerfstudio_models").mkdir(parents=True)
+    (config.parent / "nerfstudio_models" / "step-000000009.ckpt").write_bytes(b"weights")
+    config.write_text("")
+    surface = alike(make_label_surface(tmp_path / "images", 2))
+    save_label_surface(surface, config, 200)
+    for appearance in (True, False):
+        session = open_session(config, num_voxels=200, appearance=appearance)
+        features = surface.features if appearance else surface.features[:, :0]
+        assert np.array_equal(session.surface.features, features)
+        session.close()
 
 
 def test_a_session_inside_the_scene_is_refused_before_anything_slow(

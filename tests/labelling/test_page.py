@@ -57,6 +57,19 @@ def test_the_class_under_the_pointer_is_told_though_the_pointer_rests(page: Labe
     page.page.wait_until("document.getElementById('under').textContent.endsWith('sofa')")
 
 
+def test_what_is_fitted_meanwhile_shows_though_nobody_acts(page: LabelPage, session: SmallSession) -> None:
+    page.keys("3")
+    page.stroke(ON_SOFA)
+    page.wait_until_saved()
+    before = page.colors(ON_WALL)
+    with session.lock:
+        session.alike, session.fitted = FLOOR, "a"
+    page.page.wait_until("snsLabel.store.state.surface === '100-a'")
+    page.page.wait_until("snsLabel.store.layers.get(0).revision === 1")
+    assert is_tinted(page.colors(ON_WALL)[0], before[0], session.classes[FLOOR].color)
+    assert session.revision == 1
+
+
 def test_a_stroke_is_on_the_screen_before_the_server_answers(page: LabelPage, session: SmallSession) -> None:
     before = page.colors(ON_SOFA)
     with session.lock:  # nothing is answered meanwhile

@@ -12,6 +12,7 @@ from semantic_ns.labelling.classes import ClassList, LabelClass
 from semantic_ns.labelling.session import LabelSession
 from semantic_ns.labelling.surface import LabelSurface
 from support.label_actions import FRAMES, WALL, are_equal, click, everything
+from support.label_surfaces import alike
 
 KINDS = ("mark", "void", "undo", "redo", "others", "delete", "void class", "merge", "split", "lock", "unlock", "add")
 CHANCES = (0.34, 0.03, 0.16, 0.12, 0.03, 0.1, 0.04, 0.06, 0.04, 0.03, 0.03, 0.02)
@@ -42,8 +43,12 @@ def act(session: LabelSession, kind: str, rng: np.random.Generator, client: str,
     actions[kind]()
 
 
+@pytest.mark.parametrize("has_looks", [False, True])
 @pytest.mark.parametrize("seed", range(6))
-def test_a_session_that_is_opened_again_shows_what_it_showed(surface: LabelSurface, tmp_path: Path, seed: int) -> None:
+def test_a_session_that_is_opened_again_shows_what_it_showed(
+    surface: LabelSurface, tmp_path: Path, seed: int, has_looks: bool
+) -> None:
+    surface = alike(surface) if has_looks else surface
     rng, sequence, shown = np.random.default_rng(seed), 0, None
     for _ in range(ROUNDS):
         session = LabelSession(surface, tmp_path, ["rug", "desk", "door"])
@@ -53,6 +58,7 @@ def test_a_session_that_is_opened_again_shows_what_it_showed(surface: LabelSurfa
             sequence += 1
             with contextlib.suppress(SceneError):  # what is refused changes nothing
                 act(session, kind, rng, "abc"[int(rng.integers(3))], sequence)
+        assert session.wait_for_appearance()
         now = (list(session.classes), session.class_evidence(), session.progress().num_marks)
         shown = now, everything(session)
         session.close()

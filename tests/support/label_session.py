@@ -52,6 +52,9 @@ class SmallSession:
     names: tuple[str, ...] = ("wall", "floor", "sofa", "picture", "plant", "lamp")
     revision: int = 0
     num_voxels: int = 100
+    fitted: str = ""
+    alike: int = NOTHING
+    """The class of objects without a mark; `fitted` tells that it is another one."""
     void_id: int = 255
     done: dict[tuple[str, int], int] = field(default_factory=dict)
     marks: list[tuple[str, Mark]] = field(default_factory=list)
@@ -219,7 +222,7 @@ class SmallSession:
 
     def _spread(self) -> ndarray:
         """Class of each object."""
-        classes = np.full(len(OBJECTS), NOTHING)
+        classes = np.full(len(OBJECTS), self.alike)
         for _, mark in self.marks:
             if mark.class_id is not None:
                 inside = self._objects[:, self._window(mark.frame)][self.pixels[id(mark)]]
@@ -256,9 +259,9 @@ class SmallSession:
         with self.lock:
             share = float((self._spread() >= 0)[self._objects].mean())
             marked = {mark.frame for _, mark in self.marks}
-            return Progress(
-                share, len(self.marks), self.revision, 0.1 * self.revision, len(marked), 0.75 * share, self.num_voxels
-            )
+            minutes, accuracy = 0.1 * self.revision, 0.75 * share
+            counts = len(self.marks), self.revision, minutes, len(marked)
+            return Progress(share, *counts, accuracy, self.num_voxels, self.fitted)
 
     def marked_frames(self) -> list[int]:
         with self.lock:

@@ -1,5 +1,6 @@
 """A small surface to label: a wall of three colours that several frames see, each shifted against the others."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,4 +72,29 @@ def make_label_surface(folder: Path, num_frames: int = 3, num_voxels: int = 200)
         drawn=np.arange(len(positions), dtype=np.int32),
         near=0.01,
         world_from_scene=WORLD_FROM_SCENE,
+        features=np.empty((graph.num_nodes, 0), np.float16),
     )
+
+
+NUM_LOOKS = 4
+"""Looks of the surface `alike`."""
+
+
+def looks(surface: LabelSurface) -> np.ndarray:
+    """What each voxel looks like on the surface `alike`, 0..3: that of those a fixed number of voxels further on."""
+    columns = surface.graph.centres[:, 0]
+    places = (columns - columns.min()) / (np.ptp(columns) + 1e-6)
+    return (places * 2 * NUM_LOOKS).astype(int) % NUM_LOOKS
+
+
+def alike(surface: LabelSurface, unseen: int = 5) -> LabelSurface:
+    """The surface with features that tell which of its stripes look alike, with noise; some voxels have none.
+
+    Args:
+        surface: The surface.
+        unseen: Of how many voxels one has no features.
+    """
+    noise = np.random.default_rng(0).normal(0, 0.2, (surface.graph.num_nodes, NUM_LOOKS + 2))
+    features = noise + 2 * np.eye(NUM_LOOKS, NUM_LOOKS + 2)[looks(surface)]
+    features[::unseen] = 0
+    return replace(surface, features=features.astype(np.float16))

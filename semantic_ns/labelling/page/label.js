@@ -315,8 +315,9 @@ store.addEventListener("layers", (event) => {
   classes.count(store.layers.get(store.shown)?.labels);
   store.emit("hover"); // what is under the pointer may be another class now
   const item = event.detail;
-  if (free.isOn && (item || free.revision !== store.state.revision)) {
-    free.revision = store.state.revision;
+  const { revision, surface } = store.state;
+  if (free.isOn && (item || free.revision !== revision || free.surface !== surface)) {
+    Object.assign(free, { revision, surface });
     free.request(640);
   }
   if (item?.made) view.afterDraw(() => { timings.push(performance.now() - item.made); if (timings.length > 5000) timings.shift(); });

@@ -276,7 +276,8 @@ export class Store extends EventTarget {
 
   receive(answer, since, layer = null, item = null) {
     this.keepUnchanged(answer, since);
-    if (layer) this.keepLayer(answer.frame, layer);
+    // Labels change without a revision when the surface does, or what looks alike: those of before are asked for again.
+    if (layer) this.keepLayer(answer.frame, answer.surface === this.state.surface ? layer : { ...layer, revision: -1 });
     if (answer.revision >= this.state.revision) {
       const { revision, classes, progress, marked_frames, import: imported, field } = answer;
       Object.assign(this.state, { revision, classes, progress, marked_frames, import: imported, field });
@@ -343,9 +344,11 @@ export class Store extends EventTarget {
     const isFresh = layer && layer.revision >= this.state.revision;
     if (isFresh || this.refreshing.has(frame)) return;
     this.refreshing.set(frame, true);
+    const { surface } = this.state;
     try {
       const answers = await Promise.all(["labels", "confidence"].map((one) => this.ask(`/api/frame/${frame}/${one}?revision=${this.state.revision}`)));
-      const revision = Math.min(...answers.map((one) => Number(one.headers.get("X-Revision"))));
+      const isOld = surface !== this.state.surface;
+      const revision = isOld ? -1 : Math.min(...answers.map((one) => Number(one.headers.get("X-Revision"))));
       const [labels, confidence] = await Promise.all(answers.map((one) => one.arrayBuffer()));
       const known = this.layers.get(frame);
       if (!known || known.revision <= revision)
