@@ -27,8 +27,6 @@ OF_EACH_CLASS = 100
 """Labelled voxels of a class that are in any case among them, if there are so many."""
 _PENALTY = 1e-2
 """Weight of the squared coefficients beside the mean cross-entropy."""
-_BALANCE = 0.5
-"""Classes count by their number of votes to the power of one minus this: a rare class is not to drown."""
 _ITERATIONS = 60
 
 
@@ -116,8 +114,8 @@ def class_prior(
 ) -> Float32[ndarray, "nodes classes"]:
     """Class probabilities of voxels by how they look, from a multinomial logistic regression on those with votes.
 
-    The minimum over W and b of the mean over labelled voxels of u_v CE(y_v, softmax(W f_v + b)) + a |W|^2, with y the
-    shares of the votes, u_v the mean over y_v of (all votes / votes of the class)^(1/2), of mean 1, by L-BFGS.
+    The minimum over W and b of the mean over labelled voxels of CE(y_v, softmax(W f_v + b)), plus a |W|^2, with y the
+    shares of the votes, by L-BFGS.
 
     Args:
         features: one row for each voxel, columns of about unit deviation.
@@ -136,7 +134,7 @@ def class_prior(
     shares = votes[labelled][:, given]
     shares = torch.from_numpy(shares / shares.sum(axis=1, keepdims=True))
     with one_thread():
-        weights, bias = _fit(torch.from_numpy(features[labelled]), shares, importance(shares))
+        weights, bias = _fit(torch.from_numpy(features[labelled]), shares)
         found = (torch.from_numpy(features[is_seen]) @ weights + bias).softmax(dim=1).numpy()
     prior[np.ix_(np.flatnonzero(is_seen), given)] = found
     return prior
@@ -159,34 +157,26 @@ def fitted_rows(votes: Float32[ndarray, "voxels classes"], most: int) -> Int64[n
     return np.unique(np.concatenate(drawn))
 
 
-def importance(shares: Float32[Tensor, "voxels classes"]) -> Float32[Tensor, "voxels"]:
-    """How much each labelled voxel counts: one of a rare class more, 1 in the mean."""
-    of_classes = shares.sum(dim=0)
-    of_voxels = shares @ (of_classes.sum() / of_classes) ** _BALANCE
-    return of_voxels / of_voxels.mean()
-
-
 def regression_loss(
     weights: Float32[Tensor, "channels classes"],
     bias: Float32[Tensor, "classes"],
     features: Float32[Tensor, "voxels channels"],
     shares: Float32[Tensor, "voxels classes"],
-    counts: Float32[Tensor, "voxels"],
 ) -> Float32[Tensor, ""]:
     """What `class_prior` minimises."""
     entropy = -(shares * (features @ weights + bias).log_softmax(dim=1)).sum(dim=1)
-    return (counts * entropy).mean() + _PENALTY * weights.square().sum()
+    return entropy.mean() + _PENALTY * weights.square().sum()
 
 
 @torch.enable_grad()
-def _fit(features: Tensor, shares: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+def _fit(features: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
     weights = torch.zeros(features.shape[1], shares.shape[1], requires_grad=True)
     bias = torch.zeros(shares.shape[1], requires_grad=True)
     optimizer = torch.optim.LBFGS([weights, bias], max_iter=_ITERATIONS, line_search_fn="strong_wolfe")
 
     def closure() -> Any:
         optimizer.zero_grad()
-        loss = regression_loss(weights, bias, features, shares, counts)
+        loss = regression_loss(weights, bias, features, shares)
         loss.backward()
         return loss
 
