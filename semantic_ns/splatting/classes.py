@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int, Int32
 from numpy import ndarray
 from scipy.sparse import coo_array, csr_array
 from scipy.spatial import KDTree
@@ -18,7 +18,7 @@ from semantic_ns.propagation.posterior_updates import PosteriorUpdates
 from semantic_ns.propagation.surface_graph import build_surface_graph
 from semantic_ns.splatting.outlines import Outlines, class_paints, painted
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
-from semantic_ns.splatting.seen_surface import SeenSurface
+from semantic_ns.splatting.seen_surface import MOST_KEPT, SeenSurface
 from semantic_ns.splatting.votes import Votes, gaussian_votes
 
 _NUM_NODES = 60_000
@@ -55,29 +55,42 @@ class GaussianSurface:
         self.seen = seen
         self.num_wanted = max(1, min(num_nodes, len(seen.points.positions) // _POINTS_PER_NODE))
         self.graph = build_surface_graph(seen.points, self.num_wanted)
-        self._pixel_voxels = seen.voxels_of_pixels(self.graph)
+        self._kept: dict[int, Int32[ndarray, "_pixels"]] = {}
+        self._room = MOST_KEPT
         self._shares, self._like = self._shares_of_voxels()
         self._posterior = PosteriorUpdates(self.graph, find_clusters(self.graph))
         self._prior: tuple[ndarray, Float32[ndarray, "voxels classes"]] | None = None
+
+    def _voxels_of(self, frame: int) -> Int32[ndarray, "_pixels"]:
+        """The voxel that each pixel of an image shows, row by row, -1 for none."""
+        found = self._kept.get(frame)
+        if found is None:
+            found = self.seen.voxels_of(frame, self.graph)
+            if found.nbytes <= self._room:
+                self._kept[frame] = found
+                self._room -= found.nbytes
+        return found
 
     def _shares_of_voxels(self) -> tuple[csr_array, Int[ndarray, "gaussians"]]:
         """For each Gaussian the shares of the voxels that its pixels show, and which Gaussian it has the classes of.
 
         A Gaussian that no pixel shows, as it lies behind others, is like the nearest one that some pixel shows.
         """
-        middles = np.concatenate([pixels.middles.reshape(-1).numpy() for pixels in self.seen.seen])
-        voxels = np.concatenate(self._pixel_voxels)
-        is_known = (middles >= 0) & (voxels >= 0)
-        pairs = middles[is_known], voxels[is_known]
         shape = len(self.seen.gaussians), self.graph.num_nodes
-        counts = csr_array(coo_array((np.ones(len(pairs[0]), np.float32), pairs), shape=shape))
+        counts = csr_array(shape, dtype=np.float32)
+        for frame in range(len(self.seen.views)):
+            middles, voxels = self.seen.pixels(frame).middles.reshape(-1).numpy(), self._voxels_of(frame)
+            is_known = (middles >= 0) & (voxels >= 0)
+            pairs = middles[is_known], voxels[is_known]
+            ones = np.ones(len(pairs[0]), np.float32)
+            counts = csr_array(counts + csr_array(coo_array((ones, pairs), shape=shape)))
         totals = counts.sum(axis=1)
         counts.data /= np.repeat(totals, np.diff(counts.indptr))
         like, is_shown = np.arange(shape[0]), totals > 0
         means = self.seen.gaussians.means.numpy()
+        is_hidden = ~is_shown & np.isfinite(means).all(axis=1)
         if is_shown.any():
-            nearest = KDTree(means[is_shown]).query(means[~is_shown])[1]
-            like[~is_shown] = np.flatnonzero(is_shown)[nearest]
+            like[is_hidden] = np.flatnonzero(is_shown)[KDTree(means[is_shown]).query(means[is_hidden])[1]]
         return counts, like
 
     def prepare(self) -> None:
@@ -94,11 +107,11 @@ class GaussianSurface:
             num_classes: C.
         """
         votes = np.zeros((self.graph.num_nodes, num_classes), np.float32)
-        for voxels, image in zip(self._pixel_voxels, labels, strict=True):
+        for frame, image in enumerate(labels):
             is_labelled = (image >= 0).reshape(-1).numpy()
             if is_labelled.any():
                 given = image.reshape(-1).numpy().astype(np.int32)[is_labelled]
-                votes += count_votes(voxels[is_labelled], given, *votes.shape)
+                votes += count_votes(self._voxels_of(frame)[is_labelled], given, *votes.shape)
         return votes
 
     def suitable_nodes(self, votes: Float32[ndarray, "voxels classes"]) -> int:
@@ -135,7 +148,7 @@ class GaussianSurface:
 
     @cached_property
     def _looks(self) -> tuple[Float32[ndarray, "voxels channels"], Bool[ndarray, "voxels"]]:
-        return self.seen.looks(self.graph, self._pixel_voxels)
+        return self.seen.looks(self.graph)
 
 
 def are_dense_and_clean(votes: Votes) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 from semantic_ns.splatting.project import Gaussians
 
 _CHANNELS = 3
-_DRAWS = 500
+_DRAWS, _MOST_DISTANCES = 500, 10_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +33,10 @@ class Outlines:
 
 
 def class_paints(num_classes: int) -> Float[Tensor, "classes 3"]:
-    """Colours in 0..1 far from each other: of 500 draws the one whose nearest two are farthest apart."""
+    """Colours in 0..1 far from each other: of 500 draws, or fewer, the one whose nearest two are farthest apart."""
     generator = torch.Generator().manual_seed(0)
-    draws = torch.rand((_DRAWS, num_classes, _CHANNELS), generator=generator)
+    count = min(_DRAWS, max(1, _MOST_DISTANCES // num_classes**2))
+    draws = torch.rand((count, num_classes, _CHANNELS), generator=generator)
     apart = torch.cdist(draws, draws) + 2 * torch.eye(num_classes)  # no two are farther apart than the root of 3
     return draws[int(apart.flatten(1).amin(dim=1).argmax())]
 

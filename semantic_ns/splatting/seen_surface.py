@@ -21,6 +21,8 @@ from semantic_ns.surface.sweep import normals_of, sweep_stride, swept_pixels
 
 _MOST_POINTS = 1_200_000
 """Pixels over all images from which voxels are made, about; of more, every n-th one along rows and columns is."""
+MOST_KEPT = 256 * 2**20
+"""Bytes of what pixels show that are kept, and of their voxels: those of some 400 images of 320x240."""
 _FEW = 0.02
 """Share of Gaussians at either end of an axis that may be far away from the others."""
 
@@ -59,29 +61,45 @@ class SeenSurface:
         gaussians: the Gaussians.
         views: the training images.
         is_antialiased: whether the Gaussians were trained in gsplat's antialiased mode.
+        most_kept: bytes of what pixels show that are kept; that of further images is found anew each time.
 
     Attributes:
         gaussians: the Gaussians.
+        views: the training images.
         is_near: those that are of the scene, see `are_near`.
-        seen: what the pixels of each image show.
     """
 
     @torch.no_grad()
-    def __init__(self, gaussians: Gaussians, views: Sequence[View], is_antialiased: bool = False) -> None:
-        self.gaussians, self._views = gaussians, views
+    def __init__(
+        self, gaussians: Gaussians, views: Sequence[View], is_antialiased: bool = False, most_kept: int = MOST_KEPT
+    ) -> None:
+        self.gaussians, self.views = gaussians, views
         self.is_near = are_near(gaussians.means)
         near = gaussians.means[self.is_near]
         self._low = near.amin(dim=0)
         self._side = float((near.amax(dim=0) - self._low).max().clamp(min=1e-6))
-        memory = FrameMemory()
-        self.seen = [SeenPixels.of(gaussians, view, is_antialiased, memory) for view in views]
+        self._is_antialiased, self._memory = is_antialiased, FrameMemory()
+        self._kept: dict[int, SeenPixels] = {}
+        self._room = most_kept
+
+    @torch.no_grad()
+    def pixels(self, frame: int) -> SeenPixels:
+        """What the pixels of an image show."""
+        found = self._kept.get(frame)
+        if found is None:
+            found = SeenPixels.of(self.gaussians, self.views[frame], self._is_antialiased, self._memory)
+            num_bytes = 2 * found.depths.numel() * found.depths.element_size()
+            if num_bytes <= self._room:
+                self._kept[frame] = found
+                self._room -= num_bytes
+        return found
 
     def in_unit_cube(
         self, frame: int, rows: Int[Tensor, "*pixels"], columns: Int[Tensor, "*pixels"]
     ) -> Float[Tensor, "*pixels 3"]:
         """Where pixels of an image lie in the cube around the near Gaussians; outside it where they show nothing."""
-        depths = self.seen[frame].depths[rows, columns]
-        points = in_world(self._views[frame].camera, rows, columns, depths)
+        depths = self.pixels(frame).depths[rows, columns]
+        points = in_world(self.views[frame].camera, rows, columns, depths)
         found = (points - self._low) / self._side * 0.998 + 0.001
         return torch.where((depths > 0)[..., None], found, -1.0)
 
@@ -89,53 +107,35 @@ class SeenSurface:
     def points(self) -> SurfacePoints:
         """Points of every n-th pixel, with the colours of the images."""
         parts: tuple[list[ndarray], ...] = [], [], []
-        for frame, (rows, columns) in enumerate(self._swept()):
+        for frame, view in enumerate(self.views):
+            rows, columns = self._swept(frame)
             places = self.in_unit_cube(frame, rows, columns)
             is_inside = ((places >= 0) & (places < 1)).all(dim=-1)
-            for part, values in zip(
-                parts, (places, self._colors(frame)[rows, columns], normals_of(places)), strict=True
-            ):
+            for part, values in zip(parts, (places, view.color[rows, columns], normals_of(places)), strict=True):
                 part.append(values[is_inside].numpy())
         return SurfacePoints(*(np.concatenate(part) for part in parts))
 
-    def voxels_of_pixels(self, graph: SurfaceGraph) -> list[Int32[ndarray, "_pixels"]]:
-        """The voxel that each pixel of each image shows, row by row, -1 for none."""
-        found = []
-        for frame, view in enumerate(self._views):
-            rows, columns = _pixels_of(frame, view.camera, 1)
-            places = self.in_unit_cube(frame, rows, columns)
-            found.append(graph.voxels.at(places.reshape(-1, 3).contiguous().numpy()))
-        return found
+    def voxels_of(self, frame: int, graph: SurfaceGraph) -> Int32[ndarray, "_pixels"]:
+        """The voxel that each pixel of an image shows, row by row, -1 for none."""
+        rows, columns = _pixels_of(frame, self.views[frame].camera, 1)
+        return graph.voxels.at(self.in_unit_cube(frame, rows, columns).reshape(-1, 3).contiguous().numpy())
 
-    def looks(
-        self, graph: SurfaceGraph, of_pixels: Sequence[Int32[ndarray, "_pixels"]]
-    ) -> tuple[Float32[ndarray, "voxels channels"], Bool[ndarray, "voxels"]]:
-        """Features of the voxels in the images, see `appearance.described`, and which voxels any image shows.
-
-        Args:
-            graph: the voxels.
-            of_pixels: what `voxels_of_pixels` gives.
-        """
-        swept = list(self._swept())
+    def looks(self, graph: SurfaceGraph) -> tuple[Float32[ndarray, "voxels channels"], Bool[ndarray, "voxels"]]:
+        """Features of the voxels in the images, see `appearance.described`, and which voxels any image shows."""
 
         def images() -> Iterator[tuple[Tensor, Tensor, ndarray]]:
-            for frame in chosen_frames(len(self._views)):
-                rows, columns = (axis.reshape(-1) for axis in swept[frame])
-                places = torch.stack([columns, rows], dim=-1) + 0.5
-                numbers = of_pixels[frame][(rows * self._views[frame].camera.width + columns).numpy()]
-                yield self._colors(frame), places, numbers
+            for frame in chosen_frames(len(self.views)):
+                rows, columns = (axis.reshape(-1) for axis in self._swept(frame))
+                numbers = graph.voxels.at(self.in_unit_cube(frame, rows, columns).contiguous().numpy())
+                yield self.views[frame].color, torch.stack([columns, rows], dim=-1) + 0.5, numbers
 
         features, is_seen = mean_features(room_features().at, images(), graph.num_nodes)
         return described(graph, features, is_seen), is_seen
 
-    def _swept(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows and columns [H, W] of every n-th pixel of each image."""
-        cameras = [view.camera for view in self._views]
-        stride = sweep_stride([(camera.height, camera.width) for camera in cameras], _MOST_POINTS)
-        return (_pixels_of(frame, camera, stride) for frame, camera in enumerate(cameras))
-
-    def _colors(self, frame: int) -> Float32[Tensor, "height width 3"]:
-        return self._views[frame].color
+    def _swept(self, frame: int) -> tuple[Tensor, Tensor]:
+        """Rows and columns [H, W] of every n-th pixel of an image."""
+        sizes = [(view.camera.height, view.camera.width) for view in self.views]
+        return _pixels_of(frame, self.views[frame].camera, sweep_stride(sizes, _MOST_POINTS))
 
 
 def are_near(means: Float[Tensor, "gaussians 3"]) -> Bool[Tensor, "gaussians"]:
@@ -143,9 +143,11 @@ def are_near(means: Float[Tensor, "gaussians 3"]) -> Bool[Tensor, "gaussians"]:
 
     Those are near that lie in the box of the middle 96 % along each axis, or no farther from it than it is wide.
     """
-    low, high = (torch.from_numpy(bound).float() for bound in np.quantile(means.numpy(), [_FEW, 1 - _FEW], axis=0))
+    is_finite = means.isfinite().all(dim=1)
+    bounds = np.quantile(means[is_finite].numpy(), [_FEW, 1 - _FEW], axis=0)
+    low, high = (torch.from_numpy(bound).float() for bound in bounds)
     margin = (high - low).max()
-    return ((means >= low - margin) & (means <= high + margin)).all(dim=1)
+    return is_finite & ((means >= low - margin) & (means <= high + margin)).all(dim=1)
 
 
 def in_world(

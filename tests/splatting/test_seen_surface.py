@@ -61,7 +61,7 @@ def test_pixels_lie_at_the_depth_of_their_image_and_else_at_that_of_their_gaussi
     mask = torch.ones(SHAPE, dtype=torch.bool)
     mask[:5] = False
     view = replace(views_of_wall(1)[0], depth=given, mask=mask)
-    seen = SeenSurface(gaussians, [view]).seen[0]
+    seen = SeenSurface(gaussians, [view]).pixels(0)
     rows, columns = pixels()
     _, _, opacity = rasterize(gaussians, torch.zeros(900, 1), CAMERA)
     assert not bool(seen.depths[:5].any())
@@ -108,8 +108,8 @@ def test_a_gaussian_has_the_mean_of_the_posterior_over_the_pixels_that_show_it()
     for n in range(0, 900, 7):
         own = [
             posterior[voxels[row, column]]
-            for voxels, of_image in zip(voxel_of, seen.seen, strict=True)
-            for row, column in torch.nonzero(of_image.middles == n).tolist()
+            for frame, voxels in enumerate(voxel_of)
+            for row, column in torch.nonzero(seen.pixels(frame).middles == n).tolist()
             if voxels[row, column] >= 0
         ]
         if own:
@@ -127,7 +127,7 @@ def test_a_gaussian_that_no_pixel_shows_is_like_the_nearest_one_that_some_pixel_
     views, labels = views_of_wall(3), labels_on_both_sides(3)
     surface = GaussianSurface(SeenSurface(both, views))
     found = surface.class_probabilities(surface.votes_of(labels, 4), looks_alike=False)
-    shown = torch.cat([of_image.middles.reshape(-1) for of_image in surface.seen.seen]).unique()
+    shown = torch.cat([surface.seen.pixels(frame).middles.reshape(-1) for frame in range(3)]).unique()
     is_shown = torch.zeros(940, dtype=torch.bool)
     is_shown[shown[shown >= 0].long()] = True
     hidden = torch.nonzero(~is_shown)[:, 0]
@@ -225,8 +225,36 @@ def test_looks_are_the_means_of_the_features_of_the_pixels_that_show_a_voxel() -
     ]
     seen = SeenSurface(wall(900)[0], views)
     surface = GaussianSurface(seen, 60)
-    of_pixels = seen.voxels_of_pixels(surface.graph)
-    features, is_seen = seen.looks(surface.graph, of_pixels)
+    of_pixels = [seen.voxels_of(frame, surface.graph) for frame in range(2)]
+    features, is_seen = seen.looks(surface.graph)
     assert set(np.flatnonzero(is_seen)) == {int(n) for voxels in of_pixels for n in np.unique(voxels) if n >= 0}
     assert features.shape[1] > 9
     np.testing.assert_allclose(features[is_seen].mean(axis=0), 0, atol=1e-3)
+
+
+def test_classes_are_the_same_to_the_bit_whether_there_is_room_to_keep_what_pixels_show(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gaussians, _ = wall(900)
+    views, labels = views_of_wall(3), labels_on_both_sides(3)
+    found = []
+    for room in (classes.MOST_KEPT, 6_000, 0):
+        monkeypatch.setattr(classes, "MOST_KEPT", room)
+        surface = GaussianSurface(SeenSurface(gaussians, views, most_kept=2 * room))
+        found.append(surface.class_probabilities(surface.votes_of(labels, 4), looks_alike=True))
+        assert len(surface._kept) == len(surface.seen._kept) == min(3, room // 4428)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+def test_gaussians_that_are_not_finite_have_no_part_in_it() -> None:
+    gaussians, _ = wall(900)
+    views, labels = views_of_wall(3), labels_on_both_sides(3)
+    before = ClassUpdates().update(gaussians, views, labels, 4)
+    for value in (float("nan"), float("inf")):
+        strange = torch.full((1, 3), value)
+        parts = gaussians.quats, gaussians.scales, gaussians.opacities
+        both = Gaussians(torch.cat([gaussians.means, strange]), *(torch.cat([part, part[:1]]) for part in parts))
+        found = ClassUpdates().update(both, views, labels, 4)
+        assert torch.equal(found[:-1], before)
+        assert not bool(found[-1].any())

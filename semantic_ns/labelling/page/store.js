@@ -347,9 +347,9 @@ export class Store extends EventTarget {
     const { surface } = this.state;
     try {
       const answers = await Promise.all(["labels", "confidence"].map((one) => this.ask(`/api/frame/${frame}/${one}?revision=${this.state.revision}`)));
-      const isOld = surface !== this.state.surface;
-      const revision = isOld ? -1 : Math.min(...answers.map((one) => Number(one.headers.get("X-Revision"))));
       const [labels, confidence] = await Promise.all(answers.map((one) => one.arrayBuffer()));
+      const isOld = surface !== this.state.surface; // it may change while the body comes
+      const revision = isOld ? -1 : Math.min(...answers.map((one) => Number(one.headers.get("X-Revision"))));
       const known = this.layers.get(frame);
       if (!known || known.revision <= revision)
         this.keepLayer(frame, { revision, labels: new Int16Array(labels), confidence: new Uint8Array(confidence) });
