@@ -20,6 +20,9 @@ class SpreadingConfig:
     appearance: bool = True
     """Where few labels are given, let a classifier, fitted to them, say what voxels far from labels look like. Its
     features come from the network of `rooms-small`."""
+    shares: bool = True
+    """Where labels do not show how much of the surface each class has, as clicks do not, estimate that from looks, and
+    let no class have much more. It is a part of what `appearance` does."""
     noise: bool = True
     """Estimate the noise rate from how often labels disagree, and trust each label accordingly. Otherwise every label
     is trusted."""

@@ -12,6 +12,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from semantic_ns.propagation.appearance import class_prior
+from semantic_ns.propagation.class_shares import with_class_shares
 from semantic_ns.propagation.clusters import find_clusters
 from semantic_ns.propagation.posterior import count_votes, noise_rate, share_of_voxels
 from semantic_ns.propagation.posterior_updates import PosteriorUpdates
@@ -131,7 +132,10 @@ class GaussianSurface:
             votes: what `votes_of` gives. Those of before are begun at, see :class:`PosteriorUpdates`.
             looks_alike: whether what looks like labelled voxels is taken for what they are, see `appearance`.
         """
-        solved = self._posterior.solve(votes, self._prior_of(votes) if looks_alike else None)
+        prior = self._prior_of(votes) if looks_alike else None
+        solved = self._posterior.solve(votes, prior)
+        if prior is not None:
+            solved = with_class_shares(solved, votes, prior)
         found = self._shares @ without_traces(torch.from_numpy(solved.probabilities)).numpy()
         return shares_of(torch.from_numpy(found))[torch.from_numpy(self._like)]
 

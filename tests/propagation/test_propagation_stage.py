@@ -18,6 +18,7 @@ from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.methods.semantic_ngp.method import semantic_ngp
 from semantic_ns.propagation.appearance import mean_features
+from semantic_ns.propagation.class_shares import with_class_shares
 from semantic_ns.propagation.config import PropagationConfig, SpreadingConfig
 from semantic_ns.propagation.posterior import LabelPosterior, solve_posterior
 from semantic_ns.propagation.stage import PropagationStage
@@ -175,15 +176,27 @@ def test_few_labels_are_helped_by_what_voxels_look_like_and_labels_of_all_pixels
         priors.append(prior)
         return solve_posterior(*words, prior=prior, **options)
 
+    corrected: list[Any] = []
+
+    def correcting(posterior: LabelPosterior, votes: ndarray, prior: ndarray) -> LabelPosterior:
+        corrected.append(prior)
+        return with_class_shares(posterior, votes, prior)
+
     monkeypatch.setattr("semantic_ns.propagation.stage.solve_posterior", noted)
+    monkeypatch.setattr("semantic_ns.propagation.stage.with_class_shares", correcting)
     dense = CorruptionConfig(pixel_noise=0.9)
     without = replace(CONFIG, spreading=SpreadingConfig(appearance=False))
-    for name, corruption, config in (("a", CLICKS, CONFIG), ("b", dense, CONFIG), ("c", CLICKS, without)):
+    as_spread = replace(CONFIG, spreading=SpreadingConfig(shares=False))
+    arms = (("a", CLICKS, CONFIG), ("b", dense, CONFIG), ("c", CLICKS, without), ("d", CLICKS, as_spread))
+    for name, corruption, config in arms:
         with pipeline_of(smaller_scene, tmp_path / name, corruption) as pipeline:
             stage_of(pipeline, config).propagate()
     assert priors[0] is not None
     assert 0 < priors[0].sum(axis=1).mean() <= 1 + 1e-5
-    assert priors[1:] == [None, None]
+    assert priors[1:3] == [None, None]
+    assert priors[3] is not None
+    assert len(corrected) == 1
+    assert corrected[0] is priors[0]
 
 
 def test_looks_are_read_at_the_pixels_whose_points_lie_in_the_voxel(
