@@ -5,10 +5,10 @@ switch takes half of the wall. How much a class has is estimated by what the sur
 is brought nearer to that.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
 from semantic_ns.propagation.posterior import LabelPosterior
@@ -24,6 +24,38 @@ _MOST = 8.0
 _DOUBTED = 10
 """Labelled voxels of a class of which the correction is half as strong: looks of a few say little about the rest."""
 _TINY = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class ClassShares:
+    """How much of the surface each class has by its looks, and what labels say of that.
+
+    Attributes:
+        by_looks: s, see `shares_by_looks`.
+        given: g, shares of the classes among the labelled voxels that the classifier was fitted to.
+        num_labelled: n, number of labelled voxels of each class.
+    """
+
+    by_looks: Float64[ndarray, "classes"]
+    given: Float64[ndarray, "classes"]
+    num_labelled: Int64[ndarray, "classes"]
+
+    def factors(self, mass: Float64[ndarray, "classes"]) -> Float64[ndarray, "classes"]:
+        """What the probability of each class is to be multiplied by where classes have some shares.
+
+        (s_c / m_c)^(a n_c / (n_c + 10)), with a ratio between 1/8 and 8. a tells whether the labels themselves show how
+        much there is of each class: it is 0 if their shares are m, and grows with the divergence of m from g to 1.
+
+        Args:
+            mass: m, the shares of the surface that classes have.
+        """
+        has_mass = (mass > 0) & (self.given > 0)
+        divergence = (mass[has_mass] * np.log(mass[has_mass] / self.given[has_mass])).sum()
+        strength = min(1.0, max(0.0, divergence / _UNLIKE))
+        limit = np.log(_MOST)
+        logarithms = np.clip(np.log(np.maximum(self.by_looks, _TINY) / np.maximum(mass, _TINY)), -limit, limit)
+        exponents = strength * self.num_labelled / (self.num_labelled + _DOUBTED)
+        return np.where(has_mass, np.exp(logarithms * exponents), 1.0)
 
 
 def shares_by_looks(
@@ -54,47 +86,38 @@ def shares_by_looks(
     return shares
 
 
-def with_class_shares(
-    posterior: LabelPosterior,
-    votes: Float32[ndarray, "voxels classes"],
-    prior: Float32[ndarray, "voxels classes"],
-) -> LabelPosterior:
-    """The posterior, in which classes have about the share of the surface that looks say.
-
-    Each class is multiplied by a factor, and the rows are normalised (class mass normalisation: Zhu, Ghahramani and
-    Lafferty 2003, equation (9)). The factor is (s_c / m_c)^(a n_c / (n_c + 10)), where s are the shares by looks and m
-    those of the posterior, with a ratio between 1/8 and 8. n_c is the number of labelled voxels of the class. a tells
-    whether the labels themselves show how much there is of each class: it is 0 if their shares are those of the
-    posterior, and grows with the divergence of one from the other to 1. Labels that are drawn by area stay as they are.
+def shares_of_classes(
+    votes: Float32[ndarray, "voxels classes"], prior: Float32[ndarray, "voxels classes"]
+) -> ClassShares | None:
+    """How much of the surface each class has; None where no labelled voxel is seen.
 
     Args:
-        posterior: what labels and surface say about each voxel.
         votes: votes of labelled pixels.
         prior: what voxels look like, by the classifier that was fitted to the votes; see `appearance`.
     """
-    found = posterior.probabilities
     counts = votes.sum(axis=1)
     is_fitted = (counts > 0) & prior.any(axis=1)
-    mass = found.sum(axis=0, dtype=np.float64)
-    if not is_fitted.any() or not mass.any():
-        return posterior
+    if not is_fitted.any():
+        return None
     given = (votes[is_fitted] / counts[is_fitted, None]).mean(axis=0, dtype=np.float64)
-    mass /= mass.sum()
-    factors = _factors(shares_by_looks(prior, given), mass, given, (votes > 0).sum(axis=0))
-    changed = found * factors.astype(np.float32)
+    return ClassShares(shares_by_looks(prior, given), given, (votes > 0).sum(axis=0))
+
+
+def with_class_shares(posterior: LabelPosterior, shares: ClassShares | None) -> LabelPosterior:
+    """The posterior, in which classes have about some shares of the surface.
+
+    Each class is multiplied by a factor, see `ClassShares.factors`, and the rows are normalised (class mass
+    normalisation: Zhu, Ghahramani and Lafferty 2003, equation (9)). Labels that are drawn by area, whose shares are
+    those of the posterior, leave it as it is.
+
+    Args:
+        posterior: what labels and surface say about each voxel.
+        shares: the shares; None leaves all as it is.
+    """
+    found = posterior.probabilities
+    mass = found.sum(axis=0, dtype=np.float64)
+    if shares is None or not mass.any():
+        return posterior
+    changed = found * shares.factors(mass / mass.sum()).astype(np.float32)
     totals = changed.sum(axis=1, keepdims=True)
     return replace(posterior, probabilities=np.divide(changed, totals, out=changed, where=totals > 0))
-
-
-def _factors(
-    shares: Float64[ndarray, "classes"],
-    mass: Float64[ndarray, "classes"],
-    given: Float64[ndarray, "classes"],
-    num_labelled: ndarray,
-) -> Float64[ndarray, "classes"]:
-    has_mass = mass > 0
-    divergence = (mass[has_mass] * np.log(mass[has_mass] / np.maximum(given[has_mass], _TINY))).sum()
-    strength = min(1.0, max(0.0, divergence / _UNLIKE))
-    limit = np.log(_MOST)
-    logarithms = np.clip(np.log(np.maximum(shares, _TINY) / np.maximum(mass, _TINY)), -limit, limit)
-    return np.where(has_mass, np.exp(logarithms * strength * num_labelled / (num_labelled + _DOUBTED)), 1.0)

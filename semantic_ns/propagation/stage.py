@@ -13,7 +13,7 @@ from semantic_ns.batch import LABELS
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
 from semantic_ns.io.console import announce
 from semantic_ns.propagation.appearance import chosen_frames, class_prior, described, mean_features
-from semantic_ns.propagation.class_shares import with_class_shares
+from semantic_ns.propagation.class_shares import shares_of_classes, with_class_shares
 from semantic_ns.propagation.config import PropagationConfig
 from semantic_ns.propagation.pixel_points import PixelPoints, have_one_size
 from semantic_ns.propagation.posterior import count_votes, noise_rate, share_of_voxels, solve_posterior
@@ -111,7 +111,7 @@ class PropagationStage:
         prior = self._prior(maps, points, graph, votes) if spreading.appearance else None
         posterior = solve_posterior(graph, votes, spreading=spreading, prior=prior)
         if prior is not None and spreading.shares:
-            posterior = with_class_shares(posterior, votes, prior)
+            posterior = with_class_shares(posterior, shares_of_classes(votes, prior))
         return PropagatedLabels(maps, graph, posterior, self._points.to_unit, self._points.known_depth)
 
     @cached_property

@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from semantic_ns.propagation.appearance import class_prior
-from semantic_ns.propagation.class_shares import with_class_shares
+from semantic_ns.propagation.class_shares import ClassShares, shares_of_classes, with_class_shares
 from semantic_ns.propagation.clusters import find_clusters
 from semantic_ns.propagation.posterior import count_votes, noise_rate, share_of_voxels
 from semantic_ns.propagation.posterior_updates import PosteriorUpdates
@@ -60,7 +60,7 @@ class GaussianSurface:
         self._room = MOST_KEPT
         self._shares, self._like = self._shares_of_voxels()
         self._posterior = PosteriorUpdates(self.graph, find_clusters(self.graph))
-        self._prior: tuple[ndarray, Float32[ndarray, "voxels classes"]] | None = None
+        self._prior: tuple[ndarray, Float32[ndarray, "voxels classes"], ClassShares | None] | None = None
 
     def _voxels_of(self, frame: int) -> Int32[ndarray, "_pixels"]:
         """The voxel that each pixel of an image shows, row by row, -1 for none."""
@@ -132,23 +132,25 @@ class GaussianSurface:
             votes: what `votes_of` gives. Those of before are begun at, see :class:`PosteriorUpdates`.
             looks_alike: whether what looks like labelled voxels is taken for what they are, see `appearance`.
         """
-        prior = self._prior_of(votes) if looks_alike else None
-        solved = self._posterior.solve(votes, prior)
-        if prior is not None:
-            solved = with_class_shares(solved, votes, prior)
+        prior, shares = self._looks_by(votes) if looks_alike else (None, None)
+        solved = with_class_shares(self._posterior.solve(votes, prior), shares)
         found = self._shares @ without_traces(torch.from_numpy(solved.probabilities)).numpy()
         return shares_of(torch.from_numpy(found))[torch.from_numpy(self._like)]
 
-    def _prior_of(self, votes: Float32[ndarray, "voxels classes"]) -> Float32[ndarray, "voxels classes"]:
-        """What voxels look like, by a classifier of votes of which few have changed since."""
+    def _looks_by(
+        self, votes: Float32[ndarray, "voxels classes"]
+    ) -> tuple[Float32[ndarray, "voxels classes"], ClassShares | None]:
+        """What voxels look like, and how much of each class there is, by votes of which few have changed since."""
         if self._prior is not None:
-            before, prior = self._prior
+            before, prior, shares = self._prior
             if before.shape == votes.shape and (before.any(axis=0) == votes.any(axis=0)).all():
                 num_changed = int((before != votes).any(axis=1).sum())
                 if num_changed <= _STALE * int(before.any(axis=1).sum()):
-                    return prior
-        self._prior = votes.copy(), class_prior(self._looks[0], votes, self._looks[1])
-        return self._prior[1]
+                    return prior, shares
+        prior = class_prior(self._looks[0], votes, self._looks[1])
+        shares = shares_of_classes(votes, prior)
+        self._prior = votes.copy(), prior, shares
+        return prior, shares
 
     @cached_property
     def _looks(self) -> tuple[Float32[ndarray, "voxels channels"], Bool[ndarray, "voxels"]]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from semantic_ns.propagation.class_shares import shares_by_looks, with_class_shares
+from semantic_ns.propagation.class_shares import shares_by_looks, shares_of_classes, with_class_shares
 from semantic_ns.propagation.posterior import LabelPosterior
 
 
@@ -97,7 +97,7 @@ def slow_posterior(posterior: LabelPosterior, votes: np.ndarray, prior: np.ndarr
 @pytest.mark.parametrize("given", [[1, 1, 20], [8, 10, 12], [3, 9, 4]])
 def test_classes_are_multiplied_by_what_their_shares_are_off_by(given: list[int]) -> None:
     posterior, votes, prior = problem(4, given)
-    found = with_class_shares(posterior, votes, prior)
+    found = with_class_shares(posterior, shares_of_classes(votes, prior))
     assert found.noise_rate == posterior.noise_rate
     assert found.probabilities == pytest.approx(slow_posterior(posterior, votes, prior), abs=2e-5)
     assert np.abs(found.probabilities - posterior.probabilities).max() > 0.01
@@ -109,14 +109,17 @@ def test_labels_that_have_the_shares_of_the_surface_leave_the_posterior_as_it_is
     # Each voxel that has a class votes by its probabilities: shares of labels are those of the surface.
     votes = posterior.probabilities * 10
     prior[:] = prior[10]
-    found = with_class_shares(posterior, votes, prior)
+    found = with_class_shares(posterior, shares_of_classes(votes, prior))
     assert found.probabilities == pytest.approx(posterior.probabilities, abs=1e-6)
 
 
 def test_without_labels_that_can_be_seen_nothing_is_changed() -> None:
     posterior, votes, prior = problem(6, [2, 2, 2])
-    assert with_class_shares(posterior, np.zeros_like(votes), prior) is posterior
-    assert with_class_shares(posterior, votes, np.zeros_like(prior)) is posterior
+    for known in (shares_of_classes(np.zeros_like(votes), prior), shares_of_classes(votes, np.zeros_like(prior))):
+        assert known is None
+        assert with_class_shares(posterior, known) is posterior
+    nothing = LabelPosterior(np.zeros_like(votes), 0.1)
+    assert with_class_shares(nothing, shares_of_classes(votes, prior)) is nothing
 
 
 def test_a_small_class_keeps_its_labels_and_gives_up_what_only_lies_nearer_to_them() -> None:
@@ -126,7 +129,9 @@ def test_a_small_class_keeps_its_labels_and_gives_up_what_only_lies_nearer_to_th
     votes = np.zeros((320, 2), np.float32)
     votes[:20, 1] = votes[-20:, 0] = 3
     looks = np.where(np.arange(320) < 20, 0.98, 0.02).astype(np.float32)
-    found = with_class_shares(posterior, votes, np.stack([1 - looks, looks], axis=1)).probabilities.argmax(axis=1)
+    found = with_class_shares(
+        posterior, shares_of_classes(votes, np.stack([1 - looks, looks], axis=1))
+    ).probabilities.argmax(axis=1)
     assert posterior.probabilities.argmax(axis=1).sum() == 70
     assert found[:20].all()
     assert found.sum() < 62

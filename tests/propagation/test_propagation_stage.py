@@ -18,7 +18,7 @@ from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.methods.semantic_ngp.method import semantic_ngp
 from semantic_ns.propagation.appearance import mean_features
-from semantic_ns.propagation.class_shares import with_class_shares
+from semantic_ns.propagation.class_shares import ClassShares, with_class_shares
 from semantic_ns.propagation.config import PropagationConfig, SpreadingConfig
 from semantic_ns.propagation.posterior import LabelPosterior, solve_posterior
 from semantic_ns.propagation.stage import PropagationStage
@@ -178,9 +178,9 @@ def test_few_labels_are_helped_by_what_voxels_look_like_and_labels_of_all_pixels
 
     corrected: list[Any] = []
 
-    def correcting(posterior: LabelPosterior, votes: ndarray, prior: ndarray) -> LabelPosterior:
-        corrected.append(prior)
-        return with_class_shares(posterior, votes, prior)
+    def correcting(posterior: LabelPosterior, shares: ClassShares | None) -> LabelPosterior:
+        corrected.append(shares)
+        return with_class_shares(posterior, shares)
 
     monkeypatch.setattr("semantic_ns.propagation.stage.solve_posterior", noted)
     monkeypatch.setattr("semantic_ns.propagation.stage.with_class_shares", correcting)
@@ -196,7 +196,8 @@ def test_few_labels_are_helped_by_what_voxels_look_like_and_labels_of_all_pixels
     assert priors[1:3] == [None, None]
     assert priors[3] is not None
     assert len(corrected) == 1
-    assert corrected[0] is priors[0]
+    assert corrected[0] is not None
+    assert corrected[0].by_looks.sum() == pytest.approx(1, abs=1e-3)
 
 
 def test_looks_are_read_at_the_pixels_whose_points_lie_in_the_voxel(
