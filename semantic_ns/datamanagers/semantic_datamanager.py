@@ -239,4 +239,4 @@ class SemanticDataManager(LabelledImages, VanillaDataManager[SemanticDataset]):
         labels, colors = batch[LABELS].cpu().reshape(-1), batch["image"][..., :3].cpu()
         targets = self.propagated.targets(rays, batch["indices"].cpu(), colors, labels)
         batch[SOFT_LABELS] = targets
-        batch[LABEL_WEIGHTS] = supervision_weights(targets, labels)[:, None]
+        batch[LABEL_WEIGHTS] = supervision_weights(targets)[:, None]

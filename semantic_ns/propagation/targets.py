@@ -16,9 +16,6 @@ from semantic_ns.surface.maps import SurfaceMaps
 
 _COLOR_SLOPE = 200.0
 _NORMAL_SLOPE = 4.0
-_SPREAD_WEIGHT = 0.2
-"""Weight of a ray without a label whose class is certain, beside that of a ray with one."""
-_CONFIDENCE_POWER = 4
 _SPREAD = 0.8
 """Standard deviation, in voxels, of the weight by distance."""
 
@@ -96,16 +93,13 @@ def with_own_labels(
     return torch.where(labelled[:, None], combined, prior)
 
 
-def supervision_weights(
-    targets: Float32[Tensor, "rays classes"], labels: Integer[Tensor, "rays"]
-) -> Float32[Tensor, "rays"]:
-    """How much each ray counts: one with a label in full, another by its confidence, one of nothing known not at all.
+def supervision_weights(targets: Float32[Tensor, "rays classes"]) -> Float32[Tensor, "rays"]:
+    """How much each ray counts: all of which anything is known alike, the others not at all.
 
-    What has spread is least sure at the edges between classes, and there the labels are to decide.
+    A distribution says by itself how sure it is. If rays without a label counted less, the few pixels with one, which
+    are drawn again and again, would have as much to say as all others together.
 
     Args:
         targets: distributions, or zero rows.
-        labels: -1 for void.
     """
-    spread = _SPREAD_WEIGHT * targets.amax(dim=-1) ** _CONFIDENCE_POWER
-    return torch.where(labels >= 0, targets.sum(dim=-1), spread)
+    return targets.sum(dim=-1)

@@ -25,7 +25,7 @@ from semantic_ns.propagation.surface_graph import (
     NORMAL_SLOPE,
     build_surface_graph,
 )
-from semantic_ns.propagation.targets import PropagatedLabels, with_own_labels
+from semantic_ns.propagation.targets import PropagatedLabels, supervision_weights, with_own_labels
 from semantic_ns.surface.maps import SurfaceMaps
 from support.dense_surface import cluster_laplacian, laplacian, random_points
 from support.voxel_cells import cells_of_keys
@@ -265,6 +265,12 @@ def test_a_ray_of_which_nothing_is_known_takes_its_label_and_without_one_teaches
     assert found[0].argmax() == 2
     assert found[0].sum() == pytest.approx(1)
     assert not found[1].any()
+
+
+def test_rays_of_which_anything_is_known_count_alike_and_others_not_at_all() -> None:
+    unsure, sure = torch.full((3,), 1 / 3), torch.tensor([0.0, 1.0, 0.0])
+    weights = supervision_weights(torch.stack([unsure, sure, torch.zeros(3)]))
+    assert weights.tolist() == pytest.approx([1, 1, 0])
 
 
 def test_targets_are_means_over_voxels_weighted_by_nearness_colour_and_normal() -> None:

@@ -116,4 +116,4 @@ def _targets(datamanager: TrainingDataLike, images: _Images, pixels: Int64[Tenso
         return batch
     rays = datamanager.train_ray_generator(pixels)
     targets = datamanager.propagated.targets((rays.origins, rays.directions), pixels, colors.contiguous(), labels)
-    return {**batch, SOFT_LABELS: targets, LABEL_WEIGHTS: supervision_weights(targets, labels)[:, None]}
+    return {**batch, SOFT_LABELS: targets, LABEL_WEIGHTS: supervision_weights(targets)[:, None]}
