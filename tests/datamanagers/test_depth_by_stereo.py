@@ -1,6 +1,5 @@
 """Depth by stereo between the training images of a scene trains geometry, if it is asked for, and nothing else."""
 
-import itertools
 import math
 import random
 import shutil
@@ -112,11 +111,30 @@ def test_of_many_frames_some_evenly_spaced_ones_have_depth(monkeypatch: pytest.M
     assert len(found) == 16
 
 
-def test_of_more_frames_more_confirm_a_depth_and_agree_more_closely() -> None:
-    settings = [depth_by_stereo._settings(number) for number in (3, 12, 24, 36, 300)]
-    assert [one.num_confirming for one in settings] == [2, 2, 3, 4, 4]
-    assert all(later.tolerance <= one.tolerance for one, later in itertools.pairwise(settings))
-    assert settings[-1].width < settings[0].width
+def test_the_planes_reach_beyond_ten_times_the_typical_depth() -> None:
+    depths = depth_by_stereo._SETTINGS.depths()
+    assert float(depths[0]) < 0.2 * depth_by_stereo._USUAL_DEPTH_M
+    assert float(depths[-2]) > 5 * depth_by_stereo._USUAL_DEPTH_M
+    assert float(depths[-1]) > 10 * depth_by_stereo._USUAL_DEPTH_M
+
+
+def test_many_frames_are_compared_at_smaller_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    finer = depth_by_stereo.finer_depth
+
+    def watched(depths: torch.Tensor, images: torch.Tensor, *others: Any) -> torch.Tensor:
+        seen.append((depths.shape[-1], images.shape[-1]))
+        return finer(depths, images, *others)
+
+    monkeypatch.setattr(depth_by_stereo, "finer_depth", watched)
+    for name, width in (("_WIDTH", 40), ("_WIDTH_OF_MANY", 32), ("_FINE_WIDTH", 56), ("_FINE_WIDTH_OF_MANY", 48)):
+        monkeypatch.setattr(depth_by_stereo, name, width)
+    for most in (16, 15):
+        monkeypatch.setattr(depth_by_stereo, "_FEW_FRAMES", most)
+        found = read_depth_by_stereo(dataset_of_room())
+        assert found is not None
+        assert found[0].shape == SIZE[::-1]
+    assert seen == [(40, 56), (32, 48)]
 
 
 @pytest.mark.parametrize(
