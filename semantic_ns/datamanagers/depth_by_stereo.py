@@ -39,9 +39,11 @@ _WIDTH, _WIDTH_OF_MANY = 128, 96
 """Widths in pixels at which few and many frames are searched: a finer one finds more, and takes longer."""
 _FINE_WIDTH, _FINE_WIDTH_OF_MANY = 256, 160
 """Widths at which what was found is made finer."""
-_SETTINGS = StereoSettings(num_planes=96, far=32.0, tolerance=0.03)
+_SETTINGS = StereoSettings(num_planes=96, num_neighbours=10, far=32.0, tolerance=0.03)
 """Of the search, where surfaces are about 2 m away. The planes reach far beyond what most rooms show: where near
 surfaces train and far ones are unknown, the far ones are drawn towards the near."""
+_NUM_FINE_NEIGHBOURS, _NUM_JUDGES = 8, 16
+"""Frames with which a frame is compared to make depth finer, and frames that may confirm it, which takes no time."""
 _USUAL_DEPTH_M = 2.0
 """The settings of stereo are made for rooms, of which this is about the median depth."""
 _LEAST_SHARE = 0.02
@@ -146,9 +148,10 @@ def _confirmed_depth(
     size = stereo_size(whole, settings)
     searched, searchable = (F.interpolate(part, size, mode="area") for part in (colors, used[:, None].float()))
     depths, _ = stereo_depth(searched, cameras, settings, searchable[:, 0] == 1)
-    around = neighbours(cameras, settings)
-    depths = finer_depth(depths, colors, cameras, around, settings).where(used, 0.0)
-    confirming = [num_confirming(depths, cameras, n, others, settings.tolerance) for n, others in enumerate(around)]
+    judges = neighbours(cameras, replace(settings, num_neighbours=_NUM_JUDGES))
+    compared = [others[:_NUM_FINE_NEIGHBOURS] for others in judges]
+    depths = finer_depth(depths, colors, cameras, compared, settings).where(used, 0.0)
+    confirming = [num_confirming(depths, cameras, n, others, settings.tolerance) for n, others in enumerate(judges)]
     return depths.where(torch.stack(confirming) >= settings.num_confirming, 0.0)
 
 

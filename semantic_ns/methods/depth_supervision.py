@@ -32,13 +32,14 @@ class DepthSupervisedModel(Model):
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
-        """The parent's, and the fall of the weight of depth; the model now knows how exact the depth is."""
-        manager = getattr(training_callback_attributes.pipeline, "datamanager", None)
-        self._depth_noise_m = getattr(manager, "depth_noise_m", DEPTH_NOISE_M)
+        """The parent's, and the fall of the weight of depth."""
         callbacks = super().get_training_callbacks(training_callback_attributes)
         return [*callbacks, *self._depth_callbacks(training_callback_attributes)]
 
     def _depth_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
+        """The fall of the weight of depth; the model now knows how exact the depth is."""
+        manager = getattr(attributes.pipeline, "datamanager", None)
+        self._depth_noise_m = getattr(manager, "depth_noise_m", DEPTH_NOISE_M)
         trainer, config = attributes.trainer, self.config
         if trainer is None or not isinstance(config, HashGridOptions):
             return []

@@ -28,7 +28,7 @@ class FinerPlanes:
             1 / factor: what is left to decide are small differences.
     """
 
-    factor: int = 8
+    factor: int = 6
     reach: int = 1
     small_step: float = 0.5
 

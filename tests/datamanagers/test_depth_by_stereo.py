@@ -20,6 +20,7 @@ from semantic_ns.datamanagers import depth_by_stereo
 from semantic_ns.datamanagers.depth_by_stereo import read_depth_by_stereo
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.labels.corruption_frames import evenly_spaced
+from semantic_ns.losses import DEPTH_NOISE_M, STEREO_NOISE
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.synthetic_scene import make_trajectory, render_content, write_replica_scene
 from support.propagation_runs import pipeline_of
@@ -239,6 +240,8 @@ def test_rays_learn_from_stereo_and_labels_do_not_spread_over_it(
     assert float((found / truth - 1).abs()[is_known].median()) < 0.05
     assert manager.training_depth is None
     assert not manager.trains_with_depth
+    assert manager.depth_noise_m == STEREO_NOISE
+    assert true_manager.depth_noise_m == DEPTH_NOISE_M
 
 
 def test_the_option_says_where_depth_comes_from(
