@@ -60,7 +60,7 @@ class SemanticDataManagerConfig(LabelOptions, VanillaDataManagerConfig):
     """Draw the labelled share uniformly over classes instead of over labelled pixels, and add it to every batch.
     Classes with few pixels are then learned reliably, but so are wrong labels. By default this is on when the initial
     labels are consistent (see `are_consistent`)."""
-    depth: DepthSource = "scene"
+    depth: DepthSource = "scene-or-stereo"
     """Depth that trains geometry, by a method that learns from depth. scene: the depth images of the scene. stereo:
     depth that the colours of the training images give, where several of them agree. scene-or-stereo: that of the scene,
     and stereo where it has none that can be trusted. none: no depth, as in published protocols."""

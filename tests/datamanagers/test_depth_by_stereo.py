@@ -1,5 +1,6 @@
 """Depth by stereo between the training images of a scene trains geometry, if it is asked for, and nothing else."""
 
+import copy
 import math
 import random
 import shutil
@@ -18,6 +19,7 @@ from benchmarks.captures.places import furnished_room
 from semantic_ns.batch import RAY_DISTANCE
 from semantic_ns.datamanagers import depth_by_stereo
 from semantic_ns.datamanagers.depth_by_stereo import read_depth_by_stereo
+from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.losses import DEPTH_NOISE_M, STEREO_NOISE
@@ -201,7 +203,7 @@ def test_images_that_a_lens_bends_have_the_depth_that_their_pixels_show() -> Non
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """One room with depth images, and without."""
+    """One room with depth images, without, and with such as nobody can trust."""
     return with_depth_and_without(tmp_path_factory.mktemp("stereo"), 24)
 
 
@@ -217,7 +219,11 @@ def with_depth_and_without(folder: Path, num_frames: int) -> SimpleNamespace:
     shutil.copytree(whole, without)
     for path in without.rglob("depth"):
         shutil.rmtree(path)
-    return SimpleNamespace(whole=whole, without=without)
+    constant = folder / "constant"
+    shutil.copytree(whole, constant)
+    for path in constant.rglob("depth_*.png"):
+        Image.fromarray(np.full_like(np.asarray(Image.open(path)), 2000)).save(path)
+    return SimpleNamespace(whole=whole, without=without, constant=constant)
 
 
 def batch_of(scene: Path, output: Path, monkeypatch: pytest.MonkeyPatch, depth: str) -> tuple[Any, dict[str, Any]]:
@@ -244,6 +250,20 @@ def test_rays_learn_from_stereo_and_labels_do_not_spread_over_it(
     assert true_manager.depth_noise_m == DEPTH_NOISE_M
 
 
+def test_stereo_takes_the_place_of_depth_images_by_default_where_these_cannot_be_trusted() -> None:
+    assert SemanticDataManagerConfig().depth == "scene-or-stereo"
+
+
+def test_a_run_from_before_the_option_goes_on_without_stereo() -> None:
+    config = SemanticDataManagerConfig(depth="none")
+    assert copy.copy(config).depth == "none"
+    state = dict(vars(config))
+    del state["depth"]
+    former = SemanticDataManagerConfig.__new__(SemanticDataManagerConfig)
+    former.__setstate__(state)
+    assert former.depth == "scene"
+
+
 def test_the_option_says_where_depth_comes_from(
     short_scenes: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,5 +275,6 @@ def test_the_option_says_where_depth_comes_from(
         assert distances(scene, depth) is None
     assert torch.equal(distances(whole, "scene-or-stereo"), distances(whole, "scene"))
     by_stereo = distances(whole, "stereo")
+    assert torch.equal(distances(short_scenes.constant, "scene-or-stereo"), by_stereo)
     assert (by_stereo > 0).sum() > 5
     assert torch.equal(by_stereo, distances(without, "stereo"))
