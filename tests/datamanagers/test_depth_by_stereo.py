@@ -130,14 +130,14 @@ def test_many_frames_are_compared_at_smaller_sizes(monkeypatch: pytest.MonkeyPat
         return finer(depths, images, *others)
 
     monkeypatch.setattr(depth_by_stereo, "finer_depth", watched)
-    for name, width in (("_WIDTH", 40), ("_WIDTH_OF_MANY", 32), ("_FINE_WIDTH", 56), ("_FINE_WIDTH_OF_MANY", 48)):
+    for name, width in (("_WIDTH", 56), ("_WIDTH_OF_MANY", 52), ("_FINE_WIDTH", 64), ("_FINE_WIDTH_OF_MANY", 60)):
         monkeypatch.setattr(depth_by_stereo, name, width)
     for most in (16, 15):
         monkeypatch.setattr(depth_by_stereo, "_FEW_FRAMES", most)
         found = read_depth_by_stereo(dataset_of_room())
         assert found is not None
         assert found[0].shape == SIZE[::-1]
-    assert seen == [(40, 56), (32, 48)]
+    assert seen == [(56, 64), (52, 60)]
 
 
 @pytest.mark.parametrize(
@@ -154,6 +154,14 @@ def test_without_depth_the_log_says_why(
 ) -> None:
     assert read_depth_by_stereo(dataset_of_room(**others)) is None
     assert sentence in " ".join(capsys.readouterr().out.split())
+
+
+def test_where_too_few_pixels_are_confirmed_there_is_no_depth(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(depth_by_stereo, "_LEAST_SHARE", 0.9)
+    assert read_depth_by_stereo(dataset_of_room()) is None
+    assert "of the pixels have one" in " ".join(capsys.readouterr().out.split())
 
 
 def without_poses(dataset: Dataset, numbers: list[int]) -> Dataset:
