@@ -204,6 +204,10 @@ _LEAST_WIDTH = 1e-6
 DEPTH_NOISE_M = DepthNoise(constant=0.01, relative=0.01)
 """In metres: what depth cameras and the poses of their images are usually off by, a centimetre and a percent."""
 
+STEREO_NOISE = DepthNoise(constant=0.0, relative=0.035)
+"""In any unit, of depth by stereo between images: half of it is off by less than a percent, a tenth by more than two to
+four. Within this width colours, which see single pixels, say where a surface is."""
+
 
 def depth_agreements(
     weights: Float[Tensor, "rays samples"],

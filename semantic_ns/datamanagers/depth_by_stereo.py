@@ -17,26 +17,38 @@ from semantic_ns.dataparsers import metadata as keys
 from semantic_ns.datasets.training_depth import DepthImages
 from semantic_ns.errors import SceneError
 from semantic_ns.geometry.undistortion import can_be_undistorted, distort, undistort, undistorted
+from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.io.console import announce
 from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.many_scenes.views import view_cameras
-from semantic_ns.multi_view.stereo import StereoSettings, enlarged_depth, stereo_depth, stereo_size
+from semantic_ns.multi_view.finer_depth import finer_depth
+from semantic_ns.multi_view.stereo import (
+    StereoSettings,
+    enlarged_depth,
+    neighbours,
+    num_confirming,
+    stereo_depth,
+    stereo_size,
+)
 from semantic_ns.multi_view.typical_depth import Images, typical_depth, usable_frames
 
 _MOST_FRAMES = 256
 """Frames that are compared; the others of a longer scene have no depth."""
 _FEW_FRAMES = 64
-_WIDTH, _WIDTH_OF_MANY = 160, 96
-"""Widths in pixels at which few and many frames are compared: a finer one is more exact and takes longer."""
-_FRAMES_PER_CONFIRMING, _MOST_CONFIRMING = 8, 4
-"""Where more frames see a pixel more must confirm its depth, which leaves half as many pixels with a third as many
-errors. Of a room in twelve images hardly a pixel is confirmed by four."""
-_TOLERANCE = 0.03
-"""Of depth that more than two frames confirm."""
+_WIDTH, _WIDTH_OF_MANY = 128, 96
+"""Widths in pixels at which few and many frames are searched: a finer one finds more, and takes longer."""
+_FINE_WIDTH, _FINE_WIDTH_OF_MANY = 256, 160
+"""Widths at which what was found is made finer."""
+_SETTINGS = StereoSettings(num_planes=96, num_neighbours=10, far=32.0, tolerance=0.03)
+"""Of the search, where surfaces are about 2 m away. The planes reach far beyond what most rooms show: where near
+surfaces train and far ones are unknown, the far ones are drawn towards the near."""
+_NUM_FINE_NEIGHBOURS, _NUM_JUDGES = 8, 16
+"""Frames with which a frame is compared to make depth finer, and frames that may confirm it, which takes no time."""
 _USUAL_DEPTH_M = 2.0
 """The settings of stereo are made for rooms, of which this is about the median depth."""
-_LEAST_SHARE = 0.02
-"""Of the pixels of compared frames: fewer are confirmed by chance."""
+_LEAST_SHARE = 0.1
+"""Of the pixels of compared frames. One or two of a hundred are confirmed by chance: where fewer than a tenth are known
+a fifth of these are off by more than a tenth of their depth, and no more than a twenty-fifth in other rooms."""
 
 
 @runtime_checkable
@@ -62,7 +74,7 @@ class StereoImages(Images, Protocol):
 def read_depth_by_stereo(dataset: StereoImages) -> DepthImages | None:
     """Planar depth of all images in metres, 0 where stereo does not confirm it; None where there is none.
 
-    The scale of the cameras need not be known: planes stand from .18 to 4 times the typical depth. What is masked or
+    The scale of the cameras need not be known: planes stand from .18 to 16 times the typical depth. What is masked or
     transparent has no depth and confirms none. Frames are compared as pinhole cameras see them. Those without a pose
     have no depth. Nothing is drawn at random. The log says why there is no depth.
     """
@@ -77,16 +89,11 @@ def read_depth_by_stereo(dataset: StereoImages) -> DepthImages | None:
         announce("depth", "stereo between the training images gives no depth: too little texture or parallax")
         return None
     numbers = usable[evenly_spaced(min(_MOST_FRAMES, len(usable)), len(usable))]
-    settings = _settings(len(numbers))
-    height, width = int(dataset.cameras.height[0]), int(dataset.cameras.width[0])
-    size = stereo_size((height, width), settings)
     metres_per_unit = _USUAL_DEPTH_M / typical
     cameras = view_cameras(images.cameras, metres_per_unit)[torch.from_numpy(numbers).long()]
-    small = [_small(images, int(number), size) for number in numbers]
-    colors, used = (torch.stack(part) for part in zip(*small, strict=True))
-    depths, is_confirmed = stereo_depth(colors, cameras, settings, used)
-    known = depths.where(is_confirmed, 0.0) * (dataset.metadata[keys.METRES_PER_UNIT] / metres_per_unit)
-    share = float(is_confirmed.float().mean())
+    depths = _confirmed_depth(images, numbers, cameras)
+    known = depths * (dataset.metadata[keys.METRES_PER_UNIT] / metres_per_unit)
+    share = float((known > 0).float().mean())
     if share < _LEAST_SHARE:
         announce("depth", f"stereo between the training images gives no depth: only {share:.1%} of the pixels have one")
         return None
@@ -95,6 +102,7 @@ def read_depth_by_stereo(dataset: StereoImages) -> DepthImages | None:
         f"training uses depth by stereo between {len(numbers)} training images ({share:.0%} of their pixels are known, "
         f"after {time.perf_counter() - start:.1f} s); --pipeline.datamanager.depth scene leaves it out",
     )
+    height, width = int(dataset.cameras.height[0]), int(dataset.cameras.width[0])
     found = [np.zeros((height, width), np.float32)] * len(dataset)
     for number, depth in zip(numbers, known, strict=True):
         found[int(number)] = images.as_taken(enlarged_depth(depth[None], (height, width))[0].numpy(), int(number))
@@ -128,12 +136,24 @@ class _PinholeImages:
         return undistort(values, self._taken, self.cameras, index, is_color)
 
 
-def _settings(num_frames: int) -> StereoSettings:
-    usual = StereoSettings(width=_WIDTH if num_frames <= _FEW_FRAMES else _WIDTH_OF_MANY)
-    num_confirming = min(_MOST_CONFIRMING, round(num_frames / _FRAMES_PER_CONFIRMING))
-    if num_confirming <= usual.num_confirming:
-        return usual
-    return replace(usual, num_confirming=num_confirming, tolerance=_TOLERANCE)
+def _confirmed_depth(
+    images: "_PinholeImages", numbers: ndarray, cameras: ViewCameras
+) -> Float32[Tensor, "frames rows columns"]:
+    """Planar depth of frames in the units of the cameras, smaller than the images if these are large; 0 is unknown."""
+    is_few = len(numbers) <= _FEW_FRAMES
+    settings = replace(_SETTINGS, width=_WIDTH if is_few else _WIDTH_OF_MANY)
+    fine = replace(settings, width=_FINE_WIDTH if is_few else _FINE_WIDTH_OF_MANY)
+    whole = int(images.cameras.height[0]), int(images.cameras.width[0])
+    small = [_small(images, int(number), stereo_size(whole, fine)) for number in numbers]
+    colors, used = (torch.stack(part) for part in zip(*small, strict=True))
+    size = stereo_size(whole, settings)
+    searched, searchable = (F.interpolate(part, size, mode="area") for part in (colors, used[:, None].float()))
+    depths, _ = stereo_depth(searched, cameras, settings, searchable[:, 0] == 1)
+    judges = neighbours(cameras, replace(settings, num_neighbours=_NUM_JUDGES))
+    compared = [others[:_NUM_FINE_NEIGHBOURS] for others in judges]
+    depths = finer_depth(depths, colors, cameras, compared, settings).where(used, 0.0)
+    confirming = [num_confirming(depths, cameras, n, others, settings.tolerance) for n, others in enumerate(judges)]
+    return depths.where(torch.stack(confirming) >= settings.num_confirming, 0.0)
 
 
 def _pinhole_images(dataset: StereoImages, num_usable: int) -> _PinholeImages | str:

@@ -35,6 +35,7 @@ from semantic_ns.errors import SceneError
 from semantic_ns.geometry.rays import FastRayGenerator, lengths_per_depth
 from semantic_ns.io.console import announce
 from semantic_ns.labels.taxonomy import VOID
+from semantic_ns.losses import DEPTH_NOISE_M, STEREO_NOISE, DepthNoise
 from semantic_ns.multi_view.stereo import DepthSource
 
 if TYPE_CHECKING:  # compiles kernels, which registration must not
@@ -59,15 +60,19 @@ class SemanticDataManagerConfig(LabelOptions, VanillaDataManagerConfig):
     """Draw the labelled share uniformly over classes instead of over labelled pixels, and add it to every batch.
     Classes with few pixels are then learned reliably, but so are wrong labels. By default this is on when the initial
     labels are consistent (see `are_consistent`)."""
-    depth: DepthSource = "scene"
+    depth: DepthSource = "scene-or-stereo"
     """Depth that trains geometry, by a method that learns from depth. scene: the depth images of the scene. stereo:
     depth that the colours of the training images give, where several of them agree. scene-or-stereo: that of the scene,
-    and stereo where it has none that can be trusted. none: no depth."""
+    and stereo where it has none that can be trusted. none: no depth, as in published protocols."""
     uses_depth: tyro.conf.Suppress[bool] = False
     """Whether batches say how far their rays go; not an option, but for the pipeline to say, which knows the model."""
     device_cache_share: float = 0.25
     """Largest share of a CUDA device's free memory for a cache of training images and labels, from which batches are
     drawn without a copy. 0 keeps them in CPU memory."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the configuration; a run from before there was depth by stereo goes on without it."""
+        self.__dict__.update({"depth": "scene"} | state)
 
 
 class SemanticDataManager(LabelledImages, VanillaDataManager[SemanticDataset]):
@@ -119,6 +124,12 @@ class SemanticDataManager(LabelledImages, VanillaDataManager[SemanticDataset]):
     def trains_with_depth(self) -> bool:
         """Whether there is `training_depth`."""
         return self.training_depth is not None
+
+    @property
+    def depth_noise_m(self) -> DepthNoise:
+        """How far in metres the distances of batches may be off: those of depth images, or those by stereo."""
+        self._read_depth_once()
+        return DEPTH_NOISE_M if self._depth_by_stereo is None else STEREO_NOISE
 
     def _read_depth_once(self) -> None:
         if not self.config.uses_depth or self._is_depth_read:

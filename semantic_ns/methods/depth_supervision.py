@@ -27,6 +27,7 @@ class DepthSupervisedModel(Model):
     bounds: SceneBounds
     _depth_boost = 1.0
     """Factor on the weight of the loss in this step."""
+    _depth_noise_m = DEPTH_NOISE_M
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
@@ -36,6 +37,9 @@ class DepthSupervisedModel(Model):
         return [*callbacks, *self._depth_callbacks(training_callback_attributes)]
 
     def _depth_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
+        """The fall of the weight of depth; the model now knows how exact the depth is."""
+        manager = getattr(attributes.pipeline, "datamanager", None)
+        self._depth_noise_m = getattr(manager, "depth_noise_m", DEPTH_NOISE_M)
         trainer, config = attributes.trainer, self.config
         if trainer is None or not isinstance(config, HashGridOptions):
             return []
@@ -55,8 +59,8 @@ class DepthSupervisedModel(Model):
 
     @property
     def _depth_noise(self) -> DepthNoise:
-        """That of depth images in scene units."""
-        return DepthNoise(DEPTH_NOISE_M.constant / self.metres_per_unit, DEPTH_NOISE_M.relative)
+        """That of the distances in scene units."""
+        return DepthNoise(self._depth_noise_m.constant / self.metres_per_unit, self._depth_noise_m.relative)
 
     def _take_distances(self, ray_bundle: RayBundle) -> Float[Tensor, "known"] | None:
         """Distances at which the first rays end, taken off them: those that lie between near and far plane, else 0.

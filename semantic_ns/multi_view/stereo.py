@@ -185,10 +185,19 @@ def best_depth(
     costs: Float[Tensor, "*frames planes height width"], settings: StereoSettings
 ) -> Float[Tensor, "*frames height width"]:
     """Depth of the cheapest plane; between planes by a parabola through the costs of its neighbours."""
-    place = costs.argmin(dim=-3, keepdim=True).clamp(1, settings.num_planes - 2)
+    return best_depth_between(costs, settings, 0)
+
+
+def best_depth_between(
+    costs: Float[Tensor, "*frames planes height width"],
+    settings: StereoSettings,
+    first: int | Int64[Tensor, "height width"],
+) -> Float[Tensor, "*frames height width"]:
+    """The same where the costs are those of some planes, from the first one of each pixel on."""
+    place = costs.argmin(dim=-3, keepdim=True).clamp(1, costs.shape[-3] - 2)
     before, at, after = (costs.gather(-3, place + step)[..., 0, :, :] for step in (-1, 0, 1))
     shift = (0.5 * (before - after) / (before - 2 * at + after).clamp(min=1e-9)).clamp(-0.5, 0.5)
-    share = (place[..., 0, :, :] + shift) / (settings.num_planes - 1)
+    share = (first + place[..., 0, :, :] + shift) / (settings.num_planes - 1)
     return 1 / ((1 - share) / settings.near + share / settings.far)
 
 
@@ -229,7 +238,8 @@ def _frame_costs(
     matrices = sweep_matrices(cameras[others], cameras[number : number + 1]).float().numpy()
     by_pixel = maps.permute(0, 2, 3, 1).contiguous().numpy()
     largest, nearest = np.float32(settings.largest_cost), np.float32(NEAREST_M)
-    kernels.swept(by_pixel, number, others.numpy(), matrices, settings.depths().numpy(), nearest, largest, cost)
+    first = np.zeros(cost.shape[:2], np.int64)
+    kernels.swept(by_pixel, number, others.numpy(), matrices, settings.depths().numpy(), first, nearest, largest, cost)
     total = np.zeros_like(cost)
     colors = image[0].permute(1, 2, 0).contiguous().numpy()
     large, small, edge = (np.float32(value) for value in (settings.large_step, settings.small_step, settings.edge))

@@ -5,6 +5,7 @@ Symbols:
 * ``maps`` [frames, H, W, C]   what is compared between frames
 * ``matrices`` [others, 3, 4]  from (x d, y d, d, 1) of the frame to homogeneous image coordinates of the others
 * ``cost`` [H, W, planes]      of the planes of each pixel, so that those of a pixel lie side by side
+* ``first`` [H, W]             number of the first of these planes among all of them
 """
 
 from typing import no_type_check
@@ -58,8 +59,8 @@ def _mean_of_better_half(values, count):
 
 @kernel
 @no_type_check
-def swept(maps, number, others, matrices, depths, nearest, largest, cost):
-    """Write the costs of one frame, see ``stereo.matching_costs``."""
+def swept(maps, number, others, matrices, depths, first, nearest, largest, cost):
+    """Write the costs of one frame on its planes, see ``stereo.matching_costs``; ``depths`` are those of all planes."""
     height, width = maps.shape[1:3]
     for row in prange(height):
         found = np.empty(len(others), np.float32)
@@ -67,8 +68,8 @@ def swept(maps, number, others, matrices, depths, nearest, largest, cost):
         for column in range(width):
             x = np.float32((column + 0.5) / width)
             own = maps[number, row, column]
-            for plane in range(len(depths)):
-                d, count = depths[plane], 0
+            for plane in range(cost.shape[2]):
+                d, count = depths[first[row, column] + plane], 0
                 for k in range(len(others)):
                     m = matrices[k]
                     z = (m[2, 0] * x + m[2, 1] * y + m[2, 2]) * d + m[2, 3]

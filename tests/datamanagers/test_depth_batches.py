@@ -124,8 +124,15 @@ def test_training_reads_no_depth_of_test_frames(scene: Path, tmp_path: Path, mon
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_depth_that_cannot_be_trusted_is_left_out_and_the_log_says_why_once(
-    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, change: Any, sentence: str
+    scene: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    change: Any,
+    sentence: str,
 ) -> None:
+    monkeypatch.setattr(semantic_nerf.config.pipeline.datamanager, "depth", "scene")
     wrong = tmp_path / name.replace(" ", "_")
     shutil.copytree(scene, wrong)
     for path in wrong.rglob("depth_*.png"):

@@ -1,6 +1,6 @@
 """Depth by stereo between the training images of a scene trains geometry, if it is asked for, and nothing else."""
 
-import itertools
+import copy
 import math
 import random
 import shutil
@@ -19,8 +19,10 @@ from benchmarks.captures.places import furnished_room
 from semantic_ns.batch import RAY_DISTANCE
 from semantic_ns.datamanagers import depth_by_stereo
 from semantic_ns.datamanagers.depth_by_stereo import read_depth_by_stereo
+from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.labels.corruption_frames import evenly_spaced
+from semantic_ns.losses import DEPTH_NOISE_M, STEREO_NOISE
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.synthetic_scene import make_trajectory, render_content, write_replica_scene
 from support.propagation_runs import pipeline_of
@@ -112,11 +114,30 @@ def test_of_many_frames_some_evenly_spaced_ones_have_depth(monkeypatch: pytest.M
     assert len(found) == 16
 
 
-def test_of_more_frames_more_confirm_a_depth_and_agree_more_closely() -> None:
-    settings = [depth_by_stereo._settings(number) for number in (3, 12, 24, 36, 300)]
-    assert [one.num_confirming for one in settings] == [2, 2, 3, 4, 4]
-    assert all(later.tolerance <= one.tolerance for one, later in itertools.pairwise(settings))
-    assert settings[-1].width < settings[0].width
+def test_the_planes_reach_beyond_ten_times_the_typical_depth() -> None:
+    depths = depth_by_stereo._SETTINGS.depths()
+    assert float(depths[0]) < 0.2 * depth_by_stereo._USUAL_DEPTH_M
+    assert float(depths[-2]) > 5 * depth_by_stereo._USUAL_DEPTH_M
+    assert float(depths[-1]) > 10 * depth_by_stereo._USUAL_DEPTH_M
+
+
+def test_many_frames_are_compared_at_smaller_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    finer = depth_by_stereo.finer_depth
+
+    def watched(depths: torch.Tensor, images: torch.Tensor, *others: Any) -> torch.Tensor:
+        seen.append((depths.shape[-1], images.shape[-1]))
+        return finer(depths, images, *others)
+
+    monkeypatch.setattr(depth_by_stereo, "finer_depth", watched)
+    for name, width in (("_WIDTH", 56), ("_WIDTH_OF_MANY", 52), ("_FINE_WIDTH", 64), ("_FINE_WIDTH_OF_MANY", 60)):
+        monkeypatch.setattr(depth_by_stereo, name, width)
+    for most in (16, 15):
+        monkeypatch.setattr(depth_by_stereo, "_FEW_FRAMES", most)
+        found = read_depth_by_stereo(dataset_of_room())
+        assert found is not None
+        assert found[0].shape == SIZE[::-1]
+    assert seen == [(56, 64), (52, 60)]
 
 
 @pytest.mark.parametrize(
@@ -133,6 +154,14 @@ def test_without_depth_the_log_says_why(
 ) -> None:
     assert read_depth_by_stereo(dataset_of_room(**others)) is None
     assert sentence in " ".join(capsys.readouterr().out.split())
+
+
+def test_where_too_few_pixels_are_confirmed_there_is_no_depth(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(depth_by_stereo, "_LEAST_SHARE", 0.9)
+    assert read_depth_by_stereo(dataset_of_room()) is None
+    assert "of the pixels have one" in " ".join(capsys.readouterr().out.split())
 
 
 def without_poses(dataset: Dataset, numbers: list[int]) -> Dataset:
@@ -182,7 +211,7 @@ def test_images_that_a_lens_bends_have_the_depth_that_their_pixels_show() -> Non
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """One room with depth images, and without."""
+    """One room with depth images, without, and with such as nobody can trust."""
     return with_depth_and_without(tmp_path_factory.mktemp("stereo"), 24)
 
 
@@ -198,7 +227,11 @@ def with_depth_and_without(folder: Path, num_frames: int) -> SimpleNamespace:
     shutil.copytree(whole, without)
     for path in without.rglob("depth"):
         shutil.rmtree(path)
-    return SimpleNamespace(whole=whole, without=without)
+    constant = folder / "constant"
+    shutil.copytree(whole, constant)
+    for path in constant.rglob("depth_*.png"):
+        Image.fromarray(np.full_like(np.asarray(Image.open(path)), 2000)).save(path)
+    return SimpleNamespace(whole=whole, without=without, constant=constant)
 
 
 def batch_of(scene: Path, output: Path, monkeypatch: pytest.MonkeyPatch, depth: str) -> tuple[Any, dict[str, Any]]:
@@ -221,6 +254,22 @@ def test_rays_learn_from_stereo_and_labels_do_not_spread_over_it(
     assert float((found / truth - 1).abs()[is_known].median()) < 0.05
     assert manager.training_depth is None
     assert not manager.trains_with_depth
+    assert manager.depth_noise_m == STEREO_NOISE
+    assert true_manager.depth_noise_m == DEPTH_NOISE_M
+
+
+def test_stereo_takes_the_place_of_depth_images_by_default_where_these_cannot_be_trusted() -> None:
+    assert SemanticDataManagerConfig().depth == "scene-or-stereo"
+
+
+def test_a_run_from_before_the_option_goes_on_without_stereo() -> None:
+    config = SemanticDataManagerConfig(depth="none")
+    assert copy.copy(config).depth == "none"
+    state = dict(vars(config))
+    del state["depth"]
+    former = SemanticDataManagerConfig.__new__(SemanticDataManagerConfig)
+    former.__setstate__(state)
+    assert former.depth == "scene"
 
 
 def test_the_option_says_where_depth_comes_from(
@@ -234,5 +283,6 @@ def test_the_option_says_where_depth_comes_from(
         assert distances(scene, depth) is None
     assert torch.equal(distances(whole, "scene-or-stereo"), distances(whole, "scene"))
     by_stereo = distances(whole, "stereo")
+    assert torch.equal(distances(short_scenes.constant, "scene-or-stereo"), by_stereo)
     assert (by_stereo > 0).sum() > 5
     assert torch.equal(by_stereo, distances(without, "stereo"))

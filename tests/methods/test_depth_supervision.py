@@ -10,6 +10,7 @@ from nerfstudio.engine.callbacks import TrainingCallbackAttributes
 from torch import Tensor
 
 from semantic_ns.batch import NUM_UNIFORM, RAY_DISTANCE, attach_targets, take_distances
+from semantic_ns.losses import DEPTH_NOISE_M, STEREO_NOISE, DepthNoise
 from semantic_ns.methods.semantic_nerf.model import SemanticNerfModel
 from semantic_ns.methods.semantic_ngp.model import SemanticNgpModel
 from support import small_nerf, small_ngp
@@ -135,3 +136,36 @@ def test_the_weight_falls_from_its_boost_over_the_ramp_of_steps_or_time(build: A
                 callback.run_callback(step)
         found.append(model._depth_weight())
     assert found == pytest.approx([0.1, 0.1, 0.06, 0.02, 0.02])
+
+
+def after_callbacks(model: Model, manager: Any) -> Model:
+    trainer: Any = SimpleNamespace(config=SimpleNamespace(max_num_iterations=100))
+    pipeline: Any = SimpleNamespace(datamanager=manager)
+    model.get_training_callbacks(TrainingCallbackAttributes(None, None, pipeline, trainer))
+    return model
+
+
+@pytest.mark.parametrize("build", [nerf, ngp])
+def test_the_width_of_the_loss_is_that_of_the_data_manager_in_scene_units(build: Any) -> None:
+    model = build()
+    model.metres_per_unit = 2.5
+    assert model._depth_noise == DepthNoise(DEPTH_NOISE_M.constant / 2.5, DEPTH_NOISE_M.relative)
+    after_callbacks(model, SimpleNamespace(depth_noise_m=STEREO_NOISE))
+    assert model._depth_noise == STEREO_NOISE  # a share of the distance alone, in any unit
+    after_callbacks(model, SimpleNamespace())
+    assert model._depth_noise == DepthNoise(DEPTH_NOISE_M.constant / 2.5, DEPTH_NOISE_M.relative)
+
+
+@pytest.mark.parametrize("fuses", [True, False])
+def test_depth_by_stereo_that_is_a_little_off_costs_less_than_the_same_in_a_depth_image(fuses: bool) -> None:
+    targets, model = depth_batch(), nerf(fuse_on_cpu=fuses)
+    manager = SimpleNamespace(depth_noise_m=STEREO_NOISE)
+    stereo_model = after_callbacks(nerf(fuse_on_cpu=fuses), manager)
+    of_images, by_stereo = (depth_gradients(one, targets)[0]["depth_loss"].item() for one in (model, stereo_model))
+    assert 0 < by_stereo < of_images
+
+
+def test_with_the_width_of_stereo_the_kernel_and_the_plain_way_agree() -> None:
+    manager, targets = SimpleNamespace(depth_noise_m=STEREO_NOISE), depth_batch()
+    fused, plain = (after_callbacks(nerf(fuse_on_cpu=fuses), manager) for fuses in (True, False))
+    assert_same(depth_gradients(fused, targets), depth_gradients(plain, targets))

@@ -103,8 +103,8 @@ def test_the_kernel_gives_the_costs_of_the_torch_version() -> None:
     cost = np.empty((*SIZE, SETTINGS.num_planes), np.float32)
     matrices = sweep_matrices(cameras[others], cameras[2:3]).float().numpy()
     by_pixel = maps.permute(0, 2, 3, 1).contiguous().numpy()
-    numbers = (np.float32(1e-3), np.float32(SETTINGS.largest_cost))
-    stereo_numba.swept(by_pixel, 2, others.numpy(), matrices, SETTINGS.depths().numpy(), *numbers, cost)
+    first, numbers = np.zeros(SIZE, np.int64), (np.float32(1e-3), np.float32(SETTINGS.largest_cost))
+    stereo_numba.swept(by_pixel, 2, others.numpy(), matrices, SETTINGS.depths().numpy(), first, *numbers, cost)
     torch.testing.assert_close(torch.from_numpy(cost).permute(2, 0, 1), expected, rtol=1e-4, atol=1e-5)
 
 
