@@ -137,6 +137,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         views.use_depth_for(
             config.start_from is None and not (config.resumes and config.depth_loss_weight > 0),
             self._is_on_cpu and config.train_gaussians and config.depth_loss_weight > 0,
+            needs_some=self._is_on_cpu and config.start_from is None,
         )
         if config.resumes:
             return None
@@ -147,9 +148,9 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         start = first_of(views, given, uses_points=self._is_on_cpu)
         if start is None and self._is_on_cpu:
             raise SceneError(
-                "Expected depth images or sparse points in the scene, where Gaussians can begin on a CPU, found "
-                "neither; train it with ns-train semantic-nerf, run sns-to-splat on that run, and give its folder as "
-                "--pipeline.model.start-from."
+                "Expected depth images, depth by stereo or sparse points, where Gaussians can begin on a CPU, found "
+                "none of them; train it with ns-train semantic-nerf, run sns-to-splat on that run, and give "
+                "its folder as --pipeline.model.start-from."
             )
         return start
 
@@ -368,5 +369,5 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
             return
         updates = self._class_updates = self._class_updates or ClassUpdates()
         num_classes = self.taxonomy.num_classes
-        found = updates.update(gaussians, views.views, labels, num_classes, self.is_antialiased, spreads)
+        found = updates.update(gaussians, views.labelled_views, labels, num_classes, self.is_antialiased, spreads)
         self.class_probabilities = found.to(self.device)

@@ -13,7 +13,8 @@ from semantic_ns.splatting.fit_config import ADAM_BETAS
 if TYPE_CHECKING:
     from semantic_ns.methods.semantic_splatfacto.model import SemanticSplatfactoModel
 
-SPLITS_FROM_POINTS = 7
+SPLITS_BY_DEFAULT = 7
+"""Of Gaussians that begin few: at sparse points, or at depth by stereo."""
 MOST_GAUSSIANS = 200_000
 """Number up to which Gaussians are split: about that of a room with depth images."""
 _SHARE = 0.5
@@ -54,8 +55,8 @@ def _number_of_splits(model: "SemanticSplatfactoModel") -> int:
         return 0
     if config.num_splits is not None:
         return config.num_splits
-    begins_at_points = config.start_from is None and views.depths is None
-    return SPLITS_FROM_POINTS if begins_at_points else 0
+    begins_with_few = config.start_from is None and (views.depths is None or views.are_by_stereo)
+    return SPLITS_BY_DEFAULT if begins_with_few else 0
 
 
 def steps_of_splits(num_splits: int, num_steps: int) -> frozenset[int]:
