@@ -4,6 +4,8 @@ Each frame has errors of its own: the steps between planes, and what it sees at 
 mean of all has fewer of them, and more of its pixels are confirmed then.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
@@ -11,7 +13,7 @@ from torch import Tensor
 from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.multi_view.stereo import StereoSettings, agreement, neighbours, num_confirming
 
-_TOLERANCE = 0.05
+_TOLERANCE = 0.08
 """Up to which share of it another frame agrees with a depth."""
 _TIMES = 2
 """How often means are taken: a third time changes little."""
@@ -22,7 +24,7 @@ _NUM_CONFIRMING = 2
 def mean_with_others(
     depths: Float[Tensor, "frames height width"],
     cameras: ViewCameras,
-    around: list[Int64[Tensor, "others"]],
+    around: Sequence[Int64[Tensor, "_others"]],
     tolerance: float,
 ) -> Float[Tensor, "frames height width"]:
     """Depth of each pixel times 1 + sum of r over 1 + number of r, for all frames that agree with it.
@@ -62,7 +64,7 @@ def fused_depth(
 
 
 def _are_confirmed(
-    depths: Float[Tensor, "frames height width"], cameras: ViewCameras, around: list[Int64[Tensor, "others"]]
+    depths: Float[Tensor, "frames height width"], cameras: ViewCameras, around: Sequence[Int64[Tensor, "_others"]]
 ) -> Bool[Tensor, "frames height width"]:
     counts = [num_confirming(depths, cameras, number, others, _TOLERANCE) for number, others in enumerate(around)]
     return torch.stack(counts) >= _NUM_CONFIRMING
