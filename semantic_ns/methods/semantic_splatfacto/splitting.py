@@ -7,6 +7,7 @@ from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttrib
 from nerfstudio.engine.optimizers import Optimizers
 from torch.nn import Parameter
 
+from semantic_ns.io.console import announce
 from semantic_ns.methods.semantic_splatfacto.optimizer import count_rates_in
 from semantic_ns.splatting.fit_config import ADAM_BETAS
 
@@ -19,6 +20,8 @@ MOST_GAUSSIANS = 200_000
 """Number up to which Gaussians are split: about that of a room with depth images."""
 _SHARE = 0.5
 """Share of the Gaussians that are split at a time."""
+_ENOUGH_STEPS = 1000
+"""Of a room: Gaussians that begin few take more steps to become sharp than those that begin at depth images."""
 _FIRST, _LAST = 1 / 8, 23 / 40
 """Shares of the run after which Gaussians are split first and last: moved first, and time to settle afterwards."""
 
@@ -39,7 +42,14 @@ def callbacks_on_cpu(
     count_rates_in(model._unit_of_rate, optimizers.optimizers)
     num_splits = _number_of_splits(model)
     if num_splits and attributes.trainer is not None:
-        steps = steps_of_splits(num_splits, attributes.trainer.config.max_num_iterations)
+        num_steps = attributes.trainer.config.max_num_iterations
+        steps = steps_of_splits(num_splits, num_steps)
+        if num_steps < _ENOUGH_STEPS and model.config.num_splits is None:
+            announce(
+                "start",
+                f"Gaussians, of which there are few at first, are split as they train; --max-num-iterations "
+                f"{_ENOUGH_STEPS} makes them much sharper than {num_steps}",
+            )
 
         def split(step: int) -> None:
             if step + 1 in steps:

@@ -71,8 +71,8 @@ def first_of(views: TrainingViews, given: GivenFile | None, uses_points: bool) -
         found = of_points(*points)
         announce(
             "start",
-            f"{len(found[0])} sparse points and no depth images: Gaussians are split as they train, and are less sharp "
-            "than those that sns-to-splat makes out of a run of semantic-nerf",
+            f"{len(found[0])} sparse points and no depth: Gaussians are less sharp than those that begin at depth by "
+            "stereo (--pipeline.datamanager.depth stereo)",
         )
         return found
     return None
