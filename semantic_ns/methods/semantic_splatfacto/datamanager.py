@@ -180,8 +180,8 @@ class SplatDataManagerConfig(LabelOptions, FullImageDatamanagerConfig):
     depth images of the training frames, where they agree with each other. stereo: depth that the colours of the
     training images give, where several of them agree. scene-or-stereo: that of the scene, and on a CPU stereo where it
     has neither depth that can be trusted nor sparse points to begin with. none: no depth."""
-    use_depth: tyro.conf.Suppress[bool] = True
-    """Former name: False is `depth` none."""
+    use_depth: bool = True
+    """The former option: False is the same as the depth none."""
     seed: int = 42
     """Draws the order of the images."""
 
