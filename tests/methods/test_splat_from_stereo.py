@@ -14,7 +14,7 @@ from PIL import Image
 
 from semantic_ns.errors import SceneError
 from semantic_ns.methods.semantic_splatfacto.method import semantic_splatfacto
-from semantic_ns.methods.semantic_splatfacto.splitting import SPLITS_BY_DEFAULT, _number_of_splits
+from semantic_ns.methods.semantic_splatfacto.splitting import SPLITS_BY_DEFAULT, number_of_splits
 from semantic_ns.runs import load_run
 from semantic_ns.synthetic_scene import write_nerfstudio_scene
 from support.active_runs import train_with_breaks, trainer_of, weights_of
@@ -85,7 +85,7 @@ def test_gaussians_begin_near_the_true_surface_are_split_and_look_more_like_the_
     data, model = trainer.pipeline.datamanager, trainer.pipeline.model
     views, first = data.training_views, model.num_points
     assert first > 20
-    assert _number_of_splits(model) == SPLITS_BY_DEFAULT
+    assert number_of_splits(model) == SPLITS_BY_DEFAULT
 
     def error() -> float:
         trained = model.training
@@ -96,10 +96,12 @@ def test_gaussians_begin_near_the_true_surface_are_split_and_look_more_like_the_
         squares = [(image - view.color).square().mean() for image, view in zip(found, views.views, strict=True)]
         return float(torch.stack(squares).mean())
 
+    assert not model.painted.features  # Gaussians so large lie across the outlines of classes
     before = error()
     trainer.config.save_config()
     trainer.train()
     assert model.num_points > 2 * first
+    assert len(model.painted.of_gaussians) == model.num_points
     assert error() < 0.7 * before
     loaded: Any = load_run(trainer.base_dir / "config.yml")
     assert torch.equal(loaded.model.means, model.means)
@@ -130,8 +132,10 @@ def test_depth_images_come_before_sparse_points_and_these_before_stereo_unless_i
     own_scene: Path, nerfstudio_scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with_points(own_scene, POINTS)
-    assert pipeline_of(own_scene, tmp_path).model.num_points == len(POINTS)
-    assert "stereo" not in said(capsys)
+    at_points = pipeline_of(own_scene, tmp_path)
+    assert at_points.model.num_points == len(POINTS)
+    assert not at_points.datamanager.training_views.are_by_stereo
+    assert "Gaussians are less sharp than those that begin at depth by stereo" in said(capsys)
     by_stereo = pipeline_of(own_scene, tmp_path, {"depth": "stereo"})
     assert by_stereo.model.num_points > len(POINTS)
     assert by_stereo.datamanager.training_views.are_by_stereo

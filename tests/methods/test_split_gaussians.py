@@ -16,7 +16,7 @@ from semantic_ns.methods.semantic_splatfacto.device_options import refuse_option
 from semantic_ns.methods.semantic_splatfacto.method import semantic_splatfacto
 from semantic_ns.methods.semantic_splatfacto.splitting import (
     SPLITS_BY_DEFAULT,
-    _number_of_splits,
+    number_of_splits,
     split_gaussians,
     steps_of_splits,
 )
@@ -160,7 +160,7 @@ def test_gaussians_of_points_or_of_stereo_are_split_unless_it_is_said(
     depths = None if depth is None else [torch.ones(1, 1)]
     views = SimpleNamespace(depths=depths, are_by_stereo=depth == "stereo")
     model: Any = SimpleNamespace(config=config, _training_views=views)
-    assert _number_of_splits(model) == expected
+    assert number_of_splits(model) == expected
 
 
 def test_numbers_of_splits_that_make_no_sense_are_refused() -> None:

@@ -40,7 +40,7 @@ def callbacks_on_cpu(
         return callbacks
     optimizers = attributes.optimizers
     count_rates_in(model._unit_of_rate, optimizers.optimizers)
-    num_splits = _number_of_splits(model)
+    num_splits = number_of_splits(model)
     if num_splits and attributes.trainer is not None:
         num_steps = attributes.trainer.config.max_num_iterations
         steps = steps_of_splits(num_splits, num_steps)
@@ -54,12 +54,15 @@ def callbacks_on_cpu(
         def split(step: int) -> None:
             if step + 1 in steps:
                 split_gaussians(model, optimizers)
+            if step + 1 == max(steps):
+                model.paint_classes()
 
         callbacks.append(TrainingCallback([after], split, update_every_num_iters=1))
     return callbacks
 
 
-def _number_of_splits(model: "SemanticSplatfactoModel") -> int:
+def number_of_splits(model: "SemanticSplatfactoModel") -> int:
+    """How often the Gaussians of a model are split on a CPU while they train, by its options and where they begin."""
     config, views = model.config, model._training_views
     if not config.train_gaussians or views is None:
         return 0
