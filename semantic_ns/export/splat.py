@@ -50,18 +50,21 @@ class Leaves:
     """Leaves of the octree of pixels.
 
     Attributes:
-        finest: side of the finest ones over the median side that a pixel has at its depth.
+        finest: side of the finest ones over the median side that a used pixel has at its depth.
         coarsest: side of the coarsest ones over that of the finest.
         thickness: see `OctreeConfig`.
+        every: of so many rows and columns one is used, whose pixels stand for squares.
     """
 
     finest: float = 0.8
     coarsest: float = 8.0
     thickness: float = OctreeConfig.thickness
+    every: int = 1
 
 
-OF_STEREO = Leaves(6.4, 4.0, 0.3)
-"""Of depth by stereo, whose errors are those of a surface many pixels thick: few Gaussians, for training to split."""
+OF_STEREO = Leaves(3.2, 4.0, 0.3, every=2)
+"""Of depth by stereo, whose errors are those of a surface many pixels thick: few Gaussians, for training to split.
+Stereo sees images of half their size or less, so that a quarter of the pixels say as much."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +214,7 @@ def first_gaussians(
         SceneError: if no depth is known.
     """
     num_pixels = sum(view.camera.height * view.camera.width for view in views)
-    every = math.ceil(math.sqrt(num_pixels / _MAX_POINTS))
+    every = max(leaves.every, math.ceil(math.sqrt(num_pixels / _MAX_POINTS)))
     points, colors, sides, classes = [], [], [], []
     for number, view in enumerate(views):
         assert view.depth is not None
