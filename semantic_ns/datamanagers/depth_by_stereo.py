@@ -80,17 +80,25 @@ def read_depth_by_stereo(dataset: StereoImages) -> DepthImages | None:
     return compared.as_images(known)
 
 
-def read_fused_depth(dataset: StereoImages, use: str) -> DepthImages | None:
+def read_fused_depth(dataset: StereoImages, use: str, least_share: float = 0.0) -> DepthImages | None:
     """Planar depth as `read_depth_by_stereo` has it, of more pixels and with fewer errors, see `fused_depth`.
 
     Args:
         dataset: the images.
         use: what the log says that it is used for, a sentence with {} where it is named.
+        least_share: share of the pixels of compared images that must be known; with fewer there is none.
     """
     compared = _compared(dataset)
     if compared is None:
         return None
     known = fused_depth(compared.depths, compared.cameras, compared.settings)
+    if float((known > 0).float().mean()) < least_share:
+        announce(
+            "depth",
+            f"stereo between {compared.said_of(known)} gives too little depth; --pipeline.datamanager.depth stereo "
+            "takes it nevertheless",
+        )
+        return None
     said = use.format(f"depth by stereo between {compared.said_of(known)}")
     announce("depth", f"{said}; --pipeline.datamanager.depth scene leaves it out")
     return compared.as_images(known)

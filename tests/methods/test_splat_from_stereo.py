@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from semantic_ns.errors import SceneError
+from semantic_ns.methods.semantic_splatfacto import datamanager
 from semantic_ns.methods.semantic_splatfacto.method import semantic_splatfacto
 from semantic_ns.methods.semantic_splatfacto.splitting import SPLITS_BY_DEFAULT, number_of_splits
 from semantic_ns.runs import load_run
@@ -187,6 +188,16 @@ def test_where_stereo_gives_nothing_the_log_says_why_and_what_was_before_happens
     with_points(own_scene, POINTS)
     assert pipeline_of(own_scene, tmp_path, {"depth": "stereo"}).model.num_points == len(POINTS)
     assert said(capsys).count(f"gives no depth: {reason}") == 1
+
+
+def test_little_depth_by_stereo_is_used_only_where_it_is_asked_for(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datamanager, "ENOUGH_STEREO", 0.99)
+    with pytest.raises(SceneError, match="Expected depth images, depth by stereo or sparse points"):
+        pipeline_of(scene, tmp_path)
+    assert "gives too little depth; --pipeline.datamanager.depth stereo takes it nevertheless" in said(capsys)
+    assert pipeline_of(scene, tmp_path, {"depth": "stereo"}).datamanager.training_views.are_by_stereo
 
 
 def test_a_training_that_is_killed_twice_ends_with_the_weights_of_an_unbroken_one(scene: Path, tmp_path: Path) -> None:

@@ -36,6 +36,10 @@ SUMMED_DEPTH = "summed_depth"
 """Output while training on a CPU: planar depth [H, W], summed by rendering weight."""
 TRAINING_VIEWS = "training_views"
 """Metadata of the training images where a training begins: the `TrainingViews`."""
+ENOUGH_STEREO = 0.5
+"""Share of pixels of known depth by stereo from which on Gaussians begin at it unasked. In a room in twelve images, far
+apart, it is .37, and they have a mIoU of .56 where a field has .85; where it is .85 and .91, theirs is that of a field.
+"""
 SparsePoints = tuple[Float[Tensor, "points 3"], Shaped[Tensor, "points 3"]]
 """Positions in scene units, and colours in 0..255."""
 
@@ -103,7 +107,8 @@ class TrainingViews:
             return None
         from semantic_ns.datamanagers.depth_by_stereo import read_fused_depth
 
-        images_m = read_fused_depth(self.dataset, self._depth_use)
+        least_share = 0.0 if self._source == "stereo" else ENOUGH_STEREO
+        images_m = read_fused_depth(self.dataset, self._depth_use, least_share)
         return None if images_m is None else self._in_units(images_m)
 
     def _in_units(self, images_m: DepthImages) -> list[Tensor]:
