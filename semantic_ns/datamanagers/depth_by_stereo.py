@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float, Float32, Int
 from nerfstudio.cameras.cameras import CameraType
 from numpy import ndarray
 from torch import Tensor
@@ -22,6 +22,7 @@ from semantic_ns.io.console import announce
 from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.many_scenes.views import view_cameras
 from semantic_ns.multi_view.finer_depth import finer_depth
+from semantic_ns.multi_view.fused_stereo import fused_depth
 from semantic_ns.multi_view.stereo import (
     StereoSettings,
     enlarged_depth,
@@ -78,6 +79,84 @@ def read_depth_by_stereo(dataset: StereoImages) -> DepthImages | None:
     transparent has no depth and confirms none. Frames are compared as pinhole cameras see them. Those without a pose
     have no depth. Nothing is drawn at random. The log says why there is no depth.
     """
+    compared = _compared(dataset)
+    if compared is None:
+        return None
+    known = compared.depths.where(compared.is_confirmed, 0.0)
+    announce(
+        "depth",
+        f"training uses depth by stereo between {compared.said_of(known)}; --pipeline.datamanager.depth scene leaves "
+        "it out",
+    )
+    return compared.as_images(known)
+
+
+def read_fused_depth(dataset: StereoImages, use: str, least_share: float = 0.0) -> DepthImages | None:
+    """Planar depth as `read_depth_by_stereo` has it, of more pixels and with fewer errors, see `fused_depth`.
+
+    Args:
+        dataset: the images.
+        use: what the log says that it is used for, a sentence with {} where it is named.
+        least_share: share of the pixels of compared images that must be known; with fewer there is none.
+    """
+    compared = _compared(dataset)
+    if compared is None:
+        return None
+    known = fused_depth(compared.depths, compared.cameras, compared.settings)
+    if float((known > 0).float().mean()) < least_share:
+        announce(
+            "depth",
+            f"stereo between {compared.said_of(known)} gives too little depth; --pipeline.datamanager.depth stereo "
+            "takes it nevertheless",
+        )
+        return None
+    said = use.format(f"depth by stereo between {compared.said_of(known)}")
+    announce("depth", f"{said}; --pipeline.datamanager.depth scene leaves it out")
+    return compared.as_images(known)
+
+
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """Frames of a data set that were compared, and the depth that came of it.
+
+    Attributes:
+        images: the images.
+        numbers: which of them were compared.
+        cameras: their cameras, in metres of the planes.
+        settings: the settings of the search.
+        depths: planar depth in metres of the planes, smaller than the images if these are large; 0 is unknown.
+        is_confirmed: which of it other frames confirm.
+        scale: true metres per metre of the planes.
+        num_images: number of images of the data set.
+        begin: when the comparison began, in seconds.
+    """
+
+    images: "_PinholeImages"
+    numbers: Int[ndarray, "frames"]
+    cameras: ViewCameras
+    settings: StereoSettings
+    depths: Float[Tensor, "frames rows columns"]
+    is_confirmed: Bool[Tensor, "frames rows columns"]
+    scale: float
+    num_images: int
+    begin: float
+
+    def said_of(self, known: Float[Tensor, "frames rows columns"]) -> str:
+        """How much of a depth is known, for the log."""
+        share, seconds = float((known > 0).float().mean()), time.perf_counter() - self.begin
+        return f"{len(self.numbers)} training images ({share:.0%} of their pixels are known, after {seconds:.1f} s)"
+
+    def as_images(self, known: Float[Tensor, "frames rows columns"]) -> DepthImages:
+        """Depth of all images in metres as they were taken, 0 where unknown."""
+        size = int(self.images.cameras.height[0]), int(self.images.cameras.width[0])
+        found = [np.zeros(size, np.float32)] * self.num_images
+        for number, depth in zip(self.numbers, known * self.scale, strict=True):
+            found[int(number)] = self.images.as_taken(enlarged_depth(depth[None], size)[0].numpy(), int(number))
+        return found
+
+
+def _compared(dataset: StereoImages) -> _Compared | None:
+    """Compare the frames of a data set; None, of which the log says why, where hardly any depth is confirmed."""
     usable = usable_frames(dataset.cameras).numpy()
     images = _pinhole_images(dataset, len(usable))
     if isinstance(images, str):
@@ -91,22 +170,14 @@ def read_depth_by_stereo(dataset: StereoImages) -> DepthImages | None:
     numbers = usable[evenly_spaced(min(_MOST_FRAMES, len(usable)), len(usable))]
     metres_per_unit = _USUAL_DEPTH_M / typical
     cameras = view_cameras(images.cameras, metres_per_unit)[torch.from_numpy(numbers).long()]
-    depths = _confirmed_depth(images, numbers, cameras)
-    known = depths * (dataset.metadata[keys.METRES_PER_UNIT] / metres_per_unit)
-    share = float((known > 0).float().mean())
+    settings = replace(_SETTINGS, width=_WIDTH if len(numbers) <= _FEW_FRAMES else _WIDTH_OF_MANY)
+    depths, is_confirmed = _searched(images, numbers, cameras, settings)
+    share = float(is_confirmed.float().mean())
     if share < _LEAST_SHARE:
         announce("depth", f"stereo between the training images gives no depth: only {share:.1%} of the pixels have one")
         return None
-    announce(
-        "depth",
-        f"training uses depth by stereo between {len(numbers)} training images ({share:.0%} of their pixels are known, "
-        f"after {time.perf_counter() - start:.1f} s); --pipeline.datamanager.depth scene leaves it out",
-    )
-    height, width = int(dataset.cameras.height[0]), int(dataset.cameras.width[0])
-    found = [np.zeros((height, width), np.float32)] * len(dataset)
-    for number, depth in zip(numbers, known, strict=True):
-        found[int(number)] = images.as_taken(enlarged_depth(depth[None], (height, width))[0].numpy(), int(number))
-    return found
+    scale = float(dataset.metadata[keys.METRES_PER_UNIT]) / metres_per_unit
+    return _Compared(images, numbers, cameras, settings, depths, is_confirmed, scale, len(dataset), start)
 
 
 class _PinholeImages:
@@ -136,13 +207,11 @@ class _PinholeImages:
         return undistort(values, self._taken, self.cameras, index, is_color)
 
 
-def _confirmed_depth(
-    images: "_PinholeImages", numbers: ndarray, cameras: ViewCameras
-) -> Float32[Tensor, "frames rows columns"]:
-    """Planar depth of frames in the units of the cameras, smaller than the images if these are large; 0 is unknown."""
-    is_few = len(numbers) <= _FEW_FRAMES
-    settings = replace(_SETTINGS, width=_WIDTH if is_few else _WIDTH_OF_MANY)
-    fine = replace(settings, width=_FINE_WIDTH if is_few else _FINE_WIDTH_OF_MANY)
+def _searched(
+    images: "_PinholeImages", numbers: Int[ndarray, "frames"], cameras: ViewCameras, settings: StereoSettings
+) -> tuple[Float32[Tensor, "frames rows columns"], Bool[Tensor, "frames rows columns"]]:
+    """Planar depth of frames in the units of the cameras, 0 where unknown, and which of it other frames confirm."""
+    fine = replace(settings, width=_FINE_WIDTH if len(numbers) <= _FEW_FRAMES else _FINE_WIDTH_OF_MANY)
     whole = int(images.cameras.height[0]), int(images.cameras.width[0])
     small = [_small(images, int(number), stereo_size(whole, fine)) for number in numbers]
     colors, used = (torch.stack(part) for part in zip(*small, strict=True))
@@ -153,7 +222,7 @@ def _confirmed_depth(
     compared = [others[:_NUM_FINE_NEIGHBOURS] for others in judges]
     depths = finer_depth(depths, colors, cameras, compared, settings).where(used, 0.0)
     confirming = [num_confirming(depths, cameras, n, others, settings.tolerance) for n, others in enumerate(judges)]
-    return depths.where(torch.stack(confirming) >= settings.num_confirming, 0.0)
+    return depths, torch.stack(confirming) >= settings.num_confirming
 
 
 def _pinhole_images(dataset: StereoImages, num_usable: int) -> _PinholeImages | str:

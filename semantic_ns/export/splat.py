@@ -33,10 +33,6 @@ from semantic_ns.splatting.ply import write_splat
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.rasterize import draw, fill_light
 
-_FINEST = 0.8
-"""Side of the finest leaves over the median side that a pixel has at its depth."""
-_COARSEST = 8.0
-"""Side of the coarsest leaves over that of the finest."""
 _OUTLINED = 0.9
 """Share of equal neighbours from which on labels have outlines; a tenth of the pixels wrong leaves .81 of them."""
 _OPAQUE = 0.5
@@ -47,6 +43,28 @@ MOST_OF_RENDERED_DEPTH = 800_000
 """Gaussians at the surface that a run renders, whose noise would divide nearly all leaves of the octree. In room_0 1.9
 million of them took five times as long to train as .75 million and were no better."""
 SPLAT_FILE, CLASS_COLORS_FILE = "splat.ply", "splat_classes.ply"
+
+
+@dataclass(frozen=True)
+class Leaves:
+    """Leaves of the octree of pixels.
+
+    Attributes:
+        finest: side of the finest ones over the median side that a used pixel has at its depth.
+        coarsest: side of the coarsest ones over that of the finest.
+        thickness: see `OctreeConfig`.
+        every: of so many rows and columns one is used, whose pixels stand for squares.
+    """
+
+    finest: float = 0.8
+    coarsest: float = 8.0
+    thickness: float = OctreeConfig.thickness
+    every: int = 1
+
+
+OF_STEREO = Leaves(3.2, 4.0, 0.3, every=2)
+"""Of depth by stereo, whose errors are those of a surface many pixels thick: few Gaussians, for training to split.
+Stereo sees images of half their size or less, so that a quarter of the pixels say as much."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +200,7 @@ def first_gaussians(
     views: Sequence[View],
     labels: Sequence[Int[Tensor, "_height _width"]] | None = None,
     most: int | None = None,
+    leaves: Leaves = Leaves(),
 ) -> tuple[Gaussians, Float[Tensor, "gaussians 3"]]:
     """Gaussians at the surface that the depth of the views shows, before any training.
 
@@ -189,12 +208,13 @@ def first_gaussians(
         views: images with depth.
         labels: classes of their pixels, 0..C-1, void -1, by whose outlines Gaussians are divided; None divides none.
         most: number of Gaussians beyond which leaves are twice as large, again and again; None for any number.
+        leaves: how large leaves are at first.
 
     Raises:
         SceneError: if no depth is known.
     """
     num_pixels = sum(view.camera.height * view.camera.width for view in views)
-    every = math.ceil(math.sqrt(num_pixels / _MAX_POINTS))
+    every = max(leaves.every, math.ceil(math.sqrt(num_pixels / _MAX_POINTS)))
     points, colors, sides, classes = [], [], [], []
     for number, view in enumerate(views):
         assert view.depth is not None
@@ -216,10 +236,10 @@ def first_gaussians(
             "Expected depth of some pixels of the training images, found none; check the depth images with sns-doctor, "
             "or give --depth rendered."
         )
-    finest = _FINEST * float(side.median())
+    finest = leaves.finest * float(side.median())
     parts = torch.cat(points).numpy(), torch.cat(colors).numpy(), side.numpy()
     while True:
-        config = OctreeConfig(finest, _COARSEST * finest)
+        config = OctreeConfig(finest, leaves.coarsest * finest, thickness=leaves.thickness)
         found = gaussians_of_points(*parts, config, torch.cat(classes).numpy())
         if most is None or len(found[0]) <= max(most, 1):
             return found

@@ -201,6 +201,27 @@ def best_depth_between(
     return 1 / ((1 - share) / settings.near + share / settings.far)
 
 
+def agreement(
+    depths: Float[Tensor, "frames height width"],
+    cameras: ViewCameras,
+    number: int,
+    others: Int64[Tensor, "others"],
+    tolerance: float,
+) -> tuple[Float[Tensor, "others height width"], Bool[Tensor, "others height width"]]:
+    """What other frames say of the depth of a frame.
+
+    Returns:
+        The depth of each other frame where it should see the points of the frame, over that which they should have in
+        it, and whether it agrees: up to a share of the latter; 0 is no depth.
+    """
+    height, width = depths.shape[1:]
+    matrices = sweep_matrices(cameras[others], cameras[number : number + 1])
+    at = reproject(matrices, pixel_centres(height, width, depths.device), depths[number])
+    found = sample_images(depths[others][:, None], at.xy, mode="nearest")[:, 0]
+    agrees = (found > 0) & ((found - at.depth).abs() <= tolerance * at.depth) & at.is_seen
+    return found / at.depth.where(at.is_seen, 1.0), agrees
+
+
 def num_confirming(
     depths: Float[Tensor, "frames height width"],
     cameras: ViewCameras,
@@ -209,12 +230,7 @@ def num_confirming(
     tolerance: float,
 ) -> Int64[Tensor, "height width"]:
     """How many of the other frames have the depth that the points of a frame should have in them; 0 is no depth."""
-    height, width = depths.shape[1:]
-    matrices = sweep_matrices(cameras[others], cameras[number : number + 1])
-    at = reproject(matrices, pixel_centres(height, width, depths.device), depths[number])
-    found = sample_images(depths[others][:, None], at.xy, mode="nearest")[:, 0]
-    agrees = (found > 0) & ((found - at.depth).abs() <= tolerance * at.depth)
-    return (agrees & at.is_seen).sum(dim=0)
+    return agreement(depths, cameras, number, others, tolerance)[1].sum(dim=0)
 
 
 def _frame_costs(

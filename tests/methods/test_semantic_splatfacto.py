@@ -294,7 +294,7 @@ def test_gaussians_that_no_camera_sees_are_refused(untrained: Any, written: Path
 def test_without_depth_gaussians_begin_at_sparse_points_and_without_these_nowhere(
     nerfstudio_scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SceneError, match="Expected depth images or sparse points"):
+    with pytest.raises(SceneError, match="Expected depth images, depth by stereo or sparse points"):
         set_up(nerfstudio_scene, tmp_path, data={"use_depth": False})
     positions = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3], [np.nan, 0, 0]])
     gaussians, colors = start.of_points(positions, torch.full((5, 3), 51, dtype=torch.uint8))

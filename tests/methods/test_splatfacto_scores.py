@@ -220,7 +220,7 @@ def test_the_log_says_what_depth_is_for_and_depth_for_nothing_is_not_read(
     trainer: Any, capsys: pytest.CaptureFixture[str], begins: bool, trains: bool, said: str | None
 ) -> None:
     given = trainer.pipeline.datamanager.training_views
-    views = TrainingViews(given.dataset, given.training_labels, given.outputs, uses_depth=True)
+    views = TrainingViews(given.dataset, given.training_labels, given.outputs, "scene")
     views.use_depth_for(begins, trains)
     assert (views.depths is None) == (said is None)
     out = " ".join(capsys.readouterr().out.split())

@@ -15,8 +15,8 @@ from semantic_ns.methods.semantic_splatfacto.datamanager import TrainingViews
 from semantic_ns.methods.semantic_splatfacto.device_options import refuse_options_of_device
 from semantic_ns.methods.semantic_splatfacto.method import semantic_splatfacto
 from semantic_ns.methods.semantic_splatfacto.splitting import (
-    SPLITS_FROM_POINTS,
-    _number_of_splits,
+    SPLITS_BY_DEFAULT,
+    number_of_splits,
     split_gaussians,
     steps_of_splits,
 )
@@ -141,23 +141,26 @@ def test_splits_are_spread_over_the_run_and_leave_time_afterwards() -> None:
 
 
 @pytest.mark.parametrize(
-    ("start_from", "has_depth", "trains", "chosen", "expected"),
+    ("start_from", "depth", "trains", "chosen", "expected"),
     [
-        (None, False, True, None, SPLITS_FROM_POINTS),
-        (None, True, True, None, 0),
-        (Path("a.ply"), False, True, None, 0),
-        (None, True, True, 3, 3),
-        (None, False, True, 0, 0),
-        (Path("a.ply"), False, False, 3, 0),
+        (None, None, True, None, SPLITS_BY_DEFAULT),
+        (None, "stereo", True, None, SPLITS_BY_DEFAULT),
+        (None, "scene", True, None, 0),
+        (Path("a.ply"), None, True, None, 0),
+        (Path("a.ply"), "stereo", True, None, 0),
+        (None, "scene", True, 3, 3),
+        (None, None, True, 0, 0),
+        (Path("a.ply"), None, False, 3, 0),
     ],
 )
-def test_gaussians_of_points_alone_are_split_unless_it_is_said(
-    start_from: Path | None, has_depth: bool, trains: bool, chosen: int | None, expected: int
+def test_gaussians_of_points_or_of_stereo_are_split_unless_it_is_said(
+    start_from: Path | None, depth: str | None, trains: bool, chosen: int | None, expected: int
 ) -> None:
     config = SimpleNamespace(start_from=start_from, train_gaussians=trains, num_splits=chosen)
-    views = SimpleNamespace(depths=[torch.ones(1, 1)] if has_depth else None)
+    depths = None if depth is None else [torch.ones(1, 1)]
+    views = SimpleNamespace(depths=depths, are_by_stereo=depth == "stereo")
     model: Any = SimpleNamespace(config=config, _training_views=views)
-    assert _number_of_splits(model) == expected
+    assert number_of_splits(model) == expected
 
 
 def test_numbers_of_splits_that_make_no_sense_are_refused() -> None:

@@ -28,7 +28,8 @@ class SemanticSplatfactoModelConfig(SplatfactoModelConfig):
     _target: type = field(default_factory=_model)
     start_from: Path | None = None
     """Gaussians to begin with: a PLY file of any program for Gaussian splats, or a folder that sns-to-splat wrote. By
-    default they begin at the surface that the depth images of the scene show, or else at its sparse points."""
+    default they begin at the surface that the depth images of the scene show, or else at its sparse points, or else on
+    a CPU at depth by stereo between the training images."""
     start_frame: StartFrame = "world"
     """Coordinates of the file to begin with: world are those of the scene's files, as sns-to-splat writes, but where
     transforms.json has an applied_transform those of the COLMAP model before it; scene are nerfstudio's own, as
@@ -36,11 +37,12 @@ class SemanticSplatfactoModelConfig(SplatfactoModelConfig):
     train_gaussians: bool = True
     """Train the Gaussians. False leaves them as the file has them, and only gives them classes; it needs a CPU."""
     depth_loss_weight: float = DEPTH_WEIGHT
-    """Weight of the relative error of depth beside the colour loss, on a CPU, where depth images are used."""
+    """Weight of the relative error of depth beside the colour loss, on a CPU, where depth images or that of stereo are
+    used."""
     num_splits: int | None = None
     """How often half of the Gaussians, those on whose place the loss depends most, are split in two on a CPU, up to
-    200 000 of them. By default 7 times where they begin at sparse points, and never where they begin at depth or in a
-    file, where it gains nothing."""
+    200 000 of them. By default 7 times where they begin at sparse points or depth by stereo, and never where they begin
+    at depth images or in a file, where it gains nothing."""
     outline_loss_weight: float = OUTLINE_WEIGHT
     """Weight of the error of what classes look like beside the colour loss, on a CPU, where labels are dense and clean:
     it lets Gaussians end where classes do. 0 leaves labels out of the training."""

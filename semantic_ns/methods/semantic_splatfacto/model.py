@@ -33,7 +33,7 @@ from semantic_ns.methods.semantic_splatfacto.device_options import (
 )
 from semantic_ns.methods.semantic_splatfacto.painted_classes import PaintedClasses
 from semantic_ns.methods.semantic_splatfacto.pinholes import drawn_as_pinhole
-from semantic_ns.methods.semantic_splatfacto.splitting import callbacks_on_cpu
+from semantic_ns.methods.semantic_splatfacto.splitting import callbacks_on_cpu, number_of_splits
 from semantic_ns.methods.whole_images import WholeImageModel, camera_of_rays
 from semantic_ns.shared_cores import leave_cores_to_kernels
 from semantic_ns.splatting.frame_memory import FrameMemories
@@ -137,6 +137,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         views.use_depth_for(
             config.start_from is None and not (config.resumes and config.depth_loss_weight > 0),
             self._is_on_cpu and config.train_gaussians and config.depth_loss_weight > 0,
+            needs_some=self._is_on_cpu and config.start_from is None,
         )
         if config.resumes:
             return None
@@ -147,9 +148,9 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         start = first_of(views, given, uses_points=self._is_on_cpu)
         if start is None and self._is_on_cpu:
             raise SceneError(
-                "Expected depth images or sparse points in the scene, where Gaussians can begin on a CPU, found "
-                "neither; train it with ns-train semantic-nerf, run sns-to-splat on that run, and give its folder as "
-                "--pipeline.model.start-from."
+                "Expected depth images, depth by stereo or sparse points, where Gaussians can begin on a CPU, found "
+                "none of them; train it with ns-train semantic-nerf, run sns-to-splat on that run, and give "
+                "its folder as --pipeline.model.start-from."
             )
         return start
 
@@ -162,8 +163,16 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         of_harmonics, trains = self.config.sh_degree > 0, self.config.train_gaussians
         for name, value in parameters_of(gaussians, colors, of_harmonics, trains).items():
             self.gauss_params[name].data.copy_(value)
-        if self._is_on_cpu and trains and self.config.outline_loss_weight > 0 and self._training_views is not None:
-            self.painted.begin(gaussians, self._training_views, self.taxonomy.num_classes, self.is_antialiased)
+        if self._is_on_cpu and not number_of_splits(self):  # before they are split they lie across outlines
+            self.paint_classes()
+
+    @torch.no_grad()
+    def paint_classes(self) -> None:
+        """Let Gaussians follow from now on, where labels are dense and clean, the outlines of classes on a CPU."""
+        config, views = self.config, self._training_views
+        paints = config.train_gaussians and config.outline_loss_weight > 0
+        if paints and views is not None and views.label_version == 0:
+            self.painted.begin(self.gaussians(), views, self.taxonomy.num_classes, self.is_antialiased)
 
     def _resize(self, count: int, num_rest: int) -> None:
         """Make room for other Gaussians in the same parameters, which optimisers and the viewer hold on to."""
@@ -368,5 +377,5 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
             return
         updates = self._class_updates = self._class_updates or ClassUpdates()
         num_classes = self.taxonomy.num_classes
-        found = updates.update(gaussians, views.views, labels, num_classes, self.is_antialiased, spreads)
+        found = updates.update(gaussians, views.labelled_views, labels, num_classes, self.is_antialiased, spreads)
         self.class_probabilities = found.to(self.device)

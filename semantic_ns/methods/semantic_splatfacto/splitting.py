@@ -7,17 +7,21 @@ from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttrib
 from nerfstudio.engine.optimizers import Optimizers
 from torch.nn import Parameter
 
+from semantic_ns.io.console import announce
 from semantic_ns.methods.semantic_splatfacto.optimizer import count_rates_in
 from semantic_ns.splatting.fit_config import ADAM_BETAS
 
 if TYPE_CHECKING:
     from semantic_ns.methods.semantic_splatfacto.model import SemanticSplatfactoModel
 
-SPLITS_FROM_POINTS = 7
+SPLITS_BY_DEFAULT = 7
+"""Of Gaussians that begin few: at sparse points, or at depth by stereo."""
 MOST_GAUSSIANS = 200_000
 """Number up to which Gaussians are split: about that of a room with depth images."""
 _SHARE = 0.5
 """Share of the Gaussians that are split at a time."""
+_ENOUGH_STEPS = 1000
+"""Of a room: Gaussians that begin few take more steps to become sharp than those that begin at depth images."""
 _FIRST, _LAST = 1 / 8, 23 / 40
 """Shares of the run after which Gaussians are split first and last: moved first, and time to settle afterwards."""
 
@@ -36,26 +40,36 @@ def callbacks_on_cpu(
         return callbacks
     optimizers = attributes.optimizers
     count_rates_in(model._unit_of_rate, optimizers.optimizers)
-    num_splits = _number_of_splits(model)
+    num_splits = number_of_splits(model)
     if num_splits and attributes.trainer is not None:
-        steps = steps_of_splits(num_splits, attributes.trainer.config.max_num_iterations)
+        num_steps = attributes.trainer.config.max_num_iterations
+        steps = steps_of_splits(num_splits, num_steps)
+        if num_steps < _ENOUGH_STEPS and model.config.num_splits is None:
+            announce(
+                "start",
+                f"Gaussians, of which there are few at first, are split as they train; --max-num-iterations "
+                f"{_ENOUGH_STEPS} makes them much sharper than {num_steps}",
+            )
 
         def split(step: int) -> None:
             if step + 1 in steps:
                 split_gaussians(model, optimizers)
+            if step + 1 == max(steps):
+                model.paint_classes()
 
         callbacks.append(TrainingCallback([after], split, update_every_num_iters=1))
     return callbacks
 
 
-def _number_of_splits(model: "SemanticSplatfactoModel") -> int:
+def number_of_splits(model: "SemanticSplatfactoModel") -> int:
+    """How often the Gaussians of a model are split on a CPU while they train, by its options and where they begin."""
     config, views = model.config, model._training_views
     if not config.train_gaussians or views is None:
         return 0
     if config.num_splits is not None:
         return config.num_splits
-    begins_at_points = config.start_from is None and views.depths is None
-    return SPLITS_FROM_POINTS if begins_at_points else 0
+    begins_with_few = config.start_from is None and (views.depths is None or views.are_by_stereo)
+    return SPLITS_BY_DEFAULT if begins_with_few else 0
 
 
 def steps_of_splits(num_splits: int, num_steps: int) -> frozenset[int]:

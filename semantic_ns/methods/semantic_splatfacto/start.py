@@ -15,7 +15,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
-from semantic_ns.export.splat import SPLAT_FILE, are_outlined, first_gaussians, in_world
+from semantic_ns.export.splat import OF_STEREO, SPLAT_FILE, Leaves, are_outlined, first_gaussians, in_world
 from semantic_ns.geometry.world import scene_from_world
 from semantic_ns.io.console import announce
 from semantic_ns.methods.semantic_splatfacto.datamanager import TrainingViews
@@ -64,15 +64,15 @@ def first_of(views: TrainingViews, given: GivenFile | None, uses_points: bool) -
     if given is not None:
         return of_file(given, views)
     if views.depths is not None:
-        labels = views.labels
-        return first_gaussians(views.views, labels if are_outlined(labels) else None)
+        labels, leaves = views.labels, OF_STEREO if views.are_by_stereo else Leaves()
+        return first_gaussians(views.views, labels if are_outlined(labels) else None, leaves=leaves)
     points = views.sparse_points() if uses_points else None
     if points is not None:
         found = of_points(*points)
         announce(
             "start",
-            f"{len(found[0])} sparse points and no depth images: Gaussians are split as they train, and are less sharp "
-            "than those that sns-to-splat makes out of a run of semantic-nerf",
+            f"{len(found[0])} sparse points and no depth: Gaussians are less sharp than those that begin at depth by "
+            "stereo (--pipeline.datamanager.depth stereo)",
         )
         return found
     return None
