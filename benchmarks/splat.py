@@ -164,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--eval-interval", type=int, default=8, help="frames per scored frame (split interval)")
     parser.add_argument("--modes", nargs="+", default=["all"], help="modes of sns-benchmark labels (default: all)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42], help="seeds of labels and training")
-    parser.add_argument("--steps", type=int, default=400, help="steps of the training (default: 400)")
+    parser.add_argument("--steps", type=int, default=FitConfig.steps, help="steps of the training (default: 1000)")
     parser.add_argument("--output", type=Path, help="JSON file for all numbers")
     options = parser.parse_args(arguments)
     config = AutoDataParserConfig(data=options.scene, split=options.split, eval_interval=options.eval_interval)

@@ -28,7 +28,7 @@ class FitConfig:
         seed: draws the order of the images.
     """
 
-    steps: int = 400
+    steps: int = 1000
     mean_rate: float = 0.06
     scale_rate: float = 2e-2
     quat_rate: float = 1e-2
