@@ -102,8 +102,9 @@ def read_fused_depth(dataset: StereoImages, use: str, least_share: float = 0.0) 
     compared = _compared(dataset)
     if compared is None:
         return None
-    known = fused_depth(compared.depths, compared.cameras, compared.settings)
-    if float((known > 0).float().mean()) < least_share:
+    settings = replace(compared.settings, num_neighbours=_NUM_JUDGES)
+    known = fused_depth(compared.depths, compared.cameras, settings)
+    if compared.share_of(known > 0) < least_share:
         announce(
             "depth",
             f"stereo between {compared.said_of(known)} gives too little depth; --pipeline.datamanager.depth stereo "
@@ -111,7 +112,7 @@ def read_fused_depth(dataset: StereoImages, use: str, least_share: float = 0.0) 
         )
         return None
     said = use.format(f"depth by stereo between {compared.said_of(known)}")
-    announce("depth", f"{said}; --pipeline.datamanager.depth scene leaves it out")
+    announce("depth", f"{said}; --pipeline.datamanager.depth says where depth comes from")
     return compared.as_images(known)
 
 
@@ -126,6 +127,7 @@ class _Compared:
         settings: the settings of the search.
         depths: planar depth in metres of the planes, smaller than the images if these are large; 0 is unknown.
         is_confirmed: which of it other frames confirm.
+        is_used: pixels that are neither masked nor transparent.
         scale: true metres per metre of the planes.
         num_images: number of images of the data set.
         begin: when the comparison began, in seconds.
@@ -137,13 +139,18 @@ class _Compared:
     settings: StereoSettings
     depths: Float[Tensor, "frames rows columns"]
     is_confirmed: Bool[Tensor, "frames rows columns"]
+    is_used: Bool[Tensor, "frames rows columns"]
     scale: float
     num_images: int
     begin: float
 
+    def share_of(self, some: Bool[Tensor, "frames rows columns"]) -> float:
+        """Share of some of the pixels that are used."""
+        return float(some.sum()) / max(1, int(self.is_used.sum()))
+
     def said_of(self, known: Float[Tensor, "frames rows columns"]) -> str:
         """How much of a depth is known, for the log."""
-        share, seconds = float((known > 0).float().mean()), time.perf_counter() - self.begin
+        share, seconds = self.share_of(known > 0), time.perf_counter() - self.begin
         return f"{len(self.numbers)} training images ({share:.0%} of their pixels are known, after {seconds:.1f} s)"
 
     def as_images(self, known: Float[Tensor, "frames rows columns"]) -> DepthImages:
@@ -171,13 +178,14 @@ def _compared(dataset: StereoImages) -> _Compared | None:
     metres_per_unit = _USUAL_DEPTH_M / typical
     cameras = view_cameras(images.cameras, metres_per_unit)[torch.from_numpy(numbers).long()]
     settings = replace(_SETTINGS, width=_WIDTH if len(numbers) <= _FEW_FRAMES else _WIDTH_OF_MANY)
-    depths, is_confirmed = _searched(images, numbers, cameras, settings)
-    share = float(is_confirmed.float().mean())
+    scale = float(dataset.metadata[keys.METRES_PER_UNIT]) / metres_per_unit
+    found = _searched(images, numbers, cameras, settings)
+    compared = _Compared(images, numbers, cameras, settings, *found, scale, len(dataset), start)
+    share = compared.share_of(compared.is_confirmed)
     if share < _LEAST_SHARE:
         announce("depth", f"stereo between the training images gives no depth: only {share:.1%} of the pixels have one")
         return None
-    scale = float(dataset.metadata[keys.METRES_PER_UNIT]) / metres_per_unit
-    return _Compared(images, numbers, cameras, settings, depths, is_confirmed, scale, len(dataset), start)
+    return compared
 
 
 class _PinholeImages:
@@ -209,8 +217,10 @@ class _PinholeImages:
 
 def _searched(
     images: "_PinholeImages", numbers: Int[ndarray, "frames"], cameras: ViewCameras, settings: StereoSettings
-) -> tuple[Float32[Tensor, "frames rows columns"], Bool[Tensor, "frames rows columns"]]:
-    """Planar depth of frames in the units of the cameras, 0 where unknown, and which of it other frames confirm."""
+) -> tuple[
+    Float32[Tensor, "frames rows columns"], Bool[Tensor, "frames rows columns"], Bool[Tensor, "frames rows columns"]
+]:
+    """Planar depth in the units of the cameras, 0 where unknown, which of it others confirm, and which pixels are used."""
     fine = replace(settings, width=_FINE_WIDTH if len(numbers) <= _FEW_FRAMES else _FINE_WIDTH_OF_MANY)
     whole = int(images.cameras.height[0]), int(images.cameras.width[0])
     small = [_small(images, int(number), stereo_size(whole, fine)) for number in numbers]
@@ -222,7 +232,7 @@ def _searched(
     compared = [others[:_NUM_FINE_NEIGHBOURS] for others in judges]
     depths = finer_depth(depths, colors, cameras, compared, settings).where(used, 0.0)
     confirming = [num_confirming(depths, cameras, n, others, settings.tolerance) for n, others in enumerate(judges)]
-    return depths, torch.stack(confirming) >= settings.num_confirming
+    return depths, (torch.stack(confirming) >= settings.num_confirming) & (depths > 0), used
 
 
 def _pinhole_images(dataset: StereoImages, num_usable: int) -> _PinholeImages | str:

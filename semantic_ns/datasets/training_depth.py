@@ -47,11 +47,11 @@ def known_depth(depth_m: Float[ndarray, "height width"]) -> Float32[ndarray, "he
 
 @dataclass(frozen=True, eq=False)
 class TrainingDepth:
-    """Distances along the rays of all pixels of the training images, one pixel behind the other.
+    """Distances along the rays of all pixels of the training images, one image behind the other.
 
     Attributes:
         values: distances along the unit rays, scene units, 0 where unknown.
-        first: index of the first pixel of each image.
+        first: index of the first pixel of each image; images of which nothing is known share theirs.
         is_learnt: whether the ray of a pixel learns where it ends: not close behind the outline of something nearer.
         widths: pixels in a row of each image.
     """
@@ -72,15 +72,23 @@ class TrainingDepth:
             ray_lengths: A function that gives, for an image, the distance along each ray per planar depth.
             metres_per_unit: Metres per scene unit.
         """
-        sizes = torch.tensor([image.size for image in images_m])
-        distances = [
-            (torch.from_numpy(image) / metres_per_unit * ray_lengths(index).cpu()).float().reshape(-1)
-            for index, image in enumerate(images_m)
-        ]
-        is_behind = [lie_behind_outlines(image, max(1, round(_RADIUS * image.shape[1]))) for image in images_m]
-        is_learnt = torch.cat([torch.from_numpy(~behind).reshape(-1) for behind in is_behind])
+        distances, is_learnt, first, num_pixels = [], [], [], 0
+        unknown: dict[int, int] = {}  # images of nothing share the pixels of the first one of their size
+        for index, image in enumerate(images_m):
+            is_known = bool(image.any())
+            if not is_known and image.size in unknown:
+                first.append(unknown[image.size])
+                continue
+            if not is_known:
+                unknown[image.size] = num_pixels
+            first.append(num_pixels)
+            num_pixels += image.size
+            distance = torch.from_numpy(image) / metres_per_unit * ray_lengths(index).cpu()
+            distances.append(distance.float().reshape(-1))
+            behind = lie_behind_outlines(image, max(1, round(_RADIUS * image.shape[1])))
+            is_learnt.append(torch.from_numpy(~behind).reshape(-1))
         widths = torch.tensor([image.shape[1] for image in images_m])
-        return cls(torch.cat(distances), is_learnt, sizes.cumsum(0) - sizes, widths)
+        return cls(torch.cat(distances), torch.cat(is_learnt), torch.tensor(first), widths)
 
     def to(self, device: torch.device | str) -> "TrainingDepth":
         """The same on a device."""

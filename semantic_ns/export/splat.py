@@ -64,7 +64,7 @@ class Leaves:
 
 OF_STEREO = Leaves(3.2, 4.0, 0.3, every=2)
 """Of depth by stereo, whose errors are those of a surface many pixels thick: few Gaussians, for training to split.
-Stereo sees images of half their size or less, so that a quarter of the pixels say as much."""
+A quarter of the pixels make the same Gaussians."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,7 +39,8 @@ class DepthSupervisedModel(Model):
     def _depth_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         """The fall of the weight of depth; the model now knows how exact the depth is."""
         manager = getattr(attributes.pipeline, "datamanager", None)
-        self._depth_noise_m = getattr(manager, "depth_noise_m", DEPTH_NOISE_M)
+        if hasattr(type(manager), "depth_noise_m"):  # asking the manager itself would hide what fails in stereo
+            self._depth_noise_m = manager.depth_noise_m
         trainer, config = attributes.trainer, self.config
         if trainer is None or not isinstance(config, HashGridOptions):
             return []

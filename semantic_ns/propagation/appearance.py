@@ -107,6 +107,17 @@ def described(
     return ((columns - mean) / np.maximum(deviation, 1e-6)).astype(np.float32)
 
 
+def fitted_voxels(votes: Float32[ndarray, "nodes classes"], is_seen: Bool[ndarray, "nodes"]) -> Int64[ndarray, "rows"]:
+    """The voxels that the classifier is fitted to, ascending: those with votes and features, or a draw of them.
+
+    Args:
+        votes: votes of labelled pixels.
+        is_seen: voxels with features.
+    """
+    labelled = np.flatnonzero((votes.sum(axis=1) > 0) & is_seen)
+    return labelled[fitted_rows(votes[labelled], _MAX_FITTED)]
+
+
 def class_prior(
     features: Float32[ndarray, "nodes channels"],
     votes: Float32[ndarray, "nodes classes"],
@@ -125,8 +136,7 @@ def class_prior(
     Returns:
         zero rows where nothing is known: for unseen voxels, and everywhere if fewer than two classes have votes.
     """
-    labelled = np.flatnonzero((votes.sum(axis=1) > 0) & is_seen)
-    labelled = labelled[fitted_rows(votes[labelled], _MAX_FITTED)]
+    labelled = fitted_voxels(votes, is_seen)
     given = np.flatnonzero(votes[labelled].sum(axis=0) > 0)
     prior = np.zeros_like(votes)
     if len(given) < 2:

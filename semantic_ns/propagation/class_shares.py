@@ -8,9 +8,11 @@ is brought nearer to that.
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
+from semantic_ns.propagation.appearance import fitted_voxels, one_thread
 from semantic_ns.propagation.posterior import LabelPosterior
 
 _ITERATIONS, _TOLERANCE = 50, 1e-6
@@ -23,6 +25,8 @@ _MOST = 8.0
 """Factor by which a class becomes more or less likely, at most."""
 _DOUBTED = 10
 """Labelled voxels of a class of which the correction is half as strong: looks of a few say little about the rest."""
+_MOST_NOISE = 0.1
+"""Estimated share of wrong labels above which nothing is corrected."""
 _TINY = 1e-9
 
 
@@ -70,20 +74,21 @@ def shares_by_looks(
         prior: what the classifier says of each voxel, zero rows where it says nothing.
         given: g, shares of the classes among the voxels that it was fitted to.
     """
-    known = prior[prior.any(axis=1)]
-    known = known[:: max(1, -(-len(known) // _MAX_ROWS))]
-    shares = given.copy()
-    if not len(known):
-        return shares
-    for _ in range(_ITERATIONS):
-        ratio = np.divide(shares, given, out=np.zeros_like(shares), where=given > 0)
-        totals = np.maximum(known @ ratio, _TINY)
-        found = ratio * ((1 / totals) @ known) / len(known)
-        has_settled = np.abs(found - shares).max() < _TOLERANCE
-        shares = found
-        if has_settled:
-            break
-    return shares
+    rows = prior[prior.any(axis=1)]
+    if not len(rows):
+        return given.copy()
+    known = torch.from_numpy(rows[:: max(1, -(-len(rows) // _MAX_ROWS))].astype(np.float64))
+    begin = torch.from_numpy(given)
+    shares = begin
+    with one_thread():
+        for _ in range(_ITERATIONS):
+            ratio = torch.where(begin > 0, shares / begin.clamp(min=_TINY), 0.0)
+            found = ratio * ((1 / (known @ ratio).clamp(min=_TINY)) @ known) / len(known)
+            has_settled = float((found - shares).abs().max()) < _TOLERANCE
+            shares = found
+            if has_settled:
+                break
+    return shares.numpy()
 
 
 def shares_of_classes(
@@ -95,11 +100,10 @@ def shares_of_classes(
         votes: votes of labelled pixels.
         prior: what voxels look like, by the classifier that was fitted to the votes; see `appearance`.
     """
-    counts = votes.sum(axis=1)
-    is_fitted = (counts > 0) & prior.any(axis=1)
-    if not is_fitted.any():
+    fitted = votes[fitted_voxels(votes, prior.any(axis=1))]
+    if not len(fitted):
         return None
-    given = (votes[is_fitted] / counts[is_fitted, None]).mean(axis=0, dtype=np.float64)
+    given = (fitted / fitted.sum(axis=1, keepdims=True)).mean(axis=0, dtype=np.float64)
     return ClassShares(shares_by_looks(prior, given), given, (votes > 0).sum(axis=0))
 
 
@@ -108,7 +112,8 @@ def with_class_shares(posterior: LabelPosterior, shares: ClassShares | None) -> 
 
     Each class is multiplied by a factor, see `ClassShares.factors`, and the rows are normalised (class mass
     normalisation: Zhu, Ghahramani and Lafferty 2003, equation (9)). Labels that are drawn by area, whose shares are
-    those of the posterior, leave it as it is.
+    those of the posterior, leave it as it is. So do noisy ones: random labels show all classes alike, and a classifier
+    that was fitted to them finds all alike.
 
     Args:
         posterior: what labels and surface say about each voxel.
@@ -116,7 +121,7 @@ def with_class_shares(posterior: LabelPosterior, shares: ClassShares | None) -> 
     """
     found = posterior.probabilities
     mass = found.sum(axis=0, dtype=np.float64)
-    if shares is None or not mass.any():
+    if shares is None or posterior.noise_rate > _MOST_NOISE or not mass.any():
         return posterior
     changed = found * shares.factors(mass / mass.sum()).astype(np.float32)
     totals = changed.sum(axis=1, keepdims=True)

@@ -28,9 +28,13 @@ class SpreadingConfig:
     is trusted."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the configuration from a file or a copy; one of before says `colours` and `families`."""
+        """Restore the configuration from a file or a copy.
+
+        One of before says `colours` and `families`. A run from before shares of classes were estimated goes on without.
+        """
         present = {"colours": "colors", "families": "clusters"}
-        self.__dict__.update({present.get(name, name): value for name, value in state.items()})
+        known = {present.get(name, name): value for name, value in state.items()}
+        self.__dict__.update({"shares": False} | known)
 
 
 ALL_PARTS = SpreadingConfig()

@@ -182,3 +182,13 @@ def test_a_scene_without_depth_gives_none(dataset: SemanticDataset) -> None:
     metadata = {name: value for name, value in dataset.metadata.items() if name != "depth_filenames"}
     without = SemanticDataset(replace(dataset._dataparser_outputs, metadata=metadata))
     assert read_training_depth(without) == ([], None)
+
+
+def test_images_of_which_nothing_is_known_share_their_pixels() -> None:
+    known, wide, high = (np.full(shape, value, np.float32) for shape, value in (((3, 4), 2), ((2, 6), 0), ((3, 4), 0)))
+    images = [wide, known, high, wide, high]
+    depth = TrainingDepth.of(images, lambda index: torch.ones(images[index].shape), 1.0)
+    assert len(depth.values) == 2 * known.size  # both sizes of nothing have as many pixels
+    for index, image in enumerate(images):
+        pixels = torch.tensor([[index, row, column] for row in range(len(image)) for column in range(image.shape[1])])
+        assert (depth.at(pixels) == torch.from_numpy(image).reshape(-1)).all()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from nerfstudio.engine.callbacks import TrainingCallbackAttributes
 
 from semantic_ns.errors import SceneError
 from semantic_ns.methods.semantic_splatfacto import splitting
@@ -169,3 +170,24 @@ def test_numbers_of_splits_that_make_no_sense_are_refused() -> None:
         refuse_options_of_device(config, is_on_cpu=True)
     with pytest.raises(SceneError, match=r"Expected a CPU for --pipeline.model.num-splits"):
         refuse_options_of_device(config, is_on_cpu=False)
+
+
+@pytest.mark.parametrize(("per_step", "first", "expected"), [(1, 0, 3), (10, 0, 3), (1, 20, 1), (10, 3, 0), (1, 39, 0)])
+def test_splits_follow_the_clock_of_the_run_and_outlines_are_painted_after_the_last_one(
+    monkeypatch: pytest.MonkeyPatch, per_step: int, first: int, expected: int
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(splitting, "split_gaussians", lambda model, optimizers: done.append("split"))
+    model: Any = SimpleNamespace(
+        config=SimpleNamespace(num_splits=3, train_gaussians=True, start_from=None), _training_views=object(),
+        _unit_of_rate=lambda name: 1.0, paint_classes=lambda: done.append("paint"),
+    )  # fmt: skip
+    clock = SimpleNamespace(schedule_step=lambda step: per_step * step)
+    trainer = SimpleNamespace(config=SimpleNamespace(max_num_iterations=STEPS), clock=clock)
+    optimizers: Any = SimpleNamespace(optimizers={})
+    attributes = TrainingCallbackAttributes(optimizers=optimizers, grad_scaler=None, pipeline=None, trainer=trainer)
+    split = splitting.callbacks_on_cpu(model, attributes)[-1]
+    for step in range(first, STEPS):
+        split.run_callback(step)
+    assert sorted(steps_of_splits(3, STEPS)) == [5, 14, 23]
+    assert done == ["split"] * expected + ["paint"] * (expected > 0)

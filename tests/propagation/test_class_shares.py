@@ -1,5 +1,7 @@
 """Shares of classes by looks, and a posterior in which classes have about these shares."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -111,6 +113,13 @@ def test_labels_that_have_the_shares_of_the_surface_leave_the_posterior_as_it_is
     prior[:] = prior[10]
     found = with_class_shares(posterior, shares_of_classes(votes, prior))
     assert found.probabilities == pytest.approx(posterior.probabilities, abs=1e-6)
+
+
+def test_noisy_labels_are_not_asked_how_much_there_is_of_each_class() -> None:
+    posterior, votes, prior = problem(7, [1, 1, 20])
+    noisy = replace(posterior, noise_rate=0.2)
+    assert with_class_shares(noisy, shares_of_classes(votes, prior)) is noisy
+    assert with_class_shares(posterior, shares_of_classes(votes, prior)) is not posterior
 
 
 def test_without_labels_that_can_be_seen_nothing_is_changed() -> None:

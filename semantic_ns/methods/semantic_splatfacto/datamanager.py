@@ -113,7 +113,9 @@ class TrainingViews:
 
     def _in_units(self, images_m: DepthImages) -> list[Tensor]:
         metres_per_unit = self.dataset.metadata[keys.METRES_PER_UNIT]
-        return [torch.from_numpy(image / metres_per_unit).float() for image in images_m]
+        # Images that stereo did not look at share one array of zeros.
+        of_arrays = {id(image): torch.from_numpy(image / metres_per_unit).float() for image in images_m}
+        return [of_arrays[id(image)] for image in images_m]
 
     @property
     def depths(self) -> list[Tensor] | None:

@@ -9,7 +9,8 @@ from torch.nn import Parameter
 
 from semantic_ns.io.console import announce
 from semantic_ns.methods.semantic_splatfacto.optimizer import count_rates_in
-from semantic_ns.splatting.fit_config import ADAM_BETAS
+from semantic_ns.run_clock import schedule_step_of
+from semantic_ns.splatting.fit_config import ADAM_BETAS, FitConfig
 
 if TYPE_CHECKING:
     from semantic_ns.methods.semantic_splatfacto.model import SemanticSplatfactoModel
@@ -20,8 +21,8 @@ MOST_GAUSSIANS = 200_000
 """Number up to which Gaussians are split: about that of a room with depth images."""
 _SHARE = 0.5
 """Share of the Gaussians that are split at a time."""
-_ENOUGH_STEPS = 1000
-"""Of a room: Gaussians that begin few take more steps to become sharp than those that begin at depth images."""
+_ENOUGH_STEPS = FitConfig.steps
+"""Of a room: Gaussians that begin few are far from sharp after fewer."""
 _FIRST, _LAST = 1 / 8, 23 / 40
 """Shares of the run after which Gaussians are split first and last: moved first, and time to settle afterwards."""
 
@@ -43,7 +44,8 @@ def callbacks_on_cpu(
     num_splits = number_of_splits(model)
     if num_splits and attributes.trainer is not None:
         num_steps = attributes.trainer.config.max_num_iterations
-        steps = steps_of_splits(num_splits, num_steps)
+        pending, at = sorted(steps_of_splits(num_splits, num_steps)), schedule_step_of(attributes.trainer)
+        is_first = True
         if num_steps < _ENOUGH_STEPS and model.config.num_splits is None:
             announce(
                 "start",
@@ -52,10 +54,16 @@ def callbacks_on_cpu(
             )
 
         def split(step: int) -> None:
-            if step + 1 in steps:
+            nonlocal is_first
+            passed = at(step) + 1
+            while is_first and pending and pending[0] < passed:  # in the run that this one goes on with
+                pending.pop(0)
+            is_first = False
+            if pending and pending[0] <= passed:
+                pending.pop(0)
                 split_gaussians(model, optimizers)
-            if step + 1 == max(steps):
-                model.paint_classes()
+                if not pending:
+                    model.paint_classes()
 
         callbacks.append(TrainingCallback([after], split, update_every_num_iters=1))
     return callbacks

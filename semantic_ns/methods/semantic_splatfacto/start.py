@@ -115,7 +115,8 @@ def of_points(positions: Float[Tensor, "points 3"], colors: Shaped[Tensor, "poin
     if len(positions) < _LEAST_POINTS:
         raise SceneError(
             f"Expected {_LEAST_POINTS} sparse points or more to begin with, found {len(positions)}; give depth images, "
-            "or train semantic-nerf and make Gaussians of it with sns-to-splat."
+            "let --pipeline.datamanager.depth stereo find some, or train semantic-nerf and make Gaussians of it with "
+            "sns-to-splat."
         )
     tree = KDTree(positions.numpy())
     distances, _ = tree.query(positions.numpy(), k=_NUM_NEIGHBOURS + 1)
