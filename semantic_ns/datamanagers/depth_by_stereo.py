@@ -220,7 +220,7 @@ def _searched(
 ) -> tuple[
     Float32[Tensor, "frames rows columns"], Bool[Tensor, "frames rows columns"], Bool[Tensor, "frames rows columns"]
 ]:
-    """Planar depth in the units of the cameras, 0 where unknown, which of it others confirm, and which pixels are used."""
+    """Planar depth in the units of the cameras, 0 where unknown; which of it others confirm; which pixels are used."""
     fine = replace(settings, width=_FINE_WIDTH if len(numbers) <= _FEW_FRAMES else _FINE_WIDTH_OF_MANY)
     whole = int(images.cameras.height[0]), int(images.cameras.width[0])
     small = [_small(images, int(number), stereo_size(whole, fine)) for number in numbers]

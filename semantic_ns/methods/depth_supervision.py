@@ -1,7 +1,8 @@
 """What depth images say about where rays end, as a loss on their rendering weights."""
 
 from collections.abc import Mapping
-from typing import Any
+from inspect import getattr_static
+from typing import Any, cast
 
 from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle
@@ -39,8 +40,9 @@ class DepthSupervisedModel(Model):
     def _depth_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         """The fall of the weight of depth; the model now knows how exact the depth is."""
         manager = getattr(attributes.pipeline, "datamanager", None)
-        if hasattr(type(manager), "depth_noise_m"):  # asking the manager itself would hide what fails in stereo
-            self._depth_noise_m = manager.depth_noise_m
+        # Asking for the value with a default would hide what fails in stereo, which it waits for.
+        states_noise = getattr_static(manager, "depth_noise_m", None) is not None
+        self._depth_noise_m = cast(Any, manager).depth_noise_m if states_noise else DEPTH_NOISE_M
         trainer, config = attributes.trainer, self.config
         if trainer is None or not isinstance(config, HashGridOptions):
             return []
