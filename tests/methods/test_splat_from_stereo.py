@@ -82,7 +82,7 @@ def test_gaussians_begin_near_the_true_surface_are_split_and_look_more_like_the_
     trainer.setup()
     out = said(capsys)
     assert "Gaussians begin at the surface of depth by stereo between " in out
-    assert "and train to stay there; --pipeline.datamanager.depth scene leaves it out" in out
+    assert "and train to stay there; --pipeline.datamanager.depth says where depth comes from" in out
     data, model = trainer.pipeline.datamanager, trainer.pipeline.model
     views, first = data.training_views, model.num_points
     assert first > 20
