@@ -38,7 +38,7 @@ def _cpu_optimizer(name: str) -> dict[str, Any]:
 
 semantic_splatfacto = specification(
     "semantic-splatfacto",
-    "Gaussians with classes in closed form, from depth images; trains on a CPU in a minute or two.",
+    "Gaussians with classes in closed form, from depth images or stereo; trains on a CPU in two minutes.",
     SplatPipelineConfig(
         # The field's type stays nerfstudio's union, so that each dataparser is a word of the command line.
         datamanager=SplatDataManagerConfig(dataparser=AutoDataParserConfig()),
