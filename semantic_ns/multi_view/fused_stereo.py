@@ -53,9 +53,9 @@ def fused_depth(
     """Depth of frames where two others agree with it, and the mean with those; 0 elsewhere.
 
     Args:
-        depths: planar depth in metres by `stereo_depth`, of all pixels, confirmed or not.
+        depths: planar depth in metres by `finer_depth`, confirmed or not, 0 where unknown.
         cameras: cameras in metres.
-        settings: settings that stereo had.
+        settings: settings that stereo had, but for the number of neighbours, which are the frames that are asked.
     """
     around = neighbours(cameras, settings)
     for _ in range(_TIMES):

@@ -38,8 +38,8 @@ TRAINING_VIEWS = "training_views"
 """Metadata of the training images where a training begins: the `TrainingViews`."""
 ENOUGH_STEREO = 0.5
 """Share of pixels of known depth by stereo from which on Gaussians begin at it unasked. In a room in twelve images, far
-apart, it is .37, and they have a mIoU of .56 where a field has .85; where it is .85 and .91, theirs is that of a field.
-"""
+apart, it is about .4, and they have a mIoU of .56 where a field has .85; where it is .8 and more, theirs is about that
+of a field."""
 SparsePoints = tuple[Float[Tensor, "points 3"], Shaped[Tensor, "points 3"]]
 """Positions in scene units, and colours in 0..255."""
 
