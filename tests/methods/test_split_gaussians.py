@@ -183,7 +183,7 @@ def test_splits_follow_the_clock_of_the_run_and_outlines_are_painted_after_the_l
         _unit_of_rate=lambda name: 1.0, paint_classes=lambda: done.append("paint"),
     )  # fmt: skip
     clock = SimpleNamespace(schedule_step=lambda step: per_step * step)
-    trainer = SimpleNamespace(config=SimpleNamespace(max_num_iterations=STEPS), clock=clock)
+    trainer: Any = SimpleNamespace(config=SimpleNamespace(max_num_iterations=STEPS), clock=clock)
     optimizers: Any = SimpleNamespace(optimizers={})
     attributes = TrainingCallbackAttributes(optimizers=optimizers, grad_scaler=None, pipeline=None, trainer=trainer)
     split = splitting.callbacks_on_cpu(model, attributes)[-1]
