@@ -26,9 +26,13 @@ sys.dont_write_bytecode = False
 import numba  # noqa: E402
 import torch  # noqa: E402
 
-from semantic_ns.synthetic_scene import write_nerfstudio_scene, write_replica_scene  # noqa: E402
-
 pytest.register_assert_rewrite("support")
+
+from support.lean_checks import check_lean  # noqa: E402
+
+check_lean()
+
+from semantic_ns.synthetic_scene import write_nerfstudio_scene, write_replica_scene  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
