@@ -130,6 +130,7 @@ def test_features_of_a_voxel_are_those_of_its_pixels_of_the_maps_beside_its_colo
     monkeypatch.setattr(building, "room_features", Looks)
     surfaces = build_label_surfaces(run, [100, 400])
     dataset = run.pipeline.datamanager.train_dataset
+    means_of_frames = [float(dataset.color_of(frame).mean()) for frame in range(len(dataset))]
     for surface in surfaces:
         discs, graph = surface.discs, surface.graph
         sums, counts = np.zeros((graph.num_nodes, 3)), np.zeros(graph.num_nodes)
@@ -137,8 +138,7 @@ def test_features_of_a_voxel_are_those_of_its_pixels_of_the_maps_beside_its_colo
         voxels = graph.voxels.at(maps.points.positions)
         for (frame, row, column), voxel in zip(discs.pixels.tolist(), voxels.tolist(), strict=True):
             if voxel >= 0:
-                mean = float(dataset.color_of(frame).mean())
-                sums[voxel] += column + 0.5, row + 0.5, mean
+                sums[voxel] += column + 0.5, row + 0.5, means_of_frames[frame]
                 counts[voxel] += 1
         assert (counts > 0).all()
         means = sums / counts[:, None]
