@@ -212,17 +212,17 @@ def test_images_that_a_lens_bends_have_the_depth_that_their_pixels_show() -> Non
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """One room with depth images, without, and with such as nobody can trust."""
-    return with_depth_and_without(tmp_path_factory.mktemp("stereo"), 24)
+    return with_depth_and_without(tmp_path_factory.mktemp("stereo"), 18, (48, 36))
 
 
 @pytest.fixture(scope="module")
 def short_scenes(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """As `scenes`, of few frames: some pixels have a depth by stereo, and it takes seconds less."""
-    return with_depth_and_without(tmp_path_factory.mktemp("short"), 12)
+    return with_depth_and_without(tmp_path_factory.mktemp("short"), 12, (48, 36))
 
 
-def with_depth_and_without(folder: Path, num_frames: int) -> SimpleNamespace:
-    whole = write_replica_scene(folder / "whole", num_frames, width=64, height=48)
+def with_depth_and_without(folder: Path, num_frames: int, size: tuple[int, int]) -> SimpleNamespace:
+    whole = write_replica_scene(folder / "whole", num_frames, width=size[0], height=size[1])
     without = folder / "without"
     shutil.copytree(whole, without)
     for path in without.rglob("depth"):
@@ -250,6 +250,7 @@ def test_rays_learn_from_stereo_and_labels_do_not_spread_over_it(
     truth = true_manager.training_depth.at(batch["indices"])
     found = batch[RAY_DISTANCE][:, 0]
     is_known = found > 0
+    print("MARGIN",float(is_known.float().mean()),float((found / truth - 1).abs()[is_known].median()))
     assert float(is_known.float().mean()) > 0.05
     assert float((found / truth - 1).abs()[is_known].median()) < 0.05
     assert manager.training_depth is None
@@ -284,5 +285,6 @@ def test_the_option_says_where_depth_comes_from(
     assert torch.equal(distances(whole, "scene-or-stereo"), distances(whole, "scene"))
     by_stereo = distances(whole, "stereo")
     assert torch.equal(distances(short_scenes.constant, "scene-or-stereo"), by_stereo)
+    print("MARGIN", (by_stereo > 0).sum())
     assert (by_stereo > 0).sum() > 5
     assert torch.equal(by_stereo, distances(without, "stereo"))
