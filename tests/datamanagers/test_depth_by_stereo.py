@@ -250,7 +250,6 @@ def test_rays_learn_from_stereo_and_labels_do_not_spread_over_it(
     truth = true_manager.training_depth.at(batch["indices"])
     found = batch[RAY_DISTANCE][:, 0]
     is_known = found > 0
-    print("MARGIN",float(is_known.float().mean()),float((found / truth - 1).abs()[is_known].median()))
     assert float(is_known.float().mean()) > 0.05
     assert float((found / truth - 1).abs()[is_known].median()) < 0.05
     assert manager.training_depth is None
@@ -285,6 +284,5 @@ def test_the_option_says_where_depth_comes_from(
     assert torch.equal(distances(whole, "scene-or-stereo"), distances(whole, "scene"))
     by_stereo = distances(whole, "stereo")
     assert torch.equal(distances(short_scenes.constant, "scene-or-stereo"), by_stereo)
-    print("MARGIN", (by_stereo > 0).sum())
     assert (by_stereo > 0).sum() > 5
     assert torch.equal(by_stereo, distances(without, "stereo"))
