@@ -14,6 +14,9 @@ from semantic_ns.propagation.surface_graph import SurfaceGraph
 
 _PRIOR_PAIRS = 500
 """Pairs of votes in agreement that are taken for granted: few labels say nothing about how noisy they are."""
+DENSE_LABELS = 0.5
+"""Share of labelled pixels above which labels are dense: what looks alike has nothing to add to them, and if they are
+clean they stand as they are."""
 LEAST_NOISE = 0.01
 """Share of wrong labels below which none is estimated: what labels are trusted with that nobody doubts."""
 _LEAST_EVIDENCE = 0.6

@@ -16,7 +16,7 @@ from semantic_ns.propagation.appearance import chosen_frames, class_prior, descr
 from semantic_ns.propagation.class_shares import shares_of_classes, with_class_shares
 from semantic_ns.propagation.config import PropagationConfig
 from semantic_ns.propagation.pixel_points import PixelPoints, have_one_size
-from semantic_ns.propagation.posterior import count_votes, noise_rate, share_of_voxels, solve_posterior
+from semantic_ns.propagation.posterior import DENSE_LABELS, count_votes, noise_rate, share_of_voxels, solve_posterior
 from semantic_ns.propagation.surface_graph import (
     COLOR_SLOPE,
     NORMAL_SLOPE,
@@ -26,9 +26,6 @@ from semantic_ns.propagation.surface_graph import (
 )
 from semantic_ns.propagation.targets import PropagatedLabels
 from semantic_ns.surface.maps import SurfaceMaps, render_maps
-
-_DENSE = 0.5
-"""Share of labelled pixels from which on there is nothing to complete."""
 
 
 class PropagationStage:
@@ -102,7 +99,7 @@ class PropagationStage:
         graph = build_surface_graph(points, num_nodes, *slopes)
         votes = self._votes(maps, graph)
         # Of fine voxels: coarse ones lie across the outlines of classes, where labels differ without being wrong.
-        if self._labelled_share > _DENSE and noise_rate(votes) < self._config.clean_noise_rate:
+        if self._labelled_share > DENSE_LABELS and noise_rate(votes) < self._config.clean_noise_rate:
             return None
         num_suitable = self._num_suitable(num_nodes, maps.depths.size, votes)
         if num_suitable < num_nodes:
@@ -140,7 +137,7 @@ class PropagationStage:
         self, maps: SurfaceMaps, points: SurfacePoints, graph: SurfaceGraph, votes: Float32[ndarray, "nodes classes"]
     ) -> Float32[ndarray, "nodes classes"] | None:
         """What the voxels look like in the images; None where labels are so many that it has nothing to say."""
-        if self._labelled_share > _DENSE:
+        if self._labelled_share > DENSE_LABELS:
             return None
         of_pixels = graph.voxels.at(points.positions).reshape(len(maps.depths), -1)
         grid = torch.from_numpy(maps.pixels_of(np.arange(maps.depths[0].size))[:, :0:-1].copy()) + 0.5  # (x, y)
