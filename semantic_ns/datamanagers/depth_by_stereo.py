@@ -1,13 +1,13 @@
 """Depth of training frames by stereo between them, which trains geometry where a scene has no depth images."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int, Int64
 from nerfstudio.cameras.cameras import CameraType
 from numpy import ndarray
 from torch import Tensor
@@ -25,10 +25,10 @@ from semantic_ns.multi_view.finer_depth import finer_depth
 from semantic_ns.multi_view.fused_stereo import fused_depth
 from semantic_ns.multi_view.stereo import (
     StereoSettings,
+    are_confirmed,
     enlarged_depth,
     neighbours,
-    num_confirming,
-    stereo_depth,
+    searched_depth,
     stereo_size,
 )
 from semantic_ns.multi_view.typical_depth import Images, typical_depth, usable_frames
@@ -40,11 +40,12 @@ _WIDTH, _WIDTH_OF_MANY = 128, 96
 """Widths in pixels at which few and many frames are searched: a finer one finds more, and takes longer."""
 _FINE_WIDTH, _FINE_WIDTH_OF_MANY = 256, 160
 """Widths at which what was found is made finer."""
-_SETTINGS = StereoSettings(num_planes=96, num_neighbours=10, far=32.0, tolerance=0.03)
+_SETTINGS = StereoSettings(num_planes=96, num_neighbours=16, far=32.0, tolerance=0.03)
 """Of the search, where surfaces are about 2 m away. The planes reach far beyond what most rooms show: where near
-surfaces train and far ones are unknown, the far ones are drawn towards the near."""
-_NUM_FINE_NEIGHBOURS, _NUM_JUDGES = 8, 16
-"""Frames with which a frame is compared to make depth finer, and frames that may confirm it, which takes no time."""
+surfaces train and far ones are unknown, the far ones are drawn towards the near. All neighbours may confirm a depth,
+which takes no time."""
+_NUM_SEARCHED, _NUM_FINER = 10, 8
+"""First neighbours, with which a frame is compared to find depth and to make it finer."""
 _USUAL_DEPTH_M = 2.0
 """The settings of stereo are made for rooms, of which this is about the median depth."""
 _LEAST_SHARE = 0.1
@@ -102,8 +103,7 @@ def read_fused_depth(dataset: StereoImages, use: str, least_share: float = 0.0) 
     compared = _compared(dataset)
     if compared is None:
         return None
-    settings = replace(compared.settings, num_neighbours=_NUM_JUDGES)
-    known = fused_depth(compared.depths, compared.cameras, settings)
+    known = fused_depth(compared.depths, compared.cameras, compared.around)
     if compared.share_of(known > 0) < least_share:
         announce(
             "depth",
@@ -124,7 +124,7 @@ class _Compared:
         images: the images.
         numbers: which of them were compared.
         cameras: their cameras, in metres of the planes.
-        settings: the settings of the search.
+        around: the neighbours of each frame.
         depths: planar depth in metres of the planes, smaller than the images if these are large; 0 is unknown.
         is_confirmed: which of it other frames confirm.
         is_used: pixels that are neither masked nor transparent.
@@ -136,7 +136,7 @@ class _Compared:
     images: "_PinholeImages"
     numbers: Int[ndarray, "frames"]
     cameras: ViewCameras
-    settings: StereoSettings
+    around: Sequence[Int64[Tensor, "_others"]]
     depths: Float[Tensor, "frames rows columns"]
     is_confirmed: Bool[Tensor, "frames rows columns"]
     is_used: Bool[Tensor, "frames rows columns"]
@@ -179,8 +179,9 @@ def _compared(dataset: StereoImages) -> _Compared | None:
     cameras = view_cameras(images.cameras, metres_per_unit)[torch.from_numpy(numbers).long()]
     settings = replace(_SETTINGS, width=_WIDTH if len(numbers) <= _FEW_FRAMES else _WIDTH_OF_MANY)
     scale = float(dataset.metadata[keys.METRES_PER_UNIT]) / metres_per_unit
-    found = _searched(images, numbers, cameras, settings)
-    compared = _Compared(images, numbers, cameras, settings, *found, scale, len(dataset), start)
+    around = neighbours(cameras, settings)
+    found = _searched(images, numbers, cameras, around, settings)
+    compared = _Compared(images, numbers, cameras, around, *found, scale, len(dataset), start)
     share = compared.share_of(compared.is_confirmed)
     if share < _LEAST_SHARE:
         announce("depth", f"stereo between the training images gives no depth: only {share:.1%} of the pixels have one")
@@ -216,7 +217,11 @@ class _PinholeImages:
 
 
 def _searched(
-    images: "_PinholeImages", numbers: Int[ndarray, "frames"], cameras: ViewCameras, settings: StereoSettings
+    images: "_PinholeImages",
+    numbers: Int[ndarray, "frames"],
+    cameras: ViewCameras,
+    around: Sequence[Int64[Tensor, "_others"]],
+    settings: StereoSettings,
 ) -> tuple[
     Float32[Tensor, "frames rows columns"], Bool[Tensor, "frames rows columns"], Bool[Tensor, "frames rows columns"]
 ]:
@@ -227,12 +232,11 @@ def _searched(
     colors, used = (torch.stack(part) for part in zip(*small, strict=True))
     size = stereo_size(whole, settings)
     searched, searchable = (F.interpolate(part, size, mode="area") for part in (colors, used[:, None].float()))
-    depths, _ = stereo_depth(searched, cameras, settings, searchable[:, 0] == 1)
-    judges = neighbours(cameras, replace(settings, num_neighbours=_NUM_JUDGES))
-    compared = [others[:_NUM_FINE_NEIGHBOURS] for others in judges]
-    depths = finer_depth(depths, colors, cameras, compared, settings).where(used, 0.0)
-    confirming = [num_confirming(depths, cameras, n, others, settings.tolerance) for n, others in enumerate(judges)]
-    return depths, (torch.stack(confirming) >= settings.num_confirming) & (depths > 0), used
+    depths = searched_depth(searched, cameras, [others[:_NUM_SEARCHED] for others in around], settings)
+    depths = depths.where(searchable[:, 0] == 1, 0.0)
+    depths = finer_depth(depths, colors, cameras, [others[:_NUM_FINER] for others in around], settings)
+    depths = depths.where(used, 0.0)
+    return depths, are_confirmed(depths, cameras, around, settings.tolerance, settings.num_confirming), used
 
 
 def _pinhole_images(dataset: StereoImages, num_usable: int) -> _PinholeImages | str:
