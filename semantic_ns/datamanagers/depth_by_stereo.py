@@ -48,6 +48,7 @@ _NUM_SEARCHED, _NUM_FINER = 10, 8
 """First neighbours, with which a frame is compared to find depth and to make it finer."""
 _USUAL_DEPTH_M = 2.0
 """The settings of stereo are made for rooms, of which this is about the median depth."""
+_ASK = "--pipeline.datamanager.depth stereo takes it nevertheless"
 _LEAST_SHARE = 0.1
 """Of the pixels of compared frames. One or two of a hundred are confirmed by chance: where fewer than a tenth are known
 a fifth of these are off by more than a tenth of their depth, and no more than a twenty-fifth in other rooms."""
@@ -73,14 +74,18 @@ class StereoImages(Images, Protocol):
         ...
 
 
-def read_depth_by_stereo(dataset: StereoImages) -> DepthImages | None:
+def read_depth_by_stereo(dataset: StereoImages, is_asked_for: bool = False) -> DepthImages | None:
     """Planar depth of all images in metres, 0 where stereo does not confirm it; None where there is none.
 
     The scale of the cameras need not be known: planes stand from .18 to 16 times the typical depth. What is masked or
     transparent has no depth and confirms none. Frames are compared as pinhole cameras see them. Those without a pose
     have no depth. Nothing is drawn at random. The log says why there is no depth.
+
+    Args:
+        dataset: the images.
+        is_asked_for: whether depth of few pixels is taken, too, with a warning in the log: many of them are wrong.
     """
-    compared = _compared(dataset)
+    compared = _compared(dataset, is_asked_for)
     if compared is None:
         return None
     known = compared.depths.where(compared.is_confirmed, 0.0)
@@ -92,24 +97,24 @@ def read_depth_by_stereo(dataset: StereoImages) -> DepthImages | None:
     return compared.as_images(known)
 
 
-def read_fused_depth(dataset: StereoImages, use: str, least_share: float = 0.0) -> DepthImages | None:
+def read_fused_depth(
+    dataset: StereoImages, use: str, least_share: float = 0.0, is_asked_for: bool = False
+) -> DepthImages | None:
     """Planar depth as `read_depth_by_stereo` has it, of more pixels and with fewer errors, see `fused_depth`.
 
     Args:
         dataset: the images.
         use: what the log says that it is used for, a sentence with {} where it is named.
         least_share: share of the pixels of compared images that must be known; with fewer there is none.
+        is_asked_for: whether depth of fewer is taken, too, see `read_depth_by_stereo`.
     """
-    compared = _compared(dataset)
+    compared = _compared(dataset, is_asked_for)
     if compared is None:
         return None
     known = fused_depth(compared.depths, compared.cameras, compared.around)
-    if compared.share_of(known > 0) < least_share:
-        announce(
-            "depth",
-            f"stereo between {compared.said_of(known)} gives too little depth; --pipeline.datamanager.depth stereo "
-            "takes it nevertheless",
-        )
+    if _is_too_little(compared.share_of(known > 0), least_share, is_asked_for):
+        hint = "" if is_asked_for else f"; {_ASK}"
+        announce("depth", f"stereo between {compared.said_of(known)} gives too little depth{hint}")
         return None
     said = use.format(f"depth by stereo between {compared.said_of(known)}")
     announce("depth", f"{said}; --pipeline.datamanager.depth says where depth comes from")
@@ -162,8 +167,11 @@ class _Compared:
         return found
 
 
-def _compared(dataset: StereoImages) -> _Compared | None:
-    """Compare the frames of a data set; None, of which the log says why, where hardly any depth is confirmed."""
+def _compared(dataset: StereoImages, is_asked_for: bool) -> _Compared | None:
+    """Compare the frames of a data set; None, of which the log says why, where hardly any depth is confirmed.
+
+    Where it is asked for, any is enough.
+    """
     usable = usable_frames(dataset.cameras).numpy()
     images = _pinhole_images(dataset, len(usable))
     if isinstance(images, str):
@@ -183,10 +191,21 @@ def _compared(dataset: StereoImages) -> _Compared | None:
     found = _searched(images, numbers, cameras, around, settings)
     compared = _Compared(images, numbers, cameras, around, *found, scale, len(dataset), start)
     share = compared.share_of(compared.is_confirmed)
-    if share < _LEAST_SHARE:
-        announce("depth", f"stereo between the training images gives no depth: only {share:.1%} of the pixels have one")
+    if _is_too_little(share, _LEAST_SHARE, is_asked_for):
+        said = f"only {share:.1%} of the pixels have one; {_ASK}" if share else "no pixel has one that others confirm"
+        announce("depth", f"stereo between the training images gives no depth: {said}")
         return None
+    if share < _LEAST_SHARE:
+        announce(
+            "depth",
+            f"only {share:.1%} of the pixels have depth by stereo that other images confirm, and of so few many are "
+            "wrong; without --pipeline.datamanager.depth stereo they are left out",
+        )
     return compared
+
+
+def _is_too_little(share: float, least_share: float, is_asked_for: bool) -> bool:
+    return share == 0 or (share < least_share and not is_asked_for)
 
 
 class _PinholeImages:

@@ -3,6 +3,7 @@
 import copy
 import math
 import random
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,12 +157,32 @@ def test_without_depth_the_log_says_why(
     assert sentence in " ".join(capsys.readouterr().out.split())
 
 
-def test_where_too_few_pixels_are_confirmed_there_is_no_depth(
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_depth_of_few_pixels_is_left_out_unless_it_is_asked_for_with_a_warning_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(depth_by_stereo, "_LEAST_SHARE", 0.9)
     assert read_depth_by_stereo(dataset_of_room()) is None
-    assert "of the pixels have one" in " ".join(capsys.readouterr().out.split())
+    out = said(capsys)
+    assert "of the pixels have one" in out
+    assert "--pipeline.datamanager.depth stereo takes it nevertheless" in out
+    found = read_depth_by_stereo(dataset_of_room(), is_asked_for=True)
+    assert found is not None
+    share = re.search(r"only ([\d.]+)% of the pixels have depth by stereo that other images confirm", said(capsys))
+    assert share is not None
+    assert 100 * (np.stack(found) > 0).mean() == pytest.approx(float(share[1]), abs=0.06)
+
+
+def test_where_no_pixel_is_confirmed_there_is_no_depth_though_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    none = torch.zeros(16, SIZE[1], SIZE[0], dtype=torch.bool)
+    monkeypatch.setattr(depth_by_stereo, "are_confirmed", lambda *_: none)
+    assert read_depth_by_stereo(dataset_of_room(), is_asked_for=True) is None
+    assert "gives no depth: no pixel has one that others confirm" in said(capsys)
 
 
 def without_poses(dataset: Dataset, numbers: list[int]) -> Dataset:
