@@ -64,8 +64,9 @@ class Dataset:
         return self.alpha
 
 
-def dataset_of_room(scale: float = 1.0, colors: list[Any] | None = None, **others: Any) -> Dataset:
+def dataset_of_room(scale: float = 1.0, colors: list[Any] | None = None, count: int = 16, **others: Any) -> Dataset:
     poses, seen, _ = rendered(furnished_room, in_room)
+    poses, seen = poses[:count], seen[:count]
     cameras = {name: others.pop(name) for name in ("camera_type", "distortion_params") if name in others}
     return Dataset(images_of(poses, seen, scale, **cameras).cameras, seen if colors is None else colors, **others)
 
@@ -96,10 +97,10 @@ def test_what_is_known_is_near_the_true_depth_at_any_scale_of_the_cameras_and_wi
 def test_what_is_not_used_has_no_depth(kind: str) -> None:
     is_used = np.ones(SIZE[::-1], bool)
     is_used[:, : SIZE[0] // 5] = False
-    others: dict[str, Any] = {"masks": [is_used] * 16}
+    others: dict[str, Any] = {"masks": [is_used] * 8}
     if kind == "transparent":
         others = {"alpha": torch.from_numpy(is_used).float()}
-    found = read_depth_by_stereo(dataset_of_room(**others))
+    found = read_depth_by_stereo(dataset_of_room(count=8, **others))
     assert found is not None
     assert not np.stack(found)[:, ~is_used].any()
     assert np.stack(found)[:, is_used].any()
@@ -165,11 +166,11 @@ def test_depth_of_few_pixels_is_left_out_unless_it_is_asked_for_with_a_warning_t
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(depth_by_stereo, "_LEAST_SHARE", 0.9)
-    assert read_depth_by_stereo(dataset_of_room()) is None
+    assert read_depth_by_stereo(dataset_of_room(count=8)) is None
     out = said(capsys)
     assert "of the pixels have one" in out
     assert "--pipeline.datamanager.depth stereo takes it nevertheless" in out
-    found = read_depth_by_stereo(dataset_of_room(), is_asked_for=True)
+    found = read_depth_by_stereo(dataset_of_room(count=8), is_asked_for=True)
     assert found is not None
     share = re.search(r"only ([\d.]+)% of the pixels have depth by stereo that other images confirm", said(capsys))
     assert share is not None
@@ -179,9 +180,9 @@ def test_depth_of_few_pixels_is_left_out_unless_it_is_asked_for_with_a_warning_t
 def test_where_no_pixel_is_confirmed_there_is_no_depth_though_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    none = torch.zeros(16, SIZE[1], SIZE[0], dtype=torch.bool)
+    none = torch.zeros(8, SIZE[1], SIZE[0], dtype=torch.bool)
     monkeypatch.setattr(depth_by_stereo, "are_confirmed", lambda *_: none)
-    assert read_depth_by_stereo(dataset_of_room(), is_asked_for=True) is None
+    assert read_depth_by_stereo(dataset_of_room(count=8), is_asked_for=True) is None
     assert "gives no depth: no pixel has one that others confirm" in said(capsys)
 
 
