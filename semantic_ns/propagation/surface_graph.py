@@ -94,8 +94,8 @@ def build_surface_graph(
 
     The weight of an edge is exp(-a |c_i - c_j| - b |n_i - n_j|) over the root of the number of axes along which the
     voxels differ: paint and creases separate, as in random-walker segmentation (Grady 2006, equation (1)). Differences
-    are not squared there: squared ones say that a strong edge is far stronger than a middling one, but both may be paint
-    on one thing, and hardly any label got over either. The part of c_i - c_j along grey counts half, see `BRIGHTNESS`.
+    are not squared as they are there, for a strong contrast is as often a pattern on one thing as a weaker one: with
+    squares labels hardly ever got over either. The part of c_i - c_j along grey counts less, see `BRIGHTNESS`.
 
     Args:
         points: points of all views together.
