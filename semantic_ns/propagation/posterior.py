@@ -31,7 +31,7 @@ _VOTE_STRENGTH = 1.0
 """Weight of one vote, over its variance, beside an edge between voxels that look the same."""
 _HOLD = np.float32(1e3)
 """What holds a voxel with a label at 1, beside an edge between voxels that look the same."""
-_MAX_ITERATIONS, _TOLERANCE = 120, 3e-3
+_MAX_ITERATIONS, _TOLERANCE = 300, 1e-3
 _LEAK = 1e-9
 """On the diagonal, so that a surface without votes has a solution, which is 0."""
 _REACH_ITERATIONS = 200

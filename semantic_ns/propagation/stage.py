@@ -1,6 +1,6 @@
 """When and from what a training run spreads its labels over the surface."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -12,11 +12,18 @@ from semantic_ns.backbones.room_features import room_features
 from semantic_ns.batch import LABELS
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
 from semantic_ns.io.console import announce
-from semantic_ns.propagation.appearance import chosen_frames, class_prior, described, mean_features
+from semantic_ns.propagation.appearance import chosen_frames, class_prior, described, mean_features_of_several
 from semantic_ns.propagation.class_shares import shares_of_classes, with_class_shares
 from semantic_ns.propagation.config import PropagationConfig
 from semantic_ns.propagation.pixel_points import PixelPoints, have_one_size
-from semantic_ns.propagation.posterior import DENSE_LABELS, count_votes, noise_rate, share_of_voxels, solve_posterior
+from semantic_ns.propagation.posterior import (
+    DENSE_LABELS,
+    LabelPosterior,
+    count_votes,
+    noise_rate,
+    share_of_voxels,
+    solve_posterior,
+)
 from semantic_ns.propagation.surface_graph import (
     COLOR_SLOPE,
     NORMAL_SLOPE,
@@ -105,11 +112,27 @@ class PropagationStage:
         if num_suitable < num_nodes:
             graph = build_surface_graph(points, num_suitable, *slopes)
             votes = self._votes(maps, graph)
-        prior = self._prior(maps, points, graph, votes) if spreading.appearance else None
-        posterior = solve_posterior(graph, votes, spreading=spreading, prior=prior)
-        if prior is not None and spreading.shares:
-            posterior = with_class_shares(posterior, shares_of_classes(votes, prior))
-        return PropagatedLabels(maps, graph, posterior, self._points.to_unit, self._points.known_depth)
+        divisions = [(graph, votes)]
+        if self._labelled_share <= DENSE_LABELS:
+            coarser = build_surface_graph(points, max(1, min(num_nodes, num_suitable) // 2), *slopes)
+            divisions.append((coarser, self._votes(maps, coarser)))
+        solved = list(self._solved(maps, points, divisions))
+        (graph, posterior), *others = solved
+        return PropagatedLabels(maps, graph, posterior, self._points.to_unit, self._points.known_depth, tuple(others))
+
+    def _solved(
+        self,
+        maps: SurfaceMaps,
+        points: SurfacePoints,
+        divisions: Sequence[tuple[SurfaceGraph, Float32[ndarray, "_nodes classes"]]],
+    ) -> Iterator[tuple[SurfaceGraph, LabelPosterior]]:
+        """The classes of each division of the surface into voxels, from its votes."""
+        spreading = self._config.spreading
+        for (graph, votes), prior in zip(divisions, self._priors(maps, points, divisions), strict=True):
+            posterior = solve_posterior(graph, votes, spreading=spreading, prior=prior)
+            if prior is not None and spreading.shares:
+                posterior = with_class_shares(posterior, shares_of_classes(votes, prior))
+            yield graph, posterior
 
     @cached_property
     def _points(self) -> PixelPoints:
@@ -133,20 +156,27 @@ class PropagationStage:
         self._labelled_share = num_labelled / int((cameras.height * cameras.width).sum())
         return votes
 
-    def _prior(
-        self, maps: SurfaceMaps, points: SurfacePoints, graph: SurfaceGraph, votes: Float32[ndarray, "nodes classes"]
-    ) -> Float32[ndarray, "nodes classes"] | None:
+    def _priors(
+        self,
+        maps: SurfaceMaps,
+        points: SurfacePoints,
+        divisions: Sequence[tuple[SurfaceGraph, Float32[ndarray, "_nodes classes"]]],
+    ) -> list[Float32[ndarray, "_nodes classes"] | None]:
         """What the voxels look like in the images; None where labels are so many that it has nothing to say."""
-        if self._labelled_share > DENSE_LABELS:
-            return None
-        of_pixels = graph.voxels.at(points.positions).reshape(len(maps.depths), -1)
+        if not self._config.spreading.appearance or self._labelled_share > DENSE_LABELS:
+            return [None] * len(divisions)
+        of_pixels = [graph.voxels.at(points.positions).reshape(len(maps.depths), -1) for graph, _ in divisions]
         grid = torch.from_numpy(maps.pixels_of(np.arange(maps.depths[0].size))[:, :0:-1].copy()) + 0.5  # (x, y)
         dataset = self._datamanager.train_dataset
         images = (
-            (dataset[frame]["image"][..., :3], grid, of_pixels[frame]) for frame in chosen_frames(len(maps.depths))
+            (dataset[frame]["image"][..., :3], grid, [numbers[frame] for numbers in of_pixels])
+            for frame in chosen_frames(len(maps.depths))
         )
-        features, is_seen = mean_features(room_features().at, images, graph.num_nodes)
-        return class_prior(described(graph, features, is_seen), votes, is_seen)
+        looks = mean_features_of_several(room_features().at, images, [graph.num_nodes for graph, _ in divisions])
+        return [
+            class_prior(described(graph, features, is_seen), votes, is_seen)
+            for (graph, votes), (features, is_seen) in zip(divisions, looks, strict=True)
+        ]
 
     def _labelled_pixels(self) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
         """For each training image: (frame, row, column), colours and classes of its labelled pixels."""

@@ -8,16 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from jaxtyping import Bool, Float32
 from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCallbackLocation
-from numpy import ndarray
 
 from semantic_ns.batch import LABEL_WEIGHTS, SOFT_LABELS
 from semantic_ns.errors import SceneError
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
 from semantic_ns.methods.semantic_ngp.method import semantic_ngp
-from semantic_ns.propagation.appearance import mean_features
+from semantic_ns.propagation.appearance import mean_features_of_several
 from semantic_ns.propagation.class_shares import ClassShares, with_class_shares
 from semantic_ns.propagation.config import PropagationConfig, SpreadingConfig
 from semantic_ns.propagation.posterior import LabelPosterior, solve_posterior
@@ -96,7 +94,7 @@ def test_a_run_can_leave_labels_as_they_are(smaller_scene: Path, tmp_path: Path)
         assert pipeline.datamanager.propagated is None
 
 
-def test_each_turn_divides_the_surface_four_times_as_finely_as_the_one_before(
+def test_each_turn_divides_the_surface_four_times_as_finely_as_the_one_before_and_again_half_as_finely(
     smaller_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
@@ -110,10 +108,10 @@ def test_each_turn_divides_the_surface_four_times_as_finely_as_the_one_before(
         stage = stage_of(pipeline, replace(CONFIG, fractions=(0.2, 0.4, 0.8)))
         for step in (2, 4, 8):
             stage.before_step(step)
-    assert asked == [25, 100, 400]
+    assert asked == [25, 12, 100, 50, 400, 200]
 
 
-@pytest.mark.parametrize(("rays_per_node", "nodes"), [(100.0, [400, 76]), (1000.0, [400, 7]), (1.0, [400])])
+@pytest.mark.parametrize(("rays_per_node", "nodes"), [(100.0, [400, 76, 38]), (1000.0, [400, 7, 3]), (1.0, [400, 200])])
 def test_voxels_are_no_more_than_the_rays_can_find_together(
     smaller_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rays_per_node: float, nodes: list[int]
 ) -> None:
@@ -170,10 +168,10 @@ def test_every_part_of_spreading_can_be_left_out(smaller_scene: Path, tmp_path: 
 def test_few_labels_are_helped_by_what_voxels_look_like_and_labels_of_all_pixels_are_not(
     smaller_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    priors: list[Any] = []
+    priors: list[list[Any]] = []
 
     def noted(*words: Any, prior: Any, **options: Any) -> LabelPosterior:
-        priors.append(prior)
+        priors[-1].append(prior)
         return solve_posterior(*words, prior=prior, **options)
 
     corrected: list[Any] = []
@@ -190,14 +188,15 @@ def test_few_labels_are_helped_by_what_voxels_look_like_and_labels_of_all_pixels
     arms = (("a", CLICKS, CONFIG), ("b", dense, CONFIG), ("c", CLICKS, without), ("d", CLICKS, as_spread))
     for name, corruption, config in arms:
         with pipeline_of(smaller_scene, tmp_path / name, corruption) as pipeline:
+            priors.append([])
             stage_of(pipeline, config).propagate()
-    assert priors[0] is not None
-    assert 0 < priors[0].sum(axis=1).mean() <= 1 + 1e-5
-    assert priors[1:3] == [None, None]
-    assert priors[3] is not None
-    assert len(corrected) == 1
-    assert corrected[0] is not None
-    assert corrected[0].by_looks.sum() == pytest.approx(1, abs=1e-3)
+    helped, dense_ones, left_out, without_shares = priors
+    assert all(0 < prior.sum(axis=1).mean() <= 1 + 1e-5 for prior in helped)
+    assert dense_ones == [None]
+    assert left_out == [None, None]
+    assert all(prior is not None for prior in without_shares)
+    assert len(corrected) == len(helped) == len(without_shares) == 2  # one for each division
+    assert all(shares.by_looks.sum() == pytest.approx(1, abs=1e-3) for shares in corrected)
 
 
 def test_looks_are_read_at_the_pixels_whose_points_lie_in_the_voxel(
@@ -206,13 +205,11 @@ def test_looks_are_read_at_the_pixels_whose_points_lie_in_the_voxel(
     with pipeline_of(smaller_scene, tmp_path, CLICKS) as pipeline:
         dataset = pipeline.datamanager.train_dataset
 
-        def noted(
-            features_at: Any, images: Any, num_nodes: int
-        ) -> tuple[Float32[ndarray, "nodes channels"], Bool[ndarray, "nodes"]]:
+        def noted(features_at: Any, images: Any, numbers_of_nodes: Any) -> Any:
             pixels = list(images)
             assert len(pixels) == len(dataset)
             found = stage_points
-            for frame, (image, xy, nodes) in enumerate(pixels):
+            for frame, (image, xy, divisions) in enumerate(pixels):
                 assert torch.equal(image, dataset[frame]["image"][..., :3])
                 rows, columns = (xy[:, 1] - 0.5).long().numpy(), (xy[:, 0] - 0.5).long().numpy()
                 where = np.stack([np.full_like(rows, frame), rows, columns], axis=-1)
@@ -220,16 +217,18 @@ def test_looks_are_read_at_the_pixels_whose_points_lie_in_the_voxel(
                 depths = found.maps.depths[frame, rows // found.maps.stride, columns // found.maps.stride]
                 assert len(depths) == height * width
                 points = found.points.in_unit_cube(where, depths)
-                assert np.array_equal(nodes, found.graph.voxels.at(points))
-            return mean_features(features_at, pixels, num_nodes)
+                assert len(divisions) == len(found.graphs) == len(numbers_of_nodes)
+                for nodes, graph in zip(divisions, found.graphs, strict=True):
+                    assert np.array_equal(nodes, graph.voxels.at(points))
+            return mean_features_of_several(features_at, pixels, numbers_of_nodes)
 
         stage = stage_of(pipeline)
-        stage_points = SimpleNamespace(maps=None, graph=None, points=stage._points)
+        stage_points = SimpleNamespace(maps=None, graphs=[], points=stage._points)
         built = build_surface_graph
 
         def kept(points: SurfacePoints, num_nodes: int, *slopes: float) -> SurfaceGraph:
-            stage_points.graph = built(points, num_nodes, *slopes)
-            return stage_points.graph
+            stage_points.graphs.append(built(points, num_nodes, *slopes))
+            return stage_points.graphs[-1]
 
         def kept_maps(*words: Any) -> SurfaceMaps:
             stage_points.maps = render_maps(*words)
@@ -237,7 +236,7 @@ def test_looks_are_read_at_the_pixels_whose_points_lie_in_the_voxel(
 
         monkeypatch.setattr("semantic_ns.propagation.stage.build_surface_graph", kept)
         monkeypatch.setattr("semantic_ns.propagation.stage.render_maps", kept_maps)
-        monkeypatch.setattr("semantic_ns.propagation.stage.mean_features", noted)
+        monkeypatch.setattr("semantic_ns.propagation.stage.mean_features_of_several", noted)
         assert stage.propagate() is not None
 
 
