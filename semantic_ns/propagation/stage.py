@@ -1,6 +1,7 @@
 """When and from what a training run spreads its labels over the surface."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -25,8 +26,7 @@ from semantic_ns.propagation.posterior import (
     solve_posterior,
 )
 from semantic_ns.propagation.surface_graph import (
-    COLOR_SLOPE,
-    NORMAL_SLOPE,
+    SOFT_EDGES,
     SurfaceGraph,
     SurfacePoints,
     build_surface_graph,
@@ -99,22 +99,31 @@ class PropagationStage:
                 return None
             rays, cameras = self._points.ray_generator, self._datamanager.train_dataset.cameras
             maps = render_maps(self._model, rays, cameras, self._config.num_rays, self._points.known_depth)
+            if self._points.known_depth is not None:
+                # Their outlines are those of the depth, and sharper than rendered ones.
+                maps = replace(maps, colors=self._colors_of_images(maps.stride))
         spreading = self._config.spreading
-        slopes = COLOR_SLOPE * spreading.colors, NORMAL_SLOPE * spreading.normals
+        edges = replace(
+            SOFT_EDGES,
+            color_slope=SOFT_EDGES.color_slope * spreading.colors,
+            normal_slope=SOFT_EDGES.normal_slope * spreading.normals,
+        )
         points = self._points.of_maps(maps)
-        num_nodes = max(1, self._config.num_nodes // 4 ** len(self._steps))
-        graph = build_surface_graph(points, num_nodes, *slopes)
+        # A surface that is known from the first step on is not rough.
+        num_left = 0 if self._points.known_depth is not None else len(self._steps)
+        num_nodes = max(1, self._config.num_nodes // 4**num_left)
+        graph = build_surface_graph(points, num_nodes, edges)
         votes = self._votes(maps, graph)
         # Of fine voxels: coarse ones lie across the outlines of classes, where labels differ without being wrong.
         if self._labelled_share > DENSE_LABELS and noise_rate(votes) < self._config.clean_noise_rate:
             return None
         num_suitable = self._num_suitable(num_nodes, maps.depths.size, votes)
         if num_suitable < num_nodes:
-            graph = build_surface_graph(points, num_suitable, *slopes)
+            graph = build_surface_graph(points, num_suitable, edges)
             votes = self._votes(maps, graph)
         divisions = [(graph, votes)]
         if self._labelled_share <= DENSE_LABELS:
-            coarser = build_surface_graph(points, max(1, min(num_nodes, num_suitable) // 2), *slopes)
+            coarser = build_surface_graph(points, max(1, min(num_nodes, num_suitable) // 2), edges)
             divisions.append((coarser, self._votes(maps, coarser)))
         solved = list(self._solved(maps, points, divisions))
         (graph, posterior), *others = solved
@@ -177,6 +186,12 @@ class PropagationStage:
             class_prior(described(graph, features, is_seen), votes, is_seen)
             for (graph, votes), (features, is_seen) in zip(divisions, looks, strict=True)
         ]
+
+    def _colors_of_images(self, stride: int) -> Float32[ndarray, "frames height width 3"]:
+        """Colours of every n-th pixel of the training images, RGB in 0..1."""
+        dataset = self._datamanager.train_dataset
+        images = (dataset[frame]["image"][::stride, ::stride, :3] for frame in range(len(dataset)))
+        return np.stack([image.numpy() for image in images])
 
     def _labelled_pixels(self) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
         """For each training image: (frame, row, column), colours and classes of its labelled pixels."""

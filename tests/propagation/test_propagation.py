@@ -23,8 +23,9 @@ from semantic_ns.propagation.posterior import (
     solve_posterior,
 )
 from semantic_ns.propagation.surface_graph import (
-    COLOR_SLOPE,
-    NORMAL_SLOPE,
+    SHARP_EDGES,
+    SOFT_EDGES,
+    EdgeWeights,
     SurfaceGraph,
     build_surface_graph,
 )
@@ -53,11 +54,13 @@ def test_the_number_of_voxels_is_about_the_one_asked_for(wanted: int) -> None:
     assert 0.6 * wanted < found < 1.6 * wanted
 
 
-def test_edges_join_touching_voxels_symmetrically_by_how_alike_they_look() -> None:
-    graph = build_surface_graph(random_points(2), 150)
+@pytest.mark.parametrize("form", [SOFT_EDGES, SHARP_EDGES], ids=["soft", "sharp"])
+def test_edges_join_touching_voxels_symmetrically_by_how_alike_they_look(form: EdgeWeights) -> None:
+    graph = build_surface_graph(random_points(2), 150, form)
     cells = [tuple(cell) for cell in cells_of_keys(graph.voxels.keys).tolist()]
     place = {cell: i for i, cell in enumerate(cells)}
     offsets = list(itertools.product((-1, 0, 1), repeat=3))
+    power = 2 if form.is_squared else 1
     for i, (x, y, z) in enumerate(cells):
         for e, (dx, dy, dz) in enumerate(offsets):
             j = place.get((x + dx, y + dy, z + dz), -1)
@@ -66,16 +69,16 @@ def test_edges_join_touching_voxels_symmetrically_by_how_alike_they_look() -> No
                 assert graph.weights[i, e] == 0
                 continue
             change = graph.colors[i] - graph.colors[j]
-            hue = change - change.mean()
-            color = np.linalg.norm(hue + 0.5 * change.mean())
-            crease = np.linalg.norm(graph.normals[i] - graph.normals[j])
-            expected = np.exp(-COLOR_SLOPE * color - NORMAL_SLOPE * crease) / np.sqrt(abs(dx) + abs(dy) + abs(dz))
-            assert graph.weights[i, e] == pytest.approx(expected + 3e-3, rel=2e-3)
+            color = np.linalg.norm(change - change.mean() + form.brightness * change.mean()) ** power
+            crease = np.linalg.norm(graph.normals[i] - graph.normals[j]) ** power
+            expected = np.exp(-form.color_slope * color - form.normal_slope * crease)
+            expected = expected / np.sqrt(abs(dx) + abs(dy) + abs(dz)) + form.floor
+            assert graph.weights[i, e] == pytest.approx(expected, rel=2e-3)
             assert graph.weights[j, 26 - e] == pytest.approx(graph.weights[i, e], rel=1e-4)
 
 
 def test_without_slopes_all_touching_voxels_are_alike() -> None:
-    graph = build_surface_graph(random_points(2), 150, color_slope=0.0, normal_slope=0.0)
+    graph = build_surface_graph(random_points(2), 150, replace(SOFT_EDGES, color_slope=0.0, normal_slope=0.0))
     steps = np.array([sum(map(abs, offset)) for offset in itertools.product((-1, 0, 1), repeat=3)])
     expected = np.where(graph.neighbours >= 0, 1 / np.sqrt(np.maximum(steps, 1)) + 3e-3, 0)
     expected[:, 13] = 0

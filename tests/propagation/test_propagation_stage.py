@@ -20,7 +20,7 @@ from semantic_ns.propagation.class_shares import ClassShares, with_class_shares
 from semantic_ns.propagation.config import PropagationConfig, SpreadingConfig
 from semantic_ns.propagation.posterior import LabelPosterior, solve_posterior
 from semantic_ns.propagation.stage import PropagationStage
-from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
+from semantic_ns.propagation.surface_graph import EdgeWeights, SurfaceGraph, SurfacePoints, build_surface_graph
 from semantic_ns.surface.maps import SurfaceMaps, render_maps
 from support.propagation_runs import CLICKS, pipeline_of
 
@@ -99,9 +99,9 @@ def test_each_turn_divides_the_surface_four_times_as_finely_as_the_one_before_an
 ) -> None:
     asked: list[int] = []
 
-    def noted(points: SurfacePoints, num_nodes: int, *slopes: float) -> SurfaceGraph:
+    def noted(points: SurfacePoints, num_nodes: int, edge_weights: EdgeWeights) -> SurfaceGraph:
         asked.append(num_nodes)
-        return build_surface_graph(points, num_nodes, *slopes)
+        return build_surface_graph(points, num_nodes, edge_weights)
 
     monkeypatch.setattr("semantic_ns.propagation.stage.build_surface_graph", noted)
     with pipeline_of(smaller_scene, tmp_path, CLICKS) as pipeline:
@@ -117,9 +117,9 @@ def test_voxels_are_no_more_than_the_rays_can_find_together(
 ) -> None:
     asked: list[tuple[int, int]] = []
 
-    def noted(points: SurfacePoints, num_nodes: int, *slopes: float) -> SurfaceGraph:
+    def noted(points: SurfacePoints, num_nodes: int, edge_weights: EdgeWeights) -> SurfaceGraph:
         asked.append((len(points.positions), num_nodes))
-        return build_surface_graph(points, num_nodes, *slopes)
+        return build_surface_graph(points, num_nodes, edge_weights)
 
     monkeypatch.setattr("semantic_ns.propagation.stage.build_surface_graph", noted)
     with pipeline_of(smaller_scene, tmp_path, CLICKS) as pipeline:
@@ -226,8 +226,8 @@ def test_looks_are_read_at_the_pixels_whose_points_lie_in_the_voxel(
         stage_points = SimpleNamespace(maps=None, graphs=[], points=stage._points)
         built = build_surface_graph
 
-        def kept(points: SurfacePoints, num_nodes: int, *slopes: float) -> SurfaceGraph:
-            stage_points.graphs.append(built(points, num_nodes, *slopes))
+        def kept(points: SurfacePoints, num_nodes: int, edge_weights: EdgeWeights) -> SurfaceGraph:
+            stage_points.graphs.append(built(points, num_nodes, edge_weights))
             return stage_points.graphs[-1]
 
         def kept_maps(*words: Any) -> SurfaceMaps:
