@@ -6,8 +6,9 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from numpy import ndarray
+from torch import Tensor
 
 from semantic_ns.backbones.room_features import room_features
 from semantic_ns.batch import LABELS
@@ -32,7 +33,7 @@ from semantic_ns.propagation.surface_graph import (
     build_surface_graph,
 )
 from semantic_ns.propagation.targets import PropagatedLabels
-from semantic_ns.surface.maps import SurfaceMaps, render_maps
+from semantic_ns.surface.maps import SurfaceMaps, maps_of_known_depth, render_maps
 
 
 class PropagationStage:
@@ -97,11 +98,7 @@ class PropagationStage:
             if not have_one_size(self._datamanager):
                 announce("propagation", "labels are not propagated, since the training images have several sizes")
                 return None
-            rays, cameras = self._points.ray_generator, self._datamanager.train_dataset.cameras
-            maps = render_maps(self._model, rays, cameras, self._config.num_rays, self._points.known_depth)
-            if self._points.known_depth is not None:
-                # Their outlines are those of the depth, and sharper than rendered ones.
-                maps = replace(maps, colors=self._colors_of_images(maps.stride))
+            maps = self._maps()
         spreading = self._config.spreading
         edges = replace(
             SOFT_EDGES,
@@ -142,6 +139,17 @@ class PropagationStage:
             if prior is not None and spreading.shares:
                 posterior = with_class_shares(posterior, shares_of_classes(votes, prior))
             yield graph, posterior
+
+    def _maps(self) -> SurfaceMaps:
+        """The surface that the training images show now."""
+        dataset, rays, known = self._datamanager.train_dataset, self._points.ray_generator, self._points.known_depth
+        if known is None:
+            return render_maps(self._model, rays, dataset.cameras, self._config.num_rays)
+
+        def image_of(frame: int) -> Float[Tensor, "height width 3"]:
+            return dataset[frame]["image"][..., :3]
+
+        return maps_of_known_depth(self._model, rays, dataset.cameras, self._config.num_rays, known, image_of)
 
     @cached_property
     def _points(self) -> PixelPoints:
@@ -186,12 +194,6 @@ class PropagationStage:
             class_prior(described(graph, features, is_seen), votes, is_seen)
             for (graph, votes), (features, is_seen) in zip(divisions, looks, strict=True)
         ]
-
-    def _colors_of_images(self, stride: int) -> Float32[ndarray, "frames height width 3"]:
-        """Colours of every n-th pixel of the training images, RGB in 0..1."""
-        dataset = self._datamanager.train_dataset
-        images = (dataset[frame]["image"][::stride, ::stride, :3] for frame in range(len(dataset)))
-        return np.stack([image.numpy() for image in images])
 
     def _labelled_pixels(self) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
         """For each training image: (frame, row, column), colours and classes of its labelled pixels."""
