@@ -21,7 +21,7 @@ from semantic_ns.propagation.config import PropagationConfig, SpreadingConfig
 from semantic_ns.propagation.posterior import LabelPosterior, solve_posterior
 from semantic_ns.propagation.stage import PropagationStage
 from semantic_ns.propagation.surface_graph import EdgeWeights, SurfaceGraph, SurfacePoints, build_surface_graph
-from semantic_ns.surface.maps import SurfaceMaps, render_maps
+from semantic_ns.surface.maps import SurfaceMaps, maps_of_known_depth
 from support.propagation_runs import CLICKS, pipeline_of
 
 CONFIG = PropagationConfig(fractions=(0.5,), num_nodes=400, rays_per_node=0.1)
@@ -94,8 +94,14 @@ def test_a_run_can_leave_labels_as_they_are(smaller_scene: Path, tmp_path: Path)
         assert pipeline.datamanager.propagated is None
 
 
-def test_each_turn_divides_the_surface_four_times_as_finely_as_the_one_before_and_again_half_as_finely(
-    smaller_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    # semantic-ngp learns from no depth by default.
+    [(semantic_ngp, [25, 12, 100, 50, 400, 200]), (semantic_nerf, [400, 200] * 3)],
+    ids=["rendered", "known"],
+)
+def test_each_turn_divides_a_rendered_surface_four_times_as_finely_as_the_one_before_and_one_that_is_known_finely(
+    smaller_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Any, expected: list[int]
 ) -> None:
     asked: list[int] = []
 
@@ -104,11 +110,11 @@ def test_each_turn_divides_the_surface_four_times_as_finely_as_the_one_before_an
         return build_surface_graph(points, num_nodes, edge_weights)
 
     monkeypatch.setattr("semantic_ns.propagation.stage.build_surface_graph", noted)
-    with pipeline_of(smaller_scene, tmp_path, CLICKS) as pipeline:
+    with pipeline_of(smaller_scene, tmp_path, CLICKS, method) as pipeline:
         stage = stage_of(pipeline, replace(CONFIG, fractions=(0.2, 0.4, 0.8)))
         for step in (2, 4, 8):
             stage.before_step(step)
-    assert asked == [25, 12, 100, 50, 400, 200]
+    assert asked == expected
 
 
 @pytest.mark.parametrize(("rays_per_node", "nodes"), [(100.0, [400, 76, 38]), (1000.0, [400, 7, 3]), (1.0, [400, 200])])
@@ -136,7 +142,7 @@ def test_labels_of_all_pixels_are_known_to_be_clean_however_few_rays_there_are(
 
 
 def test_noisy_labels_spread_over_fewer_voxels_than_clean_ones(smaller_scene: Path, tmp_path: Path) -> None:
-    config = replace(CONFIG, num_nodes=16_000, clean_noise_rate=0.0)
+    config = replace(CONFIG, num_nodes=4000, clean_noise_rate=0.0)
     nodes = []
     for noise in (0.0, 0.9):
         with pipeline_of(smaller_scene, tmp_path / str(noise), CorruptionConfig(pixel_noise=noise)) as pipeline:
@@ -231,11 +237,11 @@ def test_looks_are_read_at_the_pixels_whose_points_lie_in_the_voxel(
             return stage_points.graphs[-1]
 
         def kept_maps(*words: Any) -> SurfaceMaps:
-            stage_points.maps = render_maps(*words)
+            stage_points.maps = maps_of_known_depth(*words)
             return stage_points.maps
 
         monkeypatch.setattr("semantic_ns.propagation.stage.build_surface_graph", kept)
-        monkeypatch.setattr("semantic_ns.propagation.stage.render_maps", kept_maps)
+        monkeypatch.setattr("semantic_ns.propagation.stage.maps_of_known_depth", kept_maps)
         monkeypatch.setattr("semantic_ns.propagation.stage.mean_features_of_several", noted)
         assert stage.propagate() is not None
 
