@@ -1,6 +1,6 @@
 """When and from what a training run spreads its labels over the surface."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 
@@ -14,18 +14,11 @@ from semantic_ns.backbones.room_features import room_features
 from semantic_ns.batch import LABELS
 from semantic_ns.interfaces import SemanticModelLike, TrainingDataLike
 from semantic_ns.io.console import announce
-from semantic_ns.propagation.appearance import chosen_frames, class_prior, described, mean_features_of_several
+from semantic_ns.propagation.appearance import chosen_frames, class_prior, described, mean_features
 from semantic_ns.propagation.class_shares import shares_of_classes, with_class_shares
 from semantic_ns.propagation.config import PropagationConfig
 from semantic_ns.propagation.pixel_points import PixelPoints, have_one_size
-from semantic_ns.propagation.posterior import (
-    DENSE_LABELS,
-    LabelPosterior,
-    count_votes,
-    noise_rate,
-    share_of_voxels,
-    solve_posterior,
-)
+from semantic_ns.propagation.posterior import DENSE_LABELS, count_votes, noise_rate, share_of_voxels, solve_posterior
 from semantic_ns.propagation.surface_graph import (
     SOFT_EDGES,
     SurfaceGraph,
@@ -33,7 +26,10 @@ from semantic_ns.propagation.surface_graph import (
     build_surface_graph,
 )
 from semantic_ns.propagation.targets import PropagatedLabels
-from semantic_ns.surface.maps import SurfaceMaps, maps_of_known_depth, render_maps
+from semantic_ns.surface.maps import SurfaceMaps, maps_of_known_depth, render_maps, share_of_known
+
+_MOSTLY_KNOWN = 0.5
+"""Share of pixels of known depth from which on the colours of the images are where the surface is."""
 
 
 class PropagationStage:
@@ -106,9 +102,7 @@ class PropagationStage:
             normal_slope=SOFT_EDGES.normal_slope * spreading.normals,
         )
         points = self._points.of_maps(maps)
-        # A surface that is known from the first step on is not rough.
-        num_left = 0 if self._points.known_depth is not None else len(self._steps)
-        num_nodes = max(1, self._config.num_nodes // 4**num_left)
+        num_nodes = max(1, self._config.num_nodes // 4 ** len(self._steps))
         graph = build_surface_graph(points, num_nodes, edges)
         votes = self._votes(maps, graph)
         # Of fine voxels: coarse ones lie across the outlines of classes, where labels differ without being wrong.
@@ -118,38 +112,23 @@ class PropagationStage:
         if num_suitable < num_nodes:
             graph = build_surface_graph(points, num_suitable, edges)
             votes = self._votes(maps, graph)
-        divisions = [(graph, votes)]
-        if self._labelled_share <= DENSE_LABELS:
-            coarser = build_surface_graph(points, max(1, min(num_nodes, num_suitable) // 2), edges)
-            divisions.append((coarser, self._votes(maps, coarser)))
-        solved = list(self._solved(maps, points, divisions))
-        (graph, posterior), *others = solved
-        return PropagatedLabels(maps, graph, posterior, self._points.to_unit, self._points.known_depth, tuple(others))
-
-    def _solved(
-        self,
-        maps: SurfaceMaps,
-        points: SurfacePoints,
-        divisions: Sequence[tuple[SurfaceGraph, Float32[ndarray, "_nodes classes"]]],
-    ) -> Iterator[tuple[SurfaceGraph, LabelPosterior]]:
-        """The classes of each division of the surface into voxels, from its votes."""
-        spreading = self._config.spreading
-        for (graph, votes), prior in zip(divisions, self._priors(maps, points, divisions), strict=True):
-            posterior = solve_posterior(graph, votes, spreading=spreading, prior=prior)
-            if prior is not None and spreading.shares:
-                posterior = with_class_shares(posterior, shares_of_classes(votes, prior))
-            yield graph, posterior
+        prior = self._prior(maps, points, graph, votes) if spreading.appearance else None
+        posterior = solve_posterior(graph, votes, spreading=spreading, prior=prior)
+        if prior is not None and spreading.shares:
+            posterior = with_class_shares(posterior, shares_of_classes(votes, prior))
+        return PropagatedLabels(maps, graph, posterior, self._points.to_unit, self._points.known_depth)
 
     def _maps(self) -> SurfaceMaps:
         """The surface that the training images show now."""
         dataset, rays, known = self._datamanager.train_dataset, self._points.ray_generator, self._points.known_depth
-        if known is None:
-            return render_maps(self._model, rays, dataset.cameras, self._config.num_rays)
+        sources = self._model, rays, dataset.cameras, self._config.num_rays
+        if known is None or share_of_known(known, dataset.cameras) < _MOSTLY_KNOWN:
+            return render_maps(*sources, known)
 
         def image_of(frame: int) -> Float[Tensor, "height width 3"]:
             return dataset[frame]["image"][..., :3]
 
-        return maps_of_known_depth(self._model, rays, dataset.cameras, self._config.num_rays, known, image_of)
+        return maps_of_known_depth(*sources, known, image_of)
 
     @cached_property
     def _points(self) -> PixelPoints:
@@ -173,27 +152,20 @@ class PropagationStage:
         self._labelled_share = num_labelled / int((cameras.height * cameras.width).sum())
         return votes
 
-    def _priors(
-        self,
-        maps: SurfaceMaps,
-        points: SurfacePoints,
-        divisions: Sequence[tuple[SurfaceGraph, Float32[ndarray, "_nodes classes"]]],
-    ) -> list[Float32[ndarray, "_nodes classes"] | None]:
+    def _prior(
+        self, maps: SurfaceMaps, points: SurfacePoints, graph: SurfaceGraph, votes: Float32[ndarray, "nodes classes"]
+    ) -> Float32[ndarray, "nodes classes"] | None:
         """What the voxels look like in the images; None where labels are so many that it has nothing to say."""
-        if not self._config.spreading.appearance or self._labelled_share > DENSE_LABELS:
-            return [None] * len(divisions)
-        of_pixels = [graph.voxels.at(points.positions).reshape(len(maps.depths), -1) for graph, _ in divisions]
+        if self._labelled_share > DENSE_LABELS:
+            return None
+        of_pixels = graph.voxels.at(points.positions).reshape(len(maps.depths), -1)
         grid = torch.from_numpy(maps.pixels_of(np.arange(maps.depths[0].size))[:, :0:-1].copy()) + 0.5  # (x, y)
         dataset = self._datamanager.train_dataset
         images = (
-            (dataset[frame]["image"][..., :3], grid, [numbers[frame] for numbers in of_pixels])
-            for frame in chosen_frames(len(maps.depths))
+            (dataset[frame]["image"][..., :3], grid, of_pixels[frame]) for frame in chosen_frames(len(maps.depths))
         )
-        looks = mean_features_of_several(room_features().at, images, [graph.num_nodes for graph, _ in divisions])
-        return [
-            class_prior(described(graph, features, is_seen), votes, is_seen)
-            for (graph, votes), (features, is_seen) in zip(divisions, looks, strict=True)
-        ]
+        features, is_seen = mean_features(room_features().at, images, graph.num_nodes)
+        return class_prior(described(graph, features, is_seen), votes, is_seen)
 
     def _labelled_pixels(self) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
         """For each training image: (frame, row, column), colours and classes of its labelled pixels."""

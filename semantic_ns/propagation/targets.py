@@ -1,12 +1,11 @@
 """What each training pixel is trained on, from the classes of the surface and from the pixel's own label."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64, Integer
-from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.datasets.training_depth import TrainingDepth
@@ -30,8 +29,6 @@ class PropagatedLabels:
         graph, posterior: the surface and its classes.
         unit_positions: function from scene units [N, 3] to the unit cube of the graph.
         known: depth of the images, which places their pixels better than the maps do; None without.
-        others: further divisions of the surface into voxels, and their classes. Where the borders of voxels lie decides
-            small things one way or the other; the mean over divisions hangs less on it.
     """
 
     maps: SurfaceMaps
@@ -39,7 +36,6 @@ class PropagatedLabels:
     posterior: LabelPosterior
     unit_positions: Callable[[Tensor], Tensor]
     known: TrainingDepth | None = None
-    others: tuple[tuple[SurfaceGraph, LabelPosterior], ...] = ()
 
     def targets(
         self,
@@ -56,41 +52,22 @@ class PropagatedLabels:
             colors: colours of the pixels, RGB in 0..1.
             labels: classes of the pixels, -1 for void.
         """
-        (origins, directions), own = rays, colors.contiguous().numpy()
+        (origins, directions), voxels = rays, self.graph.voxels
+        own = colors.contiguous().numpy()
         depths, normals = self.maps.at(pixels.contiguous().numpy(), own)
         along = torch.from_numpy(depths)
         if self.known is not None:
             along = self.known.where_known(pixels, along)
         points = self.unit_positions(origins + directions * along[:, None]).contiguous().numpy()
-        seen = points, own, np.ascontiguousarray(normals)
-        divisions = [(self.graph, self.posterior), *self.others]
-        found = [_interpolated(graph, posterior.probabilities, seen) for graph, posterior in divisions]
-        return with_own_labels(torch.from_numpy(_mean_of_known(found)), labels, self.posterior.noise_rate)
-
-
-def _mean_of_known(found: Sequence[Float32[ndarray, "points classes"]]) -> Float32[ndarray, "points classes"]:
-    """The mean of those distributions of each point that are not zero."""
-    if len(found) == 1:
-        return found[0]
-    total = np.sum(found, axis=0)
-    return total / np.maximum(total.sum(axis=1, keepdims=True), np.float32(1e-12))
-
-
-def _interpolated(
-    graph: SurfaceGraph,
-    probabilities: Float32[ndarray, "nodes classes"],
-    seen: tuple[Float32[ndarray, "points 3"], Float32[ndarray, "points 3"], Float32[ndarray, "points 3"]],
-) -> Float32[ndarray, "points classes"]:
-    """Means over the voxels around points; `seen` is their places in the unit cube, colours and normals."""
-    points, colors, normals = seen
-    result = np.empty((len(points), probabilities.shape[1]), np.float32)
-    nearness = np.float32(0.5 * (graph.resolution / _SPREAD) ** 2)
-    kernels.interpolate(
-        graph.voxels.grid.keys_of(points), np.empty((len(points), 27), np.int32), points, colors, normals,
-        graph.voxels.keys, graph.neighbours, graph.centres, graph.colors, graph.normals, probabilities,
-        nearness, np.float32(_COLOR_SLOPE), np.float32(_NORMAL_SLOPE), result,
-    )  # fmt: skip
-    return result
+        result = np.empty((len(points), self.posterior.probabilities.shape[1]), np.float32)
+        nearness = np.float32(0.5 * (self.graph.resolution / _SPREAD) ** 2)
+        kernels.interpolate(
+            voxels.grid.keys_of(points), np.empty((len(points), 27), np.int32), points, own,
+            np.ascontiguousarray(normals), voxels.keys, self.graph.neighbours, self.graph.centres,
+            self.graph.colors, self.graph.normals, self.posterior.probabilities,
+            nearness, np.float32(_COLOR_SLOPE), np.float32(_NORMAL_SLOPE), result,
+        )  # fmt: skip
+        return with_own_labels(torch.from_numpy(result), labels, self.posterior.noise_rate)
 
 
 def with_own_labels(

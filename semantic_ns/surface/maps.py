@@ -124,9 +124,13 @@ def maps_of_known_depth(
         normals = normals_of(rays.origins + rays.directions * depth[..., None])
         return [tensor.cpu().numpy() for tensor in (depth, colors, normals)]
 
-    size = int(cameras.height[0]), int(cameras.width[0])
-    some = [swept_pixels(frame, size, _SOME) for frame in range(len(cameras))]
-    share_unknown = float(np.mean([(known.at(pixels) <= 0).float().mean().item() for pixels in some]))
-    wanted = round(num_rays / max(share_unknown, 1 / MOST_KNOWN))
+    wanted = round(num_rays / max(1 - share_of_known(known, cameras), 1 / MOST_KNOWN))
     stride, frames = sweep(model, ray_generator, cameras, wanted, describe)
     return SurfaceMaps(stride, *(np.stack(maps) for maps in zip(*frames, strict=True)))
+
+
+def share_of_known(known: TrainingDepth, cameras: Cameras) -> float:
+    """The share of pixels whose depth is known, by every eighth one along rows and columns of images of one size."""
+    size = int(cameras.height[0]), int(cameras.width[0])
+    some = (swept_pixels(frame, size, _SOME) for frame in range(len(cameras)))
+    return float(np.mean([(known.at(pixels) > 0).float().mean().item() for pixels in some]))

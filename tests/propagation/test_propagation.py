@@ -12,7 +12,6 @@ from numpy import ndarray
 from semantic_ns.propagation.clusters import find_clusters
 from semantic_ns.propagation.config import SpreadingConfig
 from semantic_ns.propagation.posterior import (
-    LabelPosterior,
     count_votes,
     coupling_weight,
     label_reachability,
@@ -26,7 +25,6 @@ from semantic_ns.propagation.surface_graph import (
     SHARP_EDGES,
     SOFT_EDGES,
     EdgeWeights,
-    SurfaceGraph,
     build_surface_graph,
 )
 from semantic_ns.propagation.targets import PropagatedLabels, supervision_weights, with_own_labels
@@ -281,13 +279,11 @@ def test_rays_of_which_anything_is_known_count_alike_and_others_not_at_all() -> 
     assert weights.tolist() == pytest.approx([1, 1, 0])
 
 
-def test_targets_are_means_over_voxels_weighted_by_nearness_colour_and_normal_and_then_over_divisions() -> None:
+def test_targets_are_means_over_voxels_weighted_by_nearness_colour_and_normal() -> None:
     points = random_points(9)
-    divisions = []
-    for num_voxels in (150, 70):
-        graph = build_surface_graph(points, num_voxels)
-        votes = np.random.default_rng(9).integers(0, 4, (graph.num_nodes, 3)).astype(np.float32)
-        divisions.append((graph, solve_posterior(graph, votes)))
+    graph = build_surface_graph(points, 150)
+    votes = np.random.default_rng(9).integers(0, 4, (graph.num_nodes, 3)).astype(np.float32)
+    posterior = solve_posterior(graph, votes)
     # Each "pixel" looks at a point of its own: one row of maps, rays from the origin.
     chosen = np.arange(0, 4000, 97)
     distance = np.linalg.norm(points.positions[chosen], axis=1)
@@ -299,15 +295,12 @@ def test_targets_are_means_over_voxels_weighted_by_nearness_colour_and_normal_an
     )
     directions = torch.from_numpy(points.positions[chosen] / distance[:, None])
     pixels = torch.stack([torch.zeros(len(chosen)), torch.zeros(len(chosen)), torch.arange(len(chosen))], 1).long()
-
-    def targets(propagated: PropagatedLabels) -> torch.Tensor:
-        return propagated.targets(
-            (torch.zeros(len(chosen), 3), directions), pixels, torch.from_numpy(points.colors[chosen]),
-            torch.full((len(chosen),), -1),
-        )  # fmt: skip
-
-    def expected(division: tuple[SurfaceGraph, LabelPosterior], index: int) -> np.ndarray:
-        graph, posterior = division
+    propagated = PropagatedLabels(maps, graph, posterior, lambda positions: positions)
+    found = propagated.targets(
+        (torch.zeros(len(chosen), 3), directions), pixels, torch.from_numpy(points.colors[chosen]),
+        torch.full((len(chosen),), -1),
+    )  # fmt: skip
+    for row, index in enumerate(chosen):
         node = graph.voxels.at(points.positions[index : index + 1])[0]
         around = [j for j in graph.neighbours[node] if j >= 0]
         weights = []
@@ -316,23 +309,8 @@ def test_targets_are_means_over_voxels_weighted_by_nearness_colour_and_normal_an
             unlike = 200 * ((points.colors[index] - graph.colors[j]) ** 2).sum()
             tilted = 4 * (1 - points.normals[index] @ graph.normals[j])
             weights.append(np.exp(-away - unlike - tilted))
-        return np.average(posterior.probabilities[around], axis=0, weights=weights)
-
-    first, second = divisions
-    of_one = targets(PropagatedLabels(maps, first[0], first[1], lambda positions: positions))
-    of_both = targets(PropagatedLabels(maps, first[0], first[1], lambda positions: positions, others=(second,)))
-    # A division without any label has no say.
-    graph, posterior = second
-    nothing = graph, replace(posterior, probabilities=np.zeros_like(posterior.probabilities))
-    assert torch.allclose(
-        targets(PropagatedLabels(maps, first[0], first[1], lambda positions: positions, others=(nothing,))),
-        of_one,
-        atol=1e-6,
-    )
-    for row, index in enumerate(chosen):
-        one, other = expected(first, index), expected(second, index)
-        assert np.allclose(of_one[row].numpy(), one, atol=1e-3)
-        assert np.allclose(of_both[row].numpy(), (one + other) / 2, atol=1e-3)
+        expected = np.average(posterior.probabilities[around], axis=0, weights=weights)
+        assert np.allclose(found[row].numpy(), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize(("noise", "votes_per_voxel"), [(0.0, 1), (0.5, 4), (0.9, 20), (0.9, 200), (0.97, 3)])
