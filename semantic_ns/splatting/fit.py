@@ -83,9 +83,9 @@ def fit(
     """Train Gaussians and their colours on images.
 
     The loss of an image is 3 |c - c'|² over used pixels, divided by all. Where depth d is known, 0.02 |z - A d| / d
-    is added, with summed depth z and opacity A, and of outlines 0.3 times their loss. Colours are drawn back to the
-    first ones, see `splatting.held_colors`. Behind the Gaussians lies another colour in each step, so that surfaces
-    become opaque. Each step trains what its image shows (Kerbl et al. 2023 train all). What is hardly opaque
+    is added, with summed depth z and opacity A, and of outlines 0.3 times their loss. If asked for, colours are drawn
+    back to the first ones, see `splatting.held_colors`. Behind the Gaussians lies another colour in each step, so that
+    surfaces become opaque. Each step trains what its image shows (Kerbl et al. 2023 train all). What is hardly opaque
     afterwards is left out.
 
     Args:

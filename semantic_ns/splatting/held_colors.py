@@ -23,9 +23,9 @@ def held(
 ) -> Float[Tensor, "gaussians 3"]:
     """The same colours, with another gradient: that of the loss and of w / (P V) sum |c - f|² over what an image shows.
 
-    A pixel that one Gaussian covers has the loss |c - c'|² / P, with the sum over channels in |.|², so that a first
-    colour counts as much as w pixels of all images together, however many there are. What an image shows are the
-    Gaussians whose colours have a gradient; the others rest.
+    A pixel that one Gaussian covers has the loss |c - c'|² / P, with the sum over channels in |.|², so that the first
+    colour of what all images show counts as much as w pixels of all of them together, and less of what few show. What
+    an image shows are the Gaussians whose colours have a gradient; the others rest.
 
     Args:
         colors: colours c of the Gaussians.

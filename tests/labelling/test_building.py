@@ -50,6 +50,17 @@ def test_nearly_every_pixel_shows_a_voxel_near_the_point_of_its_ray(run: Run, su
         assert np.median(np.hypot(right, down)) < size / 10
 
 
+def test_edges_of_a_surface_that_is_marked_are_sharp(surface: LabelSurface) -> None:
+    graph = surface.graph
+    place, neighbour = np.nonzero(graph.weights > 0)
+    others = graph.neighbours[place, neighbour]
+    colors = ((graph.colors[place] - graph.colors[others]) ** 2).sum(axis=1)
+    normals = ((graph.normals[place] - graph.normals[others]) ** 2).sum(axis=1)
+    axes = np.abs(np.stack([neighbour // 9 - 1, neighbour // 3 % 3 - 1, neighbour % 3 - 1])).sum(axis=0)
+    expected = np.exp(-1500 * colors - 3 * normals) / np.sqrt(axes)
+    np.testing.assert_allclose(graph.weights[place, neighbour], expected + 1e-5, rtol=5e-3, atol=1e-6)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_pixel_without_a_voxel_takes_that_of_a_nearest_pixel_within_two_pixels(seed: int) -> None:
     rng = np.random.default_rng(seed)
