@@ -27,7 +27,7 @@ from semantic_ns.propagation.surface_graph import (
     EdgeWeights,
     build_surface_graph,
 )
-from semantic_ns.propagation.targets import PropagatedLabels, supervision_weights, with_own_labels
+from semantic_ns.propagation.targets import PropagatedLabels, sharpened, supervision_weights, with_own_labels
 from semantic_ns.surface.maps import SurfaceMaps
 from support.dense_surface import cluster_laplacian, laplacian, random_points
 from support.voxel_cells import cells_of_keys
@@ -266,6 +266,17 @@ def test_a_label_and_a_prior_combine_by_bayes() -> None:
         assert torch.allclose(found[row], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_sharpened_distributions_are_powers_of_the_same_sum_and_nothing_stays_nothing(power: int) -> None:
+    rows = np.random.default_rng(power).dirichlet(np.ones(4), 20).astype(np.float32)
+    rows[::2] *= 0.6
+    found = sharpened(torch.from_numpy(np.concatenate([rows, np.zeros((1, 4), np.float32)])), power).numpy()
+    for row, given in zip(found[:-1], rows, strict=True):
+        total = sum(float(p) ** power for p in given)
+        assert row == pytest.approx([given.sum() * float(p) ** power / total for p in given], abs=1e-5)
+    assert not found[-1].any()
+
+
 def test_a_ray_of_which_nothing_is_known_takes_its_label_and_without_one_teaches_nothing() -> None:
     found = with_own_labels(torch.zeros(2, 3), torch.tensor([2, -1]), 0.01)
     assert found[0].argmax() == 2
@@ -300,6 +311,11 @@ def test_targets_are_means_over_voxels_weighted_by_nearness_colour_and_normal() 
         (torch.zeros(len(chosen), 3), directions), pixels, torch.from_numpy(points.colors[chosen]),
         torch.full((len(chosen),), -1),
     )  # fmt: skip
+    sharper = replace(propagated, sharpness=3).targets(
+        (torch.zeros(len(chosen), 3), directions), pixels, torch.from_numpy(points.colors[chosen]),
+        torch.full((len(chosen),), -1),
+    )  # fmt: skip
+    torch.testing.assert_close(sharper, sharpened(found, 3))
     for row, index in enumerate(chosen):
         node = graph.voxels.at(points.positions[index : index + 1])[0]
         around = [j for j in graph.neighbours[node] if j >= 0]
