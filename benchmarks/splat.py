@@ -1,9 +1,9 @@
 """How well do Gaussians made from the depth images of a scene show it, and how fast?
 
 For each supervision mode of `sns-benchmark labels` the training images of a scene become Gaussians with classes, from
-its depth images, and are scored on the images that were not trained on, against clean labels. Scores: mean and worst
-PSNR of an image, mean error of expected planar depth over pixels of known depth, pooled `miou_present` without void.
-Seconds are those of the processor for octree and training, of the classes, and of a frame with colour and
+its depth images, and are scored on the images that were not trained on, against clean labels. Scores: mean PSNR, file
+name and PSNR of the worst image, mean error of expected planar depth over pixels of known depth, pooled `miou_present`
+without void. Seconds are those of the processor for octree and training, of the classes, and of a frame with colour and
 depth, and with all classes; NUMBA_NUM_THREADS says with how many threads.
 """
 
@@ -23,6 +23,7 @@ from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.datasets.semantic_dataset import SemanticDataset
 from semantic_ns.datasets.training_labels import corrupted_labels
 from semantic_ns.errors import SceneError
+from semantic_ns.evaluation.worst_images import short_names
 from semantic_ns.export.splat import (
     Splat,
     are_outlined,
@@ -132,6 +133,7 @@ def trial(scene: Scene, mode: str, seed: int, steps: int) -> dict[str, Any]:
         found[poses] = {
             "psnr": scores.psnr,
             "worst_psnr": scores.worst_psnr,
+            "worst_image": short_names(dataset.image_filenames)[scores.worst_image],
             "depth_l1_m": scores.depth_l1_m,
             "miou_present": scores.classes.miou_present,
             "pixel_accuracy": scores.classes.pixel_accuracy,
@@ -142,14 +144,14 @@ def trial(scene: Scene, mode: str, seed: int, steps: int) -> dict[str, Any]:
 def markdown(trials: Sequence[dict[str, Any]]) -> str:
     """A row for each trial."""
     lines = [
-        "| mode | seed | Gaussians | PSNR | worst | depth L1, m | `miou_present` | training poses "
+        "| mode | seed | Gaussians | PSNR | worst image | depth L1, m | `miou_present` | training poses "
         "| octree, s | fit, s | classes, s | frame, ms | classes, ms |",
         "|" + "---|" * 13,
     ]
     for one in trials:
         test = one["test"]
         cells = [one["mode"], str(one["seed"]), str(one["gaussians"])]
-        cells += [f"{test[key]:.2f}" for key in ("psnr", "worst_psnr")]
+        cells += [f"{test['psnr']:.2f}", f"{test['worst_image']}, {test['worst_psnr']:.2f}"]
         cells += [f"{value:.3f}" for value in (test["depth_l1_m"], test["miou_present"], one["train"]["miou_present"])]
         cells += [f"{one[key]:.1f}" for key in ("octree_s", "fit_s", "classes_s", "color_ms", "classes_ms")]
         lines.append(f"| {' | '.join(cells)} |")

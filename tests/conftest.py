@@ -26,9 +26,13 @@ sys.dont_write_bytecode = False
 import numba  # noqa: E402
 import torch  # noqa: E402
 
-from semantic_ns.synthetic_scene import write_nerfstudio_scene, write_replica_scene  # noqa: E402
-
 pytest.register_assert_rewrite("support")
+
+from support.lean_checks import check_lean  # noqa: E402
+
+check_lean()
+
+from semantic_ns.synthetic_scene import write_nerfstudio_scene, write_replica_scene  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -57,17 +61,18 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """In parallel, put files in an order that keeps all cores busy to the end and compiles kernels once.
 
-    One process begins with trainings of all methods, which compile most kernels, the others with tests of the project,
-    which need few. Then come files of few tests, because these train: one at the end would leave the other cores idle.
+    One process begins with trainings of all methods, which compile most kernels, the others with folders whose tests
+    need few. Then come files of few tests, because these train: one at the end would leave the other cores idle.
     """
     if not hasattr(config, "workerinput"):
         return
     sizes = Counter(item.path for item in items)
-    order = {"methods/test_methods_train.py": 0, "project": 1}
+    order = dict.fromkeys(("project", "doctor", "scene_batch", "jobs", "dataparsers", "annotations", "labels"), 1)
+    order |= {"methods/test_methods_train.py": 0, "project/test_method_folders.py": 2, "project/test_examples.py": 2}
 
     def rank(item: pytest.Item) -> tuple[int, int, Path]:
         place = item.path.relative_to(Path(__file__).parent)
-        known = order.get(place.as_posix(), order.get(place.parts[0], len(order)))
+        known = order.get(place.as_posix(), order.get(place.parts[0], 2))
         return known, sizes[item.path], item.path
 
     items.sort(key=rank)

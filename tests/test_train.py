@@ -82,7 +82,9 @@ def ended(small_rooms: Path, output: Path, folder: Path) -> dict[str, Ended]:
         "scores_of_one": {"function": "score", "config": resume, "num_processes": 1},
         "lost": training("lost", rank=1, at_sample=2 * LOST_AFTER + 1, by=int(signal.SIGKILL)),
         "started again": training("lost", num_processes=1, environment={"TORCHELASTIC_RESTART_COUNT": "1"}),
-        "hanging": training("hanging", seconds=5.0, rank=1, at_sample=3, by=int(signal.SIGSTOP)),
+        "hanging": training("hanging", seconds=10.0, rank=1, at_sample=3, by=int(signal.SIGSTOP)),
+        "lost before tensors": {"function": "lose_one", "by": int(signal.SIGKILL)},
+        "hanging before tensors": {"function": "lose_one", "by": int(signal.SIGSTOP)},
     }
     return run_jobs(folder, jobs)
 
@@ -164,8 +166,18 @@ def test_a_process_that_is_killed_ends_the_other_with_a_sentence_and_a_checkpoin
 def test_a_process_that_hangs_ends_the_other_when_its_time_to_answer_is_over(ended: dict[str, Ended]) -> None:
     assert ended["hanging"].statuses == [1, -signal.SIGKILL], ended["hanging"].outputs
     printed = ended["hanging"].outputs[0].splitlines()[-1]
-    assert "that another one has ended or gave none for 5 s" in printed
+    assert "that another one has ended or gave none for 10 s" in printed
     assert f"Checkpoint after 1 of {NUM_STEPS} steps: " in printed
+
+
+@pytest.mark.parametrize("way", ["lost", "hanging"])
+def test_a_process_that_is_lost_before_gradients_travel_ends_the_other_with_a_sentence_however_long_these_wait(
+    ended: dict[str, Ended], way: str
+) -> None:
+    job = ended[f"{way} before tensors"]
+    assert job.statuses == [1, -signal.SIGKILL], job.outputs
+    said = "Error: Expected an answer of all 2 processes, found in process 0 that another one has ended"
+    assert job.outputs[0].splitlines()[-1].startswith(said)
 
 
 def test_processes_that_torchrun_starts_again_go_on_from_that_checkpoint(ended: dict[str, Ended], output: Path) -> None:

@@ -115,7 +115,7 @@ class ToSplat:
                 views,
                 labels,
                 model.taxonomy.num_classes,
-                FitConfig(steps=self.steps, seed=self.seed),
+                FitConfig(steps=self.steps, seed=self.seed, holds_colors=not is_rendered),
                 lambda _: progress.advance(task),
                 export.MOST_OF_RENDERED_DEPTH if is_rendered else None,
             )

@@ -1,13 +1,13 @@
 """Depth of training frames by stereo between them, which trains geometry where a scene has no depth images."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int, Int64
 from nerfstudio.cameras.cameras import CameraType
 from numpy import ndarray
 from torch import Tensor
@@ -25,10 +25,10 @@ from semantic_ns.multi_view.finer_depth import finer_depth
 from semantic_ns.multi_view.fused_stereo import fused_depth
 from semantic_ns.multi_view.stereo import (
     StereoSettings,
+    are_confirmed,
     enlarged_depth,
     neighbours,
-    num_confirming,
-    stereo_depth,
+    searched_depth,
     stereo_size,
 )
 from semantic_ns.multi_view.typical_depth import Images, typical_depth, usable_frames
@@ -40,13 +40,15 @@ _WIDTH, _WIDTH_OF_MANY = 128, 96
 """Widths in pixels at which few and many frames are searched: a finer one finds more, and takes longer."""
 _FINE_WIDTH, _FINE_WIDTH_OF_MANY = 256, 160
 """Widths at which what was found is made finer."""
-_SETTINGS = StereoSettings(num_planes=96, num_neighbours=10, far=32.0, tolerance=0.03)
+_SETTINGS = StereoSettings(num_planes=96, num_neighbours=16, far=32.0, tolerance=0.03)
 """Of the search, where surfaces are about 2 m away. The planes reach far beyond what most rooms show: where near
-surfaces train and far ones are unknown, the far ones are drawn towards the near."""
-_NUM_FINE_NEIGHBOURS, _NUM_JUDGES = 8, 16
-"""Frames with which a frame is compared to make depth finer, and frames that may confirm it, which takes no time."""
+surfaces train and far ones are unknown, the far ones are drawn towards the near. All neighbours may confirm a depth,
+which takes no time."""
+_NUM_SEARCHED, _NUM_FINER = 10, 8
+"""First neighbours, with which a frame is compared to find depth and to make it finer."""
 _USUAL_DEPTH_M = 2.0
 """The settings of stereo are made for rooms, of which this is about the median depth."""
+_ASK = "--pipeline.datamanager.depth stereo takes it nevertheless"
 _LEAST_SHARE = 0.1
 """Of the pixels of compared frames. One or two of a hundred are confirmed by chance: where fewer than a tenth are known
 a fifth of these are off by more than a tenth of their depth, and no more than a twenty-fifth in other rooms."""
@@ -72,14 +74,18 @@ class StereoImages(Images, Protocol):
         ...
 
 
-def read_depth_by_stereo(dataset: StereoImages) -> DepthImages | None:
+def read_depth_by_stereo(dataset: StereoImages, is_asked_for: bool = False) -> DepthImages | None:
     """Planar depth of all images in metres, 0 where stereo does not confirm it; None where there is none.
 
     The scale of the cameras need not be known: planes stand from .18 to 16 times the typical depth. What is masked or
     transparent has no depth and confirms none. Frames are compared as pinhole cameras see them. Those without a pose
     have no depth. Nothing is drawn at random. The log says why there is no depth.
+
+    Args:
+        dataset: the images.
+        is_asked_for: whether depth of few pixels is taken, too, with a warning in the log: many of them are wrong.
     """
-    compared = _compared(dataset)
+    compared = _compared(dataset, is_asked_for)
     if compared is None:
         return None
     known = compared.depths.where(compared.is_confirmed, 0.0)
@@ -91,25 +97,24 @@ def read_depth_by_stereo(dataset: StereoImages) -> DepthImages | None:
     return compared.as_images(known)
 
 
-def read_fused_depth(dataset: StereoImages, use: str, least_share: float = 0.0) -> DepthImages | None:
+def read_fused_depth(
+    dataset: StereoImages, use: str, least_share: float = 0.0, is_asked_for: bool = False
+) -> DepthImages | None:
     """Planar depth as `read_depth_by_stereo` has it, of more pixels and with fewer errors, see `fused_depth`.
 
     Args:
         dataset: the images.
         use: what the log says that it is used for, a sentence with {} where it is named.
         least_share: share of the pixels of compared images that must be known; with fewer there is none.
+        is_asked_for: whether depth of fewer is taken, too, see `read_depth_by_stereo`.
     """
-    compared = _compared(dataset)
+    compared = _compared(dataset, is_asked_for)
     if compared is None:
         return None
-    settings = replace(compared.settings, num_neighbours=_NUM_JUDGES)
-    known = fused_depth(compared.depths, compared.cameras, settings)
-    if compared.share_of(known > 0) < least_share:
-        announce(
-            "depth",
-            f"stereo between {compared.said_of(known)} gives too little depth; --pipeline.datamanager.depth stereo "
-            "takes it nevertheless",
-        )
+    known = fused_depth(compared.depths, compared.cameras, compared.around)
+    if _is_too_little(compared.share_of(known > 0), least_share, is_asked_for):
+        hint = "" if is_asked_for else f"; {_ASK}"
+        announce("depth", f"stereo between {compared.said_of(known)} gives too little depth{hint}")
         return None
     said = use.format(f"depth by stereo between {compared.said_of(known)}")
     announce("depth", f"{said}; --pipeline.datamanager.depth says where depth comes from")
@@ -124,7 +129,7 @@ class _Compared:
         images: the images.
         numbers: which of them were compared.
         cameras: their cameras, in metres of the planes.
-        settings: the settings of the search.
+        around: the neighbours of each frame.
         depths: planar depth in metres of the planes, smaller than the images if these are large; 0 is unknown.
         is_confirmed: which of it other frames confirm.
         is_used: pixels that are neither masked nor transparent.
@@ -136,7 +141,7 @@ class _Compared:
     images: "_PinholeImages"
     numbers: Int[ndarray, "frames"]
     cameras: ViewCameras
-    settings: StereoSettings
+    around: Sequence[Int64[Tensor, "_others"]]
     depths: Float[Tensor, "frames rows columns"]
     is_confirmed: Bool[Tensor, "frames rows columns"]
     is_used: Bool[Tensor, "frames rows columns"]
@@ -162,8 +167,11 @@ class _Compared:
         return found
 
 
-def _compared(dataset: StereoImages) -> _Compared | None:
-    """Compare the frames of a data set; None, of which the log says why, where hardly any depth is confirmed."""
+def _compared(dataset: StereoImages, is_asked_for: bool) -> _Compared | None:
+    """Compare the frames of a data set; None, of which the log says why, where hardly any depth is confirmed.
+
+    Where it is asked for, any is enough.
+    """
     usable = usable_frames(dataset.cameras).numpy()
     images = _pinhole_images(dataset, len(usable))
     if isinstance(images, str):
@@ -179,13 +187,25 @@ def _compared(dataset: StereoImages) -> _Compared | None:
     cameras = view_cameras(images.cameras, metres_per_unit)[torch.from_numpy(numbers).long()]
     settings = replace(_SETTINGS, width=_WIDTH if len(numbers) <= _FEW_FRAMES else _WIDTH_OF_MANY)
     scale = float(dataset.metadata[keys.METRES_PER_UNIT]) / metres_per_unit
-    found = _searched(images, numbers, cameras, settings)
-    compared = _Compared(images, numbers, cameras, settings, *found, scale, len(dataset), start)
+    around = neighbours(cameras, settings)
+    found = _searched(images, numbers, cameras, around, settings)
+    compared = _Compared(images, numbers, cameras, around, *found, scale, len(dataset), start)
     share = compared.share_of(compared.is_confirmed)
-    if share < _LEAST_SHARE:
-        announce("depth", f"stereo between the training images gives no depth: only {share:.1%} of the pixels have one")
+    if _is_too_little(share, _LEAST_SHARE, is_asked_for):
+        said = f"only {share:.1%} of the pixels have one; {_ASK}" if share else "no pixel has one that others confirm"
+        announce("depth", f"stereo between the training images gives no depth: {said}")
         return None
+    if share < _LEAST_SHARE:
+        announce(
+            "depth",
+            f"only {share:.1%} of the pixels have depth by stereo that other images confirm, and of so few many are "
+            "wrong; without --pipeline.datamanager.depth stereo they are left out",
+        )
     return compared
+
+
+def _is_too_little(share: float, least_share: float, is_asked_for: bool) -> bool:
+    return share == 0 or (share < least_share and not is_asked_for)
 
 
 class _PinholeImages:
@@ -216,7 +236,11 @@ class _PinholeImages:
 
 
 def _searched(
-    images: "_PinholeImages", numbers: Int[ndarray, "frames"], cameras: ViewCameras, settings: StereoSettings
+    images: "_PinholeImages",
+    numbers: Int[ndarray, "frames"],
+    cameras: ViewCameras,
+    around: Sequence[Int64[Tensor, "_others"]],
+    settings: StereoSettings,
 ) -> tuple[
     Float32[Tensor, "frames rows columns"], Bool[Tensor, "frames rows columns"], Bool[Tensor, "frames rows columns"]
 ]:
@@ -227,12 +251,11 @@ def _searched(
     colors, used = (torch.stack(part) for part in zip(*small, strict=True))
     size = stereo_size(whole, settings)
     searched, searchable = (F.interpolate(part, size, mode="area") for part in (colors, used[:, None].float()))
-    depths, _ = stereo_depth(searched, cameras, settings, searchable[:, 0] == 1)
-    judges = neighbours(cameras, replace(settings, num_neighbours=_NUM_JUDGES))
-    compared = [others[:_NUM_FINE_NEIGHBOURS] for others in judges]
-    depths = finer_depth(depths, colors, cameras, compared, settings).where(used, 0.0)
-    confirming = [num_confirming(depths, cameras, n, others, settings.tolerance) for n, others in enumerate(judges)]
-    return depths, (torch.stack(confirming) >= settings.num_confirming) & (depths > 0), used
+    depths = searched_depth(searched, cameras, [others[:_NUM_SEARCHED] for others in around], settings)
+    depths = depths.where(searchable[:, 0] == 1, 0.0)
+    depths = finer_depth(depths, colors, cameras, [others[:_NUM_FINER] for others in around], settings)
+    depths = depths.where(used, 0.0)
+    return depths, are_confirmed(depths, cameras, around, settings.tolerance, settings.num_confirming), used
 
 
 def _pinhole_images(dataset: StereoImages, num_usable: int) -> _PinholeImages | str:

@@ -141,7 +141,7 @@ class SemanticDataManager(LabelledImages, VanillaDataManager[SemanticDataset]):
         if source == "stereo" or (source == "scene-or-stereo" and self._training_depth is None):
             from semantic_ns.datamanagers.depth_by_stereo import read_depth_by_stereo
 
-            images_m = read_depth_by_stereo(self.train_dataset)
+            images_m = read_depth_by_stereo(self.train_dataset, is_asked_for=source == "stereo")
             self._depth_by_stereo = None if images_m is None else self._along_rays(images_m)
 
     def _along_rays(self, images_m: DepthImages) -> TrainingDepth:

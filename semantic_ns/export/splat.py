@@ -94,6 +94,7 @@ class SplatScores:
         num_images: number of images.
         psnr: mean over images, dB.
         worst_psnr: that of the worst image.
+        worst_image: number of the worst image among the views, the first of several.
         depth_l1_m: mean error of planar depth over pixels of known depth, metres; None without depth.
         classes: scores of classes, pooled over pixels that are not void; None without labels.
     """
@@ -101,6 +102,7 @@ class SplatScores:
     num_images: int
     psnr: float
     worst_psnr: float
+    worst_image: int
     depth_l1_m: float | None
     classes: SegmentationScores | None
 
@@ -307,9 +309,10 @@ def score_splat(
     confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
     missed = torch.zeros(num_classes, dtype=torch.long)
     background = torch.zeros(3) if background is None else background
-    psnr, depth_error, num_depths = [], 0.0, 0
+    psnr: dict[int, float] = {}
+    depth_error, num_depths = 0.0, 0
     memory = FrameMemory()
-    for view, truth in zip(views, labels, strict=True):
+    for number, (view, truth) in enumerate(zip(views, labels, strict=True)):
         image, depth, opacity, _ = draw(splat.gaussians, splat.features_of, view.camera, memory)
         if not view.has_alpha:
             image = fill_light(image, opacity)
@@ -319,7 +322,7 @@ def score_splat(
         if not bool(is_used.any()):
             continue
         error = (image[..., :3].clamp(0, 1) - view.before(background)).square().mean(dim=-1)[is_used].mean()
-        psnr.append(float(-10 * error.clamp(min=1e-12).log10()))
+        psnr[number] = float(-10 * error.clamp(min=1e-12).log10())
         is_classless, target = are_classless(image[..., 3:], opacity), truth.where(is_used, -1)
         found = image[..., 3:].argmax(dim=-1).masked_fill(is_classless, -1)
         missed += missed_pixels(found, target, num_classes)
@@ -331,10 +334,12 @@ def score_splat(
             num_depths += int(is_known.sum())
     if not psnr:
         raise SceneError("Expected a used pixel in the scored images, found none; check their masks.")
+    worst = min(psnr, key=psnr.__getitem__)
     return SplatScores(
         len(psnr),
-        float(np.mean(psnr)),
-        float(np.min(psnr)),
+        float(np.mean(list(psnr.values()))),
+        psnr[worst],
+        worst,
         depth_error / num_depths if num_depths else None,
         segmentation_scores(confusion, missed) if bool(confusion.any()) or bool(missed.any()) else None,
     )

@@ -19,7 +19,7 @@ from semantic_ns.labelling.view import SurfaceDiscs
 from semantic_ns.labels.class_table import ClassEntry
 from semantic_ns.propagation.appearance import chosen_frames, described, mean_features_of_several
 from semantic_ns.propagation.pixel_points import PixelPoints, have_one_size
-from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
+from semantic_ns.propagation.surface_graph import SHARP_EDGES, SurfaceGraph, SurfacePoints, build_surface_graph
 from semantic_ns.runs import Run
 from semantic_ns.surface.maps import SurfaceMaps, render_maps
 
@@ -77,7 +77,7 @@ class SurfaceBuilder:
 
     def build(self, num_voxels: int) -> tuple[SurfaceGraph, Float32[ndarray, "nodes 3"]]:
         """The surface in about so many voxels, and the mean of the points in each, scene units."""
-        graph = build_surface_graph(self.points, num_voxels)
+        graph = build_surface_graph(self.points, num_voxels, SHARP_EDGES)
         sums, counts = np.zeros((graph.num_nodes, 3)), np.zeros(graph.num_nodes)
         for frame, depths in enumerate(self.maps.depths):
             numbers = np.arange(frame * depths.size, (frame + 1) * depths.size)

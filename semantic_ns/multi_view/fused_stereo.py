@@ -7,11 +7,11 @@ mean of all has fewer of them, and more of its pixels are confirmed then.
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from semantic_ns.geometry.views import ViewCameras
-from semantic_ns.multi_view.stereo import StereoSettings, agreement, neighbours, num_confirming
+from semantic_ns.multi_view.stereo import agreement, are_confirmed
 
 _TOLERANCE = 0.08
 """Up to which share of it another frame agrees with a depth."""
@@ -48,23 +48,15 @@ def mean_with_others(
 
 @torch.no_grad()
 def fused_depth(
-    depths: Float[Tensor, "frames height width"], cameras: ViewCameras, settings: StereoSettings
+    depths: Float[Tensor, "frames height width"], cameras: ViewCameras, around: Sequence[Int64[Tensor, "_others"]]
 ) -> Float[Tensor, "frames height width"]:
     """Depth of frames where two others agree with it, and the mean with those; 0 elsewhere.
 
     Args:
         depths: planar depth in metres by `finer_depth`, confirmed or not, 0 where unknown.
         cameras: cameras in metres.
-        settings: settings that stereo had, but for the number of neighbours, which are the frames that are asked.
+        around: which frames are asked about each one.
     """
-    around = neighbours(cameras, settings)
     for _ in range(_TIMES):
         depths = mean_with_others(depths, cameras, around, _TOLERANCE)
-    return depths.where(_are_confirmed(depths, cameras, around), 0.0)
-
-
-def _are_confirmed(
-    depths: Float[Tensor, "frames height width"], cameras: ViewCameras, around: Sequence[Int64[Tensor, "_others"]]
-) -> Bool[Tensor, "frames height width"]:
-    counts = [num_confirming(depths, cameras, number, others, _TOLERANCE) for number, others in enumerate(around)]
-    return torch.stack(counts) >= _NUM_CONFIRMING
+    return depths.where(are_confirmed(depths, cameras, around, _TOLERANCE, _NUM_CONFIRMING), 0.0)

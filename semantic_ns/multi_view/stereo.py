@@ -5,7 +5,7 @@ depth counts only where other frames confirm it. What is left teaches geometry w
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -263,6 +263,44 @@ def _frame_costs(
     return torch.from_numpy(total).permute(2, 0, 1)
 
 
+def are_confirmed(
+    depths: Float[Tensor, "frames height width"],
+    cameras: ViewCameras,
+    around: Sequence[Int64[Tensor, "_others"]],
+    tolerance: float,
+    least: int,
+) -> Bool[Tensor, "frames height width"]:
+    """Where so many others of the frames around each one have its depth, see :func:`num_confirming`."""
+    counts = [num_confirming(depths, cameras, number, others, tolerance) for number, others in enumerate(around)]
+    return (torch.stack(counts) >= least) & (depths > 0)
+
+
+@torch.no_grad()
+def searched_depth(
+    images: Float[Tensor, "frames 3 height width"],
+    cameras: ViewCameras,
+    around: Sequence[Int64[Tensor, "_others"]],
+    settings: StereoSettings,
+) -> Float[Tensor, "frames height width"]:
+    """Planar depth of frames in metres, whether others confirm it or not; 0 beyond the planes.
+
+    Args:
+        images: colours 0..1.
+        cameras: cameras in metres.
+        around: frames with which each frame is compared.
+        settings: settings of stereo; the size of the images is taken as it is.
+    """
+    maps = compared_maps(images, settings.color_weight)
+    found = []
+    for number, others in enumerate(around):
+        costs = _frame_costs(maps, images, cameras, number, others, settings)
+        best = costs.argmin(dim=0)
+        # What lies beyond the planes has the depth of the first or last one in all frames, which would confirm it.
+        is_between = (best > 0) & (best < settings.num_planes - 1)
+        found.append(best_depth(costs, settings).where(is_between, 0.0))
+    return torch.stack(found)
+
+
 @torch.no_grad()
 def stereo_depth(
     images: Float[Tensor, "frames 3 height width"],
@@ -280,19 +318,10 @@ def stereo_depth(
     """
     settings = settings or StereoSettings()
     around = neighbours(cameras, settings)
-    maps = compared_maps(images, settings.color_weight)
-    found = []
-    for number, others in enumerate(around):
-        costs = _frame_costs(maps, images, cameras, number, others, settings)
-        best = costs.argmin(dim=0)
-        # What lies beyond the planes has the depth of the first or last one in all frames, which would confirm it.
-        is_between = (best > 0) & (best < settings.num_planes - 1)
-        found.append(best_depth(costs, settings).where(is_between, 0.0))
-    depths = torch.stack(found)
+    depths = searched_depth(images, cameras, around, settings)
     if masks is not None:
         depths = depths.where(masks, 0.0)
-    confirmed = [num_confirming(depths, cameras, n, others, settings.tolerance) for n, others in enumerate(around)]
-    return depths, (torch.stack(confirmed) >= settings.num_confirming) & (depths > 0)
+    return depths, are_confirmed(depths, cameras, around, settings.tolerance, settings.num_confirming)
 
 
 def confirmed_depth(views: AnyViews, settings: StereoSettings) -> Float32[Tensor, "frames rows columns"]:

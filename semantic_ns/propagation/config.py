@@ -59,7 +59,8 @@ class PropagationConfig:
     """Smallest mean number of rays per voxel; with fewer rays there are fewer voxels. Depths of neighbouring views
     differ slightly, and voxels finer than that difference separate what the views see."""
     num_rays: int = 1_200_000
-    """Largest number of training rays that are rendered to find the surface."""
+    """Largest number of training rays that are rendered to find the surface. Where depth is known nothing is rendered,
+    and up to twice as many pixels are looked at."""
     spreading: SpreadingConfig = ALL_PARTS
     """What labels spread by."""
 

@@ -14,6 +14,9 @@ from semantic_ns.propagation.surface_graph import SurfaceGraph
 
 _PRIOR_PAIRS = 500
 """Pairs of votes in agreement that are taken for granted: few labels say nothing about how noisy they are."""
+DENSE_LABELS = 0.5
+"""Share of labelled pixels above which labels are dense: what looks alike has nothing to add to them, and if they are
+clean they stand as they are."""
 LEAST_NOISE = 0.01
 """Share of wrong labels below which none is estimated: what labels are trusted with that nobody doubts."""
 _LEAST_EVIDENCE = 0.6
@@ -28,7 +31,7 @@ _VOTE_STRENGTH = 1.0
 """Weight of one vote, over its variance, beside an edge between voxels that look the same."""
 _HOLD = np.float32(1e3)
 """What holds a voxel with a label at 1, beside an edge between voxels that look the same."""
-_MAX_ITERATIONS, _TOLERANCE = 120, 3e-3
+_MAX_ITERATIONS, _TOLERANCE = 300, 1e-3
 _LEAK = 1e-9
 """On the diagonal, so that a surface without votes has a solution, which is 0."""
 _REACH_ITERATIONS = 200

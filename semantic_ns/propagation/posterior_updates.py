@@ -15,8 +15,8 @@ from semantic_ns.propagation.pieces import SurfacePieces
 from semantic_ns.propagation.posterior import LabelPosterior, onto_simplex, solution_of_votes, system_of_votes
 from semantic_ns.propagation.surface_graph import SurfaceGraph
 
-_MAX_ITERATIONS = 120
-_TOLERANCE = 1e-3
+_MAX_ITERATIONS = 300
+_TOLERANCE = 3e-4
 """A third of the one of `solve_posterior`, which goes on with every class until the slowest is solved: so the classes
 are nearer to the exact ones than those that are computed anew."""
 

@@ -1,12 +1,14 @@
 """When and from what a training run spreads its labels over the surface."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from numpy import ndarray
+from torch import Tensor
 
 from semantic_ns.backbones.room_features import room_features
 from semantic_ns.batch import LABELS
@@ -16,19 +18,18 @@ from semantic_ns.propagation.appearance import chosen_frames, class_prior, descr
 from semantic_ns.propagation.class_shares import shares_of_classes, with_class_shares
 from semantic_ns.propagation.config import PropagationConfig
 from semantic_ns.propagation.pixel_points import PixelPoints, have_one_size
-from semantic_ns.propagation.posterior import count_votes, noise_rate, share_of_voxels, solve_posterior
+from semantic_ns.propagation.posterior import DENSE_LABELS, count_votes, noise_rate, share_of_voxels, solve_posterior
 from semantic_ns.propagation.surface_graph import (
-    COLOR_SLOPE,
-    NORMAL_SLOPE,
+    SOFT_EDGES,
     SurfaceGraph,
     SurfacePoints,
     build_surface_graph,
 )
-from semantic_ns.propagation.targets import PropagatedLabels
-from semantic_ns.surface.maps import SurfaceMaps, render_maps
+from semantic_ns.propagation.targets import SHARPNESS_OF_FEW, PropagatedLabels
+from semantic_ns.surface.maps import SurfaceMaps, maps_of_known_depth, render_maps, share_of_known
 
-_DENSE = 0.5
-"""Share of labelled pixels from which on there is nothing to complete."""
+_MOSTLY_KNOWN = 0.5
+"""Share of pixels of known depth from which on the colours of the images are where the surface is."""
 
 
 class PropagationStage:
@@ -93,26 +94,44 @@ class PropagationStage:
             if not have_one_size(self._datamanager):
                 announce("propagation", "labels are not propagated, since the training images have several sizes")
                 return None
-            rays, cameras = self._points.ray_generator, self._datamanager.train_dataset.cameras
-            maps = render_maps(self._model, rays, cameras, self._config.num_rays, self._points.known_depth)
+            maps = self._maps()
         spreading = self._config.spreading
-        slopes = COLOR_SLOPE * spreading.colors, NORMAL_SLOPE * spreading.normals
+        edges = replace(
+            SOFT_EDGES,
+            color_slope=SOFT_EDGES.color_slope * spreading.colors,
+            normal_slope=SOFT_EDGES.normal_slope * spreading.normals,
+        )
         points = self._points.of_maps(maps)
         num_nodes = max(1, self._config.num_nodes // 4 ** len(self._steps))
-        graph = build_surface_graph(points, num_nodes, *slopes)
+        graph = build_surface_graph(points, num_nodes, edges)
         votes = self._votes(maps, graph)
         # Of fine voxels: coarse ones lie across the outlines of classes, where labels differ without being wrong.
-        if self._labelled_share > _DENSE and noise_rate(votes) < self._config.clean_noise_rate:
+        if self._labelled_share > DENSE_LABELS and noise_rate(votes) < self._config.clean_noise_rate:
             return None
         num_suitable = self._num_suitable(num_nodes, maps.depths.size, votes)
         if num_suitable < num_nodes:
-            graph = build_surface_graph(points, num_suitable, *slopes)
+            graph = build_surface_graph(points, num_suitable, edges)
             votes = self._votes(maps, graph)
         prior = self._prior(maps, points, graph, votes) if spreading.appearance else None
         posterior = solve_posterior(graph, votes, spreading=spreading, prior=prior)
         if prior is not None and spreading.shares:
             posterior = with_class_shares(posterior, shares_of_classes(votes, prior))
-        return PropagatedLabels(maps, graph, posterior, self._points.to_unit, self._points.known_depth)
+        sharpness = 1 if self._labelled_share > DENSE_LABELS else SHARPNESS_OF_FEW
+        return PropagatedLabels(
+            maps, graph, posterior, self._points.to_unit, self._points.known_depth, sharpness=sharpness
+        )
+
+    def _maps(self) -> SurfaceMaps:
+        """The surface that the training images show now."""
+        dataset, rays, known = self._datamanager.train_dataset, self._points.ray_generator, self._points.known_depth
+        sources = self._model, rays, dataset.cameras, self._config.num_rays
+        if known is None or share_of_known(known, dataset.cameras) < _MOSTLY_KNOWN:
+            return render_maps(*sources, known)
+
+        def image_of(frame: int) -> Float[Tensor, "height width 3"]:
+            return dataset[frame]["image"][..., :3]
+
+        return maps_of_known_depth(*sources, known, image_of)
 
     @cached_property
     def _points(self) -> PixelPoints:
@@ -140,7 +159,7 @@ class PropagationStage:
         self, maps: SurfaceMaps, points: SurfacePoints, graph: SurfaceGraph, votes: Float32[ndarray, "nodes classes"]
     ) -> Float32[ndarray, "nodes classes"] | None:
         """What the voxels look like in the images; None where labels are so many that it has nothing to say."""
-        if self._labelled_share > _DENSE:
+        if self._labelled_share > DENSE_LABELS:
             return None
         of_pixels = graph.voxels.at(points.positions).reshape(len(maps.depths), -1)
         grid = torch.from_numpy(maps.pixels_of(np.arange(maps.depths[0].size))[:, :0:-1].copy()) + 0.5  # (x, y)

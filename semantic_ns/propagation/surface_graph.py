@@ -11,12 +11,31 @@ from numpy import ndarray
 from semantic_ns.propagation import surface_graph_numba as kernels
 from semantic_ns.surface.voxels import Voxels, fitting_grid, voxelise
 
-COLOR_SLOPE = 1500.0
-"""How fast an edge weakens with the squared difference of colours (RGB in 0..1)."""
-NORMAL_SLOPE = 6.0
-"""How fast an edge weakens with one minus the cosine between normals."""
-_FLOOR = 1e-5
-"""Weight of an edge between voxels that have nothing in common, so that every voxel is reached."""
+
+@dataclass(frozen=True)
+class EdgeWeights:
+    """How alike two voxels are that touch: exp(-a |c_i - c_j|^p - b |n_i - n_j|^p) + floor.
+
+    Attributes:
+        color_slope: a, for colours RGB in 0..1.
+        normal_slope: b, for normals of unit length.
+        brightness: what the part of c_i - c_j along grey counts beside the rest: light and shade change the brightness
+            within a class.
+        is_squared: whether p is 2, else it is 1.
+        floor: weight of an edge between voxels that have nothing in common, so that every voxel is reached.
+    """
+
+    color_slope: float
+    normal_slope: float
+    brightness: float
+    is_squared: bool
+    floor: float
+
+
+SOFT_EDGES = EdgeWeights(color_slope=30.0, normal_slope=2.1, brightness=0.5, is_squared=False, floor=3e-3)
+"""For labels that are spread once: a strong contrast is as often a pattern on one thing as a weaker one."""
+SHARP_EDGES = EdgeWeights(color_slope=1500.0, normal_slope=3.0, brightness=1.0, is_squared=True, floor=1e-5)
+"""For a mark, which is to stay on the thing that it is on: with soft edges `sns-label` took twice the marks."""
 
 
 @dataclass(frozen=True)
@@ -85,19 +104,17 @@ class SurfaceGraph:
         return self.voxels.grid.resolution
 
 
-def build_surface_graph(
-    points: SurfacePoints, num_nodes: int, color_slope: float = COLOR_SLOPE, normal_slope: float = NORMAL_SLOPE
-) -> SurfaceGraph:
+def build_surface_graph(points: SurfacePoints, num_nodes: int, edge_weights: EdgeWeights = SOFT_EDGES) -> SurfaceGraph:
     """Divide the points into about as many voxels as asked for, and join those that touch.
 
-    The weight of an edge is exp(-a |c_i - c_j|^2 - b (1 - n_i . n_j)) over the root of the number of axes along which
-    the voxels differ: paint and creases separate, as in random-walker segmentation (Grady 2006, equation (1)).
+    The weight of an edge is that of `EdgeWeights`, but for the floor over the root of the number of axes along which
+    the voxels differ: paint and creases separate, as in random-walker segmentation (Grady 2006, equation (1), where
+    differences are squared).
 
     Args:
         points: points of all views together.
         num_nodes: voxels wanted, see `fitting_grid`.
-        color_slope: a, 0 or more.
-        normal_slope: b, 0 or more.
+        edge_weights: how alike voxels are.
     """
     voxels, of_points = voxelise(fitting_grid(points.positions, num_nodes), points.positions)
     means = np.empty((len(voxels), 9), np.float32)
@@ -107,7 +124,10 @@ def build_surface_graph(
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)
     neighbours = voxels.neighbours()
     weights = np.empty(neighbours.shape, np.float32)
+    color_slope, normal_slope, brightness, floor = (
+        np.float32(getattr(edge_weights, name)) for name in ("color_slope", "normal_slope", "brightness", "floor")
+    )
     kernels.edge_weights(
-        neighbours, colors, normals, np.float32(color_slope), np.float32(normal_slope), np.float32(_FLOOR), weights
+        neighbours, colors, normals, color_slope, normal_slope, brightness, edge_weights.is_squared, floor, weights
     )
     return SurfaceGraph(voxels, neighbours, weights, centres, colors, normals)

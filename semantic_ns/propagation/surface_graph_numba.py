@@ -27,7 +27,7 @@ def mean_of_nodes(nodes, values, means, counts):
 
 @kernel
 @no_type_check
-def edge_weights(neighbours, colors, normals, color_slope, normal_slope, floor, weights):
+def edge_weights(neighbours, colors, normals, color_slope, normal_slope, brightness, is_squared, floor, weights):
     """Fill ``weights`` [M, 27]; an edge and its way back weigh the same, a voxel has no edge to itself."""
     for i in prange(neighbours.shape[0]):
         for e in range(NUM_TOUCHING):
@@ -35,10 +35,15 @@ def edge_weights(neighbours, colors, normals, color_slope, normal_slope, floor, 
             weights[i, e] = np.float32(0)
             if j < 0 or j == i:
                 continue
-            difference, cosine = np.float32(0), np.float32(0)
+            squared, along_grey, turned = np.float32(0), np.float32(0), np.float32(0)
             for axis in range(3):
-                difference += (colors[i, axis] - colors[j, axis]) ** 2
-                cosine += normals[i, axis] * normals[j, axis]
+                change = colors[i, axis] - colors[j, axis]
+                squared += change**2
+                along_grey += change
+                turned += (normals[i, axis] - normals[j, axis]) ** 2
+            squared = max(squared - (np.float32(1) - brightness**2) * along_grey**2 / np.float32(3), np.float32(0))
+            if not is_squared:
+                squared, turned = np.sqrt(squared), np.sqrt(turned)
             steps = abs(e // 9 - 1) + abs(e // 3 % 3 - 1) + abs(e % 3 - 1)
-            alike = np.exp(-color_slope * difference - normal_slope * (np.float32(1) - cosine))
+            alike = np.exp(-color_slope * squared - normal_slope * turned)
             weights[i, e] = alike / np.sqrt(np.float32(steps)) + floor

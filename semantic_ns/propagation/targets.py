@@ -18,6 +18,11 @@ _COLOR_SLOPE = 200.0
 _NORMAL_SLOPE = 4.0
 _SPREAD = 0.8
 """Standard deviation, in voxels, of the weight by distance."""
+SHARPNESS_OF_FEW = 3
+"""Power of the probabilities of the surface where labels are few: they hang on whole outlines that nobody drew. What is
+known of noisy labels is not sharpened."""
+_TINY = 1e-12
+"""Sum of powers below which nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class PropagatedLabels:
         graph, posterior: the surface and its classes.
         unit_positions: function from scene units [N, 3] to the unit cube of the graph.
         known: depth of the images, which places their pixels better than the maps do; None without.
+        sharpness: power of the probabilities of the surface, see `sharpened`.
     """
 
     maps: SurfaceMaps
@@ -36,6 +42,7 @@ class PropagatedLabels:
     posterior: LabelPosterior
     unit_positions: Callable[[Tensor], Tensor]
     known: TrainingDepth | None = None
+    sharpness: int = 1
 
     def targets(
         self,
@@ -67,7 +74,24 @@ class PropagatedLabels:
             self.graph.colors, self.graph.normals, self.posterior.probabilities,
             nearness, np.float32(_COLOR_SLOPE), np.float32(_NORMAL_SLOPE), result,
         )  # fmt: skip
-        return with_own_labels(torch.from_numpy(result), labels, self.posterior.noise_rate)
+        prior = sharpened(torch.from_numpy(result), self.sharpness)
+        return with_own_labels(prior, labels, self.posterior.noise_rate)
+
+
+def sharpened(distributions: Float32[Tensor, "rays classes"], power: int) -> Float32[Tensor, "rays classes"]:
+    """Powers p_c^k / sum_j p_j^k of distributions, of the same sums (Berthelot et al. 2019, MixMatch, equation (7)).
+
+    A field that is smooth learns the mean of what its rays are taught around a place. There a ray that is sure then
+    counts more than one that is not.
+
+    Args:
+        distributions: rows sum to one, or to less where less is known.
+        power: k, at least 1; 1 leaves all as it is.
+    """
+    if power == 1:
+        return distributions
+    powers = distributions**power
+    return powers * (distributions.sum(dim=1, keepdim=True) / powers.sum(dim=1, keepdim=True).clamp(min=_TINY))
 
 
 def with_own_labels(

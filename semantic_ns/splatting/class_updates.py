@@ -8,15 +8,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from semantic_ns.propagation.posterior import DENSE_LABELS
 from semantic_ns.splatting.classes import GaussianSurface, are_dense_and_clean, shares_of
 from semantic_ns.splatting.fit import View
 from semantic_ns.splatting.likelihood import most_likely_classes
 from semantic_ns.splatting.project import Gaussians
 from semantic_ns.splatting.seen_surface import SeenSurface
 from semantic_ns.splatting.votes import VoteCounter, Votes
-
-_FEW_LABELS = 0.5
-"""Share of labelled pixels up to which what looks alike is asked for."""
 
 
 @dataclass
@@ -75,7 +73,7 @@ class _Scene:
                 self.coarse = suitable, GaussianSurface(self.seen, suitable)
             surface = self.coarse[1]
             of_voxels = surface.votes_of(labels, num_classes)
-        found = surface.class_probabilities(of_voxels, votes.labelled_share <= _FEW_LABELS)
+        found = surface.class_probabilities(of_voxels, votes.labelled_share <= DENSE_LABELS)
         return torch.where(self.seen.is_near[:, None], found, shares_of(votes.counts))
 
 

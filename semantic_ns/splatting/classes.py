@@ -14,7 +14,7 @@ from torch import Tensor
 from semantic_ns.propagation.appearance import class_prior
 from semantic_ns.propagation.class_shares import ClassShares, shares_of_classes, with_class_shares
 from semantic_ns.propagation.clusters import find_clusters
-from semantic_ns.propagation.posterior import count_votes, noise_rate, share_of_voxels
+from semantic_ns.propagation.posterior import DENSE_LABELS, count_votes, noise_rate, share_of_voxels
 from semantic_ns.propagation.posterior_updates import PosteriorUpdates
 from semantic_ns.propagation.surface_graph import build_surface_graph
 from semantic_ns.splatting.outlines import Outlines, class_paints, painted
@@ -34,9 +34,9 @@ which takes longer than all else that follows from a label."""
 _LEAST_PROBABILITY = 1e-3
 LEAST_SHARE = 1e-3
 """Of the light that a pixel stops, the least that has to have a class for the pixel to have one."""
-_DENSE, _CLEAN_NOISE_RATE = 0.5, 0.1
-"""Share of labelled pixels from which on, and noise rate below which, votes stand as they are: the many votes of a
-Gaussian outvote so little noise, of which what lies across the outlines of classes is a part."""
+_CLEAN_NOISE_RATE = 0.1
+"""Noise rate below which the votes of dense labels stand as they are: the many votes of a Gaussian outvote so little
+noise, of which what lies across the outlines of classes is a part."""
 
 
 class GaussianSurface:
@@ -159,7 +159,7 @@ class GaussianSurface:
 
 def are_dense_and_clean(votes: Votes) -> bool:
     """Whether votes can stand as they are: those of most pixels, hardly any of which contradict each other."""
-    return votes.labelled_share > _DENSE and noise_rate(votes.counts.round().numpy()) < _CLEAN_NOISE_RATE
+    return votes.labelled_share > DENSE_LABELS and noise_rate(votes.counts.round().numpy()) < _CLEAN_NOISE_RATE
 
 
 def outlines_of(

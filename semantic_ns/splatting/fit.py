@@ -10,6 +10,7 @@ from torch import Tensor
 
 from semantic_ns.errors import SceneError
 from semantic_ns.splatting.fit_config import DEPTH_WEIGHT, OUTLINE_WEIGHT, FitConfig
+from semantic_ns.splatting.held_colors import held
 from semantic_ns.splatting.outlines import Outlines, outline_loss
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.rasterize import rasterize
@@ -82,9 +83,10 @@ def fit(
     """Train Gaussians and their colours on images.
 
     The loss of an image is 3 |c - c'|² over used pixels, divided by all. Where depth d is known, 0.02 |z - A d| / d
-    is added, with summed depth z and opacity A, and of outlines 0.3 times their loss. Behind the Gaussians lies another
-    colour in each step, so that surfaces become opaque. Each step trains what its image shows (Kerbl et al. 2023 train
-    all). What is hardly opaque afterwards is left out.
+    is added, with summed depth z and opacity A, and of outlines 0.3 times their loss. If asked for, colours are drawn
+    back to the first ones, see `splatting.held_colors`. Behind the Gaussians lies another colour in each step, so that
+    surfaces become opaque. Each step trains what its image shows (Kerbl et al. 2023 train all). What is hardly opaque
+    afterwards is left out.
 
     Args:
         gaussians: the Gaussians to begin with.
@@ -100,7 +102,7 @@ def fit(
     if not views:
         raise SceneError("Expected images to train Gaussians on, found none; choose a scene with training frames.")
     config = config or FitConfig()
-    state = _State(gaussians, colors, config, outlines)
+    state = _State(gaussians, colors, config, outlines, len(views))
     generator = np.random.default_rng(config.seed)
     order: list[int] = []
     for step in range(config.steps):
@@ -147,9 +149,10 @@ class _State:
     """Parameters as they are trained, and Adam's moments of them."""
 
     def __init__(
-        self, gaussians: Gaussians, colors: Tensor, config: FitConfig, outlines: Outlines | None = None
+        self, gaussians: Gaussians, colors: Tensor, config: FitConfig, outlines: Outlines | None, num_views: int
     ) -> None:
-        self.outlines = outlines
+        self.outlines, self.num_views = outlines, num_views
+        self.first_colors = colors if config.holds_colors else None
         typical = float(gaussians.scales.median())
         self.parameters = {
             "means": gaussians.means.clone(),
@@ -178,6 +181,9 @@ class _State:
         for parameter in self.parameters.values():
             parameter.requires_grad_().grad = None
         colors, outlines = self.parameters["colors"], self.outlines
+        if self.first_colors is not None:
+            num_pixels = view.camera.height * view.camera.width
+            colors = held(colors, self.first_colors, num_pixels, self.num_views)
         features = colors if outlines is None else torch.cat([colors, outlines.of_gaussians], dim=1)
         image, depth, opacity = rasterize(self.gaussians(), features, view.camera)
         seen = image[..., :3] + (1 - opacity)[..., None] * background

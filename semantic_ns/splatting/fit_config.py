@@ -6,6 +6,8 @@ DEPTH_WEIGHT = 0.02
 """Weight of the relative error of depth beside that of colour."""
 OUTLINE_WEIGHT = 0.3
 """Weight of the error of what the classes of Gaussians look like beside that of colour."""
+FIRST_COLOR_WEIGHT = 2.4
+"""How many pixels the colour counts for that a Gaussian at a depth image began with, beside those of all images."""
 ADAM_BETAS = 0.9, 0.99
 ADAM_EPSILON = 1e-15
 SH_0 = 0.28209479177387814
@@ -26,6 +28,7 @@ class FitConfig:
         constant_share: share of the steps before the rates begin to fall.
         last_rate: rates of the last step over those of the first.
         seed: draws the order of the images.
+        holds_colors: whether colours are drawn back to the first ones, see `splatting.held_colors`.
     """
 
     steps: int = 1000
@@ -37,6 +40,7 @@ class FitConfig:
     constant_share: float = 0.3
     last_rate: float = 0.05
     seed: int = 42
+    holds_colors: bool = True
 
     def rate(self, step: int) -> float:
         """The rates of a step over those of the first; after the last step they stay."""

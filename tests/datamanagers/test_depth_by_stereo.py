@@ -3,6 +3,7 @@
 import copy
 import math
 import random
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +64,9 @@ class Dataset:
         return self.alpha
 
 
-def dataset_of_room(scale: float = 1.0, colors: list[Any] | None = None, **others: Any) -> Dataset:
+def dataset_of_room(scale: float = 1.0, colors: list[Any] | None = None, count: int = 16, **others: Any) -> Dataset:
     poses, seen, _ = rendered(furnished_room, in_room)
+    poses, seen = poses[:count], seen[:count]
     cameras = {name: others.pop(name) for name in ("camera_type", "distortion_params") if name in others}
     return Dataset(images_of(poses, seen, scale, **cameras).cameras, seen if colors is None else colors, **others)
 
@@ -95,10 +97,10 @@ def test_what_is_known_is_near_the_true_depth_at_any_scale_of_the_cameras_and_wi
 def test_what_is_not_used_has_no_depth(kind: str) -> None:
     is_used = np.ones(SIZE[::-1], bool)
     is_used[:, : SIZE[0] // 5] = False
-    others: dict[str, Any] = {"masks": [is_used] * 16}
+    others: dict[str, Any] = {"masks": [is_used] * 8}
     if kind == "transparent":
         others = {"alpha": torch.from_numpy(is_used).float()}
-    found = read_depth_by_stereo(dataset_of_room(**others))
+    found = read_depth_by_stereo(dataset_of_room(count=8, **others))
     assert found is not None
     assert not np.stack(found)[:, ~is_used].any()
     assert np.stack(found)[:, is_used].any()
@@ -156,12 +158,32 @@ def test_without_depth_the_log_says_why(
     assert sentence in " ".join(capsys.readouterr().out.split())
 
 
-def test_where_too_few_pixels_are_confirmed_there_is_no_depth(
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_depth_of_few_pixels_is_left_out_unless_it_is_asked_for_with_a_warning_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(depth_by_stereo, "_LEAST_SHARE", 0.9)
-    assert read_depth_by_stereo(dataset_of_room()) is None
-    assert "of the pixels have one" in " ".join(capsys.readouterr().out.split())
+    assert read_depth_by_stereo(dataset_of_room(count=8)) is None
+    out = said(capsys)
+    assert "of the pixels have one" in out
+    assert "--pipeline.datamanager.depth stereo takes it nevertheless" in out
+    found = read_depth_by_stereo(dataset_of_room(count=8), is_asked_for=True)
+    assert found is not None
+    share = re.search(r"only ([\d.]+)% of the pixels have depth by stereo that other images confirm", said(capsys))
+    assert share is not None
+    assert 100 * (np.stack(found) > 0).mean() == pytest.approx(float(share[1]), abs=0.06)
+
+
+def test_where_no_pixel_is_confirmed_there_is_no_depth_though_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    none = torch.zeros(8, SIZE[1], SIZE[0], dtype=torch.bool)
+    monkeypatch.setattr(depth_by_stereo, "are_confirmed", lambda *_: none)
+    assert read_depth_by_stereo(dataset_of_room(count=8), is_asked_for=True) is None
+    assert "gives no depth: no pixel has one that others confirm" in said(capsys)
 
 
 def without_poses(dataset: Dataset, numbers: list[int]) -> Dataset:
@@ -212,17 +234,17 @@ def test_images_that_a_lens_bends_have_the_depth_that_their_pixels_show() -> Non
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """One room with depth images, without, and with such as nobody can trust."""
-    return with_depth_and_without(tmp_path_factory.mktemp("stereo"), 24)
+    return with_depth_and_without(tmp_path_factory.mktemp("stereo"), 18, (48, 36))
 
 
 @pytest.fixture(scope="module")
 def short_scenes(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """As `scenes`, of few frames: some pixels have a depth by stereo, and it takes seconds less."""
-    return with_depth_and_without(tmp_path_factory.mktemp("short"), 12)
+    return with_depth_and_without(tmp_path_factory.mktemp("short"), 12, (48, 36))
 
 
-def with_depth_and_without(folder: Path, num_frames: int) -> SimpleNamespace:
-    whole = write_replica_scene(folder / "whole", num_frames, width=64, height=48)
+def with_depth_and_without(folder: Path, num_frames: int, size: tuple[int, int]) -> SimpleNamespace:
+    whole = write_replica_scene(folder / "whole", num_frames, width=size[0], height=size[1])
     without = folder / "without"
     shutil.copytree(whole, without)
     for path in without.rglob("depth"):

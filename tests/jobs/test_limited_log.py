@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from semantic_ns.jobs import processes
 from semantic_ns.jobs.limited_log import LimitedLog
 from semantic_ns.jobs.processes import Limits, Processes
 from semantic_ns.scene_batch.records import log_path
@@ -111,22 +112,26 @@ def test_what_comes_after_the_end_of_an_attempt_is_not_written_among_the_words_o
     assert path.read_text() == "former\nown word\nown word\n"
 
 
-def test_a_process_that_leaves_another_with_its_output_ends_and_the_log_is_the_next_ones(tmp_path: Path) -> None:
+def test_a_process_that_leaves_another_with_its_output_ends_and_the_log_is_the_next_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is left behind has a session of its own, and writes as soon as the next process has begun."""
+    monkeypatch.setattr(processes, "_LAST_WORDS_S", 1.0)  # the first process leaves a pipe that stays open
     log, begun, late = (tmp_path / name for name in ("log.txt", "begun", "late"))
+    for pipe in (begun, late):
+        os.mkfifo(pipe)  # each process waits until the other one has opened it
     leaves = (
-        "import os, sys\nfrom pathlib import Path\nprint('first', flush=True)\n"
-        "if os.fork() == 0:\n    os.setsid()\n"
-        f"    while not Path({str(begun)!r}).exists(): pass\n"
-        f"    print('late', flush=True)\n    Path({str(late)!r}).touch()\n"
+        "import os\nprint('first', flush=True)\n"
+        f"if os.fork() == 0:\n    os.setsid()\n    open({str(begun)!r}).close()\n"
+        f"    print('late', flush=True)\n    open({str(late)!r}, 'w').close()\n"
     )
     waits = (
-        f"from pathlib import Path\nprint('own word', flush=True)\nPath({str(begun)!r}).touch()\n"
-        f"while not Path({str(late)!r}).exists(): pass\nprint('own word')\n"
+        f"print('own word', flush=True)\nopen({str(begun)!r}, 'w').close()\n"
+        f"open({str(late)!r}).close()\nprint('own word')\n"
     )
-    processes = Processes()
-    assert processes.run(python(leaves), log).status == 0
-    ending = processes.run(python(waits), log, Limits(seconds=60.0))
+    both = Processes()
+    assert both.run(python(leaves), log).status == 0
+    ending = both.run(python(waits), log, Limits(seconds=60.0))
     assert log.read_text() == "first\nown word\nown word\n"
     assert log.read_text()[ending.log_start :] == "own word\nown word\n"
 
@@ -142,12 +147,12 @@ def test_a_log_that_is_emptied_while_it_is_written_goes_on_at_its_beginning(tmp_
 
 
 def test_no_descriptor_is_left_open_after_processes(tmp_path: Path) -> None:
-    processes = Processes()
+    some = Processes()
     before = len(os.listdir("/dev/fd"))
     for _ in range(3):
-        processes.run(python("print(1)"), tmp_path / "log.txt")
+        some.run(python("print(1)"), tmp_path / "log.txt")
     with pytest.raises(FileNotFoundError):
-        processes.run(python("print(1)"), tmp_path / "no folder/log.txt")
+        some.run(python("print(1)"), tmp_path / "no folder/log.txt")
     assert len(os.listdir("/dev/fd")) == before
 
 

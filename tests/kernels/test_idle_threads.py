@@ -11,7 +11,7 @@ import torch
 from semantic_ns import shared_cores
 from semantic_ns.kernels import idle_threads
 from semantic_ns.kernels.idle_threads import Crowding, SleepingPools, count_others, loaded_libraries
-from support.fresh_process import TESTS, run_python
+from support.fresh_process import TESTS, run_python, run_with_libraries
 
 MAPS = """\
 55e0 r--p 00000000 fe:00 1    /usr/bin/python3.11
@@ -42,10 +42,13 @@ before = run(), threads()
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts the threads of a Linux process")
 
 
-def told(code: str, **environment: str) -> Any:
-    """What code prints as JSON at its end, in a process whose kernels have two threads unless told otherwise."""
+def told(code: str, run: Any = run_with_libraries, **environment: str) -> Any:
+    """What code prints as JSON at its end, in a process whose kernels have two threads unless told otherwise.
+
+    By default its torch has one thread; `run_python` lets it begin with as many as the environment says.
+    """
     cleared = {"OMP_WAIT_POLICY": "", "NUMBA_NUM_THREADS": "2", "PYTHONPATH": str(TESTS)}
-    process = run_python(f"{SETUP}\n{code}", **cleared | environment)
+    process = run(f"{SETUP}\n{code}", **cleared | environment)
     assert process.returncode == 0, process.stderr
     return json.loads(process.stdout.splitlines()[-1])
 
@@ -128,8 +131,8 @@ def test_torch_has_one_thread_also_after_numba_has_started_its_own() -> None:
 def test_torch_keeps_the_number_of_threads_that_it_was_told_also_after_kernels_have_run() -> None:
     code = "shared_cores.share_cores(); run(); print(json.dumps([torch.get_num_threads(), len(idle_threads())]))"
     watches = "idle_threads = lambda: [one for one in threading.enumerate() if one.name == 'watch of the cores']\n"
-    assert told(watches + code, OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="2") == [1, 1]
-    assert told(watches + code, OMP_NUM_THREADS="2", NUMBA_NUM_THREADS="1") == [2, 1]
+    assert told(watches + code, run_python, OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="2") == [1, 1]
+    assert told(watches + code, run_python, OMP_NUM_THREADS="2", NUMBA_NUM_THREADS="1") == [2, 1]
 
 
 def test_a_model_that_left_the_cores_to_kernels_does_not_take_them_from_one_without(

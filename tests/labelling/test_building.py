@@ -50,6 +50,17 @@ def test_nearly_every_pixel_shows_a_voxel_near_the_point_of_its_ray(run: Run, su
         assert np.median(np.hypot(right, down)) < size / 10
 
 
+def test_edges_of_a_surface_that_is_marked_are_sharp(surface: LabelSurface) -> None:
+    graph = surface.graph
+    place, neighbour = np.nonzero(graph.weights > 0)
+    others = graph.neighbours[place, neighbour]
+    colors = ((graph.colors[place] - graph.colors[others]) ** 2).sum(axis=1)
+    normals = ((graph.normals[place] - graph.normals[others]) ** 2).sum(axis=1)
+    axes = np.abs(np.stack([neighbour // 9 - 1, neighbour // 3 % 3 - 1, neighbour % 3 - 1])).sum(axis=0)
+    expected = np.exp(-1500 * colors - 3 * normals) / np.sqrt(axes)
+    np.testing.assert_allclose(graph.weights[place, neighbour], expected + 1e-5, rtol=5e-3, atol=1e-6)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_pixel_without_a_voxel_takes_that_of_a_nearest_pixel_within_two_pixels(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -130,6 +141,7 @@ def test_features_of_a_voxel_are_those_of_its_pixels_of_the_maps_beside_its_colo
     monkeypatch.setattr(building, "room_features", Looks)
     surfaces = build_label_surfaces(run, [100, 400])
     dataset = run.pipeline.datamanager.train_dataset
+    means_of_frames = [float(dataset.color_of(frame).mean()) for frame in range(len(dataset))]
     for surface in surfaces:
         discs, graph = surface.discs, surface.graph
         sums, counts = np.zeros((graph.num_nodes, 3)), np.zeros(graph.num_nodes)
@@ -137,8 +149,7 @@ def test_features_of_a_voxel_are_those_of_its_pixels_of_the_maps_beside_its_colo
         voxels = graph.voxels.at(maps.points.positions)
         for (frame, row, column), voxel in zip(discs.pixels.tolist(), voxels.tolist(), strict=True):
             if voxel >= 0:
-                mean = float(dataset.color_of(frame).mean())
-                sums[voxel] += column + 0.5, row + 0.5, mean
+                sums[voxel] += column + 0.5, row + 0.5, means_of_frames[frame]
                 counts[voxel] += 1
         assert (counts > 0).all()
         means = sums / counts[:, None]

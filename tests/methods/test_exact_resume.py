@@ -11,13 +11,13 @@ from semantic_ns.propagation.config import PropagationConfig
 from support.active_runs import train_with_breaks, trainer_of, weights_of
 from support.registered import METHODS, SMALL, configured
 
-STEPS, DEATHS = 40, [18, 33]
-"""Checkpoints are after the steps 12, 24 and 36."""
+STEPS, DEATHS = 20, [9, 17]
+"""Checkpoints are after the steps 6, 12 and 18; labels spread before the steps 8 and 14."""
 
 
 def config_of(name: str, scene: Path, output: Path, percentage: float | None) -> Any:
     config: Any = configured(METHODS[name], scene, output, STEPS, **SMALL[name])
-    config.timestamp, config.steps_per_save = "run", 12
+    config.timestamp, config.steps_per_save = "run", 6
     config.pipeline.eval_images_at_end = 0
     config.pipeline.datamanager.train_num_rays_per_batch = 256
     config.pipeline.datamanager.corruption = CorruptionConfig(propagation=percentage)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from semantic_ns.datamanagers import depth_by_stereo
 from semantic_ns.errors import SceneError
 from semantic_ns.methods.semantic_splatfacto import datamanager
 from semantic_ns.methods.semantic_splatfacto.method import semantic_splatfacto
@@ -37,8 +38,8 @@ def without_depth(scene: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A room in 24 images without depth."""
-    return without_depth(write_nerfstudio_scene(tmp_path_factory.mktemp("stereo") / "room", 24, 64, 48))
+    """A room in 16 small images without depth, of which stereo still finds more than half."""
+    return without_depth(write_nerfstudio_scene(tmp_path_factory.mktemp("stereo") / "room", 16, 48, 36))
 
 
 @pytest.fixture
@@ -197,7 +198,9 @@ def test_little_depth_by_stereo_is_used_only_where_it_is_asked_for(
     with pytest.raises(SceneError, match="Expected depth images, depth by stereo or sparse points"):
         pipeline_of(scene, tmp_path)
     assert "gives too little depth; --pipeline.datamanager.depth stereo takes it nevertheless" in said(capsys)
+    monkeypatch.setattr(depth_by_stereo, "_LEAST_SHARE", 0.99)
     assert pipeline_of(scene, tmp_path, {"depth": "stereo"}).datamanager.training_views.are_by_stereo
+    assert "of the pixels have depth by stereo that other images confirm, and of so few many are wrong" in said(capsys)
 
 
 def test_a_training_that_is_killed_twice_ends_with_the_weights_of_an_unbroken_one(scene: Path, tmp_path: Path) -> None:

@@ -1,19 +1,16 @@
 """Depth by stereo as the mean of what frames say that agree: against loops, and on a wall whose depth is known."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import Tensor
 
 from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.multi_view.fused_stereo import fused_depth, mean_with_others
-from semantic_ns.multi_view.stereo import StereoSettings, num_confirming
+from semantic_ns.multi_view.stereo import num_confirming
 from support.ring_of_views import cameras_before_a_wall, frames_of_the_wall, pixel_of, world_point
 
 SIZE = (9, 12)
 TOLERANCE = 0.06
-SETTINGS = StereoSettings(num_neighbours=5)
 
 
 def noisy_wall(count: int, noise: float, seed: int = 0) -> tuple[Tensor, Tensor, ViewCameras]:
@@ -27,7 +24,9 @@ def noisy_wall(count: int, noise: float, seed: int = 0) -> tuple[Tensor, Tensor,
 
 
 def all_others(count: int) -> list[Tensor]:
-    return [torch.tensor([other for other in range(count) if other != number]) for number in range(count)]
+    return [
+        torch.tensor([other for other in range(count) if other != number], dtype=torch.int64) for number in range(count)
+    ]
 
 
 def mean_by_hand(depths: Tensor, cameras: ViewCameras, number: int, row: int, column: int) -> float:
@@ -82,7 +81,7 @@ def test_more_is_confirmed_of_means_and_what_is_unknown_stays_so() -> None:
     truth, noisy, cameras = noisy_wall(6, 0.04)
     around = all_others(6)
     counts = torch.stack([num_confirming(noisy, cameras, n, others, 0.08) for n, others in enumerate(around)])
-    found = fused_depth(noisy, cameras, SETTINGS)
+    found = fused_depth(noisy, cameras, around)
     assert float((found > 0).float().mean()) > float(((counts >= 2) & (noisy > 0)).float().mean())
     assert not bool(found[noisy == 0].any())
     assert float((found / truth - 1)[found > 0].abs().median()) < 0.025
@@ -91,11 +90,11 @@ def test_more_is_confirmed_of_means_and_what_is_unknown_stays_so() -> None:
 def test_a_depth_that_no_other_frame_has_is_unknown() -> None:
     _, noisy, cameras = noisy_wall(6, 0.0)
     noisy[2, 3:5, 4:8] = 0.5
-    found = fused_depth(noisy, cameras, SETTINGS)
+    found = fused_depth(noisy, cameras, all_others(6))
     assert not bool(found[2, 3:5, 4:8].any())
     assert float((found[2] > 0).float().mean()) > 0.5
 
 
 def test_one_frame_alone_has_no_depth() -> None:
     _, noisy, cameras = noisy_wall(1, 0.0)
-    assert not bool(fused_depth(noisy, cameras, replace(SETTINGS, num_neighbours=1)).any())
+    assert not bool(fused_depth(noisy, cameras, all_others(1)).any())

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -89,6 +90,14 @@ def test_a_page_written_from_the_command_line_is_current(path, write) -> None:
     assert (ROOT / path).read_text(encoding="utf8") == write(), f"{path} is out of date: run scripts/write_reference"
 
 
+def test_of_the_first_methods_options_a_method_lists_those_that_differ_in_anything() -> None:
+    first = {key: write_reference.Option(f"`--{key}`", "INT", "1", "Steps.") for key in ("same", "default", "meaning")}
+    changed = {"default": replace(first["default"], default="2"), "meaning": replace(first["meaning"], meaning="Rays.")}
+    section = write_reference._method_section("other", first | changed, first)
+    listed = [line for line in section.splitlines() if line.startswith("| `--")]
+    assert listed == ["| `--default` | `INT` | `2` | Steps. |", "| `--meaning` | `INT` | `1` | Rays. |"]
+
+
 @pytest.fixture(scope="module")
 def options() -> set[str]:
     """Every long option of ns-train with a method or a dataparser of ours."""
@@ -96,7 +105,7 @@ def options() -> set[str]:
     known = set()
     for group in (write_reference.METHODS, write_reference.DATAPARSERS):
         for point in points[group].values():
-            known |= write_reference.all_options(write_reference.load(point).config)
+            known |= write_reference.all_options(point)
     return known
 
 

@@ -1,6 +1,7 @@
 """Labels spread over the surface: the graph, its posterior, and what pixels are taught from it."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,11 +22,12 @@ from semantic_ns.propagation.posterior import (
     solve_posterior,
 )
 from semantic_ns.propagation.surface_graph import (
-    COLOR_SLOPE,
-    NORMAL_SLOPE,
+    SHARP_EDGES,
+    SOFT_EDGES,
+    EdgeWeights,
     build_surface_graph,
 )
-from semantic_ns.propagation.targets import PropagatedLabels, supervision_weights, with_own_labels
+from semantic_ns.propagation.targets import PropagatedLabels, sharpened, supervision_weights, with_own_labels
 from semantic_ns.surface.maps import SurfaceMaps
 from support.dense_surface import cluster_laplacian, laplacian, random_points
 from support.voxel_cells import cells_of_keys
@@ -50,11 +52,13 @@ def test_the_number_of_voxels_is_about_the_one_asked_for(wanted: int) -> None:
     assert 0.6 * wanted < found < 1.6 * wanted
 
 
-def test_edges_join_touching_voxels_symmetrically_by_how_alike_they_look() -> None:
-    graph = build_surface_graph(random_points(2), 150)
+@pytest.mark.parametrize("form", [SOFT_EDGES, SHARP_EDGES], ids=["soft", "sharp"])
+def test_edges_join_touching_voxels_symmetrically_by_how_alike_they_look(form: EdgeWeights) -> None:
+    graph = build_surface_graph(random_points(2), 150, form)
     cells = [tuple(cell) for cell in cells_of_keys(graph.voxels.keys).tolist()]
     place = {cell: i for i, cell in enumerate(cells)}
     offsets = list(itertools.product((-1, 0, 1), repeat=3))
+    power = 2 if form.is_squared else 1
     for i, (x, y, z) in enumerate(cells):
         for e, (dx, dy, dz) in enumerate(offsets):
             j = place.get((x + dx, y + dy, z + dz), -1)
@@ -62,17 +66,19 @@ def test_edges_join_touching_voxels_symmetrically_by_how_alike_they_look() -> No
             if j < 0 or j == i:
                 assert graph.weights[i, e] == 0
                 continue
-            color = ((graph.colors[i] - graph.colors[j]) ** 2).sum()
-            crease = 1 - graph.normals[i] @ graph.normals[j]
-            expected = np.exp(-COLOR_SLOPE * color - NORMAL_SLOPE * crease) / np.sqrt(abs(dx) + abs(dy) + abs(dz))
-            assert graph.weights[i, e] == pytest.approx(expected + 1e-5, rel=2e-3)
+            change = graph.colors[i] - graph.colors[j]
+            color = np.linalg.norm(change - change.mean() + form.brightness * change.mean()) ** power
+            crease = np.linalg.norm(graph.normals[i] - graph.normals[j]) ** power
+            expected = np.exp(-form.color_slope * color - form.normal_slope * crease)
+            expected = expected / np.sqrt(abs(dx) + abs(dy) + abs(dz)) + form.floor
+            assert graph.weights[i, e] == pytest.approx(expected, rel=2e-3)
             assert graph.weights[j, 26 - e] == pytest.approx(graph.weights[i, e], rel=1e-4)
 
 
 def test_without_slopes_all_touching_voxels_are_alike() -> None:
-    graph = build_surface_graph(random_points(2), 150, color_slope=0.0, normal_slope=0.0)
+    graph = build_surface_graph(random_points(2), 150, replace(SOFT_EDGES, color_slope=0.0, normal_slope=0.0))
     steps = np.array([sum(map(abs, offset)) for offset in itertools.product((-1, 0, 1), repeat=3)])
-    expected = np.where(graph.neighbours >= 0, 1 / np.sqrt(np.maximum(steps, 1)) + 1e-5, 0)
+    expected = np.where(graph.neighbours >= 0, 1 / np.sqrt(np.maximum(steps, 1)) + 3e-3, 0)
     expected[:, 13] = 0
     assert np.allclose(graph.weights, expected, rtol=1e-4)
 
@@ -260,6 +266,17 @@ def test_a_label_and_a_prior_combine_by_bayes() -> None:
         assert torch.allclose(found[row], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_sharpened_distributions_are_powers_of_the_same_sum_and_nothing_stays_nothing(power: int) -> None:
+    rows = np.random.default_rng(power).dirichlet(np.ones(4), 20).astype(np.float32)
+    rows[::2] *= 0.6
+    found = sharpened(torch.from_numpy(np.concatenate([rows, np.zeros((1, 4), np.float32)])), power).numpy()
+    for row, given in zip(found[:-1], rows, strict=True):
+        total = sum(float(p) ** power for p in given)
+        assert row == pytest.approx([given.sum() * float(p) ** power / total for p in given], abs=1e-5)
+    assert not found[-1].any()
+
+
 def test_a_ray_of_which_nothing_is_known_takes_its_label_and_without_one_teaches_nothing() -> None:
     found = with_own_labels(torch.zeros(2, 3), torch.tensor([2, -1]), 0.01)
     assert found[0].argmax() == 2
@@ -294,6 +311,11 @@ def test_targets_are_means_over_voxels_weighted_by_nearness_colour_and_normal() 
         (torch.zeros(len(chosen), 3), directions), pixels, torch.from_numpy(points.colors[chosen]),
         torch.full((len(chosen),), -1),
     )  # fmt: skip
+    sharper = replace(propagated, sharpness=3).targets(
+        (torch.zeros(len(chosen), 3), directions), pixels, torch.from_numpy(points.colors[chosen]),
+        torch.full((len(chosen),), -1),
+    )  # fmt: skip
+    torch.testing.assert_close(sharper, sharpened(found, 3))
     for row, index in enumerate(chosen):
         node = graph.voxels.at(points.positions[index : index + 1])[0]
         around = [j for j in graph.neighbours[node] if j >= 0]

@@ -22,8 +22,8 @@ from semantic_ns.propagation.class_shares import ClassShares, with_class_shares
 from semantic_ns.propagation.config import PropagationConfig, SpreadingConfig
 from semantic_ns.propagation.posterior import LabelPosterior, solve_posterior
 from semantic_ns.propagation.stage import PropagationStage
-from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
-from semantic_ns.surface.maps import SurfaceMaps, render_maps
+from semantic_ns.propagation.surface_graph import EdgeWeights, SurfaceGraph, SurfacePoints, build_surface_graph
+from semantic_ns.surface.maps import SurfaceMaps, maps_of_known_depth
 from support.propagation_runs import CLICKS, pipeline_of
 
 CONFIG = PropagationConfig(fractions=(0.5,), num_nodes=400, rays_per_node=0.1)
@@ -101,9 +101,9 @@ def test_each_turn_divides_the_surface_four_times_as_finely_as_the_one_before(
 ) -> None:
     asked: list[int] = []
 
-    def noted(points: SurfacePoints, num_nodes: int, *slopes: float) -> SurfaceGraph:
+    def noted(points: SurfacePoints, num_nodes: int, edge_weights: EdgeWeights) -> SurfaceGraph:
         asked.append(num_nodes)
-        return build_surface_graph(points, num_nodes, *slopes)
+        return build_surface_graph(points, num_nodes, edge_weights)
 
     monkeypatch.setattr("semantic_ns.propagation.stage.build_surface_graph", noted)
     with pipeline_of(smaller_scene, tmp_path, CLICKS) as pipeline:
@@ -119,9 +119,9 @@ def test_voxels_are_no_more_than_the_rays_can_find_together(
 ) -> None:
     asked: list[tuple[int, int]] = []
 
-    def noted(points: SurfacePoints, num_nodes: int, *slopes: float) -> SurfaceGraph:
+    def noted(points: SurfacePoints, num_nodes: int, edge_weights: EdgeWeights) -> SurfaceGraph:
         asked.append((len(points.positions), num_nodes))
-        return build_surface_graph(points, num_nodes, *slopes)
+        return build_surface_graph(points, num_nodes, edge_weights)
 
     monkeypatch.setattr("semantic_ns.propagation.stage.build_surface_graph", noted)
     with pipeline_of(smaller_scene, tmp_path, CLICKS) as pipeline:
@@ -227,16 +227,16 @@ def test_looks_are_read_at_the_pixels_whose_points_lie_in_the_voxel(
         stage_points = SimpleNamespace(maps=None, graph=None, points=stage._points)
         built = build_surface_graph
 
-        def kept(points: SurfacePoints, num_nodes: int, *slopes: float) -> SurfaceGraph:
-            stage_points.graph = built(points, num_nodes, *slopes)
+        def kept(points: SurfacePoints, num_nodes: int, edge_weights: EdgeWeights) -> SurfaceGraph:
+            stage_points.graph = built(points, num_nodes, edge_weights)
             return stage_points.graph
 
         def kept_maps(*words: Any) -> SurfaceMaps:
-            stage_points.maps = render_maps(*words)
+            stage_points.maps = maps_of_known_depth(*words)
             return stage_points.maps
 
         monkeypatch.setattr("semantic_ns.propagation.stage.build_surface_graph", kept)
-        monkeypatch.setattr("semantic_ns.propagation.stage.render_maps", kept_maps)
+        monkeypatch.setattr("semantic_ns.propagation.stage.maps_of_known_depth", kept_maps)
         monkeypatch.setattr("semantic_ns.propagation.stage.mean_features", noted)
         assert stage.propagate() is not None
 

@@ -244,6 +244,19 @@ def test_no_label_and_no_used_pixel_are_one_sentence() -> None:
     assert np.isfinite(one.psnr)
 
 
+@pytest.mark.parametrize("spoilt", [1, 2])
+def test_the_worst_image_is_counted_among_all_views_also_those_without_a_used_pixel(spoilt: int) -> None:
+    views, labels = wall(3)
+    gaussians, colors = first_gaussians(views)
+    splat = Splat(gaussians, colors, torch.full((len(gaussians), 5), 0.2))
+    views[0] = replace(views[0], mask=torch.zeros(SIZE, dtype=torch.bool))
+    views[spoilt] = replace(views[spoilt], pixels=1 - views[spoilt].color)
+    scores = score_splat(splat, views, labels, 1.0)
+    assert scores.worst_image == spoilt
+    alone = [score_splat(splat, [views[number]], labels[:1], 1.0).psnr for number in (1, 2)]
+    assert scores.worst_psnr == min(alone) == alone[spoilt - 1]
+
+
 def test_labels_have_outlines_and_noise_has_none() -> None:
     _, labels = wall(2, (72, 96))
     assert are_outlined([label.clamp(min=0) for label in labels])

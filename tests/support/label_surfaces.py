@@ -10,7 +10,7 @@ from semantic_ns.labelling.surface import FrameInfo, LabelSurface
 from semantic_ns.labelling.view import SurfaceDiscs
 from semantic_ns.labels.class_table import ClassEntry
 from semantic_ns.propagation.clusters import find_clusters
-from semantic_ns.propagation.surface_graph import SurfacePoints, build_surface_graph
+from semantic_ns.propagation.surface_graph import SHARP_EDGES, SurfacePoints, build_surface_graph
 
 HEIGHT, WIDTH, SHIFT = 24, 32, 8
 COLORS = ((0.9, 0.1, 0.1), (0.1, 0.8, 0.2), (0.2, 0.2, 0.9))
@@ -45,7 +45,7 @@ def make_label_surface(folder: Path, num_frames: int = 3, num_voxels: int = 200)
     positions = np.stack(planar, axis=-1).reshape(-1, 3).astype(np.float32)
     normals = np.broadcast_to(np.array([0, 0, 1], np.float32), positions.shape)
     graph = build_surface_graph(
-        SurfacePoints(positions, colors.reshape(-1, 3), np.ascontiguousarray(normals)), num_voxels
+        SurfacePoints(positions, colors.reshape(-1, 3), np.ascontiguousarray(normals)), num_voxels, SHARP_EDGES
     )
     c2w = np.tile(np.eye(4, dtype=np.float32)[:3], (num_frames, 1, 1))
     return LabelSurface(

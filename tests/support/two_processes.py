@@ -33,7 +33,9 @@ class Ended:
 
 
 def run_jobs(folder: Path, jobs: dict[str, dict[str, Any]]) -> dict[str, Ended]:
-    """Run jobs one after the other, each with a folder of its own name for what its processes print and write.
+    """Run jobs, each with a folder of its own name for what its processes print and write.
+
+    They run one after the other, in that order, but for those in which a process hangs: these run beside them.
 
     Args:
         folder: an empty folder.
@@ -54,20 +56,35 @@ def run_jobs(folder: Path, jobs: dict[str, dict[str, Any]]) -> dict[str, Ended]:
 
 
 def main(folder: str, names: list[str]) -> None:
-    """Run the jobs of a folder."""
-    for name in names:
-        path = Path(folder) / name
-        job = json.loads((path / "job.json").read_text())
-        function = globals()[job.pop("function")]
-        world, port = job.pop("num_processes", 2), _free_port()
-        work = partial(function, path, **job)
-        children = [_fork(Place(rank, world, rank, world), port, path, work) for rank in range(world)]
-        ends = []
-        for child in children:
-            if ends and work.keywords.get("by") == signal.SIGSTOP:
-                os.kill(child, signal.SIGKILL)  # it would not end by itself
-            ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-        (path / "statuses.json").write_text(json.dumps(ends))
+    """Run the jobs of a folder; those in which a process hangs run beside the others, since they hardly do anything."""
+    jobs = {name: json.loads((Path(folder) / name / "job.json").read_text()) for name in names}
+    hanging = {name: _start(Path(folder) / name, job) for name, job in jobs.items() if _hangs(job)}
+    for name, job in jobs.items():
+        if name not in hanging:
+            _wait(Path(folder) / name, _start(Path(folder) / name, job))
+    for name, children in hanging.items():
+        _wait(Path(folder) / name, children, is_hanging=True)
+
+
+def _hangs(job: dict[str, Any]) -> bool:
+    return job.get("by") == signal.SIGSTOP
+
+
+def _start(folder: Path, job: dict[str, Any]) -> list[int]:
+    options = dict(job)
+    function = globals()[options.pop("function")]
+    world, port = options.pop("num_processes", 2), _free_port()
+    work = partial(function, folder, **options)
+    return [_fork(Place(rank, world, rank, world), port, folder, work) for rank in range(world)]
+
+
+def _wait(folder: Path, children: list[int], is_hanging: bool = False) -> None:
+    ends: list[int] = []
+    for child in children:
+        if ends and is_hanging:
+            os.kill(child, signal.SIGKILL)  # it would not end by itself
+        ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    (folder / "statuses.json").write_text(json.dumps(ends))
 
 
 def _free_port() -> int:

@@ -1,5 +1,6 @@
 """The sweep over the training poses, and the maps of what it has shown."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from nerfstudio.cameras.rays import RayBundle
 
 from semantic_ns.datasets.training_depth import TrainingDepth
 from semantic_ns.geometry.rays import FastRayGenerator
-from semantic_ns.surface.maps import SurfaceMaps, render_maps
+from semantic_ns.surface.maps import SurfaceMaps, maps_of_known_depth, render_maps
 from semantic_ns.surface.sweep import normals_of, sweep, sweep_stride
 
 SIZES = [(7, 9), (12, 5), (1, 4)]
@@ -122,6 +123,42 @@ def test_known_depth_stands_in_for_the_rendered_one_and_turns_the_normals() -> N
     torch.testing.assert_close(torch.from_numpy(maps.depths[0]), expected)
     np.testing.assert_array_equal(maps.colors, rendered.colors)
     assert not np.allclose(maps.normals, rendered.normals, atol=1e-2)
+
+
+@pytest.mark.parametrize(("unknown", "stride"), [(0.0, 1), (0.3, 1), (0.6, 2), (1.0, 2)])
+def test_of_known_depth_only_the_unknown_pixels_are_rendered_and_colours_are_those_of_the_images(
+    unknown: float, stride: int
+) -> None:
+    cameras = cameras_of([(24, 32)] * 2)
+    rays = FastRayGenerator(cameras)
+    rendered = render_maps(FLOOR, rays, cameras, 2 * 24 * 32)
+    images, g = torch.rand(2, 24, 32, 3), torch.Generator().manual_seed(0)
+    depths = torch.from_numpy(rendered.depths).abs() + 1.0
+    # Blocks of 8 x 8 pixels: the share is told by every eighth pixel.
+    blocks = torch.rand(2, 3, 4, generator=g).flatten().argsort().reshape(2, 3, 4) < round(unknown * 24)
+    is_unknown = blocks.repeat_interleave(8, dim=1).repeat_interleave(8, dim=2)
+    everywhere = torch.ones(depths.numel(), dtype=torch.bool)
+    values = depths.masked_fill(is_unknown, 0).reshape(-1)
+    known = TrainingDepth(values, everywhere, torch.tensor([0, 24 * 32]), torch.tensor([32, 32]))
+    asked: list[int] = []
+
+    def counted(bundle: RayBundle) -> dict[str, torch.Tensor]:
+        asked.append(bundle.origins[..., 0].numel())
+        return FLOOR.get_outputs_for_camera_ray_bundle(bundle)
+
+    model: Any = SimpleNamespace(
+        training=True, eval=FLOOR.eval, train=FLOOR.train, get_outputs_for_camera_ray_bundle=counted
+    )
+    # Half of the pixels may be rendered: up to a half may be unknown before fewer pixels are looked at.
+    maps = maps_of_known_depth(model, rays, cameras, 24 * 32, known, lambda frame: images[frame])
+    assert maps.stride == stride
+    here = slice(None), slice(None, None, stride), slice(None, None, stride)
+    assert sum(asked) == int(is_unknown[here].sum())
+    expected = torch.where(is_unknown, torch.from_numpy(rendered.depths), depths)[here]
+    torch.testing.assert_close(torch.from_numpy(maps.depths), expected)
+    np.testing.assert_array_equal(maps.colors, images[here].numpy())
+    assert maps.normals.shape == maps.colors.shape
+    np.testing.assert_allclose(np.linalg.norm(maps.normals, axis=-1), 1, atol=1e-5)
 
 
 def test_normals_of_a_tilted_plane_are_those_of_the_plane() -> None:

@@ -10,7 +10,7 @@ from semantic_ns.active_learning.strategies.candidates import Candidates, Choice
 from semantic_ns.active_learning.strategies.surface_entropy import Surface, choose_greedily, show, voxel_weights
 from semantic_ns.errors import SceneError
 from semantic_ns.propagation.posterior import label_reachability
-from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints, build_surface_graph
+from semantic_ns.propagation.surface_graph import SHARP_EDGES, SurfaceGraph, SurfacePoints, build_surface_graph
 
 _NUM_NODES = 30_000
 _OUTLIERS = 0.001
@@ -53,7 +53,8 @@ def _surface_of(pool: Pool) -> tuple[SurfaceGraph | None, Int32[ndarray, "pixels
     points = pool.points_m[is_point]
     low, high = np.quantile(points, [_OUTLIERS, 1 - _OUTLIERS], axis=0) + np.array([[-_MARGIN_M], [_MARGIN_M]])
     unit = ((points - low) / (high - low).max()).astype(np.float32)
-    graph = build_surface_graph(SurfacePoints(unit, pool.colors[is_point], pool.normals[is_point]), _NUM_NODES)
+    shown = SurfacePoints(unit, pool.colors[is_point], pool.normals[is_point])
+    graph = build_surface_graph(shown, _NUM_NODES, SHARP_EDGES)
     nodes[is_point] = graph.voxels.at(unit)
     return graph, nodes
 

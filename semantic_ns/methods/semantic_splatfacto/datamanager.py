@@ -107,8 +107,7 @@ class TrainingViews:
             return None
         from semantic_ns.datamanagers.depth_by_stereo import read_fused_depth
 
-        least_share = 0.0 if self._source == "stereo" else ENOUGH_STEREO
-        images_m = read_fused_depth(self.dataset, self._depth_use, least_share)
+        images_m = read_fused_depth(self.dataset, self._depth_use, ENOUGH_STEREO, is_asked_for=self._source == "stereo")
         return None if images_m is None else self._in_units(images_m)
 
     def _in_units(self, images_m: DepthImages) -> list[Tensor]:

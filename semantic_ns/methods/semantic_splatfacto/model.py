@@ -31,6 +31,7 @@ from semantic_ns.methods.semantic_splatfacto.device_options import (
     refuse_options_of_device,
     refuse_without_kernels,
 )
+from semantic_ns.methods.semantic_splatfacto.first_colors import FirstColors
 from semantic_ns.methods.semantic_splatfacto.painted_classes import PaintedClasses
 from semantic_ns.methods.semantic_splatfacto.pinholes import drawn_as_pinhole
 from semantic_ns.methods.semantic_splatfacto.splitting import callbacks_on_cpu, number_of_splits
@@ -105,7 +106,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         if self.has_transparency and config.background_color == "random":
             self.background_color = self.truth_background
         self.register_buffer("class_probabilities", torch.zeros(self.num_points, self.taxonomy.num_classes))
-        self.painted = PaintedClasses()
+        self.painted, self.first_colors = PaintedClasses(), FirstColors()
         if start is not None:
             self._take(*start)
 
@@ -163,6 +164,10 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         of_harmonics, trains = self.config.sh_degree > 0, self.config.train_gaussians
         for name, value in parameters_of(gaussians, colors, of_harmonics, trains).items():
             self.gauss_params[name].data.copy_(value)
+        views = self._training_views
+        begins_at_images = self.config.start_from is None and views is not None and views.scene_depths is not None
+        if self._is_on_cpu and trains and begins_at_images:
+            self.first_colors.begin(colors)
         if self._is_on_cpu and not number_of_splits(self):  # before they are split they lie across outlines
             self.paint_classes()
 
@@ -193,6 +198,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         if "gauss_params.means" in state_dict:
             self._resize(len(state_dict["gauss_params.means"]), self.features_rest.shape[1])
             self.painted.make_room(state_dict, "painted.")
+            self.first_colors.make_room(state_dict, "first_colors.")
         kept = dict(self.gauss_params.items())
         # nerfstudio puts new parameters in their place, of which optimisers know nothing.
         result = super().load_state_dict(state_dict, strict=strict, assign=assign)

@@ -108,6 +108,8 @@ def on_cpu(
 def trained_on_cpu(model: "SemanticSplatfactoModel", camera: Cameras) -> dict[str, Tensor]:
     """Colour, opacity, summed depth and, where any, paint of one camera [1], through which gradients pass, by name."""
     colors, painted = model.seen_colors(camera.camera_to_worlds[0, :, 3]), model.painted.features
+    if model._training_views is not None:
+        colors = model.first_colors.held(colors, camera, len(model._training_views.views))
     image, depth, opacity = rasterize(
         model.gaussians(),
         torch.cat([colors, *painted], dim=1) if painted else colors,

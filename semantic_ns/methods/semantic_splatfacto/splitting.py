@@ -117,6 +117,7 @@ def split_gaussians(model: "SemanticSplatfactoModel", optimizers: Optimizers) ->
     classes = model.class_probabilities
     model.class_probabilities = with_halves(classes, rows, classes[rows])
     model.painted.split(rows)
+    model.first_colors.split(rows)
     return len(rows)
 
 
