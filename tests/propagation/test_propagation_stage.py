@@ -241,6 +241,20 @@ def test_looks_are_read_at_the_pixels_whose_points_lie_in_the_voxel(
         assert stage.propagate() is not None
 
 
+@pytest.mark.parametrize(("share", "expected"), [(0.4, "rendered"), (0.6, "known")])
+def test_a_surface_has_the_colours_of_the_images_where_most_depth_is_known(
+    smaller_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, expected: str
+) -> None:
+    with pipeline_of(smaller_scene, tmp_path, CLICKS) as pipeline:
+        stage, dataset = stage_of(pipeline), pipeline.datamanager.train_dataset
+        monkeypatch.setattr("semantic_ns.propagation.stage.share_of_known", lambda known, cameras: share)
+        found = stage.propagate()
+        assert found is not None
+        images = np.stack([dataset[frame]["image"][..., :3].numpy() for frame in range(len(dataset))])
+        # An untrained field does not show the colours of the images.
+        assert np.array_equal(found.maps.colors, images) == (expected == "known")
+
+
 def test_labels_spread_by_the_clock_where_time_ends_a_run_before_its_steps(smaller_scene: Path, tmp_path: Path) -> None:
     with pipeline_of(smaller_scene, tmp_path, CLICKS) as pipeline:
         pipeline.config.propagation = CONFIG

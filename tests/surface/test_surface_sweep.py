@@ -11,7 +11,7 @@ from nerfstudio.cameras.rays import RayBundle
 
 from semantic_ns.datasets.training_depth import TrainingDepth
 from semantic_ns.geometry.rays import FastRayGenerator
-from semantic_ns.surface.maps import SurfaceMaps, maps_of_known_depth, render_maps
+from semantic_ns.surface.maps import SurfaceMaps, maps_of_known_depth, render_maps, share_of_known
 from semantic_ns.surface.sweep import normals_of, sweep, sweep_stride
 
 SIZES = [(7, 9), (12, 5), (1, 4)]
@@ -140,6 +140,7 @@ def test_of_known_depth_only_the_unknown_pixels_are_rendered_and_colours_are_tho
     everywhere = torch.ones(depths.numel(), dtype=torch.bool)
     values = depths.masked_fill(is_unknown, 0).reshape(-1)
     known = TrainingDepth(values, everywhere, torch.tensor([0, 24 * 32]), torch.tensor([32, 32]))
+    assert share_of_known(known, cameras) == pytest.approx(1 - round(unknown * 24) / 24)
     asked: list[int] = []
 
     def counted(bundle: RayBundle) -> dict[str, torch.Tensor]:
