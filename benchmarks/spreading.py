@@ -1,8 +1,8 @@
 """What each part of the way labels spread brings, in each supervision mode, on the surface of a trained run.
 
-The training images are rendered once. For each mode and seed their labels are made few or wrong, and spread with all
-parts and with each part left out; scored are the classes that the surface then gives to random pixels of all training
-images, against the clean labels, whatever label the pixel itself has. The field that
+The surface of the training images is found once, as a training finds it. For each mode and seed their labels are made
+few or wrong, and spread with all parts and with each part left out; scored are the classes that the surface then gives
+to random pixels of all training images, against the clean labels, whatever label the pixel itself has. The field that
 would learn them has no part in it.
 """
 
@@ -30,7 +30,6 @@ from semantic_ns.labels.taxonomy import VOID
 from semantic_ns.propagation.config import PropagationConfig, SpreadingConfig
 from semantic_ns.propagation.stage import PropagationStage
 from semantic_ns.propagation.targets import PropagatedLabels
-from semantic_ns.surface.maps import render_maps
 
 CONSOLE = Console(soft_wrap=True, highlight=False)
 ALL_PARTS = "all parts"
@@ -97,7 +96,7 @@ def measure(pipeline: Any, clean: list[np.ndarray], options: argparse.Namespace)
     """A row per mode, seed and variant; scores of None: all labels stand as they are, nothing spreads."""
     datamanager = pipeline.datamanager
     dataset, generator = datamanager.train_dataset, datamanager.train_ray_generator
-    maps = render_maps(pipeline.model, generator, dataset.cameras, PropagationConfig().num_rays)
+    maps = PropagationStage(PropagationConfig(fractions=()), pipeline.model, datamanager, 1).maps()
     for seed in options.seeds:
         pixels = ScoredPixels.draw(dataset, clean, options.num_pixels, seed)
         for name in options.modes:

@@ -6,9 +6,8 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 from numpy import ndarray
-from torch import Tensor
 
 from semantic_ns.backbones.room_features import room_features
 from semantic_ns.batch import LABELS
@@ -94,7 +93,7 @@ class PropagationStage:
             if not have_one_size(self._datamanager):
                 announce("propagation", "labels are not propagated, since the training images have several sizes")
                 return None
-            maps = self._maps()
+            maps = self.maps()
         spreading = self._config.spreading
         edges = replace(
             SOFT_EDGES,
@@ -121,17 +120,13 @@ class PropagationStage:
             maps, graph, posterior, self._points.to_unit, self._points.known_depth, sharpness=sharpness
         )
 
-    def _maps(self) -> SurfaceMaps:
-        """The surface that the training images show now."""
+    def maps(self) -> SurfaceMaps:
+        """The surface that the training images show now, by depth images where most of their depth is known."""
         dataset, rays, known = self._datamanager.train_dataset, self._points.ray_generator, self._points.known_depth
         sources = self._model, rays, dataset.cameras, self._config.num_rays
         if known is None or share_of_known(known, dataset.cameras) < _MOSTLY_KNOWN:
             return render_maps(*sources, known)
-
-        def image_of(frame: int) -> Float[Tensor, "height width 3"]:
-            return dataset[frame]["image"][..., :3]
-
-        return maps_of_known_depth(*sources, known, image_of)
+        return maps_of_known_depth(*sources, known, dataset.color_of)
 
     @cached_property
     def _points(self) -> PixelPoints:
