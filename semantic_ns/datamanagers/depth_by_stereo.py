@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -74,8 +75,8 @@ class StereoImages(Images, Protocol):
         ...
 
 
-def read_depth_by_stereo(dataset: StereoImages, is_asked_for: bool = False) -> DepthImages | None:
-    """Planar depth of all images in metres, 0 where stereo does not confirm it; None where there is none.
+def read_depth_by_stereo(dataset: StereoImages, is_asked_for: bool = False) -> "DepthByStereo | None":
+    """Depth of all images by stereo, for training; None where there is none.
 
     The scale of the cameras need not be known: planes stand from .18 to 16 times the typical depth. What is masked or
     transparent has no depth and confirms none. Frames are compared as pinhole cameras see them. Those without a pose
@@ -88,19 +89,18 @@ def read_depth_by_stereo(dataset: StereoImages, is_asked_for: bool = False) -> D
     compared = _compared(dataset, is_asked_for)
     if compared is None:
         return None
-    known = compared.depths.where(compared.is_confirmed, 0.0)
     announce(
         "depth",
-        f"training uses depth by stereo between {compared.said_of(known)}; --pipeline.datamanager.depth scene leaves "
-        "it out",
+        f"training uses depth by stereo between {compared.said_of(compared.is_confirmed)}; "
+        "--pipeline.datamanager.depth scene leaves it out",
     )
-    return compared.as_images(known)
+    return compared
 
 
 def read_fused_depth(
     dataset: StereoImages, use: str, least_share: float = 0.0, is_asked_for: bool = False
 ) -> DepthImages | None:
-    """Planar depth as `read_depth_by_stereo` has it, of more pixels and with fewer errors, see `fused_depth`.
+    """Planar depth of all images in metres, fused, see `DepthByStereo.fused_images`; None where there is none.
 
     Args:
         dataset: the images.
@@ -111,18 +111,18 @@ def read_fused_depth(
     compared = _compared(dataset, is_asked_for)
     if compared is None:
         return None
-    known = fused_depth(compared.depths, compared.cameras, compared.around)
+    known = compared.fused
     if _is_too_little(compared.share_of(known > 0), least_share, is_asked_for):
         hint = "" if is_asked_for else f"; {_ASK}"
-        announce("depth", f"stereo between {compared.said_of(known)} gives too little depth{hint}")
+        announce("depth", f"stereo between {compared.said_of(known > 0)} gives too little depth{hint}")
         return None
-    said = use.format(f"depth by stereo between {compared.said_of(known)}")
+    said = use.format(f"depth by stereo between {compared.said_of(known > 0)}")
     announce("depth", f"{said}; --pipeline.datamanager.depth says where depth comes from")
     return compared.as_images(known)
 
 
 @dataclass(frozen=True, eq=False)
-class _Compared:
+class DepthByStereo:
     """Frames of a data set that were compared, and the depth that came of it.
 
     Attributes:
@@ -153,9 +153,22 @@ class _Compared:
         """Share of some of the pixels that are used."""
         return float(some.sum()) / max(1, int(self.is_used.sum()))
 
-    def said_of(self, known: Float[Tensor, "frames rows columns"]) -> str:
-        """How much of a depth is known, for the log."""
-        share, seconds = self.share_of(known > 0), time.perf_counter() - self.begin
+    @cached_property
+    def fused(self) -> Float[Tensor, "frames rows columns"]:
+        """Planar depth in metres of the planes that is the mean of what frames say, 0 where unknown."""
+        return fused_depth(self.depths, self.cameras, self.around)
+
+    def confirmed_images(self) -> DepthImages:
+        """Planar depth of all images in metres, 0 where other frames do not confirm it."""
+        return self.as_images(self.depths.where(self.is_confirmed, 0.0))
+
+    def fused_images(self) -> DepthImages:
+        """Planar depth of all images in metres, of more pixels and half as far off in the middle, see `fused_depth`."""
+        return self.as_images(self.fused)
+
+    def said_of(self, is_known: Bool[Tensor, "frames rows columns"]) -> str:
+        """How many pixels have a depth, for the log."""
+        share, seconds = self.share_of(is_known), time.perf_counter() - self.begin
         return f"{len(self.numbers)} training images ({share:.0%} of their pixels are known, after {seconds:.1f} s)"
 
     def as_images(self, known: Float[Tensor, "frames rows columns"]) -> DepthImages:
@@ -167,7 +180,7 @@ class _Compared:
         return found
 
 
-def _compared(dataset: StereoImages, is_asked_for: bool) -> _Compared | None:
+def _compared(dataset: StereoImages, is_asked_for: bool) -> DepthByStereo | None:
     """Compare the frames of a data set; None, of which the log says why, where hardly any depth is confirmed.
 
     Where it is asked for, any is enough.
@@ -189,7 +202,7 @@ def _compared(dataset: StereoImages, is_asked_for: bool) -> _Compared | None:
     scale = float(dataset.metadata[keys.METRES_PER_UNIT]) / metres_per_unit
     around = neighbours(cameras, settings)
     found = _searched(images, numbers, cameras, around, settings)
-    compared = _Compared(images, numbers, cameras, around, *found, scale, len(dataset), start)
+    compared = DepthByStereo(images, numbers, cameras, around, *found, scale, len(dataset), start)
     share = compared.share_of(compared.is_confirmed)
     if _is_too_little(share, _LEAST_SHARE, is_asked_for):
         said = f"only {share:.1%} of the pixels have one; {_ASK}" if share else "no pixel has one that others confirm"

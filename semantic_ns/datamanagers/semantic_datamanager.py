@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,7 @@ from semantic_ns.losses import DEPTH_NOISE_M, STEREO_NOISE, DepthNoise
 from semantic_ns.multi_view.stereo import DepthSource
 
 if TYPE_CHECKING:  # compiles kernels, which registration must not
+    from semantic_ns.datamanagers.depth_by_stereo import DepthByStereo
     from semantic_ns.propagation.targets import PropagatedLabels
 
 _BYTES_PER_PIXEL = 4 * 4 + 2
@@ -88,6 +90,7 @@ class SemanticDataManager(LabelledImages, VanillaDataManager[SemanticDataset]):
     """From when on it is set, batches hold `soft_semantics` and `semantic_weights`, see `semantic_ns.batch`."""
 
     _training_depth: TrainingDepth | None = None
+    _stereo: "DepthByStereo | None" = None
     _depth_by_stereo: TrainingDepth | None = None
     _is_depth_read = False
 
@@ -114,11 +117,18 @@ class SemanticDataManager(LabelledImages, VanillaDataManager[SemanticDataset]):
         """How far the rays of training pixels go, where the scene has depth that can be trusted and the model uses it.
 
         It is read when it is first asked for, which evaluation never does, from the training images alone. The log says
-        once whether it is used. Labels spread over it, and it says how large the scene is. Depth by stereo is not here:
-        it only trains rays, and what they render is more exact.
+        once whether it is used. It says how large the scene is. Depth by stereo is not here.
         """
         self._read_depth_once()
         return self._training_depth
+
+    @cached_property
+    def surface_depth(self) -> TrainingDepth | None:
+        """How far the rays of training pixels go, by depth images or else by stereo: labels spread over it."""
+        self._read_depth_once()
+        if self._training_depth is not None or self._stereo is None:
+            return self._training_depth
+        return self._along_rays(self._stereo.fused_images())
 
     @property
     def trains_with_depth(self) -> bool:
@@ -141,8 +151,9 @@ class SemanticDataManager(LabelledImages, VanillaDataManager[SemanticDataset]):
         if source == "stereo" or (source == "scene-or-stereo" and self._training_depth is None):
             from semantic_ns.datamanagers.depth_by_stereo import read_depth_by_stereo
 
-            images_m = read_depth_by_stereo(self.train_dataset, is_asked_for=source == "stereo")
-            self._depth_by_stereo = None if images_m is None else self._along_rays(images_m)
+            self._stereo = read_depth_by_stereo(self.train_dataset, is_asked_for=source == "stereo")
+            if self._stereo is not None:
+                self._depth_by_stereo = self._along_rays(self._stereo.confirmed_images())
 
     def _along_rays(self, images_m: DepthImages) -> TrainingDepth:
         return TrainingDepth.of(images_m, self._ray_lengths, self.train_dataset.metadata[keys.METRES_PER_UNIT])

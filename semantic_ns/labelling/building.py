@@ -70,7 +70,7 @@ class SurfaceBuilder:
             )
         # A run that is loaded to be seen has none.
         data.train_ray_generator = FastRayGenerator(data.train_dataset.cameras.to(run.model.device))
-        pixels = PixelPoints.of(run.pipeline.model, data)
+        pixels = PixelPoints.of(run.pipeline.model, data, data.training_depth)
         cameras = data.train_dataset.cameras
         maps = render_maps(run.pipeline.model, pixels.ray_generator, cameras, num_rays, pixels.known_depth)
         return cls(run, pixels, maps, pixels.of_maps(maps))

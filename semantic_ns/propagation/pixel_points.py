@@ -35,10 +35,9 @@ class PixelPoints:
     known_depth: TrainingDepth | None
 
     @classmethod
-    def of(cls, model: SemanticModelLike, datamanager: TrainingDataLike) -> "PixelPoints":
-        """Those of the training images, by their depth where training trusts it, between the planes of the rays."""
-        depth, bounds = datamanager.training_depth, model.bounds
-        known = None if depth is None else depth.between(bounds.near, bounds.far)
+    def of(cls, model: SemanticModelLike, datamanager: TrainingDataLike, depth: TrainingDepth | None) -> "PixelPoints":
+        """Those of the training images, by a depth of them where it is known, between the planes of the rays."""
+        known = None if depth is None else depth.between(model.bounds.near, model.bounds.far)
         return cls(model, datamanager.train_ray_generator, known)
 
     def to_unit(self, positions: Tensor) -> Tensor:

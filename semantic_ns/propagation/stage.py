@@ -121,7 +121,7 @@ class PropagationStage:
         )
 
     def maps(self) -> SurfaceMaps:
-        """The surface that the training images show now, by depth images where most of their depth is known."""
+        """The surface that the training images show now, by known depth where most of their pixels have one."""
         dataset, rays, known = self._datamanager.train_dataset, self._points.ray_generator, self._points.known_depth
         sources = self._model, rays, dataset.cameras, self._config.num_rays
         if known is None or share_of_known(known, dataset.cameras) < _MOSTLY_KNOWN:
@@ -130,7 +130,7 @@ class PropagationStage:
 
     @cached_property
     def _points(self) -> PixelPoints:
-        return PixelPoints.of(self._model, self._datamanager)
+        return PixelPoints.of(self._model, self._datamanager, self._datamanager.surface_depth)
 
     def _num_suitable(self, num_nodes: int, num_rays: int, votes: Float32[ndarray, "nodes classes"]) -> int:
         """Voxels that are found by enough rays and have enough votes, if those of `votes` do not."""

@@ -19,8 +19,9 @@ from PIL import Image, ImageFilter
 from benchmarks.captures.places import furnished_room
 from semantic_ns.batch import RAY_DISTANCE
 from semantic_ns.datamanagers import depth_by_stereo
-from semantic_ns.datamanagers.depth_by_stereo import read_depth_by_stereo
+from semantic_ns.datamanagers.depth_by_stereo import read_depth_by_stereo, read_fused_depth
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
+from semantic_ns.datasets.training_depth import DepthImages
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.losses import DEPTH_NOISE_M, STEREO_NOISE
@@ -71,6 +72,11 @@ def dataset_of_room(scale: float = 1.0, colors: list[Any] | None = None, count: 
     return Dataset(images_of(poses, seen, scale, **cameras).cameras, seen if colors is None else colors, **others)
 
 
+def confirmed(dataset: Dataset, is_asked_for: bool = False) -> DepthImages | None:
+    found = read_depth_by_stereo(dataset, is_asked_for)
+    return None if found is None else found.confirmed_images()
+
+
 def true_depth() -> np.ndarray:
     content = furnished_room()
     return np.stack([render_content(content, pose, *SIZE, HFOV_DEGREES).depth_m for pose in in_room()])
@@ -78,19 +84,32 @@ def true_depth() -> np.ndarray:
 
 def test_what_is_known_is_near_the_true_depth_at_any_scale_of_the_cameras_and_without_a_draw() -> None:
     before = torch.random.get_rng_state()
-    found = read_depth_by_stereo(dataset_of_room())
+    found = confirmed(dataset_of_room())
     assert found is not None
     known, truth = np.stack(found), true_depth()
     is_known = known > 0
     assert is_known.mean() > 0.1
     assert np.median(np.abs(known / truth - 1)[is_known]) < 0.04
     # Cameras in units of 5 cm, which their data set knows.
-    scaled = read_depth_by_stereo(dataset_of_room(20.0, metres_per_unit=0.05))
+    scaled = confirmed(dataset_of_room(20.0, metres_per_unit=0.05))
     assert scaled is not None
     is_both = is_known & (np.stack(scaled) > 0)
     assert is_both.sum() > 0.95 * is_known.sum()
     assert np.median(np.abs(np.stack(scaled)[is_both] / known[is_both] - 1)) < 1e-3
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_fused_depth_is_that_which_is_read_as_such_and_knows_more_and_nearer_the_truth() -> None:
+    compared = read_depth_by_stereo(dataset_of_room())
+    assert compared is not None
+    single, fused = (np.stack(images) for images in (compared.confirmed_images(), compared.fused_images()))
+    read = read_fused_depth(dataset_of_room(), "{}")
+    assert read is not None
+    np.testing.assert_array_equal(fused, np.stack(read))
+    assert (fused > 0).sum() > (single > 0).sum()
+    is_both, truth = (fused > 0) & (single > 0), true_depth()
+    errors = [np.median(np.abs(depth / truth - 1)[is_both]) for depth in (fused, single)]
+    assert errors[0] < errors[1]
 
 
 @pytest.mark.parametrize("kind", ["masked", "transparent"])
@@ -100,7 +119,7 @@ def test_what_is_not_used_has_no_depth(kind: str) -> None:
     others: dict[str, Any] = {"masks": [is_used] * 8}
     if kind == "transparent":
         others = {"alpha": torch.from_numpy(is_used).float()}
-    found = read_depth_by_stereo(dataset_of_room(count=8, **others))
+    found = confirmed(dataset_of_room(count=8, **others))
     assert found is not None
     assert not np.stack(found)[:, ~is_used].any()
     assert np.stack(found)[:, is_used].any()
@@ -108,7 +127,7 @@ def test_what_is_not_used_has_no_depth(kind: str) -> None:
 
 def test_of_many_frames_some_evenly_spaced_ones_have_depth(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(depth_by_stereo, "_MOST_FRAMES", 12)
-    found = read_depth_by_stereo(dataset_of_room())
+    found = confirmed(dataset_of_room())
     assert found is not None
     compared = set(evenly_spaced(12, 16).tolist())
     assert np.stack(found).any()
@@ -136,7 +155,7 @@ def test_many_frames_are_compared_at_smaller_sizes(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(depth_by_stereo, name, width)
     for most in (16, 15):
         monkeypatch.setattr(depth_by_stereo, "_FEW_FRAMES", most)
-        found = read_depth_by_stereo(dataset_of_room())
+        found = confirmed(dataset_of_room())
         assert found is not None
         assert found[0].shape == SIZE[::-1]
     assert seen == [(56, 64), (52, 60)]
@@ -154,7 +173,7 @@ def test_many_frames_are_compared_at_smaller_sizes(monkeypatch: pytest.MonkeyPat
 def test_without_depth_the_log_says_why(
     others: dict[str, Any], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert read_depth_by_stereo(dataset_of_room(**others)) is None
+    assert confirmed(dataset_of_room(**others)) is None
     assert sentence in " ".join(capsys.readouterr().out.split())
 
 
@@ -166,11 +185,11 @@ def test_depth_of_few_pixels_is_left_out_unless_it_is_asked_for_with_a_warning_t
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(depth_by_stereo, "_LEAST_SHARE", 0.9)
-    assert read_depth_by_stereo(dataset_of_room(count=8)) is None
+    assert confirmed(dataset_of_room(count=8)) is None
     out = said(capsys)
     assert "of the pixels have one" in out
     assert "--pipeline.datamanager.depth stereo takes it nevertheless" in out
-    found = read_depth_by_stereo(dataset_of_room(count=8), is_asked_for=True)
+    found = confirmed(dataset_of_room(count=8), is_asked_for=True)
     assert found is not None
     share = re.search(r"only ([\d.]+)% of the pixels have depth by stereo that other images confirm", said(capsys))
     assert share is not None
@@ -182,7 +201,7 @@ def test_where_no_pixel_is_confirmed_there_is_no_depth_though_it_is_asked_for(
 ) -> None:
     none = torch.zeros(8, SIZE[1], SIZE[0], dtype=torch.bool)
     monkeypatch.setattr(depth_by_stereo, "are_confirmed", lambda *_: none)
-    assert read_depth_by_stereo(dataset_of_room(count=8), is_asked_for=True) is None
+    assert confirmed(dataset_of_room(count=8), is_asked_for=True) is None
     assert "gives no depth: no pixel has one that others confirm" in said(capsys)
 
 
@@ -198,12 +217,12 @@ def test_images_of_several_sizes_and_scenes_without_poses_are_refused(capsys: py
     several.cameras.width[3] = 100
     lost = without_poses(dataset_of_room(), list(range(15)))
     for dataset, sentence in ((several, "several sizes"), (lost, "fewer than two cameras have a pose")):
-        assert read_depth_by_stereo(dataset) is None
+        assert confirmed(dataset) is None
         assert sentence in " ".join(capsys.readouterr().out.split())
 
 
 def test_frames_without_a_pose_have_no_depth_and_the_others_do() -> None:
-    found = read_depth_by_stereo(without_poses(dataset_of_room(), [2, 7]))
+    found = confirmed(without_poses(dataset_of_room(), [2, 7]))
     assert found is not None
     assert [image.any() for image in found] == [number not in (2, 7) for number in range(16)]
 
@@ -224,7 +243,7 @@ def test_images_that_a_lens_bends_have_the_depth_that_their_pixels_show() -> Non
     smooth = [np.asarray(Image.fromarray(view.rgb).filter(ImageFilter.BoxBlur(2))) for view in views]
     bent.colors = [torch.from_numpy(image[rows, columns]).float() / 255 for image in smooth]
     truth = np.stack([view.depth_m[rows, columns] for view in views])
-    found = read_depth_by_stereo(bent)
+    found = confirmed(bent)
     assert found is not None
     is_known = np.stack(found) > 0
     assert is_known.mean() > 0.1
@@ -264,7 +283,7 @@ def batch_of(scene: Path, output: Path, monkeypatch: pytest.MonkeyPatch, depth: 
         return pipeline.datamanager, pipeline.datamanager.next_train(0)[1]
 
 
-def test_rays_learn_from_stereo_and_labels_do_not_spread_over_it(
+def test_rays_learn_from_stereo_and_labels_spread_over_the_mean_of_what_frames_say(
     scenes: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager, batch = batch_of(scenes.without, tmp_path / "a", monkeypatch, "scene-or-stereo")
@@ -276,6 +295,11 @@ def test_rays_learn_from_stereo_and_labels_do_not_spread_over_it(
     assert float((found / truth - 1).abs()[is_known].median()) < 0.05
     assert manager.training_depth is None
     assert not manager.trains_with_depth
+    surface = manager.surface_depth
+    assert int((surface.values > 0).sum()) > int((manager._depth_by_stereo.values > 0).sum())
+    is_found = surface.values > 0
+    assert float((surface.values / true_manager.training_depth.values - 1).abs()[is_found].median()) < 0.05
+    assert true_manager.surface_depth is true_manager.training_depth
     assert manager.depth_noise_m == STEREO_NOISE
     assert true_manager.depth_noise_m == DEPTH_NOISE_M
 
