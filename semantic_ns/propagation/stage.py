@@ -24,7 +24,7 @@ from semantic_ns.propagation.surface_graph import (
     SurfacePoints,
     build_surface_graph,
 )
-from semantic_ns.propagation.targets import SHARPNESS_OF_FEW, PropagatedLabels
+from semantic_ns.propagation.targets import SHARPNESS, PropagatedLabels
 from semantic_ns.surface.maps import SurfaceMaps, maps_of_known_depth, render_maps, share_of_known
 
 _MOSTLY_KNOWN = 0.5
@@ -115,9 +115,8 @@ class PropagationStage:
         posterior = solve_posterior(graph, votes, spreading=spreading, prior=prior)
         if prior is not None and spreading.shares:
             posterior = with_class_shares(posterior, shares_of_classes(votes, prior))
-        sharpness = 1 if self._labelled_share > DENSE_LABELS else SHARPNESS_OF_FEW
         return PropagatedLabels(
-            maps, graph, posterior, self._points.to_unit, self._points.known_depth, sharpness=sharpness
+            maps, graph, posterior, self._points.to_unit, self._points.known_depth, sharpness=SHARPNESS
         )
 
     def maps(self) -> SurfaceMaps:

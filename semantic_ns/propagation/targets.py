@@ -18,9 +18,9 @@ _COLOR_SLOPE = 200.0
 _NORMAL_SLOPE = 4.0
 _SPREAD = 0.8
 """Standard deviation, in voxels, of the weight by distance."""
-SHARPNESS_OF_FEW = 3
-"""Power of the probabilities of the surface where labels are few: they are unsure near outlines that nobody drew. Dense
-labels spread because they are noisy, and how unsure they are then says how far to trust a pixel's own."""
+SHARPNESS = 3
+"""Power of the probabilities of the surface: they are unsure near outlines that nobody drew, and where wrong labels lie,
+which would count beside the surface as soon as this is a little unsure."""
 _TINY = 1e-12
 """Sum of powers below which nothing is known."""
 
