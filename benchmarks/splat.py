@@ -3,8 +3,8 @@
 For each supervision mode of `sns-benchmark labels` the training images of a scene become Gaussians with classes, from
 its depth images, and are scored on the images that were not trained on, against clean labels. Scores: mean PSNR, file
 name and PSNR of the worst image, mean error of expected planar depth over pixels of known depth, pooled `miou_present`
-without void. Seconds are those of the processor for octree and training, of the classes, and of a frame with colour and
-depth, and with all classes; NUMBA_NUM_THREADS says with how many threads.
+without void. Seconds are those of the processor: for the octree, with the labels that spread before it; for training;
+for classes; for a frame with colour and depth, and with all classes. NUMBA_NUM_THREADS says with how many threads.
 """
 
 import argparse
@@ -26,8 +26,6 @@ from semantic_ns.errors import SceneError
 from semantic_ns.evaluation.worst_images import short_names
 from semantic_ns.export.splat import (
     Splat,
-    are_outlined,
-    first_gaussians,
     given_depths,
     score_splat,
     used_labels,
@@ -36,8 +34,10 @@ from semantic_ns.export.splat import (
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.splatting.class_updates import ClassUpdates
 from semantic_ns.splatting.classes import outlines_of
+from semantic_ns.splatting.first_gaussians import first_gaussians
 from semantic_ns.splatting.fit import View, fit
 from semantic_ns.splatting.fit_config import FitConfig
+from semantic_ns.splatting.outlined_labels import are_outlined, outlined_labels
 from semantic_ns.splatting.project import Gaussians
 from semantic_ns.splatting.rasterize import rasterize
 
@@ -74,37 +74,30 @@ class Scene:
         views: the same, with their depth.
         scored: the scored images.
         others: the same, with their depth.
-        begun: trained Gaussians, their colours and seconds of octree and training, by seed, of labels without outlines.
     """
 
     train: SemanticDataset
     views: list[View]
     scored: SemanticDataset
     others: list[View]
-    begun: dict[int, tuple[Gaussians, torch.Tensor, float, float]]
 
     @classmethod
     def of(cls, config: AutoDataParserConfig) -> "Scene":
         """Read both splits of a scene."""
-        return cls(*views_and_labels(config, "train"), *views_and_labels(config, "val"), {})
+        return cls(*views_and_labels(config, "train"), *views_and_labels(config, "val"))
 
     def trained(
         self, labels: Sequence[torch.Tensor], seed: int, steps: int
     ) -> tuple[Gaussians, torch.Tensor, float, float]:
-        """Gaussians for labels; by those that have no outlines none is divided, so that they have the same."""
-        has_outlines = are_outlined(labels)
-        if not has_outlines and seed in self.begun:
-            return self.begun[seed]
-        start = time.process_time()
-        begin = first_gaussians(self.views, labels if has_outlines else None)
+        """Gaussians made along the outlines of labels, their colours, and seconds of octree and training."""
+        start, num_classes = time.process_time(), self.train.taxonomy.num_classes
+        outlined = outlined_labels(self.views, labels, num_classes)
+        begin = first_gaussians(self.views, outlined if are_outlined(outlined) else None)
         octree_s, start = time.process_time() - start, time.process_time()
         cameras = [view.camera for view in self.views]
-        outlines = outlines_of(begin[0], cameras, labels, self.train.taxonomy.num_classes)
+        outlines = outlines_of(begin[0], cameras, outlined, num_classes)
         gaussians, colors = fit(*begin, self.views, FitConfig(steps=steps, seed=seed), outlines=outlines)
-        found = gaussians, colors, octree_s, time.process_time() - start
-        if not has_outlines:
-            self.begun[seed] = found
-        return found
+        return gaussians, colors, octree_s, time.process_time() - start
 
 
 def trial(scene: Scene, mode: str, seed: int, steps: int) -> dict[str, Any]:

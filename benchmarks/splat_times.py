@@ -21,9 +21,10 @@ from benchmarks.splat import views_and_labels
 from semantic_ns.benchmark.runner.modes import find_mode
 from semantic_ns.dataparsers.auto import AutoDataParserConfig
 from semantic_ns.datasets.training_labels import corrupted_labels
-from semantic_ns.export.splat import first_gaussians, used_labels
+from semantic_ns.export.splat import used_labels
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.splatting.class_updates import ClassUpdates
+from semantic_ns.splatting.first_gaussians import first_gaussians
 from semantic_ns.splatting.fit import View
 from semantic_ns.splatting.frame_memory import FrameMemory
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
@@ -79,14 +80,24 @@ def frame_times(
 def label_times(
     gaussians: Gaussians,
     views: Sequence[View],
-    clicks: Sequence[Tensor],
-    clean: Sequence[Tensor],
+    labels_of_scene: tuple[Sequence[Tensor], Sequence[Tensor]],
     num_classes: int,
     count: int,
+    num_voxels: int,
 ) -> list[Milliseconds]:
-    """How long it takes until a label that is new, or gone, has had its effect on all Gaussians."""
+    """How long it takes until a label that is new, or gone, has had its effect on all Gaussians.
+
+    Args:
+        gaussians: the Gaussians.
+        views: the training images.
+        labels_of_scene: those to begin with, and all labels of the scene, of which further ones are.
+        num_classes: C.
+        count: number of changes.
+        num_voxels: number of voxels that is wanted.
+    """
+    clicks, clean = labels_of_scene
     g, labels, added, found = np.random.default_rng(0), list(clicks), [], []
-    updates = ClassUpdates()
+    updates = ClassUpdates(num_voxels)
     updates.update(gaussians, views, labels, num_classes)
     for number in range(count):
         if number % 4 == 3:
@@ -124,6 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--labels", type=int, default=20, help="changes of labels, with the first number of threads (default: 20)"
     )
+    parser.add_argument(
+        "--voxels", type=int, default=60_000, help="voxels over which a changed label spreads (default: 60000)"
+    )
     options = parser.parse_args(arguments)
     if max(options.threads) > numba.config.NUMBA_NUM_THREADS:  # pyright: ignore[reportAttributeAccessIssue, reportPrivateImportUsage]
         parser.error(f"expected NUMBA_NUM_THREADS of {max(options.threads)} at least, found fewer; set it")
@@ -153,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     numba.set_num_threads(options.threads[0])
     torch.set_num_threads(options.threads[0])
     if options.labels > 0:
-        times = label_times(gaussians, views, clicks, clean, classes.shape[1], options.labels)
+        times = label_times(gaussians, views, (clicks, clean), classes.shape[1], options.labels, options.voxels)
         print(row("a label changes", options.threads[0], times))
 
 

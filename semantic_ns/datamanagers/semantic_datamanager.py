@@ -43,6 +43,8 @@ if TYPE_CHECKING:  # compiles kernels, which registration must not
     from semantic_ns.datamanagers.depth_by_stereo import DepthByStereo
     from semantic_ns.propagation.targets import PropagatedLabels
 
+_ENOUGH_STEREO = 0.5
+"""Share of the pixels of compared images from which on labels spread over their depth by stereo."""
 _BYTES_PER_PIXEL = 4 * 4 + 2
 """Of a colour with alpha in single precision and a label."""
 
@@ -124,11 +126,16 @@ class SemanticDataManager(LabelledImages, VanillaDataManager[SemanticDataset]):
 
     @cached_property
     def surface_depth(self) -> TrainingDepth | None:
-        """How far the rays of training pixels go, by depth images or else by stereo: labels spread over it."""
+        """How far the rays of training pixels go, by depth images or else by stereo: labels spread over it.
+
+        Stereo counts where it knows half of the pixels or more. In rooms of which it knows less it is more often wrong
+        there, too, than what is rendered.
+        """
         self._read_depth_once()
-        if self._training_depth is not None or self._stereo is None:
+        stereo, self._stereo = self._stereo, None
+        if stereo is None or stereo.share_of(stereo.fused > 0) < _ENOUGH_STEREO:
             return self._training_depth
-        return self._along_rays(self._stereo.fused_images())
+        return self._along_rays(stereo.fused_images())
 
     @property
     def trains_with_depth(self) -> bool:

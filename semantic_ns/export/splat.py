@@ -1,6 +1,5 @@
 """A trained run as Gaussians with classes: what its depth and images show, and what its labels say."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,47 +23,23 @@ from semantic_ns.labels.label_files import class_table
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.splatting.class_updates import ClassUpdates
 from semantic_ns.splatting.classes import are_classless, labels_of, outlines_of
+from semantic_ns.splatting.first_gaussians import first_gaussians
 from semantic_ns.splatting.fit import View, fit
 from semantic_ns.splatting.fit_config import FitConfig
 from semantic_ns.splatting.frame_memory import FrameMemory
 from semantic_ns.splatting.memory import memory_errors_as_scene_error
-from semantic_ns.splatting.octree import OctreeConfig, gaussians_of_points, quaternions
+from semantic_ns.splatting.octree import quaternions
+from semantic_ns.splatting.outlined_labels import are_outlined, outlined_labels
 from semantic_ns.splatting.ply import write_splat
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.rasterize import draw, fill_light
 
-_OUTLINED = 0.9
-"""Share of equal neighbours from which on labels have outlines; a tenth of the pixels wrong leaves .81 of them."""
 _OPAQUE = 0.5
 """Opacity of an image from which on a pixel shows a surface."""
-_MAX_POINTS = 8_000_000
-"""Largest number of pixels that become points: they take some 500 bytes each while the octree is made."""
 MOST_OF_RENDERED_DEPTH = 800_000
 """Gaussians at the surface that a run renders, whose noise would divide nearly all leaves of the octree. In room_0 1.9
 million of them took five times as long to train as .75 million and were no better."""
 SPLAT_FILE, CLASS_COLORS_FILE = "splat.ply", "splat_classes.ply"
-
-
-@dataclass(frozen=True)
-class Leaves:
-    """Leaves of the octree of pixels.
-
-    Attributes:
-        finest: side of the finest ones over the median side that a used pixel has at its depth.
-        coarsest: side of the coarsest ones over that of the finest.
-        thickness: see `OctreeConfig`.
-        every: of so many rows and columns one is used, whose pixels stand for squares.
-    """
-
-    finest: float = 0.8
-    coarsest: float = 8.0
-    thickness: float = OctreeConfig.thickness
-    every: int = 1
-
-
-OF_STEREO = Leaves(3.2, 4.0, 0.3, every=2)
-"""Of depth by stereo, whose errors are those of a surface many pixels thick: few Gaussians, for training to split.
-A quarter of the pixels make the same Gaussians."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,69 +160,6 @@ def rendered_depths(model: Any, dataset: Any) -> list[Tensor]:
     return found
 
 
-def are_outlined(labels: Sequence[Int[Tensor, "_height _width"]]) -> bool:
-    """Whether labels have outlines rather than noise: at least nine in ten labelled neighbours in a row agree.
-
-    Labels none of which are neighbours have no outlines.
-    """
-    num_pairs = num_equal = 0
-    for image in labels:
-        left, right = image[:, :-1], image[:, 1:]
-        is_pair = (left >= 0) & (right >= 0)
-        num_pairs, num_equal = num_pairs + int(is_pair.sum()), num_equal + int((is_pair & (left == right)).sum())
-    return num_pairs > 0 and num_equal >= _OUTLINED * num_pairs
-
-
-def first_gaussians(
-    views: Sequence[View],
-    labels: Sequence[Int[Tensor, "_height _width"]] | None = None,
-    most: int | None = None,
-    leaves: Leaves = Leaves(),
-) -> tuple[Gaussians, Float[Tensor, "gaussians 3"]]:
-    """Gaussians at the surface that the depth of the views shows, before any training.
-
-    Args:
-        views: images with depth.
-        labels: classes of their pixels, 0..C-1, void -1, by whose outlines Gaussians are divided; None divides none.
-        most: number of Gaussians beyond which leaves are twice as large, again and again; None for any number.
-        leaves: how large leaves are at first.
-
-    Raises:
-        SceneError: if no depth is known.
-    """
-    num_pixels = sum(view.camera.height * view.camera.width for view in views)
-    every = max(leaves.every, math.ceil(math.sqrt(num_pixels / _MAX_POINTS)))
-    points, colors, sides, classes = [], [], [], []
-    for number, view in enumerate(views):
-        assert view.depth is not None
-        fx, fy, cx, cy = view.camera.lens
-        row, column = torch.meshgrid(torch.arange(view.camera.height), torch.arange(view.camera.width), indexing="ij")
-        is_known = view.depth > 0 if view.mask is None else (view.depth > 0) & view.mask
-        if every > 1:  # each pixel that is left stands for a square of them
-            is_known = is_known & (row % every == every // 2) & (column % every == every // 2)
-        z = view.depth[is_known]
-        x, y = (column[is_known] + 0.5 - cx) / fx * z, (row[is_known] + 0.5 - cy) / fy * z
-        rotation, translation = view.camera.w2c[:, :3], view.camera.w2c[:, 3]
-        points.append((torch.stack([x, y, z], dim=-1) - translation) @ rotation)
-        colors.append(view.color_where(is_known))
-        sides.append(every * z / torch.sqrt(fx * fy))
-        classes.append(torch.full_like(z, -1).int() if labels is None else labels[number][is_known].int())
-    side = torch.cat(sides)
-    if len(side) == 0:
-        raise SceneError(
-            "Expected depth of some pixels of the training images, found none; check the depth images with sns-doctor, "
-            "or give --depth rendered."
-        )
-    finest = leaves.finest * float(side.median())
-    parts = torch.cat(points).numpy(), torch.cat(colors).numpy(), side.numpy()
-    while True:
-        config = OctreeConfig(finest, leaves.coarsest * finest, thickness=leaves.thickness)
-        found = gaussians_of_points(*parts, config, torch.cat(classes).numpy())
-        if most is None or len(found[0]) <= max(most, 1):
-            return found
-        finest *= 2
-
-
 @memory_errors_as_scene_error("the Gaussians")
 def make_splat(
     views: Sequence[View],
@@ -276,8 +188,9 @@ def make_splat(
             "Expected labels in some training image, found none with a class; label the scene, or choose a run of a "
             "labelled one."
         )
-    begin = first_gaussians(views, labels if are_outlined(labels) else None, most)
-    outlines = outlines_of(begin[0], [view.camera for view in views], labels, num_classes) if config.steps else None
+    outlined = outlined_labels(views, labels, num_classes, most=most)
+    begin = first_gaussians(views, outlined if are_outlined(outlined) else None, most)
+    outlines = outlines_of(begin[0], [view.camera for view in views], outlined, num_classes) if config.steps else None
     gaussians, colors = fit(*begin, views, config, after_step, outlines)
     return Splat(gaussians, colors, ClassUpdates().update(gaussians, views, labels, num_classes))
 

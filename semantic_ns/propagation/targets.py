@@ -19,8 +19,8 @@ _NORMAL_SLOPE = 4.0
 _SPREAD = 0.8
 """Standard deviation, in voxels, of the weight by distance."""
 SHARPNESS = 3
-"""Power of the probabilities of the surface: they are unsure near outlines that nobody drew, and where wrong labels lie,
-which would count beside the surface as soon as this is a little unsure."""
+"""Power of the probabilities of the surface. They are unsure near outlines that nobody drew, and where they are, wrong
+labels count beside them."""
 _TINY = 1e-12
 """Sum of powers below which nothing is known."""
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from semantic_ns.propagation.posterior import DENSE_LABELS
-from semantic_ns.splatting.classes import GaussianSurface, are_dense_and_clean, shares_of
+from semantic_ns.splatting.classes import NUM_NODES, GaussianSurface, are_dense_and_clean, shares_of
 from semantic_ns.splatting.fit import View
 from semantic_ns.splatting.likelihood import most_likely_classes
 from semantic_ns.splatting.project import Gaussians
@@ -28,6 +28,7 @@ class _Scene:
         views: the training images.
         counter: counts votes.
         is_antialiased: whether the Gaussians were trained in gsplat's antialiased mode.
+        num_nodes: number of its finest voxels that is wanted.
         coarse: the voxels of noisy labels, where they were asked for, and how many were wanted.
     """
 
@@ -37,6 +38,7 @@ class _Scene:
     views: Sequence[View]
     counter: VoteCounter
     is_antialiased: bool
+    num_nodes: int
     coarse: tuple[int, GaussianSurface] | None = field(default=None)
 
     @cached_property
@@ -47,7 +49,7 @@ class _Scene:
     @cached_property
     def surface(self) -> GaussianSurface:
         """Its finest voxels."""
-        surface = GaussianSurface(self.seen)
+        surface = GaussianSurface(self.seen, self.num_nodes)
         surface.prepare()
         return surface
 
@@ -88,9 +90,13 @@ class ClassUpdates:
     :class:`PosteriorUpdates`: it agrees with the one that is computed anew as far as that is exact, and as far as the
     classifier of what looks alike does, which is fitted anew only where more than a hundredth of the voxels with labels
     have others. Votes that are not spread are to the bit those of before.
+
+    Args:
+        num_nodes: number of voxels that is wanted, see `GaussianSurface`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, num_nodes: int = NUM_NODES) -> None:
+        self._num_nodes = num_nodes
         self._scene: _Scene | None = None
 
     def update(
@@ -134,5 +140,5 @@ class ClassUpdates:
             copies = [tensor.detach().clone() for tensor in tensors]
             own = Gaussians(*copies[: len(parts)])
             counter = VoteCounter(own, cameras, num_classes, is_antialiased)
-            self._scene = _Scene(own, copies, others, views, counter, is_antialiased)
+            self._scene = _Scene(own, copies, others, views, counter, is_antialiased, self._num_nodes)
         return self._scene

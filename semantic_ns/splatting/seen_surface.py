@@ -19,7 +19,7 @@ from semantic_ns.splatting.frame_memory import FrameMemory
 from semantic_ns.splatting.project import Gaussians, PinholeCamera, project
 from semantic_ns.surface.sweep import normals_of, sweep_stride, swept_pixels
 
-_MOST_POINTS = 1_200_000
+_MOST_POINTS = 2_400_000
 """Pixels over all images from which voxels are made, about; of more, every n-th one along rows and columns is."""
 MOST_KEPT = 256 * 2**20
 """Bytes of what pixels show that are kept, and of their voxels: those of some 400 images of 320x240."""

@@ -22,12 +22,13 @@ from semantic_ns.cli.export_labels import ExportLabels
 from semantic_ns.cli.to_splat import ToSplat
 from semantic_ns.commands import refuse_impossible
 from semantic_ns.errors import SceneError
-from semantic_ns.export.splat import Splat, first_gaussians, pinhole_camera, write_splat_files
+from semantic_ns.export.splat import Splat, pinhole_camera, write_splat_files
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.methods.semantic_splatfacto import start
 from semantic_ns.methods.semantic_splatfacto.method import semantic_splatfacto
 from semantic_ns.runs import load_run
 from semantic_ns.splatting.classes import labels_of, shares_of
+from semantic_ns.splatting.first_gaussians import first_gaussians
 from semantic_ns.splatting.fit import view_loss
 from semantic_ns.splatting.likelihood import most_likely_classes
 from semantic_ns.splatting.ply import read_splat

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.methods.semantic_splatfacto.method import semantic_splatfacto
 from semantic_ns.methods.semantic_splatfacto.painted_classes import SUMMED_PAINT
 from semantic_ns.methods.semantic_splatfacto.splitting import split_gaussians
@@ -99,3 +100,27 @@ def test_halves_of_a_gaussian_have_the_paint_of_the_whole(nerfstudio_scene: Path
     is_split = (model.means[: len(before)] != means).any(dim=1)
     assert torch.equal(model.painted.of_gaussians[len(before) :], before[is_split])
     assert "outline_loss" in trainer.pipeline.get_train_loss_dict(1)[1]
+
+
+@pytest.mark.parametrize("spreads", [True, False])
+def test_clicks_that_spread_have_outlines_and_those_that_do_not_have_none(
+    nerfstudio_scene: Path, tmp_path: Path, spreads: bool
+) -> None:
+    config = configured(semantic_splatfacto, nerfstudio_scene, tmp_path, 2)
+    config.pipeline.datamanager.corruption = CorruptionConfig(propagation=0.0, seed=1)
+    config.pipeline.propagation.enabled = spreads
+    config.save_config()
+    trainer = config.setup(local_rank=0, world_size=1)
+    trainer.setup()
+    assert ("outline_loss" in trainer.pipeline.get_train_loss_dict(0)[1]) == spreads
+    found = trainer.pipeline.datamanager.training_views.outlined_labels
+    known = float(torch.cat([(image >= 0).flatten() for image in found]).float().mean())
+    assert known > 0.5 if spreads else known < 0.1
+    if spreads:  # a run that goes on has the same
+        trainer.train()
+        config = copy.deepcopy(trainer._resume_config())
+        config.max_num_iterations = 4
+        again: Any = config.setup(local_rank=0, world_size=1)
+        again.setup()
+        later = again.pipeline.datamanager.training_views.outlined_labels
+        assert all(torch.equal(own, other) for own, other in zip(found, later, strict=True))

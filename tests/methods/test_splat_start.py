@@ -16,11 +16,12 @@ from torch import Tensor
 
 from semantic_ns.dataparsers.nerfstudio_semantic import NerfstudioSemanticDataParserConfig
 from semantic_ns.errors import SceneError
-from semantic_ns.export.splat import first_gaussians, in_world
+from semantic_ns.export.splat import in_world
 from semantic_ns.geometry.world import world_from_scene
 from semantic_ns.methods.semantic_splatfacto.datamanager import SplatDataManagerConfig, TrainingViews
 from semantic_ns.methods.semantic_splatfacto.likeness import fitting_scale, likeness
 from semantic_ns.methods.semantic_splatfacto.start import GivenFile, of_file, parameters_of
+from semantic_ns.splatting.first_gaussians import first_gaussians
 from semantic_ns.splatting.ply import write_splat
 from semantic_ns.splatting.project import Gaussians
 from semantic_ns.splatting.rasterize import rasterize

@@ -83,9 +83,7 @@ def test_labels_that_are_many_and_clean_stand_as_they_are(
         assert (pipeline.datamanager.propagated == "kept") == stand  # the later turns are dropped with the first
 
 
-def test_few_labels_spread_however_clean(
-    smaller_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_few_labels_spread_however_clean(smaller_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("semantic_ns.propagation.stage.noise_rate", lambda votes: 0.01)
     with pipeline_of(smaller_scene, tmp_path, CLICKS) as pipeline:
         found = stage_of(pipeline).propagate()

@@ -10,8 +10,6 @@ from torch import Tensor
 from semantic_ns.errors import SceneError
 from semantic_ns.export.splat import (
     Splat,
-    are_outlined,
-    first_gaussians,
     in_world,
     make_splat,
     score_splat,
@@ -21,9 +19,11 @@ from semantic_ns.geometry.views import ViewCameras
 from semantic_ns.splatting import fit_numba
 from semantic_ns.splatting.class_updates import ClassUpdates
 from semantic_ns.splatting.classes import are_dense_and_clean, without_traces
+from semantic_ns.splatting.first_gaussians import first_gaussians
 from semantic_ns.splatting.fit import View, fit
 from semantic_ns.splatting.fit_config import FitConfig
 from semantic_ns.splatting.likelihood import most_likely_classes
+from semantic_ns.splatting.outlined_labels import are_outlined
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.rasterize import fill_light, rasterize
 from semantic_ns.splatting.votes import gaussian_votes

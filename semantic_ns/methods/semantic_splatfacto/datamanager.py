@@ -28,6 +28,7 @@ from semantic_ns.io.console import announce
 from semantic_ns.multi_view.stereo import DepthSource
 
 if TYPE_CHECKING:  # compiles kernels, which registration must not
+    from semantic_ns.splatting.first_gaussians import Leaves
     from semantic_ns.splatting.fit import View
 
 VIEW = "view"
@@ -55,13 +56,14 @@ class TrainingViews:
 
     Attributes:
         label_version: counts how often the labels have changed.
+        spreads_labels: whether few or noisy labels spread over the surface.
     """
 
     def __init__(
         self, dataset: SemanticDataset, labels: TrainingLabels, outputs: DataparserOutputs, source: DepthSource
     ) -> None:
         self.dataset, self.training_labels, self.outputs = dataset, labels, outputs
-        self.label_version = 0
+        self.label_version, self.spreads_labels = 0, True
         self._source: DepthSource = source
         self._depth_use = "the surface is where {} say"
         self._may_be_stereo = False
@@ -139,6 +141,26 @@ class TrainingViews:
         return [replace(view, depth=None) for view in self.views] if self.are_by_stereo else self.views
 
     @property
+    def leaves(self) -> "Leaves":
+        """How large the leaves of the octree are at which Gaussians begin."""
+        from semantic_ns.splatting.first_gaussians import OF_IMAGES, OF_STEREO
+
+        return OF_STEREO if self.are_by_stereo else OF_IMAGES
+
+    @cached_property
+    def outlined_labels(self) -> Sequence[Tensor]:
+        """Labels along whose outlines Gaussians are made, see `splatting.outlined_labels`, by those of now.
+
+        Without depth, and where labels are not to spread, they are these themselves.
+        """
+        from semantic_ns.splatting.outlined_labels import outlined_labels
+
+        labels = self.labels
+        if not self.spreads_labels or self.depths is None:
+            return labels
+        return outlined_labels(self.views, labels, self.dataset.taxonomy.num_classes, leaves=self.leaves)
+
+    @property
     def has_sparse_points(self) -> bool:
         """Whether the scene has sparse points, which need not be of use."""
         known = self.outputs.metadata
@@ -190,6 +212,8 @@ class SplatDataManagerConfig(LabelOptions, FullImageDatamanagerConfig):
     """The former option: False is the same as the depth none."""
     seed: int = 42
     """Draws the order of the images."""
+    spreads_labels: tyro.conf.Suppress[bool] = True
+    """Whether few or noisy labels spread over the surface; not an option, but for the pipeline to say."""
 
     @property
     def depth_source(self) -> DepthSource:
@@ -219,6 +243,7 @@ class SplatDataManager(LabelledImages, FullImageDatamanager[SemanticDataset]):
         self.training_views = TrainingViews(
             self.train_dataset, self.training_labels, self.train_dataparser_outputs, config.depth_source
         )
+        self.training_views.spreads_labels = config.spreads_labels
         if test_mode == "val":
             self.train_dataset.metadata[TRAINING_VIEWS] = self.training_views
 

@@ -173,7 +173,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
 
     @torch.no_grad()
     def paint_classes(self) -> None:
-        """Let Gaussians follow from now on, where labels are dense and clean, the outlines of classes on a CPU."""
+        """Let Gaussians follow from now on the outlines of classes on a CPU, see `TrainingViews.outlined_labels`."""
         config, views = self.config, self._training_views
         paints = config.train_gaussians and config.outline_loss_weight > 0
         if paints and views is not None and views.label_version == 0:

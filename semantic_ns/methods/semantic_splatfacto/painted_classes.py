@@ -29,11 +29,11 @@ class PaintedClasses(nn.Module):
         self.register_buffer("of_classes", torch.zeros(0, 3))
 
     def begin(self, gaussians: "Gaussians", views: TrainingViews, num_classes: int, is_antialiased: bool) -> None:
-        """Paint the Gaussians to begin with, where labels are dense and clean."""
+        """Paint the Gaussians to begin with, where labels are dense and clean, or depth lets others spread."""
         from semantic_ns.splatting.classes import outlines_of
 
         cameras = [view.camera for view in views.views]
-        outlines = outlines_of(gaussians, cameras, views.labels, num_classes, is_antialiased)
+        outlines = outlines_of(gaussians, cameras, views.outlined_labels, num_classes, is_antialiased)
         if outlines is not None:
             self.of_gaussians, self.of_classes = outlines.of_gaussians, outlines.of_classes
 
@@ -57,7 +57,7 @@ class PaintedClasses(nn.Module):
         from semantic_ns.splatting.outlines import outline_loss
 
         if self._labels is None:
-            self._labels = [labels.short() for labels in views.labels]
+            self._labels = [labels.short() for labels in views.outlined_labels]
         labels = self._labels[batch["image_idx"]]
         return outline_loss(outputs[SUMMED_PAINT], outputs["accumulation"][..., 0], labels, self.of_classes)
 

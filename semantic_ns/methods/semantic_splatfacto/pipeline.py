@@ -59,8 +59,10 @@ class SplatPipeline(SemanticPipeline):
     """What the classes were computed of last, see `_present`; None before."""
 
     @memory_errors_as_scene_error("the images and the Gaussians")
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(self, config: SplatPipelineConfig, *arguments: Any, **options: Any) -> None:
+        # Before Gaussians are made along the outlines of labels that spread.
+        cast(Any, config.datamanager).spreads_labels = config.propagation.enabled
+        super().__init__(config, *arguments, **options)
 
     @memory_errors_as_scene_error("the Gaussians of the checkpoint")
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:

@@ -15,12 +15,14 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
-from semantic_ns.export.splat import OF_STEREO, SPLAT_FILE, Leaves, are_outlined, first_gaussians, in_world
+from semantic_ns.export.splat import SPLAT_FILE, in_world
 from semantic_ns.geometry.world import scene_from_world
 from semantic_ns.io.console import announce
 from semantic_ns.methods.semantic_splatfacto.datamanager import TrainingViews
 from semantic_ns.methods.semantic_splatfacto.likeness import Likeness, fitting_scale, likeness
+from semantic_ns.splatting.first_gaussians import first_gaussians
 from semantic_ns.splatting.memory import memory_errors_as_scene_error
+from semantic_ns.splatting.outlined_labels import are_outlined
 from semantic_ns.splatting.ply import read_splat
 from semantic_ns.splatting.project import Gaussians
 
@@ -64,8 +66,8 @@ def first_of(views: TrainingViews, given: GivenFile | None, uses_points: bool) -
     if given is not None:
         return of_file(given, views)
     if views.depths is not None:
-        labels, leaves = views.labels, OF_STEREO if views.are_by_stereo else Leaves()
-        return first_gaussians(views.views, labels if are_outlined(labels) else None, leaves=leaves)
+        labels = views.outlined_labels
+        return first_gaussians(views.views, labels if are_outlined(labels) else None, leaves=views.leaves)
     points = views.sparse_points() if uses_points else None
     if points is not None:
         found = of_points(*points)
