@@ -106,7 +106,7 @@ def test_halves_of_a_gaussian_have_the_paint_of_the_whole(nerfstudio_scene: Path
 def test_clicks_that_spread_have_outlines_and_those_that_do_not_have_none(
     nerfstudio_scene: Path, tmp_path: Path, spreads: bool
 ) -> None:
-    config = configured(semantic_splatfacto, nerfstudio_scene, tmp_path, 2)
+    config: Any = configured(semantic_splatfacto, nerfstudio_scene, tmp_path, 2)
     config.pipeline.datamanager.corruption = CorruptionConfig(propagation=0.0, seed=1)
     config.pipeline.propagation.enabled = spreads
     config.save_config()
