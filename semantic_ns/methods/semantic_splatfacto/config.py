@@ -44,8 +44,8 @@ class SemanticSplatfactoModelConfig(SplatfactoModelConfig):
     200 000 of them. By default 7 times where they begin at sparse points or depth by stereo, and never where they begin
     at depth images or in a file, where it gains nothing."""
     outline_loss_weight: float = OUTLINE_WEIGHT
-    """Weight of the error of what classes look like beside the colour loss, on a CPU, where labels are dense and clean:
-    it lets Gaussians end where classes do. 0 leaves labels out of the training."""
+    """Weight of the error of what classes look like beside the colour loss, on a CPU, where labels are dense and clean
+    or depth lets them spread: Gaussians end where classes do. 0 leaves labels out of the training."""
     fill_holes: bool = True
     """Let pixels that no Gaussian covers show what lies around them, but not where the viewer crops, and not in scenes
     of images with transparency. False shows the background."""
