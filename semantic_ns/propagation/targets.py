@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64, Integer
+from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.datasets.training_depth import TrainingDepth
 from semantic_ns.propagation import targets_numba as kernels
 from semantic_ns.propagation.posterior import LabelPosterior
-from semantic_ns.propagation.surface_graph import SurfaceGraph
+from semantic_ns.propagation.surface_graph import SurfaceGraph, SurfacePoints
 from semantic_ns.surface.maps import SurfaceMaps
 
 _COLOR_SLOPE = 200.0
@@ -59,23 +60,38 @@ class PropagatedLabels:
             colors: colours of the pixels, RGB in 0..1.
             labels: classes of the pixels, -1 for void.
         """
-        (origins, directions), voxels = rays, self.graph.voxels
+        origins, directions = rays
         own = colors.contiguous().numpy()
         depths, normals = self.maps.at(pixels.contiguous().numpy(), own)
         along = torch.from_numpy(depths)
         if self.known is not None:
             along = self.known.where_known(pixels, along)
         points = self.unit_positions(origins + directions * along[:, None]).contiguous().numpy()
-        result = np.empty((len(points), self.posterior.probabilities.shape[1]), np.float32)
-        nearness = np.float32(0.5 * (self.graph.resolution / _SPREAD) ** 2)
-        kernels.interpolate(
-            voxels.grid.keys_of(points), np.empty((len(points), 27), np.int32), points, own,
-            np.ascontiguousarray(normals), voxels.keys, self.graph.neighbours, self.graph.centres,
-            self.graph.colors, self.graph.normals, self.posterior.probabilities,
-            nearness, np.float32(_COLOR_SLOPE), np.float32(_NORMAL_SLOPE), result,
-        )  # fmt: skip
+        result = interpolated(self.graph, self.posterior.probabilities, SurfacePoints(points, own, normals))
         prior = sharpened(torch.from_numpy(result), self.sharpness)
         return with_own_labels(prior, labels, self.posterior.noise_rate)
+
+
+def interpolated(
+    graph: SurfaceGraph, probabilities: Float32[ndarray, "_nodes classes"], points: SurfacePoints
+) -> Float32[ndarray, "_points classes"]:
+    """Means of what the voxels around each point have, by their distance, colour and normal; zero where there is none.
+
+    Args:
+        graph: The voxels.
+        probabilities: Classes of the voxels.
+        points: Points in the unit cube of the graph; one outside of it has no voxel.
+    """
+    positions, voxels = np.ascontiguousarray(points.positions), graph.voxels
+    result = np.empty((len(positions), probabilities.shape[1]), np.float32)
+    nearness = np.float32(0.5 * (graph.resolution / _SPREAD) ** 2)
+    kernels.interpolate(
+        voxels.grid.keys_of(positions), np.empty((len(positions), 27), np.int32), positions,
+        np.ascontiguousarray(points.colors), np.ascontiguousarray(points.normals), voxels.keys, graph.neighbours,
+        graph.centres, graph.colors, graph.normals, probabilities, nearness, np.float32(_COLOR_SLOPE),
+        np.float32(_NORMAL_SLOPE), result,
+    )  # fmt: skip
+    return result
 
 
 def sharpened(distributions: Float32[Tensor, "rays classes"], power: int) -> Float32[Tensor, "rays classes"]:

@@ -17,6 +17,7 @@ from semantic_ns.propagation.clusters import find_clusters
 from semantic_ns.propagation.posterior import DENSE_LABELS, count_votes, noise_rate, share_of_voxels
 from semantic_ns.propagation.posterior_updates import PosteriorUpdates
 from semantic_ns.propagation.surface_graph import build_surface_graph
+from semantic_ns.propagation.targets import interpolated
 from semantic_ns.splatting.outlines import Outlines, class_paints, painted
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.seen_surface import MOST_KEPT, SeenSurface
@@ -146,16 +147,18 @@ class GaussianSurface:
     def labels_of_pixels(
         self, probabilities: Float32[ndarray, "voxels classes"]
     ) -> list[Int32[Tensor, "_height _width"]]:
-        """The likeliest class of the voxel that each pixel of the training images shows, -1 where none is known.
+        """The likeliest class of the voxels that lie around what each pixel of the images shows, and look like it.
 
         Args:
             probabilities: what `posterior` gives.
+
+        Returns:
+            -1 where none is known.
         """
-        likeliest = np.where(probabilities.sum(axis=1) > 0, probabilities.argmax(axis=1), -1).astype(np.int32)
         found = []
         for frame, view in enumerate(self.seen.views):
-            voxels = self._voxels_of(frame)
-            labels = np.where(voxels >= 0, likeliest[voxels], -1).astype(np.int32)
+            classes = interpolated(self.graph, probabilities, self.seen.points_of(frame))
+            labels = np.where(classes.sum(axis=1) > 0, classes.argmax(axis=1), -1).astype(np.int32)
             found.append(torch.from_numpy(labels.reshape(view.camera.height, view.camera.width)))
         return found
 

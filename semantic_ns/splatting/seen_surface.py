@@ -115,6 +115,13 @@ class SeenSurface:
                 part.append(values[is_inside].numpy())
         return SurfacePoints(*(np.concatenate(part) for part in parts))
 
+    def points_of(self, frame: int) -> SurfacePoints:
+        """What all pixels of an image show, row by row; outside the cube where they show nothing."""
+        view = self.views[frame]
+        places = self.in_unit_cube(frame, *_pixels_of(frame, view.camera, 1))
+        parts = places, view.color, normals_of(places)
+        return SurfacePoints(*(part.reshape(-1, 3).contiguous().numpy() for part in parts))
+
     def voxels_of(self, frame: int, graph: SurfaceGraph) -> Int32[ndarray, "_pixels"]:
         """The voxel that each pixel of an image shows, row by row, -1 for none."""
         rows, columns = _pixels_of(frame, self.views[frame].camera, 1)
