@@ -170,14 +170,13 @@ class SemanticDataManager(LabelledImages, VanillaDataManager[SemanticDataset]):
         if trusted is None:
             return None
         images_m, reason = trusted
-        depth = self._along_rays(images_m)
-        share = float((depth.values > 0).float().mean())
+        share = sum(int((image > 0).sum()) for image in images_m) / sum(image.size for image in images_m)
         announce(
             "depth",
             f"training uses the depth images ({share:.0%} of the pixels are known; {reason}); "
             "--pipeline.model.depth-loss-weight 0 leaves them out",
         )
-        return depth
+        return self._along_rays(images_m)
 
     def _ray_lengths(self, index: int) -> Float[Tensor, "height width"]:
         """Distance along each ray of a training image per planar depth."""

@@ -158,6 +158,25 @@ def test_half_of_the_depth_missing_leaves_those_pixels_unknown(scene: Path, tmp_
         assert float((batch[RAY_DISTANCE][~is_left] > 0).float().mean()) > 0.5  # not those close behind outlines
 
 
+def test_the_log_counts_the_pixels_of_images_without_any_depth_as_unknown(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = tmp_path / "some"
+    shutil.copytree(scene, some)
+    with pipeline_of(scene, tmp_path / "names", ALL) as pipeline:
+        names = [path.name for path in depth_files(pipeline, "train")]
+    for path in some.rglob("depth_*.png"):
+        if path.name in names[::2]:
+            rewrite(path, np.zeros_like)
+    capsys.readouterr()
+    with pipeline_of(some, tmp_path, ALL) as pipeline:
+        depth = [pipeline.datamanager.train_dataset.depth_of(n) for n in range(len(names))]
+        pipeline.datamanager.next_train(0)
+    known = round(100 * float(np.mean([(np.nan_to_num(image) > 0).mean() for image in depth])))
+    assert 30 < known < 60
+    assert f"({known}% of the pixels are known" in " ".join(capsys.readouterr().out.split())
+
+
 def test_depth_of_another_resolution_is_that_of_the_nearest_pixel(scene: Path, tmp_path: Path) -> None:
     small = tmp_path / "small"
     shutil.copytree(scene, small)
