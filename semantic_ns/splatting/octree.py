@@ -9,9 +9,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from semantic_ns.errors import SceneError
+from semantic_ns.splatting import octree_numba as kernels
 from semantic_ns.splatting.project import Gaussians
-
-_FINEST_LEVEL = 20
 
 
 @dataclass(frozen=True)
@@ -58,12 +57,13 @@ def gaussians_of_points(
     Raises:
         SceneError: there are no finite points.
     """
-    is_finite = np.isfinite(points).all(axis=1)
-    points, colors, sides = points[is_finite], colors[is_finite], sides[is_finite]
-    classes = np.full(len(points), -1, np.int32) if classes is None else classes[is_finite]
+    own = np.full(len(points), -1, np.int32) if classes is None else classes
+    if not np.isfinite(points).all():
+        is_finite = np.isfinite(points).all(axis=1)
+        points, colors, sides, own = (each[is_finite] for each in (points, colors, sides, own))
     if len(points) == 0:
         raise SceneError("Expected points of surfaces to begin with, found none; give depth images or sparse points.")
-    sums = _leaves(points, colors, sides, classes, config)
+    sums = _leaves(points, colors, sides, own, config)
     count = sums[:, :1]
     means, color = sums[:, 1:4] / count, sums[:, 10:13] / count
     widths, axes = np.linalg.eigh(_covariances(sums))
@@ -82,7 +82,7 @@ def gaussians_of_points(
 
 
 def _origin(points: ndarray) -> ndarray:
-    return points.min(axis=0).astype(np.float64)
+    return np.array([points[:, axis].min() for axis in range(3)], np.float64)
 
 
 @dataclass(frozen=True)
@@ -115,29 +115,25 @@ def _leaves(
     """Sums over the points of each leaf, see `_Cells`."""
     origin = _origin(points)
     levels = max(0, round(np.log2(max(config.coarsest / config.finest, 1.0))))
-    places = np.floor((points - origin) / config.finest)
-    if float(places.max()) >= 1 << _FINEST_LEVEL:
+    extent = max(float(points[:, axis].max() - origin[axis]) for axis in range(3))
+    if extent / config.finest >= 1 << kernels.BITS:
         raise SceneError(
-            f"Expected points within {config.finest * 2**_FINEST_LEVEL:g} units, found them over "
-            f"{float(np.ptp(points, axis=0).max()):g}; leave out stray points, or let the finest leaves be larger."
+            f"Expected points within {config.finest * 2**kernels.BITS:g} units, found them over "
+            f"{extent:g}; leave out stray points, or let the finest leaves be larger."
         )
-    keys = _interleaved(places.astype(np.int64))
+    keys = np.empty(len(points), np.int64)
+    kernels.cell_keys(points, origin, config.finest, keys)
     order = np.argsort(keys, kind="stable")
-    keys, points, colors = keys[order], points[order].astype(np.float64) - origin, colors[order].astype(np.float64)
-    begins = np.flatnonzero(np.diff(keys, prepend=-1))
-    columns = [np.ones(len(points)), *points.T]
-    columns += [points[:, i] * points[:, j] for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))]
-    columns += [*colors.T, (colors**2).sum(axis=1), sides[order].astype(np.float64) ** 2]
-    sums = np.stack([np.add.reduceat(column, begins) for column in columns], axis=1)
-    classes = classes[order]
-    tree = [
-        _Cells(
-            keys[begins],
-            sums,
-            np.minimum.reduceat(np.where(classes < 0, np.iinfo(np.int32).max, classes), begins),
-            np.maximum.reduceat(classes, begins),
-        )
-    ]
+    keys = keys[order]
+    begins = np.flatnonzero(np.diff(keys, prepend=-1, append=-1))
+    finest = _Cells(
+        keys[begins[:-1]],
+        np.empty((len(begins) - 1, kernels.NUM_SUMS)),
+        np.empty(len(begins) - 1, np.int32),
+        np.empty(len(begins) - 1, np.int32),
+    )
+    kernels.sum_cells(order, begins, points, colors, sides, classes, origin, finest.sums, finest.least, finest.largest)
+    tree = [finest]
     for _ in range(levels):
         tree.append(tree[-1].parents())
     found, is_covered = [], np.zeros(len(tree[-1].keys), dtype=bool)
@@ -166,20 +162,6 @@ def _covariances(sums: Float64[ndarray, "cells 15"]) -> Float64[ndarray, "cells 
     mean = sums[:, 1:4] / count[:, None]
     full = sums[:, [4, 5, 6, 5, 7, 8, 6, 8, 9]].reshape(-1, 3, 3) / count[:, None, None]
     return full - mean[:, :, None] * mean[:, None, :]
-
-
-def _interleaved(cells: Int64[ndarray, "points 3"]) -> Int64[ndarray, "points"]:
-    """Bits of x, y and z in turn (Morton 1966): a cell and its parent differ by the last three bits."""
-    keys = np.zeros(len(cells), np.int64)
-    for axis in range(3):
-        value = cells[:, axis]
-        for shift, mask in (
-            (32, 0x1F00000000FFFF), (16, 0x1F0000FF0000FF), (8, 0x100F00F00F00F00F),
-            (4, 0x10C30C30C30C30C3), (2, 0x1249249249249249),
-        ):  # fmt: skip
-            value = (value | (value << shift)) & mask
-        keys |= value << axis
-    return keys
 
 
 def quaternions(rotations: Float64[ndarray, "gaussians 3 3"]) -> Float64[ndarray, "gaussians 4"]:
