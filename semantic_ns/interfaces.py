@@ -196,10 +196,12 @@ else:
         """The labels that spread over the surface, which batches then hold; None before."""
         training_depth: Any
         """A `TrainingDepth`: how far the rays of training pixels go; None where training uses no depth images."""
-        surface_depth: Any
-        """A `TrainingDepth`: the same by depth images or else by stereo; None where training does not use depth."""
         training_labels: Any
         """A `TrainingLabels`: classes of each training image as training sees them."""
+
+        def surface_depth(self) -> Any:
+            """A `TrainingDepth`: the same by depth images or else by stereo; None where training does not use depth."""
+            ...
 
         def set_training_labels(self, labels: Sequence[Int16[ndarray, "_height _width"]]) -> None:
             """Let training see other labels from now on."""

@@ -1,4 +1,4 @@
-"""Depth of training frames by stereo between them, which trains geometry where a scene has no depth images."""
+"""Depth of training frames by stereo between them, by which geometry trains and labels spread without depth images."""
 
 import time
 from collections.abc import Mapping, Sequence

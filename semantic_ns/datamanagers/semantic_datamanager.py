@@ -91,11 +91,6 @@ class SemanticDataManager(LabelledImages, VanillaDataManager[SemanticDataset]):
     propagated: "PropagatedLabels | None" = None
     """From when on it is set, batches hold `soft_semantics` and `semantic_weights`, see `semantic_ns.batch`."""
 
-    _training_depth: TrainingDepth | None = None
-    _stereo: "DepthByStereo | None" = None
-    _depth_by_stereo: TrainingDepth | None = None
-    _is_depth_read = False
-
     def setup_train(self) -> None:
         """The parent's loaders and samplers, over labels of 16 bits, and rays from one kernel.
 
@@ -114,56 +109,59 @@ class SemanticDataManager(LabelledImages, VanillaDataManager[SemanticDataset]):
             super().setup_train()
         self.train_ray_generator = FastRayGenerator(self.train_dataset.cameras.to(self.device))
 
-    @property
+    # nerfstudio's viewer reads every property of a data manager, but cached ones: these compare images, or read files.
+
+    @cached_property
     def training_depth(self) -> TrainingDepth | None:
         """How far the rays of training pixels go, where the scene has depth that can be trusted and the model uses it.
 
         It is read when it is first asked for, which evaluation never does, from the training images alone. The log says
         once whether it is used. It says how large the scene is. Depth by stereo is not here.
         """
-        self._read_depth_once()
-        return self._training_depth
+        if not self.config.uses_depth or self.config.depth not in ("scene", "scene-or-stereo"):
+            return None
+        return self._read_depth_of_scene()
 
     @cached_property
-    def surface_depth(self) -> TrainingDepth | None:
-        """How far the rays of training pixels go, by depth images or else by stereo: labels spread over it.
-
-        Stereo counts where it knows half of the pixels or more. In rooms of which it knows less it is more often wrong
-        there, too, than what is rendered.
-        """
-        self._read_depth_once()
-        stereo, self._stereo = self._stereo, None
-        if stereo is None or stereo.share_of(stereo.fused > 0) < _ENOUGH_STEREO:
-            return self._training_depth
-        return self._along_rays(stereo.fused_images())
-
-    @property
     def trains_with_depth(self) -> bool:
         """Whether there is `training_depth`."""
         return self.training_depth is not None
 
-    @property
+    @cached_property
     def depth_noise_m(self) -> DepthNoise:
         """How far in metres the distances of batches may be off: those of depth images, or those by stereo."""
-        self._read_depth_once()
-        return DEPTH_NOISE_M if self._depth_by_stereo is None else STEREO_NOISE
+        return DEPTH_NOISE_M if self._stereo is None else STEREO_NOISE
 
-    def _read_depth_once(self) -> None:
-        if not self.config.uses_depth or self._is_depth_read:
-            return
-        self._is_depth_read = True
+    def surface_depth(self) -> TrainingDepth | None:
+        """How far the rays of training pixels go, by depth images or else by stereo: labels spread over it.
+
+        Stereo counts where it knows half of the pixels of the images that it compares, or more. In rooms of which it
+        knows less it is more often wrong there, too, than what is rendered. Nothing here says what rays learn.
+        """
+        stereo = self._stereo
+        if stereo is None or stereo.share_of(stereo.fused > 0) < _ENOUGH_STEREO:
+            return self.training_depth
+        return self._along_rays(stereo.fused_images(), trains=False)
+
+    @cached_property
+    def _stereo(self) -> "DepthByStereo | None":
+        """Stereo between the training images, where it is to be used."""
         source = self.config.depth
-        if source in ("scene", "scene-or-stereo"):
-            self._training_depth = self._read_depth_of_scene()
-        if source == "stereo" or (source == "scene-or-stereo" and self._training_depth is None):
-            from semantic_ns.datamanagers.depth_by_stereo import read_depth_by_stereo
+        is_wanted = source == "stereo" or (source == "scene-or-stereo" and self.training_depth is None)
+        if not (self.config.uses_depth and is_wanted):
+            return None
+        from semantic_ns.datamanagers.depth_by_stereo import read_depth_by_stereo
 
-            self._stereo = read_depth_by_stereo(self.train_dataset, is_asked_for=source == "stereo")
-            if self._stereo is not None:
-                self._depth_by_stereo = self._along_rays(self._stereo.confirmed_images())
+        return read_depth_by_stereo(self.train_dataset, is_asked_for=source == "stereo")
 
-    def _along_rays(self, images_m: DepthImages) -> TrainingDepth:
-        return TrainingDepth.of(images_m, self._ray_lengths, self.train_dataset.metadata[keys.METRES_PER_UNIT])
+    @cached_property
+    def _learnt_depth(self) -> TrainingDepth | None:
+        """What rays learn, by depth images or else by stereo."""
+        return self.training_depth if self._stereo is None else self._along_rays(self._stereo.confirmed_images())
+
+    def _along_rays(self, images_m: DepthImages, trains: bool = True) -> TrainingDepth:
+        metres_per_unit = self.train_dataset.metadata[keys.METRES_PER_UNIT]
+        return TrainingDepth.of(images_m, self._ray_lengths, metres_per_unit, trains)
 
     def _read_depth_of_scene(self) -> TrainingDepth | None:
         trusted = read_trusted_depth(self.train_dataset)
@@ -249,14 +247,11 @@ class SemanticDataManager(LabelledImages, VanillaDataManager[SemanticDataset]):
 
     def _distances_of(self, pixels: Int64[Tensor, "rays 3"]) -> Float32[Tensor, "rays"] | None:
         """At which the rays of pixels learn to end, scene units, 0 where unknown; None without any depth."""
-        self._read_depth_once()
-        if self._training_depth is not None:
-            self._training_depth = self._training_depth.to(pixels.device)
-            return self._training_depth.learnt_at(pixels)
-        if self._depth_by_stereo is not None:
-            self._depth_by_stereo = self._depth_by_stereo.to(pixels.device)
-            return self._depth_by_stereo.learnt_at(pixels)
-        return None
+        depth = self._learnt_depth
+        if depth is None:
+            return None
+        self._learnt_depth = depth.to(pixels.device)
+        return self._learnt_depth.learnt_at(pixels)
 
     def _supervise_by_propagation(self, ray_bundle: RayBundle, batch: dict[str, Any]) -> None:
         """Put the distributions that spread over the surface in place of the labels."""

@@ -63,7 +63,11 @@ class TrainingDepth:
 
     @classmethod
     def of(
-        cls, images_m: DepthImages, ray_lengths: Callable[[int], Float[Tensor, "height width"]], metres_per_unit: float
+        cls,
+        images_m: DepthImages,
+        ray_lengths: Callable[[int], Float[Tensor, "height width"]],
+        metres_per_unit: float,
+        trains: bool = True,
     ) -> "TrainingDepth":
         """Those of images.
 
@@ -71,6 +75,7 @@ class TrainingDepth:
             images_m: Planar depth, 0 where unknown.
             ray_lengths: A function that gives, for an image, the distance along each ray per planar depth.
             metres_per_unit: Metres per scene unit.
+            trains: Whether rays learn from it; without it none does, which takes no time and no memory.
         """
         distances, is_learnt, first, num_pixels = [], [], [], 0
         unknown: dict[int, int] = {}  # images of nothing share the pixels of the first one of their size
@@ -85,10 +90,14 @@ class TrainingDepth:
             num_pixels += image.size
             distance = torch.from_numpy(image) / metres_per_unit * ray_lengths(index).cpu()
             distances.append(distance.float().reshape(-1))
+            if not trains:
+                continue
             behind = lie_behind_outlines(image, max(1, round(_RADIUS * image.shape[1])))
             is_learnt.append(torch.from_numpy(~behind).reshape(-1))
         widths = torch.tensor([image.shape[1] for image in images_m])
-        return cls(torch.cat(distances), torch.cat(is_learnt), torch.tensor(first), widths)
+        values = torch.cat(distances)
+        learnt = torch.cat(is_learnt) if trains else torch.zeros(1, dtype=torch.bool).expand(len(values))
+        return cls(values, learnt, torch.tensor(first), widths)
 
     def to(self, device: torch.device | str) -> "TrainingDepth":
         """The same on a device."""

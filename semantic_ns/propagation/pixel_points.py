@@ -62,14 +62,19 @@ class PixelPoints:
     ) -> Float32[ndarray, "rays"]:
         """Distance along the unit ray of any pixels of given colours, scene units, see `SurfaceMaps.at`."""
         depths, _ = maps.at(pixels, colors)
+        return self._where_known(pixels, depths)
+
+    def _where_known(
+        self, pixels: Int64[ndarray, "rays 3"], depths: Float32[ndarray, "rays"]
+    ) -> Float32[ndarray, "rays"]:
         if self.known_depth is None:
             return depths
         return self.known_depth.where_known(torch.from_numpy(pixels), torch.from_numpy(depths)).numpy()
 
     def of_maps(self, maps: SurfaceMaps) -> SurfacePoints:
-        """The points of all pixels of the maps."""
+        """The points of all pixels of the maps, at their known depth: maps of a run of before may hold others."""
         positions = []
         for frame, depth in enumerate(maps.depths):
             pixels = maps.pixels_of(np.arange(frame * depth.size, (frame + 1) * depth.size))
-            positions.append(self.in_unit_cube(pixels, depth.reshape(-1)))
+            positions.append(self.in_unit_cube(pixels, self._where_known(pixels, depth.reshape(-1))))
         return SurfacePoints(np.concatenate(positions), maps.colors.reshape(-1, 3), maps.normals.reshape(-1, 3))

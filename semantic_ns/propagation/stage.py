@@ -129,7 +129,7 @@ class PropagationStage:
 
     @cached_property
     def _points(self) -> PixelPoints:
-        return PixelPoints.of(self._model, self._datamanager, self._datamanager.surface_depth)
+        return PixelPoints.of(self._model, self._datamanager, self._datamanager.surface_depth())
 
     def _num_suitable(self, num_nodes: int, num_rays: int, votes: Float32[ndarray, "nodes classes"]) -> int:
         """Voxels that are found by enough rays and have enough votes, if those of `votes` do not."""

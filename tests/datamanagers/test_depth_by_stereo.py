@@ -18,7 +18,7 @@ from PIL import Image, ImageFilter
 
 from benchmarks.captures.places import furnished_room
 from semantic_ns.batch import RAY_DISTANCE
-from semantic_ns.datamanagers import depth_by_stereo
+from semantic_ns.datamanagers import depth_by_stereo, semantic_datamanager
 from semantic_ns.datamanagers.depth_by_stereo import read_depth_by_stereo, read_fused_depth
 from semantic_ns.datamanagers.semantic_datamanager import SemanticDataManagerConfig
 from semantic_ns.datasets.training_depth import DepthImages
@@ -26,8 +26,10 @@ from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.labels.corruption_frames import evenly_spaced
 from semantic_ns.losses import DEPTH_NOISE_M, STEREO_NOISE
 from semantic_ns.methods.semantic_nerf.method import semantic_nerf
+from semantic_ns.propagation.config import PropagationConfig
+from semantic_ns.propagation.stage import PropagationStage
 from semantic_ns.synthetic_scene import make_trajectory, render_content, write_replica_scene
-from support.propagation_runs import pipeline_of
+from support.propagation_runs import CLICKS, pipeline_of
 from support.rendered_images import HFOV_DEGREES, SIZE, images_of, rendered
 
 ALL = CorruptionConfig()
@@ -295,13 +297,33 @@ def test_rays_learn_from_stereo_and_labels_spread_over_the_mean_of_what_frames_s
     assert float((found / truth - 1).abs()[is_known].median()) < 0.05
     assert manager.training_depth is None
     assert not manager.trains_with_depth
-    surface = manager.surface_depth
-    assert int((surface.values > 0).sum()) > int((manager._depth_by_stereo.values > 0).sum())
+    surface = manager.surface_depth()
+    assert int((surface.values > 0).sum()) > int((manager._learnt_depth.values > 0).sum())
     is_found = surface.values > 0
     assert float((surface.values / true_manager.training_depth.values - 1).abs()[is_found].median()) < 0.05
-    assert true_manager.surface_depth is true_manager.training_depth
+    assert true_manager.surface_depth() is true_manager.training_depth
     assert manager.depth_noise_m == STEREO_NOISE
     assert true_manager.depth_noise_m == DEPTH_NOISE_M
+
+
+@pytest.mark.parametrize("enough", [0.5, 1.0])
+def test_a_surface_is_where_stereo_says_unless_it_knows_too_few_pixels(
+    scenes: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enough: float
+) -> None:
+    monkeypatch.setattr(semantic_nerf.config.pipeline.datamanager, "depth", "scene-or-stereo")
+    monkeypatch.setattr(semantic_datamanager, "_ENOUGH_STEREO", enough)
+    with pipeline_of(scenes.without, tmp_path, CLICKS) as pipeline:
+        config = PropagationConfig(fractions=(), num_nodes=400, rays_per_node=0.1)
+        found = PropagationStage(config, pipeline.model, pipeline.datamanager, 1).propagate()
+        assert found is not None
+        assert RAY_DISTANCE in pipeline.datamanager.next_train(0)[1]
+        assert (found.known is None) == (enough == 1.0)
+        if found.known is None:
+            return
+        pixels = found.maps.pixels_of(np.arange(found.maps.depths.size))
+        known = found.known.at(torch.from_numpy(pixels)).numpy()
+        assert (known > 0).mean() > 0.5
+        np.testing.assert_array_equal(found.maps.depths.reshape(-1)[known > 0], known[known > 0])
 
 
 def test_stereo_takes_the_place_of_depth_images_by_default_where_these_cannot_be_trusted() -> None:

@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from semantic_ns.export.splat import make_splat
+from semantic_ns.splatting.first_gaussians import first_gaussians
 from semantic_ns.splatting.fit import View
+from semantic_ns.splatting.fit_config import FitConfig
 from semantic_ns.splatting.outlined_labels import are_outlined, outlined_labels
 from support.views_of_squares import COLORS, views_and_classes
 
@@ -90,3 +93,12 @@ def test_masked_pixels_have_no_class(squares: tuple[list[View], list[Tensor]]) -
     found = outlined_labels(masked, clicks, len(COLORS))
     assert all(bool((image[~used] == -1).all()) for image in found)
     assert all(bool((image[used] >= 0).any()) for image in found)
+
+
+def test_a_splat_of_clicks_has_the_gaussians_of_labels_that_spread(squares: tuple[list[View], list[Tensor]]) -> None:
+    views, classes = squares
+    clicks = clicks_on(classes)
+    spread = outlined_labels(views, clicks, len(COLORS))
+    splat = make_splat(views, clicks, len(COLORS), FitConfig(steps=0))
+    assert torch.equal(splat.gaussians.means, first_gaussians(views, spread)[0].means)
+    assert len(splat.gaussians) > len(first_gaussians(views, None)[0])
