@@ -33,11 +33,9 @@ from semantic_ns.export.splat import (
 )
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.splatting.class_updates import ClassUpdates
-from semantic_ns.splatting.classes import outlines_of
-from semantic_ns.splatting.first_gaussians import first_gaussians
 from semantic_ns.splatting.fit import View, fit
 from semantic_ns.splatting.fit_config import FitConfig
-from semantic_ns.splatting.outlined_labels import are_outlined, outlined_labels
+from semantic_ns.splatting.outlined_labels import outlined_start
 from semantic_ns.splatting.project import Gaussians
 from semantic_ns.splatting.rasterize import rasterize
 
@@ -91,12 +89,10 @@ class Scene:
     ) -> tuple[Gaussians, torch.Tensor, float, float]:
         """Gaussians made along the outlines of labels, their colours, and seconds of octree and training."""
         start, num_classes = time.process_time(), self.train.taxonomy.num_classes
-        outlined = outlined_labels(self.views, labels, num_classes)
-        begin = first_gaussians(self.views, outlined if are_outlined(outlined) else None)
+        begin = outlined_start(self.views, labels, num_classes)
         octree_s, start = time.process_time() - start, time.process_time()
-        cameras = [view.camera for view in self.views]
-        outlines = outlines_of(begin[0], cameras, outlined, num_classes)
-        gaussians, colors = fit(*begin, self.views, FitConfig(steps=steps, seed=seed), outlines=outlines)
+        config = FitConfig(steps=steps, seed=seed)
+        gaussians, colors = fit(begin.gaussians, begin.colors, self.views, config, outlines=begin.outlines)
         return gaussians, colors, octree_s, time.process_time() - start
 
 

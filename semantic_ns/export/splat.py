@@ -22,14 +22,13 @@ from semantic_ns.io.writing import write_json
 from semantic_ns.labels.label_files import class_table
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.splatting.class_updates import ClassUpdates
-from semantic_ns.splatting.classes import are_classless, labels_of, outlines_of
-from semantic_ns.splatting.first_gaussians import first_gaussians
+from semantic_ns.splatting.classes import are_classless, labels_of
 from semantic_ns.splatting.fit import View, fit
 from semantic_ns.splatting.fit_config import FitConfig
 from semantic_ns.splatting.frame_memory import FrameMemory
 from semantic_ns.splatting.memory import memory_errors_as_scene_error
 from semantic_ns.splatting.octree import quaternions
-from semantic_ns.splatting.outlined_labels import are_outlined, outlined_labels
+from semantic_ns.splatting.outlined_labels import outlined_start
 from semantic_ns.splatting.ply import write_splat
 from semantic_ns.splatting.project import Gaussians, PinholeCamera
 from semantic_ns.splatting.rasterize import draw, fill_light
@@ -188,10 +187,8 @@ def make_splat(
             "Expected labels in some training image, found none with a class; label the scene, or choose a run of a "
             "labelled one."
         )
-    outlined = outlined_labels(views, labels, num_classes, most=most)
-    begin = first_gaussians(views, outlined if are_outlined(outlined) else None, most)
-    outlines = outlines_of(begin[0], [view.camera for view in views], outlined, num_classes) if config.steps else None
-    gaussians, colors = fit(*begin, views, config, after_step, outlines)
+    start = outlined_start(views, labels, num_classes, most)
+    gaussians, colors = fit(start.gaussians, start.colors, views, config, after_step, start.outlines)
     return Splat(gaussians, colors, ClassUpdates().update(gaussians, views, labels, num_classes))
 
 

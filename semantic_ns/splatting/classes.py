@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int, Int32
+from jaxtyping import Bool, Float, Float32, Int, Int16, Int32
 from numpy import ndarray
 from scipy.sparse import coo_array, csr_array
 from scipy.spatial import KDTree
@@ -35,7 +35,7 @@ which takes longer than all else that follows from a label."""
 _LEAST_PROBABILITY = 1e-3
 LEAST_SHARE = 1e-3
 """Of the light that a pixel stops, the least that has to have a class for the pixel to have one."""
-_CLEAN_NOISE_RATE = 0.1
+CLEAN_NOISE_RATE = 0.1
 """Noise rate below which the votes of dense labels stand as they are: the many votes of a Gaussian outvote so little
 noise, of which what lies across the outlines of classes is a part."""
 
@@ -59,7 +59,6 @@ class GaussianSurface:
         self.graph = build_surface_graph(seen.points, self.num_wanted)
         self._kept: dict[int, Int32[ndarray, "_pixels"]] = {}
         self._room = MOST_KEPT
-        self._shares, self._like = self._shares_of_voxels()
         self._posterior = PosteriorUpdates(self.graph, find_clusters(self.graph))
         self._prior: tuple[ndarray, Float32[ndarray, "voxels classes"], ClassShares | None] | None = None
 
@@ -73,6 +72,7 @@ class GaussianSurface:
                 self._room -= found.nbytes
         return found
 
+    @cached_property
     def _shares_of_voxels(self) -> tuple[csr_array, Int[ndarray, "gaussians"]]:
         """For each Gaussian the shares of the voxels that its pixels show, and which Gaussian it has the classes of.
 
@@ -98,6 +98,7 @@ class GaussianSurface:
     def prepare(self) -> None:
         """Compute what all labels but the first need, so that none of them waits for it."""
         self._posterior.prepare()
+        _ = self._shares_of_voxels
 
     def votes_of(
         self, labels: Sequence[Int[Tensor, "_height _width"]], num_classes: int
@@ -134,8 +135,8 @@ class GaussianSurface:
             looks_alike: whether what looks like labelled voxels is taken for what they are, see `appearance`.
         """
         probabilities = torch.from_numpy(self.posterior(votes, looks_alike))
-        found = self._shares @ without_traces(probabilities).numpy()
-        return shares_of(torch.from_numpy(found))[torch.from_numpy(self._like)]
+        shares, like = self._shares_of_voxels
+        return shares_of(torch.from_numpy(shares @ without_traces(probabilities).numpy()))[torch.from_numpy(like)]
 
     def posterior(
         self, votes: Float32[ndarray, "voxels classes"], looks_alike: bool
@@ -146,7 +147,7 @@ class GaussianSurface:
 
     def labels_of_pixels(
         self, probabilities: Float32[ndarray, "voxels classes"]
-    ) -> list[Int32[Tensor, "_height _width"]]:
+    ) -> list[Int16[Tensor, "_height _width"]]:
         """The likeliest class of the voxels that lie around what each pixel of the images shows, and look like it.
 
         Args:
@@ -158,7 +159,7 @@ class GaussianSurface:
         found = []
         for frame, view in enumerate(self.seen.views):
             classes = interpolated(self.graph, probabilities, self.seen.points_of(frame))
-            labels = np.where(classes.sum(axis=1) > 0, classes.argmax(axis=1), -1).astype(np.int32)
+            labels = np.where(classes.sum(axis=1) > 0, classes.argmax(axis=1), -1).astype(np.int16)
             found.append(torch.from_numpy(labels.reshape(view.camera.height, view.camera.width)))
         return found
 
@@ -184,7 +185,7 @@ class GaussianSurface:
 
 def are_dense_and_clean(votes: Votes) -> bool:
     """Whether votes can stand as they are: those of most pixels, hardly any of which contradict each other."""
-    return votes.labelled_share > DENSE_LABELS and noise_rate(votes.counts.round().numpy()) < _CLEAN_NOISE_RATE
+    return votes.labelled_share > DENSE_LABELS and noise_rate(votes.counts.round().numpy()) < CLEAN_NOISE_RATE
 
 
 def outlines_of(

@@ -41,6 +41,14 @@ OF_STEREO = Leaves(3.2, 4.0, 0.3, every=2)
 A quarter of the pixels make the same Gaussians."""
 
 
+def has_depth(views: Sequence[View]) -> bool:
+    """Whether the depth of any used pixel is known."""
+    return any(
+        view.depth is not None and bool(((view.depth > 0) if view.mask is None else (view.depth > 0) & view.mask).any())
+        for view in views
+    )
+
+
 def first_gaussians(
     views: Sequence[View],
     labels: Sequence[Int[Tensor, "_height _width"]] | None = None,

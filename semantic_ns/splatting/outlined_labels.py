@@ -1,14 +1,16 @@
 """Labels by whose outlines Gaussians are divided and shaped: where few or noisy ones are given, those that spread."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from jaxtyping import Int
+from jaxtyping import Float, Int, Int16
 from torch import Tensor
 
-from semantic_ns.propagation.posterior import DENSE_LABELS
-from semantic_ns.splatting.classes import GaussianSurface
+from semantic_ns.propagation.posterior import DENSE_LABELS, noise_rate
+from semantic_ns.splatting.classes import CLEAN_NOISE_RATE, GaussianSurface, outlines_of
 from semantic_ns.splatting.first_gaussians import OF_IMAGES, Leaves, first_gaussians
 from semantic_ns.splatting.fit import View
+from semantic_ns.splatting.outlines import Outlines
 from semantic_ns.splatting.project import Gaussians
 from semantic_ns.splatting.seen_surface import SeenSurface
 
@@ -29,37 +31,63 @@ def are_outlined(labels: Sequence[Int[Tensor, "_height _width"]]) -> bool:
     return num_pairs > 0 and num_equal >= _OUTLINED * num_pairs
 
 
-def outlined_labels(
+@dataclass(frozen=True, eq=False)
+class OutlinedStart:
+    """Gaussians at the surface that depth shows, made along the outlines of labels.
+
+    Attributes:
+        gaussians: the Gaussians, before any training.
+        colors: their colours in 0..1.
+        labels: dense clean labels as they are given, or what others become as they spread: 0..C-1, void -1.
+        outlines: what training follows; None where labels are few or noisy all the same.
+    """
+
+    gaussians: Gaussians
+    colors: Float[Tensor, "gaussians 3"]
+    labels: Sequence[Int[Tensor, "_height _width"]]
+    outlines: Outlines | None
+
+
+def outlined_start(
     views: Sequence[View],
     labels: Sequence[Int[Tensor, "_height _width"]],
     num_classes: int,
     most: int | None = None,
     leaves: Leaves = OF_IMAGES,
-) -> Sequence[Int[Tensor, "_height _width"]]:
-    """Labels along whose outlines Gaussians are made: dense clean ones as they are, others as they spread.
-
-    Where no pixel has a label, or no depth is known, they stay as they are, too.
+) -> OutlinedStart:
+    """The Gaussians to begin with, and the outlines that they follow.
 
     Args:
         views: images with depth.
-        labels: classes of their pixels, 0..C-1, void -1.
+        labels: classes of their pixels, 0..C-1, void -1; where no pixel has one, there are no outlines.
         num_classes: C.
         most: see `first_gaussians`.
         leaves: how large leaves are.
+
+    Raises:
+        SceneError: no depth is known.
     """
+
+    def along(chosen: Sequence[Int[Tensor, "_height _width"]]) -> OutlinedStart:
+        begin = first_gaussians(views, chosen if are_outlined(chosen) else None, most, leaves)
+        return OutlinedStart(*begin, chosen, outlines_of(begin[0], [v.camera for v in views], chosen, num_classes))
+
     share = _labelled_share(labels)
-    has_depth = any(view.depth is not None and bool((view.depth > 0).any()) for view in views)
-    if share == 0 or not has_depth or (share > DENSE_LABELS and are_outlined(labels)):
-        return labels
-    return spread_labels(first_gaussians(views, None, most, leaves)[0], views, labels, num_classes)
+    if share == 0 or (share > DENSE_LABELS and are_outlined(labels)):
+        given = along(labels)
+        # Labels that are wrong in whole regions have outlines, too, but images contradict each other.
+        if share == 0 or given.outlines is not None:
+            return given
+    plain, _ = first_gaussians(views, None, most, leaves)
+    return along(spread_labels(plain, views, labels, num_classes))
 
 
 def spread_labels(
     gaussians: Gaussians, views: Sequence[View], labels: Sequence[Int[Tensor, "_height _width"]], num_classes: int
-) -> list[Int[Tensor, "_height _width"]]:
+) -> list[Int16[Tensor, "_height _width"]]:
     """The likeliest classes of all pixels, by labels that spread over the surface that these show, -1 where unknown.
 
-    Few labels stay as they are. Where most pixels have one, they spread because many are wrong.
+    Few labels that hardly contradict each other stay as they are.
 
     Args:
         gaussians: Gaussians at that surface, before any training.
@@ -69,16 +97,19 @@ def spread_labels(
     """
     seen = SeenSurface(gaussians, views)
     if not len(seen.points.positions):  # no image shows any of them
-        return list(labels)
+        return [image.short() for image in labels]
     surface = GaussianSurface(seen)
     votes = surface.votes_of(labels, num_classes)
+    are_few = _labelled_share(labels) <= DENSE_LABELS
+    are_trusted = are_few and noise_rate(votes) < CLEAN_NOISE_RATE
     suitable = surface.suitable_nodes(votes)
     if suitable < surface.num_wanted:
         surface = GaussianSurface(seen, suitable)
         votes = surface.votes_of(labels, num_classes)
-    are_few = _labelled_share(labels) <= DENSE_LABELS
     found = surface.labels_of_pixels(surface.posterior(votes, are_few))
-    return [given.where(given >= 0, own) if are_few else own for given, own in zip(labels, found, strict=True)]
+    if not are_trusted:
+        return found
+    return [own.where(given < 0, given.short()) for own, given in zip(found, labels, strict=True)]
 
 
 def _labelled_share(labels: Sequence[Int[Tensor, "_height _width"]]) -> float:

@@ -5,7 +5,7 @@ import math
 import random
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 from nerfstudio.cameras.cameras import CameraType
+from nerfstudio.viewer.utils import parse_object
+from nerfstudio.viewer.viewer_elements import ViewerElement
 from PIL import Image, ImageFilter
 
 from benchmarks.captures.places import furnished_room
@@ -279,8 +281,8 @@ def with_depth_and_without(folder: Path, num_frames: int, size: tuple[int, int])
 
 def batch_of(scene: Path, output: Path, monkeypatch: pytest.MonkeyPatch, depth: str) -> tuple[Any, dict[str, Any]]:
     monkeypatch.setattr(semantic_nerf.config.pipeline.datamanager, "depth", depth)
+    random.seed(0)  # by which nerfstudio puts the images in an order
     with pipeline_of(scene, output, ALL) as pipeline:
-        random.seed(0)
         torch.manual_seed(0)
         return pipeline.datamanager, pipeline.datamanager.next_train(0)[1]
 
@@ -314,7 +316,8 @@ def test_a_surface_is_where_stereo_says_unless_it_knows_too_few_pixels(
     monkeypatch.setattr(semantic_datamanager, "_ENOUGH_STEREO", enough)
     with pipeline_of(scenes.without, tmp_path, CLICKS) as pipeline:
         config = PropagationConfig(fractions=(), num_nodes=400, rays_per_node=0.1)
-        found = PropagationStage(config, pipeline.model, pipeline.datamanager, 1).propagate()
+        stage = PropagationStage(config, pipeline.model, pipeline.datamanager, 1)
+        found = stage.propagate()
         assert found is not None
         assert RAY_DISTANCE in pipeline.datamanager.next_train(0)[1]
         assert (found.known is None) == (enough == 1.0)
@@ -324,6 +327,29 @@ def test_a_surface_is_where_stereo_says_unless_it_knows_too_few_pixels(
         known = found.known.at(torch.from_numpy(pixels)).numpy()
         assert (known > 0).mean() > 0.5
         np.testing.assert_array_equal(found.maps.depths.reshape(-1)[known > 0], known[known > 0])
+        # Those of a checkpoint from before labels spread over stereo are what was rendered then.
+        rendered = replace(found.maps, depths=np.float32(1.3) * found.maps.depths)
+        own, others = (stage._points.of_maps(maps).positions for maps in (found.maps, rendered))
+        np.testing.assert_array_equal(own[known > 0], others[known > 0])
+        assert (own != others).any()
+
+
+def test_what_the_viewer_reads_of_a_pipeline_compares_no_images(
+    short_scenes: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(semantic_nerf.config.pipeline.datamanager, "depth", "stereo")
+    compared = []
+    monkeypatch.setattr(depth_by_stereo, "read_depth_by_stereo", lambda *_, **__: compared.append(1))
+    with pipeline_of(short_scenes.without, tmp_path, ALL) as pipeline:
+        manager = pipeline.datamanager
+        assert compared  # the loss asks at the start of a training how far depth may be off
+        for name in ("_stereo", "_learnt_depth", "depth_noise_m"):  # as in a run that is looked at
+            vars(manager).pop(name, None)
+        compared.clear()
+        parse_object(pipeline, ViewerElement, "pipeline")
+        assert not compared
+        assert RAY_DISTANCE not in manager.next_train(0)[1]
+        assert compared
 
 
 def test_stereo_takes_the_place_of_depth_images_by_default_where_these_cannot_be_trusted() -> None:

@@ -23,7 +23,7 @@ from support.registered import configured
 def coarse_gaussians_are_clean() -> Iterator[None]:
     """Let outlines count that lie inside Gaussians as large as those of a scene of ten small images."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classes, "_CLEAN_NOISE_RATE", 0.5)
+        patch.setattr(classes, "CLEAN_NOISE_RATE", 0.5)
         yield
 
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from semantic_ns.export.splat import make_splat
-from semantic_ns.splatting.first_gaussians import first_gaussians
+from semantic_ns.splatting.first_gaussians import first_gaussians, has_depth
 from semantic_ns.splatting.fit import View
 from semantic_ns.splatting.fit_config import FitConfig
-from semantic_ns.splatting.outlined_labels import are_outlined, outlined_labels
+from semantic_ns.splatting.outlined_labels import are_outlined, outlined_start
 from support.views_of_squares import COLORS, views_and_classes
 
 
@@ -38,17 +38,46 @@ def share_right(found: list[Tensor], classes: list[Tensor]) -> float:
     )
 
 
-def test_dense_clean_labels_no_labels_and_labels_without_depth_stay_as_they_are(
-    squares: tuple[list[View], list[Tensor]],
-) -> None:
+def spread(views: list[View], labels: list[Tensor]) -> list[Tensor]:
+    return list(outlined_start(views, labels, len(COLORS)).labels)
+
+
+def test_dense_clean_labels_and_no_labels_stay_as_they_are(squares: tuple[list[View], list[Tensor]]) -> None:
+    fine, dense = views_and_classes(4, (96, 128))
+    start = outlined_start(fine, dense, len(COLORS))
+    assert start.labels is dense
+    assert start.outlines is not None
     views, classes = squares
-    assert outlined_labels(views, classes, len(COLORS)) is classes
     none = [torch.full_like(image, -1) for image in classes]
-    assert outlined_labels(views, none, len(COLORS)) is none
-    clicks = clicks_on(classes)
-    for depth in (None, torch.zeros(48, 64)):
-        flat = [replace(view, depth=depth) for view in views]
-        assert outlined_labels(flat, clicks, len(COLORS)) is clicks
+    start = outlined_start(views, none, len(COLORS))
+    assert start.labels is none
+    assert start.outlines is None
+    assert torch.equal(start.gaussians.means, first_gaussians(views)[0].means)
+
+
+def test_depth_that_masks_hide_is_none(squares: tuple[list[View], list[Tensor]]) -> None:
+    view = squares[0][0]
+    assert view.depth is not None
+    half = torch.arange(64).expand(48, 64) < 32
+    assert has_depth([replace(view, depth=None), view])
+    assert not has_depth([replace(view, depth=None), replace(view, depth=torch.zeros(48, 64))])
+    assert not has_depth([replace(view, depth=view.depth.where(half, 0.0), mask=~half)])
+
+
+def test_labels_that_are_wrong_in_whole_regions_become_those_of_most_images() -> None:
+    views, classes = views_and_classes(8, (96, 128))
+    generator = torch.Generator().manual_seed(0)
+    wrong = []
+    for image in classes:
+        drawn = torch.randint(0, len(COLORS), (4, 6), generator=generator)
+        is_drawn = torch.rand((4, 6), generator=generator) < 0.3
+        drawn, is_drawn = (each.repeat_interleave(24, 0).repeat_interleave(24, 1) for each in (drawn, is_drawn))
+        wrong.append(torch.where(is_drawn[:, :128], drawn[:, :128], image).int())
+    assert are_outlined(wrong)
+    start = outlined_start(views, wrong, len(COLORS))
+    assert share_right(wrong, classes) < 0.87
+    assert share_right(list(start.labels), classes) > 0.95
+    assert start.outlines is not None
 
 
 def test_clicks_reach_the_pixels_that_look_like_theirs_and_stay_themselves(
@@ -56,14 +85,27 @@ def test_clicks_reach_the_pixels_that_look_like_theirs_and_stay_themselves(
 ) -> None:
     views, classes = squares
     clicks = clicks_on(classes)
-    found = list(outlined_labels(views, clicks, len(COLORS)))
+    found = spread(views, clicks)
     assert share_right(found, classes) > 0.95
     for own, given in zip(found, clicks, strict=True):
-        assert torch.equal(own[given >= 0], given[given >= 0])
-    # A label that is alone among others stays, too: few labels are trusted.
-    clicks[0][classes[0] == 0] = torch.where(torch.arange(int((classes[0] == 0).sum())) == 7, 1, -1).int()
-    other = list(outlined_labels(views, clicks, len(COLORS)))
-    assert int(other[0][classes[0] == 0][7]) == 1
+        assert torch.equal(own[given >= 0], given.short()[given >= 0])
+
+
+def test_few_labels_that_contradict_each_other_do_not_stay(squares: tuple[list[View], list[Tensor]]) -> None:
+    views, classes = squares
+    generator = torch.Generator().manual_seed(0)
+    few = [image.where(torch.rand(image.shape, generator=generator) < 0.3, -1) for image in classes]
+    wrong = [
+        torch.where(
+            (image >= 0) & (torch.rand(image.shape, generator=generator) < 0.5),
+            torch.randint(0, len(COLORS), image.shape, generator=generator),
+            image,
+        ).int()
+        for image in few
+    ]
+    clean, cleaned = spread(views, few), spread(views, wrong)
+    assert all(torch.equal(own[given >= 0], given.short()[given >= 0]) for own, given in zip(clean, few, strict=True))
+    assert share_right(cleaned, classes) > 0.95
 
 
 def test_wrong_labels_become_those_of_most_pixels_around(squares: tuple[list[View], list[Tensor]]) -> None:
@@ -78,7 +120,7 @@ def test_wrong_labels_become_those_of_most_pixels_around(squares: tuple[list[Vie
         for image in classes
     ]
     assert not are_outlined(noisy)
-    found = list(outlined_labels(views, noisy, len(COLORS)))
+    found = spread(views, noisy)
     assert share_right(noisy, classes) < 0.7
     assert share_right(found, classes) > 0.95
     assert are_outlined(found)
@@ -90,15 +132,17 @@ def test_masked_pixels_have_no_class(squares: tuple[list[View], list[Tensor]]) -
     used[:, :20] = False
     masked = [replace(view, mask=used) for view in views]
     clicks = [image.where(used, -1) for image in clicks_on(classes)]
-    found = outlined_labels(masked, clicks, len(COLORS))
+    found = spread(masked, clicks)
     assert all(bool((image[~used] == -1).all()) for image in found)
     assert all(bool((image[used] >= 0).any()) for image in found)
 
 
-def test_a_splat_of_clicks_has_the_gaussians_of_labels_that_spread(squares: tuple[list[View], list[Tensor]]) -> None:
-    views, classes = squares
-    clicks = clicks_on(classes)
-    spread = outlined_labels(views, clicks, len(COLORS))
-    splat = make_splat(views, clicks, len(COLORS), FitConfig(steps=0))
-    assert torch.equal(splat.gaussians.means, first_gaussians(views, spread)[0].means)
-    assert len(splat.gaussians) > len(first_gaussians(views, None)[0])
+def test_a_splat_of_few_labels_has_the_gaussians_of_labels_that_spread(
+    squares: tuple[list[View], list[Tensor]],
+) -> None:
+    views = squares[0][:1]
+    halves = (torch.arange(64).expand(48, 64) >= 32).int()  # across squares of one colour
+    few = [halves.where(torch.rand((48, 64), generator=torch.Generator().manual_seed(0)) < 0.1, -1)]
+    splat = make_splat(views, few, len(COLORS), FitConfig(steps=0))
+    assert torch.equal(splat.gaussians.means, first_gaussians(views, spread(views, few))[0].means)
+    assert len(splat.gaussians) > len(first_gaussians(views)[0])

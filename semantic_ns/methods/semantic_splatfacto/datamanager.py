@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 import tyro
-from jaxtyping import Float, Int16, Shaped
+from jaxtyping import Float, Int, Int16, Shaped
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager, FullImageDatamanagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
@@ -30,6 +30,8 @@ from semantic_ns.multi_view.stereo import DepthSource
 if TYPE_CHECKING:  # compiles kernels, which registration must not
     from semantic_ns.splatting.first_gaussians import Leaves
     from semantic_ns.splatting.fit import View
+    from semantic_ns.splatting.outlined_labels import OutlinedStart
+    from semantic_ns.splatting.project import Gaussians
 
 VIEW = "view"
 """Batch: the `View` that a step renders."""
@@ -56,7 +58,7 @@ class TrainingViews:
 
     Attributes:
         label_version: counts how often the labels have changed.
-        spreads_labels: whether few or noisy labels spread over the surface.
+        spreads_labels: whether few or noisy labels spread over the surface before Gaussians are made.
     """
 
     def __init__(
@@ -147,18 +149,37 @@ class TrainingViews:
 
         return OF_STEREO if self.are_by_stereo else OF_IMAGES
 
+    def first_gaussians(self) -> "tuple[Gaussians, Float[Tensor, 'gaussians 3']]":
+        """Gaussians at the surface that depth shows, made along the outlines of labels, and their colours.
+
+        Raises:
+            SceneError: no depth is known.
+        """
+        from semantic_ns.splatting.first_gaussians import first_gaussians
+        from semantic_ns.splatting.outlined_labels import are_outlined
+
+        if self.spreads_labels:
+            start = self._outlined_start()
+            self.outlined_labels = _small(start.labels)
+            return start.gaussians, start.colors
+        labels = self.labels
+        return first_gaussians(self.views, labels if are_outlined(labels) else None, leaves=self.leaves)
+
     @cached_property
-    def outlined_labels(self) -> Sequence[Tensor]:
+    def outlined_labels(self) -> list[Int16[Tensor, "_height _width"]]:
         """Labels along whose outlines Gaussians are made, see `splatting.outlined_labels`, by those of now.
 
         Without depth, and where labels are not to spread, they are these themselves.
         """
-        from semantic_ns.splatting.outlined_labels import outlined_labels
+        from semantic_ns.splatting.first_gaussians import has_depth
 
-        labels = self.labels
-        if not self.spreads_labels or self.depths is None:
-            return labels
-        return outlined_labels(self.views, labels, self.dataset.taxonomy.num_classes, leaves=self.leaves)
+        spreads = self.spreads_labels and self.depths is not None and has_depth(self.views)
+        return _small(self._outlined_start().labels if spreads else self.labels)
+
+    def _outlined_start(self) -> "OutlinedStart":
+        from semantic_ns.splatting.outlined_labels import outlined_start
+
+        return outlined_start(self.views, self.labels, self.dataset.taxonomy.num_classes, leaves=self.leaves)
 
     @property
     def has_sparse_points(self) -> bool:
@@ -184,6 +205,10 @@ class TrainingViews:
 
         given = [torch.from_numpy(image.astype(np.int32)) for image in self.training_labels]
         return used_labels(self.views, given)
+
+
+def _small(labels: Sequence[Int[Tensor, "_height _width"]]) -> list[Int16[Tensor, "_height _width"]]:
+    return [image.short() for image in labels]
 
 
 @dataclass

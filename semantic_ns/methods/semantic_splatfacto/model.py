@@ -135,6 +135,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         if views is None:
             return None
         refuse_options_of_device(config, self._is_on_cpu)
+        views.spreads_labels = views.spreads_labels and self._is_on_cpu  # only there outlines are followed
         views.use_depth_for(
             config.start_from is None and not (config.resumes and config.depth_loss_weight > 0),
             self._is_on_cpu and config.train_gaussians and config.depth_loss_weight > 0,

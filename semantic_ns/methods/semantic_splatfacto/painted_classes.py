@@ -57,7 +57,7 @@ class PaintedClasses(nn.Module):
         from semantic_ns.splatting.outlines import outline_loss
 
         if self._labels is None:
-            self._labels = [labels.short() for labels in views.outlined_labels]
+            self._labels = views.outlined_labels
         labels = self._labels[batch["image_idx"]]
         return outline_loss(outputs[SUMMED_PAINT], outputs["accumulation"][..., 0], labels, self.of_classes)
 

@@ -20,9 +20,7 @@ from semantic_ns.geometry.world import scene_from_world
 from semantic_ns.io.console import announce
 from semantic_ns.methods.semantic_splatfacto.datamanager import TrainingViews
 from semantic_ns.methods.semantic_splatfacto.likeness import Likeness, fitting_scale, likeness
-from semantic_ns.splatting.first_gaussians import first_gaussians
 from semantic_ns.splatting.memory import memory_errors_as_scene_error
-from semantic_ns.splatting.outlined_labels import are_outlined
 from semantic_ns.splatting.ply import read_splat
 from semantic_ns.splatting.project import Gaussians
 
@@ -66,8 +64,7 @@ def first_of(views: TrainingViews, given: GivenFile | None, uses_points: bool) -
     if given is not None:
         return of_file(given, views)
     if views.depths is not None:
-        labels = views.outlined_labels
-        return first_gaussians(views.views, labels if are_outlined(labels) else None, leaves=views.leaves)
+        return views.first_gaussians()
     points = views.sparse_points() if uses_points else None
     if points is not None:
         found = of_points(*points)
