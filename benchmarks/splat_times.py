@@ -24,6 +24,7 @@ from semantic_ns.datasets.training_labels import corrupted_labels
 from semantic_ns.export.splat import used_labels
 from semantic_ns.labels.corruption import CorruptionConfig
 from semantic_ns.splatting.class_updates import ClassUpdates
+from semantic_ns.splatting.classes import NUM_NODES
 from semantic_ns.splatting.first_gaussians import first_gaussians
 from semantic_ns.splatting.fit import View
 from semantic_ns.splatting.frame_memory import FrameMemory
@@ -136,7 +137,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--labels", type=int, default=20, help="changes of labels, with the first number of threads (default: 20)"
     )
     parser.add_argument(
-        "--voxels", type=int, default=60_000, help="voxels over which a changed label spreads (default: 60000)"
+        "--voxels",
+        type=int,
+        nargs="+",
+        default=[60_000, NUM_NODES],
+        help=f"voxels over which a changed label spreads (default: 60000 and the usual {NUM_NODES})",
     )
     options = parser.parse_args(arguments)
     if max(options.threads) > numba.config.NUMBA_NUM_THREADS:  # pyright: ignore[reportAttributeAccessIssue, reportPrivateImportUsage]
@@ -166,9 +171,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(row(name, number, times))
     numba.set_num_threads(options.threads[0])
     torch.set_num_threads(options.threads[0])
-    if options.labels > 0:
-        times = label_times(gaussians, views, (clicks, clean), classes.shape[1], options.labels, options.voxels)
-        print(row("a label changes", options.threads[0], times))
+    for count in options.voxels if options.labels > 0 else ():
+        times = label_times(gaussians, views, (clicks, clean), classes.shape[1], options.labels, count)
+        print(row(f"a label changes, {count} voxels", options.threads[0], times))
 
 
 if __name__ == "__main__":
