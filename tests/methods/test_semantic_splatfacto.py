@@ -28,7 +28,6 @@ from semantic_ns.methods.semantic_splatfacto import start
 from semantic_ns.methods.semantic_splatfacto.method import semantic_splatfacto
 from semantic_ns.runs import load_run
 from semantic_ns.splatting.classes import labels_of, shares_of
-from semantic_ns.splatting.first_gaussians import first_gaussians
 from semantic_ns.splatting.fit import view_loss
 from semantic_ns.splatting.likelihood import most_likely_classes
 from semantic_ns.splatting.ply import read_splat
@@ -94,15 +93,6 @@ def test_the_loss_of_a_step_is_that_of_the_fit_without_nerfstudio(untrained: Any
     image = image + (1 - opacity)[..., None] * outputs["background"]
     torch.testing.assert_close(sum(losses.values()), view_loss(view, outputs["background"], image, depth, opacity))
     assert losses["depth_loss"] > 0
-
-
-def test_gaussians_begin_at_the_depth_images_divided_by_labels_and_in_their_colors(untrained: Any) -> None:
-    views, model = untrained.pipeline.datamanager.training_views, untrained.pipeline.model
-    gaussians, colors = first_gaussians(views.views, views.labels)
-    torch.testing.assert_close(model.means, gaussians.means)
-    torch.testing.assert_close(model.gaussians().scales, gaussians.scales)
-    torch.testing.assert_close(model.gaussians().opacities, gaussians.opacities)
-    torch.testing.assert_close(model.colors, colors, atol=2e-3, rtol=0)
 
 
 def test_each_image_trains_once_before_any_trains_again_and_a_step_has_the_same_after_a_break(untrained: Any) -> None:

@@ -14,6 +14,7 @@ from semantic_ns.methods.semantic_splatfacto.method import semantic_splatfacto
 from semantic_ns.methods.semantic_splatfacto.painted_classes import SUMMED_PAINT
 from semantic_ns.methods.semantic_splatfacto.splitting import split_gaussians
 from semantic_ns.splatting import classes
+from semantic_ns.splatting.first_gaussians import first_gaussians
 from semantic_ns.splatting.outlines import class_paints
 from semantic_ns.splatting.votes import gaussian_votes
 from support.registered import configured
@@ -39,6 +40,18 @@ def set_up(scene: Path, folder: Path, steps: int, **model: Any) -> Any:
 @pytest.fixture(scope="module")
 def trainer(nerfstudio_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return set_up(nerfstudio_scene, tmp_path_factory.mktemp("run"), 4)
+
+
+def test_gaussians_begin_at_the_depth_images_divided_by_labels_and_in_their_colors(
+    nerfstudio_scene: Path, tmp_path: Path
+) -> None:
+    pipeline = set_up(nerfstudio_scene, tmp_path, 4).pipeline
+    views, model = pipeline.datamanager.training_views, pipeline.model
+    gaussians, colors = first_gaussians(views.views, views.labels)
+    torch.testing.assert_close(model.means, gaussians.means)
+    torch.testing.assert_close(model.gaussians().scales, gaussians.scales)
+    torch.testing.assert_close(model.gaussians().opacities, gaussians.opacities)
+    torch.testing.assert_close(model.colors, colors, atol=2e-3, rtol=0)
 
 
 def test_gaussians_have_the_paint_of_their_class_and_keep_it_while_they_train(trainer: Any) -> None:
