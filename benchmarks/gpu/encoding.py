@@ -11,7 +11,7 @@ from benchmarks.gpu.settings import Settings
 
 _BYTES = 4
 _SMALL: dict[str, Any] = {
-    "num_levels": 10, "min_res": 16, "max_res": 1024, "log2_hashmap_size": 16, "features_per_level": 2,
+    "num_levels": 10, "min_res": 16, "max_res": 1024, "log2_hashmap_size": 18, "features_per_level": 2,
 }  # fmt: skip
 """semantic-nerf's; that of the benchmark of encodings is nerfacto's."""
 

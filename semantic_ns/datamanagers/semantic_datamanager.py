@@ -58,8 +58,8 @@ class SemanticDataManagerConfig(LabelOptions, VanillaDataManagerConfig):
     """Share of each batch that is drawn from labelled pixels when a smaller share of all pixels is labelled; 0 disables
     this."""
     semantic_interval: int = 1
-    """Semantics train in every n-th step, because they need fewer rays than colour. Once labels have been propagated
-    they train in every step."""
+    """Semantics train in every n-th step. Above 1 a step takes less time in the mean, and thin things are learnt less
+    well. Once labels have been propagated, semantics train in every step."""
     balance_classes: bool | None = None
     """Draw the labelled share uniformly over classes instead of over labelled pixels, and add it to every batch.
     Classes with few pixels are then learned reliably, but so are wrong labels. By default this is on when the initial

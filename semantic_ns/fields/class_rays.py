@@ -20,7 +20,7 @@ from semantic_ns.io.writing import replacing
 from semantic_ns.rendering import head_of_composited
 
 _STEPS = 2**16 - 1
-"""Positions are kept in this many steps along an axis of the unit cube; the finest grid of classes has 512 cells."""
+"""Positions are kept in this many steps along an axis of the unit cube; the finest grid of classes has 1024 cells."""
 _RAYS_AT_A_TIME = 1 << 15
 
 

@@ -58,7 +58,6 @@ def hash_grid_method(
     num_iterations: int,
     rays_per_batch: int,
     learning_rates: Mapping[str, float],
-    semantic_interval: int = 1,
 ) -> MethodSpecification:
     """A method with a hash grid: what these have in common around one model configuration."""
 
@@ -74,7 +73,6 @@ def hash_grid_method(
             dataparser=AutoDataParserConfig(),
             train_num_rays_per_batch=rays_per_batch,
             eval_num_rays_per_batch=1024,
-            semantic_interval=semantic_interval,
         ),
         model=model,
     )

@@ -16,6 +16,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from semantic_ns.checkpoints import find_checkpoint, step_of
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
@@ -298,6 +300,14 @@ def surface_config(scene: Path, folder: Path, max_seconds: float | None = None) 
     return config
 
 
+def _keep_sizes(config: Any, begun: Path) -> None:
+    """Give a training that goes on the sizes of tables that it was begun with, perhaps by another version."""
+    if begun.is_file():
+        model = yaml.load(begun.read_text("utf8"), Loader=yaml.Loader).pipeline.model
+        for name in ("num_levels", "max_res", "log2_hashmap_size", "semantic_levels", "semantic_max_res"):
+            setattr(config.pipeline.model, name, getattr(model, name))
+
+
 def checked_images(config: Any) -> list[Path]:
     """The images of a training.
 
@@ -323,6 +333,8 @@ def train(scene: Path, folder: Path, max_seconds: float | None = None) -> None:
 
     config = surface_config(scene, folder, max_seconds)
     newest = _newest(folder)
+    if newest is not None:
+        _keep_sizes(config, folder / CONFIG)
     if newest is None:
         write_json(folder / _SCENE, images_record(scene, checked_images(config)))
     if newest is None or (step_of(newest) or 0) + 1 < config.max_num_iterations:

@@ -14,7 +14,9 @@ semantic_nerf = hash_grid_method(
     SemanticNerfModelConfig(
         num_levels=10,
         max_res=1024,
-        log2_hashmap_size=16,
+        log2_hashmap_size=18,
+        semantic_levels=7,
+        semantic_max_res=1024,
         num_proposal_iterations=1,
         num_proposal_samples_per_ray=(32,),
         num_nerf_samples_per_ray=16,
@@ -29,7 +31,6 @@ semantic_nerf = hash_grid_method(
     num_iterations=1000 if IS_CUDA else 2000,
     rays_per_batch=16_384 if IS_CUDA else 2048,
     learning_rates={**NERF_LEARNING_RATES, "grids": _SHORT_RUN_GRID_RATE},
-    semantic_interval=2,
 )
 semantic_nerf_big = hash_grid_method(
     "semantic-nerf-big",
